@@ -1,0 +1,36 @@
+# `make run` and `make test` set everything up on a machine with Python 3.11+, git and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+.PHONY: run test check lint types golden docs clean
+
+$(READY): pyproject.toml .ci/constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[dev]'
+	touch $(READY)
+
+run: $(READY)  ## set up, sync jobs.example, run one of its jobs, show what happened
+	@BIN=$(BIN) sh .ci/tour
+
+test: $(READY)  ## set up and run the tests
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+check: lint types test  ## what a commit must pass
+
+golden: $(READY)  ## rewrite the golden files; review the diff
+	GOLDEN=write $(BIN)/pytest tests/faces tests/core -q
+
+docs: $(READY)  ## rewrite the generated reference pages
+	$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf $(VENV) jobs.example/.scheduler

@@ -1,0 +1,107 @@
+"""One output stream of a run, kept in one file: all of it, or its head and tail around a marker."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from typing import IO
+
+RESULT_BYTES = 64 * 1024  # interface.md: how much of stdout a run shows as its result
+
+
+class Capture:
+    """A growing file that is exactly the stream until `limit` bytes, and head, marker, tail after `close`.
+
+    Takes about 64 KiB of memory and at most twice the limit of disk, however much is written. A process that
+    dies before `close` leaves the stream's first `limit` bytes, in order.
+
+    A full disk does not raise: a reader that stopped would block the program that writes. It is told by
+    `error` and `truncated`.
+    """
+
+    def __init__(self, path: Path, *, limit: int) -> None:
+        """Creates `path`, mode 0600. Raises OSError where that fails."""
+        self.total = 0  # bytes of the stream, kept or not
+        self.error: str | None = None
+        self._path = path
+        self._limit = max(limit, 2)  # room for a head and a tail
+        self._head_limit = self._limit // 2
+        self._tail_limit = self._limit - self._head_limit
+        self._prefix = bytearray()
+        self._ring: IO[bytes] | None = None  # everything past the head, in a nameless file, oldest overwritten
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file: IO[bytes] = open(os.open(path, flags, 0o600), "r+b", buffering=0)  # noqa: SIM115, PTH123
+
+    @property
+    def truncated(self) -> bool:
+        return self.total > self._limit or self.error is not None
+
+    @property
+    def prefix(self) -> bytes:
+        """The stream's first 64 KiB."""
+        return bytes(self._prefix)
+
+    def write(self, data: bytes) -> None:
+        start = self.total
+        self.total += len(data)
+        self._prefix += data[: max(0, RESULT_BYTES - len(self._prefix))]
+        if self.error is not None:
+            return
+        try:
+            _write_all(self._file, data[: max(0, self._limit - start)])
+            if self.total > self._head_limit:
+                past_head = data[max(0, self._head_limit - start) :]
+                self._write_ring(past_head, at=max(0, start - self._head_limit))
+        except OSError as error:
+            self.error = f"output could not be kept: {error.strerror}"
+
+    def _write_ring(self, data: bytes, *, at: int) -> None:
+        if self._ring is None:
+            self._ring = tempfile.TemporaryFile(dir=self._path.parent, buffering=0)  # noqa: SIM115
+        while data:
+            place = at % self._tail_limit
+            piece = data[: self._tail_limit - place]
+            self._ring.seek(place)
+            _write_all(self._ring, piece)
+            at += len(piece)
+            data = data[len(piece) :]
+
+    def close(self) -> None:
+        """Put the tail in its place. Safe to call again."""
+        if self._file.closed:
+            return
+        try:
+            if self.total > self._limit and self.error is None:
+                self._join()
+        except OSError as error:
+            self.error = f"output could not be kept: {error.strerror}"
+        finally:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            if self._ring is not None:
+                self._ring.close()
+
+    def _join(self) -> None:
+        assert self._ring is not None
+        oldest = (self.total - self._head_limit) % self._tail_limit
+        self._file.truncate(self._head_limit)
+        self._file.seek(self._head_limit)
+        _write_all(self._file, b"\n[... %d bytes not kept ...]\n" % (self.total - self._limit))
+        _copy(self._ring, self._file, start=oldest, length=self._tail_limit - oldest)
+        _copy(self._ring, self._file, start=0, length=oldest)
+
+
+def _copy(source: IO[bytes], target: IO[bytes], *, start: int, length: int) -> None:
+    source.seek(start)
+    while length and (chunk := source.read(min(length, 64 * 1024))):
+        _write_all(target, chunk)
+        length -= len(chunk)
+
+
+def _write_all(file: IO[bytes], data: bytes) -> None:
+    """An unbuffered file may take less than it is given."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]

@@ -1,0 +1,35 @@
+"""Path globs of scheduler.yaml (`jobs`, `runners.*.tasks`): `*`, `?`, `[...]` within a component, `**` across them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Whether a root-relative POSIX path matches one glob; `**` stands for any number of folders."""
+    return _matches(path.split("/"), pattern.split("/"))
+
+
+def matches_any(path: str, patterns: Iterable[str]) -> bool:
+    return any(matches(path, pattern) for pattern in patterns)
+
+
+def _matches(path: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not path
+    if pattern[0] == "**":
+        if len(pattern) == 1:
+            return bool(path)
+        return any(_matches(path[i:], pattern[1:]) for i in range(len(path)))
+    return bool(path) and fnmatchcase(path[0], pattern[0]) and _matches(path[1:], pattern[1:])
+
+
+def may_hold(folder: str, pattern: str) -> bool:
+    """Whether a folder can hold, at any depth, a path that matches: what a walk need not enter, it does not."""
+    for part, wanted in zip(folder.split("/"), pattern.split("/")[:-1], strict=False):
+        if wanted == "**":
+            return True
+        if not fnmatchcase(part, wanted):
+            return False
+    return folder.count("/") < pattern.count("/")

@@ -1,0 +1,495 @@
+"""The values everything else speaks of: what files say, what the store holds, what runs did.
+
+Desired state (`JobSpec`, `Settings`) and observed state (`Job`, `Run`) are different types on
+purpose: a definition can be compared and replaced, a history cannot.
+Instants are aware UTC; durations are `timedelta`, or whole milliseconds in names ending in `_ms`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Literal
+
+ROOT_FILE = "scheduler.yaml"
+ROOT_JOB_ID = "@root"  # audit rows about scheduler.yaml itself; no job id can start with @
+
+
+def instant(at: datetime) -> str:
+    """RFC 3339 in UTC with `Z`; whole seconds print without a fraction."""
+    text = at.astimezone(UTC).isoformat()
+    return text.removesuffix("+00:00") + "Z"
+
+
+def parse_instant(text: str) -> datetime:
+    """The inverse of `instant`. Raises ValueError for an instant without an offset."""
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError(f"{text!r} has no UTC offset")
+    return at.astimezone(UTC)
+
+
+def milliseconds(duration: timedelta) -> int:
+    return round(duration / timedelta(milliseconds=1))
+
+
+# -- desired state ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """When a job is due: exactly one of `cron`, `every`, `at`, in a zone."""
+
+    timezone: str  # IANA name; never the machine's zone
+    cron: str | None = None  # 5 fields or a macro such as @hourly, as written
+    every: timedelta | None = None  # at whole multiples since the Unix epoch
+    at: datetime | None = None  # aware UTC
+
+    def to_json(self) -> dict[str, Any]:
+        if self.cron is not None:
+            return {"cron": self.cron, "timezone": self.timezone}
+        if self.every is not None:
+            return {"every_ms": milliseconds(self.every), "timezone": self.timezone}
+        assert self.at is not None
+        return {"at": instant(self.at), "timezone": self.timezone}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Schedule:
+        every = found.get("every_ms")
+        at = found.get("at")
+        return cls(
+            timezone=found["timezone"],
+            cron=found.get("cron"),
+            every=None if every is None else timedelta(milliseconds=every),
+            at=None if at is None else parse_instant(at),
+        )
+
+
+class Concurrency(StrEnum):
+    """What happens to a fire while the job still runs. The others arrive with "Time and policy"."""
+
+    FORBID = "forbid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """Desired state of one job: its resolved definition (defaults merged), never what happened to it.
+
+    The task text is not part of it, and neither is the file it stands in: editing a prompt or
+    moving a file changes no definition.
+    """
+
+    id: str  # stable; written in the file, so it survives a rename
+    name: str
+    description: str | None = None
+    owner: str | None = None
+    tags: tuple[str, ...] = ()
+    enabled: bool = True
+    schedule: Schedule
+    task_source_path: str | None = None  # None: the text stands in the job file itself
+    runner: str
+    env: tuple[tuple[str, str], ...] = ()  # sorted by name
+    timeout: timedelta = timedelta(minutes=30)
+    concurrency: Concurrency = Concurrency.FORBID
+
+    def to_json(self) -> dict[str, Any]:
+        """The definition by field, as the store keeps it and `changes` compares it."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "description": self.description,
+            "owner": self.owner,
+            "tags": list(self.tags),
+            "enabled": self.enabled,
+            "schedule": self.schedule.to_json(),
+            "task_source_path": self.task_source_path,
+            "runner": self.runner,
+            "env": dict(self.env),
+            "timeout_ms": milliseconds(self.timeout),
+            "concurrency": self.concurrency.value,
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> JobSpec:
+        return cls(
+            id=found["id"],
+            name=found["name"],
+            description=found["description"],
+            owner=found["owner"],
+            tags=tuple(found["tags"]),
+            enabled=found["enabled"],
+            schedule=Schedule.from_json(found["schedule"]),
+            task_source_path=found["task_source_path"],
+            runner=found["runner"],
+            env=tuple(sorted(found["env"].items())),
+            timeout=timedelta(milliseconds=found["timeout_ms"]),
+            concurrency=Concurrency(found["concurrency"]),
+        )
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the definition; equal digests are equal definitions."""
+        text = json.dumps(self.to_json(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class TaskInput(StrEnum):
+    """How a runner is handed the task: on its standard input, as a file, or as one argument."""
+
+    STDIN = "stdin"
+    FILE = "file"
+    ARG = "arg"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerSpec:
+    """One entry of `runners` in scheduler.yaml: how a task becomes a process."""
+
+    name: str
+    command: tuple[str, ...]  # argv, never a shell line; may hold {task_file} or {task}
+    input: TaskInput
+    env: tuple[tuple[str, str], ...] = ()  # fixed values, sorted by name
+    env_from: tuple[str, ...] = ()  # names passed through from the scheduler's own environment
+    job_env: tuple[str, ...] = ()  # names a job may set with `env`
+    tasks: tuple[str, ...] | None = None  # globs of task files it may be given; None: any
+    cwd: str = "."  # root-relative POSIX path
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "command": list(self.command),
+            "input": self.input.value,
+            "env": dict(self.env),
+            "env_from": list(self.env_from),
+            "job_env": list(self.job_env),
+            "tasks": None if self.tasks is None else list(self.tasks),
+            "cwd": self.cwd,
+        }
+
+    @classmethod
+    def from_json(cls, name: str, found: Mapping[str, Any]) -> RunnerSpec:
+        tasks = found["tasks"]
+        return cls(
+            name=name,
+            command=tuple(found["command"]),
+            input=TaskInput(found["input"]),
+            env=tuple(sorted(found["env"].items())),
+            env_from=tuple(found["env_from"]),
+            job_env=tuple(found["job_env"]),
+            tasks=None if tasks is None else tuple(tasks),
+            cwd=found["cwd"],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    max_jobs: int = 10_000
+    task_bytes: int = 256 * 1024
+    output_bytes: int = 10 * 1024 * 1024
+    max_running: int = 16
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prune:
+    """The guard (S4): more archives than this in one pass wait for a person."""
+
+    max_percent: int = 50
+    max_jobs: int = 20
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+DEFAULT_JOBS = ("jobs/**/*.yaml", "jobs/**/*.yml", "jobs/**/*.md")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """scheduler.yaml, parsed: one frozen value per pass."""
+
+    version: int = 1
+    jobs: tuple[str, ...] = DEFAULT_JOBS
+    timezone: str = "UTC"
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # job keys as plain YAML values
+    runners: Mapping[str, RunnerSpec] = field(default_factory=dict)
+    hosts: tuple[str, ...] | None = None  # None: every host
+    limits: Limits = Limits()
+    prune: Prune = Prune()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "version": self.version,
+            "jobs": list(self.jobs),
+            "timezone": self.timezone,
+            "defaults": dict(self.defaults),
+            "runners": {name: runner.to_json() for name, runner in sorted(self.runners.items())},
+            "hosts": None if self.hosts is None else list(self.hosts),
+            "limits": self.limits.to_json(),
+            "prune": self.prune.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Settings:
+        hosts = found["hosts"]
+        return cls(
+            version=found["version"],
+            jobs=tuple(found["jobs"]),
+            timezone=found["timezone"],
+            defaults=found["defaults"],
+            runners={name: RunnerSpec.from_json(name, each) for name, each in found["runners"].items()},
+            hosts=None if hosts is None else tuple(hosts),
+            limits=Limits(**found["limits"]),
+            prune=Prune(**found["prune"]),
+        )
+
+
+# -- where a text comes from -----------------------------------------------------------------
+
+Dirty = Literal["modified", "untracked", "converted"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Which commit and blob a file's bytes belong to (F3). Outside a repository all three are None."""
+
+    revision: str | None = None  # the commit HEAD named
+    blob: str | None = None  # the blob at revision:path; None when that commit has no such file
+    dirty: Dirty | None = None  # None exactly when the bytes are the blob's (or no repository)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One task text as it stood on disk: what a run is given, and the file it came from."""
+
+    text: bytes  # what the runner gets; valid UTF-8
+    source_path: str  # root-relative
+    source: bytes  # the whole file
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.text).hexdigest()
+
+    @property
+    def source_sha256(self) -> str:
+        return hashlib.sha256(self.source).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Why a run could not start: the reason code of its skip, and a sentence for people."""
+
+    reason: str  # source_* or runner_*; stable
+    message: str
+
+
+# -- observed state: one job, its columns grouped by who may write them ------------------------
+
+
+class SyncState(StrEnum):
+    """How a job's file stands to its row; an archived job has none."""
+
+    SYNCED = "synced"
+    INVALID = "invalid"  # the file is there but cannot be read; the last good definition is in force
+    CONFLICT = "conflict"  # two places claim the id; the last good definition is in force
+    HELD = "held"  # nothing claims it, and the guard keeps it until a person confirms
+
+
+class Status(StrEnum):
+    """Computed from facts, never stored: the first that applies, in this order."""
+
+    ARCHIVED = "archived"
+    DISABLED = "disabled"
+    STOPPED = "stopped"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    ACTIVE = "active"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFacts:
+    """What the files said of a job when they were last read: written by a sync, by nothing else."""
+
+    spec: JobSpec
+    generation: int  # +1 whenever the definition changes
+    path: str
+    line: int
+    revision: str | None  # HEAD when this definition was read
+    dirty: Dirty | None
+    file_sha256: str  # the whole job file, as it was read
+    task_sha256: str | None  # None: the task could not be read
+    activated_at: datetime  # when the present schedule came into force
+    archived_at: datetime | None = None
+    sync_state: SyncState = SyncState.SYNCED
+
+    @property
+    def version(self) -> str:
+        return version(self.generation, self.task_sha256)
+
+
+def version(generation: int, task_sha256: str | None) -> str:
+    """What an edit is checked against: generation and the first 12 digits of the task's sha256."""
+    return f"{generation}-{(task_sha256 or '')[:12]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """An operator's fact: it survives every sync."""
+
+    at: datetime
+    reason: str | None = None
+    until: datetime | None = None
+    by: str | None = None
+
+    def covers(self, moment: datetime) -> bool:
+        return self.at <= moment and (self.until is None or moment < self.until)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeFacts:
+    """What runs left behind: written at the start and end of a run, never by a sync."""
+
+    run_count: int = 0  # runs that reached attempt 1
+    consecutive_errors: int = 0
+    errors_at_arm: int = 0
+    stopped_at: datetime | None = None
+    stop_reason: str | None = None
+    last_run_at: datetime | None = None
+    last_run_status: str | None = None
+    last_run_duration_ms: int | None = None
+    last_run_error: str | None = None
+    last_skip_at: datetime | None = None  # read from the ledger
+    last_skip_reason: str | None = None
+    last_delivery_status: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Observed state of one job."""
+
+    id: str
+    file: FileFacts
+    pause: Pause | None = None
+    runtime: RuntimeFacts = RuntimeFacts()
+    next_run_at: datetime | None  # the cursor: the first slot without a row; None: no fire left
+    created_at: datetime
+    created_by: str
+    updated_at: datetime
+
+    @property
+    def archived(self) -> bool:
+        return self.file.archived_at is not None
+
+    def status(self, now: datetime) -> Status:
+        if self.archived:
+            return Status.ARCHIVED
+        if not self.file.spec.enabled:
+            return Status.DISABLED
+        if self.runtime.stopped_at is not None:
+            return Status.STOPPED
+        if self.pause is not None and self.pause.covers(now):
+            return Status.PAUSED
+        return Status.COMPLETED if self.next_run_at is None else Status.ACTIVE
+
+
+# -- the ledger ------------------------------------------------------------------------------
+
+
+class RunStatus(StrEnum):
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+    SKIPPED = "skipped"
+
+    @property
+    def finished(self) -> bool:
+        return self not in (RunStatus.QUEUED, RunStatus.CLAIMED, RunStatus.RUNNING)
+
+
+class Trigger(StrEnum):
+    SCHEDULE = "schedule"
+    MANUAL = "manual"
+    CATCH_UP = "catch_up"
+    RERUN = "rerun"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try of a run."""
+
+    n: int
+    status: RunStatus
+    reason: str | None = None
+    started_at: datetime
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One row of the ledger: a served slot, a manual trigger, or slots skipped for one reason."""
+
+    job_id: str
+    n: int
+    trigger: Trigger
+    status: RunStatus
+    reason: str | None = None
+    fire_time: datetime | None = None  # None: manual
+    fire_time_last: datetime | None = None
+    slots: int = 1
+    requested_at: datetime
+    requested_by: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    duration_ms: int | None = None
+    exit_code: int | None = None
+    error: str | None = None
+    task_sha256: str | None = None
+    task_bytes: int | None = None
+    source_path: str | None = None
+    source_sha256: str | None = None
+    provenance: Provenance = Provenance()
+    generation: int
+    result: str | None = None
+    output_bytes: int | None = None
+    truncated: bool = False
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return f"{self.job_id}:{self.n}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skip:
+    """Consecutive slots that no run served, for one reason."""
+
+    first: datetime
+    last: datetime
+    slots: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow:
+    """One change: what, from what to what, when, at which commit, and who or what caused it."""
+
+    job_id: str  # or ROOT_JOB_ID
+    action: str
+    field: str | None = None
+    before: Any = None
+    after: Any = None
+    at: datetime
+    revision: str | None = None
+    actor: str
+    cause: str

@@ -1,0 +1,77 @@
+"""What went wrong: values for what people write, exceptions for what the machine does.
+
+    SchedulerError                the base; `exit_code` is what a command ends with (design I3)
+    ├── UsageError          2     the request itself makes no sense: an unknown job, a bad option value
+    ├── RefusedError        3     a guard, a hold or a policy says no; nothing was changed
+    └── UnavailableError    5     the database, git, a folder or the daemon could not be used
+
+Mistakes in files are never exceptions: they are `Problem` values, all of them, sorted.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Severity(StrEnum):
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing wrong in one file. Sorts by place, so output is stable."""
+
+    path: str  # root-relative POSIX path
+    line: int  # 1-based; 1:1 stands for the whole file
+    column: int  # 1-based, in characters
+    code: str  # stable; listed in docs/reference/problems.md
+    message: str  # lower case, no full stop; names the value and what is allowed
+    hint: str = ""  # what to type instead
+    severity: Severity = Severity.ERROR
+    job_id: str | None = field(default=None, compare=False)  # the job it belongs to, where the id could be read
+
+    @property
+    def is_error(self) -> bool:
+        return self.severity is Severity.ERROR
+
+    def to_json(self) -> dict[str, Any]:
+        found = asdict(self)
+        found["severity"] = self.severity.value
+        return found
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> Problem:
+        return cls(**{**found, "severity": Severity(found["severity"])})
+
+
+class SchedulerError(Exception):
+    """Base of every error that ends a command. `hint` says what to do next."""
+
+    exit_code = 5
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(SchedulerError):
+    exit_code = 2
+
+
+class RefusedError(SchedulerError):
+    exit_code = 3
+
+
+class UnavailableError(SchedulerError):
+    exit_code = 5
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The hint naming the nearest known word, or an empty string."""
+    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else ""

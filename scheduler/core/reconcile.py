@@ -1,0 +1,554 @@
+"""The plan that turns observed state into desired state: a pure function of values (S1-S6).
+
+`plan`, `sync --dry-run` and every pass of the daemon share it. Each action carries the complete
+file-owned facts and cursor its job ends up with, so that applying a plan computes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from scheduler.core.jobfile import Document
+from scheduler.core.models import (
+    Dirty,
+    FileFacts,
+    Job,
+    JobSpec,
+    Pause,
+    Provenance,
+    Prune,
+    Settings,
+    Skip,
+    SyncState,
+    instant,
+)
+from scheduler.core.problems import Problem, Severity
+from scheduler.core.schedule import next_fire, span
+
+TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One job document, and what the disk says of its task and its file."""
+
+    document: Document
+    task_sha256: str | None  # None: the task is at fault, or the document is
+    provenance: Provenance = field(default_factory=Provenance)
+    file_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """What the files say, as one pass read them."""
+
+    settings: Settings
+    found: tuple[Found, ...] = ()
+    broken: frozenset[str] = frozenset()  # paths that exist but cannot be read or parsed
+    empty: frozenset[str] = frozenset()  # paths that hold no document
+    unlistable: frozenset[str] = frozenset()  # folders that cannot be listed
+    revision: str | None = None
+    problems: tuple[Problem, ...] = ()  # of the files themselves; the plan adds its own
+
+
+Change = tuple[Any, Any]  # before, after, as plain JSON values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """What happens to one job. `after` and `next_run_at` are its complete file-owned facts and cursor."""
+
+    verb: Literal["create", "update", "archive", "revive", "keep"]
+    job_id: str
+    before: FileFacts | None
+    after: FileFacts
+    next_run_at: datetime | None
+    changes: Mapping[str, Change] = field(default_factory=dict)  # definition fields that differ
+    skips: tuple[Skip, ...] = ()  # S6: the old schedule's slots that no run served
+    arms: bool = False  # a stopped job whose version changed starts anew (design section 5)
+    writes: bool = False  # the row differs from what the store holds
+
+    @property
+    def moved_from(self) -> str | None:
+        return self.before.path if self.before is not None and self.before.path != self.after.path else None
+
+    @property
+    def is_change(self) -> bool:
+        """Whether a person would call it a change: more than a new line number or a commit of what was there."""
+        return (
+            self.verb != "keep"
+            or self.moved_from is not None
+            or self.task_change is not None
+            or (self.before is not None and self.before.sync_state is not self.after.sync_state)
+        )
+
+    @property
+    def widens(self) -> tuple[str, ...]:
+        """Definition fields through which the change gives the job more power than it had."""
+        if self.before is None:
+            return ()
+        old, new = self.before.spec, self.after.spec
+        return tuple(
+            name
+            for name, wider in (
+                ("runner", new.runner != old.runner),
+                ("env", not set(new.env) <= set(old.env)),
+                ("timeout_ms", new.timeout > old.timeout),
+            )
+            if wider
+        )
+
+    @property
+    def task_change(self) -> Change | None:
+        """The task's sha256 before and after, where a known job's text is another one."""
+        if self.before is None or self.before.task_sha256 == self.after.task_sha256:
+            return None
+        return self.before.task_sha256, self.after.task_sha256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """Archives that wait for a person (S4); `token` confirms exactly this set."""
+
+    ids: tuple[str, ...]
+    token: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What one pass does, ordered by job id."""
+
+    actions: tuple[Action, ...] = ()
+    guard: Guard | None = None
+    problems: tuple[Problem, ...] = ()  # sorted: the files' and the plan's own
+    root_changes: Mapping[str, Change] = field(default_factory=dict)
+    settings: Settings
+    revision: str | None = None
+    first: bool = False  # no scheduler.yaml was in force before
+    dirty: Dirty | None = None  # the worst of the job files: None when all are as committed
+
+    def after(self, job: Job) -> Job:
+        """A job as it stands once the plan is applied."""
+        for action in self.actions:
+            if action.job_id == job.id:
+                return replace(job, file=action.after, next_run_at=action.next_run_at)
+        return job
+
+    @property
+    def nothing_to_do(self) -> bool:
+        return not self.root_changes and not any(action.writes for action in self.actions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Claim:
+    """Something that speaks for an id: a document that names it, or a file that cannot be read and last held it."""
+
+    path: str
+    line: int
+    found: Found | None  # None: the file or the document cannot be read
+
+    @property
+    def readable(self) -> bool:
+        return self.found is not None and self.found.document.spec is not None
+
+
+def plan(
+    desired: Desired,
+    observed: Mapping[str, Job],
+    *,
+    previous: Settings | None,
+    now: datetime,
+    confirmed: str | None = None,
+) -> Plan:
+    """Actions that turn `observed` into `desired`, one per job, ordered by id.
+
+    Pure and idempotent: plan, apply, plan again yields only what the guard or a problem holds back.
+    previous: the settings in force, for the audit of scheduler.yaml; None on a first pass.
+    confirmed: the token of a guard that a person has confirmed.
+    """
+    claims = _claims(desired, observed)
+    problems = [*desired.problems, *_emptied(desired, observed, claims)]
+    actions: list[Action] = []
+    for job_id in sorted(claims.keys() | observed.keys()):
+        job = observed.get(job_id)
+        named = claims.get(job_id, [])
+        if len(named) > 1:
+            problems += _conflicts(job_id, named)
+        action = _settle_claims(job_id, named, job, now)
+        if action is not None:
+            actions.append(action)
+    actions, limit_problems = _within_limit(actions, desired)
+    problems += limit_problems
+    problems += [problem for action in actions for problem in _past(action, now)]
+    actions, guard = _guarded(actions, observed, desired.settings.prune, now, confirmed)
+    return Plan(
+        actions=tuple(actions),
+        guard=guard,
+        problems=tuple(sorted(set(problems))),
+        root_changes=root_changes(previous, desired.settings),
+        settings=desired.settings,
+        revision=desired.revision,
+        first=previous is None,
+        dirty=_dirty(desired),
+    )
+
+
+def _dirty(desired: Desired) -> Dirty | None:
+    states = {found.provenance.dirty for found in desired.found}
+    worst: tuple[Dirty, ...] = ("modified", "untracked", "converted")
+    return next((state for state in worst if state in states), None)
+
+
+def plan_one(desired: Desired, job: Job, *, previous: Settings | None, now: datetime) -> Plan | None:
+    """The partial pass of F1: what the job's own file says of it now; None where it no longer names the job.
+
+    It may update or mark invalid; it never creates, archives, revives or settles a conflict.
+    """
+    claims = _claims(desired, {job.id: job}).get(job.id, [])
+    if not claims:
+        return None
+    action = None
+    if len(claims) == 1 and not job.archived and job.file.sync_state is not SyncState.CONFLICT:
+        action = _settle_claims(job.id, claims, job, now)
+    return Plan(
+        actions=() if action is None else (action,),
+        problems=desired.problems,
+        root_changes=root_changes(previous, desired.settings),
+        settings=desired.settings,
+        revision=desired.revision,
+        first=previous is None,
+    )
+
+
+# -- claims (S2, S3) -------------------------------------------------------------------------
+
+
+def _claims(desired: Desired, observed: Mapping[str, Job]) -> dict[str, list[_Claim]]:
+    claims: defaultdict[str, list[_Claim]] = defaultdict(list)
+    nameless: set[str] = set()
+    for found in desired.found:
+        document = found.document
+        if document.id is None:
+            nameless.add(document.path)
+        else:
+            claims[document.id].append(_Claim(path=document.path, line=document.line, found=found))
+    for job in observed.values():
+        if job.archived:
+            continue
+        path = job.file.path
+        unreadable = path in desired.broken or _inside(path, desired.unlistable)
+        named_here = any(claim.path == path for claim in claims[job.id])
+        if unreadable or (path in nameless and not named_here):
+            claims[job.id].append(_Claim(path=path, line=job.file.line, found=None))
+        elif path in desired.empty and not claims[job.id]:
+            # A truncating save empties a file for a moment. A job that stands elsewhere has moved there.
+            claims[job.id].append(_Claim(path=path, line=1, found=None))
+    return {job_id: sorted(named, key=lambda c: (c.path, c.line)) for job_id, named in claims.items() if named}
+
+
+def _inside(path: str, folders: Iterable[str]) -> bool:
+    return any(folder in ("", ".") or path.startswith(folder + "/") for folder in folders)
+
+
+def _emptied(
+    desired: Desired, observed: Mapping[str, Job], claims: Mapping[str, Sequence[_Claim]]
+) -> Iterable[Problem]:
+    for path in sorted(desired.empty):
+        held = [
+            job.id
+            for job in observed.values()
+            if job.file.path == path and not job.archived and any(c.path == path for c in claims.get(job.id, ()))
+        ]
+        if held:
+            names = ", ".join(repr(job_id) for job_id in sorted(held))
+            yield Problem(
+                path=path,
+                line=1,
+                column=1,
+                code="file.emptied",
+                message=f"the file held {names} and now holds no job; the last good definition stays in force",
+                hint="to archive its jobs, delete the file; to keep them, restore its text",
+            )
+
+
+def _conflicts(job_id: str, claims: Sequence[_Claim]) -> Iterable[Problem]:
+    for claim in claims:
+        others = ", ".join(f"{c.path}:{c.line}" for c in claims if c is not claim)
+        yield Problem(
+            path=claim.path,
+            line=claim.line,
+            column=1,
+            code="id.duplicate",
+            message=f"id {job_id!r} is claimed here and by {others}; neither is applied",
+            hint="keep the id in one place; give the other document an id of its own",
+            job_id=job_id,
+        )
+
+
+def duplicate_ids(desired: Desired) -> list[Problem]:
+    """The problems of ids that several documents name, as files alone show them."""
+    claims = _claims(desired, {})
+    return [problem for job_id, named in claims.items() if len(named) > 1 for problem in _conflicts(job_id, named)]
+
+
+def _settle_claims(job_id: str, claims: Sequence[_Claim], job: Job | None, now: datetime) -> Action | None:
+    """The action for one id by its claims (S2); None: nothing is known and nothing can be created."""
+    if len(claims) > 1:
+        return None if job is None else _keep(job, SyncState.CONFLICT)
+    if not claims:
+        if job is None or job.archived:
+            return None if job is None else _keep(job, job.file.sync_state)
+        return _archive(job, now)
+    claim = claims[0]
+    if not claim.readable:
+        return None if job is None else _keep(job, SyncState.INVALID)
+    assert claim.found is not None
+    if job is None:
+        return None if claim.found.task_sha256 is None else _create(claim.found, now)
+    return _update(job, claim.found, now)
+
+
+def _past(action: Action, now: datetime) -> Iterable[Problem]:
+    """The warning for a one-shot that is added or changed when its instant has already passed."""
+    at = action.after.spec.schedule.at
+    if at is None or at > now or not (action.verb == "create" or "schedule" in action.changes):
+        return
+    yield Problem(
+        path=action.after.path,
+        line=action.after.line,
+        column=1,
+        code="schedule.past",
+        message=f"{instant(at)} has already passed: job {action.job_id!r} will never run by itself",
+        hint="set a later instant, or start it by hand with `scheduler run`",
+        severity=Severity.WARNING,
+        job_id=action.job_id,
+    )
+
+
+# -- one job ---------------------------------------------------------------------------------
+
+
+def _keep(job: Job, state: SyncState) -> Action:
+    after = job.file if job.archived else replace(job.file, sync_state=state)
+    return Action(
+        verb="keep",
+        job_id=job.id,
+        before=job.file,
+        after=after,
+        next_run_at=job.next_run_at,
+        writes=after != job.file,
+    )
+
+
+def _create(found: Found, now: datetime) -> Action:
+    spec = found.document.spec
+    assert spec is not None
+    after = FileFacts(
+        spec=spec,
+        generation=1,
+        path=found.document.path,
+        line=found.document.line,
+        revision=found.provenance.revision,
+        dirty=found.provenance.dirty,
+        file_sha256=found.file_sha256,
+        task_sha256=found.task_sha256,
+        activated_at=now,
+    )
+    return Action(
+        verb="create",
+        job_id=spec.id,
+        before=None,
+        after=after,
+        next_run_at=_first_fire(spec, activated_at=now),
+        writes=True,
+    )
+
+
+def _update(job: Job, found: Found, now: datetime) -> Action:
+    spec = found.document.spec
+    assert spec is not None
+    before = job.file
+    revived = job.archived
+    changes = definition_changes(before.spec, spec)
+    rescheduled = spec.schedule != before.spec.schedule
+    switched = spec.enabled != before.spec.enabled
+    restarts = revived or rescheduled or (switched and spec.enabled)
+    activated_at = now if restarts else before.activated_at
+    # A task at fault keeps the sha256 last read: it is what an edit is compared with once it is back.
+    task_sha256 = before.task_sha256 if found.task_sha256 is None else found.task_sha256
+    read_anew = (
+        bool(changes)
+        or revived
+        or (before.path, before.task_sha256) != (found.document.path, task_sha256)
+        or before.dirty != found.provenance.dirty
+    )
+    after = FileFacts(
+        spec=spec,
+        generation=before.generation + bool(changes),
+        path=found.document.path,
+        line=found.document.line,
+        # A commit that does not touch this job is no news of it: its revision stays.
+        revision=found.provenance.revision if read_anew else before.revision,
+        dirty=found.provenance.dirty,
+        file_sha256=found.file_sha256,
+        task_sha256=task_sha256,
+        activated_at=activated_at,
+    )
+    # S6: an edit that leaves the schedule alone, such as one of the prompt, does not move the next fire.
+    next_run_at = _first_fire(spec, activated_at=activated_at) if restarts or switched else job.next_run_at
+    skips = unserved(job, now) if not revived and (rescheduled or switched) else ()
+    return Action(
+        verb="revive" if revived else "update" if changes else "keep",
+        job_id=job.id,
+        before=before,
+        after=after,
+        next_run_at=next_run_at,
+        changes=changes,
+        skips=skips,
+        arms=job.runtime.stopped_at is not None and after.version != before.version,
+        writes=after != before or next_run_at != job.next_run_at,
+    )
+
+
+def _archive(job: Job, now: datetime) -> Action:
+    return Action(
+        verb="archive",
+        job_id=job.id,
+        before=job.file,
+        after=replace(job.file, archived_at=now, sync_state=SyncState.SYNCED),
+        next_run_at=None,
+        skips=unserved(job, now),
+        writes=True,
+    )
+
+
+def _first_fire(spec: JobSpec, *, activated_at: datetime) -> datetime | None:
+    """The first slot after activation; slots at or before it are never due."""
+    return next_fire(spec.schedule, after=activated_at) if spec.enabled else None
+
+
+def definition_changes(before: JobSpec, after: JobSpec) -> dict[str, Change]:
+    old, new = before.to_json(), after.to_json()
+    return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
+
+
+def unserved(job: Job, now: datetime) -> tuple[Skip, ...]:
+    """The slots from the cursor up to now, as skips: `missed`, or `paused` while a pause held (S6).
+
+    At most three: before, during and after the pause.
+    """
+    if job.next_run_at is None or job.next_run_at > now:
+        return ()
+    schedule, start = job.file.spec.schedule, job.next_run_at
+    pieces: list[tuple[datetime, datetime, str]] = []
+    for begin, end, reason in _pause_pieces(job.pause, start, now):
+        if begin <= end:
+            pieces.append((begin, end, reason))
+    return tuple(
+        Skip(first=found.first, last=found.last, slots=found.count, reason=reason)
+        for begin, end, reason in pieces
+        if (found := span(schedule, start=begin, until=end)) is not None
+    )
+
+
+def _pause_pieces(pause: Pause | None, start: datetime, until: datetime) -> Iterable[tuple[datetime, datetime, str]]:
+    if pause is None:
+        return [(start, until, "missed")]
+    pause_end = until if pause.until is None else min(until, pause.until - TICK)
+    return [
+        (start, min(until, pause.at - TICK), "missed"),
+        (max(start, pause.at), pause_end, "paused"),
+        (max(start, pause_end + TICK), until, "missed"),
+    ]
+
+
+# -- limits over all jobs --------------------------------------------------------------------
+
+
+def _within_limit(actions: Sequence[Action], desired: Desired) -> tuple[list[Action], list[Problem]]:
+    """Drops the creations that `limits.max_jobs` leaves no room for; known jobs always stay."""
+    limit = desired.settings.limits.max_jobs
+    room = limit - sum(a.verb != "create" and a.after.archived_at is None for a in actions)
+    kept: list[Action] = []
+    problems: list[Problem] = []
+    for action in actions:
+        if action.verb == "create" and room <= 0:
+            problems.append(
+                Problem(
+                    path=action.after.path,
+                    line=action.after.line,
+                    column=1,
+                    code="limit.max-jobs",
+                    message=f"job {action.job_id!r} is not created: the root already holds {limit} jobs",
+                    hint="raise limits.max_jobs in scheduler.yaml",
+                    job_id=action.job_id,
+                )
+            )
+            continue
+        room -= action.verb == "create"
+        kept.append(action)
+    return kept, problems
+
+
+def _guarded(
+    actions: Sequence[Action], observed: Mapping[str, Job], prune: Prune, now: datetime, confirmed: str | None
+) -> tuple[list[Action], Guard | None]:
+    """Turns the archives into held jobs where there are too many to believe (S4)."""
+    archives = tuple(action.job_id for action in actions if action.verb == "archive")
+    before = sum(not job.archived for job in observed.values())
+    left = sum(action.after.archived_at is None for action in actions)
+    why = _why_guarded(len(archives), before=before, left=left, prune=prune)
+    token = guard_token(archives)
+    if not why or confirmed == token:
+        return list(actions), None
+    held = [
+        _keep(observed[action.job_id], SyncState.HELD) if action.verb == "archive" else action for action in actions
+    ]
+    return held, Guard(ids=archives, token=token, why=why)
+
+
+def _why_guarded(archives: int, *, before: int, left: int, prune: Prune) -> str:
+    if not archives:
+        return ""
+    if left == 0:
+        return f"no job would be left: all {archives} would be archived"
+    if archives > prune.max_jobs:
+        return f"{archives} jobs would be archived, more than prune.max_jobs ({prune.max_jobs})"
+    if archives > 3 and archives * 100 > prune.max_percent * before:
+        return f"{archives} of {before} jobs would be archived, more than prune.max_percent ({prune.max_percent} %)"
+    return ""
+
+
+def guard_token(ids: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:12]
+
+
+# -- scheduler.yaml --------------------------------------------------------------------------
+
+
+def root_changes(previous: Settings | None, settings: Settings) -> dict[str, Change]:
+    """Settings that differ, by dotted name: `runners.shell.command`, `defaults.timeout`; none on a first pass."""
+    if previous is None:
+        return {}
+    old, new = _flat(previous.to_json()), _flat(settings.to_json())
+    return {
+        name: (old.get(name), new.get(name))
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    }
+
+
+def _flat(found: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in found.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif value != {}:
+            flat[f"{prefix}{name}"] = value
+    return flat

@@ -1,0 +1,676 @@
+"""The two file formats: which keys exist, what each may hold, and what to say where it does not.
+
+pydantic finds the faults; every message and code is ours. The same models give editors a JSON Schema.
+Rules between keys (one task source, a runner that exists) are in `jobfile` and `rootfile`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from annotated_types import Ge, Le
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from scheduler.core import units
+from scheduler.core.models import DEFAULT_JOBS, parse_instant
+from scheduler.core.paths import PathError, check_glob, check_path
+from scheduler.core.problems import did_you_mean
+from scheduler.core.schedule import ScheduleError, check_cron, check_timezone
+from scheduler.core.texts import short
+
+ID_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,127}$"
+ENV_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+RUNNER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One thing wrong in plain data, by its path in it."""
+
+    path: Path
+    code: str
+    message: str
+    hint: str = ""
+    at_key: bool = False  # blame the key rather than its value
+    offset: int = 0  # characters into the value
+
+
+# -- rules of single values ------------------------------------------------------------------
+
+
+def _refuse(code: str, message: str, hint: str = "", offset: int = 0) -> PydanticCustomError:
+    return PydanticCustomError(code, "{message}", {"message": message, "hint": hint, "offset": offset})
+
+
+def _one_line(text: str) -> str:
+    if not text.strip():
+        raise _refuse("value.empty", "the text is blank", "write something, or delete the key")
+    if len(text.splitlines()) > 1:
+        raise _refuse("value.invalid", "the text has more than one line", "keep it on one line")
+    return text
+
+
+def _job_id(text: str) -> str:
+    if re.fullmatch(ID_PATTERN[1:-1], text):
+        return text
+    near = re.sub(r"[^a-z0-9._-]+", "-", text.lower())[:200].strip("._-")[:128]
+    raise _refuse(
+        "id.invalid",
+        f"id {short(text)} is not valid; allowed are 1-128 of a-z 0-9 . _ -, starting with a letter or digit",
+        f"write {near}" if near else "",
+    )
+
+
+def _env_name(name: str) -> str:
+    if not re.fullmatch(ENV_PATTERN[1:-1], name):
+        raise _refuse(
+            "env.name",
+            f"{short(name)} is not a variable name; allowed are letters, digits and _, not starting with a digit",
+        )
+    return name
+
+
+def _own_env_name(name: str) -> str:
+    _env_name(name)
+    if name.startswith("SCHEDULER_"):
+        raise _refuse(
+            "env.reserved",
+            f"variable {short(name)} is reserved: the scheduler sets SCHEDULER_* itself",
+            "choose another name",
+        )
+    return name
+
+
+def _duration(value: Any) -> timedelta:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        number = short(str(value))[1:-1]
+        raise _refuse("duration.invalid", f"duration {number} has no unit", f"write {number}s, {number}m or {number}h")
+    if not isinstance(value, str):
+        raise _refuse("value.type", f"a duration is text, not {shown(value)}", "write one like 90s, 20m, 2h or 1h30m")
+    try:
+        return units.parse_duration(value)
+    except units.UnitError as error:
+        raise _refuse(f"duration.{error.code}", error.message, error.hint) from None
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise _refuse(
+            "value.type", f"a size is text or a number of bytes, not {shown(value)}", "write one like 256KiB or 10MiB"
+        )
+    try:
+        return units.parse_size(value)
+    except units.UnitError as error:
+        raise _refuse(f"size.{error.code}", error.message, error.hint) from None
+
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(?P<offset>Z|[+-]\d\d:\d\d)?", re.ASCII)
+_INSTANT_EXAMPLE = "write one like 2027-01-31T09:00:00+01:00, or ...T08:00:00Z for UTC"
+
+
+def _instant(value: Any) -> datetime:
+    if not isinstance(value, str):
+        raise _refuse("value.type", f"an instant is text, not {shown(value)}", _INSTANT_EXAMPLE)
+    found = _INSTANT.fullmatch(value)
+    if found is None:
+        raise _refuse("schedule.at", f"{short(value)} is not an instant", _INSTANT_EXAMPLE)
+    if found["offset"] is None:
+        raise _refuse(
+            "schedule.at",
+            f"instant {short(value)} has no UTC offset",
+            f"write {value}Z for UTC, or the offset of your zone instead of Z",
+        )
+    try:
+        return parse_instant(value)
+    except (ValueError, OverflowError):
+        raise _refuse("schedule.at", f"{short(value)} names no instant of the calendar", _INSTANT_EXAMPLE) from None
+
+
+_LONGEST_CRON = 500  # beyond any use, and short enough to be checked at once
+
+
+def _cron(text: str) -> str:
+    if len(text) > _LONGEST_CRON:
+        raise _refuse("schedule.cron", f"cron has {len(text)} characters; at most {_LONGEST_CRON} are read")
+    try:
+        check_cron(text)
+    except ScheduleError as error:
+        hint = error.hint
+        if re.fullmatch(units.DURATION_PATTERN[1:-1], text):
+            hint = f"for an interval write schedule: {{every: {text}}}"
+        elif _INSTANT.fullmatch(text):
+            hint = f'for a single run write schedule: {{at: "{text}"}}'
+        raise _refuse(error.code, error.message, hint, error.offset or 0) from None
+    return text
+
+
+def _timezone(text: str) -> str:
+    try:
+        check_timezone(text)
+    except ScheduleError as error:
+        raise _refuse(error.code, error.message, error.hint, error.offset or 0) from None
+    return text
+
+
+def _shorthand(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"cron": value}
+    if isinstance(value, list):
+        raise _refuse(
+            "key.not-supported-yet",
+            "a list of schedules is not supported yet; it is refused rather than ignored",
+            "write one schedule, or one job for each",
+        )
+    return value
+
+
+def _concurrency(value: Any) -> Any:
+    if value in ("queue", "replace", "allow"):
+        raise _refuse(
+            "key.not-supported-yet",
+            f"concurrency {value!r} is not supported yet; it is refused rather than ignored",
+            "write forbid, or delete the key",
+        )
+    return value
+
+
+def _task_path(text: str, info: ValidationInfo) -> str:
+    try:
+        check_path(text, folder=(info.context or {}).get("folder", ""), what="task_source_path")
+    except PathError as error:
+        raise _refuse("task.path", error.message, error.hint) from None
+    return text
+
+
+def _inline_task(text: str) -> str:
+    if not text.strip():
+        raise _refuse("task.empty", "the task is blank", "write the task, or name its file with task_source_path")
+    return text
+
+
+def _glob(text: str) -> str:
+    try:
+        check_glob(text)
+    except PathError as error:
+        raise _refuse("glob.invalid", error.message, error.hint) from None
+    return text
+
+
+def _not_empty(items: list[str]) -> list[str]:
+    if not items:
+        raise _refuse("value.empty", "the list is empty: nothing could ever match", "list something, or delete the key")
+    return items
+
+
+def _version(value: Any) -> Any:
+    if type(value) is not int or value != 1:
+        raise _refuse("version.unknown", f"version {shown(value)} is not known; allowed is 1", "write version: 1")
+    return value
+
+
+def _shell_line(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            words = shlex.split(value)
+        except ValueError:
+            words = []
+        hint = f"write command: {flow_list(words)}" if words else "write a list of words, the program first"
+        raise _refuse("runner.command", "a command is a list of words, never a shell line", hint)
+    return value
+
+
+_PLACEHOLDER = re.compile(r"\{[a-z_-]*task[a-z_-]*\}", re.IGNORECASE)
+
+
+def _command(words: list[str]) -> list[str]:
+    if not words or not words[0].strip():
+        raise _refuse("runner.command", "the command names no program", 'write one like [sh, "{task_file}"]')
+    program = words[0]
+    if "{task" in program:
+        raise _refuse(
+            "runner.command",
+            "the program itself cannot be the task",
+            'name the program that reads it: command: [sh, "{task_file}"]',
+        )
+    if "/" in program and not program.startswith("/"):
+        try:
+            check_path(program.removeprefix("./"), what="program")
+        except PathError as error:
+            raise _refuse("runner.command", error.message, "write ./ and a path below the root") from None
+        if not program.startswith("./"):
+            raise _refuse(
+                "runner.command",
+                f"program {short(program)} is neither absolute, nor on PATH, nor marked as under the root",
+                f"write ./{program}",
+            )
+    for word in words[1:]:
+        for found in _PLACEHOLDER.findall(word):
+            if found not in ("{task}", "{task_file}"):
+                raise _refuse(
+                    "runner.command",
+                    f"placeholder {short(found)} is not known; allowed are {{task_file}} and {{task}}",
+                    did_you_mean(found[:100], ("{task}", "{task_file}")),
+                )
+    return words
+
+
+def _runner_name(text: str) -> str:
+    if not re.fullmatch(RUNNER_PATTERN[1:-1], text):
+        raise _refuse(
+            "runner.name",
+            f"runner name {short(text)} is not valid; allowed are 1-64 letters, digits and . _ -",
+        )
+    return text
+
+
+def _cwd(text: str) -> str:
+    if text == ".":
+        raise _refuse("runner.cwd", "cwd '.' is written as root", "write cwd: root")
+    if text != "root":
+        try:
+            check_path(text, what="cwd")
+        except PathError as error:
+            raise _refuse("runner.cwd", error.message, error.hint) from None
+    return text
+
+
+def _schema(pattern: str) -> Any:
+    return Field(json_schema_extra={"pattern": pattern})
+
+
+Line = Annotated[str, AfterValidator(_one_line)]
+JobId = Annotated[str, AfterValidator(_job_id), _schema(ID_PATTERN)]
+EnvName = Annotated[str, AfterValidator(_env_name), _schema(ENV_PATTERN)]
+OwnEnvName = Annotated[str, AfterValidator(_own_env_name), _schema(ENV_PATTERN)]
+RunnerName = Annotated[str, AfterValidator(_runner_name), _schema(RUNNER_PATTERN)]
+Glob = Annotated[str, AfterValidator(_glob)]
+Duration = Annotated[
+    timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN})
+]
+Instant = Annotated[datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})]
+Size = Annotated[
+    int,
+    BeforeValidator(_size),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": units.SIZE_PATTERN}, {"type": "integer", "minimum": 1}]}),
+]
+
+
+# -- the formats -----------------------------------------------------------------------------
+
+
+class Shape(BaseModel):
+    """Base of all: nothing is converted, nothing unknown is let through."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    not_yet: ClassVar[frozenset[str]] = frozenset()  # keys of the design that no code honours so far
+    misplaced: ClassVar[Mapping[str, str]] = {}  # keys that belong elsewhere, and the hint that says where
+    inner: ClassVar[Mapping[str, type[Shape]]] = {}  # shapes below; "*" for any key
+
+
+class ScheduleShape(Shape):
+    """When a job is due: exactly one of cron, every and at."""
+
+    not_yet = frozenset({"phase", "jitter", "starts", "ends"})
+
+    cron: Annotated[str, AfterValidator(_cron)] | None = Field(
+        default=None,
+        description="Five cron fields (minute hour day month weekday) or a macro from @hourly to @yearly, "
+        "on the wall clock of the timezone.",
+        examples=["0 9 * * mon-fri", "@daily"],
+    )
+    every: Duration | None = Field(
+        default=None,
+        description="An interval of at least 1s; the job is due at whole multiples of it since 1970-01-01T00:00Z.",
+        examples=["15m"],
+    )
+    at: Instant | None = Field(
+        default=None, description="One instant with an explicit UTC offset.", examples=["2027-01-31T09:00:00+01:00"]
+    )
+    timezone: Annotated[str, AfterValidator(_timezone)] | None = Field(
+        default=None,
+        description="IANA name of the zone; without it that of scheduler.yaml, else UTC.",
+        examples=["Europe/Berlin"],
+    )
+
+
+class DefaultsShape(Shape):
+    """The keys that a job takes from scheduler.yaml where it does not write them itself."""
+
+    model_config = ConfigDict(title="Defaults of all jobs")
+    not_yet = frozenset({"catch_up", "retry", "failure_limit", "deliver", "deliver_on", "expires", "expect_every"})
+    misplaced = {
+        **dict.fromkeys(("id", "task", "task_source_path", "schedule"), "write it in each job file: it has no default"),
+        "timezone": "write timezone at the top level of scheduler.yaml",
+    }
+
+    name: Line | None = Field(default=None, description="What people call the job; without it the id.")
+    description: str | None = Field(default=None, description="What the job is for.")
+    owner: Line | None = Field(default=None, description="Who answers for the job.", examples=["platform@example.com"])
+    tags: list[Line] | None = Field(
+        default=None, description="Words to find the job by.", examples=[["agent", "hourly"]]
+    )
+    enabled: bool | None = Field(
+        default=None,
+        description="false: the job is never due; true unless written. An operator's pause is kept apart from it.",
+    )
+    runner: str | None = Field(
+        default=None,
+        description="Name of a runner in scheduler.yaml; needed here or in its defaults.",
+        examples=["shell"],
+    )
+    env: dict[OwnEnvName, str | None] | None = Field(
+        default=None,
+        description="Environment variables, only those that the runner's job_env allows; values are text. "
+        "Merged by name with the defaults; null takes one away.",
+        examples=[{"MODE": "nightly"}],
+    )
+    timeout: Duration | None = Field(
+        default=None, description="How long a run may take before it is ended; 30m unless written.", examples=["20m"]
+    )
+    concurrency: Annotated[Literal["forbid"], BeforeValidator(_concurrency)] | None = Field(
+        default=None, description="What happens when the job is due while it still runs; forbid: the slot is skipped."
+    )
+
+
+class JobShape(DefaultsShape):
+    """One job: a document of a YAML job file, or the front matter of a Markdown one."""
+
+    model_config = ConfigDict(title="Job")
+    misplaced = {
+        **dict.fromkeys(
+            ("cron", "every", "at", "timezone"), 'write it below schedule, as in schedule: {cron: "0 9 * * *"}'
+        ),
+        "prompt": "write task with the text, or task_source_path with its file",
+        "command": "name a runner; its command stands in scheduler.yaml",
+    }
+    inner = {"schedule": ScheduleShape}
+
+    id: JobId = Field(
+        description="What the job is known by, for ever: moving or renaming the file changes nothing. "
+        "1-128 of a-z 0-9 . _ -, starting with a letter or digit.",
+        examples=["heartbeat"],
+    )
+    schedule: Annotated[ScheduleShape, BeforeValidator(_shorthand, json_schema_input_type=str | ScheduleShape)] = Field(
+        description="When the job is due: a mapping, or a bare cron expression.", examples=['"0 9 * * *"']
+    )
+    task: Annotated[str, AfterValidator(_inline_task)] | None = Field(
+        default=None,
+        description="The task itself. Exactly one of this, task_source_path and the body of a Markdown file.",
+    )
+    task_source_path: Annotated[str, AfterValidator(_task_path)] | None = Field(
+        default=None,
+        description="The file that holds the task, relative to the folder of scheduler.yaml; read at each fire.",
+        examples=["prompts/heartbeat.md"],
+    )
+
+
+class RunnerShape(Shape):
+    """One way to turn a task into a process."""
+
+    not_yet = frozenset({"jobs", "max_timeout"})
+
+    command: Annotated[
+        list[str], BeforeValidator(_shell_line, json_schema_input_type=list[str]), AfterValidator(_command)
+    ] = Field(
+        description="The program and its arguments, never a shell line. The program is absolute, found on PATH, or "
+        "under the root and written ./... An argument may hold {task_file}, the path of a private copy of the task, "
+        "or {task}, its text.",
+        examples=['[sh, "{task_file}"]'],
+    )
+    input: Literal["stdin", "file", "arg"] | None = Field(
+        default=None,
+        description="How the program is handed the task: file goes with {task_file}, arg with {task}, stdin with "
+        "neither. Told from the command unless written.",
+    )
+    env: dict[OwnEnvName, str] = Field(
+        default={}, description="Environment variables of fixed value.", examples=[{"LANG": "C.UTF-8"}]
+    )
+    env_from: list[EnvName] = Field(
+        default=[], description="Names of variables passed on from the scheduler's own environment."
+    )
+    job_env: list[OwnEnvName] = Field(default=[], description="Names of variables that a job may set with env.")
+    tasks: Annotated[list[Glob], AfterValidator(_not_empty)] | None = Field(
+        default=None,
+        description="Globs of the files whose text the runner may be given; without it any.",
+        examples=[["scripts/**"]],
+    )
+    cwd: Annotated[str, AfterValidator(_cwd)] = Field(
+        default="root", description="Working directory: root, or a folder below it."
+    )
+
+
+class LimitsShape(Shape):
+    """Sizes beyond which work is refused or cut."""
+
+    max_jobs: int = Field(default=10_000, ge=1, le=100_000, description="How many jobs there may be.")
+    task_bytes: Size = Field(default=256 * 2**10, ge=1, le=16 * 2**20, description="How large a task may be.")
+    output_bytes: Size = Field(
+        default=10 * 2**20, ge=1, le=2**30, description="How much of a run's output is kept: its head and tail."
+    )
+    max_running: int = Field(default=16, ge=1, le=1_000, description="How many runs there may be at once.")
+
+
+class PruneShape(Shape):
+    """The guard: a sync that would archive more than this waits for a person."""
+
+    max_percent: int = Field(default=50, ge=0, le=100, description="The largest share of all jobs, beyond three.")
+    max_jobs: int = Field(default=20, ge=0, le=100_000, description="The largest number of jobs.")
+
+
+class RootShape(Shape):
+    """scheduler.yaml: the root of all paths, and what holds for all jobs."""
+
+    model_config = ConfigDict(title="scheduler.yaml")
+    not_yet = frozenset({"channels", "worktree", "retention", "agents"})
+    misplaced = {
+        **dict.fromkeys(DefaultsShape.model_fields, "write it in a job file, or below defaults"),
+        "schedule": "write it in a job file",
+        "id": "write it in a job file",
+    }
+    inner = {
+        "defaults": DefaultsShape,
+        "limits": LimitsShape,
+        "prune": PruneShape,
+        "runners": type("RunnersShape", (Shape,), {"inner": {"*": RunnerShape}}),
+    }
+
+    version: Annotated[Literal[1], BeforeValidator(_version)] = Field(
+        description="Version of this format; 1.", examples=[1]
+    )
+    jobs: Annotated[list[Glob], AfterValidator(_not_empty)] = Field(
+        default=list(DEFAULT_JOBS), description="Globs of the job files, relative to the folder of this file."
+    )
+    timezone: Annotated[str, AfterValidator(_timezone)] = Field(
+        default="UTC", description="IANA name of the zone of all schedules that name none.", examples=["Europe/Berlin"]
+    )
+    defaults: DefaultsShape = Field(
+        default_factory=DefaultsShape, description="What a job takes where it does not write it itself."
+    )
+    runners: dict[RunnerName, RunnerShape] = Field(default={}, description="The ways to run a task, by name.")
+    hosts: Annotated[list[Line], AfterValidator(_not_empty)] | None = Field(
+        default=None,
+        description="Globs of the host names where jobs fire; without it everywhere.",
+        examples=[["prod-*"]],
+    )
+    limits: LimitsShape = Field(default_factory=LimitsShape, description="Sizes beyond which work is refused or cut.")
+    prune: PruneShape = Field(
+        default_factory=PruneShape, description="How many jobs a sync may archive before a person confirms."
+    )
+
+
+# -- from pydantic's errors to ours ----------------------------------------------------------
+
+AnyShape = TypeVar("AnyShape", bound=Shape)
+
+
+def check(
+    shape: type[AnyShape],
+    data: Any,
+    *,
+    raw: Callable[[Path], str | None] = lambda path: None,
+    folder: str = "",
+) -> tuple[AnyShape | None, tuple[Fault, ...]]:
+    """The shape of plain data, or everything that is wrong with it.
+
+    raw: the text of a value as written, for hints.
+    folder: root-relative folder of the file, for hints on paths.
+    """
+    try:
+        return shape.model_validate(data, context={"folder": folder}), ()
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    return None, tuple(_fault(shape, detail, raw) for detail in details)
+
+
+def _fault(shape: type[Shape], detail: ErrorDetails, raw: Callable[[Path], str | None]) -> Fault:
+    kind = detail["type"]
+    path: Path = detail["loc"]
+    if kind == "extra_forbidden":
+        return _unknown(shape, path)
+    at_key = len(path) > 1 and path[-1] == "[key]"
+    if at_key:
+        path = path[:-1]
+    context = detail.get("ctx", {})
+    value = detail["input"]
+    if kind == "missing":
+        examples = _owner(shape, path).model_fields[str(path[-1])].examples
+        hint = f"write {path[-1]}: {examples[0]}" if examples else ""
+        return Fault(path=path, code="key.missing", message=f"key {path[-1]!r} is missing", hint=hint)
+    if "message" in context:  # one of our own
+        return Fault(
+            path=path,
+            code=kind,
+            message=context["message"],
+            hint=context["hint"],
+            at_key=at_key,
+            offset=context["offset"],
+        )
+    if value is None:
+        return Fault(
+            path=path, code="value.missing", message=f"{_name(path)} has no value", hint="write one, or delete the key"
+        )
+    if kind in ("greater_than_equal", "less_than_equal"):
+        return _out_of_range(shape, path, value)
+    if kind == "literal_error":
+        allowed = re.findall(r"'([^']*)'", context["expected"])
+        hint = did_you_mean(value[:100], allowed) if isinstance(value, str) else ""
+        message = f"{_name(path)} {shown(value)} is not known; allowed: {', '.join(allowed)}"
+        return Fault(path=path, code="value.choice", message=message, hint=hint)
+    expected = _EXPECTED.get(kind, "something else")
+    message = f"{_name(path)} must be {expected}, not {shown(value, raw(path))}"
+    return Fault(path=path, code="value.type", message=message, hint=_type_hint(kind, value, raw(path)), at_key=at_key)
+
+
+def _out_of_range(shape: type[Shape], path: Path, value: Any) -> Fault:
+    bounds = _owner(shape, path).model_fields[str(path[-1])].metadata
+    low = next(bound.ge for bound in bounds if isinstance(bound, Ge))
+    high = next(bound.le for bound in bounds if isinstance(bound, Le))
+    show: Callable[[Any], str] = units.format_size if str(path[-1]).endswith("_bytes") else str
+    message = f"{_name(path)} {short(str(value))[1:-1]} is outside {show(low)}-{show(high)}"
+    return Fault(path=path, code="value.range", message=message)
+
+
+_EXPECTED = {
+    "string_type": "text",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+
+
+def _type_hint(kind: str, value: Any, raw: str | None) -> str:
+    if kind == "string_type":
+        if isinstance(value, bool | int | float):
+            return f'quote it: "{raw or value}"'
+        if isinstance(value, dict) and len(value) == 1 and [*value.values()] == [None]:
+            return f'quote text in braces: "{{{next(iter(value))}}}"'
+    if kind == "bool_type" and isinstance(value, str):
+        if value.lower() in ("yes", "on", "y", "true"):
+            return "write true"
+        if value.lower() in ("no", "off", "n", "false"):
+            return "write false"
+    if kind == "int_type" and isinstance(value, str) and value.isdecimal():
+        return "write it without quotes"
+    if kind == "list_type" and isinstance(value, str):
+        return f"write {flow_list([value])}"
+    if kind in ("dict_type", "model_type", "model_attributes_type") and isinstance(value, list):
+        return "write key: value lines without the leading dash"
+    return ""
+
+
+def _unknown(shape: type[Shape], path: Path) -> Fault:
+    owner = _owner(shape, path)
+    key = str(path[-1])
+    if key in owner.not_yet:
+        return Fault(
+            path=path,
+            code="key.not-supported-yet",
+            message=f"key {key!r} is not supported yet; it is refused rather than ignored",
+            hint="delete it",
+            at_key=True,
+        )
+    known = sorted(owner.model_fields, key=lambda name: not owner.model_fields[name].is_required())
+    near = did_you_mean(key[:100], known)
+    hint = owner.misplaced.get(key) or near or f"allowed: {', '.join(known)}"
+    message = f"key {short(key)} is not known here"
+    return Fault(path=path, code="key.unknown", message=message, hint=hint, at_key=True)
+
+
+def _owner(shape: type[Shape], path: Path) -> type[Shape]:
+    """The shape that decides about the last key of `path`."""
+    for part in path[:-1]:
+        shape = shape.inner.get(str(part)) or shape.inner["*"]
+    return shape
+
+
+def _name(path: Path) -> str:
+    last = path[-1]
+    if isinstance(last, int):
+        return f"item {last + 1} of {path[-2]}" if len(path) > 1 else f"item {last + 1}"
+    return short(last)[1:-1]
+
+
+def shown(value: Any, raw: str | None = None) -> str:
+    """A value as a message names it."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return str(value).lower()
+        case str():
+            return short(value)
+        case int() | float():
+            return f"the number {short(raw or str(value))[1:-1]}"
+        case list():
+            return "a list"
+        case _:
+            return "a mapping"
+
+
+def flow_list(words: list[str]) -> str:
+    """A YAML list on one line."""
+    plain = re.compile(r"[A-Za-z./_][A-Za-z0-9./_-]*|-[A-Za-z-][A-Za-z-]*")
+    written = (word if plain.fullmatch(word) else json.dumps(word, ensure_ascii=False) for word in words)
+    return f"[{', '.join(written)}]"

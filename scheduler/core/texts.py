@@ -1,0 +1,122 @@
+"""Bytes of a job file as text: its encoding, its line table, and what no parser should be shown."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+
+MAX_FILE_BYTES = 1024 * 1024
+BOM = "\ufeff"
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+# What YAML 1.2 section 5.1 allows, NUL and DEL left out. A lone surrogate cannot come out of a UTF-8 decoder.
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class TextError(ValueError):
+    """A file, or all of its text, that cannot be used. `line` and `column` are 1-based."""
+
+    def __init__(self, code: str, message: str, *, line: int = 1, column: int = 1, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.line = line
+        self.column = column
+        self.hint = hint
+
+
+class Lines:
+    """Turns character offsets of one text into places; LF, CRLF and CR end a line."""
+
+    __slots__ = ("_end", "_starts")
+
+    def __init__(self, text: str) -> None:
+        ends = list(_LINE_END.finditer(text))
+        self._starts = [0, *(found.end() for found in ends)]
+        self._end = len(text)
+        if ends and ends[-1].end() == len(text):
+            self._starts.pop()
+            self._end = ends[-1].start()
+
+    def place(self, index: int) -> tuple[int, int]:
+        """The 1-based line and column of an offset. What lies behind the text belongs to the end of its last line."""
+        index = min(max(index, 0), self._end)
+        line = bisect_right(self._starts, index)
+        return line, index - self._starts[line - 1] + 1
+
+
+def decode(data: bytes) -> str:
+    """The text of a file without its byte order mark; line ends stay as they are.
+
+    Raises: TextError with code file.too-large, file.conflict-markers, file.encoding or file.character.
+    """
+    if len(data) > MAX_FILE_BYTES:
+        raise TextError(
+            "file.too-large",
+            f"the file has {len(data)} bytes; at most {MAX_FILE_BYTES} (1MiB) are read",
+            hint="split it into several files, or move the text into a file of its own with task_source_path",
+        )
+    marked = conflict_line(data)
+    if marked is not None:
+        raise TextError(
+            "file.conflict-markers",
+            "the file holds merge-conflict markers",
+            line=marked,
+            hint="settle the conflict and delete the <<<<<<<, ======= and >>>>>>> lines",
+        )
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode().removeprefix(BOM)
+        line, column = Lines(before + "?").place(len(before))
+        hint = "save the file as UTF-8"
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+            hint = "the file looks like UTF-16; save it as UTF-8"
+        message = f"byte 0x{data[error.start]:02x} is not valid UTF-8"
+        raise TextError("file.encoding", message, line=line, column=column, hint=hint) from None
+    text = text.removeprefix(BOM)
+    if "\0" in text:
+        line, column = Lines(text).place(text.index("\0"))
+        raise TextError(
+            "file.character", "a NUL byte cannot stand in a job file", line=line, column=column, hint="delete it"
+        )
+    return text
+
+
+def check_printable(text: str, start: int, end: int) -> None:
+    """Refuse control characters in text[start:end].
+
+    Raises: TextError with code file.character.
+    """
+    found = _UNPRINTABLE.search(text, start, end)
+    if found is not None:
+        line, column = Lines(text).place(found.start())
+        message = f"control character U+{ord(found[0]):04X} cannot stand here"
+        hint = 'delete it, or write it in double quotes as an escape such as "\\x1b"'
+        raise TextError("file.character", message, line=line, column=column, hint=hint)
+
+
+def short(text: str) -> str:
+    """`text` quoted for a message, its end cut off where it is long."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def conflict_line(data: bytes) -> int | None:
+    """The line of the first merge-conflict marker, or None.
+
+    A conflict is a line that starts with `<<<<<<< `, a later one that is exactly `=======` and a
+    later one that starts with `>>>>>>> ` (design F2).
+    """
+    if b"<<<<<<< " not in data:
+        return None
+    opened: int | None = None
+    parted = False
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if opened is None:
+            if line.removeprefix(b"\xef\xbb\xbf" if number == 1 else b"").startswith(b"<<<<<<< "):
+                opened = number
+        elif not parted:
+            parted = line.removesuffix(b"\r") == b"======="
+        elif line.startswith(b">>>>>>> "):
+            return opened
+    return None

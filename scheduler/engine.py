@@ -1,0 +1,127 @@
+"""Where attempts run: here, as local processes. Every path through it ends in a row of the ledger."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from scheduler import owner as owners
+from scheduler.clock import Clock
+from scheduler.config import Place
+from scheduler.core.models import Fault, Job, Run, RunStatus, Settings
+from scheduler.crash import crash_point
+from scheduler.git import provenance
+from scheduler.runners.command import Context, execute, prepare
+from scheduler.store import Store
+from scheduler.tasks import read_task
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEngine:
+    """Carries claimed runs to their end in this process."""
+
+    place: Place
+    store: Store
+    clock: Clock
+    environ: Mapping[str, str]
+
+    def carry_out(self, run: Run, job: Job, settings: Settings, *, cancel: threading.Event) -> Run:
+        """Reads the task from disk as it stands now, runs it, and writes down what ran and how it ended (F2, F3, F5).
+
+        Returns the finished run: a skip with its reason where nothing could be started.
+        """
+        crash_point("after_claim")
+        facts = job.file
+        task = read_task(self.place.root, facts.spec, facts.path, settings, forbidden=self.place.state)
+        if isinstance(task, Fault):
+            return self.skip(run, task)
+        runner = settings.runners.get(facts.spec.runner)
+        if runner is None:
+            return self.skip(
+                run, Fault(reason="runner_unknown", message=f"scheduler.yaml has no runner {facts.spec.runner!r}")
+            )
+        source = provenance(self.place.root, task.source_path, task.source)
+        context = Context(
+            run_id=run.id,
+            job_id=run.job_id,
+            fire_time=run.fire_time,
+            trigger=run.trigger.value,
+            attempt=1,
+            root=self.place.root,
+            revision=source.revision,
+            task_sha256=task.sha256,
+        )
+        invocation = prepare(runner, facts.spec, task, context, environ=self.environ)
+        if isinstance(invocation, Fault):
+            return self.skip(run, invocation)
+        run = self.store.start_attempt(
+            run, n=1, generation=facts.generation, task=task, provenance=source, now=self.clock.now()
+        )
+        crash_point("before_spawn")
+        stdout, stderr = (self.place.output(run.job_id, run.n, 1, stream) for stream in ("stdout", "stderr"))
+        try:
+            stdout.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            outcome = execute(
+                invocation,
+                timeout=facts.spec.timeout,
+                scratch=self.place.scratch,
+                stdout=stdout,
+                stderr=stderr,
+                output_limit=settings.limits.output_bytes,
+                on_spawn=lambda pid: self._spawned(run, pid),
+                cancel=cancel,
+            )
+        except BaseException as error:
+            # The row must not stay `running` under an owner that lives on.
+            self.store.finish(
+                run,
+                status=RunStatus.INTERRUPTED,
+                reason="scheduler_error",
+                error=f"{type(error).__name__}: {error}",
+                now=self.clock.now(),
+            )
+            raise
+        crash_point("before_end")
+        if isinstance(outcome, Fault):
+            return self.store.finish(
+                run, status=RunStatus.FAILED, reason=outcome.reason, error=outcome.message, now=self.clock.now()
+            )
+        return self.store.finish(
+            run,
+            status=RunStatus(outcome.status),
+            reason=outcome.reason,
+            exit_code=outcome.exit_code,
+            error=outcome.error,
+            result=outcome.result,
+            output_bytes=outcome.output_bytes,
+            truncated=outcome.truncated,
+            now=self.clock.now(),
+        )
+
+    def skip(self, run: Run, fault: Fault) -> Run:
+        """Ends a claimed run that could not start; a fault, so it counts as an error (F7)."""
+        return self.store.skip(run, reason=fault.reason, message=fault.message, fault=True, now=self.clock.now())
+
+    def recover(self) -> list[Run]:
+        """Ends the runs whose owner is dead: what is left of their processes is killed, their rows say so (F4)."""
+        ended = []
+        for active in self.store.active():
+            if owners.is_alive(self.place.owners, active.owner):
+                continue
+            if active.process is not None:
+                owners.end_group(active.process)
+            ended.append(
+                self.store.finish(
+                    active.run,
+                    status=RunStatus.INTERRUPTED,
+                    reason="owner_died",
+                    error="the process that ran it ended without finishing it",
+                    now=self.clock.now(),
+                )
+            )
+        return ended
+
+    def _spawned(self, run: Run, pid: int) -> None:
+        crash_point("after_spawn")
+        self.store.record_process(run, attempt=1, process=owners.identify(pid))

@@ -1,0 +1,542 @@
+"""The command runner: a task becomes one process group, and its end becomes an Outcome (design sections 3 and F2)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import IO, Literal
+
+from scheduler.capture import RESULT_BYTES, Capture
+from scheduler.core.globs import matches_any
+from scheduler.core.models import Fault, JobSpec, RunnerSpec, Task, TaskInput, instant
+
+TASK = "{task}"
+TASK_FILE = "{task_file}"
+
+_INHERITED = frozenset({"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR"})
+_INHERITED_PREFIXES = ("LC_", "XDG_")
+_ARGUMENT_BYTES = 128 * 1024 - 1  # execve(2), MAX_ARG_STRLEN, less its closing NUL
+_CHUNK = 64 * 1024
+_DRAIN_BYTES = 16 * 1024 * 1024  # more than any pipe holds
+_REMNANT_GRACE = timedelta(seconds=2)
+_REMNANT_TICK_S = 0.02
+_LONGEST_WAIT_S = 86_400  # epoll counts milliseconds in an int: 25 days are too many
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a run tells its child about itself, as SCHEDULER_* variables."""
+
+    run_id: str  # "JOB:N"
+    job_id: str
+    fire_time: datetime | None  # None: a manual run
+    trigger: str
+    attempt: int  # 1 for the first
+    root: Path
+    revision: str | None
+    task_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """One process to start. `argv` still holds `{task_file}`: that file exists only while the process runs."""
+
+    argv: tuple[str, ...]  # argv[0] is absolute
+    cwd: Path
+    env: Mapping[str, str]  # the whole environment
+    stdin: bytes | None  # None: an empty standard input
+    task_file: bytes | None  # what the file that replaces {task_file} holds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an attempt that started has ended."""
+
+    status: Literal["succeeded", "failed", "timed_out", "cancelled"]
+    reason: Literal["exit_code", "signal", "timeout", "cancelled"] | None  # None: succeeded
+    exit_code: int | None  # never negative; None: ended by a signal, or never started
+    error: str | None  # for people
+    result: str  # the first 64 KiB of stdout, invalid UTF-8 replaced
+    output_bytes: int  # written on both streams, kept or not
+    truncated: bool
+
+
+# -- what to run -----------------------------------------------------------------------------
+
+
+def prepare(
+    runner: RunnerSpec, spec: JobSpec, task: Task, context: Context, *, environ: Mapping[str, str]
+) -> Invocation | Fault:
+    """The process that runs `task`, or why there is none. Reads the file system, changes nothing.
+
+    environ: the scheduler's own environment. Fault reasons: runner_not_allowed, runner_not_found,
+    runner_cwd_missing, runner_task_too_large.
+    """
+    if runner.tasks is not None and not matches_any(task.source_path, runner.tasks):
+        allowed = ", ".join(runner.tasks) or "nothing"
+        return _fault("not_allowed", f"runner {runner.name!r} takes {allowed}, not {task.source_path!r}")
+    if refused := sorted({name for name, _ in spec.env} - set(runner.job_env)):
+        return _fault("not_allowed", f"runner {runner.name!r} lets no job set {', '.join(refused)} (job_env)")
+    root = Path(os.path.abspath(context.root))  # noqa: PTH100 - resolve() would rename the root
+    cwd = Path(os.path.normpath(root / runner.cwd))
+    if not cwd.is_dir() or not cwd.resolve().is_relative_to(root.resolve()):
+        return _fault("cwd_missing", f"the working directory {runner.cwd!r} is not a folder in the root")
+    env = _environment(runner, spec, replace(context, root=root), cwd, environ)
+    program = _find(runner.command[0], root, env.get("PATH", os.defpath))
+    if isinstance(program, Fault):
+        return program
+    arguments = runner.command[1:]
+    if runner.input is TaskInput.ARG:
+        arguments = tuple(each.replace(TASK, task.text.decode("utf-8")) for each in arguments)
+        if b"\0" in task.text or any(len(_encode(each)) > _ARGUMENT_BYTES for each in arguments):
+            return _fault(
+                "task_too_large",
+                f"as one argument a task may have {_ARGUMENT_BYTES:,} bytes and no NUL; use input: file",
+            )
+    return Invocation(
+        argv=(program, *arguments),
+        cwd=cwd,
+        env=env,
+        stdin=task.text if runner.input is TaskInput.STDIN else None,
+        task_file=task.text if runner.input is TaskInput.FILE else None,
+    )
+
+
+def _fault(reason: str, message: str) -> Fault:
+    return Fault(reason=f"runner_{reason}", message=message)
+
+
+def _environment(
+    runner: RunnerSpec, spec: JobSpec, context: Context, cwd: Path, environ: Mapping[str, str]
+) -> dict[str, str]:
+    """Design section 3, "Child environment": later layers win, and what we say about the run wins over all."""
+    env = {
+        name: value
+        for name, value in environ.items()
+        if name in _INHERITED or name.startswith(_INHERITED_PREFIXES) or name in runner.env_from
+    }
+    env.update(runner.env)
+    env.update(spec.env)
+    told = {
+        "SCHEDULER_JOB_ID": context.job_id,
+        "SCHEDULER_RUN_ID": context.run_id,
+        "SCHEDULER_FIRE_TIME": None if context.fire_time is None else instant(context.fire_time),
+        "SCHEDULER_TRIGGER": context.trigger,
+        "SCHEDULER_ATTEMPT": str(context.attempt),
+        "SCHEDULER_ROOT": str(context.root),
+        "SCHEDULER_REVISION": context.revision,
+        "SCHEDULER_TASK_SHA256": context.task_sha256,
+        "PWD": str(cwd),
+    }
+    for name, value in told.items():
+        env.pop(name, None)  # one that does not apply is absent, whatever a layer below says
+        if value is not None:
+            env[name] = value
+    return env
+
+
+def _find(program: str, root: Path, search: str) -> str | Fault:
+    """The absolute path of argv[0]: absolute, `./…` below the root, or on PATH and then not below the root."""
+    if program.startswith("./"):
+        if ".." in program.split("/"):
+            return _fault("not_found", f"{program!r} may not leave the root")
+        found = str(root / program)
+    elif Path(program).is_absolute():
+        found = program
+    elif "/" in program:
+        return _fault(
+            "not_found", f"{program!r} is neither absolute nor on PATH; for a file in the root write './{program}'"
+        )
+    else:
+        # A relative entry would mean a folder of wherever the scheduler stands.
+        folders = [each for each in search.split(os.pathsep) if Path(each).is_absolute()]
+        on_path = shutil.which(program, path=os.pathsep.join(folders)) if folders else None
+        if on_path is None:
+            return _fault("not_found", f"{program!r} is not on PATH ({search})")
+        folder = Path(on_path).parent.resolve()
+        if folder.is_relative_to(root.resolve()):
+            below = (folder / program).relative_to(root.resolve())
+            return _fault("not_found", f"PATH finds {program!r} inside the root; if that is meant, write './{below}'")
+        found = on_path
+    if not Path(found).is_file() or not os.access(found, os.X_OK):
+        return _fault("not_found", f"{found!r} is not an executable file")
+    return found
+
+
+# -- running it ------------------------------------------------------------------------------
+
+
+def execute(
+    invocation: Invocation,
+    *,
+    timeout: timedelta,
+    scratch: Path,
+    stdout: Path,
+    stderr: Path,
+    output_limit: int,
+    on_spawn: Callable[[int], None],
+    cancel: threading.Event,
+    grace: timedelta = timedelta(seconds=10),
+) -> Outcome | Fault:
+    """Run one process to its end, in a process group of its own, and keep what it writes.
+
+    scratch: where the private copy of the task stands meanwhile; made if absent.
+    output_limit: bytes kept, half for each stream. on_spawn: told the pid, which is the group's id too, before
+    anything else happens; if it raises, the group is killed. cancel: ends the run like a timeout.
+    grace: between TERM and KILL. Whatever of the group outlives its leader is ended the same way, within 2 s;
+    what has left the group (setsid) is not ours to end, and its hold on the pipes is not waited for.
+
+    Fault reasons: runner_start_failed, runner_cwd_missing. Nothing ran then, and no output file is left.
+    """
+    with contextlib.ExitStack() as cleanup:
+        captures = []
+        try:
+            argv = cleanup.enter_context(_arguments(invocation, scratch))
+            for path in (stdout, stderr):
+                captures.append(Capture(path, limit=output_limit // 2))
+                cleanup.callback(captures[-1].close)
+            process = None if cancel.is_set() else _spawn(invocation, argv)
+        except (OSError, ValueError) as error:
+            process = _fault("start_failed", f"a file of the run could not be made: {error}")
+        if isinstance(process, Fault):
+            for path in (stdout, stderr)[: len(captures)]:
+                path.unlink(missing_ok=True)
+            return process
+        if process is None:
+            return _outcome("cancelled", None, "cancelled before it started", captures)
+        cleanup.enter_context(process)
+        cleanup.callback(_kill_unfinished, process)  # whatever raises below, nothing runs on unwatched
+        on_spawn(process.pid)
+        with _Attempt(process, captures, invocation.stdin, cancel) as attempt:
+            why = attempt.run(timeout, grace)
+        for capture in captures:
+            capture.close()
+        return _judge(why, process.returncode, timeout, captures)
+
+
+def _kill_unfinished(process: subprocess.Popen[bytes]) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _encode(argument: str) -> bytes:
+    """UTF-8 whatever the locale says: the task's bytes were hashed as they are."""
+    return argument.encode("utf-8", "surrogateescape")
+
+
+@contextlib.contextmanager
+def _arguments(invocation: Invocation, scratch: Path) -> Iterator[list[bytes]]:
+    """argv as the kernel gets it, with the private file for {task_file} in place. Raises OSError."""
+    argv = [os.fsencode(invocation.argv[0]), *map(_encode, invocation.argv[1:])]
+    if invocation.task_file is None:
+        yield argv
+        return
+    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=scratch, prefix="task-")  # mode 0600
+    try:
+        with open(handle, "wb") as file:  # noqa: PTH123
+            file.write(invocation.task_file)
+        path = os.fsencode(os.path.abspath(name))  # noqa: PTH100 - the child stands elsewhere
+        yield [argv[0], *(each.replace(_encode(TASK_FILE), path) for each in argv[1:])]
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _spawn(invocation: Invocation, argv: list[bytes]) -> subprocess.Popen[bytes] | Fault:
+    program = invocation.argv[0]
+    try:
+        return subprocess.Popen(
+            argv,
+            cwd=invocation.cwd,
+            env=invocation.env,
+            stdin=subprocess.DEVNULL if invocation.stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        if error.filename == invocation.cwd:
+            return _fault("cwd_missing", f"the working directory {str(invocation.cwd)!r} is gone")
+        if Path(program).exists():
+            return _fault("start_failed", f"the interpreter that the first line of {program!r} names does not exist")
+        return _fault("start_failed", f"{program!r} is gone")
+    except OSError as error:
+        return _fault("start_failed", f"{program!r} could not be started: {error.strerror}")
+    except ValueError as error:  # a NUL in an argument or variable, `=` in a name
+        return _fault("start_failed", f"{program!r} could not be started: {error}")
+
+
+class _Doorbell:
+    """Lets other threads end a `select`. Rings after `close` are lost, and never reach a reused descriptor."""
+
+    def __init__(self) -> None:
+        self.fd, self._button = os.pipe()
+        os.set_blocking(self.fd, False)
+        os.set_blocking(self._button, False)
+        self._lock = threading.Lock()
+        self.closed = False
+
+    def ring(self) -> None:
+        with self._lock, contextlib.suppress(BlockingIOError):
+            if not self.closed:
+                os.write(self._button, b"\0")
+
+    def answer(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.fd, _CHUNK)
+
+    def close(self) -> None:
+        with self._lock:
+            self.closed = True
+            os.close(self.fd)
+            os.close(self._button)
+
+
+class _Attempt:
+    """A started process with its pipes: one selector waits for all of them, its end, its deadline and `cancel`."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        captures: Sequence[Capture],
+        stdin: bytes | None,
+        cancel: threading.Event,
+    ) -> None:
+        self._process = process
+        self._cancel = cancel
+        self._exited = threading.Event()
+        self._bell = _Doorbell()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._bell.fd, selectors.EVENT_READ)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._captures: dict[IO[bytes], Capture] = {process.stdout: captures[0], process.stderr: captures[1]}
+        for pipe in self._captures:
+            os.set_blocking(pipe.fileno(), False)
+            self._selector.register(pipe, selectors.EVENT_READ)
+        self._unsent = memoryview(stdin or b"")
+        if process.stdin is not None:
+            os.set_blocking(process.stdin.fileno(), False)
+            self._selector.register(process.stdin, selectors.EVENT_WRITE)
+
+    def __enter__(self) -> _Attempt:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bell.close()
+        self._selector.close()
+
+    def run(self, timeout: timedelta, grace: timedelta) -> Literal["timeout", "cancelled"] | None:
+        """Why we ended it, or None; returns once the leader has ended, its group is gone and the pipes are drained."""
+        deadline = time.monotonic() + timeout.total_seconds()
+        for watch in (self._watch_exit, self._watch_cancel):
+            threading.Thread(target=watch, daemon=True).start()
+        why: Literal["timeout", "cancelled"] | None = None
+        while not self._exited.is_set() and not self._cancel.is_set() and time.monotonic() < deadline:
+            self._pump(deadline)
+        remnants_until = time.monotonic() + min(grace, _REMNANT_GRACE).total_seconds()
+        if not self._exited.is_set():
+            why = "cancelled" if self._cancel.is_set() else "timeout"
+            self._signal(signal.SIGTERM)
+            remnants_until = time.monotonic() + grace.total_seconds()
+            while not self._exited.is_set() and time.monotonic() < remnants_until:
+                self._pump(remnants_until)
+            if not self._exited.is_set():
+                self._signal(signal.SIGKILL)
+            while not self._exited.is_set():
+                self._pump(None)
+        self._process.wait()
+        self._end_remnants(remnants_until, told=why is not None)
+        self._drain()
+        return why
+
+    def _watch_exit(self) -> None:
+        # While the leader is a zombie its number, and so its group's, is nobody else's: every signal sent
+        # before `wait` reaches our own group. Without waitid (macOS) that window is a few instructions.
+        if hasattr(os, "waitid"):
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            self._process.wait()
+        self._exited.set()
+        self._bell.ring()
+
+    def _watch_cancel(self) -> None:
+        # An event has no way to stop waiting for it: a second after the run this thread sees that it is over.
+        while not self._bell.closed:
+            if self._cancel.wait(1):
+                self._bell.ring()
+                return
+
+    def _pump(self, until: float | None) -> None:
+        """Move what can be moved, waiting for it until then (monotonic seconds) or until the bell rings."""
+        wait = _LONGEST_WAIT_S if until is None else max(0, min(until - time.monotonic(), _LONGEST_WAIT_S))
+        for key, _ in self._selector.select(wait):
+            if key.fileobj == self._bell.fd:
+                self._bell.answer()
+            elif key.fileobj is self._process.stdin:
+                self._feed(self._process.stdin)
+            else:
+                self._read(key.fileobj)  # type: ignore[arg-type]
+
+    def _feed(self, pipe: IO[bytes]) -> None:
+        try:
+            if self._unsent:
+                self._unsent = self._unsent[os.write(pipe.fileno(), self._unsent[:_CHUNK]) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:  # it does not read its input, which is its own affair
+            self._unsent = memoryview(b"")
+        if not self._unsent:
+            self._selector.unregister(pipe)
+            pipe.close()
+
+    def _read(self, pipe: IO[bytes]) -> int:
+        """Bytes read now; 0 at the end of the stream, and where nothing is there yet."""
+        try:
+            data = os.read(pipe.fileno(), _CHUNK)
+        except BlockingIOError:
+            return 0
+        if data:
+            self._captures[pipe].write(data)
+        else:
+            self._selector.unregister(pipe)
+            pipe.close()
+        return len(data)
+
+    def _drain(self) -> None:
+        """What is in the pipes by now. A process that left the group may write on for ever, so there is an end."""
+        for pipe in self._captures:
+            left = _DRAIN_BYTES
+            while left > 0 and not pipe.closed and (count := self._read(pipe)):
+                left -= count
+
+    def _end_remnants(self, until: float, *, told: bool) -> None:
+        """End what outlived its leader: TERM unless it was told already, KILL at `until`."""
+        if not told:
+            self._signal(signal.SIGTERM)
+        self._await_group(until)
+        self._signal(signal.SIGKILL)
+        # Nobody survives this, but what it ends takes a moment to let go of the pipes.
+        self._await_group(time.monotonic() + 1)
+
+    def _await_group(self, until: float) -> None:
+        # They are not our children: no event tells of their end, so here, and only here, this looks again and again.
+        tick = _REMNANT_TICK_S
+        while self._group_exists() and _has_living_member(self._process.pid) and (now := time.monotonic()) < until:
+            self._pump(min(until, now + tick))
+            tick = min(2 * tick, 10 * _REMNANT_TICK_S)
+
+    def _group_exists(self) -> bool:
+        """Whether the group still has members, asked after the leader was reaped.
+
+        The kernel gives its number to a new process only when the group is empty, so if a process has it, the
+        group of that number is a stranger's.
+        """
+        try:
+            os.kill(self._process.pid, 0)
+        except ProcessLookupError:
+            pass
+        except PermissionError:
+            return False
+        else:
+            return False
+        try:
+            os.killpg(self._process.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process.returncode is None or self._group_exists():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+
+
+def _has_living_member(group: int) -> bool:
+    """Whether more than zombies is left of a group: in a container nobody may ever reap those (proc(5))."""
+    try:
+        pids = [each for each in Path("/proc").iterdir() if each.name.isdigit()]
+    except OSError:
+        return True
+    for each in pids:
+        try:
+            after_name = (each / "stat").read_bytes().rpartition(b")")[2]
+        except OSError:
+            continue  # gone since
+        state, _parent, its_group = after_name.split()[:3]
+        if int(its_group) == group and state not in (b"Z", b"X"):
+            return True
+    return not pids  # no /proc to ask: macOS reaps its orphans
+
+
+# -- how it ended ----------------------------------------------------------------------------
+
+
+def _judge(
+    why: Literal["timeout", "cancelled"] | None, returncode: int, timeout: timedelta, captures: Sequence[Capture]
+) -> Outcome:
+    exit_code = returncode if returncode >= 0 else None
+    ended = f"exit code {returncode}" if returncode >= 0 else f"ended by {_signal_name(-returncode)}"
+    match why:
+        case "cancelled":
+            return _outcome("cancelled", exit_code, f"cancelled; {ended}", captures)
+        case "timeout":
+            return _outcome("timed_out", exit_code, f"not done after {timeout.total_seconds():g} s; {ended}", captures)
+    return _outcome("succeeded" if returncode == 0 else "failed", exit_code, ended if returncode else None, captures)
+
+
+def _outcome(
+    status: Literal["succeeded", "failed", "timed_out", "cancelled"],
+    exit_code: int | None,
+    error: str | None,
+    captures: Sequence[Capture],
+) -> Outcome:
+    reason: Literal["exit_code", "signal", "timeout", "cancelled"] | None
+    match status:
+        case "succeeded":
+            reason = None
+        case "failed":
+            reason = "signal" if exit_code is None else "exit_code"
+        case "timed_out":
+            reason = "timeout"
+        case "cancelled":
+            reason = "cancelled"
+    lost = next((each.error for each in captures if each.error is not None), None)
+    return Outcome(
+        status=status,
+        reason=reason,
+        exit_code=exit_code,
+        error="; ".join(each for each in (error, lost) if each is not None) or None,
+        result=_text(captures[0].prefix),
+        output_bytes=sum(each.total for each in captures),
+        truncated=any(each.truncated for each in captures),
+    )
+
+
+def _text(prefix: bytes) -> str:
+    """A character that the 64 KiB cut in two is left out rather than shown as broken."""
+    return getincrementaldecoder("utf-8")("replace").decode(prefix, final=len(prefix) < RESULT_BYTES)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,192 @@
+"""The working tree as desired state: every job file read, parsed, and its task looked at.
+
+Complete or an error, never quietly partial: what cannot be listed or read is named in the result, so that a
+plan can tell "cannot read" from "deleted" (S2-S4).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scheduler.config import Place
+from scheduler.core.globs import matches_any, may_hold
+from scheduler.core.jobfile import Document, JobFile, read_job_file
+from scheduler.core.models import Fault, Settings
+from scheduler.core.problems import Problem, UnavailableError
+from scheduler.core.reconcile import Desired, Found
+from scheduler.git import Tree
+from scheduler.safe_open import read_source
+from scheduler.tasks import JOB_FILE_BYTES, check_text, read_task
+
+_FILE_CODES = {
+    "source_missing": "file.missing",
+    "source_not_regular": "file.not-regular",
+    "source_outside_root": "file.outside-root",
+    "source_denied": "file.denied",
+    "source_too_large": "file.too-large",
+}
+
+
+@dataclass(slots=True)
+class _Listing:
+    paths: list[str] = field(default_factory=list)
+    unlistable: set[str] = field(default_factory=set)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def read_desired(place: Place, settings: Settings, tree: Tree, *, only: str | None = None) -> Desired:
+    """What the files say now.
+
+    only: one root-relative job file instead of all that `jobs` matches (the partial pass of F1).
+    Raises: UnavailableError where the root itself cannot be listed.
+    """
+    listing = _Listing(paths=[only]) if only is not None else _list(place, settings.jobs)
+    problems = listing.problems
+    found: list[Found] = []
+    broken: set[str] = set()
+    empty: set[str] = set()
+    seen: set[str] = set()
+    for listed in listing.paths:
+        source = read_source(place.root, listed, limit=JOB_FILE_BYTES, forbidden=place.state)
+        if isinstance(source, Fault):
+            if only is None or source.reason != "source_missing":
+                broken.add(_real_path(place.root, listed))
+                problems.append(_file_problem(listed, source))
+            continue
+        if source.path in seen:
+            continue  # a symlink beside the file it leads to: one file, counted once
+        seen.add(source.path)
+        job_file = read_job_file(source.path, source.data, settings)
+        problems.extend(job_file.problems)
+        if job_file.broken:
+            broken.add(source.path)
+        if job_file.empty:
+            empty.add(source.path)
+        provenance = tree.provenance(source.path, source.data)
+        file_sha256 = hashlib.sha256(source.data).hexdigest()
+        for document, sha256, problem in _with_tasks(place, settings, job_file):
+            if problem is not None:
+                problems.append(problem)
+            found.append(Found(document=document, task_sha256=sha256, provenance=provenance, file_sha256=file_sha256))
+    return Desired(
+        settings=settings,
+        found=tuple(found),
+        broken=frozenset(broken),
+        empty=frozenset(empty),
+        unlistable=frozenset(listing.unlistable),
+        revision=tree.revision,
+        problems=tuple(sorted(set(problems))),
+    )
+
+
+def _with_tasks(
+    place: Place, settings: Settings, job_file: JobFile
+) -> Iterator[tuple[Document, str | None, Problem | None]]:
+    for document in job_file.documents:
+        spec = document.spec
+        if spec is None:
+            yield document, None, None
+            continue
+        sha256: str | None = None
+        fault: Fault | None
+        if spec.task_source_path is None:
+            assert document.text is not None  # a document without a task has no spec
+            fault = _text_fault(document.text, settings.limits.task_bytes)
+            sha256 = hashlib.sha256(document.text).hexdigest() if fault is None else None
+        else:
+            task = read_task(place.root, spec, document.path, settings, forbidden=place.state)
+            fault = task if isinstance(task, Fault) else None
+            sha256 = None if isinstance(task, Fault) else task.sha256
+        yield document, sha256, None if fault is None else _task_problem(document, fault)
+
+
+def _text_fault(text: bytes, limit: int) -> Fault | None:
+    if len(text) > limit:
+        return Fault(reason="source_too_large", message=f"the task has {len(text):,} bytes; {limit:,} are allowed")
+    return check_text(text)
+
+
+def _task_problem(document: Document, fault: Fault) -> Problem:
+    missing = fault.reason == "source_missing"
+    return Problem(
+        path=document.path,
+        line=document.task_line,
+        column=document.task_column,
+        code="task.missing" if missing else "task.unreadable",
+        message=fault.message,
+        hint="create the file, or correct the path" if missing else "",
+        job_id=document.id,
+    )
+
+
+def _file_problem(path: str, fault: Fault) -> Problem:
+    return Problem(
+        path=path,
+        line=1,
+        column=1,
+        code=_FILE_CODES.get(fault.reason, "file.unreadable"),
+        message=fault.message,
+        hint="the jobs it held keep their last good definition",
+    )
+
+
+# -- listing ---------------------------------------------------------------------------------
+
+
+def _list(place: Place, globs: Sequence[str]) -> _Listing:
+    listing = _Listing()
+    try:
+        with os.scandir(place.root) as entries:
+            children = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise UnavailableError(
+            f"the root {place.root} cannot be read: {error.strerror}; nothing was applied"
+        ) from error
+    _walk(place, children, "", globs, listing)
+    return listing
+
+
+def _walk(
+    place: Place, entries: Iterable[os.DirEntry[str]], folder: str, globs: Sequence[str], listing: _Listing
+) -> None:
+    """Collects what the globs match below a folder; never enters dot-folders or symlinked folders."""
+    for entry in entries:
+        path = folder + entry.name
+        if entry.name.startswith("."):
+            continue
+        if matches_any(path, globs):
+            listing.paths.append(path)  # a folder of that name too: reading it says what is wrong
+        if not entry.is_dir(follow_symlinks=False) or not any(may_hold(path, glob) for glob in globs):
+            continue
+        if Path(entry.path) == place.state:
+            continue
+        try:
+            with os.scandir(entry.path) as found:
+                children = sorted(found, key=lambda each: each.name)
+        except FileNotFoundError:
+            continue  # gone since its parent was listed: as if it had never been there
+        except OSError as error:
+            listing.unlistable.add(path)
+            listing.problems.append(
+                Problem(
+                    path=path,
+                    line=1,
+                    column=1,
+                    code="folder.unreadable",
+                    message=f"the folder cannot be listed: {error.strerror}",
+                    hint="the jobs last held below it keep their last good definition",
+                )
+            )
+            continue
+        _walk(place, children, path + "/", globs, listing)
+
+
+def _real_path(root: Path, path: str) -> str:
+    """The path a job file is known by: a symlink's target, where that lies inside the root."""
+    real = os.path.realpath(root / path)
+    inside = os.path.relpath(real, root)
+    return path if inside.startswith("..") else inside.replace(os.sep, "/")

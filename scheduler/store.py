@@ -1,0 +1,773 @@
+"""The database: the only module that speaks SQL.
+
+Hot paths are plain SQL under `BEGIN IMMEDIATE`: a deferred transaction that reads and then writes fails at
+once with "database is locked", whatever the timeout. Commits are durable (`synchronous=FULL`), because a
+claim that a power loss takes back would run its slot twice.
+A Store belongs to the thread that opened it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scheduler.core.models import (
+    Attempt,
+    AuditRow,
+    FileFacts,
+    Job,
+    JobSpec,
+    Pause,
+    Provenance,
+    Run,
+    RunStatus,
+    RuntimeFacts,
+    Settings,
+    SyncState,
+    Task,
+    Trigger,
+    milliseconds,
+    parse_instant,
+)
+from scheduler.core.problems import Problem, RefusedError, UnavailableError
+from scheduler.crash import crash_point
+
+if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
+    from scheduler.core.reconcile import Action, Plan
+
+APPLICATION_ID = 0x53434844  # "SCHD" in the file's header: tells our database from anybody else's
+BUSY_TIMEOUT = timedelta(seconds=10)
+_ACTIVE_SQL = "status IN ('queued', 'claimed', 'running')"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """All a plan needs, read at one moment. `ticket` goes stale when any of it changes."""
+
+    jobs: dict[str, Job]
+    settings: Settings | None  # the last good scheduler.yaml; None before the first pass
+    ticket: int
+    synced_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A child, told from a later one with the same pid by when it and the machine started."""
+
+    pid: int
+    started: int | None  # clock ticks after boot
+    boot_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveRun:
+    """A run without an end, its owner, and the process of its last attempt."""
+
+    run: Run
+    owner: str | None
+    process: Process | None
+
+
+class Store:
+    """One connection to one database. Opening it migrates an older one and refuses a newer or foreign one."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self.path = path
+
+    @classmethod
+    def open(cls, path: Path, *, busy_timeout: timedelta = BUSY_TIMEOUT) -> Store:
+        """Opens or creates the database.
+
+        Raises: UnavailableError when it is locked, damaged, not ours or from a newer version.
+        """
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Made private before SQLite opens it: the journal files inherit the mode.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            connection = sqlite3.connect(path, timeout=busy_timeout.total_seconds(), isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise UnavailableError(f"cannot open the database {path}: {error}") from error
+        try:
+            with _explained(path):
+                connection.row_factory = sqlite3.Row
+                connection.execute("PRAGMA foreign_keys = ON")
+                connection.execute("PRAGMA synchronous = FULL")
+                _bring_up_to_date(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+        return cls(connection, path)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """One consistent view for several SELECTs."""
+        with _explained(self.path):
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            finally:
+                self._connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with _explained(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                crash_point("before_commit")
+            except BaseException:
+                # A full disk may have ended the transaction already.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    # -- sync ------------------------------------------------------------------------------------
+
+    def observed(self) -> Observed:
+        with self._reading() as sql:
+            root = sql.execute("SELECT settings, plan_inputs, synced_at FROM root").fetchone()
+            jobs = {row["id"]: _job(row) for row in sql.execute(_JOBS + " ORDER BY id")}
+        return Observed(
+            jobs=jobs,
+            settings=None if root["settings"] is None else Settings.from_json(json.loads(root["settings"])),
+            ticket=root["plan_inputs"],
+            synced_at=_moment(root["synced_at"]),
+        )
+
+    def apply(
+        self,
+        plan: Plan,
+        *,
+        ticket: int,
+        audit: Sequence[AuditRow],
+        now: datetime,
+        actor: str,
+        only: str | None = None,
+    ) -> bool:
+        """Carries out a plan in one transaction; False, with nothing changed, where `ticket` is stale.
+
+        only: the one job file a partial pass has read; what is known of the others stays.
+        """
+        with self._writing() as sql:
+            (current,) = sql.execute("SELECT plan_inputs FROM root").fetchone()
+            if current != ticket:
+                return False
+            for action in plan.actions:
+                if action.writes:
+                    _write_job(sql, action, now, actor)
+            _append_audit(sql, audit)
+            _replace_problems(sql, plan.problems, only)
+            sql.execute(
+                "UPDATE root SET settings = ?, plan_inputs = plan_inputs + ?",
+                (_dump(plan.settings.to_json()), not plan.nothing_to_do),
+            )
+            if only is None:
+                sql.execute("UPDATE root SET synced_at = ?, revision = ?", (_stamp(now), plan.revision))
+        return True
+
+    def record_problems(self, problems: Sequence[Problem]) -> None:
+        """Keeps what a pass found that could apply nothing."""
+        with self._writing() as sql:
+            _replace_problems(sql, problems, None)
+
+    def problems(self) -> list[Problem]:
+        with self._reading() as sql:
+            rows = sql.execute("SELECT problem FROM problems ORDER BY rowid").fetchall()
+        return [Problem.from_json(json.loads(row["problem"])) for row in rows]
+
+    # -- jobs ------------------------------------------------------------------------------------
+
+    def jobs(self) -> list[Job]:
+        """Every job, archived ones too, by id."""
+        with self._reading() as sql:
+            return [_job(row) for row in sql.execute(_JOBS + " ORDER BY id")]
+
+    def job(self, job_id: str) -> Job | None:
+        with self._reading() as sql:
+            row = sql.execute(_JOBS + " WHERE id = ?", (job_id,)).fetchone()
+        return None if row is None else _job(row)
+
+    def job_ids(self) -> list[str]:
+        with self._reading() as sql:
+            return [row["id"] for row in sql.execute("SELECT id FROM jobs ORDER BY id")]
+
+    def synced_at(self) -> datetime | None:
+        """When a pass last applied; None on a root never synced."""
+        with self._reading() as sql:
+            return _moment(sql.execute("SELECT synced_at FROM root").fetchone()["synced_at"])
+
+    def set_pause(self, job_id: str, pause: Pause | None, *, audit: AuditRow) -> None:
+        """Writes or lifts an operator's pause, and nothing else of the job."""
+        with self._writing() as sql:
+            sql.execute(
+                "UPDATE jobs SET paused_at = ?, pause_reason = ?, paused_until = ?, paused_by = ? WHERE id = ?",
+                (
+                    None if pause is None else _stamp(pause.at),
+                    None if pause is None else pause.reason,
+                    None if pause is None or pause.until is None else _stamp(pause.until),
+                    None if pause is None else pause.by,
+                    job_id,
+                ),
+            )
+            _append_audit(sql, [audit])
+            _plan_inputs_changed(sql)
+
+    def audit(self, job_id: str | None = None, *, limit: int | None = None) -> list[AuditRow]:
+        """Audit rows, oldest first; the newest `limit` of them."""
+        where, values = ("", []) if job_id is None else (" WHERE job_id = ?", [job_id])
+        with self._reading() as sql:
+            rows = sql.execute(
+                f"SELECT * FROM audit{where} ORDER BY seq DESC LIMIT ?", (*values, -1 if limit is None else limit)
+            ).fetchall()
+        return [_audit_row(row) for row in reversed(rows)]
+
+    # -- the ledger ------------------------------------------------------------------------------
+
+    def claim_manual(
+        self,
+        job_id: str,
+        *,
+        trigger: Trigger,
+        requested_by: str,
+        owner: str,
+        max_running: int,
+        now: datetime,
+    ) -> Run:
+        """Takes a place for a manual run, before anything of it is read or started.
+
+        Raises: RefusedError, leaving no row, while the job runs (`concurrency: forbid`), is archived, or the
+        house is full.
+        """
+        with self._writing() as sql:
+            job = sql.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            if job["archived_at"] is not None:
+                raise RefusedError(
+                    f"job {job_id!r} is archived: no file names it any more",
+                    hint="restore its file and run `scheduler sync`; its history is still there",
+                )
+            active = sql.execute(f"SELECT n FROM runs WHERE job_id = ? AND {_ACTIVE_SQL}", (job_id,)).fetchone()
+            if active is not None:
+                raise RefusedError(
+                    f"job {job_id!r} is running already, as {job_id}:{active['n']}, and its concurrency is forbid",
+                    hint=f"wait for it: `scheduler history {job_id}`",
+                )
+            (running,) = sql.execute(f"SELECT count(*) FROM runs WHERE {_ACTIVE_SQL}").fetchone()
+            if running >= max_running:
+                raise RefusedError(
+                    f"{running} runs are under way, and limits.max_running is {max_running}",
+                    hint="wait for one to end, or raise limits.max_running in scheduler.yaml",
+                )
+            n = job["last_n"] + 1
+            sql.execute("UPDATE jobs SET last_n = ? WHERE id = ?", (n, job_id))
+            sql.execute(
+                'INSERT INTO runs (job_id, n, "trigger", status, requested_at, requested_by, generation, owner)'
+                " VALUES (?, ?, ?, 'claimed', ?, ?, ?, ?)",
+                (job_id, n, trigger.value, _stamp(now), requested_by, job["generation"], owner),
+            )
+        return self._known_run(job_id, n)
+
+    def start_attempt(
+        self, run: Run, *, n: int, generation: int, task: Task, provenance: Provenance, now: datetime
+    ) -> Run:
+        """Pins the task to the run and opens attempt `n`, before its process exists."""
+        with self._writing() as sql:
+            sha256 = task.sha256
+            sql.execute("INSERT OR IGNORE INTO texts (sha256, bytes) VALUES (?, ?)", (sha256, task.text))
+            sql.execute(
+                "UPDATE runs SET status = 'running', started_at = coalesce(started_at, ?), generation = ?,"
+                " task_sha256 = ?, task_bytes = ?, source_path = ?, source_sha256 = ?, source_blob = ?,"
+                " revision = ?, dirty = ? WHERE job_id = ? AND n = ?",
+                (
+                    _stamp(now),
+                    generation,
+                    sha256,
+                    len(task.text),
+                    task.source_path,
+                    task.source_sha256,
+                    provenance.blob,
+                    provenance.revision,
+                    provenance.dirty,
+                    run.job_id,
+                    run.n,
+                ),
+            )
+            sql.execute(
+                "INSERT INTO attempts (job_id, run_n, n, status, started_at) VALUES (?, ?, ?, 'running', ?)",
+                (run.job_id, run.n, n, _stamp(now)),
+            )
+            if n == 1:
+                sql.execute("UPDATE jobs SET run_count = run_count + 1 WHERE id = ?", (run.job_id,))
+        return self._known_run(run.job_id, run.n)
+
+    def record_process(self, run: Run, *, attempt: int, process: Process) -> None:
+        """Notes the child, so that a later owner can find what a dead one left behind."""
+        with self._writing() as sql:
+            sql.execute(
+                "UPDATE attempts SET pid = ?, pid_started = ?, boot_id = ? WHERE job_id = ? AND run_n = ? AND n = ?",
+                (process.pid, process.started, process.boot_id, run.job_id, run.n, attempt),
+            )
+
+    def finish(
+        self,
+        run: Run,
+        *,
+        status: RunStatus,
+        reason: str | None = None,
+        exit_code: int | None = None,
+        error: str | None = None,
+        result: str | None = None,
+        output_bytes: int | None = None,
+        truncated: bool = False,
+        now: datetime,
+    ) -> Run:
+        """Ends a run: its own row, its last attempt and the job's counters, nothing else (F5).
+
+        Changes nothing where somebody has ended it already.
+        """
+        counts_as_error = status not in (RunStatus.SUCCEEDED, RunStatus.CANCELLED)
+        with self._writing() as sql:
+            started = sql.execute(
+                f"SELECT started_at FROM runs WHERE job_id = ? AND n = ? AND {_ACTIVE_SQL}", (run.job_id, run.n)
+            ).fetchone()
+            if started is not None:
+                started_at = _moment(started["started_at"])
+                duration_ms = None if started_at is None else max(0, milliseconds(now - started_at))
+                sql.execute(
+                    "UPDATE runs SET status = ?, reason = ?, finished_at = ?, duration_ms = ?, exit_code = ?,"
+                    " error = ?, result = ?, output_bytes = ?, truncated = ?, owner = NULL"
+                    " WHERE job_id = ? AND n = ?",
+                    (
+                        status.value,
+                        reason,
+                        _stamp(now),
+                        duration_ms,
+                        exit_code,
+                        error,
+                        result,
+                        output_bytes,
+                        truncated,
+                        run.job_id,
+                        run.n,
+                    ),
+                )
+                sql.execute(
+                    "UPDATE attempts SET status = ?, reason = ?, finished_at = ?, exit_code = ?"
+                    " WHERE job_id = ? AND run_n = ? AND finished_at IS NULL",
+                    (status.value, reason, _stamp(now), exit_code, run.job_id, run.n),
+                )
+                sql.execute(
+                    "UPDATE jobs SET last_run_at = ?, last_run_status = ?, last_run_duration_ms = ?,"
+                    " last_run_error = ?, consecutive_errors = consecutive_errors + ? WHERE id = ?",
+                    (
+                        _stamp(started_at or now),
+                        status.value,
+                        duration_ms,
+                        error,
+                        counts_as_error,
+                        run.job_id,
+                    ),
+                )
+                if status is RunStatus.SUCCEEDED:
+                    sql.execute("UPDATE jobs SET consecutive_errors = 0, errors_at_arm = 0 WHERE id = ?", (run.job_id,))
+        return self._known_run(run.job_id, run.n)
+
+    def skip(self, run: Run, *, reason: str, message: str, fault: bool, now: datetime) -> Run:
+        """Turns a claimed run into a skip with its reason. A fault counts as an error; no skip counts as a run (F7)."""
+        with self._writing() as sql:
+            ended = sql.execute(
+                "UPDATE runs SET status = 'skipped', reason = ?, error = ?, finished_at = ?, owner = NULL"
+                f" WHERE job_id = ? AND n = ? AND {_ACTIVE_SQL}",
+                (reason, message, _stamp(now), run.job_id, run.n),
+            )
+            if fault and ended.rowcount:
+                sql.execute("UPDATE jobs SET consecutive_errors = consecutive_errors + 1 WHERE id = ?", (run.job_id,))
+        return self._known_run(run.job_id, run.n)
+
+    def active(self) -> list[ActiveRun]:
+        """Runs without an end, oldest first."""
+        with self._reading() as sql:
+            rows = sql.execute(f"SELECT * FROM runs WHERE {_ACTIVE_SQL} ORDER BY requested_at, job_id, n").fetchall()
+            return [_active_run(sql, row) for row in rows]
+
+    def run(self, job_id: str, n: int) -> Run | None:
+        with self._reading() as sql:
+            row = sql.execute("SELECT * FROM runs WHERE job_id = ? AND n = ?", (job_id, n)).fetchone()
+            return None if row is None else _run(sql, row)
+
+    def _known_run(self, job_id: str, n: int) -> Run:
+        run = self.run(job_id, n)
+        assert run is not None
+        return run
+
+    def runs(self, job_id: str, *, limit: int | None = None, status: RunStatus | None = None) -> list[Run]:
+        """A job's runs and skips, newest first."""
+        where, values = ("", []) if status is None else (" AND status = ?", [status.value])
+        with self._reading() as sql:
+            rows = sql.execute(
+                f"SELECT * FROM runs WHERE job_id = ?{where} ORDER BY n DESC LIMIT ?",
+                (job_id, *values, -1 if limit is None else limit),
+            ).fetchall()
+            return [_run(sql, row) for row in rows]
+
+    def text(self, sha256: str) -> bytes:
+        """The bytes kept under a sha256.
+
+        Raises: UnavailableError where they are gone or are no longer those bytes.
+        """
+        with self._reading() as sql:
+            row = sql.execute("SELECT bytes FROM texts WHERE sha256 = ?", (sha256,)).fetchone()
+        if row is None or hashlib.sha256(row["bytes"]).hexdigest() != sha256:
+            raise UnavailableError(f"the text {sha256[:12]} in {self.path} is damaged or gone")
+        return bytes(row["bytes"])
+
+
+# -- opening ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turns what SQLite raises into an error that says what to do."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise  # a broken rule of ours, never the machine's fault
+    except sqlite3.DatabaseError as error:
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            raise UnavailableError(
+                f"the database {path} is locked by another process", hint="try again when that process is done"
+            ) from error
+        if "not a database" in text or "malformed" in text:
+            raise UnavailableError(
+                f"{path} is damaged or not a SQLite database ({text})",
+                hint="move it aside and restore a copy; a new one starts without history",
+            ) from error
+        raise UnavailableError(f"the database {path} cannot be used: {text}") from error
+
+
+def _migrations() -> list[tuple[str, str]]:
+    """Name and SQL of every migration, in order."""
+    files = resources.files("scheduler").joinpath("sql").iterdir()
+    return sorted((file.name.removesuffix(".sql"), file.read_text()) for file in files if file.name.endswith(".sql"))
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    migrations = _migrations()
+    latest = len(migrations)
+    if _schema_version(connection, path, latest) == latest:
+        return
+    # Two processes that migrate at once would each find the other's tables half made.
+    with path.with_name(path.name + ".migrate").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _schema_version(connection, path, latest) < latest:
+            connection.execute("PRAGMA journal_mode = WAL")
+            _migrate(connection, migrations)
+    path.with_name(path.name + ".migrate").unlink(missing_ok=True)
+
+
+def _schema_version(connection: sqlite3.Connection, path: Path, latest: int) -> int:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    if application == 0 and found == 0:
+        (tables,) = connection.execute(
+            "SELECT count(*) FROM sqlite_master WHERE name <> '_sqlite_migrations' AND name NOT LIKE 'sqlite_%'"
+        ).fetchone()
+        if tables == 0:
+            return 0
+    if application != APPLICATION_ID:
+        raise UnavailableError(f"{path} is a database of another program", hint="name another file with --db")
+    if found > latest:
+        raise UnavailableError(
+            f"{path} was written by a newer version (schema {found}, this one knows {latest})",
+            hint="upgrade the scheduler; nothing was changed",
+        )
+    return int(found)
+
+
+def _migrate(connection: sqlite3.Connection, migrations: Sequence[tuple[str, str]]) -> None:
+    """Applies what is missing, each migration in a transaction of its own; a failed one leaves no trace."""
+    # sqlite-utils takes a tenth of a second to import: only here, where a schema changes.
+    from sqlite_utils import Database, Migrations
+
+    steps = Migrations("scheduler")
+    for number, (name, text) in enumerate(migrations, start=1):
+
+        def step(db: Database, number: int = number, text: str = text) -> None:
+            for statement in _statements(text):
+                db.conn.execute(statement)
+            db.conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.conn.execute(f"PRAGMA user_version = {number}")
+
+        steps(name=name)(step)
+    try:
+        steps.apply(Database(connection, strict=True))
+    except sqlite3.Error as error:
+        raise UnavailableError(f"the database could not be brought up to date: {error}; it is as it was") from error
+
+
+def _statements(text: str) -> Iterator[str]:
+    """Single statements of a script: `executescript` would commit the migration's transaction."""
+    statement = ""
+    for line in text.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+# -- rows and values -------------------------------------------------------------------------
+
+_JOBS = """SELECT jobs.*, definitions.spec,
+    (SELECT max(n) FROM runs WHERE job_id = jobs.id AND status = 'skipped') AS skip_n,
+    (SELECT coalesce(finished_at, requested_at) FROM runs WHERE job_id = jobs.id AND status = 'skipped'
+        ORDER BY n DESC LIMIT 1) AS last_skip_at,
+    (SELECT reason FROM runs WHERE job_id = jobs.id AND status = 'skipped' ORDER BY n DESC LIMIT 1) AS last_skip_reason
+    FROM jobs JOIN definitions ON definitions.job_id = jobs.id AND definitions.generation = jobs.generation"""
+
+
+def _stamp(moment: datetime) -> str:
+    """An instant as text of one width, so that SQL compares instants by comparing text."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _stamp_or_none(moment: datetime | None) -> str | None:
+    return None if moment is None else _stamp(moment)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else parse_instant(text)
+
+
+def _known(text: str) -> datetime:
+    return parse_instant(text)
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _job(row: sqlite3.Row) -> Job:
+    paused_at = _moment(row["paused_at"])
+    return Job(
+        id=row["id"],
+        file=FileFacts(
+            spec=JobSpec.from_json(json.loads(row["spec"])),
+            generation=row["generation"],
+            path=row["path"],
+            line=row["line"],
+            revision=row["revision"],
+            dirty=row["dirty"],
+            file_sha256=row["file_sha256"],
+            task_sha256=row["task_sha256"],
+            activated_at=_known(row["activated_at"]),
+            archived_at=_moment(row["archived_at"]),
+            sync_state=SyncState(row["sync_state"]),
+        ),
+        pause=None
+        if paused_at is None
+        else Pause(at=paused_at, reason=row["pause_reason"], until=_moment(row["paused_until"]), by=row["paused_by"]),
+        runtime=RuntimeFacts(
+            run_count=row["run_count"],
+            consecutive_errors=row["consecutive_errors"],
+            errors_at_arm=row["errors_at_arm"],
+            stopped_at=_moment(row["stopped_at"]),
+            stop_reason=row["stop_reason"],
+            last_run_at=_moment(row["last_run_at"]),
+            last_run_status=row["last_run_status"],
+            last_run_duration_ms=row["last_run_duration_ms"],
+            last_run_error=row["last_run_error"],
+            last_skip_at=_moment(row["last_skip_at"]),
+            last_skip_reason=row["last_skip_reason"],
+            last_delivery_status=row["last_delivery_status"],
+        ),
+        next_run_at=_moment(row["next_run_at"]),
+        created_at=_known(row["created_at"]),
+        created_by=row["created_by"],
+        updated_at=_known(row["updated_at"]),
+    )
+
+
+def _write_job(sql: sqlite3.Connection, action: Action, now: datetime, actor: str) -> None:
+    """Writes a job's file-owned columns, its cursor, its arming and the slots it settles; nothing else (S1)."""
+    facts, job_id = action.after, action.job_id
+    sql.execute(
+        "INSERT INTO definitions (job_id, generation, digest, spec, recorded_at) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        (job_id, facts.generation, facts.spec.digest, _dump(facts.spec.to_json()), _stamp(now)),
+    )
+    owned = (
+        facts.generation,
+        facts.path,
+        facts.line,
+        facts.revision,
+        facts.dirty,
+        facts.file_sha256,
+        facts.task_sha256,
+        _stamp(facts.activated_at),
+        _stamp_or_none(facts.archived_at),
+        facts.sync_state.value,
+        _stamp_or_none(action.next_run_at),
+    )
+    if action.before is None:
+        sql.execute(
+            "INSERT INTO jobs (generation, path, line, revision, dirty, file_sha256, task_sha256, activated_at,"
+            " archived_at, sync_state, next_run_at, id, created_at, created_by, updated_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*owned, job_id, _stamp(now), actor, _stamp(now)),
+        )
+    else:
+        sql.execute(
+            "UPDATE jobs SET generation = ?, path = ?, line = ?, revision = ?, dirty = ?, file_sha256 = ?,"
+            " task_sha256 = ?, activated_at = ?, archived_at = ?, sync_state = ?, next_run_at = ? WHERE id = ?",
+            (*owned, job_id),
+        )
+    if action.is_change and action.before is not None:
+        sql.execute("UPDATE jobs SET updated_at = ? WHERE id = ?", (_stamp(now), job_id))
+    if action.arms:
+        sql.execute(
+            "UPDATE jobs SET stopped_at = NULL, stop_reason = NULL, errors_at_arm = consecutive_errors WHERE id = ?",
+            (job_id,),
+        )
+    for skip in action.skips:
+        assert action.before is not None  # a new job has no slots behind it
+        (n,) = sql.execute("UPDATE jobs SET last_n = last_n + 1 WHERE id = ? RETURNING last_n", (job_id,)).fetchone()
+        sql.execute(
+            'INSERT INTO runs (job_id, n, "trigger", status, reason, fire_time, fire_time_last, slots,'
+            " requested_at, finished_at, generation) VALUES (?, ?, 'schedule', 'skipped', ?, ?, ?, ?, ?, ?, ?)",
+            (
+                job_id,
+                n,
+                skip.reason,
+                _stamp(skip.first),
+                _stamp(skip.last),
+                skip.slots,
+                _stamp(now),
+                _stamp(now),
+                action.before.generation,
+            ),
+        )
+
+
+def _append_audit(sql: sqlite3.Connection, rows: Iterable[AuditRow]) -> None:
+    sql.executemany(
+        "INSERT INTO audit (at, job_id, action, field, before, after, revision, actor, cause)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                _stamp(row.at),
+                row.job_id,
+                row.action,
+                row.field,
+                _dump(row.before),
+                _dump(row.after),
+                row.revision,
+                row.actor,
+                row.cause,
+            )
+            for row in rows
+        ],
+    )
+
+
+def _audit_row(row: sqlite3.Row) -> AuditRow:
+    return AuditRow(
+        job_id=row["job_id"],
+        action=row["action"],
+        field=row["field"],
+        before=json.loads(row["before"]),
+        after=json.loads(row["after"]),
+        at=_known(row["at"]),
+        revision=row["revision"],
+        actor=row["actor"],
+        cause=row["cause"],
+    )
+
+
+def _replace_problems(sql: sqlite3.Connection, problems: Iterable[Problem], only: str | None) -> None:
+    sql.execute("DELETE FROM problems WHERE ? IS NULL OR path = ?", (only, only))
+    sql.executemany(
+        "INSERT INTO problems (path, job_id, problem) VALUES (?, ?, ?)",
+        [(problem.path, problem.job_id, _dump(problem.to_json())) for problem in problems],
+    )
+
+
+def _plan_inputs_changed(sql: sqlite3.Connection) -> None:
+    """Makes a plan that was computed meanwhile stale: it read what has just changed."""
+    sql.execute("UPDATE root SET plan_inputs = plan_inputs + 1")
+
+
+def _run(sql: sqlite3.Connection, row: sqlite3.Row) -> Run:
+    attempts = sql.execute(
+        "SELECT * FROM attempts WHERE job_id = ? AND run_n = ? ORDER BY n", (row["job_id"], row["n"])
+    ).fetchall()
+    return Run(
+        job_id=row["job_id"],
+        n=row["n"],
+        trigger=Trigger(row["trigger"]),
+        status=RunStatus(row["status"]),
+        reason=row["reason"],
+        fire_time=_moment(row["fire_time"]),
+        fire_time_last=_moment(row["fire_time_last"]),
+        slots=row["slots"],
+        requested_at=_known(row["requested_at"]),
+        requested_by=row["requested_by"],
+        started_at=_moment(row["started_at"]),
+        finished_at=_moment(row["finished_at"]),
+        duration_ms=row["duration_ms"],
+        exit_code=row["exit_code"],
+        error=row["error"],
+        task_sha256=row["task_sha256"],
+        task_bytes=row["task_bytes"],
+        source_path=row["source_path"],
+        source_sha256=row["source_sha256"],
+        provenance=Provenance(revision=row["revision"], blob=row["source_blob"], dirty=row["dirty"]),
+        generation=row["generation"],
+        result=row["result"],
+        output_bytes=row["output_bytes"],
+        truncated=bool(row["truncated"]),
+        attempts=tuple(
+            Attempt(
+                n=each["n"],
+                status=RunStatus(each["status"]),
+                reason=each["reason"],
+                started_at=_known(each["started_at"]),
+                finished_at=_moment(each["finished_at"]),
+                exit_code=each["exit_code"],
+            )
+            for each in attempts
+        ),
+    )
+
+
+def _active_run(sql: sqlite3.Connection, row: sqlite3.Row) -> ActiveRun:
+    last = sql.execute(
+        "SELECT pid, pid_started, boot_id FROM attempts WHERE job_id = ? AND run_n = ? ORDER BY n DESC LIMIT 1",
+        (row["job_id"], row["n"]),
+    ).fetchone()
+    known = last is not None and last["pid"] is not None
+    return ActiveRun(
+        run=_run(sql, row),
+        owner=row["owner"],
+        process=Process(pid=last["pid"], started=last["pid_started"], boot_id=last["boot_id"]) if known else None,
+    )

@@ -1,0 +1,86 @@
+"""The read at fire time: a job's task as it stands on disk at that moment, or the reason why it cannot run (F2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scheduler.core.models import Fault, JobSpec, Settings, Task
+from scheduler.safe_open import Source, read_source
+
+JOB_FILE_BYTES = 1024 * 1024  # design section 3, Strictness
+
+
+def read_task(
+    root: Path, spec: JobSpec, job_path: str, settings: Settings, *, forbidden: Path | None = None
+) -> Task | Fault:
+    """The text to run and the file it came from, or a Fault whose reason starts with `source_`.
+
+    job_path: root-relative path of the job file, read only where the text stands in it.
+    forbidden: the state folder; nothing in it is ever a task.
+
+    A task file is the task whole, front matter included. Nothing older is ever returned in its place.
+    """
+    limit = settings.limits.task_bytes
+    if spec.task_source_path is not None:
+        found = read_source(root, spec.task_source_path, limit=limit, forbidden=forbidden)
+        if isinstance(found, Fault):
+            return found
+        return check_text(found.data) or Task(text=found.data, source_path=found.path, source=found.data)
+    found = read_source(root, job_path, limit=JOB_FILE_BYTES, forbidden=forbidden)
+    if isinstance(found, Fault):
+        return found
+    # Markers anywhere in the file: to know which side of a conflict a text stands on, one would have to guess.
+    if fault := _not_text(found.data) or _conflict(found.data):
+        return fault
+    text = _text_of(spec.id, found, settings)
+    if isinstance(text, Fault):
+        return text
+    if len(text) > limit:
+        return Fault(reason="source_too_large", message=f"the task in {job_path!r} is larger than {limit:,} bytes")
+    return check_text(text) or Task(text=text, source_path=found.path, source=found.data)
+
+
+def _text_of(job_id: str, source: Source, settings: Settings) -> bytes | Fault:
+    from scheduler.core.jobfile import read_job_file  # pays for the YAML machinery only when a text stands in one
+
+    documents = [each for each in read_job_file(source.path, source.data, settings).documents if each.id == job_id]
+    match documents:
+        case [document]:
+            if document.text is not None:
+                return document.text
+            why = f"holds no task that could be taken for {job_id!r}"
+        case []:
+            why = f"no longer names {job_id!r}, or cannot be parsed"
+        case _:
+            why = f"names {job_id!r} {len(documents)} times"
+    return Fault(reason="source_invalid", message=f"{source.path!r} {why}")
+
+
+def check_text(data: bytes) -> Fault | None:
+    """Why these bytes cannot be a task: source_not_utf8, source_conflict_markers, source_empty; None if they can."""
+    if fault := _not_text(data) or _conflict(data):
+        return fault
+    if not data.decode("utf-8").removeprefix("\ufeff").strip():
+        return Fault(reason="source_empty", message="the task is empty or only white space")
+    return None
+
+
+def _not_text(data: bytes) -> Fault | None:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return Fault(reason="source_not_utf8", message=f"not valid UTF-8 at byte offset {error.start}")
+    return None
+
+
+def _conflict(data: bytes) -> Fault | None:
+    """A line starting `<<<<<<< `, a later one exactly `=======`, a later one starting `>>>>>>> `; LF or CRLF."""
+    ours = theirs = 0  # line numbers, 0: not seen yet
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if not theirs and line.startswith(b"<<<<<<< "):
+            ours = number  # the last before the middle is the one that belongs to it
+        elif ours and not theirs and line.removesuffix(b"\r") == b"=======":
+            theirs = number
+        elif theirs and line.startswith(b">>>>>>> "):
+            return Fault(reason="source_conflict_markers", message=f"merge-conflict markers from line {ours}")
+    return None

@@ -1,0 +1,237 @@
+"""The JSON shapes of interface.md, one function a shape; every face prints these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from scheduler.core.models import AuditRow, Job, Provenance, Run, Schedule, Status, instant, version
+from scheduler.core.problems import Problem
+from scheduler.core.schedule import describe, next_fire
+
+if TYPE_CHECKING:  # a plan comes with the file readers, which reading commands never need
+    from scheduler.core.reconcile import Action, Plan
+
+Json = dict[str, Any]
+NEXT_FIRES = 5
+
+
+def _instant(moment: datetime | None) -> str | None:
+    return None if moment is None else instant(moment)
+
+
+def coming_fires(schedule: Schedule, *, after: datetime, count: int = NEXT_FIRES) -> list[datetime]:
+    """The next `count` fire times strictly after an instant; fewer where the schedule ends."""
+    found: list[datetime] = []
+    moment: datetime | None = after
+    while len(found) < count and moment is not None:
+        moment = next_fire(schedule, after=moment)
+        if moment is not None:
+            found.append(moment)
+    return found
+
+
+def job_json(job: Job, *, task_sha256: str | None, problems: Sequence[Problem], now: datetime) -> Json:
+    """task_sha256: of the text the disk holds now; None where it cannot be read."""
+    facts, spec, runtime = job.file, job.file.spec, job.runtime
+    return {
+        **spec.to_json(),
+        "schedule_text": describe(spec.schedule),
+        "task_sha256": task_sha256,
+        "source_path": facts.path,
+        "source_line": facts.line,
+        "sync_state": "archived" if job.archived else facts.sync_state.value,
+        "problems": [problem.to_json() for problem in problems],
+        "generation": facts.generation,
+        "version": version(facts.generation, task_sha256),
+        "revision": facts.revision,
+        "dirty": facts.dirty,
+        "status": job.status(now).value,
+        "paused": None
+        if job.pause is None or not job.pause.covers(now)
+        else {
+            "reason": job.pause.reason,
+            "until": _instant(job.pause.until),
+            "by": job.pause.by,
+            "at": instant(job.pause.at),
+        },
+        "stop_reason": runtime.stop_reason,
+        "activated_at": instant(facts.activated_at),
+        "archived_at": _instant(facts.archived_at),
+        "next_run_at": _instant(job.next_run_at),
+        "last_run_at": _instant(runtime.last_run_at),
+        "last_run_status": runtime.last_run_status,
+        "last_run_duration_ms": runtime.last_run_duration_ms,
+        "last_run_error": runtime.last_run_error,
+        "last_skip_at": _instant(runtime.last_skip_at),
+        "last_skip_reason": runtime.last_skip_reason,
+        "last_delivery_status": runtime.last_delivery_status,
+        "run_count": runtime.run_count,
+        "consecutive_errors": runtime.consecutive_errors,
+        "created_at": instant(job.created_at),
+        "created_by": job.created_by,
+        "updated_at": instant(job.updated_at),
+    }
+
+
+def list_json(jobs: Sequence[Json], problems: Sequence[Problem], *, held: str | None = None) -> Json:
+    statuses = [job["status"] for job in jobs]
+    fires = [job["next_run_at"] for job in jobs if job["next_run_at"] and job["status"] == Status.ACTIVE]
+    return {
+        "jobs": list(jobs),
+        "problems": [problem.to_json() for problem in problems],
+        "summary": {
+            "total": len(jobs),
+            **{status.value: statuses.count(status.value) for status in Status},
+            "invalid": sum(job["sync_state"] in ("invalid", "conflict") for job in jobs),
+            "next_fire_at": min(fires, default=None),
+            "held": held,
+        },
+    }
+
+
+def run_json(run: Run) -> Json:
+    return {
+        "id": run.id,
+        "job_id": run.job_id,
+        "fire_time": _instant(run.fire_time),
+        "fire_time_last": _instant(run.fire_time_last),
+        "slots": run.slots,
+        "requested_at": instant(run.requested_at),
+        "requested_by": run.requested_by,
+        "trigger": run.trigger.value,
+        "status": run.status.value,
+        "reason": run.reason,
+        "started_at": _instant(run.started_at),
+        "finished_at": _instant(run.finished_at),
+        "duration_ms": run.duration_ms,
+        "exit_code": run.exit_code,
+        "error": run.error,
+        "attempts": [
+            {
+                "n": attempt.n,
+                "status": attempt.status.value,
+                "reason": attempt.reason,
+                "started_at": instant(attempt.started_at),
+                "finished_at": _instant(attempt.finished_at),
+                "exit_code": attempt.exit_code,
+            }
+            for attempt in run.attempts
+        ],
+        "task_sha256": run.task_sha256,
+        "task_bytes": run.task_bytes,
+        "source_path": run.source_path,
+        "source_sha256": run.source_sha256,
+        **provenance_json(run.provenance),
+        "generation": run.generation,
+        "result": run.result,
+        "output_bytes": run.output_bytes,
+        "truncated": run.truncated,
+        "cost_usd": None,
+        "tokens": None,
+        "model": None,
+        "deliveries": [],
+    }
+
+
+def provenance_json(provenance: Provenance) -> Json:
+    return {"source_blob": provenance.blob, "revision": provenance.revision, "dirty": provenance.dirty}
+
+
+def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None = None) -> Json:
+    """The shape of `plan` and `sync`."""
+    by_verb: dict[str, list[str]] = {"create": [], "archive": [], "revive": []}
+    for action in plan.actions:
+        if action.verb in by_verb:
+            by_verb[action.verb].append(action.job_id)
+    known = [action for action in plan.actions if action.before is not None and action.verb != "archive"]
+    return {
+        "revision": plan.revision,
+        "dirty": plan.dirty,
+        "held": held,
+        "created": by_verb["create"],
+        "updated": [_update_json(action, now) for action in known if action.changes],
+        "moved": [
+            {"id": action.job_id, "from": action.moved_from, "to": action.after.path}
+            for action in known
+            if action.moved_from is not None
+        ],
+        "archived": by_verb["archive"],
+        "revived": by_verb["revive"],
+        "unchanged": sum(
+            action.verb == "keep" and action.moved_from is None and action.task_change is None
+            for action in plan.actions
+            if action.after.archived_at is None
+        ),
+        "task_changed": [
+            {
+                "id": action.job_id,
+                "path": action.after.spec.task_source_path or action.after.path,
+                "before_sha256": action.task_change[0],
+                "after_sha256": action.task_change[1],
+            }
+            for action in known
+            if action.task_change is not None
+        ],
+        "root_changed": [
+            {"field": field, "before": before, "after": after} for field, (before, after) in plan.root_changes.items()
+        ],
+        "problems": [problem.to_json() for problem in plan.problems],
+        "guard": None
+        if plan.guard is None
+        else {
+            "would_archive": len(plan.guard.ids),
+            "ids": list(plan.guard.ids),
+            "token": plan.guard.token,
+            "why": plan.guard.why,
+        },
+        "duration_ms": duration_ms,
+    }
+
+
+def _update_json(action: Action, now: datetime) -> Json:
+    before, after = action.before, action.after
+    assert before is not None
+
+    def fires(enabled: bool, schedule: Schedule) -> list[str]:
+        return [instant(fire) for fire in coming_fires(schedule, after=now)] if enabled else []
+
+    return {
+        "id": action.job_id,
+        "changes": {name: {"before": old, "after": new} for name, (old, new) in action.changes.items()},
+        "next_fires": {
+            "before": fires(before.spec.enabled, before.spec.schedule),
+            "after": fires(after.spec.enabled, after.spec.schedule),
+        },
+        "widens": list(action.widens),
+    }
+
+
+def fire_json(job_id: str, fire_time: datetime, timezone: str) -> Json:
+    from zoneinfo import ZoneInfo
+
+    return {
+        "job_id": job_id,
+        "fire_time": instant(fire_time),
+        "local": fire_time.astimezone(ZoneInfo(timezone)).isoformat(),
+        "timezone": timezone,
+    }
+
+
+def audit_json(row: AuditRow) -> Json:
+    return {
+        "at": instant(row.at),
+        "job_id": row.job_id,
+        "action": row.action,
+        "field": row.field,
+        "before": row.before,
+        "after": row.after,
+        "revision": row.revision,
+        "actor": row.actor,
+        "cause": row.cause,
+    }
+
+
+def problems_json(problems: Iterable[Problem]) -> Mapping[str, Any]:
+    return {"problems": [problem.to_json() for problem in problems]}

@@ -1,0 +1,434 @@
+"""Real git on real repositories, some of them hostile. Plain git springs each trap first, to show that it works."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scheduler.core.models import Provenance
+from scheduler.core.problems import UnavailableError
+from scheduler.git import GitError, Tree, head, provenance, read_tree, run_git
+
+GIT = shutil.which("git") or "git"
+ODD = "a folder/b\"c\n'd é *?[x].md"
+
+
+def git(root: Path, *args: str) -> str:
+    """Git as people run it: every setting of the repository in force."""
+    return subprocess.run([GIT, "-C", root, *args], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def write(root: Path, path: str, data: bytes) -> None:
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_bytes(data)
+
+
+def commit(root: Path, **files: bytes) -> str:
+    for path, data in files.items():
+        write(root, path, data)
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "x", "--allow-empty")
+    return git(root, "rev-parse", "HEAD")
+
+
+def script(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user with a name and nothing else, so the machine's own settings decide nothing."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    where = tmp_path / "home"
+    where.mkdir()
+    (where / ".gitconfig").write_text("[user]\n\tname = A\n\temail = a@example.com\n[init]\n\tdefaultBranch = main\n")
+    monkeypatch.setenv("HOME", str(where))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    return where
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    where = tmp_path / "root"
+    where.mkdir()
+    git(where, "init", "-q")
+    return where
+
+
+@pytest.fixture
+def fake_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a shell script in git's place."""
+
+    def install(text: str) -> None:
+        script(tmp_path / "bin/git", text)
+        monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+
+    return install
+
+
+# -- provenance ------------------------------------------------------------------------------
+
+
+def test_a_committed_file_has_the_blob_of_head_and_is_not_dirty(root: Path) -> None:
+    revision = commit(root, a=b"text\n")
+    expected = Provenance(revision=revision, blob=git(root, "rev-parse", "HEAD:a"), dirty=None)
+    assert read_tree(root).provenance("a", b"text\n") == expected
+    assert provenance(root, "a", b"text\n") == expected
+    assert head(root) == revision
+
+
+def test_other_bytes_than_the_blobs_are_modified(root: Path) -> None:
+    revision = commit(root, a=b"text\n")
+    expected = Provenance(revision=revision, blob=git(root, "rev-parse", "HEAD:a"), dirty="modified")
+    assert read_tree(root).provenance("a", b"text") == expected
+    assert provenance(root, "a", b"text") == expected
+
+
+def test_the_bytes_decide_and_not_the_index(root: Path) -> None:
+    commit(root, a=b"old")
+    write(root, "a", b"new")
+    git(root, "update-index", "--assume-unchanged", "a")
+    assert provenance(root, "a", b"new").dirty == "modified"
+
+
+def test_a_file_head_does_not_hold_is_untracked_even_when_staged(root: Path) -> None:
+    revision = commit(root, a=b"text")
+    write(root, "b", b"text")
+    git(root, "add", "b")
+    expected = Provenance(revision=revision, blob=None, dirty="untracked")
+    assert read_tree(root).provenance("b", b"text") == expected
+    assert provenance(root, "b", b"text") == expected
+
+
+def test_an_unborn_head_has_no_revision_and_everything_is_untracked(root: Path) -> None:
+    write(root, "a", b"text")
+    expected = Provenance(revision=None, blob=None, dirty="untracked")
+    assert read_tree(root) == Tree(in_repository=True)
+    assert read_tree(root).provenance("a", b"text") == expected
+    assert provenance(root, "a", b"text") == expected
+    assert head(root) is None
+
+
+def test_outside_a_repository_nothing_is_known_and_people_are_told_why(tmp_path: Path) -> None:
+    tree = read_tree(tmp_path)
+    assert tree.provenance("a", b"text") == Provenance()
+    assert provenance(tmp_path, "a", b"text") == Provenance()
+    assert head(tmp_path) is None
+    assert tree.why_unavailable == f"{str(tmp_path)!r} is not in a git repository"
+
+
+def test_without_git_nothing_is_known_and_people_are_told_why(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(root, a=b"text")
+    monkeypatch.setenv("PATH", str(root))
+    assert read_tree(root).why_unavailable == "git is not installed, or not on PATH"
+    assert provenance(root, "a", b"text") == Provenance()
+    assert head(root) is None
+
+
+def test_a_commit_that_is_missing_from_the_repository_is_not_an_empty_one(root: Path) -> None:
+    (root / ".git/refs/heads/main").write_text("1" * 40 + "\n")
+    tree = read_tree(root)
+    assert not tree.in_repository
+    assert tree.why_unavailable == "git ls-tree failed: not a tree object"
+
+
+def test_paths_are_relative_to_a_root_below_the_repositorys_top(root: Path) -> None:
+    revision = commit(root, **{"a": b"outer", "sub/a": b"inner", "subway": b"x"})
+    tree = read_tree(root / "sub")
+    assert tree.blobs == {"a": git(root, "rev-parse", "HEAD:sub/a")}
+    assert tree.provenance("a", b"inner").dirty is None
+    expected = Provenance(revision=revision, blob=tree.blobs["a"], dirty=None)
+    assert provenance(root / "sub", "a", b"inner") == expected
+
+
+def test_a_root_that_head_does_not_hold_has_a_revision_and_no_blobs(root: Path) -> None:
+    revision = commit(root, a=b"x")
+    (root / "new").mkdir()
+    assert read_tree(root / "new") == Tree(revision=revision, in_repository=True)
+    assert provenance(root / "new", "a", b"x").dirty == "untracked"
+
+
+@pytest.mark.parametrize("path", [ODD, "-n", ":(glob)**", "über/naïve", "tab\there", "trailing "])
+def test_odd_names_are_only_names(tmp_path: Path, path: str) -> None:
+    root = tmp_path / "a root\nwith 'odd' \"näme\""
+    root.mkdir()
+    git(root, "init", "-q")
+    revision = commit(root, **{path: b"odd", "plain": b"plain"})
+    expected = Provenance(revision=revision, blob=read_tree(root).blobs[path], dirty=None)
+    assert provenance(root, path, b"odd") == expected
+    assert set(read_tree(root).blobs) == {path, "plain"}
+
+
+def test_a_name_that_is_not_utf8_is_found_under_the_name_python_gives_it(root: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    commit(root, **{name: b"x"})
+    assert [name] == [each for each in os.listdir(root) if each != ".git"]  # noqa: PTH208
+    assert provenance(root, name, b"x").dirty is None
+
+
+def test_a_sha256_repository_is_compared_by_sha256(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q", "--object-format=sha256")
+    revision = commit(tmp_path, a=b"text")
+    found = provenance(tmp_path, "a", b"text")
+    assert len(revision) == 64
+    assert found == Provenance(revision=revision, blob=git(tmp_path, "rev-parse", "HEAD:a"), dirty=None)
+    assert provenance(tmp_path, "a", b"texT").dirty == "modified"
+
+
+def test_a_linked_worktree_has_its_own_head(root: Path, tmp_path: Path) -> None:
+    commit(root, a=b"1")
+    git(root, "worktree", "add", "-q", "-b", "side", str(tmp_path / "side"))
+    revision = commit(tmp_path / "side", a=b"2")
+    assert head(tmp_path / "side") == revision != head(root)
+    assert provenance(tmp_path / "side", "a", b"2").dirty is None
+
+
+def test_one_file_takes_two_calls_of_one_head(root: Path, tmp_path: Path, fake_git: Callable[[str], None]) -> None:
+    first = commit(root, a=b"1")
+    second = commit(root, a=b"2")
+    git(root, "reset", "-q", "--hard", first)
+    move_head = f"{GIT} -C {root} update-ref HEAD {second}"
+    fake_git(f'echo call >> {tmp_path}/calls; {GIT} "$@"; s=$?; case "$*" in *rev-parse*) {move_head};; esac; exit $s')
+    found = provenance(root, "a", b"1")
+    assert found == Provenance(revision=first, blob=git(root, "rev-parse", f"{first}:a"), dirty=None)
+    assert (tmp_path / "calls").read_text().count("call") == 2
+    assert head(root) == second
+
+
+def test_a_replaced_commit_does_not_show_another_tree(root: Path) -> None:
+    first = commit(root, a=b"1")
+    git(root, "replace", first, commit(root, a=b"2"))
+    git(root, "reset", "-q", "--hard", first)
+    assert git(root, "show", "HEAD:a") == "2"
+    assert provenance(root, "a", b"1").dirty is None
+
+
+# -- one function runs git -------------------------------------------------------------------
+
+
+def test_variables_from_outside_do_not_choose_another_repository(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "-q")
+    elsewhere, here = commit(other, a=b"other"), commit(root, a=b"mine")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    assert git(root, "rev-parse", "HEAD") == elsewhere
+    assert head(root) == here
+    assert provenance(root, "a", b"mine").dirty is None
+
+
+def test_the_environment_is_hardened_and_messages_are_english(
+    root: Path, fake_git: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_TRACE", "/dev/stderr")
+    monkeypatch.setenv("GIT_SSH_COMMAND", "false")
+    monkeypatch.setenv("SSH_ASKPASS", "false")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    fake_git("env")
+    lines = run_git(root, "version").decode().splitlines()
+    found = {line for line in lines if line.startswith(("GIT_", "SSH_ASKPASS", "LC_ALL"))}
+    assert found == {"GIT_TERMINAL_PROMPT=0", "GIT_ALLOW_PROTOCOL=", "GIT_NO_LAZY_FETCH=1", "LC_ALL=C"}
+
+
+def test_no_program_named_by_the_repository_watches_its_files(root: Path, tmp_path: Path) -> None:
+    commit(root, a=b"1")
+    marker = tmp_path / "marker"
+    git(root, "config", "core.fsmonitor", str(script(tmp_path / "trap", f"touch {marker}")))
+    git(root, "status")
+    marker.unlink()
+    run_git(root, "status")
+    assert not marker.exists()
+
+
+def test_no_hook_runs(root: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    script(root / ".git/hooks/pre-commit", f"touch {marker}")
+    git(root, "commit", "--allow-empty", "-m", "x")
+    marker.unlink()
+    run_git(root, "commit", "--allow-empty", "-m", "x")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("setting", ["diff.external", "diff.odd.command", "diff.odd.textconv"])
+def test_no_program_shows_differences(root: Path, tmp_path: Path, setting: str) -> None:
+    commit(root, **{"a": b"1", ".gitattributes": b"a diff=odd\n"})
+    write(root, "a", b"2")
+    marker = tmp_path / "marker"
+    git(root, "config", setting, str(script(tmp_path / "trap", f"touch {marker}")))
+    git(root, "diff", "--ext-diff", "--textconv")
+    marker.unlink()
+    assert b"+2" in run_git(root, "diff")
+    assert b"+1" in run_git(root, "show", "HEAD")
+    assert b"+1" in run_git(root, "log", "-p", "--end-of-options", "HEAD")
+    assert not marker.exists()
+
+
+def test_no_submodule_is_entered(root: Path, tmp_path: Path) -> None:
+    inner = root / "inner"
+    inner.mkdir()
+    git(inner, "init", "-q")
+    commit(inner, a=b"1")
+    git(root, "-c", "advice.addEmbeddedRepo=false", "add", "inner")
+    git(root, "commit", "-qm", "x")
+    marker = tmp_path / "marker"
+    git(inner, "config", "core.fsmonitor", str(script(tmp_path / "trap", f"touch {marker}")))
+    git(root, "status")
+    marker.unlink()
+    write(inner, "a", b"2")
+    assert "M inner" in git(root, "status", "--porcelain")
+    marker.unlink()
+    assert run_git(root, "status", "--porcelain") == b""
+    assert run_git(root, "diff") == b""
+    assert not marker.exists()
+    assert set(read_tree(root).blobs) == set()
+
+
+def test_nothing_is_fetched_to_answer_a_question(root: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    trap = script(tmp_path / "trap", f"touch {marker}; exit 1")
+    revision = commit(root, a=b"1")
+    for setting in ("extensions.partialClone=origin", "remote.origin.promisor=true", f"remote.origin.url={tmp_path}"):
+        git(root, "config", *setting.split("="))
+    git(root, "config", "core.repositoryFormatVersion", "1")
+    git(root, "config", "remote.origin.uploadpack", str(trap))
+    tree = git(root, "rev-parse", f"{revision}^{{tree}}")
+    (root / ".git/objects" / tree[:2] / tree[2:]).unlink()
+    with pytest.raises(subprocess.CalledProcessError):
+        git(root, "ls-tree", "HEAD")
+    marker.unlink()
+    assert read_tree(root).why_unavailable is not None
+    assert not marker.exists()
+
+
+def test_the_ext_transport_is_refused_whatever_the_repository_allows(root: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    trap = script(tmp_path / "trap", f"touch {marker}")
+    git(root, "config", "protocol.ext.allow", "always")
+    with pytest.raises(subprocess.CalledProcessError):
+        git(root, "ls-remote", f"ext::{trap}")
+    marker.unlink()
+    with pytest.raises(GitError, match="transport 'ext' not allowed"):
+        run_git(root, "ls-remote", f"ext::{trap}")
+    assert not marker.exists()
+
+
+def test_files_in_the_shape_of_a_repository_are_not_one(root: Path, tmp_path: Path) -> None:
+    commit(root, a=b"1")
+    bare = root / "bare"
+    git(root, "init", "-q", "--bare", str(bare))
+    marker = tmp_path / "marker"
+    git(bare, "config", "core.worktree", str(root))
+    git(bare, "config", "core.bare", "false")
+    git(bare, "config", "core.fsmonitor", str(script(tmp_path / "trap", f"touch {marker}")))
+    git(bare, "status")
+    assert marker.exists()
+    assert "cannot use bare repository" in (read_tree(bare).why_unavailable or "")
+
+
+def test_the_index_is_not_rewritten_in_passing(root: Path) -> None:
+    commit(root, a=b"1")
+    os.utime(root / "a", (1_000_000_000, 1_000_000_000))
+    index = root / ".git/index"
+    before = index.read_bytes()
+    run_git(root, "status")
+    assert index.read_bytes() == before
+    git(root, "status")
+    assert index.read_bytes() != before
+
+
+def test_paths_are_literal(root: Path) -> None:
+    commit(root, **{"a.md": b"1", "*.md": b"2"})
+    assert run_git(root, "ls-files", "-z", "--end-of-options", "*.md") == b"*.md\0"
+
+
+def test_output_has_no_colours(root: Path) -> None:
+    commit(root, a=b"1")
+    git(root, "config", "color.ui", "always")
+    assert "\x1b" in git(root, "show")
+    assert b"\x1b" not in run_git(root, "show")
+
+
+def test_git_reads_the_input_it_is_given_and_never_ours(root: Path) -> None:
+    ours, end = os.pipe()
+    os.write(end, b"ours")
+    os.close(end)
+    kept = os.dup(0)
+    os.dup2(ours, 0)
+    try:
+        assert run_git(root, "hash-object", "--stdin").strip() == b"e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+        os.close(ours)
+    write(root, "x", b"x")
+    assert run_git(root, "hash-object", "--stdin", input=b"x").decode().strip() == git(root, "hash-object", "x")
+
+
+def test_a_program_named_git_in_the_current_folder_is_not_git(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revision = commit(root, a=b"1")
+    script(root / "git", f"touch {tmp_path}/marker")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("PATH", f".::{os.environ['PATH']}")
+    assert head(root) == revision
+    assert not (tmp_path / "marker").exists()
+
+
+def test_at_its_timeout_git_goes_with_all_its_helpers(
+    root: Path, tmp_path: Path, fake_git: Callable[[str], None]
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(reader, True)
+    fake_git(f"exec 3> {fifo}; echo started >&3; (sleep 20; echo late >&3) & wait")
+    with pytest.raises(GitError, match="git version took longer than 2 s"):
+        run_git(root, "version", timeout=2)
+    assert os.read(reader, 100) == b"started\n"
+    assert os.read(reader, 100) == b"", "comes only when nobody holds the other end"
+    os.close(reader)
+
+
+def test_an_error_says_what_git_said_and_is_an_unavailable_error(root: Path) -> None:
+    with pytest.raises(UnavailableError, match=r"^git cat-file failed: Not a valid object name nothing$") as caught:
+        run_git(root, "cat-file", "-p", "--end-of-options", "nothing")
+    assert isinstance(caught.value, GitError)
+    assert caught.value.returncode == 128
+
+
+def test_a_repository_of_another_user_is_explained(root: Path, fake_git: Callable[[str], None]) -> None:
+    fake_git("echo \"fatal: detected dubious ownership in repository at '/x'\" >&2; exit 128")
+    with pytest.raises(GitError, match="it belongs to another user") as caught:
+        run_git(root, "rev-parse", "HEAD")
+    assert "safe.directory" in caught.value.hint
+    assert provenance(root, "a", b"1") == Provenance()
+
+
+def test_a_root_that_is_gone_is_an_error_and_no_repository(tmp_path: Path) -> None:
+    with pytest.raises(GitError, match="cannot change to"):
+        run_git(tmp_path / "gone", "status")
+    assert head(tmp_path / "gone") is None
+
+
+def test_a_git_that_cannot_be_executed_is_an_error(
+    root: Path, tmp_path: Path, fake_git: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_git("true")
+    (tmp_path / "bin/git").write_text("#!/no/such/interpreter\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin")
+    with pytest.raises(GitError):
+        run_git(root, "version")

@@ -1,0 +1,480 @@
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scheduler import safe_open
+from scheduler.core.models import Fault, JobSpec, Limits, RunnerSpec, Schedule, Settings, Task, TaskInput
+from scheduler.safe_open import read_file, read_source
+from scheduler.tasks import check_text, read_task
+
+SETTINGS = Settings(
+    runners={"sh": RunnerSpec(name="sh", command=("sh", "{task_file}"), input=TaskInput.FILE)},
+    limits=Limits(task_bytes=1000),
+)
+
+
+def reason(found: object) -> str:
+    assert isinstance(found, Fault), found
+    return found.reason
+
+
+def message(found: object) -> str:
+    assert isinstance(found, Fault), found
+    return found.message
+
+
+def spec(job_id: str = "a", task_source_path: str | None = None) -> JobSpec:
+    schedule = Schedule(timezone="UTC", cron="0 * * * *")
+    return JobSpec(id=job_id, name=job_id, schedule=schedule, runner="sh", task_source_path=task_source_path)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    where = tmp_path / "root"
+    (where / "prompts").mkdir(parents=True)
+    (where / "prompts/a.md").write_bytes(b"do it\n")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/secret").write_bytes(b"hunter2")
+    return where
+
+
+# -- reading safely --------------------------------------------------------------------------
+
+
+def test_a_regular_file_is_read_whole(root: Path) -> None:
+    data = bytes(range(256)) * 10_000
+    (root / "prompts/a.md").write_bytes(data)
+    assert read_file(root, "prompts/a.md", limit=len(data)) == data
+
+
+def test_one_byte_over_the_limit_is_too_large(root: Path) -> None:
+    assert read_file(root, "prompts/a.md", limit=6) == b"do it\n"
+    assert reason(read_file(root, "prompts/a.md", limit=5)) == "source_too_large"
+
+
+def test_a_file_that_grows_past_the_limit_is_read_no_further(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "prompts/a.md").write_bytes(b"x" * 10)
+    asked: list[int] = []
+
+    def endless(_: int, count: int) -> bytes:
+        asked.append(count)
+        return b"x" * count
+
+    monkeypatch.setattr(os, "read", endless)
+    assert reason(read_file(root, "prompts/a.md", limit=20)) == "source_too_large"
+    assert asked == [21]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/etc/passwd", "..", "../outside/secret", "prompts/../../outside/secret", "prompts/../prompts/a.md"),
+        *("./prompts/a.md", "prompts/./a.md", ".env", "prompts/.hidden/x", "", "prompts//a.md", "prompts/"),
+    ],
+)
+def test_a_path_that_is_not_plainly_below_the_root_is_refused(root: Path, path: str) -> None:
+    (root / ".env").write_bytes(b"secret")
+    assert reason(read_file(root, path, limit=100)) == "source_outside_root"
+
+
+@pytest.mark.parametrize("path", ["gone.md", "gone/a.md", "prompts/a.md/deeper"])
+def test_what_is_not_there_is_missing(root: Path, path: str) -> None:
+    assert reason(read_file(root, path, limit=100)) == "source_missing"
+
+
+def test_a_root_that_is_gone_has_no_files(tmp_path: Path) -> None:
+    assert reason(read_file(tmp_path / "gone", "a", limit=100)) == "source_missing"
+
+
+@pytest.mark.parametrize("path", ["a\0b", "a\udfffb"])
+def test_a_name_no_file_can_have_is_unreadable(root: Path, path: str) -> None:
+    assert reason(read_file(root, path, limit=100)) == "source_unreadable"
+
+
+def test_a_link_that_stays_inside_is_read_under_its_real_path(root: Path) -> None:
+    (root / "link.md").symlink_to("prompts/a.md")
+    (root / "folder").symlink_to(root / "prompts")
+    (root / "prompts/again.md").symlink_to("../link.md")
+    for path in ("link.md", "folder/a.md", "folder/again.md"):
+        found = read_source(root, path, limit=100)
+        assert not isinstance(found, Fault)
+        assert (found.path, found.data) == ("prompts/a.md", b"do it\n")
+
+
+def test_the_root_itself_may_be_reached_by_a_link(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "alias").symlink_to(root)
+    (root / "link.md").symlink_to("prompts/a.md")
+    assert read_file(tmp_path / "alias", "prompts/a.md", limit=100) == b"do it\n"
+    assert read_file(tmp_path / "alias", "link.md", limit=100) == b"do it\n"
+
+
+@pytest.mark.parametrize("target", ["../outside/secret", "/etc/passwd", "/proc/self/environ", "../outside/not-there"])
+def test_a_link_that_leaves_the_root_is_refused_without_a_word_of_its_content(root: Path, target: str) -> None:
+    (root / "link").symlink_to(target)
+    found = read_file(root, "link", limit=100)
+    assert reason(found) == "source_outside_root"
+    assert "hunter2" not in message(found)
+
+
+def test_a_linked_folder_that_leaves_the_root_is_refused(root: Path) -> None:
+    (root / "folder").symlink_to("../outside")
+    assert reason(read_file(root, "folder/secret", limit=100)) == "source_outside_root"
+
+
+def test_a_link_to_a_sibling_whose_name_starts_like_the_roots_leaves_the_root(root: Path) -> None:
+    twin = root.with_name("root-twin")
+    twin.mkdir()
+    (twin / "a").write_bytes(b"x")
+    (root / "link").symlink_to(twin / "a")
+    assert reason(read_file(root, "link", limit=100)) == "source_outside_root"
+
+
+def test_a_link_into_a_hidden_folder_is_refused(root: Path) -> None:
+    (root / ".git").mkdir()
+    (root / ".git/config").write_bytes(b"x")
+    (root / "link").symlink_to(".git/config")
+    assert reason(read_file(root, "link", limit=100)) == "source_outside_root"
+
+
+def test_a_dangling_link_inside_is_missing_and_a_loop_is_unreadable(root: Path) -> None:
+    (root / "dangling").symlink_to("gone.md")
+    (root / "loop").symlink_to("loop")
+    assert reason(read_file(root, "dangling", limit=100)) == "source_missing"
+    assert reason(read_file(root, "loop", limit=100)) == "source_unreadable"
+
+
+def test_the_state_folder_is_closed_whatever_it_is_called(root: Path, tmp_path: Path) -> None:
+    state = root / "state"
+    (state / "runs").mkdir(parents=True)
+    (state / "runs/out").write_bytes(b"x")
+    (root / "link").symlink_to("state/runs/out")
+    (tmp_path / "alias").symlink_to(state)
+    for forbidden in (state, tmp_path / "alias"):
+        for path in ("state/runs/out", "link"):
+            assert reason(read_file(root, path, limit=100, forbidden=forbidden)) == "source_outside_root"
+    assert read_file(root, "link", limit=100, forbidden=root / "other") == b"x"
+
+
+def test_only_regular_files_are_read_and_a_fifo_does_not_block(root: Path) -> None:
+    os.mkfifo(root / "fifo")
+    (root / "folder").mkdir()
+    listener = socket.socket(socket.AF_UNIX)
+    with listener:
+        here = os.open(".", os.O_RDONLY)
+        os.chdir(root)  # a socket's name has room for 100 bytes
+        try:
+            listener.bind("socket")
+        finally:
+            os.chdir(here)
+            os.close(here)
+        for path in ("fifo", "folder", "socket"):
+            found = read_file(root, path, limit=100)
+            assert reason(found) == "source_not_regular"
+            assert path in message(found)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(errno.EACCES, "source_denied"), (errno.EPERM, "source_denied"), (errno.EIO, "source_unreadable")],
+)
+def test_what_the_system_refuses_has_its_own_reason(
+    root: Path, monkeypatch: pytest.MonkeyPatch, code: int, expected: str
+) -> None:
+    real = os.open
+
+    def refuse(path: str | Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == "a.md":
+            raise OSError(code, os.strerror(code))
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert reason(read_file(root, "prompts/a.md", limit=100)) == expected
+
+
+def test_no_descriptor_is_left_open(root: Path) -> None:
+    (root / "link").symlink_to("prompts/a.md")
+    (root / "out").symlink_to("../outside/secret")
+    os.mkfifo(root / "fifo")
+    before = os.listdir("/dev/fd")  # noqa: PTH208
+    for path in ("prompts/a.md", "link", "out", "fifo", "gone", "prompts/gone", "prompts", "a\0"):
+        read_file(root, path, limit=100)
+        read_file(root, path, limit=1)
+    assert os.listdir("/dev/fd") == before  # noqa: PTH208
+
+
+# -- unchanged while read --------------------------------------------------------------------
+
+Meanwhile = Callable[[Callable[[], object], int], None]
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
+    """Does something right after each of the first `times` reads."""
+    monkeypatch.setattr(safe_open, "_PAUSE_S", 0)
+    real = os.read
+
+    def install(action: Callable[[], object], times: int) -> None:
+        left = [times]
+
+        def read(file: int, count: int) -> bytes:
+            data = real(file, count)
+            if left[0]:
+                left[0] -= 1
+                action()
+            return data
+
+        monkeypatch.setattr(os, "read", read)
+
+    return install
+
+
+def rewritten(path: Path) -> Callable[[], object]:
+    return lambda: path.write_bytes(b"another text\n")
+
+
+def replaced(path: Path) -> Callable[[], object]:
+    def action() -> None:
+        path.with_name("new").write_bytes(b"another text\n")
+        path.with_name("new").replace(path)
+
+    return action
+
+
+def folder_swapped(path: Path) -> Callable[[], object]:
+    def action() -> None:
+        if not path.parent.with_name("old").exists():
+            path.parent.rename(path.parent.with_name("old"))
+            path.parent.mkdir()
+        replaced(path)()
+
+    return action
+
+
+@pytest.mark.parametrize("change", [rewritten, replaced, folder_swapped])
+def test_a_file_changed_while_it_was_read_is_read_again(
+    root: Path, meanwhile: Meanwhile, change: Callable[[Path], Callable[[], object]]
+) -> None:
+    meanwhile(change(root / "prompts/a.md"), 1)
+    assert read_file(root, "prompts/a.md", limit=100) == b"another text\n"
+
+
+def test_a_file_that_keeps_changing_is_given_up(root: Path, meanwhile: Meanwhile) -> None:
+    meanwhile(replaced(root / "prompts/a.md"), 1000)
+    assert reason(read_file(root, "prompts/a.md", limit=100)) == "source_changed"
+
+
+def test_a_change_that_restores_size_and_mtime_is_seen(root: Path, meanwhile: Meanwhile) -> None:
+    path = root / "prompts/a.md"
+    os.utime(path, ns=(1, 1))
+
+    before = path.stat().st_ctime_ns
+
+    def sly() -> None:
+        path.write_bytes(b"DO IT\n")
+        while path.stat().st_ctime_ns <= before:  # the file system's clock ticks every few milliseconds
+            os.utime(path, ns=(1, 1))
+        os.utime(path, ns=(1, 1))
+
+    meanwhile(sly, 1)
+    assert read_file(root, "prompts/a.md", limit=100) == b"DO IT\n"
+
+
+def test_a_file_removed_while_it_was_read_is_missing(root: Path, meanwhile: Meanwhile) -> None:
+    meanwhile((root / "prompts/a.md").unlink, 1)
+    assert reason(read_file(root, "prompts/a.md", limit=100)) == "source_missing"
+
+
+@pytest.mark.parametrize("victim", ["prompts", "a.md"])
+def test_a_name_swapped_for_a_link_after_it_was_looked_at_leads_nowhere(
+    root: Path, monkeypatch: pytest.MonkeyPatch, victim: str
+) -> None:
+    (root.parent / "outside/a.md").write_bytes(b"hunter2")
+    real = os.stat
+    swapped: list[str] = []
+
+    def stat_then_swap(path: str | int, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> os.stat_result:
+        found = real(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
+        if path == victim and not swapped:
+            swapped.append(victim)
+            where = root / "prompts" if victim == "prompts" else root / "prompts/a.md"
+            where.rename(root / "was")
+            where.symlink_to(root.parent / "outside" if victim == "prompts" else root.parent / "outside/secret")
+        return found
+
+    monkeypatch.setattr(os, "stat", stat_then_swap)
+    assert reason(read_file(root, "prompts/a.md", limit=100)) == "source_outside_root"
+    assert swapped
+
+
+# -- what may be a task ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", [b"x", "\ufeffé\n".encode(), b"a\0b", b"---\nid: a\n---\n", b"=======\n"])
+def test_plain_text_may_be_a_task(data: bytes) -> None:
+    assert check_text(data) is None
+
+
+def test_text_that_is_not_utf8_is_refused_with_the_offset_and_without_the_bytes() -> None:
+    found = check_text(b"secret\xff\xfe")
+    assert found == Fault(reason="source_not_utf8", message="not valid UTF-8 at byte offset 6")
+
+
+@pytest.mark.parametrize("data", [b"", b" \n\t\r\n", "\ufeff\n".encode(), "\u00a0\u2003".encode()])
+def test_a_text_of_nothing_but_white_space_is_empty(data: bytes) -> None:
+    assert reason(check_text(data)) == "source_empty"
+
+
+CONFLICT = "a\n<<<<<<< HEAD\nours\n=======\ntheirs\n>>>>>>> branch\nb\n"
+
+
+@pytest.mark.parametrize("text", [CONFLICT, CONFLICT.replace("\n", "\r\n"), CONFLICT.replace("ours\n", "||||||| x\n")])
+def test_a_merge_conflict_is_refused_at_its_first_line(text: str) -> None:
+    found = check_text(text.encode())
+    assert found == Fault(reason="source_conflict_markers", message="merge-conflict markers from line 2")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<<<<<<< a\n>>>>>>> b\n",
+        "=======\n<<<<<<< a\n>>>>>>> b\n",
+        "<<<<<<< a\n>>>>>>> b\n=======\n",
+        "<<<<<<< a\n======== \n>>>>>>> b\n",
+        "<<<<<<< a\n=======x\n>>>>>>> b\n",
+        "<<<<<<<\n=======\n>>>>>>> b\n",
+        "<<<<<<< a\n=======\n>>>>>>>\n",
+        " <<<<<<< a\n =======\n >>>>>>> b\n",
+        "<<<<<<< a\n=======\n",
+    ],
+)
+def test_lines_that_only_resemble_a_conflict_are_text(text: str) -> None:
+    assert check_text(text.encode()) is None
+
+
+LINES = st.sampled_from(["<<<<<<< a", "=======", ">>>>>>> b", "x", "<<<<<<<", "========"])
+
+
+@settings(max_examples=100)
+@given(st.lists(LINES, max_size=8))
+def test_conflict_markers_count_in_order_with_anything_between(lines: list[str]) -> None:
+    expected = any(
+        lines[i].startswith("<<<<<<< ") and lines[j] == "=======" and lines[k].startswith(">>>>>>> ")
+        for i in range(len(lines))
+        for j in range(i + 1, len(lines))
+        for k in range(j + 1, len(lines))
+    )
+    found = check_text("\n".join([*lines, "end"]).encode())
+    assert (found is not None) == expected
+
+
+# -- the task of a job -----------------------------------------------------------------------
+
+
+def test_a_task_file_is_the_task_whole_with_its_front_matter(root: Path) -> None:
+    data = b"---\nid: not-a-job\n---\nbody\r\n"
+    (root / "prompts/a.md").write_bytes(data)
+    found = read_task(root, spec(task_source_path="prompts/a.md"), "jobs/a.yaml", SETTINGS)
+    assert found == Task(text=data, source_path="prompts/a.md", source=data)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"\xff", "source_not_utf8"),
+        (b"", "source_empty"),
+        (CONFLICT.encode(), "source_conflict_markers"),
+        (b"x" * 1001, "source_too_large"),
+    ],
+)
+def test_a_task_file_that_is_no_task_is_a_fault(root: Path, data: bytes, expected: str) -> None:
+    (root / "prompts/a.md").write_bytes(data)
+    assert reason(read_task(root, spec(task_source_path="prompts/a.md"), "jobs/a.yaml", SETTINGS)) == expected
+
+
+def test_a_task_file_in_the_state_folder_is_refused(root: Path) -> None:
+    found = read_task(root, spec(task_source_path="prompts/a.md"), "j.yaml", SETTINGS, forbidden=root / "prompts")
+    assert reason(found) == "source_outside_root"
+
+
+def yaml(job_id: str, task: str) -> str:
+    return f'id: {job_id}\nschedule: "0 * * * *"\nrunner: sh\ntask: |\n  {task}\n'
+
+
+def job_file(root: Path, text: str, name: str = "job.yaml") -> bytes:
+    (root / name).write_bytes(text.encode())
+    return text.encode()
+
+
+def test_an_inline_task_comes_from_the_one_document_with_the_jobs_id(root: Path) -> None:
+    source = job_file(root, yaml("a", "first") + "---\n" + yaml("b", "second"))
+    found = read_task(root, spec("b"), "job.yaml", SETTINGS)
+    assert found == Task(text=b"second\n", source_path="job.yaml", source=source)
+
+
+def test_a_markdown_body_is_the_task(root: Path) -> None:
+    source = job_file(root, '---\nid: a\nschedule: "0 * * * *"\nrunner: sh\n---\nDo it.\n', "job.md")
+    found = read_task(root, spec("a"), "job.md", SETTINGS)
+    assert found == Task(text=b"Do it.\n", source_path="job.md", source=source)
+
+
+def test_the_text_is_read_from_disk_every_time(root: Path) -> None:
+    job_file(root, yaml("a", "first"))
+    read_task(root, spec(), "job.yaml", SETTINGS)
+    job_file(root, yaml("a", "second"))
+    found = read_task(root, spec(), "job.yaml", SETTINGS)
+    assert isinstance(found, Task)
+    assert found.text == b"second\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        yaml("other", "x"),
+        yaml("a", "x") + "---\n" + yaml("a", "y"),
+        'id: a\nschedule: "0 * * * *"\nrunner: sh\ntask_source_path: prompts/a.md\n',
+        "id: a\n  broken: [\n",
+    ],
+)
+def test_a_job_file_without_exactly_one_text_for_the_job_is_invalid(root: Path, text: str) -> None:
+    job_file(root, text)
+    assert reason(read_task(root, spec(), "job.yaml", SETTINGS)) == "source_invalid"
+
+
+def test_a_conflict_anywhere_in_a_job_file_is_its_reason(root: Path) -> None:
+    job_file(root, yaml("a", "x") + "---\n" + CONFLICT)
+    assert reason(read_task(root, spec(), "job.yaml", SETTINGS)) == "source_conflict_markers"
+
+
+def test_the_task_limit_counts_the_text_and_not_the_job_file(root: Path) -> None:
+    job_file(root, f"# {'c' * 2000}\n" + yaml("a", "x" * 999))
+    assert isinstance(read_task(root, spec(), "job.yaml", SETTINGS), Task)
+    job_file(root, yaml("a", "x" * 1000))
+    assert reason(read_task(root, spec(), "job.yaml", SETTINGS)) == "source_too_large"
+
+
+def test_a_job_file_over_one_mebibyte_is_too_large(root: Path) -> None:
+    job_file(root, yaml("a", "x") + "#" * 1024 * 1024)
+    assert reason(read_task(root, spec(), "job.yaml", SETTINGS)) == "source_too_large"
+
+
+def test_an_inline_task_of_white_space_is_empty(root: Path) -> None:
+    job_file(root, '---\nid: a\nschedule: "0 * * * *"\nrunner: sh\n---\n \n', "job.md")
+    assert reason(read_task(root, spec(), "job.md", SETTINGS)) in {"source_empty", "source_invalid"}
+
+
+def test_a_job_file_that_is_gone_is_missing(root: Path) -> None:
+    assert reason(read_task(root, spec(), "job.yaml", SETTINGS)) == "source_missing"
+
+
+def test_reading_opens_nothing_for_writing(root: Path) -> None:
+    (root / "prompts/a.md").chmod(stat.S_IRUSR)
+    assert read_file(root, "prompts/a.md", limit=100) == b"do it\n"
