@@ -93,11 +93,9 @@ def _read_once(root: Path, path: str, limit: int, forbidden: Path | None) -> Sou
         before = os.fstat(found)
         if not stat.S_ISREG(before.st_mode):
             raise _RacedError  # it was regular a moment ago
-        if before.st_size > limit:
-            return _too_large(path, limit)
         data = _read(found, limit + 1)
         if len(data) > limit:
-            return _too_large(path, limit)
+            return Fault(reason="source_too_large", message=f"{path!r} is larger than {limit:,} bytes")
         if _mark(os.fstat(found)) != _mark(before) or len(data) != before.st_size:
             raise _RacedError
     finally:
@@ -188,10 +186,6 @@ def _identity(folder: Path | int | None) -> tuple[int, int] | None:
 def _kind(mode: int) -> str:
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
     return kinds.get(stat.S_IFMT(mode), "a device")
-
-
-def _too_large(path: str, limit: int) -> Fault:
-    return Fault(reason="source_too_large", message=f"{path!r} is larger than {limit:,} bytes")
 
 
 def _fault(path: str, error: OSError | ValueError) -> Fault:

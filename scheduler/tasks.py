@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scheduler.core.models import Fault, JobSpec, Settings, Task
+from scheduler.core.texts import conflict_line
 from scheduler.safe_open import Source, read_source
 
 JOB_FILE_BYTES = 1024 * 1024  # design section 3, Strictness
@@ -74,13 +75,7 @@ def _not_text(data: bytes) -> Fault | None:
 
 
 def _conflict(data: bytes) -> Fault | None:
-    """A line starting `<<<<<<< `, a later one exactly `=======`, a later one starting `>>>>>>> `; LF or CRLF."""
-    ours = theirs = 0  # line numbers, 0: not seen yet
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        if not theirs and line.startswith(b"<<<<<<< "):
-            ours = number  # the last before the middle is the one that belongs to it
-        elif ours and not theirs and line.removesuffix(b"\r") == b"=======":
-            theirs = number
-        elif theirs and line.startswith(b">>>>>>> "):
-            return Fault(reason="source_conflict_markers", message=f"merge-conflict markers from line {ours}")
-    return None
+    line = conflict_line(data)
+    if line is None:
+        return None
+    return Fault(reason="source_conflict_markers", message=f"merge-conflict markers from line {line}")

@@ -36,9 +36,7 @@ class Commands(click.Group):
 def main() -> NoReturn:
     """Runs a command line and exits; errors of ours become one line, a hint and their exit code."""
     try:
-        cli.main(standalone_mode=False, prog_name="scheduler")
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        code = cli.main(standalone_mode=False, prog_name="scheduler")  # hands back what `_exit` raised
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -53,7 +51,7 @@ def main() -> NoReturn:
         # Whoever read our output has gone: `scheduler list | head`. Python must not complain at exit.
         sys.stderr.close()
         sys.exit(0)
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -19,7 +19,7 @@ from scheduler.core.globs import matches_any
 from scheduler.core.models import Concurrency, JobSpec, RunnerSpec, Schedule, Settings
 from scheduler.core.problems import Problem, did_you_mean
 from scheduler.core.schedule import ScheduleError, check_schedule
-from scheduler.core.shapes import ID_PATTERN, Fault, JobShape, ScheduleShape, check
+from scheduler.core.shapes import ID_PATTERN, Fault, JobShape, ScheduleShape, check, fitting
 from scheduler.core.texts import BOM, Lines, TextError, conflict_line, decode, short
 from scheduler.core.yamlfile import YamlDocument, read_yaml
 
@@ -226,7 +226,7 @@ class _JobReader:
             place = ("schedule", max(named, key=self._where)) if named else ("schedule",)
             self._faults.append(Fault(path=place, code="schedule.kind", message=message, hint=hint, at_key=bool(named)))
             return None
-        shape, _ = check(ScheduleShape, given)
+        shape = fitting(ScheduleShape, given)
         if shape is None:
             return None
         timezone = self._settings.timezone if shape.timezone is None else shape.timezone
@@ -319,8 +319,9 @@ class _JobReader:
         if not isinstance(env, dict):
             return
         allowed = f"runner {runner.name!r} allows {', '.join(sorted(runner.job_env)) or 'none'}"
+        misnamed = {fault.path for fault in self._faults if fault.at_key}
         for name, value in env.items():
-            if value is not None and name not in runner.job_env:
+            if value is not None and name not in runner.job_env and ("env", name) not in misnamed:
                 near = did_you_mean(name[:100], runner.job_env)
                 self._faults.append(
                     Fault(

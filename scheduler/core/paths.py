@@ -6,7 +6,6 @@ import posixpath
 
 from scheduler.core.texts import short
 
-
 MAX_LENGTH = 1000
 
 

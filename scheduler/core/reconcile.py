@@ -11,9 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from scheduler.core.jobfile import Document
 from scheduler.core.models import (
     Dirty,
     FileFacts,
@@ -29,6 +28,9 @@ from scheduler.core.models import (
 )
 from scheduler.core.problems import Problem, Severity
 from scheduler.core.schedule import next_fire, span
+
+if TYPE_CHECKING:  # brings the YAML reader with it
+    from scheduler.core.jobfile import Document
 
 TICK = timedelta(microseconds=1)
 

@@ -11,7 +11,7 @@ from scheduler.core.blame import fault_problem, file_problem, flaw_problems, not
 from scheduler.core.jobfile import unknown_runner
 from scheduler.core.models import ROOT_FILE, Limits, Prune, RunnerSpec, Settings, TaskInput
 from scheduler.core.problems import Problem, Severity
-from scheduler.core.shapes import Fault, RootShape, RunnerShape, check
+from scheduler.core.shapes import Fault, RootShape, RunnerShape, check, fitting
 from scheduler.core.texts import TextError, decode
 from scheduler.core.yamlfile import YamlDocument, read_yaml
 
@@ -57,7 +57,7 @@ def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Pro
     more: list[Fault] = []
     raw_runners = data.get("runners")
     for name, raw in raw_runners.items() if isinstance(raw_runners, dict) else ():
-        runner, _ = check(RunnerShape, raw)
+        runner = fitting(RunnerShape, raw)
         if runner is None:
             continue  # the whole shape has said what is wrong
         needed, contradictions = _input(name, runner)

@@ -214,6 +214,13 @@ def _glob(text: str) -> str:
     return text
 
 
+def _given(value: Any) -> Any:
+    """For lists that restrict: one left blank by mistake must not count as no restriction."""
+    if value is None:
+        raise _refuse("value.missing", "the list has no value", "write one, or delete the key")
+    return value
+
+
 def _not_empty(items: list[str]) -> list[str]:
     if not items:
         raise _refuse("value.empty", "the list is empty: nothing could ever match", "list something, or delete the key")
@@ -229,7 +236,7 @@ def _version(value: Any) -> Any:
 def _shell_line(value: Any) -> Any:
     if isinstance(value, str):
         try:
-            words = shlex.split(value)
+            words = shlex.split(value) if len(value) <= 200 else []
         except ValueError:
             words = []
         hint = f"write command: {flow_list(words)}" if words else "write a list of words, the program first"
@@ -448,7 +455,7 @@ class RunnerShape(Shape):
         default=[], description="Names of variables passed on from the scheduler's own environment."
     )
     job_env: list[OwnEnvName] = Field(default=[], description="Names of variables that a job may set with env.")
-    tasks: Annotated[list[Glob], AfterValidator(_not_empty)] | None = Field(
+    tasks: Annotated[Annotated[list[Glob], AfterValidator(_not_empty)] | None, BeforeValidator(_given)] = Field(
         default=None,
         description="Globs of the files whose text the runner may be given; without it any.",
         examples=[["scripts/**"]],
@@ -506,7 +513,7 @@ class RootShape(Shape):
         default_factory=DefaultsShape, description="What a job takes where it does not write it itself."
     )
     runners: dict[RunnerName, RunnerShape] = Field(default={}, description="The ways to run a task, by name.")
-    hosts: Annotated[list[Line], AfterValidator(_not_empty)] | None = Field(
+    hosts: Annotated[Annotated[list[Line], AfterValidator(_not_empty)] | None, BeforeValidator(_given)] = Field(
         default=None,
         description="Globs of the host names where jobs fire; without it everywhere.",
         examples=[["prod-*"]],
@@ -539,6 +546,14 @@ def check(
     except ValidationError as error:
         details = error.errors(include_url=False)
     return None, tuple(_fault(shape, detail, raw) for detail in details)
+
+
+def fitting(shape: type[AnyShape], data: Any) -> AnyShape | None:
+    """The shape of plain data, or None where anything is wrong with it."""
+    try:
+        return shape.model_validate(data)
+    except ValidationError:
+        return None
 
 
 def _fault(shape: type[Shape], detail: ErrorDetails, raw: Callable[[Path], str | None]) -> Fault:

@@ -26,20 +26,25 @@ class TextError(ValueError):
 
 
 class Lines:
-    """Turns character offsets of one text into places; LF, CRLF and CR end a line."""
+    """Turns character offsets of one text into places; LF, CRLF and CR end a line.
 
-    __slots__ = ("_end", "_starts")
+    The table is made when the first place is asked for: a file without problems seldom needs one.
+    """
+
+    __slots__ = ("_end", "_starts", "_text")
 
     def __init__(self, text: str) -> None:
-        ends = list(_LINE_END.finditer(text))
-        self._starts = [0, *(found.end() for found in ends)]
+        self._text = text
+        self._starts: list[int] = []
         self._end = len(text)
-        if ends and ends[-1].end() == len(text):
-            self._starts.pop()
-            self._end = ends[-1].start()
 
     def place(self, index: int) -> tuple[int, int]:
         """The 1-based line and column of an offset. What lies behind the text belongs to the end of its last line."""
+        if not self._starts:
+            self._starts = [0, *(found.end() for found in _LINE_END.finditer(self._text))]
+            if self._starts[-1] == len(self._text) and len(self._starts) > 1:
+                self._starts.pop()
+                self._end -= 2 if self._text.endswith("\r\n") else 1
         index = min(max(index, 0), self._end)
         line = bisect_right(self._starts, index)
         return line, index - self._starts[line - 1] + 1

@@ -181,7 +181,7 @@ class _Reader:
                     path=(),
                     index=index,
                     code="yaml.anchor",
-                    message=f"anchor '&{event.anchor}' is not read",
+                    message=f"anchor {short('&' + event.anchor)} is not read",
                     hint=f'delete it; if the text itself starts with &, quote it: "&{event.anchor}"',
                 )
             )
@@ -191,7 +191,7 @@ class _Reader:
                     path=path,
                     index=index,
                     code="yaml.tag",
-                    message=f"tag {event.tag!r} is not read",
+                    message=f"tag {short(event.tag.replace('tag:yaml.org,2002:', '!!'))} is not read",
                     hint="delete it; if the text itself starts with !, quote it",
                 )
             )
@@ -277,7 +277,7 @@ class _Reader:
             path=path,
             index=index,
             code="yaml.alias",
-            message=f"alias '*{event.anchor}' is not read",
+            message=f"alias {short('*' + event.anchor)} is not read",
             hint="write the value out; if the text itself starts with *, quote it",
         )
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import tracemalloc
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.core.models import Fault, JobSpec, RunnerSpec, Schedule, Task, TaskInput
-from scheduler.runners.command import Context, Invocation, Outcome, execute, prepare
+from scheduler.runners.command import Context, Invocation, Outcome, _has_living_member, execute, prepare
 
 SH = shutil.which("sh") or "/bin/sh"
 BASE = "/usr/local/bin:/usr/bin:/bin"
@@ -176,10 +177,12 @@ def test_a_program_in_the_root_is_not_found_by_path_and_the_message_says_what_to
 
 
 @pytest.mark.parametrize("search", ["bin", "", ".:bin"])
-def test_a_relative_entry_of_path_finds_nothing(root: Path, monkeypatch: pytest.MonkeyPatch, search: str) -> None:
-    program(root / "tool")
-    program(root / "bin/tool")
-    monkeypatch.chdir(root)
+def test_a_relative_entry_of_path_finds_nothing(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: str
+) -> None:
+    program(tmp_path / "here/tool")
+    program(tmp_path / "here/bin/tool")
+    monkeypatch.chdir(tmp_path / "here")
     assert refused(plan(root, runner("tool", env={"PATH": search}))).reason == "runner_not_found"
 
 
@@ -349,8 +352,18 @@ def test_a_program_may_leave_its_input_unread(bench: Bench, script: str) -> None
 
 
 @pytest.mark.parametrize("stdin", [None, b""])
-def test_without_input_there_is_an_empty_one(bench: Bench, stdin: bytes | None) -> None:
-    assert ended(bench(SH, "-c", "cat; echo end", stdin=stdin)).result == "end\n"
+def test_without_input_there_is_an_empty_one_and_never_ours(bench: Bench, stdin: bytes | None) -> None:
+    ours, end = os.pipe()
+    os.write(end, b"ours")
+    os.close(end)
+    kept = os.dup(0)
+    os.dup2(ours, 0)
+    try:
+        assert ended(bench(SH, "-c", "cat; echo end", stdin=stdin)).result == "end\n"
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+        os.close(ours)
 
 
 def test_a_script_in_a_file_keeps_its_rest_when_a_child_reads_standard_input(bench: Bench) -> None:
@@ -525,7 +538,7 @@ def test_what_is_cancelled_before_it_starts_never_starts(bench: Bench) -> None:
 
 
 def test_a_timeout_of_months_is_no_error(bench: Bench) -> None:
-    assert ended(bench(SH, "-c", "exit 0", timeout=timedelta(days=400))).status == "succeeded"
+    assert ended(bench(SH, "-c", "cat", stdin=b"x", timeout=timedelta(days=400))).result == "x"
 
 
 # -- what a leader leaves behind -------------------------------------------------------------
@@ -564,6 +577,15 @@ def test_a_process_that_left_the_group_does_not_hold_up_the_run(bench: Bench) ->
     os.kill(stray, 0)
     os.kill(stray, signal.SIGKILL)
     assert found.status == "succeeded"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_a_group_of_zombies_is_not_alive() -> None:
+    with subprocess.Popen([SH, "-c", "read line"], stdin=subprocess.PIPE, start_new_session=True) as child:
+        assert _has_living_member(child.pid)
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert not _has_living_member(child.pid)
 
 
 # -- what does not start ---------------------------------------------------------------------

@@ -293,26 +293,44 @@ def test_a_file_removed_while_it_was_read_is_missing(root: Path, meanwhile: Mean
     assert reason(read_file(root, "prompts/a.md", limit=100)) == "source_missing"
 
 
-@pytest.mark.parametrize("victim", ["prompts", "a.md"])
+def test_a_read_that_ends_before_the_file_does_is_not_the_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(safe_open, "_PAUSE_S", 0)
+    real = os.read
+    answers = [b"do", b""]  # as if it were emptied and written again within one tick of the file system's clock
+    monkeypatch.setattr(os, "read", lambda file, count: answers.pop(0) if answers else real(file, count))
+    assert read_file(root, "prompts/a.md", limit=100) == b"do it\n"
+
+
+@pytest.mark.parametrize("victim", ["prompts", "prompts/a.md"])
 def test_a_name_swapped_for_a_link_after_it_was_looked_at_leads_nowhere(
     root: Path, monkeypatch: pytest.MonkeyPatch, victim: str
 ) -> None:
-    (root.parent / "outside/a.md").write_bytes(b"hunter2")
-    real = os.stat
-    swapped: list[str] = []
+    """Each time it is looked at it is plain, each time it is opened it is a link."""
+    monkeypatch.setattr(safe_open, "_PAUSE_S", 0)
+    outside = root.parent / "outside"
+    (outside / "a.md").write_bytes(b"hunter2")
+    where, was = root / victim, root / "was"
+    target = outside if victim == "prompts" else outside / "a.md"
+    look, open_ = os.stat, os.open
 
     def stat_then_swap(path: str | int, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> os.stat_result:
-        found = real(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
-        if path == victim and not swapped:
-            swapped.append(victim)
-            where = root / "prompts" if victim == "prompts" else root / "prompts/a.md"
-            where.rename(root / "was")
-            where.symlink_to(root.parent / "outside" if victim == "prompts" else root.parent / "outside/secret")
+        found = look(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
+        if path == where.name and dir_fd is not None:
+            where.rename(was)
+            where.symlink_to(target)
         return found
 
+    def open_then_restore(path: str | Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        try:
+            return open_(path, flags, mode, dir_fd=dir_fd)
+        finally:
+            if path == where.name and dir_fd is not None:
+                where.unlink()
+                was.rename(where)
+
     monkeypatch.setattr(os, "stat", stat_then_swap)
-    assert reason(read_file(root, "prompts/a.md", limit=100)) == "source_outside_root"
-    assert swapped
+    monkeypatch.setattr(os, "open", open_then_restore)
+    assert reason(read_file(root, "prompts/a.md", limit=100)) == "source_changed"
 
 
 # -- what may be a task ----------------------------------------------------------------------

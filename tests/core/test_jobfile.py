@@ -1,0 +1,449 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as budget
+from hypothesis import strategies as st
+
+from scheduler.core.jobfile import Document, JobFile, merge, read_job_file
+from scheduler.core.models import JobSpec, Settings
+from scheduler.core.rootfile import read_root_file
+from scheduler.core.shapes import DefaultsShape, JobShape, ScheduleShape
+from tests.core.problem_text import GOLDEN, check_golden, check_places
+
+ROOT = b"""\
+version: 1
+timezone: Europe/Berlin
+defaults: {timeout: 20m, runner: claude, owner: team@example.com, env: {MODE: day}}
+runners:
+  shell: {command: [sh, -eu, "{task_file}"], tasks: ["scripts/**", "jobs/**"]}
+  claude: {command: [claude, -p], job_env: [MODE, MODEL]}
+"""
+YAML = b'id: a\nschedule: "0 9 * * *"\ntask_source_path: prompts/a.md\n'
+MARKDOWN = b'---\nid: a\nschedule: "0 9 * * *"\n---\n\nWrite a report.\n'
+
+
+def sound(data: bytes) -> Settings:
+    settings, problems = read_root_file(data)
+    assert settings is not None, problems
+    return settings
+
+
+SETTINGS = sound(ROOT)
+
+
+def read(data: bytes, path: str = "jobs/a.yaml", settings: Settings = SETTINGS) -> JobFile:
+    found = read_job_file(path, data, settings)
+    check_places(data, found.problems)
+    return found
+
+
+def job(
+    extra: str = "", *, schedule: str = '"0 9 * * *"', task: str = "task: hello", path: str = "jobs/a.yaml"
+) -> JobFile:
+    return read(f"id: a\nschedule: {schedule}\n{task}\n{extra}\n".encode(), path)
+
+
+def spec_of(found: JobFile) -> JobSpec:
+    assert found.problems == ()
+    (document,) = found.documents
+    assert document.spec is not None
+    return document.spec
+
+
+def only(found: JobFile) -> Document:
+    (document,) = found.documents
+    return document
+
+
+def told(found: JobFile) -> list[tuple[str, int, int]]:
+    return [(problem.code, problem.line, problem.column) for problem in found.problems]
+
+
+# -- what a sound file says -------------------------------------------------------------------
+
+
+def test_defaults_fill_in_what_the_job_leaves_out() -> None:
+    spec = spec_of(read(YAML))
+    assert (spec.id, spec.name, spec.owner, spec.runner) == ("a", "a", "team@example.com", "claude")
+    assert (spec.timeout, spec.schedule.timezone) == (timedelta(minutes=20), "Europe/Berlin")
+    assert (spec.env, spec.task_source_path) == ((("MODE", "day"),), "prompts/a.md")
+
+
+def test_without_defaults_the_products_own_hold() -> None:
+    settings = sound(b"version: 1\nrunners: {r: {command: [cat]}}\n")
+    spec = spec_of(read(YAML + b"runner: r\n", settings=settings))
+    assert (spec.timeout, spec.schedule.timezone, spec.enabled) == (timedelta(minutes=30), "UTC", True)
+    assert (spec.description, spec.owner, spec.tags, spec.env) == (None, None, (), ())
+
+
+def test_the_job_wins_over_defaults_maps_merge_and_null_unsets() -> None:
+    spec = spec_of(job("timeout: 1h\nowner: null\nenv: {MODEL: large}\nname: A\ntags: [x, y]\nenabled: false"))
+    assert (spec.timeout, spec.owner, spec.name, spec.enabled) == (timedelta(hours=1), None, "A", False)
+    assert (spec.env, spec.tags) == ((("MODE", "day"), ("MODEL", "large")), ("x", "y"))
+    assert spec_of(job("env: {MODE: null}")).env == ()
+    assert spec_of(job("env: {MODE: night}")).env == (("MODE", "night"),)
+    assert spec_of(job("env: null\ntimeout:")).timeout == timedelta(minutes=30)
+
+
+def test_merging_leaves_both_sides_alone() -> None:
+    defaults: dict[str, Any] = {"env": {"A": "1"}, "tags": ["x"]}
+    mine: dict[str, Any] = {"env": {"B": "2"}, "tags": ["y"]}
+    assert merge(defaults, mine) == {"env": {"A": "1", "B": "2"}, "tags": ["y"]}
+    assert defaults == {"env": {"A": "1"}, "tags": ["x"]}
+
+
+def test_a_schedule_is_a_bare_cron_or_one_mapping() -> None:
+    assert spec_of(job(schedule='"@daily"')).schedule.cron == "@daily"
+    assert spec_of(job(schedule='{cron: "5 4 * * *", timezone: UTC}')).schedule.timezone == "UTC"
+    assert spec_of(job(schedule="{every: 1h30m, cron: null}")).schedule.every == timedelta(minutes=90)
+    at = spec_of(job(schedule="{at: 2020-01-31T09:00:00+01:00}")).schedule.at
+    assert at == datetime(2020, 1, 31, 8, tzinfo=UTC)
+
+
+def test_a_file_holds_one_job_per_document() -> None:
+    found = read(b"---\n" + YAML + b"---\n---\n" + YAML.replace(b"id: a", b"id: b") + b"...\n")
+    assert [(document.id, document.line) for document in found.documents] == [("a", 2), ("b", 7)]
+    assert found.problems == ()
+
+
+def test_a_byte_order_mark_and_crlf_change_nothing() -> None:
+    assert spec_of(read(b"\xef\xbb\xbf" + YAML.replace(b"\n", b"\r\n"))) == spec_of(read(YAML))
+
+
+def test_an_inline_task_is_the_text_and_its_place() -> None:
+    document = only(job(task="task: |\n  one\n  two"))
+    assert (document.text, document.task_line, document.task_column) == (b"one\ntwo\n", 3, 7)
+
+
+def test_a_pointer_has_a_place_and_no_text() -> None:
+    document = only(read(YAML))
+    assert (document.text, document.task_line, document.task_column) == (None, 3, 19)
+
+
+@pytest.mark.parametrize("end", [b"---\n", b"---  \r\n", b"...\n"])
+def test_a_markdown_body_is_every_byte_behind_the_fence(end: bytes) -> None:
+    body = b"\r\n# Title\r\n---\nnot: front matter\xc3\xa9\x1b\n\n"
+    found = read(b'\xef\xbb\xbf---\nid: a\nschedule: "@daily"\n' + end + body, "jobs/a.md")
+    document = only(found)
+    assert found.problems == ()
+    assert (document.text, document.line, document.task_line, document.task_column) == (body, 2, 5, 1)
+
+
+def test_a_markdown_job_may_point_elsewhere_and_have_a_blank_body() -> None:
+    document = only(read(b"---\n" + YAML + b"---\n \n\t\n", "jobs/a.md"))
+    assert document.spec is not None
+    assert (document.text, document.task_line) == (None, 4)
+
+
+# -- files without a usable document -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n", b"# nothing\n", b"---\n", b"---\n# x\n---\n", b"\xef\xbb\xbf"])
+def test_a_yaml_file_without_a_document_is_empty(data: bytes) -> None:
+    assert read(data) == JobFile(path="jobs/a.yaml", empty=True)
+
+
+@pytest.mark.parametrize("data", [b"", b"# Read me\n", b"--- x\n", b"\xff\xfe", b" ---\n", b"# a\n" * 400_000])
+def test_markdown_without_front_matter_is_empty_whatever_it_holds(data: bytes) -> None:
+    assert read(data, "jobs/a.md") == JobFile(path="jobs/a.md", empty=True)
+
+
+def test_a_conflict_that_hides_the_fence_of_a_markdown_job_is_seen() -> None:
+    found = read(b"<<<<<<< a\n---\nid: a\n=======\n---\nid: b\n>>>>>>> b\n---\nhi\n", "jobs/a.md")
+    assert (found.broken, told(found)) == (True, [("file.conflict-markers", 1, 1)])
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "code"),
+    [
+        ("jobs/a.yaml", YAML + b"---\na: [\n", "yaml.syntax"),
+        ("jobs/a.yaml", YAML + b"\xff", "file.encoding"),
+        ("jobs/a.yaml", YAML + b"\0", "file.character"),
+        ("jobs/a.md", MARKDOWN + b"\xff", "file.encoding"),
+        ("jobs/a.md", b"---\nid: a\n", "front-matter.unclosed"),
+        ("jobs/a.md", b"---\nid: a\n--- # next\nid: b\n---\n", "front-matter.documents"),
+        ("jobs/a.sh", b"echo\n", "file.kind"),
+        ("jobs/a", b"", "file.kind"),
+        ("jobs/a.yaml", b"#" * (1024 * 1024 + 1), "file.too-large"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_broken_with_one_problem(path: str, data: bytes, code: str) -> None:
+    found = read(data, path)
+    assert (found.broken, found.empty, found.documents) == (True, False, ())
+    assert [problem.code for problem in found.problems] == [code]
+
+
+def test_empty_front_matter_is_a_document_whose_id_cannot_be_read() -> None:
+    found = read(b"---\n---\nhello\n", "jobs/a.md")
+    assert (only(found).id, only(found).text, told(found)) == (None, b"hello\n", [("key.missing", 1, 1)])
+
+
+# -- problems ----------------------------------------------------------------------------------
+
+
+def test_a_document_with_an_error_keeps_its_id_and_its_text_but_has_no_definition() -> None:
+    document = only(job("timeout: 5"))
+    assert (document.id, document.spec, document.text) == ("a", None, b"hello")
+
+
+def test_an_error_in_one_document_leaves_the_other_alone() -> None:
+    found = read(b"id: bad\nschedule: x\ntask: y\n---\n" + YAML)
+    assert [(document.id, document.spec is None) for document in found.documents] == [("bad", True), ("a", False)]
+    assert {problem.job_id for problem in found.problems} == {"bad"}
+
+
+@pytest.mark.parametrize(
+    "line", ["id: A", "id: 5", "id:", "id: [a]", "id: -a", "id: a b", "", "id: a\nid: b", "id: *a"]
+)
+def test_an_id_that_is_not_valid_cannot_be_read(line: str) -> None:
+    found = read(f'{line}\nschedule: "@daily"\ntask: x\n'.encode())
+    assert only(found).id is None
+    assert found.problems
+    assert all(problem.job_id is None for problem in found.problems)
+
+
+@pytest.mark.parametrize("text", ["a", "0", "a" * 128, "a.b_c-d", "123e4567-e89b-12d3-a456-426614174000"])
+def test_valid_ids_are_read(text: str) -> None:
+    assert only(read(f'id: "{text}"\nschedule: "@daily"\ntask: x\n'.encode())).id == text
+
+
+def test_an_anchor_on_an_id_does_not_hide_it() -> None:
+    found = read(b'id: &x a\nschedule: "@daily"\ntask: x\n')
+    assert (only(found).id, only(found).spec, told(found)) == ("a", None, [("yaml.anchor", 1, 5)])
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("./prompts/a.md", "write 'prompts/a.md'"),
+        ("../prompts/a.md", "write 'prompts/a.md'"),
+        ("prompts//a.md", "write 'prompts/a.md'"),
+        ("prompts/../a.md", "write 'a.md'"),
+        ("prompts\\\\a.md", "write 'prompts/a.md'"),
+        ("/etc/passwd", "write the part below the folder of scheduler.yaml"),
+        ("../../x", "write the part below the folder of scheduler.yaml"),
+        ("~/a.md", "write the part below the folder of scheduler.yaml"),
+        (".", "write the part below the folder of scheduler.yaml"),
+        ("", "write it relative to the folder of scheduler.yaml"),
+        (".git/config", "move it out of the dot folder, or name another file"),
+        ("a/.scheduler/x", "move it out of the dot folder, or name another file"),
+        ("a/", "write 'a'"),
+    ],
+)
+def test_a_task_path_must_be_plain_and_the_hint_has_the_right_one(path: str, hint: str) -> None:
+    found = job(task=f'task_source_path: "{path}"')
+    assert [(problem.code, problem.hint) for problem in found.problems] == [("task.path", hint)]
+
+
+@pytest.mark.parametrize(
+    ("task", "place"),
+    [
+        ("task: x\ntask_source_path: y", (4, 1)),
+        ("task_source_path: y\ntask: x", (4, 1)),
+        ("name: x", (1, 1)),
+        ("task:\ntask_source_path: ~", (1, 1)),
+    ],
+)
+def test_a_job_has_exactly_one_task(task: str, place: tuple[int, int]) -> None:
+    found = job(task=task)
+    assert told(found) == [("task.sources", *place)]
+    assert only(found).text is None
+
+
+def test_a_body_beside_a_pointer_is_refused_at_the_key() -> None:
+    found = read(b"---\n" + YAML + b"---\nbody\n", "jobs/a.md")
+    assert told(found) == [("task.sources", 4, 1)]
+
+
+def test_a_blank_inline_task_is_refused() -> None:
+    assert told(job(task="task: ' '")) == [("task.empty", 3, 7)]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "catch_up: latest",
+        "retry: {}",
+        "failure_limit: 3",
+        "deliver: []",
+        "deliver_on: null",
+        "expires: x",
+        "expect_every: 1d",
+        "concurrency: queue",
+        "concurrency: replace",
+        "concurrency: allow",
+    ],
+)
+def test_a_key_or_value_that_no_code_honours_is_refused_and_not_ignored(extra: str) -> None:
+    (problem,) = job(extra).problems
+    assert (problem.code, problem.line) == ("key.not-supported-yet", 4)
+    assert "not supported yet" in problem.message
+
+
+@pytest.mark.parametrize("key", ["phase", "jitter", "starts", "ends"])
+def test_so_is_one_of_a_schedule(key: str) -> None:
+    assert told(job(schedule=f'{{cron: "@daily", {key}: 5s}}')) == [("key.not-supported-yet", 2, 28)]
+
+
+@pytest.mark.parametrize("schedule", ["[]", '[{cron: "@daily"}]', '"0 0 * * * *"'])
+def test_so_are_lists_of_schedules_and_crons_with_seconds(schedule: str) -> None:
+    assert told(job(schedule=schedule)) == [("key.not-supported-yet", 2, 11)]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "code", "column"),
+    [
+        ('"0 25 * * *"', "schedule.cron", 14),
+        ('{cron: "0 25 * * *"}', "schedule.cron", 21),
+        ('"0 0 31 2 *"', "schedule.never", None),
+        ("{}", "schedule.kind", 11),
+        ('{cron: "@daily", every: 5m}', "schedule.kind", 28),
+        ("{every: 5}", "duration.invalid", 19),
+        ("{every: 0s}", "duration.range", 19),
+        ("{at: 2027-01-01T00:00}", "schedule.at", 16),
+        ("{at: 2027-02-30T00:00Z}", "schedule.at", 16),
+        ('{at: "0001-01-01T00:00:00+23:00"}', "schedule.at", 16),
+        ('{at: "20270101T000000Z"}', "schedule.at", 16),
+        ('{cron: "@daily", timezone: Berlin}', "schedule.timezone", 38),
+        ('{cron: "@daily", timezone: ""}', "schedule.timezone", 38),
+        ("5", "value.type", 11),
+        ("", "key.missing", None),
+    ],
+)
+def test_a_schedule_is_checked_where_it_stands(schedule: str, code: str, column: int | None) -> None:
+    found = told(job(schedule=schedule))
+    assert [each[0] for each in found] == [code]
+    if column is not None:
+        assert found[0][1:] == (2, column)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "hint"),
+    [("5m", "schedule: {every: 5m}"), ("2027-01-01T00:00:00Z", 'schedule: {at: "2027-01-01T00:00:00Z"}')],
+)
+def test_a_bare_interval_or_instant_is_told_its_key(schedule: str, hint: str) -> None:
+    assert hint in job(schedule=schedule).problems[0].hint
+
+
+@pytest.mark.parametrize(
+    ("extra", "code", "hint"),
+    [
+        ("timeuot: 5m", "key.unknown", "did you mean 'timeout'?"),
+        ("cron: x", "key.unknown", "below schedule"),
+        ("xyzzy: 1", "key.unknown", "allowed: id, schedule, name"),
+        ("xyzzy: null", "key.unknown", "allowed:"),
+        ("runner: shel", "runner.unknown", "did you mean 'shell'?"),
+        ("runner: zzz", "runner.unknown", "declared: claude, shell"),
+        ("runner:", "runner.missing", "claude, shell"),
+        ("timeout: 30", "duration.invalid", "write 30s, 30m or 30h"),
+        ("enabled: yes", "value.type", "write true"),
+        ("name: 1.10", "value.type", 'quote it: "1.10"'),
+        ("tags: x", "value.type", "write [x]"),
+        ("tags: [1]", "value.type", 'quote it: "1"'),
+        ("name: ' '", "value.empty", ""),
+        ('name: "a\\nb"', "value.invalid", ""),
+        ("env: {MODE: 5}", "value.type", 'quote it: "5"'),
+        ("env: {MODE: yes, MODEL: true}", "value.type", 'quote it: "true"'),
+        ("env: {MODES: x}", "env.not-allowed", "did you mean 'MODE'?"),
+        ("env: [MODE]", "value.type", "key: value"),
+        ("concurrency: forbit", "value.choice", "did you mean 'forbid'?"),
+    ],
+)
+def test_a_wrong_value_is_one_problem_with_a_hint(extra: str, code: str, hint: str) -> None:
+    (problem,) = job(extra).problems
+    assert problem.code == code
+    assert hint in problem.hint
+
+
+@pytest.mark.parametrize(("name", "code"), [("A-B", "env.name"), ("1A", "env.name"), ("SCHEDULER_X", "env.reserved")])
+def test_names_of_variables_are_checked_at_the_name(name: str, code: str) -> None:
+    assert (code, 4, 7) in told(job(f"env: {{{name}: x}}"))
+
+
+def test_what_comes_from_defaults_is_blamed_on_the_job_and_says_so() -> None:
+    (problem,) = job("runner: shell").problems
+    assert (problem.code, problem.line, problem.column) == ("env.not-allowed", 1, 1)
+    assert "from defaults in scheduler.yaml" in problem.message
+    assert "env: {MODE: null}" in problem.hint
+    assert job("runner: shell\nenv: {MODE: null}").problems == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "task", "allowed"),
+    [
+        ("jobs/a.yaml", "task: x", True),
+        ("other/a.yaml", "task: x", False),
+        ("other/a.yaml", "task_source_path: scripts/x.sh", True),
+        ("jobs/a.yaml", "task_source_path: prompts/x.md", False),
+        ("other/a.yaml", "task: x\ntask_source_path: null", False),
+    ],
+)
+def test_a_runner_is_given_only_the_files_it_allows(path: str, task: str, allowed: bool) -> None:
+    found = job("runner: shell\nenv: {MODE: null}", task=task, path=path)
+    assert [problem.code for problem in found.problems] == ([] if allowed else ["runner.task-not-allowed"])
+
+
+def test_a_body_that_the_runner_may_not_be_given_is_blamed_on_the_runner() -> None:
+    data = b'---\nid: a\nschedule: "@daily"\nrunner: shell\nenv: {MODE: null}\n---\nrm -rf\n'
+    assert told(read(data, "docs/a.md")) == [("runner.task-not-allowed", 4, 9)]
+
+
+def test_every_key_has_a_description_for_the_schema_and_the_docs() -> None:
+    for shape in (JobShape, DefaultsShape, ScheduleShape):
+        assert all(each.description for each in shape.model_fields.values())
+    assert JobShape.model_json_schema()["required"] == ["id", "schedule"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [each for each in sorted(GOLDEN.glob("*.[ym]*")) if not each.name.startswith("root-")],
+    ids=lambda p: p.name,
+)
+def test_problems_of_job_files_read_as_in_the_golden_files(source: Path) -> None:
+    found = read(source.read_bytes(), f"jobs/{source.name}")
+    assert found.problems
+    check_golden(source, found.problems)
+
+
+# -- any bytes ---------------------------------------------------------------------------------
+
+PIECES = [
+    b"id: b\n", b"\n---\n", b"- ", b"\t", b"*x", b"&x ", b"!t ", b"{", b"]", b"'", b'"', b"\xff", b"\0", b"\r", b"null",
+    b"task: x\n", b"env: {MODE: 1}\n", b"<<: ", b"? ", b"\xef\xbb\xbf", "é😀".encode(), b"\x85", b"...\n",
+]  # fmt: skip
+SEEDS = [YAML, MARKDOWN, YAML + b"---\n" + YAML, *(each.read_bytes() for each in sorted(GOLDEN.glob("*.[ym]*")))]
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    data = draw(st.sampled_from(SEEDS))
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(data)))
+        end = draw(st.integers(start, min(len(data), start + 10)))
+        data = data[:start] + draw(st.sampled_from([b"", *PIECES])) + data[end:]
+    return data
+
+
+@budget(max_examples=300, deadline=None)
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode) | mutated(), st.sampled_from(["a.yaml", "a.md"]))
+def test_any_bytes_give_documents_or_problems_inside_the_file(data: bytes, path: str) -> None:
+    found = read(data, path)
+    assert found.broken <= (not found.documents)
+    assert found.empty <= (not found.documents and not found.problems)
+    assert found.broken or found.empty or found.documents
+    assert {problem.job_id for problem in found.problems} <= {None, *(document.id for document in found.documents)}
+    lines = data.count(b"\n") + data.count(b"\r") + 1
+    for document in found.documents:
+        assert 1 <= document.line <= lines
+        assert 1 <= document.task_line <= lines
+        if document.spec is not None:
+            assert document.spec.id == document.id
+            assert (document.text is None) == (document.spec.task_source_path is not None)
+            assert JobSpec.from_json(document.spec.to_json()) == document.spec
+    if found.documents and not found.problems:
+        assert all(document.spec is not None for document in found.documents)

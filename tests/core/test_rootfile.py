@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as budget
+from hypothesis import strategies as st
+
+from scheduler.core.models import DEFAULT_JOBS, Limits, Prune, RunnerSpec, Settings, TaskInput
+from scheduler.core.problems import Problem, Severity
+from scheduler.core.rootfile import read_root_file
+from scheduler.core.shapes import LimitsShape, PruneShape, RootShape, RunnerShape
+from tests.core.problem_text import GOLDEN, check_golden, check_places
+
+FULL = b"""\
+version: 1
+jobs: ["work/**/*.yaml"]
+timezone: America/Los_Angeles
+defaults: {timeout: 30m, runner: claude, owner: null, env: {MODE: day, OLD: null}}
+runners:
+  shell:  {command: [sh, -eu, "{task_file}"], tasks: ["scripts/**", "jobs/**"]}
+  claude: {command: [claude, -p, --output-format, json], input: stdin, env_from: [API_KEY], job_env: [MODE], cwd: root}
+  echo:   {command: [./bin/echo, "--text={task}"], env: {B: "2", A: "1"}, cwd: bin}
+hosts: ["prod-*"]
+limits: {max_jobs: 5, task_bytes: 1KiB, output_bytes: 2048, max_running: 2}
+prune: {max_percent: 10, max_jobs: 1}
+"""
+
+
+def read(data: bytes) -> tuple[Settings | None, tuple[Problem, ...]]:
+    settings, problems = read_root_file(data)
+    check_places(data, problems)
+    assert (settings is None) == any(problem.is_error for problem in problems)
+    return settings, problems
+
+
+def told(text: str) -> list[tuple[str, int, int]]:
+    return [(problem.code, problem.line, problem.column) for problem in read(text.encode())[1]]
+
+
+def runner(text: str) -> RunnerSpec:
+    settings, problems = read(f"version: 1\nrunners:\n  r: {{{text}}}\n".encode())
+    assert settings is not None, problems
+    return settings.runners["r"]
+
+
+def runner_problem(text: str) -> Problem:
+    (problem,) = read(f"version: 1\nrunners:\n  r: {{{text}}}\n".encode())[1]
+    return problem
+
+
+def test_a_full_file_is_read() -> None:
+    settings, problems = read(FULL)
+    assert problems == ()
+    assert settings is not None
+    assert (settings.jobs, settings.timezone, settings.hosts) == (
+        ("work/**/*.yaml",),
+        "America/Los_Angeles",
+        ("prod-*",),
+    )
+    assert settings.defaults == {"timeout": "30m", "runner": "claude", "env": {"MODE": "day"}}
+    assert settings.limits == Limits(max_jobs=5, task_bytes=1024, output_bytes=2048, max_running=2)
+    assert settings.prune == Prune(max_percent=10, max_jobs=1)
+    assert settings.runners["shell"].input is TaskInput.FILE
+    assert settings.runners["shell"].tasks == ("scripts/**", "jobs/**")
+    assert settings.runners["claude"].cwd == "."
+    assert settings.runners["echo"] == RunnerSpec(
+        name="echo",
+        command=("./bin/echo", "--text={task}"),
+        input=TaskInput.ARG,
+        env=(("A", "1"), ("B", "2")),
+        cwd="bin",
+    )
+    assert Settings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
+
+
+def test_the_smallest_file_has_the_documented_defaults() -> None:
+    assert read(b"version: 1\n") == (Settings(), ())
+    assert RootShape.model_validate({"version": 1}).jobs == list(DEFAULT_JOBS)
+    assert LimitsShape().model_dump() == Limits().to_json()
+    assert PruneShape().model_dump() == Prune().to_json()
+
+
+def test_sections_may_be_left_empty() -> None:
+    assert read(b"version: 1\ndefaults:\nrunners:\nlimits:\nprune:\n") == (Settings(), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "key.missing"),
+        ("# only a comment", "key.missing"),
+        ("timezone: UTC", "key.missing"),
+        ("version: 2", "version.unknown"),
+        ("version: '1'", "version.unknown"),
+        ("version: true", "version.unknown"),
+        ("version: 1.0", "version.unknown"),
+        ("version:", "version.unknown"),
+        ("version: 1\n---\nversion: 1", "root.documents"),
+        ("- version: 1", "yaml.not-a-mapping"),
+        ("version: 1\nversion: 1", "key.duplicate"),
+        ("version: &v 1", "yaml.anchor"),
+        ("version: [", "yaml.syntax"),
+        ("version: 1\nhosts:", "value.missing"),
+        ("version: 1\nhosts: []", "value.empty"),
+        ("version: 1\njobs: []", "value.empty"),
+        ("version: 1\njobs: jobs/*.yaml", "value.type"),
+        ("version: 1\ntimezone: Berlin", "schedule.timezone"),
+        ("version: 1\ntimeout: 5m", "key.unknown"),
+        ("version: 1\nrunner: {}", "key.unknown"),
+        ("version: 1\ndefaults: []", "value.type"),
+        ("version: 1\nrunners: []", "value.type"),
+        ("version: 1\nrunners: {r: [cat]}", "value.type"),
+        ("version: 1\nrunners: {a b: {command: [cat]}}", "runner.name"),
+        ("version: 1\nrunners: {r: {}}", "key.missing"),
+        ("version: 1\ndefaults: {runner: x}", "runner.unknown"),
+        ("version: 1\ndefaults: {timeout: 5}", "duration.invalid"),
+        ("version: 1\ndefaults: {env: {1A: x}}", "env.name"),
+        ("version: 1\nlimits: {max_jobs: 0}", "value.range"),
+        ("version: 1\nlimits: {max_running: 1001}", "value.range"),
+        ("version: 1\nlimits: {task_bytes: 1GiB}", "value.range"),
+        ("version: 1\nlimits: {task_bytes: 1MB}", "size.invalid"),
+        ("version: 1\nlimits: {task_bytes: 0}", "size.range"),
+        ("version: 1\nlimits: {task_bytes: true}", "value.type"),
+        ("version: 1\nlimits: {max_jobs: '5'}", "value.type"),
+        ("version: 1\nprune: {max_percent: 101}", "value.range"),
+        ("version: 1\nprune: {max_percent: -1}", "value.range"),
+    ],
+)
+def test_a_wrong_value_is_one_problem(text: str, code: str) -> None:
+    assert [each[0] for each in told(text)] == [code]
+
+
+@pytest.mark.parametrize("key", ["channels", "worktree", "retention", "agents"])
+def test_sections_that_no_code_honours_are_refused(key: str) -> None:
+    assert told(f"version: 1\n{key}: {{}}\n") == [("key.not-supported-yet", 2, 1)]
+
+
+@pytest.mark.parametrize(
+    "key", ["retry", "catch_up", "failure_limit", "deliver", "deliver_on", "expires", "expect_every"]
+)
+def test_so_are_such_keys_inside_defaults(key: str) -> None:
+    assert told(f"version: 1\ndefaults: {{{key}: 1}}\n") == [("key.not-supported-yet", 2, 12)]
+
+
+@pytest.mark.parametrize("key", ["jobs", "max_timeout"])
+def test_and_those_of_a_runner(key: str) -> None:
+    assert runner_problem(f"command: [cat], {key}: x").code == "key.not-supported-yet"
+
+
+@pytest.mark.parametrize("key", ["id", "task", "task_source_path", "schedule"])
+def test_some_keys_have_no_default(key: str) -> None:
+    (problem,) = read(f"version: 1\ndefaults: {{{key}: x}}\n".encode())[1]
+    assert (problem.code, "no default" in problem.hint) == ("key.unknown", True)
+
+
+@pytest.mark.parametrize(
+    "glob", ["/jobs/*", "../x/*", "a/../b", ".git/*", "a/.x/*", "./jobs/*", "jobs//x", "jobs\\\\*", "jobs/**.yaml", ""]
+)
+def test_globs_stay_plain_and_inside_the_root(glob: str) -> None:
+    assert [each[0] for each in told(f'version: 1\njobs: ["{glob}"]\n')] == ["glob.invalid"]
+    assert runner_problem(f'command: [cat], tasks: ["{glob}"]').code == "glob.invalid"
+
+
+@pytest.mark.parametrize(
+    ("command", "given"),
+    [
+        ('[cat, "{task_file}"]', TaskInput.FILE),
+        ('[cat, "--from={task_file}"]', TaskInput.FILE),
+        ('[cat, "{task}"]', TaskInput.ARG),
+        ("[cat]", TaskInput.STDIN),
+        ('[jq, "{a: 1}"]', TaskInput.STDIN),
+        ('[./bin/x, ""]', TaskInput.STDIN),
+        ("[/usr/bin/cat]", TaskInput.STDIN),
+    ],
+)
+def test_the_command_tells_how_the_task_is_handed_over(command: str, given: TaskInput) -> None:
+    assert runner(f"command: {command}").input is given
+    assert runner(f"command: {command}, input: {given}").input is given
+    for other in TaskInput:
+        if other is not given:
+            assert runner_problem(f"command: {command}, input: {other}").code == "runner.input"
+
+
+def test_a_task_is_handed_over_in_one_way_only() -> None:
+    problem = runner_problem('command: [cat, "{task_file}", "{task}"]')
+    assert (problem.code, problem.line, problem.column) == ("runner.input", 3, 37)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "hint"),
+    [
+        ("command: sh -c 'echo hi'", "runner.command", 'write command: [sh, -c, "echo hi"]'),
+        ('command: "sh \'"', "runner.command", "the program first"),
+        ("command: []", "runner.command", "write one like"),
+        ('command: [""]', "runner.command", "write one like"),
+        ('command: ["{task_file}"]', "runner.command", "name the program"),
+        ("command: [bin/x]", "runner.command", "write ./bin/x"),
+        ("command: [./../x]", "runner.command", "./ and a path below the root"),
+        ("command: [../x]", "runner.command", "./ and a path below the root"),
+        ('command: [cat, "{taskfile}"]', "runner.command", "did you mean '{task_file}'?"),
+        ("command: [cat, {task_file}]", "value.type", 'quote text in braces: "{task_file}"'),
+        ("command: [cat, 5]", "value.type", 'quote it: "5"'),
+        ("command: [cat], input: file", "runner.input", "write input: stdin"),
+        ("command: [cat], input: stdn", "value.choice", "did you mean 'stdin'?"),
+        ("command: [cat], cwd: .", "runner.cwd", "write cwd: root"),
+        ("command: [cat], cwd: ../x", "runner.cwd", ""),
+        ("command: [cat], cwd: /tmp", "runner.cwd", ""),
+        ("command: [cat], cwd: .git", "runner.cwd", ""),
+        ("command: [cat], tasks: []", "value.empty", ""),
+        ("command: [cat], tasks:", "value.missing", ""),
+        ("command: [cat], env: {SCHEDULER_X: y}", "env.reserved", ""),
+        ("command: [cat], env: {X: 5}", "value.type", 'quote it: "5"'),
+        ("command: [cat], env: {X-Y: z}", "env.name", ""),
+        ("command: [cat], job_env: [SCHEDULER_X]", "env.reserved", ""),
+        ("command: [cat], job_env: [1]", "value.type", ""),
+        ("command: [cat], env_from: ['A=B']", "env.name", ""),
+        ("command: [cat], evn: {}", "key.unknown", "did you mean 'env'?"),
+    ],
+)
+def test_a_runner_that_cannot_work_is_one_problem_with_a_hint(text: str, code: str, hint: str) -> None:
+    if text.endswith("tasks:"):
+        text = text.replace("tasks:", "tasks: null")
+    problem = runner_problem(text)
+    assert problem.code == code
+    assert hint in problem.hint
+
+
+@pytest.mark.parametrize(
+    "program", ["sh", "/bin/bash", "python3.11", "node", "env", "/usr/bin/env", "ruby", "perl5.36"]
+)
+def test_an_interpreter_that_may_be_given_anything_is_a_warning(program: str) -> None:
+    data = f'version: 1\nrunners: {{r: {{command: [{program}, "{{task_file}}"]}}}}\n'
+    settings, (problem,) = read(data.encode())
+    assert settings is not None
+    assert (problem.code, problem.severity) == ("runner.tasks", Severity.WARNING)
+    assert runner(f'command: [{program}, "{{task_file}}"], tasks: ["scripts/**"]').tasks == ("scripts/**",)
+
+
+def test_a_default_runner_that_is_declared_wrongly_is_not_called_unknown_too() -> None:
+    assert [each[0] for each in told("version: 1\ndefaults: {runner: r}\nrunners: {r: {command: sh}}\n")] == [
+        "runner.command"
+    ]
+
+
+def test_every_key_has_a_description_for_the_schema_and_the_docs() -> None:
+    for shape in (RootShape, RunnerShape, LimitsShape, PruneShape):
+        assert all(each.description for each in shape.model_fields.values())
+    assert RootShape.model_json_schema()["required"] == ["version"]
+
+
+@pytest.mark.parametrize("source", sorted(GOLDEN.glob("root-*.yaml")), ids=lambda p: p.name)
+def test_problems_of_scheduler_yaml_read_as_in_the_golden_files(source: Path) -> None:
+    _, problems = read(source.read_bytes())
+    assert problems
+    check_golden(source, problems)
+
+
+PIECES = [
+    b"{}",
+    b"[]",
+    b"null",
+    b"5",
+    b"'",
+    b"*x",
+    b"\n",
+    b"  ",
+    b": ",
+    b"- ",
+    b"\xff",
+    b"\0",
+    b"runners:\n",
+    b"command",
+]
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    data = draw(st.sampled_from([FULL, *(each.read_bytes() for each in sorted(GOLDEN.glob("root-*.yaml")))]))
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(data)))
+        end = draw(st.integers(start, min(len(data), start + 12)))
+        data = data[:start] + draw(st.sampled_from([b"", *PIECES])) + data[end:]
+    return data
+
+
+@budget(max_examples=200, deadline=None)
+@given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode) | mutated())
+def test_any_bytes_give_settings_or_problems_inside_the_file(data: bytes) -> None:
+    settings, _ = read(data)
+    if settings is not None:
+        assert Settings.from_json(json.loads(json.dumps(settings.to_json()))) == settings

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.core.units import (
+    MAX_DURATION,
+    MAX_SIZE,
+    UnitError,
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_size,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("20m", 1200), ("2h", 7200), ("1d", 86400), ("1h30m", 5400), ("1d2h3m4s", 93784), ("007s", 7)],
+)
+def test_a_duration_is_read_as_written(text: str, seconds: int) -> None:
+    assert parse_duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "5", "1.5h", "-5m", "5 m", "m", "30m1h", "5M", "1w", "5ms", "٣m", "5m\n", " 5m", "1h1h", "+5m", "1e3s"],
+)
+def test_anything_else_is_no_duration(text: str) -> None:
+    with pytest.raises(UnitError) as caught:
+        parse_duration(text)
+    assert caught.value.hint
+    assert caught.value.code == "invalid"
+
+
+@pytest.mark.parametrize("text", ["0s", "0h0m", "3651d", "9" * 17 + "s", "9" * 5000 + "d", "3650d1s"])
+def test_a_duration_outside_one_second_to_ten_years_is_refused(text: str) -> None:
+    with pytest.raises(UnitError) as caught:
+        parse_duration(text)
+    assert caught.value.code == "range"
+
+
+def test_a_bare_number_gets_the_units_as_a_hint() -> None:
+    with pytest.raises(UnitError, match="no unit") as caught:
+        parse_duration("30")
+    assert caught.value.hint == "write 30s, 30m or 30h"
+
+
+@given(st.integers(1, MAX_DURATION // timedelta(seconds=1)).map(lambda n: timedelta(seconds=n)))
+def test_a_duration_printed_and_read_is_the_same(duration: timedelta) -> None:
+    assert parse_duration(format_duration(duration)) == duration
+
+
+@pytest.mark.parametrize(
+    ("duration", "text"),
+    [
+        (timedelta(0), "0s"),
+        (timedelta(minutes=90), "1h30m"),
+        (timedelta(milliseconds=250), "0.25s"),
+        (timedelta(seconds=61, microseconds=1), "1m1.000001s"),
+        (timedelta(seconds=-90), "-1m30s"),
+    ],
+)
+def test_a_duration_prints_in_its_shortest_form(duration: timedelta, text: str) -> None:
+    assert format_duration(duration) == text
+
+
+@given(st.text(max_size=20))
+def test_reading_any_text_as_a_duration_or_size_ends_in_a_value_or_a_unit_error(text: str) -> None:
+    for parse in (parse_duration, parse_size):
+        try:
+            outcome = str(parse(text))
+        except UnitError as error:
+            outcome = error.message
+        assert outcome
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("256KiB", 262144), ("10MiB", 10485760), ("1GiB", 2**30), ("512B", 512), (4096, 4096)]
+)
+def test_a_size_is_read_as_written(text: str | int, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("256KB", "write 256KiB"),
+        ("10M", "write 10MiB"),
+        ("1 gb", "write 1GiB"),
+        ("lots", "write one like 256KiB or 10MiB"),
+    ],
+)
+def test_a_size_in_another_unit_gets_the_nearest_one_as_a_hint(text: str, hint: str) -> None:
+    with pytest.raises(UnitError) as caught:
+        parse_size(text)
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize("value", [0, -1, MAX_SIZE + 1, "0B", "9999999999GiB"])
+def test_a_size_out_of_range_is_refused(value: str | int) -> None:
+    with pytest.raises(UnitError) as caught:
+        parse_size(value)
+    assert caught.value.code == "range"
+
+
+@given(st.integers(1, MAX_SIZE))
+def test_a_size_printed_and_read_is_the_same(size: int) -> None:
+    assert parse_size(format_size(size)) == size

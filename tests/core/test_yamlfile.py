@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scheduler.core.texts import TextError, conflict_line, decode
+from scheduler.core.yamlfile import MAX_DEPTH, MAX_NODES, YamlDocument, read_yaml, resolve
+
+
+def only(text: str) -> YamlDocument:
+    (document,) = read_yaml(text)
+    return document
+
+
+def error(text: str) -> TextError:
+    with pytest.raises(TextError) as caught:
+        read_yaml(text)
+    return caught.value
+
+
+def codes(text: str) -> list[str]:
+    return [flaw.code for flaw in only(text).flaws]
+
+
+@pytest.mark.parametrize("text", ["on", "off", "yes", "no", "y", "1:30", "2026-01-01", "2026-01-01T00:00:00Z", "1_000"])
+def test_words_that_only_yaml_1_1_converts_stay_text(text: str) -> None:
+    assert only(f"a: {text}").data == {"a": text}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("", None),
+        ("~", None),
+        ("null", None),
+        ("true", True),
+        ("False", False),
+        ("010", 10),
+        ("0o10", 8),
+        ("0x1F", 31),
+        ("-7", -7),
+        ("1.5", 1.5),
+        ("1e3", 1000.0),
+        (".inf", math.inf),
+        ("-.INF", -math.inf),
+        ("=", "="),
+        ("0b1", "0b1"),
+        ("0 9 * * *", "0 9 * * *"),
+        ("9" * 5000, "9" * 5000),
+    ],
+)
+def test_plain_text_follows_the_core_schema_of_yaml_1_2(text: str, value: Any) -> None:
+    found = only(f"a: {text}").data["a"]
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_not_a_number_is_a_float() -> None:
+    assert math.isnan(resolve(".nan"))
+
+
+def test_quoted_text_is_never_converted() -> None:
+    assert only('{a: \'5\', b: "true", c: ""}').data == {"a": "5", "b": "true", "c": ""}
+
+
+def test_every_value_and_key_knows_its_place() -> None:
+    document = only("# first\na: 1\nb:\n  - x\n  - {c: '😀', d: y}\n")
+    assert document.start == (2, 1)
+    assert document.place(("b", 1, "d")) == (5, 17)
+    assert document.key_place(("b", 1, "d")) == (5, 14)
+    assert document.place(("b", 0)) == (4, 5)
+
+
+def test_the_place_of_something_absent_is_the_nearest_thing_around_it() -> None:
+    document = only("a:\n  b: 1\n")
+    assert document.place(("a", "x", "y")) == (2, 3)
+    assert document.key_place(("a", "x")) == (1, 1)
+    assert document.place(("z",)) == document.start
+
+
+def test_an_offset_counts_only_into_text_that_stands_there_as_it_is() -> None:
+    document = only('a: "0 25 * * *"\nb: 0 25 * * *\nc: "\\x30 25"\nd: |\n  0 25\n')
+    assert document.place(("a",), 2) == (1, 7)
+    assert document.place(("b",), 2) == (2, 6)
+    assert document.place(("c",), 2) == (3, 4)
+    assert document.place(("d",), 2) == (4, 4)
+
+
+def test_crlf_counts_as_one_line_end() -> None:
+    assert only("a: 1\r\nb: 2\r\n").place(("b",)) == (2, 4)
+
+
+def test_documents_that_hold_nothing_are_left_out() -> None:
+    assert [document.data for document in read_yaml("---\n---\na: 1\n---\n# end\n---\n~\n")] == [{"a": 1}, None]
+    assert read_yaml("") == read_yaml("# only a comment\n") == read_yaml("---\n") == ()
+
+
+def test_places_count_in_the_whole_text_when_only_a_part_is_read() -> None:
+    text = "---\na: 1\nb: *x\n---\nbody: [\n"
+    (document,) = read_yaml(text, 4, text.index("---\nbody"))
+    assert document.place(("b",)) == (3, 4)
+    assert document.lines.place(document.flaws[0].index) == (3, 4)
+
+
+def test_a_duplicate_key_names_both_lines_and_keeps_the_first_value() -> None:
+    document = only("a: 1\nb: 2\na: 3\n")
+    (flaw,) = document.flaws
+    assert (flaw.code, document.lines.place(flaw.index)) == ("key.duplicate", (3, 1))
+    assert "lines 1 and 3" in flaw.message
+    assert document.data == {"a": 1, "b": 2}
+    assert document.flawed(("a",))
+    assert document.flawed(("a", "below"))
+    assert not document.flawed(("b",))
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("a: &x 1", "yaml.anchor"),
+        ("a: *x", "yaml.alias"),
+        ("*x : 1", "yaml.alias"),
+        ("a: !foo 1", "yaml.tag"),
+        ("a: !!int '1'", "yaml.tag"),
+        ("a: ! 1", "yaml.tag"),
+        ("!t {a: 1}", "yaml.tag"),
+        ("<<: {a: 1}", "yaml.merge-key"),
+        ("1: a", "key.type"),
+        ("? ~\n: a", "key.type"),
+        ("[a]: b", "key.type"),
+        ("? {a: b}\n: c", "key.type"),
+        ("true: a", "key.type"),
+        ('a: "\\0"', "file.character"),
+    ],
+)
+def test_what_yaml_allows_and_a_job_file_does_not_is_a_flaw(text: str, code: str) -> None:
+    assert codes(text) == [code]
+
+
+def test_a_flaw_leaves_the_other_documents_alone() -> None:
+    first, second = read_yaml("a: &x 1\n---\nb: 2\n")
+    assert first.flaws
+    assert (second.data, second.flaws) == ({"b": 2}, ())
+
+
+def test_quoted_angle_brackets_are_an_ordinary_key() -> None:
+    assert codes('"<<": 1') == []
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "place", "hint"),
+    [
+        ("a: */5 * * * *", "yaml.unquoted", (1, 4), 'write "*/5 * * * *"'),
+        ("a: * * * * *  # often", "yaml.unquoted", (1, 4), 'write "* * * * *"'),
+        ("a: {b: */5 * * * *, c: d}", "yaml.unquoted", (1, 8), 'write "*/5 * * * *"'),
+        ("a: @daily", "yaml.unquoted", (1, 4), 'write "@daily"'),
+        ("a: `x`", "yaml.unquoted", (1, 4), 'write "`x`"'),
+        ("a:\n\tb: 1", "yaml.tab", (2, 1), "indent with spaces"),
+        ("a: |\n\tb", "yaml.tab", (2, 1), "indent with spaces"),
+        ("a: 'x\nb: y\n", "yaml.syntax", (1, 4), "close it with '"),
+        ("a: [1,\nb: 2\n", "yaml.syntax", (1, 4), "close it with ]"),
+        ("%TAG !a! b\n---\na: 1", "yaml.tag", (1, 1), "delete the %TAG line"),
+    ],
+)
+def test_a_syntax_error_points_at_its_cause_and_says_what_to_write(
+    text: str, code: str, place: tuple[int, int], hint: str
+) -> None:
+    found = error(text)
+    assert (found.code, (found.line, found.column), found.hint) == (code, place, hint)
+
+
+@pytest.mark.parametrize(
+    "text", ["a: b: c", "a: 1\n b: 2", "a: b\n}", "- a\nb: c", "a: {b", "a: &", '"\\x"', "a: 1\n...\nb"]
+)
+def test_other_syntax_errors_have_a_place(text: str) -> None:
+    found = error(text)
+    assert found.code == "yaml.syntax"
+    assert 1 <= found.line <= text.count("\n") + 1
+
+
+def test_a_syntax_error_in_a_later_document_refuses_the_stream() -> None:
+    assert error("a: 1\n---\nb: [\n").line >= 3
+
+
+def test_the_largest_file_is_read_and_one_value_more_is_not() -> None:
+    assert len(only(f"[{'a,' * (MAX_NODES - 1)}]").data) == MAX_NODES - 1
+    assert error(f"[{'a,' * MAX_NODES}]").code == "yaml.too-many-nodes"
+    assert error("--- a\n" * (MAX_NODES + 1)).code == "yaml.too-many-nodes"
+
+
+def test_the_deepest_file_is_read_and_one_level_more_is_not() -> None:
+    assert only("[" * MAX_DEPTH + "]" * MAX_DEPTH).data
+    assert error("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1)).code == "yaml.too-deep"
+    assert error("{a: " * 500_000).code == "yaml.too-deep"
+
+
+def test_a_control_character_is_named_with_its_place() -> None:
+    found = error("a: 1\nb: x\x07\n")
+    assert (found.code, found.line, found.column) == ("file.character", 2, 5)
+    assert "U+0007" in found.message
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "place"),
+    [
+        (b"a: \xff", "file.encoding", (1, 4)),
+        (b"a\n\xff", "file.encoding", (2, 1)),
+        (b"\xef\xbb\xbfa\xff", "file.encoding", (1, 2)),
+        ("a: 1".encode("utf-16"), "file.encoding", (1, 1)),
+        (b"a\nb\0", "file.character", (2, 2)),
+        (b"x" * (1024 * 1024 + 1), "file.too-large", (1, 1)),
+        (b"a\n<<<<<<< x\nb\n=======\nc\n>>>>>>> y\n", "file.conflict-markers", (2, 1)),
+    ],
+)
+def test_bytes_that_are_no_text_have_a_place(data: bytes, code: str, place: tuple[int, int]) -> None:
+    with pytest.raises(TextError) as caught:
+        decode(data)
+    assert (caught.value.code, (caught.value.line, caught.value.column)) == (code, place)
+
+
+def test_a_byte_order_mark_is_left_out() -> None:
+    assert decode(b"\xef\xbb\xbfa: 1") == "a: 1"
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b"<<<<<<< a\n=======\n>>>>>>> b", 1),
+        (b"x\r\n<<<<<<< a\r\n=======\r\n>>>>>>> b\r\n", 2),
+        (b"<<<<<<< a\n======= x\n>>>>>>> b", None),
+        (b"<<<<<<< a\n>>>>>>> b\n=======", None),
+        (b" <<<<<<< a\n=======\n>>>>>>> b", None),
+        (b"<<<<<<<\n=======\n>>>>>>> b", None),
+        (b"title\n=======\n", None),
+    ],
+)
+def test_a_conflict_needs_all_three_markers_in_order(data: bytes, line: int | None) -> None:
+    assert conflict_line(data) == line
+
+
+words = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cn", "Cs")), min_size=1, max_size=8)
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(words, plain, min_size=1, max_size=4))
+def test_json_is_read_as_json_reads_it(data: dict[str, Any]) -> None:
+    document = only(json.dumps(data, ensure_ascii=False))
+    assert (document.data, document.flaws) == (data, ())
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet="ab:-?*&!|>'\"[]{},#%@` \n\t\r0\\~<.é😀", max_size=40))
+def test_any_text_is_read_or_refused_at_a_place_inside_it(text: str) -> None:
+    lines = re.split(r"\r\n|\r|\n", text)
+    try:
+        places = [document.place(path) for document in read_yaml(text) for path in document.spots]
+    except TextError as found:
+        places = [(found.line, found.column)]
+    for line, column in places:
+        assert 1 <= line <= len(lines)
+        assert 1 <= column <= len(lines[line - 1]) + 1

@@ -1,0 +1,242 @@
+"""A run in the foreground against real files, processes and a real database: what ran, and what a crash leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from scheduler.config import Place
+from scheduler.core.models import RunStatus
+from scheduler.core.problems import RefusedError, UsageError
+from scheduler.owner import Owner, identify, is_alive
+from scheduler.service import Scheduler
+from scheduler.store import Store
+from tests.fakes import FakeClock
+
+ROOT_FILE = """\
+version: 1
+runners:
+  cat: {command: [cat]}
+  sh: {command: [sh, -eu, "{task_file}"], tasks: ["scripts/**", "jobs/**"]}
+defaults: {runner: cat}
+"""
+JOB = "id: hello\nschedule: {every: 1h}\ntask_source_path: prompts/hello.md\n"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scheduler.yaml").write_text(ROOT_FILE)
+    (tmp_path / "jobs/hello.yaml").write_text(JOB)
+    (tmp_path / "prompts/hello.md").write_text("say hello\n")
+    return tmp_path
+
+
+@pytest.fixture
+def scheduler(root: Path) -> Scheduler:
+    place = Place(root=root, state=root / ".scheduler", db=root / ".scheduler/state.db")
+    found = Scheduler(place=place, actor="user:test", environ=dict(os.environ), clock=FakeClock())
+    found.sync()
+    return found
+
+
+def run(scheduler: Scheduler, job_id: str = "hello") -> object:
+    return scheduler.run(job_id, cancel=threading.Event())
+
+
+def job(scheduler: Scheduler, job_id: str = "hello") -> dict[str, object]:
+    found = scheduler.show(job_id)["job"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_the_text_on_disk_runs_and_every_earlier_one_can_be_read_back(scheduler: Scheduler, root: Path) -> None:
+    first = scheduler.run("hello", cancel=threading.Event())
+    saved = root / "prompts/.hello.md.swp"
+    saved.write_text("say goodbye\n")
+    saved.replace(root / "prompts/hello.md")  # as an editor saves
+    second = scheduler.run("hello", cancel=threading.Event())
+    assert (first.result, second.result) == ("say hello\n", "say goodbye\n")
+    assert scheduler.task("hello:1")[1] == b"say hello\n"
+    assert scheduler.task("hello:2")[1] == b"say goodbye\n"
+    assert [each["id"] for each in scheduler.history("hello")["runs"]] == ["hello:2", "hello:1"]
+    assert (job(scheduler)["run_count"], job(scheduler)["generation"]) == (2, 1)
+
+
+def test_a_definition_edited_since_the_last_sync_counts_at_once(scheduler: Scheduler, root: Path) -> None:
+    (root / "jobs/hello.yaml").write_text(JOB + "name: Renamed\n")
+    finished = scheduler.run("hello", cancel=threading.Event())
+    assert finished.generation == 2
+    assert (job(scheduler)["name"], job(scheduler)["generation"]) == ("Renamed", 2)
+    assert [row["cause"] for row in scheduler.audit("hello")["audit"]][-1] == "run"
+
+
+def test_a_runner_edited_since_the_last_sync_counts_at_once_and_is_audited(scheduler: Scheduler, root: Path) -> None:
+    (root / "scheduler.yaml").write_text(ROOT_FILE.replace("[cat]", "[echo, other]"))
+    assert scheduler.run("hello", cancel=threading.Event()).result == "other\n"
+    assert [row["field"] for row in scheduler.audit("@root")["audit"]] == [None, "runners.cat.command"]
+
+
+def test_a_broken_job_file_runs_its_last_good_definition_with_the_text_on_disk(
+    scheduler: Scheduler, root: Path
+) -> None:
+    (root / "jobs/hello.yaml").write_text("id: [\n")
+    (root / "prompts/hello.md").write_text("new text\n")
+    finished = scheduler.run("hello", cancel=threading.Event())
+    assert (finished.status, finished.result) == (RunStatus.SUCCEEDED, "new text\n")
+    assert job(scheduler)["sync_state"] == "invalid"
+
+
+def test_an_inline_task_cannot_be_taken_from_a_broken_file(scheduler: Scheduler, root: Path) -> None:
+    (root / "jobs/inline.yaml").write_text("id: inline\nschedule: {every: 1h}\ntask: hi\n")
+    scheduler.sync()
+    (root / "jobs/inline.yaml").write_text("id: inline\nschedule: [\ntask: hi\n")
+    finished = scheduler.run("inline", cancel=threading.Event())
+    assert (finished.status, finished.reason) == (RunStatus.SKIPPED, "source_invalid")
+
+
+def test_a_broken_scheduler_yaml_leaves_the_last_good_settings_in_force(scheduler: Scheduler, root: Path) -> None:
+    (root / "scheduler.yaml").write_text("version: 2\n")
+    assert scheduler.run("hello", cancel=threading.Event()).result == "say hello\n"
+
+
+def test_a_job_file_that_is_gone_is_a_recorded_skip(scheduler: Scheduler, root: Path) -> None:
+    (root / "jobs/hello.yaml").unlink()
+    finished = scheduler.run("hello", cancel=threading.Event())
+    assert (finished.status, finished.reason) == (RunStatus.SKIPPED, "source_missing")
+    assert job(scheduler)["sync_state"] == "synced", "only a sync archives"
+
+
+def test_an_archived_job_is_not_run_and_gets_no_row(scheduler: Scheduler, root: Path) -> None:
+    scheduler.run("hello", cancel=threading.Event())
+    (root / "jobs/other.yaml").write_text(JOB.replace("hello", "other", 1))
+    (root / "jobs/hello.yaml").unlink()
+    scheduler.sync()
+    with pytest.raises(RefusedError, match="archived"):
+        run(scheduler)
+    assert len(scheduler.history("hello")["runs"]) == 1
+
+
+def test_an_id_that_only_a_file_names_says_to_sync(scheduler: Scheduler, root: Path) -> None:
+    (root / "jobs/new.yaml").write_text(JOB.replace("hello", "new", 1))
+    with pytest.raises(UsageError) as error:
+        run(scheduler, "new")
+    assert "jobs/new.yaml:1" in str(error.value)
+    assert "scheduler sync" in error.value.hint
+
+
+# -- crashes -----------------------------------------------------------------------------------
+
+
+def child(root: Path, code: str, **env: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "scheduler", "--root", str(root), "run", code, "--wait"],
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("point", "attempts", "marks"),
+    [("after_claim", 0, 0), ("before_spawn", 1, 0), ("before_end", 1, 1)],
+)
+def test_a_kill_at_any_point_leaves_one_interrupted_run_that_nothing_repeats(
+    scheduler: Scheduler, root: Path, point: str, attempts: int, marks: int
+) -> None:
+    (root / "scripts/mark.sh").write_text(f"echo x >> {root}/marks\n")
+    (root / "jobs/mark.yaml").write_text(
+        "id: mark\nschedule: {every: 1h}\ntask_source_path: scripts/mark.sh\nrunner: sh\n"
+    )
+    scheduler.sync()
+    killed = child(root, "mark", SCHEDULER_CRASH_AT=point)
+    killed.communicate(timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    scheduler.sync()  # anybody who comes next tidies up
+    (found,) = scheduler.history("mark")["runs"]
+    assert (found["status"], found["reason"], len(found["attempts"])) == ("interrupted", "owner_died", attempts)
+    written = (root / "marks").read_text().count("x") if (root / "marks").exists() else 0
+    assert written == marks, "the mark that the child itself writes"
+    assert scheduler.run("mark", cancel=threading.Event()).status == "succeeded"
+
+
+def test_a_killed_owner_has_its_child_ended_before_the_next_run_starts(scheduler: Scheduler, root: Path) -> None:
+    os.mkfifo(root / "started")
+    (root / "scripts/long.sh").write_text(f"echo $$ > {root}/started\nexec sleep 1000\n")
+    (root / "jobs/long.yaml").write_text(
+        "id: long\nschedule: {every: 1h}\ntask_source_path: scripts/long.sh\nrunner: sh\n"
+    )
+    scheduler.sync()
+    owner = child(root, "long")
+    with (root / "started").open() as pipe:
+        pid = int(pipe.read())  # the child runs: its parent has noted it by the time it can be asked
+    with Store.open(scheduler.place.db) as store:
+        while store.active()[0].process is None:
+            pass
+    before = identify(pid)
+    owner.send_signal(signal.SIGKILL)
+    owner.communicate(timeout=60)
+    assert identify(pid) == before, "the child of a killed owner lives on until somebody looks"
+    scheduler.sync()
+    (found,) = scheduler.history("long")["runs"]
+    assert found["status"] == "interrupted"
+    while not _ended(pid):  # SIGKILL has been sent; the kernel may take a moment
+        pass
+
+
+def _ended(pid: int) -> bool:
+    """Gone, or a zombie that nobody has reaped yet."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state == "Z"
+
+
+def test_a_stop_signal_ends_the_run_as_cancelled_and_counts_no_error(scheduler: Scheduler, root: Path) -> None:
+    os.mkfifo(root / "started")
+    (root / "scripts/long.sh").write_text(f"echo $$ > {root}/started\nexec sleep 1000\n")
+    (root / "jobs/long.yaml").write_text(
+        "id: long\nschedule: {every: 1h}\ntask_source_path: scripts/long.sh\nrunner: sh\n"
+    )
+    scheduler.sync()
+    owner = child(root, "long")
+    (root / "started").read_text()
+    owner.send_signal(signal.SIGINT)
+    owner.communicate(timeout=60)
+    assert owner.returncode == 1
+    assert scheduler.history("long")["runs"][0]["status"] == "cancelled"
+    assert job(scheduler, "long")["consecutive_errors"] == 0
+
+
+def test_a_second_run_is_refused_while_the_first_lives_and_leaves_no_row(scheduler: Scheduler, root: Path) -> None:
+    os.mkfifo(root / "started")
+    (root / "scripts/long.sh").write_text(f"echo $$ > {root}/started\nexec sleep 1000\n")
+    (root / "jobs/long.yaml").write_text(
+        "id: long\nschedule: {every: 1h}\ntask_source_path: scripts/long.sh\nrunner: sh\n"
+    )
+    scheduler.sync()
+    owner = child(root, "long")
+    (root / "started").read_text()
+    with pytest.raises(RefusedError, match="running already"):
+        run(scheduler, "long")
+    assert len(scheduler.history("long")["runs"]) == 1
+    owner.send_signal(signal.SIGTERM)
+    owner.communicate(timeout=60)
+
+
+def test_an_owner_is_alive_until_it_lets_go(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)
+    assert is_alive(tmp_path, owner.id)
+    owner.release()
+    assert not is_alive(tmp_path, owner.id)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,363 @@
+"""The database: who may write what, durable rows, and files that are not ours to open."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from scheduler import store as store_module
+from scheduler.core.audit import audit_rows
+from scheduler.core.jobfile import Document
+from scheduler.core.models import (
+    AuditRow,
+    JobSpec,
+    Pause,
+    Provenance,
+    Run,
+    RunStatus,
+    Schedule,
+    Settings,
+    Task,
+    Trigger,
+)
+from scheduler.core.problems import Problem, RefusedError, UnavailableError
+from scheduler.core.reconcile import Desired, Found, Plan, plan
+from scheduler.store import Process, Store
+from tests.fakes import START
+
+NOW = START
+TASK = Task(text=b"say hello\n", source_path="prompts/p.md", source=b"say hello\n")
+
+
+def desired(*ids: str, name: str = "n") -> Desired:
+    schedule = Schedule(timezone="UTC", every=timedelta(hours=1))
+    documents = [
+        Document(
+            path=f"jobs/{each}.yaml",
+            line=1,
+            id=each,
+            spec=JobSpec(id=each, name=name, schedule=schedule, runner="cat"),
+            text=None,
+            task_line=1,
+            task_column=1,
+        )
+        for each in ids
+    ]
+    return Desired(
+        settings=Settings(),
+        found=tuple(Found(document=each, task_sha256="a" * 64, file_sha256="f") for each in documents),
+    )
+
+
+def apply(store: Store, wanted: Desired, problems: tuple[Problem, ...] = ()) -> Plan:
+    observed = store.observed()
+    found = plan(
+        Desired(settings=wanted.settings, found=wanted.found, problems=problems),
+        observed.jobs,
+        previous=observed.settings,
+        now=NOW,
+    )
+    rows = audit_rows(found, at=NOW, actor="user:test", cause="sync")
+    assert store.apply(found, ticket=observed.ticket, audit=rows, now=NOW, actor="user:test")
+    return found
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "state.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with Store.open(path, busy_timeout=timedelta(0)) as opened:
+        apply(opened, desired("job", "other"))
+        yield opened
+
+
+def claim(store: Store, job_id: str = "job", max_running: int = 16) -> Run:
+    return store.claim_manual(
+        job_id, trigger=Trigger.MANUAL, requested_by="user:test", owner="o", max_running=max_running, now=NOW
+    )
+
+
+def start(store: Store, run: Run, task: Task = TASK) -> Run:
+    return store.start_attempt(run, n=1, generation=1, task=task, provenance=Provenance(), now=NOW)
+
+
+def test_a_database_is_private_durable_and_in_wal_mode(store: Store, path: Path) -> None:
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    connection = store._connection
+    assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2, "a claim must survive a power loss"
+    assert connection.execute("PRAGMA foreign_keys").fetchone()[0] == 1
+
+
+def test_jobs_come_back_as_they_were_written(store: Store, path: Path) -> None:
+    with Store.open(path) as again:
+        job = again.job("job")
+    assert job == store.job("job")
+    assert job is not None
+    assert job.file.spec.schedule.every == timedelta(hours=1)
+    assert (job.created_by, job.created_at) == ("user:test", NOW)
+
+
+def test_a_stale_ticket_applies_nothing(store: Store) -> None:
+    observed = store.observed()
+    row = AuditRow(job_id="job", action="pause", at=NOW, actor="a", cause="c")
+    store.set_pause("job", Pause(at=NOW), audit=row)  # what the plan read has changed
+    found = plan(desired("job", "other", "new"), observed.jobs, previous=observed.settings, now=NOW)
+    assert not store.apply(found, ticket=observed.ticket, audit=(), now=NOW, actor="a")
+    assert store.job("new") is None
+
+
+def test_job_and_audit_rows_can_never_be_deleted_nor_audit_rows_changed(store: Store, path: Path) -> None:
+    other = sqlite3.connect(path)
+    for statement in ("DELETE FROM jobs", "DELETE FROM audit", "UPDATE audit SET actor = 'nobody'"):
+        with pytest.raises(sqlite3.IntegrityError, match="never"):
+            other.execute(statement)
+    other.close()
+    schema = "".join(text for _, text in store_module._migrations())
+    assert "ON DELETE" not in schema.upper(), "nothing may cascade from a job to its runs"
+
+
+def test_run_numbers_count_per_job_and_name_the_generation(store: Store) -> None:
+    first = store.finish(start(store, claim(store)), status=RunStatus.SUCCEEDED, now=NOW)
+    second = claim(store)
+    assert (first.id, second.id, claim(store, "other").id) == ("job:1", "job:2", "other:1")
+    assert second.generation == 1
+    assert [run.n for run in store.runs("job")] == [2, 1]
+
+
+def test_forbid_refuses_a_second_run_and_leaves_no_row(store: Store) -> None:
+    claim(store)
+    with pytest.raises(RefusedError, match="job:1"):
+        claim(store)
+    assert len(store.runs("job")) == 1
+    assert store.finish(store.runs("job")[0], status=RunStatus.CANCELLED, now=NOW).status == "cancelled"
+    assert claim(store).n == 2
+
+
+def test_a_full_house_refuses_a_run(store: Store) -> None:
+    claim(store)
+    with pytest.raises(RefusedError, match="max_running is 1"):
+        claim(store, "other", max_running=1)
+
+
+def test_the_end_of_a_run_writes_its_row_and_the_counters_and_nothing_else(store: Store) -> None:
+    run = start(store, claim(store))
+    row = AuditRow(job_id="job", action="pause", at=NOW, actor="a", cause="c")
+    store.set_pause("job", Pause(at=NOW, reason="held while it ran"), audit=row)
+    apply(store, desired("job", "other", name="edited while it ran"))
+    before = store.job("job")
+    store.finish(run, status=RunStatus.FAILED, exit_code=3, error="exit 3", now=NOW + timedelta(seconds=2))
+    after = store.job("job")
+    assert before is not None
+    assert after is not None
+    assert (after.file, after.pause, after.next_run_at, after.updated_at) == (
+        before.file,
+        before.pause,
+        before.next_run_at,
+        before.updated_at,
+    )
+    assert (after.runtime.run_count, after.runtime.consecutive_errors) == (1, 1)
+    assert (after.runtime.last_run_status, after.runtime.last_run_duration_ms) == ("failed", 2000)
+
+
+def test_a_success_clears_the_errors_and_a_cancel_counts_none(store: Store) -> None:
+    for status, errors in (
+        (RunStatus.FAILED, 1),
+        (RunStatus.TIMED_OUT, 2),
+        (RunStatus.CANCELLED, 2),
+        (RunStatus.INTERRUPTED, 3),
+        (RunStatus.SUCCEEDED, 0),
+    ):
+        store.finish(start(store, claim(store)), status=status, now=NOW)
+        job = store.job("job")
+        assert job is not None
+        assert job.runtime.consecutive_errors == errors
+
+
+def test_a_fault_counts_as_an_error_and_no_skip_counts_as_a_run(store: Store) -> None:
+    skipped = store.skip(claim(store), reason="source_missing", message="gone", fault=True, now=NOW)
+    job = store.job("job")
+    assert job is not None
+    assert (skipped.status, skipped.reason, skipped.attempts) == ("skipped", "source_missing", ())
+    assert (job.runtime.run_count, job.runtime.last_run_at, job.runtime.consecutive_errors) == (0, None, 1)
+    assert (job.runtime.last_skip_at, job.runtime.last_skip_reason) == (NOW, "source_missing")
+
+
+def test_a_run_ends_once(store: Store) -> None:
+    run = start(store, claim(store))
+    store.finish(run, status=RunStatus.INTERRUPTED, reason="owner_died", now=NOW)
+    late = store.finish(run, status=RunStatus.SUCCEEDED, now=NOW + timedelta(hours=1))
+    job = store.job("job")
+    assert job is not None
+    assert (late.status, late.reason) == ("interrupted", "owner_died")
+    assert job.runtime.consecutive_errors == 1
+
+
+def test_each_text_is_kept_once_and_a_damaged_one_is_told(store: Store, path: Path) -> None:
+    for job_id in ("job", "other"):
+        store.finish(start(store, claim(store, job_id)), status=RunStatus.SUCCEEDED, now=NOW)
+    raw = sqlite3.connect(path)
+    assert raw.execute("SELECT count(*) FROM texts").fetchone() == (1,)
+    assert store.text(TASK.sha256) == TASK.text
+    raw.execute("UPDATE texts SET bytes = x'00'")
+    raw.commit()
+    raw.close()
+    with pytest.raises(UnavailableError, match="damaged"):
+        store.text(TASK.sha256)
+
+
+def test_an_active_run_names_its_owner_and_its_process(store: Store) -> None:
+    run = start(store, claim(store))
+    store.record_process(run, attempt=1, process=Process(pid=7, started=8, boot_id="b"))
+    (active,) = store.active()
+    assert (active.run.id, active.owner, active.process) == ("job:1", "o", Process(pid=7, started=8, boot_id="b"))
+
+
+def test_a_partial_pass_keeps_what_is_known_of_other_files(store: Store) -> None:
+    def problem(path: str) -> Problem:
+        return Problem(path=path, line=1, column=1, code="x", message="m")
+
+    apply(store, desired("job", "other"), (problem("jobs/job.yaml"), problem("jobs/other.yaml")))
+    observed = store.observed()
+    found = Plan(settings=Settings(), problems=())
+    store.apply(found, ticket=observed.ticket, audit=(), now=NOW, actor="a", only="jobs/job.yaml")
+    assert [each.path for each in store.problems()] == ["jobs/other.yaml"]
+
+
+# -- files that cannot be opened ---------------------------------------------------------------
+
+
+def test_a_locked_database_is_an_error_that_says_so(store: Store, path: Path) -> None:
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(UnavailableError, match="locked"):
+        claim(store)
+    other.execute("ROLLBACK")
+    other.close()
+    assert claim(store).n == 1
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    path.write_bytes(b"this is not a database\n" * 100)
+    before = path.read_bytes()
+    with pytest.raises(UnavailableError, match="not a SQLite database"):
+        Store.open(path)
+    assert path.read_bytes() == before
+
+
+def test_a_database_of_another_program_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE jobs (id)")
+    other.commit()
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(UnavailableError, match="another program"):
+        Store.open(path)
+    assert path.read_bytes() == before
+
+
+def test_a_database_from_a_newer_version_is_refused(store: Store, path: Path) -> None:
+    raw = sqlite3.connect(path)
+    raw.execute("PRAGMA user_version = 99")
+    raw.close()
+    with pytest.raises(UnavailableError, match="newer version"):
+        Store.open(path)
+
+
+def test_a_failed_migration_leaves_the_old_database_as_it_was(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = store_module._migrations()
+    bad = ("0002_bad", "ALTER TABLE jobs ADD COLUMN colour TEXT;\nINSERT INTO nowhere VALUES (1);\n")
+    monkeypatch.setattr(store_module, "_migrations", lambda: [*known, bad])
+    with pytest.raises(UnavailableError, match="it is as it was"):
+        Store.open(path)
+    monkeypatch.setattr(store_module, "_migrations", lambda: known)
+    with Store.open(path) as again:
+        assert [job.id for job in again.jobs()] == ["job", "other"]
+        columns = [row["name"] for row in again._connection.execute("PRAGMA table_info(jobs)")]
+    assert "colour" not in columns
+
+
+def test_a_later_migration_keeps_every_row(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.finish(start(store, claim(store)), status=RunStatus.SUCCEEDED, now=NOW)
+    known = store_module._migrations()
+    more = ("0002_more", "ALTER TABLE jobs ADD COLUMN colour TEXT;\n")
+    monkeypatch.setattr(store_module, "_migrations", lambda: [*known, more])
+    with Store.open(path) as again:
+        assert [run.id for run in again.runs("job")] == ["job:1"]
+        assert again._connection.execute("PRAGMA user_version").fetchone()[0] == 2
+
+
+def test_processes_that_open_a_new_database_at_once_all_find_it_whole(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    code = f"from pathlib import Path; from scheduler.store import Store; print(Store.open(Path({str(path)!r})).jobs())"
+    children = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    results = [child.communicate(timeout=60) for child in children]
+    assert [out.strip() for out, _ in results] == ["[]"] * 4, results
+
+
+def test_claims_from_many_threads_give_every_run_a_number_of_its_own(path: Path) -> None:
+    ids = [f"job-{i}" for i in range(8)]
+    with Store.open(path) as opened:
+        apply(opened, desired(*ids))
+
+    def work() -> None:
+        with Store.open(path) as mine:
+            for job_id in ids:
+                try:
+                    mine.finish(start(mine, claim(mine, job_id)), status=RunStatus.SUCCEEDED, now=NOW)
+                except RefusedError:
+                    refused.append(job_id)
+
+    refused: list[str] = []
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with Store.open(path) as opened:
+        runs = [run for job_id in ids for run in opened.runs(job_id)]
+        counted = sum(job.runtime.run_count for job in opened.jobs())
+    assert len(runs) + len(refused) == 4 * len(ids)
+    assert counted == len(runs)
+    assert all(
+        sorted(run.n for run in runs if run.job_id == j) == list(range(1, 1 + sum(r.job_id == j for r in runs)))
+        for j in ids
+    )
+
+
+@pytest.mark.parametrize("point", ["before_commit"])
+def test_a_kill_before_the_commit_leaves_the_state_before(path: Path, store: Store, point: str) -> None:
+    code = (
+        "from pathlib import Path; from tests.shell.test_store import claim; from scheduler.store import Store;"
+        f"claim(Store.open(Path({str(path)!r})))"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "SCHEDULER_CRASH_AT": point}, check=False, timeout=60
+    )
+    assert child.returncode == -9
+    assert store.runs("job") == []
+    assert claim(store).n == 1
+
+
+def test_the_sha256_of_a_text_is_that_of_its_bytes() -> None:
+    assert TASK.sha256 == hashlib.sha256(b"say hello\n").hexdigest()
