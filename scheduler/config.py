@@ -26,7 +26,8 @@ class Place:
 
     @property
     def owners(self) -> Path:
-        return self.state / "owners"
+        """Locks of the processes that run jobs: beside the database whose rows name them, whatever `--state` says."""
+        return self.db.parent / "owners"
 
     @property
     def scratch(self) -> Path:

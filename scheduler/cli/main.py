@@ -156,7 +156,7 @@ def list_jobs(given: Globals, status: str | None, tag: str | None, problems: boo
                     if job["sync_state"] in ("synced", "archived")
                     else f"{job['status']}/{job['sync_state']}",
                     job["schedule_text"],
-                    render.ago(job["next_run_at"], now) if job["status"] == "active" else "-",
+                    _next_text(job, now),
                     f"{job['last_run_status']} {render.ago(job['last_run_at'], now)}" if job["last_run_at"] else "-",
                     str(job["run_count"]),
                 )
@@ -397,6 +397,13 @@ def completion(given: Globals, shell: str) -> None:
 def _say(given: Globals, text: str) -> None:
     if not given.quiet:
         click.echo(text, err=True)
+
+
+def _next_text(job: dict[str, Any], now: datetime) -> str:
+    if job["status"] != "active":
+        return "-"
+    text = render.ago(job["next_run_at"], now)
+    return f"due {text}" if text.endswith("ago") else text
 
 
 def _say_never_synced(given: Globals, never: bool) -> None:

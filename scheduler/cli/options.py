@@ -38,6 +38,8 @@ class Globals:
 
     def scheduler(self) -> Scheduler:
         place = locate(self.root, self.state, self.db, environ=os.environ, cwd=Path.cwd())
+        if self.verbose:
+            click.echo(f"root {place.root}, state {place.state}, database {place.db}", err=True)
         return Scheduler(place=place, actor=f"user:{_user()}", environ=os.environ)
 
     @property
