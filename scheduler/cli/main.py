@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import threading
@@ -492,6 +493,7 @@ def _print_synced(given: Globals, found: Synced, *, dry: bool) -> None:
 def _print_guard(given: Globals, guard: dict[str, Any] | None) -> None:
     if guard is None:
         return
-    root = f" --root {given.root}" if given.root else ""
+    named = {"--root": given.root, "--state": given.state, "--db": given.db}
+    options = "".join(f" {option} {shlex.quote(value)}" for option, value in named.items() if value)
     click.echo(f"refused: {guard['why']}; these wait: {', '.join(guard['ids'])}", err=True)
-    click.echo(f"  to archive exactly these: scheduler{root} sync --confirm-prune {guard['token']}", err=True)
+    click.echo(f"  to archive exactly these: scheduler{options} sync --confirm-prune {guard['token']}", err=True)

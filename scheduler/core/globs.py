@@ -27,9 +27,10 @@ def _matches(path: Sequence[str], pattern: Sequence[str]) -> bool:
 
 def may_hold(folder: str, pattern: str) -> bool:
     """Whether a folder can hold, at any depth, a path that matches: what a walk need not enter, it does not."""
-    for part, wanted in zip(folder.split("/"), pattern.split("/")[:-1], strict=False):
-        if wanted == "**":
+    folders, wanted = folder.split("/"), pattern.split("/")
+    for part, glob in zip(folders, wanted, strict=False):
+        if glob == "**":
             return True
-        if not fnmatchcase(part, wanted):
+        if not fnmatchcase(part, glob):
             return False
-    return folder.count("/") < pattern.count("/")
+    return len(folders) < len(wanted)

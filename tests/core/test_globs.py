@@ -1,0 +1,43 @@
+"""Globs of scheduler.yaml: `**` crosses folders, nothing else does."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.core.globs import matches, may_hold
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern", "expected"),
+    [
+        ("jobs/a.yaml", "jobs/**/*.yaml", True),
+        ("jobs/x/y/a.yaml", "jobs/**/*.yaml", True),
+        ("jobs/x/a.yaml", "jobs/*.yaml", False),
+        ("jobs/a.yml", "jobs/*.yaml", False),
+        ("scripts/x/y.sh", "scripts/**", True),
+        ("scripts", "scripts/**", False),
+        ("a/b.md", "?/[ab].md", True),
+        ("a/b.md", "a?b.md", False),
+        ("jobs/A.yaml", "jobs/a.yaml", False),
+    ],
+)
+def test_a_path_matches_by_component(path: str, pattern: str, expected: bool) -> None:
+    assert matches(path, pattern) == expected
+
+
+components = st.lists(st.sampled_from(["a", "b", "jobs"]), min_size=1, max_size=4)
+patterns = st.lists(st.sampled_from(["a", "b", "*", "**", "jobs"]), min_size=1, max_size=4)
+
+
+@given(components, patterns)
+def test_a_walk_enters_every_folder_on_the_way_to_a_match(path: list[str], pattern: list[str]) -> None:
+    if matches("/".join(path), "/".join(pattern)):
+        for depth in range(1, len(path)):
+            assert may_hold("/".join(path[:depth]), "/".join(pattern))
+
+
+def test_a_walk_leaves_out_what_cannot_match() -> None:
+    assert not may_hold("node_modules", "jobs/**/*.yaml")
+    assert not may_hold("jobs/deep", "jobs/*.yaml")

@@ -1,0 +1,57 @@
+"""Imports point one way: faces to service to shell to core (docs/explanation, style of the code)."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "scheduler"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+IMPURE = {"os", "socket", "sqlite3", "subprocess", "logging", "random", "time", "pathlib", "secrets", "threading"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.parent.name == "core"], ids=module)
+def test_the_core_touches_nothing_outside_itself(path: Path) -> None:
+    found = set(imports(path))
+    assert not {name for name in found if name.split(".")[0] in IMPURE}
+    assert all(name.startswith("scheduler.core") for name in found if name.startswith("scheduler."))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module)
+def test_nobody_below_imports_a_face_or_the_service(path: Path) -> None:
+    face = path.parent.name == "cli" or path.name == "__main__.py"
+    found = {name for name in imports(path) if name.startswith("scheduler.")}
+    if not face:
+        assert not {name for name in found if name.startswith("scheduler.cli")}
+        assert path.name == "service.py" or not {name for name in found if name.startswith("scheduler.service")}
+    else:
+        assert not {name for name in found if name.startswith(("scheduler.store", "scheduler.engine"))}
+
+
+def test_the_store_knows_no_engine_and_no_runner() -> None:
+    found = set(imports(PACKAGE / "store.py"))
+    assert not {name for name in found if name.startswith(("scheduler.engine", "scheduler.runners"))}
+
+
+def test_reading_commands_start_without_the_file_readers() -> None:
+    code = "import sys, scheduler.cli; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"yaml", "pydantic", "croniter", "sqlite_utils"} & set(loaded), "each costs `list` a tenth of a second"
