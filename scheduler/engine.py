@@ -5,16 +5,27 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from scheduler import owner as owners
 from scheduler.clock import Clock
 from scheduler.config import Place
-from scheduler.core.models import Fault, Job, Run, RunStatus, Settings
+from scheduler.core.models import Fault, Job, Provenance, Run, RunnerSpec, RunStatus, Settings, Task, Trigger
 from scheduler.crash import crash_point
 from scheduler.git import provenance
-from scheduler.runners.command import Context, execute, prepare
+from scheduler.runners.command import Context, Invocation, execute, prepare
 from scheduler.store import Store
 from scheduler.tasks import read_task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A task as it was read, where it came from, and the process that would run it."""
+
+    task: Task
+    provenance: Provenance
+    runner: RunnerSpec
+    invocation: Invocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +43,12 @@ class LocalEngine:
         Returns the finished run: a skip with its reason where nothing could be started.
         """
         crash_point("after_claim")
-        facts = job.file
-        task = read_task(self.place.root, facts.spec, facts.path, settings, forbidden=self.place.state)
-        if isinstance(task, Fault):
-            return self.skip(run, task)
-        runner = settings.runners.get(facts.spec.runner)
-        if runner is None:
-            return self.skip(
-                run, Fault(reason="runner_unknown", message=f"scheduler.yaml has no runner {facts.spec.runner!r}")
-            )
-        source = provenance(self.place.root, task.source_path, task.source)
-        context = Context(
-            run_id=run.id,
-            job_id=run.job_id,
-            fire_time=run.fire_time,
-            trigger=run.trigger.value,
-            attempt=1,
-            root=self.place.root,
-            revision=source.revision,
-            task_sha256=task.sha256,
-        )
-        invocation = prepare(runner, facts.spec, task, context, environ=self.environ)
-        if isinstance(invocation, Fault):
-            return self.skip(run, invocation)
+        ready = self.make_ready(job, settings, run_id=run.id, fire_time=run.fire_time, trigger=run.trigger)
+        if isinstance(ready, Fault):
+            return self.skip(run, ready)
+        facts, invocation = job.file, ready.invocation
         run = self.store.start_attempt(
-            run, n=1, generation=facts.generation, task=task, provenance=source, now=self.clock.now()
+            run, n=1, generation=facts.generation, task=ready.task, provenance=ready.provenance, now=self.clock.now()
         )
         crash_point("before_spawn")
         stdout, stderr = (self.place.output(run.job_id, run.n, 1, stream) for stream in ("stdout", "stderr"))
@@ -98,6 +90,33 @@ class LocalEngine:
             truncated=outcome.truncated,
             now=self.clock.now(),
         )
+
+    def make_ready(
+        self, job: Job, settings: Settings, *, run_id: str, fire_time: datetime | None, trigger: Trigger
+    ) -> Ready | Fault:
+        """All that a run of this job would start with now, or why it cannot; starts and writes nothing."""
+        spec, root = job.file.spec, self.place.root
+        task = read_task(root, spec, job.file.path, settings, forbidden=self.place.state)
+        if isinstance(task, Fault):
+            return task
+        runner = settings.runners.get(spec.runner)
+        if runner is None:
+            return Fault(reason="runner_unknown", message=f"scheduler.yaml has no runner {spec.runner!r}")
+        source = provenance(root, task.source_path, task.source)
+        context = Context(
+            run_id=run_id,
+            job_id=job.id,
+            fire_time=fire_time,
+            trigger=trigger.value,
+            attempt=1,
+            root=root,
+            revision=source.revision,
+            task_sha256=task.sha256,
+        )
+        invocation = prepare(runner, spec, task, context, environ=self.environ)
+        if isinstance(invocation, Fault):
+            return invocation
+        return Ready(task=task, provenance=source, runner=runner, invocation=invocation)
 
     def skip(self, run: Run, fault: Fault) -> Run:
         """Ends a claimed run that could not start; a fault, so it counts as an error (F7)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -36,7 +36,6 @@ from scheduler.views import Json
 
 if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.core.reconcile import Plan
-    from scheduler.runners.command import Invocation
 
 REPLANS = 10  # a plan goes stale when another process writes meanwhile; that often in a row is a fault
 
@@ -306,9 +305,10 @@ class Scheduler:
 
     # -- running ---------------------------------------------------------------------------------
 
-    def run(self, job_id: str, *, cancel: threading.Event) -> Run:
+    def run(self, job_id: str, *, cancel: threading.Event, claimed: Callable[[Run], None] = lambda run: None) -> Run:
         """Runs a job now, in this process, and returns its finished run: a skip where it could not start.
 
+        claimed: told of the run once its row stands, before anything is started.
         What its own file and scheduler.yaml say now counts, synced or not (F1); the task is read last of all.
         Raises: RefusedError, leaving no row, for an archived or a running job; UsageError for an unknown one.
         """
@@ -320,7 +320,7 @@ class Scheduler:
             job = self._job(store, job_id, prefix=False)
             observed = store.observed()
             with Owner(self.place.owners) as owner:
-                claimed = store.claim_manual(
+                run = store.claim_manual(
                     job.id,
                     trigger=Trigger.MANUAL,
                     requested_by=self.actor,
@@ -329,15 +329,16 @@ class Scheduler:
                     now=self.clock.now(),
                 )
                 try:
+                    claimed(run)
                     refreshed = self._refresh(store, job.id)
                     if isinstance(refreshed, Fault):
-                        return engine.skip(claimed, refreshed)
+                        return engine.skip(run, refreshed)
                     job, settings = refreshed
-                    return engine.carry_out(claimed, job, settings, cancel=cancel)
+                    return engine.carry_out(run, job, settings, cancel=cancel)
                 except BaseException as error:
                     # Whatever went wrong, the row must not stay open; a run that has ended is left as it is.
                     store.finish(
-                        claimed,
+                        run,
                         status=RunStatus.INTERRUPTED,
                         reason="scheduler_error",
                         error=f"{type(error).__name__}: {error}",
@@ -346,42 +347,26 @@ class Scheduler:
                     raise
 
     def dry_run(self, job_id: str) -> Json:
-        """What `run` would start: argv, working directory, names of the environment, and the text. Starts nothing."""
-        from scheduler.git import provenance
-        from scheduler.runners.command import Context, prepare
-        from scheduler.tasks import read_task
+        """What `run` would start: argv, working directory, names of the environment, and the text. Starts nothing.
 
+        Raises: RefusedError with the reason of the skip where nothing could be started.
+        """
         with self._need_store(job_id) as store:
             job = self._job(store, job_id, prefix=False)
             settings = store.observed().settings or Settings()
-        spec = job.file.spec
-        task = read_task(self.place.root, spec, job.file.path, settings, forbidden=self.place.state)
-        if isinstance(task, Fault):
-            raise RefusedError(f"job {job.id!r} would be skipped: {task.message} [{task.reason}]")
-        runner = settings.runners.get(spec.runner)
-        if runner is None:
-            raise RefusedError(f"job {job.id!r} would be skipped: no runner {spec.runner!r} [runner_unknown]")
-        context = Context(
-            run_id=f"{job.id}:0",
-            job_id=job.id,
-            fire_time=None,
-            trigger=Trigger.MANUAL.value,
-            attempt=1,
-            root=self.place.root,
-            revision=provenance(self.place.root, task.source_path, task.source).revision,
-            task_sha256=task.sha256,
-        )
-        invocation: Invocation | Fault = prepare(runner, spec, task, context, environ=self.environ)
-        if isinstance(invocation, Fault):
-            raise RefusedError(f"job {job.id!r} would be skipped: {invocation.message} [{invocation.reason}]")
+            ready = self._engine(store).make_ready(
+                job, settings, run_id=f"{job.id}:0", fire_time=None, trigger=Trigger.MANUAL
+            )
+        if isinstance(ready, Fault):
+            raise RefusedError(f"job {job.id!r} would be skipped: {ready.message} [{ready.reason}]")
         return {
             "job_id": job.id,
-            "argv": list(invocation.argv),
-            "cwd": str(invocation.cwd),
-            "env": sorted(invocation.env),
-            "input": runner.input.value,
-            "task_sha256": task.sha256,
-            "task": task.text.decode(),
+            "argv": list(ready.invocation.argv),
+            "cwd": str(ready.invocation.cwd),
+            "env": sorted(ready.invocation.env),
+            "input": ready.runner.input.value,
+            "task_sha256": ready.task.sha256,
+            "task": ready.task.text.decode(),
         }
 
     def _refresh(self, store: Store, job_id: str) -> tuple[Job, Settings] | Fault:

@@ -135,7 +135,7 @@ def sync(given: Globals, dry_run: bool, confirm_prune: str | None) -> None:
 @cli.command("list")
 @click.option("--status", type=click.Choice([status.value for status in Status]), help="Only jobs of this status.")
 @click.option("--tag", help="Only jobs with this tag.")
-@click.option("--problems", is_flag=True, help="Only jobs with problems.")
+@click.option("--problems", is_flag=True, help="Only jobs with problems, and the problems.")
 @global_options
 def list_jobs(given: Globals, status: str | None, tag: str | None, problems: bool) -> None:
     """List the jobs: status, schedule, next and last run."""
@@ -166,7 +166,10 @@ def list_jobs(given: Globals, status: str | None, tag: str | None, problems: boo
         )
     found_problems = [Problem.from_json(problem) for problem in found["problems"]]
     if found_problems:
-        _say(given, f"\n{_problem_count(found_problems)} in the files; `scheduler validate` shows them")
+        if problems:
+            render.print_problems(found_problems)
+        else:
+            _say(given, f"\n{_problem_count(found_problems)} in the files; `scheduler list --problems` shows them")
 
 
 @cli.command()
@@ -360,12 +363,14 @@ def run(given: Globals, job: str, wait: bool, dry_run: bool) -> None:
     if dry_run:
         _print_dry_run(given, scheduler.dry_run(job))
         return
-    if not wait:
-        _say(given, "no daemon is running: the job runs here, in the foreground")
     cancel = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: cancel.set())
-    finished = scheduler.run(job, cancel=cancel)
+    finished = scheduler.run(
+        job,
+        cancel=cancel,
+        claimed=lambda run: _say(given, f"{run.id} runs here, in the foreground: no daemon is running"),
+    )
     from scheduler.views import run_json
 
     if given.as_json:
@@ -374,7 +379,8 @@ def run(given: Globals, job: str, wait: bool, dry_run: bool) -> None:
         if finished.result:
             click.echo(finished.result, nl=not finished.result.endswith("\n"))
         reason = f"/{finished.reason}" if finished.reason else ""
-        _say(given, f"{finished.id} {finished.status.value}{reason} in {render.duration(finished.duration_ms)}")
+        took = "" if finished.duration_ms is None else f" in {render.duration(finished.duration_ms)}"
+        _say(given, f"{finished.id} {finished.status.value}{reason}{took}")
         if finished.error:
             click.echo(f"error: {render.clean(finished.error)}", err=True)
     _exit(0 if finished.status is RunStatus.SUCCEEDED else PROBLEMS)
@@ -485,9 +491,19 @@ def _print_synced(given: Globals, found: Synced, *, dry: bool) -> None:
     _print_guard(given, shown["guard"])
     counts = [(len(shown[kind]), kind) for kind in ("created", "updated", "moved", "archived", "revived")]
     counts.append((len(shown["task_changed"]), "task changed"))
+    counts.append((len(shown["root_changed"]), "settings changed"))
+    counts.append((0 if shown["guard"] is None else shown["guard"]["would_archive"], "held by the guard"))
+    counts.append((_marked(found, "invalid"), "kept as last read"))
+    counts.append((_marked(found, "conflict"), "in conflict"))
     said = [f"{n} {word}" for n, word in counts if n] or ["nothing to do"]
     said.append(f"{shown['unchanged']} unchanged")
     _say(given, ("would be: " if dry else "") + ", ".join(said))
+
+
+def _marked(found: Synced, state: str) -> int:
+    """How many jobs the plan leaves in a sync state."""
+    assert found.plan is not None
+    return sum(a.after.sync_state == state and a.after.archived_at is None for a in found.plan.actions)
 
 
 def _print_guard(given: Globals, guard: dict[str, Any] | None) -> None:

@@ -15,10 +15,11 @@ from datetime import timedelta
 from typing import Any
 
 from scheduler.core.blame import fault_problem, file_problem, flaw_problems, not_a_mapping
+from scheduler.core.cron import ScheduleError
 from scheduler.core.globs import matches_any
 from scheduler.core.models import Concurrency, JobSpec, RunnerSpec, Schedule, Settings
 from scheduler.core.problems import Problem, did_you_mean
-from scheduler.core.schedule import ScheduleError, check_schedule
+from scheduler.core.schedule import check_schedule
 from scheduler.core.shapes import ID_PATTERN, Fault, JobShape, ScheduleShape, check, fitting
 from scheduler.core.texts import BOM, Lines, TextError, conflict_line, decode, short
 from scheduler.core.yamlfile import YamlDocument, read_yaml

@@ -28,10 +28,11 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from scheduler.core import units
+from scheduler.core.cron import ScheduleError
 from scheduler.core.models import DEFAULT_JOBS, parse_instant
 from scheduler.core.paths import PathError, check_glob, check_path
 from scheduler.core.problems import did_you_mean
-from scheduler.core.schedule import ScheduleError, check_cron, check_timezone
+from scheduler.core.schedule import check_cron, check_timezone
 from scheduler.core.texts import short
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,127}$"

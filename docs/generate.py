@@ -1,0 +1,211 @@
+"""Writes the generated parts of docs/reference: tables of keys from the shapes, commands from click.
+
+A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`; everything else on a page is
+written by hand and left alone. `--check` writes nothing and fails where a page is out of date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic.fields import FieldInfo
+
+from scheduler.cli.main import cli
+from scheduler.cli.options import GLOBAL
+from scheduler.core import units
+from scheduler.core.shapes import (
+    DefaultsShape,
+    JobShape,
+    LimitsShape,
+    PruneShape,
+    RootShape,
+    RunnerShape,
+    ScheduleShape,
+    Shape,
+)
+
+REFERENCE = Path(__file__).parent / "reference"
+_PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def pages() -> dict[str, dict[str, str]]:
+    """The generated parts of every page, by file name and name of the part."""
+    return {
+        "job-file.md": {
+            "job-keys": key_table(JobShape),
+            "schedule-keys": key_table(ScheduleShape),
+            "job-not-yet": not_yet(JobShape),
+            "schedule-not-yet": not_yet(ScheduleShape),
+        },
+        "scheduler-yaml.md": {
+            "root-keys": key_table(RootShape),
+            "defaults-keys": key_table(DefaultsShape),
+            "runner-keys": key_table(RunnerShape),
+            "limits-keys": key_table(LimitsShape),
+            "prune-keys": key_table(PruneShape),
+            "root-not-yet": not_yet(RootShape),
+            "runner-not-yet": not_yet(RunnerShape),
+        },
+        "commands.md": {
+            "global-options": option_table(param for param in cli.params if param.name in (*GLOBAL, "version")),
+            **{f"command-{name}": command_text(name, command) for name, command in sorted(cli.commands.items())},
+        },
+    }
+
+
+# -- keys ------------------------------------------------------------------------------------
+
+
+def key_table(shape: type[Shape]) -> str:
+    """One row per key, the required ones first."""
+    schema = shape.model_json_schema()
+    required = schema.get("required", [])
+    names = sorted(schema["properties"], key=lambda name: name not in required)
+    rows = []
+    for name in names:
+        found = schema["properties"][name]
+        default = "required" if name in required else _default(name, found.get("default"))
+        rows.append((f"`{name}`", _value(found), default, _meaning(shape.model_fields[name])))
+    return table(("key", "value", "default", "meaning"), rows)
+
+
+def not_yet(shape: type[Shape]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(shape.not_yet)) + "\n"
+
+
+def _default(name: str, value: Any) -> str:
+    if value in (None, [], {}):
+        return "–"
+    if isinstance(value, list):
+        return ", ".join(f"`{each}`" for each in value)
+    return f"`{units.format_size(value) if name.endswith('_bytes') else value}`"
+
+
+def _meaning(field: FieldInfo) -> str:
+    assert field.description, "every key has a description"
+    examples = [f"`{_flow(each)}`" for each in field.examples or ()]
+    return f"{field.description} Example: {', '.join(examples)}" if examples else field.description
+
+
+def _flow(value: Any) -> str:
+    """A value as one writes it in YAML on one line."""
+    match value:
+        case list():
+            return f"[{', '.join(_flow(each) for each in value)}]"
+        case dict():
+            return "{" + ", ".join(f"{key}: {_flow(each)}" for key, each in value.items()) + "}"
+        case str() if value.startswith("@") or ("*" in value and not value.startswith('"')):
+            return f'"{value}"'
+        case _:
+            return str(value)
+
+
+def _value(found: Mapping[str, Any]) -> str:
+    """What a key may hold, in the words of the pages."""
+    kinds = [each for each in found.get("anyOf", [found]) if each.get("type") != "null"]
+    return " or ".join(dict.fromkeys(_kind(each) for each in kinds))
+
+
+def _kind(found: Mapping[str, Any]) -> str:
+    match found:
+        case {"const": value}:
+            return f"`{value}`"
+        case {"enum": values}:
+            return ", ".join(f"`{value}`" for value in values)
+        case {"pattern": units.DURATION_PATTERN}:
+            return "duration"
+        case {"pattern": units.SIZE_PATTERN}:
+            return "size"
+        case {"format": "date-time"}:
+            return "instant"
+        case {"type": "string"}:
+            return "text"
+        case {"type": "boolean"}:
+            return "`true`, `false`"
+        case {"type": "integer", "minimum": low, "maximum": high}:
+            return f"{low} to {high}"
+        case {"type": "integer"}:
+            return "number"
+        case {"type": "array", "items": items}:
+            return f"list of {_kind(items)}"
+        case _:
+            return "mapping"
+
+
+# -- commands --------------------------------------------------------------------------------
+
+
+def command_text(name: str, command: click.Command) -> str:
+    context = click.Context(command, info_name=f"scheduler {name}")
+    usage = " ".join((context.command_path, *command.collect_usage_pieces(context)))
+    own = [param for param in command.params if isinstance(param, click.Option) and param.name not in GLOBAL]
+    text = f"```text\n{usage}\n```\n\n{_one_line(command.help)}\n"
+    return f"{text}\n{option_table(own)}" if own else text
+
+
+def option_table(options: Iterable[click.Parameter]) -> str:
+    rows = []
+    for option in options:
+        assert isinstance(option, click.Option)
+        rows.append((", ".join(f"`{name}`" for name in option.opts) + _metavar(option), _one_line(option.help)))
+    return table(("option", "meaning"), rows)
+
+
+def _metavar(option: click.Option) -> str:
+    if option.is_flag or option.count:
+        return ""
+    if isinstance(option.type, click.Choice):
+        return " " + ", ".join(f"`{choice}`" for choice in option.type.choices)
+    return f" {option.metavar or (option.type.name or 'value').upper().removesuffix(' RANGE')}"
+
+
+# -- pages -----------------------------------------------------------------------------------
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    columns = tuple(columns)
+    lines = [columns, ("---",) * len(columns), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+def filled(text: str, parts: Mapping[str, str]) -> str:
+    """A page with its generated parts as they should be. Raises: ValueError where page and parts do not match."""
+    found = [name for _, name, _ in _PART.findall(text)]
+    if sorted(found) != sorted(parts):
+        raise ValueError(f"the page has {sorted(found)}, generated are {sorted(parts)}")
+    return _PART.sub(lambda part: f"{part[1]}\n{parts[part[2]]}\n{part[3]}", text)
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--check", action="store_true", help="write nothing; fail where a page is out of date")
+    check = options.parse_args().check
+    stale = []
+    for name, parts in pages().items():
+        page = REFERENCE / name
+        before = page.read_text(encoding="utf-8")
+        try:
+            after = filled(before, parts)
+        except ValueError as error:
+            sys.exit(f"{page}: {error}")
+        if after != before:
+            stale.append(name)
+            if not check:
+                page.write_text(after, encoding="utf-8")
+    for name in stale:
+        print(f"{'out of date' if check else 'wrote'}: docs/reference/{name}", file=sys.stderr)
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,315 @@
+"""crontab(5) text: five fields or a macro, parsed into times of day and days, or an error that points into it.
+
+Only the text: which instants an expression names in a zone is schedule.py's business.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from scheduler.core.problems import did_you_mean
+
+_MINUTES_OF_DAY = tuple(timedelta(minutes=n) for n in range(24 * 60))  # shared: a dense cron is not 1,440 objects
+
+
+class ScheduleError(ValueError):
+    """A schedule that cannot be used. `offset` counts characters into the cron text, where a place is known."""
+
+    def __init__(self, code: str, message: str, *, hint: str = "", offset: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code  # stable; listed in docs/reference/problems.md
+        self.message = message
+        self.hint = hint
+        self.offset = offset
+
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Field:
+    name: str
+    low: int
+    high: int
+    names: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def allowed(self) -> str:
+        words = list(self.names)
+        return f"{self.low}-{self.high}" + (f" or {words[0]}-{words[-1]}" if words else "")
+
+
+_MINUTE = _Field(name="minute", low=0, high=59)
+_HOUR = _Field(name="hour", low=0, high=23)
+_DAY_OF_MONTH = _Field(name="day of month", low=1, high=31)
+_MONTH = _Field(name="month", low=1, high=12, names={name: n for n, name in enumerate(_MONTHS, 1)})
+_DAY_OF_WEEK = _Field(name="day of week", low=0, high=7, names={name: n for n, name in enumerate(_WEEKDAYS)})
+_FIELDS = (_MINUTE, _HOUR, _DAY_OF_MONTH, _MONTH, _DAY_OF_WEEK)
+
+_MACROS = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+
+_TOKEN = re.compile(r"[^ \t\r\n]+")
+_ITEM = re.compile(r"(?P<low>\*|[^-/]+)(?:-(?P<high>[^-/]+))?(?:/(?P<step>[^-/]+))?")
+_CRON_LIKE = rf"(?:[0-9*?]|[lhr](?![a-vx-z])|{'|'.join(_MONTHS + _WEEKDAYS)})[0-9a-z*?#/,()-]*"
+_NUMBER = re.compile(r"[0-9]+")
+_PLAIN = re.compile(r"[0-9*/-]*")
+
+# What croniter, Quartz and Jenkins add to crontab(5). Patterns of mistakes are compiled when one is made.
+_EXTENSIONS = (
+    (r"\?", "write * instead of ?"),
+    (r".*#.*", "the n-th weekday of a month (#) is not crontab(5); list days or let the task decide"),
+    (
+        rf"l|lw|(?:[0-9]+|{'|'.join(_WEEKDAYS)})l|l-?[0-9]+",
+        "the last day (L) is not crontab(5); list the days, such as 28",
+    ),
+    (r"[0-9]+w|w[0-9]+", "the nearest weekday (W) is not crontab(5); list the days"),
+    (r"[hr](\(.*\))?(/.*)?", "H and R stand for a number elsewhere; write the number"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cron:
+    """One parsed expression."""
+
+    expression: str  # as written
+    times: tuple[timedelta, ...]  # since midnight of the wall clock, ascending
+    fixed: bool  # no leading * in minute and hour: made up for in a gap, fired once in a fold
+    every_day: bool
+    days: str  # the expression for croniter: midnight of every day that matches
+    months: tuple[int, ...]
+    day_offset: int | None  # where the day of month stands in the text
+
+
+@functools.lru_cache(maxsize=16_384)
+def parse_cron(expression: str) -> Cron:
+    """Raises ScheduleError for what is not crontab(5); does not look whether a day exists."""
+    tokens = [(match.group(), match.start()) for match in _TOKEN.finditer(expression)]
+    if len(tokens) == 1 and tokens[0][0] in _MACROS:
+        fields = [(text, None) for text in _MACROS[tokens[0][0]].split()]
+        minute, hour, day, month, weekday = (_values(*each) for each in zip(_FIELDS, fields, strict=True))
+        texts, day_offset = [text for text, _ in fields], None
+    else:
+        _check_shape(tokens)
+        minute, hour, day, month, weekday = (_values(*each) for each in zip(_FIELDS, tokens, strict=True))
+        texts, day_offset = [text for text, _ in tokens], tokens[2][1]
+
+    weekday = tuple(sorted({n % 7 for n in weekday}))
+    # crontab(5): days of month and of week unite, unless one of the fields starts with a star.
+    both = texts[2].startswith("*") or texts[4].startswith("*")
+    full = len(day) == 31, len(weekday) == 7
+    return Cron(
+        expression=expression,
+        times=tuple(_MINUTES_OF_DAY[h * 60 + m] for h in hour for m in minute),
+        fixed=not texts[0].startswith("*") and not texts[1].startswith("*"),
+        every_day=len(month) == 12 and (all(full) if both else any(full)),
+        days=f"0 0 {_plain(texts[2], day)} {_plain('', month)} {_plain(texts[4], weekday)}",
+        months=month,
+        day_offset=day_offset,
+    )
+
+
+def _plain(text: str, values: Sequence[int]) -> str:
+    """A field croniter cannot misread: it takes N-N for the whole field and 0-6 for a star.
+
+    The leading star stays, because it decides how the two day fields combine.
+    """
+    listed = ",".join(map(str, values))
+    if not text.startswith("*"):
+        return listed
+    star = text.partition(",")[0]
+    return star if star in ("*", text) else f"{star},{listed}"
+
+
+def _values(allowed: _Field, token: tuple[str, int | None]) -> tuple[int, ...]:
+    """The numbers one field names, ascending."""
+    text, offset = token
+    found: set[int] = set()
+    for item in text.split(","):
+        found.update(_item(allowed, item, offset))
+        offset = None if offset is None else offset + len(item) + 1
+    return tuple(sorted(found))
+
+
+def _item(allowed: _Field, item: str, offset: int | None) -> range:
+    if not _PLAIN.fullmatch(item) and item.lower() not in allowed.names:
+        for pattern, hint in _EXTENSIONS:
+            if re.fullmatch(pattern, item, re.IGNORECASE):
+                message = f"{allowed.name} {shown(item)} is not crontab(5); values are {allowed.allowed}"
+                raise ScheduleError("schedule.cron", message, hint=hint, offset=offset)
+    match = _ITEM.fullmatch(item)
+    if match is None or (match["low"] == "*" and match["high"] is not None):
+        raise ScheduleError(
+            "schedule.cron",
+            f"{allowed.name} {shown(item)} is not *, a value in {allowed.allowed}, a range or a step",
+            hint="write for example *, */5, 3, 1-5 or 1,3,5"
+            if allowed is _MINUTE
+            else "write for example *, */2, 3, 1-5",
+            offset=offset,
+        )
+
+    def place(group: str) -> int | None:
+        return None if offset is None else offset + match.start(group)
+
+    step = 1
+    if match["step"] is not None:
+        step = _integer(match["step"]) if _NUMBER.fullmatch(match["step"]) else 0
+        if step < 1:
+            raise ScheduleError(
+                "schedule.cron",
+                f"{allowed.name} step {shown(match['step'])} is outside 1-{allowed.high}",
+                hint=f"write for example */{2 if allowed.high < 20 else 5}",
+                offset=place("step"),
+            )
+    if match["low"] == "*":
+        return range(allowed.low, allowed.high + 1, step)
+    low = _value(allowed, match["low"], place("low"))
+    if match["high"] is None:
+        return range(low, (low if match["step"] is None else allowed.high) + 1, step)
+    high = _value(allowed, match["high"], place("high"))
+    if low > high:
+        if allowed is _DAY_OF_WEEK and high == 0:
+            hint = f"Sunday is also 7: write {match['low']}-7"
+        else:
+            last = 6 if allowed is _DAY_OF_WEEK else allowed.high
+            hint = f"write {low}-{last},{allowed.low}-{high}"
+        raise ScheduleError(
+            "schedule.cron", f"{allowed.name} range {shown(item)} runs backwards", hint=hint, offset=offset
+        )
+    return range(low, high + 1, step)
+
+
+def _value(allowed: _Field, text: str, offset: int | None) -> int:
+    if _NUMBER.fullmatch(text):
+        number = _integer(text)
+        if allowed.low <= number <= allowed.high:
+            return number
+        message = f"{allowed.name} {shown(text, quote=False)} is outside {allowed.low}-{allowed.high}"
+        raise ScheduleError("schedule.cron", message, hint=_range_hint(allowed, number), offset=offset)
+    if (named := allowed.names.get(text.lower())) is not None:
+        return named
+    hint = ""
+    if allowed.names:
+        near = next((name for name in allowed.names if text.lower().startswith(name)), None)
+        hint = f"did you mean {near!r}?" if near else did_you_mean(text.lower(), allowed.names)
+    raise ScheduleError(
+        "schedule.cron",
+        f"{allowed.name} {shown(text)} is not in {allowed.allowed}",
+        hint=hint or f"write a value in {allowed.allowed}, or *",
+        offset=offset,
+    )
+
+
+def _range_hint(allowed: _Field, number: int) -> str:
+    match allowed, number:
+        case _Field(name="minute"), 60:
+            return "for the full hour write 0"
+        case _Field(name="hour"), 24:
+            return "for midnight write 0"
+        case _Field(name="hour"), int() if 24 < number < 36:
+            return f"for {number - 24} a.m. write {number - 24}"
+    return f"write a value in {allowed.allowed}"
+
+
+def _check_shape(tokens: Sequence[tuple[str, int]]) -> None:
+    """Five fields; for anything else, the error that says what to write instead."""
+    if not tokens:
+        raise ScheduleError(
+            "schedule.cron", "cron is empty; 5 fields are needed", hint="write for example 0 9 * * *", offset=0
+        )
+    (first, start), rest = tokens[0], tokens[1:]
+    count = len(tokens)
+    if first.startswith("@"):
+        raise _macro_error(first, start, rest)
+    if "TZ=" in first.upper():
+        raise ScheduleError(
+            "schedule.cron",
+            f"cron starts with {shown(first)}, which is not a field",
+            hint=f"write `timezone: {first.partition('=')[2]}` beside cron",
+            offset=start,
+        )
+    if count == 5:
+        return
+    if count < 5:
+        end = tokens[-1][1] + len(tokens[-1][0])
+        raise ScheduleError(
+            "schedule.cron",
+            f"cron has {count} field{'s' if count > 1 else ''}; 5 are needed: minute hour day month weekday",
+            hint="write * for a field that does not matter",
+            offset=end,
+        )
+    texts = [text for text, _ in tokens]
+    if not all(re.fullmatch(_CRON_LIKE, text, re.IGNORECASE) for text in texts) or count > 7:
+        raise ScheduleError(
+            "schedule.cron",
+            f"cron has {count} fields; 5 are needed: minute hour day month weekday",
+            hint="keep the five time fields; the command belongs into the task",
+            offset=tokens[5][1],
+        )
+    if count == 7:
+        raise ScheduleError(
+            "schedule.cron",
+            "cron has 7 fields; 5 are needed: minute hour day month weekday",
+            hint="leave out the seconds and the year; for a single instant write `at:`",
+            offset=tokens[5][1],
+        )
+    seconds = re.fullmatch(r"\*(?:/([0-9]{1,2}))?", first)
+    if seconds and all(text == "*" for text in texts[1:]):
+        hint = f"write `every: {int(seconds[1] or 1)}s` instead of cron"
+    else:
+        hint = f"leave out the seconds: {' '.join(texts[1:])}"
+    raise ScheduleError(
+        "key.not-supported-yet", "cron with 6 fields (seconds first) is not supported yet", hint=hint, offset=start
+    )
+
+
+def _macro_error(first: str, start: int, rest: Sequence[tuple[str, int]]) -> ScheduleError:
+    known = ", ".join(_MACROS)
+    match first.lower():
+        case "@reboot":
+            hint = "a start of the machine is not an instant; write a time, or start the job with `scheduler run`"
+        case "@every":
+            hint = f"write `every: {rest[0][0] if rest else '5m'}` instead of cron"
+        case lower if lower in _MACROS and rest:
+            hint = f"write {lower} alone; the command belongs into the task"
+        case lower:
+            hint = did_you_mean(lower, _MACROS) or "write five fields, or one of the macros"
+    return ScheduleError(
+        "schedule.cron",
+        f"cron {shown(' '.join([first, *(text for text, _ in rest)]))} is none of {known}",
+        hint=hint,
+        offset=start,
+    )
+
+
+def never_fires(cron: Cron) -> ScheduleError:
+    longest = {month: 29 if month == 2 else 30 if month in (4, 6, 9, 11) else 31 for month in cron.months}
+    month = max(cron.months, key=lambda each: longest[each])
+    return ScheduleError(
+        "schedule.never",
+        f"cron {shown(cron.expression)} never fires: no such day in its months",
+        hint=f"{_MONTHS[month - 1]} has at most {longest[month]} days",
+        offset=cron.day_offset,
+    )
+
+
+def _integer(digits: str) -> int:
+    # int() itself refuses thousands of digits with an error of its own.
+    return int(digits) if len(digits) < 10 else 10**9
+
+
+def shown(text: str, *, quote: bool = True) -> str:
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    return repr(text) if quote else text

@@ -1,0 +1,216 @@
+"""The pages under docs/ say what the program does: no key, command or code is missing, and no example lies."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+from scheduler.cli.main import cli
+from scheduler.cli.options import GLOBAL
+from scheduler.core.jobfile import read_job_file
+from scheduler.core.problems import Problem
+from scheduler.core.reconcile import Desired, Found, duplicate_ids
+from scheduler.core.rootfile import read_root_file
+from scheduler.core.shapes import (
+    DefaultsShape,
+    JobShape,
+    LimitsShape,
+    PruneShape,
+    RootShape,
+    RunnerShape,
+    ScheduleShape,
+    Shape,
+)
+
+TOP = Path(__file__).parents[2]
+REFERENCE = TOP / "docs" / "reference"
+PAGES = sorted([*TOP.glob("*.md"), *(TOP / "docs").rglob("*.md")])
+
+ROOT = """version: 1
+timezone: UTC
+runners:
+  agent: {command: [cat], job_env: [MODE]}
+  shell: {command: [sh, "{task_file}"], tasks: ["scripts/**"]}
+"""
+JOB = {"id": "id: report", "schedule": 'schedule: "@daily"', "runner": "runner: agent", "task": "task: Write it."}
+
+
+def text(path: str) -> str:
+    return (TOP / path).read_text(encoding="utf-8")
+
+
+def rows(page: str) -> set[str]:
+    """What stands in the first column of the page's tables, as code."""
+    return set(re.findall(r"^\| `([^`]+)`", text(f"docs/reference/{page}"), re.MULTILINE))
+
+
+# -- reference -------------------------------------------------------------------------------
+
+
+def generated() -> ModuleType:
+    """docs/generate.py, which is in no package."""
+    spec = spec_from_file_location("docs_generate", TOP / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", ["job-file.md", "scheduler-yaml.md", "commands.md"])
+def test_the_generated_parts_are_what_the_program_says_now(page: str) -> None:
+    generate = generated()
+    committed = text(f"docs/reference/{page}")
+    assert generate.filled(committed, generate.pages()[page]) == committed, "run `make docs`"
+
+
+@pytest.mark.parametrize("shape", [JobShape, ScheduleShape])
+def test_every_key_of_a_job_file_is_in_the_reference(shape: type[Shape]) -> None:
+    assert set(shape.model_fields) <= rows("job-file.md")
+
+
+@pytest.mark.parametrize("shape", [RootShape, DefaultsShape, RunnerShape, LimitsShape, PruneShape])
+def test_every_key_of_scheduler_yaml_is_in_the_reference(shape: type[Shape]) -> None:
+    assert set(shape.model_fields) <= rows("scheduler-yaml.md")
+
+
+@pytest.mark.parametrize("page", ["job-file.md", "scheduler-yaml.md"])
+def test_every_key_that_is_not_supported_yet_is_in_the_reference(page: str) -> None:
+    shapes = (JobShape, ScheduleShape) if page == "job-file.md" else (RootShape, RunnerShape)
+    missing = {key for shape in shapes for key in shape.not_yet if f"`{key}`" not in text(f"docs/reference/{page}")}
+    assert not missing
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_command_and_its_options_are_in_the_reference(name: str) -> None:
+    _, _, rest = text("docs/reference/commands.md").partition(f"\n### {name}\n")
+    assert rest, f"commands.md has no section {name}"
+    section = re.split(r"\n##+ ", rest)[0]
+    own = [each for each in cli.commands[name].params if isinstance(each, click.Option) and each.name not in GLOBAL]
+    assert not [option for each in own for option in each.opts if f"`{option}`" not in section]
+
+
+def test_every_global_option_is_in_the_reference() -> None:
+    options = {option for each in cli.params for option in each.opts}
+    _, _, rest = text("docs/reference/commands.md").partition("\n## Global options\n")
+    section = rest.split("\n## ")[0]
+    assert options >= {"--root", "--state", "--db", "--json"}
+    assert not {option for option in options if f"`{option}`" not in section}
+
+
+# -- problems --------------------------------------------------------------------------------
+
+CODE = re.compile(r"[a-z]+(-[a-z]+)*\.[a-z]+(-[a-z]+)*")
+NOT_CODES = {"scheduler.yaml", "state.db", "scheduler.scaffold"}
+UNIT_FAULTS = ("invalid", "range")  # what UnitError.code may be; shapes puts `duration.` or `size.` in front
+
+
+def codes_in_the_program() -> set[str]:
+    found: set[str] = set()
+    for path in (TOP / "scheduler").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.JoinedStr(values=[ast.Constant(value=str(prefix)), ast.FormattedValue()]) if re.fullmatch(
+                    r"(duration|size)\.", prefix
+                ):
+                    found |= {prefix + fault for fault in UNIT_FAULTS}
+                case ast.Constant(value=str(code)) if CODE.fullmatch(code):
+                    found.add(code)
+    return found - NOT_CODES
+
+
+def sections() -> Iterator[tuple[str, str]]:
+    """Each code of problems.md and the text below it."""
+    parts = re.split(r"^### `([^`]+)`\n", text("docs/reference/problems.md"), flags=re.MULTILINE)
+    for code, below in zip(parts[1::2], parts[2::2], strict=True):
+        yield code, below.split("\n## ")[0]
+
+
+def test_problems_md_explains_every_code_of_the_program_and_no_other() -> None:
+    documented = [code for code, _ in sections()]
+    assert sorted(documented) == sorted(codes_in_the_program())
+
+
+def test_every_code_has_a_bad_and_a_good_example() -> None:
+    assert not [code for code, below in sections() if "Bad:" not in below or "Good:" not in below]
+
+
+def examples() -> Iterator[tuple[str, str, str, str]]:
+    """(code, "Bad" or "Good", what the fence says, example) for those that a reader of files can judge."""
+    for code, below in sections():
+        for word, kind, example in re.findall(r"(Bad|Good):\n\n```(\S+ \S+(?: whole)?)\n(.*?)```", below, re.DOTALL):
+            yield code, word, kind, example
+
+
+def problems_of(kind: str, example: str) -> Iterable[Problem]:
+    """The problems of an example, after the lines that it leaves out have been put back."""
+    given = set(re.findall(r"^(\w+):", example, re.MULTILINE))
+    if kind.split()[1] == "root":
+        whole = example if "whole" in kind or "version" in given else "version: 1\n" + example
+        return read_root_file(whole.encode())[1]
+    settings, found = read_root_file(ROOT.encode())
+    assert settings is not None, found
+    if "whole" not in kind:
+        left_out = [line for key, line in JOB.items() if key not in given]
+        if "task_source_path" in given:
+            left_out = [line for line in left_out if line != JOB["task"]]
+        example = "\n".join([*left_out, example])
+    path = "jobs/example.md" if kind.startswith("markdown") else "jobs/example.yaml"
+    job_file = read_job_file(path, example.encode(), settings)
+    documents = tuple(Found(document=document, task_sha256=None) for document in job_file.documents)
+    return [*job_file.problems, *duplicate_ids(Desired(settings=settings, found=documents))]
+
+
+@pytest.mark.parametrize(("code", "word", "kind", "example"), list(examples()))
+def test_a_bad_example_has_its_problem_and_a_good_one_has_none(code: str, word: str, kind: str, example: str) -> None:
+    found = {problem.code for problem in problems_of(kind, example)}
+    assert found == ({code} if word == "Bad" else set())
+
+
+# -- all pages -------------------------------------------------------------------------------
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page, as the usual Markdown renderers name them."""
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        if not there.exists() or (anchor and anchor not in headings(there)):
+            broken.append(target)
+    assert not broken
+
+
+def test_every_page_can_be_reached_from_the_index() -> None:
+    index = TOP / "docs" / "README.md"
+    linked = {(index.parent / each).resolve() for each in re.findall(r"\]\(([^)#\s]+)", index.read_text())}
+    assert not [page for page in (TOP / "docs").rglob("*.md") if page != index and page not in linked]
+
+
+@pytest.mark.parametrize("command", ["make run", "make test"])
+def test_the_readme_names_the_two_commands_to_start_with(command: str) -> None:
+    assert re.search(rf"^{command}\b", text("README.md"), re.MULTILINE)
+
+
+def test_the_readme_and_the_tutorial_name_only_commands_that_exist() -> None:
+    named = {
+        word for page in ("README.md", "docs/tutorial.md") for word in re.findall(r"\$ scheduler ([a-z]+)", text(page))
+    }
+    assert named
+    assert named <= set(cli.commands)
