@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-.PHONY: run test check lint types golden docs clean
+.PHONY: run test check lint types golden bench docs clean
 
 $(READY): pyproject.toml .ci/constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[dev]'
+	$(BIN)/python -m compileall -q scheduler
 	touch $(READY)
 
 run: $(READY)  ## set up, sync jobs.example, run one of its jobs, show what happened
@@ -28,6 +29,9 @@ check: lint types test  ## what a commit must pass
 
 golden: $(READY)  ## rewrite the golden files; review the diff
 	GOLDEN=write $(BIN)/pytest tests/faces tests/core -q
+
+bench: $(READY)  ## time a list of 1,000 jobs
+	$(BIN)/python tests/bench/list_jobs.py
 
 docs: $(READY)  ## rewrite the generated reference pages
 	$(BIN)/python docs/generate.py

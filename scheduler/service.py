@@ -168,14 +168,20 @@ class Scheduler:
 
     # -- reading ---------------------------------------------------------------------------------
 
-    def list(self, *, status: str | None = None, tag: str | None = None, problems: bool = False) -> Json:
-        """Every job, archived ones too, and what the last sync found wrong."""
+    def list(
+        self, *, status: str | None = None, tag: str | None = None, problems: bool = False, tasks: bool = True
+    ) -> Json:
+        """Every job, archived ones too, and what the last sync found wrong.
+
+        tasks: False leaves out what the disk holds of each task now, which reads a file a job.
+        """
         store = self._store()
         if store is None:
             return views.list_json([], [])
         with store:
             found = store.problems()
-            jobs = [self._job_json(job, found, files) for files in [_Files(self)] for job in store.jobs()]
+            files = _Files(self) if tasks else None
+            jobs = [self._job_json(job, found, files) for job in store.jobs()]
         return views.list_json(
             [
                 job
@@ -445,9 +451,9 @@ class Scheduler:
             hint=did_you_mean(job_id, ids) or ("`scheduler list` shows all of them" if ids else "there is no job yet"),
         )
 
-    def _job_json(self, job: Job, problems: Iterable[Problem], files: _Files) -> Json:
+    def _job_json(self, job: Job, problems: Iterable[Problem], files: _Files | None) -> Json:
         mine = [p for p in problems if p.job_id == job.id or (p.job_id is None and p.path == job.file.path)]
-        sha256 = None if job.archived else files.task_sha256(job)
+        sha256 = None if job.archived or files is None else files.task_sha256(job)
         return views.job_json(job, task_sha256=sha256, problems=mine, now=self.clock.now())
 
 

@@ -140,7 +140,7 @@ def sync(given: Globals, dry_run: bool, confirm_prune: str | None) -> None:
 def list_jobs(given: Globals, status: str | None, tag: str | None, problems: bool) -> None:
     """List the jobs: status, schedule, next and last run."""
     scheduler = given.scheduler()
-    found = scheduler.list(status=status, tag=tag, problems=problems)
+    found = scheduler.list(status=status, tag=tag, problems=problems, tasks=given.as_json)
     _say_never_synced(given, scheduler.never_synced())
     if given.as_json:
         render.print_json(found)
