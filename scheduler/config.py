@@ -29,10 +29,6 @@ class Place:
         """Locks of the processes that run jobs: beside the database whose rows name them, whatever `--state` says."""
         return self.db.parent / "owners"
 
-    @property
-    def scratch(self) -> Path:
-        return self.state / "scratch"
-
     def output(self, job_id: str, n: int, attempt: int, stream: str) -> Path:
         return self.state / "runs" / job_id / f"{n}.{attempt}.{stream}"
 

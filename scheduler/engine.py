@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from scheduler import owner as owners
 from scheduler.clock import Clock
-from scheduler.config import Place
+from scheduler.config import Place, unusable
 from scheduler.core.models import Fault, Job, Provenance, Run, RunnerSpec, RunStatus, Settings, Task, Trigger
+from scheduler.core.problems import UnavailableError
 from scheduler.crash import crash_point
 from scheduler.git import provenance
-from scheduler.runners.command import Context, Invocation, execute, prepare
+from scheduler.runners.command import Context, Invocation, Outcome, execute, prepare
 from scheduler.store import Store
 from scheduler.tasks import read_task
+
+_log = logging.getLogger(__name__)
+
+END_TRIES = 6  # each waits for the database as long as any command does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,57 +44,79 @@ class LocalEngine:
     clock: Clock
     environ: Mapping[str, str]
 
-    def carry_out(self, run: Run, job: Job, settings: Settings, *, cancel: threading.Event) -> Run:
+    def carry_out(self, run: Run, job: Job, settings: Settings, *, scratch: Path, cancel: threading.Event) -> Run:
         """Reads the task from disk as it stands now, runs it, and writes down what ran and how it ended (F2, F3, F5).
 
+        scratch: a folder for private files, whose owner removes it.
         Returns the finished run: a skip with its reason where nothing could be started.
+        Raises: UnavailableError where outputs cannot be kept, or the end cannot be written.
         """
         crash_point("after_claim")
         ready = self.make_ready(job, settings, run_id=run.id, fire_time=run.fire_time, trigger=run.trigger)
         if isinstance(ready, Fault):
             return self.skip(run, ready)
-        facts, invocation = job.file, ready.invocation
-        run = self.store.start_attempt(
-            run, n=1, generation=facts.generation, task=ready.task, provenance=ready.provenance, now=self.clock.now()
-        )
-        crash_point("before_spawn")
         stdout, stderr = (self.place.output(run.job_id, run.n, 1, stream) for stream in ("stdout", "stderr"))
         try:
             stdout.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            outcome = execute(
-                invocation,
-                timeout=facts.spec.timeout,
-                scratch=self.place.scratch,
-                stdout=stdout,
-                stderr=stderr,
-                output_limit=settings.limits.output_bytes,
-                on_spawn=lambda pid: self._spawned(run, pid),
-                cancel=cancel,
-            )
-        except BaseException as error:
-            # The row must not stay `running` under an owner that lives on.
-            self.store.finish(
-                run,
-                status=RunStatus.INTERRUPTED,
-                reason="scheduler_error",
-                error=f"{type(error).__name__}: {error}",
-                now=self.clock.now(),
-            )
-            raise
-        crash_point("before_end")
-        if isinstance(outcome, Fault):
-            return self.store.finish(
-                run, status=RunStatus.FAILED, reason=outcome.reason, error=outcome.message, now=self.clock.now()
-            )
-        return self.store.finish(
+        except OSError as error:
+            raise unusable(stdout.parent, error) from error
+        run = self.store.start_attempt(
             run,
-            status=RunStatus(outcome.status),
-            reason=outcome.reason,
-            exit_code=outcome.exit_code,
-            error=outcome.error,
-            result=outcome.result,
-            output_bytes=outcome.output_bytes,
-            truncated=outcome.truncated,
+            n=1,
+            generation=job.file.generation,
+            task=ready.task,
+            provenance=ready.provenance,
+            now=self.clock.now(),
+        )
+        crash_point("before_spawn")
+        outcome = execute(
+            ready.invocation,
+            timeout=job.file.spec.timeout,
+            scratch=scratch,
+            stdout=stdout,
+            stderr=stderr,
+            output_limit=settings.limits.output_bytes,
+            on_spawn=lambda pid: self._spawned(run, pid),
+            cancel=cancel,
+        )
+        crash_point("before_end")
+        return _told(self._end(run, outcome))
+
+    def _end(self, run: Run, outcome: Outcome | Fault) -> Run:
+        """Writes how a run ended. A locked database must not turn what happened into something else: tries again."""
+        now = self.clock.now()
+        for left in reversed(range(END_TRIES)):
+            try:
+                if isinstance(outcome, Fault):
+                    return self.store.finish(
+                        run, status=RunStatus.FAILED, reason=outcome.reason, error=outcome.message, now=now
+                    )
+                return self.store.finish(
+                    run,
+                    status=RunStatus(outcome.status),
+                    reason=outcome.reason,
+                    exit_code=outcome.exit_code,
+                    error=outcome.error,
+                    result=outcome.result,
+                    output_bytes=outcome.output_bytes,
+                    truncated=outcome.truncated,
+                    now=now,
+                )
+            except UnavailableError as error:
+                if not left:
+                    raise UnavailableError(
+                        f"{run.id} ended ({_words(outcome)}), but its end could not be written: {error}",
+                        hint="the next command that runs or syncs marks it interrupted; its output is kept",
+                    ) from error
+        raise AssertionError("the last try returns or raises")
+
+    def abandon(self, run: Run, error: BaseException) -> None:
+        """Ends a run that an error of ours has stopped before its outcome was known; one that has ended stays so."""
+        self.store.finish(
+            run,
+            status=RunStatus.INTERRUPTED,
+            reason="scheduler_error",
+            error=f"{type(error).__name__}: {error}",
             now=self.clock.now(),
         )
 
@@ -119,8 +148,9 @@ class LocalEngine:
         return Ready(task=task, provenance=source, runner=runner, invocation=invocation)
 
     def skip(self, run: Run, fault: Fault) -> Run:
-        """Ends a claimed run that could not start; a fault, so it counts as an error (F7)."""
-        return self.store.skip(run, reason=fault.reason, message=fault.message, fault=True, now=self.clock.now())
+        """Ends a claimed run that could not start; a fault, so it counts as an error and is told (F7)."""
+        ended = self.store.skip(run, reason=fault.reason, message=fault.message, fault=True, now=self.clock.now())
+        return _told(ended)
 
     def recover(self) -> list[Run]:
         """Ends the runs whose owner is dead: what is left of their processes is killed, their rows say so (F4)."""
@@ -130,6 +160,8 @@ class LocalEngine:
                 continue
             if active.process is not None:
                 owners.end_group(active.process)
+            elif active.run.status is RunStatus.RUNNING:
+                owners.end_unrecorded({"SCHEDULER_RUN_ID": active.run.id, "SCHEDULER_ROOT": str(self.place.root)})
             ended.append(
                 self.store.finish(
                     active.run,
@@ -144,3 +176,16 @@ class LocalEngine:
     def _spawned(self, run: Run, pid: int) -> None:
         crash_point("after_spawn")
         self.store.record_process(run, attempt=1, process=owners.identify(pid))
+
+
+def _told(run: Run) -> Run:
+    """Notifies of a failure, as long as there is no delivery: one WARNING line of event and fields (F7)."""
+    if run.status not in (RunStatus.SUCCEEDED, RunStatus.CANCELLED):
+        _log.warning("run_%s run_id=%s reason=%s error=%r", run.status.value, run.id, run.reason, run.error)
+    return run
+
+
+def _words(outcome: Outcome | Fault) -> str:
+    if isinstance(outcome, Fault):
+        return outcome.reason
+    return outcome.status if outcome.exit_code is None else f"{outcome.status}, exit code {outcome.exit_code}"

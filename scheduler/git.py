@@ -197,3 +197,10 @@ def _read_tree(root: Path, *paths: str) -> Tree:
         if kind == b"blob":
             blobs[os.fsdecode(name)] = object_id.decode("ascii")
     return Tree(revision=revision, in_repository=True, blobs=blobs)
+
+
+def git_silence(root: Path) -> str:
+    """Why git says nothing of a root that seems to lie in a repository; empty outside one, and where git answers."""
+    if not any((folder / ".git").exists() for folder in (root, *root.parents)):
+        return ""
+    return _read_tree(root, "scheduler.yaml").why_unavailable or ""

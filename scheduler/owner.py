@@ -9,7 +9,10 @@ import contextlib
 import fcntl
 import os
 import secrets
+import shutil
 import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -31,7 +34,13 @@ class Owner:
         except OSError as error:
             raise unusable(folder, error) from error
 
+    @property
+    def scratch(self) -> Path:
+        """A folder for this process's private files; whoever finds the owner dead removes it."""
+        return _scratch(self._path)
+
     def release(self) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)
         # Unlinked while still locked: nobody can take a lock on a name that is gone.
         self._path.unlink(missing_ok=True)
         os.close(self._file)
@@ -57,33 +66,78 @@ def is_alive(folder: Path, owner: str | None) -> bool:
     except BlockingIOError:
         return True
     else:
+        shutil.rmtree(_scratch(path), ignore_errors=True)
         path.unlink(missing_ok=True)
         return False
     finally:
         os.close(file)
 
 
+def _scratch(lock: Path) -> Path:
+    return lock.with_suffix(".scratch")
+
+
 def identify(pid: int) -> Process:
-    """What tells this child from a later process with its pid; Linux's /proc, or the pid alone elsewhere."""
+    """What tells this child from a later process with its pid; without Linux's /proc only the pid is known."""
     return Process(pid=pid, started=_started(pid), boot_id=_boot_id())
 
 
-def end_group(process: Process) -> bool:
-    """Kills the process group of a dead owner's child; False where that child is not there any more."""
-    if process.started is None or process.boot_id != _boot_id() or _started(process.pid) != process.started:
-        return False
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    return True
+def end_group(process: Process) -> None:
+    """Kills what is left of the process group of a dead owner's child, whether or not its leader still lives.
+
+    A group keeps its number while it has a member, so members that started after the child, since the same
+    boot, are its own. Where there is no /proc nothing is killed: the number may be somebody else's by now.
+    """
+    if process.started is None or process.boot_id != _boot_id():
+        return
+    members = [stat for stat in _processes() if stat.group == process.pid and stat.started >= process.started]
+    if members:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
-def _started(pid: int) -> int | None:
+def end_unrecorded(told: Mapping[str, str]) -> None:
+    """Kills the group of a child whose owner died before it could note the pid; its environment gives it away."""
+    wanted = {f"{name}={value}".encode() for name, value in told.items()}
+    for stat in _processes():
+        try:
+            environ = Path(f"/proc/{stat.pid}/environ").read_bytes().split(b"\0")
+        except OSError:  # gone, or somebody else's
+            continue
+        if wanted <= set(environ) and stat.group != os.getpgrp():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(stat.group, signal.SIGKILL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stat:
+    pid: int
+    group: int
+    started: int  # clock ticks after boot
+
+
+def _processes() -> Iterator[_Stat]:
+    """Every process that is no zombie; none where there is no /proc."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir("/proc"):  # noqa: PTH208 - ten times the work as paths
+            stat = _stat(int(name)) if name.isdigit() else None
+            if stat is not None:
+                yield stat
+
+
+def _stat(pid: int) -> _Stat | None:
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    # The command name may hold spaces and parentheses: count fields after the last one.
-    return int(text.rpartition(")")[2].split()[19])
+    # The command name may hold spaces and parentheses: count fields after the last one (proc_pid_stat(5)).
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] == "Z" else _Stat(pid=pid, group=int(fields[2]), started=int(fields[19]))
+
+
+def _started(pid: int) -> int | None:
+    stat = _stat(pid)
+    return None if stat is None else stat.started
 
 
 def _boot_id() -> str | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from scheduler import views
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import Place, read_settings
 from scheduler.core.models import (
+    ROOT_FILE,
     Fault,
     Job,
     Run,
@@ -36,7 +38,9 @@ from scheduler.views import Json
 
 if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.core.reconcile import Plan
+    from scheduler.engine import LocalEngine
 
+LOOK_AGAIN_S = 0.1
 REPLANS = 10  # a plan goes stale when another process writes meanwhile; that often in a row is a fault
 
 
@@ -48,6 +52,8 @@ class Synced:
     problems: tuple[Problem, ...]
     json: Json
     token_refused: bool = False
+    recovered: tuple[Run, ...] = ()  # runs of dead processes that were ended on the way
+    no_provenance: str = ""  # why git, though there is a repository, could not say where the files stand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +64,7 @@ class Scheduler:
     actor: str  # who asks, as `kind:name`; goes into audit rows
     environ: Mapping[str, str]
     clock: Clock = field(default_factory=SystemClock)
+    absent_grace: timedelta = timedelta(seconds=10)  # F1
 
     # -- files -----------------------------------------------------------------------------------
 
@@ -79,7 +86,7 @@ class Scheduler:
             return tuple(problems)
         wanted = [self._below_root(path) for path in paths]
         known = {found.document.path for found in desired.found} | desired.broken | desired.empty
-        known |= {problem.path for problem in problems} | {"scheduler.yaml"}
+        known |= {problem.path for problem in problems} | {ROOT_FILE}
         for path, given in zip(wanted, paths, strict=True):
             if not any(_below(each, path) for each in known):
                 raise UsageError(
@@ -114,7 +121,7 @@ class Scheduler:
             return self._synced(None, root_problems, started, confirmed)  # nothing to keep the problems in
         self.place.make_state()
         with Store.open(self.place.db) as store:
-            self._engine(store).recover()
+            recovered = tuple(self._engine(store).recover())
             for _ in range(REPLANS):
                 observed = store.observed()
                 now = self.clock.now()
@@ -123,12 +130,12 @@ class Scheduler:
                     store.record_problems(problems)
                     return self._synced(None, problems, started, confirmed)
                 if self._apply(store, plan, observed, now, cause):
-                    return self._synced(plan, problems, started, confirmed)
+                    return replace(self._synced(plan, problems, started, confirmed), recovered=recovered)
         raise UnavailableError("other processes kept changing the database; nothing was applied", hint="try again")
 
     def _observed(self) -> Observed:
         if not self.place.db.exists():
-            return Observed(jobs={}, settings=None, ticket=0, synced_at=None)
+            return Observed(jobs={}, settings=None, ticket=0)
         with Store.open(self.place.db) as store:
             return store.observed()
 
@@ -159,12 +166,14 @@ class Scheduler:
         self, plan: Plan | None, problems: tuple[Problem, ...], started: datetime, confirmed: str | None
     ) -> Synced:
         from scheduler.core.reconcile import Plan
+        from scheduler.git import git_silence
 
         now = self.clock.now()
         shown = plan if plan is not None else Plan(settings=Settings(), problems=problems)
         json = views.plan_json(shown, now=now, duration_ms=max(0, milliseconds(now - started)))
         refused = confirmed is not None and plan is not None and plan.guard is not None
-        return Synced(plan=plan, problems=problems, json=json, token_refused=refused)
+        silent = git_silence(self.place.root) if plan is not None and plan.revision is None else ""
+        return Synced(plan=plan, problems=problems, json=json, token_refused=refused, no_provenance=silent)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -182,16 +191,14 @@ class Scheduler:
             found = store.problems()
             files = _Files(self) if tasks else None
             jobs = [self._job_json(job, found, files) for job in store.jobs()]
-        return views.list_json(
-            [
-                job
-                for job in jobs
-                if (status is None or job["status"] == status)
-                and (tag is None or tag in job["tags"])
-                and (not problems or job["problems"] or job["sync_state"] in ("invalid", "conflict", "held"))
-            ],
-            found,
-        )
+        wanted = [
+            job
+            for job in jobs
+            if (status is None or job["status"] == status)
+            and (tag is None or tag in job["tags"])
+            and (not problems or job["problems"] or job["sync_state"] in ("invalid", "conflict", "held"))
+        ]
+        return {**views.list_json(jobs, found), "jobs": wanted}  # the summary is of the whole root
 
     def show(self, job_id: str, *, prefix: bool = False) -> Json:
         with self._need_store(job_id) as store:
@@ -256,7 +263,7 @@ class Scheduler:
     def run_of(self, run_id: str, *, prefix: bool = False) -> Run:
         """The run that `JOB:N` names. Raises: UsageError."""
         job_id, _, number = run_id.rpartition(":")
-        if not job_id or not number.isascii() or not number.isdigit():
+        if not job_id or not number.isascii() or not number.isdigit() or len(number) > 15:
             raise UsageError(f"{run_id!r} does not name a run", hint="a run is JOB:N, such as heartbeat:12")
         with self._need_store(job_id) as store:
             job = self._job(store, job_id, prefix=prefix)
@@ -279,8 +286,10 @@ class Scheduler:
         """What a run's last attempt wrote on stdout and stderr, as far as it was kept."""
         run = self.run_of(run_id, prefix=prefix)
         attempt = run.attempts[-1].n if run.attempts else 1
-        streams = [_kept(self.place.output(run.job_id, run.n, attempt, stream)) for stream in ("stdout", "stderr")]
-        return run, streams[0], streams[1]
+        files = [self.place.output(run.job_id, run.n, attempt, stream) for stream in ("stdout", "stderr")]
+        if run.output_bytes and not any(file.exists() for file in files):
+            raise UnavailableError(f"the output of {run.id} is gone: {files[0]} is not there")
+        return run, _kept(files[0]), _kept(files[1])
 
     def audit(self, job_id: str | None = None, *, count: int | None = None, prefix: bool = False) -> Json:
         store = self._store() if job_id is None or job_id == "@root" else self._need_store(job_id)
@@ -324,32 +333,25 @@ class Scheduler:
             engine = self._engine(store)
             engine.recover()
             job = self._job(store, job_id, prefix=False)
-            observed = store.observed()
+            settings = store.observed().settings or Settings()
             with Owner(self.place.owners) as owner:
                 run = store.claim_manual(
                     job.id,
                     trigger=Trigger.MANUAL,
                     requested_by=self.actor,
                     owner=owner.id,
-                    max_running=(observed.settings or Settings()).limits.max_running,
+                    max_running=settings.limits.max_running,
                     now=self.clock.now(),
                 )
                 try:
                     claimed(run)
-                    refreshed = self._refresh(store, job.id)
-                    if isinstance(refreshed, Fault):
-                        return engine.skip(run, refreshed)
-                    job, settings = refreshed
-                    return engine.carry_out(run, job, settings, cancel=cancel)
+                    fresh = self._refresh(store, job.id, cancel)
+                    if isinstance(fresh, Fault):
+                        return engine.skip(run, fresh)
+                    job, settings = fresh
+                    return engine.carry_out(run, job, settings, scratch=owner.scratch, cancel=cancel)
                 except BaseException as error:
-                    # Whatever went wrong, the row must not stay open; a run that has ended is left as it is.
-                    store.finish(
-                        run,
-                        status=RunStatus.INTERRUPTED,
-                        reason="scheduler_error",
-                        error=f"{type(error).__name__}: {error}",
-                        now=self.clock.now(),
-                    )
+                    engine.abandon(run, error)
                     raise
 
     def dry_run(self, job_id: str) -> Json:
@@ -359,10 +361,16 @@ class Scheduler:
         """
         with self._need_store(job_id) as store:
             job = self._job(store, job_id, prefix=False)
-            settings = store.observed().settings or Settings()
-            ready = self._engine(store).make_ready(
-                job, settings, run_id=f"{job.id}:0", fire_time=None, trigger=Trigger.MANUAL
-            )
+            if job.archived:
+                raise RefusedError(f"job {job.id!r} is archived: no file names it any more")
+            found = self._look_again(store.observed(), job, self.clock.now())
+            if not isinstance(found, Fault):
+                _, job, settings = found
+                ready = self._engine(store).make_ready(
+                    job, settings, run_id=f"{job.id}:0", fire_time=None, trigger=Trigger.MANUAL
+                )
+            else:
+                ready = found
         if isinstance(ready, Fault):
             raise RefusedError(f"job {job.id!r} would be skipped: {ready.message} [{ready.reason}]")
         return {
@@ -375,30 +383,45 @@ class Scheduler:
             "task": ready.task.text.decode(),
         }
 
-    def _refresh(self, store: Store, job_id: str) -> tuple[Job, Settings] | Fault:
-        """The partial pass of F1: the job as its own file and scheduler.yaml say now, and the settings in force."""
+    def _refresh(self, store: Store, job_id: str, cancel: threading.Event) -> tuple[Job, Settings] | Fault:
+        """The partial pass of F1: the job as its own file and scheduler.yaml say now, and the settings in force.
+
+        A file that is absent is looked for again for `absent_grace`: a checkout takes it away for a moment.
+        """
+        give_up = time.monotonic() + self.absent_grace.total_seconds()
+        tries = 0
+        while tries < REPLANS:
+            observed = store.observed()
+            now = self.clock.now()
+            found = self._look_again(observed, observed.jobs[job_id], now)
+            if isinstance(found, Fault):
+                if time.monotonic() >= give_up or cancel.wait(LOOK_AGAIN_S):
+                    return found
+                continue
+            plan, job, settings = found
+            if plan is None or plan.nothing_to_do or self._apply(store, plan, observed, now, "run", job.file.path):
+                return job, settings
+            tries += 1
+        raise UnavailableError("other processes kept changing the database; the run was not started", hint="try again")
+
+    def _look_again(self, observed: Observed, job: Job, now: datetime) -> tuple[Plan | None, Job, Settings] | Fault:
+        """What the job's own file and scheduler.yaml say now: a plan to apply, and the job as it will be then."""
         from scheduler.core.reconcile import plan_one
         from scheduler.git import read_tree
         from scheduler.source import read_desired
 
-        for _ in range(REPLANS):
-            observed = store.observed()
-            job = observed.jobs[job_id]
-            settings, _ = read_settings(self.place)
-            if settings is None:  # a broken scheduler.yaml: the last good settings and definition stay in force
-                return job, observed.settings or Settings()
-            path = job.file.path
-            desired = read_desired(self.place, settings, read_tree(self.place.root, path), only=path)
-            now = self.clock.now()
-            plan = plan_one(desired, job, previous=observed.settings, now=now)
-            if plan is None:
-                return Fault(
-                    reason="source_missing",
-                    message=f"{path!r} no longer names this job; if it has moved, `scheduler sync` finds it",
-                )
-            if plan.nothing_to_do or self._apply(store, plan, observed, now, "run", only=path):
-                return (plan.after(job), settings)
-        raise UnavailableError("other processes kept changing the database; the run was not started", hint="try again")
+        settings, _ = read_settings(self.place)
+        if settings is None:  # a broken scheduler.yaml: the last good settings and definition stay in force
+            return None, job, observed.settings or Settings()
+        path = job.file.path
+        desired = read_desired(self.place, settings, read_tree(self.place.root, path), only=path)
+        plan = plan_one(desired, job, previous=observed.settings, now=now)
+        if plan is None:
+            return Fault(
+                reason="source_missing",
+                message=f"{path!r} no longer names this job; if it has moved, `scheduler sync` finds it",
+            )
+        return plan, plan.after(job), settings
 
     # -- shared ----------------------------------------------------------------------------------
 
@@ -469,11 +492,11 @@ class _Files:
         self._sources: dict[str, str | None] = {}
 
     def task_sha256(self, job: Job) -> str | None:
-        facts = job.file
-        if facts.spec.task_source_path is not None:
-            return self._sha256(facts.spec.task_source_path)
-        if facts.task_sha256 is not None and self._sha256(facts.path) == facts.file_sha256:
-            return facts.task_sha256  # the file is the one last synced: no need to parse it
+        """sha256 of the text a run would get now; None where F2 would skip it."""
+        facts, path = job.file, job.file.spec.task_source_path
+        synced = facts.file_sha256 if path is None else facts.task_sha256
+        if facts.task_sha256 is not None and self._sha256(path or facts.path) == synced:
+            return facts.task_sha256  # the bytes last synced: no need to check or to parse them again
         return self._parsed(job)
 
     def _sha256(self, path: str) -> str | None:
@@ -506,7 +529,3 @@ def _kept(path: Path) -> bytes:
         return b""
     except OSError as error:
         raise UnavailableError(f"the output {path} cannot be read: {error.strerror}") from error
-
-
-if TYPE_CHECKING:
-    from scheduler.engine import LocalEngine

@@ -15,7 +15,7 @@ from pathlib import Path
 from scheduler.config import Place
 from scheduler.core.globs import matches_any, may_hold
 from scheduler.core.jobfile import Document, JobFile, read_job_file
-from scheduler.core.models import Fault, Settings
+from scheduler.core.models import ROOT_FILE, Fault, Settings
 from scheduler.core.problems import Problem, UnavailableError
 from scheduler.core.reconcile import Desired, Found
 from scheduler.git import Tree
@@ -158,6 +158,12 @@ def _walk(
         path = folder + entry.name
         if entry.name.startswith("."):
             continue
+        if path == ROOT_FILE:
+            continue  # a glob as wide as **/*.yaml does not make it a job file
+        if not _is_text(path):
+            if matches_any(path, globs) or entry.is_dir(follow_symlinks=False):
+                listing.problems.append(_name_problem(path))
+            continue
         if matches_any(path, globs):
             listing.paths.append(path)  # a folder of that name too: reading it says what is wrong
         if not entry.is_dir(follow_symlinks=False) or not any(may_hold(path, glob) for glob in globs):
@@ -183,6 +189,22 @@ def _walk(
             )
             continue
         _walk(place, children, path + "/", globs, listing)
+
+
+def _is_text(path: str) -> bool:
+    """Whether a name is UTF-8: any other can stand in no database, no JSON and no terminal."""
+    return not any("\ud800" <= c <= "\udfff" for c in path)
+
+
+def _name_problem(path: str) -> Problem:
+    return Problem(
+        path=path.encode("utf-8", "backslashreplace").decode(),
+        line=1,
+        column=1,
+        code="file.name",
+        message="the name is not valid UTF-8; nothing of that name is read",
+        hint="rename it",
+    )
 
 
 def _real_path(root: Path, path: str) -> str:

@@ -39,7 +39,7 @@ from scheduler.core.models import (
     milliseconds,
     parse_instant,
 )
-from scheduler.core.problems import Problem, RefusedError, UnavailableError
+from scheduler.core.problems import WHOLE_PASS_CODES, Problem, RefusedError, UnavailableError
 from scheduler.crash import crash_point
 
 if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
@@ -52,12 +52,11 @@ _ACTIVE_SQL = "status IN ('queued', 'claimed', 'running')"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """All a plan needs, read at one moment. `ticket` goes stale when any of it changes."""
+    """All a plan needs, read at one moment. `ticket` goes stale with the next pass, whatever that one changes."""
 
     jobs: dict[str, Job]
     settings: Settings | None  # the last good scheduler.yaml; None before the first pass
     ticket: int
-    synced_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,11 +92,19 @@ class Store:
         """
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Made private before SQLite opens it: the journal files inherit the mode.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            if not path.exists():
+                _create(path)
+            elif path.stat().st_size == 0:
+                raise UnavailableError(
+                    f"the database {path} is empty: whatever it held is gone",
+                    hint="restore a copy; or delete it, and a new one starts without history",
+                )
             connection = sqlite3.connect(path, timeout=busy_timeout.total_seconds(), isolation_level=None)
         except (OSError, sqlite3.Error) as error:
-            raise UnavailableError(f"cannot open the database {path}: {error}") from error
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise UnavailableError(
+                f"cannot open the database {path}: {why}", hint="make it writable, or name another one with --db"
+            ) from error
         try:
             with _explained(path):
                 connection.row_factory = sqlite3.Row
@@ -126,7 +133,8 @@ class Store:
             try:
                 yield self._connection
             finally:
-                self._connection.execute("COMMIT")
+                if self._connection.in_transaction:  # an I/O error may have ended it already
+                    self._connection.execute("COMMIT")
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -146,13 +154,12 @@ class Store:
 
     def observed(self) -> Observed:
         with self._reading() as sql:
-            root = sql.execute("SELECT settings, plan_inputs, synced_at FROM root").fetchone()
+            root = sql.execute("SELECT settings, plan_inputs FROM root").fetchone()
             jobs = {row["id"]: _job(row) for row in sql.execute(_JOBS + " ORDER BY id")}
         return Observed(
             jobs=jobs,
             settings=None if root["settings"] is None else Settings.from_json(json.loads(root["settings"])),
             ticket=root["plan_inputs"],
-            synced_at=_moment(root["synced_at"]),
         )
 
     def apply(
@@ -178,18 +185,18 @@ class Store:
                     _write_job(sql, action, now, actor)
             _append_audit(sql, audit)
             _replace_problems(sql, plan.problems, only)
-            sql.execute(
-                "UPDATE root SET settings = ?, plan_inputs = plan_inputs + ?",
-                (_dump(plan.settings.to_json()), not plan.nothing_to_do),
-            )
+            sql.execute("UPDATE root SET settings = ?", (_dump(plan.settings.to_json()),))
+            # Also after a pass with nothing to do: it has seen newer files than a plan still under way.
+            _plan_inputs_changed(sql)
             if only is None:
-                sql.execute("UPDATE root SET synced_at = ?, revision = ?", (_stamp(now), plan.revision))
+                sql.execute("UPDATE root SET synced_at = ?", (_stamp(now),))
         return True
 
     def record_problems(self, problems: Sequence[Problem]) -> None:
         """Keeps what a pass found that could apply nothing."""
         with self._writing() as sql:
             _replace_problems(sql, problems, None)
+            _plan_inputs_changed(sql)
 
     def problems(self) -> list[Problem]:
         with self._reading() as sql:
@@ -294,10 +301,10 @@ class Store:
         with self._writing() as sql:
             sha256 = task.sha256
             sql.execute("INSERT OR IGNORE INTO texts (sha256, bytes) VALUES (?, ?)", (sha256, task.text))
-            sql.execute(
+            opened = sql.execute(
                 "UPDATE runs SET status = 'running', started_at = coalesce(started_at, ?), generation = ?,"
                 " task_sha256 = ?, task_bytes = ?, source_path = ?, source_sha256 = ?, source_blob = ?,"
-                " revision = ?, dirty = ? WHERE job_id = ? AND n = ?",
+                " revision = ?, dirty = ? WHERE job_id = ? AND n = ? AND status = 'claimed'",
                 (
                     _stamp(now),
                     generation,
@@ -312,6 +319,8 @@ class Store:
                     run.n,
                 ),
             )
+            if not opened.rowcount:
+                raise RefusedError(f"{run.id} has been ended by another process before it started")
             sql.execute(
                 "INSERT INTO attempts (job_id, run_n, n, status, started_at) VALUES (?, ?, ?, 'running', ?)",
                 (run.job_id, run.n, n, _stamp(now)),
@@ -376,18 +385,18 @@ class Store:
                     " WHERE job_id = ? AND run_n = ? AND finished_at IS NULL",
                     (status.value, reason, _stamp(now), exit_code, run.job_id, run.n),
                 )
+                if status is not RunStatus.CANCELLED:
+                    _audit_streak(sql, run, status, reason, now)
                 sql.execute(
-                    "UPDATE jobs SET last_run_at = ?, last_run_status = ?, last_run_duration_ms = ?,"
-                    " last_run_error = ?, consecutive_errors = consecutive_errors + ? WHERE id = ?",
-                    (
-                        _stamp(started_at or now),
-                        status.value,
-                        duration_ms,
-                        error,
-                        counts_as_error,
-                        run.job_id,
-                    ),
+                    "UPDATE jobs SET consecutive_errors = consecutive_errors + ? WHERE id = ?",
+                    (counts_as_error, run.job_id),
                 )
+                if started_at is not None:  # a claim that never reached attempt 1 is no last run
+                    sql.execute(
+                        "UPDATE jobs SET last_run_at = ?, last_run_status = ?, last_run_duration_ms = ?,"
+                        " last_run_error = ? WHERE id = ?",
+                        (_stamp(started_at), status.value, duration_ms, error, run.job_id),
+                    )
                 if status is RunStatus.SUCCEEDED:
                     sql.execute("UPDATE jobs SET consecutive_errors = 0, errors_at_arm = 0 WHERE id = ?", (run.job_id,))
         return self._known_run(run.job_id, run.n)
@@ -401,6 +410,7 @@ class Store:
                 (reason, message, _stamp(now), run.job_id, run.n),
             )
             if fault and ended.rowcount:
+                _audit_streak(sql, run, RunStatus.SKIPPED, reason, now)
                 sql.execute("UPDATE jobs SET consecutive_errors = consecutive_errors + 1 WHERE id = ?", (run.job_id,))
         return self._known_run(run.job_id, run.n)
 
@@ -472,29 +482,54 @@ def _migrations() -> list[tuple[str, str]]:
     return sorted((file.name.removesuffix(".sql"), file.read_text()) for file in files if file.name.endswith(".sql"))
 
 
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Two processes that make or migrate one database at once would find the other's half made."""
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _create(path: Path) -> None:
+    """A new database appears whole, under its name at once: an empty file there can only be a loss."""
+    with _alone(path):
+        if path.exists():
+            return
+        new = path.with_name(path.name + ".new")
+        new.unlink(missing_ok=True)
+        # Made private before SQLite opens it: the journal files inherit the mode.
+        os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(new, isolation_level=None)
+        try:
+            _migrate(connection, _migrations())
+        finally:
+            connection.close()
+        new.replace(path)
+
+
 def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
     migrations = _migrations()
     latest = len(migrations)
-    if _schema_version(connection, path, latest) == latest:
-        return
-    # Two processes that migrate at once would each find the other's tables half made.
-    with path.with_name(path.name + ".migrate").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if _schema_version(connection, path, latest) < latest:
-            connection.execute("PRAGMA journal_mode = WAL")
-            _migrate(connection, migrations)
-    path.with_name(path.name + ".migrate").unlink(missing_ok=True)
+    if _schema_version(connection, path, latest) < latest:
+        with _alone(path):
+            if _schema_version(connection, path, latest) < latest:
+                _migrate(connection, migrations)
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _schema_version(connection: sqlite3.Connection, path: Path, latest: int) -> int:
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (found,) = connection.execute("PRAGMA user_version").fetchone()
-    if application == 0 and found == 0:
-        (tables,) = connection.execute(
-            "SELECT count(*) FROM sqlite_master WHERE name <> '_sqlite_migrations' AND name NOT LIKE 'sqlite_%'"
-        ).fetchone()
-        if tables == 0:
-            return 0
+    connection.execute("BEGIN")  # one view: a migration elsewhere must not commit between the two reads
+    try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        names = "SELECT count(*) FROM sqlite_master WHERE name <> '_sqlite_migrations' AND name NOT LIKE 'sqlite_%'"
+        (tables,) = connection.execute(names).fetchone()
+    finally:
+        if connection.in_transaction:
+            connection.execute("COMMIT")
+    if application == 0 and found == 0 and tables == 0:
+        return 0
     if application != APPLICATION_ID:
         raise UnavailableError(f"{path} is a database of another program", hint="name another file with --db")
     if found > latest:
@@ -534,12 +569,16 @@ def _statements(text: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+    if statement.strip():
+        raise ValueError(f"a migration ends inside a statement: {statement.strip()[:60]!r}")
 
 
 # -- rows and values -------------------------------------------------------------------------
 
 _JOBS = """SELECT jobs.*, definitions.spec,
-    (SELECT max(n) FROM runs WHERE job_id = jobs.id AND status = 'skipped') AS skip_n,
+    (SELECT coalesce(fire_time_last, fire_time) FROM runs WHERE job_id = jobs.id
+        AND "trigger" IN ('schedule', 'catch_up') AND reason IS NOT 'void'
+        ORDER BY fire_time DESC LIMIT 1) AS last_slot,
     (SELECT coalesce(finished_at, requested_at) FROM runs WHERE job_id = jobs.id AND status = 'skipped'
         ORDER BY n DESC LIMIT 1) AS last_skip_at,
     (SELECT reason FROM runs WHERE job_id = jobs.id AND status = 'skipped' ORDER BY n DESC LIMIT 1) AS last_skip_reason
@@ -602,6 +641,7 @@ def _job(row: sqlite3.Row) -> Job:
             last_delivery_status=row["last_delivery_status"],
         ),
         next_run_at=_moment(row["next_run_at"]),
+        last_slot=_moment(row["last_slot"]),
         created_at=_known(row["created_at"]),
         created_by=row["created_by"],
         updated_at=_known(row["updated_at"]),
@@ -690,6 +730,23 @@ def _append_audit(sql: sqlite3.Connection, rows: Iterable[AuditRow]) -> None:
     )
 
 
+def _audit_streak(sql: sqlite3.Connection, run: Run, status: RunStatus, reason: str | None, now: datetime) -> None:
+    """The audit row of a failure, the first of a streak and then daily, or of the recovery after it (F7)."""
+    (errors,) = sql.execute("SELECT consecutive_errors FROM jobs WHERE id = ?", (run.job_id,)).fetchone()
+    if status is RunStatus.SUCCEEDED:
+        action = "recovery" if errors else None
+    else:
+        told = "SELECT 1 FROM audit WHERE job_id = ? AND action = 'failure' AND at > ?"
+        recently = sql.execute(told, (run.job_id, _stamp(now - timedelta(days=1)))).fetchone()
+        action = None if errors and recently else "failure"
+    if action is not None:
+        after = {"run": run.id, "status": status.value, "reason": reason}
+        row = AuditRow(
+            job_id=run.job_id, action=action, after=after, at=now, actor=run.requested_by or "scheduler", cause="run"
+        )
+        _append_audit(sql, [row])
+
+
 def _audit_row(row: sqlite3.Row) -> AuditRow:
     return AuditRow(
         job_id=row["job_id"],
@@ -705,7 +762,11 @@ def _audit_row(row: sqlite3.Row) -> AuditRow:
 
 
 def _replace_problems(sql: sqlite3.Connection, problems: Iterable[Problem], only: str | None) -> None:
-    sql.execute("DELETE FROM problems WHERE ? IS NULL OR path = ?", (only, only))
+    """All problems; or, after a partial pass, those of one file but what only a whole pass can judge."""
+    whole = ",".join(f"'{code}'" for code in WHOLE_PASS_CODES)
+    sql.execute(
+        f"DELETE FROM problems WHERE ? IS NULL OR (path = ? AND problem ->> 'code' NOT IN ({whole}))", (only, only)
+    )
     sql.executemany(
         "INSERT INTO problems (path, job_id, problem) VALUES (?, ?, ?)",
         [(problem.path, problem.job_id, _dump(problem.to_json())) for problem in problems],

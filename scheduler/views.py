@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +175,8 @@ def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None =
             if action.task_change is not None
         ],
         "root_changed": [
-            {"field": field, "before": before, "after": after} for field, (before, after) in plan.root_changes.items()
+            {"field": field, "before": before, "after": after, "widens": widens_root(field)}
+            for field, (before, after) in plan.root_changes.items()
         ],
         "problems": [problem.to_json() for problem in plan.problems],
         "guard": None
@@ -188,6 +189,12 @@ def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None =
         },
         "duration_ms": duration_ms,
     }
+
+
+def widens_root(field: str) -> bool:
+    """Whether a setting can give jobs more power: what runs, as what, for how long, and where."""
+    first, _, rest = field.partition(".")
+    return first in ("runners", "hosts") or (first == "defaults" and rest.split(".")[0] in ("runner", "env", "timeout"))
 
 
 def _update_json(action: Action, now: datetime) -> Json:
@@ -231,7 +238,3 @@ def audit_json(row: AuditRow) -> Json:
         "actor": row.actor,
         "cause": row.cause,
     }
-
-
-def problems_json(problems: Iterable[Problem]) -> Mapping[str, Any]:
-    return {"problems": [problem.to_json() for problem in problems]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 import signal
 import sys
@@ -20,6 +22,7 @@ from scheduler.core.problems import Problem, SchedulerError, UsageError, did_you
 from scheduler.service import Synced
 
 PROBLEMS, REFUSED = 1, 3
+MOST = 1_000_000  # rows or fires asked for at once
 
 
 class Commands(click.Group):
@@ -32,6 +35,14 @@ class Commands(click.Group):
             hint = did_you_mean(args[0], self.list_commands(ctx)) or "`scheduler --help` lists them"
             raise UsageError(f"there is no command {args[0]!r}", hint=hint)
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Whoever read our output has gone, as in `scheduler list | head`: no complaint, now or at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(0) from None
 
 
 def main() -> NoReturn:
@@ -48,10 +59,9 @@ def main() -> NoReturn:
         if error.hint:
             click.echo(f"  hint: {render.clean(error.hint)}", err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # Whoever read our output has gone: `scheduler list | head`. Python must not complain at exit.
-        sys.stderr.close()
-        sys.exit(0)
+    except OSError as error:
+        click.echo(f"error: the output could not be written: {error.strerror}", err=True)
+        sys.exit(5)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -153,9 +163,7 @@ def list_jobs(given: Globals, status: str | None, tag: str | None, problems: boo
             [
                 (
                     job["id"],
-                    job["status"]
-                    if job["sync_state"] in ("synced", "archived")
-                    else f"{job['status']}/{job['sync_state']}",
+                    _status_text(job),
                     job["schedule_text"],
                     _next_text(job, now),
                     f"{job['last_run_status']} {render.ago(job['last_run_at'], now)}" if job["last_run_at"] else "-",
@@ -163,6 +171,8 @@ def list_jobs(given: Globals, status: str | None, tag: str | None, problems: boo
                 )
                 for job in jobs
             ],
+            flexible="SCHEDULE",
+            optional=("RUNS", "LAST RUN"),
         )
     found_problems = [Problem.from_json(problem) for problem in found["problems"]]
     if found_problems:
@@ -221,7 +231,7 @@ def show(given: Globals, job: str) -> None:
 
 @cli.command("next")
 @click.argument("jobs", metavar="[JOB...]", nargs=-1, type=JobType())
-@click.option("-n", "count", type=click.IntRange(min=1), help="Fires of each job; 5 unless --to is given.")
+@click.option("-n", "count", type=click.IntRange(min=1, max=MOST), help="Fires of each job; 5 unless --to is given.")
 @click.option("--from", "start", type=InstantType(), help="After this instant; now if absent.")
 @click.option("--to", "until", type=InstantType(), help="Up to and including this instant.")
 @global_options
@@ -249,7 +259,7 @@ def next_fires(
 
 @cli.command()
 @click.argument("job", type=JobType())
-@click.option("-n", "count", type=click.IntRange(min=1), help="At most so many.")
+@click.option("-n", "count", type=click.IntRange(min=1, max=MOST), help="At most so many.")
 @click.option("--status", type=click.Choice([status.value for status in RunStatus]), help="Only runs of this status.")
 @global_options
 def history(given: Globals, job: str, count: int | None, status: str | None) -> None:
@@ -278,6 +288,8 @@ def history(given: Globals, job: str, count: int | None, status: str | None) -> 
             )
             for run in found["runs"]
         ],
+        flexible="RESULT",
+        optional=("COMMIT", "TASK", "TRIGGER", "TOOK"),
     )
 
 
@@ -320,11 +332,13 @@ def task(given: Globals, run: str) -> None:
 
 @cli.command()
 @click.argument("job", required=False, type=JobType())
-@click.option("-n", "count", type=click.IntRange(min=1), help="The newest so many.")
+@click.option("-n", "count", type=click.IntRange(min=1, max=MOST), help="The newest so many.")
 @global_options
 def audit(given: Globals, job: str | None, count: int | None) -> None:
     """Show what changed, when, by whom: of one job, of `@root`, or of all."""
-    found = given.scheduler().audit(job, count=count, prefix=given.prefix)
+    scheduler = given.scheduler()
+    found = scheduler.audit(job, count=count, prefix=given.prefix)
+    _say_never_synced(given, scheduler.never_synced())
     if given.as_json:
         render.print_json(found)
         return
@@ -346,6 +360,8 @@ def audit(given: Globals, job: str | None, count: int | None) -> None:
             )
             for row in found["audit"]
         ],
+        flexible="AFTER",
+        optional=("COMMIT", "BEFORE", "BY"),
     )
 
 
@@ -364,7 +380,7 @@ def run(given: Globals, job: str, wait: bool, dry_run: bool) -> None:
         _print_dry_run(given, scheduler.dry_run(job))
         return
     cancel = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, lambda *_: cancel.set())
     finished = scheduler.run(
         job,
@@ -376,8 +392,9 @@ def run(given: Globals, job: str, wait: bool, dry_run: bool) -> None:
     if given.as_json:
         render.print_json({"run": run_json(finished)})
     else:
-        if finished.result:
-            click.echo(finished.result, nl=not finished.result.endswith("\n"))
+        if finished.output_bytes:
+            sys.stdout.buffer.write(scheduler.output(finished.id)[1])  # as it was written, like `output`
+            sys.stdout.buffer.flush()
         reason = f"/{finished.reason}" if finished.reason else ""
         took = "" if finished.duration_ms is None else f" in {render.duration(finished.duration_ms)}"
         _say(given, f"{finished.id} {finished.status.value}{reason}{took}")
@@ -402,8 +419,18 @@ def completion(given: Globals, shell: str) -> None:
 
 
 def _say(given: Globals, text: str) -> None:
+    """Talk, on stderr; nobody listening is no reason to stop."""
     if not given.quiet:
-        click.echo(text, err=True)
+        with contextlib.suppress(OSError):
+            click.echo(text, err=True)
+
+
+def _status_text(job: dict[str, Any]) -> str:
+    """The status, and after a slash what a person should know of: a bad file, or a row of errors (F7)."""
+    marks = [] if job["sync_state"] in ("synced", "archived") else [job["sync_state"]]
+    if job["consecutive_errors"] and job["status"] != "archived":
+        marks.append(f"failing {job['consecutive_errors']}")
+    return "/".join([job["status"], *marks])
 
 
 def _next_text(job: dict[str, Any], now: datetime) -> str:
@@ -457,6 +484,10 @@ def _print_dry_run(given: Globals, found: dict[str, Any]) -> None:
 
 
 def _print_synced(given: Globals, found: Synced, *, dry: bool) -> None:
+    for run in found.recovered:
+        _say(given, f"{run.id} is interrupted: the process that ran it is gone, and so is what it had started")
+    if found.no_provenance:
+        click.echo(f"warning: no commit is recorded: {render.clean(found.no_provenance)}", err=True)
     if given.as_json:
         render.print_json(found.json)
         return
@@ -487,7 +518,8 @@ def _print_synced(given: Globals, found: Synced, *, dry: bool) -> None:
         click.echo(f"- {job_id} (archived; its history stays)")
     for change in shown["root_changed"]:
         before, after = render.value_text(change["before"]), render.value_text(change["after"])
-        click.echo(render.clean(f"! scheduler.yaml {change['field']}: {before} -> {after}"))
+        wider = "  [widens]" if change["widens"] else ""
+        click.echo(render.clean(f"! scheduler.yaml {change['field']}: {before} -> {after}{wider}"))
     _print_guard(given, shown["guard"])
     counts = [(len(shown[kind]), kind) for kind in ("created", "updated", "moved", "archived", "revived")]
     counts.append((len(shown["task_changed"]), "task changed"))

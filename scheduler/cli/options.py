@@ -130,7 +130,10 @@ class InstantType(click.ParamType[datetime]):
         if relative:
             unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[relative[3]]
             distance = timedelta(**{unit: int(relative[2])})
-            return now + distance if relative[1] == "+" else now - distance
+            try:
+                return now + distance if relative[1] == "+" else now - distance
+            except OverflowError:
+                self.fail(f"{value!r} leads out of the years 1 to 9999", param, ctx)
         try:
             return parse_instant(value)
         except ValueError:

@@ -43,36 +43,46 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, flexible: str = "", optional: Sequence[str] = ()
+) -> None:
     """An aligned table; coloured and fitted to the screen on a terminal, plain and uncut in a pipe.
 
+    flexible: the column that gives way first. optional: those left out after that, in this order.
     Not rich's: a thousand rows take that most of a second.
     """
     lines = [[clean(cell) for cell in line] for line in (columns, *rows)]
-    widths = [max(map(cell_width, column)) for column in zip(*lines, strict=True)]
+    widths = dict(zip(columns, (max(map(cell_width, column)) for column in zip(*lines, strict=True)), strict=True))
     terminal = sys.stdout.isatty()
     if terminal:
-        widths = fitted(widths, shutil.get_terminal_size().columns)
+        widths = fitted(widths, shutil.get_terminal_size().columns, flexible=flexible, optional=optional)
     coloured = terminal and not os.environ.get("NO_COLOR")
     printed = []
     for number, line in enumerate(lines):
-        cells = [cut(cell, width) for cell, width in zip(line, widths, strict=True)]
-        padded = [cell + " " * (width - cell_width(cell)) for cell, width in zip(cells, widths, strict=True)]
-        if coloured:
-            padded = [_styled(shown, cell, header=number == 0) for shown, cell in zip(padded, line, strict=True)]
-        printed.append(GAP.join(padded).rstrip())
+        shown = []
+        for name, cell in zip(columns, line, strict=True):
+            if name in widths:
+                text = cut(cell, widths[name])
+                padded = text + " " * (widths[name] - cell_width(text))
+                shown.append(_styled(padded, cell, header=number == 0) if coloured else padded)
+        printed.append(GAP.join(shown).rstrip())
     click.echo("\n".join(printed))
 
 
-def fitted(widths: Sequence[int], room: int) -> list[int]:
-    """Column widths that fit into `room`: the widest give way first, the first column, an id, never."""
-    found = list(widths)
-    spare = room - len(GAP) * (len(found) - 1)
-    while sum(found) > spare:
-        widest = max(range(1, len(found)), key=lambda i: found[i], default=0)
-        if not widest or found[widest] <= NARROWEST:
+def fitted(widths: Mapping[str, int], room: int, *, flexible: str, optional: Sequence[str]) -> dict[str, int]:
+    """The columns that fit into `room`, and their widths; a time, a status or an id is never cut."""
+    found = dict(widths)
+    for dropped in (None, *optional):
+        found.pop(dropped or "", None)
+        over = sum(found.values()) + len(GAP) * (len(found) - 1) - room
+        if over <= 0:
             break
-        found[widest] -= 1
+        if flexible in found and found[flexible] - over >= NARROWEST:
+            found[flexible] -= over
+            break
+    else:
+        if flexible in found:
+            found[flexible] = min(found[flexible], NARROWEST)
     return found
 
 

@@ -42,7 +42,7 @@ def _changes(action: Action) -> Iterator[tuple[str, str | None, Any, Any]]:
     before, after = action.before, action.after
     if before is None:
         yield "create", None, None, {"path": after.path, "task_sha256": after.task_sha256, **after.spec.to_json()}
-        if action.next_run_at is None and after.spec.enabled:
+        if action.completes:
             yield "complete", "next_run_at", None, None
         return
     if action.verb == "archive":
@@ -57,5 +57,7 @@ def _changes(action: Action) -> Iterator[tuple[str, str | None, Any, Any]]:
         yield "task", "task_sha256", *action.task_change
     if before.sync_state is not after.sync_state and action.verb != "archive":
         yield "sync_state", "sync_state", before.sync_state.value, after.sync_state.value
+    if action.completes:
+        yield "complete", "next_run_at", None, None
     if action.arms:
-        yield "arm", "stopped_at", None, None
+        yield "arm", "status", "stopped", "active"

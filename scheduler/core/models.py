@@ -30,7 +30,10 @@ def parse_instant(text: str) -> datetime:
     at = datetime.fromisoformat(text)
     if at.tzinfo is None:
         raise ValueError(f"{text!r} has no UTC offset")
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{text!r} lies outside the years 1 to 9999") from None
 
 
 def milliseconds(duration: timedelta) -> int:
@@ -377,6 +380,7 @@ class Job:
     pause: Pause | None = None
     runtime: RuntimeFacts = RuntimeFacts()
     next_run_at: datetime | None  # the cursor: the first slot without a row; None: no fire left
+    last_slot: datetime | None = None  # the newest slot that has a row, read from the ledger
     created_at: datetime
     created_by: str
     updated_at: datetime

@@ -90,6 +90,12 @@ class Action:
         )
 
     @property
+    def completes(self) -> bool:
+        """Whether this change leaves an enabled job without any fire to come, such as a one-shot in the past."""
+        started = self.verb in ("create", "revive") or bool({"schedule", "enabled"} & self.changes.keys())
+        return started and self.after.spec.enabled and self.after.archived_at is None and self.next_run_at is None
+
+    @property
     def widens(self) -> tuple[str, ...]:
         """Definition fields through which the change gives the job more power than it had."""
         if self.before is None:
@@ -213,8 +219,8 @@ def plan_one(desired: Desired, job: Job, *, previous: Settings | None, now: date
     It may update or mark invalid; it never creates, archives, revives or settles a conflict.
     """
     claims = _claims(desired, {job.id: job}).get(job.id, [])
-    if not claims:
-        return None
+    if not claims and job.file.sync_state in (SyncState.SYNCED, SyncState.INVALID):
+        return None  # a held job, or one that others claim, goes on by its last good definition
     action = None
     if len(claims) == 1 and not job.archived and job.file.sync_state is not SyncState.CONFLICT:
         action = _settle_claims(job.id, claims, job, now)
@@ -240,6 +246,11 @@ def _claims(desired: Desired, observed: Mapping[str, Job]) -> dict[str, list[_Cl
             nameless.add(document.path)
         else:
             claims[document.id].append(_Claim(path=document.path, line=document.line, found=found))
+    for job_id, named in claims.items():
+        # A document with an error speaks for an id it last held, or that nothing else claims; no more (S2).
+        held_at = observed[job_id].file.path if job_id in observed else None
+        if any(claim.readable for claim in named):
+            claims[job_id] = [claim for claim in named if claim.readable or claim.path == held_at]
     for job in observed.values():
         if job.archived:
             continue
@@ -367,7 +378,7 @@ def _create(found: Found, now: datetime) -> Action:
         job_id=spec.id,
         before=None,
         after=after,
-        next_run_at=_first_fire(spec, activated_at=now),
+        next_run_at=_first_fire(spec, after=now),
         writes=True,
     )
 
@@ -403,7 +414,9 @@ def _update(job: Job, found: Found, now: datetime) -> Action:
         activated_at=activated_at,
     )
     # S6: an edit that leaves the schedule alone, such as one of the prompt, does not move the next fire.
-    next_run_at = _first_fire(spec, activated_at=activated_at) if restarts or switched else job.next_run_at
+    next_run_at = (
+        _first_fire(spec, after=_latest(activated_at, job.last_slot)) if restarts or switched else job.next_run_at
+    )
     skips = unserved(job, now) if not revived and (rescheduled or switched) else ()
     return Action(
         verb="revive" if revived else "update" if changes else "keep",
@@ -430,9 +443,14 @@ def _archive(job: Job, now: datetime) -> Action:
     )
 
 
-def _first_fire(spec: JobSpec, *, activated_at: datetime) -> datetime | None:
+def _first_fire(spec: JobSpec, *, after: datetime) -> datetime | None:
     """The first slot after activation; slots at or before it are never due."""
-    return next_fire(spec.schedule, after=activated_at) if spec.enabled else None
+    return next_fire(spec.schedule, after=after) if spec.enabled else None
+
+
+def _latest(activated_at: datetime, last_slot: datetime | None) -> datetime:
+    """After both: when the clock has gone back, slots that have a row lie ahead, and none gets a second one."""
+    return activated_at if last_slot is None else max(activated_at, last_slot)
 
 
 def definition_changes(before: JobSpec, after: JobSpec) -> dict[str, Change]:
@@ -447,7 +465,8 @@ def unserved(job: Job, now: datetime) -> tuple[Skip, ...]:
     """
     if job.next_run_at is None or job.next_run_at > now:
         return ()
-    schedule, start = job.file.spec.schedule, job.next_run_at
+    schedule = job.file.spec.schedule
+    start = job.next_run_at if job.last_slot is None else max(job.next_run_at, job.last_slot + TICK)
     pieces: list[tuple[datetime, datetime, str]] = []
     for begin, end, reason in _pause_pieces(job.pause, start, now):
         if begin <= end:

@@ -148,12 +148,13 @@ def _environment(
 
 
 def _find(program: str, root: Path, search: str) -> str | Fault:
-    """The absolute path of argv[0]: absolute, `./…` below the root, or on PATH and then not below the root."""
+    """The absolute path of argv[0]: `./…` below the root; or absolute or on PATH, and then not below the root."""
     if program.startswith("./"):
         if ".." in program.split("/"):
             return _fault("not_found", f"{program!r} may not leave the root")
         found = str(root / program)
-    elif Path(program).is_absolute():
+        return found if _executable(found) else _fault("not_found", f"{found!r} is not an executable file")
+    if Path(program).is_absolute():
         found = program
     elif "/" in program:
         return _fault(
@@ -165,14 +166,17 @@ def _find(program: str, root: Path, search: str) -> str | Fault:
         on_path = shutil.which(program, path=os.pathsep.join(folders)) if folders else None
         if on_path is None:
             return _fault("not_found", f"{program!r} is not on PATH ({search})")
-        folder = Path(on_path).parent.resolve()
-        if folder.is_relative_to(root.resolve()):
-            below = (folder / program).relative_to(root.resolve())
-            return _fault("not_found", f"PATH finds {program!r} inside the root; if that is meant, write './{below}'")
         found = on_path
-    if not Path(found).is_file() or not os.access(found, os.X_OK):
-        return _fault("not_found", f"{found!r} is not an executable file")
-    return found
+    # Whatever leads there: a program that everybody with write access to the root can replace is named as such.
+    for real in (Path(found).resolve(), Path(found).parent.resolve() / Path(found).name):
+        if real.is_relative_to(root.resolve()):
+            below = real.relative_to(root.resolve())
+            return _fault("not_found", f"{program!r} leads inside the root; if that is meant, write './{below}'")
+    return found if _executable(found) else _fault("not_found", f"{found!r} is not an executable file")
+
+
+def _executable(path: str) -> bool:
+    return Path(path).is_file() and os.access(path, os.X_OK)
 
 
 # -- running it ------------------------------------------------------------------------------

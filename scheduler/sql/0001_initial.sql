@@ -130,13 +130,12 @@ CREATE TABLE problems (
     problem TEXT NOT NULL
 );
 
--- One row: the settings in force, and a counter of changes that a plan must not overlook.
+-- One row: the settings in force, and a counter of passes and of changes that a plan must not overlook.
 CREATE TABLE root (
-    only         INTEGER PRIMARY KEY CHECK (only = 1),
-    settings     TEXT,
-    synced_at    TEXT,
-    revision     TEXT,
-    plan_inputs  INTEGER NOT NULL DEFAULT 0
+    only        INTEGER PRIMARY KEY CHECK (only = 1),
+    settings    TEXT,
+    synced_at   TEXT,
+    plan_inputs INTEGER NOT NULL DEFAULT 0
 );
 INSERT INTO root (only) VALUES (1);
 

@@ -343,3 +343,45 @@ def test_widening_is_a_new_runner_more_time_or_another_environment() -> None:
     assert widens(env=(("A", "1"),), name="n") == ()
     assert widens(env=(), timeout=timedelta(minutes=1)) == ()
     assert widens(env=(("A", "2"),), runner="sh", timeout=timedelta(hours=1)) == ("runner", "env", "timeout_ms")
+
+
+def test_a_stranger_with_an_error_freezes_no_healthy_job() -> None:
+    edited = found(document(name="edited"), invalid("job", "jobs/stranger.yaml"))
+    (action,) = again(Desired(settings=SETTINGS, found=edited), observed(document())).actions
+    assert (action.after.sync_state, action.after.spec.name) == (SyncState.SYNCED, "edited")
+
+
+def test_a_copy_of_a_job_whose_own_document_has_an_error_is_a_conflict() -> None:
+    both = found(invalid("job", "jobs/a.yaml"), document(path="jobs/b.yaml"))
+    (action,) = again(Desired(settings=SETTINGS, found=both), observed(document())).actions
+    assert (action.after.sync_state, action.after.path) == (SyncState.CONFLICT, "jobs/a.yaml")
+
+
+def test_a_held_job_and_one_in_conflict_run_on_though_their_file_is_gone() -> None:
+    job = observed(document())["job"]
+    for state, expected in ((SyncState.HELD, True), (SyncState.CONFLICT, True), (SyncState.SYNCED, False)):
+        looked = plan_one(
+            Desired(settings=SETTINGS),
+            replace(job, file=replace(job.file, sync_state=state)),
+            previous=SETTINGS,
+            now=NOW,
+        )
+        assert (looked is not None) == expected
+
+
+def test_a_slot_that_has_a_row_gets_no_second_one_when_the_clock_has_gone_back() -> None:
+    settled = NOW + timedelta(hours=4)
+    job = replace(observed(document())["job"], last_slot=settled.replace(minute=0))
+    off = again(
+        Desired(settings=SETTINGS, found=found(document(enabled=False))), {"job": job}, NOW + timedelta(hours=2)
+    )
+    assert off.actions[0].skips == ()
+    disabled = replace(job, file=replace(job.file, spec=spec(enabled=False)), next_run_at=None)
+    (on,) = again(Desired(settings=SETTINGS, found=found(document())), {"job": disabled}, NOW).actions
+    assert on.next_run_at == datetime(2026, 3, 2, 13, tzinfo=UTC)
+
+
+def test_an_edit_to_a_past_one_shot_is_audited_as_completed() -> None:
+    past = Schedule(timezone="UTC", at=NOW - timedelta(days=1))
+    done = again(Desired(settings=SETTINGS, found=found(document(schedule=past))), observed(document()))
+    assert [row.action for row in audit_rows(done, at=NOW, actor="a", cause="c")] == ["update", "complete"]

@@ -13,9 +13,9 @@ from cronsim import CronSim, CronSimError
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from scheduler.core.cron import ScheduleError
 from scheduler.core.models import Schedule
 from scheduler.core.schedule import (
-    ScheduleError,
     Span,
     check_cron,
     check_schedule,

@@ -7,14 +7,21 @@ from hypothesis import strategies as st
 
 from scheduler.cli.render import cell_width, clean, cut, fitted
 
+NAMES = ("JOB", "STATUS", "SCHEDULE", "RUNS")
+widths = st.tuples(*(st.integers(1, 80) for _ in NAMES)).map(lambda found: dict(zip(NAMES, found, strict=True)))
 
-@given(st.lists(st.integers(1, 80), min_size=1, max_size=8), st.integers(20, 200))
-def test_columns_give_way_widest_first_and_the_id_never(widths: list[int], room: int) -> None:
-    found = fitted(widths, room)
-    assert found[0] == widths[0]
-    assert all(new <= old for new, old in zip(found, widths, strict=True))
-    if sum(found) + 2 * (len(found) - 1) > room:
-        assert all(width <= 8 for width in found[1:]), "only where nothing is left to give"
+
+@given(widths, st.integers(20, 200))
+def test_the_flexible_column_gives_way_then_the_optional_ones_go_and_no_other_is_cut(
+    before: dict[str, int], room: int
+) -> None:
+    found = fitted(before, room, flexible="SCHEDULE", optional=("RUNS",))
+    assert {name: found[name] for name in ("JOB", "STATUS")} == {name: before[name] for name in ("JOB", "STATUS")}
+    assert found["SCHEDULE"] <= before["SCHEDULE"]
+    total = sum(found.values()) + 2 * (len(found) - 1)
+    assert total <= room or ("RUNS" not in found and found["SCHEDULE"] <= 8), "only where nothing is left to give"
+    if "RUNS" not in found:
+        assert sum(before.values()) + 6 - max(0, before["SCHEDULE"] - 8) > room, "nothing goes that fits"
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=40), st.integers(1, 30))

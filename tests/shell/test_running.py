@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scheduler.config import Place
 from scheduler.core.models import RunStatus
-from scheduler.core.problems import RefusedError, UsageError
+from scheduler.core.problems import RefusedError, UnavailableError, UsageError
 from scheduler.owner import Owner, identify, is_alive
 from scheduler.service import Scheduler
 from scheduler.store import Store
@@ -43,7 +46,9 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def scheduler(root: Path) -> Scheduler:
     place = Place(root=root, state=root / ".scheduler", db=root / ".scheduler/state.db")
-    found = Scheduler(place=place, actor="user:test", environ=dict(os.environ), clock=FakeClock())
+    found = Scheduler(
+        place=place, actor="user:test", environ=dict(os.environ), clock=FakeClock(), absent_grace=timedelta(0)
+    )
     found.sync()
     return found
 
@@ -170,11 +175,7 @@ def test_a_kill_at_any_point_leaves_one_interrupted_run_that_nothing_repeats(
 
 
 def test_a_killed_owner_has_its_child_ended_before_the_next_run_starts(scheduler: Scheduler, root: Path) -> None:
-    os.mkfifo(root / "started")
-    (root / "scripts/long.sh").write_text(f"echo $$ > {root}/started\nexec sleep 1000\n")
-    (root / "jobs/long.yaml").write_text(
-        "id: long\nschedule: {every: 1h}\ntask_source_path: scripts/long.sh\nrunner: sh\n"
-    )
+    long_job(root, "echo $$ > {started}\nexec sleep 1000\n")
     scheduler.sync()
     owner = child(root, "long")
     with (root / "started").open() as pipe:
@@ -202,16 +203,99 @@ def _ended(pid: int) -> bool:
     return state == "Z"
 
 
-def test_a_stop_signal_ends_the_run_as_cancelled_and_counts_no_error(scheduler: Scheduler, root: Path) -> None:
+LONG = "id: long\nschedule: {every: 1h}\ntask_source_path: scripts/long.sh\nrunner: sh\n"
+
+
+def long_job(root: Path, script: str) -> None:
     os.mkfifo(root / "started")
-    (root / "scripts/long.sh").write_text(f"echo $$ > {root}/started\nexec sleep 1000\n")
-    (root / "jobs/long.yaml").write_text(
-        "id: long\nschedule: {every: 1h}\ntask_source_path: scripts/long.sh\nrunner: sh\n"
-    )
+    (root / "scripts/long.sh").write_text(script.format(started=root / "started"))
+    (root / "jobs/long.yaml").write_text(LONG)
+
+
+def test_a_child_whose_pid_was_never_noted_is_ended_by_who_comes_next(scheduler: Scheduler, root: Path) -> None:
+    long_job(root, "echo $$ > {started}\nexec sleep 1000\n")
+    scheduler.sync()
+    owner = child(root, "long", SCHEDULER_CRASH_AT="after_spawn")
+    pid = int((root / "started").read_text())
+    owner.communicate(timeout=60)
+    assert owner.returncode == -signal.SIGKILL
+    with Store.open(scheduler.place.db) as store:
+        assert store.active()[0].process is None
+    assert scheduler.sync().recovered[0].id == "long:1"
+    while not _ended(pid):
+        pass
+
+
+def test_what_a_dead_leader_left_in_its_group_is_ended_too(scheduler: Scheduler, root: Path) -> None:
+    long_job(root, "sleep 1000 & echo $! > {started}\nexec sleep 1000\n")
+    scheduler.sync()
+    owner = child(root, "long")
+    pid = int((root / "started").read_text())
+    with Store.open(scheduler.place.db) as store:
+        while (process := store.active()[0].process) is None:
+            pass
+    owner.send_signal(signal.SIGKILL)
+    owner.communicate(timeout=60)
+    os.kill(process.pid, signal.SIGKILL)  # the leader; its child lives on in the group
+    while not _ended(process.pid):
+        pass
+    assert not _ended(pid)
+    scheduler.sync()
+    while not _ended(pid):
+        pass
+
+
+def test_an_end_that_meets_a_locked_database_is_written_as_it_was(
+    scheduler: Scheduler, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = Store.finish
+    refusals = iter(range(2))
+
+    def finish(self: Store, *args: Any, **kwargs: Any) -> Any:
+        if next(refusals, None) is not None:
+            raise UnavailableError("locked")
+        return written(self, *args, **kwargs)
+
+    monkeypatch.setattr(Store, "finish", finish)
+    assert scheduler.run("hello", cancel=threading.Event()).status == "succeeded"
+    assert scheduler.history("hello")["runs"][0]["result"] == "say hello\n"
+
+
+def test_a_held_job_runs_with_the_text_on_disk(scheduler: Scheduler, root: Path) -> None:
+    (root / "jobs/hello.yaml").unlink()
+    held = scheduler.sync()
+    assert held.plan is not None
+    assert held.plan.guard is not None
+    assert scheduler.run("hello", cancel=threading.Event()).result == "say hello\n"
+
+
+def test_a_dry_run_shows_what_a_run_would_do_now(scheduler: Scheduler, root: Path) -> None:
+    (root / "prompts/other.md").write_text("other\n")
+    (root / "jobs/hello.yaml").write_text(JOB.replace("hello.md", "other.md"))
+    assert scheduler.dry_run("hello")["task"] == "other\n"
+    assert scheduler.history("hello")["runs"] == []
+    assert job(scheduler)["task_source_path"] == "prompts/hello.md", "it has applied nothing"
+
+
+def test_a_file_that_is_absent_for_a_moment_is_looked_for_again(scheduler: Scheduler, root: Path) -> None:
+    patient = replace(scheduler, absent_grace=timedelta(minutes=5))
+    (root / "jobs/hello.yaml").rename(root / "kept")
+
+    def bring_back(run: object) -> None:
+        threading.Timer(0.3, lambda: (root / "kept").rename(root / "jobs/hello.yaml")).start()
+
+    assert patient.run("hello", cancel=threading.Event(), claimed=bring_back).status == "succeeded"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_signal_ends_the_run_as_cancelled_and_counts_no_error(
+    scheduler: Scheduler, root: Path, number: signal.Signals
+) -> None:
+    long_job(root, "echo $$ > {started}\nexec sleep 1000\n")
     scheduler.sync()
     owner = child(root, "long")
     (root / "started").read_text()
-    owner.send_signal(signal.SIGINT)
+    owner.send_signal(number)
     owner.communicate(timeout=60)
     assert owner.returncode == 1
     assert scheduler.history("long")["runs"][0]["status"] == "cancelled"
@@ -219,11 +303,7 @@ def test_a_stop_signal_ends_the_run_as_cancelled_and_counts_no_error(scheduler: 
 
 
 def test_a_second_run_is_refused_while_the_first_lives_and_leaves_no_row(scheduler: Scheduler, root: Path) -> None:
-    os.mkfifo(root / "started")
-    (root / "scripts/long.sh").write_text(f"echo $$ > {root}/started\nexec sleep 1000\n")
-    (root / "jobs/long.yaml").write_text(
-        "id: long\nschedule: {every: 1h}\ntask_source_path: scripts/long.sh\nrunner: sh\n"
-    )
+    long_job(root, "echo $$ > {started}\nexec sleep 1000\n")
     scheduler.sync()
     owner = child(root, "long")
     (root / "started").read_text()

@@ -120,6 +120,45 @@ def test_a_stale_ticket_applies_nothing(store: Store) -> None:
     assert store.job("new") is None
 
 
+def test_a_pass_with_nothing_to_do_makes_an_older_plan_stale_too(store: Store) -> None:
+    older = store.observed()
+    apply(store, desired("job", "other"))
+    found = plan(desired("job", "other", "new"), older.jobs, previous=older.settings, now=NOW)
+    assert not store.apply(found, ticket=older.ticket, audit=(), now=NOW, actor="a")
+
+
+def test_the_first_failure_of_a_streak_and_the_recovery_are_audited(store: Store) -> None:
+    for status in (RunStatus.FAILED, RunStatus.FAILED, RunStatus.SUCCEEDED, RunStatus.SUCCEEDED):
+        store.finish(start(store, claim(store)), status=status, now=NOW)
+    store.skip(claim(store), reason="source_missing", message="gone", fault=True, now=NOW)
+    told = [(row.action, row.after["run"]) for row in store.audit("job") if row.action in ("failure", "recovery")]
+    assert told == [("failure", "job:1"), ("recovery", "job:3"), ("failure", "job:5")]
+
+
+def test_a_failing_job_is_told_again_after_a_day(store: Store) -> None:
+    for hours in (0, 1, 25, 26):
+        store.finish(start(store, claim(store)), status=RunStatus.FAILED, now=NOW + timedelta(hours=hours))
+    assert [row.after["run"] for row in store.audit("job") if row.action == "failure"] == ["job:1", "job:3"]
+
+
+def test_a_run_that_somebody_else_has_ended_is_not_started(store: Store) -> None:
+    run = claim(store)
+    store.finish(run, status=RunStatus.INTERRUPTED, reason="owner_died", now=NOW)
+    with pytest.raises(RefusedError, match="ended by another process"):
+        start(store, run)
+    job = store.job("job")
+    assert job is not None
+    assert (job.runtime.run_count, job.runtime.last_run_at) == (0, None)
+
+
+def test_an_empty_file_is_never_taken_for_a_new_database(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    path.touch()
+    with pytest.raises(UnavailableError, match="is empty"):
+        Store.open(path)
+    assert path.read_bytes() == b""
+
+
 def test_job_and_audit_rows_can_never_be_deleted_nor_audit_rows_changed(store: Store, path: Path) -> None:
     other = sqlite3.connect(path)
     for statement in ("DELETE FROM jobs", "DELETE FROM audit", "UPDATE audit SET actor = 'nobody'"):
