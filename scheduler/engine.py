@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Mapping
@@ -19,6 +20,11 @@ from scheduler.git import provenance
 from scheduler.runners.command import Context, Invocation, Outcome, execute, prepare
 from scheduler.store import Store
 from scheduler.tasks import read_task
+
+
+class EndNotWrittenError(UnavailableError):
+    """A run whose outcome is known and could not be written; nobody may write another one."""
+
 
 _log = logging.getLogger(__name__)
 
@@ -104,7 +110,7 @@ class LocalEngine:
                 )
             except UnavailableError as error:
                 if not left:
-                    raise UnavailableError(
+                    raise EndNotWrittenError(
                         f"{run.id} ended ({_words(outcome)}), but its end could not be written: {error}",
                         hint="the next command that runs or syncs marks it interrupted; its output is kept",
                     ) from error
@@ -112,13 +118,20 @@ class LocalEngine:
 
     def abandon(self, run: Run, error: BaseException) -> None:
         """Ends a run that an error of ours has stopped before its outcome was known; one that has ended stays so."""
-        self.store.finish(
-            run,
-            status=RunStatus.INTERRUPTED,
-            reason="scheduler_error",
-            error=f"{type(error).__name__}: {error}",
-            now=self.clock.now(),
-        )
+        if isinstance(error, EndNotWrittenError):
+            return
+        with contextlib.suppress(UnavailableError):  # the first error is the one to tell
+            self.store.finish(
+                run,
+                status=RunStatus.INTERRUPTED,
+                reason="scheduler_error",
+                error=f"{type(error).__name__}: {error}",
+                now=self.clock.now(),
+            )
+
+    def cancel(self, run: Run) -> Run:
+        """Ends a claimed run that a person has stopped before it started; no error, no run."""
+        return self.store.finish(run, status=RunStatus.CANCELLED, reason="cancelled", now=self.clock.now())
 
     def make_ready(
         self, job: Job, settings: Settings, *, run_id: str, fire_time: datetime | None, trigger: Trigger
@@ -158,10 +171,9 @@ class LocalEngine:
         for active in self.store.active():
             if owners.is_alive(self.place.owners, active.owner):
                 continue
-            if active.process is not None:
-                owners.end_group(active.process)
-            elif active.run.status is RunStatus.RUNNING:
-                owners.end_unrecorded({"SCHEDULER_RUN_ID": active.run.id, "SCHEDULER_ROOT": str(self.place.root)})
+            if active.run.status is RunStatus.RUNNING:
+                told = {"SCHEDULER_RUN_ID": active.run.id, "SCHEDULER_ROOT": str(self.place.root)}
+                owners.end_processes(active.process, told)
             ended.append(
                 self.store.finish(
                     active.run,

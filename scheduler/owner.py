@@ -82,31 +82,27 @@ def identify(pid: int) -> Process:
     return Process(pid=pid, started=_started(pid), boot_id=_boot_id())
 
 
-def end_group(process: Process) -> None:
-    """Kills what is left of the process group of a dead owner's child, whether or not its leader still lives.
+def end_processes(process: Process | None, told: Mapping[str, str]) -> None:
+    """Kills what a dead owner's run has left behind.
 
-    A group keeps its number while it has a member, so members that started after the child, since the same
-    boot, are its own. Where there is no /proc nothing is killed: the number may be somebody else's by now.
+    process: its child, where the owner could still note it. While that child lives, or nobody has reaped it, its
+    pid is its group's number. Once it is gone the number may be anybody's: then a process is known by
+    `told`, what the run has put into its environment. Without /proc nothing is killed.
     """
-    if process.started is None or process.boot_id != _boot_id():
-        return
-    members = [stat for stat in _processes() if stat.group == process.pid and stat.started >= process.started]
-    if members:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def end_unrecorded(told: Mapping[str, str]) -> None:
-    """Kills the group of a child whose owner died before it could note the pid; its environment gives it away."""
+    if process is not None and process.started is not None and process.boot_id == _boot_id():
+        leader = _stat(process.pid)
+        if leader is not None and leader.started == process.started:
+            _kill_group(process.pid)
+            return
     wanted = {f"{name}={value}".encode() for name, value in told.items()}
     for stat in _processes():
-        try:
-            environ = Path(f"/proc/{stat.pid}/environ").read_bytes().split(b"\0")
-        except OSError:  # gone, or somebody else's
-            continue
-        if wanted <= set(environ) and stat.group != os.getpgrp():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(stat.group, signal.SIGKILL)
+        if stat.group != os.getpgrp() and wanted <= _environ(stat.pid):
+            _kill_group(stat.group)
+
+
+def _kill_group(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +113,7 @@ class _Stat:
 
 
 def _processes() -> Iterator[_Stat]:
-    """Every process that is no zombie; none where there is no /proc."""
+    """Every process; none where there is no /proc."""
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir("/proc"):  # noqa: PTH208 - ten times the work as paths
             stat = _stat(int(name)) if name.isdigit() else None
@@ -132,7 +128,14 @@ def _stat(pid: int) -> _Stat | None:
         return None
     # The command name may hold spaces and parentheses: count fields after the last one (proc_pid_stat(5)).
     fields = text.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else _Stat(pid=pid, group=int(fields[2]), started=int(fields[19]))
+    return _Stat(pid=pid, group=int(fields[2]), started=int(fields[19]))
+
+
+def _environ(pid: int) -> set[bytes]:
+    try:
+        return set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+    except OSError:  # gone, or somebody else's
+        return set()
 
 
 def _started(pid: int) -> int | None:

@@ -7,9 +7,10 @@ interface.md or core values; what cannot be done is a SchedulerError.
 from __future__ import annotations
 
 import hashlib
+import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -41,7 +42,7 @@ if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.engine import LocalEngine
 
 LOOK_AGAIN_S = 0.1
-REPLANS = 10  # a plan goes stale when another process writes meanwhile; that often in a row is a fault
+REPLAN_S = 30.0  # a plan goes stale when another process writes meanwhile; for that long it is a fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +123,7 @@ class Scheduler:
         self.place.make_state()
         with Store.open(self.place.db) as store:
             recovered = tuple(self._engine(store).recover())
-            for _ in range(REPLANS):
+            for _ in self._tries():
                 observed = store.observed()
                 now = self.clock.now()
                 plan, problems = self._plan(observed, now, confirmed)
@@ -346,6 +347,8 @@ class Scheduler:
                 try:
                     claimed(run)
                     fresh = self._refresh(store, job.id, cancel)
+                    if fresh is None:
+                        return engine.cancel(run)
                     if isinstance(fresh, Fault):
                         return engine.skip(run, fresh)
                     job, settings = fresh
@@ -383,26 +386,37 @@ class Scheduler:
             "task": ready.task.text.decode(),
         }
 
-    def _refresh(self, store: Store, job_id: str, cancel: threading.Event) -> tuple[Job, Settings] | Fault:
+    def _refresh(self, store: Store, job_id: str, cancel: threading.Event) -> tuple[Job, Settings] | Fault | None:
         """The partial pass of F1: the job as its own file and scheduler.yaml say now, and the settings in force.
 
-        A file that is absent is looked for again for `absent_grace`: a checkout takes it away for a moment.
+        A file that is absent is waited for, at most `absent_grace`: a checkout takes it away for a moment.
+        None where somebody cancelled the wait.
         """
         give_up = time.monotonic() + self.absent_grace.total_seconds()
-        tries = 0
-        while tries < REPLANS:
+        job = store.job(job_id)
+        assert job is not None  # it has a run
+        while not (self.place.root / job.file.path).exists() and time.monotonic() < give_up:
+            if cancel.wait(LOOK_AGAIN_S):
+                return None
+        for _ in self._tries():
             observed = store.observed()
             now = self.clock.now()
             found = self._look_again(observed, observed.jobs[job_id], now)
             if isinstance(found, Fault):
-                if time.monotonic() >= give_up or cancel.wait(LOOK_AGAIN_S):
-                    return found
-                continue
+                return found
             plan, job, settings = found
             if plan is None or plan.nothing_to_do or self._apply(store, plan, observed, now, "run", job.file.path):
                 return job, settings
-            tries += 1
         raise UnavailableError("other processes kept changing the database; the run was not started", hint="try again")
+
+    @staticmethod
+    def _tries() -> Iterator[None]:
+        """Turns at planning anew after another process has written meanwhile, until that has gone on for too long."""
+        give_up = time.monotonic() + REPLAN_S
+        yield
+        while time.monotonic() < give_up:
+            time.sleep(random.uniform(0, 0.05))  # apart, or the same processes meet again
+            yield
 
     def _look_again(self, observed: Observed, job: Job, now: datetime) -> tuple[Plan | None, Job, Settings] | Fault:
         """What the job's own file and scheduler.yaml say now: a plan to apply, and the job as it will be then."""

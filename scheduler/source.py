@@ -161,7 +161,8 @@ def _walk(
         if path == ROOT_FILE:
             continue  # a glob as wide as **/*.yaml does not make it a job file
         if not _is_text(path):
-            if matches_any(path, globs) or entry.is_dir(follow_symlinks=False):
+            enters = entry.is_dir(follow_symlinks=False) and any(may_hold(path, glob) for glob in globs)
+            if matches_any(path, globs) or enters:
                 listing.problems.append(_name_problem(path))
             continue
         if matches_any(path, globs):

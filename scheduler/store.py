@@ -504,6 +504,9 @@ def _create(path: Path) -> None:
             _migrate(connection, _migrations())
         finally:
             connection.close()
+        # A journal left behind by a database that is gone would be replayed into this one.
+        for suffix in ("-wal", "-shm", "-journal"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
         new.replace(path)
 
 
@@ -765,7 +768,8 @@ def _replace_problems(sql: sqlite3.Connection, problems: Iterable[Problem], only
     """All problems; or, after a partial pass, those of one file but what only a whole pass can judge."""
     whole = ",".join(f"'{code}'" for code in WHOLE_PASS_CODES)
     sql.execute(
-        f"DELETE FROM problems WHERE ? IS NULL OR (path = ? AND problem ->> 'code' NOT IN ({whole}))", (only, only)
+        f"DELETE FROM problems WHERE ? IS NULL OR (path = ? AND json_extract(problem, '$.code') NOT IN ({whole}))",
+        (only, only),
     )
     sql.executemany(
         "INSERT INTO problems (path, job_id, problem) VALUES (?, ?, ?)",

@@ -22,6 +22,7 @@ from scheduler.core.problems import Problem, SchedulerError, UsageError, did_you
 from scheduler.service import Synced
 
 PROBLEMS, REFUSED = 1, 3
+CODE = "scheduler.code"  # how the command ends, decided before it prints
 MOST = 1_000_000  # rows or fires asked for at once
 
 
@@ -42,7 +43,7 @@ class Commands(click.Group):
         except BrokenPipeError:
             # Whoever read our output has gone, as in `scheduler list | head`: no complaint, now or at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise click.exceptions.Exit(0) from None
+            raise click.exceptions.Exit(ctx.meta.get(CODE, 0)) from None
 
 
 def main() -> NoReturn:
@@ -60,7 +61,7 @@ def main() -> NoReturn:
             click.echo(f"  hint: {render.clean(error.hint)}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        click.echo(f"error: the output could not be written: {error.strerror}", err=True)
+        click.echo(f"error: {error}", err=True)
         sys.exit(5)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -130,13 +131,14 @@ def sync(given: Globals, dry_run: bool, confirm_prune: str | None) -> None:
     """Carry what the files say into the database, in one pass."""
     scheduler = given.scheduler()
     found = scheduler.plan(confirmed=confirm_prune) if dry_run else scheduler.sync(confirmed=confirm_prune)
+    code = click.get_current_context().meta[CODE] = _sync_code(found)
     _print_synced(given, found, dry=dry_run)
     if found.token_refused:
         click.echo(
             f"error: --confirm-prune {confirm_prune} does not name the set that would be archived now; none was",
             err=True,
         )
-    _exit(_sync_code(found))
+    _exit(code)
 
 
 # -- reading ---------------------------------------------------------------------------------
@@ -381,7 +383,8 @@ def run(given: Globals, job: str, wait: bool, dry_run: bool) -> None:
         return
     cancel = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, lambda *_: cancel.set())
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background job
+            signal.signal(number, lambda *_: cancel.set())
     finished = scheduler.run(
         job,
         cancel=cancel,
@@ -389,6 +392,7 @@ def run(given: Globals, job: str, wait: bool, dry_run: bool) -> None:
     )
     from scheduler.views import run_json
 
+    code = click.get_current_context().meta[CODE] = 0 if finished.status is RunStatus.SUCCEEDED else PROBLEMS
     if given.as_json:
         render.print_json({"run": run_json(finished)})
     else:
@@ -400,7 +404,7 @@ def run(given: Globals, job: str, wait: bool, dry_run: bool) -> None:
         _say(given, f"{finished.id} {finished.status.value}{reason}{took}")
         if finished.error:
             click.echo(f"error: {render.clean(finished.error)}", err=True)
-    _exit(0 if finished.status is RunStatus.SUCCEEDED else PROBLEMS)
+    _exit(code)
 
 
 @cli.command()

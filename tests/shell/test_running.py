@@ -17,7 +17,8 @@ import pytest
 from scheduler.config import Place
 from scheduler.core.models import RunStatus
 from scheduler.core.problems import RefusedError, UnavailableError, UsageError
-from scheduler.owner import Owner, identify, is_alive
+from scheduler.engine import END_TRIES, EndNotWrittenError
+from scheduler.owner import Owner, end_processes, identify, is_alive
 from scheduler.service import Scheduler
 from scheduler.store import Store
 from tests.fakes import FakeClock
@@ -320,3 +321,64 @@ def test_an_owner_is_alive_until_it_lets_go(tmp_path: Path) -> None:
     owner.release()
     assert not is_alive(tmp_path, owner.id)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_outcome_that_could_never_be_written_is_not_replaced_by_another(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = Store.finish
+    refusals = iter(range(END_TRIES))
+
+    def finish(self: Store, *args: Any, **kwargs: Any) -> Any:
+        if next(refusals, None) is not None:
+            raise UnavailableError("locked")
+        return written(self, *args, **kwargs)
+
+    monkeypatch.setattr(Store, "finish", finish)
+    with pytest.raises(EndNotWrittenError, match="succeeded, exit code 0"):
+        run(scheduler)
+    assert scheduler.history("hello")["runs"][0]["status"] == "running"
+
+
+def test_a_wait_for_an_absent_file_can_be_cancelled_and_counts_nothing(scheduler: Scheduler, root: Path) -> None:
+    (root / "jobs/hello.yaml").unlink()
+    cancel = threading.Event()
+    cancel.set()
+    finished = replace(scheduler, absent_grace=timedelta(minutes=5)).run("hello", cancel=cancel)
+    assert finished.status == "cancelled"
+    found = job(scheduler)
+    assert (found["run_count"], found["consecutive_errors"], found["last_run_at"]) == (0, 0, None)
+
+
+def test_a_hang_up_that_nohup_ignores_does_not_end_the_run(scheduler: Scheduler, root: Path) -> None:
+    os.mkfifo(root / "go")
+    long_job(root, "echo $$ > {started}\nread x < " + str(root / "go") + "\n")
+    scheduler.sync()
+    owner = subprocess.Popen(
+        ["nohup", sys.executable, "-m", "scheduler", "--root", str(root), "run", "long", "--wait"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    (root / "started").read_text()
+    owner.send_signal(signal.SIGHUP)
+    (root / "go").write_text("go\n")
+    owner.communicate(timeout=60)
+    assert owner.returncode == 0
+
+
+def test_a_stranger_that_has_come_by_a_dead_childs_pid_is_left_alone(tmp_path: Path) -> None:
+    stranger = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    found = identify(stranger.pid)
+    assert found.started is not None
+    end_processes(replace(found, started=found.started - 5000), {"SCHEDULER_RUN_ID": "nobody:1"})
+    assert stranger.poll() is None
+    end_processes(found, {})
+    assert stranger.wait(timeout=60) == -signal.SIGKILL
+
+
+def test_many_syncs_at_once_all_succeed(scheduler: Scheduler, root: Path) -> None:
+    command = [sys.executable, "-m", "scheduler", "--root", str(root), "sync"]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(8)]
+    results = [(child.communicate(timeout=120)[1], child.returncode) for child in children]
+    assert [code for _, code in results] == [0] * 8, results

@@ -159,6 +159,19 @@ def test_an_empty_file_is_never_taken_for_a_new_database(tmp_path: Path) -> None
     assert path.read_bytes() == b""
 
 
+def test_a_journal_of_a_database_that_is_gone_is_never_replayed_into_a_new_one(path: Path) -> None:
+    lost = Store.open(path)
+    apply(lost, desired("old"))
+    journal = path.with_name("state.db-wal").read_bytes()
+    assert journal, "what a kill -9 leaves"
+    lost.close()
+    path.unlink()
+    path.with_name("state.db-wal").write_bytes(journal)
+    with Store.open(path) as new:
+        assert new.jobs() == []
+        assert new._connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
 def test_job_and_audit_rows_can_never_be_deleted_nor_audit_rows_changed(store: Store, path: Path) -> None:
     other = sqlite3.connect(path)
     for statement in ("DELETE FROM jobs", "DELETE FROM audit", "UPDATE audit SET actor = 'nobody'"):
