@@ -22,7 +22,7 @@ from scheduler.core.problems import Problem, SchedulerError, UsageError, did_you
 from scheduler.service import Synced
 
 PROBLEMS, REFUSED = 1, 3
-CODE = "scheduler.code"  # how the command ends, decided before it prints
+CODE = "exit_code"  # how the command ends, decided before it prints
 MOST = 1_000_000  # rows or fires asked for at once
 
 
