@@ -21,6 +21,7 @@ import pytest
 
 from scheduler.cli import main
 from scheduler.clock import SystemClock
+from scheduler.service import Scheduler
 from scheduler.store import Store
 from tests.fakes import FakeClock
 
@@ -328,7 +329,10 @@ def used(committed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A known environment, and no wait for a file that is absent; that wait has tests of its own."""
     settle_environment(monkeypatch, tmp_path / "home")
+    hasty = functools.partial(Scheduler, absent_grace=timedelta(0))
+    monkeypatch.setattr("scheduler.cli.options.Scheduler", hasty)
 
 
 @pytest.fixture
