@@ -16,7 +16,7 @@ from typing import Any
 import click
 from pydantic.fields import FieldInfo
 
-from scheduler.cli.main import cli
+from scheduler.cli.group import cli
 from scheduler.cli.options import GLOBAL
 from scheduler.core import units
 from scheduler.core.shapes import (

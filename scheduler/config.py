@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from scheduler.core.models import ROOT_FILE, Fault, Settings
-from scheduler.core.problems import Problem, UnavailableError, UsageError
+from scheduler.core.problems import Problem, RefusedError, UnavailableError, UsageError
 from scheduler.safe_open import read_file
 
 STATE_FOLDER = ".scheduler"
@@ -44,6 +46,32 @@ class Place:
                 ignore.write_text("*\n")
         except OSError as error:
             raise unusable(self.state, error) from error
+
+
+def start_state(place: Place, *, new_state: bool, now: datetime) -> None:
+    """Sees to it that nobody starts without a history by accident.
+
+    new_state: put aside what is left of one whose database is gone, and start anew.
+    Raises: RefusedError where outputs of runs are there, but the database that names them is gone.
+    """
+    runs, db = place.state / "runs", place.db
+    try:
+        if db.exists():
+            lost = new_state and db.stat().st_size == 0  # without leave to start anew, opening it says so
+        else:
+            lost = db == place.state / "state.db" and runs.is_dir() and any(runs.iterdir())
+        if not lost:
+            return
+        if not new_state:
+            raise RefusedError(
+                f"the database {db} is gone, and with it what it knew of the runs whose outputs are in {runs}",
+                hint="put a copy of it back, or start without a history by --new-state",
+            )
+        for left in (runs, db):
+            if left.exists():
+                left.rename(left.with_name(f"{left.name}.before-{now:%Y%m%dT%H%M%S}"))
+    except OSError as error:
+        raise unusable(place.state, error) from error
 
 
 def unusable(folder: Path, error: OSError) -> UnavailableError:
@@ -105,8 +133,6 @@ def _state_folder(root: Path, environ: Mapping[str, str]) -> Path:
 
 def read_settings(place: Place) -> tuple[Settings | None, tuple[Problem, ...]]:
     """scheduler.yaml as it stands now; None, with the reasons, where it is gone or wrong."""
-    from scheduler.core.rootfile import read_root_file  # pays for the YAML machinery only when a file is read
-
     data = read_file(place.root, ROOT_FILE, limit=ROOT_FILE_BYTES)
     if isinstance(data, Fault):
         gone = data.reason == "source_missing"
@@ -120,4 +146,12 @@ def read_settings(place: Place) -> tuple[Settings | None, tuple[Problem, ...]]:
                 hint="nothing is applied until it is back; the last good settings stay in force",
             ),
         )
+    return _parsed(data)
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(data: bytes) -> tuple[Settings | None, tuple[Problem, ...]]:
+    """Kept: a daemon asks at every fire."""
+    from scheduler.core.rootfile import read_root_file  # pays for the YAML machinery only when a file is read
+
     return read_root_file(data, path=ROOT_FILE)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from scheduler import owner as owners
 from scheduler.clock import Clock
 from scheduler.config import Place, unusable
-from scheduler.core.models import Fault, Job, Provenance, Run, RunnerSpec, RunStatus, Settings, Task, Trigger
+from scheduler.core.due import is_slot
+from scheduler.core.models import Fault, Job, Provenance, Run, RunnerSpec, RunStatus, Settings, Task, Trigger, instant
 from scheduler.core.problems import UnavailableError
 from scheduler.crash import crash_point
 from scheduler.git import provenance
+from scheduler.passes import Passes
+from scheduler.runners.cancel import Cancel
 from scheduler.runners.command import Context, Invocation, Outcome, execute, prepare
 from scheduler.store import Store
 from scheduler.tasks import read_task
@@ -41,32 +44,52 @@ class Ready:
     invocation: Invocation
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LocalEngine:
-    """Carries claimed runs to their end in this process."""
+    """Carries claimed runs to their end in this process; `store` belongs to the thread that calls."""
 
     place: Place
     store: Store
     clock: Clock
     environ: Mapping[str, str]
+    passes: Passes
 
-    def carry_out(self, run: Run, job: Job, settings: Settings, *, scratch: Path, cancel: threading.Event) -> Run:
-        """Reads the task from disk as it stands now, runs it, and writes down what ran and how it ended (F2, F3, F5).
+    def carry_out(
+        self, run: Run, *, scratch: Path, cancel: Cancel, claimed: Callable[[Run], None] = lambda _: None
+    ) -> Run:
+        """Looks at the job's file again, reads the task, runs it, and writes down what ran and how it ended (F1-F5).
 
-        scratch: a folder for private files, whose owner removes it.
+        scratch: a folder for private files, whose owner removes it. claimed: told of the run before anything else.
         Returns the finished run: a skip with its reason where nothing could be started.
         Raises: UnavailableError where outputs cannot be kept, or the end cannot be written.
         """
-        crash_point("after_claim")
+        try:
+            crash_point("after_claim")
+            claimed(run)
+            return _told(self._carry_out(run, scratch, cancel))
+        except BaseException as error:
+            self._abandon(run, error)
+            raise
+
+    def _carry_out(self, run: Run, scratch: Path, cancel: Cancel) -> Run:
+        actor, cause = run.requested_by or "scheduler", "run" if run.fire_time is None else "fire"
+        fresh = self.passes.refresh(self.store, run.job_id, cancel=cancel, actor=actor, cause=cause)
+        if fresh is None or cancel.is_set():
+            return self.end_unstarted(run, cancel.why or "cancelled")
+        if isinstance(fresh, Fault):
+            return self._skip(run, fresh)
+        job, settings = fresh
+        if run.fire_time is not None and (superseded := _superseded(job, run.fire_time)):
+            return self.store.skip(run, reason="superseded", message=superseded, fault=False, now=self.clock.now())
         ready = self.make_ready(job, settings, run_id=run.id, fire_time=run.fire_time, trigger=run.trigger)
         if isinstance(ready, Fault):
-            return self.skip(run, ready)
+            return self._skip(run, ready)
         stdout, stderr = (self.place.output(run.job_id, run.n, 1, stream) for stream in ("stdout", "stderr"))
         try:
             stdout.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise unusable(stdout.parent, error) from error
-        run = self.store.start_attempt(
+        started = self.store.start_attempt(
             run,
             n=1,
             generation=job.file.generation,
@@ -82,11 +105,11 @@ class LocalEngine:
             stdout=stdout,
             stderr=stderr,
             output_limit=settings.limits.output_bytes,
-            on_spawn=lambda pid: self._spawned(run, pid),
+            on_spawn=lambda pid: self._spawned(started, pid),
             cancel=cancel,
         )
         crash_point("before_end")
-        return _told(self._end(run, outcome))
+        return self._end(started, outcome)
 
     def _end(self, run: Run, outcome: Outcome | Fault) -> Run:
         """Writes how a run ended. A locked database must not turn what happened into something else: tries again."""
@@ -116,7 +139,7 @@ class LocalEngine:
                     ) from error
         raise AssertionError("the last try returns or raises")
 
-    def abandon(self, run: Run, error: BaseException) -> None:
+    def _abandon(self, run: Run, error: BaseException) -> None:
         """Ends a run that an error of ours has stopped before its outcome was known; one that has ended stays so."""
         if isinstance(error, EndNotWrittenError):
             return
@@ -129,8 +152,13 @@ class LocalEngine:
                 now=self.clock.now(),
             )
 
-    def cancel(self, run: Run) -> Run:
-        """Ends a claimed run that a person has stopped before it started; no error, no run."""
+    def end_unstarted(self, run: Run, why: Literal["cancelled", "interrupted"]) -> Run:
+        """Ends a run that was stopped before its process existed: no error of the job."""
+        if why == "interrupted":
+            error = "the scheduler was stopped before it started"
+            return self.store.finish(
+                run, status=RunStatus.INTERRUPTED, reason="shutdown", error=error, now=self.clock.now()
+            )
         return self.store.finish(run, status=RunStatus.CANCELLED, reason="cancelled", now=self.clock.now())
 
     def make_ready(
@@ -160,16 +188,18 @@ class LocalEngine:
             return invocation
         return Ready(task=task, provenance=source, runner=runner, invocation=invocation)
 
-    def skip(self, run: Run, fault: Fault) -> Run:
+    def _skip(self, run: Run, fault: Fault) -> Run:
         """Ends a claimed run that could not start; a fault, so it counts as an error and is told (F7)."""
-        ended = self.store.skip(run, reason=fault.reason, message=fault.message, fault=True, now=self.clock.now())
-        return _told(ended)
+        return self.store.skip(run, reason=fault.reason, message=fault.message, fault=True, now=self.clock.now())
 
     def recover(self) -> list[Run]:
-        """Ends the runs whose owner is dead: what is left of their processes is killed, their rows say so (F4)."""
+        """Ends the runs whose owner is dead: what is left of their processes is killed, their rows say so (F4).
+
+        A queued run has no owner yet: it goes on waiting.
+        """
         ended = []
         for active in self.store.active():
-            if owners.is_alive(self.place.owners, active.owner):
+            if active.run.status is RunStatus.QUEUED or owners.is_alive(self.place.owners, active.owner):
                 continue
             if active.run.status is RunStatus.RUNNING:
                 told = {"SCHEDULER_RUN_ID": active.run.id, "SCHEDULER_ROOT": str(self.place.root)}
@@ -190,10 +220,32 @@ class LocalEngine:
         self.store.record_process(run, attempt=1, process=owners.identify(pid))
 
 
+def _superseded(job: Job, slot: datetime) -> str:
+    """Why an edit since has left no such slot to serve; empty where the present schedule names it too (F1)."""
+    if not job.file.spec.enabled:
+        return "the job was disabled after the slot was claimed"
+    if not is_slot(job.file.spec.schedule, slot):
+        return f"the schedule was changed after the slot was claimed, and no longer names {instant(slot)}"
+    return ""
+
+
+BENIGN = ("overlap", "paused", "missed", "superseded", "capacity")  # skips that are nobody's fault (F7)
+
+
 def _told(run: Run) -> Run:
-    """Notifies of a failure, as long as there is no delivery: one WARNING line of event and fields (F7)."""
-    if run.status not in (RunStatus.SUCCEEDED, RunStatus.CANCELLED):
-        _log.warning("run_%s run_id=%s reason=%s error=%r", run.status.value, run.id, run.reason, run.error)
+    """One line for every end. As long as there is no delivery, a failure or fault is told by it: a WARNING (F7)."""
+    fields = {
+        "run_id": run.id,
+        "reason": run.reason,
+        "error": run.error and repr(run.error),
+        "fire_time": run.fire_time and instant(run.fire_time),
+        "duration_ms": run.duration_ms,
+        "task": run.task_sha256 and run.task_sha256[:12],
+        "revision": run.provenance.revision and run.provenance.revision[:12],
+    }
+    fine = run.status in (RunStatus.SUCCEEDED, RunStatus.CANCELLED) or run.reason in BENIGN
+    shown = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+    _log.log(logging.INFO if fine else logging.WARNING, "run_%s %s", run.status.value, shown)
     return run
 
 

@@ -173,15 +173,6 @@ def read_tree(root: Path, *paths: str) -> Tree:
 
     Never raises GitError: the answer says why there is none.
     """
-    return _read_tree(root, *paths)
-
-
-def provenance(root: Path, path: str, data: bytes) -> Provenance:
-    """The same for one file at fire time, by two calls of git whatever the size of the tree. Never raises GitError."""
-    return _read_tree(root, path).provenance(path, data)
-
-
-def _read_tree(root: Path, *paths: str) -> Tree:
     try:
         revision = _head(root)
         if revision is None:
@@ -199,8 +190,25 @@ def _read_tree(root: Path, *paths: str) -> Tree:
     return Tree(revision=revision, in_repository=True, blobs=blobs)
 
 
-def git_silence(root: Path) -> str:
+def provenance(root: Path, path: str, data: bytes) -> Provenance:
+    """The same for one file at fire time, by two calls of git whatever the size of the tree. Never raises GitError."""
+    return read_tree(root, path).provenance(path, data)
+
+
+def git_silence(root: Path, tree: Tree) -> str:
     """Why git says nothing of a root that seems to lie in a repository; empty outside one, and where git answers."""
-    if not any((folder / ".git").exists() for folder in (root, *root.parents)):
+    if not tree.why_unavailable or not any((folder / ".git").exists() for folder in (root, *root.parents)):
         return ""
-    return _read_tree(root, "scheduler.yaml").why_unavailable or ""
+    return tree.why_unavailable
+
+
+def index_lock(root: Path) -> Path | None:
+    """The file that git holds while it changes this working tree; None outside a repository. Starts no git."""
+    for folder in (root, *root.parents):
+        git = folder / ".git"
+        if git.is_dir():
+            return git / "index.lock"
+        if git.is_file():  # a linked worktree or a submodule (gitrepository-layout(5))
+            with contextlib.suppress(OSError, ValueError):
+                return folder / git.read_text().removeprefix("gitdir:").strip() / "index.lock"
+    return None

@@ -73,6 +73,11 @@ def is_alive(folder: Path, owner: str | None) -> bool:
         os.close(file)
 
 
+def pid_of(owner: str) -> int:
+    """The pid in an owner's id: the owner's as long as that is alive."""
+    return int(owner.partition("-")[0])
+
+
 def _scratch(lock: Path) -> Path:
     return lock.with_suffix(".scratch")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import time
@@ -25,6 +26,10 @@ class Source:
 
     path: str  # root-relative POSIX path without symlinks
     data: bytes
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
 
 
 def read_file(root: Path, path: str, *, limit: int, forbidden: Path | None = None) -> bytes | Fault:

@@ -1,70 +1,45 @@
-"""The verbs that every face shares: validate, plan, sync, list, show, next, run, history, output, task, audit.
+"""The verbs that every face shares: those that read (reading.py), and validate, plan, sync, run, pause, resume, cancel,
+serve, doctor.
 
 Faces parse and print; nothing they offer goes around these functions (I1). Results are the JSON shapes of
-interface.md or core values; what cannot be done is a SchedulerError.
+interface.md or core values; what cannot be done is a SchedulerError. Where a daemon holds the database, what has to be
+done by one process is done by it; everything else is written here, and the daemon is told to look.
 """
 
 from __future__ import annotations
 
-import hashlib
-import random
-import threading
+import contextlib
+import os
+import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scheduler import views
-from scheduler.clock import Clock, SystemClock
-from scheduler.config import Place, read_settings
-from scheduler.core.models import (
-    ROOT_FILE,
-    Fault,
-    Job,
-    Run,
-    RunStatus,
-    Settings,
-    Status,
-    Trigger,
-    instant,
-    milliseconds,
-)
+from scheduler.config import read_settings, start_state
+from scheduler.core.models import ROOT_FILE, AuditRow, Fault, Job, Pause, Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import Problem, RefusedError, UnavailableError, UsageError, did_you_mean
-from scheduler.core.schedule import fires
-from scheduler.safe_open import read_source
+from scheduler.reading import Reading
 from scheduler.store import Observed, Store
 from scheduler.views import Json
 
 if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
-    from scheduler.core.reconcile import Plan
+    from scheduler.control import Holder
+    from scheduler.daemon import Served
     from scheduler.engine import LocalEngine
+    from scheduler.passes import Passes, Synced
+    from scheduler.runners.cancel import Cancel
 
-LOOK_AGAIN_S = 0.1
-REPLAN_S = 30.0  # a plan goes stale when another process writes meanwhile; for that long it is a fault
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Synced:
-    """What a pass, or the plan of one, found. `plan` is None where scheduler.yaml could not be read."""
-
-    plan: Plan | None
-    problems: tuple[Problem, ...]
-    json: Json
-    token_refused: bool = False
-    recovered: tuple[Run, ...] = ()  # runs of dead processes that were ended on the way
-    no_provenance: str = ""  # why git, though there is a repository, could not say where the files stand
+CANCEL_WAIT = timedelta(seconds=15)  # TERM, ten seconds, KILL, and the writing down
+_LOOK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scheduler:
+class Scheduler(Reading):
     """One root, seen by one caller."""
 
-    place: Place
-    actor: str  # who asks, as `kind:name`; goes into audit rows
-    environ: Mapping[str, str]
-    clock: Clock = field(default_factory=SystemClock)
     absent_grace: timedelta = timedelta(seconds=10)  # F1
 
     # -- files -----------------------------------------------------------------------------------
@@ -102,239 +77,76 @@ class Scheduler:
         except ValueError:
             raise UsageError(f"{path} lies outside the root {self.place.root}") from None
 
-    # -- sync ------------------------------------------------------------------------------------
-
     def plan(self, *, confirmed: str | None = None) -> Synced:
         """What a sync would change now; writes nothing."""
-        started = self.clock.now()
-        observed = self._observed()
-        plan, problems = self._plan(observed, started, confirmed)
-        return self._synced(plan, problems, started, confirmed)
+        if not self.place.db.exists():
+            return self._passes().plan(Observed(jobs={}, settings=None, ticket=0), confirmed=confirmed)
+        with Store.open(self.place.db) as store:
+            return self._passes().plan(store.observed(), confirmed=confirmed)
 
-    def sync(self, *, confirmed: str | None = None, cause: str = "sync") -> Synced:
-        """One pass: read, plan, apply in one transaction (S5).
+    def sync(self, *, confirmed: str | None = None, cause: str = "sync", new_state: bool = False) -> Synced:
+        """One pass, by the daemon if one runs.
 
+        new_state: start without a history where the one there was is gone.
         Raises: UnavailableError where the root or the database cannot be used.
         """
-        started = self.clock.now()
-        settings, root_problems = read_settings(self.place)
+        from scheduler.control import answer_of
+        from scheduler.passes import Synced
+
+        holder = self._daemon()
+        if holder is not None:
+            return Synced.from_json(answer_of(holder, "sync", actor=self.actor, confirmed=confirmed))
+        start_state(self.place, new_state=new_state, now=self.clock.now())
+        settings, _ = read_settings(self.place)
         if settings is None and not self.place.db.exists():
-            return self._synced(None, root_problems, started, confirmed)  # nothing to keep the problems in
+            return self.plan(confirmed=confirmed)  # nothing to keep the problems in
         self.place.make_state()
         with Store.open(self.place.db) as store:
-            recovered = tuple(self._engine(store).recover())
-            for _ in self._tries():
-                observed = store.observed()
-                now = self.clock.now()
-                plan, problems = self._plan(observed, now, confirmed)
-                if plan is None:
-                    store.record_problems(problems)
-                    return self._synced(None, problems, started, confirmed)
-                if self._apply(store, plan, observed, now, cause):
-                    return replace(self._synced(plan, problems, started, confirmed), recovered=recovered)
-        raise UnavailableError("other processes kept changing the database; nothing was applied", hint="try again")
-
-    def _observed(self) -> Observed:
-        if not self.place.db.exists():
-            return Observed(jobs={}, settings=None, ticket=0)
-        with Store.open(self.place.db) as store:
-            return store.observed()
-
-    def _plan(
-        self, observed: Observed, now: datetime, confirmed: str | None
-    ) -> tuple[Plan | None, tuple[Problem, ...]]:
-        from scheduler.core.reconcile import plan
-        from scheduler.git import read_tree
-        from scheduler.source import read_desired
-
-        settings, root_problems = read_settings(self.place)
-        if settings is None:
-            return None, root_problems
-        desired = read_desired(self.place, settings, read_tree(self.place.root))
-        desired = replace(desired, problems=tuple(sorted({*root_problems, *desired.problems})))
-        found = plan(desired, observed.jobs, previous=observed.settings, now=now, confirmed=confirmed)
-        return found, found.problems
-
-    def _apply(
-        self, store: Store, plan: Plan, observed: Observed, now: datetime, cause: str, only: str | None = None
-    ) -> bool:
-        from scheduler.core.audit import audit_rows
-
-        rows = audit_rows(plan, at=now, actor=self.actor, cause=cause)
-        return store.apply(plan, ticket=observed.ticket, audit=rows, now=now, actor=self.actor, only=only)
-
-    def _synced(
-        self, plan: Plan | None, problems: tuple[Problem, ...], started: datetime, confirmed: str | None
-    ) -> Synced:
-        from scheduler.core.reconcile import Plan
-        from scheduler.git import git_silence
-
-        now = self.clock.now()
-        shown = plan if plan is not None else Plan(settings=Settings(), problems=problems)
-        json = views.plan_json(shown, now=now, duration_ms=max(0, milliseconds(now - started)))
-        refused = confirmed is not None and plan is not None and plan.guard is not None
-        silent = git_silence(self.place.root) if plan is not None and plan.revision is None else ""
-        return Synced(plan=plan, problems=problems, json=json, token_refused=refused, no_provenance=silent)
-
-    # -- reading ---------------------------------------------------------------------------------
-
-    def list(
-        self, *, status: str | None = None, tag: str | None = None, problems: bool = False, tasks: bool = True
-    ) -> Json:
-        """Every job, archived ones too, and what the last sync found wrong.
-
-        tasks: False leaves out what the disk holds of each task now, which reads a file a job.
-        """
-        store = self._store()
-        if store is None:
-            return views.list_json([], [])
-        with store:
-            found = store.problems()
-            files = _Files(self) if tasks else None
-            jobs = [self._job_json(job, found, files) for job in store.jobs()]
-        wanted = [
-            job
-            for job in jobs
-            if (status is None or job["status"] == status)
-            and (tag is None or tag in job["tags"])
-            and (not problems or job["problems"] or job["sync_state"] in ("invalid", "conflict", "held"))
-        ]
-        return {**views.list_json(jobs, found), "jobs": wanted}  # the summary is of the whole root
-
-    def show(self, job_id: str, *, prefix: bool = False) -> Json:
-        with self._need_store(job_id) as store:
-            job = self._job(store, job_id, prefix=prefix)
-            now = self.clock.now()
-            coming = [] if job.status(now) in _NEVER_FIRE else self._coming(job, now)
-            return {
-                "job": self._job_json(job, store.problems(), _Files(self)),
-                "next_fires": [views.fire_json(job.id, fire, job.file.spec.schedule.timezone) for fire in coming],
-            }
-
-    def _coming(self, job: Job, now: datetime) -> Sequence[datetime]:
-        pause = job.pause
-        after = pause.until if pause is not None and pause.covers(now) and pause.until is not None else now
-        return views.coming_fires(job.file.spec.schedule, after=after)
-
-    def next(
-        self,
-        job_ids: Sequence[str] = (),
-        *,
-        count: int | None = None,
-        start: datetime | None = None,
-        until: datetime | None = None,
-        prefix: bool = False,
-    ) -> Json:
-        """Coming fires in (start, until], ascending. With an explicit range it is arithmetic on the schedule alone.
-
-        count: per job; 5 without `until`. Raises: UsageError for a range that is no range.
-        """
-        now = self.clock.now()
-        explicit = start is not None or until is not None
-        begin = now if start is None else start
-        if until is not None and until < begin:
-            raise UsageError(f"--to lies before --from ({instant(until)} < {instant(begin)})")
-        store = self._store() if not job_ids else self._need_store(job_ids[0])
-        if store is None:
-            return {"fires": []}
-        with store:
-            jobs = [self._job(store, each, prefix=prefix) for each in job_ids] or store.jobs()
-        found: list[tuple[datetime, str, str]] = []
-        limit = count if count is not None else views.NEXT_FIRES if until is None else None
-        for job in jobs:
-            if not job_ids and job.archived:
-                continue
-            if not explicit and job.status(now) in _NEVER_FIRE:
-                continue
-            schedule = job.file.spec.schedule
-            for taken, fire in enumerate(fires(schedule, after=begin)):
-                if (until is not None and fire > until) or (limit is not None and taken >= limit):
-                    break
-                found.append((fire, job.id, schedule.timezone))
-        return {"fires": [views.fire_json(job_id, fire, timezone) for fire, job_id, timezone in sorted(found)]}
-
-    def history(
-        self, job_id: str, *, count: int | None = None, status: RunStatus | None = None, prefix: bool = False
-    ) -> Json:
-        """A job's runs and skips, newest first."""
-        with self._need_store(job_id) as store:
-            job = self._job(store, job_id, prefix=prefix)
-            return {"runs": [views.run_json(run) for run in store.runs(job.id, limit=count, status=status)]}
-
-    def run_of(self, run_id: str, *, prefix: bool = False) -> Run:
-        """The run that `JOB:N` names. Raises: UsageError."""
-        job_id, _, number = run_id.rpartition(":")
-        if not job_id or not number.isascii() or not number.isdigit() or len(number) > 15:
-            raise UsageError(f"{run_id!r} does not name a run", hint="a run is JOB:N, such as heartbeat:12")
-        with self._need_store(job_id) as store:
-            job = self._job(store, job_id, prefix=prefix)
-            run = store.run(job.id, int(number))
-            if run is None:
-                newest = store.runs(job.id, limit=1)
-                hint = f"its newest is {newest[0].id}" if newest else "it has not run yet"
-                raise UsageError(f"job {job.id!r} has no run {number}", hint=hint)
-            return run
-
-    def task(self, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes]:
-        """The exact text that a run was given. Raises: UsageError where it never got one."""
-        run = self.run_of(run_id, prefix=prefix)
-        if run.task_sha256 is None:
-            raise UsageError(f"{run.id} was given no text: it is {run.status.value}, {run.reason}")
-        with Store.open(self.place.db) as store:
-            return run, store.text(run.task_sha256)
-
-    def output(self, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes, bytes]:
-        """What a run's last attempt wrote on stdout and stderr, as far as it was kept."""
-        run = self.run_of(run_id, prefix=prefix)
-        attempt = run.attempts[-1].n if run.attempts else 1
-        files = [self.place.output(run.job_id, run.n, attempt, stream) for stream in ("stdout", "stderr")]
-        if run.output_bytes and not any(file.exists() for file in files):
-            raise UnavailableError(f"the output of {run.id} is gone: {files[0]} is not there")
-        return run, _kept(files[0]), _kept(files[1])
-
-    def audit(self, job_id: str | None = None, *, count: int | None = None, prefix: bool = False) -> Json:
-        store = self._store() if job_id is None or job_id == "@root" else self._need_store(job_id)
-        if store is None:
-            return {"audit": []}
-        with store:
-            known = job_id if job_id is None or job_id == "@root" else self._job(store, job_id, prefix=prefix).id
-            return {"audit": [views.audit_json(row) for row in store.audit(known, limit=count)]}
-
-    def known_words(self) -> tuple[Sequence[str], Sequence[str]]:
-        """All job ids and the newest run ids, for completion; never an error."""
-        try:
-            store = self._store()
-            if store is None:
-                return [], []
-            with store:
-                ids = store.job_ids()
-                return ids, [run.id for job_id in ids[:200] for run in store.runs(job_id, limit=3)]
-        except (UsageError, UnavailableError):
-            return [], []
-
-    def never_synced(self) -> bool:
-        store = self._store()
-        if store is None:
-            return True
-        with store:
-            return store.synced_at() is None
+            recovered = self._engine(store).recover()
+            found = self._passes().sync(store, actor=self.actor, cause=cause, confirmed=confirmed)
+        return replace(found, recovered=tuple(run.id for run in recovered))
 
     # -- running ---------------------------------------------------------------------------------
 
-    def run(self, job_id: str, *, cancel: threading.Event, claimed: Callable[[Run], None] = lambda run: None) -> Run:
-        """Runs a job now, in this process, and returns its finished run: a skip where it could not start.
+    def run(
+        self, job_id: str, *, cancel: Cancel, wait: bool = True, claimed: Callable[[Run, bool], None] = lambda *_: None
+    ) -> Run:
+        """Runs a job now: in the daemon if one runs, else in this process, whatever `wait` says.
 
-        claimed: told of the run once its row stands, before anything is started.
+        claimed: told of the run once its row stands, and whether it runs here.
+        Returns the finished run, a skip where it could not start; without `wait`, a daemon's run as it stands.
         What its own file and scheduler.yaml say now counts, synced or not (F1); the task is read last of all.
         Raises: RefusedError, leaving no row, for an archived or a running job; UsageError for an unknown one.
         """
+        from scheduler.control import ask
+
+        holder = self._daemon()
+        if holder is None:
+            return self._run_here(job_id, cancel, claimed)
+        with self._need_store(job_id) as store:
+            job = self._job(store, job_id, prefix=False)
+            run: Run | None = None
+            for answer in ask(holder, "run", job_id=job.id, actor=self.actor, wait=wait):
+                first = run is None
+                run = store.run(job.id, answer["n"])
+                assert run is not None  # the daemon says so once its row stands
+                if first:
+                    claimed(run, False)
+            if run is None or (wait and not run.status.finished):
+                raise UnavailableError(
+                    f"the daemon ({holder}) hung up before the run had ended",
+                    hint=f"`scheduler history {job.id}` shows how it went on",
+                )
+            return run
+
+    def _run_here(self, job_id: str, cancel: Cancel, claimed: Callable[[Run, bool], None]) -> Run:
         from scheduler.owner import Owner
 
         with self._need_store(job_id) as store:
             engine = self._engine(store)
             engine.recover()
             job = self._job(store, job_id, prefix=False)
-            settings = store.observed().settings or Settings()
+            settings = store.observed(job_id=job.id).settings or Settings()
             with Owner(self.place.owners) as owner:
                 run = store.claim_manual(
                     job.id,
@@ -344,18 +156,9 @@ class Scheduler:
                     max_running=settings.limits.max_running,
                     now=self.clock.now(),
                 )
-                try:
-                    claimed(run)
-                    fresh = self._refresh(store, job.id, cancel)
-                    if fresh is None:
-                        return engine.cancel(run)
-                    if isinstance(fresh, Fault):
-                        return engine.skip(run, fresh)
-                    job, settings = fresh
-                    return engine.carry_out(run, job, settings, scratch=owner.scratch, cancel=cancel)
-                except BaseException as error:
-                    engine.abandon(run, error)
-                    raise
+                return engine.carry_out(
+                    run, scratch=owner.scratch, cancel=cancel, claimed=lambda each: claimed(each, True)
+                )
 
     def dry_run(self, job_id: str) -> Json:
         """What `run` would start: argv, working directory, names of the environment, and the text. Starts nothing.
@@ -366,7 +169,7 @@ class Scheduler:
             job = self._job(store, job_id, prefix=False)
             if job.archived:
                 raise RefusedError(f"job {job.id!r} is archived: no file names it any more")
-            found = self._look_again(store.observed(), job, self.clock.now())
+            found = self._passes().look_again(store.observed(job_id=job.id), job.id, self.clock.now())
             if not isinstance(found, Fault):
                 _, job, settings = found
                 ready = self._engine(store).make_ready(
@@ -386,160 +189,170 @@ class Scheduler:
             "task": ready.task.text.decode(),
         }
 
-    def _refresh(self, store: Store, job_id: str, cancel: threading.Event) -> tuple[Job, Settings] | Fault | None:
-        """The partial pass of F1: the job as its own file and scheduler.yaml say now, and the settings in force.
+    def cancel(self, run_id: str) -> Run:
+        """Ends a run, whoever carries it out, and returns it once it has ended.
 
-        A file that is absent is waited for, at most `absent_grace`: a checkout takes it away for a moment.
-        None where somebody cancelled the wait.
+        Raises: RefusedError for a run that has ended already; UnavailableError where it does not end in time.
         """
-        give_up = time.monotonic() + self.absent_grace.total_seconds()
-        job = store.job(job_id)
-        assert job is not None  # it has a run
-        while not (self.place.root / job.file.path).exists() and time.monotonic() < give_up:
-            if cancel.wait(LOOK_AGAIN_S):
-                return None
-        for _ in self._tries():
-            observed = store.observed()
-            now = self.clock.now()
-            found = self._look_again(observed, observed.jobs[job_id], now)
-            if isinstance(found, Fault):
-                return found
-            plan, job, settings = found
-            if plan is None or plan.nothing_to_do or self._apply(store, plan, observed, now, "run", job.file.path):
-                return job, settings
-        raise UnavailableError("other processes kept changing the database; the run was not started", hint="try again")
+        from scheduler.control import answer_of
 
-    @staticmethod
-    def _tries() -> Iterator[None]:
-        """Turns at planning anew after another process has written meanwhile, until that has gone on for too long."""
-        give_up = time.monotonic() + REPLAN_S
-        yield
-        while time.monotonic() < give_up:
-            time.sleep(random.uniform(0, 0.05))  # apart, or the same processes meet again
-            yield
+        run = self.run_of(run_id)
+        if run.status.finished:
+            raise RefusedError(f"{run.id} has ended already: {run.status.value}")
+        with Store.open(self.place.db) as store:
+            store.add_audit(self._audit_row(run.job_id, "cancel", field="run", after=run.id))
+            holder = self._daemon()
+            if run.status is RunStatus.QUEUED:  # nobody's yet
+                self._engine(store).end_unstarted(run, "cancelled")
+                self._wake(ended=[run.id])
+            elif holder is None or not answer_of(holder, "cancel", run_id=run.id)["found"]:
+                self._cancel_elsewhere(store, run)
+            give_up = time.monotonic() + CANCEL_WAIT.total_seconds()
+            while True:
+                now = store.run(run.job_id, run.n)
+                assert now is not None
+                if now.status.finished:
+                    return now
+                if time.monotonic() > give_up:
+                    raise UnavailableError(f"{run.id} was told to end and has not yet", hint="look again in a moment")
+                time.sleep(_LOOK_S)
 
-    def _look_again(self, observed: Observed, job: Job, now: datetime) -> tuple[Plan | None, Job, Settings] | Fault:
-        """What the job's own file and scheduler.yaml say now: a plan to apply, and the job as it will be then."""
-        from scheduler.core.reconcile import plan_one
-        from scheduler.git import read_tree
-        from scheduler.source import read_desired
+    def _cancel_elsewhere(self, store: Store, run: Run) -> None:
+        """Tells the command in whose foreground the run is; where that is dead, ends what it has left."""
+        from scheduler import owner as owners
 
-        settings, _ = read_settings(self.place)
-        if settings is None:  # a broken scheduler.yaml: the last good settings and definition stay in force
-            return None, job, observed.settings or Settings()
-        path = job.file.path
-        desired = read_desired(self.place, settings, read_tree(self.place.root, path), only=path)
-        plan = plan_one(desired, job, previous=observed.settings, now=now)
-        if plan is None:
-            return Fault(
-                reason="source_missing",
-                message=f"{path!r} no longer names this job; if it has moved, `scheduler sync` finds it",
-            )
-        return plan, plan.after(job), settings
+        found = next((each for each in store.active() if each.run.id == run.id), None)
+        if found is None:
+            return
+        if owners.is_alive(self.place.owners, found.owner):
+            # While it holds its lock the pid in its name is its own.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(owners.pid_of(found.owner or ""), signal.SIGTERM)
+        else:
+            self._engine(store).recover()
+
+    # -- an operator's facts ---------------------------------------------------------------------
+
+    def pause(self, job_id: str, *, reason: str | None = None, until: datetime | None = None) -> Json:
+        """Holds a job back: its slots become skips, `paused`. Survives every sync; said again, it is replaced.
+
+        Raises: UsageError for an instant that has passed; RefusedError for an archived job.
+        """
+        now = self.clock.now()
+        if until is not None and until <= now:
+            raise UsageError(f"--until {instant(until)} has already passed", hint="name a later instant")
+
+        def paused(job: Job) -> Pause:
+            if job.archived:
+                raise RefusedError(f"job {job.id!r} is archived: nothing of it is due")
+            going_on = job.pause is not None and job.pause.covers(now)
+            since = job.pause.at if job.pause is not None and going_on else now
+            return Pause(at=since, reason=reason, until=until, by=self.actor)
+
+        return self._set_pause(job_id, "pause", paused)
+
+    def resume(self, job_id: str) -> Json:
+        """Lifts a pause; slots that it held back stay skips. A job that is not paused stays as it is."""
+        return self._set_pause(job_id, "resume", lambda _: None)
+
+    def _set_pause(self, job_id: str, action: str, pause: Callable[[Job], Pause | None]) -> Json:
+        from scheduler.core.due import held_back
+        from scheduler.passes import tries
+
+        with self._need_store(job_id) as store:
+            job = self._job(store, job_id, prefix=False)
+            for _ in tries():
+                observed = store.observed(job_id=job.id)
+                job, now = observed.jobs[job.id], self.clock.now()
+                new = pause(job)
+                if new == job.pause:
+                    break
+                row = self._audit_row(
+                    job.id, action, field="pause", before=_pause_json(job.pause), after=_pause_json(new)
+                )
+                settled = held_back(job, now) if new is None else None
+                if store.set_pause(job.id, new, audit=row, ticket=observed.ticket, settled=settled):
+                    break
+            else:
+                raise UnavailableError("other processes kept changing the database; nothing was done", hint="try again")
+        self._wake()
+        return self.show(job.id)
+
+    def _audit_row(self, job_id: str, action: str, *, field: str, before: object = None, after: object) -> AuditRow:
+        return AuditRow(
+            job_id=job_id,
+            action=action,
+            field=field,
+            before=before,
+            after=after,
+            at=self.clock.now(),
+            actor=self.actor,
+            cause=action,
+        )
+
+    # -- the daemon ------------------------------------------------------------------------------
+
+    def serve(
+        self, *, observe: bool = False, once: bool = False, new_state: bool = False, grace: timedelta | None = None
+    ) -> Served:
+        """Watches, syncs and fires until a signal says to stop; with `once`, what is due now.
+
+        Raises: UnavailableError where another daemon holds the database, or it or the root cannot be used;
+        RefusedError where a history is gone and `new_state` is not given.
+        """
+        from scheduler.daemon import GRACE, Daemon
+
+        start_state(self.place, new_state=new_state, now=self.clock.now())
+        daemon = Daemon(
+            place=self.place,
+            clock=self.clock,
+            environ=self.environ,
+            absent_grace=self.absent_grace,
+            observe=observe,
+            once=once,
+            grace=GRACE if grace is None else grace,
+        )
+        return daemon.serve()
+
+    def doctor(self) -> Json:
+        """What is well and what is not, with what to do about it; writes nothing."""
+        from scheduler import doctor
+
+        return doctor.examine(self.place, self.clock, self.validate)
+
+    def _daemon(self) -> Holder | None:
+        from scheduler.control import find
+
+        return find(self.place)
+
+    def _wake(self, ended: Sequence[str] = ()) -> None:
+        """Tells the daemon that something has changed; one that does not hear it sees it when it looks by itself."""
+        from scheduler.control import answer_of
+
+        with contextlib.suppress(UnavailableError):
+            holder = self._daemon()
+            if holder is not None:
+                answer_of(holder, "wake", ended=list(ended))
 
     # -- shared ----------------------------------------------------------------------------------
+
+    def _passes(self) -> Passes:
+        from scheduler.passes import Passes
+
+        return Passes(place=self.place, clock=self.clock, absent_grace=self.absent_grace)
 
     def _engine(self, store: Store) -> LocalEngine:
         from scheduler.engine import LocalEngine
 
-        return LocalEngine(self.place, store, self.clock, self.environ)
-
-    def _store(self) -> Store | None:
-        """The database, or None on a root never synced: reading must not create one."""
-        return Store.open(self.place.db) if self.place.db.exists() else None
-
-    def _need_store(self, job_id: str) -> Store:
-        store = self._store()
-        if store is None:
-            raise self._unknown_job(job_id.rpartition(":")[0] or job_id, [])
-        return store
-
-    def _job(self, store: Store, job_id: str, *, prefix: bool) -> Job:
-        """The job of that id, or of that unique prefix where `prefix` allows one. Raises: UsageError."""
-        job = store.job(job_id)
-        if job is not None:
-            return job
-        known = store.job_ids()
-        starts = [each for each in known if prefix and job_id and each.startswith(job_id)]
-        if len(starts) == 1:
-            found = store.job(starts[0])
-            assert found is not None
-            return found
-        if starts:
-            raise UsageError(f"{job_id!r} is the start of {len(starts)} ids", hint=", ".join(starts[:10]))
-        raise self._unknown_job(job_id, known)
-
-    def _unknown_job(self, job_id: str, known: Iterable[str]) -> UsageError:
-        """The error for an id no row has; it tells apart a typing mistake and a file nobody has synced."""
-        from scheduler.git import Tree
-        from scheduler.source import read_desired
-
-        settings, _ = read_settings(self.place)
-        documents = [] if settings is None else [f.document for f in read_desired(self.place, settings, Tree()).found]
-        for document in documents:
-            if document.id == job_id:
-                return UsageError(
-                    f"job {job_id!r} stands in {document.path}:{document.line} but has not been synced",
-                    hint="run `scheduler sync`",
-                )
-        ids = {*known, *(document.id for document in documents if document.id is not None)}
-        return UsageError(
-            f"there is no job {job_id!r}",
-            hint=did_you_mean(job_id, ids) or ("`scheduler list` shows all of them" if ids else "there is no job yet"),
-        )
-
-    def _job_json(self, job: Job, problems: Iterable[Problem], files: _Files | None) -> Json:
-        mine = [p for p in problems if p.job_id == job.id or (p.job_id is None and p.path == job.file.path)]
-        sha256 = None if job.archived or files is None else files.task_sha256(job)
-        return views.job_json(job, task_sha256=sha256, problems=mine, now=self.clock.now())
+        return LocalEngine(place=self.place, store=store, clock=self.clock, environ=self.environ, passes=self._passes())
 
 
-_NEVER_FIRE = (Status.ARCHIVED, Status.DISABLED, Status.STOPPED, Status.COMPLETED)
-
-
-class _Files:
-    """What the disk holds now of many jobs' tasks; a file that several share is read once."""
-
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
-        self._settings: Settings | None = None
-        self._sources: dict[str, str | None] = {}
-
-    def task_sha256(self, job: Job) -> str | None:
-        """sha256 of the text a run would get now; None where F2 would skip it."""
-        facts, path = job.file, job.file.spec.task_source_path
-        synced = facts.file_sha256 if path is None else facts.task_sha256
-        if facts.task_sha256 is not None and self._sha256(path or facts.path) == synced:
-            return facts.task_sha256  # the bytes last synced: no need to check or to parse them again
-        return self._parsed(job)
-
-    def _sha256(self, path: str) -> str | None:
-        if path not in self._sources:
-            from scheduler.tasks import JOB_FILE_BYTES
-
-            place = self._scheduler.place
-            source = read_source(place.root, path, limit=JOB_FILE_BYTES, forbidden=place.state)
-            self._sources[path] = None if isinstance(source, Fault) else hashlib.sha256(source.data).hexdigest()
-        return self._sources[path]
-
-    def _parsed(self, job: Job) -> str | None:
-        from scheduler.tasks import read_task
-
-        if self._settings is None:
-            self._settings = read_settings(self._scheduler.place)[0] or Settings()
-        place = self._scheduler.place
-        task = read_task(place.root, job.file.spec, job.file.path, self._settings, forbidden=place.state)
-        return None if isinstance(task, Fault) else task.sha256
+def _pause_json(pause: Pause | None) -> Json | None:
+    if pause is None:
+        return None
+    until = None if pause.until is None else instant(pause.until)
+    return {"at": instant(pause.at), "reason": pause.reason, "until": until, "by": pause.by}
 
 
 def _below(path: str, folder: str) -> bool:
     return folder in (".", path) or path.startswith(folder + "/")
-
-
-def _kept(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""
-    except OSError as error:
-        raise UnavailableError(f"the output {path} cannot be read: {error.strerror}") from error

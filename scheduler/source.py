@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from scheduler.core.models import ROOT_FILE, Fault, Settings
 from scheduler.core.problems import Problem, UnavailableError
 from scheduler.core.reconcile import Desired, Found
 from scheduler.git import Tree
-from scheduler.safe_open import read_source
+from scheduler.safe_open import Source, read_source
 from scheduler.tasks import JOB_FILE_BYTES, check_text, read_task
 
 _FILE_CODES = {
@@ -38,12 +38,39 @@ class _Listing:
     problems: list[Problem] = field(default_factory=list)
 
 
-def read_desired(place: Place, settings: Settings, tree: Tree, *, only: str | None = None) -> Desired:
+class Parsed:
+    """Job files as they were last parsed, for passes that come again and again: only what differs is parsed anew."""
+
+    def __init__(self) -> None:
+        self._settings: Settings | None = None
+        self._files: dict[str, tuple[str, JobFile]] = {}
+
+    def read(self, source: Source, sha256: str, settings: Settings) -> JobFile:
+        known = self._files.get(source.path)
+        if known is None or known[0] != sha256:
+            known = sha256, read_job_file(source.path, source.data, settings)
+            self._files[source.path] = known
+        return known[1]
+
+    def start(self, settings: Settings) -> None:
+        """Forgets everything where the settings, which every definition depends on, are others."""
+        if settings != self._settings:
+            self._settings, self._files = settings, {}
+
+    def keep(self, paths: Set[str]) -> None:
+        self._files = {path: known for path, known in self._files.items() if path in paths}
+
+
+def read_desired(
+    place: Place, settings: Settings, tree: Tree, *, only: str | None = None, parsed: Parsed | None = None
+) -> Desired:
     """What the files say now.
 
     only: one root-relative job file instead of all that `jobs` matches (the partial pass of F1).
     Raises: UnavailableError where the root itself cannot be listed.
     """
+    parsed = parsed if parsed is not None else Parsed()
+    parsed.start(settings)
     listing = _Listing(paths=[only]) if only is not None else _list(place, settings.jobs)
     problems = listing.problems
     found: list[Found] = []
@@ -60,18 +87,20 @@ def read_desired(place: Place, settings: Settings, tree: Tree, *, only: str | No
         if source.path in seen:
             continue  # a symlink beside the file it leads to: one file, counted once
         seen.add(source.path)
-        job_file = read_job_file(source.path, source.data, settings)
+        file_sha256 = source.sha256
+        job_file = parsed.read(source, file_sha256, settings)
         problems.extend(job_file.problems)
         if job_file.broken:
             broken.add(source.path)
         if job_file.empty:
             empty.add(source.path)
         provenance = tree.provenance(source.path, source.data)
-        file_sha256 = hashlib.sha256(source.data).hexdigest()
         for document, sha256, problem in _with_tasks(place, settings, job_file):
             if problem is not None:
                 problems.append(problem)
             found.append(Found(document=document, task_sha256=sha256, provenance=provenance, file_sha256=file_sha256))
+    if only is None:
+        parsed.keep(seen)
     return Desired(
         settings=settings,
         found=tuple(found),

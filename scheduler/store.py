@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -33,6 +34,7 @@ from scheduler.core.models import (
     RunStatus,
     RuntimeFacts,
     Settings,
+    Skip,
     SyncState,
     Task,
     Trigger,
@@ -43,6 +45,7 @@ from scheduler.core.problems import WHOLE_PASS_CODES, Problem, RefusedError, Una
 from scheduler.crash import crash_point
 
 if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
+    from scheduler.core.due import Due
     from scheduler.core.reconcile import Action, Plan
 
 APPLICATION_ID = 0x53434844  # "SCHD" in the file's header: tells our database from anybody else's
@@ -52,7 +55,7 @@ _ACTIVE_SQL = "status IN ('queued', 'claimed', 'running')"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """All a plan needs, read at one moment. `ticket` goes stale with the next pass, whatever that one changes."""
+    """What a plan or a claim needs, read at one moment. `ticket` goes stale with the next pass or pause."""
 
     jobs: dict[str, Job]
     settings: Settings | None  # the last good scheduler.yaml; None before the first pass
@@ -77,6 +80,10 @@ class ActiveRun:
     process: Process | None
 
 
+class _StaleError(Exception):
+    """What a transaction was computed from is no longer so; it is rolled back."""
+
+
 class Store:
     """One connection to one database. Opening it migrates an older one and refuses a newer or foreign one."""
 
@@ -85,19 +92,21 @@ class Store:
         self.path = path
 
     @classmethod
-    def open(cls, path: Path, *, busy_timeout: timedelta = BUSY_TIMEOUT) -> Store:
-        """Opens or creates the database.
+    def open(cls, path: Path, *, busy_timeout: timedelta = BUSY_TIMEOUT, create: bool = True) -> Store:
+        """Opens the database, or makes it where `create` allows that.
 
-        Raises: UnavailableError when it is locked, damaged, not ours or from a newer version.
+        Raises: UnavailableError when it is gone, locked, damaged, not ours or from a newer version.
         """
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not path.exists():
+                if not create:
+                    raise UnavailableError(f"the database {path} is gone", hint="restore a copy, then start again")
                 _create(path)
             elif path.stat().st_size == 0:
                 raise UnavailableError(
                     f"the database {path} is empty: whatever it held is gone",
-                    hint="restore a copy; or delete it, and a new one starts without history",
+                    hint="put a copy of it back, or start without a history by --new-state",
                 )
             connection = sqlite3.connect(path, timeout=busy_timeout.total_seconds(), isolation_level=None)
         except (OSError, sqlite3.Error) as error:
@@ -152,10 +161,15 @@ class Store:
 
     # -- sync ------------------------------------------------------------------------------------
 
-    def observed(self) -> Observed:
+    def observed(self, *, job_id: str | None = None, since: int = -1) -> Observed:
+        """What is known: of all jobs, of one, or of those whose file or pause changed after the ticket `since`."""
         with self._reading() as sql:
             root = sql.execute("SELECT settings, plan_inputs FROM root").fetchone()
-            jobs = {row["id"]: _job(row) for row in sql.execute(_JOBS + " ORDER BY id")}
+            one = "" if job_id is None else " AND id = ?"
+            rows = sql.execute(
+                f"{_JOBS} WHERE jobs.changed > ?{one} ORDER BY id", (since,) if job_id is None else (since, job_id)
+            )
+            jobs = {row["id"]: _job(row) for row in rows}
         return Observed(
             jobs=jobs,
             settings=None if root["settings"] is None else Settings.from_json(json.loads(root["settings"])),
@@ -177,17 +191,16 @@ class Store:
         only: the one job file a partial pass has read; what is known of the others stays.
         """
         with self._writing() as sql:
-            (current,) = sql.execute("SELECT plan_inputs FROM root").fetchone()
-            if current != ticket:
+            if _ticket(sql) != ticket:
                 return False
+            # Also after a pass with nothing to do: it has seen newer files than a plan still under way.
+            changed = _plan_inputs_changed(sql)
             for action in plan.actions:
                 if action.writes:
-                    _write_job(sql, action, now, actor)
+                    _write_job(sql, action, now, actor, changed)
             _append_audit(sql, audit)
             _replace_problems(sql, plan.problems, only)
             sql.execute("UPDATE root SET settings = ?", (_dump(plan.settings.to_json()),))
-            # Also after a pass with nothing to do: it has seen newer files than a plan still under way.
-            _plan_inputs_changed(sql)
             if only is None:
                 sql.execute("UPDATE root SET synced_at = ?", (_stamp(now),))
         return True
@@ -219,26 +232,66 @@ class Store:
         with self._reading() as sql:
             return [row["id"] for row in sql.execute("SELECT id FROM jobs ORDER BY id")]
 
+    def task_paths(self) -> list[str]:
+        """The task files of all jobs that are not archived."""
+        with self._reading() as sql:
+            rows = sql.execute(
+                "SELECT DISTINCT json_extract(spec, '$.task_source_path') AS task_path FROM jobs JOIN definitions"
+                " ON definitions.job_id = jobs.id AND definitions.generation = jobs.generation"
+                " WHERE archived_at IS NULL AND task_path IS NOT NULL"
+            ).fetchall()
+        return [row["task_path"] for row in rows]
+
+    def damage(self) -> str:
+        """What SQLite finds wrong with the file; empty if nothing. Reads all of it."""
+        with self._reading() as sql:
+            found = [row[0] for row in sql.execute("PRAGMA quick_check(3)")]
+        return "" if found == ["ok"] else "; ".join(found)
+
     def synced_at(self) -> datetime | None:
         """When a pass last applied; None on a root never synced."""
         with self._reading() as sql:
             return _moment(sql.execute("SELECT synced_at FROM root").fetchone()["synced_at"])
 
-    def set_pause(self, job_id: str, pause: Pause | None, *, audit: AuditRow) -> None:
-        """Writes or lifts an operator's pause, and nothing else of the job."""
+    def set_pause(
+        self,
+        job_id: str,
+        pause: Pause | None,
+        *,
+        audit: AuditRow,
+        ticket: int | None = None,
+        settled: Due | None = None,
+    ) -> bool:
+        """Writes or lifts an operator's pause; False, with nothing changed, where `ticket` is stale.
+
+        settled: the slots that the pause before it has held back, which nobody could tell from missed ones later.
+        """
         with self._writing() as sql:
+            if ticket is not None and _ticket(sql) != ticket:
+                return False
+            if settled is not None and not _move_cursor(sql, settled):
+                return False
+            if settled is not None:
+                for skip in settled.skips:
+                    _add_skip(sql, job_id, settled.job.file, skip, audit.at)
             sql.execute(
-                "UPDATE jobs SET paused_at = ?, pause_reason = ?, paused_until = ?, paused_by = ? WHERE id = ?",
+                "UPDATE jobs SET paused_at = ?, pause_reason = ?, paused_until = ?, paused_by = ?, changed = ?"
+                " WHERE id = ?",
                 (
                     None if pause is None else _stamp(pause.at),
                     None if pause is None else pause.reason,
                     None if pause is None or pause.until is None else _stamp(pause.until),
                     None if pause is None else pause.by,
+                    _plan_inputs_changed(sql),
                     job_id,
                 ),
             )
             _append_audit(sql, [audit])
-            _plan_inputs_changed(sql)
+        return True
+
+    def add_audit(self, row: AuditRow) -> None:
+        with self._writing() as sql:
+            _append_audit(sql, [row])
 
     def audit(self, job_id: str | None = None, *, limit: int | None = None) -> list[AuditRow]:
         """Audit rows, oldest first; the newest `limit` of them."""
@@ -273,26 +326,73 @@ class Store:
                     f"job {job_id!r} is archived: no file names it any more",
                     hint="restore its file and run `scheduler sync`; its history is still there",
                 )
-            active = sql.execute(f"SELECT n FROM runs WHERE job_id = ? AND {_ACTIVE_SQL}", (job_id,)).fetchone()
+            active = _active_n(sql, job_id)
             if active is not None:
                 raise RefusedError(
-                    f"job {job_id!r} is running already, as {job_id}:{active['n']}, and its concurrency is forbid",
-                    hint=f"wait for it: `scheduler history {job_id}`",
+                    f"job {job_id!r} is running already, as {job_id}:{active}, and its concurrency is forbid",
+                    hint=f"wait for it: `scheduler output {job_id}:{active} --follow`",
                 )
-            (running,) = sql.execute(f"SELECT count(*) FROM runs WHERE {_ACTIVE_SQL}").fetchone()
+            running = _running_count(sql)
             if running >= max_running:
                 raise RefusedError(
                     f"{running} runs are under way, and limits.max_running is {max_running}",
                     hint="wait for one to end, or raise limits.max_running in scheduler.yaml",
                 )
-            n = job["last_n"] + 1
-            sql.execute("UPDATE jobs SET last_n = ? WHERE id = ?", (n, job_id))
+            n = _next_n(sql, job_id)
             sql.execute(
                 'INSERT INTO runs (job_id, n, "trigger", status, requested_at, requested_by, generation, owner)'
                 " VALUES (?, ?, ?, 'claimed', ?, ?, ?, ?)",
                 (job_id, n, trigger.value, _stamp(now), requested_by, job["generation"], owner),
             )
         return self._known_run(job_id, n)
+
+    def claim_due(
+        self, dues: Sequence[Due], *, seen: int, owner: str, max_running: int, now: datetime
+    ) -> list[Run] | None:
+        """Takes all slots of one instant in one durable transaction, before anything of them is read or started (F4).
+
+        A slot whose job still runs is a skip, `overlap`; one that finds the house full is `queued`, without an owner.
+        seen: the ticket as of which `dues` are known. Returns the runs in the order of `dues`; None, with nothing
+        written, where a job has changed since, or somebody else has moved its cursor.
+        """
+        runs: list[Run] = []
+        with contextlib.suppress(_StaleError), self._writing() as sql:
+            if sql.execute("SELECT 1 FROM jobs WHERE changed > ? LIMIT 1", (seen,)).fetchone() is not None:
+                raise _StaleError
+            running = _running_count(sql)
+            for due in dues:
+                if not _move_cursor(sql, due):
+                    raise _StaleError
+                for skip in due.skips:
+                    _add_skip(sql, due.job.id, due.job.file, skip, now)
+                if due.slot is None:
+                    continue
+                if _active_n(sql, due.job.id) is not None:
+                    overlap = Skip(first=due.slot, last=due.slot, slots=1, reason="overlap")
+                    _add_skip(sql, due.job.id, due.job.file, overlap, now)
+                    continue
+                claimed = running < max_running
+                running += claimed
+                runs.append(_insert_claim(sql, due.job, due.slot, owner if claimed else None, now))
+            return runs
+        return None
+
+    def queued(self) -> list[Run]:
+        """Slots that wait for a place, oldest first."""
+        with self._reading() as sql:
+            rows = sql.execute(
+                f"SELECT * FROM runs WHERE {_ACTIVE_SQL} AND status = 'queued' ORDER BY fire_time, job_id"
+            ).fetchall()
+            return [_run(sql, row) for row in rows]
+
+    def take(self, run: Run, *, owner: str) -> bool:
+        """Gives a waiting run its owner; False where it waits no longer."""
+        with self._writing() as sql:
+            taken = sql.execute(
+                "UPDATE runs SET status = 'claimed', owner = ? WHERE job_id = ? AND n = ? AND status = 'queued'",
+                (owner, run.job_id, run.n),
+            )
+        return taken.rowcount > 0
 
     def start_attempt(
         self, run: Run, *, n: int, generation: int, task: Task, provenance: Provenance, now: datetime
@@ -609,12 +709,18 @@ def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
+@functools.lru_cache(maxsize=20_000)
+def _spec(text: str) -> JobSpec:
+    """Kept: a daemon reads the same definitions again with every pass."""
+    return JobSpec.from_json(json.loads(text))
+
+
 def _job(row: sqlite3.Row) -> Job:
     paused_at = _moment(row["paused_at"])
     return Job(
         id=row["id"],
         file=FileFacts(
-            spec=JobSpec.from_json(json.loads(row["spec"])),
+            spec=_spec(row["spec"]),
             generation=row["generation"],
             path=row["path"],
             line=row["line"],
@@ -651,7 +757,7 @@ def _job(row: sqlite3.Row) -> Job:
     )
 
 
-def _write_job(sql: sqlite3.Connection, action: Action, now: datetime, actor: str) -> None:
+def _write_job(sql: sqlite3.Connection, action: Action, now: datetime, actor: str, changed: int) -> None:
     """Writes a job's file-owned columns, its cursor, its arming and the slots it settles; nothing else (S1)."""
     facts, job_id = action.after, action.job_id
     sql.execute(
@@ -671,18 +777,20 @@ def _write_job(sql: sqlite3.Connection, action: Action, now: datetime, actor: st
         _stamp_or_none(facts.archived_at),
         facts.sync_state.value,
         _stamp_or_none(action.next_run_at),
+        changed,
     )
     if action.before is None:
         sql.execute(
             "INSERT INTO jobs (generation, path, line, revision, dirty, file_sha256, task_sha256, activated_at,"
-            " archived_at, sync_state, next_run_at, id, created_at, created_by, updated_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " archived_at, sync_state, next_run_at, changed, id, created_at, created_by, updated_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*owned, job_id, _stamp(now), actor, _stamp(now)),
         )
     else:
         sql.execute(
             "UPDATE jobs SET generation = ?, path = ?, line = ?, revision = ?, dirty = ?, file_sha256 = ?,"
-            " task_sha256 = ?, activated_at = ?, archived_at = ?, sync_state = ?, next_run_at = ? WHERE id = ?",
+            " task_sha256 = ?, activated_at = ?, archived_at = ?, sync_state = ?, next_run_at = ?, changed = ?"
+            " WHERE id = ?",
             (*owned, job_id),
         )
     if action.is_change and action.before is not None:
@@ -694,22 +802,101 @@ def _write_job(sql: sqlite3.Connection, action: Action, now: datetime, actor: st
         )
     for skip in action.skips:
         assert action.before is not None  # a new job has no slots behind it
-        (n,) = sql.execute("UPDATE jobs SET last_n = last_n + 1 WHERE id = ? RETURNING last_n", (job_id,)).fetchone()
-        sql.execute(
-            'INSERT INTO runs (job_id, n, "trigger", status, reason, fire_time, fire_time_last, slots,'
-            " requested_at, finished_at, generation) VALUES (?, ?, 'schedule', 'skipped', ?, ?, ?, ?, ?, ?, ?)",
-            (
-                job_id,
-                n,
-                skip.reason,
-                _stamp(skip.first),
-                _stamp(skip.last),
-                skip.slots,
-                _stamp(now),
-                _stamp(now),
-                action.before.generation,
-            ),
-        )
+        _insert_skip(sql, action.job_id, action.before, skip, now)  # a sync changes no row that is there (S1)
+
+
+def _add_skip(sql: sqlite3.Connection, job_id: str, facts: FileFacts, skip: Skip, now: datetime) -> None:
+    """Covers slots that no run served. Those that follow on others with the same reason share their row (F4)."""
+    extended = sql.execute(
+        "UPDATE runs SET fire_time_last = ?, slots = slots + ?, finished_at = ?"
+        " WHERE status = 'skipped' AND reason = ? AND error IS NULL AND generation = ?"
+        " AND coalesce(fire_time_last, fire_time) > ? AND (job_id, n) = (SELECT job_id, n FROM runs WHERE job_id = ?"
+        " AND \"trigger\" IN ('schedule', 'catch_up') AND reason IS NOT 'void' ORDER BY fire_time DESC LIMIT 1)",
+        (
+            _stamp(skip.last),
+            skip.slots,
+            _stamp(now),
+            skip.reason,
+            facts.generation,
+            _stamp(facts.activated_at),  # slots in between, while it was away, were not due
+            job_id,
+        ),
+    )
+    if not extended.rowcount:
+        _insert_skip(sql, job_id, facts, skip, now)
+
+
+def _insert_skip(sql: sqlite3.Connection, job_id: str, facts: FileFacts, skip: Skip, now: datetime) -> None:
+    sql.execute(
+        'INSERT INTO runs (job_id, n, "trigger", status, reason, fire_time, fire_time_last, slots,'
+        " requested_at, finished_at, generation) VALUES (?, ?, 'schedule', 'skipped', ?, ?, ?, ?, ?, ?, ?)",
+        (
+            job_id,
+            _next_n(sql, job_id),
+            skip.reason,
+            _stamp(skip.first),
+            _stamp(skip.last),
+            skip.slots,
+            _stamp(now),
+            _stamp(now),
+            facts.generation,
+        ),
+    )
+
+
+def _next_n(sql: sqlite3.Connection, job_id: str) -> int:
+    (n,) = sql.execute("UPDATE jobs SET last_n = last_n + 1 WHERE id = ? RETURNING last_n", (job_id,)).fetchone()
+    return int(n)
+
+
+def _move_cursor(sql: sqlite3.Connection, due: Due) -> bool:
+    """False where the cursor is no longer what `due` was computed from: its slots have their rows already."""
+    moved = sql.execute(
+        "UPDATE jobs SET next_run_at = ? WHERE id = ? AND next_run_at IS ?",
+        (_stamp_or_none(due.next_run_at), due.job.id, _stamp_or_none(due.job.next_run_at)),
+    )
+    return moved.rowcount > 0
+
+
+def _insert_claim(sql: sqlite3.Connection, job: Job, slot: datetime, owner: str | None, now: datetime) -> Run:
+    run = Run(
+        job_id=job.id,
+        n=_next_n(sql, job.id),
+        trigger=Trigger.SCHEDULE,
+        status=RunStatus.QUEUED if owner is None else RunStatus.CLAIMED,
+        fire_time=slot,
+        fire_time_last=slot,
+        requested_at=now,
+        generation=job.file.generation,
+    )
+    sql.execute(
+        'INSERT INTO runs (job_id, n, "trigger", status, fire_time, fire_time_last, requested_at, generation, owner)'
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            run.job_id,
+            run.n,
+            run.trigger.value,
+            run.status.value,
+            _stamp(slot),
+            _stamp(slot),
+            _stamp(now),
+            run.generation,
+            owner,
+        ),
+    )
+    return run
+
+
+def _active_n(sql: sqlite3.Connection, job_id: str) -> int | None:
+    """The number of the run that this job has under way or waiting."""
+    row = sql.execute(f"SELECT n FROM runs WHERE job_id = ? AND {_ACTIVE_SQL}", (job_id,)).fetchone()
+    return None if row is None else int(row["n"])
+
+
+def _running_count(sql: sqlite3.Connection) -> int:
+    """Runs that take a place; those that wait for one do not."""
+    (running,) = sql.execute(f"SELECT count(*) FROM runs WHERE {_ACTIVE_SQL} AND status <> 'queued'").fetchone()
+    return int(running)
 
 
 def _append_audit(sql: sqlite3.Connection, rows: Iterable[AuditRow]) -> None:
@@ -777,9 +964,15 @@ def _replace_problems(sql: sqlite3.Connection, problems: Iterable[Problem], only
     )
 
 
-def _plan_inputs_changed(sql: sqlite3.Connection) -> None:
-    """Makes a plan that was computed meanwhile stale: it read what has just changed."""
+def _ticket(sql: sqlite3.Connection) -> int:
+    (ticket,) = sql.execute("SELECT plan_inputs FROM root").fetchone()
+    return int(ticket)
+
+
+def _plan_inputs_changed(sql: sqlite3.Connection) -> int:
+    """Makes a plan that was computed meanwhile stale: it read what has just changed. Returns the new ticket."""
     sql.execute("UPDATE root SET plan_inputs = plan_inputs + 1")
+    return _ticket(sql)
 
 
 def _run(sql: sqlite3.Connection, row: sqlite3.Row) -> Run:

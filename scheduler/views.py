@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scheduler.core.models import AuditRow, Job, Provenance, Run, Schedule, Status, instant, version
 from scheduler.core.problems import Problem
-from scheduler.core.schedule import describe, next_fire
+from scheduler.core.schedule import coming, describe
 
 if TYPE_CHECKING:  # a plan comes with the file readers, which reading commands never need
     from scheduler.core.reconcile import Action, Plan
@@ -19,17 +19,6 @@ NEXT_FIRES = 5
 
 def _instant(moment: datetime | None) -> str | None:
     return None if moment is None else instant(moment)
-
-
-def coming_fires(schedule: Schedule, *, after: datetime, count: int = NEXT_FIRES) -> list[datetime]:
-    """The next `count` fire times strictly after an instant; fewer where the schedule ends."""
-    found: list[datetime] = []
-    moment: datetime | None = after
-    while len(found) < count and moment is not None:
-        moment = next_fire(schedule, after=moment)
-        if moment is not None:
-            found.append(moment)
-    return found
 
 
 def job_json(job: Job, *, task_sha256: str | None, problems: Sequence[Problem], now: datetime) -> Json:
@@ -202,7 +191,7 @@ def _update_json(action: Action, now: datetime) -> Json:
     assert before is not None
 
     def fires(enabled: bool, schedule: Schedule) -> list[str]:
-        return [instant(fire) for fire in coming_fires(schedule, after=now)] if enabled else []
+        return [instant(fire) for fire in coming(schedule, after=now, count=NEXT_FIRES)] if enabled else []
 
     return {
         "id": action.job_id,

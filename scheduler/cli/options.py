@@ -9,13 +9,14 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
 from click.shell_completion import CompletionItem
 
+from scheduler.clock import SystemClock
 from scheduler.config import locate
 from scheduler.core.models import parse_instant
 from scheduler.core.problems import SchedulerError
@@ -123,7 +124,7 @@ class InstantType(click.ParamType[datetime]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         if isinstance(value, datetime):
             return value
-        now = datetime.now(UTC)
+        now = SystemClock().now()
         if value == "now":
             return now
         relative = re.fullmatch(r"([+-])(\d{1,6})([smhd])", value)

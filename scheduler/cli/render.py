@@ -36,6 +36,9 @@ _COLOURS = {
     "cancelled": "yellow",
     "interrupted": "red",
     "stopped": "red",
+    "ok": "green",
+    "warning": "yellow",
+    "error": "red",
 }
 
 
@@ -100,6 +103,12 @@ def cell_width(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def styled(word: str, width: int) -> str:
+    """A status, padded, and coloured on a terminal."""
+    padded = f"{word:<{width}}"
+    return _styled(padded, word, header=False) if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else padded
 
 
 def _styled(shown: str, cell: str, *, header: bool) -> str:

@@ -231,13 +231,14 @@ class _JobReader:
         if shape is None:
             return None
         timezone = self._settings.timezone if shape.timezone is None else shape.timezone
-        schedule = Schedule(timezone=timezone, cron=shape.cron, every=shape.every, at=shape.at)
+        jitter = shape.jitter or timedelta()
+        schedule = Schedule(timezone=timezone, cron=shape.cron, every=shape.every, at=shape.at, jitter=jitter)
         try:
             check_schedule(schedule)
         except ScheduleError as error:
             self._faults.append(
                 Fault(
-                    path=("schedule", named[0]),
+                    path=("schedule", "jitter" if error.code == "schedule.jitter" else named[0]),
                     code=error.code,
                     message=error.message,
                     hint=error.hint,

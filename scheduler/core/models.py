@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
@@ -51,14 +51,22 @@ class Schedule:
     cron: str | None = None  # 5 fields or a macro such as @hourly, as written
     every: timedelta | None = None  # at whole multiples since the Unix epoch
     at: datetime | None = None  # aware UTC
+    jitter: timedelta = timedelta(0)  # a run starts less than this after its slot; no part of the slot
+
+    @property
+    def timing(self) -> Schedule:
+        """The schedule without its jitter: equal timings name the same slots (S6)."""
+        return replace(self, jitter=timedelta(0)) if self.jitter else self
 
     def to_json(self) -> dict[str, Any]:
+        # Without jitter nothing is said of it, so that definitions stored before the key existed are equal still.
+        jitter = {"jitter_ms": milliseconds(self.jitter)} if self.jitter else {}
         if self.cron is not None:
-            return {"cron": self.cron, "timezone": self.timezone}
+            return {"cron": self.cron, "timezone": self.timezone, **jitter}
         if self.every is not None:
-            return {"every_ms": milliseconds(self.every), "timezone": self.timezone}
+            return {"every_ms": milliseconds(self.every), "timezone": self.timezone, **jitter}
         assert self.at is not None
-        return {"at": instant(self.at), "timezone": self.timezone}
+        return {"at": instant(self.at), "timezone": self.timezone, **jitter}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Schedule:
@@ -69,6 +77,7 @@ class Schedule:
             cron=found.get("cron"),
             every=None if every is None else timedelta(milliseconds=every),
             at=None if at is None else parse_instant(at),
+            jitter=timedelta(milliseconds=found.get("jitter_ms", 0)),
         )
 
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from scheduler.core.due import unserved
 from scheduler.core.models import (
     Dirty,
     FileFacts,
     Job,
     JobSpec,
-    Pause,
     Provenance,
     Prune,
     Settings,
@@ -27,12 +27,10 @@ from scheduler.core.models import (
     instant,
 )
 from scheduler.core.problems import Problem, Severity
-from scheduler.core.schedule import next_fire, span
+from scheduler.core.schedule import next_fire
 
 if TYPE_CHECKING:  # brings the YAML reader with it
     from scheduler.core.jobfile import Document
-
-TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +88,14 @@ class Action:
         )
 
     @property
+    def rescheduled(self) -> bool:
+        """Whether a known job has other slots than before: its schedule changed, and not only the jitter (S6)."""
+        return self.before is not None and _rescheduled(self.before.spec, self.after.spec)
+
+    @property
     def completes(self) -> bool:
         """Whether this change leaves an enabled job without any fire to come, such as a one-shot in the past."""
-        started = self.verb in ("create", "revive") or bool({"schedule", "enabled"} & self.changes.keys())
+        started = self.verb in ("create", "revive") or self.rescheduled or "enabled" in self.changes
         return started and self.after.spec.enabled and self.after.archived_at is None and self.next_run_at is None
 
     @property
@@ -151,6 +154,31 @@ class Plan:
     @property
     def nothing_to_do(self) -> bool:
         return not self.root_changes and not any(action.writes for action in self.actions)
+
+    @property
+    def losses(self) -> frozenset[str]:
+        """Jobs it archives, holds, or marks invalid or in conflict: for a moment, half a save looks like that too."""
+        return frozenset(
+            action.job_id
+            for action in self.actions
+            if action.writes
+            and (
+                action.verb == "archive" or (action.verb == "keep" and action.after.sync_state is not SyncState.SYNCED)
+            )
+        )
+
+    def deferring(self, ids: Collection[str], observed: Mapping[str, Job]) -> Plan:
+        """The same plan, but these jobs stay as they are."""
+        if not ids:
+            return self
+        waits = self.guard is not None and set(self.guard.ids) <= set(ids)
+        return replace(
+            self,
+            actions=tuple(
+                _as_it_is(observed[action.job_id]) if action.job_id in ids else action for action in self.actions
+            ),
+            guard=None if waits else self.guard,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,7 +358,7 @@ def _settle_claims(job_id: str, claims: Sequence[_Claim], job: Job | None, now: 
 def _past(action: Action, now: datetime) -> Iterable[Problem]:
     """The warning for a one-shot that is added or changed when its instant has already passed."""
     at = action.after.spec.schedule.at
-    if at is None or at > now or not (action.verb == "create" or "schedule" in action.changes):
+    if at is None or at > now or not (action.verb == "create" or action.rescheduled):
         return
     yield Problem(
         path=action.after.path,
@@ -357,6 +385,10 @@ def _keep(job: Job, state: SyncState) -> Action:
         next_run_at=job.next_run_at,
         writes=after != job.file,
     )
+
+
+def _as_it_is(job: Job) -> Action:
+    return Action(verb="keep", job_id=job.id, before=job.file, after=job.file, next_run_at=job.next_run_at)
 
 
 def _create(found: Found, now: datetime) -> Action:
@@ -389,7 +421,7 @@ def _update(job: Job, found: Found, now: datetime) -> Action:
     before = job.file
     revived = job.archived
     changes = definition_changes(before.spec, spec)
-    rescheduled = spec.schedule != before.spec.schedule
+    rescheduled = _rescheduled(before.spec, spec)
     switched = spec.enabled != before.spec.enabled
     restarts = revived or rescheduled or (switched and spec.enabled)
     activated_at = now if restarts else before.activated_at
@@ -443,6 +475,10 @@ def _archive(job: Job, now: datetime) -> Action:
     )
 
 
+def _rescheduled(before: JobSpec, after: JobSpec) -> bool:
+    return before.schedule.timing != after.schedule.timing
+
+
 def _first_fire(spec: JobSpec, *, after: datetime) -> datetime | None:
     """The first slot after activation; slots at or before it are never due."""
     return next_fire(spec.schedule, after=after) if spec.enabled else None
@@ -456,37 +492,6 @@ def _latest(activated_at: datetime, last_slot: datetime | None) -> datetime:
 def definition_changes(before: JobSpec, after: JobSpec) -> dict[str, Change]:
     old, new = before.to_json(), after.to_json()
     return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
-
-
-def unserved(job: Job, now: datetime) -> tuple[Skip, ...]:
-    """The slots from the cursor up to now, as skips: `missed`, or `paused` while a pause held (S6).
-
-    At most three: before, during and after the pause.
-    """
-    if job.next_run_at is None or job.next_run_at > now:
-        return ()
-    schedule = job.file.spec.schedule
-    start = job.next_run_at if job.last_slot is None else max(job.next_run_at, job.last_slot + TICK)
-    pieces: list[tuple[datetime, datetime, str]] = []
-    for begin, end, reason in _pause_pieces(job.pause, start, now):
-        if begin <= end:
-            pieces.append((begin, end, reason))
-    return tuple(
-        Skip(first=found.first, last=found.last, slots=found.count, reason=reason)
-        for begin, end, reason in pieces
-        if (found := span(schedule, start=begin, until=end)) is not None
-    )
-
-
-def _pause_pieces(pause: Pause | None, start: datetime, until: datetime) -> Iterable[tuple[datetime, datetime, str]]:
-    if pause is None:
-        return [(start, until, "missed")]
-    pause_end = until if pause.until is None else min(until, pause.until - TICK)
-    return [
-        (start, min(until, pause.at - TICK), "missed"),
-        (max(start, pause.at), pause_end, "paused"),
-        (max(start, pause_end + TICK), until, "missed"),
-    ]
 
 
 # -- limits over all jobs --------------------------------------------------------------------

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import hashlib
+import itertools
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -36,6 +38,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MIDNIGHT = time()
 _ZERO = timedelta()
 _TICK = timedelta.resolution
+_MILLISECOND = timedelta(milliseconds=1)
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
 
@@ -76,7 +79,7 @@ def check_schedule(schedule: Schedule) -> None:
 
     Raises:
         ScheduleError: the codes of `check_timezone` and `check_cron`, and `schedule.kind`,
-            `schedule.every`, `schedule.at`.
+            `schedule.every`, `schedule.at`, `schedule.jitter`.
     """
     named = [key for key in ("cron", "every", "at") if getattr(schedule, key) is not None]
     if len(named) != 1:
@@ -98,6 +101,8 @@ def check_schedule(schedule: Schedule) -> None:
             f"at {schedule.at.isoformat()} has no UTC offset",
             hint=f"write {schedule.at.isoformat()}Z, or the offset of your zone instead of Z",
         )
+    if schedule.jitter:
+        _check_jitter(schedule)
 
 
 def _check_every(every: timedelta) -> None:
@@ -107,8 +112,32 @@ def _check_every(every: timedelta) -> None:
             f"every {format_duration(every)} is outside 1s and longer",
             hint="the shortest interval is 1s",
         )
-    if every % timedelta(milliseconds=1):
+    if every % _MILLISECOND:
         raise ScheduleError("schedule.every", f"every {every / _SECOND}s is not a whole number of milliseconds")
+
+
+def _check_jitter(schedule: Schedule) -> None:
+    jitter = schedule.jitter
+    if jitter < _ZERO:
+        message = f"jitter {format_duration(jitter)} is negative; a run never starts before its slot"
+        raise ScheduleError("schedule.jitter", message, hint="write one like 30s or 5m")
+    if jitter % _MILLISECOND:
+        raise ScheduleError("schedule.jitter", f"jitter {jitter / _SECOND}s is not a whole number of milliseconds")
+    if schedule.at is not None and jitter > datetime.max.replace(tzinfo=UTC) - schedule.at:
+        message = f"jitter {format_duration(jitter)} leads from {schedule.at.isoformat()} beyond the year 9999"
+        raise ScheduleError("schedule.jitter", message, hint="delete the key")
+    gap = smallest_gap(schedule)
+    if gap is None or 2 * jitter < gap:
+        return
+    most = (gap - _TICK) // 2 // _SECOND * _SECOND
+    raise ScheduleError(
+        "schedule.jitter",
+        f"jitter {format_duration(jitter)} is too long; it must stay under {format_duration(gap / 2)}, "
+        "half the shortest time between two fires",
+        hint=f"write at most {format_duration(most)}"
+        if most
+        else "delete the key: fires this close together leave no room for it",
+    )
 
 
 @functools.lru_cache(maxsize=4096)
@@ -185,8 +214,28 @@ def fires(schedule: Schedule, *, after: datetime) -> Iterator[datetime]:
 
 
 def next_fire(schedule: Schedule, *, after: datetime) -> datetime | None:
-    """The first slot strictly after `after` (aware), or None where none is left. Raises like `fires`."""
+    """The first slot strictly after `after` (aware), or None where none is left. Raises like `fires`.
+
+    For cron the answers are kept: a thousand jobs with one expression cost hardly more than one.
+    """
+    if schedule.cron is not None:
+        return _next_cron_fire(schedule.cron, schedule.timezone, _utc(after))
     return next(fires(schedule, after=after), None)
+
+
+@functools.lru_cache(maxsize=16_384)
+def _next_cron_fire(expression: str, timezone: str, after: datetime) -> datetime | None:
+    """after: in UTC, because two times that a zone tells apart by `fold` alone are one key."""
+    return next(_cron_fires(parse_cron(expression), _zone(timezone), after), None)
+
+
+def coming(
+    schedule: Schedule, *, after: datetime, until: datetime | None = None, count: int | None = None
+) -> list[datetime]:
+    """The slots in (after, until], at most `count` of them. One of the two has to be given. Raises like `fires`."""
+    assert until is not None or count is not None
+    found = itertools.islice(fires(schedule, after=after), count)
+    return list(found if until is None else itertools.takewhile(lambda fire: fire <= until, found))
 
 
 def span(schedule: Schedule, *, start: datetime, until: datetime) -> Span | None:
@@ -210,6 +259,59 @@ def span(schedule: Schedule, *, start: datetime, until: datetime) -> Span | None
     assert schedule.at is not None
     at = _utc(schedule.at)
     return Span(first=at, last=at, count=1) if start <= at <= until else None
+
+
+def start_delay(schedule: Schedule, job_id: str) -> timedelta:
+    """How long after each of its slots this job starts: in [0, jitter), whole milliseconds.
+
+    It depends on the jitter and the id alone, so it is the same on every machine, after every
+    restart and for every slot. Many ids spread evenly.
+    """
+    drawn = int.from_bytes(hashlib.sha256(job_id.encode()).digest())  # of [0, 2**256)
+    return timedelta(milliseconds=drawn * (schedule.jitter // _MILLISECOND) >> 256)
+
+
+def smallest_gap(schedule: Schedule) -> timedelta | None:
+    """The shortest time between two consecutive slots, but for nights of a clock change; None for a single slot.
+
+    Raises like `fires`.
+    """
+    if schedule.cron is not None:
+        return _smallest_cron_gap(schedule.cron)
+    return schedule.every
+
+
+@functools.lru_cache(maxsize=4096)
+def _smallest_cron_gap(expression: str) -> timedelta | None:
+    cron = parse_cron(expression)
+    days = _smallest_step(cron)
+    if days is None:
+        return None
+    overnight = days - cron.times[-1] + cron.times[0]
+    return min([overnight, *(later - earlier for earlier, later in itertools.pairwise(cron.times))])
+
+
+def _smallest_step(cron: Cron) -> timedelta | None:
+    """The shortest way from one day that matches to the next; None if no day does."""
+    if cron.every_day:
+        return _DAY
+    _, _, of_month, _, weekday = cron.days.split()
+    # After 28 years every date has its weekday again, from 1901 to 2099; each field alone comes round sooner.
+    cycle = 10_227 * _DAY
+    if weekday == "*":
+        cycle = 1_461 * _DAY
+    elif of_month == "*" and len(cron.months) == 12:
+        cycle = 7 * _DAY
+    days = _Days(cron)
+    first = days.since(date(2000, 1, 1))
+    if first is None:
+        return None
+    smallest, day = cycle, first
+    while smallest > _DAY and day < first + cycle:
+        following = days.since(day + _DAY)
+        assert following is not None, "every day that matches comes back"
+        smallest, day = min(smallest, following - day), following
+    return smallest
 
 
 def describe(schedule: Schedule) -> str:

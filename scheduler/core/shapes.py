@@ -337,7 +337,7 @@ class Shape(BaseModel):
 class ScheduleShape(Shape):
     """When a job is due: exactly one of cron, every and at."""
 
-    not_yet = frozenset({"phase", "jitter", "starts", "ends"})
+    not_yet = frozenset({"phase", "starts", "ends"})
 
     cron: Annotated[str, AfterValidator(_cron)] | None = Field(
         default=None,
@@ -357,6 +357,12 @@ class ScheduleShape(Shape):
         default=None,
         description="IANA name of the zone; without it that of scheduler.yaml, else UTC.",
         examples=["Europe/Berlin"],
+    )
+    jitter: Duration | None = Field(
+        default=None,
+        description="Starts each run later than it is due, by a time below this that stays the same for the job; "
+        "under half the shortest time between two fires. Without it a run starts when it is due.",
+        examples=["30s"],
     )
 
 

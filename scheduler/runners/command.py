@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import selectors
 import shutil
@@ -21,6 +22,7 @@ from typing import IO, Literal
 from scheduler.capture import RESULT_BYTES, Capture
 from scheduler.core.globs import matches_any
 from scheduler.core.models import Fault, JobSpec, RunnerSpec, Task, TaskInput, instant
+from scheduler.runners.cancel import GRACE, Cancel, Why, longest_wait
 
 TASK = "{task}"
 TASK_FILE = "{task_file}"
@@ -32,7 +34,6 @@ _CHUNK = 64 * 1024
 _DRAIN_BYTES = 16 * 1024 * 1024  # more than any pipe holds
 _REMNANT_GRACE = timedelta(seconds=2)
 _REMNANT_TICK_S = 0.02
-_LONGEST_WAIT_S = 86_400  # epoll counts milliseconds in an int: 25 days are too many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +65,8 @@ class Invocation:
 class Outcome:
     """How an attempt that started has ended."""
 
-    status: Literal["succeeded", "failed", "timed_out", "cancelled"]
-    reason: Literal["exit_code", "signal", "timeout", "cancelled"] | None  # None: succeeded
+    status: Literal["succeeded", "failed", "timed_out", "cancelled", "interrupted"]
+    reason: Literal["exit_code", "signal", "timeout", "cancelled", "shutdown"] | None  # None: succeeded
     exit_code: int | None  # never negative; None: ended by a signal, or never started
     error: str | None  # for people
     result: str  # the first 64 KiB of stdout, invalid UTF-8 replaced
@@ -191,16 +192,18 @@ def execute(
     stderr: Path,
     output_limit: int,
     on_spawn: Callable[[int], None],
-    cancel: threading.Event,
-    grace: timedelta = timedelta(seconds=10),
+    cancel: Cancel,
+    grace: timedelta = GRACE,
 ) -> Outcome | Fault:
     """Run one process to its end, in a process group of its own, and keep what it writes.
 
     scratch: where the private copy of the task stands meanwhile; made if absent.
     output_limit: bytes kept, half for each stream. on_spawn: told the pid, which is the group's id too, before
-    anything else happens; if it raises, the group is killed. cancel: ends the run like a timeout.
-    grace: between TERM and KILL. Whatever of the group outlives its leader is ended the same way, within 2 s;
-    what has left the group (setsid) is not ours to end, and its hold on the pipes is not waited for.
+    anything else happens; if it raises, the group is killed. grace: between TERM and KILL at a timeout.
+    cancel: ends the run like a timeout, with KILL at `kill_at`, which also brings forward a KILL that is due later.
+    Whatever of the group outlives its leader is ended the same way, within 2 s; what has left the group (setsid) is
+    not ours to end, and its hold on the pipes is not waited for.
+    On Linux the calling thread does all of it; where there is no pidfd, a second one waits for the leader's end.
 
     Fault reasons: runner_start_failed, runner_cwd_missing. Nothing ran then, and no output file is left.
     """
@@ -211,15 +214,15 @@ def execute(
             for path in (stdout, stderr):
                 captures.append(Capture(path, limit=output_limit // 2))
                 cleanup.callback(captures[-1].close)
-            process = None if cancel.is_set() else _spawn(invocation, argv)
+            process = cancel.why or _spawn(invocation, argv)
         except (OSError, ValueError) as error:
             process = _fault("start_failed", f"a file of the run could not be made: {error}")
         if isinstance(process, Fault):
             for path in (stdout, stderr)[: len(captures)]:
                 path.unlink(missing_ok=True)
             return process
-        if process is None:
-            return _outcome("cancelled", None, "cancelled before it started", captures)
+        if isinstance(process, str):
+            return _outcome(process, None, f"{process} before it started", captures)
         cleanup.enter_context(process)
         cleanup.callback(_kill_unfinished, process)  # whatever raises below, nothing runs on unwatched
         on_spawn(process.pid)
@@ -284,114 +287,131 @@ def _spawn(invocation: Invocation, argv: list[bytes]) -> subprocess.Popen[bytes]
         return _fault("start_failed", f"{program!r} could not be started: {error}")
 
 
+def _watch_end(process: subprocess.Popen[bytes]) -> int:
+    """A descriptor, the caller's to close, that can be read from once the process has ended. It stays unreaped.
+
+    While the leader is a zombie its number, and so its group's, is nobody else's: every signal sent before `wait`
+    reaches our own group.
+    """
+    if hasattr(os, "pidfd_open"):
+        with contextlib.suppress(OSError):  # Linux before 5.3, or a sandbox that does not know it
+            return os.pidfd_open(process.pid)
+    with contextlib.ExitStack() as unstarted:
+        ours, its_own = os.pipe()
+        unstarted.callback(os.close, ours)
+        unstarted.callback(os.close, its_own)
+        threading.Thread(target=_hang_up_at_end, args=(process, its_own), daemon=True).start()
+        unstarted.pop_all()
+    return ours
+
+
+def _hang_up_at_end(process: subprocess.Popen[bytes], line: int) -> None:
+    try:
+        if hasattr(os, "waitid"):
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        else:  # macOS: reaped here, it leaves its number unguarded for a few instructions
+            process.wait()
+    finally:
+        os.close(line)
+
+
 class _Doorbell:
-    """Lets other threads end a `select`. Rings after `close` are lost, and never reach a reused descriptor."""
+    """Lets other threads and signal handlers end a `select`; whoever closes it sees that nobody rings it after."""
 
     def __init__(self) -> None:
         self.fd, self._button = os.pipe()
         os.set_blocking(self.fd, False)
         os.set_blocking(self._button, False)
-        self._lock = threading.Lock()
-        self.closed = False
 
     def ring(self) -> None:
-        with self._lock, contextlib.suppress(BlockingIOError):
-            if not self.closed:
-                os.write(self._button, b"\0")
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._button, b"\0")
 
     def answer(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self.fd, _CHUNK)
 
     def close(self) -> None:
-        with self._lock:
-            self.closed = True
-            os.close(self.fd)
-            os.close(self._button)
+        os.close(self.fd)
+        os.close(self._button)
 
 
 class _Attempt:
     """A started process with its pipes: one selector waits for all of them, its end, its deadline and `cancel`."""
 
     def __init__(
-        self,
-        process: subprocess.Popen[bytes],
-        captures: Sequence[Capture],
-        stdin: bytes | None,
-        cancel: threading.Event,
+        self, process: subprocess.Popen[bytes], captures: Sequence[Capture], stdin: bytes | None, cancel: Cancel
     ) -> None:
         self._process = process
         self._cancel = cancel
-        self._exited = threading.Event()
-        self._bell = _Doorbell()
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._bell.fd, selectors.EVENT_READ)
+        self._ended = False  # the leader; it may be a zombie still
         assert process.stdout is not None
         assert process.stderr is not None
         self._captures: dict[IO[bytes], Capture] = {process.stdout: captures[0], process.stderr: captures[1]}
-        for pipe in self._captures:
-            os.set_blocking(pipe.fileno(), False)
-            self._selector.register(pipe, selectors.EVENT_READ)
         self._unsent = memoryview(stdin or b"")
-        if process.stdin is not None:
-            os.set_blocking(process.stdin.fileno(), False)
-            self._selector.register(process.stdin, selectors.EVENT_WRITE)
+        with contextlib.ExitStack() as cleanup:
+            self._bell = _Doorbell()
+            cleanup.callback(self._bell.close)
+            self._end = _watch_end(process)
+            cleanup.callback(os.close, self._end)
+            self._selector = cleanup.enter_context(selectors.DefaultSelector())
+            self._selector.register(self._bell.fd, selectors.EVENT_READ)
+            self._selector.register(self._end, selectors.EVENT_READ)
+            for pipe in self._captures:
+                os.set_blocking(pipe.fileno(), False)
+                self._selector.register(pipe, selectors.EVENT_READ)
+            if process.stdin is not None:
+                os.set_blocking(process.stdin.fileno(), False)
+                self._selector.register(process.stdin, selectors.EVENT_WRITE)
+            cleanup.enter_context(cancel.listening(self._bell.ring))  # left first: no ring reaches a closed bell
+            self._cleanup = cleanup.pop_all()
 
     def __enter__(self) -> _Attempt:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bell.close()
-        self._selector.close()
+        self._cleanup.close()
 
-    def run(self, timeout: timedelta, grace: timedelta) -> Literal["timeout", "cancelled"] | None:
+    def run(self, timeout: timedelta, grace: timedelta) -> Literal["timeout"] | Why | None:
         """Why we ended it, or None; returns once the leader has ended, its group is gone and the pipes are drained."""
         deadline = time.monotonic() + timeout.total_seconds()
-        for watch in (self._watch_exit, self._watch_cancel):
-            threading.Thread(target=watch, daemon=True).start()
-        why: Literal["timeout", "cancelled"] | None = None
-        while not self._exited.is_set() and not self._cancel.is_set() and time.monotonic() < deadline:
-            self._pump(deadline)
-        remnants_until = time.monotonic() + min(grace, _REMNANT_GRACE).total_seconds()
-        if not self._exited.is_set():
-            why = "cancelled" if self._cancel.is_set() else "timeout"
+        why: Literal["timeout"] | Why | None = None
+        if self._ends(lambda: 0 if self._cancel.is_set() else deadline):
+            kill_at = time.monotonic() + min(grace, _REMNANT_GRACE).total_seconds()
+        else:
+            why = self._cancel.why or "timeout"
             self._signal(signal.SIGTERM)
-            remnants_until = time.monotonic() + grace.total_seconds()
-            while not self._exited.is_set() and time.monotonic() < remnants_until:
-                self._pump(remnants_until)
-            if not self._exited.is_set():
+            kill_at = time.monotonic() + grace.total_seconds() if why == "timeout" else math.inf
+            if not self._ends(lambda: self._hastened(kill_at)):
                 self._signal(signal.SIGKILL)
-            while not self._exited.is_set():
-                self._pump(None)
+                self._ends(lambda: math.inf)
         self._process.wait()
-        self._end_remnants(remnants_until, told=why is not None)
+        self._end_remnants(kill_at, told=why is not None)
         self._drain()
         return why
 
-    def _watch_exit(self) -> None:
-        # While the leader is a zombie its number, and so its group's, is nobody else's: every signal sent
-        # before `wait` reaches our own group. Without waitid (macOS) that window is a few instructions.
-        if hasattr(os, "waitid"):
-            with contextlib.suppress(ChildProcessError):
-                os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
-        else:
-            self._process.wait()
-        self._exited.set()
-        self._bell.ring()
+    def _ends(self, until: Callable[[], float]) -> bool:
+        """Whether the leader ends by then (monotonic seconds), which is asked again whenever something happens."""
+        while not self._ended and time.monotonic() < (moment := until()):
+            self._pump(moment)
+        self._pump(0)  # an end that came first is seen first
+        return self._ended
 
-    def _watch_cancel(self) -> None:
-        # An event has no way to stop waiting for it: a second after the run this thread sees that it is over.
-        while not self._bell.closed:
-            if self._cancel.wait(1):
-                self._bell.ring()
-                return
+    def _hastened(self, kill_at: float) -> float:
+        """That moment or the one of `cancel`, the sooner: a request can move it while we wait."""
+        asked = self._cancel.kill_at
+        return kill_at if asked is None else min(kill_at, asked)
 
-    def _pump(self, until: float | None) -> None:
-        """Move what can be moved, waiting for it until then (monotonic seconds) or until the bell rings."""
-        wait = _LONGEST_WAIT_S if until is None else max(0, min(until - time.monotonic(), _LONGEST_WAIT_S))
-        for key, _ in self._selector.select(wait):
+    def _pump(self, until: float) -> None:
+        """Move what can be moved, waiting for it, but not beyond that moment (monotonic seconds) or a ring."""
+        wait = min(until - time.monotonic(), longest_wait())
+        for key, _ in self._selector.select(max(0, wait)):
             if key.fileobj == self._bell.fd:
                 self._bell.answer()
+            elif key.fileobj == self._end:
+                self._ended = True
+                self._selector.unregister(self._end)  # it would be ready for ever
             elif key.fileobj is self._process.stdin:
                 self._feed(self._process.stdin)
             else:
@@ -429,20 +449,21 @@ class _Attempt:
             while left > 0 and not pipe.closed and (count := self._read(pipe)):
                 left -= count
 
-    def _end_remnants(self, until: float, *, told: bool) -> None:
-        """End what outlived its leader: TERM unless it was told already, KILL at `until`."""
+    def _end_remnants(self, kill_at: float, *, told: bool) -> None:
+        """End what outlived its leader: TERM unless it was told already, KILL at `kill_at` or sooner."""
         if not told:
             self._signal(signal.SIGTERM)
-        self._await_group(until)
+        self._await_group(lambda: self._hastened(kill_at))
         self._signal(signal.SIGKILL)
         # Nobody survives this, but what it ends takes a moment to let go of the pipes.
-        self._await_group(time.monotonic() + 1)
+        given_up = time.monotonic() + 1
+        self._await_group(lambda: given_up)
 
-    def _await_group(self, until: float) -> None:
+    def _await_group(self, until: Callable[[], float]) -> None:
         # They are not our children: no event tells of their end, so here, and only here, this looks again and again.
         tick = _REMNANT_TICK_S
-        while self._group_exists() and _has_living_member(self._process.pid) and (now := time.monotonic()) < until:
-            self._pump(min(until, now + tick))
+        while self._group_exists() and _has_living_member(self._process.pid) and (now := time.monotonic()) < until():
+            self._pump(min(until(), now + tick))
             tick = min(2 * tick, 10 * _REMNANT_TICK_S)
 
     def _group_exists(self) -> bool:
@@ -494,25 +515,27 @@ def _has_living_member(group: int) -> bool:
 
 
 def _judge(
-    why: Literal["timeout", "cancelled"] | None, returncode: int, timeout: timedelta, captures: Sequence[Capture]
+    why: Literal["timeout"] | Why | None, returncode: int, timeout: timedelta, captures: Sequence[Capture]
 ) -> Outcome:
     exit_code = returncode if returncode >= 0 else None
     ended = f"exit code {returncode}" if returncode >= 0 else f"ended by {_signal_name(-returncode)}"
     match why:
         case "cancelled":
             return _outcome("cancelled", exit_code, f"cancelled; {ended}", captures)
+        case "interrupted":
+            return _outcome("interrupted", exit_code, f"interrupted: the scheduler was stopped; {ended}", captures)
         case "timeout":
             return _outcome("timed_out", exit_code, f"not done after {timeout.total_seconds():g} s; {ended}", captures)
     return _outcome("succeeded" if returncode == 0 else "failed", exit_code, ended if returncode else None, captures)
 
 
 def _outcome(
-    status: Literal["succeeded", "failed", "timed_out", "cancelled"],
+    status: Literal["succeeded", "failed", "timed_out", "cancelled", "interrupted"],
     exit_code: int | None,
     error: str | None,
     captures: Sequence[Capture],
 ) -> Outcome:
-    reason: Literal["exit_code", "signal", "timeout", "cancelled"] | None
+    reason: Literal["exit_code", "signal", "timeout", "cancelled", "shutdown"] | None
     match status:
         case "succeeded":
             reason = None
@@ -522,6 +545,8 @@ def _outcome(
             reason = "timeout"
         case "cancelled":
             reason = "cancelled"
+        case "interrupted":
+            reason = "shutdown"
     lost = next((each.error for each in captures if each.error is not None), None)
     return Outcome(
         status=status,

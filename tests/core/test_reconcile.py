@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from scheduler.core.audit import audit_rows
+from scheduler.core.due import unserved
 from scheduler.core.jobfile import Document
 from scheduler.core.models import (
     Job,
@@ -20,7 +21,7 @@ from scheduler.core.models import (
     SyncState,
     TaskInput,
 )
-from scheduler.core.reconcile import Desired, Found, Plan, plan, plan_one, unserved
+from scheduler.core.reconcile import Desired, Found, Plan, plan, plan_one
 
 NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
 HOURLY = Schedule(timezone="UTC", every=timedelta(hours=1))
@@ -125,6 +126,50 @@ def test_a_new_schedule_settles_the_old_slots_and_never_fires_backwards() -> Non
     assert action.after.activated_at == later
     (skip,) = action.skips
     assert (skip.first.hour, skip.last.hour, skip.slots, skip.reason) == (9, 11, 3, "missed")
+
+
+def shaken(schedule: Schedule = HOURLY, seconds: int = 30) -> Schedule:
+    return replace(schedule, jitter=timedelta(seconds=seconds))
+
+
+def test_a_new_jitter_is_a_new_definition_that_moves_neither_cursor_nor_activation_and_settles_nothing() -> None:
+    later = NOW + timedelta(hours=3)
+    for before, after in ((HOURLY, shaken()), (shaken(), shaken(seconds=5)), (shaken(), HOURLY)):
+        jobs = observed(document(schedule=before))
+        done = again(Desired(settings=SETTINGS, found=found(document(schedule=after))), jobs, later)
+        (action,) = done.actions
+        assert (action.verb, action.after.generation, action.after.spec.schedule) == ("update", 2, after)
+        assert (action.next_run_at, action.after.activated_at) == (jobs["job"].next_run_at, NOW)
+        assert (action.skips, action.rescheduled, action.completes) == ((), False, False)
+        assert [(row.action, row.field) for row in audit_rows(done, at=later, actor="a", cause="c")] == [
+            ("update", "schedule")
+        ]
+
+
+def test_a_new_jitter_beside_a_new_interval_is_a_new_schedule() -> None:
+    quick = Schedule(timezone="UTC", every=timedelta(minutes=10))
+    desired = Desired(settings=SETTINGS, found=found(document(schedule=shaken(quick))))
+    (action,) = again(desired, observed(document()), NOW + timedelta(hours=3)).actions
+    assert (action.rescheduled, action.after.activated_at) == (True, NOW + timedelta(hours=3))
+    assert (action.next_run_at, len(action.skips)) == (datetime(2026, 3, 2, 11, 40, tzinfo=UTC), 1)
+
+
+def test_a_new_jitter_of_a_one_shot_that_is_over_neither_warns_nor_completes_it_again() -> None:
+    past = Schedule(timezone="UTC", at=NOW - timedelta(days=1))
+    jobs = observed(document(schedule=past))
+    done = again(Desired(settings=SETTINGS, found=found(document(schedule=shaken(past)))), jobs)
+    assert (verbs(done), done.problems) == ({"job": "update"}, ())
+    assert [row.action for row in audit_rows(done, at=NOW, actor="a", cause="c")] == ["update"]
+
+
+def test_a_job_that_comes_back_with_another_jitter_starts_anew_like_any_other() -> None:
+    jobs = observed(document(), document("other", "jobs/b.yaml"))
+    jobs = applied(again(Desired(settings=SETTINGS, found=found(document("other", "jobs/b.yaml"))), jobs), jobs, NOW)
+    later = NOW + timedelta(days=3)
+    back = Desired(settings=SETTINGS, found=found(document(schedule=shaken()), document("other", "jobs/b.yaml")))
+    revived = next(action for action in again(back, jobs, later).actions if action.job_id == "job")
+    assert (revived.verb, revived.after.activated_at, revived.after.generation) == ("revive", later, 2)
+    assert revived.next_run_at == later.replace(minute=0) + timedelta(hours=1)
 
 
 def test_another_file_with_the_same_id_is_a_move() -> None:

@@ -5,6 +5,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -14,18 +15,23 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from scheduler.core.cron import ScheduleError
-from scheduler.core.models import Schedule
+from scheduler.core.models import JobSpec, Schedule
 from scheduler.core.schedule import (
     Span,
+    _next_cron_fire,
     check_cron,
     check_schedule,
     check_timezone,
     describe,
     fires,
     next_fire,
+    smallest_gap,
     span,
+    start_delay,
 )
 
+MILLISECOND = timedelta(milliseconds=1)
+SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 
@@ -712,3 +718,168 @@ def test_days_before_a_change_are_days_of_the_old_offset() -> None:
     local = [at.astimezone(berlin) for at in found]
     assert [at.date() for at in local] == [date(2027, 3, day) for day in (25, 26, 29, 30, 31)]
     assert {at.hour for at in local} == {9}
+
+
+# -- one answer for many jobs ----------------------------------------------------------------
+
+
+def test_a_thousand_jobs_with_one_cron_cost_one_computation() -> None:
+    after = utc("2026-05-05T12:34:56.789")
+    before = _next_cron_fire.cache_info().misses
+    for n in range(1000):
+        zone = ZoneInfo("Asia/Tokyo" if n % 2 else "America/Havana")
+        shared = replace(cron("7 9 * * 1-5", "Europe/Berlin"), jitter=n * MILLISECOND)
+        assert next_fire(shared, after=after.astimezone(zone)) == utc("2026-05-06T07:07")
+    assert _next_cron_fire.cache_info().misses == before + 1
+
+
+def test_both_passes_of_a_fold_have_their_own_answer_though_python_calls_them_equal() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    early = datetime(2027, 10, 31, 2, 50, tzinfo=berlin, fold=0)
+    late = datetime(2027, 10, 31, 2, 50, tzinfo=berlin, fold=1)
+    assert (early, hash(early)) == (late, hash(late))
+    schedule = cron("*/20 * * * *", "Europe/Berlin")
+    for _ in range(2):
+        assert next_fire(schedule, after=early) == utc("2027-10-31T01:00")
+        assert next_fire(schedule, after=late) == utc("2027-10-31T02:00")
+
+
+# -- jitter ----------------------------------------------------------------------------------
+
+job_ids = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,127}", fullmatch=True)
+jitters = st.integers(1, 10**9).map(lambda ms: ms * MILLISECOND)
+
+
+@given(schedules, jitters, job_ids)
+def test_a_start_is_delayed_by_whole_milliseconds_under_the_jitter(
+    schedule: Schedule, jitter: timedelta, job_id: str
+) -> None:
+    delay = start_delay(replace(schedule, jitter=jitter), job_id)
+    assert timedelta() <= delay < jitter
+    assert delay % MILLISECOND == timedelta()
+    assert start_delay(schedule, job_id) == timedelta(), "without jitter there is no delay"
+
+
+@given(schedules, schedules, jitters, job_ids)
+def test_the_delay_is_that_of_the_id_whatever_the_schedule(
+    one: Schedule, other: Schedule, jitter: timedelta, job_id: str
+) -> None:
+    assert start_delay(replace(one, jitter=jitter), job_id) == start_delay(replace(other, jitter=jitter), job_id)
+
+
+def test_the_delay_is_the_same_in_every_process_and_version() -> None:
+    schedule = replace(cron("@hourly"), jitter=30 * SECOND)
+    found = [start_delay(schedule, job_id) / MILLISECOND for job_id in ("heartbeat", "triage", "a")]
+    assert found == [12_554, 1_824, 23_741]
+
+
+def test_delays_of_many_ids_spread_evenly() -> None:
+    schedule = replace(cron("@hourly"), jitter=10 * MINUTE)
+    for names in ("job-{}", "team/{:05}", "{}"):
+        minutes = [start_delay(schedule, names.format(n)) // MINUTE for n in range(1000)]
+        assert all(70 < minutes.count(each) < 130 for each in range(10))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "gap"),
+    [
+        (cron("* * * * *"), MINUTE),
+        (cron("*/7 * * * *"), 4 * MINUTE),  # from :56 to the full hour
+        (cron("0,5 * * * *"), 5 * MINUTE),
+        (cron("0 */5 * * *"), timedelta(hours=4)),
+        (cron("50 9-17 * * 1-5"), timedelta(hours=1)),
+        (cron("0 1,23 * * *"), timedelta(hours=2)),
+        (cron("0 1,23 1 * *"), timedelta(hours=22)),
+        (cron("@daily"), DAY),
+        (cron("0 9 * * 1,4"), 3 * DAY),
+        (cron("0 9 * * 0,6"), DAY),
+        (cron("@weekly"), 7 * DAY),
+        (cron("0 9 * 6 1"), 7 * DAY),
+        (cron("@monthly"), 28 * DAY),
+        (cron("0 0 31 * *"), 31 * DAY),
+        (cron("0 0 1,31 * *"), DAY),
+        (cron("@yearly"), 365 * DAY),
+        (cron("0 0 29 2 *"), 1461 * DAY),
+        (cron("0 0 13 * */5"), 28 * DAY),  # Friday or Sunday the 13th, in February and March
+        (cron("0 0 1 * 1"), DAY),
+        (cron("0 0 29 2 */7"), 10_227 * DAY),  # on a Sunday
+        (every(seconds=90), 90 * SECOND),
+        (Schedule(timezone="UTC", at=utc("2030-01-01")), None),
+        (cron("0 0 31 2 *"), None),
+    ],
+)
+def test_the_smallest_gap_lies_between_the_two_fires_that_are_closest(
+    schedule: Schedule, gap: timedelta | None
+) -> None:
+    assert smallest_gap(schedule) == gap
+    assert smallest_gap(replace(schedule, timezone="Australia/Lord_Howe")) == gap
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data(), expressions)
+def test_no_two_fires_are_closer_than_the_smallest_gap(data: st.DataObject, expression: str) -> None:
+    schedule = cron(expression)
+    found = list(itertools.islice(fires(schedule, after=data.draw(instants("UTC"))), 40))
+    gap = smallest_gap(schedule)
+    assert (gap is None) == (not found)
+    assert gap is None or all(b - a >= gap for a, b in itertools.pairwise(found))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "jitter", "message", "hint"),
+    [
+        (cron("*/10 * * * *"), 5 * MINUTE, "jitter 5m is too long; it must stay under 5m, half", "at most 4m59s"),
+        (cron("@daily"), DAY, "jitter 1d is too long; it must stay under 12h, half", "at most 11h59m59s"),
+        (cron("* * * * *"), 30 * SECOND, "jitter 30s is too long; it must stay under 30s", "at most 29s"),
+        (every(seconds=2), SECOND, "under 1s, half the shortest time between two fires", "delete the key"),
+        (every(milliseconds=4001), 3 * SECOND, "under 2.0005s", "at most 2s"),
+        (every(hours=1), -SECOND, "jitter -1s is negative", "30s"),
+        (every(hours=1), timedelta(microseconds=1), "not a whole number of milliseconds", ""),
+        (Schedule(timezone="UTC", at=utc("9999-12-31T23:00")), 2 * 60 * MINUTE, "beyond the year 9999", "delete"),
+    ],
+)
+def test_a_jitter_out_of_range_is_refused_with_what_is_allowed(
+    schedule: Schedule, jitter: timedelta, message: str, hint: str
+) -> None:
+    with pytest.raises(ScheduleError) as caught:
+        check_schedule(replace(schedule, jitter=jitter))
+    assert caught.value.code == "schedule.jitter"
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        replace(cron("*/10 * * * *"), jitter=5 * MINUTE - MILLISECOND),
+        replace(cron("0 9 * * 1"), jitter=3 * DAY),
+        replace(every(seconds=1), jitter=499 * MILLISECOND),
+        replace(Schedule(timezone="UTC", at=utc("2030-01-01")), jitter=3650 * DAY),
+    ],
+)
+def test_a_jitter_under_half_the_gap_is_sound_and_beside_a_single_instant_any(schedule: Schedule) -> None:
+    check_schedule(schedule)
+
+
+@given(schedules, jitters)
+def test_jitter_is_told_apart_but_moves_no_slot(schedule: Schedule, jitter: timedelta) -> None:
+    shaken = replace(schedule, jitter=jitter)
+    after = utc("2026-05-05")
+    assert first(shaken, after, 3) == first(schedule, after, 3)
+    assert describe(shaken) == describe(schedule)
+    assert shaken != schedule
+    assert shaken.timing == schedule == schedule.timing
+    assert len({shaken, schedule, shaken.timing}) == 2
+
+
+@given(schedules, st.just(timedelta()) | jitters)
+def test_a_schedule_is_stored_and_read_back_with_its_jitter(schedule: Schedule, jitter: timedelta) -> None:
+    shaken = replace(schedule, jitter=jitter)
+    assert Schedule.from_json(shaken.to_json()) == shaken
+    assert shaken.to_json() == {**schedule.to_json(), **({"jitter_ms": jitter // MILLISECOND} if jitter else {})}
+
+
+def test_a_definition_without_jitter_has_the_digest_it_had_before_there_was_any() -> None:
+    spec = JobSpec(id="a", name="a", schedule=cron("0 9 * * *", "Europe/Berlin"), runner="cat")
+    assert spec.digest == "1150e42614059a8c4e4a8b6878a8d24eb52e6a807c011b490fcd6c31e7ac7a7c"
+    assert replace(spec, schedule=replace(spec.schedule, jitter=SECOND)).digest != spec.digest

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -9,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.core.models import Fault, JobSpec, RunnerSpec, Schedule, Task, TaskInput
+from scheduler.runners.cancel import Cancel, Why
 from scheduler.runners.command import Context, Invocation, Outcome, _has_living_member, execute, prepare
 
 SH = shutil.which("sh") or "/bin/sh"
@@ -235,7 +239,7 @@ class Bench:
 
     where: Path
     pid: int = 0
-    cancel: threading.Event = field(default_factory=threading.Event)
+    cancel: Cancel = field(default_factory=Cancel)
 
     def __call__(
         self,
@@ -277,8 +281,28 @@ class Bench:
         return (self.where / "stderr").read_bytes()
 
 
+def without_pidfd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS: all that a run needs to see its end then is waitid, in a thread."""
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+
+
+needs_pidfd = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs pidfd_open")
+
+
+@pytest.fixture(params=[pytest.param("pidfd", marks=needs_pidfd), "waitid"])
+def bench(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Twice, for the two ways to see the end of a process."""
+    if request.param == "waitid":
+        without_pidfd(monkeypatch)
+    return make_bench(tmp_path)
+
+
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def pidfd_bench(tmp_path: Path) -> Bench:
+    return make_bench(tmp_path)
+
+
+def make_bench(tmp_path: Path) -> Bench:
     where = tmp_path / "bench"
     where.mkdir()
     return Bench(where)
@@ -318,7 +342,24 @@ def pipe(tmp_path: Path) -> Iterator[Pipe]:
     os.close(reader)
 
 
-BRIEFLY = timedelta(milliseconds=50)
+NONE, BRIEFLY, LONG = timedelta(0), timedelta(milliseconds=50), timedelta(minutes=1)
+SURVIVES_TERM = """trap 'echo told >&3' TERM; exec 3> "$1"; echo ready >&3; while :; do sleep 1000 & wait; done"""
+
+
+@contextlib.contextmanager
+def meanwhile(act: Callable[[], object]) -> Iterator[Callable[[], None]]:
+    """What starts `act` in a thread, which has ended after the block."""
+    thread = threading.Thread(target=act)
+    yield thread.start
+    thread.join()
+
+
+@contextlib.contextmanager
+def soon() -> Iterator[None]:
+    """The block does not wait for a grace of LONG to pass."""
+    since = time.monotonic()
+    yield
+    assert time.monotonic() - since < LONG.total_seconds() / 2
 
 
 def test_a_program_that_ends_with_zero_has_succeeded(bench: Bench) -> None:
@@ -427,6 +468,41 @@ def test_nothing_of_ours_stays_open_or_unreaped(bench: Bench) -> None:
         os.waitpid(bench.pid, os.WNOHANG)
 
 
+def test_no_descriptor_is_lost_over_many_runs(bench: Bench) -> None:
+    before = len(os.listdir("/dev/fd"))  # noqa: PTH208
+    for _ in range(50):
+        ended(bench(SH, "-c", "exit 1"))
+    assert len(os.listdir("/dev/fd")) == before  # noqa: PTH208
+
+
+@needs_pidfd
+def test_a_run_takes_no_thread_but_its_callers(pidfd_bench: Bench, pipe: Pipe) -> None:
+    before = {*threading.enumerate()}
+    # More than a pipe holds goes before the line, so that the run is under way when it is read.
+    script = f"exec 3> {pipe.path}; head -c 500000 /dev/zero; echo ready >&3; exec sleep 1000"
+    found: list[Outcome | Fault] = []
+    caller = threading.Thread(target=lambda: found.append(pidfd_bench(SH, "-c", script)))
+    caller.start()
+    pipe.wait()
+    meantime = {*threading.enumerate()}
+    pidfd_bench.cancel.request()
+    caller.join()
+    assert meantime - before == {caller}
+    assert [ended(each).status for each in found] == ["cancelled"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSYS, "not implemented"), PermissionError(errno.EPERM, "sandbox")])
+def test_where_pidfd_open_fails_the_end_is_seen_all_the_same(
+    pidfd_bench: Bench, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    def fail(pid: int, flags: int = 0) -> int:
+        raise error
+
+    monkeypatch.setattr(os, "pidfd_open", fail, raising=False)
+    assert ended(pidfd_bench(SH, "-c", "exit 3")).exit_code == 3
+    assert ended(pidfd_bench(SH, "-c", "exec sleep 1000", timeout=BRIEFLY)).status == "timed_out"
+
+
 # -- output ----------------------------------------------------------------------------------
 
 
@@ -520,21 +596,147 @@ def test_a_cancel_ends_the_run_like_a_timeout(bench: Bench, pipe: Pipe) -> None:
 
     def cancel_when_ready() -> None:
         pipe.wait()
-        bench.cancel.set()
+        bench.cancel.request()
 
-    thread = threading.Thread(target=cancel_when_ready)
-    found = ended(bench(SH, "-c", script, ready=thread.start))
-    thread.join()
+    with meanwhile(cancel_when_ready) as start:
+        found = ended(bench(SH, "-c", script, ready=start))
     assert (found.status, found.reason, found.error) == ("cancelled", "cancelled", "cancelled; ended by SIGTERM")
     assert found.output_bytes == 500_000
     assert pipe.gone()
 
 
-def test_what_is_cancelled_before_it_starts_never_starts(bench: Bench) -> None:
-    bench.cancel.set()
+@pytest.mark.parametrize(("why", "reason"), [("cancelled", "cancelled"), ("interrupted", "shutdown")])
+def test_what_is_cancelled_before_it_starts_never_starts(bench: Bench, why: Why, reason: str) -> None:
+    bench.cancel.request(why)
     found = ended(bench(SH, "-c", "touch started"))
-    assert (found.status, found.exit_code) == ("cancelled", None)
+    assert (found.status, found.reason, found.exit_code) == (why, reason, None)
+    assert found.error == f"{why} before it started"
     assert (bench.pid, (bench.where / "started").exists()) == (0, False)
+
+
+def test_a_run_that_the_end_of_the_scheduler_ends_is_interrupted(bench: Bench, pipe: Pipe) -> None:
+    def stop() -> None:
+        pipe.wait()
+        bench.cancel.request("interrupted")
+        bench.cancel.request("cancelled")
+
+    with meanwhile(stop) as start:
+        found = ended(bench(SH, "-c", f"exec 3> {pipe.path}; echo ready >&3; exec sleep 1000", ready=start))
+    assert (found.status, found.reason, found.exit_code) == ("interrupted", "shutdown", None)
+    assert found.error == "interrupted: the scheduler was stopped; ended by SIGTERM"
+    assert pipe.gone()
+
+
+def test_a_signal_handler_ends_the_run_of_the_thread_it_interrupts(bench: Bench, pipe: Pipe) -> None:
+    def stop() -> None:
+        pipe.wait()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: bench.cancel.request("interrupted"))
+    try:
+        with meanwhile(stop) as start:
+            found = ended(bench(SH, "-c", f"exec 3> {pipe.path}; echo ready >&3; exec sleep 1000", ready=start))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert found.status == "interrupted"
+
+
+def test_a_request_whose_ring_is_missed_is_seen_all_the_same(
+    pidfd_bench: Bench, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one by a signal that arrives just before its thread blocks: what it would do comes after the wait."""
+
+    class Deaf(Cancel):
+        @contextlib.contextmanager
+        def listening(self, ring: Callable[[], None]) -> Iterator[None]:
+            yield
+
+    def stop() -> None:
+        pipe.wait()
+        pidfd_bench.cancel.request()
+
+    monkeypatch.setattr("scheduler.runners.cancel._MISSED_SIGNAL_S", 0.01)
+    pidfd_bench.cancel = Deaf()
+    with meanwhile(stop) as start:
+        found = ended(pidfd_bench(SH, "-c", f"exec 3> {pipe.path}; echo ready >&3; exec sleep 1000", ready=start))
+    assert found.status == "cancelled"
+
+
+def test_without_grace_a_request_kills_at_once(bench: Bench, pipe: Pipe) -> None:
+    def stop() -> None:
+        pipe.wait()
+        bench.cancel.request(grace=NONE)
+
+    script = f"trap '' TERM; exec 3> {pipe.path}; echo ready >&3; while :; do sleep 1000; done"
+    with meanwhile(stop) as start, soon():
+        found = ended(bench(SH, "-c", script, ready=start))
+    assert (found.status, found.error) == ("cancelled", "cancelled; ended by SIGKILL")
+    assert pipe.gone()
+
+
+def test_a_second_request_brings_the_kill_forward(bench: Bench, pipe: Pipe) -> None:
+    def stop() -> None:
+        pipe.wait()
+        bench.cancel.request("interrupted", grace=LONG)
+        pipe.wait()
+        bench.cancel.request(grace=NONE)
+
+    with meanwhile(stop) as start, soon():
+        found = ended(bench(SH, "-c", SURVIVES_TERM, "sh", str(pipe.path), ready=start))
+    assert (found.status, found.error) == ("interrupted", "interrupted: the scheduler was stopped; ended by SIGKILL")
+    assert pipe.gone()
+
+
+def test_a_second_request_does_not_put_the_kill_back(bench: Bench, pipe: Pipe) -> None:
+    def stop() -> None:
+        pipe.wait()
+        bench.cancel.request(grace=BRIEFLY)
+        bench.cancel.request(grace=LONG)
+
+    with meanwhile(stop) as start, soon():
+        found = ended(bench(SH, "-c", SURVIVES_TERM, "sh", str(pipe.path), grace=LONG, ready=start))
+    assert found.error == "cancelled; ended by SIGKILL"
+
+
+def test_a_request_after_the_timeout_hastens_the_kill_and_the_run_has_timed_out(bench: Bench, pipe: Pipe) -> None:
+    def stop() -> None:
+        pipe.wait()
+        bench.cancel.request(grace=NONE)
+
+    def ready() -> None:
+        pipe.wait()
+        start()
+
+    with meanwhile(stop) as start, soon():
+        found = ended(bench(SH, "-c", SURVIVES_TERM, "sh", str(pipe.path), timeout=BRIEFLY, grace=LONG, ready=ready))
+    assert (found.status, found.error) == ("timed_out", "not done after 0.05 s; ended by SIGKILL")
+    assert pipe.gone()
+
+
+def test_a_second_request_kills_what_outlives_its_leader(bench: Bench, pipe: Pipe, tmp_path: Path) -> None:
+    def stop() -> None:
+        pipe.wait()
+        bench.cancel.request(grace=LONG)
+        pipe.wait()
+        bench.cancel.request(grace=NONE)
+
+    life = tmp_path / "life"  # the leader holds it: its end is seen by the one that it leaves behind
+    os.mkfifo(life)
+    script = f"""(trap '' TERM; exec 3> {pipe.path} 5< {life}; echo ready >&3; read x <&5; echo alone >&3
+                  exec sleep 1000) & exec 4> {life}; exec sleep 1000"""
+    with meanwhile(stop) as start, soon():
+        found = ended(bench(SH, "-c", script, ready=start))
+    assert (found.status, found.error) == ("cancelled", "cancelled; ended by SIGTERM")
+    assert pipe.gone()
+
+
+@needs_pidfd
+def test_a_run_that_has_ended_before_its_cancel_is_seen_is_not_cancelled(pidfd_bench: Bench) -> None:
+    def cancel_at_the_end() -> None:
+        os.waitid(os.P_PID, pidfd_bench.pid, os.WEXITED | os.WNOWAIT)
+        pidfd_bench.cancel.request()
+
+    assert ended(pidfd_bench(SH, "-c", "echo done", ready=cancel_at_the_end)).status == "succeeded"
 
 
 def test_a_timeout_of_months_is_no_error(bench: Bench) -> None:

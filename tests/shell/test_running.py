@@ -19,6 +19,7 @@ from scheduler.core.models import RunStatus
 from scheduler.core.problems import RefusedError, UnavailableError, UsageError
 from scheduler.engine import END_TRIES, EndNotWrittenError
 from scheduler.owner import Owner, end_processes, identify, is_alive
+from scheduler.runners.cancel import Cancel
 from scheduler.service import Scheduler
 from scheduler.store import Store
 from tests.fakes import FakeClock
@@ -55,7 +56,7 @@ def scheduler(root: Path) -> Scheduler:
 
 
 def run(scheduler: Scheduler, job_id: str = "hello") -> object:
-    return scheduler.run(job_id, cancel=threading.Event())
+    return scheduler.run(job_id, cancel=Cancel())
 
 
 def job(scheduler: Scheduler, job_id: str = "hello") -> dict[str, object]:
@@ -65,11 +66,11 @@ def job(scheduler: Scheduler, job_id: str = "hello") -> dict[str, object]:
 
 
 def test_the_text_on_disk_runs_and_every_earlier_one_can_be_read_back(scheduler: Scheduler, root: Path) -> None:
-    first = scheduler.run("hello", cancel=threading.Event())
+    first = scheduler.run("hello", cancel=Cancel())
     saved = root / "prompts/.hello.md.swp"
     saved.write_text("say goodbye\n")
     saved.replace(root / "prompts/hello.md")  # as an editor saves
-    second = scheduler.run("hello", cancel=threading.Event())
+    second = scheduler.run("hello", cancel=Cancel())
     assert (first.result, second.result) == ("say hello\n", "say goodbye\n")
     assert scheduler.task("hello:1")[1] == b"say hello\n"
     assert scheduler.task("hello:2")[1] == b"say goodbye\n"
@@ -79,7 +80,7 @@ def test_the_text_on_disk_runs_and_every_earlier_one_can_be_read_back(scheduler:
 
 def test_a_definition_edited_since_the_last_sync_counts_at_once(scheduler: Scheduler, root: Path) -> None:
     (root / "jobs/hello.yaml").write_text(JOB + "name: Renamed\n")
-    finished = scheduler.run("hello", cancel=threading.Event())
+    finished = scheduler.run("hello", cancel=Cancel())
     assert finished.generation == 2
     assert (job(scheduler)["name"], job(scheduler)["generation"]) == ("Renamed", 2)
     assert [row["cause"] for row in scheduler.audit("hello")["audit"]][-1] == "run"
@@ -87,7 +88,7 @@ def test_a_definition_edited_since_the_last_sync_counts_at_once(scheduler: Sched
 
 def test_a_runner_edited_since_the_last_sync_counts_at_once_and_is_audited(scheduler: Scheduler, root: Path) -> None:
     (root / "scheduler.yaml").write_text(ROOT_FILE.replace("[cat]", "[echo, other]"))
-    assert scheduler.run("hello", cancel=threading.Event()).result == "other\n"
+    assert scheduler.run("hello", cancel=Cancel()).result == "other\n"
     assert [row["field"] for row in scheduler.audit("@root")["audit"]] == [None, "runners.cat.command"]
 
 
@@ -96,7 +97,7 @@ def test_a_broken_job_file_runs_its_last_good_definition_with_the_text_on_disk(
 ) -> None:
     (root / "jobs/hello.yaml").write_text("id: [\n")
     (root / "prompts/hello.md").write_text("new text\n")
-    finished = scheduler.run("hello", cancel=threading.Event())
+    finished = scheduler.run("hello", cancel=Cancel())
     assert (finished.status, finished.result) == (RunStatus.SUCCEEDED, "new text\n")
     assert job(scheduler)["sync_state"] == "invalid"
 
@@ -105,24 +106,24 @@ def test_an_inline_task_cannot_be_taken_from_a_broken_file(scheduler: Scheduler,
     (root / "jobs/inline.yaml").write_text("id: inline\nschedule: {every: 1h}\ntask: hi\n")
     scheduler.sync()
     (root / "jobs/inline.yaml").write_text("id: inline\nschedule: [\ntask: hi\n")
-    finished = scheduler.run("inline", cancel=threading.Event())
+    finished = scheduler.run("inline", cancel=Cancel())
     assert (finished.status, finished.reason) == (RunStatus.SKIPPED, "source_invalid")
 
 
 def test_a_broken_scheduler_yaml_leaves_the_last_good_settings_in_force(scheduler: Scheduler, root: Path) -> None:
     (root / "scheduler.yaml").write_text("version: 2\n")
-    assert scheduler.run("hello", cancel=threading.Event()).result == "say hello\n"
+    assert scheduler.run("hello", cancel=Cancel()).result == "say hello\n"
 
 
 def test_a_job_file_that_is_gone_is_a_recorded_skip(scheduler: Scheduler, root: Path) -> None:
     (root / "jobs/hello.yaml").unlink()
-    finished = scheduler.run("hello", cancel=threading.Event())
+    finished = scheduler.run("hello", cancel=Cancel())
     assert (finished.status, finished.reason) == (RunStatus.SKIPPED, "source_missing")
     assert job(scheduler)["sync_state"] == "synced", "only a sync archives"
 
 
 def test_an_archived_job_is_not_run_and_gets_no_row(scheduler: Scheduler, root: Path) -> None:
-    scheduler.run("hello", cancel=threading.Event())
+    scheduler.run("hello", cancel=Cancel())
     (root / "jobs/other.yaml").write_text(JOB.replace("hello", "other", 1))
     (root / "jobs/hello.yaml").unlink()
     scheduler.sync()
@@ -172,7 +173,7 @@ def test_a_kill_at_any_point_leaves_one_interrupted_run_that_nothing_repeats(
     assert (found["status"], found["reason"], len(found["attempts"])) == ("interrupted", "owner_died", attempts)
     written = (root / "marks").read_text().count("x") if (root / "marks").exists() else 0
     assert written == marks, "the mark that the child itself writes"
-    assert scheduler.run("mark", cancel=threading.Event()).status == "succeeded"
+    assert scheduler.run("mark", cancel=Cancel()).status == "succeeded"
 
 
 def test_a_killed_owner_has_its_child_ended_before_the_next_run_starts(scheduler: Scheduler, root: Path) -> None:
@@ -222,7 +223,7 @@ def test_a_child_whose_pid_was_never_noted_is_ended_by_who_comes_next(scheduler:
     assert owner.returncode == -signal.SIGKILL
     with Store.open(scheduler.place.db) as store:
         assert store.active()[0].process is None
-    assert scheduler.sync().recovered[0].id == "long:1"
+    assert scheduler.sync().recovered[0] == "long:1"
     while not _ended(pid):
         pass
 
@@ -258,16 +259,15 @@ def test_an_end_that_meets_a_locked_database_is_written_as_it_was(
         return written(self, *args, **kwargs)
 
     monkeypatch.setattr(Store, "finish", finish)
-    assert scheduler.run("hello", cancel=threading.Event()).status == "succeeded"
+    assert scheduler.run("hello", cancel=Cancel()).status == "succeeded"
     assert scheduler.history("hello")["runs"][0]["result"] == "say hello\n"
 
 
 def test_a_held_job_runs_with_the_text_on_disk(scheduler: Scheduler, root: Path) -> None:
     (root / "jobs/hello.yaml").unlink()
     held = scheduler.sync()
-    assert held.plan is not None
-    assert held.plan.guard is not None
-    assert scheduler.run("hello", cancel=threading.Event()).result == "say hello\n"
+    assert held.guarded
+    assert scheduler.run("hello", cancel=Cancel()).result == "say hello\n"
 
 
 def test_a_dry_run_shows_what_a_run_would_do_now(scheduler: Scheduler, root: Path) -> None:
@@ -282,10 +282,10 @@ def test_a_file_that_is_absent_for_a_moment_is_looked_for_again(scheduler: Sched
     patient = replace(scheduler, absent_grace=timedelta(minutes=5))
     (root / "jobs/hello.yaml").rename(root / "kept")
 
-    def bring_back(run: object) -> None:
+    def bring_back(*_: object) -> None:
         threading.Timer(0.3, lambda: (root / "kept").rename(root / "jobs/hello.yaml")).start()
 
-    assert patient.run("hello", cancel=threading.Event(), claimed=bring_back).status == "succeeded"
+    assert patient.run("hello", cancel=Cancel(), claimed=bring_back).status == "succeeded"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -342,8 +342,8 @@ def test_an_outcome_that_could_never_be_written_is_not_replaced_by_another(
 
 def test_a_wait_for_an_absent_file_can_be_cancelled_and_counts_nothing(scheduler: Scheduler, root: Path) -> None:
     (root / "jobs/hello.yaml").unlink()
-    cancel = threading.Event()
-    cancel.set()
+    cancel = Cancel()
+    cancel.request()
     finished = replace(scheduler, absent_grace=timedelta(minutes=5)).run("hello", cancel=cancel)
     assert finished.status == "cancelled"
     found = job(scheduler)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import threading
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from scheduler.config import Place
 from scheduler.core.models import AuditRow, Job, Pause, Run
+from scheduler.runners.cancel import Cancel
 from scheduler.service import Scheduler
 from scheduler.store import Store
 from tests.fakes import FakeClock
@@ -189,7 +189,7 @@ class SyncMachine(RuleBasedStateMachine):
         job_id = data.draw(st.sampled_from(sorted(i for i, known in self.known.items() if not known.archived)))
         known = self.known[job_id]
         before = self.seen()
-        finished = self.scheduler.run(job_id, cancel=threading.Event())
+        finished = self.scheduler.run(job_id, cancel=Cancel())
         claims = self.claims_in(known.path, job_id)
         if not claims and known.state not in ("held", "conflict"):
             assert (finished.status, finished.reason) == ("skipped", "source_missing")
@@ -221,8 +221,8 @@ class SyncMachine(RuleBasedStateMachine):
         assert (found.json["guard"] is not None) == guarded
         self.check_pass(before)
         again = self.scheduler.plan()
-        assert again.plan is not None
-        assert again.plan.nothing_to_do, "plan, apply, plan again: nothing to do"
+        assert again.read
+        assert again.nothing_to_do, "plan, apply, plan again: nothing to do"
 
     def claims_in(self, path: str, job_id: str) -> list[Doc | None]:
         """What one file says of an id: documents, or None for a file that cannot be read and holds it."""

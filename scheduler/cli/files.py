@@ -1,0 +1,158 @@
+"""The commands about files: init, validate, plan, sync."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scheduler.cli import render
+from scheduler.cli.group import PROBLEMS, REFUSED, cli, end, end_will_be, errors, problem_count, say
+from scheduler.cli.options import Globals, global_options
+
+if TYPE_CHECKING:
+    from scheduler.passes import Synced
+
+
+@cli.command()
+@click.argument("folder", metavar="[DIR]", default=".", type=click.Path(file_okay=False, path_type=Path))
+@global_options
+def init(given: Globals, folder: Path) -> None:
+    """Write a root to start from: scheduler.yaml, two jobs and a prompt. Overwrites nothing."""
+    from scheduler.scaffold import write_scaffold
+
+    written, kept = write_scaffold(folder)
+    if given.as_json:
+        render.print_json({"root": str(folder.resolve()), "written": written, "kept": kept})
+        return
+    for path in written:
+        click.echo(f"wrote {folder / path}")
+    for path in kept:
+        click.echo(f"kept  {folder / path}: it is there already")
+    say(given, f"next: cd {folder} && scheduler sync && scheduler run heartbeat --wait")
+
+
+@cli.command()
+@click.argument("paths", metavar="[PATH...]", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", help="How to print problems.")
+@global_options
+def validate(given: Globals, paths: tuple[Path, ...], style: str) -> None:
+    """Check job files and scheduler.yaml; needs no database."""
+    problems = given.scheduler().validate(paths)
+    if given.as_json or style == "json":
+        render.print_json({"problems": [problem.to_json() for problem in problems]})
+    else:
+        render.print_problems(problems, err=False)
+        say(given, problem_count(problems) or "no problems")
+    end(PROBLEMS if errors(problems) else 0)
+
+
+@cli.command()
+@click.option("--exit-code", is_flag=True, help="Exit 4 where a sync would change something.")
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", help="How to print the plan.")
+@global_options
+def plan(given: Globals, exit_code: bool, style: str) -> None:
+    """Show what a sync would change; changes nothing."""
+    given.as_json = given.as_json or style == "json"
+    found = given.scheduler().plan()
+    _print_synced(given, found, dry=True)
+    code = sync_code(found)
+    pending = found.read and _pending(found)
+    end(4 if exit_code and code == 0 and pending else code)
+
+
+@cli.command()
+@click.option("--dry-run", is_flag=True, help="Show the plan, change nothing.")
+@click.option("--confirm-prune", metavar="TOKEN", help="Archive the set of jobs that the guard named with this token.")
+@click.option("--new-state", is_flag=True, help="Start without a history where the earlier one is gone.")
+@global_options
+def sync(given: Globals, dry_run: bool, confirm_prune: str | None, new_state: bool) -> None:
+    """Carry what the files say into the database, in one pass; done by the daemon if one runs."""
+    scheduler = given.scheduler()
+    if dry_run:
+        found = scheduler.plan(confirmed=confirm_prune)
+    else:
+        found = scheduler.sync(confirmed=confirm_prune, new_state=new_state)
+    code = end_will_be(sync_code(found))
+    _print_synced(given, found, dry=dry_run)
+    if found.token_refused:
+        click.echo(
+            f"error: --confirm-prune {confirm_prune} does not name the set that would be archived now; none was",
+            err=True,
+        )
+    end(code)
+
+
+# -- how a pass is shown ---------------------------------------------------------------------
+
+
+def sync_code(found: Synced) -> int:
+    if found.guarded:
+        return REFUSED
+    return PROBLEMS if errors(found.problems) else 0
+
+
+def _pending(found: Synced) -> bool:
+    shown = found.json
+    kinds = ("created", "updated", "moved", "archived", "revived", "task_changed", "root_changed")
+    return any(shown[kind] for kind in kinds)
+
+
+def _print_synced(given: Globals, found: Synced, *, dry: bool) -> None:
+    for run_id in found.recovered:
+        say(given, f"{run_id} is interrupted: the process that ran it is gone, and so is what it had started")
+    if found.no_provenance:
+        click.echo(f"warning: no commit is recorded: {render.clean(found.no_provenance)}", err=True)
+    if given.as_json:
+        render.print_json(found.json)
+        return
+    shown = found.json
+    render.print_problems(found.problems)
+    if not found.read:
+        click.echo("error: scheduler.yaml cannot be used: nothing is applied, the last good settings stay", err=True)
+        return
+    for job_id in shown["created"]:
+        click.echo(f"+ {job_id}")
+    for job_id in shown["revived"]:
+        click.echo(f"+ {job_id} (back, with its history)")
+    for update in shown["updated"]:
+        click.echo(f"~ {update['id']}")
+        for field, change in update["changes"].items():
+            wider = "  [widens]" if field in update["widens"] else ""
+            before, after = render.value_text(change["before"]), render.value_text(change["after"])
+            click.echo(render.clean(f"    {field}: {before} -> {after}{wider}"))
+        if "schedule" in update["changes"] or "enabled" in update["changes"]:
+            coming = update["next_fires"]["after"]
+            click.echo(f"    next fire: {coming[0] if coming else 'none'}")
+    for change in shown["task_changed"]:
+        before, after = render.short(change["before_sha256"]), render.short(change["after_sha256"])
+        click.echo(render.clean(f"~ {change['id']}: task {change['path']} {before} -> {after}"))
+    for move in shown["moved"]:
+        click.echo(render.clean(f"> {move['id']}: {move['from']} -> {move['to']}"))
+    for job_id in shown["archived"]:
+        click.echo(f"- {job_id} (archived; its history stays)")
+    for change in shown["root_changed"]:
+        before, after = render.value_text(change["before"]), render.value_text(change["after"])
+        wider = "  [widens]" if change["widens"] else ""
+        click.echo(render.clean(f"! scheduler.yaml {change['field']}: {before} -> {after}{wider}"))
+    _print_guard(given, shown["guard"])
+    counts = [(len(shown[kind]), kind) for kind in ("created", "updated", "moved", "archived", "revived")]
+    counts.append((len(shown["task_changed"]), "task changed"))
+    counts.append((len(shown["root_changed"]), "settings changed"))
+    counts.append((0 if shown["guard"] is None else shown["guard"]["would_archive"], "held by the guard"))
+    counts.append((found.left.get("invalid", 0), "kept as last read"))
+    counts.append((found.left.get("conflict", 0), "in conflict"))
+    said = [f"{n} {word}" for n, word in counts if n] or ["nothing to do"]
+    said.append(f"{shown['unchanged']} unchanged")
+    say(given, ("would be: " if dry else "") + ", ".join(said))
+
+
+def _print_guard(given: Globals, guard: dict[str, Any] | None) -> None:
+    if guard is None:
+        return
+    named = {"--root": given.root, "--state": given.state, "--db": given.db}
+    options = "".join(f" {option} {shlex.quote(value)}" for option, value in named.items() if value)
+    click.echo(f"refused: {guard['why']}; these wait: {', '.join(guard['ids'])}", err=True)
+    click.echo(f"  to archive exactly these: scheduler{options} sync --confirm-prune {guard['token']}", err=True)

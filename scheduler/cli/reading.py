@@ -1,0 +1,266 @@
+"""The commands that only read: list, show, next, history, output, task, audit."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from typing import Any
+
+import click
+
+from scheduler.cli import render
+from scheduler.cli.group import MOST, cli, problem_count, say, say_never_synced
+from scheduler.cli.options import Globals, InstantType, JobType, RunType, global_options
+from scheduler.core.models import RunStatus, Status
+from scheduler.core.problems import Problem, UsageError
+
+
+@cli.command("list")
+@click.option("--status", type=click.Choice([status.value for status in Status]), help="Only jobs of this status.")
+@click.option("--tag", help="Only jobs with this tag.")
+@click.option("--problems", is_flag=True, help="Only jobs with problems, and the problems.")
+@global_options
+def list_jobs(given: Globals, status: str | None, tag: str | None, problems: bool) -> None:
+    """List the jobs: status, schedule, next and last run."""
+    scheduler = given.scheduler()
+    found = scheduler.list(status=status, tag=tag, problems=problems, tasks=given.as_json)
+    say_never_synced(given, scheduler.never_synced())
+    if given.as_json:
+        render.print_json(found)
+        return
+    now = scheduler.clock.now()
+    jobs = [job for job in found["jobs"] if job["status"] != "archived" or status == "archived"]
+    if jobs:
+        render.print_table(
+            ("JOB", "STATUS", "SCHEDULE", "NEXT", "LAST RUN", "RUNS"),
+            [
+                (
+                    job["id"],
+                    _status_text(job),
+                    job["schedule_text"],
+                    _next_text(job, now),
+                    f"{job['last_run_status']} {render.ago(job['last_run_at'], now)}" if job["last_run_at"] else "-",
+                    str(job["run_count"]),
+                )
+                for job in jobs
+            ],
+            flexible="SCHEDULE",
+            optional=("RUNS", "LAST RUN"),
+        )
+    found_problems = [Problem.from_json(problem) for problem in found["problems"]]
+    if found_problems:
+        if problems:
+            render.print_problems(found_problems)
+        else:
+            say(given, f"\n{problem_count(found_problems)} in the files; `scheduler list --problems` shows them")
+
+
+@cli.command()
+@click.argument("job", type=JobType())
+@global_options
+def show(given: Globals, job: str) -> None:
+    """Show one job: definition, state, where it stands and when it runs next."""
+    found = given.scheduler().show(job, prefix=given.prefix)
+    if given.as_json:
+        render.print_json(found)
+        return
+    about = found["job"]
+    zone = about["schedule"]["timezone"]
+    lines = {
+        "name": about["name"],
+        "description": about["description"],
+        "owner": about["owner"],
+        "tags": ", ".join(about["tags"]),
+        "status": about["status"]
+        + ("" if about["sync_state"] in ("synced", "archived") else f" ({about['sync_state']})"),
+        "schedule": about["schedule_text"],
+        "source": f"{about['source_path']}:{about['source_line']}",
+        "task": about["task_source_path"] or "in the job file",
+        "task sha256": render.short(about["task_sha256"]),
+        "runner": about["runner"],
+        "timeout": render.duration(about["timeout_ms"]),
+        "env": ", ".join(f"{name}={value}" for name, value in about["env"].items()),
+        "version": about["version"],
+        "revision": render.short(about["revision"]) + (f" ({about['dirty']})" if about["dirty"] else ""),
+        "runs": f"{about['run_count']}, {about['consecutive_errors']} errors in a row",
+        "last run": f"{about['last_run_status']} at {render.local_time(about['last_run_at'], zone)}"
+        if about["last_run_at"]
+        else None,
+        "last error": render.first_line(about["last_run_error"]),
+        "last skip": f"{about['last_skip_reason']} at {render.local_time(about['last_skip_at'], zone)}"
+        if about["last_skip_at"]
+        else None,
+        "paused": render.value_text(about["paused"]) if about["paused"] else None,
+        "created": f"{render.local_time(about['created_at'], zone)} by {about['created_by']}",
+    }
+    click.echo(about["id"])
+    for name, value in lines.items():
+        if value:
+            click.echo(f"  {name:<12} {render.clean(str(value))}")
+    for i, fire in enumerate(found["next_fires"]):
+        click.echo(f"  {'next fires' if i == 0 else '':<12} {render.local_time(fire['fire_time'], zone)}")
+    render.print_problems([Problem.from_json(problem) for problem in about["problems"]])
+
+
+@cli.command("next")
+@click.argument("jobs", metavar="[JOB...]", nargs=-1, type=JobType())
+@click.option("-n", "count", type=click.IntRange(min=1, max=MOST), help="Fires of each job; 5 unless --to is given.")
+@click.option("--from", "start", type=InstantType(), help="After this instant; now if absent.")
+@click.option("--to", "until", type=InstantType(), help="Up to and including this instant.")
+@global_options
+def next_fires(
+    given: Globals, jobs: tuple[str, ...], count: int | None, start: datetime | None, until: datetime | None
+) -> None:
+    """Show coming fires, in local time and UTC."""
+    scheduler = given.scheduler()
+    found = scheduler.next(jobs, count=count, start=start, until=until, prefix=given.prefix)
+    if not jobs:
+        say_never_synced(given, scheduler.never_synced())
+    if given.as_json:
+        render.print_json(found)
+    elif found["fires"]:
+        render.print_table(
+            ("JOB", "LOCAL", "UTC"),
+            [
+                (fire["job_id"], render.local_time(fire["fire_time"], fire["timezone"]), fire["fire_time"])
+                for fire in found["fires"]
+            ],
+        )
+    else:
+        say(given, "no fires")
+
+
+@cli.command()
+@click.argument("job", type=JobType())
+@click.option("-n", "count", type=click.IntRange(min=1, max=MOST), help="At most so many.")
+@click.option("--status", type=click.Choice([status.value for status in RunStatus]), help="Only runs of this status.")
+@global_options
+def history(given: Globals, job: str, count: int | None, status: str | None) -> None:
+    """List a job's runs and skips, newest first."""
+    scheduler = given.scheduler()
+    found = scheduler.history(job, count=count, status=RunStatus(status) if status else None, prefix=given.prefix)
+    if given.as_json:
+        render.print_json(found)
+        return
+    if not found["runs"]:
+        say(given, "no runs yet")
+        return
+    render.print_table(
+        ("RUN", "STATUS", "REASON", "TRIGGER", "STARTED", "TOOK", "TASK", "COMMIT", "RESULT"),
+        [
+            (
+                run["id"],
+                run["status"],
+                run["reason"] or "-",
+                run["trigger"],
+                render.local_time(run["started_at"] or run["fire_time"] or run["requested_at"]),
+                render.duration(run["duration_ms"]) if run["slots"] == 1 else f"{run['slots']} slots",
+                render.short(run["task_sha256"]),
+                render.short(run["revision"], 7) + ("*" if run["dirty"] else ""),
+                render.first_line(run["error"] or run["result"], 60),
+            )
+            for run in found["runs"]
+        ],
+        flexible="RESULT",
+        optional=("COMMIT", "TASK", "TRIGGER", "TOOK"),
+    )
+
+
+@cli.command()
+@click.argument("run", type=RunType())
+@click.option("--follow", is_flag=True, help="Go on printing until the run has ended.")
+@global_options
+def output(given: Globals, run: str, follow: bool) -> None:
+    """Print what a run wrote: its stdout to stdout, its stderr to stderr."""
+    scheduler = given.scheduler()
+    if follow and given.as_json:
+        raise UsageError("--follow prints as it comes, and --json one answer", hint="leave one of them out")
+    if follow:
+        for stream, data in scheduler.follow(run, prefix=given.prefix):
+            _write(stream, data)
+        return
+    found, stdout, stderr = scheduler.output(run, prefix=given.prefix)
+    if given.as_json:
+        texts = {"stdout": stdout.decode(errors="replace"), "stderr": stderr.decode(errors="replace")}
+        render.print_json({"run_id": found.id, **texts, "truncated": found.truncated})
+        return
+    _write("stdout", stdout)
+    _write("stderr", stderr)
+
+
+def _write(stream: str, data: bytes) -> None:
+    """As it was written, byte for byte."""
+    file = sys.stdout.buffer if stream == "stdout" else sys.stderr.buffer
+    file.write(data)
+    file.flush()
+
+
+@cli.command()
+@click.argument("run", type=RunType())
+@global_options
+def task(given: Globals, run: str) -> None:
+    """Print the exact text that a run was given."""
+    found, text = given.scheduler().task(run, prefix=given.prefix)
+    if given.as_json:
+        render.print_json(
+            {
+                "run_id": found.id,
+                "task": text.decode(),
+                "task_sha256": found.task_sha256,
+                "source_path": found.source_path,
+                "revision": found.provenance.revision,
+                "dirty": found.provenance.dirty,
+            }
+        )
+        return
+    sys.stdout.buffer.write(text)
+
+
+@cli.command()
+@click.argument("job", required=False, type=JobType())
+@click.option("-n", "count", type=click.IntRange(min=1, max=MOST), help="The newest so many.")
+@global_options
+def audit(given: Globals, job: str | None, count: int | None) -> None:
+    """Show what changed, when, by whom: of one job, of `@root`, or of all."""
+    scheduler = given.scheduler()
+    found = scheduler.audit(job, count=count, prefix=given.prefix)
+    say_never_synced(given, scheduler.never_synced())
+    if given.as_json:
+        render.print_json(found)
+        return
+    if not found["audit"]:
+        say(given, "nothing has changed yet")
+        return
+    render.print_table(
+        ("AT", "JOB", "ACTION", "FIELD", "BEFORE", "AFTER", "COMMIT", "BY"),
+        [
+            (
+                render.local_time(row["at"]),
+                row["job_id"],
+                row["action"],
+                row["field"] or "-",
+                render.first_line(render.value_text(row["before"]), 40),
+                render.first_line(render.value_text(row["after"]), 40),
+                render.short(row["revision"], 7),
+                f"{row['actor']} ({row['cause']})",
+            )
+            for row in found["audit"]
+        ],
+        flexible="AFTER",
+        optional=("COMMIT", "BEFORE", "BY"),
+    )
+
+
+def _status_text(job: dict[str, Any]) -> str:
+    """The status, and after a slash what a person should know of: a bad file, or a row of errors (F7)."""
+    marks = [] if job["sync_state"] in ("synced", "archived") else [job["sync_state"]]
+    if job["consecutive_errors"] and job["status"] != "archived":
+        marks.append(f"failing {job['consecutive_errors']}")
+    return "/".join([job["status"], *marks])
+
+
+def _next_text(job: dict[str, Any], now: datetime) -> str:
+    if job["status"] != "active":
+        return "-"
+    text = render.ago(job["next_run_at"], now)
+    return f"due {text}" if text.endswith("ago") else text

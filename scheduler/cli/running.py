@@ -1,0 +1,142 @@
+"""The commands that act on jobs and runs: run, pause, resume, cancel."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+import click
+
+from scheduler.cli import render
+from scheduler.cli.group import PROBLEMS, cli, end, end_will_be, say
+from scheduler.cli.options import Globals, InstantType, JobType, RunType, global_options
+from scheduler.core.models import Run, RunStatus
+from scheduler.runners.cancel import Cancel
+from scheduler.views import run_json
+
+
+@cli.command()
+@click.argument("job", type=JobType())
+@click.option("--wait", is_flag=True, help="Wait for the end; exit 1 unless the run succeeded.")
+@click.option("--dry-run", is_flag=True, help="Show argv, folder, environment names and text; start nothing.")
+@global_options
+def run(given: Globals, job: str, wait: bool, dry_run: bool) -> None:
+    """Run a job now, with the text its file holds now: in the daemon if one runs, else here in the foreground."""
+    scheduler = given.scheduler()
+    if dry_run:
+        _print_dry_run(given, scheduler.dry_run(job))
+        return
+    cancel = Cancel()
+    started: list[str] = []
+    with _ended_by_signals(cancel) as restore:
+
+        def claimed(run: Run, here: bool) -> None:
+            started.append(run.id)
+            if here:
+                say(given, f"{run.id} runs here, in the foreground: no daemon is running")
+            else:
+                restore()  # a signal ends the waiting, not the run
+
+        try:
+            finished = scheduler.run(job, cancel=cancel, wait=wait, claimed=claimed)
+        except KeyboardInterrupt:
+            if started:
+                say(given, f"\n{started[0]} goes on in the daemon; `scheduler cancel {started[0]}` ends it")
+            raise
+    succeeded = finished.status is RunStatus.SUCCEEDED or not finished.status.finished
+    code = end_will_be(0 if succeeded else PROBLEMS)
+    if given.as_json:
+        render.print_json({"run": run_json(finished)})
+    elif not finished.status.finished:
+        say(given, f"{finished.id} runs in the daemon; `scheduler output {finished.id} --follow` shows what it writes")
+    else:
+        if finished.output_bytes:
+            sys.stdout.buffer.write(scheduler.output(finished.id)[1])  # as it was written, like `output`
+            sys.stdout.buffer.flush()
+        _say_ended(given, finished)
+    end(code)
+
+
+@contextlib.contextmanager
+def _ended_by_signals(cancel: Cancel) -> Iterator[Callable[[], None]]:
+    """Within the block signals that stop a command ask for the end of the run; what it gives undoes that."""
+    before: dict[int, Any] = {}
+
+    def restore() -> None:
+        while before:
+            signal.signal(*before.popitem())
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background job
+            before[int(number)] = signal.signal(number, lambda *_: cancel.request())
+    try:
+        yield restore
+    finally:
+        restore()
+
+
+def _say_ended(given: Globals, run: Run) -> None:
+    reason = f"/{run.reason}" if run.reason else ""
+    took = "" if run.duration_ms is None else f" in {render.duration(run.duration_ms)}"
+    say(given, f"{run.id} {run.status.value}{reason}{took}")
+    if run.error:
+        click.echo(f"error: {render.clean(run.error)}", err=True)
+
+
+@cli.command()
+@click.argument("run", type=RunType())
+@global_options
+def cancel(given: Globals, run: str) -> None:
+    """End a run: TERM for its process group, and KILL ten seconds later."""
+    ended = given.scheduler().cancel(run)
+    if given.as_json:
+        render.print_json({"run": run_json(ended)})
+    else:
+        say(given, f"{ended.id} {ended.status.value}")
+
+
+@cli.command()
+@click.argument("job", type=JobType())
+@click.option("--reason", help="Why, for those who wonder.")
+@click.option("--until", type=InstantType(), help="When it goes on by itself; without this, at `resume`.")
+@global_options
+def pause(given: Globals, job: str, reason: str | None, until: datetime | None) -> None:
+    """Hold a job back: its slots become skips. Survives every sync, and is no edit of its file."""
+    _print_job(given, given.scheduler().pause(job, reason=reason, until=until))
+
+
+@cli.command()
+@click.argument("job", type=JobType())
+@global_options
+def resume(given: Globals, job: str) -> None:
+    """Lift a pause. Slots that it held back stay skips; the next one fires."""
+    _print_job(given, given.scheduler().resume(job))
+
+
+def _print_job(given: Globals, found: dict[str, Any]) -> None:
+    if given.as_json:
+        render.print_json(found)
+        return
+    job = found["job"]
+    until = job["paused"] and job["paused"]["until"]
+    coming = found["next_fires"]
+    zone = job["schedule"]["timezone"]
+    state = f"{job['status']} until {render.local_time(until, zone)}" if until else job["status"]
+    say(
+        given, f"{job['id']} is {state}; next fire {render.local_time(coming[0]['fire_time'], zone) if coming else '-'}"
+    )
+
+
+def _print_dry_run(given: Globals, found: dict[str, Any]) -> None:
+    if given.as_json:
+        render.print_json(found)
+        return
+    for name in ("argv", "cwd", "input"):
+        click.echo(f"{name:<12} {render.value_text(found[name])}")
+    click.echo(f"{'environment':<12} {' '.join(found['env'])}")
+    click.echo(f"{'task sha256':<12} {found['task_sha256']}\n")
+    click.echo(found["task"], nl=not found["task"].endswith("\n"))

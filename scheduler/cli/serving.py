@@ -1,0 +1,71 @@
+"""The daemon's commands: serve, doctor."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from datetime import timedelta
+
+import click
+
+from scheduler.cli import render
+from scheduler.cli.files import sync_code
+from scheduler.cli.group import PROBLEMS, cli, end, end_will_be, say
+from scheduler.cli.options import Globals, global_options
+from scheduler.core.problems import UsageError
+
+
+@cli.command()
+@click.option("--observe", is_flag=True, help="Watch and sync, but fire nothing.")
+@click.option("--once", is_flag=True, help="Sync, run what is due, and exit when it has ended.")
+@click.option("--grace", type=click.FloatRange(min=0, max=86_400), default=30, show_default=True, metavar="SECONDS",
+              help="How long runs may go on when the daemon is told to stop; then they are interrupted.")  # fmt: skip
+@click.option("--new-state", is_flag=True, help="Start without a history where the earlier one is gone.")
+@click.option("--no-api", is_flag=True, help="Without the HTTP API; there is none yet.")
+@click.option("--listen", metavar="ADDR", help="Where the HTTP API listens; refused, as there is none yet.")
+@global_options
+def serve(
+    given: Globals, observe: bool, once: bool, grace: float, new_state: bool, no_api: bool, listen: str | None
+) -> None:
+    """Watch the files, sync every change, and fire what is due, until told to stop.
+
+    SIGTERM or Ctrl-C starts nothing more and gives what runs its grace; a second one ends it at once.
+    """
+    if listen is not None:
+        raise UsageError(f"--listen {listen}: the HTTP API is not built yet", hint="leave the option out")
+    if observe and once:
+        raise UsageError("--observe fires nothing, and --once only what is due now", hint="leave one of them out")
+    _log_to_stderr(given)
+    served = given.scheduler().serve(observe=observe, once=once, new_state=new_state, grace=timedelta(seconds=grace))
+    failed = served.forced or bool(served.failed)
+    end((sync_code(served.first) if once else 0) or (PROBLEMS if failed else 0))
+
+
+def _log_to_stderr(given: Globals) -> None:
+    """An event and its fields, one line each, in UTC."""
+    handler = logging.StreamHandler(sys.stderr)
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logger = logging.getLogger("scheduler")
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.DEBUG if given.verbose else logging.WARNING if given.quiet else logging.INFO)
+
+
+@cli.command()
+@global_options
+def doctor(given: Globals) -> None:
+    """Check all that has to be well for jobs to fire; exit 1 where something is not."""
+    found = given.scheduler().doctor()
+    code = end_will_be(found["exit_code"])
+    if given.as_json:
+        render.print_json(found)
+        end(code)
+    for check in found["checks"]:
+        click.echo(f"{render.styled(check['status'], 7)}  {check['name']:<8}  {render.clean(check['message'])}")
+        if check["hint"]:
+            click.echo(f"{'':<19}hint: {render.clean(check['hint'])}")
+    say(given, "all is well" if found["healthy"] else "something is wrong")
+    end(code)

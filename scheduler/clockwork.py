@@ -1,0 +1,263 @@
+"""The clock's hand: wakes when a slot is to start, claims all slots of one instant at once, hands the runs over.
+
+A thread on a condition variable wakes ten times closer to the instant than an event loop. Between two instants it
+sleeps; whoever changes something in the database pokes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import logging
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from scheduler.clock import Clock
+from scheduler.core.due import Due, due, start_of
+from scheduler.core.models import Job, Run, Settings, instant
+from scheduler.core.problems import SchedulerError, UnavailableError
+from scheduler.core.schedule import next_fire
+from scheduler.store import Store
+
+LOOK_AGAIN_S = 10.0  # the clock may be set, or the machine have slept: no wait is longer than that
+RETRY_S = 1.0  # after a database that could not be used
+
+_log = logging.getLogger(__name__)
+
+
+class Agenda:
+    """Jobs by when they have to be looked at next. Cost of a change: the logarithm of their number."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+        self._starts: dict[str, datetime] = {}
+        self._heap: list[tuple[datetime, str]] = []  # with entries that no longer hold: `_starts` decides
+
+    def put(self, job: Job) -> None:
+        self._jobs[job.id] = job
+        start = start_of(job)
+        if start is None:
+            self._starts.pop(job.id, None)
+        elif self._starts.get(job.id) != start:
+            self._starts[job.id] = start
+            heapq.heappush(self._heap, (start, job.id))
+
+    def get(self, job_id: str) -> Job | None:
+        return self._jobs.get(job_id)
+
+    @property
+    def next_start(self) -> datetime | None:
+        while self._heap:
+            start, job_id = self._heap[0]
+            if self._starts.get(job_id) == start:
+                return start
+            heapq.heappop(self._heap)
+        return None
+
+    def started(self, now: datetime) -> list[Job]:
+        """The jobs whose start has come, the earliest first. They stay until `put` says when they start next."""
+        found: list[tuple[datetime, str]] = []
+        while (start := self.next_start) is not None and start <= now:
+            entry = heapq.heappop(self._heap)
+            if not found or found[-1] != entry:
+                found.append(entry)
+        for entry in found:
+            heapq.heappush(self._heap, entry)
+        return [self._jobs[job_id] for _, job_id in found]
+
+    def drop(self, job_id: str) -> None:
+        self._starts.pop(job_id, None)
+
+
+class Clockwork:
+    """Claims what is due. `dispatch` may be called by any thread, with a store of its own."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        owner: str,
+        since: datetime | None,
+        submit: Callable[[list[Run]], None],
+        may_fire: Callable[[Settings], bool] = lambda _: True,
+        usable: Callable[[], str] = lambda: "",
+    ) -> None:
+        """
+        since: from when on this process has been there to serve slots; None: `serve --once`.
+        submit: takes the claimed runs, and the queued ones.
+        may_fire: whether these settings let this host fire.
+        usable: why nothing may be claimed at present, such as a database that is gone; empty if all is well.
+        """
+        self._clock = clock
+        self._owner = owner
+        self._since = since
+        self._submit = submit
+        self._may_fire = may_fire
+        self._usable = usable
+        self._agenda = Agenda()
+        self._seen = -1
+        self._settings = Settings()
+        self._fires: bool | None = None  # None: nothing is known yet
+        self._prepared: datetime | None = None
+        self._claiming = threading.RLock()
+        self._bell = threading.Condition()
+        self._poked = True
+        self._stopping = False
+        self.trouble = ""  # why nothing fires, for doctor and the log
+
+    # -- what others call ------------------------------------------------------------------------
+
+    def poke(self) -> None:
+        """Something in the database has changed: look at once."""
+        with self._bell:
+            self._poked = True
+            self._bell.notify()
+
+    def stop(self) -> None:
+        """No new fires from now on; a claim under way is completed."""
+        with self._claiming:
+            self._stopping = True
+        self.poke()
+
+    @property
+    def next_start(self) -> datetime | None:
+        with self._claiming:
+            return self._agenda.next_start if self._fires else None
+
+    def reload(self, store: Store) -> Settings:
+        """Takes in what has changed in the database since the last look; returns the settings in force."""
+        with self._claiming:
+            observed = store.observed(since=self._seen)
+            if observed.settings is not None:
+                self._settings = observed.settings
+            for job in observed.jobs.values():
+                self._agenda.put(job)
+            self._seen = observed.ticket
+            fires = self._may_fire(self._settings)
+            if fires and self._fires is False and self._since is not None:
+                self._since = self._clock.now()  # what came while it was not to fire here was missed
+            self._fires = fires
+            return self._settings
+
+    def dispatch(
+        self, store: Store, *, only: Collection[str] | None = None, until: datetime | None = None
+    ) -> list[Run]:
+        """Claims what is due now, in one transaction, and hands it over.
+
+        only, until: no more than these jobs, and their slots up to then even if their start has not come: their
+        schedules are about to be replaced (S6).
+        Raises: UnavailableError.
+        """
+        with self._claiming:
+            while not self._stopping:
+                now = self._clock.now()
+                if only is None:
+                    jobs = self._agenda.started(now)
+                else:
+                    jobs = [job for job in map(self._agenda.get, sorted(only)) if job is not None]
+                if not self._fires or not jobs:
+                    return []
+                if trouble := self._usable():
+                    raise UnavailableError(trouble)
+                dues = [found for job in jobs if (found := self._due(job, now, until)) is not None]
+                runs = self._claim(store, dues, now)
+                if runs is not None:
+                    self._submit(runs)
+                    return runs
+                self.reload(store)
+        return []
+
+    def _due(self, job: Job, now: datetime, until: datetime | None) -> Due | None:
+        try:
+            return due(job, now=now, since=self._since, until=until)
+        except Exception:  # such as a zone that this machine no longer knows: no other job may wait for it
+            self._drop(job)
+            return None
+
+    def _drop(self, job: Job) -> None:
+        _log.exception("job_not_fired job_id=%s: looked at again once its file changes", job.id)
+        self._agenda.drop(job.id)
+
+    def _claim(self, store: Store, dues: list[Due], now: datetime) -> list[Run] | None:
+        """The runs; None where the agenda is stale."""
+        dues.sort(key=lambda each: (each.last, each.job.id))
+        places = self._settings.limits.max_running
+        try:
+            runs = store.claim_due(dues, seen=self._seen, owner=self._owner, max_running=places, now=now)
+        except SchedulerError:
+            raise
+        except Exception:
+            if len(dues) == 1:
+                self._drop(dues[0].job)
+                return []
+            # One job that cannot be claimed must not keep the others from it.
+            found = [self._claim(store, [each], now) for each in dues]
+            return None if None in found else [run for each in found if each is not None for run in each]
+        if runs is None:
+            return None
+        for each in dues:
+            self._agenda.put(replace(each.job, next_run_at=each.next_run_at, last_slot=each.last))
+            missed = sum(skip.slots for skip in each.skips if skip.reason == "missed")
+            if missed:
+                _log.warning("slots_missed job_id=%s slots=%d last=%s", each.job.id, missed, instant(each.last))
+        return runs
+
+    # -- the thread ------------------------------------------------------------------------------
+
+    def run(self, open_store: Callable[[], Store]) -> None:
+        """Until `stop`: waits for the next start, claims, hands over."""
+        store: Store | None = None
+        while not self._stopping:
+            try:
+                if store is None:
+                    store = open_store()
+                if self._take_poke():
+                    self.reload(store)
+                self.dispatch(store)
+                self._say("")
+                self._prepare()
+                self._wait()
+            except SchedulerError as error:
+                self._say(str(error))
+                self._wait(RETRY_S)
+            except Exception as error:  # nothing may end this thread but `stop`
+                _log.exception("clockwork_failed")
+                self._say(f"{type(error).__name__}: {error}")
+                self._wait(RETRY_S)
+        if store is not None:
+            store.close()
+
+    def _say(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            if trouble:
+                _log.error("firing_stopped reason=%r", trouble)
+            else:
+                _log.warning("firing_resumed")
+            self.trouble = trouble
+
+    def _take_poke(self) -> bool:
+        with self._bell:
+            poked, self._poked = self._poked, False
+            return poked
+
+    def _prepare(self) -> None:
+        """Computes beforehand what the next claim needs: where each cursor goes then."""
+        with self._claiming:
+            start = self._agenda.next_start
+            if start is None or start == self._prepared:
+                return
+            self._prepared = start
+            for job in self._agenda.started(start):
+                if job.next_run_at is not None:
+                    with contextlib.suppress(Exception):  # `_due` meets it again, and says so
+                        next_fire(job.file.spec.schedule, after=job.next_run_at)
+
+    def _wait(self, at_least: float = 0) -> None:
+        start = self.next_start
+        with self._bell:
+            if self._stopping or (self._poked and not at_least):
+                return
+            left = LOOK_AGAIN_S if start is None else (start - self._clock.now()) / timedelta(seconds=1)
+            self._bell.wait(max(at_least, min(left, LOOK_AGAIN_S), 0))

@@ -1,0 +1,248 @@
+"""How one daemon holds a database, and how commands find it and speak to it.
+
+The daemon holds a lock on a file beside the database, which says who it is and where its socket is. A request is one
+line of JSON, each answer too. Requests carry no facts that only they know: what a command writes stands in the
+database, and "look again" is enough to make the daemon see it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from scheduler.config import Place, unusable
+from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+
+Json = dict[str, Any]
+Reply = Callable[[Json], None]
+Handler = Callable[[Json, Reply], None]
+
+_ADDRESS_BYTES = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
+_REQUEST_BYTES = 1024 * 1024
+_LOCK_TRIES_S = 1.0  # somebody who only looks holds the lock for a moment
+_START_S = 5.0  # between taking the lock and listening
+_CONNECT_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """The daemon that holds a database."""
+
+    pid: int
+    host: str
+    root: str
+    since: str
+    socket: str | None  # None: it could not make one; it sees changes at its next rescan
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, serving {self.root} since {self.since}"
+
+
+def _lock_path(place: Place) -> Path:
+    return place.db.with_name(place.db.name + ".daemon")
+
+
+# -- the daemon's side -----------------------------------------------------------------------
+
+
+class Hold:
+    """One database held by this process, until `release`."""
+
+    def __init__(self, place: Place, *, since: str) -> None:
+        """Raises: UnavailableError where another daemon holds it, naming that one."""
+        self._path = _lock_path(place)
+        self._own_folder: Path | None = None
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise unusable(self._path.parent, error) from error
+        give_up = time.monotonic() + _LOCK_TRIES_S
+        while not _try_lock(self._file, fcntl.LOCK_EX):
+            if time.monotonic() > give_up:
+                holder = _read(self._file)
+                os.close(self._file)
+                raise UnavailableError(
+                    f"the database {place.db} is held by another daemon: {holder or 'one that is just starting'}",
+                    hint="there is one daemon per database: stop that one, or name another database with --db",
+                )
+            time.sleep(0.02)
+        self.listener = self._listen(place)
+        self.holder = Holder(
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            root=str(place.root),
+            since=since,
+            socket=None if self.listener is None else self.listener.getsockname(),
+        )
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, json.dumps(asdict(self.holder)).encode(), 0)
+
+    def _listen(self, place: Place) -> socket.socket | None:
+        for path in (place.db.with_name(place.db.name + ".sock"), None):
+            if path is not None and len(os.fsencode(path)) > _ADDRESS_BYTES:
+                continue
+            if path is None:  # the state folder's path is too long, or its file system knows no sockets
+                self._own_folder = Path(tempfile.mkdtemp(prefix="scheduler-"))  # mode 0700
+                path = self._own_folder / "socket"
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                path.unlink(missing_ok=True)  # of a daemon that was killed: the lock is ours
+                listener.bind(str(path))
+                path.chmod(0o600)
+                listener.listen(64)
+            except OSError as error:
+                listener.close()
+                _log.warning("no_socket path=%s error=%r", path, error.strerror)
+                continue
+            return listener
+        return None
+
+    def release(self) -> None:
+        if self.listener is not None:
+            with contextlib.suppress(OSError):
+                Path(self.listener.getsockname()).unlink(missing_ok=True)
+            self.listener.close()
+        if self._own_folder is not None:
+            shutil.rmtree(self._own_folder, ignore_errors=True)
+        # The file stays: unlinked, a second daemon could lock a new one while somebody still looks at this.
+        os.ftruncate(self._file, 0)
+        os.close(self._file)
+
+
+def _try_lock(file: int, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _read(file: int) -> Holder | None:
+    try:
+        return Holder(**json.loads(os.pread(file, _REQUEST_BYTES, 0)))
+    except (ValueError, TypeError):
+        return None
+
+
+class Server:
+    """Answers requests, each in a thread of its own."""
+
+    def __init__(self, listener: socket.socket, handlers: Mapping[str, Handler]) -> None:
+        self._listener = listener
+        self._handlers = handlers
+        threading.Thread(target=self._accept, name="control", daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                if self._listener.fileno() < 0:
+                    return
+                time.sleep(0.1)  # no descriptor left: the one who asks waits meanwhile
+                continue
+            threading.Thread(target=self._serve, args=(connection,), name="request", daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        def reply(answer: Json) -> None:
+            with contextlib.suppress(OSError):  # whoever asked has gone
+                connection.sendall(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
+
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(_CONNECT_S)
+            request = _line(connection)
+            connection.settimeout(None)
+            try:
+                found = json.loads(request)
+                self._handlers[found["verb"]](found, reply)
+            except SchedulerError as error:
+                reply({"error": str(error), "hint": error.hint, "exit_code": error.exit_code})
+            except (ValueError, KeyError, TypeError) as error:
+                reply({"error": f"not a request: {type(error).__name__} {error}", "hint": "", "exit_code": 2})
+            except Exception as error:
+                _log.exception("request_failed")
+                reply({"error": f"{type(error).__name__}: {error}", "hint": "see the daemon's log", "exit_code": 5})
+
+
+def _line(connection: socket.socket) -> bytes:
+    data = b""
+    while not data.endswith(b"\n") and len(data) < _REQUEST_BYTES:
+        piece = connection.recv(65_536)
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+# -- the command's side ----------------------------------------------------------------------
+
+
+def find(place: Place) -> Holder | None:
+    """The daemon that holds this database now; one that is just starting is waited for."""
+    give_up = time.monotonic() + _START_S
+    while True:
+        try:
+            file = os.open(_lock_path(place), os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            if _try_lock(file, fcntl.LOCK_SH):  # shared: others who look at the same moment are no daemon
+                return None
+            holder = _read(file)
+        finally:
+            os.close(file)
+        if holder is not None:
+            return holder
+        if time.monotonic() > give_up:
+            raise UnavailableError(f"a daemon holds {place.db}, but does not say who it is", hint="try again")
+        time.sleep(0.05)
+
+
+def ask(holder: Holder, verb: str, **request: Any) -> Iterator[Json]:
+    """The daemon's answers to one request, as they come.
+
+    Raises: what the daemon's side raised; UnavailableError where it cannot be reached, or hangs up.
+    """
+    if holder.socket is None:
+        raise UnavailableError(f"the daemon ({holder}) has no socket", hint="its log says why; restart it")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(_CONNECT_S)
+        try:
+            connection.connect(holder.socket)
+            connection.sendall(json.dumps({"verb": verb, **request}).encode() + b"\n")
+        except OSError as error:
+            raise UnavailableError(
+                f"the daemon ({holder}) does not answer: {error}", hint="look at its log, or restart it"
+            ) from error
+        connection.settimeout(None)
+        with connection.makefile("rb") as answers:
+            for line in answers:
+                answer = json.loads(line)
+                if "error" in answer:
+                    raise _ERRORS[answer["exit_code"]](answer["error"], hint=answer["hint"])
+                yield answer
+
+
+_ERRORS: Mapping[int, type[SchedulerError]] = {2: UsageError, 3: RefusedError, 5: UnavailableError}
+
+
+def answer_of(holder: Holder, verb: str, **request: Any) -> Json:
+    """The first answer to a request. Raises like `ask`."""
+    for answer in ask(holder, verb, **request):
+        return answer
+    raise UnavailableError(f"the daemon ({holder}) hung up without an answer", hint="look at its log")

@@ -1,0 +1,144 @@
+"""Which slots of a job are due, and what becomes of each: one is run, the others are skips with a reason (F4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from scheduler.core.models import Job, Pause, Schedule, Skip, Status
+from scheduler.core.schedule import next_fire, span, start_delay
+
+TICK = timedelta.resolution
+LATE = timedelta(minutes=1)  # a slot that the clockwork reaches later than that was missed: it slept, or was stopped
+LONGEST_WINDOW = timedelta(hours=2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """What one job owes at one moment. `job` is as it was seen: a claim holds only while its cursor is still that."""
+
+    job: Job
+    slot: datetime | None  # to be run
+    skips: tuple[Skip, ...]  # the slots before it, oldest first
+    next_run_at: datetime | None  # the cursor afterwards
+
+    @property
+    def last(self) -> datetime:
+        """The newest slot that gets its row."""
+        return self.slot if self.slot is not None else self.skips[-1].last
+
+
+def start_of(job: Job) -> datetime | None:
+    """When the job has to be looked at next: its cursor and its jitter. None: nothing of it is due."""
+    spec, cursor = job.file.spec, job.next_run_at
+    if cursor is None or job.archived or not spec.enabled or job.runtime.stopped_at is not None:
+        return None
+    return cursor + start_delay(spec.schedule, job.id)
+
+
+def due(job: Job, *, now: datetime, since: datetime | None, until: datetime | None = None) -> Due | None:
+    """What becomes of the slots from the job's cursor on; None where none is due.
+
+    since: from when on somebody has been there to serve slots; those that should have started before were missed,
+    and so were those that are reached over a minute late. None: nobody was (`serve --once`), and the newest slot is
+    served within its window.
+    until: the last slot that counts, where the schedule is about to be replaced; else those whose start has come.
+    """
+    spec, cursor = job.file.spec, job.next_run_at
+    if start_of(job) is None or cursor is None:
+        return None
+    schedule = spec.schedule
+    delay = start_delay(schedule, job.id)
+    last = now - delay if until is None else until
+    if cursor > last:
+        return None
+    begin, newest = cursor, cursor
+    following = next_fire(schedule, after=cursor)
+    if following is not None and following <= last:
+        found = span(schedule, start=begin, until=last)
+        assert found is not None  # the cursor is a slot
+        newest = found.last
+        following = next_fire(schedule, after=newest)
+    oldest_start = now - window(newest, following) if since is None else max(since, now - LATE)
+    paused = _from_start(job.pause, delay)
+    runs = newest + delay >= oldest_start and not _covers(paused, newest)
+    end = newest - TICK if runs else newest
+    return Due(
+        job=job,
+        slot=newest if runs else None,
+        skips=_skips(schedule, paused, begin, end),
+        next_run_at=following,
+    )
+
+
+def window(slot: datetime, following: datetime | None) -> timedelta:
+    """How late a slot may start (design section 3, `catch_up`): two hours, or half the gap to the next slot."""
+    return LONGEST_WINDOW if following is None else min(LONGEST_WINDOW, (following - slot) / 2)
+
+
+def unserved(job: Job, now: datetime) -> tuple[Skip, ...]:
+    """The slots from the cursor up to now, as skips: `missed`, or `paused` while a pause held (S6).
+
+    At most three: before, during and after the pause.
+    """
+    if job.next_run_at is None or job.next_run_at > now:
+        return ()
+    schedule = job.file.spec.schedule
+    begin = job.next_run_at if job.last_slot is None else max(job.next_run_at, job.last_slot + TICK)
+    return _skips(schedule, _from_start(job.pause, start_delay(schedule, job.id)), begin, now)
+
+
+def held_back(job: Job, now: datetime) -> Due | None:
+    """What a pause that is lifted now has held back: once it is gone nobody could tell it from what was missed."""
+    skips = unserved(job, now) if job.pause is not None and start_of(job) is not None else ()
+    if not skips:
+        return None
+    following = next_fire(job.file.spec.schedule, after=skips[-1].last)
+    return Due(job=job, slot=None, skips=skips, next_run_at=following)
+
+
+def is_slot(schedule: Schedule, moment: datetime) -> bool:
+    return span(schedule, start=moment, until=moment) is not None
+
+
+def overdue(job: Job, *, now: datetime) -> bool:
+    """Whether a slot should have had its row over a minute ago."""
+    start = start_of(job)
+    return start is not None and start < now - LATE and job.status(now) is not Status.PAUSED
+
+
+# -- pauses ----------------------------------------------------------------------------------
+
+
+def _from_start(pause: Pause | None, delay: timedelta) -> tuple[datetime, datetime | None] | None:
+    """[from, until) of the slots that a pause holds back: with those that had not started when it came."""
+    return None if pause is None else (pause.at - delay, pause.until)
+
+
+def _covers(paused: tuple[datetime, datetime | None] | None, slot: datetime) -> bool:
+    return paused is not None and paused[0] <= slot and (paused[1] is None or slot < paused[1])
+
+
+def _skips(
+    schedule: Schedule, paused: tuple[datetime, datetime | None] | None, begin: datetime, end: datetime
+) -> tuple[Skip, ...]:
+    return tuple(
+        Skip(first=found.first, last=found.last, slots=found.count, reason=reason)
+        for start, until, reason in _pieces(paused, begin, end)
+        if start <= until and (found := span(schedule, start=start, until=until)) is not None
+    )
+
+
+def _pieces(
+    paused: tuple[datetime, datetime | None] | None, begin: datetime, end: datetime
+) -> Iterable[tuple[datetime, datetime, str]]:
+    if paused is None:
+        return [(begin, end, "missed")]
+    start, until = paused
+    pause_end = end if until is None else min(end, until - TICK)
+    return [
+        (begin, min(end, start - TICK), "missed"),
+        (max(begin, start), pause_end, "paused"),
+        (max(begin, start, pause_end + TICK), end, "missed"),
+    ]

@@ -1,0 +1,279 @@
+"""`scheduler serve`: holds the database, keeps it in step with the files, lets the clockwork fire. No rules here."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import signal
+import socket
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Any
+
+from scheduler.clock import Clock
+from scheduler.clockwork import Clockwork
+from scheduler.config import Place
+from scheduler.control import Hold, Json, Reply, Server
+from scheduler.core.models import Run, RunStatus, Settings, Trigger, instant
+from scheduler.core.problems import UnavailableError, UsageError
+from scheduler.engine import LocalEngine
+from scheduler.owner import Owner
+from scheduler.passes import Passes, Synced
+from scheduler.resync import Resync
+from scheduler.runners.cancel import GRACE as CANCEL_GRACE
+from scheduler.source import Parsed
+from scheduler.store import Store
+from scheduler.workers import Workers
+
+GRACE = timedelta(seconds=30)  # for what runs when the daemon is told to stop
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """How a daemon ended."""
+
+    first: Synced  # its first pass
+    failed: int = 0  # runs of `--once` that did not succeed
+    forced: bool = False  # a second signal ended it
+
+
+class Daemon:
+    """One daemon, from its lock to its end. `serve` runs in the main thread, where signals arrive."""
+
+    def __init__(
+        self,
+        *,
+        place: Place,
+        clock: Clock,
+        environ: Mapping[str, str],
+        absent_grace: timedelta,
+        observe: bool = False,
+        once: bool = False,
+        grace: timedelta = GRACE,
+    ) -> None:
+        self._place = place
+        self._clock = clock
+        self._environ = environ
+        self._observe = observe
+        self._once = once
+        self._grace = grace
+        self._since = clock.now()
+        self._passes = Passes(place=place, clock=clock, absent_grace=absent_grace, settle=self._settle, parsed=Parsed())
+        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._why_silent: str | None = None  # why nothing fires here; None: not known yet
+        self._told_to_stop = False
+        self._forced = False
+        self._done: Callable[[Run | None], None] | None = None
+
+    # -- from start to stop ----------------------------------------------------------------------
+
+    def serve(self) -> Served:
+        """Serves until a signal says to stop; with `--once` until what is due has ended.
+
+        Raises: UnavailableError where another daemon holds the database, or it or the root cannot be used.
+        """
+        with contextlib.ExitStack() as cleanup:
+            self._place.make_state()
+            hold = Hold(self._place, since=instant(self._since))
+            cleanup.callback(hold.release)
+            store = cleanup.enter_context(Store.open(self._place.db))
+            self._file = _identity(self._place)
+            self._tell_what_is_new(store)
+            self._owner = cleanup.enter_context(Owner(self._place.owners))
+            self._workers = Workers(
+                engine=self._engine,
+                open_store=self._open_store,
+                clock=self._clock,
+                owner=self._owner.id,
+                scratch=self._owner.scratch,
+            )
+            self._clockwork = Clockwork(
+                clock=self._clock,
+                owner=self._owner.id,
+                since=None if self._once else self._since,
+                submit=self._submit,
+                may_fire=self._may_fire,
+                usable=self._unusable,
+            )
+            self._resync = Resync(
+                place=self._place,
+                passes=self._passes,
+                open_store=self._open_store,
+                recover=lambda store: self._engine(store).recover(),
+                applied=self._clockwork.poke,
+            )
+            cleanup.callback(self._resync.stop)
+            first = self._resync.sync_now(actor="scheduler", cause="start")
+            self._workers.max_running = self._clockwork.reload(store).limits.max_running
+            if not self._why_silent:
+                self._workers.submit(store.queued())
+            cleanup.enter_context(self._listening_to_signals())
+            if self._once:
+                return Served(first=first, failed=self._serve_once(store), forced=self._forced)
+            self._serve_on(hold)
+            return Served(first=first, forced=self._forced)
+
+    def _serve_once(self, store: Store) -> int:
+        finished: list[Run | None] = []
+        self._done = finished.append
+        self._clockwork.dispatch(store)
+        self._workers.wait()
+        return sum(run is None or run.status is not RunStatus.SUCCEEDED for run in finished)
+
+    def _serve_on(self, hold: Hold) -> None:
+        threads = [
+            threading.Thread(target=self._clockwork.run, args=(self._open_store,), name="clockwork"),
+            threading.Thread(target=self._resync.run, name="resync"),
+        ]
+        for thread in threads:
+            thread.daemon = True
+            thread.start()
+        if hold.listener is not None:
+            handlers = {"wake": self._wake, "sync": self._sync, "run": self._run, "cancel": self._cancel}
+            Server(hold.listener, {**handlers, "status": self._status})
+        _log.info("serving root=%s db=%s pid=%d", self._place.root, self._place.db, hold.holder.pid)
+        number = self._signals.get()
+        _log.info("stopping signal=%s grace_s=%g", signal.Signals(number).name, self._grace.total_seconds())
+        self._clockwork.stop()
+        self._resync.stop()
+        self._workers.stop(self._grace)
+        for thread in threads:
+            thread.join(timeout=10)
+        _log.info("stopped")
+
+    @contextlib.contextmanager
+    def _listening_to_signals(self) -> Iterator[None]:
+        before: dict[int, Any] = {}
+
+        def stop(number: int, _: object) -> None:
+            if self._told_to_stop:  # the second one
+                self._forced = True
+                self._workers.interrupt()
+            elif self._once:
+                self._workers.interrupt(CANCEL_GRACE)
+            self._told_to_stop = True
+            self._signals.put(number)
+
+        for number in (int(signal.SIGTERM), int(signal.SIGINT), int(signal.SIGHUP)):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background job
+                before[number] = signal.signal(number, stop)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _tell_what_is_new(self, store: Store) -> None:
+        if store.synced_at() is None:
+            found = Passes(place=self._place, clock=self._clock).plan(store.observed())
+            ids = found.json["created"]
+            _log.warning(
+                "new_database path=%s: about to own %d jobs: %s", self._place.db, len(ids), ", ".join(ids) or "none"
+            )
+
+    # -- what the parts ask of each other --------------------------------------------------------
+
+    def _engine(self, store: Store) -> LocalEngine:
+        return LocalEngine(
+            place=self._place, store=store, clock=self._clock, environ=self._environ, passes=self._passes
+        )
+
+    def _open_store(self) -> Store:
+        """The database that was opened at the start; never another one that has come by its name."""
+        if gone := self._unusable():
+            raise UnavailableError(gone, hint="stop the daemon, restore a copy, start again")
+        return Store.open(self._place.db, create=False)
+
+    def _unusable(self) -> str:
+        if _identity(self._place) == self._file:
+            return ""
+        return f"the database {self._place.db} is no longer the file that this daemon opened: nothing fires"
+
+    def _submit(self, runs: list[Run]) -> None:
+        self._workers.submit(runs, done=self._done)
+
+    def _settle(self, store: Store, job_ids: Collection[str], until: datetime) -> None:
+        self._clockwork.dispatch(store, only=job_ids, until=until)
+
+    def _may_fire(self, settings: Settings) -> bool:
+        self._workers.max_running = settings.limits.max_running
+        silent = "--observe" if self._observe else _elsewhere(settings)
+        if silent != self._why_silent:
+            if silent:
+                _log.warning("observing reason=%s: nothing fires here", silent)
+            elif self._why_silent is not None:
+                _log.warning("firing_resumed")
+            self._why_silent = silent
+        return not silent
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def _wake(self, request: Json, reply: Reply) -> None:
+        for run_id in request.get("ended", ()):
+            self._workers.forget(run_id)
+        self._clockwork.poke()
+        reply({})
+
+    def _sync(self, request: Json, reply: Reply) -> None:
+        reply(self._resync.sync_now(actor=request["actor"], confirmed=request["confirmed"]).to_json())
+
+    def _run(self, request: Json, reply: Reply) -> None:
+        if self._told_to_stop:
+            raise UnavailableError("the daemon is stopping", hint="try again when it is back")
+        with self._open_store() as store:
+            self._engine(store).recover()
+            if store.job(request["job_id"]) is None:
+                raise UsageError(f"there is no job {request['job_id']!r}")
+            run = store.claim_manual(
+                request["job_id"],
+                trigger=Trigger.MANUAL,
+                requested_by=request["actor"],
+                owner=self._owner.id,
+                max_running=self._workers.max_running,
+                now=self._clock.now(),
+            )
+        ended = threading.Event()
+        self._workers.submit([run], done=lambda _: ended.set())
+        reply({"n": run.n})
+        if request["wait"]:
+            ended.wait()
+            reply({"n": run.n})
+
+    def _cancel(self, request: Json, reply: Reply) -> None:
+        reply({"found": self._workers.cancel(request["run_id"])})
+
+    def _status(self, request: Json, reply: Reply) -> None:
+        start = self._clockwork.next_start
+        reply(
+            {
+                "silent": self._why_silent or "",
+                "trouble": [each for each in (self._clockwork.trouble, self._resync.trouble, self._unusable()) if each],
+                "unwatched": self._resync.unwatched,
+                "next_start": None if start is None else instant(start),
+            }
+        )
+
+
+def _identity(place: Place) -> tuple[int, int] | None:
+    try:
+        found = place.db.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _elsewhere(settings: Settings) -> str:
+    """Why `hosts` does not let this machine fire; empty if it does."""
+    if settings.hosts is None:
+        return ""
+    name = socket.gethostname().lower()
+    names = {name, name.partition(".")[0]}
+    if any(fnmatchcase(each, glob.lower()) for each in names for glob in settings.hosts):
+        return ""
+    return f"hosts names {', '.join(settings.hosts)}, and this is {name}"

@@ -1,0 +1,163 @@
+"""Is all well? One line for each thing that has to be so that jobs fire, with what to do where it is not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Literal
+
+from scheduler import owner as owners
+from scheduler.clock import Clock
+from scheduler.config import Place
+from scheduler.control import answer_of, find
+from scheduler.core.due import overdue
+from scheduler.core.models import Job, RunStatus, Status, SyncState
+from scheduler.core.problems import Problem, SchedulerError
+from scheduler.git import read_tree
+from scheduler.store import Store
+from scheduler.views import Json
+
+_NAMED = 5  # jobs named in one line
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    name: str
+    status: Literal["ok", "warning", "error"]
+    message: str
+    hint: str = ""
+
+
+def examine(place: Place, clock: Clock, validate: Callable[[], Iterable[Problem]]) -> Json:
+    """`{"healthy", "exit_code", "checks": [{name, status, message, hint}]}`; healthy: no error among them.
+
+    validate: the problems of the files as they stand.
+    """
+    checks: list[Check] = []
+    exit_code = 0
+    parts: dict[str, Callable[[], Iterable[Check]]] = {
+        "files": lambda: _files(place, tuple(validate())),
+        "git": lambda: _git(place),
+        "state": lambda: _state(place),
+        "database": lambda: _database(place, clock.now()),
+        "daemon": lambda: _daemon(place),
+    }
+    for name, part in parts.items():
+        try:
+            checks += part()
+        except (SchedulerError, OSError) as error:
+            checks.append(Check(name, "error", str(error), getattr(error, "hint", "")))
+            exit_code = 5
+    failed = any(check.status == "error" for check in checks)
+    return {
+        "healthy": not failed,
+        "exit_code": exit_code or int(failed),
+        "checks": [asdict(check) for check in checks],
+    }
+
+
+def _files(place: Place, problems: Sequence[Problem]) -> Iterator[Check]:
+    errors = sum(problem.is_error for problem in problems)
+    if not problems:
+        yield Check("files", "ok", f"scheduler.yaml and the job files of {place.root} are fine")
+        return
+    count = f"{errors} errors and {len(problems) - errors} warnings in the files"
+    yield Check("files", "error" if errors else "warning", count, "`scheduler validate` shows them")
+
+
+def _git(place: Place) -> Iterator[Check]:
+    tree = read_tree(place.root)
+    if tree.in_repository:
+        yield Check("git", "ok", f"at {tree.revision[:12]}" if tree.revision else "a repository without a commit yet")
+    else:
+        yield Check("git", "warning", f"runs record no commit: {tree.why_unavailable}")
+
+
+def _state(place: Place) -> Iterator[Check]:
+    state = place.state
+    there = state if state.exists() else state.parent
+    if os.access(there, os.W_OK | os.X_OK):
+        yield Check("state", "ok", f"{state} is writable")
+    else:
+        yield Check("state", "error", f"{state} is not writable", "make it so, or name another one with --state")
+
+
+def _database(place: Place, now: datetime) -> Iterator[Check]:
+    if not place.db.exists():
+        yield Check("database", "warning", f"{place.db} is not there yet", "run `scheduler sync`")
+        return
+    with Store.open(place.db) as store:
+        damage = store.damage()
+        if damage:
+            yield Check("database", "error", f"{store.path} is damaged: {damage}", "restore a copy")
+            return
+        yield Check("database", "ok", f"{store.path} is sound")
+        yield from _jobs(store.jobs(), now)
+        dead = [
+            each.run.id
+            for each in store.active()
+            if each.run.status is not RunStatus.QUEUED and not owners.is_alive(place.owners, each.owner)
+        ]
+    if dead:
+        hint = "the next sync or run marks them interrupted"
+        yield Check("runs", "warning", f"the process that ran them is gone: {_names(dead)}", hint)
+
+
+def _jobs(known: Iterable[Job], now: datetime) -> Iterator[Check]:
+    jobs = [job for job in known if not job.archived]
+
+    def named(status: Literal["warning", "error"], about: str, hint: str, wanted: Callable[[Job], bool]) -> list[Check]:
+        ids = [job.id for job in jobs if wanted(job)]
+        return [Check("jobs", status, f"{about}: {_names(ids)}", hint)] if ids else []
+
+    found = [
+        *named(
+            "error",
+            "a slot came due over a minute ago and has no row",
+            "is the daemon running? `scheduler serve` fires them",
+            lambda job: overdue(job, now=now),
+        ),
+        *named(
+            "error",
+            "held by the guard, because too many jobs would be archived at once",
+            "`scheduler sync` names the command that confirms it",
+            lambda job: job.file.sync_state is SyncState.HELD,
+        ),
+        *named(
+            "error",
+            "on the last good definition, because the file is invalid or in conflict",
+            "`scheduler list --problems` shows why",
+            lambda job: job.file.sync_state in (SyncState.INVALID, SyncState.CONFLICT),
+        ),
+        *named(
+            "warning",
+            "the last run failed or could not start",
+            "`scheduler history JOB` shows it",
+            lambda job: job.runtime.consecutive_errors > 0,
+        ),
+    ]
+    active = sum(job.status(now) is Status.ACTIVE for job in jobs)
+    yield from found or [Check("jobs", "ok", f"{len(jobs)} jobs, {active} of them active")]
+
+
+def _daemon(place: Place) -> Iterator[Check]:
+    holder = find(place)
+    if holder is None:
+        yield Check("daemon", "warning", "no daemon is running: nothing fires by itself", "start `scheduler serve`")
+        return
+    status = answer_of(holder, "status")
+    for trouble in status["trouble"]:
+        yield Check("daemon", "error", f"{holder}: {trouble}", "its log says more")
+    if status["silent"]:
+        yield Check("daemon", "warning", f"{holder}, only observes ({status['silent']})")
+    if status["unwatched"]:
+        yield Check("daemon", "warning", f"it does not see every change at once: {status['unwatched']}")
+    if not status["trouble"] and not status["silent"]:
+        yield Check("daemon", "ok", f"{holder}; next fire {status['next_start'] or 'none'}")
+
+
+def _names(ids: list[str]) -> str:
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    return ", ".join(ids[:_NAMED]) + more

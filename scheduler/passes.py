@@ -1,0 +1,242 @@
+"""One pass: read the files, plan, apply in one transaction (S5); and the partial pass of one job at its fire (F1)."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from scheduler import views
+from scheduler.clock import Clock
+from scheduler.config import Place, read_settings
+from scheduler.core.audit import audit_rows
+from scheduler.core.models import Fault, Job, Settings, SyncState, milliseconds
+from scheduler.core.problems import Problem, UnavailableError
+from scheduler.core.reconcile import Desired, Plan, plan, plan_one
+from scheduler.git import git_silence, read_tree
+from scheduler.safe_open import read_source
+from scheduler.source import Parsed, read_desired
+from scheduler.store import Observed, Store
+from scheduler.tasks import JOB_FILE_BYTES, read_task
+
+if TYPE_CHECKING:
+    from scheduler.runners.cancel import Cancel
+
+LOOK_AGAIN_S = 0.1
+REPLAN_S = 30.0  # a plan goes stale when another process writes meanwhile; for that long it is a fault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synced:
+    """What a pass, or the plan of one, found. `to_json` carries it from a daemon to the command that asked."""
+
+    json: views.Json  # the shape of interface.md
+    problems: tuple[Problem, ...]
+    read: bool = True  # False: scheduler.yaml could not be, and nothing was applied
+    left: Mapping[str, int] = field(default_factory=dict)  # unarchived jobs by sync state
+    token_refused: bool = False
+    recovered: tuple[str, ...] = ()  # runs of dead processes that were ended on the way
+    no_provenance: str = ""  # why git, though there is a repository, could not say where the files stand
+    nothing_to_do: bool = True
+
+    @property
+    def guarded(self) -> bool:
+        return self.json["guard"] is not None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "json": self.json,
+            "read": self.read,
+            "left": dict(self.left),
+            "token_refused": self.token_refused,
+            "recovered": list(self.recovered),
+            "no_provenance": self.no_provenance,
+            "nothing_to_do": self.nothing_to_do,
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Synced:
+        problems = tuple(Problem.from_json(each) for each in found["json"]["problems"])
+        return cls(**{**found, "problems": problems, "recovered": tuple(found["recovered"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passes:
+    """How one root is read and its difference carried into the database."""
+
+    place: Place
+    clock: Clock
+    absent_grace: timedelta = timedelta(seconds=10)  # F1
+    # A daemon's: claims what these jobs owe up to an instant, before a pass replaces their schedules (S6).
+    settle: Callable[[Store, Collection[str], datetime], None] | None = None
+    parsed: Parsed | None = None  # job files as they were last parsed; for one thread at a time
+
+    # -- all files -------------------------------------------------------------------------------
+
+    def plan(self, observed: Observed, *, confirmed: str | None = None) -> Synced:
+        """What a pass would change now; writes nothing."""
+        started = self.clock.now()
+        found, problems, silence = self._plan(observed, started, confirmed)
+        return self._synced(found, problems, started, confirmed, silence)
+
+    def sync(
+        self,
+        store: Store,
+        *,
+        actor: str,
+        cause: str,
+        confirmed: str | None = None,
+        defer: Callable[[Plan | None], Collection[str] | None] | None = None,
+    ) -> Synced:
+        """One pass.
+
+        defer: the jobs whose loss is not to be believed yet; None: nothing of this pass is.
+        Raises: UnavailableError where the root or the database cannot be used.
+        """
+        started = self.clock.now()
+        settled: datetime | None = None
+        for _ in tries():
+            observed = store.observed()
+            now = settled or self.clock.now()
+            found, problems, silence = self._plan(observed, now, confirmed)
+            if self.settle is not None and settled is None and found is not None:
+                owing = [action.job_id for action in found.actions if action.skips]
+                if owing:
+                    self.settle(store, owing, now)
+                    settled = now  # the plan has to be of the same moment: later slots are the new schedule's
+                    continue
+            settled = None
+            doubted = () if defer is None else defer(found)
+            if doubted is None:
+                return self._synced(found, problems, started, confirmed, silence)
+            if found is None:
+                store.record_problems(problems)
+                return self._synced(None, problems, started, confirmed, silence)
+            found = found.deferring(doubted, observed.jobs)
+            if self._apply(store, found, observed, now, actor, cause):
+                return self._synced(found, problems, started, confirmed, silence)
+        raise UnavailableError("other processes kept changing the database; nothing was applied", hint="try again")
+
+    def _plan(
+        self, observed: Observed, now: datetime, confirmed: str | None
+    ) -> tuple[Plan | None, tuple[Problem, ...], str]:
+        settings, root_problems = read_settings(self.place)
+        if settings is None:
+            return None, root_problems, ""
+        tree = read_tree(self.place.root)
+        desired = read_desired(self.place, settings, tree, parsed=self.parsed)
+        desired = replace(desired, problems=tuple(sorted({*root_problems, *desired.problems})))
+        found = plan(desired, observed.jobs, previous=observed.settings, now=now, confirmed=confirmed)
+        return found, found.problems, git_silence(self.place.root, tree)
+
+    def _apply(
+        self,
+        store: Store,
+        found: Plan,
+        observed: Observed,
+        now: datetime,
+        actor: str,
+        cause: str,
+        only: str | None = None,
+    ) -> bool:
+        rows = audit_rows(found, at=now, actor=actor, cause=cause)
+        return store.apply(found, ticket=observed.ticket, audit=rows, now=now, actor=actor, only=only)
+
+    def _synced(
+        self,
+        found: Plan | None,
+        problems: tuple[Problem, ...],
+        started: datetime,
+        confirmed: str | None,
+        silence: str,
+    ) -> Synced:
+        now = self.clock.now()
+        shown = found if found is not None else Plan(settings=Settings(), problems=problems)
+        states = [a.after.sync_state for a in shown.actions if a.after.archived_at is None]
+        return Synced(
+            json=views.plan_json(shown, now=now, duration_ms=max(0, milliseconds(now - started))),
+            problems=problems,
+            read=found is not None,
+            left={state.value: states.count(state) for state in SyncState},
+            token_refused=confirmed is not None and found is not None and found.guard is not None,
+            no_provenance=silence,
+            nothing_to_do=shown.nothing_to_do,
+        )
+
+    # -- one job ---------------------------------------------------------------------------------
+
+    def refresh(
+        self, store: Store, job_id: str, *, cancel: Cancel, actor: str, cause: str
+    ) -> tuple[Job, Settings] | Fault | None:
+        """The partial pass of F1: the job as its own file and scheduler.yaml say now, and the settings in force.
+
+        A file that is absent is waited for, at most `absent_grace`: a checkout takes it away for a moment.
+        None where somebody cancelled the wait.
+        """
+        give_up = time.monotonic() + self.absent_grace.total_seconds()
+        observed = store.observed(job_id=job_id)
+        job = observed.jobs[job_id]
+        while not (self.place.root / job.file.path).exists() and time.monotonic() < give_up:
+            if cancel.wait(LOOK_AGAIN_S):
+                return None
+        settled: datetime | None = None
+        for _ in tries():
+            now = settled or self.clock.now()
+            found = self.look_again(observed, job_id, now)
+            if isinstance(found, Fault):
+                return found
+            planned, job, settings = found
+            if planned is None or planned.nothing_to_do:
+                return job, settings
+            if self.settle is not None and settled is None and any(action.skips for action in planned.actions):
+                self.settle(store, [job_id], now)
+                settled = now
+            elif self._apply(store, planned, observed, now, actor, cause, job.file.path):
+                return job, settings
+            else:
+                settled = None
+            observed = store.observed(job_id=job_id)
+        raise UnavailableError("other processes kept changing the database; the run was not started", hint="try again")
+
+    def look_again(self, observed: Observed, job_id: str, now: datetime) -> tuple[Plan | None, Job, Settings] | Fault:
+        """What the job's own file and scheduler.yaml say now: a plan to apply, and the job as it will be then."""
+        job = observed.jobs[job_id]
+        settings, _ = read_settings(self.place)
+        if settings is None:  # a broken scheduler.yaml: the last good settings and definition stay in force
+            return None, job, observed.settings or Settings()
+        if settings == observed.settings and self._unchanged(job, settings):
+            return None, job, settings
+        path = job.file.path
+        desired: Desired = read_desired(self.place, settings, read_tree(self.place.root, path), only=path)
+        found = plan_one(desired, job, previous=observed.settings, now=now)
+        if found is None:
+            return Fault(
+                reason="source_missing",
+                message=f"{path!r} no longer names this job; if it has moved, `scheduler sync` finds it",
+            )
+        return found, found.after(job), settings
+
+    def _unchanged(self, job: Job, settings: Settings) -> bool:
+        """Whether the job's file and its task are, byte for byte, what the last pass read: no need to parse them."""
+        if job.archived or job.file.sync_state is not SyncState.SYNCED:
+            return False
+        root, state, facts = self.place.root, self.place.state, job.file
+        source = read_source(root, facts.path, limit=JOB_FILE_BYTES, forbidden=state)
+        if isinstance(source, Fault) or source.sha256 != facts.file_sha256:
+            return False
+        if facts.spec.task_source_path is None:
+            return True
+        task = read_task(root, facts.spec, facts.path, settings, forbidden=state)
+        return not isinstance(task, Fault) and task.sha256 == facts.task_sha256
+
+
+def tries() -> Iterator[None]:
+    """Turns at planning anew after another process has written meanwhile, until that has gone on for too long."""
+    give_up = time.monotonic() + REPLAN_S
+    yield
+    while time.monotonic() < give_up:
+        time.sleep(random.uniform(0, 0.05))  # apart, or the same processes meet again
+        yield

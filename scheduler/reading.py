@@ -1,0 +1,289 @@
+"""The verbs that only read: list, show, next, history, task, output, audit. None of them makes a database."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from scheduler import views
+from scheduler.clock import Clock, SystemClock
+from scheduler.config import Place, read_settings
+from scheduler.core.models import Fault, Job, Run, RunStatus, Settings, Status, instant
+from scheduler.core.problems import Problem, UnavailableError, UsageError, did_you_mean
+from scheduler.core.schedule import coming
+from scheduler.safe_open import read_source
+from scheduler.store import Store
+from scheduler.views import Json
+
+FOLLOW_S = 0.1  # between two looks at a growing output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One root, seen by one caller who changes nothing."""
+
+    place: Place
+    actor: str  # who asks, as `kind:name`; goes into audit rows
+    environ: Mapping[str, str]
+    clock: Clock = field(default_factory=SystemClock)
+
+    def list(
+        self, *, status: str | None = None, tag: str | None = None, problems: bool = False, tasks: bool = True
+    ) -> Json:
+        """Every job, archived ones too, and what the last sync found wrong.
+
+        tasks: False leaves out what the disk holds of each task now, which reads a file a job.
+        """
+        store = self._store()
+        if store is None:
+            return views.list_json([], [])
+        with store:
+            found = store.problems()
+            files = _Files(self) if tasks else None
+            jobs = [self._job_json(job, found, files) for job in store.jobs()]
+        wanted = [
+            job
+            for job in jobs
+            if (status is None or job["status"] == status)
+            and (tag is None or tag in job["tags"])
+            and (not problems or job["problems"] or job["sync_state"] in ("invalid", "conflict", "held"))
+        ]
+        return {**views.list_json(jobs, found), "jobs": wanted}  # the summary is of the whole root
+
+    def show(self, job_id: str, *, prefix: bool = False) -> Json:
+        with self._need_store(job_id) as store:
+            job = self._job(store, job_id, prefix=prefix)
+            now = self.clock.now()
+            coming = [] if job.status(now) in _NEVER_FIRE else self._coming(job, now)
+            return {
+                "job": self._job_json(job, store.problems(), _Files(self)),
+                "next_fires": [views.fire_json(job.id, fire, job.file.spec.schedule.timezone) for fire in coming],
+            }
+
+    def _coming(self, job: Job, now: datetime) -> Sequence[datetime]:
+        pause = job.pause
+        after = pause.until if pause is not None and pause.covers(now) and pause.until is not None else now
+        return coming(job.file.spec.schedule, after=after, count=views.NEXT_FIRES)
+
+    def next(
+        self,
+        job_ids: Sequence[str] = (),
+        *,
+        count: int | None = None,
+        start: datetime | None = None,
+        until: datetime | None = None,
+        prefix: bool = False,
+    ) -> Json:
+        """Coming fires in (start, until], ascending. With an explicit range it is arithmetic on the schedule alone.
+
+        count: per job; 5 without `until`. Raises: UsageError for a range that is no range.
+        """
+        now = self.clock.now()
+        explicit = start is not None or until is not None
+        begin = now if start is None else start
+        if until is not None and until < begin:
+            raise UsageError(f"--to lies before --from ({instant(until)} < {instant(begin)})")
+        store = self._store() if not job_ids else self._need_store(job_ids[0])
+        if store is None:
+            return {"fires": []}
+        with store:
+            jobs = [self._job(store, each, prefix=prefix) for each in job_ids] or store.jobs()
+        found: list[tuple[datetime, str, str]] = []
+        limit = count if count is not None else views.NEXT_FIRES if until is None else None
+        for job in jobs:
+            if not job_ids and job.archived:
+                continue
+            if not explicit and job.status(now) in _NEVER_FIRE:
+                continue
+            schedule = job.file.spec.schedule
+            found += [
+                (fire, job.id, schedule.timezone) for fire in coming(schedule, after=begin, until=until, count=limit)
+            ]
+        return {"fires": [views.fire_json(job_id, fire, timezone) for fire, job_id, timezone in sorted(found)]}
+
+    def history(
+        self, job_id: str, *, count: int | None = None, status: RunStatus | None = None, prefix: bool = False
+    ) -> Json:
+        """A job's runs and skips, newest first."""
+        with self._need_store(job_id) as store:
+            job = self._job(store, job_id, prefix=prefix)
+            return {"runs": [views.run_json(run) for run in store.runs(job.id, limit=count, status=status)]}
+
+    def run_of(self, run_id: str, *, prefix: bool = False) -> Run:
+        """The run that `JOB:N` names. Raises: UsageError."""
+        job_id, _, number = run_id.rpartition(":")
+        if not job_id or not number.isascii() or not number.isdigit() or len(number) > 15:
+            raise UsageError(f"{run_id!r} does not name a run", hint="a run is JOB:N, such as heartbeat:12")
+        with self._need_store(job_id) as store:
+            job = self._job(store, job_id, prefix=prefix)
+            run = store.run(job.id, int(number))
+            if run is None:
+                newest = store.runs(job.id, limit=1)
+                hint = f"its newest is {newest[0].id}" if newest else "it has not run yet"
+                raise UsageError(f"job {job.id!r} has no run {number}", hint=hint)
+            return run
+
+    def task(self, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes]:
+        """The exact text that a run was given. Raises: UsageError where it never got one."""
+        run = self.run_of(run_id, prefix=prefix)
+        if run.task_sha256 is None:
+            raise UsageError(f"{run.id} was given no text: it is {run.status.value}, {run.reason}")
+        with Store.open(self.place.db) as store:
+            return run, store.text(run.task_sha256)
+
+    def output(self, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes, bytes]:
+        """What a run's last attempt wrote on stdout and stderr, as far as it was kept."""
+        run = self.run_of(run_id, prefix=prefix)
+        attempt = run.attempts[-1].n if run.attempts else 1
+        files = [self.place.output(run.job_id, run.n, attempt, stream) for stream in ("stdout", "stderr")]
+        if run.output_bytes and not any(file.exists() for file in files):
+            raise UnavailableError(f"the output of {run.id} is gone: {files[0]} is not there")
+        return run, _kept(files[0]), _kept(files[1])
+
+    def follow(self, run_id: str, *, prefix: bool = False) -> Iterator[tuple[Literal["stdout", "stderr"], bytes]]:
+        """What a run writes, as it comes, until it has ended. Where not all was kept, the end says so in its place."""
+        run = self.run_of(run_id, prefix=prefix)
+        done: dict[Literal["stdout", "stderr"], int] = {"stdout": 0, "stderr": 0}
+        while True:
+            run = self.run_of(run.id)
+            attempt = run.attempts[-1].n if run.attempts else 1
+            for stream in done:
+                data = _kept(self.place.output(run.job_id, run.n, attempt, stream), start=done[stream])
+                done[stream] += len(data)
+                if data:
+                    yield stream, data
+            if run.status.finished:
+                return
+            time.sleep(FOLLOW_S)
+
+    def audit(self, job_id: str | None = None, *, count: int | None = None, prefix: bool = False) -> Json:
+        store = self._store() if job_id is None or job_id == "@root" else self._need_store(job_id)
+        if store is None:
+            return {"audit": []}
+        with store:
+            known = job_id if job_id is None or job_id == "@root" else self._job(store, job_id, prefix=prefix).id
+            return {"audit": [views.audit_json(row) for row in store.audit(known, limit=count)]}
+
+    def known_words(self) -> tuple[Sequence[str], Sequence[str]]:
+        """All job ids and the newest run ids, for completion; never an error."""
+        try:
+            store = self._store()
+            if store is None:
+                return [], []
+            with store:
+                ids = store.job_ids()
+                return ids, [run.id for job_id in ids[:200] for run in store.runs(job_id, limit=3)]
+        except (UsageError, UnavailableError):
+            return [], []
+
+    def never_synced(self) -> bool:
+        store = self._store()
+        if store is None:
+            return True
+        with store:
+            return store.synced_at() is None
+
+    # -- shared ----------------------------------------------------------------------------------
+
+    def _store(self) -> Store | None:
+        """The database, or None on a root never synced: reading must not create one."""
+        return Store.open(self.place.db) if self.place.db.exists() else None
+
+    def _need_store(self, job_id: str) -> Store:
+        store = self._store()
+        if store is None:
+            raise self._unknown_job(job_id.rpartition(":")[0] or job_id, [])
+        return store
+
+    def _job(self, store: Store, job_id: str, *, prefix: bool) -> Job:
+        """The job of that id, or of that unique prefix where `prefix` allows one. Raises: UsageError."""
+        job = store.job(job_id)
+        if job is not None:
+            return job
+        known = store.job_ids()
+        starts = [each for each in known if prefix and job_id and each.startswith(job_id)]
+        if len(starts) == 1:
+            found = store.job(starts[0])
+            assert found is not None
+            return found
+        if starts:
+            raise UsageError(f"{job_id!r} is the start of {len(starts)} ids", hint=", ".join(starts[:10]))
+        raise self._unknown_job(job_id, known)
+
+    def _unknown_job(self, job_id: str, known: Iterable[str]) -> UsageError:
+        """The error for an id no row has; it tells apart a typing mistake and a file nobody has synced."""
+        from scheduler.git import Tree
+        from scheduler.source import read_desired
+
+        settings, _ = read_settings(self.place)
+        documents = [] if settings is None else [f.document for f in read_desired(self.place, settings, Tree()).found]
+        for document in documents:
+            if document.id == job_id:
+                return UsageError(
+                    f"job {job_id!r} stands in {document.path}:{document.line} but has not been synced",
+                    hint="run `scheduler sync`",
+                )
+        ids = {*known, *(document.id for document in documents if document.id is not None)}
+        return UsageError(
+            f"there is no job {job_id!r}",
+            hint=did_you_mean(job_id, ids) or ("`scheduler list` shows all of them" if ids else "there is no job yet"),
+        )
+
+    def _job_json(self, job: Job, problems: Iterable[Problem], files: _Files | None) -> Json:
+        mine = [p for p in problems if p.job_id == job.id or (p.job_id is None and p.path == job.file.path)]
+        sha256 = None if job.archived or files is None else files.task_sha256(job)
+        return views.job_json(job, task_sha256=sha256, problems=mine, now=self.clock.now())
+
+
+_NEVER_FIRE = (Status.ARCHIVED, Status.DISABLED, Status.STOPPED, Status.COMPLETED)
+
+
+class _Files:
+    """What the disk holds now of many jobs' tasks; a file that several share is read once."""
+
+    def __init__(self, scheduler: Reading) -> None:
+        self._scheduler = scheduler
+        self._settings: Settings | None = None
+        self._sources: dict[str, str | None] = {}
+
+    def task_sha256(self, job: Job) -> str | None:
+        """sha256 of the text a run would get now; None where F2 would skip it."""
+        facts, path = job.file, job.file.spec.task_source_path
+        synced = facts.file_sha256 if path is None else facts.task_sha256
+        if facts.task_sha256 is not None and self._sha256(path or facts.path) == synced:
+            return facts.task_sha256  # the bytes last synced: no need to check or to parse them again
+        return self._parsed(job)
+
+    def _sha256(self, path: str) -> str | None:
+        if path not in self._sources:
+            from scheduler.tasks import JOB_FILE_BYTES
+
+            place = self._scheduler.place
+            source = read_source(place.root, path, limit=JOB_FILE_BYTES, forbidden=place.state)
+            self._sources[path] = None if isinstance(source, Fault) else hashlib.sha256(source.data).hexdigest()
+        return self._sources[path]
+
+    def _parsed(self, job: Job) -> str | None:
+        from scheduler.tasks import read_task
+
+        if self._settings is None:
+            self._settings = read_settings(self._scheduler.place)[0] or Settings()
+        place = self._scheduler.place
+        task = read_task(place.root, job.file.spec, job.file.path, self._settings, forbidden=place.state)
+        return None if isinstance(task, Fault) else task.sha256
+
+
+def _kept(path: Path, *, start: int = 0) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise UnavailableError(f"the output {path} cannot be read: {error.strerror}") from error

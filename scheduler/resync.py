@@ -1,0 +1,224 @@
+"""When a daemon looks at the files again: at an event, at a request, and in any case every minute (S8).
+
+Acts on the first event of a burst and takes what follows together. What looks like a loss (a file gone, broken, or
+named twice) is believed only once it has lasted: for a moment, every save and every checkout looks like that.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from pathlib import Path
+
+from scheduler.config import Place, read_settings
+from scheduler.core.globs import may_hold
+from scheduler.core.models import Run, Settings, SyncState
+from scheduler.core.problems import SchedulerError
+from scheduler.core.reconcile import Plan
+from scheduler.git import index_lock
+from scheduler.passes import Passes, Synced
+from scheduler.store import Store
+from scheduler.watcher import Watcher
+
+RESCAN_S = 60.0
+RESCAN_UNWATCHED_S = 5.0  # while events are missing
+QUIET_S = 0.1  # between two passes of one burst
+LONGEST_QUIET_S = 2.0  # while something in a watched folder changes all the time and no job does
+GRACE_S = 1.0  # how long a loss has to last (S4)
+INDEX_LOCK_S = 10.0  # git is at work; then its lock is a stale one (S8)
+
+_log = logging.getLogger(__name__)
+
+
+class Resync:
+    """Keeps the database in step with the files, from a thread of its own."""
+
+    def __init__(
+        self,
+        *,
+        place: Place,
+        passes: Passes,
+        open_store: Callable[[], Store],
+        recover: Callable[[Store], list[Run]],
+        applied: Callable[[], None],
+    ) -> None:
+        """
+        recover: ends the runs of dead processes; done before every pass.
+        applied: told after every pass, which may have changed anything.
+        """
+        self._place = place
+        self._passes = passes
+        self._open_store = open_store
+        self._recover = recover
+        self._applied = applied
+        self._passing = threading.Lock()
+        self._bell = threading.Event()
+        self._stopping = False
+        self._doubted: dict[str, float] = {}  # job: since when it looks lost (monotonic seconds)
+        self._watcher = Watcher(self._bell.set)
+        self._settings = Settings()
+        self._said = ""
+        self._said_unwatched = ""
+        self.trouble = ""  # why the last pass could not be made
+
+    @property
+    def unwatched(self) -> str:
+        """Why not all events are seen; empty if they are."""
+        return self._watcher.trouble
+
+    def sync_now(self, *, actor: str, cause: str = "sync", confirmed: str | None = None) -> Synced:
+        """One pass, at somebody's request: it believes what it sees.
+
+        Raises: UnavailableError where the root or the database cannot be used.
+        """
+        with self._open_store() as store:
+            return self._pass(store, actor=actor, cause=cause, confirmed=confirmed)
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._bell.set()
+        self._watcher.stop()
+
+    def run(self) -> None:
+        """Until `stop`."""
+        rescan_at = time.monotonic() + RESCAN_S
+        quiet = QUIET_S
+        while not self._stopping:
+            doubts = self._doubt_ends()
+            woken = self._bell.wait(max(0, min([rescan_at, *doubts]) - time.monotonic()))
+            if self._stopping:
+                break
+            self._bell.clear()
+            changed = self._look(cause="watch" if woken or doubts else "rescan")
+            rescan_at = time.monotonic() + (RESCAN_UNWATCHED_S if self.unwatched else RESCAN_S)
+            if woken:
+                # Something that is no job changes all the time, such as a log in the root: look ever less often.
+                quiet = QUIET_S if changed else min(2 * quiet, LONGEST_QUIET_S)
+                time.sleep(quiet)
+
+    # -- one pass --------------------------------------------------------------------------------
+
+    def _look(self, cause: str) -> bool:
+        """One pass of our own accord. Returns whether it changed anything; says what keeps it from working."""
+        try:
+            self._await_git()
+            with self._open_store() as store:
+                found = self._pass(store, actor="scheduler", cause=cause, defer=self._doubt)
+        except SchedulerError as error:
+            self._say(str(error))
+        except Exception as error:  # nothing may end this thread but `stop`
+            _log.exception("pass_failed")
+            self._say(f"{type(error).__name__}: {error}")
+        else:
+            self._say("")
+            return not found.nothing_to_do
+        return False
+
+    def _pass(
+        self,
+        store: Store,
+        *,
+        actor: str,
+        cause: str,
+        confirmed: str | None = None,
+        defer: Callable[[Plan | None], Collection[str] | None] | None = None,
+    ) -> Synced:
+        with self._passing:
+            recovered = tuple(run.id for run in self._recover(store))
+            self._watch(store)
+            if defer is None:
+                self._doubted = {}
+            found = self._passes.sync(store, actor=actor, cause=cause, confirmed=confirmed, defer=defer)
+            if not found.nothing_to_do and self._watch(store):
+                self._bell.set()  # in a folder that was not watched until now something may have changed meanwhile
+        self._applied()
+        self._report(found, cause)
+        return replace(found, recovered=recovered)
+
+    def _doubt(self, found: Plan | None) -> Collection[str] | None:
+        """What of a plan is not to be believed yet."""
+        now = time.monotonic()
+        losses = frozenset([_ROOT]) if found is None else found.losses
+        self._doubted = {lost: self._doubted.get(lost, now) for lost in losses}
+        young = {lost for lost, since in self._doubted.items() if now - since < GRACE_S}
+        return None if _ROOT in young else young
+
+    def _doubt_ends(self) -> list[float]:
+        now = time.monotonic()
+        return [since + GRACE_S for since in self._doubted.values() if now - since < GRACE_S]
+
+    def _await_git(self) -> None:
+        """A checkout takes files away and brings them back: its lock says when it is done."""
+        give_up = time.monotonic() + INDEX_LOCK_S
+        lock = index_lock(self._place.root)
+        while lock is not None and lock.exists() and not self._stopping:
+            if time.monotonic() > give_up:
+                _log.warning("git_lock_stale path=%s", lock)
+                return
+            time.sleep(0.02)
+
+    # -- what is watched -------------------------------------------------------------------------
+
+    def _watch(self, store: Store) -> bool:
+        """Watches the folders that hold, or may come to hold, a job file or a task. True where one is new."""
+        settings, _ = read_settings(self._place)
+        self._settings = settings or self._settings
+        folders = {self._place.root, *_job_folders(self._place, self._settings)}
+        for path in store.task_paths():
+            # A folder that is not there yet is seen to come by the nearest one that is.
+            folder = (self._place.root / path).parent
+            while not folder.is_dir() and folder != self._place.root:
+                folder = folder.parent
+            folders.add(folder.resolve())
+        return self._watcher.cover(folders)
+
+    # -- what is said ----------------------------------------------------------------------------
+
+    def _say(self, trouble: str) -> None:
+        self.trouble = trouble
+        if trouble and trouble != self._said:
+            _log.error("sync_failed reason=%r", trouble)
+        elif self._said and not trouble:
+            _log.warning("sync_resumed")
+        self._said = trouble
+
+    def _report(self, found: Synced, cause: str) -> None:
+        json = found.json
+        kinds = ("created", "updated", "moved", "archived", "revived", "task_changed", "root_changed", "problems")
+        counts = " ".join(
+            [f"{kind}={len(json[kind])}" for kind in kinds if json[kind]]
+            + [f"{state}={n}" for state, n in found.left.items() if n and state != SyncState.SYNCED]
+        )
+        level = logging.DEBUG if found.nothing_to_do else logging.INFO
+        _log.log(level, "synced cause=%s %s unchanged=%d", cause, counts or "nothing", json["unchanged"])
+        if self.unwatched != self._said_unwatched:
+            _log.warning("unwatched reason=%r", self.unwatched or "none any more")
+            self._said_unwatched = self.unwatched
+
+
+_ROOT = "@root"
+
+
+def _job_folders(place: Place, settings: Settings) -> set[Path]:
+    """Every folder below the root in which a job file may stand."""
+    found: set[Path] = set()
+    left = [""]
+    while left:
+        below = left.pop()
+        try:
+            with os.scandir(place.root / below) as entries:
+                names = [each.name for each in entries if each.is_dir(follow_symlinks=False)]
+        except OSError:
+            continue
+        for name in names:
+            path = below + name
+            if name.startswith(".") or place.root / path == place.state:
+                continue
+            if any(may_hold(path, glob) for glob in settings.jobs):
+                found.add(place.root / path)
+                left.append(path + "/")
+    return found

@@ -1,0 +1,188 @@
+"""The threads that carry out a daemon's runs: one for each, at most `max_running`; what finds no place waits."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from scheduler.clock import Clock
+from scheduler.core.due import window
+from scheduler.core.models import Run, RunStatus
+from scheduler.core.problems import SchedulerError
+from scheduler.core.schedule import next_fire
+from scheduler.runners.cancel import GRACE, Cancel
+from scheduler.store import Store
+
+_log = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """Where attempts run; `store` belongs to the thread it was made for."""
+
+    def carry_out(self, run: Run, *, scratch: Path, cancel: Cancel) -> Run: ...
+
+
+@dataclass(slots=True)
+class _Seat:
+    cancel: Cancel
+    thread: threading.Thread
+
+
+class Workers:
+    """Starts each claimed run in a thread of its own. Knows what runs and what waits, and ends them when asked."""
+
+    def __init__(
+        self,
+        *,
+        engine: Callable[[Store], Engine],
+        open_store: Callable[[], Store],
+        clock: Clock,
+        owner: str,
+        scratch: Path,
+    ) -> None:
+        self._engine = engine
+        self._open_store = open_store
+        self._clock = clock
+        self._owner = owner
+        self._scratch = scratch
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._seats: dict[str, _Seat] = {}
+        self._waiting: list[tuple[datetime, str, Run]] = []
+        self._stopping = False
+        self.max_running = 1
+
+    @property
+    def busy(self) -> bool:
+        with self._lock:
+            return bool(self._seats or self._waiting)
+
+    def submit(self, runs: Iterable[Run], *, done: Callable[[Run | None], None] | None = None) -> None:
+        """Starts claimed runs, lets queued ones wait for a place: the oldest slot first.
+
+        done: told of the finished run, or None where it could not be brought to an end.
+        """
+        for run in runs:
+            with self._lock:
+                if run.status is RunStatus.QUEUED:
+                    assert run.fire_time is not None
+                    heapq.heappush(self._waiting, (run.fire_time, run.job_id, run))
+                    continue
+            self._start(run, done)
+        self._fill()
+
+    def cancel(self, run_id: str) -> bool:
+        """Asks a run of this process to end; False where it is none of them."""
+        with self._lock:
+            seat = self._seats.get(run_id)
+        if seat is not None:
+            seat.cancel.request("cancelled")
+        return seat is not None
+
+    def forget(self, run_id: str) -> None:
+        """Drops a waiting run that somebody has ended."""
+        with self._lock:
+            self._waiting = [each for each in self._waiting if each[2].id != run_id]
+            heapq.heapify(self._waiting)
+
+    def stop(self, grace: timedelta) -> None:
+        """Starts nothing more, lets what runs go on for `grace`, then ends it; returns when all of it has ended."""
+        with self._lock:
+            self._stopping = True
+        if not self._await_empty(grace.total_seconds()):
+            self.interrupt(GRACE)
+        self._await_empty(None)
+
+    def interrupt(self, grace: timedelta = timedelta(0)) -> None:
+        """TERM for all that runs, KILL after `grace`. Called from a signal handler too."""
+        self._stopping = True
+        for seat in list(self._seats.values()):
+            seat.cancel.request("interrupted", grace=grace)
+
+    def wait(self) -> None:
+        """Returns when nothing runs and nothing waits."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._seats and not self._waiting)
+
+    def _await_empty(self, timeout: float | None) -> bool:
+        end = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            while self._seats:
+                left = None if end is None else end - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                # In short turns: a signal handler cannot notify a condition that its own thread waits for.
+                self._changed.wait(1 if left is None else min(left, 1))
+        return True
+
+    # -- one run ---------------------------------------------------------------------------------
+
+    def _start(self, run: Run, done: Callable[[Run | None], None] | None = None) -> None:
+        cancel = Cancel()
+        thread = threading.Thread(target=self._carry_out, args=(run, cancel, done), name=run.id, daemon=True)
+        with self._lock:
+            self._seats[run.id] = _Seat(cancel, thread)
+            if self._stopping:
+                cancel.request("interrupted", grace=timedelta(0))
+        thread.start()
+
+    def _carry_out(self, run: Run, cancel: Cancel, done: Callable[[Run | None], None] | None) -> None:
+        finished = None
+        try:
+            with self._open_store() as store:
+                if run.status is RunStatus.QUEUED and not store.take(run, owner=self._owner):
+                    return
+                finished = self._engine(store).carry_out(run, scratch=self._scratch, cancel=cancel)
+        except SchedulerError as error:
+            _log.error("run_abandoned run_id=%s error=%r hint=%r", run.id, str(error), error.hint)
+        except Exception:
+            _log.exception("run_abandoned run_id=%s", run.id)
+        finally:
+            with self._changed:
+                del self._seats[run.id]
+                self._changed.notify_all()
+            if done is not None:
+                done(finished)
+            self._fill()
+
+    def _fill(self) -> None:
+        """Gives free places to those that wait longest; who has waited beyond its window is a skip, `capacity`."""
+        while True:
+            with self._lock:
+                if self._stopping or not self._waiting or len(self._seats) >= self.max_running:
+                    break
+                _, _, run = heapq.heappop(self._waiting)
+                if not self._too_late(run):
+                    self._start(run)
+                    continue
+            self._give_up(run)
+        with self._changed:
+            self._changed.notify_all()
+
+    def _too_late(self, run: Run) -> bool:
+        assert run.fire_time is not None
+        with self._open_store() as store:
+            job = store.job(run.job_id)
+        assert job is not None
+        following = next_fire(job.file.spec.schedule, after=run.fire_time)
+        return self._clock.now() > run.fire_time + window(run.fire_time, following)
+
+    def _give_up(self, run: Run) -> None:
+        try:
+            with self._open_store() as store:
+                store.skip(
+                    run,
+                    reason="capacity",
+                    message="no place became free in time (limits.max_running)",
+                    fault=False,
+                    now=self._clock.now(),
+                )
+        except SchedulerError as error:
+            _log.error("run_abandoned run_id=%s error=%r", run.id, str(error))
