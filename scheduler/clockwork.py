@@ -221,11 +221,11 @@ class Clockwork:
                 self._wait()
             except SchedulerError as error:
                 self._say(str(error))
-                self._wait(RETRY_S)
+                self._wait_to_retry()
             except Exception as error:  # nothing may end this thread but `stop`
                 _log.exception("clockwork_failed")
                 self._say(f"{type(error).__name__}: {error}")
-                self._wait(RETRY_S)
+                self._wait_to_retry()
         if store is not None:
             store.close()
 
@@ -254,10 +254,15 @@ class Clockwork:
                     with contextlib.suppress(Exception):  # `_due` meets it again, and says so
                         next_fire(job.file.spec.schedule, after=job.next_run_at)
 
-    def _wait(self, at_least: float = 0) -> None:
+    def _wait(self) -> None:
         start = self.next_start
         with self._bell:
-            if self._stopping or (self._poked and not at_least):
+            if self._stopping or self._poked:
                 return
             left = LOOK_AGAIN_S if start is None else (start - self._clock.now()) / timedelta(seconds=1)
-            self._bell.wait(max(at_least, min(left, LOOK_AGAIN_S), 0))
+            self._bell.wait(max(min(left, LOOK_AGAIN_S), 0))
+
+    def _wait_to_retry(self) -> None:
+        with self._bell:
+            if not self._stopping:
+                self._bell.wait(RETRY_S)

@@ -30,6 +30,7 @@ from scheduler.store import Store
 from scheduler.workers import Workers
 
 GRACE = timedelta(seconds=30)  # for what runs when the daemon is told to stop
+MOST_NAMED = 50  # jobs, in one line of the log
 
 _log = logging.getLogger(__name__)
 
@@ -173,8 +174,10 @@ class Daemon:
         if store.synced_at() is None:
             found = Passes(place=self._place, clock=self._clock).plan(store.observed())
             ids = found.json["created"]
+            named = ", ".join(ids[:MOST_NAMED]) or "none"
+            more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
             _log.warning(
-                "new_database path=%s: about to own %d jobs: %s", self._place.db, len(ids), ", ".join(ids) or "none"
+                "new_database path=%s: it is empty; about to own %d jobs: %s%s", self._place.db, len(ids), named, more
             )
 
     # -- what the parts ask of each other --------------------------------------------------------

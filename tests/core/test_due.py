@@ -1,0 +1,216 @@
+"""Which slots are due: each is run or skipped with a reason, none twice, none forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.core.due import LATE, due, held_back, is_slot, overdue, start_of, unserved, window
+from scheduler.core.models import FileFacts, Job, JobSpec, Pause, RuntimeFacts, Schedule
+from scheduler.core.schedule import coming, start_delay
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+MINUTELY = Schedule(timezone="UTC", every=timedelta(minutes=1))
+SECOND = timedelta(seconds=1)
+
+
+def job(schedule: Schedule = MINUTELY, *, cursor: datetime | None = NOON, pause: Pause | None = None) -> Job:
+    spec = JobSpec(id="job", name="job", schedule=schedule, runner="agent")
+    facts = FileFacts(
+        spec=spec,
+        generation=1,
+        path="jobs/job.yaml",
+        line=1,
+        revision=None,
+        dirty=None,
+        file_sha256="",
+        task_sha256="",
+        activated_at=NOON - timedelta(days=1),
+    )
+    return Job(
+        id="job", file=facts, pause=pause, next_run_at=cursor, created_at=NOON, created_by="test", updated_at=NOON
+    )
+
+
+def test_a_slot_whose_instant_has_come_is_run_and_the_cursor_moves_to_the_next() -> None:
+    found = due(job(), now=NOON, since=NOON - SECOND)
+    assert found is not None
+    assert (found.slot, found.skips, found.next_run_at) == (NOON, (), NOON + timedelta(minutes=1))
+    assert found.last == NOON
+
+
+def test_nothing_is_due_before_the_cursor() -> None:
+    assert due(job(), now=NOON - timedelta(microseconds=1), since=NOON - SECOND) is None
+
+
+@pytest.mark.parametrize("away", ["archived", "disabled", "stopped", "completed"])
+def test_a_job_that_is_not_to_run_owes_nothing(away: str) -> None:
+    found = job()
+    match away:
+        case "archived":
+            found = replace(found, file=replace(found.file, archived_at=NOON))
+        case "disabled":
+            found = replace(found, file=replace(found.file, spec=replace(found.file.spec, enabled=False)))
+        case "stopped":
+            found = replace(found, runtime=RuntimeFacts(stopped_at=NOON))
+        case _:
+            found = replace(found, next_run_at=None)
+    assert start_of(found) is None
+    assert due(found, now=NOON + timedelta(hours=1), since=NOON) is None
+    assert not overdue(found, now=NOON + timedelta(hours=1))
+
+
+def test_slots_from_before_anybody_was_there_are_one_missed_range() -> None:
+    since = NOON + timedelta(minutes=10, seconds=30)
+    found = due(job(), now=since, since=since)
+    assert found is not None
+    assert found.slot is None
+    (skip,) = found.skips
+    assert (skip.first, skip.last, skip.slots, skip.reason) == (NOON, NOON + timedelta(minutes=10), 11, "missed")
+    assert found.next_run_at == NOON + timedelta(minutes=11)
+
+
+def test_a_slot_reached_over_a_minute_late_was_missed_and_one_reached_sooner_runs() -> None:
+    hourly = job(Schedule(timezone="UTC", every=timedelta(hours=1)))
+    in_time = due(hourly, now=NOON + LATE, since=NOON - SECOND)
+    late = due(hourly, now=NOON + LATE + SECOND, since=NOON - SECOND)
+    assert in_time is not None
+    assert in_time.slot == NOON
+    assert late is not None
+    assert [skip.reason for skip in late.skips] == ["missed"]
+
+
+def test_of_several_slots_the_newest_runs_and_the_others_were_missed() -> None:
+    found = due(job(Schedule(timezone="UTC", every=SECOND)), now=NOON + 3 * SECOND, since=NOON - SECOND)
+    assert found is not None
+    assert found.slot == NOON + 3 * SECOND
+    assert [(skip.first, skip.slots, skip.reason) for skip in found.skips] == [(NOON, 3, "missed")]
+
+
+def test_where_nobody_was_there_the_newest_slot_runs_within_its_window() -> None:
+    daily = Schedule(timezone="UTC", every=timedelta(days=1))
+    midnight = NOON.replace(hour=0)
+    soon = due(job(daily, cursor=midnight), now=midnight + timedelta(hours=2), since=None)
+    later = due(job(daily, cursor=midnight), now=midnight + timedelta(hours=2, seconds=1), since=None)
+    assert soon is not None
+    assert soon.slot == midnight
+    assert later is not None
+    assert later.slot is None
+    assert window(midnight, midnight + timedelta(minutes=10)) == timedelta(minutes=5)
+    assert window(midnight, None) == timedelta(hours=2)
+
+
+def test_jitter_delays_the_start_and_not_the_slot() -> None:
+    jittered = job(replace(MINUTELY, jitter=timedelta(seconds=20)))
+    delay = start_delay(jittered.file.spec.schedule, "job")
+    assert timedelta(0) < delay < timedelta(seconds=20)
+    assert start_of(jittered) == NOON + delay
+    assert due(jittered, now=NOON + delay - timedelta(milliseconds=1), since=NOON) is None
+    found = due(jittered, now=NOON + delay, since=NOON)
+    assert found is not None
+    assert (found.slot, found.next_run_at) == (NOON, NOON + timedelta(minutes=1))
+
+
+def test_a_schedule_about_to_be_replaced_owes_its_slots_before_their_start() -> None:
+    jittered = job(replace(MINUTELY, jitter=timedelta(seconds=20)))
+    found = due(jittered, now=NOON + timedelta(milliseconds=1), since=NOON, until=NOON + timedelta(milliseconds=1))
+    assert found is not None
+    assert found.slot == NOON
+
+
+def test_a_paused_job_owes_skips() -> None:
+    paused = job(pause=Pause(at=NOON - SECOND))
+    found = due(paused, now=NOON, since=NOON - timedelta(hours=1))
+    assert found is not None
+    assert found.slot is None
+    assert [(skip.first, skip.reason) for skip in found.skips] == [(NOON, "paused")]
+
+
+def test_a_pause_that_comes_before_the_start_holds_back_a_slot_that_has_passed() -> None:
+    jittered = replace(MINUTELY, jitter=timedelta(seconds=20))
+    delay = start_delay(jittered, "job")
+    found = due(job(jittered, pause=Pause(at=NOON + delay / 2)), now=NOON + delay, since=NOON - SECOND)
+    assert found is not None
+    assert [skip.reason for skip in found.skips] == ["paused"]
+
+
+def test_a_pause_that_has_run_out_divides_the_slots() -> None:
+    pause = Pause(at=NOON + timedelta(minutes=2), until=NOON + timedelta(minutes=4))
+    found = due(job(pause=pause), now=NOON + timedelta(minutes=6), since=NOON)
+    assert found is not None
+    assert [(skip.reason, skip.slots) for skip in found.skips] == [("missed", 2), ("paused", 2), ("missed", 2)]
+    assert found.slot == NOON + timedelta(minutes=6)
+
+
+def test_lifting_a_pause_settles_what_it_held_back() -> None:
+    paused = job(pause=Pause(at=NOON - SECOND))
+    found = held_back(paused, NOON + timedelta(minutes=3))
+    assert found is not None
+    assert [(skip.reason, skip.slots) for skip in found.skips] == [("paused", 4)]
+    assert found.next_run_at == NOON + timedelta(minutes=4)
+    assert held_back(paused, NOON - SECOND / 2) is None
+    assert held_back(job(), NOON + timedelta(minutes=3)) is None
+
+
+def test_a_slot_without_a_row_is_overdue_after_a_minute() -> None:
+    assert not overdue(job(), now=NOON + LATE)
+    assert overdue(job(), now=NOON + LATE + SECOND)
+    assert not overdue(job(pause=Pause(at=NOON)), now=NOON + timedelta(hours=1))
+
+
+def test_an_instant_is_a_slot_or_not() -> None:
+    assert is_slot(MINUTELY, NOON)
+    assert not is_slot(MINUTELY, NOON + SECOND)
+    assert is_slot(Schedule(timezone="Europe/Berlin", cron="0 13 * * *"), NOON)
+
+
+schedules = st.one_of(
+    st.builds(lambda s: Schedule(timezone="UTC", every=timedelta(seconds=s)), st.integers(1, 7200)),
+    st.builds(
+        lambda cron, zone: Schedule(timezone=zone, cron=cron),
+        st.sampled_from(["* * * * *", "*/7 * * * *", "30 2 * * *", "0 9 * * MON-FRI", "15,45 1-3 * * *"]),
+        st.sampled_from(["UTC", "Europe/Berlin", "America/Los_Angeles", "Australia/Lord_Howe"]),
+    ),
+)
+seconds = st.integers(0, 6 * 3600).map(lambda s: timedelta(seconds=s))
+pauses = st.none() | st.builds(
+    lambda at, length: Pause(at=NOON + at, until=None if length is None else NOON + at + length),
+    seconds,
+    st.none() | seconds.map(lambda s: s + SECOND),
+)
+
+
+@given(schedules, seconds, seconds, pauses, st.booleans(), st.integers(0, 40))
+def test_every_slot_up_to_now_is_covered_exactly_once(
+    schedule: Schedule, passed: timedelta, present: timedelta, pause: Pause | None, once: bool, jitter_s: int
+) -> None:
+    schedule = replace(schedule, jitter=timedelta(seconds=jitter_s))
+    (cursor,) = coming(schedule, after=NOON, count=1)
+    now = NOON + passed
+    found = due(job(schedule, cursor=cursor, pause=pause), now=now, since=None if once else now - present)
+    slots = coming(schedule, after=NOON, until=now - start_delay(schedule, "job"))
+    if found is None:
+        assert slots == []
+        return
+    covered = [
+        slot for skip in found.skips for slot in coming(schedule, after=skip.first - SECOND / 2, until=skip.last)
+    ]
+    assert [skip.slots for skip in found.skips] == [
+        len(coming(schedule, after=skip.first - SECOND / 2, until=skip.last)) for skip in found.skips
+    ]
+    covered += [] if found.slot is None else [found.slot]
+    assert covered == slots
+    assert found.next_run_at == coming(schedule, after=slots[-1], count=1)[0]
+
+
+@given(schedules, seconds, pauses)
+def test_what_a_sync_settles_covers_the_same_slots(schedule: Schedule, passed: timedelta, pause: Pause | None) -> None:
+    (cursor,) = coming(schedule, after=NOON, count=1)
+    now = NOON + passed
+    skips = unserved(job(schedule, cursor=cursor, pause=pause), now)
+    covered = [slot for skip in skips for slot in coming(schedule, after=skip.first - SECOND / 2, until=skip.last)]
+    assert covered == coming(schedule, after=NOON, until=now)

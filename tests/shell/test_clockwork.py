@@ -1,0 +1,370 @@
+"""The clockwork with a clock that tests move: a real database, and runs that end at once or when told to."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from scheduler.clockwork import Agenda, Clockwork
+from scheduler.config import Place
+from scheduler.core.models import Pause, Run, RunStatus, Settings, instant
+from scheduler.core.problems import UnavailableError
+from scheduler.core.schedule import coming
+from scheduler.service import Scheduler
+from scheduler.store import Store
+from tests.fakes import FakeClock
+
+MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+ROOT_FILE = "version: 1\nrunners: {cat: {command: [cat]}}\ndefaults: {runner: cat}\nlimits: {max_running: 3}\n"
+
+
+@dataclass
+class World:
+    """One root, its database, and a clockwork whose runs are only noted."""
+
+    scheduler: Scheduler
+    clock: FakeClock
+    store: Store
+    root: Path
+    submitted: list[Run] = field(default_factory=list)
+    trouble: str = ""
+    fires: bool = True
+
+    def start(self, *, since: datetime | None = None, once: bool = False) -> Clockwork:
+        clockwork = Clockwork(
+            clock=self.clock,
+            owner="1-test",
+            since=None if once else since or self.clock.now(),
+            submit=self.submitted.extend,
+            may_fire=lambda settings: self.fires,
+            usable=lambda: self.trouble,
+        )
+        clockwork.reload(self.store)
+        return clockwork
+
+    def write(self, **jobs: str) -> None:
+        for name, text in jobs.items():
+            (self.root / f"jobs/{name}.yaml").write_text(text)
+        self.scheduler.sync()
+
+    def at(self, clockwork: Clockwork, moment: datetime) -> list[Run]:
+        self.clock.moment = moment
+        return clockwork.dispatch(self.store)
+
+    def finish(self, run: Run) -> None:
+        self.store.finish(run, status=RunStatus.SUCCEEDED, now=self.clock.now())
+
+    def rows(self, job_id: str) -> list[tuple[str, str | None, str, str, int]]:
+        """status, reason, first and last slot, count; oldest first."""
+        found = sorted(self.store.runs(job_id), key=lambda run: run.fire_time or MIDNIGHT)
+        return [
+            (r.status.value, r.reason, f"{r.fire_time:%H:%M:%S}", f"{r.fire_time_last:%H:%M:%S}", r.slots)
+            for r in found
+        ]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "scheduler.yaml").write_text(ROOT_FILE)
+    place = Place(root=tmp_path, state=tmp_path / ".scheduler", db=tmp_path / ".scheduler/state.db")
+    clock = FakeClock(MIDNIGHT - SECOND)
+    scheduler = Scheduler(
+        place=place, actor="user:test", environ=dict(os.environ), clock=clock, absent_grace=timedelta(0)
+    )
+    scheduler.sync()
+    with Store.open(place.db) as store:
+        yield World(scheduler=scheduler, clock=clock, store=store, root=tmp_path)
+
+
+def job(job_id: str, schedule: str) -> str:
+    return f"id: {job_id}\nschedule: {schedule}\ntask: hi\n"
+
+
+def test_a_day_of_jobs_fires_every_slot_once_at_its_instant(world: World) -> None:
+    world.write(
+        hourly=job("hourly", '"0 * * * *"'),
+        berlin=job("berlin", '{cron: "30 9 * * *", timezone: Europe/Berlin}'),
+        quarter=job("quarter", "{every: 15m}"),
+        late=job("late", "{every: 6h, jitter: 20s}"),
+        once=job("once", '{at: "2026-03-02T17:00:00Z"}'),
+        off=job("off", "{every: 1m}") + "enabled: false\n",
+    )
+    clockwork = world.start()
+    end = MIDNIGHT + timedelta(days=1) - SECOND
+    lateness = []
+    while (start := clockwork.next_start) is not None and start <= end:
+        for run in world.at(clockwork, start):
+            assert run.fire_time is not None
+            lateness.append((run.job_id, start - run.fire_time))
+            world.finish(run)
+    assert Counter(run.job_id for run in world.submitted) == {
+        "hourly": 24, "quarter": 96, "late": 4, "berlin": 1, "once": 1,
+    }  # fmt: skip
+    for each in world.store.jobs():
+        expected = coming(each.file.spec.schedule, after=MIDNIGHT - SECOND, until=end) if each.id != "off" else []
+        assert [run.fire_time for run in reversed(world.store.runs(each.id))] == expected, each.id
+    assert {late for job_id, late in lateness if job_id != "late"} == {timedelta(0)}
+    assert all(timedelta(0) < late < 20 * SECOND for job_id, late in lateness if job_id == "late")
+    assert world.scheduler.show("once")["job"]["status"] == "completed"
+
+
+def test_claims_of_one_instant_are_one_transaction(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.write(**{f"j{i}": job(f"j{i}", "{every: 1h}") for i in range(3)})
+    clockwork = world.start()
+    calls: list[int] = []
+    claimed = Store.claim_due
+
+    def claim_due(self: Store, dues: list[object], **kwargs: object) -> object:
+        calls.append(len(dues))
+        return claimed(self, dues, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "claim_due", claim_due)
+    assert len(world.at(clockwork, MIDNIGHT)) == 3
+    assert calls == [3]
+
+
+def test_a_slot_whose_job_still_runs_is_an_overlap_and_consecutive_ones_share_a_row(world: World) -> None:
+    world.write(slow=job("slow", "{every: 1m}"))
+    clockwork = world.start()
+    (run,) = world.at(clockwork, MIDNIGHT)
+    for minute in (1, 2, 3):
+        assert world.at(clockwork, MIDNIGHT + timedelta(minutes=minute)) == []
+    world.finish(run)
+    (again,) = world.at(clockwork, MIDNIGHT + timedelta(minutes=4))
+    world.finish(again)
+    assert world.rows("slow") == [
+        ("succeeded", None, "00:00:00", "00:00:00", 1),
+        ("skipped", "overlap", "00:01:00", "00:03:00", 3),
+        ("succeeded", None, "00:04:00", "00:04:00", 1),
+    ]
+    found = world.scheduler.show("slow")["job"]
+    assert (found["consecutive_errors"], found["last_skip_reason"]) == (0, "overlap")
+
+
+def test_what_finds_the_house_full_is_queued_without_an_owner(world: World) -> None:
+    world.write(**{f"j{i}": job(f"j{i}", "{every: 1h}") for i in range(5)})
+    clockwork = world.start()
+    runs = world.at(clockwork, MIDNIGHT)
+    assert [run.status.value for run in runs] == ["claimed"] * 3 + ["queued"] * 2
+    assert [(each.run.id, each.owner) for each in world.store.active()][3:] == [("j3:1", None), ("j4:1", None)]
+    assert [run.id for run in world.store.queued()] == ["j3:1", "j4:1"]
+    world.at(clockwork, MIDNIGHT + timedelta(hours=1))
+    assert world.rows("j4")[1][:2] == ("skipped", "overlap"), "a run that waits is under way"
+
+
+def test_a_queued_run_survives_its_daemon_and_is_given_to_one_owner(world: World) -> None:
+    world.write(**{f"j{i}": job(f"j{i}", "{every: 1h}") for i in range(4)})
+    world.at(world.start(), MIDNIGHT)
+    recovered = world.scheduler._engine(world.store).recover()  # the owner "1-test" holds no lock: it is dead
+    assert sorted(run.id for run in recovered) == ["j0:1", "j1:1", "j2:1"]
+    (waiting,) = world.store.queued()
+    assert world.store.take(waiting, owner="2-test")
+    assert not world.store.take(waiting, owner="3-test")
+
+
+def test_a_restart_makes_one_missed_row_of_the_slots_between(world: World) -> None:
+    world.write(tick=job("tick", "{every: 10s}"))
+    (run,) = world.at(world.start(), MIDNIGHT)
+    world.finish(run)
+    world.clock.moment = MIDNIGHT + timedelta(hours=1, seconds=5)
+    world.start().dispatch(world.store)
+    assert world.rows("tick")[1:] == [("skipped", "missed", "00:00:10", "01:00:00", 360)]
+    world.clock.moment += timedelta(minutes=1)
+    world.start().dispatch(world.store)
+    assert world.rows("tick")[1:] == [("skipped", "missed", "00:00:10", "01:01:00", 366)], "they share their row"
+
+
+def test_a_pause_and_a_resume_count_at_once_and_leave_one_row(world: World) -> None:
+    world.write(tick=job("tick", "{every: 1m}"))
+    clockwork = world.start()
+    world.scheduler.pause("tick", reason="deploy")
+    for minute in range(3):
+        assert world.at(clockwork, MIDNIGHT + timedelta(minutes=minute)) == []
+    world.clock.moment = MIDNIGHT + timedelta(minutes=2, seconds=30)
+    world.scheduler.resume("tick")
+    (run,) = world.at(clockwork, MIDNIGHT + timedelta(minutes=3))
+    assert run.fire_time == MIDNIGHT + timedelta(minutes=3)
+    assert world.rows("tick")[0] == ("skipped", "paused", "00:00:00", "00:02:00", 3)
+
+
+def test_a_pause_without_a_daemon_is_settled_when_it_is_lifted(world: World) -> None:
+    world.write(tick=job("tick", "{every: 1m}"))
+    world.scheduler.pause("tick")
+    world.clock.moment = MIDNIGHT + timedelta(minutes=5)
+    world.scheduler.resume("tick")
+    assert world.rows("tick") == [("skipped", "paused", "00:00:00", "00:05:00", 6)]
+    world.start().dispatch(world.store)
+    assert len(world.rows("tick")) == 1, "nothing of it is missed"
+
+
+def test_an_edit_between_reload_and_claim_is_noticed(world: World) -> None:
+    world.write(tick=job("tick", "{every: 1m}"))
+    clockwork = world.start()
+    world.write(tick=job("tick", "{every: 7m}"))  # nobody told the clockwork
+    assert world.at(clockwork, MIDNIGHT) == [], "midnight is no multiple of seven minutes"
+    assert clockwork.next_start == world.store.jobs()[0].next_run_at
+
+
+def test_a_job_added_later_fires_without_a_restart(world: World) -> None:
+    clockwork = world.start()
+    assert clockwork.next_start is None
+    world.write(tick=job("tick", "{every: 1m}"))
+    clockwork.reload(world.store)
+    assert [run.id for run in world.at(clockwork, MIDNIGHT)] == ["tick:1"]
+
+
+def test_an_archived_job_does_not_fire(world: World) -> None:
+    world.write(tick=job("tick", "{every: 1m}"), other=job("other", "{every: 1h}"))
+    clockwork = world.start()
+    (world.root / "jobs/tick.yaml").unlink()
+    world.scheduler.sync()
+    clockwork.reload(world.store)
+    assert [run.job_id for run in world.at(clockwork, MIDNIGHT)] == ["other"]
+
+
+def test_slots_about_to_be_replaced_are_claimed_before_their_start(world: World) -> None:
+    world.write(tick=job("tick", "{every: 1m, jitter: 20s}"), other=job("other", "{every: 1m, jitter: 20s}"))
+    clockwork = world.start()
+    world.clock.moment = MIDNIGHT + timedelta(milliseconds=1)
+    assert clockwork.dispatch(world.store) == []
+    (run,) = clockwork.dispatch(world.store, only=["tick"], until=world.clock.moment)
+    assert run.fire_time == MIDNIGHT
+    assert world.rows("other") == []
+
+
+def test_where_it_may_not_fire_nothing_is_written_and_later_slots_were_missed(world: World) -> None:
+    world.write(tick=job("tick", "{every: 1m}"))
+    world.fires = False
+    clockwork = world.start()
+    assert clockwork.next_start is None
+    assert world.at(clockwork, MIDNIGHT + timedelta(seconds=30)) == []
+    assert world.rows("tick") == []
+    world.fires = True
+    clockwork.reload(world.store)
+    assert world.at(clockwork, world.clock.moment) == []
+    assert world.rows("tick") == [("skipped", "missed", "00:00:00", "00:00:00", 1)]
+    assert len(world.at(clockwork, MIDNIGHT + timedelta(minutes=1))) == 1
+
+
+def test_once_serves_the_newest_slot_within_its_window(world: World) -> None:
+    world.write(tick=job("tick", "{every: 1m}"), daily=job("daily", '"0 0 * * *"'))
+    world.clock.moment = MIDNIGHT + timedelta(hours=3, seconds=10)
+    runs = world.start(once=True).dispatch(world.store)
+    assert [(run.job_id, instant(run.fire_time or MIDNIGHT)) for run in runs] == [("tick", "2026-03-02T03:00:00Z")]
+    assert world.rows("daily") == [("skipped", "missed", "00:00:00", "00:00:00", 1)]
+    assert world.rows("tick")[0] == ("skipped", "missed", "00:00:00", "02:59:00", 180)
+
+
+def test_one_job_that_cannot_be_claimed_keeps_no_other_from_firing(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.write(bad=job("bad", '{cron: "0 * * * *", timezone: Europe/Berlin}'), good=job("good", "{every: 1h}"))
+    clockwork = world.start()
+    real = Store.claim_due
+
+    def claim_due(self: Store, dues: list[object], **kwargs: object) -> object:
+        if any(each.job.id == "bad" for each in dues):  # type: ignore[attr-defined]
+            raise ValueError("out of order")
+        return real(self, dues, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "claim_due", claim_due)
+    assert [run.job_id for run in world.at(clockwork, MIDNIGHT)] == ["good"]
+    assert "job_not_fired job_id=bad" in caplog.text
+    assert [run.job_id for run in world.at(clockwork, MIDNIGHT + timedelta(hours=1))] == []
+
+
+def test_a_database_that_is_gone_stops_the_claims(world: World) -> None:
+    world.write(tick=job("tick", "{every: 1m}"))
+    clockwork = world.start()
+    world.trouble = "the database is gone"
+    with pytest.raises(UnavailableError, match="is gone"):
+        world.at(clockwork, MIDNIGHT)
+    assert world.rows("tick") == []
+    world.trouble = ""
+    assert len(world.at(clockwork, MIDNIGHT + SECOND)) == 1
+
+
+def test_the_thread_wakes_for_a_poke_and_ends_when_stopped(world: World) -> None:
+    """With the system's clock: a job that comes while it sleeps is claimed, and a stop ends it at once."""
+    world.clock.moment = datetime.now(UTC)
+    claimed = threading.Event()
+    world.submitted = []
+    clockwork = Clockwork(
+        clock=_System(), owner="1-test", since=datetime.now(UTC), submit=lambda runs: claimed.set() if runs else None
+    )
+    thread = threading.Thread(target=clockwork.run, args=(lambda: Store.open(world.scheduler.place.db),))
+    thread.start()
+    try:
+        world.write(tick=job("tick", "{every: 1s}"))
+        clockwork.poke()
+        assert claimed.wait(30)
+    finally:
+        clockwork.stop()
+        thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_the_thread_says_once_that_nothing_fires_and_goes_on_when_it_can(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.write(tick=job("tick", "{every: 1s}"))
+    opened = threading.Event()
+    fail = [UnavailableError("locked"), UnavailableError("locked")]
+    clockwork = Clockwork(clock=_System(), owner="1-test", since=datetime.now(UTC), submit=lambda _: opened.set())
+
+    def open_store() -> Store:
+        if fail:
+            raise fail.pop()
+        return Store.open(world.scheduler.place.db)
+
+    thread = threading.Thread(target=clockwork.run, args=(open_store,))
+    thread.start()
+    try:
+        assert opened.wait(30)
+    finally:
+        clockwork.stop()
+        thread.join(30)
+    assert caplog.text.count("firing_stopped reason='locked'") == 1
+    assert caplog.text.count("firing_resumed") == 1
+
+
+class _System:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+# -- the agenda --------------------------------------------------------------------------------
+
+
+def test_an_agenda_keeps_only_the_newest_word_on_a_job(world: World) -> None:
+    world.write(tick=job("tick", "{every: 1m}"), other=job("other", "{every: 1h}"))
+    tick, other = world.store.jobs()[1], world.store.jobs()[0]
+    agenda = Agenda()
+    for _ in range(3):
+        agenda.put(tick)
+        agenda.put(other)
+    assert [found.id for found in agenda.started(MIDNIGHT)] == ["other", "tick"]
+    assert [found.id for found in agenda.started(MIDNIGHT)] == ["other", "tick"], "until they are put elsewhere"
+    agenda.drop("other")
+    assert [found.id for found in agenda.started(MIDNIGHT)] == ["tick"]
+    assert agenda.started(MIDNIGHT - SECOND) == []
+
+
+def test_settings_and_pauses_are_read_only_as_far_as_they_changed(world: World) -> None:
+    world.write(tick=job("tick", "{every: 1m}"), other=job("other", "{every: 1h}"))
+    observed = world.store.observed()
+    assert world.store.observed(since=observed.ticket).jobs == {}
+    world.scheduler.pause("tick")
+    changed = world.store.observed(since=observed.ticket)
+    assert list(changed.jobs) == ["tick"]
+    assert isinstance(changed.jobs["tick"].pause, Pause)
+    assert isinstance(changed.settings, Settings)
