@@ -264,5 +264,6 @@ class Clockwork:
 
     def _wait_to_retry(self) -> None:
         with self._bell:
+            self._poked = True  # what it was poked for may not have been taken in
             if not self._stopping:
                 self._bell.wait(RETRY_S)

@@ -62,10 +62,10 @@ def doctor(given: Globals) -> None:
     code = end_will_be(found["exit_code"])
     if given.as_json:
         render.print_json(found)
-        end(code)
-    for check in found["checks"]:
-        click.echo(f"{render.styled(check['status'], 7)}  {check['name']:<8}  {render.clean(check['message'])}")
-        if check["hint"]:
-            click.echo(f"{'':<19}hint: {render.clean(check['hint'])}")
-    say(given, "all is well" if found["healthy"] else "something is wrong")
+    else:
+        for check in found["checks"]:
+            click.echo(f"{render.styled(check['status'], 7)}  {check['name']:<8}  {render.clean(check['message'])}")
+            if check["hint"]:
+                click.echo(f"{'':<19}hint: {render.clean(check['hint'])}")
+        say(given, "all is well" if found["healthy"] else "something is wrong")
     end(code)

@@ -1,0 +1,452 @@
+"""`scheduler serve` as a user meets it: a real process, files saved as editors save them, commands beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faces.conftest import REPOSITORY, Result, Root, ended
+
+LONG = 60.0  # seconds: on a busy machine nothing here may depend on it
+
+ROOT_FILE = """\
+version: 1
+defaults: {runner: cat}
+runners:
+  cat: {command: [cat]}
+  sh: {command: [sh, -eu, "{task_file}"], tasks: ["scripts/**", "jobs/**"]}
+"""
+TICK = "id: tick\nschedule: {every: 1s}\ntask_source_path: prompts/tick.md\n"
+
+
+def until(found: Callable[[], Any], what: str) -> Any:
+    """What `found` returns once it is true; asked again and again."""
+    give_up = time.monotonic() + LONG
+    while time.monotonic() < give_up:
+        value = found()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"never came: {what}")
+
+
+class Served:
+    """A daemon of one root, and what it has said."""
+
+    def __init__(self, root: Root, *args: str, **env: str) -> None:
+        self.root = root
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "scheduler", "serve", *args],
+            cwd=root.path,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+
+    def says(self, text: str) -> str:
+        def found() -> str:
+            if self.process.poll() is not None:
+                self._reader.join(LONG)
+            return next((line for line in list(self.lines) if text in line), "")
+
+        return str(until(found, f"{text!r} in {self.lines}"))
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> int:
+        code = self.process.wait(LONG)
+        self._reader.join(LONG)
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+        return code
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
+    """One job that fires every second, by the system's clock."""
+    found = Root(path=tmp_path / "root", clock=None)  # type: ignore[arg-type]
+    for path, text in {
+        "scheduler.yaml": ROOT_FILE,
+        "jobs/tick.yaml": TICK,
+        "prompts/tick.md": "first\n",
+        ".gitignore": ".scheduler/\n",
+    }.items():
+        found.write(path, text)
+    found.git("init", "-q", "--template=")
+    found.commit()
+    monkeypatch.chdir(found.path)
+    return found
+
+
+@pytest.fixture
+def serve(root: Root) -> Iterator[Callable[..., Served]]:
+    started: list[Served] = []
+
+    def start(*args: str, waits: bool = True, **env: str) -> Served:
+        started.append(Served(root, *args, **env))
+        if waits:
+            started[-1].says(" serving root=")
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            each.process.kill()
+            each.ended()
+
+
+def ran(root: Root, text: str, job_id: str = "tick") -> Any:
+    """The newest run that was given this text."""
+    return next((run for run in root.runs(job_id) if run["result"] == text), None)
+
+
+# -- what the daemon is for --------------------------------------------------------------------
+
+
+def test_a_prompt_saved_by_rename_is_what_the_next_fire_runs(root: Root, serve: Callable[..., Served]) -> None:
+    serve()
+    until(lambda: ran(root, "first\n"), "a fire")
+    root.write("prompts/tick.md", "second\n")
+    run = until(lambda: ran(root, "second\n"), "a fire with the new text")
+    assert root.ok("task", run["id"]).stdout == "second\n"
+    assert (run["trigger"], run["dirty"]) == ("schedule", "modified")
+    first = ran(root, "first\n")
+    assert root.ok("task", first["id"]).stdout == "first\n"
+    assert first["dirty"] is None
+
+
+def test_a_markdown_job_added_later_fires_without_a_restart(root: Root, serve: Callable[..., Served]) -> None:
+    serve()
+    root.write("jobs/agents/new/hello.md", "---\nid: hello\nschedule: {every: 1s}\n---\nHello.\n")
+    until(lambda: root.cli("show", "hello").code == 0, "the job")
+    assert until(lambda: ran(root, "Hello.\n", "hello"), "its fire")["source_path"] == "jobs/agents/new/hello.md"
+
+
+def test_a_job_whose_file_is_removed_is_archived_and_its_history_stays(
+    root: Root, serve: Callable[..., Served]
+) -> None:
+    root.write("jobs/other.yaml", "id: other\nschedule: {every: 1h}\ntask: x\n")
+    serve()
+    until(lambda: ran(root, "first\n"), "a fire")
+    root.delete("jobs/tick.yaml")
+    until(lambda: root.job("tick")["status"] == "archived", "the archive")
+    assert ran(root, "first\n")
+    assert root.json("audit", "tick")["audit"][-1]["cause"] == "watch"
+
+
+def test_a_move_in_two_steps_is_a_move(root: Root, serve: Callable[..., Served]) -> None:
+    serve()
+    text = (root.path / "jobs/tick.yaml").read_text()
+    root.delete("jobs/tick.yaml")
+    root.write("jobs/moved/tock.yaml", text)
+    until(lambda: root.job("tick")["source_path"] == "jobs/moved/tock.yaml", "the move")
+    actions = {row["action"] for row in root.json("audit", "tick")["audit"]}
+    assert "archive" not in actions
+
+
+def test_a_broken_edit_changes_nothing_but_the_sync_state(root: Root, serve: Callable[..., Served]) -> None:
+    root.write("jobs/daily.yaml", "id: daily\nschedule: '@daily'\ntask: x\n")
+    serve()
+    before = root.job("daily")
+    root.write("jobs/daily.yaml", "id: daily\nschedule: '@nightly'\ntask: x\n")
+    after = until(lambda: (job := root.job("daily"))["sync_state"] == "invalid" and job, "the mark")
+    changed = {key for key in before if before[key] != after[key]}
+    assert changed <= {"sync_state", "problems", "updated_at", "task_sha256", "version"}
+    assert [problem["code"] for problem in after["problems"]] == ["schedule.cron"]
+    root.write("jobs/daily.yaml", "id: daily\nschedule: '@daily'\ntask: x\n")
+    until(lambda: root.job("daily")["sync_state"] == "synced", "the mark to go")
+
+
+def test_a_truncating_save_is_never_taken_for_a_loss(root: Root, serve: Callable[..., Served]) -> None:
+    serve()
+    path = root.path / "jobs/tick.yaml"
+    for number in range(5):
+        path.write_text("")  # what an editor that writes in place shows for a moment
+        path.write_text(TICK + f"name: Number {number}\n")
+    until(lambda: root.job("tick")["name"] == "Number 4", "the last save")
+    assert "sync_state" not in {row["action"] for row in root.json("audit", "tick")["audit"]}
+
+
+def test_a_checkout_of_many_files_archives_nothing_it_brings_back(root: Root, serve: Callable[..., Served]) -> None:
+    for i in range(60):
+        root.write(f"jobs/many/j{i}.yaml", f"id: j{i}\nschedule: '@daily'\ntask: one\n")
+    root.commit()
+    root.git("checkout", "-qb", "next")
+    for i in range(60):
+        root.write(f"jobs/many/j{i}.yaml", f"id: j{i}\nname: Next {i}\nschedule: '@daily'\ntask: two\n")
+    root.commit()
+    root.git("checkout", "-q", "main")
+    serve()
+    root.git("checkout", "-q", "next")
+    until(lambda: all(root.job(f"j{i}")["name"] == f"Next {i}" for i in range(60)), "the branch")
+    actions = {row["action"] for row in root.json("audit")["audit"]}
+    assert not actions & {"archive", "revive", "sync_state"}
+
+
+def test_an_edit_of_the_schedule_counts_at_once(root: Root, serve: Callable[..., Served]) -> None:
+    root.write("jobs/tick.yaml", TICK.replace("1s", "1h"))
+    serve()
+    assert root.runs("tick") == []
+    root.write("jobs/tick.yaml", TICK)
+    until(lambda: ran(root, "first\n"), "a fire by the new schedule")
+
+
+# -- commands beside it ------------------------------------------------------------------------
+
+
+def test_a_second_daemon_says_who_holds_the_database(root: Root, serve: Callable[..., Served]) -> None:
+    first = serve()
+    second = serve(waits=False)
+    assert second.ended() == 5
+    assert f"process {first.process.pid} on" in "".join(second.lines)
+    assert first.stop() == 0
+    third = serve()
+    assert third.stop() == 0
+
+
+def test_a_run_goes_through_the_daemon(root: Root, serve: Callable[..., Served]) -> None:
+    root.write("jobs/env.yaml", "id: env\nschedule: '@daily'\ntask: 'echo $ONLY_THERE'\nrunner: sh\n")
+    root.edit("scheduler.yaml", "tasks:", "env_from: [ONLY_THERE], tasks:")
+    serve(ONLY_THERE="the daemon's own")
+    found = root.cli("run", "env", "--wait")
+    assert (found.code, found.stdout) == (0, "the daemon's own\n")
+    assert "foreground" not in found.stderr
+    started = root.json("run", "env")["run"]
+    assert (started["id"], started["trigger"]) == ("env:2", "manual")
+    assert root.ok("output", "env:2", "--follow").stdout == "the daemon's own\n"
+    refused = root.cli("run", "nothing")
+    assert (refused.code, "there is no job 'nothing'" in refused.stderr) == (2, True)
+
+
+def test_a_sync_goes_through_the_daemon_and_answers_the_same(root: Root, serve: Callable[..., Served]) -> None:
+    daemon = serve()
+    root.write("jobs/tick.yaml", TICK.replace("1s", "1h") + "tag: [x]\n")
+    found = root.cli("sync", "--json")
+    assert found.code == 1
+    assert found.problems == [("jobs/tick.yaml", 4, 1, "key.unknown")]
+    assert found.json["guard"] is None
+    daemon.says("cause=sync")
+    root.delete("jobs/tick.yaml")
+    guarded = root.cli("sync", "--json")
+    assert guarded.code == 3
+    token = guarded.json["guard"]["token"]
+    assert root.cli("sync", "--confirm-prune", "wrong").code == 3
+    assert root.json("sync", "--confirm-prune", token)["archived"] == ["tick"]
+
+
+def test_a_pause_and_a_resume_count_at_once(root: Root, serve: Callable[..., Served]) -> None:
+    serve()
+    until(lambda: ran(root, "first\n"), "a fire")
+    paused = root.json("pause", "tick", "--reason", "deploy")["job"]
+    assert (paused["status"], paused["paused"]["reason"], paused["paused"]["until"]) == ("paused", "deploy", None)
+    ranges = until(
+        lambda: [run for run in root.runs("tick") if run["reason"] == "paused" and run["slots"] > 1], "two skips"
+    )
+    assert len(ranges) == 1
+    runs = root.job("tick")["run_count"]
+    assert root.json("resume", "tick")["job"]["status"] == "active"
+    until(lambda: root.job("tick")["run_count"] > runs, "the next fire")
+    assert [row["action"] for row in root.json("audit", "tick")["audit"]][-2:] == ["pause", "resume"]
+
+
+def test_cancel_ends_a_run_of_the_daemon(root: Root, serve: Callable[..., Served]) -> None:
+    root.write("jobs/long.yaml", "id: long\nschedule: '@daily'\ntask: 'echo on; exec sleep 1000'\nrunner: sh\n")
+    serve()
+    root.ok("run", "long")
+    until(lambda: root.cli("output", "long:1").stdout == "on\n", "its output")
+    assert root.json("cancel", "long:1")["run"]["status"] == "cancelled"
+    again = root.cli("cancel", "long:1")
+    assert (again.code, "has ended already: cancelled" in again.stderr) == (3, True)
+    assert root.job("long")["consecutive_errors"] == 0
+
+
+def test_cancel_ends_a_run_in_somebodys_foreground(root: Root) -> None:
+    root.write("jobs/long.yaml", "id: long\nschedule: '@daily'\ntask: 'exec sleep 1000'\nrunner: sh\n")
+    root.sync()
+    foreground = root.start("run", "long", "--wait")
+    until(lambda: any(run["status"] == "running" for run in root.runs("long")), "the run")
+    assert root.json("cancel", "long:1")["run"]["status"] == "cancelled"
+    assert ended(foreground).code == 1
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_run(root: Root, serve: Callable[..., Served]) -> None:
+    root.write("jobs/long.yaml", "id: long\nschedule: '@daily'\ntask: 'exec sleep 1000'\nrunner: sh\n")
+    serve()
+    waiting = root.start("run", "long", "--wait")
+    until(lambda: any(run["status"] == "running" for run in root.runs("long")), "the run")
+    waiting.send_signal(signal.SIGINT)
+    found = ended(waiting)
+    assert (found.code, "long:1 goes on in the daemon" in found.stderr) == (130, True)
+    assert root.runs("long")[0]["status"] == "running"
+    root.ok("cancel", "long:1")
+
+
+def test_many_commands_at_once_do_no_harm(root: Root, serve: Callable[..., Served]) -> None:
+    serve()
+    commands = [("sync",), ("pause", "tick"), ("resume", "tick"), ("list",), ("doctor",), ("history", "tick")] * 2
+    found: list[Result] = [ended(each) for each in [root.start(*command) for command in commands]]
+    assert {result.code for result in found} == {0}, found
+
+
+def test_output_is_followed_while_it_grows(root: Root, serve: Callable[..., Served]) -> None:
+    os.mkfifo(root.path / "go")
+    script = "'echo one; echo oops >&2; read x < go; echo two'"
+    root.write("jobs/slow.yaml", f"id: slow\nschedule: '@daily'\ntask: {script}\nrunner: sh\n")
+    serve()
+    root.ok("run", "slow")
+    following = root.start("output", "slow:1", "--follow")
+    assert following.stdout is not None
+    assert following.stdout.readline() == "one\n"
+    (root.path / "go").write_text("go\n")
+    assert following.stdout.readline() == "two\n"
+    rest = ended(following)
+    assert (rest.code, rest.stderr) == (0, "oops\n")
+
+
+# -- how it starts and stops -------------------------------------------------------------------
+
+
+def test_on_an_empty_database_it_says_which_jobs_it_is_about_to_own(root: Root, serve: Callable[..., Served]) -> None:
+    first = serve()
+    assert "about to own 1 jobs: tick" in first.says("new_database")
+    first.stop()
+    second = serve()
+    assert not any("new_database" in line for line in second.lines)
+
+
+def test_observe_syncs_and_fires_nothing(root: Root, serve: Callable[..., Served]) -> None:
+    daemon = serve("--observe")
+    daemon.says("observing reason=--observe")
+    root.write("jobs/new.yaml", "id: new\nschedule: {every: 1s}\ntask: x\n")
+    until(lambda: root.cli("show", "new").code == 0, "the job")
+    time.sleep(1.5)  # a slot goes by
+    assert (root.runs("tick"), root.runs("new")) == ([], [])
+    assert any("only observes" in check["message"] for check in root.cli("doctor", "--json").json["checks"])
+
+
+def test_hosts_decides_where_it_fires_and_counts_like_any_edit(root: Root, serve: Callable[..., Served]) -> None:
+    root.write("scheduler.yaml", ROOT_FILE + "hosts: [nowhere-*]\n")
+    daemon = serve()
+    assert "hosts names nowhere-*" in daemon.says("observing")
+    root.write("scheduler.yaml", ROOT_FILE + "hosts: ['*']\n")
+    daemon.says("firing_resumed")
+    until(lambda: ran(root, "first\n"), "a fire")
+
+
+def test_once_runs_what_is_due_and_ends(root: Root) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=2)
+    for job_id, task in (("good", "exit 0"), ("bad", "exit 3")):
+        root.write(
+            f"jobs/{job_id}.yaml",
+            f"id: {job_id}\nschedule: {{at: '{soon.isoformat()}'}}\ntask: '{task}'\nrunner: sh\n",
+        )
+    root.write("jobs/tick.yaml", TICK.replace("1s", "30d"))
+    root.sync()
+    assert root.process("serve", "--once").code == 0, "nothing is due"
+    until(lambda: datetime.now(UTC) > soon, "the slot")
+    assert root.process("serve", "--once").code == 1, "one of the runs failed"
+    assert [root.runs(job_id)[0]["status"] for job_id in ("good", "bad")] == ["succeeded", "failed"]
+    assert (root.runs("tick"), root.job("good")["status"]) == ([], "completed")
+    assert root.process("serve", "--once").code == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (("--listen", "127.0.0.1:1"), 2, "not built yet"),
+        (("--observe", "--once"), 2, "leave one of them out"),
+    ],
+)
+def test_what_is_not_built_is_refused(root: Root, args: tuple[str, ...], code: int, said: str) -> None:
+    found = root.process("serve", *args)
+    assert (found.code, said in found.stderr) == (code, True)
+    assert not (root.path / ".scheduler").exists()
+
+
+def test_a_database_that_is_gone_with_outputs_left_behind_is_refused_until_somebody_says_so(
+    root: Root, serve: Callable[..., Served]
+) -> None:
+    root.sync()
+    root.ok("run", "tick", "--wait")
+    for file in (root.path / ".scheduler").glob("state.db*"):
+        file.unlink()
+    for command in ("serve", "sync"):
+        refused = root.process(command)
+        assert (refused.code, "--new-state" in refused.stderr) == (3, True)
+    daemon = serve("--new-state")
+    daemon.says("new_database")
+    (kept,) = (root.path / ".scheduler").glob("runs.before-*")
+    assert (kept / "tick/1.1.stdout").read_text() == "first\n"
+
+
+def test_a_database_deleted_under_it_stops_the_firing_and_is_not_made_anew(
+    root: Root, serve: Callable[..., Served]
+) -> None:
+    daemon = serve()
+    until(lambda: ran(root, "first\n"), "a fire")
+    root.git("clean", "-qfdx")
+    daemon.says("firing_stopped reason='the database")
+    assert not (root.path / ".scheduler/state.db").exists()
+    assert daemon.stop() == 0
+
+
+def test_doctor_tells_what_is_wrong_by_its_exit_code(root: Root, serve: Callable[..., Served]) -> None:
+    serve()
+    until(lambda: ran(root, "first\n"), "a fire")
+    well = root.json("doctor")
+    assert well["healthy"]
+    assert {check["name"] for check in well["checks"]} == {"files", "git", "state", "database", "jobs", "daemon"}
+    root.write("jobs/bad.yaml", "id: bad\n")
+    ill = root.cli("doctor", "--json")
+    assert (ill.code, ill.json["healthy"]) == (1, False)
+    assert [check["name"] for check in ill.json["checks"] if check["status"] == "error"] == ["files"]
+
+
+def test_doctor_knows_a_slot_that_nobody_served(root: Root) -> None:
+    root.sync()
+    root.sql("UPDATE jobs SET next_run_at = '2026-01-01T00:00:00.000000Z'")
+    found = root.cli("doctor")
+    assert found.code == 1
+    assert "a slot came due over a minute ago and has no row: tick" in found.stdout
+
+
+def test_a_request_that_makes_no_sense_is_answered(root: Root, serve: Callable[..., Served]) -> None:
+    import socket
+
+    serve()
+    for nonsense in (b"nonsense\n", b"{}\n", b'{"verb": "run"}\n', b"[1]\n"):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(root.path / ".scheduler/state.db.sock"))
+            connection.sendall(nonsense)
+            assert json.loads(connection.makefile().readline())["exit_code"] == 2
+    assert root.cli("sync").code == 0
+
+
+def test_a_state_folder_with_a_long_path_is_no_hindrance(root: Root, serve: Callable[..., Served]) -> None:
+    state = root.path / ("d" * 120)
+    daemon = serve("--state", str(state))
+    assert root.json("--state", str(state), "doctor")["healthy"]
+    assert daemon.stop() == 0
