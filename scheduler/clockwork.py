@@ -19,7 +19,8 @@ from scheduler.core.due import Due, due, start_of
 from scheduler.core.models import Job, Run, Settings, instant
 from scheduler.core.problems import SchedulerError, UnavailableError
 from scheduler.core.schedule import next_fire
-from scheduler.store import Store
+from scheduler.crash import crash_point
+from scheduler.store import Lend, Store
 
 LOOK_AGAIN_S = 10.0  # the clock may be set, or the machine have slept: no wait is longer than that
 RETRY_S = 1.0  # after a database that could not be used
@@ -197,6 +198,7 @@ class Clockwork:
             return None if None in found else [run for each in found if each is not None for run in each]
         if runs is None:
             return None
+        crash_point("after_claim_commit")
         for each in dues:
             self._agenda.put(replace(each.job, next_run_at=each.next_run_at, last_slot=each.last))
             missed = sum(skip.slots for skip in each.skips if skip.reason == "missed")
@@ -206,19 +208,18 @@ class Clockwork:
 
     # -- the thread ------------------------------------------------------------------------------
 
-    def run(self, open_store: Callable[[], Store]) -> None:
+    def run(self, lend: Lend) -> None:
         """Until `stop`: waits for the next start, claims, hands over."""
-        store: Store | None = None
         while not self._stopping:
             try:
-                if store is None:
-                    store = open_store()
-                if self._take_poke():
-                    self.reload(store)
-                self.dispatch(store)
-                self._say("")
-                self._prepare()
-                self._wait()
+                with lend() as store:
+                    while not self._stopping:
+                        if self._take_poke():
+                            self.reload(store)
+                        self.dispatch(store)
+                        self._say("")
+                        self._prepare()
+                        self._wait()
             except SchedulerError as error:
                 self._say(str(error))
                 self._wait_to_retry()
@@ -226,8 +227,6 @@ class Clockwork:
                 _log.exception("clockwork_failed")
                 self._say(f"{type(error).__name__}: {error}")
                 self._wait_to_retry()
-        if store is not None:
-            store.close()
 
     def _say(self, trouble: str) -> None:
         if trouble != self.trouble:

@@ -21,12 +21,13 @@ from scheduler.control import Hold, Json, Reply, Server
 from scheduler.core.models import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import UnavailableError, UsageError
 from scheduler.engine import LocalEngine
+from scheduler.git import Commits
 from scheduler.owner import Owner
 from scheduler.passes import Passes, Synced
 from scheduler.resync import Resync
 from scheduler.runners.cancel import GRACE as CANCEL_GRACE
 from scheduler.source import Parsed
-from scheduler.store import Store
+from scheduler.store import Store, Stores
 from scheduler.workers import Workers
 
 GRACE = timedelta(seconds=30)  # for what runs when the daemon is told to stop
@@ -65,7 +66,14 @@ class Daemon:
         self._once = once
         self._grace = grace
         self._since = clock.now()
-        self._passes = Passes(place=place, clock=clock, absent_grace=absent_grace, settle=self._settle, parsed=Parsed())
+        self._passes = Passes(
+            place=place,
+            clock=clock,
+            absent_grace=absent_grace,
+            settle=self._settle,
+            parsed=Parsed(),
+            commits=Commits(place.root),
+        )
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._why_silent: str | None = None  # why nothing fires here; None: not known yet
         self._told_to_stop = False
@@ -85,11 +93,13 @@ class Daemon:
             cleanup.callback(hold.release)
             store = cleanup.enter_context(Store.open(self._place.db))
             self._file = _identity(self._place)
+            self._stores = Stores(lambda: Store.open(self._place.db, create=False), usable=self._unusable)
+            cleanup.callback(self._stores.close)
             self._tell_what_is_new(store)
             self._owner = cleanup.enter_context(Owner(self._place.owners))
             self._workers = Workers(
                 engine=self._engine,
-                open_store=self._open_store,
+                lend=self._stores.lend,
                 clock=self._clock,
                 owner=self._owner.id,
                 scratch=self._owner.scratch,
@@ -105,7 +115,7 @@ class Daemon:
             self._resync = Resync(
                 place=self._place,
                 passes=self._passes,
-                open_store=self._open_store,
+                lend=self._stores.lend,
                 recover=lambda store: self._engine(store).recover(),
                 applied=self._clockwork.poke,
             )
@@ -129,7 +139,7 @@ class Daemon:
 
     def _serve_on(self, hold: Hold) -> None:
         threads = [
-            threading.Thread(target=self._clockwork.run, args=(self._open_store,), name="clockwork"),
+            threading.Thread(target=self._clockwork.run, args=(self._stores.lend,), name="clockwork"),
             threading.Thread(target=self._resync.run, name="resync"),
         ]
         for thread in threads:
@@ -187,13 +197,8 @@ class Daemon:
             place=self._place, store=store, clock=self._clock, environ=self._environ, passes=self._passes
         )
 
-    def _open_store(self) -> Store:
-        """The database that was opened at the start; never another one that has come by its name."""
-        if gone := self._unusable():
-            raise UnavailableError(gone, hint="stop the daemon, restore a copy, start again")
-        return Store.open(self._place.db, create=False)
-
     def _unusable(self) -> str:
+        """Why the database is not the one that was opened at the start: another one that has come by its name is none."""
         if _identity(self._place) == self._file:
             return ""
         return f"the database {self._place.db} is no longer the file that this daemon opened: nothing fires"
@@ -229,7 +234,7 @@ class Daemon:
     def _run(self, request: Json, reply: Reply) -> None:
         if self._told_to_stop:
             raise UnavailableError("the daemon is stopping", hint="try again when it is back")
-        with self._open_store() as store:
+        with self._stores.lend() as store:
             self._engine(store).recover()
             if store.job(request["job_id"]) is None:
                 raise UsageError(f"there is no job {request['job_id']!r}")

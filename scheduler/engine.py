@@ -17,7 +17,6 @@ from scheduler.core.due import is_slot
 from scheduler.core.models import Fault, Job, Provenance, Run, RunnerSpec, RunStatus, Settings, Task, Trigger, instant
 from scheduler.core.problems import UnavailableError
 from scheduler.crash import crash_point
-from scheduler.git import provenance
 from scheduler.passes import Passes
 from scheduler.runners.cancel import Cancel
 from scheduler.runners.command import Context, Invocation, Outcome, execute, prepare
@@ -172,7 +171,7 @@ class LocalEngine:
         runner = settings.runners.get(spec.runner)
         if runner is None:
             return Fault(reason="runner_unknown", message=f"scheduler.yaml has no runner {spec.runner!r}")
-        source = provenance(root, task.source_path, task.source)
+        source = self.passes.tree(task.source_path).provenance(task.source_path, task.source)
         context = Context(
             run_id=run_id,
             job_id=job.id,

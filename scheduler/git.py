@@ -190,11 +190,6 @@ def read_tree(root: Path, *paths: str) -> Tree:
     return Tree(revision=revision, in_repository=True, blobs=blobs)
 
 
-def provenance(root: Path, path: str, data: bytes) -> Provenance:
-    """The same for one file at fire time, by two calls of git whatever the size of the tree. Never raises GitError."""
-    return read_tree(root, path).provenance(path, data)
-
-
 def git_silence(root: Path, tree: Tree) -> str:
     """Why git says nothing of a root that seems to lie in a repository; empty outside one, and where git answers."""
     if not tree.why_unavailable or not any((folder / ".git").exists() for folder in (root, *root.parents)):
@@ -202,13 +197,60 @@ def git_silence(root: Path, tree: Tree) -> str:
     return tree.why_unavailable
 
 
+class Commits:
+    """The tree that HEAD names, asked of git anew only when HEAD has moved: a fire must not wait for a process."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._tree: Tree | None = None
+
+    def tree(self) -> Tree:
+        """As `read_tree`. Threads may call it at once."""
+        known = self._tree
+        if known is None or not self._still(known):
+            self._tree = known = read_tree(self._root)
+        return known
+
+    def _still(self, known: Tree) -> bool:
+        if known.revision is None:
+            return not known.in_repository and _git_folder(self._root) is None
+        return _head_by_hand(self._root) == known.revision
+
+
+def _head_by_hand(root: Path) -> str | None:
+    """The commit that HEAD names by the files git keeps it in; None where they do not say, as with reftables."""
+    git = _git_folder(root)
+    if git is None:
+        return None
+    try:
+        head = (git / "HEAD").read_text().strip()
+        if not head.startswith("ref: "):
+            return head
+        ref = head.removeprefix("ref: ")
+        common = git / "commondir"  # a linked worktree keeps its branches with the others (gitrepository-layout(5))
+        shared = git / common.read_text().strip() if common.exists() else git
+        if (shared / ref).is_file():
+            return (shared / ref).read_text().strip()
+        for line in (shared / "packed-refs").read_text().splitlines():
+            if line.endswith(f" {ref}"):
+                return line.split(" ")[0]
+    except (OSError, ValueError):
+        pass
+    return None
+
+
 def index_lock(root: Path) -> Path | None:
     """The file that git holds while it changes this working tree; None outside a repository. Starts no git."""
+    git = _git_folder(root)
+    return None if git is None else git / "index.lock"
+
+
+def _git_folder(root: Path) -> Path | None:
     for folder in (root, *root.parents):
         git = folder / ".git"
         if git.is_dir():
-            return git / "index.lock"
-        if git.is_file():  # a linked worktree or a submodule (gitrepository-layout(5))
+            return git
+        if git.is_file():  # a linked worktree or a submodule
             with contextlib.suppress(OSError, ValueError):
-                return folder / git.read_text().removeprefix("gitdir:").strip() / "index.lock"
+                return folder / git.read_text().removeprefix("gitdir:").strip()
     return None

@@ -16,7 +16,8 @@ from scheduler.core.audit import audit_rows
 from scheduler.core.models import Fault, Job, Settings, SyncState, milliseconds
 from scheduler.core.problems import Problem, UnavailableError
 from scheduler.core.reconcile import Desired, Plan, plan, plan_one
-from scheduler.git import git_silence, read_tree
+from scheduler.crash import crash_point
+from scheduler.git import Commits, Tree, git_silence, read_tree
 from scheduler.safe_open import read_source
 from scheduler.source import Parsed, read_desired
 from scheduler.store import Observed, Store
@@ -73,6 +74,7 @@ class Passes:
     # A daemon's: claims what these jobs owe up to an instant, before a pass replaces their schedules (S6).
     settle: Callable[[Store, Collection[str], datetime], None] | None = None
     parsed: Parsed | None = None  # job files as they were last parsed; for one thread at a time
+    commits: Commits | None = None  # the tree that HEAD named last
 
     # -- all files -------------------------------------------------------------------------------
 
@@ -106,6 +108,7 @@ class Passes:
                 owing = [action.job_id for action in found.actions if action.skips]
                 if owing:
                     self.settle(store, owing, now)
+                    crash_point("after_settle")
                     settled = now  # the plan has to be of the same moment: later slots are the new schedule's
                     continue
             settled = None
@@ -126,7 +129,7 @@ class Passes:
         settings, root_problems = read_settings(self.place)
         if settings is None:
             return None, root_problems, ""
-        tree = read_tree(self.place.root)
+        tree = self.tree()
         desired = read_desired(self.place, settings, tree, parsed=self.parsed)
         desired = replace(desired, problems=tuple(sorted({*root_problems, *desired.problems})))
         found = plan(desired, observed.jobs, previous=observed.settings, now=now, confirmed=confirmed)
@@ -210,7 +213,7 @@ class Passes:
         if settings == observed.settings and self._unchanged(job, settings):
             return None, job, settings
         path = job.file.path
-        desired: Desired = read_desired(self.place, settings, read_tree(self.place.root, path), only=path)
+        desired: Desired = read_desired(self.place, settings, self.tree(path), only=path)
         found = plan_one(desired, job, previous=observed.settings, now=now)
         if found is None:
             return Fault(
@@ -218,6 +221,10 @@ class Passes:
                 message=f"{path!r} no longer names this job; if it has moved, `scheduler sync` finds it",
             )
         return found, found.after(job), settings
+
+    def tree(self, *paths: str) -> Tree:
+        """What HEAD names below the root, or of those paths."""
+        return read_tree(self.place.root, *paths) if self.commits is None else self.commits.tree()
 
     def _unchanged(self, job: Job, settings: Settings) -> bool:
         """Whether the job's file and its task are, byte for byte, what the last pass read: no need to parse them."""

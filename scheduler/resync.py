@@ -21,7 +21,7 @@ from scheduler.core.problems import SchedulerError
 from scheduler.core.reconcile import Plan
 from scheduler.git import index_lock
 from scheduler.passes import Passes, Synced
-from scheduler.store import Store
+from scheduler.store import Lend, Store
 from scheduler.watcher import Watcher
 
 RESCAN_S = 60.0
@@ -42,7 +42,7 @@ class Resync:
         *,
         place: Place,
         passes: Passes,
-        open_store: Callable[[], Store],
+        lend: Lend,
         recover: Callable[[Store], list[Run]],
         applied: Callable[[], None],
     ) -> None:
@@ -52,7 +52,7 @@ class Resync:
         """
         self._place = place
         self._passes = passes
-        self._open_store = open_store
+        self._lend = lend
         self._recover = recover
         self._applied = applied
         self._passing = threading.Lock()
@@ -75,7 +75,7 @@ class Resync:
 
         Raises: UnavailableError where the root or the database cannot be used.
         """
-        with self._open_store() as store:
+        with self._lend() as store:
             return self._pass(store, actor=actor, cause=cause, confirmed=confirmed)
 
     def stop(self) -> None:
@@ -106,7 +106,7 @@ class Resync:
         """One pass of our own accord. Returns whether it changed anything; says what keeps it from working."""
         try:
             self._await_git()
-            with self._open_store() as store:
+            with self._lend() as store:
                 found = self._pass(store, actor="scheduler", cause=cause, defer=self._doubt)
         except SchedulerError as error:
             self._say(str(error))

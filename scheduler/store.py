@@ -3,7 +3,7 @@
 Hot paths are plain SQL under `BEGIN IMMEDIATE`: a deferred transaction that reads and then writes fails at
 once with "database is locked", whatever the timeout. Commits are durable (`synchronous=FULL`), because a
 claim that a power loss takes back would run its slot twice.
-A Store belongs to the thread that opened it.
+A Store belongs to one thread at a time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -108,7 +109,9 @@ class Store:
                     f"the database {path} is empty: whatever it held is gone",
                     hint="put a copy of it back, or start without a history by --new-state",
                 )
-            connection = sqlite3.connect(path, timeout=busy_timeout.total_seconds(), isolation_level=None)
+            connection = sqlite3.connect(
+                path, timeout=busy_timeout.total_seconds(), isolation_level=None, check_same_thread=False
+            )
         except (OSError, sqlite3.Error) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             raise UnavailableError(
@@ -147,7 +150,8 @@ class Store:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with _explained(self.path):
+        # Threads of one process queue here: those that SQLite turns away try again by chance, and some never get in.
+        with _explained(self.path), _turn(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -374,6 +378,7 @@ class Store:
                 claimed = running < max_running
                 running += claimed
                 runs.append(_insert_claim(sql, due.job, due.slot, owner if claimed else None, now))
+            crash_point("before_claim_commit")
             return runs
         return None
 
@@ -550,6 +555,53 @@ class Store:
         if row is None or hashlib.sha256(row["bytes"]).hexdigest() != sha256:
             raise UnavailableError(f"the text {sha256[:12]} in {self.path} is damaged or gone")
         return bytes(row["bytes"])
+
+
+class Stores:
+    """Connections to one database, lent to one thread at a time: opening one takes as long as all that a run writes."""
+
+    def __init__(self, open_store: Callable[[], Store], *, usable: Callable[[], str]) -> None:
+        """usable: why no connection may be lent at present, such as a database that is gone; empty if all is well."""
+        self._open = open_store
+        self._usable = usable
+        self._idle: list[Store] = []
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[Store]:
+        """Raises: UnavailableError, as `Store.open`, and where the database is not usable."""
+        if trouble := self._usable():
+            self.close()
+            raise UnavailableError(trouble, hint="stop the daemon, restore a copy, start again")
+        try:
+            store = self._idle.pop()
+        except IndexError:
+            store = self._open()
+        try:
+            yield store
+        except BaseException:
+            store.close()  # nobody knows in which state
+            raise
+        if len(self._idle) < _IDLE:
+            self._idle.append(store)
+        else:
+            store.close()
+
+    def close(self) -> None:
+        """Closes those that nobody has."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self._idle.pop().close()
+
+
+_IDLE = 16
+Lend = Callable[[], contextlib.AbstractContextManager[Store]]
+
+_turns: dict[Path, threading.Lock] = {}
+
+
+def _turn(path: Path) -> threading.Lock:
+    """The one lock that this process takes before it writes to a database."""
+    return _turns.setdefault(path, threading.Lock())
 
 
 # -- opening ---------------------------------------------------------------------------------

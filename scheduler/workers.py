@@ -18,7 +18,7 @@ from scheduler.core.models import Run, RunStatus
 from scheduler.core.problems import SchedulerError
 from scheduler.core.schedule import next_fire
 from scheduler.runners.cancel import GRACE, Cancel
-from scheduler.store import Store
+from scheduler.store import Lend, Store
 
 _log = logging.getLogger(__name__)
 
@@ -42,13 +42,13 @@ class Workers:
         self,
         *,
         engine: Callable[[Store], Engine],
-        open_store: Callable[[], Store],
+        lend: Lend,
         clock: Clock,
         owner: str,
         scratch: Path,
     ) -> None:
         self._engine = engine
-        self._open_store = open_store
+        self._lend = lend
         self._clock = clock
         self._owner = owner
         self._scratch = scratch
@@ -136,7 +136,7 @@ class Workers:
     def _carry_out(self, run: Run, cancel: Cancel, done: Callable[[Run | None], None] | None) -> None:
         finished = None
         try:
-            with self._open_store() as store:
+            with self._lend() as store:
                 if run.status is RunStatus.QUEUED and not store.take(run, owner=self._owner):
                     return
                 finished = self._engine(store).carry_out(run, scratch=self._scratch, cancel=cancel)
@@ -168,7 +168,7 @@ class Workers:
 
     def _too_late(self, run: Run) -> bool:
         assert run.fire_time is not None
-        with self._open_store() as store:
+        with self._lend() as store:
             job = store.job(run.job_id)
         assert job is not None
         following = next_fire(job.file.spec.schedule, after=run.fire_time)
@@ -176,7 +176,7 @@ class Workers:
 
     def _give_up(self, run: Run) -> None:
         try:
-            with self._open_store() as store:
+            with self._lend() as store:
                 store.skip(
                     run,
                     reason="capacity",

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import selectors
 import shutil
 import signal
 import subprocess
@@ -482,11 +483,12 @@ def test_a_run_takes_no_thread_but_its_callers(pidfd_bench: Bench, pipe: Pipe) -
     script = f"exec 3> {pipe.path}; head -c 500000 /dev/zero; echo ready >&3; exec sleep 1000"
     found: list[Outcome | Fault] = []
     caller = threading.Thread(target=lambda: found.append(pidfd_bench(SH, "-c", script)))
-    caller.start()
-    pipe.wait()
-    meantime = {*threading.enumerate()}
-    pidfd_bench.cancel.request()
-    caller.join()
+    with soon():
+        caller.start()
+        pipe.wait()
+        meantime = {*threading.enumerate()}
+        pidfd_bench.cancel.request()
+        caller.join()
     assert meantime - before == {caller}
     assert [ended(each).status for each in found] == ["cancelled"]
 
@@ -687,6 +689,17 @@ def test_a_second_request_brings_the_kill_forward(bench: Bench, pipe: Pipe) -> N
     assert pipe.gone()
 
 
+def test_a_request_has_a_grace_of_its_own(bench: Bench, pipe: Pipe) -> None:
+    def stop() -> None:
+        pipe.wait()
+        bench.cancel.request(grace=LONG)
+
+    script = f"trap 'echo bye; exit 5' TERM; exec 3> {pipe.path}; sleep 1000 & echo ready >&3; wait"
+    with meanwhile(stop) as start:
+        found = ended(bench(SH, "-c", script, grace=NONE, ready=start))
+    assert (found.error, found.result) == ("cancelled; exit code 5", "bye\n")
+
+
 def test_a_second_request_does_not_put_the_kill_back(bench: Bench, pipe: Pipe) -> None:
     def stop() -> None:
         pipe.wait()
@@ -757,6 +770,22 @@ def test_a_background_child_that_ignores_term_is_killed(bench: Bench, pipe: Pipe
     found = ended(bench(SH, "-c", script, grace=BRIEFLY))
     assert (found.status, found.exit_code) == ("failed", 4)
     assert pipe.gone()
+
+
+def test_what_outlives_its_leader_is_waited_for_without_haste(
+    bench: Bench, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float | None] = []
+
+    class Selector(selectors.DefaultSelector):
+        def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            looks.append(timeout)
+            return super().select(timeout)
+
+    monkeypatch.setattr(selectors, "DefaultSelector", Selector)
+    script = f"exec 3> {pipe.path}; trap '' TERM; sleep 1000 >/dev/null 2>&1 & exit 4"
+    ended(bench(SH, "-c", script, grace=4 * BRIEFLY))
+    assert len(looks) < 20
 
 
 def test_what_a_background_child_writes_as_it_ends_is_kept(bench: Bench, pipe: Pipe) -> None:

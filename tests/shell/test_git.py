@@ -7,12 +7,13 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scheduler.core.models import Provenance
 from scheduler.core.problems import UnavailableError
-from scheduler.git import GitError, Tree, head, provenance, read_tree, run_git
+from scheduler.git import Commits, GitError, Tree, head, index_lock, read_tree, run_git
 
 GIT = shutil.which("git") or "git"
 ODD = "a folder/b\"c\n'd é *?[x].md"
@@ -21,6 +22,11 @@ ODD = "a folder/b\"c\n'd é *?[x].md"
 def git(root: Path, *args: str) -> str:
     """Git as people run it: every setting of the repository in force."""
     return subprocess.run([GIT, "-C", root, *args], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def provenance(root: Path, path: str, data: bytes) -> Provenance:
+    """As at fire time: of one path."""
+    return read_tree(root, path).provenance(path, data)
 
 
 def write(root: Path, path: str, data: bytes) -> None:
@@ -432,3 +438,62 @@ def test_a_git_that_cannot_be_executed_is_an_error(
     monkeypatch.setenv("PATH", f"{tmp_path}/bin")
     with pytest.raises(GitError):
         run_git(root, "version")
+
+
+# -- the tree that HEAD named last -------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What git was asked, by subcommand."""
+    found: list[str] = []
+
+    def note(root: Path, *args: str, **kwargs: Any) -> bytes:
+        found.append(args[0])
+        return run_git(root, *args, **kwargs)
+
+    monkeypatch.setattr("scheduler.git.run_git", note)
+    return found
+
+
+def test_git_is_asked_again_only_when_head_has_moved(root: Path, asked: list[str]) -> None:
+    commit(root, a=b"1")
+    commits = Commits(root)
+    first = commits.tree()
+    assert commits.tree() is first
+    assert asked == ["rev-parse", "ls-tree"]
+    (root / "new").write_text("new")
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "x")
+    git(root, "branch", "kept")
+    assert "new" in commits.tree().blobs
+    git(root, "checkout", "-q", "--detach", first.revision or "")
+    assert commits.tree() == first
+    git(root, "pack-refs", "--all")
+    assert commits.tree().revision == first.revision
+    git(root, "checkout", "-q", "kept")
+    count = len(asked)
+    assert "new" in commits.tree().blobs
+    assert commits.tree() is commits.tree()
+    assert len(asked) == count + 2, "a packed branch is read by hand as well"
+
+
+def test_a_linked_worktree_has_a_head_and_a_lock_of_its_own(root: Path, tmp_path: Path, asked: list[str]) -> None:
+    commit(root, a=b"1")
+    git(root, "worktree", "add", "-q", str(tmp_path / "linked"), "-b", "other")
+    commits = Commits(tmp_path / "linked")
+    assert commits.tree().revision == head(root)
+    assert commits.tree() is commits.tree()
+    lock = index_lock(tmp_path / "linked")
+    assert lock is not None
+    assert lock.parent.name == "linked"
+    assert index_lock(root) == root / ".git/index.lock"
+
+
+def test_outside_a_repository_git_is_asked_once(tmp_path: Path, asked: list[str]) -> None:
+    (tmp_path / "plain").mkdir()
+    commits = Commits(tmp_path / "plain")
+    assert commits.tree() == commits.tree()
+    assert (asked, index_lock(tmp_path / "plain")) == (["rev-parse"], None)
+    git(tmp_path / "plain", "init", "-q")
+    assert commits.tree().in_repository
