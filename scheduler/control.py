@@ -34,6 +34,7 @@ _REQUEST_BYTES = 1024 * 1024
 _LOCK_TRIES_S = 1.0  # somebody who only looks holds the lock for a moment
 _START_S = 5.0  # between taking the lock and listening
 _CONNECT_S = 5.0
+PATIENCE_S = 10.0  # for what a daemon answers at once
 
 _log = logging.getLogger(__name__)
 
@@ -213,9 +214,10 @@ def find(place: Place) -> Holder | None:
         time.sleep(0.05)
 
 
-def ask(holder: Holder, verb: str, **request: Any) -> Iterator[Json]:
+def ask(holder: Holder, verb: str, *, patience: float | None = None, **request: Any) -> Iterator[Json]:
     """The daemon's answers to one request, as they come.
 
+    patience: seconds to wait for each; None: as long as it takes.
     Raises: what the daemon's side raised; UnavailableError where it cannot be reached, or hangs up.
     """
     if holder.socket is None:
@@ -225,24 +227,24 @@ def ask(holder: Holder, verb: str, **request: Any) -> Iterator[Json]:
         try:
             connection.connect(holder.socket)
             connection.sendall(json.dumps({"verb": verb, **request}).encode() + b"\n")
+            connection.settimeout(patience)
+            with connection.makefile("rb") as answers:
+                while line := answers.readline():
+                    answer = json.loads(line)
+                    if "error" in answer:
+                        raise _ERRORS[answer["exit_code"]](answer["error"], hint=answer["hint"])
+                    yield answer
         except OSError as error:
             raise UnavailableError(
                 f"the daemon ({holder}) does not answer: {error}", hint="look at its log, or restart it"
             ) from error
-        connection.settimeout(None)
-        with connection.makefile("rb") as answers:
-            for line in answers:
-                answer = json.loads(line)
-                if "error" in answer:
-                    raise _ERRORS[answer["exit_code"]](answer["error"], hint=answer["hint"])
-                yield answer
 
 
 _ERRORS: Mapping[int, type[SchedulerError]] = {2: UsageError, 3: RefusedError, 5: UnavailableError}
 
 
-def answer_of(holder: Holder, verb: str, **request: Any) -> Json:
+def answer_of(holder: Holder, verb: str, *, patience: float | None = None, **request: Any) -> Json:
     """The first answer to a request. Raises like `ask`."""
-    for answer in ask(holder, verb, **request):
+    for answer in ask(holder, verb, patience=patience, **request):
         return answer
     raise UnavailableError(f"the daemon ({holder}) hung up without an answer", hint="look at its log")

@@ -20,7 +20,7 @@ from scheduler.config import Place
 from scheduler.control import Hold, Json, Reply, Server
 from scheduler.core.models import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import UnavailableError, UsageError
-from scheduler.engine import LocalEngine
+from scheduler.engine import LocalEngine, told
 from scheduler.git import Commits
 from scheduler.owner import Owner
 from scheduler.passes import Passes, Synced
@@ -101,7 +101,6 @@ class Daemon:
                 engine=self._engine,
                 lend=self._stores.lend,
                 clock=self._clock,
-                owner=self._owner.id,
                 scratch=self._owner.scratch,
             )
             self._clockwork = Clockwork(
@@ -116,7 +115,7 @@ class Daemon:
                 place=self._place,
                 passes=self._passes,
                 lend=self._stores.lend,
-                recover=lambda store: self._engine(store).recover(),
+                recover=self._recover,
                 applied=self._clockwork.poke,
             )
             cleanup.callback(self._resync.stop)
@@ -194,14 +193,22 @@ class Daemon:
 
     def _engine(self, store: Store) -> LocalEngine:
         return LocalEngine(
-            place=self._place, store=store, clock=self._clock, environ=self._environ, passes=self._passes
+            place=self._place,
+            store=store,
+            clock=self._clock,
+            environ=self._environ,
+            passes=self._passes,
+            owner=self._owner.id,
         )
 
     def _unusable(self) -> str:
-        """Why the database is not the one that was opened at the start: another one that has come by its name is none."""
+        """Why nothing may be written: the file is gone, or another one has come by its name."""
         if _identity(self._place) == self._file:
             return ""
         return f"the database {self._place.db} is no longer the file that this daemon opened: nothing fires"
+
+    def _recover(self, store: Store) -> list[Run]:
+        return [told(run) for run in self._engine(store).recover()]
 
     def _submit(self, runs: list[Run]) -> None:
         self._workers.submit(runs, done=self._done)
@@ -235,7 +242,7 @@ class Daemon:
         if self._told_to_stop:
             raise UnavailableError("the daemon is stopping", hint="try again when it is back")
         with self._stores.lend() as store:
-            self._engine(store).recover()
+            self._recover(store)
             if store.job(request["job_id"]) is None:
                 raise UsageError(f"there is no job {request['job_id']!r}")
             run = store.claim_manual(

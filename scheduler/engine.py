@@ -52,6 +52,7 @@ class LocalEngine:
     clock: Clock
     environ: Mapping[str, str]
     passes: Passes
+    owner: str = ""  # this process, as the rows of its runs name it; empty: it runs none
 
     def carry_out(
         self, run: Run, *, scratch: Path, cancel: Cancel, claimed: Callable[[Run], None] = lambda _: None
@@ -65,7 +66,7 @@ class LocalEngine:
         try:
             crash_point("after_claim")
             claimed(run)
-            return _told(self._carry_out(run, scratch, cancel))
+            return told(self._carry_out(run, scratch, cancel))
         except BaseException as error:
             self._abandon(run, error)
             raise
@@ -91,6 +92,7 @@ class LocalEngine:
         started = self.store.start_attempt(
             run,
             n=1,
+            owner=self.owner,
             generation=job.file.generation,
             task=ready.task,
             provenance=ready.provenance,
@@ -231,7 +233,7 @@ def _superseded(job: Job, slot: datetime) -> str:
 BENIGN = ("overlap", "paused", "missed", "superseded", "capacity")  # skips that are nobody's fault (F7)
 
 
-def _told(run: Run) -> Run:
+def told(run: Run) -> Run:
     """One line for every end. As long as there is no delivery, a failure or fault is told by it: a WARNING (F7)."""
     fields = {
         "run_id": run.id,

@@ -143,8 +143,7 @@ class Scheduler(Reading):
         from scheduler.owner import Owner
 
         with self._need_store(job_id) as store:
-            engine = self._engine(store)
-            engine.recover()
+            self._engine(store).recover()
             job = self._job(store, job_id, prefix=False)
             settings = store.observed(job_id=job.id).settings or Settings()
             with Owner(self.place.owners) as owner:
@@ -156,7 +155,7 @@ class Scheduler(Reading):
                     max_running=settings.limits.max_running,
                     now=self.clock.now(),
                 )
-                return engine.carry_out(
+                return self._engine(store, owner.id).carry_out(
                     run, scratch=owner.scratch, cancel=cancel, claimed=lambda each: claimed(each, True)
                 )
 
@@ -194,7 +193,7 @@ class Scheduler(Reading):
 
         Raises: RefusedError for a run that has ended already; UnavailableError where it does not end in time.
         """
-        from scheduler.control import answer_of
+        from scheduler.control import PATIENCE_S, answer_of
 
         run = self.run_of(run_id)
         if run.status.finished:
@@ -205,7 +204,7 @@ class Scheduler(Reading):
             if run.status is RunStatus.QUEUED:  # nobody's yet
                 self._engine(store).end_unstarted(run, "cancelled")
                 self._wake(ended=[run.id])
-            elif holder is None or not answer_of(holder, "cancel", run_id=run.id)["found"]:
+            elif holder is None or not answer_of(holder, "cancel", patience=PATIENCE_S, run_id=run.id)["found"]:
                 self._cancel_elsewhere(store, run)
             give_up = time.monotonic() + CANCEL_WAIT.total_seconds()
             while True:
@@ -327,12 +326,12 @@ class Scheduler(Reading):
 
     def _wake(self, ended: Sequence[str] = ()) -> None:
         """Tells the daemon that something has changed; one that does not hear it sees it when it looks by itself."""
-        from scheduler.control import answer_of
+        from scheduler.control import PATIENCE_S, answer_of
 
         with contextlib.suppress(UnavailableError):
             holder = self._daemon()
             if holder is not None:
-                answer_of(holder, "wake", ended=list(ended))
+                answer_of(holder, "wake", patience=PATIENCE_S, ended=list(ended))
 
     # -- shared ----------------------------------------------------------------------------------
 
@@ -341,10 +340,17 @@ class Scheduler(Reading):
 
         return Passes(place=self.place, clock=self.clock, absent_grace=self.absent_grace)
 
-    def _engine(self, store: Store) -> LocalEngine:
+    def _engine(self, store: Store, owner: str = "") -> LocalEngine:
         from scheduler.engine import LocalEngine
 
-        return LocalEngine(place=self.place, store=store, clock=self.clock, environ=self.environ, passes=self._passes())
+        return LocalEngine(
+            place=self.place,
+            store=store,
+            clock=self.clock,
+            environ=self.environ,
+            passes=self._passes(),
+            owner=owner,
+        )
 
 
 def _pause_json(pause: Pause | None) -> Json | None:

@@ -149,9 +149,11 @@ class Store:
                     self._connection.execute("COMMIT")
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """One transaction; one that is not durable may be taken back by a power loss, and by nothing else."""
         # Threads of one process queue here: those that SQLite turns away try again by chance, and some never get in.
         with _explained(self.path), _turn(self.path):
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -190,11 +192,12 @@ class Store:
         actor: str,
         only: str | None = None,
     ) -> bool:
-        """Carries out a plan in one transaction; False, with nothing changed, where `ticket` is stale.
+        """Carries out a plan in one transaction; False, with nothing changed, where `ticket` is stale, or a claim
+        has moved a cursor that the plan moves.
 
         only: the one job file a partial pass has read; what is known of the others stays.
         """
-        with self._writing() as sql:
+        with contextlib.suppress(_StaleError), self._writing() as sql:
             if _ticket(sql) != ticket:
                 return False
             # Also after a pass with nothing to do: it has seen newer files than a plan still under way.
@@ -207,7 +210,8 @@ class Store:
             sql.execute("UPDATE root SET settings = ?", (_dump(plan.settings.to_json()),))
             if only is None:
                 sql.execute("UPDATE root SET synced_at = ?", (_stamp(now),))
-        return True
+            return True
+        return False
 
     def record_problems(self, problems: Sequence[Problem]) -> None:
         """Keeps what a pass found that could apply nothing."""
@@ -273,7 +277,9 @@ class Store:
         with self._writing() as sql:
             if ticket is not None and _ticket(sql) != ticket:
                 return False
-            if settled is not None and not _move_cursor(sql, settled):
+            if settled is not None and not _move_cursor(
+                sql, job_id, seen=settled.job.next_run_at, to=settled.next_run_at
+            ):
                 return False
             if settled is not None:
                 for skip in settled.skips:
@@ -364,8 +370,11 @@ class Store:
             if sql.execute("SELECT 1 FROM jobs WHERE changed > ? LIMIT 1", (seen,)).fetchone() is not None:
                 raise _StaleError
             running = _running_count(sql)
+            waiting = f"SELECT 1 FROM runs WHERE {_ACTIVE_SQL} AND status = 'queued' LIMIT 1"
+            if sql.execute(waiting).fetchone() is not None:
+                running = max(running, max_running)  # nobody passes those that wait
             for due in dues:
-                if not _move_cursor(sql, due):
+                if not _move_cursor(sql, due.job.id, seen=due.job.next_run_at, to=due.next_run_at):
                     raise _StaleError
                 for skip in due.skips:
                     _add_skip(sql, due.job.id, due.job.file, skip, now)
@@ -390,27 +399,19 @@ class Store:
             ).fetchall()
             return [_run(sql, row) for row in rows]
 
-    def take(self, run: Run, *, owner: str) -> bool:
-        """Gives a waiting run its owner; False where it waits no longer."""
-        with self._writing() as sql:
-            taken = sql.execute(
-                "UPDATE runs SET status = 'claimed', owner = ? WHERE job_id = ? AND n = ? AND status = 'queued'",
-                (owner, run.job_id, run.n),
-            )
-        return taken.rowcount > 0
-
     def start_attempt(
-        self, run: Run, *, n: int, generation: int, task: Task, provenance: Provenance, now: datetime
+        self, run: Run, *, n: int, owner: str, generation: int, task: Task, provenance: Provenance, now: datetime
     ) -> Run:
-        """Pins the task to the run and opens attempt `n`, before its process exists."""
+        """Pins the task to the run and opens attempt `n`, before its process exists. A queued run gets its owner."""
         with self._writing() as sql:
             sha256 = task.sha256
             sql.execute("INSERT OR IGNORE INTO texts (sha256, bytes) VALUES (?, ?)", (sha256, task.text))
             opened = sql.execute(
-                "UPDATE runs SET status = 'running', started_at = coalesce(started_at, ?), generation = ?,"
+                "UPDATE runs SET status = 'running', owner = ?, started_at = coalesce(started_at, ?), generation = ?,"
                 " task_sha256 = ?, task_bytes = ?, source_path = ?, source_sha256 = ?, source_blob = ?,"
-                " revision = ?, dirty = ? WHERE job_id = ? AND n = ? AND status = 'claimed'",
+                " revision = ?, dirty = ? WHERE job_id = ? AND n = ? AND status IN ('queued', 'claimed')",
                 (
+                    owner,
                     _stamp(now),
                     generation,
                     sha256,
@@ -436,7 +437,7 @@ class Store:
 
     def record_process(self, run: Run, *, attempt: int, process: Process) -> None:
         """Notes the child, so that a later owner can find what a dead one left behind."""
-        with self._writing() as sql:
+        with self._writing(durable=False) as sql:  # a power loss leaves no child
             sql.execute(
                 "UPDATE attempts SET pid = ?, pid_started = ?, boot_id = ? WHERE job_id = ? AND run_n = ? AND n = ?",
                 (process.pid, process.started, process.boot_id, run.job_id, run.n, attempt),
@@ -828,23 +829,23 @@ def _write_job(sql: sqlite3.Connection, action: Action, now: datetime, actor: st
         _stamp(facts.activated_at),
         _stamp_or_none(facts.archived_at),
         facts.sync_state.value,
-        _stamp_or_none(action.next_run_at),
         changed,
     )
     if action.before is None:
         sql.execute(
             "INSERT INTO jobs (generation, path, line, revision, dirty, file_sha256, task_sha256, activated_at,"
-            " archived_at, sync_state, next_run_at, changed, id, created_at, created_by, updated_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " archived_at, sync_state, changed, id, created_at, created_by, updated_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*owned, job_id, _stamp(now), actor, _stamp(now)),
         )
     else:
         sql.execute(
             "UPDATE jobs SET generation = ?, path = ?, line = ?, revision = ?, dirty = ?, file_sha256 = ?,"
-            " task_sha256 = ?, activated_at = ?, archived_at = ?, sync_state = ?, next_run_at = ?, changed = ?"
-            " WHERE id = ?",
+            " task_sha256 = ?, activated_at = ?, archived_at = ?, sync_state = ?, changed = ? WHERE id = ?",
             (*owned, job_id),
         )
+    if action.moves_cursor and not _move_cursor(sql, job_id, seen=action.cursor, to=action.next_run_at):
+        raise _StaleError
     if action.is_change and action.before is not None:
         sql.execute("UPDATE jobs SET updated_at = ? WHERE id = ?", (_stamp(now), job_id))
     if action.arms:
@@ -901,11 +902,11 @@ def _next_n(sql: sqlite3.Connection, job_id: str) -> int:
     return int(n)
 
 
-def _move_cursor(sql: sqlite3.Connection, due: Due) -> bool:
-    """False where the cursor is no longer what `due` was computed from: its slots have their rows already."""
+def _move_cursor(sql: sqlite3.Connection, job_id: str, *, seen: datetime | None, to: datetime | None) -> bool:
+    """False where the cursor is no longer what `to` was computed from: the slots before it have their rows already."""
     moved = sql.execute(
         "UPDATE jobs SET next_run_at = ? WHERE id = ? AND next_run_at IS ?",
-        (_stamp_or_none(due.next_run_at), due.job.id, _stamp_or_none(due.job.next_run_at)),
+        (_stamp_or_none(to), job_id, _stamp_or_none(seen)),
     )
     return moved.rowcount > 0
 

@@ -44,13 +44,11 @@ class Workers:
         engine: Callable[[Store], Engine],
         lend: Lend,
         clock: Clock,
-        owner: str,
         scratch: Path,
     ) -> None:
         self._engine = engine
         self._lend = lend
         self._clock = clock
-        self._owner = owner
         self._scratch = scratch
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -137,9 +135,10 @@ class Workers:
         finished = None
         try:
             with self._lend() as store:
-                if run.status is RunStatus.QUEUED and not store.take(run, owner=self._owner):
-                    return
-                finished = self._engine(store).carry_out(run, scratch=self._scratch, cancel=cancel)
+                if run.status is RunStatus.QUEUED:
+                    finished = self._carry_out_queued(store, run, cancel)
+                else:
+                    finished = self._engine(store).carry_out(run, scratch=self._scratch, cancel=cancel)
         except SchedulerError as error:
             _log.error("run_abandoned run_id=%s error=%r hint=%r", run.id, str(error), error.hint)
         except Exception:
@@ -155,34 +154,28 @@ class Workers:
     def _fill(self) -> None:
         """Gives free places to those that wait longest; who has waited beyond its window is a skip, `capacity`."""
         while True:
-            with self._lock:
+            with self._changed:
                 if self._stopping or not self._waiting or len(self._seats) >= self.max_running:
-                    break
+                    self._changed.notify_all()
+                    return
                 _, _, run = heapq.heappop(self._waiting)
-                if not self._too_late(run):
-                    self._start(run)
-                    continue
-            self._give_up(run)
-        with self._changed:
-            self._changed.notify_all()
+                self._start(run)
 
-    def _too_late(self, run: Run) -> bool:
-        assert run.fire_time is not None
-        with self._lend() as store:
-            job = store.job(run.job_id)
+    def _too_late(self, store: Store, run: Run) -> bool:
+        job = store.job(run.job_id)
         assert job is not None
+        assert run.fire_time is not None
         following = next_fire(job.file.spec.schedule, after=run.fire_time)
         return self._clock.now() > run.fire_time + window(run.fire_time, following)
 
-    def _give_up(self, run: Run) -> None:
-        try:
-            with self._lend() as store:
-                store.skip(
-                    run,
-                    reason="capacity",
-                    message="no place became free in time (limits.max_running)",
-                    fault=False,
-                    now=self._clock.now(),
-                )
-        except SchedulerError as error:
-            _log.error("run_abandoned run_id=%s error=%r", run.id, str(error))
+    def _carry_out_queued(self, store: Store, run: Run, cancel: Cancel) -> Run:
+        """A run that has waited for its place."""
+        if self._too_late(store, run):
+            return store.skip(
+                run,
+                reason="capacity",
+                message="no place became free in time (limits.max_running)",
+                fault=False,
+                now=self._clock.now(),
+            )
+        return self._engine(store).carry_out(run, scratch=self._scratch, cancel=cancel)

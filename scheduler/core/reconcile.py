@@ -68,6 +68,8 @@ class Action:
     before: FileFacts | None
     after: FileFacts
     next_run_at: datetime | None
+    cursor: datetime | None = None  # as it was seen
+    moves_cursor: bool = False  # from there, and from nowhere else; otherwise it is left to those who claim
     changes: Mapping[str, Change] = field(default_factory=dict)  # definition fields that differ
     skips: tuple[Skip, ...] = ()  # S6: the old schedule's slots that no run served
     arms: bool = False  # a stopped job whose version changed starts anew (design section 5)
@@ -411,6 +413,7 @@ def _create(found: Found, now: datetime) -> Action:
         before=None,
         after=after,
         next_run_at=_first_fire(spec, after=now),
+        moves_cursor=True,
         writes=True,
     )
 
@@ -456,6 +459,8 @@ def _update(job: Job, found: Found, now: datetime) -> Action:
         before=before,
         after=after,
         next_run_at=next_run_at,
+        cursor=job.next_run_at,
+        moves_cursor=restarts or switched,
         changes=changes,
         skips=skips,
         arms=job.runtime.stopped_at is not None and after.version != before.version,
@@ -470,6 +475,8 @@ def _archive(job: Job, now: datetime) -> Action:
         before=job.file,
         after=replace(job.file, archived_at=now, sync_state=SyncState.SYNCED),
         next_run_at=None,
+        cursor=job.next_run_at,
+        moves_cursor=True,
         skips=unserved(job, now),
         writes=True,
     )

@@ -557,7 +557,8 @@ def test_at_its_timeout_the_whole_group_gets_term(bench: Bench, pipe: Pipe) -> N
 
 
 def test_a_program_that_cleans_up_on_term_has_the_time_to(bench: Bench, pipe: Pipe) -> None:
-    script = f"trap 'echo bye; exit 5' TERM; exec 3> {pipe.path}; echo ready >&3; sleep 1000 & wait"
+    # Started after the trap is set, `sleep` could lose the TERM that comes before its exec.
+    script = f"exec 3> {pipe.path}; sleep 1000 & trap 'echo bye; exit 5' TERM; echo ready >&3; wait"
     found = ended(bench(SH, "-c", script, timeout=BRIEFLY, ready=pipe.wait))
     assert (found.status, found.exit_code, found.result) == ("timed_out", 5, "bye\n")
 
@@ -694,7 +695,7 @@ def test_a_request_has_a_grace_of_its_own(bench: Bench, pipe: Pipe) -> None:
         pipe.wait()
         bench.cancel.request(grace=LONG)
 
-    script = f"trap 'echo bye; exit 5' TERM; exec 3> {pipe.path}; sleep 1000 & echo ready >&3; wait"
+    script = f"exec 3> {pipe.path}; sleep 1000 & trap 'echo bye; exit 5' TERM; echo ready >&3; wait"
     with meanwhile(stop) as start:
         found = ended(bench(SH, "-c", script, grace=NONE, ready=start))
     assert (found.error, found.result) == ("cancelled; exit code 5", "bye\n")
@@ -789,7 +790,7 @@ def test_what_outlives_its_leader_is_waited_for_without_haste(
 
 
 def test_what_a_background_child_writes_as_it_ends_is_kept(bench: Bench, pipe: Pipe) -> None:
-    script = f"(trap 'echo last; exit' TERM; exec 3> {pipe.path}; echo ready >&3; sleep 1000 & wait) & read line < go"
+    script = f"(exec 3> {pipe.path}; sleep 1000 & trap 'echo last; exit' TERM; echo ready >&3; wait) & read line < go"
     os.mkfifo(bench.where / "go")
 
     def release() -> None:

@@ -91,7 +91,7 @@ def claim(store: Store, job_id: str = "job", max_running: int = 16) -> Run:
 
 
 def start(store: Store, run: Run, task: Task = TASK) -> Run:
-    return store.start_attempt(run, n=1, generation=1, task=task, provenance=Provenance(), now=NOW)
+    return store.start_attempt(run, n=1, owner="o", generation=1, task=task, provenance=Provenance(), now=NOW)
 
 
 def test_a_database_is_private_durable_and_in_wal_mode(store: Store, path: Path) -> None:
