@@ -148,7 +148,7 @@ class Daemon:
             handlers = {"wake": self._wake, "sync": self._sync, "run": self._run, "cancel": self._cancel}
             Server(hold.listener, {**handlers, "status": self._status})
         _log.info("serving root=%s db=%s pid=%d", self._place.root, self._place.db, hold.holder.pid)
-        number = self._signals.get()
+        number = self._await_signal()
         _log.info("stopping signal=%s grace_s=%g", signal.Signals(number).name, self._grace.total_seconds())
         self._clockwork.stop()
         self._resync.stop()
@@ -156,6 +156,12 @@ class Daemon:
         for thread in threads:
             thread.join(timeout=10)
         _log.info("stopped")
+
+    def _await_signal(self) -> int:
+        while True:
+            # In turns: a signal that comes just before the main thread blocks would not wake it.
+            with contextlib.suppress(queue.Empty):
+                return self._signals.get(timeout=1)
 
     @contextlib.contextmanager
     def _listening_to_signals(self) -> Iterator[None]:

@@ -107,7 +107,8 @@ class Workers:
     def wait(self) -> None:
         """Returns when nothing runs and nothing waits."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._seats and not self._waiting)
+            while self._seats or (self._waiting and not self._stopping):
+                self._changed.wait(1)  # in turns, as below
 
     def _await_empty(self, timeout: float | None) -> bool:
         end = None if timeout is None else time.monotonic() + timeout
