@@ -82,12 +82,13 @@ class Clockwork:
         owner: str,
         since: datetime | None,
         submit: Callable[[list[Run]], None],
+        places: Callable[[], int],
         may_fire: Callable[[Settings], bool] = lambda _: True,
         usable: Callable[[], str] = lambda: "",
     ) -> None:
         """
         since: from when on this process has been there to serve slots; None: `serve --once`.
-        submit: takes the claimed runs, and the queued ones.
+        submit: takes the claimed runs, and the queued ones. places: how many may run at once.
         may_fire: whether these settings let this host fire.
         usable: why nothing may be claimed at present, such as a database that is gone; empty if all is well.
         """
@@ -95,6 +96,7 @@ class Clockwork:
         self._owner = owner
         self._since = since
         self._submit = submit
+        self._places = places
         self._may_fire = may_fire
         self._usable = usable
         self._agenda = Agenda()
@@ -184,9 +186,8 @@ class Clockwork:
     def _claim(self, store: Store, dues: list[Due], now: datetime) -> list[Run] | None:
         """The runs; None where the agenda is stale."""
         dues.sort(key=lambda each: (each.last, each.job.id))
-        places = self._settings.limits.max_running
         try:
-            runs = store.claim_due(dues, seen=self._seen, owner=self._owner, max_running=places, now=now)
+            runs = store.claim_due(dues, seen=self._seen, owner=self._owner, max_running=self._places(), now=now)
         except SchedulerError:
             raise
         except Exception:

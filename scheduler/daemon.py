@@ -8,7 +8,7 @@ import queue
 import signal
 import socket
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -20,7 +20,7 @@ from scheduler.config import Place
 from scheduler.control import Hold, Json, Reply, Server
 from scheduler.core.models import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import UnavailableError, UsageError
-from scheduler.engine import LocalEngine, told
+from scheduler.engine import BENIGN, LocalEngine, told
 from scheduler.git import Commits
 from scheduler.owner import Owner
 from scheduler.passes import Passes, Synced
@@ -78,7 +78,7 @@ class Daemon:
         self._why_silent: str | None = None  # why nothing fires here; None: not known yet
         self._told_to_stop = False
         self._forced = False
-        self._done: Callable[[Run | None], None] | None = None
+        self._ended: list[Run | None] = []  # of `--once`
 
     # -- from start to stop ----------------------------------------------------------------------
 
@@ -108,6 +108,7 @@ class Daemon:
                 owner=self._owner.id,
                 since=None if self._once else self._since,
                 submit=self._submit,
+                places=lambda: self._workers.places,
                 may_fire=self._may_fire,
                 usable=self._unusable,
             )
@@ -120,9 +121,9 @@ class Daemon:
             )
             cleanup.callback(self._resync.stop)
             first = self._resync.sync_now(actor="scheduler", cause="start")
-            self._workers.max_running = self._clockwork.reload(store).limits.max_running
+            self._clockwork.reload(store)
             if not self._why_silent:
-                self._workers.submit(store.queued())
+                self._submit(store.queued())
             cleanup.enter_context(self._listening_to_signals())
             if self._once:
                 return Served(first=first, failed=self._serve_once(store), forced=self._forced)
@@ -130,11 +131,10 @@ class Daemon:
             return Served(first=first, forced=self._forced)
 
     def _serve_once(self, store: Store) -> int:
-        finished: list[Run | None] = []
-        self._done = finished.append
         self._clockwork.dispatch(store)
         self._workers.wait()
-        return sum(run is None or run.status is not RunStatus.SUCCEEDED for run in finished)
+        fine = [run for run in self._ended if run and (run.status is RunStatus.SUCCEEDED or run.reason in BENIGN)]
+        return len(self._ended) - len(fine)
 
     def _serve_on(self, hold: Hold) -> None:
         threads = [
@@ -217,13 +217,23 @@ class Daemon:
         return [told(run) for run in self._engine(store).recover()]
 
     def _submit(self, runs: list[Run]) -> None:
-        self._workers.submit(runs, done=self._done)
+        self._workers.submit(runs, done=self._ended.append if self._once else None)
+
+    def _set_places(self, max_running: int) -> None:
+        if max_running != self._workers.max_running:
+            self._workers.max_running = max_running
+            if self._workers.places < max_running:
+                _log.warning(
+                    "few_files places=%d: limits.max_running is %d, but no more files may be open; raise ulimit -n",
+                    self._workers.places,
+                    max_running,
+                )
 
     def _settle(self, store: Store, job_ids: Collection[str], until: datetime) -> None:
         self._clockwork.dispatch(store, only=job_ids, until=until)
 
     def _may_fire(self, settings: Settings) -> bool:
-        self._workers.max_running = settings.limits.max_running
+        self._set_places(settings.limits.max_running)
         silent = "--observe" if self._observe else _elsewhere(settings)
         if silent != self._why_silent:
             if silent:
@@ -256,7 +266,7 @@ class Daemon:
                 trigger=Trigger.MANUAL,
                 requested_by=request["actor"],
                 owner=self._owner.id,
-                max_running=self._workers.max_running,
+                max_running=self._workers.places,
                 now=self._clock.now(),
             )
         ended = threading.Event()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -19,6 +20,11 @@ from scheduler.core.problems import SchedulerError
 from scheduler.core.schedule import next_fire
 from scheduler.runners.cancel import GRACE, Cancel
 from scheduler.store import Lend, Store
+
+FILES_OF_OURS = 100
+FILES_OF_A_RUN = 16  # pipes, outputs, a connection and what waits for all of them
+
+Done = Callable[[Run | None], None]
 
 _log = logging.getLogger(__name__)
 
@@ -53,28 +59,31 @@ class Workers:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._seats: dict[str, _Seat] = {}
-        self._waiting: list[tuple[datetime, str, Run]] = []
+        self._waiting: list[tuple[datetime, str, Run, Done | None]] = []
+        self._room = max(1, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - FILES_OF_OURS) // FILES_OF_A_RUN)
         self._stopping = False
         self.max_running = 1
 
     @property
-    def busy(self) -> bool:
-        with self._lock:
-            return bool(self._seats or self._waiting)
+    def places(self) -> int:
+        """How many may run at once: `limits.max_running`, or as many as this process can open files for."""
+        return min(self.max_running, self._room)
 
-    def submit(self, runs: Iterable[Run], *, done: Callable[[Run | None], None] | None = None) -> None:
+    def submit(self, runs: Iterable[Run], *, done: Done | None = None) -> None:
         """Starts claimed runs, lets queued ones wait for a place: the oldest slot first.
 
-        done: told of the finished run, or None where it could not be brought to an end.
+        done: told of each finished run, or None where it could not be brought to an end.
         """
         for run in runs:
-            with self._lock:
-                if run.status is RunStatus.QUEUED:
-                    assert run.fire_time is not None
-                    heapq.heappush(self._waiting, (run.fire_time, run.job_id, run))
-                    continue
-            self._start(run, done)
+            if run.status is RunStatus.QUEUED:
+                self._wait_for_place(run, done)
+            else:
+                self._start(run, done)
         self._fill()
+
+    def _wait_for_place(self, run: Run, done: Done | None) -> None:
+        with self._lock:
+            heapq.heappush(self._waiting, (run.fire_time or run.requested_at, run.id, run, done))
 
     def cancel(self, run_id: str) -> bool:
         """Asks a run of this process to end; False where it is none of them."""
@@ -123,16 +132,22 @@ class Workers:
 
     # -- one run ---------------------------------------------------------------------------------
 
-    def _start(self, run: Run, done: Callable[[Run | None], None] | None = None) -> None:
+    def _start(self, run: Run, done: Done | None) -> None:
         cancel = Cancel()
         thread = threading.Thread(target=self._carry_out, args=(run, cancel, done), name=run.id, daemon=True)
         with self._lock:
             self._seats[run.id] = _Seat(cancel, thread)
             if self._stopping:
                 cancel.request("interrupted", grace=timedelta(0))
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread is left: the claim stands, so it waits for one
+            _log.error("no_thread run_id=%s error=%r", run.id, str(error))
+            with self._lock:
+                del self._seats[run.id]
+            self._wait_for_place(run, done)
 
-    def _carry_out(self, run: Run, cancel: Cancel, done: Callable[[Run | None], None] | None) -> None:
+    def _carry_out(self, run: Run, cancel: Cancel, done: Done | None) -> None:
         finished = None
         try:
             with self._lend() as store:
@@ -156,11 +171,13 @@ class Workers:
         """Gives free places to those that wait longest; who has waited beyond its window is a skip, `capacity`."""
         while True:
             with self._changed:
-                if self._stopping or not self._waiting or len(self._seats) >= self.max_running:
+                if self._stopping or not self._waiting or len(self._seats) >= self.places:
                     self._changed.notify_all()
                     return
-                _, _, run = heapq.heappop(self._waiting)
-                self._start(run)
+                _, _, run, done = heapq.heappop(self._waiting)
+                self._start(run, done)
+                if run.id not in self._seats:
+                    return
 
     def _too_late(self, store: Store, run: Run) -> bool:
         job = store.job(run.job_id)

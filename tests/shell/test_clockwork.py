@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,6 +44,7 @@ class World:
             owner="1-test",
             since=None if once else since or self.clock.now(),
             submit=self.submitted.extend,
+            places=lambda: 3,
             may_fire=lambda settings: self.fires,
             usable=lambda: self.trouble,
         )
@@ -297,9 +298,7 @@ def test_the_thread_wakes_for_a_poke_and_ends_when_stopped(world: World) -> None
     world.clock.moment = datetime.now(UTC)
     claimed = threading.Event()
     world.submitted = []
-    clockwork = Clockwork(
-        clock=_System(), owner="1-test", since=datetime.now(UTC), submit=lambda runs: claimed.set() if runs else None
-    )
+    clockwork = threaded(lambda runs: claimed.set() if runs else None)
     thread = threading.Thread(target=clockwork.run, args=(lambda: Store.open(world.scheduler.place.db),))
     thread.start()
     try:
@@ -318,7 +317,7 @@ def test_the_thread_says_once_that_nothing_fires_and_goes_on_when_it_can(
     world.write(tick=job("tick", "{every: 1s}"))
     opened = threading.Event()
     fail = [UnavailableError("locked"), UnavailableError("locked")]
-    clockwork = Clockwork(clock=_System(), owner="1-test", since=datetime.now(UTC), submit=lambda _: opened.set())
+    clockwork = threaded(lambda _: opened.set())
 
     def open_store() -> Store:
         if fail:
@@ -334,6 +333,11 @@ def test_the_thread_says_once_that_nothing_fires_and_goes_on_when_it_can(
         thread.join(30)
     assert caplog.text.count("firing_stopped reason='locked'") == 1
     assert caplog.text.count("firing_resumed") == 1
+
+
+def threaded(submit: Callable[[list[Run]], None]) -> Clockwork:
+    """One that goes by the system's clock."""
+    return Clockwork(clock=_System(), owner="1-test", since=datetime.now(UTC), submit=submit, places=lambda: 3)
 
 
 class _System:

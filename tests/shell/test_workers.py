@@ -1,0 +1,203 @@
+"""Who gets a place, who waits, and how all of it ends; the engine only waits to be told."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from scheduler.config import Place
+from scheduler.core.due import due
+from scheduler.core.models import Run, RunStatus, Trigger
+from scheduler.core.problems import UnavailableError
+from scheduler.runners.cancel import Cancel
+from scheduler.service import Scheduler
+from scheduler.store import Store
+from scheduler.workers import Workers
+from tests.fakes import FakeClock
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+LONG = 30.0
+
+
+@dataclass
+class Engine:
+    """Notes who starts, and ends a run when told to or when it is cancelled."""
+
+    started: list[str] = field(default_factory=list)
+    cancelled: dict[str, str] = field(default_factory=dict)
+    go: dict[str, threading.Event] = field(default_factory=dict)
+    change: threading.Condition = field(default_factory=threading.Condition)
+    error: Exception | None = None
+
+    def carry_out(self, run: Run, *, scratch: Path, cancel: Cancel) -> Run:
+        with self.change:
+            self.started.append(run.id)
+            self.change.notify_all()
+        if self.error is not None:
+            raise self.error
+        ended = threading.Event()
+        self.go.setdefault(run.id, ended)
+        with cancel.listening(self.go[run.id].set):
+            assert self.go[run.id].wait(LONG)
+        if cancel.why:
+            self.cancelled[run.id] = cancel.why
+        return replace(run, status=RunStatus.SUCCEEDED)
+
+    def await_started(self, *ids: str) -> None:
+        with self.change:
+            assert self.change.wait_for(lambda: set(ids) <= set(self.started), LONG), self.started
+
+    def end(self, run_id: str) -> None:
+        self.go.setdefault(run_id, threading.Event()).set()
+
+
+@dataclass
+class House:
+    workers: Workers
+    engine: Engine
+    clock: FakeClock
+    store: Store
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "scheduler.yaml").write_text("version: 1\nrunners: {cat: {command: [cat]}}\n")
+    for i in range(5):
+        (tmp_path / f"jobs/j{i}.yaml").write_text(f"id: j{i}\nschedule: {{every: 1h}}\ntask: hi\nrunner: cat\n")
+    place = Place(root=tmp_path, state=tmp_path / ".scheduler", db=tmp_path / ".scheduler/state.db")
+    clock = FakeClock(NOON)
+    Scheduler(place=place, actor="user:test", environ=dict(os.environ), clock=clock).sync()
+    engine = Engine()
+    with Store.open(place.db) as store:
+        workers = Workers(
+            engine=lambda _: engine, lend=lambda: Store.open(place.db), clock=clock, scratch=tmp_path / "scratch"
+        )
+        workers.max_running = 2
+        yield House(workers, engine, clock, store)
+        workers.interrupt()
+        workers.stop(timedelta(0))
+
+
+def run(job: int, status: RunStatus = RunStatus.CLAIMED, *, at: datetime = NOON) -> Run:
+    return Run(
+        job_id=f"j{job}",
+        n=1,
+        trigger=Trigger.SCHEDULE,
+        status=status,
+        fire_time=at,
+        requested_at=NOON,
+        generation=1,
+    )
+
+
+QUEUED = RunStatus.QUEUED
+
+
+def test_who_waits_longest_gets_the_next_place(house: House) -> None:
+    house.workers.submit([run(0), run(1)])
+    house.engine.await_started("j0:1", "j1:1")
+    house.workers.submit([run(2, QUEUED, at=NOON + timedelta(seconds=2)), run(3, QUEUED, at=NOON)])
+    assert house.engine.started == ["j0:1", "j1:1"] or house.engine.started == ["j1:1", "j0:1"]
+    house.engine.end("j0:1")
+    house.engine.await_started("j3:1")
+    assert "j2:1" not in house.engine.started
+    house.engine.end("j1:1")
+    house.engine.await_started("j2:1")
+    for job in (2, 3):
+        house.engine.end(f"j{job}:1")
+    house.workers.wait()
+
+
+def test_who_has_waited_beyond_its_window_is_a_skip_for_lack_of_capacity(house: House) -> None:
+    house.clock.moment = NOON + timedelta(hours=1)
+    found = house.store.observed().jobs["j0"]
+    owed = due(found, now=NOON + timedelta(hours=1), since=NOON)
+    assert owed is not None
+    (queued,) = house.store.claim_due([owed], seen=99, owner="1-a", max_running=0, now=NOON) or []
+    assert queued.status is QUEUED
+    house.clock.moment = (queued.fire_time or NOON) + timedelta(minutes=30, seconds=1)
+    ended: list[Run | None] = []
+    house.workers.submit([queued], done=ended.append)
+    house.workers.wait()
+    assert house.engine.started == []
+    (skipped,) = house.store.runs("j0")
+    assert (skipped.status.value, skipped.reason) == ("skipped", "capacity")
+    assert [each and each.reason for each in ended] == ["capacity"]
+    assert house.store.job("j0").runtime.consecutive_errors == 0  # type: ignore[union-attr]
+
+
+def test_cancel_reaches_a_run_and_only_one_that_runs(house: House) -> None:
+    house.workers.submit([run(0), run(1, QUEUED), run(2)])
+    house.engine.await_started("j0:1", "j2:1")
+    assert house.workers.cancel("j0:1")
+    assert not house.workers.cancel("j1:1")
+    house.workers.forget("j1:1")
+    house.engine.end("j2:1")
+    house.workers.wait()
+    assert house.engine.cancelled == {"j0:1": "cancelled"}
+    assert "j1:1" not in house.engine.started
+
+
+def test_a_stop_lets_run_what_runs_and_starts_nothing_more(house: House) -> None:
+    house.workers.submit([run(0), run(1), run(2, QUEUED)])
+    house.engine.await_started("j0:1", "j1:1")
+    stopping = threading.Thread(target=house.workers.stop, args=(timedelta(seconds=LONG),))
+    stopping.start()
+    house.engine.end("j0:1")
+    house.engine.end("j1:1")
+    stopping.join(LONG)
+    assert not stopping.is_alive()
+    assert house.engine.cancelled == {}
+    assert "j2:1" not in house.engine.started, "it goes on waiting, for the next daemon"
+
+
+def test_what_outlives_its_grace_is_interrupted(house: House) -> None:
+    house.workers.submit([run(0)])
+    house.engine.await_started("j0:1")
+    house.workers.stop(timedelta(0))
+    assert house.engine.cancelled == {"j0:1": "interrupted"}
+
+
+def test_an_engine_that_fails_gives_its_place_back(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    house.engine.error = UnavailableError("the disk is full")
+    ended: list[Run | None] = []
+    house.workers.submit([run(0), run(1), run(2, QUEUED)], done=ended.append)
+    house.workers.wait()
+    assert sorted(house.engine.started) == ["j0:1", "j1:1", "j2:1"]
+    assert ended == [None] * 3
+    assert "run_abandoned run_id=j0:1 error='the disk is full'" in caplog.text
+
+
+def test_a_run_that_finds_no_thread_waits_for_one(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+    refusals = iter(range(1))
+
+    def no_thread(self: threading.Thread) -> None:
+        if self.name == "j0:1" and next(refusals, None) is not None:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    house.workers.submit([run(0)])
+    house.workers.submit([run(1)])
+    house.engine.await_started("j1:1")
+    house.engine.end("j0:1")
+    house.engine.end("j1:1")
+    house.workers.wait()
+    assert sorted(house.engine.started) == ["j0:1", "j1:1"]
+
+
+def test_no_more_run_at_once_than_files_can_be_open(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (256, 4096))
+    no_store: Callable[[], contextlib.AbstractContextManager[Store]] = contextlib.nullcontext  # type: ignore[assignment]
+    few = Workers(engine=lambda _: house.engine, lend=no_store, clock=house.clock, scratch=Path())
+    few.max_running = 1000
+    assert few.places == 9
