@@ -12,8 +12,9 @@ $(READY): pyproject.toml .ci/constraints.txt
 	$(BIN)/python -m compileall -q scheduler
 	touch $(READY)
 
-run: $(READY)  ## set up, sync jobs.example, run one of its jobs, show what happened
-	@BIN=$(BIN) sh .ci/tour
+# `exec`: nothing stands between make and the daemon, so a signal to make ends both.
+run: $(READY)  ## set up and serve jobs.example until Ctrl-C
+	@exec env BIN=$(BIN) sh .ci/tour
 
 test: $(READY)  ## set up and run the tests
 	$(BIN)/pytest
@@ -30,8 +31,9 @@ check: lint types test  ## what a commit must pass
 golden: $(READY)  ## rewrite the golden files; review the diff
 	GOLDEN=write $(BIN)/pytest tests/faces tests/core -q
 
-bench: $(READY)  ## time a list of 1,000 jobs
+bench: $(READY)  ## time a list of 1,000 jobs, and how late jobs fire
 	$(BIN)/python tests/bench/list_jobs.py
+	$(BIN)/python tests/bench/fire.py
 
 docs: $(READY)  ## rewrite the generated reference pages
 	$(BIN)/python docs/generate.py
