@@ -167,7 +167,6 @@ class Clockwork:
                 dues = [found for job in jobs if (found := self._due(job, now, until)) is not None]
                 runs = self._claim(store, dues, now)
                 if runs is not None:
-                    self._submit(runs)
                     return runs
                 self.reload(store)
         return []
@@ -184,7 +183,7 @@ class Clockwork:
         self._agenda.drop(job.id)
 
     def _claim(self, store: Store, dues: list[Due], now: datetime) -> list[Run] | None:
-        """The runs; None where the agenda is stale."""
+        """The runs, handed over at once: whatever fails after a claim, what it has taken runs. None: stale agenda."""
         dues.sort(key=lambda each: (each.last, each.job.id))
         try:
             runs = store.claim_due(dues, seen=self._seen, owner=self._owner, max_running=self._places(), now=now)
@@ -205,6 +204,7 @@ class Clockwork:
             missed = sum(skip.slots for skip in each.skips if skip.reason == "missed")
             if missed:
                 _log.warning("slots_missed job_id=%s slots=%d last=%s", each.job.id, missed, instant(each.last))
+        self._submit(runs)
         return runs
 
     # -- the thread ------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import queue
 import signal
 import socket
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,6 +32,7 @@ from scheduler.store import Store, Stores
 from scheduler.workers import Workers
 
 GRACE = timedelta(seconds=30)  # for what runs when the daemon is told to stop
+ONE_SIGNAL_S = 0.1  # two that close are one: sent to the process and to its group, as `timeout` and make do
 MOST_NAMED = 50  # jobs, in one line of the log
 
 _log = logging.getLogger(__name__)
@@ -77,6 +79,7 @@ class Daemon:
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._why_silent: str | None = None  # why nothing fires here; None: not known yet
         self._told_to_stop = False
+        self._told_at = 0.0
         self._forced = False
         self._ended: list[Run | None] = []  # of `--once`
 
@@ -125,6 +128,7 @@ class Daemon:
             if not self._why_silent:
                 self._submit(store.queued())
             cleanup.enter_context(self._listening_to_signals())
+            self._answer(hold)
             if self._once:
                 return Served(first=first, failed=self._serve_once(store), forced=self._forced)
             self._serve_on(hold)
@@ -136,6 +140,11 @@ class Daemon:
         fine = [run for run in self._ended if run and (run.status is RunStatus.SUCCEEDED or run.reason in BENIGN)]
         return len(self._ended) - len(fine)
 
+    def _answer(self, hold: Hold) -> None:
+        if hold.listener is not None:
+            handlers = {"wake": self._wake, "sync": self._sync, "run": self._run, "cancel": self._cancel}
+            Server(hold.listener, {**handlers, "status": self._status})
+
     def _serve_on(self, hold: Hold) -> None:
         threads = [
             threading.Thread(target=self._clockwork.run, args=(self._stores.lend,), name="clockwork"),
@@ -144,13 +153,11 @@ class Daemon:
         for thread in threads:
             thread.daemon = True
             thread.start()
-        if hold.listener is not None:
-            handlers = {"wake": self._wake, "sync": self._sync, "run": self._run, "cancel": self._cancel}
-            Server(hold.listener, {**handlers, "status": self._status})
         _log.info("serving root=%s db=%s pid=%d", self._place.root, self._place.db, hold.holder.pid)
         number = self._await_signal()
-        _log.info("stopping signal=%s grace_s=%g", signal.Signals(number).name, self._grace.total_seconds())
         self._clockwork.stop()
+        self._workers.start_no_more()
+        _log.info("stopping signal=%s grace_s=%g", signal.Signals(number).name, self._grace.total_seconds())
         self._resync.stop()
         self._workers.stop(self._grace)
         for thread in threads:
@@ -168,6 +175,9 @@ class Daemon:
         before: dict[int, Any] = {}
 
         def stop(number: int, _: object) -> None:
+            told, self._told_at = self._told_at, time.monotonic()
+            if self._told_to_stop and self._told_at - told < ONE_SIGNAL_S:
+                return
             if self._told_to_stop:  # the second one
                 self._forced = True
                 self._workers.interrupt()

@@ -36,13 +36,14 @@ def examine(place: Place, clock: Clock, validate: Callable[[], Iterable[Problem]
     validate: the problems of the files as they stand.
     """
     checks: list[Check] = []
+    silent: list[str] = []  # why a daemon does not fire here, and is not to
     exit_code = 0
     parts: dict[str, Callable[[], Iterable[Check]]] = {
         "files": lambda: _files(place, tuple(validate())),
         "git": lambda: _git(place),
         "state": lambda: _state(place),
-        "database": lambda: _database(place, clock.now()),
-        "daemon": lambda: _daemon(place),
+        "daemon": lambda: _daemon(place, silent),
+        "database": lambda: _database(place, clock.now(), fires=not silent),
     }
     for name, part in parts.items():
         try:
@@ -63,7 +64,8 @@ def _files(place: Place, problems: Sequence[Problem]) -> Iterator[Check]:
     if not problems:
         yield Check("files", "ok", f"scheduler.yaml and the job files of {place.root} are fine")
         return
-    count = f"{errors} errors and {len(problems) - errors} warnings in the files"
+    counts = ((errors, "error"), (len(problems) - errors, "warning"))
+    count = " and ".join(_count(n, word) for n, word in counts if n) + " in the files"
     yield Check("files", "error" if errors else "warning", count, "`scheduler validate` shows them")
 
 
@@ -84,7 +86,7 @@ def _state(place: Place) -> Iterator[Check]:
         yield Check("state", "error", f"{state} is not writable", "make it so, or name another one with --state")
 
 
-def _database(place: Place, now: datetime) -> Iterator[Check]:
+def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
     if not place.db.exists():
         yield Check("database", "warning", f"{place.db} is not there yet", "run `scheduler sync`")
         return
@@ -94,7 +96,7 @@ def _database(place: Place, now: datetime) -> Iterator[Check]:
             yield Check("database", "error", f"{store.path} is damaged: {damage}", "restore a copy")
             return
         yield Check("database", "ok", f"{store.path} is sound")
-        yield from _jobs(store.jobs(), now)
+        yield from _jobs(store.jobs(), now, fires)
         dead = [
             each.run.id
             for each in store.active()
@@ -105,7 +107,7 @@ def _database(place: Place, now: datetime) -> Iterator[Check]:
         yield Check("runs", "warning", f"the process that ran them is gone: {_names(dead)}", hint)
 
 
-def _jobs(known: Iterable[Job], now: datetime) -> Iterator[Check]:
+def _jobs(known: Iterable[Job], now: datetime, fires: bool) -> Iterator[Check]:
     jobs = [job for job in known if not job.archived]
 
     def named(status: Literal["warning", "error"], about: str, hint: str, wanted: Callable[[Job], bool]) -> list[Check]:
@@ -117,7 +119,7 @@ def _jobs(known: Iterable[Job], now: datetime) -> Iterator[Check]:
             "error",
             "a slot came due over a minute ago and has no row",
             "is the daemon running? `scheduler serve` fires them",
-            lambda job: overdue(job, now=now),
+            lambda job: fires and overdue(job, now=now),
         ),
         *named(
             "error",
@@ -139,10 +141,10 @@ def _jobs(known: Iterable[Job], now: datetime) -> Iterator[Check]:
         ),
     ]
     active = sum(job.status(now) is Status.ACTIVE for job in jobs)
-    yield from found or [Check("jobs", "ok", f"{len(jobs)} jobs, {active} of them active")]
+    yield from found or [Check("jobs", "ok", f"{_count(len(jobs), 'job')}, {active} active")]
 
 
-def _daemon(place: Place) -> Iterator[Check]:
+def _daemon(place: Place, silent: list[str]) -> Iterator[Check]:
     holder = find(place)
     if holder is None:
         yield Check("daemon", "warning", "no daemon is running: nothing fires by itself", "start `scheduler serve`")
@@ -151,11 +153,16 @@ def _daemon(place: Place) -> Iterator[Check]:
     for trouble in status["trouble"]:
         yield Check("daemon", "error", f"{holder}: {trouble}", "its log says more")
     if status["silent"]:
+        silent.append(status["silent"])
         yield Check("daemon", "warning", f"{holder}, only observes ({status['silent']})")
     if status["unwatched"]:
         yield Check("daemon", "warning", f"it does not see every change at once: {status['unwatched']}")
     if not status["trouble"] and not status["silent"]:
         yield Check("daemon", "ok", f"{holder}; next fire {status['next_start'] or 'none'}")
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}{'' if n == 1 else 's'}"
 
 
 def _names(ids: list[str]) -> str:

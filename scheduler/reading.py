@@ -66,9 +66,11 @@ class Reading:
             }
 
     def _coming(self, job: Job, now: datetime) -> Sequence[datetime]:
-        pause = job.pause
-        after = pause.until if pause is not None and pause.covers(now) and pause.until is not None else now
-        return coming(job.file.spec.schedule, after=after, count=views.NEXT_FIRES)
+        if job.pause is not None and job.pause.covers(now):
+            if job.pause.until is None:
+                return []  # nothing comes until somebody resumes it
+            now = job.pause.until
+        return coming(job.file.spec.schedule, after=now, count=views.NEXT_FIRES)
 
     def next(
         self,

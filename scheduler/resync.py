@@ -17,7 +17,7 @@ from pathlib import Path
 from scheduler.config import Place, read_settings
 from scheduler.core.globs import may_hold
 from scheduler.core.models import Run, Settings, SyncState
-from scheduler.core.problems import SchedulerError
+from scheduler.core.problems import Problem, SchedulerError
 from scheduler.core.reconcile import Plan
 from scheduler.git import index_lock
 from scheduler.passes import Passes, Synced
@@ -28,6 +28,7 @@ RESCAN_S = 60.0
 RESCAN_UNWATCHED_S = 5.0  # while events are missing
 QUIET_S = 0.1  # between two passes of one burst
 LONGEST_QUIET_S = 2.0  # while something in a watched folder changes all the time and no job does
+MOST_PROBLEMS = 20  # in the log, of one pass
 GRACE_S = 1.0  # how long a loss has to last (S4)
 INDEX_LOCK_S = 10.0  # git is at work; then its lock is a stale one (S8)
 
@@ -59,6 +60,8 @@ class Resync:
         self._bell = threading.Event()
         self._stopping = False
         self._doubted: dict[str, float] = {}  # job: since when it looks lost (monotonic seconds)
+        self._doubts_end: float | None = None  # when the first of those that were deferred is to be judged
+        self._known_problems: frozenset[Problem] = frozenset()
         self._watcher = Watcher(self._bell.set)
         self._settings = Settings()
         self._said = ""
@@ -88,12 +91,15 @@ class Resync:
         rescan_at = time.monotonic() + RESCAN_S
         quiet = QUIET_S
         while not self._stopping:
-            doubts = self._doubt_ends()
-            woken = self._bell.wait(max(0, min([rescan_at, *doubts]) - time.monotonic()))
+            if not self._bell.is_set():
+                quiet = QUIET_S  # a burst is over
+            doubting = self._doubts_end is not None
+            wake_at = min(rescan_at, rescan_at if self._doubts_end is None else self._doubts_end)
+            woken = self._bell.wait(max(0, wake_at - time.monotonic()))
             if self._stopping:
                 break
             self._bell.clear()
-            changed = self._look(cause="watch" if woken or doubts else "rescan")
+            changed = self._look(cause="watch" if woken or doubting else "rescan")
             rescan_at = time.monotonic() + (RESCAN_UNWATCHED_S if self.unwatched else RESCAN_S)
             if woken:
                 # Something that is no job changes all the time, such as a log in the root: look ever less often.
@@ -131,7 +137,7 @@ class Resync:
             recovered = tuple(run.id for run in self._recover(store))
             self._watch(store)
             if defer is None:
-                self._doubted = {}
+                self._doubted, self._doubts_end = {}, None
             found = self._passes.sync(store, actor=actor, cause=cause, confirmed=confirmed, defer=defer)
             if not found.nothing_to_do and self._watch(store):
                 self._bell.set()  # in a folder that was not watched until now something may have changed meanwhile
@@ -144,12 +150,9 @@ class Resync:
         now = time.monotonic()
         losses = frozenset([_ROOT]) if found is None else found.losses
         self._doubted = {lost: self._doubted.get(lost, now) for lost in losses}
-        young = {lost for lost, since in self._doubted.items() if now - since < GRACE_S}
-        return None if _ROOT in young else young
-
-    def _doubt_ends(self) -> list[float]:
-        now = time.monotonic()
-        return [since + GRACE_S for since in self._doubted.values() if now - since < GRACE_S]
+        young = {lost: since for lost, since in self._doubted.items() if now - since < GRACE_S}
+        self._doubts_end = min(young.values()) + GRACE_S if young else None
+        return None if _ROOT in young else young.keys()
 
     def _await_git(self) -> None:
         """A checkout takes files away and brings them back: its lock says when it is done."""
@@ -194,10 +197,26 @@ class Resync:
             + [f"{state}={n}" for state, n in found.left.items() if n and state != SyncState.SYNCED]
         )
         level = logging.DEBUG if found.nothing_to_do else logging.INFO
-        _log.log(level, "synced cause=%s %s unchanged=%d", cause, counts or "nothing", json["unchanged"])
+        _log.log(level, "synced cause=%s %s unchanged=%d", cause, counts or ("nothing" if found.nothing_to_do else "marks"), json["unchanged"])
+        self._report_problems(frozenset(found.problems))
+        if found.guarded and not found.nothing_to_do:
+            _log.warning(
+                "guard_holds jobs=%s: `scheduler sync` says how to confirm", ",".join(json["guard"]["ids"][:20])
+            )
         if self.unwatched != self._said_unwatched:
             _log.warning("unwatched reason=%r", self.unwatched or "none any more")
             self._said_unwatched = self.unwatched
+
+    def _report_problems(self, problems: frozenset[Problem]) -> None:
+        """What a person has to mend, once: when it comes, and that it is gone."""
+        new = sorted(problems - self._known_problems)
+        for each in new[:MOST_PROBLEMS]:
+            _log.warning("problem %s:%d:%d: %s [%s]", each.path, each.line, each.column, each.message, each.code)
+        if len(new) > MOST_PROBLEMS:
+            _log.warning("problems more=%d: `scheduler validate` shows all", len(new) - MOST_PROBLEMS)
+        if self._known_problems and not problems:
+            _log.info("problems_gone")
+        self._known_problems = problems
 
 
 _ROOT = "@root"

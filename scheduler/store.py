@@ -339,7 +339,7 @@ class Store:
             active = _active_n(sql, job_id)
             if active is not None:
                 raise RefusedError(
-                    f"job {job_id!r} is running already, as {job_id}:{active}, and its concurrency is forbid",
+                    f"job {job_id!r} is running already or waits to, as {job_id}:{active}; its concurrency is forbid",
                     hint=f"wait for it: `scheduler output {job_id}:{active} --follow`",
                 )
             running = _running_count(sql)
@@ -460,7 +460,6 @@ class Store:
 
         Changes nothing where somebody has ended it already.
         """
-        counts_as_error = status not in (RunStatus.SUCCEEDED, RunStatus.CANCELLED)
         with self._writing() as sql:
             started = sql.execute(
                 f"SELECT started_at FROM runs WHERE job_id = ? AND n = ? AND {_ACTIVE_SQL}", (run.job_id, run.n)
@@ -495,7 +494,11 @@ class Store:
                     _audit_streak(sql, run, status, reason, now)
                 sql.execute(
                     "UPDATE jobs SET consecutive_errors = consecutive_errors + ? WHERE id = ?",
-                    (counts_as_error, run.job_id),
+                    # What was stopped before it had started says nothing of the job.
+                    (
+                        status not in (RunStatus.SUCCEEDED, RunStatus.CANCELLED) and started_at is not None,
+                        run.job_id,
+                    ),
                 )
                 if started_at is not None:  # a claim that never reached attempt 1 is no last run
                     sql.execute(

@@ -99,10 +99,14 @@ class Workers:
             self._waiting = [each for each in self._waiting if each[2].id != run_id]
             heapq.heapify(self._waiting)
 
-    def stop(self, grace: timedelta) -> None:
-        """Starts nothing more, lets what runs go on for `grace`, then ends it; returns when all of it has ended."""
+    def start_no_more(self) -> None:
+        """What waits for a place is left to the next daemon."""
         with self._lock:
             self._stopping = True
+
+    def stop(self, grace: timedelta) -> None:
+        """Starts nothing more, lets what runs go on for `grace`, then ends it; returns when all of it has ended."""
+        self.start_no_more()
         if not self._await_empty(grace.total_seconds()):
             self.interrupt(GRACE)
         self._await_empty(None)
@@ -189,6 +193,7 @@ class Workers:
     def _carry_out_queued(self, store: Store, run: Run, cancel: Cancel) -> Run:
         """A run that has waited for its place."""
         if self._too_late(store, run):
+            _log.info("run_skipped run_id=%s reason=capacity", run.id)
             return store.skip(
                 run,
                 reason="capacity",

@@ -190,6 +190,37 @@ def test_a_truncating_save_is_never_taken_for_a_loss(root: Root, serve: Callable
     assert "sync_state" not in {row["action"] for row in root.json("audit", "tick")["audit"]}
 
 
+def test_a_loss_is_believed_after_its_second_whatever_else_changes_in_the_root(
+    root: Root, serve: Callable[..., Served]
+) -> None:
+    root.write("jobs/daily.yaml", "id: daily\nschedule: '@daily'\ntask: x\n")
+    serve()
+    stop = threading.Event()
+
+    def noise() -> None:
+        while not stop.wait(0.05):
+            (root.path / "log").write_text(str(time.monotonic()))
+
+    thread = threading.Thread(target=noise)
+    thread.start()
+    try:
+        root.write("jobs/daily.yaml", "id: [\n")
+        until(lambda: root.job("daily")["sync_state"] == "invalid", "the mark")
+    finally:
+        stop.set()
+        thread.join()
+    assert root.json("audit", "daily")["audit"][-1]["cause"] == "watch", "no rescan had to find it"
+
+
+def test_a_problem_is_told_once_in_the_log(root: Root, serve: Callable[..., Served]) -> None:
+    daemon = serve()
+    root.write("jobs/new.yaml", "id: new\nschedule: x\ntask: x\n")
+    daemon.says("problem jobs/new.yaml:")
+    root.delete("jobs/new.yaml")
+    daemon.says("problems_gone")
+    assert sum("problem jobs/new.yaml" in line for line in daemon.lines) == 1
+
+
 def test_a_checkout_of_many_files_archives_nothing_it_brings_back(root: Root, serve: Callable[..., Served]) -> None:
     for i in range(60):
         root.write(f"jobs/many/j{i}.yaml", f"id: j{i}\nschedule: '@daily'\ntask: one\n")
@@ -344,7 +375,9 @@ def test_observe_syncs_and_fires_nothing(root: Root, serve: Callable[..., Served
     until(lambda: root.cli("show", "new").code == 0, "the job")
     time.sleep(1.5)  # a slot goes by
     assert (root.runs("tick"), root.runs("new")) == ([], [])
-    assert any("only observes" in check["message"] for check in root.cli("doctor", "--json").json["checks"])
+    root.sql("UPDATE jobs SET next_run_at = '2026-01-01T00:00:00.000000Z'")
+    well = root.json("doctor")
+    assert any("only observes" in check["message"] for check in well["checks"]), "and that nothing fires is no illness"
 
 
 def test_hosts_decides_where_it_fires_and_counts_like_any_edit(root: Root, serve: Callable[..., Served]) -> None:
@@ -431,6 +464,21 @@ def test_doctor_knows_a_slot_that_nobody_served(root: Root) -> None:
     found = root.cli("doctor")
     assert found.code == 1
     assert "a slot came due over a minute ago and has no row: tick" in found.stdout
+
+
+def test_once_answers_while_it_runs(root: Root) -> None:
+    os.mkfifo(root.path / "go")
+    soon = datetime.now(UTC) + timedelta(seconds=2)
+    root.write("jobs/slow.yaml", f"id: slow\nschedule: {{at: '{soon.isoformat()}'}}\ntask: 'read x < go'\nrunner: sh\n")
+    root.write("jobs/tick.yaml", TICK.replace("1s", "30d"))
+    root.sync()
+    until(lambda: datetime.now(UTC) > soon, "the slot")
+    once = root.start("serve", "--once")
+    until(lambda: any(run["status"] == "running" for run in root.runs("slow")), "the run")
+    assert root.cli("run", "tick", "--wait").stdout == "first\n"
+    assert root.json("doctor")["healthy"]
+    (root.path / "go").write_text("go\n")
+    assert ended(once).code == 0
 
 
 def test_a_request_that_makes_no_sense_is_answered(root: Root, serve: Callable[..., Served]) -> None:
