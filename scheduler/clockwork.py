@@ -85,11 +85,13 @@ class Clockwork:
         places: Callable[[], int],
         may_fire: Callable[[Settings], bool] = lambda _: True,
         usable: Callable[[], str] = lambda: "",
+        between: Callable[[Store], None] = lambda _: None,
     ) -> None:
         """
         since: from when on this process has been there to serve slots; None: `serve --once`.
         submit: takes the claimed runs, and the queued ones. places: how many may run at once.
         may_fire: whether these settings let this host fire.
+        between: what else is to be done at every turn, at least every ten seconds.
         usable: why nothing may be claimed at present, such as a database that is gone; empty if all is well.
         """
         self._clock = clock
@@ -99,6 +101,7 @@ class Clockwork:
         self._places = places
         self._may_fire = may_fire
         self._usable = usable
+        self._between = between
         self._agenda = Agenda()
         self._seen = -1
         self._settings = Settings()
@@ -218,6 +221,7 @@ class Clockwork:
                         if self._take_poke():
                             self.reload(store)
                         self.dispatch(store)
+                        self._between(store)
                         self._say("")
                         self._prepare()
                         self._wait()

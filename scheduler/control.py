@@ -34,7 +34,7 @@ _REQUEST_BYTES = 1024 * 1024
 _LOCK_TRIES_S = 1.0  # somebody who only looks holds the lock for a moment
 _START_S = 5.0  # between taking the lock and listening
 _CONNECT_S = 5.0
-PATIENCE_S = 10.0  # for what a daemon answers at once
+_PATIENCE_S = 10.0  # until a daemon says that it has heard
 
 _log = logging.getLogger(__name__)
 
@@ -170,14 +170,22 @@ class Server:
             connection.settimeout(None)
             try:
                 found = json.loads(request)
-                self._handlers[found["verb"]](found, reply)
-            except SchedulerError as error:
-                reply({"error": str(error), "hint": error.hint, "exit_code": error.exit_code})
+                handler = self._handlers[found["verb"]]
             except (ValueError, KeyError, TypeError) as error:
-                reply({"error": f"not a request: {type(error).__name__} {error}", "hint": "", "exit_code": 2})
+                reply(_refusal(2, f"not a request: {type(error).__name__} {error}"))
+                return
+            reply({"accepted": True})
+            try:
+                handler(found, reply)
+            except SchedulerError as error:
+                reply(_refusal(error.exit_code, str(error), error.hint))
             except Exception as error:
-                _log.exception("request_failed")
-                reply({"error": f"{type(error).__name__}: {error}", "hint": "see the daemon's log", "exit_code": 5})
+                _log.exception("request_failed verb=%s", found["verb"])
+                reply(_refusal(5, f"{type(error).__name__}: {error}", "see the daemon's log"))
+
+
+def _refusal(exit_code: int, error: str, hint: str = "") -> Json:
+    return {"error": error, "hint": hint, "exit_code": exit_code}
 
 
 def _line(connection: socket.socket) -> bytes:
@@ -214,11 +222,11 @@ def find(place: Place) -> Holder | None:
         time.sleep(0.05)
 
 
-def ask(holder: Holder, verb: str, *, patience: float | None = None, **request: Any) -> Iterator[Json]:
-    """The daemon's answers to one request, as they come.
+def ask(holder: Holder, verb: str, **request: Any) -> Iterator[Json]:
+    """The daemon's answers to one request, as they come; each may take as long as what was asked for.
 
-    patience: seconds to wait for each; None: as long as it takes.
-    Raises: what the daemon's side raised; UnavailableError where it cannot be reached, or hangs up.
+    Raises: what the daemon's side raised; UnavailableError where it cannot be reached, does not take the request
+    within ten seconds, or hangs up.
     """
     if holder.socket is None:
         raise UnavailableError(f"the daemon ({holder}) has no socket", hint="its log says why; restart it")
@@ -227,14 +235,17 @@ def ask(holder: Holder, verb: str, *, patience: float | None = None, **request: 
         try:
             connection.connect(holder.socket)
             connection.sendall(json.dumps({"verb": verb, **request}).encode() + b"\n")
-            connection.settimeout(patience)
+            connection.settimeout(_PATIENCE_S)
             with connection.makefile("rb") as answers:
                 while line := answers.readline():
                     answer = json.loads(line)
+                    connection.settimeout(None)
                     if "error" in answer:
-                        raise _ERRORS[answer["exit_code"]](answer["error"], hint=answer["hint"])
-                    yield answer
-        except OSError as error:
+                        error = _ERRORS.get(answer["exit_code"], UnavailableError)
+                        raise error(answer["error"], hint=answer["hint"])
+                    if "accepted" not in answer:
+                        yield answer
+        except (OSError, ValueError) as error:  # the latter: it was killed in the middle of a line
             raise UnavailableError(
                 f"the daemon ({holder}) does not answer: {error}", hint="look at its log, or restart it"
             ) from error
@@ -243,8 +254,8 @@ def ask(holder: Holder, verb: str, *, patience: float | None = None, **request: 
 _ERRORS: Mapping[int, type[SchedulerError]] = {2: UsageError, 3: RefusedError, 5: UnavailableError}
 
 
-def answer_of(holder: Holder, verb: str, *, patience: float | None = None, **request: Any) -> Json:
+def answer_of(holder: Holder, verb: str, **request: Any) -> Json:
     """The first answer to a request. Raises like `ask`."""
-    for answer in ask(holder, verb, patience=patience, **request):
+    for answer in ask(holder, verb, **request):
         return answer
     raise UnavailableError(f"the daemon ({holder}) hung up without an answer", hint="look at its log")

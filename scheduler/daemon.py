@@ -21,7 +21,7 @@ from scheduler.config import Place
 from scheduler.control import Hold, Json, Reply, Server
 from scheduler.core.models import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import UnavailableError, UsageError
-from scheduler.engine import BENIGN, LocalEngine, told
+from scheduler.engine import BENIGN, LocalEngine, log_end
 from scheduler.git import Commits
 from scheduler.owner import Owner
 from scheduler.passes import Passes, Synced
@@ -33,6 +33,7 @@ from scheduler.workers import Workers
 
 GRACE = timedelta(seconds=30)  # for what runs when the daemon is told to stop
 ONE_SIGNAL_S = 0.1  # two that close are one: sent to the process and to its group, as `timeout` and make do
+HANDED_OVER_S = 2.0
 MOST_NAMED = 50  # jobs, in one line of the log
 
 _log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class Daemon:
         )
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._why_silent: str | None = None  # why nothing fires here; None: not known yet
+        self._ready = threading.Event()  # the first pass is made
         self._told_to_stop = False
         self._told_at = 0.0
         self._forced = False
@@ -114,6 +116,7 @@ class Daemon:
                 places=lambda: self._workers.places,
                 may_fire=self._may_fire,
                 usable=self._unusable,
+                between=self._workers.write_ends,
             )
             self._resync = Resync(
                 place=self._place,
@@ -123,14 +126,18 @@ class Daemon:
                 applied=self._clockwork.poke,
             )
             cleanup.callback(self._resync.stop)
+            self._answer(hold)
             first = self._resync.sync_now(actor="scheduler", cause="start")
             self._clockwork.reload(store)
+            cleanup.enter_context(self._listening_to_signals())
             if not self._why_silent:
                 self._submit(store.queued())
-            cleanup.enter_context(self._listening_to_signals())
-            self._answer(hold)
+            self._ready.set()
             if self._once:
-                return Served(first=first, failed=self._serve_once(store), forced=self._forced)
+                failed = self._serve_once(store)
+                self._told_to_stop = True  # whoever asks for a run now would not see it end
+                self._workers.wait()
+                return Served(first=first, failed=failed, forced=self._forced)
             self._serve_on(hold)
             return Served(first=first, forced=self._forced)
 
@@ -160,6 +167,8 @@ class Daemon:
         _log.info("stopping signal=%s grace_s=%g", signal.Signals(number).name, self._grace.total_seconds())
         self._resync.stop()
         self._workers.stop(self._grace)
+        with contextlib.suppress(UnavailableError), self._stores.lend() as store:
+            self._workers.write_ends(store)
         for thread in threads:
             thread.join(timeout=10)
         _log.info("stopped")
@@ -224,14 +233,14 @@ class Daemon:
         return f"the database {self._place.db} is no longer the file that this daemon opened: nothing fires"
 
     def _recover(self, store: Store) -> list[Run]:
-        return [told(run) for run in self._engine(store).recover()]
+        return [log_end(run) for run in self._engine(store).recover()]
 
     def _submit(self, runs: list[Run]) -> None:
         self._workers.submit(runs, done=self._ended.append if self._once else None)
 
     def _set_places(self, max_running: int) -> None:
         if max_running != self._workers.max_running:
-            self._workers.max_running = max_running
+            self._workers.resize(max_running)
             if self._workers.places < max_running:
                 _log.warning(
                     "few_files places=%d: limits.max_running is %d, but no more files may be open; raise ulimit -n",
@@ -256,15 +265,15 @@ class Daemon:
     # -- requests --------------------------------------------------------------------------------
 
     def _wake(self, request: Json, reply: Reply) -> None:
-        for run_id in request.get("ended", ()):
-            self._workers.forget(run_id)
         self._clockwork.poke()
         reply({})
 
     def _sync(self, request: Json, reply: Reply) -> None:
+        self._ready.wait()
         reply(self._resync.sync_now(actor=request["actor"], confirmed=request["confirmed"]).to_json())
 
     def _run(self, request: Json, reply: Reply) -> None:
+        self._ready.wait()
         if self._told_to_stop:
             raise UnavailableError("the daemon is stopping", hint="try again when it is back")
         with self._stores.lend() as store:
@@ -287,14 +296,22 @@ class Daemon:
             reply({"n": run.n})
 
     def _cancel(self, request: Json, reply: Reply) -> None:
-        reply({"found": self._workers.cancel(request["run_id"])})
+        give_up = time.monotonic() + HANDED_OVER_S
+        while not (found := self._workers.cancel(request["run_id"])) and time.monotonic() < give_up:
+            time.sleep(0.05)  # claimed a moment ago, and on its way to its thread
+        reply({"found": found})
+
+    def _troubles(self) -> tuple[str, ...]:
+        unwritten = self._workers.unwritten
+        ends = f"ended, and the end is not written yet: {', '.join(unwritten)}" if unwritten else ""
+        return self._clockwork.trouble, self._resync.trouble, ends
 
     def _status(self, request: Json, reply: Reply) -> None:
         start = self._clockwork.next_start
         reply(
             {
                 "silent": self._why_silent or "",
-                "trouble": [each for each in (self._clockwork.trouble, self._resync.trouble, self._unusable()) if each],
+                "trouble": [each for each in (*self._troubles(), self._unusable()) if each],
                 "unwatched": self._resync.unwatched,
                 "next_start": None if start is None else instant(start),
             }

@@ -11,7 +11,7 @@ from typing import Literal
 from scheduler import owner as owners
 from scheduler.clock import Clock
 from scheduler.config import Place
-from scheduler.control import PATIENCE_S, answer_of, find
+from scheduler.control import answer_of, find
 from scheduler.core.due import overdue
 from scheduler.core.models import Job, RunStatus, Status, SyncState
 from scheduler.core.problems import Problem, SchedulerError
@@ -149,7 +149,10 @@ def _daemon(place: Place, silent: list[str]) -> Iterator[Check]:
     if holder is None:
         yield Check("daemon", "warning", "no daemon is running: nothing fires by itself", "start `scheduler serve`")
         return
-    status = answer_of(holder, "status", patience=PATIENCE_S)
+    if holder.root != str(place.root):
+        yield Check("daemon", "error", f"the database belongs to another root: {holder}", "name another one with --db")
+        return
+    status = answer_of(holder, "status")
     for trouble in status["trouble"]:
         yield Check("daemon", "error", f"{holder}: {trouble}", "its log says more")
     if status["silent"]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,7 @@ from scheduler.core.due import is_slot
 from scheduler.core.models import Fault, Job, Provenance, Run, RunnerSpec, RunStatus, Settings, Task, Trigger, instant
 from scheduler.core.problems import UnavailableError
 from scheduler.crash import crash_point
-from scheduler.passes import Passes
+from scheduler.passes import LOOK_AGAIN_S, SAVE_S, Passes
 from scheduler.runners.cancel import Cancel
 from scheduler.runners.command import Context, Invocation, Outcome, execute, prepare
 from scheduler.store import Store
@@ -25,7 +25,14 @@ from scheduler.tasks import read_task
 
 
 class EndNotWrittenError(UnavailableError):
-    """A run whose outcome is known and could not be written; nobody may write another one."""
+    """A run whose outcome is known and could not be written; nobody may write another one.
+
+    write_end: writes it, with a store that can; as long as nobody has, the run counts as under way.
+    """
+
+    def __init__(self, message: str, *, hint: str, write_end: Callable[[Store], Run]) -> None:
+        super().__init__(message, hint=hint)
+        self.write_end = write_end
 
 
 _log = logging.getLogger(__name__)
@@ -66,7 +73,9 @@ class LocalEngine:
         try:
             crash_point("after_claim")
             claimed(run)
-            return told(self._carry_out(run, scratch, cancel))
+            return log_end(self._carry_out(run, scratch, cancel))
+        except EndNotWrittenError:
+            raise
         except BaseException as error:
             self._abandon(run, error)
             raise
@@ -81,7 +90,7 @@ class LocalEngine:
         job, settings = fresh
         if run.fire_time is not None and (superseded := _superseded(job, run.fire_time)):
             return self.store.skip(run, reason="superseded", message=superseded, fault=False, now=self.clock.now())
-        ready = self.make_ready(job, settings, run_id=run.id, fire_time=run.fire_time, trigger=run.trigger)
+        ready = self._await_ready(run, job, settings, cancel)
         if isinstance(ready, Fault):
             return self._skip(run, ready)
         stdout, stderr = (self.place.output(run.job_id, run.n, 1, stream) for stream in ("stdout", "stderr"))
@@ -112,55 +121,83 @@ class LocalEngine:
         crash_point("before_end")
         return self._end(started, outcome)
 
+    def _await_ready(self, run: Run, job: Job, settings: Settings, cancel: Cancel) -> Ready | Fault:
+        """As `make_ready`; a task that is absent or empty is looked for again: a save is seen so for a moment."""
+        give_up = time.monotonic() + min(self.passes.absent_grace.total_seconds(), SAVE_S)
+        while True:
+            ready = self.make_ready(job, settings, run_id=run.id, fire_time=run.fire_time, trigger=run.trigger)
+            passing = isinstance(ready, Fault) and ready.reason in ("source_missing", "source_empty", "source_invalid")
+            if not passing or time.monotonic() >= give_up or cancel.wait(LOOK_AGAIN_S):
+                return ready
+
     def _end(self, run: Run, outcome: Outcome | Fault) -> Run:
         """Writes how a run ended. A locked database must not turn what happened into something else: tries again."""
         now = self.clock.now()
+
+        def write_end(store: Store) -> Run:
+            if isinstance(outcome, Fault):
+                return store.finish(run, status=RunStatus.FAILED, reason=outcome.reason, error=outcome.message, now=now)
+            return store.finish(
+                run,
+                status=RunStatus(outcome.status),
+                reason=outcome.reason,
+                exit_code=outcome.exit_code,
+                error=outcome.error,
+                result=outcome.result,
+                output_bytes=outcome.output_bytes,
+                truncated=outcome.truncated,
+                now=now,
+            )
+
         for left in reversed(range(END_TRIES)):
             try:
-                if isinstance(outcome, Fault):
-                    return self.store.finish(
-                        run, status=RunStatus.FAILED, reason=outcome.reason, error=outcome.message, now=now
-                    )
-                return self.store.finish(
-                    run,
-                    status=RunStatus(outcome.status),
-                    reason=outcome.reason,
-                    exit_code=outcome.exit_code,
-                    error=outcome.error,
-                    result=outcome.result,
-                    output_bytes=outcome.output_bytes,
-                    truncated=outcome.truncated,
-                    now=now,
-                )
+                return write_end(self.store)
             except UnavailableError as error:
                 if not left:
                     raise EndNotWrittenError(
                         f"{run.id} ended ({_words(outcome)}), but its end could not be written: {error}",
-                        hint="the next command that runs or syncs marks it interrupted; its output is kept",
+                        hint="a daemon tries again; else the next run or sync marks it interrupted. Its output is kept",
+                        write_end=write_end,
                     ) from error
         raise AssertionError("the last try returns or raises")
 
     def _abandon(self, run: Run, error: BaseException) -> None:
         """Ends a run that an error of ours has stopped before its outcome was known; one that has ended stays so."""
-        if isinstance(error, EndNotWrittenError):
-            return
-        with contextlib.suppress(UnavailableError):  # the first error is the one to tell
-            self.store.finish(
+        now = self.clock.now()
+
+        def write_end(store: Store) -> Run:
+            return store.finish(
                 run,
                 status=RunStatus.INTERRUPTED,
                 reason="scheduler_error",
                 error=f"{type(error).__name__}: {error}",
-                now=self.clock.now(),
+                now=now,
             )
 
-    def end_unstarted(self, run: Run, why: Literal["cancelled", "interrupted"]) -> Run:
-        """Ends a run that was stopped before its process existed: no error of the job."""
+        try:
+            write_end(self.store)
+        except UnavailableError as second:
+            raise EndNotWrittenError(
+                f"{run.id} was given up ({error}), and that could not be written: {second}",
+                hint="a daemon tries again; else the next run or sync marks it interrupted",
+                write_end=write_end,
+            ) from error
+
+    def end_unstarted(
+        self, run: Run, why: Literal["cancelled", "interrupted"], *, expected: RunStatus | None = None
+    ) -> Run:
+        """Ends a run that was stopped before its process existed: no error of the job.
+
+        expected: only while it has this status.
+        """
         if why == "interrupted":
             error = "the scheduler was stopped before it started"
             return self.store.finish(
                 run, status=RunStatus.INTERRUPTED, reason="shutdown", error=error, now=self.clock.now()
             )
-        return self.store.finish(run, status=RunStatus.CANCELLED, reason="cancelled", now=self.clock.now())
+        return self.store.finish(
+            run, status=RunStatus.CANCELLED, reason="cancelled", expected=expected, now=self.clock.now()
+        )
 
     def make_ready(
         self, job: Job, settings: Settings, *, run_id: str, fire_time: datetime | None, trigger: Trigger
@@ -233,7 +270,7 @@ def _superseded(job: Job, slot: datetime) -> str:
 BENIGN = ("overlap", "paused", "missed", "superseded", "capacity")  # skips that are nobody's fault (F7)
 
 
-def told(run: Run) -> Run:
+def log_end(run: Run) -> Run:
     """One line for every end. As long as there is no delivery, a failure or fault is told by it: a WARNING (F7)."""
     fields = {
         "run_id": run.id,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scheduler.runners.cancel import Cancel
 
 LOOK_AGAIN_S = 0.1
+SAVE_S = 1.0  # how long a file may be half saved
 REPLAN_S = 30.0  # a plan goes stale when another process writes meanwhile; for that long it is a fault
 
 
@@ -102,14 +103,18 @@ class Passes:
         settled: datetime | None = None
         for _ in tries():
             observed = store.observed()
-            now = settled or self.clock.now()
+            # After settling, of the same moment: later slots are the new schedule's, but those that are claimed by now.
+            now = self.clock.now()
+            if settled is not None:
+                slots = [job.last_slot for job in observed.jobs.values() if job.last_slot is not None]
+                now = max([settled, *(slot for slot in slots if slot <= now)])
             found, problems, silence = self._plan(observed, now, confirmed)
             if self.settle is not None and settled is None and found is not None:
                 owing = [action.job_id for action in found.actions if action.skips]
                 if owing:
                     self.settle(store, owing, now)
                     crash_point("after_settle")
-                    settled = now  # the plan has to be of the same moment: later slots are the new schedule's
+                    settled = now
                     continue
             settled = None
             doubted = () if defer is None else defer(found)
@@ -179,14 +184,22 @@ class Passes:
         A file that is absent is waited for, at most `absent_grace`: a checkout takes it away for a moment.
         None where somebody cancelled the wait.
         """
-        give_up = time.monotonic() + self.absent_grace.total_seconds()
-        observed = store.observed(job_id=job_id)
-        job = observed.jobs[job_id]
-        while not (self.place.root / job.file.path).exists() and time.monotonic() < give_up:
+        began, patience = time.monotonic(), self.absent_grace.total_seconds()
+        while True:
+            found = self._refresh_once(store, job_id, actor, cause)
+            job = store.observed(job_id=job_id).jobs[job_id]
+            if not isinstance(found, Fault) or job.archived:
+                return found
+            there = (self.place.root / job.file.path).exists()  # and says something else: half saved, or another id
+            if time.monotonic() >= began + (min(patience, SAVE_S) if there else patience):
+                return found
             if cancel.wait(LOOK_AGAIN_S):
                 return None
+
+    def _refresh_once(self, store: Store, job_id: str, actor: str, cause: str) -> tuple[Job, Settings] | Fault:
         settled: datetime | None = None
         for _ in tries():
+            observed = store.observed(job_id=job_id)
             now = settled or self.clock.now()
             found = self.look_again(observed, job_id, now)
             if isinstance(found, Fault):
@@ -197,11 +210,10 @@ class Passes:
             if self.settle is not None and settled is None and any(action.skips for action in planned.actions):
                 self.settle(store, [job_id], now)
                 settled = now
-            elif self._apply(store, planned, observed, now, actor, cause, job.file.path):
+            elif self._apply(store, planned, observed, now, actor, cause, observed.jobs[job_id].file.path):
                 return job, settings
             else:
                 settled = None
-            observed = store.observed(job_id=job_id)
         raise UnavailableError("other processes kept changing the database; the run was not started", hint="try again")
 
     def look_again(self, observed: Observed, job_id: str, now: datetime) -> tuple[Plan | None, Job, Settings] | Fault:
@@ -218,7 +230,8 @@ class Passes:
         if found is None:
             return Fault(
                 reason="source_missing",
-                message=f"{path!r} no longer names this job; if it has moved, `scheduler sync` finds it",
+                message=f"{path!r} {'no longer names this job' if (self.place.root / path).exists() else 'is gone'};"
+                " if it has moved, `scheduler sync` finds it",
             )
         return found, found.after(job), settings
 

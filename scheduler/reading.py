@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from scheduler.safe_open import read_source
 from scheduler.store import Store
 from scheduler.views import Json
 
+_CUT = re.compile(rb"\n\[\.\.\. \d+ bytes not kept \.\.\.\]\n")  # capture.py
 FOLLOW_S = 0.1  # between two looks at a growing output
 
 
@@ -150,12 +152,20 @@ class Reading:
     def follow(self, run_id: str, *, prefix: bool = False) -> Iterator[tuple[Literal["stdout", "stderr"], bytes]]:
         """What a run writes, as it comes, until it has ended. Where not all was kept, the end says so in its place."""
         run = self.run_of(run_id, prefix=prefix)
+        with Store.open(self.place.db) as store:
+            settings = store.observed(job_id=run.job_id).settings or Settings()
+        room = settings.limits.output_bytes // 2  # of each stream; beyond it the file is put together anew at the end
         done: dict[Literal["stdout", "stderr"], int] = {"stdout": 0, "stderr": 0}
         while True:
             run = self.run_of(run.id)
             attempt = run.attempts[-1].n if run.attempts else 1
             for stream in done:
-                data = _kept(self.place.output(run.job_id, run.n, attempt, stream), start=done[stream])
+                path = self.place.output(run.job_id, run.n, attempt, stream)
+                data = _kept(path, start=done[stream])
+                if run.truncated and run.status.finished and (cut := _CUT.search(whole := _kept(path))) is not None:
+                    data = whole[min(done[stream], cut.start()) :]
+                elif not run.status.finished:
+                    data = data[: max(0, room - done[stream])]
                 done[stream] += len(data)
                 if data:
                     yield stream, data

@@ -26,6 +26,7 @@ from scheduler.watcher import Watcher
 
 RESCAN_S = 60.0
 RESCAN_UNWATCHED_S = 5.0  # while events are missing
+RETRY_S = 2.0  # after a pass that could not be made
 QUIET_S = 0.1  # between two passes of one burst
 LONGEST_QUIET_S = 2.0  # while something in a watched folder changes all the time and no job does
 MOST_PROBLEMS = 20  # in the log, of one pass
@@ -100,7 +101,8 @@ class Resync:
                 break
             self._bell.clear()
             changed = self._look(cause="watch" if woken or doubting else "rescan")
-            rescan_at = time.monotonic() + (RESCAN_UNWATCHED_S if self.unwatched else RESCAN_S)
+            wait = RETRY_S if self.trouble else RESCAN_UNWATCHED_S if self.unwatched else RESCAN_S
+            rescan_at = time.monotonic() + wait
             if woken:
                 # Something that is no job changes all the time, such as a log in the root: look ever less often.
                 quiet = QUIET_S if changed else min(2 * quiet, LONGEST_QUIET_S)
@@ -110,6 +112,7 @@ class Resync:
 
     def _look(self, cause: str) -> bool:
         """One pass of our own accord. Returns whether it changed anything; says what keeps it from working."""
+        self._doubts_end = None
         try:
             self._await_git()
             with self._lend() as store:
@@ -120,7 +123,6 @@ class Resync:
             _log.exception("pass_failed")
             self._say(f"{type(error).__name__}: {error}")
         else:
-            self._say("")
             return not found.nothing_to_do
         return False
 
@@ -141,6 +143,7 @@ class Resync:
             found = self._passes.sync(store, actor=actor, cause=cause, confirmed=confirmed, defer=defer)
             if not found.nothing_to_do and self._watch(store):
                 self._bell.set()  # in a folder that was not watched until now something may have changed meanwhile
+        self._say("")
         self._applied()
         self._report(found, cause)
         return replace(found, recovered=recovered)
@@ -197,7 +200,13 @@ class Resync:
             + [f"{state}={n}" for state, n in found.left.items() if n and state != SyncState.SYNCED]
         )
         level = logging.DEBUG if found.nothing_to_do else logging.INFO
-        _log.log(level, "synced cause=%s %s unchanged=%d", cause, counts or ("nothing" if found.nothing_to_do else "marks"), json["unchanged"])
+        _log.log(
+            level,
+            "synced cause=%s %s unchanged=%d",
+            cause,
+            counts or ("nothing" if found.nothing_to_do else "marks"),
+            json["unchanged"],
+        )
         self._report_problems(frozenset(found.problems))
         if found.guarded and not found.nothing_to_do:
             _log.warning(

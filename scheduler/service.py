@@ -193,7 +193,7 @@ class Scheduler(Reading):
 
         Raises: RefusedError for a run that has ended already; UnavailableError where it does not end in time.
         """
-        from scheduler.control import PATIENCE_S, answer_of
+        from scheduler.control import answer_of
 
         run = self.run_of(run_id)
         if run.status.finished:
@@ -201,11 +201,10 @@ class Scheduler(Reading):
         with Store.open(self.place.db) as store:
             store.add_audit(self._audit_row(run.job_id, "cancel", field="run", after=run.id))
             holder = self._daemon()
-            if run.status is RunStatus.QUEUED:  # nobody's yet
-                self._engine(store).end_unstarted(run, "cancelled")
-                self._wake(ended=[run.id])
-            elif holder is None or not answer_of(holder, "cancel", patience=PATIENCE_S, run_id=run.id)["found"]:
-                self._cancel_elsewhere(store, run)
+            if holder is None and run.status is RunStatus.QUEUED:  # nobody's yet
+                self._engine(store).end_unstarted(run, "cancelled", expected=RunStatus.QUEUED)
+            elif holder is None or not answer_of(holder, "cancel", run_id=run.id)["found"]:
+                self._cancel_elsewhere(store, run, holder)
             give_up = time.monotonic() + CANCEL_WAIT.total_seconds()
             while True:
                 now = store.run(run.job_id, run.n)
@@ -216,13 +215,13 @@ class Scheduler(Reading):
                     raise UnavailableError(f"{run.id} was told to end and has not yet", hint="look again in a moment")
                 time.sleep(_LOOK_S)
 
-    def _cancel_elsewhere(self, store: Store, run: Run) -> None:
+    def _cancel_elsewhere(self, store: Store, run: Run, holder: Holder | None) -> None:
         """Tells the command in whose foreground the run is; where that is dead, ends what it has left."""
         from scheduler import owner as owners
 
         found = next((each for each in store.active() if each.run.id == run.id), None)
-        if found is None:
-            return
+        if found is None or (holder is not None and owners.pid_of(found.owner or "") == holder.pid):
+            return  # ended meanwhile; or the daemon's, which knows that it has ended and will write it
         if owners.is_alive(self.place.owners, found.owner):
             # While it holds its lock the pid in its name is its own.
             with contextlib.suppress(ProcessLookupError):
@@ -320,18 +319,25 @@ class Scheduler(Reading):
         return doctor.examine(self.place, self.clock, self.validate)
 
     def _daemon(self) -> Holder | None:
+        """The daemon that holds the database. Raises: RefusedError where it serves another root."""
         from scheduler.control import find
 
-        return find(self.place)
+        holder = find(self.place)
+        if holder is not None and holder.root != str(self.place.root):
+            raise RefusedError(
+                f"the database {self.place.db} is held for another root, {holder.root}, and this is {self.place.root}",
+                hint="name that root with --root, or another database with --db",
+            )
+        return holder
 
-    def _wake(self, ended: Sequence[str] = ()) -> None:
+    def _wake(self) -> None:
         """Tells the daemon that something has changed; one that does not hear it sees it when it looks by itself."""
-        from scheduler.control import PATIENCE_S, answer_of
+        from scheduler.control import answer_of
 
         with contextlib.suppress(UnavailableError):
             holder = self._daemon()
             if holder is not None:
-                answer_of(holder, "wake", patience=PATIENCE_S, ended=list(ended))
+                answer_of(holder, "wake")
 
     # -- shared ----------------------------------------------------------------------------------
 

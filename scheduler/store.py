@@ -454,15 +454,18 @@ class Store:
         result: str | None = None,
         output_bytes: int | None = None,
         truncated: bool = False,
+        expected: RunStatus | None = None,
         now: datetime,
     ) -> Run:
         """Ends a run: its own row, its last attempt and the job's counters, nothing else (F5).
 
-        Changes nothing where somebody has ended it already.
+        Changes nothing where somebody has ended it already, or where it has another status than `expected`.
         """
         with self._writing() as sql:
             started = sql.execute(
-                f"SELECT started_at FROM runs WHERE job_id = ? AND n = ? AND {_ACTIVE_SQL}", (run.job_id, run.n)
+                f"SELECT started_at FROM runs WHERE job_id = ? AND n = ? AND {_ACTIVE_SQL}"
+                " AND status = coalesce(?, status)",
+                (run.job_id, run.n, expected and expected.value),
             ).fetchone()
             if started is not None:
                 started_at = _moment(started["started_at"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import logging
 import resource
@@ -18,7 +19,8 @@ from scheduler.core.due import window
 from scheduler.core.models import Run, RunStatus
 from scheduler.core.problems import SchedulerError
 from scheduler.core.schedule import next_fire
-from scheduler.runners.cancel import GRACE, Cancel
+from scheduler.engine import EndNotWrittenError
+from scheduler.runners.cancel import GRACE, Cancel, Why
 from scheduler.store import Lend, Store
 
 FILES_OF_OURS = 100
@@ -33,6 +35,8 @@ class Engine(Protocol):
     """Where attempts run; `store` belongs to the thread it was made for."""
 
     def carry_out(self, run: Run, *, scratch: Path, cancel: Cancel) -> Run: ...
+
+    def end_unstarted(self, run: Run, why: Why) -> Run: ...
 
 
 @dataclass(slots=True)
@@ -61,6 +65,7 @@ class Workers:
         self._seats: dict[str, _Seat] = {}
         self._waiting: list[tuple[datetime, str, Run, Done | None]] = []
         self._room = max(1, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - FILES_OF_OURS) // FILES_OF_A_RUN)
+        self._unwritten: dict[str, tuple[Callable[[Store], Run], Done | None]] = {}
         self._stopping = False
         self.max_running = 1
 
@@ -85,19 +90,38 @@ class Workers:
         with self._lock:
             heapq.heappush(self._waiting, (run.fire_time or run.requested_at, run.id, run, done))
 
+    def resize(self, max_running: int) -> None:
+        self.max_running = max_running
+        self._fill()
+
     def cancel(self, run_id: str) -> bool:
-        """Asks a run of this process to end; False where it is none of them."""
+        """Ends a run of this process, or one that waits here; False where it is none of them."""
         with self._lock:
             seat = self._seats.get(run_id)
+            waiting = next((each for each in self._waiting if each[2].id == run_id), None)
+            if waiting is not None:  # from here on nobody starts it
+                self._waiting.remove(waiting)
+                heapq.heapify(self._waiting)
         if seat is not None:
             seat.cancel.request("cancelled")
-        return seat is not None
+        elif waiting is not None:
+            with self._lend() as store:
+                self._engine(store).end_unstarted(waiting[2], "cancelled")
+        return seat is not None or waiting is not None
 
-    def forget(self, run_id: str) -> None:
-        """Drops a waiting run that somebody has ended."""
-        with self._lock:
-            self._waiting = [each for each in self._waiting if each[2].id != run_id]
-            heapq.heapify(self._waiting)
+    @property
+    def unwritten(self) -> tuple[str, ...]:
+        """Runs that have ended, and whose end the database has not taken yet."""
+        return tuple(self._unwritten)
+
+    def write_ends(self, store: Store) -> None:
+        """Tries again to write the ends that could not be written. Raises: UnavailableError, as long as they cannot."""
+        for run_id, (write_end, done) in list(self._unwritten.items()):
+            finished = write_end(store)
+            _log.warning("end_written run_id=%s status=%s", run_id, finished.status.value)
+            del self._unwritten[run_id]
+            if done is not None:
+                done(finished)
 
     def start_no_more(self) -> None:
         """What waits for a place is left to the next daemon."""
@@ -153,14 +177,23 @@ class Workers:
 
     def _carry_out(self, run: Run, cancel: Cancel, done: Done | None) -> None:
         finished = None
+        lent = False
         try:
             with self._lend() as store:
+                lent = True
                 if run.status is RunStatus.QUEUED:
                     finished = self._carry_out_queued(store, run, cancel)
                 else:
                     finished = self._engine(store).carry_out(run, scratch=self._scratch, cancel=cancel)
+        except EndNotWrittenError as error:
+            _log.error("end_not_written run_id=%s error=%r", run.id, str(error))
+            self._unwritten[run.id] = error.write_end, done
+            done = None
         except SchedulerError as error:
             _log.error("run_abandoned run_id=%s error=%r hint=%r", run.id, str(error), error.hint)
+            if not lent:  # nothing of it has begun
+                self._unwritten[run.id] = functools.partial(self._give_up, run, error), done
+                done = None
         except Exception:
             _log.exception("run_abandoned run_id=%s", run.id)
         finally:
@@ -170,6 +203,15 @@ class Workers:
             if done is not None:
                 done(finished)
             self._fill()
+
+    def _give_up(self, run: Run, error: SchedulerError, store: Store) -> Run:
+        return store.finish(
+            run,
+            status=RunStatus.INTERRUPTED,
+            reason="scheduler_error",
+            error=f"{type(error).__name__}: {error}",
+            now=self._clock.now(),
+        )
 
     def _fill(self) -> None:
         """Gives free places to those that wait longest; who has waited beyond its window is a skip, `capacity`."""

@@ -314,6 +314,98 @@ def test_cancel_ends_a_run_of_the_daemon(root: Root, serve: Callable[..., Served
     assert root.job("long")["consecutive_errors"] == 0
 
 
+def test_a_queued_run_is_cancelled_before_it_starts_and_more_places_start_the_others(
+    root: Root, serve: Callable[..., Served]
+) -> None:
+    soon = (datetime.now(UTC) + timedelta(seconds=4)).isoformat()
+    for i in range(4):
+        root.write(
+            f"jobs/q{i}.yaml",
+            f"id: q{i}\nschedule: {{at: '{soon}'}}\ntask: 'echo q{i} >> marks; exec sleep 1000'\nrunner: sh\n",
+        )
+    root.delete("jobs/tick.yaml")
+    root.write("scheduler.yaml", ROOT_FILE + "limits: {max_running: 1}\n")
+    serve()
+    until(lambda: [run for i in range(4) for run in root.runs(f"q{i}")][3:], "the slot")
+    assert [root.runs(f"q{i}")[0]["status"] for i in (1, 2, 3)] == ["queued"] * 3
+    assert root.json("cancel", "q1:1")["run"]["status"] == "cancelled"
+    root.write("scheduler.yaml", ROOT_FILE + "limits: {max_running: 4}\n")
+    until(lambda: (root.path / "marks").read_text().split() and all(
+        root.runs(f"q{i}")[0]["status"] == "running" for i in (0, 2, 3)), "the others")  # fmt: skip
+    for i in (0, 2, 3):
+        assert root.json("cancel", f"q{i}:1")["run"]["status"] == "cancelled"
+    assert "q1" not in (root.path / "marks").read_text()
+
+
+def test_a_daemon_that_hangs_is_not_waited_for_for_ever(
+    root: Root, serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler.control._PATIENCE_S", 0.5)
+    daemon = serve()
+    daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        for command in (("sync",), ("run", "tick"), ("doctor",)):
+            found = root.cli(*command)
+            assert (found.code, "does not answer" in found.stderr + found.stdout) == (5, True)
+        assert root.cli("pause", "tick").code == 0, "the database is the truth"
+    finally:
+        daemon.process.send_signal(signal.SIGCONT)
+    assert daemon.stop() == 0
+
+
+def test_a_database_held_for_another_root_is_refused_by_name(
+    root: Root, serve: Callable[..., Served], tmp_path: Path
+) -> None:
+    serve()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/scheduler.yaml").write_text(ROOT_FILE)
+    elsewhere = ("--root", str(tmp_path / "other"), "--db", str(root.path / ".scheduler/state.db"))
+    for command in ("sync", "serve"):
+        found = root.cli(*elsewhere, command)
+        assert found.code in (3, 5)
+        assert str(root.path) in found.stderr
+    assert root.cli(*elsewhere, "doctor").code == 1
+
+
+def test_a_job_file_moved_at_its_fire_runs_from_its_new_place(root: Root, serve: Callable[..., Served]) -> None:
+    serve()
+    until(lambda: ran(root, "first\n"), "a fire")
+    for _ in range(6):
+        (root.path / "jobs/tick.yaml").rename(root.path / "jobs/tock.yaml")
+        until(lambda: root.job("tick")["source_path"] == "jobs/tock.yaml", "the move")
+        (root.path / "jobs/tock.yaml").rename(root.path / "jobs/tick.yaml")
+        until(lambda: root.job("tick")["source_path"] == "jobs/tick.yaml", "the move back")
+    count = root.job("tick")["run_count"]
+    until(lambda: root.job("tick")["run_count"] > count, "another fire")
+    assert not [run for run in root.runs("tick") if run["reason"] == "source_missing"]
+
+
+def test_a_prompt_saved_by_deleting_and_writing_is_waited_for(root: Root, serve: Callable[..., Served]) -> None:
+    serve()
+    prompt = root.path / "prompts/tick.md"
+    for i in range(15):
+        prompt.unlink()
+        time.sleep(0.1)
+        prompt.write_text("")
+        time.sleep(0.1)
+        prompt.write_text(f"save {i}\n")
+        time.sleep(0.1)
+    until(lambda: ran(root, "save 14\n"), "the last save")
+    assert {run["status"] for run in root.runs("tick")} <= {"succeeded", "skipped", "running", "claimed"}
+    assert {run["reason"] for run in root.runs("tick")} <= {None, "overlap", "missed"}
+
+
+def test_an_output_that_is_cut_is_followed_to_its_tail(root: Root, serve: Callable[..., Served]) -> None:
+    root.write("scheduler.yaml", ROOT_FILE + "limits: {output_bytes: 4KiB}\n")
+    root.write("jobs/big.yaml", "id: big\nschedule: '@daily'\ntask: 'seq 1 20000'\nrunner: sh\n")
+    serve()
+    root.ok("run", "big")
+    shown = root.process("output", "big:1", "--follow").stdout
+    assert shown.startswith("1\n2\n3\n")
+    assert "bytes not kept" in shown
+    assert shown.endswith("19999\n20000\n")
+
+
 def test_cancel_ends_a_run_in_somebodys_foreground(root: Root) -> None:
     root.write("jobs/long.yaml", "id: long\nschedule: '@daily'\ntask: 'exec sleep 1000'\nrunner: sh\n")
     root.sync()
@@ -485,7 +577,7 @@ def test_a_request_that_makes_no_sense_is_answered(root: Root, serve: Callable[.
     import socket
 
     serve()
-    for nonsense in (b"nonsense\n", b"{}\n", b'{"verb": "run"}\n', b"[1]\n"):
+    for nonsense in (b"nonsense\n", b"{}\n", b'{"verb": "fly"}\n', b"[1]\n"):
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(root.path / ".scheduler/state.db.sock"))
             connection.sendall(nonsense)

@@ -282,6 +282,29 @@ def test_one_job_that_cannot_be_claimed_keeps_no_other_from_firing(
     assert [run.job_id for run in world.at(clockwork, MIDNIGHT + timedelta(hours=1))] == []
 
 
+def test_what_is_claimed_by_itself_is_handed_over_whatever_becomes_of_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.write(bad=job("bad", "{every: 1h}"), first=job("a", "{every: 1h}"), last=job("z", "{every: 1h}"))
+    clockwork = world.start()
+    real = Store.claim_due
+
+    def claim_due(self: Store, dues: list[object], **kwargs: object) -> object:
+        if any(each.job.id == "bad" for each in dues):  # type: ignore[attr-defined]
+            raise ValueError("out of order")
+        if dues[0].job.id == "z":  # type: ignore[attr-defined]
+            raise UnavailableError("locked")
+        return real(self, dues, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "claim_due", claim_due)
+    with pytest.raises(UnavailableError):
+        world.at(clockwork, MIDNIGHT)
+    assert [run.job_id for run in world.submitted] == ["a"]
+    monkeypatch.setattr(Store, "claim_due", real)
+    world.at(clockwork, MIDNIGHT)
+    assert [run.job_id for run in world.submitted] == ["a", "z"]
+
+
 def test_a_database_that_is_gone_stops_the_claims(world: World) -> None:
     world.write(tick=job("tick", "{every: 1m}"))
     clockwork = world.start()

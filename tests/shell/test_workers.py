@@ -16,6 +16,7 @@ from scheduler.config import Place
 from scheduler.core.due import due
 from scheduler.core.models import Run, RunStatus, Trigger
 from scheduler.core.problems import UnavailableError
+from scheduler.engine import EndNotWrittenError
 from scheduler.runners.cancel import Cancel
 from scheduler.service import Scheduler
 from scheduler.store import Store
@@ -49,6 +50,10 @@ class Engine:
         if cancel.why:
             self.cancelled[run.id] = cancel.why
         return replace(run, status=RunStatus.SUCCEEDED)
+
+    def end_unstarted(self, run: Run, why: str) -> Run:
+        self.cancelled[run.id] = f"{why} unstarted"
+        return run
 
     def await_started(self, *ids: str) -> None:
         with self.change:
@@ -137,13 +142,46 @@ def test_who_has_waited_beyond_its_window_is_a_skip_for_lack_of_capacity(house: 
 def test_cancel_reaches_a_run_and_only_one_that_runs(house: House) -> None:
     house.workers.submit([run(0), run(1, QUEUED), run(2)])
     house.engine.await_started("j0:1", "j2:1")
-    assert house.workers.cancel("j0:1")
-    assert not house.workers.cancel("j1:1")
-    house.workers.forget("j1:1")
+    for job_id in ("j0", "j1"):
+        assert house.workers.cancel(f"{job_id}:1")
+    assert not house.workers.cancel("j1:1"), "it waits no longer"
+    assert not house.workers.cancel("j4:1")
     house.engine.end("j2:1")
     house.workers.wait()
-    assert house.engine.cancelled == {"j0:1": "cancelled"}
+    assert house.engine.cancelled == {"j0:1": "cancelled", "j1:1": "cancelled unstarted"}
     assert "j1:1" not in house.engine.started
+
+
+def test_more_places_are_given_to_those_that_wait(house: House) -> None:
+    house.workers.submit([run(0), run(1), run(2, QUEUED), run(3, QUEUED)])
+    house.workers.resize(4)
+    house.engine.await_started("j0:1", "j1:1", "j2:1", "j3:1")
+    for job in range(4):
+        house.engine.end(f"j{job}:1")
+    house.workers.wait()
+
+
+def test_an_end_that_could_not_be_written_is_written_later(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    written: list[str] = []
+    refusals = iter(range(1))
+
+    def write_end(store: Store) -> Run:
+        if next(refusals, None) is not None:
+            raise UnavailableError("still full")
+        written.append("j0:1")
+        return replace(run(0), status=RunStatus.FAILED)
+
+    house.engine.error = EndNotWrittenError("the disk is full", hint="", write_end=write_end)
+    ended: list[Run | None] = []
+    house.workers.submit([run(0)], done=ended.append)
+    house.workers.wait()
+    assert (house.workers.unwritten, ended) == (("j0:1",), [])
+    with pytest.raises(UnavailableError, match="still full"):
+        house.workers.write_ends(house.store)
+    house.workers.write_ends(house.store)
+    assert (house.workers.unwritten, written) == ((), ["j0:1"])
+    assert [each and each.status.value for each in ended] == ["failed"]
+    assert "end_not_written run_id=j0:1" in caplog.text
 
 
 def test_a_stop_lets_run_what_runs_and_starts_nothing_more(house: House) -> None:
