@@ -1,0 +1,33 @@
+"""A world of one's own for every test, and an environment in which no setting of the machine counts."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash.world import World
+from tests.faces.conftest import settle_environment
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle_environment(monkeypatch, tmp_path / "home")
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """A child of a shell's background job would ignore SIGINT, and so would its children."""
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    found = World(tmp_path)
+    yield found
+    found.close()

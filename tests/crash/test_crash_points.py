@@ -1,0 +1,172 @@
+"""The real daemon, killed at each named point and started again on the same database."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.crash.invariants import judge
+from tests.crash.world import SERVING, Daemon, World, await_until
+
+JOBS = ("broken", "quick", "slow")
+
+
+def three_jobs(world: World) -> None:
+    world.job("quick")
+    world.job("broken", "exit 3")
+    world.job("slow", "sleep 0.7")
+
+
+def crash(world: World, point: str) -> Daemon:
+    """A daemon that has died at this point."""
+    daemon = world.serve(SCHEDULER_CRASH_AT=point)
+    assert daemon.ended() == -signal.SIGKILL, daemon.stderr
+    return daemon
+
+
+def serve_on(world: World) -> None:
+    """A daemon that comes after, and serves several slots of every job before it is stopped."""
+    known = {job_id: len(world.marks(job_id)) for job_id in JOBS}
+    daemon = world.serve()
+    await_until(lambda: all(len(world.marks(each)) >= known[each] + 2 for each in JOBS), "two fires of each job")
+    assert daemon.stop() == 0, daemon.stderr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What a crash leaves: the states that rows may be in, and whether scripts have run."""
+
+    statuses: Collection[str]
+    rows: bool = True  # at least one
+    ran: bool = False
+
+
+# At each point all that came before it in the life of a run has happened, and nothing that comes after it.
+POINTS = {
+    "before_claim_commit": Left(statuses=(), rows=False),
+    "after_claim_commit": Left(statuses=("claimed",)),
+    "after_claim": Left(statuses=("claimed",)),
+    "before_spawn": Left(statuses=("claimed", "running")),
+    "after_spawn": Left(statuses=("claimed", "running"), ran=True),
+    "before_end": Left(statuses=("claimed", "running"), ran=True),
+}
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_daemon_killed_at_any_point_serves_every_slot_once_when_it_is_back(world: World, point: str) -> None:
+    three_jobs(world)
+    crash(world, point)
+    rows, left = world.rows("SELECT * FROM runs WHERE status <> 'skipped'"), POINTS[point]
+    assert bool(rows) is left.rows
+    assert {row["status"] for row in rows} <= set(left.statuses)
+    assert all(row["owner"] for row in rows)
+    if left.ran:
+        await_until(world.marks, "a mark: the script of a killed daemon lives on")
+    else:
+        assert world.marks() == []
+    serve_on(world)
+    for row in rows:
+        (now,) = (each for each in world.runs(row["job_id"]) if each["n"] == row["n"])
+        assert (now["status"], now["reason"]) == ("interrupted", "owner_died")
+    judge(world)
+
+
+@pytest.mark.parametrize("synced", [False, True], ids=["new root", "known root"])
+def test_a_kill_within_the_first_pass_leaves_nothing_half_done(world: World, synced: bool) -> None:
+    three_jobs(world)
+    if synced:
+        assert world.cli("sync").code == 0
+        world.job("quick", "# edited")
+    crash(world, "before_commit")
+    found = world.rows("SELECT id, task_sha256 FROM jobs")
+    assert len(found) == (3 if synced else 0)
+    assert world.rows("SELECT * FROM runs") == []
+    serve_on(world)
+    judge(world)
+
+
+def test_a_kill_between_settling_and_applying_a_new_schedule_loses_no_slot(world: World) -> None:
+    three_jobs(world)
+    late = "every: {}, jitter: 1s"  # by its id this job starts 823 ms late: so long its slot is owed
+    world.job("settled", schedule=late.format("3s"))
+    daemon = world.serve(SCHEDULER_CRASH_AT="after_settle")
+    await_until(lambda: world.marks("settled"), "a fire")
+    edits = itertools.cycle(("4s", "3s"))
+    while daemon.alive:
+        await_until(lambda: world.cursor("settled") < datetime.now(UTC), "a slot that is owed")
+        generation = world.generation("settled")
+        world.job("settled", schedule=late.format(next(edits)))
+        await_until(lambda: not daemon.alive or world.generation("settled") > generation, "the edit")  # noqa: B023
+    assert daemon.ended() == -signal.SIGKILL
+    serve_on(world)
+    judge(world)
+
+
+def test_several_crashes_one_after_the_other_are_one_outage(world: World) -> None:
+    three_jobs(world)
+    for point in ("before_commit", "after_spawn", "after_claim_commit", "before_end", "before_claim_commit"):
+        crash(world, point)
+    serve_on(world)
+    judge(world)
+
+
+# -- a child that outlives its daemon -----------------------------------------------------------
+
+
+def test_the_child_of_a_killed_daemon_is_ended_and_its_job_fires_again(world: World) -> None:
+    once = world.root.parent / "once"
+    world.job("long", f"if mkdir '{once}'; then sleep 1000 & sleep 1000; fi")
+    daemon = world.serve()
+    first = await_until(lambda: world.marks("long"), "the first fire")[0]
+    await_until(lambda: len(world.leftovers()) == 3, "the shell and both of its children")
+    daemon.kill()
+    assert first.pid in world.leftovers(), "it lives on until somebody looks"
+    daemon = world.serve()
+    run = await_until(lambda: world.runs("long", status="interrupted"), "the end of its run")[0]
+    assert (f"long:{run['n']}", run["reason"]) == (first.run_id, "owner_died")
+    await_until(lambda: not processes_of(world, first.run_id), "the end of its whole group")
+    await_until(lambda: len(world.runs("long", status="succeeded")) >= 2, "the next fires")
+    assert daemon.stop() == 0
+    judge(world)
+
+
+def processes_of(world: World, run_id: str) -> list[int]:
+    return [pid for pid, run in world.leftovers().items() if run == f"SCHEDULER_RUN_ID={run_id}"]
+
+
+# -- two at once --------------------------------------------------------------------------------
+
+
+def test_a_second_daemon_is_told_who_serves_and_changes_nothing(world: World) -> None:
+    three_jobs(world)
+    first = world.serve()
+    first.says(SERVING)
+    second = world.serve()
+    assert second.ended() == 5
+    assert f"process {first.process.pid} " in second.stderr
+    assert SERVING not in second.stderr
+    assert first.alive
+    await_until(lambda: len(world.marks("quick")) > 2, "further fires")
+    assert first.stop() == 0
+    judge(world)
+
+
+def test_of_two_daemons_that_start_at_once_after_a_kill_one_serves(world: World) -> None:
+    three_jobs(world)
+    first = world.serve()
+    await_until(lambda: world.marks("slow"), "a fire")
+    first.kill()
+    both = [world.serve(), world.serve()]
+    await_until(lambda: any(not each.alive for each in both), "the end of one of them")
+    (loser,) = [each for each in both if not each.alive]
+    (winner,) = [each for each in both if each is not loser]
+    assert loser.ended() == 5, loser.stderr
+    winner.says(SERVING)
+    await_until(lambda: len(world.runs("quick", status="succeeded")) > 2, "further fires")
+    assert winner.stop() == 0
+    judge(world)

@@ -1,0 +1,72 @@
+"""A slot is claimed between a pass's reading and its writing: the cursor never goes back over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from scheduler.core.due import due
+from scheduler.core.models import Schedule
+from scheduler.core.reconcile import Desired, Plan, plan
+from scheduler.store import Observed, Store
+from tests.shell.test_store import NOW, apply, desired
+
+LATER = NOW + timedelta(minutes=30, seconds=1)  # a second after the first slot
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "state.db") as opened:
+        apply(opened, desired("hello", "other"))
+        yield opened
+
+
+def planned(observed: Observed, wanted: Desired) -> Plan:
+    return plan(wanted, observed.jobs, previous=observed.settings, now=LATER)
+
+
+def claim(store: Store, observed: Observed) -> None:
+    owed = due(observed.jobs["hello"], now=LATER, since=NOW)
+    assert owed is not None
+    assert store.claim_due([owed], seen=observed.ticket, owner="o", max_running=1, now=LATER)
+
+
+def applied(store: Store, found: Plan, observed: Observed) -> bool:
+    return store.apply(found, ticket=observed.ticket, audit=(), now=LATER, actor="user:test")
+
+
+def rescheduled() -> Desired:
+    wanted = desired("hello", "other")
+    first, *others = wanted.found
+    spec = first.document.spec
+    assert spec is not None
+    spec = replace(spec, schedule=Schedule(timezone="UTC", every=timedelta(hours=2)))
+    return replace(wanted, found=(replace(first, document=replace(first.document, spec=spec)), *others))
+
+
+def test_an_edit_that_leaves_the_schedule_alone_leaves_the_cursor_to_the_claim(store: Store) -> None:
+    observed = store.observed()
+    found = planned(observed, desired("hello", "other", name="renamed"))
+    claim(store, observed)
+    assert applied(store, found, observed)
+    job = store.job("hello")
+    assert job is not None
+    assert job.file.spec.name == "renamed"
+    assert job.last_slot is not None
+    assert job.next_run_at == job.last_slot + timedelta(hours=1)
+
+
+@pytest.mark.parametrize("wanted", [rescheduled(), desired("other")], ids=["new schedule", "archived"])
+def test_a_new_schedule_planned_before_a_claim_is_stale(store: Store, wanted: Desired) -> None:
+    observed = store.observed()
+    found = planned(observed, wanted)
+    claim(store, observed)
+    before = store.job("hello")
+    assert not applied(store, found, observed)
+    assert store.job("hello") == before
+    again = store.observed()
+    assert applied(store, planned(again, wanted), again)
