@@ -50,7 +50,6 @@ def pages() -> dict[str, dict[str, str]]:
             "limits-keys": key_table(LimitsShape),
             "prune-keys": key_table(PruneShape),
             "root-not-yet": not_yet(RootShape),
-            "runner-not-yet": not_yet(RunnerShape),
         },
         "commands.md": {
             "global-options": option_table(param for param in cli.params if param.name in (*GLOBAL, "version")),

@@ -16,12 +16,13 @@ from typing import Any
 
 from scheduler.core.blame import fault_problem, file_problem, flaw_problems, not_a_mapping
 from scheduler.core.cron import ScheduleError
-from scheduler.core.globs import matches_any
+from scheduler.core.globs import matches_any, matches_job
 from scheduler.core.models import Concurrency, JobSpec, RunnerSpec, Schedule, Settings
 from scheduler.core.problems import Problem, did_you_mean
 from scheduler.core.schedule import check_schedule
 from scheduler.core.shapes import ID_PATTERN, Fault, JobShape, ScheduleShape, check, fitting
 from scheduler.core.texts import BOM, Lines, TextError, conflict_line, decode, short
+from scheduler.core.units import format_duration, parse_duration
 from scheduler.core.yamlfile import YamlDocument, read_yaml
 
 DEFAULT_TIMEOUT = timedelta(minutes=30)
@@ -195,6 +196,8 @@ class _JobReader:
         if runner is not None:
             self._check_env(runner)
             self._check_task_allowed(runner)
+            self._check_job_allowed(runner)
+            self._check_timeout(runner)
         if shape is None or schedule is None:
             return None
         env = {name: value for name, value in (shape.env or {}).items() if value is not None}
@@ -347,6 +350,32 @@ class _JobReader:
         message = f"runner {runner.name!r} may not be given {short(source)}; allowed: {', '.join(runner.tasks)}"
         hint = f"move the task, choose another runner, or extend tasks of runner {runner.name!r} in scheduler.yaml"
         self._faults.append(Fault(path=path, code="runner.task-not-allowed", message=message, hint=hint))
+
+    def _check_job_allowed(self, runner: RunnerSpec) -> None:
+        job_id, tags = self._id(), self._merged.get("tags") or []
+        if runner.jobs is None or job_id is None or any(fault.path[:1] == ("tags",) for fault in self._faults):
+            return
+        if matches_job(job_id, tags, runner.jobs):
+            return
+        allowed = ", ".join(runner.jobs)
+        message = f"runner {runner.name!r} may not be used by job {short(job_id)}; allowed: {allowed}"
+        hint = f"choose another runner, or extend jobs of runner {runner.name!r} in scheduler.yaml"
+        self._faults.append(Fault(path=("runner",), code="runner.job-not-allowed", message=message, hint=hint))
+
+    def _check_timeout(self, runner: RunnerSpec) -> None:
+        longest = runner.max_timeout
+        if longest is None or any(fault.path == ("timeout",) for fault in self._faults):
+            return
+        written = self._merged.get("timeout")
+        timeout = DEFAULT_TIMEOUT if written is None else parse_duration(written)
+        if timeout <= longest:
+            return
+        allowed = format_duration(longest)
+        message = f"timeout {format_duration(timeout)} is outside 1s-{allowed}, what runner {runner.name!r} allows"
+        if written is None:
+            message += "; it holds where none is written"
+        hint = f"write timeout: {allowed}, or raise max_timeout of runner {runner.name!r} in scheduler.yaml"
+        self._faults.append(Fault(path=("timeout",), code="runner.max-timeout", message=message, hint=hint))
 
     # -- problems --------------------------------------------------------------------------------
 

@@ -108,6 +108,8 @@ def _runner(name: str, shape: RunnerShape, needed: TaskInput) -> RunnerSpec:
         env_from=tuple(shape.env_from),
         job_env=tuple(shape.job_env),
         tasks=None if shape.tasks is None else tuple(shape.tasks),
+        jobs=None if shape.jobs is None else tuple(shape.jobs),
+        max_timeout=shape.max_timeout,
         cwd="." if shape.cwd == "root" else shape.cwd,
     )
 

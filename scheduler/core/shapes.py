@@ -29,6 +29,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from scheduler.core import units
 from scheduler.core.cron import ScheduleError
+from scheduler.core.globs import TAG
 from scheduler.core.models import DEFAULT_JOBS, parse_instant
 from scheduler.core.paths import PathError, check_glob, check_path
 from scheduler.core.problems import did_you_mean
@@ -38,6 +39,7 @@ from scheduler.core.texts import short
 ID_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,127}$"
 ENV_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 RUNNER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+JOBS_PATTERN = r"^(tag:.*\S.*|[a-z0-9._*?\[\]!-]{1,200})$"
 
 Path = tuple[str | int, ...]
 
@@ -215,10 +217,27 @@ def _glob(text: str) -> str:
     return text
 
 
+def _job_pattern(text: str) -> str:
+    if re.fullmatch(JOBS_PATTERN[1:-1], text):
+        return text
+    if text.strip().lower().startswith(TAG):
+        hint = (
+            f"write {TAG}agent" if not text.strip()[len(TAG) :].strip() else f"write {TAG} in front, in small letters"
+        )
+        raise _refuse("runner.jobs", f"pattern {short(text)} names no tag", hint)
+    near = text.strip().lower()
+    right = re.fullmatch(JOBS_PATTERN[1:-1], near)
+    raise _refuse(
+        "runner.jobs",
+        f"no id can match {short(text)}; allowed are a-z 0-9 . _ - and the wildcards * ? [...]",
+        f"write {short(near)}" if right else f"for the jobs with a tag write {TAG}agent",
+    )
+
+
 def _given(value: Any) -> Any:
-    """For lists that restrict: one left blank by mistake must not count as no restriction."""
+    """For keys that restrict: one left blank by mistake must not count as no restriction."""
     if value is None:
-        raise _refuse("value.missing", "the list has no value", "write one, or delete the key")
+        raise _refuse("value.missing", "the key has no value", "write one, or delete the key")
     return value
 
 
@@ -310,6 +329,7 @@ EnvName = Annotated[str, AfterValidator(_env_name), _schema(ENV_PATTERN)]
 OwnEnvName = Annotated[str, AfterValidator(_own_env_name), _schema(ENV_PATTERN)]
 RunnerName = Annotated[str, AfterValidator(_runner_name), _schema(RUNNER_PATTERN)]
 Glob = Annotated[str, AfterValidator(_glob)]
+JobPattern = Annotated[str, AfterValidator(_job_pattern), _schema(JOBS_PATTERN)]
 Duration = Annotated[
     timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN})
 ]
@@ -440,8 +460,6 @@ class JobShape(DefaultsShape):
 class RunnerShape(Shape):
     """One way to turn a task into a process."""
 
-    not_yet = frozenset({"jobs", "max_timeout"})
-
     command: Annotated[
         list[str], BeforeValidator(_shell_line, json_schema_input_type=list[str]), AfterValidator(_command)
     ] = Field(
@@ -466,6 +484,17 @@ class RunnerShape(Shape):
         default=None,
         description="Globs of the files whose text the runner may be given; without it any.",
         examples=[["scripts/**"]],
+    )
+    jobs: Annotated[Annotated[list[JobPattern], AfterValidator(_not_empty)] | None, BeforeValidator(_given)] = Field(
+        default=None,
+        description="The jobs that may use the runner, by globs of their ids, or tag: and a glob of a tag; "
+        "without it all.",
+        examples=[["backup-*", "tag:agent"]],
+    )
+    max_timeout: Annotated[Duration | None, BeforeValidator(_given)] = Field(
+        default=None,
+        description="The longest timeout that a job may have with the runner; without it any.",
+        examples=["2h"],
     )
     cwd: Annotated[str, AfterValidator(_cwd)] = Field(
         default="root", description="Working directory: root, or a folder below it."

@@ -38,6 +38,7 @@ timezone: UTC
 runners:
   agent: {command: [cat], job_env: [MODE]}
   shell: {command: [sh, "{task_file}"], tasks: ["scripts/**"]}
+  nightly: {command: [cat], jobs: ["tag:night"], max_timeout: 2h}
 """
 JOB = {"id": "id: report", "schedule": 'schedule: "@daily"', "runner": "runner: agent", "task": "task: Write it."}
 
