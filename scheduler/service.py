@@ -44,6 +44,12 @@ class Scheduler(Reading):
 
     # -- files -----------------------------------------------------------------------------------
 
+    def source_lines(self, problems: Sequence[Problem]) -> Sequence[str | None]:
+        """The line that each problem points at, for a person to see; None where there is none to show."""
+        from scheduler.excerpts import source_lines
+
+        return source_lines(self.place, problems)
+
     def validate(self, paths: Sequence[Path] = ()) -> tuple[Problem, ...]:
         """Every problem of every file, or of the named files and folders, sorted; needs no database, starts nothing.
 

@@ -90,6 +90,7 @@ def prompt_gone(root: Root) -> None:
 GOLDEN_CASES: dict[str, tuple[Callable[[Root], None], str]] = {
     "validate": (fresh, "validate"),
     "validate-problems": (broken, "validate"),
+    "validate-github": (broken, "validate --format github"),
     "plan-first": (fresh, "plan"),
     "plan-nothing": (synced, "plan"),
     "plan-changes": (edited, "plan"),
