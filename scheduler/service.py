@@ -55,7 +55,7 @@ class Scheduler(Reading):
 
         Raises: UsageError for a path that is no job file of this root.
         """
-        from scheduler.core.reconcile import duplicate_ids
+        from scheduler.core.reconcile import across_files
         from scheduler.git import Tree
         from scheduler.source import read_desired
 
@@ -63,7 +63,7 @@ class Scheduler(Reading):
         if settings is None:
             return root_problems
         desired = read_desired(self.place, settings, Tree())
-        problems = sorted({*root_problems, *desired.problems, *duplicate_ids(desired)})
+        problems = sorted({*root_problems, *desired.problems, *across_files(desired)})
         if not paths:
             return tuple(problems)
         wanted = [self._below_root(path) for path in paths]

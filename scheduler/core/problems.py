@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 # What only a pass over all files can find: a look at one file neither adds nor clears it.
-WHOLE_PASS_CODES = ("file.emptied", "id.duplicate", "limit.max-jobs", "schedule.past")
+WHOLE_PASS_CODES = ("file.case", "file.emptied", "id.duplicate", "id.similar", "limit.max-jobs", "schedule.past")
 
 
 class Severity(StrEnum):

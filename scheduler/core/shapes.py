@@ -666,8 +666,15 @@ def _type_hint(kind: str, value: Any, raw: str | None) -> str:
         return "write it without quotes"
     if kind == "list_type" and isinstance(value, str):
         return f"write {flow_list([value])}"
-    if kind in ("dict_type", "model_type", "model_attributes_type") and isinstance(value, list):
-        return "write key: value lines without the leading dash"
+    if kind == "list_type" and isinstance(value, dict):
+        bare = bool(value) and len(value) <= 20 and all(each is None for each in value.values())
+        return f"write {flow_list([*value])}" if bare else "write one item a line, each after '- '"
+    if kind in ("dict_type", "model_type", "model_attributes_type"):
+        if isinstance(value, list):
+            return "write key: value lines without the leading dash"
+        name, equals, rest = value.partition("=") if isinstance(value, str) and len(value) <= 200 else ("", "", "")
+        if equals and re.fullmatch(ENV_PATTERN[1:-1], name):
+            return f"write {{{name}: {json.dumps(rest, ensure_ascii=False)}}}"
     return ""
 
 

@@ -239,6 +239,37 @@ def test_one_id_twice_in_one_file_is_a_conflict_too(lived_in: Root) -> None:
     assert lived_in.facts() == before
 
 
+def test_ids_that_look_alike_are_a_warning_at_both_places_and_both_run(root: Root) -> None:
+    root.sync()
+    root.write("jobs/a.yaml", "id: disk-report\nschedule: '@daily'\ntask: One.\n")
+    root.write("jobs/b.yaml", "# two\nid: disk_report\nschedule: '@daily'\ntask: Two.\n")
+    expected = [("jobs/a.yaml", 1, 1, "id.similar"), ("jobs/b.yaml", 2, 1, "id.similar")]
+    for command in ("validate", "plan", "sync"):
+        found = root.cli(command, "--json")
+        assert (found.code, found.problems) == (0, expected)
+        assert {each["severity"] for each in found.json["problems"]} == {"warning"}
+    assert (root.run("disk-report")["result"], root.run("disk_report")["result"]) == ("One.", "Two.")
+    assert root.cli("list", "--json").problems == expected  # also after the partial pass of a run
+
+
+def test_an_id_in_capitals_is_an_error_that_names_the_right_one(root: Root) -> None:
+    root.write("jobs/a.yaml", TRIAGE.replace("triage", "Triage"))
+    (found,) = root.cli("validate", "--json").json["problems"]
+    assert (found["code"], found["hint"]) == ("id.invalid", "write triage")
+
+
+def test_file_names_that_differ_by_case_only_are_a_warning(root: Root) -> None:
+    root.write("jobs/Triage.yaml", "id: other\nschedule: '@daily'\ntask: One.\n")
+    if (root.path / "jobs/triage.yaml").read_text() != TRIAGE:
+        pytest.skip("a file system where case does not count")
+    root.write("jobs/TRIAGE.yaml", "")
+    found = root.cli("validate", "--json")
+    assert (found.code, found.problems) == (
+        0,
+        [(f"jobs/{name}.yaml", 1, 1, "file.case") for name in ("TRIAGE", "Triage", "triage")],
+    )
+
+
 BROKEN: dict[str, str | bytes] = {
     "not YAML": "id: [triage\n",
     "no id": TRIAGE.replace("id: triage\n", ""),

@@ -16,7 +16,7 @@ from scheduler.cli.group import cli
 from scheduler.cli.options import GLOBAL
 from scheduler.core.jobfile import read_job_file
 from scheduler.core.problems import Problem
-from scheduler.core.reconcile import Desired, Found, duplicate_ids
+from scheduler.core.reconcile import Desired, Found, across_files
 from scheduler.core.rootfile import read_root_file
 from scheduler.core.shapes import (
     DefaultsShape,
@@ -166,7 +166,7 @@ def problems_of(kind: str, example: str) -> Iterable[Problem]:
     path = "jobs/example.md" if kind.startswith("markdown") else "jobs/example.yaml"
     job_file = read_job_file(path, example.encode(), settings)
     documents = tuple(Found(document=document, task_sha256=None) for document in job_file.documents)
-    return [*job_file.problems, *duplicate_ids(Desired(settings=settings, found=documents))]
+    return [*job_file.problems, *across_files(Desired(settings=settings, found=documents))]
 
 
 @pytest.mark.parametrize(("code", "word", "kind", "example"), list(examples()))
