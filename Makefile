@@ -35,7 +35,7 @@ bench: $(READY)  ## time a list of 1,000 jobs, and how late jobs fire
 	$(BIN)/python tests/bench/list_jobs.py
 	$(BIN)/python tests/bench/fire.py
 
-docs: $(READY)  ## rewrite the generated reference pages
+docs: $(READY)  ## rewrite the generated reference pages and the JSON Schemas
 	$(BIN)/python docs/generate.py
 
 clean:

@@ -64,6 +64,16 @@ def validate(given: Globals, paths: tuple[Path, ...], style: str) -> None:
     end(PROBLEMS if errors(problems) else 0)
 
 
+@cli.command()
+@click.argument("name", metavar="[job|root]", type=click.Choice(["job", "root"]), default="job")
+@global_options
+def schema(given: Globals, name: str) -> None:
+    """Print the JSON Schema of job files, or of scheduler.yaml, for editors."""
+    from scheduler import schemas
+
+    click.echo(schemas.text(name), nl=False)
+
+
 def _in_checkout(root: Path) -> str:
     """The root relative to the top of the checkout, by which GitHub knows files; empty where that cannot be told."""
     top = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd()).resolve()
