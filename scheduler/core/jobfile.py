@@ -21,12 +21,13 @@ from scheduler.core.models import Concurrency, JobSpec, RunnerSpec, Schedule, Se
 from scheduler.core.problems import Problem, did_you_mean
 from scheduler.core.schedule import check_schedule
 from scheduler.core.shapes import ID_PATTERN, Fault, JobShape, ScheduleShape, check, fitting
-from scheduler.core.texts import BOM, Lines, TextError, conflict_line, decode, short
+from scheduler.core.texts import BOM, Lines, TextError, conflict_line, decode, listed, short
 from scheduler.core.units import format_duration, parse_duration
 from scheduler.core.yamlfile import YamlDocument, read_yaml
 
 DEFAULT_TIMEOUT = timedelta(minutes=30)
 
+_MOST_HINTS = 20  # nearest names looked for in one document
 _ID = re.compile(ID_PATTERN[1:-1])
 _OPENING = re.compile(r"---[ \t]*(?:\r?\n|\Z)")
 _CLOSING = re.compile(r"^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
@@ -302,7 +303,7 @@ class _JobReader:
         name = self._merged.get("runner")
         runners = self._settings.runners
         if name is None:
-            known = f"runners in scheduler.yaml: {', '.join(sorted(runners))}" if runners else ""
+            known = f"runners in scheduler.yaml: {listed(sorted(runners))}" if runners else ""
             self._faults.append(
                 Fault(
                     path=(),
@@ -323,11 +324,13 @@ class _JobReader:
         env = self._merged.get("env")
         if not isinstance(env, dict):
             return
-        allowed = f"runner {runner.name!r} allows {', '.join(sorted(runner.job_env)) or 'none'}"
+        allowed = f"runner {runner.name!r} allows {listed(sorted(runner.job_env)) or 'none'}"
+        refused = 0
         misnamed = {fault.path for fault in self._faults if fault.at_key}
         for name, value in env.items():
             if value is not None and name not in runner.job_env and ("env", name) not in misnamed:
-                near = did_you_mean(name[:100], runner.job_env)
+                refused += 1
+                near = did_you_mean(name[:100], runner.job_env) if refused <= _MOST_HINTS else ""
                 self._faults.append(
                     Fault(
                         path=("env", name),
@@ -347,7 +350,7 @@ class _JobReader:
             return
         key = sources[0] if sources[0] in self._data else None
         path: tuple[str, ...] = (key,) if key else ("runner",)
-        message = f"runner {runner.name!r} may not be given {short(source)}; allowed: {', '.join(runner.tasks)}"
+        message = f"runner {runner.name!r} may not be given {short(source)}; allowed: {listed(runner.tasks)}"
         hint = f"move the task, choose another runner, or extend tasks of runner {runner.name!r} in scheduler.yaml"
         self._faults.append(Fault(path=path, code="runner.task-not-allowed", message=message, hint=hint))
 
@@ -357,7 +360,7 @@ class _JobReader:
             return
         if matches_job(job_id, tags, runner.jobs):
             return
-        allowed = ", ".join(runner.jobs)
+        allowed = listed(runner.jobs)
         message = f"runner {runner.name!r} may not be used by job {short(job_id)}; allowed: {allowed}"
         hint = f"choose another runner, or extend jobs of runner {runner.name!r} in scheduler.yaml"
         self._faults.append(Fault(path=("runner",), code="runner.job-not-allowed", message=message, hint=hint))
@@ -430,5 +433,5 @@ def unknown_runner(path: tuple[str, ...], name: str, known: Iterable[str]) -> Fa
         code="runner.unknown",
         message=f"runner {short(name)} is not declared in scheduler.yaml",
         hint=did_you_mean(name[:100], names)
-        or (f"declared: {', '.join(names)}" if names else "declare it below runners in scheduler.yaml"),
+        or (f"declared: {listed(names)}" if names else "declare it below runners in scheduler.yaml"),
     )

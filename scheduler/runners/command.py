@@ -22,6 +22,7 @@ from typing import IO, Literal
 from scheduler.capture import RESULT_BYTES, Capture
 from scheduler.core.globs import matches_any, matches_job
 from scheduler.core.models import Fault, JobSpec, RunnerSpec, Task, TaskInput, instant
+from scheduler.core.texts import listed
 from scheduler.core.units import format_duration
 from scheduler.runners.cancel import GRACE, Cancel, Why, longest_wait
 
@@ -90,7 +91,7 @@ def prepare(
         allowed = ", ".join(runner.tasks) or "nothing"
         return _fault("not_allowed", f"runner {runner.name!r} takes {allowed}, not {task.source_path!r}")
     if runner.jobs is not None and not matches_job(spec.id, spec.tags, runner.jobs):
-        allowed = ", ".join(runner.jobs)
+        allowed = listed(runner.jobs)
         return _fault("not_allowed", f"runner {runner.name!r} takes the jobs {allowed}, not {spec.id!r}")
     if runner.max_timeout is not None and spec.timeout > runner.max_timeout:
         longest, timeout = format_duration(runner.max_timeout), format_duration(spec.timeout)
