@@ -1,4 +1,5 @@
-"""Writes the generated parts of docs/reference: tables of keys from the shapes, commands from click.
+"""Writes the generated parts of docs/reference, tables of keys from the shapes and commands from click, and the JSON
+Schemas in scheduler/schemas.
 
 A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`; everything else on a page is
 written by hand and left alone. `--check` writes nothing and fails where a page is out of date.
@@ -16,9 +17,11 @@ from typing import Any
 import click
 from pydantic.fields import FieldInfo
 
+from scheduler import schemas
 from scheduler.cli.group import cli
 from scheduler.cli.options import GLOBAL
-from scheduler.core import units
+from scheduler.core import shapes, units
+from scheduler.core.json_schema import SCHEMAS
 from scheduler.core.shapes import (
     DefaultsShape,
     JobShape,
@@ -50,7 +53,6 @@ def pages() -> dict[str, dict[str, str]]:
             "limits-keys": key_table(LimitsShape),
             "prune-keys": key_table(PruneShape),
             "root-not-yet": not_yet(RootShape),
-            "runner-not-yet": not_yet(RunnerShape),
         },
         "commands.md": {
             "global-options": option_table(param for param in cli.params if param.name in (*GLOBAL, "version")),
@@ -122,7 +124,7 @@ def _kind(found: Mapping[str, Any]) -> str:
             return "duration"
         case {"pattern": units.SIZE_PATTERN}:
             return "size"
-        case {"format": "date-time"}:
+        case {"pattern": shapes.INSTANT_PATTERN}:
             return "instant"
         case {"type": "string"}:
             return "text"
@@ -202,8 +204,14 @@ def main() -> int:
             stale.append(name)
             if not check:
                 page.write_text(after, encoding="utf-8")
+    for schema in SCHEMAS:
+        file = schemas.path(schema)
+        if not file.exists() or file.read_text(encoding="utf-8") != schemas.written(SCHEMAS[schema]()):
+            stale.append(file.name)
+            if not check:
+                file.write_text(schemas.written(SCHEMAS[schema]()), encoding="utf-8")
     for name in stale:
-        print(f"{'out of date' if check else 'wrote'}: docs/reference/{name}", file=sys.stderr)
+        print(f"{'out of date' if check else 'wrote'}: {name}", file=sys.stderr)
     return 1 if check and stale else 0
 
 

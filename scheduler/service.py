@@ -44,12 +44,18 @@ class Scheduler(Reading):
 
     # -- files -----------------------------------------------------------------------------------
 
+    def source_lines(self, problems: Sequence[Problem]) -> Sequence[str | None]:
+        """The line that each problem points at, for a person to see; None where there is none to show."""
+        from scheduler.excerpts import source_lines
+
+        return source_lines(self.place, problems)
+
     def validate(self, paths: Sequence[Path] = ()) -> tuple[Problem, ...]:
         """Every problem of every file, or of the named files and folders, sorted; needs no database, starts nothing.
 
         Raises: UsageError for a path that is no job file of this root.
         """
-        from scheduler.core.reconcile import duplicate_ids
+        from scheduler.core.reconcile import across_files
         from scheduler.git import Tree
         from scheduler.source import read_desired
 
@@ -57,7 +63,7 @@ class Scheduler(Reading):
         if settings is None:
             return root_problems
         desired = read_desired(self.place, settings, Tree())
-        problems = sorted({*root_problems, *desired.problems, *duplicate_ids(desired)})
+        problems = sorted({*root_problems, *desired.problems, *across_files(desired)})
         if not paths:
             return tuple(problems)
         wanted = [self._below_root(path) for path in paths]

@@ -81,7 +81,8 @@ def read_desired(
         source = read_source(place.root, listed, limit=JOB_FILE_BYTES, forbidden=place.state)
         if isinstance(source, Fault):
             if only is None or source.reason != "source_missing":
-                broken.add(_real_path(place.root, listed))
+                # Its jobs are known by one of the two: a file that a link replaced held them under its own name.
+                broken |= {listed, _real_path(place.root, listed)}
                 problems.append(_file_problem(listed, source))
             continue
         if source.path in seen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from scheduler.cli.options import Globals, global_options
 
 if TYPE_CHECKING:
     from scheduler.passes import Synced
+    from scheduler.service import Scheduler
 
 
 @cli.command()
@@ -36,17 +38,46 @@ def init(given: Globals, folder: Path) -> None:
 
 @cli.command()
 @click.argument("paths", metavar="[PATH...]", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", help="How to print problems.")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["text", "json", "github"]),
+    default="text",
+    help="How to print problems; github marks their places in a pull request.",
+)
 @global_options
 def validate(given: Globals, paths: tuple[Path, ...], style: str) -> None:
     """Check job files and scheduler.yaml; needs no database."""
-    problems = given.scheduler().validate(paths)
+    scheduler = given.scheduler()
+    problems = scheduler.validate(paths)
     if given.as_json or style == "json":
         render.print_json({"problems": [problem.to_json() for problem in problems]})
+        end(PROBLEMS if errors(problems) else 0)
+        return
+    if style == "github":
+        folder = _in_checkout(scheduler.place.root)
+        for problem in problems:
+            click.echo(render.github_text(problem, folder))
     else:
-        render.print_problems(problems, err=False)
-        say(given, problem_count(problems) or "no problems")
+        render.print_problems(problems, sources=scheduler.source_lines(problems), err=False)
+    say(given, problem_count(problems) or "no problems")
     end(PROBLEMS if errors(problems) else 0)
+
+
+@cli.command()
+@click.argument("name", metavar="[job|root]", type=click.Choice(["job", "root"]), default="job")
+@global_options
+def schema(given: Globals, name: str) -> None:
+    """Print the JSON Schema of job files, or of scheduler.yaml, for editors."""
+    from scheduler import schemas
+
+    click.echo(schemas.text(name), nl=False)
+
+
+def _in_checkout(root: Path) -> str:
+    """The root relative to the top of the checkout, by which GitHub knows files; empty where that cannot be told."""
+    top = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd()).resolve()
+    return root.relative_to(top).as_posix().removeprefix(".") if root.is_relative_to(top) else ""
 
 
 @cli.command()
@@ -56,8 +87,9 @@ def validate(given: Globals, paths: tuple[Path, ...], style: str) -> None:
 def plan(given: Globals, exit_code: bool, style: str) -> None:
     """Show what a sync would change; changes nothing."""
     given.as_json = given.as_json or style == "json"
-    found = given.scheduler().plan()
-    _print_synced(given, found, dry=True)
+    scheduler = given.scheduler()
+    found = scheduler.plan()
+    _print_synced(given, found, scheduler, dry=True)
     code = sync_code(found)
     pending = found.read and _pending(found)
     end(4 if exit_code and code == 0 and pending else code)
@@ -76,7 +108,7 @@ def sync(given: Globals, dry_run: bool, confirm_prune: str | None, new_state: bo
     else:
         found = scheduler.sync(confirmed=confirm_prune, new_state=new_state)
     code = end_will_be(sync_code(found))
-    _print_synced(given, found, dry=dry_run)
+    _print_synced(given, found, scheduler, dry=dry_run)
     if found.token_refused:
         click.echo(
             f"error: --confirm-prune {confirm_prune} does not name the set that would be archived now; none was",
@@ -100,7 +132,7 @@ def _pending(found: Synced) -> bool:
     return any(shown[kind] for kind in kinds)
 
 
-def _print_synced(given: Globals, found: Synced, *, dry: bool) -> None:
+def _print_synced(given: Globals, found: Synced, scheduler: Scheduler, *, dry: bool) -> None:
     for run_id in found.recovered:
         say(given, f"{run_id} is interrupted: the process that ran it is gone, and so is what it had started")
     if found.no_provenance:
@@ -109,7 +141,7 @@ def _print_synced(given: Globals, found: Synced, *, dry: bool) -> None:
         render.print_json(found.json)
         return
     shown = found.json
-    render.print_problems(found.problems)
+    render.print_problems(found.problems, sources=scheduler.source_lines(found.problems))
     if not found.read:
         click.echo("error: scheduler.yaml cannot be used: nothing is applied, the last good settings stay", err=True)
         return

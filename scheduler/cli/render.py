@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +19,9 @@ from scheduler.core.problems import Problem
 
 GAP = "  "
 NARROWEST = 8  # columns; a cell cut shorter says nothing
+NARROWEST_LINE = 20  # columns of a source line
+PIPE_WIDTH = 120  # columns of a source line where no terminal says how many there are
+TAB = "    "
 _COLOURS = {
     "active": "green",
     "succeeded": "green",
@@ -165,17 +169,95 @@ def short(value: str | None, length: int = 12) -> str:
     return value[:length] if value else "-"
 
 
-def problem_text(problem: Problem) -> str:
-    """`path:line:column: severity: message [code]`, and the hint below it."""
-    severity = "" if problem.is_error else f"{problem.severity.value}: "
-    text = f"{problem.path}:{problem.line}:{problem.column}: {severity}{problem.message} [{problem.code}]"
-    text = clean(text)
-    return f"{text}\n  hint: {clean(problem.hint)}" if problem.hint else text
+def print_problems(
+    problems: Sequence[Problem], *, sources: Sequence[str | None] | None = None, err: bool = True
+) -> None:
+    """sources: the line that each problem points at; None: none is shown."""
+    stream = sys.stderr if err else sys.stdout
+    terminal = stream.isatty()
+    width = shutil.get_terminal_size().columns if terminal else PIPE_WIDTH
+    coloured = terminal and not os.environ.get("NO_COLOR")
+    for problem, source in zip(problems, sources or [None] * len(problems), strict=True):
+        click.echo(problem_text(problem, source, width=width, coloured=coloured), err=err)
 
 
-def print_problems(problems: Sequence[Problem], *, err: bool = True) -> None:
-    for problem in problems:
-        click.echo(problem_text(problem), err=err)
+def problem_text(problem: Problem, source: str | None = None, *, width: int, coloured: bool = False) -> str:
+    """`path:line:column: severity: message [code]`, the line with a caret below the place, and the hint."""
+    severity = problem.severity.value
+    shown = _styled(severity, severity, header=False) if coloured else severity
+    place = f"{problem.path}:{problem.line}:{problem.column}"
+    lines = [f"{clean(place)}: {shown}: {clean(problem.message)} [{problem.code}]"]
+    if source is not None:
+        text, marks = excerpt(source, problem.column, width - len(f"  {problem.line} | "))
+        pointer = click.style(marks.lstrip(), fg="green", bold=True) if coloured else marks.lstrip()
+        indent = " " * (len(marks) - len(marks.lstrip()))
+        lines.append(f"  {problem.line} | {text}")
+        lines.append(f"  {' ' * len(str(problem.line))} | {indent}{pointer}")
+    if problem.hint:
+        lines.append(f"  hint: {clean(problem.hint)}")
+    return "\n".join(lines)
+
+
+_WORD = re.compile(r"\"[^\"]*\"|'[^']*'|[\w.@/*+-]+")
+
+
+def excerpt(source: str, column: int, room: int) -> tuple[str, str]:
+    """A line as far as it fits into `room` columns, and below it a caret at `column` with ~ to the word's end.
+
+    Only what lies near the caret is looked at, however long the line is.
+    """
+    room = max(room, NARROWEST_LINE)
+    at = min(column - 1, len(source))
+    whole = len(source) <= room and _cells(source) <= room
+    start = 0
+    if not whole and (at > room or _cells(source[:at]) > room * 3 // 4):
+        start = at - _fitting(reversed(source[max(0, at - room) : at]), room // 2)
+    before = "…" * (start > 0) + _visible(source[start:at])
+    left = room - cell_width(before)
+    end = at + _fitting(source[at : at + room], left)
+    if end < len(source):
+        end = at + _fitting(source[at : at + room], left - 1)
+    after = _visible(source[at:end]) + "…" * (end < len(source))
+    word = _WORD.match(source[at:end])
+    marked = _cells(word[0]) if word else 1
+    return (before + after).rstrip(), " " * cell_width(before) + "^" + "~" * (marked - 1)
+
+
+def _fitting(characters: Iterable[str], room: int) -> int:
+    """How many of the characters fit into `room` columns."""
+    count = 0
+    for character in characters:
+        room -= _cells(character)
+        if room < 0:
+            break
+        count += 1
+    return count
+
+
+def _visible(text: str) -> str:
+    return clean(text.replace("\t", TAB))
+
+
+def _cells(text: str) -> int:
+    return cell_width(_visible(text))
+
+
+def github_text(problem: Problem, folder: str) -> str:
+    """A workflow command that marks the place in a pull request on GitHub.
+
+    folder: the root, relative to the top of the checkout; empty where it is the top itself.
+    """
+    path = f"{folder}/{problem.path}" if folder else problem.path
+    properties = {"file": path, "line": problem.line, "col": problem.column, "title": problem.code}
+    written = ",".join(f"{name}={_escaped(str(value), ':,')}" for name, value in properties.items())
+    hint = f"\nhint: {problem.hint}" if problem.hint else ""
+    return f"::{problem.severity.value} {written}::{_escaped(problem.message + hint)}"
+
+
+def _escaped(text: str, more: str = "") -> str:
+    """As the runner of workflows unescapes it: % and line ends always, in properties : and , too."""
+    special = {c: f"%{ord(c):02X}" for c in "%\r\n" + more}
+    return "".join(special.get(c, c if c.isprintable() else "\N{REPLACEMENT CHARACTER}") for c in text)
 
 
 def value_text(value: Any) -> str:

@@ -1,9 +1,15 @@
-"""Path globs of scheduler.yaml (`jobs`, `runners.*.tasks`): `*`, `?`, `[...]` within a component, `**` across them."""
+"""Globs of scheduler.yaml: of paths (`jobs`, `runners.*.tasks`) and of jobs (`runners.*.jobs`).
+
+In a path, `*`, `?` and `[...]` match within a component and `**` across them. A pattern of jobs is a glob of
+their ids, or `tag:` and a glob of their tags.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+
+TAG = "tag:"
 
 
 def matches(path: str, pattern: str) -> bool:
@@ -13,6 +19,17 @@ def matches(path: str, pattern: str) -> bool:
 
 def matches_any(path: str, patterns: Iterable[str]) -> bool:
     return any(matches(path, pattern) for pattern in patterns)
+
+
+def matches_job(job_id: str, tags: Iterable[str], patterns: Iterable[str]) -> bool:
+    """Whether a job's id, or one of its tags, matches one of the patterns of jobs."""
+    tags = tuple(tags)
+    return any(
+        any(fnmatchcase(tag, pattern.removeprefix(TAG)) for tag in tags)
+        if pattern.startswith(TAG)
+        else fnmatchcase(job_id, pattern)
+        for pattern in patterns
+    )
 
 
 def _matches(path: Sequence[str], pattern: Sequence[str]) -> bool:

@@ -16,16 +16,18 @@ from typing import Any
 
 from scheduler.core.blame import fault_problem, file_problem, flaw_problems, not_a_mapping
 from scheduler.core.cron import ScheduleError
-from scheduler.core.globs import matches_any
+from scheduler.core.globs import matches_any, matches_job
 from scheduler.core.models import Concurrency, JobSpec, RunnerSpec, Schedule, Settings
 from scheduler.core.problems import Problem, did_you_mean
 from scheduler.core.schedule import check_schedule
 from scheduler.core.shapes import ID_PATTERN, Fault, JobShape, ScheduleShape, check, fitting
-from scheduler.core.texts import BOM, Lines, TextError, conflict_line, decode, short
+from scheduler.core.texts import BOM, Lines, TextError, conflict_line, decode, listed, short
+from scheduler.core.units import format_duration, parse_duration
 from scheduler.core.yamlfile import YamlDocument, read_yaml
 
 DEFAULT_TIMEOUT = timedelta(minutes=30)
 
+_MOST_HINTS = 20  # nearest names looked for in one document
 _ID = re.compile(ID_PATTERN[1:-1])
 _OPENING = re.compile(r"---[ \t]*(?:\r?\n|\Z)")
 _CLOSING = re.compile(r"^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
@@ -195,6 +197,8 @@ class _JobReader:
         if runner is not None:
             self._check_env(runner)
             self._check_task_allowed(runner)
+            self._check_job_allowed(runner)
+            self._check_timeout(runner)
         if shape is None or schedule is None:
             return None
         env = {name: value for name, value in (shape.env or {}).items() if value is not None}
@@ -299,7 +303,7 @@ class _JobReader:
         name = self._merged.get("runner")
         runners = self._settings.runners
         if name is None:
-            known = f"runners in scheduler.yaml: {', '.join(sorted(runners))}" if runners else ""
+            known = f"runners in scheduler.yaml: {listed(sorted(runners))}" if runners else ""
             self._faults.append(
                 Fault(
                     path=(),
@@ -320,11 +324,13 @@ class _JobReader:
         env = self._merged.get("env")
         if not isinstance(env, dict):
             return
-        allowed = f"runner {runner.name!r} allows {', '.join(sorted(runner.job_env)) or 'none'}"
+        allowed = f"runner {runner.name!r} allows {listed(sorted(runner.job_env)) or 'none'}"
+        refused = 0
         misnamed = {fault.path for fault in self._faults if fault.at_key}
         for name, value in env.items():
             if value is not None and name not in runner.job_env and ("env", name) not in misnamed:
-                near = did_you_mean(name[:100], runner.job_env)
+                refused += 1
+                near = did_you_mean(name[:100], runner.job_env) if refused <= _MOST_HINTS else ""
                 self._faults.append(
                     Fault(
                         path=("env", name),
@@ -344,9 +350,35 @@ class _JobReader:
             return
         key = sources[0] if sources[0] in self._data else None
         path: tuple[str, ...] = (key,) if key else ("runner",)
-        message = f"runner {runner.name!r} may not be given {short(source)}; allowed: {', '.join(runner.tasks)}"
+        message = f"runner {runner.name!r} may not be given {short(source)}; allowed: {listed(runner.tasks)}"
         hint = f"move the task, choose another runner, or extend tasks of runner {runner.name!r} in scheduler.yaml"
         self._faults.append(Fault(path=path, code="runner.task-not-allowed", message=message, hint=hint))
+
+    def _check_job_allowed(self, runner: RunnerSpec) -> None:
+        job_id, tags = self._id(), self._merged.get("tags") or []
+        if runner.jobs is None or job_id is None or any(fault.path[:1] == ("tags",) for fault in self._faults):
+            return
+        if matches_job(job_id, tags, runner.jobs):
+            return
+        allowed = listed(runner.jobs)
+        message = f"runner {runner.name!r} may not be used by job {short(job_id)}; allowed: {allowed}"
+        hint = f"choose another runner, or extend jobs of runner {runner.name!r} in scheduler.yaml"
+        self._faults.append(Fault(path=("runner",), code="runner.job-not-allowed", message=message, hint=hint))
+
+    def _check_timeout(self, runner: RunnerSpec) -> None:
+        longest = runner.max_timeout
+        if longest is None or any(fault.path == ("timeout",) for fault in self._faults):
+            return
+        written = self._merged.get("timeout")
+        timeout = DEFAULT_TIMEOUT if written is None else parse_duration(written)
+        if timeout <= longest:
+            return
+        allowed = format_duration(longest)
+        message = f"timeout {format_duration(timeout)} is outside 1s-{allowed}, what runner {runner.name!r} allows"
+        if written is None:
+            message += "; it holds where none is written"
+        hint = f"write timeout: {allowed}, or raise max_timeout of runner {runner.name!r} in scheduler.yaml"
+        self._faults.append(Fault(path=("timeout",), code="runner.max-timeout", message=message, hint=hint))
 
     # -- problems --------------------------------------------------------------------------------
 
@@ -401,5 +433,5 @@ def unknown_runner(path: tuple[str, ...], name: str, known: Iterable[str]) -> Fa
         code="runner.unknown",
         message=f"runner {short(name)} is not declared in scheduler.yaml",
         hint=did_you_mean(name[:100], names)
-        or (f"declared: {', '.join(names)}" if names else "declare it below runners in scheduler.yaml"),
+        or (f"declared: {listed(names)}" if names else "declare it below runners in scheduler.yaml"),
     )

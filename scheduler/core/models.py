@@ -168,6 +168,8 @@ class RunnerSpec:
     env_from: tuple[str, ...] = ()  # names passed through from the scheduler's own environment
     job_env: tuple[str, ...] = ()  # names a job may set with `env`
     tasks: tuple[str, ...] | None = None  # globs of task files it may be given; None: any
+    jobs: tuple[str, ...] | None = None  # patterns of the jobs that may use it, by id or tag; None: all
+    max_timeout: timedelta | None = None  # the longest timeout that a job may have with it; None: any
     cwd: str = "."  # root-relative POSIX path
 
     def to_json(self) -> dict[str, Any]:
@@ -178,12 +180,15 @@ class RunnerSpec:
             "env_from": list(self.env_from),
             "job_env": list(self.job_env),
             "tasks": None if self.tasks is None else list(self.tasks),
+            "jobs": None if self.jobs is None else list(self.jobs),
+            "max_timeout_ms": None if self.max_timeout is None else milliseconds(self.max_timeout),
             "cwd": self.cwd,
         }
 
     @classmethod
     def from_json(cls, name: str, found: Mapping[str, Any]) -> RunnerSpec:
         tasks = found["tasks"]
+        jobs, max_timeout = found.get("jobs"), found.get("max_timeout_ms")  # absent where they were stored before
         return cls(
             name=name,
             command=tuple(found["command"]),
@@ -192,6 +197,8 @@ class RunnerSpec:
             env_from=tuple(found["env_from"]),
             job_env=tuple(found["job_env"]),
             tasks=None if tasks is None else tuple(tasks),
+            jobs=None if jobs is None else tuple(jobs),
+            max_timeout=None if max_timeout is None else timedelta(milliseconds=max_timeout),
             cwd=found["cwd"],
         )
 

@@ -8,6 +8,10 @@ from scheduler.core.texts import short
 
 MAX_LENGTH = 1000
 
+# What check_path and check_glob accept, as the JSON Schema tells it to editors.
+PATH_PATTERN = r"^(?!~)(?=[\s\S]*\S)[^./\\][^/\\]*(/[^./\\][^/\\]*)*$"
+GLOB_PATTERN = r"^(?![\s\S]*([^/]\*\*|\*\*[^/]))" + PATH_PATTERN[1:]
+
 
 class PathError(ValueError):
     """A path that is not root-relative. `hint` holds the right one where it can be told."""

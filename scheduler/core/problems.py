@@ -17,7 +17,10 @@ from enum import StrEnum
 from typing import Any
 
 # What only a pass over all files can find: a look at one file neither adds nor clears it.
-WHOLE_PASS_CODES = ("file.emptied", "id.duplicate", "limit.max-jobs", "schedule.past")
+WHOLE_PASS_CODES = ("file.case", "file.emptied", "id.duplicate", "id.similar", "limit.max-jobs", "schedule.past")
+
+
+_MOST_COMPARED = 200
 
 
 class Severity(StrEnum):
@@ -75,6 +78,9 @@ class UnavailableError(SchedulerError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The hint naming the nearest known word, or an empty string."""
-    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    """The hint naming the nearest known word, or an empty string. Of very many, only some are compared."""
+    words = sorted(known)
+    if len(words) > _MOST_COMPARED:
+        words = [each for each in words if each[:1] == word[:1]][:_MOST_COMPARED]
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else ""

@@ -7,8 +7,9 @@ file-owned facts and cursor its job ends up with, so that applying a plan comput
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -211,7 +212,7 @@ def plan(
     confirmed: the token of a guard that a person has confirmed.
     """
     claims = _claims(desired, observed)
-    problems = [*desired.problems, *_emptied(desired, observed, claims)]
+    problems = [*desired.problems, *_emptied(desired, observed, claims), *_lookalikes(desired)]
     actions: list[Action] = []
     for job_id in sorted(claims.keys() | observed.keys()):
         job = observed.get(job_id)
@@ -334,10 +335,48 @@ def _conflicts(job_id: str, claims: Sequence[_Claim]) -> Iterable[Problem]:
         )
 
 
-def duplicate_ids(desired: Desired) -> list[Problem]:
-    """The problems of ids that several documents name, as files alone show them."""
+def across_files(desired: Desired) -> list[Problem]:
+    """The problems that only several files together have, as files alone show them."""
     claims = _claims(desired, {})
-    return [problem for job_id, named in claims.items() if len(named) > 1 for problem in _conflicts(job_id, named)]
+    found = [problem for job_id, named in claims.items() if len(named) > 1 for problem in _conflicts(job_id, named)]
+    return [*found, *_lookalikes(desired)]
+
+
+def _lookalikes(desired: Desired) -> Iterator[Problem]:
+    """Warnings for ids and file names that are different to the scheduler, and not to a person or another system."""
+    documents = [found.document for found in desired.found]
+    ids: defaultdict[str, dict[str, Document]] = defaultdict(dict)
+    for document in documents:
+        if document.id is not None:
+            ids[re.sub("[._-]", "", document.id)].setdefault(document.id, document)
+    for alike in ids.values():
+        for job_id, document in alike.items() if len(alike) > 1 else ():
+            other = next(each for each in alike.values() if each.id != job_id)
+            yield Problem(
+                path=document.path,
+                line=document.line,
+                column=1,
+                code="id.similar",
+                message=f"id {job_id!r} is that of {other.path}:{other.line}, {other.id!r}, but for . _ and -",
+                hint="keep both if they are two jobs; an id that was changed makes a new job",
+                severity=Severity.WARNING,
+                job_id=job_id,
+            )
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for path in sorted({document.path for document in documents} | desired.broken | desired.empty):
+        names[path.casefold()].append(path)
+    for paths in names.values():
+        for path in paths if len(paths) > 1 else ():
+            other_path = next(each for each in paths if each != path)
+            yield Problem(
+                path=path,
+                line=1,
+                column=1,
+                code="file.case",
+                message=f"its name and {other_path!r} differ by upper and lower case only",
+                hint="rename one: where case does not count, as on macOS, a checkout holds only one of them",
+                severity=Severity.WARNING,
+            )
 
 
 def _settle_claims(job_id: str, claims: Sequence[_Claim], job: Job | None, now: datetime) -> Action | None:

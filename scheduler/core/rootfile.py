@@ -22,7 +22,7 @@ _INTERPRETERS = frozenset[str]().union(
     ("rscript", "ruby", "tclsh", "ts-node", "tsx", "uv"),
     ("doas", "env", "nice", "nohup", "ssh", "stdbuf", "sudo", "time", "timeout", "xargs"),
 )
-_SECTIONS = frozenset({"defaults", "runners", "limits", "prune"})  # may be left empty, as a scaffold leaves them
+SECTIONS = ("defaults", "runners", "limits", "prune")  # may be left empty, as a scaffold leaves them
 
 
 def read_root_file(data: bytes, *, path: str = ROOT_FILE) -> tuple[Settings | None, tuple[Problem, ...]]:
@@ -50,7 +50,7 @@ def read_root_file(data: bytes, *, path: str = ROOT_FILE) -> tuple[Settings | No
 
 
 def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Problem]]:
-    data = {key: value for key, value in found.data.items() if value is not None or key not in _SECTIONS}
+    data = {key: value for key, value in found.data.items() if value is not None or key not in SECTIONS}
     shape, faults = check(RootShape, data, raw=found.raw)
     problems = list(flaw_problems(path, found))
     runners: dict[str, RunnerSpec] = {}
@@ -108,6 +108,8 @@ def _runner(name: str, shape: RunnerShape, needed: TaskInput) -> RunnerSpec:
         env_from=tuple(shape.env_from),
         job_env=tuple(shape.job_env),
         tasks=None if shape.tasks is None else tuple(shape.tasks),
+        jobs=None if shape.jobs is None else tuple(shape.jobs),
+        max_timeout=shape.max_timeout,
         cwd="." if shape.cwd == "root" else shape.cwd,
     )
 

@@ -29,15 +29,23 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from scheduler.core import units
 from scheduler.core.cron import ScheduleError
+from scheduler.core.globs import TAG
 from scheduler.core.models import DEFAULT_JOBS, parse_instant
-from scheduler.core.paths import PathError, check_glob, check_path
+from scheduler.core.paths import GLOB_PATTERN, MAX_LENGTH, PATH_PATTERN, PathError, check_glob, check_path
 from scheduler.core.problems import did_you_mean
 from scheduler.core.schedule import check_cron, check_timezone
 from scheduler.core.texts import short
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,127}$"
 ENV_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+OWN_ENV_PATTERN = r"^(?!SCHEDULER_)[A-Za-z_][A-Za-z0-9_]*$"
+LINE_PATTERN = r"^.*\S.*\n?$"
+NOT_BLANK_PATTERN = r"\S"
+INSTANT_PATTERN = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})$"
+)
 RUNNER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+JOBS_PATTERN = r"^(tag:.*\S.*|[a-z0-9._*?\[\]!-]{1,200})$"
 
 Path = tuple[str | int, ...]
 
@@ -215,10 +223,27 @@ def _glob(text: str) -> str:
     return text
 
 
+def _job_pattern(text: str) -> str:
+    if re.fullmatch(JOBS_PATTERN[1:-1], text):
+        return text
+    if text.strip().lower().startswith(TAG):
+        hint = (
+            f"write {TAG}agent" if not text.strip()[len(TAG) :].strip() else f"write {TAG} in front, in small letters"
+        )
+        raise _refuse("runner.jobs", f"pattern {short(text)} names no tag", hint)
+    near = text.strip().lower()
+    right = re.fullmatch(JOBS_PATTERN[1:-1], near)
+    raise _refuse(
+        "runner.jobs",
+        f"no id can match {short(text)}; allowed are a-z 0-9 . _ - and the wildcards * ? [...]",
+        f"write {short(near)}" if right else f"for the jobs with a tag write {TAG}agent",
+    )
+
+
 def _given(value: Any) -> Any:
-    """For lists that restrict: one left blank by mistake must not count as no restriction."""
+    """For keys that restrict: one left blank by mistake must not count as no restriction."""
     if value is None:
-        raise _refuse("value.missing", "the list has no value", "write one, or delete the key")
+        raise _refuse("value.missing", "the key has no value", "write one, or delete the key")
     return value
 
 
@@ -300,25 +325,32 @@ def _cwd(text: str) -> str:
     return text
 
 
-def _schema(pattern: str) -> Any:
-    return Field(json_schema_extra={"pattern": pattern})
+def _schema(pattern: str, **more: int) -> Any:
+    return Field(json_schema_extra={"pattern": pattern, **more})
 
 
-Line = Annotated[str, AfterValidator(_one_line)]
+Line = Annotated[str, AfterValidator(_one_line), _schema(LINE_PATTERN)]
 JobId = Annotated[str, AfterValidator(_job_id), _schema(ID_PATTERN)]
 EnvName = Annotated[str, AfterValidator(_env_name), _schema(ENV_PATTERN)]
-OwnEnvName = Annotated[str, AfterValidator(_own_env_name), _schema(ENV_PATTERN)]
+OwnEnvName = Annotated[str, AfterValidator(_own_env_name), _schema(OWN_ENV_PATTERN)]
 RunnerName = Annotated[str, AfterValidator(_runner_name), _schema(RUNNER_PATTERN)]
-Glob = Annotated[str, AfterValidator(_glob)]
+Glob = Annotated[str, AfterValidator(_glob), _schema(GLOB_PATTERN, maxLength=MAX_LENGTH)]
+JobPattern = Annotated[str, AfterValidator(_job_pattern), _schema(JOBS_PATTERN)]
 Duration = Annotated[
     timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN})
 ]
-Instant = Annotated[datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})]
+Instant = Annotated[datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "pattern": INSTANT_PATTERN})]
 Size = Annotated[
     int,
     BeforeValidator(_size),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": units.SIZE_PATTERN}, {"type": "integer", "minimum": 1}]}),
 ]
+
+
+_SOME = Field(json_schema_extra={"minItems": 1})
+Globs = Annotated[list[Glob], AfterValidator(_not_empty), _SOME]
+JobPatterns = Annotated[list[JobPattern], AfterValidator(_not_empty), _SOME]
+Lines = Annotated[list[Line], AfterValidator(_not_empty), _SOME]
 
 
 # -- the formats -----------------------------------------------------------------------------
@@ -426,24 +458,26 @@ class JobShape(DefaultsShape):
     schedule: Annotated[ScheduleShape, BeforeValidator(_shorthand, json_schema_input_type=str | ScheduleShape)] = Field(
         description="When the job is due: a mapping, or a bare cron expression.", examples=['"0 9 * * *"']
     )
-    task: Annotated[str, AfterValidator(_inline_task)] | None = Field(
+    task: Annotated[str, AfterValidator(_inline_task), _schema(NOT_BLANK_PATTERN)] | None = Field(
         default=None,
         description="The task itself. Exactly one of this, task_source_path and the body of a Markdown file.",
     )
-    task_source_path: Annotated[str, AfterValidator(_task_path)] | None = Field(
-        default=None,
-        description="The file that holds the task, relative to the folder of scheduler.yaml; read at each fire.",
-        examples=["prompts/heartbeat.md"],
+    task_source_path: Annotated[str, AfterValidator(_task_path), _schema(PATH_PATTERN, maxLength=MAX_LENGTH)] | None = (
+        Field(
+            default=None,
+            description="The file that holds the task, relative to the folder of scheduler.yaml; read at each fire.",
+            examples=["prompts/heartbeat.md"],
+        )
     )
 
 
 class RunnerShape(Shape):
     """One way to turn a task into a process."""
 
-    not_yet = frozenset({"jobs", "max_timeout"})
-
     command: Annotated[
-        list[str], BeforeValidator(_shell_line, json_schema_input_type=list[str]), AfterValidator(_command)
+        list[str],
+        BeforeValidator(_shell_line, json_schema_input_type=Annotated[list[str], Field(min_length=1)]),
+        AfterValidator(_command),
     ] = Field(
         description="The program and its arguments, never a shell line. The program is absolute, found on PATH, or "
         "under the root and written ./... An argument may hold {task_file}, the path of a private copy of the task, "
@@ -462,12 +496,23 @@ class RunnerShape(Shape):
         default=[], description="Names of variables passed on from the scheduler's own environment."
     )
     job_env: list[OwnEnvName] = Field(default=[], description="Names of variables that a job may set with env.")
-    tasks: Annotated[Annotated[list[Glob], AfterValidator(_not_empty)] | None, BeforeValidator(_given)] = Field(
+    tasks: Annotated[Globs | None, BeforeValidator(_given, json_schema_input_type=Globs)] = Field(
         default=None,
         description="Globs of the files whose text the runner may be given; without it any.",
         examples=[["scripts/**"]],
     )
-    cwd: Annotated[str, AfterValidator(_cwd)] = Field(
+    jobs: Annotated[JobPatterns | None, BeforeValidator(_given, json_schema_input_type=JobPatterns)] = Field(
+        default=None,
+        description="The jobs that may use the runner, by globs of their ids, or tag: and a glob of a tag; "
+        "without it all.",
+        examples=[["backup-*", "tag:agent"]],
+    )
+    max_timeout: Annotated[Duration | None, BeforeValidator(_given, json_schema_input_type=Duration)] = Field(
+        default=None,
+        description="The longest timeout that a job may have with the runner; without it any.",
+        examples=["2h"],
+    )
+    cwd: Annotated[str, AfterValidator(_cwd), _schema(PATH_PATTERN, maxLength=MAX_LENGTH)] = Field(
         default="root", description="Working directory: root, or a folder below it."
     )
 
@@ -510,7 +555,7 @@ class RootShape(Shape):
     version: Annotated[Literal[1], BeforeValidator(_version)] = Field(
         description="Version of this format; 1.", examples=[1]
     )
-    jobs: Annotated[list[Glob], AfterValidator(_not_empty)] = Field(
+    jobs: Globs = Field(
         default=list(DEFAULT_JOBS), description="Globs of the job files, relative to the folder of this file."
     )
     timezone: Annotated[str, AfterValidator(_timezone)] = Field(
@@ -520,7 +565,7 @@ class RootShape(Shape):
         default_factory=DefaultsShape, description="What a job takes where it does not write it itself."
     )
     runners: dict[RunnerName, RunnerShape] = Field(default={}, description="The ways to run a task, by name.")
-    hosts: Annotated[Annotated[list[Line], AfterValidator(_not_empty)] | None, BeforeValidator(_given)] = Field(
+    hosts: Annotated[Lines | None, BeforeValidator(_given, json_schema_input_type=Lines)] = Field(
         default=None,
         description="Globs of the host names where jobs fire; without it everywhere.",
         examples=[["prod-*"]],
@@ -637,8 +682,15 @@ def _type_hint(kind: str, value: Any, raw: str | None) -> str:
         return "write it without quotes"
     if kind == "list_type" and isinstance(value, str):
         return f"write {flow_list([value])}"
-    if kind in ("dict_type", "model_type", "model_attributes_type") and isinstance(value, list):
-        return "write key: value lines without the leading dash"
+    if kind == "list_type" and isinstance(value, dict):
+        bare = bool(value) and len(value) <= 20 and all(each is None for each in value.values())
+        return f"write {flow_list([*value])}" if bare else "write one item a line, each after '- '"
+    if kind in ("dict_type", "model_type", "model_attributes_type"):
+        if isinstance(value, list):
+            return "write key: value lines without the leading dash"
+        name, equals, rest = value.partition("=") if isinstance(value, str) and len(value) <= 200 else ("", "", "")
+        if equals and re.fullmatch(ENV_PATTERN[1:-1], name):
+            return f"write {{{name}: {json.dumps(rest, ensure_ascii=False)}}}"
     return ""
 
 

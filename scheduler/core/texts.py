@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Iterable
 
 MAX_FILE_BYTES = 1024 * 1024
 BOM = "\ufeff"
 
+_MOST_LISTED = 20
 _LINE_END = re.compile(r"\r\n|\r|\n")
-# What YAML 1.2 section 5.1 allows, NUL and DEL left out. A lone surrogate cannot come out of a UTF-8 decoder.
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# What YAML 1.2 section 5.1 allows, NUL, DEL and the byte order mark left out: libyaml swallows one that starts its
+# text, and counts places without it. A lone surrogate cannot come out of a UTF-8 decoder.
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
 class TextError(ValueError):
@@ -96,7 +99,8 @@ def check_printable(text: str, start: int, end: int) -> None:
     found = _UNPRINTABLE.search(text, start, end)
     if found is not None:
         line, column = Lines(text).place(found.start())
-        message = f"control character U+{ord(found[0]):04X} cannot stand here"
+        kind = "a second byte order mark" if found[0] == BOM else "control character"
+        message = f"{kind} U+{ord(found[0]):04X} cannot stand here"
         hint = 'delete it, or write it in double quotes as an escape such as "\\x1b"'
         raise TextError("file.character", message, line=line, column=column, hint=hint)
 
@@ -104,6 +108,14 @@ def check_printable(text: str, start: int, end: int) -> None:
 def short(text: str) -> str:
     """`text` quoted for a message, its end cut off where it is long."""
     return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message, the rest counted where they are many."""
+    names = list(names)
+    more = len(names) - _MOST_LISTED
+    shown = [name if len(name) <= 100 else name[:97] + "..." for name in names[:_MOST_LISTED]]
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 def conflict_line(data: bytes) -> int | None:

@@ -10,8 +10,9 @@ from scheduler.core.texts import short
 MAX_DURATION = timedelta(days=3650)  # far below what timedelta or a database integer can hold
 MAX_SIZE = 2**50
 
-DURATION_PATTERN = r"^(?=[0-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"  # also told to editors by the JSON Schema
-SIZE_PATTERN = r"^[0-9]+(B|KiB|MiB|GiB)$"
+# Told to editors by the JSON Schema; all but the upper limits.
+DURATION_PATTERN = r"^(?=[0-9])(?=.*[1-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
+SIZE_PATTERN = r"^(?=.*[1-9])[0-9]+ ?(B|KiB|MiB|GiB)$"
 
 _DURATION = re.compile(r"(?=[0-9])(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?")
 _SIZE = re.compile(r"([0-9]+) ?(B|KiB|MiB|GiB)")

@@ -200,7 +200,11 @@ class _Reader:
                 fresh.flaws.append(
                     Flaw(path=path, index=index, code="file.character", message="a NUL character cannot stand here")
                 )
-            return resolve(event.value) if not event.style and event.tag is None else event.value
+            if event.style or event.tag is not None:
+                return event.value
+            if _LEADING_ZERO.fullmatch(event.value):
+                fresh.flaws.append(self._leading_zero(event, path, index))
+            return resolve(event.value)
         if depth > MAX_DEPTH:
             raise self._error(
                 "yaml.too-deep", f"values are nested more than {MAX_DEPTH} deep", index, "a job file needs three levels"
@@ -272,6 +276,16 @@ class _Reader:
             hint="quote text that starts with { or [",
         )
 
+    def _leading_zero(self, event: Any, path: Path, index: int) -> Flaw:
+        plain = event.value.lstrip("+-0") or "0"
+        return Flaw(
+            path=path,
+            index=index,
+            code="yaml.octal",
+            message=f"number {short(event.value)} starts with 0: some programs would count it in eights",
+            hint=f'write {"-" * event.value.startswith("-")}{short(plain)[1:-1]}, or quote text: "{event.value}"',
+        )
+
     def _alias(self, event: Any, path: Path, index: int) -> Flaw:
         return Flaw(
             path=path,
@@ -311,11 +325,38 @@ class _Reader:
         character = self._text[at : min(at + 1, self._end)]
         if character == "\t" or "tab character" in problem:
             return self._error("yaml.tab", "a tab cannot indent YAML", at, "indent with spaces")
-        if "cannot start any token" in problem:
+        if (
+            "cannot start any token" in problem
+            or "mapping keys are not allowed" in problem
+            or ("expected node content" in problem and "block node" in context and character in (",", "]", "}"))
+        ):
             quoted = self._quoted(at)
             return self._error(
                 "yaml.unquoted", f"a value cannot start with {character!r} unless it is quoted", at, f"write {quoted}"
             )
+        if "sequence entries are not allowed" in problem:
+            return self._error(
+                "yaml.syntax",
+                "a list cannot start behind its key",
+                at,
+                "start it on the next line, each item after '- '; or quote the text",
+            )
+        if "unknown escape character" in problem:
+            return self._error(
+                "yaml.syntax",
+                f"in double quotes a backslash escapes, and {self._text[at : at + 2]} stands for nothing",
+                at,
+                "write it in single quotes, or the backslash twice",
+            )
+        if "expected ':'" in problem:
+            return self._error(
+                "yaml.syntax",
+                "the line above this is neither a key with its value nor the rest of a text",
+                at,
+                "write key: value; a text of several lines stands indented below key: |",
+            )
+        if "incompatible YAML" in problem:
+            return self._error("yaml.syntax", "only YAML 1.1 and 1.2 are read", at, "delete the %YAML line")
         if "mapping values are not allowed" in problem:
             return self._error(
                 "yaml.syntax",
@@ -379,6 +420,7 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan),
 }
 _INT = re.compile(r"[-+]?[0-9]{1,40}")
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9]{1,40}")
 _OCTAL = re.compile(r"0o[0-7]{1,40}")
 _HEX = re.compile(r"0x[0-9a-fA-F]{1,40}")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")

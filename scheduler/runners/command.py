@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import IO, Literal
 
 from scheduler.capture import RESULT_BYTES, Capture
-from scheduler.core.globs import matches_any
+from scheduler.core.globs import matches_any, matches_job
 from scheduler.core.models import Fault, JobSpec, RunnerSpec, Task, TaskInput, instant
+from scheduler.core.texts import listed
+from scheduler.core.units import format_duration
 from scheduler.runners.cancel import GRACE, Cancel, Why, longest_wait
 
 TASK = "{task}"
@@ -88,6 +90,12 @@ def prepare(
     if runner.tasks is not None and not matches_any(task.source_path, runner.tasks):
         allowed = ", ".join(runner.tasks) or "nothing"
         return _fault("not_allowed", f"runner {runner.name!r} takes {allowed}, not {task.source_path!r}")
+    if runner.jobs is not None and not matches_job(spec.id, spec.tags, runner.jobs):
+        allowed = listed(runner.jobs)
+        return _fault("not_allowed", f"runner {runner.name!r} takes the jobs {allowed}, not {spec.id!r}")
+    if runner.max_timeout is not None and spec.timeout > runner.max_timeout:
+        longest, timeout = format_duration(runner.max_timeout), format_duration(spec.timeout)
+        return _fault("not_allowed", f"runner {runner.name!r} takes a timeout of at most {longest}, not {timeout}")
     if refused := sorted({name for name, _ in spec.env} - set(runner.job_env)):
         return _fault("not_allowed", f"runner {runner.name!r} lets no job set {', '.join(refused)} (job_env)")
     root = Path(os.path.abspath(context.root))  # noqa: PTH100 - resolve() would rename the root

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.globs import matches, may_hold
+from scheduler.core.globs import matches, matches_job, may_hold
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,23 @@ def test_a_walk_enters_every_folder_on_the_way_to_a_match(path: list[str], patte
 def test_a_walk_leaves_out_what_cannot_match() -> None:
     assert not may_hold("node_modules", "jobs/**/*.yaml")
     assert not may_hold("jobs/deep", "jobs/*.yaml")
+
+
+@pytest.mark.parametrize(
+    ("job_id", "tags", "patterns", "found"),
+    [
+        ("backup-db", [], ["backup-*"], True),
+        ("backup.db", [], ["backup?db"], True),
+        ("backup", [], ["backup-*"], False),
+        ("a/b", [], ["*"], True),
+        ("a", ["agent"], ["tag:agent"], True),
+        ("a", ["agents"], ["tag:agent"], False),
+        ("a", ["agents"], ["tag:agent*"], True),
+        ("agent", [], ["tag:agent"], False),
+        ("a", ["b"], ["b"], False),
+        ("a", ["Agent"], ["tag:agent"], False),
+        ("a", [], [], False),
+    ],
+)
+def test_a_job_is_matched_by_its_id_or_by_a_tag(job_id: str, tags: list[str], patterns: list[str], found: bool) -> None:
+    assert matches_job(job_id, tags, patterns) is found

@@ -22,6 +22,7 @@ defaults: {timeout: 20m, runner: claude, owner: team@example.com, env: {MODE: da
 runners:
   shell: {command: [sh, -eu, "{task_file}"], tasks: ["scripts/**", "jobs/**"]}
   claude: {command: [claude, -p], job_env: [MODE, MODEL]}
+  nightly: {command: [claude, -p], job_env: [MODE], jobs: [backup-*, "tag:night"], max_timeout: 2h}
 """
 YAML = b'id: a\nschedule: "0 9 * * *"\ntask_source_path: prompts/a.md\n'
 MARKDOWN = b'---\nid: a\nschedule: "0 9 * * *"\n---\n\nWrite a report.\n'
@@ -357,8 +358,8 @@ def test_a_bare_interval_or_instant_is_told_its_key(schedule: str, hint: str) ->
         ("xyzzy: 1", "key.unknown", "allowed: id, schedule, name"),
         ("xyzzy: null", "key.unknown", "allowed:"),
         ("runner: shel", "runner.unknown", "did you mean 'shell'?"),
-        ("runner: zzz", "runner.unknown", "declared: claude, shell"),
-        ("runner:", "runner.missing", "claude, shell"),
+        ("runner: zzz", "runner.unknown", "declared: claude, nightly, shell"),
+        ("runner:", "runner.missing", "claude, nightly, shell"),
         ("timeout: 30", "duration.invalid", "write 30s, 30m or 30h"),
         ("enabled: yes", "value.type", "write true"),
         ("name: 1.10", "value.type", 'quote it: "1.10"'),
@@ -370,6 +371,16 @@ def test_a_bare_interval_or_instant_is_told_its_key(schedule: str, hint: str) ->
         ("env: {MODE: yes, MODEL: true}", "value.type", 'quote it: "true"'),
         ("env: {MODES: x}", "env.not-allowed", "did you mean 'MODE'?"),
         ("env: [MODE]", "value.type", "key: value"),
+        ("env: MODE=night", "value.type", 'write {MODE: "night"}'),
+        ("tags: {agent, hourly}", "value.type", "write [agent, hourly]"),
+        ("tags: {a: b}", "value.type", "write one item a line, each after '- '"),
+        ("tags:\n  a: b\n  c: d", "value.type", "write one item a line, each after '- '"),
+        ("tags: {}", "value.type", "write one item a line, each after '- '"),
+        ("timeout: 1:30", "duration.invalid", "90s, 20m"),
+        ("timeout: 010", "yaml.octal", "write 10"),
+        ("enabled: NO", "value.type", "write false"),
+        ("enabled: 0", "value.type", ""),
+        ("name: 2027-01-01T00:00:00Z\nenabled: y", "value.type", "write true"),
         ("concurrency: forbit", "value.choice", "did you mean 'forbid'?"),
     ],
 )
@@ -410,6 +421,194 @@ def test_a_runner_is_given_only_the_files_it_allows(path: str, task: str, allowe
 def test_a_body_that_the_runner_may_not_be_given_is_blamed_on_the_runner() -> None:
     data = b'---\nid: a\nschedule: "@daily"\nrunner: shell\nenv: {MODE: null}\n---\nrm -rf\n'
     assert told(read(data, "docs/a.md")) == [("runner.task-not-allowed", 4, 9)]
+
+
+LIMITED = sound(b"""\
+version: 1
+defaults: {tags: [agent]}
+runners:
+  backup: {command: [cat], jobs: [backup-*, "tag:on call"]}
+  short: {command: [cat], max_timeout: 1h}
+  shorter: {command: [cat], max_timeout: 10m}
+""")
+
+
+def limited(text: str, settings: Settings = LIMITED) -> list[tuple[str, int, int]]:
+    return told(read(f'schedule: "@daily"\ntask: x\n{text}\n'.encode(), settings=settings))
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed"),
+    [
+        ("id: backup-db", True),
+        ("id: backup-", True),
+        ("id: backup", False),
+        ("id: my-backup-db", False),
+        ("id: a\ntags: [x, on call]", True),
+        ("id: a\ntags: [on]", False),
+        ("id: a", False),
+    ],
+)
+def test_a_runner_is_used_only_by_the_jobs_it_allows_by_id_or_tag(text: str, allowed: bool) -> None:
+    assert limited(f"runner: backup\n{text}") == ([] if allowed else [("runner.job-not-allowed", 3, 9)])
+
+
+def test_the_tags_that_count_are_those_of_the_resolved_job() -> None:
+    settings = sound(b'version: 1\ndefaults: {tags: [agent]}\nrunners: {r: {command: [cat], jobs: ["tag:ag*"]}}\n')
+    assert limited("id: a\nrunner: r", settings) == []
+    for own in ("[other]", "[]", "null"):
+        assert limited(f"id: a\nrunner: r\ntags: {own}", settings) == [("runner.job-not-allowed", 4, 9)]
+
+
+def test_a_runner_from_defaults_that_a_job_may_not_use_is_blamed_on_the_job() -> None:
+    settings = sound(b"version: 1\ndefaults: {runner: r}\nrunners: {r: {command: [cat], jobs: [b]}}\n")
+    (problem,) = read(b'id: a\nschedule: "@daily"\ntask: x\n', settings=settings).problems
+    assert (problem.code, problem.line, problem.column) == ("runner.job-not-allowed", 1, 1)
+    assert "from defaults in scheduler.yaml" in problem.message
+
+
+@pytest.mark.parametrize("text", ["id: A\nrunner: backup", "id: a\nrunner: backup\ntags: x"])
+def test_nothing_is_said_of_the_runner_while_id_or_tags_are_at_fault(text: str) -> None:
+    assert "runner.job-not-allowed" not in [code for code, _, _ in limited(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("runner: short\ntimeout: 1h", None),
+        ("runner: short\ntimeout: 60m1s", (5, 10)),
+        ("runner: short", None),
+        ("runner: shorter", (1, 1)),
+        ("runner: shorter\ntimeout: null", (5, 10)),
+        ("runner: shorter\ntimeout: 10m", None),
+    ],
+)
+def test_a_timeout_stays_within_what_the_runner_allows(text: str, place: tuple[int, int] | None) -> None:
+    assert limited(f"id: a\n{text}") == ([] if place is None else [("runner.max-timeout", *place)])
+
+
+def test_a_timeout_from_defaults_is_held_to_the_limit_too_and_the_range_is_told() -> None:
+    settings = sound(b"version: 1\ndefaults: {timeout: 3h}\nrunners: {r: {command: [cat], max_timeout: 1h30m}}\n")
+    (problem,) = read(b'id: a\nschedule: "@daily"\ntask: x\nrunner: r\n', settings=settings).problems
+    assert (problem.code, problem.line, problem.column) == ("runner.max-timeout", 1, 1)
+    assert "timeout 3h is outside 1s-1h30m" in problem.message
+    assert "from defaults in scheduler.yaml" in problem.message
+    assert "write timeout: 1h30m" in problem.hint
+
+
+@pytest.mark.parametrize("timeout", ["5", "x", "[1h]", "0s"])
+def test_a_timeout_that_cannot_be_read_is_told_once(timeout: str) -> None:
+    assert len(limited(f"id: a\nrunner: shorter\ntimeout: {timeout}")) == 1
+
+
+# -- defaults ----------------------------------------------------------------------------------
+
+EVERY_DEFAULT = sound(b"""\
+version: 1
+defaults:
+  name: All
+  description: Of all
+  owner: ops
+  tags: [x, y]
+  enabled: false
+  runner: r
+  env: {A: "1", B: "2", GONE: null}
+  timeout: 2h
+  concurrency: forbid
+runners: {r: {command: [cat], job_env: [A, B, C]}, s: {command: [cat], job_env: [A, B, C]}}
+""")
+
+
+def resolved(extra: str) -> JobSpec:
+    return spec_of(read(f'id: a\nschedule: "@daily"\ntask: x\n{extra}\n'.encode(), settings=EVERY_DEFAULT))
+
+
+def test_every_key_that_may_have_a_default_takes_it() -> None:
+    spec = resolved("")
+    assert (spec.name, spec.description, spec.owner, spec.tags) == ("All", "Of all", "ops", ("x", "y"))
+    assert (spec.enabled, spec.runner, spec.timeout) == (False, "r", timedelta(hours=2))
+    assert spec.env == (("A", "1"), ("B", "2"))
+    assert set(EVERY_DEFAULT.defaults) == set(DefaultsShape.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("own", "env"),
+    [
+        ("{}", {"A": "1", "B": "2"}),
+        ("{C: '3'}", {"A": "1", "B": "2", "C": "3"}),
+        ("{A: '9', C: '3'}", {"A": "9", "B": "2", "C": "3"}),
+        ("{A: null}", {"B": "2"}),
+        ("{A: null, B: ~}", {}),
+        ("{C: null}", {"A": "1", "B": "2"}),
+        ("null", {}),
+        ("{A: ''}", {"A": "", "B": "2"}),
+    ],
+)
+def test_environments_are_merged_by_name_and_null_takes_one_away(own: str, env: dict[str, str]) -> None:
+    assert dict(resolved(f"env: {own}").env) == env
+
+
+@pytest.mark.parametrize(("own", "tags"), [("[z]", ("z",)), ("[]", ()), ("null", ())])
+def test_lists_are_replaced_and_never_joined(own: str, tags: tuple[str, ...]) -> None:
+    assert resolved(f"tags: {own}").tags == tags
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "value"),
+    [
+        ("name: null", "name", "a"),
+        ("description:", "description", None),
+        ("owner: ~", "owner", None),
+        ("enabled: null", "enabled", True),
+        ("timeout: null", "timeout", timedelta(minutes=30)),
+        ("concurrency: null", "concurrency", "forbid"),
+        ("enabled: true", "enabled", True),
+        ("runner: s", "runner", "s"),
+    ],
+)
+def test_null_unsets_a_default_and_leaves_the_products_own(line: str, field: str, value: Any) -> None:
+    assert getattr(resolved(line), field) == value
+
+
+def test_a_runner_that_is_unset_is_missing() -> None:
+    found = read(b'id: a\nschedule: "@daily"\ntask: x\nrunner: null\n', settings=EVERY_DEFAULT)
+    assert [code for code, _, _ in told(found)] == ["runner.missing"]
+
+
+def test_a_default_env_that_the_jobs_own_runner_does_not_allow_is_told() -> None:
+    settings = sound(
+        b"version: 1\ndefaults: {env: {A: x}}\nrunners: {r: {command: [cat], job_env: [A]}, s: {command: [cat]}}\n"
+    )
+    text = 'id: a\nschedule: "@daily"\ntask: x\nrunner: {}\n{}\n'
+    assert told(read(text.format("r", "").encode(), settings=settings)) == []
+    assert told(read(text.format("s", "").encode(), settings=settings)) == [("env.not-allowed", 1, 1)]
+    assert told(read(text.format("s", "env: {A: y}").encode(), settings=settings)) == [("env.not-allowed", 5, 7)]
+    assert told(read(text.format("s", "env: null").encode(), settings=settings)) == []
+
+
+scalars = st.none() | st.integers() | st.text(max_size=3)
+layers = st.dictionaries(
+    st.sampled_from("abc"),
+    scalars | st.lists(scalars, max_size=2) | st.dictionaries(st.sampled_from("xyz"), scalars, max_size=3),
+)
+
+
+@budget(max_examples=200, deadline=None)
+@given(layers, layers)
+def test_merging_keeps_every_key_and_the_job_always_has_the_last_word(
+    defaults: dict[str, Any], mine: dict[str, Any]
+) -> None:
+    merged = merge(defaults, mine)
+    assert merged.keys() == defaults.keys() | mine.keys()
+    for key, value in merged.items():
+        if key not in mine:
+            assert value == defaults[key]
+        elif isinstance(defaults.get(key), dict) and isinstance(mine[key], dict):
+            assert value == {**defaults[key], **mine[key]}
+        else:
+            assert value == mine[key]
+    assert merge(merged, mine) == merged
+    assert merge({}, mine) == mine
 
 
 def test_every_key_has_a_description_for_the_schema_and_the_docs() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -145,9 +146,19 @@ def test_so_are_such_keys_inside_defaults(key: str) -> None:
     assert told(f"version: 1\ndefaults: {{{key}: 1}}\n") == [("key.not-supported-yet", 2, 12)]
 
 
-@pytest.mark.parametrize("key", ["jobs", "max_timeout"])
-def test_and_those_of_a_runner(key: str) -> None:
-    assert runner_problem(f"command: [cat], {key}: x").code == "key.not-supported-yet"
+def test_a_runner_says_which_jobs_may_use_it_and_for_how_long() -> None:
+    found = runner("command: [cat], jobs: [backup-*, 'tag:agent', 'tag:On Call'], max_timeout: 1h30m")
+    assert (found.jobs, found.max_timeout) == (("backup-*", "tag:agent", "tag:On Call"), timedelta(minutes=90))
+    assert (runner("command: [cat]").jobs, runner("command: [cat]").max_timeout) == (None, None)
+
+
+def test_settings_stored_before_a_runner_could_limit_its_jobs_are_read_as_without_limits() -> None:
+    settings, _ = read(FULL)
+    assert settings is not None
+    stored = settings.to_json()
+    for each in stored["runners"].values():
+        del each["jobs"], each["max_timeout_ms"]
+    assert Settings.from_json(stored) == settings
 
 
 @pytest.mark.parametrize("key", ["id", "task", "task_source_path", "schedule"])
@@ -217,6 +228,19 @@ def test_a_task_is_handed_over_in_one_way_only() -> None:
         ("command: [cat], job_env: [SCHEDULER_X]", "env.reserved", ""),
         ("command: [cat], job_env: [1]", "value.type", ""),
         ("command: [cat], env_from: ['A=B']", "env.name", ""),
+        ("command: [cat], jobs: []", "value.empty", ""),
+        ("command: [cat], jobs: null", "value.missing", ""),
+        ("command: [cat], jobs: backup", "value.type", "write [backup]"),
+        ("command: [cat], jobs: [5]", "value.type", 'quote it: "5"'),
+        ("command: [cat], jobs: [Backup*]", "runner.jobs", "write 'backup*'"),
+        ("command: [cat], jobs: [jobs/a.yaml]", "runner.jobs", "write tag:agent"),
+        ("command: [cat], jobs: [a b]", "runner.jobs", ""),
+        ("command: [cat], jobs: ['tag:']", "runner.jobs", "write tag:agent"),
+        ("command: [cat], jobs: ['tag: ']", "runner.jobs", "write tag:agent"),
+        ("command: [cat], jobs: ['Tag:x']", "runner.jobs", "in small letters"),
+        ("command: [cat], max_timeout: null", "value.missing", ""),
+        ("command: [cat], max_timeout: 30", "duration.invalid", "write 30s, 30m or 30h"),
+        ("command: [cat], max_timeout: 0s", "duration.range", ""),
         ("command: [cat], evn: {}", "key.unknown", "did you mean 'env'?"),
     ],
 )

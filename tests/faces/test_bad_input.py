@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 import shutil
+import socket
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -239,6 +242,37 @@ def test_one_id_twice_in_one_file_is_a_conflict_too(lived_in: Root) -> None:
     assert lived_in.facts() == before
 
 
+def test_ids_that_look_alike_are_a_warning_at_both_places_and_both_run(root: Root) -> None:
+    root.sync()
+    root.write("jobs/a.yaml", "id: disk-report\nschedule: '@daily'\ntask: One.\n")
+    root.write("jobs/b.yaml", "# two\nid: disk_report\nschedule: '@daily'\ntask: Two.\n")
+    expected = [("jobs/a.yaml", 1, 1, "id.similar"), ("jobs/b.yaml", 2, 1, "id.similar")]
+    for command in ("validate", "plan", "sync"):
+        found = root.cli(command, "--json")
+        assert (found.code, found.problems) == (0, expected)
+        assert {each["severity"] for each in found.json["problems"]} == {"warning"}
+    assert (root.run("disk-report")["result"], root.run("disk_report")["result"]) == ("One.", "Two.")
+    assert root.cli("list", "--json").problems == expected  # also after the partial pass of a run
+
+
+def test_an_id_in_capitals_is_an_error_that_names_the_right_one(root: Root) -> None:
+    root.write("jobs/a.yaml", TRIAGE.replace("triage", "Triage"))
+    (found,) = root.cli("validate", "--json").json["problems"]
+    assert (found["code"], found["hint"]) == ("id.invalid", "write triage")
+
+
+def test_file_names_that_differ_by_case_only_are_a_warning(root: Root) -> None:
+    root.write("jobs/Triage.yaml", "id: other\nschedule: '@daily'\ntask: One.\n")
+    if (root.path / "jobs/triage.yaml").read_text() != TRIAGE:
+        pytest.skip("a file system where case does not count")
+    root.write("jobs/TRIAGE.yaml", "")
+    found = root.cli("validate", "--json")
+    assert (found.code, found.problems) == (
+        0,
+        [(f"jobs/{name}.yaml", 1, 1, "file.case") for name in ("TRIAGE", "Triage", "triage")],
+    )
+
+
 BROKEN: dict[str, str | bytes] = {
     "not YAML": "id: [triage\n",
     "no id": TRIAGE.replace("id: triage\n", ""),
@@ -333,6 +367,123 @@ def test_a_job_file_that_became_a_folder_keeps_its_job(lived_in: Root) -> None:
     assert lived_in.facts() == before
     assert lived_in.job("triage")["sync_state"] == "invalid"
     assert lived_in.run("triage")["result"] == "Sort the inbox.\n"
+
+
+def text(content: str | bytes) -> Callable[[Path], None]:
+    data = content.encode() if isinstance(content, str) else content
+
+    def write(path: Path) -> None:
+        path.write_bytes(data)
+
+    return write
+
+
+def a_socket(path: Path) -> None:
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as listener:  # a socket's path has to be short
+        listener.bind(path.name)
+
+
+def a_device(path: Path) -> None:
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5))  # /dev/zero, which never ends
+    except PermissionError:
+        pytest.skip("only root makes devices")
+
+
+def a_link(to: str) -> Callable[[Path], None]:
+    return lambda path: path.symlink_to(to)
+
+
+def shut(path: Path) -> None:
+    path.write_text(TRIAGE)
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("permissions do not bind root")
+
+
+# What may stand where a job file is expected, and the codes for a job file and for scheduler.yaml.
+HOSTILE: dict[str, tuple[Callable[[Path], None], str, str]] = {
+    "10 MB": (text("x: " + "y" * 10_000_000), "file.too-large", "root.unreadable"),
+    "10 MB of zeros": (text(bytes(10_000_000)), "file.too-large", "root.unreadable"),
+    "1 MiB and a byte": (text("#" * (1024 * 1024 + 1)), "file.too-large", "root.unreadable"),
+    "33 levels": (text("id: a\nx: " + "[" * 33 + "]" * 33), "yaml.too-deep", "yaml.too-deep"),
+    "500,000 levels": (text("[" * 500_000), "yaml.too-deep", "yaml.too-deep"),
+    "100,000 levels of mappings": (text("{a: " * 100_000), "yaml.too-deep", "yaml.too-deep"),
+    "100,000 keys": (text("".join(f"k{n}: x\n" for n in range(100_000))), "yaml.too-many-nodes", "yaml.too-many-nodes"),
+    "100,000 documents": (text("--- a\n" * 100_000), "yaml.too-many-nodes", "yaml.too-many-nodes"),
+    "a bomb of aliases": (
+        text("a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n"),
+        "yaml.alias",
+        "yaml.alias",
+    ),
+    "a list that holds itself": (text("a: &x [*x]\n"), "yaml.alias", "yaml.alias"),
+    "a tag that runs code": (text("a: !!python/object/apply:os.abort []\n"), "yaml.tag", "yaml.tag"),
+    "not UTF-8": (text(b"id: \xff\n"), "file.encoding", "file.encoding"),
+    "a lone surrogate": (text(b"id: \xed\xa0\x80\n"), "file.encoding", "file.encoding"),
+    "UTF-16": (text("id: a\n".encode("utf-16")), "file.encoding", "file.encoding"),
+    "NUL": (text("id: a\0b\n"), "file.character", "file.character"),
+    "an escape sequence": (text("id: \x1b[2J\n"), "file.character", "file.character"),
+    "a folder": (Path.mkdir, "file.not-regular", "root.unreadable"),
+    "a FIFO": (os.mkfifo, "file.not-regular", "root.unreadable"),
+    "a socket": (a_socket, "file.not-regular", "root.unreadable"),
+    "a device": (a_device, "file.not-regular", "root.unreadable"),
+    "a link to a device": (a_link("/dev/zero"), "file.outside-root", "root.unreadable"),
+    "a dangling link": (a_link("nowhere.yaml"), "file.missing", "root.missing"),
+    "a dangling link out of the root": (a_link("/nowhere.yaml"), "file.outside-root", "root.unreadable"),
+    "a link to itself": (a_link("triage.yaml"), "file.unreadable", "root.missing"),
+    "a file nobody may read": (shut, "file.denied", "root.unreadable"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_whatever_stands_in_place_of_a_job_file_is_told_and_stops_no_other(lived_in: Root, kind: str) -> None:
+    put, code, _ = HOSTILE[kind]
+    before = lived_in.facts()
+    path = lived_in.path / "jobs/triage.yaml"
+    path.unlink()
+    put(path)
+    lived_in.edit("jobs/flaky.yaml", "@daily", "@hourly")
+    found = {command: lived_in.cli(command, "--json") for command in ("validate", "plan", "sync")}
+    for each in found.values():
+        assert each.code == 1
+        assert code in {problem[3] for problem in each.problems}
+        assert {problem[0] for problem in each.problems} == {"jobs/triage.yaml"}
+    synced = found["sync"].json
+    assert (synced["archived"], [each["id"] for each in synced["updated"]]) == ([], ["flaky"])
+    shown = lived_in.cli("validate")
+    assert (shown.code, f"[{code}]" in shown.stdout, "Traceback" in shown.stderr) == (1, True, False)
+    assert shown.stdout.replace("\n", "").isprintable()
+    assert len(shown.stdout) < 5_000
+    assert {**lived_in.facts(), "flaky": None} == {**before, "flaky": None}
+    assert lived_in.job("triage")["sync_state"] == "invalid"
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_whatever_stands_in_place_of_scheduler_yaml_is_told_and_changes_nothing(lived_in: Root, kind: str) -> None:
+    put, _, code = HOSTILE[kind]
+    before = lived_in.facts()
+    path = lived_in.path / "scheduler.yaml"
+    path.unlink()
+    put(path)
+    lived_in.edit("jobs/flaky.yaml", "@daily", "@hourly")
+    for command in ("validate", "plan", "sync"):
+        found = lived_in.cli(command, "--json", "--root", str(lived_in.path))
+        assert found.code == 1
+        assert code in {each[3] for each in found.problems}
+        assert {each[0] for each in found.problems} == {"scheduler.yaml"}
+    assert lived_in.cli("validate", "--root", str(lived_in.path)).stdout.replace("\n", "").isprintable()
+    assert lived_in.facts() == before
+
+
+@pytest.mark.parametrize(
+    "glob", ["../other/*.yaml", "/etc/*.yaml", "jobs/../../x.yaml", ".git/*.yaml", "./jobs/*.yaml"]
+)
+def test_a_glob_that_leaves_the_root_is_refused_and_nothing_is_applied(lived_in: Root, glob: str) -> None:
+    before = lived_in.facts()
+    lived_in.edit("scheduler.yaml", "version: 1\n", f'version: 1\njobs: ["jobs/*", "{glob}"]\n')
+    found = lived_in.cli("sync", "--json")
+    assert (found.code, found.problems) == (1, [("scheduler.yaml", 2, 18, "glob.invalid")])
+    assert lived_in.facts() == before
 
 
 def test_a_run_whose_job_file_is_gone_is_a_skip_and_no_archive(lived_in: Root) -> None:

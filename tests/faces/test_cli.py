@@ -67,6 +67,33 @@ def broken(root: Root) -> None:
     root.write("jobs/late.yaml", "id: late\nschedule: '@daily'\ntask_source_path: prompts/lost.md\n")
 
 
+def spoiled(root: Root) -> None:
+    """What is wrong with files rather than with what they say."""
+    ran(root)
+    root.edit("scheduler.yaml", "version: 1\n", 'version: 1\njobs: ["jobs/*"]\n')
+    jobs = root.path / "jobs"
+    (jobs / "folder.yaml").mkdir()
+    os.mkfifo(jobs / "pipe.yaml")
+    (jobs / "dangling.yaml").symlink_to("nowhere.yaml")
+    (jobs / "outside.yaml").symlink_to("../../outside.yaml")
+    root.write("jobs/large.yaml", "#" * (1024 * 1024 + 1))
+    root.write("jobs/latin.yaml", "id: latin\nname: Café\n".encode("latin-1"))
+    root.write("jobs/merged.md", "---\nid: merged\n---\n<<<<<<< HEAD\nOne.\n=======\nTwo.\n>>>>>>> other\n")
+    root.write("jobs/notes.txt", "no job\n")
+    root.write("jobs/report-a.yaml", "id: disk-report\nschedule: '@daily'\ntask: One.\n")
+    root.write("jobs/report-b.yaml", "id: disk_report\nschedule: '@daily'\ntask: Two.\n")
+    root.write("prompts/triage.md", b"\xff")
+
+
+def outgrown(root: Root) -> None:
+    """What only a pass over all files and the database can find."""
+    ran(root)
+    root.edit("scheduler.yaml", "version: 1\n", "version: 1\nlimits: {max_jobs: 6}\n")
+    root.write("jobs/triage.yaml", "# later\n")
+    root.edit("jobs/clock.yaml", "2030", "2020")
+    root.write("jobs/more.yaml", "id: more\nschedule: '@daily'\ntask: One too many.\n")
+
+
 def broken_and_synced(root: Root) -> None:
     broken(root)
     assert root.cli("sync").code == 1
@@ -90,6 +117,9 @@ def prompt_gone(root: Root) -> None:
 GOLDEN_CASES: dict[str, tuple[Callable[[Root], None], str]] = {
     "validate": (fresh, "validate"),
     "validate-problems": (broken, "validate"),
+    "validate-files": (spoiled, "validate"),
+    "plan-problems": (outgrown, "plan"),
+    "validate-github": (broken, "validate --format github"),
     "plan-first": (fresh, "plan"),
     "plan-nothing": (synced, "plan"),
     "plan-changes": (edited, "plan"),

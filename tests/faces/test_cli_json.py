@@ -479,6 +479,26 @@ def test_plan_and_sync_hold_the_documented_fields(eventful: Root, command: tuple
     assert [(each["code"], each["severity"]) for each in found["problems"]] == [("schedule.past", "warning")]
 
 
+def test_a_limit_of_a_runner_that_changes_is_shown_as_widening_and_audited(lived_in: Root) -> None:
+    lived_in.edit("scheduler.yaml", "    tasks: ", '    jobs: [flaky, "tag:script"]\n    max_timeout: 1h\n    tasks: ')
+    changes = {each["field"]: each for each in lived_in.json("plan")["root_changed"]}
+    assert {field: (each["before"], each["after"], each["widens"]) for field, each in changes.items()} == {
+        "runners.shell.jobs": (None, ["flaky", "tag:script"], True),
+        "runners.shell.max_timeout_ms": (None, 3_600_000, True),
+    }
+    lived_in.sync()
+    assert {row["field"] for row in lived_in.json("audit", "@root", "-n", "2")["audit"]} == set(changes)
+    assert lived_in.cli("run", "flaky", "--wait", "--json").json["run"]["status"] == "failed"
+
+
+def test_a_job_that_its_runner_no_longer_takes_keeps_its_definition_and_is_skipped(lived_in: Root) -> None:
+    lived_in.edit("scheduler.yaml", "    tasks: ", "    jobs: [other]\n    tasks: ")
+    found = lived_in.cli("sync", "--json")
+    assert (found.code, found.problems) == (1, [("jobs/flaky.yaml", 4, 9, "runner.job-not-allowed")])
+    run = lived_in.cli("run", "flaky", "--wait", "--json").json["run"]
+    assert (run["status"], run["reason"]) == ("skipped", "runner_not_allowed")
+
+
 def test_plan_is_what_sync_then_does(eventful: Root) -> None:
     def without_duration(found: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in found.items() if name != "duration_ms"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 from collections.abc import Iterable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
@@ -14,9 +15,10 @@ import pytest
 
 from scheduler.cli.group import cli
 from scheduler.cli.options import GLOBAL
+from scheduler.cli.render import problem_text
 from scheduler.core.jobfile import read_job_file
 from scheduler.core.problems import Problem
-from scheduler.core.reconcile import Desired, Found, duplicate_ids
+from scheduler.core.reconcile import Desired, Found, across_files
 from scheduler.core.rootfile import read_root_file
 from scheduler.core.shapes import (
     DefaultsShape,
@@ -38,6 +40,7 @@ timezone: UTC
 runners:
   agent: {command: [cat], job_env: [MODE]}
   shell: {command: [sh, "{task_file}"], tasks: ["scripts/**"]}
+  nightly: {command: [cat], jobs: ["tag:night"], max_timeout: 2h}
 """
 JOB = {"id": "id: report", "schedule": 'schedule: "@daily"', "runner": "runner: agent", "task": "task: Write it."}
 
@@ -150,11 +153,15 @@ def examples() -> Iterator[tuple[str, str, str, str]]:
 
 
 def problems_of(kind: str, example: str) -> Iterable[Problem]:
-    """The problems of an example, after the lines that it leaves out have been put back."""
+    return judged(kind, example)[1]
+
+
+def judged(kind: str, example: str) -> tuple[str, Iterable[Problem]]:
+    """An example after the lines that it leaves out have been put back, and its problems."""
     given = set(re.findall(r"^(\w+):", example, re.MULTILINE))
     if kind.split()[1] == "root":
         whole = example if "whole" in kind or "version" in given else "version: 1\n" + example
-        return read_root_file(whole.encode())[1]
+        return whole, read_root_file(whole.encode())[1]
     settings, found = read_root_file(ROOT.encode())
     assert settings is not None, found
     if "whole" not in kind:
@@ -165,13 +172,40 @@ def problems_of(kind: str, example: str) -> Iterable[Problem]:
     path = "jobs/example.md" if kind.startswith("markdown") else "jobs/example.yaml"
     job_file = read_job_file(path, example.encode(), settings)
     documents = tuple(Found(document=document, task_sha256=None) for document in job_file.documents)
-    return [*job_file.problems, *duplicate_ids(Desired(settings=settings, found=documents))]
+    return example, [*job_file.problems, *across_files(Desired(settings=settings, found=documents))]
 
 
 @pytest.mark.parametrize(("code", "word", "kind", "example"), list(examples()))
 def test_a_bad_example_has_its_problem_and_a_good_one_has_none(code: str, word: str, kind: str, example: str) -> None:
     found = {problem.code for problem in problems_of(kind, example)}
     assert found == ({code} if word == "Bad" else set())
+
+
+def rendered(code: str) -> str:
+    """The bad example of a code as a terminal would show its problems."""
+    shown = []
+    for each, word, kind, example in examples():
+        if (each, word) == (code, "Bad"):
+            # Some lines were put back in front of the example: the source shown is that of the whole.
+            text, problems = judged(kind, example)
+            lines = text.removeprefix("\ufeff").splitlines()
+            shown += [problem_text(problem, lines[problem.line - 1], width=120) for problem in problems]
+    return "".join(each + "\n" for each in shown)
+
+
+@pytest.mark.parametrize("code", sorted({code for code, word, _, _ in examples() if word == "Bad"}))
+def test_the_problems_of_a_bad_example_read_as_in_its_golden_file(code: str) -> None:
+    golden = TOP / "tests" / "golden" / "codes" / f"{code}.txt"
+    found = rendered(code)
+    if os.environ.get("GOLDEN") == "write":
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(found, encoding="utf-8")
+    assert found == golden.read_text(encoding="utf-8")
+
+
+def test_every_golden_file_of_a_code_has_its_example() -> None:
+    shown = {code for code, word, _, _ in examples() if word == "Bad"}
+    assert {path.stem for path in (TOP / "tests" / "golden" / "codes").iterdir()} == shown
 
 
 # -- all pages -------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,6 +133,25 @@ def test_a_job_may_set_only_what_its_runner_allows(root: Path) -> None:
     spec = replace(SPEC, env=(("MODE", "x"), ("OTHER", "x")))
     found = refused(prepare(runner("sh", job_env=("MODE",)), spec, task(), context(root), environ={"PATH": BASE}))
     assert (found.reason, "OTHER" in found.message, "MODE" in found.message) == ("runner_not_allowed", True, False)
+
+
+@pytest.mark.parametrize(
+    ("limits", "word"),
+    [({"jobs": ("b*", "tag:night")}, "tag:night"), ({"max_timeout": timedelta(minutes=29)}, "at most 29m, not 30m")],
+)
+def test_a_runner_that_came_to_refuse_the_job_or_its_timeout_starts_nothing(
+    root: Path, limits: dict[str, Any], word: str
+) -> None:
+    found = refused(plan(root, replace(runner("sh"), **limits)))
+    assert (found.reason, word in found.message) == ("runner_not_allowed", True)
+
+
+@pytest.mark.parametrize(
+    "limits", [{"jobs": ("a",)}, {"jobs": ("tag:x*",)}, {"max_timeout": timedelta(minutes=30)}, {"jobs": ("*",)}]
+)
+def test_a_runner_starts_the_jobs_that_its_limits_allow(root: Path, limits: dict[str, Any]) -> None:
+    using = replace(runner("sh"), **limits)
+    prepared(prepare(using, replace(SPEC, tags=("xy",)), task(), context(root), environ={"PATH": BASE}))
 
 
 def test_what_does_not_apply_to_a_run_is_absent_from_its_environment(root: Path) -> None:

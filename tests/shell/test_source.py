@@ -76,11 +76,11 @@ def test_a_symlink_out_of_the_root_is_refused_and_named(root: Path) -> None:
     assert "jobs/a.yaml" in desired.broken
 
 
-def test_a_dangling_symlink_breaks_the_file_it_led_to(root: Path) -> None:
+def test_a_dangling_symlink_breaks_the_file_it_led_to_and_the_one_it_replaced(root: Path) -> None:
     (root / "jobs/a.yaml").symlink_to("../shared/a.yaml")
     desired = read(root)
     assert codes(desired) == [("jobs/a.yaml", "file.missing")]
-    assert desired.broken == {"shared/a.yaml"}
+    assert desired.broken == {"jobs/a.yaml", "shared/a.yaml"}
 
 
 def test_a_folder_or_a_fifo_named_like_a_job_file_is_named_and_blocks_nothing(root: Path) -> None:

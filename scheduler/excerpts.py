@@ -1,0 +1,38 @@
+"""The lines that problems point at, read for a person to see."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from scheduler.config import ROOT_FILE_BYTES, Place
+from scheduler.core.models import Fault
+from scheduler.core.problems import Problem
+from scheduler.safe_open import read_file
+
+_LINE_END = re.compile(r"\r\n|\r|\n")  # what places count by; other separators of Unicode end no line
+_OF_NO_LINE = ("file.kind", "file.emptied")  # they say what the file is: its first line is not their cause
+
+
+def source_lines(place: Place, problems: Sequence[Problem]) -> list[str | None]:
+    """For each problem the line it points at, as it stands now and without its end; None where nothing can be shown.
+
+    problems: sorted, so that each file is read once. What cannot be read, is too large or is no text has no lines.
+    """
+    found: list[str | None] = []
+    path, lines = None, list[str]()
+    for problem in problems:
+        if problem.path != path:
+            path, lines = problem.path, _lines(place, problem.path)
+        shown = problem.line <= len(lines) and problem.code not in _OF_NO_LINE
+        line = lines[problem.line - 1] if shown else ""
+        # Behind the end of its line a place is one that was counted in another text: the file has changed since.
+        found.append(line if line.strip() and problem.column <= len(line) + 1 else None)
+    return found
+
+
+def _lines(place: Place, path: str) -> list[str]:
+    data = read_file(place.root, path, limit=ROOT_FILE_BYTES, forbidden=place.state)
+    if isinstance(data, Fault) or b"\0" in data:
+        return []
+    return _LINE_END.split(data.decode(errors="replace").removeprefix("\ufeff"))
