@@ -59,10 +59,11 @@ _GIVE_UP = timedelta(days=36525)
 def check_cron(expression: str) -> None:
     """Accepts exactly crontab(5): five fields of `*`, numbers, names, ranges, lists and steps, or a macro.
 
-    `N/S` counts as `N-max/S`. A range that runs backwards and croniter's own extensions are refused.
+    Six fields begin with the second. `N/S` counts as `N-max/S`. A range that runs backwards and
+    croniter's own extensions are refused.
 
     Raises:
-        ScheduleError: `schedule.cron`, `schedule.never`, or `key.not-supported-yet` for six fields.
+        ScheduleError: `schedule.cron`, `schedule.never`.
     """
     cron = parse_cron(expression)
     if not cron.every_day and _Days(cron).since(date(2000, 1, 1)) is None:
@@ -287,8 +288,12 @@ def _smallest_cron_gap(expression: str) -> timedelta | None:
     days = _smallest_step(cron)
     if days is None:
         return None
-    overnight = days - cron.times[-1] + cron.times[0]
-    return min([overnight, *(later - earlier for earlier, later in itertools.pairwise(cron.times))])
+    seconds = [timedelta(seconds=second) for second in cron.seconds]
+    minutes = [timedelta(hours=hour, minutes=minute) for hour in cron.hours for minute in cron.minutes]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(minutes)]
+    # From the last second of one minute to the first of the next one, and of the last one to the next day's.
+    gaps = [gap - seconds[-1] + seconds[0] for gap in (*gaps, days - minutes[-1] + minutes[0])]
+    return min([*gaps, *(later - earlier for earlier, later in itertools.pairwise(seconds))])
 
 
 def _smallest_step(cron: Cron) -> timedelta | None:

@@ -341,8 +341,8 @@ class ScheduleShape(Shape):
 
     cron: Annotated[str, AfterValidator(_cron)] | None = Field(
         default=None,
-        description="Five cron fields (minute hour day month weekday) or a macro from @hourly to @yearly, "
-        "on the wall clock of the timezone.",
+        description="Five cron fields (minute hour day month weekday), six with the second first, or a macro from "
+        "@hourly to @yearly; on the wall clock of the timezone.",
         examples=["0 9 * * mon-fri", "@daily"],
     )
     every: Duration | None = Field(

@@ -94,6 +94,23 @@ NIGHTS = [
         ["2027-10-31T00:30", "2027-10-31T01:30", "2027-10-31T02:30"],
     ),
     ("Europe/Berlin", "*/30 2 31 10 *", BERLIN_AUTUMN, ["2027-10-31T00:00", "2027-10-31T00:30", "2027-10-31T01:00"]),
+    # six fields: the second is no part of what makes a time fixed
+    ("Europe/Berlin", "15 30 2 * * *", BERLIN_SPRING, ["2027-03-28T01:00", "2027-03-29T00:30:15"]),
+    ("Europe/Berlin", "* 30 2 * * *", BERLIN_SPRING, ["2027-03-28T01:00", "2027-03-29T00:30"]),
+    ("Europe/Berlin", "*/30 0 3 * * *", BERLIN_SPRING, ["2027-03-28T01:00", "2027-03-28T01:00:30"]),
+    ("Europe/Berlin", "30 */30 2 * * *", BERLIN_SPRING, ["2027-03-29T00:00:30", "2027-03-29T00:30:30"]),
+    (
+        "Europe/Berlin",
+        "*/30 59 2 * * *",
+        BERLIN_AUTUMN,
+        ["2027-10-31T00:59", "2027-10-31T00:59:30", "2027-11-01T01:59"],
+    ),
+    (
+        "Europe/Berlin",
+        "30 59 * * * *",
+        "2027-10-30T23:59:30",
+        ["2027-10-31T00:59:30", "2027-10-31T01:59:30", "2027-10-31T02:59:30"],
+    ),
     ("America/New_York", "30 2 * * *", "2026-03-07T12:00", ["2026-03-08T07:00", "2026-03-09T06:30"]),
     ("America/New_York", "30 1 * * *", "2026-10-31T12:00", ["2026-11-01T05:30", "2026-11-02T06:30"]),
     ("America/New_York", "@hourly", "2026-11-01T04:30", ["2026-11-01T05:00", "2026-11-01T06:00"]),
@@ -118,6 +135,24 @@ NIGHTS = [
         "2026-04-04T14:20",
         ["2026-04-04T14:30", "2026-04-04T14:45", "2026-04-04T15:00", "2026-04-04T15:15", "2026-04-04T15:30"],
     ),
+    # during Ramadan the clock goes back an hour: 2027 on 7 February and forth on 14 March
+    ("Africa/Casablanca", "30 2 * * *", "2027-02-06T12:00", ["2027-02-07T01:30", "2027-02-08T02:30"]),
+    ("Africa/Casablanca", "30 2 * * *", "2027-03-13T12:00", ["2027-03-14T02:00", "2027-03-15T01:30"]),
+    ("Africa/Casablanca", "*/30 2 * * *", "2027-02-06T12:00", ["2027-02-07T01:00", "2027-02-07T01:30"]),
+    ("Africa/Casablanca", "*/30 2 * * *", "2027-03-13T12:00", ["2027-03-15T01:00", "2027-03-15T01:30"]),
+    # 01:00 becomes 02:00 on 29 March, 02:00 becomes 01:00 on 25 October
+    ("Europe/London", "30 1 * * *", "2026-03-28T12:00", ["2026-03-29T01:00", "2026-03-30T00:30"]),
+    ("Europe/London", "30 1 * * *", "2026-10-24T12:00", ["2026-10-25T00:30", "2026-10-26T01:30"]),
+    ("Europe/London", "*/30 1 * * *", "2026-03-28T12:00", ["2026-03-30T00:00", "2026-03-30T00:30"]),
+    (
+        "Europe/London",
+        "*/30 1 * * *",
+        "2026-10-24T12:00",
+        ["2026-10-25T00:00", "2026-10-25T00:30", "2026-10-25T01:00", "2026-10-25T01:30", "2026-10-26T01:00"],
+    ),
+    # without daylight saving
+    ("Asia/Kolkata", "30 2 * * *", "2026-03-28T12:00", ["2026-03-28T21:00", "2026-03-29T21:00"]),
+    ("Asia/Kolkata", "*/30 2 * * *", "2026-10-24T12:00", ["2026-10-24T20:30", "2026-10-24T21:00"]),
     # 30 December 2011 did not take place
     (
         "Pacific/Apia",
@@ -190,6 +225,10 @@ def test_a_year_that_starts_in_a_fold_is_served_from_either_pass() -> None:
         ("*/60 * * * *", "0 * * * *"),
         (" 0\t9  * * * \n", "0 9 * * *"),
         ("007 09 * * *", "7 9 * * *"),
+        ("0 30 9 * * 1-5", "30 9 * * 1-5"),  # six fields begin with the second
+        ("*/60 */5 * * * *", "*/5 * * * *"),
+        ("5-5 0 9 * * *", "5 0 9 * * *"),
+        ("*/30 0 9 * * *", "0,30 0 9 * * *"),
         ("@hourly", "0 * * * *"),
         ("@daily", "0 0 * * *"),
         ("@midnight", "0 0 * * *"),
@@ -262,10 +301,14 @@ def test_a_rare_day_is_found_across_the_year_2100() -> None:
         ("", "schedule.cron", 0, "cron is empty; 5 fields are needed", "0 9 * * *"),
         (" \t ", "schedule.cron", 0, "cron is empty; 5 fields are needed", "0 9 * * *"),
         ("0 9 * *", "schedule.cron", 7, "cron has 4 fields; 5 are needed", "write *"),
-        ("*/10 * * * * *", "key.not-supported-yet", 0, "6 fields", "every: 10s"),
-        ("0 0 9 * * 1-5", "key.not-supported-yet", 0, "6 fields", "0 9 * * 1-5"),
-        ("0 0 9 * * ?", "key.not-supported-yet", 0, "6 fields", "leave out the seconds"),
-        ("0 0 9 * * 1 2027", "schedule.cron", 10, "7 fields", "leave out the seconds and the year"),
+        ("0 0 9 * * ?", "schedule.cron", 10, "day of week '?' is not crontab(5)", "write *"),
+        ("0 0 9 * * 1 2027", "schedule.cron", 10, "7 fields", "leave out the year"),
+        ("60 0 9 * * 1", "schedule.cron", 0, "second 60 is outside 0-59", "write 0"),
+        ("0 0 25 * * 1", "schedule.cron", 4, "hour 25 is outside 0-23", "write 1"),
+        ("*/0 * * * * *", "schedule.cron", 2, "second step '0' is outside 1-59", "*/5"),
+        ("5,x * * * * *", "schedule.cron", 2, "second 'x' is not in 0-59", "0-59"),
+        ("30-10 * * * * *", "schedule.cron", 0, "'30-10' runs backwards", "30-59,0-10"),
+        ("0 0 0 31 2 *", "schedule.never", 6, "never fires", "feb has at most 29 days"),
         ("0 9 * * * /bin/backup", "schedule.cron", 10, "6 fields", "command"),
         ("0 9 * * * root /bin/backup", "schedule.cron", 10, "7 fields", "command"),
         ("@reboot", "schedule.cron", 0, "'@reboot' is none of @hourly", "scheduler run"),
@@ -301,7 +344,7 @@ def test_any_text_is_a_cron_or_an_error_with_a_place_and_a_hint(text: str) -> No
     except ScheduleError as caught:
         error = caught
     if error is not None:
-        assert error.code in {"schedule.cron", "schedule.never", "key.not-supported-yet"}
+        assert error.code in {"schedule.cron", "schedule.never"}
         assert error.hint
         assert error.offset is not None
         assert 0 <= error.offset <= len(text)
@@ -560,34 +603,38 @@ def test_fires_agree_with_cronsim_over_years_and_zones(data: st.DataObject, expr
     assert first(cron(expression, timezone), after, 12) == texts(expected)
 
 
-def minute_by_minute(expression: str, timezone: str, after: datetime, until: datetime) -> Iterator[datetime]:
+def minute_by_minute(
+    expression: str, timezone: str, after: datetime, until: datetime, *, tick: timedelta = MINUTE
+) -> Iterator[datetime]:
     """Debian's rule by looking at the clock once a minute; cronsim only says which wall times match."""
     known = oracle(expression, utc("2020-01-01"))
-    minute, hour = expression.split()[:2]
+    minute, hour = expression.split()[-5:-3]
     fixed = not minute.startswith("*") and not hour.startswith("*")
 
     def named(wall: datetime) -> bool:
         return (
-            wall.minute in known.minutes
+            wall.second in known.seconds
+            and wall.minute in known.minutes
             and wall.hour in known.hours
             and wall.month in known.months
             and known.match_day(wall.date())
         )
 
     zone = ZoneInfo(timezone)
-    at = after.replace(second=0, microsecond=0) - 2 * DAY
-    reached = at.astimezone(zone).replace(tzinfo=None) - MINUTE
+    # Early enough to know what the clock had shown before it was set back.
+    at = after.replace(second=0, microsecond=0) - (2 * DAY if tick == MINUTE else 3 * 60 * MINUTE)
+    reached = at.astimezone(zone).replace(tzinfo=None) - tick
     while at <= until:
         wall = at.astimezone(zone).replace(tzinfo=None)
         if fixed:
-            passed = [reached + n * MINUTE for n in range(1, int((wall - reached) / MINUTE) + 1)]
+            passed = [reached + n * tick for n in range(1, int((wall - reached) / tick) + 1)]
             fire = any(map(named, passed))
             reached = max(reached, wall)
         else:
             fire = named(wall)
         if fire and at > after:
             yield at
-        at += MINUTE
+        at += tick
 
 
 @settings(max_examples=80, deadline=None)
@@ -603,6 +650,50 @@ def test_fires_are_what_a_look_at_the_clock_every_minute_finds(
     assert texts(list(found)) == texts(expected)
     covered = span(schedule, start=after + timedelta.resolution, until=until)
     assert covered == (Span(first=expected[0], last=expected[-1], count=len(expected)) if expected else None)
+
+
+with_seconds = st.tuples(fields(0, 59), fields(0, 59), fields(0, 23)).map(lambda f: f"{' '.join(f)} * * *")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), with_seconds, st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]))
+def test_fires_of_six_fields_are_what_a_look_at_the_clock_every_second_finds(
+    data: st.DataObject, expression: str, timezone: str
+) -> None:
+    zone = ZoneInfo(timezone)
+    change = data.draw(st.sampled_from(changes(timezone)))
+    while change.astimezone(zone).utcoffset() == (change + 60 * MINUTE).astimezone(zone).utcoffset():
+        change += 60 * MINUTE
+    after = change + data.draw(st.integers(-60 * 60, 2 * 60 * 60)) * SECOND
+    until = after + 90 * MINUTE
+    expected = list(minute_by_minute(expression, timezone, after, until, tick=SECOND))
+    schedule = cron(expression, timezone)
+    assert list(itertools.takewhile(lambda at: at <= until, fires(schedule, after=after))) == expected
+    covered = span(schedule, start=after + timedelta.resolution, until=until)
+    assert covered == (Span(first=expected[0], last=expected[-1], count=len(expected)) if expected else None)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data(), fields(0, 59), expressions, st.sampled_from(PLAIN_ZONES))
+def test_six_fields_agree_with_cronsim_unless_they_name_fixed_times(
+    data: st.DataObject, second: str, expression: str, timezone: str
+) -> None:
+    # cronsim lets all expressions of six fields follow the clock, ADR 2 only those that would with five.
+    minute, hour = expression.split()[:2]
+    assume(minute.startswith("*") or hour.startswith("*") or timezone in ("UTC", "Asia/Kolkata"))
+    after = data.draw(instants(timezone))
+    known = (at.astimezone(UTC) for at in oracle(f"{second} {expression}", after.astimezone(ZoneInfo(timezone))))
+    expected = list(itertools.islice((at for at in known if at > after), 12))
+    assert first(cron(f"{second} {expression}", timezone), after, 12) == texts(expected)
+
+
+def test_a_day_of_seconds_is_counted_without_making_them() -> None:
+    start, until = utc("2026-12-31T23:00"), utc("2027-12-31T22:59:59")  # 2027 in Berlin
+    whole = span(cron("* * * * * *", "Europe/Berlin"), start=start, until=until)
+    assert whole == Span(first=start, last=until, count=365 * 24 * 60 * 60)
+    some = span(cron("15,45 * 9-16 * * *", "Europe/Berlin"), start=start, until=until)
+    assert some is not None
+    assert some.count == 365 * 8 * 60 * 2
 
 
 @pytest.mark.parametrize("expression", ["0 9 * * *", "*/7 * * * *", "15,45 0,9-23 30 12 *"])
@@ -803,6 +894,13 @@ def test_delays_of_many_ids_spread_evenly() -> None:
         (cron("0 0 13 * */5"), 28 * DAY),  # Friday or Sunday the 13th, in February and March
         (cron("0 0 1 * 1"), DAY),
         (cron("0 0 29 2 */7"), 10_227 * DAY),  # on a Sunday
+        (cron("* * * * * *"), SECOND),
+        (cron("*/25 * * * * *"), 10 * SECOND),
+        (cron("5,50 * * * * *"), 15 * SECOND),
+        (cron("30 */10 * * * *"), 10 * MINUTE),
+        (cron("0,30 0 9 * * *"), 30 * SECOND),
+        (cron("10 0,30 9 * * *"), 30 * MINUTE),
+        (cron("59 59 23 * * 1"), 7 * DAY),
         (every(seconds=90), 90 * SECOND),
         (Schedule(timezone="UTC", at=utc("2030-01-01")), None),
         (cron("0 0 31 2 *"), None),
