@@ -41,7 +41,6 @@ def pages() -> dict[str, dict[str, str]]:
             "job-keys": key_table(JobShape),
             "schedule-keys": key_table(ScheduleShape),
             "job-not-yet": not_yet(JobShape),
-            "schedule-not-yet": not_yet(ScheduleShape),
         },
         "scheduler-yaml.md": {
             "root-keys": key_table(RootShape),
@@ -133,7 +132,7 @@ def _kind(found: Mapping[str, Any]) -> str:
         case {"type": "integer"}:
             return "number"
         case {"type": "array", "items": items}:
-            return f"list of {_kind(items)}"
+            return f"list of {_value(items)}"
         case _:
             return "mapping"
 

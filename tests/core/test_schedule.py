@@ -22,12 +22,14 @@ from scheduler.core.schedule import (
     check_cron,
     check_schedule,
     check_timezone,
+    coming,
     describe,
     fires,
     next_fire,
     smallest_gap,
     span,
     start_delay,
+    unite,
 )
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -401,6 +403,10 @@ def test_a_name_that_is_no_zone_is_refused_with_the_nearest_one(name: str, hint:
         every(seconds=1),
         every(milliseconds=1500),
         Schedule(timezone="UTC", at=utc("1999-01-01")),
+        replace(every(hours=1), phase=3599 * SECOND),
+        replace(cron("@yearly"), starts=utc("2030-01-01"), ends=utc("2030-01-01")),
+        replace(every(days=1), starts=utc("1990-01-01"), ends=utc("1991-01-01")),
+        Schedule(timezone="UTC", union=(every(days=1), cron("* * * * * *"))),
     ],
 )
 def test_a_sound_schedule_passes_whatever_the_time_is(schedule: Schedule) -> None:
@@ -420,6 +426,21 @@ def test_a_sound_schedule_passes_whatever_the_time_is(schedule: Schedule) -> Non
         (every(seconds=-5), "schedule.every"),
         (every(seconds=2, microseconds=1), "schedule.every"),
         (Schedule(timezone="UTC", at=datetime(2030, 1, 1)), "schedule.at"),  # noqa: DTZ001 - the mistake under test
+        (replace(cron("@daily"), starts=datetime(2030, 1, 1)), "schedule.starts"),  # noqa: DTZ001
+        (replace(cron("@daily"), ends=datetime(2030, 1, 1)), "schedule.ends"),  # noqa: DTZ001
+        (replace(every(days=1), starts=utc("2030-01-02"), ends=utc("2030-01-01")), "schedule.ends"),
+        (replace(every(days=1), phase=DAY), "schedule.phase"),
+        (replace(every(days=1), phase=-SECOND), "schedule.phase"),
+        (replace(every(days=1), phase=timedelta.resolution), "schedule.phase"),
+        (replace(cron("@daily"), phase=SECOND), "schedule.phase"),
+        (Schedule(timezone="UTC", at=utc("2030-01-01"), phase=SECOND), "schedule.phase"),
+        (Schedule(timezone="UTC", at=utc("2030-01-01"), ends=utc("2029-01-01")), "schedule.never"),
+        (Schedule(timezone="UTC", at=utc("2030-01-01"), starts=utc("2031-01-01")), "schedule.never"),
+        (replace(cron("@yearly"), starts=utc("2030-01-02"), ends=utc("2030-12-31")), "schedule.never"),
+        (replace(every(days=7), starts=utc("2030-01-01"), ends=utc("2030-01-02")), "schedule.never"),
+        (replace(cron("@daily"), ends=utc("0001-01-01")), "schedule.never"),
+        (replace(cron("@daily"), starts=utc("9999-12-31")), "schedule.never"),
+        (Schedule(timezone="UTC", union=(every(days=1), cron("0 0 31 2 *"))), "schedule.never"),
     ],
 )
 def test_a_schedule_that_cannot_work_is_refused(schedule: Schedule, code: str) -> None:
@@ -703,11 +724,37 @@ def test_the_day_apia_skipped_is_what_a_look_at_the_clock_every_minute_finds(exp
     assert texts(list(found)) == texts(list(minute_by_minute(expression, "Pacific/Apia", after, until)))
 
 
-schedules = st.one_of(
-    st.builds(cron, expressions, st.sampled_from(PLAIN_ZONES + ODD_ZONES)),
-    st.integers(1000, 90_000_000).map(lambda ms: every(milliseconds=ms)),
-    st.integers(0, 15 * 525_600).map(lambda n: Schedule(timezone="UTC", at=utc("2020-01-01") + n * MINUTE)),
+moments = st.integers(0, 15 * 525_600).map(lambda n: utc("2020-01-01") + n * MINUTE)
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> Schedule:
+    """One entry, now and then with a phase, and with a start or an end in the years that the tests look at."""
+    interval = timedelta(milliseconds=draw(st.integers(1000, 90_000_000)))
+    entry = draw(
+        st.one_of(
+            st.builds(cron, expressions, st.sampled_from(PLAIN_ZONES + ODD_ZONES)),
+            st.just(Schedule(timezone="UTC", every=interval)),
+            st.floats(0, 0.99).map(
+                lambda part: Schedule(timezone="UTC", every=interval, phase=part * interval // SECOND * SECOND)
+            ),
+            moments.map(lambda at: Schedule(timezone="UTC", at=at)),
+        )
+    )
+    if draw(st.integers(0, 3)):
+        return entry
+    bounds = sorted([draw(moments), draw(moments)])
+    return replace(
+        entry,
+        starts=bounds[0] if draw(st.booleans()) else None,
+        ends=bounds[1] if draw(st.booleans()) else None,
+    )
+
+
+unions = st.lists(entries(), min_size=2, max_size=4).map(
+    lambda found: Schedule(timezone=found[0].timezone, union=tuple(found))
 )
+schedules = st.one_of(entries(), entries(), unions)
 
 
 @settings(max_examples=80, deadline=None)
@@ -785,6 +832,65 @@ def test_a_span_is_what_counting_its_slots_finds(data: st.DataObject | None, sch
     assert found == (Span(first=slots[0], last=slots[-1], count=len(slots)) if slots else None)
 
 
+@settings(max_examples=80, deadline=None)
+@given(st.data(), unions)
+def test_a_list_names_each_instant_of_its_entries_once(data: st.DataObject, schedule: Schedule) -> None:
+    after = data.draw(instants(schedule.timezone))
+    until = after + timedelta(hours=data.draw(st.sampled_from([1, 30, 24 * 20])))
+    # Neighbours of a few seconds over weeks would only take long.
+    assume(all((smallest_gap(entry) or DAY) > 40 * SECOND or until - after < 2 * DAY for entry in schedule.union))
+    expected = sorted({slot for entry in schedule.union for slot in coming(entry, after=after, until=until)})
+    assert coming(schedule, after=after, until=until) == expected
+    assert next_fire(schedule, after=after) == next(fires(schedule, after=after), None)
+    counted = span(schedule, start=after + timedelta.resolution, until=until)
+    assert counted == (Span(first=expected[0], last=expected[-1], count=len(expected)) if expected else None)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data(), entries(), moments, moments)
+def test_starts_and_ends_cut_a_schedule_and_move_nothing(
+    data: st.DataObject, entry: Schedule, one: datetime, other: datetime
+) -> None:
+    starts, ends = sorted([one, other])
+    whole, cut = replace(entry, starts=None, ends=None), replace(entry, starts=starts, ends=ends)
+    inside = span(whole, start=starts, until=ends)
+    assert span(cut, start=utc("1990-01-01"), until=utc("2050-01-01")) == inside
+    after = data.draw(instants(entry.timezone))
+    expected = [slot for slot in first(whole, max(after, starts - timedelta.resolution), 5) if slot <= ends.isoformat()]
+    assert first(cut, after, 5) == expected
+
+
+def test_slots_at_starts_and_at_ends_count() -> None:
+    nine, eleven = utc("2026-01-01T09:00"), utc("2026-01-01T11:00")
+    for schedule in (cron("@hourly", "Europe/Berlin"), every(hours=1), Schedule(timezone="UTC", at=nine)):
+        cut = replace(schedule, starts=nine, ends=nine)
+        check_schedule(cut)
+        assert first(cut, utc("2000-01-01"), 3) == texts([nine])
+        assert next_fire(cut, after=nine) is None
+    cut = replace(every(hours=1), starts=nine, ends=eleven)
+    assert span(cut, start=utc("2000-01-01"), until=utc("2100-01-01")) == Span(first=nine, last=eleven, count=3)
+    assert first(replace(every(hours=1), starts=utc("0001-01-01")), nine, 1) == texts([nine + 60 * MINUTE])
+
+
+def test_a_phase_comes_on_top_of_whole_multiples() -> None:
+    schedule = replace(every(hours=1), phase=5 * MINUTE)
+    assert first(schedule, utc("1970-01-01T00:00"), 2) == texts([utc("1970-01-01T00:05"), utc("1970-01-01T01:05")])
+    assert first(schedule, utc("1969-12-31T23:00"), 1) == texts([utc("1969-12-31T23:05")])
+    daily = replace(every(days=1), phase=9 * 60 * MINUTE)
+    assert first(daily, utc("2026-01-01T09:00"), 1) == texts([utc("2026-01-02T09:00")])
+    found = span(schedule, start=utc("2026-01-01"), until=utc("2026-01-02"))
+    assert found == Span(first=utc("2026-01-01T00:05"), last=utc("2026-01-01T23:05"), count=24)
+
+
+def test_a_year_of_a_dense_list_is_counted_without_being_kept() -> None:
+    schedule = Schedule(
+        timezone="Europe/Berlin",
+        union=(cron("* * * * * *", "Europe/Berlin"), cron("*/5 * * * *", "UTC"), every(hours=1)),
+    )
+    start, until = utc("2026-12-31T23:00"), utc("2027-12-31T22:59:59")
+    assert span(schedule, start=start, until=until) == Span(first=start, last=until, count=365 * 24 * 60 * 60)
+
+
 def test_a_span_includes_both_of_its_ends() -> None:
     nine, ten = utc("2026-01-01T09:00"), utc("2026-01-01T10:00")
     for schedule in (cron("@hourly", "Europe/Berlin"), every(hours=1)):
@@ -833,6 +939,77 @@ def test_both_passes_of_a_fold_have_their_own_answer_though_python_calls_them_eq
     for _ in range(2):
         assert next_fire(schedule, after=early) == utc("2027-10-31T01:00")
         assert next_fire(schedule, after=late) == utc("2027-10-31T02:00")
+
+
+def test_entries_of_lists_share_what_single_schedules_have_computed() -> None:
+    after = utc("2026-05-05T12:34:56.5")
+    alone = cron("8 9 * * 1-5", "Europe/Berlin")
+    assert next_fire(alone, after=after) == utc("2026-05-06T07:08")
+    before = _next_cron_fire.cache_info().misses
+    listed = Schedule(timezone="UTC", union=(replace(alone, starts=utc("2026-01-01")), every(days=30)))
+    assert next_fire(listed, after=after) == utc("2026-05-06T07:08")
+    assert _next_cron_fire.cache_info().misses == before
+
+
+# -- lists -----------------------------------------------------------------------------------
+
+
+def test_a_list_of_one_entry_is_that_entry() -> None:
+    entry = replace(cron("@daily"), jitter=MINUTE)
+    assert unite([entry]) == entry
+    assert unite([entry]).to_json() == entry.to_json()
+
+
+def test_a_list_has_the_zone_of_its_first_entry_and_the_jitter_of_all() -> None:
+    entries = [replace(each, jitter=MINUTE) for each in (cron("@daily", "Asia/Tokyo"), every(hours=7))]
+    schedule = unite(entries)
+    check_schedule(schedule)
+    assert (schedule.timezone, schedule.jitter) == ("Asia/Tokyo", MINUTE)
+    assert start_delay(schedule, "heartbeat") == start_delay(entries[0], "heartbeat")
+    assert schedule.to_json() == {
+        "any": [{"cron": "@daily", "timezone": "Asia/Tokyo"}, {"every_ms": 25_200_000, "timezone": "UTC"}],
+        "timezone": "Asia/Tokyo",
+        "jitter_ms": 60_000,
+    }
+
+
+def hours_of(*numbers: int) -> list[Schedule]:
+    return [cron(f"0 {number} * * *") for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("entries", "code", "entry", "message"),
+    [
+        ([], "schedule.entries", 0, "0 entries; allowed are 1-32"),
+        (hours_of(*range(24)) + [cron(f"30 {n} * * *") for n in range(9)], "schedule.entries", 0, "33 entries"),
+        ([cron("@daily"), every(hours=1), cron("0 0 * * *")], "schedule.duplicate", 2, "entry 3 names the same"),
+        ([cron("0 9 * * 1-5"), cron("0 9 * * MON-FRI")], "schedule.duplicate", 1, "as entry 1"),
+        ([every(hours=1), replace(every(hours=1), timezone="Asia/Tokyo")], "schedule.duplicate", 1, "as entry 1"),
+        ([replace(cron("@daily"), jitter=MINUTE), every(hours=1)], "schedule.jitter", 1, "entry 2 has jitter none"),
+        ([every(hours=1), replace(cron("@daily"), jitter=MINUTE)], "schedule.jitter", 1, "entry 1 has none"),
+    ],
+)
+def test_a_list_that_cannot_be_united_is_refused(entries: list[Schedule], code: str, entry: int, message: str) -> None:
+    with pytest.raises(ScheduleError) as caught:
+        unite(entries)
+    assert (caught.value.code, caught.value.entry) == (code, entry)
+    assert message in caught.value.message
+    assert caught.value.hint
+
+
+def test_entries_that_differ_in_zone_phase_or_bounds_are_no_duplicates() -> None:
+    entry, tomorrow = cron("@daily"), utc("2030-01-01")
+    unite([entry, cron("@daily", "Asia/Tokyo"), replace(entry, starts=tomorrow), replace(entry, ends=tomorrow)])
+    unite([every(hours=1), replace(every(hours=1), phase=MINUTE)])
+
+
+def test_the_jitter_of_a_list_must_suit_each_entry_by_itself() -> None:
+    close = Schedule(timezone="UTC", jitter=5 * MINUTE, union=(cron("0 9 * * *"), cron("1 9 * * *")))
+    check_schedule(close)  # both starts are late by the same time
+    dense = replace(close, union=(*close.union, every(minutes=10)))
+    with pytest.raises(ScheduleError) as caught:
+        check_schedule(dense)
+    assert (caught.value.code, caught.value.entry, caught.value.key) == ("schedule.jitter", 2, "jitter")
 
 
 # -- jitter ----------------------------------------------------------------------------------
@@ -959,6 +1136,7 @@ def test_a_jitter_under_half_the_gap_is_sound_and_beside_a_single_instant_any(sc
     check_schedule(schedule)
 
 
+@settings(deadline=None)
 @given(schedules, jitters)
 def test_jitter_is_told_apart_but_moves_no_slot(schedule: Schedule, jitter: timedelta) -> None:
     shaken = replace(schedule, jitter=jitter)
@@ -966,8 +1144,15 @@ def test_jitter_is_told_apart_but_moves_no_slot(schedule: Schedule, jitter: time
     assert first(shaken, after, 3) == first(schedule, after, 3)
     assert describe(shaken) == describe(schedule)
     assert shaken != schedule
-    assert shaken.timing == schedule == schedule.timing
-    assert len({shaken, schedule, shaken.timing}) == 2
+    assert shaken.timing == schedule.timing
+    assert len({shaken, schedule}) == 2
+
+
+@given(unions)
+def test_the_order_of_entries_moves_no_slot(schedule: Schedule) -> None:
+    turned = replace(schedule, timezone=schedule.union[-1].timezone, union=schedule.union[::-1])
+    assert turned.timing == schedule.timing
+    assert first(turned.timing, utc("2026-05-05"), 5) == first(schedule, utc("2026-05-05"), 5)
 
 
 @given(schedules, st.just(timedelta()) | jitters)
