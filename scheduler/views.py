@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from scheduler.core.models import AuditRow, Job, Provenance, Run, Schedule, Status, instant, version
 from scheduler.core.problems import Problem
-from scheduler.core.schedule import coming, describe
+from scheduler.core.schedule import coming
+from scheduler.core.words import describe
 
 if TYPE_CHECKING:  # a plan comes with the file readers, which reading commands never need
     from scheduler.core.reconcile import Action, Plan

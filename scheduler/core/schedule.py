@@ -509,20 +509,6 @@ def _smallest_step(cron: Cron) -> timedelta | None:
     return smallest
 
 
-def describe(schedule: Schedule) -> str:
-    """A few words for `schedule_text`; a time of day never stands without its zone."""
-    if schedule.union:
-        return "; and ".join(map(describe, schedule.union))
-    if schedule.cron is not None:
-        return f"{' '.join(schedule.cron.split())} ({schedule.timezone})"
-    if schedule.every is not None:
-        return f"every {format_duration(schedule.every)}"
-    assert schedule.at is not None
-    local = schedule.at.astimezone(_zone(schedule.timezone)).replace(tzinfo=None)
-    text = local.isoformat(" ") if local.second or local.microsecond else local.isoformat(" ", "minutes")
-    return f"at {text} {schedule.timezone}"
-
-
 def _utc(at: datetime) -> datetime:
     if at.tzinfo is None:
         raise ValueError(f"{at.isoformat()} has no zone")  # astimezone would take it for the machine's

@@ -23,7 +23,6 @@ from scheduler.core.schedule import (
     check_schedule,
     check_timezone,
     coming,
-    describe,
     fires,
     next_fire,
     smallest_gap,
@@ -473,24 +472,6 @@ def test_a_time_without_a_zone_is_refused_rather_than_taken_for_the_machines() -
         next_fire(every(days=1), after=naive)
     with pytest.raises(ValueError, match="no zone"):
         span(every(days=1), start=utc("2025-01-01"), until=naive)
-
-
-@pytest.mark.parametrize(
-    ("schedule", "words"),
-    [
-        (cron(" 0 9  * * 1-5", "America/Los_Angeles"), "0 9 * * 1-5 (America/Los_Angeles)"),
-        (cron("@daily"), "@daily (UTC)"),
-        (every(seconds=5), "every 5s"),
-        (every(minutes=90), "every 1h30m"),
-        (
-            Schedule(timezone="America/Los_Angeles", at=utc("2030-01-01T17:00")),
-            "at 2030-01-01 09:00 America/Los_Angeles",
-        ),
-        (Schedule(timezone="UTC", at=utc("2030-01-01T17:00:05")), "at 2030-01-01 17:00:05 UTC"),
-    ],
-)
-def test_a_schedule_is_described_in_a_few_words_with_its_zone(schedule: Schedule, words: str) -> None:
-    assert describe(schedule) == words
 
 
 def test_croniter_is_loaded_only_by_a_cron_that_picks_days() -> None:
@@ -1142,7 +1123,6 @@ def test_jitter_is_told_apart_but_moves_no_slot(schedule: Schedule, jitter: time
     shaken = replace(schedule, jitter=jitter)
     after = utc("2026-05-05")
     assert first(shaken, after, 3) == first(schedule, after, 3)
-    assert describe(shaken) == describe(schedule)
     assert shaken != schedule
     assert shaken.timing == schedule.timing
     assert len({shaken, schedule}) == 2
