@@ -17,7 +17,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from scheduler.core.cron import Cron, ScheduleError, never_fires, parse_cron, shown
@@ -33,6 +33,15 @@ class Span:
     first: datetime
     last: datetime
     count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnTheWall:
+    """How the wall clock stood to a slot, in the zone of the entry that names it."""
+
+    timezone: str
+    dst: Literal["gap", "fold"] | None  # gap: the time it names was skipped; fold: its time of day comes twice
+    occurrence: int | None  # in a fold: 1 or 2
 
 
 MOST_ENTRIES = 32  # of a list of schedules
@@ -448,6 +457,22 @@ def _entry_span(schedule: Schedule, *, start: datetime, until: datetime) -> Span
     return Span(first=at, last=at, count=1) if start <= at <= until else None
 
 
+def on_the_wall(schedule: Schedule, slot: datetime) -> OnTheWall:
+    """What a change of the clock did to a slot; of several entries that name it, the first counts."""
+    slot = _utc(slot)
+    entries = schedule.entries
+    entry = next((each for each in entries if _entry_span(each, start=slot, until=slot)), entries[0])
+    zone = _zone(entry.timezone)
+    local = slot.astimezone(zone)
+    if local.replace(fold=1 - local.fold).utcoffset() != local.utcoffset():
+        return OnTheWall(timezone=entry.timezone, dst="fold", occurrence=local.fold + 1)
+    moved = False
+    if entry.cron is not None and slot > _FIRST and _utcoffset(zone, slot - _TICK) < _utcoffset(zone, slot):
+        cron, wall = parse_cron(entry.cron), local.replace(tzinfo=None)
+        moved = not _any(_matches(cron, _Days(cron), wall, wall + _TICK))
+    return OnTheWall(timezone=entry.timezone, dst="gap" if moved else None, occurrence=None)
+
+
 def start_delay(schedule: Schedule, job_id: str) -> timedelta:
     """How long after each of its slots this job starts: in [0, jitter), whole milliseconds.
 
@@ -681,6 +706,11 @@ def _change(zone: ZoneInfo, low: datetime, high: datetime, offset: timedelta) ->
         else:
             high = middle
     return high
+
+
+def _utcoffset(zone: ZoneInfo, at: datetime) -> timedelta:
+    """at: aware UTC."""
+    return _offset(zone, at.replace(tzinfo=None))
 
 
 def _offset(zone: ZoneInfo, at: datetime) -> timedelta:

@@ -7,6 +7,7 @@ a night of a clock change is not said.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -30,7 +31,7 @@ def describe(schedule: Schedule) -> str:
 
 def _entry(entry: Schedule) -> str:
     if entry.cron is not None:
-        said = f"{_cron(parse_cron(entry.cron))}, {entry.timezone}"
+        said = f"{_cron(entry.cron)}, {entry.timezone}"
     elif entry.every is not None:
         said = _every(entry.every, entry.phase)
     else:
@@ -79,7 +80,9 @@ def _duration(duration: timedelta, *, one: str = "1 ") -> str:
 # -- cron ------------------------------------------------------------------------------------
 
 
-def _cron(cron: Cron) -> str:
+@functools.lru_cache(maxsize=4096)
+def _cron(expression: str) -> str:
+    cron = parse_cron(expression)
     return _times(cron) + _days(cron)
 
 

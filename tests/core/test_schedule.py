@@ -25,6 +25,7 @@ from scheduler.core.schedule import (
     coming,
     fires,
     next_fire,
+    on_the_wall,
     smallest_gap,
     span,
     start_delay,
@@ -202,6 +203,42 @@ def test_a_year_that_starts_in_a_fold_is_served_from_either_pass() -> None:
     late = datetime(2027, 10, 31, 2, 50, tzinfo=berlin, fold=1)
     assert first(schedule, early, 1) == ["2027-10-31T01:00:00+00:00"]
     assert first(schedule, late, 1) == ["2027-10-31T02:00:00+00:00"]
+
+
+@pytest.mark.parametrize(
+    ("timezone", "expression", "slot", "dst", "occurrence"),
+    [
+        ("Europe/Berlin", "30 2 * * *", "2027-03-28T01:00", "gap", None),
+        ("Europe/Berlin", "30 2 * * *", "2027-03-29T00:30", None, None),
+        ("Europe/Berlin", "0 2-3 * * *", "2027-03-28T01:00", None, None),  # it is due at three itself
+        ("Europe/Berlin", "0 * * * *", "2027-03-28T01:00", None, None),
+        ("Europe/Berlin", "30 2 28 3 *", "2027-03-28T01:00", "gap", None),
+        ("Europe/Berlin", "30 2 * * *", "2027-10-31T00:30", "fold", 1),
+        ("Europe/Berlin", "*/30 * * * *", "2027-10-31T01:30", "fold", 2),
+        ("Europe/Berlin", "*/30 * * * *", "2027-10-31T02:00", None, None),
+        ("Africa/Cairo", "0 0 * * *", "2026-04-23T22:00", "gap", None),
+        ("Africa/Cairo", "0 0 * * *", "2026-10-29T22:00", None, None),
+        ("Australia/Lord_Howe", "15 2 * * *", "2026-10-03T15:30", "gap", None),
+        ("Australia/Lord_Howe", "45 1 * * *", "2026-04-04T14:45", "fold", 1),
+        ("Pacific/Apia", "0 9 * * *", "2011-12-30T10:00", "gap", None),
+        ("Asia/Kolkata", "30 2 * * *", "2026-03-28T21:00", None, None),
+        ("UTC", "30 2 * * *", "0001-01-01T00:00", None, None),
+    ],
+)
+def test_a_slot_tells_what_a_clock_change_did_to_it(
+    timezone: str, expression: str, slot: str, dst: str | None, occurrence: int | None
+) -> None:
+    found = on_the_wall(cron(expression, timezone), utc(slot))
+    assert (found.timezone, found.dst, found.occurrence) == (timezone, dst, occurrence)
+
+
+def test_a_slot_of_a_list_stands_on_the_wall_of_the_entry_that_names_it() -> None:
+    listed = Schedule(timezone="Europe/Berlin", union=(cron("30 2 * * *", "Europe/Berlin"), cron("0 5 * * *")))
+    assert on_the_wall(listed, utc("2027-03-28T01:00")).dst == "gap"
+    assert on_the_wall(listed, utc("2027-03-28T05:00")).timezone == "UTC"
+    ticking = Schedule(timezone="Europe/Berlin", every=60 * MINUTE)
+    assert on_the_wall(ticking, utc("2027-03-28T01:00")).dst is None
+    assert on_the_wall(ticking, utc("2027-10-31T01:00")).occurrence == 2
 
 
 # -- crontab(5) ------------------------------------------------------------------------------
