@@ -84,7 +84,7 @@ _EXTENSIONS = (
     (r"\?", "write * instead of ?; and mind that Sunday is 0 or 7 here, not 1"),
     (r".*#.*", "the n-th weekday of a month (#) is not crontab(5); list days or let the task decide"),
     (
-        rf"l|lw|(?:[0-9]+|{'|'.join(_WEEKDAYS)})l|l-?[0-9]+",
+        rf"lw?(?:/[0-9]+)?|(?:[0-9]+|{'|'.join(_WEEKDAYS)})l|l-?[0-9]+",
         "the last day (L) is not crontab(5); list the days, such as 28",
     ),
     (r"[0-9]+w|w[0-9]+", "the nearest weekday (W) is not crontab(5); list the days"),
