@@ -44,7 +44,6 @@ def pages() -> dict[str, dict[str, str]]:
             "job-keys": key_table(JobShape),
             "schedule-keys": key_table(ScheduleShape),
             "job-not-yet": not_yet(JobShape),
-            "schedule-not-yet": not_yet(ScheduleShape),
         },
         "scheduler-yaml.md": {
             "root-keys": key_table(RootShape),
@@ -120,6 +119,8 @@ def _kind(found: Mapping[str, Any]) -> str:
             return f"`{value}`"
         case {"enum": values}:
             return ", ".join(f"`{value}`" for value in values)
+        case {"anyOf": [first, *_], "type": "string"}:
+            return _kind(first)
         case {"pattern": units.DURATION_PATTERN}:
             return "duration"
         case {"pattern": units.SIZE_PATTERN}:
@@ -135,7 +136,7 @@ def _kind(found: Mapping[str, Any]) -> str:
         case {"type": "integer"}:
             return "number"
         case {"type": "array", "items": items}:
-            return f"list of {_kind(items)}"
+            return f"list of {_value(items)}"
         case _:
             return "mapping"
 

@@ -64,7 +64,7 @@ class Reading:
             coming = [] if job.status(now) in _NEVER_FIRE else self._coming(job, now)
             return {
                 "job": self._job_json(job, store.problems(), _Files(self)),
-                "next_fires": [views.fire_json(job.id, fire, job.file.spec.schedule.timezone) for fire in coming],
+                "next_fires": [views.fire_json(job.id, fire, job.file.spec.schedule) for fire in coming],
             }
 
     def _coming(self, job: Job, now: datetime) -> Sequence[datetime]:
@@ -97,18 +97,17 @@ class Reading:
             return {"fires": []}
         with store:
             jobs = [self._job(store, each, prefix=prefix) for each in job_ids] or store.jobs()
-        found: list[tuple[datetime, str, str]] = []
+        found: list[tuple[datetime, str]] = []
+        schedules = {job.id: job.file.spec.schedule for job in jobs}
         limit = count if count is not None else views.NEXT_FIRES if until is None else None
         for job in jobs:
             if not job_ids and job.archived:
                 continue
             if not explicit and job.status(now) in _NEVER_FIRE:
                 continue
-            schedule = job.file.spec.schedule
-            found += [
-                (fire, job.id, schedule.timezone) for fire in coming(schedule, after=begin, until=until, count=limit)
-            ]
-        return {"fires": [views.fire_json(job_id, fire, timezone) for fire, job_id, timezone in sorted(found)]}
+            slots = coming(schedules[job.id], after=begin, until=until, count=limit)
+            found += [(slot, job.id) for slot in slots]
+        return {"fires": [views.fire_json(job_id, slot, schedules[job_id]) for slot, job_id in sorted(found)]}
 
     def history(
         self, job_id: str, *, count: int | None = None, status: RunStatus | None = None, prefix: bool = False

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from scheduler.core.models import AuditRow, Job, Provenance, Run, Schedule, Status, instant, version
 from scheduler.core.problems import Problem
-from scheduler.core.schedule import coming, describe
+from scheduler.core.schedule import coming, on_the_wall
+from scheduler.core.words import describe
 
 if TYPE_CHECKING:  # a plan comes with the file readers, which reading commands never need
     from scheduler.core.reconcile import Action, Plan
@@ -140,6 +141,11 @@ def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None =
         "dirty": plan.dirty,
         "held": held,
         "created": by_verb["create"],
+        "schedule_texts": {
+            action.job_id: describe(action.after.spec.schedule)
+            for action in plan.actions
+            if action.verb in ("create", "revive")
+        },
         "updated": [_update_json(action, now) for action in known if action.changes],
         "moved": [
             {"id": action.job_id, "from": action.moved_from, "to": action.after.path}
@@ -193,8 +199,12 @@ def _update_json(action: Action, now: datetime) -> Json:
     def fires(enabled: bool, schedule: Schedule) -> list[str]:
         return [instant(fire) for fire in coming(schedule, after=now, count=NEXT_FIRES)] if enabled else []
 
+    words = {}
+    if "schedule" in action.changes:
+        words["schedule_text"] = {"before": describe(before.spec.schedule), "after": describe(after.spec.schedule)}
     return {
         "id": action.job_id,
+        **words,
         "changes": {name: {"before": old, "after": new} for name, (old, new) in action.changes.items()},
         "next_fires": {
             "before": fires(before.spec.enabled, before.spec.schedule),
@@ -204,14 +214,17 @@ def _update_json(action: Action, now: datetime) -> Json:
     }
 
 
-def fire_json(job_id: str, fire_time: datetime, timezone: str) -> Json:
+def fire_json(job_id: str, fire_time: datetime, schedule: Schedule) -> Json:
     from zoneinfo import ZoneInfo
 
+    wall = on_the_wall(schedule, fire_time)
     return {
         "job_id": job_id,
         "fire_time": instant(fire_time),
-        "local": fire_time.astimezone(ZoneInfo(timezone)).isoformat(),
-        "timezone": timezone,
+        "local": fire_time.astimezone(ZoneInfo(wall.timezone)).isoformat(),
+        "timezone": wall.timezone,
+        "dst": wall.dst,
+        "dst_occurrence": wall.occurrence,
     }
 
 

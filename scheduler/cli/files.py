@@ -145,15 +145,18 @@ def _print_synced(given: Globals, found: Synced, scheduler: Scheduler, *, dry: b
     if not found.read:
         click.echo("error: scheduler.yaml cannot be used: nothing is applied, the last good settings stay", err=True)
         return
+    words = shown["schedule_texts"]
     for job_id in shown["created"]:
-        click.echo(f"+ {job_id}")
+        click.echo(f"+ {job_id}: {words[job_id]}")
     for job_id in shown["revived"]:
-        click.echo(f"+ {job_id} (back, with its history)")
+        click.echo(f"+ {job_id} (back, with its history): {words[job_id]}")
     for update in shown["updated"]:
         click.echo(f"~ {update['id']}")
         for field, change in update["changes"].items():
             wider = "  [widens]" if field in update["widens"] else ""
             before, after = render.value_text(change["before"]), render.value_text(change["after"])
+            if field == "schedule" and update["schedule_text"]["before"] != update["schedule_text"]["after"]:
+                before, after = update["schedule_text"]["before"], update["schedule_text"]["after"]
             click.echo(render.clean(f"    {field}: {before} -> {after}{wider}"))
         if "schedule" in update["changes"] or "enabled" in update["changes"]:
             coming = update["next_fires"]["after"]

@@ -66,6 +66,7 @@ def show(given: Globals, job: str) -> None:
         return
     about = found["job"]
     zone = about["schedule"]["timezone"]
+    entries = about["schedule"].get("any", [about["schedule"]])
     lines = {
         "name": about["name"],
         "description": about["description"],
@@ -74,6 +75,8 @@ def show(given: Globals, job: str) -> None:
         "status": about["status"]
         + ("" if about["sync_state"] in ("synced", "archived") else f" ({about['sync_state']})"),
         "schedule": about["schedule_text"],
+        "cron": "; ".join(each["cron"] for each in entries if "cron" in each),
+        "jitter": render.duration(about["schedule"]["jitter_ms"]) if "jitter_ms" in about["schedule"] else None,
         "source": f"{about['source_path']}:{about['source_line']}",
         "task": about["task_source_path"] or "in the job file",
         "task sha256": render.short(about["task_sha256"]),
@@ -98,7 +101,9 @@ def show(given: Globals, job: str) -> None:
         if value:
             click.echo(f"  {name:<12} {render.clean(str(value))}")
     for i, fire in enumerate(found["next_fires"]):
-        click.echo(f"  {'next fires' if i == 0 else '':<12} {render.local_time(fire['fire_time'], zone)}")
+        mark = f" ({render.clock_change(fire)})" if fire["dst"] else ""
+        local = render.local_time(fire["fire_time"], fire["timezone"])
+        click.echo(f"  {'next fires' if i == 0 else '':<12} {local}{mark}")
     render.print_problems([Problem.from_json(problem) for problem in about["problems"]])
 
 
@@ -119,10 +124,16 @@ def next_fires(
     if given.as_json:
         render.print_json(found)
     elif found["fires"]:
+        marked = any(fire["dst"] for fire in found["fires"])
         render.print_table(
-            ("JOB", "LOCAL", "UTC"),
+            ("JOB", "LOCAL", "UTC", "CLOCK CHANGE")[: 4 if marked else 3],
             [
-                (fire["job_id"], render.local_time(fire["fire_time"], fire["timezone"]), fire["fire_time"])
+                (
+                    fire["job_id"],
+                    render.local_time(fire["fire_time"], fire["timezone"]),
+                    fire["fire_time"],
+                    render.clock_change(fire),
+                )[: 4 if marked else 3]
                 for fire in found["fires"]
             ],
         )

@@ -146,6 +146,18 @@ def local_time(text: str | None, timezone: str | None = None) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} {timezone or 'UTC'}"
 
 
+def clock_change(fire: Mapping[str, Any]) -> str:
+    """What daylight saving does to a fire; empty on all other days."""
+    match fire["dst"], fire["dst_occurrence"]:
+        case "gap", _:
+            return "moved: its time is skipped"
+        case "fold", 1:
+            return "first of two"
+        case "fold", _:
+            return "second of two"
+    return ""
+
+
 def ago(text: str | None, now: datetime) -> str:
     """How long ago an instant was, or how far ahead, in one unit."""
     if text is None:

@@ -124,7 +124,7 @@ def _print_job(given: Globals, found: dict[str, Any]) -> None:
     job = found["job"]
     until = job["paused"] and job["paused"]["until"]
     coming = found["next_fires"]
-    zone = job["schedule"]["timezone"]
+    zone = coming[0]["timezone"] if coming else job["schedule"]["timezone"]
     state = f"{job['status']} until {render.local_time(until, zone)}" if until else job["status"]
     say(
         given, f"{job['id']} is {state}; next fire {render.local_time(coming[0]['fire_time'], zone) if coming else '-'}"

@@ -1,4 +1,4 @@
-"""crontab(5) text: five fields or a macro, parsed into times of day and days, or an error that points into it.
+"""crontab(5) text: five fields, six with the seconds first, or a macro; parsed, or an error that points into it.
 
 Only the text: which instants an expression names in a zone is schedule.py's business.
 """
@@ -10,21 +10,32 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import overload
 
 from scheduler.core.problems import did_you_mean
 
 _MINUTES_OF_DAY = tuple(timedelta(minutes=n) for n in range(24 * 60))  # shared: a dense cron is not 1,440 objects
+_SECONDS = tuple(timedelta(seconds=n) for n in range(60))
 
 
 class ScheduleError(ValueError):
-    """A schedule that cannot be used. `offset` counts characters into the cron text, where a place is known."""
+    """A schedule that cannot be used.
 
-    def __init__(self, code: str, message: str, *, hint: str = "", offset: int | None = None) -> None:
+    offset: characters into the cron text, where a place is known.
+    key: the key to blame; empty stands for cron, every or at.
+    entry: of a list of schedules, which one; counts from 0.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, hint: str = "", offset: int | None = None, key: str = "", entry: int = 0
+    ) -> None:
         super().__init__(message)
         self.code = code  # stable; listed in docs/reference/problems.md
         self.message = message
         self.hint = hint
         self.offset = offset
+        self.key = key
+        self.entry = entry
 
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -44,6 +55,7 @@ class _Field:
         return f"{self.low}-{self.high}" + (f" or {words[0]}-{words[-1]}" if words else "")
 
 
+_SECOND = _Field(name="second", low=0, high=59)
 _MINUTE = _Field(name="minute", low=0, high=59)
 _HOUR = _Field(name="hour", low=0, high=23)
 _DAY_OF_MONTH = _Field(name="day of month", low=1, high=31)
@@ -69,10 +81,10 @@ _PLAIN = re.compile(r"[0-9*/-]*")
 
 # What croniter, Quartz and Jenkins add to crontab(5). Patterns of mistakes are compiled when one is made.
 _EXTENSIONS = (
-    (r"\?", "write * instead of ?"),
+    (r"\?", "write * instead of ?; and mind that Sunday is 0 or 7 here, not 1"),
     (r".*#.*", "the n-th weekday of a month (#) is not crontab(5); list days or let the task decide"),
     (
-        rf"l|lw|(?:[0-9]+|{'|'.join(_WEEKDAYS)})l|l-?[0-9]+",
+        rf"lw?(?:/[0-9]+)?|(?:[0-9]+|{'|'.join(_WEEKDAYS)})l|l-?[0-9]+",
         "the last day (L) is not crontab(5); list the days, such as 28",
     ),
     (r"[0-9]+w|w[0-9]+", "the nearest weekday (W) is not crontab(5); list the days"),
@@ -80,44 +92,81 @@ _EXTENSIONS = (
 )
 
 
+class TimesOfDay(Sequence[timedelta]):
+    """Each of `minutes` with each of `seconds`, ascending. Made when asked for: a day has 86,400."""
+
+    __slots__ = ("_minutes", "_places", "_seconds")
+
+    def __init__(self, minutes: Sequence[timedelta], seconds: Sequence[timedelta], places: range | None = None) -> None:
+        self._minutes = minutes
+        self._seconds = seconds
+        self._places = range(len(minutes) * len(seconds)) if places is None else places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> timedelta: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[timedelta]: ...
+    def __getitem__(self, index: int | slice) -> timedelta | Sequence[timedelta]:
+        if isinstance(index, slice):
+            return TimesOfDay(self._minutes, self._seconds, self._places[index])
+        minute, second = divmod(self._places[index], len(self._seconds))
+        return self._minutes[minute] + self._seconds[second]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cron:
-    """One parsed expression."""
+    """One parsed expression. Equal ones name the same times, however they are written."""
 
-    expression: str  # as written
-    times: tuple[timedelta, ...]  # since midnight of the wall clock, ascending
+    expression: str = field(compare=False)  # as written
+    seconds: tuple[int, ...]  # these six ascending, without repeats
+    minutes: tuple[int, ...]
+    hours: tuple[int, ...]
+    days_of_month: tuple[int, ...]
+    months: tuple[int, ...]
+    weekdays: tuple[int, ...]  # Sunday is 0
+    days_meet: bool  # a day has to match both day fields; else one of them will do
     fixed: bool  # no leading * in minute and hour: made up for in a gap, fired once in a fold
     every_day: bool
-    days: str  # the expression for croniter: midnight of every day that matches
-    months: tuple[int, ...]
-    day_offset: int | None  # where the day of month stands in the text
+    times: Sequence[timedelta] = field(compare=False)  # since midnight of the wall clock, ascending
+    days: str = field(compare=False)  # the expression for croniter: midnight of every day that matches
+    day_offset: int | None = field(compare=False)  # where the day of month stands in the text
 
 
 @functools.lru_cache(maxsize=16_384)
 def parse_cron(expression: str) -> Cron:
     """Raises ScheduleError for what is not crontab(5); does not look whether a day exists."""
+    tokens: list[tuple[str, int | None]]
     tokens = [(match.group(), match.start()) for match in _TOKEN.finditer(expression)]
     if len(tokens) == 1 and tokens[0][0] in _MACROS:
-        fields = [(text, None) for text in _MACROS[tokens[0][0]].split()]
-        minute, hour, day, month, weekday = (_values(*each) for each in zip(_FIELDS, fields, strict=True))
-        texts, day_offset = [text for text, _ in fields], None
+        tokens = [(text, None) for text in _MACROS[tokens[0][0]].split()]
     else:
-        _check_shape(tokens)
-        minute, hour, day, month, weekday = (_values(*each) for each in zip(_FIELDS, tokens, strict=True))
-        texts, day_offset = [text for text, _ in tokens], tokens[2][1]
+        _check_shape(expression)
+    second = _values(_SECOND, tokens.pop(0)) if len(tokens) == 6 else (0,)
+    minute, hour, day, month, weekday = (_values(*each) for each in zip(_FIELDS, tokens, strict=True))
+    texts = [text for text, _ in tokens]
 
     weekday = tuple(sorted({n % 7 for n in weekday}))
+    minutes = tuple(_MINUTES_OF_DAY[h * 60 + m] for h in hour for m in minute)
     # crontab(5): days of month and of week unite, unless one of the fields starts with a star.
     both = texts[2].startswith("*") or texts[4].startswith("*")
     full = len(day) == 31, len(weekday) == 7
     return Cron(
         expression=expression,
-        times=tuple(_MINUTES_OF_DAY[h * 60 + m] for h in hour for m in minute),
+        seconds=second,
+        minutes=minute,
+        hours=hour,
+        days_of_month=day,
+        months=month,
+        weekdays=weekday,
+        days_meet=both,
         fixed=not texts[0].startswith("*") and not texts[1].startswith("*"),
         every_day=len(month) == 12 and (all(full) if both else any(full)),
+        times=minutes if second == (0,) else TimesOfDay(minutes, tuple(_SECONDS[s] for s in second)),
         days=f"0 0 {_plain(texts[2], day)} {_plain('', month)} {_plain(texts[4], weekday)}",
-        months=month,
-        day_offset=day_offset,
+        day_offset=tokens[2][1],
     )
 
 
@@ -155,7 +204,7 @@ def _item(allowed: _Field, item: str, offset: int | None) -> range:
             "schedule.cron",
             f"{allowed.name} {shown(item)} is not *, a value in {allowed.allowed}, a range or a step",
             hint="write for example *, */5, 3, 1-5 or 1,3,5"
-            if allowed is _MINUTE
+            if allowed in (_SECOND, _MINUTE)
             else "write for example *, */2, 3, 1-5",
             offset=offset,
         )
@@ -214,6 +263,8 @@ def _value(allowed: _Field, text: str, offset: int | None) -> int:
 
 def _range_hint(allowed: _Field, number: int) -> str:
     match allowed, number:
+        case _Field(name="second"), 60:
+            return "for the full minute write 0"
         case _Field(name="minute"), 60:
             return "for the full hour write 0"
         case _Field(name="hour"), 24:
@@ -223,8 +274,12 @@ def _range_hint(allowed: _Field, number: int) -> str:
     return f"write a value in {allowed.allowed}"
 
 
-def _check_shape(tokens: Sequence[tuple[str, int]]) -> None:
-    """Five fields; for anything else, the error that says what to write instead."""
+_FIVE = "5 are needed: minute hour day month weekday; or 6, with the second first"
+
+
+def _check_shape(expression: str) -> None:
+    """Five fields or six; for anything else, the error that says what to write instead."""
+    tokens = [(match.group(), match.start()) for match in _TOKEN.finditer(expression)]
     if not tokens:
         raise ScheduleError(
             "schedule.cron", "cron is empty; 5 fields are needed", hint="write for example 0 9 * * *", offset=0
@@ -240,39 +295,22 @@ def _check_shape(tokens: Sequence[tuple[str, int]]) -> None:
             hint=f"write `timezone: {first.partition('=')[2]}` beside cron",
             offset=start,
         )
-    if count == 5:
-        return
     if count < 5:
         end = tokens[-1][1] + len(tokens[-1][0])
         raise ScheduleError(
             "schedule.cron",
-            f"cron has {count} field{'s' if count > 1 else ''}; 5 are needed: minute hour day month weekday",
+            f"cron has {count} field{'s' if count > 1 else ''}; {_FIVE}",
             hint="write * for a field that does not matter",
             offset=end,
         )
-    texts = [text for text, _ in tokens]
-    if not all(re.fullmatch(_CRON_LIKE, text, re.IGNORECASE) for text in texts) or count > 7:
-        raise ScheduleError(
-            "schedule.cron",
-            f"cron has {count} fields; 5 are needed: minute hour day month weekday",
-            hint="keep the five time fields; the command belongs into the task",
-            offset=tokens[5][1],
-        )
-    if count == 7:
-        raise ScheduleError(
-            "schedule.cron",
-            "cron has 7 fields; 5 are needed: minute hour day month weekday",
-            hint="leave out the seconds and the year; for a single instant write `at:`",
-            offset=tokens[5][1],
-        )
-    seconds = re.fullmatch(r"\*(?:/([0-9]{1,2}))?", first)
-    if seconds and all(text == "*" for text in texts[1:]):
-        hint = f"write `every: {int(seconds[1] or 1)}s` instead of cron"
+    like_cron = all(re.fullmatch(_CRON_LIKE, text, re.IGNORECASE) for text, _ in tokens[5:])
+    if count == 5 or (count == 6 and like_cron):
+        return
+    if like_cron and count == 7:
+        hint = "leave out the year; for a single instant write `at:`"
     else:
-        hint = f"leave out the seconds: {' '.join(texts[1:])}"
-    raise ScheduleError(
-        "key.not-supported-yet", "cron with 6 fields (seconds first) is not supported yet", hint=hint, offset=start
-    )
+        hint = "keep the time fields; the command belongs into the task"
+    raise ScheduleError("schedule.cron", f"cron has {count} fields; {_FIVE}", hint=hint, offset=tokens[5][1])
 
 
 def _macro_error(first: str, start: int, rest: Sequence[tuple[str, int]]) -> ScheduleError:

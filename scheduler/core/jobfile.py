@@ -19,8 +19,8 @@ from scheduler.core.cron import ScheduleError
 from scheduler.core.globs import matches_any, matches_job
 from scheduler.core.models import Concurrency, JobSpec, RunnerSpec, Schedule, Settings
 from scheduler.core.problems import Problem, did_you_mean
-from scheduler.core.schedule import check_schedule
-from scheduler.core.shapes import ID_PATTERN, Fault, JobShape, ScheduleShape, check, fitting
+from scheduler.core.schedule import MOST_ENTRIES, check_schedule, unite
+from scheduler.core.shapes import ID_PATTERN, Fault, JobShape, Path, ScheduleShape, check, fitting
 from scheduler.core.texts import BOM, Lines, TextError, conflict_line, decode, listed, short
 from scheduler.core.units import format_duration, parse_duration
 from scheduler.core.yamlfile import YamlDocument, read_yaml
@@ -218,6 +218,19 @@ class _JobReader:
         )
 
     def _schedule(self, given: Any) -> Schedule | None:
+        if not isinstance(given, list):
+            return self._entry(given, ("schedule",))
+        entries = [self._entry(each, ("schedule", number)) for number, each in enumerate(given[:MOST_ENTRIES])]
+        sound = [entry for entry in entries if entry is not None]
+        if not entries or len(sound) < len(given):
+            return None
+        try:
+            return unite(sound)
+        except ScheduleError as error:
+            self._faults.append(_schedule_fault(error, ("schedule", error.entry), error.key))
+            return None
+
+    def _entry(self, given: Any, path: Path) -> Schedule | None:
         if isinstance(given, str):
             given = {"cron": given}
         if not isinstance(given, dict):
@@ -228,32 +241,30 @@ class _JobReader:
                 f"found {' and '.join(named)}" if named else "found none"
             )
             hint = "keep one of them" if named else 'write for example cron: "0 9 * * *"'
-            place = ("schedule", max(named, key=self._where)) if named else ("schedule",)
-            self._faults.append(Fault(path=place, code="schedule.kind", message=message, hint=hint, at_key=bool(named)))
+            if named:
+                path = (*path, max(named, key=lambda key: self._found.key_place((*path, key))))
+            self._faults.append(Fault(path=path, code="schedule.kind", message=message, hint=hint, at_key=bool(named)))
             return None
         shape = fitting(ScheduleShape, given)
         if shape is None:
             return None
         timezone = self._settings.timezone if shape.timezone is None else shape.timezone
-        jitter = shape.jitter or timedelta()
-        schedule = Schedule(timezone=timezone, cron=shape.cron, every=shape.every, at=shape.at, jitter=jitter)
+        schedule = Schedule(
+            timezone=timezone,
+            cron=shape.cron,
+            every=shape.every,
+            at=shape.at,
+            phase=shape.phase or timedelta(),
+            starts=shape.starts,
+            ends=shape.ends,
+            jitter=shape.jitter or timedelta(),
+        )
         try:
             check_schedule(schedule)
         except ScheduleError as error:
-            self._faults.append(
-                Fault(
-                    path=("schedule", "jitter" if error.code == "schedule.jitter" else named[0]),
-                    code=error.code,
-                    message=error.message,
-                    hint=error.hint,
-                    offset=error.offset or 0,
-                )
-            )
+            self._faults.append(_schedule_fault(error, path, error.key or named[0]))
             return None
         return schedule
-
-    def _where(self, key: str) -> tuple[int, int]:
-        return self._found.key_place(("schedule", key))
 
     # -- the task source -------------------------------------------------------------------------
 
@@ -409,6 +420,17 @@ class _JobReader:
             else:
                 return isinstance(given, dict) and part in given
         return False
+
+
+def _schedule_fault(error: ScheduleError, path: Path, key: str) -> Fault:
+    """key: of the entry at `path`, to blame for it; empty: the whole entry."""
+    return Fault(
+        path=(*path, key) if key else path,
+        code=error.code,
+        message=error.message,
+        hint=error.hint,
+        offset=error.offset or 0,
+    )
 
 
 _REQUIRED = frozenset({"id", "schedule"})  # a null here is a missing key, elsewhere it unsets a default

@@ -45,40 +45,69 @@ def milliseconds(duration: timedelta) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """When a job is due: exactly one of `cron`, `every`, `at`, in a zone."""
+    """When a job is due: one entry, with exactly one of `cron`, `every`, `at`; or several entries, united."""
 
-    timezone: str  # IANA name; never the machine's zone
-    cron: str | None = None  # 5 fields or a macro such as @hourly, as written
-    every: timedelta | None = None  # at whole multiples since the Unix epoch
+    timezone: str  # IANA name; never the machine's zone; of several entries the first one's
+    cron: str | None = None  # 5 fields, 6 with the second first, or a macro such as @hourly, as written
+    every: timedelta | None = None  # at whole multiples since the Unix epoch, plus `phase`
     at: datetime | None = None  # aware UTC
+    phase: timedelta = timedelta(0)  # of `every`, and shorter
+    starts: datetime | None = None  # aware UTC; slots before it do not count
+    ends: datetime | None = None  # aware UTC; nor do those after it
     jitter: timedelta = timedelta(0)  # a run starts less than this after its slot; no part of the slot
+    union: tuple[Schedule, ...] = ()  # two entries or more, in the order of the file; the jitter is that of all
+
+    @property
+    def entries(self) -> tuple[Schedule, ...]:
+        return self.union or (self,)
 
     @property
     def timing(self) -> Schedule:
-        """The schedule without its jitter: equal timings name the same slots (S6)."""
+        """The schedule without its jitter and the order of its entries: equal timings name the same slots (S6)."""
+        if self.union:
+            entries = sorted(self.union, key=lambda entry: json.dumps(entry.to_json(), sort_keys=True))
+            return Schedule(timezone=entries[0].timezone, union=tuple(entries))
         return replace(self, jitter=timedelta(0)) if self.jitter else self
 
     def to_json(self) -> dict[str, Any]:
-        # Without jitter nothing is said of it, so that definitions stored before the key existed are equal still.
+        # What is not set is not said, so that definitions stored before a key existed are equal still.
         jitter = {"jitter_ms": milliseconds(self.jitter)} if self.jitter else {}
+        if self.union:
+            return {"any": [entry.to_json() for entry in self.union], "timezone": self.timezone, **jitter}
+        found: dict[str, Any] = {}
         if self.cron is not None:
-            return {"cron": self.cron, "timezone": self.timezone, **jitter}
-        if self.every is not None:
-            return {"every_ms": milliseconds(self.every), "timezone": self.timezone, **jitter}
-        assert self.at is not None
-        return {"at": instant(self.at), "timezone": self.timezone, **jitter}
+            found["cron"] = self.cron
+        elif self.every is not None:
+            found["every_ms"] = milliseconds(self.every)
+        elif self.at is not None:
+            found["at"] = instant(self.at)
+        if self.phase:
+            found["phase_ms"] = milliseconds(self.phase)
+        found["timezone"] = self.timezone
+        if self.starts is not None:
+            found["starts"] = instant(self.starts)
+        if self.ends is not None:
+            found["ends"] = instant(self.ends)
+        return {**found, **jitter}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Schedule:
         every = found.get("every_ms")
-        at = found.get("at")
+        at, starts, ends = (None if (text := found.get(key)) is None else parse_instant(text) for key in _INSTANTS)
         return cls(
             timezone=found["timezone"],
             cron=found.get("cron"),
             every=None if every is None else timedelta(milliseconds=every),
-            at=None if at is None else parse_instant(at),
+            at=at,
+            phase=timedelta(milliseconds=found.get("phase_ms", 0)),
+            starts=starts,
+            ends=ends,
             jitter=timedelta(milliseconds=found.get("jitter_ms", 0)),
+            union=tuple(cls.from_json(entry) for entry in found.get("any", ())),
         )
+
+
+_INSTANTS = ("at", "starts", "ends")  # of a schedule
 
 
 class Concurrency(StrEnum):

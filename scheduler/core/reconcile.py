@@ -397,16 +397,20 @@ def _settle_claims(job_id: str, claims: Sequence[_Claim], job: Job | None, now: 
 
 
 def _past(action: Action, now: datetime) -> Iterable[Problem]:
-    """The warning for a one-shot that is added or changed when its instant has already passed."""
-    at = action.after.spec.schedule.at
-    if at is None or at > now or not (action.verb == "create" or action.rescheduled):
+    """The warning for a job that is added or gets another schedule when the last of its slots has already passed."""
+    if not (action.verb == "create" or action.rescheduled):
         return
+    schedule = action.after.spec.schedule
+    if next_fire(schedule, after=now) is not None:
+        return
+    last = max((last for entry in schedule.entries if (last := entry.at or entry.ends) is not None), default=now)
+    said = f"{instant(last)} has already passed" if last <= now else f"no slot is left up to {instant(last)}"
     yield Problem(
         path=action.after.path,
         line=action.after.line,
         column=1,
         code="schedule.past",
-        message=f"{instant(at)} has already passed: job {action.job_id!r} will never run by itself",
+        message=f"{said}: job {action.job_id!r} will never run by itself",
         hint="set a later instant, or start it by hand with `scheduler run`",
         severity=Severity.WARNING,
         job_id=action.job_id,

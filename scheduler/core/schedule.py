@@ -10,17 +10,18 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import heapq
 import itertools
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from scheduler.core.cron import Cron, ScheduleError, never_fires, parse_cron, shown
-from scheduler.core.models import Schedule
+from scheduler.core.models import Schedule, instant
 from scheduler.core.problems import did_you_mean
 from scheduler.core.units import format_duration
 
@@ -34,7 +35,19 @@ class Span:
     count: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnTheWall:
+    """How the wall clock stood to a slot, in the zone of the entry that names it."""
+
+    timezone: str
+    dst: Literal["gap", "fold"] | None  # gap: the time it names was skipped; fold: its time of day comes twice
+    occurrence: int | None  # in a fold: 1 or 2
+
+
+MOST_ENTRIES = 32  # of a list of schedules
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST = datetime.min.replace(tzinfo=UTC)
 _MIDNIGHT = time()
 _ZERO = timedelta()
 _TICK = timedelta.resolution
@@ -59,10 +72,11 @@ _GIVE_UP = timedelta(days=36525)
 def check_cron(expression: str) -> None:
     """Accepts exactly crontab(5): five fields of `*`, numbers, names, ranges, lists and steps, or a macro.
 
-    `N/S` counts as `N-max/S`. A range that runs backwards and croniter's own extensions are refused.
+    Six fields begin with the second. `N/S` counts as `N-max/S`. A range that runs backwards and
+    croniter's own extensions are refused.
 
     Raises:
-        ScheduleError: `schedule.cron`, `schedule.never`, or `key.not-supported-yet` for six fields.
+        ScheduleError: `schedule.cron`, `schedule.never`.
     """
     cron = parse_cron(expression)
     if not cron.every_day and _Days(cron).since(date(2000, 1, 1)) is None:
@@ -78,9 +92,63 @@ def check_schedule(schedule: Schedule) -> None:
     """All of one schedule, zone first. Does not depend on the clock: an `at` in the past is fine here.
 
     Raises:
-        ScheduleError: the codes of `check_timezone` and `check_cron`, and `schedule.kind`,
-            `schedule.every`, `schedule.at`, `schedule.jitter`.
+        ScheduleError: the codes of `check_timezone` and `check_cron`, and `schedule.kind`, `schedule.every`,
+            `schedule.phase`, `schedule.at`, `schedule.starts`, `schedule.ends`, `schedule.jitter`.
     """
+    for number, entry in enumerate(schedule.entries):
+        try:
+            _check_entry(replace(entry, jitter=schedule.jitter))
+        except ScheduleError as error:
+            error.entry = number
+            raise
+
+
+def unite(entries: Sequence[Schedule]) -> Schedule:
+    """The schedule of a list of entries, each of them checked; a list of one is that one.
+
+    All entries have the same jitter: it delays every slot of a job alike, so starts come in the order of their slots.
+
+    Raises:
+        ScheduleError: `schedule.entries`, `schedule.jitter`, `schedule.duplicate`.
+    """
+    if not 1 <= len(entries) <= MOST_ENTRIES:
+        raise ScheduleError(
+            "schedule.entries",
+            f"schedule has {len(entries)} entries; allowed are 1-{MOST_ENTRIES}",
+            hint="spread them over several jobs" if entries else 'write for example [{cron: "0 9 * * *"}]',
+        )
+    jitter = entries[0].jitter
+    seen: dict[tuple[object, ...], int] = {}
+    for number, entry in enumerate(entries):
+        if entry.jitter != jitter:
+            own, others = (format_duration(each) if each else "none" for each in (entry.jitter, jitter))
+            raise ScheduleError(
+                "schedule.jitter",
+                f"entry {number + 1} has jitter {own} and entry 1 has {others}; a job has one jitter",
+                hint=f"write jitter: {format_duration(max(jitter, entry.jitter))} in every entry, or in none",
+                key="jitter",
+                entry=number,
+            )
+        first = seen.setdefault(_meaning(entry), number)
+        if first != number:
+            raise ScheduleError(
+                "schedule.duplicate",
+                f"entry {number + 1} names the same times as entry {first + 1}",
+                hint="delete one of them",
+                entry=number,
+            )
+    if len(entries) == 1:
+        return entries[0]
+    return Schedule(timezone=entries[0].timezone, jitter=jitter, union=tuple(entry.timing for entry in entries))
+
+
+def _meaning(entry: Schedule) -> tuple[object, ...]:
+    """Equal for two entries that say the same in other words."""
+    cron = None if entry.cron is None else (parse_cron(entry.cron), entry.timezone)
+    return cron, entry.every, entry.phase, entry.at, entry.starts, entry.ends
+
+
+def _check_entry(schedule: Schedule) -> None:
     named = [key for key in ("cron", "every", "at") if getattr(schedule, key) is not None]
     if len(named) != 1:
         found = " and ".join(named) or "none of them"
@@ -101,6 +169,8 @@ def check_schedule(schedule: Schedule) -> None:
             f"at {schedule.at.isoformat()} has no UTC offset",
             hint=f"write {schedule.at.isoformat()}Z, or the offset of your zone instead of Z",
         )
+    _check_phase(schedule)
+    _check_bounds(schedule)
     if schedule.jitter:
         _check_jitter(schedule)
 
@@ -116,7 +186,55 @@ def _check_every(every: timedelta) -> None:
         raise ScheduleError("schedule.every", f"every {every / _SECOND}s is not a whole number of milliseconds")
 
 
+def _check_phase(schedule: Schedule) -> None:
+    every, phase = schedule.every, schedule.phase
+    if every is None and phase:
+        message = f"phase {format_duration(phase)} stands beside {'cron' if schedule.cron else 'at'}"
+        raise ScheduleError("schedule.phase", f"{message}; only every has one", hint="delete the key", key="phase")
+    if every is not None and not _ZERO <= phase < every:
+        message = f"phase {format_duration(phase)} is outside 0s to under {format_duration(every)}, which is every"
+        hint = f"write {format_duration(phase % every)}, which names the same times"
+        raise ScheduleError("schedule.phase", message, hint=hint, key="phase")
+    if phase % _MILLISECOND:
+        message = f"phase {phase / _SECOND}s is not a whole number of milliseconds"
+        raise ScheduleError("schedule.phase", message, hint="write one like 30s or 5m", key="phase")
+
+
+def _check_bounds(schedule: Schedule) -> None:
+    """Of `starts` and `ends`: in order, and with a slot between them."""
+    starts, ends = schedule.starts, schedule.ends
+    if starts is not None and starts.tzinfo is None:
+        message = f"starts {starts.isoformat()} has no UTC offset"
+        raise ScheduleError("schedule.starts", message, hint=f"write {starts.isoformat()}Z for UTC", key="starts")
+    if ends is not None and ends.tzinfo is None:
+        message = f"ends {ends.isoformat()} has no UTC offset"
+        raise ScheduleError("schedule.ends", message, hint=f"write {ends.isoformat()}Z for UTC", key="ends")
+    if starts is None and ends is None:
+        return
+    if starts is not None and ends is not None and ends < starts:
+        message = f"ends {instant(ends)} lies before starts {instant(starts)}"
+        raise ScheduleError("schedule.ends", message, hint="write a later instant, or swap the two", key="ends")
+    first = next_fire(replace(schedule, ends=None), after=_FIRST)
+    if first is None or (ends is not None and first > ends):
+        bounds = (("from", starts), ("up to", ends))
+        window = " ".join(f"{word} {instant(bound)}" for word, bound in bounds if bound is not None)
+        raise ScheduleError(
+            "schedule.never",
+            f"the schedule never fires: it names no time {window}",
+            hint="set starts earlier" if first is None else f"its first time is {instant(first)}; set ends no earlier",
+            key="at" if schedule.at is not None else "starts" if ends is None else "ends",
+        )
+
+
 def _check_jitter(schedule: Schedule) -> None:
+    try:
+        _check_jitter_of(schedule)
+    except ScheduleError as error:
+        error.key = "jitter"
+        raise
+
+
+def _check_jitter_of(schedule: Schedule) -> None:
     jitter = schedule.jitter
     if jitter < _ZERO:
         message = f"jitter {format_duration(jitter)} is negative; a run never starts before its slot"
@@ -202,15 +320,36 @@ def fires(schedule: Schedule, *, after: datetime) -> Iterator[datetime]:
         ScheduleError: at the call, for what cannot be read. A cron that names no day has no slots.
     """
     after = _utc(after)
+    found = [_entry_fires(entry, after) for entry in schedule.entries]
+    if len(found) == 1:
+        return found[0]
+    return (fire for fire, _ in itertools.groupby(heapq.merge(*found)))
+
+
+def _entry_fires(schedule: Schedule, after: datetime) -> Iterator[datetime]:
+    after = _since(schedule, after)
+    found: Iterator[datetime]
     if schedule.cron is not None:
         cron, zone = parse_cron(schedule.cron), _zone(schedule.timezone)
-        return _cron_fires(cron, zone, after)
-    if schedule.every is not None:
+        found = _cron_fires(cron, zone, after)
+    elif schedule.every is not None:
         _check_every(schedule.every)
-        return _every_fires(schedule.every, after)
-    assert schedule.at is not None
-    at = _utc(schedule.at)
-    return iter([at] if at > after else [])
+        found = _every_fires(schedule.every, schedule.phase, after)
+    else:
+        assert schedule.at is not None
+        at = _utc(schedule.at)
+        found = iter([at] if at > after else [])
+    if schedule.ends is None:
+        return found
+    ends = _utc(schedule.ends)
+    return itertools.takewhile(lambda fire: fire <= ends, found)
+
+
+def _since(schedule: Schedule, after: datetime) -> datetime:
+    """The later of `after` and just before `starts`."""
+    if schedule.starts is None or schedule.starts <= after:
+        return after
+    return _utc(schedule.starts) - _TICK
 
 
 def next_fire(schedule: Schedule, *, after: datetime) -> datetime | None:
@@ -218,9 +357,16 @@ def next_fire(schedule: Schedule, *, after: datetime) -> datetime | None:
 
     For cron the answers are kept: a thousand jobs with one expression cost hardly more than one.
     """
-    if schedule.cron is not None:
-        return _next_cron_fire(schedule.cron, schedule.timezone, _utc(after))
-    return next(fires(schedule, after=after), None)
+    after = _utc(after)
+    found = [fire for entry in schedule.entries if (fire := _next_fire(entry, after)) is not None]
+    return min(found, default=None)
+
+
+def _next_fire(schedule: Schedule, after: datetime) -> datetime | None:
+    if schedule.cron is None:
+        return next(_entry_fires(schedule, after), None)
+    found = _next_cron_fire(schedule.cron, schedule.timezone, _since(schedule, after))
+    return None if found is None or (schedule.ends is not None and found > schedule.ends) else found
 
 
 @functools.lru_cache(maxsize=16_384)
@@ -242,9 +388,58 @@ def span(schedule: Schedule, *, start: datetime, until: datetime) -> Span | None
     """The slots of [start, until], both ends included; None if there are none. Raises like `fires`.
 
     Counts without making each slot: the cost is constant for `every` and `at`, and per calendar
-    day (some microseconds) for cron.
+    day (some microseconds) for cron. Of several entries, the densest is counted so; each slot of the
+    others costs a microsecond or two, because one that two of them name counts once.
     """
     start, until = _utc(start), _utc(until)
+    parts = ((_entry_span(entry, start=start, until=until), entry) for entry in schedule.entries)
+    found = [(part, entry) for part, entry in parts if part is not None]
+    if not found:
+        return None
+    if len(found) == 1:
+        return found[0][0]
+    found.sort(key=lambda each: each[0].count)
+    densest, most = found.pop()
+    first, last, count = densest.first, densest.last, densest.count
+    also_in_densest = _membership(most, densest)
+    for slot, _ in itertools.groupby(heapq.merge(*(_within(entry, part) for part, entry in found))):
+        first, last = min(first, slot), max(last, slot)
+        count += not also_in_densest(slot)
+    return Span(first=first, last=last, count=count)
+
+
+def _within(schedule: Schedule, part: Span) -> Iterator[datetime]:
+    """The slots of one entry that `part` counts."""
+    yield part.first
+    yield from _entry_fires(replace(schedule, ends=part.last), part.first)
+
+
+def _membership(schedule: Schedule, part: Span) -> Callable[[datetime], bool]:
+    """Tells of instants, asked about in ascending order, whether they are among the slots that `part` counts."""
+    if schedule.every is not None:
+        origin, every = _EPOCH + schedule.phase, schedule.every
+        return lambda slot: part.first <= slot <= part.last and not (slot - origin) % every
+    if schedule.cron is None:
+        return lambda slot: slot == part.first
+    start, stop = part.first.replace(tzinfo=None), part.last.replace(tzinfo=None)
+    chunks = _cron_slots(parse_cron(schedule.cron), _zone(schedule.timezone), start=start, stop=stop)
+    base, times = next(chunks)
+
+    def found(slot: datetime) -> bool:
+        nonlocal base, times
+        if not part.first <= slot <= part.last:
+            return False
+        while slot - base > times[-1]:  # ends at the one that holds `part.last`
+            base, times = next(chunks)
+        time = slot - base
+        return times[bisect_left(times, time)] == time
+
+    return found
+
+
+def _entry_span(schedule: Schedule, *, start: datetime, until: datetime) -> Span | None:
+    start = start if schedule.starts is None else max(start, _utc(schedule.starts))
+    until = until if schedule.ends is None else min(until, _utc(schedule.ends))
     if start > until:
         return None
     if schedule.cron is not None:
@@ -252,13 +447,30 @@ def span(schedule: Schedule, *, start: datetime, until: datetime) -> Span | None
     if schedule.every is not None:
         every = schedule.every
         _check_every(every)
-        low, high = -((_EPOCH - start) // every), (until - _EPOCH) // every
+        origin = _EPOCH + schedule.phase
+        low, high = -((origin - start) // every), (until - origin) // every
         if low > high:
             return None
-        return Span(first=_EPOCH + low * every, last=_EPOCH + high * every, count=high - low + 1)
+        return Span(first=origin + low * every, last=origin + high * every, count=high - low + 1)
     assert schedule.at is not None
     at = _utc(schedule.at)
     return Span(first=at, last=at, count=1) if start <= at <= until else None
+
+
+def on_the_wall(schedule: Schedule, slot: datetime) -> OnTheWall:
+    """What a change of the clock did to a slot; of several entries that name it, the first counts."""
+    slot = _utc(slot)
+    entries = schedule.entries
+    entry = next((each for each in entries if _entry_span(each, start=slot, until=slot)), entries[0])
+    zone = _zone(entry.timezone)
+    local = slot.astimezone(zone)
+    if local.replace(fold=1 - local.fold).utcoffset() != local.utcoffset():
+        return OnTheWall(timezone=entry.timezone, dst="fold", occurrence=local.fold + 1)
+    moved = False
+    if entry.cron is not None and slot > _FIRST and _utcoffset(zone, slot - _TICK) < _utcoffset(zone, slot):
+        cron, wall = parse_cron(entry.cron), local.replace(tzinfo=None)
+        moved = not _any(_matches(cron, _Days(cron), wall, wall + _TICK))
+    return OnTheWall(timezone=entry.timezone, dst="gap" if moved else None, occurrence=None)
 
 
 def start_delay(schedule: Schedule, job_id: str) -> timedelta:
@@ -274,8 +486,12 @@ def start_delay(schedule: Schedule, job_id: str) -> timedelta:
 def smallest_gap(schedule: Schedule) -> timedelta | None:
     """The shortest time between two consecutive slots, but for nights of a clock change; None for a single slot.
 
+    Of several entries, that of each by itself: slots of two of them may lie as close as they like.
     Raises like `fires`.
     """
+    if schedule.union:
+        gaps = [gap for entry in schedule.union if (gap := smallest_gap(entry)) is not None]
+        return min(gaps, default=None)
     if schedule.cron is not None:
         return _smallest_cron_gap(schedule.cron)
     return schedule.every
@@ -287,8 +503,12 @@ def _smallest_cron_gap(expression: str) -> timedelta | None:
     days = _smallest_step(cron)
     if days is None:
         return None
-    overnight = days - cron.times[-1] + cron.times[0]
-    return min([overnight, *(later - earlier for earlier, later in itertools.pairwise(cron.times))])
+    seconds = [timedelta(seconds=second) for second in cron.seconds]
+    minutes = [timedelta(hours=hour, minutes=minute) for hour in cron.hours for minute in cron.minutes]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(minutes)]
+    # From the last second of one minute to the first of the next one, and of the last one to the next day's.
+    gaps = [gap - seconds[-1] + seconds[0] for gap in (*gaps, days - minutes[-1] + minutes[0])]
+    return min([*gaps, *(later - earlier for earlier, later in itertools.pairwise(seconds))])
 
 
 def _smallest_step(cron: Cron) -> timedelta | None:
@@ -314,27 +534,16 @@ def _smallest_step(cron: Cron) -> timedelta | None:
     return smallest
 
 
-def describe(schedule: Schedule) -> str:
-    """A few words for `schedule_text`; a time of day never stands without its zone."""
-    if schedule.cron is not None:
-        return f"{' '.join(schedule.cron.split())} ({schedule.timezone})"
-    if schedule.every is not None:
-        return f"every {format_duration(schedule.every)}"
-    assert schedule.at is not None
-    local = schedule.at.astimezone(_zone(schedule.timezone)).replace(tzinfo=None)
-    text = local.isoformat(" ") if local.second or local.microsecond else local.isoformat(" ", "minutes")
-    return f"at {text} {schedule.timezone}"
-
-
 def _utc(at: datetime) -> datetime:
     if at.tzinfo is None:
         raise ValueError(f"{at.isoformat()} has no zone")  # astimezone would take it for the machine's
     return at.astimezone(UTC)
 
 
-def _every_fires(every: timedelta, after: datetime) -> Iterator[datetime]:
+def _every_fires(every: timedelta, phase: timedelta, after: datetime) -> Iterator[datetime]:
+    origin = _EPOCH + phase
     try:
-        slot = _EPOCH + ((after - _EPOCH) // every + 1) * every
+        slot = origin + ((after - origin) // every + 1) * every
         while True:
             yield slot
             slot += every
@@ -497,6 +706,11 @@ def _change(zone: ZoneInfo, low: datetime, high: datetime, offset: timedelta) ->
         else:
             high = middle
     return high
+
+
+def _utcoffset(zone: ZoneInfo, at: datetime) -> timedelta:
+    """at: aware UTC."""
+    return _offset(zone, at.replace(tzinfo=None))
 
 
 def _offset(zone: ZoneInfo, at: datetime) -> timedelta:

@@ -20,7 +20,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
@@ -33,7 +35,7 @@ from scheduler.core.globs import TAG
 from scheduler.core.models import DEFAULT_JOBS, parse_instant
 from scheduler.core.paths import GLOB_PATTERN, MAX_LENGTH, PATH_PATTERN, PathError, check_glob, check_path
 from scheduler.core.problems import did_you_mean
-from scheduler.core.schedule import check_cron, check_timezone
+from scheduler.core.schedule import MOST_ENTRIES, check_cron, check_timezone
 from scheduler.core.texts import short
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,127}$"
@@ -120,6 +122,15 @@ def _duration(value: Any) -> timedelta:
         raise _refuse(f"duration.{error.code}", error.message, error.hint) from None
 
 
+_DURATION = units.DURATION_PATTERN[1:-1]
+
+
+def _phase(value: Any) -> timedelta:
+    if isinstance(value, str) and re.fullmatch(r"0[dhms]", value):
+        return timedelta()
+    return _duration(value)
+
+
 def _size(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise _refuse(
@@ -135,22 +146,26 @@ _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(?P<offs
 _INSTANT_EXAMPLE = "write one like 2027-01-31T09:00:00+01:00, or ...T08:00:00Z for UTC"
 
 
-def _instant(value: Any) -> datetime:
+_INSTANT_CODES = {"at": "schedule.at", "starts": "schedule.starts", "ends": "schedule.ends"}
+
+
+def _instant(value: Any, info: ValidationInfo) -> datetime:
     if not isinstance(value, str):
         raise _refuse("value.type", f"an instant is text, not {shown(value)}", _INSTANT_EXAMPLE)
+    code = _INSTANT_CODES[info.field_name or "at"]
     found = _INSTANT.fullmatch(value)
     if found is None:
-        raise _refuse("schedule.at", f"{short(value)} is not an instant", _INSTANT_EXAMPLE)
+        raise _refuse(code, f"{short(value)} is not an instant", _INSTANT_EXAMPLE)
     if found["offset"] is None:
         raise _refuse(
-            "schedule.at",
+            code,
             f"instant {short(value)} has no UTC offset",
             f"write {value}Z for UTC, or the offset of your zone instead of Z",
         )
     try:
         return parse_instant(value)
     except (ValueError, OverflowError):
-        raise _refuse("schedule.at", f"{short(value)} names no instant of the calendar", _INSTANT_EXAMPLE) from None
+        raise _refuse(code, f"{short(value)} names no instant of the calendar", _INSTANT_EXAMPLE) from None
 
 
 _LONGEST_CRON = 500  # beyond any use, and short enough to be checked at once
@@ -163,7 +178,7 @@ def _cron(text: str) -> str:
         check_cron(text)
     except ScheduleError as error:
         hint = error.hint
-        if re.fullmatch(units.DURATION_PATTERN[1:-1], text):
+        if re.fullmatch(_DURATION, text):
             hint = f"for an interval write schedule: {{every: {text}}}"
         elif _INSTANT.fullmatch(text):
             hint = f'for a single run write schedule: {{at: "{text}"}}'
@@ -182,13 +197,21 @@ def _timezone(text: str) -> str:
 def _shorthand(value: Any) -> Any:
     if isinstance(value, str):
         return {"cron": value}
-    if isinstance(value, list):
+    return value
+
+
+def _entries(value: Any) -> Any:
+    if isinstance(value, list) and not 1 <= len(value) <= MOST_ENTRIES:
         raise _refuse(
-            "key.not-supported-yet",
-            "a list of schedules is not supported yet; it is refused rather than ignored",
-            "write one schedule, or one job for each",
+            "schedule.entries",
+            f"schedule has {len(value)} entries; allowed are 1-{MOST_ENTRIES}",
+            "spread them over several jobs" if value else 'write for example [{cron: "0 9 * * *"}]',
         )
     return value
+
+
+def _one_or_many(value: Any) -> str:
+    return _MANY if isinstance(value, list) else _ONE
 
 
 def _concurrency(value: Any) -> Any:
@@ -339,6 +362,11 @@ JobPattern = Annotated[str, AfterValidator(_job_pattern), _schema(JOBS_PATTERN)]
 Duration = Annotated[
     timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN})
 ]
+Phase = Annotated[
+    timedelta,
+    BeforeValidator(_phase),
+    WithJsonSchema({"type": "string", "anyOf": [{"pattern": units.DURATION_PATTERN}, {"pattern": "^0[dhms]$"}]}),
+]
 Instant = Annotated[datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "pattern": INSTANT_PATTERN})]
 Size = Annotated[
     int,
@@ -369,12 +397,10 @@ class Shape(BaseModel):
 class ScheduleShape(Shape):
     """When a job is due: exactly one of cron, every and at."""
 
-    not_yet = frozenset({"phase", "starts", "ends"})
-
     cron: Annotated[str, AfterValidator(_cron)] | None = Field(
         default=None,
-        description="Five cron fields (minute hour day month weekday) or a macro from @hourly to @yearly, "
-        "on the wall clock of the timezone.",
+        description="Five cron fields (minute hour day month weekday), six with the second first, or a macro from "
+        "@hourly to @yearly; on the wall clock of the timezone.",
         examples=["0 9 * * mon-fri", "@daily"],
     )
     every: Duration | None = Field(
@@ -382,8 +408,24 @@ class ScheduleShape(Shape):
         description="An interval of at least 1s; the job is due at whole multiples of it since 1970-01-01T00:00Z.",
         examples=["15m"],
     )
+    phase: Phase | None = Field(
+        default=None,
+        description="How much later than at whole multiples of every the job is due; shorter than every. "
+        "Without it, 0s.",
+        examples=["5m"],
+    )
     at: Instant | None = Field(
         default=None, description="One instant with an explicit UTC offset.", examples=["2027-01-31T09:00:00+01:00"]
+    )
+    starts: Instant | None = Field(
+        default=None,
+        description="The job is not due before this instant; at it, it may be.",
+        examples=["2027-01-01T00:00:00+01:00"],
+    )
+    ends: Instant | None = Field(
+        default=None,
+        description="The job is not due after this instant; at it, it may be.",
+        examples=["2027-06-30T23:59:59+02:00"],
     )
     timezone: Annotated[str, AfterValidator(_timezone)] | None = Field(
         default=None,
@@ -393,9 +435,15 @@ class ScheduleShape(Shape):
     jitter: Duration | None = Field(
         default=None,
         description="Starts each run later than it is due, by a time below this that stays the same for the job; "
-        "under half the shortest time between two fires. Without it a run starts when it is due.",
+        "under half the shortest time between two fires. Without it a run starts when it is due. In a list, all "
+        "entries have the same.",
         examples=["30s"],
     )
+
+
+_ONE, _MANY = "<one>", "<many>"  # which way a schedule is written; pydantic puts it into the path of a fault
+Entry = Annotated[ScheduleShape, BeforeValidator(_shorthand, json_schema_input_type=str | ScheduleShape)]
+Entries = Annotated[list[Entry], Field(min_length=1, max_length=MOST_ENTRIES)]
 
 
 class DefaultsShape(Shape):
@@ -455,8 +503,14 @@ class JobShape(DefaultsShape):
         "1-128 of a-z 0-9 . _ -, starting with a letter or digit.",
         examples=["heartbeat"],
     )
-    schedule: Annotated[ScheduleShape, BeforeValidator(_shorthand, json_schema_input_type=str | ScheduleShape)] = Field(
-        description="When the job is due: a mapping, or a bare cron expression.", examples=['"0 9 * * *"']
+    schedule: Annotated[
+        Annotated[Entry, Tag(_ONE)] | Annotated[Entries, Tag(_MANY)],
+        Discriminator(_one_or_many),
+        BeforeValidator(_entries, json_schema_input_type=str | ScheduleShape | Entries),
+    ] = Field(
+        description="When the job is due: a mapping, a bare cron expression, or a list of 1-32 of these, whose "
+        "instants are united.",
+        examples=['"0 9 * * *"'],
     )
     task: Annotated[str, AfterValidator(_inline_task), _schema(NOT_BLANK_PATTERN)] | None = Field(
         default=None,
@@ -611,6 +665,8 @@ def fitting(shape: type[AnyShape], data: Any) -> AnyShape | None:
 def _fault(shape: type[Shape], detail: ErrorDetails, raw: Callable[[Path], str | None]) -> Fault:
     kind = detail["type"]
     path: Path = detail["loc"]
+    if path[:1] == ("schedule",) and path[1:2] in ((_ONE,), (_MANY,)) and shape is JobShape:
+        path = path[:1] + path[2:]
     if kind == "extra_forbidden":
         return _unknown(shape, path)
     at_key = len(path) > 1 and path[-1] == "[key]"
@@ -715,6 +771,8 @@ def _unknown(shape: type[Shape], path: Path) -> Fault:
 def _owner(shape: type[Shape], path: Path) -> type[Shape]:
     """The shape that decides about the last key of `path`."""
     for part in path[:-1]:
+        if isinstance(part, int):
+            continue  # the items of a list have one shape
         shape = shape.inner.get(str(part)) or shape.inner["*"]
     return shape
 

@@ -104,6 +104,21 @@ def test_where_nobody_was_there_the_newest_slot_runs_within_its_window() -> None
     assert window(midnight, None) == timedelta(hours=2)
 
 
+def test_of_a_list_each_slot_is_owed_once_and_late_by_the_same_jitter() -> None:
+    twice = (MINUTELY, Schedule(timezone="UTC", every=timedelta(seconds=90)))  # both at each third minute
+    listed = job(Schedule(timezone="UTC", union=twice, jitter=timedelta(seconds=20)))
+    delay = start_delay(listed.file.spec.schedule, "job")
+    assert start_of(listed) == NOON + delay
+    assert due(listed, now=NOON + delay - timedelta(microseconds=1), since=NOON) is None
+    found = due(listed, now=NOON + timedelta(minutes=3) + delay, since=NOON)
+    assert found is not None
+    assert found.slot == NOON + timedelta(minutes=3)
+    assert [(skip.first, skip.slots) for skip in found.skips] == [(NOON, 4)]  # 0:00, 1:00, 1:30, 2:00
+    assert found.next_run_at == NOON + timedelta(minutes=4)
+    assert is_slot(listed.file.spec.schedule, NOON + timedelta(seconds=90))
+    assert not is_slot(listed.file.spec.schedule, NOON + timedelta(seconds=30))
+
+
 def test_jitter_delays_the_start_and_not_the_slot() -> None:
     jittered = job(replace(MINUTELY, jitter=timedelta(seconds=20)))
     delay = start_delay(jittered.file.spec.schedule, "job")

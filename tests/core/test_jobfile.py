@@ -299,16 +299,6 @@ def test_a_key_or_value_that_no_code_honours_is_refused_and_not_ignored(extra: s
     assert "not supported yet" in problem.message
 
 
-@pytest.mark.parametrize("key", ["phase", "starts", "ends"])
-def test_so_is_one_of_a_schedule(key: str) -> None:
-    assert told(job(schedule=f'{{cron: "@daily", {key}: 5s}}')) == [("key.not-supported-yet", 2, 28)]
-
-
-@pytest.mark.parametrize("schedule", ["[]", '[{cron: "@daily"}]', '"0 0 * * * *"'])
-def test_so_are_lists_of_schedules_and_crons_with_seconds(schedule: str) -> None:
-    assert told(job(schedule=schedule)) == [("key.not-supported-yet", 2, 11)]
-
-
 @pytest.mark.parametrize(
     ("schedule", "code", "column"),
     [
@@ -333,6 +323,31 @@ def test_so_are_lists_of_schedules_and_crons_with_seconds(schedule: str) -> None
         ("{jitter: 30s}", "schedule.kind", 11),
         ("5", "value.type", 11),
         ("", "key.missing", None),
+        ("[]", "schedule.entries", 11),
+        (f"[{', '.join(['{every: 1h}'] * 33)}]", "schedule.entries", 11),
+        ("[5]", "value.type", 12),
+        ("[[]]", "value.type", 12),
+        ("[null]", "value.missing", 12),
+        ('["@daily", {every: 5}]', "duration.invalid", 30),
+        ('["@daily", "0 25 * * *"]', "schedule.cron", 25),
+        ('["@daily", {cron: "0 25 * * *"}]', "schedule.cron", 32),
+        ('["@daily", {cron: "@hourly", every: 5m}]', "schedule.kind", 40),
+        ('["@daily", {}]', "schedule.kind", 22),
+        ('["@daily", {cronn: "@hourly", every: 5m}]', "key.unknown", 23),
+        ('["@daily", {every: 5m, "<many>": 1}]', "key.unknown", 34),
+        ('["@daily", "0 0 * * *"]', "schedule.duplicate", 22),
+        ('["@daily", {every: 5m, jitter: 1m}]', "schedule.jitter", 42),
+        ('[{every: 5m, jitter: 1m}, "@daily"]', "schedule.jitter", 37),
+        ('["@daily", {every: 5m, timezone: Berlin}]', "schedule.timezone", 44),
+        ("{every: 1h, phase: 1h}", "schedule.phase", 30),
+        ("{every: 1h, phase: 5}", "duration.invalid", 30),
+        ('{cron: "@daily", phase: 5m}', "schedule.phase", 35),
+        ('{cron: "@daily", starts: 2027-01-01}', "schedule.starts", 36),
+        ('{cron: "@daily", ends: 2027-01-01T00:00}', "schedule.ends", 34),
+        ('{cron: "@daily", ends: 5}', "value.type", 34),
+        ("{every: 1h, starts: 2027-01-02T00:00Z, ends: 2027-01-01T00:00Z}", "schedule.ends", 56),
+        ("{at: 2027-01-02T00:00Z, ends: 2027-01-01T00:00Z}", "schedule.never", 16),
+        ("{every: 7d, starts: 2027-01-02T00:00Z, ends: 2027-01-02T01:00Z}", "schedule.never", 56),
     ],
 )
 def test_a_schedule_is_checked_where_it_stands(schedule: str, code: str, column: int | None) -> None:
@@ -340,6 +355,31 @@ def test_a_schedule_is_checked_where_it_stands(schedule: str, code: str, column:
     assert [each[0] for each in found] == [code]
     if column is not None:
         assert found[0][1:] == (2, column)
+
+
+def test_a_list_of_schedules_is_read_in_order_with_the_zone_of_each() -> None:
+    given = '["0 9 * * 1-5", {every: 1h, phase: 0s, timezone: UTC}, {at: 2027-01-01T00:00Z}]'
+    schedule = spec_of(job(schedule=given)).schedule
+    assert schedule.timezone == "Europe/Berlin"
+    assert [entry.to_json() for entry in schedule.entries] == [
+        {"cron": "0 9 * * 1-5", "timezone": "Europe/Berlin"},
+        {"every_ms": 3_600_000, "timezone": "UTC"},
+        {"at": "2027-01-01T00:00:00Z", "timezone": "Europe/Berlin"},
+    ]
+    assert spec_of(job(schedule='["0 9 * * 1-5"]')) == spec_of(job(schedule='"0 9 * * 1-5"'))
+
+
+def test_every_key_of_a_schedule_arrives_in_the_definition() -> None:
+    bounds = 'starts: "2027-01-01T00:00:00+01:00", ends: "2027-12-31T23:00:00Z"'
+    schedule = spec_of(job(schedule=f"{{every: 1h, phase: 5m, jitter: 1m, timezone: UTC, {bounds}}}")).schedule
+    assert schedule.to_json() == {
+        "every_ms": 3_600_000,
+        "phase_ms": 300_000,
+        "timezone": "UTC",
+        "starts": "2026-12-31T23:00:00Z",
+        "ends": "2027-12-31T23:00:00Z",
+        "jitter_ms": 60_000,
+    }
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -336,6 +337,47 @@ def test_a_one_shot_in_the_past_is_created_completed_with_a_warning_once() -> No
     assert jobs["job"].status(NOW) == "completed"
     assert again(desired, jobs).problems == ()
     assert "complete" in [row.action for row in audit_rows(done, at=NOW, actor="a", cause="c")]
+
+
+@pytest.mark.parametrize(
+    ("ends", "message"),
+    [
+        (NOW - timedelta(hours=1), "2026-03-02T07:30:00Z has already passed: job 'job' will never run by itself"),
+        (NOW + timedelta(minutes=5), "no slot is left up to 2026-03-02T08:35:00Z: job 'job' will never run by itself"),
+    ],
+)
+def test_so_is_a_job_whose_schedule_has_no_slot_left(ends: datetime, message: str) -> None:
+    over = replace(HOURLY, ends=ends)
+    both = Schedule(timezone="UTC", union=(over, Schedule(timezone="UTC", at=NOW - timedelta(days=1))))
+    for schedule in (over, both):
+        desired = Desired(settings=SETTINGS, found=found(document(schedule=schedule)))
+        done = plan(desired, {}, previous=None, now=NOW)
+        assert [(p.code, p.message) for p in done.problems] == [("schedule.past", message)]
+        assert applied(done, {}, NOW)["job"].status(NOW) == "completed"
+    open_ended = replace(both, union=(*both.union, replace(HOURLY, timezone="Asia/Tokyo")))
+    desired = Desired(settings=SETTINGS, found=found(document(schedule=open_ended)))
+    assert plan(desired, {}, previous=None, now=NOW).problems == ()
+
+
+def test_another_order_of_entries_is_an_edit_that_does_not_move_the_next_fire() -> None:
+    entries = (HOURLY, Schedule(timezone="Asia/Tokyo", cron="0 9 * * *"))
+    before, after = (Schedule(timezone=each[0].timezone, union=each) for each in (entries, entries[::-1]))
+    desired = Desired(settings=SETTINGS, found=found(document(schedule=after)))
+    jobs = observed(document(schedule=before))
+    (action,) = again(desired, jobs, NOW + timedelta(hours=3)).actions
+    assert (action.verb, action.rescheduled, action.moves_cursor, action.skips) == ("update", False, False, ())
+    assert action.next_run_at == jobs["job"].next_run_at
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"starts": NOW}, {"ends": NOW + timedelta(days=9)}, {"phase": timedelta(minutes=5)}],
+    ids=["starts", "ends", "phase"],
+)
+def test_starts_ends_and_phase_are_the_schedule(change: dict[str, Any]) -> None:
+    desired = Desired(settings=SETTINGS, found=found(document(schedule=replace(HOURLY, **change))))
+    (action,) = again(desired, observed(document()), NOW + timedelta(hours=3)).actions
+    assert (action.rescheduled, action.skips[0].slots) == (True, 3)
 
 
 def test_an_edit_of_definition_or_task_arms_a_stopped_job() -> None:

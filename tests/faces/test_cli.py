@@ -54,6 +54,22 @@ def edited(root: Root) -> None:
     root.commit()
 
 
+def scheduled(root: Root) -> None:
+    """With a list of schedules, two of which name times that daylight saving moves."""
+    root.write(
+        "jobs/season.yaml",
+        """\
+id: season
+schedule:
+  - {cron: "30 2 * * *", jitter: 2m}
+  - {cron: "15 1 * * SUN", timezone: America/New_York, jitter: 2m, ends: "2027-01-01T00:00:00Z"}
+  - {every: 12h, phase: 10m, jitter: 2m}
+task: Say what the season brings.
+""",
+    )
+    root.sync()
+
+
 def resynced(root: Root) -> None:
     edited(root)
     root.sync()
@@ -140,6 +156,9 @@ GOLDEN_CASES: dict[str, tuple[Callable[[Root], None], str]] = {
     "show-invalid": (broken_and_synced, "show triage"),
     "next": (synced, "next -n 2"),
     "next-range": (synced, "next triage --from 2026-03-05T00:00:00Z --to 2026-03-09T16:00:00Z"),
+    "next-gap": (scheduled, "next season --from 2026-03-28T12:00:00Z --to 2026-03-30T06:00:00Z"),
+    "next-fold": (scheduled, "next season heartbeat --from 2026-10-24T23:20:00Z --to 2026-10-25T06:00:00Z"),
+    "show-list": (scheduled, "show season"),
     "next-none": (synced, "next retired --from 2026-03-05T00:00:00Z --to 2026-03-05T00:01:00Z"),
     "run": (synced, "run heartbeat --wait"),
     "run-foreground": (synced, "run heartbeat"),

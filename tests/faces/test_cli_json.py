@@ -124,7 +124,16 @@ JOB = shaped(
         "updated_at": instant,
     }
 )
-FIRE = shaped({"job_id": text, "fire_time": instant, "local": local, "timezone": text})
+FIRE = shaped(
+    {
+        "job_id": text,
+        "fire_time": instant,
+        "local": local,
+        "timezone": text,
+        "dst": nullable(one_of("gap", "fold")),
+        "dst_occurrence": nullable(whole),
+    }
+)
 RUN = shaped(
     {
         "id": lambda value: bool(re.fullmatch(r"[a-z0-9._-]+:\d+", value)),
@@ -192,6 +201,7 @@ SYNC = shaped(
         "dirty": dirty,
         "held": maybe_text,
         "created": list_of(text),
+        "schedule_texts": lambda value: type(value) is dict and all(map(text, value.values())),
         "updated": list_of(
             shaped(
                 {
@@ -362,6 +372,33 @@ def test_next_holds_ascending_fires_of_a_half_open_range(root: Root) -> None:
     ]
 
 
+def test_next_marks_the_fires_that_a_clock_change_moves_or_doubles(root: Root) -> None:
+    root.write(
+        "jobs/odd.yaml", 'id: odd\nschedule: ["30 2 * * *", {cron: "0 5 * * *", timezone: Asia/Tokyo}]\ntask: x\n'
+    )
+    root.sync()
+
+    def marks(job: str, start: str, end: str) -> list[tuple[Any, ...]]:
+        found = root.json("next", job, "--from", start, "--to", end)
+        assert shaped({"fires": list_of(FIRE)})(found)
+        return [(each["local"], each["dst"], each["dst_occurrence"]) for each in found["fires"]]
+
+    assert marks("odd", "2026-03-28T12:00:00Z", "2026-03-30T12:00:00Z") == [
+        ("2026-03-29T05:00:00+09:00", None, None),
+        ("2026-03-29T03:00:00+02:00", "gap", None),
+        ("2026-03-30T05:00:00+09:00", None, None),
+        ("2026-03-30T02:30:00+02:00", None, None),
+    ]
+    assert marks("odd", "2026-10-24T23:00:00Z", "2026-10-25T12:00:00Z") == [
+        ("2026-10-25T02:30:00+02:00", "fold", 1),
+    ]
+    assert marks("heartbeat", "2026-10-24T23:30:00Z", "2026-10-25T02:00:00Z") == [
+        ("2026-10-25T02:00:00+02:00", "fold", 1),
+        ("2026-10-25T02:00:00+01:00", "fold", 2),
+        ("2026-10-25T03:00:00+01:00", None, None),
+    ]
+
+
 def test_next_counts_per_job_and_reads_an_explicit_range_off_the_schedule_alone(root: Root) -> None:
     root.sync()
     found = root.json("next", "-n", "2")["fires"]
@@ -475,6 +512,11 @@ def test_plan_and_sync_hold_the_documented_fields(eventful: Root, command: tuple
     assert heartbeat["next_fires"]["before"][:2] == ["2026-03-02T11:00:00Z", "2026-03-02T12:00:00Z"]
     assert heartbeat["next_fires"]["after"][:2] == ["2026-03-02T10:20:00Z", "2026-03-02T10:40:00Z"]
     assert heartbeat["widens"] == ["env", "timeout_ms"]
+    assert heartbeat["schedule_text"] == {
+        "before": "at minute 0 of every hour, Europe/Berlin",
+        "after": "every 20 minutes, Europe/Berlin",
+    }
+    assert found["schedule_texts"] == {"new": "once, at 2026-03-01 01:00 Europe/Berlin"}
     assert found["root_changed"] == [{"field": "defaults.timeout", "before": "5m", "after": "6m", "widens": True}]
     assert [(each["code"], each["severity"]) for each in found["problems"]] == [("schedule.past", "warning")]
 

@@ -66,7 +66,8 @@ def test_the_example_shows_every_key_of_a_job_and_of_a_schedule(copied: Path) ->
     jobs = list(documents(copied))
     assert {key for job in jobs for key in job} | set(settings(copied)["defaults"]) == set(JobShape.model_fields)
     schedules = [job["schedule"] for job in jobs]
-    assert {key for each in schedules if isinstance(each, dict) for key in each} == set(ScheduleShape.model_fields)
+    entries = [entry for each in schedules for entry in (each if isinstance(each, list) else [each])]
+    assert {key for each in entries if isinstance(each, dict) for key in each} == set(ScheduleShape.model_fields)
     assert any(isinstance(each, str) and each.startswith("@") for each in schedules)
     assert any(isinstance(each, str) and each[0] != "@" for each in schedules)
 

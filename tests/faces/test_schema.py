@@ -54,6 +54,7 @@ READER_ONLY = {
     *("runner.task-not-allowed", "runner.input", "runner.tasks"),
     # the meaning of a schedule
     *("schedule.cron", "schedule.every", "schedule.jitter", "schedule.never", "schedule.timezone"),
+    *("schedule.duplicate", "schedule.phase"),
 }
 # What it sees in part; the reader sees the rest.
 IN_PART = {
@@ -62,6 +63,8 @@ IN_PART = {
     "key.not-supported-yet": "keys and choices, not what a cron holds",
     "runner.command": "a list and not a line, not what its words mean",
     "schedule.at": "the form, not whether the calendar has such a day",
+    "schedule.starts": "the form, not whether the calendar has such a day",
+    "schedule.ends": "the form, not whether it lies before starts",
     "size.range": "not the largest size that can be meant",
     "task.sources": "two of them, not none: a Markdown job has its task in the body",
     "value.invalid": "line feeds, not the other line ends of Unicode",
