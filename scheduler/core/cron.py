@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -104,6 +105,17 @@ class TimesOfDay(Sequence[timedelta]):
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def __contains__(self, time: object) -> bool:
+        """Without making any of them."""
+        if not isinstance(time, timedelta):
+            return False
+        second = time % _MINUTES_OF_DAY[1]
+        minute, place = bisect_left(self._minutes, time - second), bisect_left(self._seconds, second)
+        if minute == len(self._minutes) or place == len(self._seconds):
+            return False
+        found = self._minutes[minute] + self._seconds[place] == time
+        return found and minute * len(self._seconds) + place in self._places
 
     @overload
     def __getitem__(self, index: int) -> timedelta: ...

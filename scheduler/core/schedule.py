@@ -20,7 +20,7 @@ from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from scheduler.core.cron import Cron, ScheduleError, never_fires, parse_cron, shown
+from scheduler.core.cron import Cron, ScheduleError, TimesOfDay, never_fires, parse_cron, shown
 from scheduler.core.models import Schedule, instant
 from scheduler.core.problems import did_you_mean
 from scheduler.core.units import format_duration
@@ -389,7 +389,7 @@ def span(schedule: Schedule, *, start: datetime, until: datetime) -> Span | None
 
     Counts without making each slot: the cost is constant for `every` and `at`, and per calendar
     day (some microseconds) for cron. Of several entries, the densest is counted so; each slot of the
-    others costs a microsecond or two, because one that two of them name counts once.
+    others costs some microseconds, because one that two of them name counts once.
     """
     start, until = _utc(start), _utc(until)
     parts = ((_entry_span(entry, start=start, until=until), entry) for entry in schedule.entries)
@@ -424,15 +424,17 @@ def _membership(schedule: Schedule, part: Span) -> Callable[[datetime], bool]:
     start, stop = part.first.replace(tzinfo=None), part.last.replace(tzinfo=None)
     chunks = _cron_slots(parse_cron(schedule.cron), _zone(schedule.timezone), start=start, stop=stop)
     base, times = next(chunks)
+    end = times[-1]
 
     def found(slot: datetime) -> bool:
-        nonlocal base, times
+        nonlocal base, times, end
         if not part.first <= slot <= part.last:
             return False
-        while slot - base > times[-1]:  # ends at the one that holds `part.last`
+        while slot - base > end:  # ends at the one that holds `part.last`
             base, times = next(chunks)
+            end = times[-1]
         time = slot - base
-        return times[bisect_left(times, time)] == time
+        return time in times if isinstance(times, TimesOfDay) else times[bisect_left(times, time)] == time
 
     return found
 

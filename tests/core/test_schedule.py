@@ -15,7 +15,7 @@ from cronsim import CronSim, CronSimError
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from scheduler.core.cron import ScheduleError, parse_cron
+from scheduler.core.cron import Cron, ScheduleError, parse_cron
 from scheduler.core.models import JobSpec, Schedule
 from scheduler.core.schedule import (
     Span,
@@ -796,6 +796,16 @@ def test_six_fields_agree_with_cronsim_unless_they_name_fixed_times(
     known = (at.astimezone(UTC) for at in oracle(f"{second} {expression}", after.astimezone(ZoneInfo(timezone))))
     expected = list(itertools.islice((at for at in known if at > after), 12))
     assert first(cron(f"{second} {expression}", timezone), after, 12) == texts(expected)
+
+
+@given(with_seconds.map(parse_cron), st.integers(0, 100), st.integers(1, 5000), st.integers(0, 86_400_000))
+def test_times_of_day_are_the_same_made_one_by_one_or_all_at_once(known: Cron, a: int, b: int, at: int) -> None:
+    minutes = [timedelta(hours=h, minutes=m) for h in known.hours for m in known.minutes]
+    listed = [minute + second * SECOND for minute in minutes for second in known.seconds]
+    assert list(known.times[a:b]) == listed[a:b]
+    assert len(known.times) == len(listed)
+    for time in (at * MILLISECOND, at // 1000 * SECOND, *listed[a : a + 3], *listed[b : b + 3]):
+        assert (time in known.times[a:b]) == (time in listed[a:b])
 
 
 def test_a_day_of_seconds_is_counted_without_making_them() -> None:
