@@ -80,6 +80,7 @@ class Daemon:
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._why_silent: str | None = None  # why nothing fires here; None: not known yet
         self._ready = threading.Event()  # the first pass is made
+        self._queue_taken = False
         self._told_to_stop = False
         self._told_at = 0.0
         self._forced = False
@@ -116,7 +117,7 @@ class Daemon:
                 places=lambda: self._workers.places,
                 may_fire=self._may_fire,
                 usable=self._unusable,
-                between=self._workers.write_ends,
+                between=self._between,
             )
             self._resync = Resync(
                 place=self._place,
@@ -130,8 +131,7 @@ class Daemon:
             first = self._resync.sync_now(actor="scheduler", cause="start")
             self._clockwork.reload(store)
             cleanup.enter_context(self._listening_to_signals())
-            if not self._why_silent:
-                self._submit(store.queued())
+            self._take_queued(store)
             self._ready.set()
             if self._once:
                 failed = self._serve_once(store)
@@ -247,6 +247,16 @@ class Daemon:
                     self._workers.places,
                     max_running,
                 )
+
+    def _between(self, store: Store) -> None:
+        self._take_queued(store)
+        self._workers.write_ends(store)
+
+    def _take_queued(self, store: Store) -> None:
+        """What an earlier daemon left waiting goes on waiting here, as soon as this one may fire."""
+        if not self._why_silent and not self._queue_taken:
+            self._queue_taken = True
+            self._submit(store.queued())
 
     def _settle(self, store: Store, job_ids: Collection[str], until: datetime) -> None:
         self._clockwork.dispatch(store, only=job_ids, until=until)
