@@ -279,9 +279,11 @@ def _claims(desired: Desired, observed: Mapping[str, Job]) -> dict[str, list[_Cl
             claims[document.id].append(_Claim(path=document.path, line=document.line, found=found))
     for job_id, named in claims.items():
         # A document with an error speaks for an id it last held, or that nothing else claims; no more (S2).
-        held_at = observed[job_id].file.path if job_id in observed else None
-        if any(claim.readable for claim in named):
-            claims[job_id] = [claim for claim in named if claim.readable or claim.path == held_at]
+        held_at = {observed[job_id].file.path} if job_id in observed else set()
+        readable = {claim.path for claim in named if claim.readable}
+        if readable:
+            # Also one in the file that would hold it from now on: else the next pass would judge otherwise.
+            claims[job_id] = [claim for claim in named if claim.readable or claim.path in held_at | readable]
     for job in observed.values():
         if job.archived:
             continue

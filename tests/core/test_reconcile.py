@@ -245,6 +245,15 @@ def test_an_unreadable_file_and_a_copy_elsewhere_are_a_conflict() -> None:
     assert (action.after.sync_state, action.after.path) == (SyncState.CONFLICT, "jobs/a.yaml")
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_broken_second_document_of_the_same_file_is_a_conflict_before_and_after_a_move(known: bool) -> None:
+    desired = Desired(settings=SETTINGS, found=found(document(path="jobs/b.yaml"), invalid(path="jobs/b.yaml")))
+    jobs = observed(document()) if known else {}
+    done = again(desired, jobs)
+    assert [action.after.sync_state for action in done.actions] == ([SyncState.CONFLICT] if known else [])
+    assert again(desired, applied(done, jobs, NOW)).nothing_to_do, "the next pass judges as the first"
+
+
 def test_two_files_that_claim_a_new_id_create_nothing() -> None:
     desired = Desired(settings=SETTINGS, found=found(document(), document(path="jobs/b.yaml")))
     done = plan(desired, {}, previous=None, now=NOW)

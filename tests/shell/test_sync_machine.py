@@ -259,8 +259,8 @@ class SyncMachine(RuleBasedStateMachine):
                 if doc.id == job_id
             ]
             if any(doc.valid for _, doc in named):  # a stranger with an error speaks for nobody
-                held_at = known_job.path if known_job is not None else None
-                named = [(path, doc) for path, doc in named if doc.valid or path == held_at]
+                speaks = {path for path, doc in named if doc.valid} | ({known_job.path} if known_job else set())
+                named = [(path, doc) for path, doc in named if doc.valid or path in speaks]
             protected = 0
             if known_job is not None and not known_job.archived:
                 held = self.files.get(known_job.path)
