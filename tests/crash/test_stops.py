@@ -77,7 +77,7 @@ def test_a_second_signal_ends_everything_at_once(
 def test_a_second_signal_hastens_the_end_of_what_the_first_one_has_told_to_end(world: World) -> None:
     world.job("long", "trap '' TERM", "sleep 1000")
     daemon = world.serve("--grace", "0")
-    await_until(lambda: world.marks("long"), "the fire")
+    await_until(lambda: len(world.leftovers()) == 2, "the shell, deaf by now, and its child")
     daemon.tell(TERM)
     daemon.says(STOPPING)
     tell_again(daemon, TERM)
