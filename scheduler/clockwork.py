@@ -104,7 +104,6 @@ class Clockwork:
         self._between = between
         self._agenda = Agenda()
         self._seen = -1
-        self._settings = Settings()
         self._fires: bool | None = None  # None: nothing is known yet
         self._prepared: datetime | None = None
         self._claiming = threading.RLock()
@@ -132,20 +131,17 @@ class Clockwork:
         with self._claiming:
             return self._agenda.next_start if self._fires else None
 
-    def reload(self, store: Store) -> Settings:
-        """Takes in what has changed in the database since the last look; returns the settings in force."""
+    def reload(self, store: Store) -> None:
+        """Takes in what has changed in the database since the last look."""
         with self._claiming:
             observed = store.observed(since=self._seen)
-            if observed.settings is not None:
-                self._settings = observed.settings
             for job in observed.jobs.values():
                 self._agenda.put(job)
             self._seen = observed.ticket
-            fires = self._may_fire(self._settings)
+            fires = self._may_fire(observed.settings or Settings())
             if fires and self._fires is False and self._since is not None:
                 self._since = self._clock.now()  # what came while it was not to fire here was missed
             self._fires = fires
-            return self._settings
 
     def dispatch(
         self, store: Store, *, only: Collection[str] | None = None, until: datetime | None = None

@@ -206,7 +206,7 @@ class Daemon:
 
     def _tell_what_is_new(self, store: Store) -> None:
         if store.synced_at() is None:
-            found = Passes(place=self._place, clock=self._clock).plan(store.observed())
+            found = self._passes.plan(store.observed())
             ids = found.json["created"]
             named = ", ".join(ids[:MOST_NAMED]) or "none"
             more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""

@@ -75,7 +75,7 @@ def is_alive(folder: Path, owner: str | None) -> bool:
 
 def pid_of(owner: str) -> int:
     """The pid in an owner's id: the owner's as long as that is alive."""
-    return int(owner.partition("-")[0] or -1)
+    return int(owner.partition("-")[0])
 
 
 def _scratch(lock: Path) -> Path:

@@ -15,12 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from scheduler.config import Place, read_settings
-from scheduler.core.globs import may_hold
 from scheduler.core.models import Run, Settings, SyncState
 from scheduler.core.problems import Problem, SchedulerError
 from scheduler.core.reconcile import Plan
 from scheduler.git import index_lock
 from scheduler.passes import Passes, Synced
+from scheduler.source import may_enter
 from scheduler.store import Lend, Store
 from scheduler.watcher import Watcher
 
@@ -65,7 +65,6 @@ class Resync:
         self._known_problems: frozenset[Problem] = frozenset()
         self._watcher = Watcher(self._bell.set)
         self._settings = Settings()
-        self._said = ""
         self._said_unwatched = ""
         self.trouble = ""  # why the last pass could not be made
 
@@ -94,13 +93,13 @@ class Resync:
         while not self._stopping:
             if not self._bell.is_set():
                 quiet = QUIET_S  # a burst is over
-            doubting = self._doubts_end is not None
-            wake_at = min(rescan_at, rescan_at if self._doubts_end is None else self._doubts_end)
+            doubts_end = self._doubts_end
+            wake_at = rescan_at if doubts_end is None else min(rescan_at, doubts_end)
             woken = self._bell.wait(max(0, wake_at - time.monotonic()))
             if self._stopping:
                 break
             self._bell.clear()
-            changed = self._look(cause="watch" if woken or doubting else "rescan")
+            changed = self._look(cause="watch" if woken or doubts_end is not None else "rescan")
             wait = RETRY_S if self.trouble else RESCAN_UNWATCHED_S if self.unwatched else RESCAN_S
             rescan_at = time.monotonic() + wait
             if woken:
@@ -185,12 +184,12 @@ class Resync:
     # -- what is said ----------------------------------------------------------------------------
 
     def _say(self, trouble: str) -> None:
-        self.trouble = trouble
-        if trouble and trouble != self._said:
-            _log.error("sync_failed reason=%r", trouble)
-        elif self._said and not trouble:
-            _log.warning("sync_resumed")
-        self._said = trouble
+        if trouble != self.trouble:
+            if trouble:
+                _log.error("sync_failed reason=%r", trouble)
+            else:
+                _log.warning("sync_resumed")
+            self.trouble = trouble
 
     def _report(self, found: Synced, cause: str) -> None:
         json = found.json
@@ -244,9 +243,7 @@ def _job_folders(place: Place, settings: Settings) -> set[Path]:
             continue
         for name in names:
             path = below + name
-            if name.startswith(".") or place.root / path == place.state:
-                continue
-            if any(may_hold(path, glob) for glob in settings.jobs):
+            if may_enter(place, path, settings.jobs):
                 found.add(place.root / path)
                 left.append(path + "/")
     return found

@@ -226,12 +226,15 @@ class Scheduler(Reading):
         from scheduler import owner as owners
 
         found = next((each for each in store.active() if each.run.id == run.id), None)
-        if found is None or (holder is not None and owners.pid_of(found.owner or "") == holder.pid):
-            return  # ended meanwhile; or the daemon's, which knows that it has ended and will write it
-        if owners.is_alive(self.place.owners, found.owner):
+        if found is None:
+            return  # ended meanwhile
+        pid = None if found.owner is None else owners.pid_of(found.owner)
+        if holder is not None and pid == holder.pid:
+            return  # the daemon's, which knows that it has ended and will write it
+        if pid is not None and owners.is_alive(self.place.owners, found.owner):
             # While it holds its lock the pid in its name is its own.
             with contextlib.suppress(ProcessLookupError):
-                os.kill(owners.pid_of(found.owner or ""), signal.SIGTERM)
+                os.kill(pid, signal.SIGTERM)
         else:
             self._engine(store).recover()
 

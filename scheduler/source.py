@@ -197,9 +197,7 @@ def _walk(
             continue
         if matches_any(path, globs):
             listing.paths.append(path)  # a folder of that name too: reading it says what is wrong
-        if not entry.is_dir(follow_symlinks=False) or not any(may_hold(path, glob) for glob in globs):
-            continue
-        if Path(entry.path) == place.state:
+        if not entry.is_dir(follow_symlinks=False) or not may_enter(place, path, globs):
             continue
         try:
             with os.scandir(entry.path) as found:
@@ -220,6 +218,12 @@ def _walk(
             )
             continue
         _walk(place, children, path + "/", globs, listing)
+
+
+def may_enter(place: Place, path: str, globs: Iterable[str]) -> bool:
+    """Whether a pass looks into this folder for job files: what is hidden and the state folder it leaves alone."""
+    hidden = path.rpartition("/")[2].startswith(".")
+    return not hidden and any(may_hold(path, glob) for glob in globs) and place.root / path != place.state
 
 
 def _is_text(path: str) -> bool:

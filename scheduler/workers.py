@@ -9,7 +9,6 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -39,12 +38,6 @@ class Engine(Protocol):
     def end_unstarted(self, run: Run, why: Why) -> Run: ...
 
 
-@dataclass(slots=True)
-class _Seat:
-    cancel: Cancel
-    thread: threading.Thread
-
-
 class Workers:
     """Starts each claimed run in a thread of its own. Knows what runs and what waits, and ends them when asked."""
 
@@ -62,7 +55,7 @@ class Workers:
         self._scratch = scratch
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._seats: dict[str, _Seat] = {}
+        self._seats: dict[str, Cancel] = {}  # of the runs under way
         self._waiting: list[tuple[datetime, str, Run, Done | None]] = []
         self._room = max(1, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - FILES_OF_OURS) // FILES_OF_A_RUN)
         self._unwritten: dict[str, tuple[Callable[[Store], Run], Done | None]] = {}
@@ -103,7 +96,7 @@ class Workers:
                 self._waiting.remove(waiting)
                 heapq.heapify(self._waiting)
         if seat is not None:
-            seat.cancel.request("cancelled")
+            seat.request("cancelled")
         elif waiting is not None:
             with self._lend() as store:
                 self._engine(store).end_unstarted(waiting[2], "cancelled")
@@ -139,7 +132,7 @@ class Workers:
         """TERM for all that runs, KILL after `grace`. Called from a signal handler too."""
         self._stopping = True
         for seat in list(self._seats.values()):
-            seat.cancel.request("interrupted", grace=grace)
+            seat.request("interrupted", grace=grace)
 
     def wait(self) -> None:
         """Returns when nothing runs and nothing waits."""
@@ -164,7 +157,7 @@ class Workers:
         cancel = Cancel()
         thread = threading.Thread(target=self._carry_out, args=(run, cancel, done), name=run.id, daemon=True)
         with self._lock:
-            self._seats[run.id] = _Seat(cancel, thread)
+            self._seats[run.id] = cancel
             if self._stopping:
                 cancel.request("interrupted", grace=timedelta(0))
         try:
