@@ -24,8 +24,8 @@ from typing import Any
 
 from scheduler.config import Place, unusable
 from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.views import Json
 
-Json = dict[str, Any]
 Reply = Callable[[Json], None]
 Handler = Callable[[Json, Reply], None]
 

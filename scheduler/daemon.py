@@ -18,7 +18,7 @@ from typing import Any
 from scheduler.clock import Clock
 from scheduler.clockwork import Clockwork
 from scheduler.config import Place
-from scheduler.control import Hold, Json, Reply, Server
+from scheduler.control import Hold, Reply, Server
 from scheduler.core.models import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import UnavailableError, UsageError
 from scheduler.engine import BENIGN, LocalEngine, log_end
@@ -29,6 +29,7 @@ from scheduler.resync import Resync
 from scheduler.runners.cancel import GRACE as CANCEL_GRACE
 from scheduler.source import Parsed
 from scheduler.store import Store, Stores
+from scheduler.views import Json
 from scheduler.workers import Workers
 
 GRACE = timedelta(seconds=30)  # for what runs when the daemon is told to stop

@@ -166,13 +166,7 @@ class LocalEngine:
         now = self.clock.now()
 
         def write_end(store: Store) -> Run:
-            return store.finish(
-                run,
-                status=RunStatus.INTERRUPTED,
-                reason="scheduler_error",
-                error=f"{type(error).__name__}: {error}",
-                now=now,
-            )
+            return give_up(store, run, error, now=now)
 
         try:
             write_end(self.store)
@@ -256,6 +250,17 @@ class LocalEngine:
     def _spawned(self, run: Run, pid: int) -> None:
         crash_point("after_spawn")
         self.store.record_process(run, attempt=1, process=owners.identify(pid))
+
+
+def give_up(store: Store, run: Run, error: BaseException, *, now: datetime) -> Run:
+    """Ends a run that an error of ours has stopped; one that has ended stays so."""
+    return store.finish(
+        run,
+        status=RunStatus.INTERRUPTED,
+        reason="scheduler_error",
+        error=f"{type(error).__name__}: {error}",
+        now=now,
+    )
 
 
 def _superseded(job: Job, slot: datetime) -> str:

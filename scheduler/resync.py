@@ -29,7 +29,7 @@ RESCAN_UNWATCHED_S = 5.0  # while events are missing
 RETRY_S = 2.0  # after a pass that could not be made
 QUIET_S = 0.1  # between two passes of one burst
 LONGEST_QUIET_S = 2.0  # while something in a watched folder changes all the time and no job does
-MOST_PROBLEMS = 20  # in the log, of one pass
+MOST_PROBLEMS = 20  # in the log, of one pass; and of jobs that the guard holds
 GRACE_S = 1.0  # how long a loss has to last (S4)
 INDEX_LOCK_S = 10.0  # git is at work; then its lock is a stale one (S8)
 
@@ -209,7 +209,8 @@ class Resync:
         self._report_problems(frozenset(found.problems))
         if found.guarded and not found.nothing_to_do:
             _log.warning(
-                "guard_holds jobs=%s: `scheduler sync` says how to confirm", ",".join(json["guard"]["ids"][:20])
+                "guard_holds jobs=%s: `scheduler sync` says how to confirm",
+                ",".join(json["guard"]["ids"][:MOST_PROBLEMS]),
             )
         if self.unwatched != self._said_unwatched:
             _log.warning("unwatched reason=%r", self.unwatched or "none any more")

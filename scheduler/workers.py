@@ -18,7 +18,7 @@ from scheduler.core.due import window
 from scheduler.core.models import Run, RunStatus
 from scheduler.core.problems import SchedulerError
 from scheduler.core.schedule import next_fire
-from scheduler.engine import EndNotWrittenError
+from scheduler.engine import EndNotWrittenError, give_up
 from scheduler.runners.cancel import GRACE, Cancel, Why
 from scheduler.store import Lend, Store
 
@@ -198,13 +198,7 @@ class Workers:
             self._fill()
 
     def _give_up(self, run: Run, error: SchedulerError, store: Store) -> Run:
-        return store.finish(
-            run,
-            status=RunStatus.INTERRUPTED,
-            reason="scheduler_error",
-            error=f"{type(error).__name__}: {error}",
-            now=self._clock.now(),
-        )
+        return give_up(store, run, error, now=self._clock.now())
 
     def _fill(self) -> None:
         """Gives free places to those that wait longest; who has waited beyond its window is a skip, `capacity`."""
