@@ -281,7 +281,10 @@ class Daemon:
 
     def _sync(self, request: Json, reply: Reply) -> None:
         self._ready.wait()
-        reply(self._resync.sync_now(actor=request["actor"], confirmed=request["confirmed"]).to_json())
+        found = self._resync.sync_now(
+            actor=request["actor"], confirmed=request["confirmed"], now_anyway=request["now_anyway"]
+        )
+        reply(found.to_json())
 
     def _run(self, request: Json, reply: Reply) -> None:
         self._ready.wait()
@@ -324,6 +327,9 @@ class Daemon:
                 "silent": self._why_silent or "",
                 "trouble": [each for each in (*self._troubles(), self._unusable()) if each],
                 "unwatched": self._resync.unwatched,
+                "held": self._resync.held,
+                "held_since": None if self._resync.held_since is None else instant(self._resync.held_since),
+                "held_long": self._resync.held_long,
                 "next_start": None if start is None else instant(start),
             }
         )

@@ -15,7 +15,7 @@ from scheduler.control import answer_of, find
 from scheduler.core.due import overdue
 from scheduler.core.models import Job, RunStatus, Status, SyncState
 from scheduler.core.problems import Problem, SchedulerError
-from scheduler.git import read_tree
+from scheduler.git import read_tree, why_held
 from scheduler.store import Store
 from scheduler.views import Json
 
@@ -75,6 +75,9 @@ def _git(place: Place) -> Iterator[Check]:
         yield Check("git", "ok", f"at {tree.revision[:12]}" if tree.revision else "a repository without a commit yet")
     else:
         yield Check("git", "warning", f"runs record no commit: {tree.why_unavailable}")
+    if held := why_held(place.root):
+        hint = "end or abort it; `scheduler sync --now` takes the files as they are"
+        yield Check("git", "warning", f"edits of the files wait: {held}", hint)
 
 
 def _state(place: Place) -> Iterator[Check]:
@@ -155,6 +158,9 @@ def _daemon(place: Place, silent: list[str]) -> Iterator[Check]:
     status = answer_of(holder, "status")
     for trouble in status["trouble"]:
         yield Check("daemon", "error", f"{holder}: {trouble}", "its log says more")
+    if status["held_long"]:
+        message = f"{holder}: edits have waited since {status['held_since']}: {status['held']}"
+        yield Check("daemon", "error", message, "end or abort it; `scheduler sync --now` takes the files as they are")
     if status["silent"]:
         silent.append(status["silent"])
         yield Check("daemon", "warning", f"{holder}, only observes ({status['silent']})")

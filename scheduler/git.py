@@ -245,6 +245,28 @@ def index_lock(root: Path) -> Path | None:
     return None if git is None else git / "index.lock"
 
 
+# What git leaves in its folder while a command that takes several steps is half way (gitrepository-layout(5)).
+_UNDER_WAY = (
+    ("rebase-merge", "a rebase"),
+    ("rebase-apply", "a rebase"),
+    ("MERGE_HEAD", "a merge"),
+    ("CHERRY_PICK_HEAD", "a cherry-pick"),
+    ("REVERT_HEAD", "a revert"),
+    ("sequencer", "a cherry-pick or a revert"),
+    ("BISECT_LOG", "a bisect"),
+)
+
+
+def why_held(root: Path) -> str:
+    """What git is in the middle of in this working tree, in words; empty if nothing (S8). Starts no git.
+
+    Meanwhile the files are of no commit that anybody meant: a step of a rebase, an old commit under test.
+    """
+    git = _git_folder(root)
+    under_way = None if git is None else next((what for name, what in _UNDER_WAY if (git / name).exists()), None)
+    return f"{under_way} is half way in the repository" if under_way else ""
+
+
 def _git_folder(root: Path) -> Path | None:
     for folder in (root, *root.parents):
         git = folder / ".git"

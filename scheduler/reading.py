@@ -43,7 +43,7 @@ class Reading:
         """
         store = self._store()
         if store is None:
-            return views.list_json([], [])
+            return views.list_json([], [], held=self.held())
         with store:
             found = store.problems()
             files = _Files(self) if tasks else None
@@ -55,7 +55,14 @@ class Reading:
             and (tag is None or tag in job["tags"])
             and (not problems or job["problems"] or job["sync_state"] in ("invalid", "conflict", "held"))
         ]
-        return {**views.list_json(jobs, found), "jobs": wanted}  # the summary is of the whole root
+        # The summary is of the whole root.
+        return {**views.list_json(jobs, found, held=self.held()), "jobs": wanted}
+
+    def held(self) -> str | None:
+        """Why no sync takes the files as they are now (S8)."""
+        from scheduler.git import why_held
+
+        return why_held(self.place.root) or None
 
     def show(self, job_id: str, *, prefix: bool = False) -> Json:
         with self._need_store(job_id) as store:

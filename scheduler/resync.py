@@ -12,10 +12,11 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from scheduler.config import Place, read_settings
-from scheduler.core.models import Run, Settings, SyncState
+from scheduler.core.models import ROOT_JOB_ID, AuditRow, Run, Settings, SyncState
 from scheduler.core.problems import Problem, SchedulerError
 from scheduler.core.reconcile import Plan
 from scheduler.git import index_lock
@@ -31,6 +32,7 @@ QUIET_S = 0.1  # between two passes of one burst
 LONGEST_QUIET_S = 2.0  # while something in a watched folder changes all the time and no job does
 MOST_PROBLEMS = 20  # in the log, of one pass; and of jobs that the guard holds
 GRACE_S = 1.0  # how long a loss has to last (S4)
+HELD_LONG = timedelta(minutes=15)  # a merge or rebase that takes longer has been forgotten (S8)
 INDEX_LOCK_S = 10.0  # git is at work; then its lock is a stale one (S8)
 
 _log = logging.getLogger(__name__)
@@ -67,19 +69,29 @@ class Resync:
         self._settings = Settings()
         self._said_unwatched = ""
         self.trouble = ""  # why the last pass could not be made
+        self.held = ""  # why the last pass took nothing in (S8)
+        self.held_since: datetime | None = None
+        self._held_told = False
+
+    @property
+    def held_long(self) -> bool:
+        """Whether what holds the passes has done so for so long that a person is to be told."""
+        return self.held_since is not None and self._passes.clock.now() - self.held_since >= HELD_LONG
 
     @property
     def unwatched(self) -> str:
         """Why not all events are seen; empty if they are."""
         return self._watcher.trouble
 
-    def sync_now(self, *, actor: str, cause: str = "sync", confirmed: str | None = None) -> Synced:
-        """One pass, at somebody's request: it believes what it sees.
+    def sync_now(
+        self, *, actor: str, cause: str = "sync", confirmed: str | None = None, now_anyway: bool = False
+    ) -> Synced:
+        """One pass, at somebody's request: it believes what it sees. `now_anyway` as for `Passes.sync`.
 
         Raises: UnavailableError where the root or the database cannot be used.
         """
         with self._lend() as store:
-            return self._pass(store, actor=actor, cause=cause, confirmed=confirmed)
+            return self._pass(store, actor=actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway)
 
     def stop(self) -> None:
         self._stopping = True
@@ -100,7 +112,7 @@ class Resync:
                 break
             self._bell.clear()
             changed = self._look(cause="watch" if woken or doubts_end is not None else "rescan")
-            wait = RETRY_S if self.trouble else RESCAN_UNWATCHED_S if self.unwatched else RESCAN_S
+            wait = RETRY_S if self.trouble or self.held else RESCAN_UNWATCHED_S if self.unwatched else RESCAN_S
             rescan_at = time.monotonic() + wait
             if woken:
                 # Something that is no job changes all the time, such as a log in the root: look ever less often.
@@ -133,18 +145,23 @@ class Resync:
         cause: str,
         confirmed: str | None = None,
         defer: Callable[[Plan | None], Collection[str] | None] | None = None,
+        now_anyway: bool = False,
     ) -> Synced:
         with self._passing:
             recovered = tuple(run.id for run in self._recover(store))
             self._watch(store)
             if defer is None:
                 self._doubted, self._doubts_end = {}, None
-            found = self._passes.sync(store, actor=actor, cause=cause, confirmed=confirmed, defer=defer)
+            found = self._passes.sync(
+                store, actor=actor, cause=cause, confirmed=confirmed, defer=defer, now_anyway=now_anyway
+            )
             if not found.nothing_to_do and self._watch(store):
                 self._bell.set()  # in a folder that was not watched until now something may have changed meanwhile
         self._say("")
+        self._say_held(found.held, store)
         self._applied()
-        self._report(found, cause)
+        if not found.held:
+            self._report(found, cause)
         return replace(found, recovered=recovered)
 
     def _doubt(self, found: Plan | None) -> Collection[str] | None:
@@ -190,6 +207,27 @@ class Resync:
             else:
                 _log.warning("sync_resumed")
             self.trouble = trouble
+
+    def _say_held(self, held: str, store: Store) -> None:
+        """Edits wait. For the minutes of a rebase that is as it should be; one that is forgotten is told (S8, F7)."""
+        if held != self.held:
+            if held:
+                _log.info("sync_held reason=%r: `scheduler sync --now` syncs all the same", held)
+            else:
+                _log.info("sync_held_no_more")
+            self.held = held
+        if not held:
+            self.held_since, self._held_told = None, False
+            return
+        now = self._passes.clock.now()
+        self.held_since = self.held_since or now
+        if self.held_long and not self._held_told:
+            _log.warning("sync_held_long reason=%r: edits wait until it is done or aborted", held)
+            row = AuditRow(
+                job_id=ROOT_JOB_ID, action="held", field="sync", after=held, at=now, actor="scheduler", cause="watch"
+            )
+            store.add_audit(row)
+            self._held_told = True
 
     def _report(self, found: Synced, cause: str) -> None:
         json = found.json

@@ -83,16 +83,25 @@ class Scheduler(Reading):
         except ValueError:
             raise UsageError(f"{path} lies outside the root {self.place.root}") from None
 
-    def plan(self, *, confirmed: str | None = None) -> Synced:
+    def plan(self, *, confirmed: str | None = None, now_anyway: bool = False) -> Synced:
         """What a sync would change now; writes nothing."""
         if not self.place.db.exists():
-            return self._passes().plan(Observed(jobs={}, settings=None, ticket=0), confirmed=confirmed)
+            nothing = Observed(jobs={}, settings=None, ticket=0)
+            return self._passes().plan(nothing, confirmed=confirmed, now_anyway=now_anyway)
         with Store.open(self.place.db) as store:
-            return self._passes().plan(store.observed(), confirmed=confirmed)
+            return self._passes().plan(store.observed(), confirmed=confirmed, now_anyway=now_anyway)
 
-    def sync(self, *, confirmed: str | None = None, cause: str = "sync", new_state: bool = False) -> Synced:
+    def sync(
+        self,
+        *,
+        confirmed: str | None = None,
+        cause: str = "sync",
+        now_anyway: bool = False,
+        new_state: bool = False,
+    ) -> Synced:
         """One pass, by the daemon if one runs.
 
+        now_anyway: also while git is in the middle of something (S8).
         new_state: start without a history where the one there was is gone.
         Raises: UnavailableError where the root or the database cannot be used.
         """
@@ -101,7 +110,8 @@ class Scheduler(Reading):
 
         holder = self._daemon()
         if holder is not None:
-            return Synced.from_json(answer_of(holder, "sync", actor=self.actor, confirmed=confirmed))
+            answer = answer_of(holder, "sync", actor=self.actor, confirmed=confirmed, now_anyway=now_anyway)
+            return Synced.from_json(answer)
         start_state(self.place, new_state=new_state, now=self.clock.now())
         settings, _ = read_settings(self.place)
         if settings is None and not self.place.db.exists():
@@ -109,7 +119,9 @@ class Scheduler(Reading):
         self.place.make_state()
         with Store.open(self.place.db) as store:
             recovered = self._engine(store).recover()
-            found = self._passes().sync(store, actor=self.actor, cause=cause, confirmed=confirmed)
+            found = self._passes().sync(
+                store, actor=self.actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway
+            )
         return replace(found, recovered=tuple(run.id for run in recovered))
 
     # -- running ---------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ def list_jobs(given: Globals, status: str | None, tag: str | None, problems: boo
     scheduler = given.scheduler()
     found = scheduler.list(status=status, tag=tag, problems=problems, tasks=given.as_json)
     say_never_synced(given, scheduler.never_synced())
+    if held := found["summary"]["held"]:
+        say(given, f"held: {held}: edits of the files wait until that is done, or for `scheduler sync --now`")
     if given.as_json:
         render.print_json(found)
         return

@@ -239,6 +239,20 @@ def test_a_checkout_of_many_files_archives_nothing_it_brings_back(root: Root, se
     assert not actions & {"archive", "revive", "sync_state"}
 
 
+def test_edits_wait_while_git_is_half_way_and_count_when_it_is_done(root: Root, serve: Callable[..., Served]) -> None:
+    daemon = serve()
+    root.git("bisect", "start")
+    root.edit("jobs/tick.yaml", "id: tick", "id: tick\nname: Renamed")
+    daemon.says("sync_held reason='a bisect is half way in the repository'")
+    root.write("prompts/tick.md", "second\n")
+    until(lambda: ran(root, "second\n"), "a run with the text on disk")
+    assert root.job("tick")["generation"] == 1
+    root.git("bisect", "reset")
+    daemon.says("sync_held_no_more")
+    until(lambda: root.job("tick")["generation"] == 2, "the edit")
+    assert root.job("tick")["name"] == "Renamed"
+
+
 def test_an_edit_of_the_schedule_counts_at_once(root: Root, serve: Callable[..., Served]) -> None:
     root.write("jobs/tick.yaml", TICK.replace("1s", "1h"))
     serve()
