@@ -593,9 +593,10 @@ def test_a_request_that_makes_no_sense_is_answered(root: Root, serve: Callable[.
     import socket
 
     serve()
+    holder = json.loads((root.path / ".scheduler/state.db.daemon").read_text())
     for nonsense in (b"nonsense\n", b"{}\n", b'{"verb": "fly"}\n', b"[1]\n"):
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(root.path / ".scheduler/state.db.sock"))
+            connection.connect(str(holder["socket"]))
             connection.sendall(nonsense)
             assert json.loads(connection.makefile().readline())["exit_code"] == 2
     assert root.cli("sync").code == 0
