@@ -21,7 +21,7 @@ from scheduler.config import Place
 from scheduler.control import Hold, Reply, Server
 from scheduler.core.models import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import UnavailableError, UsageError
-from scheduler.engine import BENIGN, LocalEngine, log_end
+from scheduler.engine import BENIGN, LocalEngine
 from scheduler.git import Commits
 from scheduler.owner import Owner
 from scheduler.passes import Passes, Synced
@@ -234,7 +234,8 @@ class Daemon:
         return f"the database {self._place.db} is no longer the file that this daemon opened: nothing fires"
 
     def _recover(self, store: Store) -> list[Run]:
-        return [log_end(run) for run in self._engine(store).recover()]
+        engine = self._engine(store)
+        return [engine.told(run) for run in engine.recover()]
 
     def _submit(self, runs: list[Run]) -> None:
         self._workers.submit(runs, done=self._ended.append if self._once else None)

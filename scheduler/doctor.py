@@ -137,6 +137,12 @@ def _jobs(known: Iterable[Job], now: datetime, fires: bool) -> Iterator[Check]:
             lambda job: job.file.sync_state in (SyncState.INVALID, SyncState.CONFLICT),
         ),
         *named(
+            "error",
+            "stopped after too many errors in a row",
+            "mend its definition or task, which starts it again, or `scheduler resume JOB`",
+            lambda job: job.status(now) is Status.STOPPED,
+        ),
+        *named(
             "warning",
             "the last run failed or could not start",
             "`scheduler history JOB` shows it",

@@ -73,7 +73,7 @@ class LocalEngine:
         try:
             crash_point("after_claim")
             claimed(run)
-            return log_end(self._carry_out(run, scratch, cancel))
+            return self.told(self._carry_out(run, scratch, cancel))
         except EndNotWrittenError:
             raise
         except BaseException as error:
@@ -223,6 +223,21 @@ class LocalEngine:
     def _skip(self, run: Run, fault: Fault) -> Run:
         """Ends a claimed run that could not start; a fault, so it counts as an error and is told (F7)."""
         return self.store.skip(run, reason=fault.reason, message=fault.message, fault=True, now=self.clock.now())
+
+    def told(self, run: Run) -> Run:
+        """Tells in the log how a run has ended, and that it has stopped its job (F7)."""
+        log_end(run)
+        if run.finished_at is not None and run.status not in (RunStatus.SUCCEEDED, RunStatus.CANCELLED):
+            job = self.store.job(run.job_id)
+            if job is not None and job.runtime.stopped_at == run.finished_at:
+                _log.warning(
+                    "job_stopped job_id=%s reason=%r: an edit of its definition or task, or `scheduler resume %s`,"
+                    " starts it again",
+                    job.id,
+                    job.runtime.stop_reason,
+                    job.id,
+                )
+        return run
 
     def recover(self) -> list[Run]:
         """Ends the runs whose owner is dead: what is left of their processes is killed, their rows say so (F4).

@@ -271,7 +271,10 @@ class Scheduler(Reading):
         return self._set_pause(job_id, "pause", paused)
 
     def resume(self, job_id: str) -> Json:
-        """Lifts a pause; slots that it held back stay skips. A job that is not paused stays as it is."""
+        """Lifts a pause, and starts a stopped job anew: slots that passed meanwhile are not made up for.
+
+        A job that is neither stays as it is.
+        """
         return self._set_pause(job_id, "resume", lambda _: None)
 
     def _set_pause(self, job_id: str, action: str, pause: Callable[[Job], Pause | None]) -> Json:
@@ -284,13 +287,17 @@ class Scheduler(Reading):
                 observed = store.observed(job_id=job.id)
                 job, now = observed.jobs[job.id], self.clock.now()
                 new = pause(job)
-                if new == job.pause:
+                arms = new is None and job.runtime.stopped_at is not None and not job.archived
+                if new == job.pause and not arms:
                     break
-                row = self._audit_row(
-                    job.id, action, field="pause", before=_pause_json(job.pause), after=_pause_json(new)
-                )
+                if arms:
+                    row = self._audit_row(job.id, action, field="status", before="stopped", after="active")
+                else:
+                    row = self._audit_row(
+                        job.id, action, field="pause", before=_pause_json(job.pause), after=_pause_json(new)
+                    )
                 settled = held_back(job, now) if new is None else None
-                if store.set_pause(job.id, new, audit=row, ticket=observed.ticket, settled=settled):
+                if store.set_pause(job.id, new, audit=row, ticket=observed.ticket, settled=settled, arms=arms):
                     break
             else:
                 raise UnavailableError("other processes kept changing the database; nothing was done", hint="try again")

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scheduler.core.models import (
+    FAILURE_LIMIT,
     Attempt,
     AuditRow,
     FileFacts,
@@ -269,10 +270,12 @@ class Store:
         audit: AuditRow,
         ticket: int | None = None,
         settled: Due | None = None,
+        arms: bool = False,
     ) -> bool:
         """Writes or lifts an operator's pause; False, with nothing changed, where `ticket` is stale.
 
         settled: the slots that the pause before it has held back, which nobody could tell from missed ones later.
+        arms: a stopped job starts anew.
         """
         with self._writing() as sql:
             if ticket is not None and _ticket(sql) != ticket:
@@ -296,6 +299,8 @@ class Store:
                     job_id,
                 ),
             )
+            if arms:
+                _arm(sql, job_id)
             _append_audit(sql, [audit])
         return True
 
@@ -511,6 +516,8 @@ class Store:
                     )
                 if status is RunStatus.SUCCEEDED:
                     sql.execute("UPDATE jobs SET consecutive_errors = 0, errors_at_arm = 0 WHERE id = ?", (run.job_id,))
+                else:
+                    _stop_failing(sql, run, now)
         return self._known_run(run.job_id, run.n)
 
     def skip(self, run: Run, *, reason: str, message: str, fault: bool, now: datetime) -> Run:
@@ -524,6 +531,7 @@ class Store:
             if fault and ended.rowcount:
                 _audit_streak(sql, run, RunStatus.SKIPPED, reason, now)
                 sql.execute("UPDATE jobs SET consecutive_errors = consecutive_errors + 1 WHERE id = ?", (run.job_id,))
+                _stop_failing(sql, run, now)
         return self._known_run(run.job_id, run.n)
 
     def active(self) -> list[ActiveRun]:
@@ -855,13 +863,18 @@ def _write_job(sql: sqlite3.Connection, action: Action, now: datetime, actor: st
     if action.is_change and action.before is not None:
         sql.execute("UPDATE jobs SET updated_at = ? WHERE id = ?", (_stamp(now), job_id))
     if action.arms:
-        sql.execute(
-            "UPDATE jobs SET stopped_at = NULL, stop_reason = NULL, errors_at_arm = consecutive_errors WHERE id = ?",
-            (job_id,),
-        )
+        _arm(sql, job_id)
     for skip in action.skips:
         assert action.before is not None  # a new job has no slots behind it
         _insert_skip(sql, action.job_id, action.before, skip, now)  # a sync changes no row that is there (S1)
+
+
+def _arm(sql: sqlite3.Connection, job_id: str) -> None:
+    """Lets a stopped job fire again; no counter is touched, errors are counted from here."""
+    sql.execute(
+        "UPDATE jobs SET stopped_at = NULL, stop_reason = NULL, errors_at_arm = consecutive_errors WHERE id = ?",
+        (job_id,),
+    )
 
 
 def _add_skip(sql: sqlite3.Connection, job_id: str, facts: FileFacts, skip: Skip, now: datetime) -> None:
@@ -992,6 +1005,35 @@ def _audit_streak(sql: sqlite3.Connection, run: Run, status: RunStatus, reason: 
         after = {"run": run.id, "status": status.value, "reason": reason}
         row = AuditRow(
             job_id=run.job_id, action=action, after=after, at=now, actor=run.requested_by or "scheduler", cause="run"
+        )
+        _append_audit(sql, [row])
+
+
+def _stop_failing(sql: sqlite3.Connection, run: Run, now: datetime) -> None:
+    """Stops a job that has reached its failure_limit, once, by a run of the version that is still the current one (F5).
+
+    A skip has no text to compare: its definition decides. A manual run stops nothing.
+    """
+    stopped = sql.execute(
+        "UPDATE jobs SET stopped_at = ?, stop_reason = (consecutive_errors - errors_at_arm) || ' errors in a row'"
+        " FROM runs, definitions WHERE jobs.id = ? AND runs.job_id = jobs.id AND runs.n = ? AND runs.fire_time NOTNULL"
+        " AND definitions.job_id = jobs.id AND definitions.generation = jobs.generation"
+        " AND runs.generation = jobs.generation AND coalesce(runs.task_sha256, jobs.task_sha256) IS jobs.task_sha256"
+        " AND jobs.archived_at IS NULL AND jobs.stopped_at IS NULL"
+        " AND consecutive_errors - errors_at_arm >= nullif(coalesce(json_extract(spec, '$.failure_limit'), ?), 0)",
+        (_stamp(now), run.job_id, run.n, FAILURE_LIMIT),
+    )
+    if stopped.rowcount:
+        sql.execute("UPDATE jobs SET changed = ? WHERE id = ?", (_plan_inputs_changed(sql), run.job_id))
+        row = AuditRow(
+            job_id=run.job_id,
+            action="stop",
+            field="status",
+            before="active",
+            after="stopped",
+            at=now,
+            actor="scheduler",
+            cause="failure_limit",
         )
         _append_audit(sql, [row])
 

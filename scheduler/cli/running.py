@@ -113,7 +113,7 @@ def pause(given: Globals, job: str, reason: str | None, until: datetime | None) 
 @click.argument("job", type=JobType())
 @global_options
 def resume(given: Globals, job: str) -> None:
-    """Lift a pause. Slots that it held back stay skips; the next one fires."""
+    """Lift a pause, or start a stopped job anew. What passed meanwhile is not made up for; the next slot fires."""
     _print_job(given, given.scheduler().resume(job))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from scheduler.core.models import Job, Pause, Schedule, Skip, Status
+from scheduler.core.models import Job, JobSpec, Pause, Schedule, Skip, Status
 from scheduler.core.schedule import next_fire, span, start_delay
 
 TICK = timedelta.resolution
@@ -80,8 +80,10 @@ def window(slot: datetime, following: datetime | None) -> timedelta:
 def unserved(job: Job, now: datetime) -> tuple[Skip, ...]:
     """The slots from the cursor up to now, as skips: `missed`, or `paused` while a pause held (S6).
 
-    At most three: before, during and after the pause.
+    At most three: before, during and after the pause. Slots after a job was stopped were not due.
     """
+    if job.runtime.stopped_at is not None:
+        now = min(now, job.runtime.stopped_at)
     if job.next_run_at is None or job.next_run_at > now:
         return ()
     schedule = job.file.spec.schedule
@@ -90,12 +92,28 @@ def unserved(job: Job, now: datetime) -> tuple[Skip, ...]:
 
 
 def held_back(job: Job, now: datetime) -> Due | None:
-    """What a pause that is lifted now has held back: once it is gone nobody could tell it from what was missed."""
+    """What `resume` settles: the slots that a pause has held back, which nobody could tell from missed ones later.
+
+    A stopped job starts anew: of what passed meanwhile nothing was due.
+    """
+    if job.runtime.stopped_at is not None and not job.archived:
+        cursor = first_fire(job.file.spec, after=now, last_slot=job.last_slot)
+        return Due(job=job, slot=None, skips=unserved(job, now), next_run_at=cursor)
     skips = unserved(job, now) if job.pause is not None and start_of(job) is not None else ()
     if not skips:
         return None
     following = next_fire(job.file.spec.schedule, after=skips[-1].last)
     return Due(job=job, slot=None, skips=skips, next_run_at=following)
+
+
+def first_fire(spec: JobSpec, *, after: datetime, last_slot: datetime | None = None) -> datetime | None:
+    """The first slot of a job that is due from an instant on; slots at or before it are never due.
+
+    last_slot: the newest slot that has a row. When the clock has gone back it lies ahead, and none gets a second row.
+    """
+    if not spec.enabled:
+        return None
+    return next_fire(spec.schedule, after=after if last_slot is None else max(after, last_slot))
 
 
 def is_slot(schedule: Schedule, moment: datetime) -> bool:

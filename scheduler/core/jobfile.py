@@ -17,7 +17,7 @@ from typing import Any
 from scheduler.core.blame import fault_problem, file_problem, flaw_problems, not_a_mapping
 from scheduler.core.cron import ScheduleError
 from scheduler.core.globs import matches_any, matches_job
-from scheduler.core.models import Concurrency, JobSpec, RunnerSpec, Schedule, Settings
+from scheduler.core.models import FAILURE_LIMIT, Concurrency, JobSpec, RunnerSpec, Schedule, Settings
 from scheduler.core.problems import Problem, did_you_mean
 from scheduler.core.schedule import MOST_ENTRIES, check_schedule, unite
 from scheduler.core.shapes import ID_PATTERN, Fault, JobShape, Path, ScheduleShape, check, fitting
@@ -215,6 +215,7 @@ class _JobReader:
             env=tuple(sorted(env.items())),
             timeout=shape.timeout or DEFAULT_TIMEOUT,
             concurrency=Concurrency(shape.concurrency or Concurrency.FORBID),
+            failure_limit=FAILURE_LIMIT if shape.failure_limit is None else shape.failure_limit,
         )
 
     def _schedule(self, given: Any) -> Schedule | None:

@@ -110,6 +110,10 @@ class Schedule:
 _INSTANTS = ("at", "starts", "ends")  # of a schedule
 
 
+FAILURE_LIMIT = 10
+_LATER_DEFAULTS = {"failure_limit": FAILURE_LIMIT}
+
+
 class Concurrency(StrEnum):
     """What happens to a fire while the job still runs. The others arrive with "Time and policy"."""
 
@@ -136,6 +140,7 @@ class JobSpec:
     env: tuple[tuple[str, str], ...] = ()  # sorted by name
     timeout: timedelta = timedelta(minutes=30)
     concurrency: Concurrency = Concurrency.FORBID
+    failure_limit: int = FAILURE_LIMIT  # errors in a row that stop the job; 0: none do
 
     def to_json(self) -> dict[str, Any]:
         """The definition by field, as the store keeps it and `changes` compares it."""
@@ -152,10 +157,12 @@ class JobSpec:
             "env": dict(self.env),
             "timeout_ms": milliseconds(self.timeout),
             "concurrency": self.concurrency.value,
+            "failure_limit": self.failure_limit,
         }
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> JobSpec:
+        """Keys that a definition stored by an earlier version does not have yet get their defaults."""
         return cls(
             id=found["id"],
             name=found["name"],
@@ -169,12 +176,17 @@ class JobSpec:
             env=tuple(sorted(found["env"].items())),
             timeout=timedelta(milliseconds=found["timeout_ms"]),
             concurrency=Concurrency(found["concurrency"]),
+            failure_limit=found.get("failure_limit", FAILURE_LIMIT),
         )
 
     @property
     def digest(self) -> str:
-        """sha256 of the definition; equal digests are equal definitions."""
-        text = json.dumps(self.to_json(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        """sha256 of the definition; equal digests are equal definitions.
+
+        A key that earlier versions did not know counts only where it is set, so that their digests stay.
+        """
+        said = {name: value for name, value in self.to_json().items() if _LATER_DEFAULTS.get(name, ...) != value}
+        text = json.dumps(said, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -450,7 +450,7 @@ class DefaultsShape(Shape):
     """The keys that a job takes from scheduler.yaml where it does not write them itself."""
 
     model_config = ConfigDict(title="Defaults of all jobs")
-    not_yet = frozenset({"catch_up", "retry", "failure_limit", "deliver", "deliver_on", "expires", "expect_every"})
+    not_yet = frozenset({"catch_up", "retry", "deliver", "deliver_on", "expires", "expect_every"})
     misplaced = {
         **dict.fromkeys(("id", "task", "task_source_path", "schedule"), "write it in each job file: it has no default"),
         "timezone": "write timezone at the top level of scheduler.yaml",
@@ -482,6 +482,13 @@ class DefaultsShape(Shape):
     )
     concurrency: Annotated[Literal["forbid"], BeforeValidator(_concurrency)] | None = Field(
         default=None, description="What happens when the job is due while it still runs; forbid: the slot is skipped."
+    )
+    failure_limit: int | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="How many errors in a row stop the job, until its definition or task is edited or somebody resumes "
+        "it; 0: none do. 10 unless written.",
     )
 
 

@@ -283,7 +283,6 @@ def test_a_blank_inline_task_is_refused() -> None:
     [
         "catch_up: latest",
         "retry: {}",
-        "failure_limit: 3",
         "deliver: []",
         "deliver_on: null",
         "expires: x",
@@ -541,6 +540,17 @@ def test_a_timeout_that_cannot_be_read_is_told_once(timeout: str) -> None:
     assert len(limited(f"id: a\nrunner: shorter\ntimeout: {timeout}")) == 1
 
 
+@pytest.mark.parametrize(("written", "limit"), [("", 10), ("failure_limit: 3", 3), ("failure_limit: 0", 0)])
+def test_ten_errors_in_a_row_stop_a_job_unless_it_says_otherwise(written: str, limit: int) -> None:
+    assert spec_of(job(written)).failure_limit == limit
+
+
+@pytest.mark.parametrize("wrong", ["-1", "1.5", "'3'", "true", "1000001"])
+def test_a_failure_limit_that_is_no_count_is_refused(wrong: str) -> None:
+    (problem,) = job(f"failure_limit: {wrong}").problems
+    assert (problem.line, problem.code.split(".")[0]) == (4, "value")
+
+
 # -- defaults ----------------------------------------------------------------------------------
 
 EVERY_DEFAULT = sound(b"""\
@@ -555,6 +565,7 @@ defaults:
   env: {A: "1", B: "2", GONE: null}
   timeout: 2h
   concurrency: forbid
+  failure_limit: 4
 runners: {r: {command: [cat], job_env: [A, B, C]}, s: {command: [cat], job_env: [A, B, C]}}
 """)
 
@@ -566,7 +577,7 @@ def resolved(extra: str) -> JobSpec:
 def test_every_key_that_may_have_a_default_takes_it() -> None:
     spec = resolved("")
     assert (spec.name, spec.description, spec.owner, spec.tags) == ("All", "Of all", "ops", ("x", "y"))
-    assert (spec.enabled, spec.runner, spec.timeout) == (False, "r", timedelta(hours=2))
+    assert (spec.enabled, spec.runner, spec.timeout, spec.failure_limit) == (False, "r", timedelta(hours=2), 4)
     assert spec.env == (("A", "1"), ("B", "2"))
     assert set(EVERY_DEFAULT.defaults) == set(DefaultsShape.model_fields)
 

@@ -396,6 +396,20 @@ def test_an_edit_of_definition_or_task_arms_a_stopped_job() -> None:
     assert not again(Desired(settings=SETTINGS, found=found(document())), {"job": job}).actions[0].arms
 
 
+def test_a_job_that_is_armed_owes_nothing_of_the_time_it_was_stopped() -> None:
+    stopped = NOW + timedelta(hours=2, minutes=40)  # two slots later, one of which no run has served yet
+    job = replace(
+        observed(document())["job"],
+        next_run_at=datetime(2026, 3, 2, 10, tzinfo=UTC),
+        runtime=RuntimeFacts(stopped_at=stopped, consecutive_errors=10),
+    )
+    later = NOW + timedelta(hours=9)
+    (action,) = again(Desired(settings=SETTINGS, found=found(document(), task="b" * 64)), {"job": job}, later).actions
+    assert (action.arms, action.moves_cursor, action.next_run_at) == (True, True, datetime(2026, 3, 2, 18, tzinfo=UTC))
+    assert [(each.first, each.slots, each.reason) for each in action.skips] == [(job.next_run_at, 2, "missed")]
+    assert unserved(job, later) == action.skips, "nor does one that is archived"
+
+
 def test_the_partial_pass_updates_or_marks_invalid_and_does_no_more() -> None:
     job = observed(document())["job"]
 

@@ -253,6 +253,44 @@ def test_edits_wait_while_git_is_half_way_and_count_when_it_is_done(root: Root, 
     assert root.job("tick")["name"] == "Renamed"
 
 
+def test_a_job_that_keeps_failing_is_stopped_and_starts_again_once_it_is_mended(
+    root: Root, serve: Callable[..., Served]
+) -> None:
+    root.write("scripts/flaky.sh", "exit 3\n")
+    flaky = "id: flaky\nschedule: {every: 1s}\ntask_source_path: scripts/flaky.sh\nrunner: sh\nfailure_limit: 2\n"
+    root.write("jobs/flaky.yaml", flaky)
+    daemon = serve()
+    daemon.says("job_stopped job_id=flaky reason='2 errors in a row'")
+    job = root.job("flaky")
+    assert (job["status"], job["stop_reason"], job["run_count"]) == ("stopped", "2 errors in a row", 2)
+    assert "stopped/failing 2" in root.ok("list").stdout
+    assert any("too many errors" in each["message"] for each in root.cli("doctor", "--json").json["checks"])
+    root.write("prompts/tick.md", "second\n")
+    until(lambda: ran(root, "second\n"), "slots that pass meanwhile")
+    root.write("scripts/flaky.sh", "echo mended\n")
+    run = until(lambda: ran(root, "mended\n", "flaky"), "a run of the mended script")
+    assert run["fire_time"] > root.json("audit", "flaky")["audit"][-1]["at"][:19], "nothing is made up for"
+    assert [each["reason"] for each in root.runs("flaky") if each["status"] == "skipped"] == []
+    assert root.job("flaky")["consecutive_errors"] == 0
+
+
+def test_resume_starts_a_stopped_job_again(root: Root, serve: Callable[..., Served]) -> None:
+    broken = "id: broken\nschedule: {every: 1s}\ntask: exit 3\nrunner: sh\nfailure_limit: 1\n"
+    root.write("jobs/broken.yaml", broken)
+    daemon = serve()
+    daemon.says("job_stopped job_id=broken")
+    assert root.cli("run", "broken", "--wait").code == 1, "by hand it may still run"
+    assert root.job("broken")["status"] == "stopped"
+    assert "broken is active" in root.ok("resume", "broken").stderr
+    until(lambda: root.job("broken")["run_count"] == 3, "another fire")
+    until(lambda: root.job("broken")["status"] == "stopped", "the next error counts from there")
+    assert [row["action"] for row in root.json("audit", "broken")["audit"] if row["field"] == "status"] == [
+        "stop",
+        "resume",
+        "stop",
+    ]
+
+
 def test_an_edit_of_the_schedule_counts_at_once(root: Root, serve: Callable[..., Served]) -> None:
     root.write("jobs/tick.yaml", TICK.replace("1s", "1h"))
     serve()
