@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.runners.cancel import Cancel
 
 CANCEL_WAIT = timedelta(seconds=15)  # TERM, ten seconds, KILL, and the writing down
+SHORTEST_GAP = timedelta(seconds=1)  # between two slots: a pause that ends so soon after one covers no second
 _LOOK_S = 0.05
 
 
@@ -252,11 +253,17 @@ class Scheduler(Reading):
 
     # -- an operator's facts ---------------------------------------------------------------------
 
-    def pause(self, job_id: str, *, reason: str | None = None, until: datetime | None = None) -> Json:
+    def pause(
+        self, job_id: str, *, reason: str | None = None, until: datetime | None = None, one_slot: bool = False
+    ) -> Json:
         """Holds a job back: its slots become skips, `paused`. Survives every sync; said again, it is replaced.
 
-        Raises: UsageError for an instant that has passed; RefusedError for an archived job.
+        one_slot: only the next one.
+        Raises: UsageError for an instant that has passed; RefusedError for an archived job, and with `one_slot` for
+        one that is paused already or has no slot ahead.
         """
+        from scheduler.core.due import next_slot
+
         now = self.clock.now()
         if until is not None and until <= now:
             raise UsageError(f"--until {instant(until)} has already passed", hint="name a later instant")
@@ -266,7 +273,14 @@ class Scheduler(Reading):
                 raise RefusedError(f"job {job.id!r} is archived: nothing of it is due")
             going_on = job.pause is not None and job.pause.covers(now)
             since = job.pause.at if job.pause is not None and going_on else now
-            return Pause(at=since, reason=reason, until=until, by=self.actor)
+            if not one_slot:
+                return Pause(at=since, reason=reason, until=until, by=self.actor)
+            if going_on:
+                raise RefusedError(f"job {job.id!r} is paused already", hint=f"`scheduler resume {job.id}` first")
+            slot = next_slot(job, now)
+            if slot is None:
+                raise RefusedError(f"job {job.id!r} is {job.status(now).value}: no slot of it is coming")
+            return Pause(at=now, reason=reason, until=slot + SHORTEST_GAP, by=self.actor)
 
         return self._set_pause(job_id, "pause", paused)
 

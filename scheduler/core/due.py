@@ -120,6 +120,15 @@ def is_slot(schedule: Schedule, moment: datetime) -> bool:
     return span(schedule, start=moment, until=moment) is not None
 
 
+def next_slot(job: Job, now: datetime) -> datetime | None:
+    """The first slot whose start still lies ahead; None where nothing more is due."""
+    start = start_of(job)
+    if start is None or start > now:
+        return None if start is None else job.next_run_at
+    schedule = job.file.spec.schedule
+    return next_fire(schedule, after=now - start_delay(schedule, job.id))
+
+
 def overdue(job: Job, *, now: datetime) -> bool:
     """Whether a slot should have had its row over a minute ago."""
     start = start_of(job)
