@@ -214,12 +214,12 @@ def _update_json(action: Action, now: datetime) -> Json:
     }
 
 
-def fire_json(job_id: str, fire_time: datetime, schedule: Schedule) -> Json:
+def fire_json(fire_time: datetime, schedule: Schedule) -> Json:
+    """All of a fire but its job."""
     from zoneinfo import ZoneInfo
 
     wall = on_the_wall(schedule, fire_time)
     return {
-        "job_id": job_id,
         "fire_time": instant(fire_time),
         "local": fire_time.astimezone(ZoneInfo(wall.timezone)).isoformat(),
         "timezone": wall.timezone,
