@@ -78,9 +78,13 @@ def check_cron(expression: str) -> None:
     Raises:
         ScheduleError: `schedule.cron`, `schedule.never`.
     """
-    cron = parse_cron(expression)
-    if not cron.every_day and _Days(cron).since(date(2000, 1, 1)) is None:
-        raise never_fires(cron)
+    if not _names_a_day(expression):
+        raise never_fires(parse_cron(expression))
+
+
+@functools.lru_cache(maxsize=4096)
+def _names_a_day(expression: str) -> bool:
+    return _Days(parse_cron(expression)).since(date(2000, 1, 1)) is not None
 
 
 def check_timezone(name: str) -> None:
@@ -445,7 +449,7 @@ def _entry_span(schedule: Schedule, *, start: datetime, until: datetime) -> Span
     if start > until:
         return None
     if schedule.cron is not None:
-        return _cron_span(parse_cron(schedule.cron), _zone(schedule.timezone), start, until)
+        return _cron_span(schedule.cron, schedule.timezone, start, until)
     if schedule.every is not None:
         every = schedule.every
         _check_every(every)
@@ -562,7 +566,10 @@ def _cron_fires(cron: Cron, zone: ZoneInfo, after: datetime) -> Iterator[datetim
             yield base + each
 
 
-def _cron_span(cron: Cron, zone: ZoneInfo, start: datetime, until: datetime) -> Span | None:
+@functools.lru_cache(maxsize=4096)
+def _cron_span(expression: str, timezone: str, start: datetime, until: datetime) -> Span | None:
+    """start, until: in UTC. Kept: what a thousand jobs missed in a year is counted once for each expression."""
+    cron, zone = parse_cron(expression), _zone(timezone)
     first = last = None
     count = 0
     for base, times in _cron_slots(cron, zone, start=start.replace(tzinfo=None), stop=until.replace(tzinfo=None)):

@@ -19,6 +19,7 @@ from scheduler.core.cron import Cron, ScheduleError, parse_cron
 from scheduler.core.models import JobSpec, Schedule
 from scheduler.core.schedule import (
     Span,
+    _Days,
     _next_cron_fire,
     check_cron,
     check_schedule,
@@ -1040,6 +1041,32 @@ def test_a_thousand_jobs_with_one_cron_cost_one_computation() -> None:
         shared = replace(cron("7 9 * * 1-5", "Europe/Berlin"), jitter=n * MILLISECOND)
         assert next_fire(shared, after=after.astimezone(zone)) == utc("2026-05-06T07:07")
     assert _next_cron_fire.cache_info().misses == before + 1
+
+
+@pytest.mark.parametrize("expression", ["7 9 * * 1-5", "*/7 9 13 * */5", "0 0 29 2 */7"])
+def test_a_thousand_jobs_with_one_cron_look_its_days_up_once_whatever_is_asked(
+    monkeypatch: pytest.MonkeyPatch, expression: str
+) -> None:
+    looked_up = 0
+    since = _Days.since
+
+    def counted(days: _Days, day: date) -> date | None:
+        nonlocal looked_up
+        looked_up += 1
+        return since(days, day)
+
+    monkeypatch.setattr(_Days, "since", counted)
+    after = utc("2026-05-05T12:34:56.789")
+    costs = []
+    for n in range(1000):
+        job = replace(cron(expression, "Europe/Rome"), jitter=(n + 1) * MILLISECOND)
+        looked_up = 0
+        check_schedule(job)
+        next_fire(job, after=after)
+        span(job, start=after, until=after + 30 * DAY)
+        costs.append(looked_up)
+    assert costs[0] > 0
+    assert costs[1:] == [0] * 999
 
 
 def test_both_passes_of_a_fold_have_their_own_answer_though_python_calls_them_equal() -> None:
