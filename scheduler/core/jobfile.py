@@ -19,7 +19,7 @@ from scheduler.core.cron import ScheduleError
 from scheduler.core.globs import matches_any, matches_job
 from scheduler.core.models import Concurrency, JobSpec, RunnerSpec, Schedule, Settings
 from scheduler.core.problems import Problem, did_you_mean
-from scheduler.core.schedule import MOST_ENTRIES, check_schedule, unite
+from scheduler.core.schedule import MOST_ENTRIES, schedule_errors, unite
 from scheduler.core.shapes import ID_PATTERN, Fault, JobShape, Path, ScheduleShape, check, fitting
 from scheduler.core.texts import BOM, Lines, TextError, conflict_line, decode, listed, short
 from scheduler.core.units import format_duration, parse_duration
@@ -259,12 +259,9 @@ class _JobReader:
             ends=shape.ends,
             jitter=shape.jitter or timedelta(),
         )
-        try:
-            check_schedule(schedule)
-        except ScheduleError as error:
-            self._faults.append(_schedule_fault(error, path, error.key or named[0]))
-            return None
-        return schedule
+        errors = list(schedule_errors(schedule))
+        self._faults += [_schedule_fault(error, path, error.key or named[0]) for error in errors]
+        return None if errors else schedule
 
     # -- the task source -------------------------------------------------------------------------
 

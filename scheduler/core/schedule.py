@@ -93,18 +93,22 @@ def check_timezone(name: str) -> None:
 
 
 def check_schedule(schedule: Schedule) -> None:
-    """All of one schedule, zone first. Does not depend on the clock: an `at` in the past is fine here.
+    """All of one schedule, zone first. Raises the first of `schedule_errors`."""
+    for error in schedule_errors(schedule):
+        raise error
 
-    Raises:
-        ScheduleError: the codes of `check_timezone` and `check_cron`, and `schedule.kind`, `schedule.every`,
-            `schedule.phase`, `schedule.at`, `schedule.starts`, `schedule.ends`, `schedule.jitter`.
+
+def schedule_errors(schedule: Schedule) -> Iterator[ScheduleError]:
+    """Everything that is wrong with one schedule, entry by entry; what rests on a part that is wrong is not judged.
+
+    Does not depend on the clock: an `at` in the past is fine here. The codes are those of `check_timezone` and
+    `check_cron`, and `schedule.kind`, `schedule.every`, `schedule.phase`, `schedule.at`, `schedule.starts`,
+    `schedule.ends`, `schedule.jitter`.
     """
     for number, entry in enumerate(schedule.entries):
-        try:
-            _check_entry(replace(entry, jitter=schedule.jitter))
-        except ScheduleError as error:
+        for error in _entry_errors(replace(entry, jitter=schedule.jitter)):
             error.entry = number
-            raise
+            yield error
 
 
 def unite(entries: Sequence[Schedule]) -> Schedule:
@@ -152,7 +156,31 @@ def _meaning(entry: Schedule) -> tuple[object, ...]:
     return cron, entry.every, entry.phase, entry.at, entry.starts, entry.ends
 
 
-def _check_entry(schedule: Schedule) -> None:
+def _entry_errors(schedule: Schedule) -> list[ScheduleError]:
+    found = _caught(_check_times, schedule)
+    if found and found[0].code == "schedule.kind":
+        return found
+    sound = not found
+    if sound:
+        found += _caught(_check_phase, schedule)
+    found += _caught(_check_bounds, schedule)
+    if not found:
+        found += _caught(_check_window, schedule)
+    if sound and schedule.jitter:
+        found += _caught(_check_jitter, schedule)
+    return found
+
+
+def _caught(check: Callable[[Schedule], None], schedule: Schedule) -> list[ScheduleError]:
+    try:
+        check(schedule)
+    except ScheduleError as error:
+        return [error]
+    return []
+
+
+def _check_times(schedule: Schedule) -> None:
+    """Of one entry what its slots come from: the zone, and one of cron, every and at."""
     named = [key for key in ("cron", "every", "at") if getattr(schedule, key) is not None]
     if len(named) != 1:
         found = " and ".join(named) or "none of them"
@@ -173,10 +201,6 @@ def _check_entry(schedule: Schedule) -> None:
             f"at {schedule.at.isoformat()} has no UTC offset",
             hint=f"write {schedule.at.isoformat()}Z, or the offset of your zone instead of Z",
         )
-    _check_phase(schedule)
-    _check_bounds(schedule)
-    if schedule.jitter:
-        _check_jitter(schedule)
 
 
 def _check_every(every: timedelta) -> None:
@@ -205,7 +229,7 @@ def _check_phase(schedule: Schedule) -> None:
 
 
 def _check_bounds(schedule: Schedule) -> None:
-    """Of `starts` and `ends`: in order, and with a slot between them."""
+    """`starts` and `ends` are instants, in order."""
     starts, ends = schedule.starts, schedule.ends
     if starts is not None and starts.tzinfo is None:
         message = f"starts {starts.isoformat()} has no UTC offset"
@@ -213,11 +237,16 @@ def _check_bounds(schedule: Schedule) -> None:
     if ends is not None and ends.tzinfo is None:
         message = f"ends {ends.isoformat()} has no UTC offset"
         raise ScheduleError("schedule.ends", message, hint=f"write {ends.isoformat()}Z for UTC", key="ends")
-    if starts is None and ends is None:
-        return
     if starts is not None and ends is not None and ends < starts:
         message = f"ends {instant(ends)} lies before starts {instant(starts)}"
         raise ScheduleError("schedule.ends", message, hint="write a later instant, or swap the two", key="ends")
+
+
+def _check_window(schedule: Schedule) -> None:
+    """From `starts` to `ends` there is a slot."""
+    starts, ends = schedule.starts, schedule.ends
+    if starts is None and ends is None:
+        return
     first = next_fire(replace(schedule, ends=None), after=_FIRST)
     if first is None or (ends is not None and first > ends):
         bounds = (("from", starts), ("up to", ends))

@@ -299,6 +299,16 @@ def test_a_key_or_value_that_no_code_honours_is_refused_and_not_ignored(extra: s
     assert "not supported yet" in problem.message
 
 
+def test_all_that_is_wrong_with_a_schedule_is_told_at_once_each_at_its_key() -> None:
+    bounds = "starts: 2030-01-02T00:00:00Z, ends: 2030-01-01T00:00:00Z"
+    found = job(schedule=f"{{every: 5m, phase: 10m, {bounds}, jitter: 4m}}")
+    assert [problem.code for problem in found.problems] == ["schedule.phase", "schedule.ends", "schedule.jitter"]
+    assert [problem.column for problem in found.problems] == [30, 71, 101]
+    # What rests on a wrong part is not judged: nobody knows what lies between the two ends, or how close fires are.
+    always_skipped = f"{{cron: '*/15 2 25-31 3 */7', {bounds}, jitter: 30m}}"
+    assert [problem.code for problem in job(schedule=always_skipped).problems] == ["schedule.never", "schedule.ends"]
+
+
 @pytest.mark.parametrize(
     ("schedule", "code", "column"),
     [
