@@ -332,11 +332,13 @@ def _zone_hint(name: str) -> str:
     wanted = name.strip().replace(" ", "_").casefold()
     if not wanted or len(wanted) > 64:
         return example
-    if re.search(r"[0-9+]", wanted):
-        return f"an offset is not a zone; {example}"  # and Etc/GMT+2 lies west, so it is no correction of GMT+2
-    for known in sorted(_zone_names(), key=lambda each: ("/" not in each, each)):
-        if wanted == known.casefold() or wanted == known.casefold().rpartition("/")[2]:
+    # Etc/GMT+2 lies west, so it is no correction of GMT+2.
+    offset = re.search(r"[0-9+]", wanted) is not None
+    for known in sorted(_zone_names(), key=lambda each: (each.startswith("Etc/"), "/" not in each, each)):
+        if wanted == known.casefold() or (wanted == known.casefold().rpartition("/")[2] and not offset):
             return f"did you mean {known!r}?"
+    if offset:
+        return f"an offset is not a zone; {example}"
     # PST is close to EST in letters only.
     return (did_you_mean(name, _zone_names()) if len(wanted) > 4 else "") or example
 

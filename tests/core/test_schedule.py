@@ -416,6 +416,12 @@ def test_iana_names_are_zones(name: str) -> None:
         ("europe/berlin", "did you mean 'Europe/Berlin'?"),
         ("Europe/Berlin ", "did you mean 'Europe/Berlin'?"),
         ("New York", "did you mean 'America/New_York'?"),
+        ("utc", "did you mean 'UTC'?"),
+        ("Gmt", "did you mean 'GMT'?"),
+        ("est5edt", "did you mean 'EST5EDT'?"),
+        ("etc/gmt+5", "did you mean 'Etc/GMT+5'?"),
+        ("GMT+5", "an offset is not a zone"),
+        ("singapore", "did you mean 'Asia/Singapore'?"),  # the name of the region, not its old alias
         ("PST", "write a name such as"),
         ("UTC+2", "an offset is not a zone"),
         ("+02:00", "an offset is not a zone"),
