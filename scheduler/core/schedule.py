@@ -495,10 +495,18 @@ def _entry_span(schedule: Schedule, *, start: datetime, until: datetime) -> Span
 
 
 def on_the_wall(schedule: Schedule, slot: datetime) -> OnTheWall:
-    """What a change of the clock did to a slot; of several entries that name it, the first counts."""
+    """What a change of the clock did to a slot.
+
+    Of several entries that name it the first counts, but one that names it at its own time before one that was moved.
+    """
     slot = _utc(slot)
     entries = schedule.entries
-    entry = next((each for each in entries if _entry_span(each, start=slot, until=slot)), entries[0])
+    naming = [each for each in entries if _entry_span(each, start=slot, until=slot)] if schedule.union else entries
+    found = [_on_the_wall(each, slot) for each in naming or entries[:1]]
+    return next((each for each in found if each.dst != "gap"), found[0])
+
+
+def _on_the_wall(entry: Schedule, slot: datetime) -> OnTheWall:
     zone = _zone(entry.timezone)
     local = slot.astimezone(zone)
     if local.replace(fold=1 - local.fold).utcoffset() != local.utcoffset():

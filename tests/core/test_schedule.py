@@ -238,6 +238,10 @@ def test_a_slot_of_a_list_stands_on_the_wall_of_the_entry_that_names_it() -> Non
     listed = Schedule(timezone="Europe/Berlin", union=(cron("30 2 * * *", "Europe/Berlin"), cron("0 5 * * *")))
     assert on_the_wall(listed, utc("2027-03-28T01:00")).dst == "gap"
     assert on_the_wall(listed, utc("2027-03-28T05:00")).timezone == "UTC"
+    # A fire that one entry names at that very time is not moved, in whatever order they stand.
+    at_three = (cron("30 2 * * *", "Europe/Berlin"), cron("0 3 * * *", "Europe/Berlin"))
+    for union in (at_three, at_three[::-1]):
+        assert on_the_wall(Schedule(timezone="Europe/Berlin", union=union), utc("2027-03-28T01:00")).dst is None
     ticking = Schedule(timezone="Europe/Berlin", every=60 * MINUTE)
     assert on_the_wall(ticking, utc("2027-03-28T01:00")).dst is None
     assert on_the_wall(ticking, utc("2027-10-31T01:00")).occurrence == 2
