@@ -274,8 +274,11 @@ def _check_jitter_of(schedule: Schedule) -> None:
         raise ScheduleError("schedule.jitter", message, hint="write one like 30s or 5m")
     if jitter % _MILLISECOND:
         raise ScheduleError("schedule.jitter", f"jitter {jitter / _SECOND}s is not a whole number of milliseconds")
-    if schedule.at is not None and jitter > datetime.max.replace(tzinfo=UTC) - schedule.at:
-        message = f"jitter {format_duration(jitter)} leads from {schedule.at.isoformat()} beyond the year 9999"
+    first = schedule.at
+    if first is None and schedule.starts is not None and schedule.starts.tzinfo is not None:
+        first = next_fire(replace(schedule, ends=None), after=_FIRST)
+    if first is not None and jitter > datetime.max.replace(tzinfo=UTC) - first:
+        message = f"jitter {format_duration(jitter)} leads from {instant(first)} beyond the year 9999"
         raise ScheduleError("schedule.jitter", message, hint="delete the key")
     gap = smallest_gap(schedule)
     if gap is None or 2 * jitter < gap:

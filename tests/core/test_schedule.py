@@ -1311,6 +1311,8 @@ def test_no_two_fires_are_closer_than_the_smallest_gap(data: st.DataObject, expr
         (every(hours=1), -SECOND, "jitter -1s is negative", "30s"),
         (every(hours=1), timedelta(microseconds=1), "not a whole number of milliseconds", ""),
         (Schedule(timezone="UTC", at=utc("9999-12-31T23:00")), 2 * 60 * MINUTE, "beyond the year 9999", "delete"),
+        (replace(cron("0 12 29 12 *"), starts=utc("9999-12-01")), 3 * DAY, "9999-12-29T12:00:00Z beyond", "delete"),
+        (replace(every(days=300), starts=utc("9999-03-10")), 149 * DAY, "0Z beyond the year 9999", "delete"),
     ],
 )
 def test_a_jitter_out_of_range_is_refused_with_what_is_allowed(
