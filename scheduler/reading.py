@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 from scheduler import views
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import Place, read_settings
-from scheduler.core.models import Fault, Job, Run, RunStatus, Settings, Status, instant
+from scheduler.core.models import Fault, Job, Run, RunStatus, Schedule, Settings, Status, instant
 from scheduler.core.problems import Problem, UnavailableError, UsageError, did_you_mean
 from scheduler.core.schedule import coming
 from scheduler.safe_open import read_source
@@ -22,6 +23,7 @@ from scheduler.store import Store
 from scheduler.views import Json
 
 _CUT = re.compile(rb"\n\[\.\.\. \d+ bytes not kept \.\.\.\]\n")  # capture.py
+MOST_FIRES = 100_000  # of a range without a count: a hundred megabytes
 FOLLOW_S = 0.1  # between two looks at a growing output
 
 
@@ -71,7 +73,7 @@ class Reading:
             coming = [] if job.status(now) in _NEVER_FIRE else self._coming(job, now)
             return {
                 "job": self._job_json(job, store.problems(), _Files(self)),
-                "next_fires": [views.fire_json(job.id, fire, job.file.spec.schedule) for fire in coming],
+                "next_fires": [{"job_id": job.id, **views.fire_json(fire, job.file.spec.schedule)} for fire in coming],
             }
 
     def _coming(self, job: Job, now: datetime) -> Sequence[datetime]:
@@ -92,7 +94,8 @@ class Reading:
     ) -> Json:
         """Coming fires in (start, until], ascending. With an explicit range it is arithmetic on the schedule alone.
 
-        count: per job; 5 without `until`. Raises: UsageError for a range that is no range.
+        count: per job; 5 without `until`.
+        Raises: UsageError for a range that is no range, or that holds more fires than anybody reads and no `count`.
         """
         now = self.clock.now()
         explicit = start is not None or until is not None
@@ -104,17 +107,26 @@ class Reading:
             return {"fires": []}
         with store:
             jobs = [self._job(store, each, prefix=prefix) for each in job_ids] or store.jobs()
-        found: list[tuple[datetime, str]] = []
-        schedules = {job.id: job.file.spec.schedule for job in jobs}
-        limit = count if count is not None else views.NEXT_FIRES if until is None else None
+        counted = count is not None or until is None
+        limit = (views.NEXT_FIRES if count is None else count) if counted else MOST_FIRES + 1
+        known: dict[Schedule, list[datetime]] = {}  # jobs with one schedule have the same fires
+        found: list[tuple[datetime, str, Schedule]] = []
         for job in jobs:
             if not job_ids and job.archived:
                 continue
             if not explicit and job.status(now) in _NEVER_FIRE:
                 continue
-            slots = coming(schedules[job.id], after=begin, until=until, count=limit)
-            found += [(slot, job.id) for slot in slots]
-        return {"fires": [views.fire_json(job_id, slot, schedules[job_id]) for slot, job_id in sorted(found)]}
+            schedule = replace(job.file.spec.schedule, jitter=timedelta())
+            if schedule not in known:
+                known[schedule] = coming(schedule, after=begin, until=until, count=limit)
+            found += [(slot, job.id, schedule) for slot in known[schedule]]
+            if not counted and len(found) > MOST_FIRES:
+                raise UsageError(
+                    f"the range holds over {MOST_FIRES:,} fires", hint="narrow it, or limit each job's fires with -n"
+                )
+        found.sort(key=lambda each: each[:2])
+        tell = functools.cache(views.fire_json)
+        return {"fires": [{"job_id": job_id, **tell(slot, schedule)} for slot, job_id, schedule in found]}
 
     def history(
         self, job_id: str, *, count: int | None = None, status: RunStatus | None = None, prefix: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -197,7 +198,7 @@ def _update_json(action: Action, now: datetime) -> Json:
     assert before is not None
 
     def fires(enabled: bool, schedule: Schedule) -> list[str]:
-        return [instant(fire) for fire in coming(schedule, after=now, count=NEXT_FIRES)] if enabled else []
+        return [instant(fire) for fire in _next_fires(schedule.timing, now)] if enabled else []
 
     words = {}
     if "schedule" in action.changes:
@@ -214,12 +215,18 @@ def _update_json(action: Action, now: datetime) -> Json:
     }
 
 
-def fire_json(job_id: str, fire_time: datetime, schedule: Schedule) -> Json:
+@functools.lru_cache(maxsize=256)
+def _next_fires(schedule: Schedule, now: datetime) -> tuple[datetime, ...]:
+    """Kept: an edit often gives many jobs one schedule."""
+    return tuple(coming(schedule, after=now, count=NEXT_FIRES))
+
+
+def fire_json(fire_time: datetime, schedule: Schedule) -> Json:
+    """All of a fire but its job."""
     from zoneinfo import ZoneInfo
 
     wall = on_the_wall(schedule, fire_time)
     return {
-        "job_id": job_id,
         "fire_time": instant(fire_time),
         "local": fire_time.astimezone(ZoneInfo(wall.timezone)).isoformat(),
         "timezone": wall.timezone,

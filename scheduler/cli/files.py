@@ -162,8 +162,8 @@ def _print_synced(given: Globals, found: Synced, scheduler: Scheduler, *, dry: b
         for field, change in update["changes"].items():
             wider = "  [widens]" if field in update["widens"] else ""
             before, after = render.value_text(change["before"]), render.value_text(change["after"])
-            if field == "schedule" and update["schedule_text"]["before"] != update["schedule_text"]["after"]:
-                before, after = update["schedule_text"]["before"], update["schedule_text"]["after"]
+            if field == "schedule":
+                before, after = render.schedule_change(change, update["schedule_text"])
             click.echo(render.clean(f"    {field}: {before} -> {after}{wider}"))
         if "schedule" in update["changes"] or "enabled" in update["changes"]:
             coming = update["next_fires"]["after"]

@@ -9,13 +9,14 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 
 from scheduler.core.models import parse_instant
 from scheduler.core.problems import Problem
+from scheduler.core.units import format_duration
 
 GAP = "  "
 NARROWEST = 8  # columns; a cell cut shorter says nothing
@@ -270,6 +271,30 @@ def _escaped(text: str, more: str = "") -> str:
     """As the runner of workflows unescapes it: % and line ends always, in properties : and , too."""
     special = {c: f"%{ord(c):02X}" for c in "%\r\n" + more}
     return "".join(special.get(c, c if c.isprintable() else "\N{REPLACEMENT CHARACTER}") for c in text)
+
+
+def schedule_change(change: Mapping[str, Any], words: Mapping[str, str]) -> tuple[str, str]:
+    """A schedule before and after: in words, with the jitter if that is other, and as written if nothing else is."""
+    sides = [change["before"], change["after"]]
+    said = [words["before"], words["after"]]
+    jitters = [_milliseconds(side["jitter_ms"]) if "jitter_ms" in side else "none" for side in sides]
+    if jitters[0] != jitters[1]:
+        said = [f"{text}, jitter {jitter}" for text, jitter in zip(said, jitters, strict=True)]
+    if said[0] == said[1]:
+        said = ["; ".join(_written(entry) for entry in side.get("any", [side])) for side in sides]
+    return said[0], said[1]
+
+
+def _written(entry: Mapping[str, Any]) -> str:
+    """One entry of a schedule by its keys."""
+    parts = {
+        key.removesuffix("_ms"): _milliseconds(value) if key.endswith("_ms") else value for key, value in entry.items()
+    }
+    return value_text(parts)
+
+
+def _milliseconds(number: int) -> str:
+    return format_duration(timedelta(milliseconds=number))
 
 
 def value_text(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from scheduler.core.models import Job, JobSpec, Pause, Schedule, Skip, Status
 from scheduler.core.schedule import next_fire, span, start_delay
@@ -12,6 +12,7 @@ from scheduler.core.schedule import next_fire, span, start_delay
 TICK = timedelta.resolution
 LATE = timedelta(minutes=1)  # a slot that the clockwork reaches later than that was missed: it slept, or was stopped
 LONGEST_WINDOW = timedelta(hours=2)
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ def start_of(job: Job) -> datetime | None:
     spec, cursor = job.file.spec, job.next_run_at
     if cursor is None or job.archived or not spec.enabled or job.runtime.stopped_at is not None:
         return None
-    return cursor + start_delay(spec.schedule, job.id)
+    return cursor + min(start_delay(spec.schedule, job.id), _LAST - cursor)  # a jitter may lead beyond the calendar
 
 
 def due(job: Job, *, now: datetime, since: datetime | None, until: datetime | None = None) -> Due | None:

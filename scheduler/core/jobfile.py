@@ -19,7 +19,7 @@ from scheduler.core.cron import ScheduleError
 from scheduler.core.globs import matches_any, matches_job
 from scheduler.core.models import FAILURE_LIMIT, Concurrency, JobSpec, RunnerSpec, Schedule, Settings
 from scheduler.core.problems import Problem, did_you_mean
-from scheduler.core.schedule import MOST_ENTRIES, check_schedule, unite
+from scheduler.core.schedule import MOST_ENTRIES, schedule_errors, unite
 from scheduler.core.shapes import ID_PATTERN, Fault, JobShape, Path, ScheduleShape, check, fitting
 from scheduler.core.texts import BOM, Lines, TextError, conflict_line, decode, listed, short
 from scheduler.core.units import format_duration, parse_duration
@@ -45,6 +45,8 @@ class Document:
     text: bytes | None  # the inline task or Markdown body; None with task_source_path, or where it cannot be read
     task_line: int  # with task_column the place to blame for the task source
     task_column: int
+    schedule_line: int  # with schedule_column the place to blame where the schedule is over
+    schedule_column: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,17 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
             "write at least id and schedule",
         )
         line, text_bytes = body.line, body.text.encode() if body.text.strip() else None
-        document = Document(path=path, line=1, id=None, spec=None, text=text_bytes, task_line=line, task_column=1)
+        document = Document(
+            path=path,
+            line=1,
+            id=None,
+            spec=None,
+            text=text_bytes,
+            task_line=line,
+            task_column=1,
+            schedule_line=1,
+            schedule_column=1,
+        )
         return JobFile(path=path, documents=(document,), problems=(missing,))
     return _job_file(path, documents, body, settings)
 
@@ -168,6 +180,7 @@ class _JobReader:
         if self.problems:
             spec = None
         task_line, task_column = self._task_place()
+        schedule_line, schedule_column = self._end_place()
         return Document(
             path=self._path,
             line=self._found.start[0],
@@ -176,6 +189,8 @@ class _JobReader:
             text=self._text(),
             task_line=task_line,
             task_column=task_column,
+            schedule_line=schedule_line,
+            schedule_column=schedule_column,
         )
 
     def _id(self) -> str | None:
@@ -260,12 +275,17 @@ class _JobReader:
             ends=shape.ends,
             jitter=shape.jitter or timedelta(),
         )
-        try:
-            check_schedule(schedule)
-        except ScheduleError as error:
-            self._faults.append(_schedule_fault(error, path, error.key or named[0]))
-            return None
-        return schedule
+        errors = list(schedule_errors(schedule))
+        self._faults += [_schedule_fault(error, path, error.key or named[0]) for error in errors]
+        return None if errors else schedule
+
+    def _end_place(self) -> tuple[int, int]:
+        """Where the schedule says when it is over; of a list, where that begins."""
+        given = self._data.get("schedule")
+        for key in ("at", "ends"):
+            if isinstance(given, dict) and given.get(key) is not None:
+                return self._found.place(("schedule", key))
+        return self._found.place(("schedule",))
 
     # -- the task source -------------------------------------------------------------------------
 

@@ -224,7 +224,7 @@ def plan(
             actions.append(action)
     actions, limit_problems = _within_limit(actions, desired)
     problems += limit_problems
-    problems += [problem for action in actions for problem in _past(action, now)]
+    problems += [problem for action in actions for problem in _past(action, claims.get(action.job_id, []), now)]
     actions, guard = _guarded(actions, observed, desired.settings.prune, now, confirmed)
     return Plan(
         actions=tuple(actions),
@@ -398,7 +398,7 @@ def _settle_claims(job_id: str, claims: Sequence[_Claim], job: Job | None, now: 
     return _update(job, claim.found, now)
 
 
-def _past(action: Action, now: datetime) -> Iterable[Problem]:
+def _past(action: Action, claims: Sequence[_Claim], now: datetime) -> Iterable[Problem]:
     """The warning for a job that is added or gets another schedule when the last of its slots has already passed."""
     if not (action.verb == "create" or action.rescheduled):
         return
@@ -406,11 +406,13 @@ def _past(action: Action, now: datetime) -> Iterable[Problem]:
     if next_fire(schedule, after=now) is not None:
         return
     last = max((last for entry in schedule.entries if (last := entry.at or entry.ends) is not None), default=now)
+    assert claims[0].found is not None, "a schedule is new or changes by its one readable claim"
+    document = claims[0].found.document
     said = f"{instant(last)} has already passed" if last <= now else f"no slot is left up to {instant(last)}"
     yield Problem(
         path=action.after.path,
-        line=action.after.line,
-        column=1,
+        line=document.schedule_line,
+        column=document.schedule_column,
         code="schedule.past",
         message=f"{said}: job {action.job_id!r} will never run by itself",
         hint="set a later instant, or start it by hand with `scheduler run`",

@@ -47,6 +47,15 @@ def test_nothing_is_due_before_the_cursor() -> None:
     assert due(job(), now=NOON - timedelta(microseconds=1), since=NOON - SECOND) is None
 
 
+def test_a_delay_that_leads_beyond_the_calendar_ends_with_it_and_stops_nobody() -> None:
+    slot = datetime(9999, 12, 29, 12, tzinfo=UTC)
+    late = job(Schedule(timezone="UTC", cron="0 12 29 12 *", jitter=timedelta(days=180)), cursor=slot)
+    assert start_delay(late.file.spec.schedule, late.id) > timedelta(days=3)
+    assert start_of(late) == datetime.max.replace(tzinfo=UTC)
+    assert due(late, now=NOON, since=NOON) is None
+    assert not overdue(late, now=NOON)
+
+
 @pytest.mark.parametrize("away", ["archived", "disabled", "stopped", "completed"])
 def test_a_job_that_is_not_to_run_owes_nothing(away: str) -> None:
     found = job()

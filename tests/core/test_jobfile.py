@@ -299,6 +299,31 @@ def test_a_key_or_value_that_no_code_honours_is_refused_and_not_ignored(extra: s
 
 
 @pytest.mark.parametrize(
+    ("schedule", "line", "column"),
+    [
+        ("{timezone: UTC, at: 2020-01-31T09:00:00Z}", 2, 31),
+        ('{ends: 2020-01-31T09:00:00Z, cron: "@daily"}', 2, 18),
+        ("\n  jitter: 5m\n  at: 2020-01-31T09:00:00Z", 4, 7),
+        ("[{at: 2020-01-31T09:00:00Z}, {at: 2020-02-28T09:00:00Z}]", 2, 11),
+        ('"@daily"', 2, 11),
+    ],
+)
+def test_a_document_knows_where_its_schedule_says_when_it_is_over(schedule: str, line: int, column: int) -> None:
+    document = only(job(schedule=schedule))
+    assert (document.schedule_line, document.schedule_column) == (line, column)
+
+
+def test_all_that_is_wrong_with_a_schedule_is_told_at_once_each_at_its_key() -> None:
+    bounds = "starts: 2030-01-02T00:00:00Z, ends: 2030-01-01T00:00:00Z"
+    found = job(schedule=f"{{every: 5m, phase: 10m, {bounds}, jitter: 4m}}")
+    assert [problem.code for problem in found.problems] == ["schedule.phase", "schedule.ends", "schedule.jitter"]
+    assert [problem.column for problem in found.problems] == [30, 71, 101]
+    # What rests on a wrong part is not judged: nobody knows what lies between the two ends, or how close fires are.
+    always_skipped = f"{{cron: '*/15 2 25-31 3 */7', {bounds}, jitter: 30m}}"
+    assert [problem.code for problem in job(schedule=always_skipped).problems] == ["schedule.never", "schedule.ends"]
+
+
+@pytest.mark.parametrize(
     ("schedule", "code", "column"),
     [
         ('"0 25 * * *"', "schedule.cron", 14),
@@ -710,6 +735,7 @@ def test_any_bytes_give_documents_or_problems_inside_the_file(data: bytes, path:
     for document in found.documents:
         assert 1 <= document.line <= lines
         assert 1 <= document.task_line <= lines
+        assert 1 <= document.schedule_line <= lines
         if document.spec is not None:
             assert document.spec.id == document.id
             assert (document.text is None) == (document.spec.task_source_path is not None)

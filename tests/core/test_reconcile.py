@@ -36,7 +36,17 @@ def spec(job_id: str = "job", **changes: object) -> JobSpec:
 
 def document(job_id: str | None = "job", path: str = "jobs/a.yaml", line: int = 1, **changes: object) -> Document:
     wanted = None if job_id is None else spec(job_id, **changes)
-    return Document(path=path, line=line, id=job_id, spec=wanted, text=None, task_line=line, task_column=1)
+    return Document(
+        path=path,
+        line=line,
+        id=job_id,
+        spec=wanted,
+        text=None,
+        task_line=line,
+        task_column=1,
+        schedule_line=line + 1,
+        schedule_column=17,
+    )
 
 
 def invalid(job_id: str | None = "job", path: str = "jobs/a.yaml") -> Document:
@@ -341,7 +351,7 @@ def test_a_one_shot_in_the_past_is_created_completed_with_a_warning_once() -> No
     past = Schedule(timezone="UTC", at=NOW - timedelta(days=1))
     desired = Desired(settings=SETTINGS, found=found(document(schedule=past)))
     done = plan(desired, {}, previous=None, now=NOW)
-    assert [(p.code, p.is_error) for p in done.problems] == [("schedule.past", False)]
+    assert [(p.code, p.is_error, p.line, p.column) for p in done.problems] == [("schedule.past", False, 2, 17)]
     jobs = applied(done, {}, NOW)
     assert jobs["job"].status(NOW) == "completed"
     assert again(desired, jobs).problems == ()

@@ -70,6 +70,18 @@ task: Say what the season brings.
     root.sync()
 
 
+def rescheduled(root: Root) -> None:
+    """With schedules that say the same in other words, or differ in their jitter."""
+    scheduled(root)
+    root.write("jobs/slow.yaml", "id: slow\nschedule: {every: 36h}\ntask: Take your time.\n")
+    root.write("jobs/fast.yaml", 'id: fast\nschedule: ["@hourly", {cron: "30 8 * * *"}]\ntask: Hurry.\n')
+    root.sync()
+    root.edit("jobs/season.yaml", "jitter: 2m", "jitter: 90s")
+    root.edit("jobs/slow.yaml", "every: 36h", "every: 36h, timezone: Asia/Tokyo")
+    root.edit("jobs/fast.yaml", "@hourly", "0 * * * *")
+    root.edit("jobs/heartbeat.md", '"0 * * * *"', '{cron: "5 * * * *", jitter: 1m30s}')
+
+
 def resynced(root: Root) -> None:
     edited(root)
     root.sync()
@@ -139,6 +151,7 @@ GOLDEN_CASES: dict[str, tuple[Callable[[Root], None], str]] = {
     "plan-first": (fresh, "plan"),
     "plan-nothing": (synced, "plan"),
     "plan-changes": (edited, "plan"),
+    "plan-schedules": (rescheduled, "plan"),
     "sync-first": (fresh, "sync"),
     "sync-nothing": (synced, "sync"),
     "sync-changes": (edited, "sync"),

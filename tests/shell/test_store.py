@@ -53,6 +53,8 @@ def desired(*ids: str, name: str = "n") -> Desired:
             text=None,
             task_line=1,
             task_column=1,
+            schedule_line=1,
+            schedule_column=1,
         )
         for each in ids
     ]
