@@ -293,7 +293,7 @@ def _shell_line(value: Any) -> Any:
     return value
 
 
-_PLACEHOLDER = re.compile(r"\{[a-z_-]*task[a-z_-]*\}", re.IGNORECASE)
+_BRACED = re.compile(r"\{[a-z_-]*\}", re.IGNORECASE)
 
 
 def _command(words: list[str]) -> list[str]:
@@ -318,8 +318,8 @@ def _command(words: list[str]) -> list[str]:
                 f"write ./{program}",
             )
     for word in words[1:]:
-        for found in _PLACEHOLDER.findall(word):
-            if found not in ("{task}", "{task_file}"):
+        for found in _BRACED.findall(word):
+            if "task" in found.lower() and found not in ("{task}", "{task_file}"):
                 raise _refuse(
                     "runner.command",
                     f"placeholder {short(found)} is not known; allowed are {{task_file}} and {{task}}",

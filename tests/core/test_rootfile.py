@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -193,6 +194,13 @@ def test_the_command_tells_how_the_task_is_handed_over(command: str, given: Task
     for other in TaskInput:
         if other is not given:
             assert runner_problem(f"command: {command}, input: {other}").code == "runner.input"
+
+
+@pytest.mark.parametrize("word", ["{" + "task" * 200_000, "{task" * 150_000, "{task" + "_" * 900_000])
+def test_a_word_as_long_as_a_file_is_looked_through_once(word: str) -> None:
+    started = time.process_time()
+    read(f'version: 1\nrunners: {{r: {{command: [cat, "{word}"]}}}}\n'.encode())
+    assert time.process_time() - started < 2
 
 
 def test_a_task_is_handed_over_in_one_way_only() -> None:
