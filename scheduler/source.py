@@ -20,7 +20,7 @@ from scheduler.core.problems import Problem, UnavailableError
 from scheduler.core.reconcile import Desired, Found
 from scheduler.git import Tree
 from scheduler.safe_open import Source, read_source
-from scheduler.tasks import JOB_FILE_BYTES, check_text, read_task
+from scheduler.tasks import JOB_FILE_BYTES, check_text, read_task_file
 
 _FILE_CODES = {
     "source_missing": "file.missing",
@@ -117,21 +117,22 @@ def _with_tasks(
     place: Place, settings: Settings, job_file: JobFile
 ) -> Iterator[tuple[Document, str | None, Problem | None]]:
     for document in job_file.documents:
-        spec = document.spec
-        if spec is None:
-            yield document, None, None
-            continue
-        sha256: str | None = None
-        fault: Fault | None
-        if spec.task_source_path is None:
-            assert document.text is not None  # a document without a task has no spec
-            fault = _text_fault(document.text, settings.limits.task_bytes)
-            sha256 = hashlib.sha256(document.text).hexdigest() if fault is None else None
+        found = _task_of(place, settings, document)
+        if isinstance(found, Fault):
+            yield document, None, _task_problem(document, found)
         else:
-            task = read_task(place.root, spec, document.path, settings, forbidden=place.state)
-            fault = task if isinstance(task, Fault) else None
-            sha256 = None if isinstance(task, Fault) else task.sha256
-        yield document, sha256, None if fault is None else _task_problem(document, fault)
+            yield document, found if document.spec is not None else None, None
+
+
+def _task_of(place: Place, settings: Settings, document: Document) -> str | Fault | None:
+    """sha256 of a document's task, or why it could not run; None where the document has said what is wrong with it."""
+    limit = settings.limits.task_bytes
+    if document.task_source_path is not None:
+        task = read_task_file(place.root, document.task_source_path, limit=limit, forbidden=place.state)
+        return task if isinstance(task, Fault) else task.sha256
+    if document.text is not None:
+        return _text_fault(document.text, limit) or hashlib.sha256(document.text).hexdigest()
+    return None
 
 
 def _text_fault(text: bytes, limit: int) -> Fault | None:

@@ -18,6 +18,7 @@ from scheduler.core.blame import fault_problem, file_problem, flaw_problems, not
 from scheduler.core.cron import ScheduleError
 from scheduler.core.globs import matches_any, matches_job
 from scheduler.core.models import Concurrency, JobSpec, RunnerSpec, Schedule, Settings
+from scheduler.core.paths import is_path
 from scheduler.core.problems import Problem, did_you_mean
 from scheduler.core.schedule import MOST_ENTRIES, check_schedule, unite
 from scheduler.core.shapes import ID_PATTERN, Fault, JobShape, Path, ScheduleShape, check, fitting
@@ -45,6 +46,7 @@ class Document:
     text: bytes | None  # the inline task or Markdown body; None with task_source_path, or where it cannot be read
     task_line: int  # with task_column the place to blame for the task source
     task_column: int
+    task_source_path: str | None = None  # told where the document has another error too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +178,7 @@ class _JobReader:
             text=self._text(),
             task_line=task_line,
             task_column=task_column,
+            task_source_path=self._task_source_path(),
         )
 
     def _id(self) -> str | None:
@@ -299,6 +302,12 @@ class _JobReader:
         if not isinstance(task, str) or not task.strip() or self._found.flawed(("task",)):
             return None
         return task.encode()
+
+    def _task_source_path(self) -> str | None:
+        if self._sources() != ["task_source_path"] or self._found.flawed(("task_source_path",)):
+            return None
+        path = self._data["task_source_path"]
+        return path if isinstance(path, str) and is_path(path) else None
 
     def _task_place(self) -> tuple[int, int]:
         for key in ("task_source_path", "task"):

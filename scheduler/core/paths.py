@@ -67,6 +67,15 @@ def check_path(path: str, *, folder: str = "", what: str = "path") -> None:
     )
 
 
+def is_path(path: str) -> bool:
+    """Whether `check_path` has nothing against it."""
+    try:
+        check_path(path)
+    except PathError:
+        return False
+    return True
+
+
 def check_glob(glob: str) -> None:
     """Refuse a glob that could name something outside the root or in a dot folder, or a `**` that would not recurse.
 

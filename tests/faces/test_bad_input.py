@@ -102,6 +102,39 @@ def test_a_bad_task_is_an_error_at_its_key(root: Root, spoil: Callable[[Path], N
 
 
 @pytest.mark.parametrize(("spoil", "code", "reason"), BAD_TASKS)
+def test_a_bad_task_is_told_beside_what_else_is_wrong_with_its_job(
+    root: Root, spoil: Callable[[Path], None], code: str, reason: str
+) -> None:
+    root.write("jobs/triage.yaml", TRIAGE + "tag: [mail]\nenv: {SECRET: x}\n")
+    spoil(root.path / "prompts/triage.md")
+    assert root.cli("validate", "--json").problems == [
+        ("jobs/triage.yaml", 4, 19, code),
+        ("jobs/triage.yaml", 5, 1, "key.unknown"),
+        ("jobs/triage.yaml", 6, 7, "env.not-allowed"),
+    ]
+    assert "triage" not in root.cli("sync", "--json").json["created"]
+
+
+@pytest.mark.parametrize(
+    ("task", "codes"),
+    [
+        ("task_source_path: ../prompts/gone.md\n", ["task.path"]),
+        ("task_source_path: [prompts/gone.md]\n", ["value.type"]),
+        ("task_source_path: &p prompts/gone.md\n", ["task.missing", "yaml.anchor"]),
+        ("task_source_path: !p prompts/gone.md\n", ["yaml.tag"]),
+        ("task_source_path: prompts/gone.md\ntask: x\n", ["task.sources"]),
+        ("runner: shell\ntask_source_path: prompts/gone.md\n", ["runner.task-not-allowed", "task.missing"]),
+        (f"task: {'x' * 262_145}\n", ["task.unreadable"]),
+        ("task: ' '\n", ["task.empty"]),
+    ],
+)
+def test_one_fault_of_a_task_is_told_once(root: Root, task: str, codes: list[str]) -> None:
+    root.write("jobs/other.yaml", f"id: other\nschedule: '@daily'\n{task}tag: x\n")
+    found = sorted(code for _, _, _, code in root.cli("validate", "--json").problems)
+    assert found == sorted([*codes, "key.unknown"])
+
+
+@pytest.mark.parametrize(("spoil", "code", "reason"), BAD_TASKS)
 def test_a_run_of_a_bad_task_is_a_skip_with_its_reason(
     ran: Root, spoil: Callable[[Path], None], code: str, reason: str
 ) -> None:
@@ -256,7 +289,7 @@ def test_ids_that_look_alike_are_a_warning_at_both_places_and_both_run(root: Roo
 
 
 def test_an_id_in_capitals_is_an_error_that_names_the_right_one(root: Root) -> None:
-    root.write("jobs/a.yaml", TRIAGE.replace("triage", "Triage"))
+    root.write("jobs/a.yaml", TRIAGE.replace("id: triage", "id: Triage"))
     (found,) = root.cli("validate", "--json").json["problems"]
     assert (found["code"], found["hint"]) == ("id.invalid", "write triage")
 
