@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import posixpath
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from scheduler.config import Place
 from scheduler.core.globs import matches_any, may_hold
-from scheduler.core.jobfile import Document, JobFile, read_job_file
+from scheduler.core.jobfile import SUFFIXES, Document, JobFile, read_job_file
 from scheduler.core.models import ROOT_FILE, Fault, Settings
 from scheduler.core.problems import Problem, UnavailableError
 from scheduler.core.reconcile import Desired, Found
@@ -196,8 +197,8 @@ def _walk(
             if matches_any(path, globs) or enters:
                 listing.problems.append(_name_problem(path))
             continue
-        if matches_any(path, globs):
-            listing.paths.append(path)  # a folder of that name too: reading it says what is wrong
+        if matches_any(path, globs) and not _is_mere_folder(entry):
+            listing.paths.append(path)
         if not entry.is_dir(follow_symlinks=False) or not may_enter(place, path, globs):
             continue
         try:
@@ -219,6 +220,19 @@ def _walk(
             )
             continue
         _walk(place, children, path + "/", globs, listing)
+
+
+def _is_mere_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one, that a glob as wide as jobs/** names only in passing.
+
+    One that is named like a job file was meant to be one: reading it says what is wrong.
+    """
+    if posixpath.splitext(entry.name)[1].lower() in SUFFIXES:
+        return False
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link to itself, say: reading it says so
 
 
 def may_enter(place: Place, path: str, globs: Iterable[str]) -> bool:

@@ -26,6 +26,7 @@ from scheduler.core.texts import BOM, Lines, TextError, conflict_line, decode, l
 from scheduler.core.units import format_duration, parse_duration
 from scheduler.core.yamlfile import YamlDocument, read_yaml
 
+SUFFIXES = (".md", ".yaml", ".yml")  # of job files, in any case of letters
 DEFAULT_TIMEOUT = timedelta(minutes=30)
 
 _MOST_HINTS = 20  # nearest names looked for in one document
