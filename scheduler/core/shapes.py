@@ -571,11 +571,15 @@ class RunnerShape(Shape):
     )
 
 
+MOST_JOBS = 100_000
+MOST_TASK_BYTES = 16 * 2**20
+
+
 class LimitsShape(Shape):
     """Sizes beyond which work is refused or cut."""
 
-    max_jobs: int = Field(default=10_000, ge=1, le=100_000, description="How many jobs there may be.")
-    task_bytes: Size = Field(default=256 * 2**10, ge=1, le=16 * 2**20, description="How large a task may be.")
+    max_jobs: int = Field(default=10_000, ge=1, le=MOST_JOBS, description="How many jobs there may be.")
+    task_bytes: Size = Field(default=256 * 2**10, ge=1, le=MOST_TASK_BYTES, description="How large a task may be.")
     output_bytes: Size = Field(
         default=10 * 2**20, ge=1, le=2**30, description="How much of a run's output is kept: its head and tail."
     )

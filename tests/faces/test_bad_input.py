@@ -774,6 +774,50 @@ def test_while_scheduler_yaml_is_unusable_nothing_is_applied_and_jobs_run_by_the
     assert lived_in.runs("flaky")[-1:] == before["flaky"][1]
 
 
+BROKEN_JOB = (
+    "id: bad\ntag: x\nrunner: nobody\nenv: {OTHER: x}\nschedule: {every: 5m, jitter: 4m}\ntask_source_path: gone.md\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("root_file", "told"),
+    [
+        (ROOT_FILE + "runnners: {}\n", True),
+        (ROOT_FILE.replace("Europe/Berlin", "Europe/Brelin"), True),
+        (ROOT_FILE + "limits: {task_bytes: 300KB}\n", True),
+        (ROOT_FILE + "jobs: ['work/*.yaml']\nhosts: []\n", True),
+        (ROOT_FILE + "jobs: ['../work/*.yaml']\n", False),
+        (ROOT_FILE + "jobs: !all ['work/*.yaml']\nhosts: []\n", False),
+        (ROOT_FILE + "jobs:\n", False),
+        (ROOT_FILE + "---\njobs: ['work/*.yaml']\n", False),
+        ("version: [1\n", False),
+        ("- version: 1\n", False),
+        ("", False),
+    ],
+)
+def test_a_broken_scheduler_yaml_hides_nothing_that_validate_can_tell_without_it(
+    root: Root, root_file: str, told: bool
+) -> None:
+    work = "work" if "work/" in root_file else "jobs"
+    root.write(f"{work}/bad.yaml", BROKEN_JOB)
+    root.write(f"{work}/broken.yaml", "id: [x\n")
+    root.write("scheduler.yaml", root_file)
+    root.write("prompts/triage.md", "x" * 300_000)  # how large a task may be, only scheduler.yaml says
+    found = root.cli("validate", "--json")
+    assert found.code == 1
+    others = [each for each in found.problems if each[0] != "scheduler.yaml"]
+    assert len(others) < len(found.problems)
+    expected = [
+        (f"{work}/bad.yaml", 2, 1, "key.unknown"),
+        (f"{work}/bad.yaml", 5, 31, "schedule.jitter"),
+        (f"{work}/bad.yaml", 6, 19, "task.missing"),
+        (f"{work}/broken.yaml", 1, 5, "yaml.syntax"),
+    ]
+    assert others == (expected if told else [])
+    one = root.cli("validate", f"{work}/broken.yaml", "--json").problems
+    assert one == [each for each in found.problems if each not in others or each == expected[-1]]
+
+
 def test_a_root_whose_first_scheduler_yaml_is_broken_stays_untouched(root: Root) -> None:
     root.write("scheduler.yaml", "version: [1\n")
     assert root.cli("sync").code == 1
