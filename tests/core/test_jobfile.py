@@ -390,6 +390,21 @@ def test_a_bare_interval_or_instant_is_told_its_key(schedule: str, hint: str) ->
     assert hint in job(schedule=schedule).problems[0].hint
 
 
+@pytest.mark.parametrize("schedule", ["5", "true", "1.5"])
+def test_a_schedule_of_another_type_is_told_all_its_forms(schedule: str) -> None:
+    (problem,) = job(schedule=schedule).problems
+    assert (problem.code, problem.column) == ("value.type", 11)
+    assert "must be a cron expression, a mapping or a list of these, not" in problem.message
+    assert problem.hint == 'write "0 9 * * *" or {every: 15m}'
+    (problem,) = job(schedule=f"['@daily', {schedule}]").problems
+    assert "item 2 of schedule must be a cron expression or a mapping, not" in problem.message
+
+
+def test_a_key_in_capitals_is_told_the_right_one() -> None:
+    hints = {problem.hint for problem in read(b"ID: a\nSchedule: x\nTask: y\n").problems}
+    assert {f"did you mean {key!r}?" for key in ("id", "schedule", "task")} <= hints
+
+
 @pytest.mark.parametrize(
     ("extra", "code", "hint"),
     [
@@ -419,7 +434,19 @@ def test_a_bare_interval_or_instant_is_told_its_key(schedule: str, hint: str) ->
         ("timeout: 1:30", "duration.invalid", "90s, 20m"),
         ("timeout: 010", "yaml.octal", "write 10"),
         ("enabled: NO", "value.type", "write false"),
-        ("enabled: 0", "value.type", ""),
+        ("enabled: 0", "value.type", "write false"),
+        ("enabled: 1", "value.type", "write true"),
+        ("timeout: .inf", "duration.invalid", "write one like 90s, 20m, 2h or 1h30m"),
+        ("timeout: 1.5", "duration.invalid", "write one like 90s, 20m, 2h or 1h30m"),
+        ("timeout: -5", "duration.invalid", "write one like 90s, 20m, 2h or 1h30m"),
+        ("timeout: 0", "duration.invalid", "write one like 90s, 20m, 2h or 1h30m"),
+        ("timeout: 99999999999999999999", "duration.invalid", "write one like 90s, 20m, 2h or 1h30m"),
+        ("timeout: 1h 30m", "duration.invalid", "write 1h30m"),
+        ("tags: agent, hourly", "value.type", "write [agent, hourly]"),
+        ("TAGS: [x]", "key.unknown", "did you mean 'tags'?"),
+        ("env: {2X: a}", "env.name", "write _2X"),
+        ("env: {MY-MODE: a}", "env.name", "write MY_MODE"),
+        ("env: {MODE=a}", "env.name", "in env write MODE: value"),
         ("name: 2027-01-01T00:00:00Z\nenabled: y", "value.type", "write true"),
         ("concurrency: forbit", "value.choice", "did you mean 'forbid'?"),
     ],

@@ -135,6 +135,28 @@ def test_a_wrong_value_is_one_problem(text: str, code: str) -> None:
     assert [each[0] for each in told(text)] == [code]
 
 
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("version: 2", "version 2 is not known; allowed is 1", "write version: 1"),
+        ("version: 1\nlimits: {task_bytes: 0}", "task_bytes 0 is outside 1B-16MiB", ""),
+        ("version: 1\nlimits: {task_bytes: 0B}", "task_bytes 0B is outside 1B-16MiB", ""),
+        ("version: 1\nlimits: {task_bytes: 17MiB}", "task_bytes 17MiB is outside 1B-16MiB", ""),
+        ("version: 1\nlimits: {output_bytes: -1}", "output_bytes -1 is outside 1B-1GiB", ""),
+        ("version: 1\nlimits: {output_bytes: 2GiB}", "output_bytes 2GiB is outside 1B-1GiB", ""),
+        ("version: 1\nlimits: {output_bytes: 99999999999999999999GiB}", "outside 1B-1GiB", ""),
+        ("version: 1\nprune: {max_percent: 50%}", "max_percent must be a whole number, not '50%'", "write 50"),
+        ("version: 1\nrunners: {r: cat}", "r must be a mapping, not 'cat'", "write {command: [cat]}"),
+        ("version: 1\nrunners: {a b: {command: [cat]}}", "starting with a letter or digit", "write a-b"),
+        ("version: 1\nrunners: {-a: {command: [cat]}}", "starting with a letter or digit", "write a"),
+    ],
+)
+def test_a_message_names_the_value_as_written_and_what_is_allowed(text: str, message: str, hint: str) -> None:
+    _, (problem,) = read(text.encode())
+    assert message in problem.message
+    assert problem.hint == hint
+
+
 @pytest.mark.parametrize("key", ["channels", "worktree", "retention", "agents"])
 def test_sections_that_no_code_honours_are_refused(key: str) -> None:
     assert told(f"version: 1\n{key}: {{}}\n") == [("key.not-supported-yet", 2, 1)]
