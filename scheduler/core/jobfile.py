@@ -32,6 +32,7 @@ DEFAULT_TIMEOUT = timedelta(minutes=30)
 _MOST_HINTS = 20  # nearest names looked for in one document
 _ID = re.compile(ID_PATTERN[1:-1])
 _OPENING = re.compile(r"---[ \t]*(?:\r?\n|\Z)")
+_BLANK_LINE = re.compile(r"^[ \t]*\r?\n", re.MULTILINE)
 _CLOSING = re.compile(r"^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
 _FENCED = re.compile(rb"(?:\xef\xbb\xbf)?---[ \t]*(?:\r?\n|\Z)")
 
@@ -108,7 +109,15 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
             "the front matter that opens here is never closed",
             hint="close it with a line of three dashes before the task; a ruler elsewhere is written ***",
         )
-    documents = read_yaml(text, opening.end(), closing.start())
+    try:
+        documents = read_yaml(text, opening.end(), closing.start())
+    except TextError as error:
+        # Prose behind an empty line: the dashes that were taken for the end of the front matter may be a ruler in it.
+        lines = Lines(text)
+        prose = _BLANK_LINE.search(text, opening.end(), lines.start(error.line))
+        if error.code == "yaml.syntax" and prose is not None:
+            error.hint += "; or close the front matter above this with a line of three dashes"
+        raise
     if len(documents) > 1:
         line, column = documents[1].start
         raise TextError(

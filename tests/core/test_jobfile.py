@@ -192,6 +192,20 @@ def test_a_file_that_cannot_be_read_is_broken_with_one_problem(path: str, data: 
     assert [problem.code for problem in found.problems] == [code]
 
 
+@pytest.mark.parametrize("prose", ["Write the report.\nSend it.", "- Write it.\nSend it.", "Write: a: b"])
+def test_prose_in_front_matter_that_a_ruler_seems_to_close_says_what_is_missing(prose: str) -> None:
+    found = read(f"---\nid: a\nschedule: '@daily'\n\n{prose}\n\n---\n\nMore.\n".encode(), "jobs/a.md")
+    (problem,) = found.problems
+    assert (problem.code, problem.line) == ("yaml.syntax", 5)
+    assert problem.hint.endswith("; or close the front matter above this with a line of three dashes")
+    for text, path in (
+        (f"id: a\nschedule: '@daily'\n\n{prose}\n", "jobs/a.yaml"),
+        (f"---\nid: a\nschedule: '@daily'\n{prose}\n---\nMore.\n", "jobs/a.md"),
+    ):
+        (problem,) = read(text.encode(), path).problems
+        assert "front matter" not in problem.hint
+
+
 def test_empty_front_matter_is_a_document_whose_id_cannot_be_read() -> None:
     found = read(b"---\n---\nhello\n", "jobs/a.md")
     assert (only(found).id, only(found).text, told(found)) == (None, b"hello\n", [("key.missing", 1, 1)])
