@@ -19,7 +19,7 @@ from scheduler.core.cron import ScheduleError
 from scheduler.core.globs import matches_any, matches_job
 from scheduler.core.models import Concurrency, JobSpec, RunnerSpec, Schedule, Settings
 from scheduler.core.paths import is_path
-from scheduler.core.problems import Problem, did_you_mean
+from scheduler.core.problems import Problem, Severity, did_you_mean
 from scheduler.core.schedule import MOST_ENTRIES, check_schedule, unite
 from scheduler.core.shapes import ID_PATTERN, Fault, JobShape, Path, ScheduleShape, check, fitting
 from scheduler.core.texts import BOM, Lines, TextError, conflict_line, decode, listed, short
@@ -34,6 +34,10 @@ _ID = re.compile(ID_PATTERN[1:-1])
 _OPENING = re.compile(r"---[ \t]*(?:\r?\n|\Z)")
 _BLANK_LINE = re.compile(r"^[ \t]*\r?\n", re.MULTILINE)
 _CLOSING = re.compile(r"^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
+_RULER = re.compile(r"\s*(?:-{3,}|\N{EM DASH}+)\s*")
+_ID_LINE = re.compile(r"\s*id\s*:\s*\S")
+_PLAIN_KEY = re.compile(r"[a-z_]+:\s")
+_HEAD_BYTES, _HEAD_LINES = 8_192, 60  # in which to look for front matter that was not opened
 _FENCED = re.compile(rb"(?:\xef\xbb\xbf)?---[ \t]*(?:\r?\n|\Z)")
 
 
@@ -98,7 +102,8 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
         # An unsettled merge often hides the fence behind its first marker.
         if data.removeprefix(BOM.encode()).startswith(b"<<<<<<< ") and conflict_line(data) is not None:
             decode(data)
-        return JobFile(path=path, empty=True)
+        unopened = _unopened_line(data)
+        return JobFile(path=path, empty=True, problems=() if unopened is None else (_unopened(path, unopened),))
     text = decode(data)
     opening = _OPENING.match(text)
     assert opening is not None
@@ -141,6 +146,32 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
         document = Document(path=path, line=1, id=None, spec=None, text=text_bytes, task_line=line, task_column=1)
         return JobFile(path=path, documents=(document,), problems=(missing,))
     return _job_file(path, documents, body, settings)
+
+
+def _unopened_line(data: bytes) -> int | None:
+    """The line at which front matter seems to start that none opens on the first line."""
+    lines = data[:_HEAD_BYTES].decode(errors="replace").removeprefix(BOM).split("\n")[:_HEAD_LINES]
+    first = next((number for number, line in enumerate(lines) if line.strip()), None)
+    if first is None:
+        return None
+    dashed = lines[first].strip().startswith(("---", "\N{EM DASH}"))
+    inside = lines[first + dashed :]
+    end = next((number for number, line in enumerate(inside) if _RULER.fullmatch(line)), None)
+    if end is None or not (dashed or _PLAIN_KEY.match(inside[0])):
+        return None
+    return first + 1 if any(_ID_LINE.match(line) for line in inside[:end]) else None
+
+
+def _unopened(path: str, line: int) -> Problem:
+    return Problem(
+        path,
+        line,
+        1,
+        "front-matter.unopened",
+        "this looks like a job, but its front matter does not open on the first line, so nothing of it is read",
+        "make the first line three dashes and nothing else",
+        severity=Severity.WARNING,
+    )
 
 
 def _job_file(path: str, found: Iterable[YamlDocument], body: _Body | None, settings: Settings) -> JobFile:

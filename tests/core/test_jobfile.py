@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from scheduler.core.jobfile import Document, JobFile, merge, read_job_file
 from scheduler.core.models import JobSpec, Settings
+from scheduler.core.problems import Severity
 from scheduler.core.rootfile import read_root_file
 from scheduler.core.shapes import DefaultsShape, JobShape, ScheduleShape
 from tests.core.problem_text import GOLDEN, check_golden, check_places
@@ -165,6 +166,41 @@ def test_a_yaml_file_without_a_document_is_empty(data: bytes) -> None:
 @pytest.mark.parametrize("data", [b"", b"# Read me\n", b"--- x\n", b"\xff\xfe", b" ---\n", b"# a\n" * 400_000])
 def test_markdown_without_front_matter_is_empty_whatever_it_holds(data: bytes) -> None:
     assert read(data, "jobs/a.md") == JobFile(path="jobs/a.md", empty=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        ("\n---\nid: a\n---\nhi\n", 2),
+        (" ---\nid: a\n---\nhi\n", 1),
+        ("----\nid: a\n----\nhi\n", 1),
+        ("--- # the job\r\nname: x\r\nid: a\r\n---\r\nhi\r\n", 1),
+        ("\ufeff\n\n---\nid: a\n---\n", 3),
+        ("id: a\nschedule: '@daily'\n---\nhi\n", 1),
+        ("\u2014\nid: a\n\u2014\nhi\n", 1),
+    ],
+)
+def test_front_matter_that_does_not_open_on_the_first_line_is_a_warning(data: str, line: int) -> None:
+    found = read(data.encode(), "jobs/a.md")
+    (problem,) = found.problems
+    assert (found.empty, found.documents, found.broken) == (True, (), False)
+    assert (problem.code, problem.line, problem.severity) == ("front-matter.unopened", line, Severity.WARNING)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "# How to write a job\n\n---\nid: a\n---\n",
+        "\n---\ntitle: x\n---\n",
+        "\n---\nid:\n---\n",
+        "id: a\n\nand so on\n",
+        "---- id: a\n---\n",
+        "Note: the id: a\n---\n",
+        "\n---\n" + "x\n" * 100 + "id: a\n---\n",
+    ],
+)
+def test_other_markdown_with_rulers_is_left_alone(data: str) -> None:
+    assert read(data.encode(), "jobs/a.md") == JobFile(path="jobs/a.md", empty=True)
 
 
 def test_a_conflict_that_hides_the_fence_of_a_markdown_job_is_seen() -> None:
@@ -733,7 +769,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 def test_any_bytes_give_documents_or_problems_inside_the_file(data: bytes, path: str) -> None:
     found = read(data, path)
     assert found.broken <= (not found.documents)
-    assert found.empty <= (not found.documents and not found.problems)
+    assert found.empty <= (not found.documents and {each.code for each in found.problems} <= {"front-matter.unopened"})
     assert found.broken or found.empty or found.documents
     assert {problem.job_id for problem in found.problems} <= {None, *(document.id for document in found.documents)}
     lines = data.count(b"\n") + data.count(b"\r") + 1
