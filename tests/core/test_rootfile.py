@@ -191,11 +191,42 @@ def test_some_keys_have_no_default(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "glob", ["/jobs/*", "../x/*", "a/../b", ".git/*", "a/.x/*", "./jobs/*", "jobs//x", "jobs\\\\*", "jobs/**.yaml", ""]
+    "glob",
+    [
+        "/jobs/*",
+        "../x/*",
+        "a/../b",
+        ".git/*",
+        "a/.x/*",
+        "./jobs/*",
+        "jobs//x",
+        "jobs\\\\*",
+        "jobs/**.yaml",
+        "",
+        "jobs/*.{yaml,yml}",
+        "!jobs/x.yaml",
+    ],
 )
 def test_globs_stay_plain_and_inside_the_root(glob: str) -> None:
     assert [each[0] for each in told(f'version: 1\njobs: ["{glob}"]\n')] == ["glob.invalid"]
     assert runner_problem(f'command: [cat], tasks: ["{glob}"]').code == "glob.invalid"
+
+
+@pytest.mark.parametrize(
+    ("glob", "hint"),
+    [
+        ("jobs/**/*.{yaml,yml}", "write 'jobs/**/*.yaml', 'jobs/**/*.yml'"),
+        ("{jobs,work}/a*", "write 'jobs/a*', 'work/a*'"),
+        ("{a,b}/{c,d}", "write one glob for each choice"),
+        ("jobs/{a}.yaml", "write one glob for each choice; for a brace in a name write ?"),
+        ("jobs/{../x,y}", "write one glob for each choice"),
+        ("!jobs/draft-*", "name the files that count"),
+    ],
+)
+def test_signs_that_globs_have_elsewhere_are_refused_rather_than_match_nothing(glob: str, hint: str) -> None:
+    _, (problem,) = read(f'version: 1\njobs: ["{glob}"]\n'.encode())
+    assert problem.code == "glob.invalid"
+    assert problem.hint.startswith(hint)
 
 
 @pytest.mark.parametrize(
