@@ -30,6 +30,25 @@ _FILE_CODES = {
     "source_denied": "file.denied",
     "source_too_large": "file.too-large",
 }
+# What to do about a job file, and about a task, that cannot be read.
+_FILE_HINTS = {
+    "source_missing": "correct the link, or delete it",
+    "source_not_regular": "rename it, or put a file in its place",
+    "source_outside_root": "put a copy of the file here",
+    "source_denied": "let the user that runs the scheduler read it",
+    "source_too_large": "split it, or move long texts into files of their own with task_source_path",
+}
+_TASK_HINTS = {
+    "source_missing": "create the file, or correct the path",
+    "source_not_regular": "name a file",
+    "source_outside_root": "put a copy of the file into the root",
+    "source_denied": "let the user that runs the scheduler read it",
+    "source_too_large": "shorten it, or raise limits.task_bytes in scheduler.yaml",
+    "source_not_utf8": "save the file as UTF-8",
+    "source_empty": "write the task into it",
+    "source_conflict_markers": "settle the conflict and delete its markers",
+}
+_HINT = "see to it that it can be read"
 
 
 @dataclass(slots=True)
@@ -143,14 +162,13 @@ def _text_fault(text: bytes, limit: int) -> Fault | None:
 
 
 def _task_problem(document: Document, fault: Fault) -> Problem:
-    missing = fault.reason == "source_missing"
     return Problem(
         path=document.path,
         line=document.task_line,
         column=document.task_column,
-        code="task.missing" if missing else "task.unreadable",
+        code="task.missing" if fault.reason == "source_missing" else "task.unreadable",
         message=fault.message,
-        hint="create the file, or correct the path" if missing else "",
+        hint=_TASK_HINTS.get(fault.reason, _HINT),
         job_id=document.id,
     )
 
@@ -162,7 +180,7 @@ def _file_problem(path: str, fault: Fault) -> Problem:
         column=1,
         code=_FILE_CODES.get(fault.reason, "file.unreadable"),
         message=fault.message,
-        hint="the jobs it held keep their last good definition",
+        hint=f"{_FILE_HINTS.get(fault.reason, _HINT)}; the jobs it held keep their last good definition",
     )
 
 

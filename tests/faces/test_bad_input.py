@@ -491,6 +491,45 @@ def test_whatever_stands_in_place_of_a_job_file_is_told_and_stops_no_other(lived
     assert lived_in.job("triage")["sync_state"] == "invalid"
 
 
+FILE_HINTS = {
+    "10 MB": "split it",
+    "a folder": "rename it, or put a file in its place",
+    "a FIFO": "rename it, or put a file in its place",
+    "a link to a device": "put a copy of the file here",
+    "a dangling link": "correct the link, or delete it",
+    "a link to itself": "see to it that it can be read",
+}
+
+
+@pytest.mark.parametrize("kind", FILE_HINTS)
+def test_what_stands_in_place_of_a_job_file_has_a_hint_that_says_what_to_do(lived_in: Root, kind: str) -> None:
+    path = lived_in.path / "jobs/triage.yaml"
+    path.unlink()
+    HOSTILE[kind][0](path)
+    (problem,) = lived_in.cli("validate", "--json").json["problems"]
+    assert problem["hint"].startswith(FILE_HINTS[kind])
+    assert problem["hint"].endswith("; the jobs it held keep their last good definition")
+
+
+TASK_HINTS: dict[Callable[[Path], None], str] = {
+    missing: "create the file, or correct the path",
+    binary: "save the file as UTF-8",
+    too_large: "shorten it, or raise limits.task_bytes in scheduler.yaml",
+    link_out_of_the_root: "put a copy of the file into the root",
+    conflict_markers: "settle the conflict",
+    a_folder: "name a file",
+    a_fifo: "name a file",
+    blank: "write the task into it",
+}
+
+
+@pytest.mark.parametrize("spoil", TASK_HINTS)
+def test_every_fault_of_a_task_has_a_hint(root: Root, spoil: Callable[[Path], None]) -> None:
+    spoil(root.path / "prompts/triage.md")
+    (problem,) = root.cli("validate", "--json").json["problems"]
+    assert problem["hint"].startswith(TASK_HINTS[spoil])
+
+
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_whatever_stands_in_place_of_scheduler_yaml_is_told_and_changes_nothing(lived_in: Root, kind: str) -> None:
     put, _, code = HOSTILE[kind]
