@@ -149,6 +149,14 @@ def read_settings(place: Place) -> tuple[Settings | None, tuple[Problem, ...]]:
     return _parsed(data)
 
 
+def settings_told(place: Place) -> Settings | None:
+    """Where scheduler.yaml has an error: settings enough to look for the errors of job files, or None."""
+    from scheduler.core.rootfile import settings_told
+
+    data = read_file(place.root, ROOT_FILE, limit=ROOT_FILE_BYTES)
+    return None if isinstance(data, Fault) else settings_told(data)
+
+
 @functools.lru_cache(maxsize=4)
 def _parsed(data: bytes) -> tuple[Settings | None, tuple[Problem, ...]]:
     """Kept: a daemon asks at every fire."""

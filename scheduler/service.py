@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scheduler.config import read_settings, start_state
+from scheduler.config import read_settings, settings_told, start_state
 from scheduler.core.models import ROOT_FILE, AuditRow, Fault, Job, Pause, Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import Problem, RefusedError, UnavailableError, UsageError, did_you_mean
 from scheduler.reading import Reading
@@ -57,14 +57,19 @@ class Scheduler(Reading):
         Raises: UsageError for a path that is no job file of this root.
         """
         from scheduler.core.reconcile import across_files
+        from scheduler.core.rootfile import NEEDS_SETTINGS
         from scheduler.git import Tree
         from scheduler.source import read_desired
 
         settings, root_problems = read_settings(self.place)
+        broken = settings is None
+        settings = settings or settings_told(self.place)
         if settings is None:
             return root_problems
         desired = read_desired(self.place, settings, Tree())
         problems = sorted({*root_problems, *desired.problems, *across_files(desired)})
+        if broken:
+            problems = [problem for problem in problems if problem.code not in NEEDS_SETTINGS]
         if not paths:
             return tuple(problems)
         wanted = [self._below_root(path) for path in paths]
@@ -76,6 +81,8 @@ class Scheduler(Reading):
                     f"{given} is no job file of {self.place.root}",
                     hint=did_you_mean(path, known) or "job files are those that `jobs` in scheduler.yaml names",
                 )
+        if broken:
+            wanted.append(ROOT_FILE)  # without it nobody can say that they are sound
         return tuple(problem for problem in problems if any(_below(problem.path, path) for path in wanted))
 
     def _below_root(self, path: Path) -> str:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import posixpath
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from scheduler.config import Place
 from scheduler.core.globs import matches_any, may_hold
-from scheduler.core.jobfile import Document, JobFile, read_job_file
+from scheduler.core.jobfile import SUFFIXES, Document, JobFile, read_job_file
 from scheduler.core.models import ROOT_FILE, Fault, Settings
 from scheduler.core.problems import Problem, UnavailableError
 from scheduler.core.reconcile import Desired, Found
 from scheduler.git import Tree
 from scheduler.safe_open import Source, read_source
-from scheduler.tasks import JOB_FILE_BYTES, check_text, read_task
+from scheduler.tasks import JOB_FILE_BYTES, check_text, read_task_file
 
 _FILE_CODES = {
     "source_missing": "file.missing",
@@ -29,6 +30,25 @@ _FILE_CODES = {
     "source_denied": "file.denied",
     "source_too_large": "file.too-large",
 }
+# What to do about a job file, and about a task, that cannot be read.
+_FILE_HINTS = {
+    "source_missing": "correct the link, or delete it",
+    "source_not_regular": "rename it, or put a file in its place",
+    "source_outside_root": "put a copy of the file here",
+    "source_denied": "let the user that runs the scheduler read it",
+    "source_too_large": "split it, or move long texts into files of their own with task_source_path",
+}
+_TASK_HINTS = {
+    "source_missing": "create the file, or correct the path",
+    "source_not_regular": "name a file",
+    "source_outside_root": "put a copy of the file into the root",
+    "source_denied": "let the user that runs the scheduler read it",
+    "source_too_large": "shorten it, or raise limits.task_bytes in scheduler.yaml",
+    "source_not_utf8": "save the file as UTF-8",
+    "source_empty": "write the task into it",
+    "source_conflict_markers": "settle the conflict and delete its markers",
+}
+_HINT = "see to it that it can be read"
 
 
 @dataclass(slots=True)
@@ -117,21 +137,22 @@ def _with_tasks(
     place: Place, settings: Settings, job_file: JobFile
 ) -> Iterator[tuple[Document, str | None, Problem | None]]:
     for document in job_file.documents:
-        spec = document.spec
-        if spec is None:
-            yield document, None, None
-            continue
-        sha256: str | None = None
-        fault: Fault | None
-        if spec.task_source_path is None:
-            assert document.text is not None  # a document without a task has no spec
-            fault = _text_fault(document.text, settings.limits.task_bytes)
-            sha256 = hashlib.sha256(document.text).hexdigest() if fault is None else None
+        found = _task_of(place, settings, document)
+        if isinstance(found, Fault):
+            yield document, None, _task_problem(document, found)
         else:
-            task = read_task(place.root, spec, document.path, settings, forbidden=place.state)
-            fault = task if isinstance(task, Fault) else None
-            sha256 = None if isinstance(task, Fault) else task.sha256
-        yield document, sha256, None if fault is None else _task_problem(document, fault)
+            yield document, found if document.spec is not None else None, None
+
+
+def _task_of(place: Place, settings: Settings, document: Document) -> str | Fault | None:
+    """sha256 of a document's task, or why it could not run; None where the document has said what is wrong with it."""
+    limit = settings.limits.task_bytes
+    if document.task_source_path is not None:
+        task = read_task_file(place.root, document.task_source_path, limit=limit, forbidden=place.state)
+        return task if isinstance(task, Fault) else task.sha256
+    if document.text is not None:
+        return _text_fault(document.text, limit) or hashlib.sha256(document.text).hexdigest()
+    return None
 
 
 def _text_fault(text: bytes, limit: int) -> Fault | None:
@@ -141,14 +162,13 @@ def _text_fault(text: bytes, limit: int) -> Fault | None:
 
 
 def _task_problem(document: Document, fault: Fault) -> Problem:
-    missing = fault.reason == "source_missing"
     return Problem(
         path=document.path,
         line=document.task_line,
         column=document.task_column,
-        code="task.missing" if missing else "task.unreadable",
+        code="task.missing" if fault.reason == "source_missing" else "task.unreadable",
         message=fault.message,
-        hint="create the file, or correct the path" if missing else "",
+        hint=_TASK_HINTS.get(fault.reason, _HINT),
         job_id=document.id,
     )
 
@@ -160,7 +180,7 @@ def _file_problem(path: str, fault: Fault) -> Problem:
         column=1,
         code=_FILE_CODES.get(fault.reason, "file.unreadable"),
         message=fault.message,
-        hint="the jobs it held keep their last good definition",
+        hint=f"{_FILE_HINTS.get(fault.reason, _HINT)}; the jobs it held keep their last good definition",
     )
 
 
@@ -195,8 +215,8 @@ def _walk(
             if matches_any(path, globs) or enters:
                 listing.problems.append(_name_problem(path))
             continue
-        if matches_any(path, globs):
-            listing.paths.append(path)  # a folder of that name too: reading it says what is wrong
+        if matches_any(path, globs) and not _is_mere_folder(entry):
+            listing.paths.append(path)
         if not entry.is_dir(follow_symlinks=False) or not may_enter(place, path, globs):
             continue
         try:
@@ -218,6 +238,19 @@ def _walk(
             )
             continue
         _walk(place, children, path + "/", globs, listing)
+
+
+def _is_mere_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one, that a glob as wide as jobs/** names only in passing.
+
+    One that is named like a job file was meant to be one: reading it says what is wrong.
+    """
+    if posixpath.splitext(entry.name)[1].lower() in SUFFIXES:
+        return False
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link to itself, say: reading it says so
 
 
 def may_enter(place: Place, path: str, globs: Iterable[str]) -> bool:

@@ -23,10 +23,7 @@ def read_task(
     """
     limit = settings.limits.task_bytes
     if spec.task_source_path is not None:
-        found = read_source(root, spec.task_source_path, limit=limit, forbidden=forbidden)
-        if isinstance(found, Fault):
-            return found
-        return check_text(found.data) or Task(text=found.data, source_path=found.path, source=found.data)
+        return read_task_file(root, spec.task_source_path, limit=limit, forbidden=forbidden)
     found = read_source(root, job_path, limit=JOB_FILE_BYTES, forbidden=forbidden)
     if isinstance(found, Fault):
         return found
@@ -39,6 +36,14 @@ def read_task(
     if len(text) > limit:
         return Fault(reason="source_too_large", message=f"the task in {job_path!r} is larger than {limit:,} bytes")
     return check_text(text) or Task(text=text, source_path=found.path, source=found.data)
+
+
+def read_task_file(root: Path, path: str, *, limit: int, forbidden: Path | None = None) -> Task | Fault:
+    """The task that a file of the root holds whole, or a Fault as of `read_task`."""
+    found = read_source(root, path, limit=limit, forbidden=forbidden)
+    if isinstance(found, Fault):
+        return found
+    return check_text(found.data) or Task(text=found.data, source_path=found.path, source=found.data)
 
 
 def _text_of(job_id: str, source: Source, settings: Settings) -> bytes | Fault:

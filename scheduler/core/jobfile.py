@@ -18,19 +18,26 @@ from scheduler.core.blame import fault_problem, file_problem, flaw_problems, not
 from scheduler.core.cron import ScheduleError
 from scheduler.core.globs import matches_any, matches_job
 from scheduler.core.models import FAILURE_LIMIT, Concurrency, JobSpec, RunnerSpec, Schedule, Settings
-from scheduler.core.problems import Problem, did_you_mean
+from scheduler.core.paths import is_path
+from scheduler.core.problems import Problem, Severity, did_you_mean
 from scheduler.core.schedule import MOST_ENTRIES, schedule_errors, unite
 from scheduler.core.shapes import ID_PATTERN, Fault, JobShape, Path, ScheduleShape, check, fitting
 from scheduler.core.texts import BOM, Lines, TextError, conflict_line, decode, listed, short
 from scheduler.core.units import format_duration, parse_duration
 from scheduler.core.yamlfile import YamlDocument, read_yaml
 
+SUFFIXES = (".md", ".yaml", ".yml")  # of job files, in any case of letters
 DEFAULT_TIMEOUT = timedelta(minutes=30)
 
 _MOST_HINTS = 20  # nearest names looked for in one document
 _ID = re.compile(ID_PATTERN[1:-1])
 _OPENING = re.compile(r"---[ \t]*(?:\r?\n|\Z)")
+_BLANK_LINE = re.compile(r"^[ \t]*\r?\n", re.MULTILINE)
 _CLOSING = re.compile(r"^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
+_RULER = re.compile(r"\s*(?:-{3,}|\N{EM DASH}+)\s*")
+_ID_LINE = re.compile(r"\s*id\s*:\s*\S")
+_PLAIN_KEY = re.compile(r"[a-z_]+:\s")
+_HEAD_BYTES, _HEAD_LINES = 8_192, 60  # in which to look for front matter that was not opened
 _FENCED = re.compile(rb"(?:\xef\xbb\xbf)?---[ \t]*(?:\r?\n|\Z)")
 
 
@@ -47,6 +54,7 @@ class Document:
     task_column: int
     schedule_line: int  # with schedule_column the place to blame where the schedule is over
     schedule_column: int
+    task_source_path: str | None = None  # told where the document has another error too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +104,8 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
         # An unsettled merge often hides the fence behind its first marker.
         if data.removeprefix(BOM.encode()).startswith(b"<<<<<<< ") and conflict_line(data) is not None:
             decode(data)
-        return JobFile(path=path, empty=True)
+        unopened = _unopened_line(data)
+        return JobFile(path=path, empty=True, problems=() if unopened is None else (_unopened(path, unopened),))
     text = decode(data)
     opening = _OPENING.match(text)
     assert opening is not None
@@ -107,7 +116,15 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
             "the front matter that opens here is never closed",
             hint="close it with a line of three dashes before the task; a ruler elsewhere is written ***",
         )
-    documents = read_yaml(text, opening.end(), closing.start())
+    try:
+        documents = read_yaml(text, opening.end(), closing.start())
+    except TextError as error:
+        # Prose behind an empty line: the dashes that were taken for the end of the front matter may be a ruler in it.
+        lines = Lines(text)
+        prose = _BLANK_LINE.search(text, opening.end(), lines.start(error.line))
+        if error.code == "yaml.syntax" and prose is not None:
+            error.hint += "; or close the front matter above this with a line of three dashes"
+        raise
     if len(documents) > 1:
         line, column = documents[1].start
         raise TextError(
@@ -141,6 +158,32 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
         )
         return JobFile(path=path, documents=(document,), problems=(missing,))
     return _job_file(path, documents, body, settings)
+
+
+def _unopened_line(data: bytes) -> int | None:
+    """The line at which front matter seems to start that none opens on the first line."""
+    lines = data[:_HEAD_BYTES].decode(errors="replace").removeprefix(BOM).split("\n")[:_HEAD_LINES]
+    first = next((number for number, line in enumerate(lines) if line.strip()), None)
+    if first is None:
+        return None
+    dashed = lines[first].strip().startswith(("---", "\N{EM DASH}"))
+    inside = lines[first + dashed :]
+    end = next((number for number, line in enumerate(inside) if _RULER.fullmatch(line)), None)
+    if end is None or not (dashed or _PLAIN_KEY.match(inside[0])):
+        return None
+    return first + 1 if any(_ID_LINE.match(line) for line in inside[:end]) else None
+
+
+def _unopened(path: str, line: int) -> Problem:
+    return Problem(
+        path,
+        line,
+        1,
+        "front-matter.unopened",
+        "this looks like a job, but its front matter does not open on the first line, so nothing of it is read",
+        "make the first line three dashes and nothing else",
+        severity=Severity.WARNING,
+    )
 
 
 def _job_file(path: str, found: Iterable[YamlDocument], body: _Body | None, settings: Settings) -> JobFile:
@@ -191,6 +234,7 @@ class _JobReader:
             task_column=task_column,
             schedule_line=schedule_line,
             schedule_column=schedule_column,
+            task_source_path=self._task_source_path(),
         )
 
     def _id(self) -> str | None:
@@ -320,6 +364,12 @@ class _JobReader:
         if not isinstance(task, str) or not task.strip() or self._found.flawed(("task",)):
             return None
         return task.encode()
+
+    def _task_source_path(self) -> str | None:
+        if self._sources() != ["task_source_path"] or self._found.flawed(("task_source_path",)):
+            return None
+        path = self._data["task_source_path"]
+        return path if isinstance(path, str) and is_path(path) else None
 
     def _task_place(self) -> tuple[int, int]:
         for key in ("task_source_path", "task"):

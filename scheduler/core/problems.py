@@ -80,6 +80,9 @@ class UnavailableError(SchedulerError):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The hint naming the nearest known word, or an empty string. Of very many, only some are compared."""
     words = sorted(known)
+    same = next((each for each in words if each.lower() == word.lower()), None)
+    if same is not None:
+        return f"did you mean {same!r}?"
     if len(words) > _MOST_COMPARED:
         words = [each for each in words if each[:1] == word[:1]][:_MOST_COMPARED]
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)

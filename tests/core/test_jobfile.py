@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from scheduler.core.jobfile import Document, JobFile, merge, read_job_file
 from scheduler.core.models import JobSpec, Settings
+from scheduler.core.problems import Severity
 from scheduler.core.rootfile import read_root_file
 from scheduler.core.shapes import DefaultsShape, JobShape, ScheduleShape
 from tests.core.problem_text import GOLDEN, check_golden, check_places
@@ -167,6 +168,41 @@ def test_markdown_without_front_matter_is_empty_whatever_it_holds(data: bytes) -
     assert read(data, "jobs/a.md") == JobFile(path="jobs/a.md", empty=True)
 
 
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        ("\n---\nid: a\n---\nhi\n", 2),
+        (" ---\nid: a\n---\nhi\n", 1),
+        ("----\nid: a\n----\nhi\n", 1),
+        ("--- # the job\r\nname: x\r\nid: a\r\n---\r\nhi\r\n", 1),
+        ("\ufeff\n\n---\nid: a\n---\n", 3),
+        ("id: a\nschedule: '@daily'\n---\nhi\n", 1),
+        ("\u2014\nid: a\n\u2014\nhi\n", 1),
+    ],
+)
+def test_front_matter_that_does_not_open_on_the_first_line_is_a_warning(data: str, line: int) -> None:
+    found = read(data.encode(), "jobs/a.md")
+    (problem,) = found.problems
+    assert (found.empty, found.documents, found.broken) == (True, (), False)
+    assert (problem.code, problem.line, problem.severity) == ("front-matter.unopened", line, Severity.WARNING)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "# How to write a job\n\n---\nid: a\n---\n",
+        "\n---\ntitle: x\n---\n",
+        "\n---\nid:\n---\n",
+        "id: a\n\nand so on\n",
+        "---- id: a\n---\n",
+        "Note: the id: a\n---\n",
+        "\n---\n" + "x\n" * 100 + "id: a\n---\n",
+    ],
+)
+def test_other_markdown_with_rulers_is_left_alone(data: str) -> None:
+    assert read(data.encode(), "jobs/a.md") == JobFile(path="jobs/a.md", empty=True)
+
+
 def test_a_conflict_that_hides_the_fence_of_a_markdown_job_is_seen() -> None:
     found = read(b"<<<<<<< a\n---\nid: a\n=======\n---\nid: b\n>>>>>>> b\n---\nhi\n", "jobs/a.md")
     assert (found.broken, told(found)) == (True, [("file.conflict-markers", 1, 1)])
@@ -190,6 +226,20 @@ def test_a_file_that_cannot_be_read_is_broken_with_one_problem(path: str, data: 
     found = read(data, path)
     assert (found.broken, found.empty, found.documents) == (True, False, ())
     assert [problem.code for problem in found.problems] == [code]
+
+
+@pytest.mark.parametrize("prose", ["Write the report.\nSend it.", "- Write it.\nSend it.", "Write: a: b"])
+def test_prose_in_front_matter_that_a_ruler_seems_to_close_says_what_is_missing(prose: str) -> None:
+    found = read(f"---\nid: a\nschedule: '@daily'\n\n{prose}\n\n---\n\nMore.\n".encode(), "jobs/a.md")
+    (problem,) = found.problems
+    assert (problem.code, problem.line) == ("yaml.syntax", 5)
+    assert problem.hint.endswith("; or close the front matter above this with a line of three dashes")
+    for text, path in (
+        (f"id: a\nschedule: '@daily'\n\n{prose}\n", "jobs/a.yaml"),
+        (f"---\nid: a\nschedule: '@daily'\n{prose}\n---\nMore.\n", "jobs/a.md"),
+    ):
+        (problem,) = read(text.encode(), path).problems
+        assert "front matter" not in problem.hint
 
 
 def test_empty_front_matter_is_a_document_whose_id_cannot_be_read() -> None:
@@ -414,6 +464,21 @@ def test_a_bare_interval_or_instant_is_told_its_key(schedule: str, hint: str) ->
     assert hint in job(schedule=schedule).problems[0].hint
 
 
+@pytest.mark.parametrize("schedule", ["5", "true", "1.5"])
+def test_a_schedule_of_another_type_is_told_all_its_forms(schedule: str) -> None:
+    (problem,) = job(schedule=schedule).problems
+    assert (problem.code, problem.column) == ("value.type", 11)
+    assert "must be a cron expression, a mapping or a list of these, not" in problem.message
+    assert problem.hint == 'write "0 9 * * *" or {every: 15m}'
+    (problem,) = job(schedule=f"['@daily', {schedule}]").problems
+    assert "item 2 of schedule must be a cron expression or a mapping, not" in problem.message
+
+
+def test_a_key_in_capitals_is_told_the_right_one() -> None:
+    hints = {problem.hint for problem in read(b"ID: a\nSchedule: x\nTask: y\n").problems}
+    assert {f"did you mean {key!r}?" for key in ("id", "schedule", "task")} <= hints
+
+
 @pytest.mark.parametrize(
     ("extra", "code", "hint"),
     [
@@ -443,7 +508,19 @@ def test_a_bare_interval_or_instant_is_told_its_key(schedule: str, hint: str) ->
         ("timeout: 1:30", "duration.invalid", "90s, 20m"),
         ("timeout: 010", "yaml.octal", "write 10"),
         ("enabled: NO", "value.type", "write false"),
-        ("enabled: 0", "value.type", ""),
+        ("enabled: 0", "value.type", "write false"),
+        ("enabled: 1", "value.type", "write true"),
+        ("timeout: .inf", "duration.invalid", "write one like 90s, 20m, 2h or 1h30m"),
+        ("timeout: 1.5", "duration.invalid", "write one like 90s, 20m, 2h or 1h30m"),
+        ("timeout: -5", "duration.invalid", "write one like 90s, 20m, 2h or 1h30m"),
+        ("timeout: 0", "duration.invalid", "write one like 90s, 20m, 2h or 1h30m"),
+        ("timeout: 99999999999999999999", "duration.invalid", "write one like 90s, 20m, 2h or 1h30m"),
+        ("timeout: 1h 30m", "duration.invalid", "write 1h30m"),
+        ("tags: agent, hourly", "value.type", "write [agent, hourly]"),
+        ("TAGS: [x]", "key.unknown", "did you mean 'tags'?"),
+        ("env: {2X: a}", "env.name", "write _2X"),
+        ("env: {MY-MODE: a}", "env.name", "write MY_MODE"),
+        ("env: {MODE=a}", "env.name", "in env write MODE: value"),
         ("name: 2027-01-01T00:00:00Z\nenabled: y", "value.type", "write true"),
         ("concurrency: forbit", "value.choice", "did you mean 'forbid'?"),
     ],
@@ -728,7 +805,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 def test_any_bytes_give_documents_or_problems_inside_the_file(data: bytes, path: str) -> None:
     found = read(data, path)
     assert found.broken <= (not found.documents)
-    assert found.empty <= (not found.documents and not found.problems)
+    assert found.empty <= (not found.documents and {each.code for each in found.problems} <= {"front-matter.unopened"})
     assert found.broken or found.empty or found.documents
     assert {problem.job_id for problem in found.problems} <= {None, *(document.id for document in found.documents)}
     lines = data.count(b"\n") + data.count(b"\r") + 1

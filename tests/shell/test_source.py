@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,9 @@ def write(root: Path, path: str, job_id: str = "a", task: str = "task: hi") -> N
     (root / path).write_text(f"id: {job_id}\nschedule: {{every: 1h}}\n{task}\n")
 
 
-def read(root: Path, only: str | None = None) -> Desired:
+def read(root: Path, only: str | None = None, settings: Settings = SETTINGS) -> Desired:
     place = Place(root=root.resolve(), state=root.resolve() / "state", db=root.resolve() / "state/state.db")
-    return read_desired(place, SETTINGS, Tree(), only=only)
+    return read_desired(place, settings, Tree(), only=only)
 
 
 def ids(desired: Desired) -> list[str | None]:
@@ -112,6 +113,20 @@ def test_a_root_that_is_gone_is_an_error_and_not_an_empty_root(root: Path) -> No
     root.rmdir()
     with pytest.raises(UnavailableError, match="nothing was applied"):
         read(root)
+
+
+@pytest.mark.parametrize("glob", ["jobs/**", "**", "jobs/*", "jobs/**/*"])
+def test_a_folder_is_no_job_file_where_a_glob_names_everything(root: Path, glob: str) -> None:
+    write(root, "jobs/team/a.yaml", "a")
+    write(root, "jobs/b.yaml", "b")
+    (root / "state").mkdir()
+    (root / "jobs/empty").mkdir()
+    (root / "jobs/link").symlink_to(root / "jobs/team")
+    (root / "jobs/nowhere").symlink_to("gone")
+    (root / "jobs/loop").symlink_to("loop")
+    found = read(root, settings=replace(SETTINGS, jobs=(glob,)))
+    assert ids(found) == (["b"] if glob == "jobs/*" else ["b", "a"])
+    assert codes(found) == [("jobs/loop", "file.unreadable"), ("jobs/nowhere", "file.missing")]
 
 
 @pytest.mark.parametrize(
