@@ -252,7 +252,7 @@ class Clockwork:
             for job in self._agenda.started(start):
                 if job.next_run_at is not None:
                     with contextlib.suppress(Exception):  # `_due` meets it again, and says so
-                        next_fire(job.file.spec.schedule, after=job.next_run_at)
+                        next_fire(job.file.spec.due_by, after=job.next_run_at)
 
     def _wait(self) -> None:
         start = self.next_start

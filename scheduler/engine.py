@@ -282,7 +282,7 @@ def _superseded(job: Job, slot: datetime) -> str:
     """Why an edit since has left no such slot to serve; empty where the present schedule names it too (F1)."""
     if not job.file.spec.enabled:
         return "the job was disabled after the slot was claimed"
-    if not is_slot(job.file.spec.schedule, slot):
+    if not is_slot(job.file.spec.due_by, slot):
         return f"the schedule was changed after the slot was claimed, and no longer names {instant(slot)}"
     return ""
 

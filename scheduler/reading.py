@@ -73,7 +73,7 @@ class Reading:
             coming = [] if job.status(now) in _NEVER_FIRE else self._coming(job, now)
             return {
                 "job": self._job_json(job, store.problems(), _Files(self)),
-                "next_fires": [{"job_id": job.id, **views.fire_json(fire, job.file.spec.schedule)} for fire in coming],
+                "next_fires": [{"job_id": job.id, **views.fire_json(fire, job.file.spec.due_by)} for fire in coming],
             }
 
     def _coming(self, job: Job, now: datetime) -> Sequence[datetime]:
@@ -81,7 +81,7 @@ class Reading:
             if job.pause.until is None:
                 return []  # nothing comes until somebody resumes it
             now = job.pause.until
-        return coming(job.file.spec.schedule, after=now, count=views.NEXT_FIRES)
+        return coming(job.file.spec.due_by, after=now, count=views.NEXT_FIRES)
 
     def next(
         self,
@@ -116,7 +116,7 @@ class Reading:
                 continue
             if not explicit and job.status(now) in _NEVER_FIRE:
                 continue
-            schedule = replace(job.file.spec.schedule, jitter=timedelta())
+            schedule = replace(job.file.spec.due_by, jitter=timedelta())
             if schedule not in known:
                 known[schedule] = coming(schedule, after=begin, until=until, count=limit)
             found += [(slot, job.id, schedule) for slot in known[schedule]]

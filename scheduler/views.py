@@ -28,7 +28,7 @@ def job_json(job: Job, *, task_sha256: str | None, problems: Sequence[Problem], 
     facts, spec, runtime = job.file, job.file.spec, job.runtime
     return {
         **spec.to_json(),
-        "schedule_text": describe(spec.schedule),
+        "schedule_text": describe(spec.due_by),
         "task_sha256": task_sha256,
         "source_path": facts.path,
         "source_line": facts.line,
@@ -143,7 +143,7 @@ def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None =
         "held": held,
         "created": by_verb["create"],
         "schedule_texts": {
-            action.job_id: describe(action.after.spec.schedule)
+            action.job_id: describe(action.after.spec.due_by)
             for action in plan.actions
             if action.verb in ("create", "revive")
         },
@@ -202,14 +202,14 @@ def _update_json(action: Action, now: datetime) -> Json:
 
     words = {}
     if "schedule" in action.changes:
-        words["schedule_text"] = {"before": describe(before.spec.schedule), "after": describe(after.spec.schedule)}
+        words["schedule_text"] = {"before": describe(before.spec.due_by), "after": describe(after.spec.due_by)}
     return {
         "id": action.job_id,
         **words,
         "changes": {name: {"before": old, "after": new} for name, (old, new) in action.changes.items()},
         "next_fires": {
-            "before": fires(before.spec.enabled, before.spec.schedule),
-            "after": fires(after.spec.enabled, after.spec.schedule),
+            "before": fires(before.spec.enabled, before.spec.due_by),
+            "after": fires(after.spec.enabled, after.spec.due_by),
         },
         "widens": list(action.widens),
     }

@@ -216,7 +216,7 @@ class Workers:
         job = store.job(run.job_id)
         assert job is not None
         assert run.fire_time is not None
-        following = next_fire(job.file.spec.schedule, after=run.fire_time)
+        following = next_fire(job.file.spec.due_by, after=run.fire_time)
         return self._clock.now() > run.fire_time + window(run.fire_time, following)
 
     def _carry_out_queued(self, store: Store, run: Run, cancel: Cancel) -> Run:

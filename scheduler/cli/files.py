@@ -165,7 +165,7 @@ def _print_synced(given: Globals, found: Synced, scheduler: Scheduler, *, dry: b
             if field == "schedule":
                 before, after = render.schedule_change(change, update["schedule_text"])
             click.echo(render.clean(f"    {field}: {before} -> {after}{wider}"))
-        if "schedule" in update["changes"] or "enabled" in update["changes"]:
+        if update["changes"].keys() & {"schedule", "enabled", "expires"}:
             coming = update["next_fires"]["after"]
             click.echo(f"    next fire: {coming[0] if coming else 'none'}")
     for change in shown["task_changed"]:

@@ -95,6 +95,7 @@ def show(given: Globals, job: str) -> None:
         "last skip": f"{about['last_skip_reason']} at {render.local_time(about['last_skip_at'], zone)}"
         if about["last_skip_at"]
         else None,
+        "stopped": about["stop_reason"],
         "paused": render.value_text(about["paused"]) if about["paused"] else None,
         "created": f"{render.local_time(about['created_at'], zone)} by {about['created_by']}",
     }

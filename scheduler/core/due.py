@@ -35,7 +35,7 @@ def start_of(job: Job) -> datetime | None:
     spec, cursor = job.file.spec, job.next_run_at
     if cursor is None or job.archived or not spec.enabled or job.runtime.stopped_at is not None:
         return None
-    return cursor + min(start_delay(spec.schedule, job.id), _LAST - cursor)  # a jitter may lead beyond the calendar
+    return cursor + min(start_delay(spec.due_by, job.id), _LAST - cursor)  # a jitter may lead beyond the calendar
 
 
 def due(job: Job, *, now: datetime, since: datetime | None, until: datetime | None = None) -> Due | None:
@@ -49,7 +49,7 @@ def due(job: Job, *, now: datetime, since: datetime | None, until: datetime | No
     spec, cursor = job.file.spec, job.next_run_at
     if start_of(job) is None or cursor is None:
         return None
-    schedule = spec.schedule
+    schedule = spec.due_by
     delay = start_delay(schedule, job.id)
     last = now - delay if until is None else until
     if cursor > last:
@@ -87,7 +87,7 @@ def unserved(job: Job, now: datetime) -> tuple[Skip, ...]:
         now = min(now, job.runtime.stopped_at)
     if job.next_run_at is None or job.next_run_at > now:
         return ()
-    schedule = job.file.spec.schedule
+    schedule = job.file.spec.due_by
     begin = job.next_run_at if job.last_slot is None else max(job.next_run_at, job.last_slot + TICK)
     return _skips(schedule, _from_start(job.pause, start_delay(schedule, job.id)), begin, now)
 
@@ -103,7 +103,7 @@ def held_back(job: Job, now: datetime) -> Due | None:
     skips = unserved(job, now) if job.pause is not None and start_of(job) is not None else ()
     if not skips:
         return None
-    following = next_fire(job.file.spec.schedule, after=skips[-1].last)
+    following = next_fire(job.file.spec.due_by, after=skips[-1].last)
     return Due(job=job, slot=None, skips=skips, next_run_at=following)
 
 
@@ -114,7 +114,7 @@ def first_fire(spec: JobSpec, *, after: datetime, last_slot: datetime | None = N
     """
     if not spec.enabled:
         return None
-    return next_fire(spec.schedule, after=after if last_slot is None else max(after, last_slot))
+    return next_fire(spec.due_by, after=after if last_slot is None else max(after, last_slot))
 
 
 def is_slot(schedule: Schedule, moment: datetime) -> bool:
@@ -126,7 +126,7 @@ def next_slot(job: Job, now: datetime) -> datetime | None:
     start = start_of(job)
     if start is None or start > now:
         return None if start is None else job.next_run_at
-    schedule = job.file.spec.schedule
+    schedule = job.file.spec.due_by
     return next_fire(schedule, after=now - start_delay(schedule, job.id))
 
 

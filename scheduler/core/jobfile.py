@@ -11,16 +11,16 @@ import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from scheduler.core.blame import fault_problem, file_problem, flaw_problems, not_a_mapping
 from scheduler.core.cron import ScheduleError
 from scheduler.core.globs import matches_any, matches_job
-from scheduler.core.models import FAILURE_LIMIT, Concurrency, JobSpec, RunnerSpec, Schedule, Settings
+from scheduler.core.models import FAILURE_LIMIT, Concurrency, JobSpec, RunnerSpec, Schedule, Settings, instant
 from scheduler.core.paths import is_path
 from scheduler.core.problems import Problem, Severity, did_you_mean
-from scheduler.core.schedule import MOST_ENTRIES, schedule_errors, unite
+from scheduler.core.schedule import MOST_ENTRIES, first_slot, schedule_errors, unite
 from scheduler.core.shapes import ID_PATTERN, Fault, JobShape, Path, ScheduleShape, check, fitting
 from scheduler.core.texts import BOM, Lines, TextError, conflict_line, decode, listed, short
 from scheduler.core.units import format_duration, parse_duration
@@ -260,6 +260,7 @@ class _JobReader:
             self._check_timeout(runner)
         if shape is None or schedule is None:
             return None
+        self._check_expires(schedule, shape.expires)
         env = {name: value for name, value in (shape.env or {}).items() if value is not None}
         return JobSpec(
             id=shape.id,
@@ -275,6 +276,7 @@ class _JobReader:
             timeout=shape.timeout or DEFAULT_TIMEOUT,
             concurrency=Concurrency(shape.concurrency or Concurrency.FORBID),
             failure_limit=FAILURE_LIMIT if shape.failure_limit is None else shape.failure_limit,
+            expires=shape.expires,
         )
 
     def _schedule(self, given: Any) -> Schedule | None:
@@ -446,6 +448,13 @@ class _JobReader:
         message = f"runner {runner.name!r} may not be used by job {short(job_id)}; allowed: {allowed}"
         hint = f"choose another runner, or extend jobs of runner {runner.name!r} in scheduler.yaml"
         self._faults.append(Fault(path=("runner",), code="runner.job-not-allowed", message=message, hint=hint))
+
+    def _check_expires(self, schedule: Schedule, expires: datetime | None) -> None:
+        first = None if expires is None else first_slot(schedule)
+        if expires is not None and first is not None and first > expires:
+            message = f"expires {instant(expires)} lies before the first time that the schedule names"
+            hint = f"write an instant from {instant(first)} on"
+            self._faults.append(Fault(path=("expires",), code="expires.invalid", message=message, hint=hint))
 
     def _check_timeout(self, runner: RunnerSpec) -> None:
         longest = runner.max_timeout

@@ -69,6 +69,12 @@ class Schedule:
             return Schedule(timezone=entries[0].timezone, union=tuple(entries))
         return replace(self, jitter=timedelta(0)) if self.jitter else self
 
+    def until(self, last: datetime) -> Schedule:
+        """The same without the slots after `last`."""
+        if self.union:
+            return replace(self, union=tuple(entry.until(last) for entry in self.union))
+        return replace(self, ends=last if self.ends is None else min(self.ends, last))
+
     def to_json(self) -> dict[str, Any]:
         # What is not set is not said, so that definitions stored before a key existed are equal still.
         jitter = {"jitter_ms": milliseconds(self.jitter)} if self.jitter else {}
@@ -111,7 +117,7 @@ _INSTANTS = ("at", "starts", "ends")  # of a schedule
 
 
 FAILURE_LIMIT = 10
-_LATER_DEFAULTS = {"failure_limit": FAILURE_LIMIT}
+_LATER_DEFAULTS = {"failure_limit": FAILURE_LIMIT, "expires": None}
 
 
 class Concurrency(StrEnum):
@@ -141,6 +147,7 @@ class JobSpec:
     timeout: timedelta = timedelta(minutes=30)
     concurrency: Concurrency = Concurrency.FORBID
     failure_limit: int = FAILURE_LIMIT  # errors in a row that stop the job; 0: none do
+    expires: datetime | None = None  # aware UTC; no slot after it is due
 
     def to_json(self) -> dict[str, Any]:
         """The definition by field, as the store keeps it and `changes` compares it."""
@@ -158,6 +165,7 @@ class JobSpec:
             "timeout_ms": milliseconds(self.timeout),
             "concurrency": self.concurrency.value,
             "failure_limit": self.failure_limit,
+            "expires": None if self.expires is None else instant(self.expires),
         }
 
     @classmethod
@@ -177,7 +185,15 @@ class JobSpec:
             timeout=timedelta(milliseconds=found["timeout_ms"]),
             concurrency=Concurrency(found["concurrency"]),
             failure_limit=found.get("failure_limit", FAILURE_LIMIT),
+            expires=None if (expires := found.get("expires")) is None else parse_instant(expires),
         )
+
+    @property
+    def due_by(self) -> Schedule:
+        """The schedule as far as the job is due by it: up to `expires`."""
+        if self.expires is None:
+            return self.schedule
+        return self.schedule.until(self.expires)
 
     @property
     def digest(self) -> str:

@@ -402,7 +402,7 @@ def _past(action: Action, claims: Sequence[_Claim], now: datetime) -> Iterable[P
     """The warning for a job that is added or gets another schedule when the last of its slots has already passed."""
     if not (action.verb == "create" or action.rescheduled):
         return
-    schedule = action.after.spec.schedule
+    schedule = action.after.spec.due_by
     if next_fire(schedule, after=now) is not None:
         return
     last = max((last for entry in schedule.entries if (last := entry.at or entry.ends) is not None), default=now)
@@ -531,7 +531,7 @@ def _archive(job: Job, now: datetime) -> Action:
 
 
 def _rescheduled(before: JobSpec, after: JobSpec) -> bool:
-    return before.schedule.timing != after.schedule.timing
+    return before.due_by.timing != after.due_by.timing
 
 
 def definition_changes(before: JobSpec, after: JobSpec) -> dict[str, Change]:

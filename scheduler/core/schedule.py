@@ -247,7 +247,7 @@ def _check_window(schedule: Schedule) -> None:
     starts, ends = schedule.starts, schedule.ends
     if starts is None and ends is None:
         return
-    first = next_fire(replace(schedule, ends=None), after=_FIRST)
+    first = first_slot(replace(schedule, ends=None))
     if first is None or (ends is not None and first > ends):
         bounds = (("from", starts), ("up to", ends))
         window = " ".join(f"{word} {instant(bound)}" for word, bound in bounds if bound is not None)
@@ -411,6 +411,11 @@ def _next_fire(schedule: Schedule, after: datetime) -> datetime | None:
 def _next_cron_fire(expression: str, timezone: str, after: datetime) -> datetime | None:
     """after: in UTC, because two times that a zone tells apart by `fold` alone are one key."""
     return next(_cron_fires(parse_cron(expression), _zone(timezone), after), None)
+
+
+def first_slot(schedule: Schedule) -> datetime | None:
+    """The first slot of all; None: the schedule names none."""
+    return next_fire(schedule, after=_FIRST)
 
 
 def coming(

@@ -157,7 +157,12 @@ _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(?P<offs
 _INSTANT_EXAMPLE = "write one like 2027-01-31T09:00:00+01:00, or ...T08:00:00Z for UTC"
 
 
-_INSTANT_CODES = {"at": "schedule.at", "starts": "schedule.starts", "ends": "schedule.ends"}
+_INSTANT_CODES = {
+    "at": "schedule.at",
+    "starts": "schedule.starts",
+    "ends": "schedule.ends",
+    "expires": "expires.invalid",
+}
 
 
 def _instant(value: Any, info: ValidationInfo) -> datetime:
@@ -465,7 +470,7 @@ class DefaultsShape(Shape):
     """The keys that a job takes from scheduler.yaml where it does not write them itself."""
 
     model_config = ConfigDict(title="Defaults of all jobs")
-    not_yet = frozenset({"catch_up", "retry", "deliver", "deliver_on", "expires", "expect_every"})
+    not_yet = frozenset({"catch_up", "retry", "deliver", "deliver_on", "expect_every"})
     misplaced = {
         **dict.fromkeys(("id", "task", "task_source_path", "schedule"), "write it in each job file: it has no default"),
         "timezone": "write timezone at the top level of scheduler.yaml",
@@ -504,6 +509,11 @@ class DefaultsShape(Shape):
         le=1_000_000,
         description="How many errors in a row stop the job, until its definition or task is edited or somebody resumes "
         "it; 0: none do. 10 unless written.",
+    )
+    expires: Instant | None = Field(
+        default=None,
+        description="The job is not due after this instant, whatever its schedule says; it is completed then.",
+        examples=["2027-06-30T23:59:59+02:00"],
     )
 
 

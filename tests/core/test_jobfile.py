@@ -13,6 +13,7 @@ from scheduler.core.jobfile import Document, JobFile, merge, read_job_file
 from scheduler.core.models import JobSpec, Settings
 from scheduler.core.problems import Severity
 from scheduler.core.rootfile import read_root_file
+from scheduler.core.schedule import next_fire
 from scheduler.core.shapes import DefaultsShape, JobShape, ScheduleShape
 from tests.core.problem_text import GOLDEN, check_golden, check_places
 
@@ -335,7 +336,6 @@ def test_a_blank_inline_task_is_refused() -> None:
         "retry: {}",
         "deliver: []",
         "deliver_on: null",
-        "expires: x",
         "expect_every: 1d",
         "concurrency: queue",
         "concurrency: replace",
@@ -647,6 +647,35 @@ def test_ten_errors_in_a_row_stop_a_job_unless_it_says_otherwise(written: str, l
     assert spec_of(job(written)).failure_limit == limit
 
 
+@pytest.mark.parametrize(
+    ("schedule", "expires"),
+    [
+        ('"@daily"', "2027-01-01"),
+        ('"@daily"', "2027-01-01T00:00"),
+        ('"@daily"', "5"),
+        ("{every: 1h, starts: 2027-01-02T00:00Z}", "2027-01-01T23:59:59Z"),
+        ("{at: 2027-01-02T00:00Z}", "2027-01-01T00:00Z"),
+        ("[{at: 2027-01-02T00:00Z}, {at: 2027-01-03T00:00Z}]", "2027-01-01T00:00Z"),
+    ],
+)
+def test_an_expiry_that_is_no_instant_or_leaves_nothing_is_refused_at_its_place(schedule: str, expires: str) -> None:
+    (problem,) = job(f"expires: {expires}", schedule=schedule).problems
+    assert (problem.line, problem.column) == (4, 10)
+    assert problem.code in ("expires.invalid", "value.type")
+
+
+def test_a_job_is_due_up_to_its_expiry() -> None:
+    expires = datetime(2027, 1, 1, 23, tzinfo=UTC)  # midnight in Berlin
+    union = '[{cron: "@daily"}, {at: 2027-01-02T12:00Z}, {every: 1h, ends: 2027-01-01T00:00Z}]'
+    for schedule in ('"@daily"', union):
+        spec = spec_of(job("expires: 2027-01-02T00:00:00+01:00", schedule=schedule))
+        assert spec.expires == expires
+        assert next_fire(spec.due_by, after=expires - timedelta(seconds=1)) == expires
+        assert next_fire(spec.due_by, after=expires) is None
+        assert next_fire(spec.schedule, after=expires) is not None
+        assert JobSpec.from_json(spec.to_json()) == spec
+
+
 @pytest.mark.parametrize("wrong", ["-1", "1.5", "'3'", "true", "1000001"])
 def test_a_failure_limit_that_is_no_count_is_refused(wrong: str) -> None:
     (problem,) = job(f"failure_limit: {wrong}").problems
@@ -668,6 +697,7 @@ defaults:
   timeout: 2h
   concurrency: forbid
   failure_limit: 4
+  expires: 2031-01-01T00:00:00Z
 runners: {r: {command: [cat], job_env: [A, B, C]}, s: {command: [cat], job_env: [A, B, C]}}
 """)
 
@@ -681,6 +711,7 @@ def test_every_key_that_may_have_a_default_takes_it() -> None:
     assert (spec.name, spec.description, spec.owner, spec.tags) == ("All", "Of all", "ops", ("x", "y"))
     assert (spec.enabled, spec.runner, spec.timeout, spec.failure_limit) == (False, "r", timedelta(hours=2), 4)
     assert spec.env == (("A", "1"), ("B", "2"))
+    assert spec.expires == datetime(2031, 1, 1, tzinfo=UTC)
     assert set(EVERY_DEFAULT.defaults) == set(DefaultsShape.model_fields)
 
 

@@ -406,6 +406,20 @@ def test_an_edit_of_definition_or_task_arms_a_stopped_job() -> None:
     assert not again(Desired(settings=SETTINGS, found=found(document())), {"job": job}).actions[0].arms
 
 
+def test_another_expiry_is_another_schedule() -> None:
+    expired = NOW + timedelta(minutes=40)
+    jobs = observed(document(expires=expired))
+    assert jobs["job"].next_run_at == datetime(2026, 3, 2, 9, tzinfo=UTC)
+    later = NOW + timedelta(hours=5)
+    (action,) = again(Desired(settings=SETTINGS, found=found(document())), jobs, later).actions
+    assert (action.next_run_at, action.after.activated_at) == (datetime(2026, 3, 2, 14, tzinfo=UTC), later)
+    assert [(each.slots, each.reason) for each in action.skips] == [(1, "missed")], (
+        "what lay behind the expiry was not due"
+    )
+    (action,) = again(Desired(settings=SETTINGS, found=found(document(expires=NOW))), jobs, later).actions
+    assert action.next_run_at is None
+
+
 def test_a_job_that_is_armed_owes_nothing_of_the_time_it_was_stopped() -> None:
     stopped = NOW + timedelta(hours=2, minutes=40)  # two slots later, one of which no run has served yet
     job = replace(

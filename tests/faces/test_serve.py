@@ -291,6 +291,18 @@ def test_resume_starts_a_stopped_job_again(root: Root, serve: Callable[..., Serv
     ]
 
 
+def test_a_job_is_completed_once_it_has_expired(root: Root, serve: Callable[..., Served]) -> None:
+    serve()
+    until(lambda: ran(root, "first\n"), "a run")
+    soon = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
+    root.write("jobs/tick.yaml", TICK + f"expires: {soon:%Y-%m-%dT%H:%M:%SZ}\n")
+    until(lambda: root.job("tick")["status"] == "completed", "its end")
+    until(lambda: root.runs("tick")[0]["status"] == "succeeded", "the end of its last run")
+    assert root.runs("tick")[0]["fire_time"] == f"{soon:%Y-%m-%dT%H:%M:%SZ}"
+    root.write("jobs/tick.yaml", TICK)
+    until(lambda: root.runs("tick")[0]["fire_time"] > f"{soon:%Y-%m-%dT%H:%M:%SZ}", "another fire")
+
+
 def test_an_edit_of_the_schedule_counts_at_once(root: Root, serve: Callable[..., Served]) -> None:
     root.write("jobs/tick.yaml", TICK.replace("1s", "1h"))
     serve()
