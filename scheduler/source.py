@@ -7,6 +7,7 @@ plan can tell "cannot read" from "deleted" (S2-S4).
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence, Set
@@ -17,7 +18,7 @@ from scheduler.config import Place
 from scheduler.core.globs import matches_any, may_hold
 from scheduler.core.jobfile import SUFFIXES, Document, JobFile, read_job_file
 from scheduler.core.models import ROOT_FILE, Fault, Settings
-from scheduler.core.problems import Problem, UnavailableError
+from scheduler.core.problems import Problem, UnavailableError, nearest
 from scheduler.core.reconcile import Desired, Found
 from scheduler.git import Tree
 from scheduler.safe_open import Source, read_source
@@ -48,6 +49,7 @@ _TASK_HINTS = {
     "source_empty": "write the task into it",
     "source_conflict_markers": "settle the conflict and delete its markers",
 }
+_MOST_NAMES = 1_000  # of a folder, in which to look for the one that was meant
 _HINT = "see to it that it can be read"
 
 
@@ -139,7 +141,9 @@ def _with_tasks(
     for document in job_file.documents:
         found = _task_of(place, settings, document)
         if isinstance(found, Fault):
-            yield document, None, _task_problem(document, found)
+            path = document.task_source_path
+            near = _near_file(place, path) if path is not None and found.reason == "source_missing" else ""
+            yield document, None, _task_problem(document, found, near)
         else:
             yield document, found if document.spec is not None else None, None
 
@@ -161,14 +165,30 @@ def _text_fault(text: bytes, limit: int) -> Fault | None:
     return check_text(text)
 
 
-def _task_problem(document: Document, fault: Fault) -> Problem:
+def _near_file(place: Place, path: str) -> str:
+    """The hint naming the file of the same folder that was probably meant."""
+    folder, _, name = path.rpartition("/")
+    if _real_path(place.root, folder or ".") != (folder or "."):
+        return ""  # reached by a link: what lies there is nobody's to list
+    try:
+        with os.scandir(place.root / folder) as entries:
+            names = [
+                each.name for each in itertools.islice(entries, _MOST_NAMES) if each.is_file(follow_symlinks=False)
+            ]
+    except OSError:
+        return ""
+    near = nearest(name, [each for each in names if _is_text(each) and not each.startswith(".")])
+    return "" if near is None else f"did you mean {posixpath.join(folder, near)!r}?"
+
+
+def _task_problem(document: Document, fault: Fault, near: str = "") -> Problem:
     return Problem(
         path=document.path,
         line=document.task_line,
         column=document.task_column,
         code="task.missing" if fault.reason == "source_missing" else "task.unreadable",
         message=fault.message,
-        hint=_TASK_HINTS.get(fault.reason, _HINT),
+        hint=near or _TASK_HINTS.get(fault.reason, _HINT),
         job_id=document.id,
     )
 

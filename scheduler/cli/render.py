@@ -211,7 +211,7 @@ def problem_text(problem: Problem, source: str | None = None, *, width: int, col
     return "\n".join(lines)
 
 
-_WORD = re.compile(r"\"[^\"]*\"|'[^']*'|[\w.@/*+-]+")
+_WORD = re.compile(r"\"[^\"]*\"|'[^']*'|[\w.@/*+-]+(?::[\w.@/*+-]+)*")
 
 
 def excerpt(source: str, column: int, room: int) -> tuple[str, str]:

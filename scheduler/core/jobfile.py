@@ -216,7 +216,10 @@ class _JobReader:
         if isinstance(self._found.data, dict):
             spec = self._spec()
         else:
-            hint = "write one job per document, with --- between them" if isinstance(self._found.data, list) else ""
+            listed_jobs = isinstance(self._found.data, list)
+            hint = (
+                "write one job per document, with --- between them" if listed_jobs else "write one key a line, id first"
+            )
             self.problems.append(not_a_mapping(self._path, self._found, hint=hint))
         self.problems += flaw_problems(self._path, self._found, job_id)
         self.problems += self._fault_problems(job_id)

@@ -351,9 +351,10 @@ class _Reader:
                 at,
                 "start it on the next line, each item after '- '; or quote the text",
             )
-        if "unknown escape character" in problem or "hexdecimal" in problem:
+        if "escape c" in problem or "hexdecimal" in problem:
             escape = at if "unknown" in problem else self._text.rfind("\\", opened, at)
-            stands = "stands for nothing" if "unknown" in problem else "needs hexadecimal digits behind it"
+            digits = "hexdecimal" in problem
+            stands = "needs hexadecimal digits behind it" if digits else "stands for nothing"
             return self._error(
                 "yaml.syntax",
                 f"in double quotes a backslash escapes, and {self._text[escape : escape + 2]} {stands}",

@@ -474,6 +474,11 @@ def test_a_schedule_of_another_type_is_told_all_its_forms(schedule: str) -> None
     assert "item 2 of schedule must be a cron expression or a mapping, not" in problem.message
 
 
+def test_a_document_that_is_mere_text_is_told_what_a_job_looks_like() -> None:
+    (problem,) = read(b"id=a\n").problems
+    assert (problem.code, problem.hint) == ("yaml.not-a-mapping", "write one key a line, id first")
+
+
 def test_a_key_in_capitals_is_told_the_right_one() -> None:
     hints = {problem.hint for problem in read(b"ID: a\nSchedule: x\nTask: y\n").problems}
     assert {f"did you mean {key!r}?" for key in ("id", "schedule", "task")} <= hints

@@ -226,6 +226,7 @@ def test_quoted_angle_brackets_are_an_ordinary_key() -> None:
         ("a: >foo\n  x\n", "yaml.unquoted", (1, 4), 'write ">foo"; a text of several lines starts on the next line'),
         ("a: |x|\n", "yaml.unquoted", (1, 4), 'write "|x|"; a text of several lines starts on the next line'),
         ('a: "x\\uZZ"\n', "yaml.syntax", (1, 6), "write it in single quotes, or the backslash twice"),
+        ('a: "x\\ud800"\n', "yaml.syntax", (1, 6), "write it in single quotes, or the backslash twice"),
         ("a: &\n", "yaml.syntax", (1, 4), 'write "&"'),
         ("a: !! x\n", "yaml.syntax", (1, 4), 'write "!! x"'),
         ("a: !<x y\n", "yaml.syntax", (1, 4), 'write "!<x y"'),

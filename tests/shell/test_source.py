@@ -152,6 +152,27 @@ def test_a_task_at_fault_is_a_problem_at_its_key(root: Path, data: bytes | None,
     assert desired.found[0].document.spec is not None
 
 
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("prompts/reprot.md", "did you mean 'prompts/report.md'?"),
+        ("prompts/Report.md", "did you mean 'prompts/report.md'?"),
+        ("reprot.md", "did you mean 'report.md'?"),
+        ("prompts/xyzzy.txt", "create the file, or correct the path"),
+        ("gone/report.md", "create the file, or correct the path"),
+        ("linked/reprot.md", "create the file, or correct the path"),
+    ],
+)
+def test_a_task_that_is_missing_has_the_nearest_name_as_its_hint(root: Path, path: str, hint: str) -> None:
+    (root / "prompts").mkdir()
+    for each in ("prompts/report.md", "report.md"):
+        (root / each).write_text("Write.\n")
+    (root / "linked").symlink_to("prompts")
+    write(root, "jobs/a.yaml", task=f"task_source_path: {path}")
+    (problem,) = read(root).problems
+    assert (problem.code, problem.hint) == ("task.missing", hint)
+
+
 def test_a_partial_read_sees_one_file_and_an_absent_one_is_no_problem(root: Path) -> None:
     write(root, "jobs/a.yaml", "a")
     write(root, "jobs/b.yaml", "b")
