@@ -247,6 +247,15 @@ def test_a_slot_of_a_list_stands_on_the_wall_of_the_entry_that_names_it() -> Non
     assert on_the_wall(ticking, utc("2027-10-31T01:00")).occurrence == 2
 
 
+def test_a_slot_for_which_its_zone_has_no_date_stands_on_the_clock_of_utc() -> None:
+    late = Schedule(timezone="Asia/Tokyo", at=datetime.max.replace(tzinfo=UTC))
+    early = Schedule(timezone="America/Lima", at=datetime.min.replace(tzinfo=UTC))
+    for schedule in (late, early):
+        assert schedule.at is not None
+        found = on_the_wall(schedule, schedule.at)
+        assert (found.timezone, found.dst, found.occurrence) == ("UTC", None, None)
+
+
 # -- crontab(5) ------------------------------------------------------------------------------
 
 
