@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from scheduler.core.models import AuditRow, Job, Provenance, Run, Schedule, Status, instant, version
+from scheduler.core.models import AuditRow, Job, Provenance, Run, Schedule, Status, instant, on_the_clock, version
 from scheduler.core.problems import Problem
 from scheduler.core.schedule import coming, on_the_wall
 from scheduler.core.words import describe
@@ -223,12 +223,10 @@ def _next_fires(schedule: Schedule, now: datetime) -> tuple[datetime, ...]:
 
 def fire_json(fire_time: datetime, schedule: Schedule) -> Json:
     """All of a fire but its job."""
-    from zoneinfo import ZoneInfo
-
     wall = on_the_wall(schedule, fire_time)
     return {
         "fire_time": instant(fire_time),
-        "local": fire_time.astimezone(ZoneInfo(wall.timezone)).isoformat(),
+        "local": on_the_clock(fire_time, wall.timezone)[0].isoformat(),
         "timezone": wall.timezone,
         "dst": wall.dst,
         "dst_occurrence": wall.occurrence,

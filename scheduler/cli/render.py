@@ -9,12 +9,12 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
-from scheduler.core.models import parse_instant
+from scheduler.core.models import on_the_clock, parse_instant
 from scheduler.core.problems import Problem
 from scheduler.core.units import format_duration
 
@@ -141,10 +141,8 @@ def local_time(text: str | None, timezone: str | None = None) -> str:
     """An instant as a person reads it, in a zone and with that zone's name; UTC where none is given."""
     if text is None:
         return "-"
-    from zoneinfo import ZoneInfo
-
-    moment = parse_instant(text).astimezone(UTC if timezone is None else ZoneInfo(timezone))
-    return f"{moment:%Y-%m-%d %H:%M:%S} {timezone or 'UTC'}"
+    moment, timezone = on_the_clock(parse_instant(text), timezone or "UTC")
+    return f"{moment.replace(tzinfo=None).isoformat(' ', 'seconds')} {timezone}"
 
 
 def clock_change(fire: Mapping[str, Any]) -> str:

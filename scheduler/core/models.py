@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 ROOT_FILE = "scheduler.yaml"
 ROOT_JOB_ID = "@root"  # audit rows about scheduler.yaml itself; no job id can start with @
@@ -34,6 +35,14 @@ def parse_instant(text: str) -> datetime:
         return at.astimezone(UTC)
     except OverflowError:
         raise ValueError(f"{text!r} lies outside the years 1 to 9999") from None
+
+
+def on_the_clock(at: datetime, timezone: str) -> tuple[datetime, str]:
+    """An instant in a zone, and the zone's name; in UTC at the calendar's ends, where the zone has no date for it."""
+    try:
+        return at.astimezone(ZoneInfo(timezone)), timezone
+    except OverflowError:
+        return at.astimezone(UTC), "UTC"
 
 
 def milliseconds(duration: timedelta) -> int:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from scheduler.core.cron import Cron, ScheduleError, TimesOfDay, never_fires, parse_cron, shown
-from scheduler.core.models import Schedule, instant
+from scheduler.core.models import Schedule, instant, on_the_clock
 from scheduler.core.problems import did_you_mean
 from scheduler.core.units import format_duration
 
@@ -515,15 +515,15 @@ def on_the_wall(schedule: Schedule, slot: datetime) -> OnTheWall:
 
 
 def _on_the_wall(entry: Schedule, slot: datetime) -> OnTheWall:
-    zone = _zone(entry.timezone)
-    local = slot.astimezone(zone)
+    local, timezone = on_the_clock(slot, entry.timezone)
+    zone = _zone(timezone)
     if local.replace(fold=1 - local.fold).utcoffset() != local.utcoffset():
-        return OnTheWall(timezone=entry.timezone, dst="fold", occurrence=local.fold + 1)
+        return OnTheWall(timezone=timezone, dst="fold", occurrence=local.fold + 1)
     moved = False
     if entry.cron is not None and slot > _FIRST and _utcoffset(zone, slot - _TICK) < _utcoffset(zone, slot):
         cron, wall = parse_cron(entry.cron), local.replace(tzinfo=None)
         moved = not _any(_matches(cron, _Days(cron), wall, wall + _TICK))
-    return OnTheWall(timezone=entry.timezone, dst="gap" if moved else None, occurrence=None)
+    return OnTheWall(timezone=timezone, dst="gap" if moved else None, occurrence=None)
 
 
 def start_delay(schedule: Schedule, job_id: str) -> timedelta:

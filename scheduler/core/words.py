@@ -11,10 +11,9 @@ import functools
 import itertools
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from scheduler.core.cron import Cron, parse_cron
-from scheduler.core.models import Schedule
+from scheduler.core.models import Schedule, on_the_clock
 
 _MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August"]
 _MONTHS += ["September", "October", "November", "December"]
@@ -45,7 +44,7 @@ def _entry(entry: Schedule) -> str:
 
 
 def _moment(at: datetime, timezone: str) -> str:
-    local = at.astimezone(ZoneInfo(timezone))
+    local, timezone = on_the_clock(at, timezone)
     wall = local.replace(tzinfo=None)
     text = wall.isoformat(" ") if wall.second or wall.microsecond else wall.isoformat(" ", "minutes")
     if local.replace(fold=1 - local.fold).utcoffset() == local.utcoffset():

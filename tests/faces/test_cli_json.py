@@ -419,6 +419,16 @@ def test_next_counts_per_job_and_reads_an_explicit_range_off_the_schedule_alone(
     assert root.json("next", "retired")["fires"] == []
 
 
+def test_a_schedule_up_to_the_end_of_the_calendar_is_shown_like_any_other(root: Root) -> None:
+    ends = "{cron: '@daily', timezone: Asia/Tokyo, ends: '9999-12-31T23:59:59Z'}"
+    root.write("jobs/ever.yaml", f"id: ever\nschedule: {ends}\ntask: x\n")
+    root.write("jobs/last.yaml", "id: last\nschedule: {at: '9999-12-31T23:59:59Z', timezone: Asia/Tokyo}\ntask: x\n")
+    for command in (["plan"], ["sync"], ["list"], ["show", "ever"], ["show", "last"], ["next"]):
+        assert "9999-12-31 23:59:59 UTC" in root.ok(*command).stdout
+    (fire,) = root.json("next", "last")["fires"]
+    assert (fire["local"], fire["timezone"]) == ("9999-12-31T23:59:59+00:00", "UTC")
+
+
 def test_next_refuses_a_range_with_more_fires_than_anybody_reads_unless_they_are_counted(root: Root) -> None:
     root.write("jobs/dense.yaml", 'id: dense\nschedule: "* * * * * *"\ntask: x\n')
     root.sync()
