@@ -275,7 +275,7 @@ class _Files:
             from scheduler.tasks import JOB_FILE_BYTES
 
             place = self._scheduler.place
-            source = read_source(place.root, path, limit=JOB_FILE_BYTES, forbidden=place.state)
+            source = read_source(place.root, path, limit=JOB_FILE_BYTES, forbidden=place.closed)
             self._sources[path] = None if isinstance(source, Fault) else hashlib.sha256(source.data).hexdigest()
         return self._sources[path]
 
@@ -285,7 +285,7 @@ class _Files:
         if self._settings is None:
             self._settings = read_settings(self._scheduler.place)[0] or Settings()
         place = self._scheduler.place
-        task = read_task(place.root, job.file.spec, job.file.path, self._settings, forbidden=place.state)
+        task = read_task(place.root, job.file.spec, job.file.path, self._settings, forbidden=place.closed)
         return None if isinstance(task, Fault) else task.sha256
 
 

@@ -10,7 +10,6 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from scheduler.config import Place
 from scheduler.core.globs import matches_any, may_hold
@@ -19,7 +18,7 @@ from scheduler.core.models import ROOT_FILE, Fault, Settings
 from scheduler.core.problems import Problem, UnavailableError
 from scheduler.core.reconcile import Desired, Found
 from scheduler.git import Tree
-from scheduler.safe_open import Source, read_source
+from scheduler.safe_open import Source, identities, known_as, read_source, real_path
 from scheduler.tasks import JOB_FILE_BYTES, check_text, read_task
 
 _FILE_CODES = {
@@ -57,6 +56,11 @@ class Parsed:
         if settings != self._settings:
             self._settings, self._files = settings, {}
 
+    def task_paths(self) -> set[str]:
+        """The task files that the job files name, also those of documents that are no job yet for want of one."""
+        specs = [each.spec for _, job_file in list(self._files.values()) for each in job_file.documents]
+        return {spec.task_source_path for spec in specs if spec is not None and spec.task_source_path is not None}
+
     def keep(self, paths: Set[str]) -> None:
         self._files = {path: known for path, known in self._files.items() if path in paths}
 
@@ -78,11 +82,11 @@ def read_desired(
     empty: set[str] = set()
     seen: set[str] = set()
     for listed in listing.paths:
-        source = read_source(place.root, listed, limit=JOB_FILE_BYTES, forbidden=place.state)
+        source = read_source(place.root, listed, limit=JOB_FILE_BYTES, forbidden=place.closed)
         if isinstance(source, Fault):
             if only is None or source.reason != "source_missing":
                 # Its jobs are known by one of the two: a file that a link replaced held them under its own name.
-                broken |= {listed, _real_path(place.root, listed)}
+                broken |= {listed, known_as(real_path(place.root, listed))}
                 problems.append(_file_problem(listed, source))
             continue
         if source.path in seen:
@@ -95,7 +99,7 @@ def read_desired(
             broken.add(source.path)
         if job_file.empty:
             empty.add(source.path)
-        provenance = tree.provenance(source.path, source.data)
+        provenance = tree.provenance(source.real, source.data)
         for document, sha256, problem in _with_tasks(place, settings, job_file):
             if problem is not None:
                 problems.append(problem)
@@ -128,7 +132,7 @@ def _with_tasks(
             fault = _text_fault(document.text, settings.limits.task_bytes)
             sha256 = hashlib.sha256(document.text).hexdigest() if fault is None else None
         else:
-            task = read_task(place.root, spec, document.path, settings, forbidden=place.state)
+            task = read_task(place.root, spec, document.path, settings, forbidden=place.closed)
             fault = task if isinstance(task, Fault) else None
             sha256 = None if isinstance(task, Fault) else task.sha256
         yield document, sha256, None if fault is None else _task_problem(document, fault)
@@ -167,6 +171,43 @@ def _file_problem(path: str, fault: Fault) -> Problem:
 # -- listing ---------------------------------------------------------------------------------
 
 
+class Own:
+    """What in a root is the scheduler's, wherever `--state` and `--db` have put it: no job file, and no news."""
+
+    def __init__(self, place: Place) -> None:
+        self._folder = os.path.realpath(place.db.parent)
+        self._db = place.db.name
+        self._closed = identities(place.closed)
+
+    def is_file(self, folder: str, name: str) -> bool:
+        """Whether a file is part of the database, or stands beside it for it (its WAL, its lock, its socket).
+
+        folder: a real path.
+        """
+        if not name.startswith(self._db) or folder != self._folder:
+            return False
+        return name == self._db or (name[len(self._db)] in "-." and not name.endswith(_JOB_FILES))
+
+    def is_folder(self, path: str) -> bool:
+        """The state folder, or the one of the locks."""
+        try:
+            found = os.stat(path)  # noqa: PTH116 - for every folder of a root, in every pass
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) in self._closed
+
+
+def is_leftover(name: str) -> bool:
+    """Whether an editor has put this aside while it saves, or forgotten it: the copy of a job file is not a job file.
+
+    Other such names start with a dot, and the default globs match none of them.
+    """
+    return name == "4913" or name.endswith(("~", "___jb_tmp___", "___jb_old___")) or name[0] == name[-1] == "#"
+
+
+_JOB_FILES = (".yaml", ".yml", ".md")
+
+
 def _list(place: Place, globs: Sequence[str]) -> _Listing:
     listing = _Listing()
     try:
@@ -176,20 +217,20 @@ def _list(place: Place, globs: Sequence[str]) -> _Listing:
         raise UnavailableError(
             f"the root {place.root} cannot be read: {error.strerror}; nothing was applied"
         ) from error
-    _walk(place, children, "", globs, listing)
+    _walk(Own(place), children, "", globs, listing)
     return listing
 
 
-def _walk(
-    place: Place, entries: Iterable[os.DirEntry[str]], folder: str, globs: Sequence[str], listing: _Listing
-) -> None:
+def _walk(own: Own, entries: Iterable[os.DirEntry[str]], folder: str, globs: Sequence[str], listing: _Listing) -> None:
     """Collects what the globs match below a folder; never enters dot-folders or symlinked folders."""
     for entry in entries:
         path = folder + entry.name
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") or is_leftover(entry.name):
             continue
         if path == ROOT_FILE:
             continue  # a glob as wide as **/*.yaml does not make it a job file
+        if own.is_file(os.path.dirname(entry.path), entry.name):  # noqa: PTH120
+            continue
         if not _is_text(path):
             enters = entry.is_dir(follow_symlinks=False) and any(may_hold(path, glob) for glob in globs)
             if matches_any(path, globs) or enters:
@@ -197,7 +238,7 @@ def _walk(
             continue
         if matches_any(path, globs):
             listing.paths.append(path)  # a folder of that name too: reading it says what is wrong
-        if not entry.is_dir(follow_symlinks=False) or not may_enter(place, path, globs):
+        if not entry.is_dir(follow_symlinks=False) or not may_enter(own, entry, path, globs):
             continue
         try:
             with os.scandir(entry.path) as found:
@@ -217,13 +258,12 @@ def _walk(
                 )
             )
             continue
-        _walk(place, children, path + "/", globs, listing)
+        _walk(own, children, path + "/", globs, listing)
 
 
-def may_enter(place: Place, path: str, globs: Iterable[str]) -> bool:
+def may_enter(own: Own, entry: os.DirEntry[str], path: str, globs: Iterable[str]) -> bool:
     """Whether a pass looks into this folder for job files: what is hidden and the state folder it leaves alone."""
-    hidden = path.rpartition("/")[2].startswith(".")
-    return not hidden and any(may_hold(path, glob) for glob in globs) and place.root / path != place.state
+    return not entry.name.startswith(".") and any(may_hold(path, g) for g in globs) and not own.is_folder(entry.path)
 
 
 def _is_text(path: str) -> bool:
@@ -240,10 +280,3 @@ def _name_problem(path: str) -> Problem:
         message="the name is not valid UTF-8; nothing of that name is read",
         hint="rename it",
     )
-
-
-def _real_path(root: Path, path: str) -> str:
-    """The path a job file is known by: a symlink's target, where that lies inside the root."""
-    real = os.path.realpath(root / path)
-    inside = os.path.relpath(real, root)
-    return path if inside.startswith("..") else inside.replace(os.sep, "/")

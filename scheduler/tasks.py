@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from scheduler.core.models import Fault, JobSpec, Settings, Task
@@ -12,12 +13,12 @@ JOB_FILE_BYTES = 1024 * 1024  # design section 3, Strictness
 
 
 def read_task(
-    root: Path, spec: JobSpec, job_path: str, settings: Settings, *, forbidden: Path | None = None
+    root: Path, spec: JobSpec, job_path: str, settings: Settings, *, forbidden: Collection[Path] = ()
 ) -> Task | Fault:
     """The text to run and the file it came from, or a Fault whose reason starts with `source_`.
 
     job_path: root-relative path of the job file, read only where the text stands in it.
-    forbidden: the state folder; nothing in it is ever a task.
+    forbidden: the scheduler's own files and folders; nothing in them is ever a task.
 
     A task file is the task whole, front matter included. Nothing older is ever returned in its place.
     """
@@ -26,7 +27,7 @@ def read_task(
         found = read_source(root, spec.task_source_path, limit=limit, forbidden=forbidden)
         if isinstance(found, Fault):
             return found
-        return check_text(found.data) or Task(text=found.data, source_path=found.path, source=found.data)
+        return check_text(found.data) or _task(found.data, found)
     found = read_source(root, job_path, limit=JOB_FILE_BYTES, forbidden=forbidden)
     if isinstance(found, Fault):
         return found
@@ -38,7 +39,12 @@ def read_task(
         return text
     if len(text) > limit:
         return Fault(reason="source_too_large", message=f"the task in {job_path!r} is larger than {limit:,} bytes")
-    return check_text(text) or Task(text=text, source_path=found.path, source=found.data)
+    return check_text(text) or _task(text, found)
+
+
+def _task(text: bytes, source: Source) -> Task:
+    real = None if source.real == source.path else source.real
+    return Task(text=text, source_path=source.path, source=source.data, real_path=real)
 
 
 def _text_of(job_id: str, source: Source, settings: Settings) -> bytes | Fault:

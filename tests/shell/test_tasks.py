@@ -160,8 +160,8 @@ def test_the_state_folder_is_closed_whatever_it_is_called(root: Path, tmp_path: 
     (tmp_path / "alias").symlink_to(state)
     for forbidden in (state, tmp_path / "alias"):
         for path in ("state/runs/out", "link"):
-            assert reason(read_file(root, path, limit=100, forbidden=forbidden)) == "source_outside_root"
-    assert read_file(root, "link", limit=100, forbidden=root / "other") == b"x"
+            assert reason(read_file(root, path, limit=100, forbidden=[forbidden])) == "source_outside_root"
+    assert read_file(root, "link", limit=100, forbidden=[root / "other"]) == b"x"
 
 
 def test_only_regular_files_are_read_and_a_fifo_does_not_block(root: Path) -> None:
@@ -419,7 +419,7 @@ def test_a_task_file_that_is_no_task_is_a_fault(root: Path, data: bytes, expecte
 
 
 def test_a_task_file_in_the_state_folder_is_refused(root: Path) -> None:
-    found = read_task(root, spec(task_source_path="prompts/a.md"), "j.yaml", SETTINGS, forbidden=root / "prompts")
+    found = read_task(root, spec(task_source_path="prompts/a.md"), "j.yaml", SETTINGS, forbidden=[root / "prompts"])
     assert reason(found) == "source_outside_root"
 
 

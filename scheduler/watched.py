@@ -1,0 +1,113 @@
+"""Where changes are looked for: the folders of job files, of task files and of git's refs, and names in them.
+
+Everything by which a file is found counts: a link on the way, and each folder that may come, go or be swapped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from scheduler.config import Place
+from scheduler.core.globs import matches_any
+from scheduler.core.models import ROOT_FILE, Settings
+from scheduler.git import ref_files
+from scheduler.source import Own, may_enter
+
+_MOST_LINKS = 40  # as the kernel
+
+
+def watched(
+    place: Place, settings: Settings, own: Own, task_paths: Iterable[str]
+) -> Mapping[Path, frozenset[str] | None]:
+    """The folders to watch: for each the names that matter, or None where all do.
+
+    Absolute, without symlinks; one that does not exist may be named, since its parent is.
+    task_paths: root-relative, of all jobs.
+    """
+    root = str(place.root)
+    whole, ways = {root}, [ROOT_FILE]
+    for folder, linked in _job_folders(root, settings, own):
+        whole.add(folder)
+        ways += linked
+    names: dict[str, set[str]] = {}
+    links: dict[str, str | None] = {}
+    for path in {*ways, *task_paths}:
+        for folder, name in _way(root, path, links):
+            if folder == root or folder.startswith(root + "/"):
+                names.setdefault(folder, set()).add(name)
+    for folder, name in _way_to_root(place, links):
+        names.setdefault(folder, set()).add(name)
+    for git_folder, refs in ref_files(place.root).items():
+        names.setdefault(str(git_folder), set()).update(refs)
+    return {Path(folder): None if folder in whole else frozenset(names[folder]) for folder in {*whole, *names}}
+
+
+def _job_folders(root: str, settings: Settings, own: Own) -> Iterator[tuple[str, list[str]]]:
+    """Every folder of the root in which a job file may stand, with the symlinks there that may lead to one."""
+    left = [""]
+    while left:
+        below = left.pop()
+        links = []
+        try:
+            with os.scandir(f"{root}/{below}") as entries:
+                for entry in entries:
+                    path = below + entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        if may_enter(own, entry, path, settings.jobs):
+                            left.append(path + "/")
+                    elif entry.is_symlink() and matches_any(path, settings.jobs):
+                        links.append(path)
+        except OSError:
+            continue
+        yield f"{root}/{below}".rstrip("/"), links
+
+
+def _way_to_root(place: Place, links: dict[str, str | None]) -> Iterator[tuple[str, str]]:
+    """What has to be watched to see that a link on the way to the root leads elsewhere, or that it comes back."""
+    if place.named is not None:
+        for folder, name in _way("/", os.path.abspath(place.named).lstrip("/"), links):  # noqa: PTH100 - by its text
+            if links[f"{folder}/{name}"] is not None:
+                yield folder, name
+    if not place.root.is_dir():
+        gone = place.root
+        while gone != gone.parent and not gone.parent.is_dir():
+            gone = gone.parent
+        yield str(gone.parent), gone.name
+
+
+def _way(top: str, path: str, links: dict[str, str | None]) -> Iterator[tuple[str, str]]:
+    """Each folder, and the name in it, by which a path is found; links are followed wherever they lead.
+
+    links: where each name that was looked at leads, if it is a link; kept from one call to the next.
+    """
+    here, left, followed = top.rstrip("/"), path.split("/")[::-1], 0
+    while left:
+        name = left.pop()
+        if name in ("", "."):
+            continue
+        if name == "..":
+            here = here.rpartition("/")[0]
+            continue
+        yield here or "/", name
+        step = f"{here}/{name}"
+        if step not in links:
+            links[step] = _target(step)
+        target = links[step]
+        if target is None:
+            here = step
+            continue
+        followed += 1
+        if followed > _MOST_LINKS:
+            return
+        if target.startswith("/"):
+            here = ""
+        left += target.split("/")[::-1]
+
+
+def _target(path: str) -> str | None:
+    try:
+        return os.readlink(path)  # noqa: PTH115 - for every task of a root, in every pass
+    except OSError:
+        return None
