@@ -34,7 +34,7 @@ def watched(
     names: dict[str, set[str]] = {}
     links: dict[str, str | None] = {}
     for path in {*ways, *task_paths}:
-        for folder, name in _way(root, path, links):
+        for folder, name, _ in _way(root, path, links):
             if folder == root or folder.startswith(root + "/"):
                 names.setdefault(folder, set()).add(name)
     for folder, name in _way_to_root(place, links):
@@ -67,8 +67,8 @@ def _job_folders(root: str, settings: Settings, own: Own) -> Iterator[tuple[str,
 def _way_to_root(place: Place, links: dict[str, str | None]) -> Iterator[tuple[str, str]]:
     """What has to be watched to see that a link on the way to the root leads elsewhere, or that it comes back."""
     if place.named is not None:
-        for folder, name in _way("/", os.path.abspath(place.named).lstrip("/"), links):  # noqa: PTH100 - by its text
-            if links[f"{folder}/{name}"] is not None:
+        for folder, name, is_link in _way("/", os.path.abspath(place.named), links):  # noqa: PTH100 - follows no link
+            if is_link:
                 yield folder, name
     if not place.root.is_dir():
         gone = place.root
@@ -77,8 +77,8 @@ def _way_to_root(place: Place, links: dict[str, str | None]) -> Iterator[tuple[s
         yield str(gone.parent), gone.name
 
 
-def _way(top: str, path: str, links: dict[str, str | None]) -> Iterator[tuple[str, str]]:
-    """Each folder, and the name in it, by which a path is found; links are followed wherever they lead.
+def _way(top: str, path: str, links: dict[str, str | None]) -> Iterator[tuple[str, str, bool]]:
+    """Each folder, and the name in it, by which a path is found, and whether it is a link; these are followed.
 
     links: where each name that was looked at leads, if it is a link; kept from one call to the next.
     """
@@ -90,11 +90,11 @@ def _way(top: str, path: str, links: dict[str, str | None]) -> Iterator[tuple[st
         if name == "..":
             here = here.rpartition("/")[0]
             continue
-        yield here or "/", name
         step = f"{here}/{name}"
         if step not in links:
             links[step] = _target(step)
         target = links[step]
+        yield here or "/", name, target is not None
         if target is None:
             here = step
             continue
