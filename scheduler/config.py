@@ -31,8 +31,6 @@ class Place:
     @property
     def closed(self) -> tuple[Path, ...]:
         """What is the scheduler's own, and never a job file or a task."""
-        if self.db.parent == self.state:
-            return (self.state,)
         return (self.state, self.owners, *(self.db.with_name(self.db.name + end) for end in DB_ENDS))
 
     @property

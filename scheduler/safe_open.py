@@ -21,6 +21,8 @@ _CHUNK = 1024 * 1024
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
+Identities = frozenset[tuple[int, int]]  # device and inode of each
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
@@ -54,11 +56,12 @@ def read_source(root: Path, path: str, *, limit: int, forbidden: Collection[Path
     """
     if refused := _refused(path, path):
         return refused
+    closed = identities(forbidden)
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(_PAUSE_S * attempt)
         try:
-            found = _read_once(root, path, limit, forbidden)
+            found = _read_once(root, path, limit, closed)
         except _RacedError:
             continue
         except (OSError, ValueError) as error:
@@ -109,9 +112,9 @@ def _hidden(path: str, real: str) -> Fault:
     )
 
 
-def _read_once(root: Path, path: str, limit: int, forbidden: Collection[Path]) -> Source | Fault:
+def _read_once(root: Path, path: str, limit: int, closed: Identities) -> Source | Fault:
     real = path
-    found = _open(root, real, forbidden)
+    found = _open(root, real, closed)
     if found is None:  # a symlink somewhere: take the way it really leads, again without following any
         real = _led_to(root, path)
         if refused := _refused(path, real):
@@ -121,7 +124,7 @@ def _read_once(root: Path, path: str, limit: int, forbidden: Collection[Path]) -
             _still_leads(root, path, real)
             return _hidden(path, real)
         try:
-            found = _open(root, real, forbidden)
+            found = _open(root, real, closed)
         except FileNotFoundError:
             _still_leads(root, path, real)  # the version that was replaced is removed at once
             raise
@@ -142,7 +145,7 @@ def _read_once(root: Path, path: str, limit: int, forbidden: Collection[Path]) -
         os.close(found)
     # An editor that saves by rename leaves the open file as it was: the bytes must still be the path's.
     try:
-        again = _open(root, real, forbidden)
+        again = _open(root, real, closed)
     except OSError:
         raise _RacedError from None
     if not isinstance(again, int):
@@ -186,12 +189,15 @@ def _real(path: str) -> str:
         return os.path.realpath(path, strict=True)
     except FileNotFoundError:
         return os.path.realpath(path)  # a link that dangles: inside it is missing, outside it is outside
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # no longer the link that it was a moment ago
+            raise _RacedError from None
+        raise
 
 
-def _open(root: Path, path: str, forbidden: Collection[Path]) -> int | Fault | None:
+def _open(root: Path, path: str, closed: Identities) -> int | Fault | None:
     """An open regular file, why not, or None if a symlink stands in the way. Raises OSError."""
     *folders, name = path.split("/")
-    closed = identities(forbidden)
     here = os.open(root, _FOLDER & ~os.O_NOFOLLOW)  # the root itself may be reached by a link
     try:
         for folder in folders:
@@ -203,18 +209,22 @@ def _open(root: Path, path: str, forbidden: Collection[Path]) -> int | Fault | N
             below = _open_unswapped(folder, _FOLDER, here)
             os.close(here)
             here = below
-            if closed and _identity(os.fstat(here)) in closed:
+            if _identity(os.fstat(here)) in closed:
                 return Fault(reason="source_outside_root", message=f"{path!r} lies in the state folder")
         # Looked at before it is opened: opening a device can already do something.
-        mode = os.stat(name, dir_fd=here, follow_symlinks=False).st_mode
-        if stat.S_ISLNK(mode):
+        target = os.stat(name, dir_fd=here, follow_symlinks=False)
+        if stat.S_ISLNK(target.st_mode):
             return None
-        if not stat.S_ISREG(mode):
-            return Fault(reason="source_not_regular", message=f"{path!r} is {_kind(mode)}, not a regular file")
+        if not stat.S_ISREG(target.st_mode):
+            kind = _kind(target.st_mode)
+            return Fault(reason="source_not_regular", message=f"{path!r} is {kind}, not a regular file")
+        own = Fault(reason="source_outside_root", message=f"{path!r} is the scheduler's own database")
+        if _identity(target) in closed:
+            return own
         file = _open_unswapped(name, _FILE, here)
-        if closed and _identity(os.fstat(file)) in closed:
-            os.close(file)
-            return Fault(reason="source_outside_root", message=f"{path!r} is the scheduler's own database")
+        if _identity(os.fstat(file)) in closed:
+            # Swapped in meanwhile. Never closed: that would take SQLite's locks from this process (fcntl(2)).
+            return own
         return file
     finally:
         os.close(here)
@@ -230,7 +240,7 @@ def _open_unswapped(name: str, flags: int, here: int) -> int:
         raise
 
 
-def identities(paths: Collection[Path]) -> frozenset[tuple[int, int]]:
+def identities(paths: Collection[Path]) -> Identities:
     """By device and inode: a case-insensitive file system and a bind mount have other names for the same folder."""
     found = set()
     for path in paths:

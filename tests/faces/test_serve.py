@@ -44,7 +44,8 @@ def until(found: Callable[[], Any], what: str) -> Any:
 class Served:
     """A daemon of one root, and what it has said."""
 
-    def __init__(self, root: Root, *args: str, **env: str) -> None:
+    def __init__(self, root: Root, *args: str, before: Callable[[], None] | None = None, **env: str) -> None:
+        """before: what the process does before it becomes the daemon."""
         self.root = root
         self.process = subprocess.Popen(
             [sys.executable, "-m", "scheduler", "serve", *args],
@@ -53,6 +54,7 @@ class Served:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=before,
         )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -106,7 +108,7 @@ def serve(root: Root) -> Iterator[Callable[..., Served]]:
     started: list[Served] = []
 
     def start(*args: str, waits: bool = True, **env: str) -> Served:
-        started.append(Served(root, *args, **env))
+        started.append(Served(root, *args, before=None, **env))
         if waits:
             started[-1].says(" serving root=")
         return started[-1]

@@ -3,7 +3,10 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -162,6 +165,25 @@ def test_the_state_folder_is_closed_whatever_it_is_called(root: Path, tmp_path: 
         for path in ("state/runs/out", "link"):
             assert reason(read_file(root, path, limit=100, forbidden=[forbidden])) == "source_outside_root"
     assert read_file(root, "link", limit=100, forbidden=[root / "other"]) == b"x"
+
+
+@pytest.mark.parametrize("end", ["", "-shm"])
+def test_a_database_that_is_asked_for_as_a_task_keeps_the_locks_of_this_process(
+    root: Path, tmp_path: Path, end: str
+) -> None:
+    """POSIX: whoever closes any descriptor of a file loses all locks on it, and SQLite would never know."""
+    database = tmp_path / "state.db"
+    connection = sqlite3.connect(database, isolation_level=None)
+    connection.execute(f"PRAGMA journal_mode = {'wal' if end else 'delete'}")
+    connection.execute("CREATE TABLE t (x)")
+    connection.execute("BEGIN IMMEDIATE")
+    (root / "hard").hardlink_to(f"{database}{end}")
+    closed = [database, Path(f"{database}-shm")]
+    assert reason(read_file(root, "hard", limit=100_000, forbidden=closed)) == "source_outside_root"
+    intrude = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
+    second = subprocess.run([sys.executable, "-c", intrude, database], capture_output=True, text=True)
+    assert "database is locked" in second.stderr
+    connection.close()
 
 
 def test_only_regular_files_are_read_and_a_fifo_does_not_block(root: Path) -> None:
