@@ -66,8 +66,8 @@ class Resync:
         self._doubted: dict[str, float] = {}  # job: since when it looks lost (monotonic seconds)
         self._doubts_end: float | None = None  # when the first of those that were deferred is to be judged
         self._known_problems: frozenset[Problem] = frozenset()
-        self._own = Own(place)
-        self._watcher = Watcher(self._bell.set, ignores=lambda folder, name: self._own.is_file(str(folder), name))
+        own = Own(place)
+        self._watcher = Watcher(self._bell.set, ignores=lambda folder, name: own.is_file(str(folder), name))
         self._settings = Settings()
         self._tasks: set[str] = set()  # as they were when the watches were set
         self._said_blind = ""
@@ -202,7 +202,7 @@ class Resync:
         settings, _ = read_settings(self._place)
         self._settings = settings or self._settings
         self._tasks = self._task_paths(store)
-        return self._watcher.cover(watched(self._place, self._settings, self._own, self._tasks))
+        return self._watcher.cover(watched(self._place, self._settings, self._tasks))
 
     def _task_paths(self, store: Store) -> set[str]:
         """Those of all jobs, and of job files that are waiting for their task to become one."""

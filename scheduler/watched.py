@@ -14,21 +14,20 @@ from scheduler.core.globs import matches_any
 from scheduler.core.models import ROOT_FILE, Settings
 from scheduler.git import ref_files
 from scheduler.source import Own, may_enter
+from scheduler.watcher import Names
 
 _MOST_LINKS = 40  # as the kernel
 
 
-def watched(
-    place: Place, settings: Settings, own: Own, task_paths: Iterable[str]
-) -> Mapping[Path, frozenset[str] | None]:
-    """The folders to watch: for each the names that matter, or None where all do.
+def watched(place: Place, settings: Settings, task_paths: Iterable[str]) -> Mapping[Path, Names]:
+    """The folders to watch: for each the names that matter, or None where all do. The most important come first.
 
     Absolute, without symlinks; one that does not exist may be named, since its parent is.
     task_paths: root-relative, of all jobs.
     """
     root = str(place.root)
     whole, ways = {root}, [ROOT_FILE]
-    for folder, linked in _job_folders(root, settings, own):
+    for folder, linked in _job_folders(root, settings, Own(place)):
         whole.add(folder)
         ways += linked
     names: dict[str, set[str]] = {}
@@ -39,9 +38,12 @@ def watched(
                 names.setdefault(folder, set()).add(name)
     for folder, name in _way_to_root(place, links):
         names.setdefault(folder, set()).add(name)
-    for git_folder, refs in ref_files(place.root).items():
-        names.setdefault(str(git_folder), set()).update(refs)
-    return {Path(folder): None if folder in whole else frozenset(names[folder]) for folder in {*whole, *names}}
+    refs = {str(folder): found for folder, found in ref_files(place.root).items()}
+    for folder, found in refs.items():
+        names.setdefault(folder, set()).update(found)
+    # Where not all can be had, a branch that moves is what is missed last of all.
+    order = [*sorted(whole), *sorted(names.keys() - whole - refs.keys()), *sorted(refs.keys() - whole)]
+    return {Path(folder): None if folder in whole else frozenset(names[folder]) for folder in order}
 
 
 def _job_folders(root: str, settings: Settings, own: Own) -> Iterator[tuple[str, list[str]]]:

@@ -66,9 +66,10 @@ class Watcher:
         """From now on watch exactly `folders`; True where something was added, so the caller looks once more.
 
         folders: absolute, without symlinks; each is watched without what lies below it. A mapping limits what is told
-        of a folder to the names that matter there, and to what happens to itself. One that does not exist is
-        passed over: cover its parent, and call again after every event. That is also how a folder removed and made
-        again is noticed; where nothing changed it costs about ten microseconds a folder. OSErrors end up in `trouble`.
+        of a folder to the names that matter there, and to what happens to itself; where watches are few, its first
+        ones get them. A folder that does not exist is passed over: cover its parent, and call again after every
+        event. That is also how a folder removed and made again is noticed; where nothing changed it costs about ten
+        microseconds a folder. OSErrors end up in `trouble`.
         """
         with self._lock:
             if self._stopped:
@@ -85,7 +86,7 @@ class Watcher:
             added = any(folder in self._watches and not _within(names[folder], self._names[folder]) for folder in names)
             self._names = names
             refused: dict[Path, OSError] = {}
-            for folder in sorted(set(folders)):
+            for folder in names if isinstance(folders, Mapping) else sorted(names):
                 before = self._watches.pop(folder, None)
                 try:
                     watch = self._watches[folder] = system.watch(folder, before)
