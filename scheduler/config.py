@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scheduler.core.models import ROOT_FILE, Fault, Settings
 from scheduler.core.problems import Problem, RefusedError, UnavailableError, UsageError
-from scheduler.safe_open import read_file
+from scheduler.safe_open import Identities, identities, read_file
 
 STATE_FOLDER = ".scheduler"
 ROOT_FILE_BYTES = 1024 * 1024
@@ -29,9 +29,9 @@ class Place:
     named: Path | None = None  # the root as it was named: a link there may come to lead elsewhere
 
     @property
-    def closed(self) -> tuple[Path, ...]:
-        """What is the scheduler's own, and never a job file or a task."""
-        return (self.state, self.owners, *(self.db.with_name(self.db.name + end) for end in DB_ENDS))
+    def closed(self) -> Identities:
+        """What is the scheduler's own as it stands now, and never a job file or a task; costs a few calls of stat."""
+        return identities([self.state, self.owners, *(self.db.with_name(self.db.name + end) for end in DB_ENDS)])
 
     @property
     def owners(self) -> Path:

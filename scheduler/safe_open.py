@@ -37,18 +37,18 @@ class Source:
         return hashlib.sha256(self.data).hexdigest()
 
 
-def read_file(root: Path, path: str, *, limit: int, forbidden: Collection[Path] = ()) -> bytes | Fault:
+def read_file(root: Path, path: str, *, limit: int, forbidden: Identities = frozenset()) -> bytes | Fault:
     """The bytes of a file below `root`, or why not; see `read_source`."""
     found = read_source(root, path, limit=limit, forbidden=forbidden)
     return found if isinstance(found, Fault) else found.data
 
 
-def read_source(root: Path, path: str, *, limit: int, forbidden: Collection[Path] = ()) -> Source | Fault:
+def read_source(root: Path, path: str, *, limit: int, forbidden: Identities = frozenset()) -> Source | Fault:
     """A regular file of at most `limit` bytes, unchanged while it was read, with its real path; or why not.
 
     path: root-relative POSIX path. A symlink is followed as long as its real path stays below the root and, like
     the path itself, has no component that starts with a dot; but see `known_as`.
-    forbidden: files and folders, such as the state folder, from which nothing may be read, under whatever name.
+    forbidden: files and folders, such as the state folder, from which nothing is read, under whatever name.
 
     Opens one component at a time and follows no link on the way, so a folder swapped for a link meanwhile
     leads nowhere. Fault reasons: source_missing, source_outside_root, source_not_regular, source_denied,
@@ -56,12 +56,11 @@ def read_source(root: Path, path: str, *, limit: int, forbidden: Collection[Path
     """
     if refused := _refused(path, path):
         return refused
-    closed = identities(forbidden)
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(_PAUSE_S * attempt)
         try:
-            found = _read_once(root, path, limit, closed)
+            found = _read_once(root, path, limit, forbidden)
         except _RacedError:
             continue
         except (OSError, ValueError) as error:

@@ -18,7 +18,7 @@ from scheduler.core.models import ROOT_FILE, Fault, Settings
 from scheduler.core.problems import Problem, UnavailableError
 from scheduler.core.reconcile import Desired, Found
 from scheduler.git import Tree
-from scheduler.safe_open import Source, identities, known_as, read_source, real_path
+from scheduler.safe_open import Identities, Source, known_as, read_source, real_path
 from scheduler.tasks import JOB_FILE_BYTES, check_text, read_task
 
 _FILE_CODES = {
@@ -81,8 +81,9 @@ def read_desired(
     broken: set[str] = set()
     empty: set[str] = set()
     seen: set[str] = set()
+    closed = place.closed
     for listed in listing.paths:
-        source = read_source(place.root, listed, limit=JOB_FILE_BYTES, forbidden=place.closed)
+        source = read_source(place.root, listed, limit=JOB_FILE_BYTES, forbidden=closed)
         if isinstance(source, Fault):
             if only is None or source.reason != "source_missing":
                 # Its jobs are known by one of the two: a file that a link replaced held them under its own name.
@@ -100,7 +101,7 @@ def read_desired(
         if job_file.empty:
             empty.add(source.path)
         provenance = tree.provenance(source.real, source.data)
-        for document, sha256, problem in _with_tasks(place, settings, job_file):
+        for document, sha256, problem in _with_tasks(place, settings, job_file, closed):
             if problem is not None:
                 problems.append(problem)
             found.append(Found(document=document, task_sha256=sha256, provenance=provenance, file_sha256=file_sha256))
@@ -118,7 +119,7 @@ def read_desired(
 
 
 def _with_tasks(
-    place: Place, settings: Settings, job_file: JobFile
+    place: Place, settings: Settings, job_file: JobFile, closed: Identities
 ) -> Iterator[tuple[Document, str | None, Problem | None]]:
     for document in job_file.documents:
         spec = document.spec
@@ -132,7 +133,7 @@ def _with_tasks(
             fault = _text_fault(document.text, settings.limits.task_bytes)
             sha256 = hashlib.sha256(document.text).hexdigest() if fault is None else None
         else:
-            task = read_task(place.root, spec, document.path, settings, forbidden=place.closed)
+            task = read_task(place.root, spec, document.path, settings, forbidden=closed)
             fault = task if isinstance(task, Fault) else None
             sha256 = None if isinstance(task, Fault) else task.sha256
         yield document, sha256, None if fault is None else _task_problem(document, fault)
@@ -177,7 +178,7 @@ class Own:
     def __init__(self, place: Place) -> None:
         self._folder = os.path.realpath(place.db.parent)
         self._db = place.db.name
-        self._closed = identities(place.closed)
+        self._closed = place.closed
 
     def is_file(self, folder: str, name: str) -> bool:
         """Whether a file is part of the database, or stands beside it for it (its WAL, its lock, its socket).
@@ -229,15 +230,16 @@ def _walk(own: Own, entries: Iterable[os.DirEntry[str]], folder: str, globs: Seq
             continue
         if path == ROOT_FILE:
             continue  # a glob as wide as **/*.yaml does not make it a job file
-        if own.is_file(os.path.dirname(entry.path), entry.name):  # noqa: PTH120
+        if own.is_file(entry.path[: -len(entry.name) - 1], entry.name):
             continue
         if not _is_text(path):
             enters = entry.is_dir(follow_symlinks=False) and any(may_hold(path, glob) for glob in globs)
             if matches_any(path, globs) or enters:
                 listing.problems.append(_name_problem(path))
             continue
-        if matches_any(path, globs):
-            listing.paths.append(path)  # a folder of that name too: reading it says what is wrong
+        # A folder with a job file's name too: reading it says what is wrong. Any other is what `jobs/**` goes through.
+        if matches_any(path, globs) and (path.endswith(_JOB_FILES) or not entry.is_dir()):
+            listing.paths.append(path)
         if not entry.is_dir(follow_symlinks=False) or not may_enter(own, entry, path, globs):
             continue
         try:

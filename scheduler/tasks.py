@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 
 from scheduler.core.models import Fault, JobSpec, Settings, Task
 from scheduler.core.texts import conflict_line
-from scheduler.safe_open import Source, read_source
+from scheduler.safe_open import Identities, Source, read_source
 
 JOB_FILE_BYTES = 1024 * 1024  # design section 3, Strictness
 
 
 def read_task(
-    root: Path, spec: JobSpec, job_path: str, settings: Settings, *, forbidden: Collection[Path] = ()
+    root: Path, spec: JobSpec, job_path: str, settings: Settings, *, forbidden: Identities = frozenset()
 ) -> Task | Fault:
     """The text to run and the file it came from, or a Fault whose reason starts with `source_`.
 
