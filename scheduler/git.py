@@ -252,8 +252,10 @@ def ref_files(root: Path) -> Mapping[Path, frozenset[str]]:
         common = git / "commondir"
         shared = (git / common.read_text().strip()).resolve() if common.exists() else git
         head = (git / "HEAD").read_text().strip()
+    except FileNotFoundError:
+        return {git: frozenset({"HEAD"})}  # it is being made
     except (OSError, ValueError):
-        return {folder: frozenset(names) for folder, names in found.items()}
+        return {}  # not ours to read, and git will say the same
     found.setdefault(shared, set()).add("packed-refs")
     if (shared / "reftable").is_dir():  # HEAD is a stub then (gitformat-reftable)
         found[shared / "reftable"] = {"tables.list"}

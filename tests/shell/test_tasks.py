@@ -213,7 +213,7 @@ def test_while_versions_are_swapped_every_read_is_one_of_them_whole(mounted: Pat
     thread.start()
     try:
         last = 0
-        for _ in range(1_000):
+        for _ in range(400):
             found = read_source(mounted, "cfg/a.md", limit=10_000)
             if isinstance(found, Fault):
                 assert found.reason == "source_changed", "never missing, never refused"
