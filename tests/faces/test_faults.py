@@ -104,6 +104,14 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "empty": (hold(b" \n"), "source_empty", "empty or only white space"),
     "denied": (hold(SECRET.encode(), 0), "source_denied", "permission denied"),
 }
+# The same of a file that holds job and task: the definition stays, and the text cannot be taken from anywhere.
+INLINE: dict[str, tuple[Callable[[Path], None], str, str]] = {
+    "inline-fifo": (os.mkfifo, "source_not_regular", "a FIFO"),
+    "inline-link": (link("{outside}/secret.md"), "source_outside_root", "leads outside the root"),
+    "inline-git": (link("../.git/config"), "source_outside_root", "hidden component"),
+    "inline-denied": (hold(SECRET.encode(), 0), "source_denied", "permission denied"),
+    "inline-invalid": (hold(f"---\nid: [\n---\n{SECRET}\n".encode()), "source_invalid", "cannot be parsed"),
+}
 ELSEWHERE: dict[str, tuple[str, Callable[[Path], None] | None, str, str]] = {
     "deep": ("tasks/sub/secret.md", link_folder, "source_outside_root", "leads outside the root"),
     # Allowed when the job was made; then --state came to name the folder.
@@ -210,6 +218,9 @@ def test_every_task_that_cannot_be_read_is_a_told_fault_and_nothing_of_it_is_see
         if name != "claimed":
             root.write(path, "good\n")
         root.write(f"jobs/{name}.yaml", f"id: {name}\nschedule: {{every: 1s}}\ntask_source_path: {path}\n")
+    for name in INLINE:
+        paths[name] = f"jobs/{name}.md"
+        root.write(paths[name], f"---\nid: {name}\nschedule: {{every: 1s}}\n---\ngood\n")
     root.git("init", "-q", "--template=")
     root.git("config", "remote.origin.url", f"https://x:{SECRET}@example.com/")
     monkeypatch.chdir(root.path)
@@ -217,8 +228,9 @@ def test_every_task_that_cannot_be_read_is_a_told_fault_and_nothing_of_it_is_see
     before = root.ok("sync", *db, "--json").json
     assert sorted(before["created"]) == sorted(paths)
 
-    expected = {name: each[1:] for name, each in FAULTS.items()} | {n: e[2:] for n, e in ELSEWHERE.items()}
-    makers = {name: each[0] for name, each in FAULTS.items()} | {n: e[1] for n, e in ELSEWHERE.items() if e[1]}
+    faults = {**FAULTS, **INLINE}
+    expected = {name: each[1:] for name, each in faults.items()} | {n: e[2:] for n, e in ELSEWHERE.items()}
+    makers = {name: each[0] for name, each in faults.items()} | {n: e[1] for n, e in ELSEWHERE.items() if e[1]}
     root.write("data/secret.md", SECRET)
     (root.path / "db/owners").mkdir(exist_ok=True)
     (root.path / "db/owners/x").write_text(SECRET)
@@ -258,7 +270,7 @@ def test_every_task_that_cannot_be_read_is_a_told_fault_and_nothing_of_it_is_see
         assert (job["consecutive_errors"] > 0, job["run_count"]) == (True, 0)
         (mark,) = [row for row in listed.splitlines() if row.startswith(f"{name} ")]
         assert "failing" in mark
-        if name == "denied" and os.geteuid() == 0:
+        if reason == "source_denied" and os.geteuid() == 0:
             continue  # not to this process
         by_hand = root.cli("run", name, "--wait", *options)
         assert (by_hand.code, words in by_hand.stderr + by_hand.stdout) == (1, True), (name, by_hand)

@@ -249,6 +249,30 @@ def test_the_state_folder_is_closed_whatever_it_is_called(root: Path, tmp_path: 
     assert read_file(root, "link", limit=100, forbidden=identities([root / "other"])) == b"x"
 
 
+def test_the_state_folder_is_closed_under_another_name_that_the_file_system_gives_it(root: Path) -> None:
+    """As a case-insensitive one does: here by a mount of the same folder elsewhere."""
+    for name in ("state", "STATE", "prompts/deep"):
+        (root / name).mkdir()
+    (root / "state/secret").write_bytes(b"hunter2")
+    look = (
+        "import sys; from pathlib import Path; from scheduler.safe_open import identities, read_source\n"
+        "root = Path(sys.argv[1]); closed = identities([root / 'state'])\n"
+        "for path in ('STATE/secret', 'prompts/deep/secret'):\n"
+        "    print(read_source(root, path, limit=9, forbidden=closed))"
+    )
+    mounts = 'mount --bind "$1/state" "$1/STATE" && mount --bind "$1/state" "$1/prompts/deep" && exec "$2" -c "$3" "$1"'
+    command = ["unshare", "-Urm", "sh", "-euc", mounts, "sh", str(root), sys.executable, look]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(safe_open.__file__).parents[1])
+    except FileNotFoundError:
+        pytest.skip("needs unshare")
+    if done.returncode:
+        pytest.skip(f"needs a mount of its own: {done.stderr}")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    assert all("lies in the state folder" in line and "hunter2" not in line for line in lines)
+
+
 @pytest.mark.parametrize("end", ["", "-shm"])
 def test_a_database_that_is_asked_for_as_a_task_keeps_the_locks_of_this_process(
     root: Path, tmp_path: Path, end: str
