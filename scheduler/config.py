@@ -12,10 +12,11 @@ from pathlib import Path
 
 from scheduler.core.models import ROOT_FILE, Fault, Settings
 from scheduler.core.problems import Problem, RefusedError, UnavailableError, UsageError
-from scheduler.safe_open import read_file
+from scheduler.safe_open import Identities, identities, read_file
 
 STATE_FOLDER = ".scheduler"
 ROOT_FILE_BYTES = 1024 * 1024
+DB_ENDS = ("", "-wal", "-shm", "-journal")  # what SQLite names the files of one database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,12 @@ class Place:
     root: Path  # real path
     state: Path
     db: Path
+    named: Path | None = None  # the root as it was named: a link there may come to lead elsewhere
+
+    @property
+    def closed(self) -> Identities:
+        """What is the scheduler's own as it stands now, and never a job file or a task; costs a few calls of stat."""
+        return identities([self.state, self.owners, *(self.db.with_name(self.db.name + end) for end in DB_ENDS)])
 
     @property
     def owners(self) -> Path:
@@ -98,7 +105,7 @@ def locate(root: str | None, state: str | None, db: str | None, *, environ: Mapp
             f"{found} is not a root: it holds no {ROOT_FILE}",
             hint="start one with `scheduler init`, or name one with --root",
         )
-    return Place(root=found, state=folder, db=database)
+    return Place(root=found, state=folder, db=database, named=cwd / root_option if root_option else None)
 
 
 def _named_root(path: Path) -> Path:

@@ -319,7 +319,7 @@ class Daemon:
     def _troubles(self) -> tuple[str, ...]:
         unwritten = self._workers.unwritten
         ends = f"ended, and the end is not written yet: {', '.join(unwritten)}" if unwritten else ""
-        return self._clockwork.trouble, self._resync.trouble, ends
+        return self._clockwork.trouble, self._resync.trouble, self._resync.moved, ends
 
     def _status(self, request: Json, reply: Reply) -> None:
         start = self._clockwork.next_start

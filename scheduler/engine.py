@@ -198,13 +198,14 @@ class LocalEngine:
     ) -> Ready | Fault:
         """All that a run of this job would start with now, or why it cannot; starts and writes nothing."""
         spec, root = job.file.spec, self.place.root
-        task = read_task(root, spec, job.file.path, settings, forbidden=self.place.state)
+        task = read_task(root, spec, job.file.path, settings, forbidden=self.place.closed)
         if isinstance(task, Fault):
             return task
         runner = settings.runners.get(spec.runner)
         if runner is None:
             return Fault(reason="runner_unknown", message=f"scheduler.yaml has no runner {spec.runner!r}")
-        source = self.passes.tree(task.source_path).provenance(task.source_path, task.source)
+        path = task.real_path or task.source_path
+        source = self.passes.tree(path).provenance(path, task.source)
         context = Context(
             run_id=run_id,
             job_id=job.id,

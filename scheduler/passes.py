@@ -18,7 +18,7 @@ from scheduler.core.problems import Problem, UnavailableError
 from scheduler.core.reconcile import Desired, Plan, plan, plan_one
 from scheduler.crash import crash_point
 from scheduler.git import Commits, Tree, git_silence, read_tree, why_held
-from scheduler.safe_open import read_source
+from scheduler.safe_open import read_source, real_path
 from scheduler.source import Parsed, read_desired
 from scheduler.store import Observed, Store
 from scheduler.tasks import JOB_FILE_BYTES, read_task
@@ -146,6 +146,8 @@ class Passes:
     ) -> tuple[Plan | None, tuple[Problem, ...], str]:
         settings, root_problems = read_settings(self.place)
         if settings is None:
+            if not self.place.root.is_dir():
+                raise UnavailableError(f"the root {self.place.root} is gone; nothing was applied")
             return None, root_problems, ""
         tree = self.tree()
         desired = read_desired(self.place, settings, tree, parsed=self.parsed)
@@ -241,7 +243,9 @@ class Passes:
         if settings == observed.settings and self._unchanged(job, settings):
             return None, job, settings
         path = job.file.path
-        desired: Desired = read_desired(self.place, settings, self.tree(path), only=path)
+        desired: Desired = read_desired(
+            self.place, settings, self.tree(path, real_path(self.place.root, path)), only=path
+        )
         found = plan_one(desired, job, previous=observed.settings, now=now)
         if found is None:
             return Fault(
@@ -259,13 +263,13 @@ class Passes:
         """Whether the job's file and its task are, byte for byte, what the last pass read: no need to parse them."""
         if job.archived or job.file.sync_state is not SyncState.SYNCED:
             return False
-        root, state, facts = self.place.root, self.place.state, job.file
-        source = read_source(root, facts.path, limit=JOB_FILE_BYTES, forbidden=state)
+        root, closed, facts = self.place.root, self.place.closed, job.file
+        source = read_source(root, facts.path, limit=JOB_FILE_BYTES, forbidden=closed)
         if isinstance(source, Fault) or source.sha256 != facts.file_sha256:
             return False
         if facts.spec.task_source_path is None:
             return True
-        task = read_task(root, facts.spec, facts.path, settings, forbidden=state)
+        task = read_task(root, facts.spec, facts.path, settings, forbidden=closed)
         return not isinstance(task, Fault) and task.sha256 == facts.task_sha256
 
 

@@ -280,6 +280,7 @@ class _Files:
         self._scheduler = scheduler
         self._settings: Settings | None = None
         self._sources: dict[str, str | None] = {}
+        self._closed = scheduler.place.closed
 
     def task_sha256(self, job: Job) -> str | None:
         """sha256 of the text a run would get now; None where F2 would skip it."""
@@ -294,7 +295,7 @@ class _Files:
             from scheduler.tasks import JOB_FILE_BYTES
 
             place = self._scheduler.place
-            source = read_source(place.root, path, limit=JOB_FILE_BYTES, forbidden=place.state)
+            source = read_source(place.root, path, limit=JOB_FILE_BYTES, forbidden=self._closed)
             self._sources[path] = None if isinstance(source, Fault) else hashlib.sha256(source.data).hexdigest()
         return self._sources[path]
 
@@ -304,7 +305,7 @@ class _Files:
         if self._settings is None:
             self._settings = read_settings(self._scheduler.place)[0] or Settings()
         place = self._scheduler.place
-        task = read_task(place.root, job.file.spec, job.file.path, self._settings, forbidden=place.state)
+        task = read_task(place.root, job.file.spec, job.file.path, self._settings, forbidden=self._closed)
         return None if isinstance(task, Fault) else task.sha256
 
 

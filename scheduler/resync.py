@@ -1,7 +1,7 @@
 """When a daemon looks at the files again: at an event, at a request, and in any case every minute (S8).
 
-Acts on the first event of a burst and takes what follows together. What looks like a loss (a file gone, broken, or
-named twice) is believed only once it has lasted: for a moment, every save and every checkout looks like that.
+Takes the events of a burst together. What looks like a loss (a file gone, broken, or named twice) is believed only
+once it has lasted: for a moment, every save and every checkout looks like that.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ from scheduler.core.problems import Problem, SchedulerError
 from scheduler.core.reconcile import Plan
 from scheduler.git import index_lock
 from scheduler.passes import Passes, Synced
-from scheduler.source import may_enter
+from scheduler.source import Own
 from scheduler.store import Lend, Store
+from scheduler.watched import watched
 from scheduler.watcher import Watcher
 
 RESCAN_S = 60.0
 RESCAN_UNWATCHED_S = 5.0  # while events are missing
 RETRY_S = 2.0  # after a pass that could not be made
-QUIET_S = 0.1  # between two passes of one burst
-LONGEST_QUIET_S = 2.0  # while something in a watched folder changes all the time and no job does
+SETTLE_S = 0.05  # without an event, and a burst is over (ADR 14)
+LONGEST_SETTLE_S = 1.0  # then a pass is made in the middle of it
+QUIET_S = 0.1  # after a pass that found nothing,
+LONGEST_QUIET_S = 2.0  # and twice as long each time, while something in a watched folder changes and no job does
 MOST_PROBLEMS = 20  # in the log, of one pass; and of jobs that the guard holds
 GRACE_S = 1.0  # how long a loss has to last (S4)
 HELD_LONG = timedelta(minutes=15)  # a merge or rebase that takes longer has been forgotten (S8)
@@ -61,13 +64,16 @@ class Resync:
         self._applied = applied
         self._passing = threading.Lock()
         self._bell = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._doubted: dict[str, float] = {}  # job: since when it looks lost (monotonic seconds)
         self._doubts_end: float | None = None  # when the first of those that were deferred is to be judged
         self._known_problems: frozenset[Problem] = frozenset()
-        self._watcher = Watcher(self._bell.set)
+        own = Own(place)
+        self._watcher = Watcher(self._bell.set, ignores=lambda folder, name: own.is_file(str(folder), name))
         self._settings = Settings()
-        self._said_unwatched = ""
+        self._tasks: set[str] = set()  # as they were when the watches were set
+        self._said_blind = ""
+        self._said_moved = ""
         self.trouble = ""  # why the last pass could not be made
         self.held = ""  # why the last pass took nothing in (S8)
         self.held_since: datetime | None = None
@@ -93,31 +99,53 @@ class Resync:
         with self._lend() as store:
             return self._pass(store, actor=actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway)
 
+    @property
+    def moved(self) -> str:
+        """That the root was named by a link which leads elsewhere by now; else empty."""
+        named = self._place.named
+        leads = self._place.root if named is None else Path(os.path.realpath(named))
+        if leads == self._place.root or not leads.exists():
+            return ""
+        return f"{named} leads to {leads} by now; served is {self._place.root}, until the daemon is started again"
+
     def stop(self) -> None:
-        self._stopping = True
+        self._stopping.set()
         self._bell.set()
         self._watcher.stop()
 
     def run(self) -> None:
         """Until `stop`."""
-        rescan_at = time.monotonic() + RESCAN_S
+        rescan_at = time.monotonic() + self._rescan_s()
         quiet = QUIET_S
-        while not self._stopping:
+        while not self._stopping.is_set():
             if not self._bell.is_set():
                 quiet = QUIET_S  # a burst is over
             doubts_end = self._doubts_end
             wake_at = rescan_at if doubts_end is None else min(rescan_at, doubts_end)
             woken = self._bell.wait(max(0, wake_at - time.monotonic()))
-            if self._stopping:
+            if woken and quiet == QUIET_S:
+                self._settle()
+            if self._stopping.is_set():
                 break
             self._bell.clear()
             changed = self._look(cause="watch" if woken or doubts_end is not None else "rescan")
-            wait = RETRY_S if self.trouble or self.held else RESCAN_UNWATCHED_S if self.unwatched else RESCAN_S
-            rescan_at = time.monotonic() + wait
+            rescan_at = time.monotonic() + self._rescan_s()
             if woken:
                 # Something that is no job changes all the time, such as a log in the root: look ever less often.
                 quiet = QUIET_S if changed else min(2 * quiet, LONGEST_QUIET_S)
-                time.sleep(quiet)
+                if not changed:
+                    self._stopping.wait(quiet)
+
+    def _settle(self) -> None:
+        """Waits until nothing has happened for a moment: what is written together is synced together."""
+        give_up = time.monotonic() + LONGEST_SETTLE_S
+        while time.monotonic() < give_up and not self._stopping.is_set():
+            self._bell.clear()
+            if not self._bell.wait(SETTLE_S):
+                return
+
+    def _rescan_s(self) -> float:
+        return RETRY_S if self.trouble or self.held else RESCAN_UNWATCHED_S if self.unwatched else RESCAN_S
 
     # -- one pass --------------------------------------------------------------------------------
 
@@ -149,13 +177,14 @@ class Resync:
     ) -> Synced:
         with self._passing:
             recovered = tuple(run.id for run in self._recover(store))
+            self._report_lost()
             self._watch(store)
             if defer is None:
                 self._doubted, self._doubts_end = {}, None
             found = self._passes.sync(
                 store, actor=actor, cause=cause, confirmed=confirmed, defer=defer, now_anyway=now_anyway
             )
-            if not found.nothing_to_do and self._watch(store):
+            if (not found.nothing_to_do or self._task_paths(store) != self._tasks) and self._watch(store):
                 self._bell.set()  # in a folder that was not watched until now something may have changed meanwhile
         self._say("")
         self._say_held(found.held, store)
@@ -177,7 +206,7 @@ class Resync:
         """A checkout takes files away and brings them back: its lock says when it is done."""
         give_up = time.monotonic() + INDEX_LOCK_S
         lock = index_lock(self._place.root)
-        while lock is not None and lock.exists() and not self._stopping:
+        while lock is not None and lock.exists() and not self._stopping.is_set():
             if time.monotonic() > give_up:
                 _log.warning("git_lock_stale path=%s", lock)
                 return
@@ -186,17 +215,16 @@ class Resync:
     # -- what is watched -------------------------------------------------------------------------
 
     def _watch(self, store: Store) -> bool:
-        """Watches the folders that hold, or may come to hold, a job file or a task. True where one is new."""
+        """Watches what may change what a pass finds. True where something of it is new."""
         settings, _ = read_settings(self._place)
         self._settings = settings or self._settings
-        folders = {self._place.root, *_job_folders(self._place, self._settings)}
-        for path in store.task_paths():
-            # A folder that is not there yet is seen to come by the nearest one that is.
-            folder = (self._place.root / path).parent
-            while not folder.is_dir() and folder != self._place.root:
-                folder = folder.parent
-            folders.add(folder.resolve())
-        return self._watcher.cover(folders)
+        self._tasks = self._task_paths(store)
+        return self._watcher.cover(watched(self._place, self._settings, self._tasks))
+
+    def _task_paths(self, store: Store) -> set[str]:
+        """Those of all jobs, and of job files that are waiting for their task to become one."""
+        parsed = self._passes.parsed
+        return {*store.task_paths(), *(() if parsed is None else parsed.task_paths())}
 
     # -- what is said ----------------------------------------------------------------------------
 
@@ -250,9 +278,24 @@ class Resync:
                 "guard_holds jobs=%s: `scheduler sync` says how to confirm",
                 ",".join(json["guard"]["ids"][:MOST_PROBLEMS]),
             )
-        if self.unwatched != self._said_unwatched:
-            _log.warning("unwatched reason=%r", self.unwatched or "none any more")
-            self._said_unwatched = self.unwatched
+        self._report_blind()
+
+    def _report_lost(self) -> None:
+        if self._watcher.overflowed:  # and this pass looks at everything, so nothing is lost by it
+            _log.warning("events_lost reason=%r", "more changes than the system keeps: all files are read again")
+
+    def _report_blind(self) -> None:
+        blind, moved = self._watcher.blind, self.moved
+        if blind != self._said_blind:
+            if blind:
+                _log.warning("unwatched reason=%r: all files are read every %g s", blind, RESCAN_UNWATCHED_S)
+            else:
+                _log.warning("watched_again")
+            self._said_blind = blind
+        if moved != self._said_moved:
+            if moved:
+                _log.warning("root_moved reason=%r", moved)
+            self._said_moved = moved
 
     def _report_problems(self, problems: frozenset[Problem]) -> None:
         """What a person has to mend, once: when it comes, and that it is gone."""
@@ -267,22 +310,3 @@ class Resync:
 
 
 _ROOT = "@root"
-
-
-def _job_folders(place: Place, settings: Settings) -> set[Path]:
-    """Every folder below the root in which a job file may stand."""
-    found: set[Path] = set()
-    left = [""]
-    while left:
-        below = left.pop()
-        try:
-            with os.scandir(place.root / below) as entries:
-                names = [each.name for each in entries if each.is_dir(follow_symlinks=False)]
-        except OSError:
-            continue
-        for name in names:
-            path = below + name
-            if may_enter(place, path, settings.jobs):
-                found.add(place.root / path)
-                left.append(path + "/")
-    return found

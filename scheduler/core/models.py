@@ -355,6 +355,7 @@ class Task:
     text: bytes  # what the runner gets; valid UTF-8
     source_path: str  # root-relative
     source: bytes  # the whole file
+    real_path: str | None = None  # where the links of a mounted volume lead, if elsewhere
 
     @property
     def sha256(self) -> str:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -44,15 +44,24 @@ def until(found: Callable[[], Any], what: str) -> Any:
 class Served:
     """A daemon of one root, and what it has said."""
 
-    def __init__(self, root: Root, *args: str, **env: str) -> None:
+    def __init__(
+        self,
+        root: Root,
+        *args: str,
+        before: Callable[[], None] | None = None,
+        command: Sequence[str] = (sys.executable, "-m", "scheduler", "serve"),
+        **env: str,
+    ) -> None:
+        """before: what the process does before it becomes the daemon. command: what starts one."""
         self.root = root
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "scheduler", "serve", *args],
+            [*command, *args],
             cwd=root.path,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY), **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=before,
         )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -106,7 +115,7 @@ def serve(root: Root) -> Iterator[Callable[..., Served]]:
     started: list[Served] = []
 
     def start(*args: str, waits: bool = True, **env: str) -> Served:
-        started.append(Served(root, *args, **env))
+        started.append(Served(root, *args, **env))  # type: ignore[arg-type]
         if waits:
             started[-1].says(" serving root=")
         return started[-1]

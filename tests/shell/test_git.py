@@ -13,7 +13,7 @@ import pytest
 
 from scheduler.core.models import Provenance
 from scheduler.core.problems import UnavailableError
-from scheduler.git import Commits, GitError, Tree, head, index_lock, read_tree, run_git, why_held
+from scheduler.git import Commits, GitError, Tree, head, index_lock, read_tree, ref_files, run_git, why_held
 
 GIT = shutil.which("git") or "git"
 ODD = "a folder/b\"c\n'd é *?[x].md"
@@ -488,6 +488,37 @@ def test_a_linked_worktree_has_a_head_and_a_lock_of_its_own(root: Path, tmp_path
     assert lock is not None
     assert lock.parent.name == "linked"
     assert index_lock(root) == root / ".git/index.lock"
+
+
+def refs(root: Path) -> dict[str, list[str]]:
+    return {os.path.relpath(folder, root): sorted(names) for folder, names in ref_files(root).items()}
+
+
+def test_the_files_that_tell_head_are_its_own_its_branchs_and_the_packed_ones(root: Path, tmp_path: Path) -> None:
+    top = {".git": ["HEAD", "packed-refs", "refs"], ".git/refs": ["heads"], ".git/refs/heads": ["main"]}
+    assert refs(root) == top, "also before it is born"
+    commit(root)
+    git(root, "checkout", "-qb", "team/x")
+    nested = {".git/refs/heads": ["team"], ".git/refs/heads/team": ["x"]}
+    assert refs(root) == {**top, **nested}
+    git(root, "pack-refs", "--all", "--prune")
+    assert refs(root) == {**top, **nested}, "the branch gets a file again with the next commit"
+    git(root, "checkout", "-q", "--detach")
+    assert refs(root) == {".git": ["HEAD", "packed-refs"]}
+    git(root, "worktree", "add", "-q", str(tmp_path / "linked"), "-b", "side")
+    found = {str(folder): sorted(names) for folder, names in ref_files(tmp_path / "linked").items()}
+    assert found == {
+        f"{root}/.git/worktrees/linked": ["HEAD"],
+        f"{root}/.git": ["packed-refs", "refs"],
+        f"{root}/.git/refs": ["heads"],
+        f"{root}/.git/refs/heads": ["side"],
+    }
+    (root / ".git/reftable").mkdir()
+    assert refs(root) == {".git": ["HEAD", "packed-refs"], ".git/reftable": ["tables.list"]}
+    (root / ".git/HEAD").unlink()
+    assert refs(root) == {".git": ["HEAD"]}
+    (tmp_path / "none").mkdir()
+    assert refs(tmp_path / "none") == {}
 
 
 def test_outside_a_repository_git_is_asked_once(tmp_path: Path, asked: list[str]) -> None:

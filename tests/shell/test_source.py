@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +68,49 @@ def test_a_symlinked_file_counts_once_by_its_real_path(root: Path) -> None:
     (root / "jobs/again.yaml").symlink_to("../shared/a.yaml")
     found = read(root).found
     assert [each.document.path for each in found] == ["shared/a.yaml"]
+
+
+def test_a_mounted_configmap_gives_each_job_once_whatever_its_version(root: Path) -> None:
+    write(root, "jobs/..2024_11/a.yaml", "a")
+    (root / "jobs/..data").symlink_to("..2024_11")
+    (root / "jobs/a.yaml").symlink_to("..data/a.yaml")
+    (root / "jobs/second-name.yaml").symlink_to("a.yaml")
+    first = read(root)
+    assert [each.document.path for each in first.found] == ["jobs/a.yaml"]
+    assert codes(first) == []
+    (root / "jobs/..2024_11").rename(root / "jobs/..2024_12")
+    dangling = read(root)
+    assert codes(dangling) == [("jobs/a.yaml", "file.missing"), ("jobs/second-name.yaml", "file.missing")]
+    assert "jobs/a.yaml" in dangling.broken, "so its job stays as it is"
+
+
+def test_the_blob_of_a_mounted_file_is_that_of_the_file_and_not_of_the_link(root: Path) -> None:
+    write(root, "jobs/..2024_11/a.yaml", "a")
+    (root / "jobs/..data").symlink_to("..2024_11")
+    (root / "jobs/a.yaml").symlink_to("..data/a.yaml")
+    link, real = "a" * 40, hashlib.sha1((root / "jobs/a.yaml").read_bytes()).hexdigest()
+    tree = Tree(revision="c" * 40, in_repository=True, blobs={"jobs/a.yaml": link, "jobs/..2024_11/a.yaml": real})
+    place = Place(root=root.resolve(), state=root / "state", db=root / "state/state.db")
+    for known, expected in ((tree, real), (Tree(), None)):
+        (found,) = read_desired(place, SETTINGS, known).found
+        assert found.provenance.blob == expected
+        assert found.provenance.revision == known.revision
+
+
+def test_what_the_scheduler_and_editors_put_beside_job_files_is_neither_job_nor_problem(root: Path) -> None:
+    wide = replace(SETTINGS, jobs=("jobs/**",))
+    write(root, "jobs/a.yaml", "a")
+    write(root, "jobs/state.db.yaml", "named-like-it")
+    for name in ("state.db", "state.db-wal", "state.db-shm", "state.db.lock", "state.db.sock", "owners/x.lock"):
+        write(root, f"jobs/{name}", "no")
+    for name in ("a.yaml~", "#a.yaml#", "4913", "a.yaml___jb_tmp___", "a.yaml___jb_old___", ".a.yaml.swp"):
+        write(root, f"jobs/{name}", "no")
+    write(root, "jobs/kept/runs/x.yaml", "no")
+    (root / "jobs/linked-folder").symlink_to("kept")
+    place = Place(root=root.resolve(), state=root / "jobs/../jobs/kept", db=root / "jobs/./state.db")
+    desired = read_desired(place, wide, Tree())
+    assert sorted(filter(None, ids(desired))) == ["a", "named-like-it"]
+    assert codes(desired) == []
 
 
 def test_a_symlink_out_of_the_root_is_refused_and_named(root: Path) -> None:
@@ -196,6 +240,13 @@ def test_options_win_over_the_environment(root: Path, tmp_path: Path) -> None:
     place = locate(str(root), None, str(tmp_path / "my.db"), environ=environ, cwd=tmp_path)
     assert (place.root, place.state, place.db) == (root.resolve(), tmp_path / "s", tmp_path / "my.db")
     assert place.owners.parent == place.db.parent, "who shares a database must share its locks"
+
+
+def test_a_root_named_by_a_link_is_where_it_leads_and_keeps_the_name(root: Path, tmp_path: Path) -> None:
+    (root / "scheduler.yaml").write_text("version: 1\n")
+    (tmp_path / "current").symlink_to("root")
+    place = locate("current", None, None, environ={}, cwd=tmp_path)
+    assert (place.root, place.named) == (root.resolve(), tmp_path / "current")
 
 
 def test_a_folder_without_scheduler_yaml_is_no_root(tmp_path: Path) -> None:
