@@ -229,9 +229,11 @@ class LocalEngine:
 
         A queued run has no owner yet: it goes on waiting.
         """
+        owners.tidy(self.place.owners)  # of the dead, whether or not a row still names them
         ended = []
         for active in self.store.active():
-            if active.run.status is RunStatus.QUEUED or owners.is_alive(self.place.owners, active.owner):
+            ours = active.owner == self.owner  # also if somebody has removed the file of our lock
+            if active.run.status is RunStatus.QUEUED or ours or owners.is_alive(self.place.owners, active.owner):
                 continue
             if active.run.status is RunStatus.RUNNING:
                 told = {"SCHEDULER_RUN_ID": active.run.id, "SCHEDULER_ROOT": str(self.place.root)}
