@@ -23,6 +23,7 @@ from scheduler.core.models import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import UnavailableError, UsageError
 from scheduler.engine import BENIGN, LocalEngine, log_end
 from scheduler.git import Commits
+from scheduler.inherited import is_ignored
 from scheduler.owner import Owner
 from scheduler.passes import Passes, Synced
 from scheduler.resync import Resync
@@ -197,7 +198,7 @@ class Daemon:
             self._signals.put(number)
 
         for number in (int(signal.SIGTERM), int(signal.SIGINT), int(signal.SIGHUP)):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background job
+            if not is_ignored(number):  # nohup, or a shell's background job
                 before[number] = signal.signal(number, stop)
         try:
             yield

@@ -15,6 +15,7 @@ from scheduler.cli import render
 from scheduler.cli.group import PROBLEMS, cli, end, end_will_be, say
 from scheduler.cli.options import Globals, InstantType, JobType, RunType, global_options
 from scheduler.core.models import Run, RunStatus
+from scheduler.inherited import is_ignored
 from scheduler.runners.cancel import Cancel
 from scheduler.views import run_json
 
@@ -71,7 +72,7 @@ def _ended_by_signals(cancel: Cancel) -> Iterator[Callable[[], None]]:
             signal.signal(*before.popitem())
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background job
+        if not is_ignored(number):  # nohup, or a shell's background job
             before[int(number)] = signal.signal(number, lambda *_: cancel.request())
     try:
         yield restore

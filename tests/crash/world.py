@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -170,8 +170,9 @@ class World:
 
     # -- processes -------------------------------------------------------------------------------
 
-    def serve(self, *args: str, **env: str) -> Daemon:
-        daemon = Daemon([*self._command, "serve", *args], {**self._environment, **env})
+    def serve(self, *args: str, before: Sequence[str] = (), **env: str) -> Daemon:
+        """before: a command that becomes the daemon or starts it."""
+        daemon = Daemon([*before, *self._command, "serve", *args], {**self._environment, **env})
         self.daemons.append(daemon)
         return daemon
 
