@@ -56,8 +56,7 @@ def run(given: Globals, job: str, wait: bool, dry_run: bool) -> None:
         say(given, f"{finished.id} runs in the daemon; `scheduler output {finished.id} --follow` shows what it writes")
     else:
         if finished.output_bytes:
-            sys.stdout.buffer.write(scheduler.output(finished.id)[1])  # as it was written, like `output`
-            sys.stdout.buffer.flush()
+            render.write_bytes(sys.stdout, scheduler.output(finished.id)[1])
         _say_ended(given, finished)
     end(code)
 

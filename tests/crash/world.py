@@ -176,19 +176,23 @@ class World:
         self.daemons.append(daemon)
         return daemon
 
-    def cli(self, *args: str) -> Ended:
+    def start(self, *args: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
+        """A command that goes on until it has ended, or this world does."""
         process = subprocess.Popen(
             [*self._command, *args],
             env=self._environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )
-        with process:
-            self._commands.append(process)
-            if self._closed:
-                process.kill()
+        self._commands.append(process)
+        if self._closed:
+            process.kill()
+        return process
+
+    def cli(self, *args: str) -> Ended:
+        with self.start(*args) as process:
             try:
                 out, err = process.communicate(timeout=LONG)
             except subprocess.TimeoutExpired:
