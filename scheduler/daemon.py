@@ -21,6 +21,7 @@ from scheduler.config import Place
 from scheduler.control import Hold, Reply, Server
 from scheduler.core.models import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import UnavailableError, UsageError
+from scheduler.crash import crash_point
 from scheduler.engine import BENIGN, LocalEngine, log_end
 from scheduler.git import Commits
 from scheduler.inherited import is_ignored
@@ -167,8 +168,10 @@ class Daemon:
         self._clockwork.stop()
         self._workers.start_no_more()
         _log.info("stopping signal=%s grace_s=%g", signal.Signals(number).name, self._grace.total_seconds())
+        crash_point("stopping")
         self._resync.stop()
         self._workers.stop(self._grace)
+        crash_point("drained")
         with contextlib.suppress(UnavailableError), self._stores.lend() as store:
             self._workers.write_ends(store)
         for thread in threads:

@@ -511,6 +511,7 @@ class Store:
                     )
                 if status is RunStatus.SUCCEEDED:
                     sql.execute("UPDATE jobs SET consecutive_errors = 0, errors_at_arm = 0 WHERE id = ?", (run.job_id,))
+            crash_point("before_end_commit")
         return self._known_run(run.job_id, run.n)
 
     def skip(self, run: Run, *, reason: str, message: str, fault: bool, now: datetime) -> Run:

@@ -127,7 +127,7 @@ def pipes(daemon: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 @pytest.mark.parametrize(
     ("warm_up", "fires"),
-    [pytest.param(400, 800, id="short"), pytest.param(5_000, 100_000, id="100000 fires", marks=pytest.mark.long)],
+    [pytest.param(200, 400, id="400 fires"), pytest.param(5_000, 100_000, id="100000 fires", marks=pytest.mark.long)],
 )
 def test_memory_descriptors_and_threads_are_flat_over_many_fires(world: World, warm_up: int, fires: int) -> None:
     world.write("scheduler.yaml", RUNNERS)

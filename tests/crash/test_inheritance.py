@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,67 +52,54 @@ print(json.dumps({
     "ignored": [n for n in range(1, 65) if int(status["SigIgn"], 16) >> n - 1 & 1],
     "umask": umask,
     "terminal": has_terminal(),
-    "leads": [os.getpid() == os.getpgid(0) == os.getsid(0)],
+    "leads": os.getpid() == os.getpgid(0) == os.getsid(0),
     "files_limit": resource.getrlimit(resource.RLIMIT_NOFILE),
     "nice": os.nice(0),
 }))
 """
 
 
-def look(world: World) -> None:
+@pytest.fixture
+def careless(world: World) -> Daemon:
+    """A daemon started carelessly, which has carried out three kinds of jobs."""
     world.write(
         "scheduler.yaml",
         f"version: 1\nrunners:\n  look: {{command: [{sys.executable}, -c, {json.dumps(LOOK)}], input: stdin}}\n"
-        '  sh: {command: [sh, -eu, "{task_file}"], tasks: ["jobs/**", "scripts/**"]}\n',
+        '  sh: {command: [sh, -eu, "{task_file}"], tasks: ["jobs/**", "scripts/**"]}\ndefaults: {runner: sh}\n',
     )
     world.write("jobs/look.yaml", "id: look\nschedule: {every: 1s}\nrunner: look\ntask: none\n")
-
-
-def seen(world: World) -> dict[str, Any]:
-    (run, *_) = await_until(lambda: world.runs("look", status="succeeded"), "a look")
-    found: dict[str, Any] = json.loads(run["result"])
-    return found
-
-
-def test_a_job_inherits_nothing_of_a_carelessly_started_daemon(world: World) -> None:
-    look(world)
-    daemon = world.serve(before=[sys.executable, "-c", CARELESS])
-    found = seen(world)
-    python_ignores = [int(signal.SIGPIPE), int(signal.SIGXFSZ)]  # the child's own interpreter, not what it was given
-    assert found["files"] == [0, 1, 2]
-    assert found["blocked"] == 0
-    assert set(found["ignored"]) <= set(python_ignores)
-    assert (found["umask"], found["terminal"], found["leads"]) == (0o027, False, [True])
-    assert daemon.stop() == 0, daemon.stderr  # TERM was blocked
-
-
-def test_a_shell_is_handed_no_ignored_signal_either(world: World) -> None:
-    """Python ignores two itself: a shell tells what it was given."""
     world.job("shell", "grep SigIgn: /proc/self/status", "trap 'exit 0' INT HUP", "kill -INT $$; kill -HUP $$; exit 7")
-    daemon = world.serve(before=[sys.executable, "-c", CARELESS])
-    (run, *_) = await_until(lambda: [r for r in world.runs("shell") if r["finished_at"]], "an end")
-    assert (run["status"], run["result"].split()) == ("succeeded", ["SigIgn:", "0" * 16])
-    assert daemon.stop() == 0, daemon.stderr
-
-
-def test_a_daemon_whose_parent_ignored_the_end_of_children_sees_their_exit_codes(world: World) -> None:
     world.job("broken", "exit 3")
     daemon = world.serve(before=[sys.executable, "-c", CARELESS])
-    (run, *_) = await_until(lambda: [r for r in world.runs("broken") if r["finished_at"]], "an end")
-    assert (run["status"], run["exit_code"]) == ("failed", 3)
-    assert daemon.stop() == 0, daemon.stderr
-    judge(world)
-
-
-def test_a_hang_up_that_nohup_ignores_does_not_stop_the_daemon(world: World) -> None:
-    world.job("quick")
-    daemon = world.serve(before=[sys.executable, "-c", CARELESS])
     daemon.says(SERVING)
-    daemon.tell(signal.SIGHUP)
-    known = len(world.marks())
-    await_until(lambda: len(world.marks()) > known + 1, "further fires")
-    assert STOPPING not in daemon.stderr
-    assert daemon.stop() == 0
+    return daemon
+
+
+def first_end(world: World, job_id: str) -> sqlite3.Row:
+    return await_until(
+        lambda: [row for row in world.runs(job_id) if row["started_at"] and row["finished_at"]], "an end"
+    )[0]
+
+
+def test_a_job_inherits_nothing_of_a_carelessly_started_daemon(world: World, careless: Daemon) -> None:
+    look = first_end(world, "look")
+    found: dict[str, Any] = json.loads(look["result"])
+    assert found["files"] == [0, 1, 2]
+    assert found["blocked"] == 0
+    assert (found["umask"], found["terminal"], found["leads"]) == (0o027, False, True)
+    assert (found["files_limit"], found["nice"]) == ([*resource.getrlimit(resource.RLIMIT_NOFILE)], os.nice(0))
+    # Python ignores two signals itself: a shell tells what it was given.
+    shell = first_end(world, "shell")
+    assert (shell["status"], shell["result"].split()) == ("succeeded", ["SigIgn:", "0" * 16])
+    # SIGCHLD was ignored: the kernel would have thrown the exit codes away.
+    broken = first_end(world, "broken")
+    assert (broken["status"], broken["exit_code"]) == ("failed", 3)
+    # It lives through a hang-up, as nohup wants, and ends by TERM although that was blocked.
+    careless.tell(signal.SIGHUP)
+    known = len(world.marks("broken"))
+    await_until(lambda: len(world.marks("broken")) > known + 1, "further fires")
+    assert STOPPING not in careless.stderr
+    assert careless.stop() == 0, careless.stderr
 
 
 # -- the first process of a container --------------------------------------------------------
@@ -134,6 +123,12 @@ def zombies(pid: int) -> list[int]:
     return [each for each in children(pid) if "\nState:\tZ" in Path(f"/proc/{each}/status").read_text()]
 
 
+def inside(first: int) -> int:
+    """The daemon in the container of that first process."""
+    (found,) = [each for each in children(first) if b"serve" in Path(f"/proc/{each}/cmdline").read_bytes()]
+    return found
+
+
 @pytest.fixture
 def contained(world: World) -> Iterator[tuple[Daemon, int]]:
     """A daemon in a container, and its first process as it is known outside."""
@@ -152,24 +147,17 @@ def test_the_first_process_of_a_container_reaps_orphans_and_takes_no_exit_code(
 ) -> None:
     daemon, first = contained
     await_until(lambda: len(world.runs("orphans", status="failed")) >= 3, "some fires")
+    assert zombies(inside(first)) == []
+    await_until(lambda: zombies(first) == [], "an end of the zombies", timeout=5)
     os.kill(first, signal.SIGTERM)
     daemon.says(STOPPING)
     assert daemon.ended() == 0, daemon.stderr
-    assert {(row["status"], row["exit_code"]) for row in world.runs("orphans") if row["status"] != "skipped"} == {
-        ("failed", 3)
-    }
+    ended = {(row["status"], row["exit_code"]) for row in world.runs("orphans") if row["status"] != "skipped"}
+    assert ended == {("failed", 3)}
     judge(world)
 
 
-def test_no_zombie_stays_in_a_container(world: World, contained: tuple[Daemon, int]) -> None:
-    _, first = contained
-    await_until(lambda: len(world.runs("orphans", status="failed")) >= 3, "some fires")
-    (daemon,) = [each for each in children(first) if b"serve" in Path(f"/proc/{each}/cmdline").read_bytes()]
-    assert zombies(daemon) == []
-    for _ in range(20):
-        await_until(lambda: zombies(first) == [], "an end of the zombies", timeout=5)
-
-
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_signals_reach_a_daemon_that_is_not_alone_in_its_container(
     contained: tuple[Daemon, int], number: signal.Signals
@@ -183,8 +171,7 @@ def test_signals_reach_a_daemon_that_is_not_alone_in_its_container(
 def test_a_container_ends_with_its_daemon(world: World, contained: tuple[Daemon, int]) -> None:
     daemon, first = contained
     await_until(lambda: world.marks(), "a fire")
-    (inside,) = [each for each in children(first) if b"serve" in Path(f"/proc/{each}/cmdline").read_bytes()]
-    os.kill(inside, signal.SIGKILL)
+    os.kill(inside(first), signal.SIGKILL)
     assert daemon.ended() == 128 + signal.SIGKILL
     daemon = world.serve()  # the next one takes over, in another PID namespace
     known = len(world.runs("orphans", status="failed"))
