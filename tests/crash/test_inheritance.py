@@ -168,6 +168,7 @@ def test_signals_reach_a_daemon_that_is_not_alone_in_its_container(
     assert daemon.ended() == 0, daemon.stderr
 
 
+@pytest.mark.long
 def test_a_container_ends_with_its_daemon(world: World, contained: tuple[Daemon, int]) -> None:
     daemon, first = contained
     await_until(lambda: world.marks(), "a fire")
