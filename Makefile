@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-.PHONY: run test check lint types golden bench docs clean
+.PHONY: run test test-long check lint types golden bench docs clean
 
 $(READY): pyproject.toml .ci/constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
@@ -18,6 +18,9 @@ run: $(READY)  ## set up and serve jobs.example until Ctrl-C
 
 test: $(READY)  ## set up and run the tests, one process a core
 	$(BIN)/pytest -n auto --dist worksteal
+
+test-long: $(READY)  ## what takes too long for every commit: 1,000 kills, 100,000 fires
+	$(BIN)/pytest -m long
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -37,6 +37,10 @@ class Agenda:
         self._heap: list[tuple[datetime, str]] = []  # with entries that no longer hold: `_starts` decides
 
     def put(self, job: Job) -> None:
+        if job.archived:  # one that comes back is put again
+            self._jobs.pop(job.id, None)
+            self._starts.pop(job.id, None)
+            return
         self._jobs[job.id] = job
         start = start_of(job)
         if start is None:

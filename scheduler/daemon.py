@@ -21,8 +21,10 @@ from scheduler.config import Place
 from scheduler.control import Hold, Reply, Server
 from scheduler.core.models import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import UnavailableError, UsageError
+from scheduler.crash import crash_point
 from scheduler.engine import BENIGN, LocalEngine
 from scheduler.git import Commits
+from scheduler.inherited import is_ignored
 from scheduler.owner import Owner
 from scheduler.passes import Passes, Synced
 from scheduler.resync import Resync
@@ -166,8 +168,10 @@ class Daemon:
         self._clockwork.stop()
         self._workers.start_no_more()
         _log.info("stopping signal=%s grace_s=%g", signal.Signals(number).name, self._grace.total_seconds())
+        crash_point("stopping")
         self._resync.stop()
         self._workers.stop(self._grace)
+        crash_point("drained")
         with contextlib.suppress(UnavailableError), self._stores.lend() as store:
             self._workers.write_ends(store)
         for thread in threads:
@@ -197,7 +201,7 @@ class Daemon:
             self._signals.put(number)
 
         for number in (int(signal.SIGTERM), int(signal.SIGINT), int(signal.SIGHUP)):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background job
+            if not is_ignored(number):  # nohup, or a shell's background job
                 before[number] = signal.signal(number, stop)
         try:
             yield

@@ -98,6 +98,7 @@ class LocalEngine:
             stdout.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise unusable(stdout.parent, error) from error
+        crash_point("after_read")
         started = self.store.start_attempt(
             run,
             n=1,
@@ -151,7 +152,9 @@ class LocalEngine:
 
         for left in reversed(range(END_TRIES)):
             try:
-                return write_end(self.store)
+                ended = write_end(self.store)
+                crash_point("after_end")
+                return ended
             except UnavailableError as error:
                 if not left:
                     raise EndNotWrittenError(
@@ -245,13 +248,16 @@ class LocalEngine:
 
         A queued run has no owner yet: it goes on waiting.
         """
+        owners.tidy(self.place.owners)  # of the dead, whether or not a row still names them
         ended = []
         for active in self.store.active():
-            if active.run.status is RunStatus.QUEUED or owners.is_alive(self.place.owners, active.owner):
+            ours = active.owner == self.owner  # also if somebody has removed the file of our lock
+            if active.run.status is RunStatus.QUEUED or ours or owners.is_alive(self.place.owners, active.owner):
                 continue
             if active.run.status is RunStatus.RUNNING:
                 told = {"SCHEDULER_RUN_ID": active.run.id, "SCHEDULER_ROOT": str(self.place.root)}
                 owners.end_processes(active.process, told)
+            crash_point("in_recover")
             ended.append(
                 self.store.finish(
                     active.run,
@@ -261,11 +267,13 @@ class LocalEngine:
                     now=self.clock.now(),
                 )
             )
+            crash_point("between_recovered")
         return ended
 
     def _spawned(self, run: Run, pid: int) -> None:
         crash_point("after_spawn")
         self.store.record_process(run, attempt=1, process=owners.identify(pid))
+        crash_point("after_record")
 
 
 def give_up(store: Store, run: Run, error: BaseException, *, now: datetime) -> Run:

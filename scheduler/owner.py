@@ -29,8 +29,7 @@ class Owner:
         self._path = folder / f"{self.id}.lock"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._file = _made_and_locked(self._path)
         except OSError as error:
             raise unusable(folder, error) from error
 
@@ -56,21 +55,61 @@ def is_alive(folder: Path, owner: str | None) -> bool:
     """Whether the process that goes by this id still holds its lock; a dead one's file is tidied away."""
     if owner is None:
         return False
-    path = folder / f"{owner}.lock"
+    return not _tidied(folder / f"{owner}.lock")
+
+
+def tidy(folder: Path) -> None:
+    """Removes what killed processes have left in the folder, also where no row names them any more."""
     try:
-        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        names = os.listdir(folder)  # noqa: PTH208
+    except OSError:
+        return
+    for name in names:
+        if name.endswith(".lock"):
+            with contextlib.suppress(OSError):  # somebody else's, which is theirs to tidy
+                _tidied(folder / name)
+
+
+def _made_and_locked(path: Path) -> int:
+    """A descriptor of the file of that name, locked.
+
+    Whoever tidies may find the new file before it is locked, take it for a dead one's and remove it: a lock on a file
+    without a name would tell nobody that we live.
+    """
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if _is_named(file, path):
+            return file
+        os.close(file)
+
+
+def _tidied(lock: Path) -> bool:
+    """Whether nobody holds this lock; what its owner has left is gone then."""
+    try:
+        file = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return False
+        return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
-    else:
-        shutil.rmtree(_scratch(path), ignore_errors=True)
-        path.unlink(missing_ok=True)
         return False
+    else:
+        # Only the holder of the lock removes the name. If it is another file's by now, that one is not ours to judge.
+        if _is_named(file, lock):
+            shutil.rmtree(_scratch(lock), ignore_errors=True)
+            lock.unlink(missing_ok=True)
+            return True
     finally:
         os.close(file)
+    return _tidied(lock)
+
+
+def _is_named(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path, follow_symlinks=False))  # noqa: PTH116
+    except FileNotFoundError:
+        return False
 
 
 def pid_of(owner: str) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import hashlib
 import json
 import os
@@ -123,6 +122,7 @@ class Store:
                 connection.row_factory = sqlite3.Row
                 connection.execute("PRAGMA foreign_keys = ON")
                 connection.execute("PRAGMA synchronous = FULL")
+                connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
                 _bring_up_to_date(connection, path)
         except BaseException:
             connection.close()
@@ -518,6 +518,7 @@ class Store:
                     sql.execute("UPDATE jobs SET consecutive_errors = 0, errors_at_arm = 0 WHERE id = ?", (run.job_id,))
                 else:
                     _stop_failing(sql, run, now)
+            crash_point("before_end_commit")
         return self._known_run(run.job_id, run.n)
 
     def skip(self, run: Run, *, reason: str, message: str, fault: bool, now: datetime) -> Run:
@@ -609,6 +610,7 @@ class Stores:
 
 
 _IDLE = 16
+_CACHE_KIB = 512  # of pages in each connection: a daemon has over a dozen, and the system caches the file as well
 Lend = Callable[[], contextlib.AbstractContextManager[Store]]
 
 _turns: dict[Path, threading.Lock] = {}
@@ -776,10 +778,15 @@ def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-@functools.lru_cache(maxsize=20_000)
-def _spec(text: str) -> JobSpec:
-    """Kept: a daemon reads the same definitions again with every pass."""
-    return JobSpec.from_json(json.loads(text))
+_specs: dict[str, tuple[str, JobSpec]] = {}
+
+
+def _spec(job_id: str, text: str) -> JobSpec:
+    """Kept: a daemon reads the same definitions again with every pass. One for each job, however often it is edited."""
+    known = _specs.get(job_id)
+    if known is None or known[0] != text:
+        known = _specs[job_id] = text, JobSpec.from_json(json.loads(text))
+    return known[1]
 
 
 def _job(row: sqlite3.Row) -> Job:
@@ -787,7 +794,7 @@ def _job(row: sqlite3.Row) -> Job:
     return Job(
         id=row["id"],
         file=FileFacts(
-            spec=_spec(row["spec"]),
+            spec=_spec(row["id"], row["spec"]),
             generation=row["generation"],
             path=row["path"],
             line=row["line"],

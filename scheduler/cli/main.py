@@ -11,10 +11,12 @@ from scheduler.cli import files, reading, render, running, serving  # noqa: F401
 from scheduler.cli.group import cli
 from scheduler.cli.options import Globals, global_options
 from scheduler.core.problems import SchedulerError
+from scheduler.inherited import settle_signals
 
 
 def main() -> NoReturn:
     """Runs a command line and exits; errors of ours become one line, a hint and their exit code."""
+    settle_signals()
     try:
         code = cli.main(standalone_mode=False, prog_name="scheduler")  # hands back what `_exit` raised
     except click.ClickException as error:

@@ -185,28 +185,28 @@ def history(given: Globals, job: str, count: int | None, status: str | None) -> 
 @click.option("--follow", is_flag=True, help="Go on printing until the run has ended.")
 @global_options
 def output(given: Globals, run: str, follow: bool) -> None:
-    """Print what a run wrote: its stdout to stdout, its stderr to stderr."""
+    """Print what a run wrote: its stdout to stdout, its stderr to stderr.
+
+    Byte for byte into a file or pipe; on a terminal without what would steer it, such as colours.
+    """
     scheduler = given.scheduler()
     if follow and given.as_json:
         raise UsageError("--follow prints as it comes, and --json one answer", hint="leave one of them out")
     if follow:
+        screens = {sys.stdout: render.ForScreen(), sys.stderr: render.ForScreen()}
         for stream, data in scheduler.follow(run, prefix=given.prefix):
-            _write(stream, data)
+            file = sys.stdout if stream == "stdout" else sys.stderr
+            render.write_bytes(file, data, screens[file])
+        for file, screen in screens.items():
+            render.write_bytes(file, b"", screen, final=True)
         return
     found, stdout, stderr = scheduler.output(run, prefix=given.prefix)
     if given.as_json:
         texts = {"stdout": stdout.decode(errors="replace"), "stderr": stderr.decode(errors="replace")}
         render.print_json({"run_id": found.id, **texts, "truncated": found.truncated})
         return
-    _write("stdout", stdout)
-    _write("stderr", stderr)
-
-
-def _write(stream: str, data: bytes) -> None:
-    """As it was written, byte for byte."""
-    file = sys.stdout.buffer if stream == "stdout" else sys.stderr.buffer
-    file.write(data)
-    file.flush()
+    render.write_bytes(sys.stdout, stdout)
+    render.write_bytes(sys.stderr, stderr)
 
 
 @cli.command()
@@ -227,7 +227,7 @@ def task(given: Globals, run: str) -> None:
             }
         )
         return
-    sys.stdout.buffer.write(text)
+    render.write_bytes(sys.stdout, text)
 
 
 @cli.command()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import shutil
 import sys
 import unicodedata
+from codecs import getincrementaldecoder
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -49,7 +51,10 @@ _COLOURS = {
 
 def print_json(value: Any) -> None:
     """JSON for a person is indented; for a program it is one line, which is several times quicker to write."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+    text = json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
+    if sys.stdout.isatty():  # JSON leaves some control characters as they are
+        text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    click.echo(text)
 
 
 def print_table(
@@ -130,6 +135,33 @@ def clean(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text.replace("\n", " "))
+
+
+class ForScreen:
+    """One stream of bytes, in pieces, as a terminal may show it: lines and tabs, and nothing that steers it.
+
+    A carriage return ends a line, as what a progress bar overwrites would otherwise hide the rest.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = io.IncrementalNewlineDecoder(getincrementaldecoder("utf-8")("replace"), translate=True)
+
+    def __call__(self, data: bytes, *, final: bool = False) -> str:
+        text = self._decoder.decode(data, final=final)
+        return "\n".join("\t".join(map(clean, line.split("\t"))) for line in text.split("\n"))
+
+
+def write_bytes(file: TextIO, data: bytes, screen: ForScreen | None = None, *, final: bool = False) -> None:
+    """What a run wrote or was given, byte for byte; on a terminal without what would steer it (ADR 18).
+
+    screen: for one of several pieces; `final` ends them.
+    """
+    if file.isatty():
+        text = ForScreen()(data, final=True) if screen is None else screen(data, final=final)
+        data = text.encode(file.encoding, "replace")
+    file.flush()
+    file.buffer.write(data)
+    file.buffer.flush()
 
 
 def first_line(text: str | None, limit: int = 80) -> str:

@@ -16,6 +16,7 @@ from scheduler.cli.group import PROBLEMS, cli, end, end_will_be, say
 from scheduler.cli.options import Globals, InstantType, JobType, RunType, global_options
 from scheduler.core.models import Run, RunStatus
 from scheduler.core.problems import UsageError
+from scheduler.inherited import is_ignored
 from scheduler.runners.cancel import Cancel
 from scheduler.views import run_json
 
@@ -56,8 +57,7 @@ def run(given: Globals, job: str, wait: bool, dry_run: bool) -> None:
         say(given, f"{finished.id} runs in the daemon; `scheduler output {finished.id} --follow` shows what it writes")
     else:
         if finished.output_bytes:
-            sys.stdout.buffer.write(scheduler.output(finished.id)[1])  # as it was written, like `output`
-            sys.stdout.buffer.flush()
+            render.write_bytes(sys.stdout, scheduler.output(finished.id)[1])
         _say_ended(given, finished)
     end(code)
 
@@ -72,7 +72,7 @@ def _ended_by_signals(cancel: Cancel) -> Iterator[Callable[[], None]]:
             signal.signal(*before.popitem())
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background job
+        if not is_ignored(number):  # nohup, or a shell's background job
             before[int(number)] = signal.signal(number, lambda *_: cancel.request())
     try:
         yield restore

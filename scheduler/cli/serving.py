@@ -14,6 +14,7 @@ from scheduler.cli.files import sync_code
 from scheduler.cli.group import PROBLEMS, cli, end, end_will_be, say
 from scheduler.cli.options import Globals, global_options
 from scheduler.core.problems import UsageError
+from scheduler.inherited import leave_pid_1
 
 
 @cli.command()
@@ -36,6 +37,7 @@ def serve(
         raise UsageError(f"--listen {listen}: the HTTP API is not built yet", hint="leave the option out")
     if observe and once:
         raise UsageError("--observe fires nothing, and --once only what is due now", hint="leave one of them out")
+    leave_pid_1()
     _log_to_stderr(given)
     served = given.scheduler().serve(observe=observe, once=once, new_state=new_state, grace=timedelta(seconds=grace))
     failed = served.forced or bool(served.failed)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
+import re
 import selectors
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import threading
@@ -162,7 +165,7 @@ def _find(program: str, root: Path, search: str) -> str | Fault:
         if ".." in program.split("/"):
             return _fault("not_found", f"{program!r} may not leave the root")
         found = str(root / program)
-        return found if _executable(found) else _fault("not_found", f"{found!r} is not an executable file")
+        return _no_program(found) or found
     if Path(program).is_absolute():
         found = program
     elif "/" in program:
@@ -181,11 +184,28 @@ def _find(program: str, root: Path, search: str) -> str | Fault:
         if real.is_relative_to(root.resolve()):
             below = real.relative_to(root.resolve())
             return _fault("not_found", f"{program!r} leads inside the root; if that is meant, write './{below}'")
-    return found if _executable(found) else _fault("not_found", f"{found!r} is not an executable file")
+    return _no_program(found) or found
 
 
-def _executable(path: str) -> bool:
-    return Path(path).is_file() and os.access(path, os.X_OK)
+def _no_program(path: str) -> Fault | None:
+    """Why nothing of that name can be started; None if it looks as if it can."""
+    try:
+        kind = os.stat(path).st_mode  # noqa: PTH116
+    except OSError as error:
+        return _fault("not_found", f"{path!r} is not there" if _is_absence(error) else f"{path!r}: {error.strerror}")
+    if stat.S_ISDIR(kind):
+        return _fault("not_found", f"{path!r} is a folder; name the program in it")
+    if not stat.S_ISREG(kind):
+        return _fault("not_found", f"{path!r} is not a regular file")
+    if not os.access(path, os.X_OK):
+        return _fault(
+            "not_found", f"{path!r} is not executable: `chmod +x` it, unless its file system is mounted noexec"
+        )
+    return None
+
+
+def _is_absence(error: OSError) -> bool:
+    return error.errno in (errno.ENOENT, errno.ENOTDIR)
 
 
 # -- running it ------------------------------------------------------------------------------
@@ -283,16 +303,45 @@ def _spawn(invocation: Invocation, argv: list[bytes]) -> subprocess.Popen[bytes]
             bufsize=0,
             start_new_session=True,
         )
-    except FileNotFoundError as error:
-        if error.filename == invocation.cwd:
-            return _fault("cwd_missing", f"the working directory {str(invocation.cwd)!r} is gone")
-        if Path(program).exists():
-            return _fault("start_failed", f"the interpreter that the first line of {program!r} names does not exist")
-        return _fault("start_failed", f"{program!r} is gone")
     except OSError as error:
-        return _fault("start_failed", f"{program!r} could not be started: {error.strerror}")
+        if _is_absence(error) and error.filename == invocation.cwd:
+            return _fault("cwd_missing", f"the working directory {str(invocation.cwd)!r} is gone")
+        return _fault("start_failed", f"{program!r} {_why_not_started(Path(program), error)}")
     except ValueError as error:  # a NUL in an argument or variable, `=` in a name
         return _fault("start_failed", f"{program!r} could not be started: {error}")
+
+
+_SHEBANG_BYTES = 256  # of which Linux reads as many
+
+
+def _why_not_started(program: Path, error: OSError) -> str:
+    """What execve(2) means by its error, of which some are about another file than the one it was given."""
+    try:
+        with program.open("rb") as file:
+            head = file.read(_SHEBANG_BYTES)
+    except OSError:
+        head = b"?"
+    found = re.match(rb"#![ \t]*([^ \t\n]*)", head)
+    interpreter = "" if found is None else os.fsdecode(found[1])
+    named = f"could not be started: the interpreter {interpreter!r} that its first line names"
+    match error.errno:
+        case errno.ENOENT if interpreter.endswith("\r"):
+            return f"{named} does not exist; save it with LF line ends"
+        case errno.ENOENT if interpreter:
+            return f"{named} does not exist"
+        case errno.EACCES if interpreter and os.access(program, os.X_OK):
+            return f"{named} is not executable"
+        case errno.ENOENT if not program.exists():
+            return "is gone"
+        case errno.ENOEXEC if not head:
+            return "could not be started: it is empty"
+        case errno.ENOEXEC if head.startswith(b"\x7fELF"):
+            return "could not be started: it is made for another kind of machine, or damaged"
+        case errno.ENOEXEC:
+            return "could not be started: it is no program, and no script whose first line names one, such as #!/bin/sh"
+        case errno.EAGAIN | errno.ENOMEM:
+            return f"could not be started: no other process is possible at present ({error.strerror})"
+    return f"could not be started: {error.strerror}"
 
 
 def _watch_end(process: subprocess.Popen[bytes]) -> int:
@@ -500,6 +549,8 @@ class _Attempt:
         if self._process.returncode is None or self._group_exists():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, number)
+                if number == signal.SIGTERM:
+                    os.killpg(self._process.pid, signal.SIGCONT)  # who is stopped would hear it only when killed
 
 
 def _has_living_member(group: int) -> bool:

@@ -39,7 +39,7 @@ class Era:
 
 def judge(world: World, context: str = "") -> None:
     """Fails with everything that is wrong."""
-    found = [*violations(world), *leftovers(world), *unsettled(world.cli("plan", "--exit-code"))]
+    found = [*violations(world), *leftovers(world), *litter(world), *unsettled(world.cli("plan", "--exit-code"))]
     found += [f"a daemon said: {line}" for daemon in world.daemons for line in daemon.lines if _is_alarming(line)]
     assert not found, "\n".join([context, *found])
 
@@ -64,6 +64,11 @@ def leftovers(world: World) -> list[str]:
     except AssertionError:
         return [f"process {pid} lives on: {run}" for pid, run in world.leftovers().items()]
     return []
+
+
+def litter(world: World) -> list[str]:
+    """Locks and private files of daemons and commands that have all ended."""
+    return [f"left behind: {path}" for path in sorted((world.db.parent / "owners").rglob("*"))]
 
 
 def unsettled(plan: Ended) -> list[str]:

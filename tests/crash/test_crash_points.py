@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections.abc import Collection
+import sqlite3
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -20,6 +21,11 @@ def three_jobs(world: World) -> None:
     world.job("quick")
     world.job("broken", "exit 3")
     world.job("slow", "sleep 0.7")
+
+
+def once(world: World, name: str, line: str) -> str:
+    """A line for the first run alone."""
+    return f"if mkdir '{world.root.parent / name}'; then {line}; fi"
 
 
 def crash(world: World, point: str) -> Daemon:
@@ -44,35 +50,136 @@ class Left:
     statuses: Collection[str]
     rows: bool = True  # at least one
     ran: bool = False
+    ended: bool = False  # one of them
 
 
 # At each point all that came before it in the life of a run has happened, and nothing that comes after it.
+OPEN = ("claimed", "running")
 POINTS = {
     "before_claim_commit": Left(statuses=(), rows=False),
     "after_claim_commit": Left(statuses=("claimed",)),
     "after_claim": Left(statuses=("claimed",)),
-    "before_spawn": Left(statuses=("claimed", "running")),
-    "after_spawn": Left(statuses=("claimed", "running"), ran=True),
-    "before_end": Left(statuses=("claimed", "running"), ran=True),
+    "after_read": Left(statuses=("claimed",)),
+    "before_spawn": Left(statuses=OPEN),
+    "after_spawn": Left(statuses=OPEN, ran=True),
+    "after_record": Left(statuses=OPEN, ran=True),
+    "before_end": Left(statuses=OPEN, ran=True),
+    "before_end_commit": Left(statuses=OPEN, ran=True),
+    "after_end": Left(statuses=(*OPEN, "succeeded", "failed"), ran=True, ended=True),
 }
 
 
+def crash_and_look(world: World, point: str) -> tuple[list[sqlite3.Row], list[sqlite3.Row]]:
+    """What the crash at a point leaves: the rows without an end, and those that have ended in the daemon's life."""
+    known = {tuple(row) for row in world.rows("SELECT job_id, n FROM runs")}
+    marks = len(world.marks())
+    crash(world, point)
+    rows, left = world.rows("SELECT * FROM runs WHERE status <> 'skipped'"), POINTS[point]
+    rows = [row for row in rows if (row["job_id"], row["n"]) not in known]
+    assert bool(rows) is left.rows, point
+    assert {row["status"] for row in rows} <= set(left.statuses), point
+    ended = [row for row in rows if row["status"] not in OPEN]
+    assert bool(ended) is left.ended, point
+    assert [row["owner"] is None for row in rows] == [row in ended for row in rows], point
+    if left.ran:
+        await_until(lambda: len(world.marks()) > marks, f"a mark: the script of a daemon killed {point} lives on")
+    else:
+        assert len(world.marks()) == marks, point
+    return [row for row in rows if row not in ended], ended
+
+
+def check_end(world: World, opened: Sequence[sqlite3.Row], ended: Sequence[sqlite3.Row]) -> None:
+    for row in (*opened, *ended):
+        (now,) = (each for each in world.runs(row["job_id"]) if each["n"] == row["n"])
+        if row in ended:
+            assert tuple(now) == tuple(row), "what has ended is not ended again"
+        else:
+            assert (now["status"], now["reason"]) == ("interrupted", "owner_died")
+    judge(world)
+
+
+def test_daemons_killed_at_one_point_after_the_other_serve_every_slot_once(world: World) -> None:
+    three_jobs(world)
+    opened, ended = [], []
+    # A daemon that comes back begins with a claim of skips alone, the slots that were missed; and what a killed one
+    # has left is ended before anything of its own is.
+    points = [each for each in POINTS if each not in ("after_claim_commit", "before_end_commit")]
+    for point in ("after_claim_commit", *points):
+        found = crash_and_look(world, point)
+        opened += found[0]
+        ended += found[1]
+    crash(world, "before_end_commit")
+    serve_on(world)
+    check_end(world, opened, ended)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("point", POINTS)
 def test_a_daemon_killed_at_any_point_serves_every_slot_once_when_it_is_back(world: World, point: str) -> None:
     three_jobs(world)
-    crash(world, point)
-    rows, left = world.rows("SELECT * FROM runs WHERE status <> 'skipped'"), POINTS[point]
-    assert bool(rows) is left.rows
-    assert {row["status"] for row in rows} <= set(left.statuses)
-    assert all(row["owner"] for row in rows)
-    if left.ran:
-        await_until(world.marks, "a mark: the script of a killed daemon lives on")
-    else:
-        assert world.marks() == []
+    opened, ended = crash_and_look(world, point)
     serve_on(world)
-    for row in rows:
-        (now,) = (each for each in world.runs(row["job_id"]) if each["n"] == row["n"])
-        assert (now["status"], now["reason"]) == ("interrupted", "owner_died")
+    check_end(world, opened, ended)
+
+
+def test_a_daemon_killed_while_it_ends_what_a_killed_one_has_left_leaves_the_rest_to_the_next(world: World) -> None:
+    for n in range(3):
+        world.job(f"long-{n}", once(world, f"long-{n}", "sleep 1000"))
+    daemon = world.serve()
+    await_until(lambda: len(world.leftovers()) == 6, "three shells and what they wait for")
+    daemon.kill()
+    for point, rows in (("in_recover", 3), ("between_recovered", 2)):
+        crash(world, point)
+        assert len(world.leftovers()) < 6, "at least one of them is ended"
+        assert len(world.rows("SELECT * FROM runs WHERE status = 'running'")) == rows, point
+    daemon = world.serve()
+    daemon.says(SERVING)
+    for n in range(3):
+        first = world.runs(f"long-{n}")[0]
+        assert (first["status"], first["reason"]) == ("interrupted", "owner_died")
+    assert daemon.stop() == 0, daemon.stderr
+    judge(world)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("point", ["stopping", "drained"])
+def test_a_daemon_killed_while_it_stops_leaves_what_ran_to_the_next(world: World, point: str) -> None:
+    three_jobs(world)
+    world.job("long", once(world, "long", "sleep 1000" if point == "stopping" else "sleep 1"))
+    daemon = world.serve(SCHEDULER_CRASH_AT=point)
+    first = await_until(lambda: world.marks("long"), "the first fire")[0]
+    daemon.tell(signal.SIGTERM)
+    assert daemon.ended() == -signal.SIGKILL, daemon.stderr
+    assert bool(processes_of(world, first.run_id)) is (point == "stopping")
+    serve_on(world)
+    (run,) = (row for row in world.runs("long") if f"long:{row['n']}" == first.run_id)
+    expected = ("interrupted", "owner_died") if point == "stopping" else ("succeeded", None)
+    assert (run["status"], run["reason"]) == expected
+    judge(world)
+
+
+@pytest.mark.parametrize(
+    "before", [pytest.param(True, id="no daemon yet", marks=pytest.mark.long), pytest.param(False, id="a daemon since")]
+)
+def test_a_run_in_the_foreground_that_is_killed_is_ended_by_a_daemon(world: World, before: bool) -> None:
+    world.job("long", "sleep 1000", schedule="every: 1d")
+    assert world.cli("sync").code == 0
+    command = world.start("run", "long", "--wait")
+    (mark,) = await_until(world.marks, "its start")
+    daemons = [] if before else [world.serve()]
+    if daemons:
+        daemons[0].says(SERVING)
+        assert (world.runs("long")[0]["status"], mark.pid in world.leftovers()) == ("running", True), "its owner lives"
+    command.kill()
+    command.communicate()
+    if daemons:
+        assert world.cli("sync").code == 0  # or the next pass
+    daemon = daemons[0] if daemons else world.serve()
+    daemon.says(SERVING)
+    (run,) = await_until(lambda: world.runs("long", status="interrupted"), "its end")
+    assert (run["trigger"], run["reason"]) == ("manual", "owner_died")
+    await_until(lambda: not world.leftovers(), "the end of its processes")
+    assert daemon.stop() == 0, daemon.stderr
     judge(world)
 
 
@@ -103,14 +210,6 @@ def test_a_kill_between_settling_and_applying_a_new_schedule_loses_no_slot(world
         world.job("settled", schedule=late.format(next(edits)))
         await_until(lambda: not daemon.alive or world.generation("settled") > generation, "the edit")  # noqa: B023
     assert daemon.ended() == -signal.SIGKILL
-    serve_on(world)
-    judge(world)
-
-
-def test_several_crashes_one_after_the_other_are_one_outage(world: World) -> None:
-    three_jobs(world)
-    for point in ("before_commit", "after_spawn", "after_claim_commit", "before_end", "before_claim_commit"):
-        crash(world, point)
     serve_on(world)
     judge(world)
 

@@ -1,4 +1,4 @@
-"""Fifty times kill -9 at random moments, under load, while people edit files and give commands."""
+"""kill -9 at random moments, under load, while people edit files and give commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from tests.crash.invariants import judge
 from tests.crash.world import SERVING, Daemon, World, await_until
 
-KILLS = 50
+KILLS = 50  # of a round, at whose end all is judged
 EARLY = 0.2  # of the starts are killed before they serve as well
 PLACES = 4  # for twelve jobs
 
@@ -24,6 +24,7 @@ QUICK = ("quick-1", "quick-2", "quick-3", "quick-4")
 SLOW = {"slow-1": "sleep 1", "slow-2": "sleep 1.4", "slow-3": "sleep 2 & wait", "slow-4": "trap '' TERM; sleep 3"}
 FAILING = ("failing-1", "failing-2")
 COMMANDED = ("quick-1", "slow-1", "failing-1")  # run, paused and resumed by hand
+LONG = pytest.mark.long
 DOCUMENT = "id: {job_id}\nschedule: {{every: {every}}}\nenabled: {enabled}\nname: {name}\ntask_source_path: {task}\n"
 
 
@@ -34,12 +35,12 @@ class People:
         self._world = world
         self._random = random.Random(seed)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._live)
         self._edits = 0
         self.did: Counter[str] = Counter()
         self.wrong: list[str] = []
 
-    def __enter__(self) -> People:
+    def arrive(self) -> None:
+        """Makes all jobs, before the first of them fires."""
         for job_id in QUICK:
             self._script(job_id)
             self._save(job_id)
@@ -57,6 +58,10 @@ class People:
         self._script("guest")
         self._save("guest")
         assert self._world.cli("sync").code == 0
+
+    def __enter__(self) -> People:
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._live)
         self._thread.start()
         return self
 
@@ -190,11 +195,9 @@ def summary(world: World) -> str:
     return f"{len(world.daemons)} daemons, {len(world.marks())} marks, slots {dict(found)}"
 
 
-@pytest.mark.parametrize("seed", [20260302])
-def test_fifty_kills_under_load_lose_no_slot_and_run_none_twice(world: World, seed: int) -> None:
-    world.limit(PLACES)
-    rng = random.Random(seed)
-    with People(world, seed) as people:
+def one_round(world: World, people: People, rng: random.Random) -> None:
+    """Kills daemons while the people live; the last one is stopped in peace when it has caught up."""
+    with people:
         for _ in range(KILLS):
             if rng.random() < EARLY:
                 let_live(world.serve(), rng.uniform(0, 0.6))
@@ -203,13 +206,25 @@ def test_fifty_kills_under_load_lose_no_slot_and_run_none_twice(world: World, se
             let_live(daemon, rng.uniform(0.05, 1.2))
         last = world.serve()
     people.settle()
-    await_until(lambda: caught_up(world), f"the last daemon to serve all jobs (seed {seed}): {last.stderr}")
+    await_until(lambda: caught_up(world), f"the last daemon to serve all jobs: {last.stderr}")
     await_until(lambda: world.cli("plan", "--exit-code").code == 0, "nothing to do")
     assert last.stop() == 0, last.stderr
-    context = f"seed {seed}; people did {dict(people.did)}; {summary(world)}"
-    print(context)
-    assert people.wrong == [], context
-    judge(world, context)
+
+
+@pytest.mark.parametrize("rounds", [pytest.param(1, id="50 kills"), pytest.param(20, id="1000 kills", marks=LONG)])
+def test_kills_under_load_lose_no_slot_and_run_none_twice(world: World, rounds: int) -> None:
+    """One database lives through all rounds."""
+    seed = 20260302
+    world.limit(PLACES)
+    rng, people = random.Random(seed), People(world, seed)
+    people.arrive()
+    for number in range(1, rounds + 1):
+        began = time.monotonic()
+        one_round(world, people, rng)
+        context = f"seed {seed}, round {number} of {rounds}; people did {dict(people.did)}; {summary(world)}"
+        print(context, f"took {time.monotonic() - began:.0f} s", flush=True)
+        assert people.wrong == [], context
+        judge(world, context)
 
 
 def test_edits_saved_in_the_instant_of_a_slot_keep_no_job_from_firing(world: World) -> None:

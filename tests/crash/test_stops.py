@@ -115,3 +115,22 @@ def test_a_queue_without_places_is_no_reason_not_to_stop(world: World) -> None:
     assert daemon.stop() == 0, daemon.stderr
     assert [row["status"] for row in world.runs("second") if row["status"] != "skipped"] == ["queued"]
     judge(world)
+
+
+def test_a_daemon_that_is_killed_before_its_grace_is_over_has_lost_nothing(world: World) -> None:
+    """As by systemd or docker: TERM, and KILL when their patience is shorter than ours."""
+    world.job("long", "trap '' TERM", "sleep 1000 & sleep 1000")
+    world.job("quick")
+    daemon = world.serve("--grace", "1000")
+    await_until(lambda: len(world.leftovers()) >= 3 and world.marks("quick"), "the fires")
+    daemon.tell(TERM)
+    daemon.says(STOPPING)
+    daemon.kill()
+    assert len(world.leftovers()) == 3, "what is deaf to TERM lives on"
+    world.job("long")
+    daemon = world.serve()
+    (run,) = await_until(lambda: world.runs("long", status="interrupted"), "its end")
+    assert run["reason"] == "owner_died"
+    await_until(lambda: len(world.runs("long", status="succeeded")) > 1, "further fires")
+    assert daemon.stop() == 0, daemon.stderr
+    judge(world)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -170,24 +170,29 @@ class World:
 
     # -- processes -------------------------------------------------------------------------------
 
-    def serve(self, *args: str, **env: str) -> Daemon:
-        daemon = Daemon([*self._command, "serve", *args], {**self._environment, **env})
+    def serve(self, *args: str, before: Sequence[str] = (), **env: str) -> Daemon:
+        """before: a command that becomes the daemon or starts it."""
+        daemon = Daemon([*before, *self._command, "serve", *args], {**self._environment, **env})
         self.daemons.append(daemon)
         return daemon
 
-    def cli(self, *args: str) -> Ended:
+    def start(self, *args: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
+        """A command that goes on until it has ended, or this world does."""
         process = subprocess.Popen(
             [*self._command, *args],
             env=self._environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )
-        with process:
-            self._commands.append(process)
-            if self._closed:
-                process.kill()
+        self._commands.append(process)
+        if self._closed:
+            process.kill()
+        return process
+
+    def cli(self, *args: str) -> Ended:
+        with self.start(*args) as process:
             try:
                 out, err = process.communicate(timeout=LONG)
             except subprocess.TimeoutExpired:

@@ -81,6 +81,16 @@ def test_memory_does_not_grow_with_the_stream_or_the_limit(tmp_path: Path) -> No
     assert peak < 1_000_000
 
 
+def test_the_disk_that_an_endless_stream_takes_is_at_most_twice_the_limit(tmp_path: Path) -> None:
+    capture = Capture(tmp_path / "out", limit=100_000)
+    for _ in range(200):
+        capture.write(bytes(7_777))
+        assert capture._ring is None or os.fstat(capture._ring.fileno()).st_size <= 50_000
+        assert (tmp_path / "out").stat().st_size <= 100_000
+    capture.close()
+    assert (tmp_path / "out").stat().st_size < 100_100
+
+
 def test_the_file_is_private_and_an_older_one_is_emptied(tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(b"older and longer")
     capture = Capture(tmp_path / "out", limit=100)

@@ -6,7 +6,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -383,6 +383,17 @@ def test_an_agenda_keeps_only_the_newest_word_on_a_job(world: World) -> None:
     agenda.drop("other")
     assert [found.id for found in agenda.started(MIDNIGHT)] == ["tick"]
     assert agenda.started(MIDNIGHT - SECOND) == []
+
+
+def test_an_agenda_forgets_a_job_that_is_archived_until_it_comes_back(world: World) -> None:
+    world.write(tick=job("tick", "{every: 1m}"))
+    (tick,) = world.store.jobs()
+    agenda = Agenda()
+    agenda.put(tick)
+    agenda.put(replace(tick, file=replace(tick.file, archived_at=MIDNIGHT)))
+    assert (agenda.get("tick"), agenda.next_start) == (None, None)
+    agenda.put(tick)
+    assert [found.id for found in agenda.started(MIDNIGHT)] == ["tick"]
 
 
 def test_settings_and_pauses_are_read_only_as_far_as_they_changed(world: World) -> None:

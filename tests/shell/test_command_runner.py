@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import resource
 import selectors
 import shutil
 import signal
@@ -182,11 +183,26 @@ def test_an_absolute_program_and_one_below_the_root_are_taken_as_written(root: P
     assert prepared(plan(root, runner(str(elsewhere)))).argv == (str(elsewhere),)
 
 
-@pytest.mark.parametrize("name", ["nothing-by-this-name", "/no/such", "./no/such", "./tools", "./plain", "tools/x"])
-def test_what_is_no_program_is_not_found(root: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nothing-by-this-name", "is not on PATH"),
+        ("/no/such", "'/no/such' is not there"),
+        ("./no/such", "is not there"),
+        ("./plain/x", "is not there"),
+        ("./tools", "is a folder"),
+        ("/etc", "'/etc' is a folder"),
+        ("./pipe", "is not a regular file"),
+        ("./plain", "is not executable: `chmod +x` it"),
+        ("tools/x", "write './tools/x'"),
+    ],
+)
+def test_what_is_no_program_is_not_found_and_says_why(root: Path, name: str, words: str) -> None:
     program(root / "tools/x")
+    os.mkfifo(root / "pipe")
     (root / "plain").write_text("not executable")
-    assert refused(plan(root, runner(name))).reason == "runner_not_found"
+    found = refused(plan(root, runner(name)))
+    assert (found.reason, words in found.message) == ("runner_not_found", True), found.message
 
 
 def test_a_program_below_the_root_may_not_leave_it(root: Path, tmp_path: Path) -> None:
@@ -777,12 +793,71 @@ def test_a_timeout_of_months_is_no_error(bench: Bench) -> None:
     assert ended(bench(SH, "-c", "cat", stdin=b"x", timeout=timedelta(days=400))).result == "x"
 
 
+def test_a_program_that_stopped_itself_hears_its_timeout(bench: Bench) -> None:
+    script = "trap 'echo bye; exit 5' TERM; kill -STOP $$; echo went on"
+    with soon():
+        found = ended(bench(SH, "-c", script, timeout=BRIEFLY, grace=LONG))
+    assert (found.status, found.exit_code, found.result) == ("timed_out", 5, "bye\n")
+
+
+def test_a_program_that_never_reads_a_huge_input_times_out(bench: Bench, pipe: Pipe) -> None:
+    script = f"exec 3> {pipe.path}; echo ready >&3; exec sleep 1000"
+    found = ended(bench(SH, "-c", script, stdin=b"x" * 3_000_000, timeout=BRIEFLY, ready=pipe.wait))
+    assert (found.status, found.error) == ("timed_out", "not done after 0.05 s; ended by SIGTERM")
+    assert pipe.gone()
+
+
+def test_where_low_numbers_are_taken_descriptors_above_1024_do(pidfd_bench: Bench) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2048:
+        pytest.skip("needs to open 2,048 files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    taken: list[int] = []
+    try:
+        while not taken or taken[-1] < 1100:
+            taken.append(os.dup(0))
+        data = os.urandom(300_000)
+        assert ended(pidfd_bench(shutil.which("cat") or "cat", stdin=data)).status == "succeeded"
+        assert pidfd_bench.stdout == data
+    finally:
+        for each in taken:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 # -- what a leader leaves behind -------------------------------------------------------------
 
 
 def test_a_background_child_that_holds_the_output_is_ended_with_its_leader(bench: Bench, pipe: Pipe) -> None:
     found = ended(bench(SH, "-c", f"exec 3> {pipe.path}; sleep 1000 & echo done"))
     assert (found.status, found.result) == ("succeeded", "done\n")
+    assert pipe.gone()
+
+
+def test_a_grandchild_whose_parent_is_gone_is_ended_with_the_group(bench: Bench, pipe: Pipe) -> None:
+    """Forked twice, as daemons are, and still of the group."""
+    found = ended(bench(SH, "-c", f"(exec 3> {pipe.path}; sleep 1000 >/dev/null 2>&1 &) ; exit 0"))
+    assert found.status == "succeeded"
+    assert pipe.gone()
+
+
+def test_grandchildren_are_ended_at_a_timeout_also_those_that_ignore_term(bench: Bench, pipe: Pipe) -> None:
+    script = f"exec 3> {pipe.path}; (trap '' TERM; sleep 1000 & sleep 1000) & sleep 1000 & echo ready >&3; wait"
+    found = ended(bench(SH, "-c", script, timeout=BRIEFLY, grace=BRIEFLY, ready=pipe.wait))
+    assert found.status == "timed_out"
+    assert pipe.gone()
+
+
+def test_what_left_the_group_and_writes_without_end_does_not_hold_up_the_run(bench: Bench, pipe: Pipe) -> None:
+    left = f"exec 3> {pipe.path}; echo $$ > pid; echo ready >&3; exec yes"
+    code = f"import subprocess as s; s.Popen({[SH, '-c', left]!r}, start_new_session=True)\n"
+    code += f"open({str(pipe.path)!r}).read(1)"
+    os.set_blocking(pipe.reader, False)
+    with soon():
+        found = ended(bench(sys.executable, "-W", "ignore", "-c", code, limit=20_000))
+    os.kill(int((bench.where / "pid").read_text()), signal.SIGKILL)
+    assert (found.status, found.truncated) == ("succeeded", True)
+    assert len(bench.stdout) < 20_000
     assert pipe.gone()
 
 
@@ -843,10 +918,42 @@ def test_a_group_of_zombies_is_not_alive() -> None:
 # -- what does not start ---------------------------------------------------------------------
 
 
-def test_a_program_without_its_interpreter_does_not_start(bench: Bench) -> None:
-    found = refused(bench(str(program(bench.where / "x", "#!/no/such/interpreter\n"))))
+ELF_OF_ANOTHER_MACHINE = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xff\xfe\x01\x00\x00\x00" + bytes(100)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"#!/no/such/interpreter\n", "interpreter '/no/such/interpreter' that its first line names does not exist"),
+        (b"#!\t/no/such\t-x\n", "interpreter '/no/such' that its first line names does not exist"),
+        (
+            b"#!/bin/sh\r\nexit\r\n",
+            "interpreter '/bin/sh\\r' that its first line names does not exist; save it",
+        ),
+        (b"#!/etc/passwd\n", "interpreter '/etc/passwd' that its first line names is not executable"),
+        (b"echo no first line\n", "it is no program, and no script whose first line names one"),
+        (b"\xef\xbb\xbf#!/bin/sh\n", "it is no program, and no script"),
+        (b"", "it is empty"),
+        (ELF_OF_ANOTHER_MACHINE, "it is made for another kind of machine"),
+    ],
+    ids=["gone", "gone, tabs", "CRLF", "no program", "no shebang", "BOM", "empty", "another machine"],
+)
+def test_a_program_that_the_kernel_does_not_take_does_not_start_and_says_what_is_wrong_with_it(
+    pidfd_bench: Bench, content: bytes, words: str
+) -> None:
+    path = program(pidfd_bench.where / "x")
+    path.write_bytes(content)
+    found = refused(pidfd_bench(str(path)))
     assert found.reason == "runner_start_failed"
-    assert "interpreter" in found.message
+    assert f"{str(path)!r} could not be started: " in found.message
+    assert words in found.message
+
+
+def test_a_program_that_is_being_written_does_not_start(pidfd_bench: Bench) -> None:
+    path = program(pidfd_bench.where / "x")
+    with path.open("ab"):
+        found = refused(pidfd_bench(str(path)))
+    assert (found.reason, "Text file busy" in found.message) == ("runner_start_failed", True)
 
 
 def test_a_file_that_is_not_executable_does_not_start_and_leaves_nothing(bench: Bench) -> None:

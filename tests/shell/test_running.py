@@ -18,7 +18,7 @@ from scheduler.config import Place
 from scheduler.core.models import RunStatus
 from scheduler.core.problems import RefusedError, UnavailableError, UsageError
 from scheduler.engine import END_TRIES, EndNotWrittenError
-from scheduler.owner import Owner, end_processes, identify, is_alive
+from scheduler.owner import Owner, identify, is_alive
 from scheduler.runners.cancel import Cancel
 from scheduler.service import Scheduler
 from scheduler.store import Store
@@ -365,16 +365,6 @@ def test_a_hang_up_that_nohup_ignores_does_not_end_the_run(scheduler: Scheduler,
     (root / "go").write_text("go\n")
     owner.communicate(timeout=60)
     assert owner.returncode == 0
-
-
-def test_a_stranger_that_has_come_by_a_dead_childs_pid_is_left_alone(tmp_path: Path) -> None:
-    stranger = subprocess.Popen(["sleep", "1000"], start_new_session=True)
-    found = identify(stranger.pid)
-    assert found.started is not None
-    end_processes(replace(found, started=found.started - 5000), {"SCHEDULER_RUN_ID": "nobody:1"})
-    assert stranger.poll() is None
-    end_processes(found, {})
-    assert stranger.wait(timeout=60) == -signal.SIGKILL
 
 
 def test_many_syncs_at_once_all_succeed(scheduler: Scheduler, root: Path) -> None:

@@ -116,6 +116,17 @@ def test_jobs_come_back_as_they_were_written(store: Store, path: Path) -> None:
     assert (job.created_by, job.created_at) == ("user:test", NOW)
 
 
+def test_of_a_job_that_is_edited_again_and_again_only_the_newest_definition_is_kept_in_memory(store: Store) -> None:
+    store.observed()
+    before = len(store_module._specs)
+    for n in range(20):
+        apply(store, desired("job", "other", name=f"edit {n}"))
+        found = store.observed().jobs["job"].file.spec
+        assert found.name == f"edit {n}"
+        assert store.observed().jobs["job"].file.spec is found, "parsed once"
+    assert len(store_module._specs) == before
+
+
 def test_a_stale_ticket_applies_nothing(store: Store) -> None:
     observed = store.observed()
     row = AuditRow(job_id="job", action="pause", at=NOW, actor="a", cause="c")
