@@ -23,6 +23,8 @@ from scheduler.core.models import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import UnavailableError, UsageError
 from scheduler.engine import BENIGN, LocalEngine, log_end
 from scheduler.git import Commits
+from scheduler.heartbeat import Heartbeat
+from scheduler.notify import Manager
 from scheduler.owner import Owner
 from scheduler.passes import Passes, Synced
 from scheduler.resync import Resync
@@ -66,6 +68,7 @@ class Daemon:
         self._place = place
         self._clock = clock
         self._environ = environ
+        self._manager = Manager(environ)
         self._observe = observe
         self._once = once
         self._grace = grace
@@ -129,6 +132,7 @@ class Daemon:
             )
             cleanup.callback(self._resync.stop)
             self._answer(hold)
+            self._manager.starting()
             first = self._resync.sync_now(actor="scheduler", cause="start")
             self._clockwork.reload(store)
             cleanup.enter_context(self._listening_to_signals())
@@ -158,14 +162,16 @@ class Daemon:
             threading.Thread(target=self._clockwork.run, args=(self._stores.lend,), name="clockwork"),
             threading.Thread(target=self._resync.run, name="resync"),
         ]
-        for thread in threads:
+        for thread, heart in zip(threads, self._hearts, strict=True):
             thread.daemon = True
             thread.start()
+            heart.watch(thread)
         _log.info("serving root=%s db=%s pid=%d", self._place.root, self._place.db, hold.holder.pid)
         number = self._await_signal()
         self._clockwork.stop()
         self._workers.start_no_more()
         _log.info("stopping signal=%s grace_s=%g", signal.Signals(number).name, self._grace.total_seconds())
+        self._manager.stopping(self._grace + CANCEL_GRACE)
         self._resync.stop()
         self._workers.stop(self._grace)
         with contextlib.suppress(UnavailableError), self._stores.lend() as store:
@@ -176,9 +182,10 @@ class Daemon:
 
     def _await_signal(self) -> int:
         while True:
+            self._manager.turn(self._hearts, self._summary())
             # In turns: a signal that comes just before the main thread blocks would not wake it.
             with contextlib.suppress(queue.Empty):
-                return self._signals.get(timeout=1)
+                return self._signals.get(timeout=self._manager.turn_s)
 
     @contextlib.contextmanager
     def _listening_to_signals(self) -> Iterator[None]:
@@ -312,10 +319,24 @@ class Daemon:
             time.sleep(0.05)  # claimed a moment ago, and on its way to its thread
         reply({"found": found})
 
+    @property
+    def _hearts(self) -> tuple[Heartbeat, ...]:
+        return self._clockwork.heart, self._resync.heart
+
+    def _summary(self) -> str:
+        """How things stand, in one line; waits for nothing that another thread may hold."""
+        if trouble := self._clockwork.trouble or self._resync.trouble:
+            return f"in trouble: {trouble}"
+        if self._why_silent:
+            return f"nothing fires here ({self._why_silent})"
+        (jobs, start), (running, waiting) = self._clockwork.glance, self._workers.counts
+        when = "none" if start is None else instant(start)
+        return f"{jobs} scheduled, {running} running, {waiting} waiting; next fire {when}"
+
     def _troubles(self) -> tuple[str, ...]:
         unwritten = self._workers.unwritten
         ends = f"ended, and the end is not written yet: {', '.join(unwritten)}" if unwritten else ""
-        return self._clockwork.trouble, self._resync.trouble, ends
+        return self._clockwork.trouble, self._resync.trouble, ends, *(heart.trouble for heart in self._hearts)
 
     def _status(self, request: Json, reply: Reply) -> None:
         start = self._clockwork.next_start

@@ -20,6 +20,7 @@ from scheduler.core.models import Run, Settings, SyncState
 from scheduler.core.problems import Problem, SchedulerError
 from scheduler.core.reconcile import Plan
 from scheduler.git import index_lock
+from scheduler.heartbeat import RESYNC_S, Heartbeat
 from scheduler.logs import event
 from scheduler.passes import Passes, Synced
 from scheduler.source import may_enter
@@ -69,6 +70,7 @@ class Resync:
         self._settings = Settings()
         self._said_unwatched = ""
         self.trouble = ""  # why the last pass could not be made
+        self.heart = Heartbeat("resync", RESYNC_S)
 
     @property
     def unwatched(self) -> str:
@@ -93,6 +95,7 @@ class Resync:
         rescan_at = time.monotonic() + RESCAN_S
         quiet = QUIET_S
         while not self._stopping:
+            self.heart.beat()
             if not self._bell.is_set():
                 quiet = QUIET_S  # a burst is over
             doubts_end = self._doubts_end
