@@ -15,9 +15,10 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
+from scheduler.checks.runners import troubles
 from scheduler.clock import Clock
 from scheduler.clockwork import Clockwork
-from scheduler.config import Place
+from scheduler.config import Place, read_settings
 from scheduler.control import Hold, Reply, Server
 from scheduler.core.models import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import UnavailableError, UsageError
@@ -97,6 +98,7 @@ class Daemon:
 
         Raises: UnavailableError where another daemon holds the database, or it or the root cannot be used.
         """
+        self._manager.starting()
         with contextlib.ExitStack() as cleanup:
             self._place.make_state()
             hold = Hold(self._place, since=instant(self._since))
@@ -132,7 +134,6 @@ class Daemon:
             )
             cleanup.callback(self._resync.stop)
             self._answer(hold)
-            self._manager.starting()
             first = self._resync.sync_now(actor="scheduler", cause="start")
             self._clockwork.reload(store)
             cleanup.enter_context(self._listening_to_signals())
@@ -155,6 +156,7 @@ class Daemon:
     def _answer(self, hold: Hold) -> None:
         if hold.listener is not None:
             handlers = {"wake": self._wake, "sync": self._sync, "run": self._run, "cancel": self._cancel}
+            handlers["runners"] = self._runners
             Server(hold.listener, {**handlers, "status": self._status})
 
     def _serve_on(self, hold: Hold) -> None:
@@ -318,6 +320,14 @@ class Daemon:
         while not (found := self._workers.cancel(request["run_id"])) and time.monotonic() < give_up:
             time.sleep(0.05)  # claimed a moment ago, and on its way to its thread
         reply({"found": found})
+
+    def _runners(self, request: Json, reply: Reply) -> None:
+        """What keeps them from starting: only this process knows its environment."""
+        settings, _ = read_settings(self._place)
+        if settings is None:
+            with self._stores.lend() as store:
+                settings = store.observed(job_id="").settings or Settings()
+        reply({"runners": troubles(settings, self._place.root, self._environ)})
 
     @property
     def _hearts(self) -> tuple[Heartbeat, ...]:
