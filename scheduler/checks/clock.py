@@ -26,7 +26,7 @@ def clock(now: datetime, jobs: Iterable[Job], synced_at: datetime | None) -> Ite
         return
     newest = max((moment for moment in _moments(jobs, synced_at) if moment is not None), default=now)
     if newest - now > BACK:
-        hint = "what was served already is not served again; slots up to then are void"
+        hint = "set it; until then no slot fires that has a row already"
         yield Check("clock", "error", f"it says {instant(now)}, and the newest row is of {instant(newest)}", hint)
         return
     synchronized = is_synchronized()
