@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import os
 import socket
@@ -13,8 +15,15 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.clock import SystemClock
+from scheduler.clockwork import Clockwork
+from scheduler.config import Place
+from scheduler.core.problems import UnavailableError
 from scheduler.heartbeat import CLOCKWORK_S, RESYNC_S, Heartbeat
 from scheduler.notify import Manager
+from scheduler.passes import Passes
+from scheduler.resync import Resync
+from scheduler.store import Store
 
 LONG = 30.0
 
@@ -181,3 +190,83 @@ def test_a_manager_that_is_gone_or_reads_nothing_stops_nothing(
         listener.close()
         told.turn([turned()], "x")
     assert caplog.text.count("notify_failed") == 1
+
+
+# -- the two threads, and where they beat ------------------------------------------------------
+
+
+class Lender:
+    """A database that does whatever it is told to."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answers = threading.Event()
+        self.error: BaseException | None = None
+
+    def __call__(self) -> contextlib.AbstractContextManager[Store]:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        self.answers.wait(LONG)
+        raise UnavailableError("nothing to lend")
+
+
+@pytest.fixture(params=["clockwork", "resync"])
+def turning(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Lender, Heartbeat, threading.Thread]]:
+    """One of the daemon's threads, at work on a database."""
+    monkeypatch.setattr("scheduler.clockwork.RETRY_S", 0.01)
+    monkeypatch.setattr("scheduler.resync.RETRY_S", 0.01)
+    monkeypatch.setattr("scheduler.resync.RESCAN_S", 0.01)
+    monkeypatch.setattr("threading.excepthook", lambda _: None)
+    lender = Lender()
+    place = Place(root=tmp_path, state=tmp_path / "state", db=tmp_path / "state/state.db")
+    part: Clockwork | Resync
+    run: Callable[[], None]
+    if request.param == "clockwork":
+        part = Clockwork(clock=SystemClock(), owner="1-test", since=None, submit=lambda _: None, places=lambda: 1)
+        run = functools.partial(part.run, lender)
+    else:
+        passes = Passes(place=place, clock=SystemClock())
+        part = Resync(place=place, passes=passes, lend=lender, recover=lambda _: [], applied=lambda: None)
+        run = part.run
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    part.heart.watch(thread)
+    yield lender, part.heart, thread
+    lender.error = UnavailableError("over")
+    lender.answers.set()
+    part.stop()
+    thread.join(LONG)
+
+
+Turning = tuple[Lender, Heartbeat, threading.Thread]
+
+
+def test_a_thread_that_waits_for_a_database_for_ever_beats_no_more(turning: Turning) -> None:
+    lender, heart, _ = turning
+    until(lambda: lender.asked > 0, "the question")
+    turns = heart.turns
+    time.sleep(0.2)  # nothing to wait for: that is the point
+    assert heart.turns == turns
+
+
+def test_a_thread_that_is_refused_by_its_database_again_and_again_beats_on(turning: Turning) -> None:
+    lender, heart, _ = turning
+    lender.error = UnavailableError("locked, or its disk is full")
+    lender.answers.set()
+    turns = heart.turns
+    until(lambda: heart.turns > turns + 5, "five turns")
+    lender.error = RuntimeError("an error of ours")
+    turns = heart.turns
+    until(lambda: heart.turns > turns + 5, "five turns")
+    assert heart.trouble == ""
+
+
+def test_a_thread_that_ends_is_trouble_at_once(turning: Turning) -> None:
+    lender, heart, thread = turning
+    lender.error = SystemExit()
+    lender.answers.set()
+    thread.join(LONG)
+    assert heart.trouble == f"the {heart.name} thread has ended"
