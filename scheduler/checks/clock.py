@@ -31,7 +31,8 @@ def clock(now: datetime, jobs: Iterable[Job], synced_at: datetime | None) -> Ite
         return
     synchronized = is_synchronized()
     if synchronized is False:
-        hint = "jobs fire by it: let chrony, systemd-timesyncd or the host keep it right"
+        # chronyd corrects the clock without this, and leaves the kernel's flag alone.
+        hint = "let systemd-timesyncd, ntpd or chrony keep it right; chrony tells the kernel only with `rtcsync`"
         yield Check("clock", "warning", "nothing keeps it right: the kernel calls it unsynchronised", hint)
     else:
         kept = "is kept right" if synchronized else "whether something keeps it right cannot be told here"

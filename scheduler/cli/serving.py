@@ -16,7 +16,7 @@ from scheduler.cli.files import sync_code
 from scheduler.cli.group import PROBLEMS, cli, end, end_will_be, say
 from scheduler.cli.options import Globals, global_options
 from scheduler.core.problems import SchedulerError, UsageError
-from scheduler.logs import FORMATS, event, write_log
+from scheduler.logs import FORMATS, event, is_journal, write_log
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def serve(
         raise UsageError("--observe fires nothing, and --once only what is due now", hint="leave one of them out")
     level = logging.DEBUG if given.verbose else logging.WARNING if given.quiet else logging.INFO
     write_log(sys.stderr, log_format, level, os.environ)
-    with _told_in_the_log(log_format == "json"):
+    with _told_in_the_log(log_format == "json" or is_journal(sys.stderr, os.environ)):
         scheduler = given.scheduler(say_place=log_format == "text")
         served = scheduler.serve(observe=observe, once=once, new_state=new_state, grace=timedelta(seconds=grace))
     failed = served.forced or bool(served.failed)
@@ -62,7 +62,7 @@ def serve(
 
 @contextmanager
 def _told_in_the_log(wanted: bool) -> Iterator[None]:
-    """What ends the daemon is one more line of a log that is read by a machine."""
+    """What ends the daemon is one more line of a log that is read by a machine, with its time and its level."""
     try:
         yield
     except (SchedulerError, OSError) as error:

@@ -6,11 +6,13 @@ import ctypes
 import os
 import shutil
 import subprocess
+import threading
 import zoneinfo
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +21,8 @@ import tzdata
 from scheduler.checks import Check, clock, disks, zones
 from scheduler.core.models import Settings
 from scheduler.core.problems import UnavailableError
+from scheduler.daemon import Daemon
+from scheduler.heartbeat import Heartbeat
 from tests.faces import test_serve
 from tests.faces.conftest import Root
 from tests.faces.test_serve import Served
@@ -306,6 +310,19 @@ def test_no_daemon_no_git_and_a_clock_that_nobody_keeps_right_are_no_errors(
     assert (shown.code, shown.json["healthy"], shown.json["exit_code"]) == (0, True, 0)
     assert {each["name"] for each in shown.json["checks"] if each["status"] == "warning"} == {"git", "daemon", "clock"}
     assert all(set(each) == {"name", "status", "message", "hint"} for each in shown.json["checks"])
+
+
+def test_a_thread_of_the_daemon_that_hangs_is_among_its_troubles() -> None:
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
+    thread.join()
+    dead, alive = Heartbeat("clockwork", 60), Heartbeat("resync", 60)
+    dead.watch(thread)
+    daemon: Any = Daemon.__new__(Daemon)
+    daemon._workers = SimpleNamespace(unwritten=())
+    daemon._clockwork = SimpleNamespace(trouble="", heart=dead)
+    daemon._resync = SimpleNamespace(trouble="", heart=alive)
+    assert [each for each in daemon._troubles() if each] == ["the clockwork thread has ended"]
 
 
 def test_a_daemon_that_does_not_answer_is_asked_once(

@@ -9,6 +9,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from configparser import RawConfigParser
@@ -125,6 +126,23 @@ def test_why_it_could_not_start_is_in_a_log_of_json_too(root: Root, serve: Calla
     assert "is held by another daemon" in json.loads(line)["error"]
 
 
+def test_in_the_journal_why_it_could_not_start_has_its_priority(
+    root: Root, serve: Callable[..., Served], tmp_path: Path
+) -> None:
+    serve()
+    with (tmp_path / "journal").open("w+") as journal:
+        found = os.fstat(journal.fileno())
+        second = subprocess.run(
+            [sys.executable, "-m", "scheduler", "serve"],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"},
+            stderr=journal,
+        )
+        journal.seek(0)
+        (line,) = journal.read().splitlines()
+    assert second.returncode == 5
+    assert re.match(r"<3>\S+Z ERROR   serve_failed error=.* is held by another daemon", line)
+
+
 # -- the pages ---------------------------------------------------------------------------------
 
 
@@ -157,8 +175,10 @@ def verified(place: str, text: str, folder: Path) -> str:
             started = re.sub(r"^(Exec\w+)=\S+", r"\1=/bin/true", unit, flags=re.MULTILINE)
             (folder / Path(each).name).write_text(started)
     manager = ["--user"] if place.startswith("~") else ["--system"]
+    known = subprocess.run(["systemd-analyze", "--help"], capture_output=True, text=True).stdout
+    alone = ["--recursive-errors=no"] if "--recursive-errors" in known else []
     found = subprocess.run(
-        ["systemd-analyze", *manager, "verify", "--man=no", "--recursive-errors=no", str(folder / Path(place).name)],
+        ["systemd-analyze", *manager, "verify", "--man=no", *alone, str(folder / Path(place).name)],
         capture_output=True,
         text=True,
         env={**os.environ, "XDG_RUNTIME_DIR": str(folder)},
