@@ -15,16 +15,19 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
+from scheduler.checks.runners import troubles
 from scheduler.clock import Clock
 from scheduler.clockwork import Clockwork
-from scheduler.config import Place
+from scheduler.config import Place, read_settings
 from scheduler.control import Hold, Reply, Server
 from scheduler.core.models import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import UnavailableError, UsageError
 from scheduler.crash import crash_point
 from scheduler.engine import BENIGN, LocalEngine
 from scheduler.git import Commits
+from scheduler.heartbeat import Heartbeat
 from scheduler.inherited import is_ignored
+from scheduler.notify import Manager
 from scheduler.owner import Owner
 from scheduler.passes import Passes, Synced
 from scheduler.resync import Resync
@@ -68,6 +71,7 @@ class Daemon:
         self._place = place
         self._clock = clock
         self._environ = environ
+        self._manager = Manager(environ)
         self._observe = observe
         self._once = once
         self._grace = grace
@@ -96,6 +100,7 @@ class Daemon:
 
         Raises: UnavailableError where another daemon holds the database, or it or the root cannot be used.
         """
+        self._manager.starting()
         with contextlib.ExitStack() as cleanup:
             self._place.make_state()
             hold = Hold(self._place, since=instant(self._since))
@@ -153,6 +158,7 @@ class Daemon:
     def _answer(self, hold: Hold) -> None:
         if hold.listener is not None:
             handlers = {"wake": self._wake, "sync": self._sync, "run": self._run, "cancel": self._cancel}
+            handlers["runners"] = self._runners
             Server(hold.listener, {**handlers, "status": self._status})
 
     def _serve_on(self, hold: Hold) -> None:
@@ -160,15 +166,17 @@ class Daemon:
             threading.Thread(target=self._clockwork.run, args=(self._stores.lend,), name="clockwork"),
             threading.Thread(target=self._resync.run, name="resync"),
         ]
-        for thread in threads:
+        for thread, heart in zip(threads, self._hearts, strict=True):
             thread.daemon = True
             thread.start()
+            heart.watch(thread)
         _log.info("serving root=%s db=%s pid=%d", self._place.root, self._place.db, hold.holder.pid)
         number = self._await_signal()
         self._clockwork.stop()
         self._workers.start_no_more()
         _log.info("stopping signal=%s grace_s=%g", signal.Signals(number).name, self._grace.total_seconds())
         crash_point("stopping")
+        self._manager.stopping(self._grace + CANCEL_GRACE)
         self._resync.stop()
         self._workers.stop(self._grace)
         crash_point("drained")
@@ -180,9 +188,10 @@ class Daemon:
 
     def _await_signal(self) -> int:
         while True:
+            self._manager.turn(self._hearts, self._summary())
             # In turns: a signal that comes just before the main thread blocks would not wake it.
             with contextlib.suppress(queue.Empty):
-                return self._signals.get(timeout=1)
+                return self._signals.get(timeout=self._manager.turn_s)
 
     @contextlib.contextmanager
     def _listening_to_signals(self) -> Iterator[None]:
@@ -320,10 +329,33 @@ class Daemon:
             time.sleep(0.05)  # claimed a moment ago, and on its way to its thread
         reply({"found": found})
 
+    def _runners(self, request: Json, reply: Reply) -> None:
+        """What keeps them from starting: only this process knows its environment."""
+        settings, _ = read_settings(self._place)
+        if settings is None:
+            with self._stores.lend() as store:
+                settings = store.observed(job_id="").settings or Settings()
+        reply({"runners": troubles(settings, self._place.root, self._environ)})
+
+    @property
+    def _hearts(self) -> tuple[Heartbeat, ...]:
+        return self._clockwork.heart, self._resync.heart
+
+    def _summary(self) -> str:
+        """How things stand, in one line; waits for nothing that another thread may hold."""
+        if trouble := self._clockwork.trouble or self._resync.trouble:
+            return f"in trouble: {trouble}"
+        if self._why_silent:
+            return f"nothing fires here ({self._why_silent})"
+        (jobs, start), (running, waiting) = self._clockwork.glance, self._workers.counts
+        when = "none" if start is None else instant(start)
+        return f"{jobs} scheduled, {running} running, {waiting} waiting; next fire {when}"
+
     def _troubles(self) -> tuple[str, ...]:
         unwritten = self._workers.unwritten
         ends = f"ended, and the end is not written yet: {', '.join(unwritten)}" if unwritten else ""
-        return self._clockwork.trouble, self._resync.trouble, self._resync.moved, ends
+        hearts = (heart.trouble for heart in self._hearts)
+        return self._clockwork.trouble, self._resync.trouble, self._resync.moved, ends, *hearts
 
     def _status(self, request: Json, reply: Reply) -> None:
         start = self._clockwork.next_start

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Literal
 
 from scheduler import owner as owners
+from scheduler.checks import Check
+from scheduler.checks import names as _names
+from scheduler.checks.clock import clock as check_clock
+from scheduler.checks.disks import disks
+from scheduler.checks.runners import runners
+from scheduler.checks.zones import zones
 from scheduler.clock import Clock
-from scheduler.config import Place
+from scheduler.config import Place, read_settings
 from scheduler.control import answer_of, find
 from scheduler.core.due import overdue
-from scheduler.core.models import Job, RunStatus, Status, SyncState
+from scheduler.core.models import Job, RunStatus, Settings, Status, SyncState
 from scheduler.core.problems import Problem, SchedulerError
 from scheduler.git import read_tree, why_held
 from scheduler.store import Store
 from scheduler.views import Json
 
-_NAMED = 5  # jobs named in one line
+_TRUST = "let the user of the daemon run: git config --global --add safe.directory {}"
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    name: str
-    status: Literal["ok", "warning", "error"]
-    message: str
-    hint: str = ""
-
-
-def examine(place: Place, clock: Clock, validate: Callable[[], Iterable[Problem]]) -> Json:
+def examine(place: Place, clock: Clock, validate: Callable[[], Iterable[Problem]], environ: Mapping[str, str]) -> Json:
     """`{"healthy", "exit_code", "checks": [{name, status, message, hint}]}`; healthy: no error among them.
 
-    validate: the problems of the files as they stand.
+    validate: the problems of the files as they stand. environ: our own, by which runners are judged without a daemon.
     """
     checks: list[Check] = []
     silent: list[str] = []  # why a daemon does not fire here, and is not to
@@ -45,6 +44,7 @@ def examine(place: Place, clock: Clock, validate: Callable[[], Iterable[Problem]
         "daemon": lambda: _daemon(place, silent),
         "database": lambda: _database(place, clock.now(), fires=not silent),
     }
+    parts["machine"] = lambda: _machine(place, clock.now(), environ, asks=exit_code == 0)
     for name, part in parts.items():
         try:
             checks += part()
@@ -74,10 +74,33 @@ def _git(place: Place) -> Iterator[Check]:
     if tree.in_repository:
         yield Check("git", "ok", f"at {tree.revision[:12]}" if tree.revision else "a repository without a commit yet")
     else:
-        yield Check("git", "warning", f"runs record no commit: {tree.why_unavailable}")
+        hint = _TRUST.format(place.root) if "belongs to another user" in (tree.why_unavailable or "") else ""
+        yield Check("git", "warning", f"runs record no commit: {tree.why_unavailable}", hint)
     if held := why_held(place.root):
         hint = "end or abort it; `scheduler sync --now` takes the files as they are"
         yield Check("git", "warning", f"edits of the files wait: {held}", hint)
+
+
+def _machine(place: Place, now: datetime, environ: Mapping[str, str], *, asks: bool) -> Iterator[Check]:
+    """asks: whether a daemon, where there is one, answers."""
+    settings, jobs, synced_at = _known(place)
+    holder = find(place) if asks else None
+    if holder is not None and holder.root != str(place.root):
+        holder = None  # it knows other runners
+    yield from runners(settings, jobs, place.root, environ, holder)
+    yield from check_clock(now, jobs, synced_at)
+    yield from zones(settings, jobs, now)
+    yield from disks((place.state, place.db.parent))
+
+
+def _known(place: Place) -> tuple[Settings, list[Job], datetime | None]:
+    """The settings in force, the jobs, and when a pass last applied; as much of it as can be read."""
+    settings, _ = read_settings(place)
+    if place.db.exists():
+        with contextlib.suppress(SchedulerError), Store.open(place.db, create=False) as store:
+            observed = store.observed()
+            return settings or observed.settings or Settings(), list(observed.jobs.values()), store.synced_at()
+    return settings or Settings(), [], None
 
 
 def _state(place: Place) -> Iterator[Check]:
@@ -178,8 +201,3 @@ def _daemon(place: Place, silent: list[str]) -> Iterator[Check]:
 
 def _count(n: int, word: str) -> str:
     return f"{n} {word}{'' if n == 1 else 's'}"
-
-
-def _names(ids: list[str]) -> str:
-    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-    return ", ".join(ids[:_NAMED]) + more

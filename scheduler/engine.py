@@ -17,6 +17,7 @@ from scheduler.core.due import is_slot
 from scheduler.core.models import Fault, Job, Provenance, Run, RunnerSpec, RunStatus, Settings, Task, Trigger, instant
 from scheduler.core.problems import UnavailableError
 from scheduler.crash import crash_point
+from scheduler.logs import event
 from scheduler.passes import LOOK_AGAIN_S, SAVE_S, Passes
 from scheduler.runners.cancel import Cancel
 from scheduler.runners.command import Context, Invocation, Outcome, execute, prepare
@@ -301,18 +302,19 @@ BENIGN = ("overlap", "paused", "missed", "superseded", "capacity")  # skips that
 
 def log_end(run: Run) -> Run:
     """One line for every end. As long as there is no delivery, a failure or fault is told by it: a WARNING (F7)."""
-    fields = {
-        "run_id": run.id,
-        "reason": run.reason,
-        "error": run.error and repr(run.error),
-        "fire_time": run.fire_time and instant(run.fire_time),
-        "duration_ms": run.duration_ms,
-        "task": run.task_sha256 and run.task_sha256[:12],
-        "revision": run.provenance.revision and run.provenance.revision[:12],
-    }
     fine = run.status in (RunStatus.SUCCEEDED, RunStatus.CANCELLED) or run.reason in BENIGN
-    shown = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
-    _log.log(logging.INFO if fine else logging.WARNING, "run_%s %s", run.status.value, shown)
+    event(
+        _log,
+        logging.INFO if fine else logging.WARNING,
+        f"run_{run.status.value}",
+        run_id=run.id,
+        reason=run.reason,
+        error=run.error,
+        fire_time=run.fire_time and instant(run.fire_time),
+        duration_ms=run.duration_ms,
+        task=run.task_sha256 and run.task_sha256[:12],
+        revision=run.provenance.revision and run.provenance.revision[:12],
+    )
     return run
 
 

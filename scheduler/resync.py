@@ -14,12 +14,15 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from scheduler.config import Place, read_settings
 from scheduler.core.models import ROOT_JOB_ID, AuditRow, Run, Settings, SyncState
 from scheduler.core.problems import Problem, SchedulerError
 from scheduler.core.reconcile import Plan
 from scheduler.git import index_lock
+from scheduler.heartbeat import RESYNC_S, Heartbeat
+from scheduler.logs import event
 from scheduler.passes import Passes, Synced
 from scheduler.source import Own
 from scheduler.store import Lend, Store
@@ -75,6 +78,7 @@ class Resync:
         self._said_blind = ""
         self._said_moved = ""
         self.trouble = ""  # why the last pass could not be made
+        self.heart = Heartbeat("resync", RESYNC_S)
         self.held = ""  # why the last pass took nothing in (S8)
         self.held_since: datetime | None = None
         self._held_told = False
@@ -118,6 +122,7 @@ class Resync:
         rescan_at = time.monotonic() + self._rescan_s()
         quiet = QUIET_S
         while not self._stopping.is_set():
+            self.heart.beat()
             if not self._bell.is_set():
                 quiet = QUIET_S  # a burst is over
             doubts_end = self._doubts_end
@@ -260,18 +265,10 @@ class Resync:
     def _report(self, found: Synced, cause: str) -> None:
         json = found.json
         kinds = ("created", "updated", "moved", "archived", "revived", "task_changed", "root_changed", "problems")
-        counts = " ".join(
-            [f"{kind}={len(json[kind])}" for kind in kinds if json[kind]]
-            + [f"{state}={n}" for state, n in found.left.items() if n and state != SyncState.SYNCED]
-        )
+        counts: dict[str, Any] = {kind: len(json[kind]) for kind in kinds if json[kind]}
+        counts |= {state: n for state, n in found.left.items() if n and state != SyncState.SYNCED}
         level = logging.DEBUG if found.nothing_to_do else logging.INFO
-        _log.log(
-            level,
-            "synced cause=%s %s unchanged=%d",
-            cause,
-            counts or ("nothing" if found.nothing_to_do else "marks"),
-            json["unchanged"],
-        )
+        event(_log, level, "synced", cause=cause, **counts, unchanged=json["unchanged"])
         self._report_problems(frozenset(found.problems))
         if found.guarded and not found.nothing_to_do:
             _log.warning(
@@ -301,7 +298,14 @@ class Resync:
         """What a person has to mend, once: when it comes, and that it is gone."""
         new = sorted(problems - self._known_problems)
         for each in new[:MOST_PROBLEMS]:
-            _log.warning("problem %s:%d:%d: %s [%s]", each.path, each.line, each.column, each.message, each.code)
+            _log.warning(
+                "problem path=%s line=%d column=%d code=%s: %s",
+                each.path,
+                each.line,
+                each.column,
+                each.code,
+                each.message,
+            )
         if len(new) > MOST_PROBLEMS:
             _log.warning("problems more=%d: `scheduler validate` shows all", len(new) - MOST_PROBLEMS)
         if self._known_problems and not problems:

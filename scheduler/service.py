@@ -365,7 +365,7 @@ class Scheduler(Reading):
         """What is well and what is not, with what to do about it; writes nothing."""
         from scheduler import doctor
 
-        return doctor.examine(self.place, self.clock, self.validate)
+        return doctor.examine(self.place, self.clock, self.validate, self.environ)
 
     def _daemon(self) -> Holder | None:
         """The daemon that holds the database. Raises: RefusedError where it serves another root."""

@@ -67,6 +67,11 @@ class Workers:
         """How many may run at once: `limits.max_running`, or as many as this process can open files for."""
         return min(self.max_running, self._room)
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many run, and how many wait for a place."""
+        return len(self._seats), len(self._waiting)
+
     def submit(self, runs: Iterable[Run], *, done: Done | None = None) -> None:
         """Starts claimed runs, lets queued ones wait for a place: the oldest slot first.
 
