@@ -91,7 +91,12 @@ def unserved(job: Job, now: datetime) -> tuple[Skip, ...]:
 
 def held_back(job: Job, now: datetime) -> Due | None:
     """What a pause that is lifted now has held back: once it is gone nobody could tell it from what was missed."""
-    skips = unserved(job, now) if job.pause is not None and start_of(job) is not None else ()
+    return None if job.pause is None else passed(job, now)
+
+
+def passed(job: Job, now: datetime) -> Due | None:
+    """All slots up to now as skips, none of them to be run; None where none is due."""
+    skips = unserved(job, now) if start_of(job) is not None else ()
     if not skips:
         return None
     following = next_fire(job.file.spec.schedule, after=skips[-1].last)
