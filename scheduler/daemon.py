@@ -367,7 +367,7 @@ class Daemon:
         reply(
             {
                 "silent": self._why_silent or "",
-                "trouble": [each for each in (*self._troubles(), self._unusable()) if each],
+                "trouble": [each for each in dict.fromkeys((*self._troubles(), self._unusable())) if each],
                 "backup": self._nightly.trouble,
                 "unwatched": self._resync.unwatched,
                 "next_start": None if start is None else instant(start),

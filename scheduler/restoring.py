@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from scheduler import owner as owners
@@ -20,7 +21,7 @@ from scheduler.control import Hold, find
 from scheduler.core.due import passed
 from scheduler.core.models import ROOT_JOB_ID, AuditRow, instant
 from scheduler.core.problems import RefusedError, UnavailableError, UsageError
-from scheduler.store import Contents, Store, check_database, copy_database
+from scheduler.store import Contents, Store, check_database, copy_database, journals_by, part_from_journal
 
 _SIDES = ("-wal", "-shm", "-journal")
 _START_S = 2.0
@@ -48,11 +49,18 @@ def refuse_lost(place: Place, *, held: bool = False) -> None:
 
     held: by this process, so that no daemon knows of another one.
     """
-    why = lost(place) or ("" if held else _lost_by_daemon(place))
+    why = lost(place)
+    if not why and not held and (why := _lost_by_daemon(place)):
+        raise RefusedError(
+            why,
+            hint="`scheduler restore BACKUP` puts a copy back; or stop it, and start without a history by --new-state",
+        )
     if why:
         last = newest(place)
-        back = f"`scheduler restore {last.path}` puts it back" if last is not None else "`scheduler restore` a copy"
-        raise RefusedError(why, hint=f"{back}; `serve` and `sync` start without a history by --new-state")
+        back = "BACKUP" if last is None else shlex.quote(str(last.path))
+        raise RefusedError(
+            why, hint=f"`scheduler restore {back}` puts it back; serve and sync start without a history by --new-state"
+        )
 
 
 def _lost_by_daemon(place: Place) -> str:
@@ -102,11 +110,11 @@ def start_state(place: Place, *, new_state: bool, now: datetime, held: bool = Fa
 
 def put_aside(db: Path, now: datetime) -> list[Path]:
     """Gives a database and its journals another name, if it is there."""
-    name = f"{db.name}.before-{now:%Y%m%dT%H%M%S}"
+    name = first = f"{db.name}.before-{now:%Y%m%dT%H%M%S}"
     n = 1
     while is_there(db.with_name(name)):
         n += 1
-        name = f"{db.name}.before-{now:%Y%m%dT%H%M%S}-{n}"
+        name = f"{first}-{n}"
     # The journals first: one that stays behind would be replayed into the next database of this name.
     moved = []
     for suffix in (*_SIDES, ""):
@@ -138,29 +146,47 @@ class DatabaseFile:
         self._refused = ""
 
     def trouble(self) -> str:
-        """Why nothing may be written: the file is gone, or another one has come by its name. Costs a stat."""
-        if _identity(self._place.db) == self._opened:
-            return ""
-        what = "is no longer the file that this daemon opened" if is_there(self._place.db) else "is gone"
-        return f"the database {self._place.db} {what}: nothing fires{self._refused}"
+        """Why nothing may be written: it is gone, another file has its name, or it was overwritten."""
+        db = self._place.db
+        try:
+            if _identity(db) != self._opened:
+                what = "is no longer the file that this daemon opened" if is_there(db) else "is gone"
+            elif journals_by(db) != "wal":
+                what = "was overwritten under this daemon"
+            else:
+                return ""
+        except OSError as error:
+            what = f"cannot be looked at ({error.strerror})"
+        return f"the database {db} {what}: nothing fires{self._refused}"
 
     def put_back(self) -> bool:
         """Whether a whole and sound database stands in its place, other than the one that was opened.
 
         To be asked every second or so: one that is still being copied there changes from look to look.
         """
-        before, self._seen = self._seen, _stat(self._place.db)
-        if self._seen is None or _identity(self._place.db) == self._opened:
+        db = self._place.db
+        before, self._seen = self._seen, _stat(db)
+        if self._seen is None or not self.trouble():
             self._refused = ""
             return False
-        if before is None or _looks(before) != _looks(self._seen):
-            return False
         try:
-            check_database(self._place.db)
-        except UnavailableError as error:
+            part_from_journal(db)
+            if before is None or _looks(before) != _looks(self._seen):
+                self._refused = ""
+                return False
+            check_database(db)
+            if _identity(db) != self._opened:
+                return True
+            # Overwritten in place. Our connections would write their journal into it as they close, unless it has
+            # become another file by then: at the next look it has.
+            new = db.with_name(f"{db.name}.restoring")
+            _remove(new)
+            made = datetime.fromtimestamp(self._seen.st_mtime, UTC)
+            copy_database(db, new, live=False, at=made, actor="scheduler")
+            new.rename(db)
+        except (UnavailableError, OSError) as error:
             self._refused = f"; what stands there now cannot be taken up: {error}"
-            return False
-        return True
+        return False
 
 
 def _stat(path: Path) -> os.stat_result | None:
@@ -259,7 +285,7 @@ def restore(place: Place, source: Path, *, now: datetime, actor: str) -> Restore
     if is_there(place.db) and source.samefile(place.db):
         raise UsageError(f"{source} is the database itself")
     holder = find(place)
-    if holder is not None and is_there(place.db):
+    if holder is not None and _identity(place.db) is not None:
         raise RefusedError(
             f"the database {place.db} is held by a daemon: {holder}", hint="stop it, restore, and start it again"
         )

@@ -346,7 +346,9 @@ class Scheduler(Reading):
     def backup(self, target: Path) -> Contents:
         """A verified copy of the database in a new file, with a daemon or without one. Raises: as `back_up`."""
         from scheduler.backup import back_up
+        from scheduler.restoring import refuse_lost
 
+        refuse_lost(self.place)
         return back_up(self.place, target, now=self.clock.now(), actor=self.actor)
 
     def backups(self) -> Sequence[Copy]:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from scheduler.core.models import (
     ROOT_JOB_ID,
@@ -121,6 +121,7 @@ class Store:
                     f"the database {path} is empty: whatever it held is gone",
                     hint="`scheduler restore` puts a copy back; --new-state of `serve` and `sync` starts without one",
                 )
+            part_from_journal(path)
             connection = sqlite3.connect(
                 path, timeout=busy_timeout.total_seconds(), isolation_level=None, check_same_thread=False
             )
@@ -732,6 +733,41 @@ def check_database(path: Path) -> Contents:
         (runs,) = sql.execute("SELECT count(*) FROM runs").fetchone()
         copied_at = _copied_at(sql)
     return Contents(jobs=jobs, runs=runs, bytes=path.stat().st_size, schema=schema, copied_at=copied_at)
+
+
+_opened: dict[tuple[int, int], int] = {}  # files by device and inode
+
+
+def part_from_journal(path: Path) -> None:
+    """Gives a journal another name that cannot be this database's: it is of the one that stood here before.
+
+    SQLite would replay it into a copy that was put there, and leave a mixture of both. A copy of ours has no such
+    journal until it is opened for work, and its header tells.
+    """
+    journal = path.with_name(path.name + "-wal")
+    if not journal.exists():
+        return
+    if journals_by(path) == "rollback":
+        stale = journal.stat().st_mtime_ns
+        for suffix in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(path.with_name(f"{path.name}.stale-{stale}{suffix}"))
+
+
+def journals_by(path: Path) -> Literal["wal", "rollback", "nothing"]:
+    """How the header says that a database journals; a file that is none does not. Costs a stat and a read.
+
+    One that was opened for work has `wal`. A copy of ours has `rollback`, until then.
+    Raises: OSError.
+    """
+    found = path.stat()
+    key = found.st_dev, found.st_ino
+    if key not in _opened:  # never closed: that would take away the locks that SQLite has on it in this process
+        _opened[key] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    header = os.pread(_opened[key], 19, 0)  # sqlite.org/fileformat2.html, section 1.3
+    if not header.startswith(b"SQLite format 3\0"):
+        return "nothing"
+    return "wal" if header[18] == 2 else "rollback"
 
 
 def _reader(path: Path, *, live: bool = False) -> sqlite3.Connection:
