@@ -299,6 +299,8 @@ class Store:
         with contextlib.suppress(_StaleError), self._writing() as sql:
             if _ticket(sql) != ticket:
                 return None
+            for job_id, n in numbers.items():
+                sql.execute("UPDATE jobs SET last_n = max(last_n, ?) WHERE id = ?", (n, job_id))
             for due in dues:
                 if not _move_cursor(sql, due.job.id, seen=due.job.next_run_at, to=due.next_run_at):
                     raise _StaleError
@@ -311,8 +313,6 @@ class Store:
                 f" WHERE {_ACTIVE_SQL} AND status = 'queued'",
                 (_stamp(now), _SINCE_COPY),
             )
-            for job_id, n in numbers.items():
-                sql.execute("UPDATE jobs SET last_n = max(last_n, ?) WHERE id = ?", (n, job_id))
             sql.execute("UPDATE jobs SET changed = ?", (_plan_inputs_changed(sql),))
             _append_audit(sql, [audit])
             return waited
