@@ -17,7 +17,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -93,7 +93,7 @@ class Hold:
                 raise
         self._mark = self._locks[1].path if len(self._locks) > 1 else None
         if listen:
-            self._sockets = _listen([beside.with_suffix(".sock"), self._mark and self._mark.with_suffix(".sock")])
+            self._sockets = _listen(beside.with_suffix(".sock"), self._mark and self._mark.with_suffix(".sock"))
         paths = [each.path for each in self._sockets]
         self.holder = Holder(
             pid=os.getpid(),
@@ -190,22 +190,26 @@ class _Listener:
         self.socket.close()
 
 
-def _listen(wanted: Iterable[Path | None]) -> list[_Listener]:
-    """Listens at each of these paths that takes a socket; where none does, in a folder of its own."""
-    found = []
-    for path in wanted:
-        if path is not None and len(os.fsencode(path)) <= _ADDRESS_BYTES:
+def _listen(beside: Path, mark: Path | None) -> list[_Listener]:
+    """Listens beside the database, and once more where no deletion of that folder reaches."""
+    found = [each for each in (_listener(beside),) if each is not None]
+    outside = None if mark is None else _listener(mark)
+    for folder in (tempfile.gettempdir(), "/tmp"):
+        if outside is None:
             try:
-                found.append(_Listener(path))
-            except OSError as error:  # such as a file system that knows no sockets
-                _log.debug("no_socket path=%s error=%r", path, str(error))
-    for folder in () if found else (tempfile.gettempdir(), "/tmp"):
-        try:
-            path = Path(tempfile.mkdtemp(prefix=_OWN_FOLDER, dir=folder)) / "socket"  # mode 0700
-            return [_Listener(path)]
-        except OSError as error:
-            _log.warning("no_socket folder=%s error=%r", folder, str(error))
-    return found
+                outside = _listener(Path(tempfile.mkdtemp(prefix=_OWN_FOLDER, dir=folder)) / "socket")  # mode 0700
+            except OSError as error:
+                _log.warning("no_socket folder=%s error=%r", folder, error.strerror)
+    return found if outside is None else [*found, outside]
+
+
+def _listener(path: Path) -> _Listener | None:
+    """None where the path is too long, or its file system knows no sockets."""
+    try:
+        return _Listener(path) if len(os.fsencode(path)) <= _ADDRESS_BYTES else None
+    except OSError as error:
+        _log.warning("no_socket path=%s error=%r", path, error.strerror)
+        return None
 
 
 def _tidy(dead: Holder) -> None:

@@ -92,6 +92,7 @@ class Daemon:
         self._told_to_stop = False
         self._told_at = 0.0
         self._database_trouble = ""
+        self._lost: set[str] = set()  # runs that end while the database is gone
         self._forced = False
         self._ended: list[Run | None] = []  # of `--once`
 
@@ -182,8 +183,8 @@ class Daemon:
         self._clockwork.stop()
         self._workers.start_no_more()
         if number is None:
-            ended = ",".join(self._workers.unwritten)
-            _log.warning("database_put_back path=%s runs_lost=%s: starts anew with it", self._place.db, ended or "none")
+            lost = ",".join(sorted(self._lost.union(self._workers.unwritten))) or "none"
+            _log.warning("database_put_back path=%s ends_lost=%s: starts anew with it", self._place.db, lost)
         else:
             _log.info("stopping signal=%s grace_s=%g", signal.Signals(number).name, self._grace.total_seconds())
         self._nightly.stop()
@@ -215,6 +216,7 @@ class Daemon:
                 _log.warning("database_back path=%s", self._place.db)
                 self._clockwork.poke()
             self._database_trouble = trouble
+        self._lost = self._lost.union(self._workers.under_way) if trouble else set()
         # What still runs belongs to the one that is gone, and must have ended before anything is started by another.
         return bool(trouble) and self._file.put_back() and not self._workers.under_way
 

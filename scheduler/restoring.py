@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,14 +16,13 @@ from pathlib import Path
 from scheduler import owner as owners
 from scheduler.backup import copies, make_durable, newest
 from scheduler.config import Place, is_there, unusable
-from scheduler.control import Hold, find
+from scheduler.control import Hold, answer_of, find
 from scheduler.core.due import passed
 from scheduler.core.models import ROOT_JOB_ID, AuditRow, instant
 from scheduler.core.problems import RefusedError, UnavailableError, UsageError
 from scheduler.store import Contents, Store, check_database, copy_database, journals_by, part_from_journal
 
 _SIDES = ("-wal", "-shm", "-journal")
-_START_S = 2.0
 _MAGIC = b"SQLite format 3\0"
 
 
@@ -64,13 +62,13 @@ def refuse_lost(place: Place, *, held: bool = False) -> None:
 
 
 def _lost_by_daemon(place: Place) -> str:
-    """A daemon that has no database: one that is just starting makes it within a moment."""
-    give_up = time.monotonic() + _START_S
-    while not is_there(place.db) and (holder := find(place)) is not None:
-        if time.monotonic() > give_up:
-            return f"the database {place.db} is gone, under the daemon that holds it: {holder}"
-        time.sleep(0.05)
-    return ""
+    """That a daemon is there and no database. One that is just starting answers once it has made it."""
+    holder = find(place)
+    if holder is None:
+        return ""
+    with contextlib.suppress(UnavailableError):
+        answer_of(holder, "status")
+    return "" if is_there(place.db) else f"the database {place.db} is gone, under the daemon that holds it: {holder}"
 
 
 def start_state(place: Place, *, new_state: bool, now: datetime, held: bool = False) -> list[Path]:

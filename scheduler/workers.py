@@ -103,9 +103,9 @@ class Workers:
         return seat is not None or waiting is not None
 
     @property
-    def under_way(self) -> int:
-        """How many runs have not ended."""
-        return len(self._seats)
+    def under_way(self) -> tuple[str, ...]:
+        """Runs that have not ended."""
+        return tuple(self._seats)
 
     @property
     def unwritten(self) -> tuple[str, ...]:
