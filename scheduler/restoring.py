@@ -15,7 +15,7 @@ from pathlib import Path
 
 from scheduler import owner as owners
 from scheduler.backup import copies, make_durable, newest
-from scheduler.config import Place, is_there, unusable
+from scheduler.config import Place, is_there, make_private, unusable
 from scheduler.control import Hold, answer_of, find
 from scheduler.core.due import passed
 from scheduler.core.models import ROOT_JOB_ID, AuditRow, instant
@@ -292,6 +292,7 @@ def restore(place: Place, source: Path, *, now: datetime, actor: str) -> Restore
             cleanup.enter_context(Hold(place, since=instant(now), listen=False))
         _refuse_while_somebody_runs(place, holder.pid if holder is not None else None)
         place.make_state()
+        make_private(place.db.parent)
         new = place.db.with_name(f"{place.db.name}.restoring")
         cleanup.callback(_remove, new)
         _remove(new)
