@@ -14,9 +14,9 @@ from typing import Literal
 
 from scheduler import views
 from scheduler.clock import Clock, SystemClock
-from scheduler.config import Place, read_settings
+from scheduler.config import Place, is_there, read_settings
 from scheduler.core.models import Fault, Job, Run, RunStatus, Schedule, Settings, Status, instant
-from scheduler.core.problems import Problem, UnavailableError, UsageError, did_you_mean
+from scheduler.core.problems import Problem, SchedulerError, UnavailableError, UsageError, did_you_mean
 from scheduler.core.schedule import coming
 from scheduler.safe_open import read_source
 from scheduler.store import Store
@@ -208,7 +208,7 @@ class Reading:
             with store:
                 ids = store.job_ids()
                 return ids, [run.id for job_id in ids[:200] for run in store.runs(job_id, limit=3)]
-        except (UsageError, UnavailableError):
+        except SchedulerError:
             return [], []
 
     def never_synced(self) -> bool:
@@ -221,8 +221,16 @@ class Reading:
     # -- shared ----------------------------------------------------------------------------------
 
     def _store(self) -> Store | None:
-        """The database, or None on a root never synced: reading must not create one."""
-        return Store.open(self.place.db) if self.place.db.exists() else None
+        """The database, or None on a root never synced: reading must not create one.
+
+        Raises: RefusedError where there was one and it is gone.
+        """
+        if not is_there(self.place.db):
+            from scheduler.restoring import refuse_lost
+
+            refuse_lost(self.place)
+            return None
+        return Store.open(self.place.db, create=False)
 
     def _need_store(self, job_id: str) -> Store:
         store = self._store()

@@ -1,5 +1,5 @@
 """The verbs that every face shares: those that read (reading.py), and validate, plan, sync, run, pause, resume, cancel,
-serve, doctor.
+serve, doctor, backup, restore.
 
 Faces parse and print; nothing they offer goes around these functions (I1). Results are the JSON shapes of
 interface.md or core values; what cannot be done is a SchedulerError. Where a daemon holds the database, what has to be
@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scheduler.config import read_settings, settings_told, start_state
+from scheduler.config import is_there, read_settings, settings_told
 from scheduler.core.models import ROOT_FILE, AuditRow, Fault, Job, Pause, Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import Problem, RefusedError, UnavailableError, UsageError, did_you_mean
 from scheduler.reading import Reading
@@ -26,11 +26,14 @@ from scheduler.store import Observed, Store
 from scheduler.views import Json
 
 if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
+    from scheduler.backup import Copy
     from scheduler.control import Holder
     from scheduler.daemon import Served
     from scheduler.engine import LocalEngine
     from scheduler.passes import Passes, Synced
+    from scheduler.restoring import Restored
     from scheduler.runners.cancel import Cancel
+    from scheduler.store import Contents
 
 CANCEL_WAIT = timedelta(seconds=15)  # TERM, ten seconds, KILL, and the writing down
 SHORTEST_GAP = timedelta(seconds=1)  # between two slots: a pause that ends so soon after one covers no second
@@ -93,7 +96,10 @@ class Scheduler(Reading):
 
     def plan(self, *, confirmed: str | None = None, now_anyway: bool = False) -> Synced:
         """What a sync would change now; writes nothing."""
-        if not self.place.db.exists():
+        if not is_there(self.place.db):
+            from scheduler.restoring import refuse_lost
+
+            refuse_lost(self.place)
             nothing = Observed(jobs={}, settings=None, ticket=0)
             return self._passes().plan(nothing, confirmed=confirmed, now_anyway=now_anyway)
         with Store.open(self.place.db) as store:
@@ -115,6 +121,7 @@ class Scheduler(Reading):
         """
         from scheduler.control import answer_of
         from scheduler.passes import Synced
+        from scheduler.restoring import settle_copy, start_state
 
         holder = self._daemon()
         if holder is not None:
@@ -122,10 +129,11 @@ class Scheduler(Reading):
             return Synced.from_json(answer)
         start_state(self.place, new_state=new_state, now=self.clock.now())
         settings, _ = read_settings(self.place)
-        if settings is None and not self.place.db.exists():
+        if settings is None and not is_there(self.place.db):
             return self.plan(confirmed=confirmed)  # nothing to keep the problems in
         self.place.make_state()
         with Store.open(self.place.db) as store:
+            settle_copy(store, self.place, now=self.clock.now(), actor=self.actor)
             recovered = self._engine(store).recover()
             found = self._passes().sync(
                 store, actor=self.actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway
@@ -167,8 +175,10 @@ class Scheduler(Reading):
 
     def _run_here(self, job_id: str, cancel: Cancel, claimed: Callable[[Run, bool], None]) -> Run:
         from scheduler.owner import Owner
+        from scheduler.restoring import settle_copy
 
         with self._need_store(job_id) as store:
+            settle_copy(store, self.place, now=self.clock.now(), actor=self.actor)
             self._engine(store).recover()
             job = self._job(store, job_id, prefix=False)
             settings = store.observed(job_id=job.id).settings or Settings()
@@ -349,23 +359,49 @@ class Scheduler(Reading):
         """
         from scheduler.daemon import GRACE, Daemon
 
-        start_state(self.place, new_state=new_state, now=self.clock.now())
-        daemon = Daemon(
-            place=self.place,
-            clock=self.clock,
-            environ=self.environ,
-            absent_grace=self.absent_grace,
-            observe=observe,
-            once=once,
-            grace=GRACE if grace is None else grace,
-        )
-        return daemon.serve()
+        while True:
+            daemon = Daemon(
+                place=self.place,
+                clock=self.clock,
+                environ=self.environ,
+                absent_grace=self.absent_grace,
+                observe=observe,
+                once=once,
+                new_state=new_state,
+                grace=GRACE if grace is None else grace,
+            )
+            served = daemon.serve()
+            if not served.put_back:
+                return served
+            new_state = False  # a database was put in place of one that was gone: as if started anew
 
     def doctor(self) -> Json:
         """What is well and what is not, with what to do about it; writes nothing."""
         from scheduler import doctor
 
         return doctor.examine(self.place, self.clock, self.validate, self.environ)
+
+    # -- copies of the database ------------------------------------------------------------------
+
+    def backup(self, target: Path) -> Contents:
+        """A verified copy of the database in a new file, with a daemon or without one. Raises: as `back_up`."""
+        from scheduler.backup import back_up
+        from scheduler.restoring import refuse_lost
+
+        refuse_lost(self.place)
+        return back_up(self.place, target, now=self.clock.now(), actor=self.actor)
+
+    def backups(self) -> Sequence[Copy]:
+        """The nightly copies, newest first."""
+        from scheduler.backup import copies
+
+        return copies(self.place)
+
+    def restore(self, source: Path) -> Restored:
+        """Puts a verified copy in the place of the database, which is put aside. Raises: as `restoring.restore`."""
+        from scheduler.restoring import restore
+
+        return restore(self.place, source, now=self.clock.now(), actor=self.actor)
 
     def _daemon(self) -> Holder | None:
         """The daemon that holds the database. Raises: RefusedError where it serves another root."""

@@ -108,6 +108,11 @@ class Workers:
         return seat is not None or waiting is not None
 
     @property
+    def under_way(self) -> tuple[str, ...]:
+        """Runs that have not ended."""
+        return tuple(self._seats)
+
+    @property
     def unwritten(self) -> tuple[str, ...]:
         """Runs that have ended, and whose end the database has not taken yet."""
         return tuple(self._unwritten)

@@ -100,7 +100,12 @@ def held_back(job: Job, now: datetime) -> Due | None:
     if job.runtime.stopped_at is not None and not job.archived:
         cursor = first_fire(job.file.spec, after=now, last_slot=job.last_slot)
         return Due(job=job, slot=None, skips=unserved(job, now), next_run_at=cursor)
-    skips = unserved(job, now) if job.pause is not None and start_of(job) is not None else ()
+    return None if job.pause is None else passed(job, now)
+
+
+def passed(job: Job, now: datetime) -> Due | None:
+    """All slots up to now as skips, none of them to be run; None where none is due."""
+    skips = unserved(job, now) if start_of(job) is not None else ()
     if not skips:
         return None
     following = next_fire(job.file.spec.due_by, after=skips[-1].last)

@@ -608,7 +608,7 @@ def test_a_database_deleted_under_it_stops_the_firing_and_is_not_made_anew(
     daemon = serve()
     until(lambda: ran(root, "first\n"), "a fire")
     root.git("clean", "-qfdx")
-    daemon.says("firing_stopped reason='the database")
+    daemon.says("database_gone reason=")
     assert not (root.path / ".scheduler/state.db").exists()
     assert daemon.stop() == 0
 
@@ -618,7 +618,8 @@ def test_doctor_tells_what_is_wrong_by_its_exit_code(root: Root, serve: Callable
     until(lambda: ran(root, "first\n"), "a fire")
     well = root.json("doctor")
     assert well["healthy"]
-    assert {"files", "git", "state", "database", "jobs", "daemon"} <= {check["name"] for check in well["checks"]}
+    names = {"files", "git", "state", "database", "jobs", "daemon", "backup"}
+    assert names <= {check["name"] for check in well["checks"]}
     root.write("jobs/bad.yaml", "id: bad\n")
     ill = root.cli("doctor", "--json")
     assert (ill.code, ill.json["healthy"]) == (1, False)
