@@ -302,6 +302,16 @@ def test_more_changes_than_the_kernel_keeps_lead_to_a_full_look(
         assert found.resync.unwatched == ""
 
 
+def test_polling_takes_no_more_than_a_tenth_of_the_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with live(root) as found:
+        assert found.resync._rescan_s() == module.RESCAN_S
+        monkeypatch.setattr(module.Resync, "unwatched", "no inotify watch is left")
+        waits = []
+        for found.resync._took_s in (0.01, 2.0, 100.0):
+            waits.append(found.resync._rescan_s())
+        assert waits == [module.RESCAN_UNWATCHED_S, 20.0, module.RESCAN_S]
+
+
 # -- git ---------------------------------------------------------------------------------------
 
 
