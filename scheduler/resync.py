@@ -30,7 +30,8 @@ from scheduler.watched import watched
 from scheduler.watcher import Watcher
 
 RESCAN_S = 60.0
-RESCAN_UNWATCHED_S = 5.0  # while events are missing
+RESCAN_UNWATCHED_S = 5.0  # while events are missing; longer where a pass takes its time:
+MOST_BUSY = 0.1  # of that time is spent in passes
 RETRY_S = 2.0  # after a pass that could not be made
 SETTLE_S = 0.05  # without an event, and a burst is over (ADR 14)
 LONGEST_SETTLE_S = 1.0  # then a pass is made in the middle of it
@@ -77,6 +78,7 @@ class Resync:
         self._tasks: set[str] = set()  # as they were when the watches were set
         self._said_blind = ""
         self._said_moved = ""
+        self._took_s = 0.0  # the last pass
         self.trouble = ""  # why the last pass could not be made
         self.heart = Heartbeat("resync", RESYNC_S)
         self.held = ""  # why the last pass took nothing in (S8)
@@ -150,7 +152,9 @@ class Resync:
                 return
 
     def _rescan_s(self) -> float:
-        return RETRY_S if self.trouble or self.held else RESCAN_UNWATCHED_S if self.unwatched else RESCAN_S
+        if self.trouble or self.held:
+            return RETRY_S
+        return min(RESCAN_S, max(RESCAN_UNWATCHED_S, self._took_s / MOST_BUSY)) if self.unwatched else RESCAN_S
 
     # -- one pass --------------------------------------------------------------------------------
 
@@ -159,8 +163,10 @@ class Resync:
         self._doubts_end = None
         try:
             self._await_git()
+            started = time.monotonic()
             with self._lend() as store:
                 found = self._pass(store, actor="scheduler", cause=cause, defer=self._doubt)
+            self._took_s = time.monotonic() - started
         except SchedulerError as error:
             self._say(str(error))
         except Exception as error:  # nothing may end this thread but `stop`
@@ -285,7 +291,7 @@ class Resync:
         blind, moved = self._watcher.blind, self.moved
         if blind != self._said_blind:
             if blind:
-                _log.warning("unwatched reason=%r: all files are read every %g s", blind, RESCAN_UNWATCHED_S)
+                _log.warning("unwatched reason=%r: all files are read every %.0f s", blind, self._rescan_s())
             else:
                 _log.warning("watched_again")
             self._said_blind = blind

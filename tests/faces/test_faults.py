@@ -189,6 +189,28 @@ def test_a_task_that_grows_whenever_it_is_read_is_a_skip(small: Root, monkeypatc
     assert small.job("a")["consecutive_errors"] == 1
 
 
+def test_a_path_that_no_file_may_name_is_refused_at_the_fire_too(small: Root, tmp_path: Path) -> None:
+    """No sync lets one in. A database that was changed by hand, or comes from elsewhere, may hold one all the same."""
+    small.git("init", "-q", "--template=")
+    (small.path / ".git/secret").write_text(SECRET)
+    (small.path / ".scheduler/secret").write_text(SECRET)
+    (small.path / ".env").write_text(SECRET)
+    bad = ("../secret.md", str(tmp_path / "secret.md"), "tasks/../../secret.md", ".git/secret", ".env")
+    for path in (*bad, ".scheduler/secret", ".scheduler/state.db", "/proc/self/environ", "/dev/zero", "./tasks/a.md"):
+        small.write("jobs/a.yaml", f"id: a\nschedule: '@daily'\ntask_source_path: {path}\n")
+        refused = small.cli("sync", "--json")
+        assert (refused.code, refused.json["updated"], len(refused.problems)) == (1, [], 1)
+        assert small.job("a")["task_source_path"] == "tasks/a.md", "the last good definition stays"
+        small.sql(f"UPDATE definitions SET spec = json_set(spec, '$.task_source_path', '{path}')")
+        found = small.cli("run", "a", "--wait", "--json")
+        run = found.json["run"]
+        assert (found.code, run["status"], run["reason"]) == (1, "skipped", "source_outside_root"), path
+        assert SECRET not in found.stdout + found.stderr + refused.stdout + refused.stderr
+        small.sql("UPDATE definitions SET spec = json_set(spec, '$.task_source_path', 'tasks/a.md')")
+    small.write("jobs/a.yaml", "id: a\nschedule: '@daily'\ntask_source_path: tasks/a.md\n")
+    assert small.ok("run", "a", "--wait").stdout == "good\n"
+
+
 def test_a_link_swapped_in_between_the_check_and_the_open_never_leads_out(small: Root, tmp_path: Path) -> None:
     task = small.path / "tasks/a.md"
     results: list[bytes | str] = []

@@ -56,7 +56,6 @@ class Live:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.passes: list[str] = []  # the causes of those that were made on its own account
         place.make_state()
         Store.open(place.db).close()
         self.stores = Stores(lambda: Store.open(place.db, create=False), usable=lambda: "")
@@ -93,9 +92,6 @@ class Live:
     def problems(self) -> list[str]:
         with self.stores.lend() as store:
             return [problem.code for problem in store.problems()]
-
-    def lines(self, text: str, caplog: Any) -> list[str]:
-        return [record.getMessage() for record in caplog.records if text in record.getMessage()]
 
 
 @contextmanager
