@@ -20,6 +20,7 @@ from scheduler.control import Hold, answer_of, find
 from scheduler.core.due import passed
 from scheduler.core.models import ROOT_JOB_ID, AuditRow, instant
 from scheduler.core.problems import RefusedError, UnavailableError, UsageError
+from scheduler.crash import crash_point
 from scheduler.store import Contents, Store, check_database, copy_database, journals_by, part_from_journal
 
 _SIDES = ("-wal", "-shm", "-journal")
@@ -30,16 +31,26 @@ def lost(place: Place) -> str:
     """Why it is believed that there was a database here which is gone; empty where there is one, or never was."""
     if is_there(place.db):
         return ""
+    aside = _put_aside_before(place)
+    beside = f"; one that was put aside is {aside}" if aside is not None else ""
     last = newest(place)
     if last is not None:
-        return f"the database {place.db} is gone; there is a copy of {instant(last.at)}"
+        return f"the database {place.db} is gone; there is a copy of {instant(last.at)}{beside}"
+    if aside is not None:
+        return f"the database {place.db} is gone{beside}"
     runs = place.state / "runs"
     with contextlib.suppress(OSError):
-        if any(place.db.parent.glob(f"{place.db.name}.before-*")):
-            return f"the database {place.db} is gone; an earlier one was put aside beside it"
         if place.db == place.state / "state.db" and runs.is_dir() and any(runs.iterdir()):
             return f"the database {place.db} is gone, and with it what it knew of the runs whose outputs are in {runs}"
     return ""
+
+
+def _put_aside_before(place: Place) -> Path | None:
+    """The newest database that `restore` or `--new-state` has put aside; a restore may have been killed just then."""
+    with contextlib.suppress(OSError):
+        found = [each for each in place.db.parent.glob(f"{place.db.name}.before-*") if not each.name.endswith(_SIDES)]
+        return max(found, key=lambda each: each.name, default=None)
+    return None
 
 
 def refuse_lost(place: Place, *, held: bool = False) -> None:
@@ -54,8 +65,9 @@ def refuse_lost(place: Place, *, held: bool = False) -> None:
             hint="`scheduler restore BACKUP` puts a copy back; or stop it, and start without a history by --new-state",
         )
     if why:
-        last = newest(place)
-        back = "BACKUP" if last is None else shlex.quote(str(last.path))
+        last, aside = newest(place), _put_aside_before(place)
+        known = last.path if last is not None else aside
+        back = "BACKUP" if known is None else shlex.quote(str(known))
         raise RefusedError(
             why, hint=f"`scheduler restore {back}` puts it back; serve and sync start without a history by --new-state"
         )
@@ -310,6 +322,7 @@ def restore(place: Place, source: Path, *, now: datetime, actor: str) -> Restore
             os.close(file)
             moved = put_aside(place.db, now)
             make_durable(place.db.parent)
+            crash_point("between_databases")
             new.rename(place.db)
             make_durable(place.db.parent)
         except OSError as error:

@@ -838,7 +838,8 @@ def _migrations() -> list[tuple[str, str]]:
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Two processes that make or migrate one database at once would find the other's half made."""
-    with path.with_name(path.name + ".lock").open("w") as lock:
+    name = path.with_name(path.name + ".lock")
+    with os.fdopen(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

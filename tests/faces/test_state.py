@@ -72,7 +72,7 @@ def test_the_state_folder_is_private_and_no_business_of_git(root: Root, serve: S
     home = Path(os.environ["HOME"]) / ".local/state/scheduler"
     assert {path.stat().st_mode & 0o777 for path in (state, home, home / "daemons")} == {0o700}
     files = [*state.glob("state.db*"), *(home / "daemons").iterdir()]
-    assert {path.name for path in files if path.stat().st_mode & 0o077} <= {"state.db.lock"}
+    assert {path.name for path in files if path.stat().st_mode & 0o077} == set()
 
 
 def test_what_a_copy_by_hand_has_opened_to_others_is_closed_again(root: Root) -> None:
@@ -380,6 +380,40 @@ def test_restore_goes_back_and_says_what_that_means(lived_in: Root, tmp_path: Pa
         "heartbeat:2", "heartbeat:1",
     ]  # fmt: skip
     assert lived_in.run("heartbeat")["id"] == "heartbeat:3", "a number is given once"
+
+
+def test_a_restore_that_is_killed_half_way_is_no_new_beginning_and_can_be_made_again(
+    lived_in: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lived_in.ok("backup", str(tmp_path / "copy.db"))
+    with monkeypatch.context() as patch:
+        patch.setenv("SCHEDULER_CRASH_AT", "between_databases")
+        assert lived_in.process("restore", str(tmp_path / "copy.db")).code == -signal.SIGKILL
+    assert not database(lived_in).exists()
+    (aside,) = database(lived_in).parent.glob("state.db.before-*")
+    for command in ("list", "sync", "serve"):
+        refused = lived_in.cli(command)
+        assert (refused.code, f"`scheduler restore {aside}`" in refused.stderr) == (3, True)
+    lived_in.ok("restore", str(aside))
+    assert {job["id"]: job["run_count"] for job in lived_in.json("list")["jobs"]}["heartbeat"] == 1
+    assert not database(lived_in).with_name("state.db.restoring").exists()
+
+
+@pytest.mark.parametrize("left", [b"", b"no database at all" * 500])
+def test_restore_takes_the_place_of_a_ruined_database(lived_in: Root, tmp_path: Path, left: bytes) -> None:
+    lived_in.ok("backup", str(tmp_path / "copy.db"))
+    database(lived_in).write_bytes(left)
+    assert lived_in.cli("list").code == 5
+    lived_in.ok("restore", str(tmp_path / "copy.db"))
+    assert lived_in.job("heartbeat")["run_count"] == 1
+    (aside,) = database(lived_in).parent.glob("state.db.before-*")
+    assert aside.read_bytes() == left
+
+
+def test_copies_inside_the_root_are_a_warning(lived_in: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(lived_in.path / "home"))
+    found = checks(lived_in.cli("doctor", "--json"), "backup")
+    assert any(status == "warning" and "inside the root" in text for status, text in found)
 
 
 def test_restore_alone_lists_the_nightly_copies(lived_in: Root) -> None:
