@@ -66,8 +66,8 @@ def test_runners_that_can_start_are_well(root: Root) -> None:
     ("text", "said"),
     [
         ("command: [no-such-agent, -p]", "'no-such-agent' is not on PATH"),
-        ("command: [/opt/no/agent]", "'/opt/no/agent' is not an executable file"),
-        ("command: [./scripts/plain]", "plain' is not an executable file"),
+        ("command: [/opt/no/agent]", "'/opt/no/agent' is not there"),
+        ("command: [./scripts/plain]", "plain' is not executable"),
         ("command: [./scripts/gone]", "names '/opt/no/python', which is not there"),
         ("command: [./scripts/dos]", "names '/bin/sh\\r', which is not there"),
         ("command: [./scripts/env]", "names 'no-such-python', which is not there"),
@@ -321,7 +321,7 @@ def test_a_thread_of_the_daemon_that_hangs_is_among_its_troubles() -> None:
     daemon: Any = Daemon.__new__(Daemon)
     daemon._workers = SimpleNamespace(unwritten=())
     daemon._clockwork = SimpleNamespace(trouble="", heart=dead)
-    daemon._resync = SimpleNamespace(trouble="", heart=alive)
+    daemon._resync = SimpleNamespace(trouble="", moved="", heart=alive)
     assert [each for each in daemon._troubles() if each] == ["the clockwork thread has ended"]
 
 
