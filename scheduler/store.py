@@ -560,15 +560,12 @@ class Store:
                     " WHERE job_id = ? AND run_n = ? AND finished_at IS NULL",
                     (status.value, reason, _stamp(now), exit_code, run.job_id, run.n),
                 )
-                if status is not RunStatus.CANCELLED:
+                # What a person has ended, or was ended before it had started, says nothing of the job.
+                errs = started_at is not None and status not in _NO_ERRORS and reason != "shutdown"
+                if errs or status is RunStatus.SUCCEEDED:
                     _audit_streak(sql, run, status, reason, now)
                 sql.execute(
-                    "UPDATE jobs SET consecutive_errors = consecutive_errors + ? WHERE id = ?",
-                    # What was stopped before it had started says nothing of the job.
-                    (
-                        status not in (RunStatus.SUCCEEDED, RunStatus.CANCELLED) and started_at is not None,
-                        run.job_id,
-                    ),
+                    "UPDATE jobs SET consecutive_errors = consecutive_errors + ? WHERE id = ?", (errs, run.job_id)
                 )
                 if started_at is not None:  # a claim that never reached attempt 1 is no last run
                     sql.execute(
@@ -578,7 +575,7 @@ class Store:
                     )
                 if status is RunStatus.SUCCEEDED:
                     sql.execute("UPDATE jobs SET consecutive_errors = 0, errors_at_arm = 0 WHERE id = ?", (run.job_id,))
-                else:
+                elif errs:
                     _stop_failing(sql, run, now)
             crash_point("before_end_commit")
         return self._known_run(run.job_id, run.n)
@@ -633,6 +630,9 @@ class Store:
         if row is None or hashlib.sha256(row["bytes"]).hexdigest() != sha256:
             raise UnavailableError(f"the text {sha256[:12]} in {self.path} is damaged or gone")
         return bytes(row["bytes"])
+
+
+_NO_ERRORS = (RunStatus.SUCCEEDED, RunStatus.CANCELLED)
 
 
 class Stores:

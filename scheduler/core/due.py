@@ -33,8 +33,10 @@ class Due:
 def start_of(job: Job) -> datetime | None:
     """When the job has to be looked at next: its cursor and its jitter. None: nothing of it is due."""
     spec, cursor = job.file.spec, job.next_run_at
-    if cursor is None or job.archived or not spec.enabled or job.runtime.stopped_at is not None:
+    if cursor is None or job.archived or not spec.enabled:
         return None
+    if job.runtime.stopped_at is not None and cursor > job.runtime.stopped_at:
+        return None  # slots up to then have come due, and get their row
     return cursor + min(start_delay(spec.due_by, job.id), _LAST - cursor)  # a jitter may lead beyond the calendar
 
 
@@ -52,6 +54,9 @@ def due(job: Job, *, now: datetime, since: datetime | None, until: datetime | No
     schedule = spec.due_by
     delay = start_delay(schedule, job.id)
     last = now - delay if until is None else until
+    stopped = job.runtime.stopped_at
+    if stopped is not None:  # too many errors: what came due until then gets its row, and does not run
+        last = min(last, stopped)
     if cursor > last:
         return None
     begin, newest = cursor, cursor
@@ -63,7 +68,7 @@ def due(job: Job, *, now: datetime, since: datetime | None, until: datetime | No
         following = next_fire(schedule, after=newest)
     oldest_start = now - window(newest, following) if since is None else max(since, now - LATE)
     paused = _from_start(job.pause, delay)
-    runs = newest + delay >= oldest_start and not _covers(paused, newest)
+    runs = stopped is None and newest + delay >= oldest_start and not _covers(paused, newest)
     end = newest - TICK if runs else newest
     return Due(
         job=job,
@@ -129,8 +134,10 @@ def is_slot(schedule: Schedule, moment: datetime) -> bool:
 def next_slot(job: Job, now: datetime) -> datetime | None:
     """The first slot whose start still lies ahead; None where nothing more is due."""
     start = start_of(job)
-    if start is None or start > now:
-        return None if start is None else job.next_run_at
+    if start is None or job.runtime.stopped_at is not None:
+        return None
+    if start > now:
+        return job.next_run_at
     schedule = job.file.spec.due_by
     return next_fire(schedule, after=now - start_delay(schedule, job.id))
 

@@ -65,7 +65,7 @@ def test_a_job_that_is_not_to_run_owes_nothing(away: str) -> None:
         case "disabled":
             found = replace(found, file=replace(found.file, spec=replace(found.file.spec, enabled=False)))
         case "stopped":
-            found = replace(found, runtime=RuntimeFacts(stopped_at=NOON))
+            found = replace(found, runtime=RuntimeFacts(stopped_at=NOON - SECOND))
         case _:
             found = replace(found, next_run_at=None)
     assert start_of(found) is None
@@ -184,6 +184,17 @@ def test_a_slot_without_a_row_is_overdue_after_a_minute() -> None:
     assert not overdue(job(), now=NOON + LATE)
     assert overdue(job(), now=NOON + LATE + SECOND)
     assert not overdue(job(pause=Pause(at=NOON)), now=NOON + timedelta(hours=1))
+
+
+def test_a_job_that_was_stopped_owes_rows_for_its_slots_up_to_then_and_runs_none() -> None:
+    stopped = replace(job(), runtime=RuntimeFacts(stopped_at=NOON + timedelta(minutes=2, seconds=30)))
+    found = due(stopped, now=NOON + timedelta(hours=1), since=NOON)
+    assert found is not None
+    assert (found.slot, found.next_run_at) == (None, NOON + timedelta(minutes=3))
+    assert [(skip.first, skip.slots, skip.reason) for skip in found.skips] == [(NOON, 3, "missed")]
+    assert found.skips == unserved(stopped, NOON + timedelta(hours=1))
+    settled = replace(stopped, next_run_at=found.next_run_at)
+    assert (start_of(settled), next_slot(stopped, NOON), next_slot(settled, NOON)) == (None, None, None)
 
 
 def test_the_next_slot_is_the_first_that_has_not_started() -> None:

@@ -27,6 +27,7 @@ class Era:
     start: datetime
     end: datetime | None  # None: it still is
     every: timedelta
+    activated_at: datetime  # of the schedule: earlier than the start where a stopped job was armed
 
     def slots(self, after: datetime, until: datetime) -> list[datetime]:
         """Multiples of the interval since the epoch in (after, until]."""
@@ -184,9 +185,12 @@ def _coverage(sql: sqlite3.Connection, job: sqlite3.Row) -> Iterator[str]:
         assert cursor is not None or era.end is not None
         until = era.end if era.end is not None else (cursor or era.start) - timedelta.resolution
         expected |= set(era.slots(era.start, until))
-    if (not eras or eras[-1].end is not None) and cursor is not None:
+    if job["stopped_at"] is not None and eras and cursor is not None:
+        if cursor <= (eras[-1].end or cursor):
+            yield f"{job['id']} was stopped, and its cursor is {cursor}, within {eras[-1]}"
+    elif (not eras or eras[-1].end is not None) and cursor is not None:
         yield f"{job['id']} is archived or disabled, and its cursor is {cursor}"
-    if eras and eras[-1].end is None and eras[-1].start != _moment(job["activated_at"]):
+    if eras and eras[-1].end is None and eras[-1].activated_at != _moment(job["activated_at"]):
         yield f"{job['id']} was activated at {job['activated_at']}, and the audit says {eras[-1]}"
     for slot, run_ids in sorted(covered.items()):
         if len(run_ids) > 1:
@@ -204,9 +208,10 @@ def _eras(sql: sqlite3.Connection, job_id: str) -> list[Era]:
     for row in audit:
         passes[row["at"]].append(row)
     eras: list[Era] = []
-    every, enabled, present = timedelta(), False, False
+    every, enabled, present, stopped = timedelta(), False, False, False
+    activated_at = None
     for at, rows in passes.items():
-        before = (every, enabled, present)
+        before = (every, enabled, present, stopped)
         for row in rows:
             after = json.loads(row["after"])
             match row["action"], row["field"]:
@@ -222,11 +227,15 @@ def _eras(sql: sqlite3.Connection, job_id: str) -> list[Era]:
                     enabled = after
                 case "archive" | "revive", _:
                     present = row["action"] == "revive"
-        if (every, enabled, present) != before:
+                case (("stop" | "arm" | "resume"), "status"):
+                    stopped = row["action"] == "stop"
+        if (every, enabled, present, stopped) != before:
             if eras and eras[-1].end is None:
                 eras[-1].end = _known(at)
-            if enabled and present:
-                eras.append(Era(start=_known(at), end=None, every=every))
+            if activated_at is None or (every, enabled, present) != before[:3]:
+                activated_at = _known(at)
+            if enabled and present and not stopped:
+                eras.append(Era(start=_known(at), end=None, every=every, activated_at=activated_at))
     return eras
 
 

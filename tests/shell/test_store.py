@@ -205,7 +205,8 @@ def test_what_is_nobodys_fault_and_a_limit_of_zero_stop_no_job(store: Store) -> 
     limited(store, limit=1)
     store.skip(fire(store), reason="overlap", message="", fault=False, now=NOW)
     store.finish(start(store, fire(store), CURRENT), status=RunStatus.CANCELLED, now=NOW)
-    store.finish(fire(store), status=RunStatus.INTERRUPTED, reason="shutdown", now=NOW)  # had not started
+    store.finish(fire(store), status=RunStatus.INTERRUPTED, reason="owner_died", now=NOW)  # had not started
+    store.finish(start(store, fire(store), CURRENT), status=RunStatus.INTERRUPTED, reason="shutdown", now=NOW)
     limited(store, limit=0)
     fail(store)
     assert (runtime(store).stopped_at, runtime(store).consecutive_errors) == (None, 1)
