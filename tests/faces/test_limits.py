@@ -82,6 +82,6 @@ def test_without_watches_the_files_are_polled_it_is_said_and_ends_by_itself(
         assert "does not see" not in root.cli("doctor").stdout
         root.write("jobs/a.yaml", JOB.replace("first", "third"))
         until(lambda: root.job("a")["name"] == "third", "the next edit")
-        assert [line for line in daemon.lines if "cause=watch updated=1" in line], "by an event"
+        daemon.says("cause=watch updated=1")  # by an event
     finally:
         assert daemon.stop() == 0
