@@ -232,7 +232,7 @@ class Daemon:
             self._database_trouble = trouble
         self._lost = self._lost.union(self._workers.under_way) if trouble else set()
         # What still runs belongs to the one that is gone, and must have ended before anything is started by another.
-        return bool(trouble) and self._file.put_back() and not self._workers.under_way
+        return bool(trouble) and not self._workers.under_way and self._file.put_back()
 
     @contextlib.contextmanager
     def _listening_to_signals(self) -> Iterator[None]:

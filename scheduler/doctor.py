@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Literal
 
 from scheduler import owner as owners
@@ -143,9 +144,12 @@ def _backup(place: Place, now: datetime, failing: Sequence[str]) -> Iterator[Che
         hint = "set XDG_STATE_HOME to a folder outside of it"
         yield Check("backup", "warning", f"the nightly copies are inside the root, in {place.backups}", hint)
     if last is None:
-        if place.db.exists() and not failing:
-            where = place.backups or "a home folder, which this user does not have"
-            yield Check("backup", "ok", f"no copy yet; a daemon makes one every night, in {where}")
+        if place.backups is None or not _can_be_made(place.backups):
+            where = place.backups or "the home folder, which this user does not have"
+            hint = "name a folder that can be written by XDG_STATE_HOME"
+            yield Check("backup", "warning", f"no nightly copy can be made in {where}", hint)
+        elif not failing:
+            yield Check("backup", "ok", f"no copy yet; a daemon makes one every night, in {place.backups}")
         return
     old = now - last.at > STALE
     kept = f"{_count(sum(not copy.earlier for copy in copies(place)), 'copy', 'copies')} in {last.path.parent}"
@@ -216,6 +220,11 @@ def _jobs(known: Iterable[Job], now: datetime, fires: bool) -> Iterator[Check]:
     ]
     active = sum(job.status(now) is Status.ACTIVE for job in jobs)
     yield from found or [Check("jobs", "ok", f"{_count(len(jobs), 'job')}, {active} active")]
+
+
+def _can_be_made(folder: Path) -> bool:
+    nearest = next(each for each in (folder, *folder.parents) if os.path.exists(each))  # noqa: PTH110 - never raises
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
 def _daemon(place: Place, silent: list[str], failing: list[str]) -> Iterator[Check]:

@@ -58,6 +58,8 @@ def refuse_lost(place: Place, *, held: bool = False) -> None:
 
     held: by this process, so that no daemon knows of another one.
     """
+    if is_there(place.db):
+        return
     why = lost(place)
     if not why and not held and (why := _lost_by_daemon(place)):
         raise RefusedError(
@@ -154,6 +156,7 @@ class DatabaseFile:
         self._opened = _identity(place.db)
         self._seen: os.stat_result | None = None  # what stood in its place at the last look
         self._refused = ""
+        self._judged = False  # as it stands, it was refused: not worth reading as a whole every second
 
     def trouble(self) -> str:
         """Why nothing may be written: it is gone, another file has its name, or it was overwritten."""
@@ -182,7 +185,9 @@ class DatabaseFile:
         try:
             part_from_journal(db)
             if before is None or _looks(before) != _looks(self._seen):
-                self._refused = ""
+                self._refused, self._judged = "", False
+                return False
+            if self._judged:
                 return False
             check_database(db)
             if _identity(db) != self._opened:
@@ -194,7 +199,8 @@ class DatabaseFile:
             made = datetime.fromtimestamp(self._seen.st_mtime, UTC)
             copy_database(db, new, live=False, at=made, actor="scheduler")
             new.rename(db)
-        except (UnavailableError, OSError) as error:
+        except (UnavailableError, OSError, ValueError) as error:
+            self._judged = True
             self._refused = f"; what stands there now cannot be taken up: {error}"
         return False
 

@@ -746,6 +746,7 @@ def check_database(path: Path) -> Contents:
 
 
 _opened: dict[tuple[int, int], int] = {}  # files by device and inode
+_MOST_OPENED = 64  # a process has to do with one or two databases
 
 
 def part_from_journal(path: Path) -> None:
@@ -772,8 +773,10 @@ def journals_by(path: Path) -> Literal["wal", "rollback", "nothing"]:
     """
     found = path.stat()
     key = found.st_dev, found.st_ino
-    if key not in _opened:  # never closed: that would take away the locks that SQLite has on it in this process
+    if key not in _opened:  # kept: to close it would take away the locks that SQLite has on it in this process
         _opened[key] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if len(_opened) > _MOST_OPENED:
+            os.close(_opened.pop(next(iter(_opened))))
     header = os.pread(_opened[key], 19, 0)  # sqlite.org/fileformat2.html, section 1.3
     if not header.startswith(b"SQLite format 3\0"):
         return "nothing"

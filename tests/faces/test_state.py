@@ -172,7 +172,10 @@ def test_a_user_without_a_home_folder_can_work_too(root: Root, monkeypatch: pyte
     monkeypatch.setattr(Path, "expanduser", _no_home)
     assert root.sync()["created"] == ["tick"]
     assert root.run("tick")["status"] == "succeeded"
-    assert checks(root.cli("doctor", "--json"), "backup")[0][0] == "ok"
+    assert checks(root.cli("doctor", "--json"), "backup")[0][0] == "warning"
+    monkeypatch.setenv("HOME", str(root.path / "scheduler.yaml/no-folder"))
+    found = root.cli("doctor", "--json")
+    assert (found.code, checks(found, "backup")[0][0]) == (0, "warning")
 
 
 def _no_home(path: Path) -> Path:
