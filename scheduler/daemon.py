@@ -25,6 +25,7 @@ from scheduler.crash import crash_point
 from scheduler.engine import BENIGN, LocalEngine, log_end
 from scheduler.git import Commits
 from scheduler.inherited import is_ignored
+from scheduler.memory import share_one_heap
 from scheduler.owner import Owner
 from scheduler.passes import Passes, Synced
 from scheduler.resync import Resync
@@ -96,6 +97,7 @@ class Daemon:
 
         Raises: UnavailableError where another daemon holds the database, or it or the root cannot be used.
         """
+        share_one_heap()
         with contextlib.ExitStack() as cleanup:
             self._place.make_state()
             hold = Hold(self._place, since=instant(self._since))

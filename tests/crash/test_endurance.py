@@ -19,6 +19,7 @@ from tests.crash.world import World, await_until
 from tests.faces.conftest import REPOSITORY
 
 JOBS = 16  # all of them due at every instant
+GUESTS = 40
 RUNNERS = """\
 version: 1
 runners:
@@ -74,15 +75,15 @@ def save(world: World, job_id: str, runner: str, edit: int = 0) -> None:
 
 @contextlib.contextmanager
 def changes(world: World) -> Iterator[None]:
-    """Jobs that come, go for ever, and are edited meanwhile."""
+    """Jobs that come and go, and are edited meanwhile. A new id each time would be remembered for ever, as a job is."""
     over = threading.Event()
 
     def live() -> None:
         for n in range(1, 1_000_000):
             if over.wait(1.5):
                 return
-            save(world, f"guest-{n}", "stdin")
-            (world.root / f"jobs/guest-{n - 3}.yaml").unlink(missing_ok=True)
+            save(world, f"guest-{n % GUESTS}", "stdin")
+            (world.root / f"jobs/guest-{(n - 3) % GUESTS}.yaml").unlink(missing_ok=True)
             save(world, "steady-0", "stdin", edit=n)
 
     thread = threading.Thread(target=live)
