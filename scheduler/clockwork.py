@@ -20,6 +20,7 @@ from scheduler.core.models import Job, Run, Settings, instant
 from scheduler.core.problems import SchedulerError, UnavailableError
 from scheduler.core.schedule import next_fire
 from scheduler.crash import crash_point
+from scheduler.heartbeat import CLOCKWORK_S, Heartbeat
 from scheduler.store import Lend, Store
 
 LOOK_AGAIN_S = 10.0  # the clock may be set, or the machine have slept: no wait is longer than that
@@ -75,6 +76,10 @@ class Agenda:
     def drop(self, job_id: str) -> None:
         self._starts.pop(job_id, None)
 
+    def __len__(self) -> int:
+        """How many jobs have a start to come."""
+        return len(self._starts)
+
 
 class Clockwork:
     """Claims what is due. `dispatch` may be called by any thread, with a store of its own."""
@@ -115,6 +120,8 @@ class Clockwork:
         self._poked = True
         self._stopping = False
         self.trouble = ""  # why nothing fires, for doctor and the log
+        self.heart = Heartbeat("clockwork", CLOCKWORK_S)
+        self.glance: tuple[int, datetime | None] = 0, None  # jobs that will fire, and when next; takes no lock
 
     # -- what others call ------------------------------------------------------------------------
 
@@ -256,10 +263,12 @@ class Clockwork:
             for job in self._agenda.started(start):
                 if job.next_run_at is not None:
                     with contextlib.suppress(Exception):  # `_due` meets it again, and says so
-                        next_fire(job.file.spec.schedule, after=job.next_run_at)
+                        next_fire(job.file.spec.due_by, after=job.next_run_at)
 
     def _wait(self) -> None:
         start = self.next_start
+        self.glance = len(self._agenda), start
+        self.heart.beat()
         with self._bell:
             if self._stopping or self._poked:
                 return
@@ -267,6 +276,7 @@ class Clockwork:
             self._bell.wait(max(min(left, LOOK_AGAIN_S), 0))
 
     def _wait_to_retry(self) -> None:
+        self.heart.beat()  # a database that is locked or full is waited out: this thread turns
         with self._bell:
             self._poked = True  # what it was poked for may not have been taken in
             if not self._stopping:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
+import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from scheduler.core.models import ROOT_FILE, Fault, Settings
-from scheduler.core.problems import Problem, RefusedError, UnavailableError, UsageError
-from scheduler.safe_open import read_file
+from scheduler.core.mounts import Mount, find_mount
+from scheduler.core.problems import Problem, UnavailableError, UsageError
+from scheduler.safe_open import Identities, identities, read_file
 
 STATE_FOLDER = ".scheduler"
 ROOT_FILE_BYTES = 1024 * 1024
+DB_ENDS = ("", "-wal", "-shm", "-journal")  # what SQLite names the files of one database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,53 +29,84 @@ class Place:
     root: Path  # real path
     state: Path
     db: Path
+    named: Path | None = None  # the root as it was named: a link there may come to lead elsewhere
+    home: Path | None = None  # $XDG_STATE_HOME/scheduler; None: nothing is kept outside the root
+
+    @property
+    def closed(self) -> Identities:
+        """What is the scheduler's own as it stands now, and never a job file or a task; costs a few calls of stat."""
+        return identities([self.state, self.owners, *(self.db.with_name(self.db.name + end) for end in DB_ENDS)])
 
     @property
     def owners(self) -> Path:
         """Locks of the processes that run jobs: beside the database whose rows name them, whatever `--state` says."""
         return self.db.parent / "owners"
 
+    @property
+    def backups(self) -> Path | None:
+        """The folder of the nightly copies: out of reach of `git clean`, and of who deletes the root."""
+        if self.home is None:
+            return None
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", self.root.name)[:40] or "root"
+        return self.home / "backups" / f"{name}-{_hash(self._ledger)}"
+
+    @property
+    def mark(self) -> Path | None:
+        """The daemon's second lock, by which it is found when the first is gone together with the state folder."""
+        if self.home is None:
+            return None
+        # With the host's name: a home folder may be shared by machines that have a root at one path each.
+        return self.home / "daemons" / _hash(f"{socket.gethostname()}\0{self._ledger}")
+
+    def elsewhere(self) -> list[Path]:
+        """Databases in the root's default places beside the one that is used."""
+        return [db for db in self._defaults() if is_there(db) and not db.samefile(self.db)] if self.db.exists() else []
+
+    @property
+    def _ledger(self) -> str:
+        """What tells this database from others: the root where it stands in one of its two default places.
+
+        So a root that has become read-only, or writable, is still known to have a daemon and copies.
+        """
+        db = Path(os.path.realpath(self.db))
+        return str(self.root) if db in self._defaults() else str(db)
+
+    def _defaults(self) -> list[Path]:
+        folders = [self.root / STATE_FOLDER, *([_outside(self.root, self.home)] if self.home else [])]
+        return [folder / "state.db" for folder in folders]
+
     def output(self, job_id: str, n: int, attempt: int, stream: str) -> Path:
         return self.state / "runs" / job_id / f"{n}.{attempt}.{stream}"
 
     def make_state(self) -> None:
-        """Creates the state folder, private and ignored by git.
+        """Creates the state folder, private and ignored by git; what a copy by hand has opened to others is closed.
 
         Raises: UnavailableError.
         """
         try:
-            self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self.state)
             ignore = self.state / ".gitignore"
             if not ignore.exists():
                 ignore.write_text("*\n")
         except OSError as error:
             raise unusable(self.state, error) from error
+        if self.state.name == STATE_FOLDER or self.state.parent == self.home:  # another may be shared on purpose
+            _close_to_others(self.state, 0o700)
+        for suffix in ("", "-wal", "-shm"):
+            _close_to_others(self.db.with_name(self.db.name + suffix), 0o600)
 
 
-def start_state(place: Place, *, new_state: bool, now: datetime) -> None:
-    """Sees to it that nobody starts without a history by accident.
+def make_private(folder: Path) -> None:
+    """Makes a folder, and those above it that are missing, for this user alone."""
+    for each in reversed([folder, *folder.parents]):
+        if not each.is_dir():
+            each.mkdir(mode=0o700, exist_ok=True)
 
-    new_state: put aside what is left of one whose database is gone, and start anew.
-    Raises: RefusedError where outputs of runs are there, but the database that names them is gone.
-    """
-    runs, db = place.state / "runs", place.db
-    try:
-        if db.exists():
-            lost = new_state and db.stat().st_size == 0  # without leave to start anew, opening it says so
-        else:
-            lost = db == place.state / "state.db" and runs.is_dir() and any(runs.iterdir())
-        if not lost:
-            return
-        if not new_state:
-            raise RefusedError(
-                f"the database {db} is gone, and with it what it knew of the runs whose outputs are in {runs}",
-                hint="put a copy of it back, or start without a history by --new-state",
-            )
-        for left in (runs, db):
-            if left.exists():
-                left.rename(left.with_name(f"{left.name}.before-{now:%Y%m%dT%H%M%S}"))
-    except OSError as error:
-        raise unusable(place.state, error) from error
+
+def _close_to_others(path: Path, mode: int) -> None:
+    with contextlib.suppress(OSError):  # not there, or somebody else's
+        if path.stat().st_mode & 0o077:
+            path.chmod(mode)
 
 
 def unusable(folder: Path, error: OSError) -> UnavailableError:
@@ -91,14 +126,16 @@ def locate(root: str | None, state: str | None, db: str | None, *, environ: Mapp
     state_option = state or environ.get("SCHEDULER_STATE")
     db_option = db or environ.get("SCHEDULER_DB")
     found = _named_root(cwd / root_option) if root_option else _nearest_root(cwd)
-    folder = _state_folder(found, environ) if not state_option else cwd / state_option
+    home = _home(environ)
+    folder = _state_folder(found, home) if not state_option else cwd / state_option
     database = folder / "state.db" if not db_option else cwd / db_option
-    if not (found / ROOT_FILE).exists() and not database.exists():
+    if not (found / ROOT_FILE).exists() and not is_there(database):
         raise UsageError(
             f"{found} is not a root: it holds no {ROOT_FILE}",
             hint="start one with `scheduler init`, or name one with --root",
         )
-    return Place(root=found, state=folder, db=database)
+    named = cwd / root_option if root_option else None
+    return Place(root=found, state=folder, db=database, named=named, home=home)
 
 
 def _named_root(path: Path) -> Path:
@@ -123,12 +160,67 @@ def _nearest_root(cwd: Path) -> Path:
     )
 
 
-def _state_folder(root: Path, environ: Mapping[str, str]) -> Path:
+def _state_folder(root: Path, home: Path | None) -> Path:
+    """Where the database is; where there is none yet, below the root if that can be written, else below `home`.
+
+    What is there decides first: a root that becomes read-only, or writable, must not get a second, empty database.
+    """
     inside = root / STATE_FOLDER
-    if inside.exists() or os.access(root, os.W_OK):
+    if home is None or is_there(inside / "state.db"):
         return inside
-    base = environ.get("XDG_STATE_HOME") or str(Path(environ.get("HOME", "~")).expanduser() / ".local/state")
-    return Path(base) / "scheduler" / hashlib.sha256(str(root).encode()).hexdigest()[:16]
+    outside = _outside(root, home)
+    writable = os.access(inside if inside.is_dir() else root, os.W_OK)
+    return outside if is_there(outside / "state.db") or not writable else inside
+
+
+def _outside(root: Path, home: Path) -> Path:
+    return home / _hash(str(root))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
+
+
+def _home(environ: Mapping[str, str]) -> Path | None:
+    """The folder for what is kept outside of roots; None for a user without a home."""
+    named = environ.get("XDG_STATE_HOME", "")
+    if not named.startswith("/"):  # relative ones count as unset (XDG Base Directory Specification)
+        try:
+            base = Path(environ.get("HOME") or Path("~").expanduser())
+        except RuntimeError:  # a uid that no account has
+            return None
+        named = str(base / ".local/state")
+    return Path(os.path.realpath(named)) / "scheduler" if named.startswith("/") else None
+
+
+def is_there(path: Path) -> bool:
+    """Whether something has this name; so it is, too, where we may not look: opening it says why not."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def mount_of(folder: Path) -> Mount | None:
+    """What file system a folder is on; None where no /proc tells. One not made yet: that of the nearest above it."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        table = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+        file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        info = Path(f"/proc/self/fdinfo/{file}").read_text()
+        found = re.search(r"^mnt_id:\s*(\d+)$", info, re.MULTILINE)
+    except OSError:
+        found = None
+    finally:
+        os.close(file)
+    return find_mount(table, os.path.realpath(folder), mount_id=int(found[1]) if found else None)
 
 
 def read_settings(place: Place) -> tuple[Settings | None, tuple[Problem, ...]]:
@@ -147,6 +239,14 @@ def read_settings(place: Place) -> tuple[Settings | None, tuple[Problem, ...]]:
             ),
         )
     return _parsed(data)
+
+
+def settings_told(place: Place) -> Settings | None:
+    """Where scheduler.yaml has an error: settings enough to look for the errors of job files, or None."""
+    from scheduler.core.rootfile import settings_told
+
+    data = read_file(place.root, ROOT_FILE, limit=ROOT_FILE_BYTES)
+    return None if isinstance(data, Fault) else settings_told(data)
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,6 +1,7 @@
 """How one daemon holds a database, and how commands find it and speak to it.
 
-The daemon holds a lock on a file beside the database, which says who it is and where its socket is. A request is one
+The daemon holds a lock on a file beside the database, which says who it is and where its socket is, and on another
+outside of the root, where nobody deletes it together with the state folder. A request is one
 line of JSON, each answer too. Requests carry no facts that only they know: what a command writes stands in the
 database, and "look again" is enough to make the daemon see it.
 """
@@ -12,17 +13,16 @@ import fcntl
 import json
 import logging
 import os
-import shutil
 import socket
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from scheduler.config import Place, unusable
+from scheduler.config import Place, make_private, unusable
 from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError, UsageError
 from scheduler.views import Json
 
@@ -30,6 +30,7 @@ Reply = Callable[[Json], None]
 Handler = Callable[[Json, Reply], None]
 
 _ADDRESS_BYTES = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
+_OWN_FOLDER = "scheduler-"  # of a socket that finds no other place
 _REQUEST_BYTES = 1024 * 1024
 _LOCK_TRIES_S = 1.0  # somebody who only looks holds the lock for a moment
 _START_S = 5.0  # between taking the lock and listening
@@ -48,6 +49,7 @@ class Holder:
     root: str
     since: str
     socket: str | None  # None: it could not make one; it sees changes at its next rescan
+    db: str = ""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, serving {self.root} since {self.since}"
@@ -61,68 +63,169 @@ def _lock_path(place: Place) -> Path:
 
 
 class Hold:
-    """One database held by this process, until `release`."""
+    """One database held by this process, until `release`.
 
-    def __init__(self, place: Place, *, since: str) -> None:
-        """Raises: UnavailableError where another daemon holds it, naming that one."""
-        self._path = _lock_path(place)
-        self._own_folder: Path | None = None
+    Two locks say so: one beside the database, which everybody who shares that sees, and a mark outside of the root,
+    which is still there when the state folder is deleted under the daemon. A socket stands beside each.
+    """
+
+    def __init__(self, place: Place, *, since: str, listen: bool = True) -> None:
+        """
+        listen: False for who only keeps daemons away meanwhile.
+        Raises: UnavailableError where another daemon holds it, naming that one.
+        """
+        self._sockets: list[_Listener] = []
+        beside = _lock_path(place)
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            make_private(beside.parent)
+            self._locks = [_Lock(beside, place)]
         except OSError as error:
-            raise unusable(self._path.parent, error) from error
+            raise unusable(beside.parent, error) from error
+        if place.mark is not None:
+            try:
+                make_private(place.mark.parent)
+                self._locks.append(_Lock(place.mark, place))
+            except OSError as error:
+                why = "no command finds this daemon once its state folder is deleted"
+                _log.warning("no_mark path=%s error=%r: %s", place.mark, error.strerror, why)
+            except UnavailableError:
+                self._locks[0].close()
+                raise
+        self._mark = self._locks[1].path if len(self._locks) > 1 else None
+        if listen:
+            self._sockets = _listen(beside.with_suffix(".sock"), self._mark and self._mark.with_suffix(".sock"))
+        paths = [each.path for each in self._sockets]
+        self.holder = Holder(
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            root=str(place.root),
+            since=since,
+            socket=str(paths[0]) if paths else None,
+            db=str(place.db),
+        )
+        for lock, path in zip(self._locks, (paths[:1], paths[-1:]), strict=False):
+            lock.write(replace(self.holder, socket=str(path[0]) if path else None))
+
+    @property
+    def listeners(self) -> list[socket.socket]:
+        return [each.socket for each in self._sockets]
+
+    def release(self) -> None:
+        for each in self._sockets:
+            each.close()
+        for lock in self._locks:
+            # The one beside the database stays, for whoever cannot see the mark: unlinked, a second daemon could lock
+            # a new one while somebody still looks at this.
+            lock.close(unlink=lock.path == self._mark)
+
+    def __enter__(self) -> Hold:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class _Lock:
+    """One file, locked, that says who has locked it."""
+
+    def __init__(self, path: Path, place: Place) -> None:
+        """Raises: UnavailableError where a daemon has it; OSError where no file can be made."""
+        self.path = path
         give_up = time.monotonic() + _LOCK_TRIES_S
-        while not _try_lock(self._file, fcntl.LOCK_EX):
-            if time.monotonic() > give_up:
+        while True:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if _try_lock(self._file, fcntl.LOCK_EX):
+                if _is_file_at(self._file, path):
+                    break  # else it was unlinked before it was locked
+            elif time.monotonic() > give_up:
                 holder = _read(self._file)
                 os.close(self._file)
                 raise UnavailableError(
                     f"the database {place.db} is held by another daemon: {holder or 'one that is just starting'}",
                     hint="there is one daemon per database: stop that one, or name another database with --db",
                 )
+            os.close(self._file)
             time.sleep(0.02)
-        self.listener = self._listen(place)
-        self.holder = Holder(
-            pid=os.getpid(),
-            host=socket.gethostname(),
-            root=str(place.root),
-            since=since,
-            socket=None if self.listener is None else self.listener.getsockname(),
-        )
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, json.dumps(asdict(self.holder)).encode(), 0)
+        dead = _read(self._file)
+        if dead is not None:
+            _tidy(dead)
 
-    def _listen(self, place: Place) -> socket.socket | None:
-        for path in (place.db.with_name(place.db.name + ".sock"), None):
-            if path is not None and len(os.fsencode(path)) > _ADDRESS_BYTES:
-                continue
-            if path is None:  # the state folder's path is too long, or its file system knows no sockets
-                self._own_folder = Path(tempfile.mkdtemp(prefix="scheduler-"))  # mode 0700
-                path = self._own_folder / "socket"
-            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    def write(self, holder: Holder) -> None:
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, json.dumps(asdict(holder)).encode(), 0)
+
+    def close(self, *, unlink: bool = False) -> None:
+        if unlink and _is_file_at(self._file, self.path):
+            self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a full disk
+            os.ftruncate(self._file, 0)
+        os.close(self._file)
+
+
+class _Listener:
+    """A socket that listens at a path of the file system."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises: OSError where the file system knows none, or the path is too long."""
+        self.path = path
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            path.unlink(missing_ok=True)  # of a daemon that was killed: the lock is ours
+            self.socket.bind(str(path))
+            path.chmod(0o600)
+            self.socket.listen(64)
+            self._inode = path.stat().st_ino
+        except OSError:
+            self.socket.close()
+            raise
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            if self.path.stat().st_ino == self._inode:
+                self.path.unlink()
+                if self.path.parent.name.startswith(_OWN_FOLDER):
+                    self.path.parent.rmdir()
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for requests
+        self.socket.close()
+
+
+def _listen(beside: Path, mark: Path | None) -> list[_Listener]:
+    """Listens beside the database, and once more where no deletion of that folder reaches."""
+    found = [each for each in (_listener(beside),) if each is not None]
+    outside = None if mark is None else _listener(mark)
+    for folder in (tempfile.gettempdir(), "/tmp"):
+        if outside is None:
             try:
-                path.unlink(missing_ok=True)  # of a daemon that was killed: the lock is ours
-                listener.bind(str(path))
-                path.chmod(0o600)
-                listener.listen(64)
+                outside = _listener(Path(tempfile.mkdtemp(prefix=_OWN_FOLDER, dir=folder)) / "socket")  # mode 0700
             except OSError as error:
-                listener.close()
-                _log.warning("no_socket path=%s error=%r", path, error.strerror)
-                continue
-            return listener
+                _log.warning("no_socket folder=%s error=%r", folder, error.strerror)
+    return found if outside is None else [*found, outside]
+
+
+def _listener(path: Path) -> _Listener | None:
+    """None where the path is too long, or its file system knows no sockets."""
+    try:
+        return _Listener(path) if len(os.fsencode(path)) <= _ADDRESS_BYTES else None
+    except OSError as error:
+        _log.warning("no_socket path=%s error=%r", path, error.strerror)
         return None
 
-    def release(self) -> None:
-        if self.listener is not None:
-            with contextlib.suppress(OSError):
-                Path(self.listener.getsockname()).unlink(missing_ok=True)
-            self.listener.close()
-        if self._own_folder is not None:
-            shutil.rmtree(self._own_folder, ignore_errors=True)
-        # The file stays: unlinked, a second daemon could lock a new one while somebody still looks at this.
-        os.ftruncate(self._file, 0)
-        os.close(self._file)
+
+def _tidy(dead: Holder) -> None:
+    """Removes the socket's folder that a killed daemon has left behind."""
+    if dead.socket is not None and Path(dead.socket).parent.name.startswith(_OWN_FOLDER):
+        with contextlib.suppress(OSError):
+            if Path(dead.socket).parent.stat().st_uid == os.geteuid():
+                Path(dead.socket).unlink(missing_ok=True)
+                Path(dead.socket).parent.rmdir()
+
+
+def _is_file_at(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except OSError:
+        return False
 
 
 def _try_lock(file: int, kind: int) -> bool:
@@ -202,24 +305,36 @@ def _line(connection: socket.socket) -> bytes:
 
 
 def find(place: Place) -> Holder | None:
-    """The daemon that holds this database now; one that is just starting is waited for."""
+    """The daemon that holds this database now; one that is just starting is waited for.
+
+    Also one whose database is gone, or stands in the root's other default place: its mark says so.
+    """
     give_up = time.monotonic() + _START_S
     while True:
-        try:
-            file = os.open(_lock_path(place), os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
+        held = False
+        for path in (_lock_path(place), place.mark):
+            found = None if path is None else _holder_at(path)
+            if isinstance(found, Holder):
+                return found
+            held = held or found is not None
+        if not held:
             return None
-        try:
-            if _try_lock(file, fcntl.LOCK_SH):  # shared: others who look at the same moment are no daemon
-                return None
-            holder = _read(file)
-        finally:
-            os.close(file)
-        if holder is not None:
-            return holder
         if time.monotonic() > give_up:
             raise UnavailableError(f"a daemon holds {place.db}, but does not say who it is", hint="try again")
         time.sleep(0.05)
+
+
+def _holder_at(path: Path) -> Holder | Literal["nameless"] | None:
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if _try_lock(file, fcntl.LOCK_SH):  # shared: others who look at the same moment are no daemon
+            return None
+        return _read(file) or "nameless"
+    finally:
+        os.close(file)
 
 
 def ask(holder: Holder, verb: str, **request: Any) -> Iterator[Json]:

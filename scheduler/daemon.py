@@ -9,25 +9,31 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
+from scheduler.backup import Nightly
+from scheduler.checks.runners import troubles
 from scheduler.clock import Clock
 from scheduler.clockwork import Clockwork
-from scheduler.config import Place
+from scheduler.config import Place, mount_of, read_settings
 from scheduler.control import Hold, Reply, Server
 from scheduler.core.models import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import UnavailableError, UsageError
 from scheduler.crash import crash_point
-from scheduler.engine import BENIGN, LocalEngine, log_end
+from scheduler.engine import BENIGN, LocalEngine
 from scheduler.git import Commits
+from scheduler.heartbeat import Heartbeat
 from scheduler.inherited import is_ignored
 from scheduler.memory import share_one_heap
+from scheduler.notify import Manager
 from scheduler.owner import Owner
 from scheduler.passes import Passes, Synced
+from scheduler.restoring import DatabaseFile, refuse_lost, settle_copy, start_state
 from scheduler.resync import Resync
 from scheduler.runners.cancel import GRACE as CANCEL_GRACE
 from scheduler.source import Parsed
@@ -38,6 +44,7 @@ from scheduler.workers import Workers
 GRACE = timedelta(seconds=30)  # for what runs when the daemon is told to stop
 ONE_SIGNAL_S = 0.1  # two that close are one: sent to the process and to its group, as `timeout` and make do
 HANDED_OVER_S = 2.0
+LOOK_S = 1.0  # between two looks whether the database is still there
 MOST_NAMED = 50  # jobs, in one line of the log
 
 _log = logging.getLogger(__name__)
@@ -50,6 +57,7 @@ class Served:
     first: Synced  # its first pass
     failed: int = 0  # runs of `--once` that did not succeed
     forced: bool = False  # a second signal ended it
+    put_back: bool = False  # another file has come in place of its database: to be served anew
 
 
 class Daemon:
@@ -64,13 +72,16 @@ class Daemon:
         absent_grace: timedelta,
         observe: bool = False,
         once: bool = False,
+        new_state: bool = False,
         grace: timedelta = GRACE,
     ) -> None:
         self._place = place
         self._clock = clock
         self._environ = environ
+        self._manager = Manager(environ)
         self._observe = observe
         self._once = once
+        self._new_state = new_state
         self._grace = grace
         self._since = clock.now()
         self._passes = Passes(
@@ -87,6 +98,8 @@ class Daemon:
         self._queue_taken = False
         self._told_to_stop = False
         self._told_at = 0.0
+        self._database_trouble = ""
+        self._lost: set[str] = set()  # runs that end while the database is gone
         self._forced = False
         self._ended: list[Run | None] = []  # of `--once`
 
@@ -95,18 +108,23 @@ class Daemon:
     def serve(self) -> Served:
         """Serves until a signal says to stop; with `--once` until what is due has ended.
 
-        Raises: UnavailableError where another daemon holds the database, or it or the root cannot be used.
+        Raises: UnavailableError where another daemon holds the database, or it or the root cannot be used;
+        RefusedError where a history is gone and nobody said to start anew.
         """
         share_one_heap()
+        self._manager.starting()
         with contextlib.ExitStack() as cleanup:
+            if not self._new_state:
+                refuse_lost(self._place)  # before a folder is made
             self._place.make_state()
-            hold = Hold(self._place, since=instant(self._since))
-            cleanup.callback(hold.release)
+            hold = cleanup.enter_context(Hold(self._place, since=instant(self._since)))
+            put_aside = start_state(self._place, new_state=self._new_state, now=self._since, held=True)
             store = cleanup.enter_context(Store.open(self._place.db))
-            self._file = _identity(self._place)
+            self._file = DatabaseFile(self._place)
             self._stores = Stores(lambda: Store.open(self._place.db, create=False), usable=self._unusable)
             cleanup.callback(self._stores.close)
-            self._tell_what_is_new(store)
+            self._tell_what_is_new(store, put_aside)
+            settle_copy(store, self._place, now=self._since, actor="scheduler")
             self._owner = cleanup.enter_context(Owner(self._place.owners))
             self._workers = Workers(
                 engine=self._engine,
@@ -132,6 +150,7 @@ class Daemon:
                 applied=self._clockwork.poke,
             )
             cleanup.callback(self._resync.stop)
+            self._nightly = Nightly(place=self._place, clock=self._clock, lend=self._stores.lend)
             self._answer(hold)
             first = self._resync.sync_now(actor="scheduler", cause="start")
             self._clockwork.reload(store)
@@ -142,9 +161,10 @@ class Daemon:
                 failed = self._serve_once(store)
                 self._told_to_stop = True  # whoever asks for a run now would not see it end
                 self._workers.wait()
+                self._nightly.look()
                 return Served(first=first, failed=failed, forced=self._forced)
-            self._serve_on(hold)
-            return Served(first=first, forced=self._forced)
+            stopped = self._serve_on(hold)
+            return Served(first=first, forced=self._forced, put_back=not stopped)
 
     def _serve_once(self, store: Store) -> int:
         self._clockwork.dispatch(store)
@@ -153,24 +173,35 @@ class Daemon:
         return len(self._ended) - len(fine)
 
     def _answer(self, hold: Hold) -> None:
-        if hold.listener is not None:
-            handlers = {"wake": self._wake, "sync": self._sync, "run": self._run, "cancel": self._cancel}
-            Server(hold.listener, {**handlers, "status": self._status})
+        handlers = {"wake": self._wake, "sync": self._sync, "run": self._run, "cancel": self._cancel}
+        handlers["runners"] = self._runners
+        for listener in hold.listeners:
+            Server(listener, {**handlers, "status": self._status})
 
-    def _serve_on(self, hold: Hold) -> None:
+    def _serve_on(self, hold: Hold) -> bool:
+        """Until a signal; False where another database was put in the place of one that was gone."""
         threads = [
             threading.Thread(target=self._clockwork.run, args=(self._stores.lend,), name="clockwork"),
             threading.Thread(target=self._resync.run, name="resync"),
+            threading.Thread(target=self._nightly.run, name="nightly"),  # the last: no heart of the daemon
         ]
         for thread in threads:
             thread.daemon = True
             thread.start()
+        for thread, heart in zip(threads, self._hearts, strict=False):
+            heart.watch(thread)
         _log.info("serving root=%s db=%s pid=%d", self._place.root, self._place.db, hold.holder.pid)
         number = self._await_signal()
         self._clockwork.stop()
         self._workers.start_no_more()
-        _log.info("stopping signal=%s grace_s=%g", signal.Signals(number).name, self._grace.total_seconds())
+        if number is None:
+            lost = ",".join(sorted(self._lost.union(self._workers.unwritten))) or "none"
+            _log.warning("database_put_back path=%s ends_lost=%s: starts anew with it", self._place.db, lost)
+        else:
+            _log.info("stopping signal=%s grace_s=%g", signal.Signals(number).name, self._grace.total_seconds())
+            self._manager.stopping(self._grace + CANCEL_GRACE)
         crash_point("stopping")
+        self._nightly.stop()
         self._resync.stop()
         self._workers.stop(self._grace)
         crash_point("drained")
@@ -178,13 +209,32 @@ class Daemon:
             self._workers.write_ends(store)
         for thread in threads:
             thread.join(timeout=10)
-        _log.info("stopped")
+        if number is not None:
+            _log.info("stopped")
+        return number is not None
 
-    def _await_signal(self) -> int:
+    def _await_signal(self) -> int | None:
+        """The signal that says to stop; None where another database was put in the place of one that was gone."""
         while True:
+            self._manager.turn(self._hearts, self._summary())
             # In turns: a signal that comes just before the main thread blocks would not wake it.
             with contextlib.suppress(queue.Empty):
-                return self._signals.get(timeout=1)
+                return self._signals.get(timeout=min(self._manager.turn_s, LOOK_S))
+            if self._look_at_database():
+                return None
+
+    def _look_at_database(self) -> bool:
+        trouble = self._unusable()
+        if trouble != self._database_trouble:
+            if trouble:
+                _log.error("database_gone reason=%r: `scheduler restore` brings a copy back", trouble)
+            else:
+                _log.warning("database_back path=%s", self._place.db)
+                self._clockwork.poke()
+            self._database_trouble = trouble
+        self._lost = self._lost.union(self._workers.under_way) if trouble else set()
+        # What still runs belongs to the one that is gone, and must have ended before anything is started by another.
+        return bool(trouble) and self._file.put_back() and not self._workers.under_way
 
     @contextlib.contextmanager
     def _listening_to_signals(self) -> Iterator[None]:
@@ -211,7 +261,16 @@ class Daemon:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _tell_what_is_new(self, store: Store) -> None:
+    def _tell_what_is_new(self, store: Store, put_aside: Sequence[Path]) -> None:
+        for path in put_aside:
+            _log.warning("put_aside path=%s", path)
+        mount = mount_of(self._place.db.parent)
+        if mount is not None and mount.is_shared:
+            _log.warning(
+                "network_file_system path=%s kind=%s: neither SQLite nor locks are safe there, see doctor",
+                self._place.db,
+                mount.kind,
+            )
         if store.synced_at() is None:
             found = self._passes.plan(store.observed())
             ids = found.json["created"]
@@ -235,12 +294,11 @@ class Daemon:
 
     def _unusable(self) -> str:
         """Why nothing may be written: the file is gone, or another one has come by its name."""
-        if _identity(self._place) == self._file:
-            return ""
-        return f"the database {self._place.db} is no longer the file that this daemon opened: nothing fires"
+        return self._file.trouble()
 
     def _recover(self, store: Store) -> list[Run]:
-        return [log_end(run) for run in self._engine(store).recover()]
+        engine = self._engine(store)
+        return [engine.told(run) for run in engine.recover()]
 
     def _submit(self, runs: list[Run]) -> None:
         self._workers.submit(runs, done=self._ended.append if self._once else None)
@@ -287,7 +345,10 @@ class Daemon:
 
     def _sync(self, request: Json, reply: Reply) -> None:
         self._ready.wait()
-        reply(self._resync.sync_now(actor=request["actor"], confirmed=request["confirmed"]).to_json())
+        found = self._resync.sync_now(
+            actor=request["actor"], confirmed=request["confirmed"], now_anyway=request["now_anyway"]
+        )
+        reply(found.to_json())
 
     def _run(self, request: Json, reply: Reply) -> None:
         self._ready.wait()
@@ -318,29 +379,48 @@ class Daemon:
             time.sleep(0.05)  # claimed a moment ago, and on its way to its thread
         reply({"found": found})
 
+    def _runners(self, request: Json, reply: Reply) -> None:
+        """What keeps them from starting: only this process knows its environment."""
+        settings, _ = read_settings(self._place)
+        if settings is None:
+            with self._stores.lend() as store:
+                settings = store.observed(job_id="").settings or Settings()
+        reply({"runners": troubles(settings, self._place.root, self._environ)})
+
+    @property
+    def _hearts(self) -> tuple[Heartbeat, ...]:
+        return self._clockwork.heart, self._resync.heart
+
+    def _summary(self) -> str:
+        """How things stand, in one line; waits for nothing that another thread may hold."""
+        if trouble := self._clockwork.trouble or self._resync.trouble:
+            return f"in trouble: {trouble}"
+        if self._why_silent:
+            return f"nothing fires here ({self._why_silent})"
+        (jobs, start), (running, waiting) = self._clockwork.glance, self._workers.counts
+        when = "none" if start is None else instant(start)
+        return f"{jobs} scheduled, {running} running, {waiting} waiting; next fire {when}"
+
     def _troubles(self) -> tuple[str, ...]:
         unwritten = self._workers.unwritten
         ends = f"ended, and the end is not written yet: {', '.join(unwritten)}" if unwritten else ""
-        return self._clockwork.trouble, self._resync.trouble, ends
+        hearts = (heart.trouble for heart in self._hearts)
+        return self._clockwork.trouble, self._resync.trouble, self._resync.moved, ends, *hearts
 
     def _status(self, request: Json, reply: Reply) -> None:
         start = self._clockwork.next_start
         reply(
             {
                 "silent": self._why_silent or "",
-                "trouble": [each for each in (*self._troubles(), self._unusable()) if each],
+                "trouble": [each for each in dict.fromkeys((*self._troubles(), self._unusable())) if each],
+                "backup": self._nightly.trouble,
                 "unwatched": self._resync.unwatched,
+                "held": self._resync.held,
+                "held_since": None if self._resync.held_since is None else instant(self._resync.held_since),
+                "held_long": self._resync.held_long,
                 "next_start": None if start is None else instant(start),
             }
         )
-
-
-def _identity(place: Place) -> tuple[int, int] | None:
-    try:
-        found = place.db.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _elsewhere(settings: Settings) -> str:

@@ -2,49 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Literal
 
 from scheduler import owner as owners
+from scheduler.backup import copies, newest
+from scheduler.checks import Check
+from scheduler.checks import names as _names
+from scheduler.checks.clock import clock as check_clock
+from scheduler.checks.disks import disks
+from scheduler.checks.runners import runners
+from scheduler.checks.zones import zones
 from scheduler.clock import Clock
-from scheduler.config import Place
+from scheduler.config import Place, is_there, mount_of, read_settings
 from scheduler.control import answer_of, find
 from scheduler.core.due import overdue
-from scheduler.core.models import Job, RunStatus, Status, SyncState
+from scheduler.core.models import Job, RunStatus, Settings, Status, SyncState, instant
 from scheduler.core.problems import Problem, SchedulerError
-from scheduler.git import read_tree
+from scheduler.git import read_tree, why_held
+from scheduler.restoring import refuse_lost
 from scheduler.store import Store
 from scheduler.views import Json
 
-_NAMED = 5  # jobs named in one line
+STALE = timedelta(days=2)  # a copy older than that: a night was left out
+_TRUST = "let the user of the daemon run: git config --global --add safe.directory {}"
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    name: str
-    status: Literal["ok", "warning", "error"]
-    message: str
-    hint: str = ""
-
-
-def examine(place: Place, clock: Clock, validate: Callable[[], Iterable[Problem]]) -> Json:
+def examine(place: Place, clock: Clock, validate: Callable[[], Iterable[Problem]], environ: Mapping[str, str]) -> Json:
     """`{"healthy", "exit_code", "checks": [{name, status, message, hint}]}`; healthy: no error among them.
 
-    validate: the problems of the files as they stand.
+    validate: the problems of the files as they stand. environ: our own, by which runners are judged without a daemon.
     """
     checks: list[Check] = []
     silent: list[str] = []  # why a daemon does not fire here, and is not to
+    failing: list[str] = []  # why the daemon makes no copies
     exit_code = 0
     parts: dict[str, Callable[[], Iterable[Check]]] = {
         "files": lambda: _files(place, tuple(validate())),
         "git": lambda: _git(place),
         "state": lambda: _state(place),
-        "daemon": lambda: _daemon(place, silent),
+        "daemon": lambda: _daemon(place, silent, failing),
         "database": lambda: _database(place, clock.now(), fires=not silent),
+        "backup": lambda: _backup(place, clock.now(), failing),
     }
+    parts["machine"] = lambda: _machine(place, clock.now(), environ, asks=exit_code == 0)
     for name, part in parts.items():
         try:
             checks += part()
@@ -74,7 +80,33 @@ def _git(place: Place) -> Iterator[Check]:
     if tree.in_repository:
         yield Check("git", "ok", f"at {tree.revision[:12]}" if tree.revision else "a repository without a commit yet")
     else:
-        yield Check("git", "warning", f"runs record no commit: {tree.why_unavailable}")
+        hint = _TRUST.format(place.root) if "belongs to another user" in (tree.why_unavailable or "") else ""
+        yield Check("git", "warning", f"runs record no commit: {tree.why_unavailable}", hint)
+    if held := why_held(place.root):
+        hint = "end or abort it; `scheduler sync --now` takes the files as they are"
+        yield Check("git", "warning", f"edits of the files wait: {held}", hint)
+
+
+def _machine(place: Place, now: datetime, environ: Mapping[str, str], *, asks: bool) -> Iterator[Check]:
+    """asks: whether a daemon, where there is one, answers."""
+    settings, jobs, synced_at = _known(place)
+    holder = find(place) if asks else None
+    if holder is not None and holder.root != str(place.root):
+        holder = None  # it knows other runners
+    yield from runners(settings, jobs, place.root, environ, holder)
+    yield from check_clock(now, jobs, synced_at)
+    yield from zones(settings, jobs, now)
+    yield from disks((place.state, place.db.parent))
+
+
+def _known(place: Place) -> tuple[Settings, list[Job], datetime | None]:
+    """The settings in force, the jobs, and when a pass last applied; as much of it as can be read."""
+    settings, _ = read_settings(place)
+    if place.db.exists():
+        with contextlib.suppress(SchedulerError), Store.open(place.db, create=False) as store:
+            observed = store.observed()
+            return settings or observed.settings or Settings(), list(observed.jobs.values()), store.synced_at()
+    return settings or Settings(), [], None
 
 
 def _state(place: Place) -> Iterator[Check]:
@@ -84,13 +116,49 @@ def _state(place: Place) -> Iterator[Check]:
         yield Check("state", "ok", f"{state} is writable")
     else:
         yield Check("state", "error", f"{state} is not writable", "make it so, or name another one with --state")
+    mount = mount_of(place.db.parent)
+    if mount is not None and mount.is_shared:
+        yield Check(
+            "state",
+            "error",
+            f"{place.db} is on {mount.kind}, {mount.source}: over a network neither SQLite nor its locks are safe",
+            "keep the database on a disk of this machine: --state or SCHEDULER_STATE names the folder",
+        )
+    if there == state and state.stat().st_mode & 0o077:
+        yield Check("state", "warning", f"other users may look into {state}", f"chmod 700 {shlex.quote(str(state))}")
+    for other in place.elsewhere():
+        yield Check(
+            "state",
+            "warning",
+            f"{place.db} is used, and there is another database of this root, {other}",
+            "move the one that is not wanted away, or name the other one with --db",
+        )
+
+
+def _backup(place: Place, now: datetime, failing: Sequence[str]) -> Iterator[Check]:
+    last = newest(place)
+    for why in failing:
+        yield Check("backup", "warning", f"no new copy can be made: {why}", "jobs fire as before; its log says more")
+    if place.backups is not None and place.backups.is_relative_to(place.root):
+        hint = "set XDG_STATE_HOME to a folder outside of it"
+        yield Check("backup", "warning", f"the nightly copies are inside the root, in {place.backups}", hint)
+    if last is None:
+        if place.db.exists() and not failing:
+            where = place.backups or "a home folder, which this user does not have"
+            yield Check("backup", "ok", f"no copy yet; a daemon makes one every night, in {where}")
+        return
+    old = now - last.at > STALE
+    kept = f"{_count(sum(not copy.earlier for copy in copies(place)), 'copy', 'copies')} in {last.path.parent}"
+    hint = "a daemon makes one every night: does it run? `scheduler backup PATH` makes one now" if old else ""
+    yield Check("backup", "warning" if old else "ok", f"{kept}, the newest of {instant(last.at)}", hint)
 
 
 def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
-    if not place.db.exists():
+    if not is_there(place.db):
+        refuse_lost(place)
         yield Check("database", "warning", f"{place.db} is not there yet", "run `scheduler sync`")
         return
-    with Store.open(place.db) as store:
+    with Store.open(place.db, create=False) as store:
         damage = store.damage()
         if damage:
             yield Check("database", "error", f"{store.path} is damaged: {damage}", "restore a copy")
@@ -134,6 +202,12 @@ def _jobs(known: Iterable[Job], now: datetime, fires: bool) -> Iterator[Check]:
             lambda job: job.file.sync_state in (SyncState.INVALID, SyncState.CONFLICT),
         ),
         *named(
+            "error",
+            "stopped after too many errors in a row",
+            "mend its definition or task, which starts it again, or `scheduler resume JOB`",
+            lambda job: job.status(now) is Status.STOPPED,
+        ),
+        *named(
             "warning",
             "the last run failed or could not start",
             "`scheduler history JOB` shows it",
@@ -144,7 +218,7 @@ def _jobs(known: Iterable[Job], now: datetime, fires: bool) -> Iterator[Check]:
     yield from found or [Check("jobs", "ok", f"{_count(len(jobs), 'job')}, {active} active")]
 
 
-def _daemon(place: Place, silent: list[str]) -> Iterator[Check]:
+def _daemon(place: Place, silent: list[str], failing: list[str]) -> Iterator[Check]:
     holder = find(place)
     if holder is None:
         yield Check("daemon", "warning", "no daemon is running: nothing fires by itself", "start `scheduler serve`")
@@ -153,8 +227,12 @@ def _daemon(place: Place, silent: list[str]) -> Iterator[Check]:
         yield Check("daemon", "error", f"the database belongs to another root: {holder}", "name another one with --db")
         return
     status = answer_of(holder, "status")
+    failing += [status["backup"]] if status.get("backup") else []
     for trouble in status["trouble"]:
         yield Check("daemon", "error", f"{holder}: {trouble}", "its log says more")
+    if status["held_long"]:
+        message = f"{holder}: edits have waited since {status['held_since']}: {status['held']}"
+        yield Check("daemon", "error", message, "end or abort it; `scheduler sync --now` takes the files as they are")
     if status["silent"]:
         silent.append(status["silent"])
         yield Check("daemon", "warning", f"{holder}, only observes ({status['silent']})")
@@ -164,10 +242,5 @@ def _daemon(place: Place, silent: list[str]) -> Iterator[Check]:
         yield Check("daemon", "ok", f"{holder}; next fire {status['next_start'] or 'none'}")
 
 
-def _count(n: int, word: str) -> str:
-    return f"{n} {word}{'' if n == 1 else 's'}"
-
-
-def _names(ids: list[str]) -> str:
-    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-    return ", ".join(ids[:_NAMED]) + more
+def _count(n: int, word: str, words: str = "") -> str:
+    return f"{n} {word if n == 1 else words or word + 's'}"

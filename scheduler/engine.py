@@ -17,6 +17,7 @@ from scheduler.core.due import is_slot
 from scheduler.core.models import Fault, Job, Provenance, Run, RunnerSpec, RunStatus, Settings, Task, Trigger, instant
 from scheduler.core.problems import UnavailableError
 from scheduler.crash import crash_point
+from scheduler.logs import event
 from scheduler.passes import LOOK_AGAIN_S, SAVE_S, Passes
 from scheduler.runners.cancel import Cancel
 from scheduler.runners.command import Context, Invocation, Outcome, execute, prepare
@@ -73,7 +74,7 @@ class LocalEngine:
         try:
             crash_point("after_claim")
             claimed(run)
-            return log_end(self._carry_out(run, scratch, cancel))
+            return self.told(self._carry_out(run, scratch, cancel))
         except EndNotWrittenError:
             raise
         except BaseException as error:
@@ -201,13 +202,14 @@ class LocalEngine:
     ) -> Ready | Fault:
         """All that a run of this job would start with now, or why it cannot; starts and writes nothing."""
         spec, root = job.file.spec, self.place.root
-        task = read_task(root, spec, job.file.path, settings, forbidden=self.place.state)
+        task = read_task(root, spec, job.file.path, settings, forbidden=self.place.closed)
         if isinstance(task, Fault):
             return task
         runner = settings.runners.get(spec.runner)
         if runner is None:
             return Fault(reason="runner_unknown", message=f"scheduler.yaml has no runner {spec.runner!r}")
-        source = self.passes.tree(task.source_path).provenance(task.source_path, task.source)
+        path = task.real_path or task.source_path
+        source = self.passes.tree(path).provenance(path, task.source)
         context = Context(
             run_id=run_id,
             job_id=job.id,
@@ -226,6 +228,21 @@ class LocalEngine:
     def _skip(self, run: Run, fault: Fault) -> Run:
         """Ends a claimed run that could not start; a fault, so it counts as an error and is told (F7)."""
         return self.store.skip(run, reason=fault.reason, message=fault.message, fault=True, now=self.clock.now())
+
+    def told(self, run: Run) -> Run:
+        """Tells in the log how a run has ended, and that it has stopped its job (F7)."""
+        log_end(run)
+        if run.finished_at is not None and run.status not in (RunStatus.SUCCEEDED, RunStatus.CANCELLED):
+            job = self.store.job(run.job_id)
+            if job is not None and job.runtime.stopped_at == run.finished_at:
+                _log.warning(
+                    "job_stopped job_id=%s reason=%r: an edit of its definition or task, or `scheduler resume %s`,"
+                    " starts it again",
+                    job.id,
+                    job.runtime.stop_reason,
+                    job.id,
+                )
+        return run
 
     def recover(self) -> list[Run]:
         """Ends the runs whose owner is dead: what is left of their processes is killed, their rows say so (F4).
@@ -275,7 +292,7 @@ def _superseded(job: Job, slot: datetime) -> str:
     """Why an edit since has left no such slot to serve; empty where the present schedule names it too (F1)."""
     if not job.file.spec.enabled:
         return "the job was disabled after the slot was claimed"
-    if not is_slot(job.file.spec.schedule, slot):
+    if not is_slot(job.file.spec.due_by, slot):
         return f"the schedule was changed after the slot was claimed, and no longer names {instant(slot)}"
     return ""
 
@@ -285,18 +302,19 @@ BENIGN = ("overlap", "paused", "missed", "superseded", "capacity")  # skips that
 
 def log_end(run: Run) -> Run:
     """One line for every end. As long as there is no delivery, a failure or fault is told by it: a WARNING (F7)."""
-    fields = {
-        "run_id": run.id,
-        "reason": run.reason,
-        "error": run.error and repr(run.error),
-        "fire_time": run.fire_time and instant(run.fire_time),
-        "duration_ms": run.duration_ms,
-        "task": run.task_sha256 and run.task_sha256[:12],
-        "revision": run.provenance.revision and run.provenance.revision[:12],
-    }
     fine = run.status in (RunStatus.SUCCEEDED, RunStatus.CANCELLED) or run.reason in BENIGN
-    shown = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
-    _log.log(logging.INFO if fine else logging.WARNING, "run_%s %s", run.status.value, shown)
+    event(
+        _log,
+        logging.INFO if fine else logging.WARNING,
+        f"run_{run.status.value}",
+        run_id=run.id,
+        reason=run.reason,
+        error=run.error,
+        fire_time=run.fire_time and instant(run.fire_time),
+        duration_ms=run.duration_ms,
+        task=run.task_sha256 and run.task_sha256[:12],
+        revision=run.provenance.revision and run.provenance.revision[:12],
+    )
     return run
 
 

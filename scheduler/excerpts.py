@@ -32,7 +32,7 @@ def source_lines(place: Place, problems: Sequence[Problem]) -> list[str | None]:
 
 
 def _lines(place: Place, path: str) -> list[str]:
-    data = read_file(place.root, path, limit=ROOT_FILE_BYTES, forbidden=place.state)
+    data = read_file(place.root, path, limit=ROOT_FILE_BYTES, forbidden=place.closed)
     if isinstance(data, Fault) or b"\0" in data:
         return []
     return _LINE_END.split(data.decode(errors="replace").removeprefix("\ufeff"))

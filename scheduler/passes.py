@@ -17,8 +17,8 @@ from scheduler.core.models import Fault, Job, Settings, SyncState, milliseconds
 from scheduler.core.problems import Problem, UnavailableError
 from scheduler.core.reconcile import Desired, Plan, plan, plan_one
 from scheduler.crash import crash_point
-from scheduler.git import Commits, Tree, git_silence, read_tree
-from scheduler.safe_open import read_source
+from scheduler.git import Commits, Tree, git_silence, read_tree, why_held
+from scheduler.safe_open import read_source, real_path
 from scheduler.source import Parsed, read_desired
 from scheduler.store import Observed, Store
 from scheduler.tasks import JOB_FILE_BYTES, read_task
@@ -47,6 +47,11 @@ class Synced:
     @property
     def guarded(self) -> bool:
         return self.json["guard"] is not None
+
+    @property
+    def held(self) -> str:
+        """Why nothing of the files is carried into the database at present (S8); empty if nothing holds it."""
+        return self.json["held"] or ""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -79,11 +84,11 @@ class Passes:
 
     # -- all files -------------------------------------------------------------------------------
 
-    def plan(self, observed: Observed, *, confirmed: str | None = None) -> Synced:
-        """What a pass would change now; writes nothing."""
+    def plan(self, observed: Observed, *, confirmed: str | None = None, now_anyway: bool = False) -> Synced:
+        """What a pass would change now, or will once nothing holds it; writes nothing."""
         started = self.clock.now()
         found, problems, silence = self._plan(observed, started, confirmed)
-        return self._synced(found, problems, started, confirmed, silence)
+        return self._synced(found, problems, started, confirmed, silence, "" if now_anyway else self.held())
 
     def sync(
         self,
@@ -93,14 +98,18 @@ class Passes:
         cause: str,
         confirmed: str | None = None,
         defer: Callable[[Plan | None], Collection[str] | None] | None = None,
+        now_anyway: bool = False,
     ) -> Synced:
-        """One pass.
+        """One pass; one that is held (S8) changes nothing.
 
         defer: the jobs whose loss is not to be believed yet; None: nothing of this pass is.
+        now_anyway: take the files as they are, whatever git is in the middle of.
         Raises: UnavailableError where the root or the database cannot be used.
         """
         started = self.clock.now()
         settled: datetime | None = None
+        if not now_anyway and (held := self.held()):
+            return self._synced(None, (), started, None, "", held)
         for _ in tries():
             observed = store.observed()
             # After settling, of the same moment: later slots are the new schedule's, but those that are claimed by now.
@@ -128,11 +137,17 @@ class Passes:
                 return self._synced(found, problems, started, confirmed, silence)
         raise UnavailableError("other processes kept changing the database; nothing was applied", hint="try again")
 
+    def held(self) -> str:
+        """Why no pass may take the files as they are now (S8); empty if one may."""
+        return why_held(self.place.root)
+
     def _plan(
         self, observed: Observed, now: datetime, confirmed: str | None
     ) -> tuple[Plan | None, tuple[Problem, ...], str]:
         settings, root_problems = read_settings(self.place)
         if settings is None:
+            if not self.place.root.is_dir():
+                raise UnavailableError(f"the root {self.place.root} is gone; nothing was applied")
             return None, root_problems, ""
         tree = self.tree()
         desired = read_desired(self.place, settings, tree, parsed=self.parsed)
@@ -160,14 +175,15 @@ class Passes:
         started: datetime,
         confirmed: str | None,
         silence: str,
+        held: str = "",
     ) -> Synced:
         now = self.clock.now()
         shown = found if found is not None else Plan(settings=Settings(), problems=problems)
         states = [a.after.sync_state for a in shown.actions if a.after.archived_at is None]
         return Synced(
-            json=views.plan_json(shown, now=now, duration_ms=max(0, milliseconds(now - started))),
+            json=views.plan_json(shown, now=now, duration_ms=max(0, milliseconds(now - started)), held=held or None),
             problems=problems,
-            read=found is not None,
+            read=found is not None or bool(held),
             left={state.value: states.count(state) for state in SyncState},
             token_refused=confirmed is not None and found is not None and found.guard is not None,
             no_provenance=silence,
@@ -219,13 +235,17 @@ class Passes:
     def look_again(self, observed: Observed, job_id: str, now: datetime) -> tuple[Plan | None, Job, Settings] | Fault:
         """What the job's own file and scheduler.yaml say now: a plan to apply, and the job as it will be then."""
         job = observed.jobs[job_id]
+        if self.held():  # the last good definition, and the task from disk as always
+            return None, job, observed.settings or Settings()
         settings, _ = read_settings(self.place)
         if settings is None:  # a broken scheduler.yaml: the last good settings and definition stay in force
             return None, job, observed.settings or Settings()
         if settings == observed.settings and self._unchanged(job, settings):
             return None, job, settings
         path = job.file.path
-        desired: Desired = read_desired(self.place, settings, self.tree(path), only=path)
+        desired: Desired = read_desired(
+            self.place, settings, self.tree(path, real_path(self.place.root, path)), only=path
+        )
         found = plan_one(desired, job, previous=observed.settings, now=now)
         if found is None:
             return Fault(
@@ -243,13 +263,13 @@ class Passes:
         """Whether the job's file and its task are, byte for byte, what the last pass read: no need to parse them."""
         if job.archived or job.file.sync_state is not SyncState.SYNCED:
             return False
-        root, state, facts = self.place.root, self.place.state, job.file
-        source = read_source(root, facts.path, limit=JOB_FILE_BYTES, forbidden=state)
+        root, closed, facts = self.place.root, self.place.closed, job.file
+        source = read_source(root, facts.path, limit=JOB_FILE_BYTES, forbidden=closed)
         if isinstance(source, Fault) or source.sha256 != facts.file_sha256:
             return False
         if facts.spec.task_source_path is None:
             return True
-        task = read_task(root, facts.spec, facts.path, settings, forbidden=state)
+        task = read_task(root, facts.spec, facts.path, settings, forbidden=closed)
         return not isinstance(task, Fault) and task.sha256 == facts.task_sha256
 
 

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 from scheduler import views
 from scheduler.clock import Clock, SystemClock
-from scheduler.config import Place, read_settings
-from scheduler.core.models import Fault, Job, Run, RunStatus, Settings, Status, instant
-from scheduler.core.problems import Problem, UnavailableError, UsageError, did_you_mean
+from scheduler.config import Place, is_there, read_settings
+from scheduler.core.models import Fault, Job, Run, RunStatus, Schedule, Settings, Status, instant
+from scheduler.core.problems import Problem, SchedulerError, UnavailableError, UsageError, did_you_mean
 from scheduler.core.schedule import coming
 from scheduler.safe_open import read_source
 from scheduler.store import Store
 from scheduler.views import Json
 
 _CUT = re.compile(rb"\n\[\.\.\. \d+ bytes not kept \.\.\.\]\n")  # capture.py
+MOST_FIRES = 100_000  # of a range without a count: a hundred megabytes
 FOLLOW_S = 0.1  # between two looks at a growing output
 
 
@@ -43,7 +45,7 @@ class Reading:
         """
         store = self._store()
         if store is None:
-            return views.list_json([], [])
+            return views.list_json([], [], held=self.held())
         with store:
             found = store.problems()
             files = _Files(self) if tasks else None
@@ -55,7 +57,14 @@ class Reading:
             and (tag is None or tag in job["tags"])
             and (not problems or job["problems"] or job["sync_state"] in ("invalid", "conflict", "held"))
         ]
-        return {**views.list_json(jobs, found), "jobs": wanted}  # the summary is of the whole root
+        # The summary is of the whole root.
+        return {**views.list_json(jobs, found, held=self.held()), "jobs": wanted}
+
+    def held(self) -> str | None:
+        """Why no sync takes the files as they are now (S8)."""
+        from scheduler.git import why_held
+
+        return why_held(self.place.root) or None
 
     def show(self, job_id: str, *, prefix: bool = False) -> Json:
         with self._need_store(job_id) as store:
@@ -64,7 +73,7 @@ class Reading:
             coming = [] if job.status(now) in _NEVER_FIRE else self._coming(job, now)
             return {
                 "job": self._job_json(job, store.problems(), _Files(self)),
-                "next_fires": [views.fire_json(job.id, fire, job.file.spec.schedule) for fire in coming],
+                "next_fires": [{"job_id": job.id, **views.fire_json(fire, job.file.spec.due_by)} for fire in coming],
             }
 
     def _coming(self, job: Job, now: datetime) -> Sequence[datetime]:
@@ -72,7 +81,7 @@ class Reading:
             if job.pause.until is None:
                 return []  # nothing comes until somebody resumes it
             now = job.pause.until
-        return coming(job.file.spec.schedule, after=now, count=views.NEXT_FIRES)
+        return coming(job.file.spec.due_by, after=now, count=views.NEXT_FIRES)
 
     def next(
         self,
@@ -85,7 +94,8 @@ class Reading:
     ) -> Json:
         """Coming fires in (start, until], ascending. With an explicit range it is arithmetic on the schedule alone.
 
-        count: per job; 5 without `until`. Raises: UsageError for a range that is no range.
+        count: per job; 5 without `until`.
+        Raises: UsageError for a range that is no range, or that holds more fires than anybody reads and no `count`.
         """
         now = self.clock.now()
         explicit = start is not None or until is not None
@@ -97,17 +107,26 @@ class Reading:
             return {"fires": []}
         with store:
             jobs = [self._job(store, each, prefix=prefix) for each in job_ids] or store.jobs()
-        found: list[tuple[datetime, str]] = []
-        schedules = {job.id: job.file.spec.schedule for job in jobs}
-        limit = count if count is not None else views.NEXT_FIRES if until is None else None
+        counted = count is not None or until is None
+        limit = (views.NEXT_FIRES if count is None else count) if counted else MOST_FIRES + 1
+        known: dict[Schedule, list[datetime]] = {}  # jobs with one schedule have the same fires
+        found: list[tuple[datetime, str, Schedule]] = []
         for job in jobs:
             if not job_ids and job.archived:
                 continue
             if not explicit and job.status(now) in _NEVER_FIRE:
                 continue
-            slots = coming(schedules[job.id], after=begin, until=until, count=limit)
-            found += [(slot, job.id) for slot in slots]
-        return {"fires": [views.fire_json(job_id, slot, schedules[job_id]) for slot, job_id in sorted(found)]}
+            schedule = replace(job.file.spec.due_by, jitter=timedelta())
+            if schedule not in known:
+                known[schedule] = coming(schedule, after=begin, until=until, count=limit)
+            found += [(slot, job.id, schedule) for slot in known[schedule]]
+            if not counted and len(found) > MOST_FIRES:
+                raise UsageError(
+                    f"the range holds over {MOST_FIRES:,} fires", hint="narrow it, or limit each job's fires with -n"
+                )
+        found.sort(key=lambda each: each[:2])
+        tell = functools.cache(views.fire_json)
+        return {"fires": [{"job_id": job_id, **tell(slot, schedule)} for slot, job_id, schedule in found]}
 
     def history(
         self, job_id: str, *, count: int | None = None, status: RunStatus | None = None, prefix: bool = False
@@ -189,7 +208,7 @@ class Reading:
             with store:
                 ids = store.job_ids()
                 return ids, [run.id for job_id in ids[:200] for run in store.runs(job_id, limit=3)]
-        except (UsageError, UnavailableError):
+        except SchedulerError:
             return [], []
 
     def never_synced(self) -> bool:
@@ -202,8 +221,16 @@ class Reading:
     # -- shared ----------------------------------------------------------------------------------
 
     def _store(self) -> Store | None:
-        """The database, or None on a root never synced: reading must not create one."""
-        return Store.open(self.place.db) if self.place.db.exists() else None
+        """The database, or None on a root never synced: reading must not create one.
+
+        Raises: RefusedError where there was one and it is gone.
+        """
+        if not is_there(self.place.db):
+            from scheduler.restoring import refuse_lost
+
+            refuse_lost(self.place)
+            return None
+        return Store.open(self.place.db, create=False)
 
     def _need_store(self, job_id: str) -> Store:
         store = self._store()
@@ -261,6 +288,7 @@ class _Files:
         self._scheduler = scheduler
         self._settings: Settings | None = None
         self._sources: dict[str, str | None] = {}
+        self._closed = scheduler.place.closed
 
     def task_sha256(self, job: Job) -> str | None:
         """sha256 of the text a run would get now; None where F2 would skip it."""
@@ -275,7 +303,7 @@ class _Files:
             from scheduler.tasks import JOB_FILE_BYTES
 
             place = self._scheduler.place
-            source = read_source(place.root, path, limit=JOB_FILE_BYTES, forbidden=place.state)
+            source = read_source(place.root, path, limit=JOB_FILE_BYTES, forbidden=self._closed)
             self._sources[path] = None if isinstance(source, Fault) else hashlib.sha256(source.data).hexdigest()
         return self._sources[path]
 
@@ -285,7 +313,7 @@ class _Files:
         if self._settings is None:
             self._settings = read_settings(self._scheduler.place)[0] or Settings()
         place = self._scheduler.place
-        task = read_task(place.root, job.file.spec, job.file.path, self._settings, forbidden=place.state)
+        task = read_task(place.root, job.file.spec, job.file.path, self._settings, forbidden=self._closed)
         return None if isinstance(task, Fault) else task.sha256
 
 

@@ -1,7 +1,7 @@
 """When a daemon looks at the files again: at an event, at a request, and in any case every minute (S8).
 
-Acts on the first event of a burst and takes what follows together. What looks like a loss (a file gone, broken, or
-named twice) is believed only once it has lasted: for a moment, every save and every checkout looks like that.
+Takes the events of a burst together. What looks like a loss (a file gone, broken, or named twice) is believed only
+once it has lasted: for a moment, every save and every checkout looks like that.
 """
 
 from __future__ import annotations
@@ -12,25 +12,34 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from scheduler.config import Place, read_settings
-from scheduler.core.models import Run, Settings, SyncState
+from scheduler.core.models import ROOT_JOB_ID, AuditRow, Run, Settings, SyncState
 from scheduler.core.problems import Problem, SchedulerError
 from scheduler.core.reconcile import Plan
 from scheduler.git import index_lock
+from scheduler.heartbeat import RESYNC_S, Heartbeat
+from scheduler.logs import event
 from scheduler.passes import Passes, Synced
-from scheduler.source import may_enter
+from scheduler.source import Own
 from scheduler.store import Lend, Store
+from scheduler.watched import watched
 from scheduler.watcher import Watcher
 
 RESCAN_S = 60.0
-RESCAN_UNWATCHED_S = 5.0  # while events are missing
+RESCAN_UNWATCHED_S = 5.0  # while events are missing; longer where a pass takes its time:
+MOST_BUSY = 0.1  # of that time is spent in passes
 RETRY_S = 2.0  # after a pass that could not be made
-QUIET_S = 0.1  # between two passes of one burst
-LONGEST_QUIET_S = 2.0  # while something in a watched folder changes all the time and no job does
+SETTLE_S = 0.05  # without an event, and a burst is over (ADR 14)
+LONGEST_SETTLE_S = 1.0  # then a pass is made in the middle of it
+QUIET_S = 0.1  # after a pass that found nothing,
+LONGEST_QUIET_S = 2.0  # and twice as long each time, while something in a watched folder changes and no job does
 MOST_PROBLEMS = 20  # in the log, of one pass; and of jobs that the guard holds
 GRACE_S = 1.0  # how long a loss has to last (S4)
+HELD_LONG = timedelta(minutes=15)  # a merge or rebase that takes longer has been forgotten (S8)
 INDEX_LOCK_S = 10.0  # git is at work; then its lock is a stale one (S8)
 
 _log = logging.getLogger(__name__)
@@ -59,53 +68,93 @@ class Resync:
         self._applied = applied
         self._passing = threading.Lock()
         self._bell = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._doubted: dict[str, float] = {}  # job: since when it looks lost (monotonic seconds)
         self._doubts_end: float | None = None  # when the first of those that were deferred is to be judged
         self._known_problems: frozenset[Problem] = frozenset()
-        self._watcher = Watcher(self._bell.set)
+        own = Own(place)
+        self._watcher = Watcher(self._bell.set, ignores=lambda folder, name: own.is_file(str(folder), name))
         self._settings = Settings()
-        self._said_unwatched = ""
+        self._tasks: set[str] = set()  # as they were when the watches were set
+        self._said_blind = ""
+        self._said_moved = ""
+        self._took_s = 0.0  # the last pass
         self.trouble = ""  # why the last pass could not be made
+        self.heart = Heartbeat("resync", RESYNC_S)
+        self.held = ""  # why the last pass took nothing in (S8)
+        self.held_since: datetime | None = None
+        self._held_told = False
+
+    @property
+    def held_long(self) -> bool:
+        """Whether what holds the passes has done so for so long that a person is to be told."""
+        return self.held_since is not None and self._passes.clock.now() - self.held_since >= HELD_LONG
 
     @property
     def unwatched(self) -> str:
         """Why not all events are seen; empty if they are."""
         return self._watcher.trouble
 
-    def sync_now(self, *, actor: str, cause: str = "sync", confirmed: str | None = None) -> Synced:
-        """One pass, at somebody's request: it believes what it sees.
+    def sync_now(
+        self, *, actor: str, cause: str = "sync", confirmed: str | None = None, now_anyway: bool = False
+    ) -> Synced:
+        """One pass, at somebody's request: it believes what it sees. `now_anyway` as for `Passes.sync`.
 
         Raises: UnavailableError where the root or the database cannot be used.
         """
         with self._lend() as store:
-            return self._pass(store, actor=actor, cause=cause, confirmed=confirmed)
+            return self._pass(store, actor=actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway)
+
+    @property
+    def moved(self) -> str:
+        """That the root was named by a link which leads elsewhere by now; else empty."""
+        named = self._place.named
+        leads = self._place.root if named is None else Path(os.path.realpath(named))
+        if leads == self._place.root or not leads.exists():
+            return ""
+        return f"{named} leads to {leads} by now; served is {self._place.root}, until the daemon is started again"
 
     def stop(self) -> None:
-        self._stopping = True
+        self._stopping.set()
         self._bell.set()
         self._watcher.stop()
 
     def run(self) -> None:
         """Until `stop`."""
-        rescan_at = time.monotonic() + RESCAN_S
+        rescan_at = time.monotonic() + self._rescan_s()
         quiet = QUIET_S
-        while not self._stopping:
+        while not self._stopping.is_set():
+            self.heart.beat()
             if not self._bell.is_set():
                 quiet = QUIET_S  # a burst is over
             doubts_end = self._doubts_end
             wake_at = rescan_at if doubts_end is None else min(rescan_at, doubts_end)
             woken = self._bell.wait(max(0, wake_at - time.monotonic()))
-            if self._stopping:
+            if woken and quiet == QUIET_S:
+                self._settle()
+            if self._stopping.is_set():
                 break
             self._bell.clear()
             changed = self._look(cause="watch" if woken or doubts_end is not None else "rescan")
-            wait = RETRY_S if self.trouble else RESCAN_UNWATCHED_S if self.unwatched else RESCAN_S
-            rescan_at = time.monotonic() + wait
+            rescan_at = time.monotonic() + self._rescan_s()
             if woken:
                 # Something that is no job changes all the time, such as a log in the root: look ever less often.
                 quiet = QUIET_S if changed else min(2 * quiet, LONGEST_QUIET_S)
-                time.sleep(quiet)
+                if not changed:
+                    self._stopping.wait(quiet)
+
+    def _settle(self) -> None:
+        """Waits until nothing has happened for a moment: what is written together is synced together."""
+        give_up = time.monotonic() + LONGEST_SETTLE_S
+        while time.monotonic() < give_up and not self._stopping.is_set():
+            self._bell.clear()
+            if not self._bell.wait(SETTLE_S):
+                return
+
+    def _rescan_s(self) -> float:
+        if self.trouble or self.held:
+            return RETRY_S
+        return min(RESCAN_S, max(RESCAN_UNWATCHED_S, self._took_s / MOST_BUSY)) if self.unwatched else RESCAN_S
 
     # -- one pass --------------------------------------------------------------------------------
 
@@ -114,8 +163,10 @@ class Resync:
         self._doubts_end = None
         try:
             self._await_git()
+            started = time.monotonic()
             with self._lend() as store:
                 found = self._pass(store, actor="scheduler", cause=cause, defer=self._doubt)
+            self._took_s = time.monotonic() - started
         except SchedulerError as error:
             self._say(str(error))
         except Exception as error:  # nothing may end this thread but `stop`
@@ -133,18 +184,24 @@ class Resync:
         cause: str,
         confirmed: str | None = None,
         defer: Callable[[Plan | None], Collection[str] | None] | None = None,
+        now_anyway: bool = False,
     ) -> Synced:
         with self._passing:
             recovered = tuple(run.id for run in self._recover(store))
+            self._report_lost()
             self._watch(store)
             if defer is None:
                 self._doubted, self._doubts_end = {}, None
-            found = self._passes.sync(store, actor=actor, cause=cause, confirmed=confirmed, defer=defer)
-            if not found.nothing_to_do and self._watch(store):
+            found = self._passes.sync(
+                store, actor=actor, cause=cause, confirmed=confirmed, defer=defer, now_anyway=now_anyway
+            )
+            if (not found.nothing_to_do or self._task_paths(store) != self._tasks) and self._watch(store):
                 self._bell.set()  # in a folder that was not watched until now something may have changed meanwhile
         self._say("")
+        self._say_held(found.held, store)
         self._applied()
-        self._report(found, cause)
+        if not found.held:
+            self._report(found, cause)
         return replace(found, recovered=recovered)
 
     def _doubt(self, found: Plan | None) -> Collection[str] | None:
@@ -160,7 +217,7 @@ class Resync:
         """A checkout takes files away and brings them back: its lock says when it is done."""
         give_up = time.monotonic() + INDEX_LOCK_S
         lock = index_lock(self._place.root)
-        while lock is not None and lock.exists() and not self._stopping:
+        while lock is not None and lock.exists() and not self._stopping.is_set():
             if time.monotonic() > give_up:
                 _log.warning("git_lock_stale path=%s", lock)
                 return
@@ -169,17 +226,16 @@ class Resync:
     # -- what is watched -------------------------------------------------------------------------
 
     def _watch(self, store: Store) -> bool:
-        """Watches the folders that hold, or may come to hold, a job file or a task. True where one is new."""
+        """Watches what may change what a pass finds. True where something of it is new."""
         settings, _ = read_settings(self._place)
         self._settings = settings or self._settings
-        folders = {self._place.root, *_job_folders(self._place, self._settings)}
-        for path in store.task_paths():
-            # A folder that is not there yet is seen to come by the nearest one that is.
-            folder = (self._place.root / path).parent
-            while not folder.is_dir() and folder != self._place.root:
-                folder = folder.parent
-            folders.add(folder.resolve())
-        return self._watcher.cover(folders)
+        self._tasks = self._task_paths(store)
+        return self._watcher.cover(watched(self._place, self._settings, self._tasks))
+
+    def _task_paths(self, store: Store) -> set[str]:
+        """Those of all jobs, and of job files that are waiting for their task to become one."""
+        parsed = self._passes.parsed
+        return {*store.task_paths(), *(() if parsed is None else parsed.task_paths())}
 
     # -- what is said ----------------------------------------------------------------------------
 
@@ -191,36 +247,71 @@ class Resync:
                 _log.warning("sync_resumed")
             self.trouble = trouble
 
+    def _say_held(self, held: str, store: Store) -> None:
+        """Edits wait. For the minutes of a rebase that is as it should be; one that is forgotten is told (S8, F7)."""
+        if held != self.held:
+            if held:
+                _log.info("sync_held reason=%r: `scheduler sync --now` syncs all the same", held)
+            else:
+                _log.info("sync_held_no_more")
+            self.held = held
+        if not held:
+            self.held_since, self._held_told = None, False
+            return
+        now = self._passes.clock.now()
+        self.held_since = self.held_since or now
+        if self.held_long and not self._held_told:
+            _log.warning("sync_held_long reason=%r: edits wait until it is done or aborted", held)
+            row = AuditRow(
+                job_id=ROOT_JOB_ID, action="held", field="sync", after=held, at=now, actor="scheduler", cause="watch"
+            )
+            store.add_audit(row)
+            self._held_told = True
+
     def _report(self, found: Synced, cause: str) -> None:
         json = found.json
         kinds = ("created", "updated", "moved", "archived", "revived", "task_changed", "root_changed", "problems")
-        counts = " ".join(
-            [f"{kind}={len(json[kind])}" for kind in kinds if json[kind]]
-            + [f"{state}={n}" for state, n in found.left.items() if n and state != SyncState.SYNCED]
-        )
+        counts: dict[str, Any] = {kind: len(json[kind]) for kind in kinds if json[kind]}
+        counts |= {state: n for state, n in found.left.items() if n and state != SyncState.SYNCED}
         level = logging.DEBUG if found.nothing_to_do else logging.INFO
-        _log.log(
-            level,
-            "synced cause=%s %s unchanged=%d",
-            cause,
-            counts or ("nothing" if found.nothing_to_do else "marks"),
-            json["unchanged"],
-        )
+        event(_log, level, "synced", cause=cause, **counts, unchanged=json["unchanged"])
         self._report_problems(frozenset(found.problems))
         if found.guarded and not found.nothing_to_do:
             _log.warning(
                 "guard_holds jobs=%s: `scheduler sync` says how to confirm",
                 ",".join(json["guard"]["ids"][:MOST_PROBLEMS]),
             )
-        if self.unwatched != self._said_unwatched:
-            _log.warning("unwatched reason=%r", self.unwatched or "none any more")
-            self._said_unwatched = self.unwatched
+        self._report_blind()
+
+    def _report_lost(self) -> None:
+        if self._watcher.overflowed:  # and this pass looks at everything, so nothing is lost by it
+            _log.warning("events_lost reason=%r", "more changes than the system keeps: all files are read again")
+
+    def _report_blind(self) -> None:
+        blind, moved = self._watcher.blind, self.moved
+        if blind != self._said_blind:
+            if blind:
+                _log.warning("unwatched reason=%r: all files are read every %.0f s", blind, self._rescan_s())
+            else:
+                _log.warning("watched_again")
+            self._said_blind = blind
+        if moved != self._said_moved:
+            if moved:
+                _log.warning("root_moved reason=%r", moved)
+            self._said_moved = moved
 
     def _report_problems(self, problems: frozenset[Problem]) -> None:
         """What a person has to mend, once: when it comes, and that it is gone."""
         new = sorted(problems - self._known_problems)
         for each in new[:MOST_PROBLEMS]:
-            _log.warning("problem %s:%d:%d: %s [%s]", each.path, each.line, each.column, each.message, each.code)
+            _log.warning(
+                "problem path=%s line=%d column=%d code=%s: %s",
+                each.path,
+                each.line,
+                each.column,
+                each.code,
+                each.message,
+            )
         if len(new) > MOST_PROBLEMS:
             _log.warning("problems more=%d: `scheduler validate` shows all", len(new) - MOST_PROBLEMS)
         if self._known_problems and not problems:
@@ -229,22 +320,3 @@ class Resync:
 
 
 _ROOT = "@root"
-
-
-def _job_folders(place: Place, settings: Settings) -> set[Path]:
-    """Every folder below the root in which a job file may stand."""
-    found: set[Path] = set()
-    left = [""]
-    while left:
-        below = left.pop()
-        try:
-            with os.scandir(place.root / below) as entries:
-                names = [each.name for each in entries if each.is_dir(follow_symlinks=False)]
-        except OSError:
-            continue
-        for name in names:
-            path = below + name
-            if may_enter(place, path, settings.jobs):
-                found.add(place.root / path)
-                left.append(path + "/")
-    return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import stat
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,31 +21,34 @@ _CHUNK = 1024 * 1024
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
+Identities = frozenset[tuple[int, int]]  # device and inode of each
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """One file as it stood, whole."""
 
-    path: str  # root-relative POSIX path without symlinks
+    path: str  # root-relative POSIX path without symlinks: what the file is known by
     data: bytes
+    real: str  # the same, but for the components of a mounted volume's version (ADR 13): what git may know it by
 
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.data).hexdigest()
 
 
-def read_file(root: Path, path: str, *, limit: int, forbidden: Path | None = None) -> bytes | Fault:
+def read_file(root: Path, path: str, *, limit: int, forbidden: Identities = frozenset()) -> bytes | Fault:
     """The bytes of a file below `root`, or why not; see `read_source`."""
     found = read_source(root, path, limit=limit, forbidden=forbidden)
     return found if isinstance(found, Fault) else found.data
 
 
-def read_source(root: Path, path: str, *, limit: int, forbidden: Path | None = None) -> Source | Fault:
+def read_source(root: Path, path: str, *, limit: int, forbidden: Identities = frozenset()) -> Source | Fault:
     """A regular file of at most `limit` bytes, unchanged while it was read, with its real path; or why not.
 
     path: root-relative POSIX path. A symlink is followed as long as its real path stays below the root and, like
-    the path itself, has no component that starts with a dot.
-    forbidden: a folder, such as the state folder, from which nothing may be read, under whatever name.
+    the path itself, has no component that starts with a dot; but see `known_as`.
+    forbidden: files and folders, such as the state folder, from which nothing is read, under whatever name.
 
     Opens one component at a time and follows no link on the way, so a folder swapped for a link meanwhile
     leads nowhere. Fault reasons: source_missing, source_outside_root, source_not_regular, source_denied,
@@ -68,28 +73,60 @@ class _RacedError(Exception):
     """The file, or the way to it, changed under us: look again."""
 
 
+def real_path(root: Path, path: str) -> str:
+    """Where a path leads, relative to the root; the path itself where that is outside of it."""
+    inside = os.path.relpath(os.path.realpath(root / path), root)
+    return path if inside.split("/")[0] == ".." else inside
+
+
+def known_as(real: str) -> str:
+    """The path that a file is known by, given the one that links lead to.
+
+    They differ for a mounted ConfigMap: `jobs/a.yaml` leads to `jobs/..2024_11_25_10_00_00.123/a.yaml`, a folder that
+    each update replaces by another one. Such components, whose names start with two dots and go on, are left out.
+    """
+    return "/".join(part for part in real.split("/") if not _is_version(part))
+
+
+def _is_version(part: str) -> bool:
+    return part.startswith("..") and part != ".."
+
+
 def _refused(path: str, real: str) -> Fault | None:
     via = "" if real == path else f", a link to {real!r},"
     parts = real.split("/")
     if real.startswith("/") or ".." in parts:
         return Fault(reason="source_outside_root", message=f"{path!r}{via} leads outside the root")
-    if any(not part or part.startswith(".") for part in parts):
-        return Fault(
-            reason="source_outside_root",
-            message=f"{path!r}{via} has an empty or hidden component; only plain root-relative paths are read",
-        )
+    linked = real != path  # a person writes no such component
+    if any(not part or (part.startswith(".") and not (linked and _is_version(part))) for part in parts):
+        return _hidden(path, real)
     return None
 
 
-def _read_once(root: Path, path: str, limit: int, forbidden: Path | None) -> Source | Fault:
+def _hidden(path: str, real: str) -> Fault:
+    via = "" if real == path else f", a link to {real!r},"
+    return Fault(
+        reason="source_outside_root",
+        message=f"{path!r}{via} has an empty or hidden component; only plain root-relative paths are read",
+    )
+
+
+def _read_once(root: Path, path: str, limit: int, closed: Identities) -> Source | Fault:
     real = path
-    found = _open(root, real, forbidden)
+    found = _open(root, real, closed)
     if found is None:  # a symlink somewhere: take the way it really leads, again without following any
-        top = os.path.realpath(root)
-        real = os.path.relpath(_real(f"{top}/{path}"), top)
+        real = _led_to(root, path)
         if refused := _refused(path, real):
             return refused
-        found = _open(root, real, forbidden)
+        known = known_as(real)
+        if known != real and _led_to(root, known) != real:  # it could not be found again by the name it would have
+            _still_leads(root, path, real)
+            return _hidden(path, real)
+        try:
+            found = _open(root, real, closed)
+        except FileNotFoundError:
+            _still_leads(root, path, real)  # the version that was replaced is removed at once
+            raise
         if found is None:
             raise _RacedError
     if isinstance(found, Fault):
@@ -107,7 +144,7 @@ def _read_once(root: Path, path: str, limit: int, forbidden: Path | None) -> Sou
         os.close(found)
     # An editor that saves by rename leaves the open file as it was: the bytes must still be the path's.
     try:
-        again = _open(root, real, forbidden)
+        again = _open(root, real, closed)
     except OSError:
         raise _RacedError from None
     if not isinstance(again, int):
@@ -117,7 +154,9 @@ def _read_once(root: Path, path: str, limit: int, forbidden: Path | None) -> Sou
             raise _RacedError
     finally:
         os.close(again)
-    return Source(path=real, data=data)
+    if real != path:
+        _still_leads(root, path, real)
+    return Source(path=known_as(real), data=data, real=real)
 
 
 def _mark(found: os.stat_result) -> tuple[int, ...]:
@@ -132,17 +171,32 @@ def _read(file: int, limit: int) -> bytes:
     return b"".join(chunks)
 
 
+def _led_to(root: Path, path: str) -> str:
+    """Where a path leads, relative to the root. Raises OSError."""
+    top = os.path.realpath(root)
+    return os.path.relpath(_real(f"{top}/{path}"), top)
+
+
+def _still_leads(root: Path, path: str, real: str) -> None:
+    """Raises _RacedError where the links on the way lead elsewhere by now."""
+    if _led_to(root, path) != real:
+        raise _RacedError
+
+
 def _real(path: str) -> str:
     try:
         return os.path.realpath(path, strict=True)
     except FileNotFoundError:
         return os.path.realpath(path)  # a link that dangles: inside it is missing, outside it is outside
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # no longer the link that it was a moment ago
+            raise _RacedError from None
+        raise
 
 
-def _open(root: Path, path: str, forbidden: Path | None) -> int | Fault | None:
+def _open(root: Path, path: str, closed: Identities) -> int | Fault | None:
     """An open regular file, why not, or None if a symlink stands in the way. Raises OSError."""
     *folders, name = path.split("/")
-    closed = _identity(forbidden)
     here = os.open(root, _FOLDER & ~os.O_NOFOLLOW)  # the root itself may be reached by a link
     try:
         for folder in folders:
@@ -154,15 +208,23 @@ def _open(root: Path, path: str, forbidden: Path | None) -> int | Fault | None:
             below = _open_unswapped(folder, _FOLDER, here)
             os.close(here)
             here = below
-            if closed is not None and closed == _identity(here):
+            if _identity(os.fstat(here)) in closed:
                 return Fault(reason="source_outside_root", message=f"{path!r} lies in the state folder")
         # Looked at before it is opened: opening a device can already do something.
-        mode = os.stat(name, dir_fd=here, follow_symlinks=False).st_mode
-        if stat.S_ISLNK(mode):
+        target = os.stat(name, dir_fd=here, follow_symlinks=False)
+        if stat.S_ISLNK(target.st_mode):
             return None
-        if not stat.S_ISREG(mode):
-            return Fault(reason="source_not_regular", message=f"{path!r} is {_kind(mode)}, not a regular file")
-        return _open_unswapped(name, _FILE, here)
+        if not stat.S_ISREG(target.st_mode):
+            kind = _kind(target.st_mode)
+            return Fault(reason="source_not_regular", message=f"{path!r} is {kind}, not a regular file")
+        own = Fault(reason="source_outside_root", message=f"{path!r} is the scheduler's own database")
+        if _identity(target) in closed:
+            return own
+        file = _open_unswapped(name, _FILE, here)
+        if _identity(os.fstat(file)) in closed:
+            # Swapped in meanwhile. Never closed: that would take SQLite's locks from this process (fcntl(2)).
+            return own
+        return file
     finally:
         os.close(here)
 
@@ -177,14 +239,16 @@ def _open_unswapped(name: str, flags: int, here: int) -> int:
         raise
 
 
-def _identity(folder: Path | int | None) -> tuple[int, int] | None:
-    """By inode: a case-insensitive file system and a bind mount have other names for the same folder."""
-    if folder is None:
-        return None
-    try:
-        found = os.stat(folder)  # noqa: PTH116 - an open folder or a path
-    except FileNotFoundError:
-        return None
+def identities(paths: Collection[Path]) -> Identities:
+    """By device and inode: a case-insensitive file system and a bind mount have other names for the same folder."""
+    found = set()
+    for path in paths:
+        with contextlib.suppress(OSError):
+            found.add(_identity(path.stat()))
+    return frozenset(found)
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 

@@ -1,5 +1,5 @@
 """The verbs that every face shares: those that read (reading.py), and validate, plan, sync, run, pause, resume, cancel,
-serve, doctor.
+serve, doctor, backup, restore.
 
 Faces parse and print; nothing they offer goes around these functions (I1). Results are the JSON shapes of
 interface.md or core values; what cannot be done is a SchedulerError. Where a daemon holds the database, what has to be
@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scheduler.config import read_settings, start_state
+from scheduler.config import is_there, read_settings, settings_told
 from scheduler.core.models import ROOT_FILE, AuditRow, Fault, Job, Pause, Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import Problem, RefusedError, UnavailableError, UsageError, did_you_mean
 from scheduler.reading import Reading
@@ -26,13 +26,17 @@ from scheduler.store import Observed, Store
 from scheduler.views import Json
 
 if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
+    from scheduler.backup import Copy
     from scheduler.control import Holder
     from scheduler.daemon import Served
     from scheduler.engine import LocalEngine
     from scheduler.passes import Passes, Synced
+    from scheduler.restoring import Restored
     from scheduler.runners.cancel import Cancel
+    from scheduler.store import Contents
 
 CANCEL_WAIT = timedelta(seconds=15)  # TERM, ten seconds, KILL, and the writing down
+SHORTEST_GAP = timedelta(seconds=1)  # between two slots: a pause that ends so soon after one covers no second
 _LOOK_S = 0.05
 
 
@@ -56,14 +60,19 @@ class Scheduler(Reading):
         Raises: UsageError for a path that is no job file of this root.
         """
         from scheduler.core.reconcile import across_files
+        from scheduler.core.rootfile import NEEDS_SETTINGS
         from scheduler.git import Tree
         from scheduler.source import read_desired
 
         settings, root_problems = read_settings(self.place)
+        broken = settings is None
+        settings = settings or settings_told(self.place)
         if settings is None:
             return root_problems
         desired = read_desired(self.place, settings, Tree())
         problems = sorted({*root_problems, *desired.problems, *across_files(desired)})
+        if broken:
+            problems = [problem for problem in problems if problem.code not in NEEDS_SETTINGS]
         if not paths:
             return tuple(problems)
         wanted = [self._below_root(path) for path in paths]
@@ -75,6 +84,8 @@ class Scheduler(Reading):
                     f"{given} is no job file of {self.place.root}",
                     hint=did_you_mean(path, known) or "job files are those that `jobs` in scheduler.yaml names",
                 )
+        if broken:
+            wanted.append(ROOT_FILE)  # without it nobody can say that they are sound
         return tuple(problem for problem in problems if any(_below(problem.path, path) for path in wanted))
 
     def _below_root(self, path: Path) -> str:
@@ -83,33 +94,50 @@ class Scheduler(Reading):
         except ValueError:
             raise UsageError(f"{path} lies outside the root {self.place.root}") from None
 
-    def plan(self, *, confirmed: str | None = None) -> Synced:
+    def plan(self, *, confirmed: str | None = None, now_anyway: bool = False) -> Synced:
         """What a sync would change now; writes nothing."""
-        if not self.place.db.exists():
-            return self._passes().plan(Observed(jobs={}, settings=None, ticket=0), confirmed=confirmed)
-        with Store.open(self.place.db) as store:
-            return self._passes().plan(store.observed(), confirmed=confirmed)
+        if not is_there(self.place.db):
+            from scheduler.restoring import refuse_lost
 
-    def sync(self, *, confirmed: str | None = None, cause: str = "sync", new_state: bool = False) -> Synced:
+            refuse_lost(self.place)
+            nothing = Observed(jobs={}, settings=None, ticket=0)
+            return self._passes().plan(nothing, confirmed=confirmed, now_anyway=now_anyway)
+        with Store.open(self.place.db) as store:
+            return self._passes().plan(store.observed(), confirmed=confirmed, now_anyway=now_anyway)
+
+    def sync(
+        self,
+        *,
+        confirmed: str | None = None,
+        cause: str = "sync",
+        now_anyway: bool = False,
+        new_state: bool = False,
+    ) -> Synced:
         """One pass, by the daemon if one runs.
 
+        now_anyway: also while git is in the middle of something (S8).
         new_state: start without a history where the one there was is gone.
         Raises: UnavailableError where the root or the database cannot be used.
         """
         from scheduler.control import answer_of
         from scheduler.passes import Synced
+        from scheduler.restoring import settle_copy, start_state
 
         holder = self._daemon()
         if holder is not None:
-            return Synced.from_json(answer_of(holder, "sync", actor=self.actor, confirmed=confirmed))
+            answer = answer_of(holder, "sync", actor=self.actor, confirmed=confirmed, now_anyway=now_anyway)
+            return Synced.from_json(answer)
         start_state(self.place, new_state=new_state, now=self.clock.now())
         settings, _ = read_settings(self.place)
-        if settings is None and not self.place.db.exists():
+        if settings is None and not is_there(self.place.db):
             return self.plan(confirmed=confirmed)  # nothing to keep the problems in
         self.place.make_state()
         with Store.open(self.place.db) as store:
+            settle_copy(store, self.place, now=self.clock.now(), actor=self.actor)
             recovered = self._engine(store).recover()
-            found = self._passes().sync(store, actor=self.actor, cause=cause, confirmed=confirmed)
+            found = self._passes().sync(
+                store, actor=self.actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway
+            )
         return replace(found, recovered=tuple(run.id for run in recovered))
 
     # -- running ---------------------------------------------------------------------------------
@@ -147,8 +175,10 @@ class Scheduler(Reading):
 
     def _run_here(self, job_id: str, cancel: Cancel, claimed: Callable[[Run, bool], None]) -> Run:
         from scheduler.owner import Owner
+        from scheduler.restoring import settle_copy
 
         with self._need_store(job_id) as store:
+            settle_copy(store, self.place, now=self.clock.now(), actor=self.actor)
             self._engine(store).recover()
             job = self._job(store, job_id, prefix=False)
             settings = store.observed(job_id=job.id).settings or Settings()
@@ -240,11 +270,17 @@ class Scheduler(Reading):
 
     # -- an operator's facts ---------------------------------------------------------------------
 
-    def pause(self, job_id: str, *, reason: str | None = None, until: datetime | None = None) -> Json:
+    def pause(
+        self, job_id: str, *, reason: str | None = None, until: datetime | None = None, one_slot: bool = False
+    ) -> Json:
         """Holds a job back: its slots become skips, `paused`. Survives every sync; said again, it is replaced.
 
-        Raises: UsageError for an instant that has passed; RefusedError for an archived job.
+        one_slot: only the next one.
+        Raises: UsageError for an instant that has passed; RefusedError for an archived job, and with `one_slot` for
+        one that is paused already or has no slot ahead.
         """
+        from scheduler.core.due import next_slot
+
         now = self.clock.now()
         if until is not None and until <= now:
             raise UsageError(f"--until {instant(until)} has already passed", hint="name a later instant")
@@ -254,12 +290,22 @@ class Scheduler(Reading):
                 raise RefusedError(f"job {job.id!r} is archived: nothing of it is due")
             going_on = job.pause is not None and job.pause.covers(now)
             since = job.pause.at if job.pause is not None and going_on else now
-            return Pause(at=since, reason=reason, until=until, by=self.actor)
+            if not one_slot:
+                return Pause(at=since, reason=reason, until=until, by=self.actor)
+            if going_on:
+                raise RefusedError(f"job {job.id!r} is paused already", hint=f"`scheduler resume {job.id}` first")
+            slot = next_slot(job, now)
+            if slot is None:
+                raise RefusedError(f"job {job.id!r} is {job.status(now).value}: no slot of it is coming")
+            return Pause(at=now, reason=reason, until=slot + SHORTEST_GAP, by=self.actor)
 
         return self._set_pause(job_id, "pause", paused)
 
     def resume(self, job_id: str) -> Json:
-        """Lifts a pause; slots that it held back stay skips. A job that is not paused stays as it is."""
+        """Lifts a pause, and starts a stopped job anew: slots that passed meanwhile are not made up for.
+
+        A job that is neither stays as it is.
+        """
         return self._set_pause(job_id, "resume", lambda _: None)
 
     def _set_pause(self, job_id: str, action: str, pause: Callable[[Job], Pause | None]) -> Json:
@@ -272,13 +318,17 @@ class Scheduler(Reading):
                 observed = store.observed(job_id=job.id)
                 job, now = observed.jobs[job.id], self.clock.now()
                 new = pause(job)
-                if new == job.pause:
+                arms = new is None and job.runtime.stopped_at is not None and not job.archived
+                if new == job.pause and not arms:
                     break
-                row = self._audit_row(
-                    job.id, action, field="pause", before=_pause_json(job.pause), after=_pause_json(new)
-                )
+                if arms:
+                    row = self._audit_row(job.id, action, field="status", before="stopped", after="active")
+                else:
+                    row = self._audit_row(
+                        job.id, action, field="pause", before=_pause_json(job.pause), after=_pause_json(new)
+                    )
                 settled = held_back(job, now) if new is None else None
-                if store.set_pause(job.id, new, audit=row, ticket=observed.ticket, settled=settled):
+                if store.set_pause(job.id, new, audit=row, ticket=observed.ticket, settled=settled, arms=arms):
                     break
             else:
                 raise UnavailableError("other processes kept changing the database; nothing was done", hint="try again")
@@ -309,23 +359,49 @@ class Scheduler(Reading):
         """
         from scheduler.daemon import GRACE, Daemon
 
-        start_state(self.place, new_state=new_state, now=self.clock.now())
-        daemon = Daemon(
-            place=self.place,
-            clock=self.clock,
-            environ=self.environ,
-            absent_grace=self.absent_grace,
-            observe=observe,
-            once=once,
-            grace=GRACE if grace is None else grace,
-        )
-        return daemon.serve()
+        while True:
+            daemon = Daemon(
+                place=self.place,
+                clock=self.clock,
+                environ=self.environ,
+                absent_grace=self.absent_grace,
+                observe=observe,
+                once=once,
+                new_state=new_state,
+                grace=GRACE if grace is None else grace,
+            )
+            served = daemon.serve()
+            if not served.put_back:
+                return served
+            new_state = False  # a database was put in place of one that was gone: as if started anew
 
     def doctor(self) -> Json:
         """What is well and what is not, with what to do about it; writes nothing."""
         from scheduler import doctor
 
-        return doctor.examine(self.place, self.clock, self.validate)
+        return doctor.examine(self.place, self.clock, self.validate, self.environ)
+
+    # -- copies of the database ------------------------------------------------------------------
+
+    def backup(self, target: Path) -> Contents:
+        """A verified copy of the database in a new file, with a daemon or without one. Raises: as `back_up`."""
+        from scheduler.backup import back_up
+        from scheduler.restoring import refuse_lost
+
+        refuse_lost(self.place)
+        return back_up(self.place, target, now=self.clock.now(), actor=self.actor)
+
+    def backups(self) -> Sequence[Copy]:
+        """The nightly copies, newest first."""
+        from scheduler.backup import copies
+
+        return copies(self.place)
+
+    def restore(self, source: Path) -> Restored:
+        """Puts a verified copy in the place of the database, which is put aside. Raises: as `restoring.restore`."""
+        from scheduler.restoring import restore
+
+        return restore(self.place, source, now=self.clock.now(), actor=self.actor)
 
     def _daemon(self) -> Holder | None:
         """The daemon that holds the database. Raises: RefusedError where it serves another root."""

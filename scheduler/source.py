@@ -7,20 +7,21 @@ plan can tell "cannot read" from "deleted" (S2-S4).
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
+import posixpath
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from scheduler.config import Place
 from scheduler.core.globs import matches_any, may_hold
-from scheduler.core.jobfile import Document, JobFile, read_job_file
+from scheduler.core.jobfile import SUFFIXES, Document, JobFile, read_job_file
 from scheduler.core.models import ROOT_FILE, Fault, Settings
-from scheduler.core.problems import Problem, UnavailableError
+from scheduler.core.problems import Problem, UnavailableError, nearest
 from scheduler.core.reconcile import Desired, Found
 from scheduler.git import Tree
-from scheduler.safe_open import Source, read_source
-from scheduler.tasks import JOB_FILE_BYTES, check_text, read_task
+from scheduler.safe_open import Identities, Source, known_as, read_source, real_path
+from scheduler.tasks import JOB_FILE_BYTES, check_text, read_task_file
 
 _FILE_CODES = {
     "source_missing": "file.missing",
@@ -29,6 +30,26 @@ _FILE_CODES = {
     "source_denied": "file.denied",
     "source_too_large": "file.too-large",
 }
+# What to do about a job file, and about a task, that cannot be read.
+_FILE_HINTS = {
+    "source_missing": "correct the link, or delete it",
+    "source_not_regular": "rename it, or put a file in its place",
+    "source_outside_root": "put a copy of the file here",
+    "source_denied": "let the user that runs the scheduler read it",
+    "source_too_large": "split it, or move long texts into files of their own with task_source_path",
+}
+_TASK_HINTS = {
+    "source_missing": "create the file, or correct the path",
+    "source_not_regular": "name a file",
+    "source_outside_root": "put a copy of the file into the root",
+    "source_denied": "let the user that runs the scheduler read it",
+    "source_too_large": "shorten it, or raise limits.task_bytes in scheduler.yaml",
+    "source_not_utf8": "save the file as UTF-8",
+    "source_empty": "write the task into it",
+    "source_conflict_markers": "settle the conflict and delete its markers",
+}
+_MOST_NAMES = 1_000  # of a folder, in which to look for the one that was meant
+_HINT = "see to it that it can be read"
 
 
 @dataclass(slots=True)
@@ -57,6 +78,11 @@ class Parsed:
         if settings != self._settings:
             self._settings, self._files = settings, {}
 
+    def task_paths(self) -> set[str]:
+        """The task files that the job files name, also those of documents that are no job yet for want of one."""
+        specs = [each.spec for _, job_file in list(self._files.values()) for each in job_file.documents]
+        return {spec.task_source_path for spec in specs if spec is not None and spec.task_source_path is not None}
+
     def keep(self, paths: Set[str]) -> None:
         self._files = {path: known for path, known in self._files.items() if path in paths}
 
@@ -77,12 +103,13 @@ def read_desired(
     broken: set[str] = set()
     empty: set[str] = set()
     seen: set[str] = set()
+    closed = place.closed
     for listed in listing.paths:
-        source = read_source(place.root, listed, limit=JOB_FILE_BYTES, forbidden=place.state)
+        source = read_source(place.root, listed, limit=JOB_FILE_BYTES, forbidden=closed)
         if isinstance(source, Fault):
             if only is None or source.reason != "source_missing":
                 # Its jobs are known by one of the two: a file that a link replaced held them under its own name.
-                broken |= {listed, _real_path(place.root, listed)}
+                broken |= {listed, known_as(real_path(place.root, listed))}
                 problems.append(_file_problem(listed, source))
             continue
         if source.path in seen:
@@ -95,8 +122,8 @@ def read_desired(
             broken.add(source.path)
         if job_file.empty:
             empty.add(source.path)
-        provenance = tree.provenance(source.path, source.data)
-        for document, sha256, problem in _with_tasks(place, settings, job_file):
+        provenance = tree.provenance(source.real, source.data)
+        for document, sha256, problem in _with_tasks(place, settings, job_file, closed):
             if problem is not None:
                 problems.append(problem)
             found.append(Found(document=document, task_sha256=sha256, provenance=provenance, file_sha256=file_sha256))
@@ -114,24 +141,27 @@ def read_desired(
 
 
 def _with_tasks(
-    place: Place, settings: Settings, job_file: JobFile
+    place: Place, settings: Settings, job_file: JobFile, closed: Identities
 ) -> Iterator[tuple[Document, str | None, Problem | None]]:
     for document in job_file.documents:
-        spec = document.spec
-        if spec is None:
-            yield document, None, None
-            continue
-        sha256: str | None = None
-        fault: Fault | None
-        if spec.task_source_path is None:
-            assert document.text is not None  # a document without a task has no spec
-            fault = _text_fault(document.text, settings.limits.task_bytes)
-            sha256 = hashlib.sha256(document.text).hexdigest() if fault is None else None
+        found = _task_of(place, settings, document, closed)
+        if isinstance(found, Fault):
+            path = document.task_source_path
+            near = _near_file(place, path) if path is not None and found.reason == "source_missing" else ""
+            yield document, None, _task_problem(document, found, near)
         else:
-            task = read_task(place.root, spec, document.path, settings, forbidden=place.state)
-            fault = task if isinstance(task, Fault) else None
-            sha256 = None if isinstance(task, Fault) else task.sha256
-        yield document, sha256, None if fault is None else _task_problem(document, fault)
+            yield document, found if document.spec is not None else None, None
+
+
+def _task_of(place: Place, settings: Settings, document: Document, closed: Identities) -> str | Fault | None:
+    """sha256 of a document's task, or why it could not run; None where the document has said what is wrong with it."""
+    limit = settings.limits.task_bytes
+    if document.task_source_path is not None:
+        task = read_task_file(place.root, document.task_source_path, limit=limit, forbidden=closed)
+        return task if isinstance(task, Fault) else task.sha256
+    if document.text is not None:
+        return _text_fault(document.text, limit) or hashlib.sha256(document.text).hexdigest()
+    return None
 
 
 def _text_fault(text: bytes, limit: int) -> Fault | None:
@@ -140,15 +170,30 @@ def _text_fault(text: bytes, limit: int) -> Fault | None:
     return check_text(text)
 
 
-def _task_problem(document: Document, fault: Fault) -> Problem:
-    missing = fault.reason == "source_missing"
+def _near_file(place: Place, path: str) -> str:
+    """The hint naming the file of the same folder that was probably meant."""
+    folder, _, name = path.rpartition("/")
+    if real_path(place.root, folder or ".") != (folder or "."):
+        return ""  # reached by a link: what lies there is nobody's to list
+    try:
+        with os.scandir(place.root / folder) as entries:
+            names = [
+                each.name for each in itertools.islice(entries, _MOST_NAMES) if each.is_file(follow_symlinks=False)
+            ]
+    except OSError:
+        return ""
+    near = nearest(name, [each for each in names if _is_text(each) and not each.startswith(".")])
+    return "" if near is None else f"did you mean {posixpath.join(folder, near)!r}?"
+
+
+def _task_problem(document: Document, fault: Fault, near: str = "") -> Problem:
     return Problem(
         path=document.path,
         line=document.task_line,
         column=document.task_column,
-        code="task.missing" if missing else "task.unreadable",
+        code="task.missing" if fault.reason == "source_missing" else "task.unreadable",
         message=fault.message,
-        hint="create the file, or correct the path" if missing else "",
+        hint=near or _TASK_HINTS.get(fault.reason, _HINT),
         job_id=document.id,
     )
 
@@ -160,11 +205,45 @@ def _file_problem(path: str, fault: Fault) -> Problem:
         column=1,
         code=_FILE_CODES.get(fault.reason, "file.unreadable"),
         message=fault.message,
-        hint="the jobs it held keep their last good definition",
+        hint=f"{_FILE_HINTS.get(fault.reason, _HINT)}; the jobs it held keep their last good definition",
     )
 
 
 # -- listing ---------------------------------------------------------------------------------
+
+
+class Own:
+    """What in a root is the scheduler's, wherever `--state` and `--db` have put it: no job file, and no news."""
+
+    def __init__(self, place: Place) -> None:
+        self._folder = os.path.realpath(place.db.parent)
+        self._db = place.db.name
+        self._closed = place.closed
+
+    def is_file(self, folder: str, name: str) -> bool:
+        """Whether a file is part of the database, or stands beside it for it (its WAL, its lock, its socket).
+
+        folder: a real path.
+        """
+        if not name.startswith(self._db) or folder != self._folder:
+            return False
+        return name == self._db or (name[len(self._db)] in "-." and not name.endswith(SUFFIXES))
+
+    def is_folder(self, path: str) -> bool:
+        """The state folder, or the one of the locks."""
+        try:
+            found = os.stat(path)  # noqa: PTH116 - for every folder of a root, in every pass
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) in self._closed
+
+
+def is_leftover(name: str) -> bool:
+    """Whether an editor has put this aside while it saves, or forgotten it: the copy of a job file is not a job file.
+
+    Other such names start with a dot, and the default globs match none of them.
+    """
+    return name == "4913" or name.endswith(("~", "___jb_tmp___", "___jb_old___")) or name[0] == name[-1] == "#"
 
 
 def _list(place: Place, globs: Sequence[str]) -> _Listing:
@@ -176,28 +255,28 @@ def _list(place: Place, globs: Sequence[str]) -> _Listing:
         raise UnavailableError(
             f"the root {place.root} cannot be read: {error.strerror}; nothing was applied"
         ) from error
-    _walk(place, children, "", globs, listing)
+    _walk(Own(place), children, "", globs, listing)
     return listing
 
 
-def _walk(
-    place: Place, entries: Iterable[os.DirEntry[str]], folder: str, globs: Sequence[str], listing: _Listing
-) -> None:
+def _walk(own: Own, entries: Iterable[os.DirEntry[str]], folder: str, globs: Sequence[str], listing: _Listing) -> None:
     """Collects what the globs match below a folder; never enters dot-folders or symlinked folders."""
     for entry in entries:
         path = folder + entry.name
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") or is_leftover(entry.name):
             continue
         if path == ROOT_FILE:
             continue  # a glob as wide as **/*.yaml does not make it a job file
+        if own.is_file(entry.path[: -len(entry.name) - 1], entry.name):
+            continue
         if not _is_text(path):
             enters = entry.is_dir(follow_symlinks=False) and any(may_hold(path, glob) for glob in globs)
             if matches_any(path, globs) or enters:
                 listing.problems.append(_name_problem(path))
             continue
-        if matches_any(path, globs):
-            listing.paths.append(path)  # a folder of that name too: reading it says what is wrong
-        if not entry.is_dir(follow_symlinks=False) or not may_enter(place, path, globs):
+        if matches_any(path, globs) and not _is_mere_folder(entry):
+            listing.paths.append(path)
+        if not entry.is_dir(follow_symlinks=False) or not may_enter(own, entry, path, globs):
             continue
         try:
             with os.scandir(entry.path) as found:
@@ -217,13 +296,25 @@ def _walk(
                 )
             )
             continue
-        _walk(place, children, path + "/", globs, listing)
+        _walk(own, children, path + "/", globs, listing)
 
 
-def may_enter(place: Place, path: str, globs: Iterable[str]) -> bool:
+def _is_mere_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one, that a glob as wide as jobs/** names only in passing.
+
+    One that is named like a job file was meant to be one: reading it says what is wrong.
+    """
+    if posixpath.splitext(entry.name)[1].lower() in SUFFIXES:
+        return False
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link to itself, say: reading it says so
+
+
+def may_enter(own: Own, entry: os.DirEntry[str], path: str, globs: Iterable[str]) -> bool:
     """Whether a pass looks into this folder for job files: what is hidden and the state folder it leaves alone."""
-    hidden = path.rpartition("/")[2].startswith(".")
-    return not hidden and any(may_hold(path, glob) for glob in globs) and place.root / path != place.state
+    return not entry.name.startswith(".") and any(may_hold(path, g) for g in globs) and not own.is_folder(entry.path)
 
 
 def _is_text(path: str) -> bool:
@@ -240,10 +331,3 @@ def _name_problem(path: str) -> Problem:
         message="the name is not valid UTF-8; nothing of that name is read",
         hint="rename it",
     )
-
-
-def _real_path(root: Path, path: str) -> str:
-    """The path a job file is known by: a symlink's target, where that lies inside the root."""
-    real = os.path.realpath(root / path)
-    inside = os.path.relpath(real, root)
-    return path if inside.startswith("..") else inside.replace(os.sep, "/")

@@ -15,14 +15,16 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from scheduler.core.models import (
+    FAILURE_LIMIT,
+    ROOT_JOB_ID,
     Attempt,
     AuditRow,
     FileFacts,
@@ -80,6 +82,17 @@ class ActiveRun:
     process: Process | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a database holds."""
+
+    jobs: int  # archived ones too
+    runs: int  # skips too
+    bytes: int
+    schema: int
+    copied_at: datetime | None  # when this copy was made, where it is one of ours
+
+
 class _StaleError(Exception):
     """What a transaction was computed from is no longer so; it is rolled back."""
 
@@ -101,13 +114,14 @@ class Store:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not path.exists():
                 if not create:
-                    raise UnavailableError(f"the database {path} is gone", hint="restore a copy, then start again")
+                    raise UnavailableError(f"the database {path} is gone", hint="`scheduler restore` puts a copy back")
                 _create(path)
             elif path.stat().st_size == 0:
                 raise UnavailableError(
                     f"the database {path} is empty: whatever it held is gone",
-                    hint="put a copy of it back, or start without a history by --new-state",
+                    hint="`scheduler restore` puts a copy back; --new-state of `serve` and `sync` starts without one",
                 )
+            part_from_journal(path)
             connection = sqlite3.connect(
                 path, timeout=busy_timeout.total_seconds(), isolation_level=None, check_same_thread=False
             )
@@ -256,6 +270,55 @@ class Store:
             found = [row[0] for row in sql.execute("PRAGMA quick_check(3)")]
         return "" if found == ["ok"] else "; ".join(found)
 
+    # -- copies ----------------------------------------------------------------------------------
+
+    def born_at(self) -> datetime | None:
+        """When the first thing was noted here; None in an empty database."""
+        with self._reading() as sql:
+            row = sql.execute("SELECT at FROM audit ORDER BY seq LIMIT 1").fetchone()
+        return None if row is None else _known(row["at"])
+
+    def last_numbers(self) -> dict[str, int]:
+        """The highest run number that each job was given."""
+        with self._reading() as sql:
+            return {row["id"]: row["last_n"] for row in sql.execute("SELECT id, last_n FROM jobs")}
+
+    def copied_at(self) -> datetime | None:
+        """The instant of the copy that this is, as long as nothing was done with it since; None in any other."""
+        with self._reading() as sql:
+            return _copied_at(sql)
+
+    def settle_copy(
+        self, dues: Iterable[Due], *, ticket: int, numbers: Mapping[str, int], now: datetime, audit: AuditRow
+    ) -> list[Run] | None:
+        """Makes a copy fit to go on from: no slot up to now runs, for nobody knows which of them ran (F4).
+
+        dues: those slots, as skips. Slots that waited for a place become skips too; they are returned.
+        numbers: run numbers given since the copy, as far as known; none is given again.
+        None, with nothing changed, where `ticket` is stale.
+        """
+        with contextlib.suppress(_StaleError), self._writing() as sql:
+            if _ticket(sql) != ticket:
+                return None
+            for job_id, n in numbers.items():
+                sql.execute("UPDATE jobs SET last_n = max(last_n, ?) WHERE id = ?", (n, job_id))
+            for due in dues:
+                if not _move_cursor(sql, due.job.id, seen=due.job.next_run_at, to=due.next_run_at):
+                    raise _StaleError
+                for skip in due.skips:
+                    _insert_skip(sql, due.job.id, due.job.file, skip, now, error=_SINCE_COPY)
+            rows = sql.execute(f"SELECT * FROM runs WHERE {_ACTIVE_SQL} AND status = 'queued'").fetchall()
+            waited = [_run(sql, row) for row in rows]
+            sql.execute(
+                "UPDATE runs SET status = 'skipped', reason = 'missed', finished_at = ?, error = ?"
+                f" WHERE {_ACTIVE_SQL} AND status = 'queued'",
+                (_stamp(now), _SINCE_COPY),
+            )
+            sql.execute("UPDATE jobs SET changed = ?", (_plan_inputs_changed(sql),))
+            _append_audit(sql, [audit])
+            return waited
+        return None
+
     def synced_at(self) -> datetime | None:
         """When a pass last applied; None on a root never synced."""
         with self._reading() as sql:
@@ -269,10 +332,12 @@ class Store:
         audit: AuditRow,
         ticket: int | None = None,
         settled: Due | None = None,
+        arms: bool = False,
     ) -> bool:
         """Writes or lifts an operator's pause; False, with nothing changed, where `ticket` is stale.
 
         settled: the slots that the pause before it has held back, which nobody could tell from missed ones later.
+        arms: a stopped job starts anew.
         """
         with self._writing() as sql:
             if ticket is not None and _ticket(sql) != ticket:
@@ -296,6 +361,8 @@ class Store:
                     job_id,
                 ),
             )
+            if arms:
+                _arm(sql, job_id)
             _append_audit(sql, [audit])
         return True
 
@@ -511,6 +578,8 @@ class Store:
                     )
                 if status is RunStatus.SUCCEEDED:
                     sql.execute("UPDATE jobs SET consecutive_errors = 0, errors_at_arm = 0 WHERE id = ?", (run.job_id,))
+                else:
+                    _stop_failing(sql, run, now)
             crash_point("before_end_commit")
         return self._known_run(run.job_id, run.n)
 
@@ -525,6 +594,7 @@ class Store:
             if fault and ended.rowcount:
                 _audit_streak(sql, run, RunStatus.SKIPPED, reason, now)
                 sql.execute("UPDATE jobs SET consecutive_errors = consecutive_errors + 1 WHERE id = ?", (run.job_id,))
+                _stop_failing(sql, run, now)
         return self._known_run(run.job_id, run.n)
 
     def active(self) -> list[ActiveRun]:
@@ -579,7 +649,7 @@ class Stores:
         """Raises: UnavailableError, as `Store.open`, and where the database is not usable."""
         if trouble := self._usable():
             self.close()
-            raise UnavailableError(trouble, hint="stop the daemon, restore a copy, start again")
+            raise UnavailableError(trouble, hint="`scheduler restore` puts a copy back, and the daemon goes on from it")
         try:
             store = self._idle.pop()
         except IndexError:
@@ -611,6 +681,128 @@ _turns: dict[Path, threading.Lock] = {}
 def _turn(path: Path) -> threading.Lock:
     """The one lock that this process takes before it writes to a database."""
     return _turns.setdefault(path, threading.Lock())
+
+
+# -- copies ----------------------------------------------------------------------------------
+
+_STEP_PAGES = 256  # a megabyte
+_SINCE_COPY = "this database is a copy that was put back: whether the slot was served after the copy is not known"
+
+
+def copy_database(
+    source: Path, target: Path, *, live: bool, at: datetime, actor: str, pace: Callable[[], None] = lambda: None
+) -> None:
+    """Copies a database as it is at one moment into a new, private file, durable when this returns.
+
+    live: others may read and write it meanwhile. pace: called after every megabyte, to let them pass.
+    The copy's last audit row says when it was made, unless its source is a copy itself: who opens it for work knows
+    it by that.
+    Raises: UnavailableError, with no file left; FileExistsError.
+    """
+    file = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with _explained(source), contextlib.closing(_reader(source, live=live)) as original:
+            _known_schema(original, source)
+            with _explained(target), contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
+                copy.row_factory = sqlite3.Row
+                copy.execute("PRAGMA synchronous = OFF")  # made durable below, in pieces
+                copy.execute("PRAGMA journal_mode = OFF")
+
+                def copied(*_: int) -> None:
+                    os.fsync(file)  # a heap of unwritten pages would hold up the next claim's own
+                    pace()
+
+                # One view over all steps: without it, each write elsewhere would start the copying anew.
+                original.execute("BEGIN")
+                original.execute("SELECT 1 FROM root").fetchone()
+                original.backup(copy, pages=_STEP_PAGES, progress=copied)
+                original.execute("COMMIT")
+                copy.execute("PRAGMA journal_mode = DELETE")  # no -wal and no -shm beside it, whoever opens it
+                if _copied_at(copy) is None:
+                    row = AuditRow(job_id=ROOT_JOB_ID, action="backup", at=at, actor=actor, cause="backup")
+                    _append_audit(copy, [row])
+        os.fsync(file)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(file)
+
+
+def check_database(path: Path) -> Contents:
+    """What a database holds, once it is known to be ours, sound and not from a newer version. Reads all of it.
+
+    Raises: UnavailableError.
+    """
+    with _explained(path), contextlib.closing(_reader(path)) as sql:
+        schema = _known_schema(sql, path)
+        found = [row[0] for row in sql.execute("PRAGMA integrity_check(3)")]
+        if found != ["ok"]:
+            raise UnavailableError(f"{path} is damaged: {'; '.join(found)}", hint="take another copy")
+        (jobs,) = sql.execute("SELECT count(*) FROM jobs").fetchone()
+        (runs,) = sql.execute("SELECT count(*) FROM runs").fetchone()
+        copied_at = _copied_at(sql)
+    return Contents(jobs=jobs, runs=runs, bytes=path.stat().st_size, schema=schema, copied_at=copied_at)
+
+
+_opened: dict[tuple[int, int], int] = {}  # files by device and inode
+
+
+def part_from_journal(path: Path) -> None:
+    """Gives a journal another name that cannot be this database's: it is of the one that stood here before.
+
+    SQLite would replay it into a copy that was put there, and leave a mixture of both. A copy of ours has no such
+    journal until it is opened for work, and its header tells.
+    """
+    journal = path.with_name(path.name + "-wal")
+    if not journal.exists():
+        return
+    if journals_by(path) == "rollback":
+        stale = journal.stat().st_mtime_ns
+        for suffix in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(path.with_name(f"{path.name}.stale-{stale}{suffix}"))
+
+
+def journals_by(path: Path) -> Literal["wal", "rollback", "nothing"]:
+    """How the header says that a database journals; a file that is none does not. Costs a stat and a read.
+
+    One that was opened for work has `wal`. A copy of ours has `rollback`, until then.
+    Raises: OSError.
+    """
+    found = path.stat()
+    key = found.st_dev, found.st_ino
+    if key not in _opened:  # never closed: that would take away the locks that SQLite has on it in this process
+        _opened[key] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    header = os.pread(_opened[key], 19, 0)  # sqlite.org/fileformat2.html, section 1.3
+    if not header.startswith(b"SQLite format 3\0"):
+        return "nothing"
+    return "wal" if header[18] == 2 else "rollback"
+
+
+def _reader(path: Path, *, live: bool = False) -> sqlite3.Connection:
+    """A connection that only reads; beside a file that nobody else has open it leaves nothing behind."""
+    journals = [path.with_name(path.name + suffix) for suffix in ("-wal", "-journal")]
+    how = "mode=rw" if live else "mode=ro" if any(each.exists() for each in journals) else "mode=ro&immutable=1"
+    uri = f"{path.absolute().as_uri()}?{how}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT.total_seconds())
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _known_schema(sql: sqlite3.Connection, path: Path) -> int:
+    schema = _schema_version(sql, path, len(_migrations()))
+    if not schema:
+        raise UnavailableError(f"{path} is an empty database: there is nothing in it")
+    return schema
+
+
+def _copied_at(sql: sqlite3.Connection) -> datetime | None:
+    row = sql.execute(
+        "SELECT action, at FROM audit WHERE job_id = ? AND action IN ('backup', 'restore') ORDER BY seq DESC LIMIT 1",
+        (ROOT_JOB_ID,),
+    ).fetchone()
+    return _known(row["at"]) if row is not None and row["action"] == "backup" else None
 
 
 # -- opening ---------------------------------------------------------------------------------
@@ -646,7 +838,8 @@ def _migrations() -> list[tuple[str, str]]:
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Two processes that make or migrate one database at once would find the other's half made."""
-    with path.with_name(path.name + ".lock").open("w") as lock:
+    name = path.with_name(path.name + ".lock")
+    with os.fdopen(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -862,13 +1055,18 @@ def _write_job(sql: sqlite3.Connection, action: Action, now: datetime, actor: st
     if action.is_change and action.before is not None:
         sql.execute("UPDATE jobs SET updated_at = ? WHERE id = ?", (_stamp(now), job_id))
     if action.arms:
-        sql.execute(
-            "UPDATE jobs SET stopped_at = NULL, stop_reason = NULL, errors_at_arm = consecutive_errors WHERE id = ?",
-            (job_id,),
-        )
+        _arm(sql, job_id)
     for skip in action.skips:
         assert action.before is not None  # a new job has no slots behind it
         _insert_skip(sql, action.job_id, action.before, skip, now)  # a sync changes no row that is there (S1)
+
+
+def _arm(sql: sqlite3.Connection, job_id: str) -> None:
+    """Lets a stopped job fire again; no counter is touched, errors are counted from here."""
+    sql.execute(
+        "UPDATE jobs SET stopped_at = NULL, stop_reason = NULL, errors_at_arm = consecutive_errors WHERE id = ?",
+        (job_id,),
+    )
 
 
 def _add_skip(sql: sqlite3.Connection, job_id: str, facts: FileFacts, skip: Skip, now: datetime) -> None:
@@ -892,10 +1090,12 @@ def _add_skip(sql: sqlite3.Connection, job_id: str, facts: FileFacts, skip: Skip
         _insert_skip(sql, job_id, facts, skip, now)
 
 
-def _insert_skip(sql: sqlite3.Connection, job_id: str, facts: FileFacts, skip: Skip, now: datetime) -> None:
+def _insert_skip(
+    sql: sqlite3.Connection, job_id: str, facts: FileFacts, skip: Skip, now: datetime, *, error: str | None = None
+) -> None:
     sql.execute(
         'INSERT INTO runs (job_id, n, "trigger", status, reason, fire_time, fire_time_last, slots,'
-        " requested_at, finished_at, generation) VALUES (?, ?, 'schedule', 'skipped', ?, ?, ?, ?, ?, ?, ?)",
+        " requested_at, finished_at, generation, error) VALUES (?, ?, 'schedule', 'skipped', ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             job_id,
             _next_n(sql, job_id),
@@ -906,6 +1106,7 @@ def _insert_skip(sql: sqlite3.Connection, job_id: str, facts: FileFacts, skip: S
             _stamp(now),
             _stamp(now),
             facts.generation,
+            error,
         ),
     )
 
@@ -999,6 +1200,35 @@ def _audit_streak(sql: sqlite3.Connection, run: Run, status: RunStatus, reason: 
         after = {"run": run.id, "status": status.value, "reason": reason}
         row = AuditRow(
             job_id=run.job_id, action=action, after=after, at=now, actor=run.requested_by or "scheduler", cause="run"
+        )
+        _append_audit(sql, [row])
+
+
+def _stop_failing(sql: sqlite3.Connection, run: Run, now: datetime) -> None:
+    """Stops a job that has reached its failure_limit, once, by a run of the version that is still the current one (F5).
+
+    A skip has no text to compare: its definition decides. A manual run stops nothing.
+    """
+    stopped = sql.execute(
+        "UPDATE jobs SET stopped_at = ?, stop_reason = (consecutive_errors - errors_at_arm) || ' errors in a row'"
+        " FROM runs, definitions WHERE jobs.id = ? AND runs.job_id = jobs.id AND runs.n = ? AND runs.fire_time NOTNULL"
+        " AND definitions.job_id = jobs.id AND definitions.generation = jobs.generation"
+        " AND runs.generation = jobs.generation AND coalesce(runs.task_sha256, jobs.task_sha256) IS jobs.task_sha256"
+        " AND jobs.archived_at IS NULL AND jobs.stopped_at IS NULL"
+        " AND consecutive_errors - errors_at_arm >= nullif(coalesce(json_extract(spec, '$.failure_limit'), ?), 0)",
+        (_stamp(now), run.job_id, run.n, FAILURE_LIMIT),
+    )
+    if stopped.rowcount:
+        sql.execute("UPDATE jobs SET changed = ? WHERE id = ?", (_plan_inputs_changed(sql), run.job_id))
+        row = AuditRow(
+            job_id=run.job_id,
+            action="stop",
+            field="status",
+            before="active",
+            after="stopped",
+            at=now,
+            actor="scheduler",
+            cause="failure_limit",
         )
         _append_audit(sql, [row])
 

@@ -6,27 +6,24 @@ from pathlib import Path
 
 from scheduler.core.models import Fault, JobSpec, Settings, Task
 from scheduler.core.texts import conflict_line
-from scheduler.safe_open import Source, read_source
+from scheduler.safe_open import Identities, Source, read_source
 
 JOB_FILE_BYTES = 1024 * 1024  # design section 3, Strictness
 
 
 def read_task(
-    root: Path, spec: JobSpec, job_path: str, settings: Settings, *, forbidden: Path | None = None
+    root: Path, spec: JobSpec, job_path: str, settings: Settings, *, forbidden: Identities = frozenset()
 ) -> Task | Fault:
     """The text to run and the file it came from, or a Fault whose reason starts with `source_`.
 
     job_path: root-relative path of the job file, read only where the text stands in it.
-    forbidden: the state folder; nothing in it is ever a task.
+    forbidden: the scheduler's own files and folders; nothing in them is ever a task.
 
     A task file is the task whole, front matter included. Nothing older is ever returned in its place.
     """
     limit = settings.limits.task_bytes
     if spec.task_source_path is not None:
-        found = read_source(root, spec.task_source_path, limit=limit, forbidden=forbidden)
-        if isinstance(found, Fault):
-            return found
-        return check_text(found.data) or Task(text=found.data, source_path=found.path, source=found.data)
+        return read_task_file(root, spec.task_source_path, limit=limit, forbidden=forbidden)
     found = read_source(root, job_path, limit=JOB_FILE_BYTES, forbidden=forbidden)
     if isinstance(found, Fault):
         return found
@@ -38,7 +35,20 @@ def read_task(
         return text
     if len(text) > limit:
         return Fault(reason="source_too_large", message=f"the task in {job_path!r} is larger than {limit:,} bytes")
-    return check_text(text) or Task(text=text, source_path=found.path, source=found.data)
+    return check_text(text) or _task(text, found)
+
+
+def _task(text: bytes, source: Source) -> Task:
+    real = None if source.real == source.path else source.real
+    return Task(text=text, source_path=source.path, source=source.data, real_path=real)
+
+
+def read_task_file(root: Path, path: str, *, limit: int, forbidden: Identities = frozenset()) -> Task | Fault:
+    """The task that a file of the root holds whole, or a Fault as of `read_task`."""
+    found = read_source(root, path, limit=limit, forbidden=forbidden)
+    if isinstance(found, Fault):
+        return found
+    return check_text(found.data) or _task(found.data, found)
 
 
 def _text_of(job_id: str, source: Source, settings: Settings) -> bytes | Fault:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from scheduler.core.models import AuditRow, Job, Provenance, Run, Schedule, Status, instant, version
+from scheduler.core.models import AuditRow, Job, Provenance, Run, Schedule, Status, instant, on_the_clock, version
 from scheduler.core.problems import Problem
 from scheduler.core.schedule import coming, on_the_wall
 from scheduler.core.words import describe
@@ -27,7 +28,7 @@ def job_json(job: Job, *, task_sha256: str | None, problems: Sequence[Problem], 
     facts, spec, runtime = job.file, job.file.spec, job.runtime
     return {
         **spec.to_json(),
-        "schedule_text": describe(spec.schedule),
+        "schedule_text": describe(spec.due_by),
         "task_sha256": task_sha256,
         "source_path": facts.path,
         "source_line": facts.line,
@@ -142,7 +143,7 @@ def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None =
         "held": held,
         "created": by_verb["create"],
         "schedule_texts": {
-            action.job_id: describe(action.after.spec.schedule)
+            action.job_id: describe(action.after.spec.due_by)
             for action in plan.actions
             if action.verb in ("create", "revive")
         },
@@ -197,31 +198,35 @@ def _update_json(action: Action, now: datetime) -> Json:
     assert before is not None
 
     def fires(enabled: bool, schedule: Schedule) -> list[str]:
-        return [instant(fire) for fire in coming(schedule, after=now, count=NEXT_FIRES)] if enabled else []
+        return [instant(fire) for fire in _next_fires(schedule.timing, now)] if enabled else []
 
     words = {}
     if "schedule" in action.changes:
-        words["schedule_text"] = {"before": describe(before.spec.schedule), "after": describe(after.spec.schedule)}
+        words["schedule_text"] = {"before": describe(before.spec.due_by), "after": describe(after.spec.due_by)}
     return {
         "id": action.job_id,
         **words,
         "changes": {name: {"before": old, "after": new} for name, (old, new) in action.changes.items()},
         "next_fires": {
-            "before": fires(before.spec.enabled, before.spec.schedule),
-            "after": fires(after.spec.enabled, after.spec.schedule),
+            "before": fires(before.spec.enabled, before.spec.due_by),
+            "after": fires(after.spec.enabled, after.spec.due_by),
         },
         "widens": list(action.widens),
     }
 
 
-def fire_json(job_id: str, fire_time: datetime, schedule: Schedule) -> Json:
-    from zoneinfo import ZoneInfo
+@functools.lru_cache(maxsize=256)
+def _next_fires(schedule: Schedule, now: datetime) -> tuple[datetime, ...]:
+    """Kept: an edit often gives many jobs one schedule."""
+    return tuple(coming(schedule, after=now, count=NEXT_FIRES))
 
+
+def fire_json(fire_time: datetime, schedule: Schedule) -> Json:
+    """All of a fire but its job."""
     wall = on_the_wall(schedule, fire_time)
     return {
-        "job_id": job_id,
         "fire_time": instant(fire_time),
-        "local": fire_time.astimezone(ZoneInfo(wall.timezone)).isoformat(),
+        "local": on_the_clock(fire_time, wall.timezone)[0].isoformat(),
         "timezone": wall.timezone,
         "dst": wall.dst,
         "dst_occurrence": wall.occurrence,

@@ -17,7 +17,13 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from watchdog.events import EVENT_TYPE_CLOSED_NO_WRITE, EVENT_TYPE_OPENED, FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    EVENT_TYPE_CLOSED_NO_WRITE,
+    EVENT_TYPE_MODIFIED,
+    EVENT_TYPE_OPENED,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers import Observer
 from watchdog.observers.api import EventEmitter
 from watchdog.utils import BaseThread
@@ -31,33 +37,44 @@ _LIMITS = {
 }
 
 
+Names = Collection[str] | None  # in one folder: those that matter; None: all
+
+
 class Watcher:
     """Calls `changed` for whatever happens in the covered folders; a burst of events is a burst of calls.
 
     changed: called from another thread, so it must be cheap, and must not call `cover` or `stop`. What it raises is
     logged and forgotten.
+    ignores: whether a name in a folder never matters; called for every event, so it must be cheaper still.
     """
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, changed: Callable[[], None], *, ignores: Callable[[Path, str], bool] = lambda folder, name: False
+    ) -> None:
         self._changed = changed
+        self._ignores = ignores
+        self._names: Mapping[Path, Names] = {}  # replaced as a whole by each cover
         self._lock = threading.Lock()  # cover and stop may come from different threads
         self._system: _System | None = None
         self._watches: dict[Path, Any] = {}  # what the system gave for each folder
         self._stopped = False
         self._refused = ""  # by the last cover
         self._lost = ""  # since the last cover
+        self._overflowed = False  # the same
 
-    def cover(self, folders: Collection[Path]) -> bool:
-        """From now on watch exactly `folders`; True where a watch was added, so the caller looks once more.
+    def cover(self, folders: Collection[Path] | Mapping[Path, Names]) -> bool:
+        """From now on watch exactly `folders`; True where something was added, so the caller looks once more.
 
-        folders: absolute, without symlinks; each is watched without what lies below it. One that does not exist is
-        passed over: cover its parent, and call again after every event. That is also how a folder removed and made
-        again is noticed; where nothing changed it costs about ten microseconds a folder. OSErrors end up in `trouble`.
+        folders: absolute, without symlinks; each is watched without what lies below it. A mapping limits what is told
+        of a folder to the names that matter there, and to what happens to itself; where watches are few, its first
+        ones get them. A folder that does not exist is passed over: cover its parent, and call again after every
+        event. That is also how a folder removed and made again is noticed; where nothing changed it costs about ten
+        microseconds a folder. OSErrors end up in `trouble`.
         """
         with self._lock:
             if self._stopped:
                 return False
-            self._lost = ""
+            self._lost, self._overflowed = "", False
             try:
                 system = self._running()
             except OSError as error:
@@ -65,9 +82,11 @@ class Watcher:
                 return False
             for folder in self._watches.keys() - set(folders):
                 system.drop(self._watches.pop(folder))
-            added = False
+            names = dict(folders) if isinstance(folders, Mapping) else dict.fromkeys(folders)
+            added = any(folder in self._watches and not _within(names[folder], self._names[folder]) for folder in names)
+            self._names = names
             refused: dict[Path, OSError] = {}
-            for folder in sorted(set(folders)):
+            for folder in names if isinstance(folders, Mapping) else sorted(names):
                 before = self._watches.pop(folder, None)
                 try:
                     watch = self._watches[folder] = system.watch(folder, before)
@@ -94,16 +113,26 @@ class Watcher:
 
         A `cover` clears what it puts right, so look here before it as well.
         """
+        return self.blind or self._lost
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether events were lost since the last `cover`: what they would have told of has to be looked for."""
+        return self._overflowed
+
+    @property
+    def blind(self) -> str:
+        """The part of `trouble` that one more look does not mend: what is not watched."""
         system = self._system
         if system is not None and not system.thread.is_alive():
             return "no changes are seen: the thread that reads file events has died"
-        return self._refused or self._lost
+        return self._refused
 
     def _running(self) -> _System:
         if self._system is not None and not self._system.thread.is_alive():
             self._discard()
         if self._system is None:
-            self._system = _SYSTEM(self._ring)
+            self._system = _SYSTEM(self._told, self._ring)
         return self._system
 
     def _discard(self) -> None:
@@ -115,13 +144,25 @@ class Watcher:
             system.thread.join(_STOP_S)
         self._watches.clear()
 
-    def _ring(self, lost: str = "") -> None:
+    def _told(self, folder: Path, name: str) -> None:
+        """Of an event: of a name in a covered folder, or, where that is empty, of the folder itself."""
+        wanted = self._names.get(folder)
+        if name and ((wanted is not None and name not in wanted) or self._ignores(folder, name)):
+            return
+        self._ring()
+
+    def _ring(self, lost: str = "", overflowed: bool = False) -> None:
         if lost:
             self._lost = lost
+            self._overflowed |= overflowed
         try:
             self._changed()
         except Exception:  # would end watchdog's thread, and with it every later event
             _log.exception("watcher_callback_failed")
+
+
+def _within(new: Names, old: Names) -> bool:
+    return old is None or (new is not None and set(new) <= set(old))
 
 
 def _why(error: OSError) -> str:
@@ -136,6 +177,13 @@ def _refusal(refused: Mapping[Path, OSError]) -> str:
     return f"changes in {folder}{others} are not seen: {_why(error)}"
 
 
+_Told = Callable[[Path, str], None]  # of a folder and a name in it
+
+
+class _Ring(Protocol):
+    def __call__(self, lost: str = "", overflowed: bool = False) -> None: ...
+
+
 class _System(Protocol):
     """Where watches come from. `watch` returns `before` if that still watches what is at `folder`; raises OSError."""
 
@@ -148,14 +196,22 @@ class _System(Protocol):
 class _Plain(FileSystemEventHandler):
     """Any system, by watchdog's documented API: a thread for each folder."""
 
-    def __init__(self, ring: Callable[[], None]) -> None:
-        self._ring = ring
+    def __init__(self, told: _Told, ring: _Ring) -> None:
+        self._told = told
+        self._folders: set[Path] = set()
         self.thread = Observer()
         self.thread.start()
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        if event.event_type not in (EVENT_TYPE_OPENED, EVENT_TYPE_CLOSED_NO_WRITE):  # our own reads: a loop
-            self._ring()
+        if event.event_type in (EVENT_TYPE_OPENED, EVENT_TYPE_CLOSED_NO_WRITE):  # our own reads: a loop
+            return
+        for path in {os.fsdecode(each) for each in (event.src_path, event.dest_path) if each}:
+            found = Path(path)
+            if found.parent in self._folders:
+                self._told(found.parent, found.name)
+            # That a folder's list has changed is told beside what has changed in it, and of no name.
+            if found in self._folders and event.event_type != EVENT_TYPE_MODIFIED:
+                self._told(found, "")
 
     def watch(self, folder: Path, before: tuple[object, EventEmitter] | None) -> tuple[object, EventEmitter]:
         found = folder.lstat()
@@ -166,6 +222,7 @@ class _Plain(FileSystemEventHandler):
             if before[0] == identity and before[1].is_alive():
                 return before
             self.drop(before)  # a path cannot be scheduled twice
+        self._folders.add(folder)
         watch = self.thread.schedule(self, str(folder))
         return identity, next(emitter for emitter in self.thread.emitters if emitter.watch == watch)
 
@@ -187,24 +244,26 @@ if sys.platform == "linux":
     class _Bell(WatchCallback):
         """What watchdog's thread calls for one folder."""
 
-        def __init__(self, folder: Path, ring: Callable[[str], None]) -> None:
+        def __init__(self, folder: Path, told: _Told, ring: _Ring) -> None:
             self.id = CallbackId(id(self))
             self._folder = folder
+            self._told = told
             self._ring = ring
 
         def on_event(self, event: InotifyEvent) -> None:
-            self._ring("")
+            self._told(self._folder, os.fsdecode(event.name))
 
         def on_watch_deleted(self, wd: WatchDescriptor) -> None:
             self._ring(f"changes in {self._folder} are not seen: the folder was removed or unmounted")
 
         def on_queue_overflow(self) -> None:
-            self._ring("some changes were not seen: the kernel's queue of file events overflowed")
+            self._ring("some changes were not seen: the kernel's queue of file events overflowed", True)
 
     class _Inotify:
         """Linux: one inotify instance, one thread."""
 
-        def __init__(self, ring: Callable[[str], None]) -> None:
+        def __init__(self, told: _Told, ring: _Ring) -> None:
+            self._told = told
             self._ring = ring
             self.thread = InotifyFD()
             self.thread.start()
@@ -212,7 +271,7 @@ if sys.platform == "linux":
         def watch(self, folder: Path, before: tuple[WatchDescriptor, _Bell] | None) -> tuple[WatchDescriptor, _Bell]:
             # Asked every time: the kernel repeats its descriptor unless the folder is another by now. A new folder
             # often has the st_ino of the one just removed; a descriptor is not used again.
-            bell = _Bell(folder, self._ring)
+            bell = _Bell(folder, self._told, self._ring)
             wd = self.thread.add_callback(os.fsencode(folder), _MASK, bell, bell.id)
             if before is not None and before[0] == wd:
                 self.drop((wd, bell))
@@ -225,6 +284,6 @@ if sys.platform == "linux":
         def drop(self, watch: tuple[WatchDescriptor, _Bell]) -> None:
             self.thread.remove_callbacks([(watch[0], watch[1].id)])
 
-    _SYSTEM: Callable[[Callable[..., None]], _System] = _Inotify
+    _SYSTEM: Callable[[_Told, _Ring], _System] = _Inotify
 else:
     _SYSTEM = _Plain

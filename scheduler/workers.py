@@ -67,6 +67,11 @@ class Workers:
         """How many may run at once: `limits.max_running`, or as many as this process can open files for."""
         return min(self.max_running, self._room)
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many run, and how many wait for a place."""
+        return len(self._seats), len(self._waiting)
+
     def submit(self, runs: Iterable[Run], *, done: Done | None = None) -> None:
         """Starts claimed runs, lets queued ones wait for a place: the oldest slot first.
 
@@ -101,6 +106,11 @@ class Workers:
             with self._lend() as store:
                 self._engine(store).end_unstarted(waiting[2], "cancelled")
         return seat is not None or waiting is not None
+
+    @property
+    def under_way(self) -> tuple[str, ...]:
+        """Runs that have not ended."""
+        return tuple(self._seats)
 
     @property
     def unwritten(self) -> tuple[str, ...]:
@@ -216,7 +226,7 @@ class Workers:
         job = store.job(run.job_id)
         assert job is not None
         assert run.fire_time is not None
-        following = next_fire(job.file.spec.schedule, after=run.fire_time)
+        following = next_fire(job.file.spec.due_by, after=run.fire_time)
         return self._clock.now() > run.fire_time + window(run.fire_time, following)
 
     def _carry_out_queued(self, store: Store, run: Run, cancel: Cancel) -> Run:

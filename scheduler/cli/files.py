@@ -98,15 +98,17 @@ def plan(given: Globals, exit_code: bool, style: str) -> None:
 @cli.command()
 @click.option("--dry-run", is_flag=True, help="Show the plan, change nothing.")
 @click.option("--confirm-prune", metavar="TOKEN", help="Archive the set of jobs that the guard named with this token.")
+@click.option("--now", "now_anyway", is_flag=True,
+              help="Also while a merge, a rebase or a bisect is half way, which holds a sync.")  # fmt: skip
 @click.option("--new-state", is_flag=True, help="Start without a history where the earlier one is gone.")
 @global_options
-def sync(given: Globals, dry_run: bool, confirm_prune: str | None, new_state: bool) -> None:
+def sync(given: Globals, dry_run: bool, confirm_prune: str | None, now_anyway: bool, new_state: bool) -> None:
     """Carry what the files say into the database, in one pass; done by the daemon if one runs."""
     scheduler = given.scheduler()
     if dry_run:
-        found = scheduler.plan(confirmed=confirm_prune)
+        found = scheduler.plan(confirmed=confirm_prune, now_anyway=now_anyway)
     else:
-        found = scheduler.sync(confirmed=confirm_prune, new_state=new_state)
+        found = scheduler.sync(confirmed=confirm_prune, now_anyway=now_anyway, new_state=new_state)
     code = end_will_be(sync_code(found))
     _print_synced(given, found, scheduler, dry=dry_run)
     if found.token_refused:
@@ -121,7 +123,7 @@ def sync(given: Globals, dry_run: bool, confirm_prune: str | None, new_state: bo
 
 
 def sync_code(found: Synced) -> int:
-    if found.guarded:
+    if found.guarded or found.held:
         return REFUSED
     return PROBLEMS if errors(found.problems) else 0
 
@@ -141,6 +143,11 @@ def _print_synced(given: Globals, found: Synced, scheduler: Scheduler, *, dry: b
         render.print_json(found.json)
         return
     shown = found.json
+    if found.held:
+        click.echo(f"held: {found.held}: {'a sync would do' if dry else 'it did'} nothing until that is done", err=True)
+        click.echo(f"  to take the files as they are: scheduler{_options(given)} sync --now", err=True)
+        if not dry:
+            return
     render.print_problems(found.problems, sources=scheduler.source_lines(found.problems))
     if not found.read:
         click.echo("error: scheduler.yaml cannot be used: nothing is applied, the last good settings stay", err=True)
@@ -155,10 +162,10 @@ def _print_synced(given: Globals, found: Synced, scheduler: Scheduler, *, dry: b
         for field, change in update["changes"].items():
             wider = "  [widens]" if field in update["widens"] else ""
             before, after = render.value_text(change["before"]), render.value_text(change["after"])
-            if field == "schedule" and update["schedule_text"]["before"] != update["schedule_text"]["after"]:
-                before, after = update["schedule_text"]["before"], update["schedule_text"]["after"]
+            if field == "schedule":
+                before, after = render.schedule_change(change, update["schedule_text"])
             click.echo(render.clean(f"    {field}: {before} -> {after}{wider}"))
-        if "schedule" in update["changes"] or "enabled" in update["changes"]:
+        if update["changes"].keys() & {"schedule", "enabled", "expires"}:
             coming = update["next_fires"]["after"]
             click.echo(f"    next fire: {coming[0] if coming else 'none'}")
     for change in shown["task_changed"]:
@@ -187,7 +194,13 @@ def _print_synced(given: Globals, found: Synced, scheduler: Scheduler, *, dry: b
 def _print_guard(given: Globals, guard: dict[str, Any] | None) -> None:
     if guard is None:
         return
-    named = {"--root": given.root, "--state": given.state, "--db": given.db}
-    options = "".join(f" {option} {shlex.quote(value)}" for option, value in named.items() if value)
     click.echo(f"refused: {guard['why']}; these wait: {', '.join(guard['ids'])}", err=True)
-    click.echo(f"  to archive exactly these: scheduler{options} sync --confirm-prune {guard['token']}", err=True)
+    click.echo(
+        f"  to archive exactly these: scheduler{_options(given)} sync --confirm-prune {guard['token']}", err=True
+    )
+
+
+def _options(given: Globals) -> str:
+    """The options that name this root, for a command that a person is to type."""
+    named = {"--root": given.root, "--state": given.state, "--db": given.db}
+    return "".join(f" {option} {shlex.quote(value)}" for option, value in named.items() if value)

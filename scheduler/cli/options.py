@@ -37,9 +37,9 @@ class Globals:
     verbose: int = 0
     quiet: bool = False
 
-    def scheduler(self) -> Scheduler:
+    def scheduler(self, *, say_place: bool = True) -> Scheduler:
         place = locate(self.root, self.state, self.db, environ=os.environ, cwd=Path.cwd())
-        if self.verbose:
+        if self.verbose and say_place:
             click.echo(f"root {place.root}, state {place.state}, database {place.db}", err=True)
         return Scheduler(place=place, actor=f"user:{_user()}", environ=os.environ)
 

@@ -25,6 +25,8 @@ def list_jobs(given: Globals, status: str | None, tag: str | None, problems: boo
     scheduler = given.scheduler()
     found = scheduler.list(status=status, tag=tag, problems=problems, tasks=given.as_json)
     say_never_synced(given, scheduler.never_synced())
+    if held := found["summary"]["held"]:
+        say(given, f"held: {held}: edits of the files wait until that is done, or for `scheduler sync --now`")
     if given.as_json:
         render.print_json(found)
         return
@@ -93,6 +95,7 @@ def show(given: Globals, job: str) -> None:
         "last skip": f"{about['last_skip_reason']} at {render.local_time(about['last_skip_at'], zone)}"
         if about["last_skip_at"]
         else None,
+        "stopped": about["stop_reason"],
         "paused": render.value_text(about["paused"]) if about["paused"] else None,
         "created": f"{render.local_time(about['created_at'], zone)} by {about['created_by']}",
     }

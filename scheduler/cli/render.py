@@ -11,13 +11,14 @@ import sys
 import unicodedata
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any, TextIO
 
 import click
 
-from scheduler.core.models import parse_instant
+from scheduler.core.models import on_the_clock, parse_instant
 from scheduler.core.problems import Problem
+from scheduler.core.units import format_duration
 
 GAP = "  "
 NARROWEST = 8  # columns; a cell cut shorter says nothing
@@ -172,10 +173,8 @@ def local_time(text: str | None, timezone: str | None = None) -> str:
     """An instant as a person reads it, in a zone and with that zone's name; UTC where none is given."""
     if text is None:
         return "-"
-    from zoneinfo import ZoneInfo
-
-    moment = parse_instant(text).astimezone(UTC if timezone is None else ZoneInfo(timezone))
-    return f"{moment:%Y-%m-%d %H:%M:%S} {timezone or 'UTC'}"
+    moment, timezone = on_the_clock(parse_instant(text), timezone or "UTC")
+    return f"{moment.replace(tzinfo=None).isoformat(' ', 'seconds')} {timezone}"
 
 
 def clock_change(fire: Mapping[str, Any]) -> str:
@@ -242,7 +241,7 @@ def problem_text(problem: Problem, source: str | None = None, *, width: int, col
     return "\n".join(lines)
 
 
-_WORD = re.compile(r"\"[^\"]*\"|'[^']*'|[\w.@/*+-]+")
+_WORD = re.compile(r"\"[^\"]*\"|'[^']*'|[\w.@/*+-]+(?::[\w.@/*+-]+)*")
 
 
 def excerpt(source: str, column: int, room: int) -> tuple[str, str]:
@@ -302,6 +301,30 @@ def _escaped(text: str, more: str = "") -> str:
     """As the runner of workflows unescapes it: % and line ends always, in properties : and , too."""
     special = {c: f"%{ord(c):02X}" for c in "%\r\n" + more}
     return "".join(special.get(c, c if c.isprintable() else "\N{REPLACEMENT CHARACTER}") for c in text)
+
+
+def schedule_change(change: Mapping[str, Any], words: Mapping[str, str]) -> tuple[str, str]:
+    """A schedule before and after: in words, with the jitter if that is other, and as written if nothing else is."""
+    sides = [change["before"], change["after"]]
+    said = [words["before"], words["after"]]
+    jitters = [_milliseconds(side["jitter_ms"]) if "jitter_ms" in side else "none" for side in sides]
+    if jitters[0] != jitters[1]:
+        said = [f"{text}, jitter {jitter}" for text, jitter in zip(said, jitters, strict=True)]
+    if said[0] == said[1]:
+        said = ["; ".join(_written(entry) for entry in side.get("any", [side])) for side in sides]
+    return said[0], said[1]
+
+
+def _written(entry: Mapping[str, Any]) -> str:
+    """One entry of a schedule by its keys."""
+    parts = {
+        key.removesuffix("_ms"): _milliseconds(value) if key.endswith("_ms") else value for key, value in entry.items()
+    }
+    return value_text(parts)
+
+
+def _milliseconds(number: int) -> str:
+    return format_duration(timedelta(milliseconds=number))
 
 
 def value_text(value: Any) -> str:

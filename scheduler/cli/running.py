@@ -15,6 +15,7 @@ from scheduler.cli import render
 from scheduler.cli.group import PROBLEMS, cli, end, end_will_be, say
 from scheduler.cli.options import Globals, InstantType, JobType, RunType, global_options
 from scheduler.core.models import Run, RunStatus
+from scheduler.core.problems import UsageError
 from scheduler.inherited import is_ignored
 from scheduler.runners.cancel import Cancel
 from scheduler.views import run_json
@@ -103,17 +104,20 @@ def cancel(given: Globals, run: str) -> None:
 @click.argument("job", type=JobType())
 @click.option("--reason", help="Why, for those who wonder.")
 @click.option("--until", type=InstantType(), help="When it goes on by itself; without this, at `resume`.")
+@click.option("--next", "one_slot", is_flag=True, help="Skip the next slot only, and go on with the one after it.")
 @global_options
-def pause(given: Globals, job: str, reason: str | None, until: datetime | None) -> None:
+def pause(given: Globals, job: str, reason: str | None, until: datetime | None, one_slot: bool) -> None:
     """Hold a job back: its slots become skips. Survives every sync, and is no edit of its file."""
-    _print_job(given, given.scheduler().pause(job, reason=reason, until=until))
+    if one_slot and until is not None:
+        raise UsageError("--next says itself how long the pause is", hint="leave --until out")
+    _print_job(given, given.scheduler().pause(job, reason=reason, until=until, one_slot=one_slot))
 
 
 @cli.command()
 @click.argument("job", type=JobType())
 @global_options
 def resume(given: Globals, job: str) -> None:
-    """Lift a pause. Slots that it held back stay skips; the next one fires."""
+    """Lift a pause, or start a stopped job anew. What passed meanwhile is not made up for; the next slot fires."""
     _print_job(given, given.scheduler().resume(job))
 
 

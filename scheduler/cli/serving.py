@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import click
@@ -13,8 +15,11 @@ from scheduler.cli import render
 from scheduler.cli.files import sync_code
 from scheduler.cli.group import PROBLEMS, cli, end, end_will_be, say
 from scheduler.cli.options import Globals, global_options
-from scheduler.core.problems import UsageError
+from scheduler.core.problems import SchedulerError, UsageError
 from scheduler.inherited import leave_pid_1
+from scheduler.logs import FORMATS, event, is_journal, write_log
+
+_log = logging.getLogger(__name__)
 
 
 @cli.command()
@@ -25,9 +30,19 @@ from scheduler.inherited import leave_pid_1
 @click.option("--new-state", is_flag=True, help="Start without a history where the earlier one is gone.")
 @click.option("--no-api", is_flag=True, help="Without the HTTP API; there is none yet.")
 @click.option("--listen", metavar="ADDR", help="Where the HTTP API listens; refused, as there is none yet.")
+@click.option("--log-format", type=click.Choice(FORMATS), default="text", show_default=True,
+              envvar="SCHEDULER_LOG_FORMAT",
+              help="How each line of the log is written [env: SCHEDULER_LOG_FORMAT].")  # fmt: skip
 @global_options
 def serve(
-    given: Globals, observe: bool, once: bool, grace: float, new_state: bool, no_api: bool, listen: str | None
+    given: Globals,
+    observe: bool,
+    once: bool,
+    grace: float,
+    new_state: bool,
+    no_api: bool,
+    listen: str | None,
+    log_format: str,
 ) -> None:
     """Watch the files, sync every change, and fire what is due, until told to stop.
 
@@ -38,22 +53,30 @@ def serve(
     if observe and once:
         raise UsageError("--observe fires nothing, and --once only what is due now", hint="leave one of them out")
     leave_pid_1()
-    _log_to_stderr(given)
-    served = given.scheduler().serve(observe=observe, once=once, new_state=new_state, grace=timedelta(seconds=grace))
+    level = logging.DEBUG if given.verbose else logging.WARNING if given.quiet else logging.INFO
+    write_log(sys.stderr, log_format, level, os.environ)
+    with _told_in_the_log(log_format == "json" or is_journal(sys.stderr, os.environ)):
+        scheduler = given.scheduler(say_place=log_format == "text")
+        served = scheduler.serve(observe=observe, once=once, new_state=new_state, grace=timedelta(seconds=grace))
     failed = served.forced or bool(served.failed)
     end((sync_code(served.first) if once else 0) or (PROBLEMS if failed else 0))
 
 
-def _log_to_stderr(given: Globals) -> None:
-    """An event and its fields, one line each, in UTC."""
-    handler = logging.StreamHandler(sys.stderr)
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    logger = logging.getLogger("scheduler")
-    logger.handlers = [handler]
-    logger.propagate = False
-    logger.setLevel(logging.DEBUG if given.verbose else logging.WARNING if given.quiet else logging.INFO)
+@contextmanager
+def _told_in_the_log(wanted: bool) -> Iterator[None]:
+    """What ends the daemon is one more line of a log that is read by a machine, with its time and its level."""
+    try:
+        yield
+    except (SchedulerError, OSError) as error:
+        if not wanted:
+            raise
+        event(_log, logging.ERROR, "serve_failed", error=str(error), hint=getattr(error, "hint", "") or None)
+        end(getattr(error, "exit_code", 5))
+    except Exception:
+        if not wanted:
+            raise
+        _log.exception("serve_failed")
+        end(PROBLEMS)
 
 
 @cli.command()

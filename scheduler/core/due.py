@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from scheduler.core.models import Job, Pause, Schedule, Skip, Status
+from scheduler.core.models import Job, JobSpec, Pause, Schedule, Skip, Status
 from scheduler.core.schedule import next_fire, span, start_delay
 
 TICK = timedelta.resolution
 LATE = timedelta(minutes=1)  # a slot that the clockwork reaches later than that was missed: it slept, or was stopped
 LONGEST_WINDOW = timedelta(hours=2)
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ def start_of(job: Job) -> datetime | None:
     spec, cursor = job.file.spec, job.next_run_at
     if cursor is None or job.archived or not spec.enabled or job.runtime.stopped_at is not None:
         return None
-    return cursor + start_delay(spec.schedule, job.id)
+    return cursor + min(start_delay(spec.due_by, job.id), _LAST - cursor)  # a jitter may lead beyond the calendar
 
 
 def due(job: Job, *, now: datetime, since: datetime | None, until: datetime | None = None) -> Due | None:
@@ -48,7 +49,7 @@ def due(job: Job, *, now: datetime, since: datetime | None, until: datetime | No
     spec, cursor = job.file.spec, job.next_run_at
     if start_of(job) is None or cursor is None:
         return None
-    schedule = spec.schedule
+    schedule = spec.due_by
     delay = start_delay(schedule, job.id)
     last = now - delay if until is None else until
     if cursor > last:
@@ -80,26 +81,58 @@ def window(slot: datetime, following: datetime | None) -> timedelta:
 def unserved(job: Job, now: datetime) -> tuple[Skip, ...]:
     """The slots from the cursor up to now, as skips: `missed`, or `paused` while a pause held (S6).
 
-    At most three: before, during and after the pause.
+    At most three: before, during and after the pause. Slots after a job was stopped were not due.
     """
+    if job.runtime.stopped_at is not None:
+        now = min(now, job.runtime.stopped_at)
     if job.next_run_at is None or job.next_run_at > now:
         return ()
-    schedule = job.file.spec.schedule
+    schedule = job.file.spec.due_by
     begin = job.next_run_at if job.last_slot is None else max(job.next_run_at, job.last_slot + TICK)
     return _skips(schedule, _from_start(job.pause, start_delay(schedule, job.id)), begin, now)
 
 
 def held_back(job: Job, now: datetime) -> Due | None:
-    """What a pause that is lifted now has held back: once it is gone nobody could tell it from what was missed."""
-    skips = unserved(job, now) if job.pause is not None and start_of(job) is not None else ()
+    """What `resume` settles: the slots that a pause has held back, which nobody could tell from missed ones later.
+
+    A stopped job starts anew: of what passed meanwhile nothing was due.
+    """
+    if job.runtime.stopped_at is not None and not job.archived:
+        cursor = first_fire(job.file.spec, after=now, last_slot=job.last_slot)
+        return Due(job=job, slot=None, skips=unserved(job, now), next_run_at=cursor)
+    return None if job.pause is None else passed(job, now)
+
+
+def passed(job: Job, now: datetime) -> Due | None:
+    """All slots up to now as skips, none of them to be run; None where none is due."""
+    skips = unserved(job, now) if start_of(job) is not None else ()
     if not skips:
         return None
-    following = next_fire(job.file.spec.schedule, after=skips[-1].last)
+    following = next_fire(job.file.spec.due_by, after=skips[-1].last)
     return Due(job=job, slot=None, skips=skips, next_run_at=following)
+
+
+def first_fire(spec: JobSpec, *, after: datetime, last_slot: datetime | None = None) -> datetime | None:
+    """The first slot of a job that is due from an instant on; slots at or before it are never due.
+
+    last_slot: the newest slot that has a row. When the clock has gone back it lies ahead, and none gets a second row.
+    """
+    if not spec.enabled:
+        return None
+    return next_fire(spec.due_by, after=after if last_slot is None else max(after, last_slot))
 
 
 def is_slot(schedule: Schedule, moment: datetime) -> bool:
     return span(schedule, start=moment, until=moment) is not None
+
+
+def next_slot(job: Job, now: datetime) -> datetime | None:
+    """The first slot whose start still lies ahead; None where nothing more is due."""
+    start = start_of(job)
+    if start is None or start > now:
+        return None if start is None else job.next_run_at
+    schedule = job.file.spec.due_by
+    return next_fire(schedule, after=now - start_delay(schedule, job.id))
 
 
 def overdue(job: Job, *, now: datetime) -> bool:

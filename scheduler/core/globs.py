@@ -33,13 +33,17 @@ def matches_job(job_id: str, tags: Iterable[str], patterns: Iterable[str]) -> bo
 
 
 def _matches(path: Sequence[str], pattern: Sequence[str]) -> bool:
-    if not pattern:
-        return not path
-    if pattern[0] == "**":
-        if len(pattern) == 1:
-            return bool(path)
-        return any(_matches(path[i:], pattern[1:]) for i in range(len(path)))
-    return bool(path) and fnmatchcase(path[0], pattern[0]) and _matches(path[1:], pattern[1:])
+    reached = {0}  # how many components of the path the pattern so far can have taken
+    for number, part in enumerate(pattern, start=1):
+        if part == "**":
+            first, end = min(reached), len(path)
+            # Folders only, so it leaves something for the rest; as the last part it takes the rest, which is not empty.
+            reached = set(range(first, end)) if number < len(pattern) else {end} if first < end else set()
+        else:
+            reached = {at + 1 for at in reached if at < len(path) and fnmatchcase(path[at], part)}
+        if not reached:
+            return False
+    return len(path) in reached
 
 
 def may_hold(folder: str, pattern: str) -> bool:

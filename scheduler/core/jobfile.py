@@ -11,26 +11,33 @@ import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from scheduler.core.blame import fault_problem, file_problem, flaw_problems, not_a_mapping
 from scheduler.core.cron import ScheduleError
 from scheduler.core.globs import matches_any, matches_job
-from scheduler.core.models import Concurrency, JobSpec, RunnerSpec, Schedule, Settings
-from scheduler.core.problems import Problem, did_you_mean
-from scheduler.core.schedule import MOST_ENTRIES, check_schedule, unite
+from scheduler.core.models import FAILURE_LIMIT, Concurrency, JobSpec, RunnerSpec, Schedule, Settings, instant
+from scheduler.core.paths import is_path
+from scheduler.core.problems import Problem, Severity, did_you_mean
+from scheduler.core.schedule import MOST_ENTRIES, first_slot, schedule_errors, unite
 from scheduler.core.shapes import ID_PATTERN, Fault, JobShape, Path, ScheduleShape, check, fitting
 from scheduler.core.texts import BOM, Lines, TextError, conflict_line, decode, listed, short
 from scheduler.core.units import format_duration, parse_duration
 from scheduler.core.yamlfile import YamlDocument, read_yaml
 
+SUFFIXES = (".md", ".yaml", ".yml")  # of job files, in any case of letters
 DEFAULT_TIMEOUT = timedelta(minutes=30)
 
 _MOST_HINTS = 20  # nearest names looked for in one document
 _ID = re.compile(ID_PATTERN[1:-1])
 _OPENING = re.compile(r"---[ \t]*(?:\r?\n|\Z)")
+_BLANK_LINE = re.compile(r"^[ \t]*\r?\n", re.MULTILINE)
 _CLOSING = re.compile(r"^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
+_RULER = re.compile(r"\s*(?:-{3,}|\N{EM DASH}+)\s*")
+_ID_LINE = re.compile(r"\s*id\s*:\s*\S")
+_PLAIN_KEY = re.compile(r"[a-z_]+:\s")
+_HEAD_BYTES, _HEAD_LINES = 8_192, 60  # in which to look for front matter that was not opened
 _FENCED = re.compile(rb"(?:\xef\xbb\xbf)?---[ \t]*(?:\r?\n|\Z)")
 
 
@@ -45,6 +52,9 @@ class Document:
     text: bytes | None  # the inline task or Markdown body; None with task_source_path, or where it cannot be read
     task_line: int  # with task_column the place to blame for the task source
     task_column: int
+    schedule_line: int  # with schedule_column the place to blame where the schedule is over
+    schedule_column: int
+    task_source_path: str | None = None  # told where the document has another error too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +104,8 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
         # An unsettled merge often hides the fence behind its first marker.
         if data.removeprefix(BOM.encode()).startswith(b"<<<<<<< ") and conflict_line(data) is not None:
             decode(data)
-        return JobFile(path=path, empty=True)
+        unopened = _unopened_line(data)
+        return JobFile(path=path, empty=True, problems=() if unopened is None else (_unopened(path, unopened),))
     text = decode(data)
     opening = _OPENING.match(text)
     assert opening is not None
@@ -105,7 +116,15 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
             "the front matter that opens here is never closed",
             hint="close it with a line of three dashes before the task; a ruler elsewhere is written ***",
         )
-    documents = read_yaml(text, opening.end(), closing.start())
+    try:
+        documents = read_yaml(text, opening.end(), closing.start())
+    except TextError as error:
+        # Prose behind an empty line: the dashes that were taken for the end of the front matter may be a ruler in it.
+        lines = Lines(text)
+        prose = _BLANK_LINE.search(text, opening.end(), lines.start(error.line))
+        if error.code == "yaml.syntax" and prose is not None:
+            error.hint += "; or close the front matter above this with a line of three dashes"
+        raise
     if len(documents) > 1:
         line, column = documents[1].start
         raise TextError(
@@ -126,9 +145,45 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
             "write at least id and schedule",
         )
         line, text_bytes = body.line, body.text.encode() if body.text.strip() else None
-        document = Document(path=path, line=1, id=None, spec=None, text=text_bytes, task_line=line, task_column=1)
+        document = Document(
+            path=path,
+            line=1,
+            id=None,
+            spec=None,
+            text=text_bytes,
+            task_line=line,
+            task_column=1,
+            schedule_line=1,
+            schedule_column=1,
+        )
         return JobFile(path=path, documents=(document,), problems=(missing,))
     return _job_file(path, documents, body, settings)
+
+
+def _unopened_line(data: bytes) -> int | None:
+    """The line at which front matter seems to start that none opens on the first line."""
+    lines = data[:_HEAD_BYTES].decode(errors="replace").removeprefix(BOM).split("\n")[:_HEAD_LINES]
+    first = next((number for number, line in enumerate(lines) if line.strip()), None)
+    if first is None:
+        return None
+    dashed = lines[first].strip().startswith(("---", "\N{EM DASH}"))
+    inside = lines[first + dashed :]
+    end = next((number for number, line in enumerate(inside) if _RULER.fullmatch(line)), None)
+    if end is None or not (dashed or _PLAIN_KEY.match(inside[0])):
+        return None
+    return first + 1 if any(_ID_LINE.match(line) for line in inside[:end]) else None
+
+
+def _unopened(path: str, line: int) -> Problem:
+    return Problem(
+        path,
+        line,
+        1,
+        "front-matter.unopened",
+        "this looks like a job, but its front matter does not open on the first line, so nothing of it is read",
+        "make the first line three dashes and nothing else",
+        severity=Severity.WARNING,
+    )
 
 
 def _job_file(path: str, found: Iterable[YamlDocument], body: _Body | None, settings: Settings) -> JobFile:
@@ -161,13 +216,17 @@ class _JobReader:
         if isinstance(self._found.data, dict):
             spec = self._spec()
         else:
-            hint = "write one job per document, with --- between them" if isinstance(self._found.data, list) else ""
+            listed_jobs = isinstance(self._found.data, list)
+            hint = (
+                "write one job per document, with --- between them" if listed_jobs else "write one key a line, id first"
+            )
             self.problems.append(not_a_mapping(self._path, self._found, hint=hint))
         self.problems += flaw_problems(self._path, self._found, job_id)
         self.problems += self._fault_problems(job_id)
         if self.problems:
             spec = None
         task_line, task_column = self._task_place()
+        schedule_line, schedule_column = self._end_place()
         return Document(
             path=self._path,
             line=self._found.start[0],
@@ -176,6 +235,9 @@ class _JobReader:
             text=self._text(),
             task_line=task_line,
             task_column=task_column,
+            schedule_line=schedule_line,
+            schedule_column=schedule_column,
+            task_source_path=self._task_source_path(),
         )
 
     def _id(self) -> str | None:
@@ -201,6 +263,7 @@ class _JobReader:
             self._check_timeout(runner)
         if shape is None or schedule is None:
             return None
+        self._check_expires(schedule, shape.expires)
         env = {name: value for name, value in (shape.env or {}).items() if value is not None}
         return JobSpec(
             id=shape.id,
@@ -215,6 +278,8 @@ class _JobReader:
             env=tuple(sorted(env.items())),
             timeout=shape.timeout or DEFAULT_TIMEOUT,
             concurrency=Concurrency(shape.concurrency or Concurrency.FORBID),
+            failure_limit=FAILURE_LIMIT if shape.failure_limit is None else shape.failure_limit,
+            expires=shape.expires,
         )
 
     def _schedule(self, given: Any) -> Schedule | None:
@@ -259,12 +324,17 @@ class _JobReader:
             ends=shape.ends,
             jitter=shape.jitter or timedelta(),
         )
-        try:
-            check_schedule(schedule)
-        except ScheduleError as error:
-            self._faults.append(_schedule_fault(error, path, error.key or named[0]))
-            return None
-        return schedule
+        errors = list(schedule_errors(schedule))
+        self._faults += [_schedule_fault(error, path, error.key or named[0]) for error in errors]
+        return None if errors else schedule
+
+    def _end_place(self) -> tuple[int, int]:
+        """Where the schedule says when it is over; of a list, where that begins."""
+        given = self._data.get("schedule")
+        for key in ("at", "ends"):
+            if isinstance(given, dict) and given.get(key) is not None:
+                return self._found.place(("schedule", key))
+        return self._found.place(("schedule",))
 
     # -- the task source -------------------------------------------------------------------------
 
@@ -299,6 +369,12 @@ class _JobReader:
         if not isinstance(task, str) or not task.strip() or self._found.flawed(("task",)):
             return None
         return task.encode()
+
+    def _task_source_path(self) -> str | None:
+        if self._sources() != ["task_source_path"] or self._found.flawed(("task_source_path",)):
+            return None
+        path = self._data["task_source_path"]
+        return path if isinstance(path, str) and is_path(path) else None
 
     def _task_place(self) -> tuple[int, int]:
         for key in ("task_source_path", "task"):
@@ -375,6 +451,13 @@ class _JobReader:
         message = f"runner {runner.name!r} may not be used by job {short(job_id)}; allowed: {allowed}"
         hint = f"choose another runner, or extend jobs of runner {runner.name!r} in scheduler.yaml"
         self._faults.append(Fault(path=("runner",), code="runner.job-not-allowed", message=message, hint=hint))
+
+    def _check_expires(self, schedule: Schedule, expires: datetime | None) -> None:
+        first = None if expires is None else first_slot(schedule)
+        if expires is not None and first is not None and first > expires:
+            message = f"expires {instant(expires)} lies before the first time that the schedule names"
+            hint = f"write an instant from {instant(first)} on"
+            self._faults.append(Fault(path=("expires",), code="expires.invalid", message=message, hint=hint))
 
     def _check_timeout(self, runner: RunnerSpec) -> None:
         longest = runner.max_timeout

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 ROOT_FILE = "scheduler.yaml"
 ROOT_JOB_ID = "@root"  # audit rows about scheduler.yaml itself; no job id can start with @
@@ -34,6 +35,14 @@ def parse_instant(text: str) -> datetime:
         return at.astimezone(UTC)
     except OverflowError:
         raise ValueError(f"{text!r} lies outside the years 1 to 9999") from None
+
+
+def on_the_clock(at: datetime, timezone: str) -> tuple[datetime, str]:
+    """An instant in a zone, and the zone's name; in UTC at the calendar's ends, where the zone has no date for it."""
+    try:
+        return at.astimezone(ZoneInfo(timezone)), timezone
+    except OverflowError:
+        return at.astimezone(UTC), "UTC"
 
 
 def milliseconds(duration: timedelta) -> int:
@@ -68,6 +77,12 @@ class Schedule:
             entries = sorted(self.union, key=lambda entry: json.dumps(entry.to_json(), sort_keys=True))
             return Schedule(timezone=entries[0].timezone, union=tuple(entries))
         return replace(self, jitter=timedelta(0)) if self.jitter else self
+
+    def until(self, last: datetime) -> Schedule:
+        """The same without the slots after `last`."""
+        if self.union:
+            return replace(self, union=tuple(entry.until(last) for entry in self.union))
+        return replace(self, ends=last if self.ends is None else min(self.ends, last))
 
     def to_json(self) -> dict[str, Any]:
         # What is not set is not said, so that definitions stored before a key existed are equal still.
@@ -110,6 +125,10 @@ class Schedule:
 _INSTANTS = ("at", "starts", "ends")  # of a schedule
 
 
+FAILURE_LIMIT = 10
+_LATER_DEFAULTS = {"failure_limit": FAILURE_LIMIT, "expires": None}
+
+
 class Concurrency(StrEnum):
     """What happens to a fire while the job still runs. The others arrive with "Time and policy"."""
 
@@ -136,6 +155,8 @@ class JobSpec:
     env: tuple[tuple[str, str], ...] = ()  # sorted by name
     timeout: timedelta = timedelta(minutes=30)
     concurrency: Concurrency = Concurrency.FORBID
+    failure_limit: int = FAILURE_LIMIT  # errors in a row that stop the job; 0: none do
+    expires: datetime | None = None  # aware UTC; no slot after it is due
 
     def to_json(self) -> dict[str, Any]:
         """The definition by field, as the store keeps it and `changes` compares it."""
@@ -152,10 +173,13 @@ class JobSpec:
             "env": dict(self.env),
             "timeout_ms": milliseconds(self.timeout),
             "concurrency": self.concurrency.value,
+            "failure_limit": self.failure_limit,
+            "expires": None if self.expires is None else instant(self.expires),
         }
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> JobSpec:
+        """Keys that a definition stored by an earlier version does not have yet get their defaults."""
         return cls(
             id=found["id"],
             name=found["name"],
@@ -169,12 +193,25 @@ class JobSpec:
             env=tuple(sorted(found["env"].items())),
             timeout=timedelta(milliseconds=found["timeout_ms"]),
             concurrency=Concurrency(found["concurrency"]),
+            failure_limit=found.get("failure_limit", FAILURE_LIMIT),
+            expires=None if (expires := found.get("expires")) is None else parse_instant(expires),
         )
 
     @property
+    def due_by(self) -> Schedule:
+        """The schedule as far as the job is due by it: up to `expires`."""
+        if self.expires is None:
+            return self.schedule
+        return self.schedule.until(self.expires)
+
+    @property
     def digest(self) -> str:
-        """sha256 of the definition; equal digests are equal definitions."""
-        text = json.dumps(self.to_json(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        """sha256 of the definition; equal digests are equal definitions.
+
+        A key that earlier versions did not know counts only where it is set, so that their digests stay.
+        """
+        said = {name: value for name, value in self.to_json().items() if _LATER_DEFAULTS.get(name, ...) != value}
+        text = json.dumps(said, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -318,6 +355,7 @@ class Task:
     text: bytes  # what the runner gets; valid UTF-8
     source_path: str  # root-relative
     source: bytes  # the whole file
+    real_path: str | None = None  # where the links of a mounted volume lead, if elsewhere
 
     @property
     def sha256(self) -> str:

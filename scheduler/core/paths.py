@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 
 from scheduler.core.texts import short
 
@@ -10,7 +11,7 @@ MAX_LENGTH = 1000
 
 # What check_path and check_glob accept, as the JSON Schema tells it to editors.
 PATH_PATTERN = r"^(?!~)(?=[\s\S]*\S)[^./\\][^/\\]*(/[^./\\][^/\\]*)*$"
-GLOB_PATTERN = r"^(?![\s\S]*([^/]\*\*|\*\*[^/]))" + PATH_PATTERN[1:]
+GLOB_PATTERN = r"^(?![\s\S]*([^/]\*\*|\*\*[^/]|[{}]))(?!!)" + PATH_PATTERN[1:]
 
 
 class PathError(ValueError):
@@ -67,12 +68,32 @@ def check_path(path: str, *, folder: str = "", what: str = "path") -> None:
     )
 
 
+def is_path(path: str) -> bool:
+    """Whether `check_path` has nothing against it."""
+    try:
+        check_path(path)
+    except PathError:
+        return False
+    return True
+
+
 def check_glob(glob: str) -> None:
-    """Refuse a glob that could name something outside the root or in a dot folder, or a `**` that would not recurse.
+    """Refuse a glob that could name something outside the root or in a dot folder, or with signs that do not work here:
+    a `**` that would not recurse, braces, a leading `!`.
 
     Raises: PathError.
     """
     check_path(glob, what="glob")
+    if "{" in glob or "}" in glob:
+        raise PathError(
+            f"glob {short(glob)} has braces, which match only themselves and so nothing that was meant",
+            hint=_choices(glob) or "write one glob for each choice; for a brace in a name write ?",
+        )
+    if glob.startswith("!"):
+        raise PathError(
+            f"glob {short(glob)} starts with !, and no glob takes files away",
+            hint="name the files that count, or keep the others in another folder; for a ! in a name write ?",
+        )
     parts = glob.split("/")
     glued = next((part for part in parts if "**" in part and part != "**"), None)
     if glued is not None:
@@ -81,6 +102,15 @@ def check_glob(glob: str) -> None:
             f"glob {short(glob)} has ** inside a component, where it would match no folders",
             hint=f"write {split!r}" if glued.startswith("**") and glued.count("*") == 2 else "",
         )
+
+
+def _choices(glob: str) -> str:
+    """The hint that writes one pair of braces out; empty where there are more, or one of its globs would be refused."""
+    found = re.fullmatch(r"([^{}]*)\{([^{}]*,[^{}]*)\}([^{}]*)", glob)
+    globs = [found[1] + each.strip() + found[3] for each in found[2].split(",")] if found else []
+    if not globs or len(globs) > 5 or not all(map(_is_plain, globs)):
+        return ""
+    return f"write {', '.join(map(short, globs))}"
 
 
 def _is_plain(path: str) -> bool:

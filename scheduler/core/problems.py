@@ -77,10 +77,18 @@ class UnavailableError(SchedulerError):
     exit_code = 5
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The hint naming the nearest known word, or an empty string. Of very many, only some are compared."""
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant, if any. Of very many, only some are compared."""
     words = sorted(known)
+    same = next((each for each in words if each.lower() == word.lower()), None)
+    if same is not None:
+        return same
     if len(words) > _MOST_COMPARED:
         words = [each for each in words if each[:1] == word[:1]][:_MOST_COMPARED]
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else ""
+    return next(iter(difflib.get_close_matches(word, words, n=1, cutoff=0.6)), None)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The hint naming the nearest known word, or an empty string."""
+    near = nearest(word, known)
+    return "" if near is None else f"did you mean {near!r}?"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from scheduler.core.due import unserved
+from scheduler.core.due import first_fire, unserved
 from scheduler.core.models import (
     Dirty,
     FileFacts,
@@ -224,7 +224,7 @@ def plan(
             actions.append(action)
     actions, limit_problems = _within_limit(actions, desired)
     problems += limit_problems
-    problems += [problem for action in actions for problem in _past(action, now)]
+    problems += [problem for action in actions for problem in _past(action, claims.get(action.job_id, []), now)]
     actions, guard = _guarded(actions, observed, desired.settings.prune, now, confirmed)
     return Plan(
         actions=tuple(actions),
@@ -398,19 +398,21 @@ def _settle_claims(job_id: str, claims: Sequence[_Claim], job: Job | None, now: 
     return _update(job, claim.found, now)
 
 
-def _past(action: Action, now: datetime) -> Iterable[Problem]:
+def _past(action: Action, claims: Sequence[_Claim], now: datetime) -> Iterable[Problem]:
     """The warning for a job that is added or gets another schedule when the last of its slots has already passed."""
     if not (action.verb == "create" or action.rescheduled):
         return
-    schedule = action.after.spec.schedule
+    schedule = action.after.spec.due_by
     if next_fire(schedule, after=now) is not None:
         return
     last = max((last for entry in schedule.entries if (last := entry.at or entry.ends) is not None), default=now)
+    assert claims[0].found is not None, "a schedule is new or changes by its one readable claim"
+    document = claims[0].found.document
     said = f"{instant(last)} has already passed" if last <= now else f"no slot is left up to {instant(last)}"
     yield Problem(
         path=action.after.path,
-        line=action.after.line,
-        column=1,
+        line=document.schedule_line,
+        column=document.schedule_column,
         code="schedule.past",
         message=f"{said}: job {action.job_id!r} will never run by itself",
         hint="set a later instant, or start it by hand with `scheduler run`",
@@ -457,7 +459,7 @@ def _create(found: Found, now: datetime) -> Action:
         job_id=spec.id,
         before=None,
         after=after,
-        next_run_at=_first_fire(spec, after=now),
+        next_run_at=first_fire(spec, after=now),
         moves_cursor=True,
         writes=True,
     )
@@ -493,11 +495,12 @@ def _update(job: Job, found: Found, now: datetime) -> Action:
         task_sha256=task_sha256,
         activated_at=activated_at,
     )
+    arms = job.runtime.stopped_at is not None and after.version != before.version
     # S6: an edit that leaves the schedule alone, such as one of the prompt, does not move the next fire.
-    next_run_at = (
-        _first_fire(spec, after=_latest(activated_at, job.last_slot)) if restarts or switched else job.next_run_at
-    )
-    skips = unserved(job, now) if not revived and (rescheduled or switched) else ()
+    moves = restarts or switched or arms
+    due_from = now if arms else activated_at
+    next_run_at = first_fire(spec, after=due_from, last_slot=job.last_slot) if moves else job.next_run_at
+    skips = unserved(job, now) if not revived and (rescheduled or switched or arms) else ()
     return Action(
         verb="revive" if revived else "update" if changes else "keep",
         job_id=job.id,
@@ -505,10 +508,10 @@ def _update(job: Job, found: Found, now: datetime) -> Action:
         after=after,
         next_run_at=next_run_at,
         cursor=job.next_run_at,
-        moves_cursor=restarts or switched,
+        moves_cursor=moves,
         changes=changes,
         skips=skips,
-        arms=job.runtime.stopped_at is not None and after.version != before.version,
+        arms=arms,
         writes=after != before or next_run_at != job.next_run_at,
     )
 
@@ -528,17 +531,7 @@ def _archive(job: Job, now: datetime) -> Action:
 
 
 def _rescheduled(before: JobSpec, after: JobSpec) -> bool:
-    return before.schedule.timing != after.schedule.timing
-
-
-def _first_fire(spec: JobSpec, *, after: datetime) -> datetime | None:
-    """The first slot after activation; slots at or before it are never due."""
-    return next_fire(spec.schedule, after=after) if spec.enabled else None
-
-
-def _latest(activated_at: datetime, last_slot: datetime | None) -> datetime:
-    """After both: when the clock has gone back, slots that have a row lie ahead, and none gets a second one."""
-    return activated_at if last_slot is None else max(activated_at, last_slot)
+    return before.due_by.timing != after.due_by.timing
 
 
 def definition_changes(before: JobSpec, after: JobSpec) -> dict[str, Change]:

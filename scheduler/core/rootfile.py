@@ -11,7 +11,7 @@ from scheduler.core.blame import fault_problem, file_problem, flaw_problems, not
 from scheduler.core.jobfile import unknown_runner
 from scheduler.core.models import ROOT_FILE, Limits, Prune, RunnerSpec, Settings, TaskInput
 from scheduler.core.problems import Problem, Severity
-from scheduler.core.shapes import Fault, RootShape, RunnerShape, check, fitting
+from scheduler.core.shapes import MOST_JOBS, MOST_TASK_BYTES, Fault, RootShape, RunnerShape, check, fitting
 from scheduler.core.texts import TextError, decode
 from scheduler.core.yamlfile import YamlDocument, read_yaml
 
@@ -22,6 +22,8 @@ _INTERPRETERS = frozenset[str]().union(
     ("rscript", "ruby", "tclsh", "ts-node", "tsx", "uv"),
     ("doas", "env", "nice", "nohup", "ssh", "stdbuf", "sudo", "time", "timeout", "xargs"),
 )
+# What nobody can judge of a job file without the runners, the defaults and the zone of scheduler.yaml.
+NEEDS_SETTINGS = frozenset({"runner.missing", "runner.unknown", "schedule.duplicate", "schedule.never"})
 SECTIONS = ("defaults", "runners", "limits", "prune")  # may be left empty, as a scaffold leaves them
 
 
@@ -47,6 +49,30 @@ def read_root_file(data: bytes, *, path: str = ROOT_FILE) -> tuple[Settings | No
     settings, problems = _settings(path, found)
     failed = any(problem.is_error for problem in problems)
     return None if failed else settings, tuple(sorted(problems))
+
+
+def settings_told(data: bytes) -> Settings | None:
+    """Of a scheduler.yaml with an error what can be told without guessing: where job files are, and their zone.
+
+    Every other setting is as lenient as it can be, and there are no runners. None where not even the files can be told.
+    """
+    try:
+        documents = read_yaml(decode(data))
+    except TextError:
+        return None
+    if len(documents) != 1 or not isinstance(documents[0].data, dict):
+        return None
+    found = documents[0]
+    told: dict[str, Any] = {"version": 1}
+    for key in ("jobs", "timezone"):
+        if key in found.data:
+            sound = not found.flawed((key,)) and fitting(RootShape, {"version": 1, key: found.data[key]})
+            if sound:
+                told[key] = found.data[key]
+            elif key == "jobs":
+                return None
+    shape = RootShape.model_validate({**told, "limits": {"max_jobs": MOST_JOBS, "task_bytes": MOST_TASK_BYTES}})
+    return Settings(jobs=tuple(shape.jobs), timezone=shape.timezone, limits=Limits(**shape.limits.model_dump()))
 
 
 def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Problem]]:

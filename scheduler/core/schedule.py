@@ -21,7 +21,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from scheduler.core.cron import Cron, ScheduleError, TimesOfDay, never_fires, parse_cron, shown
-from scheduler.core.models import Schedule, instant
+from scheduler.core.models import Schedule, instant, on_the_clock
 from scheduler.core.problems import did_you_mean
 from scheduler.core.units import format_duration
 
@@ -78,9 +78,13 @@ def check_cron(expression: str) -> None:
     Raises:
         ScheduleError: `schedule.cron`, `schedule.never`.
     """
-    cron = parse_cron(expression)
-    if not cron.every_day and _Days(cron).since(date(2000, 1, 1)) is None:
-        raise never_fires(cron)
+    if not _names_a_day(expression):
+        raise never_fires(parse_cron(expression))
+
+
+@functools.lru_cache(maxsize=4096)
+def _names_a_day(expression: str) -> bool:
+    return _Days(parse_cron(expression)).since(date(2000, 1, 1)) is not None
 
 
 def check_timezone(name: str) -> None:
@@ -89,18 +93,22 @@ def check_timezone(name: str) -> None:
 
 
 def check_schedule(schedule: Schedule) -> None:
-    """All of one schedule, zone first. Does not depend on the clock: an `at` in the past is fine here.
+    """All of one schedule, zone first. Raises the first of `schedule_errors`."""
+    for error in schedule_errors(schedule):
+        raise error
 
-    Raises:
-        ScheduleError: the codes of `check_timezone` and `check_cron`, and `schedule.kind`, `schedule.every`,
-            `schedule.phase`, `schedule.at`, `schedule.starts`, `schedule.ends`, `schedule.jitter`.
+
+def schedule_errors(schedule: Schedule) -> Iterator[ScheduleError]:
+    """Everything that is wrong with one schedule, entry by entry; what rests on a part that is wrong is not judged.
+
+    Does not depend on the clock: an `at` in the past is fine here. The codes are those of `check_timezone` and
+    `check_cron`, and `schedule.kind`, `schedule.every`, `schedule.phase`, `schedule.at`, `schedule.starts`,
+    `schedule.ends`, `schedule.jitter`.
     """
     for number, entry in enumerate(schedule.entries):
-        try:
-            _check_entry(replace(entry, jitter=schedule.jitter))
-        except ScheduleError as error:
+        for error in _entry_errors(replace(entry, jitter=schedule.jitter)):
             error.entry = number
-            raise
+            yield error
 
 
 def unite(entries: Sequence[Schedule]) -> Schedule:
@@ -148,7 +156,31 @@ def _meaning(entry: Schedule) -> tuple[object, ...]:
     return cron, entry.every, entry.phase, entry.at, entry.starts, entry.ends
 
 
-def _check_entry(schedule: Schedule) -> None:
+def _entry_errors(schedule: Schedule) -> list[ScheduleError]:
+    found = _caught(_check_times, schedule)
+    if found and found[0].code == "schedule.kind":
+        return found
+    sound = not found
+    if sound:
+        found += _caught(_check_phase, schedule)
+    found += _caught(_check_bounds, schedule)
+    if not found:
+        found += _caught(_check_window, schedule)
+    if sound and schedule.jitter:
+        found += _caught(_check_jitter, schedule)
+    return found
+
+
+def _caught(check: Callable[[Schedule], None], schedule: Schedule) -> list[ScheduleError]:
+    try:
+        check(schedule)
+    except ScheduleError as error:
+        return [error]
+    return []
+
+
+def _check_times(schedule: Schedule) -> None:
+    """Of one entry what its slots come from: the zone, and one of cron, every and at."""
     named = [key for key in ("cron", "every", "at") if getattr(schedule, key) is not None]
     if len(named) != 1:
         found = " and ".join(named) or "none of them"
@@ -169,10 +201,6 @@ def _check_entry(schedule: Schedule) -> None:
             f"at {schedule.at.isoformat()} has no UTC offset",
             hint=f"write {schedule.at.isoformat()}Z, or the offset of your zone instead of Z",
         )
-    _check_phase(schedule)
-    _check_bounds(schedule)
-    if schedule.jitter:
-        _check_jitter(schedule)
 
 
 def _check_every(every: timedelta) -> None:
@@ -201,7 +229,7 @@ def _check_phase(schedule: Schedule) -> None:
 
 
 def _check_bounds(schedule: Schedule) -> None:
-    """Of `starts` and `ends`: in order, and with a slot between them."""
+    """`starts` and `ends` are instants, in order."""
     starts, ends = schedule.starts, schedule.ends
     if starts is not None and starts.tzinfo is None:
         message = f"starts {starts.isoformat()} has no UTC offset"
@@ -209,12 +237,17 @@ def _check_bounds(schedule: Schedule) -> None:
     if ends is not None and ends.tzinfo is None:
         message = f"ends {ends.isoformat()} has no UTC offset"
         raise ScheduleError("schedule.ends", message, hint=f"write {ends.isoformat()}Z for UTC", key="ends")
-    if starts is None and ends is None:
-        return
     if starts is not None and ends is not None and ends < starts:
         message = f"ends {instant(ends)} lies before starts {instant(starts)}"
         raise ScheduleError("schedule.ends", message, hint="write a later instant, or swap the two", key="ends")
-    first = next_fire(replace(schedule, ends=None), after=_FIRST)
+
+
+def _check_window(schedule: Schedule) -> None:
+    """From `starts` to `ends` there is a slot."""
+    starts, ends = schedule.starts, schedule.ends
+    if starts is None and ends is None:
+        return
+    first = first_slot(replace(schedule, ends=None))
     if first is None or (ends is not None and first > ends):
         bounds = (("from", starts), ("up to", ends))
         window = " ".join(f"{word} {instant(bound)}" for word, bound in bounds if bound is not None)
@@ -241,8 +274,11 @@ def _check_jitter_of(schedule: Schedule) -> None:
         raise ScheduleError("schedule.jitter", message, hint="write one like 30s or 5m")
     if jitter % _MILLISECOND:
         raise ScheduleError("schedule.jitter", f"jitter {jitter / _SECOND}s is not a whole number of milliseconds")
-    if schedule.at is not None and jitter > datetime.max.replace(tzinfo=UTC) - schedule.at:
-        message = f"jitter {format_duration(jitter)} leads from {schedule.at.isoformat()} beyond the year 9999"
+    first = schedule.at
+    if first is None and schedule.starts is not None and schedule.starts.tzinfo is not None:
+        first = next_fire(replace(schedule, ends=None), after=_FIRST)
+    if first is not None and jitter > datetime.max.replace(tzinfo=UTC) - first:
+        message = f"jitter {format_duration(jitter)} leads from {instant(first)} beyond the year 9999"
         raise ScheduleError("schedule.jitter", message, hint="delete the key")
     gap = smallest_gap(schedule)
     if gap is None or 2 * jitter < gap:
@@ -299,11 +335,13 @@ def _zone_hint(name: str) -> str:
     wanted = name.strip().replace(" ", "_").casefold()
     if not wanted or len(wanted) > 64:
         return example
-    if re.search(r"[0-9+]", wanted):
-        return f"an offset is not a zone; {example}"  # and Etc/GMT+2 lies west, so it is no correction of GMT+2
-    for known in sorted(_zone_names(), key=lambda each: ("/" not in each, each)):
-        if wanted == known.casefold() or wanted == known.casefold().rpartition("/")[2]:
+    # Etc/GMT+2 lies west, so it is no correction of GMT+2.
+    offset = re.search(r"[0-9+]", wanted) is not None
+    for known in sorted(_zone_names(), key=lambda each: (each.startswith("Etc/"), "/" not in each, each)):
+        if wanted == known.casefold() or (wanted == known.casefold().rpartition("/")[2] and not offset):
             return f"did you mean {known!r}?"
+    if offset:
+        return f"an offset is not a zone; {example}"
     # PST is close to EST in letters only.
     return (did_you_mean(name, _zone_names()) if len(wanted) > 4 else "") or example
 
@@ -373,6 +411,11 @@ def _next_fire(schedule: Schedule, after: datetime) -> datetime | None:
 def _next_cron_fire(expression: str, timezone: str, after: datetime) -> datetime | None:
     """after: in UTC, because two times that a zone tells apart by `fold` alone are one key."""
     return next(_cron_fires(parse_cron(expression), _zone(timezone), after), None)
+
+
+def first_slot(schedule: Schedule) -> datetime | None:
+    """The first slot of all; None: the schedule names none."""
+    return next_fire(schedule, after=_FIRST)
 
 
 def coming(
@@ -445,7 +488,7 @@ def _entry_span(schedule: Schedule, *, start: datetime, until: datetime) -> Span
     if start > until:
         return None
     if schedule.cron is not None:
-        return _cron_span(parse_cron(schedule.cron), _zone(schedule.timezone), start, until)
+        return _cron_span(schedule.cron, schedule.timezone, start, until)
     if schedule.every is not None:
         every = schedule.every
         _check_every(every)
@@ -460,19 +503,27 @@ def _entry_span(schedule: Schedule, *, start: datetime, until: datetime) -> Span
 
 
 def on_the_wall(schedule: Schedule, slot: datetime) -> OnTheWall:
-    """What a change of the clock did to a slot; of several entries that name it, the first counts."""
+    """What a change of the clock did to a slot.
+
+    Of several entries that name it the first counts, but one that names it at its own time before one that was moved.
+    """
     slot = _utc(slot)
     entries = schedule.entries
-    entry = next((each for each in entries if _entry_span(each, start=slot, until=slot)), entries[0])
-    zone = _zone(entry.timezone)
-    local = slot.astimezone(zone)
+    naming = [each for each in entries if _entry_span(each, start=slot, until=slot)] if schedule.union else entries
+    found = [_on_the_wall(each, slot) for each in naming or entries[:1]]
+    return next((each for each in found if each.dst != "gap"), found[0])
+
+
+def _on_the_wall(entry: Schedule, slot: datetime) -> OnTheWall:
+    local, timezone = on_the_clock(slot, entry.timezone)
+    zone = _zone(timezone)
     if local.replace(fold=1 - local.fold).utcoffset() != local.utcoffset():
-        return OnTheWall(timezone=entry.timezone, dst="fold", occurrence=local.fold + 1)
+        return OnTheWall(timezone=timezone, dst="fold", occurrence=local.fold + 1)
     moved = False
     if entry.cron is not None and slot > _FIRST and _utcoffset(zone, slot - _TICK) < _utcoffset(zone, slot):
         cron, wall = parse_cron(entry.cron), local.replace(tzinfo=None)
         moved = not _any(_matches(cron, _Days(cron), wall, wall + _TICK))
-    return OnTheWall(timezone=entry.timezone, dst="gap" if moved else None, occurrence=None)
+    return OnTheWall(timezone=timezone, dst="gap" if moved else None, occurrence=None)
 
 
 def start_delay(schedule: Schedule, job_id: str) -> timedelta:
@@ -562,7 +613,10 @@ def _cron_fires(cron: Cron, zone: ZoneInfo, after: datetime) -> Iterator[datetim
             yield base + each
 
 
-def _cron_span(cron: Cron, zone: ZoneInfo, start: datetime, until: datetime) -> Span | None:
+@functools.lru_cache(maxsize=4096)
+def _cron_span(expression: str, timezone: str, start: datetime, until: datetime) -> Span | None:
+    """start, until: in UTC. Kept: what a thousand jobs missed in a year is counted once for each expression."""
+    cron, zone = parse_cron(expression), _zone(timezone)
     first = last = None
     count = 0
     for base, times in _cron_slots(cron, zone, start=start.replace(tzinfo=None), stop=until.replace(tzinfo=None)):

@@ -95,8 +95,18 @@ def _env_name(name: str) -> str:
         raise _refuse(
             "env.name",
             f"{short(name)} is not a variable name; allowed are letters, digits and _, not starting with a digit",
+            _env_hint(name[:100]),
         )
     return name
+
+
+def _env_hint(name: str) -> str:
+    before, equals, _ = name.partition("=")
+    if equals and re.fullmatch(ENV_PATTERN[1:-1], before):
+        return f"a name holds no =; in env write {before}: value"
+    near = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    near = f"_{near}" if near[:1].isdecimal() else near
+    return f"write {near}" if near.strip("_") else ""
 
 
 def _own_env_name(name: str) -> str:
@@ -112,8 +122,9 @@ def _own_env_name(name: str) -> str:
 
 def _duration(value: Any) -> timedelta:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        number = short(str(value))[1:-1]
-        raise _refuse("duration.invalid", f"duration {number} has no unit", f"write {number}s, {number}m or {number}h")
+        number = str(value)
+        hint = units.with_units(number) or "write one like 90s, 20m, 2h or 1h30m"
+        raise _refuse("duration.invalid", f"duration {short(number)[1:-1]} has no unit", hint)
     if not isinstance(value, str):
         raise _refuse("value.type", f"a duration is text, not {shown(value)}", "write one like 90s, 20m, 2h or 1h30m")
     try:
@@ -146,7 +157,12 @@ _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(?P<offs
 _INSTANT_EXAMPLE = "write one like 2027-01-31T09:00:00+01:00, or ...T08:00:00Z for UTC"
 
 
-_INSTANT_CODES = {"at": "schedule.at", "starts": "schedule.starts", "ends": "schedule.ends"}
+_INSTANT_CODES = {
+    "at": "schedule.at",
+    "starts": "schedule.starts",
+    "ends": "schedule.ends",
+    "expires": "expires.invalid",
+}
 
 
 def _instant(value: Any, info: ValidationInfo) -> datetime:
@@ -278,7 +294,8 @@ def _not_empty(items: list[str]) -> list[str]:
 
 def _version(value: Any) -> Any:
     if type(value) is not int or value != 1:
-        raise _refuse("version.unknown", f"version {shown(value)} is not known; allowed is 1", "write version: 1")
+        written = short(str(value))[1:-1] if isinstance(value, int | float) and value is not True else shown(value)
+        raise _refuse("version.unknown", f"version {written} is not known; allowed is 1", "write version: 1")
     return value
 
 
@@ -293,7 +310,7 @@ def _shell_line(value: Any) -> Any:
     return value
 
 
-_PLACEHOLDER = re.compile(r"\{[a-z_-]*task[a-z_-]*\}", re.IGNORECASE)
+_BRACED = re.compile(r"\{[a-z_-]*\}", re.IGNORECASE)
 
 
 def _command(words: list[str]) -> list[str]:
@@ -318,8 +335,8 @@ def _command(words: list[str]) -> list[str]:
                 f"write ./{program}",
             )
     for word in words[1:]:
-        for found in _PLACEHOLDER.findall(word):
-            if found not in ("{task}", "{task_file}"):
+        for found in _BRACED.findall(word):
+            if "task" in found.lower() and found not in ("{task}", "{task_file}"):
                 raise _refuse(
                     "runner.command",
                     f"placeholder {short(found)} is not known; allowed are {{task_file}} and {{task}}",
@@ -330,9 +347,12 @@ def _command(words: list[str]) -> list[str]:
 
 def _runner_name(text: str) -> str:
     if not re.fullmatch(RUNNER_PATTERN[1:-1], text):
+        near = re.sub(r"[^A-Za-z0-9._-]+", "-", text[:200]).strip("._-")[:64]
         raise _refuse(
             "runner.name",
-            f"runner name {short(text)} is not valid; allowed are 1-64 letters, digits and . _ -",
+            f"runner name {short(text)} is not valid; allowed are 1-64 letters, digits and . _ -, starting with a "
+            "letter or digit",
+            f"write {near}" if near else "",
         )
     return text
 
@@ -450,7 +470,7 @@ class DefaultsShape(Shape):
     """The keys that a job takes from scheduler.yaml where it does not write them itself."""
 
     model_config = ConfigDict(title="Defaults of all jobs")
-    not_yet = frozenset({"catch_up", "retry", "failure_limit", "deliver", "deliver_on", "expires", "expect_every"})
+    not_yet = frozenset({"catch_up", "retry", "deliver", "deliver_on", "expect_every"})
     misplaced = {
         **dict.fromkeys(("id", "task", "task_source_path", "schedule"), "write it in each job file: it has no default"),
         "timezone": "write timezone at the top level of scheduler.yaml",
@@ -482,6 +502,18 @@ class DefaultsShape(Shape):
     )
     concurrency: Annotated[Literal["forbid"], BeforeValidator(_concurrency)] | None = Field(
         default=None, description="What happens when the job is due while it still runs; forbid: the slot is skipped."
+    )
+    failure_limit: int | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="How many errors in a row stop the job, until its definition or task is edited or somebody resumes "
+        "it; 0: none do. 10 unless written.",
+    )
+    expires: Instant | None = Field(
+        default=None,
+        description="The job is not due after this instant, whatever its schedule says; it is completed then.",
+        examples=["2027-06-30T23:59:59+02:00"],
     )
 
 
@@ -571,11 +603,15 @@ class RunnerShape(Shape):
     )
 
 
+MOST_JOBS = 100_000
+MOST_TASK_BYTES = 16 * 2**20
+
+
 class LimitsShape(Shape):
     """Sizes beyond which work is refused or cut."""
 
-    max_jobs: int = Field(default=10_000, ge=1, le=100_000, description="How many jobs there may be.")
-    task_bytes: Size = Field(default=256 * 2**10, ge=1, le=16 * 2**20, description="How large a task may be.")
+    max_jobs: int = Field(default=10_000, ge=1, le=MOST_JOBS, description="How many jobs there may be.")
+    task_bytes: Size = Field(default=256 * 2**10, ge=1, le=MOST_TASK_BYTES, description="How large a task may be.")
     output_bytes: Size = Field(
         default=10 * 2**20, ge=1, le=2**30, description="How much of a run's output is kept: its head and tail."
     )
@@ -674,6 +710,8 @@ def _fault(shape: type[Shape], detail: ErrorDetails, raw: Callable[[Path], str |
         path = path[:-1]
     context = detail.get("ctx", {})
     value = detail["input"]
+    if kind == "size.range":
+        return _out_of_range(shape, path, value, raw(path), code=kind)
     if kind == "missing":
         examples = _owner(shape, path).model_fields[str(path[-1])].examples
         hint = f"write {path[-1]}: {examples[0]}" if examples else ""
@@ -692,24 +730,31 @@ def _fault(shape: type[Shape], detail: ErrorDetails, raw: Callable[[Path], str |
             path=path, code="value.missing", message=f"{_name(path)} has no value", hint="write one, or delete the key"
         )
     if kind in ("greater_than_equal", "less_than_equal"):
-        return _out_of_range(shape, path, value)
+        return _out_of_range(shape, path, value, raw(path))
     if kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", context["expected"])
         hint = did_you_mean(value[:100], allowed) if isinstance(value, str) else ""
         message = f"{_name(path)} {shown(value)} is not known; allowed: {', '.join(allowed)}"
         return Fault(path=path, code="value.choice", message=message, hint=hint)
-    expected = _EXPECTED.get(kind, "something else")
+    expected, hint = _EXPECTED.get(kind, "something else"), _type_hint(kind, value, raw(path))
+    if shape is JobShape and path[0] == "schedule" and kind in ("model_type", "model_attributes_type"):
+        expected = (
+            "a cron expression, a mapping or a list of these" if len(path) == 1 else "a cron expression or a mapping"
+        )
+        hint = 'write "0 9 * * *" or {every: 15m}'
+    elif shape is RootShape and path[0] == "runners" and len(path) == 2 and isinstance(value, str):
+        hint = f"write {{command: {flow_list(value[:100].split())}}}"
     message = f"{_name(path)} must be {expected}, not {shown(value, raw(path))}"
-    return Fault(path=path, code="value.type", message=message, hint=_type_hint(kind, value, raw(path)), at_key=at_key)
+    return Fault(path=path, code="value.type", message=message, hint=hint, at_key=at_key)
 
 
-def _out_of_range(shape: type[Shape], path: Path, value: Any) -> Fault:
+def _out_of_range(shape: type[Shape], path: Path, value: Any, raw: str | None, code: str = "value.range") -> Fault:
     bounds = _owner(shape, path).model_fields[str(path[-1])].metadata
     low = next(bound.ge for bound in bounds if isinstance(bound, Ge))
     high = next(bound.le for bound in bounds if isinstance(bound, Le))
     show: Callable[[Any], str] = units.format_size if str(path[-1]).endswith("_bytes") else str
-    message = f"{_name(path)} {short(str(value))[1:-1]} is outside {show(low)}-{show(high)}"
-    return Fault(path=path, code="value.range", message=message)
+    message = f"{_name(path)} {short(raw or str(value))[1:-1]} is outside {show(low)}-{show(high)}"
+    return Fault(path=path, code=code, message=message)
 
 
 _EXPECTED = {
@@ -729,6 +774,8 @@ def _type_hint(kind: str, value: Any, raw: str | None) -> str:
             return f'quote it: "{raw or value}"'
         if isinstance(value, dict) and len(value) == 1 and [*value.values()] == [None]:
             return f'quote text in braces: "{{{next(iter(value))}}}"'
+    if kind == "bool_type" and value in (0, 1):
+        return f"write {str(bool(value)).lower()}"
     if kind == "bool_type" and isinstance(value, str):
         if value.lower() in ("yes", "on", "y", "true"):
             return "write true"
@@ -736,8 +783,11 @@ def _type_hint(kind: str, value: Any, raw: str | None) -> str:
             return "write false"
     if kind == "int_type" and isinstance(value, str) and value.isdecimal():
         return "write it without quotes"
+    if kind == "int_type" and isinstance(value, str) and re.fullmatch(r"[0-9]{1,9} ?%", value):
+        return f"write {value.rstrip(' %')}"
     if kind == "list_type" and isinstance(value, str):
-        return f"write {flow_list([value])}"
+        words = [word.strip() for word in value.split(",")] if len(value) <= 200 else [value]
+        return f"write {flow_list(words if all(words) else [value])}"
     if kind == "list_type" and isinstance(value, dict):
         bare = bool(value) and len(value) <= 20 and all(each is None for each in value.values())
         return f"write {flow_list([*value])}" if bare else "write one item a line, each after '- '"

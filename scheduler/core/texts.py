@@ -9,6 +9,8 @@ from collections.abc import Iterable
 MAX_FILE_BYTES = 1024 * 1024
 BOM = "\ufeff"
 
+CONFLICT_HINT = "settle the conflict and delete the <<<<<<<, ======= and >>>>>>> lines"
+
 _MOST_LISTED = 20
 _LINE_END = re.compile(r"\r\n|\r|\n")
 # What YAML 1.2 section 5.1 allows, NUL, DEL and the byte order mark left out: libyaml swallows one that starts its
@@ -43,14 +45,24 @@ class Lines:
 
     def place(self, index: int) -> tuple[int, int]:
         """The 1-based line and column of an offset. What lies behind the text belongs to the end of its last line."""
+        self._fill()
+        index = min(max(index, 0), self._end)
+        line = bisect_right(self._starts, index)
+        return line, index - self._starts[line - 1] + 1
+
+    def start(self, line: int) -> int:
+        """The offset at which a line starts; of one before the first or behind the last the end of the text nearest."""
+        self._fill()
+        if line < 1:
+            return 0
+        return self._starts[line - 1] if line <= len(self._starts) else len(self._text)
+
+    def _fill(self) -> None:
         if not self._starts:
             self._starts = [0, *(found.end() for found in _LINE_END.finditer(self._text))]
             if self._starts[-1] == len(self._text) and len(self._starts) > 1:
                 self._starts.pop()
                 self._end -= 2 if self._text.endswith("\r\n") else 1
-        index = min(max(index, 0), self._end)
-        line = bisect_right(self._starts, index)
-        return line, index - self._starts[line - 1] + 1
 
 
 def decode(data: bytes) -> str:
@@ -70,7 +82,7 @@ def decode(data: bytes) -> str:
             "file.conflict-markers",
             "the file holds merge-conflict markers",
             line=marked,
-            hint="settle the conflict and delete the <<<<<<<, ======= and >>>>>>> lines",
+            hint=CONFLICT_HINT,
         )
     try:
         text = data.decode()

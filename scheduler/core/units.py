@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from decimal import Decimal
 
 from scheduler.core.texts import short
 
@@ -14,10 +15,17 @@ MAX_SIZE = 2**50
 DURATION_PATTERN = r"^(?=[0-9])(?=.*[1-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
 SIZE_PATTERN = r"^(?=.*[1-9])[0-9]+ ?(B|KiB|MiB|GiB)$"
 
+_DURATION_HINT = "write one like 90s, 20m, 2h, 1d or 1h30m"
+_SIZE_HINT = "write one like 256KiB or 10MiB"
 _DURATION = re.compile(r"(?=[0-9])(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?")
 _SIZE = re.compile(r"([0-9]+) ?(B|KiB|MiB|GiB)")
-_SIZE_NEARLY = re.compile(r"([0-9]+) ?([kmg])i?b?", re.IGNORECASE)
+_DURATION_NEARLY = re.compile(
+    r"([0-9]+(?:\.[0-9]+)?)\s*(days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)(?![a-z])[\s,]*", re.IGNORECASE
+)
+_SIZE_NEARLY = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmg])i?b?", re.IGNORECASE)
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_UNIT_SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_LONGEST_NEARLY = 40  # characters in which to look for what was meant
 _MOST_DIGITS = 18  # int() refuses absurdly long digit strings with an error of its own
 
 
@@ -37,12 +45,13 @@ def parse_duration(text: str) -> timedelta:
     Raises: UnitError.
     """
     if text.isascii() and text.isdecimal():
-        raise UnitError(f"duration {text!r} has no unit", hint=f"write {text}s, {text}m or {text}h")
+        raise UnitError(f"duration {short(text)} has no unit", hint=with_units(text) or _DURATION_HINT)
     found = _DURATION.fullmatch(text)
     if found is None:
+        meant = _meant(text)
         raise UnitError(
             f"{short(text)} is not a duration; allowed are whole numbers with d, h, m, s, largest first",
-            hint="write one like 90s, 20m, 2h, 1d or 1h30m",
+            hint=_DURATION_HINT if meant is None else f"write {format_duration(meant)}",
         )
     numbers = [number or "0" for number in found.groups()]
     if any(len(number) > _MOST_DIGITS for number in numbers):
@@ -54,6 +63,25 @@ def parse_duration(text: str) -> timedelta:
     if total > MAX_DURATION // timedelta(seconds=1):
         raise UnitError(f"duration {short(text)} is over 3650d", code="range")
     return timedelta(seconds=total)
+
+
+def with_units(number: str) -> str:
+    """The hint for a number that was written without a unit; empty where it would be wrong with one of them."""
+    hours = MAX_DURATION // timedelta(hours=1)
+    possible = number.isdecimal() and len(number) <= _MOST_DIGITS and 0 < int(number) <= hours
+    return f"write {number}s, {number}m or {number}h" if possible else ""
+
+
+def _meant(text: str) -> timedelta | None:
+    """What `1.5h`, `20 min` or `1h, 30m` probably stands for."""
+    if len(text) > _LONGEST_NEARLY or _DURATION_NEARLY.sub("", text):
+        return None
+    parts = _DURATION_NEARLY.findall(text)
+    if any(len(number) > _MOST_DIGITS for number, _ in parts):
+        return None
+    seconds = sum(Decimal(number) * _UNIT_SECONDS[unit[0].lower()] for number, unit in parts)
+    whole = seconds == int(seconds) and 0 < seconds <= MAX_DURATION // timedelta(seconds=1)
+    return timedelta(seconds=int(seconds)) if whole else None
 
 
 def format_duration(duration: timedelta) -> str:
@@ -77,9 +105,10 @@ def parse_size(value: str | int) -> int:
         size = value
     else:
         found = _SIZE.fullmatch(value)
-        if found is None or len(found[1]) > _MOST_DIGITS:
+        if found is None:
             raise _size_error(value)
-        size = int(found[1]) * _UNITS[found[2]]
+        # A number of too many digits is too large, whatever it is exactly.
+        size = int(found[1]) * _UNITS[found[2]] if len(found[1]) <= _MOST_DIGITS else MAX_SIZE + 1
     if not 0 < size <= MAX_SIZE:
         raise UnitError(f"size {short(str(value))} is outside 1B-{format_size(MAX_SIZE)}", code="range")
     return size
@@ -95,7 +124,9 @@ def format_size(size: int) -> str:
 
 def _size_error(text: str) -> UnitError:
     message = f"{short(text)} is not a size; allowed are a number of bytes, or a whole number with KiB, MiB or GiB"
-    nearly = _SIZE_NEARLY.fullmatch(text)
+    nearly = _SIZE_NEARLY.fullmatch(text) if len(text) <= _LONGEST_NEARLY else None
     if nearly is None:
-        return UnitError(message, hint="write one like 256KiB or 10MiB")
-    return UnitError(message, hint=f"write {nearly[1][:_MOST_DIGITS]}{nearly[2].upper()}iB")
+        return UnitError(message, hint=_SIZE_HINT)
+    size = Decimal(nearly[1]) * _UNITS[f"{nearly[2].upper()}iB"]
+    possible = size == int(size) and 0 < size <= MAX_SIZE
+    return UnitError(message, hint=f"write {format_size(int(size))}" if possible else _SIZE_HINT)

@@ -11,10 +11,9 @@ import functools
 import itertools
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from scheduler.core.cron import Cron, parse_cron
-from scheduler.core.models import Schedule
+from scheduler.core.models import Schedule, on_the_clock
 
 _MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August"]
 _MONTHS += ["September", "October", "November", "December"]
@@ -33,7 +32,7 @@ def _entry(entry: Schedule) -> str:
     if entry.cron is not None:
         said = f"{_cron(entry.cron)}, {entry.timezone}"
     elif entry.every is not None:
-        said = _every(entry.every, entry.phase)
+        said = _every(entry.every, entry.phase, entry.starts)
     else:
         assert entry.at is not None
         said = f"once, at {_moment(entry.at, entry.timezone)}"
@@ -45,7 +44,7 @@ def _entry(entry: Schedule) -> str:
 
 
 def _moment(at: datetime, timezone: str) -> str:
-    local = at.astimezone(ZoneInfo(timezone))
+    local, timezone = on_the_clock(at, timezone)
     wall = local.replace(tzinfo=None)
     text = wall.isoformat(" ") if wall.second or wall.microsecond else wall.isoformat(" ", "minutes")
     if local.replace(fold=1 - local.fold).utcoffset() == local.utcoffset():
@@ -56,9 +55,10 @@ def _moment(at: datetime, timezone: str) -> str:
 # -- every -----------------------------------------------------------------------------------
 
 
-def _every(every: timedelta, phase: timedelta) -> str:
+def _every(every: timedelta, phase: timedelta, starts: datetime | None) -> str:
     said = f"every {_duration(every, one='')}"
-    if every >= timedelta(days=1):  # which day, and when on it, is not to be guessed
+    # Which day, and when on it, is not to be guessed; nor that it counts from a start that is no slot itself.
+    if every >= timedelta(days=1) or (starts is not None and (starts - _EPOCH - phase) % every):
         return f"{said}, counted from {_moment(_EPOCH + phase, 'UTC')}"
     return f"{said}, with a phase of {_duration(phase)}" if phase else said
 

@@ -17,7 +17,11 @@ from typing import Any
 import yaml
 from yaml._yaml import CParser
 
-from scheduler.core.texts import Lines, TextError, check_printable, short
+from scheduler.core.texts import CONFLICT_HINT, Lines, TextError, check_printable, short
+
+_FARTHEST = 10_000  # characters in which to look for an open bracket
+_MARKER = re.compile(r"^(?:<{7} |\|{7} |>{7} |={7}\r?$)", re.MULTILINE)
+_GLUED = re.compile(r"(-|[\w-]{1,100}:)([^\s:-][^\r\n]{0,100})")
 
 MAX_NODES = 10_000  # scalars, keys and collections of one file
 MAX_DEPTH = 32  # collections inside each other
@@ -320,8 +324,11 @@ class _Reader:
         context = error.context or ""
         at = self._start if error.problem_mark is None else self._index(error.problem_mark)
         opened = at if error.context_mark is None else self._index(error.context_mark)
+        marker = self._marker(at)
+        if marker is not None:
+            return self._error("file.conflict-markers", "a merge-conflict marker is left here", marker, CONFLICT_HINT)
         if "alias" in context:
-            return self._starred(opened)
+            return self._unquoted("yaml.unquoted", opened)
         character = self._text[at : min(at + 1, self._end)]
         if character == "\t" or "tab character" in problem:
             return self._error("yaml.tab", "a tab cannot indent YAML", at, "indent with spaces")
@@ -330,10 +337,13 @@ class _Reader:
             or "mapping keys are not allowed" in problem
             or ("expected node content" in problem and "block node" in context and character in (",", "]", "}"))
         ):
-            quoted = self._quoted(at)
-            return self._error(
-                "yaml.unquoted", f"a value cannot start with {character!r} unless it is quoted", at, f"write {quoted}"
-            )
+            return self._unquoted("yaml.unquoted", at)
+        if "block scalar" in context and ("comment or line break" in problem or "indicator" in problem):
+            return self._unquoted("yaml.unquoted", opened, "; a text of several lines starts on the next line")
+        if "an anchor" in context or "a tag" in context:
+            return self._unquoted("yaml.syntax", opened)
+        if "tag handle" in problem:
+            return self._unquoted("yaml.syntax", at)
         if "sequence entries are not allowed" in problem:
             return self._error(
                 "yaml.syntax",
@@ -341,22 +351,24 @@ class _Reader:
                 at,
                 "start it on the next line, each item after '- '; or quote the text",
             )
-        if "unknown escape character" in problem:
+        if "escape c" in problem or "hexdecimal" in problem:
+            escape = at if "unknown" in problem else self._text.rfind("\\", opened, at)
+            digits = "hexdecimal" in problem
+            stands = "needs hexadecimal digits behind it" if digits else "stands for nothing"
             return self._error(
                 "yaml.syntax",
-                f"in double quotes a backslash escapes, and {self._text[at : at + 2]} stands for nothing",
-                at,
+                f"in double quotes a backslash escapes, and {self._text[escape : escape + 2]} {stands}",
+                escape,
                 "write it in single quotes, or the backslash twice",
             )
         if "expected ':'" in problem:
+            return self._no_key(opened)
+        if "directive" in context or "incompatible YAML" in problem:
+            if "YAML" in context + problem:
+                return self._error("yaml.syntax", "only YAML 1.1 and 1.2 are read", opened, "delete the %YAML line")
             return self._error(
-                "yaml.syntax",
-                "the line above this is neither a key with its value nor the rest of a text",
-                at,
-                "write key: value; a text of several lines stands indented below key: |",
+                "yaml.syntax", "a line that starts with % is no key", opened, "delete the line, or quote the text"
             )
-        if "incompatible YAML" in problem:
-            return self._error("yaml.syntax", "only YAML 1.1 and 1.2 are read", at, "delete the %YAML line")
         if "mapping values are not allowed" in problem:
             return self._error(
                 "yaml.syntax",
@@ -371,13 +383,10 @@ class _Reader:
                 opened,
                 f"close it with {self._text[opened]}",
             )
-        if "flow" in context and opened < at:
-            opener = self._text[opened : opened + 1]
-            closer = {"[": "]", "{": "}"}.get(opener, "")
-            if closer:
-                return self._error(
-                    "yaml.syntax", f"{opener!r} opened here is not closed properly", opened, f"close it with {closer}"
-                )
+        if "flow" in context:
+            found = self._flow(at, opened, character)
+            if found is not None:
+                return found
         if "document start" in problem:
             return self._error(
                 "yaml.syntax",
@@ -386,19 +395,80 @@ class _Reader:
                 "start another document with --- on its own line",
             )
         if "expected key" in problem:
-            return self._error(
-                "yaml.syntax", "no key is possible here", at, "align it with the keys above, or quote the text"
-            )
+            return self._behind_value(at, character)
         if "'-' indicator" in problem:
             return self._error("yaml.syntax", "a list item was expected here", at, "start it with '- ', or indent it")
+        if "node content" in problem:
+            return self._error("yaml.syntax", "a value was expected here", at, "write it, or quote the text")
         phrase = f"{problem} {context}".strip()
-        return self._error("yaml.syntax", f"YAML cannot be read: {phrase}", at)
-
-    def _starred(self, index: int) -> TextError:
-        quoted = self._quoted(index)
         return self._error(
-            "yaml.unquoted", "a value cannot start with '*' unless it is quoted", index, f"write {quoted}"
+            "yaml.syntax", f"YAML cannot be read: {phrase}", at, "quote the text, or indent it otherwise"
         )
+
+    def _marker(self, index: int) -> int | None:
+        """The merge-conflict marker that a syntax error stands on or just below."""
+        line = self._lines.place(index)[0]
+        start, end = self._lines.start(line - 1), self._lines.start(line + 1)
+        found = [each.start() for each in _MARKER.finditer(self._text, max(start, self._start), min(end, self._end))]
+        return found[-1] if found else None
+
+    def _unquoted(self, code: str, index: int, more: str = "") -> TextError:
+        message = f"a value cannot start with {self._text[index : index + 1]!r} unless it is quoted"
+        return self._error(code, message, index, f"write {self._quoted(index)}{more}")
+
+    def _no_key(self, index: int) -> TextError:
+        hint = "write key: value; a text of several lines stands indented below key: |"
+        glued = _GLUED.match(self._text, index, self._end)
+        if glued is not None:
+            what = "dash" if glued[1] == "-" else "colon"
+            hint = f"write a space behind the {what}: {glued[1]} {glued[2]}"
+        return self._error("yaml.syntax", "this is neither a key with its value nor the rest of a text", index, hint)
+
+    def _flow(self, at: int, opened: int, character: str) -> TextError | None:
+        """What is wrong inside [ ] or { }; None where that cannot be told."""
+        if character == ",":
+            hint = "delete the comma, or write what is missing in front of it"
+            return self._error("yaml.syntax", "a comma separates nothing here", at, hint)
+        if opened == at:
+            opened = self._opener(at)
+        opener = self._text[opened : opened + 1]
+        closer = {"[": "]", "{": "}"}.get(opener, "")
+        if not closer:
+            return None
+        return self._error(
+            "yaml.syntax", f"{opener!r} opened here is not closed properly", opened, f"close it with {closer}"
+        )
+
+    def _opener(self, index: int) -> int:
+        """The bracket that is still open at `index`, or `index`; quotes are not looked at."""
+        depth = 0
+        for at in range(index - 1, max(self._start, index - _FARTHEST) - 1, -1):
+            depth += (self._text[at] in "]}") - (self._text[at] in "[{")
+            if depth < 0:
+                return at
+        return index
+
+    def _behind_value(self, at: int, character: str) -> TextError:
+        """The error of what stands where a key was expected, often the rest of a value that ended too early."""
+        line_start = at - self._lines.place(at)[1] + 1
+        before = self._text[line_start:at].rstrip()[-1:]
+        if character in ("]", "}"):
+            message, hint = f"{character!r} closes nothing", "delete it, or quote the text"
+        elif before == '"':
+            message, hint = (
+                "the quotes end before this",
+                'write the text in single quotes, or \\" for a quote inside it',
+            )
+        elif before == "'":
+            message, hint = (
+                "the quotes end before this",
+                "write the text in double quotes, or '' for an apostrophe inside it",
+            )
+        elif before in ("]", "}"):
+            message, hint = f"the value ends with the {before} before this", "quote the whole text"
+        else:
+            message, hint = "no key is possible here", "align it with the keys above, or quote the text"
+        return self._error("yaml.syntax", message, at, hint)
 
     def _quoted(self, index: int) -> str:
         """The plain value at `index` as it should have been written, without the comment or bracket behind it."""

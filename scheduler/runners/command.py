@@ -102,9 +102,9 @@ def prepare(
     if refused := sorted({name for name, _ in spec.env} - set(runner.job_env)):
         return _fault("not_allowed", f"runner {runner.name!r} lets no job set {', '.join(refused)} (job_env)")
     root = Path(os.path.abspath(context.root))  # noqa: PTH100 - resolve() would rename the root
-    cwd = Path(os.path.normpath(root / runner.cwd))
-    if not cwd.is_dir() or not cwd.resolve().is_relative_to(root.resolve()):
-        return _fault("cwd_missing", f"the working directory {runner.cwd!r} is not a folder in the root")
+    cwd = _working_folder(runner, root)
+    if isinstance(cwd, Fault):
+        return cwd
     env = _environment(runner, spec, replace(context, root=root), cwd, environ)
     program = _find(runner.command[0], root, env.get("PATH", os.defpath))
     if isinstance(program, Fault):
@@ -124,6 +124,44 @@ def prepare(
         stdin=task.text if runner.input is TaskInput.STDIN else None,
         task_file=task.text if runner.input is TaskInput.FILE else None,
     )
+
+
+def unready(runner: RunnerSpec, root: Path, environ: Mapping[str, str]) -> Iterator[Fault]:
+    """Why nothing could be started with this runner now, whatever the job and its task. Starts nothing."""
+    cwd = _working_folder(runner, root)
+    if isinstance(cwd, Fault):
+        yield cwd
+    search = {**environ, **dict(runner.env)}.get("PATH", os.defpath)
+    program = _find(runner.command[0], root, search)
+    if isinstance(program, Fault):
+        yield program
+    elif (interpreter := _missing_interpreter(program, search)) is not None:
+        yield _fault("start_failed", f"the first line of {program!r} names {interpreter!r}, which is not there")
+
+
+def _missing_interpreter(program: str, search: str) -> str | None:
+    """What a script wants to be run by, where that cannot be found."""
+    try:
+        with open(program, "rb") as file:  # noqa: PTH123
+            first = file.readline(256)
+    except OSError:  # it may be run without being read
+        return None
+    if not first.startswith(b"#!"):
+        return None
+    # The kernel takes a carriage return for part of the name, and so does this.
+    words = os.fsdecode(first[2:].rstrip(b"\n").strip(b" \t")).split(" ")
+    if _no_program(words[0]) is not None:
+        return words[0]
+    if Path(words[0]).name == "env" and len(words) == 2 and shutil.which(words[1], path=search) is None:
+        return words[1]
+    return None
+
+
+def _working_folder(runner: RunnerSpec, root: Path) -> Path | Fault:
+    cwd = Path(os.path.normpath(root / runner.cwd))
+    if not cwd.is_dir() or not cwd.resolve().is_relative_to(root.resolve()):
+        return _fault("cwd_missing", f"the working directory {runner.cwd!r} is not a folder in the root")
+    return cwd
 
 
 def _fault(reason: str, message: str) -> Fault:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.due import LATE, due, held_back, is_slot, overdue, start_of, unserved, window
+from scheduler.core.due import LATE, due, held_back, is_slot, next_slot, overdue, start_of, unserved, window
 from scheduler.core.models import FileFacts, Job, JobSpec, Pause, RuntimeFacts, Schedule
 from scheduler.core.schedule import coming, start_delay
 
@@ -45,6 +45,15 @@ def test_a_slot_whose_instant_has_come_is_run_and_the_cursor_moves_to_the_next()
 
 def test_nothing_is_due_before_the_cursor() -> None:
     assert due(job(), now=NOON - timedelta(microseconds=1), since=NOON - SECOND) is None
+
+
+def test_a_delay_that_leads_beyond_the_calendar_ends_with_it_and_stops_nobody() -> None:
+    slot = datetime(9999, 12, 29, 12, tzinfo=UTC)
+    late = job(Schedule(timezone="UTC", cron="0 12 29 12 *", jitter=timedelta(days=180)), cursor=slot)
+    assert start_delay(late.file.spec.schedule, late.id) > timedelta(days=3)
+    assert start_of(late) == datetime.max.replace(tzinfo=UTC)
+    assert due(late, now=NOON, since=NOON) is None
+    assert not overdue(late, now=NOON)
 
 
 @pytest.mark.parametrize("away", ["archived", "disabled", "stopped", "completed"])
@@ -175,6 +184,17 @@ def test_a_slot_without_a_row_is_overdue_after_a_minute() -> None:
     assert not overdue(job(), now=NOON + LATE)
     assert overdue(job(), now=NOON + LATE + SECOND)
     assert not overdue(job(pause=Pause(at=NOON)), now=NOON + timedelta(hours=1))
+
+
+def test_the_next_slot_is_the_first_that_has_not_started() -> None:
+    late = Schedule(timezone="UTC", every=timedelta(minutes=1), jitter=timedelta(seconds=30))
+    delay = start_delay(late, "job")
+    assert timedelta(0) < delay
+    assert next_slot(job(late), NOON + delay / 2) == NOON, "it has passed, and starts later"
+    assert next_slot(job(late), NOON + delay) == NOON + timedelta(minutes=1)
+    assert next_slot(job(), NOON - timedelta(hours=1)) == NOON
+    assert next_slot(job(), NOON + timedelta(hours=1)) == NOON + timedelta(minutes=61), "nobody has served the others"
+    assert next_slot(job(cursor=None), NOON) is None
 
 
 def test_an_instant_is_a_slot_or_not() -> None:

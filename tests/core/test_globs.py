@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +27,24 @@ from scheduler.core.globs import matches, matches_job, may_hold
 )
 def test_a_path_matches_by_component(path: str, pattern: str, expected: bool) -> None:
     assert matches(path, pattern) == expected
+
+
+def test_a_glob_of_many_stars_costs_no_more_than_its_length_times_that_of_the_path() -> None:
+    path = "/".join("a" * 200)
+    started = time.process_time()
+    assert not matches(path, "/".join(["**"] * 100 + ["b"]))
+    assert not matches(path, "/".join(["**", "a"] * 100 + ["b"]))
+    assert matches(path, "/".join(["**", "a"] * 100))
+    assert time.process_time() - started < 2
+
+
+def slow(path: list[str], pattern: list[str]) -> bool:
+    """What `**` means, word for word."""
+    if not pattern:
+        return not path
+    if pattern[0] == "**":
+        return any(slow(path[n:], pattern[1:]) for n in range(len(path))) if pattern[1:] else bool(path)
+    return bool(path) and pattern[0] in ("*", path[0]) and slow(path[1:], pattern[1:])
 
 
 components = st.lists(st.sampled_from(["a", "b", "jobs"]), min_size=1, max_size=4)
@@ -61,3 +81,8 @@ def test_a_walk_leaves_out_what_cannot_match() -> None:
 )
 def test_a_job_is_matched_by_its_id_or_by_a_tag(job_id: str, tags: list[str], patterns: list[str], found: bool) -> None:
     assert matches_job(job_id, tags, patterns) is found
+
+
+@given(components, patterns)
+def test_matching_agrees_with_the_meaning_of_its_signs(path: list[str], pattern: list[str]) -> None:
+    assert matches("/".join(path), "/".join(pattern)) == slow(path, pattern)

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from scheduler.core.jobfile import Document, JobFile, merge, read_job_file
 from scheduler.core.models import JobSpec, Settings
+from scheduler.core.problems import Severity
 from scheduler.core.rootfile import read_root_file
+from scheduler.core.schedule import next_fire
 from scheduler.core.shapes import DefaultsShape, JobShape, ScheduleShape
 from tests.core.problem_text import GOLDEN, check_golden, check_places
 
@@ -167,6 +169,41 @@ def test_markdown_without_front_matter_is_empty_whatever_it_holds(data: bytes) -
     assert read(data, "jobs/a.md") == JobFile(path="jobs/a.md", empty=True)
 
 
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        ("\n---\nid: a\n---\nhi\n", 2),
+        (" ---\nid: a\n---\nhi\n", 1),
+        ("----\nid: a\n----\nhi\n", 1),
+        ("--- # the job\r\nname: x\r\nid: a\r\n---\r\nhi\r\n", 1),
+        ("\ufeff\n\n---\nid: a\n---\n", 3),
+        ("id: a\nschedule: '@daily'\n---\nhi\n", 1),
+        ("\u2014\nid: a\n\u2014\nhi\n", 1),
+    ],
+)
+def test_front_matter_that_does_not_open_on_the_first_line_is_a_warning(data: str, line: int) -> None:
+    found = read(data.encode(), "jobs/a.md")
+    (problem,) = found.problems
+    assert (found.empty, found.documents, found.broken) == (True, (), False)
+    assert (problem.code, problem.line, problem.severity) == ("front-matter.unopened", line, Severity.WARNING)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "# How to write a job\n\n---\nid: a\n---\n",
+        "\n---\ntitle: x\n---\n",
+        "\n---\nid:\n---\n",
+        "id: a\n\nand so on\n",
+        "---- id: a\n---\n",
+        "Note: the id: a\n---\n",
+        "\n---\n" + "x\n" * 100 + "id: a\n---\n",
+    ],
+)
+def test_other_markdown_with_rulers_is_left_alone(data: str) -> None:
+    assert read(data.encode(), "jobs/a.md") == JobFile(path="jobs/a.md", empty=True)
+
+
 def test_a_conflict_that_hides_the_fence_of_a_markdown_job_is_seen() -> None:
     found = read(b"<<<<<<< a\n---\nid: a\n=======\n---\nid: b\n>>>>>>> b\n---\nhi\n", "jobs/a.md")
     assert (found.broken, told(found)) == (True, [("file.conflict-markers", 1, 1)])
@@ -190,6 +227,20 @@ def test_a_file_that_cannot_be_read_is_broken_with_one_problem(path: str, data: 
     found = read(data, path)
     assert (found.broken, found.empty, found.documents) == (True, False, ())
     assert [problem.code for problem in found.problems] == [code]
+
+
+@pytest.mark.parametrize("prose", ["Write the report.\nSend it.", "- Write it.\nSend it.", "Write: a: b"])
+def test_prose_in_front_matter_that_a_ruler_seems_to_close_says_what_is_missing(prose: str) -> None:
+    found = read(f"---\nid: a\nschedule: '@daily'\n\n{prose}\n\n---\n\nMore.\n".encode(), "jobs/a.md")
+    (problem,) = found.problems
+    assert (problem.code, problem.line) == ("yaml.syntax", 5)
+    assert problem.hint.endswith("; or close the front matter above this with a line of three dashes")
+    for text, path in (
+        (f"id: a\nschedule: '@daily'\n\n{prose}\n", "jobs/a.yaml"),
+        (f"---\nid: a\nschedule: '@daily'\n{prose}\n---\nMore.\n", "jobs/a.md"),
+    ):
+        (problem,) = read(text.encode(), path).problems
+        assert "front matter" not in problem.hint
 
 
 def test_empty_front_matter_is_a_document_whose_id_cannot_be_read() -> None:
@@ -283,10 +334,8 @@ def test_a_blank_inline_task_is_refused() -> None:
     [
         "catch_up: latest",
         "retry: {}",
-        "failure_limit: 3",
         "deliver: []",
         "deliver_on: null",
-        "expires: x",
         "expect_every: 1d",
         "concurrency: queue",
         "concurrency: replace",
@@ -297,6 +346,31 @@ def test_a_key_or_value_that_no_code_honours_is_refused_and_not_ignored(extra: s
     (problem,) = job(extra).problems
     assert (problem.code, problem.line) == ("key.not-supported-yet", 4)
     assert "not supported yet" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("schedule", "line", "column"),
+    [
+        ("{timezone: UTC, at: 2020-01-31T09:00:00Z}", 2, 31),
+        ('{ends: 2020-01-31T09:00:00Z, cron: "@daily"}', 2, 18),
+        ("\n  jitter: 5m\n  at: 2020-01-31T09:00:00Z", 4, 7),
+        ("[{at: 2020-01-31T09:00:00Z}, {at: 2020-02-28T09:00:00Z}]", 2, 11),
+        ('"@daily"', 2, 11),
+    ],
+)
+def test_a_document_knows_where_its_schedule_says_when_it_is_over(schedule: str, line: int, column: int) -> None:
+    document = only(job(schedule=schedule))
+    assert (document.schedule_line, document.schedule_column) == (line, column)
+
+
+def test_all_that_is_wrong_with_a_schedule_is_told_at_once_each_at_its_key() -> None:
+    bounds = "starts: 2030-01-02T00:00:00Z, ends: 2030-01-01T00:00:00Z"
+    found = job(schedule=f"{{every: 5m, phase: 10m, {bounds}, jitter: 4m}}")
+    assert [problem.code for problem in found.problems] == ["schedule.phase", "schedule.ends", "schedule.jitter"]
+    assert [problem.column for problem in found.problems] == [30, 71, 101]
+    # What rests on a wrong part is not judged: nobody knows what lies between the two ends, or how close fires are.
+    always_skipped = f"{{cron: '*/15 2 25-31 3 */7', {bounds}, jitter: 30m}}"
+    assert [problem.code for problem in job(schedule=always_skipped).problems] == ["schedule.never", "schedule.ends"]
 
 
 @pytest.mark.parametrize(
@@ -390,6 +464,26 @@ def test_a_bare_interval_or_instant_is_told_its_key(schedule: str, hint: str) ->
     assert hint in job(schedule=schedule).problems[0].hint
 
 
+@pytest.mark.parametrize("schedule", ["5", "true", "1.5"])
+def test_a_schedule_of_another_type_is_told_all_its_forms(schedule: str) -> None:
+    (problem,) = job(schedule=schedule).problems
+    assert (problem.code, problem.column) == ("value.type", 11)
+    assert "must be a cron expression, a mapping or a list of these, not" in problem.message
+    assert problem.hint == 'write "0 9 * * *" or {every: 15m}'
+    (problem,) = job(schedule=f"['@daily', {schedule}]").problems
+    assert "item 2 of schedule must be a cron expression or a mapping, not" in problem.message
+
+
+def test_a_document_that_is_mere_text_is_told_what_a_job_looks_like() -> None:
+    (problem,) = read(b"id=a\n").problems
+    assert (problem.code, problem.hint) == ("yaml.not-a-mapping", "write one key a line, id first")
+
+
+def test_a_key_in_capitals_is_told_the_right_one() -> None:
+    hints = {problem.hint for problem in read(b"ID: a\nSchedule: x\nTask: y\n").problems}
+    assert {f"did you mean {key!r}?" for key in ("id", "schedule", "task")} <= hints
+
+
 @pytest.mark.parametrize(
     ("extra", "code", "hint"),
     [
@@ -419,7 +513,19 @@ def test_a_bare_interval_or_instant_is_told_its_key(schedule: str, hint: str) ->
         ("timeout: 1:30", "duration.invalid", "90s, 20m"),
         ("timeout: 010", "yaml.octal", "write 10"),
         ("enabled: NO", "value.type", "write false"),
-        ("enabled: 0", "value.type", ""),
+        ("enabled: 0", "value.type", "write false"),
+        ("enabled: 1", "value.type", "write true"),
+        ("timeout: .inf", "duration.invalid", "write one like 90s, 20m, 2h or 1h30m"),
+        ("timeout: 1.5", "duration.invalid", "write one like 90s, 20m, 2h or 1h30m"),
+        ("timeout: -5", "duration.invalid", "write one like 90s, 20m, 2h or 1h30m"),
+        ("timeout: 0", "duration.invalid", "write one like 90s, 20m, 2h or 1h30m"),
+        ("timeout: 99999999999999999999", "duration.invalid", "write one like 90s, 20m, 2h or 1h30m"),
+        ("timeout: 1h 30m", "duration.invalid", "write 1h30m"),
+        ("tags: agent, hourly", "value.type", "write [agent, hourly]"),
+        ("TAGS: [x]", "key.unknown", "did you mean 'tags'?"),
+        ("env: {2X: a}", "env.name", "write _2X"),
+        ("env: {MY-MODE: a}", "env.name", "write MY_MODE"),
+        ("env: {MODE=a}", "env.name", "in env write MODE: value"),
         ("name: 2027-01-01T00:00:00Z\nenabled: y", "value.type", "write true"),
         ("concurrency: forbit", "value.choice", "did you mean 'forbid'?"),
     ],
@@ -541,6 +647,46 @@ def test_a_timeout_that_cannot_be_read_is_told_once(timeout: str) -> None:
     assert len(limited(f"id: a\nrunner: shorter\ntimeout: {timeout}")) == 1
 
 
+@pytest.mark.parametrize(("written", "limit"), [("", 10), ("failure_limit: 3", 3), ("failure_limit: 0", 0)])
+def test_ten_errors_in_a_row_stop_a_job_unless_it_says_otherwise(written: str, limit: int) -> None:
+    assert spec_of(job(written)).failure_limit == limit
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expires"),
+    [
+        ('"@daily"', "2027-01-01"),
+        ('"@daily"', "2027-01-01T00:00"),
+        ('"@daily"', "5"),
+        ("{every: 1h, starts: 2027-01-02T00:00Z}", "2027-01-01T23:59:59Z"),
+        ("{at: 2027-01-02T00:00Z}", "2027-01-01T00:00Z"),
+        ("[{at: 2027-01-02T00:00Z}, {at: 2027-01-03T00:00Z}]", "2027-01-01T00:00Z"),
+    ],
+)
+def test_an_expiry_that_is_no_instant_or_leaves_nothing_is_refused_at_its_place(schedule: str, expires: str) -> None:
+    (problem,) = job(f"expires: {expires}", schedule=schedule).problems
+    assert (problem.line, problem.column) == (4, 10)
+    assert problem.code in ("expires.invalid", "value.type")
+
+
+def test_a_job_is_due_up_to_its_expiry() -> None:
+    expires = datetime(2027, 1, 1, 23, tzinfo=UTC)  # midnight in Berlin
+    union = '[{cron: "@daily"}, {at: 2027-01-02T12:00Z}, {every: 1h, ends: 2027-01-01T00:00Z}]'
+    for schedule in ('"@daily"', union):
+        spec = spec_of(job("expires: 2027-01-02T00:00:00+01:00", schedule=schedule))
+        assert spec.expires == expires
+        assert next_fire(spec.due_by, after=expires - timedelta(seconds=1)) == expires
+        assert next_fire(spec.due_by, after=expires) is None
+        assert next_fire(spec.schedule, after=expires) is not None
+        assert JobSpec.from_json(spec.to_json()) == spec
+
+
+@pytest.mark.parametrize("wrong", ["-1", "1.5", "'3'", "true", "1000001"])
+def test_a_failure_limit_that_is_no_count_is_refused(wrong: str) -> None:
+    (problem,) = job(f"failure_limit: {wrong}").problems
+    assert (problem.line, problem.code.split(".")[0]) == (4, "value")
+
+
 # -- defaults ----------------------------------------------------------------------------------
 
 EVERY_DEFAULT = sound(b"""\
@@ -555,6 +701,8 @@ defaults:
   env: {A: "1", B: "2", GONE: null}
   timeout: 2h
   concurrency: forbid
+  failure_limit: 4
+  expires: 2031-01-01T00:00:00Z
 runners: {r: {command: [cat], job_env: [A, B, C]}, s: {command: [cat], job_env: [A, B, C]}}
 """)
 
@@ -566,8 +714,9 @@ def resolved(extra: str) -> JobSpec:
 def test_every_key_that_may_have_a_default_takes_it() -> None:
     spec = resolved("")
     assert (spec.name, spec.description, spec.owner, spec.tags) == ("All", "Of all", "ops", ("x", "y"))
-    assert (spec.enabled, spec.runner, spec.timeout) == (False, "r", timedelta(hours=2))
+    assert (spec.enabled, spec.runner, spec.timeout, spec.failure_limit) == (False, "r", timedelta(hours=2), 4)
     assert spec.env == (("A", "1"), ("B", "2"))
+    assert spec.expires == datetime(2031, 1, 1, tzinfo=UTC)
     assert set(EVERY_DEFAULT.defaults) == set(DefaultsShape.model_fields)
 
 
@@ -692,13 +841,14 @@ def mutated(draw: st.DrawFn) -> bytes:
 def test_any_bytes_give_documents_or_problems_inside_the_file(data: bytes, path: str) -> None:
     found = read(data, path)
     assert found.broken <= (not found.documents)
-    assert found.empty <= (not found.documents and not found.problems)
+    assert found.empty <= (not found.documents and {each.code for each in found.problems} <= {"front-matter.unopened"})
     assert found.broken or found.empty or found.documents
     assert {problem.job_id for problem in found.problems} <= {None, *(document.id for document in found.documents)}
     lines = data.count(b"\n") + data.count(b"\r") + 1
     for document in found.documents:
         assert 1 <= document.line <= lines
         assert 1 <= document.task_line <= lines
+        assert 1 <= document.schedule_line <= lines
         if document.spec is not None:
             assert document.spec.id == document.id
             assert (document.text is None) == (document.spec.task_source_path is not None)

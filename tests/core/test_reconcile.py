@@ -36,7 +36,17 @@ def spec(job_id: str = "job", **changes: object) -> JobSpec:
 
 def document(job_id: str | None = "job", path: str = "jobs/a.yaml", line: int = 1, **changes: object) -> Document:
     wanted = None if job_id is None else spec(job_id, **changes)
-    return Document(path=path, line=line, id=job_id, spec=wanted, text=None, task_line=line, task_column=1)
+    return Document(
+        path=path,
+        line=line,
+        id=job_id,
+        spec=wanted,
+        text=None,
+        task_line=line,
+        task_column=1,
+        schedule_line=line + 1,
+        schedule_column=17,
+    )
 
 
 def invalid(job_id: str | None = "job", path: str = "jobs/a.yaml") -> Document:
@@ -341,7 +351,7 @@ def test_a_one_shot_in_the_past_is_created_completed_with_a_warning_once() -> No
     past = Schedule(timezone="UTC", at=NOW - timedelta(days=1))
     desired = Desired(settings=SETTINGS, found=found(document(schedule=past)))
     done = plan(desired, {}, previous=None, now=NOW)
-    assert [(p.code, p.is_error) for p in done.problems] == [("schedule.past", False)]
+    assert [(p.code, p.is_error, p.line, p.column) for p in done.problems] == [("schedule.past", False, 2, 17)]
     jobs = applied(done, {}, NOW)
     assert jobs["job"].status(NOW) == "completed"
     assert again(desired, jobs).problems == ()
@@ -394,6 +404,34 @@ def test_an_edit_of_definition_or_task_arms_a_stopped_job() -> None:
     for changed in (found(document(name="n")), found(document(), task="b" * 64)):
         assert again(Desired(settings=SETTINGS, found=changed), {"job": job}).actions[0].arms
     assert not again(Desired(settings=SETTINGS, found=found(document())), {"job": job}).actions[0].arms
+
+
+def test_another_expiry_is_another_schedule() -> None:
+    expired = NOW + timedelta(minutes=40)
+    jobs = observed(document(expires=expired))
+    assert jobs["job"].next_run_at == datetime(2026, 3, 2, 9, tzinfo=UTC)
+    later = NOW + timedelta(hours=5)
+    (action,) = again(Desired(settings=SETTINGS, found=found(document())), jobs, later).actions
+    assert (action.next_run_at, action.after.activated_at) == (datetime(2026, 3, 2, 14, tzinfo=UTC), later)
+    assert [(each.slots, each.reason) for each in action.skips] == [(1, "missed")], (
+        "what lay behind the expiry was not due"
+    )
+    (action,) = again(Desired(settings=SETTINGS, found=found(document(expires=NOW))), jobs, later).actions
+    assert action.next_run_at is None
+
+
+def test_a_job_that_is_armed_owes_nothing_of_the_time_it_was_stopped() -> None:
+    stopped = NOW + timedelta(hours=2, minutes=40)  # two slots later, one of which no run has served yet
+    job = replace(
+        observed(document())["job"],
+        next_run_at=datetime(2026, 3, 2, 10, tzinfo=UTC),
+        runtime=RuntimeFacts(stopped_at=stopped, consecutive_errors=10),
+    )
+    later = NOW + timedelta(hours=9)
+    (action,) = again(Desired(settings=SETTINGS, found=found(document(), task="b" * 64)), {"job": job}, later).actions
+    assert (action.arms, action.moves_cursor, action.next_run_at) == (True, True, datetime(2026, 3, 2, 18, tzinfo=UTC))
+    assert [(each.first, each.slots, each.reason) for each in action.skips] == [(job.next_run_at, 2, "missed")]
+    assert unserved(job, later) == action.skips, "nor does one that is archived"
 
 
 def test_the_partial_pass_updates_or_marks_invalid_and_does_no_more() -> None:

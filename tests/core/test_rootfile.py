@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -134,14 +135,34 @@ def test_a_wrong_value_is_one_problem(text: str, code: str) -> None:
     assert [each[0] for each in told(text)] == [code]
 
 
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("version: 2", "version 2 is not known; allowed is 1", "write version: 1"),
+        ("version: 1\nlimits: {task_bytes: 0}", "task_bytes 0 is outside 1B-16MiB", ""),
+        ("version: 1\nlimits: {task_bytes: 0B}", "task_bytes 0B is outside 1B-16MiB", ""),
+        ("version: 1\nlimits: {task_bytes: 17MiB}", "task_bytes 17MiB is outside 1B-16MiB", ""),
+        ("version: 1\nlimits: {output_bytes: -1}", "output_bytes -1 is outside 1B-1GiB", ""),
+        ("version: 1\nlimits: {output_bytes: 2GiB}", "output_bytes 2GiB is outside 1B-1GiB", ""),
+        ("version: 1\nlimits: {output_bytes: 99999999999999999999GiB}", "outside 1B-1GiB", ""),
+        ("version: 1\nprune: {max_percent: 50%}", "max_percent must be a whole number, not '50%'", "write 50"),
+        ("version: 1\nrunners: {r: cat}", "r must be a mapping, not 'cat'", "write {command: [cat]}"),
+        ("version: 1\nrunners: {a b: {command: [cat]}}", "starting with a letter or digit", "write a-b"),
+        ("version: 1\nrunners: {-a: {command: [cat]}}", "starting with a letter or digit", "write a"),
+    ],
+)
+def test_a_message_names_the_value_as_written_and_what_is_allowed(text: str, message: str, hint: str) -> None:
+    _, (problem,) = read(text.encode())
+    assert message in problem.message
+    assert problem.hint == hint
+
+
 @pytest.mark.parametrize("key", ["channels", "worktree", "retention", "agents"])
 def test_sections_that_no_code_honours_are_refused(key: str) -> None:
     assert told(f"version: 1\n{key}: {{}}\n") == [("key.not-supported-yet", 2, 1)]
 
 
-@pytest.mark.parametrize(
-    "key", ["retry", "catch_up", "failure_limit", "deliver", "deliver_on", "expires", "expect_every"]
-)
+@pytest.mark.parametrize("key", ["retry", "catch_up", "deliver", "deliver_on", "expect_every"])
 def test_so_are_such_keys_inside_defaults(key: str) -> None:
     assert told(f"version: 1\ndefaults: {{{key}: 1}}\n") == [("key.not-supported-yet", 2, 12)]
 
@@ -168,11 +189,42 @@ def test_some_keys_have_no_default(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "glob", ["/jobs/*", "../x/*", "a/../b", ".git/*", "a/.x/*", "./jobs/*", "jobs//x", "jobs\\\\*", "jobs/**.yaml", ""]
+    "glob",
+    [
+        "/jobs/*",
+        "../x/*",
+        "a/../b",
+        ".git/*",
+        "a/.x/*",
+        "./jobs/*",
+        "jobs//x",
+        "jobs\\\\*",
+        "jobs/**.yaml",
+        "",
+        "jobs/*.{yaml,yml}",
+        "!jobs/x.yaml",
+    ],
 )
 def test_globs_stay_plain_and_inside_the_root(glob: str) -> None:
     assert [each[0] for each in told(f'version: 1\njobs: ["{glob}"]\n')] == ["glob.invalid"]
     assert runner_problem(f'command: [cat], tasks: ["{glob}"]').code == "glob.invalid"
+
+
+@pytest.mark.parametrize(
+    ("glob", "hint"),
+    [
+        ("jobs/**/*.{yaml,yml}", "write 'jobs/**/*.yaml', 'jobs/**/*.yml'"),
+        ("{jobs,work}/a*", "write 'jobs/a*', 'work/a*'"),
+        ("{a,b}/{c,d}", "write one glob for each choice"),
+        ("jobs/{a}.yaml", "write one glob for each choice; for a brace in a name write ?"),
+        ("jobs/{../x,y}", "write one glob for each choice"),
+        ("!jobs/draft-*", "name the files that count"),
+    ],
+)
+def test_signs_that_globs_have_elsewhere_are_refused_rather_than_match_nothing(glob: str, hint: str) -> None:
+    _, (problem,) = read(f'version: 1\njobs: ["{glob}"]\n'.encode())
+    assert problem.code == "glob.invalid"
+    assert problem.hint.startswith(hint)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +245,13 @@ def test_the_command_tells_how_the_task_is_handed_over(command: str, given: Task
     for other in TaskInput:
         if other is not given:
             assert runner_problem(f"command: {command}, input: {other}").code == "runner.input"
+
+
+@pytest.mark.parametrize("word", ["{" + "task" * 200_000, "{task" * 150_000, "{task" + "_" * 900_000])
+def test_a_word_as_long_as_a_file_is_looked_through_once(word: str) -> None:
+    started = time.process_time()
+    read(f'version: 1\nrunners: {{r: {{command: [cat, "{word}"]}}}}\n'.encode())
+    assert time.process_time() - started < 2
 
 
 def test_a_task_is_handed_over_in_one_way_only() -> None:

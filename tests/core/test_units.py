@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -110,3 +111,66 @@ def test_a_size_out_of_range_is_refused(value: str | int) -> None:
 @given(st.integers(1, MAX_SIZE))
 def test_a_size_printed_and_read_is_the_same(size: int) -> None:
     assert parse_size(format_size(size)) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("90 s", "write 1m30s"),
+        ("1h 30m", "write 1h30m"),
+        ("30m1h", "write 1h30m"),
+        ("1.5h", "write 1h30m"),
+        ("0.5m", "write 30s"),
+        ("20min", "write 20m"),
+        ("20 Minutes", "write 20m"),
+        ("2 hours, 5 secs", "write 2h5s"),
+        ("5S", "write 5s"),
+        ("1 day", "write 1d"),
+        ("5ms", "write one like 90s, 20m, 2h, 1d or 1h30m"),
+        ("5 months", "write one like 90s, 20m, 2h, 1d or 1h30m"),
+        ("0.5s", "write one like 90s, 20m, 2h, 1d or 1h30m"),
+        ("0 min", "write one like 90s, 20m, 2h, 1d or 1h30m"),
+        ("9999 days", "write one like 90s, 20m, 2h, 1d or 1h30m"),
+        ("0", "write one like 90s, 20m, 2h, 1d or 1h30m"),
+        ("99999999999", "write one like 90s, 20m, 2h, 1d or 1h30m"),
+    ],
+)
+def test_what_was_probably_meant_by_a_duration_is_the_hint(text: str, hint: str) -> None:
+    with pytest.raises(UnitError) as caught:
+        parse_duration(text)
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "hint"),
+    [
+        ("256KB", "invalid", "write 256KiB"),
+        ("1.5MiB", "invalid", "write 1536KiB"),
+        ("2 g", "invalid", "write 2GiB"),
+        ("0.1k", "invalid", "write one like 256KiB or 10MiB"),
+        ("0KB", "invalid", "write one like 256KiB or 10MiB"),
+        ("99999999999999999999KB", "invalid", "write one like 256KiB or 10MiB"),
+        ("99999999999999999999GiB", "range", ""),
+        ("9" * 5000 + "B", "range", ""),
+        ("-1", "invalid", "write one like 256KiB or 10MiB"),
+    ],
+)
+def test_what_was_probably_meant_by_a_size_is_the_hint(text: str, code: str, hint: str) -> None:
+    with pytest.raises(UnitError) as caught:
+        parse_size(text)
+    assert (caught.value.code, caught.value.hint) == (code, hint)
+
+
+numbers = st.integers(0, 10**22).map(str) | st.sampled_from(["0", "00", "1.5", "0.0001", "1e3", "-5", "3650", ".5"])
+units = st.sampled_from(["", "s", " s", "min", "M", "hours", "d", "B", "kb", "KiB", "MiB", " g", "GIB", "TB"])
+
+
+@given(st.lists(st.tuples(numbers, units), min_size=1, max_size=3).map(lambda found: "".join(map("".join, found))))
+def test_what_a_hint_says_to_write_is_never_refused(text: str) -> None:
+    for parse in (parse_duration, parse_size):
+        try:
+            parse(text)
+        except UnitError as error:
+            words = error.hint.removeprefix("write ").removeprefix("one like ")
+            for word in re.split(", | or ", words) if words else ():
+                parse(word)

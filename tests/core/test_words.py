@@ -133,6 +133,23 @@ def test_a_cron_is_said_in_words(expression: str, words: str) -> None:
             replace(every("Asia/Tokyo", minutes=5), starts=utc("2027-01-01"), ends=utc("2027-02-01T00:00:30")),
             "every 5 minutes, from 2027-01-01 09:00 Asia/Tokyo, up to and including 2027-02-01 09:00:30 Asia/Tokyo",
         ),
+        (at("9999-12-31T23:59:59", "Asia/Tokyo"), "once, at 9999-12-31 23:59:59 UTC"),  # no date for it in Tokyo
+        (
+            replace(cron("@daily", "Europe/Berlin"), ends=utc("9999-12-31T23:59:59")),
+            "at 00:00, every day, Europe/Berlin, up to and including 9999-12-31 23:59:59 UTC",
+        ),
+        (
+            replace(every("America/Lima", hours=1), starts=utc("0001-01-01T00:00")),
+            "every hour, from 0001-01-01 00:00 UTC",
+        ),
+        (
+            replace(every(minutes=90), starts=utc("2027-01-01T01:00")),  # its first slot is that of 01:30
+            "every 1 hour 30 minutes, counted from 1970-01-01 00:00 UTC, from 2027-01-01 01:00 UTC",
+        ),
+        (
+            replace(every(minutes=90), starts=utc("2027-01-01T01:00"), phase=60 * MINUTE),
+            "every 1 hour 30 minutes, with a phase of 1 hour, from 2027-01-01 01:00 UTC",
+        ),
         (
             unite([cron("0 9 * * 1-5", "Europe/Berlin"), cron("0 12 * * 6"), every(hours=7)]),
             "at 09:00, Monday to Friday, Europe/Berlin; and at 12:00, every Saturday, UTC; and every 7 hours",

@@ -209,7 +209,34 @@ def test_quoted_angle_brackets_are_an_ordinary_key() -> None:
         ("a: ,x", "yaml.unquoted", (1, 4), 'write ",x"'),
         ("a: - b", "yaml.syntax", (1, 4), "on the next line, each item after '- '; or quote the text"),
         ('a: "C:\\path"', "yaml.syntax", (1, 7), "write it in single quotes, or the backslash twice"),
-        ("a: >\nfoo\nb: 1", "yaml.syntax", (3, 1), "indented below key: |"),
+        ("a: >\nfoo\nb: 1", "yaml.syntax", (2, 1), "indented below key: |"),
+        ("a: |\n  x\nbar\n", "yaml.syntax", (3, 1), "indented below key: |"),
+        ("a: 1\nname:x\nb: 2", "yaml.syntax", (2, 1), "write a space behind the colon: name: x"),
+        ("a:\n-b\n-c\n", "yaml.syntax", (2, 1), "write a space behind the dash: - b"),
+        ("a: 1\n- b\nc: 1\n", "yaml.syntax", (2, 1), "align it with the keys above, or quote the text"),
+        ("a: [x]]\n", "yaml.syntax", (1, 7), "delete it, or quote the text"),
+        ("a: {b: c}}\nd: 1", "yaml.syntax", (1, 10), "delete it, or quote the text"),
+        ("a: [x] y\n", "yaml.syntax", (1, 8), "quote the whole text"),
+        ('a: "say "hi" now"\n', "yaml.syntax", (1, 10), 'in single quotes, or \\" for a quote inside it'),
+        ("a: 'it's me'\n", "yaml.syntax", (1, 8), "in double quotes, or '' for an apostrophe inside it"),
+        ("a: [x,,y]\n", "yaml.syntax", (1, 7), "delete the comma, or write what is missing in front of it"),
+        ("a: [\n", "yaml.syntax", (1, 4), "close it with ]"),
+        ("a: [x, {y: [z],\n---\n", "yaml.syntax", (1, 8), "close it with }"),
+        ("a: {b: 1,\n", "yaml.syntax", (1, 4), "close it with }"),
+        ("a: >foo\n  x\n", "yaml.unquoted", (1, 4), 'write ">foo"; a text of several lines starts on the next line'),
+        ("a: |x|\n", "yaml.unquoted", (1, 4), 'write "|x|"; a text of several lines starts on the next line'),
+        ('a: "x\\uZZ"\n', "yaml.syntax", (1, 6), "write it in single quotes, or the backslash twice"),
+        ('a: "x\\ud800"\n', "yaml.syntax", (1, 6), "write it in single quotes, or the backslash twice"),
+        ("a: &\n", "yaml.syntax", (1, 4), 'write "&"'),
+        ("a: !! x\n", "yaml.syntax", (1, 4), 'write "!! x"'),
+        ("a: !<x y\n", "yaml.syntax", (1, 4), 'write "!<x y"'),
+        ("%FOO\n---\na: 1", "yaml.syntax", (1, 1), "delete the line, or quote the text"),
+        ("<<<<<<< HEAD\na: 1\n", "file.conflict-markers", (1, 1), ">>>>>>> lines"),
+        ("a: 1\n<<<<<<< HEAD\nb: 1\n", "file.conflict-markers", (2, 1), ">>>>>>> lines"),
+        ("a: 1\n=======\nb: 1\n", "file.conflict-markers", (2, 1), ">>>>>>> lines"),
+        ("a: 1\r\n=======\r\n", "file.conflict-markers", (2, 1), ">>>>>>> lines"),
+        ("a: 1\n||||||| 1234\n", "file.conflict-markers", (2, 1), ">>>>>>> lines"),
+        ("a: 1\n>>>>>>> b\n", "file.conflict-markers", (2, 1), ">>>>>>> lines"),
         ("a: 1\n\tb: 2", "yaml.tab", (2, 1), "indent with spaces"),
         ("a:\n - b\n\t- c", "yaml.tab", (3, 1), "indent with spaces"),
     ],
@@ -229,6 +256,21 @@ def test_other_syntax_errors_have_a_place(text: str) -> None:
     found = error(text)
     assert found.code == "yaml.syntax"
     assert 1 <= found.line <= text.count("\n") + 1
+
+
+def test_a_marker_that_yaml_can_read_is_no_conflict() -> None:
+    assert only("a: |\n  =======\n  >>>>>>> b\n").data == {"a": "=======\n>>>>>>> b\n"}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="ab:-?*&!|>'\"[]{},#%@` \n\t=<\\~0", max_size=30))
+def test_a_syntax_error_is_told_in_our_own_words(text: str) -> None:
+    found = None
+    try:
+        read_yaml(text)
+    except TextError as error:
+        found = error
+    assert found is None or (found.hint and not re.search("node|hexdec|line break|alphabetic|flow", found.message))
 
 
 def test_a_syntax_error_in_a_later_document_refuses_the_stream() -> None:

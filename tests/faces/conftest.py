@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import io
 import json
+import logging
 import os
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -135,6 +137,8 @@ def call(*args: str) -> Result:
     """What `scheduler ARGS...` in a pipe answers: `main` itself, in this process."""
     out, err = io.BytesIO(), io.BytesIO()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    loggers = [(log, log.handlers, log.level, log.propagate) for log in map(logging.getLogger, ("scheduler", None))]
+    hooks = threading.excepthook, sys.unraisablehook
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["scheduler", *args])
         patch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="utf-8", write_through=True))
@@ -146,6 +150,11 @@ def call(*args: str) -> Result:
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+            for log, handlers_before, level, propagate in loggers:  # `serve` has logged to a stream that is ours
+                log.handlers, log.propagate = handlers_before, propagate
+                log.setLevel(level)
+            logging.captureWarnings(False)
+            threading.excepthook, sys.unraisablehook = hooks
             stdout, stderr = out.getvalue().decode(), err.getvalue().decode()
     assert isinstance(code, int)
     return Result(code=code, stdout=stdout, stderr=stderr)

@@ -102,6 +102,39 @@ def test_a_bad_task_is_an_error_at_its_key(root: Root, spoil: Callable[[Path], N
 
 
 @pytest.mark.parametrize(("spoil", "code", "reason"), BAD_TASKS)
+def test_a_bad_task_is_told_beside_what_else_is_wrong_with_its_job(
+    root: Root, spoil: Callable[[Path], None], code: str, reason: str
+) -> None:
+    root.write("jobs/triage.yaml", TRIAGE + "tag: [mail]\nenv: {SECRET: x}\n")
+    spoil(root.path / "prompts/triage.md")
+    assert root.cli("validate", "--json").problems == [
+        ("jobs/triage.yaml", 4, 19, code),
+        ("jobs/triage.yaml", 5, 1, "key.unknown"),
+        ("jobs/triage.yaml", 6, 7, "env.not-allowed"),
+    ]
+    assert "triage" not in root.cli("sync", "--json").json["created"]
+
+
+@pytest.mark.parametrize(
+    ("task", "codes"),
+    [
+        ("task_source_path: ../prompts/gone.md\n", ["task.path"]),
+        ("task_source_path: [prompts/gone.md]\n", ["value.type"]),
+        ("task_source_path: &p prompts/gone.md\n", ["task.missing", "yaml.anchor"]),
+        ("task_source_path: !p prompts/gone.md\n", ["yaml.tag"]),
+        ("task_source_path: prompts/gone.md\ntask: x\n", ["task.sources"]),
+        ("runner: shell\ntask_source_path: prompts/gone.md\n", ["runner.task-not-allowed", "task.missing"]),
+        (f"task: {'x' * 262_145}\n", ["task.unreadable"]),
+        ("task: ' '\n", ["task.empty"]),
+    ],
+)
+def test_one_fault_of_a_task_is_told_once(root: Root, task: str, codes: list[str]) -> None:
+    root.write("jobs/other.yaml", f"id: other\nschedule: '@daily'\n{task}tag: x\n")
+    found = sorted(code for _, _, _, code in root.cli("validate", "--json").problems)
+    assert found == sorted([*codes, "key.unknown"])
+
+
+@pytest.mark.parametrize(("spoil", "code", "reason"), BAD_TASKS)
 def test_a_run_of_a_bad_task_is_a_skip_with_its_reason(
     ran: Root, spoil: Callable[[Path], None], code: str, reason: str
 ) -> None:
@@ -256,7 +289,7 @@ def test_ids_that_look_alike_are_a_warning_at_both_places_and_both_run(root: Roo
 
 
 def test_an_id_in_capitals_is_an_error_that_names_the_right_one(root: Root) -> None:
-    root.write("jobs/a.yaml", TRIAGE.replace("triage", "Triage"))
+    root.write("jobs/a.yaml", TRIAGE.replace("id: triage", "id: Triage"))
     (found,) = root.cli("validate", "--json").json["problems"]
     assert (found["code"], found["hint"]) == ("id.invalid", "write triage")
 
@@ -456,6 +489,45 @@ def test_whatever_stands_in_place_of_a_job_file_is_told_and_stops_no_other(lived
     assert len(shown.stdout) < 5_000
     assert {**lived_in.facts(), "flaky": None} == {**before, "flaky": None}
     assert lived_in.job("triage")["sync_state"] == "invalid"
+
+
+FILE_HINTS = {
+    "10 MB": "split it",
+    "a folder": "rename it, or put a file in its place",
+    "a FIFO": "rename it, or put a file in its place",
+    "a link to a device": "put a copy of the file here",
+    "a dangling link": "correct the link, or delete it",
+    "a link to itself": "see to it that it can be read",
+}
+
+
+@pytest.mark.parametrize("kind", FILE_HINTS)
+def test_what_stands_in_place_of_a_job_file_has_a_hint_that_says_what_to_do(lived_in: Root, kind: str) -> None:
+    path = lived_in.path / "jobs/triage.yaml"
+    path.unlink()
+    HOSTILE[kind][0](path)
+    (problem,) = lived_in.cli("validate", "--json").json["problems"]
+    assert problem["hint"].startswith(FILE_HINTS[kind])
+    assert problem["hint"].endswith("; the jobs it held keep their last good definition")
+
+
+TASK_HINTS: dict[Callable[[Path], None], str] = {
+    missing: "create the file, or correct the path",
+    binary: "save the file as UTF-8",
+    too_large: "shorten it, or raise limits.task_bytes in scheduler.yaml",
+    link_out_of_the_root: "put a copy of the file into the root",
+    conflict_markers: "settle the conflict",
+    a_folder: "name a file",
+    a_fifo: "name a file",
+    blank: "write the task into it",
+}
+
+
+@pytest.mark.parametrize("spoil", TASK_HINTS)
+def test_every_fault_of_a_task_has_a_hint(root: Root, spoil: Callable[[Path], None]) -> None:
+    spoil(root.path / "prompts/triage.md")
+    (problem,) = root.cli("validate", "--json").json["problems"]
+    assert problem["hint"].startswith(TASK_HINTS[spoil])
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
@@ -739,6 +811,50 @@ def test_while_scheduler_yaml_is_unusable_nothing_is_applied_and_jobs_run_by_the
         ["new-year", "retired", "tick"],
     )
     assert lived_in.runs("flaky")[-1:] == before["flaky"][1]
+
+
+BROKEN_JOB = (
+    "id: bad\ntag: x\nrunner: nobody\nenv: {OTHER: x}\nschedule: {every: 5m, jitter: 4m}\ntask_source_path: gone.md\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("root_file", "told"),
+    [
+        (ROOT_FILE + "runnners: {}\n", True),
+        (ROOT_FILE.replace("Europe/Berlin", "Europe/Brelin"), True),
+        (ROOT_FILE + "limits: {task_bytes: 300KB}\n", True),
+        (ROOT_FILE + "jobs: ['work/*.yaml']\nhosts: []\n", True),
+        (ROOT_FILE + "jobs: ['../work/*.yaml']\n", False),
+        (ROOT_FILE + "jobs: !all ['work/*.yaml']\nhosts: []\n", False),
+        (ROOT_FILE + "jobs:\n", False),
+        (ROOT_FILE + "---\njobs: ['work/*.yaml']\n", False),
+        ("version: [1\n", False),
+        ("- version: 1\n", False),
+        ("", False),
+    ],
+)
+def test_a_broken_scheduler_yaml_hides_nothing_that_validate_can_tell_without_it(
+    root: Root, root_file: str, told: bool
+) -> None:
+    work = "work" if "work/" in root_file else "jobs"
+    root.write(f"{work}/bad.yaml", BROKEN_JOB)
+    root.write(f"{work}/broken.yaml", "id: [x\n")
+    root.write("scheduler.yaml", root_file)
+    root.write("prompts/triage.md", "x" * 300_000)  # how large a task may be, only scheduler.yaml says
+    found = root.cli("validate", "--json")
+    assert found.code == 1
+    others = [each for each in found.problems if each[0] != "scheduler.yaml"]
+    assert len(others) < len(found.problems)
+    expected = [
+        (f"{work}/bad.yaml", 2, 1, "key.unknown"),
+        (f"{work}/bad.yaml", 5, 31, "schedule.jitter"),
+        (f"{work}/bad.yaml", 6, 19, "task.missing"),
+        (f"{work}/broken.yaml", 1, 5, "yaml.syntax"),
+    ]
+    assert others == (expected if told else [])
+    one = root.cli("validate", f"{work}/broken.yaml", "--json").problems
+    assert one == [each for each in found.problems if each not in others or each == expected[-1]]
 
 
 def test_a_root_whose_first_scheduler_yaml_is_broken_stays_untouched(root: Root) -> None:

@@ -70,6 +70,18 @@ task: Say what the season brings.
     root.sync()
 
 
+def rescheduled(root: Root) -> None:
+    """With schedules that say the same in other words, or differ in their jitter."""
+    scheduled(root)
+    root.write("jobs/slow.yaml", "id: slow\nschedule: {every: 36h}\ntask: Take your time.\n")
+    root.write("jobs/fast.yaml", 'id: fast\nschedule: ["@hourly", {cron: "30 8 * * *"}]\ntask: Hurry.\n')
+    root.sync()
+    root.edit("jobs/season.yaml", "jitter: 2m", "jitter: 90s")
+    root.edit("jobs/slow.yaml", "every: 36h", "every: 36h, timezone: Asia/Tokyo")
+    root.edit("jobs/fast.yaml", "@hourly", "0 * * * *")
+    root.edit("jobs/heartbeat.md", '"0 * * * *"', '{cron: "5 * * * *", jitter: 1m30s}')
+
+
 def resynced(root: Root) -> None:
     edited(root)
     root.sync()
@@ -139,6 +151,7 @@ GOLDEN_CASES: dict[str, tuple[Callable[[Root], None], str]] = {
     "plan-first": (fresh, "plan"),
     "plan-nothing": (synced, "plan"),
     "plan-changes": (edited, "plan"),
+    "plan-schedules": (rescheduled, "plan"),
     "sync-first": (fresh, "sync"),
     "sync-nothing": (synced, "sync"),
     "sync-changes": (edited, "sync"),
@@ -680,3 +693,39 @@ def test_completion_is_silent_where_nothing_can_be_read(root: Root, monkeypatch:
 def test_a_shell_gets_its_completion_script(root: Root) -> None:
     for shell in ("bash", "zsh", "fish"):
         assert "_SCHEDULER_COMPLETE" in root.ok("completion", shell).stdout
+
+
+# -- pause --next ------------------------------------------------------------------------------
+
+
+def test_pause_next_skips_one_slot_and_goes_on_with_the_one_after_it(lived_in: Root) -> None:
+    paused = lived_in.json("pause", "heartbeat", "--next", "--reason", "a release")["job"]["paused"]
+    assert (paused["until"], paused["reason"]) == ("2026-03-02T09:00:01Z", "a release")
+    lived_in.clock.advance(timedelta(hours=1, minutes=28))  # 10:01 UTC
+    lived_in.ok("serve", "--once", "-q")
+    newest, skipped = lived_in.runs("heartbeat")[:2]
+    assert (newest["fire_time"], newest["status"]) == ("2026-03-02T10:00:00Z", "succeeded")
+    assert (skipped["fire_time"], skipped["slots"], skipped["reason"]) == ("2026-03-02T09:00:00Z", 1, "paused")
+    assert lived_in.job("heartbeat")["status"] == "active"
+
+
+@pytest.mark.parametrize(
+    ("job", "args", "code", "said"),
+    [
+        ("heartbeat", ("--until", "+1h"), 2, "leave --until out"),
+        ("retired", (), 3, "is disabled: no slot of it is coming"),
+    ],
+)
+def test_pause_next_is_refused_where_it_means_nothing(
+    lived_in: Root, job: str, args: tuple[str, ...], code: int, said: str
+) -> None:
+    found = lived_in.cli("pause", job, "--next", *args)
+    assert (found.code, said in found.stderr) == (code, True), found.stderr
+    assert lived_in.job(job)["paused"] is None
+
+
+def test_pause_next_does_not_shorten_a_pause(lived_in: Root) -> None:
+    lived_in.ok("pause", "heartbeat")
+    found = lived_in.cli("pause", "heartbeat", "--next")
+    assert (found.code, "is paused already" in found.stderr) == (3, True)
+    assert lived_in.job("heartbeat")["paused"]["until"] is None

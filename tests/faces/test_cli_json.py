@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from scheduler import reading
+from scheduler.core.models import Schedule
+from scheduler.core.schedule import coming
 from tests.faces.conftest import JOBS, Root
 
 Check = Callable[[Any], bool]
@@ -414,6 +417,46 @@ def test_next_counts_per_job_and_reads_an_explicit_range_off_the_schedule_alone(
     past = root.json("next", "retired", "--from", "2020-01-01T00:00:00Z", "--to", "2020-01-01T01:30:00Z")["fires"]
     assert [fire["fire_time"] for fire in past] == ["2020-01-01T01:30:00Z"]
     assert root.json("next", "retired")["fires"] == []
+
+
+def test_a_schedule_up_to_the_end_of_the_calendar_is_shown_like_any_other(root: Root) -> None:
+    ends = "{cron: '@daily', timezone: Asia/Tokyo, ends: '9999-12-31T23:59:59Z'}"
+    root.write("jobs/ever.yaml", f"id: ever\nschedule: {ends}\ntask: x\n")
+    root.write("jobs/last.yaml", "id: last\nschedule: {at: '9999-12-31T23:59:59Z', timezone: Asia/Tokyo}\ntask: x\n")
+    for command in (["plan"], ["sync"], ["list"], ["show", "ever"], ["show", "last"], ["next"]):
+        assert "9999-12-31 23:59:59 UTC" in root.ok(*command).stdout
+    (fire,) = root.json("next", "last")["fires"]
+    assert (fire["local"], fire["timezone"]) == ("9999-12-31T23:59:59+00:00", "UTC")
+
+
+def test_next_refuses_a_range_with_more_fires_than_anybody_reads_unless_they_are_counted(root: Root) -> None:
+    root.write("jobs/dense.yaml", 'id: dense\nschedule: "* * * * * *"\ntask: x\n')
+    root.sync()
+    whole = ("next", "dense", "--from", "2000-01-01T00:00:00Z", "--to", "2030-01-01T00:00:00Z")
+    ended = root.cli(*whole)
+    assert (ended.code, ended.stdout) == (2, "")
+    assert "over 100,000 fires" in ended.stderr
+    assert "-n" in ended.stderr
+    assert len(root.json(*whole, "-n", "3")["fires"]) == 3
+    day = root.json("next", "dense", "--from", "2026-03-05T00:00:00Z", "--to", "2026-03-05T00:01:00Z")
+    assert len(day["fires"]) == 60
+
+
+def test_jobs_with_one_schedule_share_the_fires_that_next_finds(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [f"id: twin-{n}\nschedule: {{cron: '0 0 29 2 */7', jitter: {n + 1}s}}\ntask: x\n" for n in range(20)]
+    root.write("jobs/twins.yaml", "---\n".join(jobs))
+    root.sync()
+    asked: list[Schedule] = []
+
+    def counted(schedule: Schedule, **given: Any) -> list[datetime]:
+        asked.append(schedule)
+        return coming(schedule, **given)
+
+    monkeypatch.setattr(reading, "coming", counted)
+    found = root.json("next", *(f"twin-{n}" for n in range(20)), "-n", "1")["fires"]
+    assert [fire["job_id"] for fire in found] == sorted(f"twin-{n}" for n in range(20))
+    assert len({fire["fire_time"] for fire in found}) == 1
+    assert len(asked) == 1
 
 
 def test_history_holds_the_documented_fields_newest_first(eventful: Root) -> None:

@@ -111,7 +111,7 @@ def test_every_global_option_is_in_the_reference() -> None:
 # -- problems --------------------------------------------------------------------------------
 
 CODE = re.compile(r"[a-z]+(-[a-z]+)*\.[a-z]+(-[a-z]+)*")
-NOT_CODES = {"index.lock", "scheduler.yaml", "state.db", "scheduler.scaffold"}
+NOT_CODES = {"index.lock", "scheduler.yaml", "state.db", "scheduler.scaffold", "tables.list", "tzdata.zi"}
 UNIT_FAULTS = ("invalid", "range")  # what UnitError.code may be; shapes puts `duration.` or `size.` in front
 
 
@@ -248,3 +248,38 @@ def test_the_readme_and_the_tutorial_name_only_commands_that_exist() -> None:
     }
     assert named
     assert named <= set(cli.commands)
+
+
+# -- guarantees ------------------------------------------------------------------------------
+
+PROMISES = [f"{letter}{n}" for letter, last in (("S", 8), ("F", 7), ("I", 3)) for n in range(1, last + 1)]
+
+
+def promises() -> dict[str, str]:
+    parts = re.split(r"^### ([A-Z]\d)\. ", text("docs/explanation/guarantees.md"), flags=re.MULTILINE)
+    return {
+        name: re.split(r"^## ", below, flags=re.MULTILINE)[0]
+        for name, below in zip(parts[1::2], parts[2::2], strict=True)
+    }
+
+
+def test_every_promise_is_explained_in_order() -> None:
+    assert list(promises()) == PROMISES
+
+
+def names_in(path: Path) -> set[str]:
+    """Of the functions and classes at the top of a module; empty where it is not there."""
+    tree = ast.parse(path.read_text(encoding="utf-8")) if path.is_file() else ast.Module([], [])
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_a_promise_names_modules_and_tests_that_exist_and_its_limit(promise: str) -> None:
+    said = promises()[promise]
+    tests = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", said)
+    assert tests
+    assert not [f"{path}::{name}" for path, name in tests if name not in names_in(TOP / path)]
+    modules = re.findall(r"`(scheduler/[\w/]+\.py)`", said)
+    assert modules
+    assert not [path for path in modules if not (TOP / path).is_file()]
+    assert [part for part in ("- **Kept by** ", "- **Shown by**", "- **Limit** ") if part not in said] == []

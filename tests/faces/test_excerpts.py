@@ -45,6 +45,8 @@ LONG = "abcdefghij" * 20
 CASES = {
     "a key": ("timeuot: 5m", 1),
     "a quoted value": ('name: "two words" # why', 7),
+    "an instant": ("at: 2027-01-31T09:00+01:00 # once", 5),
+    "a key before its colon": ("timeout: 5m", 1),
     "the end of the line": ("id:", 4),
     "one character": ("a: [1", 4),
     "tabs": ("\tcron:\t25", 8),

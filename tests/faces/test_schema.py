@@ -43,7 +43,13 @@ READER_ONLY = {
     # the bytes and the text, before there are values
     *("file.case", "file.character", "file.conflict-markers", "file.denied", "file.emptied", "file.encoding"),
     *("file.kind", "file.missing", "file.name", "file.not-regular", "file.outside-root", "file.too-large"),
-    *("file.unreadable", "folder.unreadable", "front-matter.documents", "front-matter.unclosed"),
+    *(
+        "file.unreadable",
+        "folder.unreadable",
+        "front-matter.documents",
+        "front-matter.unclosed",
+        "front-matter.unopened",
+    ),
     *("yaml.alias", "yaml.anchor", "yaml.merge-key", "yaml.syntax", "yaml.tab", "yaml.tag"),
     *("yaml.too-deep", "yaml.too-many-nodes", "yaml.unquoted", "key.duplicate", "key.type"),
     # other files, other documents, the disk and the clock

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -44,15 +44,24 @@ def until(found: Callable[[], Any], what: str) -> Any:
 class Served:
     """A daemon of one root, and what it has said."""
 
-    def __init__(self, root: Root, *args: str, **env: str) -> None:
+    def __init__(
+        self,
+        root: Root,
+        *args: str,
+        before: Callable[[], None] | None = None,
+        command: Sequence[str] = (sys.executable, "-m", "scheduler", "serve"),
+        **env: str,
+    ) -> None:
+        """before: what the process does before it becomes the daemon. command: what starts one."""
         self.root = root
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "scheduler", "serve", *args],
+            [*command, *args],
             cwd=root.path,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY), **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=before,
         )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -106,7 +115,7 @@ def serve(root: Root) -> Iterator[Callable[..., Served]]:
     started: list[Served] = []
 
     def start(*args: str, waits: bool = True, **env: str) -> Served:
-        started.append(Served(root, *args, **env))
+        started.append(Served(root, *args, **env))  # type: ignore[arg-type]
         if waits:
             started[-1].says(" serving root=")
         return started[-1]
@@ -217,10 +226,10 @@ def test_a_loss_is_believed_after_its_second_whatever_else_changes_in_the_root(
 def test_a_problem_is_told_once_in_the_log(root: Root, serve: Callable[..., Served]) -> None:
     daemon = serve()
     root.write("jobs/new.yaml", "id: new\nschedule: x\ntask: x\n")
-    daemon.says("problem jobs/new.yaml:")
+    daemon.says("problem path=jobs/new.yaml ")
     root.delete("jobs/new.yaml")
     daemon.says("problems_gone")
-    assert sum("problem jobs/new.yaml" in line for line in daemon.lines) == 1
+    assert sum("problem path=jobs/new.yaml" in line for line in daemon.lines) == 1
 
 
 def test_a_checkout_of_many_files_archives_nothing_it_brings_back(root: Root, serve: Callable[..., Served]) -> None:
@@ -237,6 +246,70 @@ def test_a_checkout_of_many_files_archives_nothing_it_brings_back(root: Root, se
     until(lambda: all(root.job(f"j{i}")["name"] == f"Next {i}" for i in range(60)), "the branch")
     actions = {row["action"] for row in root.json("audit")["audit"]}
     assert not actions & {"archive", "revive", "sync_state"}
+
+
+def test_edits_wait_while_git_is_half_way_and_count_when_it_is_done(root: Root, serve: Callable[..., Served]) -> None:
+    daemon = serve()
+    root.git("bisect", "start")
+    root.edit("jobs/tick.yaml", "id: tick", "id: tick\nname: Renamed")
+    daemon.says("sync_held reason='a bisect is half way in the repository'")
+    root.write("prompts/tick.md", "second\n")
+    until(lambda: ran(root, "second\n"), "a run with the text on disk")
+    assert root.job("tick")["generation"] == 1
+    root.git("bisect", "reset")
+    daemon.says("sync_held_no_more")
+    until(lambda: root.job("tick")["generation"] == 2, "the edit")
+    assert root.job("tick")["name"] == "Renamed"
+
+
+def test_a_job_that_keeps_failing_is_stopped_and_starts_again_once_it_is_mended(
+    root: Root, serve: Callable[..., Served]
+) -> None:
+    root.write("scripts/flaky.sh", "exit 3\n")
+    flaky = "id: flaky\nschedule: {every: 1s}\ntask_source_path: scripts/flaky.sh\nrunner: sh\nfailure_limit: 2\n"
+    root.write("jobs/flaky.yaml", flaky)
+    daemon = serve()
+    daemon.says("job_stopped job_id=flaky reason='2 errors in a row'")
+    job = root.job("flaky")
+    assert (job["status"], job["stop_reason"], job["run_count"]) == ("stopped", "2 errors in a row", 2)
+    assert "stopped/failing 2" in root.ok("list").stdout
+    assert any("too many errors" in each["message"] for each in root.cli("doctor", "--json").json["checks"])
+    root.write("prompts/tick.md", "second\n")
+    until(lambda: ran(root, "second\n"), "slots that pass meanwhile")
+    root.write("scripts/flaky.sh", "echo mended\n")
+    run = until(lambda: ran(root, "mended\n", "flaky"), "a run of the mended script")
+    assert run["fire_time"] > root.json("audit", "flaky")["audit"][-1]["at"][:19], "nothing is made up for"
+    assert [each["reason"] for each in root.runs("flaky") if each["status"] == "skipped"] == []
+    assert root.job("flaky")["consecutive_errors"] == 0
+
+
+def test_resume_starts_a_stopped_job_again(root: Root, serve: Callable[..., Served]) -> None:
+    broken = "id: broken\nschedule: {every: 1s}\ntask: exit 3\nrunner: sh\nfailure_limit: 1\n"
+    root.write("jobs/broken.yaml", broken)
+    daemon = serve()
+    daemon.says("job_stopped job_id=broken")
+    assert root.cli("run", "broken", "--wait").code == 1, "by hand it may still run"
+    assert root.job("broken")["status"] == "stopped"
+    assert "broken is active" in root.ok("resume", "broken").stderr
+    until(lambda: root.job("broken")["run_count"] == 3, "another fire")
+    until(lambda: root.job("broken")["status"] == "stopped", "the next error counts from there")
+    assert [row["action"] for row in root.json("audit", "broken")["audit"] if row["field"] == "status"] == [
+        "stop",
+        "resume",
+        "stop",
+    ]
+
+
+def test_a_job_is_completed_once_it_has_expired(root: Root, serve: Callable[..., Served]) -> None:
+    serve()
+    until(lambda: ran(root, "first\n"), "a run")
+    soon = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
+    root.write("jobs/tick.yaml", TICK + f"expires: {soon:%Y-%m-%dT%H:%M:%SZ}\n")
+    until(lambda: root.job("tick")["status"] == "completed", "its end")
+    until(lambda: root.runs("tick")[0]["status"] == "succeeded", "the end of its last run")
+    assert root.runs("tick")[0]["fire_time"] == f"{soon:%Y-%m-%dT%H:%M:%SZ}"
+    root.write("jobs/tick.yaml", TICK)
+    until(lambda: root.runs("tick")[0]["fire_time"] > f"{soon:%Y-%m-%dT%H:%M:%SZ}", "another fire")
 
 
 def test_an_edit_of_the_schedule_counts_at_once(root: Root, serve: Callable[..., Served]) -> None:
@@ -535,7 +608,7 @@ def test_a_database_deleted_under_it_stops_the_firing_and_is_not_made_anew(
     daemon = serve()
     until(lambda: ran(root, "first\n"), "a fire")
     root.git("clean", "-qfdx")
-    daemon.says("firing_stopped reason='the database")
+    daemon.says("database_gone reason=")
     assert not (root.path / ".scheduler/state.db").exists()
     assert daemon.stop() == 0
 
@@ -545,7 +618,8 @@ def test_doctor_tells_what_is_wrong_by_its_exit_code(root: Root, serve: Callable
     until(lambda: ran(root, "first\n"), "a fire")
     well = root.json("doctor")
     assert well["healthy"]
-    assert {check["name"] for check in well["checks"]} == {"files", "git", "state", "database", "jobs", "daemon"}
+    names = {"files", "git", "state", "database", "jobs", "daemon", "backup"}
+    assert names <= {check["name"] for check in well["checks"]}
     root.write("jobs/bad.yaml", "id: bad\n")
     ill = root.cli("doctor", "--json")
     assert (ill.code, ill.json["healthy"]) == (1, False)
@@ -579,9 +653,10 @@ def test_a_request_that_makes_no_sense_is_answered(root: Root, serve: Callable[.
     import socket
 
     serve()
+    holder = json.loads((root.path / ".scheduler/state.db.daemon").read_text())
     for nonsense in (b"nonsense\n", b"{}\n", b'{"verb": "fly"}\n', b"[1]\n"):
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(root.path / ".scheduler/state.db.sock"))
+            connection.connect(str(holder["socket"]))
             connection.sendall(nonsense)
             assert json.loads(connection.makefile().readline())["exit_code"] == 2
     assert root.cli("sync").code == 0

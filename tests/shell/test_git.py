@@ -13,7 +13,7 @@ import pytest
 
 from scheduler.core.models import Provenance
 from scheduler.core.problems import UnavailableError
-from scheduler.git import Commits, GitError, Tree, head, index_lock, read_tree, run_git
+from scheduler.git import Commits, GitError, Tree, head, index_lock, read_tree, ref_files, run_git, why_held
 
 GIT = shutil.which("git") or "git"
 ODD = "a folder/b\"c\n'd é *?[x].md"
@@ -490,6 +490,37 @@ def test_a_linked_worktree_has_a_head_and_a_lock_of_its_own(root: Path, tmp_path
     assert index_lock(root) == root / ".git/index.lock"
 
 
+def refs(root: Path) -> dict[str, list[str]]:
+    return {os.path.relpath(folder, root): sorted(names) for folder, names in ref_files(root).items()}
+
+
+def test_the_files_that_tell_head_are_its_own_its_branchs_and_the_packed_ones(root: Path, tmp_path: Path) -> None:
+    top = {".git": ["HEAD", "packed-refs", "refs"], ".git/refs": ["heads"], ".git/refs/heads": ["main"]}
+    assert refs(root) == top, "also before it is born"
+    commit(root)
+    git(root, "checkout", "-qb", "team/x")
+    nested = {".git/refs/heads": ["team"], ".git/refs/heads/team": ["x"]}
+    assert refs(root) == {**top, **nested}
+    git(root, "pack-refs", "--all", "--prune")
+    assert refs(root) == {**top, **nested}, "the branch gets a file again with the next commit"
+    git(root, "checkout", "-q", "--detach")
+    assert refs(root) == {".git": ["HEAD", "packed-refs"]}
+    git(root, "worktree", "add", "-q", str(tmp_path / "linked"), "-b", "side")
+    found = {str(folder): sorted(names) for folder, names in ref_files(tmp_path / "linked").items()}
+    assert found == {
+        f"{root}/.git/worktrees/linked": ["HEAD"],
+        f"{root}/.git": ["packed-refs", "refs"],
+        f"{root}/.git/refs": ["heads"],
+        f"{root}/.git/refs/heads": ["side"],
+    }
+    (root / ".git/reftable").mkdir()
+    assert refs(root) == {".git": ["HEAD", "packed-refs"], ".git/reftable": ["tables.list"]}
+    (root / ".git/HEAD").unlink()
+    assert refs(root) == {".git": ["HEAD"]}
+    (tmp_path / "none").mkdir()
+    assert refs(tmp_path / "none") == {}
+
+
 def test_outside_a_repository_git_is_asked_once(tmp_path: Path, asked: list[str]) -> None:
     (tmp_path / "plain").mkdir()
     commits = Commits(tmp_path / "plain")
@@ -497,3 +528,41 @@ def test_outside_a_repository_git_is_asked_once(tmp_path: Path, asked: list[str]
     assert (asked, index_lock(tmp_path / "plain")) == (["rev-parse"], None)
     git(tmp_path / "plain", "init", "-q")
     assert commits.tree().in_repository
+
+
+@pytest.mark.parametrize(
+    ("half_done", "words", "aborted"),
+    [
+        (("merge", "other"), "a merge", ("merge", "--abort")),
+        (("rebase", "other"), "a rebase", ("rebase", "--abort")),
+        (("rebase", "--apply", "other"), "a rebase", ("rebase", "--abort")),
+        (("cherry-pick", "other"), "a cherry-pick", ("cherry-pick", "--abort")),
+        (("revert", "HEAD~1"), "a revert", ("revert", "--abort")),
+        (("bisect", "start", "HEAD", "HEAD~2"), "a bisect", ("bisect", "reset")),
+    ],
+)
+def test_what_git_is_in_the_middle_of_is_known_until_it_is_done(
+    root: Path, half_done: tuple[str, ...], words: str, aborted: tuple[str, ...]
+) -> None:
+    for text in (b"one", b"two", b"three"):
+        commit(root, **{"a.txt": text})
+    git(root, "branch", "other", "HEAD~2")
+    git(root, "switch", "-q", "other")
+    commit(root, **{"a.txt": b"theirs"})
+    git(root, "switch", "-q", "-")
+    assert why_held(root) == ""
+    subprocess.run(["git", "-C", root, *half_done], capture_output=True, check=False)
+    assert why_held(root) == f"{words} is half way in the repository"
+    git(root, *aborted)
+    assert why_held(root) == ""
+
+
+def test_a_linked_worktree_is_held_by_what_happens_in_it_alone(root: Path, tmp_path: Path) -> None:
+    commit(root, **{"a.txt": b"one"})
+    linked = tmp_path / "linked"
+    git(root, "worktree", "add", "-q", str(linked), "-b", "other")
+    commit(linked, **{"a.txt": b"theirs"})
+    commit(root, **{"a.txt": b"ours"})
+    subprocess.run(["git", "-C", linked, "merge", git(root, "rev-parse", "HEAD")], capture_output=True, check=False)
+    assert why_held(linked) == "a merge is half way in the repository"
+    assert why_held(root) == ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,9 +32,9 @@ def write(root: Path, path: str, job_id: str = "a", task: str = "task: hi") -> N
     (root / path).write_text(f"id: {job_id}\nschedule: {{every: 1h}}\n{task}\n")
 
 
-def read(root: Path, only: str | None = None) -> Desired:
+def read(root: Path, only: str | None = None, settings: Settings = SETTINGS) -> Desired:
     place = Place(root=root.resolve(), state=root.resolve() / "state", db=root.resolve() / "state/state.db")
-    return read_desired(place, SETTINGS, Tree(), only=only)
+    return read_desired(place, settings, Tree(), only=only)
 
 
 def ids(desired: Desired) -> list[str | None]:
@@ -66,6 +68,49 @@ def test_a_symlinked_file_counts_once_by_its_real_path(root: Path) -> None:
     (root / "jobs/again.yaml").symlink_to("../shared/a.yaml")
     found = read(root).found
     assert [each.document.path for each in found] == ["shared/a.yaml"]
+
+
+def test_a_mounted_configmap_gives_each_job_once_whatever_its_version(root: Path) -> None:
+    write(root, "jobs/..2024_11/a.yaml", "a")
+    (root / "jobs/..data").symlink_to("..2024_11")
+    (root / "jobs/a.yaml").symlink_to("..data/a.yaml")
+    (root / "jobs/second-name.yaml").symlink_to("a.yaml")
+    first = read(root)
+    assert [each.document.path for each in first.found] == ["jobs/a.yaml"]
+    assert codes(first) == []
+    (root / "jobs/..2024_11").rename(root / "jobs/..2024_12")
+    dangling = read(root)
+    assert codes(dangling) == [("jobs/a.yaml", "file.missing"), ("jobs/second-name.yaml", "file.missing")]
+    assert "jobs/a.yaml" in dangling.broken, "so its job stays as it is"
+
+
+def test_the_blob_of_a_mounted_file_is_that_of_the_file_and_not_of_the_link(root: Path) -> None:
+    write(root, "jobs/..2024_11/a.yaml", "a")
+    (root / "jobs/..data").symlink_to("..2024_11")
+    (root / "jobs/a.yaml").symlink_to("..data/a.yaml")
+    link, real = "a" * 40, hashlib.sha1((root / "jobs/a.yaml").read_bytes()).hexdigest()
+    tree = Tree(revision="c" * 40, in_repository=True, blobs={"jobs/a.yaml": link, "jobs/..2024_11/a.yaml": real})
+    place = Place(root=root.resolve(), state=root / "state", db=root / "state/state.db")
+    for known, expected in ((tree, real), (Tree(), None)):
+        (found,) = read_desired(place, SETTINGS, known).found
+        assert found.provenance.blob == expected
+        assert found.provenance.revision == known.revision
+
+
+def test_what_the_scheduler_and_editors_put_beside_job_files_is_neither_job_nor_problem(root: Path) -> None:
+    wide = replace(SETTINGS, jobs=("jobs/**",))
+    write(root, "jobs/a.yaml", "a")
+    write(root, "jobs/state.db.yaml", "named-like-it")
+    for name in ("state.db", "state.db-wal", "state.db-shm", "state.db.lock", "state.db.sock", "owners/x.lock"):
+        write(root, f"jobs/{name}", "no")
+    for name in ("a.yaml~", "#a.yaml#", "4913", "a.yaml___jb_tmp___", "a.yaml___jb_old___", ".a.yaml.swp"):
+        write(root, f"jobs/{name}", "no")
+    write(root, "jobs/kept/runs/x.yaml", "no")
+    (root / "jobs/linked-folder").symlink_to("kept")
+    place = Place(root=root.resolve(), state=root / "jobs/../jobs/kept", db=root / "jobs/./state.db")
+    desired = read_desired(place, wide, Tree())
+    assert sorted(filter(None, ids(desired))) == ["a", "named-like-it"]
+    assert codes(desired) == []
 
 
 def test_a_symlink_out_of_the_root_is_refused_and_named(root: Path) -> None:
@@ -114,6 +159,20 @@ def test_a_root_that_is_gone_is_an_error_and_not_an_empty_root(root: Path) -> No
         read(root)
 
 
+@pytest.mark.parametrize("glob", ["jobs/**", "**", "jobs/*", "jobs/**/*"])
+def test_a_folder_is_no_job_file_where_a_glob_names_everything(root: Path, glob: str) -> None:
+    write(root, "jobs/team/a.yaml", "a")
+    write(root, "jobs/b.yaml", "b")
+    (root / "state").mkdir()
+    (root / "jobs/empty").mkdir()
+    (root / "jobs/link").symlink_to(root / "jobs/team")
+    (root / "jobs/nowhere").symlink_to("gone")
+    (root / "jobs/loop").symlink_to("loop")
+    found = read(root, settings=replace(SETTINGS, jobs=(glob,)))
+    assert ids(found) == (["b"] if glob == "jobs/*" else ["b", "a"])
+    assert codes(found) == [("jobs/loop", "file.unreadable"), ("jobs/nowhere", "file.missing")]
+
+
 @pytest.mark.parametrize(
     ("data", "code"),
     [
@@ -135,6 +194,27 @@ def test_a_task_at_fault_is_a_problem_at_its_key(root: Path, data: bytes | None,
     assert (problem.path, problem.line, problem.column, problem.code) == ("jobs/a.yaml", 3, 19, code)
     assert desired.found[0].task_sha256 is None
     assert desired.found[0].document.spec is not None
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("prompts/reprot.md", "did you mean 'prompts/report.md'?"),
+        ("prompts/Report.md", "did you mean 'prompts/report.md'?"),
+        ("reprot.md", "did you mean 'report.md'?"),
+        ("prompts/xyzzy.txt", "create the file, or correct the path"),
+        ("gone/report.md", "create the file, or correct the path"),
+        ("linked/reprot.md", "create the file, or correct the path"),
+    ],
+)
+def test_a_task_that_is_missing_has_the_nearest_name_as_its_hint(root: Path, path: str, hint: str) -> None:
+    (root / "prompts").mkdir()
+    for each in ("prompts/report.md", "report.md"):
+        (root / each).write_text("Write.\n")
+    (root / "linked").symlink_to("prompts")
+    write(root, "jobs/a.yaml", task=f"task_source_path: {path}")
+    (problem,) = read(root).problems
+    assert (problem.code, problem.hint) == ("task.missing", hint)
 
 
 def test_a_partial_read_sees_one_file_and_an_absent_one_is_no_problem(root: Path) -> None:
@@ -160,6 +240,13 @@ def test_options_win_over_the_environment(root: Path, tmp_path: Path) -> None:
     place = locate(str(root), None, str(tmp_path / "my.db"), environ=environ, cwd=tmp_path)
     assert (place.root, place.state, place.db) == (root.resolve(), tmp_path / "s", tmp_path / "my.db")
     assert place.owners.parent == place.db.parent, "who shares a database must share its locks"
+
+
+def test_a_root_named_by_a_link_is_where_it_leads_and_keeps_the_name(root: Path, tmp_path: Path) -> None:
+    (root / "scheduler.yaml").write_text("version: 1\n")
+    (tmp_path / "current").symlink_to("root")
+    place = locate("current", None, None, environ={}, cwd=tmp_path)
+    assert (place.root, place.named) == (root.resolve(), tmp_path / "current")
 
 
 def test_a_folder_without_scheduler_yaml_is_no_root(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from scheduler import store as store_module
 from scheduler.core.audit import audit_rows
+from scheduler.core.due import due
 from scheduler.core.jobfile import Document
 from scheduler.core.models import (
     AuditRow,
@@ -25,6 +26,7 @@ from scheduler.core.models import (
     Provenance,
     Run,
     RunStatus,
+    RuntimeFacts,
     Schedule,
     Settings,
     Task,
@@ -36,6 +38,7 @@ from scheduler.store import Process, Store
 from tests.fakes import START
 
 NOW = START
+CURRENT = Task(text=b"current\n", source_path="prompts/p.md", source=b"current\n")
 TASK = Task(text=b"say hello\n", source_path="prompts/p.md", source=b"say hello\n")
 
 
@@ -50,6 +53,8 @@ def desired(*ids: str, name: str = "n") -> Desired:
             text=None,
             task_line=1,
             task_column=1,
+            schedule_line=1,
+            schedule_column=1,
         )
         for each in ids
     ]
@@ -150,6 +155,85 @@ def test_a_failing_job_is_told_again_after_a_day(store: Store) -> None:
     for hours in (0, 1, 25, 26):
         store.finish(start(store, claim(store)), status=RunStatus.FAILED, now=NOW + timedelta(hours=hours))
     assert [row.after["run"] for row in store.audit("job") if row.action == "failure"] == ["job:1", "job:3"]
+
+
+def fire(store: Store) -> Run:
+    """The next slot of `job`, claimed."""
+    observed = store.observed()
+    job = observed.jobs["job"]
+    assert job.next_run_at is not None
+    found = due(job, now=job.next_run_at, since=NOW)
+    assert found is not None
+    claimed = store.claim_due([found], seen=observed.ticket, owner="o", max_running=16, now=job.next_run_at)
+    assert claimed is not None
+    (run,) = claimed
+    return run
+
+
+def fail(store: Store, task: Task | None = None) -> Run:
+    return store.finish(start(store, fire(store), task or CURRENT), status=RunStatus.FAILED, now=NOW)
+
+
+def limited(store: Store, limit: int = 3, generation: int = 1) -> None:
+    """As if the definition in force had this failure_limit."""
+    with store._connection as sql:
+        sql.execute("UPDATE definitions SET spec = json_set(spec, '$.failure_limit', ?)", (limit,))
+        sql.execute("UPDATE jobs SET task_sha256 = ?", (CURRENT.sha256,))
+
+
+def runtime(store: Store) -> RuntimeFacts:
+    job = store.job("job")
+    assert job is not None
+    return job.runtime
+
+
+def test_a_job_is_stopped_by_as_many_errors_in_a_row_as_it_may_have(store: Store) -> None:
+    limited(store)
+    fail(store)
+    store.finish(start(store, fire(store), CURRENT), status=RunStatus.SUCCEEDED, now=NOW)
+    fail(store)
+    store.skip(fire(store), reason="source_missing", message="gone", fault=True, now=NOW)
+    assert runtime(store).stopped_at is None
+    seen = store.observed().ticket
+    fail(store)
+    assert (runtime(store).stopped_at, runtime(store).stop_reason) == (NOW, "3 errors in a row")
+    assert list(store.observed(since=seen).jobs) == ["job"], "whoever fires has to hear of it"
+    assert [row.after for row in store.audit("job") if row.action == "stop"] == ["stopped"]
+
+
+def test_what_is_nobodys_fault_and_a_limit_of_zero_stop_no_job(store: Store) -> None:
+    limited(store, limit=1)
+    store.skip(fire(store), reason="overlap", message="", fault=False, now=NOW)
+    store.finish(start(store, fire(store), CURRENT), status=RunStatus.CANCELLED, now=NOW)
+    store.finish(fire(store), status=RunStatus.INTERRUPTED, reason="shutdown", now=NOW)  # had not started
+    limited(store, limit=0)
+    fail(store)
+    assert (runtime(store).stopped_at, runtime(store).consecutive_errors) == (None, 1)
+
+
+def test_a_run_by_hand_and_a_run_of_an_older_text_or_definition_stop_no_job(store: Store) -> None:
+    limited(store, limit=1)
+    store.finish(start(store, claim(store), CURRENT), status=RunStatus.FAILED, now=NOW)
+    fail(store, Task(text=b"older\n", source_path="prompts/p.md", source=b"older\n"))
+    old = start(store, fire(store), CURRENT)
+    apply(store, desired("job", "other", name="mended"))
+    limited(store, limit=1)
+    store.finish(old, status=RunStatus.FAILED, now=NOW)
+    assert (runtime(store).stopped_at, runtime(store).consecutive_errors) == (None, 3)
+
+
+def test_an_armed_job_counts_its_errors_from_there_and_keeps_its_counters(store: Store) -> None:
+    limited(store, limit=2)
+    fail(store)
+    fail(store)
+    row = AuditRow(job_id="job", action="resume", at=NOW, actor="a", cause="c")
+    store.set_pause("job", None, audit=row, arms=True)
+    assert (runtime(store).stopped_at, runtime(store).stop_reason) == (None, None)
+    assert (runtime(store).consecutive_errors, runtime(store).errors_at_arm, runtime(store).run_count) == (2, 2, 2)
+    fail(store)
+    assert runtime(store).stopped_at is None
+    fail(store)
+    assert runtime(store).stop_reason == "2 errors in a row"
 
 
 def test_a_run_that_somebody_else_has_ended_is_not_started(store: Store) -> None:

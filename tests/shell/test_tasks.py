@@ -2,8 +2,13 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
+import sqlite3
 import stat
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +18,7 @@ from hypothesis import strategies as st
 
 from scheduler import safe_open
 from scheduler.core.models import Fault, JobSpec, Limits, RunnerSpec, Schedule, Settings, Task, TaskInput
-from scheduler.safe_open import read_file, read_source
+from scheduler.safe_open import identities, read_file, read_source
 from scheduler.tasks import check_text, read_task
 
 SETTINGS = Settings(
@@ -145,6 +150,86 @@ def test_a_link_into_a_hidden_folder_is_refused(root: Path) -> None:
     assert reason(read_file(root, "link", limit=100)) == "source_outside_root"
 
 
+@pytest.fixture
+def mounted(root: Path) -> Path:
+    """A folder as Kubernetes mounts a ConfigMap."""
+    (root / "cfg/..2024_11").mkdir(parents=True)
+    (root / "cfg/..2024_11/a.md").write_bytes(b"v1\n")
+    (root / "cfg/..data").symlink_to("..2024_11")
+    (root / "cfg/a.md").symlink_to("..data/a.md")
+    return root
+
+
+def swap_version(root: Path, version: str, data: bytes) -> None:
+    (root / "cfg" / version).mkdir()
+    (root / "cfg" / version / "a.md").write_bytes(data)
+    before = (root / "cfg/..data").readlink()
+    (root / "cfg/..data_tmp").symlink_to(version)
+    (root / "cfg/..data_tmp").replace(root / "cfg/..data")
+    shutil.rmtree(root / "cfg" / before)
+
+
+def test_a_file_of_a_mounted_volume_is_known_by_its_path_without_the_version(mounted: Path) -> None:
+    (mounted / "elsewhere.md").symlink_to("cfg/a.md")
+    for path in ("cfg/a.md", "elsewhere.md"):
+        found = read_source(mounted, path, limit=100)
+        assert not isinstance(found, Fault)
+        assert (found.path, found.real, found.data) == ("cfg/a.md", "cfg/..2024_11/a.md", b"v1\n")
+    swap_version(mounted, "..2024_12", b"v2\n")
+    found = read_source(mounted, "cfg/a.md", limit=100)
+    assert not isinstance(found, Fault)
+    assert (found.path, found.real, found.data) == ("cfg/a.md", "cfg/..2024_12/a.md", b"v2\n")
+
+
+def test_nobody_names_a_version_and_no_other_hidden_file_is_reached_through_one(mounted: Path) -> None:
+    (mounted / "cfg/..2024_11/.env").write_bytes(b"hunter2")
+    (mounted / "cfg/..2024_11/.git").mkdir()
+    (mounted / "cfg/..2024_11/.git/config").write_bytes(b"hunter2")
+    (mounted / "cfg/..2024_11/b.md").write_bytes(b"hunter2")
+    (mounted / "cfg/...").mkdir()
+    (mounted / "cfg/.../c.md").write_bytes(b"hunter2")
+    (mounted / "cfg/env").symlink_to("..data/.env")
+    (mounted / "cfg/config").symlink_to("..data/.git/config")
+    (mounted / "cfg/other-name.md").symlink_to("..data/b.md")
+    (mounted / "outside-of-it.md").symlink_to("cfg/..data/b.md")
+    (mounted / "dots.md").symlink_to("cfg/.../c.md")
+    written = ("cfg/..data/a.md", "cfg/..2024_11/a.md", "..data/a.md")
+    linked = ("cfg/env", "cfg/config", "cfg/other-name.md", "outside-of-it.md", "dots.md")
+    for path in (*written, *linked):
+        found = read_file(mounted, path, limit=100)
+        assert reason(found) == "source_outside_root", path
+        assert "hidden component" in message(found)
+
+
+def test_while_versions_are_swapped_every_read_is_one_of_them_whole(mounted: Path) -> None:
+    stop = threading.Event()
+
+    def swap() -> None:
+        n = 0
+        while not stop.is_set():
+            swap_version(mounted, f"..v{(n := n + 1)}", b"%d\n" % n * 50)
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        last = 0
+        for _ in range(400):
+            found = read_source(mounted, "cfg/a.md", limit=10_000)
+            if isinstance(found, Fault):
+                assert found.reason == "source_changed", "never missing, never refused"
+                continue
+            texts = set(found.data.split())
+            assert len(texts) == 1
+            text = texts.pop()
+            if text != b"v1":
+                assert int(text) >= last, "never an earlier one again"
+                last = int(text)
+    finally:
+        stop.set()
+        thread.join()
+    assert last > 1
+
+
 def test_a_dangling_link_inside_is_missing_and_a_loop_is_unreadable(root: Path) -> None:
     (root / "dangling").symlink_to("gone.md")
     (root / "loop").symlink_to("loop")
@@ -160,8 +245,51 @@ def test_the_state_folder_is_closed_whatever_it_is_called(root: Path, tmp_path: 
     (tmp_path / "alias").symlink_to(state)
     for forbidden in (state, tmp_path / "alias"):
         for path in ("state/runs/out", "link"):
-            assert reason(read_file(root, path, limit=100, forbidden=forbidden)) == "source_outside_root"
-    assert read_file(root, "link", limit=100, forbidden=root / "other") == b"x"
+            assert reason(read_file(root, path, limit=100, forbidden=identities([forbidden]))) == "source_outside_root"
+    assert read_file(root, "link", limit=100, forbidden=identities([root / "other"])) == b"x"
+
+
+def test_the_state_folder_is_closed_under_another_name_that_the_file_system_gives_it(root: Path) -> None:
+    """As a case-insensitive one does: here by a mount of the same folder elsewhere."""
+    for name in ("state", "STATE", "prompts/deep"):
+        (root / name).mkdir()
+    (root / "state/secret").write_bytes(b"hunter2")
+    look = (
+        "import sys; from pathlib import Path; from scheduler.safe_open import identities, read_source\n"
+        "root = Path(sys.argv[1]); closed = identities([root / 'state'])\n"
+        "for path in ('STATE/secret', 'prompts/deep/secret'):\n"
+        "    print(read_source(root, path, limit=9, forbidden=closed))"
+    )
+    mounts = 'mount --bind "$1/state" "$1/STATE" && mount --bind "$1/state" "$1/prompts/deep" && exec "$2" -c "$3" "$1"'
+    command = ["unshare", "-Urm", "sh", "-euc", mounts, "sh", str(root), sys.executable, look]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(safe_open.__file__).parents[1])
+    except FileNotFoundError:
+        pytest.skip("needs unshare")
+    if done.returncode:
+        pytest.skip(f"needs a mount of its own: {done.stderr}")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    assert all("lies in the state folder" in line and "hunter2" not in line for line in lines)
+
+
+@pytest.mark.parametrize("end", ["", "-shm"])
+def test_a_database_that_is_asked_for_as_a_task_keeps_the_locks_of_this_process(
+    root: Path, tmp_path: Path, end: str
+) -> None:
+    """POSIX: whoever closes any descriptor of a file loses all locks on it, and SQLite would never know."""
+    database = tmp_path / "state.db"
+    connection = sqlite3.connect(database, isolation_level=None)
+    connection.execute(f"PRAGMA journal_mode = {'wal' if end else 'delete'}")
+    connection.execute("CREATE TABLE t (x)")
+    connection.execute("BEGIN IMMEDIATE")
+    (root / "hard").hardlink_to(f"{database}{end}")
+    closed = identities([database, Path(f"{database}-shm")])
+    assert reason(read_file(root, "hard", limit=100_000, forbidden=closed)) == "source_outside_root"
+    intrude = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
+    second = subprocess.run([sys.executable, "-c", intrude, database], capture_output=True, text=True)
+    assert "database is locked" in second.stderr
+    connection.close()
 
 
 def test_only_regular_files_are_read_and_a_fifo_does_not_block(root: Path) -> None:
@@ -419,7 +547,9 @@ def test_a_task_file_that_is_no_task_is_a_fault(root: Path, data: bytes, expecte
 
 
 def test_a_task_file_in_the_state_folder_is_refused(root: Path) -> None:
-    found = read_task(root, spec(task_source_path="prompts/a.md"), "j.yaml", SETTINGS, forbidden=root / "prompts")
+    found = read_task(
+        root, spec(task_source_path="prompts/a.md"), "j.yaml", SETTINGS, forbidden=identities([root / "prompts"])
+    )
     assert reason(found) == "source_outside_root"
 
 

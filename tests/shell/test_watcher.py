@@ -233,6 +233,98 @@ def test_a_folder_that_does_not_exist_is_no_trouble_and_is_watched_once_it_does(
             (later / "b.yaml").touch()
 
 
+@pytest.mark.usefixtures("either")
+def test_of_a_folder_with_names_only_these_ring_and_what_happens_to_itself(jobs: Path) -> None:
+    rung: list[str] = []
+    last = threading.Event()
+
+    def changed() -> None:
+        rung.append("noise" if not (jobs / "wanted").exists() else "wanted")
+        if rung[-1] == "wanted":
+            last.set()
+
+    watcher = Watcher(changed)
+    try:
+        assert watcher.cover({jobs: {"wanted", "other"}}) is True
+        for number in range(5):
+            (jobs / f"noise{number}").write_text("x")
+            (jobs / f"noise{number}").rename(jobs / "more")
+            (jobs / "more").unlink()
+        (jobs / "wanted").touch()
+        assert last.wait(PATIENCE_S)
+        assert set(rung) == {"wanted"}
+        last.clear()
+        (jobs / "wanted").rename(jobs / "unwanted")
+        (jobs / "unwanted").rename(jobs / "wanted")
+        assert last.wait(PATIENCE_S), "a name that goes or comes is both names of a rename"
+        last.clear()
+        jobs.rename(jobs.with_name("elsewhere"))
+        (jobs.with_name("elsewhere")).rename(jobs)
+        if module._SYSTEM is getattr(module, "_Inotify", None):
+            assert last.wait(PATIENCE_S)
+    finally:
+        watcher.stop()
+
+
+@pytest.mark.usefixtures("either")
+def test_a_name_that_is_wanted_from_now_on_counts_as_something_new(jobs: Path) -> None:
+    watcher = Watcher(Rings())
+    try:
+        assert watcher.cover({jobs: {"a"}}) is True
+        assert watcher.cover({jobs: {"a"}}) is False
+        assert watcher.cover({jobs: {"a", "b"}}) is True, "b may have come before it was wanted"
+        assert watcher.cover({jobs: {"b"}}) is False
+        assert watcher.cover({jobs: None}) is True
+        assert watcher.cover({jobs: {"b"}}) is False
+    finally:
+        watcher.stop()
+
+
+@linux
+def test_an_ignored_name_rings_nothing_though_all_of_its_folder_counts(jobs: Path) -> None:
+    seen: list[tuple[Path, str]] = []
+    rings = Rings()
+
+    def ignores(folder: Path, name: str) -> bool:
+        seen.append((folder, name))
+        return name == "state.db-wal"
+
+    watcher = Watcher(rings, ignores=ignores)
+    try:
+        watcher.cover([jobs])
+        with rings.expected():
+            (jobs / "state.db-wal").touch()
+            (jobs / "state.db-wal").unlink()
+            (jobs / "more").mkdir()
+        assert rings._count == 1
+        assert {name for _, name in seen} == {"state.db-wal", "more"}
+        assert {folder for folder, _ in seen} == {jobs}
+    finally:
+        watcher.stop()
+
+
+@linux
+def test_where_watches_are_few_the_first_folders_of_a_mapping_get_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / name for name in ("z", "m", "a")]
+    for folder in folders:
+        folder.mkdir()
+    left = [2]
+
+    def none_left(*_: object) -> bool:
+        left[0] -= 1
+        return left[0] < 0
+
+    watcher = Watcher(Rings())
+    try:
+        failing(monkeypatch, "inotify_add_watch", errno.ENOSPC, none_left)
+        watcher.cover(dict.fromkeys(folders))
+        assert watcher.blind.startswith(f"changes in {tmp_path}/a are not seen")
+    finally:
+        watcher.stop()
+
+
 @linux
 def test_a_covered_folder_moved_away_rings(jobs: Path, tmp_path: Path) -> None:
     with watching(jobs) as (_, rings), rings.expected():

@@ -1,0 +1,229 @@
+"""Copies of the database: made while it is in use, verified, a week of them kept outside of the root.
+
+A copy never comes under its name unless it is whole and sound. Only the database is copied; it holds the texts of all
+runs, but not what they wrote.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from scheduler.clock import Clock
+from scheduler.config import Place, make_private
+from scheduler.core.models import instant
+from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.store import Contents, Lend, check_database, copy_database
+
+KEEP = 7
+NIGHT = 3  # o'clock, by the clock of the machine
+LOOK_S = 60.0
+RETRY = timedelta(minutes=10)  # after a copy that could not be made
+PAUSE_S = 0.005  # after every megabyte
+ROOM = 64 * 1024 * 1024  # bytes that a copy leaves free: the database itself may need them
+_STAMP = "%Y%m%dT%H%M%SZ"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """A nightly copy: a file whose name says when it was made."""
+
+    path: Path
+    at: datetime
+    bytes: int
+    earlier: bool = False  # of a history that was put aside by `--new-state`
+
+
+def copies(place: Place) -> list[Copy]:
+    """The nightly copies of this database, newest first; those of earlier histories last."""
+    if place.backups is None:
+        return []
+    found = _in(place.backups)
+    with contextlib.suppress(OSError):
+        for folder in sorted(place.backups.glob("before-*"), reverse=True):
+            found += _in(folder, earlier=True)
+    return found
+
+
+def newest(place: Place) -> Copy | None:
+    found = copies(place)
+    return found[0] if found and not found[0].earlier else None
+
+
+def _in(folder: Path, *, earlier: bool = False) -> list[Copy]:
+    found = []
+    with contextlib.suppress(OSError):  # no copy yet, or a folder that cannot be read
+        for path in folder.iterdir():
+            with contextlib.suppress(ValueError, OSError):  # another file, or one that has just been rotated away
+                at = datetime.strptime(path.name, f"{_STAMP}.db").replace(tzinfo=UTC)
+                found.append(Copy(path=path, at=at, bytes=path.stat().st_size, earlier=earlier))
+    return sorted(found, key=lambda each: each.at, reverse=True)
+
+
+def back_up(place: Place, target: Path, *, now: datetime, actor: str) -> Contents:
+    """A verified copy of the database in a new file, with a daemon or without one.
+
+    Raises: UsageError, RefusedError where `target` is there already, UnavailableError.
+    """
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder", hint=f"name a file, such as {target / f'{now:{_STAMP}}.db'}")
+    if target.exists() or target.is_symlink():
+        raise RefusedError(f"{target} is there already, and no copy overwrites anything", hint="name another file")
+    if not target.parent.is_dir():
+        raise UsageError(f"the folder {target.parent} does not exist", hint="make it first")
+    if not place.db.exists():
+        raise UnavailableError(f"there is no database {place.db} to copy", hint="`scheduler sync` makes one")
+    return _make(place, target, now=now, actor=actor)
+
+
+def _make(
+    place: Place, target: Path, *, now: datetime, actor: str, pace: Callable[[], None] = lambda: None
+) -> Contents:
+    """Copies, verifies, and only then gives the copy its name; never takes the place of another file."""
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.new")
+    try:
+        need, free = place.db.stat().st_size, shutil.disk_usage(target.parent).free
+        if need + ROOM > free:
+            raise UnavailableError(
+                f"{target.parent} has {free} bytes left, and a copy needs {need} and some room beside",
+                hint="make room, or name another place",
+            )
+        unfinished.unlink(missing_ok=True)
+        copy_database(place.db, unfinished, live=True, at=now, actor=actor, pace=pace)
+        found = check_database(unfinished)
+        try:
+            os.link(unfinished, target)  # unlike a rename it never replaces a file
+        except FileExistsError:
+            raise RefusedError(f"{target} is there already, and no copy overwrites anything") from None
+        except OSError:  # a file system without hard links
+            unfinished.rename(target)
+        make_durable(target.parent)
+    except OSError as error:
+        raise UnavailableError(
+            f"no copy can be written to {target}: {error.strerror}", hint="name another place, or make it writable"
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return found
+
+
+def make_durable(folder: Path) -> None:
+    """Has the names in a folder survive a power loss."""
+    file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def due_after(last: datetime, *, minute: int = 0) -> datetime:
+    """The first night after an instant: three o'clock and some minutes, by the clock of the machine."""
+    local = last.astimezone()
+    night = local.replace(hour=NIGHT, minute=minute, second=0, microsecond=0)
+    if night <= local:
+        night += timedelta(days=1)
+    return night.astimezone(UTC)
+
+
+class Nightly:
+    """Makes the nightly copy, from a thread of its own. Nothing waits for it, and no failure of it stops anything."""
+
+    def __init__(self, *, place: Place, clock: Clock, lend: Lend) -> None:
+        self._place = place
+        self._clock = clock
+        self._lend = lend
+        self._stopping = threading.Event()
+        self._retry_at: datetime | None = None
+        digest = hashlib.sha256(str(place.backups).encode()).digest()
+        self._minute = digest[0] % 60  # many daemons of one machine do not all copy at once
+        self.trouble = ""  # why there is no new copy
+
+    def stop(self) -> None:
+        """A copy under way is given up."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Until `stop`."""
+        if sys.platform == "linux":  # there a thread has a priority of its own; none of its children would
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        while not self._stopping.is_set():
+            self.look()
+            self._stopping.wait(LOOK_S)
+
+    def look(self) -> None:
+        """Makes a copy if one is due: a night has passed since the newest one, or since the database began."""
+        now = self._clock.now()
+        if self._retry_at is not None and self._retry_at - RETRY <= now < self._retry_at:
+            return
+        try:
+            last = self._last(now)
+            if last is not None and now >= due_after(last, minute=self._minute):
+                self._copy(now)
+            self._say("")
+            self._retry_at = None
+        except _StoppedError:
+            pass
+        except Exception as error:
+            self._retry_at = now + RETRY
+            known = error.args[0] if isinstance(error, SchedulerError) else f"{type(error).__name__}: {error}"
+            self._say(str(known))
+
+    def _last(self, now: datetime) -> datetime | None:
+        """What the next copy has to follow; None where there is nothing to copy."""
+        try:
+            with self._lend() as store:
+                born = store.born_at()
+        except UnavailableError:  # the daemon says so in its own words
+            return None
+        if self._place.backups is None:
+            raise UnavailableError("this user has no home folder: no place for copies outside of the root")
+        made = [copy.at for copy in _in(self._place.backups) if copy.at <= now]  # the clock may have gone back
+        return made[0] if made else born
+
+    def _copy(self, now: datetime) -> None:
+        folder = self._place.backups
+        assert folder is not None
+        try:
+            make_private(folder)
+            for left in folder.glob(".*.new"):  # of a daemon that was killed; we hold the database
+                left.unlink()
+        except OSError as error:
+            raise UnavailableError(f"the folder {folder} cannot be used: {error.strerror}") from error
+        begun = time.monotonic()
+        path = folder / f"{now:{_STAMP}}.db"
+        found = _make(self._place, path, now=now, actor="scheduler", pace=self._pace)
+        took = time.monotonic() - begun
+        _log.info("backup_made path=%s bytes=%d runs=%d took_s=%.1f", path, found.bytes, found.runs, took)
+        for old in [copy for copy in _in(folder) if copy.at <= now][KEEP:]:
+            old.path.unlink(missing_ok=True)
+
+    def _pace(self) -> None:
+        if self._stopping.wait(PAUSE_S):
+            raise _StoppedError
+
+    def _say(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            last = newest(self._place)
+            if trouble:
+                since = "there is none" if last is None else f"the newest is of {instant(last.at)}"
+                _log.warning("backup_failed reason=%r: %s; jobs fire as before", trouble, since)
+            else:
+                _log.info("backup_works_again")
+            self.trouble = trouble
+
+
+class _StoppedError(Exception):
+    """The daemon stops."""

@@ -1,0 +1,83 @@
+"""Is the clock right? It cannot be asked; whether something keeps it right can, and whether it has gone back."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from scheduler.checks import Check
+from scheduler.core.models import Job, instant
+
+NOT_BEFORE = datetime(2026, 1, 1, tzinfo=UTC)  # the program is not older: a clock that says so was never set
+BACK = timedelta(minutes=1)  # a correction is smaller
+SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")
+
+_STA_UNSYNC = 0x40  # adjtimex(2)
+_TIME_ERROR = 5
+
+
+def clock(now: datetime, jobs: Iterable[Job], synced_at: datetime | None) -> Iterator[Check]:
+    """synced_at: when a pass last applied."""
+    if now < NOT_BEFORE:
+        yield Check("clock", "error", f"it says {instant(now)}, which cannot be", "set it; jobs fire by it")
+        return
+    newest = max((moment for moment in _moments(jobs, synced_at) if moment is not None), default=now)
+    if newest - now > BACK:
+        hint = "set it; until then no slot fires that has a row already"
+        yield Check("clock", "error", f"it says {instant(now)}, and the newest row is of {instant(newest)}", hint)
+        return
+    synchronized = is_synchronized()
+    if synchronized is False:
+        # chronyd corrects the clock without this, and leaves the kernel's flag alone.
+        hint = "let systemd-timesyncd, ntpd or chrony keep it right; chrony tells the kernel only with `rtcsync`"
+        yield Check("clock", "warning", "nothing keeps it right: the kernel calls it unsynchronised", hint)
+    else:
+        kept = "is kept right" if synchronized else "whether something keeps it right cannot be told here"
+        yield Check("clock", "ok", f"{instant(now)}; {kept}")
+
+
+def _moments(jobs: Iterable[Job], synced_at: datetime | None) -> Iterator[datetime | None]:
+    """When something was written, as far as the jobs tell."""
+    yield synced_at
+    for job in jobs:
+        yield from (job.created_at, job.updated_at, job.runtime.last_run_at)
+
+
+def is_synchronized() -> bool | None:
+    """Whether the kernel's clock is disciplined, by NTP, PTP or a host; None where that cannot be told."""
+    if SYNCHRONIZED.exists():  # timesyncd's word, also where a container may not ask the kernel
+        return True
+    asked = _adjtimex()
+    if asked is None:
+        return None
+    state, status = asked
+    return not (state == _TIME_ERROR or status & _STA_UNSYNC)
+
+
+class _Timex(ctypes.Structure):
+    """The first fields of struct timex, and more room than the rest of it takes."""
+
+    _fields_ = [
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("rest", ctypes.c_char * 512),
+    ]
+
+
+def _adjtimex() -> tuple[int, int] | None:
+    """(what the call answers, its status word), asked without changing anything; None where it may not be asked."""
+    if not sys.platform.startswith("linux") or ctypes.sizeof(ctypes.c_long) != 8:
+        return None
+    found = _Timex()
+    try:
+        state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(found))
+    except (OSError, AttributeError):
+        return None
+    return None if state < 0 else (state, found.status)

@@ -1,0 +1,105 @@
+"""The commands about the database itself: backup, restore."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scheduler.cli import render
+from scheduler.cli.group import cli, say
+from scheduler.cli.options import Globals, global_options
+from scheduler.core.models import instant
+
+
+@cli.command()
+@click.argument("path", metavar="PATH", type=click.Path(path_type=Path))
+@global_options
+def backup(given: Globals, path: Path) -> None:
+    """Copy the database into a new file while it is in use, and verify the copy. Overwrites nothing."""
+    found = given.scheduler().backup(path)
+    if given.as_json:
+        shown = {"path": str(path.absolute()), "jobs": found.jobs, "runs": found.runs, "bytes": found.bytes}
+        render.print_json({**shown, "copied_at": found.copied_at and instant(found.copied_at)})
+        return
+    click.echo(f"{path}: {_contents(found.jobs, found.runs, found.bytes)}; sound")
+    say(given, "what runs wrote is not in it: copy `runs/` of the state folder too if you need that")
+
+
+@cli.command()
+@click.argument("backup", metavar="[BACKUP]", required=False, type=click.Path(path_type=Path))
+@global_options
+def restore(given: Globals, backup: Path | None) -> None:
+    """Put a copy in the place of the database, which is put aside; without BACKUP list the nightly copies."""
+    scheduler = given.scheduler()
+    if backup is None:
+        _print_copies(given, scheduler.backups())
+        return
+    found = scheduler.restore(backup)
+    copied_at = found.settled.copied_at
+    if given.as_json:
+        render.print_json(
+            {
+                "restored": str(backup.absolute()),
+                "copied_at": instant(copied_at),
+                "jobs": found.contents.jobs,
+                "runs": found.contents.runs,
+                "slots_not_known": found.settled.slots,
+                "waited": list(found.settled.waited),
+                "unpaused": list(found.unpaused),
+                "put_aside": found.put_aside and str(found.put_aside),
+                "daemon": found.taken_up or None,
+            }
+        )
+        return
+    what = _contents(found.contents.jobs, found.contents.runs, found.contents.bytes)
+    click.echo(f"{scheduler.place.db} is as of {render.local_time(instant(copied_at))}: {what}")
+    if found.put_aside is not None:
+        say(given, f"the one that was there is {found.put_aside} now")
+    say(given, "runs, pauses and edits since then are not in it; the next sync reads the files again")
+    slots = "1 slot" if found.settled.slots == 1 else f"{found.settled.slots} slots"
+    say(given, f"{slots} since then may have been served or not: `missed` in the history, and none of them runs again")
+    if found.settled.waited:
+        say(given, f"waited for a place then, and do not run any more: {', '.join(found.settled.waited)}")
+    if found.unpaused:
+        click.echo(f"warning: was paused, and is not in this copy: {', '.join(found.unpaused)}", err=True)
+    say(given, f"goes on from it: {found.taken_up}" if found.taken_up else "next: scheduler serve")
+
+
+def _print_copies(given: Globals, copies: Any) -> None:
+    if given.as_json:
+        rows = [
+            {"path": str(each.path), "copied_at": instant(each.at), "bytes": each.bytes, "earlier": each.earlier}
+            for each in copies
+        ]
+        render.print_json({"backups": rows})
+        return
+    if not copies:
+        say(given, "there is no nightly copy of this database; a daemon makes one every night")
+        return
+    render.print_table(
+        ("COPIED", "SIZE", "HISTORY", "PATH"),
+        [
+            (
+                render.local_time(instant(each.at)),
+                _size(each.bytes),
+                "earlier" if each.earlier else "this",
+                str(each.path),
+            )
+            for each in copies
+        ],
+    )
+    say(given, f"to go back to one: scheduler restore {shlex.quote(str(copies[0].path))}")
+
+
+def _contents(jobs: int, runs: int, size: int) -> str:
+    return f"{jobs} job{'' if jobs == 1 else 's'}, {runs} run{'' if runs == 1 else 's'}, {_size(size)}"
+
+
+def _size(size: int) -> str:
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size} bytes"

@@ -1,0 +1,61 @@
+"""Which file system a folder is on, as the kernel's mount table tells it (proc_pid_mountinfo(5))."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# Their locks or their shared memory do not reach every machine that may write there: SQLite's WAL needs both.
+_SHARED = re.compile(
+    "9p|afs|acfs|beegfs|ceph|cifs|coda|davfs|drvfs|fakeowner|gfs2|glusterfs|gpfs|lustre|ncpfs|nfs|nfs4|ocfs2|orangefs"
+    "|osxfs|prl_fs|pvfs2|smb2|smb3|smbfs|vboxsf|virtiofs|vmhgfs"
+)
+_SHARED_FUSE = re.compile(
+    "afp|ceph|ceph-fuse|curlftpfs|davfs2?|glusterfs|goofys|gcsfuse|google-drive-ocamlfuse|grpcfuse|gvfsd-fuse"
+    "|juicefs|lustre|moosefs|mfs|onedriver|osxfs|rclone|s3fs|seaweedfs|smbnetfs|sshfs|vmhgfs-fuse"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of the table."""
+
+    id: int
+    point: str  # absolute path
+    kind: str  # such as ext4, nfs4 or fuse.sshfs
+    source: str  # such as /dev/sda1 or server:/export
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines may write there too, or a server's answer stands between us and the disk."""
+        base, _, fuse = self.kind.partition(".")
+        names = _SHARED_FUSE if base == "fuse" else _SHARED
+        return names.fullmatch(fuse if base == "fuse" else base) is not None
+
+
+def find_mount(table: str, path: str, *, mount_id: int | None = None) -> Mount | None:
+    """The mount that `path`, absolute and real, is on; None where the table does not tell.
+
+    mount_id: its number, where the kernel has told it: a path alone cannot see what lies under a later mount.
+    """
+    mounts = [mount for line in table.splitlines() if (mount := _mount(line)) is not None]
+    for mount in mounts:
+        if mount.id == mount_id:
+            return mount
+    holding = [mount for mount in mounts if f"{path}/".startswith(f"{mount.point.rstrip('/')}/")]
+    # The last of two on one point is the one that is seen.
+    return max(reversed(holding), key=lambda mount: len(mount.point), default=None)
+
+
+def _mount(line: str) -> Mount | None:
+    fields = line.split(" ")
+    try:
+        end = fields.index("-", 6)  # before it any number of optional fields
+        return Mount(id=int(fields[0]), point=_plain(fields[4]), kind=fields[end + 1], source=_plain(fields[end + 2]))
+    except (ValueError, IndexError):
+        return None
+
+
+def _plain(text: str) -> str:
+    """Space, tab, line end and backslash stand there as octal numbers."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)

@@ -1,0 +1,111 @@
+"""What the service manager is told (sd_notify(3)): that the daemon is ready, alive, stopping, and how it stands.
+
+Without NOTIFY_SOCKET nothing is sent and nothing fails, so that the daemon is the same under any manager or none.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from scheduler.heartbeat import Heartbeat
+
+FIRST_PASS = timedelta(minutes=15)  # how long a start may take, whatever TimeoutStartSec says
+STATUS_S = 5.0  # no more often than that
+MARGIN = timedelta(seconds=30)  # beyond what a stop is bound by: for what a slow disk takes to write down
+_SEND_S = 1.0  # a manager that reads nothing must not hold up the thread that hears the signals
+
+_log = logging.getLogger(__name__)
+
+
+class Manager:
+    """The service manager as the environment names it. All calls come from the main thread."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._address = _address(environ.get("NOTIFY_SOCKET", ""))
+        self._every_s = _watchdog_s(environ)
+        self._ready = False
+        self._status, self._status_at = "", float("-inf")
+        self._alive_at = float("-inf")
+        self._unsent = False
+        self._withheld: tuple[str, ...] = ()
+
+    @property
+    def turn_s(self) -> float:
+        """How often `turn` has to be called: whoever waits for READY waits for nothing else."""
+        if not self._ready and self._address is not None:
+            return 0.05
+        return 1.0 if self._every_s is None else min(1.0, self._every_s / 2)
+
+    def starting(self) -> None:
+        """The first pass begins, and may take longer than a manager grants unasked."""
+        self._send("STATUS=first pass over the files", _extend(FIRST_PASS))
+
+    def turn(self, hearts: Sequence[Heartbeat], status: str) -> None:
+        """Says READY once every thread has made a turn, then how things stand, and that all threads are alive."""
+        now = time.monotonic()
+        lines = []
+        if not self._ready and all(heart.turns for heart in hearts):
+            self._ready = True
+            lines.append("READY=1")
+        if lines or (status != self._status and now - self._status_at >= STATUS_S):
+            self._status, self._status_at = status, now
+            lines.append("STATUS=" + " ".join(status.split()))
+        troubles = tuple(heart.name for heart in hearts if heart.trouble)
+        if troubles != self._withheld:
+            self._tell([heart.trouble for heart in hearts if heart.trouble])
+            self._withheld = troubles
+        if self._ready and not troubles and self._every_s is not None and now - self._alive_at >= self._every_s:
+            self._alive_at = now
+            lines.append("WATCHDOG=1")
+        if lines:
+            self._send(*lines)
+
+    def stopping(self, longest: timedelta) -> None:
+        """longest: how long what still runs may go on, and be ended."""
+        self._send("STOPPING=1", "STATUS=stopping; what runs may end", _extend(longest + MARGIN))
+
+    def _tell(self, troubles: Sequence[str]) -> None:
+        if troubles:
+            _log.error("thread_silent reason=%r", "; ".join(troubles))
+        else:
+            _log.warning("thread_turns_again")
+
+    def _send(self, *lines: str) -> None:
+        if self._address is None:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | getattr(socket, "SOCK_CLOEXEC", 0)) as sender:
+                sender.settimeout(_SEND_S)
+                sender.sendto("\n".join(lines).encode(), self._address)
+        except OSError as error:
+            if not self._unsent:
+                _log.warning("notify_failed address=%s error=%r", self._address, str(error))
+            self._unsent = True
+        else:
+            self._unsent = False
+
+
+def _address(name: str) -> str | None:
+    """A path, or a name in the abstract namespace, which systemd writes with `@` and the kernel with a NUL."""
+    if name.startswith("@"):
+        return "\0" + name[1:]
+    return name if name.startswith("/") else None  # what else there is, such as vsock:, is for whole machines
+
+
+def _watchdog_s(environ: Mapping[str, str]) -> float | None:
+    """How often to say that all is well: in good time, three times within what is granted. None: nobody asks."""
+    try:
+        granted = int(environ.get("WATCHDOG_USEC", "")) / 1_000_000
+        meant = int(environ.get("WATCHDOG_PID", os.getpid()))
+    except ValueError:
+        return None
+    return granted / 3 if granted > 0 and meant == os.getpid() else None
+
+
+def _extend(by: timedelta) -> str:
+    return f"EXTEND_TIMEOUT_USEC={int(by.total_seconds() * 1_000_000)}"

@@ -1,0 +1,342 @@
+"""`scheduler doctor`: each thing it looks at, well and ill."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import threading
+import zoneinfo
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import tzdata
+
+from scheduler.checks import Check, clock, disks, zones
+from scheduler.core.models import Settings
+from scheduler.core.problems import UnavailableError
+from scheduler.daemon import Daemon
+from scheduler.heartbeat import Heartbeat
+from tests.faces import test_serve
+from tests.faces.conftest import Root
+from tests.faces.test_serve import Served
+
+root, serve = test_serve.root, test_serve.serve  # the fixtures
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+
+def found(root: Root, name: str) -> list[tuple[str, str]]:
+    """Status and message of each line of a check."""
+    return [
+        (each["status"], each["message"])
+        for each in root.cli("doctor", "--json").json["checks"]
+        if each["name"] == name
+    ]
+
+
+def only(checks: Iterator[Check]) -> Check:
+    (check,) = checks
+    return check
+
+
+# -- runners -----------------------------------------------------------------------------------
+
+
+def runner(root: Root, text: str) -> None:
+    """The runner of `tick`, as given; `spare` is as good and nobody's."""
+    root.write(
+        "scheduler.yaml", f"version: 1\ndefaults: {{runner: one}}\nrunners:\n  one: {{{text}}}\n  spare: {{{text}}}\n"
+    )
+    root.cli("sync")
+
+
+def test_runners_that_can_start_are_well(root: Root) -> None:
+    runner(root, "command: [cat]")
+    assert found(root, "runners") == [("ok", "2 can start, in this environment")]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("command: [no-such-agent, -p]", "'no-such-agent' is not on PATH"),
+        ("command: [/opt/no/agent]", "'/opt/no/agent' is not there"),
+        ("command: [./scripts/plain]", "plain' is not executable"),
+        ("command: [./scripts/gone]", "names '/opt/no/python', which is not there"),
+        ("command: [./scripts/dos]", "names '/bin/sh\\r', which is not there"),
+        ("command: [./scripts/env]", "names 'no-such-python', which is not there"),
+        ("command: [cat], cwd: nowhere", "the working directory 'nowhere' is not a folder in the root"),
+        ("command: [cat], env: {PATH: /nowhere}", "'cat' is not on PATH (/nowhere)"),
+    ],
+)
+def test_a_runner_that_cannot_start_is_an_error_where_a_job_uses_it(root: Root, text: str, said: str) -> None:
+    for name, first in {
+        "gone": "#!/opt/no/python",
+        "dos": "#!/bin/sh\r",
+        "env": "#!/usr/bin/env no-such-python",
+    }.items():
+        root.write(f"scripts/{name}", f"{first}\nexit\n")
+        (root.path / "scripts" / name).chmod(0o755)
+    root.write("scripts/plain", "exit\n")
+    runner(root, text)
+    (used, unused) = found(root, "runners")
+    assert (used[0], unused[0]) == ("error", "warning")
+    assert said in used[1]
+    assert root.cli("doctor").code == 1
+    root.write("jobs/tick.yaml", "id: tick\nenabled: false\nschedule: '@daily'\ntask: x\n")
+    root.cli("sync")
+    assert {status for status, _ in found(root, "runners")} == {"warning"}, "a disabled job needs no runner"
+    assert root.cli("doctor").code == 0
+
+
+def test_a_variable_that_is_not_there_is_a_warning_and_its_value_is_never_shown(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMPTY_KEY", "")
+    monkeypatch.setenv("GOOD_KEY", "s3cret")
+    runner(root, "command: [cat], env_from: [ABSENT_KEY, EMPTY_KEY, GOOD_KEY]")
+    shown = root.cli("doctor")
+    assert shown.code == 0, "it starts without them"
+    assert "env_from names ABSENT_KEY, EMPTY_KEY, not set in this environment" in shown.stdout
+    assert "s3cret" not in root.cli("doctor", "--json").stdout + shown.stdout
+
+
+def test_the_daemon_is_asked_since_only_its_environment_counts(
+    root: Root, serve: Callable[..., Served], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    shutil.copy("/bin/cat", tools / "agent")
+    path = os.environ["PATH"]
+    runner(root, "command: [agent], env_from: [ONLY_KEY]")
+    assert found(root, "runners")[0][0] == "error", "neither has it"
+    daemon = serve(PATH=f"{tools}:{path}", ONLY_KEY="s3cret")
+    assert found(root, "runners") == [("ok", "2 can start, in the daemon's environment")]
+    daemon.stop()
+    monkeypatch.setenv("PATH", f"{tools}:{path}")
+    monkeypatch.setenv("ONLY_KEY", "x")
+    assert found(root, "runners") == [("ok", "2 can start, in this environment")]
+    serve(PATH=path, ONLY_KEY="")
+    said = found(root, "runners")
+    assert said[0] == ("error", f"one: 'agent' is not on PATH ({path})")
+    assert said[1] == ("warning", "one: env_from names ONLY_KEY, not set in the daemon's environment")
+
+
+# -- the clock ---------------------------------------------------------------------------------
+
+
+def test_a_clock_that_has_gone_behind_what_was_written_is_an_error(root: Root) -> None:
+    root.sync()
+    assert [status for status, _ in found(root, "clock")] in (["ok"], ["warning"])
+    later = (datetime.now(UTC) + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+    root.sql(f"UPDATE jobs SET updated_at = '{later}'")
+    ((status, message),) = found(root, "clock")
+    assert (status, "and the newest row is of" in message) == ("error", True)
+    assert root.cli("doctor").code == 1
+
+
+def test_a_clock_that_was_never_set_is_an_error() -> None:
+    check = only(clock.clock(datetime(1970, 1, 1, 0, 3, tzinfo=UTC), [], None))
+    assert (check.status, "1970" in check.message) == ("error", True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [((0, 0x2001), "ok"), ((5, 0x40), "warning"), ((5, 0), "warning"), ((0, 0x40), "warning"), (None, "ok")],
+)
+def test_a_clock_that_nothing_keeps_right_is_a_warning_and_one_that_cannot_be_asked_is_none(
+    asked: tuple[int, int] | None, status: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(clock, "_adjtimex", lambda: asked)
+    monkeypatch.setattr(clock, "SYNCHRONIZED", tmp_path / "synchronized")
+    assert only(clock.clock(NOW, [], NOW)).status == status
+    (tmp_path / "synchronized").touch()
+    assert only(clock.clock(NOW, [], NOW)).status == "ok"
+
+
+def test_the_kernel_is_asked_in_the_way_that_it_answers() -> None:
+    asked = clock._adjtimex()
+    if asked is None:
+        pytest.skip("it may not be asked here")
+    state, status = asked
+    assert 0 <= state <= 5
+    assert 0 <= status <= 0xFFFF
+    assert (state == 5) >= bool(status & 0x40), "TIME_ERROR is what it says while unsynchronised (adjtimex(2))"
+    assert ctypes.sizeof(clock._Timex) > 208
+
+
+# -- time zones --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def system_rules(tmp_path: Path) -> Iterator[Path]:
+    """The folder of the system's rules, which holds none."""
+    before = zoneinfo.TZPATH
+    zoneinfo.reset_tzpath([str(tmp_path)])
+    yield tmp_path
+    zoneinfo.reset_tzpath(before)
+
+
+@pytest.mark.parametrize(("version", "status"), [("2026a", "ok"), ("2025b", "ok"), ("2024b", "warning"), ("", "ok")])
+def test_old_rules_of_time_zones_are_a_warning(system_rules: Path, version: str, status: str) -> None:
+    (system_rules / "UTC").write_bytes(files("tzdata.zoneinfo").joinpath("UTC").read_bytes())
+    (system_rules / "tzdata.zi").write_text(f"# version {version}\n")
+    check = only(zones.zones(Settings(), [], NOW))
+    assert check.status == status
+    assert f"from {system_rules}" in check.message
+
+
+def test_without_rules_of_the_system_those_of_the_package_count(system_rules: Path) -> None:
+    check = only(zones.zones(Settings(timezone="Europe/Berlin"), [], NOW))
+    assert check.message.startswith(f"rules {tzdata.IANA_VERSION}, from the Python package tzdata")
+
+
+def test_a_zone_whose_rules_are_gone_is_an_error_that_names_the_jobs(root: Root) -> None:
+    root.write("jobs/tick.yaml", "id: tick\nschedule: {cron: '@daily', timezone: Europe/Berlin}\ntask: x\n")
+    root.sync()
+    assert [status for status, _ in found(root, "zones")] == ["ok"]
+    root.sql("UPDATE definitions SET spec = replace(spec, 'Europe/Berlin', 'Europe/Atlantis')")
+    ((status, message),) = found(root, "zones")
+    assert (status, message) == ("error", "the rules of Europe/Atlantis are not to be had here; used by tick")
+    assert root.cli("doctor").code == 1
+
+
+# -- disks -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "free", "left", "status"),
+    [
+        (100e9, 50e9, 9e5, "ok"),
+        (100e9, 2e9, 9e5, "ok"),  # little of a large disk, and still room for long
+        (100e9, 0.9e9, 9e5, "warning"),
+        (10e9, 0.9e9, 9e5, "ok"),
+        (2e9, 90e6, 9e5, "warning"),
+        (64e6, 60e6, 9e5, "ok"),  # small by design
+        (64e6, 5e6, 9e5, "warning"),
+        (100e9, 50e9, 9e3, "warning"),
+    ],
+)
+def test_a_disk_on_which_room_runs_out_is_a_warning(
+    size: float, free: float, left: float, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = (4096, 4096, int(size / 4096), int(free / 4096), int(free / 4096), 1_000_000, int(left), int(left), 0, 255)
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(facts))
+    assert only(disks.disks([tmp_path, tmp_path / "not/there/yet"])).status == status
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """A small file system of its own."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder]).returncode:
+        pytest.skip("nothing may be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_disk_that_is_full_or_read_only_is_seen(root: Root, mounted: Path) -> None:
+    def disk() -> list[tuple[str, str]]:
+        shown = root.cli("--state", str(mounted / "state"), "doctor", "--json").json["checks"]
+        return [(each["status"], each["message"]) for each in shown if each["name"] == "disk"]
+
+    assert root.cli("--state", str(mounted / "state"), "sync").code == 0
+    assert [status for status, _ in disk()] == ["ok"]
+    with (mounted / "ballast").open("wb") as file:
+        file.write(bytes(7_700_000))
+    assert [status for status, _ in disk()] == ["warning"]
+    (mounted / "ballast").unlink()
+    subprocess.run(["mount", "-o", "remount,ro", mounted], check=True)
+    assert disk() == [("error", f"the file system of {mounted}/state is read-only")]
+
+
+# -- git, the database, what is held -----------------------------------------------------------
+
+
+def test_a_repository_of_another_user_is_a_warning_that_says_what_to_do(root: Root) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder away")
+    assert found(root, "git")[0][0] == "ok"
+    for path in (root.path, root.path / ".git"):
+        os.chown(path, 12345, 12345)
+    checks = root.cli("doctor", "--json").json["checks"]
+    (git,) = [each for each in checks if each["name"] == "git"]
+    assert (git["status"], "belongs to another user" in git["message"]) == ("warning", True)
+    assert f"safe.directory {root.path}" in git["hint"]
+
+
+def test_a_machine_without_git_is_a_warning(root: Root, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    ((status, message),) = found(root, "git")
+    assert (status, message) == ("warning", "runs record no commit: git is not installed, or not on PATH")
+
+
+def test_a_damaged_database_is_an_error(root: Root) -> None:
+    root.sync()
+    assert found(root, "database")[0][0] == "ok"
+    size = root.db.stat().st_size
+    with root.db.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(size - 4096))
+    shown = root.cli("doctor")
+    assert shown.code in (1, 5)
+    assert "damaged" in shown.stdout
+
+
+def test_jobs_that_the_guard_holds_are_an_error(root: Root) -> None:
+    root.sync()
+    root.delete("jobs/tick.yaml")
+    assert root.cli("sync").code == 3
+    assert ("error", "held by the guard, because too many jobs would be archived at once: tick") in found(root, "jobs")
+
+
+# -- the whole ---------------------------------------------------------------------------------
+
+
+def test_no_daemon_no_git_and_a_clock_that_nobody_keeps_right_are_no_errors(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "is_synchronized", lambda: False)
+    shutil.rmtree(root.path / ".git")
+    root.sync()
+    shown = root.cli("doctor", "--json")
+    assert (shown.code, shown.json["healthy"], shown.json["exit_code"]) == (0, True, 0)
+    assert {each["name"] for each in shown.json["checks"] if each["status"] == "warning"} == {"git", "daemon", "clock"}
+    assert all(set(each) == {"name", "status", "message", "hint"} for each in shown.json["checks"])
+
+
+def test_a_thread_of_the_daemon_that_hangs_is_among_its_troubles() -> None:
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
+    thread.join()
+    dead, alive = Heartbeat("clockwork", 60), Heartbeat("resync", 60)
+    dead.watch(thread)
+    daemon: Any = Daemon.__new__(Daemon)
+    daemon._workers = SimpleNamespace(unwritten=())
+    daemon._clockwork = SimpleNamespace(trouble="", heart=dead)
+    daemon._resync = SimpleNamespace(trouble="", moved="", heart=alive)
+    assert [each for each in daemon._troubles() if each] == ["the clockwork thread has ended"]
+
+
+def test_a_daemon_that_does_not_answer_is_asked_once(
+    root: Root, serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def refuse(holder: object, verb: str, **_: object) -> None:
+        asked.append(verb)
+        raise UnavailableError("it does not answer")
+
+    serve()
+    monkeypatch.setattr("scheduler.doctor.answer_of", refuse)
+    monkeypatch.setattr("scheduler.checks.runners.answer_of", refuse)
+    shown = root.cli("doctor", "--json")
+    assert (shown.code, asked) == (5, ["status"])
+    assert [each["status"] for each in shown.json["checks"] if each["name"] == "runners"] == ["ok"]

@@ -1,0 +1,112 @@
+"""The part of a daemon that keeps a database in step with the files: real inotify, real git, real SQLite, no firing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from scheduler.clock import SystemClock
+from scheduler.config import Place
+from scheduler.core.models import Job
+from scheduler.git import Commits
+from scheduler.passes import Passes
+from scheduler.resync import RESCAN_S, Resync
+from scheduler.source import Parsed
+from scheduler.store import Store, Stores
+
+PATIENCE_S = RESCAN_S / 3  # what comes later than this was found by a rescan, and not by an event
+
+ROOT_FILE = """\
+version: 1
+defaults: {runner: cat}
+runners:
+  cat: {command: [cat]}
+"""
+
+
+def until(found: Callable[[], Any], what: str) -> Any:
+    give_up = time.monotonic() + PATIENCE_S
+    while time.monotonic() < give_up:
+        value = found()
+        if value:
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"never came: {what}")
+
+
+def job_text(job_id: str, *, name: str = "first", task: str = "task: hi") -> str:
+    return f"id: {job_id}\nname: {name}\nschedule: {{every: 1h}}\n{task}\n"
+
+
+def git(folder: Path, *args: str) -> str:
+    who = ("-c", "user.name=A", "-c", "user.email=a@example.com", "-c", "init.defaultBranch=main")
+    done = subprocess.run(["git", *who, "-C", folder, *args], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+class Live:
+    """One root that is kept in step until the end of the `with`."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        place.make_state()
+        Store.open(place.db).close()
+        self.stores = Stores(lambda: Store.open(place.db, create=False), usable=lambda: "")
+        self.resync = Resync(
+            place=place,
+            passes=Passes(place=place, clock=SystemClock(), parsed=Parsed(), commits=Commits(place.root)),
+            lend=self.stores.lend,
+            recover=lambda store: [],
+            applied=lambda: None,
+        )
+        self.thread = threading.Thread(target=self.resync.run)
+
+    @property
+    def root(self) -> Path:
+        return self.place.root
+
+    def job(self, job_id: str) -> Job | None:
+        with self.stores.lend() as store:
+            return store.job(job_id)
+
+    def named(self, job_id: str) -> str | None:
+        job = self.job(job_id)
+        return None if job is None else job.file.spec.name
+
+    def text(self, job_id: str) -> str | None:
+        job = self.job(job_id)
+        return None if job is None else job.file.task_sha256
+
+    def actions(self, job_id: str) -> list[str]:
+        """What the audit says has happened to a job, first to last, without its creation."""
+        with self.stores.lend() as store:
+            return [row.action for row in store.audit(job_id)][1:]
+
+    def problems(self) -> list[str]:
+        with self.stores.lend() as store:
+            return [problem.code for problem in store.problems()]
+
+
+@contextmanager
+def live(root: Path, *, state: Path | None = None, db: Path | None = None, named: Path | None = None) -> Iterator[Live]:
+    """state, db: where they are, if not in the root. named: the root as a person named it."""
+    real = Path(os.path.realpath(root))
+    folder = state or real / ".scheduler"
+    found = Live(Place(root=real, state=folder, db=db or folder / "state.db", named=named))
+    logging.getLogger("scheduler").setLevel(logging.DEBUG)
+    found.resync.sync_now(actor="scheduler", cause="start")
+    found.thread.start()
+    try:
+        yield found
+    finally:
+        found.resync.stop()
+        found.thread.join(PATIENCE_S)
+        found.stores.close()
+        assert not found.thread.is_alive()

@@ -1,0 +1,272 @@
+"""What the service manager hears, and when it hears nothing any more."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from scheduler.clock import SystemClock
+from scheduler.clockwork import Clockwork
+from scheduler.config import Place
+from scheduler.core.problems import UnavailableError
+from scheduler.heartbeat import CLOCKWORK_S, RESYNC_S, Heartbeat
+from scheduler.notify import Manager
+from scheduler.passes import Passes
+from scheduler.resync import Resync
+from scheduler.store import Store
+
+LONG = 30.0
+
+
+class Listener:
+    """A socket as the service manager would hold it."""
+
+    def __init__(self, address: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
+        self._socket.setblocking(False)
+        self.address = address
+
+    def heard(self) -> list[str]:
+        lines: list[str] = []
+        while True:
+            try:
+                lines += self._socket.recv(65_536).decode().split("\n")
+            except BlockingIOError:
+                return lines
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(params=["path", "abstract"])
+def listener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Listener]:
+    name = str(tmp_path / "notify") if request.param == "path" else f"@scheduler-test-{os.getpid()}"
+    if request.param == "abstract" and not Path("/proc/net/unix").exists():
+        pytest.skip("only Linux has abstract addresses")
+    found = Listener(name)
+    yield found
+    found.close()
+
+
+def manager(listener: Listener, **environ: str) -> Manager:
+    return Manager({"NOTIFY_SOCKET": listener.address, **environ})
+
+
+def turned(longest_s: float = LONG) -> Heartbeat:
+    heart = Heartbeat("clockwork", longest_s)
+    heart.beat()
+    return heart
+
+
+def until(found: Callable[[], bool], what: str) -> None:
+    give_up = time.monotonic() + LONG
+    while not found():
+        assert time.monotonic() < give_up, f"never came: {what}"
+        time.sleep(0.01)
+
+
+def turns_until_heard(told: Manager, heart: Heartbeat, listener: Listener, line: str) -> None:
+    def found() -> bool:
+        told.turn([heart], "x")
+        return line in listener.heard()
+
+    until(found, line)
+
+
+def test_it_is_ready_once_every_thread_has_made_a_turn_and_not_before(listener: Listener) -> None:
+    told = manager(listener)
+    told.starting()
+    assert listener.heard() == ["STATUS=first pass over the files", "EXTEND_TIMEOUT_USEC=900000000"]
+    late = Heartbeat("resync", LONG)
+    told.turn([turned(), late], "1 scheduled")
+    assert "READY=1" not in listener.heard()
+    late.beat()
+    told.turn([turned(), late], "1\nscheduled")
+    assert listener.heard() == ["READY=1", "STATUS=1 scheduled"], "a status is one line, whatever is in it"
+    told.turn([turned(), late], "1 scheduled")
+    assert listener.heard() == []
+
+
+def test_a_stop_asks_for_the_time_that_it_may_take(listener: Listener) -> None:
+    manager(listener).stopping(timedelta(seconds=40))
+    assert "STOPPING=1" in (heard := listener.heard())
+    assert "EXTEND_TIMEOUT_USEC=70000000" in heard
+
+
+def test_the_watchdog_hears_from_it_in_good_time(listener: Listener) -> None:
+    told = manager(listener, WATCHDOG_USEC="300000")
+    for _ in range(3):
+        turns_until_heard(told, turned(), listener, "WATCHDOG=1")
+    assert told.turn_s <= 0.05
+
+
+@pytest.mark.parametrize(
+    "environ", [{}, {"WATCHDOG_USEC": "300000", "WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": "0"}]
+)
+def test_nobody_who_does_not_ask_is_told_of_the_watchdog(listener: Listener, environ: dict[str, str]) -> None:
+    told = manager(listener, **environ)
+    told.turn([turned()], "x")
+    assert listener.heard() == ["READY=1", "STATUS=x"]
+
+
+def test_a_thread_that_hangs_lets_the_watchdog_bite_until_it_turns_again(
+    listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    heart, gate, go_on = Heartbeat("clockwork", 0.1), threading.Event(), threading.Event()
+
+    def work() -> None:
+        heart.beat()
+        gate.wait(LONG)  # a database that never answers
+        while not go_on.wait(0.01):
+            heart.beat()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    heart.watch(thread)
+    told = manager(listener, WATCHDOG_USEC="3")
+    with caplog.at_level(logging.WARNING):
+        until(lambda: bool(heart.trouble), "the silence")
+        listener.heard()
+        told.turn([heart], "x")
+        told.turn([heart], "x")
+        assert "WATCHDOG=1" not in listener.heard()
+        gate.set()
+        turns_until_heard(told, heart, listener, "WATCHDOG=1")
+    assert caplog.text.count("thread_silent reason='the clockwork thread has made no turn for") == 1
+    assert caplog.text.count("thread_turns_again") == 1
+    go_on.set()
+    thread.join()
+
+
+def test_a_thread_that_has_ended_lets_the_watchdog_bite(listener: Listener) -> None:
+    heart, thread = turned(), threading.Thread(target=lambda: None)
+    thread.start()
+    heart.watch(thread)
+    thread.join()
+    assert heart.trouble == "the clockwork thread has ended"
+    manager(listener, WATCHDOG_USEC="3").turn([heart], "x")
+    assert listener.heard() == ["READY=1", "STATUS=x"]
+
+
+def test_no_honest_turn_is_long_enough_to_be_taken_for_a_hang() -> None:
+    from scheduler.clockwork import LOOK_AGAIN_S
+    from scheduler.resync import INDEX_LOCK_S, RESCAN_S
+    from scheduler.store import BUSY_TIMEOUT
+
+    assert LOOK_AGAIN_S + 10 * BUSY_TIMEOUT.total_seconds() <= CLOCKWORK_S
+    assert RESCAN_S + INDEX_LOCK_S + 10 * BUSY_TIMEOUT.total_seconds() + 600 <= RESYNC_S
+
+
+@pytest.mark.parametrize("address", ["", "relative", "vsock:2:1234"])
+def test_without_an_address_that_it_knows_nothing_is_sent(address: str) -> None:
+    told = Manager({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "3"})
+    told.starting()
+    told.turn([turned()], "x")
+    told.stopping(timedelta(0))
+    assert told.turn_s <= 1
+
+
+def test_a_manager_that_is_gone_or_reads_nothing_stops_nothing(
+    listener: Listener, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler.notify._SEND_S", 0.01)
+    told = manager(listener, WATCHDOG_USEC="3")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2_000):  # more than its queue holds
+            told.turn([turned()], "x")
+            if "notify_failed" in caplog.text:
+                break
+        listener.close()
+        told.turn([turned()], "x")
+    assert caplog.text.count("notify_failed") == 1
+
+
+# -- the two threads, and where they beat ------------------------------------------------------
+
+
+class Lender:
+    """A database that does whatever it is told to."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answers = threading.Event()
+        self.error: BaseException | None = None
+
+    def __call__(self) -> contextlib.AbstractContextManager[Store]:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        self.answers.wait(LONG)
+        raise UnavailableError("nothing to lend")
+
+
+@pytest.fixture(params=["clockwork", "resync"])
+def turning(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Lender, Heartbeat, threading.Thread]]:
+    """One of the daemon's threads, at work on a database."""
+    monkeypatch.setattr("scheduler.clockwork.RETRY_S", 0.01)
+    monkeypatch.setattr("scheduler.resync.RETRY_S", 0.01)
+    monkeypatch.setattr("scheduler.resync.RESCAN_S", 0.01)
+    monkeypatch.setattr("threading.excepthook", lambda _: None)
+    lender = Lender()
+    place = Place(root=tmp_path, state=tmp_path / "state", db=tmp_path / "state/state.db")
+    part: Clockwork | Resync
+    run: Callable[[], None]
+    if request.param == "clockwork":
+        part = Clockwork(clock=SystemClock(), owner="1-test", since=None, submit=lambda _: None, places=lambda: 1)
+        run = functools.partial(part.run, lender)
+    else:
+        passes = Passes(place=place, clock=SystemClock())
+        part = Resync(place=place, passes=passes, lend=lender, recover=lambda _: [], applied=lambda: None)
+        run = part.run
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    part.heart.watch(thread)
+    yield lender, part.heart, thread
+    lender.error = UnavailableError("over")
+    lender.answers.set()
+    part.stop()
+    thread.join(LONG)
+
+
+Turning = tuple[Lender, Heartbeat, threading.Thread]
+
+
+def test_a_thread_that_waits_for_a_database_for_ever_beats_no_more(turning: Turning) -> None:
+    lender, heart, _ = turning
+    until(lambda: lender.asked > 0, "the question")
+    turns = heart.turns
+    time.sleep(0.2)  # nothing to wait for: that is the point
+    assert heart.turns == turns
+
+
+def test_a_thread_that_is_refused_by_its_database_again_and_again_beats_on(turning: Turning) -> None:
+    lender, heart, _ = turning
+    lender.error = UnavailableError("locked, or its disk is full")
+    lender.answers.set()
+    turns = heart.turns
+    until(lambda: heart.turns > turns + 5, "five turns")
+    lender.error = RuntimeError("an error of ours")
+    turns = heart.turns
+    until(lambda: heart.turns > turns + 5, "five turns")
+    assert heart.trouble == ""
+
+
+def test_a_thread_that_ends_is_trouble_at_once(turning: Turning) -> None:
+    lender, heart, thread = turning
+    lender.error = SystemExit()
+    lender.answers.set()
+    thread.join(LONG)
+    assert heart.trouble == f"the {heart.name} thread has ended"
