@@ -29,6 +29,7 @@ from scheduler.engine import BENIGN, LocalEngine
 from scheduler.git import Commits
 from scheduler.heartbeat import Heartbeat
 from scheduler.inherited import is_ignored
+from scheduler.memory import share_one_heap
 from scheduler.notify import Manager
 from scheduler.owner import Owner
 from scheduler.passes import Passes, Synced
@@ -110,6 +111,7 @@ class Daemon:
         Raises: UnavailableError where another daemon holds the database, or it or the root cannot be used;
         RefusedError where a history is gone and nobody said to start anew.
         """
+        share_one_heap()
         self._manager.starting()
         with contextlib.ExitStack() as cleanup:
             if not self._new_state:

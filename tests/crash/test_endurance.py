@@ -19,6 +19,7 @@ from tests.crash.world import World, await_until
 from tests.faces.conftest import REPOSITORY
 
 JOBS = 16  # all of them due at every instant
+GUESTS = 40
 RUNNERS = """\
 version: 1
 runners:
@@ -74,15 +75,15 @@ def save(world: World, job_id: str, runner: str, edit: int = 0) -> None:
 
 @contextlib.contextmanager
 def changes(world: World) -> Iterator[None]:
-    """Jobs that come, go for ever, and are edited meanwhile."""
+    """Jobs that come and go, and are edited meanwhile. A new id each time would be remembered for ever, as a job is."""
     over = threading.Event()
 
     def live() -> None:
         for n in range(1, 1_000_000):
             if over.wait(1.5):
                 return
-            save(world, f"guest-{n}", "stdin")
-            (world.root / f"jobs/guest-{n - 3}.yaml").unlink(missing_ok=True)
+            save(world, f"guest-{n % GUESTS}", "stdin")
+            (world.root / f"jobs/guest-{(n - 3) % GUESTS}.yaml").unlink(missing_ok=True)
             save(world, "steady-0", "stdin", edit=n)
 
     thread = threading.Thread(target=live)
@@ -146,11 +147,15 @@ def test_memory_descriptors_and_threads_are_flat_over_many_fires(world: World, w
         assert daemon.wait(60) == 0
     warm, last = measured[0], measured[-1]
     assert last.fires >= fires
-    assert {(each.files, each.threads) for each in measured} == {(warm.files, warm.threads)}, measured
+    # A connection more has three files; a thread may be just about to leave.
+    assert max(each.files for each in measured) <= min(each.files for each in measured) + 3, measured
+    assert max(each.threads for each in measured) <= min(each.threads for each in measured) + 1, measured
     assert last.rss < warm.rss + MORE_RSS, measured
     assert max(each.wal for each in measured) < MOST_WAL, measured
     assert {len(each.owners) for each in measured} == {1}, "the daemon's own lock, and no task of a run"
     assert not list((world.db.parent / "owners").iterdir())
     outcomes = world.rows("SELECT status, reason, count(*) AS runs FROM runs GROUP BY 1, 2")
-    assert {row["status"] for row in outcomes} <= {"succeeded", "skipped"}, [tuple(row) for row in outcomes]
+    ended = {(row["status"], row["reason"]): row["runs"] for row in outcomes}
+    assert {status for status, _ in ended} <= {"succeeded", "skipped"}, ended
+    assert ended["succeeded", None] == last.fires, ended
     await_until(lambda: not world.leftovers(), "the end of every process")
