@@ -111,6 +111,7 @@ class Clockwork:
         self._poked = True
         self._stopping = False
         self.trouble = ""  # why nothing fires, for doctor and the log
+        self._told: set[str] = set()  # of this trouble
 
     # -- what others call ------------------------------------------------------------------------
 
@@ -131,9 +132,11 @@ class Clockwork:
         with self._claiming:
             return self._agenda.next_start if self._fires else None
 
-    def reload(self, store: Store) -> None:
-        """Takes in what has changed in the database since the last look."""
+    def reload(self, store: Store, *, whole: bool = False) -> None:
+        """Takes in what has changed in the database since the last look; with `whole`, all that it holds."""
         with self._claiming:
+            if whole:
+                self._seen, self._agenda = -1, Agenda()
             observed = store.observed(since=self._seen)
             for job in observed.jobs.values():
                 self._agenda.put(job)
@@ -152,6 +155,7 @@ class Clockwork:
         schedules are about to be replaced (S6).
         Raises: UnavailableError.
         """
+        stale = False
         with self._claiming:
             while not self._stopping:
                 now = self._clock.now()
@@ -167,7 +171,9 @@ class Clockwork:
                 runs = self._claim(store, dues, now)
                 if runs is not None:
                     return runs
-                self.reload(store)
+                # A second time: the database is not what this agenda was read from, and no ticket tells.
+                self.reload(store, whole=stale)
+                stale = True
         return []
 
     def _due(self, job: Job, now: datetime, until: datetime | None) -> Due | None:
@@ -221,21 +227,19 @@ class Clockwork:
                         self._say("")
                         self._prepare()
                         self._wait()
-            except SchedulerError as error:
-                self._say(str(error))
-                self._wait_to_retry()
             except Exception as error:  # nothing may end this thread but `stop`
-                _log.exception("clockwork_failed")
-                self._say(f"{type(error).__name__}: {error}")
+                ours = isinstance(error, SchedulerError)
+                self._say(str(error) if ours else f"{type(error).__name__}: {error}", unexpected=not ours)
                 self._wait_to_retry()
 
-    def _say(self, trouble: str) -> None:
-        if trouble != self.trouble:
-            if trouble:
-                _log.error("firing_stopped reason=%r", trouble)
-            else:
-                _log.warning("firing_resumed")
-            self.trouble = trouble
+    def _say(self, trouble: str, *, unexpected: bool = False) -> None:
+        if not trouble and self.trouble:
+            _log.warning("firing_resumed")
+            self._told.clear()
+        if trouble and trouble not in self._told:  # once, not once a second; two that take turns are told once each
+            _log.error("firing_stopped reason=%r", trouble, exc_info=unexpected)
+            self._told.add(trouble)
+        self.trouble = trouble
 
     def _take_poke(self) -> bool:
         with self._bell:

@@ -31,8 +31,12 @@ class Place:
         """Locks of the processes that run jobs: beside the database whose rows name them, whatever `--state` says."""
         return self.db.parent / "owners"
 
+    @property
+    def outputs(self) -> Path:
+        return self.state / "runs"
+
     def output(self, job_id: str, n: int, attempt: int, stream: str) -> Path:
-        return self.state / "runs" / job_id / f"{n}.{attempt}.{stream}"
+        return self.outputs / job_id / f"{n}.{attempt}.{stream}"
 
     def make_state(self) -> None:
         """Creates the state folder, private and ignored by git.
@@ -42,7 +46,7 @@ class Place:
         try:
             self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
             ignore = self.state / ".gitignore"
-            if not ignore.exists():
+            if not ignore.exists() or not ignore.stat().st_size:  # a full disk leaves it empty
                 ignore.write_text("*\n")
         except OSError as error:
             raise unusable(self.state, error) from error

@@ -34,7 +34,8 @@ _REQUEST_BYTES = 1024 * 1024
 _LOCK_TRIES_S = 1.0  # somebody who only looks holds the lock for a moment
 _START_S = 5.0  # between taking the lock and listening
 _CONNECT_S = 5.0
-_PATIENCE_S = 10.0  # until a daemon says that it has heard
+_BEAT_S = 2.0  # how often a daemon says that it is still at it
+_PATIENCE_S = 10.0  # until a daemon that has not said anything counts as one that does not answer
 
 _log = logging.getLogger(__name__)
 
@@ -90,8 +91,12 @@ class Hold:
             since=since,
             socket=None if self.listener is None else self.listener.getsockname(),
         )
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, json.dumps(asdict(self.holder)).encode(), 0)
+        try:
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, json.dumps(asdict(self.holder)).encode(), 0)
+        except OSError as error:
+            self.release()
+            raise unusable(self._path.parent, error) from error
 
     def _listen(self, place: Place) -> socket.socket | None:
         for path in (place.db.with_name(place.db.name + ".sock"), None):
@@ -121,7 +126,8 @@ class Hold:
         if self._own_folder is not None:
             shutil.rmtree(self._own_folder, ignore_errors=True)
         # The file stays: unlinked, a second daemon could lock a new one while somebody still looks at this.
-        os.ftruncate(self._file, 0)
+        with contextlib.suppress(OSError):  # a disk that fails: whoever takes the lock says who it is
+            os.ftruncate(self._file, 0)
         os.close(self._file)
 
 
@@ -160,8 +166,10 @@ class Server:
             threading.Thread(target=self._serve, args=(connection,), name="request", daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        sending = threading.Lock()
+
         def reply(answer: Json) -> None:
-            with contextlib.suppress(OSError):  # whoever asked has gone
+            with sending, contextlib.suppress(OSError):  # whoever asked has gone
                 connection.sendall(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
 
         with connection, contextlib.suppress(OSError):
@@ -175,6 +183,9 @@ class Server:
                 reply(_refusal(2, f"not a request: {type(error).__name__} {error}"))
                 return
             reply({"accepted": True})
+            done = threading.Event()
+            # However long it takes, whoever asked can tell it from a daemon that was stopped or hangs.
+            threading.Thread(target=_beat, args=(reply, done), name="beat", daemon=True).start()
             try:
                 handler(found, reply)
             except SchedulerError as error:
@@ -182,6 +193,13 @@ class Server:
             except Exception as error:
                 _log.exception("request_failed verb=%s", found["verb"])
                 reply(_refusal(5, f"{type(error).__name__}: {error}", "see the daemon's log"))
+            finally:
+                done.set()
+
+
+def _beat(reply: Reply, done: threading.Event) -> None:
+    while not done.wait(_BEAT_S):
+        reply({"accepted": True})
 
 
 def _refusal(exit_code: int, error: str, hint: str = "") -> Json:
@@ -206,7 +224,7 @@ def find(place: Place) -> Holder | None:
     give_up = time.monotonic() + _START_S
     while True:
         try:
-            file = os.open(_lock_path(place), os.O_RDWR | os.O_CLOEXEC)
+            file = os.open(_lock_path(place), os.O_RDONLY | os.O_CLOEXEC)  # a read-only file system may hold it
         except OSError:
             return None
         try:
@@ -222,29 +240,33 @@ def find(place: Place) -> Holder | None:
         time.sleep(0.05)
 
 
-def ask(holder: Holder, verb: str, **request: Any) -> Iterator[Json]:
+def ask(holder: Holder, verb: str, *, patience: float = _PATIENCE_S, **request: Any) -> Iterator[Json]:
     """The daemon's answers to one request, as they come; each may take as long as what was asked for.
 
-    Raises: what the daemon's side raised; UnavailableError where it cannot be reached, does not take the request
-    within ten seconds, or hangs up.
+    patience: seconds of silence after which it does not answer; it says every two that it is still at it.
+    Raises: what the daemon's side raised; UnavailableError where it cannot be reached, falls silent, or hangs up.
     """
     if holder.socket is None:
         raise UnavailableError(f"the daemon ({holder}) has no socket", hint="its log says why; restart it")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(_CONNECT_S)
+        connection.settimeout(min(patience, _CONNECT_S))
         try:
             connection.connect(holder.socket)
             connection.sendall(json.dumps({"verb": verb, **request}).encode() + b"\n")
-            connection.settimeout(_PATIENCE_S)
+            connection.settimeout(patience)
             with connection.makefile("rb") as answers:
                 while line := answers.readline():
                     answer = json.loads(line)
-                    connection.settimeout(None)
                     if "error" in answer:
                         error = _ERRORS.get(answer["exit_code"], UnavailableError)
                         raise error(answer["error"], hint=answer["hint"])
                     if "accepted" not in answer:
                         yield answer
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"the daemon ({holder}) does not answer: nothing came from it for {patience:g} seconds",
+                hint=f"was it stopped (SIGSTOP, Ctrl-Z)? `kill -CONT {holder.pid}` lets it go on; else restart it",
+            ) from error
         except (OSError, ValueError) as error:  # the latter: it was killed in the middle of a line
             raise UnavailableError(
                 f"the daemon ({holder}) does not answer: {error}", hint="look at its log, or restart it"
@@ -254,8 +276,8 @@ def ask(holder: Holder, verb: str, **request: Any) -> Iterator[Json]:
 _ERRORS: Mapping[int, type[SchedulerError]] = {2: UsageError, 3: RefusedError, 5: UnavailableError}
 
 
-def answer_of(holder: Holder, verb: str, **request: Any) -> Json:
+def answer_of(holder: Holder, verb: str, *, patience: float = _PATIENCE_S, **request: Any) -> Json:
     """The first answer to a request. Raises like `ask`."""
-    for answer in ask(holder, verb, **request):
+    for answer in ask(holder, verb, patience=patience, **request):
         return answer
     raise UnavailableError(f"the daemon ({holder}) hung up without an answer", hint="look at its log")

@@ -26,6 +26,7 @@ from scheduler.git import Commits
 from scheduler.owner import Owner
 from scheduler.passes import Passes, Synced
 from scheduler.resync import Resync
+from scheduler.room import lack_of_room
 from scheduler.runners.cancel import GRACE as CANCEL_GRACE
 from scheduler.source import Parsed
 from scheduler.store import Store, Stores
@@ -100,7 +101,11 @@ class Daemon:
             cleanup.callback(hold.release)
             store = cleanup.enter_context(Store.open(self._place.db))
             self._file = _identity(self._place)
-            self._stores = Stores(lambda: Store.open(self._place.db, create=False), usable=self._unusable)
+            if damage := store.damage():
+                raise UnavailableError(
+                    f"{self._place.db} is damaged: {damage}", hint="restore a copy, then start again"
+                )
+            self._stores = Stores(self._place.db, usable=self._replaced)
             cleanup.callback(self._stores.close)
             self._tell_what_is_new(store)
             self._owner = cleanup.enter_context(Owner(self._place.owners))
@@ -228,6 +233,10 @@ class Daemon:
         )
 
     def _unusable(self) -> str:
+        """Why nothing may be claimed at present; empty if it may."""
+        return self._stores.trouble() or lack_of_room(self._place.db.parent, self._place.outputs)
+
+    def _replaced(self) -> str:
         """Why nothing may be written: the file is gone, or another one has come by its name."""
         if _identity(self._place) == self._file:
             return ""
@@ -287,6 +296,8 @@ class Daemon:
         self._ready.wait()
         if self._told_to_stop:
             raise UnavailableError("the daemon is stopping", hint="try again when it is back")
+        if trouble := lack_of_room(self._place.db.parent, self._place.outputs):
+            raise UnavailableError(trouble, hint="nothing was started")
         with self._stores.lend() as store:
             self._recover(store)
             if store.job(request["job_id"]) is None:
@@ -322,7 +333,7 @@ class Daemon:
         reply(
             {
                 "silent": self._why_silent or "",
-                "trouble": [each for each in (*self._troubles(), self._unusable()) if each],
+                "trouble": [each for each in dict.fromkeys((*self._troubles(), self._unusable())) if each],
                 "unwatched": self._resync.unwatched,
                 "next_start": None if start is None else instant(start),
             }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -16,6 +15,7 @@ from scheduler.core.due import overdue
 from scheduler.core.models import Job, RunStatus, Status, SyncState
 from scheduler.core.problems import Problem, SchedulerError
 from scheduler.git import read_tree
+from scheduler.room import lack_of_room
 from scheduler.store import Store
 from scheduler.views import Json
 
@@ -79,23 +79,25 @@ def _git(place: Place) -> Iterator[Check]:
 
 def _state(place: Place) -> Iterator[Check]:
     state = place.state
-    there = state if state.exists() else state.parent
-    if os.access(there, os.W_OK | os.X_OK):
-        yield Check("state", "ok", f"{state} is writable")
+    if trouble := lack_of_room(place.outputs, place.db.parent):
+        yield Check("state", "error", trouble, "nothing fires until that is mended; or name another one with --state")
     else:
-        yield Check("state", "error", f"{state} is not writable", "make it so, or name another one with --state")
+        yield Check("state", "ok", f"{state} is writable")
 
 
 def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
     if not place.db.exists():
         yield Check("database", "warning", f"{place.db} is not there yet", "run `scheduler sync`")
         return
-    with Store.open(place.db) as store:
+    with Store.open_to_read(place.db) as store:
+        if store.read_only:
+            yield Check("database", "error", store.read_only, "nothing can fire or be synced until it can be written")
         damage = store.damage()
         if damage:
             yield Check("database", "error", f"{store.path} is damaged: {damage}", "restore a copy")
             return
         yield Check("database", "ok", f"{store.path} is sound")
+        yield from _texts(store)
         yield from _jobs(store.jobs(), now, fires)
         dead = [
             each.run.id
@@ -105,6 +107,14 @@ def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
     if dead:
         hint = "the next sync or run marks them interrupted"
         yield Check("runs", "warning", f"the process that ran them is gone: {_names(dead)}", hint)
+
+
+def _texts(store: Store) -> Iterator[Check]:
+    """Every text against its sha256: SQLite has no checksums, and finds no damage within one."""
+    for sha256 in store.damaged_texts():
+        runs = store.runs_of_text(sha256)
+        yield Check("texts", "error", f"the text {sha256[:12]} is damaged; it was given to {_names(runs)}",
+                    "restore a copy; a run that is given the same text brings it back")  # fmt: skip
 
 
 def _jobs(known: Iterable[Job], now: datetime, fires: bool) -> Iterator[Check]:

@@ -42,7 +42,8 @@ class Owner:
     def release(self) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
         # Unlinked while still locked: nobody can take a lock on a name that is gone.
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a disk that fails it stays, and who finds it unlocked removes it
+            self._path.unlink(missing_ok=True)
         os.close(self._file)
 
     def __enter__(self) -> Owner:
@@ -58,7 +59,7 @@ def is_alive(folder: Path, owner: str | None) -> bool:
         return False
     path = folder / f"{owner}.lock"
     try:
-        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a read-only file system may hold it
     except FileNotFoundError:
         return False
     try:
@@ -67,7 +68,8 @@ def is_alive(folder: Path, owner: str | None) -> bool:
         return True
     else:
         shutil.rmtree(_scratch(path), ignore_errors=True)
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
         return False
     finally:
         os.close(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from scheduler.store import Store
 from scheduler.views import Json
 
 _CUT = re.compile(rb"\n\[\.\.\. \d+ bytes not kept \.\.\.\]\n")  # capture.py
+GLANCE_S = 2.0  # for a daemon to say how it is, to one who asks for something else
 FOLLOW_S = 0.1  # between two looks at a growing output
 
 
@@ -33,6 +34,7 @@ class Reading:
     actor: str  # who asks, as `kind:name`; goes into audit rows
     environ: Mapping[str, str]
     clock: Clock = field(default_factory=SystemClock)
+    tell: Callable[[str], None] = lambda _: None  # what whoever asks has to know beside the answer
 
     def list(
         self, *, status: str | None = None, tag: str | None = None, problems: bool = False, tasks: bool = True
@@ -44,6 +46,7 @@ class Reading:
         store = self._store()
         if store is None:
             return views.list_json([], [])
+        troubles = [] if not store.read_only else [store.read_only]
         with store:
             found = store.problems()
             files = _Files(self) if tasks else None
@@ -55,7 +58,8 @@ class Reading:
             and (tag is None or tag in job["tags"])
             and (not problems or job["problems"] or job["sync_state"] in ("invalid", "conflict", "held"))
         ]
-        return {**views.list_json(jobs, found), "jobs": wanted}  # the summary is of the whole root
+        troubles += self.troubles()
+        return {**views.list_json(jobs, found, troubles), "jobs": wanted}  # the summary is of the whole root
 
     def show(self, job_id: str, *, prefix: bool = False) -> Json:
         with self._need_store(job_id) as store:
@@ -136,7 +140,7 @@ class Reading:
         run = self.run_of(run_id, prefix=prefix)
         if run.task_sha256 is None:
             raise UsageError(f"{run.id} was given no text: it is {run.status.value}, {run.reason}")
-        with Store.open(self.place.db) as store:
+        with self._open() as store:
             return run, store.text(run.task_sha256)
 
     def output(self, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes, bytes]:
@@ -151,7 +155,7 @@ class Reading:
     def follow(self, run_id: str, *, prefix: bool = False) -> Iterator[tuple[Literal["stdout", "stderr"], bytes]]:
         """What a run writes, as it comes, until it has ended. Where not all was kept, the end says so in its place."""
         run = self.run_of(run_id, prefix=prefix)
-        with Store.open(self.place.db) as store:
+        with self._open() as store:
             settings = store.observed(job_id=run.job_id).settings or Settings()
         room = settings.limits.output_bytes // 2  # of each stream; beyond it the file is put together anew at the end
         done: dict[Literal["stdout", "stderr"], int] = {"stdout": 0, "stderr": 0}
@@ -203,7 +207,24 @@ class Reading:
 
     def _store(self) -> Store | None:
         """The database, or None on a root never synced: reading must not create one."""
-        return Store.open(self.place.db) if self.place.db.exists() else None
+        return self._open() if self.place.db.exists() else None
+
+    def _open(self) -> Store:
+        """The database; also where nothing can be written beside it, and then whoever asked is told."""
+        store = Store.open_to_read(self.place.db)
+        if store.read_only:
+            self.tell(store.read_only)
+        return store
+
+    def troubles(self) -> Sequence[str]:
+        """What the daemon says keeps jobs from firing or files from being synced; or that it says nothing."""
+        from scheduler.control import answer_of, find
+
+        try:
+            holder = find(self.place)
+            return [] if holder is None else answer_of(holder, "status", patience=GLANCE_S)["trouble"]
+        except UnavailableError as error:
+            return [f"{error}; {error.hint}"]
 
     def _need_store(self, job_id: str) -> Store:
         store = self._store()

@@ -67,6 +67,7 @@ class Resync:
         self._settings = Settings()
         self._said_unwatched = ""
         self.trouble = ""  # why the last pass could not be made
+        self._told: set[str] = set()  # of this trouble
 
     @property
     def unwatched(self) -> str:
@@ -119,8 +120,7 @@ class Resync:
         except SchedulerError as error:
             self._say(str(error))
         except Exception as error:  # nothing may end this thread but `stop`
-            _log.exception("pass_failed")
-            self._say(f"{type(error).__name__}: {error}")
+            self._say(f"{type(error).__name__}: {error}", unexpected=True)
         else:
             return not found.nothing_to_do
         return False
@@ -183,13 +183,14 @@ class Resync:
 
     # -- what is said ----------------------------------------------------------------------------
 
-    def _say(self, trouble: str) -> None:
-        if trouble != self.trouble:
-            if trouble:
-                _log.error("sync_failed reason=%r", trouble)
-            else:
-                _log.warning("sync_resumed")
-            self.trouble = trouble
+    def _say(self, trouble: str, *, unexpected: bool = False) -> None:
+        if not trouble and self.trouble:
+            _log.warning("sync_resumed")
+            self._told.clear()
+        if trouble and trouble not in self._told:  # once, not at every try; two that take turns are told once each
+            _log.error("sync_failed reason=%r", trouble, exc_info=unexpected)
+            self._told.add(trouble)
+        self.trouble = trouble
 
     def _report(self, found: Synced, cause: str) -> None:
         json = found.json

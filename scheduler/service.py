@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from scheduler.config import read_settings, start_state
 from scheduler.core.models import ROOT_FILE, AuditRow, Fault, Job, Pause, Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import Problem, RefusedError, UnavailableError, UsageError, did_you_mean
-from scheduler.reading import Reading
+from scheduler.reading import GLANCE_S, Reading
 from scheduler.store import Observed, Store
 from scheduler.views import Json
 
@@ -87,7 +87,7 @@ class Scheduler(Reading):
         """What a sync would change now; writes nothing."""
         if not self.place.db.exists():
             return self._passes().plan(Observed(jobs={}, settings=None, ticket=0), confirmed=confirmed)
-        with Store.open(self.place.db) as store:
+        with self._open() as store:
             return self._passes().plan(store.observed(), confirmed=confirmed)
 
     def sync(self, *, confirmed: str | None = None, cause: str = "sync", new_state: bool = False) -> Synced:
@@ -343,10 +343,12 @@ class Scheduler(Reading):
         """Tells the daemon that something has changed; one that does not hear it sees it when it looks by itself."""
         from scheduler.control import answer_of
 
-        with contextlib.suppress(UnavailableError):
+        try:
             holder = self._daemon()
             if holder is not None:
-                answer_of(holder, "wake")
+                answer_of(holder, "wake", patience=GLANCE_S)
+        except UnavailableError as error:
+            self.tell(f"it is written, and holds once the daemon goes on: {error}; {error.hint}")
 
     # -- shared ----------------------------------------------------------------------------------
 

@@ -25,6 +25,8 @@ def list_jobs(given: Globals, status: str | None, tag: str | None, problems: boo
     scheduler = given.scheduler()
     found = scheduler.list(status=status, tag=tag, problems=problems, tasks=given.as_json)
     say_never_synced(given, scheduler.never_synced())
+    for trouble in found["troubles"]:
+        scheduler.tell(trouble)
     if given.as_json:
         render.print_json(found)
         return

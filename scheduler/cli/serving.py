@@ -44,6 +44,7 @@ def serve(
 
 def _log_to_stderr(given: Globals) -> None:
     """An event and its fields, one line each, in UTC."""
+    logging.raiseExceptions = False  # a line that cannot be written (a full disk, a reader that is gone) is lost
     handler = logging.StreamHandler(sys.stderr)
     formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
