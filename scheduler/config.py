@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import os
@@ -82,7 +83,9 @@ def unusable(folder: Path, error: OSError) -> UnavailableError:
     """The error for a state folder that cannot be written or read."""
     return UnavailableError(
         f"the state folder {folder} cannot be used: {error.strerror}",
-        hint="make it writable, or name another one with --state",
+        hint="free some space, or name another one with --state"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT)
+        else "make it writable, or name another one with --state",
     )
 
 

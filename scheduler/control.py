@@ -182,7 +182,8 @@ class Server:
             except (ValueError, KeyError, TypeError) as error:
                 reply(_refusal(2, f"not a request: {type(error).__name__} {error}"))
                 return
-            reply({"accepted": True})
+            # Raises where whoever asked has given up, as at a daemon that was stopped: nobody expects it done any more.
+            connection.sendall(b'{"accepted": true}\n')
             done = threading.Event()
             # However long it takes, whoever asked can tell it from a daemon that was stopped or hangs.
             threading.Thread(target=_beat, args=(reply, done), name="beat", daemon=True).start()
@@ -265,12 +266,25 @@ def ask(holder: Holder, verb: str, *, patience: float = _PATIENCE_S, **request: 
         except TimeoutError as error:
             raise UnavailableError(
                 f"the daemon ({holder}) does not answer: nothing came from it for {patience:g} seconds",
-                hint=f"was it stopped (SIGSTOP, Ctrl-Z)? `kill -CONT {holder.pid}` lets it go on; else restart it",
+                hint=f"it has been stopped (SIGSTOP, Ctrl-Z): `kill -CONT {holder.pid}` lets it go on"
+                if _is_stopped(holder)
+                else "look at its log, or restart it",
             ) from error
         except (OSError, ValueError) as error:  # the latter: it was killed in the middle of a line
             raise UnavailableError(
                 f"the daemon ({holder}) does not answer: {error}", hint="look at its log, or restart it"
             ) from error
+
+
+def _is_stopped(holder: Holder) -> bool:
+    """As far as /proc tells: False elsewhere."""
+    if holder.host != socket.gethostname():
+        return False
+    try:
+        stat = Path(f"/proc/{holder.pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] in ("T", "t")
 
 
 _ERRORS: Mapping[int, type[SchedulerError]] = {2: UsageError, 3: RefusedError, 5: UnavailableError}

@@ -15,7 +15,7 @@ from scheduler.core.due import overdue
 from scheduler.core.models import Job, RunStatus, Status, SyncState
 from scheduler.core.problems import Problem, SchedulerError
 from scheduler.git import read_tree
-from scheduler.room import lack_of_room
+from scheduler.room import cannot_write, lack_of_room
 from scheduler.store import Store
 from scheduler.views import Json
 
@@ -79,7 +79,8 @@ def _git(place: Place) -> Iterator[Check]:
 
 def _state(place: Place) -> Iterator[Check]:
     state = place.state
-    if trouble := lack_of_room(place.outputs, place.db.parent):
+    there = [each for each in (place.outputs, place.db.parent) if each.exists()]
+    if trouble := lack_of_room(place.outputs, place.db.parent) or next(filter(None, map(cannot_write, there)), ""):
         yield Check("state", "error", trouble, "nothing fires until that is mended; or name another one with --state")
     else:
         yield Check("state", "ok", f"{state} is writable")

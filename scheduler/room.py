@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 RESERVE_BYTES = 1024 * 1024
+_PROBE_BYTES = 64 * 1024
 
 
 def lack_of_room(*folders: Path) -> str:
@@ -30,4 +32,23 @@ def lack_of_room(*folders: Path) -> str:
             return f"the disk of {there} is full: less than {RESERVE_BYTES // 1024} KiB are free"
         if found.f_files and not found.f_ffree:
             return f"the file system of {there} can hold no more files: it has no inodes left"
+    return ""
+
+
+def cannot_write(folder: Path) -> str:
+    """Why no file can be made and written there; empty if one can. Tries it with one that has no name."""
+    try:
+        file = os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        known = error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)  # not every file system has such files
+        return f"{folder} cannot be written: {error.strerror}" if known else ""
+    except AttributeError:  # nor has every system
+        return ""
+    try:
+        os.write(file, bytes(_PROBE_BYTES))
+        os.fsync(file)
+    except OSError as error:
+        return f"{folder} cannot be written: {error.strerror}"
+    finally:
+        os.close(file)
     return ""

@@ -149,7 +149,10 @@ class Store:
         `read_only` says why it could not be opened as usual. Raises: UnavailableError, as `open`.
         """
         try:
-            return cls.open(path, create=False)
+            store = cls.open(path, create=False)
+            if not os.access(path, os.W_OK):
+                store.read_only = f"the database {path} is read-only: it is shown as it was written last"
+            return store
         except UnwritableError as error:
             connection, cleanup = connect_to_read(path, error)
             try:
