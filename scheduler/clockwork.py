@@ -23,6 +23,7 @@ from scheduler.crash import crash_point
 from scheduler.store import Lend, Store
 
 LOOK_AGAIN_S = 10.0  # the clock may be set, or the machine have slept: no wait is longer than that
+ASK_S = 0.5
 RETRY_S = 1.0  # after a database that could not be used
 
 _log = logging.getLogger(__name__)
@@ -111,6 +112,7 @@ class Clockwork:
         self._poked = True
         self._stopping = False
         self.trouble = ""  # why nothing fires, for doctor and the log
+        self._next_start: datetime | None = None
         self._told: set[str] = set()  # of this trouble
 
     # -- what others call ------------------------------------------------------------------------
@@ -129,8 +131,13 @@ class Clockwork:
 
     @property
     def next_start(self) -> datetime | None:
-        with self._claiming:
-            return self._agenda.next_start if self._fires else None
+        """As it was last, while a claim waits for the database: who asks how it is must not wait with it."""
+        if self._claiming.acquire(timeout=ASK_S):
+            try:
+                self._next_start = self._agenda.next_start if self._fires else None
+            finally:
+                self._claiming.release()
+        return self._next_start
 
     def reload(self, store: Store, *, whole: bool = False) -> None:
         """Takes in what has changed in the database since the last look; with `whole`, all that it holds."""
@@ -259,7 +266,8 @@ class Clockwork:
                         next_fire(job.file.spec.schedule, after=job.next_run_at)
 
     def _wait(self) -> None:
-        start = self.next_start
+        with self._claiming:
+            start = self.next_start
         with self._bell:
             if self._stopping or self._poked:
                 return

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import json
 import logging
+import math
 import os
 import shutil
 import socket
@@ -241,15 +242,17 @@ def find(place: Place) -> Holder | None:
         time.sleep(0.05)
 
 
-def ask(holder: Holder, verb: str, *, patience: float = _PATIENCE_S, **request: Any) -> Iterator[Json]:
+def ask(holder: Holder, verb: str, *, limit: float | None = None, **request: Any) -> Iterator[Json]:
     """The daemon's answers to one request, as they come; each may take as long as what was asked for.
 
-    patience: seconds of silence after which it does not answer; it says every two that it is still at it.
+    limit: seconds for all of it, where an answer needs no time.
     Raises: what the daemon's side raised; UnavailableError where it cannot be reached, falls silent, or hangs up.
     """
     if holder.socket is None:
         raise UnavailableError(f"the daemon ({holder}) has no socket", hint="its log says why; restart it")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        patience = _PATIENCE_S if limit is None else limit
+        give_up = math.inf if limit is None else time.monotonic() + limit
         connection.settimeout(min(patience, _CONNECT_S))
         try:
             connection.connect(holder.socket)
@@ -258,6 +261,8 @@ def ask(holder: Holder, verb: str, *, patience: float = _PATIENCE_S, **request: 
             with connection.makefile("rb") as answers:
                 while line := answers.readline():
                     answer = json.loads(line)
+                    if time.monotonic() > give_up:
+                        raise TimeoutError
                     if "error" in answer:
                         error = _ERRORS.get(answer["exit_code"], UnavailableError)
                         raise error(answer["error"], hint=answer["hint"])
@@ -290,8 +295,8 @@ def _is_stopped(holder: Holder) -> bool:
 _ERRORS: Mapping[int, type[SchedulerError]] = {2: UsageError, 3: RefusedError, 5: UnavailableError}
 
 
-def answer_of(holder: Holder, verb: str, *, patience: float = _PATIENCE_S, **request: Any) -> Json:
+def answer_of(holder: Holder, verb: str, *, limit: float | None = None, **request: Any) -> Json:
     """The first answer to a request. Raises like `ask`."""
-    for answer in ask(holder, verb, patience=patience, **request):
+    for answer in ask(holder, verb, limit=limit, **request):
         return answer
     raise UnavailableError(f"the daemon ({holder}) hung up without an answer", hint="look at its log")

@@ -90,16 +90,17 @@ def refuse_what_is_no_file(path: Path) -> None:
 def connect_to_read(path: Path, error: UnwritableError) -> tuple[sqlite3.Connection, contextlib.ExitStack]:
     """A connection to a database beside which nothing can be made, and what is to be closed after it.
 
-    SQLite wants to make a shared index beside a database in WAL mode. Without a journal to read, the file alone is all
-    there is, and it may be opened as unchanging. With one left behind by a process that is gone, both are copied: no
-    index there means that no process of this machine has the database open and could change it meanwhile.
+    SQLite wants to make a shared index beside a database in WAL mode, unless there is one, as of a process that has it
+    open. Without a journal to read, the file alone is all there is, and may be opened as unchanging. With one left
+    behind by a process that is gone, both are copied: nobody is there who could change them meanwhile.
     Raises: `error`, which is why it cannot be opened as usual, where this cannot be done either.
     """
     cleanup = contextlib.ExitStack()
     try:
         wal, index = path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
         if index.exists():
-            return _connect(path, "mode=ro"), cleanup
+            with contextlib.suppress(sqlite3.OperationalError):  # an empty one is what a full disk leaves of it
+                return _connect(path, "mode=ro"), cleanup
         if not wal.exists() or wal.stat().st_size == 0:
             return _connect(path, "immutable=1"), cleanup
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="scheduler-read-")))

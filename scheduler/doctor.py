@@ -19,6 +19,7 @@ from scheduler.room import cannot_write, lack_of_room
 from scheduler.store import Store
 from scheduler.views import Json
 
+STATUS_S = 10.0  # for a daemon to say how it is
 _NAMED = 5  # jobs named in one line
 
 
@@ -163,7 +164,7 @@ def _daemon(place: Place, silent: list[str]) -> Iterator[Check]:
     if holder.root != str(place.root):
         yield Check("daemon", "error", f"the database belongs to another root: {holder}", "name another one with --db")
         return
-    status = answer_of(holder, "status")
+    status = answer_of(holder, "status", limit=STATUS_S)
     for trouble in status["trouble"]:
         yield Check("daemon", "error", f"{holder}: {trouble}", "its log says more")
     if status["silent"]:

@@ -222,15 +222,14 @@ class Reading:
 
         try:
             holder = find(self.place)
-            return [] if holder is None else answer_of(holder, "status", patience=GLANCE_S)["trouble"]
+            return [] if holder is None else answer_of(holder, "status", limit=GLANCE_S)["trouble"]
         except UnavailableError as error:
             return [f"{error}; {error.hint}"]
 
-    def _need_store(self, job_id: str) -> Store:
-        store = self._store()
-        if store is None:
+    def _need_store(self, job_id: str, *, to_write: bool = False) -> Store:
+        if not self.place.db.exists():
             raise self._unknown_job(job_id.rpartition(":")[0] or job_id, [])
-        return store
+        return Store.open(self.place.db) if to_write else self._open()
 
     def _job(self, store: Store, job_id: str, *, prefix: bool) -> Job:
         """The job of that id, or of that unique prefix where `prefix` allows one. Raises: UsageError."""

@@ -129,7 +129,7 @@ class Scheduler(Reading):
         holder = self._daemon()
         if holder is None:
             return self._run_here(job_id, cancel, claimed)
-        with self._need_store(job_id) as store:
+        with self._need_store(job_id, to_write=True) as store:
             job = self._job(store, job_id, prefix=False)
             run: Run | None = None
             for answer in ask(holder, "run", job_id=job.id, actor=self.actor, wait=wait):
@@ -148,7 +148,7 @@ class Scheduler(Reading):
     def _run_here(self, job_id: str, cancel: Cancel, claimed: Callable[[Run, bool], None]) -> Run:
         from scheduler.owner import Owner
 
-        with self._need_store(job_id) as store:
+        with self._need_store(job_id, to_write=True) as store:
             self._engine(store).recover()
             job = self._job(store, job_id, prefix=False)
             settings = store.observed(job_id=job.id).settings or Settings()
@@ -266,7 +266,7 @@ class Scheduler(Reading):
         from scheduler.core.due import held_back
         from scheduler.passes import tries
 
-        with self._need_store(job_id) as store:
+        with self._need_store(job_id, to_write=True) as store:
             job = self._job(store, job_id, prefix=False)
             for _ in tries():
                 observed = store.observed(job_id=job.id)
@@ -346,7 +346,7 @@ class Scheduler(Reading):
         try:
             holder = self._daemon()
             if holder is not None:
-                answer_of(holder, "wake", patience=GLANCE_S)
+                answer_of(holder, "wake", limit=GLANCE_S)
         except UnavailableError as error:
             self.tell(f"it is written, and holds once the daemon goes on: {error}; {error.hint}")
 

@@ -101,12 +101,14 @@ class Store:
         connection: sqlite3.Connection,
         path: Path,
         *,
+        busy_timeout: timedelta = BUSY_TIMEOUT,
         read_only: str = "",
         cleanup: contextlib.ExitStack | None = None,
     ) -> None:
         """read_only: why nothing can be written; empty if it can. cleanup: what is closed after the connection."""
         self._connection = connection
         self._cleanup = cleanup
+        self._busy_timeout = busy_timeout
         self.path = path
         self.read_only = read_only
 
@@ -140,7 +142,7 @@ class Store:
         except BaseException:
             connection.close()
             raise
-        return cls(connection, path)
+        return cls(connection, path, busy_timeout=busy_timeout)
 
     @classmethod
     def open_to_read(cls, path: Path) -> Store:
@@ -200,19 +202,34 @@ class Store:
     @contextlib.contextmanager
     def _writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         """One transaction; one that is not durable may be taken back by a power loss, and by nothing else."""
+        if self.read_only:  # what it has open may be a copy
+            raise UnwritableError(self.read_only, hint="nothing was written")
         # Threads of one process queue here: those that SQLite turns away try again by chance, and some never get in.
-        with explained(self.path), _turn(self.path):
+        with explained(self.path), _turn(self.path).taken() as patience:
             self._roll_back()
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._begin(patience)
             try:
                 yield self._connection
                 crash_point("before_commit")
                 self._connection.execute("COMMIT")
             except BaseException:
-                # Also after a COMMIT that failed, as on a full disk: the transaction may be open still.
+                # Also after a COMMIT that failed: a deferred constraint leaves the transaction open.
                 self._roll_back()
                 raise
+
+    def _begin(self, patience: Callable[[timedelta], timedelta]) -> None:
+        """Takes the database's lock, for which others of this process have waited in vain, or waits for it."""
+        wait = patience(self._busy_timeout)
+        self._connection.execute(f"PRAGMA busy_timeout = {milliseconds(wait)}")
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                _turn(self.path).locked_at = time.monotonic()
+            raise
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {milliseconds(self._busy_timeout)}")
 
     def _roll_back(self) -> None:
         """Ends what transaction there is; an error may have ended it already, or have left it open."""
@@ -733,12 +750,31 @@ def _file_state(path: Path) -> tuple[int, ...] | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-_turns: dict[Path, threading.Lock] = {}
-
-
-def _turn(path: Path) -> threading.Lock:
+class _Turn:
     """The one lock that this process takes before it writes to a database."""
-    return _turns.setdefault(path, threading.Lock())
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.locked_at = 0.0  # when one of this process has last given up to wait for another one
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[Callable[[timedelta], timedelta]]:
+        """Gives how long to wait for the database of a timeout: those who queue behind one who waits wait with it.
+
+        Else a lock of another process would hold the last of many threads for as often as there are threads.
+        """
+        came = time.monotonic()
+        with self._lock:
+            waited = timedelta(seconds=time.monotonic() - came if self.locked_at > came else 0)
+            yield lambda timeout: max(timeout - waited, min(timeout, _LAST_TRY))
+
+
+_LAST_TRY = timedelta(milliseconds=100)
+_turns: dict[Path, _Turn] = {}
+
+
+def _turn(path: Path) -> _Turn:
+    return _turns.setdefault(path, _Turn())
 
 
 # -- opening ---------------------------------------------------------------------------------

@@ -158,7 +158,7 @@ def test_a_locked_database(tmp_path: Path, write: Callable[[Store, Known], Any])
 
 @every_write
 def test_a_commit_that_fails(tmp_path: Path, write: Callable[[Store, Known], Any], monkeypatch: Any) -> None:
-    """All of it is written, and the disk fails at the last moment: the transaction is open still."""
+    """All of it is written, and the disk fails at the last moment."""
     with opened(tmp_path / "state.db") as (store, known):
         before = contents(store.path)
         with contextlib.ExitStack() as failing:
@@ -171,6 +171,14 @@ def test_a_commit_that_fails(tmp_path: Path, write: Callable[[Store, Known], Any
             monkeypatch.undo()
         assert not store._connection.in_transaction
         await_mended(store, known, write, before)
+
+
+def test_a_commit_that_breaks_a_deferred_rule_leaves_no_transaction_open(tmp_path: Path) -> None:
+    with opened(tmp_path / "state.db") as (store, known):
+        before = contents(store.path)
+        with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"), store._writing() as sql:
+            sql.execute("INSERT INTO definitions VALUES ('nobody', 1, '', '{}', '')")
+        await_mended(store, known, WRITES["audit"], before)
 
 
 def test_a_new_database_on_a_disk_with_little_room_is_whole_or_not_there(disk: Disk) -> None:
@@ -190,6 +198,23 @@ def test_a_new_database_on_a_disk_with_little_room_is_whole_or_not_there(disk: D
     assert made[0] > 0
     with Store.open(path) as store:
         apply(store, desired("job"))
+
+
+@every_write
+def test_a_database_opened_to_read_is_never_written(disk: Disk, write: Callable[[Store, Known], Any]) -> None:
+    """It may be a copy: what is written there would be said to be done, and be gone."""
+    path = disk.folder / "state/state.db"
+    with opened(path) as (store, known):
+        write(store, known)
+        for name in ("state.db", "state.db-wal"):
+            copy = disk.folder / "copy" / name
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(path.with_name(name).read_bytes())
+    with disk.read_only(), Store.open_to_read(disk.folder / "copy/state.db") as copied:
+        assert copied.read_only
+        assert len(copied.jobs()) >= 3
+        with pytest.raises(UnavailableError, match="cannot open"):
+            copied.add_audit(row())
 
 
 def test_a_damaged_text_comes_back_with_the_next_run_that_is_given_it(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,20 @@ RESUMED = "firing_resumed"
 
 
 class FaultyWorld(World):
-    """One root; `state`: its state folder, where that lies outside."""
+    """One root; `state`, `db`: its state folder and its database, where they lie elsewhere."""
 
-    def __init__(self, folder: Path, *, state: Path | None = None, max_running: int = 16) -> None:
+    def __init__(self, folder: Path, *, state: Path | None = None, db: Path | None = None) -> None:
         self.state = state or folder / "root/.scheduler"
-        super().__init__(folder, max_running=max_running)
+        self._db = db or self.state / "state.db"
+        super().__init__(folder)
 
     @property
     def db(self) -> Path:
-        return self.state / "state.db"
+        return self._db
 
     @property
     def _command(self) -> list[str]:
-        return [*super()._command, "--state", str(self.state)]
+        return [*super()._command, "--state", str(self.state), "--db", str(self.db)]
 
     # -- what is seen ----------------------------------------------------------------------------
 
@@ -72,6 +74,11 @@ class FaultyWorld(World):
         finally:
             connection.execute("ROLLBACK")
             connection.close()
+
+
+def await_slots_pass(seconds: int = 2) -> None:
+    """Long enough for slots of every second to come: none of them may be served meanwhile."""
+    time.sleep(seconds)
 
 
 def judge(world: World, *, expected: tuple[str, ...] = ()) -> None:
