@@ -13,6 +13,7 @@ from pathlib import Path
 
 from scheduler.core.problems import UnavailableError
 
+_HEADER_BYTES = 100
 _PRIMARY = 0xFF  # of SQLite's extended codes: which kind of error it is
 
 
@@ -84,6 +85,11 @@ def refuse_what_is_no_file(path: Path) -> None:
         raise UnavailableError(
             f"the database {path} is empty: whatever it held is gone",
             hint="put a copy of it back, or start without a history by --new-state",
+        )
+    if found.st_size < _HEADER_BYTES:  # SQLite takes a file of one byte for a new database
+        raise DamagedError(
+            f"{path} is damaged: it has been cut off after {found.st_size} bytes",
+            hint="move it aside and restore a copy; a new one starts without history",
         )
 
 
