@@ -42,7 +42,13 @@ CHANGES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(change, id=name, marks=() if name == "garbage" else pytest.mark.long)
+        for name, change in CHANGES.items()
+    ],
+)
 def test_a_database_damaged_under_a_daemon_stops_it_until_it_is_restored(
     world: FaultyWorld, change: Callable[[bytes], bytes]
 ) -> None:
@@ -198,6 +204,7 @@ def tell_every_command(
     assert world.marks() == []
 
 
+@pytest.mark.long
 def test_a_damaged_text_is_named_by_doctor_and_by_who_asks_for_it(world: FaultyWorld) -> None:
     world.job("tick", schedule="every: 1h")
     world.cli("sync")

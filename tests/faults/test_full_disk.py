@@ -8,6 +8,8 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.crash.world import await_until
 from tests.faults.disks import Disk, failing_writes
 from tests.faults.world import RESUMED, STOPPED, FaultyWorld, await_slots_pass, judge
@@ -48,7 +50,7 @@ def test_what_ends_while_nothing_can_be_written_keeps_its_outcome(world: FaultyW
     os.mkfifo(pipe)
     world.job("patient", f"read line < '{pipe}'", "echo done", "exit 3", schedule="every: 1s")
     world.job("tick")
-    daemon = world.serve()
+    daemon = world.serve("--grace", "0")
     await_until(lambda: world.marks("patient"), "the fire")
     world.await_marks("tick")
     with failing_writes(daemon.process.pid):
@@ -98,7 +100,7 @@ def test_a_daemon_killed_on_a_full_disk_has_lost_no_slot(apart: FaultyWorld, dis
 
 def test_a_start_on_a_full_disk_leaves_nothing_half_made(apart: FaultyWorld, disk: Disk) -> None:
     apart.job("tick")
-    for pages in (0, 2):
+    for pages in (0, 3):
         disk.fill(leave=4096 * pages)
         ended = apart.serve().ended(), apart.cli("sync")
         assert (ended[0], ended[1].code) == (5, 5)
@@ -116,6 +118,7 @@ def test_a_start_on_a_full_disk_leaves_nothing_half_made(apart: FaultyWorld, dis
     judge(apart)
 
 
+@pytest.mark.long
 def test_a_log_that_cannot_be_written_stops_nothing(apart: FaultyWorld, disk: Disk, world: FaultyWorld) -> None:
     """Its reader has gone; or it is a file on a full disk, which goes on once there is space."""
     world.job("tick")
@@ -138,6 +141,7 @@ def test_a_log_that_cannot_be_written_stops_nothing(apart: FaultyWorld, disk: Di
     judge(world)
 
 
+@pytest.mark.long
 def test_a_full_tmpdir_stops_nothing(world: FaultyWorld, disk: Disk) -> None:
     world.job("tick")
     disk.fill()

@@ -26,6 +26,7 @@ def at_once(world: FaultyWorld, *commands: list[str]) -> list[tuple[Ended, float
         return list(pool.map(timed, commands))
 
 
+@pytest.mark.long
 def test_a_lock_held_for_long_stops_firing_and_lets_what_runs_end_as_it_does(world: FaultyWorld) -> None:
     world.job("tick")
     world.job("slow", "sleep 2", schedule="every: 3s")
@@ -96,6 +97,7 @@ def test_commands_beside_a_stopped_daemon_end_and_say_what_is_wrong(world: Fault
     judge(world)
 
 
+@pytest.mark.long
 def test_a_run_that_is_waited_for_is_given_up_when_the_daemon_is_stopped_meanwhile(world: FaultyWorld) -> None:
     world.job("long", "sleep 1000", schedule="every: 1h")
     daemon = world.serve("--grace", "0")
