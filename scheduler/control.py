@@ -187,7 +187,8 @@ class Server:
             connection.sendall(b'{"accepted": true}\n')
             done = threading.Event()
             # However long it takes, whoever asked can tell it from a daemon that was stopped or hangs.
-            threading.Thread(target=_beat, args=(reply, done), name="beat", daemon=True).start()
+            with contextlib.suppress(RuntimeError):  # no thread is left: a short answer comes all the same
+                threading.Thread(target=_beat, args=(reply, done), name="beat", daemon=True).start()
             try:
                 handler(found, reply)
             except SchedulerError as error:

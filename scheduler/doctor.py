@@ -19,6 +19,7 @@ from scheduler.room import cannot_write, lack_of_room
 from scheduler.store import Store
 from scheduler.views import Json
 
+LONG_JOURNAL_BYTES = 64 * 1024 * 1024
 STATUS_S = 10.0  # for a daemon to say how it is
 _NAMED = 5  # jobs named in one line
 
@@ -99,6 +100,9 @@ def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
             yield Check("database", "error", f"{store.path} is damaged: {damage}", "restore a copy")
             return
         yield Check("database", "ok", f"{store.path} is sound")
+        if (journal := store.journal_bytes()) > LONG_JOURNAL_BYTES:
+            long = f"its journal {store.path}-wal has grown to {journal // 2**20} MiB"
+            yield Check("database", "warning", long, "a process that reads on and on keeps it so: `fuser` names it")
         yield from _texts(store)
         yield from _jobs(store.jobs(), now, fires)
         dead = [

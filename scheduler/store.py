@@ -330,6 +330,13 @@ class Store:
             return str(error)
         return "" if found == ["ok"] else "; ".join(found)
 
+    def journal_bytes(self) -> int:
+        """How long the write-ahead log is, which shrinks again once nobody reads what stands in it."""
+        try:
+            return self.path.with_name(self.path.name + "-wal").stat().st_size
+        except OSError:
+            return 0
+
     def damaged_texts(self) -> list[str]:
         """The sha256 of every text that is no longer what it was when it was kept. Reads all of them."""
         with self._reading() as sql:
