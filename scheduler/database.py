@@ -88,7 +88,7 @@ def refuse_what_is_no_file(path: Path) -> None:
         )
     if found.st_size < _HEADER_BYTES:  # SQLite takes a file of one byte for a new database
         raise DamagedError(
-            f"{path} is damaged: it has been cut off after {found.st_size} bytes",
+            f"{path} is damaged or not a SQLite database: it has {found.st_size} bytes",
             hint="move it aside and restore a copy; a new one starts without history",
         )
 

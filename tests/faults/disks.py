@@ -66,9 +66,15 @@ class Disk:
     @contextlib.contextmanager
     def read_only(self) -> Iterator[None]:
         """For every file that is opened from now on. Only where nobody writes is the whole of it made read-only."""
-        mount("--bind", self.folder, self.folder)
+        aside = self.folder.with_name(self.folder.name + ".read-only")
+        aside.mkdir(exist_ok=True)
+        mount("--bind", self.folder, aside)
+        try:  # made read-only where nobody can have opened a file yet
+            mount("-o", "remount,bind,ro", aside)
+            mount("--bind", aside, self.folder)
+        finally:
+            unmount(aside)
         try:
-            subprocess.run(["mount", "-o", "remount,bind,ro", str(self.folder)], check=True)
             yield
         finally:
             unmount(self.folder)
