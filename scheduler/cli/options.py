@@ -113,7 +113,7 @@ class RunType(click.ParamType[str]):
 
 
 def _known(context: click.Context) -> tuple[list[str], list[str]]:
-    given = Globals()
+    given = Globals(quiet=True)
     for name in ("root", "state", "db"):
         setattr(given, name, context.params.get(name) or context.find_root().params.get(name))
     try:

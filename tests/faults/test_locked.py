@@ -52,20 +52,6 @@ def test_a_lock_held_for_long_stops_firing_and_lets_what_runs_end_as_it_does(wor
     judge(world, expected=TOLD)
 
 
-@pytest.mark.long
-def test_a_run_is_not_killed_because_its_process_cannot_be_noted_for_a_lock(world: FaultyWorld) -> None:
-    """The lock is taken by the run itself, at its very start."""
-    lock = (
-        f"import sqlite3, time; c = sqlite3.connect('{world.db}', isolation_level=None, timeout=9);"
-        "c.execute('BEGIN IMMEDIATE'); time.sleep(14)"
-    )
-    world.job("locker", f'python3 -c "{lock}"', "echo done", schedule="every: 1h")
-    daemon = world.serve()
-    assert world.cli("run", "locker", "--wait").code == 0
-    daemon.stop()
-    judge(world, expected=TOLD)
-
-
 def test_commands_beside_a_stopped_daemon_end_and_say_what_is_wrong(world: FaultyWorld) -> None:
     world.job("tick")
     world.job("other", schedule="every: 1h")
