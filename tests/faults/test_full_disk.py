@@ -98,6 +98,7 @@ def test_a_daemon_killed_on_a_full_disk_has_lost_no_slot(apart: FaultyWorld, dis
     judge(apart, expected=TOLD)
 
 
+@pytest.mark.long
 def test_a_start_on_a_full_disk_leaves_nothing_half_made(apart: FaultyWorld, disk: Disk) -> None:
     apart.job("tick")
     for pages in (0, 3):
@@ -151,6 +152,7 @@ def test_a_full_tmpdir_stops_nothing(world: FaultyWorld, disk: Disk) -> None:
     judge(world)
 
 
+@pytest.mark.long
 def test_outputs_on_a_disk_of_their_own_that_fills_up_under_a_run(tmp_path: Path, disk: Disk) -> None:
     """The database has room: the run goes on to its true end and says what was lost, and nothing more is claimed."""
     world = FaultyWorld(tmp_path, state=disk.folder / "state", db=tmp_path / "elsewhere/state.db")
