@@ -24,6 +24,7 @@ from scheduler.heartbeat import CLOCKWORK_S, Heartbeat
 from scheduler.store import Lend, Store
 
 LOOK_AGAIN_S = 10.0  # the clock may be set, or the machine have slept: no wait is longer than that
+ASK_S = 0.5
 RETRY_S = 1.0  # after a database that could not be used
 
 _log = logging.getLogger(__name__)
@@ -122,6 +123,8 @@ class Clockwork:
         self.trouble = ""  # why nothing fires, for doctor and the log
         self.heart = Heartbeat("clockwork", CLOCKWORK_S)
         self.glance: tuple[int, datetime | None] = 0, None  # jobs that will fire, and when next; takes no lock
+        self._next_start: datetime | None = None
+        self._told: set[str] = set()  # of this trouble
 
     # -- what others call ------------------------------------------------------------------------
 
@@ -139,12 +142,19 @@ class Clockwork:
 
     @property
     def next_start(self) -> datetime | None:
-        with self._claiming:
-            return self._agenda.next_start if self._fires else None
+        """As it was last, while a claim waits for the database: who asks how it is must not wait with it."""
+        if self._claiming.acquire(timeout=ASK_S):
+            try:
+                self._next_start = self._agenda.next_start if self._fires else None
+            finally:
+                self._claiming.release()
+        return self._next_start
 
-    def reload(self, store: Store) -> None:
-        """Takes in what has changed in the database since the last look."""
+    def reload(self, store: Store, *, whole: bool = False) -> None:
+        """Takes in what has changed in the database since the last look; with `whole`, all that it holds."""
         with self._claiming:
+            if whole:
+                self._seen, self._agenda = -1, Agenda()
             observed = store.observed(since=self._seen)
             for job in observed.jobs.values():
                 self._agenda.put(job)
@@ -163,6 +173,7 @@ class Clockwork:
         schedules are about to be replaced (S6).
         Raises: UnavailableError.
         """
+        stale = False
         with self._claiming:
             while not self._stopping:
                 now = self._clock.now()
@@ -178,7 +189,9 @@ class Clockwork:
                 runs = self._claim(store, dues, now)
                 if runs is not None:
                     return runs
-                self.reload(store)
+                # A second time: the database is not what this agenda was read from, and no ticket tells.
+                self.reload(store, whole=stale)
+                stale = True
         return []
 
     def _due(self, job: Job, now: datetime, until: datetime | None) -> Due | None:
@@ -232,21 +245,19 @@ class Clockwork:
                         self._say("")
                         self._prepare()
                         self._wait()
-            except SchedulerError as error:
-                self._say(str(error))
-                self._wait_to_retry()
             except Exception as error:  # nothing may end this thread but `stop`
-                _log.exception("clockwork_failed")
-                self._say(f"{type(error).__name__}: {error}")
+                ours = isinstance(error, SchedulerError)
+                self._say(str(error) if ours else f"{type(error).__name__}: {error}", unexpected=not ours)
                 self._wait_to_retry()
 
-    def _say(self, trouble: str) -> None:
-        if trouble != self.trouble:
-            if trouble:
-                _log.error("firing_stopped reason=%r", trouble)
-            else:
-                _log.warning("firing_resumed")
-            self.trouble = trouble
+    def _say(self, trouble: str, *, unexpected: bool = False) -> None:
+        if not trouble and self.trouble:
+            _log.warning("firing_resumed")
+            self._told.clear()
+        if trouble and trouble not in self._told:  # once, not once a second; two that take turns are told once each
+            _log.error("firing_stopped reason=%r", trouble, exc_info=unexpected)
+            self._told.add(trouble)
+        self.trouble = trouble
 
     def _take_poke(self) -> bool:
         with self._bell:
@@ -266,8 +277,9 @@ class Clockwork:
                         next_fire(job.file.spec.due_by, after=job.next_run_at)
 
     def _wait(self) -> None:
-        start = self.next_start
-        self.glance = len(self._agenda), start
+        with self._claiming:
+            start = self.next_start
+            self.glance = len(self._agenda), start
         self.heart.beat()
         with self._bell:
             if self._stopping or self._poked:

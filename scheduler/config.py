@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
@@ -75,8 +76,12 @@ class Place:
         folders = [self.root / STATE_FOLDER, *([_outside(self.root, self.home)] if self.home else [])]
         return [folder / "state.db" for folder in folders]
 
+    @property
+    def outputs(self) -> Path:
+        return self.state / "runs"
+
     def output(self, job_id: str, n: int, attempt: int, stream: str) -> Path:
-        return self.state / "runs" / job_id / f"{n}.{attempt}.{stream}"
+        return self.outputs / job_id / f"{n}.{attempt}.{stream}"
 
     def make_state(self) -> None:
         """Creates the state folder, private and ignored by git; what a copy by hand has opened to others is closed.
@@ -86,7 +91,7 @@ class Place:
         try:
             make_private(self.state)
             ignore = self.state / ".gitignore"
-            if not ignore.exists():
+            if not ignore.exists() or not ignore.stat().st_size:  # a full disk leaves it empty
                 ignore.write_text("*\n")
         except OSError as error:
             raise unusable(self.state, error) from error
@@ -113,7 +118,9 @@ def unusable(folder: Path, error: OSError) -> UnavailableError:
     """The error for a state folder that cannot be written or read."""
     return UnavailableError(
         f"the state folder {folder} cannot be used: {error.strerror}",
-        hint="make it writable, or name another one with --state",
+        hint="free some space, or name another one with --state"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT)
+        else "make it writable, or name another one with --state",
     )
 
 

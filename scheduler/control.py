@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import logging
+import math
 import os
 import socket
 import tempfile
@@ -35,7 +36,8 @@ _REQUEST_BYTES = 1024 * 1024
 _LOCK_TRIES_S = 1.0  # somebody who only looks holds the lock for a moment
 _START_S = 5.0  # between taking the lock and listening
 _CONNECT_S = 5.0
-_PATIENCE_S = 10.0  # until a daemon says that it has heard
+_BEAT_S = 2.0  # how often a daemon says that it is still at it
+_PATIENCE_S = 10.0  # until a daemon that has not said anything counts as one that does not answer
 
 _log = logging.getLogger(__name__)
 
@@ -103,8 +105,12 @@ class Hold:
             socket=str(paths[0]) if paths else None,
             db=str(place.db),
         )
-        for lock, path in zip(self._locks, (paths[:1], paths[-1:]), strict=False):
-            lock.write(replace(self.holder, socket=str(path[0]) if path else None))
+        try:
+            for lock, path in zip(self._locks, (paths[:1], paths[-1:]), strict=False):
+                lock.write(replace(self.holder, socket=str(path[0]) if path else None))
+        except OSError as error:
+            self.release()
+            raise unusable(beside.parent, error) from error
 
     @property
     def listeners(self) -> list[socket.socket]:
@@ -263,8 +269,10 @@ class Server:
             threading.Thread(target=self._serve, args=(connection,), name="request", daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        sending = threading.Lock()
+
         def reply(answer: Json) -> None:
-            with contextlib.suppress(OSError):  # whoever asked has gone
+            with sending, contextlib.suppress(OSError):  # whoever asked has gone
                 connection.sendall(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
 
         with connection, contextlib.suppress(OSError):
@@ -277,7 +285,12 @@ class Server:
             except (ValueError, KeyError, TypeError) as error:
                 reply(_refusal(2, f"not a request: {type(error).__name__} {error}"))
                 return
-            reply({"accepted": True})
+            # Raises where whoever asked has given up, as at a daemon that was stopped: nobody expects it done any more.
+            connection.sendall(b'{"accepted": true}\n')
+            done = threading.Event()
+            # However long it takes, whoever asked can tell it from a daemon that was stopped or hangs.
+            with contextlib.suppress(RuntimeError):  # no thread is left: a short answer comes all the same
+                threading.Thread(target=_beat, args=(reply, done), name="beat", daemon=True).start()
             try:
                 handler(found, reply)
             except SchedulerError as error:
@@ -285,6 +298,13 @@ class Server:
             except Exception as error:
                 _log.exception("request_failed verb=%s", found["verb"])
                 reply(_refusal(5, f"{type(error).__name__}: {error}", "see the daemon's log"))
+            finally:
+                done.set()
+
+
+def _beat(reply: Reply, done: threading.Event) -> None:
+    while not done.wait(_BEAT_S):
+        reply({"accepted": True})
 
 
 def _refusal(exit_code: int, error: str, hint: str = "") -> Json:
@@ -326,7 +346,7 @@ def find(place: Place) -> Holder | None:
 
 def _holder_at(path: Path) -> Holder | Literal["nameless"] | None:
     try:
-        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a read-only file system may hold it
     except OSError:
         return None
     try:
@@ -337,40 +357,61 @@ def _holder_at(path: Path) -> Holder | Literal["nameless"] | None:
         os.close(file)
 
 
-def ask(holder: Holder, verb: str, **request: Any) -> Iterator[Json]:
+def ask(holder: Holder, verb: str, *, limit: float | None = None, **request: Any) -> Iterator[Json]:
     """The daemon's answers to one request, as they come; each may take as long as what was asked for.
 
-    Raises: what the daemon's side raised; UnavailableError where it cannot be reached, does not take the request
-    within ten seconds, or hangs up.
+    limit: seconds for all of it, where an answer needs no time.
+    Raises: what the daemon's side raised; UnavailableError where it cannot be reached, falls silent, or hangs up.
     """
     if holder.socket is None:
         raise UnavailableError(f"the daemon ({holder}) has no socket", hint="its log says why; restart it")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(_CONNECT_S)
+        patience = _PATIENCE_S if limit is None else limit
+        give_up = math.inf if limit is None else time.monotonic() + limit
+        connection.settimeout(min(patience, _CONNECT_S))
         try:
             connection.connect(holder.socket)
             connection.sendall(json.dumps({"verb": verb, **request}).encode() + b"\n")
-            connection.settimeout(_PATIENCE_S)
+            connection.settimeout(patience)
             with connection.makefile("rb") as answers:
                 while line := answers.readline():
                     answer = json.loads(line)
-                    connection.settimeout(None)
+                    if time.monotonic() > give_up:
+                        raise TimeoutError
                     if "error" in answer:
                         error = _ERRORS.get(answer["exit_code"], UnavailableError)
                         raise error(answer["error"], hint=answer["hint"])
                     if "accepted" not in answer:
                         yield answer
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"the daemon ({holder}) does not answer: nothing came from it for {patience:g} seconds",
+                hint=f"it has been stopped (SIGSTOP, Ctrl-Z): `kill -CONT {holder.pid}` lets it go on"
+                if _is_stopped(holder)
+                else "look at its log, or restart it",
+            ) from error
         except (OSError, ValueError) as error:  # the latter: it was killed in the middle of a line
             raise UnavailableError(
                 f"the daemon ({holder}) does not answer: {error}", hint="look at its log, or restart it"
             ) from error
 
 
+def _is_stopped(holder: Holder) -> bool:
+    """As far as /proc tells: False elsewhere."""
+    if holder.host != socket.gethostname():
+        return False
+    try:
+        stat = Path(f"/proc/{holder.pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] in ("T", "t")
+
+
 _ERRORS: Mapping[int, type[SchedulerError]] = {2: UsageError, 3: RefusedError, 5: UnavailableError}
 
 
-def answer_of(holder: Holder, verb: str, **request: Any) -> Json:
+def answer_of(holder: Holder, verb: str, *, limit: float | None = None, **request: Any) -> Json:
     """The first answer to a request. Raises like `ask`."""
-    for answer in ask(holder, verb, **request):
+    for answer in ask(holder, verb, limit=limit, **request):
         return answer
     raise UnavailableError(f"the daemon ({holder}) hung up without an answer", hint="look at its log")

@@ -35,6 +35,7 @@ from scheduler.owner import Owner
 from scheduler.passes import Passes, Synced
 from scheduler.restoring import DatabaseFile, refuse_lost, settle_copy, start_state
 from scheduler.resync import Resync
+from scheduler.room import lack_of_room
 from scheduler.runners.cancel import GRACE as CANCEL_GRACE
 from scheduler.source import Parsed
 from scheduler.store import Store, Stores
@@ -121,7 +122,11 @@ class Daemon:
             put_aside = start_state(self._place, new_state=self._new_state, now=self._since, held=True)
             store = cleanup.enter_context(Store.open(self._place.db))
             self._file = DatabaseFile(self._place)
-            self._stores = Stores(lambda: Store.open(self._place.db, create=False), usable=self._unusable)
+            if damage := store.damage():
+                raise UnavailableError(
+                    f"{self._place.db} is damaged: {damage}", hint="`scheduler restore` brings a copy back"
+                )
+            self._stores = Stores(self._place.db, usable=self._replaced)
             cleanup.callback(self._stores.close)
             self._tell_what_is_new(store, put_aside)
             settle_copy(store, self._place, now=self._since, actor="scheduler")
@@ -224,7 +229,7 @@ class Daemon:
                 return None
 
     def _look_at_database(self) -> bool:
-        trouble = self._unusable()
+        trouble = self._replaced()
         if trouble != self._database_trouble:
             if trouble:
                 _log.error("database_gone reason=%r: `scheduler restore` brings a copy back", trouble)
@@ -293,6 +298,10 @@ class Daemon:
         )
 
     def _unusable(self) -> str:
+        """Why nothing may be claimed at present; empty if it may."""
+        return self._stores.trouble() or lack_of_room(self._place.db.parent, self._place.outputs)
+
+    def _replaced(self) -> str:
         """Why nothing may be written: the file is gone, or another one has come by its name."""
         return self._file.trouble()
 
@@ -354,6 +363,8 @@ class Daemon:
         self._ready.wait()
         if self._told_to_stop:
             raise UnavailableError("the daemon is stopping", hint="try again when it is back")
+        if trouble := lack_of_room(self._place.db.parent, self._place.outputs):
+            raise UnavailableError(trouble, hint="nothing was started")
         with self._stores.lend() as store:
             self._recover(store)
             if store.job(request["job_id"]) is None:

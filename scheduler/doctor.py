@@ -27,10 +27,13 @@ from scheduler.core.models import Job, RunStatus, Settings, Status, SyncState, i
 from scheduler.core.problems import Problem, SchedulerError
 from scheduler.git import read_tree, why_held
 from scheduler.restoring import refuse_lost
+from scheduler.room import cannot_write, lack_of_room
 from scheduler.store import Store
 from scheduler.views import Json
 
+LONG_JOURNAL_BYTES = 64 * 1024 * 1024
 STALE = timedelta(days=2)  # a copy older than that: a night was left out
+STATUS_S = 10.0  # for a daemon to say how it is
 _TRUST = "let the user of the daemon run: git config --global --add safe.directory {}"
 
 
@@ -112,11 +115,11 @@ def _known(place: Place) -> tuple[Settings, list[Job], datetime | None]:
 
 def _state(place: Place) -> Iterator[Check]:
     state = place.state
-    there = state if state.exists() else state.parent
-    if os.access(there, os.W_OK | os.X_OK):
-        yield Check("state", "ok", f"{state} is writable")
+    there = [each for each in (place.outputs, place.db.parent) if each.exists()]
+    if trouble := lack_of_room(place.outputs, place.db.parent) or next(filter(None, map(cannot_write, there)), ""):
+        yield Check("state", "error", trouble, "nothing fires until that is mended; or name another one with --state")
     else:
-        yield Check("state", "error", f"{state} is not writable", "make it so, or name another one with --state")
+        yield Check("state", "ok", f"{state} is writable")
     mount = mount_of(place.db.parent)
     if mount is not None and mount.is_shared:
         yield Check(
@@ -125,7 +128,7 @@ def _state(place: Place) -> Iterator[Check]:
             f"{place.db} is on {mount.kind}, {mount.source}: over a network neither SQLite nor its locks are safe",
             "keep the database on a disk of this machine: --state or SCHEDULER_STATE names the folder",
         )
-    if there == state and state.stat().st_mode & 0o077:
+    if state.exists() and state.stat().st_mode & 0o077:
         yield Check("state", "warning", f"other users may look into {state}", f"chmod 700 {shlex.quote(str(state))}")
     for other in place.elsewhere():
         yield Check(
@@ -162,12 +165,18 @@ def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
         refuse_lost(place)
         yield Check("database", "warning", f"{place.db} is not there yet", "run `scheduler sync`")
         return
-    with Store.open(place.db, create=False) as store:
+    with Store.open_to_read(place.db) as store:
+        if store.read_only:
+            yield Check("database", "error", store.read_only, "nothing can fire or be synced until it can be written")
         damage = store.damage()
         if damage:
             yield Check("database", "error", f"{store.path} is damaged: {damage}", "restore a copy")
             return
         yield Check("database", "ok", f"{store.path} is sound")
+        if (journal := store.journal_bytes()) > LONG_JOURNAL_BYTES:
+            long = f"its journal {store.path}-wal has grown to {journal // 2**20} MiB"
+            yield Check("database", "warning", long, "a process that reads on and on keeps it so: `fuser` names it")
+        yield from _texts(store)
         yield from _jobs(store.jobs(), now, fires)
         dead = [
             each.run.id
@@ -177,6 +186,14 @@ def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
     if dead:
         hint = "the next sync or run marks them interrupted"
         yield Check("runs", "warning", f"the process that ran them is gone: {_names(dead)}", hint)
+
+
+def _texts(store: Store) -> Iterator[Check]:
+    """Every text against its sha256: SQLite has no checksums, and finds no damage within one."""
+    for sha256 in store.damaged_texts():
+        runs = store.runs_of_text(sha256)
+        yield Check("texts", "error", f"the text {sha256[:12]} is damaged; it was given to {_names(runs)}",
+                    "restore a copy; a run that is given the same text brings it back")  # fmt: skip
 
 
 def _jobs(known: Iterable[Job], now: datetime, fires: bool) -> Iterator[Check]:
@@ -235,7 +252,7 @@ def _daemon(place: Place, silent: list[str], failing: list[str]) -> Iterator[Che
     if holder.root != str(place.root):
         yield Check("daemon", "error", f"the database belongs to another root: {holder}", "name another one with --db")
         return
-    status = answer_of(holder, "status")
+    status = answer_of(holder, "status", limit=STATUS_S)
     failing += [status["backup"]] if status.get("backup") else []
     for trouble in status["trouble"]:
         yield Check("daemon", "error", f"{holder}: {trouble}", "its log says more")

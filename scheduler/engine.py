@@ -273,7 +273,11 @@ class LocalEngine:
 
     def _spawned(self, run: Run, pid: int) -> None:
         crash_point("after_spawn")
-        self.store.record_process(run, attempt=1, process=owners.identify(pid))
+        try:
+            self.store.record_process(run, attempt=1, process=owners.identify(pid))
+        except UnavailableError as error:
+            # A lock or a full disk is no reason to kill what has begun: a later owner finds it by its environment.
+            _log.warning("process_not_recorded run_id=%s pid=%d error=%r", run.id, pid, str(error))
         crash_point("after_record")
 
 

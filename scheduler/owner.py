@@ -41,7 +41,8 @@ class Owner:
     def release(self) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
         # Unlinked while still locked: nobody can take a lock on a name that is gone.
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a disk that fails it stays, and who finds it unlocked removes it
+            self._path.unlink(missing_ok=True)
         os.close(self._file)
 
     def __enter__(self) -> Owner:
@@ -87,7 +88,7 @@ def _made_and_locked(path: Path) -> int:
 def _tidied(lock: Path) -> bool:
     """Whether nobody holds this lock; what its owner has left is gone then."""
     try:
-        file = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+        file = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)  # a read-only file system may hold it
     except FileNotFoundError:
         return True
     try:
@@ -98,7 +99,8 @@ def _tidied(lock: Path) -> bool:
         # Only the holder of the lock removes the name. If it is another file's by now, that one is not ours to judge.
         if _is_named(file, lock):
             shutil.rmtree(_scratch(lock), ignore_errors=True)
-            lock.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                lock.unlink(missing_ok=True)
             return True
     finally:
         os.close(file)

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,6 +24,7 @@ from scheduler.views import Json
 
 _CUT = re.compile(rb"\n\[\.\.\. \d+ bytes not kept \.\.\.\]\n")  # capture.py
 MOST_FIRES = 100_000  # of a range without a count: a hundred megabytes
+GLANCE_S = 2.0  # for a daemon to say how it is, to one who asks for something else
 FOLLOW_S = 0.1  # between two looks at a growing output
 
 
@@ -35,6 +36,7 @@ class Reading:
     actor: str  # who asks, as `kind:name`; goes into audit rows
     environ: Mapping[str, str]
     clock: Clock = field(default_factory=SystemClock)
+    tell: Callable[[str], None] = lambda _: None  # what whoever asks has to know beside the answer
 
     def list(
         self, *, status: str | None = None, tag: str | None = None, problems: bool = False, tasks: bool = True
@@ -46,6 +48,7 @@ class Reading:
         store = self._store()
         if store is None:
             return views.list_json([], [], held=self.held())
+        troubles = [] if not store.read_only else [store.read_only]
         with store:
             found = store.problems()
             files = _Files(self) if tasks else None
@@ -57,8 +60,9 @@ class Reading:
             and (tag is None or tag in job["tags"])
             and (not problems or job["problems"] or job["sync_state"] in ("invalid", "conflict", "held"))
         ]
+        troubles += self.troubles()
         # The summary is of the whole root.
-        return {**views.list_json(jobs, found, held=self.held()), "jobs": wanted}
+        return {**views.list_json(jobs, found, troubles, held=self.held()), "jobs": wanted}
 
     def held(self) -> str | None:
         """Why no sync takes the files as they are now (S8)."""
@@ -155,7 +159,7 @@ class Reading:
         run = self.run_of(run_id, prefix=prefix)
         if run.task_sha256 is None:
             raise UsageError(f"{run.id} was given no text: it is {run.status.value}, {run.reason}")
-        with Store.open(self.place.db) as store:
+        with self._open() as store:
             return run, store.text(run.task_sha256)
 
     def output(self, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes, bytes]:
@@ -170,7 +174,7 @@ class Reading:
     def follow(self, run_id: str, *, prefix: bool = False) -> Iterator[tuple[Literal["stdout", "stderr"], bytes]]:
         """What a run writes, as it comes, until it has ended. Where not all was kept, the end says so in its place."""
         run = self.run_of(run_id, prefix=prefix)
-        with Store.open(self.place.db) as store:
+        with self._open() as store:
             settings = store.observed(job_id=run.job_id).settings or Settings()
         room = settings.limits.output_bytes // 2  # of each stream; beyond it the file is put together anew at the end
         done: dict[Literal["stdout", "stderr"], int] = {"stdout": 0, "stderr": 0}
@@ -230,10 +234,27 @@ class Reading:
 
             refuse_lost(self.place)
             return None
-        return Store.open(self.place.db, create=False)
+        return self._open()
 
-    def _need_store(self, job_id: str) -> Store:
-        store = self._store()
+    def _open(self) -> Store:
+        """The database; also where nothing can be written beside it, and then whoever asked is told."""
+        store = Store.open_to_read(self.place.db)
+        if store.read_only:
+            self.tell(store.read_only)
+        return store
+
+    def troubles(self) -> Sequence[str]:
+        """What the daemon says keeps jobs from firing or files from being synced; or that it says nothing."""
+        from scheduler.control import answer_of, find
+
+        try:
+            holder = find(self.place)
+            return [] if holder is None else answer_of(holder, "status", limit=GLANCE_S)["trouble"]
+        except UnavailableError as error:
+            return [f"{error}; {error.hint}"]
+
+    def _need_store(self, job_id: str, *, to_write: bool = False) -> Store:
+        store = Store.open(self.place.db, create=False) if to_write and is_there(self.place.db) else self._store()
         if store is None:
             raise self._unknown_job(job_id.rpartition(":")[0] or job_id, [])
         return store

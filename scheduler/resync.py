@@ -80,6 +80,7 @@ class Resync:
         self._said_moved = ""
         self._took_s = 0.0  # the last pass
         self.trouble = ""  # why the last pass could not be made
+        self._told: set[str] = set()  # of this trouble
         self.heart = Heartbeat("resync", RESYNC_S)
         self.held = ""  # why the last pass took nothing in (S8)
         self.held_since: datetime | None = None
@@ -170,8 +171,7 @@ class Resync:
         except SchedulerError as error:
             self._say(str(error))
         except Exception as error:  # nothing may end this thread but `stop`
-            _log.exception("pass_failed")
-            self._say(f"{type(error).__name__}: {error}")
+            self._say(f"{type(error).__name__}: {error}", unexpected=True)
         else:
             return not found.nothing_to_do
         return False
@@ -239,13 +239,14 @@ class Resync:
 
     # -- what is said ----------------------------------------------------------------------------
 
-    def _say(self, trouble: str) -> None:
-        if trouble != self.trouble:
-            if trouble:
-                _log.error("sync_failed reason=%r", trouble)
-            else:
-                _log.warning("sync_resumed")
-            self.trouble = trouble
+    def _say(self, trouble: str, *, unexpected: bool = False) -> None:
+        if not trouble and self.trouble:
+            _log.warning("sync_resumed")
+            self._told.clear()
+        if trouble and trouble not in self._told:  # once, not at every try; two that take turns are told once each
+            _log.error("sync_failed reason=%r", trouble, exc_info=unexpected)
+            self._told.add(trouble)
+        self.trouble = trouble
 
     def _say_held(self, held: str, store: Store) -> None:
         """Edits wait. For the minutes of a rebase that is as it should be; one that is forgotten is told (S8, F7)."""

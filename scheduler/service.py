@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from scheduler.config import is_there, read_settings, settings_told
 from scheduler.core.models import ROOT_FILE, AuditRow, Fault, Job, Pause, Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import Problem, RefusedError, UnavailableError, UsageError, did_you_mean
-from scheduler.reading import Reading
+from scheduler.reading import GLANCE_S, Reading
 from scheduler.store import Observed, Store
 from scheduler.views import Json
 
@@ -102,7 +102,7 @@ class Scheduler(Reading):
             refuse_lost(self.place)
             nothing = Observed(jobs={}, settings=None, ticket=0)
             return self._passes().plan(nothing, confirmed=confirmed, now_anyway=now_anyway)
-        with Store.open(self.place.db) as store:
+        with self._open() as store:
             return self._passes().plan(store.observed(), confirmed=confirmed, now_anyway=now_anyway)
 
     def sync(
@@ -157,7 +157,7 @@ class Scheduler(Reading):
         holder = self._daemon()
         if holder is None:
             return self._run_here(job_id, cancel, claimed)
-        with self._need_store(job_id) as store:
+        with self._need_store(job_id, to_write=True) as store:
             job = self._job(store, job_id, prefix=False)
             run: Run | None = None
             for answer in ask(holder, "run", job_id=job.id, actor=self.actor, wait=wait):
@@ -177,7 +177,7 @@ class Scheduler(Reading):
         from scheduler.owner import Owner
         from scheduler.restoring import settle_copy
 
-        with self._need_store(job_id) as store:
+        with self._need_store(job_id, to_write=True) as store:
             settle_copy(store, self.place, now=self.clock.now(), actor=self.actor)
             self._engine(store).recover()
             job = self._job(store, job_id, prefix=False)
@@ -312,7 +312,7 @@ class Scheduler(Reading):
         from scheduler.core.due import held_back
         from scheduler.passes import tries
 
-        with self._need_store(job_id) as store:
+        with self._need_store(job_id, to_write=True) as store:
             job = self._job(store, job_id, prefix=False)
             for _ in tries():
                 observed = store.observed(job_id=job.id)
@@ -419,10 +419,12 @@ class Scheduler(Reading):
         """Tells the daemon that something has changed; one that does not hear it sees it when it looks by itself."""
         from scheduler.control import answer_of
 
-        with contextlib.suppress(UnavailableError):
+        try:
             holder = self._daemon()
             if holder is not None:
-                answer_of(holder, "wake")
+                answer_of(holder, "wake", limit=GLANCE_S)
+        except UnavailableError as error:
+            self.tell(f"it is written, and holds once the daemon goes on: {error}; {error.hint}")
 
     # -- shared ----------------------------------------------------------------------------------
 

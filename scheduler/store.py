@@ -15,6 +15,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -45,6 +46,13 @@ from scheduler.core.models import (
 )
 from scheduler.core.problems import WHOLE_PASS_CODES, Problem, RefusedError, UnavailableError
 from scheduler.crash import crash_point
+from scheduler.database import (
+    DamagedError,
+    UnwritableError,
+    connect_to_read,
+    explained,
+    refuse_what_is_no_file,
+)
 
 if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
     from scheduler.core.due import Due
@@ -100,9 +108,21 @@ class _StaleError(Exception):
 class Store:
     """One connection to one database. Opening it migrates an older one and refuses a newer or foreign one."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        *,
+        busy_timeout: timedelta = BUSY_TIMEOUT,
+        read_only: str = "",
+        cleanup: contextlib.ExitStack | None = None,
+    ) -> None:
+        """read_only: why nothing can be written; empty if it can. cleanup: what is closed after the connection."""
         self._connection = connection
+        self._cleanup = cleanup
+        self._busy_timeout = busy_timeout
         self.path = path
+        self.read_only = read_only
 
     @classmethod
     def open(cls, path: Path, *, busy_timeout: timedelta = BUSY_TIMEOUT, create: bool = True) -> Store:
@@ -115,35 +135,60 @@ class Store:
             if not path.exists():
                 if not create:
                     raise UnavailableError(f"the database {path} is gone", hint="`scheduler restore` puts a copy back")
-                _create(path)
-            elif path.stat().st_size == 0:
-                raise UnavailableError(
-                    f"the database {path} is empty: whatever it held is gone",
-                    hint="`scheduler restore` puts a copy back; --new-state of `serve` and `sync` starts without one",
-                )
+                with explained(path):
+                    _create(path)
+            refuse_what_is_no_file(path)
             part_from_journal(path)
-            connection = sqlite3.connect(
-                path, timeout=busy_timeout.total_seconds(), isolation_level=None, check_same_thread=False
-            )
-        except (OSError, sqlite3.Error) as error:
-            why = error.strerror if isinstance(error, OSError) else str(error)
-            raise UnavailableError(
-                f"cannot open the database {path}: {why}", hint="make it writable, or name another one with --db"
-            ) from error
+            with explained(path):
+                connection = sqlite3.connect(
+                    path, timeout=busy_timeout.total_seconds(), isolation_level=None, check_same_thread=False
+                )
+        except OSError as error:
+            raise _unopened(path, error) from error
         try:
-            with _explained(path):
-                connection.row_factory = sqlite3.Row
-                connection.execute("PRAGMA foreign_keys = ON")
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            with explained(path):
+                _prepare(connection)
                 _bring_up_to_date(connection, path)
+        except OSError as error:
+            connection.close()
+            raise _unopened(path, error) from error
         except BaseException:
             connection.close()
             raise
-        return cls(connection, path)
+        return cls(connection, path, busy_timeout=busy_timeout)
+
+    @classmethod
+    def open_to_read(cls, path: Path) -> Store:
+        """As `open`, for one who only reads: also where the disk is full or read-only. Makes no database.
+
+        `read_only` says why it could not be opened as usual. Raises: UnavailableError, as `open`.
+        """
+        try:
+            store = cls.open(path, create=False)
+            if not os.access(path, os.W_OK):
+                store.read_only = f"the database {path} is read-only: it is shown as it was written last"
+            return store
+        except UnwritableError as error:
+            connection, cleanup = connect_to_read(path, error)
+            try:
+                with explained(path):
+                    _prepare(connection)
+                    found = _schema_version(connection, path, latest := len(_migrations()))
+                    if found < latest:
+                        raise UnavailableError(
+                            f"{path} was written by an older version, and cannot be brought up to date: {error}",
+                            hint=error.hint,
+                        ) from error
+            except BaseException:
+                connection.close()
+                cleanup.close()
+                raise
+            return cls(connection, path, read_only=str(error), cleanup=cleanup)
 
     def close(self) -> None:
         self._connection.close()
+        if self._cleanup is not None:
+            self._cleanup.close()
 
     def __enter__(self) -> Store:
         return self
@@ -154,30 +199,56 @@ class Store:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """One consistent view for several SELECTs."""
-        with _explained(self.path):
+        with explained(self.path):
+            self._roll_back()
             self._connection.execute("BEGIN")
             try:
                 yield self._connection
+            except (ValueError, KeyError) as error:  # of our own rows: SQLite has no checksums, and did not notice
+                raise DamagedError(
+                    f"{self.path} is damaged: it holds what was never written to it ({type(error).__name__}: {error})",
+                    hint="`scheduler restore` puts a copy back, and the damaged one aside",
+                ) from error
             finally:
-                if self._connection.in_transaction:  # an I/O error may have ended it already
-                    self._connection.execute("COMMIT")
+                self._roll_back()
 
     @contextlib.contextmanager
     def _writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         """One transaction; one that is not durable may be taken back by a power loss, and by nothing else."""
+        if self.read_only:  # what it has open may be a copy
+            raise UnwritableError(self.read_only, hint="nothing was written")
         # Threads of one process queue here: those that SQLite turns away try again by chance, and some never get in.
-        with _explained(self.path), _turn(self.path):
+        with explained(self.path), _turn(self.path).taken() as patience:
+            self._roll_back()
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._begin(patience)
             try:
                 yield self._connection
                 crash_point("before_commit")
+                self._connection.execute("COMMIT")
             except BaseException:
-                # A full disk may have ended the transaction already.
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                # Also after a COMMIT that failed: a deferred constraint leaves the transaction open.
+                self._roll_back()
                 raise
-            self._connection.execute("COMMIT")
+
+    def _begin(self, patience: Callable[[timedelta], timedelta]) -> None:
+        """Takes the database's lock, for which others of this process have waited in vain, or waits for it."""
+        wait = patience(self._busy_timeout)
+        self._connection.execute(f"PRAGMA busy_timeout = {milliseconds(wait)}")
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                _turn(self.path).locked_at = time.monotonic()
+            raise
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {milliseconds(self._busy_timeout)}")
+
+    def _roll_back(self) -> None:
+        """Ends what transaction there is; an error may have ended it already, or have left it open."""
+        if self._connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):  # it is tried again before the next one
+                self._connection.execute("ROLLBACK")
 
     # -- sync ------------------------------------------------------------------------------------
 
@@ -189,12 +260,11 @@ class Store:
             rows = sql.execute(
                 f"{_JOBS} WHERE jobs.changed > ?{one} ORDER BY id", (since,) if job_id is None else (since, job_id)
             )
-            jobs = {row["id"]: _job(row) for row in rows}
-        return Observed(
-            jobs=jobs,
-            settings=None if root["settings"] is None else Settings.from_json(json.loads(root["settings"])),
-            ticket=root["plan_inputs"],
-        )
+            return Observed(
+                jobs={row["id"]: _job(row) for row in rows},
+                settings=None if root["settings"] is None else Settings.from_json(json.loads(root["settings"])),
+                ticket=root["plan_inputs"],
+            )
 
     def apply(
         self,
@@ -236,7 +306,7 @@ class Store:
     def problems(self) -> list[Problem]:
         with self._reading() as sql:
             rows = sql.execute("SELECT problem FROM problems ORDER BY rowid").fetchall()
-        return [Problem.from_json(json.loads(row["problem"])) for row in rows]
+            return [Problem.from_json(json.loads(row["problem"])) for row in rows]
 
     # -- jobs ------------------------------------------------------------------------------------
 
@@ -248,7 +318,7 @@ class Store:
     def job(self, job_id: str) -> Job | None:
         with self._reading() as sql:
             row = sql.execute(_JOBS + " WHERE id = ?", (job_id,)).fetchone()
-        return None if row is None else _job(row)
+            return None if row is None else _job(row)
 
     def job_ids(self) -> list[str]:
         with self._reading() as sql:
@@ -266,9 +336,31 @@ class Store:
 
     def damage(self) -> str:
         """What SQLite finds wrong with the file; empty if nothing. Reads all of it."""
-        with self._reading() as sql:
-            found = [row[0] for row in sql.execute("PRAGMA quick_check(3)")]
+        try:
+            with self._reading() as sql:
+                found = [" ".join(row[0].split()) for row in sql.execute("PRAGMA quick_check(3)")]
+        except DamagedError as error:
+            return str(error)
         return "" if found == ["ok"] else "; ".join(found)
+
+    def journal_bytes(self) -> int:
+        """How long the write-ahead log is, which shrinks again once nobody reads what stands in it."""
+        try:
+            return self.path.with_name(self.path.name + "-wal").stat().st_size
+        except OSError:
+            return 0
+
+    def damaged_texts(self) -> list[str]:
+        """The sha256 of every text that is no longer what it was when it was kept. Reads all of them."""
+        with self._reading() as sql:
+            found = sql.execute("SELECT sha256, bytes FROM texts ORDER BY sha256")
+            return [row["sha256"] for row in found if _sha256(row["bytes"]) != row["sha256"]]
+
+    def runs_of_text(self, sha256: str) -> list[str]:
+        """The runs that were given this text, oldest first."""
+        with self._reading() as sql:
+            found = sql.execute("SELECT job_id, n FROM runs WHERE task_sha256 = ? ORDER BY requested_at", (sha256,))
+            return [f"{row['job_id']}:{row['n']}" for row in found]
 
     # -- copies ----------------------------------------------------------------------------------
 
@@ -377,7 +469,7 @@ class Store:
             rows = sql.execute(
                 f"SELECT * FROM audit{where} ORDER BY seq DESC LIMIT ?", (*values, -1 if limit is None else limit)
             ).fetchall()
-        return [_audit_row(row) for row in reversed(rows)]
+            return [_audit_row(row) for row in reversed(rows)]
 
     # -- the ledger ------------------------------------------------------------------------------
 
@@ -472,7 +564,11 @@ class Store:
         """Pins the task to the run and opens attempt `n`, before its process exists. A queued run gets its owner."""
         with self._writing() as sql:
             sha256 = task.sha256
-            sql.execute("INSERT OR IGNORE INTO texts (sha256, bytes) VALUES (?, ?)", (sha256, task.text))
+            sql.execute(  # one that is there already and has been damaged becomes what it was
+                "INSERT INTO texts (sha256, bytes) VALUES (?, ?)"
+                " ON CONFLICT (sha256) DO UPDATE SET bytes = excluded.bytes WHERE bytes IS NOT excluded.bytes",
+                (sha256, task.text),
+            )
             opened = sql.execute(
                 "UPDATE runs SET status = 'running', owner = ?, started_at = coalesce(started_at, ?), generation = ?,"
                 " task_sha256 = ?, task_bytes = ?, source_path = ?, source_sha256 = ?, source_blob = ?,"
@@ -627,8 +723,11 @@ class Store:
         """
         with self._reading() as sql:
             row = sql.execute("SELECT bytes FROM texts WHERE sha256 = ?", (sha256,)).fetchone()
-        if row is None or hashlib.sha256(row["bytes"]).hexdigest() != sha256:
-            raise UnavailableError(f"the text {sha256[:12]} in {self.path} is damaged or gone")
+        if row is None or _sha256(row["bytes"]) != sha256:
+            raise UnavailableError(
+                f"the text {sha256[:12]} in {self.path} is damaged or gone",
+                hint="it comes back with the next run that is given the same text, or with a copy of the database",
+            )
         return bytes(row["bytes"])
 
 
@@ -636,19 +735,25 @@ _NO_ERRORS = (RunStatus.SUCCEEDED, RunStatus.CANCELLED)
 
 
 class Stores:
-    """Connections to one database, lent to one thread at a time: opening one takes as long as all that a run writes."""
+    """Connections to one database, lent to one thread at a time: opening one takes as long as all that a run writes.
 
-    def __init__(self, open_store: Callable[[], Store], *, usable: Callable[[], str]) -> None:
+    Once one of them has met damage, none is lent until the whole file is found to be sound: what is written into a
+    damaged file may make it worse.
+    """
+
+    def __init__(self, path: Path, *, usable: Callable[[], str]) -> None:
         """usable: why no connection may be lent at present, such as a database that is gone; empty if all is well."""
-        self._open = open_store
+        self._path = path
         self._usable = usable
         self._idle: list[Store] = []
+        self._checking = threading.Lock()
+        self._damage = ""
+        self._checked: tuple[object, float] = (None, 0.0)  # the file as it was looked at last, and when
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[Store]:
         """Raises: UnavailableError, as `Store.open`, and where the database is not usable."""
-        if trouble := self._usable():
-            self.close()
+        if trouble := self.trouble():
             raise UnavailableError(trouble, hint="`scheduler restore` puts a copy back, and the daemon goes on from it")
         try:
             store = self._idle.pop()
@@ -656,13 +761,50 @@ class Stores:
             store = self._open()
         try:
             yield store
-        except BaseException:
+        except BaseException as error:
             store.close()  # nobody knows in which state
+            self._notice(error)
             raise
         if len(self._idle) < _IDLE:
             self._idle.append(store)
         else:
             store.close()
+
+    def trouble(self) -> str:
+        """Why none is lent at present; empty if they are. Looks at a damaged database again once it has changed."""
+        if trouble := self._usable():
+            self.close()
+            return trouble
+        if self._damage and self._checking.acquire(blocking=False):
+            try:
+                self._look_again()
+            finally:
+                self._checking.release()
+        return self._damage
+
+    def _look_again(self) -> None:
+        seen, at = self._checked
+        now = _file_state(self._path)
+        if now == seen and time.monotonic() < at + _CHECK_AGAIN_S:
+            return
+        self._checked = now, time.monotonic()
+        with contextlib.suppress(UnavailableError), Store.open(self._path, create=False) as store:
+            if not store.damage():
+                self._damage = ""
+
+    def _open(self) -> Store:
+        try:
+            return Store.open(self._path, create=False)
+        except UnavailableError as error:
+            self._notice(error)
+            raise
+
+    def _notice(self, error: BaseException | None) -> None:
+        while error is not None and not isinstance(error, DamagedError):
+            error = error.__cause__
+        if error is not None:
+            self._damage = str(error)
+            self.close()
 
     def close(self) -> None:
         """Closes those that nobody has."""
@@ -673,14 +815,44 @@ class Stores:
 
 _IDLE = 16
 _CACHE_KIB = 512  # of pages in each connection: a daemon has over a dozen, and the system caches the file as well
+_JOURNAL_BYTES = 16 * 1024 * 1024  # to which a WAL shrinks again that a long reader has let grow
+_CHECK_AGAIN_S = 60.0  # a damaged database that looks as it did: reading all of it may take long
 Lend = Callable[[], contextlib.AbstractContextManager[Store]]
 
-_turns: dict[Path, threading.Lock] = {}
+
+def _file_state(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _turn(path: Path) -> threading.Lock:
+class _Turn:
     """The one lock that this process takes before it writes to a database."""
-    return _turns.setdefault(path, threading.Lock())
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.locked_at = 0.0  # when one of this process has last given up to wait for another one
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[Callable[[timedelta], timedelta]]:
+        """Gives how long to wait for the database of a timeout: those who queue behind one who waits wait with it.
+
+        Else a lock of another process would hold the last of many threads for as often as there are threads.
+        """
+        came = time.monotonic()
+        with self._lock:
+            waited = timedelta(seconds=time.monotonic() - came if self.locked_at > came else 0)
+            yield lambda timeout: max(timeout - waited, min(timeout, _LAST_TRY))
+
+
+_LAST_TRY = timedelta(milliseconds=100)
+_turns: dict[Path, _Turn] = {}
+
+
+def _turn(path: Path) -> _Turn:
+    return _turns.setdefault(path, _Turn())
 
 
 # -- copies ----------------------------------------------------------------------------------
@@ -701,9 +873,9 @@ def copy_database(
     """
     file = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with _explained(source), contextlib.closing(_reader(source, live=live)) as original:
+        with explained(source), contextlib.closing(_reader(source, live=live)) as original:
             _known_schema(original, source)
-            with _explained(target), contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
+            with explained(target), contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
                 copy.row_factory = sqlite3.Row
                 copy.execute("PRAGMA synchronous = OFF")  # made durable below, in pieces
                 copy.execute("PRAGMA journal_mode = OFF")
@@ -734,7 +906,7 @@ def check_database(path: Path) -> Contents:
 
     Raises: UnavailableError.
     """
-    with _explained(path), contextlib.closing(_reader(path)) as sql:
+    with explained(path), contextlib.closing(_reader(path)) as sql:
         schema = _known_schema(sql, path)
         found = [row[0] for row in sql.execute("PRAGMA integrity_check(3)")]
         if found != ["ok"]:
@@ -811,25 +983,19 @@ def _copied_at(sql: sqlite3.Connection) -> datetime | None:
 # -- opening ---------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turns what SQLite raises into an error that says what to do."""
-    try:
-        yield
-    except sqlite3.IntegrityError:
-        raise  # a broken rule of ours, never the machine's fault
-    except sqlite3.DatabaseError as error:
-        text = str(error)
-        if "locked" in text or "busy" in text:
-            raise UnavailableError(
-                f"the database {path} is locked by another process", hint="try again when that process is done"
-            ) from error
-        if "not a database" in text or "malformed" in text:
-            raise UnavailableError(
-                f"{path} is damaged or not a SQLite database ({text})",
-                hint="move it aside and restore a copy; a new one starts without history",
-            ) from error
-        raise UnavailableError(f"the database {path} cannot be used: {text}") from error
+def _unopened(path: Path, error: OSError) -> UnwritableError:
+    return UnwritableError(
+        f"cannot open the database {path}: {error.strerror}", hint="make it writable, or name another one with --db"
+    )
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.execute("PRAGMA temp_store = MEMORY")  # a full TMPDIR is no reason not to fire
+    connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
 
 
 def _migrations() -> list[tuple[str, str]]:
@@ -865,6 +1031,16 @@ def _create(path: Path) -> None:
         for suffix in ("-wal", "-shm", "-journal"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         new.replace(path)
+        _keep_name(path.parent)
+
+
+def _keep_name(folder: Path) -> None:
+    """A power loss must not take the name of a new database back: all that is claimed in it would be gone."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
@@ -917,7 +1093,9 @@ def _migrate(connection: sqlite3.Connection, migrations: Sequence[tuple[str, str
         steps(name=name)(step)
     try:
         steps.apply(Database(connection, strict=True))
-    except sqlite3.Error as error:
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_ERROR:  # a full disk, a lock: not what we have written there
+            raise
         raise UnavailableError(f"the database could not be brought up to date: {error}; it is as it was") from error
 
 
@@ -943,6 +1121,11 @@ _JOBS = """SELECT jobs.*, definitions.spec,
         ORDER BY n DESC LIMIT 1) AS last_skip_at,
     (SELECT reason FROM runs WHERE job_id = jobs.id AND status = 'skipped' ORDER BY n DESC LIMIT 1) AS last_skip_reason
     FROM jobs JOIN definitions ON definitions.job_id = jobs.id AND definitions.generation = jobs.generation"""
+
+
+def _sha256(data: object) -> str:
+    """Of what a column for bytes holds; damage may have made anything of it."""
+    return hashlib.sha256(data).hexdigest() if isinstance(data, bytes) else ""
 
 
 def _stamp(moment: datetime) -> str:

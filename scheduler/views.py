@@ -66,12 +66,16 @@ def job_json(job: Job, *, task_sha256: str | None, problems: Sequence[Problem], 
     }
 
 
-def list_json(jobs: Sequence[Json], problems: Sequence[Problem], *, held: str | None = None) -> Json:
+def list_json(
+    jobs: Sequence[Json], problems: Sequence[Problem], troubles: Sequence[str] = (), *, held: str | None = None
+) -> Json:
+    """troubles: why jobs may not fire or what is shown may be old, beside what is wrong in files."""
     statuses = [job["status"] for job in jobs]
     fires = [job["next_run_at"] for job in jobs if job["next_run_at"] and job["status"] == Status.ACTIVE]
     return {
         "jobs": list(jobs),
         "problems": [problem.to_json() for problem in problems],
+        "troubles": list(troubles),
         "summary": {
             "total": len(jobs),
             **{status.value: statuses.count(status.value) for status in Status},

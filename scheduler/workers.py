@@ -120,7 +120,16 @@ class Workers:
     def write_ends(self, store: Store) -> None:
         """Tries again to write the ends that could not be written. Raises: UnavailableError, as long as they cannot."""
         for run_id, (write_end, done) in list(self._unwritten.items()):
-            finished = write_end(store)
+            try:
+                finished = write_end(store)
+            except SchedulerError:
+                raise
+            except Exception:  # a rule of the database says no, now and ever: the next daemon ends it
+                _log.exception("end_lost run_id=%s", run_id)
+                del self._unwritten[run_id]
+                if done is not None:
+                    done(None)
+                continue
             _log.warning("end_written run_id=%s status=%s", run_id, finished.status.value)
             del self._unwritten[run_id]
             if done is not None:

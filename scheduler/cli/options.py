@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import getpass
 import os
@@ -16,6 +17,7 @@ from typing import Any, TypeVar, cast
 import click
 from click.shell_completion import CompletionItem
 
+from scheduler.cli.render import clean
 from scheduler.clock import SystemClock
 from scheduler.config import locate
 from scheduler.core.models import parse_instant
@@ -41,7 +43,12 @@ class Globals:
         place = locate(self.root, self.state, self.db, environ=os.environ, cwd=Path.cwd())
         if self.verbose and say_place:
             click.echo(f"root {place.root}, state {place.state}, database {place.db}", err=True)
-        return Scheduler(place=place, actor=f"user:{_user()}", environ=os.environ)
+        return Scheduler(place=place, actor=f"user:{_user()}", environ=os.environ, tell=functools.cache(self._tell))
+
+    def _tell(self, text: str) -> None:
+        if not self.quiet:
+            with contextlib.suppress(OSError):
+                click.echo(f"warning: {clean(text)}", err=True)
 
     @property
     def prefix(self) -> bool:
@@ -106,7 +113,7 @@ class RunType(click.ParamType[str]):
 
 
 def _known(context: click.Context) -> tuple[list[str], list[str]]:
-    given = Globals()
+    given = Globals(quiet=True)
     for name in ("root", "state", "db"):
         setattr(given, name, context.params.get(name) or context.find_root().params.get(name))
     try:

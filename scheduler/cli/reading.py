@@ -27,6 +27,8 @@ def list_jobs(given: Globals, status: str | None, tag: str | None, problems: boo
     say_never_synced(given, scheduler.never_synced())
     if held := found["summary"]["held"]:
         say(given, f"held: {held}: edits of the files wait until that is done, or for `scheduler sync --now`")
+    for trouble in found["troubles"]:
+        scheduler.tell(trouble)
     if given.as_json:
         render.print_json(found)
         return

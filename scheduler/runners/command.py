@@ -325,7 +325,8 @@ def _arguments(invocation: Invocation, scratch: Path) -> Iterator[list[bytes]]:
         path = os.fsencode(os.path.abspath(name))  # noqa: PTH100 - the child stands elsewhere
         yield [argv[0], *(each.replace(_encode(TASK_FILE), path) for each in argv[1:])]
     finally:
-        Path(name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that has become read-only; how the run ended is worth more
+            Path(name).unlink()
 
 
 def _spawn(invocation: Invocation, argv: list[bytes]) -> subprocess.Popen[bytes] | Fault:

@@ -192,7 +192,7 @@ def let_live(daemon: Daemon, seconds: float) -> None:
 def caught_up(world: World) -> bool:
     now = datetime.now(UTC)
     jobs = world.rows(
-        "SELECT id, next_run_at FROM jobs WHERE archived_at IS NULL AND next_run_at <= coalesce(stopped_at, next_run_at)"
+        "SELECT next_run_at FROM jobs WHERE archived_at IS NULL AND next_run_at <= coalesce(stopped_at, next_run_at)"
     )
     return all(datetime.fromisoformat(job["next_run_at"]) > now for job in jobs)
 

@@ -58,7 +58,7 @@ class Live:
         self.place = place
         place.make_state()
         Store.open(place.db).close()
-        self.stores = Stores(lambda: Store.open(place.db, create=False), usable=lambda: "")
+        self.stores = Stores(place.db, usable=lambda: "")
         self.resync = Resync(
             place=place,
             passes=Passes(place=place, clock=SystemClock(), parsed=Parsed(), commits=Commits(place.root)),

@@ -50,7 +50,7 @@ class World:
         return Store.open(self.place.db, create=False)
 
     def nightly(self) -> Nightly:
-        return Nightly(place=self.place, clock=self.clock, lend=Stores(self.store, usable=lambda: "").lend)
+        return Nightly(place=self.place, clock=self.clock, lend=Stores(self.place.db, usable=lambda: "").lend)
 
     def names(self) -> list[str]:
         return sorted(path.name for path in self.folder.glob("*")) if self.folder.exists() else []
@@ -220,7 +220,7 @@ def test_a_folder_that_takes_no_copies_is_trouble_and_no_error(world: World) -> 
     homeless = Nightly(
         place=replace(world.place, home=None),
         clock=world.clock,
-        lend=Stores(world.store, usable=lambda: "").lend,
+        lend=Stores(world.place.db, usable=lambda: "").lend,
     )
     homeless.look()
     assert "no home folder" in homeless.trouble

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -405,3 +407,60 @@ def test_settings_and_pauses_are_read_only_as_far_as_they_changed(world: World) 
     assert list(changed.jobs) == ["tick"]
     assert isinstance(changed.jobs["tick"].pause, Pause)
     assert isinstance(changed.settings, Settings)
+
+
+# -- faults --------------------------------------------------------------------------------------
+
+
+def test_a_database_whose_cursor_is_not_the_one_that_was_seen_is_read_anew(world: World) -> None:
+    """A copy was put back into the same file: no ticket tells, and the same claim would fail for ever."""
+    world.write(tick=job("tick", "{every: 1m}"))
+    clockwork = world.start()
+    first = MIDNIGHT + timedelta(minutes=1)
+    raw = sqlite3.connect(world.store.path)
+    raw.execute("UPDATE jobs SET next_run_at = '2026-03-02T00:00:00.000000Z'")
+    raw.commit()
+    raw.close()
+    runs = world.at(clockwork, first)
+    assert [run.fire_time for run in runs] == [first]
+    assert [row[:2] for row in world.rows("tick")] == [("skipped", "missed"), ("claimed", None)]
+
+
+def test_a_trouble_is_told_once_also_where_two_take_turns(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.write(tick=job("tick", "{every: 1m}"))
+    clockwork = world.start()
+    with caplog.at_level("WARNING", logger="scheduler"):
+        for trouble in ("full", "locked", "full", "locked", "", "", "full"):
+            clockwork._say(trouble)
+            assert clockwork.trouble == trouble
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [
+        "firing_stopped reason='full'",
+        "firing_stopped reason='locked'",
+        "firing_resumed",
+        "firing_stopped reason='full'",
+    ]
+
+
+def test_who_asks_for_the_next_start_does_not_wait_for_a_claim(world: World) -> None:
+    world.write(tick=job("tick", "{every: 1m}"))
+    clockwork = world.start()
+    known = clockwork.next_start
+    other = sqlite3.connect(world.store.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    def claim() -> None:
+        world.clock.moment = MIDNIGHT + timedelta(minutes=5)
+        with Store.open(world.store.path, busy_timeout=timedelta(seconds=5)) as mine:
+            clockwork.dispatch(mine)
+
+    claiming = threading.Thread(target=claim)
+    claiming.start()
+    while clockwork._claiming.acquire(blocking=False):
+        clockwork._claiming.release()
+    began = time.monotonic()
+    assert clockwork.next_start == known
+    assert time.monotonic() - began < 4
+    other.execute("ROLLBACK")
+    other.close()
+    claiming.join()

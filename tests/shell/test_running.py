@@ -372,3 +372,44 @@ def test_many_syncs_at_once_all_succeed(scheduler: Scheduler, root: Path) -> Non
     children = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(8)]
     results = [(child.communicate(timeout=120)[1], child.returncode) for child in children]
     assert [code for _, code in results] == [0] * 8, results
+
+
+def test_a_run_is_not_killed_because_its_process_cannot_be_noted(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk that fills up, or a lock, right after the start: what has begun may not be begun a second time."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise UnavailableError("the database is locked by another process")
+
+    monkeypatch.setattr(Store, "record_process", refuse)
+    finished = scheduler.run("hello", cancel=Cancel())
+    assert (finished.status, finished.result) == (RunStatus.SUCCEEDED, "say hello\n")
+    assert "process_not_recorded run_id=hello:1" in caplog.text
+
+
+def test_a_task_file_that_cannot_be_removed_does_not_change_how_the_run_ended(
+    scheduler: Scheduler, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk has become read-only while it ran."""
+    (root / "scripts/s.sh").write_text("echo done; exit 3\n")
+    (root / "jobs/s.yaml").write_text("id: s\nschedule: {every: 1h}\ntask_source_path: scripts/s.sh\nrunner: sh\n")
+    scheduler.sync()
+    unlink = Path.unlink
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        if self.name.startswith("task-"):
+            raise OSError(30, "Read-only file system")
+        unlink(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    finished = scheduler.run("s", cancel=Cancel())
+    assert (finished.status, finished.exit_code, finished.result) == (RunStatus.FAILED, 3, "done\n")
+
+
+@pytest.mark.parametrize("left", ["", "*\n"], ids=["emptied by a full disk", "whole"])
+def test_a_state_folder_is_always_ignored_by_git(scheduler: Scheduler, left: str) -> None:
+    ignore = scheduler.place.state / ".gitignore"
+    ignore.write_text(left)
+    scheduler.sync()
+    assert ignore.read_text() == "*\n"

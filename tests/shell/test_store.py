@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -34,7 +35,8 @@ from scheduler.core.models import (
 )
 from scheduler.core.problems import Problem, RefusedError, UnavailableError
 from scheduler.core.reconcile import Desired, Found, Plan, plan
-from scheduler.store import Process, Store
+from scheduler.database import DamagedError
+from scheduler.store import Process, Store, Stores
 from tests.fakes import START
 
 NOW = START
@@ -509,3 +511,83 @@ def test_a_kill_before_the_commit_leaves_the_state_before(path: Path, store: Sto
 
 def test_the_sha256_of_a_text_is_that_of_its_bytes() -> None:
     assert TASK.sha256 == hashlib.sha256(b"say hello\n").hexdigest()
+
+
+# -- faults --------------------------------------------------------------------------------------
+
+
+def test_many_threads_behind_a_lock_of_another_process_give_up_together(path: Path) -> None:
+    """Each would else wait for its own ten seconds, after those of all before it."""
+    wait = timedelta(seconds=1)
+    with Store.open(path) as opened:
+        apply(opened, desired("job"))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    refused: list[str] = []
+
+    def work() -> None:
+        with Store.open(path, busy_timeout=wait) as mine:
+            try:
+                claim(mine)
+            except UnavailableError as error:
+                refused.append(str(error))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - began < 6 * wait.total_seconds()
+    other.execute("ROLLBACK")
+    other.close()
+    assert len(refused) == 8
+    assert all("locked" in each for each in refused)
+
+
+def test_damage_that_one_connection_meets_keeps_all_from_writing_until_the_file_is_sound(path: Path) -> None:
+    with Store.open(path) as opened:
+        apply(opened, desired("job"))
+        opened._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    sound = path.read_bytes()
+    stores = Stores(path, usable=lambda: "")
+    path.write_bytes(sound[:4096] + b"\x5a" * (len(sound) - 4096))
+    with pytest.raises(DamagedError), stores.lend() as store:
+        store.jobs()
+    assert "damaged" in stores.trouble()
+    with pytest.raises(UnavailableError, match="damaged"), stores.lend():
+        raise AssertionError("lent")
+    path.write_bytes(sound)
+    assert stores.trouble() == ""
+    with stores.lend() as store:
+        assert [job.id for job in store.jobs()] == ["job"]
+    stores.close()
+
+
+def test_rows_that_hold_what_was_never_written_are_damage_and_no_traceback(store: Store, path: Path) -> None:
+    raw = sqlite3.connect(path)
+    raw.execute("UPDATE jobs SET sync_state = 'sznced'")
+    raw.execute("UPDATE root SET settings = '{'")
+    raw.commit()
+    raw.close()
+    for read in (store.jobs, store.observed):
+        with pytest.raises(DamagedError, match="never written"):
+            read()
+
+
+def test_a_long_journal_shrinks_again(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While somebody reads it cannot start anew, and grows."""
+    row = AuditRow(job_id="job", action="note", after="x" * 100_000, at=NOW, actor="a", cause="c")
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM jobs").fetchone()
+    for _ in range(200):
+        store.add_audit(row)
+    journal = path.with_name("state.db-wal")
+    grown = journal.stat().st_size
+    assert grown > store_module._JOURNAL_BYTES
+    reader.execute("ROLLBACK")
+    reader.close()
+    for _ in range(50):
+        store.add_audit(row)
+    assert journal.stat().st_size <= store_module._JOURNAL_BYTES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -239,3 +240,49 @@ def test_no_more_run_at_once_than_files_can_be_open(house: House, monkeypatch: p
     few = Workers(engine=lambda _: house.engine, lend=no_store, clock=house.clock, scratch=Path())
     few.max_running = 1000
     assert few.places == 9
+
+
+def test_a_claim_whose_thread_gets_no_connection_is_given_up_and_has_its_end_once_there_is_one(house: House) -> None:
+    """Such as one that may open no more files: nothing of the run has begun."""
+    found = house.store.observed().jobs["j0"]
+    owed = due(found, now=NOW_DUE, since=NOON)
+    assert owed is not None
+    (claimed,) = house.store.claim_due([owed], seen=99, owner="1-a", max_running=9, now=NOON) or []
+
+    def no_connection() -> contextlib.AbstractContextManager[Store]:
+        raise UnavailableError("cannot open the database: unable to open database file")
+
+    house.workers._lend = no_connection
+    ended: list[Run | None] = []
+    house.workers.submit([claimed], done=ended.append)
+    house.workers.wait()
+    assert (house.engine.started, house.workers.unwritten, ended) == ([], (claimed.id,), [])
+    house.workers.write_ends(house.store)
+    (row,) = house.store.runs("j0")
+    assert (row.status.value, row.reason) == ("interrupted", "scheduler_error")
+    assert "unable to open database file" in (row.error or "")
+    assert ended == [row]
+
+
+def test_an_end_that_can_never_be_written_is_told_once_and_keeps_no_other_from_it(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    def never(store: Store) -> Run:
+        raise sqlite3.IntegrityError("FOREIGN KEY constraint failed")
+
+    def can(store: Store) -> Run:
+        return replace(run(1), status=RunStatus.FAILED)
+
+    ended: list[Run | None] = []
+    for n, write_end in enumerate((never, can)):
+        house.engine.error = EndNotWrittenError("the disk is full", hint="", write_end=write_end)
+        house.workers.submit([run(n)], done=ended.append)
+        house.workers.wait()
+    house.workers.write_ends(house.store)
+    house.workers.write_ends(house.store)
+    assert house.workers.unwritten == ()
+    assert [each and each.id for each in ended] == [None, "j1:1"]
+    assert caplog.text.count("end_lost run_id=j0:1") == 1
+
+
+NOW_DUE = NOON + timedelta(hours=1)

@@ -1,0 +1,129 @@
+"""The database as a file: what SQLite says of it in words that help, and how it is read where none can write."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from scheduler.core.problems import UnavailableError
+
+_HEADER_BYTES = 100
+_PRIMARY = 0xFF  # of SQLite's extended codes: which kind of error it is
+
+
+class DamagedError(UnavailableError):
+    """What the file holds is not what was written to it."""
+
+
+class UnwritableError(UnavailableError):
+    """The file or what lies beside it cannot be written: a full disk, a read-only file system, a failing disk."""
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns what SQLite raises into an error that says what to do."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise  # a broken rule of ours, never the machine's fault
+    except sqlite3.DatabaseError as error:
+        raise _in_words(path, error) from error
+
+
+def _in_words(path: Path, error: sqlite3.DatabaseError) -> UnavailableError:
+    text = str(error)
+    # Errors that the module raises of itself, such as text that is no UTF-8, have no code.
+    match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT if "decode" in text else -1) & _PRIMARY:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return UnavailableError(
+                f"the database {path} is locked by another process", hint="try again when that process is done"
+            )
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return DamagedError(
+                f"{path} is damaged or not a SQLite database ({text})",
+                hint="`scheduler restore` puts a copy back, and the damaged one aside",
+            )
+        case sqlite3.SQLITE_FULL:
+            return UnwritableError(
+                f"the database {path} cannot be written: its disk is full", hint="free some space; nothing was written"
+            )
+        case sqlite3.SQLITE_READONLY:
+            return UnwritableError(
+                f"the database {path} cannot be written: it, its folder or its file system is read-only ({text})",
+                hint="make it writable, or name another one with --db",
+            )
+        case sqlite3.SQLITE_CANTOPEN:
+            return UnwritableError(
+                f"cannot open the database {path}: {text}",
+                hint="its folder has to be writable, and files free to be opened; or name another one with --db",
+            )
+        case sqlite3.SQLITE_IOERR:
+            return UnwritableError(
+                f"the database {path} cannot be used: {text}",
+                hint="its disk is full or failing: look at `df` and at the kernel's log",
+            )
+    return UnavailableError(f"the database {path} cannot be used: {text}")
+
+
+def refuse_what_is_no_file(path: Path) -> None:
+    """Raises UnavailableError for a folder, a pipe or a device: to open a pipe would wait for ever."""
+    found = path.stat()
+    for is_kind, name in ((stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket")):
+        if is_kind(found.st_mode):
+            raise UnavailableError(
+                f"cannot open the database {path}: it is a {name}", hint="name the database's file with --db"
+            )
+    if not stat.S_ISREG(found.st_mode):
+        raise UnavailableError(f"cannot open the database {path}: it is no file", hint="name another one with --db")
+    if found.st_size == 0:
+        raise UnavailableError(
+            f"the database {path} is empty: whatever it held is gone",
+            hint="`scheduler restore` puts a copy back; --new-state of `serve` and `sync` starts without one",
+        )
+    if found.st_size < _HEADER_BYTES:  # SQLite takes a file of one byte for a new database
+        raise DamagedError(
+            f"{path} is damaged or not a SQLite database: it has {found.st_size} bytes",
+            hint="`scheduler restore` puts a copy back, and the damaged one aside",
+        )
+
+
+def connect_to_read(path: Path, error: UnwritableError) -> tuple[sqlite3.Connection, contextlib.ExitStack]:
+    """A connection to a database beside which nothing can be made, and what is to be closed after it.
+
+    SQLite wants to make a shared index beside a database in WAL mode, unless there is one, as of a process that has it
+    open. Without a journal to read, the file alone is all there is, and may be opened as unchanging. With one left
+    behind by a process that is gone, both are copied: nobody is there who could change them meanwhile.
+    Raises: `error`, which is why it cannot be opened as usual, where this cannot be done either.
+    """
+    cleanup = contextlib.ExitStack()
+    try:
+        wal, index = path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
+        if index.exists():
+            with contextlib.suppress(sqlite3.OperationalError):  # an empty one is what a full disk leaves of it
+                return _connect(path, "mode=ro"), cleanup
+        if not wal.exists() or wal.stat().st_size == 0:
+            return _connect(path, "immutable=1"), cleanup
+        folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="scheduler-read-")))
+        for file in (path, wal):
+            shutil.copyfile(file, folder / file.name)
+        return _connect(folder / path.name, "mode=rw"), cleanup
+    except (OSError, sqlite3.OperationalError):
+        cleanup.close()
+        raise error from None
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    name = os.fspath(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    connection = sqlite3.connect(f"file:{name}?{mode}", uri=True, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection

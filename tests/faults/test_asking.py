@@ -1,0 +1,95 @@
+"""A daemon's answers, from both sides: who asks tells one at work from one that hangs, and one that asked no more."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from scheduler import control
+from scheduler.control import Holder, Reply, Server, answer_of
+from scheduler.core.problems import UnavailableError
+from scheduler.views import Json
+from tests.crash.world import await_until
+
+
+@dataclass
+class Asked:
+    holder: Holder
+    go: threading.Event = field(default_factory=threading.Event)
+    done: list[Json] = field(default_factory=list)
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
+    """A server whose one verb waits until it is told to go on."""
+    monkeypatch.setattr(control, "_BEAT_S", 0.05)
+    monkeypatch.setattr(control, "_PATIENCE_S", 0.5)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(tmp_path / "s"))
+    listener.listen()
+    holder = Holder(pid=1, host="elsewhere", root="/srv", since="now", socket=str(tmp_path / "s"))
+    found = Asked(holder=holder)
+
+    def work(request: Json, reply: Reply) -> None:
+        found.done.append(request)
+        assert found.go.wait(30)
+        reply({"fine": True})
+
+    Server(listener, {"work": work})
+    yield found
+    found.go.set()
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
+def test_an_answer_may_take_long_as_long_as_the_daemon_says_that_it_is_at_it(asked: Asked) -> None:
+    threading.Timer(1, asked.go.set).start()
+    assert answer_of(asked.holder, "work") == {"fine": True}
+
+
+def test_what_needs_no_time_gets_none_however_alive_the_daemon_is(asked: Asked) -> None:
+    with pytest.raises(UnavailableError, match=r"process 1 on elsewhere.*does not answer"):
+        answer_of(asked.holder, "work", limit=0.3)
+
+
+def test_a_daemon_that_accepts_and_falls_silent_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "_PATIENCE_S", 0.3)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        holder = Holder(pid=1, host="elsewhere", root="/srv", since="now", socket=str(tmp_path / "s"))
+
+        def accept() -> None:
+            connection, _ = listener.accept()
+            connection.sendall(b'{"accepted": true}\n')
+            connections.append(connection)
+
+        connections: list[socket.socket] = []
+        threading.Thread(target=accept).start()
+        with pytest.raises(UnavailableError, match="does not answer: nothing came from it"):
+            answer_of(holder, "work")
+        connections[0].close()
+
+
+def test_what_nobody_waits_for_any_more_is_not_done(tmp_path: Path) -> None:
+    """The daemon was stopped, whoever asked for a run has given up and been told so; then it goes on."""
+    done: list[Json] = []
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(tmp_path / "s"))
+    listener.listen()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gone:
+        gone.connect(str(tmp_path / "s"))
+        gone.sendall(b'{"verb": "work", "who": "gone"}\n')
+    Server(listener, {"work": lambda request, reply: done.append(request)})
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as there:
+        there.connect(str(tmp_path / "s"))
+        there.sendall(b'{"verb": "work", "who": "there"}\n')
+        await_until(lambda: done, "the one who is there")
+    assert [request["who"] for request in done] == ["there"]
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()

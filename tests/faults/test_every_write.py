@@ -1,0 +1,233 @@
+"""Each kind of write to the database, under each fault: an error that names it, nothing half written, on it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scheduler.core.due import due
+from scheduler.core.models import AuditRow, Pause, Run, RunStatus, Task
+from scheduler.core.problems import Problem, UnavailableError
+from scheduler.store import Process, Store
+from tests.faults.disks import Disk, failing_writes
+from tests.shell.test_store import NOW, TASK, apply, claim, desired, start
+
+LONG_TEXT = Task(text=b"x" * 100_000, source_path="prompts/p.md", source=b"x" * 100_000)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What there is to write about: a claimed run, one that runs, and one that waits."""
+
+    claimed: Run
+    running: Run
+
+
+def prepared(store: Store) -> Known:
+    apply(store, desired("job", "other", "third"))
+    return Known(claimed=claim(store, "job"), running=start(store, claim(store, "other")))
+
+
+def row(action: str = "note") -> AuditRow:
+    return AuditRow(job_id="job", action=action, at=NOW, actor="a", cause="c")
+
+
+def claim_due(store: Store) -> object:
+    observed = store.observed()
+    dues = []
+    for job in observed.jobs.values():
+        assert job.next_run_at is not None
+        found = due(job, now=job.next_run_at, since=NOW)
+        assert found is not None
+        dues.append(found)
+    return store.claim_due(dues, seen=observed.ticket, owner="o", max_running=16, now=NOW)
+
+
+def problem() -> Problem:
+    return Problem(path="jobs/job.yaml", line=1, column=1, code="x", message="m")
+
+
+WRITES: dict[str, Callable[[Store, Known], Any]] = {
+    "sync": lambda store, _: apply(store, desired("job", "other", "new", name="another name")),
+    "sync with nothing to do": lambda store, _: apply(store, desired("job", "other", "third")),
+    "problems": lambda store, _: store.record_problems([problem()]),
+    "claim": lambda store, _: claim_due(store),
+    "manual claim": lambda store, _: claim(store, "third"),
+    "start": lambda store, known: start(store, known.claimed, LONG_TEXT),
+    "process": lambda store, known: store.record_process(
+        known.running, attempt=1, process=Process(pid=7, started=8, boot_id="b")
+    ),
+    "end": lambda store, known: store.finish(known.running, status=RunStatus.FAILED, result="r" * 65_536, now=NOW),
+    "skip": lambda store, known: store.skip(known.claimed, reason="source_missing", message="m", fault=True, now=NOW),
+    "pause": lambda store, _: store.set_pause("job", Pause(at=NOW), audit=row()),
+    "audit": lambda store, _: store.add_audit(row()),
+}
+every_write = pytest.mark.parametrize("write", WRITES.values(), ids=list(WRITES))
+
+
+def contents(path: Path) -> list[str]:
+    """All that others see in the database."""
+    connection = sqlite3.connect(path)
+    try:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return list(connection.iterdump())
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[tuple[Store, Known]]:
+    with Store.open(path, busy_timeout=timedelta(milliseconds=50)) as store:
+        known = prepared(store)
+        # Its room in the journal would be used again: what is written now needs new space.
+        store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        yield store, known
+
+
+def refusal(work: Callable[[], object]) -> str:
+    """What keeps it from being done; empty where it is done."""
+    try:
+        work()
+    except UnavailableError as error:
+        return str(error)
+    return ""
+
+
+def await_mended(store: Store, known: Known, write: Callable[[Store, Known], Any], before: list[str]) -> None:
+    """The same connection, which has met the fault, writes now."""
+    assert contents(store.path) == before, "something of a write that failed is there"
+    write(store, known)
+    assert contents(store.path) != before
+
+
+@every_write
+def test_a_full_disk(disk: Disk, write: Callable[[Store, Known], Any]) -> None:
+    with opened(disk.folder / "state/state.db") as (store, known):
+        before = contents(store.path)
+        for pages in (0, 1, 2, 3, 5, 8, 13):
+            disk.fill(leave=4096 * pages)
+            refused = refusal(lambda: write(store, known))
+            disk.free()
+            if not refused:
+                assert pages, "there was room on a full disk"
+                assert contents(store.path) != before
+                return
+            assert "full" in refused or "disk I/O" in refused
+        await_mended(store, known, write, before)
+
+
+@every_write
+def test_a_disk_that_fails(tmp_path: Path, write: Callable[[Store, Known], Any]) -> None:
+    with opened(tmp_path / "state.db") as (store, known):
+        before = contents(store.path)
+        with failing_writes(os.getpid()), pytest.raises(UnavailableError, match="disk I/O error"):
+            write(store, known)
+        await_mended(store, known, write, before)
+
+
+@every_write
+def test_a_read_only_file_system(disk: Disk, write: Callable[[Store, Known], Any]) -> None:
+    path = disk.folder / "state/state.db"
+    with opened(path) as (store, known):
+        before = contents(path)
+        with disk.read_only(), Store.open(path) as new, pytest.raises(UnavailableError, match="read-only"):
+            write(new, known)
+        await_mended(store, known, write, before)
+
+
+@every_write
+def test_a_locked_database(tmp_path: Path, write: Callable[[Store, Known], Any]) -> None:
+    with opened(tmp_path / "state.db") as (store, known):
+        before = contents(store.path)
+        other = sqlite3.connect(store.path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(UnavailableError, match="locked by another process"):
+            write(store, known)
+        other.execute("ROLLBACK")
+        other.close()
+        await_mended(store, known, write, before)
+
+
+@every_write
+def test_a_commit_that_fails(tmp_path: Path, write: Callable[[Store, Known], Any], monkeypatch: Any) -> None:
+    """All of it is written, and the disk fails at the last moment."""
+    with opened(tmp_path / "state.db") as (store, known):
+        before = contents(store.path)
+        with contextlib.ExitStack() as failing:
+            monkeypatch.setattr(
+                "scheduler.store.crash_point",
+                lambda name: failing.enter_context(failing_writes(os.getpid())) if name == "before_commit" else None,
+            )
+            with pytest.raises(UnavailableError, match="disk I/O error"):
+                write(store, known)
+            monkeypatch.undo()
+        assert not store._connection.in_transaction
+        await_mended(store, known, write, before)
+
+
+def test_a_commit_that_breaks_a_deferred_rule_leaves_no_transaction_open(tmp_path: Path) -> None:
+    with opened(tmp_path / "state.db") as (store, known):
+        before = contents(store.path)
+        with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"), store._writing() as sql:
+            sql.execute("INSERT INTO definitions VALUES ('nobody', 1, '', '{}', '')")
+        await_mended(store, known, WRITES["audit"], before)
+
+
+def test_a_new_database_on_a_disk_with_little_room_is_whole_or_not_there(disk: Disk) -> None:
+    path = disk.folder / "state/state.db"
+    made = []
+    for pages in (0, 1, 2, 4, 8, 16, 24, 32, 48):
+        disk.fill(leave=4096 * pages)
+        refused = refusal(lambda: Store.open(path).close())
+        disk.free()
+        if refused:
+            assert "full" in refused or "No space" in refused or "disk I/O" in refused
+        else:
+            made.append(pages)
+        if path.exists():
+            contents(path)
+    assert made
+    assert made[0] > 0
+    with Store.open(path) as store:
+        apply(store, desired("job"))
+
+
+@every_write
+def test_a_database_opened_to_read_is_never_written(disk: Disk, write: Callable[[Store, Known], Any]) -> None:
+    """It may be a copy: what is written there would be said to be done, and be gone."""
+    path = disk.folder / "state/state.db"
+    with opened(path) as (store, known):
+        write(store, known)
+        for name in ("state.db", "state.db-wal"):
+            copy = disk.folder / "copy" / name
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(path.with_name(name).read_bytes())
+    with disk.read_only(), Store.open_to_read(disk.folder / "copy/state.db") as copied:
+        assert copied.read_only
+        assert len(copied.jobs()) >= 3
+        with pytest.raises(UnavailableError, match="cannot open"):
+            copied.add_audit(row())
+
+
+def test_a_damaged_text_comes_back_with_the_next_run_that_is_given_it(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "state.db") as store:
+        known = prepared(store)
+        raw = sqlite3.connect(store.path)
+        raw.execute("UPDATE texts SET bytes = substr(bytes, 1, 3)")
+        raw.commit()
+        raw.close()
+        assert store.damaged_texts() == [TASK.sha256]
+        assert store.runs_of_text(TASK.sha256) == ["other:1"]
+        with pytest.raises(UnavailableError, match="damaged"):
+            store.text(TASK.sha256)
+        start(store, replace(known.claimed))
+        assert store.text(TASK.sha256) == TASK.text
+        assert store.damaged_texts() == []
