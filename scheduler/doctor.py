@@ -170,7 +170,9 @@ def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
             yield Check("database", "error", store.read_only, "nothing can fire or be synced until it can be written")
         damage = store.damage()
         if damage:
-            yield Check("database", "error", f"{store.path} is damaged: {damage}", "restore a copy")
+            yield Check(
+                "database", "error", f"{store.path} is damaged: {damage}", "`scheduler restore` puts a copy back"
+            )
             return
         yield Check("database", "ok", f"{store.path} is sound")
         if (journal := store.journal_bytes()) > LONG_JOURNAL_BYTES:

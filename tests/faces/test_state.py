@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -487,9 +488,18 @@ def test_new_state_beside_a_daemon_moves_nothing(root: Root, serve: Serve) -> No
     assert daemon.stop() == 0
 
 
-def test_both_sockets_answer_and_are_gone_afterwards(root: Root, serve: Serve) -> None:
-    with tempfile.TemporaryDirectory(dir="/tmp") as home:  # a short path: sockets take no other
-        _both_sockets(root, serve(XDG_STATE_HOME=home), Path(home) / "scheduler/daemons")
+def test_both_sockets_answer_and_are_gone_afterwards(root: Root) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # sockets take no long path
+        shutil.copytree(root.path, Path(short) / "root")
+        moved = replace(root, path=Path(short) / "root")
+        daemon = Served(moved, XDG_STATE_HOME=short)
+        try:
+            daemon.says(" serving root=")
+            _both_sockets(moved, daemon, Path(short) / "scheduler/daemons")
+        finally:
+            if daemon.process.poll() is None:
+                daemon.process.kill()
+                daemon.ended()
 
 
 def _both_sockets(root: Root, daemon: Served, marks: Path) -> None:
