@@ -27,6 +27,7 @@ from scheduler.core.shapes import (
     JobShape,
     LimitsShape,
     PruneShape,
+    RetentionShape,
     RootShape,
     RunnerShape,
     ScheduleShape,
@@ -51,6 +52,7 @@ def pages() -> dict[str, dict[str, str]]:
             "runner-keys": key_table(RunnerShape),
             "limits-keys": key_table(LimitsShape),
             "prune-keys": key_table(PruneShape),
+            "retention-keys": key_table(RetentionShape),
             "root-not-yet": not_yet(RootShape),
         },
         "commands.md": {

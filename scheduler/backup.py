@@ -140,8 +140,10 @@ def due_after(last: datetime, *, minute: int = 0) -> datetime:
 class Nightly:
     """Makes the nightly copy, from a thread of its own. Nothing waits for it, and no failure of it stops anything."""
 
-    def __init__(self, *, place: Place, clock: Clock, lend: Lend) -> None:
+    def __init__(self, *, place: Place, clock: Clock, lend: Lend, also: Callable[[], None] = lambda: None) -> None:
+        """also: what else is looked after every minute in this thread."""
         self._place = place
+        self._also = also
         self._clock = clock
         self._lend = lend
         self._stopping = threading.Event()
@@ -161,6 +163,7 @@ class Nightly:
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         while not self._stopping.is_set():
             self.look()
+            self._also()
             self._stopping.wait(LOOK_S)
 
     def look(self) -> None:

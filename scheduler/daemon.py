@@ -35,6 +35,7 @@ from scheduler.owner import Owner
 from scheduler.passes import Passes, Synced
 from scheduler.restoring import DatabaseFile, refuse_lost, settle_copy, start_state
 from scheduler.resync import Resync
+from scheduler.retention import Housekeeping
 from scheduler.room import lack_of_room
 from scheduler.runners.cancel import GRACE as CANCEL_GRACE
 from scheduler.source import Parsed
@@ -155,7 +156,10 @@ class Daemon:
                 applied=self._clockwork.poke,
             )
             cleanup.callback(self._resync.stop)
-            self._nightly = Nightly(place=self._place, clock=self._clock, lend=self._stores.lend)
+            housekeeping = Housekeeping(place=self._place, clock=self._clock, lend=self._stores.lend)
+            self._nightly = Nightly(
+                place=self._place, clock=self._clock, lend=self._stores.lend, also=housekeeping.look
+            )
             self._answer(hold)
             first = self._resync.sync_now(actor="scheduler", cause="start")
             self._clockwork.reload(store)

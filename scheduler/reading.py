@@ -168,7 +168,10 @@ class Reading:
         attempt = run.attempts[-1].n if run.attempts else 1
         files = [self.place.output(run.job_id, run.n, attempt, stream) for stream in ("stdout", "stderr")]
         if run.output_bytes and not any(file.exists() for file in files):
-            raise UnavailableError(f"the output of {run.id} is gone: {files[0]} is not there")
+            raise UnavailableError(
+                f"the output of {run.id} is gone: {files[0]} is not there",
+                hint="outputs are kept as long as retention.output_days in scheduler.yaml says",
+            )
         return run, _kept(files[0]), _kept(files[1])
 
     def follow(self, run_id: str, *, prefix: bool = False) -> Iterator[tuple[Literal["stdout", "stderr"], bytes]]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.engine import LocalEngine
     from scheduler.passes import Passes, Synced
     from scheduler.restoring import Restored
+    from scheduler.retention import Collected
     from scheduler.runners.cancel import Cancel
     from scheduler.store import Contents
 
@@ -390,6 +391,17 @@ class Scheduler(Reading):
 
         refuse_lost(self.place)
         return back_up(self.place, target, now=self.clock.now(), actor=self.actor)
+
+    def collect(self, *, dry_run: bool = False) -> Collected:
+        """Throws away what `retention` in scheduler.yaml does not keep. Raises: as `retention.collect`."""
+        from scheduler import retention
+        from scheduler.restoring import refuse_lost
+
+        refuse_lost(self.place)
+        if not is_there(self.place.db):
+            return retention.Collected(outputs=0, output_bytes=0, runs=0, texts=0)
+        with Store.open(self.place.db, create=False) as store:
+            return retention.collect(self.place, store, now=self.clock.now(), actor=self.actor, dry_run=dry_run)
 
     def backups(self) -> Sequence[Copy]:
         """The nightly copies, newest first."""

@@ -716,6 +716,51 @@ class Store:
             ).fetchall()
             return [_run(sql, row) for row in rows]
 
+    # -- what is kept no longer ------------------------------------------------------------------
+
+    def runs_kept_whole(self, job_id: str) -> set[int]:
+        """Numbers of the runs whose rows and outputs always stay: under way, the last one, and the last success."""
+        with self._reading() as sql:
+            rows = sql.execute(f"SELECT n FROM runs WHERE job_id = ? AND {_ACTIVE_SQL}", (job_id,)).fetchall()
+            for wanted in ("started_at NOTNULL", "status = 'succeeded'"):
+                rows += sql.execute(
+                    f"SELECT n FROM runs WHERE job_id = ? AND {wanted} ORDER BY n DESC LIMIT 1", (job_id,)
+                ).fetchall()
+        return {row["n"] for row in rows}
+
+    def surplus_runs(self, job_id: str, *, kept: int) -> list[int]:
+        """Numbers of the rows beyond the `kept` that a job's history may have: skips first, the oldest first.
+
+        Never one of `runs_kept_whole`, nor the row of the newest slot, which says where the ledger ends.
+        """
+        stays = self.runs_kept_whole(job_id)
+        with self._reading() as sql:
+            (rows,) = sql.execute("SELECT count(*) FROM runs WHERE job_id = ?", (job_id,)).fetchone()
+            newest = sql.execute(
+                "SELECT n FROM runs WHERE job_id = ? AND fire_time NOTNULL ORDER BY fire_time DESC LIMIT 1", (job_id,)
+            ).fetchone()
+            if newest is not None:
+                stays.add(newest["n"])
+            found = sql.execute(
+                f"SELECT n FROM runs WHERE job_id = ? AND NOT {_ACTIVE_SQL} AND n NOT IN ({','.join('?' * len(stays))})"
+                " ORDER BY status <> 'skipped', n LIMIT ?",
+                (job_id, *stays, max(0, rows - kept)),
+            ).fetchall()
+        return [row["n"] for row in found]
+
+    def delete_runs(self, job_id: str, numbers: Sequence[int]) -> None:
+        """Takes rows that have ended out of the ledger, with their attempts. No number is given again."""
+        with self._writing() as sql:
+            keys = [(job_id, n) for n in numbers]
+            sql.executemany("DELETE FROM attempts WHERE job_id = ? AND run_n = ?", keys)
+            sql.executemany(f"DELETE FROM runs WHERE job_id = ? AND n = ? AND NOT {_ACTIVE_SQL}", keys)
+
+    def delete_texts(self) -> int:
+        """Deletes the texts that no run has any more; how many those were."""
+        with self._writing() as sql:
+            gone = "SELECT task_sha256 FROM runs WHERE task_sha256 NOTNULL"
+            return sql.execute(f"DELETE FROM texts WHERE sha256 NOT IN ({gone})").rowcount
+
     def text(self, sha256: str) -> bytes:
         """The bytes kept under a sha256.
 

@@ -1,8 +1,9 @@
-"""The commands about the database itself: backup, restore."""
+"""The commands about what the state folder keeps: backup, restore, gc."""
 
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from scheduler.cli import render
 from scheduler.cli.group import cli, say
 from scheduler.cli.options import Globals, global_options
 from scheduler.core.models import instant
+from scheduler.core.units import format_size
 
 
 @cli.command()
@@ -26,6 +28,23 @@ def backup(given: Globals, path: Path) -> None:
         return
     click.echo(f"{path}: {_contents(found.jobs, found.runs, found.bytes)}; sound")
     say(given, "what runs wrote is not in it: copy `runs/` of the state folder too if you need that")
+
+
+@cli.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be thrown away, and keep it.")
+@global_options
+def gc(given: Globals, dry_run: bool) -> None:
+    """Throw away outputs and rows that `retention` in scheduler.yaml does not keep; a daemon does so once a day."""
+    found = given.scheduler().collect(dry_run=dry_run)
+    if given.as_json:
+        render.print_json({**asdict(found), "dry_run": dry_run})
+        return
+    if found.nothing:
+        say(given, "nothing is kept for too long")
+        return
+    outputs = f"outputs of {found.outputs} runs ({format_size(found.output_bytes)})"
+    rows = f", {found.runs} rows of histories" + ("" if dry_run else f", {found.texts} texts") if found.runs else ""
+    click.echo(f"{'would throw away' if dry_run else 'threw away'} {outputs}{rows}")
 
 
 @cli.command()

@@ -291,6 +291,17 @@ class Prune:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """What is thrown away, and when: outputs by their age, rows of a history only if asked to."""
+
+    output_days: int = 90  # 0: never
+    runs: int | None = None  # rows kept of each job; None: all
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
 DEFAULT_JOBS = ("jobs/**/*.yaml", "jobs/**/*.yml", "jobs/**/*.md")
 
 
@@ -306,6 +317,7 @@ class Settings:
     hosts: tuple[str, ...] | None = None  # None: every host
     limits: Limits = Limits()
     prune: Prune = Prune()
+    retention: Retention = Retention()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -317,6 +329,7 @@ class Settings:
             "hosts": None if self.hosts is None else list(self.hosts),
             "limits": self.limits.to_json(),
             "prune": self.prune.to_json(),
+            "retention": self.retention.to_json(),
         }
 
     @classmethod
@@ -331,6 +344,7 @@ class Settings:
             hosts=None if hosts is None else tuple(hosts),
             limits=Limits(**found["limits"]),
             prune=Prune(**found["prune"]),
+            retention=Retention(**found.get("retention", {})),  # absent where they were stored before
         )
 
 

@@ -625,11 +625,25 @@ class PruneShape(Shape):
     max_jobs: int = Field(default=20, ge=0, le=100_000, description="The largest number of jobs.")
 
 
+class RetentionShape(Shape):
+    """What is thrown away, and when: every night, and by `scheduler gc`."""
+
+    output_days: int = Field(
+        default=90, ge=0, le=36_500, description="How long the output of a run is kept; 0: for ever."
+    )
+    runs: Annotated[int | None, BeforeValidator(_given, json_schema_input_type=int)] = Field(
+        default=None,
+        ge=10,
+        le=10_000_000,
+        description="How many rows of each job's history are kept, skips going first; without it all.",
+    )
+
+
 class RootShape(Shape):
     """scheduler.yaml: the root of all paths, and what holds for all jobs."""
 
     model_config = ConfigDict(title="scheduler.yaml")
-    not_yet = frozenset({"channels", "worktree", "retention", "agents"})
+    not_yet = frozenset({"channels", "worktree", "agents"})
     misplaced = {
         **dict.fromkeys(DefaultsShape.model_fields, "write it in a job file, or below defaults"),
         "schedule": "write it in a job file",
@@ -639,6 +653,7 @@ class RootShape(Shape):
         "defaults": DefaultsShape,
         "limits": LimitsShape,
         "prune": PruneShape,
+        "retention": RetentionShape,
         "runners": type("RunnersShape", (Shape,), {"inner": {"*": RunnerShape}}),
     }
 
@@ -663,6 +678,9 @@ class RootShape(Shape):
     limits: LimitsShape = Field(default_factory=LimitsShape, description="Sizes beyond which work is refused or cut.")
     prune: PruneShape = Field(
         default_factory=PruneShape, description="How many jobs a sync may archive before a person confirms."
+    )
+    retention: RetentionShape = Field(
+        default_factory=RetentionShape, description="How long outputs and histories are kept."
     )
 
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from scheduler.core.models import DEFAULT_JOBS, Limits, Prune, RunnerSpec, Settings, TaskInput
+from scheduler.core.models import DEFAULT_JOBS, Limits, Prune, Retention, RunnerSpec, Settings, TaskInput
 from scheduler.core.problems import Problem, Severity
 from scheduler.core.rootfile import read_root_file
-from scheduler.core.shapes import LimitsShape, PruneShape, RootShape, RunnerShape
+from scheduler.core.shapes import LimitsShape, PruneShape, RetentionShape, RootShape, RunnerShape
 from tests.core.problem_text import GOLDEN, check_golden, check_places
 
 FULL = b"""\
@@ -28,6 +28,7 @@ runners:
 hosts: ["prod-*"]
 limits: {max_jobs: 5, task_bytes: 1KiB, output_bytes: 2048, max_running: 2}
 prune: {max_percent: 10, max_jobs: 1}
+retention: {output_days: 7, runs: 1000}
 """
 
 
@@ -65,6 +66,7 @@ def test_a_full_file_is_read() -> None:
     assert settings.defaults == {"timeout": "30m", "runner": "claude", "env": {"MODE": "day"}}
     assert settings.limits == Limits(max_jobs=5, task_bytes=1024, output_bytes=2048, max_running=2)
     assert settings.prune == Prune(max_percent=10, max_jobs=1)
+    assert settings.retention == Retention(output_days=7, runs=1000)
     assert settings.runners["shell"].input is TaskInput.FILE
     assert settings.runners["shell"].tasks == ("scripts/**", "jobs/**")
     assert settings.runners["claude"].cwd == "."
@@ -83,10 +85,11 @@ def test_the_smallest_file_has_the_documented_defaults() -> None:
     assert RootShape.model_validate({"version": 1}).jobs == list(DEFAULT_JOBS)
     assert LimitsShape().model_dump() == Limits().to_json()
     assert PruneShape().model_dump() == Prune().to_json()
+    assert RetentionShape().model_dump() == Retention().to_json()
 
 
 def test_sections_may_be_left_empty() -> None:
-    assert read(b"version: 1\ndefaults:\nrunners:\nlimits:\nprune:\n") == (Settings(), ())
+    assert read(b"version: 1\ndefaults:\nrunners:\nlimits:\nprune:\nretention:\n") == (Settings(), ())
 
 
 @pytest.mark.parametrize(
@@ -128,6 +131,10 @@ def test_sections_may_be_left_empty() -> None:
         ("version: 1\nlimits: {task_bytes: true}", "value.type"),
         ("version: 1\nlimits: {max_jobs: '5'}", "value.type"),
         ("version: 1\nprune: {max_percent: 101}", "value.range"),
+        ("version: 1\nretention: {output_days: -1}", "value.range"),
+        ("version: 1\nretention: {runs: 9}", "value.range"),
+        ("version: 1\nretention: {runs: }", "value.missing"),
+        ("version: 1\nretention: {output_days: 90d}", "value.type"),
         ("version: 1\nprune: {max_percent: -1}", "value.range"),
     ],
 )
@@ -157,7 +164,7 @@ def test_a_message_names_the_value_as_written_and_what_is_allowed(text: str, mes
     assert problem.hint == hint
 
 
-@pytest.mark.parametrize("key", ["channels", "worktree", "retention", "agents"])
+@pytest.mark.parametrize("key", ["channels", "worktree", "agents"])
 def test_sections_that_no_code_honours_are_refused(key: str) -> None:
     assert told(f"version: 1\n{key}: {{}}\n") == [("key.not-supported-yet", 2, 1)]
 
@@ -329,7 +336,7 @@ def test_a_default_runner_that_is_declared_wrongly_is_not_called_unknown_too() -
 
 
 def test_every_key_has_a_description_for_the_schema_and_the_docs() -> None:
-    for shape in (RootShape, RunnerShape, LimitsShape, PruneShape):
+    for shape in (RootShape, RunnerShape, LimitsShape, PruneShape, RetentionShape):
         assert all(each.description for each in shape.model_fields.values())
     assert RootShape.model_json_schema()["required"] == ["version"]
 

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 import yaml
 
-from scheduler.core.shapes import JobShape, LimitsShape, PruneShape, RootShape, RunnerShape, ScheduleShape
+from scheduler.core.shapes import (
+    JobShape,
+    LimitsShape,
+    PruneShape,
+    RetentionShape,
+    RootShape,
+    RunnerShape,
+    ScheduleShape,
+)
 from tests.faces.conftest import call, contents
 
 # -- jobs.example -------------------------------------------------------------------------------------
@@ -86,6 +94,7 @@ def test_the_example_shows_the_keys_of_scheduler_yaml(copied: Path) -> None:
     assert set(found) == set(RootShape.model_fields) - {"hosts"}  # which would keep it from running anywhere else
     assert set(found["limits"]) == set(LimitsShape.model_fields) - {"max_jobs"}
     assert set(found["prune"]) == set(PruneShape.model_fields)
+    assert set(found["retention"]) == set(RetentionShape.model_fields)
 
 
 def test_the_example_has_each_kind_of_job_that_the_tutorial_promises(copied: Path) -> None:

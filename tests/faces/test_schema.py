@@ -18,7 +18,16 @@ from scheduler import schemas
 from scheduler.core.jobfile import read_job_file
 from scheduler.core.json_schema import SCHEMAS
 from scheduler.core.rootfile import read_root_file
-from scheduler.core.shapes import DefaultsShape, JobShape, LimitsShape, PruneShape, RootShape, RunnerShape, Shape
+from scheduler.core.shapes import (
+    DefaultsShape,
+    JobShape,
+    LimitsShape,
+    PruneShape,
+    RetentionShape,
+    RootShape,
+    RunnerShape,
+    Shape,
+)
 from scheduler.core.texts import TextError, decode
 from scheduler.core.yamlfile import read_yaml
 from scheduler.scaffold import write_scaffold
@@ -141,7 +150,7 @@ def keys(name: str) -> set[str]:
 
 
 def test_the_schemas_have_every_key_and_none_that_is_not_supported_yet() -> None:
-    shapes: tuple[type[Shape], ...] = (RootShape, DefaultsShape, RunnerShape, LimitsShape, PruneShape)
+    shapes: tuple[type[Shape], ...] = (RootShape, DefaultsShape, RunnerShape, LimitsShape, PruneShape, RetentionShape)
     assert keys("root") == {key for shape in shapes for key in shape.model_fields}
     assert set(JobShape.model_fields) <= keys("job")
     for name, shape in (("job", JobShape), ("root", RootShape)):

@@ -1,0 +1,127 @@
+"""What is thrown away, and when: outputs by their age, rows of a history and their texts only if asked to.
+
+Never of a run under way, of a job's last run, or of its last success.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from scheduler.clock import Clock
+from scheduler.config import Place
+from scheduler.core.models import ROOT_JOB_ID, AuditRow, Settings
+from scheduler.core.problems import SchedulerError
+from scheduler.logs import event
+from scheduler.store import Lend, Store
+
+EVERY = timedelta(days=1)  # by itself
+BATCH = 500  # rows in one transaction: a claim waits for no more than that
+_OUTPUT = re.compile(r"(?P<n>\d+)\.\d+\.(?:stdout|stderr)")  # as Place.output names them
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What was thrown away, or would be."""
+
+    outputs: int  # runs whose output it is
+    output_bytes: int
+    runs: int  # rows of the ledger
+    texts: int
+
+    @property
+    def nothing(self) -> bool:
+        return not (self.outputs or self.runs or self.texts)
+
+
+def collect(place: Place, store: Store, *, now: datetime, actor: str, dry_run: bool = False) -> Collected:
+    """Throws away what the settings in force do not keep; with `dry_run` only says what that would be.
+
+    Where something was thrown away one audit row says how much. Raises: UnavailableError.
+    """
+    retention = (store.observed().settings or Settings()).retention
+    outputs: dict[tuple[str, int], list[os.DirEntry[str]]] = {}
+    runs = texts = 0
+    if retention.runs is not None:
+        for job_id in store.job_ids():
+            surplus = store.surplus_runs(job_id, kept=retention.runs)
+            for first in range(0, 0 if dry_run else len(surplus), BATCH):
+                store.delete_runs(job_id, surplus[first : first + BATCH])
+            runs += len(surplus)
+            gone = set(surplus)
+            outputs |= {(job_id, n): files for n, files in _outputs(place, job_id).items() if n in gone}
+        texts = store.delete_texts() if runs and not dry_run else 0
+    if retention.output_days:
+        outputs |= _aged(place, store, before=now - timedelta(days=retention.output_days))
+    output_bytes = 0
+    for files in outputs.values():
+        for file in files:
+            output_bytes += file.stat(follow_symlinks=False).st_size
+            if not dry_run:
+                Path(file.path).unlink(missing_ok=True)
+    found = Collected(outputs=len(outputs), output_bytes=output_bytes, runs=runs, texts=texts)
+    if not dry_run and not found.nothing:
+        row = AuditRow(job_id=ROOT_JOB_ID, action="gc", after=asdict(found), at=now, actor=actor, cause="retention")
+        store.add_audit(row)
+    return found
+
+
+def _aged(place: Place, store: Store, *, before: datetime) -> dict[tuple[str, int], list[os.DirEntry[str]]]:
+    """Outputs that nothing was written to since then, but of runs that are kept whole."""
+    try:
+        job_ids = sorted(each.name for each in os.scandir(place.outputs) if each.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return {}
+    found = {}
+    for job_id in job_ids:
+        aged = {
+            n: files
+            for n, files in _outputs(place, job_id).items()
+            if all(file.stat(follow_symlinks=False).st_mtime < before.timestamp() for file in files)
+        }
+        kept = store.runs_kept_whole(job_id) if aged else set()
+        found.update({(job_id, n): files for n, files in aged.items() if n not in kept})
+    return found
+
+
+def _outputs(place: Place, job_id: str) -> dict[int, list[os.DirEntry[str]]]:
+    """The files of a job's outputs by run number; those of its attempts together."""
+    found: defaultdict[int, list[os.DirEntry[str]]] = defaultdict(list)
+    with contextlib.suppress(FileNotFoundError), os.scandir(place.outputs / job_id) as files:
+        for file in files:
+            named = _OUTPUT.fullmatch(file.name)
+            if named is not None and file.is_file(follow_symlinks=False):
+                found[int(named["n"])].append(file)
+    return found
+
+
+class Housekeeping:
+    """Collects once a day, beside a daemon's other work; no failure of it stops anything."""
+
+    def __init__(self, *, place: Place, clock: Clock, lend: Lend) -> None:
+        self._place = place
+        self._clock = clock
+        self._lend = lend
+        self._next: datetime | None = None  # at the first look
+
+    def look(self) -> None:
+        now = self._clock.now()
+        if self._next is not None and self._next - EVERY <= now < self._next:
+            return
+        self._next = now + EVERY
+        try:
+            with self._lend() as store:
+                found = collect(self._place, store, now=now, actor="scheduler")
+        except (SchedulerError, OSError) as error:
+            _log.warning("gc_failed reason=%r: what is kept no longer is still there", str(error))
+            return
+        if not found.nothing:
+            event(_log, logging.INFO, "gc", **asdict(found))
