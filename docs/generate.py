@@ -28,6 +28,7 @@ from scheduler.core.shapes import (
     LimitsShape,
     PruneShape,
     RetentionShape,
+    RetryShape,
     RootShape,
     RunnerShape,
     ScheduleShape,
@@ -44,6 +45,7 @@ def pages() -> dict[str, dict[str, str]]:
         "job-file.md": {
             "job-keys": key_table(JobShape),
             "schedule-keys": key_table(ScheduleShape),
+            "retry-keys": key_table(RetryShape),
             "job-not-yet": not_yet(JobShape),
         },
         "scheduler-yaml.md": {

@@ -96,12 +96,13 @@ class Clockwork:
         may_fire: Callable[[Settings], bool] = lambda _: True,
         usable: Callable[[], str] = lambda: "",
         between: Callable[[Store], None] = lambda _: None,
+        wake_at: Callable[[], datetime | None] = lambda: None,
     ) -> None:
         """
         since: from when on this process has been there to serve slots; None: `serve --once`.
         submit: takes the claimed runs, and the queued ones. places: how many may run at once.
         may_fire: whether these settings let this host fire.
-        between: what else is to be done at every turn, at least every ten seconds.
+        between: what else is to be done at every turn, at least every ten seconds, and at `wake_at`.
         usable: why nothing may be claimed at present, such as a database that is gone; empty if all is well.
         """
         self._clock = clock
@@ -112,6 +113,7 @@ class Clockwork:
         self._may_fire = may_fire
         self._usable = usable
         self._between = between
+        self._wake_at = wake_at
         self._agenda = Agenda()
         self._seen = -1
         self._fires: bool | None = None  # None: nothing is known yet
@@ -281,6 +283,7 @@ class Clockwork:
             start = self.next_start
             self.glance = len(self._agenda), start
         self.heart.beat()
+        start = min((at for at in (start, self._wake_at()) if at is not None), default=None)
         with self._bell:
             if self._stopping or self._poked:
                 return

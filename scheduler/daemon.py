@@ -137,6 +137,7 @@ class Daemon:
                 lend=self._stores.lend,
                 clock=self._clock,
                 scratch=self._owner.scratch,
+                delayed=lambda: self._clockwork.poke(),
             )
             self._clockwork = Clockwork(
                 clock=self._clock,
@@ -147,6 +148,7 @@ class Daemon:
                 may_fire=self._may_fire,
                 usable=self._unusable,
                 between=self._between,
+                wake_at=lambda: self._workers.next_retry,
             )
             self._resync = Resync(
                 place=self._place,
@@ -176,10 +178,12 @@ class Daemon:
             return Served(first=first, forced=self._forced, put_back=not stopped)
 
     def _serve_once(self, store: Store) -> int:
+        """How many runs did not succeed. What is to be tried again later is left to the next daemon."""
+        self._workers.release(self._clock.now())
         self._clockwork.dispatch(store)
         self._workers.wait()
         fine = [run for run in self._ended if run and (run.status is RunStatus.SUCCEEDED or run.reason in BENIGN)]
-        return len(self._ended) - len(fine)
+        return len(self._ended) - len(fine) + self._workers.put_off
 
     def _answer(self, hold: Hold) -> None:
         handlers = {"wake": self._wake, "sync": self._sync, "run": self._run, "cancel": self._cancel}
@@ -311,7 +315,11 @@ class Daemon:
 
     def _recover(self, store: Store) -> list[Run]:
         engine = self._engine(store)
-        return [engine.told(run) for run in engine.recover()]
+        ended = [engine.told(run) for run in engine.recover()]
+        if any(run.retry_at is not None for run in ended):
+            self._queue_taken = False
+            self._clockwork.poke()
+        return ended
 
     def _submit(self, runs: list[Run]) -> None:
         self._workers.submit(runs, done=self._ended.append if self._once else None)
@@ -328,6 +336,7 @@ class Daemon:
 
     def _between(self, store: Store) -> None:
         self._take_queued(store)
+        self._workers.release(self._clock.now())
         self._workers.write_ends(store)
 
     def _take_queued(self, store: Store) -> None:

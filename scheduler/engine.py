@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,13 +16,14 @@ from scheduler.clock import Clock
 from scheduler.config import Place, unusable
 from scheduler.core.due import is_slot
 from scheduler.core.models import Fault, Job, Provenance, Run, RunnerSpec, RunStatus, Settings, Task, Trigger, instant
+from scheduler.core.policy import retry_at
 from scheduler.core.problems import UnavailableError
 from scheduler.crash import crash_point
 from scheduler.logs import event
 from scheduler.passes import LOOK_AGAIN_S, SAVE_S, Passes
 from scheduler.runners.cancel import Cancel
 from scheduler.runners.command import Context, Invocation, Outcome, execute, prepare
-from scheduler.store import Store
+from scheduler.store import OF_COPY, Store
 from scheduler.tasks import read_task
 
 
@@ -68,7 +70,8 @@ class LocalEngine:
         """Looks at the job's file again, reads the task, runs it, and writes down what ran and how it ended (F1-F5).
 
         scratch: a folder for private files, whose owner removes it. claimed: told of the run before anything else.
-        Returns the finished run: a skip with its reason where nothing could be started.
+        Returns the finished run: a skip with its reason where nothing could be started; or one that is `queued`, to
+        be carried out again from its `retry_at` on; or, of these, one that another process carries out by now.
         Raises: UnavailableError where outputs cannot be kept, or the end cannot be written.
         """
         try:
@@ -82,6 +85,8 @@ class LocalEngine:
             raise
 
     def _carry_out(self, run: Run, scratch: Path, cancel: Cancel) -> Run:
+        if run.attempts:
+            return self._try_again(run, scratch, cancel)
         actor, cause = run.requested_by or "scheduler", "run" if run.fire_time is None else "fire"
         fresh = self.passes.refresh(self.store, run.job_id, cancel=cancel, actor=actor, cause=cause)
         if fresh is None or cancel.is_set():
@@ -94,11 +99,7 @@ class LocalEngine:
         ready = self._await_ready(run, job, settings, cancel)
         if isinstance(ready, Fault):
             return self._skip(run, ready)
-        stdout, stderr = (self.place.output(run.job_id, run.n, 1, stream) for stream in ("stdout", "stderr"))
-        try:
-            stdout.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise unusable(stdout.parent, error) from error
+        self._make_room(run)
         crash_point("after_read")
         started = self.store.start_attempt(
             run,
@@ -109,19 +110,63 @@ class LocalEngine:
             provenance=ready.provenance,
             now=self.clock.now(),
         )
+        return self._attempt(started, job, settings, ready.invocation, scratch, cancel)
+
+    def _try_again(self, run: Run, scratch: Path, cancel: Cancel) -> Run:
+        """The next attempt: the job as it is known by now, with the text of the first (F2)."""
+        observed = self.store.observed(job_id=run.job_id)
+        job, settings = observed.jobs[run.job_id], observed.settings or Settings()
+        last = run.attempts[-1]
+        if job.archived:  # its file is gone: no retry (F5)
+            return self.store.finish(
+                run, status=last.status, reason=last.reason, exit_code=last.exit_code, error=run.error,
+                result=run.result, output_bytes=run.output_bytes, truncated=run.truncated, now=self.clock.now(),
+            )  # fmt: skip
+        if cancel.why == "interrupted":
+            return run  # the next daemon tries it again
+        if cancel.is_set():
+            return self.end_unstarted(run, "cancelled")
+        assert run.task_sha256 is not None
+        assert run.source_path is not None
+        task = Task(text=self.store.text(run.task_sha256), source_path=run.source_path, source=b"")
+        ready = self._made_ready(
+            job, settings, task, run.provenance, run_id=run.id, fire_time=run.fire_time, trigger=run.trigger,
+            attempt=last.n + 1,
+        )  # fmt: skip
+        self._make_room(run)
+        started = self.store.start_retry(run, owner=self.owner, now=self.clock.now())
+        if started is None:  # as by a daemon, started while a command waited in somebody's foreground
+            return self.store.run(run.job_id, run.n) or run
+        crash_point("after_retry")
+        if isinstance(ready, Fault):
+            return self._end(started, ready, job)
+        return self._attempt(started, job, settings, ready.invocation, scratch, cancel)
+
+    def _make_room(self, run: Run) -> None:
+        folder = self.place.output(run.job_id, run.n, 1, "stdout").parent
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise unusable(folder, error) from error
+
+    def _attempt(
+        self, run: Run, job: Job, settings: Settings, invocation: Invocation, scratch: Path, cancel: Cancel
+    ) -> Run:
+        """Carries out the attempt that was opened last."""
+        n = run.attempts[-1].n
         crash_point("before_spawn")
         outcome = execute(
-            ready.invocation,
+            invocation,
             timeout=job.file.spec.timeout,
             scratch=scratch,
-            stdout=stdout,
-            stderr=stderr,
+            stdout=self.place.output(run.job_id, run.n, n, "stdout"),
+            stderr=self.place.output(run.job_id, run.n, n, "stderr"),
             output_limit=settings.limits.output_bytes,
-            on_spawn=lambda pid: self._spawned(started, pid),
+            on_spawn=lambda pid: self._spawned(run, n, pid),
             cancel=cancel,
         )
         crash_point("before_end")
-        return self._end(started, outcome)
+        return self._end(run, outcome, job)
 
     def _await_ready(self, run: Run, job: Job, settings: Settings, cancel: Cancel) -> Ready | Fault:
         """As `make_ready`; a task that is absent or empty is looked for again: a save is seen so for a moment."""
@@ -132,16 +177,24 @@ class LocalEngine:
             if not passing or time.monotonic() >= give_up or cancel.wait(LOOK_AGAIN_S):
                 return ready
 
-    def _end(self, run: Run, outcome: Outcome | Fault) -> Run:
-        """Writes how a run ended. A locked database must not turn what happened into something else: tries again."""
+    def _end(self, run: Run, outcome: Outcome | Fault, job: Job) -> Run:
+        """Writes how an attempt ended, and with it the run unless that is tried again.
+
+        A locked database must not turn what happened into something else: tries again.
+        """
         now = self.clock.now()
+        status = RunStatus.FAILED if isinstance(outcome, Fault) else RunStatus(outcome.status)
+        again = retry_at(job.file.spec.retry, attempts=run.attempts[-1].n, status=status, now=now)
 
         def write_end(store: Store) -> Run:
+            known = store.job(run.job_id)
+            waits = again is not None and known is not None and not known.archived
+            end = partial(store.end_attempt, retry_at=again) if again is not None and waits else store.finish
             if isinstance(outcome, Fault):
-                return store.finish(run, status=RunStatus.FAILED, reason=outcome.reason, error=outcome.message, now=now)
-            return store.finish(
+                return end(run, status=status, reason=outcome.reason, error=outcome.message, now=now)
+            return end(
                 run,
-                status=RunStatus(outcome.status),
+                status=status,
                 reason=outcome.reason,
                 exit_code=outcome.exit_code,
                 error=outcome.error,
@@ -201,26 +254,41 @@ class LocalEngine:
         self, job: Job, settings: Settings, *, run_id: str, fire_time: datetime | None, trigger: Trigger
     ) -> Ready | Fault:
         """All that a run of this job would start with now, or why it cannot; starts and writes nothing."""
-        spec, root = job.file.spec, self.place.root
-        task = read_task(root, spec, job.file.path, settings, forbidden=self.place.closed)
+        task = read_task(self.place.root, job.file.spec, job.file.path, settings, forbidden=self.place.closed)
         if isinstance(task, Fault):
             return task
-        runner = settings.runners.get(spec.runner)
-        if runner is None:
-            return Fault(reason="runner_unknown", message=f"scheduler.yaml has no runner {spec.runner!r}")
         path = task.real_path or task.source_path
         source = self.passes.tree(path).provenance(path, task.source)
+        return self._made_ready(
+            job, settings, task, source, run_id=run_id, fire_time=fire_time, trigger=trigger, attempt=1
+        )
+
+    def _made_ready(
+        self,
+        job: Job,
+        settings: Settings,
+        task: Task,
+        source: Provenance,
+        *,
+        run_id: str,
+        fire_time: datetime | None,
+        trigger: Trigger,
+        attempt: int,
+    ) -> Ready | Fault:
+        runner = settings.runners.get(job.file.spec.runner)
+        if runner is None:
+            return Fault(reason="runner_unknown", message=f"scheduler.yaml has no runner {job.file.spec.runner!r}")
         context = Context(
             run_id=run_id,
             job_id=job.id,
             fire_time=fire_time,
             trigger=trigger.value,
-            attempt=1,
-            root=root,
+            attempt=attempt,
+            root=self.place.root,
             revision=source.revision,
             task_sha256=task.sha256,
         )
-        invocation = prepare(runner, spec, task, context, environ=self.environ)
+        invocation = prepare(runner, job.file.spec, task, context, environ=self.environ)
         if isinstance(invocation, Fault):
             return invocation
         return Ready(task=task, provenance=source, runner=runner, invocation=invocation)
@@ -230,7 +298,19 @@ class LocalEngine:
         return self.store.skip(run, reason=fault.reason, message=fault.message, fault=True, now=self.clock.now())
 
     def told(self, run: Run) -> Run:
-        """Tells in the log how a run has ended, and that it has stopped its job (F7)."""
+        """Tells in the log how a run has ended, and that it has stopped its job (F7); or that it is tried again."""
+        if run.retry_at is not None:
+            last = run.attempts[-1]
+            _log.info(
+                "attempt_failed run_id=%s attempt=%d status=%s retry_at=%s: it is tried again then",
+                run.id,
+                last.n,
+                last.status.value,
+                instant(run.retry_at),
+            )
+            return run
+        if not run.status.finished:
+            return run  # somebody else's by now
         log_end(run)
         if run.finished_at is not None and run.status not in (RunStatus.SUCCEEDED, RunStatus.CANCELLED):
             job = self.store.job(run.job_id)
@@ -259,22 +339,25 @@ class LocalEngine:
                 told = {"SCHEDULER_RUN_ID": active.run.id, "SCHEDULER_ROOT": str(self.place.root)}
                 owners.end_processes(active.process, told)
             crash_point("in_recover")
-            ended.append(
-                self.store.finish(
-                    active.run,
-                    status=RunStatus.INTERRUPTED,
-                    reason="owner_died",
-                    error="the process that ran it ended without finishing it",
-                    now=self.clock.now(),
-                )
-            )
+            ended.append(self._interrupted(active.run))
             crash_point("between_recovered")
         return ended
 
-    def _spawned(self, run: Run, pid: int) -> None:
+    def _interrupted(self, run: Run) -> Run:
+        now, error = self.clock.now(), "the process that ran it ended without finishing it"
+        job = self.store.job(run.job_id)
+        if job is not None and not job.archived and run.attempts and run.reason != OF_COPY:
+            again = retry_at(job.file.spec.retry, attempts=run.attempts[-1].n, status=RunStatus.INTERRUPTED, now=now)
+            if again is not None:
+                return self.store.end_attempt(
+                    run, status=RunStatus.INTERRUPTED, reason="owner_died", error=error, retry_at=again, now=now
+                )
+        return self.store.finish(run, status=RunStatus.INTERRUPTED, reason="owner_died", error=error, now=now)
+
+    def _spawned(self, run: Run, attempt: int, pid: int) -> None:
         crash_point("after_spawn")
         try:
-            self.store.record_process(run, attempt=1, process=owners.identify(pid))
+            self.store.record_process(run, attempt=attempt, process=owners.identify(pid))
         except UnavailableError as error:
             # A lock or a full disk is no reason to kill what has begun: a later owner finds it by its environment.
             _log.warning("process_not_recorded run_id=%s pid=%d error=%r", run.id, pid, str(error))

@@ -192,9 +192,16 @@ class Scheduler(Reading):
                     max_running=settings.limits.max_running,
                     now=self.clock.now(),
                 )
-                return self._engine(store, owner.id).carry_out(
+                engine = self._engine(store, owner.id)
+                run = engine.carry_out(
                     run, scratch=owner.scratch, cancel=cancel, claimed=lambda each: claimed(each, True)
                 )
+                while run.retry_at is not None:
+                    cancel.wait(max(0, (run.retry_at - self.clock.now()).total_seconds()))
+                    if cancel.is_set():
+                        return engine.end_unstarted(run, cancel.why or "cancelled")
+                    run = engine.carry_out(run, scratch=owner.scratch, cancel=cancel)
+                return run
 
     def dry_run(self, job_id: str) -> Json:
         """What `run` would start: argv, working directory, names of the environment, and the text. Starts nothing.

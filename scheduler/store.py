@@ -399,6 +399,12 @@ class Store:
                     raise _StaleError
                 for skip in due.skips:
                     _insert_skip(sql, due.job.id, due.job.file, skip, now, error=_SINCE_COPY)
+            # What was under way or waited to be tried again may have succeeded since: it is interrupted, for good.
+            sql.execute(
+                "UPDATE runs SET status = CASE status WHEN 'claimed' THEN status ELSE 'running' END, reason = ?,"
+                f" retry_at = NULL WHERE {_ACTIVE_SQL} AND (status <> 'queued' OR retry_at NOTNULL)",
+                (OF_COPY,),
+            )
             rows = sql.execute(f"SELECT * FROM runs WHERE {_ACTIVE_SQL} AND status = 'queued'").fetchall()
             waited = [_run(sql, row) for row in rows]
             sql.execute(
@@ -529,7 +535,7 @@ class Store:
             if sql.execute("SELECT 1 FROM jobs WHERE changed > ? LIMIT 1", (seen,)).fetchone() is not None:
                 raise _StaleError
             running = _running_count(sql)
-            waiting = f"SELECT 1 FROM runs WHERE {_ACTIVE_SQL} AND status = 'queued' LIMIT 1"
+            waiting = f"SELECT 1 FROM runs WHERE {_ACTIVE_SQL} AND status = 'queued' AND retry_at IS NULL LIMIT 1"
             if sql.execute(waiting).fetchone() is not None:
                 running = max(running, max_running)  # nobody passes those that wait
             for due in dues:
@@ -551,7 +557,7 @@ class Store:
         return None
 
     def queued(self) -> list[Run]:
-        """Slots that wait for a place, oldest first."""
+        """Runs that wait for a place, oldest slot first, and those that wait to be tried again."""
         with self._reading() as sql:
             rows = sql.execute(
                 f"SELECT * FROM runs WHERE {_ACTIVE_SQL} AND status = 'queued' ORDER BY fire_time, job_id"
@@ -635,7 +641,7 @@ class Store:
                 duration_ms = None if started_at is None else max(0, milliseconds(now - started_at))
                 sql.execute(
                     "UPDATE runs SET status = ?, reason = ?, finished_at = ?, duration_ms = ?, exit_code = ?,"
-                    " error = ?, result = ?, output_bytes = ?, truncated = ?, owner = NULL"
+                    " error = ?, result = ?, output_bytes = ?, truncated = ?, owner = NULL, retry_at = NULL"
                     " WHERE job_id = ? AND n = ?",
                     (
                         status.value,
@@ -674,6 +680,58 @@ class Store:
                 elif errs:
                     _stop_failing(sql, run, now)
             crash_point("before_end_commit")
+        return self._known_run(run.job_id, run.n)
+
+    def end_attempt(
+        self,
+        run: Run,
+        *,
+        status: RunStatus,
+        reason: str | None,
+        exit_code: int | None = None,
+        error: str | None = None,
+        result: str | None = None,
+        output_bytes: int | None = None,
+        truncated: bool = False,
+        retry_at: datetime,
+        now: datetime,
+    ) -> Run:
+        """Ends an attempt that is followed by another: its row, and the run waits, `queued`, without an owner.
+
+        Counters wait for the end of the run. Changes nothing where somebody has ended the run.
+        """
+        with self._writing() as sql:
+            waits = sql.execute(
+                "UPDATE runs SET status = 'queued', reason = 'retry', owner = NULL, retry_at = ?, exit_code = ?,"
+                f" error = ?, result = ?, output_bytes = ?, truncated = ? WHERE job_id = ? AND n = ? AND {_ACTIVE_SQL}",
+                (_stamp(retry_at), exit_code, error, result, output_bytes, truncated, run.job_id, run.n),
+            )
+            if waits.rowcount:
+                sql.execute(
+                    "UPDATE attempts SET status = ?, reason = ?, finished_at = ?, exit_code = ?"
+                    " WHERE job_id = ? AND run_n = ? AND finished_at IS NULL",
+                    (status.value, reason, _stamp(now), exit_code, run.job_id, run.n),
+                )
+        return self._known_run(run.job_id, run.n)
+
+    def start_retry(self, run: Run, *, owner: str, now: datetime) -> Run | None:
+        """Opens the next attempt of a run that waits for it, before its process exists. The text stays pinned (F2).
+
+        None where somebody else has opened it, or has ended the run.
+        """
+        with self._writing() as sql:
+            opened = sql.execute(
+                "UPDATE runs SET status = 'running', reason = NULL, owner = ?, retry_at = NULL"
+                " WHERE job_id = ? AND n = ? AND status = 'queued' AND retry_at NOTNULL",
+                (owner, run.job_id, run.n),
+            )
+            if not opened.rowcount:
+                return None
+            sql.execute(
+                "INSERT INTO attempts (job_id, run_n, n, status, started_at)"
+                " SELECT job_id, run_n, max(n) + 1, 'running', ? FROM attempts WHERE job_id = ? AND run_n = ?",
+                (_stamp(now), run.job_id, run.n),
+            )
         return self._known_run(run.job_id, run.n)
 
     def skip(self, run: Run, *, reason: str, message: str, fault: bool, now: datetime) -> Run:
@@ -903,6 +961,7 @@ def _turn(path: Path) -> _Turn:
 # -- copies ----------------------------------------------------------------------------------
 
 _STEP_PAGES = 256  # a megabyte
+OF_COPY = "copy"  # the reason of a run that was under way when the copy was made, until somebody ends it
 _SINCE_COPY = "this database is a copy that was put back: whether the slot was served after the copy is not known"
 
 
@@ -1517,6 +1576,7 @@ def _run(sql: sqlite3.Connection, row: sqlite3.Row) -> Run:
         slots=row["slots"],
         requested_at=_known(row["requested_at"]),
         requested_by=row["requested_by"],
+        retry_at=_moment(row["retry_at"]),
         started_at=_moment(row["started_at"]),
         finished_at=_moment(row["finished_at"]),
         duration_ms=row["duration_ms"],

@@ -95,6 +95,7 @@ def run_json(run: Run) -> Json:
         "slots": run.slots,
         "requested_at": instant(run.requested_at),
         "requested_by": run.requested_by,
+        "retry_at": _instant(run.retry_at),
         "trigger": run.trigger.value,
         "status": run.status.value,
         "reason": run.reason,

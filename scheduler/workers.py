@@ -26,6 +26,7 @@ FILES_OF_OURS = 100
 FILES_OF_A_RUN = 16  # pipes, outputs, a connection and what waits for all of them
 
 Done = Callable[[Run | None], None]
+_Entry = tuple[datetime, str, Run, Done | None]
 
 _log = logging.getLogger(__name__)
 
@@ -48,15 +49,19 @@ class Workers:
         lend: Lend,
         clock: Clock,
         scratch: Path,
+        delayed: Callable[[], None] = lambda: None,
     ) -> None:
+        """delayed: told when a run has been put off until it is tried again, so that somebody calls `release` then."""
         self._engine = engine
         self._lend = lend
         self._clock = clock
         self._scratch = scratch
+        self._told_of_delay = delayed
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._seats: dict[str, Cancel] = {}  # of the runs under way
-        self._waiting: list[tuple[datetime, str, Run, Done | None]] = []
+        self._waiting: list[_Entry] = []  # for a place, by their slots
+        self._delayed: list[_Entry] = []  # until they are tried again, by when that is
         self._room = max(1, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - FILES_OF_OURS) // FILES_OF_A_RUN)
         self._unwritten: dict[str, tuple[Callable[[Store], Run], Done | None]] = {}
         self._stopping = False
@@ -69,20 +74,55 @@ class Workers:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """How many run, and how many wait for a place."""
-        return len(self._seats), len(self._waiting)
+        """How many run, and how many wait for a place or to be tried again."""
+        return len(self._seats), len(self._waiting) + len(self._delayed)
+
+    @property
+    def next_retry(self) -> datetime | None:
+        """When the next run is to be tried again."""
+        with self._lock:
+            return self._delayed[0][0] if self._delayed else None
+
+    @property
+    def put_off(self) -> int:
+        """How many runs wait to be tried again."""
+        return len(self._delayed)
+
+    def release(self, now: datetime) -> None:
+        """Lets runs whose time to be tried again has come wait for a place."""
+        with self._lock:
+            while self._delayed and self._delayed[0][0] <= now:
+                _, _, run, done = heapq.heappop(self._delayed)
+                self._wait_for_place(run, done)
+        self._fill()
 
     def submit(self, runs: Iterable[Run], *, done: Done | None = None) -> None:
         """Starts claimed runs, lets queued ones wait for a place: the oldest slot first.
 
-        done: told of each finished run, or None where it could not be brought to an end.
+        One that is here already is passed over. done: told of each finished run, or None where it could not be
+        brought to an end.
         """
         for run in runs:
-            if run.status is RunStatus.QUEUED:
+            if self._is_here(run.id):
+                continue
+            if run.retry_at is not None:
+                self._put_off(run, done)
+            elif run.status is RunStatus.QUEUED:
                 self._wait_for_place(run, done)
             else:
                 self._start(run, done)
         self._fill()
+
+    def _is_here(self, run_id: str) -> bool:
+        with self._lock:
+            waits = any(run_id == each[1] for each in (*self._waiting, *self._delayed))
+            return waits or run_id in self._seats or run_id in self._unwritten
+
+    def _put_off(self, run: Run, done: Done | None) -> None:
+        assert run.retry_at is not None
+        with self._lock:
+            heapq.heappush(self._delayed, (run.retry_at, run.id, run, done))
+        self._told_of_delay()
 
     def _wait_for_place(self, run: Run, done: Done | None) -> None:
         with self._lock:
@@ -96,10 +136,13 @@ class Workers:
         """Ends a run of this process, or one that waits here; False where it is none of them."""
         with self._lock:
             seat = self._seats.get(run_id)
-            waiting = next((each for each in self._waiting if each[2].id == run_id), None)
-            if waiting is not None:  # from here on nobody starts it
-                self._waiting.remove(waiting)
-                heapq.heapify(self._waiting)
+            waiting = None
+            for queue in (self._waiting, self._delayed):
+                found = next((each for each in queue if each[1] == run_id), None)
+                if found is not None:  # from here on nobody starts it
+                    waiting = found
+                    queue.remove(found)
+                    heapq.heapify(queue)
         if seat is not None:
             seat.request("cancelled")
         elif waiting is not None:
@@ -211,6 +254,9 @@ class Workers:
         finally:
             with self._changed:
                 del self._seats[run.id]
+                if finished is not None and finished.retry_at is not None:
+                    self._put_off(finished, done)
+                    done = None
                 self._changed.notify_all()
             if done is not None:
                 done(finished)
@@ -239,8 +285,8 @@ class Workers:
         return self._clock.now() > run.fire_time + window(run.fire_time, following)
 
     def _carry_out_queued(self, store: Store, run: Run, cancel: Cancel) -> Run:
-        """A run that has waited for its place."""
-        if self._too_late(store, run):
+        """A run that has waited for its place. One that is tried again comes too late for nothing."""
+        if not run.attempts and self._too_late(store, run):
             _log.info("run_skipped run_id=%s reason=capacity", run.id)
             return store.skip(
                 run,

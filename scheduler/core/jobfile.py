@@ -17,11 +17,11 @@ from typing import Any
 from scheduler.core.blame import fault_problem, file_problem, flaw_problems, not_a_mapping
 from scheduler.core.cron import ScheduleError
 from scheduler.core.globs import matches_any, matches_job
-from scheduler.core.models import FAILURE_LIMIT, Concurrency, JobSpec, RunnerSpec, Schedule, Settings, instant
+from scheduler.core.models import FAILURE_LIMIT, Concurrency, JobSpec, Retry, RunnerSpec, Schedule, Settings, instant
 from scheduler.core.paths import is_path
 from scheduler.core.problems import Problem, Severity, did_you_mean
 from scheduler.core.schedule import MOST_ENTRIES, first_slot, schedule_errors, unite
-from scheduler.core.shapes import ID_PATTERN, Fault, JobShape, Path, ScheduleShape, check, fitting
+from scheduler.core.shapes import ID_PATTERN, Fault, JobShape, Path, RetryShape, ScheduleShape, check, fitting
 from scheduler.core.texts import BOM, Lines, TextError, conflict_line, decode, listed, short
 from scheduler.core.units import format_duration, parse_duration
 from scheduler.core.yamlfile import YamlDocument, read_yaml
@@ -280,6 +280,7 @@ class _JobReader:
             concurrency=Concurrency(shape.concurrency or Concurrency.FORBID),
             failure_limit=FAILURE_LIMIT if shape.failure_limit is None else shape.failure_limit,
             expires=shape.expires,
+            retry=_retry(shape.retry),
         )
 
     def _schedule(self, given: Any) -> Schedule | None:
@@ -503,6 +504,11 @@ class _JobReader:
             else:
                 return isinstance(given, dict) and part in given
         return False
+
+
+def _retry(shape: RetryShape | None) -> Retry:
+    given = {} if shape is None else {name: value for name, value in shape.model_dump().items() if value is not None}
+    return Retry(**{**given, "on": tuple(given["on"])}) if given else Retry()
 
 
 def _schedule_fault(error: ScheduleError, path: Path, key: str) -> Fault:

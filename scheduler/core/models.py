@@ -126,13 +126,42 @@ _INSTANTS = ("at", "starts", "ends")  # of a schedule
 
 
 FAILURE_LIMIT = 10
-_LATER_DEFAULTS = {"failure_limit": FAILURE_LIMIT, "expires": None}
 
 
 class Concurrency(StrEnum):
     """What happens to a fire while the job still runs. The others arrive with "Time and policy"."""
 
     FORBID = "forbid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """Whether a run that did not succeed is tried again, and when. `attempts` counts the first try too."""
+
+    attempts: int = 1
+    delay: timedelta = timedelta(seconds=30)  # before the second try
+    backoff: float = 2  # by which each further delay is longer
+    max_delay: timedelta = timedelta(hours=1)
+    on: tuple[str, ...] = ("failed", "timed_out")  # statuses of an attempt
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "attempts": self.attempts,
+            "delay_ms": milliseconds(self.delay),
+            "backoff": self.backoff,
+            "max_delay_ms": milliseconds(self.max_delay),
+            "on": list(self.on),
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Retry:
+        return cls(
+            attempts=found["attempts"],
+            delay=timedelta(milliseconds=found["delay_ms"]),
+            backoff=found["backoff"],
+            max_delay=timedelta(milliseconds=found["max_delay_ms"]),
+            on=tuple(found["on"]),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +186,7 @@ class JobSpec:
     concurrency: Concurrency = Concurrency.FORBID
     failure_limit: int = FAILURE_LIMIT  # errors in a row that stop the job; 0: none do
     expires: datetime | None = None  # aware UTC; no slot after it is due
+    retry: Retry = Retry()
 
     def to_json(self) -> dict[str, Any]:
         """The definition by field, as the store keeps it and `changes` compares it."""
@@ -175,6 +205,7 @@ class JobSpec:
             "concurrency": self.concurrency.value,
             "failure_limit": self.failure_limit,
             "expires": None if self.expires is None else instant(self.expires),
+            "retry": self.retry.to_json(),
         }
 
     @classmethod
@@ -195,6 +226,7 @@ class JobSpec:
             concurrency=Concurrency(found["concurrency"]),
             failure_limit=found.get("failure_limit", FAILURE_LIMIT),
             expires=None if (expires := found.get("expires")) is None else parse_instant(expires),
+            retry=Retry.from_json(found["retry"]) if "retry" in found else Retry(),
         )
 
     @property
@@ -213,6 +245,10 @@ class JobSpec:
         said = {name: value for name, value in self.to_json().items() if _LATER_DEFAULTS.get(name, ...) != value}
         text = json.dumps(said, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+# Keys that came later, and what a definition that does not say them means.
+_LATER_DEFAULTS = {"failure_limit": FAILURE_LIMIT, "expires": None, "retry": Retry().to_json()}
 
 
 class TaskInput(StrEnum):
@@ -550,6 +586,7 @@ class Run:
     slots: int = 1
     requested_at: datetime
     requested_by: str | None = None
+    retry_at: datetime | None = None  # while it waits to be tried again
     started_at: datetime | None = None
     finished_at: datetime | None = None
     duration_ms: int | None = None

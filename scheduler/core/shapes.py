@@ -466,15 +466,34 @@ Entry = Annotated[ScheduleShape, BeforeValidator(_shorthand, json_schema_input_t
 Entries = Annotated[list[Entry], Field(min_length=1, max_length=MOST_ENTRIES)]
 
 
+class RetryShape(Shape):
+    """Whether and when a run that did not succeed is tried again, with the text that it had."""
+
+    attempts: int = Field(default=1, ge=1, le=100, description="How many tries a run has, the first one too.")
+    delay: Duration | None = Field(
+        default=None, description="How long to wait before the second try; 30s unless written.", examples=["30s"]
+    )
+    backoff: float = Field(default=2.0, ge=1, le=100, description="By how much each further delay is longer.")
+    max_delay: Duration | None = Field(
+        default=None, description="The longest delay; 1h unless written.", examples=["1h"]
+    )
+    on: Annotated[list[Literal["failed", "timed_out", "interrupted"]], AfterValidator(_not_empty)] = Field(
+        default=["failed", "timed_out"],
+        description="How a try has to end to be followed by another. interrupted: the scheduler died or was stopped.",
+    )
+
+
 class DefaultsShape(Shape):
     """The keys that a job takes from scheduler.yaml where it does not write them itself."""
 
     model_config = ConfigDict(title="Defaults of all jobs")
-    not_yet = frozenset({"catch_up", "retry", "deliver", "deliver_on", "expect_every"})
+    not_yet = frozenset({"catch_up", "deliver", "deliver_on", "expect_every"})
     misplaced = {
         **dict.fromkeys(("id", "task", "task_source_path", "schedule"), "write it in each job file: it has no default"),
         "timezone": "write timezone at the top level of scheduler.yaml",
     }
+
+    inner = {"retry": RetryShape}
 
     name: Line | None = Field(default=None, description="What people call the job; without it the id.")
     description: str | None = Field(default=None, description="What the job is for.")
@@ -510,6 +529,9 @@ class DefaultsShape(Shape):
         description="How many errors in a row stop the job, until its definition or task is edited or somebody resumes "
         "it; 0: none do. 10 unless written.",
     )
+    retry: RetryShape | None = Field(
+        default=None, description="Whether a run that did not succeed is tried again; without it no run is."
+    )
     expires: Instant | None = Field(
         default=None,
         description="The job is not due after this instant, whatever its schedule says; it is completed then.",
@@ -528,7 +550,7 @@ class JobShape(DefaultsShape):
         "prompt": "write task with the text, or task_source_path with its file",
         "command": "name a runner; its command stands in scheduler.yaml",
     }
-    inner = {"schedule": ScheduleShape}
+    inner = {**DefaultsShape.inner, "schedule": ScheduleShape}
 
     id: JobId = Field(
         description="What the job is known by, for ever: moving or renaming the file changes nothing. "

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from scheduler.core.jobfile import Document, JobFile, merge, read_job_file
-from scheduler.core.models import JobSpec, Settings
+from scheduler.core.models import JobSpec, Retry, Settings
 from scheduler.core.problems import Severity
 from scheduler.core.rootfile import read_root_file
 from scheduler.core.schedule import next_fire
@@ -333,7 +334,6 @@ def test_a_blank_inline_task_is_refused() -> None:
     "extra",
     [
         "catch_up: latest",
-        "retry: {}",
         "deliver: []",
         "deliver_on: null",
         "expect_every: 1d",
@@ -652,6 +652,44 @@ def test_ten_errors_in_a_row_stop_a_job_unless_it_says_otherwise(written: str, l
     assert spec_of(job(written)).failure_limit == limit
 
 
+def test_a_retry_is_read_whole_and_has_defaults_for_what_it_does_not_say() -> None:
+    written = "{attempts: 5, delay: 10s, backoff: 1.5, max_delay: 10m, on: [interrupted, failed]}"
+    spec = spec_of(job(f"retry: {written}"))
+    assert spec.retry == Retry(
+        attempts=5,
+        delay=timedelta(seconds=10),
+        backoff=1.5,
+        max_delay=timedelta(minutes=10),
+        on=("interrupted", "failed"),
+    )
+    assert JobSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    assert spec_of(job("retry: {attempts: 3, backoff: 3}")).retry == Retry(attempts=3, backoff=3)
+    assert spec_of(job("")).retry == Retry(), "one try"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ("{attempts: 0}", "value.range"),
+        ("{attempts: 101}", "value.range"),
+        ("{attempts: 2.5}", "value.type"),
+        ("{backoff: 0.5}", "value.range"),
+        ("{backoff: .inf}", "value.range"),
+        ("{backoff: .nan}", "value.range"),
+        ("{backoff: '2'}", "value.type"),
+        ("{delay: 30}", "duration.invalid"),
+        ("{on: []}", "value.empty"),
+        ("{on: [succeeded]}", "value.choice"),
+        ("{on: failed}", "value.type"),
+        ("{tries: 3}", "key.unknown"),
+        ("3", "value.type"),
+    ],
+)
+def test_a_retry_that_means_nothing_is_refused(wrong: str, code: str) -> None:
+    (problem,) = job(f"retry: {wrong}").problems
+    assert (problem.line, problem.code) == (4, code)
+
+
 @pytest.mark.parametrize(
     ("schedule", "expires"),
     [
@@ -703,6 +741,7 @@ defaults:
   concurrency: forbid
   failure_limit: 4
   expires: 2031-01-01T00:00:00Z
+  retry: {attempts: 3, delay: 1m}
 runners: {r: {command: [cat], job_env: [A, B, C]}, s: {command: [cat], job_env: [A, B, C]}}
 """)
 
@@ -717,6 +756,9 @@ def test_every_key_that_may_have_a_default_takes_it() -> None:
     assert (spec.enabled, spec.runner, spec.timeout, spec.failure_limit) == (False, "r", timedelta(hours=2), 4)
     assert spec.env == (("A", "1"), ("B", "2"))
     assert spec.expires == datetime(2031, 1, 1, tzinfo=UTC)
+    assert spec.retry == Retry(attempts=3, delay=timedelta(minutes=1))
+    assert resolved("retry: {attempts: 2}").retry == Retry(attempts=2, delay=timedelta(minutes=1)), "merged by key"
+    assert resolved("retry: null").retry == Retry()
     assert set(EVERY_DEFAULT.defaults) == set(DefaultsShape.model_fields)
 
 

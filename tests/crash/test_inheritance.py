@@ -90,7 +90,10 @@ def test_a_job_inherits_nothing_of_a_carelessly_started_daemon(world: World, car
     assert (found["files_limit"], found["nice"]) == ([*resource.getrlimit(resource.RLIMIT_NOFILE)], os.nice(0))
     # Python ignores two signals itself: a shell tells what it was given.
     shell = first_end(world, "shell")
-    assert (shell["status"], shell["result"].split()) == ("succeeded", ["SigIgn:", "0" * 16])
+    assert shell["status"] == "succeeded"
+    ignored = int(shell["result"].split()[1], 16)
+    # The C library keeps two to itself, which GNU make hands on ignored, and lets nobody restore them: signal(7).
+    assert [number for number in signal.valid_signals() if ignored >> number - 1 & 1] == []
     # SIGCHLD was ignored: the kernel would have thrown the exit codes away.
     broken = first_end(world, "broken")
     assert (broken["status"], broken["exit_code"]) == ("failed", 3)

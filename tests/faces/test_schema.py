@@ -24,6 +24,7 @@ from scheduler.core.shapes import (
     LimitsShape,
     PruneShape,
     RetentionShape,
+    RetryShape,
     RootShape,
     RunnerShape,
     Shape,
@@ -150,7 +151,15 @@ def keys(name: str) -> set[str]:
 
 
 def test_the_schemas_have_every_key_and_none_that_is_not_supported_yet() -> None:
-    shapes: tuple[type[Shape], ...] = (RootShape, DefaultsShape, RunnerShape, LimitsShape, PruneShape, RetentionShape)
+    shapes: tuple[type[Shape], ...] = (
+        RootShape,
+        DefaultsShape,
+        RunnerShape,
+        LimitsShape,
+        PruneShape,
+        RetentionShape,
+        RetryShape,
+    )
     assert keys("root") == {key for shape in shapes for key in shape.model_fields}
     assert set(JobShape.model_fields) <= keys("job")
     for name, shape in (("job", JobShape), ("root", RootShape)):
