@@ -557,15 +557,20 @@ def test_hosts_decides_where_it_fires_and_counts_like_any_edit(root: Root, serve
 
 
 def test_once_runs_what_is_due_and_ends(root: Root) -> None:
-    soon = datetime.now(UTC) + timedelta(seconds=2)
-    for job_id, task in (("good", "exit 0"), ("bad", "exit 3")):
-        root.write(
-            f"jobs/{job_id}.yaml",
-            f"id: {job_id}\nschedule: {{at: '{soon.isoformat()}'}}\ntask: '{task}'\nrunner: sh\n",
-        )
+    def due_in(seconds: int) -> datetime:
+        at = datetime.now(UTC) + timedelta(seconds=seconds)
+        for job_id, task in (("good", "exit 0"), ("bad", "exit 3")):
+            root.write(
+                f"jobs/{job_id}.yaml",
+                f"id: {job_id}\nschedule: {{at: '{at.isoformat()}'}}\ntask: '{task}'\nrunner: sh\n",
+            )
+        root.sync()
+        return at
+
     root.write("jobs/tick.yaml", TICK.replace("1s", "30d"))
-    root.sync()
+    due_in(3600)
     assert root.process("serve", "--once").code == 0, "nothing is due"
+    soon = due_in(4)
     until(lambda: datetime.now(UTC) > soon, "the slot")
     assert root.process("serve", "--once").code == 1, "one of the runs failed"
     assert [root.runs(job_id)[0]["status"] for job_id in ("good", "bad")] == ["succeeded", "failed"]
