@@ -21,9 +21,10 @@ from pathlib import Path
 
 from scheduler.clock import Clock
 from scheduler.config import Place, make_private
+from scheduler.copies import Contents, check_database, copy_database
 from scheduler.core.models import instant
 from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError, UsageError
-from scheduler.store import Contents, Lend, check_database, copy_database
+from scheduler.pool import Lend
 
 KEEP = 7
 NIGHT = 3  # o'clock, by the clock of the machine

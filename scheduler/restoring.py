@@ -17,11 +17,13 @@ from scheduler import owner as owners
 from scheduler.backup import copies, make_durable, newest
 from scheduler.config import Place, is_there, make_private, unusable
 from scheduler.control import Hold, answer_of, find
+from scheduler.copies import Contents, check_database, copy_database
 from scheduler.core.due import passed
 from scheduler.core.models import ROOT_JOB_ID, AuditRow, instant
 from scheduler.core.problems import RefusedError, UnavailableError, UsageError
 from scheduler.crash import crash_point
-from scheduler.store import Contents, Store, check_database, copy_database, journals_by, part_from_journal
+from scheduler.database import journals_by, part_from_journal
+from scheduler.store import Store
 
 _SIDES = ("-wal", "-shm", "-journal")
 _MAGIC = b"SQLite format 3\0"

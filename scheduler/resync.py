@@ -24,8 +24,9 @@ from scheduler.git import index_lock
 from scheduler.heartbeat import RESYNC_S, Heartbeat
 from scheduler.logs import event
 from scheduler.passes import Passes, Synced
+from scheduler.pool import Lend
 from scheduler.source import Own
-from scheduler.store import Lend, Store
+from scheduler.store import Store
 from scheduler.watched import watched
 from scheduler.watcher import Watcher
 

@@ -12,6 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "scheduler"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+SQL = ("store", "schema", "copies", "database")  # the modules that speak it, or to SQLite
 IMPURE = {"os", "socket", "sqlite3", "subprocess", "logging", "random", "time", "pathlib", "secrets", "threading"}
 
 
@@ -43,12 +44,19 @@ def test_nobody_below_imports_a_face_or_the_service(path: Path) -> None:
         assert not {name for name in found if name.startswith("scheduler.cli")}
         assert path.name == "service.py" or not {name for name in found if name.startswith("scheduler.service")}
     else:
-        assert not {name for name in found if name.startswith(("scheduler.store", "scheduler.engine"))}
+        assert not {name for name in found if name.split(".")[1] in ("engine", "pool", *SQL)}
 
 
-def test_the_store_knows_no_engine_and_no_runner() -> None:
-    found = set(imports(PACKAGE / "store.py"))
+@pytest.mark.parametrize("name", ["pool", *SQL])
+def test_the_store_knows_no_engine_and_no_runner(name: str) -> None:
+    found = set(imports(PACKAGE / f"{name}.py"))
     assert not {name for name in found if name.startswith(("scheduler.engine", "scheduler.runners"))}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module)
+def test_only_the_store_and_what_it_is_made_of_speak_sql(path: Path) -> None:
+    if path.relative_to(PACKAGE).with_suffix("").as_posix() not in SQL:
+        assert not {name for name in imports(path) if name.startswith("sqlite")}
 
 
 def test_reading_commands_start_without_the_file_readers() -> None:
