@@ -63,3 +63,17 @@ def test_reading_commands_start_without_the_file_readers() -> None:
     code = "import sys, scheduler.cli; print(*sorted({m.split('.')[0] for m in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"yaml", "pydantic", "croniter", "sqlite_utils"} & set(loaded), "each costs `list` a tenth of a second"
+
+
+def test_a_list_needs_neither_the_file_readers_nor_another_process(tmp_path: Path) -> None:
+    (tmp_path / "scheduler.yaml").write_text("version: 1\nrunners: {cat: {command: [cat]}}\n")
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs/j.yaml").write_text('id: j\nschedule: "0 3 * * *"\nrunner: cat\ntask: x\n')
+    told = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); "
+    code = told + f"sys.argv = ['scheduler', '--root', {str(tmp_path)!r}, 'list']; import scheduler.cli as c; c.main()"
+    subprocess.run([sys.executable, "-m", "scheduler", "--root", tmp_path, "sync"], capture_output=True, check=True)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "every day" in found.stdout
+    loaded = {name.split(".")[0] for name in found.stderr.split()}
+    assert "sqlite3" in loaded
+    assert not {"yaml", "pydantic", "croniter", "sqlite_utils", "watchdog", "subprocess"} & loaded
