@@ -24,6 +24,7 @@ from scheduler.config import Place, make_private
 from scheduler.copies import Contents, check_database, copy_database
 from scheduler.core.models import instant
 from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.database import make_durable
 from scheduler.pool import Lend
 
 KEEP = 7
@@ -118,15 +119,6 @@ def _make(
     finally:
         unfinished.unlink(missing_ok=True)
     return found
-
-
-def make_durable(folder: Path) -> None:
-    """Has the names in a folder survive a power loss."""
-    file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def due_after(last: datetime, *, minute: int = 0) -> datetime:

@@ -166,3 +166,12 @@ def journals_by(path: Path) -> Literal["wal", "rollback", "nothing"]:
     if not header.startswith(b"SQLite format 3\0"):
         return "nothing"
     return "wal" if header[18] == 2 else "rollback"
+
+
+def make_durable(folder: Path) -> None:
+    """Has the names in a folder survive a power loss. Raises: OSError."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

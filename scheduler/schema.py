@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 from scheduler.core.problems import UnavailableError
+from scheduler.database import make_durable
 
 APPLICATION_ID = 0x53434844  # "SCHD" in the file's header: tells our database from anybody else's
 
@@ -48,16 +49,7 @@ def create_database(path: Path) -> None:
         for suffix in ("-wal", "-shm", "-journal"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         new.replace(path)
-        _keep_name(path.parent)
-
-
-def _keep_name(folder: Path) -> None:
-    """A power loss must not take the name of a new database back: all that is claimed in it would be gone."""
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+        make_durable(path.parent)  # all that is claimed in it would be gone with its name
 
 
 def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
