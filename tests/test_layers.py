@@ -1,4 +1,4 @@
-"""Imports point one way: faces to service to shell to core (docs/explanation, style of the code)."""
+"""Imports point one way: faces to service to shell to core."""
 
 from __future__ import annotations
 
