@@ -21,9 +21,11 @@ from pathlib import Path
 
 from scheduler.clock import Clock
 from scheduler.config import Place, make_private
+from scheduler.copies import Contents, check_database, copy_database
 from scheduler.core.models import instant
 from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError, UsageError
-from scheduler.store import Contents, Lend, check_database, copy_database
+from scheduler.database import make_durable
+from scheduler.pool import Lend
 
 KEEP = 7
 NIGHT = 3  # o'clock, by the clock of the machine
@@ -117,15 +119,6 @@ def _make(
     finally:
         unfinished.unlink(missing_ok=True)
     return found
-
-
-def make_durable(folder: Path) -> None:
-    """Has the names in a folder survive a power loss."""
-    file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def due_after(last: datetime, *, minute: int = 0) -> datetime:

@@ -21,7 +21,8 @@ from scheduler.core.problems import SchedulerError, UnavailableError
 from scheduler.core.schedule import next_fire
 from scheduler.crash import crash_point
 from scheduler.heartbeat import CLOCKWORK_S, Heartbeat
-from scheduler.store import Lend, Store
+from scheduler.pool import Lend
+from scheduler.store import Store
 
 LOOK_AGAIN_S = 10.0  # the clock may be set, or the machine have slept: no wait is longer than that
 ASK_S = 0.5

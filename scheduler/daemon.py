@@ -33,13 +33,14 @@ from scheduler.memory import share_one_heap
 from scheduler.notify import Manager
 from scheduler.owner import Owner
 from scheduler.passes import Passes, Synced
+from scheduler.pool import Stores
 from scheduler.restoring import DatabaseFile, refuse_lost, settle_copy, start_state
 from scheduler.resync import Resync
 from scheduler.retention import Housekeeping
 from scheduler.room import lack_of_room
 from scheduler.runners.cancel import GRACE as CANCEL_GRACE
 from scheduler.source import Parsed
-from scheduler.store import Store, Stores
+from scheduler.store import Store
 from scheduler.views import Json
 from scheduler.workers import Workers
 

@@ -10,6 +10,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from scheduler.core.problems import UnavailableError
 
@@ -127,3 +128,50 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+_opened: dict[tuple[int, int], int] = {}  # files by device and inode
+_MOST_OPENED = 64  # a process has to do with one or two databases
+
+
+def part_from_journal(path: Path) -> None:
+    """Gives a journal another name that cannot be this database's: it is of the one that stood here before.
+
+    SQLite would replay it into a copy that was put there, and leave a mixture of both. A copy of ours has no such
+    journal until it is opened for work, and its header tells.
+    """
+    journal = path.with_name(path.name + "-wal")
+    if not journal.exists():
+        return
+    if journals_by(path) == "rollback":
+        stale = journal.stat().st_mtime_ns
+        for suffix in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(path.with_name(f"{path.name}.stale-{stale}{suffix}"))
+
+
+def journals_by(path: Path) -> Literal["wal", "rollback", "nothing"]:
+    """How the header says that a database journals; a file that is none does not. Costs a stat and a read.
+
+    One that was opened for work has `wal`. A copy of ours has `rollback`, until then.
+    Raises: OSError.
+    """
+    found = path.stat()
+    key = found.st_dev, found.st_ino
+    if key not in _opened:  # kept: to close it would take away the locks that SQLite has on it in this process
+        _opened[key] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if len(_opened) > _MOST_OPENED:
+            os.close(_opened.pop(next(iter(_opened))))
+    header = os.pread(_opened[key], 19, 0)  # sqlite.org/fileformat2.html, section 1.3
+    if not header.startswith(b"SQLite format 3\0"):
+        return "nothing"
+    return "wal" if header[18] == 2 else "rollback"
+
+
+def make_durable(folder: Path) -> None:
+    """Has the names in a folder survive a power loss. Raises: OSError."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -25,7 +25,8 @@ from scheduler.control import answer_of, find
 from scheduler.core.due import overdue
 from scheduler.core.models import Job, RunStatus, Settings, Status, SyncState, instant
 from scheduler.core.problems import Problem, SchedulerError
-from scheduler.git import read_tree, why_held
+from scheduler.git import read_tree
+from scheduler.git_folder import why_held
 from scheduler.restoring import refuse_lost
 from scheduler.room import cannot_write, lack_of_room
 from scheduler.store import Store

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from scheduler.core.models import Provenance
 from scheduler.core.problems import UnavailableError
+from scheduler.git_folder import git_folder, head_by_hand
 
 # Command-line configuration beats the repository's own, which anyone who can push a file system may have written.
 _HARDENED = (
@@ -213,95 +214,5 @@ class Commits:
 
     def _still(self, known: Tree) -> bool:
         if known.revision is None:
-            return not known.in_repository and _git_folder(self._root) is None
-        return _head_by_hand(self._root) == known.revision
-
-
-def _head_by_hand(root: Path) -> str | None:
-    """The commit that HEAD names by the files git keeps it in; None where they do not say, as with reftables."""
-    git = _git_folder(root)
-    if git is None:
-        return None
-    try:
-        head = (git / "HEAD").read_text().strip()
-        if not head.startswith("ref: "):
-            return head
-        ref = head.removeprefix("ref: ")
-        common = git / "commondir"  # a linked worktree keeps its branches with the others (gitrepository-layout(5))
-        shared = git / common.read_text().strip() if common.exists() else git
-        if (shared / ref).is_file():
-            return (shared / ref).read_text().strip()
-        for line in (shared / "packed-refs").read_text().splitlines():
-            if line.endswith(f" {ref}"):
-                return line.split(" ")[0]
-    except (OSError, ValueError):
-        pass
-    return None
-
-
-def ref_files(root: Path) -> Mapping[Path, frozenset[str]]:
-    """The files by which HEAD's commit is told, as folders and names in them; empty outside a repository.
-
-    Any other name in these folders says nothing of HEAD: not the index, which `git status` rewrites, nor a lock.
-    """
-    git = _git_folder(root)
-    if git is None:
-        return {}
-    found: dict[Path, set[str]] = {git: {"HEAD"}}
-    try:
-        common = git / "commondir"
-        shared = (git / common.read_text().strip()).resolve() if common.exists() else git
-        head = (git / "HEAD").read_text().strip()
-    except FileNotFoundError:
-        return {git: frozenset({"HEAD"})}  # it is being made
-    except (OSError, ValueError):
-        return {}  # not ours to read, and git will say the same
-    found.setdefault(shared, set()).add("packed-refs")
-    if (shared / "reftable").is_dir():  # HEAD is a stub then (gitformat-reftable)
-        found[shared / "reftable"] = {"tables.list"}
-    elif head.startswith("ref: "):
-        # A branch that is packed, or not born yet, has no file: it comes with the first folder that is missing.
-        folder = shared
-        for name in head.removeprefix("ref: ").split("/"):
-            found.setdefault(folder, set()).add(name)
-            folder = folder / name
-    return {folder: frozenset(names) for folder, names in found.items()}
-
-
-def index_lock(root: Path) -> Path | None:
-    """The file that git holds while it changes this working tree; None outside a repository. Starts no git."""
-    git = _git_folder(root)
-    return None if git is None else git / "index.lock"
-
-
-# What git leaves in its folder while a command that takes several steps is half way (gitrepository-layout(5)).
-_UNDER_WAY = (
-    ("rebase-merge", "a rebase"),
-    ("rebase-apply", "a rebase"),
-    ("MERGE_HEAD", "a merge"),
-    ("CHERRY_PICK_HEAD", "a cherry-pick"),
-    ("REVERT_HEAD", "a revert"),
-    ("sequencer", "a cherry-pick or a revert"),
-    ("BISECT_LOG", "a bisect"),
-)
-
-
-def why_held(root: Path) -> str:
-    """What git is in the middle of in this working tree, in words; empty if nothing (S8). Starts no git.
-
-    Meanwhile the files are of no commit that anybody meant: a step of a rebase, an old commit under test.
-    """
-    git = _git_folder(root)
-    under_way = None if git is None else next((what for name, what in _UNDER_WAY if (git / name).exists()), None)
-    return f"{under_way} is half way in the repository" if under_way else ""
-
-
-def _git_folder(root: Path) -> Path | None:
-    for folder in (root, *root.parents):
-        git = folder / ".git"
-        if git.is_dir():
-            return git.resolve()  # it may be a link
-        if git.is_file():  # a linked worktree or a submodule
-            with contextlib.suppress(OSError, ValueError):
-                return (folder / git.read_text().removeprefix("gitdir:").strip()).resolve()
-    return None
+            return not known.in_repository and git_folder(self._root) is None
+        return head_by_hand(self._root) == known.revision

@@ -17,7 +17,8 @@ from scheduler.core.models import Fault, Job, Settings, SyncState, milliseconds
 from scheduler.core.problems import Problem, UnavailableError
 from scheduler.core.reconcile import Desired, Plan, plan, plan_one
 from scheduler.crash import crash_point
-from scheduler.git import Commits, Tree, git_silence, read_tree, why_held
+from scheduler.git import Commits, Tree, git_silence, read_tree
+from scheduler.git_folder import why_held
 from scheduler.safe_open import read_source, real_path
 from scheduler.source import Parsed, read_desired
 from scheduler.store import Observed, Store

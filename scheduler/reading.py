@@ -66,7 +66,7 @@ class Reading:
 
     def held(self) -> str | None:
         """Why no sync takes the files as they are now (S8)."""
-        from scheduler.git import why_held
+        from scheduler.git_folder import why_held
 
         return why_held(self.place.root) or None
 

@@ -14,17 +14,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from scheduler import owner as owners
-from scheduler.backup import copies, make_durable, newest
+from scheduler.backup import copies, newest
 from scheduler.config import Place, is_there, make_private, unusable
 from scheduler.control import Hold, answer_of, find
+from scheduler.copies import Contents, check_database, copy_database
 from scheduler.core.due import passed
 from scheduler.core.models import ROOT_JOB_ID, AuditRow, instant
 from scheduler.core.problems import RefusedError, UnavailableError, UsageError
 from scheduler.crash import crash_point
-from scheduler.store import Contents, Store, check_database, copy_database, journals_by, part_from_journal
+from scheduler.database import journals_by, make_durable, part_from_journal
+from scheduler.store import Store
 
 _SIDES = ("-wal", "-shm", "-journal")
-_MAGIC = b"SQLite format 3\0"
 
 
 def lost(place: Place) -> str:
@@ -38,7 +39,7 @@ def lost(place: Place) -> str:
         return f"the database {place.db} is gone; there is a copy of {instant(last.at)}{beside}"
     if aside is not None:
         return f"the database {place.db} is gone{beside}"
-    runs = place.state / "runs"
+    runs = place.outputs
     with contextlib.suppress(OSError):
         if place.db == place.state / "state.db" and runs.is_dir() and any(runs.iterdir()):
             return f"the database {place.db} is gone, and with it what it knew of the runs whose outputs are in {runs}"
@@ -99,14 +100,15 @@ def start_state(place: Place, *, new_state: bool, now: datetime, held: bool = Fa
     try:
         # One given by name is not ours to move, whatever it is.
         ruined = place.db.is_file() and (
-            place.db.stat().st_size == 0 or (place.db == place.state / "state.db" and not _is_sqlite(place.db))
+            place.db.stat().st_size == 0
+            or (place.db == place.state / "state.db" and journals_by(place.db) == "nothing")
         )
         if not ruined and not lost(place):
             return []
         with contextlib.nullcontext() if held else Hold(place, since=instant(now), listen=False):
             moved = put_aside(place.db, now)
             if place.db == place.state / "state.db":
-                moved += _aside(place.state / "runs", now)
+                moved += _aside(place.outputs, now)
             if place.backups is not None and any(not copy.earlier for copy in copies(place)):
                 # Else the new history's copies would push them out within a week.
                 folder = place.backups / f"before-{now:%Y%m%dT%H%M%S}"
@@ -141,11 +143,6 @@ def _aside(path: Path, now: datetime) -> list[Path]:
     if not path.exists():
         return []
     return [path.rename(path.with_name(f"{path.name}.before-{now:%Y%m%dT%H%M%S}"))]
-
-
-def _is_sqlite(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(_MAGIC)) == _MAGIC
 
 
 class DatabaseFile:
@@ -271,7 +268,7 @@ def _numbers_of_outputs(place: Place) -> dict[str, int]:
     """The highest run number of each job whose output is there: its files must not become another run's."""
     found: dict[str, int] = {}
     with contextlib.suppress(OSError):
-        for folder in (place.state / "runs").iterdir():
+        for folder in place.outputs.iterdir():
             with contextlib.suppress(OSError):
                 numbers = [path.name.partition(".")[0] for path in folder.iterdir()]
                 found[folder.name] = max((int(each) for each in numbers if each.isdecimal()), default=0)

@@ -20,12 +20,13 @@ from scheduler.config import Place, read_settings
 from scheduler.core.models import ROOT_JOB_ID, AuditRow, Run, Settings, SyncState
 from scheduler.core.problems import Problem, SchedulerError
 from scheduler.core.reconcile import Plan
-from scheduler.git import index_lock
+from scheduler.git_folder import index_lock
 from scheduler.heartbeat import RESYNC_S, Heartbeat
 from scheduler.logs import event
 from scheduler.passes import Passes, Synced
+from scheduler.pool import Lend
 from scheduler.source import Own
-from scheduler.store import Lend, Store
+from scheduler.store import Store
 from scheduler.watched import watched
 from scheduler.watcher import Watcher
 

@@ -19,7 +19,8 @@ from scheduler.config import Place
 from scheduler.core.models import ROOT_JOB_ID, AuditRow, Settings
 from scheduler.core.problems import SchedulerError
 from scheduler.logs import event
-from scheduler.store import Lend, Store
+from scheduler.pool import Lend
+from scheduler.store import Store
 
 EVERY = timedelta(days=1)  # by itself
 BATCH = 500  # rows in one transaction: a claim waits for no more than that

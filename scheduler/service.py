@@ -28,13 +28,13 @@ from scheduler.views import Json
 if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.backup import Copy
     from scheduler.control import Holder
+    from scheduler.copies import Contents
     from scheduler.daemon import Served
     from scheduler.engine import LocalEngine
     from scheduler.passes import Passes, Synced
     from scheduler.restoring import Restored
     from scheduler.retention import Collected
     from scheduler.runners.cancel import Cancel
-    from scheduler.store import Contents
 
 CANCEL_WAIT = timedelta(seconds=15)  # TERM, ten seconds, KILL, and the writing down
 SHORTEST_GAP = timedelta(seconds=1)  # between two slots: a pause that ends so soon after one covers no second

@@ -1,4 +1,4 @@
-"""The database: the only module that speaks SQL.
+"""What the database holds, read and written; its tables are made in `schema`, its file is copied in `copies`.
 
 Hot paths are plain SQL under `BEGIN IMMEDIATE`: a deferred transaction that reads and then writes fails at
 once with "database is locked", whatever the timeout. Commits are durable (`synchronous=FULL`), because a
@@ -9,7 +9,6 @@ A Store belongs to one thread at a time.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -19,9 +18,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from scheduler.core.models import (
     FAILURE_LIMIT,
@@ -51,14 +49,15 @@ from scheduler.database import (
     UnwritableError,
     connect_to_read,
     explained,
+    part_from_journal,
     refuse_what_is_no_file,
 )
+from scheduler.schema import bring_up_to_date, create_database, migrations, schema_version
 
 if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
     from scheduler.core.due import Due
     from scheduler.core.reconcile import Action, Plan
 
-APPLICATION_ID = 0x53434844  # "SCHD" in the file's header: tells our database from anybody else's
 BUSY_TIMEOUT = timedelta(seconds=10)
 _ACTIVE_SQL = "status IN ('queued', 'claimed', 'running')"
 
@@ -88,17 +87,6 @@ class ActiveRun:
     run: Run
     owner: str | None
     process: Process | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
-    """What a database holds."""
-
-    jobs: int  # archived ones too
-    runs: int  # skips too
-    bytes: int
-    schema: int
-    copied_at: datetime | None  # when this copy was made, where it is one of ours
 
 
 class _StaleError(Exception):
@@ -136,7 +124,7 @@ class Store:
                 if not create:
                     raise UnavailableError(f"the database {path} is gone", hint="`scheduler restore` puts a copy back")
                 with explained(path):
-                    _create(path)
+                    create_database(path)
             refuse_what_is_no_file(path)
             part_from_journal(path)
             with explained(path):
@@ -148,7 +136,7 @@ class Store:
         try:
             with explained(path):
                 _prepare(connection)
-                _bring_up_to_date(connection, path)
+                bring_up_to_date(connection, path)
         except OSError as error:
             connection.close()
             raise _unopened(path, error) from error
@@ -173,7 +161,7 @@ class Store:
             try:
                 with explained(path):
                     _prepare(connection)
-                    found = _schema_version(connection, path, latest := len(_migrations()))
+                    found = schema_version(connection, path, latest := len(migrations()))
                     if found < latest:
                         raise UnavailableError(
                             f"{path} was written by an older version, and cannot be brought up to date: {error}",
@@ -289,7 +277,7 @@ class Store:
             for action in plan.actions:
                 if action.writes:
                     _write_job(sql, action, now, actor, changed)
-            _append_audit(sql, audit)
+            append_audit(sql, audit)
             _replace_problems(sql, plan.problems, only)
             sql.execute("UPDATE root SET settings = ?", (_dump(plan.settings.to_json()),))
             if only is None:
@@ -378,7 +366,7 @@ class Store:
     def copied_at(self) -> datetime | None:
         """The instant of the copy that this is, as long as nothing was done with it since; None in any other."""
         with self._reading() as sql:
-            return _copied_at(sql)
+            return copied_at(sql)
 
     def settle_copy(
         self, dues: Iterable[Due], *, ticket: int, numbers: Mapping[str, int], now: datetime, audit: AuditRow
@@ -413,7 +401,7 @@ class Store:
                 (_stamp(now), _SINCE_COPY),
             )
             sql.execute("UPDATE jobs SET changed = ?", (_plan_inputs_changed(sql),))
-            _append_audit(sql, [audit])
+            append_audit(sql, [audit])
             return waited
         return None
 
@@ -461,12 +449,12 @@ class Store:
             )
             if arms:
                 _arm(sql, job_id)
-            _append_audit(sql, [audit])
+            append_audit(sql, [audit])
         return True
 
     def add_audit(self, row: AuditRow) -> None:
         with self._writing() as sql:
-            _append_audit(sql, [row])
+            append_audit(sql, [row])
 
     def audit(self, job_id: str | None = None, *, limit: int | None = None) -> list[AuditRow]:
         """Audit rows, oldest first; the newest `limit` of them."""
@@ -837,98 +825,8 @@ class Store:
 _NO_ERRORS = (RunStatus.SUCCEEDED, RunStatus.CANCELLED)
 
 
-class Stores:
-    """Connections to one database, lent to one thread at a time: opening one takes as long as all that a run writes.
-
-    Once one of them has met damage, none is lent until the whole file is found to be sound: what is written into a
-    damaged file may make it worse.
-    """
-
-    def __init__(self, path: Path, *, usable: Callable[[], str]) -> None:
-        """usable: why no connection may be lent at present, such as a database that is gone; empty if all is well."""
-        self._path = path
-        self._usable = usable
-        self._idle: list[Store] = []
-        self._checking = threading.Lock()
-        self._damage = ""
-        self._checked: tuple[object, float] = (None, 0.0)  # the file as it was looked at last, and when
-
-    @contextlib.contextmanager
-    def lend(self) -> Iterator[Store]:
-        """Raises: UnavailableError, as `Store.open`, and where the database is not usable."""
-        if trouble := self.trouble():
-            raise UnavailableError(trouble, hint="`scheduler restore` puts a copy back, and the daemon goes on from it")
-        try:
-            store = self._idle.pop()
-        except IndexError:
-            store = self._open()
-        try:
-            yield store
-        except BaseException as error:
-            store.close()  # nobody knows in which state
-            self._notice(error)
-            raise
-        if len(self._idle) < _IDLE:
-            self._idle.append(store)
-        else:
-            store.close()
-
-    def trouble(self) -> str:
-        """Why none is lent at present; empty if they are. Looks at a damaged database again once it has changed."""
-        if trouble := self._usable():
-            self.close()
-            return trouble
-        if self._damage and self._checking.acquire(blocking=False):
-            try:
-                self._look_again()
-            finally:
-                self._checking.release()
-        return self._damage
-
-    def _look_again(self) -> None:
-        seen, at = self._checked
-        now = _file_state(self._path)
-        if now == seen and time.monotonic() < at + _CHECK_AGAIN_S:
-            return
-        self._checked = now, time.monotonic()
-        with contextlib.suppress(UnavailableError), Store.open(self._path, create=False) as store:
-            if not store.damage():
-                self._damage = ""
-
-    def _open(self) -> Store:
-        try:
-            return Store.open(self._path, create=False)
-        except UnavailableError as error:
-            self._notice(error)
-            raise
-
-    def _notice(self, error: BaseException | None) -> None:
-        while error is not None and not isinstance(error, DamagedError):
-            error = error.__cause__
-        if error is not None:
-            self._damage = str(error)
-            self.close()
-
-    def close(self) -> None:
-        """Closes those that nobody has."""
-        with contextlib.suppress(IndexError):
-            while True:
-                self._idle.pop().close()
-
-
-_IDLE = 16
 _CACHE_KIB = 512  # of pages in each connection: a daemon has over a dozen, and the system caches the file as well
 _JOURNAL_BYTES = 16 * 1024 * 1024  # to which a WAL shrinks again that a long reader has let grow
-_CHECK_AGAIN_S = 60.0  # a damaged database that looks as it did: reading all of it may take long
-Lend = Callable[[], contextlib.AbstractContextManager[Store]]
-
-
-def _file_state(path: Path) -> tuple[int, ...] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class _Turn:
@@ -958,125 +856,11 @@ def _turn(path: Path) -> _Turn:
     return _turns.setdefault(path, _Turn())
 
 
-# -- copies ----------------------------------------------------------------------------------
-
-_STEP_PAGES = 256  # a megabyte
 OF_COPY = "copy"  # the reason of a run that was under way when the copy was made, until somebody ends it
 _SINCE_COPY = "this database is a copy that was put back: whether the slot was served after the copy is not known"
 
 
-def copy_database(
-    source: Path, target: Path, *, live: bool, at: datetime, actor: str, pace: Callable[[], None] = lambda: None
-) -> None:
-    """Copies a database as it is at one moment into a new, private file, durable when this returns.
-
-    live: others may read and write it meanwhile. pace: called after every megabyte, to let them pass.
-    The copy's last audit row says when it was made, unless its source is a copy itself: who opens it for work knows
-    it by that.
-    Raises: UnavailableError, with no file left; FileExistsError.
-    """
-    file = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with explained(source), contextlib.closing(_reader(source, live=live)) as original:
-            _known_schema(original, source)
-            with explained(target), contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
-                copy.row_factory = sqlite3.Row
-                copy.execute("PRAGMA synchronous = OFF")  # made durable below, in pieces
-                copy.execute("PRAGMA journal_mode = OFF")
-
-                def copied(*_: int) -> None:
-                    os.fsync(file)  # a heap of unwritten pages would hold up the next claim's own
-                    pace()
-
-                # One view over all steps: without it, each write elsewhere would start the copying anew.
-                original.execute("BEGIN")
-                original.execute("SELECT 1 FROM root").fetchone()
-                original.backup(copy, pages=_STEP_PAGES, progress=copied)
-                original.execute("COMMIT")
-                copy.execute("PRAGMA journal_mode = DELETE")  # no -wal and no -shm beside it, whoever opens it
-                if _copied_at(copy) is None:
-                    row = AuditRow(job_id=ROOT_JOB_ID, action="backup", at=at, actor=actor, cause="backup")
-                    _append_audit(copy, [row])
-        os.fsync(file)
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(file)
-
-
-def check_database(path: Path) -> Contents:
-    """What a database holds, once it is known to be ours, sound and not from a newer version. Reads all of it.
-
-    Raises: UnavailableError.
-    """
-    with explained(path), contextlib.closing(_reader(path)) as sql:
-        schema = _known_schema(sql, path)
-        found = [row[0] for row in sql.execute("PRAGMA integrity_check(3)")]
-        if found != ["ok"]:
-            raise UnavailableError(f"{path} is damaged: {'; '.join(found)}", hint="take another copy")
-        (jobs,) = sql.execute("SELECT count(*) FROM jobs").fetchone()
-        (runs,) = sql.execute("SELECT count(*) FROM runs").fetchone()
-        copied_at = _copied_at(sql)
-    return Contents(jobs=jobs, runs=runs, bytes=path.stat().st_size, schema=schema, copied_at=copied_at)
-
-
-_opened: dict[tuple[int, int], int] = {}  # files by device and inode
-_MOST_OPENED = 64  # a process has to do with one or two databases
-
-
-def part_from_journal(path: Path) -> None:
-    """Gives a journal another name that cannot be this database's: it is of the one that stood here before.
-
-    SQLite would replay it into a copy that was put there, and leave a mixture of both. A copy of ours has no such
-    journal until it is opened for work, and its header tells.
-    """
-    journal = path.with_name(path.name + "-wal")
-    if not journal.exists():
-        return
-    if journals_by(path) == "rollback":
-        stale = journal.stat().st_mtime_ns
-        for suffix in ("-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).rename(path.with_name(f"{path.name}.stale-{stale}{suffix}"))
-
-
-def journals_by(path: Path) -> Literal["wal", "rollback", "nothing"]:
-    """How the header says that a database journals; a file that is none does not. Costs a stat and a read.
-
-    One that was opened for work has `wal`. A copy of ours has `rollback`, until then.
-    Raises: OSError.
-    """
-    found = path.stat()
-    key = found.st_dev, found.st_ino
-    if key not in _opened:  # kept: to close it would take away the locks that SQLite has on it in this process
-        _opened[key] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        if len(_opened) > _MOST_OPENED:
-            os.close(_opened.pop(next(iter(_opened))))
-    header = os.pread(_opened[key], 19, 0)  # sqlite.org/fileformat2.html, section 1.3
-    if not header.startswith(b"SQLite format 3\0"):
-        return "nothing"
-    return "wal" if header[18] == 2 else "rollback"
-
-
-def _reader(path: Path, *, live: bool = False) -> sqlite3.Connection:
-    """A connection that only reads; beside a file that nobody else has open it leaves nothing behind."""
-    journals = [path.with_name(path.name + suffix) for suffix in ("-wal", "-journal")]
-    how = "mode=rw" if live else "mode=ro" if any(each.exists() for each in journals) else "mode=ro&immutable=1"
-    uri = f"{path.absolute().as_uri()}?{how}"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT.total_seconds())
-    connection.row_factory = sqlite3.Row
-    return connection
-
-
-def _known_schema(sql: sqlite3.Connection, path: Path) -> int:
-    schema = _schema_version(sql, path, len(_migrations()))
-    if not schema:
-        raise UnavailableError(f"{path} is an empty database: there is nothing in it")
-    return schema
-
-
-def _copied_at(sql: sqlite3.Connection) -> datetime | None:
+def copied_at(sql: sqlite3.Connection) -> datetime | None:
     row = sql.execute(
         "SELECT action, at FROM audit WHERE job_id = ? AND action IN ('backup', 'restore') ORDER BY seq DESC LIMIT 1",
         (ROOT_JOB_ID,),
@@ -1100,119 +884,6 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     connection.execute("PRAGMA temp_store = MEMORY")  # a full TMPDIR is no reason not to fire
     connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
-
-
-def _migrations() -> list[tuple[str, str]]:
-    """Name and SQL of every migration, in order."""
-    files = resources.files("scheduler").joinpath("sql").iterdir()
-    return sorted((file.name.removesuffix(".sql"), file.read_text()) for file in files if file.name.endswith(".sql"))
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Two processes that make or migrate one database at once would find the other's half made."""
-    name = path.with_name(path.name + ".lock")
-    with os.fdopen(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _create(path: Path) -> None:
-    """A new database appears whole, under its name at once: an empty file there can only be a loss."""
-    with _alone(path):
-        if path.exists():
-            return
-        new = path.with_name(path.name + ".new")
-        new.unlink(missing_ok=True)
-        # Made private before SQLite opens it: the journal files inherit the mode.
-        os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(new, isolation_level=None)
-        try:
-            _migrate(connection, _migrations())
-        finally:
-            connection.close()
-        # A journal left behind by a database that is gone would be replayed into this one.
-        for suffix in ("-wal", "-shm", "-journal"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        new.replace(path)
-        _keep_name(path.parent)
-
-
-def _keep_name(folder: Path) -> None:
-    """A power loss must not take the name of a new database back: all that is claimed in it would be gone."""
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
-    migrations = _migrations()
-    latest = len(migrations)
-    if _schema_version(connection, path, latest) < latest:
-        with _alone(path):
-            if _schema_version(connection, path, latest) < latest:
-                _migrate(connection, migrations)
-    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        connection.execute("PRAGMA journal_mode = WAL")
-
-
-def _schema_version(connection: sqlite3.Connection, path: Path, latest: int) -> int:
-    connection.execute("BEGIN")  # one view: a migration elsewhere must not commit between the two reads
-    try:
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (found,) = connection.execute("PRAGMA user_version").fetchone()
-        names = "SELECT count(*) FROM sqlite_master WHERE name <> '_sqlite_migrations' AND name NOT LIKE 'sqlite_%'"
-        (tables,) = connection.execute(names).fetchone()
-    finally:
-        if connection.in_transaction:
-            connection.execute("COMMIT")
-    if application == 0 and found == 0 and tables == 0:
-        return 0
-    if application != APPLICATION_ID:
-        raise UnavailableError(f"{path} is a database of another program", hint="name another file with --db")
-    if found > latest:
-        raise UnavailableError(
-            f"{path} was written by a newer version (schema {found}, this one knows {latest})",
-            hint="upgrade the scheduler; nothing was changed",
-        )
-    return int(found)
-
-
-def _migrate(connection: sqlite3.Connection, migrations: Sequence[tuple[str, str]]) -> None:
-    """Applies what is missing, each migration in a transaction of its own; a failed one leaves no trace."""
-    # sqlite-utils takes a tenth of a second to import: only here, where a schema changes.
-    from sqlite_utils import Database, Migrations
-
-    steps = Migrations("scheduler")
-    for number, (name, text) in enumerate(migrations, start=1):
-
-        def step(db: Database, number: int = number, text: str = text) -> None:
-            for statement in _statements(text):
-                db.conn.execute(statement)
-            db.conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            db.conn.execute(f"PRAGMA user_version = {number}")
-
-        steps(name=name)(step)
-    try:
-        steps.apply(Database(connection, strict=True))
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_ERROR:  # a full disk, a lock: not what we have written there
-            raise
-        raise UnavailableError(f"the database could not be brought up to date: {error}; it is as it was") from error
-
-
-def _statements(text: str) -> Iterator[str]:
-    """Single statements of a script: `executescript` would commit the migration's transaction."""
-    statement = ""
-    for line in text.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
-    if statement.strip():
-        raise ValueError(f"a migration ends inside a statement: {statement.strip()[:60]!r}")
 
 
 # -- rows and values -------------------------------------------------------------------------
@@ -1456,7 +1127,7 @@ def _running_count(sql: sqlite3.Connection) -> int:
     return int(running)
 
 
-def _append_audit(sql: sqlite3.Connection, rows: Iterable[AuditRow]) -> None:
+def append_audit(sql: sqlite3.Connection, rows: Iterable[AuditRow]) -> None:
     sql.executemany(
         "INSERT INTO audit (at, job_id, action, field, before, after, revision, actor, cause)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -1491,7 +1162,7 @@ def _audit_streak(sql: sqlite3.Connection, run: Run, status: RunStatus, reason: 
         row = AuditRow(
             job_id=run.job_id, action=action, after=after, at=now, actor=run.requested_by or "scheduler", cause="run"
         )
-        _append_audit(sql, [row])
+        append_audit(sql, [row])
 
 
 def _stop_failing(sql: sqlite3.Connection, run: Run, now: datetime) -> None:
@@ -1520,7 +1191,7 @@ def _stop_failing(sql: sqlite3.Connection, run: Run, now: datetime) -> None:
             actor="scheduler",
             cause="failure_limit",
         )
-        _append_audit(sql, [row])
+        append_audit(sql, [row])
 
 
 def _audit_row(row: sqlite3.Row) -> AuditRow:

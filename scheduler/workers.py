@@ -19,8 +19,9 @@ from scheduler.core.models import Run, RunStatus
 from scheduler.core.problems import SchedulerError
 from scheduler.core.schedule import next_fire
 from scheduler.engine import EndNotWrittenError, give_up
+from scheduler.pool import Lend
 from scheduler.runners.cancel import GRACE, Cancel, Why
-from scheduler.store import Lend, Store
+from scheduler.store import Store
 
 FILES_OF_OURS = 100
 FILES_OF_A_RUN = 16  # pipes, outputs, a connection and what waits for all of them

@@ -1,4 +1,4 @@
-"""Imports point one way: faces to service to shell to core (docs/explanation, style of the code)."""
+"""Imports point one way: faces to service to shell to core."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "scheduler"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+SQL = ("store", "schema", "copies", "database")  # the modules that speak it, or to SQLite
 IMPURE = {"os", "socket", "sqlite3", "subprocess", "logging", "random", "time", "pathlib", "secrets", "threading"}
 
 
@@ -43,15 +44,36 @@ def test_nobody_below_imports_a_face_or_the_service(path: Path) -> None:
         assert not {name for name in found if name.startswith("scheduler.cli")}
         assert path.name == "service.py" or not {name for name in found if name.startswith("scheduler.service")}
     else:
-        assert not {name for name in found if name.startswith(("scheduler.store", "scheduler.engine"))}
+        assert not {name for name in found if name.split(".")[1] in ("engine", "pool", *SQL)}
 
 
-def test_the_store_knows_no_engine_and_no_runner() -> None:
-    found = set(imports(PACKAGE / "store.py"))
+@pytest.mark.parametrize("name", ["pool", *SQL])
+def test_the_store_knows_no_engine_and_no_runner(name: str) -> None:
+    found = set(imports(PACKAGE / f"{name}.py"))
     assert not {name for name in found if name.startswith(("scheduler.engine", "scheduler.runners"))}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module)
+def test_only_the_store_and_what_it_is_made_of_speak_sql(path: Path) -> None:
+    if path.relative_to(PACKAGE).with_suffix("").as_posix() not in SQL:
+        assert not {name for name in imports(path) if name.startswith("sqlite")}
 
 
 def test_reading_commands_start_without_the_file_readers() -> None:
     code = "import sys, scheduler.cli; print(*sorted({m.split('.')[0] for m in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"yaml", "pydantic", "croniter", "sqlite_utils"} & set(loaded), "each costs `list` a tenth of a second"
+
+
+def test_a_list_needs_neither_the_file_readers_nor_another_process(tmp_path: Path) -> None:
+    (tmp_path / "scheduler.yaml").write_text("version: 1\nrunners: {cat: {command: [cat]}}\n")
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs/j.yaml").write_text('id: j\nschedule: "0 3 * * *"\nrunner: cat\ntask: x\n')
+    told = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); "
+    code = told + f"sys.argv = ['scheduler', '--root', {str(tmp_path)!r}, 'list']; import scheduler.cli as c; c.main()"
+    subprocess.run([sys.executable, "-m", "scheduler", "--root", tmp_path, "sync"], capture_output=True, check=True)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "every day" in found.stdout
+    loaded = {name.split(".")[0] for name in found.stderr.split()}
+    assert "sqlite3" in loaded
+    assert not {"yaml", "pydantic", "croniter", "sqlite_utils", "watchdog", "subprocess"} & loaded

@@ -19,10 +19,9 @@ _DURATION_HINT = "write one like 90s, 20m, 2h, 1d or 1h30m"
 _SIZE_HINT = "write one like 256KiB or 10MiB"
 _DURATION = re.compile(r"(?=[0-9])(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?")
 _SIZE = re.compile(r"([0-9]+) ?(B|KiB|MiB|GiB)")
-_DURATION_NEARLY = re.compile(
-    r"([0-9]+(?:\.[0-9]+)?)\s*(days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)(?![a-z])[\s,]*", re.IGNORECASE
-)
-_SIZE_NEARLY = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmg])i?b?", re.IGNORECASE)
+# In whatever case. Patterns of mistakes are compiled when one is made.
+_DURATION_NEARLY = r"([0-9]+(?:\.[0-9]+)?)\s*(days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)(?![a-z])[\s,]*"
+_SIZE_NEARLY = r"([0-9]+(?:\.[0-9]+)?) ?([kmg])i?b?"
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _UNIT_SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _LONGEST_NEARLY = 40  # characters in which to look for what was meant
@@ -74,9 +73,9 @@ def with_units(number: str) -> str:
 
 def _meant(text: str) -> timedelta | None:
     """What `1.5h`, `20 min` or `1h, 30m` probably stands for."""
-    if len(text) > _LONGEST_NEARLY or _DURATION_NEARLY.sub("", text):
+    if len(text) > _LONGEST_NEARLY or re.sub(_DURATION_NEARLY, "", text, flags=re.IGNORECASE):
         return None
-    parts = _DURATION_NEARLY.findall(text)
+    parts = re.findall(_DURATION_NEARLY, text, re.IGNORECASE)
     if any(len(number) > _MOST_DIGITS for number, _ in parts):
         return None
     seconds = sum(Decimal(number) * _UNIT_SECONDS[unit[0].lower()] for number, unit in parts)
@@ -124,7 +123,7 @@ def format_size(size: int) -> str:
 
 def _size_error(text: str) -> UnitError:
     message = f"{short(text)} is not a size; allowed are a number of bytes, or a whole number with KiB, MiB or GiB"
-    nearly = _SIZE_NEARLY.fullmatch(text) if len(text) <= _LONGEST_NEARLY else None
+    nearly = re.fullmatch(_SIZE_NEARLY, text, re.IGNORECASE) if len(text) <= _LONGEST_NEARLY else None
     if nearly is None:
         return UnitError(message, hint=_SIZE_HINT)
     size = Decimal(nearly[1]) * _UNITS[f"{nearly[2].upper()}iB"]

@@ -250,6 +250,30 @@ def test_the_readme_and_the_tutorial_name_only_commands_that_exist() -> None:
     assert named <= set(cli.commands)
 
 
+# -- the log ---------------------------------------------------------------------------------
+
+
+def events_of_the_log() -> set[str]:
+    """What every call of a logger starts with; how a run has ended is put together from its status."""
+    found = set()
+    for path in (TOP / "scheduler").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="_log")), args=[ast.Constant(value=str(said)), *_]):
+                    found.add(said)
+                case ast.Call(func=ast.Name(id="event"), args=[ast.Name(), _, ast.Constant(value=str(said)), *_]):
+                    found.add(said)
+    return {re.split(r"[ :]", said)[0] for said in found}
+
+
+def test_every_event_of_the_log_is_in_its_table() -> None:
+    table = re.findall(r"^\|(.*?)\|", text("docs/how-to/run-the-daemon.md"), re.MULTILINE)
+    known = {name for cell in table for name in re.findall(r"`([a-z_]+)`", cell)}
+    events = events_of_the_log()
+    assert {"synced", "serve_failed", "database_gone"} <= events
+    assert events <= known
+
+
 # -- guarantees ------------------------------------------------------------------------------
 
 PROMISES = [f"{letter}{n}" for letter, last in (("S", 8), ("F", 7), ("I", 3)) for n in range(1, last + 1)]

@@ -17,9 +17,10 @@ from scheduler.config import Place
 from scheduler.core.models import Job
 from scheduler.git import Commits
 from scheduler.passes import Passes
+from scheduler.pool import Stores
 from scheduler.resync import RESCAN_S, Resync
 from scheduler.source import Parsed
-from scheduler.store import Store, Stores
+from scheduler.store import Store
 
 PATIENCE_S = RESCAN_S / 3  # what comes later than this was found by a rescan, and not by an event
 

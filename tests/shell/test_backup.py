@@ -18,11 +18,13 @@ from scheduler import backup, restoring
 from scheduler.backup import Nightly, back_up, copies, due_after, newest
 from scheduler.clockwork import Clockwork
 from scheduler.config import Place
+from scheduler.copies import check_database
 from scheduler.core.models import AuditRow, Pause, Run, RunStatus, Trigger
 from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.pool import Stores
 from scheduler.restoring import DatabaseFile, restore, settle_copy
 from scheduler.service import Scheduler
-from scheduler.store import Store, Stores, check_database
+from scheduler.store import Store
 from tests.fakes import FakeClock
 
 BEGIN = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)

@@ -13,7 +13,8 @@ import pytest
 
 from scheduler.core.models import Provenance
 from scheduler.core.problems import UnavailableError
-from scheduler.git import Commits, GitError, Tree, head, index_lock, read_tree, ref_files, run_git, why_held
+from scheduler.git import Commits, GitError, Tree, head, read_tree, run_git
+from scheduler.git_folder import index_lock, ref_files, why_held
 
 GIT = shutil.which("git") or "git"
 ODD = "a folder/b\"c\n'd é *?[x].md"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduler import schema
 from scheduler import store as store_module
 from scheduler.core.audit import audit_rows
 from scheduler.core.due import due
@@ -36,7 +37,8 @@ from scheduler.core.models import (
 from scheduler.core.problems import Problem, RefusedError, UnavailableError
 from scheduler.core.reconcile import Desired, Found, Plan, plan
 from scheduler.database import DamagedError
-from scheduler.store import Process, Store, Stores
+from scheduler.pool import Stores
+from scheduler.store import Process, Store
 from tests.fakes import START
 
 NOW = START
@@ -276,8 +278,8 @@ def test_job_and_audit_rows_can_never_be_deleted_nor_audit_rows_changed(store: S
         with pytest.raises(sqlite3.IntegrityError, match="never"):
             other.execute(statement)
     other.close()
-    schema = "".join(text for _, text in store_module._migrations())
-    assert "ON DELETE" not in schema.upper(), "nothing may cascade from a job to its runs"
+    tables = "".join(text for _, text in schema.migrations())
+    assert "ON DELETE" not in tables.upper(), "nothing may cascade from a job to its runs"
 
 
 def test_run_numbers_count_per_job_and_name_the_generation(store: Store) -> None:
@@ -432,12 +434,12 @@ def test_a_database_from_a_newer_version_is_refused(store: Store, path: Path) ->
 def test_a_failed_migration_leaves_the_old_database_as_it_was(
     store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = store_module._migrations()
+    known = schema.migrations()
     bad = ("0002_bad", "ALTER TABLE jobs ADD COLUMN colour TEXT;\nINSERT INTO nowhere VALUES (1);\n")
-    monkeypatch.setattr(store_module, "_migrations", lambda: [*known, bad])
+    monkeypatch.setattr(schema, "migrations", lambda: [*known, bad])
     with pytest.raises(UnavailableError, match="it is as it was"):
         Store.open(path)
-    monkeypatch.setattr(store_module, "_migrations", lambda: known)
+    monkeypatch.setattr(schema, "migrations", lambda: known)
     with Store.open(path) as again:
         assert [job.id for job in again.jobs()] == ["job", "other"]
         columns = [row["name"] for row in again._connection.execute("PRAGMA table_info(jobs)")]
@@ -446,9 +448,9 @@ def test_a_failed_migration_leaves_the_old_database_as_it_was(
 
 def test_a_later_migration_keeps_every_row(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store.finish(start(store, claim(store)), status=RunStatus.SUCCEEDED, now=NOW)
-    known = store_module._migrations()
+    known = schema.migrations()
     more = ("9999_more", "ALTER TABLE jobs ADD COLUMN colour TEXT;\n")
-    monkeypatch.setattr(store_module, "_migrations", lambda: [*known, more])
+    monkeypatch.setattr(schema, "migrations", lambda: [*known, more])
     with Store.open(path) as again:
         assert [run.id for run in again.runs("job")] == ["job:1"]
         assert again._connection.execute("PRAGMA user_version").fetchone()[0] == len(known) + 1

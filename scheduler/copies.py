@@ -1,0 +1,103 @@
+"""Copies of a database: one is made beside those who write, and one is judged before it is put back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from scheduler.core.models import ROOT_JOB_ID, AuditRow
+from scheduler.core.problems import UnavailableError
+from scheduler.database import explained
+from scheduler.schema import migrations, schema_version
+from scheduler.store import BUSY_TIMEOUT, append_audit, copied_at
+
+_STEP_PAGES = 256  # a megabyte
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a database holds."""
+
+    jobs: int  # archived ones too
+    runs: int  # skips too
+    bytes: int
+    schema: int
+    copied_at: datetime | None  # when this copy was made, where it is one of ours
+
+
+def copy_database(
+    source: Path, target: Path, *, live: bool, at: datetime, actor: str, pace: Callable[[], None] = lambda: None
+) -> None:
+    """Copies a database as it is at one moment into a new, private file, durable when this returns.
+
+    live: others may read and write it meanwhile. pace: called after every megabyte, to let them pass.
+    The copy's last audit row says when it was made, unless its source is a copy itself: who opens it for work knows
+    it by that.
+    Raises: UnavailableError, with no file left; FileExistsError.
+    """
+    file = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with explained(source), contextlib.closing(_reader(source, live=live)) as original:
+            _known_schema(original, source)
+            with explained(target), contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
+                copy.row_factory = sqlite3.Row
+                copy.execute("PRAGMA synchronous = OFF")  # made durable below, in pieces
+                copy.execute("PRAGMA journal_mode = OFF")
+
+                def copied(*_: int) -> None:
+                    os.fsync(file)  # a heap of unwritten pages would hold up the next claim's own
+                    pace()
+
+                # One view over all steps: without it, each write elsewhere would start the copying anew.
+                original.execute("BEGIN")
+                original.execute("SELECT 1 FROM root").fetchone()
+                original.backup(copy, pages=_STEP_PAGES, progress=copied)
+                original.execute("COMMIT")
+                copy.execute("PRAGMA journal_mode = DELETE")  # no -wal and no -shm beside it, whoever opens it
+                if copied_at(copy) is None:
+                    row = AuditRow(job_id=ROOT_JOB_ID, action="backup", at=at, actor=actor, cause="backup")
+                    append_audit(copy, [row])
+        os.fsync(file)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(file)
+
+
+def check_database(path: Path) -> Contents:
+    """What a database holds, once it is known to be ours, sound and not from a newer version. Reads all of it.
+
+    Raises: UnavailableError.
+    """
+    with explained(path), contextlib.closing(_reader(path)) as sql:
+        schema = _known_schema(sql, path)
+        found = [row[0] for row in sql.execute("PRAGMA integrity_check(3)")]
+        if found != ["ok"]:
+            raise UnavailableError(f"{path} is damaged: {'; '.join(found)}", hint="take another copy")
+        (jobs,) = sql.execute("SELECT count(*) FROM jobs").fetchone()
+        (runs,) = sql.execute("SELECT count(*) FROM runs").fetchone()
+        made_at = copied_at(sql)
+    return Contents(jobs=jobs, runs=runs, bytes=path.stat().st_size, schema=schema, copied_at=made_at)
+
+
+def _reader(path: Path, *, live: bool = False) -> sqlite3.Connection:
+    """A connection that only reads; beside a file that nobody else has open it leaves nothing behind."""
+    journals = [path.with_name(path.name + suffix) for suffix in ("-wal", "-journal")]
+    how = "mode=rw" if live else "mode=ro" if any(each.exists() for each in journals) else "mode=ro&immutable=1"
+    uri = f"{path.absolute().as_uri()}?{how}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT.total_seconds())
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _known_schema(sql: sqlite3.Connection, path: Path) -> int:
+    schema = schema_version(sql, path, len(migrations()))
+    if not schema:
+        raise UnavailableError(f"{path} is an empty database: there is nothing in it")
+    return schema

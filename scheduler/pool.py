@@ -1,0 +1,104 @@
+"""Connections to one database, kept open and lent to whoever needs one."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from scheduler.core.problems import UnavailableError
+from scheduler.database import DamagedError
+from scheduler.store import Store
+
+_IDLE = 16
+_CHECK_AGAIN_S = 60.0  # a damaged database that looks as it did: reading all of it may take long
+Lend = Callable[[], contextlib.AbstractContextManager[Store]]
+
+
+class Stores:
+    """Connections to one database, lent to one thread at a time: opening one takes as long as all that a run writes.
+
+    Once one of them has met damage, none is lent until the whole file is found to be sound: what is written into a
+    damaged file may make it worse.
+    """
+
+    def __init__(self, path: Path, *, usable: Callable[[], str]) -> None:
+        """usable: why no connection may be lent at present, such as a database that is gone; empty if all is well."""
+        self._path = path
+        self._usable = usable
+        self._idle: list[Store] = []
+        self._checking = threading.Lock()
+        self._damage = ""
+        self._checked: tuple[object, float] = (None, 0.0)  # the file as it was looked at last, and when
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[Store]:
+        """Raises: UnavailableError, as `Store.open`, and where the database is not usable."""
+        if trouble := self.trouble():
+            raise UnavailableError(trouble, hint="`scheduler restore` puts a copy back, and the daemon goes on from it")
+        try:
+            store = self._idle.pop()
+        except IndexError:
+            store = self._open()
+        try:
+            yield store
+        except BaseException as error:
+            store.close()  # nobody knows in which state
+            self._notice(error)
+            raise
+        if len(self._idle) < _IDLE:
+            self._idle.append(store)
+        else:
+            store.close()
+
+    def trouble(self) -> str:
+        """Why none is lent at present; empty if they are. Looks at a damaged database again once it has changed."""
+        if trouble := self._usable():
+            self.close()
+            return trouble
+        if self._damage and self._checking.acquire(blocking=False):
+            try:
+                self._look_again()
+            finally:
+                self._checking.release()
+        return self._damage
+
+    def _look_again(self) -> None:
+        seen, at = self._checked
+        now = _file_state(self._path)
+        if now == seen and time.monotonic() < at + _CHECK_AGAIN_S:
+            return
+        self._checked = now, time.monotonic()
+        with contextlib.suppress(UnavailableError), Store.open(self._path, create=False) as store:
+            if not store.damage():
+                self._damage = ""
+
+    def _open(self) -> Store:
+        try:
+            return Store.open(self._path, create=False)
+        except UnavailableError as error:
+            self._notice(error)
+            raise
+
+    def _notice(self, error: BaseException | None) -> None:
+        while error is not None and not isinstance(error, DamagedError):
+            error = error.__cause__
+        if error is not None:
+            self._damage = str(error)
+            self.close()
+
+    def close(self) -> None:
+        """Closes those that nobody has."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self._idle.pop().close()
+
+
+def _file_state(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,0 +1,120 @@
+"""The schema: which one a database has, how a new one gets it and how an older one is brought up to date."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+
+from scheduler.core.problems import UnavailableError
+from scheduler.database import make_durable
+
+APPLICATION_ID = 0x53434844  # "SCHD" in the file's header: tells our database from anybody else's
+
+
+def migrations() -> list[tuple[str, str]]:
+    """Name and SQL of every migration, in order."""
+    files = resources.files("scheduler").joinpath("sql").iterdir()
+    return sorted((file.name.removesuffix(".sql"), file.read_text()) for file in files if file.name.endswith(".sql"))
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Two processes that make or migrate one database at once would find the other's half made."""
+    name = path.with_name(path.name + ".lock")
+    with os.fdopen(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def create_database(path: Path) -> None:
+    """A new database appears whole, under its name at once: an empty file there can only be a loss."""
+    with _alone(path):
+        if path.exists():
+            return
+        new = path.with_name(path.name + ".new")
+        new.unlink(missing_ok=True)
+        # Made private before SQLite opens it: the journal files inherit the mode.
+        os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(new, isolation_level=None)
+        try:
+            _migrate(connection, migrations())
+        finally:
+            connection.close()
+        # A journal left behind by a database that is gone would be replayed into this one.
+        for suffix in ("-wal", "-shm", "-journal"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        new.replace(path)
+        make_durable(path.parent)  # all that is claimed in it would be gone with its name
+
+
+def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    steps = migrations()
+    latest = len(steps)
+    if schema_version(connection, path, latest) < latest:
+        with _alone(path):
+            if schema_version(connection, path, latest) < latest:
+                _migrate(connection, steps)
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        connection.execute("PRAGMA journal_mode = WAL")
+
+
+def schema_version(connection: sqlite3.Connection, path: Path, latest: int) -> int:
+    connection.execute("BEGIN")  # one view: a migration elsewhere must not commit between the two reads
+    try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        names = "SELECT count(*) FROM sqlite_master WHERE name <> '_sqlite_migrations' AND name NOT LIKE 'sqlite_%'"
+        (tables,) = connection.execute(names).fetchone()
+    finally:
+        if connection.in_transaction:
+            connection.execute("COMMIT")
+    if application == 0 and found == 0 and tables == 0:
+        return 0
+    if application != APPLICATION_ID:
+        raise UnavailableError(f"{path} is a database of another program", hint="name another file with --db")
+    if found > latest:
+        raise UnavailableError(
+            f"{path} was written by a newer version (schema {found}, this one knows {latest})",
+            hint="upgrade the scheduler; nothing was changed",
+        )
+    return int(found)
+
+
+def _migrate(connection: sqlite3.Connection, migrations: Sequence[tuple[str, str]]) -> None:
+    """Applies what is missing, each migration in a transaction of its own; a failed one leaves no trace."""
+    # sqlite-utils takes a tenth of a second to import: only here, where a schema changes.
+    from sqlite_utils import Database, Migrations
+
+    steps = Migrations("scheduler")
+    for number, (name, text) in enumerate(migrations, start=1):
+
+        def step(db: Database, number: int = number, text: str = text) -> None:
+            for statement in _statements(text):
+                db.conn.execute(statement)
+            db.conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.conn.execute(f"PRAGMA user_version = {number}")
+
+        steps(name=name)(step)
+    try:
+        steps.apply(Database(connection, strict=True))
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_ERROR:  # a full disk, a lock: not what we have written there
+            raise
+        raise UnavailableError(f"the database could not be brought up to date: {error}; it is as it was") from error
+
+
+def _statements(text: str) -> Iterator[str]:
+    """Single statements of a script: `executescript` would commit the migration's transaction."""
+    statement = ""
+    for line in text.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement.strip():
+        raise ValueError(f"a migration ends inside a statement: {statement.strip()[:60]!r}")
