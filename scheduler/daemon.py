@@ -214,9 +214,10 @@ class Daemon:
             self._workers.write_ends(store)
         for thread in threads:
             thread.join(timeout=10)
-        if number is not None:
+        stopped = number is not None or self._told_to_stop  # also by a signal that came while it was about to go on
+        if stopped:
             _log.info("stopped")
-        return number is not None
+        return stopped
 
     def _await_signal(self) -> int | None:
         """The signal that says to stop; None where another database was put in the place of one that was gone."""
