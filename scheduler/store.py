@@ -1261,14 +1261,16 @@ def _add_skip(sql: sqlite3.Connection, job_id: str, facts: FileFacts, skip: Skip
         "UPDATE runs SET fire_time_last = ?, slots = slots + ?, finished_at = ?"
         " WHERE status = 'skipped' AND reason = ? AND error IS NULL AND generation = ?"
         " AND coalesce(fire_time_last, fire_time) > ? AND (job_id, n) = (SELECT job_id, n FROM runs WHERE job_id = ?"
-        " AND \"trigger\" IN ('schedule', 'catch_up') AND reason IS NOT 'void' ORDER BY fire_time DESC LIMIT 1)",
+        " AND \"trigger\" IN ('schedule', 'catch_up') AND reason IS NOT 'void' ORDER BY fire_time DESC LIMIT 1)"
+        " AND NOT EXISTS (SELECT 1 FROM audit WHERE audit.job_id = runs.job_id AND action IN ('arm', 'resume')"
+        " AND field = 'status' AND at > coalesce(fire_time_last, fire_time))",
         (
             _stamp(skip.last),
             skip.slots,
             _stamp(now),
             skip.reason,
             facts.generation,
-            _stamp(facts.activated_at),  # slots in between, while it was away, were not due
+            _stamp(facts.activated_at),  # slots in between, while it was away or stopped, were not due
             job_id,
         ),
     )
