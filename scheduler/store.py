@@ -422,6 +422,7 @@ class Store:
         pause: Pause | None,
         *,
         audit: AuditRow,
+        also: Sequence[AuditRow] = (),
         ticket: int | None = None,
         settled: Due | None = None,
         arms: bool = False,
@@ -429,7 +430,7 @@ class Store:
         """Writes or lifts an operator's pause; False, with nothing changed, where `ticket` is stale.
 
         settled: the slots that the pause before it has held back, which nobody could tell from missed ones later.
-        arms: a stopped job starts anew.
+        arms: a stopped job starts anew. also: the audit rows of what else the same command changes.
         """
         with self._writing() as sql:
             if ticket is not None and _ticket(sql) != ticket:
@@ -455,7 +456,7 @@ class Store:
             )
             if arms:
                 _arm(sql, job_id)
-            _append_audit(sql, [audit])
+            _append_audit(sql, [audit, *also])
         return True
 
     def add_audit(self, row: AuditRow) -> None:
