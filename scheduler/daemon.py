@@ -174,8 +174,10 @@ class Daemon:
     def _serve_once(self, store: Store) -> int:
         self._clockwork.dispatch(store)
         self._workers.wait()
+        with contextlib.suppress(UnavailableError), self._stores.lend() as another:
+            self._workers.write_ends(another)
         fine = [run for run in self._ended if run and (run.status is RunStatus.SUCCEEDED or run.reason in BENIGN)]
-        return len(self._ended) - len(fine)
+        return len(self._ended) - len(fine) + len(self._workers.unwritten)
 
     def _answer(self, hold: Hold) -> None:
         handlers = {"wake": self._wake, "sync": self._sync, "run": self._run, "cancel": self._cancel}
