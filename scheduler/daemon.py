@@ -183,8 +183,11 @@ class Daemon:
         self._workers.release(self._clock.now())
         self._clockwork.dispatch(store)
         self._workers.wait()
+        with contextlib.suppress(UnavailableError), self._stores.lend() as another:
+            self._workers.write_ends(another)
         fine = [run for run in self._ended if run and (run.status is RunStatus.SUCCEEDED or run.reason in BENIGN)]
-        return len(self._ended) - len(fine) + self._workers.put_off
+        failed = len(self._ended) - len(fine)
+        return failed + self._workers.put_off + len(self._workers.unwritten)
 
     def _answer(self, hold: Hold) -> None:
         handlers = {"wake": self._wake, "sync": self._sync, "run": self._run, "cancel": self._cancel}
@@ -223,9 +226,10 @@ class Daemon:
             self._workers.write_ends(store)
         for thread in threads:
             thread.join(timeout=10)
-        if number is not None:
+        stopped = number is not None or self._told_to_stop  # also by a signal that came while it was about to go on
+        if stopped:
             _log.info("stopped")
-        return number is not None
+        return stopped
 
     def _await_signal(self) -> int | None:
         """The signal that says to stop; None where another database was put in the place of one that was gone."""

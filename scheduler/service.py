@@ -327,16 +327,21 @@ class Scheduler(Reading):
                 job, now = observed.jobs[job.id], self.clock.now()
                 new = pause(job)
                 arms = new is None and job.runtime.stopped_at is not None and not job.archived
-                if new == job.pause and not arms:
-                    break
+                changes: dict[str, tuple[object, object]] = {}
+                if new != job.pause:
+                    changes["pause"] = _pause_json(job.pause), _pause_json(new)
                 if arms:
-                    row = self._audit_row(job.id, action, field="status", before="stopped", after="active")
-                else:
-                    row = self._audit_row(
-                        job.id, action, field="pause", before=_pause_json(job.pause), after=_pause_json(new)
-                    )
+                    changes["status"] = "stopped", "active"
+                if not changes:
+                    break
+                first, *also = [
+                    self._audit_row(job.id, action, field=field, before=before, after=after)
+                    for field, (before, after) in changes.items()
+                ]
                 settled = held_back(job, now) if new is None else None
-                if store.set_pause(job.id, new, audit=row, ticket=observed.ticket, settled=settled, arms=arms):
+                if store.set_pause(
+                    job.id, new, audit=first, also=also, ticket=observed.ticket, settled=settled, arms=arms
+                ):
                     break
             else:
                 raise UnavailableError("other processes kept changing the database; nothing was done", hint="try again")

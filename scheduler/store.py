@@ -416,6 +416,7 @@ class Store:
         pause: Pause | None,
         *,
         audit: AuditRow,
+        also: Sequence[AuditRow] = (),
         ticket: int | None = None,
         settled: Due | None = None,
         arms: bool = False,
@@ -423,7 +424,7 @@ class Store:
         """Writes or lifts an operator's pause; False, with nothing changed, where `ticket` is stale.
 
         settled: the slots that the pause before it has held back, which nobody could tell from missed ones later.
-        arms: a stopped job starts anew.
+        arms: a stopped job starts anew. also: the audit rows of what else the same command changes.
         """
         with self._writing() as sql:
             if ticket is not None and _ticket(sql) != ticket:
@@ -449,7 +450,7 @@ class Store:
             )
             if arms:
                 _arm(sql, job_id)
-            append_audit(sql, [audit])
+            append_audit(sql, [audit, *also])
         return True
 
     def add_audit(self, row: AuditRow) -> None:
@@ -1036,14 +1037,16 @@ def _add_skip(sql: sqlite3.Connection, job_id: str, facts: FileFacts, skip: Skip
         "UPDATE runs SET fire_time_last = ?, slots = slots + ?, finished_at = ?"
         " WHERE status = 'skipped' AND reason = ? AND error IS NULL AND generation = ?"
         " AND coalesce(fire_time_last, fire_time) > ? AND (job_id, n) = (SELECT job_id, n FROM runs WHERE job_id = ?"
-        " AND \"trigger\" IN ('schedule', 'catch_up') AND reason IS NOT 'void' ORDER BY fire_time DESC LIMIT 1)",
+        " AND \"trigger\" IN ('schedule', 'catch_up') AND reason IS NOT 'void' ORDER BY fire_time DESC LIMIT 1)"
+        " AND NOT EXISTS (SELECT 1 FROM audit WHERE audit.job_id = runs.job_id AND action IN ('arm', 'resume')"
+        " AND field = 'status' AND at > coalesce(fire_time_last, fire_time))",
         (
             _stamp(skip.last),
             skip.slots,
             _stamp(now),
             skip.reason,
             facts.generation,
-            _stamp(facts.activated_at),  # slots in between, while it was away, were not due
+            _stamp(facts.activated_at),  # slots in between, while it was away or stopped, were not due
             job_id,
         ),
     )

@@ -179,7 +179,7 @@ def _print_synced(given: Globals, found: Synced, scheduler: Scheduler, *, dry: b
         before, after = render.value_text(change["before"]), render.value_text(change["after"])
         wider = "  [widens]" if change["widens"] else ""
         click.echo(render.clean(f"! scheduler.yaml {change['field']}: {before} -> {after}{wider}"))
-    _print_guard(given, shown["guard"])
+    _print_guard(given, shown["guard"], " --now" if scheduler.held() else "")
     counts = [(len(shown[kind]), kind) for kind in ("created", "updated", "moved", "archived", "revived")]
     counts.append((len(shown["task_changed"]), "task changed"))
     counts.append((len(shown["root_changed"]), "settings changed"))
@@ -191,12 +191,13 @@ def _print_synced(given: Globals, found: Synced, scheduler: Scheduler, *, dry: b
     say(given, ("would be: " if dry else "") + ", ".join(said))
 
 
-def _print_guard(given: Globals, guard: dict[str, Any] | None) -> None:
+def _print_guard(given: Globals, guard: dict[str, Any] | None, options: str) -> None:
     if guard is None:
         return
     click.echo(f"refused: {guard['why']}; these wait: {', '.join(guard['ids'])}", err=True)
     click.echo(
-        f"  to archive exactly these: scheduler{_options(given)} sync --confirm-prune {guard['token']}", err=True
+        f"  to archive exactly these: scheduler{_options(given)} sync --confirm-prune {guard['token']}{options}",
+        err=True,
     )
 
 

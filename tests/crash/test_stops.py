@@ -11,7 +11,7 @@ import pytest
 
 from scheduler.daemon import ONE_SIGNAL_S
 from tests.crash.invariants import judge
-from tests.crash.world import STOPPING, Daemon, World, await_until
+from tests.crash.world import SERVING, STOPPING, Daemon, World, await_until
 
 TERM, INT = signal.SIGTERM, signal.SIGINT
 
@@ -134,3 +134,15 @@ def test_a_daemon_that_is_killed_before_its_grace_is_over_has_lost_nothing(world
     await_until(lambda: len(world.runs("long", status="succeeded")) > 1, "further fires")
     assert daemon.stop() == 0, daemon.stderr
     judge(world)
+
+
+def test_a_signal_that_comes_as_a_copy_is_taken_up_stops_the_daemon(world: World) -> None:
+    world.job("quick")
+    daemon = world.serve()
+    daemon.says(SERVING)
+    copy = world.root.parent / "copy.db"
+    assert world.cli("backup", str(copy)).code == 0
+    copy.replace(world.db)
+    daemon.says("database_put_back")
+    daemon.tell(TERM)
+    assert daemon.ended() in (0, -TERM), "also where it has not begun to serve the copy"

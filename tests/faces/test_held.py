@@ -69,6 +69,21 @@ def test_now_takes_the_files_as_they_are(lived_in: Root) -> None:
     assert found.code == 1, "the conflict markers in the prompt are a problem all the same"
 
 
+def test_the_command_that_confirms_an_archive_meanwhile_is_whole(lived_in: Root) -> None:
+    merge_half_way(lived_in)
+    for path in (lived_in.path / "jobs").iterdir():
+        path.unlink()
+    told = [
+        line.split(" sync ")[1].split()
+        for asked in (("plan",), ("sync", "--now"))
+        for line in lived_in.cli(*asked).stderr.splitlines()
+        if "--confirm-prune" in line
+    ]
+    assert len(told) == 2
+    assert told[0] == told[1]
+    assert lived_in.cli("sync", *told[0], "--json").json["archived"]
+
+
 def test_a_run_meanwhile_has_the_last_good_definition_and_the_task_on_disk(lived_in: Root) -> None:
     merge_half_way(lived_in)
     lived_in.edit("jobs/heartbeat.md", "env: {MODE: calm}", "env: {MODE: wild}")

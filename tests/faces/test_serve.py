@@ -300,6 +300,20 @@ def test_resume_starts_a_stopped_job_again(root: Root, serve: Callable[..., Serv
     ]
 
 
+def test_a_resume_that_lifts_a_pause_and_starts_a_stopped_job_again_is_told_as_both(
+    root: Root, serve: Callable[..., Served]
+) -> None:
+    root.write("jobs/broken.yaml", "id: broken\nschedule: {every: 1s}\ntask: exit 3\nrunner: sh\nfailure_limit: 1\n")
+    serve().says("job_stopped job_id=broken")
+    pause = root.json("pause", "broken")["job"]["paused"]
+    root.ok("resume", "broken")
+    told = [row for row in root.json("audit", "broken")["audit"] if row["action"] == "resume"]
+    assert [(row["field"], row["before"], row["after"]) for row in told] == [
+        ("pause", pause, None),
+        ("status", "stopped", "active"),
+    ]
+
+
 def test_a_job_is_completed_once_it_has_expired(root: Root, serve: Callable[..., Served]) -> None:
     serve()
     until(lambda: ran(root, "first\n"), "a run")

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,25 @@ def test_a_full_disk_stops_firing_and_is_told_and_firing_goes_on_when_there_is_s
     assert daemon.stop() == 0, daemon.stderr
     assert [row["reason"] for row in apart.runs("tick") if row["status"] == "skipped"].count("missed") == 1
     judge(apart, expected=TOLD)
+
+
+def test_once_does_not_pass_over_a_run_whose_end_cannot_be_written(world: FaultyWorld) -> None:
+    pipe = world.root.parent / "go"
+    os.mkfifo(pipe)
+    world.job("slow", f"read line < '{pipe}'", schedule="every: 10s")  # served up to five seconds late
+    assert world.cli("sync").code == 0
+    slot = world.cursor("slow").timestamp()
+    await_until(lambda: time.time() > slot, "the slot")
+    daemon = world.serve("--once")
+    await_until(lambda: world.marks("slow"), "the fire")
+    await_until(lambda: world.rows("SELECT 1 FROM attempts WHERE pid NOTNULL"), "the note of its process")
+    with failing_writes(daemon.process.pid):
+        pipe.write_text("go\n")
+        assert daemon.ended() == 1, daemon.stderr
+    assert "end_not_written" in daemon.stderr
+    assert world.cli("sync").code == 0
+    (run,) = [row for row in world.runs("slow") if row["status"] != "skipped"]
+    assert (run["status"], run["reason"]) == ("interrupted", "owner_died")
 
 
 def test_what_ends_while_nothing_can_be_written_keeps_its_outcome(world: FaultyWorld) -> None:

@@ -241,6 +241,36 @@ def test_an_armed_job_counts_its_errors_from_there_and_keeps_its_counters(store:
     assert runtime(store).stop_reason == "2 errors in a row"
 
 
+def test_slots_on_either_side_of_a_stop_share_no_row(store: Store) -> None:
+    """Those in between were not due: a row from the one to the other would cover them."""
+    limited(store, limit=1)
+    failing = start(store, fire(store), CURRENT)
+    assert overlap(store) == 1
+    assert overlap(store) == 2, "they follow on each other"
+    cursor = store.observed().jobs["job"].next_run_at
+    assert cursor is not None
+    stopped_at = cursor - timedelta(minutes=1)
+    store.finish(failing, status=RunStatus.FAILED, now=stopped_at)
+    row = AuditRow(
+        job_id="job", action="resume", field="status", at=stopped_at + timedelta(seconds=1), actor="a", cause="c"
+    )
+    store.set_pause("job", None, audit=row, arms=True)
+    claim(store)
+    assert overlap(store) == 1
+
+
+def overlap(store: Store) -> int:
+    """The next slot of `job` comes while it runs; returns how many slots its row covers."""
+    observed = store.observed()
+    cursor = observed.jobs["job"].next_run_at
+    assert cursor is not None
+    found = due(observed.jobs["job"], now=cursor, since=NOW)
+    assert found is not None
+    assert store.claim_due([found], seen=observed.ticket, owner="o", max_running=16, now=cursor) == []
+    (row, *_) = store.runs("job", status=RunStatus.SKIPPED)
+    return row.slots
+
+
 def test_a_run_that_somebody_else_has_ended_is_not_started(store: Store) -> None:
     run = claim(store)
     store.finish(run, status=RunStatus.INTERRUPTED, reason="owner_died", now=NOW)
