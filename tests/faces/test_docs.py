@@ -250,6 +250,27 @@ def test_the_readme_and_the_tutorial_name_only_commands_that_exist() -> None:
     assert named <= set(cli.commands)
 
 
+# -- the log ---------------------------------------------------------------------------------
+
+
+def logged() -> set[str]:
+    """The events that the program names itself; `run_<status>` is made of a status."""
+    found = set()
+    for path in (TOP / "scheduler").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and re.fullmatch(r"_log\.\w+|event", ast.unparse(node.func)):
+                words = [each.value for each in node.args if isinstance(each, ast.Constant)]
+                found |= {word.split()[0] for word in words[:1] if isinstance(word, str) and word}
+    return found
+
+
+def test_every_event_of_the_log_is_in_the_table() -> None:
+    table = re.search(r"^\| event \|.*?\n\n", text("docs/how-to/run-the-daemon.md"), re.MULTILINE | re.DOTALL)
+    assert table
+    assert {"synced", "guard_holds"} <= logged()
+    assert logged() - set(re.findall(r"`(\w+)`", table[0])) == set()
+
+
 # -- guarantees ------------------------------------------------------------------------------
 
 PROMISES = [f"{letter}{n}" for letter, last in (("S", 8), ("F", 7), ("I", 3)) for n in range(1, last + 1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -230,6 +231,23 @@ def test_a_problem_is_told_once_in_the_log(root: Root, serve: Callable[..., Serv
     root.delete("jobs/new.yaml")
     daemon.says("problems_gone")
     assert sum("problem path=jobs/new.yaml" in line for line in daemon.lines) == 1
+
+
+def test_the_log_says_how_many_the_guard_holds_and_when_it_holds_none_any_more(
+    root: Root, serve: Callable[..., Served]
+) -> None:
+    for i in range(25):
+        root.write(f"jobs/many/j{i:02}.yaml", f"id: j{i:02}\nschedule: '@daily'\ntask: one\n")
+    root.commit()
+    daemon = serve()
+    shutil.rmtree(root.path / "jobs/many")
+    told = daemon.says("guard_holds jobs=j00,")
+    assert " more=5: " in told
+    root.edit("jobs/tick.yaml", "id: tick", "id: tick\nname: Renamed")
+    until(lambda: root.job("tick")["name"] == "Renamed", "the edit")
+    root.git("checkout", "-q", "--", "jobs")
+    daemon.says("guard_holds_no_more")
+    assert sum("guard_holds_no_more" in line for line in daemon.lines) == 1
 
 
 def test_a_checkout_of_many_files_archives_nothing_it_brings_back(root: Root, serve: Callable[..., Served]) -> None:
