@@ -228,7 +228,8 @@ def _jobs(known: Iterable[Job], now: datetime, fires: bool) -> Iterator[Check]:
         *named(
             "error",
             "stopped after too many errors in a row",
-            "mend its definition or task, which starts it again, or `scheduler resume JOB`",
+            "an edit of its definition or task starts it again;"
+            " if it is as it was and fine by now, `scheduler resume JOB`",
             lambda job: job.status(now) is Status.STOPPED,
         ),
         *named(

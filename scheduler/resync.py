@@ -73,6 +73,7 @@ class Resync:
         self._doubted: dict[str, float] = {}  # job: since when it looks lost (monotonic seconds)
         self._doubts_end: float | None = None  # when the first of those that were deferred is to be judged
         self._known_problems: frozenset[Problem] = frozenset()
+        self._guarded = False
         own = Own(place)
         self._watcher = Watcher(self._bell.set, ignores=lambda folder, name: own.is_file(str(folder), name))
         self._settings = Settings()
@@ -279,10 +280,14 @@ class Resync:
         event(_log, level, "synced", cause=cause, **counts, unchanged=json["unchanged"])
         self._report_problems(frozenset(found.problems))
         if found.guarded and not found.nothing_to_do:
-            _log.warning(
-                "guard_holds jobs=%s: `scheduler sync` says how to confirm",
-                ",".join(json["guard"]["ids"][:MOST_PROBLEMS]),
-            )
+            ids = json["guard"]["ids"]
+            how, more = "`scheduler sync` says how to confirm", len(ids) - MOST_PROBLEMS
+            named = ",".join(ids[:MOST_PROBLEMS])
+            event(_log, logging.WARNING, "guard_holds", how, jobs=named, more=more if more > 0 else None)
+        guarded = found.left.get(SyncState.HELD, 0) > 0  # what stands in the database: a loss may be in doubt again
+        if self._guarded and not guarded:
+            _log.info("guard_holds_no_more")
+        self._guarded = guarded
         self._report_blind()
 
     def _report_lost(self) -> None:

@@ -38,6 +38,7 @@ _COLOURS = {
     "conflict": "red",
     "invalid": "red",
     "held": "yellow",
+    "failing": "red",
     "failed": "red",
     "timed_out": "red",
     "cancelled": "yellow",
@@ -124,9 +125,12 @@ def styled(word: str, width: int) -> str:
 def _styled(shown: str, cell: str, *, header: bool) -> str:
     if header:
         return click.style(shown, bold=True)
-    colour = _COLOURS.get(cell.partition("/")[0].partition(" ")[0])
+    first, *marks = (word.partition(" ")[0] for word in cell.split("/"))
+    colour = _COLOURS.get(first)
     if colour is None:
         return shown
+    for mark in marks:  # what a person should know of outweighs the status before it
+        colour = _COLOURS.get(mark, colour)
     return click.style(shown, dim=True) if colour == "dim" else click.style(shown, fg=colour)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.cli.render import cell_width, clean, cut, fitted
+from scheduler.cli.render import cell_width, clean, cut, fitted, styled
 
 NAMES = ("JOB", "STATUS", "SCHEDULE", "RUNS")
 widths = st.tuples(*(st.integers(1, 80) for _ in NAMES)).map(lambda found: dict(zip(NAMES, found, strict=True)))
@@ -36,3 +39,22 @@ def test_no_control_character_reaches_the_terminal(text: str) -> None:
 
 def test_wide_characters_take_two_columns() -> None:
     assert (cell_width("abc"), cell_width("日本"), cell_width("e\u0301")) == (3, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "colour"),
+    [
+        ("active", 32),
+        ("active/invalid", 31),
+        ("active/failing 3", 31),
+        ("active/held", 33),
+        ("active/held/failing 3", 31),
+        ("skipped/source_missing", 33),
+    ],
+)
+def test_a_status_has_the_colour_of_the_worst_it_says(
+    status: str, colour: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert styled(status, 30).startswith(f"\x1b[{colour}m")

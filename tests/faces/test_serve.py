@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -232,6 +233,23 @@ def test_a_problem_is_told_once_in_the_log(root: Root, serve: Callable[..., Serv
     assert sum("problem path=jobs/new.yaml" in line for line in daemon.lines) == 1
 
 
+def test_the_log_says_how_many_the_guard_holds_and_when_it_holds_none_any_more(
+    root: Root, serve: Callable[..., Served]
+) -> None:
+    for i in range(25):
+        root.write(f"jobs/many/j{i:02}.yaml", f"id: j{i:02}\nschedule: '@daily'\ntask: one\n")
+    root.commit()
+    daemon = serve()
+    shutil.rmtree(root.path / "jobs/many")
+    told = daemon.says("guard_holds jobs=j00,")
+    assert " more=5: " in told
+    root.edit("jobs/tick.yaml", "id: tick", "id: tick\nname: Renamed")
+    until(lambda: root.job("tick")["name"] == "Renamed", "the edit")
+    root.git("checkout", "-q", "--", "jobs")
+    daemon.says("guard_holds_no_more")
+    assert sum("guard_holds_no_more" in line for line in daemon.lines) == 1
+
+
 def test_a_checkout_of_many_files_archives_nothing_it_brings_back(root: Root, serve: Callable[..., Served]) -> None:
     for i in range(60):
         root.write(f"jobs/many/j{i}.yaml", f"id: j{i}\nschedule: '@daily'\ntask: one\n")
@@ -312,6 +330,25 @@ def test_a_resume_that_lifts_a_pause_and_starts_a_stopped_job_again_is_told_as_b
         ("pause", pause, None),
         ("status", "stopped", "active"),
     ]
+
+
+def test_a_task_that_is_back_as_it_was_is_no_edit_and_doctor_says_what_starts_the_job(
+    root: Root, serve: Callable[..., Served]
+) -> None:
+    root.write("scripts/lost.sh", "echo found\n")
+    lost = "id: lost\nschedule: {every: 1s}\ntask_source_path: scripts/lost.sh\nrunner: sh\nfailure_limit: 1\n"
+    root.write("jobs/lost.yaml", lost)
+    daemon = serve()
+    root.delete("scripts/lost.sh")
+    daemon.says("job_stopped job_id=lost")
+    root.write("scripts/lost.sh", "echo found\n")
+    daemon.says("problems_gone")
+    assert root.json("sync")["problems"] == []
+    assert root.job("lost")["status"] == "stopped"
+    hints = [each["hint"] for each in root.cli("doctor", "--json").json["checks"] if "too many" in each["message"]]
+    assert ["if it is as it was and fine by now, `scheduler resume JOB`" in hint for hint in hints] == [True]
+    root.ok("resume", "lost")
+    until(lambda: ran(root, "found\n", "lost"), "a run")
 
 
 def test_a_job_is_completed_once_it_has_expired(root: Root, serve: Callable[..., Served]) -> None:
@@ -543,7 +580,7 @@ def test_output_is_followed_while_it_grows(root: Root, serve: Callable[..., Serv
 
 def test_on_an_empty_database_it_says_which_jobs_it_is_about_to_own(root: Root, serve: Callable[..., Served]) -> None:
     first = serve()
-    assert "about to own 1 jobs: tick" in first.says("new_database")
+    assert "about to own 1 job: tick" in first.says("new_database")
     first.stop()
     second = serve()
     assert not any("new_database" in line for line in second.lines)
