@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from scheduler.core.models import ROOT_JOB_ID, AuditRow
 from scheduler.core.problems import UnavailableError
-from scheduler.database import explained
+from scheduler.database import UnwritableError, connect_to_read, explained
 from scheduler.schema import migrations, schema_version
 from scheduler.store import BUSY_TIMEOUT, append_audit, copied_at
 
@@ -42,7 +42,7 @@ def copy_database(
     """
     file = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with explained(source), contextlib.closing(_reader(source, live=live)) as original:
+        with explained(source), _original(source, live=live) as original:
             _known_schema(original, source)
             with explained(target), contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
                 copy.row_factory = sqlite3.Row
@@ -68,6 +68,22 @@ def copy_database(
         raise
     finally:
         os.close(file)
+
+
+@contextlib.contextmanager
+def _original(path: Path, *, live: bool) -> Iterator[sqlite3.Connection]:
+    """A connection to copy from; also where the disk is full or read-only, for a copy is never wanted more."""
+    with contextlib.ExitStack() as cleanup:
+        try:
+            with explained(path):
+                connection = cleanup.enter_context(contextlib.closing(_reader(path, live=live)))
+                connection.execute("SELECT count(*) FROM sqlite_master")
+        except UnwritableError as error:
+            connection, others = connect_to_read(path, error)
+            cleanup.enter_context(others)
+            cleanup.enter_context(contextlib.closing(connection))
+            connection.row_factory = sqlite3.Row
+        yield connection
 
 
 def check_database(path: Path) -> Contents:

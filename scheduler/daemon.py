@@ -226,6 +226,7 @@ class Daemon:
             self._workers.write_ends(store)
         for thread in threads:
             thread.join(timeout=10)
+        self._workers.lose_ends()  # with another database this process goes on, and nobody must wait for ever
         stopped = number is not None or self._told_to_stop  # also by a signal that came while it was about to go on
         if stopped:
             _log.info("stopped")

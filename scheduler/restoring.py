@@ -323,6 +323,8 @@ def restore(place: Place, source: Path, *, now: datetime, actor: str) -> Restore
             file = os.open(new, os.O_RDWR | os.O_CLOEXEC)
             os.fsync(file)
             os.close(file)
+            # Again: to copy and to verify may have taken minutes, and no lock keeps a `run` from starting meanwhile.
+            _refuse_while_somebody_runs(place, holder.pid if holder is not None else None)
             moved = put_aside(place.db, now)
             make_durable(place.db.parent)
             crash_point("between_databases")

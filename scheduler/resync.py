@@ -199,8 +199,8 @@ class Resync:
             )
             if (not found.nothing_to_do or self._task_paths(store) != self._tasks) and self._watch(store):
                 self._bell.set()  # in a folder that was not watched until now something may have changed meanwhile
-        self._say("")
         self._say_held(found.held, store)
+        self._say("")
         self._applied()
         if not found.held:
             self._report(found, cause)
@@ -264,11 +264,11 @@ class Resync:
         now = self._passes.clock.now()
         self.held_since = self.held_since or now
         if self.held_long and not self._held_told:
-            _log.warning("sync_held_long reason=%r: edits wait until it is done or aborted", held)
             row = AuditRow(
                 job_id=ROOT_JOB_ID, action="held", field="sync", after=held, at=now, actor="scheduler", cause="watch"
             )
-            store.add_audit(row)
+            store.add_audit(row)  # first: as long as it cannot be written it is tried again with every pass
+            _log.warning("sync_held_long reason=%r: edits wait until it is done or aborted", held)
             self._held_told = True
 
     def _report(self, found: Synced, cause: str) -> None:

@@ -179,6 +179,13 @@ class Workers:
             if done is not None:
                 done(finished)
 
+    def lose_ends(self) -> None:
+        """Nobody here writes them any more: who waits for such a run is told that it was not brought to an end."""
+        while self._unwritten:
+            _, (_, done) = self._unwritten.popitem()
+            if done is not None:
+                done(None)
+
     def start_no_more(self) -> None:
         """What waits for a place is left to the next daemon."""
         with self._lock:

@@ -117,3 +117,33 @@ def test_one_that_is_forgotten_is_told_once(lived_in: Root, caplog: pytest.LogCa
             assert (resync.held, resync.held_long) == ("", False)
         finally:
             resync.stop()
+
+
+def test_one_that_is_forgotten_while_nothing_can_be_written_fills_no_log(
+    lived_in: Root, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    place = Place(root=lived_in.path, state=lived_in.path / ".scheduler", db=lived_in.path / ".scheduler/state.db")
+    with Store.open(place.db) as store:
+        resync = Resync(
+            place=place,
+            passes=Passes(place=place, clock=lived_in.clock),
+            lend=lambda: contextlib.nullcontext(store),
+            recover=lambda _: [],
+            applied=lambda: None,
+        )
+        try:
+            merge_half_way(lived_in)
+            resync._look("rescan")
+            lived_in.clock.advance(HELD_LONG)
+            with monkeypatch.context() as full:
+                full.setattr(store, "read_only", "its disk is full")
+                for _ in range(3):
+                    resync._look("rescan")
+                assert "disk is full" in resync.trouble
+            for _ in range(2):
+                resync._look("rescan")
+        finally:
+            resync.stop()
+    told = [each.getMessage().split()[0] for each in caplog.records if each.name == "scheduler.resync"]
+    assert told == ["sync_held", "sync_failed", "sync_held_long", "sync_resumed"]

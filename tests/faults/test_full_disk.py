@@ -64,6 +64,29 @@ def test_once_does_not_pass_over_a_run_whose_end_cannot_be_written(world: Faulty
     assert (run["status"], run["reason"]) == ("interrupted", "owner_died")
 
 
+def test_who_waits_for_a_run_whose_end_is_lost_with_the_database_is_told(world: FaultyWorld) -> None:
+    """Its end cannot be written, and then a copy takes the place of the database that it belongs to."""
+    pipe, copy = world.root.parent / "go", world.root.parent / "copy.db"
+    os.mkfifo(pipe)
+    world.job("slow", f"read line < '{pipe}'", schedule="every: 1d")
+    daemon = world.serve()
+    daemon.says(" serving root=")
+    waiting = world.start("run", "slow", "--wait")
+    await_until(lambda: world.rows("SELECT 1 FROM attempts WHERE pid NOTNULL"), "the note of its process")
+    assert world.cli("backup", str(copy)).code == 0
+    with failing_writes(daemon.process.pid):
+        pipe.write_text("go\n")
+        daemon.says("end_not_written")
+        world.db.rename(world.root.parent / "gone.db")
+        daemon.says("database_gone")
+    copy.rename(world.db)
+    assert "ends_lost=slow:1" in daemon.says("database_put_back")
+    _, said = waiting.communicate(timeout=30)
+    assert (waiting.returncode, "hung up before the run had ended" in said) == (5, True), said
+    await_until(lambda: daemon.stderr.count(" serving root=") == 2, "the daemon to serve the copy")
+    assert daemon.stop() == 0, daemon.stderr
+
+
 def test_what_ends_while_nothing_can_be_written_keeps_its_outcome(world: FaultyWorld) -> None:
     """Writes fail, and the end of a run comes; a sync, a fire and a manual run are tried; then the disk is well."""
     pipe = world.root.parent / "go"

@@ -108,7 +108,9 @@ def nothing_to_be_made(world: FaultyWorld, disk: Disk, how: str) -> Iterator[Non
         *[pytest.param(how, marks=pytest.mark.long) for how in ("without a journal", "with an index", "every command")],
     ],
 )
-def test_all_that_reads_works_where_nothing_can_be_made(apart: FaultyWorld, disk: Disk, how: str) -> None:
+def test_all_that_reads_works_where_nothing_can_be_made(
+    apart: FaultyWorld, disk: Disk, tmp_path: Path, how: str
+) -> None:
     apart.job("tick", "echo hello", schedule="every: 1h")
     daemon = apart.serve()
     daemon.says(" serving root=")
@@ -130,6 +132,8 @@ def test_all_that_reads_works_where_nothing_can_be_made(apart: FaultyWorld, disk
             assert ended.code == 5, f"{command}: {ended.stderr}"
             assert str(apart.state) in ended.stderr
             assert "Traceback" not in ended.stderr
+        ended = apart.cli("backup", str(tmp_path / "copy.db"), "--json")
+        assert (ended.code, json.loads(ended.stdout or "{}").get("runs")) == (0, 1), ended.stderr
         code, errors = apart.doctor()
         assert code in (1, 5)
         assert errors["state"]

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,9 +18,10 @@ from scheduler import backup, restoring
 from scheduler.backup import Nightly, back_up, copies, due_after, newest
 from scheduler.clockwork import Clockwork
 from scheduler.config import Place
-from scheduler.copies import check_database
+from scheduler.copies import Contents, check_database
 from scheduler.core.models import AuditRow, Pause, Run, RunStatus, Trigger
 from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.owner import Owner
 from scheduler.pool import Stores
 from scheduler.restoring import DatabaseFile, restore, settle_copy
 from scheduler.service import Scheduler
@@ -547,3 +548,23 @@ def test_new_state_puts_an_empty_or_foreign_file_aside_and_leaves_a_sound_databa
         assert world.scheduler.sync(new_state=True).json["created"] == ["hourly"]
         world.clock.advance(timedelta(minutes=1))
     assert sorted(path.read_bytes()[:3] for path in world.place.state.glob("state.db.before-*")) == [b"", b"not"]
+
+
+def test_a_run_that_starts_while_a_copy_is_verified_keeps_its_database(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.scheduler.sync()
+    copy = world.back_up("copy.db")
+    with ExitStack() as running:
+
+        def verified(path: Path) -> Contents:
+            running.enter_context(Owner(world.place.owners))
+            return check_database(path)
+
+        monkeypatch.setattr(restoring, "check_database", verified)
+        with pytest.raises(RefusedError, match=f"process {os.getpid()} runs a job"):
+            world.restore(copy)
+    assert not list(world.place.db.parent.glob("*before*"))
+    assert not list(world.place.db.parent.glob("*restoring*"))
+    monkeypatch.undo()
+    assert world.restore(copy).contents.jobs == 1
