@@ -392,7 +392,8 @@ def ask(holder: Holder, verb: str, *, limit: float | None = None, **request: Any
             ) from error
         except (OSError, ValueError) as error:  # the latter: it was killed in the middle of a line
             raise UnavailableError(
-                f"the daemon ({holder}) does not answer: {error}", hint="look at its log, or restart it"
+                f"the daemon ({holder}) does not answer: {getattr(error, 'strerror', None) or error}",
+                hint="look at its log, or restart it",
             ) from error
 
 

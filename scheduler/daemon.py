@@ -281,9 +281,8 @@ class Daemon:
             ids = found.json["created"]
             named = ", ".join(ids[:MOST_NAMED]) or "none"
             more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
-            _log.warning(
-                "new_database path=%s: it is empty; about to own %d jobs: %s%s", self._place.db, len(ids), named, more
-            )
+            count = "1 job" if len(ids) == 1 else f"{len(ids)} jobs"
+            _log.warning("new_database path=%s: it is empty; about to own %s: %s%s", self._place.db, count, named, more)
 
     # -- what the parts ask of each other --------------------------------------------------------
 

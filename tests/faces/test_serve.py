@@ -318,6 +318,25 @@ def test_resume_starts_a_stopped_job_again(root: Root, serve: Callable[..., Serv
     ]
 
 
+def test_a_task_that_is_back_as_it_was_is_no_edit_and_doctor_says_what_starts_the_job(
+    root: Root, serve: Callable[..., Served]
+) -> None:
+    root.write("scripts/lost.sh", "echo found\n")
+    lost = "id: lost\nschedule: {every: 1s}\ntask_source_path: scripts/lost.sh\nrunner: sh\nfailure_limit: 1\n"
+    root.write("jobs/lost.yaml", lost)
+    daemon = serve()
+    root.delete("scripts/lost.sh")
+    daemon.says("job_stopped job_id=lost")
+    root.write("scripts/lost.sh", "echo found\n")
+    daemon.says("problems_gone")
+    assert root.json("sync")["problems"] == []
+    assert root.job("lost")["status"] == "stopped"
+    hints = [each["hint"] for each in root.cli("doctor", "--json").json["checks"] if "too many" in each["message"]]
+    assert ["if it is fine as it is, `scheduler resume JOB`" in hint for hint in hints] == [True]
+    root.ok("resume", "lost")
+    until(lambda: ran(root, "found\n", "lost"), "a run")
+
+
 def test_a_job_is_completed_once_it_has_expired(root: Root, serve: Callable[..., Served]) -> None:
     serve()
     until(lambda: ran(root, "first\n"), "a run")
@@ -547,7 +566,7 @@ def test_output_is_followed_while_it_grows(root: Root, serve: Callable[..., Serv
 
 def test_on_an_empty_database_it_says_which_jobs_it_is_about_to_own(root: Root, serve: Callable[..., Served]) -> None:
     first = serve()
-    assert "about to own 1 jobs: tick" in first.says("new_database")
+    assert "about to own 1 job: tick" in first.says("new_database")
     first.stop()
     second = serve()
     assert not any("new_database" in line for line in second.lines)
