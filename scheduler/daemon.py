@@ -433,7 +433,9 @@ class Daemon:
     def _troubles(self) -> tuple[str, ...]:
         unwritten = self._workers.unwritten
         ends = f"ended, and the end is not written yet: {', '.join(unwritten)}" if unwritten else ""
-        hearts = (heart.trouble for heart in self._hearts)
+        hearts = [heart.trouble for heart in self._hearts]
+        if self._told_to_stop:  # its threads end, as they should
+            hearts = ["the daemon is stopping: what runs may end, nothing starts any more"]
         return self._clockwork.trouble, self._resync.trouble, self._resync.moved, ends, *hearts
 
     def _status(self, request: Json, reply: Reply) -> None:

@@ -228,8 +228,7 @@ def _jobs(known: Iterable[Job], now: datetime, fires: bool) -> Iterator[Check]:
         *named(
             "error",
             "stopped after too many errors in a row",
-            "an edit of its definition or task starts it again;"
-            " if it is as it was and fine by now, `scheduler resume JOB`",
+            "an edit of its definition or task starts it again; if it is fine as it is, `scheduler resume JOB`",
             lambda job: job.status(now) is Status.STOPPED,
         ),
         *named(

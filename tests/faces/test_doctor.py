@@ -319,6 +319,7 @@ def test_a_thread_of_the_daemon_that_hangs_is_among_its_troubles() -> None:
     dead, alive = Heartbeat("clockwork", 60), Heartbeat("resync", 60)
     dead.watch(thread)
     daemon: Any = Daemon.__new__(Daemon)
+    daemon._told_to_stop = False
     daemon._workers = SimpleNamespace(unwritten=())
     daemon._clockwork = SimpleNamespace(trouble="", heart=dead)
     daemon._resync = SimpleNamespace(trouble="", moved="", heart=alive)

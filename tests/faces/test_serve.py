@@ -346,9 +346,21 @@ def test_a_task_that_is_back_as_it_was_is_no_edit_and_doctor_says_what_starts_th
     assert root.json("sync")["problems"] == []
     assert root.job("lost")["status"] == "stopped"
     hints = [each["hint"] for each in root.cli("doctor", "--json").json["checks"] if "too many" in each["message"]]
-    assert ["if it is as it was and fine by now, `scheduler resume JOB`" in hint for hint in hints] == [True]
+    assert ["if it is fine as it is, `scheduler resume JOB`" in hint for hint in hints] == [True]
     root.ok("resume", "lost")
     until(lambda: ran(root, "found\n", "lost"), "a run")
+
+
+def test_a_daemon_that_lets_its_runs_end_says_that_it_is_stopping(root: Root, serve: Callable[..., Served]) -> None:
+    root.write("jobs/slow.yaml", "id: slow\nschedule: '@yearly'\ntask: sleep 1000\nrunner: sh\n")
+    daemon = serve()
+    root.ok("run", "slow")
+    daemon.process.send_signal(signal.SIGTERM)
+    daemon.says("stopping signal=SIGTERM")
+    time.sleep(0.5)  # its threads end meanwhile, as they should
+    assert root.json("list")["troubles"] == ["the daemon is stopping: what runs may end, nothing starts any more"]
+    root.ok("cancel", "slow:1")
+    assert daemon.ended() == 0
 
 
 def test_a_job_is_completed_once_it_has_expired(root: Root, serve: Callable[..., Served]) -> None:
