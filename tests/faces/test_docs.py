@@ -100,6 +100,18 @@ def test_every_command_and_its_options_are_in_the_reference(name: str) -> None:
     assert not [option for each in own for option in each.opts if f"`{option}`" not in section]
 
 
+def test_every_check_of_doctor_is_in_its_table() -> None:
+    names = {
+        node.args[0].value
+        for path in (TOP / "scheduler").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Check"
+        if isinstance(node.args[0], ast.Constant)
+    }
+    assert {"files", "clock", "backup"} <= names
+    assert names <= rows("commands.md")
+
+
 def test_every_global_option_is_in_the_reference() -> None:
     options = {option for each in cli.params for option in each.opts}
     _, _, rest = text("docs/reference/commands.md").partition("\n## Global options\n")
