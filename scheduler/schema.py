@@ -53,6 +53,7 @@ def create_database(path: Path) -> None:
 
 
 def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    """Gives an open database the newest schema and a write-ahead log. Raises: UnavailableError, as `schema_version`."""
     steps = migrations()
     latest = len(steps)
     if schema_version(connection, path, latest) < latest:
@@ -64,6 +65,11 @@ def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def schema_version(connection: sqlite3.Connection, path: Path, latest: int) -> int:
+    """How many migrations a database has had; 0 if it is empty.
+
+    latest: how many there are.
+    Raises: UnavailableError where it is of another program or has had more than that.
+    """
     connection.execute("BEGIN")  # one view: a migration elsewhere must not commit between the two reads
     try:
         (application,) = connection.execute("PRAGMA application_id").fetchone()

@@ -862,6 +862,7 @@ _SINCE_COPY = "this database is a copy that was put back: whether the slot was s
 
 
 def copied_at(sql: sqlite3.Connection) -> datetime | None:
+    """When the copy was made that this is; None in any other, and in one that somebody has gone on from (ADR 15)."""
     row = sql.execute(
         "SELECT action, at FROM audit WHERE job_id = ? AND action IN ('backup', 'restore') ORDER BY seq DESC LIMIT 1",
         (ROOT_JOB_ID,),
@@ -1131,6 +1132,7 @@ def _running_count(sql: sqlite3.Connection) -> int:
 
 
 def append_audit(sql: sqlite3.Connection, rows: Iterable[AuditRow]) -> None:
+    """Within the transaction of what they tell of (S7)."""
     sql.executemany(
         "INSERT INTO audit (at, job_id, action, field, before, after, revision, actor, cause)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",

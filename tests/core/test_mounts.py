@@ -65,7 +65,7 @@ def test_file_systems_that_other_machines_write_to_are_shared(kind: str) -> None
 @pytest.mark.parametrize(
     "kind", ["ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "apfs", "f2fs", "fuse.mergerfs", "fuse", "ntfs3"]
 )
-def test_others_are_not(kind: str) -> None:
+def test_file_systems_of_one_machine_are_not_shared(kind: str) -> None:
     found = find_mount(f"1 0 0:1 / / rw - {kind} x rw\n", "/x")
     assert found is not None
     assert not found.is_shared

@@ -100,6 +100,18 @@ def test_every_command_and_its_options_are_in_the_reference(name: str) -> None:
     assert not [option for each in own for option in each.opts if f"`{option}`" not in section]
 
 
+def test_every_check_of_doctor_is_in_its_table() -> None:
+    names = {
+        node.args[0].value
+        for path in (TOP / "scheduler").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Check"
+        if isinstance(node.args[0], ast.Constant)
+    }
+    assert {"files", "clock", "backup"} <= names
+    assert names <= rows("commands.md")
+
+
 def test_every_global_option_is_in_the_reference() -> None:
     options = {option for each in cli.params for option in each.opts}
     _, _, rest = text("docs/reference/commands.md").partition("\n## Global options\n")
@@ -253,25 +265,22 @@ def test_the_readme_and_the_tutorial_name_only_commands_that_exist() -> None:
 # -- the log ---------------------------------------------------------------------------------
 
 
-def events_of_the_log() -> set[str]:
-    """What every call of a logger starts with; how a run has ended is put together from its status."""
+def logged() -> set[str]:
+    """The events that the program names itself; `run_<status>` is made of a status."""
     found = set()
     for path in (TOP / "scheduler").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            match node:
-                case ast.Call(func=ast.Attribute(value=ast.Name(id="_log")), args=[ast.Constant(value=str(said)), *_]):
-                    found.add(said)
-                case ast.Call(func=ast.Name(id="event"), args=[ast.Name(), _, ast.Constant(value=str(said)), *_]):
-                    found.add(said)
-    return {re.split(r"[ :]", said)[0] for said in found}
+            if isinstance(node, ast.Call) and re.fullmatch(r"_log\.\w+|event", ast.unparse(node.func)):
+                words = [each.value for each in node.args if isinstance(each, ast.Constant)]
+                found |= {word.split()[0] for word in words[:1] if isinstance(word, str) and word}
+    return found
 
 
-def test_every_event_of_the_log_is_in_its_table() -> None:
-    table = re.findall(r"^\|(.*?)\|", text("docs/how-to/run-the-daemon.md"), re.MULTILINE)
-    known = {name for cell in table for name in re.findall(r"`([a-z_]+)`", cell)}
-    events = events_of_the_log()
-    assert {"synced", "serve_failed", "database_gone"} <= events
-    assert events <= known
+def test_every_event_of_the_log_is_in_the_table() -> None:
+    table = re.search(r"^\| event \|.*?\n\n", text("docs/how-to/run-the-daemon.md"), re.MULTILINE | re.DOTALL)
+    assert table
+    assert {"synced", "guard_holds"} <= logged()
+    assert logged() - set(re.findall(r"`(\w+)`", table[0])) == set()
 
 
 # -- guarantees ------------------------------------------------------------------------------

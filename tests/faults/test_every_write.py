@@ -109,7 +109,9 @@ def await_mended(store: Store, known: Known, write: Callable[[Store, Known], Any
 
 
 @every_write
-def test_a_full_disk(disk: Disk, write: Callable[[Store, Known], Any]) -> None:
+def test_a_write_to_a_full_disk_leaves_nothing_and_is_done_once_there_is_room(
+    disk: Disk, write: Callable[[Store, Known], Any]
+) -> None:
     with opened(disk.folder / "state/state.db") as (store, known):
         before = contents(store.path)
         for pages in (0, 1, 2, 3, 5, 8, 13):
@@ -125,7 +127,9 @@ def test_a_full_disk(disk: Disk, write: Callable[[Store, Known], Any]) -> None:
 
 
 @every_write
-def test_a_disk_that_fails(tmp_path: Path, write: Callable[[Store, Known], Any]) -> None:
+def test_a_write_to_a_disk_that_fails_leaves_nothing_and_is_done_once_it_is_well(
+    tmp_path: Path, write: Callable[[Store, Known], Any]
+) -> None:
     with opened(tmp_path / "state.db") as (store, known):
         before = contents(store.path)
         with failing_writes(os.getpid()), pytest.raises(UnavailableError, match="disk I/O error"):
@@ -134,7 +138,9 @@ def test_a_disk_that_fails(tmp_path: Path, write: Callable[[Store, Known], Any])
 
 
 @every_write
-def test_a_read_only_file_system(disk: Disk, write: Callable[[Store, Known], Any]) -> None:
+def test_a_write_to_a_read_only_file_system_leaves_nothing_and_is_done_once_it_can_be(
+    disk: Disk, write: Callable[[Store, Known], Any]
+) -> None:
     path = disk.folder / "state/state.db"
     with opened(path) as (store, known):
         before = contents(path)
@@ -144,7 +150,9 @@ def test_a_read_only_file_system(disk: Disk, write: Callable[[Store, Known], Any
 
 
 @every_write
-def test_a_locked_database(tmp_path: Path, write: Callable[[Store, Known], Any]) -> None:
+def test_a_write_to_a_locked_database_leaves_nothing_and_is_done_once_it_is_free(
+    tmp_path: Path, write: Callable[[Store, Known], Any]
+) -> None:
     with opened(tmp_path / "state.db") as (store, known):
         before = contents(store.path)
         other = sqlite3.connect(store.path, isolation_level=None)
@@ -157,7 +165,9 @@ def test_a_locked_database(tmp_path: Path, write: Callable[[Store, Known], Any])
 
 
 @every_write
-def test_a_commit_that_fails(tmp_path: Path, write: Callable[[Store, Known], Any], monkeypatch: Any) -> None:
+def test_a_commit_that_fails_leaves_nothing_and_is_made_once_the_disk_is_well(
+    tmp_path: Path, write: Callable[[Store, Known], Any], monkeypatch: Any
+) -> None:
     """All of it is written, and the disk fails at the last moment."""
     with opened(tmp_path / "state.db") as (store, known):
         before = contents(store.path)

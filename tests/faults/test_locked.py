@@ -57,6 +57,7 @@ def test_commands_beside_a_stopped_daemon_end_and_say_what_is_wrong(world: Fault
     world.job("other", schedule="every: 1h")
     daemon = world.serve()
     world.await_marks("tick")
+    world.await_end("tick")  # one that is stopped within a transaction holds the lock, and `pause` ends with 5
     daemon.tell(signal.SIGSTOP)
     commands = (["sync"], ["run", "other"], ["run", "other", "--wait"], ["doctor"], ["list"], ["pause", "other"])
     *given_up, listed, pause = at_once(world, *commands)

@@ -62,6 +62,10 @@ class FaultyWorld(World):
         before = len(self.marks(job_id))
         await_until(lambda: len(self.marks(job_id)) >= before + more, f"{more} more runs of {job_id}")
 
+    def await_end(self, job_id: str) -> None:
+        """Until no run of the job is under way: a fault that comes now meets the daemon at rest."""
+        await_until(lambda: all(row["finished_at"] for row in self.runs(job_id)), f"the end of what runs of {job_id}")
+
     # -- faults ----------------------------------------------------------------------------------
 
     @contextlib.contextmanager

@@ -54,6 +54,7 @@ class Doc:
 
 
 BROKEN, EMPTY = "broken", "empty"
+MEMORY = Path("/dev/shm")  # no loss of power here, so nothing need wait for a disk
 File = list[Doc] | str
 
 
@@ -83,7 +84,7 @@ class Seen:
 class SyncMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="sync-machine-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="sync-machine-", dir=MEMORY if MEMORY.is_dir() else None))
         self.clock = FakeClock()
         root = self.folder
         (root / "jobs").mkdir()
