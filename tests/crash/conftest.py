@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,15 +14,6 @@ from tests.faces.conftest import settle_environment
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settle_environment(monkeypatch, tmp_path / "home")
-
-
-@pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
-    """A child of a shell's background job would ignore SIGINT, and so would its children."""
-    before = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

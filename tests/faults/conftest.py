@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.conftest import _signals, environment  # noqa: F401 - each is a fixture for all tests here
+from tests.crash.conftest import environment  # noqa: F401 - a fixture for all tests here
 from tests.faults.disks import Disk
 from tests.faults.world import FaultyWorld
 
