@@ -174,6 +174,7 @@ class Daemon:
                 self._told_to_stop = True  # whoever asks for a run now would not see it end
                 self._workers.wait()
                 self._nightly.look()
+                housekeeping.look()
                 return Served(first=first, failed=failed, forced=self._forced)
             stopped = self._serve_on(hold)
             return Served(first=first, forced=self._forced, put_back=not stopped)
@@ -226,7 +227,7 @@ class Daemon:
             self._workers.write_ends(store)
         for thread in threads:
             thread.join(timeout=10)
-        self._workers.lose_ends()  # with another database this process goes on, and nobody must wait for ever
+        self._workers.let_go()  # with another database this process goes on, and nobody must wait for ever
         stopped = number is not None or self._told_to_stop  # also by a signal that came while it was about to go on
         if stopped:
             _log.info("stopped")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from scheduler.clock import Clock
 from scheduler.config import Place
-from scheduler.core.models import ROOT_JOB_ID, AuditRow, Settings
+from scheduler.core.models import ROOT_JOB_ID, AuditRow, Settings, instant, parse_instant
 from scheduler.core.problems import SchedulerError
 from scheduler.logs import event
 from scheduler.pool import Lend
@@ -105,20 +105,21 @@ def _outputs(place: Place, job_id: str) -> dict[int, list[os.DirEntry[str]]]:
 
 
 class Housekeeping:
-    """Collects once a day, beside a daemon's other work; no failure of it stops anything."""
+    """Collects once a day, beside a daemon's other work or at the end of `--once`; no failure of it stops anything."""
 
     def __init__(self, *, place: Place, clock: Clock, lend: Lend) -> None:
         self._place = place
         self._clock = clock
         self._lend = lend
-        self._next: datetime | None = None  # at the first look
+        self._mark = place.state / "gc"  # when it was done last, for the next process too
 
     def look(self) -> None:
         now = self._clock.now()
-        if self._next is not None and self._next - EVERY <= now < self._next:
+        last = self._last()
+        if last is not None and last <= now < last + EVERY:
             return
-        self._next = now + EVERY
         try:
+            self._mark.write_text(instant(now))
             with self._lend() as store:
                 found = collect(self._place, store, now=now, actor="scheduler")
         except (SchedulerError, OSError) as error:
@@ -126,3 +127,9 @@ class Housekeeping:
             return
         if not found.nothing:
             event(_log, logging.INFO, "gc", **asdict(found))
+
+    def _last(self) -> datetime | None:
+        try:
+            return parse_instant(self._mark.read_text())
+        except (OSError, ValueError):
+            return None

@@ -179,10 +179,13 @@ class Workers:
             if done is not None:
                 done(finished)
 
-    def lose_ends(self) -> None:
-        """Nobody here writes them any more: who waits for such a run is told that it was not brought to an end."""
-        while self._unwritten:
-            _, (_, done) = self._unwritten.popitem()
+    def let_go(self) -> None:
+        """Nobody here writes an end or starts what waits any more: who waits for such a run is told so."""
+        with self._lock:
+            left = [done for _, done in self._unwritten.values()]
+            left += [done for _, _, _, done in (*self._waiting, *self._delayed)]
+            self._unwritten, self._waiting, self._delayed = {}, [], []
+        for done in left:
             if done is not None:
                 done(None)
 

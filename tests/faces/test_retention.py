@@ -131,6 +131,7 @@ def test_a_daemon_collects_once_a_day_and_tells_what(lived_in: Root, caplog: pyt
         age(lived_in)
         keeper.look()
         assert outputs(lived_in, "heartbeat") == {"2"}
+        keeper = Housekeeping(place=place, clock=lived_in.clock, lend=lambda: contextlib.nullcontext(store))
         lived_in.run("heartbeat")
         age(lived_in)
         lived_in.clock.advance(EVERY - timedelta(seconds=1))
@@ -140,6 +141,13 @@ def test_a_daemon_collects_once_a_day_and_tells_what(lived_in: Root, caplog: pyt
         keeper.look()
         assert outputs(lived_in, "heartbeat") == {"3"}
     assert caplog.text.count("gc outputs=1 ") == 2
+
+
+def test_serve_once_collects_too(lived_in: Root) -> None:
+    lived_in.run("heartbeat")
+    age(lived_in)
+    lived_in.ok("serve", "--once", "-q")
+    assert outputs(lived_in, "heartbeat") == {"2"}
 
 
 def test_a_folder_that_cannot_be_emptied_is_told_and_stops_nothing(
