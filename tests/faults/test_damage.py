@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.world import RESUMED, STOPPED, FaultyWorld, await_slots_pass, judge
 
-TOLD = (STOPPED, "sync_failed", "end_not_written")
+TOLD = (STOPPED, "sync_failed", "end_not_written", "database_gone")
 
 
 def damage(world: FaultyWorld, change: Callable[[bytes], bytes]) -> bytes:
