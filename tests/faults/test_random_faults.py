@@ -15,7 +15,8 @@ from tests.crash.world import SERVING, await_until
 from tests.faults.disks import Disk, failing_writes
 from tests.faults.world import STOPPED, FaultyWorld, judge
 
-TOLD = (STOPPED, "sync_failed", "end_not_written")
+# A disk that turns between a claim and its outputs costs that run, which is an error.
+TOLD = (STOPPED, "sync_failed", "end_not_written", "run_abandoned")
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "30"))
 
 
