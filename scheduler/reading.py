@@ -236,7 +236,8 @@ class Reading:
             from scheduler.restoring import refuse_lost
 
             refuse_lost(self.place)
-            return None
+            if not is_there(self.place.db):  # else a restore has just put it there
+                return None
         return self._open()
 
     def _open(self) -> Store:
