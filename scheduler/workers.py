@@ -147,8 +147,15 @@ class Workers:
         if seat is not None:
             seat.request("cancelled")
         elif waiting is not None:
-            with self._lend() as store:
-                self._engine(store).end_unstarted(waiting[2], "cancelled")
+            _, _, run, done = waiting
+            try:
+                with self._lend() as store:
+                    ended = self._engine(store).end_unstarted(run, "cancelled")
+            except SchedulerError:
+                self.submit([run], done=done)  # it waits on
+                raise
+            if done is not None:
+                done(ended)
         return seat is not None or waiting is not None
 
     @property
