@@ -331,7 +331,7 @@ class Scheduler(Reading):
         return self._set_pause(job_id, "resume", lambda _: None)
 
     def _set_pause(self, job_id: str, action: str, pause: Callable[[Job], Pause | None]) -> Json:
-        from scheduler.core.due import held_back
+        from scheduler.core.due import held_back, replaced
         from scheduler.passes import tries
 
         with self._need_store(job_id, to_write=True) as store:
@@ -352,7 +352,7 @@ class Scheduler(Reading):
                     self._audit_row(job.id, action, field=field, before=before, after=after)
                     for field, (before, after) in changes.items()
                 ]
-                settled = held_back(job, now) if new is None else None
+                settled = held_back(job, now) if new is None else replaced(job, now)
                 if store.set_pause(
                     job.id, new, audit=first, also=also, ticket=observed.ticket, settled=settled, arms=arms
                 ):

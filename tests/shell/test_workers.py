@@ -307,7 +307,7 @@ def test_a_cancel_that_comes_just_after_the_end_of_an_attempt_is_heard(house: Ho
         assert house.workers.cancel(each.id)
         return replace(each, status=QUEUED, retry_at=again)
 
-    house.engine.carry_out = carry_out  # type: ignore[method-assign]
+    house.engine.carry_out = carry_out  # type: ignore[method-assign, assignment]
     ended: list[Run | None] = []
     house.workers.submit([run(0)], done=ended.append)
     deadline = time.monotonic() + LONG
