@@ -280,6 +280,11 @@ class Scheduler(Reading):
         found = next((each for each in store.active() if each.run.id == run.id), None)
         if found is None:
             return  # ended meanwhile
+        if (
+            found.run.status is RunStatus.QUEUED
+        ):  # nobody's yet: to be tried again in a foreground, or nothing fires here
+            self._engine(store).end_unstarted(found.run, "cancelled")
+            return
         pid = None if found.owner is None else owners.pid_of(found.owner)
         if holder is not None and pid == holder.pid:
             return  # the daemon's, which knows that it has ended and will write it

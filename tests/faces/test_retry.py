@@ -301,3 +301,16 @@ def test_a_try_that_is_stopped_with_its_daemon_is_followed_by_another_and_is_no_
     serve()
     done = until(lambda: newest(root)["finished_at"] and newest(root), "the second try")
     assert (done["status"], attempts(root)) == ("succeeded", ["1", "2"])
+
+
+def test_a_run_that_no_daemon_has_taken_over_can_be_cancelled_beside_one(root: Root, serve: Serve) -> None:
+    flaky(root, "{attempts: 2, delay: 1h}", "sleep 4; exit 1")
+    root.write("jobs/tick.yaml", TICK + "enabled: false\n")
+    root.sync()
+    foreground = root.start("run", "flaky", "--wait")
+    until(lambda: attempts(root) == ["1"], "the first try")
+    serve()
+    put_off(root)
+    assert "cancelled" in root.ok("cancel", "flaky:1").stderr
+    foreground.communicate(timeout=15)
+    assert (newest(root)["status"], attempts(root)) == ("cancelled", ["1"])
