@@ -59,7 +59,7 @@ def collect(place: Place, store: Store, *, now: datetime, actor: str, dry_run: b
             runs += len(surplus)
             gone = set(surplus)
             outputs |= {(job_id, n): files for n, files in _outputs(place, job_id).items() if n in gone}
-        texts = store.delete_texts() if runs and not dry_run else 0
+        texts = 0 if dry_run else store.delete_texts()  # also those that one cut short has left
     if retention.output_days:
         outputs |= _aged(place, store, before=now - timedelta(days=retention.output_days))
     output_bytes = 0

@@ -187,3 +187,17 @@ def test_an_output_that_somebody_else_deletes_meanwhile_ends_no_gc(
     monkeypatch.setattr(Store, "delete_texts", slow)
     assert lived_in.cli("gc", "--json").code == 0
     assert "1" not in outputs(lived_in, "heartbeat")
+
+
+def test_texts_that_a_gc_cut_short_has_left_go_with_the_next(lived_in: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(12):
+        lived_in.write("prompts/triage.md", f"Text {n}.\n")
+        lived_in.run("triage")
+    keep(lived_in, "{runs: 10}")
+    before = texts(lived_in)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "delete_texts", lambda _: 0)
+        lived_in.ok("gc")
+    assert texts(lived_in) == before
+    assert lived_in.json("gc")["texts"] > 0
+    assert texts(lived_in) < before
