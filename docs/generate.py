@@ -135,7 +135,7 @@ def _kind(found: Mapping[str, Any]) -> str:
             return "text"
         case {"type": "boolean"}:
             return "`true`, `false`"
-        case {"type": "integer", "minimum": low, "maximum": high}:
+        case {"type": "integer" | "number", "minimum": low, "maximum": high}:
             return f"{low} to {high}"
         case {"type": "integer"}:
             return "number"

@@ -47,6 +47,7 @@ from scheduler.workers import Workers
 GRACE = timedelta(seconds=30)  # for what runs when the daemon is told to stop
 ONE_SIGNAL_S = 0.1  # two that close are one: sent to the process and to its group, as `timeout` and make do
 HANDED_OVER_S = 2.0
+RETRY_LATE = timedelta(seconds=10)  # by then nobody is there any more who would try a run again
 LOOK_S = 1.0  # between two looks whether the database is still there
 MOST_NAMED = 50  # jobs, in one line of the log
 
@@ -342,7 +343,10 @@ class Daemon:
 
     def _between(self, store: Store) -> None:
         self._take_queued(store)
-        self._workers.release(self._clock.now())
+        now = self._clock.now()
+        if not self._why_silent:  # of a command in whose foreground they waited, and that was killed
+            self._submit(store.retries_due(now - RETRY_LATE))
+        self._workers.release(now)
         self._workers.write_ends(store)
 
     def _take_queued(self, store: Store) -> None:

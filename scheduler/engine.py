@@ -139,7 +139,7 @@ class LocalEngine:
             return self.store.run(run.job_id, run.n) or run
         crash_point("after_retry")
         if isinstance(ready, Fault):
-            return self._end(started, ready, job)
+            return self._end(started, ready, job, cancel)
         return self._attempt(started, job, settings, ready.invocation, scratch, cancel)
 
     def _make_room(self, run: Run) -> None:
@@ -166,7 +166,7 @@ class LocalEngine:
             cancel=cancel,
         )
         crash_point("before_end")
-        return self._end(run, outcome, job)
+        return self._end(run, outcome, job, cancel)
 
     def _await_ready(self, run: Run, job: Job, settings: Settings, cancel: Cancel) -> Ready | Fault:
         """As `make_ready`; a task that is absent or empty is looked for again: a save is seen so for a moment."""
@@ -177,14 +177,17 @@ class LocalEngine:
             if not passing or time.monotonic() >= give_up or cancel.wait(LOOK_AGAIN_S):
                 return ready
 
-    def _end(self, run: Run, outcome: Outcome | Fault, job: Job) -> Run:
+    def _end(self, run: Run, outcome: Outcome | Fault, job: Job, cancel: Cancel) -> Run:
         """Writes how an attempt ended, and with it the run unless that is tried again.
 
+        Nobody tries again what a person has cancelled, even if the attempt ended by itself just then.
         A locked database must not turn what happened into something else: tries again.
         """
         now = self.clock.now()
         status = RunStatus.FAILED if isinstance(outcome, Fault) else RunStatus(outcome.status)
         again = retry_at(job.file.spec.retry, attempts=run.attempts[-1].n, status=status, now=now)
+        if cancel.why == "cancelled":
+            again = None
 
         def write_end(store: Store) -> Run:
             known = store.job(run.job_id)
@@ -223,7 +226,7 @@ class LocalEngine:
         now = self.clock.now()
 
         def write_end(store: Store) -> Run:
-            return give_up(store, run, error, now=now)
+            return give_up(store, run, error, now=now, owner=self.owner)
 
         try:
             write_end(self.store)
@@ -234,20 +237,23 @@ class LocalEngine:
                 write_end=write_end,
             ) from error
 
-    def end_unstarted(
-        self, run: Run, why: Literal["cancelled", "interrupted"], *, expected: RunStatus | None = None
-    ) -> Run:
-        """Ends a run that was stopped before its process existed: no error of the job.
+    def end_unstarted(self, run: Run, why: Literal["cancelled", "interrupted"]) -> Run:
+        """Ends a run that was stopped before its process existed, or while it waits: no error of the job.
 
-        expected: only while it has this status.
+        Changes nothing where another process has gone on with it meanwhile.
         """
         if why == "interrupted":
             error = "the scheduler was stopped before it started"
             return self.store.finish(
-                run, status=RunStatus.INTERRUPTED, reason="shutdown", error=error, now=self.clock.now()
+                run,
+                status=RunStatus.INTERRUPTED,
+                reason="shutdown",
+                error=error,
+                expected=run.status,
+                now=self.clock.now(),
             )
         return self.store.finish(
-            run, status=RunStatus.CANCELLED, reason="cancelled", expected=expected, now=self.clock.now()
+            run, status=RunStatus.CANCELLED, reason="cancelled", expected=run.status, now=self.clock.now()
         )
 
     def make_ready(
@@ -364,13 +370,17 @@ class LocalEngine:
         crash_point("after_record")
 
 
-def give_up(store: Store, run: Run, error: BaseException, *, now: datetime) -> Run:
-    """Ends a run that an error of ours has stopped; one that has ended stays so."""
+def give_up(store: Store, run: Run, error: BaseException, *, now: datetime, owner: str | None = None) -> Run:
+    """Ends a run that an error of ours has stopped; one that has ended stays so.
+
+    owner: who gives it up; one that another process goes on with stays as it is.
+    """
     return store.finish(
         run,
         status=RunStatus.INTERRUPTED,
         reason="scheduler_error",
         error=f"{type(error).__name__}: {error}",
+        owner=owner,
         now=now,
     )
 

@@ -181,9 +181,17 @@ class Reading:
             settings = store.observed(job_id=run.job_id).settings or Settings()
         room = settings.limits.output_bytes // 2  # of each stream; beyond it the file is put together anew at the end
         done: dict[Literal["stdout", "stderr"], int] = {"stdout": 0, "stderr": 0}
+        attempt = run.attempts[-1].n if run.attempts else 1
         while True:
             run = self.run_of(run.id)
-            attempt = run.attempts[-1].n if run.attempts else 1
+            while run.attempts and attempt < run.attempts[-1].n:  # the rest of one try, and the next from its start
+                for stream in done:
+                    whole = _kept(self.place.output(run.job_id, run.n, attempt, stream))
+                    cut = _CUT.search(whole) if len(whole) > room else None
+                    data = whole[min(done[stream], len(whole) if cut is None else cut.start()) :]
+                    if data:
+                        yield stream, data
+                attempt, done = attempt + 1, {"stdout": 0, "stderr": 0}
             for stream in done:
                 path = self.place.output(run.job_id, run.n, attempt, stream)
                 data = _kept(path, start=done[stream])

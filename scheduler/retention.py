@@ -59,15 +59,16 @@ def collect(place: Place, store: Store, *, now: datetime, actor: str, dry_run: b
             runs += len(surplus)
             gone = set(surplus)
             outputs |= {(job_id, n): files for n, files in _outputs(place, job_id).items() if n in gone}
-        texts = store.delete_texts() if runs and not dry_run else 0
+        texts = 0 if dry_run else store.delete_texts()  # also those that one cut short has left
     if retention.output_days:
         outputs |= _aged(place, store, before=now - timedelta(days=retention.output_days))
     output_bytes = 0
     for files in outputs.values():
         for file in files:
-            output_bytes += file.stat(follow_symlinks=False).st_size
-            if not dry_run:
-                Path(file.path).unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another one collects too
+                output_bytes += file.stat(follow_symlinks=False).st_size
+                if not dry_run:
+                    Path(file.path).unlink()
     found = Collected(outputs=len(outputs), output_bytes=output_bytes, runs=runs, texts=texts)
     if not dry_run and not found.nothing:
         row = AuditRow(job_id=ROOT_JOB_ID, action="gc", after=asdict(found), at=now, actor=actor, cause="retention")
@@ -86,11 +87,19 @@ def _aged(place: Place, store: Store, *, before: datetime) -> dict[tuple[str, in
         aged = {
             n: files
             for n, files in _outputs(place, job_id).items()
-            if all(file.stat(follow_symlinks=False).st_mtime < before.timestamp() for file in files)
+            if all(_written_at(file) < before.timestamp() for file in files)
         }
         kept = store.runs_kept_whole(job_id) if aged else set()
         found.update({(job_id, n): files for n, files in aged.items() if n not in kept})
     return found
+
+
+def _written_at(file: os.DirEntry[str]) -> float:
+    """Seconds since the epoch; of one that somebody has deleted, long ago."""
+    try:
+        return file.stat(follow_symlinks=False).st_mtime
+    except FileNotFoundError:
+        return 0
 
 
 def _outputs(place: Place, job_id: str) -> dict[int, list[os.DirEntry[str]]]:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
 CANCEL_WAIT = timedelta(seconds=15)  # TERM, ten seconds, KILL, and the writing down
 SHORTEST_GAP = timedelta(seconds=1)  # between two slots: a pause that ends so soon after one covers no second
 _LOOK_S = 0.05
+_FOREGROUND_LOOK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,12 +197,25 @@ class Scheduler(Reading):
                 run = engine.carry_out(
                     run, scratch=owner.scratch, cancel=cancel, claimed=lambda each: claimed(each, True)
                 )
-                while run.retry_at is not None:
-                    cancel.wait(max(0, (run.retry_at - self.clock.now()).total_seconds()))
-                    if cancel.is_set():
-                        return engine.end_unstarted(run, cancel.why or "cancelled")
-                    run = engine.carry_out(run, scratch=owner.scratch, cancel=cancel)
-                return run
+                return self._await_end(engine, run, owner.scratch, cancel)
+
+    def _await_end(self, engine: LocalEngine, run: Run, scratch: Path, cancel: Cancel) -> Run:
+        """Tries a run again here as long as it says so. Meanwhile somebody may cancel it, or a daemon go on with it."""
+        planned, start = None, 0.0
+        while not run.status.finished and not cancel.is_set():
+            if run.retry_at is not None and run.retry_at != planned:
+                planned = run.retry_at
+                start = time.monotonic() + (planned - self.clock.now()).total_seconds()
+            left = _FOREGROUND_LOOK_S if run.retry_at is None else start - time.monotonic()
+            if left <= 0:
+                planned = None
+                run = engine.carry_out(run, scratch=scratch, cancel=cancel)
+                continue
+            cancel.wait(min(left, _FOREGROUND_LOOK_S))
+            run = engine.store.run(run.job_id, run.n) or run
+        if cancel.is_set() and run.retry_at is not None:
+            return engine.end_unstarted(run, "cancelled")
+        return run
 
     def dry_run(self, job_id: str) -> Json:
         """What `run` would start: argv, working directory, names of the environment, and the text. Starts nothing.
@@ -246,7 +260,7 @@ class Scheduler(Reading):
             store.add_audit(self._audit_row(run.job_id, "cancel", field="run", after=run.id))
             holder = self._daemon()
             if holder is None and run.status is RunStatus.QUEUED:  # nobody's yet
-                self._engine(store).end_unstarted(run, "cancelled", expected=RunStatus.QUEUED)
+                self._engine(store).end_unstarted(run, "cancelled")
             elif holder is None or not answer_of(holder, "cancel", run_id=run.id)["found"]:
                 self._cancel_elsewhere(store, run, holder)
             give_up = time.monotonic() + CANCEL_WAIT.total_seconds()
@@ -266,6 +280,11 @@ class Scheduler(Reading):
         found = next((each for each in store.active() if each.run.id == run.id), None)
         if found is None:
             return  # ended meanwhile
+        if (
+            found.run.status is RunStatus.QUEUED
+        ):  # nobody's yet: to be tried again in a foreground, or nothing fires here
+            self._engine(store).end_unstarted(found.run, "cancelled")
+            return
         pid = None if found.owner is None else owners.pid_of(found.owner)
         if holder is not None and pid == holder.pid:
             return  # the daemon's, which knows that it has ended and will write it
@@ -317,7 +336,7 @@ class Scheduler(Reading):
         return self._set_pause(job_id, "resume", lambda _: None)
 
     def _set_pause(self, job_id: str, action: str, pause: Callable[[Job], Pause | None]) -> Json:
-        from scheduler.core.due import held_back
+        from scheduler.core.due import held_back, replaced
         from scheduler.passes import tries
 
         with self._need_store(job_id, to_write=True) as store:
@@ -338,7 +357,7 @@ class Scheduler(Reading):
                     self._audit_row(job.id, action, field=field, before=before, after=after)
                     for field, (before, after) in changes.items()
                 ]
-                settled = held_back(job, now) if new is None else None
+                settled = held_back(job, now) if new is None else replaced(job, now)
                 if store.set_pause(
                     job.id, new, audit=first, also=also, ticket=observed.ticket, settled=settled, arms=arms
                 ):

@@ -524,8 +524,10 @@ class Store:
             if sql.execute("SELECT 1 FROM jobs WHERE changed > ? LIMIT 1", (seen,)).fetchone() is not None:
                 raise _StaleError
             running = _running_count(sql)
-            waiting = f"SELECT 1 FROM runs WHERE {_ACTIVE_SQL} AND status = 'queued' AND retry_at IS NULL LIMIT 1"
-            if sql.execute(waiting).fetchone() is not None:
+            waiting = (
+                f"SELECT 1 FROM runs WHERE {_ACTIVE_SQL} AND status = 'queued' AND coalesce(retry_at, '') <= ? LIMIT 1"
+            )
+            if sql.execute(waiting, (_stamp(now),)).fetchone() is not None:
                 running = max(running, max_running)  # nobody passes those that wait
             for due in dues:
                 if not _move_cursor(sql, due.job.id, seen=due.job.next_run_at, to=due.next_run_at):
@@ -550,6 +552,15 @@ class Store:
         with self._reading() as sql:
             rows = sql.execute(
                 f"SELECT * FROM runs WHERE {_ACTIVE_SQL} AND status = 'queued' ORDER BY fire_time, job_id"
+            ).fetchall()
+            return [_run(sql, row) for row in rows]
+
+    def retries_due(self, before: datetime) -> list[Run]:
+        """Runs that should have been tried again by then, and still wait."""
+        with self._reading() as sql:
+            rows = sql.execute(
+                f"SELECT * FROM runs WHERE {_ACTIVE_SQL} AND status = 'queued' AND retry_at < ? ORDER BY retry_at",
+                (_stamp(before),),
             ).fetchall()
             return [_run(sql, row) for row in rows]
 
@@ -613,17 +624,19 @@ class Store:
         output_bytes: int | None = None,
         truncated: bool = False,
         expected: RunStatus | None = None,
+        owner: str | None = None,
         now: datetime,
     ) -> Run:
         """Ends a run: its own row, its last attempt and the job's counters, nothing else (F5).
 
-        Changes nothing where somebody has ended it already, or where it has another status than `expected`.
+        Changes nothing where somebody has ended it already, or where it has another status than `expected`, or is
+        another's than `owner`.
         """
         with self._writing() as sql:
             started = sql.execute(
                 f"SELECT started_at FROM runs WHERE job_id = ? AND n = ? AND {_ACTIVE_SQL}"
-                " AND status = coalesce(?, status)",
-                (run.job_id, run.n, expected and expected.value),
+                " AND status = coalesce(?, status) AND (owner IS NULL OR owner = coalesce(?, owner))",
+                (run.job_id, run.n, expected and expected.value, owner),
             ).fetchone()
             if started is not None:
                 started_at = _moment(started["started_at"])

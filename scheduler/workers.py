@@ -147,8 +147,15 @@ class Workers:
         if seat is not None:
             seat.request("cancelled")
         elif waiting is not None:
-            with self._lend() as store:
-                self._engine(store).end_unstarted(waiting[2], "cancelled")
+            _, _, run, done = waiting
+            try:
+                with self._lend() as store:
+                    ended = self._engine(store).end_unstarted(run, "cancelled")
+            except SchedulerError:
+                self.submit([run], done=done)  # it waits on
+                raise
+            if done is not None:
+                done(ended)
         return seat is not None or waiting is not None
 
     @property
@@ -175,7 +182,11 @@ class Workers:
                     done(None)
                 continue
             _log.warning("end_written run_id=%s status=%s", run_id, finished.status.value)
-            del self._unwritten[run_id]
+            with self._lock:
+                del self._unwritten[run_id]
+                if finished.retry_at is not None:  # the end of a try, not of the run
+                    self._put_off(finished, done)
+                    continue
             if done is not None:
                 done(finished)
 
@@ -263,15 +274,25 @@ class Workers:
         except Exception:
             _log.exception("run_abandoned run_id=%s", run.id)
         finally:
+            cancelled = False
             with self._changed:
                 del self._seats[run.id]
                 if finished is not None and finished.retry_at is not None:
+                    cancelled = cancel.why == "cancelled"  # just after the end of its try
                     self._put_off(finished, done)
                     done = None
                 self._changed.notify_all()
+            if cancelled:
+                self._cancel_put_off(run.id)
             if done is not None:
                 done(finished)
             self._fill()
+
+    def _cancel_put_off(self, run_id: str) -> None:
+        try:
+            self.cancel(run_id)
+        except SchedulerError as error:
+            _log.error("not_cancelled run_id=%s error=%r hint=%r", run_id, str(error), error.hint)
 
     def _give_up(self, run: Run, error: SchedulerError, store: Store) -> Run:
         return give_up(store, run, error, now=self._clock.now())

@@ -108,6 +108,12 @@ def held_back(job: Job, now: datetime) -> Due | None:
     return None if job.pause is None else passed(job, now)
 
 
+def replaced(job: Job, now: datetime) -> Due | None:
+    """What a new pause settles: the slots that the one before it has held back, where that has ended by itself."""
+    until = None if job.pause is None else job.pause.until
+    return None if until is None or until > now else passed(job, until - TICK)
+
+
 def passed(job: Job, now: datetime) -> Due | None:
     """All slots up to now as skips, none of them to be run; None where none is due."""
     skips = unserved(job, now) if start_of(job) is not None else ()

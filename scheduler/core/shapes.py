@@ -653,7 +653,9 @@ class RetentionShape(Shape):
     output_days: int = Field(
         default=90, ge=0, le=36_500, description="How long the output of a run is kept; 0: for ever."
     )
-    runs: Annotated[int | None, BeforeValidator(_given, json_schema_input_type=int)] = Field(
+    runs: Annotated[
+        int | None, BeforeValidator(_given, json_schema_input_type=Annotated[int, Field(ge=10, le=10_000_000)])
+    ] = Field(
         default=None,
         ge=10,
         le=10_000_000,

@@ -729,3 +729,24 @@ def test_pause_next_does_not_shorten_a_pause(lived_in: Root) -> None:
     found = lived_in.cli("pause", "heartbeat", "--next")
     assert (found.code, "is paused already" in found.stderr) == (3, True)
     assert lived_in.job("heartbeat")["paused"]["until"] is None
+
+
+def test_a_slot_that_a_pause_held_back_does_not_run_because_of_the_next_pause(lived_in: Root) -> None:
+    lived_in.ok("pause", "heartbeat", "--next")  # 09:00
+    lived_in.clock.advance(timedelta(minutes=37))  # 09:10 UTC, and nobody has served it yet
+    lived_in.ok("pause", "heartbeat", "--next", "--reason", "another release")
+    lived_in.ok("serve", "--once", "-q")
+    (newest, *_) = lived_in.runs("heartbeat")
+    assert (newest["fire_time"], newest["status"], newest["reason"]) == ("2026-03-02T09:00:00Z", "skipped", "paused")
+    assert lived_in.job("heartbeat")["paused"]["until"] == "2026-03-02T10:00:01Z"
+
+
+def test_a_slot_that_is_paused_before_its_jitter_is_over_does_not_run(lived_in: Root) -> None:
+    lived_in.write("jobs/late.yaml", 'id: late\nschedule: {cron: "0 * * * *", jitter: 20m}\ntask: Hi.\n')
+    lived_in.sync()
+    lived_in.clock.advance(timedelta(minutes=27, seconds=1))  # 09:00:01, and it starts later
+    lived_in.ok("pause", "late", "--next")
+    lived_in.clock.advance(timedelta(minutes=30))
+    lived_in.ok("serve", "--once", "-q")
+    (only,) = lived_in.runs("late")
+    assert (only["fire_time"], only["status"], only["reason"]) == ("2026-03-02T09:00:00Z", "skipped", "paused")

@@ -168,3 +168,36 @@ def test_a_folder_that_cannot_be_emptied_is_told_and_stops_nothing(
 
 def test_a_root_never_synced_has_nothing_to_throw_away(root: Root) -> None:
     assert root.json("gc") == {"outputs": 0, "output_bytes": 0, "runs": 0, "texts": 0, "dry_run": False}
+
+
+def test_an_output_that_somebody_else_deletes_meanwhile_ends_no_gc(
+    lived_in: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a daemon that collects at the same time."""
+    for _ in range(11):
+        lived_in.run("heartbeat")
+    keep(lived_in, "{runs: 10}")
+    delete_texts = Store.delete_texts
+
+    def slow(store: Store) -> int:
+        for path in (lived_in.path / ".scheduler/runs/heartbeat").glob("1.*"):
+            path.unlink()
+        return delete_texts(store)
+
+    monkeypatch.setattr(Store, "delete_texts", slow)
+    assert lived_in.cli("gc", "--json").code == 0
+    assert "1" not in outputs(lived_in, "heartbeat")
+
+
+def test_texts_that_a_gc_cut_short_has_left_go_with_the_next(lived_in: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(12):
+        lived_in.write("prompts/triage.md", f"Text {n}.\n")
+        lived_in.run("triage")
+    keep(lived_in, "{runs: 10}")
+    before = texts(lived_in)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "delete_texts", lambda _: 0)
+        lived_in.ok("gc")
+    assert texts(lived_in) == before
+    assert lived_in.json("gc")["texts"] > 0
+    assert texts(lived_in) < before

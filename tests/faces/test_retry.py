@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,3 +219,98 @@ def test_once_leaves_what_is_to_be_tried_again_later_to_the_next(root: Root, del
         assert (once(), attempts(root)) == (1, ["1"])
     else:
         until(lambda: once() in (0, 1) and attempts(root)[:2] == ["1", "2"], "the second try")
+
+
+def test_a_run_that_waits_in_the_foreground_ends_there_as_soon_as_somebody_cancels_it(root: Root) -> None:
+    flaky(root, "{attempts: 2, delay: 1h}", "exit 1")
+    root.sync()
+    foreground = root.start("run", "flaky", "--wait")
+    run_id = put_off(root)["id"]
+    root.ok("cancel", run_id)
+    _, told = foreground.communicate(timeout=15)
+    assert "flaky:1 cancelled" in str(told)
+    assert newest(root)["status"] == "cancelled"
+
+
+def test_who_stops_waiting_in_the_foreground_does_not_end_what_a_daemon_goes_on_with(root: Root, serve: Serve) -> None:
+    flaky(root, "{attempts: 2, delay: 3s}", 'test "$SCHEDULER_ATTEMPT" = 2 && sleep 5')
+    root.write("jobs/tick.yaml", TICK + "enabled: false\n")
+    root.sync()
+    foreground = root.start("run", "flaky", "--wait")
+    put_off(root)
+    time.sleep(0.5)  # it waits by now, and holds no lock
+    foreground.send_signal(signal.SIGSTOP)  # so that the daemon is the first
+    serve()
+    until(lambda: attempts(root) == ["1", "2"], "the second try")
+    foreground.send_signal(signal.SIGINT)
+    foreground.send_signal(signal.SIGCONT)
+    foreground.communicate(timeout=15)
+    assert newest(root)["status"] == "running"
+    done = until(lambda: newest(root)["finished_at"] and newest(root), "the end of the second try")
+    assert (done["status"], [each["status"] for each in done["attempts"]]) == ("succeeded", ["failed", "succeeded"])
+
+
+def test_who_waits_in_the_foreground_sees_the_end_of_what_a_daemon_goes_on_with(root: Root, serve: Serve) -> None:
+    flaky(root, "{attempts: 2, delay: 3s}", 'test "$SCHEDULER_ATTEMPT" = 2 && sleep 3 && echo second')
+    root.write("jobs/tick.yaml", TICK + "enabled: false\n")
+    root.sync()
+    foreground = root.start("run", "flaky", "--wait")
+    put_off(root)
+    time.sleep(0.5)
+    foreground.send_signal(signal.SIGSTOP)
+    serve()
+    until(lambda: attempts(root) == ["1", "2"], "the second try")
+    foreground.send_signal(signal.SIGCONT)
+    out, told = foreground.communicate(timeout=15)
+    assert (foreground.returncode, "second" in str(out), "flaky:1 succeeded" in str(told)) == (0, True, True)
+
+
+def test_what_a_foreground_left_to_be_tried_again_is_taken_by_the_daemon_that_is_there(
+    root: Root, serve: Serve
+) -> None:
+    flaky(root, "{attempts: 2, delay: 1s}", 'test "$SCHEDULER_ATTEMPT" = 2 || { sleep 4; exit 1; }')
+    root.write("jobs/tick.yaml", TICK + "enabled: false\n")
+    root.sync()
+    foreground = root.start("run", "flaky", "--wait")
+    until(lambda: attempts(root) == ["1"], "the first try")
+    serve()
+    put_off(root)
+    foreground.kill()
+    foreground.communicate(timeout=15)
+    done = until(lambda: newest(root)["finished_at"] and newest(root), "the second try")
+    assert (done["status"], attempts(root)) == ("succeeded", ["1", "2"])
+
+
+def test_following_a_run_shows_each_try_from_its_start(root: Root, serve: Serve) -> None:
+    flaky(root, "{attempts: 2, delay: 1s}", 'echo "this is try $SCHEDULER_ATTEMPT"', 'test "$SCHEDULER_ATTEMPT" = 2')
+    serve()
+    root.ok("run", "flaky")
+    found = root.process("output", "flaky:1", "--follow")
+    assert found.stdout == "this is try 1\nthis is try 2\n"
+
+
+def test_a_try_that_is_stopped_with_its_daemon_is_followed_by_another_and_is_no_error(root: Root, serve: Serve) -> None:
+    flaky(root, "{attempts: 2, delay: 1s, on: [interrupted]}", 'test "$SCHEDULER_ATTEMPT" = 2 || sleep 60')
+    daemon = serve("--grace", "0")
+    root.ok("run", "flaky")
+    until(lambda: attempts(root) == ["1"], "the first try")
+    assert daemon.stop(signal.SIGTERM) == 0
+    waits = newest(root)
+    assert (waits["status"], waits["reason"], waits["attempts"][0]["status"]) == ("queued", "retry", "interrupted")
+    assert root.job("flaky")["consecutive_errors"] == 0
+    serve()
+    done = until(lambda: newest(root)["finished_at"] and newest(root), "the second try")
+    assert (done["status"], attempts(root)) == ("succeeded", ["1", "2"])
+
+
+def test_a_run_that_no_daemon_has_taken_over_can_be_cancelled_beside_one(root: Root, serve: Serve) -> None:
+    flaky(root, "{attempts: 2, delay: 1h}", "sleep 4; exit 1")
+    root.write("jobs/tick.yaml", TICK + "enabled: false\n")
+    root.sync()
+    foreground = root.start("run", "flaky", "--wait")
+    until(lambda: attempts(root) == ["1"], "the first try")
+    serve()
+    put_off(root)
+    assert "cancelled" in root.ok("cancel", "flaky:1").stderr
+    foreground.communicate(timeout=15)
+    assert (newest(root)["status"], attempts(root)) == ("cancelled", ["1"])

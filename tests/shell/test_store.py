@@ -623,3 +623,17 @@ def test_a_long_journal_shrinks_again(store: Store, path: Path, monkeypatch: pyt
     for _ in range(50):
         store.add_audit(row)
     assert journal.stat().st_size <= store_module._JOURNAL_BYTES
+
+
+def test_who_gives_up_a_run_does_not_end_it_for_another_that_goes_on_with_it(store: Store) -> None:
+    run = start(store, claim(store))
+    given_up = store.finish(run, status=RunStatus.INTERRUPTED, owner="another", now=NOW)
+    assert (given_up.status, given_up.finished_at) == (RunStatus.RUNNING, None)
+    assert store.finish(run, status=RunStatus.INTERRUPTED, owner="o", now=NOW).finished_at == NOW
+
+
+def test_a_run_that_nobody_has_tried_again_in_time_is_found(store: Store) -> None:
+    run = start(store, claim(store))
+    store.end_attempt(run, status=RunStatus.FAILED, reason="exit_code", retry_at=NOW, now=NOW)
+    assert [each.id for each in store.retries_due(NOW + timedelta(seconds=1))] == [run.id]
+    assert store.retries_due(NOW) == []

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -283,6 +284,37 @@ def test_an_end_that_can_never_be_written_is_told_once_and_keeps_no_other_from_i
     assert house.workers.unwritten == ()
     assert [each and each.id for each in ended] == [None, "j1:1"]
     assert caplog.text.count("end_lost run_id=j0:1") == 1
+
+
+def test_an_attempt_whose_end_is_written_late_is_followed_by_the_next(house: House) -> None:
+    again = NOON + timedelta(hours=1)
+    ended: list[Run | None] = []
+    house.engine.error = EndNotWrittenError(
+        "the disk is full", hint="", write_end=lambda _: replace(run(0, QUEUED), retry_at=again)
+    )
+    house.workers.submit([run(0)], done=ended.append)
+    house.workers.wait()
+    house.workers.write_ends(house.store)
+    assert (house.workers.unwritten, house.workers.next_retry, ended) == ((), again, [])
+    house.workers.let_go()
+    assert ended == [None]
+
+
+def test_a_cancel_that_comes_just_after_the_end_of_an_attempt_is_heard(house: House) -> None:
+    again = NOON + timedelta(hours=1)
+
+    def carry_out(each: Run, *, scratch: Path, cancel: Cancel) -> Run:
+        assert house.workers.cancel(each.id)
+        return replace(each, status=QUEUED, retry_at=again)
+
+    house.engine.carry_out = carry_out  # type: ignore[method-assign, assignment]
+    ended: list[Run | None] = []
+    house.workers.submit([run(0)], done=ended.append)
+    deadline = time.monotonic() + LONG
+    while not ended and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert (house.engine.cancelled, house.workers.next_retry) == ({"j0:1": "cancelled unstarted"}, None)
+    assert [each and each.id for each in ended] == ["j0:1"], "who waits for it is told"
 
 
 NOW_DUE = NOON + timedelta(hours=1)
