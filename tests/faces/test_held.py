@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -93,57 +94,53 @@ def test_a_run_meanwhile_has_the_last_good_definition_and_the_task_on_disk(lived
     assert (refused["status"], refused["reason"]) == ("skipped", "source_conflict_markers")
 
 
-def test_one_that_is_forgotten_is_told_once(lived_in: Root, caplog: pytest.LogCaptureFixture) -> None:
-    place = Place(root=lived_in.path, state=lived_in.path / ".scheduler", db=lived_in.path / ".scheduler/state.db")
+@contextlib.contextmanager
+def kept_in_step(root: Root) -> Iterator[tuple[Resync, Store]]:
+    """A daemon's resync without its thread, and the one store that it is lent."""
+    place = Place(root=root.path, state=root.path / ".scheduler", db=root.path / ".scheduler/state.db")
     with Store.open(place.db) as store:
         resync = Resync(
             place=place,
-            passes=Passes(place=place, clock=lived_in.clock),
+            passes=Passes(place=place, clock=root.clock),
             lend=lambda: contextlib.nullcontext(store),
             recover=lambda _: [],
             applied=lambda: None,
         )
         try:
-            merge_half_way(lived_in)
-            for passed in (timedelta(0), HELD_LONG, timedelta(minutes=1)):
-                lived_in.clock.advance(passed)
-                resync.sync_now(actor="scheduler")
-            told = [row.action for row in store.audit(ROOT_JOB_ID)]
-            assert told.count("held") == 1
-            assert [each.levelname for each in caplog.records if "sync_held_long" in each.message] == ["WARNING"]
-            assert resync.held_long
-            lived_in.git("merge", "--abort")
-            assert resync.sync_now(actor="scheduler").held == ""
-            assert (resync.held, resync.held_long) == ("", False)
+            yield resync, store
         finally:
             resync.stop()
+
+
+def test_one_that_is_forgotten_is_told_once(lived_in: Root, caplog: pytest.LogCaptureFixture) -> None:
+    with kept_in_step(lived_in) as (resync, store):
+        merge_half_way(lived_in)
+        for passed in (timedelta(0), HELD_LONG, timedelta(minutes=1)):
+            lived_in.clock.advance(passed)
+            resync.sync_now(actor="scheduler")
+        told = [row.action for row in store.audit(ROOT_JOB_ID)]
+        assert told.count("held") == 1
+        assert [each.levelname for each in caplog.records if "sync_held_long" in each.message] == ["WARNING"]
+        assert resync.held_long
+        lived_in.git("merge", "--abort")
+        assert resync.sync_now(actor="scheduler").held == ""
+        assert (resync.held, resync.held_long) == ("", False)
 
 
 def test_one_that_is_forgotten_while_nothing_can_be_written_fills_no_log(
     lived_in: Root, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("INFO")
-    place = Place(root=lived_in.path, state=lived_in.path / ".scheduler", db=lived_in.path / ".scheduler/state.db")
-    with Store.open(place.db) as store:
-        resync = Resync(
-            place=place,
-            passes=Passes(place=place, clock=lived_in.clock),
-            lend=lambda: contextlib.nullcontext(store),
-            recover=lambda _: [],
-            applied=lambda: None,
-        )
-        try:
-            merge_half_way(lived_in)
-            resync._look("rescan")
-            lived_in.clock.advance(HELD_LONG)
-            with monkeypatch.context() as full:
-                full.setattr(store, "read_only", "its disk is full")
-                for _ in range(3):
-                    resync._look("rescan")
-                assert "disk is full" in resync.trouble
-            for _ in range(2):
+    with kept_in_step(lived_in) as (resync, store):
+        merge_half_way(lived_in)
+        resync._look("rescan")
+        lived_in.clock.advance(HELD_LONG)
+        with monkeypatch.context() as full:
+            full.setattr(store, "read_only", "its disk is full")
+            for _ in range(3):
                 resync._look("rescan")
-        finally:
-            resync.stop()
+            assert "disk is full" in resync.trouble
+        for _ in range(2):
+            resync._look("rescan")
     told = [each.getMessage().split()[0] for each in caplog.records if each.name == "scheduler.resync"]
     assert told == ["sync_held", "sync_failed", "sync_held_long", "sync_resumed"]
