@@ -273,7 +273,7 @@ class Resync:
                 job_id=ROOT_JOB_ID, action="held", field="sync", after=held, at=now, actor="scheduler", cause="watch"
             )
             store.add_audit(row)  # first: as long as it cannot be written it is tried again with every pass
-            _log.warning("sync_held_long reason=%r: edits wait until it is done or aborted", held)
+            _log.warning("sync_held_long reason=%r: edits wait until that is over", held)
             self._held_told = True
 
     def _report(self, found: Synced, cause: str) -> None:

@@ -144,7 +144,7 @@ def _print_synced(given: Globals, found: Synced, scheduler: Scheduler, *, dry: b
         return
     shown = found.json
     if found.held:
-        click.echo(f"held: {found.held}: {'a sync would do' if dry else 'it did'} nothing until that is done", err=True)
+        click.echo(f"held: {found.held}: {'a sync would do' if dry else 'it did'} nothing until that is over", err=True)
         click.echo(f"  to take the files as they are: scheduler{_options(given)} sync --now", err=True)
         if not dry:
             return
