@@ -6,6 +6,7 @@ once it has lasted: for a moment, every save and every checkout looks like that.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -234,6 +235,9 @@ class Resync:
 
     def _watch(self, store: Store) -> bool:
         """Watches what may change what a pass finds. True where something of it is new."""
+        if not self._place.wake.exists():  # hooks make none: where no daemon is, they leave nothing behind
+            with contextlib.suppress(OSError):
+                self._place.wake.touch(0o600)
         settings, _ = read_settings(self._place)
         self._settings = settings or self._settings
         self._tasks = self._task_paths(store)
