@@ -99,7 +99,7 @@ def plan(given: Globals, exit_code: bool, style: str) -> None:
 @click.option("--dry-run", is_flag=True, help="Show the plan, change nothing.")
 @click.option("--confirm-prune", metavar="TOKEN", help="Archive the set of jobs that the guard named with this token.")
 @click.option("--now", "now_anyway", is_flag=True,
-              help="Also while a merge, a rebase or a bisect is half way, which holds a sync.")  # fmt: skip
+              help="Also while something holds a sync: a merge, a rebase or a bisect half way, another branch.")  # fmt: skip
 @click.option("--new-state", is_flag=True, help="Start without a history where the earlier one is gone.")
 @global_options
 def sync(given: Globals, dry_run: bool, confirm_prune: str | None, now_anyway: bool, new_state: bool) -> None:

@@ -562,8 +562,8 @@ def test_only_folders_of_job_files_tasks_and_refs_are_watched(repository: Path) 
     (root / "jobs/b.yaml").write_text(job_text("b", task="task_source_path: prompts/deep/p.md"))
     before = watches()
     with live(root):
-        # The root, jobs, jobs/team; prompts, prompts/deep; .git, refs, refs/heads.
-        assert watches() - before == 8
+        # The root, jobs, jobs/team; prompts, prompts/deep; .git, refs, refs/heads; the state folder.
+        assert watches() - before == 9
 
 
 def test_an_idle_root_is_left_alone(repository: Path, caplog: pytest.LogCaptureFixture) -> None:
