@@ -10,12 +10,13 @@ import contextlib
 import heapq
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from scheduler.clock import Clock
-from scheduler.core.due import Due, due, start_of
+from scheduler.core.due import Due, due_around, start_of
 from scheduler.core.models import Job, Run, Settings, instant
 from scheduler.core.problems import SchedulerError, UnavailableError
 from scheduler.core.schedule import next_fire
@@ -24,7 +25,8 @@ from scheduler.heartbeat import CLOCKWORK_S, Heartbeat
 from scheduler.pool import Lend
 from scheduler.store import Store
 
-LOOK_AGAIN_S = 10.0  # the clock may be set, or the machine have slept: no wait is longer than that
+LOOK_AGAIN_S = 10.0  # what else there is to do at every turn waits no longer than that
+CLOCK_S = 1.0  # the clock may be set, or the machine have slept: it is looked at that often
 ASK_S = 0.5
 RETRY_S = 1.0  # after a database that could not be used
 
@@ -98,12 +100,16 @@ class Clockwork:
         usable: Callable[[], str] = lambda: "",
         between: Callable[[Store], None] = lambda _: None,
         wake_at: Callable[[], datetime | None] = lambda: None,
+        set_right: Callable[[Store], bool] = lambda _: False,
+        clock_was_set: Callable[[], bool] = lambda: False,
     ) -> None:
         """
         since: from when on this process has been there to serve slots; None: `serve --once`.
         submit: takes the claimed runs, and the queued ones. places: how many may run at once.
         may_fire: whether these settings let this host fire.
         between: what else is to be done at every turn, at least every ten seconds, and at `wake_at`.
+        set_right: what is to be done at every turn before anything is claimed; whether it has moved cursors.
+        clock_was_set: whether it has to be called at once, instead of waiting on.
         usable: why nothing may be claimed at present, such as a database that is gone; empty if all is well.
         """
         self._clock = clock
@@ -115,6 +121,8 @@ class Clockwork:
         self._usable = usable
         self._between = between
         self._wake_at = wake_at
+        self._set_right = set_right
+        self._clock_was_set = clock_was_set
         self._agenda = Agenda()
         self._seen = -1
         self._fires: bool | None = None  # None: nothing is known yet
@@ -136,6 +144,13 @@ class Clockwork:
         with self._bell:
             self._poked = True
             self._bell.notify()
+
+    def turned_back(self) -> None:
+        """The clock may have gone back: this process was there before, and is there now."""
+        with self._claiming:
+            if self._since is not None:
+                self._since = min(self._since, self._clock.now())
+            self._prepared = None
 
     def stop(self) -> None:
         """No new fires from now on; a claim under way is completed."""
@@ -199,7 +214,7 @@ class Clockwork:
 
     def _due(self, job: Job, now: datetime, until: datetime | None) -> Due | None:
         try:
-            return due(job, now=now, since=self._since, until=until)
+            return due_around(job, now=now, since=self._since, until=until)
         except Exception:  # such as a zone that this machine no longer knows: no other job may wait for it
             self._drop(job)
             return None
@@ -243,6 +258,8 @@ class Clockwork:
                     while not self._stopping:
                         if self._take_poke():
                             self.reload(store)
+                        if self._set_right(store):
+                            self.reload(store, whole=True)
                         self.dispatch(store)
                         self._between(store)
                         self._say("")
@@ -285,11 +302,15 @@ class Clockwork:
             self.glance = len(self._agenda), start
         self.heart.beat()
         start = min((at for at in (start, self._wake_at()) if at is not None), default=None)
+        until = time.monotonic() + LOOK_AGAIN_S
         with self._bell:
-            if self._stopping or self._poked:
-                return
-            left = LOOK_AGAIN_S if start is None else (start - self._clock.now()) / timedelta(seconds=1)
-            self._bell.wait(max(min(left, LOOK_AGAIN_S), 0))
+            while not self._stopping and not self._poked and not self._clock_was_set():
+                left = until - time.monotonic()
+                if start is not None:
+                    left = min(left, (start - self._clock.now()) / timedelta(seconds=1))
+                if left <= 0:
+                    return
+                self._bell.wait(min(left, CLOCK_S))
 
     def _wait_to_retry(self) -> None:
         self.heart.beat()  # a database that is locked or full is waited out: this thread turns

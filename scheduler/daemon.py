@@ -41,6 +41,7 @@ from scheduler.room import lack_of_room
 from scheduler.runners.cancel import GRACE as CANCEL_GRACE
 from scheduler.source import Parsed
 from scheduler.store import Store
+from scheduler.timekeeper import Timekeeper
 from scheduler.views import Json
 from scheduler.workers import Workers
 
@@ -96,6 +97,7 @@ class Daemon:
             parsed=Parsed(),
             commits=Commits(place.root),
         )
+        self._timekeeper = Timekeeper(clock)
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._why_silent: str | None = None  # why nothing fires here; None: not known yet
         self._ready = threading.Event()  # the first pass is made
@@ -133,6 +135,7 @@ class Daemon:
             cleanup.callback(self._stores.close)
             self._tell_what_is_new(store, put_aside)
             settle_copy(store, self._place, now=self._since, actor="scheduler")
+            self._timekeeper.begin(store)
             self._owner = cleanup.enter_context(Owner(self._place.owners))
             self._workers = Workers(
                 engine=self._engine,
@@ -151,6 +154,8 @@ class Daemon:
                 usable=self._unusable,
                 between=self._between,
                 wake_at=lambda: self._workers.next_retry,
+                set_right=self._set_right,
+                clock_was_set=lambda: self._timekeeper.to_set_right,
             )
             self._resync = Resync(
                 place=self._place,
@@ -162,7 +167,11 @@ class Daemon:
             cleanup.callback(self._resync.stop)
             housekeeping = Housekeeping(place=self._place, clock=self._clock, lend=self._stores.lend)
             self._nightly = Nightly(
-                place=self._place, clock=self._clock, lend=self._stores.lend, also=housekeeping.look
+                place=self._place,
+                clock=self._clock,
+                lend=self._stores.lend,
+                # By a clock that has jumped ahead all outputs would be old.
+                also=lambda: None if self._timekeeper.doubt() else housekeeping.look(),
             )
             self._answer(hold)
             first = self._resync.sync_now(actor="scheduler", cause="start")
@@ -182,6 +191,9 @@ class Daemon:
 
     def _serve_once(self, store: Store) -> int:
         """How many runs did not succeed. What is to be tried again later is left to the next daemon."""
+        self._timekeeper.wait(lambda: self._told_to_stop)
+        if self._set_right(store):
+            self._clockwork.reload(store, whole=True)
         self._workers.release(self._clock.now())
         self._clockwork.dispatch(store)
         self._workers.wait()
@@ -314,7 +326,17 @@ class Daemon:
 
     def _unusable(self) -> str:
         """Why nothing may be claimed at present; empty if it may."""
-        return self._stores.trouble() or lack_of_room(self._place.db.parent, self._place.outputs)
+        trouble = self._stores.trouble() or lack_of_room(self._place.db.parent, self._place.outputs)
+        return trouble or self._timekeeper.doubt()
+
+    def _set_right(self, store: Store) -> bool:
+        """Whether cursors were moved, because the clock had gone back."""
+        found = self._timekeeper.look(store)
+        if found is None:
+            return False
+        self._clockwork.turned_back()
+        self._workers.hasten(found.retries)
+        return not found.nothing
 
     def _replaced(self) -> str:
         """Why nothing may be written: the file is gone, or another one has come by its name."""
@@ -433,6 +455,8 @@ class Daemon:
             return f"nothing fires here ({self._why_silent})"
         (jobs, start), (running, waiting) = self._clockwork.glance, self._workers.counts
         when = "none" if start is None else instant(start)
+        if doubt := self._timekeeper.doubt():
+            return doubt
         return f"{jobs} scheduled, {running} running, {waiting} waiting; next fire {when}"
 
     def _troubles(self) -> tuple[str, ...]:

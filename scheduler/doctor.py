@@ -29,7 +29,7 @@ from scheduler.git import read_tree
 from scheduler.git_folder import why_held
 from scheduler.restoring import refuse_lost
 from scheduler.room import cannot_write, lack_of_room
-from scheduler.store import Store
+from scheduler.store import Clocked, Store
 from scheduler.views import Json
 
 LONG_JOURNAL_BYTES = 64 * 1024 * 1024
@@ -55,7 +55,7 @@ def examine(place: Place, clock: Clock, validate: Callable[[], Iterable[Problem]
         "database": lambda: _database(place, clock.now(), fires=not silent),
         "backup": lambda: _backup(place, clock.now(), failing),
     }
-    parts["machine"] = lambda: _machine(place, clock.now(), environ, asks=exit_code == 0)
+    parts["machine"] = lambda: _machine(place, clock, environ, asks=exit_code == 0)
     for name, part in parts.items():
         try:
             checks += part()
@@ -92,25 +92,25 @@ def _git(place: Place) -> Iterator[Check]:
         yield Check("git", "warning", f"edits of the files wait: {held}", hint)
 
 
-def _machine(place: Place, now: datetime, environ: Mapping[str, str], *, asks: bool) -> Iterator[Check]:
+def _machine(place: Place, clock: Clock, environ: Mapping[str, str], *, asks: bool) -> Iterator[Check]:
     """asks: whether a daemon, where there is one, answers."""
-    settings, jobs, synced_at = _known(place)
+    settings, jobs, clocked = _known(place)
     holder = find(place) if asks else None
     if holder is not None and holder.root != str(place.root):
         holder = None  # it knows other runners
     yield from runners(settings, jobs, place.root, environ, holder)
-    yield from check_clock(now, jobs, synced_at)
-    yield from zones(settings, jobs, now)
+    yield from check_clock(clock.read(), clocked)
+    yield from zones(settings, jobs, clock.now())
     yield from disks((place.state, place.db.parent))
 
 
-def _known(place: Place) -> tuple[Settings, list[Job], datetime | None]:
-    """The settings in force, the jobs, and when a pass last applied; as much of it as can be read."""
+def _known(place: Place) -> tuple[Settings, list[Job], Clocked | None]:
+    """The settings in force, the jobs, and the clock of those who wrote last; as much of it as can be read."""
     settings, _ = read_settings(place)
     if place.db.exists():
         with contextlib.suppress(SchedulerError), Store.open(place.db, create=False) as store:
             observed = store.observed()
-            return settings or observed.settings or Settings(), list(observed.jobs.values()), store.synced_at()
+            return settings or observed.settings or Settings(), list(observed.jobs.values()), store.clock()
     return settings or Settings(), [], None
 
 

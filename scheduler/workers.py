@@ -97,6 +97,16 @@ class Workers:
                 self._wait_for_place(run, done)
         self._fill()
 
+    def hasten(self, runs: Iterable[Run]) -> None:
+        """Tries these again when they say now: the clock by which they were put off has gone back."""
+        earlier = {run.id: run for run in runs}
+        with self._lock:
+            for i, (_, run_id, _, done) in enumerate(self._delayed):
+                run = earlier.get(run_id)
+                if run is not None and run.retry_at is not None:
+                    self._delayed[i] = run.retry_at, run_id, run, done
+            heapq.heapify(self._delayed)
+
     def submit(self, runs: Iterable[Run], *, done: Done | None = None) -> None:
         """Starts claimed runs, lets queued ones wait for a place: the oldest slot first.
 

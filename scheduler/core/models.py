@@ -514,6 +514,7 @@ class Job:
     runtime: RuntimeFacts = RuntimeFacts()
     next_run_at: datetime | None  # the cursor: the first slot without a row; None: no fire left
     last_slot: datetime | None = None  # the newest slot that has a row, read from the ledger
+    taken: tuple[datetime, ...] = ()  # slots from the cursor on that have a row: the clock has gone back (F6)
     created_at: datetime
     created_by: str
     updated_at: datetime
