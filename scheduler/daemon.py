@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from scheduler.alarms import Alarms
 from scheduler.backup import Nightly
 from scheduler.checks.runners import troubles
 from scheduler.clock import Clock
@@ -173,6 +174,12 @@ class Daemon:
                 # By a clock that has jumped ahead all outputs would be old.
                 also=lambda: None if self._timekeeper.doubt() else housekeeping.look(),
             )
+            self._alarms = Alarms(
+                clock=self._clock,
+                lend=self._stores.lend,
+                fires=lambda: self._why_silent == "",
+                doubt=self._timekeeper.doubt,
+            )
             self._answer(hold)
             first = self._resync.sync_now(actor="scheduler", cause="start")
             self._clockwork.reload(store)
@@ -214,7 +221,8 @@ class Daemon:
         threads = [
             threading.Thread(target=self._clockwork.run, args=(self._stores.lend,), name="clockwork"),
             threading.Thread(target=self._resync.run, name="resync"),
-            threading.Thread(target=self._nightly.run, name="nightly"),  # the last: no heart of the daemon
+            threading.Thread(target=self._nightly.run, name="nightly"),  # this and the next: no heart of the daemon
+            threading.Thread(target=self._alarms.run, name="alarms"),
         ]
         for thread in threads:
             thread.daemon = True
@@ -233,6 +241,7 @@ class Daemon:
             self._manager.stopping(self._grace + CANCEL_GRACE)
         crash_point("stopping")
         self._nightly.stop()
+        self._alarms.stop()
         self._resync.stop()
         self._workers.stop(self._grace)
         crash_point("drained")

@@ -21,8 +21,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scheduler import ahead
+from scheduler import ahead, witness
 from scheduler.core.clocks import Boot, Cut, Righted
+from scheduler.core.expected import Alarm, Evidence, alarms_of
 from scheduler.core.models import (
     FAILURE_LIMIT,
     ROOT_JOB_ID,
@@ -423,6 +424,19 @@ class Store:
         with self._reading() as sql:
             return _moment(sql.execute("SELECT synced_at FROM root").fetchone()["synced_at"])
 
+    # -- what should have happened ---------------------------------------------------------------
+
+    def alarms(self, now: datetime, jobs: Sequence[Job] | None = None) -> list[tuple[Job, Alarm]]:
+        """What is overdue of all jobs, or of these, judged by schedules and rows alone."""
+        known = self.jobs() if jobs is None else jobs
+        with self._reading() as sql:  # later than the jobs: a row that came between is seen
+            return [(job, alarm) for job in known for alarm in alarms_of(job, _evidence(sql, job, now), now)]
+
+    def told_alarms(self) -> set[tuple[str, str]]:
+        """(job, kind) of the alarms that were told, and have not ended since."""
+        with self._reading() as sql:
+            return witness.told(sql)
+
     # -- the clock -------------------------------------------------------------------------------
 
     def clock(self) -> Clocked:
@@ -523,9 +537,9 @@ class Store:
             append_audit(sql, [audit, *also])
         return True
 
-    def add_audit(self, row: AuditRow) -> None:
+    def add_audit(self, *rows: AuditRow) -> None:
         with self._writing() as sql:
-            append_audit(sql, [row])
+            append_audit(sql, rows)
 
     def audit(self, job_id: str | None = None, *, limit: int | None = None) -> list[AuditRow]:
         """Audit rows, oldest first; the newest `limit` of them."""
@@ -1176,6 +1190,15 @@ def _move_cursor(sql: sqlite3.Connection, job_id: str, *, seen: datetime | None,
         (_stamp_or_none(to), job_id, _stamp_or_none(seen)),
     )
     return moved.rowcount > 0
+
+
+def _evidence(sql: sqlite3.Connection, job: Job, now: datetime) -> Evidence:
+    stamp = _stamp(now)
+    return Evidence(
+        succeeded_at=lambda: witness.succeeded_at(sql, job.id, stamp),
+        resumed_at=lambda: witness.resumed_at(sql, job.id, stamp),
+        covered_until=lambda slot: witness.covered_until(sql, job.id, _stamp(slot)),
+    )
 
 
 def _free(sql: sqlite3.Connection, job_id: str, spec: JobSpec, slot: datetime | None) -> datetime | None:

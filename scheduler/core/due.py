@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from scheduler.core.clocks import around, due_before, free_slot
-from scheduler.core.models import Job, JobSpec, Pause, Schedule, Skip, Status
+from scheduler.core.models import Job, JobSpec, Pause, Schedule, Skip
 from scheduler.core.schedule import next_fire, span, start_delay
 
 TICK = timedelta.resolution
@@ -162,12 +162,6 @@ def next_slot(job: Job, now: datetime) -> datetime | None:
         return job.next_run_at
     schedule = job.file.spec.due_by
     return next_fire(schedule, after=now - start_delay(schedule, job.id))
-
-
-def overdue(job: Job, *, now: datetime) -> bool:
-    """Whether a slot should have had its row over a minute ago."""
-    start = start_of(job)
-    return start is not None and start < now - LATE and job.status(now) is not Status.PAUSED
 
 
 # -- pauses ----------------------------------------------------------------------------------

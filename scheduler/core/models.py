@@ -187,6 +187,7 @@ class JobSpec:
     failure_limit: int = FAILURE_LIMIT  # errors in a row that stop the job; 0: none do
     expires: datetime | None = None  # aware UTC; no slot after it is due
     retry: Retry = Retry()
+    expect_every: timedelta | None = None  # without a success for longer than that, somebody is told
 
     def to_json(self) -> dict[str, Any]:
         """The definition by field, as the store keeps it and `changes` compares it."""
@@ -206,6 +207,7 @@ class JobSpec:
             "failure_limit": self.failure_limit,
             "expires": None if self.expires is None else instant(self.expires),
             "retry": self.retry.to_json(),
+            "expect_every_ms": None if self.expect_every is None else milliseconds(self.expect_every),
         }
 
     @classmethod
@@ -227,6 +229,7 @@ class JobSpec:
             failure_limit=found.get("failure_limit", FAILURE_LIMIT),
             expires=None if (expires := found.get("expires")) is None else parse_instant(expires),
             retry=Retry.from_json(found["retry"]) if "retry" in found else Retry(),
+            expect_every=None if (every := found.get("expect_every_ms")) is None else timedelta(milliseconds=every),
         )
 
     @property
@@ -248,7 +251,7 @@ class JobSpec:
 
 
 # Keys that came later, and what a definition that does not say them means.
-_LATER_DEFAULTS = {"failure_limit": FAILURE_LIMIT, "expires": None, "retry": Retry().to_json()}
+_LATER_DEFAULTS = {"failure_limit": FAILURE_LIMIT, "expires": None, "retry": Retry().to_json(), "expect_every_ms": None}
 
 
 class TaskInput(StrEnum):
