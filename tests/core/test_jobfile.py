@@ -12,7 +12,7 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from scheduler.core.jobfile import Document, JobFile, merge, read_job_file
-from scheduler.core.models import JobSpec, Retry, Settings
+from scheduler.core.models import CatchUp, CatchUpPolicy, JobSpec, Retry, Settings
 from scheduler.core.problems import Severity
 from scheduler.core.rootfile import read_root_file
 from scheduler.core.schedule import next_fire
@@ -334,12 +334,8 @@ def test_a_blank_inline_task_is_refused() -> None:
 @pytest.mark.parametrize(
     "extra",
     [
-        "catch_up: latest",
         "deliver: []",
         "deliver_on: null",
-        "concurrency: queue",
-        "concurrency: replace",
-        "concurrency: allow",
     ],
 )
 def test_a_key_or_value_that_no_code_honours_is_refused_and_not_ignored(extra: str) -> None:
@@ -743,6 +739,7 @@ defaults:
   expires: 2031-01-01T00:00:00Z
   retry: {attempts: 3, delay: 1m}
   expect_every: 26h
+  catch_up: all
 runners: {r: {command: [cat], job_env: [A, B, C]}, s: {command: [cat], job_env: [A, B, C]}}
 """)
 
@@ -752,7 +749,7 @@ def resolved(extra: str) -> JobSpec:
 
 
 def test_a_definition_without_expect_every_keeps_the_digest_that_it_had_before_the_key_was_known() -> None:
-    spec = spec_of(read(b'id: a\nschedule: "@daily"\ntask: x\nrunner: shell\n'))
+    spec = replace(resolved(""), expect_every=None)
     stored = {name: value for name, value in spec.to_json().items() if name != "expect_every_ms"}
     assert JobSpec.from_json(stored) == spec
     assert replace(spec, expect_every=timedelta(days=1)).digest != spec.digest
@@ -765,6 +762,10 @@ def test_every_key_that_may_have_a_default_takes_it() -> None:
     assert spec.env == (("A", "1"), ("B", "2"))
     assert spec.expires == datetime(2031, 1, 1, tzinfo=UTC)
     assert spec.retry == Retry(attempts=3, delay=timedelta(minutes=1))
+    assert spec.catch_up == CatchUp(policy=CatchUpPolicy.ALL)
+    assert resolved("catch_up: {within: 1h}").catch_up == CatchUp(policy=CatchUpPolicy.ALL, within=timedelta(hours=1))
+    assert resolved("catch_up: none").catch_up == CatchUp(policy=CatchUpPolicy.NONE)
+    assert resolved("catch_up: null").catch_up == CatchUp()
     assert resolved("retry: {attempts: 2}").retry == Retry(attempts=2, delay=timedelta(minutes=1)), "merged by key"
     assert resolved("retry: null").retry == Retry()
     assert spec.expect_every == timedelta(hours=26)

@@ -50,9 +50,9 @@ class World:
 
     def succeed(self) -> None:
         with self.lend() as store:
-            run = store.claim_manual(
+            (run,) = store.claim_manual(
                 "j", trigger=Trigger.MANUAL, requested_by="t", owner="o", max_running=9, now=self.clock.now()
-            )
+            ).runs
             store._connection.execute("UPDATE runs SET started_at = requested_at")
             store.finish(run, status=RunStatus.SUCCEEDED, now=self.clock.now())
 

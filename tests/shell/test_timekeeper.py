@@ -26,7 +26,7 @@ from tests.fakes import FakeClock
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
-ROOT_FILE = "version: 1\nrunners: {cat: {command: [cat]}}\ndefaults: {runner: cat}\n"
+ROOT_FILE = "version: 1\nrunners: {cat: {command: [cat]}}\ndefaults: {runner: cat, catch_up: none}\n"
 
 
 @dataclass
@@ -56,7 +56,7 @@ class World:
             clock=self.clock,
             owner="1-test",
             since=self.clock.now(),
-            submit=self.runs.extend,
+            submit=lambda claimed: self.runs.extend(claimed.runs),
             places=lambda: 9,
             usable=keeper.doubt,
             set_right=set_right,
@@ -70,7 +70,7 @@ class World:
         """What the thread does at one turn; the runs have ended."""
         if self.set_right(self.store):
             clockwork.reload(self.store, whole=True)
-        runs = clockwork.dispatch(self.store)
+        runs = list(clockwork.dispatch(self.store))
         for run in runs:
             self.store.finish(run, status=RunStatus.SUCCEEDED, now=self.clock.now())
         return runs
