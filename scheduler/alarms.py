@@ -34,6 +34,7 @@ class Alarms:
         self._fires = fires
         self._doubt = doubt
         self._told: set[tuple[str, str]] | None = None  # None: not read yet
+        self._seen: set[tuple[str, str]] = set()  # at the last look
         self._stopping = threading.Event()
         self._trouble = ""
 
@@ -61,13 +62,15 @@ class Alarms:
         if self._told is None:
             self._told = store.told_alarms()
         ringing = {(job.id, alarm.kind.value): (job, alarm) for job, alarm in store.alarms(now)}
-        begun = [ringing[key] for key in sorted(ringing.keys() - self._told)]
+        # At the second look: after a sleep the thread that fires may not have had its turn yet.
+        begun = [ringing[key] for key in sorted((ringing.keys() & self._seen) - self._told)]
         over = sorted(self._told - ringing.keys())
+        self._seen = set(ringing)
         if not begun and not over:
             return
         rows = [self._begun(job, alarm) for job, alarm in begun] + [self._over(*key) for key in over]
         store.add_audit(*rows)
-        self._told = set(ringing)
+        self._told = (self._told & ringing.keys()) | {(job.id, alarm.kind.value) for job, alarm in begun}
         for job, alarm in begun:
             _log.warning("overdue job_id=%s kind=%s: %s", job.id, alarm.kind.value, alarm.text(job))
         for job_id, kind in over:

@@ -1005,7 +1005,9 @@ class Store:
         with self._reading() as sql:
             (rows,) = sql.execute("SELECT count(*) FROM runs WHERE job_id = ?", (job_id,)).fetchone()
             newest = sql.execute(
-                "SELECT n FROM runs WHERE job_id = ? AND fire_time NOTNULL ORDER BY fire_time DESC LIMIT 1", (job_id,)
+                "SELECT n FROM runs WHERE job_id = ? AND fire_time NOTNULL AND reason IS NOT 'void'"
+                " ORDER BY fire_time DESC LIMIT 1",
+                (job_id,),
             ).fetchone()
             if newest is not None:
                 stays.add(newest["n"])
