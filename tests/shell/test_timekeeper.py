@@ -7,10 +7,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -18,7 +19,7 @@ from scheduler.clockwork import Clockwork
 from scheduler.config import Place
 from scheduler.core.models import Run, RunStatus
 from scheduler.core.problems import UnavailableError
-from scheduler.core.schedule import coming
+from scheduler.core.schedule import coming, start_delay
 from scheduler.service import Scheduler
 from scheduler.store import Store
 from scheduler.timekeeper import SetRight, Timekeeper
@@ -377,6 +378,56 @@ def test_new_rules_of_a_zone_count_from_the_next_start(world: World, monkeypatch
     )  # fmt: skip
     world.live(clockwork, MIDNIGHT + 9 * HOUR)
     assert [run.fire_time for run in world.runs if run.job_id == "nine"] == [MIDNIGHT + 8 * HOUR]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("catch_up", ["none", "latest", "all"])
+def test_whatever_a_clock_does_each_slot_has_one_row_and_runs_at_most_once(
+    world: World, seed: int, catch_up: str
+) -> None:
+    random = Random(f"{seed} {catch_up}")
+    (world.root / "scheduler.yaml").write_text(ROOT_FILE.replace("none", catch_up))
+    world.write(
+        often="{every: 10m}", rare='{cron: "30 */3 * * *", timezone: Europe/Berlin}', jittery="{every: 1h, jitter: 9m}"
+    )
+    clockwork, _ = world.start()
+    latest = world.clock.moment
+
+    def turn() -> None:
+        with suppress(UnavailableError):  # the clock is doubted
+            world.turn(clockwork)
+
+    for _ in range(60):
+        match random.choice(["live", "live", "live", "sleep", "ahead", "back", "back", "restart", "pause"]):
+            case "live":
+                for _ in range(random.randint(1, 40)):
+                    world.clock.advance(random.choice([MINUTE, 3 * MINUTE, 7 * MINUTE]))
+                    turn()
+            case "sleep":
+                world.clock.advance(random.randint(1, 300) * MINUTE)
+            case "ahead":
+                world.clock.step(random.choice([SECOND, 20 * MINUTE, 59 * MINUTE, 90 * MINUTE, 9 * HOUR]))
+            case "back":
+                room = (world.clock.moment - MIDNIGHT) / 2  # not behind the creation of the jobs
+                world.clock.step(-min(room, random.choice([SECOND, 5 * MINUTE, HOUR, 5 * HOUR])))
+            case "restart":
+                if random.random() < 0.3:
+                    world.clock.reboot()
+                clockwork, _ = world.start()
+            case "pause":
+                world.scheduler.pause("often") if random.random() < 0.5 else world.scheduler.resume("often")
+                clockwork.reload(world.store)
+        latest = max(latest, world.clock.moment)
+        turn()
+    world.scheduler.resume("often")
+    clockwork.reload(world.store)
+    while world.clock.moment < latest + 4 * HOUR:
+        world.clock.advance(5 * MINUTE)
+        turn()
+    turn()
+    for job in world.store.jobs():
+        delay = start_delay(job.file.spec.schedule, job.id)
+        once_each(world, job.id, world.clock.moment - delay)
 
 
 # -- the thread --------------------------------------------------------------------------------
