@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from scheduler.checks.clock import is_synchronized
 
 TOP = Path(__file__).parent.parent.parent
 HOUR = 3600
@@ -123,3 +126,31 @@ def test_a_daemon_whose_clock_is_set_and_that_is_killed_runs_each_slot_once(worl
     assert sum(began <= slot < reached for slot in covered) == due, "every slot up to the cursor has its row"
     claimed = {row["fire_time"] for row in counting if row["status"] != "skipped"}
     assert set(ran) <= claimed
+
+
+def in_another_time(*command: str) -> list[str]:
+    """A command whose clock since the boot is three hours ahead, by a namespace of the kernel."""
+    shifted = ["unshare", "--time", "--boottime", str(3 * HOUR), "--fork", "--kill-child", *command]
+    if shutil.which("unshare") is None or subprocess.run([*shifted[: -len(command)], "true"], check=False).returncode:
+        pytest.skip("this user may make no time namespace here")
+    return shifted
+
+
+def test_the_systems_own_clocks_tell_a_jump_that_came_while_no_daemon_was_there(world: World) -> None:
+    serve = [sys.executable, "-m", "scheduler", "--root", str(world.root), "serve"]
+    with world.log.open("ab") as log:
+        world.daemon = subprocess.Popen(in_another_time(*serve), cwd=TOP, stdout=log, stderr=log)
+        world.runs_on()
+        world.kill()
+        world.until(lambda: world.cli("doctor")[1]["checks"] and not world.cli("list")[1]["troubles"])
+        # By what was noted then the machine was started three hours earlier than by what it says now.
+        code, found = world.cli("doctor")
+        (check,) = [each for each in found["checks"] if each["name"] == "clock"]
+        if check["status"] == "ok" or is_synchronized():
+            pytest.skip("something vouches for the clock of this machine")
+        assert (code, "jumped ahead by 3:00:00" in check["message"]) == (1, True)
+        world.daemon = subprocess.Popen(serve, cwd=TOP, stdout=log, stderr=log)
+        world.until(lambda: "clock_doubted" in world.log.read_text())
+        ran = len(world.slots())
+        world.until(lambda: "firing_stopped" in world.log.read_text())
+        assert len(world.slots()) == ran
