@@ -136,11 +136,21 @@ class Scheduler(Reading):
         self.place.make_state()
         with Store.open(self.place.db) as store:
             settle_copy(store, self.place, now=self.clock.now(), actor=self.actor)
+            self._set_right(store)
             recovered = self._engine(store).recover()
             found = self._passes().sync(
                 store, actor=self.actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway
             )
         return replace(found, recovered=tuple(run.id for run in recovered))
+
+    def _set_right(self, store: Store) -> None:
+        """Where no daemon does it: rows that lie ahead, because the clock has gone back (F6)."""
+        from scheduler.core.clocks import NOT_BEFORE
+        from scheduler.timekeeper import set_right
+
+        now, newest = self.clock.now(), store.clock().newest
+        if now >= NOT_BEFORE:
+            set_right(store, now=now, whole=newest is not None and newest > now, actor=self.actor)
 
     # -- running ---------------------------------------------------------------------------------
 

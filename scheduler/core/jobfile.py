@@ -302,6 +302,7 @@ class _JobReader:
             failure_limit=FAILURE_LIMIT if shape.failure_limit is None else shape.failure_limit,
             expires=shape.expires,
             retry=_retry(shape.retry),
+            expect_every=shape.expect_every,
             catch_up=_catch_up(shape.catch_up),
         )
 
