@@ -53,6 +53,7 @@ class Draft:
     after: dict[str, bytes | None] = field(default_factory=dict)
     modes: dict[str, str] = field(default_factory=dict)  # new file: the one whose mode it takes over
     gone: bool = False  # the job shall be archived
+    notes: list[str] = field(default_factory=list)  # what whoever asked has to know once it is done
 
     def put(self, path: str, before: bytes | None, after: bytes | None) -> None:
         if before != after:

@@ -141,7 +141,7 @@ class Edits:
             return
         others = list(sharing(draft.files, path, str(job.document.id)))
         if others and source.data != text:
-            self.tell(f"{path} is the task of {', '.join(others)} too")
+            draft.notes.append(f"{path} is the task of {', '.join(others)} too")
         draft.put(source.real, source.data, text)
 
     def create(
@@ -196,7 +196,7 @@ class Edits:
             draft.put(path, None, data)
             known = self.known(job_id)
             if known is not None and known.archived:
-                self.tell(f"{job_id} was here before: it comes back with its history")
+                draft.notes.append(f"{job_id} was here before: it comes back with its history")
             return self._write(draft, target)
 
     def delete(
@@ -227,13 +227,13 @@ class Edits:
         others = list(sharing(draft.files, path, job_id))
         if not with_task:
             if not others:
-                self.tell(f"{path} stays; --with-task deletes it too")
+                draft.notes.append(f"{path} stays; --with-task deletes it too")
             return
         if others:
             raise RefusedError(f"{path} is the task of {', '.join(others)} too", hint="leave --with-task out")
         source = draft.files.read(path)
         if isinstance(source, Fault):
-            self.tell(f"{source.message}; there is nothing of it to delete")
+            draft.notes.append(f"{source.message}; there is nothing of it to delete")
         else:
             draft.put(source.real, source.data, None)
 
@@ -423,6 +423,8 @@ class Edits:
             commit = write(self.place.root, draft, target, self.environ, self.tell)
         else:
             self.tell("nothing to do: the files say so already")
+        for note in draft.notes:
+            self.tell(note)
         applied: str
         why: str | None
         if draft.branch is not None:

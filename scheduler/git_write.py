@@ -122,8 +122,13 @@ def check_commit(root: Path, paths: Sequence[str], environ: Mapping[str, str]) -
 
 
 def _is_ignored(root: Path, path: str) -> bool:
+    # It refuses literal pathspecs, and takes a path for one that starts with ./ anyway.
+    options = (*(each for each in _OPTIONS if each != "--literal-pathspecs"), "-C", str(root))
+    environ = clean_environment(os.environ)
     try:
-        run_git(root, "check-ignore", "--quiet", "--", path)
+        start_git(
+            root, "check-ignore", (*options, "check-ignore", "-q", "--", f"./{path}"), environ=environ, timeout=30
+        )
     except GitError as error:
         if error.returncode == 1:
             return False

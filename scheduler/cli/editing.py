@@ -119,7 +119,8 @@ def delete(
     """Delete a job's file, or its document in a file of several. Its history stays, and comes back with its id."""
     target = _target(commit, branch, message)
     edits = given.scheduler().edits()
-    _print(given, edits.delete(job, with_task=with_task, if_version=if_version, target=target))
+    found = edits.delete(job, with_task=with_task, if_version=if_version, target=target)
+    _print(given, found, done="archived now; its history stays, and comes back with the same id")
 
 
 @cli.command()
@@ -206,13 +207,13 @@ def _read_task(name: str | None) -> str | None:
         ) from None
 
 
-def _print(given: Globals, found: dict[str, Any]) -> None:
+def _print(given: Globals, found: dict[str, Any], *, done: str = "applied now") -> None:
     if given.as_json:
         render.print_json(found)
         return
     render.write_bytes(sys.stdout, found["diff"].encode())
     words = {
-        "now": f"{found['job_id']}: applied now",
+        "now": f"{found['job_id']}: {done}",
         "next_sync": f"{found['job_id']}: not applied yet: {found['why']}",
         "pending_branch": f"{found['job_id']}: {found['why']}",
     }
