@@ -427,15 +427,17 @@ class Edits:
             self.tell(note)
         applied: str
         why: str | None
+        guard: Json | None = None
         if draft.branch is not None:
             applied, why = "pending_branch", f"it stands on branch {draft.branch.name}, which nobody has merged yet"
         else:
-            applied, why = self._apply(draft)
+            applied, why, guard = self._apply(draft)
         return {
             "job": self._job(draft.job_id),
             "job_id": draft.job_id,
             "applied": applied,
             "why": why,
+            "guard": guard,
             "file": draft.main or None,
             "files": list(draft.after),
             "diff": diff_of(draft.before, draft.after),
@@ -443,30 +445,30 @@ class Edits:
             "branch": None if draft.branch is None else draft.branch.name,
         }
 
-    def _apply(self, draft: Draft) -> tuple[str, str | None]:
-        """Carries the edit into the database; whether that came about, and if not, why."""
+    def _apply(self, draft: Draft) -> tuple[str, str | None, Json | None]:
+        """Carries the edit into the database; whether that came about, and if not, why, and the guard that said no."""
         try:
             found = self.sync()
         except SchedulerError as error:
-            return "next_sync", str(error)
+            return "next_sync", str(error), None
         if found is None:
-            return "next_sync", "this root has never been synced; run `scheduler sync`"
+            return "next_sync", "this root has never been synced; run `scheduler sync`", None
         if found.held:
-            return "next_sync", f"{found.held}, and until that is done no file is taken over"
+            return "next_sync", f"{found.held}, and until that is done no file is taken over", None
         if not found.read:
-            return "next_sync", f"{ROOT_FILE} cannot be used"
+            return "next_sync", f"{ROOT_FILE} cannot be used", None
         job = self.known(draft.job_id)
         if draft.gone:
             if job is None or job.archived:
-                return "now", None
+                return "now", None, None
             guard = found.json["guard"]
             if guard is not None and draft.job_id in guard["ids"]:
                 archives = f"`scheduler sync --confirm-prune {guard['token']}` archives {', '.join(guard['ids'])}"
-                return "next_sync", f"the guard holds the archiving back: {guard['why']}; {archives}"
-            return "next_sync", "the job is not archived yet; `scheduler sync` says why"
+                return "next_sync", f"the guard holds the archiving back: {guard['why']}; {archives}", guard
+            return "next_sync", "the job is not archived yet; `scheduler sync` says why", None
         if job is None or job.archived or job.file.sync_state.value != "synced":
-            return "next_sync", "the job could not be taken over; `scheduler sync` says why"
-        return "now", None
+            return "next_sync", "the job could not be taken over; `scheduler sync` says why", None
+        return "now", None, None
 
     def _job(self, job_id: str) -> Json | None:
         try:

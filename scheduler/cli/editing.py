@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import cli, say
+from scheduler.cli.group import REFUSED, cli, end, end_will_be, say
 from scheduler.cli.options import Globals, JobType, global_options
 from scheduler.core.problems import UnavailableError, UsageError
 
@@ -208,8 +208,10 @@ def _read_task(name: str | None) -> str | None:
 
 
 def _print(given: Globals, found: dict[str, Any], *, done: str = "applied now") -> None:
+    code = end_will_be(REFUSED if found["guard"] is not None else 0)
     if given.as_json:
         render.print_json(found)
+        end(code)
         return
     render.write_bytes(sys.stdout, found["diff"].encode())
     words = {
@@ -220,3 +222,4 @@ def _print(given: Globals, found: dict[str, Any], *, done: str = "applied now") 
     if found["commit"] is not None:
         say(given, f"commit {found['commit'][:12]}" + (f" on branch {found['branch']}" if found["branch"] else ""))
     say(given, render.clean(words[found["applied"]]))
+    end(code)

@@ -17,7 +17,7 @@ import yaml
 from scheduler.core.layout import HEADER, Layout, Node
 from scheduler.core.shapes import JobShape
 from scheduler.core.texts import Lines, TextError, short
-from scheduler.core.written import WIDTH, block, inline, key_text, literal, pair
+from scheduler.core.written import WIDTH, block, in_json, inline, is_json, key_text, literal, pair
 from scheduler.core.yamlfile import Path, YamlDocument, read_yaml
 
 UNSET: Any = type("Unset", (), {"__repr__": lambda _: "UNSET"})()  # in place of a value: the key goes
@@ -213,8 +213,6 @@ def _steps(path: Path, old: Any, new: Any, place: _Place) -> Sequence[Change] | 
     both = min(gone, come)
     kept = [Change((*path, alike + n), new[alike + n]) for n in range(both)]
     if come > gone:
-        if alike + both == 0:
-            return None  # in front of the first: the list is written anew
         return [*kept, *(Change((*path, alike + n), _Item(new[alike + n])) for n in range(both, come))]
     return [*kept, *(Change((*path, n), UNSET) for n in range(alike + gone - 1, alike + both - 1, -1))]
 
@@ -253,6 +251,7 @@ class _Sheet(Layout):
     def __init__(self, page: Page) -> None:
         super().__init__(page.text, page.start, page.end, page.number)
         self._page = page
+        self._is_json = is_json(self.raw(self.root))
 
     def find(self, path: Path) -> _Place:
         nodes = [self.root]
@@ -322,8 +321,8 @@ class _Sheet(Layout):
         if parent.flow_style:
             yield self._in_flow(place, value)
             return
-        start, end, cuts = self._spans(node)
         margin = self.column(parent)
+        start, end, cuts = self._spans(node, margin)
         style = node.style or "" if isinstance(node, yaml.ScalarNode) and isinstance(value, str) else None
         if style == "" and start == end:
             style = None
@@ -350,7 +349,7 @@ class _Sheet(Layout):
             return front + head + rest + tail
         return front + head + rest + self.newline + body + (tail or self.newline)
 
-    def _spans(self, node: Node) -> tuple[int, int, Sequence[tuple[int, int]]]:
+    def _spans(self, node: Node, margin: int) -> tuple[int, int, Sequence[tuple[int, int]]]:
         """Where the first line of a value stands, and the ranges of lines below it that may go with it."""
         start, end = self.start(node), self.end(node)
         if isinstance(node, yaml.ScalarNode) and node.style == "|":
@@ -366,7 +365,7 @@ class _Sheet(Layout):
             before = self._before(start)
             line_end = self.line_end(before)
             if line_end < start:  # it starts below its key
-                return before, before, [(line_end, self.line_end(end))]
+                return before, before, [(line_end, self.below(end, margin))]
         return start, end, [(self.line_end(end), self.line_end(end))]
 
     def _before(self, index: int) -> int:
@@ -390,7 +389,7 @@ class _Sheet(Layout):
         node, parent = place.node, place.nodes[-2]
         start, end = self.start(node), self.end(node)
         style = (node.style or "" if start < end else None) if isinstance(node, yaml.ScalarNode) else None
-        new = inline(value, flow=True, style=style if isinstance(value, str) else None)
+        new = self._flow(value, style if isinstance(value, str) else None)
         if start == end and isinstance(parent, yaml.MappingNode):
             key = next(key for key, each in parent.value if each is node)
             if not _COLON.match(self.text, self.end(key)):
@@ -398,6 +397,10 @@ class _Sheet(Layout):
             elif self.text[start - 1] == ":":
                 new = f" {new}"
         return self.text[:start] + new + self.text[end:]
+
+    def _flow(self, value: Any, style: str | None = None) -> str:
+        """A value inside brackets. A document that is JSON stays JSON, for the programs that read it as such."""
+        return in_json(value) if self._is_json else inline(value, flow=True, style=style)
 
     def _step(self, node: Node, margin: int) -> int:
         """By how much the lines of a literal block are indented against their key; 2 where there are none."""
@@ -414,13 +417,13 @@ class _Sheet(Layout):
         self._check_flow(node, place.found)
         text = self.text
         if node.flow_style:
-            written = f"{key_text(key)}: {inline(value, flow=True)}"
+            written = f"{self._flow(key) if self._is_json else key_text(key)}: {self._flow(value)}"
             yield self._beside_last(node, written)
             return
         column = self.column(node)
         lines = self.newline.join(pair(key, value, indent=column, newline=self.newline))
         plain = f"{' ' * column}{key_text(key)}: {inline(value)}"
-        spots = [self.line_end(self.end(each)) for each in self._neighbours(node, key, top=not place.found)]
+        spots = [self.below(self.end(each), column) for each in self._neighbours(node, key, top=not place.found)]
         for spot in spots:
             for written in dict.fromkeys((lines, plain)):
                 tail = text[spot:] or (self.newline if "\n" in written or "\r" in written else "")
@@ -444,12 +447,19 @@ class _Sheet(Layout):
         yield from (value for _, value in reversed(pairs))
 
     def _inserted(self, parent: Node, position: Any, value: Any) -> str:
-        """A new item behind the one before its position."""
-        text, end = self.text, self.end(parent.value[position - 1])
+        """A new item behind the one before its position, or in front of all."""
+        text, pad = self.text, " " * self.column(parent)
+        if position == 0:
+            first = self.start(parent.value[0])
+            if parent.flow_style:
+                return f"{text[:first]}{self._flow(value)}, {text[first:]}"
+            dash = self._dash(first, self.column(parent))
+            return f"{text[:dash]}- {inline(value)}{self.newline}{pad}{text[dash:]}"
+        end = self.end(parent.value[position - 1])
         if parent.flow_style:
-            return f"{text[:end]}, {inline(value, flow=True)}{text[end:]}"
+            return f"{text[:end]}, {self._flow(value)}{text[end:]}"
         spot = self.line_end(end)
-        return f"{text[:spot]}{self.newline}{' ' * self.column(parent)}- {inline(value)}{text[spot:]}"
+        return f"{text[:spot]}{self.newline}{pad}- {inline(value)}{text[spot:]}"
 
     def _beside_last(self, node: Node, written: str) -> str:
         text = self.text
@@ -486,7 +496,8 @@ class _Sheet(Layout):
         if isinstance(parent, yaml.SequenceNode):
             start = self._dash(start, self.column(parent))
         line_start = self.line_start(start)
-        below = self.next_line(end)
+        is_block = isinstance(node, yaml.CollectionNode) and not node.flow_style
+        below = self.next_line(self.below(end, start - line_start) if is_block else end)
         if not text[line_start:start].strip():
             yield text[:line_start] + text[below:]
             raw = self.start(node) + len(self.raw(node))

@@ -11,6 +11,7 @@ Node = Any  # yaml's nodes, whose types do not say which of them have a style
 
 HEADER = re.compile(r"[|>][0-9+-]*")
 _BREAK = re.compile(r"\r\n|\r|\n")
+_INDENTED = re.compile(r"([ ]*)#[^\r\n]*")
 _EOL = re.compile(r"\r\n|\r|\n|\Z")
 
 
@@ -74,6 +75,15 @@ class Layout:
         found = _EOL.search(self.text, index)
         assert found is not None
         return found.end()
+
+    def below(self, index: int, column: int) -> int:
+        """The end of the line of `index`, or of the comments right below it that stand further right than `column`."""
+        at = self.line_end(index)
+        while True:
+            found = _INDENTED.match(self.text, self.next_line(at))
+            if found is None or len(found[1]) <= column or found.end() > self._limit or self.next_line(at) == at:
+                return at
+            at = found.end()
 
     def raw(self, node: Node) -> str:
         """A node as it is marked: of a block also the blank lines below it."""

@@ -75,7 +75,22 @@ def _text(text: str, flow: bool, style: str | None) -> str:
         return text
     if style is None and _SIMPLE.fullmatch(text) and is_plain(text, flow=flow):
         return text
-    return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
+    return in_json(text)
+
+
+def in_json(value: Any) -> str:
+    """`value` as JSON that is YAML too."""
+    return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
+
+
+def is_json(text: str) -> bool:
+    if not text.startswith("{"):
+        return False
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_plain(text: str, *, flow: bool = False) -> bool:
