@@ -286,7 +286,7 @@ def commit_on_branch(
             blob = run_git(root, "hash-object", "-w", "--no-filters", "--stdin", input=data).strip()
             lines.append(modes.get(path, "100644").encode() + b" " + blob + b"\t" + name)
     tree = _tree(root, branch.commit, b"".join(line + b"\0" for line in lines))
-    signs = _config(root, environ, "commit.gpgsign") == "true"
+    signs = _config(root, environ, "commit.gpgSign") == "true"
     try:
         made = _run(root, environ, "commit-tree", *(["-S"] if signs else []), "-p", branch.commit, "-m", message, tree)
         commit = made.decode("ascii").strip()
