@@ -23,6 +23,7 @@ from scheduler.core.yamlfile import Path, YamlDocument, read_yaml
 UNSET: Any = type("Unset", (), {"__repr__": lambda _: "UNSET"})()  # in place of a value: the key goes
 
 _FIRST_KEYS = ("id", "name", "description", "owner", "tags", "enabled", "schedule", "task_source_path")
+SHORTHANDS: Mapping[str | int, str] = {"schedule": "cron", "catch_up": "policy"}  # what a bare value stands for
 ORDER = (*_FIRST_KEYS, *(key for key in JobShape.model_fields if key not in (*_FIRST_KEYS, "task")), "task")
 _COLON = re.compile(r"[ \t]*:")
 
@@ -125,19 +126,16 @@ def _with(data: Any, path: Path, value: Any) -> Any:
 
 
 def _settled(page: Page, change: Change) -> Change:
-    """The change by the keys that are there: a bare cron expression stands for a mapping."""
-    data = page.documents()[page.number].data
-    head, rest = change.path[:1], change.path[1:]
-    written = data.get("schedule")
-    if head != ("schedule",) or not rest or not isinstance(written, str):
+    """The change by the keys that are there: a bare value may stand for a mapping, as a cron expression does."""
+    key, rest = change.path[0], change.path[1:]
+    written = page.documents()[page.number].data.get(key)
+    if key not in SHORTHANDS or not rest or not isinstance(written, str):
         return change
-    if rest == ("cron",) and change.value is not UNSET:
-        return Change(head, change.value)
+    if rest == (SHORTHANDS[key],):
+        return Change((key,), change.value)
     if change.value is UNSET:
-        if rest == ("cron",):
-            return Change(head, UNSET)
         raise MissingKeyError(f"{dotted(change.path)} is not written here", path=change.path)
-    return Change(head, _with({"cron": written}, rest, change.value))
+    return Change((key,), _with({SHORTHANDS[key]: written}, rest, change.value))
 
 
 def dotted(path: Path) -> str:

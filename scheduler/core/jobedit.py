@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from scheduler.core.edit import Change, EditError, Page, changed, new_document, same, top_keys, with_change
+from scheduler.core.edit import SHORTHANDS, Change, EditError, Page, changed, new_document, same, top_keys, with_change
 from scheduler.core.jobfile import Document, JobFile, fences_of, is_markdown, read_job_file
 from scheduler.core.models import JobSpec, Settings
 from scheduler.core.problems import Problem
@@ -94,11 +94,10 @@ def edited(job: Opened, changes: Sequence[Change], *, body: str | None = None, e
 
 
 def _plain(changes: Sequence[Change], keys: Mapping[str, Any]) -> Sequence[Change]:
-    """The changes as they count for the data: below a bare cron expression a mapping is written."""
-    written = keys.get("schedule")
-    if not isinstance(written, str) or not any(len(c.path) > 1 and c.path[0] == "schedule" for c in changes):
-        return changes
-    return [Change(("schedule",), {"cron": written}), *changes]
+    """The changes as they count for the data: below a bare value that stands for a mapping, the mapping is written."""
+    below = {str(change.path[0]) for change in changes if len(change.path) > 1}
+    bare = [key for key in SHORTHANDS if key in below and isinstance(keys.get(str(key)), str)]
+    return [*(Change((key,), {SHORTHANDS[key]: keys[str(key)]}) for key in bare), *changes]
 
 
 def with_line_ends(text: str, *, like: str) -> str:
@@ -130,7 +129,7 @@ def _prove(job: Opened, data: bytes, expected: Any, changes: Sequence[Change], *
     old, new = before.documents[job.number], after.documents[job.number]
     again = Opened(job.path, data, job.number, job.settings)
     written = again.keys
-    if old.id != new.id or not (same(written, expected) or _is_shorthand(written, expected)):
+    if old.id != new.id or not same(_long(written), _long(expected)):
         raise other
     if body is None and "task" not in top_keys(changes) and old.text != new.text and again.has_body == job.has_body:
         raise other
@@ -143,10 +142,10 @@ def _prove(job: Opened, data: bytes, expected: Any, changes: Sequence[Change], *
                 raise other
 
 
-def _is_shorthand(written: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
-    """Whether they differ in a bare cron expression and its mapping alone."""
-    cron = written.get("schedule")
-    return isinstance(cron, str) and same({**written, "schedule": {"cron": cron}}, expected)
+def _long(keys: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same with a mapping for every bare value that stands for one."""
+    bare = {key: {SHORTHANDS[key]: keys[str(key)]} for key in SHORTHANDS if isinstance(keys.get(str(key)), str)}
+    return {**keys, **{str(key): value for key, value in bare.items()}}
 
 
 def new_problems(before: JobFile, after: JobFile) -> Sequence[Problem]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from scheduler import drafts, rewriting
+from scheduler import drafts, git_write, rewriting
 from scheduler.cli.group import cli as commands
 from scheduler.store import Store
 from tests.faces.conftest import HEARTBEAT, TRIAGE, Result, Root, contents
@@ -205,7 +205,7 @@ def test_while_syncs_are_held_an_edit_waits_and_says_why(lived_in: Root) -> None
         (["update", "triage", "--set", "shedule=x"], 2, "did you mean 'schedule'?"),
         (["update", "triage", "--set", "schedule.cron=61 * * * *"], 2, "minute 61"),
         (["update", "triage", "--set", "timeout=5"], 2, "has no unit"),
-        (["update", "triage", "--set", "catch_up.policy=none"], 2, ""),
+        (["update", "triage", "--set", "catch_up.polcy=none"], 2, "did you mean 'policy'?"),
         (["update", "triage", "--set", "a..b=x"], 2, "is no key"),
         (["update", "triage", "--unset", "owner"], 2, "owner is not written in jobs/triage.yaml"),
         (["update", "triage", "--unset", "timeout"], 2, "--set timeout=null does without it"),
@@ -341,7 +341,7 @@ def test_what_cannot_be_written_whole_is_not_written_at_all(lived_in: Root, monk
             raise OSError(28, "No space left on device")
         real(root, path, data, **more)
 
-    monkeypatch.setattr(drafts.rewriting, "create", full)
+    monkeypatch.setattr(rewriting, "create", full)
     new = ("create", "new", "--set", "schedule=@daily", "--set", "task_source_path=prompts/new.md", "--task-file", "-")
     assert "No space left" in refused(lived_in, *new, code=5, text="x\n")
     assert not (lived_in.path / "prompts/new.md").exists(), "the prompt went with its job"
@@ -613,7 +613,7 @@ def test_whoever_moves_the_branch_meanwhile_keeps_what_they_did(
 ) -> None:
     lived_in.git("branch", "b")
     theirs = lived_in.git("commit-tree", "-p", "HEAD", "-m", "theirs", "HEAD^{tree}")
-    real = drafts.commit_on_branch
+    real = git_write.commit_on_branch
 
     def meanwhile(*args: Any) -> str:
         lived_in.git("update-ref", "refs/heads/b", theirs)
