@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +15,7 @@ from scheduler.cli import render
 from scheduler.cli.group import REFUSED, cli, end, end_will_be, say
 from scheduler.cli.options import Globals, JobType, global_options
 from scheduler.core.problems import UnavailableError, UsageError
+from scheduler.inherited import is_ignored
 
 if TYPE_CHECKING:
     from scheduler.drafts import Target
@@ -74,7 +77,9 @@ def update(
     changes = _changes(settings)
     task = _read_task(task_file)
     target = _target(commit, branch, message)
-    _print(given, edits.update(job, changes=changes, unset=unset, task=task, if_version=if_version, target=target))
+    with _whole():
+        found = edits.update(job, changes=changes, unset=unset, task=task, if_version=if_version, target=target)
+    _print(given, found)
 
 
 @cli.command()
@@ -98,7 +103,10 @@ def create(
     edits = given.scheduler().edits()
     task = _read_task(task_file)
     target = _target(commit, branch, message)
-    _print(given, edits.create(job, changes=_changes(settings), task=task, path=path, target=target))
+    changes = _changes(settings)
+    with _whole():
+        found = edits.create(job, changes=changes, task=task, path=path, target=target)
+    _print(given, found)
 
 
 @cli.command()
@@ -119,7 +127,8 @@ def delete(
     """Delete a job's file, or its document in a file of several. Its history stays, and comes back with its id."""
     target = _target(commit, branch, message)
     edits = given.scheduler().edits()
-    found = edits.delete(job, with_task=with_task, if_version=if_version, target=target)
+    with _whole():
+        found = edits.delete(job, with_task=with_task, if_version=if_version, target=target)
     _print(given, found, done="archived now; its history stays, and comes back with the same id")
 
 
@@ -140,7 +149,10 @@ def mv(
 ) -> None:
     """Move a job to another file: a new one, or a YAML file that gets one document more."""
     target = _target(commit, branch, message)
-    _print(given, given.scheduler().edits().move(job, path, if_version=if_version, target=target))
+    edits = given.scheduler().edits()
+    with _whole():
+        found = edits.move(job, path, if_version=if_version, target=target)
+    _print(given, found)
 
 
 @cli.command()
@@ -160,7 +172,26 @@ def rollback(
 ) -> None:
     """Put back the text that a run had, or the job as a commit had it, by an edit of its file."""
     target = _target(commit, branch, message)
-    _print(given, given.scheduler().edits().rollback(job, to=to, if_version=if_version, target=target))
+    edits = given.scheduler().edits()
+    with _whole():
+        found = edits.rollback(job, to=to, if_version=if_version, target=target)
+    _print(given, found)
+
+
+@contextlib.contextmanager
+def _whole() -> Iterator[None]:
+    """Within the block a signal that ends a command takes the edit back first, as Ctrl-C does: a hook can take long."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = [each for each in (signal.SIGTERM, signal.SIGHUP) if not is_ignored(each)]
+    before = {each: signal.signal(each, interrupt) for each in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _changes(settings: tuple[str, ...]) -> dict[str, Any]:

@@ -86,18 +86,21 @@ def edited(job: Opened, changes: Sequence[Change], *, body: str | None = None, e
             head += "\n"
         new = head + (body if exact else with_line_ends(body, like=page.text))
     result = _bytes(new, job.data)
-    expected = dict(job.keys)
-    for change in _plain(changes, expected):
-        expected = with_change(expected, change)
-    _prove(job, result, expected, changes, body=None if body is None else new[fences_of(new).body :])
+    _prove(
+        job, result, _expected(job.keys, changes), changes, body=None if body is None else new[fences_of(new).body :]
+    )
     return result
 
 
-def _plain(changes: Sequence[Change], keys: Mapping[str, Any]) -> Sequence[Change]:
-    """The changes as they count for the data: below a bare value that stands for a mapping, the mapping is written."""
-    below = {str(change.path[0]) for change in changes if len(change.path) > 1}
-    bare = [key for key in SHORTHANDS if key in below and isinstance(keys.get(str(key)), str)]
-    return [*(Change((key,), {SHORTHANDS[key]: keys[str(key)]}) for key in bare), *changes]
+def _expected(keys: Mapping[str, Any], changes: Sequence[Change]) -> Mapping[str, Any]:
+    """What the changes make of the data. Below a bare value that stands for a mapping, the mapping is written."""
+    data: Any = dict(keys)
+    for change in changes:
+        key = str(change.path[0])
+        if len(change.path) > 1 and key in SHORTHANDS and isinstance(data.get(key), str):
+            data = {**data, key: {SHORTHANDS[key]: data[key]}}
+        data = with_change(data, change)
+    return data  # type: ignore[no-any-return]
 
 
 def with_line_ends(text: str, *, like: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -17,8 +18,9 @@ import pytest
 from scheduler import drafts, git_write, rewriting
 from scheduler.cli.group import cli as commands
 from scheduler.store import Store
-from tests.faces.conftest import HEARTBEAT, TRIAGE, Result, Root, contents
+from tests.faces.conftest import HEARTBEAT, TRIAGE, Result, Root, contents, ended
 from tests.faces.test_held import merge_half_way
+from tests.faces.test_serve import until
 
 WRITERS: list[tuple[str, ...]] = [
     ("update", "triage", "--set", "name=x"),
@@ -505,6 +507,19 @@ def test_a_hook_that_says_no_takes_the_edit_back(lived_in: Root, args: tuple[str
     stage_other(lived_in)
     hook(lived_in, "pre-commit", "echo no prompts on Fridays >&2; exit 1")
     assert "no prompts on Fridays" in refused(lived_in, *args, "--commit")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_a_hook_runs_takes_the_edit_back(lived_in: Root, number: signal.Signals) -> None:
+    hook(lived_in, "pre-commit", "touch .git/hook-runs; sleep 60")
+    process = lived_in.start("update", "triage", "--set", "owner=me", "--commit")
+    until(lambda: (lived_in.path / ".git/hook-runs").exists(), "the hook")
+    assert "owner: me" in (lived_in.path / "jobs/triage.yaml").read_text()
+    process.send_signal(number)
+    assert ended(process).code == 130
+    assert (lived_in.path / "jobs/triage.yaml").read_text() == TRIAGE
+    assert not list((lived_in.path / ".git").glob("*.lock")), "git has taken its locks away"
+    assert lived_in.git("status", "--porcelain") == ""
 
 
 def test_the_hooks_of_the_user_run_and_what_they_change_is_told(lived_in: Root) -> None:
