@@ -30,9 +30,9 @@ class Target:
     def check(self) -> None:
         """Raises: UsageError."""
         if self.commit and self.branch is not None:
-            raise UsageError("--commit and --branch exclude each other", hint="a branch always gets a commit")
+            raise UsageError("a commit in place and a branch exclude each other", hint="a branch always gets a commit")
         if self.message is not None and not (self.commit or self.branch is not None):
-            raise UsageError("a message belongs to a commit", hint="add --commit or --branch")
+            raise UsageError("a message belongs to a commit", hint="ask for a commit or a branch (--commit, --branch)")
         if self.message is not None and not self.message.strip():
             raise UsageError("the message is blank", hint="leave it out: there is one that names the change")
 

@@ -105,7 +105,7 @@ class Edits:
     ) -> None:
         keys = job.keys
         steps = [Change(path_of(name, keys), value) for name, value in changes.items()]
-        gone = [Change(path_of(name, keys), UNSET) for name in unset]
+        gone = [Change(path, UNSET) for path in sorted((path_of(name, keys) for name in unset), key=_position)]
         for change in gone:
             _check_there(change.path, keys, job)
         _check_task_key(changes, unset, job)
@@ -125,7 +125,7 @@ class Edits:
         if "task_source_path" in changes and text is None and isinstance(source, str):
             fault = task_fault(draft.files, source)
             if fault is not None:
-                raise UsageError(f"task_source_path: {fault.message}", hint="give its text too, with --task-file")
+                raise UsageError(f"task_source_path: {fault.message}", hint="give its text too (--task-file)")
         if text is not None and (fault := text_fault(text, job.settings)) is not None:
             raise UsageError(fault.message)
         draft.put(real_of(draft.files, job.path), job.data, data)
@@ -160,7 +160,7 @@ class Edits:
         """
         changes = changes or {}
         if "id" in changes:
-            raise UsageError("the id is given by the name of the new job", hint="leave --set id out")
+            raise UsageError("the id is given by the name of the new job", hint="leave the key id out")
         with self._draft(target, job_id, "Create") as draft:
             files = draft.files
             claims = [each for each in files.documents() if each.id == job_id]
@@ -180,7 +180,8 @@ class Edits:
                     _check_task_path(source, opened)
                     if not files.is_free(source):
                         raise RefusedError(
-                            f"{source} is there already; nothing is overwritten", hint="leave --task-file out"
+                            f"{source} is there already; nothing is overwritten",
+                            hint="leave the text out (--task-file), or name another file",
                         )
                     draft.put(source, None, text)
                 elif task is not None and is_markdown(path):
@@ -191,7 +192,7 @@ class Edits:
                 if text is not None and (fault := text_fault(text, files.settings)) is not None:
                     raise UsageError(fault.message)
                 if text is None and isinstance(source, str) and (fault := task_fault(files, source)) is not None:
-                    raise UsageError(f"task_source_path: {fault.message}", hint="give its text too, with --task-file")
+                    raise UsageError(f"task_source_path: {fault.message}", hint="give its text too (--task-file)")
             draft.main = path
             draft.put(path, None, data)
             known = self.known(job_id)
@@ -227,10 +228,10 @@ class Edits:
         others = list(sharing(draft.files, path, job_id))
         if not with_task:
             if not others:
-                draft.notes.append(f"{path} stays; --with-task deletes it too")
+                draft.notes.append(f"{path} stays; it goes too when asked for (--with-task)")
             return
         if others:
-            raise RefusedError(f"{path} is the task of {', '.join(others)} too", hint="leave --with-task out")
+            raise RefusedError(f"{path} is the task of {', '.join(others)} too", hint="leave it there (no --with-task)")
         source = draft.files.read(path)
         if isinstance(source, Fault):
             draft.notes.append(f"{source.message}; there is nothing of it to delete")
@@ -428,7 +429,7 @@ class Edits:
         applied: str
         why: str | None
         guard: Json | None = None
-        if draft.branch is not None:
+        if draft.branch is not None and (draft.after or not draft.branch.is_new):
             applied, why = "pending_branch", f"it stands on branch {draft.branch.name}, which nobody has merged yet"
         else:
             applied, why, guard = self._apply(draft)
@@ -442,7 +443,7 @@ class Edits:
             "files": list(draft.after),
             "diff": diff_of(draft.before, draft.after),
             "commit": commit,
-            "branch": None if draft.branch is None else draft.branch.name,
+            "branch": None if draft.branch is None or applied != "pending_branch" else draft.branch.name,
         }
 
     def _apply(self, draft: Draft) -> tuple[str, str | None, Json | None]:
@@ -483,7 +484,10 @@ class Edits:
 
 def _check_keys(changes: Mapping[str, Any], unset: Sequence[str], *, nothing: bool) -> None:
     if nothing:
-        raise UsageError("nothing to change was given", hint="add --set KEY=VALUE, --unset KEY or --task-file FILE")
+        raise UsageError(
+            "nothing to change was given",
+            hint="name a key to set or to unset (--set, --unset), or give the text of the task (--task-file)",
+        )
     for name in [*changes, *unset]:
         if name.split(".")[0] == "id":
             raise UsageError(
@@ -496,6 +500,11 @@ def _check_keys(changes: Mapping[str, Any], unset: Sequence[str], *, nothing: bo
                 raise UsageError(f"{one} and {other} are changed at once", hint="give one of them")
 
 
+def _position(path: Sequence[Any]) -> list[tuple[int, str]]:
+    """A key by which items of a list come from its end on: what is taken away must not move what is named next."""
+    return [(-part, "") if isinstance(part, int) else (0, str(part)) for part in path]
+
+
 def _check_there(path: Sequence[Any], keys: Mapping[str, Any], job: Opened) -> None:
     name, inside = dotted(tuple(path)), keys
     for part in path:
@@ -504,7 +513,7 @@ def _check_there(path: Sequence[Any], keys: Mapping[str, Any], job: Opened) -> N
             default = isinstance(keys, dict) and path[0] in job.settings.defaults and path[0] not in keys
             raise UsageError(
                 f"{name} is not written in {job.path}",
-                hint=f"it comes from defaults in scheduler.yaml; --set {name}=null does without it"
+                hint="it comes from defaults in scheduler.yaml; set to null, it is done without"
                 if default
                 else did_you_mean(str(path[0]), keys) or f"it has {', '.join(keys)}",
             )
@@ -522,12 +531,12 @@ def _check_task_key(changes: Mapping[str, Any], unset: Sequence[str], job: Opene
     if source is not None and "task_source_path" not in unset and "task_source_path" not in changes:
         raise UsageError(
             f"the task of {job.document.id} stands in {source}",
-            hint="change its text with --task-file, or move it into the job with --unset task_source_path as well",
+            hint="give the text for that file (--task-file), or unset task_source_path as well to move it into the job",
         )
     if job.has_body and job.document.text is not None:
         raise UsageError(
             f"the task of {job.document.id} is the text below the front matter of {job.path}",
-            hint="change it with --task-file",
+            hint="give it as the text of the task (--task-file)",
         )
 
 
@@ -564,7 +573,9 @@ def _path_for(job_id: str, files: Files, *, markdown: bool) -> str:
         path = posixpath.join(folder, name)
         if is_job_path(path, files.settings):
             return path
-    raise UsageError("no place for the new file can be told from `jobs` in scheduler.yaml", hint="name it with --file")
+    raise UsageError(
+        "no place for the new file can be told from `jobs` in scheduler.yaml", hint="name the file (--file)"
+    )
 
 
 def _check_new_path(path: str, files: Files) -> None:

@@ -69,7 +69,7 @@ def _need_repository(root: Path) -> None:
     if git_folder(root) is None:
         raise RefusedError(
             f"{root} is in no git repository, so there is nothing to commit to; nothing was written",
-            hint="leave out --commit and --branch, or run: git init",
+            hint="edit without a commit, or run: git init",
         )
 
 
@@ -87,7 +87,7 @@ def check_commit(root: Path, paths: Sequence[str], environ: Mapping[str, str]) -
     if half_way:
         raise RefusedError(
             f"{half_way}: a commit now would be part of it; nothing was written",
-            hint="finish it or give it up, or leave out --commit",
+            hint="finish it or give it up, or edit without a commit",
         )
     check_identity(root, environ)
     changed = run_git(root, "status", "--porcelain=v1", "-z", "--untracked-files=all", "--", *paths)
@@ -97,7 +97,7 @@ def check_commit(root: Path, paths: Sequence[str], environ: Mapping[str, str]) -
             kind = {b"??": "is not in HEAD yet"}.get(entry[:2], "already differs from HEAD")
             raise RefusedError(
                 f"{path} {kind}: the commit would take along what is not part of this edit; nothing was written",
-                hint="commit or undo that first, or leave out --commit",
+                hint="commit or undo that first, or edit without a commit",
             )
     existing = [path for path in paths if os.path.lexists(root / path)]
     new = [path for path in paths if path not in existing]
@@ -106,7 +106,8 @@ def check_commit(root: Path, paths: Sequence[str], environ: Mapping[str, str]) -
     for path in existing:
         if path not in known:
             raise RefusedError(
-                f"{path} is ignored by git, so no commit can hold it; nothing was written", hint="leave out --commit"
+                f"{path} is ignored by git, so no commit can hold it; nothing was written",
+                hint="edit it without a commit",
             )
         if known[path] in (b"S", b"s", b"h"):
             raise RefusedError(
@@ -117,7 +118,7 @@ def check_commit(root: Path, paths: Sequence[str], environ: Mapping[str, str]) -
         if _is_ignored(root, path):
             raise RefusedError(
                 f"{path} would be ignored by git, so no commit can hold it; nothing was written",
-                hint="choose another path, or leave out --commit",
+                hint="choose another path, or edit without a commit",
             )
 
 
@@ -200,7 +201,7 @@ def find_branch(root: Path, name: str, environ: Mapping[str, str]) -> Branch:
         elif line == f"branch {ref}":
             raise RefusedError(
                 f"branch {name!r} is checked out in {folder}: writing to it would leave the files there behind",
-                hint="name another branch, or commit in the working tree with --commit",
+                hint="name another branch, or commit in the working tree (--commit)",
             )
     check_identity(root, environ)
     tip = _resolve(root, f"{ref}^{{commit}}")

@@ -78,7 +78,12 @@ def changed(page: Page, changes: Sequence[Change]) -> Page:
 
     Raises: EditError, MissingKeyError; TextError where the text cannot be read before.
     """
-    document = page.documents()[page.number]
+    documents = page.documents()
+    if page.number >= len(documents):
+        raise EditError(
+            "there is nothing yet to edit", line=page.line(page.start), hint="write at least the id by hand"
+        )
+    document = documents[page.number]
     if document.flaws:
         flaw = document.flaws[0]
         raise EditError(f"{flaw.message}; nothing is edited around it", line=page.line(flaw.index), hint=flaw.hint)
@@ -133,7 +138,7 @@ def _settled(page: Page, change: Change) -> Change:
         return change
     if rest == (SHORTHANDS[key],):
         return Change((key,), change.value)
-    if change.value is UNSET:
+    if change.value is UNSET or any(isinstance(part, int) for part in rest):
         raise MissingKeyError(f"{dotted(change.path)} is not written here", path=change.path)
     return Change((key,), _with({SHORTHANDS[key]: written}, rest, change.value))
 
@@ -150,7 +155,7 @@ def _changed(page: Page, change: Change) -> Page:
     data = before[page.number].data
     sheet = _Sheet(page)
     place = sheet.find(change.path[:-1] if isinstance(change.value, _Item) else change.path)
-    if change.value is UNSET and place.rest:
+    if place.rest and (change.value is UNSET or any(isinstance(part, int) for part in place.rest)):
         raise MissingKeyError(f"{dotted(change.path)} is not written here", path=change.path)
     if not place.rest and change.value is not UNSET and not isinstance(change.value, _Item):
         old = _at(data, change.path)

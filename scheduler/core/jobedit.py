@@ -50,8 +50,8 @@ class Opened:
     @property
     def keys(self) -> Mapping[str, Any]:
         """What the document says, defaults not merged. Empty where it is no mapping."""
-        data = self.page.documents()[self.number].data
-        return data if isinstance(data, dict) else {}
+        found = self.page.documents()[self.number : self.number + 1]
+        return found[0].data if found and isinstance(found[0].data, dict) else {}
 
     @property
     def document(self) -> Document:
@@ -236,6 +236,8 @@ def _prove_documents(job: Opened, data: bytes, kept: Sequence[Document], line: i
 def _span(page: Page) -> tuple[int, int]:
     """From a document's `---`, or from its first key where it has none, to the `---` of the next one, or to the end."""
     documents = page.documents()
+    if page.number >= len(documents):
+        raise EditError("there is no document here", line=page.line(page.start))
     first = _first_index(documents[page.number])
     if re.compile(r"^%", re.MULTILINE).search(page.text, page.start, page.end):
         raise EditError("a file with lines that start with % is not taken apart", hint="edit it by hand")

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import yaml
+from yaml._yaml import CParser
 
 Node = Any  # yaml's nodes, whose types do not say which of them have a style
 
@@ -13,6 +14,39 @@ HEADER = re.compile(r"[|>][0-9+-]*")
 _BREAK = re.compile(r"\r\n|\r|\n")
 _INDENTED = re.compile(r"([ ]*)#[^\r\n]*")
 _EOL = re.compile(r"\r\n|\r|\n|\Z")
+
+
+def _compose(text: str, number: int) -> Node:
+    """The root of one document. The others are passed over, whatever is wrong with them."""
+    parser = CParser(text)
+    while True:
+        event = parser.get_event()
+        if isinstance(event, yaml.StreamEndEvent):
+            raise IndexError(number)
+        if not isinstance(event, yaml.DocumentStartEvent):
+            continue
+        root = _node(parser, parser.get_event())
+        if isinstance(root, yaml.ScalarNode) and not root.value and not root.style:
+            continue
+        if not number:
+            return root
+        number -= 1
+
+
+def _node(parser: Any, event: Any) -> Node:
+    start, end = event.start_mark, event.end_mark
+    if isinstance(event, yaml.AliasEvent):
+        return yaml.ScalarNode("", f"*{event.anchor}", start, end)
+    if isinstance(event, yaml.ScalarEvent):
+        return yaml.ScalarNode("", event.value, start, end, style=event.style or None)
+    found: list[Any] = []
+    make: Any = yaml.MappingNode if isinstance(event, yaml.MappingStartEvent) else yaml.SequenceNode
+    inner: Any = parser.get_event()
+    while not isinstance(inner, yaml.CollectionEndEvent):
+        node = _node(parser, inner)
+        found.append((node, _node(parser, parser.get_event())) if make is yaml.MappingNode else node)
+        inner = parser.get_event()
+    return make("", found, start, inner.end_mark, flow_style=event.flow_style)
 
 
 class Layout:
@@ -23,12 +57,7 @@ class Layout:
         self.text = text
         self._offset = start
         self._limit = end
-        roots = [
-            node
-            for node in yaml.compose_all(text[start:end], Loader=yaml.CSafeLoader)
-            if not (isinstance(node, yaml.ScalarNode) and not node.value and not node.style)
-        ]
-        self.root: Node = roots[number]
+        self.root: Node = _compose(text[start:end], number)
         found = _BREAK.search(text)
         self.newline = "\n" if found is None else found[0]
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as budget
+from hypothesis import strategies as st
 
-from scheduler.core.edit import UNSET, Change, EditError, MissingKeyError, path_of
+from scheduler.core.edit import UNSET, Change, EditError, MissingKeyError, path_of, same
 from scheduler.core.jobedit import (
     Opened,
     WrongJobError,
@@ -21,10 +26,12 @@ from scheduler.core.jobedit import (
     without_document,
     written_job,
 )
+from scheduler.core.jobfile import read_job_file
 from scheduler.core.models import Settings
 from scheduler.core.rootfile import read_root_file
 from scheduler.core.texts import TextError
 from scheduler.core.written import value_of
+from tests.core import test_edit, test_fuzz
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "edits"
 CORPUS = sorted(path for path in GOLDEN.iterdir() if path.suffix in (".yaml", ".md"))
@@ -205,3 +212,64 @@ def test_a_wrong_job_may_be_put_right_one_key_at_a_time() -> None:
     assert half == data.replace(b"timeout: 5\n", b"timeout: 5m\n")
     whole = edited(Opened("jobs/a.yaml", half, 0, job.settings), [Change(("schedule",), "@daily")])
     assert Opened("jobs/a.yaml", whole, 0, job.settings).document.spec is not None
+
+
+def test_another_document_with_an_error_is_passed_over() -> None:
+    data = b"id: one\nschedule: *nowhere\n---\nid: two\nschedule: '@daily'\ntask: 2\n"
+    found = edited(opened("jobs/a.yaml", data, "two"), [Change(("name",), "Two")])
+    assert found == data.replace(b"id: two\n", b"id: two\nname: Two\n")
+
+
+def test_empty_front_matter_holds_nothing_to_edit() -> None:
+    job = Opened("jobs/a.md", b"---\n# nothing\n---\nText.\n", 0, SETTINGS)  # type: ignore[arg-type]
+    assert job.keys == {}
+    with pytest.raises(EditError, match="nothing yet"):
+        edited(job, [Change(("name",), "x")])
+    with pytest.raises(EditError, match="no document"):
+        without_document(job)
+
+
+# -- any file at all ---------------------------------------------------------------------------
+
+SEEDS = [*test_fuzz.SEEDS, *(path.read_bytes() for path in CORPUS)]
+REFUSALS = (EditError, MissingKeyError, WrongJobError, TextError)
+
+
+def check_any_file(data: st.DataObject) -> None:
+    """An edit of whatever a reader finds a document in is made as asked for, or refused in words."""
+    text = data.draw(st.sampled_from(SEEDS), "seed")
+    for _ in range(data.draw(st.integers(0, 3), "mutations")):
+        at = data.draw(st.integers(0, len(text)))
+        piece = data.draw(st.sampled_from([*test_fuzz.PIECES, b""]))
+        text = text[:at] + piece + text[at + data.draw(st.integers(0, 4)) :]
+    path = data.draw(st.sampled_from(["a.yaml", "a.md"]), "path")
+    documents = read_job_file(path, text, test_fuzz.SETTINGS[0]).documents
+    if not documents:
+        return
+    job = Opened(path, text, data.draw(st.integers(0, len(documents) - 1)), test_fuzz.SETTINGS[0])
+    paths = [*test_edit.paths_of(dict(job.keys)), ("name",), ("env", "MODE"), ("schedule", "timezone"), ("retry",)]
+    value = data.draw(test_edit.values | st.just(UNSET), "value")
+    change = Change(data.draw(st.sampled_from(paths), "change"), value)
+    with contextlib.suppress(*REFUSALS):
+        after = Opened(path, edited(job, [change]), job.number, job.settings)
+        assert after.document.id == job.document.id
+        now: Any = after.keys
+        for part in change.path if value is not UNSET else ():
+            now = now if isinstance(now, str) and part in ("cron", "policy") else now[part]
+        assert value is UNSET or same(now, value)
+    with contextlib.suppress(*REFUSALS):
+        without_document(job)
+    with contextlib.suppress(*REFUSALS):
+        with_document("b.yaml", data.draw(st.sampled_from(SEEDS)), document_text(job), job.settings)
+
+
+@given(st.data())
+def test_an_edit_of_any_file_is_made_or_refused(data: st.DataObject) -> None:
+    check_any_file(data)
+
+
+@pytest.mark.long
+@budget(max_examples=10_000)
+@given(st.data())
+def test_ten_thousand_edits_of_any_files_are_made_or_refused(data: st.DataObject) -> None:
+    check_any_file(data)

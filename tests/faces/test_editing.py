@@ -154,6 +154,12 @@ def test_values_that_need_quotes_get_them(lived_in: Root, value: str) -> None:
     assert found["job"]["description"] == meant
 
 
+def test_positions_in_a_list_are_those_of_the_file_as_it_was(lived_in: Root) -> None:
+    edit(lived_in, "update", "triage", "--set", "tags=[a, b, c, d]")
+    found = edit(lived_in, "update", "triage", "--unset", "tags.0", "--unset", "tags.2", "--set", "tags.3=D")
+    assert found["job"]["tags"] == ["b", "D"]
+
+
 def test_mode_owner_and_link_stay(lived_in: Root) -> None:
     real = lived_in.path / "jobs/real.yaml"
     (lived_in.path / "jobs/triage.yaml").rename(real)
@@ -210,7 +216,7 @@ def test_while_syncs_are_held_an_edit_waits_and_says_why(lived_in: Root) -> None
         (["update", "triage", "--set", "catch_up.polcy=none"], 2, "did you mean 'policy'?"),
         (["update", "triage", "--set", "a..b=x"], 2, "is no key"),
         (["update", "triage", "--unset", "owner"], 2, "owner is not written in jobs/triage.yaml"),
-        (["update", "triage", "--unset", "timeout"], 2, "--set timeout=null does without it"),
+        (["update", "triage", "--unset", "timeout"], 2, "set to null, it is done without"),
         (["update", "triage", "--unset", "schedule.cron.x"], 2, "cannot stand in it"),
         (["update", "triage", "--unset", "schedule"], 2, "key 'schedule' is missing"),
         (["update", "triage", "--set", "task=x"], 2, "--task-file"),
@@ -387,7 +393,7 @@ def test_a_deleted_document_leaves_the_others_and_its_prompt_goes_only_when_aske
     edit(lived_in, "delete", "new-year")
     start, end = before.index("---\nid: new-year"), before.index("---\nid: retired")
     assert (lived_in.path / "jobs/clock.yaml").read_text() == before[:start] + before[end:]
-    assert "prompts/triage.md stays; --with-task deletes it too" in lived_in.ok("delete", "triage").stderr
+    assert "prompts/triage.md stays; it goes too when asked for (--with-task)" in lived_in.ok("delete", "triage").stderr
     assert (lived_in.path / "prompts/triage.md").exists()
     edit(lived_in, "delete", "flaky", "--with-task")
     assert not (lived_in.path / "scripts/flaky.sh").exists()
