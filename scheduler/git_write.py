@@ -20,14 +20,8 @@ from scheduler.git_folder import git_folder, why_held
 
 HOOKS_S = 600.0  # a hook may run a test suite
 _IDENTITY = tuple(f"GIT_{who}_{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL", "DATE"))
-_OPTIONS = (
-    "--no-pager",
-    "--literal-pathspecs",
-    *("-c", "protocol.ext.allow=never"),
-    *("-c", "safe.bareRepository=explicit"),
-    *("-c", "submodule.recurse=false"),
-    *("-c", "color.ui=false"),
-)
+# No more than that: a hook inherits what `-c` and --literal-pathspecs say, and must find git as its author knows it.
+_OPTIONS = ("--no-pager",)
 _ZEROS = re.compile(r"[0-9a-f]")
 
 
@@ -39,8 +33,9 @@ def _run(root: Path, environ: Mapping[str, str], *args: str, stdin: bytes | None
         **given,
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_EDITOR": ":",  # a hook or a setting must not open one where nobody sits
-        "LC_ALL": "C",
     }
+    if args[0] != "commit":  # hooks keep the user's language
+        env["LC_ALL"] = "C"
     return start_git(
         root, args[0], (*_OPTIONS, "-C", str(root), *args), environ=env, input=stdin, timeout=timeout, gently=True
     )
@@ -123,8 +118,7 @@ def check_commit(root: Path, paths: Sequence[str], environ: Mapping[str, str]) -
 
 
 def _is_ignored(root: Path, path: str) -> bool:
-    # It refuses literal pathspecs, and takes a path for one that starts with ./ anyway.
-    options = (*(each for each in _OPTIONS if each != "--literal-pathspecs"), "-C", str(root))
+    options = (*_OPTIONS, "-C", str(root))  # it refuses literal pathspecs; behind ./ nothing is magic
     environ = clean_environment(os.environ)
     try:
         start_git(
@@ -146,11 +140,11 @@ def commit_files(root: Path, paths: Sequence[str], message: str, environ: Mappin
     new = [path for path in paths if os.path.lexists(root / path) and not _is_tracked(root, path)]
     try:
         if new:
-            _run(root, environ, "add", "--intent-to-add", "--", *new)
-        _run(root, environ, "commit", "--quiet", "--only", "-m", message, "--", *paths, timeout=HOOKS_S)
+            _run(root, environ, "add", "--intent-to-add", "--", *_literal(new))
+        _run(root, environ, "commit", "--quiet", "--only", "-m", message, "--", *_literal(paths), timeout=HOOKS_S)
     except BaseException as error:
         if new:  # as it was: known to nobody
-            _run(root, environ, "rm", "--cached", "--quiet", "--ignore-unmatch", "--", *new)
+            _run(root, environ, "rm", "--cached", "--quiet", "--ignore-unmatch", "--", *_literal(new))
         if isinstance(error, GitError):
             raise RefusedError(f"git did not commit it: {_said(error)}", hint="the files are as they were") from error
         raise
@@ -158,6 +152,10 @@ def commit_files(root: Path, paths: Sequence[str], message: str, environ: Mappin
     if made is None:
         raise UnavailableError("git made a commit and does not say which")
     return made
+
+
+def _literal(paths: Sequence[str]) -> list[str]:
+    return [f":(literal){path}" for path in paths]
 
 
 def _is_tracked(root: Path, path: str) -> bool:

@@ -40,7 +40,7 @@ def alone(root: Path) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except OSError as error:
-                if error.errno in (errno.ENOTSUP, errno.EINVAL, errno.ENOLCK):
+                if error.errno in (errno.ENOTSUP, errno.EINVAL, errno.ENOLCK, errno.EBADF):
                     break  # a file system without locks: the comparison before each rename has to do
                 if time.monotonic() > give_up:
                     raise UnavailableError("another edit of this root does not end", hint="try again") from None

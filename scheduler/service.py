@@ -392,10 +392,19 @@ class Scheduler(Reading):
             tell=self.tell,
             known=self._known,
             show=self.show,
-            sync=lambda: self.sync(cause="edit") if is_there(self.place.db) else None,
+            sync=self._sync_edit,
             runs=self._texts,
             text=self._text,
         )
+
+    def _sync_edit(self) -> Synced | None:
+        """A pass after an edit, which makes no database: None where there never was one."""
+        from scheduler.restoring import refuse_lost
+
+        if is_there(self.place.db):
+            return self.sync(cause="edit")
+        refuse_lost(self.place)
+        return None
 
     def _known(self, job_id: str) -> Job | None:
         store = self._store()

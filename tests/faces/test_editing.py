@@ -529,7 +529,8 @@ def test_a_signal_while_a_hook_runs_takes_the_edit_back(lived_in: Root, number: 
 
 
 def test_the_hooks_of_the_user_run_and_what_they_change_is_told(lived_in: Root) -> None:
-    hook(lived_in, "pre-commit", "echo '# formatted' >> jobs/triage.yaml; git add jobs/triage.yaml")
+    only = "test \"$(git diff --cached --name-only -- '*.yaml')\" = jobs/triage.yaml || exit 1"
+    hook(lived_in, "pre-commit", f"{only}; echo '# formatted' >> jobs/triage.yaml; git add jobs/triage.yaml")
     hook(lived_in, "commit-msg", 'echo "Reviewed-by: hook" >> "$1"')
     found = lived_in.ok("update", "triage", "--set", "owner=me", "--commit")
     assert "a hook of the repository has changed jobs/triage.yaml" in found.stderr
@@ -613,6 +614,18 @@ def test_a_second_edit_goes_on_from_the_first_and_a_merge_applies_both(lived_in:
     lived_in.git("merge", "-q", "b")
     lived_in.sync()
     assert (lived_in.job("triage")["owner"], lived_in.job("new")["name"]) == ("me", "New")
+
+
+def test_names_that_git_could_take_for_patterns_are_names(lived_in: Root) -> None:
+    for name in ("[a]*", ":!x", "-q"):
+        lived_in.write(f"jobs/{name}.yaml", TRIAGE.replace("id: triage", f"id: j{len(name)}"))
+    lived_in.write("jobs/a.yaml", TRIAGE.replace("id: triage", "id: other"))
+    lived_in.commit()
+    for name, job in (("[a]*", "j4"), (":!x", "j3"), ("-q", "j2")):
+        for where in (["--commit"], ["--branch", "b"]):
+            found = edit(lived_in, "update", job, "--set", f"owner={len(where)}x", *where)
+            changed = lived_in.git("-c", "core.quotePath=false", "show", "--format=", "--name-only", found["commit"])
+            assert changed == f"jobs/{name}.yaml"
 
 
 def test_a_branch_starts_at_a_detached_head(lived_in: Root) -> None:
