@@ -26,6 +26,7 @@ from scheduler.core.models import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import UnavailableError, UsageError
 from scheduler.core.waiting import Done
 from scheduler.crash import crash_point
+from scheduler.database import DamagedError
 from scheduler.engine import BENIGN, LocalEngine
 from scheduler.git import Commits
 from scheduler.heartbeat import Heartbeat
@@ -49,6 +50,7 @@ GRACE = timedelta(seconds=30)  # for what runs when the daemon is told to stop
 ONE_SIGNAL_S = 0.1  # two that close are one: sent to the process and to its group, as `timeout` and make do
 HANDED_OVER_S = 2.0
 RETRY_LATE = timedelta(seconds=10)  # by then nobody is there any more who would try a run again
+BEAT_S = 10.0  # between two signs of life in the database
 LOOK_S = 1.0  # between two looks whether the database is still there
 MOST_NAMED = 50  # jobs, in one line of the log
 
@@ -107,6 +109,7 @@ class Daemon:
         self._lost: set[str] = set()  # runs that end while the database is gone
         self._forced = False
         self._ended: list[Run | None] = []  # of `--once`
+        self._beat_at = 0.0
 
     # -- from start to stop ----------------------------------------------------------------------
 
@@ -184,11 +187,13 @@ class Daemon:
 
     def _serve_once(self, store: Store) -> int:
         """How many runs did not succeed. What is to be tried again later is left to the next daemon."""
+        self._beat(store)
         self._workers.release(self._clock.now())
         self._clockwork.dispatch(store)
         self._workers.wait()
         with contextlib.suppress(UnavailableError), self._stores.lend() as another:
             self._workers.write_ends(another)
+            self._beat(another, over=True)
         fine = [run for run in self._ended if run and (run.status is RunStatus.SUCCEEDED or run.reason in BENIGN)]
         failed = len(self._ended) - len(fine)
         return failed + self._workers.put_off + len(self._workers.unwritten)
@@ -228,6 +233,7 @@ class Daemon:
         crash_point("drained")
         with contextlib.suppress(UnavailableError), self._stores.lend() as store:
             self._workers.write_ends(store)
+            self._beat(store, over=True)
         for thread in threads:
             thread.join(timeout=10)
         self._workers.let_go()  # with another database this process goes on, and nobody must wait for ever
@@ -357,6 +363,19 @@ class Daemon:
             self._submit(Claimed(runs=tuple(store.retries_due(now - RETRY_LATE))))
         self._workers.release(now)
         self._workers.write_ends(store)
+        self._beat(store)
+
+    def _beat(self, store: Store, *, over: bool = False) -> None:
+        """Says in the database that this daemon is there; where that cannot be said just now, the next turn does."""
+        if over or time.monotonic() >= self._beat_at:
+            self._beat_at = time.monotonic() + BEAT_S
+            try:
+                if not self._unusable():
+                    store.beat(self._owner.id, now=self._clock.now(), silent=self._why_silent or "", over=over)
+            except DamagedError:
+                raise
+            except UnavailableError:
+                pass  # a lock, a full disk: nothing waits for this
 
     def _take_queued(self, store: Store) -> None:
         """What an earlier daemon left waiting goes on waiting here, as soon as this one may fire."""
@@ -371,6 +390,7 @@ class Daemon:
         self._set_places(settings.limits.max_running)
         silent = "--observe" if self._observe else _elsewhere(settings)
         if silent != self._why_silent:
+            self._beat_at = 0.0
             if silent:
                 _log.warning("observing reason=%s: nothing fires here", silent)
             elif self._why_silent is not None:

@@ -27,9 +27,11 @@ from scheduler.core.models import (
     Attempt,
     AuditRow,
     CatchUpPolicy,
+    Definition,
     FileFacts,
     Job,
     JobSpec,
+    Life,
     Pause,
     Provenance,
     Run,
@@ -213,15 +215,18 @@ class Store:
                 self._roll_back()
 
     @contextlib.contextmanager
-    def _writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """One transaction; one that is not durable may be taken back by a power loss, and by nothing else."""
+    def _writing(self, *, durable: bool = True, wait: timedelta | None = None) -> Iterator[sqlite3.Connection]:
+        """One transaction; one that is not durable may be taken back by a power loss, and by nothing else.
+
+        wait: for other processes, at most; else as long as any command does.
+        """
         if self.read_only:  # what it has open may be a copy
             raise UnwritableError(self.read_only, hint="nothing was written")
         # Threads of one process queue here: those that SQLite turns away try again by chance, and some never get in.
         with explained(self.path), _turn(self.path).taken() as patience:
             self._roll_back()
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            self._begin(patience)
+            self._begin(patience, self._busy_timeout if wait is None else wait)
             try:
                 yield self._connection
                 crash_point("before_commit")
@@ -231,9 +236,9 @@ class Store:
                 self._roll_back()
                 raise
 
-    def _begin(self, patience: Callable[[timedelta], timedelta]) -> None:
+    def _begin(self, patience: Callable[[timedelta], timedelta], most: timedelta) -> None:
         """Takes the database's lock, for which others of this process have waited in vain, or waits for it."""
-        wait = patience(self._busy_timeout)
+        wait = patience(most)
         self._connection.execute(f"PRAGMA busy_timeout = {milliseconds(wait)}")
         try:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -822,6 +827,79 @@ class Store:
             ).fetchall()
             return [_run(sql, row) for row in rows]
 
+    # -- for `explain` ---------------------------------------------------------------------------
+
+    def definitions(self, job_id: str) -> list[Definition]:
+        """Every definition that a job had, by when it came."""
+        with self._reading() as sql:
+            rows = sql.execute("SELECT * FROM definitions WHERE job_id = ? ORDER BY generation", (job_id,)).fetchall()
+        return [
+            Definition(
+                spec=JobSpec.from_json(json.loads(row["spec"])),
+                generation=row["generation"],
+                since=_known(row["recorded_at"]),
+            )
+            for row in rows
+        ]
+
+    def slots_around(self, job_id: str, at: datetime) -> tuple[list[Run], datetime | None]:
+        """The rows of the slots at an instant, before it and after it; those that did not come after all are last.
+
+        With the first slot that has a row, where rows before it were thrown away.
+        """
+        slots = "SELECT * FROM runs WHERE job_id = ? AND fire_time"
+        with self._reading() as sql:
+            rows = sql.execute(f"{slots} <= ? ORDER BY fire_time DESC, n DESC LIMIT 4", (job_id, _stamp(at))).fetchall()
+            rows += sql.execute(f"{slots} > ? ORDER BY fire_time LIMIT 1", (job_id, _stamp(at))).fetchall()
+            rows.sort(key=lambda row: row["reason"] == "void")
+            kept = sql.execute(
+                "SELECT min(fire_time) AS first, count(*) < max(n) AS some FROM runs WHERE job_id = ?", (job_id,)
+            ).fetchone()
+            return [_run(sql, row) for row in rows], _moment(kept["first"]) if kept["some"] else None
+
+    def under_way_at(self, at: datetime, *, most: int) -> list[Run]:
+        """Runs of any job that had started by then, and had not ended."""
+        with self._reading() as sql:
+            rows = sql.execute(
+                "SELECT * FROM runs WHERE started_at <= ? AND coalesce(finished_at, '9') > ?"
+                " ORDER BY started_at LIMIT ?",
+                (_stamp(at), _stamp(at), most),
+            ).fetchall()
+            return [_run(sql, row) for row in rows]
+
+    def lives(self) -> list[Life]:
+        """When daemons were there, by when they came."""
+        with self._reading() as sql:
+            return [
+                Life(
+                    owner=row["owner"],
+                    began=_known(row["began_at"]),
+                    seen=_known(row["seen_at"]),
+                    silent=row["silent"],
+                    over=bool(row["over"]),
+                )
+                for row in sql.execute("SELECT * FROM lives ORDER BY id")
+            ]
+
+    def beat(self, owner: str, *, now: datetime, silent: str, over: bool = False) -> None:
+        """Says that a daemon is there. Waits for nobody, and may be taken back by a power loss.
+
+        A gap of minutes, or a clock that went back, begins a new row: the machine slept, or nothing could be written.
+        Raises: UnavailableError, also where somebody else has the database just now.
+        """
+        with self._writing(durable=False, wait=timedelta(0)) as sql:
+            grown = sql.execute(
+                "UPDATE lives SET seen_at = ?, over = ? WHERE id = (SELECT max(id) FROM lives) AND owner = ?"
+                " AND silent = ? AND seen_at BETWEEN ? AND ?",
+                (_stamp(now), over, owner, silent, _stamp(now - _LONGEST_GAP), _stamp(now)),
+            )
+            if not grown.rowcount:
+                sql.execute(
+                    "INSERT INTO lives (owner, began_at, seen_at, silent, over) VALUES (?, ?, ?, ?, ?)",
+                    (owner, _stamp(now), _stamp(now), silent, over),
+                )
+                sql.execute("DELETE FROM lives WHERE id <= (SELECT max(id) FROM lives) - ?", (_MOST_LIVES,))
+
     # -- what is kept no longer ------------------------------------------------------------------
 
     def runs_kept_whole(self, job_id: str) -> set[int]:
@@ -885,6 +963,8 @@ class Store:
 _NO_ERRORS = (RunStatus.SUCCEEDED, RunStatus.CANCELLED)
 
 
+_LONGEST_GAP = timedelta(minutes=5)  # between two signs of life
+_MOST_LIVES = 5_000
 _CACHE_KIB = 512  # of pages in each connection: a daemon has over a dozen, and the system caches the file as well
 _JOURNAL_BYTES = 16 * 1024 * 1024  # to which a WAL shrinks again that a long reader has let grow
 

@@ -202,6 +202,17 @@ def next_slot(job: Job, now: datetime) -> datetime | None:
     return next_fire(schedule, after=now - start_delay(schedule, job.id))
 
 
+def next_to_fire(job: Job, now: datetime) -> datetime | None:
+    """The next slot that will run as things stand: not one that a pause holds back."""
+    if start_of(job) is None or job.runtime.stopped_at is not None:
+        return None
+    if job.pause is None or not job.pause.covers(now):
+        return job.next_run_at
+    if job.pause.until is None or job.next_run_at is None:
+        return None
+    return next_fire(job.file.spec.due_by, after=max(job.next_run_at, job.pause.until) - TICK)
+
+
 def overdue(job: Job, *, now: datetime) -> bool:
     """Whether a slot should have had its row over a minute ago."""
     start = start_of(job)

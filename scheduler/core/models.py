@@ -659,6 +659,26 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """One definition that a job had, and from when on it was in force."""
+
+    spec: JobSpec
+    generation: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """A stretch of time in which a daemon said that it was there, and whether it fired."""
+
+    owner: str
+    began: datetime
+    seen: datetime
+    silent: str = ""  # why it fired nothing; empty: it fired
+    over: bool = False  # it said that it was about to stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRow:
     """One change: what, from what to what, when, at which commit, and who or what caused it."""
 
