@@ -16,7 +16,7 @@ from typing import Any
 
 from scheduler import rewriting
 from scheduler.config import Place
-from scheduler.core.edit import UNSET, Change, EditError, MissingKeyError, dotted, path_of, with_change
+from scheduler.core.edit import SHORTHANDS, UNSET, Change, EditError, MissingKeyError, dotted, path_of, with_change
 from scheduler.core.jobedit import (
     Opened,
     WrongJobError,
@@ -83,7 +83,12 @@ class Edits:
         cannot be edited safely, has changed meanwhile, or is stale; UnavailableError.
         """
         changes = changes or {}
-        _check_keys(changes, unset, nothing=not changes and not unset and task is None)
+        if not changes and not unset and task is None:
+            raise UsageError(
+                "nothing to change was given",
+                hint="name a key to set or to unset (--set, --unset), or give the text of the task (--task-file)",
+            )
+        _check_keys(changes, unset, task)
         with self._draft(target, job_id, "Update") as draft:
             job = open_job(draft.files, job_id)
             self._check_version(job, if_version)
@@ -139,6 +144,7 @@ class Edits:
                 raise RefusedError(source.message)
             draft.put(path, None, text)
             return
+        _check_task_path(source.path, job)  # where a link leads
         others = list(sharing(draft.files, path, str(job.document.id)))
         if others and source.data != text:
             draft.notes.append(f"{path} is the task of {', '.join(others)} too")
@@ -161,14 +167,16 @@ class Edits:
         changes = changes or {}
         if "id" in changes:
             raise UsageError("the id is given by the name of the new job", hint="leave the key id out")
+        _check_keys(changes, (), task)
         with self._draft(target, job_id, "Create") as draft:
             files = draft.files
             claims = [each for each in files.documents() if each.id == job_id]
             if claims:
                 raise RefusedError(f"{claims[0].path}:{claims[0].line} names the job {job_id!r} already")
             keys: Any = {"id": job_id}
-            for name, value in changes.items():
-                keys = with_change(keys, Change(path_of(name, keys), value))
+            with _said_of("the new job"):
+                for name, value in changes.items():
+                    keys = with_change(keys, Change(path_of(name, keys), value))
             source = keys.get("task_source_path")
             path = path or _path_for(job_id, files, markdown=task is not None and not isinstance(source, str))
             _check_new_path(path, files)
@@ -221,18 +229,23 @@ class Edits:
                 draft.put(real, job.data, None if job.alone else without_document(job))
             source = job.keys.get("task_source_path")
             if isinstance(source, str):
-                self._leave_or_delete(draft, job_id, source, with_task=with_task)
+                self._leave_or_delete(draft, job, source, with_task=with_task)
             return self._write(draft, target)
 
-    def _leave_or_delete(self, draft: Draft, job_id: str, path: str, *, with_task: bool) -> None:
-        others = list(sharing(draft.files, path, job_id))
+    def _leave_or_delete(self, draft: Draft, job: Opened, path: str, *, with_task: bool) -> None:
+        others = list(sharing(draft.files, path, str(job.document.id)))
         if not with_task:
             if not others:
                 draft.notes.append(f"{path} stays; it goes too when asked for (--with-task)")
             return
         if others:
             raise RefusedError(f"{path} is the task of {', '.join(others)} too", hint="leave it there (no --with-task)")
+        _check_task_path(path, job)
         source = draft.files.read(path)
+        if not isinstance(source, Fault) and source.real != path:
+            raise RefusedError(
+                f"{path} is a link to {source.real}; nothing was written", hint="leave it there (no --with-task)"
+            )
         if isinstance(source, Fault):
             draft.notes.append(f"{source.message}; there is nothing of it to delete")
         else:
@@ -278,6 +291,8 @@ class Edits:
                             f"{path} is there already; nothing is overwritten", hint="choose another path"
                         )
                     _check_job_path(path, files)
+                    if other.real == real:
+                        raise UsageError(f"{path} leads to {job.path}, where {job_id} stands already")
                     text = document_text(job)
                     draft.put(other.real, other.data, with_document(path, other.data, text, files.settings))
                 draft.put(real, job.data, None if job.alone else without_document(job))
@@ -482,12 +497,9 @@ class Edits:
 # -- what is asked for -------------------------------------------------------------------------
 
 
-def _check_keys(changes: Mapping[str, Any], unset: Sequence[str], *, nothing: bool) -> None:
-    if nothing:
-        raise UsageError(
-            "nothing to change was given",
-            hint="name a key to set or to unset (--set, --unset), or give the text of the task (--task-file)",
-        )
+def _check_keys(changes: Mapping[str, Any], unset: Sequence[str], task: str | None) -> None:
+    if task is not None and "task" in changes:
+        raise UsageError("the text of the task is given twice", hint="give it as the text or as the key task")
     for name in [*changes, *unset]:
         if name.split(".")[0] == "id":
             raise UsageError(
@@ -519,8 +531,8 @@ def _check_there(path: Sequence[Any], keys: Mapping[str, Any], job: Opened) -> N
             )
         inside = inside[part]
         if not isinstance(inside, dict | list) and part is not path[-1]:
-            if path[0] == "schedule" and isinstance(inside, str):
-                return  # a bare cron expression: said where it is edited
+            if path[0] in SHORTHANDS and isinstance(inside, str):
+                return  # it stands for a mapping: what that holds is seen where it is edited
             raise UsageError(f"{name} is not written in {job.path}", hint=f"{part} is {short(str(inside))}")
 
 

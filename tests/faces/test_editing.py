@@ -233,6 +233,11 @@ def test_while_syncs_are_held_an_edit_waits_and_says_why(lived_in: Root) -> None
         (["update", "triage", "--task-file", "-"], 2, "empty"),
         (["update", "triage", "--if-version", "1-0", "--set", "name=x"], 3, "is at version 1-"),
         (["create", "triage", "--set", "schedule=@daily"], 3, "names the job 'triage' already"),
+        (["create", "new", "--set", "schedule=@daily", "--set", "schedule.timezone=UTC"], 2, "changed at once"),
+        (["create", "new", "--set", "a..b=x"], 2, "is no key"),
+        (["create", "new", "--set", "task=x", "--set", "id=y"], 2, "the id is given by the name"),
+        (["create", "new", "--set", "task=x", "--task-file", "scheduler.yaml"], 2, "given twice"),
+        (["create", "../up", "--set", "task=x"], 2, ""),
         (["create", "Bad Id", "--set", "schedule=@daily", "--set", "task=x"], 2, ""),
         (["create", "new", "--set", "task=x"], 2, "key 'schedule' is missing"),
         (["create", "new", "--set", "schedule=@daily"], 2, "the job has no task"),
@@ -292,6 +297,28 @@ def test_the_text_of_another_job_or_of_the_settings_is_not_written_through_a_job
     assert "scheduler.yaml is more than a task" in refused(
         lived_in, "update", "triage", "--task-file", "-", text="version: 1\n"
     )
+
+
+def test_a_link_does_not_lead_an_edit_or_a_deletion_to_what_is_no_task(lived_in: Root) -> None:
+    lived_in.delete("prompts/triage.md")
+    (lived_in.path / "prompts/triage.md").symlink_to("../scheduler.yaml")
+    assert "scheduler.yaml is more than a task" in refused(
+        lived_in, "update", "triage", "--task-file", "-", text="version: 1\n"
+    )
+    assert "is a link to scheduler.yaml" in refused(lived_in, "delete", "triage", "--with-task")
+    lived_in.write("jobs/triage.yaml", TRIAGE.replace("prompts/triage.md", "scheduler.yaml"))
+    assert "more than a task" in refused(lived_in, "delete", "triage", "--with-task")
+    (lived_in.path / "jobs/link.yaml").symlink_to("clock.yaml")
+    assert "stands already" in refused(lived_in, "mv", "tick", "jobs/link.yaml", code=2)
+
+
+def test_a_job_that_only_a_link_brings_among_the_jobs_is_edited_but_not_taken_away(lived_in: Root) -> None:
+    lived_in.move("jobs/triage.yaml", "elsewhere/triage.yaml")
+    (lived_in.path / "jobs/triage.yaml").symlink_to("../elsewhere/triage.yaml")
+    edit(lived_in, "update", "triage", "--set", "owner=me")
+    assert "owner: me" in (lived_in.path / "elsewhere/triage.yaml").read_text()
+    for args in (["delete", "triage"], ["mv", "triage", "jobs/other.yaml"]):
+        assert "is reached by a link alone" in refused(lived_in, *args)
 
 
 def test_a_version_is_stale_as_soon_as_the_file_differs_synced_or_not(lived_in: Root) -> None:
