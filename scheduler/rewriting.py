@@ -159,8 +159,13 @@ def _checked(folder: int, name: str, path: str, old: bytes) -> os.stat_result:
         os.close(file)
     if not stat.S_ISREG(found.st_mode) or b"".join(chunks) != old:
         raise _changed(path)
-    if not found.st_mode & 0o222 or not os.access(name, os.W_OK, dir_fd=folder, effective_ids=_EFFECTIVE):
+    if not found.st_mode & 0o222:
         raise RefusedError(f"{path} is read-only; nothing was written", hint=f"run: chmod u+w {path}")
+    if not os.access(name, os.W_OK, dir_fd=folder, effective_ids=_EFFECTIVE):
+        raise RefusedError(
+            f"{path} may not be written by this user, or lies on a read-only file system; nothing was written",
+            hint="edit it where and as whom you may, or on a branch (--branch)",
+        )
     if found.st_nlink > 1:
         raise RefusedError(
             f"{path} has {found.st_nlink} names (hard links), and only one of them would lead to the new text; "
@@ -181,7 +186,7 @@ def _dress(file: int, folder: int, name: str, before: os.stat_result, path: str)
             os.fchown(file, before.st_uid, before.st_gid)
         except PermissionError:
             raise RefusedError(
-                f"{path} belongs to user {before.st_uid} and group {before.st_gid}, and the new text could not; "
+                f"{path} belongs to user {before.st_uid} and group {before.st_gid}, and a file that you write cannot; "
                 "nothing was written",
                 hint="edit it as its owner",
             ) from None

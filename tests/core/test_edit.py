@@ -23,6 +23,7 @@ from scheduler.core.edit import (
     same,
     with_change,
 )
+from scheduler.core.jobfile import fences_of
 
 EXAMPLES = int(os.environ.get("EDIT_EXAMPLES", "10000"))
 
@@ -140,6 +141,7 @@ class File:
     newline: str
     number: int
     end: str  # behind the last line
+    markdown: bool = False  # the document is the front matter of one
 
     def text(self, chunks: Sequence[Chunk] | None = None) -> str:
         lines = [line for chunk in (self.chunks if chunks is None else chunks) for line in chunk.lines]
@@ -163,6 +165,9 @@ def files(draw: st.DrawFn) -> File:
         chunks += loose(draw(between), chunks)
         chunks += [Chunk(("id",), ("id: job # never changes",))] if key == "id" else draw(chunks_of(key))
     chunks += loose(draw(between), chunks)
+    if newline != "\r" and draw(st.integers(0, 3)) == 0:
+        body = f"---{newline}{newline}# Text{newline}---{newline}key: value"
+        return File(f"---{newline}", tuple(chunks), body, newline, 0, newline, markdown=True)
     fore = draw(st.sampled_from(["", f"# head{newline}{newline}", f"---{newline}", f"id: other{newline}---{newline}"]))
     aft = draw(st.sampled_from(["", "", f"---{newline}id: last{newline}task: |{newline}  x{newline}", f"...{newline}"]))
     end = newline if aft or draw(st.booleans()) else ""
@@ -171,6 +176,9 @@ def files(draw: st.DrawFn) -> File:
 
 def page_of(file: File) -> Page:
     text = file.text()
+    if file.markdown:
+        fences = fences_of(text)
+        return Page(text, fences.start, fences.end, 0)
     return Page(text, 0, len(text), file.number)
 
 

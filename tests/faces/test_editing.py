@@ -368,6 +368,30 @@ def test_a_read_only_file_and_one_with_two_names_stay(lived_in: Root) -> None:
     assert "has 2 names" in refused(lived_in, "update", "triage", "--set", "owner=me")
 
 
+def test_a_read_only_root_is_edited_on_a_branch_alone(lived_in: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    assert "(--branch)" in refused(lived_in, "update", "triage", "--set", "owner=me")
+    assert edit(lived_in, "update", "triage", "--set", "owner=me", "--branch", "b")["applied"] == "pending_branch"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a file another user's and then be that other")
+def test_a_file_of_another_owner_stays(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    theirs = tmp_path / "a.yaml"
+    theirs.write_bytes(b"old")
+    theirs.chmod(0o666)
+    code = (
+        f"import os, sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "from pathlib import Path\nfrom scheduler import rewriting\n"
+        f"here = os.open({str(tmp_path)!r}, os.O_RDONLY)\nos.fchdir(here)\nos.setegid(65534)\nos.seteuid(65534)\n"
+        "try:\n    rewriting.replace(Path('.'), 'a.yaml', b'old', b'new')\n"
+        "except rewriting.RefusedError as error:\n    print(error)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "belongs to user 0 and group 0" in found.stdout
+    assert (theirs.read_bytes(), [path.name for path in tmp_path.glob("*a.yaml*")]) == (b"old", ["a.yaml"])
+
+
 def test_what_cannot_be_written_whole_is_not_written_at_all(lived_in: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     real = rewriting.create
 
