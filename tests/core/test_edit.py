@@ -101,7 +101,8 @@ def chunks_of(draw: st.DrawFn, key: str) -> list[Chunk]:
         case "literal" | "folded":
             mark = "|" if kind == "literal" else ">"
             body = draw(st.sampled_from([["x"], ["x", "", "y"], ["x", "  # no comment", "y: z"], ["- x", "#"]]))
-            chomp = draw(st.sampled_from(["", "-"]))
+            chomp = draw(st.sampled_from(["", "-", "+", "1+" if pad == " " else "2-" if pad == "  " else ""]))
+            body = [*body, *draw(st.sampled_from([[], ["", ""]]))] if "+" in chomp else body
             why = why if why.strip() != "#" or why.startswith(" ") else ""
             lines = (f"{head} {mark}{chomp}{why}", *(pad + line if line else "" for line in body))
             return [Chunk((key,), lines, editable=kind == "literal")]
@@ -151,6 +152,8 @@ class File:
 def loose(lines: Sequence[str], above: Sequence[Chunk]) -> list[Chunk]:
     """Comments and blank lines between keys; an indented comment would become part of a text in a block above it."""
     inside = bool(above) and len(above[-1].path) > 1  # it would be a comment on what is in that list or mapping
+    if above and "+" in above[-1].lines[0]:
+        lines = [line for line in lines if line.strip()]  # blank lines are part of what is kept whole
     in_block = inside or any(mark in chunk.lines[0] for chunk in above if chunk.lines for mark in ("|", ">"))
     return [Chunk((), (line,)) for line in lines if not (in_block and line.startswith(" "))]
 
