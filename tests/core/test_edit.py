@@ -59,6 +59,7 @@ class Chunk:
     path: tuple[str | int, ...]
     lines: tuple[str, ...]
     editable: bool = True
+    comment: str = ""  # at the end of its only line
 
 
 def quoted(text: str) -> str:
@@ -80,7 +81,7 @@ def chunks_of(draw: st.DrawFn, key: str) -> list[Chunk]:
     pad = draw(st.sampled_from([" ", "  ", "    "]))
 
     def one(text: str) -> list[Chunk]:
-        return [Chunk((key,), (f"{head}{gap}{text}{why}",))]
+        return [Chunk((key,), (f"{head}{gap}{text}{why}",), comment=why)]
 
     match kind:
         case "plain":
@@ -97,7 +98,7 @@ def chunks_of(draw: st.DrawFn, key: str) -> list[Chunk]:
         case "empty flow":
             return one(draw(st.sampled_from(["[]", "{}", "{ }"])))
         case "empty":
-            return [Chunk((key,), (head + why,))]
+            return [Chunk((key,), (head + why,), comment=why)]
         case "literal" | "folded":
             mark = "|" if kind == "literal" else ">"
             body = draw(st.sampled_from([["x"], ["x", "", "y"], ["x", "  # no comment", "y: z"], ["- x", "#"]]))
@@ -253,6 +254,8 @@ def check_edit(data: st.DataObject) -> None:
     assert found.text.startswith(front), (found.text, front)
     assert found.text.endswith(back), (found.text, back)
     assert len(found.text) >= len(front) + len(back) - len(nl)
+    if chunk is not None and value is not UNSET:
+        assert chunk.comment.strip() in found.text[len(front) : len(found.text) - len(back)]
 
 
 def alike(one: str, other: str) -> int:
