@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from scheduler.clock import Clock
-from scheduler.core.due import Due, due, start_of
+from scheduler.core.due import PACED_AFTER, Due, due, start_of
 from scheduler.core.models import Concurrency, Job, Run, Settings, instant
 from scheduler.core.problems import SchedulerError, UnavailableError
 from scheduler.core.schedule import next_fire
@@ -98,9 +98,11 @@ class Clockwork:
         usable: Callable[[], str] = lambda: "",
         between: Callable[[Store], None] = lambda _: None,
         wake_at: Callable[[], datetime | None] = lambda: None,
+        away_from: datetime | None = None,
     ) -> None:
         """
         since: from when on this process has been there to serve slots; None: `serve --once`.
+        away_from: when a process was last there, before this one; None: none is known.
         submit: takes what was claimed, and what is to wait. places: how many may run at once.
         may_fire: whether these settings let this host fire.
         between: what else is to be done at every turn, at least every ten seconds, and at `wake_at`.
@@ -119,6 +121,8 @@ class Clockwork:
         self._seen = -1
         self._fires: bool | None = None  # None: nothing is known yet
         self._elsewhere_until: datetime | None = None
+        self._turned_at = away_from  # when somebody could have claimed last
+        self._back_at: datetime | None = None  # the end of the last long outage
         self._prepared: datetime | None = None
         self._claiming = threading.RLock()
         self._bell = threading.Condition()
@@ -190,13 +194,19 @@ class Clockwork:
                     jobs = self._agenda.started(now)
                 else:
                     jobs = [job for job in map(self._agenda.get, sorted(only)) if job is not None]
-                if not self._fires or not jobs:
+                if not self._fires:
                     return []
-                if trouble := self._usable():
+                if jobs and (trouble := self._usable()):
                     raise UnavailableError(trouble)
+                if self._turned_at is not None and now - self._turned_at > PACED_AFTER:
+                    self._back_at = now  # slots missed a moment ago may end a long night: a herd, though none is old
+                if not jobs:
+                    self._turned_at = now if only is None else self._turned_at
+                    return []
                 dues = [found for job in jobs if (found := self._due(job, now, until)) is not None]
                 runs = self._claim(store, dues, now)
                 if runs is not None:
+                    self._turned_at = now if only is None else self._turned_at
                     return runs
                 # A second time: the database is not what this agenda was read from, and no ticket tells.
                 self.reload(store, whole=stale)
@@ -217,7 +227,11 @@ class Clockwork:
     def _claim(self, store: Store, dues: list[Due], now: datetime) -> list[Run] | None:
         """The runs, handed over at once: whatever fails after a claim, what it has taken runs. None: stale agenda."""
         dues.sort(key=lambda each: (each.last, each.job.id))
-        paced = any(each.after_outage(now) for each in dues)
+        back_at = self._back_at
+        paced = any(
+            each.after_outage(now) or (back_at is not None and any(slot <= back_at for slot in each.catch_up))
+            for each in dues
+        )
         try:
             claim = store.claim_due(
                 dues, seen=self._seen, owner=self._owner, max_running=self._places(), now=now, paced=paced

@@ -156,6 +156,7 @@ class Daemon:
                 usable=self._unusable,
                 between=self._between,
                 wake_at=lambda: self._workers.next_at,
+                away_from=max((life.seen for life in store.lives() if not life.silent), default=None),
             )
             self._resync = Resync(
                 place=self._place,

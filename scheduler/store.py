@@ -27,6 +27,7 @@ from scheduler.core.models import (
     Attempt,
     AuditRow,
     CatchUpPolicy,
+    Concurrency,
     Definition,
     FileFacts,
     Job,
@@ -564,7 +565,10 @@ class Store:
                     if late and due.job.file.spec.catch_up.policy is CatchUpPolicy.ALL:
                         found = Admission(answer="wait")  # one after another, where they exclude each other
                     else:
-                        found = admit(due.job.file.spec, _active_of(sql, due.job.id), trigger=trigger)
+                        spec = due.job.file.spec
+                        # Thousands may wait where they are allowed beside each other: they are not read for nothing.
+                        allowed = spec.concurrency is Concurrency.ALLOW
+                        found = admit(spec, [] if allowed else _active_of(sql, due.job.id), trigger=trigger)
                     if found.answer == "overlap":
                         overlap = Skip(first=slot, last=slot, slots=1, reason="overlap")
                         _add_skip(sql, due.job.id, due.job.file, overlap, now)

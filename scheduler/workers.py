@@ -343,6 +343,8 @@ class Workers:
     def _skipped(self, job: Job, run: Run, since: datetime) -> tuple[str, str] | None:
         """Why a run that waited is not started any more, as a reason and a sentence; None: it is."""
         now = self._clock.now()
+        if job.archived:  # its file is gone on purpose: no fault, and no error when it comes back
+            return "superseded", "its job was archived while it waited"
         if job.runtime.stopped_at is not None:
             return "missed", "its job was stopped while it waited, after too many errors"
         if job.pause is not None and job.pause.covers(now):

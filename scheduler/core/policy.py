@@ -10,6 +10,7 @@ from typing import Literal
 from scheduler.core.models import CatchUpPolicy, Concurrency, JobSpec, Retry, RunStatus, Trigger
 
 MOST_CAUGHT_UP = 100  # slots of one job
+_OF_SLOTS = (Trigger.SCHEDULE, Trigger.CATCH_UP)  # else a person asked for the run
 
 
 def retry_delay(retry: Retry, *, attempts: int) -> timedelta:
@@ -54,16 +55,16 @@ def admit(spec: JobSpec, active: Sequence[Active], *, trigger: Trigger) -> Admis
         return Admission(answer="start")
     waiting = [run for run in active if run.waits]
     begun = tuple(run.n for run in active if not run.waits)
-    manual = trigger not in (Trigger.SCHEDULE, Trigger.CATCH_UP)
+    manual = trigger not in _OF_SLOTS
     backlog = spec.catch_up.policy is CatchUpPolicy.ALL and any(run.trigger is Trigger.CATCH_UP for run in waiting)
     match spec.concurrency:
         case Concurrency.REPLACE:
-            gives_way = () if backlog else tuple(run.n for run in waiting if run.trigger is not Trigger.MANUAL)
+            gives_way = () if backlog else tuple(run.n for run in waiting if run.trigger in _OF_SLOTS)
             return Admission(answer="wait", gives_way=gives_way, replaced=begun)
         case _ if backlog and not manual:
             return Admission(answer="wait" if len(waiting) < MOST_CAUGHT_UP else "overlap")
         case Concurrency.QUEUE if not (manual and waiting):
-            gives_way = tuple(run.n for run in waiting if run.trigger in (Trigger.SCHEDULE, Trigger.CATCH_UP))
+            gives_way = tuple(run.n for run in waiting if run.trigger in _OF_SLOTS)
             return Admission(answer="wait", gives_way=gives_way)
         case Concurrency.FORBID if not manual and all(run.trigger is Trigger.CATCH_UP for run in waiting) and not begun:
             # Caught up with is the latest slot, and this one is later.

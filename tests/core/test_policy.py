@@ -96,6 +96,8 @@ def test_replace_ends_what_has_begun_and_skips_what_waits() -> None:
     for trigger in (Trigger.SCHEDULE, Trigger.MANUAL):
         found = admit(job("replace"), [RUNS, WAITS, LATE, BY_HAND], trigger=trigger)
         assert found == Admission(answer="wait", gives_way=(2, 3), replaced=(1,))
+    again = Active(n=5, trigger=Trigger.RERUN, waits=True)
+    assert admit(job("replace"), [again], trigger=Trigger.SCHEDULE) == WAIT, "a person has asked for it"
 
 
 @pytest.mark.parametrize("concurrency", ["forbid", "queue"])

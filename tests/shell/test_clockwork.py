@@ -42,7 +42,9 @@ class World:
     trouble: str = ""
     fires: bool = True
 
-    def start(self, *, since: datetime | None = None, once: bool = False) -> Clockwork:
+    def start(
+        self, *, since: datetime | None = None, once: bool = False, away_from: datetime | None = None
+    ) -> Clockwork:
         clockwork = Clockwork(
             clock=self.clock,
             owner="1-test",
@@ -51,6 +53,7 @@ class World:
             places=lambda: 3,
             may_fire=lambda settings: self.fires,
             usable=lambda: self.trouble,
+            away_from=away_from,
         )
         clockwork.reload(self.store)
         return clockwork
@@ -210,6 +213,27 @@ def test_a_restart_catches_up_with_the_latest_slot_until_a_newer_one_comes(world
     assert [row[:3] for row in world.rows("tick")[2:]] == [
         ("skipped", "missed", "01:00:00"), ("queued", None, "01:00:10"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("away", "reason"), [(timedelta(hours=6), "outage"), (timedelta(minutes=4), None)])
+def test_what_was_missed_at_the_end_of_a_long_night_is_paced_though_it_is_not_old(
+    world: World, away: timedelta, reason: str | None
+) -> None:
+    world.write(**{f"dawn{n}": job(f"dawn{n}", "{every: 1d}") for n in range(2)})
+    world.clock.moment = MIDNIGHT + timedelta(minutes=2)
+    found = world.start(away_from=world.clock.moment - away).dispatch(world.store)
+    assert [(run.trigger.value, run.reason) for run in found] == [("catch_up", reason)] * 2
+
+
+def test_a_machine_that_slept_for_long_is_paced_and_a_regular_slot_afterwards_is_not(world: World) -> None:
+    world.write(dawn=job("dawn", "{every: 1d}"), tick=job("tick", "{cron: '5 0 * * *', timezone: UTC}"))
+    clockwork = world.start()
+    world.clock.moment = MIDNIGHT - timedelta(hours=6)
+    assert clockwork.dispatch(world.store) == []
+    (late,) = world.at(clockwork, MIDNIGHT + timedelta(minutes=2))
+    assert (late.trigger.value, late.reason) == ("catch_up", "outage")
+    (now,) = world.at(clockwork, MIDNIGHT + timedelta(minutes=5))
+    assert (now.trigger.value, now.reason) == ("schedule", None)
 
 
 def test_all_missed_slots_wait_in_their_order_and_what_comes_due_meanwhile_joins_them(world: World) -> None:

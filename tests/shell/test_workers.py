@@ -147,6 +147,24 @@ def test_who_has_waited_beyond_its_window_is_a_skip_for_lack_of_capacity(house: 
     assert house.store.job("j0").runtime.consecutive_errors == 0  # type: ignore[union-attr]
 
 
+def test_what_waits_when_its_job_is_archived_is_nobodys_fault(house: House, tmp_path: Path) -> None:
+    house.clock.moment = NOON + timedelta(hours=1)
+    owed = due(house.store.observed().jobs["j0"], now=house.clock.moment, since=NOON)
+    assert owed is not None
+    queued = claimed_run(house.store.claim_due([owed], seen=99, owner="1-a", max_running=0, now=house.clock.moment))
+    (tmp_path / "jobs/j0.yaml").unlink()
+    place = Place(root=tmp_path, state=tmp_path / ".scheduler", db=house.store.path)
+    Scheduler(place=place, actor="user:test", environ=dict(os.environ), clock=house.clock).sync()
+    assert house.store.observed().jobs["j0"].archived
+    house.engine.end(queued.id)
+    house.workers.submit([queued])
+    house.workers.wait()
+    assert house.engine.started == []
+    (row,) = house.store.runs("j0")
+    assert (row.status.value, row.reason) == ("skipped", "superseded")
+    assert house.store.observed().jobs["j0"].runtime.consecutive_errors == 0
+
+
 def test_cancel_reaches_a_run_and_only_one_that_runs(house: House) -> None:
     house.workers.submit([run(0), run(1, QUEUED), run(2)])
     house.engine.await_started("j0:1", "j2:1")
