@@ -137,12 +137,16 @@ def commit_files(root: Path, paths: Sequence[str], message: str, environ: Mappin
     What others have staged stays staged and out of the commit. The user's hooks run and may say no.
     Raises: RefusedError with what git or the hook said; the index is as it was.
     """
+    before = head(root)
     new = [path for path in paths if os.path.lexists(root / path) and not _is_tracked(root, path)]
     try:
         if new:
             _run(root, environ, "add", "--intent-to-add", "--", *_literal(new))
         _run(root, environ, "commit", "--quiet", "--only", "-m", message, "--", *_literal(paths), timeout=HOOKS_S)
     except BaseException as error:
+        made = head(root)
+        if made is not None and made != before and _resolve(root, f"{made}^") == before:
+            return made  # what was cut short came after the commit: a post-commit hook
         if new:  # as it was: known to nobody
             _run(root, environ, "rm", "--cached", "--quiet", "--ignore-unmatch", "--", *_literal(new))
         if isinstance(error, GitError):

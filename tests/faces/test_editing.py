@@ -579,6 +579,21 @@ def test_a_signal_while_a_hook_runs_takes_the_edit_back(lived_in: Root, number: 
     assert lived_in.git("status", "--porcelain") == ""
 
 
+def test_a_signal_after_the_commit_leaves_it_made(lived_in: Root) -> None:
+    hook(lived_in, "post-commit", "touch .git/hook-runs; sleep 60")
+    process = lived_in.start("update", "triage", "--set", "owner=me", "--commit")
+    until(lambda: (lived_in.path / ".git/hook-runs").exists(), "the hook")
+    process.send_signal(signal.SIGTERM)
+    assert ended(process).code == 0
+    assert "owner: me" in lived_in.git("show", "HEAD:jobs/triage.yaml")
+    assert lived_in.git("status", "--porcelain") == ""
+
+
+def test_an_index_that_git_has_locked_takes_the_edit_back(lived_in: Root) -> None:
+    lived_in.write(".git/index.lock", "")
+    assert "index.lock" in refused(lived_in, "update", "triage", "--set", "owner=me", "--commit")
+
+
 def test_the_hooks_of_the_user_run_and_what_they_change_is_told(lived_in: Root) -> None:
     only = "test \"$(git diff --cached --name-only -- '*.yaml')\" = jobs/triage.yaml || exit 1"
     hook(lived_in, "pre-commit", f"{only}; echo '# formatted' >> jobs/triage.yaml; git add jobs/triage.yaml")
