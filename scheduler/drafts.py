@@ -12,6 +12,7 @@ from pathlib import Path
 
 from scheduler import rewriting
 from scheduler.core.problems import SchedulerError, UsageError
+from scheduler.crash import crash_point
 from scheduler.git_write import Branch, check_commit, commit_files, commit_on_branch
 from scheduler.trees import CommitTree, Files
 
@@ -98,6 +99,7 @@ def _write_files(root: Path, draft: Draft, tell: Tell) -> list[tuple[str, bytes 
             old = draft.before[path]
             _write_file(root, path, old, new, like=draft.modes.get(path))
             done.insert(0, (path, new, old))
+            crash_point("edit_between_files")
     except BaseException:
         _take_back(root, done, tell)
         raise

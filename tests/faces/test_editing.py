@@ -762,13 +762,29 @@ def test_edits_at_the_same_time_all_come_about(lived_in: Root) -> None:
     assert lived_in.git("status", "--porcelain") == ""
 
 
+def killed(root: Root, point: str, *args: str) -> None:
+    command = [sys.executable, "-m", "scheduler", *args]
+    env = {**os.environ, "SCHEDULER_CRASH_AT": point, "PYTHONPATH": str(Path(__file__).parents[2])}
+    assert subprocess.run(command, cwd=root.path, env=env, check=False).returncode == -signal.SIGKILL
+
+
 def test_a_kill_before_the_rename_leaves_the_file_as_it_was(lived_in: Root) -> None:
-    command = [sys.executable, "-m", "scheduler", "update", "triage", "--set", "owner=me"]
-    env = {**os.environ, "SCHEDULER_CRASH_AT": "edit_before_rename", "PYTHONPATH": str(Path(__file__).parents[2])}
-    assert subprocess.run(command, cwd=lived_in.path, env=env, check=False).returncode == -9
+    killed(lived_in, "edit_before_rename", "update", "triage", "--set", "owner=me")
     assert (lived_in.path / "jobs/triage.yaml").read_text() == TRIAGE
     assert lived_in.ok("validate").code == 0, "what is left beside it is no job file"
     assert edit(lived_in, "update", "triage", "--set", "owner=me")["applied"] == "now"
+
+
+def test_a_kill_in_the_middle_of_a_move_is_a_conflict_that_costs_nothing(lived_in: Root) -> None:
+    before = lived_in.runs("heartbeat"), lived_in.job("heartbeat")["run_count"]
+    killed(lived_in, "edit_between_files", "mv", "heartbeat", "jobs/moved.md")
+    assert lived_in.cli("sync").code == 1
+    assert lived_in.job("heartbeat")["sync_state"] == "conflict"
+    lived_in.delete("jobs/heartbeat.md")
+    lived_in.ok("sync")
+    after = lived_in.job("heartbeat")
+    assert (after["sync_state"], after["source_path"]) == ("synced", "jobs/moved.md")
+    assert (lived_in.runs("heartbeat"), after["run_count"]) == before
 
 
 def test_no_edit_makes_or_changes_a_run(lived_in: Root) -> None:
