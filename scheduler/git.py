@@ -11,7 +11,8 @@ import hashlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,9 +52,10 @@ _OPTIONS = {
 class GitError(UnavailableError):
     """Git could not be run, or said no. `returncode` is None where it never finished."""
 
-    def __init__(self, message: str, *, hint: str = "", returncode: int | None = None) -> None:
+    def __init__(self, message: str, *, hint: str = "", returncode: int | None = None, said: str = "") -> None:
         super().__init__(message, hint=hint)
         self.returncode = returncode
+        self.said = said  # all of what it wrote on stderr
 
 
 def run_git(root: Path, *args: str, input: bytes | None = None, timeout: float = 30) -> bytes:  # noqa: A002
@@ -66,11 +68,29 @@ def run_git(root: Path, *args: str, input: bytes | None = None, timeout: float =
     Raises:
         GitError: git is missing, refuses, fails, or takes too long.
     """
-    command = ["git", *_HARDENED, "-C", str(root), args[0], *_OPTIONS.get(args[0], ()), *args[1:]]
+    options = (*_HARDENED, "-C", str(root), args[0], *_OPTIONS.get(args[0], ()), *args[1:])
+    return start_git(root, args[0], options, environ=clean_environment(os.environ), input=input, timeout=timeout)
+
+
+def start_git(
+    root: Path,
+    subcommand: str,
+    options: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    input: bytes | None = None,  # noqa: A002
+    timeout: float,
+    gently: bool = False,
+) -> bytes:
+    """Standard output of `git OPTIONS...`, in a process group of its own.
+
+    gently: it writes, so before it is killed it has five seconds to take its lock files away.
+    Raises: GitError.
+    """
     try:
         process = subprocess.Popen(
-            command,
-            env=_environment(os.environ),
+            ["git", *options],
+            env=environ,
             stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -84,27 +104,40 @@ def run_git(root: Path, *args: str, input: bytes | None = None, timeout: float =
         try:
             out, complaint = process.communicate(input, timeout)
         except subprocess.TimeoutExpired:
-            _kill_group(process.pid)
-            raise GitError(f"git {args[0]} took longer than {timeout:g} s") from None
+            _end(process, gently)
+            raise GitError(f"git {subcommand} took longer than {timeout:g} s") from None
         except BaseException:
-            _kill_group(process.pid)
+            _end(process, gently)
             raise
     if process.returncode:
-        raise _error(root, args[0], process.returncode, complaint)
+        raise _error(root, subcommand, process.returncode, complaint)
     return out
 
 
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what steers git from outside, and without a PATH that leads into the root."""
     kept = {name: value for name, value in environ.items() if not name.startswith("GIT_") and name != "SSH_ASKPASS"}
     # A relative entry would find a program named git in whatever folder we stand in, such as the root.
     folders = environ.get("PATH", os.defpath).split(os.pathsep)
     return {**kept, **_ENVIRONMENT, "PATH": os.pathsep.join(each for each in folders if Path(each).is_absolute())}
 
 
-def _kill_group(pid: int) -> None:
-    """Kill git and its helpers. Called only before the leader is reaped, so the number is still its own."""
+def _end(process: subprocess.Popen[bytes], gently: bool) -> None:
+    """End git and its helpers. Only before the leader is reaped, while the number is still its own."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+        if gently:
+            os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(ChildProcessError):
+                _wait_unreaped(process.pid, 5.0)
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _wait_unreaped(pid: int, limit: float) -> None:
+    give_up = time.monotonic() + limit
+    while time.monotonic() < give_up:
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return
+        time.sleep(0.02)
 
 
 def _error(root: Path, subcommand: str, returncode: int, complaint: bytes) -> GitError:
@@ -119,7 +152,7 @@ def _error(root: Path, subcommand: str, returncode: int, complaint: bytes) -> Gi
         return GitError(f"{str(root)!r} is not in a git repository", returncode=returncode)
     lines = [line for line in said.splitlines() if line.startswith(("fatal:", "error:"))] or said.splitlines()
     reason = lines[0].removeprefix("fatal: ").removeprefix("error: ") if lines else f"exit code {returncode}"
-    return GitError(f"git {subcommand} failed: {reason}", returncode=returncode)
+    return GitError(f"git {subcommand} failed: {reason}", returncode=returncode, said=said)
 
 
 def head(root: Path) -> str | None:

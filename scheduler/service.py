@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.control import Holder
     from scheduler.copies import Contents
     from scheduler.daemon import Served
+    from scheduler.editing import Edits
     from scheduler.engine import LocalEngine
     from scheduler.passes import Passes, Synced
     from scheduler.restoring import Restored
@@ -388,6 +389,48 @@ class Scheduler(Reading):
             actor=self.actor,
             cause=action,
         )
+
+    # -- edits of files --------------------------------------------------------------------------
+
+    def edits(self) -> Edits:
+        """The verbs that change a job by changing its file."""
+        from scheduler.editing import Edits
+
+        return Edits(
+            place=self.place,
+            environ=self.environ,
+            tell=self.tell,
+            known=self._known,
+            show=self.show,
+            sync=self._sync_edit,
+            runs=self._texts,
+            text=self._text,
+        )
+
+    def _sync_edit(self) -> Synced | None:
+        """A pass after an edit, which makes no database: None where there never was one."""
+        from scheduler.restoring import refuse_lost
+
+        if is_there(self.place.db):
+            return self.sync(cause="edit")
+        refuse_lost(self.place)
+        return None
+
+    def _known(self, job_id: str) -> Job | None:
+        store = self._store()
+        if store is None:
+            return None
+        with store:
+            return store.job(job_id)
+
+    def _texts(self, job_id: str) -> dict[str, str]:
+        """The sha256 of the text of each run that was given one, newest first."""
+        with self._need_store(job_id) as store:
+            return {run.id: run.task_sha256 for run in store.runs(job_id) if run.task_sha256 is not None}
+
+    def _text(self, sha256: str) -> bytes:
+        with self._open() as store:
+            return store.text(sha256)
 
     # -- the daemon ------------------------------------------------------------------------------
 
