@@ -23,6 +23,8 @@ from scheduler.passes import Synced
 from scheduler.revisions import Compared, Snapshot, at_commit, compare, folder_in_repository, on_disk
 from scheduler.tasks import read_task
 
+_NOT_KEPT = Text(None, "no text is kept in the database until it runs; compare two commits with --base")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reviewed:
@@ -134,7 +136,13 @@ def _notes(ends: Compared, base: str, before: Snapshot, after: Snapshot) -> list
 
 def with_review(found: Synced, planned: Plan | None, place: Place, *, now: datetime) -> Reviewed:
     """The plan against a database, for the formats of a review; the texts before are not looked up."""
-    diffs = () if planned is None else task_diffs(planned, {})
+    diffs: tuple[TaskDiff, ...] = ()
+    if planned is not None:
+        disk = Snapshot(place=place, settings=planned.settings, desired=None, problems=())
+        texts = {
+            a.job_id: (None if a.before is None else _NOT_KEPT, _text(disk, a.after)) for a in changed_texts(planned)
+        }
+        diffs = task_diffs(planned, texts)
     shown = planned or Plan(settings=Settings(), problems=found.problems)
     json = {**found.json, "base": None, "head": None, "notes": [], **review_json(shown, diffs, now=now)}
     folder = ""

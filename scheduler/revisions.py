@@ -302,18 +302,20 @@ class _Copy:
 
     def _sizes(self, wanted: Mapping[str, _Entry]) -> dict[str, int]:
         ids = "".join(f"{entry.id}\n" for entry in wanted.values()).encode()
-        told = run_git(
-            self._root, "cat-file", "--batch-check=%(objectsize)", input=ids, timeout=_TIMEOUT_S
-        ).splitlines()
-        sizes = {}
-        for path, said in zip(wanted, told, strict=True):
-            if not said.isdigit():
-                raise UnavailableError(
-                    f"git does not have the content of {path!r}: this is a partial clone",
-                    hint="clone without --filter, or run `git fetch --refetch --no-filter`",
-                )
-            sizes[path] = int(said)
-        return sizes
+        absent = UnavailableError(
+            "git does not have the content of every file of the commit: this is a partial clone, or a damaged one",
+            hint="clone without --filter, or run `git fetch --refetch --no-filter`",
+        )
+        try:
+            told = run_git(self._root, "cat-file", "--batch-check=%(objectsize)", input=ids, timeout=_TIMEOUT_S)
+        except GitError as error:
+            if error.returncode is None:
+                raise
+            raise absent from error
+        sizes = told.splitlines()
+        if not all(size.isdigit() for size in sizes):
+            raise absent
+        return {path: int(size) for path, size in zip(wanted, sizes, strict=True)}
 
     def _read(
         self, paths: list[str], wanted: Mapping[str, _Entry], sizes: Mapping[str, int]

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scheduler.cli.render import schedule_change, value_text
+from scheduler.cli.render import schedule_written, value_text
 from scheduler.core.review import TaskDiff
 
 MOST = 65_536 - 1_024  # characters of a comment on GitHub; less some for what a workflow adds
 _NOTE = 1_500  # kept for saying what was cut
+_SMALLEST = 500  # characters of a diff that is worth to be begun
 _FEWEST = 8  # lines of a diff; fewer say nothing
 _LINE = 2_000  # characters of one line of a diff
 _VALUE = 300  # of one value
@@ -39,14 +40,15 @@ def comment(shown: Json, diffs: Sequence[TaskDiff], *, folder: str = "", read: b
     page.add("", [marker(folder), f"### Scheduler: {_summary(shown, read)}", "", *_compared(shown)])
     page.add("notes", _notes(shown))
     page.add("the error that stops everything", _unread(read))
-    page.each("problems", "#### Problems", [_problem(problem) for problem in shown["problems"]])
     page.add("what the guard holds back", _guard(shown["guard"]))
-    page.each("changes that give more power", "#### \u26a0\ufe0f Gives more power", list(_widens(shown)))
+    page.each("changes that give more power", "#### \u26a0\ufe0f Gives more power", list(_widens(shown)), share=0.9)
+    page.each("problems", "#### Problems", [_problem(problem) for problem in shown["problems"]], share=0.3)
     for title, changes in _TITLES.items():
         jobs = [(job_id, job) for job_id, job in shown["jobs"].items() if job["change"] in changes]
-        page.each("jobs", f"#### {title}", [_job(job_id, job, shown) for job_id, job in jobs])
-    page.each("settings", "#### `scheduler.yaml`", [_setting(change) for change in shown["root_changed"]])
-    page.diffs("#### Prompts and scripts", diffs)
+        page.each("jobs", f"#### {title}", [_job(job_id, job, shown) for job_id, job in jobs], share=0.5)
+    settings = [_setting(change) for change in shown["root_changed"] if not change["widens"]]
+    page.each("settings", "#### Other settings", settings, share=0.5)
+    page.diffs("#### Prompts and scripts", sorted(diffs, key=lambda diff: diff.before_sha256 is None))
     return page.text()
 
 
@@ -80,21 +82,28 @@ class _Page:
     def _count(self, what: str) -> None:
         self._cut[what] = self._cut.get(what, 0) + 1
 
-    def each(self, what: str, title: str, blocks: Sequence[Sequence[str]]) -> None:
+    def each(self, what: str, title: str, blocks: Sequence[Sequence[str]], *, share: float) -> None:
+        """As many blocks as fit into that share of the room left: no crowd of one kind may push out the next."""
         head = [title, ""]
+        kept_back = self.room - int(self.room * share)
+        self.room -= kept_back
         for block in blocks:
             if self.add(what, [*head, *block]):
                 head = []
+        self.room += kept_back
 
     def diffs(self, title: str, diffs: Sequence[TaskDiff]) -> None:
         head = [title, ""]
         for diff in diffs:
-            whole = [*head, *_diff(diff)]
-            if _size("\n".join(whole)) + 2 <= self.room:
+            if self.room < _SMALLEST:
+                self._count("prompts and scripts")
+                continue
+            whole = [*head, *_diff(diff)] if len(diff.unified) <= self.room else []
+            if whole and _size("\n".join(whole)) + 2 <= self.room:
                 self.add("", whole)
                 head = []
                 continue
-            lines = diff.unified.splitlines()
+            lines = _lines(diff)
             kept = 0
             left = self.room - _size("\n".join([*head, *_diff(diff, 0)])) - 200  # what says how much was cut
             while left > 0 and kept < len(lines):
@@ -136,7 +145,7 @@ def _summary(shown: Json, read: bool) -> str:
     settings = len(shown["root_changed"])
     said += [f"{settings} {'setting' if settings == 1 else 'settings'} changed"] if settings else []
     wider = sum(1 for _ in _widens(shown))
-    said += [f"**{wider} \u26a0\ufe0f more power**"] if wider else []
+    said += [f"**{wider} {'change gives' if wider == 1 else 'changes give'} more power**"] if wider else []
     bad = sum(problem["severity"] == "error" for problem in shown["problems"])
     said += [f"**{bad} {'error' if bad == 1 else 'errors'}**"] if bad else []
     return ", ".join(said) or "nothing changes"
@@ -149,7 +158,8 @@ def _compared(shown: Json) -> list[str]:
     ahead = "" if base["tip"] == base["revision"] else f", which has moved on to {base['tip'][:12]} since"
     end = f"{code(head['name'])} ({head['revision'][:12]})" if head["revision"] else "the files on disk"
     against = f"compared with {base['revision'][:12]} of {code(base['name'])}{ahead}"
-    untouched = f"{shown['unchanged']} {'job is' if shown['unchanged'] == 1 else 'jobs are'} untouched"
+    same = shown["unchanged"] - (0 if shown["guard"] is None else shown["guard"]["would_archive"])
+    untouched = f"{same} {'job is' if same == 1 else 'jobs are'} untouched"
     return [f"What merging {end} changes, {against}. {untouched}."]
 
 
@@ -186,7 +196,8 @@ def _widens(shown: Json) -> Iterable[list[str]]:
     for update in shown["updated"]:
         for field in update["widens"]:
             before, after = (_value(field, update["changes"][field][side]) for side in ("before", "after"))
-            yield [f"- {code(update['id'])}: {_field(field)} {before} \u2192 {after}"]
+            what = _runs(update["changes"][field]["after"], shown) if field == "runner" else ""
+            yield [f"- {code(update['id'])}: {_field(field)} {before} \u2192 {after}{what}"]
     for change in shown["root_changed"]:
         if change["widens"]:
             name = change["field"].split(".")[1] if change["field"].startswith("runners.") else ""
@@ -194,6 +205,11 @@ def _widens(shown: Json) -> Iterable[list[str]]:
             used = f"; used by {_listed(users)}" if users else "; no job uses it" if name else ""
             before, after = (_value(change["field"], change[side]) for side in ("before", "after"))
             yield [f"- `scheduler.yaml`, {code(change['field'])}: {before} \u2192 {after}{used}"]
+
+
+def _runs(runner: str, shown: Json) -> str:
+    command = shown["runners"].get(runner)
+    return f", which runs {code(_short(value_text(command)))}" if command else ""
 
 
 def _job(job_id: str, job: Json, shown: Json) -> list[str]:
@@ -205,15 +221,14 @@ def _job(job_id: str, job: Json, shown: Json) -> list[str]:
     elif job["change"] in ("created", "revived"):
         env = f", env {code(value_text(job['env']))}" if job["env"] else ""
         off = "" if job["enabled"] else "; **disabled**"
-        lines[0] += f": runner {code(job['runner'])}{env}, task {code(job['task_path'] or job['path'])}{off}"
+        task = code(job["task_path"] or job["path"])
+        lines[0] += f": runner {code(job['runner'])}{_runs(job['runner'], shown)}{env}, task {task}{off}"
     lines += [f"- moved from {code(move['from'])}" for move in shown["moved"] if move["id"] == job_id]
     changes: Json = next((update["changes"] for update in shown["updated"] if update["id"] == job_id), {})
-    texts = next((update.get("schedule_text") for update in shown["updated"] if update["id"] == job_id), None)
     for field, change in changes.items():
         before, after = (_value(field, change[side]) for side in ("before", "after"))
-        if field == "schedule":
-            assert texts is not None
-            before, after = (code(_short(text)) for text in schedule_change(change, texts))
+        if field == "schedule":  # the table has it in words
+            before, after = (code(_short(schedule_written(change[side]))) for side in ("before", "after"))
         lines.append(f"- {_field(field)}: {before} \u2192 {after}")
     before, after = job["before"], job["after"]
     timed = not changes.keys().isdisjoint({"schedule", "enabled", "expires"})
@@ -224,7 +239,7 @@ def _job(job_id: str, job: Json, shown: Json) -> list[str]:
 
 def _times(before: Json | None, after: Json | None) -> list[str]:
     sides = [side for side in (before, after) if side is not None]
-    titles = ["before", "after"] if len(sides) == 2 else ["it ran" if after is None else "it will run"]
+    titles = ["before", "after"] if len(sides) == 2 else ["it would have run" if after is None else "it will run"]
     fires = ["<br>".join(fire["local"] for fire in side["next_fires"]) or "never" for side in sides]
     return [
         "| | " + " | ".join(titles) + " |",
@@ -246,8 +261,8 @@ def _diff(diff: TaskDiff, most: int | None = None) -> list[str]:
     new = " (new)" if diff.before_sha256 is None else ""
     title = f"{_html(diff.path)}{new}, {'job' if len(diff.jobs) == 1 else 'jobs'} {jobs}{more}"
     if not diff.unified:
-        return [f"{title}: {code(diff.note or 'the text is the same')}"]
-    lines = diff.unified.splitlines() if "\r" not in diff.unified else diff.unified.split("\n")[:-1]
+        return [f"- {code(diff.path)}{new}, {_listed(diff.jobs)}: {code(diff.note or 'the text is the same')}"]
+    lines = _lines(diff)
     kept = lines if most is None else lines[:most]
     body = [_diff_line(line) for line in kept]
     fence = "`" * max(3, 1 + max((len(run) for line in body for run in re.findall("`+", line)), default=0))
@@ -257,11 +272,16 @@ def _diff(diff: TaskDiff, most: int | None = None) -> list[str]:
     return [f"<details{is_open}><summary>{title}</summary>", "", f"{fence}diff", *body, fence, "", *tail, "</details>"]
 
 
+def _lines(diff: TaskDiff) -> list[str]:
+    """Not as splitlines() has it: what another character parts would stand there without its sign."""
+    return diff.unified.split("\n")[:-1]
+
+
 # -- what keeps a text harmless --------------------------------------------------------------
 
 
 def code(text: str) -> str:
-    """A text as a code span, on one line; also fit for a cell of a table."""
+    """A text as a code span, on one line."""
     shown = _printable(" ".join(text.split()) if text.strip() else text)
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
     space = " " if shown.startswith("`") or shown.endswith("`") or not shown.strip() else ""
@@ -269,11 +289,12 @@ def code(text: str) -> str:
 
 
 def _html(text: str) -> str:
+    """For a block of HTML, in which nothing of Markdown counts; never for a line of text."""
     return f"<code>{html.escape(_printable(text))}</code>".replace("@", "&#64;")
 
 
 def _cell(text: str) -> str:
-    return _html(text).replace("|", "&#124;").replace("\n", " ")
+    return code(text).replace("|", "\\|")
 
 
 def _diff_line(line: str) -> str:

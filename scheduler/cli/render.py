@@ -325,8 +325,13 @@ def schedule_change(change: Mapping[str, Any], words: Mapping[str, str]) -> tupl
     if jitters[0] != jitters[1]:
         said = [f"{text}, jitter {jitter}" for text, jitter in zip(said, jitters, strict=True)]
     if said[0] == said[1]:
-        said = ["; ".join(_written(entry) for entry in side.get("any", [side])) for side in sides]
+        said = [schedule_written(side) for side in sides]
     return said[0], said[1]
+
+
+def schedule_written(schedule: Mapping[str, Any]) -> str:
+    """A schedule by its keys, as its file has them."""
+    return "; ".join(_written(entry) for entry in schedule.get("any", [schedule]))
 
 
 def _written(entry: Mapping[str, Any]) -> str:

@@ -82,6 +82,7 @@ def marks(shown: Json, problems: Sequence[Problem], *, folder: str) -> Iterator[
         command = f"scheduler sync --confirm-prune {guard['token']}"
         text = f"{guard['why']}: {', '.join(guard['ids'][:20])}\nafter merging: {command}"
         yield github_command("error", "", 0, "guard", text)
+    tasks = {change["id"]: change["path"] for change in shown["task_changed"]}
     updates = {update["id"]: update for update in shown["updated"]}
     for job_id, job in shown["jobs"].items():
         update = updates.get(job_id)
@@ -96,11 +97,13 @@ def marks(shown: Json, problems: Sequence[Problem], *, folder: str) -> Iterator[
         yield github_command(kind, _below(folder, "scheduler.yaml"), 1, title, text)
     for job_id, job in shown["jobs"].items():
         path = "" if job["change"] == "archived" else _below(folder, job["path"])
-        yield github_command("notice", path, job["line"], f"job {job['change'].replace('_', ' ')}", _said(job_id, job))
+        yield github_command(
+            "notice", path, job["line"], f"job {job['change'].replace('_', ' ')}", _said(job_id, job, tasks)
+        )
 
 
-def _said(job_id: str, job: Json) -> str:
-    lines = [job_id]
+def _said(job_id: str, job: Json, tasks: Mapping[str, str]) -> str:
+    lines = [f"{job_id}: another text in {tasks[job_id]}" if job_id in tasks else job_id]
     for title, side in (("before", job["before"]), ("after", job["after"])):
         if side is not None and job["before"] != job["after"]:
             fires = ", ".join(fire["local"] for fire in side["next_fires"]) or "no fire to come"

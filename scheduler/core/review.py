@@ -86,8 +86,6 @@ def task_diffs(plan: Plan, texts: Texts) -> tuple[TaskDiff, ...]:
 
 
 def _compared(before: Text | None, after: Text | None, path: str) -> tuple[tuple[Hunk, ...], str, str]:
-    if before is None and after is None:
-        return (), "", "the text before is not kept here; compare two commits with --base"
     for side, text in (("before", before), ("now", after)):
         if text is not None and text.text is None:
             return (), "", f"{side}: {text.note}"
@@ -100,6 +98,8 @@ def _compared(before: Text | None, after: Text | None, path: str) -> tuple[tuple
 
 def review_json(plan: Plan, diffs: Sequence[TaskDiff], *, now: datetime) -> dict[str, Any]:
     """What `plan` adds to its shape for reviewers.
+
+    runners: argv by name, of those that these jobs use.
 
     jobs: every job that is added, changed, moved, revived or archived, guarded ones too, by id.
     runs_per_month: slots of the 30 days from now; 0 while disabled.
@@ -129,9 +129,11 @@ def review_json(plan: Plan, diffs: Sequence[TaskDiff], *, now: datetime) -> dict
     for action in plan.actions:
         if action.after.archived_at is None:
             runners[action.after.spec.runner].append(action.job_id)
+    named = {job["runner"] for job in shown.values() if job["change"] in ("created", "revived", "changed")}
     changed = {field.split(".")[1] for field in plan.root_changes if field.startswith("runners.")}
     return {
         "jobs": shown,
+        "runners": {name: list(runner.command) for name, runner in plan.settings.runners.items() if name in named},
         "runner_jobs": {name: runners.get(name, []) for name in sorted(changed)},
         "task_diffs": [diff.to_json() for diff in diffs],
     }
