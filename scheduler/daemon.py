@@ -24,6 +24,7 @@ from scheduler.config import Place, mount_of, read_settings
 from scheduler.control import Hold, Reply, Server
 from scheduler.core.models import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import UnavailableError, UsageError
+from scheduler.core.waiting import Done
 from scheduler.crash import crash_point
 from scheduler.engine import BENIGN, LocalEngine
 from scheduler.git import Commits
@@ -40,7 +41,7 @@ from scheduler.retention import Housekeeping
 from scheduler.room import lack_of_room
 from scheduler.runners.cancel import GRACE as CANCEL_GRACE
 from scheduler.source import Parsed
-from scheduler.store import Store
+from scheduler.store import Claimed, Store
 from scheduler.views import Json
 from scheduler.workers import Workers
 
@@ -140,6 +141,7 @@ class Daemon:
                 clock=self._clock,
                 scratch=self._owner.scratch,
                 delayed=lambda: self._clockwork.poke(),
+                alone=lambda job_id: self._clockwork.runs_alone(job_id),
             )
             self._clockwork = Clockwork(
                 clock=self._clock,
@@ -150,7 +152,7 @@ class Daemon:
                 may_fire=self._may_fire,
                 usable=self._unusable,
                 between=self._between,
-                wake_at=lambda: self._workers.next_retry,
+                wake_at=lambda: self._workers.next_at,
             )
             self._resync = Resync(
                 place=self._place,
@@ -328,8 +330,15 @@ class Daemon:
             self._clockwork.poke()
         return ended
 
-    def _submit(self, runs: list[Run]) -> None:
-        self._workers.submit(runs, done=self._ended.append if self._once else None)
+    def _submit(self, claim: Claimed) -> None:
+        self._hand_over(claim, done=self._ended.append if self._once else None)
+
+    def _hand_over(self, claim: Claimed, *, done: Done | None) -> None:
+        """What gave way is forgotten first, and who is replaced is told last: nobody takes its place meanwhile."""
+        self._workers.forget(claim.gave_way)
+        self._workers.submit(claim.runs, done=done)
+        for run_id in claim.replaced:
+            self._workers.replace(run_id)
 
     def _set_places(self, max_running: int) -> None:
         if max_running != self._workers.max_running:
@@ -345,7 +354,7 @@ class Daemon:
         self._take_queued(store)
         now = self._clock.now()
         if not self._why_silent:  # of a command in whose foreground they waited, and that was killed
-            self._submit(store.retries_due(now - RETRY_LATE))
+            self._submit(Claimed(runs=tuple(store.retries_due(now - RETRY_LATE))))
         self._workers.release(now)
         self._workers.write_ends(store)
 
@@ -353,7 +362,7 @@ class Daemon:
         """What an earlier daemon left waiting goes on waiting here, as soon as this one may fire."""
         if not self._why_silent and not self._queue_taken:
             self._queue_taken = True
-            self._submit(store.queued())
+            self._submit(Claimed(runs=tuple(store.queued())))
 
     def _settle(self, store: Store, job_ids: Collection[str], until: datetime) -> None:
         self._clockwork.dispatch(store, only=job_ids, until=until)
@@ -392,16 +401,18 @@ class Daemon:
             self._recover(store)
             if store.job(request["job_id"]) is None:
                 raise UsageError(f"there is no job {request['job_id']!r}")
-            run = store.claim_manual(
+            claim = store.claim_manual(
                 request["job_id"],
                 trigger=Trigger.MANUAL,
                 requested_by=request["actor"],
                 owner=self._owner.id,
                 max_running=self._workers.places,
                 now=self._clock.now(),
+                waits=True,
             )
+        (run,) = claim.runs
         ended = threading.Event()
-        self._workers.submit([run], done=lambda _: ended.set())
+        self._hand_over(claim, done=lambda _: ended.set())
         reply({"n": run.n})
         if request["wait"]:
             ended.wait()

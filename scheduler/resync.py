@@ -23,6 +23,7 @@ from scheduler.core.reconcile import Plan
 from scheduler.git_folder import index_lock
 from scheduler.heartbeat import RESYNC_S, Heartbeat
 from scheduler.logs import event
+from scheduler.memory import give_back
 from scheduler.passes import Passes, Synced
 from scheduler.pool import Lend
 from scheduler.source import Own
@@ -31,6 +32,7 @@ from scheduler.watched import watched
 from scheduler.watcher import Watcher
 
 RESCAN_S = 60.0
+GIVE_BACK_S = 60.0  # at most that often what the heap has free goes back to the system
 RESCAN_UNWATCHED_S = 5.0  # while events are missing; longer where a pass takes its time:
 MOST_BUSY = 0.1  # of that time is spent in passes
 RETRY_S = 2.0  # after a pass that could not be made
@@ -125,7 +127,7 @@ class Resync:
     def run(self) -> None:
         """Until `stop`."""
         rescan_at = time.monotonic() + self._rescan_s()
-        quiet = QUIET_S
+        quiet, give_back_at = QUIET_S, 0.0
         while not self._stopping.is_set():
             self.heart.beat()
             if not self._bell.is_set():
@@ -140,6 +142,9 @@ class Resync:
             self._bell.clear()
             changed = self._look(cause="watch" if woken or doubts_end is not None else "rescan")
             rescan_at = time.monotonic() + self._rescan_s()
+            if time.monotonic() >= give_back_at:
+                give_back()
+                give_back_at = time.monotonic() + GIVE_BACK_S
             if woken:
                 # Something that is no job changes all the time, such as a log in the root: look ever less often.
                 quiet = QUIET_S if changed else min(2 * quiet, LONGEST_QUIET_S)

@@ -26,6 +26,7 @@ from scheduler.core.models import (
     ROOT_JOB_ID,
     Attempt,
     AuditRow,
+    CatchUpPolicy,
     FileFacts,
     Job,
     JobSpec,
@@ -42,7 +43,9 @@ from scheduler.core.models import (
     milliseconds,
     parse_instant,
 )
+from scheduler.core.policy import Active, Admission, admit
 from scheduler.core.problems import WHOLE_PASS_CODES, Problem, RefusedError, UnavailableError
+from scheduler.core.waiting import OUTAGE
 from scheduler.crash import crash_point
 from scheduler.database import (
     DamagedError,
@@ -87,6 +90,15 @@ class ActiveRun:
     run: Run
     owner: str | None
     process: Process | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """What a claim has taken, and what it means for other runs of the same jobs."""
+
+    runs: tuple[Run, ...] = ()  # with an owner, or `queued`
+    gave_way: tuple[Run, ...] = ()  # waited, and are skipped now
+    replaced: tuple[str, ...] = ()  # ids of runs that have to be ended
 
 
 class _StaleError(Exception):
@@ -477,49 +489,54 @@ class Store:
         owner: str,
         max_running: int,
         now: datetime,
-    ) -> Run:
-        """Takes a place for a manual run, before anything of it is read or started.
+        waits: bool = False,
+    ) -> Claimed:
+        """Takes a place for a manual run, before anything of it is read or started; or a turn, if it may wait for one.
 
-        Raises: RefusedError, leaving no row, while the job runs (`concurrency: forbid`), is archived, or the
-        house is full.
+        Raises: RefusedError, leaving no row, where the job's `concurrency` does not let it run now, the job is
+        archived, or the house is full.
         """
         with self._writing() as sql:
-            job = sql.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
-            if job["archived_at"] is not None:
+            job = _job(sql.execute(f"{_JOBS} WHERE jobs.id = ?", (job_id,)).fetchone())
+            if job.archived:
                 raise RefusedError(
                     f"job {job_id!r} is archived: no file names it any more",
                     hint="restore its file and run `scheduler sync`; its history is still there",
                 )
-            active = _active_n(sql, job_id)
-            if active is not None:
+            active = _active_of(sql, job_id)
+            found = admit(job.file.spec, active, trigger=trigger)
+            if found.answer == "overlap" or (found.answer == "wait" and not waits):
+                at = f"{job_id}:{next((run.n for run in active if not run.waits), active[0].n)}"
                 raise RefusedError(
-                    f"job {job_id!r} is running already or waits to, as {job_id}:{active}; its concurrency is forbid",
-                    hint=f"wait for it: `scheduler output {job_id}:{active} --follow`",
+                    f"job {job_id!r} is running already or waits to, as {at}; its concurrency is"
+                    f" {job.file.spec.concurrency.value}",
+                    hint=f"wait for it: `scheduler output {at} --follow`",
                 )
             running = _running_count(sql)
-            if running >= max_running:
+            if running >= max_running and found.answer == "start":
                 raise RefusedError(
                     f"{running} runs are under way, and limits.max_running is {max_running}",
                     hint="wait for one to end, or raise limits.max_running in scheduler.yaml",
                 )
-            n = _next_n(sql, job_id)
-            sql.execute(
-                'INSERT INTO runs (job_id, n, "trigger", status, requested_at, requested_by, generation, owner)'
-                " VALUES (?, ?, ?, 'claimed', ?, ?, ?, ?)",
-                (job_id, n, trigger.value, _stamp(now), requested_by, job["generation"], owner),
+            gave_way = _give_way(sql, job_id, found.gives_way, now)
+            run = _insert_run(
+                sql, job, trigger=trigger, owner=owner if found.answer == "start" else None, now=now, by=requested_by
             )
-        return self._known_run(job_id, n)
+        return Claimed(runs=(run,), gave_way=gave_way, replaced=tuple(f"{job_id}:{n}" for n in found.replaced))
 
     def claim_due(
-        self, dues: Sequence[Due], *, seen: int, owner: str, max_running: int, now: datetime
-    ) -> list[Run] | None:
+        self, dues: Sequence[Due], *, seen: int, owner: str, max_running: int, now: datetime, paced: bool = False
+    ) -> Claimed | None:
         """Takes all slots of one instant in one durable transaction, before anything of them is read or started (F4).
 
-        A slot whose job still runs is a skip, `overlap`; one that finds the house full is `queued`, without an owner.
+        `concurrency` says what becomes of a slot whose job still runs. One that finds the house full is `queued`,
+        without an owner, and so is what is caught up with; paced: that is to start a second apart.
         seen: the ticket as of which `dues` are known. Returns the runs in the order of `dues`; None, with nothing
         written, where a job has changed since, or somebody else has moved its cursor.
         """
         runs: list[Run] = []
+        gave_way: list[Run] = []
+        replaced: list[str] = []
         with contextlib.suppress(_StaleError), self._writing() as sql:
             if sql.execute("SELECT 1 FROM jobs WHERE changed > ? LIMIT 1", (seen,)).fetchone() is not None:
                 raise _StaleError
@@ -534,18 +551,47 @@ class Store:
                     raise _StaleError
                 for skip in due.skips:
                     _add_skip(sql, due.job.id, due.job.file, skip, now)
-                if due.slot is None:
-                    continue
-                if _active_n(sql, due.job.id) is not None:
-                    overlap = Skip(first=due.slot, last=due.slot, slots=1, reason="overlap")
-                    _add_skip(sql, due.job.id, due.job.file, overlap, now)
-                    continue
-                claimed = running < max_running
-                running += claimed
-                runs.append(_insert_claim(sql, due.job, due.slot, owner if claimed else None, now))
+                wanted = [(slot, Trigger.CATCH_UP) for slot in due.catch_up]
+                if due.slot is not None:
+                    wanted.append((due.slot, Trigger.SCHEDULE))
+                for slot, trigger in wanted:
+                    late = trigger is Trigger.CATCH_UP
+                    if late and due.job.file.spec.catch_up.policy is CatchUpPolicy.ALL:
+                        found = Admission(answer="wait")  # one after another, where they exclude each other
+                    else:
+                        found = admit(due.job.file.spec, _active_of(sql, due.job.id), trigger=trigger)
+                    if found.answer == "overlap":
+                        overlap = Skip(first=slot, last=slot, slots=1, reason="overlap")
+                        _add_skip(sql, due.job.id, due.job.file, overlap, now)
+                        continue
+                    gave_way += _give_way(sql, due.job.id, found.gives_way, now)
+                    replaced += [f"{due.job.id}:{n}" for n in found.replaced]
+                    starts = found.answer == "start" and not late and running < max_running
+                    running += starts
+                    reason = OUTAGE if late and paced else None
+                    runs.append(
+                        _insert_run(
+                            sql,
+                            due.job,
+                            slot=slot,
+                            trigger=trigger,
+                            owner=owner if starts else None,
+                            now=now,
+                            reason=reason,
+                        )
+                    )
             crash_point("before_claim_commit")
-            return runs
+            return Claimed(runs=tuple(runs), gave_way=tuple(gave_way), replaced=tuple(replaced))
         return None
+
+    def runs_beside(self, run: Run) -> bool:
+        """Whether another run of the same job is under way."""
+        with self._reading() as sql:
+            found = sql.execute(
+                f"SELECT 1 FROM runs WHERE job_id = ? AND n <> ? AND {_ACTIVE_SQL} AND status <> 'queued' LIMIT 1",
+                (run.job_id, run.n),
+            ).fetchone()
+        return found is not None
 
     def queued(self) -> list[Run]:
         """Runs that wait for a place, oldest slot first, and those that wait to be tried again."""
@@ -576,7 +622,7 @@ class Store:
                 (sha256, task.text),
             )
             opened = sql.execute(
-                "UPDATE runs SET status = 'running', owner = ?, started_at = coalesce(started_at, ?), generation = ?,"
+                "UPDATE runs SET status = 'running', reason = NULL, owner = ?, started_at = ?, generation = ?,"
                 " task_sha256 = ?, task_bytes = ?, source_path = ?, source_sha256 = ?, source_blob = ?,"
                 " revision = ?, dirty = ? WHERE job_id = ? AND n = ? AND status IN ('queued', 'claimed')",
                 (
@@ -1103,28 +1149,43 @@ def _move_cursor(sql: sqlite3.Connection, job_id: str, *, seen: datetime | None,
     return moved.rowcount > 0
 
 
-def _insert_claim(sql: sqlite3.Connection, job: Job, slot: datetime, owner: str | None, now: datetime) -> Run:
+def _insert_run(
+    sql: sqlite3.Connection,
+    job: Job,
+    *,
+    trigger: Trigger,
+    owner: str | None,
+    now: datetime,
+    slot: datetime | None = None,
+    by: str | None = None,
+    reason: str | None = None,
+) -> Run:
+    """A run that has its place (owner), or waits for one."""
     run = Run(
         job_id=job.id,
         n=_next_n(sql, job.id),
-        trigger=Trigger.SCHEDULE,
+        trigger=trigger,
         status=RunStatus.QUEUED if owner is None else RunStatus.CLAIMED,
+        reason=reason,
         fire_time=slot,
         fire_time_last=slot,
         requested_at=now,
+        requested_by=by,
         generation=job.file.generation,
     )
     sql.execute(
-        'INSERT INTO runs (job_id, n, "trigger", status, fire_time, fire_time_last, requested_at, generation, owner)'
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        'INSERT INTO runs (job_id, n, "trigger", status, reason, fire_time, fire_time_last, requested_at, requested_by,'
+        " generation, owner) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             run.job_id,
             run.n,
             run.trigger.value,
             run.status.value,
-            _stamp(slot),
-            _stamp(slot),
+            run.reason,
+            _stamp_or_none(slot),
+            _stamp_or_none(slot),
             _stamp(now),
+            by,
             run.generation,
             owner,
         ),
@@ -1132,10 +1193,33 @@ def _insert_claim(sql: sqlite3.Connection, job: Job, slot: datetime, owner: str 
     return run
 
 
-def _active_n(sql: sqlite3.Connection, job_id: str) -> int | None:
-    """The number of the run that this job has under way or waiting."""
-    row = sql.execute(f"SELECT n FROM runs WHERE job_id = ? AND {_ACTIVE_SQL}", (job_id,)).fetchone()
-    return None if row is None else int(row["n"])
+def _active_of(sql: sqlite3.Connection, job_id: str) -> list[Active]:
+    """The runs that this job has under way or waiting, oldest first."""
+    rows = sql.execute(
+        f'SELECT n, "trigger", status, retry_at FROM runs WHERE job_id = ? AND {_ACTIVE_SQL} ORDER BY n', (job_id,)
+    ).fetchall()
+    return [
+        Active(
+            n=row["n"],
+            trigger=Trigger(row["trigger"]),
+            waits=row["status"] == RunStatus.QUEUED and row["retry_at"] is None,
+        )
+        for row in rows
+    ]
+
+
+def _give_way(sql: sqlite3.Connection, job_id: str, numbers: Iterable[int], now: datetime) -> tuple[Run, ...]:
+    """Skips runs that waited: a newer one of their job has come."""
+    gone = []
+    for n in numbers:
+        sql.execute(
+            "UPDATE runs SET status = 'skipped', finished_at = ?, error = 'a newer slot of the job came first',"
+            " reason = CASE \"trigger\" WHEN 'catch_up' THEN 'missed' ELSE 'overlap' END"
+            " WHERE job_id = ? AND n = ? AND status = 'queued'",
+            (_stamp(now), job_id, n),
+        )
+        gone.append(_run(sql, sql.execute("SELECT * FROM runs WHERE job_id = ? AND n = ?", (job_id, n)).fetchone()))
+    return tuple(gone)
 
 
 def _running_count(sql: sqlite3.Connection) -> int:

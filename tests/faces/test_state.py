@@ -39,6 +39,15 @@ def checks(found: Result, name: str) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
+def short(root: Root, monkeypatch: pytest.MonkeyPatch) -> Iterator[Root]:
+    """The same root where its sockets fit: they take no long path."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        shutil.copytree(root.path, Path(folder) / "root")
+        monkeypatch.chdir(Path(folder) / "root")
+        yield replace(root, path=Path(folder) / "root")
+
+
+@pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Callable[[Path], None]]:
     """Makes a folder read-only, for root too: a mount of itself."""
     mounted: list[Path] = []
@@ -228,14 +237,14 @@ def test_where_nothing_takes_a_socket_beside_it_one_is_made_elsewhere_and_a_kill
 
 
 @pytest.mark.long
-def test_the_socket_of_a_killed_daemon_is_no_hindrance(root: Root, serve: Serve) -> None:
-    first = serve()
+def test_the_socket_of_a_killed_daemon_is_no_hindrance(short: Root, serve: Serve) -> None:
+    first = serve("--root", str(short.path))
     first.process.kill()
     first.ended()
-    assert database(root).with_name("state.db.sock").exists()
-    assert root.cli("sync").code == 0, "nobody listens there"
-    serve()
-    assert checks(root.cli("doctor", "--json"), "daemon")[0][0] == "ok"
+    assert database(short).with_name("state.db.sock").exists()
+    assert short.cli("sync").code == 0, "nobody listens there"
+    serve("--root", str(short.path))
+    assert [status for status, _ in checks(short.cli("doctor", "--json"), "daemon")] == ["ok"]
 
 
 # -- a daemon that loses its state folder ----------------------------------------------------
@@ -488,18 +497,10 @@ def test_new_state_beside_a_daemon_moves_nothing(root: Root, serve: Serve) -> No
     assert daemon.stop() == 0
 
 
-def test_both_sockets_answer_and_are_gone_afterwards(root: Root) -> None:
-    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # sockets take no long path
-        shutil.copytree(root.path, Path(short) / "root")
-        moved = replace(root, path=Path(short) / "root")
-        daemon = Served(moved, XDG_STATE_HOME=short)
-        try:
-            daemon.says(" serving root=")
-            _both_sockets(moved, daemon, Path(short) / "scheduler/daemons")
-        finally:
-            if daemon.process.poll() is None:
-                daemon.process.kill()
-                daemon.ended()
+def test_both_sockets_answer_and_are_gone_afterwards(short: Root, serve: Serve) -> None:
+    home = short.path.parent
+    daemon = serve("--root", str(short.path), XDG_STATE_HOME=str(home))
+    _both_sockets(short, daemon, home / "scheduler/daemons")
 
 
 def _both_sockets(root: Root, daemon: Served, marks: Path) -> None:
