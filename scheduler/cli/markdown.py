@@ -282,7 +282,7 @@ def _lines(diff: TaskDiff) -> list[str]:
 
 def code(text: str) -> str:
     """A text as a code span, on one line."""
-    shown = _printable(" ".join(text.split()) if text.strip() else text)
+    shown = _printable(" ".join(text.split()))
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
     space = " " if shown.startswith("`") or shown.endswith("`") or not shown.strip() else ""
     return f"{fence}{space}{shown or ' '}{space}{fence}"
