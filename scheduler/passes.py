@@ -87,9 +87,15 @@ class Passes:
 
     def plan(self, observed: Observed, *, confirmed: str | None = None, now_anyway: bool = False) -> Synced:
         """What a pass would change now, or will once nothing holds it; writes nothing."""
+        return self.look(observed, confirmed=confirmed, now_anyway=now_anyway)[0]
+
+    def look(
+        self, observed: Observed, *, confirmed: str | None = None, now_anyway: bool = False
+    ) -> tuple[Synced, Plan | None]:
+        """As `plan`, and the plan itself; None where scheduler.yaml cannot be used."""
         started = self.clock.now()
         found, problems, silence = self._plan(observed, started, confirmed)
-        return self._synced(found, problems, started, confirmed, silence, "" if now_anyway else self.held())
+        return self._synced(found, problems, started, confirmed, silence, "" if now_anyway else self.held()), found
 
     def sync(
         self,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.passes import Passes, Synced
     from scheduler.restoring import Restored
     from scheduler.retention import Collected
+    from scheduler.reviewing import Reviewed
     from scheduler.runners.cancel import Cancel
 
 CANCEL_WAIT = timedelta(seconds=15)  # TERM, ten seconds, KILL, and the writing down
@@ -98,14 +99,31 @@ class Scheduler(Reading):
 
     def plan(self, *, confirmed: str | None = None, now_anyway: bool = False) -> Synced:
         """What a sync would change now; writes nothing."""
+        return self._passes().plan(self._observed(), confirmed=confirmed, now_anyway=now_anyway)
+
+    def _observed(self) -> Observed:
         if not is_there(self.place.db):
             from scheduler.restoring import refuse_lost
 
             refuse_lost(self.place)
-            nothing = Observed(jobs={}, settings=None, ticket=0)
-            return self._passes().plan(nothing, confirmed=confirmed, now_anyway=now_anyway)
+            return Observed(jobs={}, settings=None, ticket=0)
         with self._open() as store:
-            return self._passes().plan(store.observed(), confirmed=confirmed, now_anyway=now_anyway)
+            return store.observed()
+
+    def review(self, *, base: str | None = None, head: str | None = None, direct: bool = False) -> Reviewed:
+        """What a sync would change, with all that a person needs to decide; writes nothing.
+
+        base: a revision to compare with instead of the database, which is then not looked at.
+        head: the revision that is compared; None: the files on disk.
+        direct: with `base` itself, not with the commit where `head` left it.
+        Raises: UsageError for a revision that is not there, UnavailableError where git or the root cannot be used.
+        """
+        from scheduler.reviewing import review_commits, with_review
+
+        if base is not None:
+            return review_commits(self.place, self.clock, base=base, head=head, direct=direct)
+        found, planned = self._passes().look(self._observed())
+        return with_review(found, planned, self.place, now=self.clock.now())
 
     def sync(
         self,

@@ -193,9 +193,11 @@ def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None =
 
 
 def widens_root(field: str) -> bool:
-    """Whether a setting can give jobs more power: what runs, as what, for how long, and where."""
+    """Whether a setting can give more power: to jobs (what runs, for how long, where), or to who edits them."""
     first, _, rest = field.partition(".")
-    return first in ("runners", "hosts") or (first == "defaults" and rest.split(".")[0] in ("runner", "env", "timeout"))
+    return first in ("runners", "hosts", "jobs", "channels", "prune") or (
+        first == "defaults" and rest.split(".")[0] in ("runner", "env", "timeout")
+    )
 
 
 def _update_json(action: Action, now: datetime) -> Json:
