@@ -26,6 +26,7 @@ from scheduler.core.models import (
     ROOT_JOB_ID,
     Attempt,
     AuditRow,
+    Commit,
     FileFacts,
     Job,
     JobSpec,
@@ -462,7 +463,9 @@ class Store:
         where, values = ("", []) if job_id is None else (" WHERE job_id = ?", [job_id])
         with self._reading() as sql:
             rows = sql.execute(
-                f"SELECT * FROM audit{where} ORDER BY seq DESC LIMIT ?", (*values, -1 if limit is None else limit)
+                f"SELECT audit.*, author, email, date, subject FROM audit LEFT JOIN commits ON commits.id = commit_id"
+                f"{where} ORDER BY seq DESC LIMIT ?",
+                (*values, -1 if limit is None else limit),
             ).fetchall()
             return [_audit_row(row) for row in reversed(rows)]
 
@@ -477,9 +480,11 @@ class Store:
         owner: str,
         max_running: int,
         now: datetime,
+        task_of: int | None = None,
     ) -> Run:
         """Takes a place for a manual run, before anything of it is read or started.
 
+        task_of: the number of the job's run whose text it is given again; pinned here, so that nothing lets go of it.
         Raises: RefusedError, leaving no row, while the job runs (`concurrency: forbid`), is archived, or the
         house is full.
         """
@@ -508,6 +513,17 @@ class Store:
                 " VALUES (?, ?, ?, 'claimed', ?, ?, ?, ?)",
                 (job_id, n, trigger.value, _stamp(now), requested_by, job["generation"], owner),
             )
+            if task_of is not None:
+                pinned = sql.execute(
+                    "UPDATE runs SET task_of = other.n, task_sha256 = other.task_sha256, task_bytes = other.task_bytes,"
+                    " source_path = other.source_path, source_sha256 = other.source_sha256,"
+                    " source_blob = other.source_blob, revision = other.revision, dirty = other.dirty,"
+                    " no_provenance = other.no_provenance FROM runs AS other WHERE runs.job_id = ? AND runs.n = ?"
+                    " AND other.job_id = runs.job_id AND other.n = ? AND other.task_sha256 NOTNULL",
+                    (job_id, n, task_of),
+                )
+                if not pinned.rowcount:
+                    raise RefusedError(f"{job_id}:{task_of} has no text any more", hint=_LET_GO)
         return self._known_run(job_id, n)
 
     def claim_due(
@@ -578,7 +594,8 @@ class Store:
             opened = sql.execute(
                 "UPDATE runs SET status = 'running', owner = ?, started_at = coalesce(started_at, ?), generation = ?,"
                 " task_sha256 = ?, task_bytes = ?, source_path = ?, source_sha256 = ?, source_blob = ?,"
-                " revision = ?, dirty = ? WHERE job_id = ? AND n = ? AND status IN ('queued', 'claimed')",
+                " revision = ?, dirty = ?, no_provenance = ?"
+                " WHERE job_id = ? AND n = ? AND status IN ('queued', 'claimed')",
                 (
                     owner,
                     _stamp(now),
@@ -590,6 +607,7 @@ class Store:
                     provenance.blob,
                     provenance.revision,
                     provenance.dirty,
+                    provenance.why_none,
                     run.job_id,
                     run.n,
                 ),
@@ -836,6 +854,7 @@ class Store:
         return bytes(row["bytes"])
 
 
+_LET_GO = "retention.runs in scheduler.yaml says how many rows of a history are kept, and with them their texts"
 _NO_ERRORS = (RunStatus.SUCCEEDED, RunStatus.CANCELLED)
 
 
@@ -966,6 +985,7 @@ def _job(row: sqlite3.Row) -> Job:
             activated_at=_known(row["activated_at"]),
             archived_at=_moment(row["archived_at"]),
             sync_state=SyncState(row["sync_state"]),
+            task_dirty=row["task_dirty"],
         ),
         pause=None
         if paused_at is None
@@ -1011,19 +1031,21 @@ def _write_job(sql: sqlite3.Connection, action: Action, now: datetime, actor: st
         _stamp(facts.activated_at),
         _stamp_or_none(facts.archived_at),
         facts.sync_state.value,
+        facts.task_dirty,
         changed,
     )
     if action.before is None:
         sql.execute(
             "INSERT INTO jobs (generation, path, line, revision, dirty, file_sha256, task_sha256, activated_at,"
-            " archived_at, sync_state, changed, id, created_at, created_by, updated_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " archived_at, sync_state, task_dirty, changed, id, created_at, created_by, updated_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*owned, job_id, _stamp(now), actor, _stamp(now)),
         )
     else:
         sql.execute(
             "UPDATE jobs SET generation = ?, path = ?, line = ?, revision = ?, dirty = ?, file_sha256 = ?,"
-            " task_sha256 = ?, activated_at = ?, archived_at = ?, sync_state = ?, changed = ? WHERE id = ?",
+            " task_sha256 = ?, activated_at = ?, archived_at = ?, sync_state = ?, task_dirty = ?, changed = ?"
+            " WHERE id = ?",
             (*owned, job_id),
         )
     if action.moves_cursor and not _move_cursor(sql, job_id, seen=action.cursor, to=action.next_run_at):
@@ -1144,11 +1166,19 @@ def _running_count(sql: sqlite3.Connection) -> int:
     return int(running)
 
 
-def append_audit(sql: sqlite3.Connection, rows: Iterable[AuditRow]) -> None:
+def append_audit(sql: sqlite3.Connection, rows: Sequence[AuditRow]) -> None:
     """Within the transaction of what they tell of (S7)."""
     sql.executemany(
-        "INSERT INTO audit (at, job_id, action, field, before, after, revision, actor, cause)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO commits (id, author, email, date, subject) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        {
+            (made.id, made.author, made.email, _stamp(made.date), made.subject)
+            for made in (row.commit for row in rows)
+            if made is not None
+        },
+    )
+    sql.executemany(
+        "INSERT INTO audit (at, job_id, action, field, before, after, revision, actor, cause, commit_id, no_commit)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 _stamp(row.at),
@@ -1160,6 +1190,8 @@ def append_audit(sql: sqlite3.Connection, rows: Iterable[AuditRow]) -> None:
                 row.revision,
                 row.actor,
                 row.cause,
+                None if row.commit is None else row.commit.id,
+                row.no_commit,
             )
             for row in rows
         ],
@@ -1223,6 +1255,16 @@ def _audit_row(row: sqlite3.Row) -> AuditRow:
         revision=row["revision"],
         actor=row["actor"],
         cause=row["cause"],
+        commit=None
+        if row["commit_id"] is None
+        else Commit(
+            id=row["commit_id"],
+            author=row["author"],
+            email=row["email"],
+            date=_known(row["date"]),
+            subject=row["subject"],
+        ),
+        no_commit=row["no_commit"],
     )
 
 
@@ -1275,7 +1317,9 @@ def _run(sql: sqlite3.Connection, row: sqlite3.Row) -> Run:
         task_bytes=row["task_bytes"],
         source_path=row["source_path"],
         source_sha256=row["source_sha256"],
-        provenance=Provenance(revision=row["revision"], blob=row["source_blob"], dirty=row["dirty"]),
+        provenance=Provenance(
+            revision=row["revision"], blob=row["source_blob"], dirty=row["dirty"], why_none=row["no_provenance"]
+        ),
         generation=row["generation"],
         result=row["result"],
         output_bytes=row["output_bytes"],
@@ -1291,6 +1335,7 @@ def _run(sql: sqlite3.Connection, row: sqlite3.Row) -> Run:
             )
             for each in attempts
         ),
+        task_of=row["task_of"],
     )
 
 

@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from scheduler.core.models import AuditRow, Job, Provenance, Run, Schedule, Status, instant, on_the_clock, version
+from scheduler.core.models import (
+    AuditRow,
+    Commit,
+    Job,
+    Provenance,
+    Run,
+    Schedule,
+    Status,
+    instant,
+    on_the_clock,
+    version,
+)
 from scheduler.core.problems import Problem
 from scheduler.core.schedule import coming, on_the_wall
 from scheduler.core.words import describe
@@ -120,6 +131,8 @@ def run_json(run: Run) -> Json:
         "source_path": run.source_path,
         "source_sha256": run.source_sha256,
         **provenance_json(run.provenance),
+        "no_provenance": run.provenance.why_none,
+        "task_of": None if run.task_of is None else f"{run.job_id}:{run.task_of}",
         "generation": run.generation,
         "result": run.result,
         "output_bytes": run.output_bytes,
@@ -251,4 +264,18 @@ def audit_json(row: AuditRow) -> Json:
         "revision": row.revision,
         "actor": row.actor,
         "cause": row.cause,
+        "commit": commit_json(row.commit),
+        "no_commit": row.no_commit,
+    }
+
+
+def commit_json(commit: Commit | None) -> Json | None:
+    if commit is None:
+        return None
+    return {
+        "id": commit.id,
+        "author": commit.author,
+        "email": commit.email,
+        "date": instant(commit.date),
+        "subject": commit.subject,
     }
