@@ -44,6 +44,7 @@ from scheduler.core.models import (
     parse_instant,
 )
 from scheduler.core.problems import WHOLE_PASS_CODES, Problem, RefusedError, UnavailableError
+from scheduler.core.timeline import Use
 from scheduler.crash import crash_point
 from scheduler.database import (
     DamagedError,
@@ -793,6 +794,46 @@ class Store:
                 (job_id, *values, -1 if limit is None else limit),
             ).fetchall()
             return [_run(sql, row) for row in rows]
+
+    # -- looking back ----------------------------------------------------------------------------
+
+    def definitions(self, job_id: str) -> list[tuple[int, dict[str, Any], datetime]]:
+        """Every definition that a job ever had: generation, fields, and since when it was known; oldest first."""
+        with self._reading() as sql:
+            rows = sql.execute(
+                "SELECT generation, spec, recorded_at FROM definitions WHERE job_id = ? ORDER BY generation", (job_id,)
+            )
+            return [(row["generation"], json.loads(row["spec"]), _known(row["recorded_at"])) for row in rows]
+
+    def uses(self, job_id: str) -> list[Use]:
+        """The runs that were given a text, oldest first; 10,000 take a tenth of a second."""
+        with self._reading() as sql:
+            rows = sql.execute(
+                "SELECT n, task_sha256, task_bytes, status, started_at, duration_ms, source_path, source_blob,"
+                " revision, dirty FROM runs WHERE job_id = ? AND started_at NOTNULL AND task_sha256 NOTNULL ORDER BY n",
+                (job_id,),
+            )
+            return [
+                Use(**{**dict(row), "status": RunStatus(row["status"]), "started_at": _known(row["started_at"])})
+                for row in rows
+            ]
+
+    def run_count(self, job_id: str) -> int:
+        """How many rows a job has in the ledger, skips too."""
+        with self._reading() as sql:
+            (rows,) = sql.execute("SELECT count(*) FROM runs WHERE job_id = ?", (job_id,)).fetchone()
+        return int(rows)
+
+    def statuses_between(self, job_id: str, start: datetime, end: datetime) -> dict[str, int]:
+        """How many runs and skips of each status came after one instant and up to another; one for each row."""
+        when = "coalesce(started_at, finished_at, requested_at)"
+        with self._reading() as sql:
+            rows = sql.execute(
+                f"SELECT status, count(*) AS rows FROM runs WHERE job_id = ? AND {when} > ? AND {when} <= ?"
+                " GROUP BY status ORDER BY status",
+                (job_id, _stamp(start), _stamp(end)),
+            )
+            return {row["status"]: row["rows"] for row in rows}
 
     # -- what is kept no longer ------------------------------------------------------------------
 
