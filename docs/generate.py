@@ -23,6 +23,7 @@ from scheduler.cli.options import GLOBAL
 from scheduler.core import shapes, units
 from scheduler.core.json_schema import SCHEMAS
 from scheduler.core.shapes import (
+    CatchUpShape,
     DefaultsShape,
     JobShape,
     LimitsShape,
@@ -46,6 +47,7 @@ def pages() -> dict[str, dict[str, str]]:
             "job-keys": key_table(JobShape),
             "schedule-keys": key_table(ScheduleShape),
             "retry-keys": key_table(RetryShape),
+            "catch-up-keys": key_table(CatchUpShape),
             "job-not-yet": not_yet(JobShape),
         },
         "scheduler-yaml.md": {

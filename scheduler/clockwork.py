@@ -15,14 +15,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from scheduler.clock import Clock
-from scheduler.core.due import Due, due, start_of
-from scheduler.core.models import Job, Run, Settings, instant
+from scheduler.core.due import PACED_AFTER, Due, due, start_of
+from scheduler.core.models import Concurrency, Job, Run, Settings, instant
 from scheduler.core.problems import SchedulerError, UnavailableError
 from scheduler.core.schedule import next_fire
 from scheduler.crash import crash_point
 from scheduler.heartbeat import CLOCKWORK_S, Heartbeat
 from scheduler.pool import Lend
-from scheduler.store import Store
+from scheduler.store import Claimed, Store
 
 LOOK_AGAIN_S = 10.0  # the clock may be set, or the machine have slept: no wait is longer than that
 ASK_S = 0.5
@@ -92,16 +92,18 @@ class Clockwork:
         clock: Clock,
         owner: str,
         since: datetime | None,
-        submit: Callable[[list[Run]], None],
+        submit: Callable[[Claimed], None],
         places: Callable[[], int],
         may_fire: Callable[[Settings], bool] = lambda _: True,
         usable: Callable[[], str] = lambda: "",
         between: Callable[[Store], None] = lambda _: None,
         wake_at: Callable[[], datetime | None] = lambda: None,
+        away_from: datetime | None = None,
     ) -> None:
         """
         since: from when on this process has been there to serve slots; None: `serve --once`.
-        submit: takes the claimed runs, and the queued ones. places: how many may run at once.
+        away_from: when a process was last there, before this one; None: none is known.
+        submit: takes what was claimed, and what is to wait. places: how many may run at once.
         may_fire: whether these settings let this host fire.
         between: what else is to be done at every turn, at least every ten seconds, and at `wake_at`.
         usable: why nothing may be claimed at present, such as a database that is gone; empty if all is well.
@@ -118,6 +120,9 @@ class Clockwork:
         self._agenda = Agenda()
         self._seen = -1
         self._fires: bool | None = None  # None: nothing is known yet
+        self._elsewhere_until: datetime | None = None
+        self._turned_at = away_from  # when somebody could have claimed last
+        self._back_at: datetime | None = None  # the end of the last long outage
         self._prepared: datetime | None = None
         self._claiming = threading.RLock()
         self._bell = threading.Condition()
@@ -153,6 +158,11 @@ class Clockwork:
                 self._claiming.release()
         return self._next_start
 
+    def runs_alone(self, job_id: str) -> bool:
+        """Whether the runs of a job exclude each other, as it is known; takes no lock."""
+        job = self._agenda.get(job_id)
+        return job is None or job.file.spec.concurrency is not Concurrency.ALLOW
+
     def reload(self, store: Store, *, whole: bool = False) -> None:
         """Takes in what has changed in the database since the last look; with `whole`, all that it holds."""
         with self._claiming:
@@ -164,7 +174,7 @@ class Clockwork:
             self._seen = observed.ticket
             fires = self._may_fire(observed.settings or Settings())
             if fires and self._fires is False and self._since is not None:
-                self._since = self._clock.now()  # what came while it was not to fire here was missed
+                self._since = self._elsewhere_until = self._clock.now()  # what came meanwhile was another host's
             self._fires = fires
 
     def dispatch(
@@ -184,13 +194,19 @@ class Clockwork:
                     jobs = self._agenda.started(now)
                 else:
                     jobs = [job for job in map(self._agenda.get, sorted(only)) if job is not None]
-                if not self._fires or not jobs:
+                if not self._fires:
                     return []
-                if trouble := self._usable():
+                if jobs and (trouble := self._usable()):
                     raise UnavailableError(trouble)
+                if self._turned_at is not None and now - self._turned_at > PACED_AFTER:
+                    self._back_at = now  # slots missed a moment ago may end a long night: a herd, though none is old
+                if not jobs:
+                    self._turned_at = now if only is None else self._turned_at
+                    return []
                 dues = [found for job in jobs if (found := self._due(job, now, until)) is not None]
                 runs = self._claim(store, dues, now)
                 if runs is not None:
+                    self._turned_at = now if only is None else self._turned_at
                     return runs
                 # A second time: the database is not what this agenda was read from, and no ticket tells.
                 self.reload(store, whole=stale)
@@ -199,7 +215,7 @@ class Clockwork:
 
     def _due(self, job: Job, now: datetime, until: datetime | None) -> Due | None:
         try:
-            return due(job, now=now, since=self._since, until=until)
+            return due(job, now=now, since=self._since, until=until, elsewhere_until=self._elsewhere_until)
         except Exception:  # such as a zone that this machine no longer knows: no other job may wait for it
             self._drop(job)
             return None
@@ -211,8 +227,15 @@ class Clockwork:
     def _claim(self, store: Store, dues: list[Due], now: datetime) -> list[Run] | None:
         """The runs, handed over at once: whatever fails after a claim, what it has taken runs. None: stale agenda."""
         dues.sort(key=lambda each: (each.last, each.job.id))
+        back_at = self._back_at
+        paced = any(
+            each.after_outage(now) or (back_at is not None and any(slot <= back_at for slot in each.catch_up))
+            for each in dues
+        )
         try:
-            runs = store.claim_due(dues, seen=self._seen, owner=self._owner, max_running=self._places(), now=now)
+            claim = store.claim_due(
+                dues, seen=self._seen, owner=self._owner, max_running=self._places(), now=now, paced=paced
+            )
         except SchedulerError:
             raise
         except Exception:
@@ -222,16 +245,14 @@ class Clockwork:
             # One job that cannot be claimed must not keep the others from it.
             found = [self._claim(store, [each], now) for each in dues]
             return None if None in found else [run for each in found if each is not None for run in each]
-        if runs is None:
+        if claim is None:
             return None
         crash_point("after_claim_commit")
         for each in dues:
             self._agenda.put(replace(each.job, next_run_at=each.next_run_at, last_slot=each.last))
-            missed = sum(skip.slots for skip in each.skips if skip.reason == "missed")
-            if missed:
-                _log.warning("slots_missed job_id=%s slots=%d last=%s", each.job.id, missed, instant(each.last))
-        self._submit(runs)
-        return runs
+            _tell(each)
+        self._submit(claim)
+        return list(claim.runs)
 
     # -- the thread ------------------------------------------------------------------------------
 
@@ -297,3 +318,13 @@ class Clockwork:
             self._poked = True  # what it was poked for may not have been taken in
             if not self._stopping:
                 self._bell.wait(RETRY_S)
+
+
+def _tell(due: Due) -> None:
+    missed = [skip for skip in due.skips if skip.reason == "missed"]
+    if missed:
+        slots, last = sum(skip.slots for skip in missed), instant(missed[-1].last)
+        _log.warning("slots_missed job_id=%s slots=%d last=%s", due.job.id, slots, last)
+    if due.catch_up:
+        slots, last = len(due.catch_up), instant(due.catch_up[-1])
+        _log.warning("catching_up job_id=%s slots=%d last=%s", due.job.id, slots, last)

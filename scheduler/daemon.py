@@ -24,7 +24,9 @@ from scheduler.config import Place, mount_of, read_settings
 from scheduler.control import Hold, Reply, Server
 from scheduler.core.models import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import UnavailableError, UsageError
+from scheduler.core.waiting import Done
 from scheduler.crash import crash_point
+from scheduler.database import DamagedError
 from scheduler.engine import BENIGN, LocalEngine
 from scheduler.git import Commits
 from scheduler.heartbeat import Heartbeat
@@ -40,7 +42,7 @@ from scheduler.retention import Housekeeping
 from scheduler.room import lack_of_room
 from scheduler.runners.cancel import GRACE as CANCEL_GRACE
 from scheduler.source import Parsed
-from scheduler.store import Store
+from scheduler.store import Claimed, Store
 from scheduler.views import Json
 from scheduler.workers import Workers
 
@@ -48,6 +50,7 @@ GRACE = timedelta(seconds=30)  # for what runs when the daemon is told to stop
 ONE_SIGNAL_S = 0.1  # two that close are one: sent to the process and to its group, as `timeout` and make do
 HANDED_OVER_S = 2.0
 RETRY_LATE = timedelta(seconds=10)  # by then nobody is there any more who would try a run again
+BEAT_S = 10.0  # between two signs of life in the database
 LOOK_S = 1.0  # between two looks whether the database is still there
 MOST_NAMED = 50  # jobs, in one line of the log
 
@@ -106,6 +109,7 @@ class Daemon:
         self._lost: set[str] = set()  # runs that end while the database is gone
         self._forced = False
         self._ended: list[Run | None] = []  # of `--once`
+        self._beat_at = 0.0
 
     # -- from start to stop ----------------------------------------------------------------------
 
@@ -140,6 +144,7 @@ class Daemon:
                 clock=self._clock,
                 scratch=self._owner.scratch,
                 delayed=lambda: self._clockwork.poke(),
+                alone=lambda job_id: self._clockwork.runs_alone(job_id),
             )
             self._clockwork = Clockwork(
                 clock=self._clock,
@@ -150,7 +155,8 @@ class Daemon:
                 may_fire=self._may_fire,
                 usable=self._unusable,
                 between=self._between,
-                wake_at=lambda: self._workers.next_retry,
+                wake_at=lambda: self._workers.next_at,
+                away_from=max((life.seen for life in store.lives() if not life.silent), default=None),
             )
             self._resync = Resync(
                 place=self._place,
@@ -182,11 +188,13 @@ class Daemon:
 
     def _serve_once(self, store: Store) -> int:
         """How many runs did not succeed. What is to be tried again later is left to the next daemon."""
+        self._beat(store)
         self._workers.release(self._clock.now())
         self._clockwork.dispatch(store)
         self._workers.wait()
         with contextlib.suppress(UnavailableError), self._stores.lend() as another:
             self._workers.write_ends(another)
+            self._beat(another, over=True)
         fine = [run for run in self._ended if run and (run.status is RunStatus.SUCCEEDED or run.reason in BENIGN)]
         failed = len(self._ended) - len(fine)
         return failed + self._workers.put_off + len(self._workers.unwritten)
@@ -232,6 +240,7 @@ class Daemon:
         crash_point("drained")
         with contextlib.suppress(UnavailableError), self._stores.lend() as store:
             self._workers.write_ends(store)
+            self._beat(store, over=True)
         for thread in threads:
             thread.join(timeout=10)
         self._workers.let_go()  # with another database this process goes on, and nobody must wait for ever
@@ -334,8 +343,15 @@ class Daemon:
             self._clockwork.poke()
         return ended
 
-    def _submit(self, runs: list[Run]) -> None:
-        self._workers.submit(runs, done=self._ended.append if self._once else None)
+    def _submit(self, claim: Claimed) -> None:
+        self._hand_over(claim, done=self._ended.append if self._once else None)
+
+    def _hand_over(self, claim: Claimed, *, done: Done | None) -> None:
+        """What gave way is forgotten first, and who is replaced is told last: nobody takes its place meanwhile."""
+        self._workers.forget(claim.gave_way)
+        self._workers.submit(claim.runs, done=done)
+        for run_id in claim.replaced:
+            self._workers.replace(run_id)
 
     def _set_places(self, max_running: int) -> None:
         if max_running != self._workers.max_running:
@@ -351,15 +367,28 @@ class Daemon:
         self._take_queued(store)
         now = self._clock.now()
         if not self._why_silent:  # of a command in whose foreground they waited, and that was killed
-            self._submit(store.retries_due(now - RETRY_LATE))
+            self._submit(Claimed(runs=tuple(store.retries_due(now - RETRY_LATE))))
         self._workers.release(now)
         self._workers.write_ends(store)
+        self._beat(store)
+
+    def _beat(self, store: Store, *, over: bool = False) -> None:
+        """Says in the database that this daemon is there; where that cannot be said just now, the next turn does."""
+        if over or time.monotonic() >= self._beat_at:
+            self._beat_at = time.monotonic() + BEAT_S
+            try:
+                if not self._unusable():
+                    store.beat(self._owner.id, now=self._clock.now(), silent=self._why_silent or "", over=over)
+            except DamagedError:
+                raise
+            except UnavailableError:
+                pass  # a lock, a full disk: nothing waits for this
 
     def _take_queued(self, store: Store) -> None:
         """What an earlier daemon left waiting goes on waiting here, as soon as this one may fire."""
         if not self._why_silent and not self._queue_taken:
             self._queue_taken = True
-            self._submit(store.queued())
+            self._submit(Claimed(runs=tuple(store.queued())))
 
     def _settle(self, store: Store, job_ids: Collection[str], until: datetime) -> None:
         self._clockwork.dispatch(store, only=job_ids, until=until)
@@ -368,6 +397,7 @@ class Daemon:
         self._set_places(settings.limits.max_running)
         silent = "--observe" if self._observe else _elsewhere(settings)
         if silent != self._why_silent:
+            self._beat_at = 0.0
             if silent:
                 _log.warning("observing reason=%s: nothing fires here", silent)
             elif self._why_silent is not None:
@@ -398,7 +428,7 @@ class Daemon:
             self._recover(store)
             if store.job(request["job_id"]) is None:
                 raise UsageError(f"there is no job {request['job_id']!r}")
-            run = store.claim_manual(
+            claim = store.claim_manual(
                 request["job_id"],
                 trigger=Trigger.RERUN if request["verb"] == "rerun" else Trigger.MANUAL,
                 requested_by=request["actor"],
@@ -406,9 +436,11 @@ class Daemon:
                 max_running=self._workers.places,
                 now=self._clock.now(),
                 task_of=request.get("task_of"),
+                waits=True,
             )
+        (run,) = claim.runs
         ended = threading.Event()
-        self._workers.submit([run], done=lambda _: ended.set())
+        self._hand_over(claim, done=lambda _: ended.set())
         reply({"n": run.n})
         if request["wait"]:
             ended.wait()

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from scheduler import owner as owners
 from scheduler.clock import Clock
@@ -21,7 +20,7 @@ from scheduler.core.problems import UnavailableError
 from scheduler.crash import crash_point
 from scheduler.logs import event
 from scheduler.passes import LOOK_AGAIN_S, SAVE_S, Passes
-from scheduler.runners.cancel import Cancel
+from scheduler.runners.cancel import Cancel, Why
 from scheduler.runners.command import Context, Invocation, Outcome, execute, prepare
 from scheduler.store import OF_COPY, Store
 from scheduler.tasks import read_task
@@ -127,8 +126,8 @@ class LocalEngine:
             )  # fmt: skip
         if cancel.why == "interrupted":
             return run  # the next daemon tries it again
-        if cancel.is_set():
-            return self.end_unstarted(run, "cancelled")
+        if cancel.why is not None:
+            return self.end_unstarted(run, cancel.why)
         assert run.task_sha256 is not None
         assert run.source_path is not None
         task = Task(text=self.store.text(run.task_sha256), source_path=run.source_path, source=b"")
@@ -183,13 +182,13 @@ class LocalEngine:
     def _end(self, run: Run, outcome: Outcome | Fault, job: Job, cancel: Cancel) -> Run:
         """Writes how an attempt ended, and with it the run unless that is tried again.
 
-        Nobody tries again what a person has cancelled, even if the attempt ended by itself just then.
+        Nobody tries again what a person has cancelled or a newer run replaced, even if it ended by itself just then.
         A locked database must not turn what happened into something else: tries again.
         """
         now = self.clock.now()
         status = RunStatus.FAILED if isinstance(outcome, Fault) else RunStatus(outcome.status)
         again = retry_at(job.file.spec.retry, attempts=run.attempts[-1].n, status=status, now=now)
-        if cancel.why == "cancelled":
+        if cancel.why in ("cancelled", "replaced"):
             again = None
 
         def write_end(store: Store) -> Run:
@@ -240,7 +239,7 @@ class LocalEngine:
                 write_end=write_end,
             ) from error
 
-    def end_unstarted(self, run: Run, why: Literal["cancelled", "interrupted"]) -> Run:
+    def end_unstarted(self, run: Run, why: Why) -> Run:
         """Ends a run that was stopped before its process existed, or while it waits: no error of the job.
 
         Changes nothing where another process has gone on with it meanwhile.
@@ -255,9 +254,7 @@ class LocalEngine:
                 expected=run.status,
                 now=self.clock.now(),
             )
-        return self.store.finish(
-            run, status=RunStatus.CANCELLED, reason="cancelled", expected=run.status, now=self.clock.now()
-        )
+        return self.store.finish(run, status=RunStatus.CANCELLED, reason=why, expected=run.status, now=self.clock.now())
 
     def make_ready(
         self, job: Job, settings: Settings, *, run_id: str, fire_time: datetime | None, trigger: Trigger

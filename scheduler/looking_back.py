@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from scheduler import views
 from scheduler.core.models import ROOT_JOB_ID, AuditRow, Commit, Fault, Job, JobSpec, NoCommit, Run, RunStatus, instant
 from scheduler.core.problems import UsageError
+from scheduler.core.reconcile import definition_changes
 from scheduler.core.textdiff import Hunk, hunks, unified
 from scheduler.core.timeline import Changes, Origin, Version, edits, settings_between, versions
 from scheduler.core.words import describe
@@ -46,7 +46,7 @@ def log(scheduler: Reading, job_id: str, *, count: int = COUNT, prefix: bool = F
 
 def _told(rows: Sequence[AuditRow], store: Store, job: Job) -> list[AuditRow]:
     """The audit rows of what changed a job, oldest first; those of its runners with them."""
-    runners = {spec["runner"] for _, spec, _ in store.definitions(job.id)}
+    runners = {each.spec.runner for each in store.definitions(job.id)}
     prefixes = tuple(f"runners.{name}." for name in runners)
     of_root = [row for row in store.audit(ROOT_JOB_ID) if row.field is not None and row.field.startswith(prefixes)]
     own = [row for row in rows if row.action not in _TOLD_BY_RUNS]
@@ -107,8 +107,8 @@ def in_force(store: Store, job_id: str, at: datetime) -> Json:
     changes = Changes(store.audit(job_id))
     definition, text = changes.definition_at(at), changes.text_at(at)
     known = store.definitions(job_id)
-    number = bisect_right(known, at, key=lambda each: each[2])
-    generation = known[number - 1][0] if number else None
+    number = bisect_right(known, at, key=lambda each: each.since)
+    generation = known[number - 1].generation if number else None
     about, of_text = _origin_json(definition), _origin_json(text)
     return {
         "job_id": job_id,
@@ -128,7 +128,7 @@ class Side:
     job: Job
     at: datetime
     run: Run | None  # None: now
-    spec: Json
+    spec: JobSpec
     generation: int | None  # None: what the files say has not been synced
     text: str | None
     task_sha256: str | None
@@ -180,7 +180,7 @@ def _last_success(store: Store, job: Job) -> Run:
 def _side_of(store: Store, run: Run) -> Side:
     job = store.job(run.job_id)
     assert job is not None
-    spec = next(spec for generation, spec, _ in store.definitions(run.job_id) if generation == run.generation)
+    spec = next(each.spec for each in store.definitions(run.job_id) if each.generation == run.generation)
     text = None if run.task_sha256 is None or run.started_at is None else store.text(run.task_sha256).decode()
     return Side(
         job=job,
@@ -222,7 +222,7 @@ def _now(scheduler: Reading, store: Store, job: Job) -> Side:
         job=job,
         at=now,
         run=None,
-        spec=spec.to_json(),
+        spec=spec,
         generation=generation,
         text=text,
         task_sha256=sha256,
@@ -233,8 +233,8 @@ def _now(scheduler: Reading, store: Store, job: Job) -> Side:
 
 def _compared(store: Store, old: Side, new: Side) -> Compared:
     start, end = sorted((old.at, new.at))
-    definition = _changed(old.spec, new.spec)
-    names = sorted({old.spec["runner"], new.spec["runner"]})
+    definition = definition_changes(old.spec, new.spec)
+    names = sorted({old.spec.runner, new.spec.runner})
     rows = store.audit(ROOT_JOB_ID)
     settings = settings_between(rows, [f"runners.{name}." for name in names], start, end)
     if new.at < old.at:
@@ -244,8 +244,7 @@ def _compared(store: Store, old: Side, new: Side) -> Compared:
     names_of = [side.run.id if side.run is not None else "now" for side in (old, new)]
     words = {}
     if "schedule" in definition:
-        specs = (JobSpec.from_json({**side.spec, "expires": side.spec.get("expires")}) for side in (old, new))
-        words = dict(zip(("before", "after"), (describe(spec.due_by) for spec in specs), strict=True))
+        words = {"before": describe(old.spec.due_by), "after": describe(new.spec.due_by)}
     json = {
         "job_id": new.job.id,
         "before": _side_json(store, old),
@@ -261,12 +260,6 @@ def _compared(store: Store, old: Side, new: Side) -> Compared:
         "runs_between": store.statuses_between(new.job.id, start, end) if old.job.id == new.job.id else {},
     }
     return Compared(json=json, hunks=hunks(old.text or "", new.text or "") if both else ())
-
-
-def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Definition fields that differ; both as of today's version, whatever version has stored them."""
-    before, after = (JobSpec.from_json(side).to_json() for side in (old, new))
-    return {name: (before[name], after[name]) for name in after if before[name] != after[name]}
 
 
 def _side_json(store: Store, side: Side) -> Json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -96,7 +96,8 @@ class Passes:
         """As `plan`, and the plan itself; None where scheduler.yaml cannot be used."""
         started = self.clock.now()
         found, problems, silence = self._plan(observed, started, confirmed)
-        return self._synced(found, problems, started, confirmed, silence, "" if now_anyway else self.held()), found
+        held = "" if now_anyway else self.held()
+        return self._synced(found, problems, started, confirmed, silence, held, jobs=observed.jobs.values()), found
 
     def sync(
         self,
@@ -136,13 +137,13 @@ class Passes:
             settled = None
             doubted = () if defer is None else defer(found)
             if doubted is None:
-                return self._synced(found, problems, started, confirmed, silence)
+                return self._synced(found, problems, started, confirmed, silence, jobs=observed.jobs.values())
             if found is None:
                 store.record_problems(problems)
                 return self._synced(None, problems, started, confirmed, silence)
             found = found.deferring(doubted, observed.jobs)
             if self._apply(store, found, observed, now, actor, cause):
-                return self._synced(found, problems, started, confirmed, silence)
+                return self._synced(found, problems, started, confirmed, silence, jobs=observed.jobs.values())
         raise UnavailableError("other processes kept changing the database; nothing was applied", hint="try again")
 
     def held(self) -> str:
@@ -187,12 +188,19 @@ class Passes:
         confirmed: str | None,
         silence: str,
         held: str = "",
+        *,
+        jobs: Iterable[Job] = (),
     ) -> Synced:
+        """jobs: as they stood before the pass, which pauses and resumes none."""
         now = self.clock.now()
         shown = found if found is not None else Plan(settings=Settings(), problems=problems)
+        done = {action.job_id for action in shown.actions if action.verb == "archive" or action.arms}
         states = [a.after.sync_state for a in shown.actions if a.after.archived_at is None]
         return Synced(
-            json=views.plan_json(shown, now=now, duration_ms=max(0, milliseconds(now - started)), held=held or None),
+            json={
+                **views.plan_json(shown, now=now, duration_ms=max(0, milliseconds(now - started)), held=held or None),
+                "drift": views.drift_json((job for job in jobs if job.id not in done), now),
+            },
             problems=problems,
             read=found is not None or bool(held),
             left={state.value: states.count(state) for state in SyncState},

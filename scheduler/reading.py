@@ -140,6 +140,28 @@ class Reading:
             job = self._job(store, job_id, prefix=prefix)
             return {"runs": [views.run_json(run) for run in store.runs(job.id, limit=count, status=status)]}
 
+    def explain(self, job_id: str, *, at: datetime | None = None, prefix: bool = False) -> Json:
+        """Why the job did, did not or will not fire at an instant; without one, at the newest slot that was due."""
+        from scheduler.control import find
+        from scheduler.core.explain import MOST_EVIDENCE, Ledger, explain, newest_slot
+
+        now = self.clock.now()
+        with self._need_store(job_id) as store:
+            job = self._job(store, job_id, prefix=prefix)
+            moment = newest_slot(job, now) if at is None else at
+            runs, kept_from = store.slots_around(job.id, moment)
+            ledger = Ledger(
+                job=job,
+                definitions=store.definitions(job.id),
+                audit=store.audit(job.id),
+                runs=runs,
+                beside=store.under_way_at(moment, most=MOST_EVIDENCE + 1),
+                lives=store.lives(),
+                daemon=find(self.place) is not None,
+                kept_from=kept_from,
+            )
+        return views.explain_json(job.id, moment, explain(ledger, moment, now=now))
+
     def run_of(self, run_id: str, *, prefix: bool = False) -> Run:
         """The run that `JOB:N` names. Raises: UsageError."""
         job_id, _, number = run_id.rpartition(":")

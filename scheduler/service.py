@@ -234,7 +234,7 @@ class Scheduler(Reading):
             job = self._job(store, job_id, prefix=False)
             settings = store.observed(job_id=job.id).settings or Settings()
             with Owner(self.place.owners) as owner:
-                run = store.claim_manual(
+                claim = store.claim_manual(
                     job.id,
                     trigger=Trigger.MANUAL if origin is None else Trigger.RERUN,
                     task_of=None if origin is None else origin.n,
@@ -245,7 +245,7 @@ class Scheduler(Reading):
                 )
                 engine = self._engine(store, owner.id)
                 run = engine.carry_out(
-                    run, scratch=owner.scratch, cancel=cancel, claimed=lambda each: claimed(each, True)
+                    claim.runs[0], scratch=owner.scratch, cancel=cancel, claimed=lambda each: claimed(each, True)
                 )
                 return self._await_end(engine, run, owner.scratch, cancel)
 

@@ -26,10 +26,14 @@ from scheduler.core.models import (
     ROOT_JOB_ID,
     Attempt,
     AuditRow,
+    CatchUpPolicy,
     Commit,
+    Concurrency,
+    Definition,
     FileFacts,
     Job,
     JobSpec,
+    Life,
     Pause,
     Provenance,
     Run,
@@ -43,8 +47,10 @@ from scheduler.core.models import (
     milliseconds,
     parse_instant,
 )
+from scheduler.core.policy import Active, Admission, admit
 from scheduler.core.problems import WHOLE_PASS_CODES, Problem, RefusedError, UnavailableError
 from scheduler.core.timeline import Use
+from scheduler.core.waiting import OUTAGE
 from scheduler.crash import crash_point
 from scheduler.database import (
     DamagedError,
@@ -89,6 +95,15 @@ class ActiveRun:
     run: Run
     owner: str | None
     process: Process | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """What a claim has taken, and what it means for other runs of the same jobs."""
+
+    runs: tuple[Run, ...] = ()  # with an owner, or `queued`
+    gave_way: tuple[Run, ...] = ()  # waited, and are skipped now
+    replaced: tuple[str, ...] = ()  # ids of runs that have to be ended
 
 
 class _StaleError(Exception):
@@ -203,15 +218,18 @@ class Store:
                 self._roll_back()
 
     @contextlib.contextmanager
-    def _writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """One transaction; one that is not durable may be taken back by a power loss, and by nothing else."""
+    def _writing(self, *, durable: bool = True, wait: timedelta | None = None) -> Iterator[sqlite3.Connection]:
+        """One transaction; one that is not durable may be taken back by a power loss, and by nothing else.
+
+        wait: for other processes, at most; else as long as any command does.
+        """
         if self.read_only:  # what it has open may be a copy
             raise UnwritableError(self.read_only, hint="nothing was written")
         # Threads of one process queue here: those that SQLite turns away try again by chance, and some never get in.
         with explained(self.path), _turn(self.path).taken() as patience:
             self._roll_back()
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            self._begin(patience)
+            self._begin(patience, self._busy_timeout if wait is None else wait)
             try:
                 yield self._connection
                 crash_point("before_commit")
@@ -221,9 +239,9 @@ class Store:
                 self._roll_back()
                 raise
 
-    def _begin(self, patience: Callable[[timedelta], timedelta]) -> None:
+    def _begin(self, patience: Callable[[timedelta], timedelta], most: timedelta) -> None:
         """Takes the database's lock, for which others of this process have waited in vain, or waits for it."""
-        wait = patience(self._busy_timeout)
+        wait = patience(most)
         self._connection.execute(f"PRAGMA busy_timeout = {milliseconds(wait)}")
         try:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -481,62 +499,58 @@ class Store:
         owner: str,
         max_running: int,
         now: datetime,
+        waits: bool = False,
         task_of: int | None = None,
-    ) -> Run:
-        """Takes a place for a manual run, before anything of it is read or started.
+    ) -> Claimed:
+        """Takes a place for a manual run, before anything of it is read or started; or a turn, if it may wait for one.
 
         task_of: the number of the job's run whose text it is given again; pinned here, so that nothing lets go of it.
-        Raises: RefusedError, leaving no row, while the job runs (`concurrency: forbid`), is archived, or the
-        house is full.
+        Raises: RefusedError, leaving no row, where the job's `concurrency` does not let it run now, the job is
+        archived, or the house is full.
         """
         with self._writing() as sql:
-            job = sql.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
-            if job["archived_at"] is not None:
+            job = _job(sql.execute(f"{_JOBS} WHERE jobs.id = ?", (job_id,)).fetchone())
+            if job.archived:
                 raise RefusedError(
                     f"job {job_id!r} is archived: no file names it any more",
                     hint="restore its file and run `scheduler sync`; its history is still there",
                 )
-            active = _active_n(sql, job_id)
-            if active is not None:
+            active = _active_of(sql, job_id)
+            found = admit(job.file.spec, active, trigger=trigger)
+            if found.answer == "overlap" or (found.answer == "wait" and not waits):
+                at = f"{job_id}:{next((run.n for run in active if not run.waits), active[0].n)}"
                 raise RefusedError(
-                    f"job {job_id!r} is running already or waits to, as {job_id}:{active}; its concurrency is forbid",
-                    hint=f"wait for it: `scheduler output {job_id}:{active} --follow`",
+                    f"job {job_id!r} is running already or waits to, as {at}; its concurrency is"
+                    f" {job.file.spec.concurrency.value}",
+                    hint=f"wait for it: `scheduler output {at} --follow`",
                 )
             running = _running_count(sql)
-            if running >= max_running:
+            if running >= max_running and found.answer == "start":
                 raise RefusedError(
                     f"{running} runs are under way, and limits.max_running is {max_running}",
                     hint="wait for one to end, or raise limits.max_running in scheduler.yaml",
                 )
-            n = _next_n(sql, job_id)
-            sql.execute(
-                'INSERT INTO runs (job_id, n, "trigger", status, requested_at, requested_by, generation, owner)'
-                " VALUES (?, ?, ?, 'claimed', ?, ?, ?, ?)",
-                (job_id, n, trigger.value, _stamp(now), requested_by, job["generation"], owner),
+            gave_way = _give_way(sql, job_id, found.gives_way, now)
+            run = _insert_run(
+                sql, job, trigger=trigger, owner=owner if found.answer == "start" else None, now=now, by=requested_by
             )
             if task_of is not None:
-                pinned = sql.execute(
-                    "UPDATE runs SET task_of = other.n, task_sha256 = other.task_sha256, task_bytes = other.task_bytes,"
-                    " source_path = other.source_path, source_sha256 = other.source_sha256,"
-                    " source_blob = other.source_blob, revision = other.revision, dirty = other.dirty,"
-                    " no_provenance = other.no_provenance FROM runs AS other WHERE runs.job_id = ? AND runs.n = ?"
-                    " AND other.job_id = runs.job_id AND other.n = ? AND other.task_sha256 NOTNULL",
-                    (job_id, n, task_of),
-                )
-                if not pinned.rowcount:
-                    raise RefusedError(f"{job_id}:{task_of} has no text any more", hint=_LET_GO)
-        return self._known_run(job_id, n)
+                run = _pin(sql, run, task_of)
+        return Claimed(runs=(run,), gave_way=gave_way, replaced=tuple(f"{job_id}:{n}" for n in found.replaced))
 
     def claim_due(
-        self, dues: Sequence[Due], *, seen: int, owner: str, max_running: int, now: datetime
-    ) -> list[Run] | None:
+        self, dues: Sequence[Due], *, seen: int, owner: str, max_running: int, now: datetime, paced: bool = False
+    ) -> Claimed | None:
         """Takes all slots of one instant in one durable transaction, before anything of them is read or started (F4).
 
-        A slot whose job still runs is a skip, `overlap`; one that finds the house full is `queued`, without an owner.
+        `concurrency` says what becomes of a slot whose job still runs. One that finds the house full is `queued`,
+        without an owner, and so is what is caught up with; paced: that is to start a second apart.
         seen: the ticket as of which `dues` are known. Returns the runs in the order of `dues`; None, with nothing
         written, where a job has changed since, or somebody else has moved its cursor.
         """
         runs: list[Run] = []
+        gave_way: list[Run] = []
+        replaced: list[str] = []
         with contextlib.suppress(_StaleError), self._writing() as sql:
             if sql.execute("SELECT 1 FROM jobs WHERE changed > ? LIMIT 1", (seen,)).fetchone() is not None:
                 raise _StaleError
@@ -551,18 +565,50 @@ class Store:
                     raise _StaleError
                 for skip in due.skips:
                     _add_skip(sql, due.job.id, due.job.file, skip, now)
-                if due.slot is None:
-                    continue
-                if _active_n(sql, due.job.id) is not None:
-                    overlap = Skip(first=due.slot, last=due.slot, slots=1, reason="overlap")
-                    _add_skip(sql, due.job.id, due.job.file, overlap, now)
-                    continue
-                claimed = running < max_running
-                running += claimed
-                runs.append(_insert_claim(sql, due.job, due.slot, owner if claimed else None, now))
+                wanted = [(slot, Trigger.CATCH_UP) for slot in due.catch_up]
+                if due.slot is not None:
+                    wanted.append((due.slot, Trigger.SCHEDULE))
+                for slot, trigger in wanted:
+                    late = trigger is Trigger.CATCH_UP
+                    if late and due.job.file.spec.catch_up.policy is CatchUpPolicy.ALL:
+                        found = Admission(answer="wait")  # one after another, where they exclude each other
+                    else:
+                        spec = due.job.file.spec
+                        # Thousands may wait where they are allowed beside each other: they are not read for nothing.
+                        allowed = spec.concurrency is Concurrency.ALLOW
+                        found = admit(spec, [] if allowed else _active_of(sql, due.job.id), trigger=trigger)
+                    if found.answer == "overlap":
+                        overlap = Skip(first=slot, last=slot, slots=1, reason="overlap")
+                        _add_skip(sql, due.job.id, due.job.file, overlap, now)
+                        continue
+                    gave_way += _give_way(sql, due.job.id, found.gives_way, now)
+                    replaced += [f"{due.job.id}:{n}" for n in found.replaced]
+                    starts = found.answer == "start" and not late and running < max_running
+                    running += starts
+                    reason = OUTAGE if late and paced else None
+                    runs.append(
+                        _insert_run(
+                            sql,
+                            due.job,
+                            slot=slot,
+                            trigger=trigger,
+                            owner=owner if starts else None,
+                            now=now,
+                            reason=reason,
+                        )
+                    )
             crash_point("before_claim_commit")
-            return runs
+            return Claimed(runs=tuple(runs), gave_way=tuple(gave_way), replaced=tuple(replaced))
         return None
+
+    def runs_beside(self, run: Run) -> bool:
+        """Whether another run of the same job is under way."""
+        with self._reading() as sql:
+            found = sql.execute(
+                f"SELECT 1 FROM runs WHERE job_id = ? AND n <> ? AND {_ACTIVE_SQL} AND status <> 'queued' LIMIT 1",
+                (run.job_id, run.n),
+            ).fetchone()
+        return found is not None
 
     def queued(self) -> list[Run]:
         """Runs that wait for a place, oldest slot first, and those that wait to be tried again."""
@@ -593,7 +639,7 @@ class Store:
                 (sha256, task.text),
             )
             opened = sql.execute(
-                "UPDATE runs SET status = 'running', owner = ?, started_at = coalesce(started_at, ?), generation = ?,"
+                "UPDATE runs SET status = 'running', reason = NULL, owner = ?, started_at = ?, generation = ?,"
                 " task_sha256 = ?, task_bytes = ?, source_path = ?, source_sha256 = ?, source_blob = ?,"
                 " revision = ?, dirty = ?, no_provenance = ?"
                 " WHERE job_id = ? AND n = ? AND status IN ('queued', 'claimed')",
@@ -797,14 +843,6 @@ class Store:
 
     # -- looking back ----------------------------------------------------------------------------
 
-    def definitions(self, job_id: str) -> list[tuple[int, dict[str, Any], datetime]]:
-        """Every definition that a job ever had: generation, fields, and since when it was known; oldest first."""
-        with self._reading() as sql:
-            rows = sql.execute(
-                "SELECT generation, spec, recorded_at FROM definitions WHERE job_id = ? ORDER BY generation", (job_id,)
-            )
-            return [(row["generation"], json.loads(row["spec"]), _known(row["recorded_at"])) for row in rows]
-
     def uses(self, job_id: str) -> list[Use]:
         """The runs that were given a text, oldest first; 10,000 take a tenth of a second."""
         with self._reading() as sql:
@@ -834,6 +872,79 @@ class Store:
                 (job_id, _stamp(start), _stamp(end)),
             )
             return {row["status"]: row["rows"] for row in rows}
+
+    # -- for `explain` ---------------------------------------------------------------------------
+
+    def definitions(self, job_id: str) -> list[Definition]:
+        """Every definition that a job had, by when it came."""
+        with self._reading() as sql:
+            rows = sql.execute("SELECT * FROM definitions WHERE job_id = ? ORDER BY generation", (job_id,)).fetchall()
+        return [
+            Definition(
+                spec=JobSpec.from_json(json.loads(row["spec"])),
+                generation=row["generation"],
+                since=_known(row["recorded_at"]),
+            )
+            for row in rows
+        ]
+
+    def slots_around(self, job_id: str, at: datetime) -> tuple[list[Run], datetime | None]:
+        """The rows of the slots at an instant, before it and after it; those that did not come after all are last.
+
+        With the first slot that has a row, where rows before it were thrown away.
+        """
+        slots = "SELECT * FROM runs WHERE job_id = ? AND fire_time"
+        with self._reading() as sql:
+            rows = sql.execute(f"{slots} <= ? ORDER BY fire_time DESC, n DESC LIMIT 4", (job_id, _stamp(at))).fetchall()
+            rows += sql.execute(f"{slots} > ? ORDER BY fire_time LIMIT 1", (job_id, _stamp(at))).fetchall()
+            rows.sort(key=lambda row: row["reason"] == "void")
+            kept = sql.execute(
+                "SELECT min(fire_time) AS first, count(*) < max(n) AS some FROM runs WHERE job_id = ?", (job_id,)
+            ).fetchone()
+            return [_run(sql, row) for row in rows], _moment(kept["first"]) if kept["some"] else None
+
+    def under_way_at(self, at: datetime, *, most: int) -> list[Run]:
+        """Runs of any job that had started by then, and had not ended."""
+        with self._reading() as sql:
+            rows = sql.execute(
+                "SELECT * FROM runs WHERE started_at <= ? AND coalesce(finished_at, '9') > ?"
+                " ORDER BY started_at LIMIT ?",
+                (_stamp(at), _stamp(at), most),
+            ).fetchall()
+            return [_run(sql, row) for row in rows]
+
+    def lives(self) -> list[Life]:
+        """When daemons were there, by when they came."""
+        with self._reading() as sql:
+            return [
+                Life(
+                    owner=row["owner"],
+                    began=_known(row["began_at"]),
+                    seen=_known(row["seen_at"]),
+                    silent=row["silent"],
+                    over=bool(row["over"]),
+                )
+                for row in sql.execute("SELECT * FROM lives ORDER BY id")
+            ]
+
+    def beat(self, owner: str, *, now: datetime, silent: str, over: bool = False) -> None:
+        """Says that a daemon is there. Waits for nobody, and may be taken back by a power loss.
+
+        A gap of minutes, or a clock that went back, begins a new row: the machine slept, or nothing could be written.
+        Raises: UnavailableError, also where somebody else has the database just now.
+        """
+        with self._writing(durable=False, wait=timedelta(0)) as sql:
+            grown = sql.execute(
+                "UPDATE lives SET seen_at = ?, over = ? WHERE id = (SELECT max(id) FROM lives) AND owner = ?"
+                " AND silent = ? AND seen_at BETWEEN ? AND ?",
+                (_stamp(now), over, owner, silent, _stamp(now - _LONGEST_GAP), _stamp(now)),
+            )
+            if not grown.rowcount:
+                sql.execute(
+                    "INSERT INTO lives (owner, began_at, seen_at, silent, over) VALUES (?, ?, ?, ?, ?)",
+                    (owner, _stamp(now), _stamp(now), silent, over),
+                )
+                sql.execute("DELETE FROM lives WHERE id <= (SELECT max(id) FROM lives) - ?", (_MOST_LIVES,))
 
     # -- what is kept no longer ------------------------------------------------------------------
 
@@ -899,6 +1010,8 @@ _LET_GO = "retention.runs in scheduler.yaml says how many rows of a history are 
 _NO_ERRORS = (RunStatus.SUCCEEDED, RunStatus.CANCELLED)
 
 
+_LONGEST_GAP = timedelta(minutes=5)  # between two signs of life
+_MOST_LIVES = 5_000
 _CACHE_KIB = 512  # of pages in each connection: a daemon has over a dozen, and the system caches the file as well
 _JOURNAL_BYTES = 16 * 1024 * 1024  # to which a WAL shrinks again that a long reader has let grow
 
@@ -1166,28 +1279,43 @@ def _move_cursor(sql: sqlite3.Connection, job_id: str, *, seen: datetime | None,
     return moved.rowcount > 0
 
 
-def _insert_claim(sql: sqlite3.Connection, job: Job, slot: datetime, owner: str | None, now: datetime) -> Run:
+def _insert_run(
+    sql: sqlite3.Connection,
+    job: Job,
+    *,
+    trigger: Trigger,
+    owner: str | None,
+    now: datetime,
+    slot: datetime | None = None,
+    by: str | None = None,
+    reason: str | None = None,
+) -> Run:
+    """A run that has its place (owner), or waits for one."""
     run = Run(
         job_id=job.id,
         n=_next_n(sql, job.id),
-        trigger=Trigger.SCHEDULE,
+        trigger=trigger,
         status=RunStatus.QUEUED if owner is None else RunStatus.CLAIMED,
+        reason=reason,
         fire_time=slot,
         fire_time_last=slot,
         requested_at=now,
+        requested_by=by,
         generation=job.file.generation,
     )
     sql.execute(
-        'INSERT INTO runs (job_id, n, "trigger", status, fire_time, fire_time_last, requested_at, generation, owner)'
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        'INSERT INTO runs (job_id, n, "trigger", status, reason, fire_time, fire_time_last, requested_at, requested_by,'
+        " generation, owner) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             run.job_id,
             run.n,
             run.trigger.value,
             run.status.value,
-            _stamp(slot),
-            _stamp(slot),
+            run.reason,
+            _stamp_or_none(slot),
+            _stamp_or_none(slot),
             _stamp(now),
+            by,
             run.generation,
             owner,
         ),
@@ -1195,10 +1323,48 @@ def _insert_claim(sql: sqlite3.Connection, job: Job, slot: datetime, owner: str 
     return run
 
 
-def _active_n(sql: sqlite3.Connection, job_id: str) -> int | None:
-    """The number of the run that this job has under way or waiting."""
-    row = sql.execute(f"SELECT n FROM runs WHERE job_id = ? AND {_ACTIVE_SQL}", (job_id,)).fetchone()
-    return None if row is None else int(row["n"])
+def _active_of(sql: sqlite3.Connection, job_id: str) -> list[Active]:
+    """The runs that this job has under way or waiting, oldest first."""
+    rows = sql.execute(
+        f'SELECT n, "trigger", status, retry_at FROM runs WHERE job_id = ? AND {_ACTIVE_SQL} ORDER BY n', (job_id,)
+    ).fetchall()
+    return [
+        Active(
+            n=row["n"],
+            trigger=Trigger(row["trigger"]),
+            waits=row["status"] == RunStatus.QUEUED and row["retry_at"] is None,
+        )
+        for row in rows
+    ]
+
+
+def _give_way(sql: sqlite3.Connection, job_id: str, numbers: Iterable[int], now: datetime) -> tuple[Run, ...]:
+    """Skips runs that waited: a newer one of their job has come."""
+    gone = []
+    for n in numbers:
+        sql.execute(
+            "UPDATE runs SET status = 'skipped', finished_at = ?, error = 'a newer slot of the job came first',"
+            " reason = CASE \"trigger\" WHEN 'catch_up' THEN 'missed' ELSE 'overlap' END"
+            " WHERE job_id = ? AND n = ? AND status = 'queued'",
+            (_stamp(now), job_id, n),
+        )
+        gone.append(_run(sql, sql.execute("SELECT * FROM runs WHERE job_id = ? AND n = ?", (job_id, n)).fetchone()))
+    return tuple(gone)
+
+
+def _pin(sql: sqlite3.Connection, run: Run, task_of: int) -> Run:
+    """Gives a run that was claimed just now the text of another one of its job, and where that came from."""
+    pinned = sql.execute(
+        "UPDATE runs SET task_of = other.n, task_sha256 = other.task_sha256, task_bytes = other.task_bytes,"
+        " source_path = other.source_path, source_sha256 = other.source_sha256, source_blob = other.source_blob,"
+        " revision = other.revision, dirty = other.dirty, no_provenance = other.no_provenance"
+        " FROM runs AS other WHERE runs.job_id = ? AND runs.n = ?"
+        " AND other.job_id = runs.job_id AND other.n = ? AND other.task_sha256 NOTNULL",
+        (run.job_id, run.n, task_of),
+    )
+    if not pinned.rowcount:
+        raise RefusedError(f"{run.job_id}:{task_of} has no text any more", hint=_LET_GO)
+    return _run(sql, sql.execute("SELECT * FROM runs WHERE job_id = ? AND n = ?", (run.job_id, run.n)).fetchone())
 
 
 def _running_count(sql: sqlite3.Connection) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from scheduler.core.due import next_to_fire, start_of
 from scheduler.core.models import (
     AuditRow,
     Commit,
@@ -24,6 +25,7 @@ from scheduler.core.schedule import coming, on_the_wall
 from scheduler.core.words import describe
 
 if TYPE_CHECKING:  # a plan comes with the file readers, which reading commands never need
+    from scheduler.core.explain import Answer
     from scheduler.core.reconcile import Action, Plan
 
 Json = dict[str, Any]
@@ -61,7 +63,8 @@ def job_json(job: Job, *, task_sha256: str | None, problems: Sequence[Problem], 
         "stop_reason": runtime.stop_reason,
         "activated_at": instant(facts.activated_at),
         "archived_at": _instant(facts.archived_at),
-        "next_run_at": _instant(job.next_run_at),
+        "next_run_at": None if start_of(job) is None else _instant(job.next_run_at),
+        "next_fire_at": _instant(next_to_fire(job, now)),
         "last_run_at": _instant(runtime.last_run_at),
         "last_run_status": runtime.last_run_status,
         "last_run_duration_ms": runtime.last_run_duration_ms,
@@ -75,6 +78,23 @@ def job_json(job: Job, *, task_sha256: str | None, problems: Sequence[Problem], 
         "created_by": job.created_by,
         "updated_at": instant(job.updated_at),
     }
+
+
+def drift_json(jobs: Iterable[Job], now: datetime) -> list[Json]:
+    """The jobs that do not fire although their files say so: an operator, or errors, keep them from it."""
+    held = [(job, job.status(now)) for job in jobs]
+    return [
+        {
+            "id": job.id,
+            "status": status.value,
+            "reason": job.pause.reason if status is Status.PAUSED and job.pause else job.runtime.stop_reason,
+            "until": _instant(job.pause.until) if status is Status.PAUSED and job.pause else None,
+            "by": job.pause.by if status is Status.PAUSED and job.pause else None,
+            "at": _instant(job.pause.at if status is Status.PAUSED and job.pause else job.runtime.stopped_at),
+        }
+        for job, status in held
+        if status in (Status.PAUSED, Status.STOPPED)
+    ]
 
 
 def list_json(
@@ -141,6 +161,27 @@ def run_json(run: Run) -> Json:
         "tokens": None,
         "model": None,
         "deliveries": [],
+    }
+
+
+def explain_json(job_id: str, at: datetime, answer: Answer) -> Json:
+    return {
+        "job_id": job_id,
+        "at": instant(at),
+        "fired": answer.fired,
+        "why": answer.why,
+        "text": answer.text,
+        "evidence": [
+            {
+                "kind": each.kind,
+                "at": _instant(each.at),
+                "text": each.text,
+                "run": each.run,
+                "actor": each.actor,
+                "revision": each.revision,
+            }
+            for each in answer.evidence
+        ],
     }
 
 

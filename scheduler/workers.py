@@ -1,9 +1,8 @@
-"""The threads that carry out a daemon's runs: one for each, at most `max_running`; what finds no place waits."""
+"""The threads that carry out a daemon's runs: one for each, at most `max_running`; what may not start yet waits."""
 
 from __future__ import annotations
 
 import functools
-import heapq
 import logging
 import resource
 import threading
@@ -11,13 +10,14 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from scheduler.clock import Clock
-from scheduler.core.due import window
-from scheduler.core.models import Run, RunStatus
+from scheduler.core.due import patience
+from scheduler.core.models import Job, Run, RunStatus
 from scheduler.core.problems import SchedulerError
 from scheduler.core.schedule import next_fire
+from scheduler.core.waiting import OUTAGE, Done, Entry, Waiting
 from scheduler.engine import EndNotWrittenError, give_up
 from scheduler.pool import Lend
 from scheduler.runners.cancel import GRACE, Cancel, Why
@@ -26,8 +26,7 @@ from scheduler.store import Store
 FILES_OF_OURS = 100
 FILES_OF_A_RUN = 16  # pipes, outputs, a connection and what waits for all of them
 
-Done = Callable[[Run | None], None]
-_Entry = tuple[datetime, str, Run, Done | None]
+LOOK_AGAIN = timedelta(seconds=1)  # for the end of a run that another process carries out
 
 _log = logging.getLogger(__name__)
 
@@ -51,18 +50,22 @@ class Workers:
         clock: Clock,
         scratch: Path,
         delayed: Callable[[], None] = lambda: None,
+        alone: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """delayed: told when a run has been put off until it is tried again, so that somebody calls `release` then."""
+        """
+        delayed: told when a run has been put off, so that somebody calls `release` at `next_at`.
+        alone: whether the runs of a job exclude each other.
+        """
         self._engine = engine
         self._lend = lend
         self._clock = clock
         self._scratch = scratch
         self._told_of_delay = delayed
+        self._alone = alone
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._seats: dict[str, Cancel] = {}  # of the runs under way
-        self._waiting: list[_Entry] = []  # for a place, by their slots
-        self._delayed: list[_Entry] = []  # until they are tried again, by when that is
+        self._waiting = Waiting(alone=alone)
         self._room = max(1, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - FILES_OF_OURS) // FILES_OF_A_RUN)
         self._unwritten: dict[str, tuple[Callable[[Store], Run], Done | None]] = {}
         self._stopping = False
@@ -75,30 +78,28 @@ class Workers:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """How many run, and how many wait for a place or to be tried again."""
-        return len(self._seats), len(self._waiting) + len(self._delayed)
+        """How many run, and how many wait."""
+        return len(self._seats), len(self._waiting)
 
     @property
-    def next_retry(self) -> datetime | None:
-        """When the next run is to be tried again."""
+    def next_at(self) -> datetime | None:
+        """When `release` is to be called next: a run is tried again then, or may start a second after another."""
         with self._lock:
-            return self._delayed[0][0] if self._delayed else None
+            return self._waiting.next_at(free=len(self._seats) < self.places)
 
     @property
     def put_off(self) -> int:
         """How many runs wait to be tried again."""
-        return len(self._delayed)
+        return self._waiting.later
 
     def release(self, now: datetime) -> None:
         """Lets runs whose time to be tried again has come wait for a place."""
         with self._lock:
-            while self._delayed and self._delayed[0][0] <= now:
-                _, _, run, done = heapq.heappop(self._delayed)
-                self._wait_for_place(run, done)
+            self._waiting.release(now)
         self._fill()
 
     def submit(self, runs: Iterable[Run], *, done: Done | None = None) -> None:
-        """Starts claimed runs, lets queued ones wait for a place: the oldest slot first.
+        """Starts claimed runs, lets queued ones wait: the oldest slot first.
 
         One that is here already is passed over. done: told of each finished run, or None where it could not be
         brought to an end.
@@ -107,55 +108,56 @@ class Workers:
             if self._is_here(run.id):
                 continue
             if run.retry_at is not None:
-                self._put_off(run, done)
+                self._put_off(Entry(run=run, done=done), run.retry_at)
             elif run.status is RunStatus.QUEUED:
-                self._wait_for_place(run, done)
+                with self._lock:
+                    self._waiting.add(Entry(run=run, done=done))
             else:
                 self._start(run, done)
         self._fill()
 
     def _is_here(self, run_id: str) -> bool:
         with self._lock:
-            waits = any(run_id == each[1] for each in (*self._waiting, *self._delayed))
-            return waits or run_id in self._seats or run_id in self._unwritten
+            return run_id in self._waiting or run_id in self._seats or run_id in self._unwritten
 
-    def _put_off(self, run: Run, done: Done | None) -> None:
-        assert run.retry_at is not None
+    def _put_off(self, entry: Entry, until: datetime) -> None:
         with self._lock:
-            heapq.heappush(self._delayed, (run.retry_at, run.id, run, done))
+            self._waiting.put_off(entry, until)
         self._told_of_delay()
-
-    def _wait_for_place(self, run: Run, done: Done | None) -> None:
-        with self._lock:
-            heapq.heappush(self._waiting, (run.fire_time or run.requested_at, run.id, run, done))
 
     def resize(self, max_running: int) -> None:
         self.max_running = max_running
         self._fill()
 
-    def cancel(self, run_id: str) -> bool:
+    def forget(self, runs: Iterable[Run]) -> None:
+        """Takes out runs that waited here, and have been ended by somebody else."""
+        for run in runs:
+            with self._lock:
+                entry = self._waiting.pop(run.id, now=self._clock.now())
+            if entry is not None and entry.done is not None:
+                entry.done(run)
+
+    def replace(self, run_id: str) -> None:
+        """Ends a run of this process, because a newer one of its job is to have its place."""
+        self._end_it(run_id, "replaced")
+
+    def cancel(self, run_id: str, *, why: Literal["cancelled", "replaced"] = "cancelled") -> bool:
         """Ends a run of this process, or one that waits here; False where it is none of them."""
         with self._lock:
             seat = self._seats.get(run_id)
-            waiting = None
-            for queue in (self._waiting, self._delayed):
-                found = next((each for each in queue if each[1] == run_id), None)
-                if found is not None:  # from here on nobody starts it
-                    waiting = found
-                    queue.remove(found)
-                    heapq.heapify(queue)
+            waiting = self._waiting.pop(run_id, now=self._clock.now())  # from here on nobody starts it
         if seat is not None:
-            seat.request("cancelled")
+            seat.request(why)
         elif waiting is not None:
-            _, _, run, done = waiting
             try:
                 with self._lend() as store:
-                    ended = self._engine(store).end_unstarted(run, "cancelled")
+                    ended = self._engine(store).end_unstarted(waiting.run, why)
             except SchedulerError:
-                self.submit([run], done=done)  # it waits on
+                self.submit([waiting.run], done=waiting.done)  # it waits on
                 raise
-            if done is not None:
-                done(ended)
+            if waiting.done is not None:
+                waiting.done(ended)
+            self._fill()
         return seat is not None or waiting is not None
 
     @property
@@ -185,7 +187,7 @@ class Workers:
             with self._lock:
                 del self._unwritten[run_id]
                 if finished.retry_at is not None:  # the end of a try, not of the run
-                    self._put_off(finished, done)
+                    self._put_off(Entry(run=finished, done=done), finished.retry_at)
                     continue
             if done is not None:
                 done(finished)
@@ -194,8 +196,8 @@ class Workers:
         """Nobody here writes an end or starts what waits any more: who waits for such a run is told so."""
         with self._lock:
             left = [done for _, done in self._unwritten.values()]
-            left += [done for _, _, _, done in (*self._waiting, *self._delayed)]
-            self._unwritten, self._waiting, self._delayed = {}, [], []
+            left += [entry.done for entry in self._waiting.drain()]
+            self._unwritten = {}
         for done in left:
             if done is not None:
                 done(None)
@@ -219,10 +221,13 @@ class Workers:
             seat.request("interrupted", grace=grace)
 
     def wait(self) -> None:
-        """Returns when nothing runs and nothing waits."""
-        with self._changed:
-            while self._seats or (self._waiting and not self._stopping):
+        """Returns when nothing runs, and nothing waits for more than to be tried again."""
+        while True:
+            with self._changed:
+                if not self._seats and (self._stopping or len(self._waiting) == self._waiting.later):
+                    return
                 self._changed.wait(1)  # in turns, as below
+            self._fill()  # what starts a second apart
 
     def _await_empty(self, timeout: float | None) -> bool:
         end = None if timeout is None else time.monotonic() + timeout
@@ -237,11 +242,14 @@ class Workers:
 
     # -- one run ---------------------------------------------------------------------------------
 
-    def _start(self, run: Run, done: Done | None) -> None:
+    def _start(self, run: Run, done: Done | None, since: datetime | None = None) -> None:
+        """since: from when on a run that waited has lacked nothing but a place; None: it did not wait."""
         cancel = Cancel()
-        thread = threading.Thread(target=self._carry_out, args=(run, cancel, done), name=run.id, daemon=True)
+        thread = threading.Thread(target=self._carry_out, args=(run, cancel, done, since), name=run.id, daemon=True)
         with self._lock:
             self._seats[run.id] = cancel
+            if since is None:  # else it took its place when its turn came
+                self._waiting.took(run.job_id)
             if self._stopping:
                 cancel.request("interrupted", grace=timedelta(0))
         try:
@@ -250,16 +258,17 @@ class Workers:
             _log.error("no_thread run_id=%s error=%r", run.id, str(error))
             with self._lock:
                 del self._seats[run.id]
-            self._wait_for_place(run, done)
+                self._waiting.left(run.job_id, now=self._clock.now())
+                self._waiting.add(Entry(run=run, done=done))
 
-    def _carry_out(self, run: Run, cancel: Cancel, done: Done | None) -> None:
+    def _carry_out(self, run: Run, cancel: Cancel, done: Done | None, since: datetime | None) -> None:
         finished = None
         lent = False
         try:
             with self._lend() as store:
                 lent = True
                 if run.status is RunStatus.QUEUED:
-                    finished = self._carry_out_queued(store, run, cancel)
+                    finished = self._carry_out_queued(store, run, cancel, since or run.requested_at)
                 else:
                     finished = self._engine(store).carry_out(run, scratch=self._scratch, cancel=cancel)
         except EndNotWrittenError as error:
@@ -274,57 +283,74 @@ class Workers:
         except Exception:
             _log.exception("run_abandoned run_id=%s", run.id)
         finally:
-            cancelled = False
+            ended_late: Literal["cancelled", "replaced"] | None = None
             with self._changed:
                 del self._seats[run.id]
-                if finished is not None and finished.retry_at is not None:
-                    cancelled = cancel.why == "cancelled"  # just after the end of its try
-                    self._put_off(finished, done)
+                if finished is not None and not finished.status.finished and finished.id == run.id:
+                    if cancel.why == "cancelled" or cancel.why == "replaced":  # just after the end of its try
+                        ended_late = cancel.why
+                    later = finished.retry_at or self._clock.now() + LOOK_AGAIN
+                    self._put_off(Entry(run=finished, done=done), later)
                     done = None
+                self._waiting.left(run.job_id, now=self._clock.now())
                 self._changed.notify_all()
-            if cancelled:
-                self._cancel_put_off(run.id)
+            if ended_late is not None:
+                self._end_it(run.id, ended_late)
             if done is not None:
                 done(finished)
             self._fill()
 
-    def _cancel_put_off(self, run_id: str) -> None:
+    def _end_it(self, run_id: str, why: Literal["cancelled", "replaced"]) -> None:
         try:
-            self.cancel(run_id)
+            self.cancel(run_id, why=why)
         except SchedulerError as error:
-            _log.error("not_cancelled run_id=%s error=%r hint=%r", run_id, str(error), error.hint)
+            _log.error("not_ended run_id=%s why=%s error=%r hint=%r", run_id, why, str(error), error.hint)
 
     def _give_up(self, run: Run, error: SchedulerError, store: Store) -> Run:
         return give_up(store, run, error, now=self._clock.now())
 
     def _fill(self) -> None:
-        """Gives free places to those that wait longest; who has waited beyond its window is a skip, `capacity`."""
+        """Gives free places to those that wait."""
         while True:
             with self._changed:
-                if self._stopping or not self._waiting or len(self._seats) >= self.places:
+                if self._stopping or len(self._seats) >= self.places:
+                    found = None
+                else:
+                    found = self._waiting.next(self._clock.now())
+                if found is None:
                     self._changed.notify_all()
                     return
-                _, _, run, done = heapq.heappop(self._waiting)
-                self._start(run, done)
-                if run.id not in self._seats:
+                entry, since = found
+                self._start(entry.run, entry.done, since)
+                if entry.run.id not in self._seats:
                     return
 
-    def _too_late(self, store: Store, run: Run) -> bool:
+    def _carry_out_queued(self, store: Store, run: Run, cancel: Cancel, since: datetime) -> Run:
+        """A run that has waited for its turn: what has happened since may have made it a skip.
+
+        Returned as it is, while another process has a run of a job whose runs exclude each other.
+        """
         job = store.job(run.job_id)
         assert job is not None
+        if not run.attempts and run.fire_time is not None and (skip := self._skipped(job, run, since)):
+            reason, message = skip
+            _log.info("run_skipped run_id=%s reason=%s", run.id, reason)
+            return store.skip(run, reason=reason, message=message, fault=False, now=self._clock.now())
+        if self._alone(run.job_id) and store.runs_beside(run):
+            return run
+        return self._engine(store).carry_out(run, scratch=self._scratch, cancel=cancel)
+
+    def _skipped(self, job: Job, run: Run, since: datetime) -> tuple[str, str] | None:
+        """Why a run that waited is not started any more, as a reason and a sentence; None: it is."""
+        now = self._clock.now()
+        if job.archived:  # its file is gone on purpose: no fault, and no error when it comes back
+            return "superseded", "its job was archived while it waited"
+        if job.runtime.stopped_at is not None:
+            return "missed", "its job was stopped while it waited, after too many errors"
+        if job.pause is not None and job.pause.covers(now):
+            return "paused", "its job was paused while it waited"
         assert run.fire_time is not None
         following = next_fire(job.file.spec.due_by, after=run.fire_time)
-        return self._clock.now() > run.fire_time + window(run.fire_time, following)
-
-    def _carry_out_queued(self, store: Store, run: Run, cancel: Cancel) -> Run:
-        """A run that has waited for its place. One that is tried again comes too late for nothing."""
-        if not run.attempts and self._too_late(store, run):
-            _log.info("run_skipped run_id=%s reason=capacity", run.id)
-            return store.skip(
-                run,
-                reason="capacity",
-                message="no place became free in time (limits.max_running)",
-                fault=False,
-                now=self._clock.now(),
-            )
-        return self._engine(store).carry_out(run, scratch=self._scratch, cancel=cancel)
+        if run.reason != OUTAGE and now - since > patience(job.file.spec, run.fire_time, following):
+            return "capacity", "no place became free in time (limits.max_running)"
+        return None

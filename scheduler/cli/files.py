@@ -230,9 +230,20 @@ def _print_synced(
     counts.append((0 if shown["guard"] is None else shown["guard"]["would_archive"], "held by the guard"))
     counts.append((found.left.get("invalid", 0), "kept as last read"))
     counts.append((found.left.get("conflict", 0), "in conflict"))
+    for each in shown["drift"]:
+        say(given, f"{each['status']} by hand: {render.clean(_drift(each))}" if each["by"] else _drift(each))
     said = [f"{n} {word}" for n, word in counts if n] or ["nothing to do"]
     said.append(f"{shown['unchanged']} unchanged")
     say(given, ("would be: " if dry else "") + ", ".join(said))
+
+
+def _drift(job: dict[str, Any]) -> str:
+    """Who or what keeps a job from firing although its file says that it should."""
+    if job["status"] == "stopped":
+        return f"{job['id']} is stopped since {job['at']}: {job['reason']}; `scheduler resume {job['id']}` or an edit"
+    told = [job["id"], f"since {job['at']}", f"by {job['by']}"]
+    told += [f"until {job['until']}"] if job["until"] else []
+    return " ".join([*told, f"({job['reason']})"] if job["reason"] else told)
 
 
 def _print_guard(given: Globals, guard: dict[str, Any] | None, options: str) -> None:

@@ -1,4 +1,4 @@
-"""The commands that only read: list, show, next, history, output, task, audit."""
+"""The commands that only read: list, show, next, history, explain, output, task, audit."""
 
 from __future__ import annotations
 
@@ -173,13 +173,31 @@ def history(given: Globals, job: str, count: int | None, status: str | None) -> 
                 render.duration(run["duration_ms"]) if run["slots"] == 1 else f"{run['slots']} slots",
                 render.short(run["task_sha256"]),
                 render.short(run["revision"], 7) + ("*" if run["dirty"] else ""),
-                render.first_line(run["error"] or run["result"], 60),
+                _outcome(run),
             )
             for run in found["runs"]
         ],
         flexible="RESULT",
         optional=("COMMIT", "TASK", "TRIGGER", "TOOK"),
     )
+
+
+@cli.command()
+@click.argument("job", type=JobType())
+@click.option("--at", type=InstantType(), help="The instant to explain; the newest slot that was due if absent.")
+@global_options
+def explain(given: Globals, job: str, at: datetime | None) -> None:
+    """Say why a job did, did not or will not fire at an instant, and how that is known."""
+    scheduler = given.scheduler()
+    found = scheduler.explain(job, at=at, prefix=given.prefix)
+    if given.as_json:
+        render.print_json(found)
+        return
+    click.echo(f"{found['job_id']} at {found['at']}: {found['why'].replace('_', ' ')}")
+    click.echo(render.clean(f"  {found['text']}"))
+    for each in found["evidence"]:
+        commit = f"  [{render.short(each['revision'], 7)}]" if each["revision"] else ""
+        click.echo(render.clean(f"  - {each['text']}{commit}"))
 
 
 @cli.command()
@@ -267,16 +285,25 @@ def audit(given: Globals, job: str | None, count: int | None) -> None:
     )
 
 
+def _outcome(run: dict[str, Any]) -> str:
+    """When a run is tried again; else what it wrote, or what is to be said of its end."""
+    if run["retry_at"]:
+        return f"tried again at {render.local_time(run['retry_at'])}"
+    return render.first_line(run["error"] or run["result"], 60)
+
+
 def _status_text(job: dict[str, Any]) -> str:
     """The status, and after a slash what a person should know of: a bad file, or a row of errors (F7)."""
     marks = [] if job["sync_state"] in ("synced", "archived") else [job["sync_state"]]
+    if job["paused"] and job["paused"]["reason"]:
+        marks.append(job["paused"]["reason"])
     if job["consecutive_errors"] and job["status"] != "archived":
         marks.append(f"failing {job['consecutive_errors']}")
     return "/".join([job["status"], *marks])
 
 
 def _next_text(job: dict[str, Any], now: datetime) -> str:
-    if job["status"] != "active":
+    if job["next_fire_at"] is None:
         return "-"
-    text = render.ago(job["next_run_at"], now)
+    text = render.ago(job["next_fire_at"], now)
     return f"due {text}" if text.endswith("ago") else text

@@ -1,4 +1,4 @@
-"""Which slots of a job are due, and what becomes of each: one is run, the others are skips with a reason (F4)."""
+"""Which slots of a job are due, and what becomes of each: it is run, caught up with, or a skip with a reason (F4)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from scheduler.core.models import Job, JobSpec, Pause, Schedule, Skip, Status
-from scheduler.core.schedule import next_fire, span, start_delay
+from scheduler.core.models import CatchUpPolicy, Job, JobSpec, Pause, Schedule, Skip, Status
+from scheduler.core.policy import MOST_CAUGHT_UP
+from scheduler.core.schedule import newest_fires, next_fire, span, start_delay
 
 TICK = timedelta.resolution
 LATE = timedelta(minutes=1)  # a slot that the clockwork reaches later than that was missed: it slept, or was stopped
 LONGEST_WINDOW = timedelta(hours=2)
-_LAST = datetime.max.replace(tzinfo=UTC)
+PACED_AFTER = timedelta(minutes=5)  # after a longer outage, what is caught up with starts a second apart
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,14 +22,21 @@ class Due:
     """What one job owes at one moment. `job` is as it was seen: a claim holds only while its cursor is still that."""
 
     job: Job
-    slot: datetime | None  # to be run
-    skips: tuple[Skip, ...]  # the slots before it, oldest first
+    slot: datetime | None  # to be run, in time
+    catch_up: tuple[datetime, ...] = ()  # missed ones before it that are run after all, oldest first
+    skips: tuple[Skip, ...]  # the slots that are not run, oldest first
     next_run_at: datetime | None  # the cursor afterwards
 
     @property
     def last(self) -> datetime:
         """The newest slot that gets its row."""
-        return self.slot if self.slot is not None else self.skips[-1].last
+        slots = [*self.catch_up[-1:], *(skip.last for skip in self.skips[-1:])]
+        return self.slot if self.slot is not None else max(slots)
+
+    def after_outage(self, now: datetime) -> bool:
+        """Whether a slot of it was missed so long ago that more than a hiccup lies behind."""
+        missed = [*self.catch_up[:1], *(skip.first for skip in self.skips if skip.reason == "missed")]
+        return any(now - slot > PACED_AFTER for slot in missed)
 
 
 def start_of(job: Job) -> datetime | None:
@@ -40,13 +49,21 @@ def start_of(job: Job) -> datetime | None:
     return cursor + min(start_delay(spec.due_by, job.id), _LAST - cursor)  # a jitter may lead beyond the calendar
 
 
-def due(job: Job, *, now: datetime, since: datetime | None, until: datetime | None = None) -> Due | None:
+def due(
+    job: Job,
+    *,
+    now: datetime,
+    since: datetime | None,
+    until: datetime | None = None,
+    elsewhere_until: datetime | None = None,
+) -> Due | None:
     """What becomes of the slots from the job's cursor on; None where none is due.
 
-    since: from when on somebody has been there to serve slots; those that should have started before were missed,
-    and so were those that are reached over a minute late. None: nobody was (`serve --once`), and the newest slot is
-    served within its window.
+    The newest one runs if it is in time. Those that should have started over a minute ago, or before somebody was
+    there to serve them, were missed; of these `catch_up` says which are run after all (design section 3).
+    since: from when on somebody has been there; None: it was not said, and a minute late is in time (`serve --once`).
     until: the last slot that counts, where the schedule is about to be replaced; else those whose start has come.
+    elsewhere_until: slots before that were another host's to run, and are not caught up with.
     """
     spec, cursor = job.file.spec, job.next_run_at
     if start_of(job) is None or cursor is None:
@@ -59,27 +76,64 @@ def due(job: Job, *, now: datetime, since: datetime | None, until: datetime | No
         last = min(last, stopped)
     if cursor > last:
         return None
-    begin, newest = cursor, cursor
+    newest = cursor
     following = next_fire(schedule, after=cursor)
     if following is not None and following <= last:
-        found = span(schedule, start=begin, until=last)
+        found = span(schedule, start=cursor, until=last)
         assert found is not None  # the cursor is a slot
         newest = found.last
         following = next_fire(schedule, after=newest)
-    oldest_start = now - window(newest, following) if since is None else max(since, now - LATE)
     paused = _from_start(job.pause, delay)
-    runs = stopped is None and newest + delay >= oldest_start and not _covers(paused, newest)
+    in_time = now - LATE if since is None else max(since, now - LATE)
+    runs = stopped is None and newest + delay >= in_time and not _covers(paused, newest)
     end = newest - TICK if runs else newest
+    catch_up: tuple[datetime, ...] = ()
+    if stopped is None and until is None:
+        begin = max(filter(None, (cursor, elsewhere_until)))
+        catch_up = _to_catch_up(job, begin, end, now - delay, newest_runs=runs)
     return Due(
         job=job,
         slot=newest if runs else None,
-        skips=_skips(schedule, paused, begin, end),
+        catch_up=catch_up,
+        skips=_skips(schedule, paused, cursor, catch_up[0] - TICK if catch_up else end),
         next_run_at=following,
     )
 
 
-def window(slot: datetime, following: datetime | None) -> timedelta:
-    """How late a slot may start (design section 3, `catch_up`): two hours, or half the gap to the next slot."""
+def _to_catch_up(
+    job: Job, begin: datetime, end: datetime, latest: datetime, *, newest_runs: bool
+) -> tuple[datetime, ...]:
+    """Of the slots of [begin, end], those that are run after all: the newest ones, without a gap.
+
+    latest: the newest slot that may start by now. A pause counts as an activation: nothing from before its end.
+    """
+    catch_up, schedule = job.file.spec.catch_up, job.file.spec.due_by
+    if job.pause is not None:
+        if job.pause.until is None or job.pause.until > latest:
+            return ()
+        begin = max(begin, job.pause.until)
+    if begin > end or catch_up.policy is CatchUpPolicy.NONE:
+        return ()
+    if catch_up.policy is CatchUpPolicy.ALL:
+        if catch_up.within is not None:
+            begin = max(begin, latest - min(catch_up.within, latest - _FIRST))  # a duration may be longer than time
+        return newest_fires(schedule, start=begin, until=end, most=MOST_CAUGHT_UP) if begin <= end else ()
+    found = None if newest_runs else span(schedule, start=begin, until=end)
+    if found is None:
+        return ()
+    following = next_fire(schedule, after=found.last)
+    return (found.last,) if latest - found.last <= patience(job.file.spec, found.last, following) else ()
+
+
+def patience(spec: JobSpec, slot: datetime, following: datetime | None) -> timedelta:
+    """How late a slot may start: `catch_up.within`, else two hours or half the gap to the next slot, if that is less.
+
+    Where all slots are to be run, as late as it comes.
+    """
+    if spec.catch_up.within is not None:
+        return spec.catch_up.within
+    if spec.catch_up.policy is CatchUpPolicy.ALL:
+        return timedelta.max
     return LONGEST_WINDOW if following is None else min(LONGEST_WINDOW, (following - slot) / 2)
 
 
@@ -146,6 +200,17 @@ def next_slot(job: Job, now: datetime) -> datetime | None:
         return job.next_run_at
     schedule = job.file.spec.due_by
     return next_fire(schedule, after=now - start_delay(schedule, job.id))
+
+
+def next_to_fire(job: Job, now: datetime) -> datetime | None:
+    """The next slot that will run as things stand: not one that a pause holds back."""
+    if start_of(job) is None or job.runtime.stopped_at is not None:
+        return None
+    if job.pause is None or not job.pause.covers(now):
+        return job.next_run_at
+    if job.pause.until is None or job.next_run_at is None:
+        return None
+    return next_fire(job.file.spec.due_by, after=max(job.next_run_at, job.pause.until) - TICK)
 
 
 def overdue(job: Job, *, now: datetime) -> bool:

@@ -17,11 +17,32 @@ from typing import Any
 from scheduler.core.blame import fault_problem, file_problem, flaw_problems, not_a_mapping
 from scheduler.core.cron import ScheduleError
 from scheduler.core.globs import matches_any, matches_job
-from scheduler.core.models import FAILURE_LIMIT, Concurrency, JobSpec, Retry, RunnerSpec, Schedule, Settings, instant
+from scheduler.core.models import (
+    FAILURE_LIMIT,
+    CatchUp,
+    CatchUpPolicy,
+    Concurrency,
+    JobSpec,
+    Retry,
+    RunnerSpec,
+    Schedule,
+    Settings,
+    instant,
+)
 from scheduler.core.paths import is_path
 from scheduler.core.problems import Problem, Severity, did_you_mean
 from scheduler.core.schedule import MOST_ENTRIES, first_slot, schedule_errors, unite
-from scheduler.core.shapes import ID_PATTERN, Fault, JobShape, Path, RetryShape, ScheduleShape, check, fitting
+from scheduler.core.shapes import (
+    ID_PATTERN,
+    CatchUpShape,
+    Fault,
+    JobShape,
+    Path,
+    RetryShape,
+    ScheduleShape,
+    check,
+    fitting,
+)
 from scheduler.core.texts import BOM, Lines, TextError, conflict_line, decode, listed, short
 from scheduler.core.units import format_duration, parse_duration
 from scheduler.core.yamlfile import YamlDocument, read_yaml
@@ -281,6 +302,7 @@ class _JobReader:
             failure_limit=FAILURE_LIMIT if shape.failure_limit is None else shape.failure_limit,
             expires=shape.expires,
             retry=_retry(shape.retry),
+            catch_up=_catch_up(shape.catch_up),
         )
 
     def _schedule(self, given: Any) -> Schedule | None:
@@ -511,6 +533,10 @@ def _retry(shape: RetryShape | None) -> Retry:
     return Retry(**{**given, "on": tuple(given["on"])}) if given else Retry()
 
 
+def _catch_up(shape: CatchUpShape | None) -> CatchUp:
+    return CatchUp() if shape is None else CatchUp(policy=CatchUpPolicy(shape.policy), within=shape.within)
+
+
 def _schedule_fault(error: ScheduleError, path: Path, key: str) -> Fault:
     """key: of the entry at `path`, to blame for it; empty: the whole entry."""
     return Fault(
@@ -530,6 +556,8 @@ def merge(defaults: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]
 
     A null stands for "no value" and so takes a default away.
     """
+    if isinstance(job.get("catch_up"), dict) and isinstance(policy := defaults.get("catch_up"), str):
+        defaults = {**defaults, "catch_up": {"policy": policy}}  # the short form of the same
     merged = {**defaults, **job}
     for key in defaults.keys() & job.keys():
         if isinstance(defaults[key], dict) and isinstance(job[key], dict):

@@ -129,9 +129,41 @@ FAILURE_LIMIT = 10
 
 
 class Concurrency(StrEnum):
-    """What happens to a fire while the job still runs. The others arrive with "Time and policy"."""
+    """What happens to a slot that comes due while the job still runs."""
 
-    FORBID = "forbid"
+    FORBID = "forbid"  # it is skipped, `overlap`
+    QUEUE = "queue"  # it waits; a newer one takes its place
+    REPLACE = "replace"  # what runs is ended first
+    ALLOW = "allow"  # it runs beside
+
+
+class CatchUpPolicy(StrEnum):
+    """Which of the slots that passed while nobody was there are run after all."""
+
+    NONE = "none"
+    LATEST = "latest"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatchUp:
+    """What becomes of missed slots. `within`: how late one may start; None: by the rule of `due.patience`."""
+
+    policy: CatchUpPolicy = CatchUpPolicy.LATEST
+    within: timedelta | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "policy": self.policy.value,
+            "within_ms": None if self.within is None else milliseconds(self.within),
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> CatchUp:
+        within = found["within_ms"]
+        return cls(
+            policy=CatchUpPolicy(found["policy"]), within=None if within is None else timedelta(milliseconds=within)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +219,7 @@ class JobSpec:
     failure_limit: int = FAILURE_LIMIT  # errors in a row that stop the job; 0: none do
     expires: datetime | None = None  # aware UTC; no slot after it is due
     retry: Retry = Retry()
+    catch_up: CatchUp = CatchUp()
 
     def to_json(self) -> dict[str, Any]:
         """The definition by field, as the store keeps it and `changes` compares it."""
@@ -206,6 +239,7 @@ class JobSpec:
             "failure_limit": self.failure_limit,
             "expires": None if self.expires is None else instant(self.expires),
             "retry": self.retry.to_json(),
+            "catch_up": self.catch_up.to_json(),
         }
 
     @classmethod
@@ -227,6 +261,7 @@ class JobSpec:
             failure_limit=found.get("failure_limit", FAILURE_LIMIT),
             expires=None if (expires := found.get("expires")) is None else parse_instant(expires),
             retry=Retry.from_json(found["retry"]) if "retry" in found else Retry(),
+            catch_up=CatchUp.from_json(found["catch_up"]) if "catch_up" in found else CatchUp(),
         )
 
     @property
@@ -248,7 +283,12 @@ class JobSpec:
 
 
 # Keys that came later, and what a definition that does not say them means.
-_LATER_DEFAULTS = {"failure_limit": FAILURE_LIMIT, "expires": None, "retry": Retry().to_json()}
+_LATER_DEFAULTS = {
+    "failure_limit": FAILURE_LIMIT,
+    "expires": None,
+    "retry": Retry().to_json(),
+    "catch_up": CatchUp().to_json(),
+}
 
 
 class TaskInput(StrEnum):
@@ -639,6 +679,26 @@ class Skip:
     last: datetime
     slots: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """One definition that a job had, and from when on it was in force."""
+
+    spec: JobSpec
+    generation: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """A stretch of time in which a daemon said that it was there, and whether it fired."""
+
+    owner: str
+    began: datetime
+    seen: datetime
+    silent: str = ""  # why it fired nothing; empty: it fired
+    over: bool = False  # it said that it was about to stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

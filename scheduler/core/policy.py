@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
-from scheduler.core.models import Retry, RunStatus
+from scheduler.core.models import CatchUpPolicy, Concurrency, JobSpec, Retry, RunStatus, Trigger
+
+MOST_CAUGHT_UP = 100  # slots of one job
+_OF_SLOTS = (Trigger.SCHEDULE, Trigger.CATCH_UP)  # else a person asked for the run
 
 
 def retry_delay(retry: Retry, *, attempts: int) -> timedelta:
@@ -20,3 +26,47 @@ def retry_at(retry: Retry, *, attempts: int, status: RunStatus, now: datetime) -
     if status not in retry.on or attempts >= retry.attempts:
         return None
     return now + retry_delay(retry, attempts=attempts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Active:
+    """A run of a job that has no end yet."""
+
+    n: int
+    trigger: Trigger
+    waits: bool  # has not begun: not even its first attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """What becomes of a run that wants to start, and of those of its job that are there already."""
+
+    answer: Literal["start", "wait", "overlap"]
+    gives_way: tuple[int, ...] = ()  # runs that waited, and are skipped now
+    replaced: tuple[int, ...] = ()  # runs that are to be ended
+
+
+def admit(spec: JobSpec, active: Sequence[Active], *, trigger: Trigger) -> Admission:
+    """How `concurrency` receives a run while others of its job are under way or wait (design section 3).
+
+    A job that catches up with all its slots loses none of them to each other: what comes due meanwhile joins them.
+    """
+    if not active or spec.concurrency is Concurrency.ALLOW:
+        return Admission(answer="start")
+    waiting = [run for run in active if run.waits]
+    begun = tuple(run.n for run in active if not run.waits)
+    manual = trigger not in _OF_SLOTS
+    backlog = spec.catch_up.policy is CatchUpPolicy.ALL and any(run.trigger is Trigger.CATCH_UP for run in waiting)
+    match spec.concurrency:
+        case Concurrency.REPLACE:
+            gives_way = () if backlog else tuple(run.n for run in waiting if run.trigger in _OF_SLOTS)
+            return Admission(answer="wait", gives_way=gives_way, replaced=begun)
+        case _ if backlog and not manual:
+            return Admission(answer="wait" if len(waiting) < MOST_CAUGHT_UP else "overlap")
+        case Concurrency.QUEUE if not (manual and waiting):
+            gives_way = tuple(run.n for run in waiting if run.trigger in _OF_SLOTS)
+            return Admission(answer="wait", gives_way=gives_way)
+        case Concurrency.FORBID if not manual and all(run.trigger is Trigger.CATCH_UP for run in waiting) and not begun:
+            # Caught up with is the latest slot, and this one is later.
+            return Admission(answer="start", gives_way=tuple(run.n for run in waiting))
+    return Admission(answer="overlap")

@@ -7,6 +7,7 @@ made here, by cutting the time line into stretches of one UTC offset.
 
 from __future__ import annotations
 
+import collections
 import copy
 import functools
 import hashlib
@@ -449,6 +450,25 @@ def span(schedule: Schedule, *, start: datetime, until: datetime) -> Span | None
         first, last = min(first, slot), max(last, slot)
         count += not also_in_densest(slot)
     return Span(first=first, last=last, count=count)
+
+
+def newest_fires(schedule: Schedule, *, start: datetime, until: datetime, most: int) -> tuple[datetime, ...]:
+    """The newest slots of [start, until], both ends included, at most so many; ascending. Raises like `fires`."""
+    found = span(schedule, start=start, until=until)
+    if found is None:
+        return ()
+    last = found.last
+    low, high = found.first, last  # from `low` on there are enough, from `high` on too few, or just enough
+    while found.count > 2 * most and high - low > timedelta(seconds=1):
+        middle = low + (high - low) / 2
+        half = span(schedule, start=middle, until=last)
+        if half is None or half.count < most:
+            high = middle
+        else:
+            low, found = middle, half
+    first = found.first
+    inside = itertools.chain((first,), itertools.takewhile(lambda slot: slot <= last, fires(schedule, after=first)))
+    return tuple(collections.deque(inside, maxlen=most))
 
 
 def _within(schedule: Schedule, part: Span) -> Iterator[datetime]:

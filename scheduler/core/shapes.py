@@ -230,14 +230,8 @@ def _one_or_many(value: Any) -> str:
     return _MANY if isinstance(value, list) else _ONE
 
 
-def _concurrency(value: Any) -> Any:
-    if value in ("queue", "replace", "allow"):
-        raise _refuse(
-            "key.not-supported-yet",
-            f"concurrency {value!r} is not supported yet; it is refused rather than ignored",
-            "write forbid, or delete the key",
-        )
-    return value
+def _policy(value: Any) -> Any:
+    return {"policy": value} if isinstance(value, str) else value
 
 
 def _task_path(text: str, info: ValidationInfo) -> str:
@@ -483,17 +477,33 @@ class RetryShape(Shape):
     )
 
 
+class CatchUpShape(Shape):
+    """What becomes of slots that passed while nobody was there: the scheduler was down, or the machine slept."""
+
+    policy: Literal["none", "latest", "all"] = Field(
+        default="latest",
+        description="Which of them run after all: none, the newest one, or all of them, the oldest first and at most "
+        "the newest 100. Those that do not are skipped as missed.",
+    )
+    within: Duration | None = Field(
+        default=None,
+        description="How late such a run may start. Without it at most 2h and half the time to the next slot; with "
+        "all, as late as it comes.",
+        examples=["2h"],
+    )
+
+
 class DefaultsShape(Shape):
     """The keys that a job takes from scheduler.yaml where it does not write them itself."""
 
     model_config = ConfigDict(title="Defaults of all jobs")
-    not_yet = frozenset({"catch_up", "deliver", "deliver_on", "expect_every"})
+    not_yet = frozenset({"deliver", "deliver_on", "expect_every"})
     misplaced = {
         **dict.fromkeys(("id", "task", "task_source_path", "schedule"), "write it in each job file: it has no default"),
         "timezone": "write timezone at the top level of scheduler.yaml",
     }
 
-    inner = {"retry": RetryShape}
+    inner = {"retry": RetryShape, "catch_up": CatchUpShape}
 
     name: Line | None = Field(default=None, description="What people call the job; without it the id.")
     description: str | None = Field(default=None, description="What the job is for.")
@@ -519,8 +529,19 @@ class DefaultsShape(Shape):
     timeout: Duration | None = Field(
         default=None, description="How long a run may take before it is ended; 30m unless written.", examples=["20m"]
     )
-    concurrency: Annotated[Literal["forbid"], BeforeValidator(_concurrency)] | None = Field(
-        default=None, description="What happens when the job is due while it still runs; forbid: the slot is skipped."
+    concurrency: Literal["forbid", "queue", "replace", "allow"] | None = Field(
+        default=None,
+        description="What happens when the job is due while it still runs. forbid: the slot is skipped; queue: it "
+        "waits, and a newer one takes its place; replace: what runs is ended first; allow: both run. "
+        "forbid unless written.",
+    )
+    catch_up: Annotated[CatchUpShape, BeforeValidator(_policy, json_schema_input_type=str | CatchUpShape)] | None = (
+        Field(
+            default=None,
+            description="What becomes of slots that passed while nobody was there; latest unless written. "
+            "The policy alone may be written for it.",
+            examples=["none", {"policy": "all", "within": "1d"}],
+        )
     )
     failure_limit: int | None = Field(
         default=None,

@@ -11,7 +11,7 @@ from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import Literal
 
-Why = Literal["cancelled", "interrupted"]  # by a person or a newer run; by the end of the scheduler
+Why = Literal["cancelled", "replaced", "interrupted"]  # by a person; by a newer run; by the end of the scheduler
 
 GRACE = timedelta(seconds=10)  # between TERM and KILL
 

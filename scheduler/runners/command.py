@@ -71,7 +71,7 @@ class Outcome:
     """How an attempt that started has ended."""
 
     status: Literal["succeeded", "failed", "timed_out", "cancelled", "interrupted"]
-    reason: Literal["exit_code", "signal", "timeout", "cancelled", "shutdown"] | None  # None: succeeded
+    reason: Literal["exit_code", "signal", "timeout", "cancelled", "replaced", "shutdown"] | None  # None: succeeded
     exit_code: int | None  # never negative; None: ended by a signal, or never started
     error: str | None  # for people
     result: str  # the first 64 KiB of stdout, invalid UTF-8 replaced
@@ -620,6 +620,8 @@ def _judge(
     match why:
         case "cancelled":
             return _outcome("cancelled", exit_code, f"cancelled; {ended}", captures)
+        case "replaced":
+            return _outcome("replaced", exit_code, f"replaced by a newer run; {ended}", captures)
         case "interrupted":
             return _outcome("interrupted", exit_code, f"interrupted: the scheduler was stopped; {ended}", captures)
         case "timeout":
@@ -628,26 +630,26 @@ def _judge(
 
 
 def _outcome(
-    status: Literal["succeeded", "failed", "timed_out", "cancelled", "interrupted"],
+    end: Literal["succeeded", "failed", "timed_out", "cancelled", "replaced", "interrupted"],
     exit_code: int | None,
     error: str | None,
     captures: Sequence[Capture],
 ) -> Outcome:
-    reason: Literal["exit_code", "signal", "timeout", "cancelled", "shutdown"] | None
-    match status:
+    reason: Literal["exit_code", "signal", "timeout", "cancelled", "replaced", "shutdown"] | None
+    match end:
         case "succeeded":
             reason = None
         case "failed":
             reason = "signal" if exit_code is None else "exit_code"
         case "timed_out":
             reason = "timeout"
-        case "cancelled":
-            reason = "cancelled"
+        case "cancelled" | "replaced":
+            reason = end
         case "interrupted":
             reason = "shutdown"
     lost = next((each.error for each in captures if each.error is not None), None)
     return Outcome(
-        status=status,
+        status="cancelled" if end == "replaced" else end,
         reason=reason,
         exit_code=exit_code,
         error="; ".join(each for each in (error, lost) if each is not None) or None,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.due import LATE, due, held_back, is_slot, next_slot, overdue, start_of, unserved, window
-from scheduler.core.models import FileFacts, Job, JobSpec, Pause, RuntimeFacts, Schedule
+from scheduler.core.due import LATE, due, held_back, is_slot, next_slot, overdue, patience, start_of, unserved
+from scheduler.core.models import CatchUp, CatchUpPolicy, FileFacts, Job, JobSpec, Pause, RuntimeFacts, Schedule
 from scheduler.core.schedule import coming, start_delay
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -18,8 +18,20 @@ MINUTELY = Schedule(timezone="UTC", every=timedelta(minutes=1))
 SECOND = timedelta(seconds=1)
 
 
-def job(schedule: Schedule = MINUTELY, *, cursor: datetime | None = NOON, pause: Pause | None = None) -> Job:
-    spec = JobSpec(id="job", name="job", schedule=schedule, runner="agent")
+NONE = CatchUp(policy=CatchUpPolicy.NONE)
+ALL = CatchUp(policy=CatchUpPolicy.ALL)
+LATEST = CatchUp()
+HOUR = timedelta(hours=1)
+
+
+def job(
+    schedule: Schedule = MINUTELY,
+    *,
+    cursor: datetime | None = NOON,
+    pause: Pause | None = None,
+    catch_up: CatchUp = LATEST,
+) -> Job:
+    spec = JobSpec(id="job", name="job", schedule=schedule, runner="agent", catch_up=catch_up)
     facts = FileFacts(
         spec=spec,
         generation=1,
@@ -75,16 +87,16 @@ def test_a_job_that_is_not_to_run_owes_nothing(away: str) -> None:
 
 def test_slots_from_before_anybody_was_there_are_one_missed_range() -> None:
     since = NOON + timedelta(minutes=10, seconds=30)
-    found = due(job(), now=since, since=since)
+    found = due(job(catch_up=NONE), now=since, since=since)
     assert found is not None
-    assert found.slot is None
+    assert (found.slot, found.catch_up) == (None, ())
     (skip,) = found.skips
     assert (skip.first, skip.last, skip.slots, skip.reason) == (NOON, NOON + timedelta(minutes=10), 11, "missed")
     assert found.next_run_at == NOON + timedelta(minutes=11)
 
 
 def test_a_slot_reached_over_a_minute_late_was_missed_and_one_reached_sooner_runs() -> None:
-    hourly = job(Schedule(timezone="UTC", every=timedelta(hours=1)))
+    hourly = job(Schedule(timezone="UTC", every=timedelta(hours=1)), catch_up=NONE)
     in_time = due(hourly, now=NOON + LATE, since=NOON - SECOND)
     late = due(hourly, now=NOON + LATE + SECOND, since=NOON - SECOND)
     assert in_time is not None
@@ -100,17 +112,81 @@ def test_of_several_slots_the_newest_runs_and_the_others_were_missed() -> None:
     assert [(skip.first, skip.slots, skip.reason) for skip in found.skips] == [(NOON, 3, "missed")]
 
 
-def test_where_nobody_was_there_the_newest_slot_runs_within_its_window() -> None:
+def test_of_missed_slots_the_latest_is_caught_up_with_within_its_window() -> None:
     daily = Schedule(timezone="UTC", every=timedelta(days=1))
     midnight = NOON.replace(hour=0)
-    soon = due(job(daily, cursor=midnight), now=midnight + timedelta(hours=2), since=None)
-    later = due(job(daily, cursor=midnight), now=midnight + timedelta(hours=2, seconds=1), since=None)
-    assert soon is not None
-    assert soon.slot == midnight
-    assert later is not None
-    assert later.slot is None
-    assert window(midnight, midnight + timedelta(minutes=10)) == timedelta(minutes=5)
-    assert window(midnight, None) == timedelta(hours=2)
+    for since in (None, midnight + HOUR):
+        soon = due(job(daily, cursor=midnight), now=midnight + 2 * HOUR, since=since)
+        later = due(job(daily, cursor=midnight), now=midnight + 2 * HOUR + SECOND, since=since)
+        assert soon is not None
+        assert (soon.slot, soon.catch_up, soon.skips) == (None, (midnight,), ())
+        assert later is not None
+        assert (later.slot, later.catch_up, later.skips[0].reason) == (None, (), "missed")
+    spec = job(daily).file.spec
+    assert patience(spec, midnight, midnight + timedelta(minutes=10)) == timedelta(minutes=5)
+    assert patience(spec, midnight, None) == 2 * HOUR
+    wide = job(daily, cursor=midnight, catch_up=CatchUp(within=3 * HOUR))
+    found = due(wide, now=midnight + 2 * HOUR + SECOND, since=None)
+    assert found is not None
+    assert found.catch_up == (midnight,)
+
+
+def test_a_slot_in_time_leaves_nothing_to_catch_up_with_but_where_all_are_wanted() -> None:
+    hourly = Schedule(timezone="UTC", every=HOUR)
+    now = NOON + 3 * HOUR + SECOND
+    latest = due(job(hourly), now=now, since=NOON - HOUR)
+    assert latest is not None
+    assert (latest.slot, latest.catch_up) == (NOON + 3 * HOUR, ())
+    assert [(skip.first, skip.slots) for skip in latest.skips] == [(NOON, 3)]
+    every = due(job(hourly, catch_up=ALL), now=now, since=NOON - HOUR)
+    assert every is not None
+    assert (every.slot, every.skips) == (NOON + 3 * HOUR, ())
+    assert every.catch_up == (NOON, NOON + HOUR, NOON + 2 * HOUR)
+    assert every.last == NOON + 3 * HOUR
+
+
+def test_all_are_at_most_a_hundred_and_those_within_the_duration_that_is_written() -> None:
+    now = NOON + timedelta(minutes=250, seconds=30)
+    many = due(job(catch_up=ALL), now=now, since=now)
+    assert many is not None
+    assert (len(many.catch_up), many.catch_up[0], many.catch_up[-1]) == (
+        100, NOON + timedelta(minutes=151), NOON + timedelta(minutes=250),
+    )  # fmt: skip
+    assert [(skip.first, skip.slots, skip.reason) for skip in many.skips] == [(NOON, 151, "missed")]
+    few = due(job(catch_up=replace(ALL, within=timedelta(minutes=3))), now=now, since=now)
+    assert few is not None
+    assert few.catch_up == tuple(NOON + timedelta(minutes=m) for m in (248, 249, 250))
+    for_ever = due(job(catch_up=replace(ALL, within=timedelta.max)), now=now, since=now)
+    assert for_ever is not None
+    assert for_ever.catch_up == many.catch_up
+
+
+def test_nothing_from_before_the_end_of_a_pause_or_from_another_host_is_caught_up_with() -> None:
+    now = NOON + timedelta(minutes=10, seconds=30)
+    over = Pause(at=NOON + timedelta(minutes=3), until=NOON + timedelta(minutes=6))
+    found = due(job(pause=over, catch_up=ALL), now=now, since=now)
+    assert found is not None
+    assert found.catch_up == tuple(NOON + timedelta(minutes=m) for m in (6, 7, 8, 9, 10))
+    assert [(skip.slots, skip.reason) for skip in found.skips] == [(3, "missed"), (3, "paused")]
+    for pause in (Pause(at=NOON + timedelta(minutes=3)), replace(over, until=now + SECOND)):
+        held = due(job(pause=pause, catch_up=ALL), now=now, since=now)
+        assert held is not None
+        assert held.catch_up == ()
+    moved = due(job(catch_up=ALL), now=now, since=now, elsewhere_until=now - timedelta(minutes=2))
+    assert moved is not None
+    assert moved.catch_up == tuple(NOON + timedelta(minutes=m) for m in (9, 10))
+    settled = due(job(catch_up=ALL), now=now, since=now, until=now)
+    assert settled is not None
+    assert settled.catch_up == (), "its schedule is about to be replaced"
+
+
+def test_an_outage_is_told_by_what_it_has_left() -> None:
+    five = due(job(catch_up=ALL), now=NOON + timedelta(minutes=5), since=NOON + timedelta(minutes=5))
+    more = due(job(catch_up=NONE), now=NOON + timedelta(minutes=5, seconds=1), since=NOON + timedelta(minutes=5))
+    assert five is not None
+    assert not five.after_outage(NOON + timedelta(minutes=5))
+    assert more is not None
+    assert more.after_outage(NOON + timedelta(minutes=5, seconds=1))
 
 
 def test_of_a_list_each_slot_is_owed_once_and_late_by_the_same_jitter() -> None:
@@ -222,7 +298,7 @@ schedules = st.one_of(
         st.sampled_from(["UTC", "Europe/Berlin", "America/Los_Angeles", "Australia/Lord_Howe"]),
     ),
 )
-seconds = st.integers(0, 6 * 3600).map(lambda s: timedelta(seconds=s))
+seconds = st.integers(1, 6 * 3600).map(lambda s: timedelta(seconds=s))
 pauses = st.none() | st.builds(
     lambda at, length: Pause(at=NOON + at, until=None if length is None else NOON + at + length),
     seconds,
@@ -230,14 +306,26 @@ pauses = st.none() | st.builds(
 )
 
 
-@given(schedules, seconds, seconds, pauses, st.booleans(), st.integers(0, 40))
+catch_ups = st.builds(
+    lambda policy, within: CatchUp(policy=policy, within=within), st.sampled_from(CatchUpPolicy), st.none() | seconds
+)
+
+
+@given(schedules, seconds, seconds, pauses, st.booleans(), st.integers(0, 40), catch_ups)
 def test_every_slot_up_to_now_is_covered_exactly_once(
-    schedule: Schedule, passed: timedelta, present: timedelta, pause: Pause | None, once: bool, jitter_s: int
+    schedule: Schedule,
+    passed: timedelta,
+    present: timedelta,
+    pause: Pause | None,
+    once: bool,
+    jitter_s: int,
+    catch_up: CatchUp,
 ) -> None:
     schedule = replace(schedule, jitter=timedelta(seconds=jitter_s))
     (cursor,) = coming(schedule, after=NOON, count=1)
     now = NOON + passed
-    found = due(job(schedule, cursor=cursor, pause=pause), now=now, since=None if once else now - present)
+    owing = job(schedule, cursor=cursor, pause=pause, catch_up=catch_up)
+    found = due(owing, now=now, since=None if once else now - present)
     slots = coming(schedule, after=NOON, until=now - start_delay(schedule, "job"))
     if found is None:
         assert slots == []
@@ -248,8 +336,11 @@ def test_every_slot_up_to_now_is_covered_exactly_once(
     assert [skip.slots for skip in found.skips] == [
         len(coming(schedule, after=skip.first - SECOND / 2, until=skip.last)) for skip in found.skips
     ]
+    covered += found.catch_up
     covered += [] if found.slot is None else [found.slot]
     assert covered == slots
+    assert found.last == slots[-1]
+    assert len(found.catch_up) <= {"none": 0, "latest": 1, "all": 100}[catch_up.policy]
     assert found.next_run_at == coming(schedule, after=slots[-1], count=1)[0]
 
 

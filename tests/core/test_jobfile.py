@@ -11,7 +11,7 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from scheduler.core.jobfile import Document, JobFile, merge, read_job_file
-from scheduler.core.models import JobSpec, Retry, Settings
+from scheduler.core.models import CatchUp, CatchUpPolicy, JobSpec, Retry, Settings
 from scheduler.core.problems import Severity
 from scheduler.core.rootfile import read_root_file
 from scheduler.core.schedule import next_fire
@@ -333,13 +333,9 @@ def test_a_blank_inline_task_is_refused() -> None:
 @pytest.mark.parametrize(
     "extra",
     [
-        "catch_up: latest",
         "deliver: []",
         "deliver_on: null",
         "expect_every: 1d",
-        "concurrency: queue",
-        "concurrency: replace",
-        "concurrency: allow",
     ],
 )
 def test_a_key_or_value_that_no_code_honours_is_refused_and_not_ignored(extra: str) -> None:
@@ -742,6 +738,7 @@ defaults:
   failure_limit: 4
   expires: 2031-01-01T00:00:00Z
   retry: {attempts: 3, delay: 1m}
+  catch_up: all
 runners: {r: {command: [cat], job_env: [A, B, C]}, s: {command: [cat], job_env: [A, B, C]}}
 """)
 
@@ -757,6 +754,10 @@ def test_every_key_that_may_have_a_default_takes_it() -> None:
     assert spec.env == (("A", "1"), ("B", "2"))
     assert spec.expires == datetime(2031, 1, 1, tzinfo=UTC)
     assert spec.retry == Retry(attempts=3, delay=timedelta(minutes=1))
+    assert spec.catch_up == CatchUp(policy=CatchUpPolicy.ALL)
+    assert resolved("catch_up: {within: 1h}").catch_up == CatchUp(policy=CatchUpPolicy.ALL, within=timedelta(hours=1))
+    assert resolved("catch_up: none").catch_up == CatchUp(policy=CatchUpPolicy.NONE)
+    assert resolved("catch_up: null").catch_up == CatchUp()
     assert resolved("retry: {attempts: 2}").retry == Retry(attempts=2, delay=timedelta(minutes=1)), "merged by key"
     assert resolved("retry: null").retry == Retry()
     assert set(EVERY_DEFAULT.defaults) == set(DefaultsShape.model_fields)

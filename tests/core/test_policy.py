@@ -1,4 +1,4 @@
-"""When a run is tried again: exponential delays with a cap, for the ends that the job names."""
+"""When a run is tried again, and how `concurrency` receives a run whose job has others."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.models import Retry, RunStatus
-from scheduler.core.policy import retry_at, retry_delay
+from scheduler.core.models import CatchUp, CatchUpPolicy, Concurrency, JobSpec, Retry, RunStatus, Schedule, Trigger
+from scheduler.core.policy import MOST_CAUGHT_UP, Active, Admission, admit, retry_at, retry_delay
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 THRICE = Retry(attempts=3, delay=timedelta(seconds=10), backoff=3, max_delay=timedelta(minutes=1))
@@ -45,3 +45,67 @@ def test_only_the_ends_that_the_job_names_are_followed_by_another_try(status: Ru
 def test_no_delay_is_beyond_the_longest_or_shorter_than_the_one_before(retry: Retry, attempts: int) -> None:
     this, following = (retry_delay(retry, attempts=n) for n in (attempts, attempts + 1))
     assert timedelta(0) < this <= following <= retry.max_delay
+
+
+RUNS = Active(n=1, trigger=Trigger.SCHEDULE, waits=False)
+WAITS = Active(n=2, trigger=Trigger.SCHEDULE, waits=True)
+LATE = Active(n=3, trigger=Trigger.CATCH_UP, waits=True)
+BY_HAND = Active(n=4, trigger=Trigger.MANUAL, waits=True)
+START, WAIT, OVERLAP = (Admission(answer=answer) for answer in ("start", "wait", "overlap"))
+
+
+def job(concurrency: str, policy: str = "latest") -> JobSpec:
+    return JobSpec(
+        id="job",
+        name="job",
+        schedule=Schedule(timezone="UTC", every=timedelta(hours=1)),
+        runner="agent",
+        concurrency=Concurrency(concurrency),
+        catch_up=CatchUp(policy=CatchUpPolicy(policy)),
+    )
+
+
+@pytest.mark.parametrize("trigger", Trigger)
+@pytest.mark.parametrize("concurrency", Concurrency)
+def test_a_run_starts_where_its_job_has_no_other_or_allows_them(concurrency: Concurrency, trigger: Trigger) -> None:
+    assert admit(job(concurrency), [], trigger=trigger) == START
+    assert admit(job("allow"), [RUNS, WAITS, LATE], trigger=trigger) == START
+
+
+def test_forbid_skips_a_slot_while_anything_of_the_job_is_active_but_a_catch_up_that_has_not_begun() -> None:
+    for active in ([RUNS], [WAITS], [BY_HAND], [RUNS, LATE], [WAITS, LATE]):
+        assert admit(job("forbid"), active, trigger=Trigger.SCHEDULE) == OVERLAP
+    assert admit(job("forbid"), [LATE], trigger=Trigger.SCHEDULE) == Admission(answer="start", gives_way=(3,))
+    assert admit(job("forbid"), [LATE], trigger=Trigger.MANUAL) == OVERLAP
+
+
+def test_queue_lets_one_wait_and_a_newer_one_takes_its_place() -> None:
+    assert admit(job("queue"), [RUNS], trigger=Trigger.SCHEDULE) == WAIT
+    assert admit(job("queue"), [RUNS, WAITS], trigger=Trigger.SCHEDULE) == Admission(answer="wait", gives_way=(2,))
+    assert admit(job("queue"), [RUNS, LATE], trigger=Trigger.SCHEDULE) == Admission(answer="wait", gives_way=(3,))
+    assert admit(job("queue"), [RUNS, BY_HAND], trigger=Trigger.SCHEDULE) == WAIT, "somebody waits for it"
+
+
+def test_a_run_by_hand_waits_where_nothing_else_does_and_takes_no_slot_its_turn() -> None:
+    assert admit(job("queue"), [RUNS], trigger=Trigger.MANUAL) == WAIT
+    for waiting in (WAITS, LATE, BY_HAND):
+        assert admit(job("queue"), [RUNS, waiting], trigger=Trigger.MANUAL) == OVERLAP
+
+
+def test_replace_ends_what_has_begun_and_skips_what_waits() -> None:
+    for trigger in (Trigger.SCHEDULE, Trigger.MANUAL):
+        found = admit(job("replace"), [RUNS, WAITS, LATE, BY_HAND], trigger=trigger)
+        assert found == Admission(answer="wait", gives_way=(2, 3), replaced=(1,))
+    again = Active(n=5, trigger=Trigger.RERUN, waits=True)
+    assert admit(job("replace"), [again], trigger=Trigger.SCHEDULE) == WAIT, "a person has asked for it"
+
+
+@pytest.mark.parametrize("concurrency", ["forbid", "queue"])
+def test_a_job_that_catches_up_with_all_loses_no_slot_to_those_that_wait(concurrency: str) -> None:
+    spec = job(concurrency, "all")
+    assert admit(spec, [LATE], trigger=Trigger.SCHEDULE) == WAIT
+    assert admit(spec, [RUNS, WAITS, LATE], trigger=Trigger.SCHEDULE) == WAIT
+    assert admit(spec, [LATE], trigger=Trigger.MANUAL).answer == "overlap"
+    assert admit(spec, [LATE] * MOST_CAUGHT_UP, trigger=Trigger.SCHEDULE) == OVERLAP
+    replacing = admit(job("replace", "all"), [RUNS, LATE], trigger=Trigger.SCHEDULE)
+    assert replacing == Admission(answer="wait", replaced=(1,))

@@ -310,7 +310,7 @@ BROKEN: dict[str, str | bytes] = {
     "not YAML": "id: [triage\n",
     "no id": TRIAGE.replace("id: triage\n", ""),
     "an unknown key": TRIAGE.replace("schedule:", "shedule:"),
-    "a key that is not supported yet": TRIAGE + "catch_up: all\n",
+    "a key that is not supported yet": TRIAGE + "deliver: [owner]\n",
     "conflict markers": TRIAGE + MARKERS,
     "a tab": TRIAGE.replace("schedule: ", "\tschedule: "),
     "not UTF-8": b"\xff\xfe" + TRIAGE.encode(),

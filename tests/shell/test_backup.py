@@ -63,7 +63,7 @@ class World:
             clock=self.clock,
             owner="1-test",
             since=None if once else self.clock.now(),
-            submit=submitted.extend,
+            submit=lambda claim: submitted.extend(claim.runs),
             places=lambda: places,
         )
         found.reload(store)
@@ -245,9 +245,9 @@ def test_claims_and_ends_go_on_while_a_copy_is_made_and_it_is_of_one_moment(
         thread.start()
         while thread.is_alive():
             begun = time.monotonic()
-            run = store.claim_manual(
+            (run,) = store.claim_manual(
                 "hourly", trigger=Trigger.MANUAL, requested_by="x", owner="1-x", max_running=9, now=world.clock.now()
-            )
+            ).runs
             store.finish(run, status=RunStatus.SUCCEEDED, now=world.clock.now())
             took.append(time.monotonic() - begun)
             time.sleep(0.002)
@@ -376,9 +376,9 @@ def test_run_numbers_that_the_old_database_or_the_outputs_show_are_not_given_aga
     copy = world.back_up("copy.db")
     with world.store() as store:
         for _ in range(3):
-            run = store.claim_manual(
+            (run,) = store.claim_manual(
                 "hourly", trigger=Trigger.MANUAL, requested_by="x", owner="1-x", max_running=9, now=BEGIN
-            )
+            ).runs
             store.finish(run, status=RunStatus.SUCCEEDED, now=BEGIN)
     outputs = world.place.state / "runs/other"
     outputs.mkdir(parents=True)
@@ -429,9 +429,9 @@ def test_what_cannot_be_the_copy_is_refused(world: World, tmp_path: Path) -> Non
 
 def test_a_copy_made_by_other_means_with_its_journal_is_taken_whole(world: World, tmp_path: Path) -> None:
     with world.store() as store:
-        run = store.claim_manual(
+        (run,) = store.claim_manual(
             "hourly", trigger=Trigger.MANUAL, requested_by="x", owner="1-x", max_running=9, now=BEGIN
-        )
+        ).runs
         store.finish(run, status=RunStatus.SUCCEEDED, now=BEGIN)
         for suffix in ("", "-wal"):
             (tmp_path / f"raw.db{suffix}").write_bytes(world.place.db.with_name(f"state.db{suffix}").read_bytes())

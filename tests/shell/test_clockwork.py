@@ -20,7 +20,7 @@ from scheduler.core.models import Pause, Run, RunStatus, Settings, instant
 from scheduler.core.problems import UnavailableError
 from scheduler.core.schedule import coming
 from scheduler.service import Scheduler
-from scheduler.store import Store
+from scheduler.store import Claimed, Store
 from tests.fakes import FakeClock
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
@@ -37,21 +37,31 @@ class World:
     store: Store
     root: Path
     submitted: list[Run] = field(default_factory=list)
+    gave_way: list[Run] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
     trouble: str = ""
     fires: bool = True
 
-    def start(self, *, since: datetime | None = None, once: bool = False) -> Clockwork:
+    def start(
+        self, *, since: datetime | None = None, once: bool = False, away_from: datetime | None = None
+    ) -> Clockwork:
         clockwork = Clockwork(
             clock=self.clock,
             owner="1-test",
             since=None if once else since or self.clock.now(),
-            submit=self.submitted.extend,
+            submit=self.take,
             places=lambda: 3,
             may_fire=lambda settings: self.fires,
             usable=lambda: self.trouble,
+            away_from=away_from,
         )
         clockwork.reload(self.store)
         return clockwork
+
+    def take(self, claim: Claimed) -> None:
+        self.submitted += claim.runs
+        self.gave_way += claim.gave_way
+        self.replaced += claim.replaced
 
     def write(self, **jobs: str) -> None:
         for name, text in jobs.items():
@@ -174,7 +184,7 @@ def test_a_queued_run_survives_its_daemon(world: World) -> None:
 
 
 def test_a_restart_makes_one_missed_row_of_the_slots_between(world: World) -> None:
-    world.write(tick=job("tick", "{every: 10s}"))
+    world.write(tick=job("tick", "{every: 10s}") + "catch_up: none\n")
     (run,) = world.at(world.start(), MIDNIGHT)
     world.finish(run)
     world.clock.moment = MIDNIGHT + timedelta(hours=1, seconds=5)
@@ -183,6 +193,67 @@ def test_a_restart_makes_one_missed_row_of_the_slots_between(world: World) -> No
     world.clock.moment += timedelta(minutes=1)
     world.start().dispatch(world.store)
     assert world.rows("tick")[1:] == [("skipped", "missed", "00:00:10", "01:01:00", 366)], "they share their row"
+
+
+def test_a_restart_catches_up_with_the_latest_slot_until_a_newer_one_comes(world: World) -> None:
+    world.write(tick=job("tick", "{every: 10s}"))
+    (run,) = world.at(world.start(), MIDNIGHT)
+    world.finish(run)
+    world.clock.moment = MIDNIGHT + timedelta(hours=1, seconds=5)
+    clockwork = world.start()
+    (late,) = clockwork.dispatch(world.store)
+    assert (late.trigger.value, late.status.value, late.reason) == ("catch_up", "queued", "outage")
+    assert world.rows("tick")[1:] == [
+        ("skipped", "missed", "00:00:10", "00:59:50", 359),
+        ("queued", "outage", "01:00:00", "01:00:00", 1),
+    ]
+    (now,) = world.at(clockwork, MIDNIGHT + timedelta(hours=1, seconds=10))
+    assert (now.trigger.value, now.status.value) == ("schedule", "queued"), "something waited, so it does not pass it"
+    assert [run.id for run in world.gave_way] == [late.id]
+    assert [row[:3] for row in world.rows("tick")[2:]] == [
+        ("skipped", "missed", "01:00:00"), ("queued", None, "01:00:10"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("away", "reason"), [(timedelta(hours=6), "outage"), (timedelta(minutes=4), None)])
+def test_what_was_missed_at_the_end_of_a_long_night_is_paced_though_it_is_not_old(
+    world: World, away: timedelta, reason: str | None
+) -> None:
+    world.write(**{f"dawn{n}": job(f"dawn{n}", "{every: 1d}") for n in range(2)})
+    world.clock.moment = MIDNIGHT + timedelta(minutes=2)
+    found = world.start(away_from=world.clock.moment - away).dispatch(world.store)
+    assert [(run.trigger.value, run.reason) for run in found] == [("catch_up", reason)] * 2
+
+
+def test_a_machine_that_slept_for_long_is_paced_and_a_regular_slot_afterwards_is_not(world: World) -> None:
+    world.write(dawn=job("dawn", "{every: 1d}"), tick=job("tick", "{cron: '5 0 * * *', timezone: UTC}"))
+    clockwork = world.start()
+    world.clock.moment = MIDNIGHT - timedelta(hours=6)
+    assert clockwork.dispatch(world.store) == []
+    (late,) = world.at(clockwork, MIDNIGHT + timedelta(minutes=2))
+    assert (late.trigger.value, late.reason) == ("catch_up", "outage")
+    (now,) = world.at(clockwork, MIDNIGHT + timedelta(minutes=5))
+    assert (now.trigger.value, now.reason) == ("schedule", None)
+
+
+def test_all_missed_slots_wait_in_their_order_and_what_comes_due_meanwhile_joins_them(world: World) -> None:
+    world.write(tick=job("tick", "{every: 1m}") + "catch_up: all\n")
+    world.clock.moment = MIDNIGHT + timedelta(minutes=3, seconds=5)
+    clockwork = world.start()
+    late = clockwork.dispatch(world.store)
+    assert [(run.trigger.value, run.status.value, run.reason) for run in late] == [("catch_up", "queued", None)] * 4
+    (next_one,) = world.at(clockwork, MIDNIGHT + timedelta(minutes=4))
+    assert (next_one.trigger.value, next_one.status.value) == ("schedule", "queued")
+    assert [row[2] for row in world.rows("tick")] == [f"00:0{n}:00" for n in range(5)]
+
+
+def test_a_newer_slot_replaces_what_runs(world: World) -> None:
+    world.write(tick=job("tick", "{every: 1m}") + "concurrency: replace\n")
+    clockwork = world.start()
+    (first,) = world.at(clockwork, MIDNIGHT)
+    assert first.status.value == "claimed"
+    (second,) = world.at(clockwork, MIDNIGHT + timedelta(minutes=1))
+    assert (second.status.value, world.replaced) == ("queued", [first.id])
 
 
 def test_a_pause_and_a_resume_count_at_once_and_leave_one_row(world: World) -> None:
@@ -323,7 +394,7 @@ def test_the_thread_wakes_for_a_poke_and_ends_when_stopped(world: World) -> None
     world.clock.moment = datetime.now(UTC)
     claimed = threading.Event()
     world.submitted = []
-    clockwork = threaded(lambda runs: claimed.set() if runs else None)
+    clockwork = threaded(lambda claim: claimed.set() if claim.runs else None)
     thread = threading.Thread(target=clockwork.run, args=(lambda: Store.open(world.scheduler.place.db),))
     thread.start()
     try:
@@ -360,7 +431,7 @@ def test_the_thread_says_once_that_nothing_fires_and_goes_on_when_it_can(
     assert caplog.text.count("firing_resumed") == 1
 
 
-def threaded(submit: Callable[[list[Run]], None]) -> Clockwork:
+def threaded(submit: Callable[[Claimed], None]) -> Clockwork:
     """One that goes by the system's clock."""
     return Clockwork(clock=_System(), owner="1-test", since=datetime.now(UTC), submit=submit, places=lambda: 3)
 

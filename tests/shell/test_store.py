@@ -38,7 +38,7 @@ from scheduler.core.problems import Problem, RefusedError, UnavailableError
 from scheduler.core.reconcile import Desired, Found, Plan, plan
 from scheduler.database import DamagedError
 from scheduler.pool import Stores
-from scheduler.store import Process, Store
+from scheduler.store import Claimed, Process, Store
 from tests.fakes import START
 
 NOW = START
@@ -96,7 +96,7 @@ def store(path: Path) -> Iterator[Store]:
 def claim(store: Store, job_id: str = "job", max_running: int = 16) -> Run:
     return store.claim_manual(
         job_id, trigger=Trigger.MANUAL, requested_by="user:test", owner="o", max_running=max_running, now=NOW
-    )
+    ).runs[0]
 
 
 def start(store: Store, run: Run, task: Task = TASK) -> Run:
@@ -170,7 +170,7 @@ def fire(store: Store) -> Run:
     assert found is not None
     claimed = store.claim_due([found], seen=observed.ticket, owner="o", max_running=16, now=job.next_run_at)
     assert claimed is not None
-    (run,) = claimed
+    (run,) = claimed.runs
     return run
 
 
@@ -266,7 +266,7 @@ def overlap(store: Store) -> int:
     assert cursor is not None
     found = due(observed.jobs["job"], now=cursor, since=NOW)
     assert found is not None
-    assert store.claim_due([found], seen=observed.ticket, owner="o", max_running=16, now=cursor) == []
+    assert store.claim_due([found], seen=observed.ticket, owner="o", max_running=16, now=cursor) == Claimed()
     (row, *_) = store.runs("job", status=RunStatus.SKIPPED)
     return row.slots
 

@@ -21,7 +21,7 @@ from scheduler.core.problems import UnavailableError
 from scheduler.engine import EndNotWrittenError
 from scheduler.runners.cancel import Cancel
 from scheduler.service import Scheduler
-from scheduler.store import Store
+from scheduler.store import Claimed, Store
 from scheduler.workers import Workers
 from tests.fakes import FakeClock
 
@@ -108,6 +108,12 @@ def run(job: int, status: RunStatus = RunStatus.CLAIMED, *, at: datetime = NOON)
 QUEUED = RunStatus.QUEUED
 
 
+def claimed_run(claim: Claimed | None) -> Run:
+    assert claim is not None
+    (found,) = claim.runs
+    return found
+
+
 def test_who_waits_longest_gets_the_next_place(house: House) -> None:
     house.workers.submit([run(0), run(1)])
     house.engine.await_started("j0:1", "j1:1")
@@ -128,7 +134,7 @@ def test_who_has_waited_beyond_its_window_is_a_skip_for_lack_of_capacity(house: 
     found = house.store.observed().jobs["j0"]
     owed = due(found, now=NOON + timedelta(hours=1), since=NOON)
     assert owed is not None
-    (queued,) = house.store.claim_due([owed], seen=99, owner="1-a", max_running=0, now=NOON) or []
+    queued = claimed_run(house.store.claim_due([owed], seen=99, owner="1-a", max_running=0, now=NOON))
     assert queued.status is QUEUED
     house.clock.moment = (queued.fire_time or NOON) + timedelta(minutes=30, seconds=1)
     ended: list[Run | None] = []
@@ -139,6 +145,24 @@ def test_who_has_waited_beyond_its_window_is_a_skip_for_lack_of_capacity(house: 
     assert (skipped.status.value, skipped.reason) == ("skipped", "capacity")
     assert [each and each.reason for each in ended] == ["capacity"]
     assert house.store.job("j0").runtime.consecutive_errors == 0  # type: ignore[union-attr]
+
+
+def test_what_waits_when_its_job_is_archived_is_nobodys_fault(house: House, tmp_path: Path) -> None:
+    house.clock.moment = NOON + timedelta(hours=1)
+    owed = due(house.store.observed().jobs["j0"], now=house.clock.moment, since=NOON)
+    assert owed is not None
+    queued = claimed_run(house.store.claim_due([owed], seen=99, owner="1-a", max_running=0, now=house.clock.moment))
+    (tmp_path / "jobs/j0.yaml").unlink()
+    place = Place(root=tmp_path, state=tmp_path / ".scheduler", db=house.store.path)
+    Scheduler(place=place, actor="user:test", environ=dict(os.environ), clock=house.clock).sync()
+    assert house.store.observed().jobs["j0"].archived
+    house.engine.end(queued.id)
+    house.workers.submit([queued])
+    house.workers.wait()
+    assert house.engine.started == []
+    (row,) = house.store.runs("j0")
+    assert (row.status.value, row.reason) == ("skipped", "superseded")
+    assert house.store.observed().jobs["j0"].runtime.consecutive_errors == 0
 
 
 def test_cancel_reaches_a_run_and_only_one_that_runs(house: House) -> None:
@@ -248,7 +272,7 @@ def test_a_claim_whose_thread_gets_no_connection_is_given_up_and_has_its_end_onc
     found = house.store.observed().jobs["j0"]
     owed = due(found, now=NOW_DUE, since=NOON)
     assert owed is not None
-    (claimed,) = house.store.claim_due([owed], seen=99, owner="1-a", max_running=9, now=NOON) or []
+    claimed = claimed_run(house.store.claim_due([owed], seen=99, owner="1-a", max_running=9, now=NOON))
 
     def no_connection() -> contextlib.AbstractContextManager[Store]:
         raise UnavailableError("cannot open the database: unable to open database file")
@@ -295,7 +319,7 @@ def test_an_attempt_whose_end_is_written_late_is_followed_by_the_next(house: Hou
     house.workers.submit([run(0)], done=ended.append)
     house.workers.wait()
     house.workers.write_ends(house.store)
-    assert (house.workers.unwritten, house.workers.next_retry, ended) == ((), again, [])
+    assert (house.workers.unwritten, house.workers.next_at, ended) == ((), again, [])
     house.workers.let_go()
     assert ended == [None]
 
@@ -313,7 +337,7 @@ def test_a_cancel_that_comes_just_after_the_end_of_an_attempt_is_heard(house: Ho
     deadline = time.monotonic() + LONG
     while not ended and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert (house.engine.cancelled, house.workers.next_retry) == ({"j0:1": "cancelled unstarted"}, None)
+    assert (house.engine.cancelled, house.workers.next_at) == ({"j0:1": "cancelled unstarted"}, None)
     assert [each and each.id for each in ended] == ["j0:1"], "who waits for it is told"
 
 

@@ -1,0 +1,253 @@
+"""One answer for any instant, from what was so then: whatever was edited, paused or stopped since."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.core.explain import Answer, Ledger, explain, newest_slot
+from scheduler.core.models import (
+    AuditRow,
+    CatchUp,
+    CatchUpPolicy,
+    Definition,
+    FileFacts,
+    Job,
+    JobSpec,
+    Life,
+    Run,
+    RunStatus,
+    Schedule,
+    Trigger,
+    instant,
+)
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+HOURLY = JobSpec(id="job", name="job", schedule=Schedule(timezone="UTC", every=HOUR), runner="agent")
+CREATED = NOON - timedelta(days=1) + MINUTE
+
+
+def ledger(*definitions: tuple[datetime, JobSpec], **known: Any) -> Ledger:
+    found = [
+        Definition(spec=spec, generation=n, since=since)
+        for n, (since, spec) in enumerate(definitions or [(CREATED, HOURLY)], 1)
+    ]
+    facts = FileFacts(
+        spec=found[-1].spec, generation=found[-1].generation, path="jobs/job.yaml", line=1, revision=None, dirty=None,
+        file_sha256="", task_sha256="", activated_at=CREATED,
+    )  # fmt: skip
+    job = Job(id="job", file=facts, next_run_at=None, created_at=CREATED, created_by="user:ann", updated_at=CREATED)
+    lives = (Life(owner="1-a", began=CREATED, seen=NOON),)
+    return Ledger(
+        **{"job": job, "definitions": found, "audit": (), "runs": (), "lives": lives, "daemon": True, **known}
+    )
+
+
+def run(at: datetime, status: RunStatus = RunStatus.SUCCEEDED, **known: Any) -> Run:
+    return Run(
+        **{
+            "job_id": "job", "n": 7, "trigger": Trigger.SCHEDULE, "status": status, "fire_time": at,
+            "fire_time_last": at, "requested_at": at, "generation": 1, "started_at": at, **known,
+        }
+    )  # fmt: skip
+
+
+def row(action: str, at: datetime, field: str | None = None, after: object = None, **known: Any) -> AuditRow:
+    return AuditRow(
+        job_id="job", action=action, field=field, after=after, at=at, actor="user:bob", cause="sync", **known
+    )
+
+
+def pause(at: datetime, until: datetime | None = None, reason: str | None = None) -> AuditRow:
+    stamp = None if until is None else instant(until)
+    return row("pause", at, "pause", {"at": instant(at), "until": stamp, "reason": reason, "by": "user:bob"})
+
+
+def texts(answer: Answer, kind: str) -> list[str]:
+    return [each.text for each in answer.evidence if each.kind == kind]
+
+
+def skip(reason: str, first: datetime, last: datetime | None = None, slots: int = 1) -> Run:
+    return run(first, RunStatus.SKIPPED, reason=reason, fire_time_last=last or first, slots=slots, started_at=None)
+
+
+def test_a_slot_that_ran_names_its_run() -> None:
+    found = explain(ledger(runs=[run(NOON, task_sha256="ab" * 32)]), NOON, now=NOON + HOUR)
+    assert (found.why, found.fired) == ("fired", True)
+    assert texts(found, "run") == ["job:7: succeeded, text abababababab"]
+    assert texts(found, "definition") == ["definition 1, in force since 2026-03-01 12:01:00 UTC"]
+
+
+def test_a_run_that_was_caught_up_with_says_so_and_one_that_waits_has_not_fired() -> None:
+    late = run(NOON, trigger=Trigger.CATCH_UP, started_at=NOON + HOUR / 2)
+    assert "caught up with, started at 2026-03-02 12:30:00" in explain(ledger(runs=[late]), NOON, now=NOON + HOUR).text
+    waiting = run(NOON, RunStatus.QUEUED, started_at=None)
+    found = explain(ledger(runs=[waiting]), NOON, now=NOON + HOUR)
+    assert (found.why, found.fired) == ("waiting", False)
+
+
+def test_a_slot_within_a_range_is_told_from_an_instant_that_is_none() -> None:
+    rows = [skip("missed", NOON - 3 * HOUR, NOON, 4)]
+    for hours, why in ((0, "missed"), (1, "missed"), (1.5, "not_due"), (3, "missed")):
+        assert explain(ledger(runs=rows), NOON - hours * HOUR, now=NOON).why == why
+
+
+def test_a_missed_slot_says_from_when_to_when_nobody_was_there() -> None:
+    lives = (
+        Life(owner="1-a", began=CREATED, seen=NOON - HOUR),
+        Life(owner="1-b", began=NOON + MINUTE, seen=NOON + HOUR),
+    )
+    found = explain(ledger(runs=[skip("missed", NOON)], lives=lives), NOON, now=NOON + HOUR)
+    assert found.why == "missed"
+    assert texts(found, "daemon") == [
+        "no daemon was there from 2026-03-02 11:00:00 UTC (last seen) to 2026-03-02 12:01:00 UTC"
+    ]
+    stopped = (replace(lives[0], over=True), lives[1])
+    (told,) = texts(explain(ledger(runs=[skip("missed", NOON)], lives=stopped), NOON, now=NOON + HOUR), "daemon")
+    assert "(stopped)" in told
+    (told,) = texts(explain(ledger(runs=[skip("missed", NOON)], lives=lives[1:]), NOON, now=NOON + HOUR), "daemon")
+    assert "no daemon had been seen before" in told
+
+
+def test_a_daemon_that_fired_nothing_says_why() -> None:
+    lives = (Life(owner="1-a", began=CREATED, seen=NOON + HOUR, silent="--observe"),)
+    found = explain(ledger(runs=[skip("missed", NOON)], lives=lives), NOON, now=NOON + HOUR)
+    assert "--observe" in texts(found, "daemon")[0]
+    coming = explain(ledger(lives=lives), NOON + HOUR, now=NOON)
+    assert (coming.why, "--observe" in coming.text) == ("will_not_fire_here", True)
+
+
+def test_a_paused_slot_names_who_paused_it_when_and_why_and_a_later_resume_changes_nothing() -> None:
+    audit = (pause(NOON - MINUTE, reason="deploy"), row("resume", NOON + MINUTE, "pause"))
+    found = explain(ledger(runs=[skip("paused", NOON)], audit=audit), NOON, now=NOON + HOUR)
+    assert found.why == "paused"
+    assert texts(found, "pause") == ["paused at 2026-03-02 11:59:00 UTC by user:bob (deploy)"]
+
+
+def test_an_overlap_and_a_full_house_name_what_ran() -> None:
+    other = run(NOON - HOUR, RunStatus.RUNNING, n=6)
+    found = explain(ledger(runs=[skip("overlap", NOON)], beside=[other]), NOON, now=NOON + HOUR)
+    assert (found.why, [each.run for each in found.evidence]) == ("overlap", ["job:7", "job:6", None])
+    full = explain(ledger(runs=[skip("capacity", NOON)], beside=[replace(other, job_id="x")]), NOON, now=NOON + HOUR)
+    assert (full.why, [each.run for each in full.evidence]) == ("capacity", ["job:7", "x:6", None])
+
+
+def test_an_instant_that_is_no_slot_names_the_fires_on_either_side() -> None:
+    found = explain(ledger(runs=[run(NOON)]), NOON + MINUTE, now=NOON + HOUR)
+    assert found.why == "not_due"
+    before, after = [each for each in found.evidence if each.kind == "fire"]
+    assert (before.at, before.run, after.at) == (NOON, "job:7", NOON + HOUR)
+
+
+def test_the_definition_of_then_counts_and_not_that_of_now() -> None:
+    daily = replace(HOURLY, schedule=Schedule(timezone="UTC", cron="0 3 * * *"))
+    known = ledger((CREATED, HOURLY), (NOON + HOUR / 2, daily))
+    assert explain(known, NOON - HOUR, now=NOON + 2 * HOUR).why == "not_served"
+    after = explain(known, NOON + HOUR, now=NOON + 2 * HOUR)
+    assert after.why == "not_due"
+    assert texts(after, "definition") == ["definition 2, in force since 2026-03-02 12:30:00 UTC"]
+
+
+def test_slots_at_or_before_an_activation_were_never_due() -> None:
+    off = replace(HOURLY, enabled=False)
+    switched = ledger((CREATED, HOURLY), (NOON - 2 * HOUR, off), (NOON, replace(HOURLY, name="new")))
+    assert explain(switched, NOON - HOUR, now=NOON + HOUR).why == "disabled"
+    assert explain(switched, NOON, now=NOON + HOUR).why == "before_activation"
+    assert explain(switched, NOON + HOUR, now=NOON + 2 * HOUR).why == "not_served"
+    renamed = ledger((CREATED, HOURLY), (NOON, replace(HOURLY, name="new")))
+    assert explain(renamed, NOON, now=NOON + HOUR).why == "not_served", "another name activates nothing"
+
+
+@pytest.mark.parametrize(
+    ("audit", "at", "why"),
+    [
+        ([row("archive", NOON - MINUTE, "path", before="jobs/a.yaml")], NOON, "archived"),
+        ([row("archive", NOON - MINUTE), row("revive", NOON - MINUTE / 2)], NOON, "not_served"),
+        ([row("archive", NOON - MINUTE), row("revive", NOON + MINUTE)], NOON, "archived"),
+        ([row("archive", NOON - HOUR), row("revive", NOON)], NOON, "before_activation"),
+        ([row("stop", NOON - MINUTE, "status", "stopped")], NOON, "stopped"),
+        ([row("stop", NOON - MINUTE, "status"), row("arm", NOON - MINUTE / 2, "status")], NOON, "not_served"),
+        ([row("stop", NOON - MINUTE, "status", "stopped"), row("resume", NOON + MINUTE, "status")], NOON, "stopped"),
+        ([], CREATED - MINUTE, "did_not_exist"),
+    ],
+)  # fmt: skip
+def test_what_was_so_at_the_instant_decides(audit: list[AuditRow], at: datetime, why: str) -> None:
+    assert explain(ledger(audit=audit), at, now=NOON + HOUR).why == why
+
+
+def test_what_is_to_come_is_told_with_what_stands_against_it() -> None:
+    later = NOON + HOUR
+    assert explain(ledger(), later, now=NOON).why == "will_fire"
+    alone = explain(ledger(daemon=False), later, now=NOON)
+    assert (alone.why, "none is now" in alone.text) == ("will_fire", True)
+    assert explain(ledger(audit=[pause(NOON - MINUTE)]), later, now=NOON).why == "paused"
+    assert explain(ledger(audit=[pause(NOON - MINUTE, NOON + MINUTE)]), later, now=NOON).why == "will_fire"
+    expired = replace(HOURLY, expires=NOON)
+    gone = explain(ledger((CREATED, expired)), later, now=NOON)
+    assert (gone.why, "expired" in gone.text) == ("completed", True)
+    jittered = replace(HOURLY, schedule=replace(HOURLY.schedule, jitter=10 * MINUTE))
+    assert "(jitter)" in explain(ledger((CREATED, jittered)), NOON, now=NOON).text
+
+
+def test_a_slot_that_nobody_has_served_says_what_will_become_of_it() -> None:
+    known: dict[str, Any] = {"daemon": False, "lives": (Life(owner="1-a", began=CREATED, seen=NOON - HOUR),)}
+    down = explain(ledger(**known), NOON, now=NOON + 5 * MINUTE)
+    assert (down.why, "catch_up: latest decides" in down.text) == ("daemon_down", True)
+    never = replace(HOURLY, catch_up=CatchUp(policy=CatchUpPolicy.NONE))
+    assert "it is skipped" in explain(ledger((CREATED, never), **known), NOON, now=NOON + 5 * MINUTE).text
+    assert explain(ledger(kept_from=NOON + MINUTE), NOON, now=NOON + HOUR).why == "no_record"
+
+
+def test_a_slot_that_came_after_all_is_told_before_one_that_did_not() -> None:
+    found = explain(ledger(runs=[run(NOON, n=9), skip("void", NOON)]), NOON, now=NOON + HOUR)
+    assert (found.why, found.evidence[0].run) == ("fired", "job:9")
+
+
+def test_without_an_instant_it_is_about_the_newest_slot_that_was_due() -> None:
+    job = ledger().job
+    assert newest_slot(job, NOON + MINUTE) == NOON
+    fresh = replace(job, created_at=NOON + MINUTE)
+    assert newest_slot(fresh, NOON + 2 * MINUTE) == NOON + HOUR
+    once = replace(HOURLY, schedule=Schedule(timezone="UTC", at=NOON - timedelta(days=9)))
+    over = replace(job, file=replace(job.file, spec=once))
+    assert newest_slot(over, NOON) == NOON
+
+
+moments = st.integers(-40, 40).map(lambda n: NOON + n * 20 * MINUTE)
+
+
+@given(
+    at=moments,
+    now=moments.filter(lambda moment: moment > CREATED),
+    audit=st.lists(
+        st.one_of(
+            moments.map(pause),
+            moments.map(lambda moment: row("resume", moment, "pause")),
+            st.builds(row, st.sampled_from(["archive", "revive", "stop", "arm", "create", "task"]), moments),
+        ),
+        max_size=6,
+    ),
+    rows=st.lists(moments, max_size=3, unique=True),
+    daemon=st.booleans(),
+)
+def test_every_instant_has_an_answer_and_only_what_ran_fired(
+    at: datetime, now: datetime, audit: list[AuditRow], rows: list[datetime], daemon: bool
+) -> None:
+    audit.sort(key=lambda each: each.at)
+    known = ledger(audit=audit, runs=[run(moment) for moment in rows], daemon=daemon)
+    found = explain(known, at, now=now)
+    assert found.text
+    assert found.fired == (at in rows and at >= CREATED)
+    assert found.evidence
+    if at < CREATED:
+        assert found.why == "did_not_exist"
+    elif at > now and at not in rows:
+        assert found.why in (
+            "will_fire", "paused", "archived", "stopped", "not_due", "before_activation", "will_not_fire_here",
+        )  # fmt: skip

@@ -1,0 +1,117 @@
+"""`explain` on a real root, with and without a daemon; and what operators have left different from the files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tests.faces.conftest import Root
+from tests.faces.test_serve import Served, root, serve, until
+
+__all__ = ["root", "serve"]  # fixtures
+
+Serve = Callable[..., Served]
+
+
+def explained(root: Root, *args: str) -> Any:
+    return root.json("explain", "tick", *args)
+
+
+def kinds(found: Any, kind: str) -> list[Any]:
+    return [each for each in found["evidence"] if each["kind"] == kind]
+
+
+def first_fire(root: Root) -> Any:
+    return until(lambda: next((run for run in root.runs("tick") if run["status"] == "succeeded"), None), "a fire")
+
+
+def test_a_slot_that_fired_is_traced_to_its_run_its_text_and_its_commit(root: Root, serve: Serve) -> None:
+    serve()
+    run = first_fire(root)
+    found = explained(root, "--at", run["fire_time"])
+    assert (found["job_id"], found["at"], found["fired"], found["why"]) == ("tick", run["fire_time"], True, "fired")
+    (of_run,) = kinds(found, "run")
+    assert (of_run["run"], of_run["revision"]) == (run["id"], run["revision"])
+    assert run["task_sha256"][:12] in of_run["text"]
+    (definition,) = kinds(found, "definition")
+    assert definition["revision"] == root.git("rev-parse", "HEAD").strip()
+    said = root.ok("explain", "tick", "--at", run["fire_time"]).stdout
+    assert said.startswith(f"tick at {run['fire_time']}: fired\n")
+    assert run["id"] in said
+
+
+def test_a_daemon_that_was_killed_is_the_evidence_of_what_was_missed(root: Root, serve: Serve) -> None:
+    root.edit("jobs/tick.yaml", "id: tick", "id: tick\ncatch_up: none")
+    daemon = serve()
+    first_fire(root)
+    daemon.process.kill()
+    daemon.ended()
+    gone = time.time()
+    until(lambda: time.time() > gone + 2.5, "slots that nobody serves")
+    down = explained(root)
+    assert (down["why"], down["fired"]) == ("daemon_down", False)
+    serve()
+    missed = until(lambda: next((run for run in root.runs("tick") if run["reason"] == "missed"), None), "a skip")
+    found = explained(root, "--at", missed["fire_time_last"])
+    assert found["why"] == "missed"
+    (told,) = kinds(found, "daemon")
+    assert told["text"].startswith("no daemon was there from ")
+    assert "(last seen) to " in told["text"]
+
+
+def test_a_daemon_that_only_observed_says_so(root: Root, serve: Serve) -> None:
+    root.edit("jobs/tick.yaml", "id: tick", "id: tick\ncatch_up: none")
+    daemon = serve("--observe")
+    until(lambda: explained(root)["why"] == "daemon_down", "a slot that passes")
+    assert "--observe" in explained(root)["evidence"][0]["text"]
+    assert explained(root, "--at", "2100-01-01T00:00:00Z")["why"] == "will_not_fire_here"
+    assert daemon.stop() == 0
+
+
+def test_a_pause_is_told_with_who_and_why_and_shown_wherever_jobs_are(root: Root, serve: Serve) -> None:
+    serve()
+    first_fire(root)
+    root.ok("pause", "tick", "--reason", "deploy")
+    paused = until(lambda: next((run for run in root.runs("tick") if run["reason"] == "paused"), None), "a skip")
+    found = explained(root, "--at", paused["fire_time"])
+    assert found["why"] == "paused"
+    assert "(deploy)" in kinds(found, "pause")[0]["text"]
+    assert "paused/deploy" in root.ok("list").stdout
+    (drift,) = root.json("plan")["drift"]
+    assert (drift["id"], drift["status"], drift["reason"], drift["by"][:5]) == ("tick", "paused", "deploy", "user:")
+    for command in ("plan", "sync"):
+        assert "paused by hand: tick since " in root.cli(command).stderr
+    root.ok("resume", "tick")
+    assert root.json("plan")["drift"] == []
+    assert explained(root, "--at", paused["fire_time"])["why"] == "paused", "what came later changes nothing"
+
+
+def test_without_a_daemon_everything_has_an_answer(root: Root) -> None:
+    root.sync()
+    assert explained(root, "--at", "2000-01-01T00:00:00Z")["why"] == "did_not_exist"
+    ahead = (datetime.now(UTC) + timedelta(days=1)).replace(microsecond=500_000)
+    assert explained(root, "--at", ahead.isoformat())["why"] == "not_due"
+    coming = explained(root, "--at", ahead.replace(microsecond=0).isoformat())
+    assert (coming["why"], "none is now" in coming["text"]) == ("will_fire", True)
+    root.edit("jobs/tick.yaml", "id: tick", "id: tick\nenabled: false")
+    root.sync()
+    assert explained(root, "--at", ahead.isoformat())["why"] == "disabled"
+    (root.path / "jobs/tick.yaml").unlink()
+    root.cli("sync")
+    assert explained(root, "--at", ahead.isoformat())["why"] in ("archived", "disabled")
+    assert root.cli("explain", "nobody").code == 2
+
+
+def test_a_job_whose_next_slot_is_skipped_shows_the_one_after_it(root: Root) -> None:
+    root.edit("jobs/tick.yaml", "every: 1s", "every: 1h")
+    root.sync()
+    before = root.job("tick")
+    root.ok("pause", "tick", "--next")
+    job = root.job("tick")
+    assert (job["next_run_at"], before["next_fire_at"]) == (before["next_run_at"], before["next_run_at"])
+    hour_later = datetime.fromisoformat(before["next_run_at"]) + timedelta(hours=1)
+    assert datetime.fromisoformat(job["next_fire_at"]) == hour_later
+    line = next(line for line in root.ok("list").stdout.splitlines() if line.startswith("tick"))
+    assert " in 1" in line or "in 2h" in line or "in 59m" in line, line
