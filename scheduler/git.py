@@ -264,7 +264,7 @@ class Conversions:
     def _attributes(self, path: str) -> dict[str, str]:
         if time.monotonic() > self._known_until:
             self._known = {}
-            self._auto = _config(self._root, "core.autocrlf") in ("true", "input")
+            self._auto = _core_setting(self._root, "autocrlf") in ("true", "input")
             self._known_until = time.monotonic() + _KNOWN_S
         if path not in self._known:
             asked = {path} if len(self._paths) > _MOST_PATHS else {path, *self._paths}
@@ -278,10 +278,10 @@ class Conversions:
 _MOST_PATHS = 20_000  # a tenth of a second
 
 
-def _config(root: Path, name: str) -> str:
-    """A setting as git has it, in lower case; empty where there is none."""
+def _core_setting(root: Path, name: str) -> str:
+    """A `core` setting as git has it, in lower case; empty where there is none."""
     try:
-        found = run_git(root, "config", "--get", name).decode("utf-8", "replace").strip().lower()
+        found = run_git(root, "config", "--get", f"core.{name}").decode("utf-8", "replace").strip().lower()
     except GitError as error:
         if error.returncode == 1:
             return ""

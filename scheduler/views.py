@@ -179,6 +179,8 @@ def explain_json(job_id: str, at: datetime, answer: Answer) -> Json:
                 "run": each.run,
                 "actor": each.actor,
                 "revision": each.revision,
+                "commit": commit_json(None if each.origin is None else each.origin.commit),
+                "no_commit": None if each.origin is None else each.origin.no_commit,
             }
             for each in answer.evidence
         ],

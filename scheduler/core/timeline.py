@@ -41,9 +41,10 @@ class Changes:
             )  # fmt: skip
             match row.action, row.field:
                 case "create", _:
-                    inline = row.after.get("task_source_path") is None
+                    after = row.after or {}
+                    inline = after.get("task_source_path") is None
                     self._definitions.append(origin)
-                    self._texts.append(replace(origin, task_sha256=row.after.get("task_sha256")))
+                    self._texts.append(replace(origin, task_sha256=after.get("task_sha256")))
                 case ("update", _) | ("revive", _):
                     if row.field == "task_source_path":
                         inline = row.after is None
