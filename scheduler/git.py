@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,9 +57,10 @@ _OPTIONS = {
 class GitError(UnavailableError):
     """Git could not be run, or said no. `returncode` is None where it never finished."""
 
-    def __init__(self, message: str, *, hint: str = "", returncode: int | None = None) -> None:
+    def __init__(self, message: str, *, hint: str = "", returncode: int | None = None, said: str = "") -> None:
         super().__init__(message, hint=hint)
         self.returncode = returncode
+        self.said = said  # all of what it wrote on stderr
 
 
 def run_git(root: Path, *args: str, input: bytes | None = None, timeout: float = 30) -> bytes:  # noqa: A002
@@ -72,17 +73,37 @@ def run_git(root: Path, *args: str, input: bytes | None = None, timeout: float =
     Raises:
         GitError: git is missing, refuses, fails, or takes too long.
     """
-    with _started(root, args, stdin=subprocess.DEVNULL if input is None else subprocess.PIPE) as process:
+    return start_git(
+        root, args[0], _hardened(root, args), environ=clean_environment(os.environ), input=input, timeout=timeout
+    )
+
+
+def start_git(
+    root: Path,
+    subcommand: str,
+    options: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    input: bytes | None = None,  # noqa: A002
+    timeout: float,
+    gently: bool = False,
+) -> bytes:
+    """Standard output of `git OPTIONS...`, in a process group of its own.
+
+    gently: it writes, so before it is killed it has five seconds to take its lock files away.
+    Raises: GitError.
+    """
+    with _started(options, environ=environ, stdin=subprocess.DEVNULL if input is None else subprocess.PIPE) as process:
         try:
             out, complaint = process.communicate(input, timeout)
         except subprocess.TimeoutExpired:
-            _kill_group(process.pid)
-            raise GitError(f"git {args[0]} took longer than {timeout:g} s") from None
+            _end(process, gently)
+            raise GitError(f"git {subcommand} took longer than {timeout:g} s") from None
         except BaseException:
-            _kill_group(process.pid)
+            _end(process, gently)
             raise
     if process.returncode:
-        raise _error(root, args[0], process.returncode, complaint)
+        raise _error(root, subcommand, process.returncode, complaint)
     return out
 
 
@@ -94,7 +115,12 @@ def stream_git(root: Path, *args: str, timeout: float) -> Generator[bytes, None,
     give_up = time.monotonic() + timeout
     with (
         tempfile.TemporaryFile() as complaints,
-        _started(root, args, stdin=subprocess.DEVNULL, stderr=complaints.fileno()) as process,
+        _started(
+            _hardened(root, args),
+            environ=clean_environment(os.environ),
+            stdin=subprocess.DEVNULL,
+            stderr=complaints.fileno(),
+        ) as process,
         selectors.DefaultSelector() as selector,
     ):
         assert process.stdout is not None
@@ -110,20 +136,23 @@ def stream_git(root: Path, *args: str, timeout: float) -> Generator[bytes, None,
             raise GitError(f"git {args[0]} took longer than {timeout:g} s") from None
         finally:
             if process.returncode is None:
-                _kill_group(process.pid)
+                _end(process, gently=False)
         if process.returncode:
             complaints.seek(0)
             raise _error(root, args[0], process.returncode, complaints.read())
 
 
+def _hardened(root: Path, args: Sequence[str]) -> Sequence[str]:
+    return (*_HARDENED, "-C", str(root), args[0], *_OPTIONS.get(args[0], ()), *args[1:])
+
+
 def _started(
-    root: Path, args: tuple[str, ...], *, stdin: int, stderr: int = subprocess.PIPE
+    options: Sequence[str], *, environ: Mapping[str, str], stdin: int, stderr: int = subprocess.PIPE
 ) -> subprocess.Popen[bytes]:
-    command = ["git", *_HARDENED, "-C", str(root), args[0], *_OPTIONS.get(args[0], ()), *args[1:]]
     try:
         return subprocess.Popen(
-            command,
-            env=_environment(os.environ),
+            ["git", *options],
+            env=environ,
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -135,17 +164,30 @@ def _started(
         raise GitError(f"git could not be started: {error}") from error
 
 
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what steers git from outside, and without a PATH that leads into the root."""
     kept = {name: value for name, value in environ.items() if not name.startswith("GIT_") and name != "SSH_ASKPASS"}
     # A relative entry would find a program named git in whatever folder we stand in, such as the root.
     folders = environ.get("PATH", os.defpath).split(os.pathsep)
     return {**kept, **_ENVIRONMENT, "PATH": os.pathsep.join(each for each in folders if Path(each).is_absolute())}
 
 
-def _kill_group(pid: int) -> None:
-    """Kill git and its helpers. Called only before the leader is reaped, so the number is still its own."""
+def _end(process: subprocess.Popen[bytes], gently: bool) -> None:
+    """End git and its helpers. Only before the leader is reaped, while the number is still its own."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+        if gently:
+            os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(ChildProcessError):
+                _wait_unreaped(process.pid, 5.0)
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _wait_unreaped(pid: int, limit: float) -> None:
+    give_up = time.monotonic() + limit
+    while time.monotonic() < give_up:
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return
+        time.sleep(0.02)
 
 
 def _error(root: Path, subcommand: str, returncode: int, complaint: bytes) -> GitError:
@@ -160,7 +202,7 @@ def _error(root: Path, subcommand: str, returncode: int, complaint: bytes) -> Gi
         return GitError(f"{str(root)!r} is not in a git repository", returncode=returncode)
     lines = [line for line in said.splitlines() if line.startswith(("fatal:", "error:"))] or said.splitlines()
     reason = lines[0].removeprefix("fatal: ").removeprefix("error: ") if lines else f"exit code {returncode}"
-    return GitError(f"git {subcommand} failed: {reason}", returncode=returncode)
+    return GitError(f"git {subcommand} failed: {reason}", returncode=returncode, said=said)
 
 
 def head(root: Path) -> str | None:

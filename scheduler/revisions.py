@@ -28,6 +28,7 @@ _LARGEST = max(JOB_FILE_BYTES, ROOT_FILE_BYTES)
 _MOST_AT_ONCE = 64 * 1024 * 1024  # bytes of blobs in one answer of git
 _MOST_LINKS = 40  # on the way to one file, as Linux has it
 _POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\n")
+_MOST_NAMES = 1_000  # of a folder
 _TIMEOUT_S = 120
 
 
@@ -148,6 +149,7 @@ def at_commit(root: Path, revision: str) -> Iterator[Snapshot]:
             read_desired(place, settings, tree, parsed=parsed)
             paths = parsed.task_paths()
             copy.take(paths)
+            copy.name_those_beside(path for path in paths if path not in copy.entries)
             desired = read_desired(place, settings, tree, parsed=parsed)  # parses nothing again
             found.desired = _with_pointers(desired, copy)
             found.pointers = copy.pointers
@@ -226,6 +228,22 @@ class _Copy:
                 self._written.add(path)
                 with contextlib.suppress(OSError):  # names that differ by case only, where case does not count
                     self._target(path).symlink_to(self._links[path])
+
+    def name_those_beside(self, missing: Iterable[str]) -> None:
+        """Empty files by the names of a missing file's neighbours, among which a hint looks for the one meant.
+
+        After all that is read has been taken: nobody may take an empty one for what the commit holds.
+        """
+        folders = {path.rpartition("/")[0] for path in missing}
+        if not folders:
+            return
+        counts = dict.fromkeys(folders, _MOST_NAMES)
+        for path, entry in self.entries.items():
+            folder = path.rpartition("/")[0]
+            if counts.get(folder, 0) and path not in self._written and entry.mode not in (_LINK, _SUBMODULE):
+                counts[folder] -= 1
+                with contextlib.suppress(OSError):
+                    self._target(path).touch(exist_ok=False)
 
     def leads_to(self, path: str) -> str | None:
         return self._follow(path, [])

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.control import Holder
     from scheduler.copies import Contents
     from scheduler.daemon import Served
+    from scheduler.editing import Edits
     from scheduler.engine import LocalEngine
     from scheduler.passes import Passes, Synced
     from scheduler.restoring import Restored
@@ -154,11 +155,21 @@ class Scheduler(Reading):
         self.place.make_state()
         with Store.open(self.place.db) as store:
             settle_copy(store, self.place, now=self.clock.now(), actor=self.actor)
+            self._set_right(store)
             recovered = self._engine(store).recover()
             found = self._passes().sync(
                 store, actor=self.actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway
             )
         return replace(found, recovered=tuple(run.id for run in recovered))
+
+    def _set_right(self, store: Store) -> None:
+        """Where no daemon does it: rows that lie ahead, because the clock has gone back (F6)."""
+        from scheduler.core.clocks import NOT_BEFORE
+        from scheduler.timekeeper import set_right
+
+        now, newest = self.clock.now(), store.clock().newest
+        if now >= NOT_BEFORE:
+            set_right(store, now=now, whole=newest is not None and newest > now, actor=self.actor)
 
     # -- running ---------------------------------------------------------------------------------
 
@@ -434,6 +445,48 @@ class Scheduler(Reading):
             actor=self.actor,
             cause=action,
         )
+
+    # -- edits of files --------------------------------------------------------------------------
+
+    def edits(self) -> Edits:
+        """The verbs that change a job by changing its file."""
+        from scheduler.editing import Edits
+
+        return Edits(
+            place=self.place,
+            environ=self.environ,
+            tell=self.tell,
+            known=self._known,
+            show=self.show,
+            sync=self._sync_edit,
+            runs=self._texts,
+            text=self._text,
+        )
+
+    def _sync_edit(self) -> Synced | None:
+        """A pass after an edit, which makes no database: None where there never was one."""
+        from scheduler.restoring import refuse_lost
+
+        if is_there(self.place.db):
+            return self.sync(cause="edit")
+        refuse_lost(self.place)
+        return None
+
+    def _known(self, job_id: str) -> Job | None:
+        store = self._store()
+        if store is None:
+            return None
+        with store:
+            return store.job(job_id)
+
+    def _texts(self, job_id: str) -> dict[str, str]:
+        """The sha256 of the text of each run that was given one, newest first."""
+        with self._need_store(job_id) as store:
+            return {run.id: run.task_sha256 for run in store.runs(job_id) if run.task_sha256 is not None}
+
+    def _text(self, sha256: str) -> bytes:
+        with self._open() as store:
+            return store.text(sha256)
 
     # -- the daemon ------------------------------------------------------------------------------
 

@@ -21,6 +21,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scheduler import ahead, witness
+from scheduler.core.clocks import Boot, Cut, Righted
+from scheduler.core.expected import Alarm, Evidence, alarms_of
 from scheduler.core.models import (
     FAILURE_LIMIT,
     ROOT_JOB_ID,
@@ -49,6 +52,7 @@ from scheduler.core.models import (
 )
 from scheduler.core.policy import Active, Admission, admit
 from scheduler.core.problems import WHOLE_PASS_CODES, Problem, RefusedError, UnavailableError
+from scheduler.core.schedule import next_fire
 from scheduler.core.timeline import Use
 from scheduler.core.waiting import OUTAGE
 from scheduler.crash import crash_point
@@ -95,6 +99,15 @@ class ActiveRun:
     run: Run
     owner: str | None
     process: Process | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocked:
+    """The clock as it was: when the boot was, when the last thing was written, and a digest of the zones' rules."""
+
+    boot: Boot | None
+    newest: datetime | None
+    zone_rules: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -403,7 +416,8 @@ class Store:
             for job_id, n in numbers.items():
                 sql.execute("UPDATE jobs SET last_n = max(last_n, ?) WHERE id = ?", (n, job_id))
             for due in dues:
-                if not _move_cursor(sql, due.job.id, seen=due.job.next_run_at, to=due.next_run_at):
+                to = _free(sql, due.job.id, due.job.file.spec, due.next_run_at)
+                if not _move_cursor(sql, due.job.id, seen=due.job.next_run_at, to=to):
                     raise _StaleError
                 for skip in due.skips:
                     _insert_skip(sql, due.job.id, due.job.file, skip, now, error=_SINCE_COPY)
@@ -430,6 +444,76 @@ class Store:
         with self._reading() as sql:
             return _moment(sql.execute("SELECT synced_at FROM root").fetchone()["synced_at"])
 
+    # -- what should have happened ---------------------------------------------------------------
+
+    def alarms(self, now: datetime, jobs: Sequence[Job] | None = None) -> list[tuple[Job, Alarm]]:
+        """What is overdue of all jobs, or of these, judged by schedules and rows alone."""
+        known = self.jobs() if jobs is None else jobs
+        with self._reading() as sql:  # later than the jobs: a row that came between is seen
+            return [(job, alarm) for job in known for alarm in alarms_of(job, _evidence(sql, job, now), now)]
+
+    def told_alarms(self) -> set[tuple[str, str]]:
+        """(job, kind) of the alarms that were told, and have not ended since."""
+        with self._reading() as sql:
+            return witness.told(sql)
+
+    # -- the clock -------------------------------------------------------------------------------
+
+    def clock(self) -> Clocked:
+        """What earlier processes have left of their clock."""
+        with self._reading() as sql:
+            rules = sql.execute("SELECT zone_rules FROM root").fetchone()["zone_rules"]
+            return Clocked(boot=ahead.boot(sql), newest=ahead.newest(sql), zone_rules=rules)
+
+    def keep_boot(self, boot: Boot) -> None:
+        """Notes the clock that is believed, for processes to come."""
+        with self._writing(durable=False) as sql:
+            sql.execute("UPDATE root SET boot_id = ?, booted_at = ?", (boot.boot_id, _stamp(boot.booted_at)))
+
+    def later(self, job_ids: Iterable[str], now: datetime) -> ahead.Later:
+        """The rows of slots after `now`: none, unless the clock has gone back."""
+        with self._reading() as sql:
+            return ahead.later(sql, job_ids, _stamp(now))
+
+    def armed_at(self, job_id: str) -> datetime | None:
+        """When a stopped job was started anew last."""
+        with self._reading() as sql:
+            return ahead.armed_at(sql, job_id)
+
+    def set_right(
+        self,
+        jobs: Sequence[Righted],
+        *,
+        cuts: Sequence[Cut],
+        retries: Sequence[Run],
+        zone_rules: str | None,
+        ticket: int,
+        audit: Sequence[AuditRow],
+        now: datetime,
+    ) -> bool:
+        """After the clock has gone back, or a zone has got other rules (F6); False, with nothing changed, where
+        `ticket` is stale or a cursor has moved. No row of a run is touched.
+
+        zone_rules: a digest of the rules of all zones in use, where all cursors were looked at; else None.
+        """
+        with contextlib.suppress(_StaleError), self._writing() as sql:
+            if _ticket(sql) != ticket:
+                return False
+            changed = _plan_inputs_changed(sql)
+            for found in cuts:
+                ahead.void(sql, found, stamp=_stamp, next_n=lambda job_id: _next_n(sql, job_id), now=now)
+            for each in jobs:
+                if not ahead.set_right(sql, each, stamp=_stamp, ticket=changed):
+                    raise _StaleError
+            ahead.hasten(sql, retries, stamp=_stamp)
+            sql.execute(
+                "UPDATE root SET zone_rules = coalesce(?, zone_rules), synced_at = min(synced_at, ?)",
+                (zone_rules, _stamp(now)),
+            )
+            append_audit(sql, audit)
+            return True
+        return False
+
     def set_pause(
         self,
         job_id: str,
@@ -449,10 +533,10 @@ class Store:
         with self._writing() as sql:
             if ticket is not None and _ticket(sql) != ticket:
                 return False
-            if settled is not None and not _move_cursor(
-                sql, job_id, seen=settled.job.next_run_at, to=settled.next_run_at
-            ):
-                return False
+            if settled is not None:
+                to = _free(sql, job_id, settled.job.file.spec, settled.next_run_at)
+                if not _move_cursor(sql, job_id, seen=settled.job.next_run_at, to=to):
+                    return False
             if settled is not None:
                 for skip in settled.skips:
                     _add_skip(sql, job_id, settled.job.file, skip, audit.at)
@@ -473,9 +557,9 @@ class Store:
             append_audit(sql, [audit, *also])
         return True
 
-    def add_audit(self, row: AuditRow) -> None:
+    def add_audit(self, *rows: AuditRow) -> None:
         with self._writing() as sql:
-            append_audit(sql, [row])
+            append_audit(sql, rows)
 
     def audit(self, job_id: str | None = None, *, limit: int | None = None) -> list[AuditRow]:
         """Audit rows, oldest first; the newest `limit` of them."""
@@ -967,7 +1051,9 @@ class Store:
         with self._reading() as sql:
             (rows,) = sql.execute("SELECT count(*) FROM runs WHERE job_id = ?", (job_id,)).fetchone()
             newest = sql.execute(
-                "SELECT n FROM runs WHERE job_id = ? AND fire_time NOTNULL ORDER BY fire_time DESC LIMIT 1", (job_id,)
+                "SELECT n FROM runs WHERE job_id = ? AND fire_time NOTNULL AND reason IS NOT 'void'"
+                " ORDER BY fire_time DESC LIMIT 1",
+                (job_id,),
             ).fetchone()
             if newest is not None:
                 stays.add(newest["n"])
@@ -1076,13 +1162,15 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 # -- rows and values -------------------------------------------------------------------------
 
-_JOBS = """SELECT jobs.*, definitions.spec,
+_JOBS = f"""SELECT jobs.*, definitions.spec,
     (SELECT coalesce(fire_time_last, fire_time) FROM runs WHERE job_id = jobs.id
         AND "trigger" IN ('schedule', 'catch_up') AND reason IS NOT 'void'
         ORDER BY fire_time DESC LIMIT 1) AS last_slot,
+    {ahead.TAKEN} AS taken,
     (SELECT coalesce(finished_at, requested_at) FROM runs WHERE job_id = jobs.id AND status = 'skipped'
-        ORDER BY n DESC LIMIT 1) AS last_skip_at,
-    (SELECT reason FROM runs WHERE job_id = jobs.id AND status = 'skipped' ORDER BY n DESC LIMIT 1) AS last_skip_reason
+        AND reason <> 'void' ORDER BY n DESC LIMIT 1) AS last_skip_at,
+    (SELECT reason FROM runs WHERE job_id = jobs.id AND status = 'skipped' AND reason <> 'void'
+        ORDER BY n DESC LIMIT 1) AS last_skip_reason
     FROM jobs JOIN definitions ON definitions.job_id = jobs.id AND definitions.generation = jobs.generation"""
 
 
@@ -1160,6 +1248,7 @@ def _job(row: sqlite3.Row) -> Job:
         ),
         next_run_at=_moment(row["next_run_at"]),
         last_slot=_moment(row["last_slot"]),
+        taken=ahead.taken(row["taken"]),
         created_at=_known(row["created_at"]),
         created_by=row["created_by"],
         updated_at=_known(row["updated_at"]),
@@ -1202,8 +1291,10 @@ def _write_job(sql: sqlite3.Connection, action: Action, now: datetime, actor: st
             " WHERE id = ?",
             (*owned, job_id),
         )
-    if action.moves_cursor and not _move_cursor(sql, job_id, seen=action.cursor, to=action.next_run_at):
-        raise _StaleError
+    if action.moves_cursor:
+        to = _free(sql, job_id, facts.spec, action.next_run_at)
+        if not _move_cursor(sql, job_id, seen=action.cursor, to=to):
+            raise _StaleError
     if action.is_change and action.before is not None:
         sql.execute("UPDATE jobs SET updated_at = ? WHERE id = ?", (_stamp(now), job_id))
     if action.arms:
@@ -1277,6 +1368,26 @@ def _move_cursor(sql: sqlite3.Connection, job_id: str, *, seen: datetime | None,
         (_stamp_or_none(to), job_id, _stamp_or_none(seen)),
     )
     return moved.rowcount > 0
+
+
+def _evidence(sql: sqlite3.Connection, job: Job, now: datetime) -> Evidence:
+    stamp = _stamp(now)
+    return Evidence(
+        succeeded_at=lambda: witness.succeeded_at(sql, job.id, stamp),
+        resumed_at=lambda: witness.resumed_at(sql, job.id, stamp),
+        covered_until=lambda slot: witness.covered_until(sql, job.id, _stamp(slot)),
+    )
+
+
+def _free(sql: sqlite3.Connection, job_id: str, spec: JobSpec, slot: datetime | None) -> datetime | None:
+    """A cursor, or the first slot after it, that has no row: when the clock has gone back some ahead have one."""
+    row = (
+        "SELECT 1 FROM runs WHERE job_id = ? AND fire_time = ?"
+        " AND \"trigger\" IN ('schedule', 'catch_up') AND reason IS NOT 'void'"
+    )
+    while slot is not None and sql.execute(row, (job_id, _stamp(slot))).fetchone() is not None:
+        slot = next_fire(spec.due_by, after=slot)
+    return slot
 
 
 def _insert_run(
@@ -1411,8 +1522,8 @@ def _audit_streak(sql: sqlite3.Connection, run: Run, status: RunStatus, reason: 
     if status is RunStatus.SUCCEEDED:
         action = "recovery" if errors else None
     else:
-        told = "SELECT 1 FROM audit WHERE job_id = ? AND action = 'failure' AND at > ?"
-        recently = sql.execute(told, (run.job_id, _stamp(now - timedelta(days=1)))).fetchone()
+        told = "SELECT 1 FROM audit WHERE job_id = ? AND action = 'failure' AND at BETWEEN ? AND ?"
+        recently = sql.execute(told, (run.job_id, _stamp(now - timedelta(days=1)), _stamp(now))).fetchone()
         action = None if errors and recently else "failure"
     if action is not None:
         after = {"run": run.id, "status": status.value, "reason": reason}

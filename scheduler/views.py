@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from scheduler.core.due import next_to_fire, start_of
+from scheduler.core.expected import Alarm
 from scheduler.core.models import (
     AuditRow,
     Commit,
@@ -36,8 +37,15 @@ def _instant(moment: datetime | None) -> str | None:
     return None if moment is None else instant(moment)
 
 
-def job_json(job: Job, *, task_sha256: str | None, problems: Sequence[Problem], now: datetime) -> Json:
-    """task_sha256: of the text the disk holds now; None where it cannot be read."""
+def job_json(
+    job: Job,
+    *,
+    task_sha256: str | None,
+    problems: Sequence[Problem],
+    now: datetime,
+    alarms: Sequence[Alarm] = (),
+) -> Json:
+    """task_sha256: of the text the disk holds now; None where it cannot be read. alarms: what is overdue of it."""
     facts, spec, runtime = job.file, job.file.spec, job.runtime
     return {
         **spec.to_json(),
@@ -61,6 +69,15 @@ def job_json(job: Job, *, task_sha256: str | None, problems: Sequence[Problem], 
             "at": instant(job.pause.at),
         },
         "stop_reason": runtime.stop_reason,
+        "alarms": [
+            {
+                "kind": alarm.kind.value,
+                "since": instant(alarm.since),
+                "deadline": instant(alarm.deadline),
+                "message": alarm.text(job),
+            }
+            for alarm in alarms
+        ],
         "activated_at": instant(facts.activated_at),
         "archived_at": _instant(facts.archived_at),
         "next_run_at": None if start_of(job) is None else _instant(job.next_run_at),

@@ -42,7 +42,7 @@ def comment(shown: Json, diffs: Sequence[TaskDiff], *, folder: str = "", read: b
     page.add("the error that stops everything", _unread(read))
     page.add("what the guard holds back", _guard(shown["guard"]))
     page.each("changes that give more power", "#### \u26a0\ufe0f Gives more power", list(_widens(shown)), share=0.9)
-    page.each("problems", "#### Problems", [_problem(problem) for problem in shown["problems"]], share=0.3)
+    page.each("problems", _problems_title(shown), [_problem(problem) for problem in shown["problems"]], share=0.3)
     for title, changes in _TITLES.items():
         jobs = [(job_id, job) for job_id, job in shown["jobs"].items() if job["change"] in changes]
         page.each("jobs", f"#### {title}", [_job(job_id, job, shown) for job_id, job in jobs], share=0.5)
@@ -173,6 +173,12 @@ def _unread(read: bool) -> list[str]:
     )
 
 
+def _problems_title(shown: Json) -> str:
+    kept = "A job with an error keeps its last good definition; a new one is not created."
+    errors = any(problem["severity"] == "error" for problem in shown["problems"])
+    return f"#### Problems\n\n{kept}" if errors else "#### Problems"
+
+
 def _problem(problem: Json) -> list[str]:
     place = code(f"{problem['path']}:{problem['line']}:{problem['column']}")
     hint = f"  \n  hint: {code(problem['hint'])}" if problem["hint"] else ""
@@ -282,7 +288,7 @@ def _lines(diff: TaskDiff) -> list[str]:
 
 def code(text: str) -> str:
     """A text as a code span, on one line."""
-    shown = _printable(" ".join(text.split()) if text.strip() else text)
+    shown = _printable(" ".join(text.split()))
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
     space = " " if shown.startswith("`") or shown.endswith("`") or not shown.strip() else ""
     return f"{fence}{space}{shown or ' '}{space}{fence}"

@@ -98,6 +98,8 @@ def show(given: Globals, job: str) -> None:
         if about["last_skip_at"]
         else None,
         "stopped": about["stop_reason"],
+        "expects": f"a success every {render.duration(about['expect_every_ms'])}" if about["expect_every_ms"] else None,
+        "overdue": "; ".join(alarm["message"] for alarm in about["alarms"]),
         "paused": render.value_text(about["paused"]) if about["paused"] else None,
         "created": f"{render.local_time(about['created_at'], zone)} by {about['created_by']}",
     }
@@ -303,12 +305,13 @@ def _origin_text(evidence: dict[str, Any]) -> str:
 
 
 def _status_text(job: dict[str, Any]) -> str:
-    """The status, and after a slash what a person should know of: a bad file, or a row of errors (F7)."""
+    """The status, and after a slash what a person should know of: a bad file, a row of errors, what is overdue (F7)."""
     marks = [] if job["sync_state"] in ("synced", "archived") else [job["sync_state"]]
     if job["paused"] and job["paused"]["reason"]:
         marks.append(job["paused"]["reason"])
     if job["consecutive_errors"] and job["status"] != "archived":
         marks.append(f"failing {job['consecutive_errors']}")
+    marks += dict.fromkeys("overdue" for _ in job["alarms"])
     return "/".join([job["status"], *marks])
 
 

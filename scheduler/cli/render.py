@@ -39,6 +39,7 @@ _COLOURS = {
     "invalid": "red",
     "held": "yellow",
     "failing": "red",
+    "overdue": "red",
     "failed": "red",
     "timed_out": "red",
     "cancelled": "yellow",

@@ -219,6 +219,7 @@ class JobSpec:
     failure_limit: int = FAILURE_LIMIT  # errors in a row that stop the job; 0: none do
     expires: datetime | None = None  # aware UTC; no slot after it is due
     retry: Retry = Retry()
+    expect_every: timedelta | None = None  # without a success for longer than that, somebody is told
     catch_up: CatchUp = CatchUp()
 
     def to_json(self) -> dict[str, Any]:
@@ -239,6 +240,7 @@ class JobSpec:
             "failure_limit": self.failure_limit,
             "expires": None if self.expires is None else instant(self.expires),
             "retry": self.retry.to_json(),
+            "expect_every_ms": None if self.expect_every is None else milliseconds(self.expect_every),
             "catch_up": self.catch_up.to_json(),
         }
 
@@ -261,6 +263,7 @@ class JobSpec:
             failure_limit=found.get("failure_limit", FAILURE_LIMIT),
             expires=None if (expires := found.get("expires")) is None else parse_instant(expires),
             retry=Retry.from_json(found["retry"]) if "retry" in found else Retry(),
+            expect_every=None if (every := found.get("expect_every_ms")) is None else timedelta(milliseconds=every),
             catch_up=CatchUp.from_json(found["catch_up"]) if "catch_up" in found else CatchUp(),
         )
 
@@ -288,6 +291,7 @@ _LATER_DEFAULTS = {
     "expires": None,
     "retry": Retry().to_json(),
     "catch_up": CatchUp().to_json(),
+    "expect_every_ms": None,
 }
 
 
@@ -576,6 +580,7 @@ class Job:
     runtime: RuntimeFacts = RuntimeFacts()
     next_run_at: datetime | None  # the cursor: the first slot without a row; None: no fire left
     last_slot: datetime | None = None  # the newest slot that has a row, read from the ledger
+    taken: tuple[datetime, ...] = ()  # slots from the cursor on that have a row: the clock has gone back (F6)
     created_at: datetime
     created_by: str
     updated_at: datetime

@@ -533,7 +533,7 @@ def _update(job: Job, found: Found, now: datetime) -> Action:
     # S6: an edit that leaves the schedule alone, such as one of the prompt, does not move the next fire.
     moves = restarts or switched or arms
     due_from = now if arms else activated_at
-    next_run_at = first_fire(spec, after=due_from, last_slot=job.last_slot) if moves else job.next_run_at
+    next_run_at = first_fire(spec, after=due_from) if moves else job.next_run_at
     skips = unserved(job, now) if not revived and (rescheduled or switched or arms) else ()
     return Action(
         verb="revive" if revived else "update" if changes else "keep",

@@ -497,7 +497,7 @@ class DefaultsShape(Shape):
     """The keys that a job takes from scheduler.yaml where it does not write them itself."""
 
     model_config = ConfigDict(title="Defaults of all jobs")
-    not_yet = frozenset({"deliver", "deliver_on", "expect_every"})
+    not_yet = frozenset({"deliver", "deliver_on"})
     misplaced = {
         **dict.fromkeys(("id", "task", "task_source_path", "schedule"), "write it in each job file: it has no default"),
         "timezone": "write timezone at the top level of scheduler.yaml",
@@ -557,6 +557,12 @@ class DefaultsShape(Shape):
         default=None,
         description="The job is not due after this instant, whatever its schedule says; it is completed then.",
         examples=["2027-06-30T23:59:59+02:00"],
+    )
+    expect_every: Duration | None = Field(
+        default=None,
+        description="Without a success for that long an alarm is raised: in list, doctor and the log. Not while the "
+        "job is paused or disabled.",
+        examples=["26h"],
     )
 
 

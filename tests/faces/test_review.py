@@ -383,6 +383,18 @@ def test_a_tree_that_leads_out_of_its_folder_writes_nothing(root: Root, tmp_path
         assert not list(tmp_path.rglob("escaped.yaml"))
 
 
+def test_a_hint_names_the_file_that_was_meant_in_a_commit_as_on_disk(root: Root) -> None:
+    branch(root)
+    root.write("prompts/hello.md", "Hello.\n")
+    root.write("jobs/new.yaml", 'id: new\nschedule: "@daily"\nrunner: agent\ntask_source_path: prompts/helo.md\n')
+    root.commit()
+    committed, on_disk = (
+        root.cli("plan", "--base", "base", *more, "--json").json for more in (["--head", "topic"], [])
+    )
+    assert committed["problems"] == on_disk["problems"]
+    assert committed["problems"][0]["hint"] == "did you mean 'prompts/hello.md'?"
+
+
 def test_a_submodule_is_named_and_not_entered(root: Root) -> None:
     branch(root)
     root.git("update-index", "--add", "--cacheinfo", f"160000,{root.git('rev-parse', 'HEAD')},jobs/sub")
@@ -518,13 +530,14 @@ EMPTY: dict[str, Any] = {
 @pytest.mark.parametrize("count", [1, 40, 2_000])
 def test_a_comment_keeps_within_what_github_takes_and_says_what_it_cut(size: int, count: int) -> None:
     text = "A line of a prompt, \U0001f600 as long as they are.\n" * size
+    whole = unified("", text)
     diffs = [
         TaskDiff(
             path=f"prompts/{n}.md",
             jobs=(f"j{n}",),
             before_sha256="1",
             after_sha256="2",
-            unified=unified("", text),
+            unified=whole,
         )
         for n in range(count)
     ]
