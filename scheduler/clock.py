@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import functools
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Protocol
+
+from scheduler.core.clocks import Reading
+
+# Counts on while the machine sleeps. On macOS that is what CLOCK_MONOTONIC does.
+_SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_AT_ONCE_S = 0.05  # two readings further apart have been interrupted, maybe by a suspend
 
 
 class Clock(Protocol):
     def now(self) -> datetime:
         """The present instant, aware UTC."""
 
+    def read(self) -> Reading:
+        """The present instant, and how long ago the machine was started."""
+
 
 class SystemClock:
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+    def read(self) -> Reading:
+        while True:
+            before = time.clock_gettime(_SINCE_BOOT)
+            wall = datetime.now(UTC)
+            after = time.clock_gettime(_SINCE_BOOT)
+            if after - before < _AT_ONCE_S:
+                return Reading(wall=wall, elapsed=timedelta(seconds=after), boot_id=boot_id())
+
+
+@functools.cache
+def boot_id() -> str | None:
+    """What names this boot of the machine; None where nothing does."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None

@@ -10,12 +10,13 @@ import contextlib
 import heapq
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from scheduler.clock import Clock
-from scheduler.core.due import PACED_AFTER, Due, due, start_of
+from scheduler.core.due import PACED_AFTER, Due, due_around, start_of
 from scheduler.core.models import Concurrency, Job, Run, Settings, instant
 from scheduler.core.problems import SchedulerError, UnavailableError
 from scheduler.core.schedule import next_fire
@@ -24,7 +25,8 @@ from scheduler.heartbeat import CLOCKWORK_S, Heartbeat
 from scheduler.pool import Lend
 from scheduler.store import Claimed, Store
 
-LOOK_AGAIN_S = 10.0  # the clock may be set, or the machine have slept: no wait is longer than that
+LOOK_AGAIN_S = 10.0  # what else there is to do at every turn waits no longer than that
+CLOCK_S = 1.0  # the clock may be set, or the machine have slept: it is looked at that often
 ASK_S = 0.5
 RETRY_S = 1.0  # after a database that could not be used
 
@@ -98,6 +100,8 @@ class Clockwork:
         usable: Callable[[], str] = lambda: "",
         between: Callable[[Store], None] = lambda _: None,
         wake_at: Callable[[], datetime | None] = lambda: None,
+        set_right: Callable[[Store], bool] = lambda _: False,
+        clock_was_set: Callable[[], bool] = lambda: False,
         away_from: datetime | None = None,
     ) -> None:
         """
@@ -106,6 +110,8 @@ class Clockwork:
         submit: takes what was claimed, and what is to wait. places: how many may run at once.
         may_fire: whether these settings let this host fire.
         between: what else is to be done at every turn, at least every ten seconds, and at `wake_at`.
+        set_right: what is to be done at every turn before anything is claimed; whether it has moved cursors.
+        clock_was_set: whether it has to be called at once, instead of waiting on.
         usable: why nothing may be claimed at present, such as a database that is gone; empty if all is well.
         """
         self._clock = clock
@@ -117,6 +123,8 @@ class Clockwork:
         self._usable = usable
         self._between = between
         self._wake_at = wake_at
+        self._set_right = set_right
+        self._clock_was_set = clock_was_set
         self._agenda = Agenda()
         self._seen = -1
         self._fires: bool | None = None  # None: nothing is known yet
@@ -141,6 +149,15 @@ class Clockwork:
         with self._bell:
             self._poked = True
             self._bell.notify()
+
+    def turned_back(self) -> None:
+        """The clock may have gone back: this process was there before, and is there now."""
+        with self._claiming:
+            if self._since is not None:
+                self._since = min(self._since, self._clock.now())
+            if self._elsewhere_until is not None:
+                self._elsewhere_until = min(self._elsewhere_until, self._clock.now())
+            self._prepared = None
 
     def stop(self) -> None:
         """No new fires from now on; a claim under way is completed."""
@@ -215,7 +232,7 @@ class Clockwork:
 
     def _due(self, job: Job, now: datetime, until: datetime | None) -> Due | None:
         try:
-            return due(job, now=now, since=self._since, until=until, elsewhere_until=self._elsewhere_until)
+            return due_around(job, now=now, since=self._since, until=until, elsewhere_until=self._elsewhere_until)
         except Exception:  # such as a zone that this machine no longer knows: no other job may wait for it
             self._drop(job)
             return None
@@ -264,6 +281,8 @@ class Clockwork:
                     while not self._stopping:
                         if self._take_poke():
                             self.reload(store)
+                        if self._set_right(store):
+                            self.reload(store, whole=True)
                         self.dispatch(store)
                         self._between(store)
                         self._say("")
@@ -306,11 +325,15 @@ class Clockwork:
             self.glance = len(self._agenda), start
         self.heart.beat()
         start = min((at for at in (start, self._wake_at()) if at is not None), default=None)
+        until = time.monotonic() + LOOK_AGAIN_S
         with self._bell:
-            if self._stopping or self._poked:
-                return
-            left = LOOK_AGAIN_S if start is None else (start - self._clock.now()) / timedelta(seconds=1)
-            self._bell.wait(max(min(left, LOOK_AGAIN_S), 0))
+            while not self._stopping and not self._poked and not self._clock_was_set():
+                left = until - time.monotonic()
+                if start is not None:
+                    left = min(left, (start - self._clock.now()) / timedelta(seconds=1))
+                if left <= 0:
+                    return
+                self._bell.wait(min(left, CLOCK_S))
 
     def _wait_to_retry(self) -> None:
         self.heart.beat()  # a database that is locked or full is waited out: this thread turns

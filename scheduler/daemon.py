@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from scheduler.alarms import Alarms
 from scheduler.backup import Nightly
 from scheduler.checks.runners import troubles
 from scheduler.clock import Clock
@@ -43,6 +44,7 @@ from scheduler.room import lack_of_room
 from scheduler.runners.cancel import GRACE as CANCEL_GRACE
 from scheduler.source import Parsed
 from scheduler.store import Claimed, Store
+from scheduler.timekeeper import Timekeeper
 from scheduler.views import Json
 from scheduler.workers import Workers
 
@@ -99,6 +101,7 @@ class Daemon:
             parsed=Parsed(),
             commits=Commits(place.root),
         )
+        self._timekeeper = Timekeeper(clock)
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._why_silent: str | None = None  # why nothing fires here; None: not known yet
         self._ready = threading.Event()  # the first pass is made
@@ -137,6 +140,7 @@ class Daemon:
             cleanup.callback(self._stores.close)
             self._tell_what_is_new(store, put_aside)
             settle_copy(store, self._place, now=self._since, actor="scheduler")
+            self._timekeeper.begin(store)
             self._owner = cleanup.enter_context(Owner(self._place.owners))
             self._workers = Workers(
                 engine=self._engine,
@@ -156,6 +160,8 @@ class Daemon:
                 usable=self._unusable,
                 between=self._between,
                 wake_at=lambda: self._workers.next_at,
+                set_right=self._set_right,
+                clock_was_set=lambda: self._timekeeper.to_set_right,
                 away_from=max((life.seen for life in store.lives() if not life.silent), default=None),
             )
             self._resync = Resync(
@@ -168,7 +174,17 @@ class Daemon:
             cleanup.callback(self._resync.stop)
             housekeeping = Housekeeping(place=self._place, clock=self._clock, lend=self._stores.lend)
             self._nightly = Nightly(
-                place=self._place, clock=self._clock, lend=self._stores.lend, also=housekeeping.look
+                place=self._place,
+                clock=self._clock,
+                lend=self._stores.lend,
+                # By a clock that has jumped ahead all outputs would be old.
+                also=lambda: None if self._timekeeper.doubt() else housekeeping.look(),
+            )
+            self._alarms = Alarms(
+                clock=self._clock,
+                lend=self._stores.lend,
+                fires=lambda: self._why_silent == "",
+                doubt=self._timekeeper.doubt,
             )
             self._answer(hold)
             first = self._resync.sync_now(actor="scheduler", cause="start")
@@ -189,6 +205,9 @@ class Daemon:
     def _serve_once(self, store: Store) -> int:
         """How many runs did not succeed. What is to be tried again later is left to the next daemon."""
         self._beat(store)
+        self._timekeeper.wait(lambda: self._told_to_stop)
+        if self._set_right(store):
+            self._clockwork.reload(store, whole=True)
         self._workers.release(self._clock.now())
         self._clockwork.dispatch(store)
         self._workers.wait()
@@ -200,7 +219,13 @@ class Daemon:
         return failed + self._workers.put_off + len(self._workers.unwritten)
 
     def _answer(self, hold: Hold) -> None:
-        handlers = {"wake": self._wake, "sync": self._sync, "run": self._run, "cancel": self._cancel}
+        handlers = {
+            "wake": self._wake,
+            "sync": self._sync,
+            "run": self._run,
+            "rerun": self._run,
+            "cancel": self._cancel,
+        }
         handlers["runners"] = self._runners
         for listener in hold.listeners:
             Server(listener, {**handlers, "status": self._status})
@@ -210,7 +235,8 @@ class Daemon:
         threads = [
             threading.Thread(target=self._clockwork.run, args=(self._stores.lend,), name="clockwork"),
             threading.Thread(target=self._resync.run, name="resync"),
-            threading.Thread(target=self._nightly.run, name="nightly"),  # the last: no heart of the daemon
+            threading.Thread(target=self._nightly.run, name="nightly"),  # this and the next: no heart of the daemon
+            threading.Thread(target=self._alarms.run, name="alarms"),
         ]
         for thread in threads:
             thread.daemon = True
@@ -229,6 +255,7 @@ class Daemon:
             self._manager.stopping(self._grace + CANCEL_GRACE)
         crash_point("stopping")
         self._nightly.stop()
+        self._alarms.stop()
         self._resync.stop()
         self._workers.stop(self._grace)
         crash_point("drained")
@@ -323,7 +350,17 @@ class Daemon:
 
     def _unusable(self) -> str:
         """Why nothing may be claimed at present; empty if it may."""
-        return self._stores.trouble() or lack_of_room(self._place.db.parent, self._place.outputs)
+        trouble = self._stores.trouble() or lack_of_room(self._place.db.parent, self._place.outputs)
+        return trouble or self._timekeeper.doubt()
+
+    def _set_right(self, store: Store) -> bool:
+        """Whether cursors were moved, because the clock had gone back."""
+        found = self._timekeeper.look(store)
+        if found is None:
+            return False
+        self._clockwork.turned_back()
+        self._workers.hasten(found.retries)
+        return not found.nothing
 
     def _replaced(self) -> str:
         """Why nothing may be written: the file is gone, or another one has come by its name."""
@@ -424,11 +461,12 @@ class Daemon:
                 raise UsageError(f"there is no job {request['job_id']!r}")
             claim = store.claim_manual(
                 request["job_id"],
-                trigger=Trigger.MANUAL,
+                trigger=Trigger.RERUN if request["verb"] == "rerun" else Trigger.MANUAL,
                 requested_by=request["actor"],
                 owner=self._owner.id,
                 max_running=self._workers.places,
                 now=self._clock.now(),
+                task_of=request.get("task_of"),
                 waits=True,
             )
         (run,) = claim.runs
@@ -465,6 +503,8 @@ class Daemon:
             return f"nothing fires here ({self._why_silent})"
         (jobs, start), (running, waiting) = self._clockwork.glance, self._workers.counts
         when = "none" if start is None else instant(start)
+        if doubt := self._timekeeper.doubt():
+            return doubt
         return f"{jobs} scheduled, {running} running, {waiting} waiting; next fire {when}"
 
     def _troubles(self) -> tuple[str, ...]:

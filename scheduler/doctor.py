@@ -22,14 +22,15 @@ from scheduler.checks.zones import zones
 from scheduler.clock import Clock
 from scheduler.config import Place, is_there, mount_of, read_settings
 from scheduler.control import answer_of, find
-from scheduler.core.due import overdue
+from scheduler.core.expected import Alarm, Kind
 from scheduler.core.models import Job, RunStatus, Settings, Status, SyncState, instant
 from scheduler.core.problems import Problem, SchedulerError
 from scheduler.git import read_tree
 from scheduler.held import why_held
+from scheduler.reading import alarm_texts
 from scheduler.restoring import refuse_lost
 from scheduler.room import cannot_write, lack_of_room
-from scheduler.store import Store
+from scheduler.store import Clocked, Store
 from scheduler.views import Json
 
 LONG_JOURNAL_BYTES = 64 * 1024 * 1024
@@ -55,7 +56,7 @@ def examine(place: Place, clock: Clock, validate: Callable[[], Iterable[Problem]
         "database": lambda: _database(place, clock.now(), fires=not silent),
         "backup": lambda: _backup(place, clock.now(), failing),
     }
-    parts["machine"] = lambda: _machine(place, clock.now(), environ, asks=exit_code == 0)
+    parts["machine"] = lambda: _machine(place, clock, environ, asks=exit_code == 0)
     for name, part in parts.items():
         try:
             checks += part()
@@ -92,15 +93,15 @@ def _git(place: Place) -> Iterator[Check]:
         yield Check("git", "warning", f"edits of the files wait: {held}", hint)
 
 
-def _machine(place: Place, now: datetime, environ: Mapping[str, str], *, asks: bool) -> Iterator[Check]:
+def _machine(place: Place, clock: Clock, environ: Mapping[str, str], *, asks: bool) -> Iterator[Check]:
     """asks: whether a daemon, where there is one, answers."""
-    settings, jobs, synced_at = _known(place)
+    settings, jobs, clocked = _known(place)
     holder = find(place) if asks else None
     if holder is not None and holder.root != str(place.root):
         holder = None  # it knows other runners
     yield from runners(settings, jobs, place.root, environ, holder)
-    yield from check_clock(now, jobs, synced_at)
-    yield from zones(settings, jobs, now)
+    yield from check_clock(clock.read(), clocked)
+    yield from zones(settings, jobs, clock.now())
     yield from disks((place.state, place.db.parent))
 
 
@@ -112,13 +113,13 @@ def _stored(place: Place) -> Settings | None:
     return None
 
 
-def _known(place: Place) -> tuple[Settings, list[Job], datetime | None]:
-    """The settings in force, the jobs, and when a pass last applied; as much of it as can be read."""
+def _known(place: Place) -> tuple[Settings, list[Job], Clocked | None]:
+    """The settings in force, the jobs, and the clock of those who wrote last; as much of it as can be read."""
     settings, _ = read_settings(place)
     if place.db.exists():
         with contextlib.suppress(SchedulerError), Store.open(place.db, create=False) as store:
             observed = store.observed()
-            return settings or observed.settings or Settings(), list(observed.jobs.values()), store.synced_at()
+            return settings or observed.settings or Settings(), list(observed.jobs.values()), store.clock()
     return settings or Settings(), [], None
 
 
@@ -188,7 +189,8 @@ def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
             long = f"its journal {store.path}-wal has grown to {journal // 2**20} MiB"
             yield Check("database", "warning", long, "a process that reads on and on keeps it so: `fuser` names it")
         yield from _texts(store)
-        yield from _jobs(store.jobs(), now, fires)
+        yield from _overdue(store.alarms(now), fires)
+        yield from _jobs(store.jobs(), now)
         dead = [
             each.run.id
             for each in store.active()
@@ -207,7 +209,22 @@ def _texts(store: Store) -> Iterator[Check]:
                     "restore a copy; a run that is given the same text brings it back")  # fmt: skip
 
 
-def _jobs(known: Iterable[Job], now: datetime, fires: bool) -> Iterator[Check]:
+def _overdue(found: Iterable[tuple[Job, Alarm]], fires: bool) -> Iterator[Check]:
+    hints = {
+        Kind.SUCCESS: "`scheduler history JOB` shows its runs; a pause silences it",
+        Kind.ROW: "is the daemon running? `scheduler serve` fires them",
+    }
+    due = [each for each in found if fires or each[1].kind is not Kind.ROW]
+    for kind in Kind:
+        of = [(job, alarm) for job, alarm in due if alarm.kind is kind]
+        for text in alarm_texts(of):
+            first, alarm = of[0]
+            yield Check("overdue", "error", f"{text}; {first.id}: {alarm.text(first)}", hints[kind])
+    if not due:
+        yield Check("overdue", "ok", "every slot has its row, and no success is missed")
+
+
+def _jobs(known: Iterable[Job], now: datetime) -> Iterator[Check]:
     jobs = [job for job in known if not job.archived]
 
     def named(status: Literal["warning", "error"], about: str, hint: str, wanted: Callable[[Job], bool]) -> list[Check]:
@@ -215,12 +232,6 @@ def _jobs(known: Iterable[Job], now: datetime, fires: bool) -> Iterator[Check]:
         return [Check("jobs", status, f"{about}: {_names(ids)}", hint)] if ids else []
 
     found = [
-        *named(
-            "error",
-            "a slot came due over a minute ago and has no row",
-            "is the daemon running? `scheduler serve` fires them",
-            lambda job: fires and overdue(job, now=now),
-        ),
         *named(
             "error",
             "held by the guard, because too many jobs would be archived at once",

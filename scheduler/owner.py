@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from scheduler.clock import boot_id
 from scheduler.config import unusable
 from scheduler.store import Process
 
@@ -125,7 +126,7 @@ def _scratch(lock: Path) -> Path:
 
 def identify(pid: int) -> Process:
     """What tells this child from a later process with its pid; without Linux's /proc only the pid is known."""
-    return Process(pid=pid, started=_started(pid), boot_id=_boot_id())
+    return Process(pid=pid, started=_started(pid), boot_id=boot_id())
 
 
 def end_processes(process: Process | None, told: Mapping[str, str]) -> None:
@@ -135,7 +136,7 @@ def end_processes(process: Process | None, told: Mapping[str, str]) -> None:
     pid is its group's number. Once it is gone the number may be anybody's: then a process is known by
     `told`, what the run has put into its environment. Without /proc nothing is killed.
     """
-    if process is not None and process.started is not None and process.boot_id == _boot_id():
+    if process is not None and process.started is not None and process.boot_id == boot_id():
         leader = _stat(process.pid)
         if leader is not None and leader.started == process.started:
             _kill_group(process.pid)
@@ -187,10 +188,3 @@ def _environ(pid: int) -> set[bytes]:
 def _started(pid: int) -> int | None:
     stat = _stat(pid)
     return None if stat is None else stat.started
-
-
-def _boot_id() -> str | None:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return None

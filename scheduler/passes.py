@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from scheduler import views
 from scheduler.clock import Clock
+from scheduler.commits import budget, changed_by
 from scheduler.config import Place, read_settings
 from scheduler.core.audit import audit_rows
 from scheduler.core.models import Fault, Job, Settings, SyncState, milliseconds
@@ -87,10 +88,16 @@ class Passes:
 
     def plan(self, observed: Observed, *, confirmed: str | None = None, now_anyway: bool = False) -> Synced:
         """What a pass would change now, or will once nothing holds it; writes nothing."""
+        return self.look(observed, confirmed=confirmed, now_anyway=now_anyway)[0]
+
+    def look(
+        self, observed: Observed, *, confirmed: str | None = None, now_anyway: bool = False
+    ) -> tuple[Synced, Plan | None]:
+        """As `plan`, and the plan itself; None where scheduler.yaml cannot be used."""
         started = self.clock.now()
         found, problems, silence = self._plan(observed, started, confirmed)
         held = "" if now_anyway else self.held(observed.settings)
-        return self._synced(found, problems, started, confirmed, silence, held, jobs=observed.jobs.values())
+        return self._synced(found, problems, started, confirmed, silence, held, jobs=observed.jobs.values()), found
 
     def sync(
         self,
@@ -168,6 +175,9 @@ class Passes:
         only: str | None = None,
     ) -> bool:
         rows = audit_rows(found, at=now, actor=actor, cause=cause)
+        if rows:  # git's history is looked at only where something has changed
+            origin = changed_by(self.place.root, found, timeout=budget(only))
+            rows = audit_rows(found, at=now, actor=actor, cause=cause, changed_by=origin)
         return store.apply(found, ticket=observed.ticket, audit=rows, now=now, actor=actor, only=only)
 
     def _synced(

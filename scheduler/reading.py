@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from scheduler import views
+from scheduler.checks import names
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import Place, is_there, read_settings
+from scheduler.core.expected import Alarm, Kind
 from scheduler.core.models import Fault, Job, Run, RunStatus, Schedule, Settings, Status, instant
 from scheduler.core.problems import Problem, SchedulerError, UnavailableError, UsageError, did_you_mean
 from scheduler.core.schedule import coming
@@ -52,7 +54,15 @@ class Reading:
         with store:
             found = store.problems()
             files = _Files(self) if tasks else None
-            jobs = [self._job_json(job, found, files) for job in store.jobs()]
+            known = store.jobs()
+            overdue = store.alarms(self.clock.now(), known)
+            silent, said = self._daemon_says()
+            if silent:  # it is not to fire: nothing becomes of any slot
+                overdue = [each for each in overdue if each[1].kind is not Kind.ROW]
+            alarms: dict[str, list[Alarm]] = {}
+            for _, alarm in overdue:
+                alarms.setdefault(alarm.job_id, []).append(alarm)
+            jobs = [self._job_json(job, found, files, alarms.get(job.id, ())) for job in known]
             held = self._held(store)
         wanted = [
             job
@@ -61,7 +71,7 @@ class Reading:
             and (tag is None or tag in job["tags"])
             and (not problems or job["problems"] or job["sync_state"] in ("invalid", "conflict", "held"))
         ]
-        troubles += self.troubles()
+        troubles += [*said, *alarm_texts(overdue)]
         # The summary is of the whole root.
         return {**views.list_json(jobs, found, troubles, held=held), "jobs": wanted}
 
@@ -83,8 +93,9 @@ class Reading:
             job = self._job(store, job_id, prefix=prefix)
             now = self.clock.now()
             coming = [] if job.status(now) in _NEVER_FIRE else self._coming(job, now)
+            alarms = [alarm for _, alarm in store.alarms(now, [job])]
             return {
-                "job": self._job_json(job, store.problems(), _Files(self)),
+                "job": self._job_json(job, store.problems(), _Files(self), alarms),
                 "next_fires": [{"job_id": job.id, **views.fire_json(fire, job.file.spec.due_by)} for fire in coming],
                 "held": self._held(store),
             }
@@ -288,13 +299,18 @@ class Reading:
 
     def troubles(self) -> Sequence[str]:
         """What the daemon says keeps jobs from firing or files from being synced; or that it says nothing."""
+        return self._daemon_says()[1]
+
+    def _daemon_says(self) -> tuple[str, Sequence[str]]:
+        """Why the daemon is not to fire here, empty if it is, and its troubles."""
         from scheduler.control import answer_of, find
 
         try:
             holder = find(self.place)
-            return [] if holder is None else answer_of(holder, "status", limit=GLANCE_S)["trouble"]
+            answer = {} if holder is None else answer_of(holder, "status", limit=GLANCE_S)
+            return answer.get("silent", ""), answer.get("trouble", [])
         except UnavailableError as error:
-            return [f"{error}; {error.hint}"]
+            return "", [f"{error}; {error.hint}"]
 
     def _need_store(self, job_id: str, *, to_write: bool = False) -> Store:
         store = Store.open(self.place.db, create=False) if to_write and is_there(self.place.db) else self._store()
@@ -336,12 +352,26 @@ class Reading:
             hint=did_you_mean(job_id, ids) or ("`scheduler list` shows all of them" if ids else "there is no job yet"),
         )
 
-    def _job_json(self, job: Job, problems: Iterable[Problem], files: _Files | None) -> Json:
+    def _job_json(
+        self, job: Job, problems: Iterable[Problem], files: _Files | None, alarms: Sequence[Alarm] = ()
+    ) -> Json:
         mine = [p for p in problems if p.job_id == job.id or (p.job_id is None and p.path == job.file.path)]
         sha256 = None if job.archived or files is None else files.task_sha256(job)
-        return views.job_json(job, task_sha256=sha256, problems=mine, now=self.clock.now())
+        return views.job_json(job, task_sha256=sha256, problems=mine, now=self.clock.now(), alarms=alarms)
 
 
+def alarm_texts(overdue: Iterable[tuple[Job, Alarm]]) -> Sequence[str]:
+    """One line for each kind of what is overdue, with the jobs' names."""
+    ids: dict[Kind, list[str]] = {}
+    for job, alarm in overdue:
+        ids.setdefault(alarm.kind, []).append(job.id)
+    return [f"{_OVERDUE[kind]}: {names(ids[kind])}" for kind in Kind if kind in ids]
+
+
+_OVERDUE = {
+    Kind.SUCCESS: "no success for longer than expect_every",
+    Kind.ROW: "a slot came due over a minute ago and has no row",
+}
 _NEVER_FIRE = (Status.ARCHIVED, Status.DISABLED, Status.STOPPED, Status.COMPLETED)
 
 

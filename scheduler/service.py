@@ -30,10 +30,12 @@ if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.control import Holder
     from scheduler.copies import Contents
     from scheduler.daemon import Served
+    from scheduler.editing import Edits
     from scheduler.engine import LocalEngine
     from scheduler.passes import Passes, Synced
     from scheduler.restoring import Restored
     from scheduler.retention import Collected
+    from scheduler.reviewing import Reviewed
     from scheduler.runners.cancel import Cancel
 
 CANCEL_WAIT = timedelta(seconds=15)  # TERM, ten seconds, KILL, and the writing down
@@ -98,14 +100,31 @@ class Scheduler(Reading):
 
     def plan(self, *, confirmed: str | None = None, now_anyway: bool = False) -> Synced:
         """What a sync would change now; writes nothing."""
+        return self._passes().plan(self._observed(), confirmed=confirmed, now_anyway=now_anyway)
+
+    def _observed(self) -> Observed:
         if not is_there(self.place.db):
             from scheduler.restoring import refuse_lost
 
             refuse_lost(self.place)
-            nothing = Observed(jobs={}, settings=None, ticket=0)
-            return self._passes().plan(nothing, confirmed=confirmed, now_anyway=now_anyway)
+            return Observed(jobs={}, settings=None, ticket=0)
         with self._open() as store:
-            return self._passes().plan(store.observed(), confirmed=confirmed, now_anyway=now_anyway)
+            return store.observed()
+
+    def review(self, *, base: str | None = None, head: str | None = None, direct: bool = False) -> Reviewed:
+        """What a sync would change, with all that a person needs to decide; writes nothing.
+
+        base: a revision to compare with instead of the database, which is then not looked at.
+        head: the revision that is compared; None: the files on disk.
+        direct: with `base` itself, not with the commit where `head` left it.
+        Raises: UsageError for a revision that is not there, UnavailableError where git or the root cannot be used.
+        """
+        from scheduler.reviewing import review_commits, with_review
+
+        if base is not None:
+            return review_commits(self.place, self.clock, base=base, head=head, direct=direct)
+        found, planned = self._passes().look(self._observed())
+        return with_review(found, planned, self.place, now=self.clock.now())
 
     def sync(
         self,
@@ -136,33 +155,53 @@ class Scheduler(Reading):
         self.place.make_state()
         with Store.open(self.place.db) as store:
             settle_copy(store, self.place, now=self.clock.now(), actor=self.actor)
+            self._set_right(store)
             recovered = self._engine(store).recover()
             found = self._passes().sync(
                 store, actor=self.actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway
             )
         return replace(found, recovered=tuple(run.id for run in recovered))
 
+    def _set_right(self, store: Store) -> None:
+        """Where no daemon does it: rows that lie ahead, because the clock has gone back (F6)."""
+        from scheduler.core.clocks import NOT_BEFORE
+        from scheduler.timekeeper import set_right
+
+        now, newest = self.clock.now(), store.clock().newest
+        if now >= NOT_BEFORE:
+            set_right(store, now=now, whole=newest is not None and newest > now, actor=self.actor)
+
     # -- running ---------------------------------------------------------------------------------
 
     def run(
-        self, job_id: str, *, cancel: Cancel, wait: bool = True, claimed: Callable[[Run, bool], None] = lambda *_: None
+        self,
+        job_id: str,
+        *,
+        cancel: Cancel,
+        wait: bool = True,
+        claimed: Callable[[Run, bool], None] = lambda *_: None,
+        task_of: str | None = None,
     ) -> Run:
         """Runs a job now: in the daemon if one runs, else in this process, whatever `wait` says.
 
         claimed: told of the run once its row stands, and whether it runs here.
+        task_of: a run of the job, JOB:N, whose text it is given again; where that came from, this run says of itself.
         Returns the finished run, a skip where it could not start; without `wait`, a daemon's run as it stands.
         What its own file and scheduler.yaml say now counts, synced or not (F1); the task is read last of all.
         Raises: RefusedError, leaving no row, for an archived or a running job; UsageError for an unknown one.
         """
         from scheduler.control import ask
 
+        origin = None if task_of is None else self._origin(job_id, task_of)
         holder = self._daemon()
         if holder is None:
-            return self._run_here(job_id, cancel, claimed)
+            return self._run_here(job_id, cancel, claimed, origin)
         with self._need_store(job_id, to_write=True) as store:
             job = self._job(store, job_id, prefix=False)
             run: Run | None = None
-            for answer in ask(holder, "run", job_id=job.id, actor=self.actor, wait=wait):
+            # A verb of its own: a daemon of an earlier version must not run another text than was asked for.
+            what: Json = {"verb": "run"} if origin is None else {"verb": "rerun", "task_of": origin.n}
+            for answer in ask(holder, **what, job_id=job.id, actor=self.actor, wait=wait):
                 first = run is None
                 run = store.run(job.id, answer["n"])
                 assert run is not None  # the daemon says so once its row stands
@@ -175,7 +214,28 @@ class Scheduler(Reading):
                 )
             return run
 
-    def _run_here(self, job_id: str, cancel: Cancel, claimed: Callable[[Run, bool], None]) -> Run:
+    def _origin(self, job_id: str, run_id: str) -> Run:
+        """The run whose text is to run again. Raises: UsageError, RefusedError where it is kept no longer."""
+        if run_id.rpartition(":")[0] != job_id:
+            raise UsageError(
+                f"{run_id!r} is no run of {job_id!r}", hint=f"`scheduler versions {job_id}` names those of each text"
+            )
+        with self._need_store(job_id) as store:
+            number = run_id.rpartition(":")[2]
+            kept = number.isascii() and number.isdigit() and len(number) <= 15
+            if kept and 0 < int(number) <= store.last_numbers().get(job_id, 0) and not store.run(job_id, int(number)):
+                raise RefusedError(
+                    f"{run_id} is not kept any more, and neither is its text",
+                    hint="retention.runs in scheduler.yaml says how many rows of a history are kept;"
+                    f" `scheduler versions {job_id}` names those that are left",
+                )
+        run = self.run_of(run_id)
+        self.task(run_id)  # also that it is whole
+        return run
+
+    def _run_here(
+        self, job_id: str, cancel: Cancel, claimed: Callable[[Run, bool], None], origin: Run | None = None
+    ) -> Run:
         from scheduler.owner import Owner
         from scheduler.restoring import settle_copy
 
@@ -187,7 +247,8 @@ class Scheduler(Reading):
             with Owner(self.place.owners) as owner:
                 claim = store.claim_manual(
                     job.id,
-                    trigger=Trigger.MANUAL,
+                    trigger=Trigger.MANUAL if origin is None else Trigger.RERUN,
+                    task_of=None if origin is None else origin.n,
                     requested_by=self.actor,
                     owner=owner.id,
                     max_running=settings.limits.max_running,
@@ -217,20 +278,26 @@ class Scheduler(Reading):
             return engine.end_unstarted(run, "cancelled")
         return run
 
-    def dry_run(self, job_id: str) -> Json:
+    def dry_run(self, job_id: str, *, task_of: str | None = None) -> Json:
         """What `run` would start: argv, working directory, names of the environment, and the text. Starts nothing.
 
         Raises: RefusedError with the reason of the skip where nothing could be started.
         """
         with self._need_store(job_id) as store:
             job = self._job(store, job_id, prefix=False)
+            origin = None if task_of is None else self._origin(job.id, task_of)
             if job.archived:
                 raise RefusedError(f"job {job.id!r} is archived: no file names it any more")
             found = self._passes().look_again(store.observed(job_id=job.id), job.id, self.clock.now())
             if not isinstance(found, Fault):
                 _, job, settings = found
-                ready = self._engine(store).make_ready(
-                    job, settings, run_id=f"{job.id}:0", fire_time=None, trigger=Trigger.MANUAL
+                engine = self._engine(store)
+                ready = (
+                    engine.make_ready_again(job, settings, origin, run_id=f"{job.id}:0")
+                    if origin
+                    else self._engine(store).make_ready(
+                        job, settings, run_id=f"{job.id}:0", fire_time=None, trigger=Trigger.MANUAL
+                    )
                 )
             else:
                 ready = found
@@ -378,6 +445,48 @@ class Scheduler(Reading):
             actor=self.actor,
             cause=action,
         )
+
+    # -- edits of files --------------------------------------------------------------------------
+
+    def edits(self) -> Edits:
+        """The verbs that change a job by changing its file."""
+        from scheduler.editing import Edits
+
+        return Edits(
+            place=self.place,
+            environ=self.environ,
+            tell=self.tell,
+            known=self._known,
+            show=self.show,
+            sync=self._sync_edit,
+            runs=self._texts,
+            text=self._text,
+        )
+
+    def _sync_edit(self) -> Synced | None:
+        """A pass after an edit, which makes no database: None where there never was one."""
+        from scheduler.restoring import refuse_lost
+
+        if is_there(self.place.db):
+            return self.sync(cause="edit")
+        refuse_lost(self.place)
+        return None
+
+    def _known(self, job_id: str) -> Job | None:
+        store = self._store()
+        if store is None:
+            return None
+        with store:
+            return store.job(job_id)
+
+    def _texts(self, job_id: str) -> dict[str, str]:
+        """The sha256 of the text of each run that was given one, newest first."""
+        with self._need_store(job_id) as store:
+            return {run.id: run.task_sha256 for run in store.runs(job_id) if run.task_sha256 is not None}
+
+    def _text(self, sha256: str) -> bytes:
+        with self._open() as store:
+            return store.text(sha256)
 
     # -- the daemon ------------------------------------------------------------------------------
 

@@ -21,12 +21,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scheduler import ahead, witness
+from scheduler.core.clocks import Boot, Cut, Righted
+from scheduler.core.expected import Alarm, Evidence, alarms_of
 from scheduler.core.models import (
     FAILURE_LIMIT,
     ROOT_JOB_ID,
     Attempt,
     AuditRow,
     CatchUpPolicy,
+    Commit,
     Concurrency,
     Definition,
     FileFacts,
@@ -48,6 +52,8 @@ from scheduler.core.models import (
 )
 from scheduler.core.policy import Active, Admission, admit
 from scheduler.core.problems import WHOLE_PASS_CODES, Problem, RefusedError, UnavailableError
+from scheduler.core.schedule import next_fire
+from scheduler.core.timeline import Use
 from scheduler.core.waiting import OUTAGE
 from scheduler.crash import crash_point
 from scheduler.database import (
@@ -93,6 +99,15 @@ class ActiveRun:
     run: Run
     owner: str | None
     process: Process | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocked:
+    """The clock as it was: when the boot was, when the last thing was written, and a digest of the zones' rules."""
+
+    boot: Boot | None
+    newest: datetime | None
+    zone_rules: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -401,7 +416,8 @@ class Store:
             for job_id, n in numbers.items():
                 sql.execute("UPDATE jobs SET last_n = max(last_n, ?) WHERE id = ?", (n, job_id))
             for due in dues:
-                if not _move_cursor(sql, due.job.id, seen=due.job.next_run_at, to=due.next_run_at):
+                to = _free(sql, due.job.id, due.job.file.spec, due.next_run_at)
+                if not _move_cursor(sql, due.job.id, seen=due.job.next_run_at, to=to):
                     raise _StaleError
                 for skip in due.skips:
                     _insert_skip(sql, due.job.id, due.job.file, skip, now, error=_SINCE_COPY)
@@ -428,6 +444,76 @@ class Store:
         with self._reading() as sql:
             return _moment(sql.execute("SELECT synced_at FROM root").fetchone()["synced_at"])
 
+    # -- what should have happened ---------------------------------------------------------------
+
+    def alarms(self, now: datetime, jobs: Sequence[Job] | None = None) -> list[tuple[Job, Alarm]]:
+        """What is overdue of all jobs, or of these, judged by schedules and rows alone."""
+        known = self.jobs() if jobs is None else jobs
+        with self._reading() as sql:  # later than the jobs: a row that came between is seen
+            return [(job, alarm) for job in known for alarm in alarms_of(job, _evidence(sql, job, now), now)]
+
+    def told_alarms(self) -> set[tuple[str, str]]:
+        """(job, kind) of the alarms that were told, and have not ended since."""
+        with self._reading() as sql:
+            return witness.told(sql)
+
+    # -- the clock -------------------------------------------------------------------------------
+
+    def clock(self) -> Clocked:
+        """What earlier processes have left of their clock."""
+        with self._reading() as sql:
+            rules = sql.execute("SELECT zone_rules FROM root").fetchone()["zone_rules"]
+            return Clocked(boot=ahead.boot(sql), newest=ahead.newest(sql), zone_rules=rules)
+
+    def keep_boot(self, boot: Boot) -> None:
+        """Notes the clock that is believed, for processes to come."""
+        with self._writing(durable=False) as sql:
+            sql.execute("UPDATE root SET boot_id = ?, booted_at = ?", (boot.boot_id, _stamp(boot.booted_at)))
+
+    def later(self, job_ids: Iterable[str], now: datetime) -> ahead.Later:
+        """The rows of slots after `now`: none, unless the clock has gone back."""
+        with self._reading() as sql:
+            return ahead.later(sql, job_ids, _stamp(now))
+
+    def armed_at(self, job_id: str) -> datetime | None:
+        """When a stopped job was started anew last."""
+        with self._reading() as sql:
+            return ahead.armed_at(sql, job_id)
+
+    def set_right(
+        self,
+        jobs: Sequence[Righted],
+        *,
+        cuts: Sequence[Cut],
+        retries: Sequence[Run],
+        zone_rules: str | None,
+        ticket: int,
+        audit: Sequence[AuditRow],
+        now: datetime,
+    ) -> bool:
+        """After the clock has gone back, or a zone has got other rules (F6); False, with nothing changed, where
+        `ticket` is stale or a cursor has moved. No row of a run is touched.
+
+        zone_rules: a digest of the rules of all zones in use, where all cursors were looked at; else None.
+        """
+        with contextlib.suppress(_StaleError), self._writing() as sql:
+            if _ticket(sql) != ticket:
+                return False
+            changed = _plan_inputs_changed(sql)
+            for found in cuts:
+                ahead.void(sql, found, stamp=_stamp, next_n=lambda job_id: _next_n(sql, job_id), now=now)
+            for each in jobs:
+                if not ahead.set_right(sql, each, stamp=_stamp, ticket=changed):
+                    raise _StaleError
+            ahead.hasten(sql, retries, stamp=_stamp)
+            sql.execute(
+                "UPDATE root SET zone_rules = coalesce(?, zone_rules), synced_at = min(synced_at, ?)",
+                (zone_rules, _stamp(now)),
+            )
+            append_audit(sql, audit)
+            return True
+        return False
+
     def set_pause(
         self,
         job_id: str,
@@ -447,10 +533,10 @@ class Store:
         with self._writing() as sql:
             if ticket is not None and _ticket(sql) != ticket:
                 return False
-            if settled is not None and not _move_cursor(
-                sql, job_id, seen=settled.job.next_run_at, to=settled.next_run_at
-            ):
-                return False
+            if settled is not None:
+                to = _free(sql, job_id, settled.job.file.spec, settled.next_run_at)
+                if not _move_cursor(sql, job_id, seen=settled.job.next_run_at, to=to):
+                    return False
             if settled is not None:
                 for skip in settled.skips:
                     _add_skip(sql, job_id, settled.job.file, skip, audit.at)
@@ -471,16 +557,18 @@ class Store:
             append_audit(sql, [audit, *also])
         return True
 
-    def add_audit(self, row: AuditRow) -> None:
+    def add_audit(self, *rows: AuditRow) -> None:
         with self._writing() as sql:
-            append_audit(sql, [row])
+            append_audit(sql, rows)
 
     def audit(self, job_id: str | None = None, *, limit: int | None = None) -> list[AuditRow]:
         """Audit rows, oldest first; the newest `limit` of them."""
         where, values = ("", []) if job_id is None else (" WHERE job_id = ?", [job_id])
         with self._reading() as sql:
             rows = sql.execute(
-                f"SELECT * FROM audit{where} ORDER BY seq DESC LIMIT ?", (*values, -1 if limit is None else limit)
+                f"SELECT audit.*, author, email, date, subject FROM audit LEFT JOIN commits ON commits.id = commit_id"
+                f"{where} ORDER BY seq DESC LIMIT ?",
+                (*values, -1 if limit is None else limit),
             ).fetchall()
             return [_audit_row(row) for row in reversed(rows)]
 
@@ -496,9 +584,11 @@ class Store:
         max_running: int,
         now: datetime,
         waits: bool = False,
+        task_of: int | None = None,
     ) -> Claimed:
         """Takes a place for a manual run, before anything of it is read or started; or a turn, if it may wait for one.
 
+        task_of: the number of the job's run whose text it is given again; pinned here, so that nothing lets go of it.
         Raises: RefusedError, leaving no row, where the job's `concurrency` does not let it run now, the job is
         archived, or the house is full.
         """
@@ -528,6 +618,8 @@ class Store:
             run = _insert_run(
                 sql, job, trigger=trigger, owner=owner if found.answer == "start" else None, now=now, by=requested_by
             )
+            if task_of is not None:
+                run = _pin(sql, run, task_of)
         return Claimed(runs=(run,), gave_way=gave_way, replaced=tuple(f"{job_id}:{n}" for n in found.replaced))
 
     def claim_due(
@@ -633,7 +725,8 @@ class Store:
             opened = sql.execute(
                 "UPDATE runs SET status = 'running', reason = NULL, owner = ?, started_at = ?, generation = ?,"
                 " task_sha256 = ?, task_bytes = ?, source_path = ?, source_sha256 = ?, source_blob = ?,"
-                " revision = ?, dirty = ? WHERE job_id = ? AND n = ? AND status IN ('queued', 'claimed')",
+                " revision = ?, dirty = ?, no_provenance = ?"
+                " WHERE job_id = ? AND n = ? AND status IN ('queued', 'claimed')",
                 (
                     owner,
                     _stamp(now),
@@ -645,6 +738,7 @@ class Store:
                     provenance.blob,
                     provenance.revision,
                     provenance.dirty,
+                    provenance.why_none,
                     run.job_id,
                     run.n,
                 ),
@@ -831,6 +925,38 @@ class Store:
             ).fetchall()
             return [_run(sql, row) for row in rows]
 
+    # -- looking back ----------------------------------------------------------------------------
+
+    def uses(self, job_id: str) -> list[Use]:
+        """The runs that were given a text, oldest first; 10,000 take a tenth of a second."""
+        with self._reading() as sql:
+            rows = sql.execute(
+                "SELECT n, task_sha256, task_bytes, status, started_at, duration_ms, source_path, source_blob,"
+                " revision, dirty FROM runs WHERE job_id = ? AND started_at NOTNULL AND task_sha256 NOTNULL ORDER BY n",
+                (job_id,),
+            )
+            return [
+                Use(**{**dict(row), "status": RunStatus(row["status"]), "started_at": _known(row["started_at"])})
+                for row in rows
+            ]
+
+    def run_count(self, job_id: str) -> int:
+        """How many rows a job has in the ledger, skips too."""
+        with self._reading() as sql:
+            (rows,) = sql.execute("SELECT count(*) FROM runs WHERE job_id = ?", (job_id,)).fetchone()
+        return int(rows)
+
+    def statuses_between(self, job_id: str, start: datetime, end: datetime) -> dict[str, int]:
+        """How many runs and skips of each status came after one instant and up to another; one for each row."""
+        when = "coalesce(started_at, finished_at, requested_at)"
+        with self._reading() as sql:
+            rows = sql.execute(
+                f"SELECT status, count(*) AS rows FROM runs WHERE job_id = ? AND {when} > ? AND {when} <= ?"
+                " GROUP BY status ORDER BY status",
+                (job_id, _stamp(start), _stamp(end)),
+            )
+            return {row["status"]: row["rows"] for row in rows}
+
     # -- for `explain` ---------------------------------------------------------------------------
 
     def definitions(self, job_id: str) -> list[Definition]:
@@ -925,7 +1051,9 @@ class Store:
         with self._reading() as sql:
             (rows,) = sql.execute("SELECT count(*) FROM runs WHERE job_id = ?", (job_id,)).fetchone()
             newest = sql.execute(
-                "SELECT n FROM runs WHERE job_id = ? AND fire_time NOTNULL ORDER BY fire_time DESC LIMIT 1", (job_id,)
+                "SELECT n FROM runs WHERE job_id = ? AND fire_time NOTNULL AND reason IS NOT 'void'"
+                " ORDER BY fire_time DESC LIMIT 1",
+                (job_id,),
             ).fetchone()
             if newest is not None:
                 stays.add(newest["n"])
@@ -964,6 +1092,7 @@ class Store:
         return bytes(row["bytes"])
 
 
+_LET_GO = "retention.runs in scheduler.yaml says how many rows of a history are kept, and with them their texts"
 _NO_ERRORS = (RunStatus.SUCCEEDED, RunStatus.CANCELLED)
 
 
@@ -1033,13 +1162,15 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 # -- rows and values -------------------------------------------------------------------------
 
-_JOBS = """SELECT jobs.*, definitions.spec,
+_JOBS = f"""SELECT jobs.*, definitions.spec,
     (SELECT coalesce(fire_time_last, fire_time) FROM runs WHERE job_id = jobs.id
         AND "trigger" IN ('schedule', 'catch_up') AND reason IS NOT 'void'
         ORDER BY fire_time DESC LIMIT 1) AS last_slot,
+    {ahead.TAKEN} AS taken,
     (SELECT coalesce(finished_at, requested_at) FROM runs WHERE job_id = jobs.id AND status = 'skipped'
-        ORDER BY n DESC LIMIT 1) AS last_skip_at,
-    (SELECT reason FROM runs WHERE job_id = jobs.id AND status = 'skipped' ORDER BY n DESC LIMIT 1) AS last_skip_reason
+        AND reason <> 'void' ORDER BY n DESC LIMIT 1) AS last_skip_at,
+    (SELECT reason FROM runs WHERE job_id = jobs.id AND status = 'skipped' AND reason <> 'void'
+        ORDER BY n DESC LIMIT 1) AS last_skip_reason
     FROM jobs JOIN definitions ON definitions.job_id = jobs.id AND definitions.generation = jobs.generation"""
 
 
@@ -1096,6 +1227,7 @@ def _job(row: sqlite3.Row) -> Job:
             activated_at=_known(row["activated_at"]),
             archived_at=_moment(row["archived_at"]),
             sync_state=SyncState(row["sync_state"]),
+            task_dirty=row["task_dirty"],
         ),
         pause=None
         if paused_at is None
@@ -1116,6 +1248,7 @@ def _job(row: sqlite3.Row) -> Job:
         ),
         next_run_at=_moment(row["next_run_at"]),
         last_slot=_moment(row["last_slot"]),
+        taken=ahead.taken(row["taken"]),
         created_at=_known(row["created_at"]),
         created_by=row["created_by"],
         updated_at=_known(row["updated_at"]),
@@ -1141,23 +1274,27 @@ def _write_job(sql: sqlite3.Connection, action: Action, now: datetime, actor: st
         _stamp(facts.activated_at),
         _stamp_or_none(facts.archived_at),
         facts.sync_state.value,
+        facts.task_dirty,
         changed,
     )
     if action.before is None:
         sql.execute(
             "INSERT INTO jobs (generation, path, line, revision, dirty, file_sha256, task_sha256, activated_at,"
-            " archived_at, sync_state, changed, id, created_at, created_by, updated_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " archived_at, sync_state, task_dirty, changed, id, created_at, created_by, updated_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*owned, job_id, _stamp(now), actor, _stamp(now)),
         )
     else:
         sql.execute(
             "UPDATE jobs SET generation = ?, path = ?, line = ?, revision = ?, dirty = ?, file_sha256 = ?,"
-            " task_sha256 = ?, activated_at = ?, archived_at = ?, sync_state = ?, changed = ? WHERE id = ?",
+            " task_sha256 = ?, activated_at = ?, archived_at = ?, sync_state = ?, task_dirty = ?, changed = ?"
+            " WHERE id = ?",
             (*owned, job_id),
         )
-    if action.moves_cursor and not _move_cursor(sql, job_id, seen=action.cursor, to=action.next_run_at):
-        raise _StaleError
+    if action.moves_cursor:
+        to = _free(sql, job_id, facts.spec, action.next_run_at)
+        if not _move_cursor(sql, job_id, seen=action.cursor, to=to):
+            raise _StaleError
     if action.is_change and action.before is not None:
         sql.execute("UPDATE jobs SET updated_at = ? WHERE id = ?", (_stamp(now), job_id))
     if action.arms:
@@ -1233,6 +1370,26 @@ def _move_cursor(sql: sqlite3.Connection, job_id: str, *, seen: datetime | None,
     return moved.rowcount > 0
 
 
+def _evidence(sql: sqlite3.Connection, job: Job, now: datetime) -> Evidence:
+    stamp = _stamp(now)
+    return Evidence(
+        succeeded_at=lambda: witness.succeeded_at(sql, job.id, stamp),
+        resumed_at=lambda: witness.resumed_at(sql, job.id, stamp),
+        covered_until=lambda slot: witness.covered_until(sql, job.id, _stamp(slot)),
+    )
+
+
+def _free(sql: sqlite3.Connection, job_id: str, spec: JobSpec, slot: datetime | None) -> datetime | None:
+    """A cursor, or the first slot after it, that has no row: when the clock has gone back some ahead have one."""
+    row = (
+        "SELECT 1 FROM runs WHERE job_id = ? AND fire_time = ?"
+        " AND \"trigger\" IN ('schedule', 'catch_up') AND reason IS NOT 'void'"
+    )
+    while slot is not None and sql.execute(row, (job_id, _stamp(slot))).fetchone() is not None:
+        slot = next_fire(spec.due_by, after=slot)
+    return slot
+
+
 def _insert_run(
     sql: sqlite3.Connection,
     job: Job,
@@ -1306,17 +1463,40 @@ def _give_way(sql: sqlite3.Connection, job_id: str, numbers: Iterable[int], now:
     return tuple(gone)
 
 
+def _pin(sql: sqlite3.Connection, run: Run, task_of: int) -> Run:
+    """Gives a run that was claimed just now the text of another one of its job, and where that came from."""
+    pinned = sql.execute(
+        "UPDATE runs SET task_of = other.n, task_sha256 = other.task_sha256, task_bytes = other.task_bytes,"
+        " source_path = other.source_path, source_sha256 = other.source_sha256, source_blob = other.source_blob,"
+        " revision = other.revision, dirty = other.dirty, no_provenance = other.no_provenance"
+        " FROM runs AS other WHERE runs.job_id = ? AND runs.n = ?"
+        " AND other.job_id = runs.job_id AND other.n = ? AND other.task_sha256 NOTNULL",
+        (run.job_id, run.n, task_of),
+    )
+    if not pinned.rowcount:
+        raise RefusedError(f"{run.job_id}:{task_of} has no text any more", hint=_LET_GO)
+    return _run(sql, sql.execute("SELECT * FROM runs WHERE job_id = ? AND n = ?", (run.job_id, run.n)).fetchone())
+
+
 def _running_count(sql: sqlite3.Connection) -> int:
     """Runs that take a place; those that wait for one do not."""
     (running,) = sql.execute(f"SELECT count(*) FROM runs WHERE {_ACTIVE_SQL} AND status <> 'queued'").fetchone()
     return int(running)
 
 
-def append_audit(sql: sqlite3.Connection, rows: Iterable[AuditRow]) -> None:
+def append_audit(sql: sqlite3.Connection, rows: Sequence[AuditRow]) -> None:
     """Within the transaction of what they tell of (S7)."""
     sql.executemany(
-        "INSERT INTO audit (at, job_id, action, field, before, after, revision, actor, cause)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO commits (id, author, email, date, subject) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        {
+            (made.id, made.author, made.email, _stamp(made.date), made.subject)
+            for made in (row.commit for row in rows)
+            if made is not None
+        },
+    )
+    sql.executemany(
+        "INSERT INTO audit (at, job_id, action, field, before, after, revision, actor, cause, commit_id, no_commit)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 _stamp(row.at),
@@ -1328,6 +1508,8 @@ def append_audit(sql: sqlite3.Connection, rows: Iterable[AuditRow]) -> None:
                 row.revision,
                 row.actor,
                 row.cause,
+                None if row.commit is None else row.commit.id,
+                row.no_commit,
             )
             for row in rows
         ],
@@ -1340,8 +1522,8 @@ def _audit_streak(sql: sqlite3.Connection, run: Run, status: RunStatus, reason: 
     if status is RunStatus.SUCCEEDED:
         action = "recovery" if errors else None
     else:
-        told = "SELECT 1 FROM audit WHERE job_id = ? AND action = 'failure' AND at > ?"
-        recently = sql.execute(told, (run.job_id, _stamp(now - timedelta(days=1)))).fetchone()
+        told = "SELECT 1 FROM audit WHERE job_id = ? AND action = 'failure' AND at BETWEEN ? AND ?"
+        recently = sql.execute(told, (run.job_id, _stamp(now - timedelta(days=1)), _stamp(now))).fetchone()
         action = None if errors and recently else "failure"
     if action is not None:
         after = {"run": run.id, "status": status.value, "reason": reason}
@@ -1391,6 +1573,16 @@ def _audit_row(row: sqlite3.Row) -> AuditRow:
         revision=row["revision"],
         actor=row["actor"],
         cause=row["cause"],
+        commit=None
+        if row["commit_id"] is None
+        else Commit(
+            id=row["commit_id"],
+            author=row["author"],
+            email=row["email"],
+            date=_known(row["date"]),
+            subject=row["subject"],
+        ),
+        no_commit=row["no_commit"],
     )
 
 
@@ -1443,7 +1635,9 @@ def _run(sql: sqlite3.Connection, row: sqlite3.Row) -> Run:
         task_bytes=row["task_bytes"],
         source_path=row["source_path"],
         source_sha256=row["source_sha256"],
-        provenance=Provenance(revision=row["revision"], blob=row["source_blob"], dirty=row["dirty"]),
+        provenance=Provenance(
+            revision=row["revision"], blob=row["source_blob"], dirty=row["dirty"], why_none=row["no_provenance"]
+        ),
         generation=row["generation"],
         result=row["result"],
         output_bytes=row["output_bytes"],
@@ -1459,6 +1653,7 @@ def _run(sql: sqlite3.Connection, row: sqlite3.Row) -> Run:
             )
             for each in attempts
         ),
+        task_of=row["task_of"],
     )
 
 

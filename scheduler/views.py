@@ -8,7 +8,19 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from scheduler.core.due import next_to_fire, start_of
-from scheduler.core.models import AuditRow, Job, Provenance, Run, Schedule, Status, instant, on_the_clock, version
+from scheduler.core.expected import Alarm
+from scheduler.core.models import (
+    AuditRow,
+    Commit,
+    Job,
+    Provenance,
+    Run,
+    Schedule,
+    Status,
+    instant,
+    on_the_clock,
+    version,
+)
 from scheduler.core.problems import Problem
 from scheduler.core.schedule import coming, on_the_wall
 from scheduler.core.words import describe
@@ -25,8 +37,15 @@ def _instant(moment: datetime | None) -> str | None:
     return None if moment is None else instant(moment)
 
 
-def job_json(job: Job, *, task_sha256: str | None, problems: Sequence[Problem], now: datetime) -> Json:
-    """task_sha256: of the text the disk holds now; None where it cannot be read."""
+def job_json(
+    job: Job,
+    *,
+    task_sha256: str | None,
+    problems: Sequence[Problem],
+    now: datetime,
+    alarms: Sequence[Alarm] = (),
+) -> Json:
+    """task_sha256: of the text the disk holds now; None where it cannot be read. alarms: what is overdue of it."""
     facts, spec, runtime = job.file, job.file.spec, job.runtime
     return {
         **spec.to_json(),
@@ -50,6 +69,15 @@ def job_json(job: Job, *, task_sha256: str | None, problems: Sequence[Problem], 
             "at": instant(job.pause.at),
         },
         "stop_reason": runtime.stop_reason,
+        "alarms": [
+            {
+                "kind": alarm.kind.value,
+                "since": instant(alarm.since),
+                "deadline": instant(alarm.deadline),
+                "message": alarm.text(job),
+            }
+            for alarm in alarms
+        ],
         "activated_at": instant(facts.activated_at),
         "archived_at": _instant(facts.archived_at),
         "next_run_at": None if start_of(job) is None else _instant(job.next_run_at),
@@ -140,6 +168,8 @@ def run_json(run: Run) -> Json:
         "source_path": run.source_path,
         "source_sha256": run.source_sha256,
         **provenance_json(run.provenance),
+        "no_provenance": run.provenance.why_none,
+        "task_of": None if run.task_of is None else f"{run.job_id}:{run.task_of}",
         "generation": run.generation,
         "result": run.result,
         "output_bytes": run.output_bytes,
@@ -166,6 +196,8 @@ def explain_json(job_id: str, at: datetime, answer: Answer) -> Json:
                 "run": each.run,
                 "actor": each.actor,
                 "revision": each.revision,
+                "commit": commit_json(None if each.origin is None else each.origin.commit),
+                "no_commit": None if each.origin is None else each.origin.no_commit,
             }
             for each in answer.evidence
         ],
@@ -234,9 +266,11 @@ def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None =
 
 
 def widens_root(field: str) -> bool:
-    """Whether a setting can give jobs more power: what runs, as what, for how long, and where."""
+    """Whether a setting can give more power: to jobs (what runs, for how long, where), or to who edits them."""
     first, _, rest = field.partition(".")
-    return first in ("runners", "hosts") or (first == "defaults" and rest.split(".")[0] in ("runner", "env", "timeout"))
+    return first in ("runners", "hosts", "jobs", "channels", "prune") or (
+        first == "defaults" and rest.split(".")[0] in ("runner", "env", "timeout")
+    )
 
 
 def _update_json(action: Action, now: datetime) -> Json:
@@ -290,4 +324,18 @@ def audit_json(row: AuditRow) -> Json:
         "revision": row.revision,
         "actor": row.actor,
         "cause": row.cause,
+        "commit": commit_json(row.commit),
+        "no_commit": row.no_commit,
+    }
+
+
+def commit_json(commit: Commit | None) -> Json | None:
+    if commit is None:
+        return None
+    return {
+        "id": commit.id,
+        "author": commit.author,
+        "email": commit.email,
+        "date": instant(commit.date),
+        "subject": commit.subject,
     }

@@ -8,6 +8,7 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, Protocol
@@ -97,6 +98,14 @@ class Workers:
         with self._lock:
             self._waiting.release(now)
         self._fill()
+
+    def hasten(self, runs: Iterable[Run]) -> None:
+        """Tries these again when they say now: the clock by which they were put off has gone back."""
+        for run in runs:
+            with self._lock:
+                entry = self._waiting.pop(run.id, now=self._clock.now())
+            if entry is not None and run.retry_at is not None:
+                self._put_off(replace(entry, run=run), run.retry_at)
 
     def submit(self, runs: Iterable[Run], *, done: Done | None = None) -> None:
         """Starts claimed runs, lets queued ones wait: the oldest slot first.

@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "scheduler"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SQL = ("store", "schema", "copies", "database")  # the modules that speak it, or to SQLite
+SQL = ("ahead", "store", "schema", "copies", "database", "witness")  # the modules that speak it, or to SQLite
 IMPURE = {"os", "socket", "sqlite3", "subprocess", "logging", "random", "time", "pathlib", "secrets", "threading"}
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 from scheduler.checks import Check
-from scheduler.core.models import Job, instant
+from scheduler.core.clocks import JUMP, NOT_BEFORE, Reading
+from scheduler.core.models import instant
+from scheduler.store import Clocked
 
-NOT_BEFORE = datetime(2026, 1, 1, tzinfo=UTC)  # the program is not older: a clock that says so was never set
 BACK = timedelta(minutes=1)  # a correction is smaller
 SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")
 
@@ -19,16 +20,27 @@ _STA_UNSYNC = 0x40  # adjtimex(2)
 _TIME_ERROR = 5
 
 
-def clock(now: datetime, jobs: Iterable[Job], synced_at: datetime | None) -> Iterator[Check]:
-    """synced_at: when a pass last applied."""
+def clock(reading: Reading, left: Clocked | None) -> Iterator[Check]:
+    """left: the clock of those who have written to the database; None where there is none."""
+    now = reading.wall
     if now < NOT_BEFORE:
-        yield Check("clock", "error", f"it says {instant(now)}, which cannot be", "set it; jobs fire by it")
+        yield Check("clock", "error", f"it says {instant(now)}, which cannot be", "set it; nothing fires by it")
         return
-    newest = max((moment for moment in _moments(jobs, synced_at) if moment is not None), default=now)
-    if newest - now > BACK:
-        hint = "set it; until then no slot fires that has a row already"
+    newest = None if left is None else left.newest
+    if newest is not None and newest - now > BACK:
+        hint = (
+            "set it if it is wrong; if not, the next `scheduler serve` or `scheduler sync` sets right what lies ahead"
+        )
         yield Check("clock", "error", f"it says {instant(now)}, and the newest row is of {instant(newest)}", hint)
         return
+    boot = None if left is None else left.boot
+    if boot is not None and boot.boot_id is not None and boot.boot_id == reading.boot_id:
+        gain = reading.booted_at - boot.booted_at
+        if gain > JUMP:
+            hint = "set it if it is wrong; a daemon fires by it once it is known to be right, or after two minutes"
+            said = f"it has jumped ahead by {timedelta(seconds=round(gain.total_seconds()))} since the machine started"
+            yield Check("clock", "error", f"{said}, to {instant(now.replace(microsecond=0))}", hint)
+            return
     synchronized = is_synchronized()
     if synchronized is False:
         # chronyd corrects the clock without this, and leaves the kernel's flag alone.
@@ -37,13 +49,6 @@ def clock(now: datetime, jobs: Iterable[Job], synced_at: datetime | None) -> Ite
     else:
         kept = "is kept right" if synchronized else "whether something keeps it right cannot be told here"
         yield Check("clock", "ok", f"{instant(now)}; {kept}")
-
-
-def _moments(jobs: Iterable[Job], synced_at: datetime | None) -> Iterator[datetime | None]:
-    """When something was written, as far as the jobs tell."""
-    yield synced_at
-    for job in jobs:
-        yield from (job.created_at, job.updated_at, job.runtime.last_run_at)
 
 
 def is_synchronized() -> bool | None:

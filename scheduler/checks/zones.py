@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import importlib.resources
 import re
 import zoneinfo
 from collections.abc import Iterable, Iterator
@@ -66,3 +69,21 @@ def _version(folder: Path) -> str:
         if found := re.search(r"\d{4}[a-z]+", first):
             return found[0]
     return ""
+
+
+def digest(names: Iterable[str]) -> str:
+    """A digest of the rules of these zones as they are on this machine now: another one, where any has changed."""
+    found = hashlib.sha256()
+    for name in sorted(names):
+        found.update(name.encode() + b"\0" + _bytes(name) + b"\0")
+    return found.hexdigest()
+
+
+def _bytes(name: str) -> bytes:
+    """The compiled rules, from where `zoneinfo` takes them; empty if nowhere."""
+    for folder in zoneinfo.TZPATH:
+        with contextlib.suppress(OSError, ValueError):
+            return (Path(folder) / name).read_bytes()
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        return importlib.resources.files("tzdata").joinpath("zoneinfo", *name.split("/")).read_bytes()
+    return b""

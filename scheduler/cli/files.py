@@ -12,9 +12,11 @@ import click
 from scheduler.cli import render
 from scheduler.cli.group import PROBLEMS, REFUSED, cli, end, end_will_be, errors, problem_count, say
 from scheduler.cli.options import Globals, global_options
+from scheduler.core.problems import UsageError
 
 if TYPE_CHECKING:
     from scheduler.passes import Synced
+    from scheduler.reviewing import Reviewed
     from scheduler.service import Scheduler
 
 
@@ -81,25 +83,59 @@ def _in_checkout(root: Path) -> str:
 
 
 @cli.command()
+@click.option(
+    "--base", metavar="REV", help="Compare with this commit instead of the database, from where HEAD left it."
+)
+@click.option("--head", metavar="REV", help="With --base: the commit to compare; without it, the files on disk.")
+@click.option("--direct", is_flag=True, help="With --base: compare with that commit itself.")
 @click.option("--exit-code", is_flag=True, help="Exit 4 where a sync would change something.")
-@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", help="How to print the plan.")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["text", "json", "markdown", "github"]),
+    default="text",
+    help="How to print the plan; markdown is a comment for a pull request, github marks places in one.",
+)
 @global_options
-def plan(given: Globals, exit_code: bool, style: str) -> None:
-    """Show what a sync would change; changes nothing."""
+def plan(given: Globals, base: str | None, head: str | None, direct: bool, exit_code: bool, style: str) -> None:
+    """Show what a sync would change, or what merging would; changes nothing."""
+    if base is None and (head is not None or direct):
+        raise UsageError(f"{'--head' if head is not None else '--direct'} says nothing without --base")
     given.as_json = given.as_json or style == "json"
     scheduler = given.scheduler()
-    found = scheduler.plan()
-    _print_synced(given, found, scheduler, dry=True)
+    if base is None and style in ("text", "json"):
+        found = scheduler.plan()
+        _print_synced(given, found, scheduler, dry=True)
+    else:
+        reviewed = scheduler.review(base=base, head=head, direct=direct)
+        found = reviewed.synced
+        _print_review(given, reviewed, scheduler, style)
     code = sync_code(found)
     pending = found.read and _pending(found)
     end(4 if exit_code and code == 0 and pending else code)
+
+
+def _print_review(given: Globals, reviewed: Reviewed, scheduler: Scheduler, style: str) -> None:
+    found = reviewed.synced
+    if style == "markdown" and not given.as_json:
+        from scheduler.cli.markdown import comment
+
+        click.echo(comment(found.json, reviewed.diffs, folder=reviewed.folder, read=found.read), nl=False)
+    elif style == "github" and not given.as_json:
+        from scheduler.cli.review_text import marks
+
+        folder = _in_checkout(scheduler.place.root)
+        for line in marks(found.json, found.problems, folder=folder):
+            click.echo(line)
+    else:
+        _print_synced(given, found, scheduler, dry=True, reviewed=reviewed)
 
 
 @cli.command()
 @click.option("--dry-run", is_flag=True, help="Show the plan, change nothing.")
 @click.option("--confirm-prune", metavar="TOKEN", help="Archive the set of jobs that the guard named with this token.")
 @click.option("--now", "now_anyway", is_flag=True,
-              help="Also while something holds a sync: a merge, a rebase or a bisect half way, another branch.")  # fmt: skip
+              help="Also while a sync is held, by a merge half way or by another branch, say.")  # fmt: skip
 @click.option("--new-state", is_flag=True, help="Start without a history where the earlier one is gone.")
 @global_options
 def sync(given: Globals, dry_run: bool, confirm_prune: str | None, now_anyway: bool, new_state: bool) -> None:
@@ -134,7 +170,9 @@ def _pending(found: Synced) -> bool:
     return any(shown[kind] for kind in kinds)
 
 
-def _print_synced(given: Globals, found: Synced, scheduler: Scheduler, *, dry: bool) -> None:
+def _print_synced(
+    given: Globals, found: Synced, scheduler: Scheduler, *, dry: bool, reviewed: Reviewed | None = None
+) -> None:
     for run_id in found.recovered:
         say(given, f"{run_id} is interrupted: the process that ran it is gone, and so is what it had started")
     if found.no_provenance:
@@ -148,7 +186,8 @@ def _print_synced(given: Globals, found: Synced, scheduler: Scheduler, *, dry: b
         click.echo(f"  to take the files as they are: scheduler{_options(given)} sync --now", err=True)
         if not dry:
             return
-    render.print_problems(found.problems, sources=scheduler.source_lines(found.problems))
+    sources = scheduler.source_lines(found.problems) if reviewed is None else reviewed.sources
+    render.print_problems(found.problems, sources=sources)
     if not found.read:
         click.echo("error: scheduler.yaml cannot be used: nothing is applied, the last good settings stay", err=True)
         return
@@ -165,7 +204,7 @@ def _print_synced(given: Globals, found: Synced, scheduler: Scheduler, *, dry: b
             if field == "schedule":
                 before, after = render.schedule_change(change, update["schedule_text"])
             click.echo(render.clean(f"    {field}: {before} -> {after}{wider}"))
-        if update["changes"].keys() & {"schedule", "enabled", "expires"}:
+        if reviewed is None and update["changes"].keys() & {"schedule", "enabled", "expires"}:
             coming = update["next_fires"]["after"]
             click.echo(f"    next fire: {coming[0] if coming else 'none'}")
     for change in shown["task_changed"]:
@@ -179,6 +218,11 @@ def _print_synced(given: Globals, found: Synced, scheduler: Scheduler, *, dry: b
         before, after = render.value_text(change["before"]), render.value_text(change["after"])
         wider = "  [widens]" if change["widens"] else ""
         click.echo(render.clean(f"! scheduler.yaml {change['field']}: {before} -> {after}{wider}"))
+    if reviewed is not None:
+        from scheduler.cli.review_text import review_lines
+
+        for line in review_lines(shown, reviewed.diffs):
+            click.echo(line)
     _print_guard(given, shown["guard"], " --now" if scheduler.held() else "")
     counts = [(len(shown[kind]), kind) for kind in ("created", "updated", "moved", "archived", "revived")]
     counts.append((len(shown["task_changed"]), "task changed"))
@@ -186,7 +230,7 @@ def _print_synced(given: Globals, found: Synced, scheduler: Scheduler, *, dry: b
     counts.append((0 if shown["guard"] is None else shown["guard"]["would_archive"], "held by the guard"))
     counts.append((found.left.get("invalid", 0), "kept as last read"))
     counts.append((found.left.get("conflict", 0), "in conflict"))
-    for each in shown["drift"]:
+    for each in shown.get("drift", ()):
         say(given, f"{each['status']} by hand: {render.clean(_drift(each))}" if each["by"] else _drift(each))
     said = [f"{n} {word}" for n, word in counts if n] or ["nothing to do"]
     said.append(f"{shown['unchanged']} unchanged")

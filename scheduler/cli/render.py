@@ -39,6 +39,7 @@ _COLOURS = {
     "invalid": "red",
     "held": "yellow",
     "failing": "red",
+    "overdue": "red",
     "failed": "red",
     "timed_out": "red",
     "cancelled": "yellow",
@@ -295,10 +296,20 @@ def github_text(problem: Problem, folder: str) -> str:
     folder: the root, relative to the top of the checkout; empty where it is the top itself.
     """
     path = f"{folder}/{problem.path}" if folder else problem.path
-    properties = {"file": path, "line": problem.line, "col": problem.column, "title": problem.code}
-    written = ",".join(f"{name}={_escaped(str(value), ':,')}" for name, value in properties.items())
     hint = f"\nhint: {problem.hint}" if problem.hint else ""
-    return f"::{problem.severity.value} {written}::{_escaped(problem.message + hint)}"
+    return github_command(
+        problem.severity.value, path, problem.line, problem.code, problem.message + hint, column=problem.column
+    )
+
+
+def github_command(kind: str, path: str, line: int, title: str, text: str, *, column: int | None = None) -> str:
+    """A workflow command that annotates: kind is error, warning or notice; without a path it is of no file."""
+    properties: dict[str, object] = {"file": path, "line": line} if path else {}
+    if path and column is not None:
+        properties["col"] = column
+    properties["title"] = title
+    written = ",".join(f"{name}={_escaped(str(value), ':,')}" for name, value in properties.items())
+    return f"::{kind} {written}::{_escaped(text)}"
 
 
 def _escaped(text: str, more: str = "") -> str:
@@ -315,8 +326,13 @@ def schedule_change(change: Mapping[str, Any], words: Mapping[str, str]) -> tupl
     if jitters[0] != jitters[1]:
         said = [f"{text}, jitter {jitter}" for text, jitter in zip(said, jitters, strict=True)]
     if said[0] == said[1]:
-        said = ["; ".join(_written(entry) for entry in side.get("any", [side])) for side in sides]
+        said = [schedule_written(side) for side in sides]
     return said[0], said[1]
+
+
+def schedule_written(schedule: Mapping[str, Any]) -> str:
+    """A schedule by its keys, as its file has them."""
+    return "; ".join(_written(entry) for entry in schedule.get("any", [schedule]))
 
 
 def _written(entry: Mapping[str, Any]) -> str:

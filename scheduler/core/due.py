@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from scheduler.core.models import CatchUpPolicy, Job, JobSpec, Pause, Schedule, Skip, Status
+from scheduler.core.clocks import around, due_before, free_slot
+from scheduler.core.models import CatchUpPolicy, Job, JobSpec, Pause, Schedule, Skip
 from scheduler.core.policy import MOST_CAUGHT_UP
 from scheduler.core.schedule import newest_fires, next_fire, span, start_delay
 
@@ -100,6 +101,31 @@ def due(
     )
 
 
+def due_around(
+    job: Job,
+    *,
+    now: datetime,
+    since: datetime | None,
+    until: datetime | None = None,
+    elsewhere_until: datetime | None = None,
+) -> Due | None:
+    """As `due`, around the slots that have a row already, as after a clock went back: up to the first of them.
+
+    What is due after it is due at the next look. Where an outage lay over it, nothing before it is caught up with.
+    """
+    if not job.taken or job.next_run_at is None:
+        return due(job, now=now, since=since, until=until, elsewhere_until=elsewhere_until)
+    schedule = job.file.spec.due_by
+    taken = [slot for slot in job.taken if slot >= job.next_run_at]
+    last = now - start_delay(schedule, job.id) if until is None else until
+    if (bound := due_before(taken, last)) < last:
+        until = bound
+    found = due(job, now=now, since=since, until=until, elsewhere_until=elsewhere_until)
+    if found is None:
+        return None
+    return replace(found, next_run_at=free_slot(schedule, after=found.last, taken=taken))
+
+
 def _to_catch_up(
     job: Job, begin: datetime, end: datetime, latest: datetime, *, newest_runs: bool
 ) -> tuple[datetime, ...]:
@@ -147,8 +173,9 @@ def unserved(job: Job, now: datetime) -> tuple[Skip, ...]:
     if job.next_run_at is None or job.next_run_at > now:
         return ()
     schedule = job.file.spec.due_by
-    begin = job.next_run_at if job.last_slot is None else max(job.next_run_at, job.last_slot + TICK)
-    return _skips(schedule, _from_start(job.pause, start_delay(schedule, job.id)), begin, now)
+    paused = _from_start(job.pause, start_delay(schedule, job.id))
+    ranges = around(job.taken, job.next_run_at, now)
+    return tuple(skip for begin, end in ranges for skip in _skips(schedule, paused, begin, end))
 
 
 def held_back(job: Job, now: datetime) -> Due | None:
@@ -157,7 +184,7 @@ def held_back(job: Job, now: datetime) -> Due | None:
     A stopped job starts anew: of what passed meanwhile nothing was due.
     """
     if job.runtime.stopped_at is not None and not job.archived:
-        cursor = first_fire(job.file.spec, after=now, last_slot=job.last_slot)
+        cursor = first_fire(job.file.spec, after=now)
         return Due(job=job, slot=None, skips=unserved(job, now), next_run_at=cursor)
     return None if job.pause is None else passed(job, now)
 
@@ -177,14 +204,12 @@ def passed(job: Job, now: datetime) -> Due | None:
     return Due(job=job, slot=None, skips=skips, next_run_at=following)
 
 
-def first_fire(spec: JobSpec, *, after: datetime, last_slot: datetime | None = None) -> datetime | None:
+def first_fire(spec: JobSpec, *, after: datetime) -> datetime | None:
     """The first slot of a job that is due from an instant on; slots at or before it are never due.
 
-    last_slot: the newest slot that has a row. When the clock has gone back it lies ahead, and none gets a second row.
+    One that has a row already, as when the clock has gone back, is passed over by whoever writes the cursor.
     """
-    if not spec.enabled:
-        return None
-    return next_fire(spec.due_by, after=after if last_slot is None else max(after, last_slot))
+    return next_fire(spec.due_by, after=after) if spec.enabled else None
 
 
 def is_slot(schedule: Schedule, moment: datetime) -> bool:
@@ -211,12 +236,6 @@ def next_to_fire(job: Job, now: datetime) -> datetime | None:
     if job.pause.until is None or job.next_run_at is None:
         return None
     return next_fire(job.file.spec.due_by, after=max(job.next_run_at, job.pause.until) - TICK)
-
-
-def overdue(job: Job, *, now: datetime) -> bool:
-    """Whether a slot should have had its row over a minute ago."""
-    start = start_of(job)
-    return start is not None and start < now - LATE and job.status(now) is not Status.PAUSED
 
 
 # -- pauses ----------------------------------------------------------------------------------

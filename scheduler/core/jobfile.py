@@ -97,6 +97,32 @@ class _Body:
     line: int
 
 
+@dataclass(frozen=True, slots=True)
+class Fences:
+    """Where a Markdown job's front matter starts and ends, without its fences, and where its body starts."""
+
+    start: int
+    end: int
+    body: int
+
+
+def is_markdown(path: str) -> bool:
+    return posixpath.splitext(path)[1].lower() == ".md"
+
+
+def fences_of(text: str) -> Fences:
+    """The parts of a Markdown file that opens with a fence. Raises: TextError where none closes it."""
+    opening = _OPENING.match(text)
+    closing = None if opening is None else _CLOSING.search(text, opening.end())
+    if opening is None or closing is None:
+        raise TextError(
+            "front-matter.unclosed",
+            "the front matter that opens here is never closed",
+            hint="close it with a line of three dashes before the task; a ruler elsewhere is written ***",
+        )
+    return Fences(start=opening.end(), end=closing.start(), body=closing.end())
+
+
 def read_job_file(path: str, data: bytes, settings: Settings) -> JobFile:
     """Everything that a job file says, and everything that is wrong with it, for any bytes.
 
@@ -128,21 +154,13 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
         unopened = _unopened_line(data)
         return JobFile(path=path, empty=True, problems=() if unopened is None else (_unopened(path, unopened),))
     text = decode(data)
-    opening = _OPENING.match(text)
-    assert opening is not None
-    closing = _CLOSING.search(text, opening.end())
-    if closing is None:
-        raise TextError(
-            "front-matter.unclosed",
-            "the front matter that opens here is never closed",
-            hint="close it with a line of three dashes before the task; a ruler elsewhere is written ***",
-        )
+    fences = fences_of(text)
     try:
-        documents = read_yaml(text, opening.end(), closing.start())
+        documents = read_yaml(text, fences.start, fences.end)
     except TextError as error:
         # Prose behind an empty line: the dashes that were taken for the end of the front matter may be a ruler in it.
         lines = Lines(text)
-        prose = _BLANK_LINE.search(text, opening.end(), lines.start(error.line))
+        prose = _BLANK_LINE.search(text, fences.start, lines.start(error.line))
         if error.code == "yaml.syntax" and prose is not None:
             error.hint += "; or close the front matter above this with a line of three dashes"
         raise
@@ -155,7 +173,7 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
             column=column,
             hint="put each job into a file of its own",
         )
-    body = _Body(text=text[closing.end() :], line=Lines(text).place(closing.end())[0])
+    body = _Body(text=text[fences.body :], line=Lines(text).place(fences.body)[0])
     if not documents:
         missing = Problem(
             path,
@@ -302,6 +320,7 @@ class _JobReader:
             failure_limit=FAILURE_LIMIT if shape.failure_limit is None else shape.failure_limit,
             expires=shape.expires,
             retry=_retry(shape.retry),
+            expect_every=shape.expect_every,
             catch_up=_catch_up(shape.catch_up),
         )
 

@@ -219,6 +219,7 @@ class JobSpec:
     failure_limit: int = FAILURE_LIMIT  # errors in a row that stop the job; 0: none do
     expires: datetime | None = None  # aware UTC; no slot after it is due
     retry: Retry = Retry()
+    expect_every: timedelta | None = None  # without a success for longer than that, somebody is told
     catch_up: CatchUp = CatchUp()
 
     def to_json(self) -> dict[str, Any]:
@@ -239,6 +240,7 @@ class JobSpec:
             "failure_limit": self.failure_limit,
             "expires": None if self.expires is None else instant(self.expires),
             "retry": self.retry.to_json(),
+            "expect_every_ms": None if self.expect_every is None else milliseconds(self.expect_every),
             "catch_up": self.catch_up.to_json(),
         }
 
@@ -261,6 +263,7 @@ class JobSpec:
             failure_limit=found.get("failure_limit", FAILURE_LIMIT),
             expires=None if (expires := found.get("expires")) is None else parse_instant(expires),
             retry=Retry.from_json(found["retry"]) if "retry" in found else Retry(),
+            expect_every=None if (every := found.get("expect_every_ms")) is None else timedelta(milliseconds=every),
             catch_up=CatchUp.from_json(found["catch_up"]) if "catch_up" in found else CatchUp(),
         )
 
@@ -288,6 +291,7 @@ _LATER_DEFAULTS = {
     "expires": None,
     "retry": Retry().to_json(),
     "catch_up": CatchUp().to_json(),
+    "expect_every_ms": None,
 }
 
 
@@ -450,6 +454,26 @@ class Provenance:
     revision: str | None = None  # the commit HEAD named
     blob: str | None = None  # the blob at revision:path; None when that commit has no such file
     dirty: Dirty | None = None  # None exactly when the bytes are the blob's (or no repository)
+    why_none: str | None = field(default=None, compare=False)  # a sentence where there is no revision; for people
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """A commit as its author has signed it; texts are what somebody wrote, and safe for no terminal."""
+
+    id: str
+    author: str
+    email: str
+    date: datetime  # of the author
+    subject: str
+
+
+# Why no commit is known to have brought a change.
+NoCommit = Literal[
+    "uncommitted",  # when it was seen, the file was not as committed
+    "shallow",  # the clone does not reach back so far
+    "unknown",  # git did not say, or not in time
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -460,6 +484,7 @@ class Task:
     source_path: str  # root-relative
     source: bytes  # the whole file
     real_path: str | None = None  # where the links of a mounted volume lead, if elsewhere
+    known_source_sha256: str | None = None  # of a text that was kept without its file
 
     @property
     def sha256(self) -> str:
@@ -467,7 +492,7 @@ class Task:
 
     @property
     def source_sha256(self) -> str:
-        return hashlib.sha256(self.source).hexdigest()
+        return self.known_source_sha256 or hashlib.sha256(self.source).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -516,6 +541,7 @@ class FileFacts:
     activated_at: datetime  # when the present schedule came into force
     archived_at: datetime | None = None
     sync_state: SyncState = SyncState.SYNCED
+    task_dirty: Dirty | None = None  # of the file of the task, where that is another one
 
     @property
     def version(self) -> str:
@@ -568,6 +594,7 @@ class Job:
     runtime: RuntimeFacts = RuntimeFacts()
     next_run_at: datetime | None  # the cursor: the first slot without a row; None: no fire left
     last_slot: datetime | None = None  # the newest slot that has a row, read from the ledger
+    taken: tuple[datetime, ...] = ()  # slots from the cursor on that have a row: the clock has gone back (F6)
     created_at: datetime
     created_by: str
     updated_at: datetime
@@ -656,6 +683,7 @@ class Run:
     output_bytes: int | None = None
     truncated: bool = False
     attempts: tuple[Attempt, ...] = ()
+    task_of: int | None = None  # the number of the run whose text this one was given again
 
     @property
     def id(self) -> str:
@@ -705,3 +733,5 @@ class AuditRow:
     revision: str | None = None
     actor: str
     cause: str
+    commit: Commit | None = None  # that changed the file which the change stands in
+    no_commit: NoCommit | None = None  # why there is none; None where none was looked for, as outside a repository

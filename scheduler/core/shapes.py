@@ -477,10 +477,13 @@ class RetryShape(Shape):
     )
 
 
+_Policy = Literal["none", "latest", "all"]
+
+
 class CatchUpShape(Shape):
     """What becomes of slots that passed while nobody was there: the scheduler was down, or the machine slept."""
 
-    policy: Literal["none", "latest", "all"] = Field(
+    policy: _Policy = Field(
         default="latest",
         description="Which of them run after all: none, the newest one, or all of them, the oldest first and at most "
         "the newest 100. Those that do not are skipped as missed.",
@@ -497,7 +500,7 @@ class DefaultsShape(Shape):
     """The keys that a job takes from scheduler.yaml where it does not write them itself."""
 
     model_config = ConfigDict(title="Defaults of all jobs")
-    not_yet = frozenset({"deliver", "deliver_on", "expect_every"})
+    not_yet = frozenset({"deliver", "deliver_on"})
     misplaced = {
         **dict.fromkeys(("id", "task", "task_source_path", "schedule"), "write it in each job file: it has no default"),
         "timezone": "write timezone at the top level of scheduler.yaml",
@@ -535,13 +538,13 @@ class DefaultsShape(Shape):
         "waits, and a newer one takes its place; replace: what runs is ended first; allow: both run. "
         "forbid unless written.",
     )
-    catch_up: Annotated[CatchUpShape, BeforeValidator(_policy, json_schema_input_type=str | CatchUpShape)] | None = (
-        Field(
-            default=None,
-            description="What becomes of slots that passed while nobody was there; latest unless written. "
-            "The policy alone may be written for it.",
-            examples=["none", {"policy": "all", "within": "1d"}],
-        )
+    catch_up: (
+        Annotated[CatchUpShape, BeforeValidator(_policy, json_schema_input_type=_Policy | CatchUpShape)] | None
+    ) = Field(
+        default=None,
+        description="What becomes of slots that passed while nobody was there; latest unless written. "
+        "The policy alone may be written for it.",
+        examples=["none", {"policy": "all", "within": "1d"}],
     )
     failure_limit: int | None = Field(
         default=None,
@@ -557,6 +560,12 @@ class DefaultsShape(Shape):
         default=None,
         description="The job is not due after this instant, whatever its schedule says; it is completed then.",
         examples=["2027-06-30T23:59:59+02:00"],
+    )
+    expect_every: Duration | None = Field(
+        default=None,
+        description="Without a success for that long an alarm is raised: in list, doctor and the log. Not while the "
+        "job is paused or disabled.",
+        examples=["26h"],
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.due import LATE, due, held_back, is_slot, next_slot, overdue, patience, start_of, unserved
+from scheduler.core.due import LATE, due, held_back, is_slot, next_slot, patience, start_of, unserved
 from scheduler.core.models import CatchUp, CatchUpPolicy, FileFacts, Job, JobSpec, Pause, RuntimeFacts, Schedule
 from scheduler.core.schedule import coming, start_delay
 
@@ -65,7 +65,6 @@ def test_a_delay_that_leads_beyond_the_calendar_ends_with_it_and_stops_nobody() 
     assert start_delay(late.file.spec.schedule, late.id) > timedelta(days=3)
     assert start_of(late) == datetime.max.replace(tzinfo=UTC)
     assert due(late, now=NOON, since=NOON) is None
-    assert not overdue(late, now=NOON)
 
 
 @pytest.mark.parametrize("away", ["archived", "disabled", "stopped", "completed"])
@@ -82,7 +81,6 @@ def test_a_job_that_is_not_to_run_owes_nothing(away: str) -> None:
             found = replace(found, next_run_at=None)
     assert start_of(found) is None
     assert due(found, now=NOON + timedelta(hours=1), since=NOON) is None
-    assert not overdue(found, now=NOON + timedelta(hours=1))
 
 
 def test_slots_from_before_anybody_was_there_are_one_missed_range() -> None:
@@ -254,12 +252,6 @@ def test_lifting_a_pause_settles_what_it_held_back() -> None:
     assert found.next_run_at == NOON + timedelta(minutes=4)
     assert held_back(paused, NOON - SECOND / 2) is None
     assert held_back(job(), NOON + timedelta(minutes=3)) is None
-
-
-def test_a_slot_without_a_row_is_overdue_after_a_minute() -> None:
-    assert not overdue(job(), now=NOON + LATE)
-    assert overdue(job(), now=NOON + LATE + SECOND)
-    assert not overdue(job(pause=Pause(at=NOON)), now=NOON + timedelta(hours=1))
 
 
 def test_a_job_that_was_stopped_owes_rows_for_its_slots_up_to_then_and_runs_none() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -335,7 +336,6 @@ def test_a_blank_inline_task_is_refused() -> None:
     [
         "deliver: []",
         "deliver_on: null",
-        "expect_every: 1d",
     ],
 )
 def test_a_key_or_value_that_no_code_honours_is_refused_and_not_ignored(extra: str) -> None:
@@ -738,6 +738,7 @@ defaults:
   failure_limit: 4
   expires: 2031-01-01T00:00:00Z
   retry: {attempts: 3, delay: 1m}
+  expect_every: 26h
   catch_up: all
 runners: {r: {command: [cat], job_env: [A, B, C]}, s: {command: [cat], job_env: [A, B, C]}}
 """)
@@ -745,6 +746,13 @@ runners: {r: {command: [cat], job_env: [A, B, C]}, s: {command: [cat], job_env: 
 
 def resolved(extra: str) -> JobSpec:
     return spec_of(read(f'id: a\nschedule: "@daily"\ntask: x\n{extra}\n'.encode(), settings=EVERY_DEFAULT))
+
+
+def test_a_definition_without_expect_every_keeps_the_digest_that_it_had_before_the_key_was_known() -> None:
+    spec = replace(resolved(""), expect_every=None)
+    stored = {name: value for name, value in spec.to_json().items() if name != "expect_every_ms"}
+    assert JobSpec.from_json(stored) == spec
+    assert replace(spec, expect_every=timedelta(days=1)).digest != spec.digest
 
 
 def test_every_key_that_may_have_a_default_takes_it() -> None:
@@ -760,6 +768,7 @@ def test_every_key_that_may_have_a_default_takes_it() -> None:
     assert resolved("catch_up: null").catch_up == CatchUp()
     assert resolved("retry: {attempts: 2}").retry == Retry(attempts=2, delay=timedelta(minutes=1)), "merged by key"
     assert resolved("retry: null").retry == Retry()
+    assert spec.expect_every == timedelta(hours=26)
     assert set(EVERY_DEFAULT.defaults) == set(DefaultsShape.model_fields)
 
 

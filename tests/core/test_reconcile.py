@@ -504,15 +504,16 @@ def test_a_held_job_and_one_in_conflict_run_on_though_their_file_is_gone() -> No
 
 
 def test_a_slot_that_has_a_row_gets_no_second_one_when_the_clock_has_gone_back() -> None:
-    settled = NOW + timedelta(hours=4)
-    job = replace(observed(document())["job"], last_slot=settled.replace(minute=0))
+    ten = datetime(2026, 3, 2, 10, tzinfo=UTC)
+    job = replace(observed(document())["job"], last_slot=ten, taken=(ten,))
     off = again(
-        Desired(settings=SETTINGS, found=found(document(enabled=False))), {"job": job}, NOW + timedelta(hours=2)
+        Desired(settings=SETTINGS, found=found(document(enabled=False))), {"job": job}, NOW + timedelta(hours=3)
     )
-    assert off.actions[0].skips == ()
-    disabled = replace(job, file=replace(job.file, spec=spec(enabled=False)), next_run_at=None)
-    (on,) = again(Desired(settings=SETTINGS, found=found(document())), {"job": disabled}, NOW).actions
-    assert on.next_run_at == datetime(2026, 3, 2, 13, tzinfo=UTC)
+    hour = timedelta(hours=1)
+    assert [(skip.first, skip.last, skip.slots) for skip in off.actions[0].skips] == [
+        (ten - hour, ten - hour, 1),
+        (ten + hour, ten + hour, 1),
+    ]
 
 
 def test_an_edit_to_a_past_one_shot_is_audited_as_completed() -> None:

@@ -169,7 +169,7 @@ def test_sections_that_no_code_honours_are_refused(key: str) -> None:
     assert told(f"version: 1\n{key}: {{}}\n") == [("key.not-supported-yet", 2, 1)]
 
 
-@pytest.mark.parametrize("key", ["deliver", "deliver_on", "expect_every"])
+@pytest.mark.parametrize("key", ["deliver", "deliver_on"])
 def test_so_are_such_keys_inside_defaults(key: str) -> None:
     assert told(f"version: 1\ndefaults: {{{key}: 1}}\n") == [("key.not-supported-yet", 2, 12)]
 

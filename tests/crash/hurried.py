@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from scheduler.config import Place
+from scheduler.core.clocks import Reading
 from scheduler.daemon import Daemon
 from scheduler.service import Scheduler
 
@@ -27,10 +28,13 @@ COUNT_EVERY = 25  # jumps
 
 class JumpingClock:
     def __init__(self) -> None:
-        self._moment = datetime.now(UTC).replace(microsecond=0)
+        self._moment = self._start = datetime.now(UTC).replace(microsecond=0)
 
     def now(self) -> datetime:
         return self._moment
+
+    def read(self) -> Reading:  # time passes quickly, and nobody sets the clock
+        return Reading(wall=self._moment, elapsed=self._moment - self._start, boot_id="hurried")
 
     def jump(self, moment: datetime) -> None:
         self._moment = max(self._moment, moment)

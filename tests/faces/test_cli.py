@@ -430,7 +430,8 @@ def test_a_reader_that_leaves_early_sees_no_complaint(lived_in: Root) -> None:
         found = lived_in.process("list", stdout=write)
     finally:
         os.close(write)
-    assert (found.code, found.stderr) == (0, "")
+    told = [line for line in found.stderr.splitlines() if not line.startswith("warning: a slot came due")]
+    assert (found.code, told) == (0, [])
 
 
 def test_a_process_of_its_own_runs_a_job_and_tells_it_apart_from_its_talk(root: Root) -> None:

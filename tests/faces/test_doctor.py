@@ -19,10 +19,12 @@ import pytest
 import tzdata
 
 from scheduler.checks import Check, clock, disks, zones
+from scheduler.core.clocks import Boot, Reading
 from scheduler.core.models import Settings
 from scheduler.core.problems import UnavailableError
 from scheduler.daemon import Daemon
 from scheduler.heartbeat import Heartbeat
+from scheduler.store import Clocked
 from tests.faces import test_serve
 from tests.faces.conftest import Root
 from tests.faces.test_serve import Served
@@ -135,14 +137,29 @@ def test_a_clock_that_has_gone_behind_what_was_written_is_an_error(root: Root) -
     root.sync()
     assert [status for status, _ in found(root, "clock")] in (["ok"], ["warning"])
     later = (datetime.now(UTC) + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
-    root.sql(f"UPDATE jobs SET updated_at = '{later}'")
+    root.sql(f"UPDATE root SET synced_at = '{later}'")
     ((status, message),) = found(root, "clock")
     assert (status, "and the newest row is of" in message) == ("error", True)
     assert root.cli("doctor").code == 1
 
 
+def reading(now: datetime, *, up: timedelta = timedelta(days=1)) -> Reading:
+    return Reading(wall=now, elapsed=up, boot_id="boot-1")
+
+
+def test_a_clock_that_has_jumped_ahead_since_the_machine_started_is_an_error() -> None:
+    left = Clocked(boot=Boot(boot_id="boot-1", booted_at=NOW - timedelta(days=1)), newest=NOW, zone_rules=None)
+    ahead = NOW + timedelta(hours=3)
+    check = only(clock.clock(reading(ahead), left))
+    assert (check.status, "jumped ahead by 3:00:00" in check.message) == ("error", True)
+    slept = reading(ahead, up=timedelta(days=1, hours=3))
+    assert only(clock.clock(slept, left)).status != "error", "it slept"
+    other = Clocked(boot=Boot(boot_id="boot-0", booted_at=NOW), newest=NOW, zone_rules=None)
+    assert only(clock.clock(reading(ahead), other)).status != "error", "another boot tells nothing"
+
+
 def test_a_clock_that_was_never_set_is_an_error() -> None:
-    check = only(clock.clock(datetime(1970, 1, 1, 0, 3, tzinfo=UTC), [], None))
+    check = only(clock.clock(reading(datetime(1970, 1, 1, 0, 3, tzinfo=UTC)), None))
     assert (check.status, "1970" in check.message) == ("error", True)
 
 
@@ -155,9 +172,9 @@ def test_a_clock_that_nothing_keeps_right_is_a_warning_and_one_that_cannot_be_as
 ) -> None:
     monkeypatch.setattr(clock, "_adjtimex", lambda: asked)
     monkeypatch.setattr(clock, "SYNCHRONIZED", tmp_path / "synchronized")
-    assert only(clock.clock(NOW, [], NOW)).status == status
+    assert only(clock.clock(reading(NOW), Clocked(boot=None, newest=NOW, zone_rules=None))).status == status
     (tmp_path / "synchronized").touch()
-    assert only(clock.clock(NOW, [], NOW)).status == "ok"
+    assert only(clock.clock(reading(NOW), Clocked(boot=None, newest=NOW, zone_rules=None))).status == "ok"
 
 
 def test_the_kernel_is_asked_in_the_way_that_it_answers() -> None:

@@ -697,7 +697,8 @@ def test_doctor_tells_what_is_wrong_by_its_exit_code(root: Root, serve: Callable
 
 def test_doctor_knows_a_slot_that_nobody_served(root: Root) -> None:
     root.sync()
-    root.sql("UPDATE jobs SET next_run_at = '2026-01-01T00:00:00.000000Z'")
+    root.sql("UPDATE jobs SET activated_at = '2026-01-01T00:00:00.000000Z' WHERE id = 'tick'")
+    root.sql("UPDATE jobs SET next_run_at = '2031-01-01T00:00:00.000000Z'")  # the cursor of a program that lost one
     found = root.cli("doctor")
     assert found.code == 1
     assert "a slot came due over a minute ago and has no row: tick" in found.stdout

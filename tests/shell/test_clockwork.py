@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.clock import SystemClock
 from scheduler.clockwork import Agenda, Clockwork
 from scheduler.config import Place
 from scheduler.core.models import Pause, Run, RunStatus, Settings, instant
@@ -433,12 +434,7 @@ def test_the_thread_says_once_that_nothing_fires_and_goes_on_when_it_can(
 
 def threaded(submit: Callable[[Claimed], None]) -> Clockwork:
     """One that goes by the system's clock."""
-    return Clockwork(clock=_System(), owner="1-test", since=datetime.now(UTC), submit=submit, places=lambda: 3)
-
-
-class _System:
-    def now(self) -> datetime:
-        return datetime.now(UTC)
+    return Clockwork(clock=SystemClock(), owner="1-test", since=datetime.now(UTC), submit=submit, places=lambda: 3)
 
 
 # -- the agenda --------------------------------------------------------------------------------

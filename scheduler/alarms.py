@@ -1,0 +1,97 @@
+"""The dead-man's switch of a living daemon: each alarm is told once when it rings, and once when it is over.
+
+A thread of its own, which claims nothing and knows no cursor: it must ring where the thread that fires hangs. Where
+the whole daemon is dead, `list` and `doctor` ring, which look at the same rows by the same rule (ADR 23).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from scheduler.clock import Clock
+from scheduler.core.expected import Alarm, Kind
+from scheduler.core.models import AuditRow, Job, instant
+from scheduler.core.problems import SchedulerError
+from scheduler.pool import Lend
+from scheduler.store import Store
+
+LOOK_S = 15.0
+
+_log = logging.getLogger(__name__)
+
+
+class Alarms:
+    """Watches what should happen, beside a daemon's other work; no failure of it stops anything."""
+
+    def __init__(
+        self, *, clock: Clock, lend: Lend, fires: Callable[[], bool], doubt: Callable[[], str] = lambda: ""
+    ) -> None:
+        """fires: whether this daemon is to fire at all. doubt: why the clock is not believed; by it nothing is late."""
+        self._clock = clock
+        self._lend = lend
+        self._fires = fires
+        self._doubt = doubt
+        self._told: set[tuple[str, str]] | None = None  # None: not read yet
+        self._seen: set[tuple[str, str]] = set()  # at the last look
+        self._stopping = threading.Event()
+        self._trouble = ""
+
+    def run(self) -> None:
+        """Until `stop`."""
+        while not self._stopping.wait(LOOK_S):
+            try:
+                with self._lend() as store:
+                    self.look(store)
+                self._trouble = ""
+            except Exception as error:
+                ours = isinstance(error, SchedulerError)
+                if str(error) != self._trouble:  # once, not at every look
+                    _log.warning("alarms_not_looked_at reason=%r", str(error), exc_info=not ours)
+                self._trouble = str(error)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def look(self, store: Store) -> None:
+        """Tells what has begun to be overdue, and what is no longer. Raises: UnavailableError."""
+        if self._doubt() or not self._fires():
+            return
+        now = self._clock.now()
+        if self._told is None:
+            self._told = store.told_alarms()
+        ringing = {(job.id, alarm.kind.value): (job, alarm) for job, alarm in store.alarms(now)}
+        # At the second look: after a sleep the thread that fires may not have had its turn yet.
+        begun = [ringing[key] for key in sorted((ringing.keys() & self._seen) - self._told)]
+        over = sorted(self._told - ringing.keys())
+        self._seen = set(ringing)
+        if not begun and not over:
+            return
+        rows = [self._begun(job, alarm) for job, alarm in begun] + [self._over(*key) for key in over]
+        store.add_audit(*rows)
+        self._told = (self._told & ringing.keys()) | {(job.id, alarm.kind.value) for job, alarm in begun}
+        for job, alarm in begun:
+            _log.warning("overdue job_id=%s kind=%s: %s", job.id, alarm.kind.value, alarm.text(job))
+        for job_id, kind in over:
+            _log.warning("overdue_no_more job_id=%s kind=%s", job_id, kind)
+
+    def _begun(self, job: Job, alarm: Alarm) -> AuditRow:
+        after: dict[str, object] = {"since": instant(alarm.since), "deadline": instant(alarm.deadline)}
+        if alarm.kind is Kind.SUCCESS:
+            after["expect_every_ms"] = job.file.spec.to_json()["expect_every_ms"]
+        return self._row(job.id, "alarm", alarm.kind.value, after)
+
+    def _over(self, job_id: str, kind: str) -> AuditRow:
+        return self._row(job_id, "all_clear", kind, None)
+
+    def _row(self, job_id: str, action: str, kind: str, after: object) -> AuditRow:
+        return AuditRow(
+            job_id=job_id,
+            action=action,
+            field=kind,
+            after=after,
+            at=self._clock.now(),
+            actor="scheduler",
+            cause="expected",
+        )

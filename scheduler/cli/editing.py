@@ -1,0 +1,256 @@
+"""The commands that change a job by changing its file: update, create, delete, mv, rollback."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from scheduler.cli import render
+from scheduler.cli.group import REFUSED, cli, end, end_will_be, say
+from scheduler.cli.options import Globals, JobType, global_options
+from scheduler.core.problems import UnavailableError, UsageError
+from scheduler.inherited import is_ignored
+
+if TYPE_CHECKING:
+    from scheduler.drafts import Target
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_SET = click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="A key, such as name or retry.attempts, and its value as YAML; text needs no quotes.",
+)
+_TASK_FILE = click.option("--task-file", metavar="FILE", help="A file with the task's new text; - for standard input.")
+_IF_VERSION = click.option(
+    "--if-version", metavar="VERSION", help="Refuse unless this is the job's version, as `show --json` tells it."
+)
+
+
+def _commit_options(command: F) -> F:
+    for option in reversed(
+        (
+            click.option("--commit", is_flag=True, help="Commit what is written, and nothing else."),
+            click.option("--branch", metavar="NAME", help="Commit on a branch instead, and leave the files alone."),
+            click.option("-m", "--message", metavar="TEXT", help="The message of the commit."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _target(commit: bool, branch: str | None, message: str | None) -> Target:
+    from scheduler.drafts import Target
+
+    return Target(commit=commit, branch=branch, message=message)
+
+
+@cli.command()
+@click.argument("job", type=JobType())
+@_SET
+@click.option("--unset", metavar="KEY", multiple=True, help="A key to delete.")
+@_TASK_FILE
+@_IF_VERSION
+@_commit_options
+@global_options
+def update(
+    given: Globals,
+    job: str,
+    settings: tuple[str, ...],
+    unset: tuple[str, ...],
+    task_file: str | None,
+    if_version: str | None,
+    commit: bool,
+    branch: str | None,
+    message: str | None,
+) -> None:
+    """Change a job by editing its file: the lines of what is changed, and no others."""
+    edits = given.scheduler().edits()
+    changes = _changes(settings)
+    task = _read_task(task_file)
+    target = _target(commit, branch, message)
+    with _whole():
+        found = edits.update(job, changes=changes, unset=unset, task=task, if_version=if_version, target=target)
+    _print(given, found)
+
+
+@cli.command()
+@click.argument("job")
+@_SET
+@_TASK_FILE
+@click.option("--file", "path", metavar="PATH", help="The file to write, .yaml or .md; jobs/JOB.yaml or jobs/JOB.md.")
+@_commit_options
+@global_options
+def create(
+    given: Globals,
+    job: str,
+    settings: tuple[str, ...],
+    task_file: str | None,
+    path: str | None,
+    commit: bool,
+    branch: str | None,
+    message: str | None,
+) -> None:
+    """Write the file of a new job, and its prompt's where --set task_source_path names one. Overwrites nothing."""
+    edits = given.scheduler().edits()
+    task = _read_task(task_file)
+    target = _target(commit, branch, message)
+    changes = _changes(settings)
+    with _whole():
+        found = edits.create(job, changes=changes, task=task, path=path, target=target)
+    _print(given, found)
+
+
+@cli.command()
+@click.argument("job", type=JobType())
+@click.option("--with-task", is_flag=True, help="Delete the file of task_source_path too.")
+@_IF_VERSION
+@_commit_options
+@global_options
+def delete(
+    given: Globals,
+    job: str,
+    with_task: bool,
+    if_version: str | None,
+    commit: bool,
+    branch: str | None,
+    message: str | None,
+) -> None:
+    """Delete a job's file, or its document in a file of several. Its history stays, and comes back with its id."""
+    target = _target(commit, branch, message)
+    edits = given.scheduler().edits()
+    with _whole():
+        found = edits.delete(job, with_task=with_task, if_version=if_version, target=target)
+    _print(given, found, done="archived now; its history stays, and comes back with the same id")
+
+
+@cli.command()
+@click.argument("job", type=JobType())
+@click.argument("path")
+@_IF_VERSION
+@_commit_options
+@global_options
+def mv(
+    given: Globals,
+    job: str,
+    path: str,
+    if_version: str | None,
+    commit: bool,
+    branch: str | None,
+    message: str | None,
+) -> None:
+    """Move a job to another file: a new one, or a YAML file that gets one document more."""
+    target = _target(commit, branch, message)
+    edits = given.scheduler().edits()
+    with _whole():
+        found = edits.move(job, path, if_version=if_version, target=target)
+    _print(given, found)
+
+
+@cli.command()
+@click.argument("job", type=JobType())
+@click.option("--to", required=True, metavar="RUN|text:SHA|commit:SHA", help="What to go back to.")
+@_IF_VERSION
+@_commit_options
+@global_options
+def rollback(
+    given: Globals,
+    job: str,
+    to: str,
+    if_version: str | None,
+    commit: bool,
+    branch: str | None,
+    message: str | None,
+) -> None:
+    """Put back the text that a run had, or the job as a commit had it, by an edit of its file."""
+    target = _target(commit, branch, message)
+    edits = given.scheduler().edits()
+    with _whole():
+        found = edits.rollback(job, to=to, if_version=if_version, target=target)
+    _print(given, found)
+
+
+@contextlib.contextmanager
+def _whole() -> Iterator[None]:
+    """Within the block a signal that ends a command takes the edit back first, as Ctrl-C does: a hook can take long."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = [each for each in (signal.SIGTERM, signal.SIGHUP) if not is_ignored(each)]
+    before = {each: signal.signal(each, interrupt) for each in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _changes(settings: tuple[str, ...]) -> dict[str, Any]:
+    from scheduler.core.texts import TextError
+    from scheduler.core.written import value_of
+
+    found: dict[str, Any] = {}
+    for each in settings:
+        name, equals, value = each.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            why = "no key stands in front of the =" if equals else "there is no = in it"
+            raise UsageError(f"--set {each}: {why}", hint="write --set KEY=VALUE")
+        if not value.strip():
+            raise UsageError(
+                f"--set {each}: nothing stands behind the =",
+                hint=f"--unset {name} deletes the key; for an empty text write --set {name}='\"\"'",
+            )
+        if name in found:
+            raise UsageError(f"--set {name} is given twice", hint="give one of them")
+        try:
+            found[name] = value_of(value)
+        except TextError as error:
+            raise UsageError(
+                f"--set {name}: {value} is no YAML: {error.message}",
+                hint=error.hint or "text that starts with a bracket or a quote needs quotes around it",
+            ) from None
+    return found
+
+
+def _read_task(name: str | None) -> str | None:
+    """The text as it is: every byte counts, line ends too."""
+    if name is None:
+        return None
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise UnavailableError(f"--task-file {name} cannot be read: {error.strerror}") from error
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"--task-file {name} is not valid UTF-8 at byte offset {error.start}", hint="save it as UTF-8"
+        ) from None
+
+
+def _print(given: Globals, found: dict[str, Any], *, done: str = "applied now") -> None:
+    code = end_will_be(REFUSED if found["guard"] is not None else 0)
+    if given.as_json:
+        render.print_json(found)
+        end(code)
+        return
+    render.write_bytes(sys.stdout, found["diff"].encode())
+    words = {
+        "now": f"{found['job_id']}: {done}",
+        "next_sync": f"{found['job_id']}: not applied yet: {found['why']}",
+        "pending_branch": f"{found['job_id']}: {found['why']}",
+    }
+    if found["commit"] is not None:
+        say(given, f"commit {found['commit'][:12]}" + (f" on branch {found['branch']}" if found["branch"] else ""))
+    say(given, render.clean(words[found["applied"]]))
+    end(code)

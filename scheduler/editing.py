@@ -1,0 +1,627 @@
+"""The verbs that change a job by changing its file (I2): update, create, delete, move, rollback.
+
+Each works out what the files shall say, proves it (core.jobedit), and writes it into the working tree, commits it, or
+puts it on a branch. Nothing is written before all of it is known to be right; what a later step cannot do takes the
+earlier ones back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import posixpath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scheduler import rewriting
+from scheduler.config import Place
+from scheduler.core.edit import SHORTHANDS, UNSET, Change, EditError, MissingKeyError, dotted, path_of, with_change
+from scheduler.core.jobedit import (
+    Opened,
+    WrongJobError,
+    document_text,
+    edited,
+    with_document,
+    without_document,
+    written_job,
+)
+from scheduler.core.jobfile import Document, is_markdown
+from scheduler.core.models import ROOT_FILE, Fault, Job, version
+from scheduler.core.paths import PathError, check_path
+from scheduler.core.problems import RefusedError, SchedulerError, UsageError, did_you_mean
+from scheduler.core.texts import TextError, short
+from scheduler.drafts import IN_PLACE, Draft, Target, diff_of, write
+from scheduler.git_write import find_branch, find_commit
+from scheduler.passes import Synced
+from scheduler.trees import (
+    CommitTree,
+    Files,
+    WorkingTree,
+    is_job_path,
+    open_job,
+    real_of,
+    sharing,
+    task_fault,
+    text_fault,
+)
+from scheduler.views import Json
+
+INSIDE_A_RUN = "SCHEDULER_RUN_ID"
+_SHORTEST_SHA = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edits:
+    """The jobs of one root, to one caller who may change their files. Answers have the shape of interface.md."""
+
+    place: Place
+    environ: Mapping[str, str]
+    tell: Callable[[str], None]
+    known: Callable[[str], Job | None]  # a job as the database has it
+    show: Callable[[str], Json]  # the same as JSON
+    sync: Callable[[], Synced | None]  # a pass, by the daemon if one runs; None on a root never synced
+    runs: Callable[[str], Mapping[str, str]]  # of a job: run id and the sha256 of its text, newest first
+    text: Callable[[str], bytes]  # a text that ran, by its sha256
+
+    # -- the verbs -------------------------------------------------------------------------------
+
+    def update(
+        self,
+        job_id: str,
+        *,
+        changes: Mapping[str, Any] | None = None,
+        unset: Sequence[str] = (),
+        task: str | None = None,
+        if_version: str | None = None,
+        target: Target = IN_PLACE,
+    ) -> Json:
+        """Changes keys of a job's file, and its task text wherever that stands.
+
+        changes: keys, or keys below keys with dots (`retry.attempts`), and plain values; unset: keys to delete.
+        Raises: UsageError for a change that makes no sense or a job that would be wrong; RefusedError for a file that
+        cannot be edited safely, has changed meanwhile, or is stale; UnavailableError.
+        """
+        changes = changes or {}
+        if not changes and not unset and task is None:
+            raise UsageError(
+                "nothing to change was given",
+                hint="name a key to set or to unset (--set, --unset), or give the text of the task (--task-file)",
+            )
+        _check_keys(changes, unset, task)
+        with self._draft(target, job_id, "Update") as draft:
+            job = open_job(draft.files, job_id)
+            self._check_version(job, if_version)
+            with _said_of(job.path):
+                self._update(draft, job, changes, unset, task, exact=False)
+            parts = [*changes, *unset, *(["task"] if task is not None else [])]
+            draft.summary = f"Update {job_id}: {', '.join(parts)}"
+            return self._write(draft, target)
+
+    def _update(
+        self,
+        draft: Draft,
+        job: Opened,
+        changes: Mapping[str, Any],
+        unset: Sequence[str],
+        task: str | None,
+        *,
+        exact: bool,
+    ) -> None:
+        keys = job.keys
+        steps = [Change(path_of(name, keys), value) for name, value in changes.items()]
+        gone = [Change(path, UNSET) for path in sorted((path_of(name, keys) for name in unset), key=_position)]
+        for change in gone:
+            _check_there(change.path, keys, job)
+        _check_task_key(changes, unset, job)
+        source = changes.get("task_source_path", None if "task_source_path" in unset else keys.get("task_source_path"))
+        text = None if task is None else _text(task, job)
+        body = None
+        if text is not None and isinstance(source, str):
+            self._put_task(draft, job, source, text)
+        elif text is not None and is_markdown(job.path) and (keys.get("task") is None or "task" in unset):
+            body = text.decode()
+        elif text is not None:
+            told = text.decode()
+            # The lines of an inline task are those of its file.
+            steps.append(Change(("task",), told if exact or "\r" in told.replace("\r\n", "") else _lf(told)))
+        # What is taken away first could leave nothing to hold on to, what is written last could stand twice.
+        data = edited(job, [*steps, *gone], body=body, exact=exact)
+        if "task_source_path" in changes and text is None and isinstance(source, str):
+            fault = task_fault(draft.files, source)
+            if fault is not None:
+                raise UsageError(f"task_source_path: {fault.message}", hint="give its text too (--task-file)")
+        if text is not None and (fault := text_fault(text, job.settings)) is not None:
+            raise UsageError(fault.message)
+        draft.put(real_of(draft.files, job.path), job.data, data)
+
+    def _put_task(self, draft: Draft, job: Opened, path: str, text: bytes) -> None:
+        """The task's own file gets exactly these bytes."""
+        _check_task_path(path, job)
+        source = draft.files.read(path)
+        if isinstance(source, Fault):
+            if source.reason != "source_missing" or not draft.files.is_free(path):
+                raise RefusedError(source.message)
+            draft.put(path, None, text)
+            return
+        _check_task_path(source.path, job)  # where a link leads
+        others = list(sharing(draft.files, path, str(job.document.id)))
+        if others and source.data != text:
+            draft.notes.append(f"{path} is the task of {', '.join(others)} too")
+        draft.put(source.real, source.data, text)
+
+    def create(
+        self,
+        job_id: str,
+        *,
+        changes: Mapping[str, Any] | None = None,
+        task: str | None = None,
+        path: str | None = None,
+        target: Target = IN_PLACE,
+    ) -> Json:
+        """Writes a new job file; overwrites nothing.
+
+        path: of the file, .yaml or .md; None: jobs/JOB.md where the task is given and task_source_path is not, else
+        jobs/JOB.yaml. task: the text: the body of a Markdown file, the file of task_source_path, or `task` itself.
+        """
+        changes = changes or {}
+        if "id" in changes:
+            raise UsageError("the id is given by the name of the new job", hint="leave the key id out")
+        _check_keys(changes, (), task)
+        with self._draft(target, job_id, "Create") as draft:
+            files = draft.files
+            claims = [each for each in files.documents() if each.id == job_id]
+            if claims:
+                raise RefusedError(f"{claims[0].path}:{claims[0].line} names the job {job_id!r} already")
+            keys: Any = {"id": job_id}
+            with _said_of("the new job"):
+                for name, value in changes.items():
+                    keys = with_change(keys, Change(path_of(name, keys), value))
+            source = keys.get("task_source_path")
+            path = path or _path_for(job_id, files, markdown=task is not None and not isinstance(source, str))
+            _check_new_path(path, files)
+            text = None if task is None else task.encode("utf-8", "surrogateescape")
+            body = None
+            with _said_of(path):
+                if text is not None and isinstance(source, str):
+                    opened = Opened(path, b"", 0, files.settings)
+                    _check_task_path(source, opened)
+                    if not files.is_free(source):
+                        raise RefusedError(
+                            f"{source} is there already; nothing is overwritten",
+                            hint="leave the text out (--task-file), or name another file",
+                        )
+                    draft.put(source, None, text)
+                elif task is not None and is_markdown(path):
+                    body = task
+                elif task is not None:
+                    keys["task"] = _lf(task)
+                data = written_job(path, keys, body=body, settings=files.settings)
+                if text is not None and (fault := text_fault(text, files.settings)) is not None:
+                    raise UsageError(fault.message)
+                if text is None and isinstance(source, str) and (fault := task_fault(files, source)) is not None:
+                    raise UsageError(f"task_source_path: {fault.message}", hint="give its text too (--task-file)")
+            draft.main = path
+            draft.put(path, None, data)
+            known = self.known(job_id)
+            if known is not None and known.archived:
+                draft.notes.append(f"{job_id} was here before: it comes back with its history")
+            return self._write(draft, target)
+
+    def delete(
+        self,
+        job_id: str,
+        *,
+        with_task: bool = False,
+        if_version: str | None = None,
+        target: Target = IN_PLACE,
+    ) -> Json:
+        """Deletes a job's file, or its document in a file of several. The next sync archives it; its history stays.
+
+        with_task: the file of task_source_path goes too, unless another job runs it.
+        """
+        with self._draft(target, job_id, "Delete") as draft:
+            job = open_job(draft.files, job_id)
+            self._check_version(job, if_version)
+            draft.gone = True
+            real = self._own_path(draft, job)
+            with _said_of(job.path):
+                draft.put(real, job.data, None if job.alone else without_document(job))
+            source = job.keys.get("task_source_path")
+            if isinstance(source, str):
+                self._leave_or_delete(draft, job, source, with_task=with_task)
+            return self._write(draft, target)
+
+    def _leave_or_delete(self, draft: Draft, job: Opened, path: str, *, with_task: bool) -> None:
+        others = list(sharing(draft.files, path, str(job.document.id)))
+        if not with_task:
+            if not others:
+                draft.notes.append(f"{path} stays; it goes too when asked for (--with-task)")
+            return
+        if others:
+            raise RefusedError(f"{path} is the task of {', '.join(others)} too", hint="leave it there (no --with-task)")
+        _check_task_path(path, job)
+        source = draft.files.read(path)
+        if not isinstance(source, Fault) and source.real != path:
+            raise RefusedError(
+                f"{path} is a link to {source.real}; nothing was written", hint="leave it there (no --with-task)"
+            )
+        if isinstance(source, Fault):
+            draft.notes.append(f"{source.message}; there is nothing of it to delete")
+        else:
+            draft.put(source.real, source.data, None)
+
+    def move(
+        self,
+        job_id: str,
+        path: str,
+        *,
+        if_version: str | None = None,
+        target: Target = IN_PLACE,
+    ) -> Json:
+        """Moves a job's document to another file, and so keeps id, counters and history.
+
+        path: a new file, a YAML file that is there and gets one document more, or a folder, with / at its end.
+        """
+        with self._draft(target, job_id, "Move") as draft:
+            job = open_job(draft.files, job_id)
+            self._check_version(job, if_version)
+            files, real = draft.files, self._own_path(draft, job)
+            if path.endswith("/"):
+                path += posixpath.basename(job.path)
+            with _said_of(job.path):
+                if path == job.path:
+                    raise UsageError(f"{job_id} stands in {path} already")
+                if is_markdown(path) != is_markdown(job.path):
+                    raise RefusedError(
+                        f"{job.path} cannot become {path}: one is YAML, the other Markdown",
+                        hint="keep the ending, or create the job anew under that name and delete this document",
+                    )
+                if files.is_free(path):
+                    _check_new_path(path, files)
+                    new = job.data if job.alone else document_text(job).encode()
+                    draft.put(path, None, new)
+                    draft.modes[path] = real
+                else:
+                    other = files.read(path)
+                    if isinstance(other, Fault):
+                        raise RefusedError(other.message)
+                    if is_markdown(path):
+                        raise RefusedError(
+                            f"{path} is there already; nothing is overwritten", hint="choose another path"
+                        )
+                    _check_job_path(path, files)
+                    if other.real == real:
+                        raise UsageError(f"{path} leads to {job.path}, where {job_id} stands already")
+                    text = document_text(job)
+                    draft.put(other.real, other.data, with_document(path, other.data, text, files.settings))
+                draft.put(real, job.data, None if job.alone else without_document(job))
+            self._check_moved(draft, job, path)
+            draft.main = path
+            draft.summary = f"Move {job_id} to {path}"
+            return self._write(draft, target)
+
+    def _check_moved(self, draft: Draft, job: Opened, path: str) -> None:
+        """A runner's `tasks` may allow the job in its old file only."""
+        data = draft.after.get(path) or draft.after[real_of(draft.files, path)]
+        assert data is not None
+        before = job.document
+        found = [each for each in Opened(path, data, 0, job.settings).read().documents if each.id == before.id]
+        if [each.spec for each in found] != [before.spec] or found[0].text != before.text:
+            problems = Opened(path, data, 0, job.settings).read().problems
+            raise UsageError(
+                f"the job would be wrong in {path}: {problems[0].message if problems else 'it reads differently'}"
+            )
+
+    def rollback(
+        self,
+        job_id: str,
+        *,
+        to: str,
+        if_version: str | None = None,
+        target: Target = IN_PLACE,
+    ) -> Json:
+        """Puts back an earlier task text, or the whole job as a commit had it, by an edit of today's file.
+
+        to: a run, JOB:N or N: the text it ran; text:SHA: a text that one of the job's runs had; commit:SHA: the
+        definition and the task of that commit.
+        """
+        with self._draft(target, job_id, "Roll back") as draft:
+            job = open_job(draft.files, job_id)
+            self._check_version(job, if_version)
+            draft.summary = f"Roll {job_id} back to {to}"
+            with _said_of(job.path):
+                if to.startswith("commit:"):
+                    self._to_commit(draft, job, to.removeprefix("commit:"))
+                else:
+                    text = self._text_of(job_id, to)
+                    self._update(draft, job, {}, (), text.decode("utf-8", "surrogateescape"), exact=True)
+            return self._write(draft, target)
+
+    def _text_of(self, job_id: str, to: str) -> bytes:
+        runs = self.runs(job_id)
+        if to.startswith("text:"):
+            given = to.removeprefix("text:").lower()
+            found = {sha256 for sha256 in runs.values() if sha256.startswith(given)}
+            if len(given) < _SHORTEST_SHA or len(found) != 1:
+                why = "is too short" if len(given) < _SHORTEST_SHA else f"stands for {len(found)} texts"
+                raise UsageError(f"{to!r} {why} of job {job_id!r}", hint=f"`scheduler history {job_id}` shows them")
+            return self.text(found.pop())
+        run = to if ":" in to else f"{job_id}:{to}"
+        if run not in runs:
+            raise UsageError(
+                f"{to!r} is no run of {job_id!r} with a text",
+                hint=f"write {job_id}:N, text:SHA or commit:SHA; `scheduler history {job_id}` shows the runs",
+            )
+        return self.text(runs[run])
+
+    def _to_commit(self, draft: Draft, job: Opened, name: str) -> None:
+        job_id = str(job.document.id)
+        then = CommitTree(self.place.root, find_commit(self.place.root, name))
+        old = open_job(then, job_id)
+        real = real_of(draft.files, job.path)
+        if old.alone and job.alone and is_markdown(old.path) == is_markdown(job.path):
+            before, after = job.read(), Opened(job.path, old.data, 0, job.settings)
+            bad = [each for each in after.read().problems if each.is_error]
+            if bad and not any(each.is_error for each in before.problems):
+                raise WrongJobError(bad)
+            draft.put(real, job.data, old.data)
+        elif is_markdown(job.path) or is_markdown(old.path):
+            raise RefusedError(
+                f"the job was in {old.path} then and is in {job.path} now: one is YAML, the other Markdown",
+                hint="move it by hand first",
+            )
+        else:
+            now, was = job.keys, old.keys
+            steps = [Change((key,), value) for key, value in was.items() if key != "id"]
+            gone = [Change((key,), UNSET) for key in now if key not in was]
+            draft.put(real, job.data, edited(job, [*steps, *gone]))
+        source = old.keys.get("task_source_path")
+        if isinstance(source, str):
+            text = then.read(source)
+            if isinstance(text, Fault):
+                raise RefusedError(text.message, hint="its task stood in no commit; roll back to a run or a text")
+            self._put_task(draft, job, source, text.data)
+
+    # -- before anything is written --------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _draft(self, target: Target, job_id: str, verb: str) -> Iterator[Draft]:
+        target.check()
+        if self.environ.get(INSIDE_A_RUN):
+            raise RefusedError(
+                f"{INSIDE_A_RUN} is set: this is inside run {self.environ[INSIDE_A_RUN]}, and no run may edit jobs",
+                hint="propose the change to a person; nothing in scheduler.yaml can allow it to a run so far",
+            )
+        with rewriting.alone(self.place.root):
+            branch = None if target.branch is None else find_branch(self.place.root, target.branch, self.environ)
+            files: Files = WorkingTree(self.place) if branch is None else CommitTree(self.place.root, branch.commit)
+            yield Draft(files=files, branch=branch, job_id=job_id, summary=f"{verb} {job_id}")
+
+    def _check_version(self, job: Opened, wanted: str | None) -> None:
+        if wanted is None:
+            return
+        now = self._version(job)
+        if wanted != now:
+            raise RefusedError(
+                f"{job.document.id} is at version {now} by now, not {short(wanted)[1:-1]}; nothing was written",
+                hint="look at the job as it is, and decide anew",
+            )
+
+    def _version(self, job: Opened) -> str:
+        """The version of the job as the files have it, which a sync may not have seen yet."""
+        document: Document = job.document
+        known = self.known(str(document.id))
+        generation = 0 if known is None else known.file.generation
+        if known is not None and document.spec is not None and document.spec != known.file.spec:
+            generation += 1
+        text: bytes | None = document.text
+        if document.task_source_path is not None:
+            source = WorkingTree(self.place).read(document.task_source_path)
+            text = None if isinstance(source, Fault) else source.data
+        return version(generation, None if text is None else hashlib.sha256(text).hexdigest())
+
+    def _own_path(self, draft: Draft, job: Opened) -> str:
+        """The real path of a job file that can be taken away. Raises: RefusedError where only a link is found."""
+        real = real_of(draft.files, job.path)
+        if not is_job_path(real, job.settings):
+            raise RefusedError(
+                f"{job.path} is reached by a link alone, which would then lead nowhere",
+                hint="delete or move it by hand",
+            )
+        return real
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def _write(self, draft: Draft, target: Target) -> Json:
+        commit = None
+        if draft.after:
+            commit = write(self.place.root, draft, target, self.environ, self.tell)
+        else:
+            self.tell("nothing to do: the files say so already")
+        for note in draft.notes:
+            self.tell(note)
+        applied: str
+        why: str | None
+        guard: Json | None = None
+        if draft.branch is not None and (draft.after or not draft.branch.is_new):
+            applied, why = "pending_branch", f"it stands on branch {draft.branch.name}, which nobody has merged yet"
+        else:
+            applied, why, guard = self._apply(draft)
+        return {
+            "job": self._job(draft.job_id),
+            "job_id": draft.job_id,
+            "applied": applied,
+            "why": why,
+            "guard": guard,
+            "file": draft.main or None,
+            "files": list(draft.after),
+            "diff": diff_of(draft.before, draft.after),
+            "commit": commit,
+            "branch": None if draft.branch is None or applied != "pending_branch" else draft.branch.name,
+        }
+
+    def _apply(self, draft: Draft) -> tuple[str, str | None, Json | None]:
+        """Carries the edit into the database; whether that came about, and if not, why, and the guard that said no."""
+        try:
+            found = self.sync()
+        except SchedulerError as error:
+            return "next_sync", str(error), None
+        if found is None:
+            return "next_sync", "this root has never been synced; run `scheduler sync`", None
+        if found.held:
+            return "next_sync", f"{found.held}, and until that is done no file is taken over", None
+        if not found.read:
+            return "next_sync", f"{ROOT_FILE} cannot be used", None
+        job = self.known(draft.job_id)
+        if draft.gone:
+            if job is None or job.archived:
+                return "now", None, None
+            guard = found.json["guard"]
+            if guard is not None and draft.job_id in guard["ids"]:
+                archives = f"`scheduler sync --confirm-prune {guard['token']}` archives {', '.join(guard['ids'])}"
+                return "next_sync", f"the guard holds the archiving back: {guard['why']}; {archives}", guard
+            return "next_sync", "the job is not archived yet; `scheduler sync` says why", None
+        if job is None or job.archived or job.file.sync_state.value != "synced":
+            return "next_sync", "the job could not be taken over; `scheduler sync` says why", None
+        return "now", None, None
+
+    def _job(self, job_id: str) -> Json | None:
+        try:
+            job: Json = self.show(job_id)["job"]
+        except SchedulerError:
+            return None  # no sync has seen it yet
+        return job
+
+
+# -- what is asked for -------------------------------------------------------------------------
+
+
+def _check_keys(changes: Mapping[str, Any], unset: Sequence[str], task: str | None) -> None:
+    if task is not None and "task" in changes:
+        raise UsageError("the text of the task is given twice", hint="give it as the text or as the key task")
+    for name in [*changes, *unset]:
+        if name.split(".")[0] == "id":
+            raise UsageError(
+                "the id cannot be changed: the history hangs on it", hint="set name, or create a job with another id"
+            )
+    names = [*changes, *unset]
+    for number, one in enumerate(names):
+        for other in names[number + 1 :]:
+            if one == other or one.startswith(other + ".") or other.startswith(one + "."):
+                raise UsageError(f"{one} and {other} are changed at once", hint="give one of them")
+
+
+def _position(path: Sequence[Any]) -> list[tuple[int, str]]:
+    """A key by which items of a list come from its end on: what is taken away must not move what is named next."""
+    return [(-part, "") if isinstance(part, int) else (0, str(part)) for part in path]
+
+
+def _check_there(path: Sequence[Any], keys: Mapping[str, Any], job: Opened) -> None:
+    name, inside = dotted(tuple(path)), keys
+    for part in path:
+        there = part in inside if isinstance(inside, dict) else isinstance(part, int) and part < len(inside)
+        if not there:
+            default = isinstance(keys, dict) and path[0] in job.settings.defaults and path[0] not in keys
+            raise UsageError(
+                f"{name} is not written in {job.path}",
+                hint="it comes from defaults in scheduler.yaml; set to null, it is done without"
+                if default
+                else did_you_mean(str(path[0]), keys) or f"it has {', '.join(keys)}",
+            )
+        inside = inside[part]
+        if not isinstance(inside, dict | list) and part is not path[-1]:
+            if path[0] in SHORTHANDS and isinstance(inside, str):
+                return  # it stands for a mapping: what that holds is seen where it is edited
+            raise UsageError(f"{name} is not written in {job.path}", hint=f"{part} is {short(str(inside))}")
+
+
+def _check_task_key(changes: Mapping[str, Any], unset: Sequence[str], job: Opened) -> None:
+    if "task" not in changes or changes["task"] is None:
+        return
+    source = job.keys.get("task_source_path")
+    if source is not None and "task_source_path" not in unset and "task_source_path" not in changes:
+        raise UsageError(
+            f"the task of {job.document.id} stands in {source}",
+            hint="give the text for that file (--task-file), or unset task_source_path as well to move it into the job",
+        )
+    if job.has_body and job.document.text is not None:
+        raise UsageError(
+            f"the task of {job.document.id} is the text below the front matter of {job.path}",
+            hint="give it as the text of the task (--task-file)",
+        )
+
+
+def _text(task: str, job: Opened) -> bytes:
+    try:
+        text = task.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise UsageError("the task is not text: it holds a lone surrogate") from None
+    if fault := text_fault(text, job.settings):
+        raise UsageError(fault.message, hint="give the whole text of the task")
+    return text
+
+
+def _lf(text: str) -> str:
+    """A text whose lines all end with CRLF, as YAML would read it."""
+    return text.replace("\r\n", "\n") if "\r" not in text.replace("\r\n", "") else text
+
+
+def _check_task_path(path: str, job: Opened) -> None:
+    try:
+        check_path(path, what="task_source_path")
+    except PathError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+    if path == ROOT_FILE or is_job_path(path, job.settings):
+        raise RefusedError(
+            f"{path} is more than a task: its text is not written through a job", hint="edit that file itself"
+        )
+
+
+def _path_for(job_id: str, files: Files, *, markdown: bool) -> str:
+    """The file of a new job: in the folder of the first glob that would find it there."""
+    name = f"{job_id}.{'md' if markdown else 'yaml'}"
+    for folder in ("jobs", *(glob.split("*")[0].rstrip("/") for glob in files.settings.jobs)):
+        path = posixpath.join(folder, name)
+        if is_job_path(path, files.settings):
+            return path
+    raise UsageError(
+        "no place for the new file can be told from `jobs` in scheduler.yaml", hint="name the file (--file)"
+    )
+
+
+def _check_new_path(path: str, files: Files) -> None:
+    _check_job_path(path, files)
+    if not files.is_free(path):
+        raise RefusedError(f"{path} is there already; nothing is overwritten", hint="choose another path")
+
+
+def _check_job_path(path: str, files: Files) -> None:
+    try:
+        check_path(path)
+    except PathError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+    if not is_job_path(path, files.settings):
+        raise UsageError(
+            f"{path} would be no job file: no glob of `jobs` names it, or it does not end in .yaml, .yml or .md",
+            hint=f"globs: {', '.join(files.settings.jobs)}",
+        )
+
+
+@contextlib.contextmanager
+def _said_of(path: str) -> Iterator[None]:
+    """Errors of the core, as a caller gets them."""
+    try:
+        yield
+    except EditError as error:
+        raise RefusedError(f"{path}:{error.line}: {error.message}; nothing was written", hint=error.hint) from None
+    except MissingKeyError as error:
+        raise UsageError(f"{path}: {error}", hint=error.hint) from None
+    except WrongJobError as error:
+        first, more = error.problems[0], len(error.problems) - 1
+        also = f" (and {more} more)" if more else ""
+        raise UsageError(f"{first.message} [{first.code}]{also}; nothing was written", hint=first.hint) from None
+    except TextError as error:
+        raise RefusedError(
+            f"{path}:{error.line}:{error.column}: {error.message} [{error.code}]; nothing was written", hint=error.hint
+        ) from None

@@ -1,0 +1,327 @@
+"""Git that writes: a commit of some files with the user's own hooks and signing, and a commit on a branch that
+nobody has checked out, which touches no file.
+
+Reading is `git.py`, where nothing of the repository is trusted. A commit is made in the user's name, so here the
+hooks and the configuration are theirs (ADR 33); of the environment, git gets the identity and nothing else of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scheduler.core.problems import RefusedError, UnavailableError
+from scheduler.git import GitError, clean_environment, head, run_git, start_git
+from scheduler.git_folder import git_folder, under_way
+
+HOOKS_S = 600.0  # a hook may run a test suite
+_IDENTITY = tuple(f"GIT_{who}_{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL", "DATE"))
+# No more than that: a hook inherits what `-c` and --literal-pathspecs say, and must find git as its author knows it.
+_OPTIONS = ("--no-pager",)
+_ZEROS = re.compile(r"[0-9a-f]")
+
+
+def _run(root: Path, environ: Mapping[str, str], *args: str, stdin: bytes | None = None, timeout: float = 60) -> bytes:
+    """`git ARGS...` as the user would run it, asking nothing."""
+    given = {name: environ[name] for name in _IDENTITY if environ.get(name)}
+    env = {
+        **clean_environment(environ),
+        **given,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_EDITOR": ":",  # a hook or a setting must not open one where nobody sits
+    }
+    if args[0] != "commit":  # hooks keep the user's language
+        env["LC_ALL"] = "C"
+    return start_git(
+        root, args[0], (*_OPTIONS, "-C", str(root), *args), environ=env, input=stdin, timeout=timeout, gently=True
+    )
+
+
+def _said(error: GitError) -> str:
+    """What git and the hooks had to say, for a person."""
+    return error.said[-2_000:].strip() or str(error)
+
+
+def check_identity(root: Path, environ: Mapping[str, str]) -> None:
+    """Raises: UnavailableError where git does not know whose commit it would be."""
+    try:
+        for who in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
+            _run(root, environ, "var", who)
+    except GitError as error:
+        if error.returncode is None or "not in a git" in str(error):
+            raise
+        raise UnavailableError(
+            "git does not know whose commit this would be; nothing was written",
+            hint='run: git config user.name "Your Name" && git config user.email you@example.com',
+        ) from None
+
+
+def _need_repository(root: Path) -> None:
+    if git_folder(root) is None:
+        raise RefusedError(
+            f"{root} is in no git repository, so there is nothing to commit to; nothing was written",
+            hint="edit without a commit, or run: git init",
+        )
+
+
+# -- in the working tree -----------------------------------------------------------------------
+
+
+def check_commit(root: Path, paths: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Whether these files, as they are, could be the base of a commit of an edit.
+
+    paths: root-relative; those that do not exist are to be created.
+    Raises: RefusedError where a merge or the like is half way, or a file already differs from HEAD; UnavailableError.
+    """
+    _need_repository(root)
+    half_way = under_way(root)
+    if half_way:
+        raise RefusedError(
+            f"{half_way}: a commit now would be part of it; nothing was written",
+            hint="finish it or give it up, or edit without a commit",
+        )
+    check_identity(root, environ)
+    changed = run_git(root, "status", "--porcelain=v1", "-z", "--untracked-files=all", "--", *paths)
+    for entry in changed.split(b"\0"):
+        if entry:
+            path = os.fsdecode(entry[3:])
+            kind = {b"??": "is not in HEAD yet"}.get(entry[:2], "already differs from HEAD")
+            raise RefusedError(
+                f"{path} {kind}: the commit would take along what is not part of this edit; nothing was written",
+                hint="commit or undo that first, or edit without a commit",
+            )
+    existing = [path for path in paths if os.path.lexists(root / path)]
+    new = [path for path in paths if path not in existing]
+    flags = run_git(root, "ls-files", "-v", "-z", "--", *existing) if existing else b""
+    known = {os.fsdecode(entry[2:]): entry[:1] for entry in flags.split(b"\0") if entry}
+    for path in existing:
+        if path not in known:
+            raise RefusedError(
+                f"{path} is ignored by git, so no commit can hold it; nothing was written",
+                hint="edit it without a commit",
+            )
+        if known[path] in (b"S", b"s", b"h"):
+            raise RefusedError(
+                f"git was told not to look at {path} (assume-unchanged or skip-worktree); nothing was written",
+                hint=f"run: git update-index --no-assume-unchanged --no-skip-worktree {path}",
+            )
+    for path in new:
+        if _is_ignored(root, path):
+            raise RefusedError(
+                f"{path} would be ignored by git, so no commit can hold it; nothing was written",
+                hint="choose another path, or edit without a commit",
+            )
+
+
+def _is_ignored(root: Path, path: str) -> bool:
+    options = (*_OPTIONS, "-C", str(root))  # it refuses literal pathspecs; behind ./ nothing is magic
+    environ = clean_environment(os.environ)
+    try:
+        start_git(
+            root, "check-ignore", (*options, "check-ignore", "-q", "--", f"./{path}"), environ=environ, timeout=30
+        )
+    except GitError as error:
+        if error.returncode == 1:
+            return False
+        raise
+    return True
+
+
+def commit_files(root: Path, paths: Sequence[str], message: str, environ: Mapping[str, str]) -> str:
+    """Commits these files as they stand on disk, new and deleted ones too, and nothing else; the commit's id.
+
+    What others have staged stays staged and out of the commit. The user's hooks run and may say no.
+    Raises: RefusedError with what git or the hook said; the index is as it was.
+    """
+    before = head(root)
+    new = [path for path in paths if os.path.lexists(root / path) and not _is_tracked(root, path)]
+    try:
+        if new:
+            _run(root, environ, "add", "--intent-to-add", "--", *_literal(new))
+        _run(root, environ, "commit", "--quiet", "--only", "-m", message, "--", *_literal(paths), timeout=HOOKS_S)
+    except BaseException as error:
+        made = head(root)
+        if made is not None and made != before and _resolve(root, f"{made}^") == before:
+            return made  # what was cut short came after the commit: a post-commit hook
+        if new:  # as it was: known to nobody
+            _run(root, environ, "rm", "--cached", "--quiet", "--ignore-unmatch", "--", *_literal(new))
+        if isinstance(error, GitError):
+            raise RefusedError(f"git did not commit it: {_said(error)}", hint="the files are as they were") from error
+        raise
+    made = head(root)
+    if made is None:
+        raise UnavailableError("git made a commit and does not say which")
+    return made
+
+
+def _literal(paths: Sequence[str]) -> list[str]:
+    return [f":(literal){path}" for path in paths]
+
+
+def _is_tracked(root: Path, path: str) -> bool:
+    return bool(run_git(root, "ls-files", "-z", "--", path))
+
+
+# -- on a branch -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """A branch as it stands, or as it would begin."""
+
+    name: str
+    commit: str  # what an edit starts from
+    is_new: bool
+
+    @property
+    def ref(self) -> str:
+        return f"refs/heads/{self.name}"
+
+
+def find_branch(root: Path, name: str, environ: Mapping[str, str]) -> Branch:
+    """The branch of that name, or a new one that starts at HEAD.
+
+    Raises: RefusedError where it is checked out, or HEAD has no commit yet; UnavailableError.
+    """
+    _need_repository(root)
+    ref = f"refs/heads/{name}"
+    try:
+        run_git(root, "check-ref-format", ref)
+    except GitError:
+        raise RefusedError(f"{name!r} cannot be the name of a branch", hint="write one like schedule/nightly") from None
+    if name.startswith("-"):
+        raise RefusedError(f"{name!r} cannot be the name of a branch: it starts with -")
+    listed = run_git(root, "worktree", "list", "--porcelain", "-z").decode("utf-8", "replace")
+    folder = ""
+    for line in listed.split("\0"):
+        if line.startswith("worktree "):
+            folder = line.removeprefix("worktree ")
+        elif line == f"branch {ref}":
+            raise RefusedError(
+                f"branch {name!r} is checked out in {folder}: writing to it would leave the files there behind",
+                hint="name another branch, or commit in the working tree (--commit)",
+            )
+    check_identity(root, environ)
+    tip = _resolve(root, f"{ref}^{{commit}}")
+    base = tip or head(root)
+    if base is None:
+        raise RefusedError("HEAD has no commit yet, so no branch can start there", hint="make a first commit")
+    return Branch(name=name, commit=base, is_new=tip is None)
+
+
+def _resolve(root: Path, name: str) -> str | None:
+    try:
+        return run_git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", name).decode("ascii").strip()
+    except GitError as error:
+        if error.returncode == 1:
+            return None
+        raise
+
+
+def find_commit(root: Path, name: str) -> str:
+    """The commit that a name stands for. Raises: RefusedError where it stands for none."""
+    _need_repository(root)
+    found = _resolve(root, f"{name}^{{commit}}")
+    if found is None:
+        raise RefusedError(f"{name!r} names no commit here", hint="name one that `git log` shows")
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """A file of a commit."""
+
+    id: str
+    mode: str  # such as 100644
+
+
+def files_of(root: Path, commit: str) -> Mapping[str, Blob]:
+    """The regular files at and below the root in a commit, by root-relative path."""
+    found = {}
+    for entry in run_git(root, "ls-tree", "-r", "-z", "--end-of-options", commit).split(b"\0")[:-1]:
+        about, name = entry.split(b"\t", 1)
+        mode, kind, object_id = about.decode("ascii").split(" ")
+        if kind == "blob" and mode != "120000":
+            found[os.fsdecode(name)] = Blob(id=object_id, mode=mode)
+    return found
+
+
+def read_blobs(root: Path, ids: Sequence[str]) -> Mapping[str, bytes]:
+    """The bytes of these blobs, by id; one process for all of them."""
+    wanted = list(dict.fromkeys(ids))
+    if not wanted:
+        return {}
+    out = run_git(root, "cat-file", "--batch", input="".join(f"{each}\n" for each in wanted).encode())
+    found, at = {}, 0
+    for each in wanted:
+        line_end = out.index(b"\n", at)
+        size = int(out[at:line_end].split(b" ")[2])
+        found[each] = out[line_end + 1 : line_end + 1 + size]
+        at = line_end + 1 + size + 1
+    return found
+
+
+def commit_on_branch(
+    root: Path,
+    branch: Branch,
+    changes: Mapping[str, bytes | None],
+    modes: Mapping[str, str],
+    message: str,
+    environ: Mapping[str, str],
+) -> str:
+    """Puts a commit with these files on a branch; writes objects and the ref, never a file or an index.
+
+    changes: root-relative path: its bytes as they are stored, no filter in between; None: the file goes.
+    Signed where commit.gpgSign says so. Hooks for commits look at a working tree and do not run.
+    Raises: RefusedError where the branch has moved meanwhile; UnavailableError.
+    """
+    prefix = run_git(root, "rev-parse", "--show-prefix").decode("utf-8", "surrogateescape").rstrip("\n")
+    lines = []
+    for path, data in changes.items():
+        name = os.fsencode(prefix + path)
+        if data is None:
+            lines.append(b"0 " + b"0" * len(branch.commit) + b"\t" + name)
+        else:
+            blob = run_git(root, "hash-object", "-w", "--no-filters", "--stdin", input=data).strip()
+            lines.append(modes.get(path, "100644").encode() + b" " + blob + b"\t" + name)
+    tree = _tree(root, branch.commit, b"".join(line + b"\0" for line in lines))
+    signs = _config(root, environ, "commit.gpgSign") == "true"
+    try:
+        made = _run(root, environ, "commit-tree", *(["-S"] if signs else []), "-p", branch.commit, "-m", message, tree)
+        commit = made.decode("ascii").strip()
+        before = _ZEROS.sub("0", branch.commit) if branch.is_new else branch.commit
+        # Compare and swap: whoever has moved the branch since it was read keeps what they did.
+        _run(root, environ, "update-ref", "-m", f"scheduler: {message.splitlines()[0]}", branch.ref, commit, before)
+    except GitError as error:
+        tip = _resolve(root, branch.ref)
+        if tip != (None if branch.is_new else branch.commit):
+            raise RefusedError(
+                f"branch {branch.name!r} has moved meanwhile; nothing was written", hint="try again"
+            ) from None
+        raise UnavailableError(f"git did not commit it: {_said(error)}") from error
+    return commit
+
+
+def _tree(root: Path, commit: str, entries: bytes) -> str:
+    """The id of a commit's tree with these entries in it, made in an index of its own."""
+    with tempfile.TemporaryDirectory(prefix="scheduler-index-") as folder:
+        env = {**clean_environment(os.environ), "GIT_INDEX_FILE": str(Path(folder) / "index"), "LC_ALL": "C"}
+        options = (*_OPTIONS, "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-C", str(root))
+
+        def index(*args: str, stdin: bytes | None = None) -> bytes:
+            return start_git(root, args[0], (*options, *args), environ=env, input=stdin, timeout=60)
+
+        index("read-tree", "--end-of-options", commit)
+        index("update-index", "-z", "--index-info", stdin=entries)
+        return index("write-tree").decode("ascii").strip()
+
+
+def _config(root: Path, environ: Mapping[str, str], name: str) -> str:
+    try:
+        return _run(root, environ, "config", "--type=bool", "--get", name).decode().strip()
+    except GitError:
+        return ""

@@ -1,0 +1,153 @@
+"""What merging would change: two commits, or a commit and the files on disk, compared by the plan of every pass (S5).
+
+No database, nothing run, no secret resolved: the base, as a first pass would take it in, stands for what is observed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from scheduler import views
+from scheduler.clock import Clock
+from scheduler.config import Place
+from scheduler.core.models import ROOT_FILE, Fault, FileFacts, Job, Settings, SyncState, milliseconds
+from scheduler.core.reconcile import Plan, plan
+from scheduler.core.review import TaskDiff, Text, changed_texts, review_json, task_diffs
+from scheduler.excerpts import source_lines
+from scheduler.git import GitError
+from scheduler.git import head as head_of
+from scheduler.passes import Synced
+from scheduler.revisions import Compared, Snapshot, at_commit, compare, folder_in_repository, on_disk
+from scheduler.tasks import read_task
+
+_NOT_KEPT = Text(None, "no text is kept in the database until it runs; compare two commits with --base")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reviewed:
+    """A plan for a person to decide on; `synced.json` is its shape, with what `review_json` adds."""
+
+    synced: Synced
+    diffs: tuple[TaskDiff, ...] = ()
+    folder: str = ""  # the root, relative to the top of its repository; for the places of files
+    sources: Sequence[str | None] = ()  # the line that each problem points at
+
+
+def review_commits(place: Place, clock: Clock, *, base: str, head: str | None = None, direct: bool = False) -> Reviewed:
+    """What a sync would change after merging `head`, or the files on disk, into a root that stands at `base`.
+
+    As `compare` resolves them. Raises: UsageError, UnavailableError.
+    """
+    started = clock.now()
+    ends = compare(place.root, base, head, direct=direct)
+    revision = ends.head or head_of(place.root)
+    with contextlib.ExitStack() as stack:
+        before = stack.enter_context(at_commit(place.root, ends.base))
+        after = on_disk(place, revision) if ends.head is None else stack.enter_context(at_commit(place.root, ends.head))
+        observed = _observed(before, started)
+        notes = _notes(ends, base, before, after)
+        found: Plan | None = None
+        diffs: tuple[TaskDiff, ...] = ()
+        problems = after.problems
+        if after.desired is not None:
+            desired = replace(after.desired, problems=tuple(sorted({*after.problems, *after.desired.problems})))
+            found = plan(desired, observed, previous=before.settings, now=started)
+            problems = found.problems
+            texts = {a.job_id: (_text(before, a.before), _text(after, a.after)) for a in changed_texts(found)}
+            diffs = task_diffs(found, texts)
+        sources = source_lines(after.place, problems)
+    shown = found or Plan(settings=Settings(), problems=problems, revision=revision)
+    states = [a.after.sync_state for a in shown.actions if a.after.archived_at is None]
+    now = clock.now()
+    return Reviewed(
+        synced=Synced(
+            json={
+                **views.plan_json(shown, now=started, duration_ms=max(0, milliseconds(now - started))),
+                "base": {"name": base, "revision": ends.base, "tip": ends.base_tip},
+                "head": {"name": head, "revision": ends.head},
+                "notes": notes,
+                **review_json(shown, diffs, now=started),
+            },
+            problems=problems,
+            read=found is not None,
+            left={state.value: states.count(state) for state in SyncState},
+            nothing_to_do=shown.nothing_to_do,
+        ),
+        diffs=diffs,
+        folder=folder_in_repository(place.root),
+        sources=sources,
+    )
+
+
+def _observed(before: Snapshot, now: datetime) -> Mapping[str, Job]:
+    """The jobs that a first pass over the base makes, as a database that has followed it holds them."""
+    if before.desired is None:
+        return {}
+    # A slot before now would be owed; this database owes nothing.
+    made = plan(before.desired, {}, previous=None, now=now - timedelta(microseconds=1))
+    return {
+        action.job_id: Job(
+            id=action.job_id,
+            file=action.after,
+            next_run_at=action.next_run_at,
+            created_at=now,
+            created_by="",
+            updated_at=now,
+        )
+        for action in made.actions
+    }
+
+
+def _text(side: Snapshot, facts: FileFacts | None) -> Text | None:
+    if facts is None:
+        return None
+    assert side.settings is not None
+    found = read_task(side.place.root, facts.spec, facts.path, side.settings, forbidden=side.place.closed)
+    if isinstance(found, Fault):
+        return Text(None, found.message)
+    if found.source_path in side.pointers or (found.real_path or "") in side.pointers:
+        return Text(None, "Git LFS keeps the text; the repository holds only a pointer to it")
+    return Text(found.text.decode("utf-8", "replace"))
+
+
+def _notes(ends: Compared, base: str, before: Snapshot, after: Snapshot) -> list[str]:
+    """What a reader must know to judge what is shown, in whole sentences."""
+    notes = []
+    if ends.nothing_new:
+        notes.append(f"all of it is already part of {base}; to see the way from {base} to it, add --direct")
+    if not before.exists:
+        notes.append(f"the base has no {ROOT_FILE}: everything is new")
+    elif before.settings is None:
+        notes.append(f"{ROOT_FILE} of the base cannot be used: its jobs are shown as added")
+    elif before.desired is not None:
+        bad = sorted({problem.path for problem in before.desired.problems if problem.is_error})
+        if bad:
+            more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+            notes.append(
+                f"the base has errors in {', '.join(map(repr, bad[:5]))}{more}: jobs there can be shown as added"
+            )
+    for path in sorted({*before.submodules, *after.submodules}):
+        notes.append(f"{path!r} is a submodule: nothing in it is looked at in a commit")
+    return notes
+
+
+def with_review(found: Synced, planned: Plan | None, place: Place, *, now: datetime) -> Reviewed:
+    """The plan against a database, for the formats of a review; the texts before are not looked up."""
+    diffs: tuple[TaskDiff, ...] = ()
+    if planned is not None:
+        disk = Snapshot(place=place, settings=planned.settings, desired=None, problems=())
+        texts = {
+            a.job_id: (None if a.before is None else _NOT_KEPT, _text(disk, a.after)) for a in changed_texts(planned)
+        }
+        diffs = task_diffs(planned, texts)
+    shown = planned or Plan(settings=Settings(), problems=found.problems)
+    json = {**found.json, "base": None, "head": None, "notes": [], **review_json(shown, diffs, now=now)}
+    folder = ""
+    with contextlib.suppress(GitError):
+        folder = folder_in_repository(place.root)
+    return Reviewed(
+        synced=replace(found, json=json), diffs=diffs, folder=folder, sources=source_lines(place, found.problems)
+    )

@@ -1,0 +1,231 @@
+"""Files of the root written whole or not at all: beside, then renamed, and only over the bytes that were read.
+
+A file keeps its mode and owner. A folder is opened component by component, so one swapped for a link leads nowhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from scheduler.core.problems import RefusedError, UnavailableError
+from scheduler.crash import crash_point
+
+LOCK_S = 30.0  # for one edit to wait for another
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@contextlib.contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """While one edit of a root is made, no other is. The lock is on the folder itself, so it leaves nothing behind.
+
+    Raises: UnavailableError.
+    """
+    try:
+        file = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise UnavailableError(f"the root {root} cannot be read: {error.strerror}") from error
+    try:
+        give_up = time.monotonic() + LOCK_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno in (errno.ENOTSUP, errno.EINVAL, errno.ENOLCK, errno.EBADF):
+                    break  # a file system without locks: the comparison before each rename has to do
+                if time.monotonic() > give_up:
+                    raise UnavailableError("another edit of this root does not end", hint="try again") from None
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(file)
+
+
+def replace(root: Path, path: str, old: bytes, new: bytes) -> None:
+    """Gives the file `new` for `old`, with its mode, owner and attributes; a reader sees the one or the other.
+
+    path: root-relative, without symlinks.
+    Raises: RefusedError where the file no longer holds `old`, is read-only, somebody else's or has several names;
+    UnavailableError.
+    """
+    with _errors(path), _folder(root, path) as (folder, name):
+        before = _checked(folder, name, path, old)
+        beside = f".{name[:100]}.{secrets.token_hex(4)}.tmp"
+        file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        try:
+            with open(file, "wb", closefd=False) as out:
+                out.write(new)
+            _dress(file, folder, name, before, path)
+            os.fsync(file)
+            crash_point("edit_before_rename")
+            # Whoever has saved the file meanwhile keeps what they wrote.
+            if _mark(_checked(folder, name, path, old)) != _mark(before):
+                raise _changed(path)
+            os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(beside, dir_fd=folder)
+            raise
+        finally:
+            os.close(file)
+        os.fsync(folder)
+
+
+def create(root: Path, path: str, data: bytes, *, mode: int | None = None) -> None:
+    """Makes a new file, with the folders above it; a reader sees it whole or not at all, and nothing is overwritten.
+
+    mode: None: as the umask has it.
+    Raises: RefusedError where something has the name; UnavailableError.
+    """
+    with _errors(path), _folder(root, path, make=True) as (folder, name):
+        beside = f".{name[:100]}.{secrets.token_hex(4)}.tmp"
+        file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
+        try:
+            with open(file, "wb", closefd=False) as out:
+                out.write(data)
+            if mode is not None:
+                os.fchmod(file, stat.S_IMODE(mode))
+            os.fsync(file)
+            try:
+                os.link(beside, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+                    raise
+                if _is_there(folder, name):  # a file system without links: the best that can be done
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+                os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(beside, dir_fd=folder)
+            os.close(file)
+        os.fsync(folder)
+
+
+def delete(root: Path, path: str, old: bytes) -> int:
+    """Deletes a file that holds `old`; its mode. Raises: RefusedError, UnavailableError."""
+    with _errors(path), _folder(root, path) as (folder, name):
+        found = _checked(folder, name, path, old)
+        os.unlink(name, dir_fd=folder)
+        os.fsync(folder)
+        return found.st_mode
+
+
+def check_writable(root: Path, path: str, old: bytes) -> None:
+    """Raises: RefusedError, UnavailableError, as `replace` would."""
+    with _errors(path), _folder(root, path) as (folder, name):
+        _checked(folder, name, path, old)
+
+
+def _is_there(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _changed(path: str) -> RefusedError:
+    return RefusedError(
+        f"{path} was changed by somebody else just now; nothing was written", hint="look at it, and try again"
+    )
+
+
+def _mark(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _checked(folder: int, name: str, path: str, old: bytes) -> os.stat_result:
+    """The state of a file that holds `old` and may be replaced."""
+    try:
+        file = os.open(name, _FILE, dir_fd=folder)
+    except FileNotFoundError:
+        raise _changed(path) from None
+    try:
+        found = os.fstat(file)
+        chunks, left = [], len(old) + 1
+        while left > 0 and (chunk := os.read(file, left)):
+            chunks.append(chunk)
+            left -= len(chunk)
+    finally:
+        os.close(file)
+    if not stat.S_ISREG(found.st_mode) or b"".join(chunks) != old:
+        raise _changed(path)
+    if not found.st_mode & 0o222:
+        raise RefusedError(f"{path} is read-only; nothing was written", hint=f"run: chmod u+w {path}")
+    if not os.access(name, os.W_OK, dir_fd=folder, effective_ids=_EFFECTIVE):
+        raise RefusedError(
+            f"{path} may not be written by this user, or lies on a read-only file system; nothing was written",
+            hint="edit it where and as whom you may, or on a branch (--branch)",
+        )
+    if found.st_nlink > 1:
+        raise RefusedError(
+            f"{path} has {found.st_nlink} names (hard links), and only one of them would lead to the new text; "
+            "nothing was written",
+            hint="make it a file of its own",
+        )
+    return found
+
+
+_EFFECTIVE = os.access in os.supports_effective_ids
+
+
+def _dress(file: int, folder: int, name: str, before: os.stat_result, path: str) -> None:
+    """Gives the new file the owner, the mode and the attributes of the old one."""
+    mine = os.fstat(file)
+    if (mine.st_uid, mine.st_gid) != (before.st_uid, before.st_gid):
+        try:
+            os.fchown(file, before.st_uid, before.st_gid)
+        except PermissionError:
+            raise RefusedError(
+                f"{path} belongs to user {before.st_uid} and group {before.st_gid}, and a file that you write cannot; "
+                "nothing was written",
+                hint="edit it as its owner",
+            ) from None
+    if hasattr(os, "listxattr"):
+        with contextlib.suppress(OSError):  # a file system without them
+            old = os.open(name, _FILE, dir_fd=folder)
+            try:
+                for each in os.listxattr(old):
+                    with contextlib.suppress(OSError):
+                        os.setxattr(file, each, os.getxattr(old, each))
+            finally:
+                os.close(old)
+    os.fchmod(file, stat.S_IMODE(before.st_mode))
+
+
+@contextlib.contextmanager
+def _folder(root: Path, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+    *folders, name = path.split("/")
+    here = os.open(root, _FOLDER & ~os.O_NOFOLLOW)
+    try:
+        for each in folders:
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(each, dir_fd=here)
+            below = os.open(each, _FOLDER, dir_fd=here)
+            os.close(here)
+            here = below
+        yield here, name
+    finally:
+        os.close(here)
+
+
+@contextlib.contextmanager
+def _errors(path: str) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:
+        raise RefusedError(f"{path} is there already; nothing is overwritten", hint="choose another path") from None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise RefusedError(f"a folder of {path} is a link or no folder; nothing was written") from error
+        raise UnavailableError(f"{path} cannot be written: {error.strerror}; it is as it was") from error

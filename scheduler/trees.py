@@ -1,0 +1,197 @@
+"""The files that an edit starts from: those of the working tree, or those of a commit nobody has checked out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from scheduler.config import Place, read_settings
+from scheduler.core.globs import matches_any
+from scheduler.core.jobedit import Opened
+from scheduler.core.jobfile import SUFFIXES, Document, read_job_file
+from scheduler.core.models import ROOT_FILE, Fault, Settings
+from scheduler.core.paths import is_path
+from scheduler.core.problems import Problem, RefusedError, UsageError, did_you_mean
+from scheduler.git import Tree as GitTree
+from scheduler.git_write import Blob, files_of, read_blobs
+from scheduler.safe_open import Source, read_source
+from scheduler.source import read_desired
+from scheduler.tasks import JOB_FILE_BYTES, check_text
+
+
+class Files(Protocol):
+    """Job files and task files as an edit finds them."""
+
+    settings: Settings
+
+    def documents(self) -> Sequence[Document]:
+        """Those of all job files."""
+
+    def problems(self) -> Sequence[Problem]:
+        """What is wrong with the job files."""
+
+    def read(self, path: str) -> Source | Fault:
+        """A file, by its root-relative path."""
+
+    def is_free(self, path: str) -> bool:
+        """Whether nothing at all has this name."""
+
+
+@dataclass(slots=True)
+class WorkingTree:
+    """The files on disk."""
+
+    place: Place
+    settings: Settings = field(init=False)
+    _found: tuple[Sequence[Document], Sequence[Problem]] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        settings, problems = read_settings(self.place)
+        if settings is None:
+            raise wrong_settings(problems)
+        self.settings = settings
+
+    def documents(self) -> Sequence[Document]:
+        return self._read()[0]
+
+    def problems(self) -> Sequence[Problem]:
+        return self._read()[1]
+
+    def _read(self) -> tuple[Sequence[Document], Sequence[Problem]]:
+        if self._found is None:
+            desired = read_desired(self.place, self.settings, GitTree())
+            self._found = [each.document for each in desired.found], desired.problems
+        return self._found
+
+    def read(self, path: str) -> Source | Fault:
+        limit = max(JOB_FILE_BYTES, self.settings.limits.task_bytes)
+        return read_source(self.place.root, path, limit=limit, forbidden=self.place.closed)
+
+    def is_free(self, path: str) -> bool:
+        return not os.path.lexists(self.place.root / path)
+
+
+@dataclass(slots=True)
+class CommitTree:
+    """The files of a commit, as git keeps them."""
+
+    root: Path
+    commit: str
+    settings: Settings = field(init=False)
+    blobs: Mapping[str, Blob] = field(init=False)
+    _known: dict[str, bytes] = field(default_factory=dict, init=False)
+    _found: tuple[Sequence[Document], Sequence[Problem]] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        from scheduler.core.rootfile import read_root_file
+
+        self.blobs = files_of(self.root, self.commit)
+        source = self.read(ROOT_FILE)
+        if isinstance(source, Fault):
+            raise RefusedError(
+                f"commit {self.commit[:12]} holds no {ROOT_FILE} at this root, so nothing there is a job",
+                hint="name a branch or commit of this root",
+            )
+        settings, problems = read_root_file(source.data, path=ROOT_FILE)
+        if settings is None:
+            raise wrong_settings(problems)
+        self.settings = settings
+
+    def documents(self) -> Sequence[Document]:
+        return self._read()[0]
+
+    def problems(self) -> Sequence[Problem]:
+        return self._read()[1]
+
+    def _read(self) -> tuple[Sequence[Document], Sequence[Problem]]:
+        if self._found is None:
+            paths = [path for path in self.blobs if is_job_path(path, self.settings)]
+            contents = read_blobs(self.root, [self.blobs[path].id for path in paths])
+            self._known.update(contents)
+            files = [read_job_file(path, contents[self.blobs[path].id], self.settings) for path in paths]
+            documents = [document for file in files for document in file.documents]
+            self._found = documents, [problem for file in files for problem in file.problems]
+        return self._found
+
+    def read(self, path: str) -> Source | Fault:
+        blob = self.blobs.get(path)
+        if blob is None:
+            return Fault(reason="source_missing", message=f"{path!r} does not exist in commit {self.commit[:12]}")
+        if blob.id not in self._known:
+            self._known.update(read_blobs(self.root, [blob.id]))
+        return Source(path=path, data=self._known[blob.id], real=path)
+
+    def is_free(self, path: str) -> bool:
+        return path not in self.blobs and not any(each.startswith(path + "/") for each in self.blobs)
+
+
+def is_job_path(path: str, settings: Settings) -> bool:
+    """Whether a pass would take a file of this name for a job file."""
+    return path.lower().endswith(SUFFIXES) and is_path(path) and path != ROOT_FILE and matches_any(path, settings.jobs)
+
+
+def wrong_settings(problems: Sequence[Problem]) -> RefusedError:
+    first = problems[0]
+    place = f"{first.path}:{first.line}:{first.column}"
+    why = f"{place}: {first.message} [{first.code}]; until that is right no job is edited"
+    return RefusedError(why, hint=first.hint)
+
+
+def open_job(files: Files, job_id: str) -> Opened:
+    """The one document that names a job. Raises: UsageError where none does, RefusedError where two do."""
+    found = [document for document in files.documents() if document.id == job_id]
+    if not found:
+        broken = [p for p in files.problems() if p.is_error and p.job_id is None]
+        hint = did_you_mean(job_id, [each.id for each in files.documents() if each.id is not None])
+        if not hint and broken:
+            hint = f"it may stand in {broken[0].path}, which cannot be read: line {broken[0].line}, {broken[0].message}"
+        raise UsageError(f"no file names the job {job_id!r}", hint=hint or "`scheduler list` shows all jobs")
+    if len(found) > 1:
+        places = " and ".join(f"{each.path}:{each.line}" for each in found[:3])
+        raise RefusedError(f"{places} both name the job {job_id!r}", hint="delete one of them first")
+    return open_document(files, found[0])
+
+
+def open_document(files: Files, document: Document) -> Opened:
+    """Raises: RefusedError where the file has changed since, or is somebody else's."""
+    source = files.read(document.path)
+    if isinstance(source, Fault):
+        raise RefusedError(source.message)
+    opened = Opened(source.path, source.data, 0, files.settings)
+    numbers = [n for n, each in enumerate(opened.read().documents) if each.id == document.id]
+    if len(numbers) != 1:
+        raise RefusedError(f"{document.path} is being changed by somebody else", hint="try again")
+    return Opened(source.path, source.data, numbers[0], files.settings)
+
+
+def real_of(files: Files, path: str) -> str:
+    """Where a file really stands, links followed: that is what is written."""
+    source = files.read(path)
+    if isinstance(source, Fault):
+        raise RefusedError(source.message)
+    return source.real
+
+
+def sharing(files: Files, path: str, job_id: str) -> Iterator[str]:
+    """Other jobs that run the text of this file."""
+    for document in files.documents():
+        if document.task_source_path == path and document.id not in (None, job_id):
+            yield str(document.id)
+
+
+def task_fault(files: Files, path: str) -> Fault | None:
+    """Why a task file could not be run; None where it could."""
+    source = files.read(path)
+    return source if isinstance(source, Fault) else text_fault(source.data, files.settings)
+
+
+def text_fault(text: bytes, settings: Settings) -> Fault | None:
+    limit = settings.limits.task_bytes
+    if len(text) > limit:
+        return Fault(
+            reason="source_too_large", message=f"the task has {len(text):,} bytes; limits.task_bytes allows {limit:,}"
+        )
+    return check_text(text)

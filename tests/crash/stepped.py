@@ -1,0 +1,50 @@
+"""`serve` by a clock that a test sets: a file holds by how many seconds it is wrong.
+
+    python -m tests.crash.stepped ROOT FILE
+
+A whole daemon in a process of its own. Time since the boot is the machine's; nothing vouches for the clock.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from scheduler.clock import SystemClock
+from scheduler.config import Place
+from scheduler.core.clocks import Reading
+from scheduler.daemon import Daemon
+
+
+class SteppedClock(SystemClock):
+    """The system's, wrong by what a file says."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def now(self) -> datetime:
+        return super().now() + self._wrong_by()
+
+    def read(self) -> Reading:
+        found = super().read()
+        return replace(found, wall=found.wall + self._wrong_by())
+
+    def _wrong_by(self) -> timedelta:
+        return timedelta(seconds=float(self._file.read_text() or 0))
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    root, clock = Path(sys.argv[1]).resolve(), SteppedClock(Path(sys.argv[2]))
+    place = Place(root=root, state=root / ".scheduler", db=root / ".scheduler/state.db")
+    daemon = Daemon(place=place, clock=clock, environ=os.environ, absent_grace=timedelta(0))
+    daemon._timekeeper._good = lambda: None
+    daemon.serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""A dead-man's switch on a real database: it rings once, and says once that it is over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from scheduler.alarms import Alarms
+from scheduler.config import Place
+from scheduler.core.models import RunStatus, Trigger
+from scheduler.service import Scheduler
+from scheduler.store import Store
+from tests.fakes import FakeClock
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+
+
+class World:
+    def __init__(self, root: Path) -> None:
+        (root / "jobs").mkdir()
+        (root / "scheduler.yaml").write_text("version: 1\nrunners: {cat: {command: [cat]}}\n")
+        (root / "jobs/j.yaml").write_text('id: j\nschedule: "0 3 * * *"\nrunner: cat\ntask: hi\nexpect_every: 26h\n')
+        self.clock = FakeClock(NOON)
+        self.place = Place(root=root, state=root / ".scheduler", db=root / ".scheduler/state.db")
+        self.scheduler = Scheduler(place=self.place, actor="user:test", environ=dict(os.environ), clock=self.clock)
+        self.scheduler.sync()
+        self.fires, self.doubt = True, ""
+
+    @contextmanager
+    def lend(self) -> Iterator[Store]:
+        with Store.open(self.place.db) as store:
+            yield store
+
+    def alarms(self) -> Alarms:
+        return Alarms(clock=self.clock, lend=self.lend, fires=lambda: self.fires, doubt=lambda: self.doubt)
+
+    def look(self, alarms: Alarms) -> None:
+        with self.lend() as store:
+            alarms.look(store)
+
+    def told(self) -> list[tuple[str, str]]:
+        rows = self.scheduler.audit("j")["audit"]
+        return [(row["action"], row["field"]) for row in rows if row["action"] in ("alarm", "all_clear")]
+
+    def succeed(self) -> None:
+        with self.lend() as store:
+            (run,) = store.claim_manual(
+                "j", trigger=Trigger.MANUAL, requested_by="t", owner="o", max_running=9, now=self.clock.now()
+            ).runs
+            store._connection.execute("UPDATE runs SET started_at = requested_at")
+            store.finish(run, status=RunStatus.SUCCEEDED, now=self.clock.now())
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_an_alarm_is_told_once_also_by_the_next_daemon_and_so_is_its_end(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    alarms = world.alarms()
+    world.look(alarms)
+    assert world.told() == []
+    world.clock.advance(27 * HOUR)
+    world.look(alarms)
+    assert world.told() == [], "after a sleep the thread that fires may come a moment later"
+    for _ in range(3):
+        world.look(alarms)
+    another = world.alarms()
+    for _ in range(2):
+        world.look(another)
+    assert world.told() == [("alarm", "no_row"), ("alarm", "no_success")]
+    assert caplog.text.count("overdue job_id=j kind=no_success") == 1
+    (row,) = [row for row in world.scheduler.audit("j")["audit"] if row["field"] == "no_success"]
+    assert row["after"] == {
+        "since": "2026-03-02T12:00:00Z", "deadline": "2026-03-03T14:00:00Z", "expect_every_ms": 26 * 3600 * 1000,
+    }  # fmt: skip
+    world.succeed()
+    alarms = world.alarms()
+    world.look(alarms)
+    assert world.told()[2:] == [("all_clear", "no_success")], "the slot still has no row"
+    world.scheduler.pause("j")
+    world.look(alarms)
+    world.clock.advance(MINUTE)
+    world.look(alarms)
+    assert world.told()[3:] == [("all_clear", "no_row")]
+
+
+def test_a_daemon_that_only_observes_or_does_not_believe_the_clock_tells_nothing(world: World) -> None:
+    world.clock.advance(27 * HOUR)
+    alarms = world.alarms()
+    for world.fires, world.doubt in ((False, ""), (True, "it has jumped")):
+        for _ in range(3):
+            world.look(alarms)
+    assert world.told() == []
+    world.doubt = ""
+    for _ in range(2):
+        world.look(alarms)
+    assert len(world.told()) == 2
+
+
+def test_what_is_overdue_does_not_hang_on_the_cursor_that_the_clockwork_goes_by(world: World) -> None:
+    with world.lend() as store:
+        store._connection.execute("UPDATE jobs SET next_run_at = '2031-01-01T03:00:00.000000Z'")
+        world.clock.advance(16 * HOUR)
+        assert [alarm.kind.value for _, alarm in store.alarms(world.clock.now())] == ["no_row"]
+    found = world.scheduler.list()
+    assert found["troubles"] == ["a slot came due over a minute ago and has no row: j"]
+    assert [alarm["kind"] for alarm in found["jobs"][0]["alarms"]] == ["no_row"]

@@ -1,0 +1,533 @@
+"""A root whose daemon lives by a clock that jumps from one event to the next, and everything that may happen to it.
+
+Real are the files, the passes, the database, the due rule, the clockwork, the workers and the engine. Not real are the
+clock, and the processes: an attempt takes as long as it is told to, and ends as it is told to.
+What was done, and when, is written down in `events`: all that the model in `model.py` is given beside the rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import os
+import random
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scheduler import engine as engine_module
+from scheduler.clockwork import Clockwork
+from scheduler.config import Place
+from scheduler.core.models import Run, Trigger
+from scheduler.core.problems import RefusedError, SchedulerError
+from scheduler.engine import LocalEngine
+from scheduler.owner import Owner
+from scheduler.passes import Passes
+from scheduler.pool import Stores
+from scheduler.runners.cancel import Cancel
+from scheduler.runners.command import Invocation, Outcome
+from scheduler.service import Scheduler
+from scheduler.source import Parsed
+from scheduler.store import Claimed, Store
+from scheduler.timekeeper import Timekeeper
+from scheduler.workers import Workers
+from tests.fakes import FakeClock
+
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+SECOND, MINUTE, HOUR, DAY = (timedelta(**{unit: 1}) for unit in ("seconds", "minutes", "hours", "days"))
+PATIENCE_S = 60.0
+DEEDS = ("pause", "pause", "resume", "resume", "edit", "edit", "edit", "remove", "run", "run", "places")
+CLOCKS = ("clock", "clock", "run", "restart")  # what is done where the clock is set: times tell no order then
+ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata")
+ROOT_FILE = """\
+version: 1
+defaults: {{runner: none}}
+runners:
+  none: {{command: [/bin/true], input: stdin}}
+limits: {{max_running: {places}}}
+prune: {{max_percent: 100, max_jobs: 1000}}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFile:
+    """One job as its file says it, in plain values that the model reads too. Durations in seconds."""
+
+    id: str
+    every: int | None = None
+    cron: str | None = None
+    zone: str = "UTC"
+    at: str | None = None
+    jitter: int = 0
+    enabled: bool = True
+    concurrency: str = "forbid"
+    catch_up: str = "latest"
+    within: int | None = None
+    attempts: int = 1
+    retry_delay: int = 60
+    failure_limit: int = 10
+    expires: str | None = None
+    prompt: int = 0
+
+    def text(self) -> str:
+        if self.every is not None:
+            schedule = f"every: {self.every}s"
+        elif self.cron is not None:
+            schedule = f'cron: "{self.cron}", timezone: {self.zone}'
+        else:
+            schedule = f"at: {self.at}"
+        jitter = f", jitter: {self.jitter}s" if self.jitter else ""
+        within = "" if self.within is None else f", within: {self.within}s"
+        lines = [
+            f"id: {self.id}",
+            f"schedule: {{{schedule}{jitter}}}",
+            f"enabled: {str(self.enabled).lower()}",
+            f"concurrency: {self.concurrency}",
+            f"catch_up: {{policy: {self.catch_up}{within}}}",
+            f"retry: {{attempts: {self.attempts}, delay: {self.retry_delay}s, backoff: 2}}",
+            f"failure_limit: {self.failure_limit}",
+            *([] if self.expires is None else [f"expires: {self.expires}"]),
+            f"task: prompt {self.prompt}",
+        ]
+        return "\n".join([*lines, ""])
+
+
+def stamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def some_job(rng: random.Random, job_id: str, *, dense: bool) -> JobFile:
+    zone = rng.choice(ZONES)
+    kind = rng.random()
+    schedule: dict[str, Any]
+    if dense:
+        schedule = {"every": rng.choice([900, 1800, 3600, 5400])}
+    elif kind < 0.1:
+        schedule = {"every": rng.choice([6, 12, 24, 36]) * 3600}
+    elif kind < 0.2:
+        schedule = {"at": stamp(BEGIN + rng.random() * 365 * DAY)}
+    elif kind < 0.5:
+        schedule = {"cron": f"{rng.randrange(60)} {rng.randrange(24)} * * *", "zone": zone}
+    elif kind < 0.9:
+        schedule = {"cron": f"{rng.randrange(60)} {rng.randrange(24)} * * {rng.randrange(7)}", "zone": zone}
+    else:
+        schedule = {"cron": f"{rng.randrange(60)} {rng.randrange(24)} {rng.randrange(1, 32)} * *", "zone": zone}
+    return JobFile(
+        id=job_id,
+        **schedule,
+        jitter=rng.choice([0, 0, 0, 20, 200]) if "at" not in schedule else 0,
+        concurrency=rng.choice(["forbid", "forbid", "queue", "replace", "allow"]),
+        catch_up=rng.choice(["latest", "latest", "none", "all"]),
+        within=rng.choice([None, None, 1800, 4 * 3600, 3 * 86400]),
+        attempts=rng.choice([1, 1, 3]),
+        failure_limit=rng.choice([10, 10, 3, 0]),
+        expires=stamp(BEGIN + rng.random() * 500 * DAY) if rng.random() < 0.1 and "at" not in schedule else None,
+    )
+
+
+@dataclass(order=True)
+class _End:
+    at: datetime
+    key: tuple[str, int]
+
+
+@dataclass
+class Processes:
+    """Attempts that seem to run: `scheduler.engine.execute`, by the clock of the simulation."""
+
+    clock: FakeClock
+    seed: int
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    ends: list[_End] = field(default_factory=list)
+    waiting: dict[tuple[str, int], threading.Event] = field(default_factory=dict)
+    killed: bool = False
+
+    def execute(self, invocation: Invocation, *, cancel: Cancel, **_: object) -> Outcome:
+        key = invocation.env["SCHEDULER_RUN_ID"], int(invocation.env["SCHEDULER_ATTEMPT"])
+        ended = threading.Event()
+        with self.lock:
+            # By the run alone: threads of one instant come here in any order.
+            chance = random.Random(f"{self.seed} {key}")
+            short = chance.random() < 0.97
+            length = chance.choice([1, 5, 30, 60, 300, 900]) if short else chance.randrange(3600, 90_000)
+            failed = chance.random() < 0.15
+            heapq.heappush(self.ends, _End(self.clock.now() + length * SECOND, key))
+            self.waiting[key] = ended
+
+        def ring() -> None:
+            with self.lock:
+                self.waiting.pop(key, None)
+            ended.set()
+
+        with cancel.listening(ring):
+            ended.wait()
+        if self.killed:
+            raise Killed
+        why = cancel.why
+        if why is not None:
+            status: str = ""
+            reason: str | None = None
+            status, reason = ("interrupted", "shutdown") if why == "interrupted" else ("cancelled", why)
+        else:
+            status, reason = ("failed", "exit_code") if failed else ("succeeded", None)
+        code = {"failed": 1, "succeeded": 0}.get(status)
+        return Outcome(
+            status=status,  # type: ignore[arg-type]
+            reason=reason,  # type: ignore[arg-type]
+            exit_code=code,
+            error=None,
+            result="",
+            output_bytes=0,
+            truncated=False,
+        )
+
+    @property
+    def next_end(self) -> datetime | None:
+        with self.lock:
+            while self.ends and self.ends[0].key not in self.waiting:
+                heapq.heappop(self.ends)
+            return self.ends[0].at if self.ends else None
+
+    def end_due(self) -> bool:
+        """Lets one attempt end whose time has come."""
+        with self.lock:
+            if (end := self.next_end) is None or end > self.clock.now():
+                return False
+            event = self.waiting.pop(heapq.heappop(self.ends).key)
+        event.set()
+        return True
+
+    def kill_all(self) -> None:
+        with self.lock:
+            self.killed = True
+            events = list(self.waiting.values())
+            self.waiting.clear()
+        for event in events:
+            event.set()
+
+
+class Killed(BaseException):
+    """In the middle of an attempt the whole process went: nothing is written any more."""
+
+
+class _Engine(LocalEngine):
+    def _abandon(self, run: Run, error: BaseException) -> None:
+        if not isinstance(error, Killed):
+            super()._abandon(run, error)
+
+
+class _Workers(Workers):
+    def _carry_out(self, *args: Any) -> None:
+        with contextlib.suppress(Killed):
+            super()._carry_out(*args)
+
+
+class Daemon:
+    """The parts of a daemon, put together as `scheduler.daemon` does, without its threads."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._cleanup = contextlib.ExitStack()
+        self.owner = self._cleanup.enter_context(Owner(world.place.owners))
+        self.stores = Stores(world.place.db, usable=lambda: "")
+        self._cleanup.callback(self.stores.close)
+        self.processes = world.processes = Processes(clock=world.clock, seed=world.seed)
+        self.store = self._cleanup.enter_context(Store.open(world.place.db))
+        self.passes = replace(world.passes, settle=self._settle, parsed=Parsed())
+        # Something vouches for every jump: how long a doubt lasts is for the tests of the clock.
+        self.timekeeper = Timekeeper(world.clock, good=lambda: True, turned=lambda _: self._turned())
+        self.workers = _Workers(
+            engine=self._engine,
+            lend=self.stores.lend,
+            clock=world.clock,
+            scratch=self.owner.scratch,
+            alone=lambda job_id: self.clockwork.runs_alone(job_id),
+        )
+        self.clockwork = Clockwork(
+            clock=world.clock,
+            owner=self.owner.id,
+            since=world.clock.now(),
+            submit=self.hand_over,
+            places=lambda: self.workers.places,
+            may_fire=self._may_fire,
+            usable=self.timekeeper.doubt,
+        )
+        self.timekeeper.begin(self.store)
+        self._engine(self.store).recover()
+        self.sync("start")
+        self.clockwork.reload(self.store)
+        self.hand_over(Claimed(runs=tuple(self.store.queued())))
+        self.turn()
+
+    def _engine(self, store: Store) -> LocalEngine:
+        return _Engine(
+            place=self.world.place,
+            store=store,
+            clock=self.world.clock,
+            environ=self.world.environ,
+            passes=self.passes,
+            owner=self.owner.id,
+        )
+
+    def _settle(self, store: Store, job_ids: Any, until: datetime) -> None:
+        self.clockwork.dispatch(store, only=job_ids, until=until)
+
+    def _may_fire(self, settings: Any) -> bool:
+        if settings.limits.max_running != self.workers.max_running:
+            self.workers.resize(settings.limits.max_running)
+        return True
+
+    def _turned(self) -> None:
+        if hasattr(self, "clockwork"):
+            self.clockwork.turned_back()
+            self.clockwork.poke()
+
+    def hand_over(self, claim: Claimed) -> None:
+        self.workers.forget(claim.gave_way)
+        self.workers.submit(claim.runs)
+        for run_id in claim.replaced:
+            self.workers.replace(run_id)
+
+    def sync(self, cause: str) -> None:
+        self.passes.sync(self.store, actor="scheduler", cause=cause)
+
+    def turn(self) -> None:
+        """What the clockwork's thread does when it wakes; then everything that follows from it at this instant."""
+        self.timekeeper.look(self.store)
+        self.clockwork.reload(self.store)
+        self.clockwork.dispatch(self.store)
+        self.workers.release(self.world.clock.now())
+        self.settle_down()
+        while self.processes.end_due():
+            self.settle_down()
+        self.workers.release(self.world.clock.now())
+        self.settle_down()
+
+    def settle_down(self) -> None:
+        """Returns when each run under way waits for its end."""
+        give_up = time.monotonic() + PATIENCE_S
+        while time.monotonic() < give_up:
+            with self.workers._lock, self.processes.lock:
+                if len(self.workers._seats) == len(self.processes.waiting):
+                    return
+            time.sleep(0.00005)
+        raise AssertionError(f"never at rest: {self.workers.under_way}")
+
+    @property
+    def next_event(self) -> datetime | None:
+        known = (self.clockwork.next_start, self.workers.next_at, self.processes.next_end)
+        return min((each for each in known if each is not None), default=None)
+
+    def kill(self) -> None:
+        self.workers.start_no_more()
+        self.processes.kill_all()
+        self.workers._await_empty(PATIENCE_S)
+        self._cleanup.close()
+
+    def stop(self) -> None:
+        self.clockwork.stop()
+        self.workers.stop(timedelta(0))
+        self._cleanup.close()
+
+
+class World:
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        *,
+        jobs: int,
+        dense: int,
+        deeds: tuple[str, ...] = DEEDS,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        self.deeds = deeds
+        self.seed, self.rng = seed, random.Random(seed)
+        self.root = folder
+        self.clock = FakeClock(BEGIN)
+        self.place = Place(root=folder, state=folder / ".scheduler", db=folder / ".scheduler/state.db")
+        self.environ = {"PATH": os.environ["PATH"]}
+        self.service = Scheduler(
+            place=self.place, actor="user:sim", environ=self.environ, clock=self.clock, absent_grace=timedelta(0)
+        )
+        self.passes = Passes(place=self.place, clock=self.clock, absent_grace=timedelta(0))
+        self.processes = Processes(clock=self.clock, seed=seed)
+        monkeypatch.setattr(engine_module, "execute", lambda *a, **kw: self.processes.execute(*a, **kw))
+        self.events: list[dict[str, Any]] = []
+        self.files: dict[str, JobFile] = {}
+        self.daemon: Daemon | None = None
+        self.places = 16
+        self._gone: list[JobFile] = []
+        (folder / "jobs").mkdir(parents=True)
+        self.write_root()
+        for n in range(jobs):
+            self.write(some_job(self.rng, f"j{n:03}", dense=n < dense))
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def write_root(self) -> None:
+        (self.root / "scheduler.yaml").write_text(ROOT_FILE.format(places=self.places))
+
+    def write(self, file: JobFile) -> None:
+        self.files[file.id] = file
+        (self.root / f"jobs/{file.id}.yaml").write_text(file.text())
+
+    def note(self, kind: str, **data: Any) -> None:
+        self.events.append({"at": self.clock.now().isoformat(), "kind": kind, **data})
+
+    def sync(self) -> None:
+        """A pass, by whoever is there; what it takes in is noted as from now on."""
+        if self.daemon is not None:
+            self.daemon.sync("sync")
+        else:
+            with Store.open(self.place.db) as store:
+                self.passes.sync(store, actor="user:sim", cause="sync")
+        self.note("files", jobs={job_id: asdict(file) for job_id, file in self.files.items()})
+        if self.daemon is not None:
+            self.daemon.turn()
+
+    # -- what happens ----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self.note("up")
+        self.note("files", jobs={job_id: asdict(file) for job_id, file in self.files.items()})
+        self.daemon = Daemon(self)
+
+    def go_down(self) -> None:
+        assert self.daemon is not None
+        killed = self.rng.random() < 0.5
+        (self.daemon.kill if killed else self.daemon.stop)()
+        self.daemon = None
+        self.note("down", killed=killed)
+
+    def live(self, until: datetime, *, a_day: float) -> None:
+        """Goes on to an instant, with so many things a day that somebody does."""
+        self.start()
+        back_at: datetime | None = None
+        deed = self._next_deed(a_day)
+        while True:
+            coming = [until, deed]
+            if self.daemon is None:
+                assert back_at is not None
+                coming.append(back_at)
+            elif (event := self.daemon.next_event) is not None:
+                coming.append(event)
+            self.clock.moment = max(self.clock.moment, min(coming))
+            if self.clock.moment >= until:
+                break
+            if self.daemon is None and back_at is not None and self.clock.moment >= back_at:
+                self.start()
+            elif self.daemon is not None:
+                self.daemon.turn()
+            if self.clock.moment >= deed:
+                deed = self._next_deed(a_day)
+                if self.daemon is not None and self.rng.random() < 0.15:
+                    self.go_down()
+                    back_at = self.clock.moment + self.rng.choice([20, 240, 3000, 30_000, 200_000]) * SECOND
+                else:
+                    self.deed()
+        if self.daemon is None:
+            self.start()
+        assert self.daemon is not None
+        self.daemon.stop()
+        self.daemon = None
+        self.note("down", killed=False)
+
+    def _next_deed(self, a_day: float) -> datetime:
+        return self.clock.moment + (0.001 + self.rng.expovariate(a_day)) * DAY
+
+    def deed(self) -> None:
+        """Something that somebody does to the root, its jobs or their files."""
+        rng, job_id = self.rng, self.rng.choice(sorted(self.files))
+        file = self.files[job_id]
+        match rng.choice(self.deeds):
+            case "clock":
+                hours = rng.choice([-3, -1, -0.5, -0.02, 0.02, 0.5, 1.5, 3])
+                self.clock.step(HOUR * hours)
+                self.note("clock", hours=hours)
+            case "restart" if self.daemon is not None:
+                (self.daemon.kill if rng.random() < 0.5 else self.daemon.stop)()
+                self.daemon = Daemon(self)
+            case "pause":
+                until = None if rng.random() < 0.3 else self.clock.now() + rng.choice([600, 7200, 90_000]) * SECOND
+                with contextlib.suppress(SchedulerError):
+                    one_slot = rng.random() < 0.2
+                    found = self.service.pause(job_id, until=None if one_slot else until, one_slot=one_slot)
+                    self.note("pause", job=job_id, paused=found["job"]["paused"])
+            case "resume":
+                paused = [each["id"] for each in self.service.list()["jobs"] if each["status"] in ("paused", "stopped")]
+                if paused:
+                    self.service.resume(paused[0])
+                    self.note("resume", job=paused[0])
+            case "edit":
+                self.write(self._edited(file))
+                self._maybe_sync()
+            case "remove":
+                gone = self.root / f"jobs/{job_id}.yaml"
+                gone.unlink()
+                del self.files[job_id]
+                self._maybe_sync()
+                self._come_back(file)
+            case "run" if self.daemon is not None:
+                with contextlib.suppress(RefusedError):
+                    claim = self.daemon.store.claim_manual(
+                        job_id, trigger=Trigger.MANUAL, requested_by="user:sim", owner=self.daemon.owner.id,
+                        max_running=self.places, now=self.clock.now(), waits=True,
+                    )  # fmt: skip
+                    self.daemon.hand_over(claim)
+            case "places":
+                self.places = rng.choice([1, 2, 4, 16])
+                self.write_root()
+                self._maybe_sync()
+        if self.daemon is not None:
+            self.daemon.turn()
+
+    def _come_back(self, file: JobFile) -> None:
+        """What was removed comes back: at once, or when enough others are gone too."""
+        self._gone.append(file)
+        if self.rng.random() < 0.5 or len(self._gone) > 3:
+            self.write(self._gone.pop(0))
+            self._maybe_sync()
+
+    def _maybe_sync(self) -> None:
+        if self.daemon is not None or self.rng.random() < 0.5:
+            self.sync()
+
+    def _edited(self, file: JobFile) -> JobFile:
+        rng = self.rng
+        other = some_job(rng, file.id, dense=file.every is not None and file.every < 6 * 3600)
+        match rng.choice(["prompt", "schedule", "enabled", "policy", "jitter", "expires"]):
+            case "prompt":
+                return replace(file, prompt=file.prompt + 1)
+            case "schedule":
+                keys = ("every", "cron", "zone", "at", "expires")
+                return replace(file, **{key: getattr(other, key) for key in keys}, jitter=0)
+            case "enabled":
+                return replace(file, enabled=not file.enabled)
+            case "jitter":
+                return replace(file, jitter=0 if file.at else rng.choice([0, 20, 200]))
+            case "expires":
+                return file if file.at else replace(file, expires=None if other.at else other.expires)
+        return replace(file, concurrency=other.concurrency, catch_up=other.catch_up, within=other.within)
+
+
+@contextlib.contextmanager
+def fast_folder(tmp_path: Path) -> Iterator[Path]:
+    """In memory where there is such a place: a year is many commits."""
+    shm = Path("/dev/shm")
+    if not shm.is_dir() or not os.access(shm, os.W_OK):
+        yield tmp_path / "root"
+        return
+    folder = Path(tempfile.mkdtemp(prefix="scheduler-sim-", dir=shm))
+    try:
+        yield folder / "root"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
