@@ -24,6 +24,7 @@ NAMES = ("post-commit", "post-merge", "post-checkout", "post-rewrite")
 _KEPT = ".kept-by-scheduler"  # beside the hook: what was there before
 _SIGN = b"# Written by `scheduler hooks install`; `scheduler hooks uninstall` puts back what was here.\n"
 _WAKES = b"# wakes: "
+_OUTDATED = ".outdated-by-scheduler"  # beside the hook: ours as it was when somebody had edited it
 # A script of one of these is sourced by the same shell with the same flags, so that $0 is what it was: dispatchers find
 # their parts by its folder and its name.
 _SHELL = re.compile(rb"#![ \t]*\S*/(env[ \t]+)?(sh|bash|dash|ksh)([ \t]+-[a-zA-Z]+)*[ \t]*\n")
@@ -72,6 +73,7 @@ def install(place: Place) -> Hooks:
                 if wakes is None and os.path.lexists(path):
                     # A second name first: at no time is there no hook.
                     os.link(path, _kept(path), follow_symlinks=False)
+                _put_aside(path, wakes)
                 _write(path, [*(each for each in wakes or () if each != wake), wake])
             found.append(_hook(path, wake, changed=before.status != "installed"))
     return Hooks(folder=folder, hooks=tuple(found))
@@ -86,6 +88,7 @@ def uninstall(place: Place) -> Hooks:
             wakes = _wakes(path)
             ours = wakes is not None and wake in wakes
             if ours:
+                _put_aside(path, wakes)
                 # One whose state folder is gone has nothing that could be woken: it must not keep the hook for ever.
                 left = [each for each in wakes or () if each != wake and Path(each).parent.is_dir()]
                 if left:
@@ -191,6 +194,12 @@ def _wakes(path: Path) -> list[str] | None:
     except ValueError:
         return []  # somebody has edited it: outdated, and written anew
     return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+
+
+def _put_aside(path: Path, wakes: list[str] | None) -> None:
+    """Saves one of ours in which there are other lines than we wrote: they may be somebody's."""
+    if wakes is not None and path.read_bytes() != _text(path, wakes):
+        path.with_name(path.name + _OUTDATED).write_bytes(path.read_bytes())
 
 
 def _refuse_if_unkeepable(path: Path) -> None:

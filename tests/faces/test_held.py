@@ -217,6 +217,12 @@ def test_a_broken_scheduler_yaml_on_another_branch_is_held_all_the_same(on_main:
     assert on_main.cli("sync", "--json").json["held"] == ELSEWHERE
 
 
+def test_a_plan_marks_a_change_of_what_counts_as_wider(on_main: Root) -> None:
+    on_main.edit("scheduler.yaml", "{branch: main}", "{dirty: run}")
+    (change,) = on_main.cli("plan", "--json").json["root_changed"]
+    assert (change["field"], change["before"], change["widens"]) == ("worktree.branch", "main", True)
+
+
 def test_before_the_first_sync_the_file_itself_says_which_branch_is_meant(root: Root) -> None:
     root.git("switch", "-qc", "feature/x")
     root.write("scheduler.yaml", (root.path / "scheduler.yaml").read_text() + "worktree: {branch: main}\n")

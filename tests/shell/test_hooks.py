@@ -256,6 +256,33 @@ def test_one_of_ours_that_is_not_as_it_should_be_is_outdated_or_absent_and_writt
     assert found["post-commit"] == "installed"
     assert told(install(place)) == {"installed"}
     assert path.read_text() == text
+    aside = path.with_name("post-merge.outdated-by-scheduler")
+    assert aside.exists() is (how != "not executable")
+    if how == "edited":
+        assert aside.read_text() == text + "echo more\n"
+
+
+def test_uninstalling_loses_no_line_that_somebody_wrote_into_our_hook(top: Path) -> None:
+    place = root_at(top)
+    path = install(place).folder / "post-merge"
+    with path.open("a") as file:
+        file.write("echo more\n")
+    uninstall(place)
+    assert not path.exists()
+    assert path.with_name("post-merge.outdated-by-scheduler").read_text().endswith("echo more\n")
+
+
+def test_a_hook_manager_that_finds_its_parts_by_its_own_name_and_folder_still_does(top: Path) -> None:
+    (top / ".hooks").mkdir()
+    write(top / ".hooks/_/post-commit", '#!/usr/bin/env sh\n. "$(dirname "$0")/h"\n')
+    (top / ".hooks/_/h").write_text('sh -e "$(dirname "$(dirname "$0")")/$(basename "$0")" "$@"\n')
+    (top / ".hooks/post-commit").write_text("echo part > log\n")
+    git(top, "config", "core.hooksPath", ".hooks/_")
+    place = root_at(top)
+    install(place)
+    commit(top)
+    assert woken(place)
+    assert (top / "log").read_text() == "part\n"
 
 
 def test_a_hook_costs_a_commit_less_than_50_ms(top: Path) -> None:
