@@ -71,8 +71,7 @@ def install(place: Place) -> Hooks:
             if before.status != "installed":
                 wakes = _wakes(path)
                 if wakes is None and os.path.lexists(path):
-                    # A second name first: at no time is there no hook.
-                    os.link(path, _kept(path), follow_symlinks=False)
+                    _keep(path)
                 _put_aside(path, wakes)
                 _write(path, [*(each for each in wakes or () if each != wake), wake])
             found.append(_hook(path, wake, changed=before.status != "installed"))
@@ -196,6 +195,20 @@ def _wakes(path: Path) -> list[str] | None:
     return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
 
 
+def _keep(path: Path) -> None:
+    """Gives a hook its second name before ours takes the first: at no time is there none."""
+    if _is_kept(path):
+        return  # an install was cut off here
+    try:
+        os.link(path, _kept(path), follow_symlinks=False)
+    except OSError:  # a file system without hard links
+        path.rename(_kept(path))
+
+
+def _is_kept(path: Path) -> bool:
+    return os.path.lexists(_kept(path)) and os.path.samestat(path.lstat(), _kept(path).lstat())
+
+
 def _put_aside(path: Path, wakes: list[str] | None) -> None:
     """Saves one of ours in which there are other lines than we wrote: they may be somebody's."""
     if wakes is not None and path.read_bytes() != _text(path, wakes):
@@ -205,7 +218,7 @@ def _put_aside(path: Path, wakes: list[str] | None) -> None:
 def _refuse_if_unkeepable(path: Path) -> None:
     if path.is_dir():
         raise RefusedError(f"{str(path)!r} is a folder, and no hook", hint="move it away")
-    if os.path.lexists(_kept(path)):
+    if os.path.lexists(_kept(path)) and not _is_kept(path):
         raise RefusedError(
             f"{str(path)!r} was replaced after `hooks install`, and {_kept(path).name} beside it still keeps what"
             " was there before",

@@ -180,6 +180,34 @@ def test_several_roots_of_one_repository_are_woken_each_and_leave_one_by_one(top
     assert (top / ".git/hooks/post-commit").read_text() == LOG
 
 
+def test_an_install_that_was_cut_off_is_finished_by_the_next(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = top / ".git/hooks/post-commit"
+    write(path, LOG)
+    place = root_at(top)
+    with monkeypatch.context() as patch:
+        patch.setattr("scheduler.hooks._write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            install(place)
+    assert path.read_text() == LOG
+    assert told(install(place)) == {"installed"}
+    commit(top)
+    assert (top / "log").exists()
+    uninstall(place)
+    assert [each.name for each in path.parent.iterdir()] == ["post-commit"]
+
+
+def test_without_hard_links_a_hook_is_kept_all_the_same(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    write(top / ".git/hooks/post-commit", LOG)
+    place = root_at(top)
+    assert told(install(place)) == {"installed"}
+    uninstall(place)
+    assert (top / ".git/hooks/post-commit").read_text() == LOG
+
+
 def test_without_a_daemon_or_a_root_a_commit_is_as_ever_and_nothing_is_left_behind(top: Path, tmp_path: Path) -> None:
     place = root_at(top / "sub", tmp_path / "state", awake=False)
     install(place)
