@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -215,6 +216,13 @@ def test_a_broken_scheduler_yaml_on_another_branch_is_held_all_the_same(on_main:
     on_main.git("switch", "-qc", "feature/x")
     on_main.write("scheduler.yaml", "version: [1\n")
     assert on_main.cli("sync", "--json").json["held"] == ELSEWHERE
+
+
+def test_a_linked_working_tree_has_a_branch_of_its_own(on_main: Root, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    on_main.git("worktree", "add", "-q", "-b", "feature/x", str(linked))
+    assert on_main.cli("--root", str(linked), "sync", "--json").json["held"] == ELSEWHERE
+    assert on_main.sync()["held"] is None
 
 
 def test_a_plan_marks_a_change_of_what_counts_as_wider(on_main: Root) -> None:

@@ -325,13 +325,23 @@ def test_a_hook_costs_a_commit_less_than_50_ms(top: Path) -> None:
     assert min(once() for _ in range(10)) < 0.05
 
 
+@pytest.mark.parametrize("where", ["in the root", "elsewhere, by a link"])
 def test_a_daemon_makes_the_file_and_looks_at_once_when_a_hook_touches_it(
-    top: Path, caplog: pytest.LogCaptureFixture
+    top: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, where: str
 ) -> None:
-    place = root_at(top / "sub", awake=False)
+    state = None
+    if where != "in the root":
+        (tmp_path / "real state").mkdir()
+        state = tmp_path / "state"
+        state.symlink_to("real state")
+    place = root_at(top / "sub", state, awake=False)
     install(place)
-    with live(place.root):
-        until(place.wake.exists, "the file")
-        before = len([each for each in caplog.records if "synced" in each.message])
+
+    def looks() -> int:
+        return len([each for each in caplog.records if each.message.startswith("synced")])
+
+    with live(place.root, state=state):
+        assert place.wake.exists()
+        before = looks()
         subprocess.run([top / ".git/hooks/post-commit"], check=True, cwd=top)
-        until(lambda: len([each for each in caplog.records if "synced" in each.message]) > before, "the look")
+        until(lambda: looks() > before, "the look")
