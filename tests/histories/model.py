@@ -1,8 +1,8 @@
-"""S1-S6 told a second time: what a root has to look like after a history of its files. Imports nothing of what it judges.
+"""S1-S6 told a second time: what a root has to look like after a history of its files.
 
-It reads only the few shapes of files that the generator writes. A daemon looks when it likes, so between two trees it
-may see any of the changed files before and any after: an id has a set of states that it may be in, and everything that
-is observed narrows that set. Where nothing is seen in between, as after every pass that is waited for, it is one state.
+Imports nothing of what it judges, and reads only the few shapes of files that the generator writes. A daemon looks when
+it likes, so between two trees it may see any of the changed files before and any after: an id has a set of states that
+it may be in, and everything that is observed narrows that set. After a pass that is waited for it is nearly always one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 Files = Mapping[str, bytes]
@@ -95,7 +95,7 @@ def read(path: str, data: bytes) -> File:
 
 def _doc(path: str, lines: list[str], first: int, body: bytes | None) -> Doc:
     found: dict[str, str] = {}
-    line = None
+    line, twice = None, False
     for number, text in enumerate(lines):
         if not text.strip() or text.startswith("#"):
             continue
@@ -104,15 +104,15 @@ def _doc(path: str, lines: list[str], first: int, body: bytes | None) -> Doc:
         if match is None:
             raise _BrokenError
         key, value = match.groups()
-        for opening, closing in (("{", "}"), ("[", "]"), ('"', '"')):
-            if value.startswith(opening) and not (value.endswith(closing) and len(value) > 1):
-                raise _BrokenError
+        if any(value.count(one) != value.count(other) for one, other in ("{}", "[]")) or value.count('"') % 2:
+            raise _BrokenError
+        twice |= key in found
         found[key] = value.strip('"')
     job_id = found.get("id", "")
     job_id = job_id if _ID.fullmatch(job_id) else ""
     schedule, _, jitter = found.get("schedule", "").strip("{}").partition(", jitter: ")
     sources = ["task" in found, "task_source_path" in found, bool(body and body.strip())]
-    good = bool(job_id and schedule and sum(sources) == 1 and not found.keys() - set(KEYS))
+    good = bool(not twice and job_id and schedule and sum(sources) == 1 and not found.keys() - set(KEYS))
     text_bytes = body if sources[2] else found["task"].encode() if sources[0] else None
     definition = Definition(
         name=found.get("name", job_id),
@@ -246,7 +246,9 @@ class Fold:
     def change(self, files: Files) -> None:
         """The files become others, and nobody waits for the daemon."""
         after = Tree(files)
-        changed = [path for path in self.tree.files.keys() | files.keys() if self.tree.files.get(path) != files.get(path)]
+        changed = [
+            path for path in self.tree.files.keys() | files.keys() if self.tree.files.get(path) != files.get(path)
+        ]
         for job_id in self._ids(self.tree, after):
             states = self.states.get(job_id, frozenset([None]))
             self.states[job_id] = self._between(job_id, states, after, sorted(changed))
@@ -334,8 +336,3 @@ def _guards(archives: int, unarchived: int, left: int) -> bool:
     return archives > 0 and (
         left == 0 or archives > MAX_JOBS or (archives > 3 and archives * 100 > MAX_PERCENT * unarchived)
     )
-
-
-def texts(files: Iterable[tuple[str, bytes]]) -> Mapping[tuple[str, str], bytes]:
-    """The bytes of every version of a file, by its path and their sha256."""
-    return {(path, sha256(data)): data for path, data in files}

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.crash.world import Daemon, World, await_until
 from tests.faces.conftest import Result, call
-from tests.histories.model import Definition, Files, Fold, State, Tree, conflicted, read, sha256
+from tests.histories.model import Definition, Fold, State, Tree, conflicted, read, sha256
 
 ROOT = """\
 version: 1
@@ -33,7 +33,7 @@ SCHEDULES = (
     '{cron: "30 6 2 3 *"}',
 )
 FOLDERS = ("jobs/", "jobs/a/", "jobs/a b/", "jobs/é'\"/")  # names that somebody has to quote
-DAY = 24 * 60 * 60
+_RAN = ("status", "source_path", "source_sha256", "task_sha256", "revision", "dirty", "generation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class People:
     def __init__(self, rng: random.Random, files: dict[str, str]) -> None:
         self.rng = rng
         self.files = files
-        self.sound = {path: text for path, text in files.items()}  # each file's last text without a fault
+        self.sound = dict(files)  # each file's last text without a fault
         self._count = 0
 
     # -- what there is ---------------------------------------------------------------------------
@@ -148,7 +148,9 @@ class People:
         self.files[self._fresh(Path(path).suffix)] = self.files.pop(path)
 
     def rename_prompt(self) -> None:
-        path = self.rng.choice([each for each in self._prompts() if each != "prompts/keeper.md"] or ["prompts/other.md"])
+        path = self.rng.choice(
+            [each for each in self._prompts() if each != "prompts/keeper.md"] or ["prompts/other.md"]
+        )
         self._count += 1
         new = f"prompts/p{self._count}-{self.rng.randrange(10_000)}.md"
         self.files[new] = self.files.pop(path, "Nobody's.\n")
@@ -242,7 +244,7 @@ class People:
 
     def mend(self) -> None:
         """All that is broken, or a part of it."""
-        bad = [path for path in self._job_files(sound=False)]
+        bad = self._job_files(sound=False)
         bad += [path for path in self._prompts() if conflicted(self.files[path].encode())]
         bad += [path for path in self.sound if path.startswith("prompts/") and path not in self.files]
         for path in self.rng.sample(bad, self.rng.randint(0, len(bad))):
@@ -382,7 +384,7 @@ class History:
     def live(self, commits: int) -> None:
         """So many commits, and at the end the judgement of all rows."""
         self.wait()
-        while int(self._git(self.root, "rev-list", "--count", "HEAD")) < commits:
+        while not self.wrong and int(self._git(self.root, "rev-list", "--count", "HEAD")) < commits:
             self._turn()
         self.wait(linger=True)
         self.daemon.stop()
@@ -404,7 +406,7 @@ class History:
         risky = "delete_many" in what or way == "back" or "break_root" in what or not before.usable
         held = any(state is not None and state.sync == "held" for each in self.fold.states.values() for state in each)
         if risky or held or self.rng.random() < 0.7 or max(map(len, self.fold.states.values())) > 12:
-            self.wait(linger=self.rng.random() < 0.2)
+            self.wait(linger=self.rng.random() < (0.6 if way == "dirty" else 0.1))
 
     def _dirty(self) -> list[str]:
         """An edit that nobody commits."""
@@ -535,7 +537,9 @@ class History:
         for job in listed["jobs"]:
             said += self._file_facts(job, tree, head)
         duplicates = {
-            (each["path"], each["line"], each["job_id"]) for each in listed["problems"] if each["code"] == "id.duplicate"
+            (each["path"], each["line"], each["job_id"])
+            for each in listed["problems"]
+            if each["code"] == "id.duplicate"
         }
         if tree.usable and duplicates != self.fold.conflicts:
             said.append(f"duplicates are {duplicates}, not {self.fold.conflicts}")
@@ -592,7 +596,9 @@ class History:
         before = self._seen.get(job["id"])
         if before is None:
             return []
-        said = [f"{job['id']}: {key} was {before[key]!r}" for key in ("created_at", "created_by") if before[key] != job[key]]
+        said = [
+            f"{job['id']}: {key} was {before[key]!r}" for key in ("created_at", "created_by") if before[key] != job[key]
+        ]
         said += [
             f"{job['id']}: {key} went from {before[key]} to {job[key]}"
             for key in ("run_count", "generation", "activated_at")
@@ -655,10 +661,10 @@ class History:
         for job_id, found in numbers.items():
             if found != list(range(1, len(found) + 1)):
                 self.wrong.append(f"{job_id} has the runs {found}")
-        for row in self.world.rows("SELECT id, run_count FROM jobs"):
-            ran = sum(each["started_at"] is not None for each in self._rows.values() if each["job_id"] == row["id"])
-            if ran != row["run_count"]:
-                self.wrong.append(f"{row['id']} counts {row['run_count']} runs and has {ran}")
+        for job_id, count in self.world.rows("SELECT id, run_count FROM jobs"):
+            ran = sum(each["started_at"] is not None for each in self._rows.values() if each["job_id"] == job_id)
+            if ran != count:
+                self.wrong.append(f"{job_id} counts {count} runs and has {ran}")
         for window in self.windows:
             self._judge_window(window)
 
@@ -705,9 +711,7 @@ class History:
             state = window.states.get(job_id)
             if state is None or state.sync != "synced" or not window.tree.usable:
                 continue
-            (doc,) = [
-                doc for doc in window.tree.docs[job_id] if doc.path == state.path and doc.line == state.line
-            ]
+            (doc,) = [doc for doc in window.tree.docs[job_id] if doc.path == state.path and doc.line == state.line]
             path, text = window.tree.source(doc)
             found: tuple[Any, ...]
             expected: tuple[Any, ...]
@@ -719,7 +723,15 @@ class History:
                 dirty = "untracked" if blob is None else None if blob == data else "modified"
                 found = tuple(
                     row[key]
-                    for key in ("status", "source_path", "source_sha256", "task_sha256", "revision", "dirty", "generation")
+                    for key in (
+                        "status",
+                        "source_path",
+                        "source_sha256",
+                        "task_sha256",
+                        "revision",
+                        "dirty",
+                        "generation",
+                    )
                 )
                 expected = ("succeeded", path, sha256(data), sha256(text), window.head, dirty, state.generation)
             self.did["fire while nothing changed"] += 1
