@@ -318,13 +318,14 @@ class Fold:
 
     @property
     def conflicts(self) -> set[tuple[str, int, str]]:
-        """Path, line and id of each document that shares its id, by the one state that each id is in."""
+        """Path, line and id of each claim on an id that has several, by the one state that each id is in."""
         found = set()
         for job_id, states in self.states.items():
             for state in states:
                 claims = self.tree.claims(job_id, state)
                 if len(claims) > 1 and self.tree.usable:
-                    found |= {(c.doc.path, c.doc.line, job_id) for c in claims if c.doc is not None}
+                    last = 1 if state is None else state.line  # where it stood in what cannot be read
+                    found |= {(c.path, last if c.doc is None else c.doc.line, job_id) for c in claims}
         return found
 
 
