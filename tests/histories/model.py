@@ -296,9 +296,12 @@ class Fold:
         }
         may = sum(any(_goes(old, new) for old, new in each.items()) for each in after.values())
         must = sum(all(_goes(old, new) for old, new in each.items()) for each in after.values())
-        unarchived = sum(any(old is not None and not old.archived for old in each) for each in after.values())
+        unarchived = [
+            sum(some(old is not None and not old.archived for old in each) for each in after.values())
+            for some in (any, all)  # a job that is new may have been seen already
+        ]
         left = sum(any(new is not None and not new.archived for new in each.values()) for each in after.values())
-        holds = {_guards(count, unarchived, left) for count in (may, must)}
+        holds = {_guards(count, before, left) for count in (may, must) for before in unarchived}
         for job_id, each in after.items():
             self.states[job_id] = frozenset(
                 replace(old, sync="held") if held and _goes(old, new) and old is not None else new
