@@ -628,6 +628,13 @@ class History:
             docs = () if then is None else read(path, then).docs
             if not any(each.id == job["id"] and each.definition == doc.definition for each in docs):
                 said.append(f"{job['id']}: at its revision {job['revision']} its file says something else")
+            task = doc.definition.task_path if doc.definition is not None else None
+            if (
+                task is not None
+                and text is not None
+                and self._blob(head, task) == text != self._blob(job["revision"], task)
+            ):
+                said.append(f"{job['id']}: at its revision {job['revision']} its task {task} says something else")
         return said
 
     def _blob(self, revision: str, path: str) -> bytes | None:
