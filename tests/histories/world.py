@@ -485,25 +485,34 @@ class History:
         self._git(self.root, "merge", "-q", "--ff-only", "FETCH_HEAD")
         if planned is not None:
             self._look()
-            found = self._sync()
-            self._compare(planned, found, base or "", new)
+            before, found = self._seen, self._sync()
             self.observe(linger=False)
+            self._compare(planned, found, before, f"plan --base {base} --head {new}")
 
-    def _compare(self, planned: Any, synced: Any, base: str, head: str) -> None:
-        """The review of a commit names what a pass over it names."""
+    def _compare(self, planned: Any, synced: Any, before: dict[str, dict[str, Any]], command: str) -> None:
+        """The review of a commit names what a pass over it names, and says what becomes of the jobs."""
 
         def errors(found: Any) -> list[tuple[Any, ...]]:
-            return sorted(
-                (each["path"], each["line"], each["column"], each["code"])
-                for each in found["problems"]
-                if each["severity"] == "error"
-            )
+            wrong = [each for each in found["problems"] if each["severity"] == "error"]
+            return sorted((each["path"], each["line"], each["column"], each["code"]) for each in wrong)
 
+        old = {job_id: job["source_path"] for job_id, job in before.items() if not job["archived_at"]}
+        new = {job_id: job["source_path"] for job_id, job in self._seen.items() if not job["archived_at"]}
+        both = old.keys() & new.keys()
+        for what, said, found in (
+            ("problems", errors(planned), errors(synced)),
+            ("created", {*planned["created"]}, new.keys() - old.keys()),
+            ("archived", {*planned["archived"]}, old.keys() - new.keys()),
+            ("moved", {each["id"] for each in planned["moved"]}, {each for each in both if old[each] != new[each]}),
+            (
+                "updated",
+                {each["id"] for each in planned["updated"]},
+                {each for each in both if before[each]["generation"] != self._seen[each]["generation"]},
+            ),
+        ):
+            if said != found:
+                self.wrong.append(f"{command}: {what} are {said}, and in the database {found}")
         self.compared += 1
-        if errors(planned) != errors(synced):
-            self.wrong.append(
-                f"plan --base {base} --head {head} names {errors(planned)}, the sync after it {errors(synced)}"
-            )
 
     # -- what is seen ----------------------------------------------------------------------------
 
@@ -560,7 +569,8 @@ class History:
                     f"a fire of {job_id}",
                 )
         self.windows.append(Window(begin, datetime.now(UTC), tree, head, seen))
-        clean = tree.usable and not any(each["severity"] == "error" for each in listed["problems"])
+        clean = tree.usable and all(each["severity"] != "error" for each in listed["problems"])
+        clean = clean and all(state.sync in ("synced", "archived") for state in seen.values())
         self._synced_at = head if clean and not self._git(self.root, "status", "--porcelain") else None
         if said:
             log = self._git(self.root, "log", "-3", "--stat", "--oneline")
