@@ -18,7 +18,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settle_environment(monkeypatch, tmp_path / "home")
 
 
-def lived(tmp_path: Path, seed: int, commits: int) -> None:
+def lived(tmp_path: Path, seed: int, commits: int) -> History:
     history = History(tmp_path, seed)
     try:
         history.live(commits)
@@ -30,6 +30,7 @@ def lived(tmp_path: Path, seed: int, commits: int) -> None:
     )
     print(said)
     assert not history.wrong, "\n".join([said, *history.wrong[:40], history.daemon.stderr[-4000:]])
+    return history
 
 
 @pytest.mark.parametrize("seed", [int(SEED)] if SEED else [1])
@@ -40,4 +41,15 @@ def test_a_daemon_that_follows_commits_shows_what_a_fold_over_them_gives(tmp_pat
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [int(SEED)] if SEED else [10, 11])
 def test_hundreds_of_commits_mint_no_id_anew_lose_no_run_and_name_what_ran(tmp_path: Path, seed: int) -> None:
-    lived(tmp_path, seed, 300)
+    history = lived(tmp_path, seed, 300)
+    kinds = (
+        "run None",
+        "run modified",
+        "fire while nothing changed",
+        "conflict",
+        "revert",
+        "break_root",
+        "delete_many",
+    )
+    assert history.compared
+    assert [kind for kind in kinds if not history.did[kind]] == []
