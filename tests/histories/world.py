@@ -55,6 +55,7 @@ class People:
         self.files = files
         self.sound = dict(files)  # each file's last text without a fault
         self._count = 0
+        self._done: set[str] = set()
 
     # -- what there is ---------------------------------------------------------------------------
 
@@ -291,9 +292,13 @@ class People:
 
     def do_one(self) -> str:
         doings = self.doings()
-        ((_, do),) = self.rng.choices(doings, [weight for weight, _ in doings])
+        # What nobody has done yet comes first: a short history has most of it as well.
+        ((_, do),) = self.rng.choices(
+            doings, [weight if do.__name__ in self._done else 6 * weight for weight, do in doings]
+        )
         if not self._job_files():
             do = self.add
+        self._done.add(do.__name__)
         do()
         return do.__name__
 
