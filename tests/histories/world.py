@@ -410,12 +410,16 @@ class History:
         self._look()
         risky = "delete_many" in what or way == "back" or "break_root" in what or not before.usable
         held = any(state is not None and state.sync == "held" for each in self.fold.states.values() for state in each)
-        if risky or held or self.rng.random() < 0.7 or max(map(len, self.fold.states.values())) > 12:
-            self.wait(linger=self.rng.random() < (0.6 if way == "dirty" else 0.1))
+        first = way == "dirty" and self.did["dirty"] == 1  # so that a fire uses it, also in a short history
+        if first or risky or held or self.rng.random() < 0.7 or max(map(len, self.fold.states.values())) > 12:
+            self.wait(linger=first or self.rng.random() < (0.6 if way == "dirty" else 0.1))
 
     def _dirty(self) -> list[str]:
         """An edit that nobody commits."""
-        self.rng.choice((self.people.edit_prompt, self.people.edit_prompt, self.people.edit_body))()
+        if self.did["dirty"]:
+            self.rng.choice((self.people.edit_prompt, self.people.edit_prompt, self.people.edit_body))()
+        else:
+            self.people.files["prompts/keeper.md"] = "Stay where you are.\n"
         self._save(self.root)
         return ["dirty"]
 
