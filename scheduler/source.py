@@ -79,9 +79,9 @@ class Parsed:
             self._settings, self._files = settings, {}
 
     def task_paths(self) -> set[str]:
-        """The task files that the job files name, also those of documents that are no job yet for want of one."""
-        specs = [each.spec for _, job_file in list(self._files.values()) for each in job_file.documents]
-        return {spec.task_source_path for spec in specs if spec is not None and spec.task_source_path is not None}
+        """The task files that the job files name, also in documents that are no job for now."""
+        documents = [each for _, job_file in list(self._files.values()) for each in job_file.documents]
+        return {each.task_source_path for each in documents if each.task_source_path is not None}
 
     def keep(self, paths: Set[str]) -> None:
         self._files = {path: known for path, known in self._files.items() if path in paths}

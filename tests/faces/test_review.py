@@ -173,6 +173,16 @@ def test_a_review_says_what_the_sync_after_the_merge_says(root: Root) -> None:
     assert reviewed["created"] == ["new"]
 
 
+def test_a_document_with_an_error_has_the_task_that_the_commit_holds(root: Root) -> None:
+    branch(root)
+    root.edit("jobs/triage.yaml", "tags:", "tgas:")
+    head = root.commit()
+    on_disk = root.cli("plan", "--base", "base", "--json").problems
+    committed = root.cli("plan", "--base", "base", "--head", head, "--json").problems
+    assert [code for *_, code in committed] == ["key.unknown"]
+    assert committed == on_disk == root.cli("sync", "--json").problems
+
+
 def test_the_guard_of_a_review_has_the_token_that_the_sync_will_ask_for(root: Root) -> None:
     root.sync()
     nearly_all_removed(root)
