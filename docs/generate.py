@@ -23,6 +23,7 @@ from scheduler.cli.options import GLOBAL
 from scheduler.core import shapes, units
 from scheduler.core.json_schema import SCHEMAS
 from scheduler.core.shapes import (
+    AgentsShape,
     CatchUpShape,
     DefaultsShape,
     JobShape,
@@ -57,6 +58,7 @@ def pages() -> dict[str, dict[str, str]]:
             "limits-keys": key_table(LimitsShape),
             "prune-keys": key_table(PruneShape),
             "retention-keys": key_table(RetentionShape),
+            "agents-keys": key_table(AgentsShape),
             "root-not-yet": not_yet(RootShape),
         },
         "commands.md": {
