@@ -14,7 +14,6 @@ from scheduler.core.globs import matches_any, matches_job
 from scheduler.core.models import ROOT_FILE, Agents
 
 BRANCHES = "agents/"  # what the names of their branches begin with
-EDITS = ("update", "create", "delete", "mv", "rollback")  # verbs that write files
 _NO_FIELDS = frozenset({"id"})  # given by the name of the job
 HOW = "a person can allow it below agents in scheduler.yaml"
 
@@ -52,7 +51,9 @@ def check_fields(policy: Agents, fields: Sequence[str]) -> Denied | None:
     if not bad:
         return None
     allowed = ", ".join(policy.fields)
-    return Denied(f"agents may not change {', '.join(bad)}; agents.fields allows {allowed}", f"leave it as it is; {HOW}")
+    return Denied(
+        f"agents may not change {', '.join(bad)}; agents.fields allows {allowed}", f"leave it as it is; {HOW}"
+    )
 
 
 def check_path(policy: Agents, path: str) -> Denied | None:
