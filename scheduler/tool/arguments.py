@@ -69,7 +69,7 @@ class NextCall(Shape):
 
     jobs: list[JobId] = Field(default=[], description="Of these jobs; of all unless given.")
     n: int | None = Field(default=None, ge=1, le=1_000, description="At most so many of each job.")
-    after: When | None = Field(default=None, description=f"Fires after this: {_WHEN}.")
+    since: When | None = Field(default=None, description=f"Fires after this: {_WHEN}.")
     until: When | None = Field(default=None, description=f"Fires up to this: {_WHEN}.")
 
 
@@ -81,6 +81,31 @@ class HistoryCall(Shape):
     run_status: Literal[tuple(each.value for each in RunStatus)] | None = Field(  # type: ignore[valid-type]
         default=None, description="Only runs of this status."
     )
+
+
+class LogCall(Shape):
+    """Runs and changes of a job on one timeline, newest first, with commits and authors."""
+
+    job: JobId = _JOB
+    n: int | None = Field(default=None, ge=1, le=1_000, description="At most so many; 20 unless given.")
+
+
+class DiffCall(Shape):
+    """What differs in text and definition between two runs, or since one."""
+
+    before: Line = Field(
+        description="A run JOB:N, or a job: since its last success.", examples=["heartbeat:7", "heartbeat"]
+    )
+    after: Line | None = Field(
+        default=None, description="A later run, JOB:N; what the files say now unless given.", examples=["heartbeat:9"]
+    )
+
+
+class VersionsCall(Shape):
+    """The texts that a job's runs had, and how their runs did."""
+
+    job: JobId = _JOB
+    n: int | None = Field(default=None, ge=1, le=1_000, description="At most so many; 20 unless given.")
 
 
 class OutputCall(Shape):
@@ -119,6 +144,7 @@ class RunCall(Shape):
     """Runs a job now."""
 
     job: JobId = _JOB
+    task_of: Line | None = Field(default=None, description="Give it the text that this run of it had, JOB:N.")
     wait: bool = Field(default=False, description="Answer when the run has ended.")
     dry_run: bool = Field(default=False, description="Only say what would be started, with which text.")
 
@@ -210,6 +236,9 @@ CALLS: Mapping[str, type[Shape]] = {
     "show": ShowCall,
     "next": NextCall,
     "history": HistoryCall,
+    "log": LogCall,
+    "diff": DiffCall,
+    "versions": VersionsCall,
     "output": OutputCall,
     "task": TaskCall,
     "explain": ExplainCall,

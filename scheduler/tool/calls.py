@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from scheduler import looking_back
 from scheduler.core.models import ROOT_FILE, Run, RunStatus
 from scheduler.core.problems import SchedulerError, UsageError
 from scheduler.drafts import Target
@@ -18,10 +19,10 @@ from scheduler.views import Json, run_json
 
 MOST_TEXT = 16_384  # characters of one stream; the end is what tells
 MOST_RESULT = 1_000  # characters of the result of each run in a history
-_JOBS, _RUNS = 100, 10
+_JOBS, _RUNS, _ENTRIES = 100, 10, 20
 _LOOK_S = 0.2
 _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
-_NAMES = {"task-file": "task", "file": "path", "from": "after", "to": "until"}
+_NAMES = {"task-file": "task", "file": "path", "from": "since", "to": "until"}
 EDITS = ("update", "create", "delete", "mv", "rollback")
 WAITS = ("run", "cancel")  # may take as long as a run
 
@@ -74,7 +75,7 @@ def _show(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
 def _next(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
     given = call.given
     count = given.n if given.n is not None or given.until is None else 1_000
-    return scheduler.next(given.jobs, count=count, start=given.after, until=given.until)
+    return scheduler.next(given.jobs, count=count, start=given.since, until=given.until)
 
 
 def _history(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
@@ -89,6 +90,18 @@ def _shortened(run: Json) -> Json:
     if isinstance(result, str) and len(result) > MOST_RESULT:
         return {**run, "result": result[:MOST_RESULT], "result_cut": True}
     return run
+
+
+def _log(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    return looking_back.log(scheduler, call.given.job, count=call.given.n or _ENTRIES)
+
+
+def _diff(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    return looking_back.diff(scheduler, call.given.before, call.given.after).json
+
+
+def _versions(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    return looking_back.texts(scheduler, call.given.job, count=call.given.n or _ENTRIES)
 
 
 def _output(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
@@ -140,7 +153,7 @@ def _synced(found: Synced) -> Json:
 def _run(scheduler: Scheduler, call: Call, cancel: Cancel) -> Json:
     given = call.given
     if given.dry_run:
-        return scheduler.dry_run(given.job)
+        return scheduler.dry_run(given.job, task_of=given.task_of)
     scheduler.need_leave("run", given.job)
     here: list[str] = []
 
@@ -148,7 +161,7 @@ def _run(scheduler: Scheduler, call: Call, cancel: Cancel) -> Json:
         if runs_here:
             here.append(run.id)
 
-    run = scheduler.run(given.job, cancel=cancel, wait=False, claimed=claimed)
+    run = scheduler.run(given.job, cancel=cancel, wait=False, claimed=claimed, task_of=given.task_of)
     if here:
         scheduler.tell("no daemon is running: it ran here, and this answer has waited for its end")
     while given.wait and not run.status.finished and not cancel.wait(_LOOK_S):
@@ -248,6 +261,9 @@ _ACTIONS: Mapping[str, Callable[[Scheduler, Call, Cancel], Json]] = {
     "show": _show,
     "next": _next,
     "history": _history,
+    "log": _log,
+    "diff": _diff,
+    "versions": _versions,
     "output": _output,
     "task": _task,
     "explain": _explain,

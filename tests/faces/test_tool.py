@@ -122,6 +122,10 @@ def test_without_agents_the_tool_reads_everything(lived_in: Root) -> None:
     assert ask(lived_in, "output", run="flaky:1")["stderr"] == "to the other stream\n"
     assert ask(lived_in, "task", run="heartbeat:1")["task"] == "You are woken once an hour.\n"
     assert ask(lived_in, "explain", job="heartbeat", at="-1m")["job_id"] == "heartbeat"
+    assert [each["kind"] for each in ask(lived_in, "log", job="heartbeat", n=1)["log"]] == ["run"]
+    assert ask(lived_in, "diff", before="heartbeat")["text_changed"] is False
+    assert ask(lived_in, "diff", before="flaky:1", after="flaky:1")["text_changed"] is False
+    assert ask(lived_in, "versions", job="heartbeat")["versions"][0]["runs"] == 1
     assert ask(lived_in, "validate") == {"problems": []}
     assert ask(lived_in, "validate", paths=["jobs/triage.yaml"]) == {"problems": []}
     assert ask(lived_in, "plan")["unchanged"] == 6
@@ -360,6 +364,8 @@ def test_an_agent_runs_pauses_resumes_and_syncs(allowed: Root) -> None:
     assert (paused["job"]["status"], paused["job"]["paused"]["by"]) == ("paused", "agent:tester")
     assert ask(allowed, "resume", job="heartbeat")["job"]["status"] == "active"
     assert ask(allowed, "sync")["unchanged"] == 6
+    again = ask(allowed, "run", job="heartbeat", task_of="heartbeat:1", wait=True)["run"]
+    assert (again["task_of"], again["trigger"]) == ("heartbeat:1", "rerun")
     assert "has ended already" in refused(allowed, "cancel", run="heartbeat:1")
 
 
