@@ -67,7 +67,7 @@ def generated() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["job-file.md", "scheduler-yaml.md", "commands.md"])
+@pytest.mark.parametrize("page", ["job-file.md", "scheduler-yaml.md", "commands.md", "tool.md"])
 def test_the_generated_parts_are_what_the_program_says_now(page: str) -> None:
     generate = generated()
     committed = text(f"docs/reference/{page}")
