@@ -434,7 +434,7 @@ class Settings:
             "limits": self.limits.to_json(),
             "prune": self.prune.to_json(),
             "retention": self.retention.to_json(),
-            "agents": None if self.agents is None else self.agents.to_json(),
+            **({} if self.agents is None else {"agents": self.agents.to_json()}),
         }
 
     @classmethod

@@ -7,9 +7,9 @@ edit that has begun is finished, all of it, before this process ends.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,7 +30,6 @@ from scheduler.views import Json
 
 NAME = "schedule"
 MOST_BYTES = 1_000_000  # of one answer: more is of no use to a model
-_log = logging.getLogger(__name__)
 
 
 def serve(scheduler: Scheduler) -> None:
@@ -38,10 +37,10 @@ def serve(scheduler: Scheduler) -> None:
     try:
         anyio.run(_Tool(scheduler).serve)
     except BaseExceptionGroup as group:
-        gone, rest = group.split((OSError, anyio.ClosedResourceError, anyio.BrokenResourceError))
+        # What is left of a client that has gone while it was written to.
+        _, rest = group.split((OSError, anyio.ClosedResourceError, anyio.BrokenResourceError))
         if rest is not None:
             raise rest from None
-        _log.debug("the client has gone: %s", gone)
 
 
 class _Tool:
@@ -92,7 +91,7 @@ class _Tool:
         except OSError as error:
             return _result(error_json(UnavailableError(str(error))), is_error=True)
         except Exception as error:  # one of ours is a bug: the agent is told so, and the server goes on
-            _log.exception("a call failed")
+            traceback.print_exc()
             told = UnavailableError(f"this failed inside the scheduler: {type(error).__name__}: {error}")
             return _result(error_json(told), is_error=True)
 
