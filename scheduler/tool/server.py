@@ -150,6 +150,10 @@ class _Tool:
 
 def _result(found: Json, *, is_error: bool = False) -> types.CallToolResult:
     text = json.dumps(found, ensure_ascii=False)
+    if not text.isascii():
+        # A lone surrogate, as a name that is no UTF-8 has, would end the stream in the middle of an answer.
+        clean = text.encode("utf-8", "replace").decode()
+        text, found = clean, found if clean == text else json.loads(clean)
     if len(text) > MOST_BYTES:
         too_long = UsageError(
             f"the answer has {len(text):,} characters; at most {MOST_BYTES:,} are sent. What was asked for is done",

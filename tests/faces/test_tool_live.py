@@ -20,6 +20,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
+from scheduler.tool import server
 from tests.faces import test_serve
 from tests.faces.conftest import REPOSITORY, Root
 from tests.faces.test_serve import LONG, ROOT_FILE, until
@@ -224,6 +225,14 @@ def test_nonsense_is_answered_or_ignored_and_the_server_goes_on(root: Root) -> N
     raw.call(6, "list")
     found = raw.answer(6)["result"]
     assert (found["isError"], found["structuredContent"]) == (False, json.loads(found["content"][0]["text"]))
+    (root.path / os.fsdecode(b"jobs/\xff.yaml")).touch()
+    raw.call(7, "validate")
+    assert "file.name" in raw.answer(7)["result"]["content"][0]["text"]
+    raw.send('{"jsonrpc": "2.0", "id": 8, "method": "tools/call", "params": {"name": "schedule", "arguments": '
+             '{"action": "\\ud800"}}}', "[" * 100_000)  # fmt: skip
+    raw.call(9, "show", job="tick", **{"\ud800": 1})
+    raw.call(10, "list")
+    assert not raw.answer(10)["result"]["isError"]
     assert raw.hang_up() == 0
 
 
@@ -312,6 +321,18 @@ def test_a_client_that_stops_waiting_leaves_the_run_to_the_daemon(
     assert [run["status"] for run in root.runs("tick")] == ["running"]
     (tmp_path / "go").touch()
     until(lambda: root.runs("tick")[0]["status"] == "succeeded", "the end of the run")
+
+
+def test_an_answer_that_holds_what_no_utf8_can_is_sent_all_the_same() -> None:
+    found = server._result({"path": "jobs/\udcff.yaml", "name": "ü"})
+    assert found.structured_content == {"path": "jobs/?.yaml", "name": "ü"}
+    assert json.loads(found.model_dump_json(by_alias=True))["structuredContent"] == found.structured_content
+
+
+def test_an_answer_that_is_too_long_to_read_is_an_error_that_says_so() -> None:
+    found = server._result({"task": "x" * server.MOST_BYTES})
+    assert found.is_error
+    assert "ask for less" in found.structured_content["error"]["hint"]
 
 
 # -- how it starts -------------------------------------------------------------------------------
