@@ -93,6 +93,8 @@ class Edits:
             )
         _check_keys(changes, unset, task)
         with self._draft(target, job_id, "Update") as draft:
+            if draft.leave is not None:
+                draft.leave.check_named([*changes, *unset], task)
             job = open_job(draft.files, job_id)
             self._check_version(job, if_version)
             with _said_of(job.path):
@@ -172,6 +174,8 @@ class Edits:
             raise UsageError("the id is given by the name of the new job", hint="leave the key id out")
         _check_keys(changes, (), task)
         with self._draft(target, job_id, "Create") as draft:
+            if draft.leave is not None:
+                draft.leave.check_named(changes, task)
             files = draft.files
             claims = [each for each in files.documents() if each.id == job_id]
             if claims:
@@ -393,6 +397,9 @@ class Edits:
         leave = None
         if self.by_agent or self.environ.get(INSIDE_A_RUN):
             leave = leave_for(self.agents(), _VERBS[verb], self.environ)
+            known = self.known(job_id)
+            if known is not None:
+                leave.check_job(known)
             target = leave.target(target, job_id)
         target.check()
         with rewriting.alone(self.place.root):

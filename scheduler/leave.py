@@ -41,6 +41,14 @@ class Leave:
         """Raises: RefusedError."""
         self._need(agents.check_job(self.policy, self.verb, job.id, job.file.spec.tags))
 
+    def check_named(self, names: Iterable[str], task: str | None) -> None:
+        """Keys by their names alone: said before what else is wrong with them, which is then no help.
+
+        Raises: RefusedError.
+        """
+        fields = [name.split(".")[0] for name in names] + ([] if task is None else ["task"])
+        self._need(agents.check_fields(self.policy, tuple(dict.fromkeys(fields))))
+
     def check(self, draft: Draft, known: Job | None) -> None:
         """known: the job as the last sync left it. Raises: RefusedError."""
         files, job_id = draft.files, draft.job_id

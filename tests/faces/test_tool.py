@@ -190,6 +190,7 @@ def test_a_new_job_comes_under_the_policy_with_its_own_tags_and_those_it_had_bef
     ("given", "field"),
     [
         ({"runner": "agent"}, "runner"),
+        ({"runner": "shell"}, "runner"),
         ({"timeout": "1h"}, "timeout"),
         ({"set": {"env.MODE": "wild"}}, "env"),
         ({"unset": ["owner"]}, "owner"),
