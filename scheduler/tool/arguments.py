@@ -324,7 +324,7 @@ def input_schema() -> Json:
     for name in KEYS:
         found = _not_null(jobs["properties"][name])
         properties[name] = {**found, "description": f"{', '.join(WITH_KEYS)}: {found['description']}"}
-    return {
+    schema: Json = {
         "$schema": DIALECT,
         "type": "object",
         "properties": properties,
@@ -332,6 +332,24 @@ def input_schema() -> Json:
         "additionalProperties": False,
         "$defs": jobs["$defs"],
     }
+    plain: Json = _plain(schema)
+    return plain
+
+
+def _plain(found: Any) -> Any:
+    """Without patterns that look around, which the schemas of several models' APIs refuse; every value is read here."""
+    if isinstance(found, list):
+        return [_plain(each) for each in found]
+    if not isinstance(found, dict):
+        return found
+    plain = {
+        name: _plain(value)
+        for name, value in found.items()
+        if not (name == "pattern" and isinstance(value, str) and "(?" in value) and name != "patternProperties"
+    }
+    for value in found.get("patternProperties", {}).values():
+        plain["additionalProperties"] = _plain(value)
+    return plain
 
 
 def _actions() -> Iterator[str]:

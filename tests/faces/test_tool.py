@@ -88,6 +88,8 @@ def test_the_schema_is_valid_flat_and_has_every_key_of_a_job_and_every_argument(
     assert set(schema["properties"]) == wanted
     assert all(each["description"] for each in schema["properties"].values())
     assert not {"oneOf", "anyOf", "allOf"} & set(schema), "models' APIs refuse these at the top"
+    assert not [word for word in ("(?", "patternProperties") if word in json.dumps(schema)], "and these anywhere"
+    assert schema["properties"]["env"]["additionalProperties"] == {"type": ["string", "null"]}
     assert not set(KEYS) & {name for shape in CALLS.values() for name in shape.model_fields} - {"task"}
     assert set(KEYS) == set(JobShape.model_fields) - {"id"}
 
