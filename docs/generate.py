@@ -35,6 +35,7 @@ from scheduler.core.shapes import (
     RunnerShape,
     ScheduleShape,
     Shape,
+    WorktreeShape,
 )
 from scheduler.tool.arguments import CALLS, DESCRIPTION, WITH_KEYS, input_schema
 
@@ -60,6 +61,7 @@ def pages() -> dict[str, dict[str, str]]:
             "prune-keys": key_table(PruneShape),
             "retention-keys": key_table(RetentionShape),
             "agents-keys": key_table(AgentsShape),
+            "worktree-keys": key_table(WorktreeShape),
             "root-not-yet": not_yet(RootShape),
         },
         "tool.md": {

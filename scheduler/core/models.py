@@ -405,6 +405,17 @@ class Agents:
         return cls(**lists, edits=found["edits"])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worktree:
+    """Which state of the repository may be taken for what is meant (S8)."""
+
+    branch: str | None = None  # on another one a sync is held; None: any
+    dirty: Literal["run", "skip"] = "run"  # what becomes of a slot whose task is not as it was committed
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
 DEFAULT_JOBS = ("jobs/**/*.yaml", "jobs/**/*.yml", "jobs/**/*.md")
 
 
@@ -422,6 +433,7 @@ class Settings:
     prune: Prune = Prune()
     retention: Retention = Retention()
     agents: Agents | None = None  # None: they only read
+    worktree: Worktree = Worktree()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -435,6 +447,7 @@ class Settings:
             "prune": self.prune.to_json(),
             "retention": self.retention.to_json(),
             **({} if self.agents is None else {"agents": self.agents.to_json()}),
+            "worktree": self.worktree.to_json(),
         }
 
     @classmethod
@@ -452,6 +465,7 @@ class Settings:
             prune=Prune(**found["prune"]),
             retention=Retention(**found.get("retention", {})),  # absent where they were stored before
             agents=None if agents is None else Agents.from_json(agents),
+            worktree=Worktree(**found.get("worktree", {})),
         )
 
 

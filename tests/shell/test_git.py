@@ -15,7 +15,7 @@ import pytest
 from scheduler.core.models import Provenance
 from scheduler.core.problems import UnavailableError
 from scheduler.git import Commits, GitError, Tree, head, read_tree, run_git, stream_git
-from scheduler.git_folder import index_lock, ref_files, why_held
+from scheduler.git_folder import index_lock, ref_files, under_way
 
 GIT = shutil.which("git") or "git"
 ODD = "a folder/b\"c\n'd é *?[x].md"
@@ -455,6 +455,43 @@ def test_files_in_the_shape_of_a_repository_are_not_one(root: Path, tmp_path: Pa
     assert "cannot use bare repository" in (read_tree(bare).why_unavailable or "")
 
 
+def test_no_program_checks_signatures(root: Path, tmp_path: Path) -> None:
+    tree = git(root, "rev-parse", f"{commit(root, a=b'1')}^{{tree}}")
+    who = "A <a@example.com> 0 +0000"
+    signature = "-----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----"
+    raw = f"tree {tree}\nauthor {who}\ncommitter {who}\ngpgsig {signature}\n\nx\n"
+    made = (
+        subprocess.run(
+            [GIT, "-C", root, "hash-object", "-t", "commit", "-w", "--stdin"],
+            input=raw.encode(),
+            capture_output=True,
+            check=True,
+        )
+        .stdout.decode()
+        .strip()
+    )
+    marker = tmp_path / "marker"
+    git(root, "config", "log.showSignature", "true")
+    git(root, "config", "gpg.program", str(script(tmp_path / "trap", f"touch {marker}; exit 1")))
+    git(root, "log", "-1", made)
+    marker.unlink()
+    run_git(root, "log", "-1", "--end-of-options", made)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_something_else_forbids_today_is_forbidden_on_the_command_line_as_well(
+    root: Path, fake_git: Callable[[str], None], streamed: bool
+) -> None:
+    """No pager without a terminal, no ext without GIT_ALLOW_PROTOCOL, no submodule by the commands that are used."""
+    fake_git("printf '%s\\n' \"$@\"")
+    said = b"".join(stream_git(root, "log", timeout=30)) if streamed else run_git(root, "log")
+    before, _, after = said.decode().partition("\nlog\n")
+    for option in ("--no-pager", "protocol.ext.allow=never", "submodule.recurse=false", "diff.submodule=short"):
+        assert option in before.splitlines()
+    assert {"--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty"} <= set(after.splitlines())
+
+
 def test_a_stream_ends_with_git_when_enough_was_read_and_fails_as_git_does(
     root: Path, fake_git: Callable[[str], None], tmp_path: Path
 ) -> None:
@@ -710,11 +747,11 @@ def test_what_git_is_in_the_middle_of_is_known_until_it_is_done(
     git(root, "switch", "-q", "other")
     commit(root, **{"a.txt": b"theirs"})
     git(root, "switch", "-q", "-")
-    assert why_held(root) == ""
+    assert under_way(root) == ""
     subprocess.run(["git", "-C", root, *half_done], capture_output=True, check=False)
-    assert why_held(root) == f"{words} is half way in the repository"
+    assert under_way(root) == f"{words} is half way in the repository"
     git(root, *aborted)
-    assert why_held(root) == ""
+    assert under_way(root) == ""
 
 
 def test_a_linked_worktree_is_held_by_what_happens_in_it_alone(root: Path, tmp_path: Path) -> None:
@@ -724,5 +761,5 @@ def test_a_linked_worktree_is_held_by_what_happens_in_it_alone(root: Path, tmp_p
     commit(linked, **{"a.txt": b"theirs"})
     commit(root, **{"a.txt": b"ours"})
     subprocess.run(["git", "-C", linked, "merge", git(root, "rev-parse", "HEAD")], capture_output=True, check=False)
-    assert why_held(linked) == "a merge is half way in the repository"
-    assert why_held(root) == ""
+    assert under_way(linked) == "a merge is half way in the repository"
+    assert under_way(root) == ""
