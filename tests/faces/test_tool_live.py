@@ -236,6 +236,23 @@ def test_nonsense_is_answered_or_ignored_and_the_server_goes_on(root: Root) -> N
     assert raw.hang_up() == 0
 
 
+def test_a_client_that_reads_no_more_ends_the_server_in_peace(root: Root) -> None:
+    root.sync()
+    raw = Raw(root)
+    raw.send(HELLO)
+    raw.answer(0)
+    assert raw.process.stdout is not None
+    assert raw.process.stderr is not None
+    raw.process.stdout.close()
+    with contextlib.suppress(BrokenPipeError):
+        raw.send(READY)
+        for number in range(1, 20):
+            raw.call(number, "list")
+    assert raw.process.wait(LONG) == 0
+    assert raw.process.stderr.read() == ""
+    raw.ended()
+
+
 def test_a_client_that_hangs_up_in_the_middle_of_an_edit_gets_a_whole_edit(root: Root, tmp_path: Path) -> None:
     root.sync()
     hook(root, f"touch {tmp_path}/begun; while ! [ -e {tmp_path}/go ]; do sleep 0.02; done")
