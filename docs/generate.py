@@ -23,6 +23,7 @@ from scheduler.cli.options import GLOBAL
 from scheduler.core import shapes, units
 from scheduler.core.json_schema import SCHEMAS
 from scheduler.core.shapes import (
+    AgentsShape,
     CatchUpShape,
     DefaultsShape,
     JobShape,
@@ -36,6 +37,7 @@ from scheduler.core.shapes import (
     Shape,
     WorktreeShape,
 )
+from scheduler.tool.arguments import CALLS, DESCRIPTION, WITH_KEYS, input_schema
 
 REFERENCE = Path(__file__).parent / "reference"
 _PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -58,8 +60,14 @@ def pages() -> dict[str, dict[str, str]]:
             "limits-keys": key_table(LimitsShape),
             "prune-keys": key_table(PruneShape),
             "retention-keys": key_table(RetentionShape),
+            "agents-keys": key_table(AgentsShape),
             "worktree-keys": key_table(WorktreeShape),
             "root-not-yet": not_yet(RootShape),
+        },
+        "tool.md": {
+            "tool-actions": table(("action", "does", "arguments"), _actions()),
+            "tool-arguments": table(("argument", "value", "meaning"), _arguments()),
+            "tool-description": f"```text\n{DESCRIPTION}```\n",
         },
         "commands.md": {
             "global-options": option_table(param for param in cli.params if param.name in (*GLOBAL, "version")),
@@ -147,6 +155,25 @@ def _kind(found: Mapping[str, Any]) -> str:
             return f"list of {_value(items)}"
         case _:
             return "mapping"
+
+
+# -- the tool --------------------------------------------------------------------------------
+
+
+def _actions() -> Iterable[Iterable[str]]:
+    for action, shape in CALLS.items():
+        required = [f"**`{name}`**" for name, field in shape.model_fields.items() if field.is_required()]
+        others = [f"`{name}`" for name, field in shape.model_fields.items() if not field.is_required()]
+        keys = ["keys of the job"] if action in WITH_KEYS else []
+        yield f"`{action}`", _one_line(shape.__doc__), ", ".join([*required, *others, *keys]) or "–"
+
+
+def _arguments() -> Iterable[Iterable[str]]:
+    schema = input_schema()
+    for name, found in schema["properties"].items():
+        if name == "action" or not any(name in shape.model_fields for shape in CALLS.values()):
+            continue
+        yield f"`{name}`", _value(found), found["description"]
 
 
 # -- commands --------------------------------------------------------------------------------

@@ -9,12 +9,16 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scheduler import rewriting
 from scheduler.core.problems import SchedulerError, UsageError
 from scheduler.crash import crash_point
 from scheduler.git_write import Branch, check_commit, commit_files, commit_on_branch
 from scheduler.trees import CommitTree, Files
+
+if TYPE_CHECKING:
+    from scheduler.leave import Leave
 
 Tell = Callable[[str], None]
 Undo = Sequence[tuple[str, bytes | None, bytes | None]]  # path, what it holds, what it held
@@ -54,6 +58,8 @@ class Draft:
     after: dict[str, bytes | None] = field(default_factory=dict)
     modes: dict[str, str] = field(default_factory=dict)  # new file: the one whose mode it takes over
     gone: bool = False  # the job shall be archived
+    target: Target = IN_PLACE
+    leave: Leave | None = None  # of the agent whose edit it is
     notes: list[str] = field(default_factory=list)  # what whoever asked has to know once it is done
 
     def put(self, path: str, before: bytes | None, after: bytes | None) -> None:

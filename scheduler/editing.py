@@ -27,12 +27,13 @@ from scheduler.core.jobedit import (
     written_job,
 )
 from scheduler.core.jobfile import Document, is_markdown
-from scheduler.core.models import ROOT_FILE, Fault, Job, version
+from scheduler.core.models import ROOT_FILE, Agents, Fault, Job, version
 from scheduler.core.paths import PathError, check_path
 from scheduler.core.problems import RefusedError, SchedulerError, UsageError, did_you_mean
 from scheduler.core.texts import TextError, short
 from scheduler.drafts import IN_PLACE, Draft, Target, diff_of, write
 from scheduler.git_write import find_branch, find_commit
+from scheduler.leave import INSIDE_A_RUN, leave_for
 from scheduler.passes import Synced
 from scheduler.trees import (
     CommitTree,
@@ -47,7 +48,7 @@ from scheduler.trees import (
 )
 from scheduler.views import Json
 
-INSIDE_A_RUN = "SCHEDULER_RUN_ID"
+_VERBS = {"Update": "update", "Create": "create", "Delete": "delete", "Move": "mv", "Roll back": "rollback"}
 _SHORTEST_SHA = 4
 
 
@@ -63,6 +64,8 @@ class Edits:
     sync: Callable[[], Synced | None]  # a pass, by the daemon if one runs; None on a root never synced
     runs: Callable[[str], Mapping[str, str]]  # of a job: run id and the sha256 of its text, newest first
     text: Callable[[str], bytes]  # a text that ran, by its sha256
+    agents: Callable[[], Agents | None]  # what agents may do
+    by_agent: bool = False  # whoever asks is one; so is every run, by its environment
 
     # -- the verbs -------------------------------------------------------------------------------
 
@@ -90,13 +93,15 @@ class Edits:
             )
         _check_keys(changes, unset, task)
         with self._draft(target, job_id, "Update") as draft:
+            if draft.leave is not None:
+                draft.leave.check_named([*changes, *unset], task)
             job = open_job(draft.files, job_id)
             self._check_version(job, if_version)
             with _said_of(job.path):
                 self._update(draft, job, changes, unset, task, exact=False)
             parts = [*changes, *unset, *(["task"] if task is not None else [])]
             draft.summary = f"Update {job_id}: {', '.join(parts)}"
-            return self._write(draft, target)
+            return self._write(draft)
 
     def _update(
         self,
@@ -169,6 +174,8 @@ class Edits:
             raise UsageError("the id is given by the name of the new job", hint="leave the key id out")
         _check_keys(changes, (), task)
         with self._draft(target, job_id, "Create") as draft:
+            if draft.leave is not None:
+                draft.leave.check_named(changes, task)
             files = draft.files
             claims = [each for each in files.documents() if each.id == job_id]
             if claims:
@@ -206,7 +213,7 @@ class Edits:
             known = self.known(job_id)
             if known is not None and known.archived:
                 draft.notes.append(f"{job_id} was here before: it comes back with its history")
-            return self._write(draft, target)
+            return self._write(draft)
 
     def delete(
         self,
@@ -230,7 +237,7 @@ class Edits:
             source = job.keys.get("task_source_path")
             if isinstance(source, str):
                 self._leave_or_delete(draft, job, source, with_task=with_task)
-            return self._write(draft, target)
+            return self._write(draft)
 
     def _leave_or_delete(self, draft: Draft, job: Opened, path: str, *, with_task: bool) -> None:
         others = list(sharing(draft.files, path, str(job.document.id)))
@@ -299,7 +306,7 @@ class Edits:
             self._check_moved(draft, job, path)
             draft.main = path
             draft.summary = f"Move {job_id} to {path}"
-            return self._write(draft, target)
+            return self._write(draft)
 
     def _check_moved(self, draft: Draft, job: Opened, path: str) -> None:
         """A runner's `tasks` may allow the job in its old file only."""
@@ -336,7 +343,7 @@ class Edits:
                 else:
                     text = self._text_of(job_id, to)
                     self._update(draft, job, {}, (), text.decode("utf-8", "surrogateescape"), exact=True)
-            return self._write(draft, target)
+            return self._write(draft)
 
     def _text_of(self, job_id: str, to: str) -> bytes:
         runs = self.runs(job_id)
@@ -387,16 +394,20 @@ class Edits:
 
     @contextlib.contextmanager
     def _draft(self, target: Target, job_id: str, verb: str) -> Iterator[Draft]:
+        leave = None
+        if self.by_agent or self.environ.get(INSIDE_A_RUN):
+            leave = leave_for(self.agents(), _VERBS[verb], self.environ)
+            known = self.known(job_id)
+            if known is not None:
+                leave.check_job(known)
+            target = leave.target(target, job_id)
         target.check()
-        if self.environ.get(INSIDE_A_RUN):
-            raise RefusedError(
-                f"{INSIDE_A_RUN} is set: this is inside run {self.environ[INSIDE_A_RUN]}, and no run may edit jobs",
-                hint="propose the change to a person; nothing in scheduler.yaml can allow it to a run so far",
-            )
         with rewriting.alone(self.place.root):
             branch = None if target.branch is None else find_branch(self.place.root, target.branch, self.environ)
             files: Files = WorkingTree(self.place) if branch is None else CommitTree(self.place.root, branch.commit)
-            yield Draft(files=files, branch=branch, job_id=job_id, summary=f"{verb} {job_id}")
+            yield Draft(
+                files=files, branch=branch, job_id=job_id, summary=f"{verb} {job_id}", target=target, leave=leave
+            )
 
     def _check_version(self, job: Opened, wanted: str | None) -> None:
         if wanted is None:
@@ -433,8 +444,10 @@ class Edits:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def _write(self, draft: Draft, target: Target) -> Json:
-        commit = None
+    def _write(self, draft: Draft) -> Json:
+        commit, target = None, draft.target
+        if draft.leave is not None:
+            draft.leave.check(draft, self.known(draft.job_id))
         if draft.after:
             commit = write(self.place.root, draft, target, self.environ, self.tell)
         else:

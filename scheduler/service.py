@@ -19,7 +19,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scheduler.config import is_there, read_settings, settings_told
-from scheduler.core.models import ROOT_FILE, AuditRow, Fault, Job, Pause, Run, RunStatus, Settings, Trigger, instant
+from scheduler.core.models import (
+    ROOT_FILE,
+    Agents,
+    AuditRow,
+    Fault,
+    Job,
+    Pause,
+    Run,
+    RunStatus,
+    Settings,
+    Trigger,
+    instant,
+)
 from scheduler.core.problems import Problem, RefusedError, UnavailableError, UsageError, did_you_mean
 from scheduler.reading import GLANCE_S, Reading
 from scheduler.store import Observed, Store
@@ -448,8 +460,8 @@ class Scheduler(Reading):
 
     # -- edits of files --------------------------------------------------------------------------
 
-    def edits(self) -> Edits:
-        """The verbs that change a job by changing its file."""
+    def edits(self, *, by_agent: bool = False) -> Edits:
+        """The verbs that change a job by changing its file. by_agent: held to `agents` in scheduler.yaml."""
         from scheduler.editing import Edits
 
         return Edits(
@@ -461,7 +473,32 @@ class Scheduler(Reading):
             sync=self._sync_edit,
             runs=self._texts,
             text=self._text,
+            agents=self.agents,
+            by_agent=by_agent,
         )
+
+    def need_leave(self, verb: str, job_id: str | None = None) -> None:
+        """That an agent may do this. Raises: RefusedError; UsageError for an unknown job."""
+        from scheduler.leave import leave_for
+
+        leave = leave_for(self.agents(), verb, self.environ)
+        if job_id is not None:
+            with self._need_store(job_id) as store:
+                leave.check_job(self._job(store, job_id, prefix=False))
+
+    def agents(self) -> Agents | None:
+        """What agents may do, as the last sync read it; before the first, as scheduler.yaml says it.
+
+        So an edit of scheduler.yaml allows nothing until a sync has taken it over, and `plan` shows it before.
+        """
+        store = self._store()
+        if store is not None:
+            with store:
+                settings = store.settings()
+            if settings is not None:
+                return settings.agents
+        settings, _ = read_settings(self.place)
+        return None if settings is None else settings.agents
 
     def _sync_edit(self) -> Synced | None:
         """A pass after an edit, which makes no database: None where there never was one."""

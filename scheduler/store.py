@@ -287,6 +287,12 @@ class Store:
                 ticket=root["plan_inputs"],
             )
 
+    def settings(self) -> Settings | None:
+        """The last good scheduler.yaml; None before the first pass."""
+        with self._reading() as sql:
+            (found,) = sql.execute("SELECT settings FROM root").fetchone()
+        return None if found is None else Settings.from_json(json.loads(found))
+
     def apply(
         self,
         plan: Plan,

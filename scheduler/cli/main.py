@@ -17,6 +17,7 @@ from scheduler.cli import (  # noqa: F401 - each adds its commands
     running,
     serving,
     state,
+    tool,
 )
 from scheduler.cli.group import cli
 from scheduler.cli.options import Globals, global_options

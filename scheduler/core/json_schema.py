@@ -20,7 +20,7 @@ _NOTHING = {"type": "null"}
 
 def job_schema() -> Json:
     """Of one document of a YAML job file, or the front matter of a Markdown one."""
-    found = _schema(JobShape)
+    found = schema_of(JobShape)
     # A Markdown job has its task in the body, so no rule here can ask for one.
     found["not"] = _with_values(("task", "task_source_path"))
     return found
@@ -28,7 +28,7 @@ def job_schema() -> Json:
 
 def root_schema() -> Json:
     """Of scheduler.yaml."""
-    found = _schema(RootShape)
+    found = schema_of(RootShape)
     for name in SECTIONS:  # may be left empty
         section = found["properties"][name]
         about = {key: section.pop(key) for key in ("description", "default") if key in section}
@@ -40,7 +40,8 @@ def root_schema() -> Json:
 SCHEMAS: Mapping[str, Callable[[], Json]] = {"job": job_schema, "root": root_schema}
 
 
-def _schema(shape: type[Shape]) -> Json:
+def schema_of(shape: type[Shape]) -> Json:
+    """Of any shape."""
     found = _tidied(shape.model_json_schema(ref_template="#/$defs/{model}"))
     definitions = {_short(name): each for name, each in found.pop("$defs", {}).items()}
     if "Schedule" in definitions:

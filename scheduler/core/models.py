@@ -382,6 +382,29 @@ class Retention:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+AgentEdits = Literal["commit", "branch", "working-tree"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agents:
+    """What agents may do to jobs, and to which (core/agents.py)."""
+
+    jobs: tuple[str, ...]  # ids or tag:, as globs
+    verbs: tuple[str, ...] = ("update",)
+    fields: tuple[str, ...] = ("task", "name", "description", "tags", "schedule", "enabled")
+    paths: tuple[str, ...] = ()  # globs of files that they may make
+    edits: AgentEdits = "branch"  # the least that an edit must be; a branch is the most
+
+    def to_json(self) -> dict[str, Any]:
+        lists = {name: list(getattr(self, name)) for name in ("jobs", "verbs", "fields", "paths")}
+        return {**lists, "edits": self.edits}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Agents:
+        lists = {name: tuple(found[name]) for name in ("jobs", "verbs", "fields", "paths")}
+        return cls(**lists, edits=found["edits"])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worktree:
     """Which state of the repository may be taken for what is meant (S8)."""
@@ -409,6 +432,7 @@ class Settings:
     limits: Limits = Limits()
     prune: Prune = Prune()
     retention: Retention = Retention()
+    agents: Agents | None = None  # None: they only read
     worktree: Worktree = Worktree()
 
     def to_json(self) -> dict[str, Any]:
@@ -422,12 +446,14 @@ class Settings:
             "limits": self.limits.to_json(),
             "prune": self.prune.to_json(),
             "retention": self.retention.to_json(),
+            **({} if self.agents is None else {"agents": self.agents.to_json()}),
             "worktree": self.worktree.to_json(),
         }
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Settings:
         hosts = found["hosts"]
+        agents = found.get("agents")
         return cls(
             version=found["version"],
             jobs=tuple(found["jobs"]),
@@ -438,6 +464,7 @@ class Settings:
             limits=Limits(**found["limits"]),
             prune=Prune(**found["prune"]),
             retention=Retention(**found.get("retention", {})),  # absent where they were stored before
+            agents=None if agents is None else Agents.from_json(agents),
             worktree=Worktree(**found.get("worktree", {})),
         )
 

@@ -9,7 +9,17 @@ from typing import Any
 
 from scheduler.core.blame import fault_problem, file_problem, flaw_problems, not_a_mapping
 from scheduler.core.jobfile import unknown_runner
-from scheduler.core.models import ROOT_FILE, Limits, Prune, Retention, RunnerSpec, Settings, TaskInput, Worktree
+from scheduler.core.models import (
+    ROOT_FILE,
+    Agents,
+    Limits,
+    Prune,
+    Retention,
+    RunnerSpec,
+    Settings,
+    TaskInput,
+    Worktree,
+)
 from scheduler.core.problems import Problem, Severity
 from scheduler.core.shapes import MOST_JOBS, MOST_TASK_BYTES, Fault, RootShape, RunnerShape, check, fitting
 from scheduler.core.texts import TextError, decode
@@ -112,6 +122,7 @@ def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Pro
         limits=Limits(**shape.limits.model_dump()),
         prune=Prune(**shape.prune.model_dump()),
         retention=Retention(**shape.retention.model_dump()),
+        agents=None if shape.agents is None else Agents.from_json(shape.agents.model_dump()),
         worktree=Worktree(**shape.worktree.model_dump()),
     )
     return settings, problems

@@ -693,6 +693,44 @@ class RetentionShape(Shape):
     )
 
 
+AgentVerb = Literal[
+    "update", "create", "delete", "mv", "rollback", "run", "cancel", "pause", "resume", "sync"
+]  # fmt: skip
+AgentField = Literal[
+    "task", "task_source_path", "name", "description", "owner", "tags", "schedule", "enabled", "runner", "env",
+    "timeout", "concurrency", "catch_up", "failure_limit", "retry", "expires", "expect_every",
+]  # fmt: skip
+
+
+class AgentsShape(Shape):
+    """What agents may do, through the tool or from inside a run. They may always read. A guard rail, no wall."""
+
+    jobs: JobPatterns = Field(
+        description="The jobs that they may change, by globs of their ids, or tag: and a glob of a tag.",
+        examples=[["heartbeat", "tag:agent"]],
+    )
+    verbs: Annotated[list[AgentVerb], AfterValidator(_not_empty), _SOME] = Field(
+        default=["update"],
+        description="What they may do beside reading: update, create, delete, mv and rollback edit files; run, cancel, "
+        "pause, resume and sync do not.",
+        examples=[["update", "rollback"]],
+    )
+    fields: Annotated[list[AgentField], AfterValidator(_not_empty), _SOME] = Field(
+        default=["task", "name", "description", "tags", "schedule", "enabled"],
+        description="The keys of a job that they may change; task is its text, wherever that stands.",
+    )
+    paths: list[Glob] = Field(
+        default=[],
+        description="Globs of the files that they may make, job files and tasks; without it none.",
+        examples=[["jobs/agents/**"]],
+    )
+    edits: Literal["commit", "branch", "working-tree"] = Field(
+        default="branch",
+        description="What becomes of an edit: a commit on a branch agents/..., to be reviewed; a commit in place; or "
+        "the file alone. A stricter one, a branch before a commit before the file, may always be asked for.",
+    )
+
+
 class WorktreeShape(Shape):
     """Which state of the git repository may be taken for what is meant."""
 
@@ -715,7 +753,7 @@ class RootShape(Shape):
     """scheduler.yaml: the root of all paths, and what holds for all jobs."""
 
     model_config = ConfigDict(title="scheduler.yaml")
-    not_yet = frozenset({"channels", "agents"})
+    not_yet = frozenset({"channels"})
     misplaced = {
         **dict.fromkeys(DefaultsShape.model_fields, "write it in a job file, or below defaults"),
         "schedule": "write it in a job file",
@@ -726,6 +764,7 @@ class RootShape(Shape):
         "limits": LimitsShape,
         "prune": PruneShape,
         "retention": RetentionShape,
+        "agents": AgentsShape,
         "worktree": WorktreeShape,
         "runners": type("RunnersShape", (Shape,), {"inner": {"*": RunnerShape}}),
     }
@@ -754,6 +793,10 @@ class RootShape(Shape):
     )
     retention: RetentionShape = Field(
         default_factory=RetentionShape, description="How long outputs and histories are kept."
+    )
+    agents: Annotated[AgentsShape | None, BeforeValidator(_given, json_schema_input_type=AgentsShape)] = Field(
+        default=None,
+        description="What agents may change, through the tool or from inside a run; without it they only read.",
     )
     worktree: WorktreeShape = Field(
         default_factory=WorktreeShape, description="Which branch is synced, and whether what is not committed fires."

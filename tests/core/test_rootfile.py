@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scheduler.core.models import DEFAULT_JOBS, Limits, Prune, Retention, RunnerSpec, Settings, TaskInput
 from scheduler.core.problems import Problem, Severity
 from scheduler.core.rootfile import read_root_file
-from scheduler.core.shapes import LimitsShape, PruneShape, RetentionShape, RootShape, RunnerShape
+from scheduler.core.shapes import AgentsShape, LimitsShape, PruneShape, RetentionShape, RootShape, RunnerShape
 from tests.core.problem_text import GOLDEN, check_golden, check_places
 
 FULL = b"""\
@@ -164,7 +164,7 @@ def test_a_message_names_the_value_as_written_and_what_is_allowed(text: str, mes
     assert problem.hint == hint
 
 
-@pytest.mark.parametrize("key", ["channels", "agents"])
+@pytest.mark.parametrize("key", ["channels"])
 def test_sections_that_no_code_honours_are_refused(key: str) -> None:
     assert told(f"version: 1\n{key}: {{}}\n") == [("key.not-supported-yet", 2, 1)]
 
@@ -351,7 +351,7 @@ def test_a_default_runner_that_is_declared_wrongly_is_not_called_unknown_too() -
 
 
 def test_every_key_has_a_description_for_the_schema_and_the_docs() -> None:
-    for shape in (RootShape, RunnerShape, LimitsShape, PruneShape, RetentionShape):
+    for shape in (RootShape, RunnerShape, LimitsShape, PruneShape, RetentionShape, AgentsShape):
         assert all(each.description for each in shape.model_fields.values())
     assert RootShape.model_json_schema()["required"] == ["version"]
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from scheduler.core.shapes import (
+    AgentsShape,
     JobShape,
     LimitsShape,
     PruneShape,
@@ -96,6 +97,7 @@ def test_the_example_shows_the_keys_of_scheduler_yaml(copied: Path) -> None:
     assert set(found["limits"]) == set(LimitsShape.model_fields) - {"max_jobs"}
     assert set(found["prune"]) == set(PruneShape.model_fields)
     assert set(found["retention"]) == set(RetentionShape.model_fields)
+    assert set(found["agents"]) == set(AgentsShape.model_fields)
     assert set(found["worktree"]) == set(WorktreeShape.model_fields) - {"branch"}  # a copy may be in no repository
 
 

@@ -19,6 +19,7 @@ from scheduler.core.jobfile import read_job_file
 from scheduler.core.json_schema import SCHEMAS
 from scheduler.core.rootfile import read_root_file
 from scheduler.core.shapes import (
+    AgentsShape,
     CatchUpShape,
     DefaultsShape,
     JobShape,
@@ -160,6 +161,7 @@ def test_the_schemas_have_every_key_and_none_that_is_not_supported_yet() -> None
         LimitsShape,
         PruneShape,
         RetentionShape,
+        AgentsShape,
         RetryShape,
         CatchUpShape,
         WorktreeShape,

@@ -1,0 +1,39 @@
+"""The command that serves the tool for agents: mcp."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+
+from scheduler.cli.group import cli, say
+from scheduler.cli.options import Globals, global_options
+from scheduler.core.problems import UnavailableError
+
+_EXTRA = ("mcp", "mcp_types", "anyio")
+
+
+@cli.command()
+@global_options
+def mcp(given: Globals) -> None:
+    """Serve the tool `schedule` to an agent, over stdin and stdout by the Model Context Protocol.
+
+    What the agent may change is said by `agents` in scheduler.yaml; without it the tool only reads.
+    """
+    scheduler = given.scheduler(say_place=False)
+    try:
+        from scheduler.tool.server import serve
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        raise UnavailableError(
+            "the command mcp needs the extra `mcp`, which is not installed",
+            hint="pip install 'gitops-scheduler[mcp]'",
+        ) from None
+    if sys.stdin.isatty():
+        say(
+            given,
+            "this talks to a program, not to people: name the command in the settings of an agent; Ctrl-C ends it",
+        )
+    who = os.environ.get("SCHEDULER_RUN_ID") or scheduler.actor.partition(":")[2]
+    serve(replace(scheduler, actor=f"agent:{who}"))

@@ -1,0 +1,139 @@
+"""Whether an agent has leave for an edit: `agents` in scheduler.yaml, held against the files it would write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from scheduler.core import agents
+from scheduler.core.agents import Denied
+from scheduler.core.jobedit import Opened
+from scheduler.core.jobfile import SUFFIXES
+from scheduler.core.models import Agents, Fault, Job
+from scheduler.core.problems import RefusedError
+from scheduler.drafts import Draft, Target
+from scheduler.trees import Files, open_job, real_of, sharing
+
+INSIDE_A_RUN = "SCHEDULER_RUN_ID"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leave:
+    """What one agent may do with one verb."""
+
+    policy: Agents
+    verb: str
+    where: str  # how it is known that this is one, as the start of a sentence; may be empty
+
+    def target(self, target: Target, job_id: str) -> Target:
+        """Where the edit goes: as strict as the policy wants it, or stricter. Raises: RefusedError."""
+        if target.branch is not None:
+            self._need(agents.check_branch(target.branch))
+            return target
+        match self.policy.edits:
+            case "branch":
+                return replace(target, commit=False, branch=agents.BRANCHES + job_id)
+            case "commit":
+                return replace(target, commit=True)
+        return target
+
+    def check_job(self, job: Job) -> None:
+        """Raises: RefusedError."""
+        self._need(agents.check_job(self.policy, self.verb, job.id, job.file.spec.tags))
+
+    def check_named(self, names: Iterable[str], task: str | None) -> None:
+        """Keys by their names alone: said before what else is wrong with them, which is then no help.
+
+        Raises: RefusedError.
+        """
+        fields = [name.split(".")[0] for name in names] + ([] if task is None else ["task"])
+        self._need(agents.check_fields(self.policy, tuple(dict.fromkeys(fields))))
+
+    def check(self, draft: Draft, known: Job | None) -> None:
+        """known: the job as the last sync left it. Raises: RefusedError."""
+        files, job_id = draft.files, draft.job_id
+        before = None if self.verb == "create" else open_job(files, job_id)
+        after = _after(draft, before)
+        # Tags that it gives itself in this edit, or gave itself in a file that no sync has seen, open no door.
+        for tags in self._tags(before, after, known):
+            self._need(agents.check_job(self.policy, self.verb, job_id, tags))
+        fields: list[str] = []
+        own, task = _own_files(files, before)
+        if after is not None:
+            fields += _changed(before, after)
+        for path in draft.after:
+            if path == task:
+                fields.append("task")
+                self._check_sharing(files, path, job_id)
+            elif path != own:
+                self._need(agents.check_path(self.policy, path))
+        self._need(agents.check_fields(self.policy, tuple(dict.fromkeys(fields))))
+
+    def _tags(self, before: Opened | None, after: Opened | None, known: Job | None) -> Iterable[tuple[str, ...]]:
+        if known is not None:
+            yield known.file.spec.tags
+        elif before is not None:
+            yield _tags_of(before)
+        if before is None and after is not None:
+            yield _tags_of(after)
+
+    def _check_sharing(self, files: Files, path: str, job_id: str) -> None:
+        others = set(sharing(files, path, job_id))
+        for document in files.documents():
+            if document.id in others:
+                tags = () if document.spec is None else document.spec.tags
+                self._need(agents.check_job(self.policy, self.verb, str(document.id), tags))
+
+    def _need(self, denied: Denied | None) -> None:
+        if denied is not None:
+            raise RefusedError(self.where + denied.message, hint=denied.hint)
+
+
+def leave_for(policy: Agents | None, verb: str, environ: Mapping[str, str]) -> Leave:
+    """Raises: RefusedError where agents may not use the verb at all."""
+    inside = environ.get(INSIDE_A_RUN)
+    where = f"this is inside run {inside} ({INSIDE_A_RUN} is set), and " if inside else ""
+    denied = agents.check_verb(policy, verb)
+    if denied is not None or policy is None:
+        assert denied is not None
+        raise RefusedError(where + denied.message, hint=denied.hint)
+    return Leave(policy=policy, verb=verb, where=where)
+
+
+def _after(draft: Draft, before: Opened | None) -> Opened | None:
+    """The job's document as the edit would leave it; None where it goes."""
+    if draft.gone:
+        return None
+    settings = draft.files.settings
+    for path, data in draft.after.items():
+        if data is None or not path.lower().endswith(SUFFIXES):
+            continue
+        opened = Opened(path, data, 0, settings)
+        for number, document in enumerate(opened.read().documents):
+            if document.id == draft.job_id:
+                return replace(opened, number=number)
+    return before
+
+
+def _own_files(files: Files, before: Opened | None) -> tuple[str | None, str | None]:
+    """The real paths of the job's file and of its task's, as they are before the edit."""
+    if before is None:
+        return None, None
+    source = before.keys.get("task_source_path")
+    if not isinstance(source, str):
+        return real_of(files, before.path), None
+    found = files.read(source)
+    # One that is missing is the job's own all the same: it is named in the job's file.
+    return real_of(files, before.path), source if isinstance(found, Fault) else found.real
+
+
+def _changed(before: Opened | None, after: Opened) -> list[str]:
+    fields = list(agents.changed_keys({} if before is None else before.keys, after.keys))
+    body = after.document.text if after.has_body else None
+    earlier = before.document.text if before is not None and before.has_body else None
+    return [*fields, "task"] if body != earlier else fields
+
+
+def _tags_of(opened: Opened) -> tuple[str, ...]:
+    spec = opened.document.spec
+    return () if spec is None else tuple(spec.tags)

@@ -1,0 +1,282 @@
+"""What each action of the tool does: one call of the service, and its answer as JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from scheduler import looking_back
+from scheduler.core.models import ROOT_FILE, Run, RunStatus
+from scheduler.core.problems import SchedulerError, UsageError
+from scheduler.drafts import Target
+from scheduler.passes import Synced
+from scheduler.runners.cancel import Cancel
+from scheduler.service import Scheduler
+from scheduler.tool.arguments import Call, Edit, read_call
+from scheduler.views import Json, run_json
+
+MOST_TEXT = 16_384  # characters of one stream; the end is what tells
+MOST_RESULT = 1_000  # characters of the result of each run in a history
+_JOBS, _RUNS, _ENTRIES = 100, 10, 20
+_LOOK_S = 0.2
+_OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
+_NAMES = {"task-file": "task", "file": "path", "from": "since", "to": "until"}
+EDITS = ("update", "create", "delete", "mv", "rollback")
+WAITS = ("run", "cancel")  # may take as long as a run
+
+
+def answer(scheduler: Scheduler, arguments: Mapping[str, Any], cancel: Cancel) -> Json:
+    """Does what a call asks for. Blocks: for an edit, a sync, or a run that is waited for.
+
+    cancel: asks to wait no longer; a run that is carried out here, for want of a daemon, is ended.
+    Raises: SchedulerError.
+    """
+    call = read_call(arguments)
+    notes: list[str] = []
+    asked = replace(scheduler, tell=notes.append)
+    found = _ACTIONS[call.action](asked, call, cancel)
+    if call.action in ("list", "show", "next", "history", "explain") and scheduler.never_synced():
+        notes.append("this root has never been synced: no job is known yet")
+    return {**found, "notes": list(dict.fromkeys(notes))} if notes else found
+
+
+def error_json(error: SchedulerError) -> Json:
+    """An error that can be acted on."""
+    kind = {2: "usage", 3: "refused"}.get(error.exit_code, "unavailable")
+    return {"error": {"kind": kind, "message": _told(str(error)), "hint": _told(error.hint)}}
+
+
+def _told(text: str) -> str:
+    """A text that names options of commands, as one that names arguments; commands in backticks stay what they are."""
+    parts = text.split("`")
+    parts[::2] = [
+        _OPTION.sub(lambda found: _NAMES.get(found[1], found[1].replace("-", "_")), part) for part in parts[::2]
+    ]
+    return "`".join(parts)
+
+
+# -- reading ---------------------------------------------------------------------------------
+
+
+def _list(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    given = call.given
+    found = scheduler.list(status=given.status, tag=given.tag, problems=given.problems)
+    jobs = [job for job in found["jobs"] if job["status"] != "archived" or given.status == "archived"]
+    most = given.n or _JOBS
+    return {**found, "jobs": jobs[:most], "left_out": max(0, len(jobs) - most)}
+
+
+def _show(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    return scheduler.show(call.given.job)
+
+
+def _next(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    given = call.given
+    count = given.n if given.n is not None or given.until is None else 1_000
+    return scheduler.next(given.jobs, count=count, start=given.since, until=given.until)
+
+
+def _history(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    given = call.given
+    status = None if given.run_status is None else RunStatus(given.run_status)
+    found = scheduler.history(given.job, count=given.n or _RUNS, status=status)
+    return {"runs": [_shortened(run) for run in found["runs"]]}
+
+
+def _shortened(run: Json) -> Json:
+    result = run["result"]
+    if isinstance(result, str) and len(result) > MOST_RESULT:
+        return {**run, "result": result[:MOST_RESULT], "result_cut": True}
+    return run
+
+
+def _log(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    return looking_back.log(scheduler, call.given.job, count=call.given.n or _ENTRIES)
+
+
+def _diff(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    return looking_back.diff(scheduler, call.given.before, call.given.after).json
+
+
+def _versions(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    return looking_back.texts(scheduler, call.given.job, count=call.given.n or _ENTRIES)
+
+
+def _output(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    run, stdout, stderr = scheduler.output(call.given.run)
+    texts = {"stdout": stdout.decode(errors="replace"), "stderr": stderr.decode(errors="replace")}
+    cut = {name: len(text) - MOST_TEXT for name, text in texts.items() if len(text) > MOST_TEXT}
+    told: Json = {name: text[-MOST_TEXT:] for name, text in texts.items()}
+    return {"run_id": run.id, **told, "characters_left_out_before": cut, "truncated": run.truncated}
+
+
+def _task(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    run, text = scheduler.task(call.given.run)
+    return {
+        "run_id": run.id,
+        "task": text.decode(),
+        "task_sha256": run.task_sha256,
+        "source_path": run.source_path,
+        "revision": run.provenance.revision,
+        "dirty": run.provenance.dirty,
+    }
+
+
+def _explain(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    return scheduler.explain(call.given.job, at=call.given.at)
+
+
+def _validate(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    problems = scheduler.validate([scheduler.place.root / path for path in call.given.paths])
+    return {"problems": [problem.to_json() for problem in problems]}
+
+
+def _plan(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    given = call.given
+    if given.base is None and given.head is None:
+        return _synced(scheduler.plan())
+    return _synced(scheduler.review(base=given.base or "HEAD", head=given.head).synced)
+
+
+def _synced(found: Synced) -> Json:
+    told = dict(found.json)
+    if not found.read:
+        told["not_read"] = f"{ROOT_FILE} cannot be used; problems says why"
+    return told
+
+
+# -- acting ----------------------------------------------------------------------------------
+
+
+def _run(scheduler: Scheduler, call: Call, cancel: Cancel) -> Json:
+    given = call.given
+    if given.dry_run:
+        return scheduler.dry_run(given.job, task_of=given.task_of)
+    scheduler.need_leave("run", given.job)
+    here: list[str] = []
+
+    def claimed(run: Run, runs_here: bool) -> None:
+        if runs_here:
+            here.append(run.id)
+
+    run = scheduler.run(given.job, cancel=cancel, wait=False, claimed=claimed, task_of=given.task_of)
+    if here:
+        scheduler.tell("no daemon is running: it ran here, and this answer has waited for its end")
+    while given.wait and not run.status.finished and not cancel.wait(_LOOK_S):
+        run = scheduler.run_of(run.id)
+    return {"run": _shortened(run_json(run))}
+
+
+def _pause(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    given = call.given
+    if given.next and given.until is not None:
+        raise UsageError("next says itself how long the pause is", hint="leave until out")
+    scheduler.need_leave("pause", given.job)
+    return scheduler.pause(given.job, reason=given.reason, until=given.until, one_slot=given.next)
+
+
+def _resume(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    scheduler.need_leave("resume", call.given.job)
+    return scheduler.resume(call.given.job)
+
+
+def _cancel(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    run = scheduler.run_of(call.given.run)
+    scheduler.need_leave("cancel", run.job_id)
+    return {"run": _shortened(run_json(scheduler.cancel(run.id)))}
+
+
+def _sync(scheduler: Scheduler, _: Call, __: Cancel) -> Json:
+    """Neither confirms what the guard holds back nor goes past a hold: those ask a person."""
+    scheduler.need_leave("sync")
+    return _synced(scheduler.sync())
+
+
+# -- edits -----------------------------------------------------------------------------------
+
+
+def _target(given: Edit) -> Target:
+    return Target(commit=given.commit, branch=given.branch, message=given.message)
+
+
+def _update(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    given, keys = call.given, dict(call.keys)
+    if not (keys or given.set or given.unset):
+        raise UsageError(
+            "update changes nothing: no key of the job was given",
+            hint="give one beside job, such as task, schedule, name or enabled; or set or unset",
+        )
+    twice = [name for name in given.set if name in keys]
+    if twice:
+        raise UsageError(f"{twice[0]} is given beside set and in it", hint="give it once")
+    task = _text_of(keys)
+    return scheduler.edits(by_agent=True).update(
+        given.job,
+        changes={**keys, **given.set},
+        unset=given.unset,
+        task=task,
+        if_version=given.if_version,
+        target=_target(given),
+    )
+
+
+def _create(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    given, keys = call.given, dict(call.keys)
+    task = _text_of(keys)
+    return scheduler.edits(by_agent=True).create(
+        given.job, changes=keys, task=task, path=given.path, target=_target(given)
+    )
+
+
+def _text_of(keys: dict[str, Any]) -> str | None:
+    """Takes the text of the task out of the keys; what is none stays there, for the reader to refuse."""
+    return keys.pop("task") if isinstance(keys.get("task"), str) else None
+
+
+def _delete(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    given = call.given
+    return scheduler.edits(by_agent=True).delete(
+        given.job, with_task=given.with_task, if_version=given.if_version, target=_target(given)
+    )
+
+
+def _mv(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    given = call.given
+    return scheduler.edits(by_agent=True).move(
+        given.job, given.path, if_version=given.if_version, target=_target(given)
+    )
+
+
+def _rollback(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+    given = call.given
+    return scheduler.edits(by_agent=True).rollback(
+        given.job, to=given.to, if_version=given.if_version, target=_target(given)
+    )
+
+
+_ACTIONS: Mapping[str, Callable[[Scheduler, Call, Cancel], Json]] = {
+    "list": _list,
+    "show": _show,
+    "next": _next,
+    "history": _history,
+    "log": _log,
+    "diff": _diff,
+    "versions": _versions,
+    "output": _output,
+    "task": _task,
+    "explain": _explain,
+    "validate": _validate,
+    "plan": _plan,
+    "run": _run,
+    "pause": _pause,
+    "resume": _resume,
+    "cancel": _cancel,
+    "sync": _sync,
+    "update": _update,
+    "create": _create,
+    "delete": _delete,
+    "mv": _mv,
+    "rollback": _rollback,
+}

@@ -1,0 +1,165 @@
+"""The tool server: the Model Context Protocol on stdin and stdout, by the SDK.
+
+A call blocks a thread, never the protocol. One that is cancelled, or whose client has gone, starts nothing more; an
+edit that has begun is finished, all of it, before this process ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+import mcp_types as types
+from anyio.to_thread import run_sync
+from mcp.server import Server, ServerRequestContext
+from mcp.server.stdio import stdio_server
+
+from scheduler import __version__
+from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.inherited import is_ignored
+from scheduler.runners.cancel import Cancel
+from scheduler.service import Scheduler
+from scheduler.tool.arguments import DESCRIPTION, input_schema
+from scheduler.tool.calls import EDITS, WAITS, answer, error_json
+from scheduler.views import Json
+
+NAME = "schedule"
+MOST_BYTES = 1_000_000  # of one answer: more is of no use to a model
+
+
+def serve(scheduler: Scheduler) -> None:
+    """Until the client hangs up, or a signal says to stop."""
+    try:
+        anyio.run(_Tool(scheduler).serve)
+    except BaseExceptionGroup as group:
+        # What is left of a client that has gone while it was written to.
+        _, rest = group.split((OSError, anyio.ClosedResourceError, anyio.BrokenResourceError))
+        if rest is not None:
+            raise rest from None
+
+
+class _Tool:
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._calls: set[Cancel] = set()
+        self._ended: anyio.Event | None = None  # set once no call is left; there once a signal has come
+        # Edits of one root wait for each other anyway; a run that is waited for must not keep others from reading.
+        self._edits = anyio.CapacityLimiter(1)
+        self._waits = anyio.CapacityLimiter(32)
+        self._others = anyio.CapacityLimiter(4)
+
+    async def serve(self) -> None:
+        server: Server[Any] = Server(
+            "scheduler",
+            version=__version__,
+            instructions="The jobs of a scheduler: read them, change them, see what they did. One tool: schedule.",
+            on_list_tools=self._list,
+            on_call_tool=self._call,
+        )
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._end_by_signal)
+            async with stdio_server() as (reader, writer):
+                await server.run(reader, writer, server.create_initialization_options())
+            group.cancel_scope.cancel()
+
+    async def _list(
+        self, _: ServerRequestContext[Any], __: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        tool = types.Tool(
+            name=NAME,
+            title="Scheduler",
+            description=DESCRIPTION,
+            input_schema=input_schema(),
+            annotations=types.ToolAnnotations(
+                title="Scheduler", read_only_hint=False, destructive_hint=True, idempotent_hint=False
+            ),
+        )
+        return types.ListToolsResult(tools=[tool])
+
+    async def _call(self, _: ServerRequestContext[Any], params: types.CallToolRequestParams) -> types.CallToolResult:
+        try:
+            if params.name != NAME:
+                raise UsageError(f"there is no tool {params.name!r}", hint=f"the only one is {NAME}")
+            return _result(await self._answer(params.arguments or {}))
+        except SchedulerError as error:
+            return _result(error_json(error), is_error=True)
+        except OSError as error:
+            return _result(error_json(UnavailableError(str(error))), is_error=True)
+        except Exception as error:  # one of ours is a bug: the agent is told so, and the server goes on
+            traceback.print_exc()
+            told = UnavailableError(f"this failed inside the scheduler: {type(error).__name__}: {error}")
+            return _result(error_json(told), is_error=True)
+
+    async def _answer(self, arguments: Mapping[str, Any]) -> Json:
+        """The answer from a thread. Where the call is cancelled, what has begun is still waited for."""
+        if self._ended is not None:
+            raise UnavailableError("the tool server is being stopped")
+        action = arguments.get("action")
+        limiter = self._edits if action in EDITS else self._waits if action in WAITS else self._others
+        cancel, done = Cancel(), anyio.Event()
+        results: list[Json | Exception] = []
+
+        def work() -> Json:
+            if cancel.is_set():  # while it waited for its turn
+                raise RefusedError("the call was cancelled; nothing was done")
+            return answer(self._scheduler, arguments, cancel)
+
+        async def in_a_thread() -> None:
+            with anyio.CancelScope(shield=True):
+                try:
+                    results.append(await run_sync(work, limiter=limiter))
+                except Exception as error:
+                    results.append(error)
+            done.set()
+
+        self._calls.add(cancel)
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(in_a_thread)
+                try:
+                    await done.wait()
+                except anyio.get_cancelled_exc_class():
+                    cancel.request()
+                    raise
+        finally:
+            self._calls.discard(cancel)
+            if self._ended is not None and not self._calls:
+                self._ended.set()
+        (found,) = results
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def _end_by_signal(self) -> None:
+        """A thread that waits for stdin cannot be stopped, so the process ends here, once what has begun is done."""
+        numbers = [n for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) if not is_ignored(n)]
+        with anyio.open_signal_receiver(*numbers) as signals:
+            async for number in signals:
+                self._ended = anyio.Event()
+                for cancel in tuple(self._calls):
+                    cancel.request()
+                if self._calls:
+                    await self._ended.wait()
+                os._exit(128 + number)
+
+
+def _result(found: Json, *, is_error: bool = False) -> types.CallToolResult:
+    text = json.dumps(found, ensure_ascii=False)
+    if not text.isascii():
+        # A lone surrogate, as a name that is no UTF-8 has, would end the stream in the middle of an answer.
+        clean = text.encode("utf-8", "replace").decode()
+        text, found = clean, found if clean == text else json.loads(clean)
+    if len(text) > MOST_BYTES:
+        too_long = UsageError(
+            f"the answer has {len(text):,} characters; at most {MOST_BYTES:,} are sent. What was asked for is done",
+            hint="ask for less: a smaller n, one job, a tag",
+        )
+        return _result(error_json(too_long), is_error=True)
+    return types.CallToolResult(
+        content=[types.TextContent(type="text", text=text)], structured_content=found, is_error=is_error
+    )
