@@ -165,7 +165,7 @@ class Daemon:
                 wake_at=lambda: self._workers.next_at,
                 set_right=self._set_right,
                 clock_was_set=lambda: self._timekeeper.to_set_right,
-                away_from=max((life.seen for life in store.lives() if not life.silent), default=None),
+                away_from=max((life.seen for life in store.lives(self._clock.now()) if not life.silent), default=None),
             )
             self._resync = Resync(
                 place=self._place,
