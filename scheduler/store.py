@@ -985,6 +985,11 @@ class Store:
                 (_stamp(now), over, owner, silent, _stamp(now - _LONGEST_GAP), _stamp(now)),
             )
             if not grown.rowcount:
+                sql.execute(  # another word on whether it fires: it was there until now all the same
+                    "UPDATE lives SET seen_at = ? WHERE id = (SELECT max(id) FROM lives) AND owner = ?"
+                    " AND seen_at BETWEEN ? AND ?",
+                    (_stamp(now), owner, _stamp(now - _LONGEST_GAP), _stamp(now)),
+                )
                 sql.execute(
                     "INSERT INTO lives (owner, began_at, seen_at, silent, over) VALUES (?, ?, ?, ?, ?)",
                     (owner, _stamp(now), _stamp(now), silent, over),
