@@ -180,6 +180,10 @@ class Clockwork:
         job = self._agenda.get(job_id)
         return job is None or job.file.spec.concurrency is not Concurrency.ALLOW
 
+    def known(self, job_id: str) -> Job | None:
+        """A job as it was seen last; None where it is archived or unknown. Takes no lock."""
+        return self._agenda.get(job_id)
+
     def reload(self, store: Store, *, whole: bool = False) -> None:
         """Takes in what has changed in the database since the last look; with `whole`, all that it holds."""
         with self._claiming:

@@ -53,6 +53,7 @@ ONE_SIGNAL_S = 0.1  # two that close are one: sent to the process and to its gro
 HANDED_OVER_S = 2.0
 RETRY_LATE = timedelta(seconds=10)  # by then nobody is there any more who would try a run again
 BEAT_S = 10.0  # between two signs of life in the database
+SWEEP_S = 10.0  # between two looks for what has lacked a place for too long
 LOOK_S = 1.0  # between two looks whether the database is still there
 MOST_NAMED = 50  # jobs, in one line of the log
 
@@ -113,6 +114,7 @@ class Daemon:
         self._forced = False
         self._ended: list[Run | None] = []  # of `--once`
         self._beat_at = 0.0
+        self._sweep_at = 0.0
 
     # -- from start to stop ----------------------------------------------------------------------
 
@@ -149,6 +151,7 @@ class Daemon:
                 scratch=self._owner.scratch,
                 delayed=lambda: self._clockwork.poke(),
                 alone=lambda job_id: self._clockwork.runs_alone(job_id),
+                known=lambda job_id: self._clockwork.known(job_id),
             )
             self._clockwork = Clockwork(
                 clock=self._clock,
@@ -162,7 +165,7 @@ class Daemon:
                 wake_at=lambda: self._workers.next_at,
                 set_right=self._set_right,
                 clock_was_set=lambda: self._timekeeper.to_set_right,
-                away_from=max((life.seen for life in store.lives() if not life.silent), default=None),
+                away_from=max((life.seen for life in store.lives(self._clock.now()) if not life.silent), default=None),
             )
             self._resync = Resync(
                 place=self._place,
@@ -400,6 +403,9 @@ class Daemon:
         if not self._why_silent:  # of a command in whose foreground they waited, and that was killed
             self._submit(Claimed(runs=tuple(store.retries_due(now - RETRY_LATE))))
         self._workers.release(now)
+        if not self._why_silent and time.monotonic() >= self._sweep_at:
+            self._sweep_at = time.monotonic() + SWEEP_S
+            self._workers.skip_overdue(store)
         self._workers.write_ends(store)
         self._beat(store)
 

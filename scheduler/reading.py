@@ -176,7 +176,7 @@ class Reading:
                 audit=store.audit(job.id),
                 runs=runs,
                 beside=store.under_way_at(moment, most=MOST_EVIDENCE + 1),
-                lives=store.lives(),
+                lives=store.lives(now),
                 daemon=find(self.place) is not None,
                 kept_from=kept_from,
             )

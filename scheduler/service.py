@@ -580,6 +580,19 @@ class Scheduler(Reading):
         with Store.open(self.place.db, create=False) as store:
             return retention.collect(self.place, store, now=self.clock.now(), actor=self.actor, dry_run=dry_run)
 
+    def other_retention(self) -> str:
+        """Why what scheduler.yaml says of `retention` does not count yet; empty if it does."""
+        if not is_there(self.place.db):
+            return ""
+        settings, _ = read_settings(self.place)
+        if settings is None:
+            return "scheduler.yaml cannot be used: what counts is `retention` as it was last; see `scheduler validate`"
+        with Store.open_to_read(self.place.db) as store:
+            known = store.observed(job_id="").settings or Settings()
+        if known.retention == settings.retention:
+            return ""
+        return "scheduler.yaml has another `retention` by now: it counts after the next sync"
+
     def backups(self) -> Sequence[Copy]:
         """The nightly copies, newest first."""
         from scheduler.backup import copies

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scheduler import ahead, witness
-from scheduler.core.clocks import Boot, Cut, Righted
+from scheduler.core.clocks import Boot, Cut, Righted, true_lives
 from scheduler.core.expected import Alarm, Evidence, alarms_of
 from scheduler.core.models import (
     FAILURE_LIMIT,
@@ -983,11 +983,13 @@ class Store:
 
         With the first slot that has a row, where rows before it were thrown away.
         """
-        slots = "SELECT * FROM runs WHERE job_id = ? AND fire_time"
+        slots = "SELECT * FROM runs WHERE job_id = ? AND reason"
+        newest = "fire_time <= ? ORDER BY fire_time DESC, n DESC LIMIT 4"
+        known = (job_id, _stamp(at))
         with self._reading() as sql:
-            rows = sql.execute(f"{slots} <= ? ORDER BY fire_time DESC, n DESC LIMIT 4", (job_id, _stamp(at))).fetchall()
-            rows += sql.execute(f"{slots} > ? ORDER BY fire_time LIMIT 1", (job_id, _stamp(at))).fetchall()
-            rows.sort(key=lambda row: row["reason"] == "void")
+            rows = sql.execute(f"{slots} IS NOT 'void' AND {newest}", known).fetchall()
+            rows += sql.execute(f"{slots} IS NOT 'void' AND fire_time > ? ORDER BY fire_time LIMIT 1", known).fetchall()
+            rows += sql.execute(f"{slots} = 'void' AND {newest}", known).fetchall()
             kept = sql.execute(
                 "SELECT min(fire_time) AS first, count(*) < max(n) AS some FROM runs WHERE job_id = ?", (job_id,)
             ).fetchone()
@@ -1003,10 +1005,10 @@ class Store:
             ).fetchall()
             return [_run(sql, row) for row in rows]
 
-    def lives(self) -> list[Life]:
-        """When daemons were there, by when they came."""
+    def lives(self, now: datetime) -> list[Life]:
+        """When daemons were there, by when they came, as far as a clock that has gone back since has not noted it."""
         with self._reading() as sql:
-            return [
+            lives = [
                 Life(
                     owner=row["owner"],
                     began=_known(row["began_at"]),
@@ -1016,6 +1018,7 @@ class Store:
                 )
                 for row in sql.execute("SELECT * FROM lives ORDER BY id")
             ]
+        return true_lives(lives, now)
 
     def beat(self, owner: str, *, now: datetime, silent: str, over: bool = False) -> None:
         """Says that a daemon is there. Waits for nobody, and may be taken back by a power loss.
@@ -1030,6 +1033,11 @@ class Store:
                 (_stamp(now), over, owner, silent, _stamp(now - _LONGEST_GAP), _stamp(now)),
             )
             if not grown.rowcount:
+                sql.execute(  # another word on whether it fires: it was there until now all the same
+                    "UPDATE lives SET seen_at = ? WHERE id = (SELECT max(id) FROM lives) AND owner = ?"
+                    " AND seen_at BETWEEN ? AND ?",
+                    (_stamp(now), owner, _stamp(now - _LONGEST_GAP), _stamp(now)),
+                )
                 sql.execute(
                     "INSERT INTO lives (owner, began_at, seen_at, silent, over) VALUES (?, ?, ?, ?, ?)",
                     (owner, _stamp(now), _stamp(now), silent, over),

@@ -52,10 +52,12 @@ class Workers:
         scratch: Path,
         delayed: Callable[[], None] = lambda: None,
         alone: Callable[[str], bool] = lambda _: True,
+        known: Callable[[str], Job | None] | None = None,
     ) -> None:
         """
         delayed: told when a run has been put off, so that somebody calls `release` at `next_at`.
         alone: whether the runs of a job exclude each other.
+        known: a job as it was seen last, without a look at the database.
         """
         self._engine = engine
         self._lend = lend
@@ -63,6 +65,7 @@ class Workers:
         self._scratch = scratch
         self._told_of_delay = delayed
         self._alone = alone
+        self._known = known
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._seats: dict[str, Cancel] = {}  # of the runs under way
@@ -98,6 +101,47 @@ class Workers:
         with self._lock:
             self._waiting.release(now)
         self._fill()
+
+    def skip_overdue(self, store: Store) -> None:
+        """Skips what has lacked a place for too long, also where none becomes free. Raises: UnavailableError."""
+        while True:
+            with self._lock:
+                if self._stopping or len(self._seats) < self.places:
+                    return  # their turn is now, and says the same
+                lacking = self._waiting.lacking()
+            overdue = [each for each in lacking if self._seems_overdue(*each)]
+            if not [entry for entry, since in overdue if self._skip_waiting(store, entry, since)]:
+                return
+
+    def _seems_overdue(self, entry: Entry, since: datetime) -> bool:
+        if self._known is None or (job := self._known(entry.run.job_id)) is None:
+            return self._known is None
+        return _is_of_a_slot(entry.run) and self._lacks_too_long(job, entry.run, since)
+
+    def _skip_waiting(self, store: Store, entry: Entry, since: datetime) -> bool:
+        """Whether it was skipped: its turn may have come meanwhile, or its job have changed."""
+        run = entry.run
+        job = store.job(run.job_id)
+        if job is None or not _is_of_a_slot(run) or not self._lacks_too_long(job, run, since):
+            return False
+        reason = self._skipped(job, run, since)
+        assert reason is not None
+        with self._lock:
+            if self._waiting.pop(run.id, now=self._clock.now()) is None:
+                return False
+        try:
+            skipped = self._skip(store, run, *reason)
+        except SchedulerError:
+            with self._lock:
+                self._waiting.add(entry)
+            raise
+        if entry.done is not None:
+            entry.done(skipped)
+        return True
+
+    def _skip(self, store: Store, run: Run, reason: str, message: str) -> Run:
+        _log.info("run_skipped run_id=%s reason=%s", run.id, reason)
+        return store.skip(run, reason=reason, message=message, fault=False, now=self._clock.now())
 
     def hasten(self, runs: Iterable[Run]) -> None:
         """Tries these again when they say now: the clock by which they were put off has gone back."""
@@ -301,7 +345,10 @@ class Workers:
                     later = finished.retry_at or self._clock.now() + LOOK_AGAIN
                     self._put_off(Entry(run=finished, done=done), later)
                     done = None
-                self._waiting.left(run.job_id, now=self._clock.now())
+                if finished is not None and finished.status is RunStatus.SKIPPED:
+                    self._waiting.passed(run.job_id)
+                else:
+                    self._waiting.left(run.job_id, now=self._clock.now())
                 self._changed.notify_all()
             if ended_late is not None:
                 self._end_it(run.id, ended_late)
@@ -341,10 +388,8 @@ class Workers:
         """
         job = store.job(run.job_id)
         assert job is not None
-        if not run.attempts and run.fire_time is not None and (skip := self._skipped(job, run, since)):
-            reason, message = skip
-            _log.info("run_skipped run_id=%s reason=%s", run.id, reason)
-            return store.skip(run, reason=reason, message=message, fault=False, now=self._clock.now())
+        if _is_of_a_slot(run) and (skip := self._skipped(job, run, since)):
+            return self._skip(store, run, *skip)
         if self._alone(run.job_id) and store.runs_beside(run):
             return run
         return self._engine(store).carry_out(run, scratch=self._scratch, cancel=cancel)
@@ -358,8 +403,23 @@ class Workers:
             return "missed", "its job was stopped while it waited, after too many errors"
         if job.pause is not None and job.pause.covers(now):
             return "paused", "its job was paused while it waited"
-        assert run.fire_time is not None
-        following = next_fire(job.file.spec.due_by, after=run.fire_time)
-        if run.reason != OUTAGE and now - since > patience(job.file.spec, run.fire_time, following):
+        if self._lacks_too_long(job, run, since):
             return "capacity", "no place became free in time (limits.max_running)"
         return None
+
+    def _lacks_too_long(self, job: Job, run: Run, since: datetime) -> bool:
+        """since: from when on it has lacked nothing but a place, as far as this process has seen it wait."""
+        assert run.fire_time is not None
+        if run.reason == OUTAGE:
+            return False
+        since = max(since, run.requested_at)  # not its slot: jitter and the outage before a catch-up are no wait
+        last = job.runtime
+        if self._alone(job.id) and last.last_run_at is not None:  # it may have waited for that in an earlier daemon
+            since = max(since, last.last_run_at + timedelta(milliseconds=last.last_run_duration_ms or 0))
+        following = next_fire(job.file.spec.due_by, after=run.fire_time)
+        return self._clock.now() - since > patience(job.file.spec, run.fire_time, following)
+
+
+def _is_of_a_slot(run: Run) -> bool:
+    """And has not begun: what has waited as that may be skipped."""
+    return not run.attempts and run.fire_time is not None

@@ -35,7 +35,10 @@ def backup(given: Globals, path: Path) -> None:
 @global_options
 def gc(given: Globals, dry_run: bool) -> None:
     """Throw away outputs and rows that `retention` in scheduler.yaml does not keep; a daemon does so once a day."""
-    found = given.scheduler().collect(dry_run=dry_run)
+    scheduler = given.scheduler()
+    if other := scheduler.other_retention():
+        say(given, f"warning: {other}")
+    found = scheduler.collect(dry_run=dry_run)
     if given.as_json:
         render.print_json({**asdict(found), "dry_run": dry_run})
         return

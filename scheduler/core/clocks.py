@@ -6,11 +6,11 @@ difference is the wall time of the boot. It stays, unless somebody sets the cloc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from scheduler.core.models import Job, JobSpec, Schedule, instant
+from scheduler.core.models import Job, JobSpec, Life, Schedule, instant
 from scheduler.core.schedule import next_fire, span
 
 NOT_BEFORE = datetime(2026, 1, 1, tzinfo=UTC)  # the program is not older: a clock that says so was never set
@@ -255,3 +255,17 @@ def due_before(taken: Iterable[datetime], until: datetime) -> datetime:
 
 def definition_zones(specs: Iterable[JobSpec]) -> set[str]:
     return {entry.timezone for spec in specs for entry in spec.schedule.entries if entry.cron is not None}
+
+
+def true_lives(lives: Sequence[Life], now: datetime) -> list[Life]:
+    """Of lives, in the order in which they were noted, those that no later one and not the present contradicts.
+
+    What lies after them was noted by a clock that has gone back since.
+    """
+    found: list[Life] = []
+    before = now + TICK
+    for life in reversed(lives):
+        if life.began < before:
+            found.append(replace(life, seen=min(life.seen, before)))
+            before = life.began
+    return found[::-1]

@@ -70,14 +70,18 @@ def explain(ledger: Ledger, at: datetime, *, now: datetime) -> Answer:
     """Why the job did, did not, or will not fire at an instant."""
     definition = _in_force(ledger, at)
     if definition is None:
-        made = Evidence(kind="job", at=ledger.job.created_at, text="created", actor=ledger.job.created_by)
+        by = ledger.job.created_by
+        made = Evidence(kind="job", at=ledger.job.created_at, text=f"created by {by}", actor=by)
         return Answer(
             why="did_not_exist",
             text=f"the job did not exist before {_on(ledger, ledger.job.created_at)}",
             evidence=(made,),
         )
-    row = next((run for run in ledger.runs if _covers(ledger, run, at)), None)
+    rows = [run for run in ledger.runs if _covers(ledger, run, at)]
+    row = next((run for run in rows if run.reason != "void"), None)
     answer = _of_row(ledger, row, at, definition) if row is not None else _without_row(ledger, definition, at, now)
+    if row is None:  # the clock has gone back: what was a skip has not come after all, and the slot is due again
+        answer = replace(answer, evidence=(*answer.evidence, *(_run(ledger, run) for run in rows)))
     return replace(answer, evidence=(*answer.evidence, _defined(ledger, definition)))
 
 
@@ -131,7 +135,6 @@ _SKIPPED = {
     "overlap": "the job was still running, or waiting, when the slot came",
     "capacity": "no place became free in time",
     "superseded": "an edit had taken the slot away before it was served",
-    "void": "the clock went back: this slot had not come after all",
 }
 
 

@@ -56,11 +56,15 @@ def admit(spec: JobSpec, active: Sequence[Active], *, trigger: Trigger) -> Admis
     waiting = [run for run in active if run.waits]
     begun = tuple(run.n for run in active if not run.waits)
     manual = trigger not in _OF_SLOTS
-    backlog = spec.catch_up.policy is CatchUpPolicy.ALL and any(run.trigger is Trigger.CATCH_UP for run in waiting)
+    all_slots = spec.catch_up.policy is CatchUpPolicy.ALL
+    backlog = all_slots and any(run.trigger is Trigger.CATCH_UP for run in waiting)
+    caught_up_with = all_slots and any(run.trigger is Trigger.CATCH_UP for run in active)
     match spec.concurrency:
-        case Concurrency.REPLACE:
-            gives_way = () if backlog else tuple(run.n for run in waiting if run.trigger in _OF_SLOTS)
+        case Concurrency.REPLACE if not caught_up_with:
+            gives_way = tuple(run.n for run in waiting if run.trigger in _OF_SLOTS)
             return Admission(answer="wait", gives_way=gives_way, replaced=begun)
+        case Concurrency.REPLACE:  # the next to start is not this one: what runs would be ended for nothing, each time
+            return Admission(answer="wait" if manual or len(waiting) < MOST_CAUGHT_UP else "overlap")
         case _ if backlog and not manual:
             return Admission(answer="wait" if len(waiting) < MOST_CAUGHT_UP else "overlap")
         case Concurrency.QUEUE if not (manual and waiting):

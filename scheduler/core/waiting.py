@@ -103,10 +103,14 @@ class Waiting:
 
     def left(self, job_id: str, *, now: datetime) -> None:
         """A run of the job has ended."""
+        self._freed[job_id] = now
+        self.passed(job_id)
+
+    def passed(self, job_id: str) -> None:
+        """A run of the job had its turn, and was not started: who waited behind it has waited for no run."""
         self._places[job_id] -= 1
         if not self._places[job_id]:
             del self._places[job_id]
-        self._freed[job_id] = now
         self._refresh(job_id)
 
     def next(self, now: datetime) -> tuple[Entry, datetime] | None:
@@ -127,9 +131,18 @@ class Waiting:
             self._pace_from = now + PACE
         _, _, run_id = heapq.heappop(self._lines[job_id])
         entry = self._entries.pop(run_id)
-        since = max(entry.when, self._freed.get(job_id, entry.when)) if self._alone(job_id) else entry.when
+        since = self._lacking_since(entry)
         self.took(job_id)
         return entry, since
+
+    def lacking(self) -> list[tuple[Entry, datetime]]:
+        """The first run of each line that lacks nothing but a place, and since when."""
+        found = [self._entries[self._lines[job_id][0][2]] for job_id in list(self._heads) if not self._blocked(job_id)]
+        return [(entry, self._lacking_since(entry)) for entry in found]
+
+    def _lacking_since(self, entry: Entry) -> datetime:
+        freed = self._freed.get(entry.run.job_id, entry.when)
+        return max(entry.when, freed) if self._alone(entry.run.job_id) else entry.when
 
     def next_at(self, *, free: bool) -> datetime | None:
         """When `release` and `next` are to be asked again, where nothing else happens. free: whether places are."""

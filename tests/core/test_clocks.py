@@ -18,9 +18,10 @@ from scheduler.core.clocks import (
     free_slot,
     judged,
     righted,
+    true_lives,
 )
 from scheduler.core.due import due_around
-from scheduler.core.models import FileFacts, Job, JobSpec, Pause, RuntimeFacts, Schedule
+from scheduler.core.models import FileFacts, Job, JobSpec, Life, Pause, RuntimeFacts, Schedule
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -225,3 +226,13 @@ def test_slots_on_both_sides_of_one_that_ran_are_due_and_it_is_not() -> None:
     second = due_around(replace(behind, next_run_at=first.next_run_at), now=ran + HOUR + MINUTE / 2, since=BOOTED)
     assert second is not None
     assert (second.slot, second.skips) == (ran + HOUR, ())
+
+
+def test_lives_that_a_later_one_contradicts_were_noted_by_a_clock_that_has_gone_back_since() -> None:
+    def life(began: int, seen: int) -> Life:
+        return Life(owner="1-a", began=NOON + timedelta(hours=began), seen=NOON + timedelta(hours=seen))
+
+    assert true_lives([life(0, 1), life(2, 3)], NOON + timedelta(hours=4)) == [life(0, 1), life(2, 3)]
+    assert true_lives([life(0, 1), life(50, 51), life(2, 3)], NOON + timedelta(hours=4)) == [life(0, 1), life(2, 3)]
+    assert true_lives([life(0, 51), life(2, 3)], NOON + timedelta(hours=4)) == [life(0, 2), life(2, 3)]
+    assert true_lives([life(0, 1), life(50, 51)], NOON + timedelta(hours=4)) == [life(0, 1)], "nobody is there by now"

@@ -251,3 +251,12 @@ def test_every_instant_has_an_answer_and_only_what_ran_fired(
         assert found.why in (
             "will_fire", "paused", "archived", "stopped", "not_due", "before_activation", "will_not_fire_here",
         )  # fmt: skip
+
+
+def test_a_skip_that_was_taken_back_is_no_answer_but_evidence() -> None:
+    """The slot has not come after all, and is due again."""
+    void = skip("void", NOON, NOON + 9 * HOUR, 10)
+    ahead = explain(ledger(runs=[void]), NOON + 3 * HOUR, now=NOON)
+    assert (ahead.why, texts(ahead, "run")) == ("will_fire", ["job:7: skipped, void, one of 10 slots"])
+    silence = explain(ledger(runs=[void], daemon=False), NOON + 3 * HOUR, now=NOON + 4 * HOUR)
+    assert (silence.why, texts(silence, "run")) == ("daemon_down", ["job:7: skipped, void, one of 10 slots"])

@@ -107,5 +107,16 @@ def test_a_job_that_catches_up_with_all_loses_no_slot_to_those_that_wait(concurr
     assert admit(spec, [RUNS, WAITS, LATE], trigger=Trigger.SCHEDULE) == WAIT
     assert admit(spec, [LATE], trigger=Trigger.MANUAL).answer == "overlap"
     assert admit(spec, [LATE] * MOST_CAUGHT_UP, trigger=Trigger.SCHEDULE) == OVERLAP
-    replacing = admit(job("replace", "all"), [RUNS, LATE], trigger=Trigger.SCHEDULE)
-    assert replacing == Admission(answer="wait", replaced=(1,))
+
+
+def test_nothing_is_replaced_while_all_slots_are_caught_up_with() -> None:
+    """What would come next is not the newer slot but the next old one: a run longer than the gap would never end."""
+    spec, under_way = job("replace", "all"), Active(n=3, trigger=Trigger.CATCH_UP, waits=False)
+    for trigger in (Trigger.SCHEDULE, Trigger.MANUAL):
+        for active in ([LATE], [RUNS, LATE], [under_way, LATE], [under_way, WAITS], [under_way]):
+            assert admit(spec, active, trigger=trigger) == WAIT
+    assert admit(spec, [under_way, *[LATE] * MOST_CAUGHT_UP], trigger=Trigger.SCHEDULE) == OVERLAP
+    done = admit(spec, [RUNS, WAITS], trigger=Trigger.SCHEDULE)
+    assert done == Admission(answer="wait", gives_way=(2,), replaced=(1,))
+    latest = admit(job("replace"), [under_way], trigger=Trigger.SCHEDULE)
+    assert latest == Admission(answer="wait", replaced=(3,))

@@ -201,3 +201,12 @@ def test_texts_that_a_gc_cut_short_has_left_go_with_the_next(lived_in: Root, mon
     assert texts(lived_in) == before
     assert lived_in.json("gc")["texts"] > 0
     assert texts(lived_in) < before
+
+
+def test_gc_says_that_an_edit_of_retention_does_not_count_yet(lived_in: Root) -> None:
+    assert "warning" not in lived_in.ok("gc").stderr
+    text = (lived_in.path / "scheduler.yaml").read_text()
+    lived_in.write("scheduler.yaml", text + "retention: {runs: 10}\n")
+    assert "it counts after the next sync" in lived_in.ok("gc", "--dry-run").stderr
+    lived_in.write("scheduler.yaml", text + "retention: {runs: 3}\n")
+    assert "scheduler.yaml cannot be used: what counts is `retention` as it was last" in lived_in.ok("gc").stderr

@@ -637,3 +637,12 @@ def test_a_run_that_nobody_has_tried_again_in_time_is_found(store: Store) -> Non
     store.end_attempt(run, status=RunStatus.FAILED, reason="exit_code", retry_at=NOW, now=NOW)
     assert [each.id for each in store.retries_due(NOW + timedelta(seconds=1))] == [run.id]
     assert store.retries_due(NOW) == []
+
+
+def test_a_daemon_that_begins_to_fire_was_there_until_then(store: Store) -> None:
+    later, gone = NOW + timedelta(seconds=6), NOW + timedelta(hours=2)
+    store.beat("1-a", now=NOW, silent="--observe")
+    store.beat("1-a", now=later, silent="")
+    store.beat("1-a", now=gone, silent="--observe")
+    spans = [(life.began, life.seen) for life in store.lives(gone)]
+    assert spans == [(NOW, later), (later, later), (gone, gone)]

@@ -16,7 +16,7 @@ import pytest
 
 from scheduler.config import Place
 from scheduler.core.due import due
-from scheduler.core.models import Run, RunStatus, Trigger
+from scheduler.core.models import Job, Provenance, Run, RunStatus, Task, Trigger
 from scheduler.core.problems import UnavailableError
 from scheduler.engine import EndNotWrittenError
 from scheduler.runners.cancel import Cancel
@@ -145,6 +145,95 @@ def test_who_has_waited_beyond_its_window_is_a_skip_for_lack_of_capacity(house: 
     assert (skipped.status.value, skipped.reason) == ("skipped", "capacity")
     assert [each and each.reason for each in ended] == ["capacity"]
     assert house.store.job("j0").runtime.consecutive_errors == 0  # type: ignore[union-attr]
+
+
+def waits(house: House, job: int, *, hours: int = 1) -> Run:
+    """A row that waits, of the slot that is due so many hours after noon."""
+    at = NOON + timedelta(hours=hours)
+    owed = due(house.store.observed().jobs[f"j{job}"], now=at, since=at)
+    assert owed is not None
+    return claimed_run(house.store.claim_due([owed], seen=99, owner="1-a", max_running=0, now=at))
+
+
+def test_who_has_waited_beyond_its_window_is_a_skip_though_no_place_becomes_free(house: House) -> None:
+    house.clock.moment = NOON + timedelta(hours=1)
+    house.workers.submit([run(3), run(4)])
+    house.engine.await_started("j3:1", "j4:1")
+    queued, ended = waits(house, 0), list[Run | None]()
+    house.workers.submit([queued], done=ended.append)
+    house.clock.moment = NOON + timedelta(hours=1, minutes=29)
+    house.workers.skip_overdue(house.store)
+    assert [each.status for each in house.store.runs("j0")] == [QUEUED]
+    house.clock.moment = NOON + timedelta(hours=1, minutes=31)
+    house.workers.skip_overdue(house.store)
+    (row,) = house.store.runs("j0")
+    assert (row.status.value, row.reason) == ("skipped", "capacity")
+    assert ([each and each.reason for each in ended], house.workers.counts) == (["capacity"], (2, 0))
+
+
+def test_what_waits_for_another_run_of_its_job_is_not_swept_out(house: House) -> None:
+    house.clock.moment = NOON + timedelta(hours=1)
+    house.workers.submit([run(0), run(4)])
+    house.engine.await_started("j0:1", "j4:1")
+    house.workers.submit([waits(house, 0)])
+    house.clock.moment = NOON + timedelta(hours=9)
+    house.workers.skip_overdue(house.store)
+    assert [each.status for each in house.store.runs("j0")] == [QUEUED]
+
+
+def edit(house: House, tmp_path: Path, keys: str) -> Job:
+    with (tmp_path / "jobs/j0.yaml").open("a") as file:
+        file.write(keys)
+    place = Place(root=tmp_path, state=tmp_path / ".scheduler", db=tmp_path / ".scheduler/state.db")
+    Scheduler(place=place, actor="user:test", environ=dict(os.environ), clock=house.clock).sync()
+    return house.store.observed().jobs["j0"]
+
+
+def test_what_is_behind_one_that_has_waited_too_long_has_waited_for_no_run_of_its_job(
+    house: House, tmp_path: Path
+) -> None:
+    found = edit(house, tmp_path, "catch_up: {policy: all, within: 5h}\n")
+    at = NOON + timedelta(hours=3)
+    owed = due(found, now=at, since=at)
+    assert owed is not None
+    line = house.store.claim_due([owed], seen=99, owner="1-a", max_running=0, now=at)
+    assert line is not None
+    house.clock.moment = at + timedelta(hours=6)
+    house.workers.submit(line.runs)
+    house.workers.wait()
+    assert house.engine.started == []
+    assert [each.reason for each in house.store.runs("j0")] == ["capacity"] * 3
+
+
+def test_what_has_waited_for_a_run_of_an_earlier_daemon_has_not_lacked_a_place(house: House, tmp_path: Path) -> None:
+    found, at = edit(house, tmp_path, "concurrency: queue\n"), NOON + timedelta(hours=1)
+    owed = due(found, now=at, since=at)
+    assert owed is not None
+    first = claimed_run(house.store.claim_due([owed], seen=99, owner="1-a", max_running=9, now=at))
+    queued = waits(house, 0, hours=2)
+    task = Task(text=b"hi", source_path="jobs/j0.yaml", source=b"hi")
+    running = house.store.start_attempt(
+        first, n=1, owner="1-a", generation=1, task=task, provenance=Provenance(), now=at
+    )
+    house.store.finish(running, status=RunStatus.INTERRUPTED, now=NOON + timedelta(hours=3))
+    house.clock.moment = NOON + timedelta(hours=3, minutes=1)
+    house.workers.submit([queued])
+    house.engine.await_started(queued.id)
+    house.engine.end(queued.id)
+    house.workers.wait()
+
+
+def test_neither_jitter_nor_the_outage_before_a_catch_up_is_a_wait_for_a_place(house: House) -> None:
+    house.clock.moment = NOON + timedelta(hours=1, minutes=59)
+    found = house.store.observed().jobs["j0"]
+    owed = due(found, now=NOON + timedelta(hours=1, minutes=30), since=house.clock.moment)
+    assert owed is not None
+    late = claimed_run(house.store.claim_due([owed], seen=99, owner="1-a", max_running=9, now=house.clock.moment))
+    assert late.trigger is Trigger.CATCH_UP
+    house.workers.submit([late])
+    house.engine.await_started(late.id)
+    house.engine.end(late.id)
+    house.workers.wait()
 
 
 def test_what_waits_when_its_job_is_archived_is_nobodys_fault(house: House, tmp_path: Path) -> None:
