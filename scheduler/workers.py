@@ -274,10 +274,10 @@ class Workers:
             seat.request("interrupted", grace=grace)
 
     def wait(self) -> None:
-        """Returns when nothing runs, and nothing waits for more than to be tried again."""
+        """Returns when nothing runs, and what waits does so for a run that is to be tried again."""
         while True:
             with self._changed:
-                if not self._seats and (self._stopping or len(self._waiting) == self._waiting.later):
+                if not self._seats and (self._stopping or not self._waiting.moves):
                     return
                 self._changed.wait(1)  # in turns, as below
             self._fill()  # what starts a second apart

@@ -166,6 +166,11 @@ class Waiting:
         """How many of them are put off."""
         return len(self._put_off)
 
+    @property
+    def moves(self) -> bool:
+        """Whether one of them may start, now or a second later, though none is released and no run ends."""
+        return any(self._top(paced) is not None for paced in (False, True))
+
     # -- the heaps -------------------------------------------------------------------------------
 
     def _no_longer_off(self, run: Run) -> None:

@@ -75,6 +75,18 @@ def test_while_one_is_put_off_no_other_of_its_job_starts() -> None:
     assert (started(waiting), waiting.next_at(free=True)) == (["a:1"], None)
 
 
+def test_it_moves_as_long_as_one_may_start_though_nothing_else_happens() -> None:
+    waiting = line(entry("a", 2, 2), entry("b", 1, 1, paced=True), entry("b", 2, 2, paced=True))
+    waiting.put_off(entry("a", 1, 1), NOON + MINUTE)
+    assert waiting.moves
+    assert started(waiting) == ["b:1"]
+    waiting.left("b", now=NOON)
+    assert waiting.moves, "a second later"
+    assert started(waiting, NOON + PACE) == ["b:2"]
+    assert not waiting.moves, "its job waits for a run that is to be tried again"
+    assert len(waiting) == 2
+
+
 def test_a_definition_that_has_changed_meanwhile_counts() -> None:
     apart = {"a"}
     waiting = Waiting(alone=lambda job_id: job_id in apart)

@@ -78,6 +78,21 @@ def test_once_its_attempts_are_used_up_a_run_has_failed_once(root: Root) -> None
     assert [row["action"] for row in root.json("audit", "flaky")["audit"]].count("failure") == 1
 
 
+def test_once_leaves_to_the_next_daemon_what_waits_behind_a_run_that_is_to_be_tried_again(
+    root: Root, serve: Serve
+) -> None:
+    flaky(root, "{attempts: 3, delay: 1h, max_delay: 1h}\ncatch_up: all", "exit 1", every="1s")
+    daemon = serve()
+    until(lambda: root.runs("flaky"), "a fire")
+    daemon.process.kill()
+    daemon.ended()
+    began = time.time()
+    until(lambda: time.time() > began + 3.5, "slots that nobody serves")
+    assert root.cli("serve", "--once").code == 1
+    statuses = [run["status"] for run in root.runs("flaky")]
+    assert statuses.count("queued") >= 2, "one that is to be tried again, and those behind it"
+
+
 def test_an_end_that_the_job_does_not_name_is_not_followed_by_another_try(root: Root) -> None:
     flaky(root, "{attempts: 3, delay: 1s, on: [timed_out]}", "exit 4")
     root.sync()
