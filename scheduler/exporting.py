@@ -34,7 +34,7 @@ class JobFiles:
     """The file that a job stands in, and the one its task stands in, as they are on disk."""
 
     path: str
-    text: str  # of the job's own document alone
+    text: str  # of the whole file, or of its document in a file of several
     task_path: str | None = None
     task: bytes | None = None
 
@@ -70,7 +70,7 @@ class Exported:
 def files_of(tree: WorkingTree, job_id: str) -> JobFiles:
     """What the disk says of a job. Raises: SchedulerError where its file or its task's cannot be read."""
     job = open_job(tree, job_id)
-    text = decode(job.data) if is_markdown(job.path) else document_text(job)
+    text = decode(job.data) if is_markdown(job.path) or job.alone else document_text(job)
     task_path = job.keys.get("task_source_path")
     if not isinstance(task_path, str):
         return JobFiles(path=job.path, text=text)

@@ -41,6 +41,7 @@ from scheduler.views import Json
 
 FOLDER = "jobs/imported"
 MOST_BYTES = 10 * 1024 * 1024  # of a crontab
+_UTC = ("Etc/UTC", "Etc/UCT", "UCT", "Etc/Zulu", "Zulu", "Etc/Universal", "Universal")
 _SHELLS = ("sh", "bash", "dash", "ksh", "zsh", "ash")
 SHELL_RUNNER = 'runners: {shell: {command: [sh, -eu, "{task_file}"], tasks: ["scripts/**", "jobs/**"]}}'
 AGENT_RUNNER = "runners: {claude: {command: [claude, -p], input: stdin}}"
@@ -263,6 +264,7 @@ class Imports:
             "applied": "dry_run" if options.dry_run else "next_sync" if waits else "now",
             "why": waits or None,
             "guard": None if synced is None else synced.json["guard"],
+            "held": None if synced is None else synced.held or None,
         }
 
 
@@ -295,7 +297,7 @@ def _made(
 ) -> Made | list[Problem]:
     """The job's files; or what is wrong with them, at the line of the source."""
     keys: dict[str, Any] = dict(job.keys)
-    text = (job.text or "").replace("\r\n", "\n")
+    text = job.text or ""
     task_path, task = None, None
     if tasks is None:
         keys["task"] = text.rstrip("\n") if text.count("\n") <= 1 else text
@@ -539,7 +541,7 @@ def local_zone(environ: Mapping[str, str]) -> str | None:
             ZoneInfo(name)
         except (ValueError, OSError):
             continue
-        return name
+        return "UTC" if name in _UTC else name
     return None
 
 

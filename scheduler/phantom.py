@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from scheduler.core.phantom import NEEDED
 from scheduler.core.problems import UnavailableError, UsageError
+from scheduler.database import UnwritableError, connect_to_read
 
 Rows = list[dict[str, Any]]
 
@@ -30,7 +34,7 @@ def read_phantom(path: Path) -> tuple[Rows, Rows]:
     if not size:
         raise UnavailableError(f"{path} is empty: there is nothing in it", hint="name Phantom's database")
     try:
-        with contextlib.closing(_reader(path)) as sql:
+        with _reader(path) as sql:
             sql.execute("BEGIN")
             columns = {each["name"] for each in sql.execute("PRAGMA table_info(scheduled_jobs)")}
             if not columns:
@@ -56,13 +60,22 @@ def _rows(sql: sqlite3.Connection, query: str) -> Rows:
     return [dict(row) for row in sql.execute(query)]
 
 
-def _reader(path: Path) -> sqlite3.Connection:
-    # A journal holds what was written last; without one, a copy on a read-only disk can be read too.
-    lively = any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-journal"))
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro{'' if lively else '&immutable=1'}", uri=True, isolation_level=None
-    )
-    connection.row_factory = sqlite3.Row
-    # What is no UTF-8 is shown, not lost: whoever reads the report finds the row by it.
-    connection.text_factory = lambda data: data.decode("utf-8", "backslashreplace")
-    return connection
+@contextlib.contextmanager
+def _reader(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that makes nothing beside the file, and sees what stands in its journal."""
+    with contextlib.ExitStack() as cleanup:
+        journal = path.with_name(path.name + "-journal")
+        if journal.exists():  # of a process that may be gone: rolled back in a copy
+            folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="scheduler-import-")))
+            for file in (path, journal):
+                shutil.copyfile(file, folder / file.name)
+            connection = sqlite3.connect(folder / path.name, isolation_level=None)
+        else:
+            why = f"{path} cannot be read"
+            connection, others = connect_to_read(path, UnwritableError(why, hint="make it and its folder readable"))
+            cleanup.enter_context(others)
+        cleanup.callback(connection.close)
+        connection.row_factory = sqlite3.Row
+        # What is no UTF-8 is shown, not lost: whoever reads the report finds the row by it.
+        connection.text_factory = lambda data: data.decode("utf-8", "backslashreplace")
+        yield connection

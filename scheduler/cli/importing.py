@@ -68,7 +68,7 @@ def import_(
 def _print(given: Globals, found: dict[str, Any]) -> None:
     problems = tuple(Problem.from_json(each) for each in found["problems"])
     code = PROBLEMS if errors(problems) or found["applied"] == "next_sync" else 0
-    code = end_will_be(REFUSED if found["guard"] is not None else code)
+    code = end_will_be(REFUSED if found["guard"] is not None or found["held"] else code)
     if given.as_json:
         render.print_json(found)
         end(code)

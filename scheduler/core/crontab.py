@@ -67,6 +67,10 @@ _WRAPPERS = frozenset(
     )
 )
 _SUFFIXES = (".sh", ".bash", ".py", ".pl", ".rb", ".php", ".js", ".jar")
+# What every shell does alike: words, quotes around them, pipes and redirections.
+_COMMON = re.compile(
+    r"""(?!.*\b(?:echo|printf|source|time|read|test)\b)(?:[\w\s./=:,@+%-]|'[^']*'|"[^"$`\\!]*"|2>&1|\|(?!&)|(?<!&)>(?!&|\()|&&)*"""
+)
 _SHELLS = frozenset({"sh", "bash", "dash", "ksh", "zsh", "ash"})
 
 
@@ -397,7 +401,8 @@ def _script(entry: Entry, exported: Mapping[str, str], shell: Shell) -> Iterator
         yield "cd"  # cron starts in the home folder
     name = entry.environment.get("SHELL", "").rpartition("/")[2]
     command = entry.command
-    if name and name != shell.name and not (name == "sh" and shell.name in _SHELLS):
+    same = name in ("", "sh", shell.name) or (name in _SHELLS and _COMMON.fullmatch(command) is not None)
+    if not same:
         command = f"{entry.environment['SHELL']} -c {shlex.quote(command)}"
     elif shell.strict and re.search(r"[;$`]", command):
         yield "set +eu  # as cron runs it"

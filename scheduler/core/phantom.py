@@ -87,7 +87,7 @@ def _job(
     name = " ".join(str(row.get("name") or "").split())
     task = row.get("task")
     if not isinstance(task, str) or not task.strip():
-        raise _RowError("task", "its task is blank", "")
+        raise _RowError("task", "its task is blank, or no text", "")
     keys: dict[str, Any] = {"id": job_id}
     comments: list[str] = []
     if name:
