@@ -35,6 +35,7 @@ class JobFiles:
 
     path: str
     text: str  # of the whole file, or of its document in a file of several
+    number: int = 0  # of the document in its file
     task_path: str | None = None
     task: bytes | None = None
 
@@ -73,10 +74,14 @@ def files_of(tree: WorkingTree, job_id: str) -> JobFiles:
     text = decode(job.data) if is_markdown(job.path) or job.alone else document_text(job)
     task_path = job.keys.get("task_source_path")
     if not isinstance(task_path, str):
-        return JobFiles(path=job.path, text=text)
+        return JobFiles(path=job.path, text=text, number=job.number)
     source = tree.read(task_path)
     return JobFiles(
-        path=job.path, text=text, task_path=task_path, task=None if isinstance(source, Fault) else source.data
+        path=job.path,
+        text=text,
+        number=job.number,
+        task_path=task_path,
+        task=None if isinstance(source, Fault) else source.data,
     )
 
 
@@ -94,7 +99,7 @@ def lines(jobs: Iterable[tuple[str, JobFiles | None, Past]], *, now: datetime, a
 def _job_lines(job_id: str, files: JobFiles | None, past: Past) -> Iterator[Json]:
     told: Json | None = None
     if files is not None:
-        told = {"path": files.path, "text": files.text, "task_path": files.task_path}
+        told = {"path": files.path, "text": files.text, "number": files.number, "task_path": files.task_path}
         told["task"] = None if files.task is None else _bytes_told(files.task)
     yield {"kind": "job", "id": job_id, "file": told, "facts": dict(past.facts), "last_n": past.last_n}
     for definition in past.definitions:
@@ -208,7 +213,9 @@ def _files(found: Mapping[str, Any]) -> JobFiles:
     if task_path is not None:
         check_path(_text(task_path))
     task = None if found["task"] is None else _bytes(found["task"])
-    return JobFiles(path=path, text=_text(found["text"]), task_path=task_path, task=task)
+    return JobFiles(
+        path=path, text=_text(found["text"]), number=_whole(found["number"]), task_path=task_path, task=task
+    )
 
 
 def _facts(found: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -228,5 +235,5 @@ def _text(value: Any) -> str:
 
 def _whole(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value!r:.40} is no number of runs")
+        raise ValueError(f"{value!r:.40} is no number that counts")
     return value

@@ -401,6 +401,7 @@ def _from_export(found: Sequence[Exported], tree: WorkingTree, options: Options,
             path = f"{options.to.rstrip('/')}/{posixpath.basename(path)}"
         together.setdefault(path, []).append(each)
     for path, jobs in together.items():
+        jobs.sort(key=lambda each: 0 if each.files is None else each.files.number)
         texts = [each.files.text for each in jobs if each.files is not None]
         data = "---\n".join(texts).encode()
         bad = _wrong(path, data, jobs, tree.settings)

@@ -41,6 +41,7 @@ _WRAPPERS = frozenset(
         "setsid",
         "systemd-cat",
         "test",
+        "run-parts",
         "cd",
         "export",
         "sh",
@@ -427,7 +428,7 @@ def _id_of(command: str) -> str:
     skip = False
     for word in re.split(r"[\s;|&()]+", command):
         name = word.strip("\"'`{}").rpartition("/")[2]
-        if skip:
+        if skip and name and not word.startswith("-"):
             skip = False
             continue
         if not name or word.startswith(("-", "$", ">", "<", "#")) or "=" in word or re.fullmatch(r"[\d.]+\w?", name):
