@@ -219,7 +219,7 @@ class Imports:
         with contextlib.nullcontext() if options.dry_run else rewriting.alone(self.place.root):
             states = [_place_files(each, ids.get(each.job.id), draft, tree, problems) for each in made]
             kept: Mapping[str, State] = {}
-            good = {each.job.id for each in made}
+            good = {each.job.id for each, state in zip(made, states, strict=True) if state != "left_out"}
             wanted = {
                 job_id: Carried(past=past, source=Path(name).name, actor=self.actor)
                 for job_id, past in pasts.items()
@@ -334,7 +334,10 @@ def _printable(text: str) -> str:
 
 
 def _place_files(made: Made, here: str | None, draft: Draft, tree: WorkingTree, problems: list[Problem]) -> str:
-    """`written`, `unchanged`, or `kept` where something else stands; what is to be written goes into the draft."""
+    """What becomes of the job's files; what is to be written goes into the draft.
+
+    `written`, `unchanged`, `kept` where they say something else by now, `left_out` where others stand in the way.
+    """
     job = made.job
     if here is not None and here != made.path:
         why = f"{job.id!r} stands in {here} already; that file stays as it is"
@@ -346,6 +349,7 @@ def _place_files(made: Made, here: str | None, draft: Draft, tree: WorkingTree, 
             why = f"{made.path} is there already, and is no file of {job.id!r}; it was left out"
             hint = "move it away, or import into another folder with --to"
             problems.append(problem(job.line, "in-the-way", why, hint, job_id=job.id))
+            return "left_out"
         else:
             why = f"{made.path} says something else by now; it stays as it is"
             problems.append(
@@ -359,7 +363,7 @@ def _place_files(made: Made, here: str | None, draft: Draft, tree: WorkingTree, 
                 why = f"{made.task_path} is there already, with another text; {job.id} was left out"
                 hint = "move it away, or import into another folder with --to"
                 problems.append(problem(job.line, "in-the-way", why, hint, job_id=job.id))
-                return "kept"
+                return "left_out"
             why = f"{made.task_path} holds another text by now; it stays as it is"
             problems.append(problem(job.line, "kept", why, error=False, job_id=job.id))
             return "kept"

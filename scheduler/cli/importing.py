@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from scheduler.cli import render
+from scheduler.cli.editing import _whole as whole
 from scheduler.cli.group import PROBLEMS, REFUSED, cli, end, end_will_be, errors, problem_count, say
 from scheduler.cli.options import Globals, JobType, global_options
 from scheduler.core.problems import Problem, UsageError
@@ -58,10 +59,12 @@ def import_(
     if kind == "phantom":
         if source == "-":
             raise UsageError("a database cannot come from standard input", hint="name its file")
-        found = imports.phantom(Path(source), options)
+        with whole():
+            found = imports.phantom(Path(source), options)
     else:
         data = read_source_file(source, sys.stdin.buffer.read)
-        found = (imports.crontab if kind == "crontab" else imports.export)(data, source, options)
+        with whole():
+            found = (imports.crontab if kind == "crontab" else imports.export)(data, source, options)
     _print(given, found)
 
 
@@ -74,16 +77,24 @@ def _print(given: Globals, found: dict[str, Any]) -> None:
         end(code)
         return
     dry = found["applied"] == "dry_run"
-    words = {"written": "would write" if dry else "wrote", "unchanged": "unchanged", "kept": "kept"}
+    words = {
+        "written": "would write" if dry else "wrote",
+        "unchanged": "unchanged",
+        "kept": "kept",
+        "left_out": "left out",
+    }
     for job in found["jobs"]:
         more = " with its counters and history" if job["history"] == "carried" else ""
         name = f" ({job['name']})" if job["name"] and job["name"] != job["id"] else ""
         click.echo(render.clean(f"{words[job['files']]:<11} {job['file']}: {job['id']}{name}{more}"))
     render.print_problems(problems)
-    counts = [sum(job["files"] == each for job in found["jobs"]) for each in ("written", "unchanged", "kept")]
+    counts = [(sum(job["files"] == state for job in found["jobs"]), word) for state, word in words.items()]
+    told = ", ".join(
+        f"{n} {word.replace('would write', 'to write').replace('wrote', 'written')}" for n, word in counts if n
+    )
     total = len(found["jobs"])
-    told = f"{total} job{'' if total == 1 else 's'} carried: {counts[0]} {words['written'].replace('wrote', 'written')}"
-    say(given, f"{told}, {counts[1]} unchanged, {counts[2]} kept; {problem_count(problems) or 'no problems'}")
+    jobs = f"{total} job{'' if total == 1 else 's'}"
+    say(given, f"{jobs}{': ' if told else ''}{told}; {problem_count(problems) or 'no problems'}")
     if found["why"]:
         say(given, render.clean(f"not all of it is in force yet: {found['why']}"))
     if found["guard"] is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -322,6 +323,33 @@ def test_a_job_with_runs_of_its_own_keeps_its_counters(lived_in: Root, tmp_path:
         "import.kept",
     )
     assert lived_in.facts() == before
+
+
+def test_an_import_that_is_killed_between_two_files_is_finished_by_the_next(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = phantom(tmp_path / "p.db", *rows(), log=LOGGED)
+    with monkeypatch.context() as patch:
+        patch.setenv("SCHEDULER_CRASH_AT", "edit_between_files")
+        assert root.process("import", "phantom", str(source)).code == -signal.SIGKILL
+    assert root.process("sync").code == 0
+    found = root.json("import", "phantom", str(source))
+    assert [each["files"] for each in found["jobs"]] == ["written"] * 5
+    assert {each["history"] for each in found["jobs"]} == {"carried"}
+    assert (root.job(HEARTBEAT)["run_count"], root.job("dead")["status"]) == (42, "stopped")
+    assert root.ok("validate").stdout == ""
+
+
+def test_a_job_whose_place_is_taken_is_left_out_with_its_past(root: Root, tmp_path: Path) -> None:
+    root.write("jobs/imported/dead.yaml", 'id: other\nschedule: "@daily"\ntask: x\n')
+    root.write("prompts/imported/often.md", "mine\n")
+    found = root.cli("import", "phantom", str(phantom(tmp_path / "p.db", *rows())), "--json")
+    states = {each["id"]: (each["files"], each["history"]) for each in found.json["jobs"]}
+    assert states["dead"][0] == "written", "another job's file is gone round"
+    assert (found.code, states["often"]) == (1, ("left_out", None))
+    root.write("jobs/often.yaml", 'id: often\nschedule: "@daily"\ntask: x\n')
+    root.sync()
+    assert [each["action"] for each in root.json("audit", "often")["audit"]] == ["create"]
 
 
 # -- crontab -----------------------------------------------------------------------------------
