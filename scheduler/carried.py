@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from scheduler.core.models import instant, parse_instant
-from scheduler.core.past import ATTEMPT, AUDIT, DEFINITION, FACTS, INSTANTS, JSON, RUN, Past
+from scheduler.core.past import ATTEMPT, AUDIT, COMMIT, DEFINITION, FACTS, INSTANTS, JSON, RUN, Past
 
 ACTION = "import"  # of the audit row that says so; a job has one, and is given no other past
 
@@ -46,7 +46,13 @@ def history(sql: sqlite3.Connection, job_id: str) -> Past:
         runs.append({**_told(row, RUN), "attempts": attempts.get(row["n"], [])})
     ours = ("SELECT * FROM {} WHERE job_id = ? ORDER BY {}", (job_id,))
     definitions = [_told(row, DEFINITION) for row in sql.execute(ours[0].format("definitions", "generation"), ours[1])]
-    audit = [_told(row, AUDIT) for row in sql.execute(ours[0].format("audit", "seq"), ours[1])]
+    audit = []
+    query = f"SELECT audit.*, {', '.join(f'commits.{each} AS commit_{each}' for each in COMMIT[1:])} FROM audit"
+    for row in sql.execute(
+        f"{query} LEFT JOIN commits ON commits.id = commit_id WHERE job_id = ? ORDER BY seq", ours[1]
+    ):
+        known = None if row["commit_id"] is None else {each: row[f"commit_{each}"] for each in COMMIT}
+        audit.append({**_told(row, AUDIT), "commit": known})
     texts = sql.execute(
         "SELECT DISTINCT texts.sha256, bytes FROM runs JOIN texts ON texts.sha256 = runs.task_sha256 WHERE job_id = ?"
         " AND runs.status NOT IN ('queued', 'claimed', 'running')",
@@ -152,7 +158,12 @@ def settle(sql: sqlite3.Connection, job_id: str, carried: Carried, *, now: datet
         for attempt in run["attempts"]:
             _insert(sql, "attempts", {"job_id": job_id, "run_n": run["n"], **_stored(attempt, ATTEMPT)})
     for row in past.audit:
-        _insert(sql, "audit", {"job_id": job_id, **_stored(row, AUDIT)})
+        stored = {"job_id": job_id, **_stored(row, AUDIT)}
+        commit = row.get("commit")
+        if commit is not None:
+            _insert(sql, "commits", {name: commit[name] for name in COMMIT}, ignore=True)
+            stored["commit_id"] = commit["id"]
+        _insert(sql, "audit", stored)
     told = {name: value for name, value in past.facts.items() if value is not None}
     row = {
         "at": instant(now),
@@ -175,7 +186,7 @@ def _insert(sql: sqlite3.Connection, table: str, row: Mapping[str, Any], *, igno
 def _stored(found: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name in names:
-        value = found[name]
+        value = found.get(name)  # checked where it was read
         if name in JSON:
             value = json.dumps(value, ensure_ascii=False, sort_keys=True)
         elif name in INSTANTS and value is not None:

@@ -219,7 +219,13 @@ class Daemon:
         return failed + self._workers.put_off + len(self._workers.unwritten)
 
     def _answer(self, hold: Hold) -> None:
-        handlers = {"wake": self._wake, "sync": self._sync, "run": self._run, "cancel": self._cancel}
+        handlers = {
+            "wake": self._wake,
+            "sync": self._sync,
+            "run": self._run,
+            "rerun": self._run,
+            "cancel": self._cancel,
+        }
         handlers["runners"] = self._runners
         for listener in hold.listeners:
             Server(listener, {**handlers, "status": self._status})
@@ -455,11 +461,12 @@ class Daemon:
                 raise UsageError(f"there is no job {request['job_id']!r}")
             claim = store.claim_manual(
                 request["job_id"],
-                trigger=Trigger.MANUAL,
+                trigger=Trigger.RERUN if request["verb"] == "rerun" else Trigger.MANUAL,
                 requested_by=request["actor"],
                 owner=self._owner.id,
                 max_running=self._workers.places,
                 now=self._clock.now(),
+                task_of=request.get("task_of"),
                 waits=True,
             )
         (run,) = claim.runs

@@ -95,7 +95,10 @@ class LocalEngine:
         job, settings = fresh
         if run.fire_time is not None and (superseded := _superseded(job, run.fire_time)):
             return self.store.skip(run, reason="superseded", message=superseded, fault=False, now=self.clock.now())
-        ready = self._await_ready(run, job, settings, cancel)
+        if run.task_of is None:
+            ready = self._await_ready(run, job, settings, cancel)
+        else:
+            ready = self.make_ready_again(job, settings, run, run_id=run.id)
         if isinstance(ready, Fault):
             return self._skip(run, ready)
         self._make_room(run)
@@ -264,6 +267,23 @@ class LocalEngine:
         source = self.passes.tree(path).provenance(path, task.source)
         return self._made_ready(
             job, settings, task, source, run_id=run_id, fire_time=fire_time, trigger=trigger, attempt=1
+        )
+
+    def make_ready_again(self, job: Job, settings: Settings, origin: Run, *, run_id: str) -> Ready | Fault:
+        """As `make_ready` for a rerun: with the text that a run had, and where that came from, whatever is on disk.
+
+        The definition, and what the runner may be given, are today's.
+        """
+        assert origin.task_sha256 is not None
+        assert origin.source_path is not None
+        task = Task(
+            text=self.store.text(origin.task_sha256),
+            source_path=origin.source_path,
+            source=b"",
+            known_source_sha256=origin.source_sha256,
+        )
+        return self._made_ready(
+            job, settings, task, origin.provenance, run_id=run_id, fire_time=None, trigger=Trigger.RERUN, attempt=1
         )
 
     def _made_ready(

@@ -58,6 +58,19 @@ def ref_files(root: Path) -> Mapping[Path, frozenset[str]]:
     return {folder: frozenset(names) for folder, names in found.items()}
 
 
+def shallow_commits(root: Path) -> frozenset[str]:
+    """The commits at which the history of a shallow clone was cut; empty in a whole one."""
+    git = git_folder(root)
+    if git is None:
+        return frozenset()
+    try:
+        common = git / "commondir"
+        shared = git / common.read_text().strip() if common.exists() else git
+        return frozenset((shared / "shallow").read_text().split())
+    except (OSError, ValueError):
+        return frozenset()
+
+
 def index_lock(root: Path) -> Path | None:
     """The file that git holds while it changes this working tree; None outside a repository."""
     git = git_folder(root)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from scheduler import views
 from scheduler.clock import Clock
+from scheduler.commits import budget, changed_by
 from scheduler.config import Place, read_settings
 from scheduler.core.audit import audit_rows
 from scheduler.core.models import Fault, Job, Settings, SyncState, milliseconds
@@ -174,6 +175,9 @@ class Passes:
         only: str | None = None,
     ) -> bool:
         rows = audit_rows(found, at=now, actor=actor, cause=cause)
+        if rows:  # git's history is looked at only where something has changed
+            origin = changed_by(self.place.root, found, timeout=budget(only))
+            rows = audit_rows(found, at=now, actor=actor, cause=cause, changed_by=origin)
         return store.apply(found, ticket=observed.ticket, audit=rows, now=now, actor=actor, only=only)
 
     def _synced(

@@ -176,24 +176,34 @@ class Scheduler(Reading):
     # -- running ---------------------------------------------------------------------------------
 
     def run(
-        self, job_id: str, *, cancel: Cancel, wait: bool = True, claimed: Callable[[Run, bool], None] = lambda *_: None
+        self,
+        job_id: str,
+        *,
+        cancel: Cancel,
+        wait: bool = True,
+        claimed: Callable[[Run, bool], None] = lambda *_: None,
+        task_of: str | None = None,
     ) -> Run:
         """Runs a job now: in the daemon if one runs, else in this process, whatever `wait` says.
 
         claimed: told of the run once its row stands, and whether it runs here.
+        task_of: a run of the job, JOB:N, whose text it is given again; where that came from, this run says of itself.
         Returns the finished run, a skip where it could not start; without `wait`, a daemon's run as it stands.
         What its own file and scheduler.yaml say now counts, synced or not (F1); the task is read last of all.
         Raises: RefusedError, leaving no row, for an archived or a running job; UsageError for an unknown one.
         """
         from scheduler.control import ask
 
+        origin = None if task_of is None else self._origin(job_id, task_of)
         holder = self._daemon()
         if holder is None:
-            return self._run_here(job_id, cancel, claimed)
+            return self._run_here(job_id, cancel, claimed, origin)
         with self._need_store(job_id, to_write=True) as store:
             job = self._job(store, job_id, prefix=False)
             run: Run | None = None
-            for answer in ask(holder, "run", job_id=job.id, actor=self.actor, wait=wait):
+            # A verb of its own: a daemon of an earlier version must not run another text than was asked for.
+            what: Json = {"verb": "run"} if origin is None else {"verb": "rerun", "task_of": origin.n}
+            for answer in ask(holder, **what, job_id=job.id, actor=self.actor, wait=wait):
                 first = run is None
                 run = store.run(job.id, answer["n"])
                 assert run is not None  # the daemon says so once its row stands
@@ -206,7 +216,28 @@ class Scheduler(Reading):
                 )
             return run
 
-    def _run_here(self, job_id: str, cancel: Cancel, claimed: Callable[[Run, bool], None]) -> Run:
+    def _origin(self, job_id: str, run_id: str) -> Run:
+        """The run whose text is to run again. Raises: UsageError, RefusedError where it is kept no longer."""
+        if run_id.rpartition(":")[0] != job_id:
+            raise UsageError(
+                f"{run_id!r} is no run of {job_id!r}", hint=f"`scheduler versions {job_id}` names those of each text"
+            )
+        with self._need_store(job_id) as store:
+            number = run_id.rpartition(":")[2]
+            kept = number.isascii() and number.isdigit() and len(number) <= 15
+            if kept and 0 < int(number) <= store.last_numbers().get(job_id, 0) and not store.run(job_id, int(number)):
+                raise RefusedError(
+                    f"{run_id} is not kept any more, and neither is its text",
+                    hint="retention.runs in scheduler.yaml says how many rows of a history are kept;"
+                    f" `scheduler versions {job_id}` names those that are left",
+                )
+        run = self.run_of(run_id)
+        self.task(run_id)  # also that it is whole
+        return run
+
+    def _run_here(
+        self, job_id: str, cancel: Cancel, claimed: Callable[[Run, bool], None], origin: Run | None = None
+    ) -> Run:
         from scheduler.owner import Owner
         from scheduler.restoring import settle_copy
 
@@ -218,7 +249,8 @@ class Scheduler(Reading):
             with Owner(self.place.owners) as owner:
                 claim = store.claim_manual(
                     job.id,
-                    trigger=Trigger.MANUAL,
+                    trigger=Trigger.MANUAL if origin is None else Trigger.RERUN,
+                    task_of=None if origin is None else origin.n,
                     requested_by=self.actor,
                     owner=owner.id,
                     max_running=settings.limits.max_running,
@@ -248,20 +280,26 @@ class Scheduler(Reading):
             return engine.end_unstarted(run, "cancelled")
         return run
 
-    def dry_run(self, job_id: str) -> Json:
+    def dry_run(self, job_id: str, *, task_of: str | None = None) -> Json:
         """What `run` would start: argv, working directory, names of the environment, and the text. Starts nothing.
 
         Raises: RefusedError with the reason of the skip where nothing could be started.
         """
         with self._need_store(job_id) as store:
             job = self._job(store, job_id, prefix=False)
+            origin = None if task_of is None else self._origin(job.id, task_of)
             if job.archived:
                 raise RefusedError(f"job {job.id!r} is archived: no file names it any more")
             found = self._passes().look_again(store.observed(job_id=job.id), job.id, self.clock.now())
             if not isinstance(found, Fault):
                 _, job, settings = found
-                ready = self._engine(store).make_ready(
-                    job, settings, run_id=f"{job.id}:0", fire_time=None, trigger=Trigger.MANUAL
+                engine = self._engine(store)
+                ready = (
+                    engine.make_ready_again(job, settings, origin, run_id=f"{job.id}:0")
+                    if origin
+                    else self._engine(store).make_ready(
+                        job, settings, run_id=f"{job.id}:0", fire_time=None, trigger=Trigger.MANUAL
+                    )
                 )
             else:
                 ready = found

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from scheduler.config import Place
 from scheduler.core.globs import matches_any, may_hold
 from scheduler.core.jobfile import SUFFIXES, Document, JobFile, read_job_file
-from scheduler.core.models import ROOT_FILE, Fault, Settings
+from scheduler.core.models import ROOT_FILE, Fault, Settings, Task
 from scheduler.core.problems import Problem, UnavailableError, nearest
-from scheduler.core.reconcile import Desired, Found
+from scheduler.core.reconcile import Desired, Found, Read
 from scheduler.git import Tree
 from scheduler.safe_open import Identities, Source, known_as, read_source, real_path
 from scheduler.tasks import JOB_FILE_BYTES, check_text, read_task_file
@@ -103,6 +103,7 @@ def read_desired(
     broken: set[str] = set()
     empty: set[str] = set()
     seen: set[str] = set()
+    sources: dict[str, Read] = {}
     closed = place.closed
     for listed in listing.paths:
         source = read_source(place.root, listed, limit=JOB_FILE_BYTES, forbidden=closed)
@@ -123,10 +124,23 @@ def read_desired(
         if job_file.empty:
             empty.add(source.path)
         provenance = tree.provenance(source.real, source.data)
-        for document, sha256, problem in _with_tasks(place, settings, job_file, closed):
+        sources[source.path] = Read(source.real, provenance)
+        for document, task, problem in _with_tasks(place, settings, job_file, closed):
             if problem is not None:
                 problems.append(problem)
-            found.append(Found(document=document, task_sha256=sha256, provenance=provenance, file_sha256=file_sha256))
+            read = None
+            if isinstance(task, Task):
+                real = task.real_path or task.source_path
+                read = sources[task.source_path] = Read(real, tree.provenance(real, task.source))
+            found.append(
+                Found(
+                    document=document,
+                    task_sha256=task.sha256 if isinstance(task, Task) else task,
+                    provenance=provenance,
+                    file_sha256=file_sha256,
+                    task_dirty=None if read is None else read.provenance.dirty,
+                )
+            )
     if only is None:
         parsed.keep(seen)
     return Desired(
@@ -137,12 +151,14 @@ def read_desired(
         unlistable=frozenset(listing.unlistable),
         revision=tree.revision,
         problems=tuple(sorted(set(problems))),
+        sources=sources,
     )
 
 
 def _with_tasks(
     place: Place, settings: Settings, job_file: JobFile, closed: Identities
-) -> Iterator[tuple[Document, str | None, Problem | None]]:
+) -> Iterator[tuple[Document, Task | str | None, Problem | None]]:
+    """Each document with its task: read from a file of its own, or the sha256 of a text that stands in the job file."""
     for document in job_file.documents:
         found = _task_of(place, settings, document, closed)
         if isinstance(found, Fault):
@@ -153,12 +169,11 @@ def _with_tasks(
             yield document, found if document.spec is not None else None, None
 
 
-def _task_of(place: Place, settings: Settings, document: Document, closed: Identities) -> str | Fault | None:
-    """sha256 of a document's task, or why it could not run; None where the document has said what is wrong with it."""
+def _task_of(place: Place, settings: Settings, document: Document, closed: Identities) -> Task | str | Fault | None:
+    """A document's task as of `_with_tasks`, or why it could not run; None where the document is wrong itself."""
     limit = settings.limits.task_bytes
     if document.task_source_path is not None:
-        task = read_task_file(place.root, document.task_source_path, limit=limit, forbidden=closed)
-        return task if isinstance(task, Fault) else task.sha256
+        return read_task_file(place.root, document.task_source_path, limit=limit, forbidden=closed)
     if document.text is not None:
         return _text_fault(document.text, limit) or hashlib.sha256(document.text).hexdigest()
     return None

@@ -30,6 +30,7 @@ from scheduler.core.models import (
     Attempt,
     AuditRow,
     CatchUpPolicy,
+    Commit,
     Concurrency,
     Definition,
     FileFacts,
@@ -53,6 +54,7 @@ from scheduler.core.past import Past
 from scheduler.core.policy import Active, Admission, admit
 from scheduler.core.problems import WHOLE_PASS_CODES, Problem, RefusedError, UnavailableError
 from scheduler.core.schedule import next_fire
+from scheduler.core.timeline import Use
 from scheduler.core.waiting import OUTAGE
 from scheduler.crash import crash_point
 from scheduler.database import (
@@ -583,7 +585,9 @@ class Store:
         where, values = ("", []) if job_id is None else (" WHERE job_id = ?", [job_id])
         with self._reading() as sql:
             rows = sql.execute(
-                f"SELECT * FROM audit{where} ORDER BY seq DESC LIMIT ?", (*values, -1 if limit is None else limit)
+                f"SELECT audit.*, author, email, date, subject FROM audit LEFT JOIN commits ON commits.id = commit_id"
+                f"{where} ORDER BY seq DESC LIMIT ?",
+                (*values, -1 if limit is None else limit),
             ).fetchall()
             return [_audit_row(row) for row in reversed(rows)]
 
@@ -599,9 +603,11 @@ class Store:
         max_running: int,
         now: datetime,
         waits: bool = False,
+        task_of: int | None = None,
     ) -> Claimed:
         """Takes a place for a manual run, before anything of it is read or started; or a turn, if it may wait for one.
 
+        task_of: the number of the job's run whose text it is given again; pinned here, so that nothing lets go of it.
         Raises: RefusedError, leaving no row, where the job's `concurrency` does not let it run now, the job is
         archived, or the house is full.
         """
@@ -631,6 +637,8 @@ class Store:
             run = _insert_run(
                 sql, job, trigger=trigger, owner=owner if found.answer == "start" else None, now=now, by=requested_by
             )
+            if task_of is not None:
+                run = _pin(sql, run, task_of)
         return Claimed(runs=(run,), gave_way=gave_way, replaced=tuple(f"{job_id}:{n}" for n in found.replaced))
 
     def claim_due(
@@ -736,7 +744,8 @@ class Store:
             opened = sql.execute(
                 "UPDATE runs SET status = 'running', reason = NULL, owner = ?, started_at = ?, generation = ?,"
                 " task_sha256 = ?, task_bytes = ?, source_path = ?, source_sha256 = ?, source_blob = ?,"
-                " revision = ?, dirty = ? WHERE job_id = ? AND n = ? AND status IN ('queued', 'claimed')",
+                " revision = ?, dirty = ?, no_provenance = ?"
+                " WHERE job_id = ? AND n = ? AND status IN ('queued', 'claimed')",
                 (
                     owner,
                     _stamp(now),
@@ -748,6 +757,7 @@ class Store:
                     provenance.blob,
                     provenance.revision,
                     provenance.dirty,
+                    provenance.why_none,
                     run.job_id,
                     run.n,
                 ),
@@ -934,6 +944,38 @@ class Store:
             ).fetchall()
             return [_run(sql, row) for row in rows]
 
+    # -- looking back ----------------------------------------------------------------------------
+
+    def uses(self, job_id: str) -> list[Use]:
+        """The runs that were given a text, oldest first; 10,000 take a tenth of a second."""
+        with self._reading() as sql:
+            rows = sql.execute(
+                "SELECT n, task_sha256, task_bytes, status, started_at, duration_ms, source_path, source_blob,"
+                " revision, dirty FROM runs WHERE job_id = ? AND started_at NOTNULL AND task_sha256 NOTNULL ORDER BY n",
+                (job_id,),
+            )
+            return [
+                Use(**{**dict(row), "status": RunStatus(row["status"]), "started_at": _known(row["started_at"])})
+                for row in rows
+            ]
+
+    def run_count(self, job_id: str) -> int:
+        """How many rows a job has in the ledger, skips too."""
+        with self._reading() as sql:
+            (rows,) = sql.execute("SELECT count(*) FROM runs WHERE job_id = ?", (job_id,)).fetchone()
+        return int(rows)
+
+    def statuses_between(self, job_id: str, start: datetime, end: datetime) -> dict[str, int]:
+        """How many runs and skips of each status came after one instant and up to another; one for each row."""
+        when = "coalesce(started_at, finished_at, requested_at)"
+        with self._reading() as sql:
+            rows = sql.execute(
+                f"SELECT status, count(*) AS rows FROM runs WHERE job_id = ? AND {when} > ? AND {when} <= ?"
+                " GROUP BY status ORDER BY status",
+                (job_id, _stamp(start), _stamp(end)),
+            )
+            return {row["status"]: row["rows"] for row in rows}
+
     # -- for `explain` ---------------------------------------------------------------------------
 
     def definitions(self, job_id: str) -> list[Definition]:
@@ -1069,6 +1111,7 @@ class Store:
         return bytes(row["bytes"])
 
 
+_LET_GO = "retention.runs in scheduler.yaml says how many rows of a history are kept, and with them their texts"
 _NO_ERRORS = (RunStatus.SUCCEEDED, RunStatus.CANCELLED)
 
 
@@ -1203,6 +1246,7 @@ def _job(row: sqlite3.Row) -> Job:
             activated_at=_known(row["activated_at"]),
             archived_at=_moment(row["archived_at"]),
             sync_state=SyncState(row["sync_state"]),
+            task_dirty=row["task_dirty"],
         ),
         pause=None
         if paused_at is None
@@ -1253,19 +1297,21 @@ def _write_job(sql: sqlite3.Connection, action: Action, now: datetime, actor: st
         _stamp(facts.activated_at),
         _stamp_or_none(facts.archived_at),
         facts.sync_state.value,
+        facts.task_dirty,
         changed,
     )
     if action.before is None:
         sql.execute(
             "INSERT INTO jobs (generation, path, line, revision, dirty, file_sha256, task_sha256, activated_at,"
-            " archived_at, sync_state, changed, id, created_at, created_by, updated_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " archived_at, sync_state, task_dirty, changed, id, created_at, created_by, updated_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*owned, job_id, _stamp(now), actor, _stamp(now)),
         )
     else:
         sql.execute(
             "UPDATE jobs SET generation = ?, path = ?, line = ?, revision = ?, dirty = ?, file_sha256 = ?,"
-            " task_sha256 = ?, activated_at = ?, archived_at = ?, sync_state = ?, changed = ? WHERE id = ?",
+            " task_sha256 = ?, activated_at = ?, archived_at = ?, sync_state = ?, task_dirty = ?, changed = ?"
+            " WHERE id = ?",
             (*owned, job_id),
         )
     if action.moves_cursor:
@@ -1442,17 +1488,40 @@ def _give_way(sql: sqlite3.Connection, job_id: str, numbers: Iterable[int], now:
     return tuple(gone)
 
 
+def _pin(sql: sqlite3.Connection, run: Run, task_of: int) -> Run:
+    """Gives a run that was claimed just now the text of another one of its job, and where that came from."""
+    pinned = sql.execute(
+        "UPDATE runs SET task_of = other.n, task_sha256 = other.task_sha256, task_bytes = other.task_bytes,"
+        " source_path = other.source_path, source_sha256 = other.source_sha256, source_blob = other.source_blob,"
+        " revision = other.revision, dirty = other.dirty, no_provenance = other.no_provenance"
+        " FROM runs AS other WHERE runs.job_id = ? AND runs.n = ?"
+        " AND other.job_id = runs.job_id AND other.n = ? AND other.task_sha256 NOTNULL",
+        (run.job_id, run.n, task_of),
+    )
+    if not pinned.rowcount:
+        raise RefusedError(f"{run.job_id}:{task_of} has no text any more", hint=_LET_GO)
+    return _run(sql, sql.execute("SELECT * FROM runs WHERE job_id = ? AND n = ?", (run.job_id, run.n)).fetchone())
+
+
 def _running_count(sql: sqlite3.Connection) -> int:
     """Runs that take a place; those that wait for one do not."""
     (running,) = sql.execute(f"SELECT count(*) FROM runs WHERE {_ACTIVE_SQL} AND status <> 'queued'").fetchone()
     return int(running)
 
 
-def append_audit(sql: sqlite3.Connection, rows: Iterable[AuditRow]) -> None:
+def append_audit(sql: sqlite3.Connection, rows: Sequence[AuditRow]) -> None:
     """Within the transaction of what they tell of (S7)."""
     sql.executemany(
-        "INSERT INTO audit (at, job_id, action, field, before, after, revision, actor, cause)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO commits (id, author, email, date, subject) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        {
+            (made.id, made.author, made.email, _stamp(made.date), made.subject)
+            for made in (row.commit for row in rows)
+            if made is not None
+        },
+    )
+    sql.executemany(
+        "INSERT INTO audit (at, job_id, action, field, before, after, revision, actor, cause, commit_id, no_commit)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 _stamp(row.at),
@@ -1464,6 +1533,8 @@ def append_audit(sql: sqlite3.Connection, rows: Iterable[AuditRow]) -> None:
                 row.revision,
                 row.actor,
                 row.cause,
+                None if row.commit is None else row.commit.id,
+                row.no_commit,
             )
             for row in rows
         ],
@@ -1527,6 +1598,16 @@ def _audit_row(row: sqlite3.Row) -> AuditRow:
         revision=row["revision"],
         actor=row["actor"],
         cause=row["cause"],
+        commit=None
+        if row["commit_id"] is None
+        else Commit(
+            id=row["commit_id"],
+            author=row["author"],
+            email=row["email"],
+            date=_known(row["date"]),
+            subject=row["subject"],
+        ),
+        no_commit=row["no_commit"],
     )
 
 
@@ -1579,7 +1660,9 @@ def _run(sql: sqlite3.Connection, row: sqlite3.Row) -> Run:
         task_bytes=row["task_bytes"],
         source_path=row["source_path"],
         source_sha256=row["source_sha256"],
-        provenance=Provenance(revision=row["revision"], blob=row["source_blob"], dirty=row["dirty"]),
+        provenance=Provenance(
+            revision=row["revision"], blob=row["source_blob"], dirty=row["dirty"], why_none=row["no_provenance"]
+        ),
         generation=row["generation"],
         result=row["result"],
         output_bytes=row["output_bytes"],
@@ -1595,6 +1678,7 @@ def _run(sql: sqlite3.Connection, row: sqlite3.Row) -> Run:
             )
             for each in attempts
         ),
+        task_of=row["task_of"],
     )
 
 

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from scheduler.core.due import next_to_fire, start_of
 from scheduler.core.expected import Alarm
-from scheduler.core.models import AuditRow, Job, Provenance, Run, Schedule, Status, instant, on_the_clock, version
+from scheduler.core.models import (
+    AuditRow,
+    Commit,
+    Job,
+    Provenance,
+    Run,
+    Schedule,
+    Status,
+    instant,
+    on_the_clock,
+    version,
+)
 from scheduler.core.problems import Problem
 from scheduler.core.schedule import coming, on_the_wall
 from scheduler.core.words import describe
@@ -157,6 +168,8 @@ def run_json(run: Run) -> Json:
         "source_path": run.source_path,
         "source_sha256": run.source_sha256,
         **provenance_json(run.provenance),
+        "no_provenance": run.provenance.why_none,
+        "task_of": None if run.task_of is None else f"{run.job_id}:{run.task_of}",
         "generation": run.generation,
         "result": run.result,
         "output_bytes": run.output_bytes,
@@ -183,6 +196,8 @@ def explain_json(job_id: str, at: datetime, answer: Answer) -> Json:
                 "run": each.run,
                 "actor": each.actor,
                 "revision": each.revision,
+                "commit": commit_json(None if each.origin is None else each.origin.commit),
+                "no_commit": None if each.origin is None else each.origin.no_commit,
             }
             for each in answer.evidence
         ],
@@ -309,4 +324,18 @@ def audit_json(row: AuditRow) -> Json:
         "revision": row.revision,
         "actor": row.actor,
         "cause": row.cause,
+        "commit": commit_json(row.commit),
+        "no_commit": row.no_commit,
+    }
+
+
+def commit_json(commit: Commit | None) -> Json | None:
+    if commit is None:
+        return None
+    return {
+        "id": commit.id,
+        "author": commit.author,
+        "email": commit.email,
+        "date": instant(commit.date),
+        "subject": commit.subject,
     }

@@ -230,7 +230,7 @@ def _print_synced(
     counts.append((0 if shown["guard"] is None else shown["guard"]["would_archive"], "held by the guard"))
     counts.append((found.left.get("invalid", 0), "kept as last read"))
     counts.append((found.left.get("conflict", 0), "in conflict"))
-    for each in shown["drift"]:
+    for each in shown.get("drift", ()):
         say(given, f"{each['status']} by hand: {render.clean(_drift(each))}" if each["by"] else _drift(each))
     said = [f"{n} {word}" for n, word in counts if n] or ["nothing to do"]
     said.append(f"{shown['unchanged']} unchanged")

@@ -7,7 +7,17 @@ from typing import NoReturn
 
 import click
 
-from scheduler.cli import editing, files, importing, reading, render, running, serving, state  # noqa: F401 - each adds its commands
+from scheduler.cli import (  # noqa: F401 - each adds its commands
+    editing,
+    files,
+    importing,
+    looking_back,
+    reading,
+    render,
+    running,
+    serving,
+    state,
+)
 from scheduler.cli.group import cli
 from scheduler.cli.options import Globals, global_options
 from scheduler.core.problems import SchedulerError

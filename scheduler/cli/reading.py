@@ -198,8 +198,7 @@ def explain(given: Globals, job: str, at: datetime | None) -> None:
     click.echo(f"{found['job_id']} at {found['at']}: {found['why'].replace('_', ' ')}")
     click.echo(render.clean(f"  {found['text']}"))
     for each in found["evidence"]:
-        commit = f"  [{render.short(each['revision'], 7)}]" if each["revision"] else ""
-        click.echo(render.clean(f"  - {each['text']}{commit}"))
+        click.echo(render.clean(f"  - {each['text']}{_origin_text(each)}"))
 
 
 @cli.command()
@@ -268,7 +267,7 @@ def audit(given: Globals, job: str | None, count: int | None) -> None:
         say(given, "nothing has changed yet")
         return
     render.print_table(
-        ("AT", "JOB", "ACTION", "FIELD", "BEFORE", "AFTER", "COMMIT", "BY"),
+        ("AT", "JOB", "ACTION", "FIELD", "BEFORE", "AFTER", "COMMIT", "AUTHOR", "BY"),
         [
             (
                 render.local_time(row["at"]),
@@ -277,13 +276,14 @@ def audit(given: Globals, job: str | None, count: int | None) -> None:
                 row["field"] or "-",
                 render.first_line(render.value_text(row["before"]), 40),
                 render.first_line(render.value_text(row["after"]), 40),
-                render.short(row["revision"], 7),
+                row["commit"]["id"][:7] if row["commit"] else row["no_commit"] or render.short(row["revision"], 7),
+                row["commit"]["author"] if row["commit"] else "-",
                 f"{row['actor']} ({row['cause']})",
             )
             for row in found["audit"]
         ],
         flexible="AFTER",
-        optional=("COMMIT", "BEFORE", "BY"),
+        optional=("COMMIT", "BEFORE", "BY", "AUTHOR"),
     )
 
 
@@ -292,6 +292,16 @@ def _outcome(run: dict[str, Any]) -> str:
     if run["retry_at"]:
         return f"tried again at {render.local_time(run['retry_at'])}"
     return render.first_line(run["error"] or run["result"], 60)
+
+
+def _origin_text(evidence: dict[str, Any]) -> str:
+    """The commit that brought it, with its author; else the one that was checked out."""
+    commit = evidence["commit"]
+    if commit is not None:
+        return f"  [{commit['id'][:7]} by {commit['author']}: {commit['subject']}]"
+    if evidence["no_commit"] == "uncommitted":
+        return "  [uncommitted]"
+    return f"  [{render.short(evidence['revision'], 7)}]" if evidence["revision"] else ""
 
 
 def _status_text(job: dict[str, Any]) -> str:

@@ -43,14 +43,14 @@ def review_lines(shown: Json, diffs: Sequence[TaskDiff]) -> Iterator[str]:
         jobs = ", ".join(diff.jobs[:20]) + (f" and {len(diff.jobs) - 20} more" if len(diff.jobs) > 20 else "")
         new = " (new)" if diff.before_sha256 is None else ""
         yield clean(f"{diff.path}{new}, run by {jobs}" + (f": {diff.note}" if diff.note else ""))
-        lines = [line for hunk in diff.hunks for line in (hunk.title, *_worded(list(by_words(hunk)), coloured))]
+        lines = [line for hunk in diff.hunks for line in (hunk.title, *worded(list(by_words(hunk)), coloured))]
         yield from (_BAR + line for line in lines[:_MOST_LINES])
         if len(lines) > _MOST_LINES:
             yield f"    ({len(lines) - _MOST_LINES} more lines)"
 
 
-def _worded(edits: Sequence[Edit], coloured: bool) -> Iterator[str]:
-    """The lines of a text; what went and what came is marked, on each line anew."""
+def worded(edits: Sequence[Edit], coloured: bool) -> Iterator[str]:
+    """The lines of a text, safe for a terminal; what went and what came is marked, on each line anew."""
     line = ""
     for edit in edits:
         for number, part in enumerate(edit.text.split("\n")):

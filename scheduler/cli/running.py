@@ -24,13 +24,16 @@ from scheduler.views import run_json
 @cli.command()
 @click.argument("job", type=JobType())
 @click.option("--wait", is_flag=True, help="Wait for the end; exit 1 unless the run succeeded.")
+@click.option(
+    "--task-of", metavar="RUN", type=RunType(), help="Give it the text that this run had, whatever its file holds."
+)
 @click.option("--dry-run", is_flag=True, help="Show argv, folder, environment names and text; start nothing.")
 @global_options
-def run(given: Globals, job: str, wait: bool, dry_run: bool) -> None:
+def run(given: Globals, job: str, wait: bool, task_of: str | None, dry_run: bool) -> None:
     """Run a job now, with the text its file holds now: in the daemon if one runs, else here in the foreground."""
     scheduler = given.scheduler()
     if dry_run:
-        _print_dry_run(given, scheduler.dry_run(job))
+        _print_dry_run(given, scheduler.dry_run(job, task_of=task_of))
         return
     cancel = Cancel()
     started: list[str] = []
@@ -44,7 +47,7 @@ def run(given: Globals, job: str, wait: bool, dry_run: bool) -> None:
                 restore()  # a signal ends the waiting, not the run
 
         try:
-            finished = scheduler.run(job, cancel=cancel, wait=wait, claimed=claimed)
+            finished = scheduler.run(job, cancel=cancel, wait=wait, claimed=claimed, task_of=task_of)
         except KeyboardInterrupt:
             if started:
                 say(given, f"\n{started[0]} goes on in the daemon; `scheduler cancel {started[0]}` ends it")
@@ -143,4 +146,6 @@ def _print_dry_run(given: Globals, found: dict[str, Any]) -> None:
         click.echo(f"{name:<12} {render.value_text(found[name])}")
     click.echo(f"{'environment':<12} {' '.join(found['env'])}")
     click.echo(f"{'task sha256':<12} {found['task_sha256']}\n")
-    click.echo(found["task"], nl=not found["task"].endswith("\n"))
+    render.write_bytes(sys.stdout, found["task"].encode())
+    if not found["task"].endswith("\n"):
+        click.echo()

@@ -24,6 +24,7 @@ from scheduler.core.models import (
     parse_instant,
 )
 from scheduler.core.schedule import next_fire, span, start_delay
+from scheduler.core.timeline import Changes, Origin
 from scheduler.core.units import format_duration
 from scheduler.core.words import describe
 
@@ -54,6 +55,7 @@ class Evidence:
     run: str | None = None
     actor: str | None = None
     revision: str | None = None
+    origin: Origin | None = None  # of the definition, or of the text that a run had: the commit, or why there is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,6 +339,7 @@ def _run(ledger: Ledger, run: Run) -> Evidence:
         text=f"{run.id}: {_end(run)}{slots}{task}",
         revision=run.provenance.revision,
         actor=run.requested_by,
+        origin=Changes(ledger.audit).text(run.task_sha256, run.started_at or run.requested_at),
     )
 
 
@@ -362,4 +365,5 @@ def _defined(ledger: Ledger, definition: Definition) -> Evidence:
         text=f"definition {definition.generation}, in force since {_on(ledger, definition.since)}",
         actor=None if row is None else row.actor,
         revision=None if row is None else row.revision,
+        origin=Changes(ledger.audit).definition_at(definition.since),
     )

@@ -440,6 +440,26 @@ class Provenance:
     revision: str | None = None  # the commit HEAD named
     blob: str | None = None  # the blob at revision:path; None when that commit has no such file
     dirty: Dirty | None = None  # None exactly when the bytes are the blob's (or no repository)
+    why_none: str | None = field(default=None, compare=False)  # a sentence where there is no revision; for people
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """A commit as its author has signed it; texts are what somebody wrote, and safe for no terminal."""
+
+    id: str
+    author: str
+    email: str
+    date: datetime  # of the author
+    subject: str
+
+
+# Why no commit is known to have brought a change.
+NoCommit = Literal[
+    "uncommitted",  # when it was seen, the file was not as committed
+    "shallow",  # the clone does not reach back so far
+    "unknown",  # git did not say, or not in time
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -450,6 +470,7 @@ class Task:
     source_path: str  # root-relative
     source: bytes  # the whole file
     real_path: str | None = None  # where the links of a mounted volume lead, if elsewhere
+    known_source_sha256: str | None = None  # of a text that was kept without its file
 
     @property
     def sha256(self) -> str:
@@ -457,7 +478,7 @@ class Task:
 
     @property
     def source_sha256(self) -> str:
-        return hashlib.sha256(self.source).hexdigest()
+        return self.known_source_sha256 or hashlib.sha256(self.source).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -506,6 +527,7 @@ class FileFacts:
     activated_at: datetime  # when the present schedule came into force
     archived_at: datetime | None = None
     sync_state: SyncState = SyncState.SYNCED
+    task_dirty: Dirty | None = None  # of the file of the task, where that is another one
 
     @property
     def version(self) -> str:
@@ -647,6 +669,7 @@ class Run:
     output_bytes: int | None = None
     truncated: bool = False
     attempts: tuple[Attempt, ...] = ()
+    task_of: int | None = None  # the number of the run whose text this one was given again
 
     @property
     def id(self) -> str:
@@ -696,3 +719,5 @@ class AuditRow:
     revision: str | None = None
     actor: str
     cause: str
+    commit: Commit | None = None  # that changed the file which the change stands in
+    no_commit: NoCommit | None = None  # why there is none; None where none was looked for, as outside a repository

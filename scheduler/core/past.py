@@ -54,10 +54,13 @@ RUN = (
     "result",
     "output_bytes",
     "truncated",
+    "no_provenance",
+    "task_of",
 )
 ATTEMPT = ("n", "status", "reason", "started_at", "finished_at", "exit_code")
 DEFINITION = ("generation", "digest", "spec", "recorded_at")
-AUDIT = ("at", "action", "field", "before", "after", "revision", "actor", "cause")
+AUDIT = ("at", "action", "field", "before", "after", "revision", "actor", "cause", "no_commit")
+COMMIT = ("id", "author", "email", "date", "subject")  # of an audit row, where one is known
 INSTANTS = frozenset(
     (
         "stopped_at",
@@ -89,9 +92,11 @@ _WHOLE = frozenset(
         "generation",
         "output_bytes",
         "truncated",
+        "task_of",
         "exit_code",
     )
 )
+_LATER = frozenset({"no_commit", "no_provenance", "task_of"})  # absent where they were exported before
 _SIGNED = frozenset({"exit_code"})
 # What is never null.
 _NEEDED = {
@@ -108,7 +113,7 @@ _LARGEST = 2**63
 def check_row(kind: str, row: Mapping[str, Any]) -> None:
     """Raises: ValueError, KeyError, TypeError for a row that no database of ours holds. Other keys are passed over."""
     for name in _NAMES[kind]:
-        value = row[name]
+        value = row.get(name) if name in _LATER else row[name]
         if value is None:
             if name in _NEEDED[kind]:
                 raise ValueError(f"{name} is null")
@@ -128,6 +133,10 @@ def check_row(kind: str, row: Mapping[str, Any]) -> None:
             raise ValueError("a run counts from 1, and has one slot at least")
         for attempt in row["attempts"]:
             check_row("attempt", attempt)
+    if kind == "audit" and row.get("commit") is not None:
+        for name in COMMIT:
+            if not isinstance(row["commit"][name], str):
+                raise ValueError(f"the {name} of its commit is no text")
     if kind == "definition" and JobSpec.from_json(row["spec"]).digest != row["digest"]:
         raise ValueError("the definition is not the one that its digest names")
 

@@ -42,6 +42,15 @@ class Found:
     task_sha256: str | None  # None: the task is at fault, or the document is
     provenance: Provenance = field(default_factory=Provenance)
     file_sha256: str = ""
+    task_dirty: Dirty | None = None  # of the file of the task, where that is another one
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Where the bytes of a file that was read stand in git; `path` is the one that git knows it by."""
+
+    path: str
+    provenance: Provenance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +64,7 @@ class Desired:
     unlistable: frozenset[str] = frozenset()  # folders that cannot be listed
     revision: str | None = None
     problems: tuple[Problem, ...] = ()  # of the files themselves; the plan adds its own
+    sources: Mapping[str, Read] = field(default_factory=dict)  # every file that was read, by the path it was named by
 
 
 Change = tuple[Any, Any]  # before, after, as plain JSON values
@@ -118,6 +128,20 @@ class Action:
         )
 
     @property
+    def commits(self) -> tuple[tuple[Literal["path", "task"], Dirty], ...]:
+        """Which of the job's two files somebody has committed as they were, and what they had been until then."""
+        old, new = self.before, self.after
+        if old is None or self.verb == "archive" or old.path != new.path or new.revision is None:
+            return ()
+        found: list[tuple[Literal["path", "task"], Dirty]] = []
+        if old.file_sha256 == new.file_sha256 and _committed(old.dirty, new.dirty):
+            found.append(("path", old.dirty or "modified"))
+        same = (old.task_sha256, old.spec.task_source_path) == (new.task_sha256, new.spec.task_source_path)
+        if same and _committed(old.task_dirty, new.task_dirty):
+            found.append(("task", old.task_dirty or "modified"))
+        return tuple(found)
+
+    @property
     def task_change(self) -> Change | None:
         """The task's sha256 before and after, where a known job's text is another one."""
         if self.before is None or self.before.task_sha256 == self.after.task_sha256:
@@ -146,6 +170,7 @@ class Plan:
     revision: str | None = None
     first: bool = False  # no scheduler.yaml was in force before
     dirty: Dirty | None = None  # the worst of the job files: None when all are as committed
+    sources: Mapping[str, Read] = field(default_factory=dict)  # as of `Desired`
 
     def after(self, job: Job) -> Job:
         """A job as it stands once the plan is applied."""
@@ -235,7 +260,12 @@ def plan(
         revision=desired.revision,
         first=previous is None,
         dirty=_dirty(desired),
+        sources=desired.sources,
     )
+
+
+def _committed(before: Dirty | None, after: Dirty | None) -> bool:
+    return before in ("modified", "untracked") and after in (None, "converted")
 
 
 def _dirty(desired: Desired) -> Dirty | None:
@@ -262,6 +292,7 @@ def plan_one(desired: Desired, job: Job, *, previous: Settings | None, now: date
         settings=desired.settings,
         revision=desired.revision,
         first=previous is None,
+        sources=desired.sources,
     )
 
 
@@ -453,6 +484,7 @@ def _create(found: Found, now: datetime) -> Action:
         file_sha256=found.file_sha256,
         task_sha256=found.task_sha256,
         activated_at=now,
+        task_dirty=found.task_dirty,
     )
     return Action(
         verb="create",
@@ -477,11 +509,12 @@ def _update(job: Job, found: Found, now: datetime) -> Action:
     activated_at = now if restarts else before.activated_at
     # A task at fault keeps the sha256 last read: it is what an edit is compared with once it is back.
     task_sha256 = before.task_sha256 if found.task_sha256 is None else found.task_sha256
+    task_dirty = before.task_dirty if found.task_sha256 is None else found.task_dirty
     read_anew = (
         bool(changes)
         or revived
         or (before.path, before.task_sha256) != (found.document.path, task_sha256)
-        or before.dirty != found.provenance.dirty
+        or (before.dirty, before.task_dirty) != (found.provenance.dirty, task_dirty)
     )
     after = FileFacts(
         spec=spec,
@@ -494,6 +527,7 @@ def _update(job: Job, found: Found, now: datetime) -> Action:
         file_sha256=found.file_sha256,
         task_sha256=task_sha256,
         activated_at=activated_at,
+        task_dirty=task_dirty,
     )
     arms = job.runtime.stopped_at is not None and after.version != before.version
     # S6: an edit that leaves the schedule alone, such as one of the prompt, does not move the next fire.

@@ -477,10 +477,13 @@ class RetryShape(Shape):
     )
 
 
+_Policy = Literal["none", "latest", "all"]
+
+
 class CatchUpShape(Shape):
     """What becomes of slots that passed while nobody was there: the scheduler was down, or the machine slept."""
 
-    policy: Literal["none", "latest", "all"] = Field(
+    policy: _Policy = Field(
         default="latest",
         description="Which of them run after all: none, the newest one, or all of them, the oldest first and at most "
         "the newest 100. Those that do not are skipped as missed.",
@@ -535,13 +538,13 @@ class DefaultsShape(Shape):
         "waits, and a newer one takes its place; replace: what runs is ended first; allow: both run. "
         "forbid unless written.",
     )
-    catch_up: Annotated[CatchUpShape, BeforeValidator(_policy, json_schema_input_type=str | CatchUpShape)] | None = (
-        Field(
-            default=None,
-            description="What becomes of slots that passed while nobody was there; latest unless written. "
-            "The policy alone may be written for it.",
-            examples=["none", {"policy": "all", "within": "1d"}],
-        )
+    catch_up: (
+        Annotated[CatchUpShape, BeforeValidator(_policy, json_schema_input_type=_Policy | CatchUpShape)] | None
+    ) = Field(
+        default=None,
+        description="What becomes of slots that passed while nobody was there; latest unless written. "
+        "The policy alone may be written for it.",
+        examples=["none", {"policy": "all", "within": "1d"}],
     )
     failure_limit: int | None = Field(
         default=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from scheduler.core.models import Provenance
 from scheduler.core.problems import UnavailableError
-from scheduler.git import Commits, GitError, Tree, head, read_tree, run_git
+from scheduler.git import Commits, GitError, Tree, head, read_tree, run_git, stream_git
 from scheduler.git_folder import index_lock, ref_files, why_held
 
 GIT = shutil.which("git") or "git"
@@ -132,6 +133,7 @@ def test_outside_a_repository_nothing_is_known_and_people_are_told_why(tmp_path:
     assert provenance(tmp_path, "a", b"text") == Provenance()
     assert head(tmp_path) is None
     assert tree.why_unavailable == f"{str(tmp_path)!r} is not in a git repository"
+    assert tree.provenance("a", b"text").why_none == tree.why_unavailable
 
 
 def test_without_git_nothing_is_known_and_people_are_told_why(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,6 +222,113 @@ def test_a_replaced_commit_does_not_show_another_tree(root: Path) -> None:
     assert provenance(root, "a", b"1").dirty is None
 
 
+# -- what git itself converts ------------------------------------------------------------------
+
+
+def converted(root: Path, path: str = "a") -> str | None:
+    return read_tree(root).provenance(path, (root / path).read_bytes()).dirty
+
+
+def checked_out(root: Path, data: bytes, attributes: str = "", *, path: str = "a", **settings: str) -> None:
+    """Commits a file, then has git write it anew by these attributes and settings."""
+    commit(root, **{path: data})
+    if attributes:
+        commit(root, **{".gitattributes": attributes.encode()})
+    for name, value in settings.items():
+        git(root, "config", name.replace("_", "."), value)
+    (root / path).unlink()
+    git(root, "checkout", "-q", "--", path)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "settings"),
+    [
+        ("", {"core_autocrlf": "true"}),
+        ("* text=auto eol=crlf", {}),
+        ("* text eol=crlf", {}),
+        ("* eol=crlf", {}),
+        ("*.md -text\n* text=auto", {"core_eol": "crlf"}),
+        ("[attr]lines text eol=crlf\n* lines", {}),
+    ],
+)
+def test_line_ends_that_a_checkout_made_are_converted(root: Path, attributes: str, settings: dict[str, str]) -> None:
+    checked_out(root, b"one\ntwo\n", attributes, **settings)
+    assert (root / "a").read_bytes() == b"one\r\ntwo\r\n", "git has converted it"
+    assert converted(root) == "converted"
+    write(root, "a", b"one\r\nthree\r\n")
+    assert converted(root) == "modified"
+
+
+@pytest.mark.parametrize("attributes", ["", "* -text", "* binary", "* text=auto\na -text"])
+def test_line_ends_that_nobody_would_convert_are_a_modification(root: Path, attributes: str) -> None:
+    checked_out(root, b"one\ntwo\n", attributes)
+    assert converted(root) is None
+    write(root, "a", b"one\r\ntwo\r\n")
+    assert git(root, "status", "--porcelain") == "M a", "as git says"
+    assert converted(root) == "modified"
+
+
+def test_with_autocrlf_what_git_takes_for_binary_is_a_modification(root: Path) -> None:
+    checked_out(root, b"one\ntwo\0\n", core_autocrlf="true")
+    assert converted(root) is None
+    write(root, "a", b"one\r\ntwo\0\r\n")
+    assert converted(root) == "modified"
+
+
+def test_an_expanded_keyword_is_converted_where_git_expands_it(root: Path) -> None:
+    checked_out(root, b"$Id$\ntext\n", "a ident")
+    assert (root / "a").read_bytes().startswith(b"$Id: ")
+    assert converted(root) == "converted"
+    write(root, "b", b"$Id$\n")
+    commit(root)
+    write(root, "b", b"$Id: 1 $\n")
+    assert converted(root, "b") == "modified"
+
+
+def test_what_git_lfs_has_put_in_a_pointers_place_is_converted(root: Path) -> None:
+    data = b"a large prompt\n"
+    sha256 = hashlib.sha256(data).hexdigest()
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {len(data)}\n"
+    commit(root, a=pointer.encode(), **{".gitattributes": b"a filter=lfs\n"})
+    write(root, "a", data)
+    assert converted(root) == "converted"
+    write(root, "a", data + b"x")
+    assert converted(root) == "modified"
+
+
+def test_no_filter_program_is_started_and_what_only_it_could_tell_is_modified(root: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    trap = script(tmp_path / "trap", f"touch {marker}; tr -d '\\r'")
+    for name in ("clean", "smudge"):
+        git(root, "config", f"filter.odd.{name}", str(trap))
+    commit(root, a=b"one\n", **{".gitattributes": b"a filter=odd text\n"})
+    write(root, "a", b"one\r\n")
+    git(root, "status")
+    marker.unlink()
+    assert converted(root) == "modified"
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("path", [ODD, "-n", "über/naïve", "tab\there"])
+def test_odd_names_are_converted_too(root: Path, path: str) -> None:
+    checked_out(root, b"one\n", "* text eol=crlf", path=path)
+    assert converted(root, path) == "converted"
+
+
+def test_below_the_top_attributes_count_as_well(root: Path) -> None:
+    checked_out(root, b"one\n", "sub/* text eol=crlf", path="sub/a")
+    assert read_tree(root / "sub").provenance("a", b"one\r\n").dirty == "converted"
+
+
+def test_a_checkout_of_many_converted_files_asks_git_once(root: Path, asked: list[str]) -> None:
+    for n in range(40):
+        write(root, f"f{n}", b"one\n")
+    commit(root, **{".gitattributes": b"* text eol=crlf\n"})
+    tree = read_tree(root)
+    assert {tree.provenance(f"f{n}", b"one\r\n").dirty for n in range(40)} == {"converted"}
+    assert asked == ["rev-parse", "ls-tree", "config", "check-attr"]
+
+
 # -- one function runs git -------------------------------------------------------------------
 
 
@@ -247,7 +356,8 @@ def test_the_environment_is_hardened_and_messages_are_english(
     fake_git("env")
     lines = run_git(root, "version").decode().splitlines()
     found = {line for line in lines if line.startswith(("GIT_", "SSH_ASKPASS", "LC_ALL"))}
-    assert found == {"GIT_TERMINAL_PROMPT=0", "GIT_ALLOW_PROTOCOL=", "GIT_NO_LAZY_FETCH=1", "LC_ALL=C"}
+    hardened = {"GIT_TERMINAL_PROMPT=0", "GIT_ALLOW_PROTOCOL=", "GIT_NO_LAZY_FETCH=1", "GIT_GRAFT_FILE=/dev/null"}
+    assert found == {*hardened, "LC_ALL=C"}
 
 
 def test_no_program_named_by_the_repository_watches_its_files(root: Path, tmp_path: Path) -> None:
@@ -343,6 +453,92 @@ def test_files_in_the_shape_of_a_repository_are_not_one(root: Path, tmp_path: Pa
     git(bare, "status")
     assert marker.exists()
     assert "cannot use bare repository" in (read_tree(bare).why_unavailable or "")
+
+
+def test_no_program_checks_signatures(root: Path, tmp_path: Path) -> None:
+    tree = git(root, "rev-parse", f"{commit(root, a=b'1')}^{{tree}}")
+    who = "A <a@example.com> 0 +0000"
+    signature = "-----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----"
+    raw = f"tree {tree}\nauthor {who}\ncommitter {who}\ngpgsig {signature}\n\nx\n"
+    made = (
+        subprocess.run(
+            [GIT, "-C", root, "hash-object", "-t", "commit", "-w", "--stdin"],
+            input=raw.encode(),
+            capture_output=True,
+            check=True,
+        )
+        .stdout.decode()
+        .strip()
+    )
+    marker = tmp_path / "marker"
+    git(root, "config", "log.showSignature", "true")
+    git(root, "config", "gpg.program", str(script(tmp_path / "trap", f"touch {marker}; exit 1")))
+    git(root, "log", "-1", made)
+    marker.unlink()
+    run_git(root, "log", "-1", "--end-of-options", made)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_something_else_forbids_today_is_forbidden_on_the_command_line_as_well(
+    root: Path, fake_git: Callable[[str], None], streamed: bool
+) -> None:
+    """No pager without a terminal, no ext without GIT_ALLOW_PROTOCOL, no submodule by the commands that are used."""
+    fake_git("printf '%s\\n' \"$@\"")
+    said = b"".join(stream_git(root, "log", timeout=30)) if streamed else run_git(root, "log")
+    before, _, after = said.decode().partition("\nlog\n")
+    for option in ("--no-pager", "protocol.ext.allow=never", "submodule.recurse=false", "diff.submodule=short"):
+        assert option in before.splitlines()
+    assert {"--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty"} <= set(after.splitlines())
+
+
+def test_a_stream_ends_with_git_when_enough_was_read_and_fails_as_git_does(
+    root: Path, fake_git: Callable[[str], None], tmp_path: Path
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    fake_git(f"exec 3> {fifo}; echo one; (sleep 60; echo late >&3) & wait")
+    stream = stream_git(root, "log", timeout=30)
+    assert next(stream) == b"one\n"
+    stream.close()
+    os.set_blocking(reader, True)
+    assert os.read(reader, 100) == b"", "comes only when nobody holds the other end"
+    os.close(reader)
+    with pytest.raises(GitError, match=r"git log took longer than 0\.2 s"):
+        list(stream_git(root, "log", timeout=0.2))
+    fake_git("echo some; echo 'fatal: it is broken' >&2; exit 128")
+    stream = stream_git(root, "log", timeout=30)
+    assert next(stream) == b"some\n"
+    with pytest.raises(GitError, match=r"^git log failed: it is broken$"):
+        next(stream)
+
+
+def test_a_stale_index_lock_and_variables_of_a_hook_are_in_nobodys_way(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revision = commit(root, a=b"1")
+    (root / ".git/index.lock").touch()
+    monkeypatch.setenv("GIT_DIR", ".git")
+    monkeypatch.setenv("GIT_INDEX_FILE", str(root / "no-index"))
+    monkeypatch.setenv("GIT_OBJECT_DIRECTORY", str(root / "no-objects"))
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "core.worktree")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "/nowhere")
+    assert provenance(root, "a", b"1") == Provenance(revision=revision, blob=read_tree(root).blobs["a"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a repository to another user")
+def test_a_repository_that_belongs_to_another_user_gives_no_provenance_and_says_what_to_do(root: Path) -> None:
+    commit(root, a=b"1")
+    for each in (root, *root.rglob("*")):
+        os.chown(each, 4321, 4321, follow_symlinks=False)
+    tree = read_tree(root)
+    assert "it belongs to another user" in (tree.why_unavailable or "")
+    assert "safe.directory" in (tree.why_unavailable or "")
+    assert tree.provenance("a", b"1") == Provenance()
+    git(root, "config", "--global", "--add", "safe.directory", str(root))
+    assert read_tree(root).provenance("a", b"1").dirty is None
 
 
 def test_the_index_is_not_rewritten_in_passing(root: Path) -> None:

@@ -11,7 +11,7 @@ import sqlite3
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from typing import Any
@@ -226,6 +226,32 @@ def _edit(eras: list[Era], edits: list[datetime], at: datetime, file: dict[str, 
 
 
 # -- the judgement -----------------------------------------------------------------------------
+
+
+def judge_slots(sql: sqlite3.Connection, events: list[dict[str, Any]], *, until: datetime) -> Findings:
+    """Where the clock was set, times tell no order: all that is asked is whether each slot has its row, and only one.
+
+    What ran by a clock that was ahead stays, and no skip does.
+    """
+    found = Findings()
+    history, rows = read_history([event for event in events if event["kind"] != "clock"], until), read_rows(sql)
+    for job_id, eras in history.eras.items():
+        mine = rows.get(job_id, [])
+        found.counts.update(f"{row.status}" if row.status != "skipped" else f"{row.reason}" for row in mine)
+        ahead = max([until, *(row.last for row in mine if row.last is not None and row.reason != "void")])
+        (era,) = eras
+        due = list(due_slots([replace(era, end=ahead)], []))
+        held = {row.first for row in mine if row.first is not None and row.reason != "void"}
+        found.wrong += coverage(job_id, mine, [slot for slot in due if slot <= until or slot in held])
+        found.wrong += [
+            f"{row.name}: a skip of what is to come, at {until}"
+            for row in mine
+            if row.last is not None and row.last > until and row.status == "skipped" and row.reason not in STAYS
+        ]
+    return found
+
+
+STAYS = ("void", "capacity", "superseded")  # of runs that had waited: they were claimed
 
 
 def judge(sql: sqlite3.Connection, events: list[dict[str, Any]], *, until: datetime) -> Findings:

@@ -12,20 +12,30 @@ from pathlib import Path
 import pytest
 
 from tests.simulation import model
-from tests.simulation.world import BEGIN, World, fast_folder
+from tests.simulation.world import BEGIN, CLOCKS, DEEDS, World, fast_folder
 
 SEED = os.environ.get("SIMULATION_SEED")  # to live one of them again
 
 
-def lived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, *, days: int, jobs: int, a_day: float) -> str:
+def lived(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seed: int,
+    *,
+    days: int,
+    jobs: int,
+    a_day: float,
+    deeds: tuple[str, ...] = DEEDS,
+) -> str:
     """What the world was like, in words. Raises: AssertionError with all that is wrong."""
     with fast_folder(tmp_path) as folder:
-        world = World(folder, seed, jobs=jobs, dense=max(1, jobs // 20), monkeypatch=monkeypatch)
+        world = World(folder, seed, jobs=jobs, dense=max(1, jobs // 20), deeds=deeds, monkeypatch=monkeypatch)
         began = time.monotonic()
         world.live(BEGIN + timedelta(days=days), a_day=a_day)
         took = time.monotonic() - began
         with sqlite3.connect(folder / ".scheduler/state.db") as sql:
-            found = model.judge(sql, json.loads(json.dumps(world.events)), until=world.clock.now())
+            judge = model.judge if deeds == DEEDS else model.judge_slots
+            found = judge(sql, json.loads(json.dumps(world.events)), until=world.clock.now())
         sql.close()
     said = f"seed {seed}: {days} days of {jobs} jobs in {took:.0f} s, {len(world.events)} events, {found.counts}"
     assert not found.wrong, "\n".join([said, *found.wrong[:40]])
@@ -34,7 +44,14 @@ def lived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, *, days: i
 
 @pytest.mark.parametrize("seed", [int(SEED)] if SEED else range(3))
 def test_weeks_of_jobs_have_one_row_for_every_slot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    print(lived(tmp_path, monkeypatch, seed, days=40, jobs=24, a_day=4))
+    print(lived(tmp_path, monkeypatch, seed, days=25, jobs=20, a_day=5))
+
+
+@pytest.mark.parametrize("seed", [int(SEED)] if SEED else range(2))
+def test_a_clock_that_is_set_again_and_again_costs_no_slot_and_doubles_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    print(lived(tmp_path, monkeypatch, seed, days=12, jobs=12, a_day=8, deeds=CLOCKS))
 
 
 @pytest.mark.long

@@ -37,6 +37,7 @@ from scheduler.runners.command import Invocation, Outcome
 from scheduler.service import Scheduler
 from scheduler.source import Parsed
 from scheduler.store import Claimed, Store
+from scheduler.timekeeper import Timekeeper
 from scheduler.workers import Workers
 from tests.fakes import FakeClock
 
@@ -44,6 +45,7 @@ BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = (timedelta(**{unit: 1}) for unit in ("seconds", "minutes", "hours", "days"))
 PATIENCE_S = 60.0
 DEEDS = ("pause", "pause", "resume", "resume", "edit", "edit", "edit", "remove", "run", "run", "places")
+CLOCKS = ("clock", "clock", "run", "restart")  # what is done where the clock is set: times tell no order then
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata")
 ROOT_FILE = """\
 version: 1
@@ -240,6 +242,8 @@ class Daemon:
         self.processes = world.processes = Processes(clock=world.clock, seed=world.seed)
         self.store = self._cleanup.enter_context(Store.open(world.place.db))
         self.passes = replace(world.passes, settle=self._settle, parsed=Parsed())
+        # Something vouches for every jump: how long a doubt lasts is for the tests of the clock.
+        self.timekeeper = Timekeeper(world.clock, good=lambda: True, turned=lambda _: self._turned())
         self.workers = _Workers(
             engine=self._engine,
             lend=self.stores.lend,
@@ -254,7 +258,9 @@ class Daemon:
             submit=self.hand_over,
             places=lambda: self.workers.places,
             may_fire=self._may_fire,
+            usable=self.timekeeper.doubt,
         )
+        self.timekeeper.begin(self.store)
         self._engine(self.store).recover()
         self.sync("start")
         self.clockwork.reload(self.store)
@@ -279,6 +285,11 @@ class Daemon:
             self.workers.resize(settings.limits.max_running)
         return True
 
+    def _turned(self) -> None:
+        if hasattr(self, "clockwork"):
+            self.clockwork.turned_back()
+            self.clockwork.poke()
+
     def hand_over(self, claim: Claimed) -> None:
         self.workers.forget(claim.gave_way)
         self.workers.submit(claim.runs)
@@ -290,6 +301,7 @@ class Daemon:
 
     def turn(self) -> None:
         """What the clockwork's thread does when it wakes; then everything that follows from it at this instant."""
+        self.timekeeper.look(self.store)
         self.clockwork.reload(self.store)
         self.clockwork.dispatch(self.store)
         self.workers.release(self.world.clock.now())
@@ -327,7 +339,17 @@ class Daemon:
 
 
 class World:
-    def __init__(self, folder: Path, seed: int, *, jobs: int, dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        *,
+        jobs: int,
+        dense: int,
+        deeds: tuple[str, ...] = DEEDS,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        self.deeds = deeds
         self.seed, self.rng = seed, random.Random(seed)
         self.root = folder
         self.clock = FakeClock(BEGIN)
@@ -426,9 +448,14 @@ class World:
         """Something that somebody does to the root, its jobs or their files."""
         rng, job_id = self.rng, self.rng.choice(sorted(self.files))
         file = self.files[job_id]
-        match rng.choice(
-            ["pause", "pause", "resume", "resume", "edit", "edit", "edit", "remove", "run", "run", "places"]
-        ):
+        match rng.choice(self.deeds):
+            case "clock":
+                hours = rng.choice([-3, -1, -0.5, -0.02, 0.02, 0.5, 1.5, 3])
+                self.clock.step(HOUR * hours)
+                self.note("clock", hours=hours)
+            case "restart" if self.daemon is not None:
+                (self.daemon.kill if rng.random() < 0.5 else self.daemon.stop)()
+                self.daemon = Daemon(self)
             case "pause":
                 until = None if rng.random() < 0.3 else self.clock.now() + rng.choice([600, 7200, 90_000]) * SECOND
                 with contextlib.suppress(SchedulerError):

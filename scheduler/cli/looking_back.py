@@ -1,0 +1,203 @@
+"""The commands that look back: log, diff, versions."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import click
+
+from scheduler import looking_back
+from scheduler.cli import render
+from scheduler.cli.group import MOST, cli, say
+from scheduler.cli.options import Globals, JobType, RunType, global_options
+from scheduler.cli.review_text import worded
+from scheduler.core.textdiff import by_words
+
+Json = Mapping[str, Any]
+_SHOWN_CHARACTERS = 60  # of one value
+_COUNT = click.IntRange(min=1, max=MOST)
+
+
+@cli.command()
+@click.argument("job", type=JobType())
+@click.option("-n", "count", type=_COUNT, default=looking_back.COUNT, help="The newest so many; 50 if absent.")
+@global_options
+def log(given: Globals, job: str, count: int) -> None:
+    """Show a job's runs and what changed it on one timeline, newest first, with commits and authors."""
+    found = looking_back.log(given.scheduler(), job, count=count, prefix=given.prefix)
+    if given.as_json:
+        render.print_json(found)
+        return
+    _print_timeline(found["log"])
+    if found["total"] > len(found["log"]):
+        say(given, f"the newest {len(found['log'])} of {found['total']}; -n shows more")
+
+
+@cli.command()
+@click.argument("before", metavar="JOB|RUN", type=RunType())
+@click.argument("after", metavar="[RUN]", required=False, type=RunType())
+@global_options
+def diff(given: Globals, before: str, after: str | None) -> None:
+    """Show what differs in text and definition: between two runs, or since a run, or since a job last succeeded."""
+    compared = looking_back.diff(given.scheduler(), before, after, prefix=given.prefix)
+    found = compared.json
+    if given.as_json:
+        render.print_json(found)
+        return
+    old, new = found["before"], found["after"]
+    click.echo(f"from {_side_text(old)}\n  to {_side_text(new)}")
+    if found["runs_between"]:
+        counts = ", ".join(f"{number} {status}" for status, number in found["runs_between"].items())
+        click.echo(f"runs since: {counts}")
+    if found["changes"]:
+        click.echo()
+        _print_timeline(found["changes"])
+    lines = [*_definition_lines(found)]
+    if lines:
+        click.echo("\ndefinition")
+        for line in lines:
+            click.echo(f"  {render.clean(line)}")
+    for side in (old, new):
+        if side["no_text"]:
+            say(given, render.clean(f"\nthe text of {side['run'] or 'now'} is not known: {side['no_text']}".lstrip()))
+    if found["text_changed"]:
+        click.echo()
+        if sys.stdout.isatty():
+            coloured = not os.environ.get("NO_COLOR")
+            for hunk in compared.hunks:
+                click.echo(hunk.title)
+                for line in worded(list(by_words(hunk)), coloured):
+                    click.echo(line)
+        else:
+            click.echo(found["text_diff"], nl=False)
+    elif not lines and found["text_changed"] is False:
+        say(given, "text and definition are the same")
+
+
+@cli.command("versions")
+@click.argument("job", type=JobType())
+@click.option("-n", "count", type=_COUNT, default=looking_back.COUNT, help="The newest so many; 50 if absent.")
+@global_options
+def list_versions(given: Globals, job: str, count: int) -> None:
+    """List the texts that a job's runs had: commit, author, when they fired, and how their runs did."""
+    found = looking_back.texts(given.scheduler(), job, count=count, prefix=given.prefix)
+    if given.as_json:
+        render.print_json(found)
+        return
+    if not found["versions"]:
+        say(given, "no text has run yet")
+        return
+    render.print_table(
+        ("TEXT", "COMMIT", "AUTHOR", "FIRST FIRED", "LAST FIRED", "RUNS", "SUCCESS", "MEDIAN", "COST", "LAST RUN"),
+        [
+            (
+                render.short(each["task_sha256"]) + (" now" if each["current"] else ""),
+                _commit_text(each),
+                _author(each),
+                render.local_time(each["first_fired_at"]),
+                render.local_time(each["last_fired_at"]),
+                str(each["runs"]),
+                "-" if each["success_rate"] is None else f"{each['success_rate']:.0%}",
+                render.duration(each["median_duration_ms"]),
+                "-" if each["cost_usd"] is None else f"{each['cost_usd']:.2f} USD",
+                each["last_run"] or "-",
+            )
+            for each in found["versions"]
+        ],
+        flexible="AUTHOR",
+        optional=("COST", "FIRST FIRED", "MEDIAN"),
+    )
+    if found["total"] > count:
+        say(given, f"the newest {count} of {found['total']}; -n shows more")
+
+
+# -- shared --------------------------------------------------------------------------------------
+
+
+def _print_timeline(entries: Sequence[Json]) -> None:
+    if not entries:
+        return
+    render.print_table(
+        ("AT", "WHAT", "CHANGE", "COMMIT", "AUTHOR", "SUBJECT"),
+        [row for entry in entries for row in (_run_rows(entry) if entry["kind"] == "run" else _change_rows(entry))],
+        flexible="CHANGE",
+        optional=("SUBJECT", "AUTHOR"),
+    )
+
+
+def _run_rows(entry: Json) -> Iterator[tuple[str, ...]]:
+    run, text = entry["run"], entry["text"] or {}
+    said = run["status"] + (f"/{run['reason']}" if run["reason"] else "")
+    if run["slots"] > 1:
+        said += f", {run['slots']} slots"
+    if run["duration_ms"] is not None:
+        said += f" in {render.duration(run['duration_ms'])}"
+    if run["task_sha256"]:
+        said += f", text {run['task_sha256'][:12]}" + (f" of {run['task_of']}" if run["task_of"] else "")
+    if run["error"]:
+        said += f": {render.first_line(run['error'], _SHOWN_CHARACTERS)}"
+    commit = _commit_text(text)
+    if commit == "-" and run["revision"]:
+        commit = render.short(run["revision"], 7) + ("*" if run["dirty"] else "")
+    yield render.local_time(entry["at"]), run["id"], said, commit, _author(text), ""
+
+
+def _change_rows(entry: Json) -> Iterator[tuple[str, ...]]:
+    """One for each field; when, who and why stand in the first."""
+    commit = entry["commit"] or {}
+    when, origin = render.local_time(entry["at"]), (_commit_text(entry), _author(entry), commit.get("subject", ""))
+    for change in entry["changes"]:
+        what = change["action"] if change["job_id"] != "@root" else "scheduler.yaml"
+        yield when, what, _change_text(change), *origin
+        when, origin = "", ("", "", "")
+
+
+def _change_text(change: Json) -> str:
+    match change["action"]:
+        case "create":
+            return f"from {change['after']['path']}, text {render.short(change['after']['task_sha256'])}"
+        case "task":
+            return f"text {render.short(change['before'])} -> {render.short(change['after'])}"
+        case "commit":
+            return f"its {'job file' if change['field'] == 'path' else 'task'} was {change['before']}, now committed"
+    before, after = (
+        render.first_line(render.value_text(change[side]), _SHOWN_CHARACTERS) for side in ("before", "after")
+    )
+    return f"{change['field'] or ''} {before} -> {after}".strip()
+
+
+def _commit_text(origin: Json) -> str:
+    """The commit that brought something, or why none is named."""
+    commit = origin.get("commit")
+    return commit["id"][:7] if commit else origin.get("no_commit") or "-"
+
+
+def _author(origin: Json) -> str:
+    """Whose commit it is; of what is not committed nobody is the author."""
+    commit = origin.get("commit")
+    if commit:
+        return str(commit["author"])
+    return "" if origin.get("no_commit") else str(origin.get("actor") or "")
+
+
+def _side_text(side: Json) -> str:
+    told = "now" if side["run"] is None else f"{side['run']}, {side['status']}, {render.local_time(side['at'])}"
+    generation = "not synced yet" if side["generation"] is None else f"generation {side['generation']}"
+    told += f"; {generation}, text {render.short(side['task_sha256'])}"
+    origin = side["text"]
+    if origin is not None and (origin["commit"] or origin["no_commit"]):
+        author = f" by {_author(origin)}" if origin["commit"] else ""
+        told += f" ({_commit_text(origin)}{author})"
+    return render.clean(told)
+
+
+def _definition_lines(found: Json) -> Iterator[str]:
+    for name, change in {**found["definition"], **found["runners"]}.items():
+        if name == "schedule" and found["schedule_text"]:
+            before, after = render.schedule_change(change, found["schedule_text"])
+        else:
+            before, after = render.value_text(change["before"]), render.value_text(change["after"])
+        yield f"{name}: {before} -> {after}"

@@ -1,0 +1,137 @@
+"""Which commit changed a file: the newest one that gave it the bytes it has, as git's history tells it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from scheduler.config import ROOT_FILE_BYTES
+from scheduler.core.audit import Origin, origins
+from scheduler.core.models import ROOT_FILE, Commit, Fault, NoCommit
+from scheduler.core.reconcile import Plan, Read
+from scheduler.git import GitError, Tree, read_tree, stream_git
+from scheduler.git_folder import shallow_commits
+from scheduler.safe_open import read_file
+
+FEW_PATHS = 100  # that git is told; among more it is quicker to look at every commit
+WHOLE_PASS_S = 10.0  # at most, for all that a pass changes
+ONE_FILE_S = 2.0  # a run waits for it
+
+_FORMAT = "%x01%H%x00%an%x00%ae%x00%at%x00%s"
+_ABSENT = "0"
+
+
+def changed_by(root: Path, plan: Plan, *, timeout: float) -> Mapping[str, Origin]:
+    """For each file that a change of the plan stands in: the commit that brought it, or why there is none.
+
+    Empty outside a repository, and where git says nothing at all.
+    """
+    if plan.revision is None:
+        return {}
+    found: dict[str, Origin] = {}
+    wanted: dict[str, tuple[str, str | None]] = {}  # by the name the job knows it by: git's name, and the blob
+    paths = origins(plan)
+    unread = sorted(path for path in paths if path not in plan.sources)
+    tree = read_tree(root, *unread, revision=plan.revision) if unread else Tree()
+    for path in paths:
+        read = plan.sources.get(path)
+        if read is None and path == ROOT_FILE:
+            read = _root_file(root, tree)
+        if read is None:  # it is gone, or no part of what was read
+            in_commit, on_disk = path in tree.blobs, os.path.lexists(root / path)
+            if in_commit or on_disk:
+                found[path] = "uncommitted" if in_commit != on_disk else "unknown"
+            else:
+                wanted[path] = path, None
+        elif read.provenance.dirty in ("modified", "untracked"):
+            found[path] = "uncommitted"
+        elif read.provenance.revision != plan.revision or read.provenance.blob is None:
+            found[path] = "unknown"
+        else:
+            wanted[path] = read.path, read.provenance.blob
+    told = last_changes(root, [plan.revision], wanted.values(), timeout=timeout)
+    for path, key in wanted.items():
+        if key in told:
+            found[path] = told[key]
+        else:
+            found[path] = "unknown" if key[1] is not None else "uncommitted"  # one that no commit ever held
+    return found
+
+
+def _root_file(root: Path, tree: Tree) -> Read | None:
+    data = read_file(root, ROOT_FILE, limit=ROOT_FILE_BYTES)
+    return None if isinstance(data, Fault) else Read(ROOT_FILE, tree.provenance(ROOT_FILE, data))
+
+
+def last_changes(
+    root: Path, revisions: Iterable[str], wanted: Iterable[tuple[str, str | None]], *, timeout: float
+) -> dict[tuple[str, str | None], Commit | NoCommit]:
+    """For each path and blob (None: its absence) the newest commit, from the revisions back, that put it there.
+
+    A merge counts only where it made a file unlike that of every parent. What is renamed counts as new under its
+    name. What is not found, or not within `timeout` seconds, is left out; of commits that are gone nothing is said.
+    """
+    left = set(wanted)
+    found: dict[tuple[str, str | None], Commit | NoCommit] = {}
+    if not left:
+        return found
+    paths = sorted({path for path, _ in left})
+    shallow = shallow_commits(root)
+    log = stream_git(
+        root, "log", "--raw", "-z", "--no-abbrev", "--no-renames", "--relative", "--diff-merges=combined",
+        "--encoding=UTF-8", f"--format={_FORMAT}", "--ignore-missing", "--end-of-options", *revisions,
+        "--", *(paths if len(paths) <= FEW_PATHS else ["."]), timeout=timeout,
+    )  # fmt: skip
+    try:
+        for commit, path, blob in _changes(log):
+            if (path, blob) in left:
+                left.remove((path, blob))
+                found[path, blob] = "shallow" if commit.id in shallow else commit
+                if not left:
+                    break
+    except GitError:
+        pass  # what was told until then holds
+    finally:
+        log.close()
+    return found
+
+
+def _changes(log: Iterator[bytes]) -> Iterator[tuple[Commit, str, str | None]]:
+    """(commit, path, blob that it put there), newest first, of an output of `git log --raw -z` with our format."""
+    words = _words(log)
+    commit: Commit | None = None
+    for word in words:
+        text = word.lstrip(b"\n")
+        if text.startswith(b"\x01"):
+            who, email, when, subject = (next(words).decode("utf-8", "replace") for _ in range(4))
+            commit = Commit(id=text[1:].decode(), author=who, email=email, date=_date(when), subject=subject)
+        elif text.startswith(b":") and commit is not None:
+            parents = len(text) - len(text.lstrip(b":"))
+            *_, new = ids = text.split(b" ")[parents + 1 : 2 * parents + 2]
+            path = os.fsdecode(next(words))
+            if new not in ids[:-1]:  # else its mode was changed, or it is that of one parent
+                yield commit, path, None if not new.strip(_ABSENT.encode()) else new.decode()
+
+
+def _words(log: Iterator[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for piece in log:
+        *whole, rest = (rest + piece).split(b"\0")
+        yield from whole
+    if rest:
+        yield rest
+
+
+def _date(seconds: str) -> datetime:
+    """Of an author who may have written anything; one that no calendar has becomes the epoch."""
+    try:
+        return datetime.fromtimestamp(int(seconds), UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, UTC)
+
+
+def budget(only: str | None) -> float:
+    """Seconds that a pass over all files, or over one, may wait for git's history."""
+    return WHOLE_PASS_S if only is None else ONE_FILE_S

@@ -1,0 +1,370 @@
+"""What ran and what has changed since: log, diff and versions of a job. None of them writes anything."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from scheduler import views
+from scheduler.core.models import ROOT_JOB_ID, AuditRow, Commit, Fault, Job, JobSpec, NoCommit, Run, RunStatus, instant
+from scheduler.core.problems import UsageError
+from scheduler.core.reconcile import definition_changes
+from scheduler.core.textdiff import Hunk, hunks, unified
+from scheduler.core.timeline import Changes, Origin, Version, edits, settings_between, versions
+from scheduler.core.words import describe
+from scheduler.reading import Reading
+from scheduler.store import Store
+from scheduler.views import Json
+
+COUNT = 50  # entries of a log, and texts, unless more are asked for
+_ROWS_OF_AN_EDIT = 20
+_TOLD_BY_RUNS = ("failure", "recovery", "cancel")  # audit rows of what the ledger shows as well
+
+
+# -- log ---------------------------------------------------------------------------------------
+
+
+def log(scheduler: Reading, job_id: str, *, count: int = COUNT, prefix: bool = False) -> Json:
+    """A job's runs and all changes of it on one timeline, newest first, each with its commit as far as known.
+
+    Also the changes of the runners that it has used.
+    """
+    with scheduler._need_store(job_id) as store:
+        job = scheduler._job(store, job_id, prefix=prefix)
+        rows = store.audit(job.id)
+        changes = Changes(rows)
+        found = [(_moment(run), 1, _run_entry(run, changes)) for run in store.runs(job.id, limit=count)]
+        found += [
+            (edit[0].at, 0, _change_entry(edit)) for edit in edits(_told(rows, store, job)[-count * _ROWS_OF_AN_EDIT :])
+        ]
+        total = len(list(edits(_told(rows, store, job)))) + store.run_count(job.id)
+    found.sort(key=lambda each: each[:2], reverse=True)
+    return {"job_id": job.id, "log": [entry for _, _, entry in found[:count]], "total": total}
+
+
+def _told(rows: Sequence[AuditRow], store: Store, job: Job) -> list[AuditRow]:
+    """The audit rows of what changed a job, oldest first; those of its runners with them."""
+    runners = {each.spec.runner for each in store.definitions(job.id)}
+    prefixes = tuple(f"runners.{name}." for name in runners)
+    of_root = [row for row in store.audit(ROOT_JOB_ID) if row.field is not None and row.field.startswith(prefixes)]
+    own = [row for row in rows if row.action not in _TOLD_BY_RUNS]
+    return sorted([*own, *of_root], key=lambda row: row.at)
+
+
+def _moment(run: Run) -> datetime:
+    return run.started_at or run.finished_at or run.requested_at
+
+
+def _run_entry(run: Run, changes: Changes) -> Json:
+    shown = {name: value for name, value in views.run_json(run).items() if name not in ("result", "attempts")}
+    at = _moment(run)
+    return {
+        "at": instant(at),
+        "kind": "run",
+        "run": shown,
+        "text": _origin_json(changes.text(run.task_sha256, at)),
+        "definition": _origin_json(changes.definition_at(at)),
+    }
+
+
+def _change_entry(edit: Sequence[AuditRow]) -> Json:
+    first = edit[0]
+    return {
+        "at": instant(first.at),
+        "kind": "change",
+        "changes": [
+            {"job_id": row.job_id, "action": row.action, "field": row.field, "before": row.before, "after": row.after}
+            for row in edit
+        ],
+        "revision": first.revision,
+        "commit": views.commit_json(first.commit),
+        "no_commit": first.no_commit,
+        "actor": first.actor,
+        "cause": first.cause,
+    }
+
+
+def _origin_json(origin: Origin | None) -> Json | None:
+    if origin is None:
+        return None
+    return {
+        "since": instant(origin.since),
+        "revision": origin.revision,
+        "commit": views.commit_json(origin.commit),
+        "no_commit": origin.no_commit,
+        "actor": origin.actor,
+        "cause": origin.cause,
+    }
+
+
+def in_force(store: Store, job_id: str, at: datetime) -> Json:
+    """The definition and the text that a job had at an instant, and the commits that had brought them.
+
+    `definition` and `text` are None before the job was known.
+    """
+    changes = Changes(store.audit(job_id))
+    definition, text = changes.definition_at(at), changes.text_at(at)
+    known = store.definitions(job_id)
+    number = bisect_right(known, at, key=lambda each: each.since)
+    generation = known[number - 1].generation if number else None
+    about, of_text = _origin_json(definition), _origin_json(text)
+    return {
+        "job_id": job_id,
+        "at": instant(at),
+        "definition": None if about is None else {"generation": generation, **about},
+        "text": None if of_text is None or text is None else {"task_sha256": text.task_sha256, **of_text},
+    }
+
+
+# -- diff --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One end of a comparison: a run, or the files as they are now."""
+
+    job: Job
+    at: datetime
+    run: Run | None  # None: now
+    spec: JobSpec
+    generation: int | None  # None: what the files say has not been synced
+    text: str | None
+    task_sha256: str | None
+    source_path: str | None
+    why_no_text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """`json` is the answer; `hunks` are its text, for whoever shows words."""
+
+    json: Json
+    hunks: tuple[Hunk, ...]
+
+
+def diff(scheduler: Reading, before: str, after: str | None = None, *, prefix: bool = False) -> Compared:
+    """What differs between two runs, JOB:N; between one and now; or, for a job, between its last success and now.
+
+    Raises: UsageError for a job that has never succeeded.
+    """
+    run = scheduler.run_of(before, prefix=prefix) if ":" in before else None
+    job_id = before if run is None else run.job_id
+    if run is None and after is not None:
+        raise UsageError(f"{before!r} is no run", hint="name two runs, such as heartbeat:12 heartbeat:13, or one job")
+    other = None if after is None else scheduler.run_of(after, prefix=prefix)
+    with scheduler._need_store(job_id) as store:
+        job = scheduler._job(store, job_id, prefix=prefix)
+        if run is None:
+            run = _last_success(store, job)
+        old = _side_of(store, run)
+        new = _now(scheduler, store, job) if other is None else _side_of(store, other)
+        found = _compared(store, old, new)
+    return found
+
+
+def _last_success(store: Store, job: Job) -> Run:
+    found = store.runs(job.id, limit=1, status=RunStatus.SUCCEEDED)
+    if not found:
+        newest = store.runs(job.id, limit=1)
+        raise UsageError(
+            f"job {job.id!r} has never succeeded: there is nothing to compare with",
+            hint=f"`scheduler diff {newest[0].id}` compares a run with what its files say now"
+            if newest
+            else "it has not run yet",
+        )
+    return found[0]
+
+
+def _side_of(store: Store, run: Run) -> Side:
+    job = store.job(run.job_id)
+    assert job is not None
+    spec = next(each.spec for each in store.definitions(run.job_id) if each.generation == run.generation)
+    text = None if run.task_sha256 is None or run.started_at is None else store.text(run.task_sha256).decode()
+    return Side(
+        job=job,
+        at=_moment(run),
+        run=run,
+        spec=spec,
+        generation=run.generation,
+        text=text,
+        task_sha256=run.task_sha256,
+        source_path=run.source_path,
+        why_no_text="" if text is not None else f"it was given none: {run.status.value}, {run.reason}",
+    )
+
+
+def _now(scheduler: Reading, store: Store, job: Job) -> Side:
+    """What a run would get now."""
+    from scheduler.core.models import Settings
+    from scheduler.passes import Passes
+    from scheduler.tasks import read_task
+
+    place, now = scheduler.place, scheduler.clock.now()
+    settings = store.observed(job_id=job.id).settings or Settings()
+    spec: JobSpec = job.file.spec
+    generation: int | None = job.file.generation
+    why = f"it is archived: {job.file.path} names it no more" if job.archived else ""
+    text = sha256 = source_path = None
+    if not why:
+        found = Passes(place=place, clock=scheduler.clock).look_again(store.observed(job_id=job.id), job.id, now)
+        if not isinstance(found, Fault):
+            _, seen, settings = found
+            generation = seen.file.generation if seen.file.spec == spec else None
+            spec = seen.file.spec
+        task = read_task(place.root, spec, job.file.path, settings, forbidden=place.closed)
+        if isinstance(task, Fault):
+            why = f"{task.message} [{task.reason}]"
+        else:
+            text, sha256, source_path = task.text.decode(), task.sha256, task.source_path
+    return Side(
+        job=job,
+        at=now,
+        run=None,
+        spec=spec,
+        generation=generation,
+        text=text,
+        task_sha256=sha256,
+        source_path=source_path,
+        why_no_text=why,
+    )
+
+
+def _compared(store: Store, old: Side, new: Side) -> Compared:
+    start, end = sorted((old.at, new.at))
+    definition = definition_changes(old.spec, new.spec)
+    names = sorted({old.spec.runner, new.spec.runner})
+    rows = store.audit(ROOT_JOB_ID)
+    settings = settings_between(rows, [f"runners.{name}." for name in names], start, end)
+    if new.at < old.at:
+        settings = {name: (after, before) for name, (before, after) in settings.items()}
+    told = [row for row in _told(store.audit(new.job.id), store, new.job) if start < row.at <= end]
+    both = old.text is not None and new.text is not None
+    names_of = [side.run.id if side.run is not None else "now" for side in (old, new)]
+    words = {}
+    if "schedule" in definition:
+        words = {"before": describe(old.spec.due_by), "after": describe(new.spec.due_by)}
+    json = {
+        "job_id": new.job.id,
+        "before": _side_json(store, old),
+        "after": _side_json(store, new),
+        "definition": {name: {"before": was, "after": now} for name, (was, now) in definition.items()},
+        "schedule_text": words or None,
+        "runners": {name: {"before": was, "after": now} for name, (was, now) in settings.items()},
+        "text_changed": old.text != new.text if both else None,
+        "text_diff": unified(old.text or "", new.text or "", before_name=names_of[0], after_name=names_of[1])
+        if both
+        else None,
+        "changes": [_change_entry(edit) for edit in edits(told)],
+        "runs_between": store.statuses_between(new.job.id, start, end) if old.job.id == new.job.id else {},
+    }
+    return Compared(json=json, hunks=hunks(old.text or "", new.text or "") if both else ())
+
+
+def _side_json(store: Store, side: Side) -> Json:
+    run = side.run
+    changes = Changes(store.audit(side.job.id))
+    return {
+        "run": None if run is None else run.id,
+        "at": instant(side.at),
+        "status": None if run is None else run.status.value,
+        "generation": side.generation,
+        "task_sha256": side.task_sha256,
+        "source_path": side.source_path,
+        **({"revision": None, "dirty": None} if run is None else _revision(run)),
+        "text": _origin_json(changes.text(side.task_sha256, side.at)),
+        "definition": _origin_json(changes.definition_at(side.at)) if side.generation is not None else None,
+        "no_text": side.why_no_text or None,
+    }
+
+
+def _revision(run: Run) -> Json:
+    return {"revision": run.provenance.revision, "dirty": run.provenance.dirty}
+
+
+# -- versions ----------------------------------------------------------------------------------
+
+
+def texts(scheduler: Reading, job_id: str, *, count: int = COUNT, prefix: bool = False) -> Json:
+    """Every text that a job's runs were given, that which ran last first, with its commit and how its runs did."""
+    with scheduler._need_store(job_id) as store:
+        job = scheduler._job(store, job_id, prefix=prefix)
+        found = versions(store.uses(job.id))
+        changes = Changes(store.audit(job.id))
+        shown = found[:count]
+        commits = _commits(scheduler, shown, changes)
+        current = None if job.archived else _now(scheduler, store, job).task_sha256
+    entries = [_version_json(job.id, each, commits[each.last.task_sha256], current) for each in shown]
+    if current is not None and all(each.last.task_sha256 != current for each in found):
+        entries.insert(0, _unused_json(current, changes.text(current, scheduler.clock.now())))
+    return {"job_id": job.id, "versions": entries, "total": len(found)}
+
+
+def _commits(
+    scheduler: Reading, found: Sequence[Version], changes: Changes
+) -> dict[str, tuple[Commit | None, NoCommit | None]]:
+    """The commit that brought each text: as the audit knows it, else as git's history tells it now."""
+    from scheduler.commits import ONE_FILE_S, last_changes
+
+    known: dict[str, tuple[Commit | None, NoCommit | None]] = {}
+    wanted: dict[str, tuple[str, str]] = {}
+    revisions: list[str] = []
+    for each in found:
+        origin = changes.text(each.last.task_sha256, each.last.started_at)
+        known[each.last.task_sha256] = (None, None) if origin is None else (origin.commit, origin.no_commit)
+        use = each.committed
+        if (origin is None or origin.commit is None) and use is not None and use.revision is not None:
+            assert use.source_path is not None
+            assert use.source_blob is not None
+            wanted[each.last.task_sha256] = use.source_path, use.source_blob
+            revisions.append(use.revision)
+        elif origin is None and each.last.dirty in ("modified", "untracked"):
+            known[each.last.task_sha256] = None, "uncommitted"
+    told = last_changes(scheduler.place.root, dict.fromkeys(revisions), wanted.values(), timeout=ONE_FILE_S)
+    for sha256, key in wanted.items():
+        commit = told.get(key, "unknown")
+        known[sha256] = (commit, None) if isinstance(commit, Commit) else (None, commit)
+    return known
+
+
+def _version_json(
+    job_id: str, version: Version, commit: tuple[Commit | None, NoCommit | None], current: str | None
+) -> Json:
+    last = version.last
+    return {
+        "task_sha256": last.task_sha256,
+        "task_bytes": last.task_bytes,
+        "source_path": last.source_path,
+        "current": last.task_sha256 == current,
+        "commit": views.commit_json(commit[0]),
+        "no_commit": commit[1],
+        "revision": last.revision,
+        "first_fired_at": instant(version.first.started_at),
+        "last_fired_at": instant(last.started_at),
+        "first_run": f"{job_id}:{version.first.n}",
+        "last_run": f"{job_id}:{last.n}",
+        "runs": version.runs,
+        "statuses": {status.value: number for status, number in sorted(version.statuses.items())},
+        "success_rate": version.success_rate,
+        "median_duration_ms": version.median_duration_ms,
+        "cost_usd": None,
+    }
+
+
+def _unused_json(sha256: str, origin: Origin | None) -> Json:
+    """The text that the next run gets, which none has had yet."""
+    nothing = ("task_bytes", "source_path", "first_fired_at", "last_fired_at", "first_run", "last_run")
+    return {
+        "task_sha256": sha256,
+        "current": True,
+        "commit": None if origin is None else views.commit_json(origin.commit),
+        "no_commit": None if origin is None else origin.no_commit,
+        "revision": None if origin is None else origin.revision,
+        **dict.fromkeys(nothing),
+        "runs": 0,
+        "statuses": {},
+        "success_rate": None,
+        "median_duration_ms": None,
+        "cost_usd": None,
+    }
