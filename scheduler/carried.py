@@ -88,7 +88,7 @@ def carry(sql: sqlite3.Connection, job_id: str, carried: Carried, *, now: dateti
 
     `already`: it got one before, and keeps that. `own`: it has runs or counters of its own, and keeps these.
     """
-    job = sql.execute("SELECT last_n, run_count FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    job = sql.execute("SELECT last_n, run_count, created_at FROM jobs WHERE id = ?", (job_id,)).fetchone()
     if job is None:
         sql.execute(
             "INSERT OR REPLACE INTO carried (job_id, past, at) VALUES (?, ?, ?)",
@@ -97,6 +97,9 @@ def carry(sql: sqlite3.Connection, job_id: str, carried: Carried, *, now: dateti
         return "pending"
     if sql.execute("SELECT 1 FROM audit WHERE job_id = ? AND action = ?", (job_id, ACTION)).fetchone():
         return "already"
+    created = carried.past.facts.get("created_at")
+    if created is not None and _stamp(parse_instant(created)) == job["created_at"]:
+        return "already"  # it is the very job that was exported
     if job["last_n"] or job["run_count"]:
         return "own"
     # The definition that is in force goes on behind those that came before it.

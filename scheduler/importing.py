@@ -29,10 +29,11 @@ from scheduler.core.jobfile import read_job_file
 from scheduler.core.models import Fault, RunnerSpec, Settings, TaskInput
 from scheduler.core.past import Past
 from scheduler.core.paths import PathError, check_path
-from scheduler.core.problems import Problem, UnavailableError, UsageError, did_you_mean
+from scheduler.core.problems import Problem, RefusedError, UnavailableError, UsageError, did_you_mean
 from scheduler.core.schedule import check_timezone
 from scheduler.core.texts import TextError
 from scheduler.drafts import IN_PLACE, Draft, write
+from scheduler.editing import INSIDE_A_RUN
 from scheduler.exporting import Exported, JobFiles, read_export
 from scheduler.passes import Synced
 from scheduler.phantom import read_phantom
@@ -216,6 +217,11 @@ class Imports:
         """Writes what is not there yet, hands over the past, and lets a sync make the jobs."""
         draft = Draft(files=tree, branch=None, job_id="", summary="Import")
         ids = {each.id: each.path for each in tree.documents() if each.id is not None}
+        if self.environ.get(INSIDE_A_RUN) and not options.dry_run:
+            raise RefusedError(
+                f"{INSIDE_A_RUN} is set: this is inside run {self.environ[INSIDE_A_RUN]}, and no run may edit jobs",
+                hint="propose the change to a person; nothing in scheduler.yaml can allow it to a run so far",
+            )
         with contextlib.nullcontext() if options.dry_run else rewriting.alone(self.place.root):
             states = [_place_files(each, ids.get(each.job.id), draft, tree, problems) for each in made]
             kept: Mapping[str, State] = {}
@@ -340,42 +346,52 @@ def _place_files(made: Made, here: str | None, draft: Draft, tree: WorkingTree, 
     """
     job = made.job
     if here is not None and here != made.path:
-        why = f"{job.id!r} stands in {here} already; that file stays as it is"
-        problems.append(problem(job.line, "kept", why, error=False, job_id=job.id))
+        problems.append(_kept(made, f"{job.id!r} stands in {here} already; that file stays as it is", tree))
         return "kept"
     state = _state(made.path, made.data, draft, tree)
-    if state == "kept":
-        if here is None:
-            why = f"{made.path} is there already, and is no file of {job.id!r}; it was left out"
-            hint = "move it away, or import into another folder with --to"
-            problems.append(problem(job.line, "in-the-way", why, hint, job_id=job.id))
-            return "left_out"
-        else:
-            why = f"{made.path} says something else by now; it stays as it is"
-            problems.append(
-                problem(job.line, "kept", why, "delete it to have it written anew", error=False, job_id=job.id)
-            )
+    if state == "kept" and here is not None:
+        problems.append(_kept(made, f"{made.path} says something else by now; it stays as it is", tree))
         return "kept"
+    if state == "kept":
+        problems.append(_in_the_way(made, f"{made.path} is there already, and is no file of {job.id!r}"))
+        return "left_out"
     if made.task_path is not None and made.task is not None:
         task = _state(made.task_path, made.task, draft, tree)
+        if task == "kept" and state == "written":
+            problems.append(_in_the_way(made, f"{made.task_path} is there already, with another text"))
+            return "left_out"
         if task == "kept":
-            if state == "written":
-                why = f"{made.task_path} is there already, with another text; {job.id} was left out"
-                hint = "move it away, or import into another folder with --to"
-                problems.append(problem(job.line, "in-the-way", why, hint, job_id=job.id))
-                return "left_out"
-            why = f"{made.task_path} holds another text by now; it stays as it is"
-            problems.append(problem(job.line, "kept", why, error=False, job_id=job.id))
+            problems.append(_kept(made, f"{made.task_path} holds another text by now; it stays as it is", tree))
             return "kept"
         if task == "written":
             draft.put(made.task_path, None, made.task)
             state = "written"
-    if not tree.is_free(made.path):
-        return state
-    before = draft.after.get(made.path)
-    if before is None:
+    if tree.is_free(made.path) and made.path not in draft.after:
         draft.put(made.path, None, made.data)
     return state
+
+
+def _in_the_way(made: Made, what: str) -> Problem:
+    hint = "move it away, or import into another folder with --to"
+    return problem(made.job.line, "in-the-way", f"{what}; {made.job.id} was left out", hint, job_id=made.job.id)
+
+
+def _kept(made: Made, what: str, tree: WorkingTree) -> Problem:
+    """An error where the job that is there may be another one: a name was made up, and the task is not the same."""
+    job = made.job
+    if job.named or _same_task(made, tree):
+        return problem(job.line, "kept", what, "delete it to have it written anew", error=False, job_id=job.id)
+    hint = f"if it is another job of that name: write it with `scheduler create {job.id}-2`"
+    return problem(job.line, "kept", f"{what}, and its task is not that of this line", hint, job_id=job.id)
+
+
+def _same_task(made: Made, tree: WorkingTree) -> bool:
+    there = next((each for each in tree.documents() if each.id == made.job.id), None)
+    text = None if there is None else there.text
+    if there is not None and there.task_source_path is not None:
+        source = tree.read(there.task_source_path)
+        text = None if isinstance(source, Fault) else source.data
+    return text is not None and text.split() == (made.job.text or "").encode().split()
 
 
 def _state(path: str, data: bytes, draft: Draft, tree: WorkingTree) -> str:

@@ -380,7 +380,7 @@ def _job(entry: Entry, job_id: str, shell: Shell, zone: str, root_zone: str, pro
     to = entry.environment.get("MAILTO", "")
     comments = (f"cron mailed the output to {to} (MAILTO)",) if to else ()
     text = "\n".join(_script(entry, exported, shell)) + "\n"
-    return Incoming(id=job_id, stem=job_id, keys=keys, comments=comments, text=text, line=entry.line)
+    return Incoming(id=job_id, stem=job_id, keys=keys, comments=comments, text=text, line=entry.line, named=False)
 
 
 def _jitter(minutes: str, cron: str, timezone: str) -> str | None:

@@ -26,6 +26,7 @@ class Incoming:
     text: str | None = None  # the task
     line: int  # where it stands in the source
     past: Past | None = None
+    named: bool = True  # its id came with it; else it was made up from the task
 
 
 def problem(

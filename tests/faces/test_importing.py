@@ -16,6 +16,7 @@ from croniter import croniter
 
 from scheduler import rewriting
 from scheduler.core.problems import UnavailableError
+from scheduler.importing import local_zone
 from tests.faces.conftest import Root, contents
 
 HEARTBEAT = "6f1c0c3e-0b43-4a3f-8a0e-3b1f6a1d2e3f"
@@ -436,6 +437,32 @@ def test_commands_stand_in_the_job_file_where_the_runner_may_run_that(root: Root
     )
 
 
+def test_another_crontab_with_a_line_of_that_name_is_not_taken_for_an_edit(root: Root, tmp_path: Path) -> None:
+    tab = tmp_path / "tab"
+    tab.write_text("0 3 * * * /bin/hello\n")
+    root.ok("import", "crontab", str(tab))
+    tab.write_text("0 4 * * * /bin/hello\n")
+    found = root.cli("import", "crontab", str(tab), "--json")
+    assert (found.code, [(code, severity) for _, code, severity in codes(found.json)][-1]) == (
+        0,
+        ("import.timeout", "warning"),
+    )
+    assert ("import.kept", "warning") in [(code, severity) for _, code, severity in codes(found.json)]
+    tab.write_text("0 3 * * * /opt/other/hello\n")
+    found = root.cli("import", "crontab", str(tab), "--json")
+    assert found.code == 1
+    assert ("import.kept", "error") in [(code, severity) for _, code, severity in codes(found.json)]
+
+
+def test_no_run_may_import_jobs(root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tab").write_text("0 3 * * * hello\n")
+    monkeypatch.setenv("SCHEDULER_RUN_ID", "tick:1")
+    before = contents(root.path)
+    assert root.cli("import", "crontab", str(tmp_path / "tab")).code == 3
+    assert root.cli("import", "crontab", str(tmp_path / "tab"), "--dry-run").code == 0
+    assert contents(root.path) == before
+
+
 def test_a_dry_run_says_the_same_and_writes_nothing(root: Root, tmp_path: Path) -> None:
     (tmp_path / "tab").write_text("0 3 * * * hello\n@reboot x\n")
     before = contents(root.path)
@@ -457,14 +484,25 @@ def test_what_stands_in_the_way_is_not_overwritten(root: Root, tmp_path: Path) -
     assert "jobs/imported/bye.yaml" in files(root)
 
 
-def test_a_crontab_of_five_thousand_lines_is_carried_whole(
-    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.fsync", lambda _: None)
+def test_five_thousand_lines_become_as_many_jobs_with_names_of_their_own(root: Root, tmp_path: Path) -> None:
     lines = [f"{n % 60} {n % 24} * * * /opt/{n % 700}/task --n {n}" for n in range(5_000)]
     (tmp_path / "tab").write_bytes("\r\n".join(lines).encode())
     found = root.json("import", "crontab", str(tmp_path / "tab"), "--dry-run")
     assert len({each["id"] for each in found["jobs"]}) == len({each["file"] for each in found["jobs"]}) == 5_000
+
+
+@pytest.mark.parametrize(
+    ("zone", "told"), [("Europe/Berlin", "Europe/Berlin"), (":Asia/Tokyo", "Asia/Tokyo"), ("Etc/UTC", "UTC")]
+)
+def test_the_zone_of_the_machine_is_that_of_its_crontab(zone: str, told: str) -> None:
+    assert local_zone({"TZ": zone}) == told
+
+
+def test_a_zone_that_has_no_name_has_to_be_said(root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tab").write_text("0 3 * * * hello\n")
+    monkeypatch.setenv("TZ", "CET-1CEST")
+    found = root.cli("import", "crontab", str(tmp_path / "tab"))
+    assert (found.code, "--timezone" in found.stderr) == (2, True)
 
 
 def test_a_root_without_a_shell_is_told_what_to_add(root: Root, tmp_path: Path) -> None:
