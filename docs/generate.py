@@ -34,6 +34,7 @@ from scheduler.core.shapes import (
     RunnerShape,
     ScheduleShape,
     Shape,
+    WorktreeShape,
 )
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -57,6 +58,7 @@ def pages() -> dict[str, dict[str, str]]:
             "limits-keys": key_table(LimitsShape),
             "prune-keys": key_table(PruneShape),
             "retention-keys": key_table(RetentionShape),
+            "worktree-keys": key_table(WorktreeShape),
             "root-not-yet": not_yet(RootShape),
         },
         "commands.md": {

@@ -80,6 +80,11 @@ class Place:
     def outputs(self) -> Path:
         return self.state / "runs"
 
+    @property
+    def wake(self) -> Path:
+        """The file that a git hook touches to have a daemon look at once; a daemon makes it."""
+        return self.state / "wake"
+
     def output(self, job_id: str, n: int, attempt: int, stream: str) -> Path:
         return self.outputs / job_id / f"{n}.{attempt}.{stream}"
 

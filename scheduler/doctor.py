@@ -26,7 +26,7 @@ from scheduler.core.expected import Alarm, Kind
 from scheduler.core.models import Job, RunStatus, Settings, Status, SyncState, instant
 from scheduler.core.problems import Problem, SchedulerError
 from scheduler.git import read_tree
-from scheduler.git_folder import why_held
+from scheduler.held import why_held
 from scheduler.reading import alarm_texts
 from scheduler.restoring import refuse_lost
 from scheduler.room import cannot_write, lack_of_room
@@ -88,8 +88,8 @@ def _git(place: Place) -> Iterator[Check]:
     else:
         hint = _TRUST.format(place.root) if "belongs to another user" in (tree.why_unavailable or "") else ""
         yield Check("git", "warning", f"runs record no commit: {tree.why_unavailable}", hint)
-    if held := why_held(place.root):
-        hint = "end or abort it; `scheduler sync --now` takes the files as they are"
+    if held := why_held(place, _stored(place)):
+        hint = "end it, abort it or check out that branch; `scheduler sync --now` takes the files as they are"
         yield Check("git", "warning", f"edits of the files wait: {held}", hint)
 
 
@@ -103,6 +103,14 @@ def _machine(place: Place, clock: Clock, environ: Mapping[str, str], *, asks: bo
     yield from check_clock(clock.read(), clocked)
     yield from zones(settings, jobs, clock.now())
     yield from disks((place.state, place.db.parent))
+
+
+def _stored(place: Place) -> Settings | None:
+    """The last good settings, where there are any that can be read."""
+    if place.db.exists():
+        with contextlib.suppress(SchedulerError), Store.open(place.db, create=False) as store:
+            return store.observed(job_id="").settings
+    return None
 
 
 def _known(place: Place) -> tuple[Settings, list[Job], Clocked | None]:

@@ -23,7 +23,7 @@ from scheduler.passes import LOOK_AGAIN_S, SAVE_S, Passes
 from scheduler.runners.cancel import Cancel, Why
 from scheduler.runners.command import Context, Invocation, Outcome, execute, prepare
 from scheduler.store import OF_COPY, Store
-from scheduler.tasks import read_task
+from scheduler.tasks import not_committed, read_task
 
 
 class EndNotWrittenError(UnavailableError):
@@ -39,6 +39,8 @@ class EndNotWrittenError(UnavailableError):
 
 _log = logging.getLogger(__name__)
 
+# What a save, or a commit, looks like for a moment.
+_PASSING = ("source_missing", "source_empty", "source_invalid", "source_dirty")
 END_TRIES = 6  # each waits for the database as long as any command does
 
 
@@ -171,11 +173,14 @@ class LocalEngine:
         return self._end(run, outcome, job, cancel)
 
     def _await_ready(self, run: Run, job: Job, settings: Settings, cancel: Cancel) -> Ready | Fault:
-        """As `make_ready`; a task that is absent or empty is looked for again: a save is seen so for a moment."""
+        """As `make_ready`; a task that is absent or empty is looked for again: a save is seen so for a moment.
+
+        So is one that is not committed: a commit writes the file before HEAD moves.
+        """
         give_up = time.monotonic() + min(self.passes.absent_grace.total_seconds(), SAVE_S)
         while True:
             ready = self.make_ready(job, settings, run_id=run.id, fire_time=run.fire_time, trigger=run.trigger)
-            passing = isinstance(ready, Fault) and ready.reason in ("source_missing", "source_empty", "source_invalid")
+            passing = isinstance(ready, Fault) and ready.reason in _PASSING
             if not passing or time.monotonic() >= give_up or cancel.wait(LOOK_AGAIN_S):
                 return ready
 
@@ -264,7 +269,11 @@ class LocalEngine:
         if isinstance(task, Fault):
             return task
         path = task.real_path or task.source_path
-        source = self.passes.tree(path).provenance(path, task.source)
+        tree = self.passes.tree(path)
+        source = tree.provenance(path, task.source)
+        only_committed = settings.worktree.dirty == "skip" and trigger is not Trigger.MANUAL  # who asks may try a text
+        if only_committed and (fault := not_committed(path, tree, source)):
+            return fault
         return self._made_ready(
             job, settings, task, source, run_id=run_id, fire_time=fire_time, trigger=trigger, attempt=1
         )

@@ -89,14 +89,30 @@ _UNDER_WAY = (
 )
 
 
-def why_held(root: Path) -> str:
+def under_way(root: Path) -> str:
     """What git is in the middle of in this working tree, in words; empty if nothing (S8).
 
     Meanwhile the files are of no commit that anybody meant: a step of a rebase, an old commit under test.
     """
     git = git_folder(root)
-    under_way = None if git is None else next((what for name, what in _UNDER_WAY if (git / name).exists()), None)
-    return f"{under_way} is half way in the repository" if under_way else ""
+    found = None if git is None else next((what for name, what in _UNDER_WAY if (git / name).exists()), None)
+    return f"{found} is half way in the repository" if found else ""
+
+
+def head_ref(root: Path) -> str | None:
+    """The ref that HEAD stands for, or the commit of a detached one; None where its file cannot be read or is a stub.
+
+    Outside a repository None too.
+    """
+    git = git_folder(root)
+    if git is None:
+        return None
+    try:
+        found = (git / "HEAD").read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n")
+    except OSError:
+        return None
+    ref = found.removeprefix("ref: ")
+    return None if ref == "refs/heads/.invalid" else ref  # so with reftables (gitformat-reftable)
 
 
 def git_folder(root: Path) -> Path | None:

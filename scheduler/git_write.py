@@ -16,7 +16,7 @@ from pathlib import Path
 
 from scheduler.core.problems import RefusedError, UnavailableError
 from scheduler.git import GitError, clean_environment, head, run_git, start_git
-from scheduler.git_folder import git_folder, why_held
+from scheduler.git_folder import git_folder, under_way
 
 HOOKS_S = 600.0  # a hook may run a test suite
 _IDENTITY = tuple(f"GIT_{who}_{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL", "DATE"))
@@ -78,7 +78,7 @@ def check_commit(root: Path, paths: Sequence[str], environ: Mapping[str, str]) -
     Raises: RefusedError where a merge or the like is half way, or a file already differs from HEAD; UnavailableError.
     """
     _need_repository(root)
-    half_way = why_held(root)
+    half_way = under_way(root)
     if half_way:
         raise RefusedError(
             f"{half_way}: a commit now would be part of it; nothing was written",

@@ -19,7 +19,7 @@ from scheduler.core.problems import Problem, UnavailableError
 from scheduler.core.reconcile import Desired, Plan, plan, plan_one
 from scheduler.crash import crash_point
 from scheduler.git import Commits, Tree, git_silence, read_tree
-from scheduler.git_folder import why_held
+from scheduler.held import why_held
 from scheduler.safe_open import read_source, real_path
 from scheduler.source import Parsed, read_desired
 from scheduler.store import Observed, Store
@@ -96,7 +96,7 @@ class Passes:
         """As `plan`, and the plan itself; None where scheduler.yaml cannot be used."""
         started = self.clock.now()
         found, problems, silence = self._plan(observed, started, confirmed)
-        held = "" if now_anyway else self.held()
+        held = "" if now_anyway else self.held(observed.settings)
         return self._synced(found, problems, started, confirmed, silence, held, jobs=observed.jobs.values()), found
 
     def sync(
@@ -117,7 +117,7 @@ class Passes:
         """
         started = self.clock.now()
         settled: datetime | None = None
-        if not now_anyway and (held := self.held()):
+        if not now_anyway and (held := self.held(store.observed(job_id="").settings)):
             return self._synced(None, (), started, None, "", held)
         for _ in tries():
             observed = store.observed()
@@ -146,9 +146,9 @@ class Passes:
                 return self._synced(found, problems, started, confirmed, silence, jobs=observed.jobs.values())
         raise UnavailableError("other processes kept changing the database; nothing was applied", hint="try again")
 
-    def held(self) -> str:
-        """Why no pass may take the files as they are now (S8); empty if one may."""
-        return why_held(self.place.root)
+    def held(self, stored: Settings | None) -> str:
+        """Why no pass may take the files as they are now (S8); empty if one may. stored: the last good settings."""
+        return why_held(self.place, stored)
 
     def _plan(
         self, observed: Observed, now: datetime, confirmed: str | None
@@ -254,7 +254,7 @@ class Passes:
     def look_again(self, observed: Observed, job_id: str, now: datetime) -> tuple[Plan | None, Job, Settings] | Fault:
         """What the job's own file and scheduler.yaml say now: a plan to apply, and the job as it will be then."""
         job = observed.jobs[job_id]
-        if self.held():  # the last good definition, and the task from disk as always
+        if self.held(observed.settings):  # the last good definition, and the task from disk as always
             return None, job, observed.settings or Settings()
         settings, _ = read_settings(self.place)
         if settings is None:  # a broken scheduler.yaml: the last good settings and definition stay in force

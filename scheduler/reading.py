@@ -63,6 +63,7 @@ class Reading:
             for _, alarm in overdue:
                 alarms.setdefault(alarm.job_id, []).append(alarm)
             jobs = [self._job_json(job, found, files, alarms.get(job.id, ())) for job in known]
+            held = self._held(store)
         wanted = [
             job
             for job in jobs
@@ -72,13 +73,20 @@ class Reading:
         ]
         troubles += [*said, *alarm_texts(overdue)]
         # The summary is of the whole root.
-        return {**views.list_json(jobs, found, troubles, held=self.held()), "jobs": wanted}
+        return {**views.list_json(jobs, found, troubles, held=held), "jobs": wanted}
 
     def held(self) -> str | None:
         """Why no sync takes the files as they are now (S8)."""
-        from scheduler.git_folder import why_held
+        store = self._store()
+        if store is None:
+            return self._held(None)
+        with store:
+            return self._held(store)
 
-        return why_held(self.place.root) or None
+    def _held(self, store: Store | None) -> str | None:
+        from scheduler.held import why_held
+
+        return why_held(self.place, None if store is None else store.observed(job_id="").settings) or None
 
     def show(self, job_id: str, *, prefix: bool = False) -> Json:
         with self._need_store(job_id) as store:
@@ -89,6 +97,7 @@ class Reading:
             return {
                 "job": self._job_json(job, store.problems(), _Files(self), alarms),
                 "next_fires": [{"job_id": job.id, **views.fire_json(fire, job.file.spec.due_by)} for fire in coming],
+                "held": self._held(store),
             }
 
     def _coming(self, job: Job, now: datetime) -> Sequence[datetime]:

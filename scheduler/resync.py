@@ -6,6 +6,7 @@ once it has lasted: for a moment, every save and every checkout looks like that.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -234,6 +235,9 @@ class Resync:
 
     def _watch(self, store: Store) -> bool:
         """Watches what may change what a pass finds. True where something of it is new."""
+        if not self._place.wake.exists():  # hooks make none: where no daemon is, they leave nothing behind
+            with contextlib.suppress(OSError):
+                self._place.wake.touch(0o600)
         settings, _ = read_settings(self._place)
         self._settings = settings or self._settings
         self._tasks = self._task_paths(store)
@@ -273,7 +277,7 @@ class Resync:
                 job_id=ROOT_JOB_ID, action="held", field="sync", after=held, at=now, actor="scheduler", cause="watch"
             )
             store.add_audit(row)  # first: as long as it cannot be written it is tried again with every pass
-            _log.warning("sync_held_long reason=%r: edits wait until it is done or aborted", held)
+            _log.warning("sync_held_long reason=%r: edits wait until that is over", held)
             self._held_told = True
 
     def _report(self, found: Synced, cause: str) -> None:

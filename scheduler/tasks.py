@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from scheduler.core.models import Fault, JobSpec, Settings, Task
+from scheduler.core.models import Fault, JobSpec, Provenance, Settings, Task
 from scheduler.core.texts import conflict_line
 from scheduler.safe_open import Identities, Source, read_source
+
+if TYPE_CHECKING:  # it starts processes, which `list` never does
+    from scheduler.git import Tree
 
 JOB_FILE_BYTES = 1024 * 1024  # design section 3, Strictness
 
@@ -73,6 +77,21 @@ def check_text(data: bytes) -> Fault | None:
         return fault
     if not data.decode("utf-8").removeprefix("\ufeff").strip():
         return Fault(reason="source_empty", message="the task is empty or only white space")
+    return None
+
+
+def not_committed(path: str, tree: Tree, source: Provenance) -> Fault | None:
+    """Why a task from this file is not known to be committed text, as `worktree.dirty: skip` asks for; None if it is.
+
+    A file that differs by git's own conversion alone is the committed one. Where git cannot say, nothing is.
+    """
+    rule = "worktree.dirty is skip"
+    if not tree.in_repository:
+        return Fault(reason="source_dirty", message=f"{rule}, and no commit is known: {tree.why_unavailable}")
+    if source.dirty == "untracked" or source.revision is None:
+        return Fault(reason="source_dirty", message=f"{path!r} is in no commit, and {rule}")
+    if source.dirty == "modified":
+        return Fault(reason="source_dirty", message=f"{path!r} is not as it was committed, and {rule}")
     return None
 
 

@@ -268,7 +268,7 @@ def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None =
 def widens_root(field: str) -> bool:
     """Whether a setting can give more power: to jobs (what runs, for how long, where), or to who edits them."""
     first, _, rest = field.partition(".")
-    return first in ("runners", "hosts", "jobs", "channels", "prune") or (
+    return first in ("runners", "hosts", "jobs", "channels", "prune", "worktree") or (
         first == "defaults" and rest.split(".")[0] in ("runner", "env", "timeout")
     )
 

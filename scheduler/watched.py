@@ -1,4 +1,5 @@
-"""Where changes are looked for: the folders of job files, of task files and of git's refs, and names in them.
+"""Where changes are looked for: the folders of job files, of task files, of git's refs and of the file that hooks
+touch, and names in them.
 
 Everything by which a file is found counts: a link on the way, and each folder that may come, go or be swapped.
 """
@@ -38,6 +39,7 @@ def watched(place: Place, settings: Settings, task_paths: Iterable[str]) -> Mapp
                 names.setdefault(folder, set()).add(name)
     for folder, name in _way_to_root(place, links):
         names.setdefault(folder, set()).add(name)
+    names.setdefault(os.path.realpath(place.state), set()).add(place.wake.name)
     refs = {str(folder): found for folder, found in ref_files(place.root).items()}
     for folder, found in refs.items():
         names.setdefault(folder, set()).update(found)

@@ -135,7 +135,7 @@ def _print_review(given: Globals, reviewed: Reviewed, scheduler: Scheduler, styl
 @click.option("--dry-run", is_flag=True, help="Show the plan, change nothing.")
 @click.option("--confirm-prune", metavar="TOKEN", help="Archive the set of jobs that the guard named with this token.")
 @click.option("--now", "now_anyway", is_flag=True,
-              help="Also while a merge, a rebase or a bisect is half way, which holds a sync.")  # fmt: skip
+              help="Also while a sync is held, by a merge half way or by another branch, say.")  # fmt: skip
 @click.option("--new-state", is_flag=True, help="Start without a history where the earlier one is gone.")
 @global_options
 def sync(given: Globals, dry_run: bool, confirm_prune: str | None, now_anyway: bool, new_state: bool) -> None:
@@ -182,7 +182,7 @@ def _print_synced(
         return
     shown = found.json
     if found.held:
-        click.echo(f"held: {found.held}: {'a sync would do' if dry else 'it did'} nothing until that is done", err=True)
+        click.echo(f"held: {found.held}: {'a sync would do' if dry else 'it did'} nothing until that is over", err=True)
         click.echo(f"  to take the files as they are: scheduler{_options(given)} sync --now", err=True)
         if not dry:
             return

@@ -10,6 +10,7 @@ import click
 from scheduler.cli import (  # noqa: F401 - each adds its commands
     editing,
     files,
+    hooks,
     importing,
     looking_back,
     reading,

@@ -25,8 +25,7 @@ def list_jobs(given: Globals, status: str | None, tag: str | None, problems: boo
     scheduler = given.scheduler()
     found = scheduler.list(status=status, tag=tag, problems=problems, tasks=given.as_json)
     say_never_synced(given, scheduler.never_synced())
-    if held := found["summary"]["held"]:
-        say(given, f"held: {held}: edits of the files wait until that is done, or for `scheduler sync --now`")
+    _say_held(given, found["summary"]["held"])
     for trouble in found["troubles"]:
         scheduler.tell(trouble)
     if given.as_json:
@@ -59,12 +58,18 @@ def list_jobs(given: Globals, status: str | None, tag: str | None, problems: boo
             say(given, f"\n{problem_count(found_problems)} in the files; `scheduler list --problems` shows them")
 
 
+def _say_held(given: Globals, held: str | None) -> None:
+    if held:
+        say(given, f"held: {held}: edits of the files wait until that is over, or for `scheduler sync --now`")
+
+
 @cli.command()
 @click.argument("job", type=JobType())
 @global_options
 def show(given: Globals, job: str) -> None:
     """Show one job: definition, state, where it stands and when it runs next."""
     found = given.scheduler().show(job, prefix=given.prefix)
+    _say_held(given, found["held"])
     if given.as_json:
         render.print_json(found)
         return

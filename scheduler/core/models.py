@@ -382,6 +382,17 @@ class Retention:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worktree:
+    """Which state of the repository may be taken for what is meant (S8)."""
+
+    branch: str | None = None  # on another one a sync is held; None: any
+    dirty: Literal["run", "skip"] = "run"  # what becomes of a slot whose task is not as it was committed
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
 DEFAULT_JOBS = ("jobs/**/*.yaml", "jobs/**/*.yml", "jobs/**/*.md")
 
 
@@ -398,6 +409,7 @@ class Settings:
     limits: Limits = Limits()
     prune: Prune = Prune()
     retention: Retention = Retention()
+    worktree: Worktree = Worktree()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -410,6 +422,7 @@ class Settings:
             "limits": self.limits.to_json(),
             "prune": self.prune.to_json(),
             "retention": self.retention.to_json(),
+            "worktree": self.worktree.to_json(),
         }
 
     @classmethod
@@ -425,6 +438,7 @@ class Settings:
             limits=Limits(**found["limits"]),
             prune=Prune(**found["prune"]),
             retention=Retention(**found.get("retention", {})),  # absent where they were stored before
+            worktree=Worktree(**found.get("worktree", {})),
         )
 
 

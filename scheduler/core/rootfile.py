@@ -9,7 +9,7 @@ from typing import Any
 
 from scheduler.core.blame import fault_problem, file_problem, flaw_problems, not_a_mapping
 from scheduler.core.jobfile import unknown_runner
-from scheduler.core.models import ROOT_FILE, Limits, Prune, Retention, RunnerSpec, Settings, TaskInput
+from scheduler.core.models import ROOT_FILE, Limits, Prune, Retention, RunnerSpec, Settings, TaskInput, Worktree
 from scheduler.core.problems import Problem, Severity
 from scheduler.core.shapes import MOST_JOBS, MOST_TASK_BYTES, Fault, RootShape, RunnerShape, check, fitting
 from scheduler.core.texts import TextError, decode
@@ -24,7 +24,8 @@ _INTERPRETERS = frozenset[str]().union(
 )
 # What nobody can judge of a job file without the runners, the defaults and the zone of scheduler.yaml.
 NEEDS_SETTINGS = frozenset({"runner.missing", "runner.unknown", "schedule.duplicate", "schedule.never"})
-SECTIONS = ("defaults", "runners", "limits", "prune", "retention")  # may be left empty, as a scaffold leaves them
+# May be left empty, as a scaffold leaves them.
+SECTIONS = ("defaults", "runners", "limits", "prune", "retention", "worktree")
 
 
 def read_root_file(data: bytes, *, path: str = ROOT_FILE) -> tuple[Settings | None, tuple[Problem, ...]]:
@@ -111,6 +112,7 @@ def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Pro
         limits=Limits(**shape.limits.model_dump()),
         prune=Prune(**shape.prune.model_dump()),
         retention=Retention(**shape.retention.model_dump()),
+        worktree=Worktree(**shape.worktree.model_dump()),
     )
     return settings, problems
 

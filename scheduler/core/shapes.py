@@ -693,11 +693,29 @@ class RetentionShape(Shape):
     )
 
 
+class WorktreeShape(Shape):
+    """Which state of the git repository may be taken for what is meant."""
+
+    branch: Annotated[
+        str | None, BeforeValidator(_given, json_schema_input_type=Annotated[str, Field(min_length=1)])
+    ] = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_LENGTH,
+        description="The branch whose files are synced. On another one, or on none, a sync is held; without it any.",
+        examples=["main"],
+    )
+    dirty: Literal["run", "skip"] = Field(
+        default="run",
+        description="What becomes of a slot whose task is not as it was committed: it is run, or skipped.",
+    )
+
+
 class RootShape(Shape):
     """scheduler.yaml: the root of all paths, and what holds for all jobs."""
 
     model_config = ConfigDict(title="scheduler.yaml")
-    not_yet = frozenset({"channels", "worktree", "agents"})
+    not_yet = frozenset({"channels", "agents"})
     misplaced = {
         **dict.fromkeys(DefaultsShape.model_fields, "write it in a job file, or below defaults"),
         "schedule": "write it in a job file",
@@ -708,6 +726,7 @@ class RootShape(Shape):
         "limits": LimitsShape,
         "prune": PruneShape,
         "retention": RetentionShape,
+        "worktree": WorktreeShape,
         "runners": type("RunnersShape", (Shape,), {"inner": {"*": RunnerShape}}),
     }
 
@@ -735,6 +754,9 @@ class RootShape(Shape):
     )
     retention: RetentionShape = Field(
         default_factory=RetentionShape, description="How long outputs and histories are kept."
+    )
+    worktree: WorktreeShape = Field(
+        default_factory=WorktreeShape, description="Which branch is synced, and whether what is not committed fires."
     )
 
 

@@ -164,7 +164,7 @@ def test_a_message_names_the_value_as_written_and_what_is_allowed(text: str, mes
     assert problem.hint == hint
 
 
-@pytest.mark.parametrize("key", ["channels", "worktree", "agents"])
+@pytest.mark.parametrize("key", ["channels", "agents"])
 def test_sections_that_no_code_honours_are_refused(key: str) -> None:
     assert told(f"version: 1\n{key}: {{}}\n") == [("key.not-supported-yet", 2, 1)]
 
@@ -187,6 +187,21 @@ def test_settings_stored_before_a_runner_could_limit_its_jobs_are_read_as_withou
     for each in stored["runners"].values():
         del each["jobs"], each["max_timeout_ms"]
     assert Settings.from_json(stored) == settings
+
+
+def test_settings_stored_before_a_branch_could_be_named_are_read_as_any_branch() -> None:
+    settings, _ = read(b"version: 1\n")
+    assert settings is not None
+    stored = settings.to_json()
+    del stored["worktree"]
+    assert Settings.from_json(stored) == settings
+
+
+@pytest.mark.parametrize("value", ["{branch: }", "{branch: ''}", "{branch: 1}", "{dirty: no}", "{dirty: stop}"])
+def test_a_worktree_that_says_nothing_clear_is_refused(value: str) -> None:
+    settings, problems = read(f"version: 1\nworktree: {value}\n".encode())
+    assert settings is None
+    assert [each.line for each in problems] == [2]
 
 
 @pytest.mark.parametrize("key", ["id", "task", "task_source_path", "schedule"])

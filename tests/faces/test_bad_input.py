@@ -774,7 +774,7 @@ BROKEN_ROOT: dict[str, str | bytes] = {
     "another version": ROOT_FILE.replace("version: 1", "version: 2"),
     "empty": "",
     "conflict markers": ROOT_FILE + MARKERS,
-    "a key that is not supported yet": ROOT_FILE + "worktree: {branch: main}\n",
+    "a key that is not supported yet": ROOT_FILE + "channels: {}\n",
     "not UTF-8": b"\xff" + ROOT_FILE.encode(),
 }
 

@@ -17,6 +17,7 @@ from scheduler.core.shapes import (
     RootShape,
     RunnerShape,
     ScheduleShape,
+    WorktreeShape,
 )
 from tests.faces.conftest import call, contents
 
@@ -95,6 +96,7 @@ def test_the_example_shows_the_keys_of_scheduler_yaml(copied: Path) -> None:
     assert set(found["limits"]) == set(LimitsShape.model_fields) - {"max_jobs"}
     assert set(found["prune"]) == set(PruneShape.model_fields)
     assert set(found["retention"]) == set(RetentionShape.model_fields)
+    assert set(found["worktree"]) == set(WorktreeShape.model_fields) - {"branch"}  # a copy may be in no repository
 
 
 def test_the_example_has_each_kind_of_job_that_the_tutorial_promises(copied: Path) -> None:

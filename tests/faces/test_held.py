@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import subprocess
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -144,3 +145,180 @@ def test_one_that_is_forgotten_while_nothing_can_be_written_fills_no_log(
             resync._look("rescan")
     told = [each.getMessage().split()[0] for each in caplog.records if each.name == "scheduler.resync"]
     assert told == ["sync_held", "sync_failed", "sync_held_long", "sync_resumed"]
+
+
+# -- worktree.branch ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_main(root: Root) -> Root:
+    """A root of which only the branch main is synced."""
+    root.git("branch", "-M", "main")
+    root.write("scheduler.yaml", (root.path / "scheduler.yaml").read_text() + "worktree: {branch: main}\n")
+    root.commit()
+    assert root.sync()["held"] is None
+    return root
+
+
+ELSEWHERE = "the branch 'feature/x' is checked out, and worktree.branch is 'main'"
+
+
+def switch_away(root: Root) -> None:
+    """To a branch with another schedule, that names itself in scheduler.yaml."""
+    root.git("switch", "-qc", "feature/x")
+    root.edit("scheduler.yaml", "branch: main", "branch: feature/x")
+    root.edit("jobs/heartbeat.md", FIRST, 'schedule: "30 * * * *"')
+    root.commit()
+
+
+def test_another_branch_is_held_by_the_last_good_setting_and_seen_everywhere(on_main: Root) -> None:
+    before = on_main.facts()
+    switch_away(on_main)
+    found = on_main.cli("sync")
+    assert found.code == 3
+    assert f"held: {ELSEWHERE}" in found.stderr
+    assert on_main.facts() == before
+    assert on_main.json("list")["summary"]["held"] == ELSEWHERE
+    assert on_main.json("show", "heartbeat")["held"] == ELSEWHERE
+    for asked in (("list",), ("show", "heartbeat"), ("plan",)):
+        assert f"held: {ELSEWHERE}" in on_main.cli(*asked).stderr
+    checks = on_main.cli("doctor", "--json").json["checks"]
+    assert any(each["status"] == "warning" and ELSEWHERE in each["message"] for each in checks)
+    on_main.git("switch", "-q", "main")
+    assert on_main.sync()["held"] is None
+    assert on_main.json("show", "heartbeat")["held"] is None
+
+
+def test_now_takes_another_branch_and_with_it_its_setting(on_main: Root) -> None:
+    switch_away(on_main)
+    found = on_main.cli("sync", "--now", "--json")
+    assert (found.code, [each["id"] for each in found.json["updated"]]) == (0, ["heartbeat"])
+    assert on_main.sync()["held"] is None
+    on_main.git("switch", "-q", "main")
+    held = on_main.json("list")["summary"]["held"]
+    assert held == "the branch 'main' is checked out, and worktree.branch is 'feature/x'"
+
+
+def test_a_detached_head_is_another_branch_even_at_the_same_commit(on_main: Root) -> None:
+    on_main.git("switch", "-q", "--detach")
+    held = on_main.cli("sync", "--json").json["held"]
+    assert held == f"HEAD is detached at {on_main.git('rev-parse', 'HEAD')[:12]}, and worktree.branch is 'main'"
+
+
+def test_a_run_on_another_branch_has_the_last_good_definition_and_the_task_on_disk(on_main: Root) -> None:
+    switch_away(on_main)
+    on_main.write("prompts/triage.md", "Of the branch.\n")
+    assert on_main.run("triage")["result"] == "Of the branch.\n"
+    assert on_main.job("heartbeat")["generation"] == 1
+
+
+def test_a_broken_scheduler_yaml_on_another_branch_is_held_all_the_same(on_main: Root) -> None:
+    on_main.git("switch", "-qc", "feature/x")
+    on_main.write("scheduler.yaml", "version: [1\n")
+    assert on_main.cli("sync", "--json").json["held"] == ELSEWHERE
+
+
+def test_a_linked_working_tree_has_a_branch_of_its_own(on_main: Root, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    on_main.git("worktree", "add", "-q", "-b", "feature/x", str(linked))
+    assert on_main.cli("--root", str(linked), "sync", "--json").json["held"] == ELSEWHERE
+    assert on_main.sync()["held"] is None
+
+
+def test_a_plan_marks_a_change_of_what_counts_as_wider(on_main: Root) -> None:
+    on_main.edit("scheduler.yaml", "{branch: main}", "{dirty: run}")
+    (change,) = on_main.cli("plan", "--json").json["root_changed"]
+    assert (change["field"], change["before"], change["widens"]) == ("worktree.branch", "main", True)
+
+
+def test_before_the_first_sync_the_file_itself_says_which_branch_is_meant(root: Root) -> None:
+    root.git("switch", "-qc", "feature/x")
+    root.write("scheduler.yaml", (root.path / "scheduler.yaml").read_text() + "worktree: {branch: main}\n")
+    found = root.cli("sync", "--json")
+    assert (found.code, found.json["held"], found.json["created"]) == (3, ELSEWHERE, [])
+    assert root.json("list")["summary"]["held"] == ELSEWHERE
+
+
+def test_with_a_branch_and_no_repository_a_sync_is_held_and_says_why(on_main: Root) -> None:
+    (on_main.path / ".git").rename(on_main.path / "no-git")
+    held = on_main.cli("sync", "--json").json["held"]
+    assert held == f"worktree.branch is 'main', and {str(on_main.path)!r} is in no git repository"
+
+
+def test_where_neither_a_file_nor_git_tells_the_branch_a_sync_is_held(on_main: Root) -> None:
+    (on_main.path / ".git/HEAD").write_text("ref: refs/heads/.invalid\n")  # what stands there with reftables
+    held = on_main.cli("sync", "--json").json["held"]
+    assert held == "worktree.branch is 'main', and git does not say which branch is checked out"
+
+
+def test_a_branch_kept_in_a_reftable_is_asked_of_git(on_main: Root) -> None:
+    if subprocess.run(["git", "-C", on_main.path, "refs", "migrate", "--ref-format=reftable"], check=False).returncode:
+        pytest.skip("this git has no reftables")
+    assert on_main.sync()["held"] is None
+    switch_away(on_main)
+    assert on_main.cli("sync", "--json").json["held"] == ELSEWHERE
+    on_main.git("switch", "-q", "--detach")
+    assert "detached" in on_main.cli("sync", "--json").json["held"]
+
+
+# -- worktree.dirty ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def committed_only(root: Root) -> Root:
+    root.write("scheduler.yaml", (root.path / "scheduler.yaml").read_text() + "worktree: {dirty: skip}\n")
+    root.commit()
+    root.sync()
+    return root
+
+
+def fired(root: Root, job_id: str) -> tuple[str, str | None, str | None]:
+    """How the next slot of a job ended, and what of its text the run knows."""
+    due = datetime.fromisoformat(root.json("next", job_id, "-n", "1")["fires"][0]["fire_time"])
+    root.clock.advance(due - root.clock.now())
+    root.cli("serve", "--once", "-q")
+    run = root.runs(job_id)[0]
+    return run["status"], run["reason"], run["dirty"]
+
+
+SKIPPED = ("skipped", "source_dirty", None)
+RUN = ("succeeded", None, None)
+
+
+def test_only_a_committed_task_file_fires_by_the_clock(committed_only: Root) -> None:
+    assert fired(committed_only, "triage") == RUN
+    committed_only.write("prompts/triage.md", "Not yet committed.\n")
+    assert fired(committed_only, "triage") == SKIPPED
+    job = committed_only.job("triage")
+    assert job["consecutive_errors"] == 1
+    assert committed_only.runs("triage")[0]["error"] == (
+        "'prompts/triage.md' is not as it was committed, and worktree.dirty is skip"
+    )
+    committed_only.commit()
+    assert fired(committed_only, "triage") == RUN
+
+
+def test_a_task_in_a_job_file_counts_by_that_file(committed_only: Root) -> None:
+    committed_only.edit("jobs/heartbeat.md", "once an hour", "every hour")
+    assert fired(committed_only, "heartbeat") == SKIPPED
+    committed_only.git("checkout", "-q", "jobs/heartbeat.md")
+    assert fired(committed_only, "heartbeat") == RUN
+
+
+def test_a_task_that_no_commit_holds_is_skipped(committed_only: Root) -> None:
+    committed_only.write("jobs/new.yaml", 'id: new\nschedule: "@hourly"\ntask: New.\n')
+    committed_only.sync()
+    assert fired(committed_only, "new") == SKIPPED
+    assert "'jobs/new.yaml' is in no commit" in committed_only.runs("new")[0]["error"]
+
+
+def test_where_git_does_not_know_nothing_fires_and_the_skip_says_why(committed_only: Root) -> None:
+    (committed_only.path / ".git").rename(committed_only.path / "no-git")
+    assert fired(committed_only, "heartbeat") == SKIPPED
+    assert "is not in a git repository" in committed_only.runs("heartbeat")[0]["error"]
+
+
+def test_a_person_may_try_a_text_before_it_is_committed(committed_only: Root) -> None:
+    committed_only.write("prompts/triage.md", "Tried.\n")
+    run = committed_only.run("triage")
+    assert (run["status"], run["result"], run["dirty"]) == ("succeeded", "Tried.\n", "modified")

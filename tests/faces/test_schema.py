@@ -29,6 +29,7 @@ from scheduler.core.shapes import (
     RootShape,
     RunnerShape,
     Shape,
+    WorktreeShape,
 )
 from scheduler.core.texts import TextError, decode
 from scheduler.core.yamlfile import read_yaml
@@ -161,6 +162,7 @@ def test_the_schemas_have_every_key_and_none_that_is_not_supported_yet() -> None
         RetentionShape,
         RetryShape,
         CatchUpShape,
+        WorktreeShape,
     )
     assert keys("root") == {key for shape in shapes for key in shape.model_fields}
     assert set(JobShape.model_fields) <= keys("job")

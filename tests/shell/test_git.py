@@ -15,7 +15,7 @@ import pytest
 from scheduler.core.models import Provenance
 from scheduler.core.problems import UnavailableError
 from scheduler.git import Commits, GitError, Tree, head, read_tree, run_git, stream_git
-from scheduler.git_folder import index_lock, ref_files, why_held
+from scheduler.git_folder import index_lock, ref_files, under_way
 
 GIT = shutil.which("git") or "git"
 ODD = "a folder/b\"c\n'd é *?[x].md"
@@ -747,11 +747,11 @@ def test_what_git_is_in_the_middle_of_is_known_until_it_is_done(
     git(root, "switch", "-q", "other")
     commit(root, **{"a.txt": b"theirs"})
     git(root, "switch", "-q", "-")
-    assert why_held(root) == ""
+    assert under_way(root) == ""
     subprocess.run(["git", "-C", root, *half_done], capture_output=True, check=False)
-    assert why_held(root) == f"{words} is half way in the repository"
+    assert under_way(root) == f"{words} is half way in the repository"
     git(root, *aborted)
-    assert why_held(root) == ""
+    assert under_way(root) == ""
 
 
 def test_a_linked_worktree_is_held_by_what_happens_in_it_alone(root: Path, tmp_path: Path) -> None:
@@ -761,5 +761,5 @@ def test_a_linked_worktree_is_held_by_what_happens_in_it_alone(root: Path, tmp_p
     commit(linked, **{"a.txt": b"theirs"})
     commit(root, **{"a.txt": b"ours"})
     subprocess.run(["git", "-C", linked, "merge", git(root, "rev-parse", "HEAD")], capture_output=True, check=False)
-    assert why_held(linked) == "a merge is half way in the repository"
-    assert why_held(root) == ""
+    assert under_way(linked) == "a merge is half way in the repository"
+    assert under_way(root) == ""

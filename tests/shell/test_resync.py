@@ -562,8 +562,8 @@ def test_only_folders_of_job_files_tasks_and_refs_are_watched(repository: Path) 
     (root / "jobs/b.yaml").write_text(job_text("b", task="task_source_path: prompts/deep/p.md"))
     before = watches()
     with live(root):
-        # The root, jobs, jobs/team; prompts, prompts/deep; .git, refs, refs/heads.
-        assert watches() - before == 8
+        # The root, jobs, jobs/team; prompts, prompts/deep; .git, refs, refs/heads; the state folder.
+        assert watches() - before == 9
 
 
 def test_an_idle_root_is_left_alone(repository: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -574,3 +574,25 @@ def test_an_idle_root_is_left_alone(repository: Path, caplog: pytest.LogCaptureF
         after = resource.getrusage(resource.RUSAGE_SELF)
         assert len(passes(caplog)) == before
         assert after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime < 0.05
+
+
+def test_head_is_followed_through_packing_switching_and_detaching(repository: Path) -> None:
+    root = repository
+
+    def edit_and_commit(text: str) -> None:
+        before = git(root, "rev-parse", "HEAD")
+        rename(root / "jobs/a.yaml", job_text("a", name=text).encode())
+        until(lambda: stands(found) == (before, "modified"), f"the edit {text}")
+        git(root, "commit", "-qam", text)
+        until(lambda: stands(found) == (git(root, "rev-parse", "HEAD"), None), f"the commit {text}")
+
+    with live(root) as found:
+        edit_and_commit("before")
+        git(root, "pack-refs", "--all", "--prune")
+        edit_and_commit("packed")
+        git(root, "gc", "-q", "--prune=now")
+        edit_and_commit("after gc")
+        git(root, "switch", "-qc", "team/side")
+        edit_and_commit("on a new branch")
+        git(root, "switch", "-q", "--detach")
+        edit_and_commit("detached")

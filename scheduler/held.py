@@ -1,0 +1,54 @@
+"""Why a sync is held (S8): git is half way through something, or another branch is checked out than is to be synced."""
+
+from __future__ import annotations
+
+from scheduler.config import ROOT_FILE_BYTES, Place, read_settings
+from scheduler.core.models import ROOT_FILE, Fault, Settings
+from scheduler.git_folder import git_folder, head_ref, under_way
+from scheduler.safe_open import read_file
+
+_BRANCH = "refs/heads/"
+
+
+def why_held(place: Place, stored: Settings | None) -> str:
+    """In words why no pass may take the files as they are now; empty if one may.
+
+    stored: the last good settings; None before the first sync. Their `worktree.branch` decides, whatever the
+    scheduler.yaml of the branch that is checked out says. Only where they name none does that file's count.
+    """
+    if found := under_way(place.root):
+        return found
+    branch = stored.worktree.branch if stored is not None and stored.worktree.branch else _told(place)
+    return _other_branch(place, branch) if branch else ""
+
+
+def _told(place: Place) -> str | None:
+    """The branch that scheduler.yaml names as it stands; parsed only if it can name one, which `list` need not pay."""
+    data = read_file(place.root, ROOT_FILE, limit=ROOT_FILE_BYTES)
+    if isinstance(data, Fault) or b"worktree" not in data:
+        return None
+    settings, _ = read_settings(place)
+    return None if settings is None else settings.worktree.branch
+
+
+def _other_branch(place: Place, branch: str) -> str:
+    if git_folder(place.root) is None:
+        return f"worktree.branch is {branch!r}, and {str(place.root)!r} is in no git repository"
+    ref = head_ref(place.root) or _asked(place)
+    if ref is None:
+        return f"worktree.branch is {branch!r}, and git does not say which branch is checked out"
+    if ref == _BRANCH + branch:
+        return ""
+    if not ref.startswith("refs/"):
+        return f"HEAD is detached at {ref[:12]}, and worktree.branch is {branch!r}"
+    return f"the branch {ref.removeprefix(_BRANCH)!r} is checked out, and worktree.branch is {branch!r}"
+
+
+def _asked(place: Place) -> str | None:
+    """HEAD where no file tells it, asked of git."""
+    from scheduler.git import GitError, head, run_git  # starts a process, which `list` else never does
+
+    try:
+        return run_git(place.root, "symbolic-ref", "--quiet", "HEAD").decode("utf-8", "surrogateescape").strip()
+    except GitError as error:
+        return head(place.root) if error.returncode == 1 else None  # --quiet: it is detached
