@@ -17,7 +17,7 @@ from typing import Any
 from scheduler import __version__
 from scheduler.core.jobedit import document_text
 from scheduler.core.jobfile import is_markdown
-from scheduler.core.models import Fault, instant
+from scheduler.core.models import Fault, instant, parse_instant
 from scheduler.core.past import Past, check_row
 from scheduler.core.paths import PathError, check_path
 from scheduler.core.problems import SchedulerError, UsageError
@@ -52,6 +52,7 @@ class Exported:
     last_n: int
     rows: dict[str, list[Mapping[str, Any]]] = field(default_factory=lambda: {kind: [] for kind in _KINDS})
     texts: dict[str, bytes] = field(default_factory=dict)
+    slots: set[datetime] = field(default_factory=set)  # that have a row
 
     @property
     def past(self) -> Past:
@@ -142,7 +143,7 @@ def read_export(data: Sequence[bytes] | Iterator[bytes], name: str) -> list[Expo
             raise
         except PathError as error:
             raise UsageError(f"{name}:{number}: {error}", hint=error.hint) from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise UsageError(f"{name}:{number}: this is no line of an export: {why}") from None
     if not end:
@@ -196,13 +197,20 @@ def _read_row(kind: str, row: dict[str, Any], job: Exported) -> None:
         return
     check_row(kind, row)
     if kind == "run":
-        if row["n"] > job.last_n or any(row["n"] == each["n"] for each in job.rows["run"][-1:]):
-            raise ValueError(f"run {row['n']} is there twice, or beyond the last number {job.last_n}")
+        if row["n"] > job.last_n or any(row["n"] <= each["n"] for each in job.rows["run"][-1:]):
+            raise ValueError(f"run {row['n']} is not in order, or beyond the last number {job.last_n}")
+        if row["trigger"] in ("schedule", "catch_up") and row["reason"] != "void":
+            slot = None if row["fire_time"] is None else parse_instant(row["fire_time"])
+            if slot in job.slots:
+                raise ValueError(f"the slot of run {row['n']} has a row already")
+            job.slots |= set() if slot is None else {slot}
         if row["task_sha256"] is not None and row["task_sha256"] not in job.texts:
             raise ValueError(f"the text of run {row['n']} is missing")
         if all(row["generation"] != each["generation"] for each in job.rows["definition"]):
             raise ValueError(f"the definition of run {row['n']} is missing")
     if kind == "definition":
+        if any(row["generation"] <= each["generation"] for each in job.rows["definition"]):
+            raise ValueError(f"generation {row['generation']} is not in order")
         job.digest = row["digest"]
     job.rows[kind].append(row)
 
@@ -230,6 +238,7 @@ def _bytes(found: Mapping[str, Any]) -> bytes:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r:.40} is no text")
+    value.encode()  # a lone surrogate can stand in no file
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -123,8 +124,12 @@ def check_row(kind: str, row: Mapping[str, Any]) -> None:
             low = -_LARGEST if name in _SIGNED else 0
             if not isinstance(value, int) or not low <= value < _LARGEST:
                 raise ValueError(f"{name} is {value!r:.40}")
-        elif name not in JSON and name != "attempts" and not isinstance(value, str):
-            raise ValueError(f"{name} is {value!r:.40}, and no text")
+        elif name in JSON:
+            json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate can stand in no database
+        elif name != "attempts":
+            if not isinstance(value, str):
+                raise ValueError(f"{name} is {value!r:.40}, and no text")
+            value.encode()
     if kind in ("run", "attempt") and not RunStatus(row["status"]).finished:
         raise ValueError(f"the run has not ended: its status is {row['status']}")
     if kind == "run":
@@ -133,10 +138,14 @@ def check_row(kind: str, row: Mapping[str, Any]) -> None:
             raise ValueError("a run counts from 1, and has one slot at least")
         for attempt in row["attempts"]:
             check_row("attempt", attempt)
+        numbers = [attempt["n"] for attempt in row["attempts"]]
+        if numbers != sorted(set(numbers)):
+            raise ValueError("its attempts are not in order")
     if kind == "audit" and row.get("commit") is not None:
         for name in COMMIT:
             if not isinstance(row["commit"][name], str):
                 raise ValueError(f"the {name} of its commit is no text")
+            row["commit"][name].encode()
     if kind == "definition" and JobSpec.from_json(row["spec"]).digest != row["digest"]:
         raise ValueError("the definition is not the one that its digest names")
 

@@ -617,6 +617,11 @@ def test_an_export_that_is_cut_off_or_changed_is_refused_whole(
         changed("run", requested_at="yesterday"),
         changed("definition", digest="0" * 64),
         changed("job", facts={}),
+        changed("run", error="\ud800"),
+        changed("audit", after=["\ud800"]),
+        changed("definition", spec={"env": []}),
+        [line for line in good[:-1] for line in ([line, line] if '"kind": "run"' in line else [line])] + good[-1:],
+        ["[" * 100_000],
         changed("job", file={"path": "../x.yaml", "text": "", "number": 0, "task_path": None, "task": None}),
     ]
     for number, lines in enumerate(bad):
