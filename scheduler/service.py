@@ -12,7 +12,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -39,11 +39,13 @@ from scheduler.views import Json
 
 if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.backup import Copy
+    from scheduler.carried import Carried, State
     from scheduler.control import Holder
     from scheduler.copies import Contents
     from scheduler.daemon import Served
     from scheduler.editing import Edits
     from scheduler.engine import LocalEngine
+    from scheduler.importing import Imports
     from scheduler.passes import Passes, Synced
     from scheduler.restoring import Restored
     from scheduler.retention import Collected
@@ -524,6 +526,59 @@ class Scheduler(Reading):
     def _text(self, sha256: str) -> bytes:
         with self._open() as store:
             return store.text(sha256)
+
+    # -- jobs from elsewhere ---------------------------------------------------------------------
+
+    def imports(self) -> Imports:
+        """The verb that carries jobs from elsewhere into this root, each kind of source by its name."""
+        from scheduler.importing import Imports
+
+        return Imports(
+            place=self.place,
+            clock=self.clock,
+            environ=self.environ,
+            actor=self.actor,
+            tell=self.tell,
+            sync=lambda: self.sync(cause="import"),
+            carry=self._carry,
+            forget=self._forget_carried,
+        )
+
+    def _carry(self, pasts: Mapping[str, Carried]) -> Mapping[str, State]:
+        from scheduler.restoring import settle_copy, start_state
+
+        self._daemon()  # refuses that of another root
+        start_state(self.place, new_state=False, now=self.clock.now())
+        self.place.make_state()
+        with Store.open(self.place.db) as store:
+            settle_copy(store, self.place, now=self.clock.now(), actor=self.actor)
+            return store.carry(pasts, now=self.clock.now())
+
+    def _forget_carried(self, job_ids: Collection[str]) -> None:
+        if job_ids:
+            with Store.open(self.place.db, create=False) as store:
+                store.forget_carried(job_ids)
+
+    def export(self, job_ids: Sequence[str]) -> Iterator[Json]:
+        """The lines of an export of these jobs, or of all that have a file; their unfinished runs are left out.
+
+        Raises: UsageError for an unknown job; RefusedError, UnavailableError for one whose file cannot be read.
+        """
+        from scheduler.exporting import files_of, lines
+        from scheduler.trees import WorkingTree
+
+        with self._need_store(job_ids[0] if job_ids else "") as store:
+            jobs = [self._job(store, each, prefix=False) for each in dict.fromkeys(job_ids)] or [
+                job for job in store.jobs() if not job.archived
+            ]
+            tree = WorkingTree(self.place)
+            files = {job.id: None if job.archived else files_of(tree, job.id) for job in jobs}
+            under_way = {each.run.job_id for each in store.active()}
+            for job in jobs:
+                if job.id in under_way:
+                    self.tell(f"{job.id} has a run that has not ended: it is left out")
+            found = ((job.id, files[job.id], store.history(job.id)) for job in jobs)
+            yield from lines(found, now=self.clock.now(), actor=self.actor)
 
     # -- the daemon ------------------------------------------------------------------------------
 

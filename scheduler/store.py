@@ -16,12 +16,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scheduler import ahead, witness
+from scheduler import ahead, carried, witness
 from scheduler.core.clocks import Boot, Cut, Righted, true_lives
 from scheduler.core.expected import Alarm, Evidence, alarms_of
 from scheduler.core.models import (
@@ -50,6 +50,7 @@ from scheduler.core.models import (
     milliseconds,
     parse_instant,
 )
+from scheduler.core.past import Past
 from scheduler.core.policy import Active, Admission, admit
 from scheduler.core.problems import WHOLE_PASS_CODES, Problem, RefusedError, UnavailableError
 from scheduler.core.schedule import next_fire
@@ -444,6 +445,24 @@ class Store:
             append_audit(sql, [audit])
             return waited
         return None
+
+    # -- jobs from elsewhere ---------------------------------------------------------------------
+
+    def history(self, job_id: str) -> Past:
+        """All that is known of a job; its unfinished runs are left out."""
+        with self._reading() as sql:
+            return carried.history(sql, job_id)
+
+    def carry(self, pasts: Mapping[str, carried.Carried], *, now: datetime) -> dict[str, carried.State]:
+        """Gives jobs the past they bring along: now, or in the transaction of the sync that makes them."""
+        with self._writing() as sql:
+            ticket = _plan_inputs_changed(sql)
+            return {job_id: carried.carry(sql, job_id, each, now=now, ticket=ticket) for job_id, each in pasts.items()}
+
+    def forget_carried(self, job_ids: Iterable[str]) -> None:
+        """Of jobs that no sync has made yet."""
+        with self._writing() as sql:
+            carried.forget(sql, job_ids)
 
     def synced_at(self) -> datetime | None:
         """When a pass last applied; None on a root never synced."""
@@ -1272,6 +1291,10 @@ def _job(row: sqlite3.Row) -> Job:
 def _write_job(sql: sqlite3.Connection, action: Action, now: datetime, actor: str, changed: int) -> None:
     """Writes a job's file-owned columns, its cursor, its arming and the slots it settles; nothing else (S1)."""
     facts, job_id = action.after, action.job_id
+    past = None if action.before is not None else carried.take(sql, job_id)
+    if past is not None:  # it begins as it was elsewhere
+        facts = replace(facts, generation=carried.generation(past, facts.spec.digest, facts.generation))
+        carried.prepare(sql, job_id, past)
     sql.execute(
         "INSERT INTO definitions (job_id, generation, digest, spec, recorded_at) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT DO NOTHING",
@@ -1309,6 +1332,8 @@ def _write_job(sql: sqlite3.Connection, action: Action, now: datetime, actor: st
         to = _free(sql, job_id, facts.spec, action.next_run_at)
         if not _move_cursor(sql, job_id, seen=action.cursor, to=to):
             raise _StaleError
+    if past is not None:
+        carried.settle(sql, job_id, past, now=now)
     if action.is_change and action.before is not None:
         sql.execute("UPDATE jobs SET updated_at = ? WHERE id = ?", (_stamp(now), job_id))
     if action.arms:

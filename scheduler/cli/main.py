@@ -11,6 +11,7 @@ from scheduler.cli import (  # noqa: F401 - each adds its commands
     editing,
     files,
     hooks,
+    importing,
     looking_back,
     reading,
     render,

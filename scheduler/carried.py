@@ -1,0 +1,224 @@
+"""The past of jobs that come from elsewhere: kept until the sync that makes the job, then part of its row (SQL only).
+
+A sync makes the row and gives it its past in one transaction: no slot of a job that was paused where it comes from can
+fire in between, whoever syncs first. A job that has a run of its own keeps its own past.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from scheduler.core.models import instant, parse_instant
+from scheduler.core.past import ATTEMPT, AUDIT, COMMIT, DEFINITION, FACTS, INSTANTS, JSON, RUN, Past
+
+ACTION = "import"  # of the audit row that says so; a job has one, and is given no other past
+
+State = Literal["carried", "pending", "already", "own"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """A job's past, who brought it, and where from."""
+
+    past: Past
+    source: str
+    actor: str
+
+
+# -- out -----------------------------------------------------------------------------------------
+
+
+def history(sql: sqlite3.Connection, job_id: str) -> Past:
+    """All that the database knows of a job. Runs that have not ended are left out: they go on here, not there."""
+    job = sql.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    runs = []
+    attempts: dict[int, list[dict[str, Any]]] = {}
+    for row in sql.execute("SELECT * FROM attempts WHERE job_id = ? ORDER BY run_n, n", (job_id,)):
+        attempts.setdefault(row["run_n"], []).append(_told(row, ATTEMPT))
+    query = "SELECT * FROM runs WHERE job_id = ? AND status NOT IN ('queued', 'claimed', 'running') ORDER BY n"
+    for row in sql.execute(query, (job_id,)):
+        runs.append({**_told(row, RUN), "attempts": attempts.get(row["n"], [])})
+    ours = ("SELECT * FROM {} WHERE job_id = ? ORDER BY {}", (job_id,))
+    definitions = [_told(row, DEFINITION) for row in sql.execute(ours[0].format("definitions", "generation"), ours[1])]
+    audit = []
+    query = f"SELECT audit.*, {', '.join(f'commits.{each} AS commit_{each}' for each in COMMIT[1:])} FROM audit"
+    for row in sql.execute(
+        f"{query} LEFT JOIN commits ON commits.id = commit_id WHERE job_id = ? ORDER BY seq", ours[1]
+    ):
+        known = None if row["commit_id"] is None else {each: row[f"commit_{each}"] for each in COMMIT}
+        audit.append({**_told(row, AUDIT), "commit": known})
+    texts = sql.execute(
+        "SELECT DISTINCT texts.sha256, bytes FROM runs JOIN texts ON texts.sha256 = runs.task_sha256 WHERE job_id = ?"
+        " AND runs.status NOT IN ('queued', 'claimed', 'running')",
+        (job_id,),
+    )
+    return Past(
+        facts=_told(job, FACTS),
+        last_n=job["last_n"],
+        definitions=tuple(definitions),
+        runs=tuple(runs),
+        audit=tuple(audit),
+        texts={row["sha256"]: bytes(row["bytes"]) for row in texts},
+    )
+
+
+def _told(row: sqlite3.Row, names: Iterable[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in names:
+        value = row[name]
+        if value is not None and name in INSTANTS:
+            value = instant(parse_instant(value))
+        elif value is not None and name in JSON:
+            value = json.loads(value)
+        found[name] = value
+    return found
+
+
+# -- in ------------------------------------------------------------------------------------------
+
+
+def carry(sql: sqlite3.Connection, job_id: str, carried: Carried, *, now: datetime, ticket: int) -> State:
+    """Gives a job its past, or keeps it for the sync that makes the job.
+
+    `already`: it got one before, and keeps that. `own`: it has runs or counters of its own, and keeps these.
+    """
+    job = sql.execute("SELECT last_n, run_count, created_at FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    if job is None:
+        sql.execute(
+            "INSERT OR REPLACE INTO carried (job_id, past, at) VALUES (?, ?, ?)",
+            (job_id, _packed(carried), _stamp(now)),
+        )
+        return "pending"
+    if sql.execute("SELECT 1 FROM audit WHERE job_id = ? AND action = ?", (job_id, ACTION)).fetchone():
+        return "already"
+    created = carried.past.facts.get("created_at")
+    if created is not None and _stamp(parse_instant(created)) == job["created_at"]:
+        return "already"  # it is the very job that was exported
+    if job["last_n"] or job["run_count"]:
+        return "own"
+    # The definition that is in force goes on behind those that came before it.
+    row = sql.execute(
+        "SELECT definitions.* FROM definitions JOIN jobs ON jobs.id = job_id AND jobs.generation ="
+        " definitions.generation WHERE job_id = ?",
+        (job_id,),
+    ).fetchone()
+    here = generation(carried, row["digest"], row["generation"])
+    if carried.past.definitions:
+        sql.execute("DELETE FROM definitions WHERE job_id = ?", (job_id,))
+    prepare(sql, job_id, carried)
+    sql.execute(
+        "INSERT OR IGNORE INTO definitions (job_id, generation, digest, spec, recorded_at) VALUES (?, ?, ?, ?, ?)",
+        (job_id, here, row["digest"], row["spec"], row["recorded_at"]),
+    )
+    sql.execute("UPDATE jobs SET generation = ?, changed = ? WHERE id = ?", (here, ticket, job_id))
+    settle(sql, job_id, carried, now=now)
+    return "carried"
+
+
+def take(sql: sqlite3.Connection, job_id: str) -> Carried | None:
+    """What is kept for a job that is just being made."""
+    row = sql.execute("DELETE FROM carried WHERE job_id = ? RETURNING past", (job_id,)).fetchone()
+    return None if row is None else _unpacked(row["past"])
+
+
+def forget(sql: sqlite3.Connection, job_ids: Iterable[str]) -> None:
+    sql.executemany("DELETE FROM carried WHERE job_id = ?", [(job_id,) for job_id in job_ids])
+
+
+def generation(carried: Carried, digest: str, otherwise: int) -> int:
+    """The generation of a definition with this digest: that of the last one, if it is that, or the next."""
+    if not carried.past.definitions:
+        return otherwise
+    last = max(carried.past.definitions, key=lambda each: int(each["generation"]))
+    return int(last["generation"]) + int(last["digest"] != digest)
+
+
+def prepare(sql: sqlite3.Connection, job_id: str, carried: Carried) -> None:
+    """The definitions that it had, before its row."""
+    for each in carried.past.definitions:
+        _insert(sql, "definitions", {"job_id": job_id, **_stored(each, DEFINITION)}, ignore=True)
+
+
+def settle(sql: sqlite3.Connection, job_id: str, carried: Carried, *, now: datetime) -> None:
+    """Everything else, once the row is there: facts, texts, runs, audit, and that it was so."""
+    past = carried.past
+    facts = _stored(past.facts, [name for name in FACTS if name in past.facts])
+    for name in ("created_at", "created_by", "updated_at", "run_count", "consecutive_errors", "errors_at_arm"):
+        if facts.get(name, ...) is None:
+            del facts[name]
+    facts["last_n"] = past.last_n
+    columns = ", ".join(f"{name} = ?" for name in facts)
+    sql.execute(f"UPDATE jobs SET {columns} WHERE id = ?", (*facts.values(), job_id))
+    sql.executemany("INSERT OR IGNORE INTO texts (sha256, bytes) VALUES (?, ?)", past.texts.items())
+    for run in past.runs:
+        _insert(sql, "runs", {"job_id": job_id, **_stored(run, RUN)})
+        for attempt in run["attempts"]:
+            _insert(sql, "attempts", {"job_id": job_id, "run_n": run["n"], **_stored(attempt, ATTEMPT)})
+    for row in past.audit:
+        stored = {"job_id": job_id, **_stored(row, AUDIT)}
+        commit = row.get("commit")
+        if commit is not None:
+            _insert(sql, "commits", {name: commit[name] for name in COMMIT}, ignore=True)
+            stored["commit_id"] = commit["id"]
+        _insert(sql, "audit", stored)
+    told = {name: value for name, value in past.facts.items() if value is not None}
+    row = {
+        "at": instant(now),
+        "action": ACTION,
+        "field": "history",
+        "before": None,
+        "after": {"source": carried.source, "runs": len(past.runs), **told},
+        "revision": None,
+        "actor": carried.actor,
+        "cause": ACTION,
+    }
+    _insert(sql, "audit", {"job_id": job_id, **_stored(row, AUDIT)})
+
+
+def _insert(sql: sqlite3.Connection, table: str, row: Mapping[str, Any], *, ignore: bool = False) -> None:
+    names, marks = ", ".join(f'"{name}"' for name in row), ", ".join("?" * len(row))
+    sql.execute(f"INSERT {'OR IGNORE ' if ignore else ''}INTO {table} ({names}) VALUES ({marks})", tuple(row.values()))
+
+
+def _stored(found: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for name in names:
+        value = found.get(name)  # checked where it was read
+        if name in JSON:
+            value = json.dumps(value, ensure_ascii=False, sort_keys=True)
+        elif name in INSTANTS and value is not None:
+            value = _stamp(parse_instant(value))
+        row[name] = value
+    return row
+
+
+def _stamp(at: datetime) -> str:
+    """As the store writes instants."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _packed(carried: Carried) -> str:
+    texts = {sha256: base64.b64encode(data).decode() for sha256, data in carried.past.texts.items()}
+    found = {**carried.past.to_json(), "texts": texts, "source": carried.source, "actor": carried.actor}
+    return json.dumps(found, ensure_ascii=False)
+
+
+def _unpacked(text: str) -> Carried:
+    found = json.loads(text)
+    past = Past.from_json(found)
+    texts = {sha256: base64.b64decode(data) for sha256, data in found["texts"].items()}
+    past = Past(
+        facts=past.facts,
+        last_n=past.last_n,
+        definitions=past.definitions,
+        runs=past.runs,
+        audit=past.audit,
+        texts=texts,
+    )
+    return Carried(past=past, source=found["source"], actor=found["actor"])

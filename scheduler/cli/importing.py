@@ -1,0 +1,118 @@
+"""The commands that carry jobs from elsewhere into a root, and out of it with their history: import, export."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scheduler.cli import render
+from scheduler.cli.editing import _whole as whole
+from scheduler.cli.group import PROBLEMS, REFUSED, cli, end, end_will_be, errors, problem_count, say
+from scheduler.cli.options import Globals, JobType, global_options
+from scheduler.core.problems import Problem, UsageError
+
+_CRONTAB_ONLY = "says something of a crontab only"
+
+
+@cli.command("import")
+@click.argument("kind", type=click.Choice(["crontab", "phantom", "export"]))
+@click.argument("source")
+@click.option("--to", metavar="DIR", help="The folder for the job files, relative to the root. [jobs/imported]")
+@click.option("--runner", metavar="NAME", help="The runner of the jobs; else the root's shell, or its default runner.")
+@click.option("--timezone", metavar="ZONE", help="The zone of schedules that name none; else that of this machine.")
+@click.option("--system/--no-system", default=None, help="A crontab with a user in each line, or without.")
+@click.option("--user", metavar="NAME", help="Whose lines of such a crontab to take; else those of whoever asks.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
+@global_options
+def import_(
+    given: Globals,
+    kind: str,
+    source: str,
+    to: str | None,
+    runner: str | None,
+    timezone: str | None,
+    system: bool | None,
+    user: str | None,
+    dry_run: bool,
+) -> None:
+    """Carry jobs from a crontab, Phantom's database or an `export` into this root: as files, and with their past.
+
+    SOURCE is a file; - is standard input, as in `crontab -l | scheduler import crontab -`. Nothing is overwritten, and
+    doing it again changes nothing.
+    """
+    from scheduler.importing import Options, read_source_file
+
+    if kind != "crontab":
+        for name, value in (("--system", system), ("--user", user)):
+            if value is not None:
+                raise UsageError(f"{name} {_CRONTAB_ONLY}")
+    if kind == "export":
+        for name, text in (("--runner", runner), ("--timezone", timezone)):
+            if text is not None:
+                raise UsageError(f"{name} says nothing about an export: its jobs come as they were")
+    imports = given.scheduler().imports()
+    options = Options(to=to, runner=runner, timezone=timezone, user=user, system=system, dry_run=dry_run)
+    if kind == "phantom":
+        if source == "-":
+            raise UsageError("a database cannot come from standard input", hint="name its file")
+        with whole():
+            found = imports.phantom(Path(source), options)
+    else:
+        data = read_source_file(source, sys.stdin.buffer.read)
+        with whole():
+            found = (imports.crontab if kind == "crontab" else imports.export)(data, source, options)
+    _print(given, found)
+
+
+def _print(given: Globals, found: dict[str, Any]) -> None:
+    problems = tuple(Problem.from_json(each) for each in found["problems"])
+    code = PROBLEMS if errors(problems) or found["applied"] == "next_sync" else 0
+    code = end_will_be(REFUSED if found["guard"] is not None or found["held"] else code)
+    if given.as_json:
+        render.print_json(found)
+        end(code)
+        return
+    dry = found["applied"] == "dry_run"
+    words = {
+        "written": "would write" if dry else "wrote",
+        "unchanged": "unchanged",
+        "kept": "kept",
+        "left_out": "left out",
+    }
+    for job in found["jobs"]:
+        more = " with its counters and history" if job["history"] == "carried" else ""
+        name = f" ({job['name']})" if job["name"] and job["name"] != job["id"] else ""
+        click.echo(render.clean(f"{words[job['files']]:<11} {job['file']}: {job['id']}{name}{more}"))
+    render.print_problems(problems)
+    counts = [(sum(job["files"] == state for job in found["jobs"]), word) for state, word in words.items()]
+    told = ", ".join(
+        f"{n} {word.replace('would write', 'to write').replace('wrote', 'written')}" for n, word in counts if n
+    )
+    total = len(found["jobs"])
+    jobs = f"{total} job{'' if total == 1 else 's'}"
+    say(given, f"{jobs}{': ' if told else ''}{told}; {problem_count(problems) or 'no problems'}")
+    if found["why"]:
+        say(given, render.clean(f"not all of it is in force yet: {found['why']}"))
+    if found["guard"] is not None:
+        say(given, "a sync would archive many jobs, and waits for your word: run `scheduler sync`")
+    end(code)
+
+
+@cli.command()
+@click.argument("jobs", metavar="[JOB...]", nargs=-1, type=JobType())
+@click.option("--all", "every", is_flag=True, help="All jobs that have a file.")
+@global_options
+def export(given: Globals, jobs: tuple[str, ...], every: bool) -> None:
+    """Write jobs with their files and all their history as lines of JSON; `import export` reads them back."""
+    if every == bool(jobs):
+        raise UsageError(
+            "name the jobs, or say --all" if not jobs else "--all and jobs exclude each other",
+            hint="`scheduler export JOB > jobs.jsonl`",
+        )
+    for line in given.scheduler().export(jobs):
+        render.write_bytes(sys.stdout, json.dumps(line, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+    sys.stdout.flush()

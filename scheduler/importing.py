@@ -1,0 +1,576 @@
+"""Jobs from elsewhere carried into a root: files that a person would have written, and the past of the jobs.
+
+Nothing that is there is overwritten, and nothing is half written. Done twice, it changes nothing: ids and paths are
+worked out from the source alone, and a job that is there already keeps its file and its past.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+import pwd
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from scheduler import rewriting
+from scheduler.carried import Carried, State
+from scheduler.clock import Clock
+from scheduler.config import Place
+from scheduler.core import crontab, phantom
+from scheduler.core.edit import EditError
+from scheduler.core.globs import matches_any
+from scheduler.core.incoming import Incoming, free, problem
+from scheduler.core.jobedit import WrongJobError, written_job
+from scheduler.core.jobfile import read_job_file
+from scheduler.core.models import Fault, RunnerSpec, Settings, TaskInput
+from scheduler.core.past import Past
+from scheduler.core.paths import PathError, check_path
+from scheduler.core.problems import Problem, RefusedError, UnavailableError, UsageError, did_you_mean
+from scheduler.core.schedule import check_timezone
+from scheduler.core.texts import TextError
+from scheduler.drafts import IN_PLACE, Draft, write
+from scheduler.editing import INSIDE_A_RUN
+from scheduler.exporting import Exported, JobFiles, read_export
+from scheduler.passes import Synced
+from scheduler.phantom import read_phantom
+from scheduler.trees import WorkingTree, is_job_path, text_fault
+from scheduler.views import Json
+
+FOLDER = "jobs/imported"
+MOST_BYTES = 10 * 1024 * 1024  # of a crontab
+_UTC = ("Etc/UTC", "Etc/UCT", "UCT", "Etc/Zulu", "Zulu", "Etc/Universal", "Universal")
+_SHELLS = ("sh", "bash", "dash", "ksh", "zsh", "ash")
+SHELL_RUNNER = 'runners: {shell: {command: [sh, -eu, "{task_file}"], tasks: ["scripts/**", "jobs/**"]}}'
+AGENT_RUNNER = "runners: {claude: {command: [claude, -p], input: stdin}}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What whoever imports may say; None: by the rules of each kind."""
+
+    to: str | None = None  # the folder of the job files
+    runner: str | None = None
+    timezone: str | None = None  # of schedules that name none
+    user: str | None = None  # whose lines of a system crontab
+    system: bool | None = None  # whether a crontab has a user in each line
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """One job's files, as they shall be."""
+
+    job: Incoming
+    path: str
+    data: bytes
+    task_path: str | None = None
+    task: bytes | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Imports:
+    """One import into one root, for one caller."""
+
+    place: Place
+    clock: Clock
+    environ: Mapping[str, str]
+    actor: str
+    tell: Callable[[str], None]
+    sync: Callable[[], Synced]  # a pass, by the daemon if one runs
+    carry: Callable[[Mapping[str, Carried]], Mapping[str, State]]  # makes a database where there is none
+    forget: Callable[[Collection[str]], None]
+
+    # -- from where ------------------------------------------------------------------------------
+
+    def crontab(self, data: bytes, name: str, options: Options) -> Json:
+        """Raises: UsageError where no runner of the root can run shell commands, or an option makes no sense."""
+        if len(data) > MOST_BYTES:
+            raise UsageError(f"{name} has {len(data):,} bytes; a crontab of more than {MOST_BYTES:,} is not read")
+        if data[:16] == b"SQLite format 3\0":
+            raise UsageError(f"{name} is a SQLite database, and no crontab", hint="`scheduler import phantom` reads it")
+        tree = WorkingTree(self.place)
+        runner = _shell_runner(tree.settings, options.runner)
+        base = posixpath.basename(runner.command[0])
+        flags = "".join(each[1:] for each in runner.command[1:] if each.startswith("-") and not each.startswith("--"))
+        shell = crontab.Shell(name=base, strict="e" in flags or "u" in flags, allowed=runner.job_env)
+        path = Path(name).absolute()
+        system = options.system
+        if system is None:
+            known = str(path) == "/etc/crontab" or str(path.parent) == "/etc/cron.d"
+            system = known or crontab.looks_like_system(data, _user_exists)
+        users = crontab.Users(wanted=options.user or _me(), exists=_user_exists) if system else None
+        jobs, problems = crontab.jobs_of(
+            crontab.read_crontab(data, system=system),
+            shell=shell,
+            zone=self._zone(options),
+            root_zone=tree.settings.timezone,
+            users=users,
+        )
+        if jobs:
+            problems.append(_about_timeout(tree.settings))
+        folder = self._folder(options, tree.settings)
+        inline = runner.tasks is None or matches_any(f"{folder}/x.yaml", runner.tasks)
+        scripts = f"scripts/{posixpath.basename(folder)}"
+        if not inline and not matches_any(f"{scripts}/x.sh", runner.tasks or ()):
+            raise UsageError(
+                f"the runner {runner.name!r} may run neither files of {folder} nor of {scripts}",
+                hint=f'add "jobs/**" or "scripts/**" to runners.{runner.name}.tasks in {_ROOT}, or name another runner',
+            )
+        return self._write(tree, jobs, problems, name, options, runner, folder, None if inline else (scripts, ".sh"))
+
+    def phantom(self, path: Path, options: Options) -> Json:
+        """Raises: as `read_phantom`; UsageError where no runner can be told."""
+        tree = WorkingTree(self.place)
+        rows, audit = read_phantom(path)
+        runner = _agent_runner(tree.settings, options.runner)
+        jobs, problems = phantom.jobs_of(
+            rows, audit, zone=self._zone(options), root_zone=tree.settings.timezone, now=self.clock.now()
+        )
+        folder = self._folder(options, tree.settings)
+        prompts = f"prompts/{posixpath.basename(folder)}"
+        return self._write(tree, jobs, problems, str(path), options, runner, folder, (prompts, ".md"))
+
+    def export(self, data: bytes, name: str, options: Options) -> Json:
+        """Raises: UsageError where it is no whole export."""
+        tree = WorkingTree(self.place)
+        found = read_export(iter(data.splitlines()), name)
+        problems: list[Problem] = []
+        made = _from_export(found, tree, options, problems)
+        return self._carry_out(tree, made, problems, name, options, {each.id: each.past for each in found})
+
+    def _zone(self, options: Options) -> str:
+        if options.timezone is not None:
+            try:
+                check_timezone(options.timezone)
+            except ValueError as error:
+                raise UsageError(f"--timezone: {error}", hint=getattr(error, "hint", "")) from None
+            return options.timezone
+        found = local_zone(self.environ)
+        if found is None:
+            raise UsageError(
+                "it cannot be told in which time zone this machine is", hint="say it: --timezone Europe/Berlin"
+            )
+        return found
+
+    def _folder(self, options: Options, settings: Settings) -> str:
+        folder = (options.to or FOLDER).rstrip("/")
+        try:
+            check_path(folder)
+        except PathError as error:
+            raise UsageError(f"--to {options.to}: {error}", hint=error.hint) from None
+        if not is_job_path(f"{folder}/x.yaml", settings):
+            raise UsageError(
+                f"files in {folder} are no job files of this root",
+                hint=f"name a folder with --to that `jobs` in {_ROOT} names: {', '.join(settings.jobs)}",
+            )
+        return folder
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def _write(
+        self,
+        tree: WorkingTree,
+        jobs: Sequence[Incoming],
+        problems: list[Problem],
+        name: str,
+        options: Options,
+        runner: RunnerSpec,
+        folder: str,
+        tasks: tuple[str, str] | None,
+    ) -> Json:
+        """tasks: folder and suffix of the files of their tasks; None: those stand in the job files."""
+        here = {each.id: each.path for each in tree.documents() if each.id is not None}
+        taken = {path.lower() for path in here.values()}
+        made = []
+        for job in jobs:
+            path = here.get(job.id)
+            if path is None:
+                stem = job.stem
+                if f"{folder}/{stem}.yaml".lower() in taken:  # of another job
+                    stem = free(stem, {stem}, job.id)
+                path = f"{folder}/{stem}.yaml"
+                taken.add(path.lower())
+            else:
+                stem = posixpath.splitext(posixpath.basename(path))[0]
+            found = _made(job, path, stem, runner, tasks, tree.settings)
+            if isinstance(found, Made):
+                made.append(found)
+            else:
+                problems += found
+        return self._carry_out(
+            tree, made, problems, name, options, {job.id: job.past for job in jobs if job.past is not None}
+        )
+
+    def _carry_out(
+        self,
+        tree: WorkingTree,
+        made: Sequence[Made],
+        problems: list[Problem],
+        name: str,
+        options: Options,
+        pasts: Mapping[str, Past],
+    ) -> Json:
+        """Writes what is not there yet, hands over the past, and lets a sync make the jobs."""
+        draft = Draft(files=tree, branch=None, job_id="", summary="Import")
+        ids = {each.id: each.path for each in tree.documents() if each.id is not None}
+        if self.environ.get(INSIDE_A_RUN) and not options.dry_run:
+            raise RefusedError(
+                f"{INSIDE_A_RUN} is set: this is inside run {self.environ[INSIDE_A_RUN]}, and no run may edit jobs",
+                hint="propose the change to a person; nothing in scheduler.yaml can allow it to a run so far",
+            )
+        with contextlib.nullcontext() if options.dry_run else rewriting.alone(self.place.root):
+            states = [_place_files(each, ids.get(each.job.id), draft, tree, problems) for each in made]
+            kept: Mapping[str, State] = {}
+            good = {each.job.id for each, state in zip(made, states, strict=True) if state != "left_out"}
+            wanted = {
+                job_id: Carried(past=past, source=Path(name).name, actor=self.actor)
+                for job_id, past in pasts.items()
+                if job_id in good
+            }
+            if not options.dry_run:
+                # Before the files: a daemon that sees these makes the jobs at once, and finds their past there.
+                kept = self.carry(wanted) if wanted else {}
+                # Prompts before jobs: a kill in between leaves no job without its task.
+                order = sorted(draft.after, key=lambda path: is_job_path(path, tree.settings))
+                draft.after = {path: draft.after[path] for path in order}
+                try:
+                    if draft.after:
+                        write(self.place.root, draft, IN_PLACE, self.environ, self.tell)
+                except BaseException:
+                    self.forget([job_id for job_id, state in kept.items() if state == "pending"])
+                    raise
+        synced = None if options.dry_run or not made else self.sync()
+        for job_id, state in kept.items():
+            if state == "own":
+                line = next(each.job.line for each in made if each.job.id == job_id)
+                why = f"{job_id!r} has runs of its own here; its counters and its history from elsewhere were left out"
+                problems.append(problem(line, "own-history", why, error=False, job_id=job_id))
+        problems = sorted({replace(each, path=name) for each in problems})
+        waits = "" if synced is None else _why_not(synced, [each.job.id for each in made])
+        return {
+            "source": name,
+            "jobs": [
+                {
+                    "id": each.job.id,
+                    "name": each.job.keys.get("name"),
+                    "file": each.path,
+                    "task_file": each.task_path,
+                    "line": each.job.line,
+                    "files": state,
+                    "history": _history_word(kept.get(each.job.id)),
+                }
+                for each, state in zip(made, states, strict=True)
+            ],
+            "written": list(draft.after),
+            "problems": [each.to_json() for each in problems],
+            "applied": "dry_run" if options.dry_run else "next_sync" if waits else "now",
+            "why": waits or None,
+            "guard": None if synced is None else synced.json["guard"],
+            "held": None if synced is None else synced.held or None,
+        }
+
+
+_ROOT = "scheduler.yaml"
+
+
+def _history_word(state: State | None) -> str | None:
+    return {None: None, "pending": "carried", "carried": "carried", "already": "already", "own": "left_out"}[state]
+
+
+def _why_not(synced: Synced, ids: Collection[str]) -> str:
+    """Why these jobs are not in force after a sync; empty where they are."""
+    if synced.held:
+        return f"held: {synced.held}; `scheduler sync --now` takes the files as they are"
+    if not synced.read:
+        return f"{_ROOT} has an error; `scheduler validate` shows it"
+    bad = [each for each in synced.problems if each.is_error and each.job_id in ids]
+    return f"{bad[0].path}:{bad[0].line}: {bad[0].message}" if bad else ""
+
+
+def _about_timeout(settings: Settings) -> Problem:
+    limit = settings.defaults.get("timeout", "30m")
+    why = f"cron lets a command run for ever; here it is ended after {limit}"
+    hint = "where one takes longer: `scheduler update JOB --set timeout=6h`"
+    return problem(1, "timeout", why, hint, error=False)
+
+
+def _made(
+    job: Incoming, path: str, stem: str, runner: RunnerSpec, tasks: tuple[str, str] | None, settings: Settings
+) -> Made | list[Problem]:
+    """The job's files; or what is wrong with them, at the line of the source."""
+    keys: dict[str, Any] = dict(job.keys)
+    text = job.text or ""
+    task_path, task = None, None
+    if tasks is None:
+        keys["task"] = text.rstrip("\n") if text.count("\n") <= 1 else text
+    else:
+        task_path, task = f"{tasks[0]}/{stem}{tasks[1]}", text.encode("utf-8", "surrogatepass")
+        keys["task_source_path"] = task_path
+        fault = text_fault(task, settings)
+        if fault is not None:
+            return [problem(job.line, "task", f"{job.id}: {fault.message}; it was left out", job_id=job.id)]
+    if settings.defaults.get("runner") != runner.name:
+        keys["runner"] = runner.name
+    try:
+        data = written_job(path, keys, body=None, settings=settings)
+        heads = "".join(f"# {_printable(each)}\n" for each in job.comments).encode()
+        if heads:
+            data = heads + data
+            if any(each.is_error for each in read_job_file(path, data, settings).problems):
+                data = data[len(heads) :]
+    except WrongJobError as error:
+        return [
+            replace(
+                problem(job.line, "", f"{job.id}: {each.message}; it was left out", each.hint, job_id=job.id),
+                code=each.code,
+            )
+            for each in error.problems
+        ]
+    except (EditError, TextError) as error:
+        return [problem(job.line, "text", f"{job.id}: {error}; it was left out", job_id=job.id)]
+    return Made(job=job, path=path, data=data, task_path=task_path, task=task)
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else " " for each in text)
+
+
+def _place_files(made: Made, here: str | None, draft: Draft, tree: WorkingTree, problems: list[Problem]) -> str:
+    """What becomes of the job's files; what is to be written goes into the draft.
+
+    `written`, `unchanged`, `kept` where they say something else by now, `left_out` where others stand in the way.
+    """
+    job = made.job
+    if here is not None and here != made.path:
+        problems.append(_kept(made, f"{job.id!r} stands in {here} already; that file stays as it is", tree))
+        return "kept"
+    state = _state(made.path, made.data, draft, tree)
+    if state == "kept" and here is not None:
+        problems.append(_kept(made, f"{made.path} says something else by now; it stays as it is", tree))
+        return "kept"
+    if state == "kept":
+        problems.append(_in_the_way(made, f"{made.path} is there already, and is no file of {job.id!r}"))
+        return "left_out"
+    if made.task_path is not None and made.task is not None:
+        task = _state(made.task_path, made.task, draft, tree)
+        if task == "kept" and state == "written":
+            problems.append(_in_the_way(made, f"{made.task_path} is there already, with another text"))
+            return "left_out"
+        if task == "kept":
+            problems.append(_kept(made, f"{made.task_path} holds another text by now; it stays as it is", tree))
+            return "kept"
+        if task == "written":
+            draft.put(made.task_path, None, made.task)
+            state = "written"
+    if tree.is_free(made.path) and made.path not in draft.after:
+        draft.put(made.path, None, made.data)
+    return state
+
+
+def _in_the_way(made: Made, what: str) -> Problem:
+    hint = "move it away, or import into another folder with --to"
+    return problem(made.job.line, "in-the-way", f"{what}; {made.job.id} was left out", hint, job_id=made.job.id)
+
+
+def _kept(made: Made, what: str, tree: WorkingTree) -> Problem:
+    """An error where the job that is there may be another one: a name was made up, and the task is not the same."""
+    job = made.job
+    if job.named or _same_task(made, tree):
+        return problem(job.line, "kept", what, "delete it to have it written anew", error=False, job_id=job.id)
+    hint = f"if it is another job of that name: write it with `scheduler create {job.id}-2`"
+    return problem(job.line, "kept", f"{what}, and its task is not that of this line", hint, job_id=job.id)
+
+
+def _same_task(made: Made, tree: WorkingTree) -> bool:
+    there = next((each for each in tree.documents() if each.id == made.job.id), None)
+    text = None if there is None else there.text
+    if there is not None and there.task_source_path is not None:
+        source = tree.read(there.task_source_path)
+        text = None if isinstance(source, Fault) else source.data
+    return text is not None and text.split() == (made.job.text or "").encode().split()
+
+
+def _state(path: str, data: bytes, draft: Draft, tree: WorkingTree) -> str:
+    if path in draft.after:
+        return "written" if draft.after[path] == data else "kept"
+    if tree.is_free(path):
+        return "written"
+    source = tree.read(path)
+    return "kept" if isinstance(source, Fault) or source.data != data else "unchanged"
+
+
+# -- an export ---------------------------------------------------------------------------------
+
+
+def _from_export(found: Sequence[Exported], tree: WorkingTree, options: Options, problems: list[Problem]) -> list[Made]:
+    """Its files, at their own paths or below `--to`; documents that shared a file share one again."""
+    here = {each.id: each.path for each in tree.documents() if each.id is not None}
+    made: list[Made] = []
+    together: dict[str, list[Exported]] = {}
+    for each in found:
+        if each.files is None:
+            why = f"{each.id!r} is archived and has no file; its history was left out"
+            problems.append(problem(each.line, "archived", why, error=False, job_id=each.id))
+            continue
+        path = each.files.path
+        if options.to is not None:
+            path = f"{options.to.rstrip('/')}/{posixpath.basename(path)}"
+        together.setdefault(path, []).append(each)
+    for path, jobs in together.items():
+        jobs.sort(key=lambda each: 0 if each.files is None else each.files.number)
+        texts = [each.files.text for each in jobs if each.files is not None]
+        data = "---\n".join(texts).encode()
+        bad = _wrong(path, data, jobs, tree.settings)
+        if bad:
+            problems += bad
+            continue
+        documents = {each.id: each for each in read_job_file(path, data, tree.settings).documents}
+        for each in jobs:
+            spec = documents[each.id].spec
+            if spec is not None and each.digest is not None and spec.digest != each.digest:
+                why = f"{each.id}: with the `defaults` of this root it is another definition than it was"
+                hint = f"compare `defaults` in {_ROOT} on both sides; `scheduler show {each.id}` says what it is here"
+                problems.append(problem(each.line, "definition", why, hint, error=False, job_id=each.id))
+            incoming = Incoming(id=each.id, stem="", keys={"name": None if spec is None else spec.name}, line=each.line)
+            files = each.files
+            assert files is not None
+            if files.task_path is not None and files.task is None and tree.is_free(files.task_path):
+                why = f"{each.id}: its task {files.task_path} was not there when it was exported, and is not here"
+                problems.append(problem(each.line, "task", why, "write it", job_id=each.id))
+            made.append(_exported(incoming, path, data, files, here, tree))
+    return made
+
+
+def _exported(
+    job: Incoming, path: str, data: bytes, files: JobFiles, here: Mapping[str, str], tree: WorkingTree
+) -> Made:
+    """A file of several jobs, of which some are exported, says what it says: as it stands where all are the same."""
+    if here.get(job.id) == path:
+        source = tree.read(path)
+        if not isinstance(source, Fault) and files.text.encode() in source.data:
+            data = source.data
+    return Made(job=job, path=path, data=data, task_path=files.task_path, task=files.task)
+
+
+def _wrong(path: str, data: bytes, jobs: Sequence[Exported], settings: Settings) -> list[Problem]:
+    line, ids = jobs[0].line, [each.id for each in jobs]
+    if not is_job_path(path, settings):
+        why = f"{path} is no job file of this root; {', '.join(ids)} left out"
+        hint = f"name a folder with --to that `jobs` in {_ROOT} names: {', '.join(settings.jobs)}"
+        return [problem(line, "path", why, hint, job_id=ids[0])]
+    file = read_job_file(path, data, settings)
+    found = [each for each in file.problems if each.is_error]
+    if not found and [each.id for each in file.documents] != ids:
+        return [problem(line, "path", f"{path} does not hold what the export says; {', '.join(ids)} left out")]
+    return [
+        replace(
+            problem(
+                line, "", f"{path}:{each.line}: {each.message}; {', '.join(ids)} left out", each.hint, job_id=ids[0]
+            ),
+            code=each.code,
+        )
+        for each in found
+    ]
+
+
+# -- runners, users, zones ----------------------------------------------------------------------
+
+
+def _named_runner(settings: Settings, name: str) -> RunnerSpec:
+    found = settings.runners.get(name)
+    if found is None:
+        hint = did_you_mean(name, settings.runners) or f"runners of this root: {', '.join(settings.runners) or 'none'}"
+        raise UsageError(f"{_ROOT} has no runner {name!r}", hint=hint)
+    return found
+
+
+def _is_shell(runner: RunnerSpec) -> bool:
+    return posixpath.basename(runner.command[0]) in _SHELLS
+
+
+def _shell_runner(settings: Settings, name: str | None) -> RunnerSpec:
+    if name is not None:
+        found = _named_runner(settings, name)
+        if not _is_shell(found):
+            raise UsageError(f"the runner {name!r} is no shell, and a crontab holds commands for one", hint=_hint(True))
+        return found
+    shells = {each: spec for each, spec in settings.runners.items() if _is_shell(spec) and spec.jobs is None}
+    for each in ("cron", "shell", *sorted(shells)):
+        if each in shells:
+            return shells[each]
+    raise UsageError("no runner of this root is a shell that any job may use", hint=_hint(True))
+
+
+def _agent_runner(settings: Settings, name: str | None) -> RunnerSpec:
+    default = settings.defaults.get("runner")
+    if name is not None:
+        found = _named_runner(settings, name)
+    elif default is not None and default in settings.runners:
+        found = settings.runners[default]
+    else:
+        others = [spec for spec in settings.runners.values() if not _is_shell(spec)]
+        if len(others) != 1:
+            which = ", ".join(spec.name for spec in others)
+            why = f"several runners could be meant: {which}" if others else "no runner of this root takes prompts"
+            raise UsageError(why, hint="name one with --runner" if others else _hint(False))
+        found = others[0]
+    if _is_shell(found) or (found.input is TaskInput.FILE and found.command[0] in _SHELLS):
+        raise UsageError(f"the runner {found.name!r} is a shell, and would run prompts as scripts", hint=_hint(False))
+    return found
+
+
+def _hint(shell: bool) -> str:
+    return f"add one to {_ROOT}, such as: {SHELL_RUNNER if shell else AGENT_RUNNER}"
+
+
+def _me() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _user_exists(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except (KeyError, ValueError):
+        return False
+    return True
+
+
+def local_zone(environ: Mapping[str, str]) -> str | None:
+    """The IANA name of the zone in which this machine's cron stands; None where nothing says it."""
+    names = []
+    named = environ.get("TZ", "").removeprefix(":")
+    if named:
+        names.append(named)
+    else:
+        with contextlib.suppress(OSError):
+            real = os.path.realpath("/etc/localtime")
+            names.append(real.partition("/zoneinfo/")[2])
+        with contextlib.suppress(OSError):
+            names.append(Path("/etc/timezone").read_text().strip())
+        if not os.path.lexists("/etc/localtime"):
+            names.append("UTC")  # so says the C library
+    for name in names:
+        try:
+            check_timezone(name)
+            ZoneInfo(name)
+        except (ValueError, OSError):
+            continue
+        return "UTC" if name in _UTC else name
+    return None
+
+
+def read_source_file(name: str, stdin: Callable[[], bytes]) -> bytes:
+    """- stands for standard input. Raises: UnavailableError."""
+    if name == "-":
+        return stdin()
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise UnavailableError(f"{name} cannot be read: {error.strerror}") from error

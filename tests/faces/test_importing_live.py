@@ -1,0 +1,34 @@
+"""An import into a root whose daemon is firing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.faces import test_serve
+from tests.faces.conftest import Root
+from tests.faces.test_importing import phantom
+from tests.faces.test_serve import until
+
+root, serve = test_serve.root, test_serve.serve  # the fixtures
+
+
+def test_a_daemon_takes_over_what_is_imported(root: Root, serve: Callable[..., Any], tmp_path: Path) -> None:
+    source = phantom(
+        tmp_path / "p.db",
+        {"id": "a", "name": "A", "schedule_kind": "every", "schedule_value": '{"intervalMs": 1000}', "run_count": 5},
+        {
+            "id": "b",
+            "name": "B",
+            "status": "paused",
+            "schedule_kind": "every",
+            "schedule_value": '{"intervalMs": 1000}',
+        },
+    )
+    serve()
+    assert root.process("import", "phantom", str(source)).code == 0
+    made = root.job("a")["created_at"]
+    assert made == "2026-01-01T00:00:00Z"
+    until(lambda: root.job("a")["run_count"] > 5, "a run that counts on")
+    assert (root.job("b")["status"], root.job("b")["run_count"]) == ("paused", 0)
