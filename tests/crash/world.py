@@ -160,10 +160,10 @@ class World:
         mark = '"$SCHEDULER_JOB_ID $SCHEDULER_RUN_ID ${SCHEDULER_FIRE_TIME:--} $$"'
         return "\n".join([f"echo {mark} >> '{self.marks_file}'", *lines, ""])
 
-    def job(self, job_id: str, *lines: str, schedule: str = "every: 1s") -> None:
-        """A job of its own file and its own script."""
+    def job(self, job_id: str, *lines: str, schedule: str = "every: 1s", keys: str = "") -> None:
+        """A job of its own file and its own script. keys: further lines of that file."""
         self.write(f"scripts/{job_id}.sh", self.script(*lines))
-        self.write(f"jobs/{job_id}.yaml", JOB.format(job_id=job_id, schedule=schedule))
+        self.write(f"jobs/{job_id}.yaml", JOB.format(job_id=job_id, schedule=schedule) + keys)
 
     def limit(self, max_running: int) -> None:
         self.write("scheduler.yaml", ROOT_FILE.format(max_running=max_running))
