@@ -33,8 +33,8 @@ from scheduler.core.problems import Problem, RefusedError, UnavailableError, Usa
 from scheduler.core.schedule import check_timezone
 from scheduler.core.texts import TextError
 from scheduler.drafts import IN_PLACE, Draft, write
-from scheduler.editing import INSIDE_A_RUN
 from scheduler.exporting import Exported, JobFiles, read_export
+from scheduler.leave import INSIDE_A_RUN
 from scheduler.passes import Synced
 from scheduler.phantom import read_phantom
 from scheduler.trees import WorkingTree, is_job_path, text_fault
