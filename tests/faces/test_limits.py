@@ -60,7 +60,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Root]:
 @pytest.mark.parametrize(
     ("what", "most", "said"),
     [
-        ("watches", 1, "/jobs are not seen: no inotify watch is left; raise the sysctl fs.inotify.max_user_watches"),
+        ("watches", 1, " are not seen: no inotify watch is left; raise the sysctl fs.inotify.max_user_watches"),
         ("instances", 0, "no changes are seen: no inotify instance is left"),
     ],
 )
