@@ -104,9 +104,12 @@ def stamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def some_job(rng: random.Random, job_id: str, *, dense: bool) -> JobFile:
+def some_job(rng: random.Random, job_id: str, *, dense: bool, calm: bool = False) -> JobFile:
+    """dense: due many times a day; calm: seldom more than once a week, as most jobs of a large root."""
     zone = rng.choice(ZONES)
     kind = rng.random()
+    if calm and kind < 0.5:
+        kind = rng.choice([kind, 0.15, 0.7, 0.7, 0.7, 0.95, 0.95])
     schedule: dict[str, Any]
     if dense:
         schedule = {"every": rng.choice([900, 1800, 3600, 5400])}
@@ -347,6 +350,7 @@ class World:
         jobs: int,
         dense: int,
         deeds: tuple[str, ...] = DEEDS,
+        calm: bool = False,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         self.deeds = deeds
@@ -369,7 +373,7 @@ class World:
         (folder / "jobs").mkdir(parents=True)
         self.write_root()
         for n in range(jobs):
-            self.write(some_job(self.rng, f"j{n:03}", dense=n < dense))
+            self.write(some_job(self.rng, f"j{n:03}", dense=n < dense, calm=calm))
 
     # -- files -----------------------------------------------------------------------------------
 
