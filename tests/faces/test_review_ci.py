@@ -83,6 +83,7 @@ def test_the_github_workflow_edits_its_own_comment_and_no_other(changed: Root, t
         "COMMENT": "repos/o/r/issues/comments",
     }
     paths = f'PATH="{tools}:$PATH"\n'
+    ours: list[dict[str, Any]] = []
     for word in ("queue", "list"):
         changed.git("checkout", "-q", "topic")
         changed.write("prompts/triage.md", f"Sort the {word}.\n")
