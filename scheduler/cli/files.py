@@ -200,10 +200,10 @@ def _print_synced(
         click.echo(f"~ {update['id']}")
         for field, change in update["changes"].items():
             wider = "  [widens]" if field in update["widens"] else ""
-            before, after = render.value_text(change["before"]), render.value_text(change["after"])
+            before, after = (render.field_text(field, change[side]) for side in ("before", "after"))
             if field == "schedule":
                 before, after = render.schedule_change(change, update["schedule_text"])
-            click.echo(render.clean(f"    {field}: {before} -> {after}{wider}"))
+            click.echo(render.clean(f"    {field.removesuffix('_ms')}: {before} -> {after}{wider}"))
         if reviewed is None and update["changes"].keys() & {"schedule", "enabled", "expires"}:
             coming = update["next_fires"]["after"]
             click.echo(f"    next fire: {coming[0] if coming else 'none'}")
@@ -215,9 +215,9 @@ def _print_synced(
     for job_id in shown["archived"]:
         click.echo(f"- {job_id} (archived; its history stays)")
     for change in shown["root_changed"]:
-        before, after = render.value_text(change["before"]), render.value_text(change["after"])
+        before, after = (render.field_text(change["field"], change[side]) for side in ("before", "after"))
         wider = "  [widens]" if change["widens"] else ""
-        click.echo(render.clean(f"! scheduler.yaml {change['field']}: {before} -> {after}{wider}"))
+        click.echo(render.clean(f"! scheduler.yaml {change['field'].removesuffix('_ms')}: {before} -> {after}{wider}"))
     if reviewed is not None:
         from scheduler.cli.review_text import review_lines
 

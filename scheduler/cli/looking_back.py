@@ -163,10 +163,11 @@ def _change_text(change: Json) -> str:
             return f"text {render.short(change['before'])} -> {render.short(change['after'])}"
         case "commit":
             return f"its {'job file' if change['field'] == 'path' else 'task'} was {change['before']}, now committed"
+    field = change["field"] or ""
     before, after = (
-        render.first_line(render.value_text(change[side]), _SHOWN_CHARACTERS) for side in ("before", "after")
+        render.first_line(render.field_text(field, change[side]), _SHOWN_CHARACTERS) for side in ("before", "after")
     )
-    return f"{change['field'] or ''} {before} -> {after}".strip()
+    return f"{field.removesuffix('_ms')} {before} -> {after}".strip()
 
 
 def _commit_text(origin: Json) -> str:
@@ -199,5 +200,5 @@ def _definition_lines(found: Json) -> Iterator[str]:
         if name == "schedule" and found["schedule_text"]:
             before, after = render.schedule_change(change, found["schedule_text"])
         else:
-            before, after = render.value_text(change["before"]), render.value_text(change["after"])
-        yield f"{name}: {before} -> {after}"
+            before, after = (render.field_text(name, change[side]) for side in ("before", "after"))
+        yield f"{name.removesuffix('_ms')}: {before} -> {after}"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scheduler.cli.render import schedule_written, value_text
+from scheduler.cli.render import field_text, schedule_written, value_text
 from scheduler.core.review import TaskDiff
 
 MOST = 65_536 - 1_024  # characters of a comment on GitHub; less some for what a workflow adds
@@ -321,13 +321,7 @@ def _field(name: str) -> str:
 
 
 def _value(field: str, value: Any) -> str:
-    if field.endswith("_ms") and isinstance(value, int):
-        from datetime import timedelta
-
-        from scheduler.core.units import format_duration
-
-        return code(format_duration(timedelta(milliseconds=value)))
-    return code(_short(value_text(value)))
+    return code(_short(field_text(field, value)))
 
 
 def _short(text: str) -> str:

@@ -131,6 +131,7 @@ def next_fires(
     """Show coming fires, in local time and UTC."""
     scheduler = given.scheduler()
     found = scheduler.next(jobs, count=count, start=start, until=until, prefix=given.prefix)
+    _say_held(given, scheduler.held())
     if not jobs:
         say_never_synced(given, scheduler.never_synced())
     if given.as_json:
@@ -197,6 +198,7 @@ def explain(given: Globals, job: str, at: datetime | None) -> None:
     """Say why a job did, did not or will not fire at an instant, and how that is known."""
     scheduler = given.scheduler()
     found = scheduler.explain(job, at=at, prefix=given.prefix)
+    _say_held(given, scheduler.held())
     if given.as_json:
         render.print_json(found)
         return

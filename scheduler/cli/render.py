@@ -347,6 +347,15 @@ def _milliseconds(number: int) -> str:
     return format_duration(timedelta(milliseconds=number))
 
 
+def field_text(field: str, value: Any) -> str:
+    """A field's value on one line; a length of time as job files have it."""
+    if field.endswith("_ms") and isinstance(value, int):
+        from scheduler.core.units import format_duration
+
+        return format_duration(timedelta(milliseconds=value))
+    return value_text(value)
+
+
 def value_text(value: Any) -> str:
     """A definition's value on one line."""
     if value is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from scheduler.cli.render import clean, github_command, github_text, value_text
+from scheduler.cli.render import clean, field_text, github_command, github_text
 from scheduler.core.problems import Problem
 from scheduler.core.review import TaskDiff
 from scheduler.core.textdiff import Edit, by_words
@@ -89,10 +89,10 @@ def marks(shown: Json, problems: Sequence[Problem], *, folder: str) -> Iterator[
         path = "" if job["change"] == "archived" else _below(folder, job["path"])
         for field in () if update is None else update["widens"]:
             change = update["changes"][field] if update is not None else {}
-            text = f"{job_id}: {field} {value_text(change['before'])} -> {value_text(change['after'])}"
+            text = f"{job_id}: {_changed(field, change, ' ')}"
             yield github_command("warning", path, job["line"], "more power", text)
     for change in shown["root_changed"]:
-        text = f"{change['field']}: {value_text(change['before'])} -> {value_text(change['after'])}"
+        text = _changed(change["field"], change, ": ")
         kind, title = ("warning", "more power") if change["widens"] else ("notice", "setting")
         yield github_command(kind, _below(folder, "scheduler.yaml"), 1, title, text)
     for job_id, job in shown["jobs"].items():
@@ -100,6 +100,11 @@ def marks(shown: Json, problems: Sequence[Problem], *, folder: str) -> Iterator[
         yield github_command(
             "notice", path, job["line"], f"job {job['change'].replace('_', ' ')}", _said(job_id, job, tasks)
         )
+
+
+def _changed(field: str, change: Json, between: str) -> str:
+    before, after = (field_text(field, change[side]) for side in ("before", "after"))
+    return f"{field.removesuffix('_ms')}{between}{before} -> {after}"
 
 
 def _said(job_id: str, job: Json, tasks: Mapping[str, str]) -> str:

@@ -180,7 +180,14 @@ def test_another_branch_is_held_by_the_last_good_setting_and_seen_everywhere(on_
     assert on_main.facts() == before
     assert on_main.json("list")["summary"]["held"] == ELSEWHERE
     assert on_main.json("show", "heartbeat")["held"] == ELSEWHERE
-    for asked in (("list",), ("show", "heartbeat"), ("plan",)):
+    for asked in (
+        ("list",),
+        ("show", "heartbeat"),
+        ("plan",),
+        ("next",),
+        ("next", "heartbeat"),
+        ("explain", "heartbeat"),
+    ):
         assert f"held: {ELSEWHERE}" in on_main.cli(*asked).stderr
     checks = on_main.cli("doctor", "--json").json["checks"]
     assert any(each["status"] == "warning" and ELSEWHERE in each["message"] for each in checks)

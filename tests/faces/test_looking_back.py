@@ -511,3 +511,15 @@ def test_ten_thousand_runs_are_looked_back_on_at_once(changed: Root) -> None:
         changed.ok(*args)
         assert time.process_time() - started < 2, args
     assert changed.json("versions", "flaky")["versions"][0]["runs"] == 10_002
+
+
+def test_a_length_of_time_that_changed_is_written_as_in_the_file(root: Root) -> None:
+    root.sync()
+    root.ok("run", "heartbeat", "--wait")
+    root.edit("jobs/heartbeat.md", 'schedule: "0 * * * *"', 'schedule: "0 * * * *"\ntimeout: 2h')
+    root.commit()
+    root.sync()
+    for asked in (("diff", "heartbeat"), ("log", "heartbeat")):
+        shown = root.ok(*asked).stdout
+        assert "-> 2h" in shown, asked
+        assert "timeout_ms" not in shown, asked

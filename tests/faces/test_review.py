@@ -621,3 +621,14 @@ def test_a_repository_of_100_000_files_is_reviewed_in_seconds(root: Root) -> Non
         command, cwd=root.path, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}
     )
     assert time.monotonic() - started < 10
+
+
+def test_a_length_of_time_is_written_as_in_the_file_in_every_format(root: Root) -> None:
+    root.git("tag", "base")
+    root.edit("jobs/heartbeat.md", 'schedule: "0 * * * *"', 'schedule: "0 * * * *"\ntimeout: 2h')
+    root.commit()
+    for style in ("text", "markdown", "github"):
+        shown = root.cli("plan", "--base", "base", "--format", style).stdout
+        assert "2h" in shown, style
+        assert "timeout_ms" not in shown, style
+        assert "7200000" not in shown, style

@@ -28,10 +28,10 @@ def workflow(name: str) -> Any:
     return yaml.load(found[1], yaml.BaseLoader)
 
 
-def shell(script: str, folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def shell(script: str, folder: Path, env: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, **env, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     return subprocess.run(
-        ["bash", "-e", "-c", script], cwd=folder, env=env, capture_output=True, text=True, check=False
+        ["bash", "-e", *options, "-c", script], cwd=folder, env=env, capture_output=True, text=True, check=False
     )
 
 
@@ -47,7 +47,7 @@ def changed(root: Root) -> Root:
 # A stand-in for gh and the comments of one pull request, in a file.
 GH = """\
 #!{python}
-import json, pathlib, sys
+import json, os, pathlib, sys
 store, args = pathlib.Path({store!r}), sys.argv[1:]
 comments = json.loads(store.read_text())
 body = next((pathlib.Path(each[6:]).read_text() for each in args if each.startswith("body=@")), None)
@@ -55,6 +55,8 @@ if "POST" in args:
     comments.append({{"id": 100 + len(comments), "user": {{"login": "github-actions[bot]"}}, "body": body}})
 elif "PATCH" in args:
     next(c for c in comments if f"repos/o/r/issues/comments/{{c['id']}}" in args)["body"] = body
+elif "GH_FAILS" in os.environ:
+    print(json.dumps({{"message": "Bad Gateway"}})); sys.exit(1)
 else:
     print(json.dumps(comments[:1])); print(json.dumps(comments[1:]))
 store.write_text(json.dumps(comments))
@@ -81,6 +83,7 @@ def test_the_github_workflow_edits_its_own_comment_and_no_other(changed: Root, t
         "COMMENT": "repos/o/r/issues/comments",
     }
     paths = f'PATH="{tools}:$PATH"\n'
+    ours: list[dict[str, Any]] = []
     for word in ("queue", "list"):
         changed.git("checkout", "-q", "topic")
         changed.write("prompts/triage.md", f"Sort the {word}.\n")
@@ -97,15 +100,22 @@ def test_the_github_workflow_edits_its_own_comment_and_no_other(changed: Root, t
         assert ours[1]["body"].startswith(marker)
         assert f"+Sort the {word}." in ours[1]["body"]
     assert (tmp_path / "output").read_text() == "code=0\n" * 2
+    # GitHub's bash: with -o pipefail only where the workflow names the shell.
+    options = ("-o", "pipefail") if job.get("defaults") == {"run": {"shell": "bash"}} else ()
+    failed = shell(paths + steps["Comment"]["run"], changed.path, {**env, "GH_FAILS": "1"}, *options)
+    assert failed.returncode != 0
+    assert json.loads(store.read_text()) == ours, "comments that cannot be listed must not be taken for none"
 
 
-def test_the_github_workflow_asks_for_little_and_checks_nothing_out() -> None:
+def test_the_github_workflow_asks_for_little_and_checks_out_nothing_but_the_base() -> None:
     found = workflow("github")
     job = found["jobs"]["plan"]
     assert found["permissions"] == {}
     assert job["permissions"] == {"contents": "read", "pull-requests": "write"}
     [checkout] = [step for step in job["steps"] if step.get("uses", "").startswith("actions/checkout")]
-    assert checkout["with"] == {"fetch-depth": "0", "persist-credentials": "false"}
+    # Without ref it is the default branch, whatever the base of the pull request is.
+    base = "${{ github.event.pull_request.base.sha }}"
+    assert checkout["with"] == {"ref": base, "fetch-depth": "0", "persist-credentials": "false"}
     scripts = "\n".join(step.get("run", "") for step in job["steps"])
     assert "${{" not in scripts, "what a pull request says must not become a script"
     assert not re.search(r"git (checkout|switch|merge|worktree)|secrets\.", scripts)
@@ -174,6 +184,32 @@ def test_the_gitlab_job_edits_its_own_note(changed: Root, gitlab: tuple[str, lis
     assert [note["body"].split("\n")[0] for note in notes] == ["<!-- scheduler plan . -->"]
     without = shell(script, changed.path, env)
     assert (without.returncode, "fork" in without.stdout) == (0, True)
+
+
+def test_the_gitlab_job_leaves_out_what_a_merged_result_brings_from_the_target(
+    changed: Root, gitlab: tuple[str, list[dict[str, Any]]]
+) -> None:
+    url, notes = gitlab
+    fork, topic = changed.git("rev-parse", "main"), changed.git("rev-parse", "topic")
+    changed.edit("jobs/heartbeat.md", 'schedule: "0 * * * *"', 'schedule: "30 * * * *"')
+    changed.commit()
+    changed.git("merge", "-q", "--no-edit", "topic")
+    script = "\n".join(line for line in workflow("gitlab")["scheduler-plan"]["script"] if not line.startswith("pip "))
+    env = {
+        "ROOT": ".",
+        "CI_API_V4_URL": url,
+        "CI_PROJECT_ID": "2",
+        "CI_MERGE_REQUEST_IID": "3",
+        "CI_MERGE_REQUEST_DIFF_BASE_SHA": fork,
+        "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": topic,
+        "CI_COMMIT_SHA": changed.git("rev-parse", "HEAD"),
+        "SCHEDULER_PLAN_TOKEN": "t",
+        "no_proxy": "127.0.0.1",
+    }
+    found = shell(script, changed.path, env)
+    assert found.returncode == 0, found.stderr
+    assert "queue" in notes[0]["body"]
+    assert "heartbeat" not in notes[0]["body"]
 
 
 def test_the_pre_commit_hook_names_a_command_that_there_is(root: Root) -> None:
