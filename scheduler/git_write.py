@@ -238,14 +238,18 @@ class Blob:
     id: str
     mode: str  # such as 100644
 
+    @property
+    def is_link(self) -> bool:
+        return self.mode == "120000"
+
 
 def files_of(root: Path, commit: str) -> Mapping[str, Blob]:
-    """The regular files at and below the root in a commit, by root-relative path."""
+    """The files and symbolic links at and below the root in a commit, by root-relative path."""
     found = {}
     for entry in run_git(root, "ls-tree", "-r", "-z", "--end-of-options", commit).split(b"\0")[:-1]:
         about, name = entry.split(b"\t", 1)
         mode, kind, object_id = about.decode("ascii").split(" ")
-        if kind == "blob" and mode != "120000":
+        if kind == "blob":
             found[os.fsdecode(name)] = Blob(id=object_id, mode=mode)
     return found
 

@@ -682,6 +682,40 @@ def test_a_second_edit_goes_on_from_the_first_and_a_merge_applies_both(lived_in:
     assert (lived_in.job("triage")["owner"], lived_in.job("new")["name"]) == ("me", "New")
 
 
+def test_an_edit_on_a_branch_goes_through_a_link_as_one_in_place_does(lived_in: Root) -> None:
+    (lived_in.path / "prompts/link.md").symlink_to("../texts/far.md")
+    (lived_in.path / "texts").symlink_to("prompts")
+    lived_in.write("prompts/far.md", "Before.\n")
+    lived_in.edit("jobs/triage.yaml", "prompts/triage.md", "prompts/link.md")
+    lived_in.commit()
+    before = lived_in.git("ls-tree", "HEAD:prompts", "link.md")
+    found = edit(lived_in, "update", "triage", "--task-file", "-", "--branch", "b", text="After.\n")
+    assert found["files"] == ["prompts/far.md"]
+    assert "-Before.\n+After.\n" in found["diff"]
+    assert lived_in.git("ls-tree", "b:prompts", "link.md") == before
+
+
+@pytest.mark.parametrize(
+    "target", ["/etc/hostname", "../../out.md", "link.md", "../.hidden.md"], ids=["absolute", "out", "circle", "dot"]
+)
+def test_an_edit_on_a_branch_follows_no_link_that_a_fire_would_not(lived_in: Root, target: str) -> None:
+    (lived_in.path / "prompts/link.md").symlink_to(target)
+    lived_in.edit("jobs/triage.yaml", "prompts/triage.md", "prompts/link.md")
+    lived_in.commit()
+    told = refused(lived_in, "update", "triage", "--task-file", "-", "--branch", "b", text="After.\n")
+    assert "'prompts/link.md' is a link in commit" in told
+
+
+@pytest.mark.parametrize("path", ["jobs/triage.yaml/new.yaml", "jobs/link/new.yaml"], ids=["file", "link"])
+@pytest.mark.parametrize("where", [[], ["--branch", "b"]], ids=["in place", "branch"])
+def test_a_new_file_takes_the_place_of_no_file_above_it(lived_in: Root, path: str, where: list[str]) -> None:
+    (lived_in.path / "jobs/link").symlink_to("../prompts")
+    lived_in.commit()
+    new = ["create", "new", "--set", "schedule=@daily", "--set", "task=x", "--file", path]
+    refused(lived_in, *new, *where)
+    refused(lived_in, "mv", "flaky", path, *where)
+
+
 def test_names_that_git_could_take_for_patterns_are_names(lived_in: Root) -> None:
     for name in ("[a]*", ":!x", "-q"):
         lived_in.write(f"jobs/{name}.yaml", TRIAGE.replace("id: triage", f"id: j{len(name)}"))
