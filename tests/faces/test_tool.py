@@ -273,7 +273,8 @@ def test_a_text_that_looks_like_a_job_is_judged_as_a_text(allowed: Root) -> None
 
 def test_a_key_that_is_none_is_no_question_of_policy(allowed: Root) -> None:
     told = refused(allowed, "update", job="heartbeat", set={"nam": "x"})
-    assert "did you mean 'name'?" in told and "agents" not in told
+    assert "did you mean 'name'?" in told
+    assert "agents" not in told
 
 
 def test_scheduler_yaml_is_written_by_no_verb(allowed: Root) -> None:
