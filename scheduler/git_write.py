@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler.core.problems import RefusedError, UnavailableError
-from scheduler.git import GitError, clean_environment, head, run_git, start_git
+from scheduler.git import GitError, clean_environment, head, run_git, start_git, user_environment
 from scheduler.git_folder import git_folder, under_way
 
 HOOKS_S = 600.0  # a hook may run a test suite
@@ -29,12 +29,12 @@ def _run(root: Path, environ: Mapping[str, str], *args: str, stdin: bytes | None
     """`git ARGS...` as the user would run it, asking nothing."""
     given = {name: environ[name] for name in _IDENTITY if environ.get(name)}
     env = {
-        **clean_environment(environ),
+        **user_environment(environ),  # a hook inherits it, and may have to fetch what it runs
         **given,
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_EDITOR": ":",  # a hook or a setting must not open one where nobody sits
     }
-    if args[0] != "commit":  # hooks keep the user's language
+    if args[0] != "commit":  # messages are matched; hooks keep the user's language
         env["LC_ALL"] = "C"
     return start_git(
         root, args[0], (*_OPTIONS, "-C", str(root), *args), environ=env, input=stdin, timeout=timeout, gently=True
@@ -146,6 +146,7 @@ def commit_files(root: Path, paths: Sequence[str], message: str, environ: Mappin
     except BaseException as error:
         made = head(root)
         if made is not None and made != before and _resolve(root, f"{made}^") == before:
+            _follow(root, paths, made, environ)
             return made  # what was cut short came after the commit: a post-commit hook
         if new:  # as it was: known to nobody
             _run(root, environ, "rm", "--cached", "--quiet", "--ignore-unmatch", "--", *_literal(new))
@@ -155,7 +156,27 @@ def commit_files(root: Path, paths: Sequence[str], message: str, environ: Mappin
     made = head(root)
     if made is None:
         raise UnavailableError("git made a commit and does not say which")
+    _follow(root, paths, made, environ)
     return made
+
+
+def _follow(root: Path, paths: Sequence[str], made: str, environ: Mapping[str, str]) -> None:
+    """Has the index say what the commit says of these files.
+
+    A hook that runs `git add` does so in the index of the commit. The one that stays would still hold the file as it
+    was before the hook: a revert that is staged, and a next edit that is refused.
+    """
+    try:
+        stale = _names(run_git(root, "diff", "--cached", "--relative", "--name-only", "-z", made, "--", *paths))
+        differs = _names(run_git(root, "diff", "--relative", "--name-only", "-z", made, "--", *paths))
+        if mine := [path for path in stale if path not in differs]:  # else somebody has gone on from it
+            _run(root, environ, "reset", "--quiet", made, "--", *_literal(mine))
+    except GitError:
+        return  # the commit is made, and that is what was asked for
+
+
+def _names(listed: bytes) -> list[str]:
+    return [os.fsdecode(name) for name in listed.split(b"\0") if name]
 
 
 def _literal(paths: Sequence[str]) -> list[str]:

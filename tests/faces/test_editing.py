@@ -604,6 +604,30 @@ def test_the_hooks_of_the_user_run_and_what_they_change_is_told(lived_in: Root) 
     assert "Reviewed-by: hook" in lived_in.git("log", "-1", "--format=%B")
 
 
+def test_what_a_hook_changes_in_the_commit_is_left_neither_staged_nor_in_the_way_of_the_next_edit(
+    lived_in: Root,
+) -> None:
+    stage_other(lived_in)
+    staged = lived_in.git("diff", "--cached")
+    hook(lived_in, "pre-commit", "echo '# formatted' >> jobs/triage.yaml; git add jobs/triage.yaml")
+    for owner in ("me", "you"):
+        edit(lived_in, "update", "triage", "--set", f"owner={owner}", "--commit")
+        assert "+# formatted" in lived_in.git("show", "--format=", "HEAD")
+        assert lived_in.git("diff", "--cached") == staged
+        assert lived_in.git("diff", "HEAD", "--", "jobs/triage.yaml") == ""
+
+
+def test_a_hook_finds_git_and_the_language_as_they_are_for_its_user(
+    lived_in: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    hook(lived_in, "pre-commit", 'env | grep -E "^(GIT_|LC_ALL)" | sort >&2; git fetch "file://$PWD/.git" HEAD; exit 1')
+    told = refused(lived_in, "update", "triage", "--set", "owner=me", "--commit")
+    assert "LC_ALL=C.UTF-8" in told
+    assert "FETCH_HEAD" in told, "hooks that install what they run have to fetch it"
+    assert not [name for name in ("GRAFT", "NO_LAZY_FETCH", "ALLOW_PROTOCOL", "not allowed") if name in told]
+
+
 def test_commits_are_signed_where_the_user_signs(lived_in: Root, tmp_path: Path) -> None:
     program = tmp_path / "sign"
     program.write_text(
