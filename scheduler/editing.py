@@ -96,7 +96,7 @@ class Edits:
             if draft.leave is not None:
                 draft.leave.check_named([*changes, *unset], task)
             job = open_job(draft.files, job_id)
-            self._check_version(job, if_version)
+            self._check_version(draft, job, if_version)
             with _said_of(job.path):
                 self._update(draft, job, changes, unset, task, exact=False)
             parts = [*changes, *unset, *(["task"] if task is not None else [])]
@@ -229,7 +229,7 @@ class Edits:
         """
         with self._draft(target, job_id, "Delete") as draft:
             job = open_job(draft.files, job_id)
-            self._check_version(job, if_version)
+            self._check_version(draft, job, if_version)
             draft.gone = True
             real = self._own_path(draft, job)
             with _said_of(job.path):
@@ -272,7 +272,7 @@ class Edits:
         """
         with self._draft(target, job_id, "Move") as draft:
             job = open_job(draft.files, job_id)
-            self._check_version(job, if_version)
+            self._check_version(draft, job, if_version)
             files, real = draft.files, self._own_path(draft, job)
             if path.endswith("/"):
                 path += posixpath.basename(job.path)
@@ -335,7 +335,7 @@ class Edits:
         """
         with self._draft(target, job_id, "Roll back") as draft:
             job = open_job(draft.files, job_id)
-            self._check_version(job, if_version)
+            self._check_version(draft, job, if_version)
             draft.summary = f"Roll {job_id} back to {to}"
             with _said_of(job.path):
                 if to.startswith("commit:"):
@@ -409,17 +409,22 @@ class Edits:
                 files=files, branch=branch, job_id=job_id, summary=f"{verb} {job_id}", target=target, leave=leave
             )
 
-    def _check_version(self, job: Opened, wanted: str | None) -> None:
+    def _check_version(self, draft: Draft, job: Opened, wanted: str | None) -> None:
         if wanted is None:
             return
-        now = self._version(job)
+        now = self._version(draft.files, job)
         if wanted != now:
+            where, hint = "by now", "look at the job as it is, and decide anew"
+            if draft.branch is not None and not draft.branch.is_new:
+                name = draft.branch.name
+                where = f"on branch {name} by now"
+                hint = f"what is there is another text than what is checked out; `git diff HEAD...{name}` shows it"
             raise RefusedError(
-                f"{job.document.id} is at version {now} by now, not {short(wanted)[1:-1]}; nothing was written",
-                hint="look at the job as it is, and decide anew",
+                f"{job.document.id} is at version {now} {where}, not {short(wanted)[1:-1]}; nothing was written",
+                hint=hint,
             )
 
-    def _version(self, job: Opened) -> str:
+    def _version(self, files: Files, job: Opened) -> str:
         """The version of the job as the files have it, which a sync may not have seen yet."""
         document: Document = job.document
         known = self.known(str(document.id))
@@ -428,7 +433,7 @@ class Edits:
             generation += 1
         text: bytes | None = document.text
         if document.task_source_path is not None:
-            source = WorkingTree(self.place).read(document.task_source_path)
+            source = files.read(document.task_source_path)
             text = None if isinstance(source, Fault) else source.data
         return version(generation, None if text is None else hashlib.sha256(text).hexdigest())
 

@@ -198,6 +198,12 @@ def open_job(files: Files, job_id: str) -> Opened:
         hint = did_you_mean(job_id, [each.id for each in files.documents() if each.id is not None])
         if not hint and broken:
             hint = f"it may stand in {broken[0].path}, which cannot be read: line {broken[0].line}, {broken[0].message}"
+        if isinstance(files, CommitTree):
+            where = f"commit {files.commit[:12]}"
+            raise UsageError(
+                f"no file in {where} names the job {job_id!r}",
+                hint=hint or f"`scheduler list` shows what is checked out, not what {where} holds",
+            )
         raise UsageError(f"no file names the job {job_id!r}", hint=hint or "`scheduler list` shows all jobs")
     if len(found) > 1:
         places = " and ".join(f"{each.path}:{each.line}" for each in found[:3])

@@ -706,6 +706,24 @@ def test_a_second_edit_goes_on_from_the_first_and_a_merge_applies_both(lived_in:
     assert (lived_in.job("triage")["owner"], lived_in.job("new")["name"]) == ("me", "New")
 
 
+@pytest.mark.parametrize("job", ["triage", "heartbeat"])
+def test_a_version_on_a_branch_is_that_of_the_branch(lived_in: Root, job: str) -> None:
+    version = lived_in.job(job)["version"]
+    first = ["update", job, "--task-file", "-", "--if-version", version, "--branch", "b"]
+    edit(lived_in, *first, text="One.\n")
+    told = refused(lived_in, *first, text="Two.\n")
+    assert "on branch b by now, not " + version in told
+    assert "`git diff HEAD...b` shows it" in told
+    now = told.partition("is at version ")[2].partition(" ")[0]
+    edit(lived_in, "update", job, "--task-file", "-", "--if-version", now, "--branch", "b", text="Two.\n")
+
+
+def test_a_job_that_a_branch_has_not_is_missed_there_and_not_in_the_list(lived_in: Root) -> None:
+    edit(lived_in, "delete", "triage", "--branch", "b")
+    told = refused(lived_in, "update", "triage", "--set", "name=x", "--branch", "b", code=2)
+    assert f"no file in commit {lived_in.git('rev-parse', 'b')[:12]} names the job 'triage'" in told
+
+
 def test_an_edit_on_a_branch_goes_through_a_link_as_one_in_place_does(lived_in: Root) -> None:
     (lived_in.path / "prompts/link.md").symlink_to("../texts/far.md")
     (lived_in.path / "texts").symlink_to("prompts")
