@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -523,11 +524,28 @@ def _check_keys(changes: Mapping[str, Any], unset: Sequence[str], task: str | No
             raise UsageError(
                 "the id cannot be changed: the history hangs on it", hint="set name, or create a job with another id"
             )
+    for name, value in changes.items():
+        _check_value(name, value)
     names = [*changes, *unset]
     for number, one in enumerate(names):
         for other in names[number + 1 :]:
             if one == other or one.startswith(other + ".") or other.startswith(one + "."):
                 raise UsageError(f"{one} and {other} are changed at once", hint="give one of them")
+
+
+def _check_value(name: str, value: Any) -> None:
+    """Refuses what no job file can hold, or no comparison would find again."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            _check_value(name, key)
+            _check_value(name, each)
+    elif isinstance(value, list):
+        for each in value:
+            _check_value(name, each)
+    elif isinstance(value, str) and "\0" in value:
+        raise UsageError(f"{name} holds a NUL character", hint="leave it out: no job file can hold one")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{name} holds a number that is none: {value}", hint="no key of a job takes it")
 
 
 def _position(path: Sequence[Any]) -> list[tuple[int, str]]:

@@ -246,7 +246,7 @@ def _resolve(root: Path, name: str) -> str | None:
 def find_commit(root: Path, name: str) -> str:
     """The commit that a name stands for. Raises: RefusedError where it stands for none."""
     _need_repository(root)
-    found = _resolve(root, f"{name}^{{commit}}")
+    found = None if "\0" in name else _resolve(root, f"{name}^{{commit}}")
     if found is None:
         raise RefusedError(f"{name!r} names no commit here", hint="name one that `git log` shows")
     return found
