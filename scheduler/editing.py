@@ -96,7 +96,7 @@ class Edits:
         with self._draft(target, job_id, "Update") as draft:
             if draft.leave is not None:
                 draft.leave.check_named([*changes, *unset], task)
-            job = open_job(draft.files, job_id)
+            job = self._open(draft, job_id)
             self._check_version(draft, job, if_version)
             with _said_of(job.path):
                 self._update(draft, job, changes, unset, task, exact=False)
@@ -229,7 +229,7 @@ class Edits:
         with_task: the file of task_source_path goes too, unless another job runs it.
         """
         with self._draft(target, job_id, "Delete") as draft:
-            job = open_job(draft.files, job_id)
+            job = self._open(draft, job_id)
             self._check_version(draft, job, if_version)
             draft.gone = True
             real = self._own_path(draft, job)
@@ -272,7 +272,7 @@ class Edits:
         path: a new file, a YAML file that is there and gets one document more, or a folder, with / at its end.
         """
         with self._draft(target, job_id, "Move") as draft:
-            job = open_job(draft.files, job_id)
+            job = self._open(draft, job_id)
             self._check_version(draft, job, if_version)
             files, real = draft.files, self._own_path(draft, job)
             if path.endswith("/"):
@@ -335,7 +335,7 @@ class Edits:
         definition and the task of that commit.
         """
         with self._draft(target, job_id, "Roll back") as draft:
-            job = open_job(draft.files, job_id)
+            job = self._open(draft, job_id)
             self._check_version(draft, job, if_version)
             draft.summary = f"Roll {job_id} back to {to}"
             with _said_of(job.path):
@@ -409,6 +409,18 @@ class Edits:
             yield Draft(
                 files=files, branch=branch, job_id=job_id, summary=f"{verb} {job_id}", target=target, leave=leave
             )
+
+    def _open(self, draft: Draft, job_id: str) -> Opened:
+        try:
+            return open_job(draft.files, job_id)
+        except UsageError as error:
+            known = self.known(job_id)
+            if known is None or not known.archived:
+                raise
+            raise UsageError(
+                str(error),
+                hint=f"it is archived; put its file back, or `scheduler create {job_id}`: its history comes with it",
+            ) from None
 
     def _check_version(self, draft: Draft, job: Opened, wanted: str | None) -> None:
         if wanted is None:

@@ -216,6 +216,10 @@ def find_branch(root: Path, name: str, environ: Mapping[str, str]) -> Branch:
         raise RefusedError(f"{name!r} cannot be the name of a branch", hint="write one like schedule/nightly") from None
     if name.startswith("-"):
         raise RefusedError(f"{name!r} cannot be the name of a branch: it starts with -")
+    if other := _stands_for(root, ref):
+        raise RefusedError(
+            f"branch {name!r} stands for {other} (a symbolic ref), which would be written", hint="name another branch"
+        )
     listed = run_git(root, "worktree", "list", "--porcelain", "-z").decode("utf-8", "replace")
     folder = ""
     for line in listed.split("\0"):
@@ -232,6 +236,15 @@ def find_branch(root: Path, name: str, environ: Mapping[str, str]) -> Branch:
     if base is None:
         raise RefusedError("HEAD has no commit yet, so no branch can start there", hint="make a first commit")
     return Branch(name=name, commit=base, is_new=tip is None)
+
+
+def _stands_for(root: Path, ref: str) -> str:
+    try:
+        return run_git(root, "symbolic-ref", "--quiet", ref).decode("utf-8", "replace").strip()
+    except GitError as error:
+        if error.returncode == 1:
+            return ""
+        raise
 
 
 def _resolve(root: Path, name: str) -> str | None:

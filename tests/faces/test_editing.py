@@ -718,6 +718,20 @@ def test_a_version_on_a_branch_is_that_of_the_branch(lived_in: Root, job: str) -
     edit(lived_in, "update", job, "--task-file", "-", "--if-version", now, "--branch", "b", text="Two.\n")
 
 
+@pytest.mark.parametrize("verb", [("update", "--set", "name=x"), ("rollback", "--to", "commit:HEAD")])
+def test_of_a_job_that_was_deleted_it_is_told_how_it_comes_back(lived_in: Root, verb: tuple[str, ...]) -> None:
+    edit(lived_in, "delete", "triage")
+    told = refused(lived_in, verb[0], "triage", *verb[1:], code=2)
+    assert "no file names the job 'triage'" in told
+    assert "`scheduler create triage`: its history comes with it" in told
+
+
+def test_a_branch_that_stands_for_another_is_not_written(lived_in: Root) -> None:
+    lived_in.git("symbolic-ref", "refs/heads/b", "refs/heads/main")
+    told = refused(lived_in, "update", "triage", "--set", "name=x", "--branch", "b")
+    assert "branch 'b' stands for refs/heads/main" in told
+
+
 def test_a_job_that_a_branch_has_not_is_missed_there_and_not_in_the_list(lived_in: Root) -> None:
     edit(lived_in, "delete", "triage", "--branch", "b")
     told = refused(lived_in, "update", "triage", "--set", "name=x", "--branch", "b", code=2)
