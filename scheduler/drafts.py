@@ -40,6 +40,8 @@ class Target:
             raise UsageError("a message belongs to a commit", hint="ask for a commit or a branch (--commit, --branch)")
         if self.message is not None and not self.message.strip():
             raise UsageError("the message is blank", hint="leave it out: there is one that names the change")
+        if self.message is not None and "\0" in self.message:
+            raise UsageError("the message holds a NUL character", hint="leave it out: no commit can hold one")
 
 
 IN_PLACE = Target()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,8 +96,8 @@ class Edits:
         with self._draft(target, job_id, "Update") as draft:
             if draft.leave is not None:
                 draft.leave.check_named([*changes, *unset], task)
-            job = open_job(draft.files, job_id)
-            self._check_version(job, if_version)
+            job = self._open(draft, job_id)
+            self._check_version(draft, job, if_version)
             with _said_of(job.path):
                 self._update(draft, job, changes, unset, task, exact=False)
             parts = [*changes, *unset, *(["task"] if task is not None else [])]
@@ -228,8 +229,8 @@ class Edits:
         with_task: the file of task_source_path goes too, unless another job runs it.
         """
         with self._draft(target, job_id, "Delete") as draft:
-            job = open_job(draft.files, job_id)
-            self._check_version(job, if_version)
+            job = self._open(draft, job_id)
+            self._check_version(draft, job, if_version)
             draft.gone = True
             real = self._own_path(draft, job)
             with _said_of(job.path):
@@ -271,8 +272,8 @@ class Edits:
         path: a new file, a YAML file that is there and gets one document more, or a folder, with / at its end.
         """
         with self._draft(target, job_id, "Move") as draft:
-            job = open_job(draft.files, job_id)
-            self._check_version(job, if_version)
+            job = self._open(draft, job_id)
+            self._check_version(draft, job, if_version)
             files, real = draft.files, self._own_path(draft, job)
             if path.endswith("/"):
                 path += posixpath.basename(job.path)
@@ -334,8 +335,8 @@ class Edits:
         definition and the task of that commit.
         """
         with self._draft(target, job_id, "Roll back") as draft:
-            job = open_job(draft.files, job_id)
-            self._check_version(job, if_version)
+            job = self._open(draft, job_id)
+            self._check_version(draft, job, if_version)
             draft.summary = f"Roll {job_id} back to {to}"
             with _said_of(job.path):
                 if to.startswith("commit:"):
@@ -409,17 +410,34 @@ class Edits:
                 files=files, branch=branch, job_id=job_id, summary=f"{verb} {job_id}", target=target, leave=leave
             )
 
-    def _check_version(self, job: Opened, wanted: str | None) -> None:
+    def _open(self, draft: Draft, job_id: str) -> Opened:
+        try:
+            return open_job(draft.files, job_id)
+        except UsageError as error:
+            known = self.known(job_id)
+            if known is None or not known.archived:
+                raise
+            raise UsageError(
+                str(error),
+                hint=f"it is archived; put its file back, or `scheduler create {job_id}`: its history comes with it",
+            ) from None
+
+    def _check_version(self, draft: Draft, job: Opened, wanted: str | None) -> None:
         if wanted is None:
             return
-        now = self._version(job)
+        now = self._version(draft.files, job)
         if wanted != now:
+            where, hint = "by now", "look at the job as it is, and decide anew"
+            if draft.branch is not None and not draft.branch.is_new:
+                name = draft.branch.name
+                where = f"on branch {name} by now"
+                hint = f"what is there is another text than what is checked out; `git diff HEAD...{name}` shows it"
             raise RefusedError(
-                f"{job.document.id} is at version {now} by now, not {short(wanted)[1:-1]}; nothing was written",
-                hint="look at the job as it is, and decide anew",
+                f"{job.document.id} is at version {now} {where}, not {short(wanted)[1:-1]}; nothing was written",
+                hint=hint,
             )
 
-    def _version(self, job: Opened) -> str:
+    def _version(self, files: Files, job: Opened) -> str:
         """The version of the job as the files have it, which a sync may not have seen yet."""
         document: Document = job.document
         known = self.known(str(document.id))
@@ -428,7 +446,7 @@ class Edits:
             generation += 1
         text: bytes | None = document.text
         if document.task_source_path is not None:
-            source = WorkingTree(self.place).read(document.task_source_path)
+            source = files.read(document.task_source_path)
             text = None if isinstance(source, Fault) else source.data
         return version(generation, None if text is None else hashlib.sha256(text).hexdigest())
 
@@ -518,11 +536,28 @@ def _check_keys(changes: Mapping[str, Any], unset: Sequence[str], task: str | No
             raise UsageError(
                 "the id cannot be changed: the history hangs on it", hint="set name, or create a job with another id"
             )
+    for name, value in changes.items():
+        _check_value(name, value)
     names = [*changes, *unset]
     for number, one in enumerate(names):
         for other in names[number + 1 :]:
             if one == other or one.startswith(other + ".") or other.startswith(one + "."):
                 raise UsageError(f"{one} and {other} are changed at once", hint="give one of them")
+
+
+def _check_value(name: str, value: Any) -> None:
+    """Refuses what no job file can hold, or no comparison would find again."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            _check_value(name, key)
+            _check_value(name, each)
+    elif isinstance(value, list):
+        for each in value:
+            _check_value(name, each)
+    elif isinstance(value, str) and "\0" in value:
+        raise UsageError(f"{name} holds a NUL character", hint="leave it out: no job file can hold one")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{name} holds a number that is none: {value}", hint="no key of a job takes it")
 
 
 def _position(path: Sequence[Any]) -> list[tuple[int, str]]:

@@ -165,11 +165,16 @@ def _started(
 
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """That of the user, and what keeps git from doing more than reading."""
+    return {**user_environment(environ), **_ENVIRONMENT}
+
+
+def user_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """An environment without what steers git from outside, and without a PATH that leads into the root."""
     kept = {name: value for name, value in environ.items() if not name.startswith("GIT_") and name != "SSH_ASKPASS"}
     # A relative entry would find a program named git in whatever folder we stand in, such as the root.
     folders = environ.get("PATH", os.defpath).split(os.pathsep)
-    return {**kept, **_ENVIRONMENT, "PATH": os.pathsep.join(each for each in folders if Path(each).is_absolute())}
+    return {**kept, "PATH": os.pathsep.join(each for each in folders if Path(each).is_absolute())}
 
 
 def _end(process: subprocess.Popen[bytes], gently: bool) -> None:

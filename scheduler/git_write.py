@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler.core.problems import RefusedError, UnavailableError
-from scheduler.git import GitError, clean_environment, head, run_git, start_git
+from scheduler.git import GitError, clean_environment, head, run_git, start_git, user_environment
 from scheduler.git_folder import git_folder, under_way
 
 HOOKS_S = 600.0  # a hook may run a test suite
@@ -29,12 +29,12 @@ def _run(root: Path, environ: Mapping[str, str], *args: str, stdin: bytes | None
     """`git ARGS...` as the user would run it, asking nothing."""
     given = {name: environ[name] for name in _IDENTITY if environ.get(name)}
     env = {
-        **clean_environment(environ),
+        **user_environment(environ),  # a hook inherits it, and may have to fetch what it runs
         **given,
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_EDITOR": ":",  # a hook or a setting must not open one where nobody sits
     }
-    if args[0] != "commit":  # hooks keep the user's language
+    if args[0] != "commit":  # messages are matched; hooks keep the user's language
         env["LC_ALL"] = "C"
     return start_git(
         root, args[0], (*_OPTIONS, "-C", str(root), *args), environ=env, input=stdin, timeout=timeout, gently=True
@@ -146,6 +146,7 @@ def commit_files(root: Path, paths: Sequence[str], message: str, environ: Mappin
     except BaseException as error:
         made = head(root)
         if made is not None and made != before and _resolve(root, f"{made}^") == before:
+            _follow(root, paths, made, environ)
             return made  # what was cut short came after the commit: a post-commit hook
         if new:  # as it was: known to nobody
             _run(root, environ, "rm", "--cached", "--quiet", "--ignore-unmatch", "--", *_literal(new))
@@ -155,7 +156,27 @@ def commit_files(root: Path, paths: Sequence[str], message: str, environ: Mappin
     made = head(root)
     if made is None:
         raise UnavailableError("git made a commit and does not say which")
+    _follow(root, paths, made, environ)
     return made
+
+
+def _follow(root: Path, paths: Sequence[str], made: str, environ: Mapping[str, str]) -> None:
+    """Has the index say what the commit says of these files.
+
+    A hook that runs `git add` does so in the index of the commit. The one that stays would still hold the file as it
+    was before the hook: a revert that is staged, and a next edit that is refused.
+    """
+    try:
+        stale = _names(run_git(root, "diff", "--cached", "--relative", "--name-only", "-z", made, "--", *paths))
+        differs = _names(run_git(root, "diff", "--relative", "--name-only", "-z", made, "--", *paths))
+        if mine := [path for path in stale if path not in differs]:  # else somebody has gone on from it
+            _run(root, environ, "reset", "--quiet", made, "--", *_literal(mine))
+    except GitError:
+        return  # the commit is made, and that is what was asked for
+
+
+def _names(listed: bytes) -> list[str]:
+    return [os.fsdecode(name) for name in listed.split(b"\0") if name]
 
 
 def _literal(paths: Sequence[str]) -> list[str]:
@@ -195,6 +216,10 @@ def find_branch(root: Path, name: str, environ: Mapping[str, str]) -> Branch:
         raise RefusedError(f"{name!r} cannot be the name of a branch", hint="write one like schedule/nightly") from None
     if name.startswith("-"):
         raise RefusedError(f"{name!r} cannot be the name of a branch: it starts with -")
+    if other := _stands_for(root, ref):
+        raise RefusedError(
+            f"branch {name!r} stands for {other} (a symbolic ref), which would be written", hint="name another branch"
+        )
     listed = run_git(root, "worktree", "list", "--porcelain", "-z").decode("utf-8", "replace")
     folder = ""
     for line in listed.split("\0"):
@@ -213,6 +238,15 @@ def find_branch(root: Path, name: str, environ: Mapping[str, str]) -> Branch:
     return Branch(name=name, commit=base, is_new=tip is None)
 
 
+def _stands_for(root: Path, ref: str) -> str:
+    try:
+        return run_git(root, "symbolic-ref", "--quiet", ref).decode("utf-8", "replace").strip()
+    except GitError as error:
+        if error.returncode == 1:
+            return ""
+        raise
+
+
 def _resolve(root: Path, name: str) -> str | None:
     try:
         return run_git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", name).decode("ascii").strip()
@@ -225,7 +259,7 @@ def _resolve(root: Path, name: str) -> str | None:
 def find_commit(root: Path, name: str) -> str:
     """The commit that a name stands for. Raises: RefusedError where it stands for none."""
     _need_repository(root)
-    found = _resolve(root, f"{name}^{{commit}}")
+    found = None if "\0" in name else _resolve(root, f"{name}^{{commit}}")
     if found is None:
         raise RefusedError(f"{name!r} names no commit here", hint="name one that `git log` shows")
     return found
@@ -238,14 +272,18 @@ class Blob:
     id: str
     mode: str  # such as 100644
 
+    @property
+    def is_link(self) -> bool:
+        return self.mode == "120000"
+
 
 def files_of(root: Path, commit: str) -> Mapping[str, Blob]:
-    """The regular files at and below the root in a commit, by root-relative path."""
+    """The files and symbolic links at and below the root in a commit, by root-relative path."""
     found = {}
     for entry in run_git(root, "ls-tree", "-r", "-z", "--end-of-options", commit).split(b"\0")[:-1]:
         about, name = entry.split(b"\t", 1)
         mode, kind, object_id = about.decode("ascii").split(" ")
-        if kind == "blob" and mode != "120000":
+        if kind == "blob":
             found[os.fsdecode(name)] = Blob(id=object_id, mode=mode)
     return found
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from scheduler.core import agents
 from scheduler.core.agents import Denied
 from scheduler.core.jobedit import Opened
-from scheduler.core.jobfile import SUFFIXES
 from scheduler.core.models import Agents, Fault, Job
 from scheduler.core.problems import RefusedError
+from scheduler.core.shapes import JobShape
 from scheduler.drafts import Draft, Target
-from scheduler.trees import Files, open_job, real_of, sharing
+from scheduler.trees import Files, is_job_path, open_job, real_of, sharing
 
 INSIDE_A_RUN = "SCHEDULER_RUN_ID"
 
@@ -46,27 +46,31 @@ class Leave:
 
         Raises: RefusedError.
         """
-        fields = [name.split(".")[0] for name in names] + ([] if task is None else ["task"])
+        keys = [name.split(".")[0] for name in names] + ([] if task is None else ["task"])
+        # What is no key at all nobody can allow: the reader says so.
+        fields = [key for key in keys if key in JobShape.model_fields]
         self._need(agents.check_fields(self.policy, tuple(dict.fromkeys(fields))))
 
     def check(self, draft: Draft, known: Job | None) -> None:
         """known: the job as the last sync left it. Raises: RefusedError."""
         files, job_id = draft.files, draft.job_id
         before = None if self.verb == "create" else open_job(files, job_id)
-        after = _after(draft, before)
+        own, task = _own_files(files, before)
+        after = _after(draft, before, own, task)
         # Tags that it gives itself in this edit, or gave itself in a file that no sync has seen, open no door.
         for tags in self._tags(before, after, known):
             self._need(agents.check_job(self.policy, self.verb, job_id, tags))
         fields: list[str] = []
-        own, task = _own_files(files, before)
         if after is not None:
             fields += _changed(before, after)
+            self._check_source(files, before, after)
         for path in draft.after:
             if path == task:
                 fields.append("task")
-                self._check_sharing(files, path, job_id)
             elif path != own:
                 self._need(agents.check_path(self.policy, path))
+            if path != own:
+                self._check_sharing(files, path, job_id)
         self._need(agents.check_fields(self.policy, tuple(dict.fromkeys(fields))))
 
     def _tags(self, before: Opened | None, after: Opened | None, known: Job | None) -> Iterable[tuple[str, ...]]:
@@ -76,6 +80,16 @@ class Leave:
             yield _tags_of(before)
         if before is None and after is not None:
             yield _tags_of(after)
+
+    def _check_source(self, files: Files, before: Opened | None, after: Opened) -> None:
+        """A file that is named as the task now would be the job's own, to be written, in the next edit."""
+        now = after.keys.get("task_source_path")
+        was = None if before is None else before.keys.get("task_source_path")
+        if not isinstance(now, str) or now == was:
+            return
+        real = files.leads_to(now)
+        if not isinstance(was, str) or files.leads_to(was) != real:
+            self._need(agents.check_path(self.policy, real))
 
     def _check_sharing(self, files: Files, path: str, job_id: str) -> None:
         others = set(sharing(files, path, job_id))
@@ -100,13 +114,16 @@ def leave_for(policy: Agents | None, verb: str, environ: Mapping[str, str]) -> L
     return Leave(policy=policy, verb=verb, where=where)
 
 
-def _after(draft: Draft, before: Opened | None) -> Opened | None:
-    """The job's document as the edit would leave it; None where it goes."""
+def _after(draft: Draft, before: Opened | None, own: str | None, task: str | None) -> Opened | None:
+    """The job's document as the edit would leave it; None where it goes.
+
+    own, task: its files before the edit. A text may look like a job, and is none.
+    """
     if draft.gone:
         return None
     settings = draft.files.settings
     for path, data in draft.after.items():
-        if data is None or not path.lower().endswith(SUFFIXES):
+        if data is None or path == task or (path != own and not is_job_path(path, settings)):
             continue
         opened = Opened(path, data, 0, settings)
         for number, document in enumerate(opened.read().documents):

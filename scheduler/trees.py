@@ -17,9 +17,11 @@ from scheduler.core.paths import is_path
 from scheduler.core.problems import Problem, RefusedError, UsageError, did_you_mean
 from scheduler.git import Tree as GitTree
 from scheduler.git_write import Blob, files_of, read_blobs
-from scheduler.safe_open import Source, read_source
+from scheduler.safe_open import Source, known_as, read_source, real_path
 from scheduler.source import read_desired
 from scheduler.tasks import JOB_FILE_BYTES, check_text
+
+_MOST_LINKS = 40  # on one path, as on Linux
 
 
 class Files(Protocol):
@@ -37,7 +39,10 @@ class Files(Protocol):
         """A file, by its root-relative path."""
 
     def is_free(self, path: str) -> bool:
-        """Whether nothing at all has this name."""
+        """Whether nothing at all has this name, and it could be made without taking anything's place."""
+
+    def leads_to(self, path: str) -> str:
+        """Where a path leads, links followed: two paths are one file where this is the same."""
 
 
 @dataclass(slots=True)
@@ -73,6 +78,9 @@ class WorkingTree:
     def is_free(self, path: str) -> bool:
         return not os.path.lexists(self.place.root / path)
 
+    def leads_to(self, path: str) -> str:
+        return known_as(real_path(self.place.root, path))
+
 
 @dataclass(slots=True)
 class CommitTree:
@@ -82,13 +90,18 @@ class CommitTree:
     commit: str
     settings: Settings = field(init=False)
     blobs: Mapping[str, Blob] = field(init=False)
+    links: Mapping[str, str] = field(init=False)
     _known: dict[str, bytes] = field(default_factory=dict, init=False)
     _found: tuple[Sequence[Document], Sequence[Problem]] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         from scheduler.core.rootfile import read_root_file
 
-        self.blobs = files_of(self.root, self.commit)
+        entries = files_of(self.root, self.commit)
+        self.blobs = {path: each for path, each in entries.items() if not each.is_link}
+        links = {path: each.id for path, each in entries.items() if each.is_link}
+        targets = read_blobs(self.root, list(links.values()))
+        self.links = {path: os.fsdecode(targets[each]) for path, each in links.items()}
         source = self.read(ROOT_FILE)
         if isinstance(source, Fault):
             raise RefusedError(
@@ -117,15 +130,52 @@ class CommitTree:
         return self._found
 
     def read(self, path: str) -> Source | Fault:
-        blob = self.blobs.get(path)
+        real = followed(path, self.links)
+        if real is None or (real != path and not is_path(real)):
+            where = f"in commit {self.commit[:12]}"
+            return Fault(reason="source_outside_root", message=f"{path!r} is a link {where} that cannot be followed")
+        blob = self.blobs.get(real)
         if blob is None:
             return Fault(reason="source_missing", message=f"{path!r} does not exist in commit {self.commit[:12]}")
         if blob.id not in self._known:
             self._known.update(read_blobs(self.root, [blob.id]))
-        return Source(path=path, data=self._known[blob.id], real=path)
+        return Source(path=real, data=self._known[blob.id], real=real)
 
     def is_free(self, path: str) -> bool:
-        return path not in self.blobs and not any(each.startswith(path + "/") for each in self.blobs)
+        if any(each == path or each.startswith(path + "/") for each in (*self.blobs, *self.links)):
+            return False
+        # Below a file or a link git would write it in the place of that, without a word.
+        return not any(above in self.blobs or above in self.links for above in _above(path))
+
+    def leads_to(self, path: str) -> str:
+        return followed(path, self.links) or path
+
+
+def _above(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
+def followed(path: str, links: Mapping[str, str]) -> str | None:
+    """Where a path leads by these links, by root-relative path; None where it is out of the root, or in a circle."""
+    left, done, hops = path.split("/"), list[str](), 0
+    while left:
+        part = left.pop(0)
+        if part == "..":
+            if not done:
+                return None
+            done.pop()
+        elif part not in ("", "."):
+            target = links.get("/".join([*done, part]))
+            if target is None:
+                done.append(part)
+                continue
+            hops += 1
+            if target.startswith("/") or hops > _MOST_LINKS:
+                return None
+            left = [*target.split("/"), *left]
+    return "/".join(done)
 
 
 def is_job_path(path: str, settings: Settings) -> bool:
@@ -148,6 +198,12 @@ def open_job(files: Files, job_id: str) -> Opened:
         hint = did_you_mean(job_id, [each.id for each in files.documents() if each.id is not None])
         if not hint and broken:
             hint = f"it may stand in {broken[0].path}, which cannot be read: line {broken[0].line}, {broken[0].message}"
+        if isinstance(files, CommitTree):
+            where = f"commit {files.commit[:12]}"
+            raise UsageError(
+                f"no file in {where} names the job {job_id!r}",
+                hint=hint or f"`scheduler list` shows what is checked out, not what {where} holds",
+            )
         raise UsageError(f"no file names the job {job_id!r}", hint=hint or "`scheduler list` shows all jobs")
     if len(found) > 1:
         places = " and ".join(f"{each.path}:{each.line}" for each in found[:3])
@@ -176,9 +232,11 @@ def real_of(files: Files, path: str) -> str:
 
 
 def sharing(files: Files, path: str, job_id: str) -> Iterator[str]:
-    """Other jobs that run the text of this file."""
+    """Other jobs that run the text of this file, under whatever name."""
+    real = files.leads_to(path)
     for document in files.documents():
-        if document.task_source_path == path and document.id not in (None, job_id):
+        source = document.task_source_path
+        if source is not None and document.id not in (None, job_id) and files.leads_to(source) == real:
             yield str(document.id)
 
 

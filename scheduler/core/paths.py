@@ -35,6 +35,8 @@ def check_path(path: str, *, folder: str = "", what: str = "path") -> None:
     parts = path.split("/")
     if len(path) > MAX_LENGTH:
         raise PathError(f"{what} has {len(path)} characters; at most {MAX_LENGTH} are read")
+    if "\0" in path:
+        raise PathError(f"{what} {short(path)} has a NUL character", hint="no file has such a name")
     if "\\" in path:
         reason = "has a backslash"
         meant = path.replace("\\", "/")

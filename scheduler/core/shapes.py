@@ -721,7 +721,7 @@ class AgentsShape(Shape):
     )
     paths: list[Glob] = Field(
         default=[],
-        description="Globs of the files that they may make, job files and tasks; without it none.",
+        description="Globs of the files that they may make, job files and tasks, or name as a task; without it none.",
         examples=[["jobs/agents/**"]],
     )
     edits: Literal["commit", "branch", "working-tree"] = Field(

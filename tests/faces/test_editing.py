@@ -604,6 +604,30 @@ def test_the_hooks_of_the_user_run_and_what_they_change_is_told(lived_in: Root) 
     assert "Reviewed-by: hook" in lived_in.git("log", "-1", "--format=%B")
 
 
+def test_what_a_hook_changes_in_the_commit_is_left_neither_staged_nor_in_the_way_of_the_next_edit(
+    lived_in: Root,
+) -> None:
+    stage_other(lived_in)
+    staged = lived_in.git("diff", "--cached")
+    hook(lived_in, "pre-commit", "echo '# formatted' >> jobs/triage.yaml; git add jobs/triage.yaml")
+    for owner in ("me", "you"):
+        edit(lived_in, "update", "triage", "--set", f"owner={owner}", "--commit")
+        assert "+# formatted" in lived_in.git("show", "--format=", "HEAD")
+        assert lived_in.git("diff", "--cached") == staged
+        assert lived_in.git("diff", "HEAD", "--", "jobs/triage.yaml") == ""
+
+
+def test_a_hook_finds_git_and_the_language_as_they_are_for_its_user(
+    lived_in: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    hook(lived_in, "pre-commit", 'env | grep -E "^(GIT_|LC_ALL)" | sort >&2; git fetch "file://$PWD/.git" HEAD; exit 1')
+    told = refused(lived_in, "update", "triage", "--set", "owner=me", "--commit")
+    assert "LC_ALL=C.UTF-8" in told
+    assert "FETCH_HEAD" in told, "hooks that install what they run have to fetch it"
+    assert not [name for name in ("GRAFT", "NO_LAZY_FETCH", "ALLOW_PROTOCOL", "not allowed") if name in told]
+
+
 def test_commits_are_signed_where_the_user_signs(lived_in: Root, tmp_path: Path) -> None:
     program = tmp_path / "sign"
     program.write_text(
@@ -680,6 +704,72 @@ def test_a_second_edit_goes_on_from_the_first_and_a_merge_applies_both(lived_in:
     lived_in.git("merge", "-q", "b")
     lived_in.sync()
     assert (lived_in.job("triage")["owner"], lived_in.job("new")["name"]) == ("me", "New")
+
+
+@pytest.mark.parametrize("job", ["triage", "heartbeat"])
+def test_a_version_on_a_branch_is_that_of_the_branch(lived_in: Root, job: str) -> None:
+    version = lived_in.job(job)["version"]
+    first = ["update", job, "--task-file", "-", "--if-version", version, "--branch", "b"]
+    edit(lived_in, *first, text="One.\n")
+    told = refused(lived_in, *first, text="Two.\n")
+    assert "on branch b by now, not " + version in told
+    assert "`git diff HEAD...b` shows it" in told
+    now = told.partition("is at version ")[2].partition(" ")[0]
+    edit(lived_in, "update", job, "--task-file", "-", "--if-version", now, "--branch", "b", text="Two.\n")
+
+
+@pytest.mark.parametrize("verb", [("update", "--set", "name=x"), ("rollback", "--to", "commit:HEAD")])
+def test_of_a_job_that_was_deleted_it_is_told_how_it_comes_back(lived_in: Root, verb: tuple[str, ...]) -> None:
+    edit(lived_in, "delete", "triage")
+    told = refused(lived_in, verb[0], "triage", *verb[1:], code=2)
+    assert "no file names the job 'triage'" in told
+    assert "`scheduler create triage`: its history comes with it" in told
+
+
+def test_a_branch_that_stands_for_another_is_not_written(lived_in: Root) -> None:
+    lived_in.git("symbolic-ref", "refs/heads/b", "refs/heads/main")
+    told = refused(lived_in, "update", "triage", "--set", "name=x", "--branch", "b")
+    assert "branch 'b' stands for refs/heads/main" in told
+
+
+def test_a_job_that_a_branch_has_not_is_missed_there_and_not_in_the_list(lived_in: Root) -> None:
+    edit(lived_in, "delete", "triage", "--branch", "b")
+    told = refused(lived_in, "update", "triage", "--set", "name=x", "--branch", "b", code=2)
+    assert f"no file in commit {lived_in.git('rev-parse', 'b')[:12]} names the job 'triage'" in told
+
+
+def test_an_edit_on_a_branch_goes_through_a_link_as_one_in_place_does(lived_in: Root) -> None:
+    (lived_in.path / "prompts/link.md").symlink_to("../texts/far.md")
+    (lived_in.path / "texts").symlink_to("prompts")
+    lived_in.write("prompts/far.md", "Before.\n")
+    lived_in.edit("jobs/triage.yaml", "prompts/triage.md", "prompts/link.md")
+    lived_in.commit()
+    before = lived_in.git("ls-tree", "HEAD:prompts", "link.md")
+    found = edit(lived_in, "update", "triage", "--task-file", "-", "--branch", "b", text="After.\n")
+    assert found["files"] == ["prompts/far.md"]
+    assert "-Before.\n+After.\n" in found["diff"]
+    assert lived_in.git("ls-tree", "b:prompts", "link.md") == before
+
+
+@pytest.mark.parametrize(
+    "target", ["/etc/hostname", "../../out.md", "link.md", "../.hidden.md"], ids=["absolute", "out", "circle", "dot"]
+)
+def test_an_edit_on_a_branch_follows_no_link_that_a_fire_would_not(lived_in: Root, target: str) -> None:
+    (lived_in.path / "prompts/link.md").symlink_to(target)
+    lived_in.edit("jobs/triage.yaml", "prompts/triage.md", "prompts/link.md")
+    lived_in.commit()
+    told = refused(lived_in, "update", "triage", "--task-file", "-", "--branch", "b", text="After.\n")
+    assert "'prompts/link.md' is a link in commit" in told
+
+
+@pytest.mark.parametrize("path", ["jobs/triage.yaml/new.yaml", "jobs/link/new.yaml"], ids=["file", "link"])
+@pytest.mark.parametrize("where", [[], ["--branch", "b"]], ids=["in place", "branch"])
+def test_a_new_file_takes_the_place_of_no_file_above_it(lived_in: Root, path: str, where: list[str]) -> None:
+    (lived_in.path / "jobs/link").symlink_to("../prompts")
+    lived_in.commit()
+    new = ["create", "new", "--set", "schedule=@daily", "--set", "task=x", "--file", path]
+    refused(lived_in, *new, *where)
+    refused(lived_in, "mv", "flaky", path, *where)
 
 
 def test_names_that_git_could_take_for_patterns_are_names(lived_in: Root) -> None:

@@ -238,6 +238,45 @@ def test_a_task_file_that_is_somebody_elses_is_not_written_through_a_job(allowed
     assert "agents may not update job 'twin'" in refused(allowed, "update", job="triage", task="both\n")
 
 
+@pytest.mark.parametrize("edits", ["commit", "branch"])
+def test_a_text_that_another_job_reaches_by_a_link_is_not_the_agents(allowed: Root, edits: str) -> None:
+    (allowed.path / "prompts/link.md").symlink_to("triage.md")
+    allowed.write("jobs/twin.yaml", 'id: twin\nschedule: "@daily"\ntask_source_path: prompts/link.md\n')
+    allow(allowed, POLICY.replace("edits: commit", f"edits: {edits}"))
+    assert "agents may not update job 'twin'" in refused(allowed, "update", job="triage", task="both\n")
+
+
+def test_a_text_that_paths_let_an_agent_write_is_still_not_its_own_while_another_job_runs_it(allowed: Root) -> None:
+    allow(allowed, POLICY.replace("prompts/agents/**", "scripts/**") + "  fields: [task, task_source_path]\n")
+    told = refused(allowed, "update", job="triage", task_source_path="scripts/flaky.sh", task="rm -r /\n")
+    assert "agents may not update job 'flaky'" in told
+
+
+def test_a_file_where_no_path_allows_one_is_not_made_the_agents_by_naming_it_first(allowed: Root) -> None:
+    allowed.write("README.md", "Not a task.\n")
+    allowed.write("prompts/agents/next.md", "A task.\n")
+    allow(allowed, POLICY + "  fields: [task, task_source_path, schedule]\n")
+    for path in ("README.md", "scheduler.yaml"):
+        assert f"write {path}" in refused(allowed, "update", job="triage", task_source_path=path)
+        told = refused(
+            allowed, "create", job="digest", schedule="@daily", task_source_path=path, path="jobs/agents/d.yaml"
+        )
+        assert f"write {path}" in told
+    assert ask(allowed, "update", job="triage", task_source_path="prompts/agents/next.md")["applied"] == "now"
+    assert ask(allowed, "update", job="triage", task="Mine by now.\n")["files"] == ["prompts/agents/next.md"]
+
+
+def test_a_text_that_looks_like_a_job_is_judged_as_a_text(allowed: Root) -> None:
+    text = '---\nid: triage\nschedule: "@daily"\nrunner: shell\n---\nAn example of a job.\n'
+    assert ask(allowed, "update", job="triage", name="Example", task=text)["applied"] == "now"
+
+
+def test_a_key_that_is_none_is_no_question_of_policy(allowed: Root) -> None:
+    told = refused(allowed, "update", job="heartbeat", set={"nam": "x"})
+    assert "did you mean 'name'?" in told
+    assert "agents" not in told
+
+
 def test_scheduler_yaml_is_written_by_no_verb(allowed: Root) -> None:
     allow(allowed, POLICY.replace("jobs/agents/**", "**") + "  fields: [task, task_source_path, schedule]\n")
     for call in (
@@ -338,6 +377,11 @@ def test_commands_inside_a_run_are_held_to_the_policy_too(allowed: Root, monkeyp
         ({"action": "update", "job": "heartbeat", "task": "  \n"}, "the task is"),
         ({"action": "update", "job": "heartbeat", "task": 5}, "task"),
         ({"action": "update", "job": "heartbeat", "task": "a\ud800"}, "lone surrogate"),
+        ({"action": "update", "job": "heartbeat", "name": "a\0b"}, "name holds a NUL character"),
+        ({"action": "update", "job": "heartbeat", "set": {"tags": [float("nan")]}}, "tags holds a number that is none"),
+        ({"action": "update", "job": "heartbeat", "name": "x", "message": "a\0b"}, "the message holds a NUL"),
+        ({"action": "mv", "job": "heartbeat", "path": "jobs/agents/a\0b.md"}, "has a NUL character"),
+        ({"action": "rollback", "job": "heartbeat", "to": "commit:HEAD\0"}, "names no commit here"),
         ({"action": "update", "job": "heartbeat", "name": "x", "if_version": "9-x"}, "is at version 1-"),
         ({"action": "pause", "job": "heartbeat", "until": "tomorrow"}, "until is no instant"),
         ({"action": "pause", "job": "heartbeat", "until": "+99999999d"}, "until is no instant"),
