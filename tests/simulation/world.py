@@ -29,6 +29,7 @@ from scheduler.config import Place
 from scheduler.core.models import Run, Trigger
 from scheduler.core.problems import RefusedError, SchedulerError
 from scheduler.engine import LocalEngine
+from scheduler.git import Commits
 from scheduler.owner import Owner
 from scheduler.passes import Passes
 from scheduler.pool import Stores
@@ -244,7 +245,7 @@ class Daemon:
         self._cleanup.callback(self.stores.close)
         self.processes = world.processes = Processes(clock=world.clock, seed=world.seed)
         self.store = self._cleanup.enter_context(Store.open(world.place.db))
-        self.passes = replace(world.passes, settle=self._settle, parsed=Parsed())
+        self.passes = replace(world.passes, settle=self._settle, parsed=Parsed(), commits=Commits(world.place.root))
         # Something vouches for every jump: how long a doubt lasts is for the tests of the clock.
         self.timekeeper = Timekeeper(world.clock, good=lambda: True, turned=lambda _: self._turned())
         self.workers = _Workers(
