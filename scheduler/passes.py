@@ -127,6 +127,9 @@ class Passes:
                 slots = [job.last_slot for job in observed.jobs.values() if job.last_slot is not None]
                 now = max([settled, *(slot for slot in slots if slot <= now)])
             found, problems, silence = self._plan(observed, now, confirmed)
+            # Somebody may have switched while the files were read: they may be those of another branch.
+            if not now_anyway and (held := self.held(observed.settings)):
+                return self._synced(None, (), started, None, "", held)
             if self.settle is not None and settled is None and found is not None:
                 owing = [action.job_id for action in found.actions if action.skips]
                 if owing:
