@@ -77,7 +77,7 @@ def update(
     changes = _changes(settings)
     task = _read_task(task_file)
     target = _target(commit, branch, message)
-    with _whole():
+    with whole():
         found = edits.update(job, changes=changes, unset=unset, task=task, if_version=if_version, target=target)
     _print(given, found)
 
@@ -104,7 +104,7 @@ def create(
     task = _read_task(task_file)
     target = _target(commit, branch, message)
     changes = _changes(settings)
-    with _whole():
+    with whole():
         found = edits.create(job, changes=changes, task=task, path=path, target=target)
     _print(given, found)
 
@@ -127,7 +127,7 @@ def delete(
     """Delete a job's file, or its document in a file of several. Its history stays, and comes back with its id."""
     target = _target(commit, branch, message)
     edits = given.scheduler().edits()
-    with _whole():
+    with whole():
         found = edits.delete(job, with_task=with_task, if_version=if_version, target=target)
     _print(given, found, done="archived now; its history stays, and comes back with the same id")
 
@@ -150,7 +150,7 @@ def mv(
     """Move a job to another file: a new one, or a YAML file that gets one document more."""
     target = _target(commit, branch, message)
     edits = given.scheduler().edits()
-    with _whole():
+    with whole():
         found = edits.move(job, path, if_version=if_version, target=target)
     _print(given, found)
 
@@ -173,13 +173,13 @@ def rollback(
     """Put back the text that a run had, or the job as a commit had it, by an edit of its file."""
     target = _target(commit, branch, message)
     edits = given.scheduler().edits()
-    with _whole():
+    with whole():
         found = edits.rollback(job, to=to, if_version=if_version, target=target)
     _print(given, found)
 
 
 @contextlib.contextmanager
-def _whole() -> Iterator[None]:
+def whole() -> Iterator[None]:
     """Within the block a signal that ends a command takes the edit back first, as Ctrl-C does: a hook can take long."""
 
     def interrupt(*_: object) -> None:

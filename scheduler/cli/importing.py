@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from scheduler.cli import render
-from scheduler.cli.editing import _whole as whole
+from scheduler.cli.editing import whole
 from scheduler.cli.group import PROBLEMS, REFUSED, cli, end, end_will_be, errors, problem_count, say
 from scheduler.cli.options import Globals, JobType, global_options
 from scheduler.core.problems import Problem, UsageError

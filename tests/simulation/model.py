@@ -333,7 +333,7 @@ def reasons(
                 if waited:
                     held = [p for p in history.pauses[job_id] if row.finished and p[0] <= row.finished < p[1]]
                 # Rows of pauses that follow on each other are one.
-                if not held and not _all_paused(row, history.pauses[job_id]):
+                if not held and not _all_paused(row, eras, history.pauses[job_id]):
                     yield f"{row.name}: no pause covers it: {history.pauses[job_id]}"
             case "missed":
                 yield from _missed(row, rows, history, eras, stops)
@@ -359,14 +359,11 @@ def reasons(
                 yield f"{row.name}: nothing in this world gives that reason"
 
 
-def _all_paused(row: Row, pauses: list[tuple[datetime, datetime]]) -> bool:
+def _all_paused(row: Row, eras: list[Era], pauses: list[tuple[datetime, datetime]]) -> bool:
     assert row.first is not None
     assert row.last is not None
-    reached = row.first
-    for start, end in pauses:
-        if start - 200 * SECOND <= reached < end:
-            reached = end
-    return reached > row.last or row.slots > 1
+    due = (slot for slot in due_slots(eras, []) if row.first <= slot <= row.last)
+    return all(any(start - 200 * SECOND <= slot < end for start, end in pauses) for slot in due)
 
 
 def _file(eras: list[Era], slot: datetime) -> dict[str, Any]:
@@ -393,9 +390,8 @@ def _missed(
     file = _file(eras, row.last)
     if row.error is not None:
         return  # it waited, and a newer slot or a stop came first
-    start = row.first + SECOND * 0
     stopped = any(low <= row.requested + SECOND and row.first <= low for low, _ in stops)
-    if row.slots == 1 and _there(history, start, start + file["jitter"] * SECOND + LATE) and not stopped:
+    if row.slots == 1 and _there(history, row.first, row.first + file["jitter"] * SECOND + LATE) and not stopped:
         yield f"{row.name}: somebody was there to serve it"
     # What should have been caught up with, as the job wanted it then?
     file = (
