@@ -472,6 +472,7 @@ class Settings:
 # -- where a text comes from -----------------------------------------------------------------
 
 Dirty = Literal["modified", "untracked", "converted"]
+TaskDirty = Dirty | Literal["unread"]  # unread: the task is at fault, and what is known of it is from before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -568,7 +569,7 @@ class FileFacts:
     activated_at: datetime  # when the present schedule came into force
     archived_at: datetime | None = None
     sync_state: SyncState = SyncState.SYNCED
-    task_dirty: Dirty | None = None  # of the file of the task, where that is another one
+    task_dirty: TaskDirty | None = None  # of the file of the task, where that is another one
 
     @property
     def version(self) -> str:

@@ -25,6 +25,7 @@ from scheduler.core.models import (
     Settings,
     Skip,
     SyncState,
+    TaskDirty,
     instant,
 )
 from scheduler.core.problems import Problem, Severity
@@ -134,11 +135,11 @@ class Action:
         if old is None or self.verb == "archive" or old.path != new.path or new.revision is None:
             return ()
         found: list[tuple[Literal["path", "task"], Dirty]] = []
-        if old.file_sha256 == new.file_sha256 and _committed(old.dirty, new.dirty):
-            found.append(("path", old.dirty or "modified"))
+        if old.file_sha256 == new.file_sha256 and (was := _committed(old.dirty, new.dirty)):
+            found.append(("path", was))
         same = (old.task_sha256, old.spec.task_source_path) == (new.task_sha256, new.spec.task_source_path)
-        if same and _committed(old.task_dirty, new.task_dirty):
-            found.append(("task", old.task_dirty or "modified"))
+        if same and (was := _committed(old.task_dirty, new.task_dirty)):
+            found.append(("task", was))
         return tuple(found)
 
     @property
@@ -264,8 +265,9 @@ def plan(
     )
 
 
-def _committed(before: Dirty | None, after: Dirty | None) -> bool:
-    return before in ("modified", "untracked") and after in (None, "converted")
+def _committed(before: TaskDirty | None, after: TaskDirty | None) -> Dirty | None:
+    """What a file was until somebody committed it; None where nobody has."""
+    return before if (before == "modified" or before == "untracked") and after in (None, "converted") else None
 
 
 def _dirty(desired: Desired) -> Dirty | None:
@@ -509,12 +511,15 @@ def _update(job: Job, found: Found, now: datetime) -> Action:
     activated_at = now if restarts else before.activated_at
     # A task at fault keeps the sha256 last read: it is what an edit is compared with once it is back.
     task_sha256 = before.task_sha256 if found.task_sha256 is None else found.task_sha256
-    task_dirty = before.task_dirty if found.task_sha256 is None else found.task_dirty
+    task_dirty: TaskDirty | None = found.task_dirty
+    if found.task_sha256 is None:  # back as it was, it is news of a commit, or of one of what nobody had committed
+        task_dirty = before.task_dirty if before.task_dirty in ("modified", "untracked") else "unread"
     read_anew = (
         bool(changes)
         or revived
         or (before.path, before.task_sha256) != (found.document.path, task_sha256)
-        or (before.dirty, before.task_dirty) != (found.provenance.dirty, task_dirty)
+        or before.dirty != found.provenance.dirty
+        or (before.task_dirty != task_dirty and task_dirty != "unread")
     )
     after = FileFacts(
         spec=spec,

@@ -15,6 +15,7 @@ from scheduler.core.models import (
     Job,
     JobSpec,
     Pause,
+    Provenance,
     RunnerSpec,
     RuntimeFacts,
     Schedule,
@@ -100,6 +101,25 @@ def test_a_new_document_creates_a_job_whose_first_slot_lies_after_now() -> None:
 def test_a_job_never_seen_is_not_created_while_its_task_is_at_fault() -> None:
     desired = Desired(settings=SETTINGS, found=found(document(), task=None))
     assert verbs(plan(desired, {}, previous=None, now=NOW)) == {}
+
+
+def test_a_task_that_is_back_as_it_was_is_news_of_the_commit_that_holds_it() -> None:
+    """What was edited while it was away is of a commit that does not hold it."""
+
+    def at(revision: str, task: str | None, name: str) -> Desired:
+        (one,) = found(document(name=name), task=task)
+        return Desired(settings=SETTINGS, found=(replace(one, provenance=Provenance(revision=revision)),))
+
+    jobs = observed(document())
+    for revision, task, name, known in (
+        ("r1", None, "job", None),  # to be without its task is no news of the definition
+        ("r2", None, "other", "r2"),
+        ("r3", SHA, "other", "r3"),
+        ("r4", SHA, "other", "r3"),
+    ):
+        jobs = applied(again(at(revision, task, name), jobs), jobs, NOW)
+        assert jobs["job"].file.revision == known
+    assert again(at("r5", SHA, "other"), jobs).nothing_to_do
 
 
 def test_a_known_job_takes_its_new_definition_when_only_its_task_is_at_fault() -> None:
