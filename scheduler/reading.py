@@ -302,15 +302,17 @@ class Reading:
         return self._daemon_says()[1]
 
     def _daemon_says(self) -> tuple[str, Sequence[str]]:
-        """Why the daemon is not to fire here, empty if it is, and its troubles."""
+        """Why the daemon is not to fire here, empty if it is, and its troubles; and that of following a remote."""
         from scheduler.control import answer_of, find
 
+        followed = self.place.followed
+        remote = [] if followed is None or not (words := followed.looked().words) else [words]
         try:
             holder = find(self.place)
             answer = {} if holder is None else answer_of(holder, "status", limit=GLANCE_S)
-            return answer.get("silent", ""), answer.get("trouble", [])
+            return answer.get("silent", ""), [*answer.get("trouble", []), *remote]
         except UnavailableError as error:
-            return "", [f"{error}; {error.hint}"]
+            return "", [f"{error}; {error.hint}", *remote]
 
     def _need_store(self, job_id: str, *, to_write: bool = False) -> Store:
         store = Store.open(self.place.db, create=False) if to_write and is_there(self.place.db) else self._store()
