@@ -222,7 +222,7 @@ class Imports:
                 f"{INSIDE_A_RUN} is set: this is inside run {self.environ[INSIDE_A_RUN]}, and no run may edit jobs",
                 hint="propose the change to a person; nothing in scheduler.yaml can allow it to a run so far",
             )
-        with contextlib.nullcontext() if options.dry_run else rewriting.alone(self.place.root):
+        with contextlib.nullcontext() if options.dry_run else rewriting.alone(self.place.label):
             states = [_place_files(each, ids.get(each.job.id), draft, tree, problems) for each in made]
             kept: Mapping[str, State] = {}
             good = {each.job.id for each, state in zip(made, states, strict=True) if state != "left_out"}
@@ -232,6 +232,12 @@ class Imports:
                 if job_id in good
             }
             if not options.dry_run:
+                if self.place.followed is not None and draft.after:
+                    raise RefusedError(
+                        f"this root follows the {self.place.followed.remote().words}, and is not edited here; to be"
+                        f" written were {', '.join(list(draft.after)[:10])}; nothing was",
+                        hint="import in a checkout of it, push, and import here once more for counters and history",
+                    )
                 # Before the files: a daemon that sees these makes the jobs at once, and finds their past there.
                 kept = self.carry(wanted) if wanted else {}
                 # Prompts before jobs: a kill in between leaves no job without its task.

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 
 @cli.command()
-@click.argument("folder", metavar="[DIR]", default=".", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(file_okay=False, path_type=Path))
 @global_options
-def init(given: Globals, folder: Path) -> None:
+def init(given: Globals, folder: Path | None) -> None:
     """Write a root to start from: scheduler.yaml, two jobs and a prompt. Overwrites nothing."""
     from scheduler.scaffold import write_scaffold
 
+    folder = folder or Path(given.root or ".")
     written, kept = write_scaffold(folder)
     if given.as_json:
         render.print_json({"root": str(folder.resolve()), "written": written, "kept": kept})
