@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from scheduler.core.problems import RefusedError, UnavailableError
+from scheduler.core.remote import check_ref
 from scheduler.fetching import ORIGIN, GoneError, fetch, is_ancestor, push, resolve
 from scheduler.followed import Followed, alone
 from scheduler.git import GitError, run_git
 
 
 def need_branch(followed: Followed, branch: str | None, pushes: bool) -> None:
-    """Raises: RefusedError for an edit that would be of no effect here."""
+    """Raises: RefusedError for an edit that would be of no effect here; UsageError for what cannot be a branch."""
     remote = followed.remote()
     if branch is None:
         raise RefusedError(
@@ -20,6 +21,7 @@ def need_branch(followed: Followed, branch: str | None, pushes: bool) -> None:
             " nothing was written",
             hint="put the edit on a branch with --branch B, and bring it there with --push",
         )
+    check_ref(branch, None)
     if branch == remote.branch and not pushes:
         raise RefusedError(
             f"this root follows the {remote.words}: a commit on it counts once it is there; nothing was written",

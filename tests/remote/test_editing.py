@@ -139,6 +139,11 @@ def test_what_is_followed_can_be_pushed_to_and_is_applied_at_once(root: World) -
     assert name_of(root, "main") == "One"
 
 
+def test_what_cannot_be_a_branch_is_said_before_the_remote_is_asked(root: World) -> None:
+    _, said = scheduler(root, "update", "hello", "--set", "name=x", "--branch", "bad..name", code=2)
+    assert said.startswith("error: 'bad..name' cannot be the name of a branch")
+
+
 def test_only_a_root_that_follows_a_remote_pushes(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.root.mkdir()
