@@ -79,7 +79,13 @@ class Looked:
         if not self.trouble:
             return ""
         stays = "" if self.commit is None else f"; {self.commit[:12]} stays"
-        return f"{self.trouble} (since {self.trouble_since}){stays}"
+        since = "" if self.trouble_since is None else f" (since {self.trouble_since})"
+        return f"{self.trouble}{since}{stays}"
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the remote was reached, and what it has may not be the root."""
+        return bool(self.trouble) and self.failures == 0
 
     def with_trouble(self, now: str, trouble: str, hint: str = "") -> Looked:
         since = self.trouble_since if self.trouble and trouble else now
@@ -94,8 +100,8 @@ class Followed:
 
     @property
     def folder(self) -> Path:
-        """What people know it by: the folder that `scheduler clone` made."""
-        return self.state.parent if self.state.name.startswith(".") else self.state
+        """What people know it by: the folder that `scheduler clone` made; or the state folder, if that is elsewhere."""
+        return self.state.parent if self.state.name == ".scheduler" else self.state
 
     @property
     def store(self) -> Path:
@@ -132,6 +138,15 @@ class Followed:
         except (OSError, ValueError, TypeError):
             return Looked()
 
+    def standing(self) -> Looked:
+        """As `looked`; or, with an error in what says what is followed, that: no look gets beyond it."""
+        looked = self.looked()
+        try:
+            self.remote()
+        except UnavailableError as error:
+            return replace(looked, trouble=str(error), hint=error.hint, trouble_since=None, failures=1)
+        return looked
+
     def write_looked(self, looked: Looked) -> None:
         """Raises: OSError."""
         _write(self.state / _LOOKED, asdict(looked))
@@ -141,10 +156,15 @@ class Followed:
         found = self._target()
         return None if found is None else found[0]
 
-    def root_at(self, commit: str) -> Path:
-        """Where the root lies, or lay, in the folder of a commit."""
+    def root(self) -> Path | None:
+        """The folder that is the root now, in that of its commit; None where there is none."""
         found = self._target()
-        return self.commits / commit / ("" if found is None else found[1])
+        return None if found is None else self.commits / found[0] / found[1]
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the folder that is the root has not been lost."""
+        return self.current.is_dir()
 
     def pin(self) -> Pin:
         """Holds the commit that is the root now. Raises: UnavailableError where none is there."""
@@ -202,14 +222,20 @@ def hold(folder: Path, *, alone: bool = False) -> Pin | None:
 
 def state_of(folder: Path) -> Path | None:
     """The state folder that keeps a root: of the folder that `clone` made, or of one in a commit's; else None."""
+    if (around := state_around(folder)) is not None:  # first: what a commit holds by the names below is data
+        return around
     own = folder / ".scheduler"
     if (own / _REMOTE).is_file():
         return Path(os.path.realpath(own))
     link = folder / CURRENT  # where the state folder lies elsewhere
-    for start in (folder, link) if link.is_symlink() else (folder,):
-        for commits in Path(os.path.realpath(start) + "/.").parents:
-            if commits.name == _COMMITS and (commits.parent / _REMOTE).is_file():
-                return commits.parent
+    return state_around(link) if link.is_symlink() else None
+
+
+def state_around(folder: Path) -> Path | None:
+    """The state folder in which this is the folder of a commit, or one in it; else None."""
+    for commits in Path(os.path.realpath(folder) + "/.").parents:
+        if commits.name == _COMMITS and (commits.parent / _REMOTE).is_file():
+            return commits.parent
     return None
 
 

@@ -306,7 +306,7 @@ class Reading:
         from scheduler.control import answer_of, find
 
         followed = self.place.followed
-        remote = [] if followed is None or not (words := followed.looked().words) else [words]
+        remote = [] if followed is None or not (words := followed.standing().words) else [words]
         try:
             holder = find(self.place)
             answer = {} if holder is None else answer_of(holder, "status", limit=GLANCE_S)

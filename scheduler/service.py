@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.daemon import Served
     from scheduler.editing import Edits
     from scheduler.engine import LocalEngine
+    from scheduler.followed import Looked
     from scheduler.importing import Imports
     from scheduler.passes import Passes, Synced
     from scheduler.restoring import Restored
@@ -70,7 +71,7 @@ class Scheduler(Reading):
         """The line that each problem points at, for a person to see; None where there is none to show."""
         from scheduler.excerpts import source_lines
 
-        return source_lines(self.place, problems)
+        return source_lines(self.place.now(), problems)
 
     def validate(self, paths: Sequence[Path] = ()) -> tuple[Problem, ...]:
         """Every problem of every file, or of the named files and folders, sorted; needs no database, starts nothing.
@@ -164,7 +165,7 @@ class Scheduler(Reading):
             return Synced.from_json(answer)
         self._follow()
         start_state(self.place, new_state=new_state, now=self.clock.now())
-        settings, _ = read_settings(self.place)
+        settings, _ = read_settings(self.place.now())  # the look may have made another commit the root
         if settings is None and not is_there(self.place.db):
             return self.plan(confirmed=confirmed)  # nothing to keep the problems in
         self.place.make_state()
@@ -177,12 +178,17 @@ class Scheduler(Reading):
             )
         return replace(found, recovered=tuple(run.id for run in recovered))
 
+    @property
+    def remote(self) -> Looked | None:
+        """What the last look at the remote found; None for a root that is kept from none."""
+        return None if self.place.followed is None else self.place.followed.standing()
+
     def _follow(self) -> None:
         """Where no daemon does it: looks at the remote that the root is kept from."""
         if self.place.followed is not None:
             from scheduler.following import Follow
 
-            Follow(followed=self.place.followed, clock=self.clock, environ=self.environ).look()
+            Follow(followed=self.place.followed, clock=self.clock, environ=self.environ, logs=False).look()
 
     def _set_right(self, store: Store) -> None:
         """Where no daemon does it: rows that lie ahead, because the clock has gone back (F6)."""

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import PROBLEMS, REFUSED, cli, end, end_will_be, errors, problem_count, say
+from scheduler.cli.group import COULD_NOT, PROBLEMS, REFUSED, cli, end, end_will_be, errors, problem_count, say
 from scheduler.cli.options import Globals, global_options
-from scheduler.core.problems import UsageError
+from scheduler.core.problems import RefusedError, UsageError
+from scheduler.followed import Followed, state_of
 
 if TYPE_CHECKING:
+    from scheduler.followed import Looked
     from scheduler.passes import Synced
     from scheduler.reviewing import Reviewed
     from scheduler.service import Scheduler
@@ -28,6 +30,11 @@ def init(given: Globals, folder: Path | None) -> None:
     from scheduler.scaffold import write_scaffold
 
     folder = folder or Path(given.root or ".")
+    if (state := state_of(folder.resolve())) is not None:
+        raise RefusedError(
+            f"{folder} follows the {Followed(state).remote().words}: its files come from there; nothing was written",
+            hint="write a root in a checkout of it, or in another folder",
+        )
     written, kept = write_scaffold(folder)
     if given.as_json:
         render.print_json({"root": str(folder.resolve()), "written": written, "kept": kept})
@@ -146,8 +153,13 @@ def sync(given: Globals, dry_run: bool, confirm_prune: str | None, now_anyway: b
         found = scheduler.plan(confirmed=confirm_prune, now_anyway=now_anyway)
     else:
         found = scheduler.sync(confirmed=confirm_prune, now_anyway=now_anyway, new_state=new_state)
-    code = end_will_be(sync_code(found))
+    looked = None if dry_run else scheduler.remote
+    code = end_will_be(sync_code(found, looked))
     _print_synced(given, found, scheduler, dry=dry_run)
+    if looked is not None and looked.trouble:
+        click.echo(f"error: {render.clean(looked.words)}", err=True)
+        if looked.hint:
+            click.echo(f"  hint: {render.clean(looked.hint)}", err=True)
     if found.token_refused:
         click.echo(
             f"error: --confirm-prune {confirm_prune} does not name the set that would be archived now; none was",
@@ -159,8 +171,11 @@ def sync(given: Globals, dry_run: bool, confirm_prune: str | None, now_anyway: b
 # -- how a pass is shown ---------------------------------------------------------------------
 
 
-def sync_code(found: Synced) -> int:
-    if found.guarded or found.held:
+def sync_code(found: Synced, looked: Looked | None = None) -> int:
+    """looked: at the remote that the root is kept from, if that was part of it."""
+    if looked is not None and looked.trouble and not looked.is_refused:
+        return COULD_NOT
+    if (looked is not None and looked.trouble) or found.guarded or found.held:
         return REFUSED
     return PROBLEMS if errors(found.problems) else 0
 
