@@ -171,7 +171,8 @@ def link(followed: Followed, folder: Path, commit: str) -> None:
     """Makes the folder a worktree of the store, also of one that was made anew. Raises: OSError."""
     ours = followed.store / "worktrees" / commit
     leads = f"{folder / '.git'}\n"
-    if not (ours / "HEAD").exists():
+    head = ours / "HEAD"
+    if not head.exists() or head.read_text() != f"{commit}\n":  # new; or somebody has switched in there
         ours.mkdir(parents=True, exist_ok=True)
         (ours / "commondir").write_text("../..\n")
         (ours / "gitdir").write_text(leads)

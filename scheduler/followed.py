@@ -87,9 +87,14 @@ class Looked:
         """Whether the remote was reached, and what it has may not be the root."""
         return bool(self.trouble) and self.failures == 0
 
-    def with_trouble(self, now: str, trouble: str, hint: str = "") -> Looked:
-        since = self.trouble_since if self.trouble and trouble else now
-        return replace(self, looked_at=now, trouble=trouble, hint=hint, trouble_since=since if trouble else None)
+    def with_trouble(self, now: str, trouble: str, hint: str = "", *, failures: int = 0) -> Looked:
+        """failures: those in a row; 0: the remote was reached."""
+        goes_on = trouble == self.trouble or (failures > 1 and self.failures > 0)  # as a remote is away in many words
+        since = None if not trouble else self.trouble_since if goes_on else now
+        return replace(
+            self, looked_at=now, trouble=trouble, hint=hint, trouble_since=since or (now if trouble else None),
+            failures=failures,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,13 +99,13 @@ class Follow:
         found = replace(before, commit=self.followed.commit())
         try:
             found = self._try(remote, found, now)
-            found = replace(found.with_trouble(now, ""), failures=0)
+            found = found.with_trouble(now, "")
         except StoppedError:
             return before
         except NotApplicableError as error:
-            found = replace(self._reached(remote, found, now).with_trouble(now, str(error), error.hint), failures=0)
+            found = self._reached(remote, found, now).with_trouble(now, str(error), error.hint)
         except UnavailableError as error:
-            found = replace(found.with_trouble(now, str(error), error.hint), failures=before.failures + 1)
+            found = found.with_trouble(now, str(error), error.hint, failures=before.failures + 1)
         self._say(before, found)
         with contextlib.suppress(OSError):  # a full disk: who asks next looks for themselves
             self.followed.write_looked(found)

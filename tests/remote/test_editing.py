@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.faces.conftest import call
 from tests.remote.world import ROOT_FILE, WHO, World, git
 
 
 def scheduler(world: World, *args: str, code: int = 0) -> tuple[str, str]:
     """What a command says on stdout and stderr."""
-    done = subprocess.run(
-        ["python", "-m", "scheduler", "--root", world.root, *args],
-        env={**os.environ, **WHO},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout, done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in WHO.items():
+            patch.setenv(name, value)
+        found = call("--root", str(world.root), *args)
+    assert found.code == code, found.stdout + found.stderr
+    return found.stdout, found.stderr
 
 
 def name_of(world: World, revision: str) -> str | None:

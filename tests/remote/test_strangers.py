@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from scheduler.checkouts import remove_tree
 from scheduler.clock import SystemClock
 from scheduler.cloning import Wanted, clone
 from scheduler.core.problems import RefusedError, UnavailableError
+from scheduler.following import Follow
+from tests.fakes import FakeClock
 from tests.remote.test_editing import scheduler
 from tests.remote.test_serving import serving
 from tests.remote.world import ROOT_FILE, World, until
@@ -127,6 +130,36 @@ def test_a_sync_that_cannot_take_what_the_remote_has_says_why_and_by_its_exit_co
     assert f"commit {bad[:12]} has no scheduler.yaml" in said
     world.push({"scheduler.yaml": ROOT_FILE})
     scheduler(world, "sync")
+
+
+def test_each_trouble_has_a_time_of_its_own(world: World) -> None:
+    world.begin()
+    world.clone()
+    clock = FakeClock(datetime(2026, 5, 1, tzinfo=UTC))
+    follow = Follow(followed=world.followed, clock=clock, environ=os.environ)
+    away = world.bare.rename(world.folder / "away.git")
+    first = follow.look()
+    world.bare.write_text("no folder, so that git says something else\n")
+    clock.advance(timedelta(hours=1))
+    second = follow.look()
+    assert first.trouble != second.trouble
+    assert (first.trouble_since, second.trouble_since) == ("2026-05-01T00:00:00Z", "2026-05-01T00:00:00Z")
+    world.bare.unlink()
+    away.rename(world.bare)
+    world.push({"scheduler.yaml": None})
+    clock.advance(timedelta(hours=1))
+    assert (third := follow.look()).trouble_since == "2026-05-01T02:00:00Z"
+    clock.advance(timedelta(hours=1))
+    assert follow.look().trouble_since == third.trouble_since
+
+
+def test_somebody_who_switches_in_a_commits_folder_does_not_change_what_it_is(world: World) -> None:
+    first = world.begin()
+    second = world.push({"other.txt": "x\n"})
+    world.clone()
+    run(world.root / "current", "update-ref", "--no-deref", "HEAD", first)
+    assert world.look().trouble == ""
+    assert run(world.root / "current", "rev-parse", "HEAD") == second
 
 
 def test_nothing_is_made_inside_of_what_is_kept_from_a_remote(world: World) -> None:
