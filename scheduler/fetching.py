@@ -163,8 +163,12 @@ def push(store: Path, url: str, branch: str, environ: Mapping[str, str]) -> None
         said = without_password(error.said)
         if "[rejected]" in said or "[remote rejected]" in said:
             line = next(line for line in said.splitlines() if "rejected]" in line)
+            why = line.partition("(")[2].rstrip(")") or line
+            told = [line.removeprefix("remote:").strip() for line in said.splitlines() if line.startswith("remote:")]
+            if told := [each for each in told if each]:  # what its hooks say, or its protection of branches
+                why += f" ({'; '.join(told[:5])})"
             raise RefusedError(
-                f"{without_password(url)} did not take branch {branch!r}: {line.partition('(')[2].rstrip(')') or line}",
+                f"{without_password(url)} did not take branch {branch!r}: {why}",
                 hint="the commit is on the branch here; look at the branch there, and push again or take a new one",
             ) from error
         raise

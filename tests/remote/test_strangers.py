@@ -132,6 +132,14 @@ def test_a_sync_that_cannot_take_what_the_remote_has_says_why_and_by_its_exit_co
     scheduler(world, "sync")
 
 
+def test_the_sync_that_takes_a_commit_is_held_by_what_that_says_of_the_branch(world: World) -> None:
+    world.begin()
+    world.clone()
+    world.push({"scheduler.yaml": ROOT_FILE + "worktree: {branch: other}\n"})
+    _, said = scheduler(world, "sync", code=3)
+    assert "worktree.branch is 'other'" in said
+
+
 def test_each_trouble_has_a_time_of_its_own(world: World) -> None:
     world.begin()
     world.clone()
