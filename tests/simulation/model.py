@@ -172,7 +172,6 @@ def read_history(events: list[dict[str, Any]], until: datetime) -> History:
     edits: dict[str, list[datetime]] = defaultdict(list)
     resumed: dict[str, list[datetime]] = defaultdict(list)
     since: datetime | None = None
-    known: set[str] = set()
     for event in events:
         at = datetime.fromisoformat(event["at"])
         match event["kind"]:
@@ -182,9 +181,8 @@ def read_history(events: list[dict[str, Any]], until: datetime) -> History:
                 assert since is not None
                 up.append((since, at))
             case "files":
-                known |= set(event["jobs"])
-                for job_id in known:
-                    _edit(eras[job_id], edits[job_id], at, event["jobs"].get(job_id), until)
+                for job_id, file in event["jobs"].items():
+                    _edit(eras[job_id], edits[job_id], at, file, until)
             case "pause" if event["paused"] is not None:
                 start = datetime.fromisoformat(event["paused"]["at"])
                 end = event["paused"]["until"]
