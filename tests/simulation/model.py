@@ -163,6 +163,11 @@ class History:
     edits: dict[str, list[datetime]]
     resumed: dict[str, list[datetime]]
     until: datetime
+    twice: list[tuple[datetime, datetime]]  # (from, until]: the clock was set back from the later to the earlier
+
+    def in_doubt(self, *moments: datetime | None) -> bool:
+        """Whether one of them came twice: their order tells nothing then."""
+        return any(low <= at <= high for at in moments if at is not None for low, high in self.twice)
 
 
 def read_history(events: list[dict[str, Any]], until: datetime) -> History:
@@ -171,6 +176,7 @@ def read_history(events: list[dict[str, Any]], until: datetime) -> History:
     pauses: dict[str, list[tuple[datetime, datetime]]] = defaultdict(list)
     edits: dict[str, list[datetime]] = defaultdict(list)
     resumed: dict[str, list[datetime]] = defaultdict(list)
+    twice: list[tuple[datetime, datetime]] = []
     since: datetime | None = None
     for event in events:
         at = datetime.fromisoformat(event["at"])
@@ -180,6 +186,14 @@ def read_history(events: list[dict[str, Any]], until: datetime) -> History:
             case "down":
                 assert since is not None
                 up.append((since, at))
+                since = None
+            case "clock":
+                before = at - timedelta(hours=event["hours"])
+                if before > at:
+                    twice.append((at, before))
+                elif since is not None:  # nobody was there in between
+                    up.append((since, before))
+                    since = at
             case "files":
                 for job_id, file in event["jobs"].items():
                     _edit(eras[job_id], edits[job_id], at, file, until)
@@ -197,7 +211,7 @@ def read_history(events: list[dict[str, Any]], until: datetime) -> History:
                 mine = pauses[event["job"]]
                 if mine and mine[-1][1] > at:
                     mine[-1] = mine[-1][0], at
-    return History(up, eras, pauses, edits, resumed, until)
+    return History(up, eras, pauses, edits, resumed, until, twice)
 
 
 TIMING = ("every", "cron", "zone", "at", "expires")
@@ -263,11 +277,16 @@ def judge(sql: sqlite3.Connection, events: list[dict[str, Any]], *, until: datet
         mine = rows.get(job_id, [])
         found.counts.update(f"{row.status}" if row.status != "skipped" else f"{row.reason}" for row in mine)
         due = list(due_slots(eras, stops.get(job_id, [])))
+        if any(history.in_doubt(*stop) for stop in stops.get(job_id, [])):
+            held = {row.first for row in mine if row.first is not None and row.reason != "void"}
+            due = [slot for slot in due if slot in held or not history.in_doubt(slot)]
         found.wrong += coverage(job_id, mine, due)
         found.wrong += reasons(job_id, mine, history, eras, stops.get(job_id, []))
-        found.wrong += apart(job_id, mine, eras)
-        found.wrong += errors(job_id, mine, stops.get(job_id, []), eras)
-    found.counts["slots"] = sum(row.slots for mine in rows.values() for row in mine if row.first is not None)
+        found.wrong += apart(job_id, mine, eras, history)
+        found.wrong += errors(job_id, mine, stops.get(job_id, []), eras, history)
+    found.counts["slots"] = sum(
+        row.slots for mine in rows.values() for row in mine if row.first is not None and row.reason != "void"
+    )
     return found
 
 
@@ -323,6 +342,8 @@ def reasons(
 ) -> Iterator[str]:
     for row in rows:
         if row.first is None or row.last is None:
+            continue
+        if history.in_doubt(row.first, row.last, row.requested, row.started, row.finished):
             continue
         match row.reason if row.status == "skipped" else None:
             case "paused":
@@ -439,25 +460,34 @@ def _run(row: Row, history: History, eras: list[Era]) -> Iterator[str]:
                 yield f"{row.name}: from before it was resumed"
 
 
-def apart(job_id: str, rows: list[Row], eras: list[Era]) -> Iterator[str]:
+def apart(job_id: str, rows: list[Row], eras: list[Era], history: History) -> Iterator[str]:
     """Runs of a job that excluded each other all the time did not run at the same time."""
     files = [era.file for era in eras if era.file is not None]
     if any(file["concurrency"] == "allow" for file in files):
         return
     never = datetime.max.replace(tzinfo=UTC)
-    spans = sorted((start, end or never, row.name) for row in rows for start, end in row.attempts)
+    spans = sorted(
+        (start, end or never, row.name)
+        for row in rows
+        for start, end in row.attempts
+        if not history.in_doubt(start, end)
+    )
     for (_, end, one), (start, _, other) in itertools.pairwise(spans):
         if start < end:
             yield f"{one} and {other} ran at the same time"
 
 
-def errors(job_id: str, rows: list[Row], stops: list[tuple[datetime, datetime]], eras: list[Era]) -> Iterator[str]:
+def errors(
+    job_id: str, rows: list[Row], stops: list[tuple[datetime, datetime]], eras: list[Era], history: History
+) -> Iterator[str]:
     """Each stop had its errors: as many in a row as the job may have, counted from when it was last armed."""
     ends = [row for row in rows if row.finished is not None and row.ran]
     ends.sort(key=lambda row: (row.finished, row.n))
     for n, (at, _) in enumerate(stops):
         since = stops[n - 1][1] if n else datetime.min.replace(tzinfo=UTC)
         streak = 0
+        if history.in_doubt(at, *(row.finished for row in ends if row.finished and since < row.finished <= at)):
+            continue
         for row in ends:
             assert row.finished is not None
             if row.finished > at:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulation import model
-from tests.simulation.world import BEGIN, CLOCKS, DEEDS, World, fast_folder
+from tests.simulation.world import BEGIN, CLOCKS, DEEDS, STEPS, World, fast_folder
 
 SEED = os.environ.get("SIMULATION_SEED")  # to live one of them again
 
@@ -25,7 +25,7 @@ def lived(
     days: int,
     jobs: int,
     a_day: float,
-    deeds: tuple[str, ...] = DEEDS,
+    deeds: tuple[str, ...] = DEEDS + STEPS,
     calm: bool = False,
 ) -> str:
     """What the world was like, in words. Raises: AssertionError with all that is wrong."""
@@ -36,7 +36,7 @@ def lived(
         world.live(BEGIN + timedelta(days=days), a_day=a_day)
         took = time.monotonic() - began
         with sqlite3.connect(folder / ".scheduler/state.db") as sql:
-            judge = model.judge if deeds == DEEDS else model.judge_slots
+            judge = model.judge_slots if deeds == CLOCKS else model.judge
             found = judge(sql, json.loads(json.dumps(world.events)), until=world.clock.now())
         sql.close()
     said = f"seed {seed}: {days} days of {jobs} jobs in {took:.0f} s, {len(world.events)} events, {found.counts}"

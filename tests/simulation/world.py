@@ -46,6 +46,7 @@ BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = (timedelta(**{unit: 1}) for unit in ("seconds", "minutes", "hours", "days"))
 PATIENCE_S = 60.0
 DEEDS = ("pause", "pause", "resume", "resume", "edit", "edit", "edit", "remove", "run", "run", "places")
+STEPS = ("step", "step")  # the clock is set, and nobody does anything in the hours that come twice
 CLOCKS = ("clock", "clock", "run", "restart")  # what is done where the clock is set: times tell no order then
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata")
 ROOT_FILE = """\
@@ -320,7 +321,10 @@ class Daemon:
         """What the clockwork's thread does when it wakes; then everything that follows from it at this instant."""
         if self.clockwork._take_poke():
             self.clockwork.reload(self.store)
-        self.timekeeper.look(self.store)
+        if (righted := self.timekeeper.look(self.store)) is not None:
+            self.clockwork.turned_back()
+            self.workers.hasten(righted.retries)
+            self.clockwork.reload(self.store, whole=True)
         self.clockwork.dispatch(self.store)
         self.workers.release(self.world.clock.now())
         self.settle_down()
@@ -392,6 +396,7 @@ class World:
         monkeypatch.setattr(engine_module, "execute", lambda *a, **kw: self.processes.execute(*a, **kw))
         self.events: list[dict[str, Any]] = []
         self.files: dict[str, JobFile] = {}
+        self._twice_until = BEGIN
         self._noted: dict[str, JobFile] = {}
         self.daemon: Daemon | None = None
         self.places = 16
@@ -482,7 +487,7 @@ class World:
         self.note("down", killed=False)
 
     def _next_deed(self, a_day: float) -> datetime:
-        return self.clock.moment + (0.001 + self.rng.expovariate(a_day)) * DAY
+        return max(self.clock.moment, self._twice_until) + (0.001 + self.rng.expovariate(a_day)) * DAY
 
     def deed(self) -> None:
         """Something that somebody does to the root, its jobs or their files."""
@@ -493,6 +498,8 @@ class World:
                 hours = rng.choice([-3, -1, -0.5, -0.02, 0.02, 0.5, 1.5, 3])
                 self.clock.step(HOUR * hours)
                 self.note("clock", hours=hours)
+            case "step":
+                self._step()
             case "restart" if self.daemon is not None:
                 (self.daemon.kill if rng.random() < 0.5 else self.daemon.stop)()
                 self.daemon = Daemon(self)
@@ -529,6 +536,17 @@ class World:
         if self.daemon is not None:
             self.daemon.clockwork.poke()
             self.daemon.turn()
+
+    def _step(self) -> None:
+        """Forward; or back, but not past the last thing that was done: what was in force when is to stay certain."""
+        hours = self.rng.choice([-3, -1, -0.5, -0.02, 0.02, 0.5, 3, 9])
+        now = self.clock.now()
+        if hours < 0 and datetime.fromisoformat(self.events[-1]["at"]) >= now + HOUR * hours - MINUTE:
+            hours = -hours
+        if hours < 0:
+            self._twice_until = now
+        self.clock.step(HOUR * hours)
+        self.note("clock", hours=hours)
 
     def _halted(self) -> str | None:
         """A job that is paused now, or has stopped."""
