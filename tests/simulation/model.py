@@ -6,6 +6,7 @@ arithmetic, cron by a walk through the calendar of a zone with Debian's rule for
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import sqlite3
 from bisect import bisect_left, bisect_right
@@ -19,7 +20,8 @@ from zoneinfo import ZoneInfo
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
-LATE = MINUTE
+LATE, TWO_HOURS, NEVER = MINUTE, timedelta(hours=2), timedelta.max
+LAST = datetime(2028, 2, 1, tzinfo=UTC)  # as far as slots are known
 FINISHED = ("succeeded", "failed", "timed_out", "cancelled", "interrupted", "skipped")
 
 
@@ -163,6 +165,7 @@ class History:
     edits: dict[str, list[datetime]]
     resumed: dict[str, list[datetime]]
     until: datetime
+    places: list[tuple[datetime, int]]  # how many runs there may be at once, from when on
     twice: list[tuple[datetime, datetime]]  # (from, until]: the clock was set back from the later to the earlier
 
     def in_doubt(self, *moments: datetime | None) -> bool:
@@ -177,6 +180,7 @@ def read_history(events: list[dict[str, Any]], until: datetime) -> History:
     edits: dict[str, list[datetime]] = defaultdict(list)
     resumed: dict[str, list[datetime]] = defaultdict(list)
     twice: list[tuple[datetime, datetime]] = []
+    places: list[tuple[datetime, int]] = []
     since: datetime | None = None
     for event in events:
         at = datetime.fromisoformat(event["at"])
@@ -195,6 +199,7 @@ def read_history(events: list[dict[str, Any]], until: datetime) -> History:
                     up.append((since, before))
                     since = at
             case "files":
+                places.append((at, event["places"]))
                 for job_id, file in event["jobs"].items():
                     _edit(eras[job_id], edits[job_id], at, file, until)
             case "pause" if event["paused"] is not None:
@@ -211,7 +216,7 @@ def read_history(events: list[dict[str, Any]], until: datetime) -> History:
                 mine = pauses[event["job"]]
                 if mine and mine[-1][1] > at:
                     mine[-1] = mine[-1][0], at
-    return History(up, eras, pauses, edits, resumed, until, twice)
+    return History(up, eras, pauses, edits, resumed, until, places, twice)
 
 
 TIMING = ("every", "cron", "zone", "at", "expires")
@@ -278,12 +283,15 @@ def judge(sql: sqlite3.Connection, events: list[dict[str, Any]], *, until: datet
         found.counts.update(f"{row.status}" if row.status != "skipped" else f"{row.reason}" for row in mine)
         due = list(due_slots(eras, stops.get(job_id, [])))
         if any(history.in_doubt(*stop) for stop in stops.get(job_id, [])):
-            held = {row.first for row in mine if row.first is not None and row.reason != "void"}
-            due = [slot for slot in due if slot in held or not history.in_doubt(slot)]
+            held = [(row.first, row.last) for row in mine if row.first and row.last and row.reason != "void"]
+            due = [
+                slot for slot in due if not history.in_doubt(slot) or any(first <= slot <= last for first, last in held)
+            ]
         found.wrong += coverage(job_id, mine, due)
         found.wrong += reasons(job_id, mine, history, eras, stops.get(job_id, []))
         found.wrong += apart(job_id, mine, eras, history)
         found.wrong += errors(job_id, mine, stops.get(job_id, []), eras, history)
+    found.wrong += crowds([row for mine in rows.values() for row in mine], history)
     found.counts["slots"] = sum(
         row.slots for mine in rows.values() for row in mine if row.first is not None and row.reason != "void"
     )
@@ -370,8 +378,10 @@ def reasons(
                 if not any(edit >= row.first for edit in history.edits[job_id]):
                     yield f"{row.name}: no edit has taken the slot away"
             case "capacity":
-                if row.finished is None or row.finished - row.first < _patience(_file(eras, row.last)) / 2:
-                    yield f"{row.name}: it did not wait for long"
+                lasted = None if row.finished is None else row.finished - row.requested
+                allowed = [patience(file, row.first) for file in _files(eras, row.finished or row.requested)]
+                if lasted is None or lasted < min((each for each in allowed if each is not None), default=NEVER):
+                    yield f"{row.name}: it waited for {lasted}, and may for {allowed}"
             case None:
                 yield from _run(row, history, eras)
             case _:
@@ -392,8 +402,19 @@ def _file(eras: list[Era], slot: datetime) -> dict[str, Any]:
     raise AssertionError(f"{slot} is in no era")
 
 
-def _patience(file: dict[str, Any]) -> timedelta:
-    return timedelta(0) if file["within"] is None else file["within"] * SECOND
+def _files(eras: list[Era], at: datetime) -> list[dict[str, Any]]:
+    """What the job's file said at an instant; where it was edited just then, before and after that."""
+    return [era.file for era in eras if era.start <= at <= era.end and era.file is not None]
+
+
+def patience(file: dict[str, Any], slot: datetime) -> timedelta | None:
+    """How late a slot may start: `within`; else two hours, or half the time to the next slot. None: at any time."""
+    if file["within"] is not None:
+        return timedelta(seconds=file["within"])
+    if file["catch_up"] == "all":
+        return None
+    following = slots(file, slot, min(slot + 400 * DAY, LAST))
+    return min([TWO_HOURS, *((each - slot) / 2 for each in following[:1])])
 
 
 def _there(history: History, start: datetime, end: datetime) -> bool:
@@ -424,12 +445,14 @@ def _missed(
         return
     if row.finished != row.requested:
         return  # grown since: the latest part of it counts, and is judged by what else came at that moment
-    waited = row.requested - row.last - file["jitter"] * SECOND
+    waited = row.requested - row.last
     if file["catch_up"] == "all" and (file["within"] is None or waited < file["within"] * SECOND - MINUTE):
         if len([o for o in later if o.trigger == "catch_up"]) < 100:
             yield f"{row.name}: not caught up with, and the job wants all"
-    elif file["catch_up"] == "latest" and not later and waited < _patience(file) - MINUTE:
-        yield f"{row.name}: not caught up with, {waited} after its slot"
+    elif file["catch_up"] == "latest" and not later:
+        allowed = patience(file, row.last)
+        if allowed is not None and waited < allowed - MINUTE:
+            yield f"{row.name}: not caught up with, {waited} after its slot"
 
 
 def _run(row: Row, history: History, eras: list[Era]) -> Iterator[str]:
@@ -440,16 +463,20 @@ def _run(row: Row, history: History, eras: list[Era]) -> Iterator[str]:
     if row.started is not None and row.started < row.first:
         yield f"{row.name} started before its slot, at {row.started}"
     late = row.requested - row.first - file["jitter"] * SECOND
-    file = _file(eras, row.requested)  # what the job wanted when the slot was found
+    wanted = _files(eras, row.requested)  # what the job wanted when the slot was found
+    if row.trigger == "schedule" and row.started is not None and not row.attempts[1:]:
+        longest = [patience(each, row.first) for each in wanted]
+        alone = any(era.file is not None and era.file["concurrency"] != "allow" for era in eras)
+        if not alone and None not in longest and row.started - row.requested > max(filter(None, longest)) + MINUTE:
+            yield f"{row.name} waited for a place for {row.started - row.requested}"
     if row.trigger == "schedule" and late > LATE:
         yield f"{row.name} was claimed {late} late, and is not called caught up with"
     if row.trigger == "catch_up":
-        if file["catch_up"] == "none":
+        if all(each["catch_up"] == "none" for each in wanted):
             yield f"{row.name}: the job wants nothing caught up with"
-        if file["within"] is not None and late > file["within"] * SECOND:
-            yield f"{row.name}: {late} late, and within is {file['within']} s"
-        if file["within"] is None and file["catch_up"] == "latest" and late > timedelta(hours=2):
-            yield f"{row.name}: {late} late, and at most two hours are by default"
+        late = row.requested - row.first - max(each["jitter"] for each in wanted) * SECOND
+        if all((allowed := patience(each, row.first)) is not None and late > allowed for each in wanted):
+            yield f"{row.name}: {late} late, which is more than it may be"
         for start, end in history.pauses[row.job]:
             if start <= row.requested and row.first < end and end > row.first and start <= row.requested < end:
                 yield f"{row.name}: it was paused"
@@ -475,6 +502,21 @@ def apart(job_id: str, rows: list[Row], eras: list[Era], history: History) -> It
     for (_, end, one), (start, _, other) in itertools.pairwise(spans):
         if start < end:
             yield f"{one} and {other} ran at the same time"
+
+
+def crowds(rows: list[Row], history: History) -> Iterator[str]:
+    """Each attempt found a place free when it started."""
+    never = datetime.max.replace(tzinfo=UTC)
+    spans = sorted((start, end or never, row.name) for row in rows for start, end in row.attempts)
+    running: list[datetime] = []  # a heap of their ends
+    for start, end, name in spans:
+        while running and running[0] <= start:
+            heapq.heappop(running)
+        heapq.heappush(running, end)
+        low, high = (find(history.places, start, key=lambda each: each[0]) for find in (bisect_left, bisect_right))
+        allowed = max(n for _, n in history.places[max(0, low - 1) : high])
+        if len(running) > allowed and not history.in_doubt(start):
+            yield f"{name} was one of {len(running)} that ran at once, at {start}, and allowed were {allowed}"
 
 
 def errors(

@@ -265,6 +265,7 @@ class Daemon:
             clock=world.clock,
             scratch=self.owner.scratch,
             alone=lambda job_id: self.clockwork.runs_alone(job_id),
+            known=lambda job_id: self.clockwork.known(job_id),
         )
         self.clockwork = Clockwork(
             clock=world.clock,
@@ -326,6 +327,7 @@ class Daemon:
             self.workers.hasten(righted.retries)
             self.clockwork.reload(self.store, whole=True)
         self.clockwork.dispatch(self.store)
+        self.workers.skip_overdue(self.store)
         self.workers.release(self.world.clock.now())
         self.settle_down()
         while self.processes.end_due():
@@ -426,7 +428,7 @@ class World:
             if self._noted.get(job_id) is not self.files.get(job_id)
         }
         self._noted = dict(self.files)
-        self.note("files", jobs=changed)
+        self.note("files", jobs=changed, places=self.places)
 
     def sync(self) -> None:
         """A pass, by whoever is there; what it takes in is noted as from now on."""
@@ -473,12 +475,12 @@ class World:
             elif self.daemon is not None:
                 self.daemon.turn()
             if self.clock.moment >= deed:
-                deed = self._next_deed(a_day)
                 if self.daemon is not None and self.rng.random() < 0.15:
                     self.go_down()
                     back_at = self.clock.moment + self.rng.choice([20, 240, 3000, 30_000, 200_000]) * SECOND
                 else:
                     self.deed()
+                deed = self._next_deed(a_day)
         if self.daemon is None:
             self.start()
         assert self.daemon is not None
