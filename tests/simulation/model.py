@@ -22,7 +22,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
 LATE, TWO_HOURS, NEVER = MINUTE, timedelta(hours=2), timedelta.max
 LAST = datetime(2028, 2, 1, tzinfo=UTC)  # as far as slots are known
-FINISHED = ("succeeded", "failed", "timed_out", "cancelled", "interrupted", "skipped")
+AT_REST = ("succeeded", "failed", "timed_out", "cancelled", "interrupted", "skipped", "queued")
 
 
 @dataclass
@@ -288,6 +288,7 @@ def judge(sql: sqlite3.Connection, events: list[dict[str, Any]], *, until: datet
                 slot for slot in due if not history.in_doubt(slot) or any(first <= slot <= last for first, last in held)
             ]
         found.wrong += coverage(job_id, mine, due)
+        found.wrong += [f"{row.name} has no end, and nobody is there" for row in mine if row.status not in AT_REST]
         found.wrong += reasons(job_id, mine, history, eras, stops.get(job_id, []))
         found.wrong += apart(job_id, mine, eras, history)
         found.wrong += errors(job_id, mine, stops.get(job_id, []), eras, history)
