@@ -431,6 +431,9 @@ def _missed(
     file = _file(eras, row.last)
     if row.error is not None:
         return  # it waited, and a newer slot or a stop came first
+    for start, end in history.pauses[row.job]:
+        if start <= row.first and row.last + file["jitter"] * SECOND < end:
+            yield f"{row.name}: it was paused, from {start} to {end}"
     stopped = any(low <= row.requested + SECOND and row.first <= low for low, _ in stops)
     if row.slots == 1 and _there(history, row.first, row.first + file["jitter"] * SECOND + LATE) and not stopped:
         yield f"{row.name}: somebody was there to serve it"

@@ -383,6 +383,7 @@ class World:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         self.deeds = deeds
+        self.deeds_apart = 4 * tuple(each for each in ("pause", "resume") if each in deeds)  # more of, in an outage
         self.seed, self.rng = seed, random.Random(seed)
         self.root = folder
         self.clock = FakeClock(BEGIN)
@@ -489,13 +490,15 @@ class World:
         self.note("down", killed=False)
 
     def _next_deed(self, a_day: float) -> datetime:
-        return max(self.clock.moment, self._twice_until) + (0.001 + self.rng.expovariate(a_day)) * DAY
+        # An outage is short beside a year, and what is done in it has to be seen through by who comes back.
+        often = a_day if self.daemon is not None else 8 * a_day
+        return max(self.clock.moment, self._twice_until) + (0.001 + self.rng.expovariate(often)) * DAY
 
     def deed(self) -> None:
         """Something that somebody does to the root, its jobs or their files."""
         rng, job_id = self.rng, self.rng.choice(sorted(self.files))
         file = self.files[job_id]
-        match rng.choice(self.deeds):
+        match rng.choice(self.deeds if self.daemon is not None else (*self.deeds, *self.deeds_apart)):
             case "clock":
                 hours = rng.choice([-3, -1, -0.5, -0.02, 0.02, 0.5, 1.5, 3])
                 self.clock.step(HOUR * hours)
@@ -552,12 +555,15 @@ class World:
 
     def _halted(self) -> str | None:
         """A job that is paused now, or has stopped."""
+        now = self.clock.now()
         with Store.open(self.place.db) as store:
-            for job in store.jobs():
-                paused = job.pause is not None and job.pause.covers(self.clock.now())
-                if not job.archived and (paused or job.runtime.stopped_at is not None):
-                    return job.id
-        return None
+            halted = [
+                job.id
+                for job in store.jobs()
+                if not job.archived
+                and ((job.pause is not None and job.pause.covers(now)) or job.runtime.stopped_at is not None)
+            ]
+        return self.rng.choice(halted) if halted else None
 
     def _come_back(self, file: JobFile) -> None:
         """What was removed comes back: at once, or when enough others are gone too."""
