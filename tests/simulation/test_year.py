@@ -63,4 +63,4 @@ def test_a_clock_that_is_set_again_and_again_costs_no_slot_and_doubles_none(
 def test_a_year_of_five_hundred_jobs_has_one_row_for_every_slot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    print(lived(tmp_path, monkeypatch, seed, days=365, jobs=500, a_day=0.7, calm=True))
+    print(lived(tmp_path, monkeypatch, seed, days=365, jobs=500, a_day=0.5, calm=True))
