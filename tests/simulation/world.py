@@ -113,7 +113,7 @@ def some_job(rng: random.Random, job_id: str, *, dense: bool, calm: bool = False
     zone = rng.choice(ZONES)
     kind = rng.random()
     if calm and kind < 0.5:
-        kind = rng.choice([kind, 0.15, 0.7, 0.7, 0.95, 0.95, 0.95, 0.95])
+        kind = rng.choice([kind, 0.15, 0.7, 0.7, 0.7, 0.95, 0.95, 0.95])
     minute, hour = rng.randrange(60), rng.randrange(24)
     if calm and rng.random() < 0.7:
         minute, hour = rng.choice([0, 0, 0, 30]), rng.choice([0, 2, 6, 9, 9, 18])
