@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scheduler.core.problems import UnavailableError
+from scheduler.core.problems import RefusedError, UnavailableError
 from scheduler.core.remote import Remote, read_remote
 
 _REMOTE, _LOOKED, _COMMITS = "followed.json", "looked.json", "commits"
@@ -72,6 +72,11 @@ class Looked:
     trouble_since: str | None = None
     failures: int = 0  # looks in a row that could not reach it
     rewritten: str | None = None  # the commit that the last rewriting of history has left behind
+
+    @property
+    def exit_code(self) -> int:
+        """What a command that looks there ends with: 5 where it could not, 3 where a rule said no (design I3)."""
+        return 0 if not self.trouble else UnavailableError.exit_code if self.failures else RefusedError.exit_code
 
     @property
     def words(self) -> str:

@@ -20,6 +20,7 @@ from scheduler.core.expected import Alarm, Kind
 from scheduler.core.models import Fault, Job, Run, RunStatus, Schedule, Settings, Status, instant
 from scheduler.core.problems import Problem, SchedulerError, UnavailableError, UsageError, did_you_mean
 from scheduler.core.schedule import coming
+from scheduler.followed import Looked
 from scheduler.safe_open import read_source
 from scheduler.store import Store
 from scheduler.views import Json
@@ -297,6 +298,10 @@ class Reading:
             self.tell(store.read_only)
         return store
 
+    def looked(self) -> Looked:
+        """What the last look at the remote found that the root is kept from; nothing for any other root."""
+        return Looked() if self.place.followed is None else self.place.followed.looked()
+
     def troubles(self) -> Sequence[str]:
         """What the daemon says keeps jobs from firing or files from being synced; or that it says nothing."""
         return self._daemon_says()[1]
@@ -305,8 +310,7 @@ class Reading:
         """Why the daemon is not to fire here, empty if it is, and its troubles; and that of following a remote."""
         from scheduler.control import answer_of, find
 
-        followed = self.place.followed
-        remote = [] if followed is None or not (words := followed.looked().words) else [words]
+        remote = [words] if (words := self.looked().words) else []
         try:
             holder = find(self.place)
             answer = {} if holder is None else answer_of(holder, "status", limit=GLANCE_S)
