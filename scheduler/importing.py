@@ -10,6 +10,7 @@ import contextlib
 import os
 import posixpath
 import pwd
+import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,7 +102,7 @@ class Imports:
         system = options.system
         if system is None:
             known = str(path) == "/etc/crontab" or str(path.parent) == "/etc/cron.d"
-            system = known or crontab.looks_like_system(data, _user_exists)
+            system = known or crontab.is_system(data, _user_exists, _is_program)
         users = crontab.Users(wanted=options.user or _me(), exists=_user_exists) if system else None
         jobs, problems = crontab.jobs_of(
             crontab.read_crontab(data, system=system),
@@ -546,6 +547,10 @@ def _user_exists(name: str) -> bool:
     except (KeyError, ValueError):
         return False
     return True
+
+
+def _is_program(name: str) -> bool:
+    return shutil.which(name) is not None
 
 
 def local_zone(environ: Mapping[str, str]) -> str | None:

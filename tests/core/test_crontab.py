@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.core.crontab import Shell, Users, jobs_of, looks_like_system, read_crontab
+from scheduler.core.crontab import Shell, Users, is_system, jobs_of, read_crontab
 from scheduler.core.incoming import Incoming, mapped_id
-from scheduler.core.problems import Problem
+from scheduler.core.problems import Problem, UsageError
 
 
 def jobs(
@@ -157,9 +157,36 @@ def test_of_a_system_crontab_the_lines_of_one_user_are_taken() -> None:
         (1, "import.other-user", False),
         (3, "import.user", True),
     ]
-    assert looks_like_system(text.replace("nobody-here", "www").encode(), users.exists)
-    assert not looks_like_system(text.encode(), users.exists)
     assert errors("0 0 5 * * * root /bin/six\n", users) == [(1, "import.fields")]
+
+
+@pytest.mark.parametrize(
+    ("lines", "system"),
+    [
+        (["0 1 * * * root /bin/a", "@daily www cd /x && ./b", "0 2 * * * nobody-here /bin/c"], True),
+        (["0 1 * * * /bin/a", "@daily ./b -x", "A=b", "# 0 1 * * * root /bin/c"], False),
+        (["0 22 * * 1-5 mail -s 'It is late' joe%Joe,"], False),
+        (["0 1 * * * mail joe", "0 2 * * * sync"], False),
+        (["0 1 * * * backup.sh /etc", "0 2 * * * ~/bin/x y"], False),
+        (["0 1 * * * root /bin/a", "0 2 * * * mail /bin/b"], True),
+        (["0 1 * * * /bin/a x", "0 4 * * * root /bin/b"], None),
+        (["0 1 * * * root /bin/a", "0 4 * * * /bin/b x"], None),
+        (["0 1 * * * deploy /srv/app/run", "0 4 * * * deploy /bin/b"], None),
+        (["0 1 * * *"], False),
+        ([], False),
+    ],
+)
+def test_the_form_of_a_crontab_is_told_by_its_lines_or_asked_for(lines: list[str], system: bool | None) -> None:
+    def told() -> bool:
+        return is_system(
+            "\n".join(lines).encode(), {"root", "www", "mail", "sync"}.__contains__, {"mail", "sync"}.__contains__
+        )
+
+    if system is None:
+        with pytest.raises(UsageError, match="cannot be told"):
+            told()
+    else:
+        assert told() == system
 
 
 def test_zones_and_random_delays_go_into_the_schedule() -> None:
