@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
 from scheduler import rewriting
@@ -90,7 +90,7 @@ class Imports:
     def crontab(self, data: bytes, name: str, options: Options) -> Json:
         """Raises: UsageError where no runner of the root can run shell commands, or an option makes no sense."""
         if len(data) > MOST_BYTES:
-            raise UsageError(f"{name} has {len(data):,} bytes; a crontab of more than {MOST_BYTES:,} is not read")
+            raise UsageError(f"{name} is longer than {MOST_BYTES:,} bytes, and no such crontab is read")
         if data[:16] == b"SQLite format 3\0":
             raise UsageError(f"{name} is a SQLite database, and no crontab", hint="`scheduler import phantom` reads it")
         tree = WorkingTree(self.place)
@@ -577,11 +577,13 @@ def local_zone(environ: Mapping[str, str]) -> str | None:
     return None
 
 
-def read_source_file(name: str, stdin: Callable[[], bytes]) -> bytes:
-    """- stands for standard input. Raises: UnavailableError."""
-    if name == "-":
-        return stdin()
+def read_source_file(name: str, stdin: BinaryIO, *, most: int = -1) -> bytes:
+    """- stands for standard input. most: one byte more than that is the last that is read. Raises: UnavailableError."""
+    size = most + 1 if most >= 0 else -1
     try:
-        return Path(name).read_bytes()
+        if name == "-":
+            return stdin.read(size)
+        with Path(name).open("rb") as file:
+            return file.read(size)
     except OSError as error:
         raise UnavailableError(f"{name} cannot be read: {error.strerror}") from error

@@ -44,7 +44,7 @@ def import_(
     SOURCE is a file; - is standard input, as in `crontab -l | scheduler import crontab -`. Nothing is overwritten, and
     doing it again changes nothing.
     """
-    from scheduler.importing import Options, read_source_file
+    from scheduler.importing import MOST_BYTES, Options, read_source_file
 
     if kind != "crontab":
         for name, value in (("--system", system), ("--user", user)):
@@ -62,7 +62,7 @@ def import_(
         with whole():
             found = imports.phantom(Path(source), options)
     else:
-        data = read_source_file(source, sys.stdin.buffer.read)
+        data = read_source_file(source, sys.stdin.buffer, most=MOST_BYTES if kind == "crontab" else -1)
         with whole():
             found = (imports.crontab if kind == "crontab" else imports.export)(data, source, options)
     _print(given, found)

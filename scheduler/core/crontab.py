@@ -131,9 +131,7 @@ def read_crontab(data: bytes, *, system: bool) -> Crontab:
         try:
             text = raw.decode()
         except UnicodeDecodeError as error:
-            found.problems.append(
-                problem(number, "encoding", f"byte {error.start + 1} is no UTF-8", "save it as UTF-8")
-            )
+            found.problems.append(_undecodable(number, raw, error))
             comments = []
             continue
         bare = text.strip(" \t")
@@ -157,6 +155,14 @@ def read_crontab(data: bytes, *, system: bool) -> Crontab:
         why = "lines end with CR LF, as on Windows; cron would hand the CR to each command, and it is left out here"
         found.problems.append(problem(returns, "line-ends", why, error=False))
     return found
+
+
+def _undecodable(number: int, raw: bytes, error: UnicodeDecodeError) -> Problem:
+    comment = raw.lstrip(b" \t").startswith(b"#")
+    setting = _ENVIRONMENT.fullmatch(raw.decode(errors="replace")) is not None
+    lost = "the comment" if comment else "the setting, and the lines below run without it" if setting else "the line"
+    why = f"byte {error.start + 1} of the line is no UTF-8; left out: {lost}"
+    return problem(number, "encoding", why, "save it as UTF-8", error=not comment)
 
 
 def is_system(data: bytes, exists: Callable[[str], bool], is_program: Callable[[str], bool]) -> bool:

@@ -139,13 +139,27 @@ def test_what_cannot_be_carried_is_told_with_its_line() -> None:
         (7, "import.line"),
         (8, "import.line"),
     ]
-    assert errors(b"# caf\xe9\n* * * * * x\n* * * * * \xff\n") == [(1, "import.encoding"), (3, "import.encoding")]
+    assert errors(b"# caf\xe9\n* * * * * x\n* * * * * \xff\n") == [(3, "import.encoding")]
 
 
 def test_lines_of_windows_and_a_byte_order_mark_are_read() -> None:
     found, problems = jobs(b"\xef\xbb\xbfA=b\r\n0 3 * * * /bin/x $A\r\n")
     assert [each.text for each in found] == ["export A=b\ncd\nset +eu  # as cron runs it\n/bin/x $A\n"]
     assert [(each.line, each.code) for each in problems] == [(1, "import.line-ends")]
+
+
+def test_a_comment_in_another_encoding_costs_nothing_and_a_setting_is_told_as_lost() -> None:
+    found, problems = jobs(b"# caf\xe9\nA=\xe9\n# right above\n0 3 * * * /bin/x\n0 4 * * * /bin/\xe9\n")
+    assert [(each.id, each.keys.get("description"), each.text) for each in found] == [
+        ("x", "right above", "cd\n/bin/x\n")
+    ]
+    assert [(each.line, each.code, each.is_error) for each in problems] == [
+        (1, "import.encoding", False),
+        (2, "import.encoding", True),
+        (5, "import.encoding", True),
+    ]
+    assert "the lines below run without it" in problems[1].message
+    assert "left out" in problems[2].message
 
 
 def test_of_a_system_crontab_the_lines_of_one_user_are_taken() -> None:

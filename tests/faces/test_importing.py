@@ -491,6 +491,12 @@ def test_five_thousand_lines_become_as_many_jobs_with_names_of_their_own(root: R
     assert len({each["id"] for each in found["jobs"]}) == len({each["file"] for each in found["jobs"]}) == 5_000
 
 
+def test_what_has_no_end_is_no_crontab(root: Root) -> None:
+    found = root.cli("import", "crontab", "/dev/zero")
+    assert (found.code, found.stdout) == (2, "")
+    assert "longer than 10,485,760 bytes" in found.stderr
+
+
 @pytest.mark.parametrize(
     ("zone", "told"), [("Europe/Berlin", "Europe/Berlin"), (":Asia/Tokyo", "Asia/Tokyo"), ("Etc/UTC", "UTC")]
 )
