@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -267,6 +270,67 @@ def test_what_phantom_has_just_written_is_read_and_nothing_is_left_beside_its_da
         assert {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.endswith("-shm")} == before
     live.close()
     assert root.job("a")["run_count"] == 7
+
+
+def test_half_a_transaction_of_a_process_that_is_gone_is_not_read(root: Root, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    source = phantom(folder / "p.db", *[{"id": f"j{n}", "name": f"J {n}", "description": "x" * 900} for n in range(99)])
+    write = (
+        "import os, sqlite3, sys\n"
+        "sql = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "sql.execute('PRAGMA cache_size = 1')\n"
+        "sql.execute('BEGIN')\n"
+        "sql.execute('UPDATE scheduled_jobs SET run_count = 9, description = NULL')\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", write, source], check=True)
+    assert source.with_name("p.db-journal").stat().st_size
+    before = contents(folder)
+    root.json("import", "phantom", str(source))
+    assert [root.job(f"j{n}")["run_count"] for n in (0, 50, 98)] == [0, 0, 0]
+    assert contents(folder) == before
+
+
+def test_a_database_that_its_owner_holds_is_said_to_be_locked(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler.phantom.PATIENCE", timedelta(0))
+    source = phantom(tmp_path / "p.db", {"id": "a", "name": "A"})
+    owner = sqlite3.connect(source, isolation_level=None)
+    owner.execute("BEGIN IMMEDIATE")
+    assert root.cli("import", "phantom", str(source), "--dry-run").code == 0
+    owner.execute("COMMIT")
+    owner.execute("BEGIN EXCLUSIVE")
+    found = root.cli("import", "phantom", str(source))
+    assert (found.code, found.stdout) == (5, "")
+    assert "is locked by another process" in found.stderr
+    assert "stop Phantom" in found.stderr
+    owner.close()
+
+
+def test_what_is_no_file_is_not_waited_for(root: Root, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p.db")
+    found = root.cli("import", "phantom", str(tmp_path / "p.db"))
+    assert (found.code, found.stdout) == (2, "")
+    assert "is no file" in found.stderr
+
+
+@pytest.mark.parametrize("made", ["TABLE scheduled_jobs ({}) WITHOUT ROWID", "VIEW scheduled_jobs AS SELECT * FROM x"])
+def test_rows_without_numbers_are_counted(root: Root, tmp_path: Path, made: str) -> None:
+    with sqlite3.connect(tmp_path / "p.db") as sql:
+        sql.execute("CREATE TABLE x (id TEXT PRIMARY KEY, name, schedule_kind, schedule_value, task)")
+        sql.execute(
+            """INSERT INTO x VALUES ('a', 'A', 'cron', '{"expr": "0 * * * *"}', 'Go'), ('b', 'B', '', '', 'Go')"""
+        )
+        sql.execute(f"CREATE {made.format('id TEXT PRIMARY KEY, name, schedule_kind, schedule_value, task')}")
+        if "TABLE" in made:
+            sql.execute("INSERT INTO scheduled_jobs SELECT * FROM x")
+    result = root.cli("import", "phantom", str(tmp_path / "p.db"), "--json")
+    assert result.code == 1
+    found = result.json
+    assert [each["id"] for each in found["jobs"]] == ["a"]
+    assert (2, "import.schedule", "error") in codes(found)
 
 
 def test_whoever_syncs_first_a_job_begins_with_its_past(
