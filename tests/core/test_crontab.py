@@ -110,7 +110,7 @@ def test_the_comment_right_above_a_line_is_its_description() -> None:
         ("LANG=C /usr/bin/python3 /opt/report.py", "report"),
         ("flock -n /tmp/lock /opt/sync", "sync"),
         ("[ -d /x ]", "job"),
-        ("/opt/übung", "bung"),
+        ("/opt/übung", "ubung"),
     ],
 )
 def test_a_job_is_called_by_what_its_command_is_about(command: str, job_id: str) -> None:
