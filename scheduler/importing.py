@@ -140,7 +140,8 @@ class Imports:
         tree = WorkingTree(self.place)
         found = read_export(iter(data.splitlines()), name)
         problems: list[Problem] = []
-        made = _from_export(found, tree, options, problems)
+        folder = None if options.to is None else self._folder(options, tree.settings)
+        made = _from_export(found, tree, folder, problems)
         return self._carry_out(tree, made, problems, name, options, {each.id: each.past for each in found})
 
     def _zone(self, options: Options) -> str:
@@ -264,7 +265,7 @@ class Imports:
                 {
                     "id": each.job.id,
                     "name": each.job.keys.get("name"),
-                    "file": each.path,
+                    "file": ids.get(each.job.id, each.path),
                     "task_file": each.task_path,
                     "line": each.job.line,
                     "files": state,
@@ -413,21 +414,26 @@ def _state(path: str, data: bytes, draft: Draft, tree: WorkingTree) -> str:
 # -- an export ---------------------------------------------------------------------------------
 
 
-def _from_export(found: Sequence[Exported], tree: WorkingTree, options: Options, problems: list[Problem]) -> list[Made]:
-    """Its files, at their own paths or below `--to`; documents that shared a file share one again."""
+def _from_export(
+    found: Sequence[Exported], tree: WorkingTree, folder: str | None, problems: list[Problem]
+) -> list[Made]:
+    """Its files, at their own paths or in a folder; documents that shared a file share one again."""
     here = {each.id: each.path for each in tree.documents() if each.id is not None}
     made: list[Made] = []
-    together: dict[str, list[Exported]] = {}
     for each in found:
         if each.files is None:
             why = f"{each.id!r} is archived and has no file; its history was left out"
             problems.append(problem(each.line, "archived", why, error=False, job_id=each.id))
+    for path, jobs in _together(found, folder).items():
+        # A job that stands in another file here keeps that one: in two, it would be a conflict, and in force nowhere.
+        made += [
+            Made(job=Incoming(id=each.id, stem="", keys={}, line=each.line), path=path, data=b"")
+            for each in jobs
+            if here.get(each.id, path) != path
+        ]
+        jobs = [each for each in jobs if here.get(each.id, path) == path]
+        if not jobs:
             continue
-        path = each.files.path
-        if options.to is not None:
-            path = f"{options.to.rstrip('/')}/{posixpath.basename(path)}"
-        together.setdefault(path, []).append(each)
-    for path, jobs in together.items():
         jobs.sort(key=lambda each: 0 if each.files is None else each.files.number)
         texts = [each.files.text for each in jobs if each.files is not None]
         data = "---\n".join(texts).encode()
@@ -450,6 +456,24 @@ def _from_export(found: Sequence[Exported], tree: WorkingTree, options: Options,
                 problems.append(problem(each.line, "task", why, "write it", job_id=each.id))
             made.append(_exported(incoming, path, data, files, here, tree))
     return made
+
+
+def _together(found: Sequence[Exported], folder: str | None) -> dict[str, list[Exported]]:
+    """The jobs that have a file, by where it shall be."""
+    paths: dict[str, list[Exported]] = {}
+    for each in found:
+        if each.files is not None:
+            paths.setdefault(each.files.path, []).append(each)
+    if folder is None:
+        return paths
+    placed: dict[str, list[Exported]] = {}
+    taken: set[str] = set()
+    for path, jobs in paths.items():
+        stem, suffix = posixpath.splitext(posixpath.basename(path))
+        name = free(stem.lower(), taken, path)  # files of several folders can have one name
+        taken.add(name)
+        placed[f"{folder}/{stem if name == stem.lower() else name}{suffix}"] = jobs
+    return placed
 
 
 def _exported(

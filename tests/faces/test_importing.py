@@ -650,6 +650,42 @@ def test_one_document_of_several_is_exported_alone_and_gets_into_another_folder(
     assert sorted(there.facts()) == ["retired", "tick"]
 
 
+def test_a_job_that_stands_in_another_file_here_is_not_claimed_by_a_second_one(
+    lived_in: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = exported(lived_in, tmp_path / "jobs.jsonl", "tick", "retired")
+    there = another(lived_in, tmp_path / "there", monkeypatch)
+    there.write("jobs/mine.yaml", 'id: tick\nschedule: "0 5 * * *"\nrunner: agent\ntask: Go.\n')
+    there.sync()
+    found = there.json("import", "export", str(source))
+    assert [(each["id"], each["file"], each["files"]) for each in found["jobs"]] == [
+        ("tick", "jobs/mine.yaml", "kept"),
+        ("retired", "jobs/clock.yaml", "written"),
+    ]
+    assert (found["applied"], [code for _, code, _ in codes(found)]) == ("now", ["import.kept"])
+    assert {each["sync_state"] for each in there.json("list")["jobs"]} == {"synced"}
+
+
+def test_files_of_one_name_from_several_folders_get_names_of_their_own_in_one(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("a", "b"):
+        root.write(
+            f"jobs/{folder}/x.md", f'---\nid: {folder}\nschedule: "0 5 * * *"\nrunner: agent\n---\nGo {folder}.\n'
+        )
+    root.sync()
+    source = exported(root, tmp_path / "jobs.jsonl", "a", "b")
+    there = another(root, tmp_path / "there", monkeypatch)
+    found = there.json("import", "export", str(source), "--to", "jobs/here")
+    assert len({each["file"] for each in found["jobs"]}) == 2
+    assert sorted(there.facts()) == ["a", "b"]
+    assert {each["files"] for each in there.json("import", "export", str(source), "--to", "jobs/here")["jobs"]} == {
+        "unchanged"
+    }
+    for folder in ("../x", "elsewhere"):
+        assert there.cli("import", "export", str(source), "--to", folder).code == 2
+
+
 def test_other_defaults_make_another_generation_and_are_told(
     lived_in: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
