@@ -30,7 +30,14 @@ from scheduler.core.jobfile import read_job_file
 from scheduler.core.models import Fault, RunnerSpec, Settings, TaskInput
 from scheduler.core.past import Past
 from scheduler.core.paths import PathError, check_path
-from scheduler.core.problems import Problem, RefusedError, UnavailableError, UsageError, did_you_mean
+from scheduler.core.problems import (
+    Problem,
+    RefusedError,
+    SchedulerError,
+    UnavailableError,
+    UsageError,
+    did_you_mean,
+)
 from scheduler.core.schedule import check_timezone
 from scheduler.core.texts import TextError
 from scheduler.drafts import IN_PLACE, Draft, write
@@ -251,7 +258,12 @@ class Imports:
                 except BaseException:
                     self.forget([job_id for job_id, state in kept.items() if state == "pending"])
                     raise
-        synced = None if options.dry_run or not made else self.sync()
+        synced, fault = None, None
+        if made and not options.dry_run:
+            try:
+                synced = self.sync()
+            except SchedulerError as error:  # the files are there: whoever asked has to know of them all the same
+                fault = str(error)
         for job_id, state in kept.items():
             if state == "own":
                 line = next(each.job.line for each in made if each.job.id == job_id)
@@ -259,6 +271,8 @@ class Imports:
                 problems.append(problem(line, "own-history", why, error=False, job_id=job_id))
         problems = sorted({replace(each, path=name) for each in problems})
         waits = "" if synced is None else _why_not(synced, [each.job.id for each in made])
+        if fault is not None:
+            waits = f"{fault}; the files are there, and `scheduler sync` takes them over"
         return {
             "source": name,
             "jobs": [
@@ -279,6 +293,7 @@ class Imports:
             "why": waits or None,
             "guard": None if synced is None else synced.json["guard"],
             "held": None if synced is None else synced.held or None,
+            "fault": fault,
         }
 
 

@@ -11,7 +11,7 @@ import click
 
 from scheduler.cli import render
 from scheduler.cli.editing import whole
-from scheduler.cli.group import PROBLEMS, REFUSED, cli, end, end_will_be, errors, problem_count, say
+from scheduler.cli.group import PROBLEMS, REFUSED, UNAVAILABLE, cli, end, end_will_be, errors, problem_count, say
 from scheduler.cli.options import Globals, JobType, global_options
 from scheduler.core.problems import Problem, UsageError
 
@@ -71,7 +71,9 @@ def import_(
 def _print(given: Globals, found: dict[str, Any]) -> None:
     problems = tuple(Problem.from_json(each) for each in found["problems"])
     code = PROBLEMS if errors(problems) or found["applied"] == "next_sync" else 0
-    code = end_will_be(REFUSED if found["guard"] is not None or found["held"] else code)
+    if found["guard"] is not None or found["held"]:
+        code = REFUSED
+    code = end_will_be(UNAVAILABLE if found["fault"] is not None else code)
     if given.as_json:
         render.print_json(found)
         end(code)

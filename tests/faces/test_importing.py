@@ -20,6 +20,7 @@ from croniter import croniter
 from scheduler import rewriting
 from scheduler.core.problems import UnavailableError
 from scheduler.importing import local_zone
+from scheduler.service import Scheduler
 from tests.faces.conftest import Root, contents
 
 HEARTBEAT = "6f1c0c3e-0b43-4a3f-8a0e-3b1f6a1d2e3f"
@@ -377,6 +378,28 @@ def test_what_cannot_be_written_leaves_neither_a_file_nor_a_past(
     assert {each["id"]: each["history"] for each in found["jobs"]}["dead"] == "carried"
     assert (root.job("dead")["run_count"], root.job("dead")["status"]) == (10, "stopped")
     assert files(root)["jobs/dead.yaml"] == b'id: dead\nschedule: "@daily"\ntask: x\n'
+
+
+def test_files_that_no_sync_could_take_over_are_told_and_taken_over_by_the_next(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root.sync()
+    source = phantom(tmp_path / "p.db", *rows())
+
+    def full(*_: Any, **__: Any) -> None:
+        raise UnavailableError("the disk is full", hint="free some space; nothing was written")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Scheduler, "sync", full)
+        result = root.cli("import", "phantom", str(source), "--json")
+        assert result.code == 5
+        assert root.cli("import", "phantom", str(source)).code == 5
+    found = result.json
+    assert (found["applied"], found["fault"]) == ("next_sync", "the disk is full")
+    assert "`scheduler sync` takes them over" in found["why"]
+    assert {each["files"] for each in found["jobs"]} == {"written"}
+    root.sync()
+    assert (root.job("dead")["run_count"], root.job("dead")["status"]) == (10, "stopped")
 
 
 def test_a_job_with_runs_of_its_own_keeps_its_counters(lived_in: Root, tmp_path: Path) -> None:
