@@ -15,9 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from scheduler.core.models import instant, parse_instant
-from scheduler.core.past import ATTEMPT, AUDIT, COMMIT, DEFINITION, FACTS, INSTANTS, JSON, RUN, Past
-
-ACTION = "import"  # of the audit row that says so; a job has one, and is given no other past
+from scheduler.core.past import ATTEMPT, AUDIT, COMMIT, DEFINITION, FACTS, IMPORT, INSTANTS, JSON, RUN, Past
 
 State = Literal["carried", "pending", "already", "own"]
 
@@ -95,7 +93,7 @@ def carry(sql: sqlite3.Connection, job_id: str, carried: Carried, *, now: dateti
             (job_id, _packed(carried), _stamp(now)),
         )
         return "pending"
-    if sql.execute("SELECT 1 FROM audit WHERE job_id = ? AND action = ?", (job_id, ACTION)).fetchone():
+    if sql.execute("SELECT 1 FROM audit WHERE job_id = ? AND action = ?", (job_id, IMPORT)).fetchone():
         return "already"
     created = carried.past.facts.get("created_at")
     if created is not None and _stamp(parse_instant(created)) == job["created_at"]:
@@ -170,13 +168,13 @@ def settle(sql: sqlite3.Connection, job_id: str, carried: Carried, *, now: datet
     told = {name: value for name, value in past.facts.items() if value is not None}
     row = {
         "at": instant(now),
-        "action": ACTION,
+        "action": IMPORT,
         "field": "history",
         "before": None,
         "after": {"source": carried.source, "runs": len(past.runs), **told},
         "revision": None,
         "actor": carried.actor,
-        "cause": ACTION,
+        "cause": "import",
     }
     _insert(sql, "audit", {"job_id": job_id, **_stored(row, AUDIT)})
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from scheduler.core.models import JobSpec, RunStatus, Trigger, parse_instant
 
+IMPORT = "import"  # the action of the audit row that says whence a job came; it has one, and gets no other past
 # Columns of the tables, by whose names everything stands in an export.
 FACTS = (
     "run_count",
