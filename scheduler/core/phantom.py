@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -274,8 +274,7 @@ def _with_past(job: Incoming, row: Row, logged: Sequence[Row], now: datetime, pr
             facts["last_run_status"] = told
         else:
             lost("last_run_status")
-    _status(row, facts, now, lost)
-    audit = []
+    audit = _status(row, facts, now, lost)
     for each in logged:
         at = _instant(each.get("created_at"))
         audit.append(
@@ -297,15 +296,22 @@ def _with_past(job: Incoming, row: Row, logged: Sequence[Row], now: datetime, pr
         comments=job.comments,
         text=job.text,
         line=job.line,
-        past=Past(facts=facts, audit=tuple(audit)),
+        past=Past(facts=facts, audit=tuple(sorted(audit, key=lambda each: str(each["at"])))),
     )
 
 
-def _status(row: Row, facts: dict[str, Any], now: datetime, lost: Any) -> None:
+def _status(row: Row, facts: dict[str, Any], now: datetime, lost: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The facts that keep a job from firing, and the audit rows by which `explain` knows of them."""
+    audit: list[dict[str, Any]] = []
     since = min(facts.get("updated_at") or facts.get("last_run_at") or instant(now), instant(now))
+
+    def told(action: str, field: str, before: Any, after: Any) -> None:
+        row = {"at": since, "action": action, "field": field, "before": before, "after": after, "revision": None}
+        audit.append({**row, "actor": "phantom", "cause": "phantom"})
 
     def pause(reason: str) -> None:
         facts.update(paused_at=since, pause_reason=reason, paused_by="phantom")
+        told("pause", "pause", None, {"at": since, "until": None, "reason": reason, "by": "phantom"})
 
     match row.get("status"):
         case None | "active" | "disabled":  # the last is what its file says
@@ -315,6 +321,7 @@ def _status(row: Row, facts: dict[str, Any], now: datetime, lost: Any) -> None:
         case "failed":
             errors = facts.get("consecutive_errors", 0)
             facts.update(stopped_at=since, stop_reason=f"{errors} errors in a row in Phantom")
+            told("stop", "status", "active", "stopped")
         case "completed":
             at = _instant_of(row) if row.get("schedule_kind") == "at" else None
             if at is None or at > now:  # there is a fire left, and yet it shall not come
@@ -322,6 +329,7 @@ def _status(row: Row, facts: dict[str, Any], now: datetime, lost: Any) -> None:
         case _:
             pause(f"its status in Phantom is {row.get('status')!r:.40}")
             lost("status")
+    return audit
 
 
 def _instant_of(row: Row) -> datetime | None:

@@ -175,6 +175,21 @@ def test_jobs_of_phantom_come_with_their_files_counters_status_and_audit(root: R
     assert root.ok("validate").stdout == ""
 
 
+def test_what_keeps_an_imported_job_from_firing_is_explained(root: Root, tmp_path: Path) -> None:
+    source = phantom(
+        tmp_path / "p.db",
+        {"id": "held", "name": "Held", "status": "paused", "updated_at": "2026-02-01 00:00:00"},
+        {"id": "dead", "name": "Dead", "status": "failed", "consecutive_errors": 10},
+    )
+    root.json("import", "phantom", str(source))
+    root.clock.advance(timedelta(hours=2))
+    at = root.json("explain", "dead")["at"]
+    assert root.json("explain", "dead", "--at", at)["why"] == "stopped"
+    evidence = root.json("explain", "held", "--at", at)["evidence"]
+    assert "paused at 2026-02-01 00:00:00 UTC by phantom (paused in Phantom)" in [each["text"] for each in evidence]
+    assert root.json("explain", "held", "--at", "2026-02-03T00:00:00Z")["why"] == "elsewhere"
+
+
 def test_a_second_import_changes_nothing_and_an_edited_file_stays(root: Root, tmp_path: Path) -> None:
     source = phantom(tmp_path / "p.db", *rows())
     root.json("import", "phantom", str(source))
