@@ -26,6 +26,7 @@ from scheduler.trees import WorkingTree, open_job
 from scheduler.views import Json
 
 FORMAT = 1
+_AGAIN = "nothing was read; copy the file again, or make it anew with `scheduler export JOB > FILE`"
 _KINDS = ("definition", "text", "run", "audit")
 
 
@@ -72,7 +73,7 @@ class Exported:
 def files_of(tree: WorkingTree, job_id: str) -> JobFiles:
     """What the disk says of a job. Raises: SchedulerError where its file or its task's cannot be read."""
     job = open_job(tree, job_id)
-    text = decode(job.data) if is_markdown(job.path) or job.alone else document_text(job)
+    text = decode(job.data) if is_markdown(job.path) or job.alone else document_text(job, head=True)
     task_path = job.keys.get("task_source_path")
     if not isinstance(task_path, str):
         return JobFiles(path=job.path, text=text, number=job.number)
@@ -123,10 +124,6 @@ def _bytes_told(data: bytes) -> Json:
 # -- in ----------------------------------------------------------------------------------------
 
 
-def is_export(head: bytes) -> bool:
-    return head.lstrip().startswith(b'{"kind": "export"')
-
-
 def read_export(data: Sequence[bytes] | Iterator[bytes], name: str) -> list[Exported]:
     """data: the lines. Raises: UsageError, naming the line, where it is no whole export of a format that is known."""
     jobs: dict[str, Exported] = {}
@@ -139,17 +136,19 @@ def read_export(data: Sequence[bytes] | Iterator[bytes], name: str) -> list[Expo
             if not isinstance(found, dict):
                 raise ValueError("it is no JSON object")
             end = _read_line(found, number, jobs)
-        except SchedulerError:
-            raise
-        except PathError as error:
+        except (SchedulerError, PathError) as error:
             raise UsageError(f"{name}:{number}: {error}", hint=error.hint) from None
+        except json.JSONDecodeError as error:
+            raise UsageError(
+                f"{name}:{number}: this is no line of an export: at character {error.colno}: {error.msg}", hint=_AGAIN
+            ) from None
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-            raise UsageError(f"{name}:{number}: this is no line of an export: {why}") from None
+            raise UsageError(f"{name}:{number}: this is no line of an export: {why}", hint=_AGAIN) from None
     if not end:
         raise UsageError(
             f"{name}:{max(number, 1)}: the export ends in its middle: its last line does not say `end`",
-            hint="copy or make it again; nothing was read",
+            hint=_AGAIN,
         )
     return list(jobs.values())
 
@@ -161,7 +160,8 @@ def _read_line(found: Mapping[str, Any], number: int, jobs: dict[str, Exported])
         raise ValueError("the first line says `export`, and no other")
     if kind == "export":
         if found["format"] != FORMAT:
-            raise ValueError(f"its format is {found['format']!r}, and {FORMAT} is what this version reads")
+            why = f"it has format {found['format']!r}, of scheduler {found.get('scheduler')!r:.40}; this reads {FORMAT}"
+            raise UsageError(why, hint="install that version here, or a newer one")
     elif kind == "end":
         if found["lines"] != number:
             raise ValueError(f"there are {number} lines, and it says {found['lines']}")

@@ -688,6 +688,19 @@ def test_one_document_of_several_is_exported_alone_and_gets_into_another_folder(
     assert sorted(there.facts()) == ["retired", "tick"]
 
 
+def test_a_file_of_several_jobs_comes_back_to_the_byte(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (f'id: {each}  # it\nschedule: "0 5 * * *"\nrunner: agent\ntask: Go.\n' for each in ("one", "two"))
+    text = f"# Both of them.\n\n---\n# The first.\n{one}# Behind it.\n---\n# The second.\n{two}# The end.\n"
+    root.write("jobs/both.yaml", text)
+    root.sync()
+    source = exported(root, tmp_path / "jobs.jsonl", "two", "one")
+    there = another(root, tmp_path / "there", monkeypatch)
+    assert there.json("import", "export", str(source))["problems"] == []
+    assert files(there)["jobs/both.yaml"].decode() == text
+
+
 def test_a_job_that_stands_in_another_file_here_is_not_claimed_by_a_second_one(
     lived_in: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
