@@ -49,6 +49,7 @@ class Exported:
     line: int
     files: JobFiles | None
     digest: str | None  # of the definition in force
+    archived: Mapping[str, Any] | None  # as of `Past`
     facts: Mapping[str, Any]
     last_n: int
     rows: dict[str, list[Mapping[str, Any]]] = field(default_factory=lambda: {kind: [] for kind in _KINDS})
@@ -64,6 +65,7 @@ class Exported:
             runs=tuple(self.rows["run"]),
             audit=tuple(self.rows["audit"]),
             texts=self.texts,
+            archived=self.archived,
         )
 
 
@@ -103,7 +105,8 @@ def _job_lines(job_id: str, files: JobFiles | None, past: Past) -> Iterator[Json
     if files is not None:
         told = {"path": files.path, "text": files.text, "number": files.number, "task_path": files.task_path}
         told["task"] = None if files.task is None else _bytes_told(files.task)
-    yield {"kind": "job", "id": job_id, "file": told, "facts": dict(past.facts), "last_n": past.last_n}
+    job = {"kind": "job", "id": job_id, "file": told, "archived": past.archived}
+    yield {**job, "facts": dict(past.facts), "last_n": past.last_n}
     for definition in past.definitions:
         yield {"kind": "definition", "job_id": job_id, **definition}
     for sha256, data in past.texts.items():
@@ -175,6 +178,7 @@ def _read_line(found: Mapping[str, Any], number: int, jobs: dict[str, Exported])
             line=number,
             files=None if found["file"] is None else _files(found["file"]),
             digest=None,
+            archived=_archived(found.get("archived")),
             facts=_facts(found["facts"]),
             last_n=_whole(found["last_n"]),
         )
@@ -224,6 +228,13 @@ def _files(found: Mapping[str, Any]) -> JobFiles:
     return JobFiles(
         path=path, text=_text(found["text"]), number=_whole(found["number"]), task_path=task_path, task=task
     )
+
+
+def _archived(found: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    if found is not None:
+        check_row("archived", found)
+        check_path(found["path"])
+    return found
 
 
 def _facts(found: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -149,7 +149,8 @@ class Imports:
         problems: list[Problem] = []
         folder = None if options.to is None else self._folder(options, tree.settings)
         made = _from_export(found, tree, folder, problems)
-        return self._carry_out(tree, made, problems, name, options, {each.id: each.past for each in found})
+        pasts = {each.id: each.past for each in found}
+        return self._carry_out(tree, made, problems, name, options, pasts, [each for each in found if _is_buried(each)])
 
     def _zone(self, options: Options) -> str:
         if options.timezone is not None:
@@ -222,8 +223,12 @@ class Imports:
         name: str,
         options: Options,
         pasts: Mapping[str, Past],
+        buried: Sequence[Exported] = (),
     ) -> Json:
-        """Writes what is not there yet, hands over the past, and lets a sync make the jobs."""
+        """Writes what is not there yet, hands over the past, and lets a sync make the jobs.
+
+        buried: those that are archived; one that a file names here is as good as any other.
+        """
         draft = Draft(files=tree, branch=None, job_id="", summary="Import")
         ids = {each.id: each.path for each in tree.documents() if each.id is not None}
         if self.environ.get(INSIDE_A_RUN) and not options.dry_run:
@@ -236,10 +241,15 @@ class Imports:
             kept: Mapping[str, State] = {}
             good = {each.job.id for each, state in zip(made, states, strict=True) if state != "left_out"}
             wanted = {
-                job_id: Carried(past=past, source=Path(name).name, actor=self.actor)
+                job_id: Carried(
+                    past=replace(past, archived=None) if job_id in ids else past,
+                    source=Path(name).name,
+                    actor=self.actor,
+                )
                 for job_id, past in pasts.items()
-                if job_id in good
             }
+            gone = [each for each in buried if each.id not in ids]
+            good |= {each.id for each in buried} - {each.id for each in gone}
             if not options.dry_run:
                 if self.place.followed is not None and draft.after:
                     raise RefusedError(
@@ -248,7 +258,8 @@ class Imports:
                         hint="import in a checkout of it, push, and import here once more for counters and history",
                     )
                 # Before the files: a daemon that sees these makes the jobs at once, and finds their past there.
-                kept = self.carry(wanted) if wanted else {}
+                first = {job_id: each for job_id, each in wanted.items() if job_id in good}
+                kept = self.carry(first) if first else {}
                 # Prompts before jobs: a kill in between leaves no job without its task.
                 order = sorted(draft.after, key=lambda path: is_job_path(path, tree.settings))
                 draft.after = {path: draft.after[path] for path in order}
@@ -258,15 +269,18 @@ class Imports:
                 except BaseException:
                     self.forget([job_id for job_id, state in kept.items() if state == "pending"])
                     raise
+                if gone:  # their rows are there at once, and cannot be taken back
+                    kept = {**kept, **self.carry({each.id: wanted[each.id] for each in gone})}
         synced, fault = None, None
-        if made and not options.dry_run:
+        if (made or buried) and not options.dry_run:
             try:
                 synced = self.sync()
             except SchedulerError as error:  # the files are there: whoever asked has to know of them all the same
                 fault = str(error)
         for job_id, state in kept.items():
             if state == "own":
-                line = next(each.job.line for each in made if each.job.id == job_id)
+                places = {each.job.id: each.job.line for each in made} | {each.id: each.line for each in buried}
+                line = places[job_id]
                 why = f"{job_id!r} has runs of its own here; its counters and its history from elsewhere were left out"
                 problems.append(problem(line, "own-history", why, error=False, job_id=job_id))
         problems = sorted({replace(each, path=name) for each in problems})
@@ -286,6 +300,18 @@ class Imports:
                     "history": _history_word(kept.get(each.job.id)),
                 }
                 for each, state in zip(made, states, strict=True)
+            ]
+            + [
+                {
+                    "id": each.id,
+                    "name": None,
+                    "file": ids.get(each.id),
+                    "task_file": None,
+                    "line": each.line,
+                    "files": "kept" if each.id in ids else "archived",
+                    "history": _history_word(kept.get(each.id)),
+                }
+                for each in buried
             ],
             "written": list(draft.after),
             "problems": [each.to_json() for each in problems],
@@ -436,8 +462,8 @@ def _from_export(
     here = {each.id: each.path for each in tree.documents() if each.id is not None}
     made: list[Made] = []
     for each in found:
-        if each.files is None:
-            why = f"{each.id!r} is archived and has no file; its history was left out"
+        if each.files is None and not _is_buried(each):
+            why = f"{each.id!r} has no file, and nothing says where it stood; its history was left out"
             problems.append(problem(each.line, "archived", why, error=False, job_id=each.id))
     for path, jobs in _together(found, folder).items():
         # A job that stands in another file here keeps that one: in two, it would be a conflict, and in force nowhere.
@@ -471,6 +497,11 @@ def _from_export(
                 problems.append(problem(each.line, "task", why, "write it", job_id=each.id))
             made.append(_exported(incoming, path, data, files, here, tree))
     return made
+
+
+def _is_buried(job: Exported) -> bool:
+    """Whether it comes as an archived job, without a file."""
+    return job.files is None and job.archived is not None and bool(job.rows["definition"])
 
 
 def _together(found: Sequence[Exported], folder: str | None) -> dict[str, list[Exported]]:

@@ -84,11 +84,13 @@ def _print(given: Globals, found: dict[str, Any]) -> None:
         "unchanged": "unchanged",
         "kept": "kept",
         "left_out": "left out",
+        "archived": "archived",
     }
     for job in found["jobs"]:
         more = " with its counters and history" if job["history"] == "carried" else ""
         name = f" ({job['name']})" if job["name"] and job["name"] != job["id"] else ""
-        click.echo(render.clean(f"{words[job['files']]:<11} {job['file']}: {job['id']}{name}{more}"))
+        place = "" if job["file"] is None else f"{job['file']}: "
+        click.echo(render.clean(f"{words[job['files']]:<11} {place}{job['id']}{name}{more}"))
     render.print_problems(problems)
     counts = [(sum(job["files"] == state for job in found["jobs"]), word) for state, word in words.items()]
     told = ", ".join(
@@ -106,7 +108,7 @@ def _print(given: Globals, found: dict[str, Any]) -> None:
 
 @cli.command()
 @click.argument("jobs", metavar="[JOB...]", nargs=-1, type=JobType())
-@click.option("--all", "every", is_flag=True, help="All jobs that have a file.")
+@click.option("--all", "every", is_flag=True, help="All jobs, archived ones too.")
 @global_options
 def export(given: Globals, jobs: tuple[str, ...], every: bool) -> None:
     """Write jobs with their files and all their history as lines of JSON; `import export` reads them back."""

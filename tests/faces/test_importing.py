@@ -701,6 +701,49 @@ def test_a_file_of_several_jobs_comes_back_to_the_byte(
     assert files(there)["jobs/both.yaml"].decode() == text
 
 
+def test_an_archived_job_comes_with_its_history_and_its_file_revives_it(
+    lived_in: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = lived_in
+    text = files(root)["jobs/heartbeat.md"]
+    (root.path / "jobs/heartbeat.md").unlink()
+    assert root.sync()["archived"]
+    source = exported(root, tmp_path / "jobs.jsonl", "heartbeat")
+    assert any(json.loads(line).get("id") == "heartbeat" for line in root.ok("export", "--all").stdout.splitlines())
+    there = another(root, tmp_path / "there", monkeypatch)
+    assert there.json("import", "export", str(source), "--dry-run")["jobs"][0]["files"] == "archived"
+    assert there.json("list")["jobs"] == []
+    found = there.json("import", "export", str(source))
+    assert [(each["file"], each["files"], each["history"]) for each in found["jobs"]] == [(None, "archived", "carried")]
+    assert (found["problems"], found["applied"], found["written"]) == ([], "now", [])
+    before, after = root.facts()["heartbeat"], there.facts()["heartbeat"]
+    for facts, _ in (before, after):
+        del facts["activated_at"]
+    assert after == before
+    assert (after[0]["status"], len(after[1]) > 0) == ("archived", True)
+    assert there.json("import", "export", str(source))["jobs"][0]["history"] == "already"
+    assert there.json("sync")["archived"] == []
+    there.write("jobs/heartbeat.md", text)
+    assert there.json("sync")["revived"]
+    assert there.runs("heartbeat")[0]["id"] == before[1][0]["id"]
+
+
+def test_the_history_of_an_archived_job_goes_to_the_file_that_names_it_here(
+    lived_in: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = lived_in
+    text = files(root)["jobs/heartbeat.md"]
+    (root.path / "jobs/heartbeat.md").unlink()
+    root.sync()
+    source = exported(root, tmp_path / "jobs.jsonl", "heartbeat")
+    there = another(root, tmp_path / "there", monkeypatch)
+    there.write("jobs/heartbeat.md", text)
+    found = there.json("import", "export", str(source))
+    assert [(each["file"], each["files"]) for each in found["jobs"]] == [("jobs/heartbeat.md", "kept")]
+    assert there.job("heartbeat")["status"] == "active"
+    assert there.runs("heartbeat")[0]["id"] == root.runs("heartbeat")[0]["id"]
+
+
 def test_a_job_that_stands_in_another_file_here_is_not_claimed_by_a_second_one(
     lived_in: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -779,6 +822,7 @@ def test_an_export_that_is_cut_off_or_changed_is_refused_whole(
         changed("definition", spec={"env": []}),
         [line for line in good[:-1] for line in ([line, line] if '"kind": "run"' in line else [line])] + good[-1:],
         ["[" * 100_000],
+        changed("job", archived={"at": "yesterday"}),
         changed("job", file={"path": "../x.yaml", "text": "", "number": 0, "task_path": None, "task": None}),
     ]
     for number, lines in enumerate(bad):
