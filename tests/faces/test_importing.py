@@ -670,6 +670,8 @@ def test_jobs_counters_and_runs_are_the_same_after_a_way_through_an_export(
         told = [each for each in there.json("audit", job_id)["audit"] if each["cause"] != "import"]
         assert told == [each for each in rows_before if each["cause"] != "import"]
     assert {path: data for path, data in files(root).items() if path in files(there)} == files(there)
+    gone = there.cli("output", f"{HEARTBEAT}:1")
+    assert (gone.code, f"`scheduler history {HEARTBEAT} --json` has how it began" in gone.stderr) == (5, True)
     # It goes on where it was, and a second time nothing happens.
     assert there.run(HEARTBEAT)["id"] == f"{HEARTBEAT}:2"
     facts, kept = there.facts(), files(there)
