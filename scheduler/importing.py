@@ -7,15 +7,11 @@ worked out from the source alone, and a job that is there already keeps its file
 from __future__ import annotations
 
 import contextlib
-import os
 import posixpath
-import pwd
-import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
-from zoneinfo import ZoneInfo
 
 from scheduler import rewriting
 from scheduler.carried import Carried, State
@@ -24,10 +20,10 @@ from scheduler.config import Place
 from scheduler.core import crontab, phantom
 from scheduler.core.edit import EditError
 from scheduler.core.globs import matches_any
-from scheduler.core.incoming import Incoming, free, problem
+from scheduler.core.incoming import Incoming, Made, free, problem
 from scheduler.core.jobedit import WrongJobError, written_job
 from scheduler.core.jobfile import read_job_file
-from scheduler.core.models import Fault, RunnerSpec, Settings, TaskInput
+from scheduler.core.models import ROOT_FILE, Fault, RunnerSpec, Settings, TaskInput
 from scheduler.core.past import Past
 from scheduler.core.paths import PathError, check_path
 from scheduler.core.problems import (
@@ -41,16 +37,16 @@ from scheduler.core.problems import (
 from scheduler.core.schedule import check_timezone
 from scheduler.core.texts import TextError
 from scheduler.drafts import IN_PLACE, Draft, write
-from scheduler.exporting import Exported, JobFiles, read_export
 from scheduler.leave import INSIDE_A_RUN
+from scheduler.machine import is_program, local_zone, me, user_exists
 from scheduler.passes import Synced
 from scheduler.phantom import read_phantom
 from scheduler.trees import WorkingTree, is_job_path, text_fault
+from scheduler.unpacking import Exported, is_buried, made_from_export, read_export
 from scheduler.views import Json
 
 FOLDER = "jobs/imported"
 MOST_BYTES = 10 * 1024 * 1024  # of a crontab
-_UTC = ("Etc/UTC", "Etc/UCT", "UCT", "Etc/Zulu", "Zulu", "Etc/Universal", "Universal")
 _SHELLS = ("sh", "bash", "dash", "ksh", "zsh", "ash")
 SHELL_RUNNER = 'runners: {shell: {command: [sh, -eu, "{task_file}"], tasks: ["scripts/**", "jobs/**"]}}'
 AGENT_RUNNER = "runners: {claude: {command: [claude, -p], input: stdin}}"
@@ -66,17 +62,6 @@ class Options:
     user: str | None = None  # whose lines of a system crontab
     system: bool | None = None  # whether a crontab has a user in each line
     dry_run: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """One job's files, as they shall be."""
-
-    job: Incoming
-    path: str
-    data: bytes
-    task_path: str | None = None
-    task: bytes | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,8 +94,8 @@ class Imports:
         system = options.system
         if system is None:
             known = str(path) == "/etc/crontab" or str(path.parent) == "/etc/cron.d"
-            system = known or crontab.is_system(data, _user_exists, _is_program)
-        users = crontab.Users(wanted=options.user or _me(), exists=_user_exists) if system else None
+            system = known or crontab.is_system(data, user_exists, is_program)
+        users = crontab.Users(wanted=options.user or me(), exists=user_exists) if system else None
         jobs, problems = crontab.jobs_of(
             crontab.read_crontab(data, system=system),
             shell=shell,
@@ -126,7 +111,7 @@ class Imports:
         if not inline and not matches_any(f"{scripts}/x.sh", runner.tasks or ()):
             raise UsageError(
                 f"the runner {runner.name!r} may run neither files of {folder} nor of {scripts}",
-                hint=f'add "jobs/**" or "scripts/**" to runners.{runner.name}.tasks in {_ROOT}, or name another runner',
+                hint=f'add "jobs/**" or "scripts/**" to runners.{runner.name}.tasks of {ROOT_FILE}, or name another',
             )
         return self._write(tree, jobs, problems, name, options, runner, folder, None if inline else (scripts, ".sh"))
 
@@ -148,9 +133,9 @@ class Imports:
         found = read_export(iter(data.splitlines()), name)
         problems: list[Problem] = []
         folder = None if options.to is None else self._folder(options, tree.settings)
-        made = _from_export(found, tree, folder, problems)
+        made = made_from_export(found, tree, folder, problems)
         pasts = {each.id: each.past for each in found}
-        return self._carry_out(tree, made, problems, name, options, pasts, [each for each in found if _is_buried(each)])
+        return self._carry_out(tree, made, problems, name, options, pasts, [each for each in found if is_buried(each)])
 
     def _zone(self, options: Options) -> str:
         if options.timezone is not None:
@@ -175,7 +160,7 @@ class Imports:
         if not is_job_path(f"{folder}/x.yaml", settings):
             raise UsageError(
                 f"files in {folder} are no job files of this root",
-                hint=f"name a folder with --to that `jobs` in {_ROOT} names: {', '.join(settings.jobs)}",
+                hint=f"name a folder with --to that `jobs` in {ROOT_FILE} names: {', '.join(settings.jobs)}",
             )
         return folder
 
@@ -323,9 +308,6 @@ class Imports:
         }
 
 
-_ROOT = "scheduler.yaml"
-
-
 def _history_word(state: State | None) -> str | None:
     return {None: None, "pending": "carried", "carried": "carried", "already": "already", "own": "left_out"}[state]
 
@@ -335,7 +317,7 @@ def _why_not(synced: Synced, ids: Collection[str]) -> str:
     if synced.held:
         return f"held: {synced.held}; `scheduler sync --now` takes the files as they are"
     if not synced.read:
-        return f"{_ROOT} has an error; `scheduler validate` shows it"
+        return f"{ROOT_FILE} has an error; `scheduler validate` shows it"
     bad = [each for each in synced.problems if each.is_error and each.job_id in ids]
     return f"{bad[0].path}:{bad[0].line}: {bad[0].message}" if bad else ""
 
@@ -452,116 +434,14 @@ def _state(path: str, data: bytes, draft: Draft, tree: WorkingTree) -> str:
     return "kept" if isinstance(source, Fault) or source.data != data else "unchanged"
 
 
-# -- an export ---------------------------------------------------------------------------------
-
-
-def _from_export(
-    found: Sequence[Exported], tree: WorkingTree, folder: str | None, problems: list[Problem]
-) -> list[Made]:
-    """Its files, at their own paths or in a folder; documents that shared a file share one again."""
-    here = {each.id: each.path for each in tree.documents() if each.id is not None}
-    made: list[Made] = []
-    for each in found:
-        if each.files is None and not _is_buried(each):
-            why = f"{each.id!r} has no file, and nothing says where it stood; its history was left out"
-            problems.append(problem(each.line, "archived", why, error=False, job_id=each.id))
-    for path, jobs in _together(found, folder).items():
-        # A job that stands in another file here keeps that one: in two, it would be a conflict, and in force nowhere.
-        made += [
-            Made(job=Incoming(id=each.id, stem="", keys={}, line=each.line), path=path, data=b"")
-            for each in jobs
-            if here.get(each.id, path) != path
-        ]
-        jobs = [each for each in jobs if here.get(each.id, path) == path]
-        if not jobs:
-            continue
-        jobs.sort(key=lambda each: 0 if each.files is None else each.files.number)
-        texts = [each.files.text for each in jobs if each.files is not None]
-        data = "---\n".join(texts).encode()
-        bad = _wrong(path, data, jobs, tree.settings)
-        if bad:
-            problems += bad
-            continue
-        documents = {each.id: each for each in read_job_file(path, data, tree.settings).documents}
-        for each in jobs:
-            spec = documents[each.id].spec
-            if spec is not None and each.digest is not None and spec.digest != each.digest:
-                why = f"{each.id}: with the `defaults` of this root it is another definition than it was"
-                hint = f"compare `defaults` in {_ROOT} on both sides; `scheduler show {each.id}` says what it is here"
-                problems.append(problem(each.line, "definition", why, hint, error=False, job_id=each.id))
-            incoming = Incoming(id=each.id, stem="", keys={"name": None if spec is None else spec.name}, line=each.line)
-            files = each.files
-            assert files is not None
-            if files.task_path is not None and files.task is None and tree.is_free(files.task_path):
-                why = f"{each.id}: its task {files.task_path} was not there when it was exported, and is not here"
-                problems.append(problem(each.line, "task", why, "write it", job_id=each.id))
-            made.append(_exported(incoming, path, data, files, here, tree))
-    return made
-
-
-def _is_buried(job: Exported) -> bool:
-    """Whether it comes as an archived job, without a file."""
-    return job.files is None and job.archived is not None and bool(job.rows["definition"])
-
-
-def _together(found: Sequence[Exported], folder: str | None) -> dict[str, list[Exported]]:
-    """The jobs that have a file, by where it shall be."""
-    paths: dict[str, list[Exported]] = {}
-    for each in found:
-        if each.files is not None:
-            paths.setdefault(each.files.path, []).append(each)
-    if folder is None:
-        return paths
-    placed: dict[str, list[Exported]] = {}
-    taken: set[str] = set()
-    for path, jobs in paths.items():
-        stem, suffix = posixpath.splitext(posixpath.basename(path))
-        name = free(stem.lower(), taken, path)  # files of several folders can have one name
-        taken.add(name)
-        placed[f"{folder}/{stem if name == stem.lower() else name}{suffix}"] = jobs
-    return placed
-
-
-def _exported(
-    job: Incoming, path: str, data: bytes, files: JobFiles, here: Mapping[str, str], tree: WorkingTree
-) -> Made:
-    """A file of several jobs, of which some are exported, says what it says: as it stands where all are the same."""
-    if here.get(job.id) == path:
-        source = tree.read(path)
-        if not isinstance(source, Fault) and files.text.encode() in source.data:
-            data = source.data
-    return Made(job=job, path=path, data=data, task_path=files.task_path, task=files.task)
-
-
-def _wrong(path: str, data: bytes, jobs: Sequence[Exported], settings: Settings) -> list[Problem]:
-    line, ids = jobs[0].line, [each.id for each in jobs]
-    if not is_job_path(path, settings):
-        why = f"{path} is no job file of this root; {', '.join(ids)} left out"
-        hint = f"name a folder with --to that `jobs` in {_ROOT} names: {', '.join(settings.jobs)}"
-        return [problem(line, "path", why, hint, job_id=ids[0])]
-    file = read_job_file(path, data, settings)
-    found = [each for each in file.problems if each.is_error]
-    if not found and [each.id for each in file.documents] != ids:
-        return [problem(line, "path", f"{path} does not hold what the export says; {', '.join(ids)} left out")]
-    return [
-        replace(
-            problem(
-                line, "", f"{path}:{each.line}: {each.message}; {', '.join(ids)} left out", each.hint, job_id=ids[0]
-            ),
-            code=each.code,
-        )
-        for each in found
-    ]
-
-
-# -- runners, users, zones ----------------------------------------------------------------------
+# -- runners --------------------------------------------------------------------------------------
 
 
 def _named_runner(settings: Settings, name: str) -> RunnerSpec:
     found = settings.runners.get(name)
     if found is None:
         hint = did_you_mean(name, settings.runners) or f"runners of this root: {', '.join(settings.runners) or 'none'}"
-        raise UsageError(f"{_ROOT} has no runner {name!r}", hint=hint)
+        raise UsageError(f"{ROOT_FILE} has no runner {name!r}", hint=hint)
     return found
 
 
@@ -601,50 +481,7 @@ def _agent_runner(settings: Settings, name: str | None) -> RunnerSpec:
 
 
 def _hint(shell: bool) -> str:
-    return f"add one to {_ROOT}, such as: {SHELL_RUNNER if shell else AGENT_RUNNER}"
-
-
-def _me() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
-
-
-def _user_exists(name: str) -> bool:
-    try:
-        pwd.getpwnam(name)
-    except (KeyError, ValueError):
-        return False
-    return True
-
-
-def _is_program(name: str) -> bool:
-    return shutil.which(name) is not None
-
-
-def local_zone(environ: Mapping[str, str]) -> str | None:
-    """The IANA name of the zone in which this machine's cron stands; None where nothing says it."""
-    names = []
-    named = environ.get("TZ", "").removeprefix(":")
-    if named:
-        names.append(named)
-    else:
-        with contextlib.suppress(OSError):
-            real = os.path.realpath("/etc/localtime")
-            names.append(real.partition("/zoneinfo/")[2])
-        with contextlib.suppress(OSError):
-            names.append(Path("/etc/timezone").read_text().strip())
-        if not os.path.lexists("/etc/localtime"):
-            names.append("UTC")  # so says the C library
-    for name in names:
-        try:
-            check_timezone(name)
-            ZoneInfo(name)
-        except (ValueError, OSError):
-            continue
-        return "UTC" if name in _UTC else name
-    return None
+    return f"add one to {ROOT_FILE}, such as: {SHELL_RUNNER if shell else AGENT_RUNNER}"
 
 
 def read_source_file(name: str, stdin: BinaryIO, *, most: int = -1) -> bytes:

@@ -30,6 +30,17 @@ class Incoming:
     named: bool = True  # its id came with it; else it was made up from the task
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """One job's files, as they shall be."""
+
+    job: Incoming
+    path: str
+    data: bytes
+    task_path: str | None = None
+    task: bytes | None = None
+
+
 def problem(
     line: int, code: str, message: str, hint: str = "", *, error: bool = True, job_id: str | None = None
 ) -> Problem:
