@@ -69,9 +69,10 @@ _WRAPPERS = frozenset(
     )
 )
 _SUFFIXES = (".sh", ".bash", ".py", ".pl", ".rb", ".php", ".js", ".jar")
-# What every shell does alike: words, quotes around them, pipes and redirections.
+# What every shell does alike: words, quotes around them, pipes, redirections, tests of files.
 _COMMON = re.compile(
-    r"""(?!.*\b(?:echo|printf|source|time|read|test)\b)(?:[\w\s./=:,@+%-]|'[^']*'|"[^"$`\\!]*"|2>&1|\|(?!&)|(?<!&)>(?!&|\()|&&)*"""
+    r"""(?!.*(?:\b(?:printf|source|time|read)\b|\becho\s+-|\becho\b.*\\|==|\s-v\s))"""
+    r"""(?:[\w\s./=:,@+%-]|'[^']*'|"[^"$`\\!]*"|2>&1|\|(?!&)|(?<!&)>(?!&|\()|&&|(?<!\S)\[(?=\s)|(?<=\s)\](?=\s|$))*"""
 )
 _SHELLS = frozenset({"sh", "bash", "dash", "ksh", "zsh", "ash"})
 

@@ -84,6 +84,31 @@ def test_another_shell_gets_what_only_it_understands(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("command", "plain"),
+    [
+        ("[ -x /usr/sbin/foo ] && /usr/sbin/foo >/dev/null 2>&1", True),
+        ("/bin/x && [ -d /srv ]", True),
+        ("test -d /srv && echo 'it is there'", True),
+        ('echo "good morning" | /opt/test/send', True),
+        ("echo -n x", False),
+        ("echo 'a\\tb'", False),
+        ("[ a == b ] && x", False),
+        ("[[ -x /a ]] && /a", False),
+        ("[ -v HOME ] && x", False),
+        ("diff <(a) <(b)", False),
+        ("printf x", False),
+        ("echo $RANDOM", False),
+        ("a &> b", False),
+        ("a |& b", False),
+    ],
+)
+def test_what_every_shell_does_alike_is_left_to_the_runners(command: str, plain: bool) -> None:
+    text = only(f"SHELL=/bin/bash\n0 3 * * * {command}\n").text or ""
+    assert text.startswith("cd\n/bin/bash -c ") != plain
+    assert (f"cd\n{command}\n" == text) == plain
+
+
 def test_the_comment_right_above_a_line_is_its_description() -> None:
     text = (
         "# Edit this file\n# m h  dom mon dow   command\n\n# Nightly backup\n#  of everything\n"
