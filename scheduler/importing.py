@@ -233,35 +233,12 @@ class Imports:
                 )
                 for job_id, past in pasts.items()
             }
-            gone = [each for each in buried if each.id not in ids]
-            good |= {each.id for each in buried} - {each.id for each in gone}
+            gone = {each.id for each in buried if each.id not in ids}
+            good |= {each.id for each in buried} - gone
             if not options.dry_run:
-                if self.place.followed is not None and draft.after:
-                    raise RefusedError(
-                        f"this root follows the {self.place.followed.remote().words}, and is not edited here; to be"
-                        f" written were {', '.join(list(draft.after)[:10])}; nothing was",
-                        hint="import in a checkout of it, push, and import here once more for counters and history",
-                    )
-                # Before the files: a daemon that sees these makes the jobs at once, and finds their past there.
                 first = {job_id: each for job_id, each in wanted.items() if job_id in good}
-                kept = self.carry(first) if first else {}
-                # Prompts before jobs: a kill in between leaves no job without its task.
-                order = sorted(draft.after, key=lambda path: is_job_path(path, tree.settings))
-                draft.after = {path: draft.after[path] for path in order}
-                try:
-                    if draft.after:
-                        write(self.place.root, draft, IN_PLACE, self.environ, self.tell)
-                except BaseException:
-                    self.forget([job_id for job_id, state in kept.items() if state == "pending"])
-                    raise
-                if gone:  # their rows are there at once, and cannot be taken back
-                    kept = {**kept, **self.carry({each.id: wanted[each.id] for each in gone})}
-        synced, fault = None, None
-        if (made or buried) and not options.dry_run:
-            try:
-                synced = self.sync()
-            except SchedulerError as error:  # the files are there: whoever asked has to know of them all the same
-                fault = str(error)
+                kept = self._hand_over(draft, tree.settings, first, {each: wanted[each] for each in sorted(gone)})
+        synced, fault = self._synced() if (made or buried) and not options.dry_run else (None, None)
         for job_id, state in kept.items():
             if state == "own":
                 places = {each.job.id: each.job.line for each in made} | {each.id: each.line for each in buried}
@@ -274,30 +251,7 @@ class Imports:
             waits = f"{fault}; the files are there, and `scheduler sync` takes them over"
         return {
             "source": name,
-            "jobs": [
-                {
-                    "id": each.job.id,
-                    "name": each.job.keys.get("name"),
-                    "file": ids.get(each.job.id, each.path),
-                    "task_file": each.task_path,
-                    "line": each.job.line,
-                    "files": state,
-                    "history": _history_word(kept.get(each.job.id)),
-                }
-                for each, state in zip(made, states, strict=True)
-            ]
-            + [
-                {
-                    "id": each.id,
-                    "name": None,
-                    "file": ids.get(each.id),
-                    "task_file": None,
-                    "line": each.line,
-                    "files": "kept" if each.id in ids else "archived",
-                    "history": _history_word(kept.get(each.id)),
-                }
-                for each in buried
-            ],
+            "jobs": _told(made, states, buried, ids, kept),
             "written": list(draft.after),
             "problems": [each.to_json() for each in problems],
             "applied": "dry_run" if options.dry_run else "next_sync" if waits else "now",
@@ -306,6 +260,71 @@ class Imports:
             "held": None if synced is None else synced.held or None,
             "fault": fault,
         }
+
+    def _hand_over(
+        self, draft: Draft, settings: Settings, pasts: Mapping[str, Carried], buried: Mapping[str, Carried]
+    ) -> Mapping[str, State]:
+        """The past of the jobs, and their files; both, or neither."""
+        followed = self.place.followed
+        if followed is not None and draft.after:
+            raise RefusedError(
+                f"this root follows the {followed.remote().words}, and is not edited here; to be written were"
+                f" {', '.join(list(draft.after)[:10])}; nothing was",
+                hint="import in a checkout of it, push, and import here once more for counters and history",
+            )
+        # Before the files: a daemon that sees these makes the jobs at once, and finds their past there.
+        kept = self.carry(pasts) if pasts else {}
+        # Prompts before jobs: a kill in between leaves no job without its task.
+        order = sorted(draft.after, key=lambda path: is_job_path(path, settings))
+        draft.after = {path: draft.after[path] for path in order}
+        try:
+            if draft.after:
+                write(self.place.root, draft, IN_PLACE, self.environ, self.tell)
+        except BaseException:
+            self.forget([job_id for job_id, state in kept.items() if state == "pending"])
+            raise
+        # Last: their rows are there at once, and cannot be taken back.
+        return {**kept, **self.carry(buried)} if buried else kept
+
+    def _synced(self) -> tuple[Synced | None, str | None]:
+        """A pass, or why none could be made: the files are there, and whoever asked has to know of them."""
+        try:
+            return self.sync(), None
+        except SchedulerError as error:
+            return None, str(error)
+
+
+def _told(
+    made: Sequence[Made],
+    states: Sequence[str],
+    buried: Sequence[Exported],
+    ids: Mapping[str, str],
+    kept: Mapping[str, State],
+) -> list[Json]:
+    """What became of each job; ids: where each stood before."""
+    found: list[Json] = [
+        {
+            "id": each.job.id,
+            "name": each.job.keys.get("name"),
+            "file": ids.get(each.job.id, each.path),
+            "task_file": each.task_path,
+            "line": each.job.line,
+            "files": state,
+        }
+        for each, state in zip(made, states, strict=True)
+    ]
+    found += [
+        {
+            "id": each.id,
+            "name": None,
+            "file": ids.get(each.id),
+            "task_file": None,
+            "line": each.line,
+            "files": "kept" if each.id in ids else "archived",
+        }
+        for each in buried
+    ]
+    return [{**each, "history": _history_word(kept.get(each["id"]))} for each in found]
 
 
 def _history_word(state: State | None) -> str | None:
