@@ -236,6 +236,9 @@ class Imports:
             gone = {each.id for each in buried if each.id not in ids}
             good |= {each.id for each in buried} - gone
             if not options.dry_run:
+                rewriting.sweep(
+                    self.place.root, [path for each in made for path in (each.path, each.task_path) if path]
+                )
                 first = {job_id: each for job_id, each in wanted.items() if job_id in good}
                 kept = self._hand_over(draft, tree.settings, first, {each: wanted[each] for each in sorted(gone)})
         synced, fault = self._synced() if (made or buried) and not options.dry_run else (None, None)

@@ -443,6 +443,20 @@ def test_an_import_that_is_killed_between_two_files_is_finished_by_the_next(
     assert root.ok("validate").stdout == ""
 
 
+@pytest.mark.parametrize("point", ["edit_before_link", "edit_after_link"])
+def test_what_a_kill_leaves_beside_a_file_is_gone_after_the_next_import(root: Root, tmp_path: Path, point: str) -> None:
+    source = phantom(tmp_path / "p.db", *rows())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCHEDULER_CRASH_AT", point)
+        assert root.process("import", "phantom", str(source)).code == -signal.SIGKILL
+    left = [each for each in files(root) if each.endswith(".tmp")]
+    assert len(left) == 1
+    root.write("prompts/imported/.mine.0123abcd.tmp", "not of an edit")
+    root.json("import", "phantom", str(source))
+    assert [each for each in files(root) if each.endswith(".tmp")] == ["prompts/imported/.mine.0123abcd.tmp"]
+    root.json("update", HEARTBEAT, "--set", "timeout=3m")
+
+
 def test_a_job_whose_place_is_taken_is_left_out_with_its_past(root: Root, tmp_path: Path) -> None:
     root.write("jobs/imported/dead.yaml", 'id: other\nschedule: "@daily"\ntask: x\n')
     root.write("prompts/imported/often.md", "mine\n")
