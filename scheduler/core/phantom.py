@@ -132,8 +132,9 @@ def _job(
                 raise _RowError("once", why, "make it a job with `schedule: {at: …}`")
             keys["expires"] = instant(_ceil(coming))
             comments.append("Phantom deleted it after its next run (delete_after_run); here it expires")
-    if row["schedule_kind"] == "at" and row.get("status") in (None, "active"):
-        at = parse_instant(keys["schedule"]["at"])
+    last = keys["schedule"]["at"] if row["schedule_kind"] == "at" else keys.get("expires")
+    if last is not None and row.get("status") in (None, "active"):
+        at = parse_instant(last)
         if at <= now:
             why = f"{_called(row)}: its instant has passed ({instant(at)}), so it will not run here"
             problems.append(problem(row["_row"], "past", why, error=False, job_id=job_id))

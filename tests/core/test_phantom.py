@@ -91,6 +91,18 @@ def test_a_day_of_either_kind_is_enough_where_both_are_given() -> None:
     assert [each.day for each in found] == [2, 9, 11, 16, 21, 23, 30, 31]
 
 
+def test_what_should_have_run_once_and_did_not_is_told() -> None:
+    late, soon = "2026-03-01 11:00:00", "2026-03-01 13:00:00"
+    found, problems = imported(
+        {"delete_after_run": 1, "next_run_at": late},
+        {"delete_after_run": 1, "next_run_at": soon},
+        {"delete_after_run": 1, "next_run_at": late, "status": "paused"},
+        {"schedule_kind": "at", "schedule_value": '{"at": "2026-03-01T11:00:00Z"}'},
+    )
+    assert len(found) == 4
+    assert [(each.line, each.code) for each in problems] == [(1, "import.past"), (4, "import.past")]
+
+
 def test_an_audit_row_without_an_action_is_one_all_the_same() -> None:
     row = {"job_id": "j1", "action": None, "created_at": "2026-02-01 00:00:00", "detail": "odd\udcff"}
     (job,), _ = imported({}, audit=(row,))
