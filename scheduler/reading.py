@@ -211,9 +211,10 @@ class Reading:
         attempt = run.attempts[-1].n if run.attempts else 1
         files = [self.place.output(run.job_id, run.n, attempt, stream) for stream in ("stdout", "stderr")]
         if run.output_bytes and not any(file.exists() for file in files):
+            left = f"; `scheduler history {run.job_id} --json` has how it began (`result`)" if run.result else ""
             raise UnavailableError(
                 f"the output of {run.id} is gone: {files[0]} is not there",
-                hint="outputs are kept as long as retention.output_days in scheduler.yaml says",
+                hint=f"retention.output_days in scheduler.yaml has run out, or the run came by an import{left}",
             )
         return run, _kept(files[0]), _kept(files[1])
 

@@ -568,7 +568,7 @@ class Scheduler(Reading):
                 store.forget_carried(job_ids)
 
     def export(self, job_ids: Sequence[str]) -> Iterator[Json]:
-        """The lines of an export of these jobs, or of all that have a file; their unfinished runs are left out.
+        """The lines of an export of these jobs, or of all; their unfinished runs are left out.
 
         Raises: UsageError for an unknown job; RefusedError, UnavailableError for one whose file cannot be read.
         """
@@ -576,9 +576,7 @@ class Scheduler(Reading):
         from scheduler.trees import WorkingTree
 
         with self._need_store(job_ids[0] if job_ids else "") as store:
-            jobs = [self._job(store, each, prefix=False) for each in dict.fromkeys(job_ids)] or [
-                job for job in store.jobs() if not job.archived
-            ]
+            jobs = [self._job(store, each, prefix=False) for each in dict.fromkeys(job_ids)] or list(store.jobs())
             tree = WorkingTree(self.place)
             files = {job.id: None if job.archived else files_of(tree, job.id) for job in jobs}
             under_way = {each.run.job_id for each in store.active()}
