@@ -10,12 +10,13 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scheduler.core.models import ROOT_FILE, Fault, Settings
 from scheduler.core.mounts import Mount, find_mount
 from scheduler.core.problems import Problem, UnavailableError, UsageError
+from scheduler.followed import Followed, Pin, state_of
 from scheduler.safe_open import Identities, identities, read_file
 
 STATE_FOLDER = ".scheduler"
@@ -32,6 +33,35 @@ class Place:
     db: Path
     named: Path | None = None  # the root as it was named: a link there may come to lead elsewhere
     home: Path | None = None  # $XDG_STATE_HOME/scheduler; None: nothing is kept outside the root
+    followed: Followed | None = None  # where the root is kept from a remote
+    pin: Pin | None = field(default=None, compare=False)  # keeps the commit that is `root` from being removed
+
+    def now(self) -> Place:
+        """The place as it stands: of a root that is kept from a remote, the commit that is the root by now.
+
+        That commit's files stay for as long as somebody holds on to what is returned. Raises: UnavailableError.
+        """
+        if self.followed is None or (
+            self.pin is not None and self.pin.commit is not None and self.pin.commit == self.followed.commit()
+        ):
+            return self
+        pin = self.followed.pin()
+        return replace(self, root=pin.root, pin=pin)
+
+    def loose(self) -> Place:
+        """Lets go of the commit. What is returned holds none, for who stays long and says `now` before each look."""
+        if self.pin is not None:
+            self.pin.release()
+        return self if self.followed is None else replace(self, root=self.followed.current, pin=None)
+
+    def root_at(self, revision: str | None) -> Path:
+        """Where the root's files are, or were, for a run whose task was of this commit."""
+        return self.root if self.followed is None or revision is None else self.followed.root_at(revision)
+
+    @property
+    def label(self) -> Path:
+        """What people know the root by, whatever commit it is at."""
+        return self.root if self.followed is None else self.followed.folder
 
     @property
     def closed(self) -> Identities:
@@ -48,7 +78,7 @@ class Place:
         """The folder of the nightly copies: out of reach of `git clean`, and of who deletes the root."""
         if self.home is None:
             return None
-        name = re.sub(r"[^A-Za-z0-9._-]", "_", self.root.name)[:40] or "root"
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", self.label.name)[:40] or "root"
         return self.home / "backups" / f"{name}-{_hash(self._ledger)}"
 
     @property
@@ -139,6 +169,11 @@ def locate(root: str | None, state: str | None, db: str | None, *, environ: Mapp
     db_option = db or environ.get("SCHEDULER_DB")
     found = _named_root(cwd / root_option) if root_option else _nearest_root(cwd)
     home = _home(environ)
+    kept = state_of(found)
+    if kept is not None:
+        return _kept_place(
+            kept, cwd / state_option if state_option else kept, cwd / db_option if db_option else None, home
+        )
     folder = _state_folder(found, home) if not state_option else cwd / state_option
     database = folder / "state.db" if not db_option else cwd / db_option
     if not (found / ROOT_FILE).exists() and not is_there(database):
@@ -148,6 +183,17 @@ def locate(root: str | None, state: str | None, db: str | None, *, environ: Mapp
         )
     named = cwd / root_option if root_option else None
     return Place(root=found, state=folder, db=database, named=named, home=home)
+
+
+def _kept_place(kept: Path, state: Path, db: Path | None, home: Path | None) -> Place:
+    """The place of a root that is kept from a remote; a second state folder would be one without a history."""
+    if os.path.realpath(state) != str(kept):
+        raise UsageError(
+            f"what is known of this root is in {kept}, as that is what keeps it from its remote; --state names {state}",
+            hint="leave --state and SCHEDULER_STATE out",
+        )
+    followed = Followed(kept)
+    return Place(root=followed.current, state=kept, db=db or kept / "state.db", home=home, followed=followed).now()
 
 
 def _named_root(path: Path) -> Path:
@@ -160,13 +206,15 @@ def _named_root(path: Path) -> Path:
 
 
 def _nearest_root(cwd: Path) -> Path:
-    """The nearest folder upwards that holds scheduler.yaml, else the nearest that once did."""
+    """The nearest folder upwards that holds scheduler.yaml or is kept from a remote, else the nearest that once did."""
     here = cwd.resolve()
     folders = [here, *here.parents]
-    for name in (ROOT_FILE, f"{STATE_FOLDER}/state.db"):
-        for folder in folders:
-            if (folder / name).exists():
-                return folder
+    for folder in folders:
+        if (folder / ROOT_FILE).exists() or state_of(folder) is not None:
+            return folder
+    for folder in folders:
+        if (folder / STATE_FOLDER / "state.db").exists():
+            return folder
     raise UsageError(
         f"no {ROOT_FILE} in {here} or above it", hint="start a root with `scheduler init`, or name one with --root"
     )

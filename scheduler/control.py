@@ -100,7 +100,7 @@ class Hold:
         self.holder = Holder(
             pid=os.getpid(),
             host=socket.gethostname(),
-            root=str(place.root),
+            root=str(place.label),
             since=since,
             socket=str(paths[0]) if paths else None,
             db=str(place.db),

@@ -29,6 +29,7 @@ from scheduler.core.waiting import Done
 from scheduler.crash import crash_point
 from scheduler.database import DamagedError
 from scheduler.engine import BENIGN, LocalEngine
+from scheduler.following import Follow, Follower
 from scheduler.git import Commits
 from scheduler.heartbeat import Heartbeat
 from scheduler.inherited import is_ignored
@@ -85,7 +86,7 @@ class Daemon:
         new_state: bool = False,
         grace: timedelta = GRACE,
     ) -> None:
-        self._place = place
+        self._place = place = place.loose()
         self._clock = clock
         self._environ = environ
         self._manager = Manager(environ)
@@ -100,10 +101,11 @@ class Daemon:
             absent_grace=absent_grace,
             settle=self._settle,
             parsed=Parsed(),
-            commits=Commits(place.root),
+            commits=Commits(),
         )
         self._timekeeper = Timekeeper(clock)
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._follower: Follower | None = None  # where the root is kept from a remote
         self._why_silent: str | None = None  # why nothing fires here; None: not known yet
         self._ready = threading.Event()  # the first pass is made
         self._queue_taken = False
@@ -189,7 +191,12 @@ class Daemon:
                 fires=lambda: self._why_silent == "",
                 doubt=self._timekeeper.doubt,
             )
+            if self._place.followed is not None:
+                follow = Follow(followed=self._place.followed, clock=self._clock, environ=self._environ)
+                self._follower = Follower(follow, asked=self._place.wake, applied=lambda: self._resync.poke())
             self._answer(hold)
+            if self._once and self._follower is not None:
+                self._follower.look()
             first = self._resync.sync_now(actor="scheduler", cause="start")
             self._clockwork.reload(store)
             cleanup.enter_context(self._listening_to_signals())
@@ -241,12 +248,14 @@ class Daemon:
             threading.Thread(target=self._nightly.run, name="nightly"),  # this and the next: no heart of the daemon
             threading.Thread(target=self._alarms.run, name="alarms"),
         ]
+        if self._follower is not None:
+            threads.append(threading.Thread(target=self._follower.run, name="follower"))
         for thread in threads:
             thread.daemon = True
             thread.start()
         for thread, heart in zip(threads, self._hearts, strict=False):
             heart.watch(thread)
-        _log.info("serving root=%s db=%s pid=%d", self._place.root, self._place.db, hold.holder.pid)
+        _log.info("serving root=%s db=%s pid=%d", self._place.label, self._place.db, hold.holder.pid)
         number = self._await_signal()
         self._clockwork.stop()
         self._workers.start_no_more()
@@ -259,6 +268,8 @@ class Daemon:
         crash_point("stopping")
         self._nightly.stop()
         self._alarms.stop()
+        if self._follower is not None:
+            self._follower.stop()
         self._resync.stop()
         self._workers.stop(self._grace)
         crash_point("drained")
@@ -450,6 +461,8 @@ class Daemon:
 
     def _sync(self, request: Json, reply: Reply) -> None:
         self._ready.wait()
+        if self._follower is not None:
+            self._follower.look()
         found = self._resync.sync_now(
             actor=request["actor"], confirmed=request["confirmed"], now_anyway=request["now_anyway"]
         )
@@ -491,11 +504,12 @@ class Daemon:
 
     def _runners(self, request: Json, reply: Reply) -> None:
         """What keeps them from starting: only this process knows its environment."""
-        settings, _ = read_settings(self._place)
+        place = self._place.now()
+        settings, _ = read_settings(place)
         if settings is None:
             with self._stores.lend() as store:
                 settings = store.observed(job_id="").settings or Settings()
-        reply({"runners": troubles(settings, self._place.root, self._environ)})
+        reply({"runners": troubles(settings, place.root, self._environ)})
 
     @property
     def _hearts(self) -> tuple[Heartbeat, ...]:

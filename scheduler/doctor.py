@@ -23,8 +23,9 @@ from scheduler.clock import Clock
 from scheduler.config import Place, is_there, mount_of, read_settings
 from scheduler.control import answer_of, find
 from scheduler.core.expected import Alarm, Kind
-from scheduler.core.models import Job, RunStatus, Settings, Status, SyncState, instant
+from scheduler.core.models import Job, RunStatus, Settings, Status, SyncState, instant, parse_instant
 from scheduler.core.problems import Problem, SchedulerError
+from scheduler.followed import Followed
 from scheduler.git import read_tree
 from scheduler.held import why_held
 from scheduler.reading import alarm_texts
@@ -35,6 +36,7 @@ from scheduler.views import Json
 
 LONG_JOURNAL_BYTES = 64 * 1024 * 1024
 STALE = timedelta(days=2)  # a copy older than that: a night was left out
+STALE_LOOK = timedelta(minutes=15)  # of a remote that is followed
 STATUS_S = 10.0  # for a daemon to say how it is
 _TRUST = "let the user of the daemon run: git config --global --add safe.directory {}"
 
@@ -51,6 +53,7 @@ def examine(place: Place, clock: Clock, validate: Callable[[], Iterable[Problem]
     parts: dict[str, Callable[[], Iterable[Check]]] = {
         "files": lambda: _files(place, tuple(validate())),
         "git": lambda: _git(place),
+        "remote": lambda: () if place.followed is None else _remote(place.followed, clock.now()),
         "state": lambda: _state(place),
         "daemon": lambda: _daemon(place, silent, failing),
         "database": lambda: _database(place, clock.now(), fires=not silent),
@@ -74,7 +77,7 @@ def examine(place: Place, clock: Clock, validate: Callable[[], Iterable[Problem]
 def _files(place: Place, problems: Sequence[Problem]) -> Iterator[Check]:
     errors = sum(problem.is_error for problem in problems)
     if not problems:
-        yield Check("files", "ok", f"scheduler.yaml and the job files of {place.root} are fine")
+        yield Check("files", "ok", f"scheduler.yaml and the job files of {place.label} are fine")
         return
     counts = ((errors, "error"), (len(problems) - errors, "warning"))
     count = " and ".join(_count(n, word) for n, word in counts if n) + " in the files"
@@ -93,11 +96,29 @@ def _git(place: Place) -> Iterator[Check]:
         yield Check("git", "warning", f"edits of the files wait: {held}", hint)
 
 
+def _remote(followed: Followed, now: datetime) -> Iterator[Check]:
+    remote, looked = followed.remote(), followed.looked()
+    if looked.trouble:
+        yield Check("remote", "error", looked.words, looked.hint)
+    elif looked.looked_at is None or now - parse_instant(looked.looked_at) > max(STALE_LOOK, 3 * remote.every):
+        when = "ever" if looked.looked_at is None else f"since {looked.looked_at}"
+        hint = "a daemon does, and `scheduler sync`"
+        yield Check("remote", "warning", f"nobody has looked at the {remote.words} {when}", hint)
+    else:
+        rule = ", signed" if remote.signed else ""
+        yield Check(
+            "remote", "ok", f"the {remote.words} is at {(looked.tip or 'no commit')[:12]}{rule}: the root is, too"
+        )
+    if looked.rewritten is not None:
+        message = f"its history was rewritten: {looked.rewritten[:12]}, which was the root, is in it no more"
+        yield Check("remote", "warning", message, "runs may name it; it is kept, `git show` in `current` shows it")
+
+
 def _machine(place: Place, clock: Clock, environ: Mapping[str, str], *, asks: bool) -> Iterator[Check]:
     """asks: whether a daemon, where there is one, answers."""
     settings, jobs, clocked = _known(place)
     holder = find(place) if asks else None
-    if holder is not None and holder.root != str(place.root):
+    if holder is not None and holder.root != str(place.label):
         holder = None  # it knows other runners
     yield from runners(settings, jobs, place.root, environ, holder)
     yield from check_clock(clock.read(), clocked)
@@ -153,7 +174,7 @@ def _backup(place: Place, now: datetime, failing: Sequence[str]) -> Iterator[Che
     last = newest(place)
     for why in failing:
         yield Check("backup", "warning", f"no new copy can be made: {why}", "jobs fire as before; its log says more")
-    if place.backups is not None and place.backups.is_relative_to(place.root):
+    if place.backups is not None and place.backups.is_relative_to(place.label):
         hint = "set XDG_STATE_HOME to a folder outside of it"
         yield Check("backup", "warning", f"the nightly copies are inside the root, in {place.backups}", hint)
     if last is None:
@@ -271,7 +292,7 @@ def _daemon(place: Place, silent: list[str], failing: list[str]) -> Iterator[Che
     if holder is None:
         yield Check("daemon", "warning", "no daemon is running: nothing fires by itself", "start `scheduler serve`")
         return
-    if holder.root != str(place.root):
+    if holder.root != str(place.label):
         yield Check("daemon", "error", f"the database belongs to another root: {holder}", "name another one with --db")
         return
     status = answer_of(holder, "status", limit=STATUS_S)

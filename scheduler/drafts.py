@@ -30,12 +30,15 @@ class Target:
 
     commit: bool = False
     branch: str | None = None
+    push: bool = False  # the branch, to the remote that the root is kept from
     message: str | None = None
 
     def check(self) -> None:
         """Raises: UsageError."""
         if self.commit and self.branch is not None:
             raise UsageError("a commit in place and a branch exclude each other", hint="a branch always gets a commit")
+        if self.push and self.branch is None:
+            raise UsageError("only a branch is pushed", hint="name one with --branch")
         if self.message is not None and not (self.commit or self.branch is not None):
             raise UsageError("a message belongs to a commit", hint="ask for a commit or a branch (--commit, --branch)")
         if self.message is not None and not self.message.strip():

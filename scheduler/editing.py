@@ -36,6 +36,7 @@ from scheduler.drafts import IN_PLACE, Draft, Target, diff_of, write
 from scheduler.git_write import find_branch, find_commit
 from scheduler.leave import INSIDE_A_RUN, leave_for
 from scheduler.passes import Synced
+from scheduler.proposing import need_branch, push_branch, take_branch
 from scheduler.trees import (
     CommitTree,
     Files,
@@ -403,7 +404,16 @@ class Edits:
                 leave.check_job(known)
             target = leave.target(target, job_id)
         target.check()
-        with rewriting.alone(self.place.root):
+        followed = self.place.followed
+        if followed is not None:
+            need_branch(followed, target.branch, target.push)
+        elif target.push:
+            raise UsageError(
+                "this root follows no remote to which a branch could be pushed", hint=f"git push origin {target.branch}"
+            )
+        with rewriting.alone(self.place.label):
+            if followed is not None and target.branch is not None:
+                take_branch(followed, target.branch, self.environ, self.tell)
             branch = None if target.branch is None else find_branch(self.place.root, target.branch, self.environ)
             files: Files = WorkingTree(self.place) if branch is None else CommitTree(self.place.root, branch.commit)
             yield Draft(
@@ -472,10 +482,13 @@ class Edits:
             self.tell("nothing to do: the files say so already")
         for note in draft.notes:
             self.tell(note)
+        where = self._push(draft, commit) if target.push else ""
         applied: str
         why: str | None
         guard: Json | None = None
-        if draft.branch is not None and (draft.after or not draft.branch.is_new):
+        if where:
+            applied, why = "pending_branch", f"it stands on {where}, which nobody has merged yet"
+        elif draft.branch is not None and not target.push and (draft.after or not draft.branch.is_new):
             applied, why = "pending_branch", f"it stands on branch {draft.branch.name}, which nobody has merged yet"
         else:
             applied, why, guard = self._apply(draft)
@@ -491,6 +504,19 @@ class Edits:
             "commit": commit,
             "branch": None if draft.branch is None or applied != "pending_branch" else draft.branch.name,
         }
+
+    def _push(self, draft: Draft, commit: str | None) -> str:
+        """Pushes the branch, also what an earlier edit could not. Where it stands now; empty on what is followed."""
+        followed, branch = self.place.followed, draft.branch
+        assert followed is not None
+        assert branch is not None
+        try:
+            push_branch(followed, branch.name, self.environ)
+        except SchedulerError as error:
+            kept = "" if commit is None else f"; commit {commit[:12]} is kept on branch {branch.name} here"
+            raise type(error)(f"{error}{kept}", hint=f"{error.hint}; the same command pushes it again") from error
+        remote = followed.remote()
+        return "" if branch.name == remote.branch else f"branch {branch.name} of {remote.url}"
 
     def _apply(self, draft: Draft) -> tuple[str, str | None, Json | None]:
         """Carries the edit into the database; whether that came about, and if not, why, and the guard that said no."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -94,13 +94,13 @@ class LocalEngine:
             return self.end_unstarted(run, cancel.why or "cancelled")
         if isinstance(fresh, Fault):
             return self._skip(run, fresh)
-        job, settings = fresh
+        job, settings, here = fresh.job, fresh.settings, self.at(fresh.passes)
         if run.fire_time is not None and (superseded := _superseded(job, run.fire_time)):
             return self.store.skip(run, reason="superseded", message=superseded, fault=False, now=self.clock.now())
         if run.task_of is None:
-            ready = self._await_ready(run, job, settings, cancel)
+            ready = here._await_ready(run, job, settings, cancel)
         else:
-            ready = self.make_ready_again(job, settings, run, run_id=run.id)
+            ready = here.make_ready_again(job, settings, run, run_id=run.id)
         if isinstance(ready, Fault):
             return self._skip(run, ready)
         self._make_room(run)
@@ -114,7 +114,11 @@ class LocalEngine:
             provenance=ready.provenance,
             now=self.clock.now(),
         )
-        return self._attempt(started, job, settings, ready.invocation, scratch, cancel)
+        return here._attempt(started, job, settings, ready.invocation, scratch, cancel)
+
+    def at(self, passes: Passes) -> LocalEngine:
+        """The same, of the files that these passes read; of one commit, these stay for as long as somebody has it."""
+        return self if passes is self.passes else replace(self, place=passes.place, passes=passes)
 
     def _try_again(self, run: Run, scratch: Path, cancel: Cancel) -> Run:
         """The next attempt: the job as it is known by now, with the text of the first (F2)."""
@@ -133,7 +137,9 @@ class LocalEngine:
         assert run.task_sha256 is not None
         assert run.source_path is not None
         task = Task(text=self.store.text(run.task_sha256), source_path=run.source_path, source=b"")
-        ready = self._made_ready(
+        place = self.place.now()
+        here = self.at(self.passes if place is self.place else replace(self.passes, place=place))
+        ready = here._made_ready(
             job, settings, task, run.provenance, run_id=run.id, fire_time=run.fire_time, trigger=run.trigger,
             attempt=last.n + 1,
         )  # fmt: skip
@@ -144,7 +150,7 @@ class LocalEngine:
         crash_point("after_retry")
         if isinstance(ready, Fault):
             return self._end(started, ready, job, cancel)
-        return self._attempt(started, job, settings, ready.invocation, scratch, cancel)
+        return here._attempt(started, job, settings, ready.invocation, scratch, cancel)
 
     def _make_room(self, run: Run) -> None:
         folder = self.place.output(run.job_id, run.n, 1, "stdout").parent
@@ -375,7 +381,10 @@ class LocalEngine:
             if active.run.status is RunStatus.QUEUED or ours or owners.is_alive(self.place.owners, active.owner):
                 continue
             if active.run.status is RunStatus.RUNNING:
-                told = {"SCHEDULER_RUN_ID": active.run.id, "SCHEDULER_ROOT": str(self.place.root)}
+                told = {
+                    "SCHEDULER_RUN_ID": active.run.id,
+                    "SCHEDULER_ROOT": str(self.place.root_at(active.run.provenance.revision)),
+                }
                 owners.end_processes(active.process, told)
             crash_point("in_recover")
             ended.append(self._interrupted(active.run))

@@ -63,18 +63,32 @@ class GitError(UnavailableError):
         self.said = said  # all of what it wrote on stderr
 
 
-def run_git(root: Path, *args: str, input: bytes | None = None, timeout: float = 30) -> bytes:  # noqa: A002
+def run_git(
+    root: Path,
+    *args: str,
+    input: bytes | None = None,  # noqa: A002
+    timeout: float = 30,
+    bare: bool = False,
+    settings: Sequence[str] = (),
+) -> bytes:
     """Standard output of `git ARGS...` in `root`, run so that nothing in the repository can start a program.
 
     args: the subcommand first; callers put `--end-of-options` before what they did not write themselves.
     input: its standard input; None is an empty one, never ours.
     timeout: seconds; then git and everything in its process group is killed.
+    bare: `root` is a bare repository itself, which is never looked for.
+    settings: KEY=VALUE, for this call.
 
     Raises:
         GitError: git is missing, refuses, fails, or takes too long.
     """
     return start_git(
-        root, args[0], _hardened(root, args), environ=clean_environment(os.environ), input=input, timeout=timeout
+        root,
+        args[0],
+        _hardened(root, args, bare=bare, settings=settings),
+        environ=clean_environment(os.environ),
+        input=input,
+        timeout=timeout,
     )
 
 
@@ -97,13 +111,13 @@ def start_git(
         try:
             out, complaint = process.communicate(input, timeout)
         except subprocess.TimeoutExpired:
-            _end(process, gently)
+            end_group(process, gently)
             raise GitError(f"git {subcommand} took longer than {timeout:g} s") from None
         except BaseException:
-            _end(process, gently)
+            end_group(process, gently)
             raise
     if process.returncode:
-        raise _error(root, subcommand, process.returncode, complaint)
+        raise explained(root, subcommand, process.returncode, complaint)
     return out
 
 
@@ -136,14 +150,16 @@ def stream_git(root: Path, *args: str, timeout: float) -> Generator[bytes, None,
             raise GitError(f"git {args[0]} took longer than {timeout:g} s") from None
         finally:
             if process.returncode is None:
-                _end(process, gently=False)
+                end_group(process, gently=False)
         if process.returncode:
             complaints.seek(0)
-            raise _error(root, args[0], process.returncode, complaints.read())
+            raise explained(root, args[0], process.returncode, complaints.read())
 
 
-def _hardened(root: Path, args: Sequence[str]) -> Sequence[str]:
-    return (*_HARDENED, "-C", str(root), args[0], *_OPTIONS.get(args[0], ()), *args[1:])
+def _hardened(root: Path, args: Sequence[str], *, bare: bool = False, settings: Sequence[str] = ()) -> Sequence[str]:
+    where = (f"--git-dir={root}",) if bare else ("-C", str(root))
+    ours = (option for setting in settings for option in ("-c", setting))
+    return (*_HARDENED, *ours, *where, args[0], *_OPTIONS.get(args[0], ()), *args[1:])
 
 
 def _started(
@@ -177,7 +193,7 @@ def user_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PATH": os.pathsep.join(each for each in folders if Path(each).is_absolute())}
 
 
-def _end(process: subprocess.Popen[bytes], gently: bool) -> None:
+def end_group(process: subprocess.Popen[bytes], gently: bool) -> None:
     """End git and its helpers. Only before the leader is reaped, while the number is still its own."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if gently:
@@ -195,7 +211,8 @@ def _wait_unreaped(pid: int, limit: float) -> None:
         time.sleep(0.02)
 
 
-def _error(root: Path, subcommand: str, returncode: int, complaint: bytes) -> GitError:
+def explained(root: Path, subcommand: str, returncode: int, complaint: bytes) -> GitError:
+    """The error that says why a git has failed."""
     said = complaint.decode("utf-8", "replace").strip()
     if "detected dubious ownership" in said:
         return GitError(
@@ -250,13 +267,13 @@ class Tree:
         blob = self.blobs.get(path)
         if blob is None:
             return Provenance(revision=self.revision, dirty="untracked", why_none=why_none)
-        if blob == _blob_id(data, blob):
+        if blob == blob_id(data, blob):
             return Provenance(revision=self.revision, blob=blob)
         converted = self.conversions is not None and self.conversions.explain(path, data, blob)
         return Provenance(revision=self.revision, blob=blob, dirty="converted" if converted else "modified")
 
 
-def _blob_id(data: bytes, like: str) -> str:
+def blob_id(data: bytes, like: str) -> str:
     """The id git gives these bytes, by the hash that `like` was made with (gitformat: "blob", size, NUL, bytes)."""
     found = hashlib.new("sha1" if len(like) == 40 else "sha256", b"blob %d\0" % len(data), usedforsecurity=False)
     found.update(data)
@@ -285,11 +302,11 @@ class Conversions:
 
     def explain(self, path: str, data: bytes, blob: str) -> bool:
         """Whether a commit of `data` at `path` would give `blob`, or a checkout of that gave `data`."""
-        if _blob_id(_POINTER % (hashlib.sha256(data).hexdigest().encode(), len(data)), blob) == blob:
+        if blob_id(_POINTER % (hashlib.sha256(data).hexdigest().encode(), len(data)), blob) == blob:
             return True
         lines, keywords = data.replace(b"\r\n", b"\n"), _KEYWORD.sub(b"$Id$", data)
         both = _KEYWORD.sub(b"$Id$", lines)
-        found = next((each for each in (lines, keywords, both) if _blob_id(each, blob) == blob), None)
+        found = next((each for each in (lines, keywords, both) if blob_id(each, blob) == blob), None)
         if found is None:
             return False
         try:
@@ -371,18 +388,18 @@ def git_silence(root: Path, tree: Tree) -> str:
 class Commits:
     """The tree that HEAD names, asked of git anew only when HEAD has moved: a fire must not wait for a process."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._tree: Tree | None = None
+    def __init__(self) -> None:
+        self._known: tuple[Path, Tree] | None = None
 
-    def tree(self) -> Tree:
-        """As `read_tree`. Threads may call it at once."""
-        known = self._tree
-        if known is None or not self._still(known):
-            self._tree = known = read_tree(self._root)
-        return known
+    def tree(self, root: Path) -> Tree:
+        """As `read_tree`. Threads may call it at once; it remembers one root, which seldom becomes another."""
+        known = self._known
+        if known is None or known[0] != root or not _still(*known):
+            self._known = known = root, read_tree(root)
+        return known[1]
 
-    def _still(self, known: Tree) -> bool:
-        if known.revision is None:
-            return not known.in_repository and git_folder(self._root) is None
-        return head_by_hand(self._root) == known.revision
+
+def _still(root: Path, known: Tree) -> bool:
+    if known.revision is None:
+        return not known.in_repository and git_folder(root) is None
+    return head_by_hand(root) == known.revision

@@ -16,7 +16,7 @@ def why_held(place: Place, stored: Settings | None) -> str:
     stored: the last good settings; None before the first sync. Their `worktree.branch` decides, whatever the
     scheduler.yaml of the branch that is checked out says. Only where they name none does that file's count.
     """
-    if found := under_way(place.root):
+    if place.followed is None and (found := under_way(place.root)):
         return found
     branch = stored.worktree.branch if stored is not None and stored.worktree.branch else _told(place)
     return _other_branch(place, branch) if branch else ""
@@ -32,6 +32,9 @@ def _told(place: Place) -> str | None:
 
 
 def _other_branch(place: Place, branch: str) -> str:
+    if place.followed is not None:  # its files are those of one commit, and no branch is checked out
+        remote = place.followed.remote()
+        return "" if remote.branch == branch else f"the {remote.words} is followed, and worktree.branch is {branch!r}"
     if git_folder(place.root) is None:
         return f"worktree.branch is {branch!r}, and {str(place.root)!r} is in no git repository"
     ref = head_ref(place.root) or _asked(place)

@@ -50,7 +50,7 @@ class Hooks:
 
 def status(place: Place) -> Hooks:
     """Raises: UnavailableError outside a repository; RefusedError where its hooks are not its own."""
-    folder = _folder(place.root)
+    folder = _folder(place)
     return Hooks(folder=folder, hooks=tuple(_hook(folder / name, _wake(place)) for name in NAMES))
 
 
@@ -59,7 +59,7 @@ def install(place: Place) -> Hooks:
 
     Raises: as `status`; RefusedError, with nothing changed, where what is there cannot be kept.
     """
-    folder, wake = _folder(place.root), _wake(place)
+    folder, wake = _folder(place), _wake(place)
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for path in (folder / name for name in NAMES):
@@ -80,7 +80,7 @@ def install(place: Place) -> Hooks:
 
 def uninstall(place: Place) -> Hooks:
     """No hook wakes this root afterwards. The last root that goes puts back what was there, as it was."""
-    folder, wake = _folder(place.root), _wake(place)
+    folder, wake = _folder(place), _wake(place)
     found = []
     with _writing(folder):
         for path in (folder / name for name in NAMES):
@@ -103,11 +103,17 @@ def uninstall(place: Place) -> Hooks:
 # -- where -----------------------------------------------------------------------------------
 
 
-def _folder(root: Path) -> Path:
+def _folder(place: Place) -> Path:
     """Where git looks for the hooks of this repository. All its working trees share it, unless hooksPath is relative.
 
     Raises: UnavailableError, RefusedError.
     """
+    if place.followed is not None:
+        raise RefusedError(
+            f"nobody commits here: this root follows the {place.followed.remote().words}",
+            hint=f"its daemon looks there by itself, and at once when somebody touches {place.wake}",
+        )
+    root = place.root
     top = Path(_line(run_git(root, "rev-parse", "--show-toplevel")))
     common = Path(_line(run_git(root, "rev-parse", "--path-format=absolute", "--git-common-dir")))
     named = _hooks_path(root)

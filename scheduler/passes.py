@@ -84,6 +84,11 @@ class Passes:
     parsed: Parsed | None = None  # job files as they were last parsed; for one thread at a time
     commits: Commits | None = None  # the tree that HEAD named last
 
+    def _here(self) -> Passes:
+        """The same of the commit that is the root by now, where that is kept from a remote: one for all of a look."""
+        place = self.place.now()
+        return self if place is self.place else replace(self, place=place)
+
     # -- all files -------------------------------------------------------------------------------
 
     def plan(self, observed: Observed, *, confirmed: str | None = None, now_anyway: bool = False) -> Synced:
@@ -95,7 +100,7 @@ class Passes:
     ) -> tuple[Synced, Plan | None]:
         """As `plan`, and the plan itself; None where scheduler.yaml cannot be used."""
         started = self.clock.now()
-        found, problems, silence = self._plan(observed, started, confirmed)
+        found, problems, silence = self._here()._plan(observed, started, confirmed)
         held = "" if now_anyway else self.held(observed.settings)
         return self._synced(found, problems, started, confirmed, silence, held, jobs=observed.jobs.values()), found
 
@@ -126,7 +131,8 @@ class Passes:
             if settled is not None:
                 slots = [job.last_slot for job in observed.jobs.values() if job.last_slot is not None]
                 now = max([settled, *(slot for slot in slots if slot <= now)])
-            found, problems, silence = self._plan(observed, now, confirmed)
+            here = self._here()  # after what was observed: an older commit cannot undo what a newer one was taken for
+            found, problems, silence = here._plan(observed, now, confirmed)
             # Somebody may have switched while the files were read: they may be those of another branch.
             if not now_anyway and (held := self.held(observed.settings)):
                 return self._synced(None, (), started, None, "", held)
@@ -145,7 +151,7 @@ class Passes:
                 store.record_problems(problems)
                 return self._synced(None, problems, started, confirmed, silence)
             found = found.deferring(doubted, observed.jobs)
-            if self._apply(store, found, observed, now, actor, cause):
+            if here._apply(store, found, observed, now, actor, cause):
                 return self._synced(found, problems, started, confirmed, silence, jobs=observed.jobs.values())
         raise UnavailableError("other processes kept changing the database; nothing was applied", hint="try again")
 
@@ -214,9 +220,7 @@ class Passes:
 
     # -- one job ---------------------------------------------------------------------------------
 
-    def refresh(
-        self, store: Store, job_id: str, *, cancel: Cancel, actor: str, cause: str
-    ) -> tuple[Job, Settings] | Fault | None:
+    def refresh(self, store: Store, job_id: str, *, cancel: Cancel, actor: str, cause: str) -> Fresh | Fault | None:
         """The partial pass of F1: the job as its own file and scheduler.yaml say now, and the settings in force.
 
         A file that is absent is waited for, at most `absent_grace`: a checkout takes it away for a moment.
@@ -236,22 +240,24 @@ class Passes:
             if cancel.wait(LOOK_AGAIN_S):
                 return None
 
-    def _refresh_once(self, store: Store, job_id: str, actor: str, cause: str) -> tuple[Job, Settings] | Fault:
+    def _refresh_once(self, store: Store, job_id: str, actor: str, cause: str) -> Fresh | Fault:
         settled: datetime | None = None
         for _ in tries():
             observed = store.observed(job_id=job_id)
             now = settled or self.clock.now()
-            found = self.look_again(observed, job_id, now)
+            here = self._here()  # after what was observed, as in `sync`
+            found = here.look_again(observed, job_id, now)
             if isinstance(found, Fault):
                 return found
             planned, job, settings = found
+            fresh = Fresh(job=job, settings=settings, passes=here)
             if planned is None or planned.nothing_to_do:
-                return job, settings
+                return fresh
             if self.settle is not None and settled is None and any(action.skips for action in planned.actions):
                 self.settle(store, [job_id], now)
                 settled = now
-            elif self._apply(store, planned, observed, now, actor, cause, observed.jobs[job_id].file.path):
-                return job, settings
+            elif here._apply(store, planned, observed, now, actor, cause, observed.jobs[job_id].file.path):
+                return fresh
             else:
                 settled = None
         raise UnavailableError("other processes kept changing the database; the run was not started", hint="try again")
@@ -281,7 +287,7 @@ class Passes:
 
     def tree(self, *paths: str) -> Tree:
         """What HEAD names below the root, or of those paths."""
-        return read_tree(self.place.root, *paths) if self.commits is None else self.commits.tree()
+        return read_tree(self.place.root, *paths) if self.commits is None else self.commits.tree(self.place.root)
 
     def _unchanged(self, job: Job, settings: Settings) -> bool:
         """Whether the job's file and its task are, byte for byte, what the last pass read: no need to parse them."""
@@ -295,6 +301,15 @@ class Passes:
             return True
         task = read_task(root, facts.spec, facts.path, settings, forbidden=closed)
         return not isinstance(task, Fault) and task.sha256 == facts.task_sha256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fresh:
+    """A job as its file says it at its fire. passes: of the files it was read from, for all that the run reads yet."""
+
+    job: Job
+    settings: Settings
+    passes: Passes
 
 
 def tries() -> Iterator[None]:

@@ -111,6 +111,10 @@ class Resync:
         with self._lend() as store:
             return self._pass(store, actor=actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway)
 
+    def poke(self) -> None:
+        """Looks at once: a new commit is the root."""
+        self._bell.set()
+
     @property
     def moved(self) -> str:
         """That the root was named by a link which leads elsewhere by now; else empty."""
@@ -238,10 +242,11 @@ class Resync:
         if not self._place.wake.exists():  # hooks make none: where no daemon is, they leave nothing behind
             with contextlib.suppress(OSError):
                 self._place.wake.touch(0o600)
-        settings, _ = read_settings(self._place)
+        place = self._place.now()
+        settings, _ = read_settings(place)
         self._settings = settings or self._settings
         self._tasks = self._task_paths(store)
-        return self._watcher.cover(watched(self._place, self._settings, self._tasks))
+        return self._watcher.cover(watched(place, self._settings, self._tasks))
 
     def _task_paths(self, store: Store) -> set[str]:
         """Those of all jobs, and of job files that are waiting for their task to become one."""

@@ -162,6 +162,7 @@ class Scheduler(Reading):
         if holder is not None:
             answer = answer_of(holder, "sync", actor=self.actor, confirmed=confirmed, now_anyway=now_anyway)
             return Synced.from_json(answer)
+        self._follow()
         start_state(self.place, new_state=new_state, now=self.clock.now())
         settings, _ = read_settings(self.place)
         if settings is None and not is_there(self.place.db):
@@ -175,6 +176,13 @@ class Scheduler(Reading):
                 store, actor=self.actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway
             )
         return replace(found, recovered=tuple(run.id for run in recovered))
+
+    def _follow(self) -> None:
+        """Where no daemon does it: looks at the remote that the root is kept from."""
+        if self.place.followed is not None:
+            from scheduler.following import Follow
+
+            Follow(followed=self.place.followed, clock=self.clock, environ=self.environ).look()
 
     def _set_right(self, store: Store) -> None:
         """Where no daemon does it: rows that lie ahead, because the clock has gone back (F6)."""
@@ -560,7 +568,7 @@ class Scheduler(Reading):
                 store.forget_carried(job_ids)
 
     def export(self, job_ids: Sequence[str]) -> Iterator[Json]:
-        """The lines of an export of these jobs, or of all that have a file; their unfinished runs are left out.
+        """The lines of an export of these jobs, or of all; their unfinished runs are left out.
 
         Raises: UsageError for an unknown job; RefusedError, UnavailableError for one whose file cannot be read.
         """
@@ -568,9 +576,7 @@ class Scheduler(Reading):
         from scheduler.trees import WorkingTree
 
         with self._need_store(job_ids[0] if job_ids else "") as store:
-            jobs = [self._job(store, each, prefix=False) for each in dict.fromkeys(job_ids)] or [
-                job for job in store.jobs() if not job.archived
-            ]
+            jobs = [self._job(store, each, prefix=False) for each in dict.fromkeys(job_ids)] or list(store.jobs())
             tree = WorkingTree(self.place)
             files = {job.id: None if job.archived else files_of(tree, job.id) for job in jobs}
             under_way = {each.run.job_id for each in store.active()}
@@ -665,9 +671,9 @@ class Scheduler(Reading):
         from scheduler.control import find
 
         holder = find(self.place)
-        if holder is not None and holder.root != str(self.place.root):
+        if holder is not None and holder.root != str(self.place.label):
             raise RefusedError(
-                f"the database {self.place.db} is held for another root, {holder.root}, and this is {self.place.root}",
+                f"the database {self.place.db} is held for another root, {holder.root}, and this is {self.place.label}",
                 hint="name that root with --root, or another database with --db",
             )
         return holder

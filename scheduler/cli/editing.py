@@ -40,6 +40,7 @@ def _commit_options(command: F) -> F:
         (
             click.option("--commit", is_flag=True, help="Commit what is written, and nothing else."),
             click.option("--branch", metavar="NAME", help="Commit on a branch instead, and leave the files alone."),
+            click.option("--push", is_flag=True, help="Push the branch, in a root that `clone` made."),
             click.option("-m", "--message", metavar="TEXT", help="The message of the commit."),
         )
     ):
@@ -47,10 +48,10 @@ def _commit_options(command: F) -> F:
     return command
 
 
-def _target(commit: bool, branch: str | None, message: str | None) -> Target:
+def _target(commit: bool, branch: str | None, push: bool, message: str | None) -> Target:
     from scheduler.drafts import Target
 
-    return Target(commit=commit, branch=branch, message=message)
+    return Target(commit=commit, branch=branch, push=push, message=message)
 
 
 @cli.command()
@@ -70,13 +71,14 @@ def update(
     if_version: str | None,
     commit: bool,
     branch: str | None,
+    push: bool,
     message: str | None,
 ) -> None:
     """Change a job by editing its file: the lines of what is changed, and no others."""
     edits = given.scheduler().edits()
     changes = _changes(settings)
     task = _read_task(task_file)
-    target = _target(commit, branch, message)
+    target = _target(commit, branch, push, message)
     with whole():
         found = edits.update(job, changes=changes, unset=unset, task=task, if_version=if_version, target=target)
     _print(given, found)
@@ -97,12 +99,13 @@ def create(
     path: str | None,
     commit: bool,
     branch: str | None,
+    push: bool,
     message: str | None,
 ) -> None:
     """Write the file of a new job, and its prompt's where --set task_source_path names one. Overwrites nothing."""
     edits = given.scheduler().edits()
     task = _read_task(task_file)
-    target = _target(commit, branch, message)
+    target = _target(commit, branch, push, message)
     changes = _changes(settings)
     with whole():
         found = edits.create(job, changes=changes, task=task, path=path, target=target)
@@ -122,10 +125,11 @@ def delete(
     if_version: str | None,
     commit: bool,
     branch: str | None,
+    push: bool,
     message: str | None,
 ) -> None:
     """Delete a job's file, or its document in a file of several. Its history stays, and comes back with its id."""
-    target = _target(commit, branch, message)
+    target = _target(commit, branch, push, message)
     edits = given.scheduler().edits()
     with whole():
         found = edits.delete(job, with_task=with_task, if_version=if_version, target=target)
@@ -145,10 +149,11 @@ def mv(
     if_version: str | None,
     commit: bool,
     branch: str | None,
+    push: bool,
     message: str | None,
 ) -> None:
     """Move a job to another file: a new one, or a YAML file that gets one document more."""
-    target = _target(commit, branch, message)
+    target = _target(commit, branch, push, message)
     edits = given.scheduler().edits()
     with whole():
         found = edits.move(job, path, if_version=if_version, target=target)
@@ -168,10 +173,11 @@ def rollback(
     if_version: str | None,
     commit: bool,
     branch: str | None,
+    push: bool,
     message: str | None,
 ) -> None:
     """Put back the text that a run had, or the job as a commit had it, by an edit of its file."""
-    target = _target(commit, branch, message)
+    target = _target(commit, branch, push, message)
     edits = given.scheduler().edits()
     with whole():
         found = edits.rollback(job, to=to, if_version=if_version, target=target)

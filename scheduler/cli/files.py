@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 
 @cli.command()
-@click.argument("folder", metavar="[DIR]", default=".", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(file_okay=False, path_type=Path))
 @global_options
-def init(given: Globals, folder: Path) -> None:
+def init(given: Globals, folder: Path | None) -> None:
     """Write a root to start from: scheduler.yaml, two jobs and a prompt. Overwrites nothing."""
     from scheduler.scaffold import write_scaffold
 
+    folder = folder or Path(given.root or ".")
     written, kept = write_scaffold(folder)
     if given.as_json:
         render.print_json({"root": str(folder.resolve()), "written": written, "kept": kept})
@@ -145,7 +146,11 @@ def sync(given: Globals, dry_run: bool, confirm_prune: str | None, now_anyway: b
         found = scheduler.plan(confirmed=confirm_prune, now_anyway=now_anyway)
     else:
         found = scheduler.sync(confirmed=confirm_prune, now_anyway=now_anyway, new_state=new_state)
-    code = end_will_be(sync_code(found))
+    looked = scheduler.looked()
+    code = end_will_be(max(sync_code(found), 0 if dry_run else looked.exit_code))  # 5, then 3, then 1
+    if looked.trouble:
+        click.echo(f"error: {render.clean(looked.words)}", err=True)
+        click.echo(f"  hint: {render.clean(looked.hint)}", err=True)
     _print_synced(given, found, scheduler, dry=dry_run)
     if found.token_refused:
         click.echo(

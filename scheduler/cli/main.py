@@ -8,6 +8,7 @@ from typing import NoReturn
 import click
 
 from scheduler.cli import (  # noqa: F401 - each adds its commands
+    cloning,
     editing,
     files,
     hooks,

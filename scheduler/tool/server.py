@@ -11,6 +11,7 @@ import os
 import signal
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -45,7 +46,7 @@ def serve(scheduler: Scheduler) -> None:
 
 class _Tool:
     def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
+        self._scheduler = replace(scheduler, place=scheduler.place.loose())
         self._calls: set[Cancel] = set()
         self._ended: anyio.Event | None = None  # set once no call is left; there once a signal has come
         # Edits of one root wait for each other anyway; a run that is waited for must not keep others from reading.
@@ -107,7 +108,7 @@ class _Tool:
         def work() -> Json:
             if cancel.is_set():  # while it waited for its turn
                 raise RefusedError("the call was cancelled; nothing was done")
-            return answer(self._scheduler, arguments, cancel)
+            return answer(replace(self._scheduler, place=self._scheduler.place.now()), arguments, cancel)
 
         async def in_a_thread() -> None:
             with anyio.CancelScope(shield=True):

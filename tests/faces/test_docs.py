@@ -124,9 +124,15 @@ def test_every_global_option_is_in_the_reference() -> None:
 
 CODE = re.compile(r"[a-z]+(-[a-z]+)*\.[a-z]+(-[a-z]+)*")
 NOT_CODES = {
+    "followed.json",
+    "gc.auto",
     "index.lock",
+    "look.lock",
+    "looked.json",
+    "maintenance.auto",
     "scheduler.yaml",
     "state.db",
+    "store.git",
     "scheduler.scaffold",
     "tables.list",
     "tzdata.zi",

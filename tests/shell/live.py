@@ -62,7 +62,7 @@ class Live:
         self.stores = Stores(place.db, usable=lambda: "")
         self.resync = Resync(
             place=place,
-            passes=Passes(place=place, clock=SystemClock(), parsed=Parsed(), commits=Commits(place.root)),
+            passes=Passes(place=place, clock=SystemClock(), parsed=Parsed(), commits=Commits()),
             lend=self.stores.lend,
             recover=lambda store: [],
             applied=lambda: None,

@@ -655,32 +655,32 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_git_is_asked_again_only_when_head_has_moved(root: Path, asked: list[str]) -> None:
     commit(root, a=b"1")
-    commits = Commits(root)
-    first = commits.tree()
-    assert commits.tree() is first
+    commits = Commits()
+    first = commits.tree(root)
+    assert commits.tree(root) is first
     assert asked == ["rev-parse", "ls-tree"]
     (root / "new").write_text("new")
     git(root, "add", "-A")
     git(root, "commit", "-qm", "x")
     git(root, "branch", "kept")
-    assert "new" in commits.tree().blobs
+    assert "new" in commits.tree(root).blobs
     git(root, "checkout", "-q", "--detach", first.revision or "")
-    assert commits.tree() == first
+    assert commits.tree(root) == first
     git(root, "pack-refs", "--all")
-    assert commits.tree().revision == first.revision
+    assert commits.tree(root).revision == first.revision
     git(root, "checkout", "-q", "kept")
     count = len(asked)
-    assert "new" in commits.tree().blobs
-    assert commits.tree() is commits.tree()
+    assert "new" in commits.tree(root).blobs
+    assert commits.tree(root) is commits.tree(root)
     assert len(asked) == count + 2, "a packed branch is read by hand as well"
 
 
 def test_a_linked_worktree_has_a_head_and_a_lock_of_its_own(root: Path, tmp_path: Path, asked: list[str]) -> None:
     commit(root, a=b"1")
     git(root, "worktree", "add", "-q", str(tmp_path / "linked"), "-b", "other")
-    commits = Commits(tmp_path / "linked")
-    assert commits.tree().revision == head(root)
-    assert commits.tree() is commits.tree()
+    commits = Commits()
+    assert commits.tree(tmp_path / "linked").revision == head(root)
+    assert commits.tree(tmp_path / "linked") is commits.tree(tmp_path / "linked")
     lock = index_lock(tmp_path / "linked")
     assert lock is not None
     assert lock.parent.name == "linked"
@@ -720,11 +720,11 @@ def test_the_files_that_tell_head_are_its_own_its_branchs_and_the_packed_ones(ro
 
 def test_outside_a_repository_git_is_asked_once(tmp_path: Path, asked: list[str]) -> None:
     (tmp_path / "plain").mkdir()
-    commits = Commits(tmp_path / "plain")
-    assert commits.tree() == commits.tree()
+    commits = Commits()
+    assert commits.tree(tmp_path / "plain") == commits.tree(tmp_path / "plain")
     assert (asked, index_lock(tmp_path / "plain")) == (["rev-parse"], None)
     git(tmp_path / "plain", "init", "-q")
-    assert commits.tree().in_repository
+    assert commits.tree(tmp_path / "plain").in_repository
 
 
 @pytest.mark.parametrize(

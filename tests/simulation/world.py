@@ -269,7 +269,7 @@ class Daemon:
         self._cleanup.callback(self.stores.close)
         self.processes = world.processes = Processes(clock=world.clock, seed=world.seed)
         self.store = self._cleanup.enter_context(Store.open(world.place.db))
-        self.passes = replace(world.passes, settle=self._settle, parsed=world.parsed, commits=Commits(world.place.root))
+        self.passes = replace(world.passes, settle=self._settle, parsed=world.parsed, commits=Commits())
         # Something vouches for every jump: how long a doubt lasts is for the tests of the clock.
         self.timekeeper = Timekeeper(world.clock, good=lambda: True, turned=lambda _: self._turned())
         self.workers = _Workers(

@@ -1,0 +1,82 @@
+"""The command that makes a root which the scheduler keeps from a remote."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from scheduler.cli import render
+from scheduler.cli.editing import whole
+from scheduler.cli.group import cli, say
+from scheduler.cli.options import Globals, global_options
+from scheduler.clock import SystemClock
+from scheduler.core.problems import UsageError
+from scheduler.core.remote import EVERY, check_path, read_every
+
+
+@cli.command()
+@click.argument("url")
+@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option("--branch", metavar="B", help="The branch to follow; the one that the remote's HEAD names.")
+@click.option("--tag", metavar="T", help="A tag to follow instead, also when it is moved.")
+@click.option("--path", metavar="P", default="", help="The folder in the repository that holds scheduler.yaml.")
+@click.option("--verify", type=click.Choice(["signed"]), help="Apply only commits with a good SSH signature.")
+@click.option(
+    "--allowed-signers",
+    metavar="F",
+    type=click.Path(path_type=Path),
+    help="Whose signatures are good, as ssh-keygen(1) describes it; a copy is kept in the state folder.",
+)
+@click.option("--every", metavar="TIME", default=None, help="How often to look there; a minute.")
+@global_options
+def clone(
+    given: Globals,
+    url: str,
+    folder: Path | None,
+    branch: str | None,
+    tag: str | None,
+    path: str,
+    verify: str | None,
+    allowed_signers: Path | None,
+    every: str | None,
+) -> None:
+    """Make a root that is kept from a branch of a remote: each new commit becomes the root, whole and at once."""
+    from scheduler.cloning import Wanted
+    from scheduler.cloning import clone as make
+
+    if verify is not None and allowed_signers is None:
+        raise UsageError("--verify signed needs to know whose signatures are good", hint="add --allowed-signers FILE")
+    if verify is None and allowed_signers is not None:
+        raise UsageError("--allowed-signers says nothing by itself", hint="add --verify signed")
+    wanted = Wanted(
+        url=url,
+        branch=branch,
+        tag=tag,
+        path=check_path(path),
+        signers=allowed_signers,
+        every=EVERY if every is None else read_every(every),
+    )
+    if folder is None and given.root:
+        folder = Path(given.root)
+    watched = not given.quiet and sys.stderr.isatty()
+    with whole():
+        found = make(
+            wanted,
+            folder,
+            Path(given.state) if given.state else None,
+            environ=os.environ,
+            clock=SystemClock(),
+            progress=(lambda text: click.echo(render.clean(text), nl=False, err=True)) if watched else None,
+        )
+    if given.as_json:
+        remote = found.remote.to_json()
+        del remote["version"]
+        render.print_json(
+            {"root": str(found.folder), "state": str(found.followed.state), "commit": found.commit, **remote}
+        )
+        return
+    click.echo(f"{found.folder} follows the {found.remote.words}: {found.commit[:12]} is the root")
+    say(given, f"next: scheduler --root {folder or found.folder} plan, and then serve")

@@ -1,0 +1,326 @@
+"""Git and the network: fetching into the bare store of a root that is kept from a remote, and pushing to that remote.
+
+Here the user's own configuration counts, as it knows the credentials: helpers, ssh, proxies. Nothing of the repository
+does: it has no hooks, and what is fetched into it is data.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from scheduler.core.problems import RefusedError, UnavailableError
+from scheduler.core.remote import Remote, without_password
+from scheduler.git import GitError, end_group, explained, run_git, start_git, user_environment
+
+ORIGIN = "refs/remotes/origin/"
+KEPT = "refs/scheduler/kept/"  # commits that a run may name, and that no branch of the remote holds any more
+SILENCE_S = 120.0  # a remote that says nothing for so long hangs
+LONGEST_S = 3600.0
+ASK_S = 60.0
+LOCK_S = 60.0  # a lock of git's that is older was left by a process that was killed
+
+_SETTINGS = (
+    *("-c", "core.hooksPath=/dev/null"),
+    *("-c", "core.fsmonitor=false"),
+    *("-c", "protocol.ext.allow=never"),
+    *("-c", "submodule.recurse=false"),
+    *("-c", "fetch.recurseSubmodules=false"),
+    *("-c", "fetch.fsckObjects=false"),  # old repositories have flaws that do no harm; what is written out is checked
+    *("-c", "fetch.writeCommitGraph=false"),
+    *("-c", "gc.auto=0"),
+    *("-c", "maintenance.auto=false"),
+    *("-c", "push.recurseSubmodules=no"),
+    *("-c", "push.followTags=false"),
+    *("-c", "color.ui=false"),
+)
+# How to reach a remote is the user's to say, and not only in files.
+_KEPT_VARIABLES = ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_ASKPASS")
+_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh", "LC_ALL": "C"}
+_NO_ROOM = ("No space left on device", "Disk quota exceeded", "Read-only file system", "Permission denied")
+
+
+class GoneError(UnavailableError):
+    """The remote answers, and does not have the branch or the tag."""
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """That of the user, without what steers git from outside but for how a remote is reached; nothing is asked."""
+    kept = {name: environ[name] for name in _KEPT_VARIABLES if environ.get(name)}
+    return {**user_environment(environ), **kept, **_ENVIRONMENT}
+
+
+def make_store(store: Path) -> None:
+    """An empty bare repository. Raises: UnavailableError."""
+    template = tempfile.mkdtemp(prefix="scheduler-template-")  # the user's would bring hooks
+    try:
+        run_git(store.parent, "init", "--quiet", "--bare", f"--template={template}", "--", str(store))
+    finally:
+        Path(template).rmdir()
+    for key, value in (("gc.auto", "0"), ("maintenance.auto", "false"), ("core.logAllRefUpdates", "false")):
+        run_git(store, "config", key, value, bare=True)
+
+
+def default_branch(url: str, environ: Mapping[str, str]) -> str:
+    """The branch that the remote's HEAD stands for. Raises: UnavailableError."""
+    told = _ask(url, environ, "--symref", url, "HEAD")
+    for line in told.splitlines():
+        what, _, name = line.partition("\t")
+        if name == "HEAD" and what.startswith("ref: refs/heads/"):
+            return what.removeprefix("ref: refs/heads/")
+    raise UnavailableError(
+        f"{without_password(url)} has no branch that its HEAD stands for", hint="name one with --branch"
+    )
+
+
+def has_ref(url: str, ref: str, environ: Mapping[str, str]) -> bool:
+    """Whether the remote has this ref. Raises: UnavailableError where it cannot be reached."""
+    return any(line.partition("\t")[2] == ref for line in _ask(url, environ, url, ref).splitlines())
+
+
+def refs(url: str, environ: Mapping[str, str]) -> Sequence[str]:
+    """Branches and tags of the remote, by their full names. Raises: UnavailableError."""
+    told = _ask(url, environ, "--heads", "--tags", url)
+    return [line.partition("\t")[2] for line in told.splitlines()]
+
+
+def _ask(url: str, environ: Mapping[str, str], *args: str) -> str:
+    options, rest = [each for each in args if each.startswith("--")], [each for each in args if each[:2] != "--"]
+    command = (*_SETTINGS, "ls-remote", *options, "--end-of-options", *rest)
+    try:
+        # In /: where we stand may be a repository, whose configuration must not say where a URL leads.
+        told = start_git(Path("/"), "ls-remote", ("-C", "/", *command), environ=environment(environ), timeout=ASK_S)
+    except GitError as error:
+        raise _unreachable(url, error) from error
+    return told.decode("utf-8", "surrogateescape")
+
+
+def fetch(
+    store: Path,
+    url: str,
+    ref: str,
+    environ: Mapping[str, str],
+    *,
+    tell: Callable[[str], None] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> str:
+    """The commit of a branch or tag of the remote, with all that it needs, fetched into the store.
+
+    tell: told how far it is, now and then. stopped: asked every second whether to give up.
+    Raises: GoneError where the remote has no such ref; UnavailableError where it cannot be reached, hangs, or git
+    cannot write.
+    """
+    clear_locks(store)
+    target = ORIGIN + ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else ref
+    options = ("fetch", "--no-tags", "--no-write-fetch-head", "--force", "--progress", "--no-auto-maintenance")
+    _transfer(store, url, (*options, "--end-of-options", url, f"+{ref}:{target}"), environ, tell, stopped)
+    return resolve(store, target)
+
+
+def push(store: Path, url: str, branch: str, environ: Mapping[str, str]) -> None:
+    """Brings a branch of the store to the remote; never over what the remote has beyond it.
+
+    Raises: RefusedError where the remote says no, UnavailableError where it cannot be reached.
+    """
+    ref = f"refs/heads/{branch}"
+    try:
+        _transfer(store, url, ("push", "--progress", "--end-of-options", url, f"{ref}:{ref}"), environ)
+    except GitError as error:
+        said = without_password(error.said)
+        if "[rejected]" in said or "[remote rejected]" in said:
+            line = next(line for line in said.splitlines() if "rejected]" in line)
+            raise RefusedError(
+                f"{without_password(url)} did not take branch {branch!r}: {line.partition('(')[2].rstrip(')') or line}",
+                hint="the commit is on the branch here; look at the branch there, and push again or take a new one",
+            ) from error
+        raise
+
+
+def clear_locks(store: Path) -> None:
+    """Takes away what a git that was killed has left: nobody would ever write that ref again."""
+    found = [*store.glob("*.lock"), *(store / "refs").rglob("*.lock"), *(store / "objects/pack").glob("tmp_*")]
+    for path in found:
+        try:
+            if time.time() - path.stat().st_mtime > LOCK_S:
+                path.unlink()
+        except OSError:
+            continue
+
+
+def resolve(store: Path, name: str) -> str:
+    """The commit that a ref of the store stands for. Raises: GitError."""
+    told = run_git(store, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", bare=True)
+    return told.decode("ascii").strip()
+
+
+def is_ancestor(store: Path, old: str, new: str) -> bool:
+    """Raises: GitError."""
+    try:
+        run_git(store, "merge-base", "--is-ancestor", old, new, bare=True)
+    except GitError as error:
+        if error.returncode == 1:
+            return False
+        raise
+    return True
+
+
+def is_sound(store: Path) -> bool:
+    """Whether all that is in the store can be read, as far as one commit needs another object."""
+    try:
+        run_git(store, "fsck", "--connectivity-only", "--no-dangling", "--no-progress", bare=True, timeout=LONGEST_S)
+    except GitError as error:
+        return any(why in error.said for why in _NO_ROOM)
+    return True
+
+
+def save_what_is_ours(old: Path, new: Path) -> None:
+    """Takes what no remote has from a store that is given up into the new one, as far as it can be read."""
+    for spec in ("refs/heads/*", KEPT + "*"):
+        try:
+            start_git(
+                new,
+                "fetch",
+                (*_SETTINGS, f"--git-dir={new}", "fetch", "--no-tags", "--quiet", str(old), f"{spec}:{spec}"),
+                environ=environment(os.environ),
+                timeout=LONGEST_S,
+            )
+        except GitError:
+            continue  # it stays in the old one, which is put aside
+
+
+def put_aside(store: Path, stamp: str) -> Path:
+    """Renames a damaged store. Of earlier ones the newest stays too. Raises: OSError."""
+    aside = store.with_name(f"{store.name}.damaged-{stamp}")
+    store.rename(aside)
+    for old in sorted(store.parent.glob(f"{store.name}.damaged-*"))[:-2]:
+        shutil.rmtree(old, ignore_errors=True)
+    return aside
+
+
+def pack(store: Path) -> None:
+    """Packs what many small fetches have left, where git holds that to be worth it. Raises: GitError."""
+    settings = ("gc.auto=500", "gc.autoPackLimit=20", "gc.autoDetach=false", "gc.worktreePruneExpire=never")
+    run_git(store, "gc", "--auto", "--quiet", bare=True, timeout=LONGEST_S, settings=settings)
+
+
+def _transfer(
+    store: Path,
+    url: str,
+    args: Sequence[str],
+    environ: Mapping[str, str],
+    tell: Callable[[str], None] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> None:
+    """One git that talks to the remote; ended when it has said nothing for too long."""
+    command = ["git", *_SETTINGS, f"--git-dir={store}", *args]
+    try:
+        process = subprocess.Popen(
+            command,
+            env=environment(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            cwd="/",
+        )
+    except OSError as error:
+        raise GitError(f"git could not be started: {error.strerror}") from error
+    said, give_up, silent = bytearray(), time.monotonic() + LONGEST_S, False
+    heard = time.monotonic()
+    with process, selectors.DefaultSelector() as selector:
+        assert process.stderr is not None
+        selector.register(process.stderr, selectors.EVENT_READ)
+        try:
+            while time.monotonic() < give_up and not stopped():
+                if not selector.select(1.0):
+                    if time.monotonic() - heard > SILENCE_S:
+                        silent = True
+                        break
+                    continue
+                heard = time.monotonic()
+                piece = os.read(process.stderr.fileno(), 65_536)
+                if not piece:
+                    process.wait(SILENCE_S)
+                    break
+                said = (said + piece)[-65_536:]
+                if tell is not None:
+                    tell(piece.decode("utf-8", "replace"))
+        except subprocess.TimeoutExpired:
+            silent = True
+        finally:
+            if process.returncode is None:
+                end_group(process, gently=True)
+    if process.returncode == 0:
+        return
+    if stopped():
+        raise UnavailableError("it was stopped in the middle of a fetch", hint="the next daemon fetches again")
+    if silent or time.monotonic() >= give_up:
+        how_long = f"said nothing for {SILENCE_S:g} s" if silent else f"took longer than {LONGEST_S:g} s"
+        raise UnavailableError(
+            f"{without_password(url)} {how_long}", hint="it is tried again; see the network, and the server"
+        )
+    failed = explained(store, args[0], process.returncode, bytes(said))
+    if "couldn't find remote ref" in failed.said:
+        raise GoneError(f"{without_password(url)} has no {args[-1].partition(':')[0].lstrip('+')}") from failed
+    raise _unreachable(url, failed) if _is_about_the_remote(failed) else failed
+
+
+# What git says last where it is the remote, or the way to it, that failed (git 2.30 to 2.51).
+_REMOTE_SAYS = (
+    "Could not read from remote repository",
+    "unable to access",
+    "does not appear to be a git repository",
+    "' not found",
+    "Repository not found",
+    "Authentication failed",
+    "could not read Username",
+    "could not read Password",
+    "unable to connect",
+    "Could not resolve host",
+    "The remote end hung up",
+    "early EOF",
+    "dubious ownership",
+    "transport '",
+)
+
+
+def _is_about_the_remote(error: GitError) -> bool:
+    return any(each in error.said for each in _REMOTE_SAYS) and not any(each in error.said for each in _NO_ROOM[:3])
+
+
+def _unreachable(url: str, error: GitError) -> UnavailableError:
+    shown = without_password(url)
+    said = without_password(error.said)
+    if error.returncode is None and not said:
+        return UnavailableError(f"{shown} cannot be reached: {error}", hint="see the network, and the server")
+    lines = [line for line in said.splitlines() if line.startswith(("fatal:", "ssh:", "error:", "remote:"))]
+    reason = next((line for line in lines if line.startswith(("ssh:", "remote:"))), None) or (
+        lines[0] if lines else said.splitlines()[-1] if said else str(error)
+    )
+    for start in ("fatal: ", "ssh: ", "error: ", "remote: "):
+        reason = reason.removeprefix(start)
+    hint = "see the URL, the network, and what the user of the daemon may read there"
+    if "Host key verification failed" in said:
+        reason, hint = (
+            "Host key verification failed",
+            "connect once with ssh as the user of the daemon, and see the key",
+        )
+    elif "Permission denied (" in said:
+        reason = next(line for line in said.splitlines() if "Permission denied (" in line)
+        hint = "give the user of the daemon a key that may read it (core.sshCommand, ~/.ssh/config)"
+    elif any(each in said for each in ("Authentication failed", "could not read Username", "could not read Password")):
+        hint = "give the user of the daemon a credential helper that knows it (gitcredentials(7))"
+    elif "dubious ownership" in said:
+        hint = "as the user of the daemon run: git config --global --add safe.directory <its folder>"
+    return UnavailableError(f"{shown} cannot be reached: {reason}", hint=hint)
+
+
+def followed_ref(remote: Remote) -> str:
+    """The name by which the store has what is followed."""
+    return remote.ref if remote.branch is None else ORIGIN + remote.branch

@@ -1,0 +1,282 @@
+"""Keeping a root in step with its remote: look there, and make a commit that may be applied the root.
+
+Whatever goes wrong, the last good commit stays the root, what is wrong is written down for everybody to see, and the
+next look tries again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from scheduler.checkouts import DamagedStoreError, Entry, entries_of, has_file, link, link_all, remove_old, write_commit
+from scheduler.clock import Clock
+from scheduler.core.models import ROOT_FILE, instant
+from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError
+from scheduler.core.remote import Remote, wait
+from scheduler.crash import crash_point
+from scheduler.fetching import (
+    KEPT,
+    GoneError,
+    fetch,
+    followed_ref,
+    has_ref,
+    is_ancestor,
+    is_sound,
+    make_store,
+    pack,
+    put_aside,
+    resolve,
+    save_what_is_ours,
+)
+from scheduler.followed import Followed, Looked, alone
+from scheduler.git import GitError, run_git
+from scheduler.room import lack_of_room
+from scheduler.signatures import why_not_signed
+
+LOOK_S = 1.0  # between two looks whether somebody asks for one
+_log = logging.getLogger(__name__)
+
+
+class NotApplicableError(RefusedError):
+    """What the remote has is not to be made the root, by a rule of this host or for want of a scheduler.yaml."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Follow:
+    """How one root follows its remote."""
+
+    followed: Followed
+    clock: Clock
+    environ: Mapping[str, str]
+    progress: Callable[[str], None] | None = None  # told what git says of a fetch
+    stopped: Callable[[], bool] = lambda: False  # asked in the middle of a fetch whether to give up
+
+    def look(self) -> Looked:
+        """One look. Waits for the network, and for somebody else's look. What went wrong is in what is returned.
+
+        Raises: UnavailableError where the state folder cannot be used, or what is followed cannot be read.
+        """
+        try:
+            with alone(self.followed):
+                return self._look(self.followed.remote())
+        except OSError as error:
+            raise UnavailableError(
+                f"{error.filename or self.followed.state} cannot be used: {error.strerror}", hint="make room there"
+            ) from error
+
+    def first(self) -> Looked:
+        """The first look of all: what goes wrong is raised, and nothing is written down then.
+
+        Raises: NotApplicableError, UnavailableError.
+        """
+        now = instant(self.clock.now())
+        found = replace(self._try(self.followed.remote(), Looked(), now), looked_at=now)
+        self.followed.write_looked(found)
+        return found
+
+    def _look(self, remote: Remote) -> Looked:
+        before, now = self.followed.looked(), instant(self.clock.now())
+        found = replace(before, commit=self.followed.commit())
+        try:
+            found = self._try(remote, found, now)
+            found = replace(found.with_trouble(now, ""), failures=0)
+        except NotApplicableError as error:
+            found = replace(self._reached(remote, found, now).with_trouble(now, str(error), error.hint), failures=0)
+        except UnavailableError as error:
+            found = replace(found.with_trouble(now, str(error), error.hint), failures=before.failures + 1)
+        self._say(before, found)
+        with contextlib.suppress(OSError):  # a full disk: who asks next looks for themselves
+            self.followed.write_looked(found)
+        return found
+
+    def _reached(self, remote: Remote, found: Looked, now: str) -> Looked:
+        with contextlib.suppress(GitError):
+            return replace(found, tip=resolve(self.followed.store, followed_ref(remote)), reached_at=now)
+        return found
+
+    def _try(self, remote: Remote, found: Looked, now: str) -> Looked:
+        """Raises: NotApplicableError, UnavailableError."""
+        if trouble := lack_of_room(self.followed.state):
+            raise UnavailableError(trouble, hint="make room: nothing is fetched until then")
+        tip = self._fetch(remote)
+        try:
+            rewritten = self._apply(remote, tip, found.commit)
+        except DamagedStoreError as error:
+            self._renew(str(error))
+            tip = self._fetch(remote)
+            rewritten = self._apply(remote, tip, found.commit)
+        if found.commit != tip:
+            found = replace(found, applied_at=now)
+        return replace(found, commit=tip, tip=tip, reached_at=now, rewritten=rewritten or found.rewritten)
+
+    def _fetch(self, remote: Remote) -> str:
+        store = self.followed.store
+        if not (store / "HEAD").is_file():
+            self._renew("it is gone") if store.exists() else make_store(store)
+        try:
+            return fetch(store, remote.url, remote.ref, self.environ, tell=self.progress, stopped=self.stopped)
+        except GoneError as error:
+            raise UnavailableError(
+                f"{remote.words} is gone: {remote.url} answers, and has no such name",
+                hint=f"bring it back, or name another in {self.followed.file}",
+            ) from error
+        except GitError as error:
+            if not has_ref(remote.url, remote.ref, self.environ) or is_sound(store):
+                raise
+            self._renew(str(error))
+            return fetch(store, remote.url, remote.ref, self.environ)
+
+    def _renew(self, why: str) -> None:
+        """A new store in the place of a damaged one, which stays beside it: it may hold what no remote has."""
+        store = self.followed.store
+        aside = put_aside(store, self.clock.now().strftime("%Y%m%dT%H%M%S"))
+        _log.error("store_damaged reason=%r put_aside=%s: it is fetched anew", why, aside)
+        make_store(store)
+        save_what_is_ours(aside, store)
+        link_all(self.followed)
+
+    def _apply(self, remote: Remote, tip: str, current: str | None) -> str | None:
+        """Makes a commit the root, if it may be; the commit that a rewritten history has left behind, if it was.
+
+        Raises: NotApplicableError, DamagedStoreError, UnavailableError.
+        """
+        store = self.followed.store
+        try:
+            left = None if current in (None, tip) else self._left_behind(current or "", tip)
+            if remote.signed:
+                self._check_signature(remote, tip, current, left)
+        except GitError as error:
+            raise DamagedStoreError(f"the store cannot be read: {error}") from error
+        if self.followed.is_at(tip, remote.path):
+            self._check_readable(tip)
+            remove_old(self.followed, keep=(tip,))
+            return None
+        entries = entries_of(store, tip)
+        path = f"{remote.path}/{ROOT_FILE}" if remote.path else ROOT_FILE
+        if not has_file(entries, path):
+            raise NotApplicableError(f"commit {tip[:12]} has no {path}", hint=_where_it_is(entries))
+        if left is not None:
+            with contextlib.suppress(GitError):  # runs name it, and git would throw it away in some weeks
+                run_git(store, "update-ref", KEPT + left, left, bare=True)
+        write_commit(self.followed, tip, entries)
+        crash_point("before_switch")
+        self.followed.switch(tip, remote.path)
+        crash_point("after_switch")
+        remove_old(self.followed, keep=(tip,))
+        with contextlib.suppress(GitError):
+            pack(store)
+        return left
+
+    def _check_readable(self, tip: str) -> None:
+        """That what is asked of the commit's folder, such as which blob a file is, can be answered."""
+        link(self.followed, self.followed.commits / tip, tip)
+        try:
+            run_git(self.followed.commits / tip, "cat-file", "-e", "HEAD^{tree}")
+        except GitError as error:
+            raise DamagedStoreError(f"the store does not know {tip[:12]}: {error}") from error
+
+    def _left_behind(self, current: str, tip: str) -> str | None:
+        """The commit that is the root, if the remote's history does not hold it any more."""
+        try:
+            run_git(self.followed.store, "cat-file", "-e", f"{current}^{{commit}}", bare=True)
+        except GitError:
+            return None  # of a store that was made anew: the remote does not have it
+        return None if is_ancestor(self.followed.store, current, tip) else current
+
+    def _check_signature(self, remote: Remote, tip: str, current: str | None, left: str | None) -> None:
+        tag = remote.ref if remote.tag is not None else None
+        if why := why_not_signed(self.followed.store, tip, self.followed.signers, tag=tag):
+            raise NotApplicableError(
+                f"commit {why}, and only signed ones are applied here",
+                hint="sign it (`git commit -S`), or add its key to " + str(self.followed.signers),
+            )
+        if left is not None and current is not None and is_ancestor(self.followed.store, tip, current):
+            # Whoever may push, and has no key, could bring back any old text with its good signature.
+            raise NotApplicableError(
+                f"{remote.words} went back to {tip[:12]}, which is older than {current[:12]}",
+                hint="its signature does not say that it is wanted again: revert with a new signed commit",
+            )
+
+    def _say(self, before: Looked, found: Looked) -> None:
+        if found.trouble and found.trouble != before.trouble:
+            _log.warning("remote_trouble reason=%r: %s stays", found.trouble, (found.commit or "nothing")[:12])
+        elif before.trouble and not found.trouble:
+            _log.info("remote_fine_again")
+        if found.commit != before.commit and found.commit is not None:
+            if found.rewritten not in (None, before.rewritten):
+                _log.warning("history_rewritten left_behind=%s: it is kept", found.rewritten)
+            _log.info("commit_applied commit=%s before=%s", found.commit, before.commit or "none")
+
+
+def _where_it_is(entries: Sequence[Entry]) -> str:
+    names = [entry.path for entry in entries if entry.path.split("/")[-1] == ROOT_FILE]
+    folders = [name.rpartition("/")[0] or "." for name in names[:3]]
+    return f"it has one in {', '.join(folders)}: name that with --path" if folders else "see the branch and --path"
+
+
+class Follower:
+    """Looks again and again, from a thread of its own: no fire and no pass ever waits for the network."""
+
+    def __init__(self, follow: Follow, *, asked: Path, applied: Callable[[], None]) -> None:
+        """asked: a file that is touched to ask for a look at once. applied: told when another commit is the root."""
+        self._follow = replace(follow, stopped=lambda: self._stopping.is_set())
+        self._asked_file = asked
+        self._applied = applied
+        self._stopping = threading.Event()
+        self._asked_at = self._touched()
+        self.trouble = ""
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Until `stop`."""
+        look_at = time.monotonic()
+        while not self._stopping.is_set():
+            asked = self._touched()
+            if time.monotonic() >= look_at or asked != self._asked_at:
+                self._asked_at = asked
+                look_at = time.monotonic() + self._wait_s(self.look())
+            self._stopping.wait(min(LOOK_S, max(0.0, look_at - time.monotonic())))
+
+    def look(self) -> Looked | None:
+        """One look now, for whoever waits for it; None where it could not be made."""
+        before = self._follow.followed.commit()
+        found = None
+        try:
+            found = self._follow.look()
+            self._tell(found.trouble)
+        except SchedulerError as error:
+            self._tell(str(error), new=True)
+        except Exception as error:  # nothing may end this thread but `stop`
+            self._tell(f"{type(error).__name__}: {error}", new=True, unexpected=True)
+        if self._follow.followed.commit() != before:
+            self._applied()
+        return found
+
+    def _tell(self, trouble: str, *, new: bool = False, unexpected: bool = False) -> None:
+        """new: nobody has said it yet."""
+        if new and trouble != self.trouble:
+            _log.error("follow_failed reason=%r", trouble, exc_info=unexpected)
+        self.trouble = trouble
+
+    def _wait_s(self, found: Looked | None) -> float:
+        try:
+            every = self._follow.followed.remote().every
+        except UnavailableError:
+            every = Remote(url="").every
+        failures = 1 if found is None else found.failures
+        return wait(every, failures, random.random).total_seconds()
+
+    def _touched(self) -> int:
+        try:
+            return self._asked_file.stat().st_mtime_ns
+        except OSError:
+            return 0

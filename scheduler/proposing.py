@@ -1,0 +1,72 @@
+"""Branches of a root that is kept from a remote: the only place for an edit there, and how it comes to the remote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from scheduler.core.problems import RefusedError, UnavailableError
+from scheduler.fetching import ORIGIN, GoneError, fetch, is_ancestor, push, resolve
+from scheduler.followed import Followed, alone
+from scheduler.git import GitError, run_git
+
+
+def need_branch(followed: Followed, branch: str | None, pushes: bool) -> None:
+    """Raises: RefusedError for an edit that would be of no effect here."""
+    remote = followed.remote()
+    if branch is None:
+        raise RefusedError(
+            f"this root follows the {remote.words}: its files are those of one commit, and are not edited here;"
+            " nothing was written",
+            hint="put the edit on a branch with --branch B, and bring it there with --push",
+        )
+    if branch == remote.branch and not pushes:
+        raise RefusedError(
+            f"this root follows the {remote.words}: a commit on it counts once it is there; nothing was written",
+            hint="add --push, or name another branch",
+        )
+
+
+def take_branch(followed: Followed, branch: str, environ: Mapping[str, str], tell: Callable[[str], None]) -> None:
+    """Brings a branch of the store up to what the remote has of it, so that an edit goes on from there.
+
+    One that is gone there, and is merged, is forgotten: an edit starts anew then.
+    Raises: RefusedError where both have gone on; UnavailableError.
+    """
+    remote, store, ref = followed.remote(), followed.store, f"refs/heads/{branch}"
+    with alone(followed):
+        ours, theirs = _tip(store, ref), None
+        try:
+            theirs = fetch(store, remote.url, ref, environ)
+        except GoneError:
+            if ours is not None and (root := followed.commit()) and is_ancestor(store, ours, root):
+                run_git(store, "update-ref", "-d", ref, ours, bare=True)
+            return
+        except UnavailableError as error:
+            theirs = _tip(store, ORIGIN + branch)
+            tell(f"{error}: the branch is taken as it was last seen")
+        if theirs is None or ours == theirs or (ours is not None and is_ancestor(store, theirs, ours)):
+            return
+        if ours is not None and not is_ancestor(store, ours, theirs):
+            raise RefusedError(
+                f"branch {branch!r} has gone on at {remote.url}, and has commits here that were not pushed;"
+                " nothing was written",
+                hint="name another branch",
+            )
+        run_git(store, "update-ref", ref, theirs, bare=True)
+
+
+def push_branch(followed: Followed, branch: str, environ: Mapping[str, str]) -> None:
+    """Raises: RefusedError where the remote does not take it, UnavailableError where it cannot be reached."""
+    with alone(followed):
+        if _tip(followed.store, f"refs/heads/{branch}") is not None:
+            push(followed.store, followed.remote().url, branch, environ)
+
+
+def _tip(store: Path, ref: str) -> str | None:
+    try:
+        return resolve(store, ref)
+    except GitError as error:
+        if error.returncode == 1:
+            return None
+        raise

@@ -1,0 +1,94 @@
+"""Whether a commit carries a good SSH signature of somebody on a list (git's gpg.ssh.allowedSignersFile).
+
+The list is a file of the host. The user's own gpg settings do not count, nor do keyrings: a commit signed in any other
+way is as good as unsigned.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from scheduler.core.problems import UnavailableError, UsageError
+from scheduler.git import GitError, run_git
+
+_KEY = re.compile(rb"(^|[\s,])(ssh-[a-z0-9@.-]+|ecdsa-[a-z0-9@.-]+|sk-[a-z0-9@.-]+)\s+AAAA[0-9A-Za-z+/=]+")
+_SSH = b"-----BEGIN SSH SIGNATURE-----"
+_NO_OTHER = (
+    "gpg.program=/bin/false",
+    "gpg.openpgp.program=/bin/false",
+    "gpg.x509.program=/bin/false",
+    "gpg.ssh.program=ssh-keygen",
+    "gpg.ssh.revocationFile=/dev/null",
+    "gpg.format=ssh",
+    "gpg.minTrustLevel=fully",  # a good signature by a key that is on no list has none
+)
+
+
+def check_signers(path: Path) -> bytes:
+    """The content of a list of allowed signers. Raises: UsageError where it holds no key, or cannot be read."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"the allowed signers in {path} cannot be read: {error.strerror}") from error
+    lines = [line for line in data.splitlines() if line.strip() and not line.lstrip().startswith(b"#")]
+    if not lines:
+        raise UsageError(f"{path} names no signer: no commit would ever be applied", hint=_LINE)
+    for n, line in enumerate(data.splitlines(), 1):
+        if line in lines and not _KEY.search(line):
+            raise UsageError(
+                f"{path}, line {n}: this is no allowed signer: {line[:80].decode('utf-8', 'replace')}", hint=_LINE
+            )
+    return data
+
+
+_LINE = 'a line is: alice@example.com namespaces="git" ssh-ed25519 AAAA… (ssh-keygen(1), ALLOWED SIGNERS)'
+
+
+def why_not_signed(store: Path, commit: str, signers: Path, *, tag: str | None = None) -> str:
+    """Why a commit is not to be applied; empty where its signature is good, by a key on the list.
+
+    tag: the ref by which it was found, if that is one: then the tag's signature will do as well.
+    Raises: UnavailableError where that cannot be found out, as without ssh-keygen or the list.
+    """
+    if not signers.is_file():
+        raise UnavailableError(
+            f"{signers}, which says whose commits are applied, is gone", hint="put it back; until then none is"
+        )
+    why = _why_not(store, "commit", commit, signers)
+    if (
+        why
+        and tag is not None
+        and run_git(store, "cat-file", "-t", "--end-of-options", tag, bare=True).strip() == b"tag"
+    ):
+        named = run_git(store, "rev-parse", "--verify", "--end-of-options", tag, bare=True).decode().strip()
+        of_tag = _why_not(store, "tag", named, signers)
+        return f"the tag {of_tag}, and the commit {why}" if of_tag else ""
+    return f"{commit[:12]} {why}" if why else ""
+
+
+def _why_not(store: Path, kind: str, name: str, signers: Path) -> str:
+    content = run_git(store, "cat-file", kind, name, bare=True)
+    header, _, body = content.partition(b"\n\n")
+    signed = _SSH in (header if kind == "commit" else body)
+    if not signed:
+        other = b"\ngpgsig" in header if kind == "commit" else b"-----BEGIN " in body
+        return "is not signed with an SSH key" if other else "is not signed"
+    try:
+        run_git(
+            store,
+            f"verify-{kind}",
+            name,
+            bare=True,
+            settings=(*_NO_OTHER, f"gpg.ssh.allowedSignersFile={signers}"),
+        )
+    except GitError as error:
+        if error.returncode != 1:
+            raise
+        said = " ".join(error.said.split())
+        if "ssh-keygen" in said and ("cannot run" in said or "not found" in said or "needed" in said):
+            raise UnavailableError(
+                "ssh-keygen cannot be run, so no signature can be checked", hint="install OpenSSH"
+            ) from error
+        return f"is signed, but not by a key in {signers.name} ({said or 'git says no more'})"
+    return ""

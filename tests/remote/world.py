@@ -1,0 +1,138 @@
+"""A bare remote, a person who pushes to it, and a root that is kept from it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from scheduler.clock import SystemClock
+from scheduler.cloning import Cloned, Wanted, clone
+from scheduler.followed import Followed, Looked
+from scheduler.following import Follow
+
+ROOT_FILE = """\
+version: 1
+defaults: {runner: cat}
+runners:
+  cat: {command: [cat]}
+"""
+JOB = "id: hello\nschedule: {every: 1h}\ntask_source_path: prompts/hello.md\n"
+PATIENCE_S = 60.0
+WHO = {
+    "GIT_AUTHOR_NAME": "A",
+    "GIT_AUTHOR_EMAIL": "a@example.com",
+    "GIT_COMMITTER_NAME": "A",
+    "GIT_COMMITTER_EMAIL": "a@example.com",
+}
+
+
+def git(folder: Path, *args: str, stdin: bytes | None = None) -> str:
+    done = subprocess.run(
+        ["git", "-c", "init.defaultBranch=main", "-C", folder, *args],
+        env={**os.environ, **WHO},
+        check=True,
+        capture_output=True,
+        input=stdin,
+    )
+    return done.stdout.decode().strip()
+
+
+def until(found: Callable[[], Any], what: str) -> Any:
+    give_up = time.monotonic() + PATIENCE_S
+    while time.monotonic() < give_up:
+        value = found()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"never came: {what}")
+
+
+@dataclass(frozen=True)
+class World:
+    """`bare` is the remote, `desk` somebody's working tree of it, `root` what the scheduler keeps."""
+
+    folder: Path
+
+    @property
+    def bare(self) -> Path:
+        return self.folder / "jobs.git"
+
+    @property
+    def desk(self) -> Path:
+        return self.folder / "desk"
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "prod"
+
+    @property
+    def followed(self) -> Followed:
+        return Followed(self.root / ".scheduler")
+
+    def begin(self, files: Mapping[str, str] | None = None) -> str:
+        """The remote with a first commit; its id."""
+        self.bare.mkdir()
+        git(self.bare, "init", "--quiet", "--bare")
+        git(self.folder, "clone", "--quiet", str(self.bare), str(self.desk))
+        git(self.desk, "checkout", "--quiet", "-B", "main")
+        first = {"scheduler.yaml": ROOT_FILE, "jobs/hello.yaml": JOB, "prompts/hello.md": "hello 0\n"}
+        return self.push(files or first)
+
+    def write(self, files: Mapping[str, str | None]) -> None:
+        for path, text in files.items():
+            target = self.desk / path
+            if text is None:
+                target.unlink()
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(text)
+
+    def push(self, files: Mapping[str, str | None], *, sign: Path | None = None, amend: bool = False) -> str:
+        """Commits and pushes, with force; the id. sign: an SSH key."""
+        self.write(files)
+        git(self.desk, "add", "--all")
+        signing = ("-c", "gpg.format=ssh", "-c", f"user.signingkey={sign}") if sign else ()
+        options = [
+            "--quiet",
+            "--allow-empty",
+            "-m",
+            "a change",
+            *(["-S"] if sign else []),
+            *(["--amend"] if amend else []),
+        ]
+        git(self.desk, *signing, "commit", *options)
+        git(self.desk, "push", "--quiet", "--force", "origin", "HEAD:refs/heads/main")
+        return git(self.desk, "rev-parse", "HEAD")
+
+    def clone(self, **wanted: Any) -> Cloned:
+        given = Wanted(url=str(self.bare), **{"every": timedelta(seconds=1), **wanted})
+        return clone(given, self.root, None, environ=os.environ, clock=SystemClock())
+
+    def follow(self, environ: Mapping[str, str] | None = None) -> Follow:
+        return Follow(followed=self.followed, clock=SystemClock(), environ=environ or os.environ)
+
+    def look(self) -> Looked:
+        return self.follow().look()
+
+    def read(self, path: str) -> str:
+        """A file of the root as it is now."""
+        return (self.followed.current / path).read_text()
+
+    def key(self, name: str) -> Path:
+        """A new SSH key."""
+        path = self.folder / name
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", path], check=True)
+        return path
+
+    def signers(self, *keys: Path) -> Path:
+        """A list of those whose signatures are good."""
+        path = self.folder / "signers"
+        publics = [key.with_name(key.name + ".pub").read_text() for key in keys]
+        path.write_text("".join(f'a@example.com namespaces="git" {public}' for public in publics))
+        return path
