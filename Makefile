@@ -19,7 +19,7 @@ run: $(READY)  ## set up and serve jobs.example until Ctrl-C
 test: $(READY)  ## set up and run the tests, one process a core
 	$(BIN)/pytest -n auto --dist worksteal
 
-test-long: $(READY)  ## what takes too long for every commit: 1,000 kills, 100,000 fires
+test-long: $(READY)  ## what takes too long for every commit: 1,000 kills, 100,000 fires, three years
 	$(BIN)/pytest -m long
 
 lint: $(READY)

@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from scheduler.core.models import instant, parse_instant
-from scheduler.core.past import ATTEMPT, AUDIT, COMMIT, DEFINITION, FACTS, INSTANTS, JSON, RUN, Past
-
-ACTION = "import"  # of the audit row that says so; a job has one, and is given no other past
+from scheduler.core.models import SyncState, instant, parse_instant
+from scheduler.core.past import ARCHIVED, ATTEMPT, AUDIT, COMMIT, DEFINITION, FACTS, IMPORT, INSTANTS, JSON, RUN, Past
 
 State = Literal["carried", "pending", "already", "own"]
 
@@ -65,6 +63,9 @@ def history(sql: sqlite3.Connection, job_id: str) -> Past:
         runs=tuple(runs),
         audit=tuple(audit),
         texts={row["sha256"]: bytes(row["bytes"]) for row in texts},
+        archived=None
+        if job["archived_at"] is None
+        else {"at": instant(parse_instant(job["archived_at"])), **{name: job[name] for name in ARCHIVED[1:]}},
     )
 
 
@@ -84,18 +85,21 @@ def _told(row: sqlite3.Row, names: Iterable[str]) -> dict[str, Any]:
 
 
 def carry(sql: sqlite3.Connection, job_id: str, carried: Carried, *, now: datetime, ticket: int) -> State:
-    """Gives a job its past, or keeps it for the sync that makes the job.
+    """Gives a job its past, or keeps it for the sync that makes the job; an archived one, which no sync makes, is made.
 
     `already`: it got one before, and keeps that. `own`: it has runs or counters of its own, and keeps these.
     """
     job = sql.execute("SELECT last_n, run_count, created_at FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    if job is None and carried.past.archived is not None:
+        _bury(sql, job_id, carried, now=now, ticket=ticket)
+        return "carried"
     if job is None:
         sql.execute(
             "INSERT OR REPLACE INTO carried (job_id, past, at) VALUES (?, ?, ?)",
             (job_id, _packed(carried), _stamp(now)),
         )
         return "pending"
-    if sql.execute("SELECT 1 FROM audit WHERE job_id = ? AND action = ?", (job_id, ACTION)).fetchone():
+    if sql.execute("SELECT 1 FROM audit WHERE job_id = ? AND action = ?", (job_id, IMPORT)).fetchone():
         return "already"
     created = carried.past.facts.get("created_at")
     if created is not None and _stamp(parse_instant(created)) == job["created_at"]:
@@ -119,6 +123,27 @@ def carry(sql: sqlite3.Connection, job_id: str, carried: Carried, *, now: dateti
     sql.execute("UPDATE jobs SET generation = ?, changed = ? WHERE id = ?", (here, ticket, job_id))
     settle(sql, job_id, carried, now=now)
     return "carried"
+
+
+def _bury(sql: sqlite3.Connection, job_id: str, carried: Carried, *, now: datetime, ticket: int) -> None:
+    """The row of a job that has no file any more: whoever asks finds its history, and its file revives it."""
+    was = carried.past.archived
+    assert was is not None
+    prepare(sql, job_id, carried)
+    at = _stamp(parse_instant(was["at"]))
+    row = {
+        "id": job_id,
+        "generation": max(each["generation"] for each in carried.past.definitions),
+        **{name: was[name] for name in ARCHIVED[1:]},
+        "activated_at": at,
+        "archived_at": at,
+        "sync_state": SyncState.SYNCED.value,
+        "changed": ticket,
+        **{name: _stamp(now) for name in ("created_at", "updated_at")},
+        "created_by": carried.actor,
+    }
+    _insert(sql, "jobs", row)
+    settle(sql, job_id, carried, now=now)
 
 
 def take(sql: sqlite3.Connection, job_id: str) -> Carried | None:
@@ -170,13 +195,13 @@ def settle(sql: sqlite3.Connection, job_id: str, carried: Carried, *, now: datet
     told = {name: value for name, value in past.facts.items() if value is not None}
     row = {
         "at": instant(now),
-        "action": ACTION,
+        "action": IMPORT,
         "field": "history",
         "before": None,
         "after": {"source": carried.source, "runs": len(past.runs), **told},
         "revision": None,
         "actor": carried.actor,
-        "cause": ACTION,
+        "cause": "import",
     }
     _insert(sql, "audit", {"job_id": job_id, **_stored(row, AUDIT)})
 

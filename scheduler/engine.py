@@ -280,7 +280,14 @@ class LocalEngine:
         self, job: Job, settings: Settings, *, run_id: str, fire_time: datetime | None, trigger: Trigger
     ) -> Ready | Fault:
         """All that a run of this job would start with now, or why it cannot; starts and writes nothing."""
-        task = read_task(self.place.root, job.file.spec, job.file.path, settings, forbidden=self.place.closed)
+        task = read_task(
+            self.place.root,
+            job.file.spec,
+            job.file.path,
+            settings,
+            forbidden=self.place.closed,
+            parsed=self.passes.parsed,
+        )
         if isinstance(task, Fault):
             return task
         path = task.real_path or task.source_path

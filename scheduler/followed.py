@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scheduler.core.problems import UnavailableError
+from scheduler.core.problems import RefusedError, UnavailableError
 from scheduler.core.remote import Remote, read_remote
 
 _REMOTE, _LOOKED, _COMMITS = "followed.json", "looked.json", "commits"
@@ -74,6 +74,11 @@ class Looked:
     rewritten: str | None = None  # the commit that the last rewriting of history has left behind
 
     @property
+    def exit_code(self) -> int:
+        """What a command that looks there ends with: 5 where it could not, 3 where a rule said no (design I3)."""
+        return 0 if not self.trouble else UnavailableError.exit_code if self.failures else RefusedError.exit_code
+
+    @property
     def words(self) -> str:
         """For people: why the root is not what the remote has; empty if it is, or nobody has looked yet."""
         if not self.trouble:
@@ -81,11 +86,6 @@ class Looked:
         stays = "" if self.commit is None else f"; {self.commit[:12]} stays"
         since = "" if self.trouble_since is None else f" (since {self.trouble_since})"
         return f"{self.trouble}{since}{stays}"
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether the remote was reached, and what it has may not be the root."""
-        return bool(self.trouble) and self.failures == 0
 
     def with_trouble(self, now: str, trouble: str, hint: str = "", *, failures: int = 0) -> Looked:
         """failures: those in a row; 0: the remote was reached."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -117,6 +118,12 @@ def head_ref(root: Path) -> str | None:
 
 def git_folder(root: Path) -> Path | None:
     for folder in (root, *root.parents):
+        try:
+            os.lstat(f"{folder}/.git")  # a Path is slow: every fire asks, and most folders have none
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError):
+            pass  # as below
         git = folder / ".git"
         if git.is_dir():
             return git.resolve()  # it may be a link

@@ -7,14 +7,11 @@ worked out from the source alone, and a job that is there already keeps its file
 from __future__ import annotations
 
 import contextlib
-import os
 import posixpath
-import pwd
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-from zoneinfo import ZoneInfo
+from typing import Any, BinaryIO
 
 from scheduler import rewriting
 from scheduler.carried import Carried, State
@@ -23,26 +20,33 @@ from scheduler.config import Place
 from scheduler.core import crontab, phantom
 from scheduler.core.edit import EditError
 from scheduler.core.globs import matches_any
-from scheduler.core.incoming import Incoming, free, problem
+from scheduler.core.incoming import Incoming, Made, free, problem
 from scheduler.core.jobedit import WrongJobError, written_job
 from scheduler.core.jobfile import read_job_file
-from scheduler.core.models import Fault, RunnerSpec, Settings, TaskInput
+from scheduler.core.models import ROOT_FILE, Fault, RunnerSpec, Settings, TaskInput
 from scheduler.core.past import Past
 from scheduler.core.paths import PathError, check_path
-from scheduler.core.problems import Problem, RefusedError, UnavailableError, UsageError, did_you_mean
+from scheduler.core.problems import (
+    Problem,
+    RefusedError,
+    SchedulerError,
+    UnavailableError,
+    UsageError,
+    did_you_mean,
+)
 from scheduler.core.schedule import check_timezone
 from scheduler.core.texts import TextError
 from scheduler.drafts import IN_PLACE, Draft, write
-from scheduler.exporting import Exported, JobFiles, read_export
 from scheduler.leave import INSIDE_A_RUN
+from scheduler.machine import is_program, local_zone, me, user_exists
 from scheduler.passes import Synced
 from scheduler.phantom import read_phantom
 from scheduler.trees import WorkingTree, is_job_path, text_fault
+from scheduler.unpacking import Exported, is_buried, made_from_export, read_export
 from scheduler.views import Json
 
 FOLDER = "jobs/imported"
 MOST_BYTES = 10 * 1024 * 1024  # of a crontab
-_UTC = ("Etc/UTC", "Etc/UCT", "UCT", "Etc/Zulu", "Zulu", "Etc/Universal", "Universal")
 _SHELLS = ("sh", "bash", "dash", "ksh", "zsh", "ash")
 SHELL_RUNNER = 'runners: {shell: {command: [sh, -eu, "{task_file}"], tasks: ["scripts/**", "jobs/**"]}}'
 AGENT_RUNNER = "runners: {claude: {command: [claude, -p], input: stdin}}"
@@ -58,17 +62,6 @@ class Options:
     user: str | None = None  # whose lines of a system crontab
     system: bool | None = None  # whether a crontab has a user in each line
     dry_run: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """One job's files, as they shall be."""
-
-    job: Incoming
-    path: str
-    data: bytes
-    task_path: str | None = None
-    task: bytes | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,7 +82,7 @@ class Imports:
     def crontab(self, data: bytes, name: str, options: Options) -> Json:
         """Raises: UsageError where no runner of the root can run shell commands, or an option makes no sense."""
         if len(data) > MOST_BYTES:
-            raise UsageError(f"{name} has {len(data):,} bytes; a crontab of more than {MOST_BYTES:,} is not read")
+            raise UsageError(f"{name} is longer than {MOST_BYTES:,} bytes, and no such crontab is read")
         if data[:16] == b"SQLite format 3\0":
             raise UsageError(f"{name} is a SQLite database, and no crontab", hint="`scheduler import phantom` reads it")
         tree = WorkingTree(self.place)
@@ -101,8 +94,8 @@ class Imports:
         system = options.system
         if system is None:
             known = str(path) == "/etc/crontab" or str(path.parent) == "/etc/cron.d"
-            system = known or crontab.looks_like_system(data, _user_exists)
-        users = crontab.Users(wanted=options.user or _me(), exists=_user_exists) if system else None
+            system = known or crontab.is_system(data, user_exists, is_program)
+        users = crontab.Users(wanted=options.user or me(), exists=user_exists) if system else None
         jobs, problems = crontab.jobs_of(
             crontab.read_crontab(data, system=system),
             shell=shell,
@@ -118,7 +111,7 @@ class Imports:
         if not inline and not matches_any(f"{scripts}/x.sh", runner.tasks or ()):
             raise UsageError(
                 f"the runner {runner.name!r} may run neither files of {folder} nor of {scripts}",
-                hint=f'add "jobs/**" or "scripts/**" to runners.{runner.name}.tasks in {_ROOT}, or name another runner',
+                hint=f'add "jobs/**" or "scripts/**" to runners.{runner.name}.tasks of {ROOT_FILE}, or name another',
             )
         return self._write(tree, jobs, problems, name, options, runner, folder, None if inline else (scripts, ".sh"))
 
@@ -139,8 +132,10 @@ class Imports:
         tree = WorkingTree(self.place)
         found = read_export(iter(data.splitlines()), name)
         problems: list[Problem] = []
-        made = _from_export(found, tree, options, problems)
-        return self._carry_out(tree, made, problems, name, options, {each.id: each.past for each in found})
+        folder = None if options.to is None else self._folder(options, tree.settings)
+        made = made_from_export(found, tree, folder, problems)
+        pasts = {each.id: each.past for each in found}
+        return self._carry_out(tree, made, problems, name, options, pasts, [each for each in found if is_buried(each)])
 
     def _zone(self, options: Options) -> str:
         if options.timezone is not None:
@@ -165,7 +160,7 @@ class Imports:
         if not is_job_path(f"{folder}/x.yaml", settings):
             raise UsageError(
                 f"files in {folder} are no job files of this root",
-                hint=f"name a folder with --to that `jobs` in {_ROOT} names: {', '.join(settings.jobs)}",
+                hint=f"name a folder with --to that `jobs` in {ROOT_FILE} names: {', '.join(settings.jobs)}",
             )
         return folder
 
@@ -213,8 +208,12 @@ class Imports:
         name: str,
         options: Options,
         pasts: Mapping[str, Past],
+        buried: Sequence[Exported] = (),
     ) -> Json:
-        """Writes what is not there yet, hands over the past, and lets a sync make the jobs."""
+        """Writes what is not there yet, hands over the past, and lets a sync make the jobs.
+
+        buried: those that are archived; one that a file names here is as good as any other.
+        """
         draft = Draft(files=tree, branch=None, job_id="", summary="Import")
         ids = {each.id: each.path for each in tree.documents() if each.id is not None}
         if self.environ.get(INSIDE_A_RUN) and not options.dry_run:
@@ -227,60 +226,108 @@ class Imports:
             kept: Mapping[str, State] = {}
             good = {each.job.id for each, state in zip(made, states, strict=True) if state != "left_out"}
             wanted = {
-                job_id: Carried(past=past, source=Path(name).name, actor=self.actor)
+                job_id: Carried(
+                    past=replace(past, archived=None) if job_id in ids else past,
+                    source=Path(name).name,
+                    actor=self.actor,
+                )
                 for job_id, past in pasts.items()
-                if job_id in good
             }
+            gone = {each.id for each in buried if each.id not in ids}
+            good |= {each.id for each in buried} - gone
             if not options.dry_run:
-                if self.place.followed is not None and draft.after:
-                    raise RefusedError(
-                        f"this root follows the {self.place.followed.remote().words}, and is not edited here; to be"
-                        f" written were {', '.join(list(draft.after)[:10])}; nothing was",
-                        hint="import in a checkout of it, push, and import here once more for counters and history",
-                    )
-                # Before the files: a daemon that sees these makes the jobs at once, and finds their past there.
-                kept = self.carry(wanted) if wanted else {}
-                # Prompts before jobs: a kill in between leaves no job without its task.
-                order = sorted(draft.after, key=lambda path: is_job_path(path, tree.settings))
-                draft.after = {path: draft.after[path] for path in order}
-                try:
-                    if draft.after:
-                        write(self.place.root, draft, IN_PLACE, self.environ, self.tell)
-                except BaseException:
-                    self.forget([job_id for job_id, state in kept.items() if state == "pending"])
-                    raise
-        synced = None if options.dry_run or not made else self.sync()
+                rewriting.sweep(
+                    self.place.root, [path for each in made for path in (each.path, each.task_path) if path]
+                )
+                first = {job_id: each for job_id, each in wanted.items() if job_id in good}
+                kept = self._hand_over(draft, tree.settings, first, {each: wanted[each] for each in sorted(gone)})
+        synced, fault = self._synced() if (made or buried) and not options.dry_run else (None, None)
         for job_id, state in kept.items():
             if state == "own":
-                line = next(each.job.line for each in made if each.job.id == job_id)
+                places = {each.job.id: each.job.line for each in made} | {each.id: each.line for each in buried}
+                line = places[job_id]
                 why = f"{job_id!r} has runs of its own here; its counters and its history from elsewhere were left out"
                 problems.append(problem(line, "own-history", why, error=False, job_id=job_id))
         problems = sorted({replace(each, path=name) for each in problems})
         waits = "" if synced is None else _why_not(synced, [each.job.id for each in made])
+        if fault is not None:
+            waits = f"{fault}; the files are there, and `scheduler sync` takes them over"
         return {
             "source": name,
-            "jobs": [
-                {
-                    "id": each.job.id,
-                    "name": each.job.keys.get("name"),
-                    "file": each.path,
-                    "task_file": each.task_path,
-                    "line": each.job.line,
-                    "files": state,
-                    "history": _history_word(kept.get(each.job.id)),
-                }
-                for each, state in zip(made, states, strict=True)
-            ],
+            "jobs": _told(made, states, buried, ids, kept),
             "written": list(draft.after),
             "problems": [each.to_json() for each in problems],
             "applied": "dry_run" if options.dry_run else "next_sync" if waits else "now",
             "why": waits or None,
             "guard": None if synced is None else synced.json["guard"],
             "held": None if synced is None else synced.held or None,
+            "fault": fault,
         }
 
+    def _hand_over(
+        self, draft: Draft, settings: Settings, pasts: Mapping[str, Carried], buried: Mapping[str, Carried]
+    ) -> Mapping[str, State]:
+        """The past of the jobs, and their files; both, or neither."""
+        followed = self.place.followed
+        if followed is not None and draft.after:
+            raise RefusedError(
+                f"this root follows the {followed.remote().words}, and is not edited here; to be written were"
+                f" {', '.join(list(draft.after)[:10])}; nothing was",
+                hint="import in a checkout of it, push, and import here once more for counters and history",
+            )
+        # Before the files: a daemon that sees these makes the jobs at once, and finds their past there.
+        kept = self.carry(pasts) if pasts else {}
+        # Prompts before jobs: a kill in between leaves no job without its task.
+        order = sorted(draft.after, key=lambda path: is_job_path(path, settings))
+        draft.after = {path: draft.after[path] for path in order}
+        try:
+            if draft.after:
+                write(self.place.root, draft, IN_PLACE, self.environ, self.tell)
+        except BaseException:
+            self.forget([job_id for job_id, state in kept.items() if state == "pending"])
+            raise
+        # Last: their rows are there at once, and cannot be taken back.
+        return {**kept, **self.carry(buried)} if buried else kept
 
-_ROOT = "scheduler.yaml"
+    def _synced(self) -> tuple[Synced | None, str | None]:
+        """A pass, or why none could be made: the files are there, and whoever asked has to know of them."""
+        try:
+            return self.sync(), None
+        except SchedulerError as error:
+            return None, str(error)
+
+
+def _told(
+    made: Sequence[Made],
+    states: Sequence[str],
+    buried: Sequence[Exported],
+    ids: Mapping[str, str],
+    kept: Mapping[str, State],
+) -> list[Json]:
+    """What became of each job; ids: where each stood before."""
+    found: list[Json] = [
+        {
+            "id": each.job.id,
+            "name": each.job.keys.get("name"),
+            "file": ids.get(each.job.id, each.path),
+            "task_file": each.task_path,
+            "line": each.job.line,
+            "files": state,
+        }
+        for each, state in zip(made, states, strict=True)
+    ]
+    found += [
+        {
+            "id": each.id,
+            "name": None,
+            "file": ids.get(each.id),
+            "task_file": None,
+            "line": each.line,
+            "files": "kept" if each.id in ids else "archived",
+        }
+        for each in buried
+    ]
+    return [{**each, "history": _history_word(kept.get(each["id"]))} for each in found]
 
 
 def _history_word(state: State | None) -> str | None:
@@ -292,7 +339,7 @@ def _why_not(synced: Synced, ids: Collection[str]) -> str:
     if synced.held:
         return f"held: {synced.held}; `scheduler sync --now` takes the files as they are"
     if not synced.read:
-        return f"{_ROOT} has an error; `scheduler validate` shows it"
+        return f"{ROOT_FILE} has an error; `scheduler validate` shows it"
     bad = [each for each in synced.problems if each.is_error and each.job_id in ids]
     return f"{bad[0].path}:{bad[0].line}: {bad[0].message}" if bad else ""
 
@@ -409,88 +456,14 @@ def _state(path: str, data: bytes, draft: Draft, tree: WorkingTree) -> str:
     return "kept" if isinstance(source, Fault) or source.data != data else "unchanged"
 
 
-# -- an export ---------------------------------------------------------------------------------
-
-
-def _from_export(found: Sequence[Exported], tree: WorkingTree, options: Options, problems: list[Problem]) -> list[Made]:
-    """Its files, at their own paths or below `--to`; documents that shared a file share one again."""
-    here = {each.id: each.path for each in tree.documents() if each.id is not None}
-    made: list[Made] = []
-    together: dict[str, list[Exported]] = {}
-    for each in found:
-        if each.files is None:
-            why = f"{each.id!r} is archived and has no file; its history was left out"
-            problems.append(problem(each.line, "archived", why, error=False, job_id=each.id))
-            continue
-        path = each.files.path
-        if options.to is not None:
-            path = f"{options.to.rstrip('/')}/{posixpath.basename(path)}"
-        together.setdefault(path, []).append(each)
-    for path, jobs in together.items():
-        jobs.sort(key=lambda each: 0 if each.files is None else each.files.number)
-        texts = [each.files.text for each in jobs if each.files is not None]
-        data = "---\n".join(texts).encode()
-        bad = _wrong(path, data, jobs, tree.settings)
-        if bad:
-            problems += bad
-            continue
-        documents = {each.id: each for each in read_job_file(path, data, tree.settings).documents}
-        for each in jobs:
-            spec = documents[each.id].spec
-            if spec is not None and each.digest is not None and spec.digest != each.digest:
-                why = f"{each.id}: with the `defaults` of this root it is another definition than it was"
-                hint = f"compare `defaults` in {_ROOT} on both sides; `scheduler show {each.id}` says what it is here"
-                problems.append(problem(each.line, "definition", why, hint, error=False, job_id=each.id))
-            incoming = Incoming(id=each.id, stem="", keys={"name": None if spec is None else spec.name}, line=each.line)
-            files = each.files
-            assert files is not None
-            if files.task_path is not None and files.task is None and tree.is_free(files.task_path):
-                why = f"{each.id}: its task {files.task_path} was not there when it was exported, and is not here"
-                problems.append(problem(each.line, "task", why, "write it", job_id=each.id))
-            made.append(_exported(incoming, path, data, files, here, tree))
-    return made
-
-
-def _exported(
-    job: Incoming, path: str, data: bytes, files: JobFiles, here: Mapping[str, str], tree: WorkingTree
-) -> Made:
-    """A file of several jobs, of which some are exported, says what it says: as it stands where all are the same."""
-    if here.get(job.id) == path:
-        source = tree.read(path)
-        if not isinstance(source, Fault) and files.text.encode() in source.data:
-            data = source.data
-    return Made(job=job, path=path, data=data, task_path=files.task_path, task=files.task)
-
-
-def _wrong(path: str, data: bytes, jobs: Sequence[Exported], settings: Settings) -> list[Problem]:
-    line, ids = jobs[0].line, [each.id for each in jobs]
-    if not is_job_path(path, settings):
-        why = f"{path} is no job file of this root; {', '.join(ids)} left out"
-        hint = f"name a folder with --to that `jobs` in {_ROOT} names: {', '.join(settings.jobs)}"
-        return [problem(line, "path", why, hint, job_id=ids[0])]
-    file = read_job_file(path, data, settings)
-    found = [each for each in file.problems if each.is_error]
-    if not found and [each.id for each in file.documents] != ids:
-        return [problem(line, "path", f"{path} does not hold what the export says; {', '.join(ids)} left out")]
-    return [
-        replace(
-            problem(
-                line, "", f"{path}:{each.line}: {each.message}; {', '.join(ids)} left out", each.hint, job_id=ids[0]
-            ),
-            code=each.code,
-        )
-        for each in found
-    ]
-
-
-# -- runners, users, zones ----------------------------------------------------------------------
+# -- runners --------------------------------------------------------------------------------------
 
 
 def _named_runner(settings: Settings, name: str) -> RunnerSpec:
     found = settings.runners.get(name)
     if found is None:
         hint = did_you_mean(name, settings.runners) or f"runners of this root: {', '.join(settings.runners) or 'none'}"
-        raise UsageError(f"{_ROOT} has no runner {name!r}", hint=hint)
+        raise UsageError(f"{ROOT_FILE} has no runner {name!r}", hint=hint)
     return found
 
 
@@ -530,53 +503,16 @@ def _agent_runner(settings: Settings, name: str | None) -> RunnerSpec:
 
 
 def _hint(shell: bool) -> str:
-    return f"add one to {_ROOT}, such as: {SHELL_RUNNER if shell else AGENT_RUNNER}"
+    return f"add one to {ROOT_FILE}, such as: {SHELL_RUNNER if shell else AGENT_RUNNER}"
 
 
-def _me() -> str:
+def read_source_file(name: str, stdin: BinaryIO, *, most: int = -1) -> bytes:
+    """- stands for standard input. most: one byte more than that is the last that is read. Raises: UnavailableError."""
+    size = most + 1 if most >= 0 else -1
     try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
-
-
-def _user_exists(name: str) -> bool:
-    try:
-        pwd.getpwnam(name)
-    except (KeyError, ValueError):
-        return False
-    return True
-
-
-def local_zone(environ: Mapping[str, str]) -> str | None:
-    """The IANA name of the zone in which this machine's cron stands; None where nothing says it."""
-    names = []
-    named = environ.get("TZ", "").removeprefix(":")
-    if named:
-        names.append(named)
-    else:
-        with contextlib.suppress(OSError):
-            real = os.path.realpath("/etc/localtime")
-            names.append(real.partition("/zoneinfo/")[2])
-        with contextlib.suppress(OSError):
-            names.append(Path("/etc/timezone").read_text().strip())
-        if not os.path.lexists("/etc/localtime"):
-            names.append("UTC")  # so says the C library
-    for name in names:
-        try:
-            check_timezone(name)
-            ZoneInfo(name)
-        except (ValueError, OSError):
-            continue
-        return "UTC" if name in _UTC else name
-    return None
-
-
-def read_source_file(name: str, stdin: Callable[[], bytes]) -> bytes:
-    """- stands for standard input. Raises: UnavailableError."""
-    if name == "-":
-        return stdin()
-    try:
-        return Path(name).read_bytes()
+        if name == "-":
+            return stdin.read(size)
+        with Path(name).open("rb") as file:
+            return file.read(size)
     except OSError as error:
         raise UnavailableError(f"{name} cannot be read: {error.strerror}") from error

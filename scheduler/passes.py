@@ -230,8 +230,10 @@ class Passes:
         began, patience = time.monotonic(), self.absent_grace.total_seconds()
         while True:
             found = self._refresh_once(store, job_id, actor, cause)
+            if not isinstance(found, Fault):
+                return found
             job = store.observed(job_id=job_id).jobs[job_id]
-            if not isinstance(found, Fault) or job.archived:
+            if job.archived:
                 return found
             there = (self.place.root / job.file.path).exists()  # and says something else: half saved, or another id
             if time.monotonic() >= began + (min(patience, SAVE_S) if there else patience):

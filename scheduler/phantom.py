@@ -7,75 +7,117 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from scheduler.core.phantom import NEEDED
 from scheduler.core.problems import UnavailableError, UsageError
-from scheduler.database import UnwritableError, connect_to_read
+from scheduler.database import UnwritableError, connect_to_read, journals_by
 
 Rows = list[dict[str, Any]]
+PATIENCE = timedelta(seconds=5)  # with a lock of its owner's
 
 
 def read_phantom(path: Path) -> tuple[Rows, Rows]:
     """The rows of `scheduled_jobs`, each with its number as `_row`, and those of `scheduler_audit_log`, oldest first.
 
-    A database in use is read as it stands; nothing is made beside it.
+    A database in use is read as it stands; nothing is made beside it. What is no UTF-8 comes as lone surrogates.
     Raises: UnavailableError for a file that cannot be read, is damaged or no SQLite database; UsageError where it
     holds no jobs of Phantom.
     """
     try:
-        size = path.stat().st_size if path.is_file() else None
+        if path.exists() and not path.is_file():  # a pipe would be waited for, for ever
+            raise UsageError(f"{path} is no file", hint="name Phantom's database, such as data/phantom.db")
+        size = path.stat().st_size
         path.open("rb").close()
     except OSError as error:
         raise UnavailableError(f"{path} cannot be read: {error.strerror}") from error
-    if size is None:
-        raise UsageError(f"{path} is no file", hint="name Phantom's database, such as data/phantom.db")
     if not size:
         raise UnavailableError(f"{path} is empty: there is nothing in it", hint="name Phantom's database")
     try:
         with _reader(path) as sql:
-            sql.execute("BEGIN")
-            columns = {each["name"] for each in sql.execute("PRAGMA table_info(scheduled_jobs)")}
-            if not columns:
-                raise UsageError(f"{path} has no table scheduled_jobs", hint="name Phantom's database")
-            missing = [name for name in NEEDED if name not in columns]
-            if missing:
-                raise UsageError(f"the table scheduled_jobs in {path} has no column {', '.join(missing)}")
-            found = [row[0] for row in sql.execute("PRAGMA quick_check(3)")]
-            if found != ["ok"]:
-                raise UnavailableError(f"{path} is damaged: {'; '.join(found)}", hint="import a sound copy of it")
-            jobs = _rows(sql, "SELECT rowid AS _row, * FROM scheduled_jobs ORDER BY rowid")
-            audit: Rows = []
-            if sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'scheduler_audit_log'").fetchone():
-                audit = _rows(sql, "SELECT rowid AS _row, * FROM scheduler_audit_log ORDER BY rowid")
+            return _read(sql, path)
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise UnavailableError(
+                f"{path} is locked by another process ({error})", hint="stop Phantom, or try again in a moment"
+            ) from error
         raise UnavailableError(
-            f"{path} is damaged, locked or no SQLite database ({error})", hint="import a sound copy of it"
+            f"{path} is damaged or no SQLite database ({error})", hint="import a sound copy of it"
         ) from error
-    return jobs, audit
+    except OSError as error:
+        raise UnavailableError(f"{path} cannot be read: {error.strerror}", hint="try again in a moment") from error
 
 
-def _rows(sql: sqlite3.Connection, query: str) -> Rows:
-    return [dict(row) for row in sql.execute(query)]
+def _read(sql: sqlite3.Connection, path: Path) -> tuple[Rows, Rows]:
+    sql.execute("BEGIN")
+    columns = {each["name"] for each in sql.execute("PRAGMA table_info(scheduled_jobs)")}
+    if not columns:
+        raise UsageError(f"{path} has no table scheduled_jobs", hint="name Phantom's database")
+    missing = [name for name in NEEDED if name not in columns]
+    if missing:
+        raise UsageError(
+            f"the table scheduled_jobs in {path} has no column {', '.join(missing)}",
+            hint=f"Phantom's has {', '.join(NEEDED)}",
+        )
+    found = [row[0] for row in sql.execute("PRAGMA quick_check(3)")]
+    if found != ["ok"]:
+        raise UnavailableError(f"{path} is damaged: {'; '.join(found)}", hint="import a sound copy of it")
+    audit: Rows = []
+    if sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'scheduler_audit_log'").fetchone():
+        audit = _rows(sql, "scheduler_audit_log")
+    return _rows(sql, "scheduled_jobs"), audit
+
+
+def _rows(sql: sqlite3.Connection, table: str) -> Rows:
+    """In the order of their numbers: `SELECT * FROM scheduled_jobs WHERE rowid = N` finds the row of a report."""
+    try:
+        found = [dict(row) for row in sql.execute(f"SELECT rowid AS _row, * FROM {table} ORDER BY rowid")]
+    except sqlite3.OperationalError:  # made WITHOUT ROWID
+        found = [dict(row) for row in sql.execute(f"SELECT * FROM {table}")]
+    for number, row in enumerate(found, 1):
+        if row.get("_row") is None:
+            row["_row"] = number
+    return found
 
 
 @contextlib.contextmanager
 def _reader(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that makes nothing beside the file, and sees what stands in its journal."""
     with contextlib.ExitStack() as cleanup:
-        journal = path.with_name(path.name + "-journal")
-        if journal.exists():  # of a process that may be gone: rolled back in a copy
-            folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="scheduler-import-")))
-            for file in (path, journal):
-                shutil.copyfile(file, folder / file.name)
-            connection = sqlite3.connect(folder / path.name, isolation_level=None)
+        if journals_by(path) == "rollback":
+            try:
+                connection = _connect(path, "mode=ro")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode not in _HOT:
+                    raise
+                # Whoever wrote the journal is gone, and has left half a transaction: rolled back in a copy.
+                folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="scheduler-import-")))
+                for file in (path, path.with_name(path.name + "-journal")):
+                    shutil.copyfile(file, folder / file.name)
+                connection = _connect(folder / path.name, "mode=rw")
         else:
             why = f"{path} cannot be read"
             connection, others = connect_to_read(path, UnwritableError(why, hint="make it and its folder readable"))
             cleanup.enter_context(others)
         cleanup.callback(connection.close)
         connection.row_factory = sqlite3.Row
-        # What is no UTF-8 is shown, not lost: whoever reads the report finds the row by it.
-        connection.text_factory = lambda data: data.decode("utf-8", "backslashreplace")
+        connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
         yield connection
+
+
+# What a connection that may not write answers where a transaction has to be rolled back first.
+_HOT = (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY, sqlite3.SQLITE_CANTOPEN)
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{mode}", timeout=PATIENCE.total_seconds(), uri=True, isolation_level=None
+    )
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection

@@ -20,6 +20,7 @@ from scheduler.core.expected import Alarm, Kind
 from scheduler.core.models import Fault, Job, Run, RunStatus, Schedule, Settings, Status, instant
 from scheduler.core.problems import Problem, SchedulerError, UnavailableError, UsageError, did_you_mean
 from scheduler.core.schedule import coming
+from scheduler.followed import Looked
 from scheduler.safe_open import read_source
 from scheduler.store import Store
 from scheduler.views import Json
@@ -210,9 +211,10 @@ class Reading:
         attempt = run.attempts[-1].n if run.attempts else 1
         files = [self.place.output(run.job_id, run.n, attempt, stream) for stream in ("stdout", "stderr")]
         if run.output_bytes and not any(file.exists() for file in files):
+            left = f"; `scheduler history {run.job_id} --json` has how it began (`result`)" if run.result else ""
             raise UnavailableError(
                 f"the output of {run.id} is gone: {files[0]} is not there",
-                hint="outputs are kept as long as retention.output_days in scheduler.yaml says",
+                hint=f"retention.output_days in scheduler.yaml has run out, or the run came by an import{left}",
             )
         return run, _kept(files[0]), _kept(files[1])
 
@@ -297,6 +299,10 @@ class Reading:
             self.tell(store.read_only)
         return store
 
+    def looked(self) -> Looked:
+        """What the last look at the remote found that the root is kept from; nothing for any other root."""
+        return Looked() if self.place.followed is None else self.place.followed.standing()
+
     def troubles(self) -> Sequence[str]:
         """What the daemon says keeps jobs from firing or files from being synced; or that it says nothing."""
         return self._daemon_says()[1]
@@ -305,8 +311,7 @@ class Reading:
         """Why the daemon is not to fire here, empty if it is, and its troubles; and that of following a remote."""
         from scheduler.control import answer_of, find
 
-        followed = self.place.followed
-        remote = [] if followed is None or not (words := followed.standing().words) else [words]
+        remote = [words] if (words := self.looked().words) else []
         try:
             holder = find(self.place)
             answer = {} if holder is None else answer_of(holder, "status", limit=GLANCE_S)

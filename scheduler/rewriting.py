@@ -9,16 +9,18 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from scheduler.core.problems import RefusedError, UnavailableError
 from scheduler.crash import crash_point
 
 LOCK_S = 30.0  # for one edit to wait for another
+_BESIDE = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -48,6 +50,24 @@ def alone(root: Path) -> Iterator[None]:
         yield
     finally:
         os.close(file)
+
+
+def sweep(root: Path, paths: Iterable[str]) -> None:
+    """Removes what an edit that was killed has left beside these files; only while no other edit is made (`alone`).
+
+    A file of which that is a second name could not be edited any more. Raises nothing: it is a matter of tidiness.
+    """
+    names: dict[str, set[str]] = {}
+    for path in paths:
+        names.setdefault(path.rpartition("/")[0], set()).add(path.rpartition("/")[2][:100])
+    for folder, wanted in names.items():
+        with contextlib.suppress(OSError), _folder(root, f"{folder}/x" if folder else "x") as (here, _):
+            with os.scandir(here) as entries:
+                found = [each.name for each in entries]
+            for name in found:
+                left = _BESIDE.fullmatch(name)
+                if left is not None and left[1] in wanted:
+                    os.unlink(name, dir_fd=here)
 
 
 def replace(root: Path, path: str, old: bytes, new: bytes) -> None:
@@ -95,6 +115,7 @@ def create(root: Path, path: str, data: bytes, *, mode: int | None = None) -> No
             if mode is not None:
                 os.fchmod(file, stat.S_IMODE(mode))
             os.fsync(file)
+            crash_point("edit_before_link")
             try:
                 os.link(beside, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
             except OSError as error:
@@ -103,6 +124,7 @@ def create(root: Path, path: str, data: bytes, *, mode: int | None = None) -> No
                 if _is_there(folder, name):  # a file system without links: the best that can be done
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
                 os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
+            crash_point("edit_after_link")
         finally:
             with contextlib.suppress(OSError):
                 os.unlink(beside, dir_fd=folder)

@@ -45,7 +45,6 @@ if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.daemon import Served
     from scheduler.editing import Edits
     from scheduler.engine import LocalEngine
-    from scheduler.followed import Looked
     from scheduler.importing import Imports
     from scheduler.passes import Passes, Synced
     from scheduler.restoring import Restored
@@ -177,11 +176,6 @@ class Scheduler(Reading):
                 store, actor=self.actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway
             )
         return replace(found, recovered=tuple(run.id for run in recovered))
-
-    @property
-    def remote(self) -> Looked | None:
-        """What the last look at the remote found; None for a root that is kept from none."""
-        return None if self.place.followed is None else self.place.followed.standing()
 
     def _follow(self) -> None:
         """Where no daemon does it: looks at the remote that the root is kept from."""
@@ -574,7 +568,7 @@ class Scheduler(Reading):
                 store.forget_carried(job_ids)
 
     def export(self, job_ids: Sequence[str]) -> Iterator[Json]:
-        """The lines of an export of these jobs, or of all that have a file; their unfinished runs are left out.
+        """The lines of an export of these jobs, or of all; their unfinished runs are left out.
 
         Raises: UsageError for an unknown job; RefusedError, UnavailableError for one whose file cannot be read.
         """
@@ -582,9 +576,7 @@ class Scheduler(Reading):
         from scheduler.trees import WorkingTree
 
         with self._need_store(job_ids[0] if job_ids else "") as store:
-            jobs = [self._job(store, each, prefix=False) for each in dict.fromkeys(job_ids)] or [
-                job for job in store.jobs() if not job.archived
-            ]
+            jobs = [self._job(store, each, prefix=False) for each in dict.fromkeys(job_ids)] or list(store.jobs())
             tree = WorkingTree(self.place)
             files = {job.id: None if job.archived else files_of(tree, job.id) for job in jobs}
             under_way = {each.run.job_id for each in store.active()}

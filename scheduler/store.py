@@ -9,6 +9,7 @@ A Store belongs to one thread at a time.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -280,11 +281,11 @@ class Store:
             root = sql.execute("SELECT settings, plan_inputs FROM root").fetchone()
             one = "" if job_id is None else " AND id = ?"
             rows = sql.execute(
-                f"{_JOBS} WHERE jobs.changed > ?{one} ORDER BY id", (since,) if job_id is None else (since, job_id)
+                f"{_JOBS} WHERE jobs.changed > ?{one} ORDER BY +id", (since,) if job_id is None else (since, job_id)
             )
             return Observed(
                 jobs={row["id"]: _job(row) for row in rows},
-                settings=None if root["settings"] is None else Settings.from_json(json.loads(root["settings"])),
+                settings=_settings(root["settings"]),
                 ticket=root["plan_inputs"],
             )
 
@@ -292,7 +293,7 @@ class Store:
         """The last good scheduler.yaml; None before the first pass."""
         with self._reading() as sql:
             (found,) = sql.execute("SELECT settings FROM root").fetchone()
-        return None if found is None else Settings.from_json(json.loads(found))
+        return _settings(found)
 
     def apply(
         self,
@@ -1244,6 +1245,12 @@ def _spec(job_id: str, text: str) -> JobSpec:
     return known[1]
 
 
+@functools.lru_cache(maxsize=4)
+def _settings(text: str | None) -> Settings | None:
+    """Kept: every fire looks at them."""
+    return None if text is None else Settings.from_json(json.loads(text))
+
+
 def _job(row: sqlite3.Row) -> Job:
     paused_at = _moment(row["paused_at"])
     return Job(
@@ -1476,7 +1483,7 @@ def _insert_run(
 def _active_of(sql: sqlite3.Connection, job_id: str) -> list[Active]:
     """The runs that this job has under way or waiting, oldest first."""
     rows = sql.execute(
-        f'SELECT n, "trigger", status, retry_at FROM runs WHERE job_id = ? AND {_ACTIVE_SQL} ORDER BY n', (job_id,)
+        f'SELECT n, "trigger", status, retry_at FROM runs WHERE job_id = ? AND {_ACTIVE_SQL} ORDER BY +n', (job_id,)
     ).fetchall()
     return [
         Active(

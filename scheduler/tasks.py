@@ -11,17 +11,25 @@ from scheduler.safe_open import Identities, Source, read_source
 
 if TYPE_CHECKING:  # it starts processes, which `list` never does
     from scheduler.git import Tree
+    from scheduler.source import Parsed
 
 JOB_FILE_BYTES = 1024 * 1024  # design section 3, Strictness
 
 
 def read_task(
-    root: Path, spec: JobSpec, job_path: str, settings: Settings, *, forbidden: Identities = frozenset()
+    root: Path,
+    spec: JobSpec,
+    job_path: str,
+    settings: Settings,
+    *,
+    forbidden: Identities = frozenset(),
+    parsed: Parsed | None = None,
 ) -> Task | Fault:
     """The text to run and the file it came from, or a Fault whose reason starts with `source_`.
 
     job_path: root-relative path of the job file, read only where the text stands in it.
     forbidden: the scheduler's own files and folders; nothing in them is ever a task.
+    parsed: spares parsing a file that is, byte for byte, what the last pass has parsed.
 
     A task file is the task whole, front matter included. Nothing older is ever returned in its place.
     """
@@ -34,7 +42,7 @@ def read_task(
     # Markers anywhere in the file: to know which side of a conflict a text stands on, one would have to guess.
     if fault := _not_text(found.data) or _conflict(found.data):
         return fault
-    text = _text_of(spec.id, found, settings)
+    text = _text_of(spec.id, found, settings, parsed)
     if isinstance(text, Fault):
         return text
     if len(text) > limit:
@@ -55,10 +63,13 @@ def read_task_file(root: Path, path: str, *, limit: int, forbidden: Identities =
     return check_text(found.data) or _task(found.data, found)
 
 
-def _text_of(job_id: str, source: Source, settings: Settings) -> bytes | Fault:
-    from scheduler.core.jobfile import read_job_file  # pays for the YAML machinery only when a text stands in one
+def _text_of(job_id: str, source: Source, settings: Settings, parsed: Parsed | None) -> bytes | Fault:
+    job_file = None if parsed is None else parsed.look_up(source, settings)
+    if job_file is None:
+        from scheduler.core.jobfile import read_job_file  # pays for the YAML machinery only when a text stands in one
 
-    documents = [each for each in read_job_file(source.path, source.data, settings).documents if each.id == job_id]
+        job_file = read_job_file(source.path, source.data, settings)
+    documents = [each for each in job_file.documents if each.id == job_id]
     match documents:
         case [document]:
             if document.text is not None:

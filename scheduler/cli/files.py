@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import COULD_NOT, PROBLEMS, REFUSED, cli, end, end_will_be, errors, problem_count, say
+from scheduler.cli.group import PROBLEMS, REFUSED, cli, end, end_will_be, errors, problem_count, say
 from scheduler.cli.options import Globals, global_options
 from scheduler.core.problems import RefusedError, UsageError
 from scheduler.followed import Followed, state_of
 
 if TYPE_CHECKING:
-    from scheduler.followed import Looked
     from scheduler.passes import Synced
     from scheduler.reviewing import Reviewed
     from scheduler.service import Scheduler
@@ -153,13 +152,12 @@ def sync(given: Globals, dry_run: bool, confirm_prune: str | None, now_anyway: b
         found = scheduler.plan(confirmed=confirm_prune, now_anyway=now_anyway)
     else:
         found = scheduler.sync(confirmed=confirm_prune, now_anyway=now_anyway, new_state=new_state)
-    looked = None if dry_run else scheduler.remote
-    code = end_will_be(sync_code(found, looked))
-    _print_synced(given, found, scheduler, dry=dry_run)
-    if looked is not None and looked.trouble:
+    looked = scheduler.looked()
+    code = end_will_be(max(sync_code(found), 0 if dry_run else looked.exit_code))  # 5, then 3, then 1
+    if looked.trouble:
         click.echo(f"error: {render.clean(looked.words)}", err=True)
-        if looked.hint:
-            click.echo(f"  hint: {render.clean(looked.hint)}", err=True)
+        click.echo(f"  hint: {render.clean(looked.hint)}", err=True)
+    _print_synced(given, found, scheduler, dry=dry_run)
     if found.token_refused:
         click.echo(
             f"error: --confirm-prune {confirm_prune} does not name the set that would be archived now; none was",
@@ -171,11 +169,8 @@ def sync(given: Globals, dry_run: bool, confirm_prune: str | None, now_anyway: b
 # -- how a pass is shown ---------------------------------------------------------------------
 
 
-def sync_code(found: Synced, looked: Looked | None = None) -> int:
-    """looked: at the remote that the root is kept from, if that was part of it."""
-    if looked is not None and looked.trouble and not looked.is_refused:
-        return COULD_NOT
-    if (looked is not None and looked.trouble) or found.guarded or found.held:
+def sync_code(found: Synced) -> int:
+    if found.guarded or found.held:
         return REFUSED
     return PROBLEMS if errors(found.problems) else 0
 

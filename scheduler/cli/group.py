@@ -13,7 +13,7 @@ from scheduler import __version__
 from scheduler.cli.options import Globals, global_options
 from scheduler.core.problems import Problem, UsageError, did_you_mean
 
-PROBLEMS, REFUSED, COULD_NOT = 1, 3, 5
+PROBLEMS, REFUSED, UNAVAILABLE = 1, 3, 5
 CODE = "exit_code"  # how the command ends, decided before it prints
 MOST = 1_000_000  # rows or fires asked for at once
 

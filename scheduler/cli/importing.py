@@ -11,7 +11,7 @@ import click
 
 from scheduler.cli import render
 from scheduler.cli.editing import whole
-from scheduler.cli.group import PROBLEMS, REFUSED, cli, end, end_will_be, errors, problem_count, say
+from scheduler.cli.group import PROBLEMS, REFUSED, UNAVAILABLE, cli, end, end_will_be, errors, problem_count, say
 from scheduler.cli.options import Globals, JobType, global_options
 from scheduler.core.problems import Problem, UsageError
 
@@ -44,7 +44,7 @@ def import_(
     SOURCE is a file; - is standard input, as in `crontab -l | scheduler import crontab -`. Nothing is overwritten, and
     doing it again changes nothing.
     """
-    from scheduler.importing import Options, read_source_file
+    from scheduler.importing import MOST_BYTES, Options, read_source_file
 
     if kind != "crontab":
         for name, value in (("--system", system), ("--user", user)):
@@ -62,7 +62,7 @@ def import_(
         with whole():
             found = imports.phantom(Path(source), options)
     else:
-        data = read_source_file(source, sys.stdin.buffer.read)
+        data = read_source_file(source, sys.stdin.buffer, most=MOST_BYTES if kind == "crontab" else -1)
         with whole():
             found = (imports.crontab if kind == "crontab" else imports.export)(data, source, options)
     _print(given, found)
@@ -71,7 +71,9 @@ def import_(
 def _print(given: Globals, found: dict[str, Any]) -> None:
     problems = tuple(Problem.from_json(each) for each in found["problems"])
     code = PROBLEMS if errors(problems) or found["applied"] == "next_sync" else 0
-    code = end_will_be(REFUSED if found["guard"] is not None or found["held"] else code)
+    if found["guard"] is not None or found["held"]:
+        code = REFUSED
+    code = end_will_be(UNAVAILABLE if found["fault"] is not None else code)
     if given.as_json:
         render.print_json(found)
         end(code)
@@ -82,11 +84,13 @@ def _print(given: Globals, found: dict[str, Any]) -> None:
         "unchanged": "unchanged",
         "kept": "kept",
         "left_out": "left out",
+        "archived": "archived",
     }
     for job in found["jobs"]:
         more = " with its counters and history" if job["history"] == "carried" else ""
         name = f" ({job['name']})" if job["name"] and job["name"] != job["id"] else ""
-        click.echo(render.clean(f"{words[job['files']]:<11} {job['file']}: {job['id']}{name}{more}"))
+        place = "" if job["file"] is None else f"{job['file']}: "
+        click.echo(render.clean(f"{words[job['files']]:<11} {place}{job['id']}{name}{more}"))
     render.print_problems(problems)
     counts = [(sum(job["files"] == state for job in found["jobs"]), word) for state, word in words.items()]
     told = ", ".join(
@@ -104,7 +108,7 @@ def _print(given: Globals, found: dict[str, Any]) -> None:
 
 @cli.command()
 @click.argument("jobs", metavar="[JOB...]", nargs=-1, type=JobType())
-@click.option("--all", "every", is_flag=True, help="All jobs that have a file.")
+@click.option("--all", "every", is_flag=True, help="All jobs, archived ones too.")
 @global_options
 def export(given: Globals, jobs: tuple[str, ...], every: bool) -> None:
     """Write jobs with their files and all their history as lines of JSON; `import export` reads them back."""

@@ -11,7 +11,7 @@ from datetime import timedelta
 from scheduler.core.cron import ScheduleError
 from scheduler.core.incoming import Incoming, free, problem, slug
 from scheduler.core.models import Schedule
-from scheduler.core.problems import Problem
+from scheduler.core.problems import Problem, UsageError
 from scheduler.core.schedule import smallest_gap
 from scheduler.core.units import format_duration
 
@@ -20,6 +20,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FIELD = r"[0-9*][0-9*,/~-]*"
 _ENTRY = re.compile(rf"\s*(?:@[a-z_]+|(?:{_FIELD}[ \t]+){{2}})")
 _HEADING = re.compile(r"m(?:in(?:ute)?)?\s+h(?:our)?\s+(?:dom|day|d)\b.*", re.IGNORECASE)
+_USER = re.compile(r"[a-z_][a-z0-9_-]*\$?")
 _MACROS = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
 _CRONS_OWN = ("MAILTO", "MAILFROM", "CONTENT_TYPE", "CONTENT_TRANSFER_ENCODING", "CRON_TZ", "SHELL", "RANDOM_DELAY")
 _NOT_OF_THE_TASK = frozenset({*_CRONS_OWN, "LOGNAME", "USER"})  # cron sets the last two itself
@@ -68,9 +69,10 @@ _WRAPPERS = frozenset(
     )
 )
 _SUFFIXES = (".sh", ".bash", ".py", ".pl", ".rb", ".php", ".js", ".jar")
-# What every shell does alike: words, quotes around them, pipes and redirections.
+# What every shell does alike: words, quotes around them, pipes, redirections, tests of files.
 _COMMON = re.compile(
-    r"""(?!.*\b(?:echo|printf|source|time|read|test)\b)(?:[\w\s./=:,@+%-]|'[^']*'|"[^"$`\\!]*"|2>&1|\|(?!&)|(?<!&)>(?!&|\()|&&)*"""
+    r"""(?!.*(?:\b(?:printf|source|time|read)\b|\becho\s+-|\becho\b.*\\|==|\s-v\s))"""
+    r"""(?:[\w\s./=:,@+%-]|'[^']*'|"[^"$`\\!]*"|2>&1|\|(?!&)|(?<!&)>(?!&|\()|&&|(?<!\S)\[(?=\s)|(?<=\s)\](?=\s|$))*"""
 )
 _SHELLS = frozenset({"sh", "bash", "dash", "ksh", "zsh", "ash"})
 
@@ -130,9 +132,7 @@ def read_crontab(data: bytes, *, system: bool) -> Crontab:
         try:
             text = raw.decode()
         except UnicodeDecodeError as error:
-            found.problems.append(
-                problem(number, "encoding", f"byte {error.start + 1} is no UTF-8", "save it as UTF-8")
-            )
+            found.problems.append(_undecodable(number, raw, error))
             comments = []
             continue
         bare = text.strip(" \t")
@@ -158,16 +158,40 @@ def read_crontab(data: bytes, *, system: bool) -> Crontab:
     return found
 
 
-def looks_like_system(data: bytes, exists: Callable[[str], bool]) -> bool:
-    """Whether every line that names a time goes on with the name of a user, and there is one."""
-    found = []
-    for line in data.decode(errors="replace").splitlines():
+def _undecodable(number: int, raw: bytes, error: UnicodeDecodeError) -> Problem:
+    comment = raw.lstrip(b" \t").startswith(b"#")
+    setting = _ENVIRONMENT.fullmatch(raw.decode(errors="replace")) is not None
+    lost = "the comment" if comment else "the setting, and the lines below run without it" if setting else "the line"
+    why = f"byte {error.start + 1} of the line is no UTF-8; left out: {lost}"
+    return problem(number, "encoding", why, "save it as UTF-8", error=not comment)
+
+
+def is_system(data: bytes, exists: Callable[[str], bool], is_program: Callable[[str], bool]) -> bool:
+    """Whether the word behind each time is the name of a user. Some words, such as `mail`, are users and programs.
+
+    Raises: UsageError where it cannot be told: some lines say one thing and some the other, or nobody knows the names.
+    """
+    users, commands, unknown = [], [], []
+    for number, line in enumerate(data.decode(errors="replace").split("\n"), 1):
         if line.lstrip().startswith("#") or not line.strip() or _ENVIRONMENT.fullmatch(line):
             continue
-        words = line.split(None, 6)
-        place = 1 if words[0].startswith("@") else 5
-        found.append(len(words) > place + 1 and (words[place] == "root" or exists(words[place])))
-    return bool(found) and all(found)
+        place = 1 if line.lstrip().startswith("@") else 5
+        word, rest = (*line.split(None, place + 1)[place:], "", "")[:2]
+        if exists(word) and rest and not rest.startswith("-"):  # an option goes on with what a command is
+            if not is_program(word):
+                users.append(number)
+        elif not rest or not _USER.fullmatch(word) or is_program(word):
+            commands.append(number)
+        elif rest.startswith("/"):
+            unknown.append(number)
+    hint = "say what it is: --system if a user stands before each command, --no-system if not"
+    if users and commands:
+        why = f"line {users[0]} has the name of a user before its command, and line {commands[0]} has none"
+        raise UsageError(f"it cannot be told whether this is a system crontab: {why}", hint=hint)
+    if unknown and not users and not commands:
+        why = f"line {unknown[0]} may begin with the name of a user whom this machine does not have"
+        raise UsageError(f"it cannot be told whether this is a system crontab: {why}", hint=hint)
+    return bool(users)
 
 
 def _unquoted(value: str) -> str:

@@ -23,6 +23,7 @@ from scheduler.core.models import (
     on_the_clock,
     parse_instant,
 )
+from scheduler.core.past import IMPORT
 from scheduler.core.schedule import next_fire, span, start_delay
 from scheduler.core.timeline import Changes, Origin
 from scheduler.core.units import format_duration
@@ -70,6 +71,8 @@ def explain(ledger: Ledger, at: datetime, *, now: datetime) -> Answer:
     """Why the job did, did not, or will not fire at an instant."""
     definition = _in_force(ledger, at)
     if definition is None:
+        if at >= ledger.job.created_at and (came := _came(ledger, at)) is not None:
+            return _elsewhere(ledger, came)
         by = ledger.job.created_by
         made = Evidence(kind="job", at=ledger.job.created_at, text=f"created by {by}", actor=by)
         return Answer(
@@ -172,6 +175,8 @@ def _without_row(ledger: Ledger, definition: Definition, at: datetime, now: date
         )
     if at + delay > now:
         return _to_come(ledger, definition, at, delay)
+    if (came := _came(ledger, at)) is not None:  # no daemon of here had to do with it
+        return _elsewhere(ledger, came)
     if ledger.kept_from is not None and at < ledger.kept_from:
         return Answer(why="no_record", text="retention has thrown away rows of that time (retention.runs)")
     evidence = [*_paused(ledger, at, definition), *_absence(ledger, now, definition)]
@@ -191,6 +196,18 @@ def _without_row(ledger: Ledger, definition: Definition, at: datetime, now: date
         text="the slot is due, and nobody has served it: `scheduler doctor` says what is wrong",
         evidence=tuple(evidence),
     )
+
+
+def _came(ledger: Ledger, at: datetime) -> AuditRow | None:
+    """The import by which the job came here, if that was later."""
+    came = next((row for row in reversed(ledger.audit) if row.action == IMPORT), None)
+    return came if came is not None and at <= came.at else None
+
+
+def _elsewhere(ledger: Ledger, came: AuditRow) -> Answer:
+    told = f"the job came here at {_on(ledger, came.at)}, and no run of that instant came with it"
+    source = came.after.get("source") if isinstance(came.after, dict) else None
+    return Answer(why="elsewhere", text=told, evidence=(_audit(came, "job", f"imported from {source or 'elsewhere'}"),))
 
 
 def _no_slot(ledger: Ledger, definition: Definition, at: datetime, now: datetime) -> Answer:

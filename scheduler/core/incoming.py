@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,17 @@ class Incoming:
     named: bool = True  # its id came with it; else it was made up from the task
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """One job's files, as they shall be."""
+
+    job: Incoming
+    path: str
+    data: bytes
+    task_path: str | None = None
+    task: bytes | None = None
+
+
 def problem(
     line: int, code: str, message: str, hint: str = "", *, error: bool = True, job_id: str | None = None
 ) -> Problem:
@@ -47,7 +59,13 @@ def problem(
 
 def slug(text: str) -> str:
     """Words as the name of a file or an id; empty where nothing is left."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:_LONGEST_STEM].strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", _plain(text)).strip("-")[:_LONGEST_STEM].strip("-")
+
+
+def _plain(text: str) -> str:
+    """In small letters, without the marks on them."""
+    parts = unicodedata.normalize("NFKD", text.lower())
+    return "".join(each for each in parts if not unicodedata.combining(each))
 
 
 def digest(*parts: object) -> str:
@@ -59,7 +77,7 @@ def mapped_id(original: str) -> str:
     """The id that stands here for one from elsewhere: itself where it can, else always the same other one."""
     if re.fullmatch(ID_PATTERN[1:-1], original):
         return original
-    words = re.sub(r"[^a-z0-9._-]+", "-", original.lower()).strip("-._")[:_LONGEST_STEM].strip("-._")
+    words = re.sub(r"[^a-z0-9._-]+", "-", _plain(original)).strip("-._")[:_LONGEST_STEM].strip("-._")
     return f"{words or 'job'}-{digest(original)}"
 
 

@@ -196,11 +196,17 @@ def without_document(job: Opened) -> bytes:
     return data
 
 
-def document_text(job: Opened) -> str:
-    """The document as it is written, from its first key on, with the comments behind it; line ends as they are."""
+def document_text(job: Opened, *, head: bool = False) -> str:
+    """The document as it is written, from its first key on, with the comments behind it; line ends as they are.
+
+    head: the first one of a file with all that stands in front of it.
+    """
     page = job.page
     start, end = _span(page)
     text = page.text[start:end]
+    if head and job.number == 0:
+        text = page.text[:end]
+        return text if text.endswith(("\n", "\r")) else text + "\n"
     opening = re.compile(r"---[ \t]*(?:#[^\r\n]*)?(?:\r\n|\r|\n)").match(text)
     text = text if opening is None else text[opening.end() :]
     return text if text.endswith(("\n", "\r")) else text + "\n"

@@ -9,6 +9,7 @@ from typing import Any
 
 from scheduler.core.models import JobSpec, RunStatus, Trigger, parse_instant
 
+IMPORT = "import"  # the action of the audit row that says whence a job came; it has one, and gets no other past
 # Columns of the tables, by whose names everything stands in an export.
 FACTS = (
     "run_count",
@@ -61,6 +62,7 @@ RUN = (
 ATTEMPT = ("n", "status", "reason", "started_at", "finished_at", "exit_code")
 DEFINITION = ("generation", "digest", "spec", "recorded_at")
 AUDIT = ("at", "action", "field", "before", "after", "revision", "actor", "cause", "no_commit")
+ARCHIVED = ("at", "path", "line", "revision", "file_sha256")  # since when no file names a job, and where it stood
 COMMIT = ("id", "author", "email", "date", "subject")  # of an audit row, where one is known
 INSTANTS = frozenset(
     (
@@ -95,6 +97,7 @@ _WHOLE = frozenset(
         "truncated",
         "task_of",
         "exit_code",
+        "line",
     )
 )
 _LATER = frozenset({"no_commit", "no_provenance", "task_of"})  # absent where they were exported before
@@ -106,8 +109,16 @@ _NEEDED = {
     "attempt": ("n", "status", "started_at"),
     "definition": DEFINITION,
     "audit": ("at", "action", "actor", "cause"),
+    "archived": ("at", "path", "line", "file_sha256"),
 }
-_NAMES = {"job": FACTS, "run": (*RUN, "attempts"), "attempt": ATTEMPT, "definition": DEFINITION, "audit": AUDIT}
+_NAMES = {
+    "job": FACTS,
+    "run": (*RUN, "attempts"),
+    "attempt": ATTEMPT,
+    "definition": DEFINITION,
+    "audit": AUDIT,
+    "archived": ARCHIVED,
+}
 _LARGEST = 2**63
 
 
@@ -155,6 +166,7 @@ class Past:
     """What a job brings along for the database; JSON throughout, instants as text.
 
     facts: columns of `jobs`, by name; definitions, runs, audit: rows of those tables, a run with its `attempts`.
+    archived: None where the job has a file.
     """
 
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -163,9 +175,10 @@ class Past:
     runs: tuple[Mapping[str, Any], ...] = ()
     audit: tuple[Mapping[str, Any], ...] = ()
     texts: Mapping[str, bytes] = field(default_factory=dict)  # by sha256
+    archived: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Without the texts: they are kept by themselves."""
+        """Without the texts, which are kept by themselves; of a job that is to get a file."""
         return {
             "facts": dict(self.facts),
             "last_n": self.last_n,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -44,6 +45,8 @@ def jobs_of(
     stems: set[str] = set()
     logged = _logged(audit, problems)
     for row in sorted(rows, key=lambda each: (str(each.get("created_at") or ""), each["_row"])):
+        bytes_in = [name for name, value in row.items() if isinstance(value, str) and _is_no_text(value)]
+        row = {name: _shown(value) for name, value in row.items()}
         line, original = row["_row"], row.get("id")
         if not isinstance(original, str) or not original.strip():
             problems.append(problem(line, "id", f"the row has no id, but {original!r}; it was left out"))
@@ -58,16 +61,21 @@ def jobs_of(
             why = f"{original!r} is no id here; it is {job_id!r} now, and will be at every import"
             problems.append(problem(line, "id-mapped", why, "ids hold a-z, 0-9, . _ and -", error=False, job_id=job_id))
         try:
+            if "task" in bytes_in:
+                raise _RowError("task", "its task is no UTF-8", "correct it in Phantom, or write the job by hand")
             job = _job(row, job_id, stems, zone, root_zone, now, problems)
         except _RowError as error:
             code, message, hint = error.args
             problems.append(problem(line, code, f"{_called(row)}: {message}; it was left out", hint, job_id=job_id))
             continue
+        if bytes_in:
+            why = f"{_called(row)}: no UTF-8 in {', '.join(sorted(bytes_in))}; the bytes stand as \\x.. here"
+            problems.append(problem(line, "encoding", why, error=False, job_id=job_id))
         stems.add(job.stem)
         found.append(_with_past(job, row, logged.pop(original, []), now, problems))
     lost = sum(len(each) for each in logged.values())
     if lost:
-        why = f"{lost} rows of scheduler_audit_log are of jobs that are no longer there; they were left out"
+        why = f"{lost} rows of scheduler_audit_log are of jobs that are no longer there, and were left out"
         problems.append(problem(1, "audit", why, error=False))
     if found:
         why = "its waits of 30 s, 1, 5, 15 and 60 min are 30 s, 90 s, 4.5, 13.5 and 40.5 min here (`retry`)"
@@ -75,6 +83,17 @@ def jobs_of(
             problem(1, "retry", why, "change it with `scheduler update JOB --set retry.delay=1m`", error=False)
         )
     return found, problems
+
+
+def _is_no_text(value: str) -> bool:
+    """Whether it came with bytes that are no UTF-8, which are lone surrogates now."""
+    return any("\udc80" <= each <= "\udcff" for each in value)
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str) and _is_no_text(value):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return value
 
 
 def _called(row: Row) -> str:
@@ -95,13 +114,13 @@ def _job(
     description = row.get("description")
     if isinstance(description, str) and description.strip():
         keys["description"] = description.strip()
-    if not _flag(row.get("enabled"), True):
+    if not _flag(row.get("enabled"), True) or row.get("status") == "disabled":
         keys["enabled"] = False
     keys["schedule"] = _schedule(row, job_id, zone, root_zone, problems)
     keys["retry"] = dict(RETRY)
     keys["failure_limit"] = FAILURE_LIMIT
     to = [str(row[key]) for key in ("delivery_channel", "delivery_target") if row.get(key)]
-    if to:
+    if to and to[0] != "none":
         comments.append(f"Phantom delivered the result to {' '.join(' '.join(to).split())}")
     if _flag(row.get("delete_after_run"), False):
         if row["schedule_kind"] == "at":
@@ -113,8 +132,9 @@ def _job(
                 raise _RowError("once", why, "make it a job with `schedule: {at: …}`")
             keys["expires"] = instant(_ceil(coming))
             comments.append("Phantom deleted it after its next run (delete_after_run); here it expires")
-    if row["schedule_kind"] == "at" and row.get("status") in (None, "active"):
-        at = parse_instant(keys["schedule"]["at"])
+    last = keys["schedule"]["at"] if row["schedule_kind"] == "at" else keys.get("expires")
+    if last is not None and row.get("status") in (None, "active"):
+        at = parse_instant(last)
         if at <= now:
             why = f"{_called(row)}: its instant has passed ({instant(at)}), so it will not run here"
             problems.append(problem(row["_row"], "past", why, error=False, job_id=job_id))
@@ -162,8 +182,17 @@ def _cron(value: Mapping[str, Any], row: Row, job_id: str, zone: str, root_zone:
     if not timezone:
         _assume(row, job_id, zone, problems)
         timezone = zone
-    expression = " ".join(expression.split())
+    expression = _either_day(expression.split())
     return expression if timezone == root_zone else {"cron": expression, "timezone": timezone}
+
+
+def _either_day(fields: Sequence[str]) -> str:
+    """Where both kinds of days are given, either is enough to Phantom; by cron's rule */2 asks for both."""
+    found = list(fields)
+    if len(fields) in (5, 6) and fields[-3] != "*" and fields[-1] != "*":
+        for place, every in ((-3, "1-31"), (-1, "0-6")):
+            found[place] = re.sub(r"(^|,)\*(?=/)", rf"\g<1>{every}", fields[place])
+    return " ".join(found)
 
 
 def _assume(row: Row, job_id: str, zone: str, problems: list[Problem]) -> None:
@@ -246,14 +275,13 @@ def _with_past(job: Incoming, row: Row, logged: Sequence[Row], now: datetime, pr
             facts["last_run_status"] = told
         else:
             lost("last_run_status")
-    _status(row, facts, now, lost)
-    audit = []
+    audit = _status(row, facts, now, lost)
     for each in logged:
         at = _instant(each.get("created_at"))
         audit.append(
             {
                 "at": instant(at if at is not None else now),
-                "action": f"phantom.{each.get('action')}",
+                "action": f"phantom.{each.get('action') or 'change'}",
                 "field": "status",
                 "before": each.get("previous_status"),
                 "after": each.get("new_status"),
@@ -269,24 +297,32 @@ def _with_past(job: Incoming, row: Row, logged: Sequence[Row], now: datetime, pr
         comments=job.comments,
         text=job.text,
         line=job.line,
-        past=Past(facts=facts, audit=tuple(audit)),
+        past=Past(facts=facts, audit=tuple(sorted(audit, key=lambda each: str(each["at"])))),
     )
 
 
-def _status(row: Row, facts: dict[str, Any], now: datetime, lost: Any) -> None:
+def _status(row: Row, facts: dict[str, Any], now: datetime, lost: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The facts that keep a job from firing, and the audit rows by which `explain` knows of them."""
+    audit: list[dict[str, Any]] = []
     since = min(facts.get("updated_at") or facts.get("last_run_at") or instant(now), instant(now))
+
+    def told(action: str, field: str, before: Any, after: Any) -> None:
+        row = {"at": since, "action": action, "field": field, "before": before, "after": after, "revision": None}
+        audit.append({**row, "actor": "phantom", "cause": "phantom"})
 
     def pause(reason: str) -> None:
         facts.update(paused_at=since, pause_reason=reason, paused_by="phantom")
+        told("pause", "pause", None, {"at": since, "until": None, "reason": reason, "by": "phantom"})
 
     match row.get("status"):
-        case None | "active":
+        case None | "active" | "disabled":  # the last is what its file says
             pass
         case "paused":
             pause("paused in Phantom")
         case "failed":
             errors = facts.get("consecutive_errors", 0)
             facts.update(stopped_at=since, stop_reason=f"{errors} errors in a row in Phantom")
+            told("stop", "status", "active", "stopped")
         case "completed":
             at = _instant_of(row) if row.get("schedule_kind") == "at" else None
             if at is None or at > now:  # there is a fire left, and yet it shall not come
@@ -294,6 +330,7 @@ def _status(row: Row, facts: dict[str, Any], now: datetime, lost: Any) -> None:
         case _:
             pause(f"its status in Phantom is {row.get('status')!r:.40}")
             lost("status")
+    return audit
 
 
 def _instant_of(row: Row) -> datetime | None:
@@ -316,7 +353,8 @@ def _instant(value: Any) -> datetime | None:
 
 def _logged(audit: Iterable[Row], problems: list[Problem]) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
-    for row in audit:
+    for each in audit:
+        row = {name: _shown(value) for name, value in each.items()}
         found.setdefault(str(row.get("job_id")), []).append(row)
     undated = sum(_instant(row.get("created_at")) is None for rows in found.values() for row in rows)
     if undated:

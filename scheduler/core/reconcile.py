@@ -570,10 +570,12 @@ def _archive(job: Job, now: datetime) -> Action:
 
 
 def _rescheduled(before: JobSpec, after: JobSpec) -> bool:
-    return before.due_by.timing != after.due_by.timing
+    return before != after and before.due_by.timing != after.due_by.timing
 
 
 def definition_changes(before: JobSpec, after: JobSpec) -> dict[str, Change]:
+    if before == after:
+        return {}
     old, new = before.to_json(), after.to_json()
     return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
 

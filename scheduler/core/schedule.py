@@ -712,27 +712,29 @@ class _Days:
     """The calendar days one expression names, looked up forwards. Holds a place: one per walk, not shared."""
 
     def __init__(self, cron: Cron) -> None:
-        self._every_day = cron.every_day
-        self._croniter: Any = None if cron.every_day else copy.copy(_croniter(cron.days))
+        self._days = None if cron.every_day else cron.days
         self._asked = date.max
         self._found: date | None = None
 
     def since(self, day: date) -> date | None:
         """The first matching day at or after `day`; None if there is none in the calendar or for fifty years."""
-        if self._every_day:
+        if self._days is None:
             return day
-        if self._asked <= day and (self._found is None or day <= self._found):
-            return self._found
-        from croniter import CroniterBadDateError
-
-        before = datetime.combine(day, _MIDNIGHT) - timedelta(minutes=1)
-        self._asked = day
-        try:
-            found: datetime = self._croniter.get_next(datetime, start_time=before)
-            self._found = found.date()
-        except (CroniterBadDateError, ValueError, OverflowError):  # the last two: beyond the year 9999
-            self._found = None
+        if not (self._asked <= day and (self._found is None or day <= self._found)):
+            self._asked, self._found = day, _day_since(self._days, day)
         return self._found
+
+
+@functools.lru_cache(maxsize=16_384)  # jobs that come up on the same days ask for the same steps, again and again
+def _day_since(days: str, day: date) -> date | None:
+    from croniter import CroniterBadDateError
+
+    before = datetime.combine(day, _MIDNIGHT) - timedelta(minutes=1)
+    try:
+        found: datetime = copy.copy(_croniter(days)).get_next(datetime, start_time=before)
+    except (CroniterBadDateError, ValueError, OverflowError):  # the last two: beyond the year 9999
+        return None
+    return found.date()
 
 
 @functools.lru_cache(maxsize=4096)

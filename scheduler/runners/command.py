@@ -159,7 +159,7 @@ def _missing_interpreter(program: str, search: str) -> str | None:
 
 def _working_folder(runner: RunnerSpec, root: Path) -> Path | Fault:
     cwd = Path(os.path.normpath(root / runner.cwd))
-    if not cwd.is_dir() or not cwd.resolve().is_relative_to(root.resolve()):
+    if not cwd.is_dir() or (cwd != root and not cwd.resolve().is_relative_to(root.resolve())):
         return _fault("cwd_missing", f"the working directory {runner.cwd!r} is not a folder in the root")
     return cwd
 
@@ -218,9 +218,10 @@ def _find(program: str, root: Path, search: str) -> str | Fault:
             return _fault("not_found", f"{program!r} is not on PATH ({search})")
         found = on_path
     # Whatever leads there: a program that everybody with write access to the root can replace is named as such.
+    inside = root.resolve()
     for real in (Path(found).resolve(), Path(found).parent.resolve() / Path(found).name):
-        if real.is_relative_to(root.resolve()):
-            below = real.relative_to(root.resolve())
+        if real.is_relative_to(inside):
+            below = real.relative_to(inside)
             return _fault("not_found", f"{program!r} leads inside the root; if that is meant, write './{below}'")
     return _no_program(found) or found
 

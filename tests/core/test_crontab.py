@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.core.crontab import Shell, Users, jobs_of, looks_like_system, read_crontab
+from scheduler.core.crontab import Shell, Users, is_system, jobs_of, read_crontab
 from scheduler.core.incoming import Incoming, mapped_id
-from scheduler.core.problems import Problem
+from scheduler.core.problems import Problem, UsageError
 
 
 def jobs(
@@ -84,6 +84,31 @@ def test_another_shell_gets_what_only_it_understands(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("command", "plain"),
+    [
+        ("[ -x /usr/sbin/foo ] && /usr/sbin/foo >/dev/null 2>&1", True),
+        ("/bin/x && [ -d /srv ]", True),
+        ("test -d /srv && echo 'it is there'", True),
+        ('echo "good morning" | /opt/test/send', True),
+        ("echo -n x", False),
+        ("echo 'a\\tb'", False),
+        ("[ a == b ] && x", False),
+        ("[[ -x /a ]] && /a", False),
+        ("[ -v HOME ] && x", False),
+        ("diff <(a) <(b)", False),
+        ("printf x", False),
+        ("echo $RANDOM", False),
+        ("a &> b", False),
+        ("a |& b", False),
+    ],
+)
+def test_what_every_shell_does_alike_is_left_to_the_runners(command: str, plain: bool) -> None:
+    text = only(f"SHELL=/bin/bash\n0 3 * * * {command}\n").text or ""
+    assert text.startswith("cd\n/bin/bash -c ") != plain
+    assert (f"cd\n{command}\n" == text) == plain
+
+
 def test_the_comment_right_above_a_line_is_its_description() -> None:
     text = (
         "# Edit this file\n# m h  dom mon dow   command\n\n# Nightly backup\n#  of everything\n"
@@ -110,7 +135,7 @@ def test_the_comment_right_above_a_line_is_its_description() -> None:
         ("LANG=C /usr/bin/python3 /opt/report.py", "report"),
         ("flock -n /tmp/lock /opt/sync", "sync"),
         ("[ -d /x ]", "job"),
-        ("/opt/übung", "bung"),
+        ("/opt/übung", "ubung"),
     ],
 )
 def test_a_job_is_called_by_what_its_command_is_about(command: str, job_id: str) -> None:
@@ -139,13 +164,27 @@ def test_what_cannot_be_carried_is_told_with_its_line() -> None:
         (7, "import.line"),
         (8, "import.line"),
     ]
-    assert errors(b"# caf\xe9\n* * * * * x\n* * * * * \xff\n") == [(1, "import.encoding"), (3, "import.encoding")]
+    assert errors(b"# caf\xe9\n* * * * * x\n* * * * * \xff\n") == [(3, "import.encoding")]
 
 
 def test_lines_of_windows_and_a_byte_order_mark_are_read() -> None:
     found, problems = jobs(b"\xef\xbb\xbfA=b\r\n0 3 * * * /bin/x $A\r\n")
     assert [each.text for each in found] == ["export A=b\ncd\nset +eu  # as cron runs it\n/bin/x $A\n"]
     assert [(each.line, each.code) for each in problems] == [(1, "import.line-ends")]
+
+
+def test_a_comment_in_another_encoding_costs_nothing_and_a_setting_is_told_as_lost() -> None:
+    found, problems = jobs(b"# caf\xe9\nA=\xe9\n# right above\n0 3 * * * /bin/x\n0 4 * * * /bin/\xe9\n")
+    assert [(each.id, each.keys.get("description"), each.text) for each in found] == [
+        ("x", "right above", "cd\n/bin/x\n")
+    ]
+    assert [(each.line, each.code, each.is_error) for each in problems] == [
+        (1, "import.encoding", False),
+        (2, "import.encoding", True),
+        (5, "import.encoding", True),
+    ]
+    assert "the lines below run without it" in problems[1].message
+    assert "left out" in problems[2].message
 
 
 def test_of_a_system_crontab_the_lines_of_one_user_are_taken() -> None:
@@ -157,9 +196,36 @@ def test_of_a_system_crontab_the_lines_of_one_user_are_taken() -> None:
         (1, "import.other-user", False),
         (3, "import.user", True),
     ]
-    assert looks_like_system(text.replace("nobody-here", "www").encode(), users.exists)
-    assert not looks_like_system(text.encode(), users.exists)
     assert errors("0 0 5 * * * root /bin/six\n", users) == [(1, "import.fields")]
+
+
+@pytest.mark.parametrize(
+    ("lines", "system"),
+    [
+        (["0 1 * * * root /bin/a", "@daily www cd /x && ./b", "0 2 * * * nobody-here /bin/c"], True),
+        (["0 1 * * * /bin/a", "@daily ./b -x", "A=b", "# 0 1 * * * root /bin/c"], False),
+        (["0 22 * * 1-5 mail -s 'It is late' joe%Joe,"], False),
+        (["0 1 * * * mail joe", "0 2 * * * sync"], False),
+        (["0 1 * * * backup.sh /etc", "0 2 * * * ~/bin/x y"], False),
+        (["0 1 * * * root /bin/a", "0 2 * * * mail /bin/b"], True),
+        (["0 1 * * * /bin/a x", "0 4 * * * root /bin/b"], None),
+        (["0 1 * * * root /bin/a", "0 4 * * * /bin/b x"], None),
+        (["0 1 * * * deploy /srv/app/run", "0 4 * * * deploy /bin/b"], None),
+        (["0 1 * * *"], False),
+        ([], False),
+    ],
+)
+def test_the_form_of_a_crontab_is_told_by_its_lines_or_asked_for(lines: list[str], system: bool | None) -> None:
+    def told() -> bool:
+        return is_system(
+            "\n".join(lines).encode(), {"root", "www", "mail", "sync"}.__contains__, {"mail", "sync"}.__contains__
+        )
+
+    if system is None:
+        with pytest.raises(UsageError, match="cannot be told"):
+            told()
+    else:
+        assert told() == system
 
 
 def test_zones_and_random_delays_go_into_the_schedule() -> None:

@@ -181,6 +181,18 @@ def test_what_was_so_at_the_instant_decides(audit: list[AuditRow], at: datetime,
     assert explain(ledger(audit=audit), at, now=NOON + HOUR).why == why
 
 
+def test_before_its_import_a_job_was_elsewhere_and_no_daemon_of_here_is_to_blame() -> None:
+    came = row("import", NOON + MINUTE, "history", {"source": "phantom.db", "runs": 0})
+    since = (NOON + MINUTE, HOURLY)
+    for known in (ledger(since, audit=[came]), ledger(audit=[came], daemon=False, lives=())):
+        found = explain(known, NOON, now=NOON + HOUR)
+        assert (found.why, found.fired) == ("elsewhere", False)
+        assert "imported from phantom.db by user:bob" in texts(found, "job")[0]
+    assert explain(ledger(since, audit=[came]), CREATED - HOUR, now=NOON + HOUR).why == "did_not_exist"
+    assert explain(ledger(since, audit=[came]), NOON + HOUR, now=NOON + 2 * HOUR).why == "not_served"
+    assert explain(ledger(audit=[came], runs=[run(NOON)]), NOON, now=NOON + HOUR).why == "fired"
+
+
 def test_what_is_to_come_is_told_with_what_stands_against_it() -> None:
     later = NOON + HOUR
     assert explain(ledger(), later, now=NOON).why == "will_fire"

@@ -55,7 +55,7 @@ def test_a_daemon_takes_in_one_branch_only_and_goes_on_when_it_is_back(root: Roo
     root.commit()
     root.sync()
     root.json("hooks", "install")
-    daemon = root.start("serve")
+    daemon = root.start("serve", "--observe")  # a fire would take the settings in, and what else was merged waits
     try:
         until((root.path / ".scheduler/wake").exists, "the daemon")
         root.git("switch", "-qc", "side")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +19,8 @@ from croniter import croniter
 
 from scheduler import rewriting
 from scheduler.core.problems import UnavailableError
-from scheduler.importing import local_zone
+from scheduler.machine import local_zone
+from scheduler.service import Scheduler
 from tests.faces.conftest import Root, contents
 
 HEARTBEAT = "6f1c0c3e-0b43-4a3f-8a0e-3b1f6a1d2e3f"
@@ -171,6 +175,21 @@ def test_jobs_of_phantom_come_with_their_files_counters_status_and_audit(root: R
     assert root.ok("validate").stdout == ""
 
 
+def test_what_keeps_an_imported_job_from_firing_is_explained(root: Root, tmp_path: Path) -> None:
+    source = phantom(
+        tmp_path / "p.db",
+        {"id": "held", "name": "Held", "status": "paused", "updated_at": "2026-02-01 00:00:00"},
+        {"id": "dead", "name": "Dead", "status": "failed", "consecutive_errors": 10},
+    )
+    root.json("import", "phantom", str(source))
+    root.clock.advance(timedelta(hours=2))
+    at = root.json("explain", "dead")["at"]
+    assert root.json("explain", "dead", "--at", at)["why"] == "stopped"
+    evidence = root.json("explain", "held", "--at", at)["evidence"]
+    assert "paused at 2026-02-01 00:00:00 UTC by phantom (paused in Phantom)" in [each["text"] for each in evidence]
+    assert root.json("explain", "held", "--at", "2026-02-03T00:00:00Z")["why"] == "elsewhere"
+
+
 def test_a_second_import_changes_nothing_and_an_edited_file_stays(root: Root, tmp_path: Path) -> None:
     source = phantom(tmp_path / "p.db", *rows())
     root.json("import", "phantom", str(source))
@@ -269,6 +288,67 @@ def test_what_phantom_has_just_written_is_read_and_nothing_is_left_beside_its_da
     assert root.job("a")["run_count"] == 7
 
 
+def test_half_a_transaction_of_a_process_that_is_gone_is_not_read(root: Root, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    source = phantom(folder / "p.db", *[{"id": f"j{n}", "name": f"J {n}", "description": "x" * 900} for n in range(99)])
+    write = (
+        "import os, sqlite3, sys\n"
+        "sql = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "sql.execute('PRAGMA cache_size = 1')\n"
+        "sql.execute('BEGIN')\n"
+        "sql.execute('UPDATE scheduled_jobs SET run_count = 9, description = NULL')\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", write, source], check=True)
+    assert source.with_name("p.db-journal").stat().st_size
+    before = contents(folder)
+    root.json("import", "phantom", str(source))
+    assert [root.job(f"j{n}")["run_count"] for n in (0, 50, 98)] == [0, 0, 0]
+    assert contents(folder) == before
+
+
+def test_a_database_that_its_owner_holds_is_said_to_be_locked(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler.phantom.PATIENCE", timedelta(0))
+    source = phantom(tmp_path / "p.db", {"id": "a", "name": "A"})
+    owner = sqlite3.connect(source, isolation_level=None)
+    owner.execute("BEGIN IMMEDIATE")
+    assert root.cli("import", "phantom", str(source), "--dry-run").code == 0
+    owner.execute("COMMIT")
+    owner.execute("BEGIN EXCLUSIVE")
+    found = root.cli("import", "phantom", str(source))
+    assert (found.code, found.stdout) == (5, "")
+    assert "is locked by another process" in found.stderr
+    assert "stop Phantom" in found.stderr
+    owner.close()
+
+
+def test_what_is_no_file_is_not_waited_for(root: Root, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p.db")
+    found = root.cli("import", "phantom", str(tmp_path / "p.db"))
+    assert (found.code, found.stdout) == (2, "")
+    assert "is no file" in found.stderr
+
+
+@pytest.mark.parametrize("made", ["TABLE scheduled_jobs ({}) WITHOUT ROWID", "VIEW scheduled_jobs AS SELECT * FROM x"])
+def test_rows_without_numbers_are_counted(root: Root, tmp_path: Path, made: str) -> None:
+    with sqlite3.connect(tmp_path / "p.db") as sql:
+        sql.execute("CREATE TABLE x (id TEXT PRIMARY KEY, name, schedule_kind, schedule_value, task)")
+        sql.execute(
+            """INSERT INTO x VALUES ('a', 'A', 'cron', '{"expr": "0 * * * *"}', 'Go'), ('b', 'B', '', '', 'Go')"""
+        )
+        sql.execute(f"CREATE {made.format('id TEXT PRIMARY KEY, name, schedule_kind, schedule_value, task')}")
+        if "TABLE" in made:
+            sql.execute("INSERT INTO scheduled_jobs SELECT * FROM x")
+    result = root.cli("import", "phantom", str(tmp_path / "p.db"), "--json")
+    assert result.code == 1
+    found = result.json
+    assert [each["id"] for each in found["jobs"]] == ["a"]
+    assert (2, "import.schedule", "error") in codes(found)
+
+
 def test_whoever_syncs_first_a_job_begins_with_its_past(
     root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,6 +395,28 @@ def test_what_cannot_be_written_leaves_neither_a_file_nor_a_past(
     assert files(root)["jobs/dead.yaml"] == b'id: dead\nschedule: "@daily"\ntask: x\n'
 
 
+def test_files_that_no_sync_could_take_over_are_told_and_taken_over_by_the_next(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root.sync()
+    source = phantom(tmp_path / "p.db", *rows())
+
+    def full(*_: Any, **__: Any) -> None:
+        raise UnavailableError("the disk is full", hint="free some space; nothing was written")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Scheduler, "sync", full)
+        result = root.cli("import", "phantom", str(source), "--json")
+        assert result.code == 5
+        assert root.cli("import", "phantom", str(source)).code == 5
+    found = result.json
+    assert (found["applied"], found["fault"]) == ("next_sync", "the disk is full")
+    assert "`scheduler sync` takes them over" in found["why"]
+    assert {each["files"] for each in found["jobs"]} == {"written"}
+    root.sync()
+    assert (root.job("dead")["run_count"], root.job("dead")["status"]) == (10, "stopped")
+
+
 def test_a_job_with_runs_of_its_own_keeps_its_counters(lived_in: Root, tmp_path: Path) -> None:
     before = lived_in.facts()
     source = phantom(tmp_path / "p.db", {"id": "flaky", "name": "Flaky", "run_count": 9})
@@ -339,6 +441,20 @@ def test_an_import_that_is_killed_between_two_files_is_finished_by_the_next(
     assert {each["history"] for each in found["jobs"]} == {"carried"}
     assert (root.job(HEARTBEAT)["run_count"], root.job("dead")["status"]) == (42, "stopped")
     assert root.ok("validate").stdout == ""
+
+
+@pytest.mark.parametrize("point", ["edit_before_link", "edit_after_link"])
+def test_what_a_kill_leaves_beside_a_file_is_gone_after_the_next_import(root: Root, tmp_path: Path, point: str) -> None:
+    source = phantom(tmp_path / "p.db", *rows())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCHEDULER_CRASH_AT", point)
+        assert root.process("import", "phantom", str(source)).code == -signal.SIGKILL
+    left = [each for each in files(root) if each.endswith(".tmp")]
+    assert len(left) == 1
+    root.write("prompts/imported/.mine.0123abcd.tmp", "not of an edit")
+    root.json("import", "phantom", str(source))
+    assert [each for each in files(root) if each.endswith(".tmp")] == ["prompts/imported/.mine.0123abcd.tmp"]
+    root.json("update", HEARTBEAT, "--set", "timeout=3m")
 
 
 def test_a_job_whose_place_is_taken_is_left_out_with_its_past(root: Root, tmp_path: Path) -> None:
@@ -491,6 +607,12 @@ def test_five_thousand_lines_become_as_many_jobs_with_names_of_their_own(root: R
     assert len({each["id"] for each in found["jobs"]}) == len({each["file"] for each in found["jobs"]}) == 5_000
 
 
+def test_what_has_no_end_is_no_crontab(root: Root) -> None:
+    found = root.cli("import", "crontab", "/dev/zero")
+    assert (found.code, found.stdout) == (2, "")
+    assert "longer than 10,485,760 bytes" in found.stderr
+
+
 @pytest.mark.parametrize(
     ("zone", "told"), [("Europe/Berlin", "Europe/Berlin"), (":Asia/Tokyo", "Asia/Tokyo"), ("Etc/UTC", "UTC")]
 )
@@ -562,6 +684,8 @@ def test_jobs_counters_and_runs_are_the_same_after_a_way_through_an_export(
         told = [each for each in there.json("audit", job_id)["audit"] if each["cause"] != "import"]
         assert told == [each for each in rows_before if each["cause"] != "import"]
     assert {path: data for path, data in files(root).items() if path in files(there)} == files(there)
+    gone = there.cli("output", f"{HEARTBEAT}:1")
+    assert (gone.code, f"`scheduler history {HEARTBEAT} --json` has how it began" in gone.stderr) == (5, True)
     # It goes on where it was, and a second time nothing happens.
     assert there.run(HEARTBEAT)["id"] == f"{HEARTBEAT}:2"
     facts, kept = there.facts(), files(there)
@@ -578,6 +702,98 @@ def test_one_document_of_several_is_exported_alone_and_gets_into_another_folder(
     there.json("import", "export", str(source), "--to", "jobs/here")
     assert list(files(there)) == ["scheduler.yaml", "jobs/here/clock.yaml"]
     assert sorted(there.facts()) == ["retired", "tick"]
+
+
+def test_a_file_of_several_jobs_comes_back_to_the_byte(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (f'id: {each}  # it\nschedule: "0 5 * * *"\nrunner: agent\ntask: Go.\n' for each in ("one", "two"))
+    text = f"# Both of them.\n\n---\n# The first.\n{one}# Behind it.\n---\n# The second.\n{two}# The end.\n"
+    root.write("jobs/both.yaml", text)
+    root.sync()
+    source = exported(root, tmp_path / "jobs.jsonl", "two", "one")
+    there = another(root, tmp_path / "there", monkeypatch)
+    assert there.json("import", "export", str(source))["problems"] == []
+    assert files(there)["jobs/both.yaml"].decode() == text
+
+
+def test_an_archived_job_comes_with_its_history_and_its_file_revives_it(
+    lived_in: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = lived_in
+    text = files(root)["jobs/heartbeat.md"]
+    (root.path / "jobs/heartbeat.md").unlink()
+    assert root.sync()["archived"]
+    source = exported(root, tmp_path / "jobs.jsonl", "heartbeat")
+    assert any(json.loads(line).get("id") == "heartbeat" for line in root.ok("export", "--all").stdout.splitlines())
+    there = another(root, tmp_path / "there", monkeypatch)
+    assert there.json("import", "export", str(source), "--dry-run")["jobs"][0]["files"] == "archived"
+    assert there.json("list")["jobs"] == []
+    found = there.json("import", "export", str(source))
+    assert [(each["file"], each["files"], each["history"]) for each in found["jobs"]] == [(None, "archived", "carried")]
+    assert (found["problems"], found["applied"], found["written"]) == ([], "now", [])
+    before, after = root.facts()["heartbeat"], there.facts()["heartbeat"]
+    for facts, _ in (before, after):
+        del facts["activated_at"]
+    assert after == before
+    assert (after[0]["status"], len(after[1]) > 0) == ("archived", True)
+    assert there.json("import", "export", str(source))["jobs"][0]["history"] == "already"
+    assert there.json("sync")["archived"] == []
+    there.write("jobs/heartbeat.md", text)
+    assert there.json("sync")["revived"]
+    assert there.runs("heartbeat")[0]["id"] == before[1][0]["id"]
+
+
+def test_the_history_of_an_archived_job_goes_to_the_file_that_names_it_here(
+    lived_in: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = lived_in
+    text = files(root)["jobs/heartbeat.md"]
+    (root.path / "jobs/heartbeat.md").unlink()
+    root.sync()
+    source = exported(root, tmp_path / "jobs.jsonl", "heartbeat")
+    there = another(root, tmp_path / "there", monkeypatch)
+    there.write("jobs/heartbeat.md", text)
+    found = there.json("import", "export", str(source))
+    assert [(each["file"], each["files"]) for each in found["jobs"]] == [("jobs/heartbeat.md", "kept")]
+    assert there.job("heartbeat")["status"] == "active"
+    assert there.runs("heartbeat")[0]["id"] == root.runs("heartbeat")[0]["id"]
+
+
+def test_a_job_that_stands_in_another_file_here_is_not_claimed_by_a_second_one(
+    lived_in: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = exported(lived_in, tmp_path / "jobs.jsonl", "tick", "retired")
+    there = another(lived_in, tmp_path / "there", monkeypatch)
+    there.write("jobs/mine.yaml", 'id: tick\nschedule: "0 5 * * *"\nrunner: agent\ntask: Go.\n')
+    there.sync()
+    found = there.json("import", "export", str(source))
+    assert [(each["id"], each["file"], each["files"]) for each in found["jobs"]] == [
+        ("tick", "jobs/mine.yaml", "kept"),
+        ("retired", "jobs/clock.yaml", "written"),
+    ]
+    assert (found["applied"], [code for _, code, _ in codes(found)]) == ("now", ["import.kept"])
+    assert {each["sync_state"] for each in there.json("list")["jobs"]} == {"synced"}
+
+
+def test_files_of_one_name_from_several_folders_get_names_of_their_own_in_one(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("a", "b"):
+        root.write(
+            f"jobs/{folder}/x.md", f'---\nid: {folder}\nschedule: "0 5 * * *"\nrunner: agent\n---\nGo {folder}.\n'
+        )
+    root.sync()
+    source = exported(root, tmp_path / "jobs.jsonl", "a", "b")
+    there = another(root, tmp_path / "there", monkeypatch)
+    found = there.json("import", "export", str(source), "--to", "jobs/here")
+    assert len({each["file"] for each in found["jobs"]}) == 2
+    assert sorted(there.facts()) == ["a", "b"]
+    assert {each["files"] for each in there.json("import", "export", str(source), "--to", "jobs/here")["jobs"]} == {
+        "unchanged"
+    }
+    for folder in ("../x", "elsewhere"):
+        assert there.cli("import", "export", str(source), "--to", folder).code == 2
 
 
 def test_other_defaults_make_another_generation_and_are_told(
@@ -622,6 +838,7 @@ def test_an_export_that_is_cut_off_or_changed_is_refused_whole(
         changed("definition", spec={"env": []}),
         [line for line in good[:-1] for line in ([line, line] if '"kind": "run"' in line else [line])] + good[-1:],
         ["[" * 100_000],
+        changed("job", archived={"at": "yesterday"}),
         changed("job", file={"path": "../x.yaml", "text": "", "number": 0, "task_path": None, "task": None}),
     ]
     for number, lines in enumerate(bad):

@@ -211,3 +211,20 @@ def test_history_from_elsewhere_comes_to_a_root_that_has_the_files_already(root:
     scheduler(other, "import", "export", str(exported))
     out, _ = scheduler(other, "history", "hello", "--json")
     assert [run["id"] for run in json.loads(out)["runs"]] == ["hello:1"]
+
+
+def test_a_sync_that_could_not_fetch_or_may_not_apply_says_so_and_ends_with_its_code(world: World) -> None:
+    world.begin()
+    world.clone()
+    assert "looked" not in scheduler(world, "sync")[1]
+    away = world.bare.rename(world.folder / "away.git")
+    out, said = scheduler(world, "sync", code=5)
+    assert "cannot be reached" in said
+    assert "stays" in said
+    away.rename(world.bare)
+    world.push({"scheduler.yaml": None})
+    out, said = scheduler(world, "sync", "--json", code=3)
+    assert "has no scheduler.yaml" in said
+    assert json.loads(out)["unchanged"] == 1
+    world.push({"scheduler.yaml": ROOT_FILE})
+    assert "error" not in scheduler(world, "sync")[1]

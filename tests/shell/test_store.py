@@ -241,6 +241,52 @@ def test_an_armed_job_counts_its_errors_from_there_and_keeps_its_counters(store:
     assert runtime(store).stop_reason == "2 errors in a row"
 
 
+def steps_of_a_run(store: Store) -> int:
+    """How much work all that one slot asks of the database is for SQLite, in its own instructions."""
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    observed = store.observed()
+    job = observed.jobs["job"]
+    assert job.next_run_at is not None
+    found = due(job, now=job.next_run_at, since=NOW)
+    assert found is not None
+    store._connection.set_progress_handler(count, 1)
+    claimed = store.claim_due([found], seen=observed.ticket, owner="o", max_running=16, now=job.next_run_at)
+    assert claimed is not None
+    run = start(store, claimed.runs[0], CURRENT)
+    store.runs_beside(run)
+    store.queued()
+    store.finish(run, status=RunStatus.SUCCEEDED, now=NOW)
+    assert not store.observed(since=store.observed(job_id="job").ticket).jobs
+    store._connection.set_progress_handler(None, 0)
+    return steps
+
+
+def lengthen_history(store: Store, *, start: int, stop: int) -> None:
+    rows = [(n, f"2020-01-01T00:00:00.{n:06}Z") for n in range(start, stop)]
+    with store._connection as sql:
+        sql.executemany(
+            'INSERT INTO runs (job_id, n, "trigger", status, fire_time, requested_at, finished_at, generation)'
+            " VALUES ('job', ?1, 'schedule', 'succeeded', ?2, ?2, ?2, 1)",
+            rows,
+        )
+        sql.execute("UPDATE jobs SET last_n = ? WHERE id = 'job'", (stop,))
+
+
+def test_a_run_costs_the_database_no_more_after_a_long_history_or_beside_many_jobs(store: Store) -> None:
+    lengthen_history(store, start=100, stop=200)
+    steps_of_a_run(store)  # the first of all runs writes the text down
+    short = steps_of_a_run(store)
+    lengthen_history(store, start=1_000, stop=4_000)
+    assert steps_of_a_run(store) < short + 100
+    apply(store, desired("job", "other", *(f"j{n:03}" for n in range(300))))
+    assert steps_of_a_run(store) < short + 100
+
+
 def test_slots_on_either_side_of_a_stop_share_no_row(store: Store) -> None:
     """Those in between were not due: a row from the one to the other would cover them."""
     limited(store, limit=1)

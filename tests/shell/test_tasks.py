@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler import safe_open
+from scheduler.core import jobfile
+from scheduler.core.jobfile import JobFile, read_job_file
 from scheduler.core.models import Fault, JobSpec, Limits, RunnerSpec, Schedule, Settings, Task, TaskInput
 from scheduler.safe_open import identities, read_file, read_source
+from scheduler.source import Parsed
 from scheduler.tasks import check_text, read_task
 
 SETTINGS = Settings(
@@ -581,6 +585,43 @@ def test_the_text_is_read_from_disk_every_time(root: Path) -> None:
     found = read_task(root, spec(), "job.yaml", SETTINGS)
     assert isinstance(found, Task)
     assert found.text == b"second\n"
+
+
+def test_a_file_that_was_parsed_is_parsed_again_only_where_it_or_the_settings_are_others(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed = Parsed()
+    times: list[str] = []
+
+    def counted(path: str, data: bytes, settings: Settings) -> JobFile:
+        times.append(path)
+        return read_job_file(path, data, settings)
+
+    monkeypatch.setattr(jobfile, "read_job_file", counted)
+
+    def text(settings: Settings = SETTINGS) -> bytes:
+        found = read_task(root, spec(), "job.yaml", settings, parsed=parsed)
+        assert isinstance(found, Task)
+        return found.text
+
+    def a_pass(settings: Settings = SETTINGS) -> None:
+        source = read_source(root, "job.yaml", limit=1000)
+        assert not isinstance(source, Fault)
+        parsed.start(settings)
+        parsed.read(source, source.sha256, settings)
+
+    job_file(root, yaml("a", "first"))
+    assert (text(), len(times)) == (b"first\n", 1)
+    a_pass()
+    assert (text(), len(times)) == (b"first\n", 1)
+    job_file(root, yaml("a", "other"))
+    assert (text(), len(times)) == (b"other\n", 2)
+    a_pass()
+    assert (text(), len(times)) == (b"other\n", 2)
+    others = replace(SETTINGS, defaults={"owner": "me"})
+    assert (text(others), len(times)) == (b"other\n", 3)
+    parsed.start(others)
+    assert (text(), len(times)) == (b"other\n", 4)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ arithmetic, cron by a walk through the calendar of a zone with Debian's rule for
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import sqlite3
 from bisect import bisect_left, bisect_right
@@ -19,8 +20,9 @@ from zoneinfo import ZoneInfo
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
-LATE = MINUTE
-FINISHED = ("succeeded", "failed", "timed_out", "cancelled", "interrupted", "skipped")
+LATE, TWO_HOURS, NEVER = MINUTE, timedelta(hours=2), timedelta.max
+LAST = datetime(2028, 2, 1, tzinfo=UTC)  # as far as slots are known
+AT_REST = ("succeeded", "failed", "timed_out", "cancelled", "interrupted", "skipped", "queued")
 
 
 @dataclass
@@ -163,6 +165,12 @@ class History:
     edits: dict[str, list[datetime]]
     resumed: dict[str, list[datetime]]
     until: datetime
+    places: list[tuple[datetime, int]]  # how many runs there may be at once, from when on
+    twice: list[tuple[datetime, datetime]]  # (from, until]: the clock was set back from the later to the earlier
+
+    def in_doubt(self, *moments: datetime | None) -> bool:
+        """Whether one of them came twice: their order tells nothing then."""
+        return any(low <= at <= high for at in moments if at is not None for low, high in self.twice)
 
 
 def read_history(events: list[dict[str, Any]], until: datetime) -> History:
@@ -171,8 +179,9 @@ def read_history(events: list[dict[str, Any]], until: datetime) -> History:
     pauses: dict[str, list[tuple[datetime, datetime]]] = defaultdict(list)
     edits: dict[str, list[datetime]] = defaultdict(list)
     resumed: dict[str, list[datetime]] = defaultdict(list)
+    twice: list[tuple[datetime, datetime]] = []
+    places: list[tuple[datetime, int]] = []
     since: datetime | None = None
-    known: set[str] = set()
     for event in events:
         at = datetime.fromisoformat(event["at"])
         match event["kind"]:
@@ -181,10 +190,18 @@ def read_history(events: list[dict[str, Any]], until: datetime) -> History:
             case "down":
                 assert since is not None
                 up.append((since, at))
+                since = None
+            case "clock":
+                before = at - timedelta(hours=event["hours"])
+                if before > at:
+                    twice.append((at, before))
+                elif since is not None:  # nobody was there in between
+                    up.append((since, before))
+                    since = at
             case "files":
-                known |= set(event["jobs"])
-                for job_id in known:
-                    _edit(eras[job_id], edits[job_id], at, event["jobs"].get(job_id), until)
+                places.append((at, event["places"]))
+                for job_id, file in event["jobs"].items():
+                    _edit(eras[job_id], edits[job_id], at, file, until)
             case "pause" if event["paused"] is not None:
                 start = datetime.fromisoformat(event["paused"]["at"])
                 end = event["paused"]["until"]
@@ -199,7 +216,7 @@ def read_history(events: list[dict[str, Any]], until: datetime) -> History:
                 mine = pauses[event["job"]]
                 if mine and mine[-1][1] > at:
                     mine[-1] = mine[-1][0], at
-    return History(up, eras, pauses, edits, resumed, until)
+    return History(up, eras, pauses, edits, resumed, until, places, twice)
 
 
 TIMING = ("every", "cron", "zone", "at", "expires")
@@ -265,11 +282,20 @@ def judge(sql: sqlite3.Connection, events: list[dict[str, Any]], *, until: datet
         mine = rows.get(job_id, [])
         found.counts.update(f"{row.status}" if row.status != "skipped" else f"{row.reason}" for row in mine)
         due = list(due_slots(eras, stops.get(job_id, [])))
+        if any(history.in_doubt(*stop) for stop in stops.get(job_id, [])):
+            held = [(row.first, row.last) for row in mine if row.first and row.last and row.reason != "void"]
+            due = [
+                slot for slot in due if not history.in_doubt(slot) or any(first <= slot <= last for first, last in held)
+            ]
         found.wrong += coverage(job_id, mine, due)
+        found.wrong += [f"{row.name} has no end, and nobody is there" for row in mine if row.status not in AT_REST]
         found.wrong += reasons(job_id, mine, history, eras, stops.get(job_id, []))
-        found.wrong += apart(job_id, mine, eras)
-        found.wrong += errors(job_id, mine, stops.get(job_id, []), eras)
-    found.counts["slots"] = sum(row.slots for mine in rows.values() for row in mine if row.first is not None)
+        found.wrong += apart(job_id, mine, eras, history)
+        found.wrong += errors(job_id, mine, stops.get(job_id, []), eras, history)
+    found.wrong += crowds([row for mine in rows.values() for row in mine], history)
+    found.counts["slots"] = sum(
+        row.slots for mine in rows.values() for row in mine if row.first is not None and row.reason != "void"
+    )
     return found
 
 
@@ -326,6 +352,8 @@ def reasons(
     for row in rows:
         if row.first is None or row.last is None:
             continue
+        if history.in_doubt(row.first, row.last, row.requested, row.started, row.finished):
+            continue
         match row.reason if row.status == "skipped" else None:
             case "paused":
                 waited = row.finished is not None and row.finished > row.requested
@@ -351,8 +379,10 @@ def reasons(
                 if not any(edit >= row.first for edit in history.edits[job_id]):
                     yield f"{row.name}: no edit has taken the slot away"
             case "capacity":
-                if row.finished is None or row.finished - row.first < _patience(_file(eras, row.last)) / 2:
-                    yield f"{row.name}: it did not wait for long"
+                lasted = None if row.finished is None else row.finished - row.requested
+                allowed = [patience(file, row.first) for file in _files(eras, row.finished or row.requested)]
+                if lasted is None or lasted < min((each for each in allowed if each is not None), default=NEVER):
+                    yield f"{row.name}: it waited for {lasted}, and may for {allowed}"
             case None:
                 yield from _run(row, history, eras)
             case _:
@@ -373,8 +403,19 @@ def _file(eras: list[Era], slot: datetime) -> dict[str, Any]:
     raise AssertionError(f"{slot} is in no era")
 
 
-def _patience(file: dict[str, Any]) -> timedelta:
-    return timedelta(0) if file["within"] is None else file["within"] * SECOND
+def _files(eras: list[Era], at: datetime) -> list[dict[str, Any]]:
+    """What the job's file said at an instant; where it was edited just then, before and after that."""
+    return [era.file for era in eras if era.start <= at <= era.end and era.file is not None]
+
+
+def patience(file: dict[str, Any], slot: datetime) -> timedelta | None:
+    """How late a slot may start: `within`; else two hours, or half the time to the next slot. None: at any time."""
+    if file["within"] is not None:
+        return timedelta(seconds=file["within"])
+    if file["catch_up"] == "all":
+        return None
+    following = slots(file, slot, min(slot + 400 * DAY, LAST))
+    return min([TWO_HOURS, *((each - slot) / 2 for each in following[:1])])
 
 
 def _there(history: History, start: datetime, end: datetime) -> bool:
@@ -390,6 +431,9 @@ def _missed(
     file = _file(eras, row.last)
     if row.error is not None:
         return  # it waited, and a newer slot or a stop came first
+    for start, end in history.pauses[row.job]:
+        if start <= row.first and row.last + file["jitter"] * SECOND < end:
+            yield f"{row.name}: it was paused, from {start} to {end}"
     stopped = any(low <= row.requested + SECOND and row.first <= low for low, _ in stops)
     if row.slots == 1 and _there(history, row.first, row.first + file["jitter"] * SECOND + LATE) and not stopped:
         yield f"{row.name}: somebody was there to serve it"
@@ -405,12 +449,14 @@ def _missed(
         return
     if row.finished != row.requested:
         return  # grown since: the latest part of it counts, and is judged by what else came at that moment
-    waited = row.requested - row.last - file["jitter"] * SECOND
+    waited = row.requested - row.last
     if file["catch_up"] == "all" and (file["within"] is None or waited < file["within"] * SECOND - MINUTE):
         if len([o for o in later if o.trigger == "catch_up"]) < 100:
             yield f"{row.name}: not caught up with, and the job wants all"
-    elif file["catch_up"] == "latest" and not later and waited < _patience(file) - MINUTE:
-        yield f"{row.name}: not caught up with, {waited} after its slot"
+    elif file["catch_up"] == "latest" and not later:
+        allowed = patience(file, row.last)
+        if allowed is not None and waited < allowed - MINUTE:
+            yield f"{row.name}: not caught up with, {waited} after its slot"
 
 
 def _run(row: Row, history: History, eras: list[Era]) -> Iterator[str]:
@@ -421,16 +467,20 @@ def _run(row: Row, history: History, eras: list[Era]) -> Iterator[str]:
     if row.started is not None and row.started < row.first:
         yield f"{row.name} started before its slot, at {row.started}"
     late = row.requested - row.first - file["jitter"] * SECOND
-    file = _file(eras, row.requested)  # what the job wanted when the slot was found
+    wanted = _files(eras, row.requested)  # what the job wanted when the slot was found
+    if row.trigger == "schedule" and row.started is not None and not row.attempts[1:]:
+        longest = [patience(each, row.first) for each in wanted]
+        alone = any(era.file is not None and era.file["concurrency"] != "allow" for era in eras)
+        if not alone and None not in longest and row.started - row.requested > max(filter(None, longest)) + MINUTE:
+            yield f"{row.name} waited for a place for {row.started - row.requested}"
     if row.trigger == "schedule" and late > LATE:
         yield f"{row.name} was claimed {late} late, and is not called caught up with"
     if row.trigger == "catch_up":
-        if file["catch_up"] == "none":
+        if all(each["catch_up"] == "none" for each in wanted):
             yield f"{row.name}: the job wants nothing caught up with"
-        if file["within"] is not None and late > file["within"] * SECOND:
-            yield f"{row.name}: {late} late, and within is {file['within']} s"
-        if file["within"] is None and file["catch_up"] == "latest" and late > timedelta(hours=2):
-            yield f"{row.name}: {late} late, and at most two hours are by default"
+        late = row.requested - row.first - max(each["jitter"] for each in wanted) * SECOND
+        if all((allowed := patience(each, row.first)) is not None and late > allowed for each in wanted):
+            yield f"{row.name}: {late} late, which is more than it may be"
         for start, end in history.pauses[row.job]:
             if start <= row.requested and row.first < end and end > row.first and start <= row.requested < end:
                 yield f"{row.name}: it was paused"
@@ -441,25 +491,49 @@ def _run(row: Row, history: History, eras: list[Era]) -> Iterator[str]:
                 yield f"{row.name}: from before it was resumed"
 
 
-def apart(job_id: str, rows: list[Row], eras: list[Era]) -> Iterator[str]:
+def apart(job_id: str, rows: list[Row], eras: list[Era], history: History) -> Iterator[str]:
     """Runs of a job that excluded each other all the time did not run at the same time."""
     files = [era.file for era in eras if era.file is not None]
     if any(file["concurrency"] == "allow" for file in files):
         return
     never = datetime.max.replace(tzinfo=UTC)
-    spans = sorted((start, end or never, row.name) for row in rows for start, end in row.attempts)
+    spans = sorted(
+        (start, end or never, row.name)
+        for row in rows
+        for start, end in row.attempts
+        if not history.in_doubt(start, end)
+    )
     for (_, end, one), (start, _, other) in itertools.pairwise(spans):
         if start < end:
             yield f"{one} and {other} ran at the same time"
 
 
-def errors(job_id: str, rows: list[Row], stops: list[tuple[datetime, datetime]], eras: list[Era]) -> Iterator[str]:
+def crowds(rows: list[Row], history: History) -> Iterator[str]:
+    """Each attempt found a place free when it started."""
+    never = datetime.max.replace(tzinfo=UTC)
+    spans = sorted((start, end or never, row.name) for row in rows for start, end in row.attempts)
+    running: list[datetime] = []  # a heap of their ends
+    for start, end, name in spans:
+        while running and running[0] <= start:
+            heapq.heappop(running)
+        heapq.heappush(running, end)
+        low, high = (find(history.places, start, key=lambda each: each[0]) for find in (bisect_left, bisect_right))
+        allowed = max(n for _, n in history.places[max(0, low - 1) : high])
+        if len(running) > allowed and not history.in_doubt(start):
+            yield f"{name} was one of {len(running)} that ran at once, at {start}, and allowed were {allowed}"
+
+
+def errors(
+    job_id: str, rows: list[Row], stops: list[tuple[datetime, datetime]], eras: list[Era], history: History
+) -> Iterator[str]:
     """Each stop had its errors: as many in a row as the job may have, counted from when it was last armed."""
     ends = [row for row in rows if row.finished is not None and row.ran]
     ends.sort(key=lambda row: (row.finished, row.n))
     for n, (at, _) in enumerate(stops):
         since = stops[n - 1][1] if n else datetime.min.replace(tzinfo=UTC)
         streak = 0
+        if history.in_doubt(at, *(row.finished for row in ends if row.finished and since < row.finished <= at)):
+            continue
         for row in ends:
             assert row.finished is not None
             if row.finished > at:

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,7 +26,7 @@ import pytest
 from scheduler import engine as engine_module
 from scheduler.clockwork import Clockwork
 from scheduler.config import Place
-from scheduler.core.models import Run, Trigger
+from scheduler.core.models import Run, Settings, Trigger
 from scheduler.core.problems import RefusedError, SchedulerError
 from scheduler.engine import LocalEngine
 from scheduler.git import Commits
@@ -46,6 +46,7 @@ BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = (timedelta(**{unit: 1}) for unit in ("seconds", "minutes", "hours", "days"))
 PATIENCE_S = 60.0
 DEEDS = ("pause", "pause", "resume", "resume", "edit", "edit", "edit", "remove", "run", "run", "places")
+STEPS = ("step", "step")  # the clock is set, and nobody does anything in the hours that come twice
 CLOCKS = ("clock", "clock", "run", "restart")  # what is done where the clock is set: times tell no order then
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata")
 ROOT_FILE = """\
@@ -106,24 +107,29 @@ def stamp(moment: datetime) -> str:
 
 
 def some_job(rng: random.Random, job_id: str, *, dense: bool, calm: bool = False) -> JobFile:
-    """dense: due many times a day; calm: seldom more than once a week, as most jobs of a large root."""
+    """dense: due many times a day; calm: seldom more than once a week, and often at the same time as others, as most
+    jobs of a large root.
+    """
     zone = rng.choice(ZONES)
     kind = rng.random()
     if calm and kind < 0.5:
-        kind = rng.choice([kind, 0.15, 0.7, 0.7, 0.7, 0.95, 0.95])
+        kind = rng.choice([kind, 0.15, 0.7, 0.7, 0.7, 0.95, 0.95, 0.95])
+    minute, hour = rng.randrange(60), rng.randrange(24)
+    if calm and rng.random() < 0.7:
+        minute, hour = rng.choice([0, 0, 0, 30]), rng.choice([0, 2, 6, 9, 9, 18])
     schedule: dict[str, Any]
     if dense:
-        schedule = {"every": rng.choice([900, 1800, 3600, 5400])}
+        schedule = {"every": rng.choice([3600, 5400] if calm else [900, 1800, 3600, 5400])}
     elif kind < 0.1:
-        schedule = {"every": rng.choice([6, 12, 24, 36]) * 3600}
+        schedule = {"every": rng.choice([12, 24, 36] if calm else [6, 12, 24, 36]) * 3600}
     elif kind < 0.2:
         schedule = {"at": stamp(BEGIN + rng.random() * 365 * DAY)}
     elif kind < 0.5:
-        schedule = {"cron": f"{rng.randrange(60)} {rng.randrange(24)} * * *", "zone": zone}
+        schedule = {"cron": f"{minute} {hour} * * *", "zone": zone}
     elif kind < 0.9:
-        schedule = {"cron": f"{rng.randrange(60)} {rng.randrange(24)} * * {rng.randrange(7)}", "zone": zone}
+        schedule = {"cron": f"{minute} {hour} * * {rng.randrange(7)}", "zone": zone}
     else:
-        schedule = {"cron": f"{rng.randrange(60)} {rng.randrange(24)} {rng.randrange(1, 32)} * *", "zone": zone}
+        schedule = {"cron": f"{minute} {hour} {rng.randrange(1, 32)} * *", "zone": zone}
     return JobFile(
         id=job_id,
         **schedule,
@@ -152,6 +158,7 @@ class Processes:
     lock: threading.RLock = field(default_factory=threading.RLock)
     ends: list[_End] = field(default_factory=list)
     waiting: dict[tuple[str, int], threading.Event] = field(default_factory=dict)
+    stirred: Callable[[], None] = lambda: None  # told when an attempt has come as far as it gets by itself
     killed: bool = False
 
     def execute(self, invocation: Invocation, *, cancel: Cancel, **_: object) -> Outcome:
@@ -165,6 +172,7 @@ class Processes:
             failed = chance.random() < 0.15
             heapq.heappush(self.ends, _End(self.clock.now() + length * SECOND, key))
             self.waiting[key] = ended
+        self.stirred()
 
         def ring() -> None:
             with self.lock:
@@ -229,9 +237,25 @@ class _Engine(LocalEngine):
 
 
 class _Workers(Workers):
+    stirred: Callable[[], None]
+
     def _carry_out(self, *args: Any) -> None:
         with contextlib.suppress(Killed):
             super()._carry_out(*args)
+        self.stirred()
+
+
+class _Parsed(Parsed):
+    """What the same bytes say does not hang on who reads them, or when: no start, and no way back, parses 500 files."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before = [self._known]
+
+    def start(self, settings: Settings) -> None:
+        if settings != self._known[0]:
+            self._before = [each for each in self._before if each[0] != self._known[0]] + [self._known]
+            self._known = next((each for each in self._before if each[0] == settings), (settings, {}))
 
 
 class Daemon:
@@ -245,7 +269,7 @@ class Daemon:
         self._cleanup.callback(self.stores.close)
         self.processes = world.processes = Processes(clock=world.clock, seed=world.seed)
         self.store = self._cleanup.enter_context(Store.open(world.place.db))
-        self.passes = replace(world.passes, settle=self._settle, parsed=Parsed(), commits=Commits())
+        self.passes = replace(world.passes, settle=self._settle, parsed=world.parsed, commits=Commits())
         # Something vouches for every jump: how long a doubt lasts is for the tests of the clock.
         self.timekeeper = Timekeeper(world.clock, good=lambda: True, turned=lambda _: self._turned())
         self.workers = _Workers(
@@ -254,6 +278,7 @@ class Daemon:
             clock=world.clock,
             scratch=self.owner.scratch,
             alone=lambda job_id: self.clockwork.runs_alone(job_id),
+            known=lambda job_id: self.clockwork.known(job_id),
         )
         self.clockwork = Clockwork(
             clock=world.clock,
@@ -264,6 +289,8 @@ class Daemon:
             may_fire=self._may_fire,
             usable=self.timekeeper.doubt,
         )
+        self._rest = threading.Event()
+        self.workers.stirred = self.processes.stirred = self._stirred
         self.timekeeper.begin(self.store)
         self._engine(self.store).recover()
         self.sync("start")
@@ -302,12 +329,18 @@ class Daemon:
 
     def sync(self, cause: str) -> None:
         self.passes.sync(self.store, actor="scheduler", cause=cause)
+        self.clockwork.poke()
 
     def turn(self) -> None:
         """What the clockwork's thread does when it wakes; then everything that follows from it at this instant."""
-        self.timekeeper.look(self.store)
-        self.clockwork.reload(self.store)
+        if self.clockwork._take_poke():
+            self.clockwork.reload(self.store)
+        if (righted := self.timekeeper.look(self.store)) is not None:
+            self.clockwork.turned_back()
+            self.workers.hasten(righted.retries)
+            self.clockwork.reload(self.store, whole=True)
         self.clockwork.dispatch(self.store)
+        self.workers.skip_overdue(self.store)
         self.workers.release(self.world.clock.now())
         self.settle_down()
         while self.processes.end_due():
@@ -318,12 +351,20 @@ class Daemon:
     def settle_down(self) -> None:
         """Returns when each run under way waits for its end."""
         give_up = time.monotonic() + PATIENCE_S
-        while time.monotonic() < give_up:
+        while True:
+            self._rest.clear()
             with self.workers._lock, self.processes.lock:
-                if len(self.workers._seats) == len(self.processes.waiting):
+                if self._rests():
                     return
-            time.sleep(0.00005)
-        raise AssertionError(f"never at rest: {self.workers.under_way}")
+            if not self._rest.wait(give_up - time.monotonic()):
+                raise AssertionError(f"never at rest: {self.workers.under_way}")
+
+    def _rests(self) -> bool:
+        return len(self.workers._seats) == len(self.processes.waiting)
+
+    def _stirred(self) -> None:
+        if self._rests():  # whoever stirs last sees it so
+            self._rest.set()
 
     @property
     def next_event(self) -> datetime | None:
@@ -355,6 +396,7 @@ class World:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         self.deeds = deeds
+        self.deeds_apart = 4 * tuple(each for each in ("pause", "resume") if each in deeds)  # more of, in an outage
         self.seed, self.rng = seed, random.Random(seed)
         self.root = folder
         self.clock = FakeClock(BEGIN)
@@ -363,11 +405,14 @@ class World:
         self.service = Scheduler(
             place=self.place, actor="user:sim", environ=self.environ, clock=self.clock, absent_grace=timedelta(0)
         )
-        self.passes = Passes(place=self.place, clock=self.clock, absent_grace=timedelta(0))
+        self.parsed = _Parsed()
+        self.passes = Passes(place=self.place, clock=self.clock, absent_grace=timedelta(0), parsed=self.parsed)
         self.processes = Processes(clock=self.clock, seed=seed)
         monkeypatch.setattr(engine_module, "execute", lambda *a, **kw: self.processes.execute(*a, **kw))
         self.events: list[dict[str, Any]] = []
         self.files: dict[str, JobFile] = {}
+        self._twice_until = BEGIN
+        self._noted: dict[str, JobFile] = {}
         self.daemon: Daemon | None = None
         self.places = 16
         self._gone: list[JobFile] = []
@@ -388,6 +433,16 @@ class World:
     def note(self, kind: str, **data: Any) -> None:
         self.events.append({"at": self.clock.now().isoformat(), "kind": kind, **data})
 
+    def _note_files(self) -> None:
+        """What has changed in them since they were noted last; None: the job has no file any more."""
+        changed = {
+            job_id: None if (file := self.files.get(job_id)) is None else asdict(file)
+            for job_id in sorted(self._noted.keys() | self.files.keys())
+            if self._noted.get(job_id) is not self.files.get(job_id)
+        }
+        self._noted = dict(self.files)
+        self.note("files", jobs=changed, places=self.places)
+
     def sync(self) -> None:
         """A pass, by whoever is there; what it takes in is noted as from now on."""
         if self.daemon is not None:
@@ -395,7 +450,7 @@ class World:
         else:
             with Store.open(self.place.db) as store:
                 self.passes.sync(store, actor="user:sim", cause="sync")
-        self.note("files", jobs={job_id: asdict(file) for job_id, file in self.files.items()})
+        self._note_files()
         if self.daemon is not None:
             self.daemon.turn()
 
@@ -403,7 +458,7 @@ class World:
 
     def start(self) -> None:
         self.note("up")
-        self.note("files", jobs={job_id: asdict(file) for job_id, file in self.files.items()})
+        self._note_files()
         self.daemon = Daemon(self)
 
     def go_down(self) -> None:
@@ -433,12 +488,12 @@ class World:
             elif self.daemon is not None:
                 self.daemon.turn()
             if self.clock.moment >= deed:
-                deed = self._next_deed(a_day)
                 if self.daemon is not None and self.rng.random() < 0.15:
                     self.go_down()
                     back_at = self.clock.moment + self.rng.choice([20, 240, 3000, 30_000, 200_000]) * SECOND
                 else:
                     self.deed()
+                deed = self._next_deed(a_day)
         if self.daemon is None:
             self.start()
         assert self.daemon is not None
@@ -447,17 +502,21 @@ class World:
         self.note("down", killed=False)
 
     def _next_deed(self, a_day: float) -> datetime:
-        return self.clock.moment + (0.001 + self.rng.expovariate(a_day)) * DAY
+        # An outage is short beside a year, and what is done in it has to be seen through by who comes back.
+        often = a_day if self.daemon is not None else 8 * a_day
+        return max(self.clock.moment, self._twice_until) + (0.001 + self.rng.expovariate(often)) * DAY
 
     def deed(self) -> None:
         """Something that somebody does to the root, its jobs or their files."""
         rng, job_id = self.rng, self.rng.choice(sorted(self.files))
         file = self.files[job_id]
-        match rng.choice(self.deeds):
+        match rng.choice(self.deeds if self.daemon is not None else (*self.deeds, *self.deeds_apart)):
             case "clock":
                 hours = rng.choice([-3, -1, -0.5, -0.02, 0.02, 0.5, 1.5, 3])
                 self.clock.step(HOUR * hours)
                 self.note("clock", hours=hours)
+            case "step":
+                self._step()
             case "restart" if self.daemon is not None:
                 (self.daemon.kill if rng.random() < 0.5 else self.daemon.stop)()
                 self.daemon = Daemon(self)
@@ -468,10 +527,9 @@ class World:
                     found = self.service.pause(job_id, until=None if one_slot else until, one_slot=one_slot)
                     self.note("pause", job=job_id, paused=found["job"]["paused"])
             case "resume":
-                paused = [each["id"] for each in self.service.list()["jobs"] if each["status"] in ("paused", "stopped")]
-                if paused:
-                    self.service.resume(paused[0])
-                    self.note("resume", job=paused[0])
+                if (halted := self._halted()) is not None:
+                    self.service.resume(halted)
+                    self.note("resume", job=halted)
             case "edit":
                 self.write(self._edited(file))
                 self._maybe_sync()
@@ -493,7 +551,31 @@ class World:
                 self.write_root()
                 self._maybe_sync()
         if self.daemon is not None:
+            self.daemon.clockwork.poke()
             self.daemon.turn()
+
+    def _step(self) -> None:
+        """Forward; or back, but not past the last thing that was done: what was in force when is to stay certain."""
+        hours = self.rng.choice([-3, -1, -0.5, -0.02, 0.02, 0.5, 3, 9])
+        now = self.clock.now()
+        if hours < 0 and datetime.fromisoformat(self.events[-1]["at"]) >= now + HOUR * hours - MINUTE:
+            hours = -hours
+        if hours < 0:
+            self._twice_until = now
+        self.clock.step(HOUR * hours)
+        self.note("clock", hours=hours)
+
+    def _halted(self) -> str | None:
+        """A job that is paused now, or has stopped."""
+        now = self.clock.now()
+        with Store.open(self.place.db) as store:
+            halted = [
+                job.id
+                for job in store.jobs()
+                if not job.archived
+                and ((job.pause is not None and job.pause.covers(now)) or job.runtime.stopped_at is not None)
+            ]
+        return self.rng.choice(halted) if halted else None
 
     def _come_back(self, file: JobFile) -> None:
         """What was removed comes back: at once, or when enough others are gone too."""

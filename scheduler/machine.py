@@ -1,0 +1,58 @@
+"""What this machine knows of itself: who asks, its users and programs, and the zone of its clock."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from scheduler.core.schedule import check_timezone
+
+_UTC = ("Etc/UTC", "Etc/UCT", "UCT", "Etc/Zulu", "Zulu", "Etc/Universal", "Universal")
+
+
+def me() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def user_exists(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except (KeyError, ValueError):
+        return False
+    return True
+
+
+def is_program(name: str) -> bool:
+    return shutil.which(name) is not None
+
+
+def local_zone(environ: Mapping[str, str]) -> str | None:
+    """The IANA name of the zone in which this machine's cron stands; None where nothing says it."""
+    names = []
+    named = environ.get("TZ", "").removeprefix(":")
+    if named:
+        names.append(named)
+    else:
+        with contextlib.suppress(OSError):
+            real = os.path.realpath("/etc/localtime")
+            names.append(real.partition("/zoneinfo/")[2])
+        with contextlib.suppress(OSError):
+            names.append(Path("/etc/timezone").read_text().strip())
+        if not os.path.lexists("/etc/localtime"):
+            names.append("UTC")  # so says the C library
+    for name in names:
+        try:
+            check_timezone(name)
+            ZoneInfo(name)
+        except (ValueError, OSError):
+            continue
+        return "UTC" if name in _UTC else name
+    return None

@@ -1,0 +1,291 @@
+"""An export read back: first as what it says, all of it or nothing, then as the files that a root shall have."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from scheduler.core.incoming import Incoming, Made, free, problem
+from scheduler.core.jobfile import read_job_file
+from scheduler.core.models import ROOT_FILE, Fault, Settings, parse_instant
+from scheduler.core.past import Past, check_row
+from scheduler.core.paths import PathError, check_path
+from scheduler.core.problems import Problem, SchedulerError, UsageError
+from scheduler.exporting import FORMAT, JobFiles
+from scheduler.trees import WorkingTree, is_job_path
+
+_AGAIN = "nothing was read; copy the file again, or make it anew with `scheduler export JOB > FILE`"
+_KINDS = ("definition", "text", "run", "audit")
+
+
+@dataclass(slots=True, kw_only=True)
+class Exported:
+    """One job of an export."""
+
+    id: str
+    line: int
+    files: JobFiles | None
+    digest: str | None  # of the definition in force
+    archived: Mapping[str, Any] | None  # as of `Past`
+    facts: Mapping[str, Any]
+    last_n: int
+    rows: dict[str, list[Mapping[str, Any]]] = field(default_factory=lambda: {kind: [] for kind in _KINDS})
+    texts: dict[str, bytes] = field(default_factory=dict)
+    slots: set[datetime] = field(default_factory=set)  # that have a row
+
+    @property
+    def past(self) -> Past:
+        return Past(
+            facts=self.facts,
+            last_n=self.last_n,
+            definitions=tuple(self.rows["definition"]),
+            runs=tuple(self.rows["run"]),
+            audit=tuple(self.rows["audit"]),
+            texts=self.texts,
+            archived=self.archived,
+        )
+
+
+# -- what it says -------------------------------------------------------------------------------
+
+
+def read_export(data: Sequence[bytes] | Iterator[bytes], name: str) -> list[Exported]:
+    """data: the lines. Raises: UsageError, naming the line, where it is no whole export of a format that is known."""
+    jobs: dict[str, Exported] = {}
+    number, end = 0, False
+    for number, raw in enumerate(data, 1):
+        if end:
+            raise UsageError(f"{name}:{number}: there is more behind the line that says `end`")
+        try:
+            found = json.loads(raw)
+            if not isinstance(found, dict):
+                raise ValueError("it is no JSON object")
+            end = _read_line(found, number, jobs)
+        except (SchedulerError, PathError) as error:
+            raise UsageError(f"{name}:{number}: {error}", hint=error.hint) from None
+        except json.JSONDecodeError as error:
+            raise UsageError(
+                f"{name}:{number}: this is no line of an export: at character {error.colno}: {error.msg}", hint=_AGAIN
+            ) from None
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise UsageError(f"{name}:{number}: this is no line of an export: {why}", hint=_AGAIN) from None
+    if not end:
+        raise UsageError(
+            f"{name}:{max(number, 1)}: the export ends in its middle: its last line does not say `end`",
+            hint=_AGAIN,
+        )
+    return list(jobs.values())
+
+
+def _read_line(found: Mapping[str, Any], number: int, jobs: dict[str, Exported]) -> bool:
+    """Whether it is the last one."""
+    kind = found["kind"]
+    if (number == 1) != (kind == "export"):
+        raise ValueError("the first line says `export`, and no other")
+    if kind == "export":
+        if found["format"] != FORMAT:
+            why = f"it has format {found['format']!r}, of scheduler {found.get('scheduler')!r:.40}; this reads {FORMAT}"
+            raise UsageError(why, hint="install that version here, or a newer one")
+    elif kind == "end":
+        if found["lines"] != number:
+            raise ValueError(f"there are {number} lines, and it says {found['lines']}")
+        return True
+    elif kind == "job":
+        job_id = _text(found["id"])
+        if job_id in jobs:
+            raise ValueError(f"the job {job_id!r} is here twice")
+        jobs[job_id] = Exported(
+            id=job_id,
+            line=number,
+            files=None if found["file"] is None else _files(found["file"]),
+            digest=None,
+            archived=_archived(found.get("archived")),
+            facts=_facts(found["facts"]),
+            last_n=_whole(found["last_n"]),
+        )
+    elif kind in _KINDS:
+        job = jobs.get(_text(found["job_id"]))
+        if job is None:
+            raise ValueError(f"the job {found['job_id']!r} does not stand above it")
+        _read_row(kind, {key: value for key, value in found.items() if key not in ("kind", "job_id")}, job)
+    else:
+        raise ValueError(f"kind {kind!r} is not known")
+    return False
+
+
+def _read_row(kind: str, row: dict[str, Any], job: Exported) -> None:
+    if kind == "text":
+        data = _bytes(row)
+        if hashlib.sha256(data).hexdigest() != row["sha256"]:
+            raise ValueError("the text is not the one that its sha256 names")
+        job.texts[row["sha256"]] = data
+        return
+    check_row(kind, row)
+    if kind == "run":
+        if row["n"] > job.last_n or any(row["n"] <= each["n"] for each in job.rows["run"][-1:]):
+            raise ValueError(f"run {row['n']} is not in order, or beyond the last number {job.last_n}")
+        if row["trigger"] in ("schedule", "catch_up") and row["reason"] != "void":
+            slot = None if row["fire_time"] is None else parse_instant(row["fire_time"])
+            if slot in job.slots:
+                raise ValueError(f"the slot of run {row['n']} has a row already")
+            job.slots |= set() if slot is None else {slot}
+        if row["task_sha256"] is not None and row["task_sha256"] not in job.texts:
+            raise ValueError(f"the text of run {row['n']} is missing")
+        if all(row["generation"] != each["generation"] for each in job.rows["definition"]):
+            raise ValueError(f"the definition of run {row['n']} is missing")
+    if kind == "definition":
+        if any(row["generation"] <= each["generation"] for each in job.rows["definition"]):
+            raise ValueError(f"generation {row['generation']} is not in order")
+        job.digest = row["digest"]
+    job.rows[kind].append(row)
+
+
+def _files(found: Mapping[str, Any]) -> JobFiles:
+    path, task_path = _text(found["path"]), found["task_path"]
+    check_path(path)
+    if task_path is not None:
+        check_path(_text(task_path))
+    task = None if found["task"] is None else _bytes(found["task"])
+    return JobFiles(
+        path=path, text=_text(found["text"]), number=_whole(found["number"]), task_path=task_path, task=task
+    )
+
+
+def _archived(found: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    if found is not None:
+        check_row("archived", found)
+        check_path(found["path"])
+    return found
+
+
+def _facts(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    check_row("job", found)
+    return found
+
+
+def _bytes(found: Mapping[str, Any]) -> bytes:
+    return _text(found["text"]).encode() if "text" in found else base64.b64decode(found["base64"], validate=True)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r:.40} is no text")
+    value.encode()  # a lone surrogate can stand in no file
+    return value
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{value!r:.40} is no number that counts")
+    return value
+
+
+# -- its files ---------------------------------------------------------------------------------
+
+
+def made_from_export(
+    found: Sequence[Exported], tree: WorkingTree, folder: str | None, problems: list[Problem]
+) -> list[Made]:
+    """Its files, at their own paths or in a folder; documents that shared a file share one again."""
+    here = {each.id: each.path for each in tree.documents() if each.id is not None}
+    made: list[Made] = []
+    for each in found:
+        if each.files is None and not is_buried(each):
+            why = f"{each.id!r} has no file, and nothing says where it stood; its history was left out"
+            problems.append(problem(each.line, "archived", why, error=False, job_id=each.id))
+    for path, jobs in _together(found, folder).items():
+        # A job that stands in another file here keeps that one: in two, it would be a conflict, and in force nowhere.
+        made += [
+            Made(job=Incoming(id=each.id, stem="", keys={}, line=each.line), path=path, data=b"")
+            for each in jobs
+            if here.get(each.id, path) != path
+        ]
+        jobs = [each for each in jobs if here.get(each.id, path) == path]
+        if not jobs:
+            continue
+        jobs.sort(key=lambda each: 0 if each.files is None else each.files.number)
+        texts = [each.files.text for each in jobs if each.files is not None]
+        data = "---\n".join(texts).encode()
+        bad = _wrong(path, data, jobs, tree.settings)
+        if bad:
+            problems += bad
+            continue
+        documents = {each.id: each for each in read_job_file(path, data, tree.settings).documents}
+        for each in jobs:
+            spec = documents[each.id].spec
+            if spec is not None and each.digest is not None and spec.digest != each.digest:
+                why = f"{each.id}: with the `defaults` of this root it is another definition than it was"
+                hint = (
+                    f"compare `defaults` in {ROOT_FILE} on both sides; `scheduler show {each.id}` says what it is here"
+                )
+                problems.append(problem(each.line, "definition", why, hint, error=False, job_id=each.id))
+            incoming = Incoming(id=each.id, stem="", keys={"name": None if spec is None else spec.name}, line=each.line)
+            files = each.files
+            assert files is not None
+            if files.task_path is not None and files.task is None and tree.is_free(files.task_path):
+                why = f"{each.id}: its task {files.task_path} was not there when it was exported, and is not here"
+                problems.append(problem(each.line, "task", why, "write it", job_id=each.id))
+            made.append(_exported(incoming, path, data, files, here, tree))
+    return made
+
+
+def is_buried(job: Exported) -> bool:
+    """Whether it comes as an archived job, without a file."""
+    return job.files is None and job.archived is not None and bool(job.rows["definition"])
+
+
+def _together(found: Sequence[Exported], folder: str | None) -> dict[str, list[Exported]]:
+    """The jobs that have a file, by where it shall be."""
+    paths: dict[str, list[Exported]] = {}
+    for each in found:
+        if each.files is not None:
+            paths.setdefault(each.files.path, []).append(each)
+    if folder is None:
+        return paths
+    placed: dict[str, list[Exported]] = {}
+    taken: set[str] = set()
+    for path, jobs in paths.items():
+        stem, suffix = posixpath.splitext(posixpath.basename(path))
+        name = free(stem.lower(), taken, path)  # files of several folders can have one name
+        taken.add(name)
+        placed[f"{folder}/{stem if name == stem.lower() else name}{suffix}"] = jobs
+    return placed
+
+
+def _exported(
+    job: Incoming, path: str, data: bytes, files: JobFiles, here: Mapping[str, str], tree: WorkingTree
+) -> Made:
+    """A file of several jobs, of which some are exported, says what it says: as it stands where all are the same."""
+    if here.get(job.id) == path:
+        source = tree.read(path)
+        if not isinstance(source, Fault) and files.text.encode() in source.data:
+            data = source.data
+    return Made(job=job, path=path, data=data, task_path=files.task_path, task=files.task)
+
+
+def _wrong(path: str, data: bytes, jobs: Sequence[Exported], settings: Settings) -> list[Problem]:
+    line, ids = jobs[0].line, [each.id for each in jobs]
+    if not is_job_path(path, settings):
+        why = f"{path} is no job file of this root; {', '.join(ids)} left out"
+        hint = f"name a folder with --to that `jobs` in {ROOT_FILE} names: {', '.join(settings.jobs)}"
+        return [problem(line, "path", why, hint, job_id=ids[0])]
+    file = read_job_file(path, data, settings)
+    found = [each for each in file.problems if each.is_error]
+    if not found and [each.id for each in file.documents] != ids:
+        return [problem(line, "path", f"{path} does not hold what the export says; {', '.join(ids)} left out")]
+    return [
+        replace(
+            problem(
+                line, "", f"{path}:{each.line}: {each.message}; {', '.join(ids)} left out", each.hint, job_id=ids[0]
+            ),
+            code=each.code,
+        )
+        for each in found
+    ]
