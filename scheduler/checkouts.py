@@ -30,6 +30,12 @@ class DamagedStoreError(UnavailableError):
     """The store does not hold what a commit needs, or holds other bytes under its name."""
 
 
+def damage(error: GitError, what: str) -> UnavailableError:
+    """What it means that the store could not be read: damage only where git has looked, and found it wanting."""
+    kind = UnavailableError if error.is_of_this_machine else DamagedStoreError
+    return kind(f"{what}: {error}", hint=error.hint)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One file, link or submodule of a commit."""
@@ -41,13 +47,13 @@ class Entry:
 
 
 def entries_of(store: Path, commit: str) -> Sequence[Entry]:
-    """Everything in a commit's tree. Raises: DamagedStoreError."""
+    """Everything in a commit's tree. Raises: DamagedStoreError, UnavailableError."""
     try:
         listing = run_git(
             store, "ls-tree", "-r", "-l", "-z", "--full-tree", "--end-of-options", commit, bare=True, timeout=READ_S
         )
     except GitError as error:
-        raise DamagedStoreError(f"the store cannot list {commit[:12]}: {error}") from error
+        raise damage(error, f"the store cannot list {commit[:12]}") from error
     found = []
     for line in listing.split(b"\0")[:-1]:
         about, path = line.split(b"\t", 1)
@@ -76,6 +82,7 @@ def write_commit(followed: Followed, commit: str, entries: Sequence[Entry]) -> N
         new.mkdir(mode=0o700, parents=True)
         _write(followed.store, new, entries)
         (new / ".git").write_text(f"gitdir: ../../{followed.store.name}/worktrees/{commit}\n")
+        (new / ".git").chmod(0o444)
         link(followed, folder, commit)
         _close(new)
         _to_disk(new)
@@ -145,7 +152,7 @@ def _blobs(store: Path, ids: Sequence[str]) -> Mapping[str, bytes]:
     try:
         out = run_git(store, "cat-file", "--batch", input=asked, bare=True, timeout=READ_S)
     except GitError as error:
-        raise DamagedStoreError(f"the store cannot be read: {error}") from error
+        raise damage(error, "the store cannot be read") from error
     found, at = {}, 0
     for each in ids:
         line_end = out.find(b"\n", at)
@@ -163,13 +170,17 @@ def _blobs(store: Path, ids: Sequence[str]) -> Mapping[str, bytes]:
 def link(followed: Followed, folder: Path, commit: str) -> None:
     """Makes the folder a worktree of the store, also of one that was made anew. Raises: OSError."""
     ours = followed.store / "worktrees" / commit
-    if not (ours / "HEAD").exists():
+    leads = f"{folder / '.git'}\n"
+    head = ours / "HEAD"
+    if not head.exists() or head.read_text() != f"{commit}\n":  # new; or somebody has switched in there
         ours.mkdir(parents=True, exist_ok=True)
         (ours / "commondir").write_text("../..\n")
-        (ours / "gitdir").write_text(f"{folder / '.git'}\n")
+        (ours / "gitdir").write_text(leads)
         new = ours / "HEAD.new"
         new.write_text(f"{commit}\n")
         new.rename(ours / "HEAD")
+    elif (ours / "gitdir").read_text() != leads:  # the root was moved: git would call it prunable
+        (ours / "gitdir").write_text(leads)
     if not (ours / "index").exists():
         with contextlib.suppress(GitError):  # for people who look: no part of ours needs an index
             run_git(ours, "read-tree", commit, bare=True)

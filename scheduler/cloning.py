@@ -14,7 +14,7 @@ from scheduler.config import STATE_FOLDER, make_private
 from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError, UsageError, did_you_mean
 from scheduler.core.remote import EVERY, Remote, check_path, check_ref, check_url, folder_name, is_local
 from scheduler.fetching import default_branch, refs
-from scheduler.followed import CURRENT, Followed, state_of
+from scheduler.followed import CURRENT, Followed, state_around, state_of
 from scheduler.following import Follow
 from scheduler.signatures import check_signers
 
@@ -112,6 +112,11 @@ def _check_free(folder: Path, followed: Followed, url: str) -> None:
         raise RefusedError(
             f"{folder} follows the {known.words} already",
             hint="`scheduler sync` looks there" if known.url == url else "name another folder",
+        )
+    if (around := state_around(folder)) is not None:
+        raise RefusedError(
+            f"{folder} is inside a commit of the root that {around} keeps, and would go with it",
+            hint="name a folder elsewhere",
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RefusedError(f"{folder} is there already, and not empty", hint="name another folder")

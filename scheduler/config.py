@@ -42,7 +42,7 @@ class Place:
         That commit's files stay for as long as somebody holds on to what is returned. Raises: UnavailableError.
         """
         if self.followed is None or (
-            self.pin is not None and self.pin.commit is not None and self.pin.commit == self.followed.commit()
+            self.pin is not None and self.pin.commit is not None and self.pin.root == self.followed.root()
         ):
             return self
         pin = self.followed.pin()
@@ -53,10 +53,6 @@ class Place:
         if self.pin is not None:
             self.pin.release()
         return self if self.followed is None else replace(self, root=self.followed.current, pin=None)
-
-    def root_at(self, revision: str | None) -> Path:
-        """Where the root's files are, or were, for a run whose task was of this commit."""
-        return self.root if self.followed is None or revision is None else self.followed.root_at(revision)
 
     @property
     def label(self) -> Path:
@@ -193,7 +189,9 @@ def _kept_place(kept: Path, state: Path, db: Path | None, home: Path | None) -> 
             hint="leave --state and SCHEDULER_STATE out",
         )
     followed = Followed(kept)
-    return Place(root=followed.current, state=kept, db=db or kept / "state.db", home=home, followed=followed).now()
+    place = Place(root=followed.current, state=kept, db=db or kept / "state.db", home=home, followed=followed)
+    # Where the commit's folder is lost, what looks at the remote has to start all the same: it writes it anew.
+    return place.now() if followed.is_there else place
 
 
 def _named_root(path: Path) -> Path:

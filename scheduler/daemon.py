@@ -195,7 +195,7 @@ class Daemon:
                 follow = Follow(followed=self._place.followed, clock=self._clock, environ=self._environ)
                 self._follower = Follower(follow, asked=self._place.wake, applied=lambda: self._resync.poke())
             self._answer(hold)
-            if self._once and self._follower is not None:
+            if self._follower is not None and (self._once or not self._place.root.is_dir()):
                 self._follower.look()
             first = self._resync.sync_now(actor="scheduler", cause="start")
             self._clockwork.reload(store)

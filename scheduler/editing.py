@@ -36,7 +36,7 @@ from scheduler.drafts import IN_PLACE, Draft, Target, diff_of, write
 from scheduler.git_write import find_branch, find_commit
 from scheduler.leave import INSIDE_A_RUN, leave_for
 from scheduler.passes import Synced
-from scheduler.proposing import need_branch, push_branch, take_branch
+from scheduler.proposing import need_branch, push_branch, take_back_unsigned, take_branch
 from scheduler.trees import (
     CommitTree,
     Files,
@@ -482,6 +482,7 @@ class Edits:
             self.tell("nothing to do: the files say so already")
         for note in draft.notes:
             self.tell(note)
+        followed = self.place.followed
         where = self._push(draft, commit) if target.push else ""
         applied: str
         why: str | None
@@ -492,6 +493,8 @@ class Edits:
             applied, why = "pending_branch", f"it stands on branch {draft.branch.name}, which nobody has merged yet"
         else:
             applied, why, guard = self._apply(draft)
+            if target.push and followed is not None and (refused := followed.looked().words):
+                applied, why = "next_sync", refused
         return {
             "job": self._job(draft.job_id),
             "job_id": draft.job_id,
@@ -510,6 +513,11 @@ class Edits:
         followed, branch = self.place.followed, draft.branch
         assert followed is not None
         assert branch is not None
+        if unsigned := take_back_unsigned(followed, branch.name):
+            raise RefusedError(
+                f"commit {unsigned}, and only signed ones are applied here; nothing was pushed, nor kept",
+                hint="let git sign what this user commits (commit.gpgSign, user.signingkey), or name another branch",
+            )
         try:
             push_branch(followed, branch.name, self.environ)
         except SchedulerError as error:

@@ -19,7 +19,7 @@ from scheduler.core.policy import retry_at
 from scheduler.core.problems import UnavailableError
 from scheduler.crash import crash_point
 from scheduler.logs import event
-from scheduler.passes import LOOK_AGAIN_S, SAVE_S, Passes
+from scheduler.passes import LOOK_AGAIN_S, SAVE_S, Fresh, Passes
 from scheduler.runners.cancel import Cancel, Why
 from scheduler.runners.command import Context, Invocation, Outcome, execute, prepare
 from scheduler.store import OF_COPY, Store
@@ -137,8 +137,17 @@ class LocalEngine:
         assert run.task_sha256 is not None
         assert run.source_path is not None
         task = Task(text=self.store.text(run.task_sha256), source_path=run.source_path, source=b"")
-        place = self.place.now()
-        here = self.at(self.passes if place is self.place else replace(self.passes, place=place))
+        here = self
+        if (
+            self.place.followed is not None
+        ):  # its program is of the newest commit: so have definition and settings to be
+            actor, cause = run.requested_by or "scheduler", "retry"
+            fresh = self.passes.refresh(self.store, run.job_id, cancel=cancel, actor=actor, cause=cause)
+            if isinstance(fresh, Fresh):
+                job, settings, here = fresh.job, fresh.settings, self.at(fresh.passes)
+            else:
+                place = self.place.now()
+                here = self.at(replace(self.passes, place=place))
         ready = here._made_ready(
             job, settings, task, run.provenance, run_id=run.id, fire_time=run.fire_time, trigger=run.trigger,
             attempt=last.n + 1,
@@ -381,11 +390,11 @@ class LocalEngine:
             if active.run.status is RunStatus.QUEUED or ours or owners.is_alive(self.place.owners, active.owner):
                 continue
             if active.run.status is RunStatus.RUNNING:
-                told = {
-                    "SCHEDULER_RUN_ID": active.run.id,
-                    "SCHEDULER_ROOT": str(self.place.root_at(active.run.provenance.revision)),
-                }
-                owners.end_processes(active.process, told)
+                told, followed = {"SCHEDULER_RUN_ID": active.run.id}, self.place.followed
+                if followed is None:
+                    told["SCHEDULER_ROOT"] = str(self.place.root)
+                # A retry or a rerun was not in the folder of the commit that its text is of.
+                owners.end_processes(active.process, told, root_below=None if followed is None else followed.commits)
             crash_point("in_recover")
             ended.append(self._interrupted(active.run))
             crash_point("between_recovered")

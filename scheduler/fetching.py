@@ -6,6 +6,8 @@ does: it has no hooks, and what is fetched into it is data.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import selectors
 import shutil
@@ -13,14 +15,18 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
+from scheduler import owner
 from scheduler.core.problems import RefusedError, UnavailableError
 from scheduler.core.remote import Remote, without_password
 from scheduler.git import GitError, end_group, explained, run_git, start_git, user_environment
+from scheduler.store import Process
 
 ORIGIN = "refs/remotes/origin/"
 KEPT = "refs/scheduler/kept/"  # commits that a run may name, and that no branch of the remote holds any more
+_NOTE = "scheduler.git.json"  # in the store: the git that talks to the remote
 SILENCE_S = 120.0  # a remote that says nothing for so long hangs
 LONGEST_S = 3600.0
 ASK_S = 60.0
@@ -43,7 +49,10 @@ _SETTINGS = (
 # How to reach a remote is the user's to say, and not only in files.
 _KEPT_VARIABLES = ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_ASKPASS")
 _ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh", "LC_ALL": "C"}
-_NO_ROOM = ("No space left on device", "Disk quota exceeded", "Read-only file system", "Permission denied")
+
+
+class StoppedError(UnavailableError):
+    """Whoever fetches was told to stop."""
 
 
 class GoneError(UnavailableError):
@@ -56,11 +65,12 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {**user_environment(environ), **kept, **_ENVIRONMENT}
 
 
-def make_store(store: Path) -> None:
-    """An empty bare repository. Raises: UnavailableError."""
+def make_store(store: Path, object_format: str) -> None:
+    """An empty bare repository; its object format has to be that of the remote. Raises: UnavailableError."""
     template = tempfile.mkdtemp(prefix="scheduler-template-")  # the user's would bring hooks
     try:
-        run_git(store.parent, "init", "--quiet", "--bare", f"--template={template}", "--", str(store))
+        options = ("--quiet", "--bare", f"--template={template}", f"--object-format={object_format}")
+        run_git(store.parent, "init", *options, "--", str(store))
     finally:
         Path(template).rmdir()
     for key, value in (("gc.auto", "0"), ("maintenance.auto", "false"), ("core.logAllRefUpdates", "false")):
@@ -82,6 +92,12 @@ def default_branch(url: str, environ: Mapping[str, str]) -> str:
 def has_ref(url: str, ref: str, environ: Mapping[str, str]) -> bool:
     """Whether the remote has this ref. Raises: UnavailableError where it cannot be reached."""
     return any(line.partition("\t")[2] == ref for line in _ask(url, environ, url, ref).splitlines())
+
+
+def object_format(url: str, ref: str, environ: Mapping[str, str]) -> str:
+    """What the ids of the remote are made by, sha1 or sha256. Raises: UnavailableError where it cannot be reached."""
+    told = _ask(url, environ, url, "HEAD", ref)
+    return "sha256" if len(told.partition("\t")[0]) == 64 else "sha1"
 
 
 def refs(url: str, environ: Mapping[str, str]) -> Sequence[str]:
@@ -113,14 +129,26 @@ def fetch(
     """The commit of a branch or tag of the remote, with all that it needs, fetched into the store.
 
     tell: told how far it is, now and then. stopped: asked every second whether to give up.
-    Raises: GoneError where the remote has no such ref; UnavailableError where it cannot be reached, hangs, or git
-    cannot write.
+    Raises: GoneError where the remote has no such ref; StoppedError; UnavailableError where it cannot be reached,
+    hangs, or holds too little; GitError where git cannot write.
     """
     clear_locks(store)
     target = ORIGIN + ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else ref
     options = ("fetch", "--no-tags", "--no-write-fetch-head", "--force", "--progress", "--no-auto-maintenance")
-    _transfer(store, url, (*options, "--end-of-options", url, f"+{ref}:{target}"), environ, tell, stopped)
-    return resolve(store, target)
+    said = _transfer(store, url, (*options, "--end-of-options", url, f"+{ref}:{target}"), environ, tell, stopped)
+    if b"shallow roots are not allowed" in said:  # git calls that a success, and leaves the ref as it was
+        raise UnavailableError(
+            f"{without_password(url)} holds only the end of its history: it is a shallow clone",
+            hint="follow the repository that it was cloned from, or let it `git fetch --unshallow`",
+        )
+    try:
+        return resolve(store, target)
+    except GitError as error:
+        if "expected commit type" in error.said:
+            raise UnavailableError(
+                f"{ref} of {without_password(url)} names no commit", hint="follow a branch, or a tag of a commit"
+            ) from error
+        raise
 
 
 def push(store: Path, url: str, branch: str, environ: Mapping[str, str]) -> None:
@@ -135,8 +163,12 @@ def push(store: Path, url: str, branch: str, environ: Mapping[str, str]) -> None
         said = without_password(error.said)
         if "[rejected]" in said or "[remote rejected]" in said:
             line = next(line for line in said.splitlines() if "rejected]" in line)
+            why = line.partition("(")[2].rstrip(")") or line
+            told = [line.removeprefix("remote:").strip() for line in said.splitlines() if line.startswith("remote:")]
+            if told := [each for each in told if each]:  # what its hooks say, or its protection of branches
+                why += f" ({'; '.join(told[:5])})"
             raise RefusedError(
-                f"{without_password(url)} did not take branch {branch!r}: {line.partition('(')[2].rstrip(')') or line}",
+                f"{without_password(url)} did not take branch {branch!r}: {why}",
                 hint="the commit is on the branch here; look at the branch there, and push again or take a new one",
             ) from error
         raise
@@ -175,7 +207,7 @@ def is_sound(store: Path) -> bool:
     try:
         run_git(store, "fsck", "--connectivity-only", "--no-dangling", "--no-progress", bare=True, timeout=LONGEST_S)
     except GitError as error:
-        return any(why in error.said for why in _NO_ROOM)
+        return error.is_of_this_machine
     return True
 
 
@@ -216,8 +248,9 @@ def _transfer(
     environ: Mapping[str, str],
     tell: Callable[[str], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
-) -> None:
-    """One git that talks to the remote; ended when it has said nothing for too long."""
+) -> bytes:
+    """What one git that talks to the remote has said in the end; it is ended when it says nothing for too long."""
+    _end_left(store)
     command = ["git", *_SETTINGS, f"--git-dir={store}", *args]
     try:
         process = subprocess.Popen(
@@ -231,6 +264,7 @@ def _transfer(
         )
     except OSError as error:
         raise GitError(f"git could not be started: {error.strerror}") from error
+    noted = _note(store, process.pid)
     said, give_up, silent = bytearray(), time.monotonic() + LONGEST_S, False
     heard = time.monotonic()
     with process, selectors.DefaultSelector() as selector:
@@ -256,10 +290,11 @@ def _transfer(
         finally:
             if process.returncode is None:
                 end_group(process, gently=True)
+            noted.unlink(missing_ok=True)
     if process.returncode == 0:
-        return
+        return bytes(said)
     if stopped():
-        raise UnavailableError("it was stopped in the middle of a fetch", hint="the next daemon fetches again")
+        raise StoppedError("it was stopped in the middle of a fetch", hint="the next look fetches again")
     if silent or time.monotonic() >= give_up:
         how_long = f"said nothing for {SILENCE_S:g} s" if silent else f"took longer than {LONGEST_S:g} s"
         raise UnavailableError(
@@ -271,6 +306,7 @@ def _transfer(
     raise _unreachable(url, failed) if _is_about_the_remote(failed) else failed
 
 
+_NO_ROOM = ("No space left on device", "Disk quota exceeded", "Read-only file system")
 # What git says last where it is the remote, or the way to it, that failed (git 2.30 to 2.51).
 _REMOTE_SAYS = (
     "Could not read from remote repository",
@@ -290,8 +326,23 @@ _REMOTE_SAYS = (
 )
 
 
+def _end_left(store: Path) -> None:
+    """Ends the git of a scheduler that was killed: where the remote hangs, it would wait for ever."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        owner.end_group_of(Process(**json.loads((store / _NOTE).read_bytes())))
+        (store / _NOTE).unlink()
+
+
+def _note(store: Path, pid: int) -> Path:
+    path = store / _NOTE
+    with contextlib.suppress(OSError):  # a full disk: git says so in a moment
+        path.write_text(json.dumps(asdict(owner.identify(pid))))
+    return path
+
+
 def _is_about_the_remote(error: GitError) -> bool:
-    return any(each in error.said for each in _REMOTE_SAYS) and not any(each in error.said for each in _NO_ROOM[:3])
+    no_room = any(each in error.said for each in _NO_ROOM)
+    return any(each in error.said for each in _REMOTE_SAYS) and not no_room
 
 
 def _unreachable(url: str, error: GitError) -> UnavailableError:

@@ -84,11 +84,17 @@ class Looked:
         if not self.trouble:
             return ""
         stays = "" if self.commit is None else f"; {self.commit[:12]} stays"
-        return f"{self.trouble} (since {self.trouble_since}){stays}"
+        since = "" if self.trouble_since is None else f" (since {self.trouble_since})"
+        return f"{self.trouble}{since}{stays}"
 
-    def with_trouble(self, now: str, trouble: str, hint: str = "") -> Looked:
-        since = self.trouble_since if self.trouble and trouble else now
-        return replace(self, looked_at=now, trouble=trouble, hint=hint, trouble_since=since if trouble else None)
+    def with_trouble(self, now: str, trouble: str, hint: str = "", *, failures: int = 0) -> Looked:
+        """failures: those in a row; 0: the remote was reached."""
+        goes_on = trouble == self.trouble or (failures > 1 and self.failures > 0)  # as a remote is away in many words
+        since = None if not trouble else self.trouble_since if goes_on else now
+        return replace(
+            self, looked_at=now, trouble=trouble, hint=hint, trouble_since=since or (now if trouble else None),
+            failures=failures,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +105,8 @@ class Followed:
 
     @property
     def folder(self) -> Path:
-        """What people know it by: the folder that `scheduler clone` made."""
-        return self.state.parent if self.state.name.startswith(".") else self.state
+        """What people know it by: the folder that `scheduler clone` made; or the state folder, if that is elsewhere."""
+        return self.state.parent if self.state.name == ".scheduler" else self.state
 
     @property
     def store(self) -> Path:
@@ -137,6 +143,15 @@ class Followed:
         except (OSError, ValueError, TypeError):
             return Looked()
 
+    def standing(self) -> Looked:
+        """As `looked`; or, with an error in what says what is followed, that: no look gets beyond it."""
+        looked = self.looked()
+        try:
+            self.remote()
+        except UnavailableError as error:
+            return replace(looked, trouble=str(error), hint=error.hint, trouble_since=None, failures=1)
+        return looked
+
     def write_looked(self, looked: Looked) -> None:
         """Raises: OSError."""
         _write(self.state / _LOOKED, asdict(looked))
@@ -146,10 +161,15 @@ class Followed:
         found = self._target()
         return None if found is None else found[0]
 
-    def root_at(self, commit: str) -> Path:
-        """Where the root lies, or lay, in the folder of a commit."""
+    def root(self) -> Path | None:
+        """The folder that is the root now, in that of its commit; None where there is none."""
         found = self._target()
-        return self.commits / commit / ("" if found is None else found[1])
+        return None if found is None else self.commits / found[0] / found[1]
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the folder that is the root has not been lost."""
+        return self.current.is_dir()
 
     def pin(self) -> Pin:
         """Holds the commit that is the root now. Raises: UnavailableError where none is there."""
@@ -207,14 +227,20 @@ def hold(folder: Path, *, alone: bool = False) -> Pin | None:
 
 def state_of(folder: Path) -> Path | None:
     """The state folder that keeps a root: of the folder that `clone` made, or of one in a commit's; else None."""
+    if (around := state_around(folder)) is not None:  # first: what a commit holds by the names below is data
+        return around
     own = folder / ".scheduler"
     if (own / _REMOTE).is_file():
         return Path(os.path.realpath(own))
     link = folder / CURRENT  # where the state folder lies elsewhere
-    for start in (folder, link) if link.is_symlink() else (folder,):
-        for commits in Path(os.path.realpath(start) + "/.").parents:
-            if commits.name == _COMMITS and (commits.parent / _REMOTE).is_file():
-                return commits.parent
+    return state_around(link) if link.is_symlink() else None
+
+
+def state_around(folder: Path) -> Path | None:
+    """The state folder in which this is the folder of a commit, or one in it; else None."""
+    for commits in Path(os.path.realpath(folder) + "/.").parents:
+        if commits.name == _COMMITS and (commits.parent / _REMOTE).is_file():
+            return commits.parent
     return None
 
 

@@ -15,7 +15,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scheduler.checkouts import DamagedStoreError, Entry, entries_of, has_file, link, link_all, remove_old, write_commit
+from scheduler.checkouts import (
+    DamagedStoreError,
+    Entry,
+    damage,
+    entries_of,
+    has_file,
+    link,
+    link_all,
+    remove_old,
+    write_commit,
+)
 from scheduler.clock import Clock
 from scheduler.core.models import ROOT_FILE, instant
 from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError
@@ -24,12 +34,14 @@ from scheduler.crash import crash_point
 from scheduler.fetching import (
     KEPT,
     GoneError,
+    StoppedError,
     fetch,
     followed_ref,
     has_ref,
     is_ancestor,
     is_sound,
     make_store,
+    object_format,
     pack,
     put_aside,
     resolve,
@@ -57,6 +69,7 @@ class Follow:
     environ: Mapping[str, str]
     progress: Callable[[str], None] | None = None  # told what git says of a fetch
     stopped: Callable[[], bool] = lambda: False  # asked in the middle of a fetch whether to give up
+    logs: bool = True  # False where somebody waits for what is found, and tells it
 
     def look(self) -> Looked:
         """One look. Waits for the network, and for somebody else's look. What went wrong is in what is returned.
@@ -86,11 +99,13 @@ class Follow:
         found = replace(before, commit=self.followed.commit())
         try:
             found = self._try(remote, found, now)
-            found = replace(found.with_trouble(now, ""), failures=0)
+            found = found.with_trouble(now, "")
+        except StoppedError:
+            return before
         except NotApplicableError as error:
-            found = replace(self._reached(remote, found, now).with_trouble(now, str(error), error.hint), failures=0)
+            found = self._reached(remote, found, now).with_trouble(now, str(error), error.hint)
         except UnavailableError as error:
-            found = replace(found.with_trouble(now, str(error), error.hint), failures=before.failures + 1)
+            found = found.with_trouble(now, str(error), error.hint, failures=before.failures + 1)
         self._say(before, found)
         with contextlib.suppress(OSError):  # a full disk: who asks next looks for themselves
             self.followed.write_looked(found)
@@ -109,7 +124,7 @@ class Follow:
         try:
             rewritten = self._apply(remote, tip, found.commit)
         except DamagedStoreError as error:
-            self._renew(str(error))
+            self._renew(remote, str(error))
             tip = self._fetch(remote)
             rewritten = self._apply(remote, tip, found.commit)
         if found.commit != tip:
@@ -119,7 +134,7 @@ class Follow:
     def _fetch(self, remote: Remote) -> str:
         store = self.followed.store
         if not (store / "HEAD").is_file():
-            self._renew("it is gone") if store.exists() else make_store(store)
+            self._renew(remote, "it is gone") if store.exists() else make_store(store, self._format(remote))
         try:
             return fetch(store, remote.url, remote.ref, self.environ, tell=self.progress, stopped=self.stopped)
         except GoneError as error:
@@ -128,17 +143,21 @@ class Follow:
                 hint=f"bring it back, or name another in {self.followed.file}",
             ) from error
         except GitError as error:
-            if not has_ref(remote.url, remote.ref, self.environ) or is_sound(store):
+            of_another = "mismatched algorithms" in error.said
+            if not of_another and (not has_ref(remote.url, remote.ref, self.environ) or is_sound(store)):
                 raise
-            self._renew(str(error))
+            self._renew(remote, str(error))
             return fetch(store, remote.url, remote.ref, self.environ)
 
-    def _renew(self, why: str) -> None:
+    def _format(self, remote: Remote) -> str:
+        return object_format(remote.url, remote.ref, self.environ)
+
+    def _renew(self, remote: Remote, why: str) -> None:
         """A new store in the place of a damaged one, which stays beside it: it may hold what no remote has."""
-        store = self.followed.store
+        store, made_by = self.followed.store, self._format(remote)
         aside = put_aside(store, self.clock.now().strftime("%Y%m%dT%H%M%S"))
         _log.error("store_damaged reason=%r put_aside=%s: it is fetched anew", why, aside)
-        make_store(store)
+        make_store(store, made_by)
         save_what_is_ours(aside, store)
         link_all(self.followed)
 
@@ -153,7 +172,7 @@ class Follow:
             if remote.signed:
                 self._check_signature(remote, tip, current, left)
         except GitError as error:
-            raise DamagedStoreError(f"the store cannot be read: {error}") from error
+            raise damage(error, "the store cannot be read") from error
         if self.followed.is_at(tip, remote.path):
             self._check_readable(tip)
             remove_old(self.followed, keep=(tip,))
@@ -176,11 +195,12 @@ class Follow:
 
     def _check_readable(self, tip: str) -> None:
         """That what is asked of the commit's folder, such as which blob a file is, can be answered."""
-        link(self.followed, self.followed.commits / tip, tip)
-        try:
-            run_git(self.followed.commits / tip, "cat-file", "-e", "HEAD^{tree}")
+        folder = self.followed.commits / tip
+        link(self.followed, folder, tip)
+        try:  # by its git folder, which git does not refuse for whose it is
+            run_git(folder / ".git", "cat-file", "-e", "HEAD^{tree}", bare=True)
         except GitError as error:
-            raise DamagedStoreError(f"the store does not know {tip[:12]}: {error}") from error
+            raise damage(error, f"the store does not know {tip[:12]}") from error
 
     def _left_behind(self, current: str, tip: str) -> str | None:
         """The commit that is the root, if the remote's history does not hold it any more."""
@@ -205,6 +225,8 @@ class Follow:
             )
 
     def _say(self, before: Looked, found: Looked) -> None:
+        if not self.logs:
+            return
         if found.trouble and found.trouble != before.trouble:
             _log.warning("remote_trouble reason=%r: %s stays", found.trouble, (found.commit or "nothing")[:12])
         elif before.trouble and not found.trouble:

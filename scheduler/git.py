@@ -38,6 +38,7 @@ _HARDENED = (
     *("-c", "log.showSignature=false"),  # it would start gpg.program
     *("-c", "log.showRoot=true"),
     *("-c", "color.ui=false"),
+    *("-c", "advice.graftFileDeprecated=false"),  # of the one that is named below
 )
 _ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
@@ -54,6 +55,19 @@ _OPTIONS = {
 }
 
 
+_OF_THIS_MACHINE = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "Read-only file system",
+    "Permission denied",
+    "Out of memory",
+    "out of memory",
+    "Cannot allocate memory",
+    "Too many open files",
+    "Input/output error",
+)
+
+
 class GitError(UnavailableError):
     """Git could not be run, or said no. `returncode` is None where it never finished."""
 
@@ -61,6 +75,13 @@ class GitError(UnavailableError):
         super().__init__(message, hint=hint)
         self.returncode = returncode
         self.said = said  # all of what it wrote on stderr
+
+    @property
+    def is_of_this_machine(self) -> bool:
+        """Whether it says nothing of the repository: git was not started, not waited for, killed, or had no room."""
+        if self.returncode is None or self.returncode < 0:
+            return True
+        return any(each in self.said for each in _OF_THIS_MACHINE)
 
 
 def run_git(

@@ -129,21 +129,34 @@ def identify(pid: int) -> Process:
     return Process(pid=pid, started=_started(pid), boot_id=boot_id())
 
 
-def end_processes(process: Process | None, told: Mapping[str, str]) -> None:
+def end_group_of(process: Process) -> bool:
+    """Kills the process and its group, if it still lives and is no later one with its pid; whether that was so."""
+    if process.started is None or process.boot_id != boot_id():
+        return False
+    leader = _stat(process.pid)
+    if leader is None or leader.started != process.started:
+        return False
+    _kill_group(process.pid)
+    return True
+
+
+def end_processes(process: Process | None, told: Mapping[str, str], *, root_below: Path | None = None) -> None:
     """Kills what a dead owner's run has left behind.
 
     process: its child, where the owner could still note it. While that child lives, or nobody has reaped it, its
     pid is its group's number. Once it is gone the number may be anybody's: then a process is known by
     `told`, what the run has put into its environment. Without /proc nothing is killed.
+    root_below: the folder in which its SCHEDULER_ROOT was, where that is another one for each commit.
     """
-    if process is not None and process.started is not None and process.boot_id == boot_id():
-        leader = _stat(process.pid)
-        if leader is not None and leader.started == process.started:
-            _kill_group(process.pid)
-            return
+    if process is not None and end_group_of(process):
+        return
     wanted = {f"{name}={value}".encode() for name, value in told.items()}
+    start = None if root_below is None else b"SCHEDULER_ROOT=" + os.fsencode(root_below) + b"/"
     for stat in _processes():
-        if stat.group != os.getpgrp() and wanted <= _environ(stat.pid):
+        if stat.group == os.getpgrp():
+            continue
+        found = _environ(stat.pid)
+        if wanted <= found and (start is None or any(each.startswith(start) for each in found)):
             _kill_group(stat.group)
 
 

@@ -100,8 +100,9 @@ class Passes:
     ) -> tuple[Synced, Plan | None]:
         """As `plan`, and the plan itself; None where scheduler.yaml cannot be used."""
         started = self.clock.now()
-        found, problems, silence = self._here()._plan(observed, started, confirmed)
-        held = "" if now_anyway else self.held(observed.settings)
+        here = self._here()
+        found, problems, silence = here._plan(observed, started, confirmed)
+        held = "" if now_anyway else here.held(observed.settings)
         return self._synced(found, problems, started, confirmed, silence, held, jobs=observed.jobs.values()), found
 
     def sync(
@@ -122,7 +123,7 @@ class Passes:
         """
         started = self.clock.now()
         settled: datetime | None = None
-        if not now_anyway and (held := self.held(store.observed(job_id="").settings)):
+        if not now_anyway and (held := self._here().held(store.observed(job_id="").settings)):
             return self._synced(None, (), started, None, "", held)
         for _ in tries():
             observed = store.observed()
@@ -134,7 +135,7 @@ class Passes:
             here = self._here()  # after what was observed: an older commit cannot undo what a newer one was taken for
             found, problems, silence = here._plan(observed, now, confirmed)
             # Somebody may have switched while the files were read: they may be those of another branch.
-            if not now_anyway and (held := self.held(observed.settings)):
+            if not now_anyway and (held := here.held(observed.settings)):
                 return self._synced(None, (), started, None, "", held)
             if self.settle is not None and settled is None and found is not None:
                 owing = [action.job_id for action in found.actions if action.skips]

@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from scheduler.core.problems import RefusedError, UnavailableError
+from scheduler.core.remote import check_ref
 from scheduler.fetching import ORIGIN, GoneError, fetch, is_ancestor, push, resolve
 from scheduler.followed import Followed, alone
 from scheduler.git import GitError, run_git
+from scheduler.signatures import why_not_signed
 
 
 def need_branch(followed: Followed, branch: str | None, pushes: bool) -> None:
-    """Raises: RefusedError for an edit that would be of no effect here."""
+    """Raises: RefusedError for an edit that would be of no effect here; UsageError for what cannot be a branch."""
     remote = followed.remote()
     if branch is None:
         raise RefusedError(
@@ -20,6 +22,7 @@ def need_branch(followed: Followed, branch: str | None, pushes: bool) -> None:
             " nothing was written",
             hint="put the edit on a branch with --branch B, and bring it there with --push",
         )
+    check_ref(branch, None)
     if branch == remote.branch and not pushes:
         raise RefusedError(
             f"this root follows the {remote.words}: a commit on it counts once it is there; nothing was written",
@@ -54,6 +57,23 @@ def take_branch(followed: Followed, branch: str, environ: Mapping[str, str], tel
                 hint="name another branch",
             )
         run_git(store, "update-ref", ref, theirs, bare=True)
+
+
+def take_back_unsigned(followed: Followed, branch: str) -> str:
+    """Why what stands on the branch that is followed would not be applied here for want of a signature; else empty.
+
+    Then the branch is as the remote has it again: pushed, the commit would stand in the way of all that comes later.
+    Raises: UnavailableError.
+    """
+    remote, store, ref = followed.remote(), followed.store, f"refs/heads/{branch}"
+    if not remote.signed or branch != remote.branch:
+        return ""
+    with alone(followed):
+        tip, theirs = _tip(store, ref), _tip(store, ORIGIN + branch)
+        if tip is None or tip == theirs or not (why := why_not_signed(store, tip, followed.signers)):
+            return ""
+        run_git(store, "update-ref", *(("-d", ref) if theirs is None else (ref, theirs)), bare=True)
+        return why
 
 
 def push_branch(followed: Followed, branch: str, environ: Mapping[str, str]) -> None:

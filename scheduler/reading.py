@@ -301,7 +301,7 @@ class Reading:
 
     def looked(self) -> Looked:
         """What the last look at the remote found that the root is kept from; nothing for any other root."""
-        return Looked() if self.place.followed is None else self.place.followed.looked()
+        return Looked() if self.place.followed is None else self.place.followed.standing()
 
     def troubles(self) -> Sequence[str]:
         """What the daemon says keeps jobs from firing or files from being synced; or that it says nothing."""

@@ -70,7 +70,7 @@ class Scheduler(Reading):
         """The line that each problem points at, for a person to see; None where there is none to show."""
         from scheduler.excerpts import source_lines
 
-        return source_lines(self.place, problems)
+        return source_lines(self.place.now(), problems)
 
     def validate(self, paths: Sequence[Path] = ()) -> tuple[Problem, ...]:
         """Every problem of every file, or of the named files and folders, sorted; needs no database, starts nothing.
@@ -164,7 +164,7 @@ class Scheduler(Reading):
             return Synced.from_json(answer)
         self._follow()
         start_state(self.place, new_state=new_state, now=self.clock.now())
-        settings, _ = read_settings(self.place)
+        settings, _ = read_settings(self.place.now())  # the look may have made another commit the root
         if settings is None and not is_there(self.place.db):
             return self.plan(confirmed=confirmed)  # nothing to keep the problems in
         self.place.make_state()
@@ -182,7 +182,7 @@ class Scheduler(Reading):
         if self.place.followed is not None:
             from scheduler.following import Follow
 
-            Follow(followed=self.place.followed, clock=self.clock, environ=self.environ).look()
+            Follow(followed=self.place.followed, clock=self.clock, environ=self.environ, logs=False).look()
 
     def _set_right(self, store: Store) -> None:
         """Where no daemon does it: rows that lie ahead, because the clock has gone back (F6)."""

@@ -12,7 +12,8 @@ import click
 from scheduler.cli import render
 from scheduler.cli.group import PROBLEMS, REFUSED, cli, end, end_will_be, errors, problem_count, say
 from scheduler.cli.options import Globals, global_options
-from scheduler.core.problems import UsageError
+from scheduler.core.problems import RefusedError, UsageError
+from scheduler.followed import Followed, state_of
 
 if TYPE_CHECKING:
     from scheduler.passes import Synced
@@ -28,6 +29,11 @@ def init(given: Globals, folder: Path | None) -> None:
     from scheduler.scaffold import write_scaffold
 
     folder = folder or Path(given.root or ".")
+    if (state := state_of(folder.resolve())) is not None:
+        raise RefusedError(
+            f"{folder} follows the {Followed(state).remote().words}: its files come from there; nothing was written",
+            hint="write a root in a checkout of it, or in another folder",
+        )
     written, kept = write_scaffold(folder)
     if given.as_json:
         render.print_json({"root": str(folder.resolve()), "written": written, "kept": kept})

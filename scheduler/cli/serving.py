@@ -59,7 +59,8 @@ def serve(
         scheduler = given.scheduler(say_place=log_format == "text")
         served = scheduler.serve(observe=observe, once=once, new_state=new_state, grace=timedelta(seconds=grace))
     failed = served.forced or bool(served.failed)
-    end((sync_code(served.first) if once else 0) or (PROBLEMS if failed else 0))
+    first = max(sync_code(served.first), scheduler.looked().exit_code) if once else 0
+    end(first or (PROBLEMS if failed else 0))
 
 
 @contextmanager

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from scheduler import following
+from scheduler.core.problems import UnavailableError
+from tests.faces.conftest import call
 from tests.remote.world import ROOT_FILE, WHO, World, git
 
 
 def scheduler(world: World, *args: str, code: int = 0) -> tuple[str, str]:
     """What a command says on stdout and stderr."""
-    done = subprocess.run(
-        ["python", "-m", "scheduler", "--root", world.root, *args],
-        env={**os.environ, **WHO},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout, done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in WHO.items():
+            patch.setenv(name, value)
+        found = call("--root", str(world.root), *args)
+    assert found.code == code, found.stdout + found.stderr
+    return found.stdout, found.stderr
 
 
 def name_of(world: World, revision: str) -> str | None:
@@ -137,6 +135,44 @@ def test_what_is_followed_can_be_pushed_to_and_is_applied_at_once(root: World) -
     assert json.loads(out)["applied"] == "now"
     assert json.loads(out)["job"]["name"] == "One"
     assert name_of(root, "main") == "One"
+
+
+def test_an_edit_without_a_signature_is_not_pushed_to_where_only_signed_ones_are_applied(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.begin()
+    key = world.key("good")
+    first = world.push({}, sign=key)
+    world.clone(signers=world.signers(key))
+    scheduler(world, "sync")
+    edit = ("update", "hello", "--set", "name=x", "--branch", "main", "--push")
+    _, said = scheduler(world, *edit, code=3)
+    assert "is not signed, and only signed ones are applied here; nothing was pushed" in said
+    assert git(world.bare, "rev-parse", "main") == first
+    settings = (("gpg.format", "ssh"), ("user.signingkey", str(key)), ("commit.gpgSign", "true"))
+    text = "".join(f"[{key.partition('.')[0]}]\n\t{key.partition('.')[2]} = {value}\n" for key, value in settings)
+    home = world.folder / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text(text)
+    monkeypatch.setenv("HOME", str(home))
+    told, _ = scheduler(world, *edit, "--json")
+    assert (json.loads(told)["applied"], json.loads(told)["job"]["name"]) == ("now", "x")
+    assert name_of(world, "main") == "x"
+
+
+def test_what_was_pushed_and_not_taken_yet_is_not_called_applied(root: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object, **__: object) -> str:
+        raise UnavailableError("the remote is away")
+
+    monkeypatch.setattr(following, "fetch", away)  # after the push
+    told, _ = scheduler(root, "update", "hello", "--set", "name=later", "--branch", "main", "--push", "--json")
+    assert json.loads(told)["applied"] == "next_sync"
+    assert name_of(root, "main") == "later"
+
+
+def test_what_cannot_be_a_branch_is_said_before_the_remote_is_asked(root: World) -> None:
+    _, said = scheduler(root, "update", "hello", "--set", "name=x", "--branch", "bad..name", code=2)
+    assert said.startswith("error: 'bad..name' cannot be the name of a branch")
 
 
 def test_only_a_root_that_follows_a_remote_pushes(tmp_path: Path) -> None:

@@ -227,6 +227,36 @@ def test_a_run_keeps_its_commit_for_as_long_as_it_lasts(world: World) -> None:
         until(lambda: len(list(world.followed.commits.iterdir())) == 1, "the first to go")
 
 
+def test_a_retry_takes_definition_settings_and_program_from_one_commit_and_keeps_its_text(world: World) -> None:
+    go = world.folder / "go"
+    tool = "cat\nuntil [ -e {go} ]; do sleep 0.05; done\necho tool {n} name $NAME $1\n[ $SCHEDULER_ATTEMPT = 2 ]\n"
+    job = 'id: a\nenv: {{NAME: "{n}"}}\nschedule: {{every: 1d}}\ntask_source_path: t.md\n'
+    retried = "retry: {attempts: 2, delay: 1s}\n"
+
+    def all_of(n: int) -> dict[str, str]:
+        return {
+            "scheduler.yaml": ROOT_FILE.format(n=n).replace("input: stdin", "input: stdin, job_env: [NAME]"),
+            "tools/show.sh": tool.format(n=n, go=go),
+            "jobs/a.yaml": job.format(n=n) + retried,
+            "t.md": f"task {n}\n",
+        }
+
+    first = world.begin(all_of(1))
+    world.clone()
+    subprocess.run(["python", "-m", "scheduler", "--root", world.root, "sync"], check=True, capture_output=True)
+    out = world.followed.state / "runs/a/1.1.stdout"
+    with subprocess.Popen(["python", "-m", "scheduler", "--root", world.root, "run", "a", "--wait"], text=True) as run:
+        until(out.exists, "the first attempt")
+        world.push(all_of(2))
+        world.look()  # and no pass: the database knows of the first commit only
+        go.touch()
+        assert run.wait(60) == 0
+    assert out.read_text() == "task 1\ntool 1 name 1 settings 1\n"
+    assert out.with_name("1.2.stdout").read_text() == "task 1\ntool 2 name 2 settings 2\n"
+    told = subprocess.check_output(["python", "-m", "scheduler", "--root", world.root, "history", "a", "--json"])
+    assert json.loads(told)["runs"][0]["revision"] == first
+
+
 def test_serve_once_looks_at_the_remote_first(world: World) -> None:
     world.begin(files(0))
     world.clone()

@@ -78,9 +78,10 @@ class World:
     def begin(self, files: Mapping[str, str] | None = None) -> str:
         """The remote with a first commit; its id."""
         self.bare.mkdir()
-        git(self.bare, "init", "--quiet", "--bare")
-        git(self.folder, "clone", "--quiet", str(self.bare), str(self.desk))
-        git(self.desk, "checkout", "--quiet", "-B", "main")
+        git(self.folder, "init", "--quiet", "--bare", str(self.bare))
+        git(self.folder, "init", "--quiet", str(self.desk))
+        with (self.desk / ".git/config").open("a") as config:
+            config.write(f'[remote "origin"]\n\turl = {self.bare}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n')
         first = {"scheduler.yaml": ROOT_FILE, "jobs/hello.yaml": JOB, "prompts/hello.md": "hello 0\n"}
         return self.push(files or first)
 

@@ -142,6 +142,17 @@ def test_the_very_process_is_ended_with_its_group(stranger: subprocess.Popen[byt
 
 
 @needs_proc
+def test_a_run_is_found_in_whatever_commits_folder_its_last_attempt_was(tmp_path: Path) -> None:
+    told = {"SCHEDULER_RUN_ID": "x:1", "SCHEDULER_ROOT": f"{tmp_path}/commits/2/sub"}
+    with subprocess.Popen(["sleep", "1000"], env={**told, "PATH": os.defpath}, start_new_session=True) as left:
+        end_processes(None, {"SCHEDULER_RUN_ID": "x:1"}, root_below=tmp_path / "comm")
+        with pytest.raises(subprocess.TimeoutExpired):
+            left.wait(0.1)
+        end_processes(None, {"SCHEDULER_RUN_ID": "x:1"}, root_below=tmp_path / "commits")
+        assert left.wait(60) == -signal.SIGKILL
+
+
+@needs_proc
 def test_where_the_number_is_anothers_the_run_is_still_found_by_what_it_was_told(
     stranger: subprocess.Popen[bytes],
 ) -> None:
