@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -395,7 +396,7 @@ def test_a_look_that_is_killed_leaves_one_whole_commit_and_the_next_goes_on(worl
     first = world.begin()
     world.clone()
     second = world.push({"prompts/hello.md": "hello 1\n"})
-    command = ["python", "-m", "scheduler", "--root", str(world.root), "sync"]
+    command = [sys.executable, "-m", "scheduler", "--root", str(world.root), "sync"]
     killed = subprocess.run(command, env={**os.environ, "SCHEDULER_CRASH_AT": point}, capture_output=True, check=False)
     assert killed.returncode == -9
     text = {first: "hello 0\n", second: "hello 1\n"}

@@ -9,6 +9,7 @@ import random
 import signal
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,7 +49,7 @@ class Service:
         self.daemon: subprocess.Popen[str]
 
     def start(self) -> None:
-        command = ["python", "-m", "scheduler", "--root", str(self.world.root), "serve"]
+        command = [sys.executable, "-m", "scheduler", "--root", str(self.world.root), "serve"]
         with self.log.open("a") as log:
             self.daemon = subprocess.Popen(command, stderr=log, text=True)
         until(lambda: "serving" in self.log.read_text(), "a daemon that serves")
@@ -59,7 +60,7 @@ class Service:
         self.log.write_text(self.log.read_text().replace("serving", "served"))
 
     def say(self, *args: str, codes: tuple[int, ...] = (0,)) -> Any:
-        command = ["python", "-m", "scheduler", "--root", str(self.world.root), *args, "--json"]
+        command = [sys.executable, "-m", "scheduler", "--root", str(self.world.root), *args, "--json"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode in codes, done.stderr
         return json.loads(done.stdout)
@@ -243,9 +244,11 @@ def test_a_retry_takes_definition_settings_and_program_from_one_commit_and_keeps
 
     first = world.begin(all_of(1))
     world.clone()
-    subprocess.run(["python", "-m", "scheduler", "--root", world.root, "sync"], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "scheduler", "--root", world.root, "sync"], check=True, capture_output=True)
     out = world.followed.state / "runs/a/1.1.stdout"
-    with subprocess.Popen(["python", "-m", "scheduler", "--root", world.root, "run", "a", "--wait"], text=True) as run:
+    with subprocess.Popen(
+        [sys.executable, "-m", "scheduler", "--root", world.root, "run", "a", "--wait"], text=True
+    ) as run:
         until(out.exists, "the first attempt")
         world.push(all_of(2))
         world.look()  # and no pass: the database knows of the first commit only
@@ -253,7 +256,7 @@ def test_a_retry_takes_definition_settings_and_program_from_one_commit_and_keeps
         assert run.wait(60) == 0
     assert out.read_text() == "task 1\ntool 1 name 1 settings 1\n"
     assert out.with_name("1.2.stdout").read_text() == "task 1\ntool 2 name 2 settings 2\n"
-    told = subprocess.check_output(["python", "-m", "scheduler", "--root", world.root, "history", "a", "--json"])
+    told = subprocess.check_output([sys.executable, "-m", "scheduler", "--root", world.root, "history", "a", "--json"])
     assert json.loads(told)["runs"][0]["revision"] == first
 
 
@@ -261,6 +264,6 @@ def test_serve_once_looks_at_the_remote_first(world: World) -> None:
     world.begin(files(0))
     world.clone()
     commit = world.push(files(1))
-    command = ["python", "-m", "scheduler", "--root", str(world.root), "serve", "--once"]
+    command = [sys.executable, "-m", "scheduler", "--root", str(world.root), "serve", "--once"]
     subprocess.run(command, capture_output=True, check=True)
     assert world.followed.commit() == commit

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def test_a_commit_that_holds_a_state_folder_of_its_own_steers_nothing(world: Wor
     commit = world.push({".scheduler/followed.json": evil})
     scheduler(world, "sync")
     done = subprocess.run(
-        ["python", "-m", "scheduler", "list", "--json"],
+        [sys.executable, "-m", "scheduler", "list", "--json"],
         cwd=world.root / "current",
         capture_output=True,
         text=True,
@@ -291,7 +292,7 @@ def test_a_git_that_a_killed_scheduler_has_left_is_ended_by_the_next_look(world:
     world.clone()
     _rewrite_followed(world, url=mute)
     with subprocess.Popen(
-        ["python", "-m", "scheduler", "--root", world.root, "sync"], stderr=subprocess.PIPE
+        [sys.executable, "-m", "scheduler", "--root", world.root, "sync"], stderr=subprocess.PIPE
     ) as killed:
         until(lambda: _fetches(world), "a fetch")
         pid = json.loads((world.followed.store / "scheduler.git.json").read_text())["pid"]
