@@ -39,12 +39,18 @@ def checks(found: Result, name: str) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def short(root: Root, monkeypatch: pytest.MonkeyPatch) -> Iterator[Root]:
-    """The same root where its sockets fit: they take no long path."""
+def short_folder() -> Iterator[Path]:
+    """Where sockets fit: they take no long path."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        shutil.copytree(root.path, Path(folder) / "root")
-        monkeypatch.chdir(Path(folder) / "root")
-        yield replace(root, path=Path(folder) / "root")
+        yield Path(folder)
+
+
+@pytest.fixture
+def short(root: Root, short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
+    """The same root where its sockets fit."""
+    shutil.copytree(root.path, short_folder / "root")
+    monkeypatch.chdir(short_folder / "root")
+    return replace(root, path=short_folder / "root")
 
 
 @pytest.fixture
@@ -219,10 +225,9 @@ def test_a_root_with_a_very_long_path_is_served(root: Root, serve: Serve, tmp_pa
 
 
 def test_where_nothing_takes_a_socket_beside_it_one_is_made_elsewhere_and_a_killed_daemon_s_is_tidied_away(
-    root: Root, serve: Serve, tmp_path: Path
+    root: Root, serve: Serve, tmp_path: Path, short_folder: Path
 ) -> None:
-    state, home, temp = tmp_path / ("s" * 120), tmp_path / ("h" * 120), tmp_path / "t"
-    temp.mkdir()
+    state, home, temp = tmp_path / ("s" * 120), tmp_path / ("h" * 120), short_folder
     daemon = serve("--state", str(state), XDG_STATE_HOME=str(home), TMPDIR=str(temp))
     (first,) = temp.glob("scheduler-*/socket")
     assert root.json("--state", str(state), "doctor")["healthy"]
