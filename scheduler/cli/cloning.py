@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import shutil
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -62,14 +66,14 @@ def clone(
     if folder is None and given.root:
         folder = Path(given.root)
     watched = not given.quiet and sys.stderr.isatty()
-    with whole():
+    with whole(), _one_line() if watched else contextlib.nullcontext() as progress:
         found = make(
             wanted,
             folder,
             Path(given.state) if given.state else None,
             environ=os.environ,
             clock=SystemClock(),
-            progress=(lambda text: click.echo(render.clean(text), nl=False, err=True)) if watched else None,
+            progress=progress,
         )
     if given.as_json:
         remote = found.remote.to_json()
@@ -80,3 +84,18 @@ def clone(
         return
     click.echo(f"{found.folder} follows the {found.remote.words}: {found.commit[:12]} is the root")
     say(given, f"next: scheduler --root {folder or found.folder} plan, and then serve")
+
+
+@contextlib.contextmanager
+def _one_line() -> Iterator[Callable[[str], None]]:
+    """How far git is, on one line of the terminal, which is empty again at the end."""
+
+    def show(text: str) -> None:
+        pieces = [each.strip() for each in re.split(r"[\r\n]", text)]
+        last = next((each for each in reversed(pieces) if each), "")
+        click.echo("\r\x1b[K" + render.clean(last)[: shutil.get_terminal_size().columns - 1], nl=False, err=True)
+
+    try:
+        yield show
+    finally:
+        click.echo("\r\x1b[K", nl=False, err=True)
