@@ -248,6 +248,9 @@ def test_a_client_that_reads_no_more_ends_the_server_in_peace(root: Root) -> Non
         raw.send(READY)
         for number in range(1, 20):
             raw.call(number, "list")
+    assert raw.process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        raw.process.stdin.close()
     assert raw.process.wait(LONG) == 0
     assert raw.process.stderr.read() == ""
     raw.ended()
