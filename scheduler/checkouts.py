@@ -195,11 +195,9 @@ def link_all(followed: Followed) -> None:
 
 
 def _close(new: Path) -> None:
-    """Takes away the right to write, innermost folders first; the top stays open for its renaming."""
+    """Takes away the right to write, innermost folders first."""
     for here, _, _ in os.walk(new, topdown=False):
-        if here != str(new):
-            os.chmod(here, 0o555)  # noqa: PTH101 - by the hundred
-    new.chmod(0o555)
+        os.chmod(here, 0o555)  # noqa: PTH101 - by the hundred
 
 
 def _to_disk(folder: Path) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from scheduler.clock import Clock
 from scheduler.config import STATE_FOLDER, make_private
-from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError, UsageError, did_you_mean
+from scheduler.core.problems import RefusedError, UnavailableError, UsageError, did_you_mean
 from scheduler.core.remote import EVERY, Remote, check_path, check_ref, check_url, folder_name, is_local
-from scheduler.fetching import default_branch, refs
+from scheduler.fetching import GoneError, default_branch, refs
 from scheduler.followed import CURRENT, Followed, state_around, state_of
 from scheduler.following import Follow
 from scheduler.signatures import check_signers
@@ -84,7 +84,7 @@ def clone(
         _undo(folder, followed, made)
         if isinstance(error, OSError):
             raise UnavailableError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
-        if isinstance(error, SchedulerError) and "has no such name" in str(error):
+        if isinstance(error.__cause__, GoneError):
             raise _no_such_name(remote, environ) from error
         raise
 

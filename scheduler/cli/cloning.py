@@ -18,7 +18,7 @@ from scheduler.cli.group import cli, say
 from scheduler.cli.options import Globals, global_options
 from scheduler.clock import SystemClock
 from scheduler.core.problems import UsageError
-from scheduler.core.remote import EVERY, check_path, read_every
+from scheduler.core.remote import EVERY, read_every
 
 
 @cli.command()
@@ -59,7 +59,7 @@ def clone(
         url=url,
         branch=branch,
         tag=tag,
-        path=check_path(path),
+        path=path,
         signers=allowed_signers,
         every=EVERY if every is None else read_every(every),
     )
