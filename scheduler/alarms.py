@@ -10,10 +10,10 @@ import logging
 import threading
 from collections.abc import Callable
 
-from scheduler.clock import Clock
 from scheduler.core.expected import Alarm, Kind
 from scheduler.core.models import AuditRow, Job, instant
 from scheduler.core.problems import SchedulerError
+from scheduler.machine.clock import Clock
 from scheduler.pool import Lend
 from scheduler.store import Store
 

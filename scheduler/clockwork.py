@@ -15,13 +15,13 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from scheduler.clock import Clock
 from scheduler.core.due import PACED_AFTER, Due, due_around, start_of
 from scheduler.core.models import Concurrency, Job, Run, Settings, instant
 from scheduler.core.problems import SchedulerError, UnavailableError
 from scheduler.core.schedule import next_fire
-from scheduler.crash import crash_point
 from scheduler.heartbeat import CLOCKWORK_S, Heartbeat
+from scheduler.machine.clock import Clock
+from scheduler.machine.crash import crash_point
 from scheduler.pool import Lend
 from scheduler.store import Claimed, Store
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scheduler.core.models import ROOT_FILE, Fault, Settings
-from scheduler.core.mounts import Mount, find_mount
 from scheduler.core.problems import Problem, UnavailableError, UsageError
 from scheduler.followed import Followed, Pin, state_of
+from scheduler.machine.mounts import Mount, find_mount
 from scheduler.safe_open import Identities, identities, read_file
 
 STATE_FOLDER = ".scheduler"

@@ -19,21 +19,22 @@ from typing import Any
 from scheduler.alarms import Alarms
 from scheduler.backup import Nightly
 from scheduler.checks.runners import troubles
-from scheduler.clock import Clock
 from scheduler.clockwork import Clockwork
 from scheduler.config import Place, mount_of, read_settings
 from scheduler.control import Hold, Reply, Server
 from scheduler.core.models import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import UnavailableError, UsageError
 from scheduler.core.waiting import Done
-from scheduler.crash import crash_point
 from scheduler.database import DamagedError
 from scheduler.engine import BENIGN, LocalEngine
 from scheduler.following import Follow, Follower
 from scheduler.git import Commits
 from scheduler.heartbeat import Heartbeat
-from scheduler.inherited import is_ignored
-from scheduler.memory import share_one_heap
+from scheduler.machine.clock import Clock
+from scheduler.machine.crash import crash_point
+from scheduler.machine.disks import lack_of_room
+from scheduler.machine.memory import share_one_heap
+from scheduler.machine.signals import is_ignored
 from scheduler.notify import Manager
 from scheduler.owner import Owner
 from scheduler.passes import Passes, Synced
@@ -41,7 +42,6 @@ from scheduler.pool import Stores
 from scheduler.restoring import DatabaseFile, refuse_lost, settle_copy, start_state
 from scheduler.resync import Resync
 from scheduler.retention import Housekeeping
-from scheduler.room import lack_of_room
 from scheduler.runners.cancel import GRACE as CANCEL_GRACE
 from scheduler.source import Parsed
 from scheduler.store import Claimed, Store

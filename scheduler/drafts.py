@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from scheduler import rewriting
 from scheduler.core.problems import SchedulerError, UsageError
-from scheduler.crash import crash_point
 from scheduler.git_write import Branch, check_commit, commit_files, commit_on_branch
+from scheduler.machine.crash import crash_point
 from scheduler.trees import CommitTree, Files
 
 if TYPE_CHECKING:

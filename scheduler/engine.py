@@ -11,14 +11,14 @@ from functools import partial
 from pathlib import Path
 
 from scheduler import owner as owners
-from scheduler.clock import Clock
 from scheduler.config import Place, unusable
 from scheduler.core.due import is_slot
 from scheduler.core.models import Fault, Job, Provenance, Run, RunnerSpec, RunStatus, Settings, Task, Trigger, instant
 from scheduler.core.policy import retry_at
 from scheduler.core.problems import UnavailableError
-from scheduler.crash import crash_point
-from scheduler.logs import event
+from scheduler.machine.clock import Clock
+from scheduler.machine.crash import crash_point
+from scheduler.machine.log import event
 from scheduler.passes import LOOK_AGAIN_S, SAVE_S, Fresh, Passes
 from scheduler.runners.cancel import Cancel, Why
 from scheduler.runners.command import Context, Invocation, Outcome, execute, prepare

@@ -26,11 +26,9 @@ from scheduler.checkouts import (
     remove_old,
     write_commit,
 )
-from scheduler.clock import Clock
 from scheduler.core.models import ROOT_FILE, instant
 from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError
 from scheduler.core.remote import Remote, wait
-from scheduler.crash import crash_point
 from scheduler.fetching import (
     KEPT,
     GoneError,
@@ -49,7 +47,9 @@ from scheduler.fetching import (
 )
 from scheduler.followed import Followed, Looked, alone
 from scheduler.git import GitError, run_git
-from scheduler.room import lack_of_room
+from scheduler.machine.clock import Clock
+from scheduler.machine.crash import crash_point
+from scheduler.machine.disks import lack_of_room
 from scheduler.signatures import why_not_signed
 
 LOOK_S = 1.0  # between two looks whether somebody asks for one

@@ -15,7 +15,6 @@ from typing import Any, BinaryIO
 
 from scheduler import rewriting
 from scheduler.carried import Carried, State
-from scheduler.clock import Clock
 from scheduler.config import Place
 from scheduler.core import crontab, phantom
 from scheduler.core.edit import EditError
@@ -38,7 +37,8 @@ from scheduler.core.schedule import check_timezone
 from scheduler.core.texts import TextError
 from scheduler.drafts import IN_PLACE, Draft, write
 from scheduler.leave import INSIDE_A_RUN
-from scheduler.machine import is_program, local_zone, me, user_exists
+from scheduler.machine.clock import Clock
+from scheduler.machine.users import is_program, local_zone, me, user_exists
 from scheduler.passes import Synced
 from scheduler.phantom import read_phantom
 from scheduler.trees import WorkingTree, is_job_path, text_fault

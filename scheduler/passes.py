@@ -10,16 +10,16 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from scheduler import views
-from scheduler.clock import Clock
 from scheduler.commits import budget, changed_by
 from scheduler.config import Place, read_settings
 from scheduler.core.audit import audit_rows
 from scheduler.core.models import Fault, Job, Settings, SyncState, milliseconds
 from scheduler.core.problems import Problem, UnavailableError
 from scheduler.core.reconcile import Desired, Plan, plan, plan_one
-from scheduler.crash import crash_point
 from scheduler.git import Commits, Tree, git_silence, read_tree
 from scheduler.held import why_held
+from scheduler.machine.clock import Clock
+from scheduler.machine.crash import crash_point
 from scheduler.safe_open import read_source, real_path
 from scheduler.source import Parsed, read_desired
 from scheduler.store import Observed, Store

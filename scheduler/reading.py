@@ -14,13 +14,13 @@ from typing import Literal
 
 from scheduler import views
 from scheduler.checks import names
-from scheduler.clock import Clock, SystemClock
 from scheduler.config import Place, is_there, read_settings
 from scheduler.core.expected import Alarm, Kind
 from scheduler.core.models import Fault, Job, Run, RunStatus, Schedule, Settings, Status, instant
 from scheduler.core.problems import Problem, SchedulerError, UnavailableError, UsageError, did_you_mean
 from scheduler.core.schedule import coming
 from scheduler.followed import Looked
+from scheduler.machine.clock import Clock, SystemClock
 from scheduler.safe_open import read_source
 from scheduler.store import Store
 from scheduler.views import Json

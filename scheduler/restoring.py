@@ -21,8 +21,8 @@ from scheduler.copies import Contents, check_database, copy_database
 from scheduler.core.due import passed
 from scheduler.core.models import ROOT_JOB_ID, AuditRow, instant
 from scheduler.core.problems import RefusedError, UnavailableError, UsageError
-from scheduler.crash import crash_point
 from scheduler.database import journals_by, make_durable, part_from_journal
+from scheduler.machine.crash import crash_point
 from scheduler.store import Store
 
 _SIDES = ("-wal", "-shm", "-journal")

@@ -23,8 +23,8 @@ from scheduler.core.problems import Problem, SchedulerError
 from scheduler.core.reconcile import Plan
 from scheduler.git_folder import index_lock
 from scheduler.heartbeat import RESYNC_S, Heartbeat
-from scheduler.logs import event
-from scheduler.memory import give_back
+from scheduler.machine.log import event
+from scheduler.machine.memory import give_back
 from scheduler.passes import Passes, Synced
 from scheduler.pool import Lend
 from scheduler.source import Own

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from scheduler import views
-from scheduler.clock import Clock
 from scheduler.config import Place
 from scheduler.core.models import ROOT_FILE, Fault, FileFacts, Job, Settings, SyncState, milliseconds
 from scheduler.core.reconcile import Plan, plan
@@ -19,6 +18,7 @@ from scheduler.core.review import TaskDiff, Text, changed_texts, review_json, ta
 from scheduler.excerpts import source_lines
 from scheduler.git import GitError
 from scheduler.git import head as head_of
+from scheduler.machine.clock import Clock
 from scheduler.passes import Synced
 from scheduler.revisions import Compared, Snapshot, at_commit, compare, folder_in_repository, on_disk
 from scheduler.tasks import read_task

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from scheduler.core.problems import RefusedError, UnavailableError
-from scheduler.crash import crash_point
+from scheduler.machine.crash import crash_point
 
 LOCK_S = 30.0  # for one edit to wait for another
 _BESIDE = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")

@@ -57,7 +57,6 @@ from scheduler.core.problems import WHOLE_PASS_CODES, Problem, RefusedError, Una
 from scheduler.core.schedule import next_fire
 from scheduler.core.timeline import Use
 from scheduler.core.waiting import OUTAGE
-from scheduler.crash import crash_point
 from scheduler.database import (
     DamagedError,
     UnwritableError,
@@ -66,6 +65,7 @@ from scheduler.database import (
     part_from_journal,
     refuse_what_is_no_file,
 )
+from scheduler.machine.crash import crash_point
 from scheduler.schema import bring_up_to_date, create_database, migrations, schema_version
 
 if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database

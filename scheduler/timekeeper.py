@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 
 from scheduler.checks.clock import is_synchronized
 from scheduler.checks.zones import digest
-from scheduler.clock import Clock
 from scheduler.core.clocks import (
     NOT_BEFORE,
     PATIENCE,
@@ -29,6 +28,7 @@ from scheduler.core.clocks import (
 )
 from scheduler.core.models import ROOT_JOB_ID, AuditRow, Job, Run, instant
 from scheduler.core.problems import UnavailableError
+from scheduler.machine.clock import Clock
 from scheduler.passes import tries
 from scheduler.store import Store
 

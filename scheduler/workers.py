@@ -13,13 +13,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, Protocol
 
-from scheduler.clock import Clock
 from scheduler.core.due import patience
 from scheduler.core.models import Job, Run, RunStatus
 from scheduler.core.problems import SchedulerError
 from scheduler.core.schedule import next_fire
 from scheduler.core.waiting import OUTAGE, Done, Entry, Waiting
 from scheduler.engine import EndNotWrittenError, give_up
+from scheduler.machine.clock import Clock
 from scheduler.pool import Lend
 from scheduler.runners.cancel import GRACE, Cancel, Why
 from scheduler.store import Store

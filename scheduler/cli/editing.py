@@ -15,7 +15,7 @@ from scheduler.cli import render
 from scheduler.cli.group import REFUSED, cli, end, end_will_be, say
 from scheduler.cli.options import Globals, JobType, global_options
 from scheduler.core.problems import UnavailableError, UsageError
-from scheduler.inherited import is_ignored
+from scheduler.machine.signals import is_ignored
 
 if TYPE_CHECKING:
     from scheduler.drafts import Target

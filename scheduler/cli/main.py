@@ -24,7 +24,7 @@ from scheduler.cli import (  # noqa: F401 - each adds its commands
 from scheduler.cli.group import cli
 from scheduler.cli.options import Globals, global_options
 from scheduler.core.problems import SchedulerError
-from scheduler.inherited import settle_signals
+from scheduler.machine.signals import settle_signals
 
 
 def main() -> NoReturn:

@@ -16,7 +16,7 @@ from scheduler.cli.group import PROBLEMS, cli, end, end_will_be, say
 from scheduler.cli.options import Globals, InstantType, JobType, RunType, global_options
 from scheduler.core.models import Run, RunStatus
 from scheduler.core.problems import UsageError
-from scheduler.inherited import is_ignored
+from scheduler.machine.signals import is_ignored
 from scheduler.runners.cancel import Cancel
 from scheduler.views import run_json
 

@@ -22,7 +22,7 @@ from mcp.server.stdio import stdio_server
 
 from scheduler import __version__
 from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError, UsageError
-from scheduler.inherited import is_ignored
+from scheduler.machine.signals import is_ignored
 from scheduler.runners.cancel import Cancel
 from scheduler.service import Scheduler
 from scheduler.tool.arguments import DESCRIPTION, input_schema

@@ -22,7 +22,7 @@ from typing import Any, Self
 import pytest
 
 from scheduler.cli import main
-from scheduler.clock import SystemClock
+from scheduler.machine.clock import SystemClock
 from scheduler.service import Scheduler
 from scheduler.store import Store
 from tests.fakes import FakeClock

@@ -19,7 +19,7 @@ from croniter import croniter
 
 from scheduler import rewriting
 from scheduler.core.problems import UnavailableError
-from scheduler.machine import local_zone
+from scheduler.machine.users import local_zone
 from scheduler.service import Scheduler
 from tests.faces.conftest import Root, contents
 

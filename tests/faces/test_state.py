@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.core.mounts import Mount
+from scheduler.machine.mounts import Mount
 from tests.faces.conftest import Result, Root
 from tests.faces.test_serve import Served, ran, root, serve, until
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from scheduler.room import RESERVE_BYTES, cannot_write, lack_of_room
+from scheduler.machine.disks import RESERVE_BYTES, cannot_write, lack_of_room
 from tests.faults.disks import Disk
 
 

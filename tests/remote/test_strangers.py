@@ -15,10 +15,10 @@ import pytest
 
 from scheduler import git
 from scheduler.checkouts import remove_tree
-from scheduler.clock import SystemClock
 from scheduler.cloning import Wanted, clone
 from scheduler.core.problems import RefusedError, UnavailableError
 from scheduler.following import Follow
+from scheduler.machine.clock import SystemClock
 from tests.fakes import FakeClock
 from tests.remote.test_editing import scheduler
 from tests.remote.test_serving import serving

@@ -11,10 +11,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from scheduler.clock import SystemClock
 from scheduler.cloning import Cloned, Wanted, clone
 from scheduler.followed import Followed, Looked
 from scheduler.following import Follow
+from scheduler.machine.clock import SystemClock
 
 ROOT_FILE = """\
 version: 1

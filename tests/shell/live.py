@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scheduler.clock import SystemClock
 from scheduler.config import Place
 from scheduler.core.models import Job
 from scheduler.git import Commits
+from scheduler.machine.clock import SystemClock
 from scheduler.passes import Passes
 from scheduler.pool import Stores
 from scheduler.resync import RESCAN_S, Resync

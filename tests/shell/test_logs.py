@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.logs import RESERVED, JsonFormatter, TextFormatter, event, is_journal, read_template, write_log
+from scheduler.machine.log import RESERVED, JsonFormatter, TextFormatter, event, is_journal, read_template, write_log
 
 PACKAGE = Path(__file__).parents[2] / "scheduler"
 METHODS = {"debug", "info", "warning", "error", "critical", "exception", "log"}

@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
-from scheduler.memory import give_back, share_one_heap
+from scheduler.machine.memory import give_back, share_one_heap
 
 # Holes of 40 KiB between blocks that stay: what glibc keeps until it is asked.
 HOLES = """
 import ctypes
-from scheduler.memory import give_back
+from scheduler.machine.memory import give_back
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
 def resident():
