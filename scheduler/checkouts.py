@@ -18,7 +18,7 @@ from pathlib import Path
 
 from scheduler.core.problems import UnavailableError
 from scheduler.followed import Followed, hold
-from scheduler.git import GitError, blob_id, run_git
+from scheduler.git.run import GitError, blob_id, run_git
 from scheduler.machine.crash import crash_point
 
 MOST_AT_ONCE = 32 * 1024 * 1024  # bytes of blobs in memory

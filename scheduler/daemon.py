@@ -28,7 +28,7 @@ from scheduler.core.waiting import Done
 from scheduler.database import DamagedError
 from scheduler.engine import BENIGN, LocalEngine
 from scheduler.following import Follow, Follower
-from scheduler.git import Commits
+from scheduler.git.run import Commits
 from scheduler.heartbeat import Heartbeat
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point

@@ -25,7 +25,7 @@ from scheduler.core.expected import Alarm, Kind
 from scheduler.core.models import Job, RunStatus, Settings, Status, SyncState, instant, parse_instant
 from scheduler.core.problems import Problem, SchedulerError
 from scheduler.followed import Followed
-from scheduler.git import read_tree
+from scheduler.git.run import read_tree
 from scheduler.held import why_held
 from scheduler.machine.clock import Clock
 from scheduler.machine.disks import cannot_write, lack_of_room

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from scheduler import rewriting
 from scheduler.core.problems import SchedulerError, UsageError
-from scheduler.git_write import Branch, check_commit, commit_files, commit_on_branch
+from scheduler.git.write import Branch, check_commit, commit_files, commit_on_branch
 from scheduler.machine.crash import crash_point
 from scheduler.trees import CommitTree, Files
 

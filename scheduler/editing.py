@@ -33,7 +33,7 @@ from scheduler.core.paths import PathError, check_path
 from scheduler.core.problems import RefusedError, SchedulerError, UsageError, did_you_mean
 from scheduler.core.texts import TextError, short
 from scheduler.drafts import IN_PLACE, Draft, Target, diff_of, write
-from scheduler.git_write import find_branch, find_commit
+from scheduler.git.write import find_branch, find_commit
 from scheduler.leave import INSIDE_A_RUN, leave_for
 from scheduler.passes import Synced
 from scheduler.proposing import need_branch, push_branch, take_back_unsigned, take_branch

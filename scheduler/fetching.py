@@ -21,7 +21,7 @@ from pathlib import Path
 from scheduler import owner
 from scheduler.core.problems import RefusedError, UnavailableError
 from scheduler.core.remote import Remote, without_password
-from scheduler.git import GitError, end_group, explained, run_git, start_git, user_environment
+from scheduler.git.run import GitError, end_group, explained, run_git, start_git, user_environment
 from scheduler.store import Process
 
 ORIGIN = "refs/remotes/origin/"

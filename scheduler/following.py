@@ -46,7 +46,7 @@ from scheduler.fetching import (
     save_what_is_ours,
 )
 from scheduler.followed import Followed, Looked, alone
-from scheduler.git import GitError, run_git
+from scheduler.git.run import GitError, run_git
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.machine.disks import lack_of_room

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scheduler.config import ROOT_FILE_BYTES, Place, read_settings
 from scheduler.core.models import ROOT_FILE, Fault, Settings
-from scheduler.git_folder import git_folder, head_ref, under_way
+from scheduler.git.folder import git_folder, head_ref, under_way
 from scheduler.safe_open import read_file
 
 _BRANCH = "refs/heads/"
@@ -49,7 +49,7 @@ def _other_branch(place: Place, branch: str) -> str:
 
 def _asked(place: Place) -> str | None:
     """HEAD where no file tells it, asked of git."""
-    from scheduler.git import GitError, head, run_git  # starts a process, which `list` else never does
+    from scheduler.git.run import GitError, head, run_git
 
     try:
         return run_git(place.root, "symbolic-ref", "--quiet", "HEAD").decode("utf-8", "surrogateescape").strip()

@@ -18,7 +18,7 @@ from typing import Literal
 
 from scheduler.config import Place
 from scheduler.core.problems import RefusedError, UnavailableError
-from scheduler.git import run_git
+from scheduler.git.run import run_git
 
 NAMES = ("post-commit", "post-merge", "post-checkout", "post-rewrite")
 _KEPT = ".kept-by-scheduler"  # beside the hook: what was there before

@@ -305,7 +305,7 @@ def _commits(
     scheduler: Reading, found: Sequence[Version], changes: Changes
 ) -> dict[str, tuple[Commit | None, NoCommit | None]]:
     """The commit that brought each text: as the audit knows it, else as git's history tells it now."""
-    from scheduler.commits import ONE_FILE_S, last_changes
+    from scheduler.git.history import ONE_FILE_S, last_changes
 
     known: dict[str, tuple[Commit | None, NoCommit | None]] = {}
     wanted: dict[str, tuple[str, str]] = {}

@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from scheduler import views
-from scheduler.commits import budget, changed_by
 from scheduler.config import Place, read_settings
 from scheduler.core.audit import audit_rows
 from scheduler.core.models import Fault, Job, Settings, SyncState, milliseconds
 from scheduler.core.problems import Problem, UnavailableError
 from scheduler.core.reconcile import Desired, Plan, plan, plan_one
-from scheduler.git import Commits, Tree, git_silence, read_tree
+from scheduler.git.history import budget, changed_by
+from scheduler.git.run import Commits, Tree, git_silence, read_tree
 from scheduler.held import why_held
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point

@@ -21,7 +21,7 @@ from scheduler.config import Place, read_settings
 from scheduler.core.models import ROOT_JOB_ID, AuditRow, Run, Settings, SyncState
 from scheduler.core.problems import Problem, SchedulerError
 from scheduler.core.reconcile import Plan
-from scheduler.git_folder import index_lock
+from scheduler.git.folder import index_lock
 from scheduler.heartbeat import RESYNC_S, Heartbeat
 from scheduler.machine.log import event
 from scheduler.machine.memory import give_back

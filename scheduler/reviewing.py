@@ -16,8 +16,8 @@ from scheduler.core.models import ROOT_FILE, Fault, FileFacts, Job, Settings, Sy
 from scheduler.core.reconcile import Plan, plan
 from scheduler.core.review import TaskDiff, Text, changed_texts, review_json, task_diffs
 from scheduler.excerpts import source_lines
-from scheduler.git import GitError
-from scheduler.git import head as head_of
+from scheduler.git.run import GitError
+from scheduler.git.run import head as head_of
 from scheduler.machine.clock import Clock
 from scheduler.passes import Synced
 from scheduler.revisions import Compared, Snapshot, at_commit, compare, folder_in_repository, on_disk

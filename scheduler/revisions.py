@@ -19,7 +19,7 @@ from scheduler.core.globs import matches_any, may_hold
 from scheduler.core.models import ROOT_FILE, Settings
 from scheduler.core.problems import Problem, UnavailableError, UsageError
 from scheduler.core.reconcile import Desired
-from scheduler.git import GitError, Tree, run_git
+from scheduler.git.run import GitError, Tree, run_git
 from scheduler.source import Parsed, read_desired
 from scheduler.tasks import JOB_FILE_BYTES
 

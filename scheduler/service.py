@@ -79,7 +79,7 @@ class Scheduler(Reading):
         """
         from scheduler.core.reconcile import across_files
         from scheduler.core.rootfile import NEEDS_SETTINGS
-        from scheduler.git import Tree
+        from scheduler.git.run import Tree
         from scheduler.source import read_desired
 
         settings, root_problems = read_settings(self.place)

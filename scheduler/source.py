@@ -19,7 +19,7 @@ from scheduler.core.jobfile import SUFFIXES, Document, JobFile, read_job_file
 from scheduler.core.models import ROOT_FILE, Fault, Settings, Task
 from scheduler.core.problems import Problem, UnavailableError, nearest
 from scheduler.core.reconcile import Desired, Found, Read
-from scheduler.git import Tree
+from scheduler.git.run import Tree
 from scheduler.safe_open import Identities, Source, known_as, read_source, real_path
 from scheduler.tasks import JOB_FILE_BYTES, check_text, read_task_file
 

@@ -15,8 +15,8 @@ from scheduler.core.jobfile import SUFFIXES, Document, read_job_file
 from scheduler.core.models import ROOT_FILE, Fault, Settings
 from scheduler.core.paths import is_path
 from scheduler.core.problems import Problem, RefusedError, UsageError, did_you_mean
-from scheduler.git import Tree as GitTree
-from scheduler.git_write import Blob, files_of, read_blobs
+from scheduler.git.run import Tree as GitTree
+from scheduler.git.write import Blob, files_of, read_blobs
 from scheduler.safe_open import Source, known_as, read_source, real_path
 from scheduler.source import read_desired
 from scheduler.tasks import JOB_FILE_BYTES, check_text

@@ -13,7 +13,7 @@ from pathlib import Path
 from scheduler.config import Place
 from scheduler.core.globs import matches_any
 from scheduler.core.models import ROOT_FILE, Settings
-from scheduler.git_folder import ref_files
+from scheduler.git.folder import ref_files
 from scheduler.source import Own, may_enter
 from scheduler.watcher import Names
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from scheduler import drafts, git_write, rewriting
+from scheduler import drafts, rewriting
 from scheduler.cli.group import cli as commands
+from scheduler.git import write as git_write
 from scheduler.store import Store
 from tests.faces.conftest import HEARTBEAT, TRIAGE, Result, Root, contents, ended
 from tests.faces.test_held import merge_half_way

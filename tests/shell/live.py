@@ -14,7 +14,7 @@ from typing import Any
 
 from scheduler.config import Place
 from scheduler.core.models import Job
-from scheduler.git import Commits
+from scheduler.git.run import Commits
 from scheduler.machine.clock import SystemClock
 from scheduler.passes import Passes
 from scheduler.pool import Stores

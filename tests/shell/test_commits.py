@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.commits import last_changes
 from scheduler.core.models import Commit, NoCommit
-from scheduler.git import head, read_tree
+from scheduler.git.history import last_changes
+from scheduler.git.run import head, read_tree
 from tests.shell import test_git
 from tests.shell.test_git import ODD, commit, git, write
 

@@ -14,8 +14,8 @@ import pytest
 
 from scheduler.core.models import Provenance
 from scheduler.core.problems import UnavailableError
-from scheduler.git import Commits, GitError, Tree, head, read_tree, run_git, stream_git
-from scheduler.git_folder import index_lock, ref_files, under_way
+from scheduler.git.folder import index_lock, ref_files, under_way
+from scheduler.git.run import Commits, GitError, Tree, head, read_tree, run_git, stream_git
 
 GIT = shutil.which("git") or "git"
 ODD = "a folder/b\"c\n'd é *?[x].md"
@@ -649,7 +649,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(args[0])
         return run_git(root, *args, **kwargs)
 
-    monkeypatch.setattr("scheduler.git.run_git", note)
+    monkeypatch.setattr("scheduler.git.run.run_git", note)
     return found
 
 

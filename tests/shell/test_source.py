@@ -13,7 +13,7 @@ from scheduler.config import Place, locate
 from scheduler.core.models import RunnerSpec, Settings, TaskInput
 from scheduler.core.problems import UnavailableError, UsageError
 from scheduler.core.reconcile import Desired
-from scheduler.git import Tree
+from scheduler.git.run import Tree
 from scheduler.source import read_desired
 
 SETTINGS = Settings(

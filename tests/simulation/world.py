@@ -29,7 +29,7 @@ from scheduler.config import Place
 from scheduler.core.models import Run, Settings, Trigger
 from scheduler.core.problems import RefusedError, SchedulerError
 from scheduler.engine import LocalEngine
-from scheduler.git import Commits
+from scheduler.git.run import Commits
 from scheduler.owner import Owner
 from scheduler.passes import Passes
 from scheduler.pool import Stores

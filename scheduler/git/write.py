@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler.core.problems import RefusedError, UnavailableError
-from scheduler.git import GitError, clean_environment, head, run_git, start_git, user_environment
-from scheduler.git_folder import git_folder, under_way
+from scheduler.git.folder import git_folder, under_way
+from scheduler.git.run import GitError, clean_environment, head, run_git, start_git, user_environment
 
 HOOKS_S = 600.0  # a hook may run a test suite
 _IDENTITY = tuple(f"GIT_{who}_{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL", "DATE"))

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from scheduler.core.models import Provenance
 from scheduler.core.problems import UnavailableError
-from scheduler.git_folder import git_folder, head_by_hand
+from scheduler.git.folder import git_folder, head_by_hand
 
 # Command-line configuration beats the repository's own, which anyone who can push a file system may have written.
 _HARDENED = (
