@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from scheduler.config import Place, make_private
 from scheduler.copies import Contents, check_database, copy_database
 from scheduler.core.models import instant
 from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError, UsageError
 from scheduler.database import make_durable
 from scheduler.machine.clock import Clock
 from scheduler.pool import Lend
+from scheduler.root.place import Place, make_private
 
 KEEP = 7
 NIGHT = 3  # o'clock, by the clock of the machine

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler.core.problems import UnavailableError
-from scheduler.followed import Followed, hold
 from scheduler.git.run import GitError, blob_id, run_git
 from scheduler.machine.crash import crash_point
+from scheduler.root.followed import Followed, hold
 
 MOST_AT_ONCE = 32 * 1024 * 1024  # bytes of blobs in memory
 READ_S = 600.0

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from scheduler.config import STATE_FOLDER, make_private
 from scheduler.core.problems import RefusedError, UnavailableError, UsageError, did_you_mean
 from scheduler.core.remote import EVERY, Remote, check_path, check_ref, check_url, folder_name, is_local
 from scheduler.fetching import GoneError, default_branch, refs
-from scheduler.followed import CURRENT, Followed, state_around, state_of
 from scheduler.following import Follow
 from scheduler.machine.clock import Clock
+from scheduler.root.followed import CURRENT, Followed, state_around, state_of
+from scheduler.root.place import STATE_FOLDER, make_private
 from scheduler.signatures import check_signers
 
 

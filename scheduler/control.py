@@ -23,8 +23,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from scheduler.config import Place, make_private, unusable
 from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.root.place import Place, make_private, unusable
 from scheduler.views import Json
 
 Reply = Callable[[Json], None]

@@ -20,7 +20,6 @@ from scheduler.alarms import Alarms
 from scheduler.backup import Nightly
 from scheduler.checks.runners import troubles
 from scheduler.clockwork import Clockwork
-from scheduler.config import Place, mount_of, read_settings
 from scheduler.control import Hold, Reply, Server
 from scheduler.core.models import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.problems import UnavailableError, UsageError
@@ -42,8 +41,9 @@ from scheduler.pool import Stores
 from scheduler.restoring import DatabaseFile, refuse_lost, settle_copy, start_state
 from scheduler.resync import Resync
 from scheduler.retention import Housekeeping
+from scheduler.root.desired import Parsed
+from scheduler.root.place import Place, mount_of, read_settings
 from scheduler.runners.cancel import GRACE as CANCEL_GRACE
-from scheduler.source import Parsed
 from scheduler.store import Claimed, Store
 from scheduler.timekeeper import Timekeeper
 from scheduler.views import Json

@@ -19,18 +19,18 @@ from scheduler.checks.clock import clock as check_clock
 from scheduler.checks.disks import disks
 from scheduler.checks.runners import runners
 from scheduler.checks.zones import zones
-from scheduler.config import Place, is_there, mount_of, read_settings
 from scheduler.control import answer_of, find
 from scheduler.core.expected import Alarm, Kind
 from scheduler.core.models import Job, RunStatus, Settings, Status, SyncState, instant, parse_instant
 from scheduler.core.problems import Problem, SchedulerError
-from scheduler.followed import Followed
 from scheduler.git.run import read_tree
 from scheduler.held import why_held
 from scheduler.machine.clock import Clock
 from scheduler.machine.disks import cannot_write, lack_of_room
 from scheduler.reading import alarm_texts
 from scheduler.restoring import refuse_lost
+from scheduler.root.followed import Followed
+from scheduler.root.place import Place, is_there, mount_of, read_settings
 from scheduler.store import Clocked, Store
 from scheduler.views import Json
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scheduler import rewriting
 from scheduler.core.problems import SchedulerError, UsageError
 from scheduler.git.write import Branch, check_commit, commit_files, commit_on_branch
 from scheduler.machine.crash import crash_point
+from scheduler.root import writing as rewriting
 from scheduler.trees import CommitTree, Files
 
 if TYPE_CHECKING:

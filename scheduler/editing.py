@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scheduler import rewriting
-from scheduler.config import Place
 from scheduler.core.edit import SHORTHANDS, UNSET, Change, EditError, MissingKeyError, dotted, path_of, with_change
 from scheduler.core.jobedit import (
     Opened,
@@ -37,6 +35,8 @@ from scheduler.git.write import find_branch, find_commit
 from scheduler.leave import INSIDE_A_RUN, leave_for
 from scheduler.passes import Synced
 from scheduler.proposing import need_branch, push_branch, take_back_unsigned, take_branch
+from scheduler.root import writing as rewriting
+from scheduler.root.place import Place
 from scheduler.trees import (
     CommitTree,
     Files,

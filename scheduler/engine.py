@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 from scheduler import owner as owners
-from scheduler.config import Place, unusable
 from scheduler.core.due import is_slot
 from scheduler.core.models import Fault, Job, Provenance, Run, RunnerSpec, RunStatus, Settings, Task, Trigger, instant
 from scheduler.core.policy import retry_at
@@ -20,10 +19,11 @@ from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.machine.log import event
 from scheduler.passes import LOOK_AGAIN_S, SAVE_S, Fresh, Passes
+from scheduler.root.place import Place, unusable
+from scheduler.root.tasks import not_committed, read_task
 from scheduler.runners.cancel import Cancel, Why
 from scheduler.runners.command import Context, Invocation, Outcome, execute, prepare
 from scheduler.store import OF_COPY, Store
-from scheduler.tasks import not_committed, read_task
 
 
 class EndNotWrittenError(UnavailableError):

@@ -45,11 +45,11 @@ from scheduler.fetching import (
     resolve,
     save_what_is_ours,
 )
-from scheduler.followed import Followed, Looked, alone
 from scheduler.git.run import GitError, run_git
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.machine.disks import lack_of_room
+from scheduler.root.followed import Followed, Looked, alone
 from scheduler.signatures import why_not_signed
 
 LOOK_S = 1.0  # between two looks whether somebody asks for one

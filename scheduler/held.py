@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from scheduler.config import ROOT_FILE_BYTES, Place, read_settings
 from scheduler.core.models import ROOT_FILE, Fault, Settings
 from scheduler.git.folder import git_folder, head_ref, under_way
-from scheduler.safe_open import read_file
+from scheduler.root.place import ROOT_FILE_BYTES, Place, read_settings
+from scheduler.root.reading import read_file
 
 _BRANCH = "refs/heads/"
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from scheduler.config import Place
 from scheduler.core.problems import RefusedError, UnavailableError
 from scheduler.git.run import run_git
+from scheduler.root.place import Place
 
 NAMES = ("post-commit", "post-merge", "post-checkout", "post-rewrite")
 _KEPT = ".kept-by-scheduler"  # beside the hook: what was there before

@@ -13,9 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from scheduler import rewriting
 from scheduler.carried import Carried, State
-from scheduler.config import Place
 from scheduler.core import crontab, phantom
 from scheduler.core.edit import EditError
 from scheduler.core.globs import matches_any
@@ -41,6 +39,8 @@ from scheduler.machine.clock import Clock
 from scheduler.machine.users import is_program, local_zone, me, user_exists
 from scheduler.passes import Synced
 from scheduler.phantom import read_phantom
+from scheduler.root import writing as rewriting
+from scheduler.root.place import Place
 from scheduler.trees import WorkingTree, is_job_path, text_fault
 from scheduler.unpacking import Exported, is_buried, made_from_export, read_export
 from scheduler.views import Json

@@ -199,7 +199,7 @@ def _now(scheduler: Reading, store: Store, job: Job) -> Side:
     """What a run would get now."""
     from scheduler.core.models import Settings
     from scheduler.passes import Passes
-    from scheduler.tasks import read_task
+    from scheduler.root.tasks import read_task
 
     place, now = scheduler.place, scheduler.clock.now()
     settings = store.observed(job_id=job.id).settings or Settings()

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from scheduler.config import unusable
 from scheduler.machine.clock import boot_id
+from scheduler.root.place import unusable
 from scheduler.store import Process
 
 

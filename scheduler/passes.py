@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from scheduler import views
-from scheduler.config import Place, read_settings
 from scheduler.core.audit import audit_rows
 from scheduler.core.models import Fault, Job, Settings, SyncState, milliseconds
 from scheduler.core.problems import Problem, UnavailableError
@@ -20,10 +19,11 @@ from scheduler.git.run import Commits, Tree, git_silence, read_tree
 from scheduler.held import why_held
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
-from scheduler.safe_open import read_source, real_path
-from scheduler.source import Parsed, read_desired
+from scheduler.root.desired import Parsed, read_desired
+from scheduler.root.place import Place, read_settings
+from scheduler.root.reading import read_source, real_path
+from scheduler.root.tasks import JOB_FILE_BYTES, read_task
 from scheduler.store import Observed, Store
-from scheduler.tasks import JOB_FILE_BYTES, read_task
 
 if TYPE_CHECKING:
     from scheduler.runners.cancel import Cancel

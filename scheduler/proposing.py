@@ -8,8 +8,8 @@ from pathlib import Path
 from scheduler.core.problems import RefusedError, UnavailableError
 from scheduler.core.remote import check_ref
 from scheduler.fetching import ORIGIN, GoneError, fetch, is_ancestor, push, resolve
-from scheduler.followed import Followed, alone
 from scheduler.git.run import GitError, run_git
+from scheduler.root.followed import Followed, alone
 from scheduler.signatures import why_not_signed
 
 

@@ -14,14 +14,14 @@ from typing import Literal
 
 from scheduler import views
 from scheduler.checks import names
-from scheduler.config import Place, is_there, read_settings
 from scheduler.core.expected import Alarm, Kind
 from scheduler.core.models import Fault, Job, Run, RunStatus, Schedule, Settings, Status, instant
 from scheduler.core.problems import Problem, SchedulerError, UnavailableError, UsageError, did_you_mean
 from scheduler.core.schedule import coming
-from scheduler.followed import Looked
 from scheduler.machine.clock import Clock, SystemClock
-from scheduler.safe_open import read_source
+from scheduler.root.followed import Looked
+from scheduler.root.place import Place, is_there, read_settings
+from scheduler.root.reading import read_source
 from scheduler.store import Store
 from scheduler.views import Json
 
@@ -343,7 +343,7 @@ class Reading:
     def _unknown_job(self, job_id: str, known: Iterable[str]) -> UsageError:
         """The error for an id no row has; it tells apart a typing mistake and a file nobody has synced."""
         from scheduler.git.run import Tree
-        from scheduler.source import read_desired
+        from scheduler.root.desired import read_desired
 
         settings, _ = read_settings(self.place)
         documents = [] if settings is None else [f.document for f in read_desired(self.place, settings, Tree()).found]
@@ -401,7 +401,7 @@ class _Files:
 
     def _sha256(self, path: str) -> str | None:
         if path not in self._sources:
-            from scheduler.tasks import JOB_FILE_BYTES
+            from scheduler.root.tasks import JOB_FILE_BYTES
 
             place = self._scheduler.place
             source = read_source(place.root, path, limit=JOB_FILE_BYTES, forbidden=self._closed)
@@ -409,7 +409,7 @@ class _Files:
         return self._sources[path]
 
     def _parsed(self, job: Job) -> str | None:
-        from scheduler.tasks import read_task
+        from scheduler.root.tasks import read_task
 
         if self._settings is None:
             self._settings = read_settings(self._scheduler.place)[0] or Settings()

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from scheduler import owner as owners
 from scheduler.backup import copies, newest
-from scheduler.config import Place, is_there, make_private, unusable
 from scheduler.control import Hold, answer_of, find
 from scheduler.copies import Contents, check_database, copy_database
 from scheduler.core.due import passed
@@ -23,6 +22,7 @@ from scheduler.core.models import ROOT_JOB_ID, AuditRow, instant
 from scheduler.core.problems import RefusedError, UnavailableError, UsageError
 from scheduler.database import journals_by, make_durable, part_from_journal
 from scheduler.machine.crash import crash_point
+from scheduler.root.place import Place, is_there, make_private, unusable
 from scheduler.store import Store
 
 _SIDES = ("-wal", "-shm", "-journal")

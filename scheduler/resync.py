@@ -17,7 +17,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from scheduler.config import Place, read_settings
 from scheduler.core.models import ROOT_JOB_ID, AuditRow, Run, Settings, SyncState
 from scheduler.core.problems import Problem, SchedulerError
 from scheduler.core.reconcile import Plan
@@ -27,10 +26,11 @@ from scheduler.machine.log import event
 from scheduler.machine.memory import give_back
 from scheduler.passes import Passes, Synced
 from scheduler.pool import Lend
-from scheduler.source import Own
+from scheduler.root.desired import Own
+from scheduler.root.place import Place, read_settings
+from scheduler.root.watched import watched
+from scheduler.root.watcher import Watcher
 from scheduler.store import Store
-from scheduler.watched import watched
-from scheduler.watcher import Watcher
 
 RESCAN_S = 60.0
 GIVE_BACK_S = 60.0  # at most that often what the heap has free goes back to the system

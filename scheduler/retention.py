@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from scheduler.config import Place
 from scheduler.core.models import ROOT_JOB_ID, AuditRow, Settings, instant, parse_instant
 from scheduler.core.problems import SchedulerError
 from scheduler.machine.clock import Clock
 from scheduler.machine.log import event
 from scheduler.pool import Lend
+from scheduler.root.place import Place
 from scheduler.store import Store
 
 EVERY = timedelta(days=1)  # by itself

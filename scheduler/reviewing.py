@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from scheduler import views
-from scheduler.config import Place
 from scheduler.core.models import ROOT_FILE, Fault, FileFacts, Job, Settings, SyncState, milliseconds
 from scheduler.core.reconcile import Plan, plan
 from scheduler.core.review import TaskDiff, Text, changed_texts, review_json, task_diffs
-from scheduler.excerpts import source_lines
 from scheduler.git.run import GitError
 from scheduler.git.run import head as head_of
 from scheduler.machine.clock import Clock
 from scheduler.passes import Synced
 from scheduler.revisions import Compared, Snapshot, at_commit, compare, folder_in_repository, on_disk
-from scheduler.tasks import read_task
+from scheduler.root.excerpts import source_lines
+from scheduler.root.place import Place
+from scheduler.root.tasks import read_task
 
 _NOT_KEPT = Text(None, "no text is kept in the database until it runs; compare two commits with --base")
 

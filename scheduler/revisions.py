@@ -14,14 +14,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from scheduler.config import ROOT_FILE_BYTES, Place, read_settings
 from scheduler.core.globs import matches_any, may_hold
 from scheduler.core.models import ROOT_FILE, Settings
 from scheduler.core.problems import Problem, UnavailableError, UsageError
 from scheduler.core.reconcile import Desired
 from scheduler.git.run import GitError, Tree, run_git
-from scheduler.source import Parsed, read_desired
-from scheduler.tasks import JOB_FILE_BYTES
+from scheduler.root.desired import Parsed, read_desired
+from scheduler.root.place import ROOT_FILE_BYTES, Place, read_settings
+from scheduler.root.tasks import JOB_FILE_BYTES
 
 _LINK, _SUBMODULE = b"120000", b"160000"
 _LARGEST = max(JOB_FILE_BYTES, ROOT_FILE_BYTES)

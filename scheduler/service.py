@@ -18,7 +18,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scheduler.config import is_there, read_settings, settings_told
 from scheduler.core.models import (
     ROOT_FILE,
     Agents,
@@ -34,6 +33,7 @@ from scheduler.core.models import (
 )
 from scheduler.core.problems import Problem, RefusedError, UnavailableError, UsageError, did_you_mean
 from scheduler.reading import GLANCE_S, Reading
+from scheduler.root.place import is_there, read_settings, settings_told
 from scheduler.store import Observed, Store
 from scheduler.views import Json
 
@@ -68,7 +68,7 @@ class Scheduler(Reading):
 
     def source_lines(self, problems: Sequence[Problem]) -> Sequence[str | None]:
         """The line that each problem points at, for a person to see; None where there is none to show."""
-        from scheduler.excerpts import source_lines
+        from scheduler.root.excerpts import source_lines
 
         return source_lines(self.place.now(), problems)
 
@@ -80,7 +80,7 @@ class Scheduler(Reading):
         from scheduler.core.reconcile import across_files
         from scheduler.core.rootfile import NEEDS_SETTINGS
         from scheduler.git.run import Tree
-        from scheduler.source import read_desired
+        from scheduler.root.desired import read_desired
 
         settings, root_problems = read_settings(self.place)
         broken = settings is None

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from scheduler.config import Place, read_settings
 from scheduler.core.globs import matches_any
 from scheduler.core.jobedit import Opened
 from scheduler.core.jobfile import SUFFIXES, Document, read_job_file
@@ -17,9 +16,10 @@ from scheduler.core.paths import is_path
 from scheduler.core.problems import Problem, RefusedError, UsageError, did_you_mean
 from scheduler.git.run import Tree as GitTree
 from scheduler.git.write import Blob, files_of, read_blobs
-from scheduler.safe_open import Source, known_as, read_source, real_path
-from scheduler.source import read_desired
-from scheduler.tasks import JOB_FILE_BYTES, check_text
+from scheduler.root.desired import read_desired
+from scheduler.root.place import Place, read_settings
+from scheduler.root.reading import Source, known_as, read_source, real_path
+from scheduler.root.tasks import JOB_FILE_BYTES, check_text
 
 _MOST_LINKS = 40  # on one path, as on Linux
 

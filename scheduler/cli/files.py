@@ -13,7 +13,7 @@ from scheduler.cli import render
 from scheduler.cli.group import PROBLEMS, REFUSED, cli, end, end_will_be, errors, problem_count, say
 from scheduler.cli.options import Globals, global_options
 from scheduler.core.problems import RefusedError, UsageError
-from scheduler.followed import Followed, state_of
+from scheduler.root.followed import Followed, state_of
 
 if TYPE_CHECKING:
     from scheduler.passes import Synced

@@ -18,10 +18,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from scheduler.cli.render import clean
-from scheduler.config import locate
 from scheduler.core.models import parse_instant
 from scheduler.core.problems import SchedulerError
 from scheduler.machine.clock import SystemClock
+from scheduler.root.place import locate
 from scheduler.service import Scheduler
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scheduler.config import ROOT_FILE_BYTES
 from scheduler.core.audit import Origin, origins
 from scheduler.core.models import ROOT_FILE, Commit, Fault, NoCommit
 from scheduler.core.reconcile import Plan, Read
 from scheduler.git.folder import shallow_commits
 from scheduler.git.run import GitError, Tree, read_tree, stream_git
-from scheduler.safe_open import read_file
+from scheduler.root.place import ROOT_FILE_BYTES
+from scheduler.root.reading import read_file
 
 FEW_PATHS = 100  # that git is told; among more it is quicker to look at every commit
 WHOLE_PASS_S = 10.0  # at most, for all that a pass changes

@@ -17,9 +17,9 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scheduler.config import Place
 from scheduler.core.clocks import Reading
 from scheduler.daemon import Daemon
+from scheduler.root.place import Place
 from scheduler.service import Scheduler
 
 LOOK_S = 0.001

@@ -14,10 +14,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from scheduler.config import Place
 from scheduler.core.clocks import Reading
 from scheduler.daemon import Daemon
 from scheduler.machine.clock import SystemClock
+from scheduler.root.place import Place
 
 
 class SteppedClock(SystemClock):

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from scheduler import drafts, rewriting
+from scheduler import drafts
 from scheduler.cli.group import cli as commands
 from scheduler.git import write as git_write
+from scheduler.root import writing as rewriting
 from scheduler.store import Store
 from tests.faces.conftest import HEARTBEAT, TRIAGE, Result, Root, contents, ended
 from tests.faces.test_held import merge_half_way

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from scheduler import safe_open
 from scheduler.core.models import Fault
-from scheduler.safe_open import read_source
+from scheduler.root import reading as safe_open
+from scheduler.root.reading import read_source
 from tests.faces.conftest import Root
 from tests.faces.test_serve import Served, until
 

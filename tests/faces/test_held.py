@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.config import Place
 from scheduler.core.models import ROOT_JOB_ID
 from scheduler.passes import Passes
 from scheduler.resync import HELD_LONG, Resync
+from scheduler.root.place import Place
 from scheduler.store import Store
 from tests.faces.conftest import Root
 

@@ -17,9 +17,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from croniter import croniter
 
-from scheduler import rewriting
 from scheduler.core.problems import UnavailableError
 from scheduler.machine.users import local_zone
+from scheduler.root import writing as rewriting
 from scheduler.service import Scheduler
 from tests.faces.conftest import Root, contents
 

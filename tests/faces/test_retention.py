@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.config import Place
 from scheduler.retention import EVERY, Housekeeping
+from scheduler.root.place import Place
 from scheduler.store import Store
 from tests.faces.conftest import Root
 

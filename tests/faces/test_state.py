@@ -172,7 +172,7 @@ def test_a_root_that_becomes_read_only_gets_no_second_database(root: Root, read_
 def test_two_databases_of_one_root_are_told(root: Root) -> None:
     root.sync()
     home = Path(os.environ["HOME"]) / ".local/state/scheduler"
-    from scheduler.config import locate
+    from scheduler.root.place import locate
 
     place = locate(None, None, None, environ=os.environ, cwd=root.path)
     other = place._defaults()[1]

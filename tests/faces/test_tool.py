@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from scheduler.config import locate
 from scheduler.core.problems import SchedulerError
 from scheduler.core.shapes import JobShape
+from scheduler.root.place import locate
 from scheduler.runners.cancel import Cancel
 from scheduler.service import Scheduler
 from scheduler.tool.arguments import CALLS, DESCRIPTION, KEYS, input_schema

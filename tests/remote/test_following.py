@@ -14,10 +14,10 @@ import pytest
 
 from scheduler import fetching, following
 from scheduler.checkouts import remove_old
-from scheduler.config import locate
 from scheduler.core.problems import RefusedError, UnavailableError, UsageError
-from scheduler.followed import Followed, hold
 from scheduler.following import NotApplicableError
+from scheduler.root.followed import Followed, hold
+from scheduler.root.place import locate
 from tests.remote.world import JOB, ROOT_FILE, World, git
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.cloning import Cloned, Wanted, clone
-from scheduler.followed import Followed, Looked
 from scheduler.following import Follow
 from scheduler.machine.clock import SystemClock
+from scheduler.root.followed import Followed, Looked
 
 ROOT_FILE = """\
 version: 1

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scheduler.config import Place
 from scheduler.core.models import Job
 from scheduler.git.run import Commits
 from scheduler.machine.clock import SystemClock
 from scheduler.passes import Passes
 from scheduler.pool import Stores
 from scheduler.resync import RESCAN_S, Resync
-from scheduler.source import Parsed
+from scheduler.root.desired import Parsed
+from scheduler.root.place import Place
 from scheduler.store import Store
 
 PATIENCE_S = RESCAN_S / 3  # what comes later than this was found by a rescan, and not by an event

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from scheduler.alarms import Alarms
-from scheduler.config import Place
 from scheduler.core.models import RunStatus, Trigger
+from scheduler.root.place import Place
 from scheduler.service import Scheduler
 from scheduler.store import Store
 from tests.fakes import FakeClock

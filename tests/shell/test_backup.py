@@ -17,13 +17,13 @@ import pytest
 from scheduler import backup, restoring
 from scheduler.backup import Nightly, back_up, copies, due_after, newest
 from scheduler.clockwork import Clockwork
-from scheduler.config import Place
 from scheduler.copies import Contents, check_database
 from scheduler.core.models import AuditRow, Pause, Run, RunStatus, Trigger
 from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError, UsageError
 from scheduler.owner import Owner
 from scheduler.pool import Stores
 from scheduler.restoring import DatabaseFile, restore, settle_copy
+from scheduler.root.place import Place
 from scheduler.service import Scheduler
 from scheduler.store import Store
 from tests.fakes import FakeClock

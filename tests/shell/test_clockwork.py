@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from scheduler.clockwork import Agenda, Clockwork
-from scheduler.config import Place
 from scheduler.core.models import Pause, Run, RunStatus, Settings, instant
 from scheduler.core.problems import UnavailableError
 from scheduler.core.schedule import coming
 from scheduler.machine.clock import SystemClock
+from scheduler.root.place import Place
 from scheduler.service import Scheduler
 from scheduler.store import Claimed, Store
 from tests.fakes import FakeClock

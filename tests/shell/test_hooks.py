@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.config import Place
 from scheduler.core.problems import RefusedError, UnavailableError
 from scheduler.hooks import NAMES, Hooks, install, status, uninstall
+from scheduler.root.place import Place
 from tests.shell.live import git, live, until
 
 LOG = '#!/bin/sh\necho "$0 $*" >> "$PWD/log"\n'

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from scheduler.clockwork import Clockwork
-from scheduler.config import Place
 from scheduler.core.problems import UnavailableError
 from scheduler.heartbeat import CLOCKWORK_S, RESYNC_S, Heartbeat
 from scheduler.machine.clock import SystemClock
 from scheduler.notify import Manager
 from scheduler.passes import Passes
 from scheduler.resync import Resync
+from scheduler.root.place import Place
 from scheduler.store import Store
 
 LONG = 30.0

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from scheduler.config import Place
 from scheduler.core.models import RunStatus
 from scheduler.core.problems import RefusedError, UnavailableError, UsageError
 from scheduler.engine import END_TRIES, EndNotWrittenError
 from scheduler.owner import Owner, identify, is_alive
+from scheduler.root.place import Place
 from scheduler.runners.cancel import Cancel
 from scheduler.service import Scheduler
 from scheduler.store import Store

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.config import Place, locate
 from scheduler.core.models import RunnerSpec, Settings, TaskInput
 from scheduler.core.problems import UnavailableError, UsageError
 from scheduler.core.reconcile import Desired
 from scheduler.git.run import Tree
-from scheduler.source import read_desired
+from scheduler.root.desired import read_desired
+from scheduler.root.place import Place, locate
 
 SETTINGS = Settings(
     runners={"cat": RunnerSpec(name="cat", command=("cat",), input=TaskInput.STDIN)}, defaults={"runner": "cat"}

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from scheduler.config import Place
 from scheduler.core.models import AuditRow, Job, Pause, Run
+from scheduler.root.place import Place
 from scheduler.runners.cancel import Cancel
 from scheduler.service import Scheduler
 from scheduler.store import Store

@@ -17,13 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler import safe_open
 from scheduler.core import jobfile
 from scheduler.core.jobfile import JobFile, read_job_file
 from scheduler.core.models import Fault, JobSpec, Limits, RunnerSpec, Schedule, Settings, Task, TaskInput
-from scheduler.safe_open import identities, read_file, read_source
-from scheduler.source import Parsed
-from scheduler.tasks import check_text, read_task
+from scheduler.root import reading as safe_open
+from scheduler.root.desired import Parsed
+from scheduler.root.reading import identities, read_file, read_source
+from scheduler.root.tasks import check_text, read_task
 
 SETTINGS = Settings(
     runners={"sh": RunnerSpec(name="sh", command=("sh", "{task_file}"), input=TaskInput.FILE)},
@@ -259,7 +259,7 @@ def test_the_state_folder_is_closed_under_another_name_that_the_file_system_give
         (root / name).mkdir()
     (root / "state/secret").write_bytes(b"hunter2")
     look = (
-        "import sys; from pathlib import Path; from scheduler.safe_open import identities, read_source\n"
+        "import sys; from pathlib import Path; from scheduler.root.reading import identities, read_source\n"
         "root = Path(sys.argv[1]); closed = identities([root / 'state'])\n"
         "for path in ('STATE/secret', 'prompts/deep/secret'):\n"
         "    print(read_source(root, path, limit=9, forbidden=closed))"

@@ -16,10 +16,10 @@ from random import Random
 import pytest
 
 from scheduler.clockwork import Clockwork
-from scheduler.config import Place
 from scheduler.core.models import Run, RunStatus
 from scheduler.core.problems import UnavailableError
 from scheduler.core.schedule import coming, start_delay
+from scheduler.root.place import Place
 from scheduler.service import Scheduler
 from scheduler.store import Store
 from scheduler.timekeeper import SetRight, Timekeeper

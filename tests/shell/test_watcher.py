@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler import watcher as module
-from scheduler.watcher import Watcher
+from scheduler.root import watcher as module
+from scheduler.root.watcher import Watcher
 
 PATIENCE_S = 20.0
 INOTIFY = "watchdog.observers.inotify_c"

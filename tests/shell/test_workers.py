@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.config import Place
 from scheduler.core.due import due
 from scheduler.core.models import Job, Provenance, Run, RunStatus, Task, Trigger
 from scheduler.core.problems import UnavailableError
 from scheduler.engine import EndNotWrittenError
+from scheduler.root.place import Place
 from scheduler.runners.cancel import Cancel
 from scheduler.service import Scheduler
 from scheduler.store import Claimed, Store

@@ -25,7 +25,6 @@ import pytest
 
 from scheduler import engine as engine_module
 from scheduler.clockwork import Clockwork
-from scheduler.config import Place
 from scheduler.core.models import Run, Settings, Trigger
 from scheduler.core.problems import RefusedError, SchedulerError
 from scheduler.engine import LocalEngine
@@ -33,10 +32,11 @@ from scheduler.git.run import Commits
 from scheduler.owner import Owner
 from scheduler.passes import Passes
 from scheduler.pool import Stores
+from scheduler.root.desired import Parsed
+from scheduler.root.place import Place
 from scheduler.runners.cancel import Cancel
 from scheduler.runners.command import Invocation, Outcome
 from scheduler.service import Scheduler
-from scheduler.source import Parsed
 from scheduler.store import Claimed, Store
 from scheduler.timekeeper import Timekeeper
 from scheduler.workers import Workers

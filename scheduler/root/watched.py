@@ -10,12 +10,12 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from scheduler.config import Place
 from scheduler.core.globs import matches_any
 from scheduler.core.models import ROOT_FILE, Settings
 from scheduler.git.folder import ref_files
-from scheduler.source import Own, may_enter
-from scheduler.watcher import Names
+from scheduler.root.desired import Own, may_enter
+from scheduler.root.place import Place
+from scheduler.root.watcher import Names
 
 _MOST_LINKS = 40  # as the kernel
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from scheduler.core.models import Fault, JobSpec, Provenance, Settings, Task
 from scheduler.core.texts import conflict_line
-from scheduler.safe_open import Identities, Source, read_source
+from scheduler.root.reading import Identities, Source, read_source
 
 if TYPE_CHECKING:  # it starts processes, which `list` never does
     from scheduler.git.run import Tree
-    from scheduler.source import Parsed
+    from scheduler.root.desired import Parsed
 
 JOB_FILE_BYTES = 1024 * 1024  # design section 3, Strictness
 

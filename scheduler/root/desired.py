@@ -13,15 +13,15 @@ import posixpath
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
-from scheduler.config import Place
 from scheduler.core.globs import matches_any, may_hold
 from scheduler.core.jobfile import SUFFIXES, Document, JobFile, read_job_file
 from scheduler.core.models import ROOT_FILE, Fault, Settings, Task
 from scheduler.core.problems import Problem, UnavailableError, nearest
 from scheduler.core.reconcile import Desired, Found, Read
 from scheduler.git.run import Tree
-from scheduler.safe_open import Identities, Source, known_as, read_source, real_path
-from scheduler.tasks import JOB_FILE_BYTES, check_text, read_task_file
+from scheduler.root.place import Place
+from scheduler.root.reading import Identities, Source, known_as, read_source, real_path
+from scheduler.root.tasks import JOB_FILE_BYTES, check_text, read_task_file
 
 _FILE_CODES = {
     "source_missing": "file.missing",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from scheduler.config import ROOT_FILE_BYTES, Place
 from scheduler.core.models import Fault
 from scheduler.core.problems import Problem
-from scheduler.safe_open import read_file
+from scheduler.root.place import ROOT_FILE_BYTES, Place
+from scheduler.root.reading import read_file
 
 _LINE_END = re.compile(r"\r\n|\r|\n")  # what places count by; other separators of Unicode end no line
 _OF_NO_LINE = ("file.kind", "file.emptied")  # they say what the file is: its first line is not their cause

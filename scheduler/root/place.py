@@ -15,9 +15,9 @@ from pathlib import Path
 
 from scheduler.core.models import ROOT_FILE, Fault, Settings
 from scheduler.core.problems import Problem, UnavailableError, UsageError
-from scheduler.followed import Followed, Pin, state_of
 from scheduler.machine.mounts import Mount, find_mount
-from scheduler.safe_open import Identities, identities, read_file
+from scheduler.root.followed import Followed, Pin, state_of
+from scheduler.root.reading import Identities, identities, read_file
 
 STATE_FOLDER = ".scheduler"
 ROOT_FILE_BYTES = 1024 * 1024
