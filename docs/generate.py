@@ -20,9 +20,9 @@ from pydantic.fields import FieldInfo
 from scheduler import schemas
 from scheduler.cli.group import cli
 from scheduler.cli.options import GLOBAL
-from scheduler.core import shapes, units
-from scheduler.core.json_schema import SCHEMAS
-from scheduler.core.shapes import (
+from scheduler.core.formats import shapes
+from scheduler.core.formats.json_schema import SCHEMAS
+from scheduler.core.formats.shapes import (
     AgentsShape,
     CatchUpShape,
     DefaultsShape,
@@ -37,6 +37,7 @@ from scheduler.core.shapes import (
     Shape,
     WorktreeShape,
 )
+from scheduler.core.values import units
 from scheduler.tool.arguments import CALLS, DESCRIPTION, WITH_KEYS, input_schema
 
 REFERENCE = Path(__file__).parent / "reference"

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from scheduler.core.clocks import Ahead, Boot, Cut, Righted
-from scheduler.core.models import JobSpec, Run, instant, parse_instant
+from scheduler.core.times.clocks import Ahead, Boot, Cut, Righted
+from scheduler.core.values.spec import JobSpec, Run, instant, parse_instant
 
 _SLOTS = "\"trigger\" IN ('schedule', 'catch_up') AND reason IS NOT 'void'"
 # Slots from the cursor on that have a row; none, but where the clock has gone back.

@@ -10,9 +10,9 @@ import logging
 import threading
 from collections.abc import Callable
 
-from scheduler.core.expected import Alarm, Kind
-from scheduler.core.models import AuditRow, Job, instant
-from scheduler.core.problems import SchedulerError
+from scheduler.core.due.expected import Alarm, Kind
+from scheduler.core.values.problems import SchedulerError
+from scheduler.core.values.spec import AuditRow, Job, instant
 from scheduler.machine.clock import Clock
 from scheduler.pool import Lend
 from scheduler.store import Store

@@ -20,8 +20,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from scheduler.copies import Contents, check_database, copy_database
-from scheduler.core.models import instant
-from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.core.values.spec import instant
 from scheduler.database import make_durable
 from scheduler.machine.clock import Clock
 from scheduler.pool import Lend

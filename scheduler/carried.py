@@ -14,8 +14,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from scheduler.core.models import SyncState, instant, parse_instant
-from scheduler.core.past import ARCHIVED, ATTEMPT, AUDIT, COMMIT, DEFINITION, FACTS, IMPORT, INSTANTS, JSON, RUN, Past
+from scheduler.core.past.past import (
+    ARCHIVED,
+    ATTEMPT,
+    AUDIT,
+    COMMIT,
+    DEFINITION,
+    FACTS,
+    IMPORT,
+    INSTANTS,
+    JSON,
+    RUN,
+    Past,
+)
+from scheduler.core.values.spec import SyncState, instant, parse_instant
 
 State = Literal["carried", "pending", "already", "own"]
 

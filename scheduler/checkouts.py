@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scheduler.core.problems import UnavailableError
+from scheduler.core.values.problems import UnavailableError
 from scheduler.git.run import GitError, blob_id, run_git
 from scheduler.machine.crash import crash_point
 from scheduler.root.followed import Followed, hold

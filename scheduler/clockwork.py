@@ -15,10 +15,10 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from scheduler.core.due import PACED_AFTER, Due, due_around, start_of
-from scheduler.core.models import Concurrency, Job, Run, Settings, instant
-from scheduler.core.problems import SchedulerError, UnavailableError
-from scheduler.core.schedule import next_fire
+from scheduler.core.due.due import PACED_AFTER, Due, due_around, start_of
+from scheduler.core.times.fires import next_fire
+from scheduler.core.values.problems import SchedulerError, UnavailableError
+from scheduler.core.values.spec import Concurrency, Job, Run, Settings, instant
 from scheduler.heartbeat import CLOCKWORK_S, Heartbeat
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point

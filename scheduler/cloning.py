@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from scheduler.core.problems import RefusedError, UnavailableError, UsageError, did_you_mean
-from scheduler.core.remote import EVERY, Remote, check_path, check_ref, check_url, folder_name, is_local
+from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError, did_you_mean
+from scheduler.core.values.remote import EVERY, Remote, check_path, check_ref, check_url, folder_name, is_local
 from scheduler.fetching import GoneError, default_branch, refs
 from scheduler.following import Follow
 from scheduler.machine.clock import Clock

@@ -23,9 +23,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.core.views import Json
 from scheduler.root.place import Place, make_private, unusable
-from scheduler.views import Json
 
 Reply = Callable[[Json], None]
 Handler = Callable[[Json, Reply], None]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from scheduler.core.models import ROOT_JOB_ID, AuditRow
-from scheduler.core.problems import UnavailableError
+from scheduler.core.values.problems import UnavailableError
+from scheduler.core.values.spec import ROOT_JOB_ID, AuditRow
 from scheduler.database import UnwritableError, connect_to_read, explained
 from scheduler.schema import migrations, schema_version
 from scheduler.store import BUSY_TIMEOUT, append_audit, copied_at

@@ -21,9 +21,10 @@ from scheduler.backup import Nightly
 from scheduler.checks.runners import troubles
 from scheduler.clockwork import Clockwork
 from scheduler.control import Hold, Reply, Server
-from scheduler.core.models import Run, RunStatus, Settings, Trigger, instant
-from scheduler.core.problems import UnavailableError, UsageError
-from scheduler.core.waiting import Done
+from scheduler.core.due.waiting import Done
+from scheduler.core.values.problems import UnavailableError, UsageError
+from scheduler.core.values.spec import Run, RunStatus, Settings, Trigger, instant
+from scheduler.core.views import Json
 from scheduler.database import DamagedError
 from scheduler.engine import BENIGN, LocalEngine
 from scheduler.following import Follow, Follower
@@ -46,7 +47,6 @@ from scheduler.root.place import Place, mount_of, read_settings
 from scheduler.runners.cancel import GRACE as CANCEL_GRACE
 from scheduler.store import Claimed, Store
 from scheduler.timekeeper import Timekeeper
-from scheduler.views import Json
 from scheduler.workers import Workers
 
 GRACE = timedelta(seconds=30)  # for what runs when the daemon is told to stop

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from scheduler.core.problems import UnavailableError
+from scheduler.core.values.problems import UnavailableError
 
 _HEADER_BYTES = 100
 _PRIMARY = 0xFF  # of SQLite's extended codes: which kind of error it is

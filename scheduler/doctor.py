@@ -20,9 +20,10 @@ from scheduler.checks.disks import disks
 from scheduler.checks.runners import runners
 from scheduler.checks.zones import zones
 from scheduler.control import answer_of, find
-from scheduler.core.expected import Alarm, Kind
-from scheduler.core.models import Job, RunStatus, Settings, Status, SyncState, instant, parse_instant
-from scheduler.core.problems import Problem, SchedulerError
+from scheduler.core.due.expected import Alarm, Kind
+from scheduler.core.values.problems import Problem, SchedulerError
+from scheduler.core.values.spec import Job, RunStatus, Settings, Status, SyncState, instant, parse_instant
+from scheduler.core.views import Json
 from scheduler.git.run import read_tree
 from scheduler.held import why_held
 from scheduler.machine.clock import Clock
@@ -32,7 +33,6 @@ from scheduler.restoring import refuse_lost
 from scheduler.root.followed import Followed
 from scheduler.root.place import Place, is_there, mount_of, read_settings
 from scheduler.store import Clocked, Store
-from scheduler.views import Json
 
 LONG_JOURNAL_BYTES = 64 * 1024 * 1024
 STALE = timedelta(days=2)  # a copy older than that: a night was left out

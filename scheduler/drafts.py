@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scheduler.core.problems import SchedulerError, UsageError
+from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.git.write import Branch, check_commit, commit_files, commit_on_branch
 from scheduler.machine.crash import crash_point
 from scheduler.root import writing as rewriting

@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scheduler.core.edit import SHORTHANDS, UNSET, Change, EditError, MissingKeyError, dotted, path_of, with_change
-from scheduler.core.jobedit import (
+from scheduler.core.edits.jobedit import (
     Opened,
     WrongJobError,
     document_text,
@@ -25,11 +24,22 @@ from scheduler.core.jobedit import (
     without_document,
     written_job,
 )
-from scheduler.core.jobfile import Document, is_markdown
-from scheduler.core.models import ROOT_FILE, Agents, Fault, Job, version
-from scheduler.core.paths import PathError, check_path
-from scheduler.core.problems import RefusedError, SchedulerError, UsageError, did_you_mean
-from scheduler.core.texts import TextError, short
+from scheduler.core.edits.spans import (
+    SHORTHANDS,
+    UNSET,
+    Change,
+    EditError,
+    MissingKeyError,
+    dotted,
+    path_of,
+    with_change,
+)
+from scheduler.core.formats.jobfile import Document, is_markdown
+from scheduler.core.formats.paths import PathError, check_path
+from scheduler.core.values.problems import RefusedError, SchedulerError, UsageError, did_you_mean
+from scheduler.core.values.spec import ROOT_FILE, Agents, Fault, Job, version
+from scheduler.core.values.texts import TextError, short
+from scheduler.core.views import Json
 from scheduler.drafts import IN_PLACE, Draft, Target, diff_of, write
 from scheduler.git.write import find_branch, find_commit
 from scheduler.leave import INSIDE_A_RUN, leave_for
@@ -48,7 +58,6 @@ from scheduler.trees import (
     task_fault,
     text_fault,
 )
-from scheduler.views import Json
 
 _VERBS = {"Update": "update", "Create": "create", "Delete": "delete", "Move": "mv", "Roll back": "rollback"}
 _SHORTEST_SHA = 4

@@ -11,10 +11,21 @@ from functools import partial
 from pathlib import Path
 
 from scheduler import owner as owners
-from scheduler.core.due import is_slot
-from scheduler.core.models import Fault, Job, Provenance, Run, RunnerSpec, RunStatus, Settings, Task, Trigger, instant
-from scheduler.core.policy import retry_at
-from scheduler.core.problems import UnavailableError
+from scheduler.core.due.due import is_slot
+from scheduler.core.due.policy import retry_at
+from scheduler.core.values.problems import UnavailableError
+from scheduler.core.values.spec import (
+    Fault,
+    Job,
+    Provenance,
+    Run,
+    RunnerSpec,
+    RunStatus,
+    Settings,
+    Task,
+    Trigger,
+    instant,
+)
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.machine.log import event

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from scheduler import __version__
-from scheduler.core.jobedit import document_text
-from scheduler.core.jobfile import is_markdown
-from scheduler.core.models import Fault, instant
-from scheduler.core.past import Past
-from scheduler.core.texts import decode
+from scheduler.core.edits.jobedit import document_text
+from scheduler.core.formats.jobfile import is_markdown
+from scheduler.core.past.past import Past
+from scheduler.core.values.spec import Fault, instant
+from scheduler.core.values.texts import decode
+from scheduler.core.views import Json
 from scheduler.trees import WorkingTree, open_job
-from scheduler.views import Json
 
 FORMAT = 1
 

@@ -19,8 +19,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from scheduler import owner
-from scheduler.core.problems import RefusedError, UnavailableError
-from scheduler.core.remote import Remote, without_password
+from scheduler.core.values.problems import RefusedError, UnavailableError
+from scheduler.core.values.remote import Remote, without_password
 from scheduler.git.run import GitError, end_group, explained, run_git, start_git, user_environment
 from scheduler.store import Process
 

@@ -26,9 +26,9 @@ from scheduler.checkouts import (
     remove_old,
     write_commit,
 )
-from scheduler.core.models import ROOT_FILE, instant
-from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError
-from scheduler.core.remote import Remote, wait
+from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError
+from scheduler.core.values.remote import Remote, wait
+from scheduler.core.values.spec import ROOT_FILE, instant
 from scheduler.fetching import (
     KEPT,
     GoneError,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scheduler.core.models import ROOT_FILE, Fault, Settings
+from scheduler.core.values.spec import ROOT_FILE, Fault, Settings
 from scheduler.git.folder import git_folder, head_ref, under_way
 from scheduler.root.place import ROOT_FILE_BYTES, Place, read_settings
 from scheduler.root.reading import read_file

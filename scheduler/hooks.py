@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from scheduler.core.problems import RefusedError, UnavailableError
+from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.git.run import run_git
 from scheduler.root.place import Place
 

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from scheduler.carried import Carried, State
-from scheduler.core import crontab, phantom
-from scheduler.core.edit import EditError
-from scheduler.core.globs import matches_any
-from scheduler.core.incoming import Incoming, Made, free, problem
-from scheduler.core.jobedit import WrongJobError, written_job
-from scheduler.core.jobfile import read_job_file
-from scheduler.core.models import ROOT_FILE, Fault, RunnerSpec, Settings, TaskInput
-from scheduler.core.past import Past
-from scheduler.core.paths import PathError, check_path
-from scheduler.core.problems import (
+from scheduler.core.edits.jobedit import WrongJobError, written_job
+from scheduler.core.edits.spans import EditError
+from scheduler.core.formats.globs import matches_any
+from scheduler.core.formats.jobfile import read_job_file
+from scheduler.core.formats.paths import PathError, check_path
+from scheduler.core.imports import crontab, phantom
+from scheduler.core.imports.incoming import Incoming, Made, free, problem
+from scheduler.core.past.past import Past
+from scheduler.core.times.fires import check_timezone
+from scheduler.core.values.problems import (
     Problem,
     RefusedError,
     SchedulerError,
@@ -31,8 +31,9 @@ from scheduler.core.problems import (
     UsageError,
     did_you_mean,
 )
-from scheduler.core.schedule import check_timezone
-from scheduler.core.texts import TextError
+from scheduler.core.values.spec import ROOT_FILE, Fault, RunnerSpec, Settings, TaskInput
+from scheduler.core.values.texts import TextError
+from scheduler.core.views import Json
 from scheduler.drafts import IN_PLACE, Draft, write
 from scheduler.leave import INSIDE_A_RUN
 from scheduler.machine.clock import Clock
@@ -43,7 +44,6 @@ from scheduler.root import writing as rewriting
 from scheduler.root.place import Place
 from scheduler.trees import WorkingTree, is_job_path, text_fault
 from scheduler.unpacking import Exported, is_buried, made_from_export, read_export
-from scheduler.views import Json
 
 FOLDER = "jobs/imported"
 MOST_BYTES = 10 * 1024 * 1024  # of a crontab

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from scheduler.core import agents
-from scheduler.core.agents import Denied
-from scheduler.core.jobedit import Opened
-from scheduler.core.models import Agents, Fault, Job
-from scheduler.core.problems import RefusedError
-from scheduler.core.shapes import JobShape
+from scheduler.core.edits import agents
+from scheduler.core.edits.agents import Denied
+from scheduler.core.edits.jobedit import Opened
+from scheduler.core.formats.shapes import JobShape
+from scheduler.core.values.problems import RefusedError
+from scheduler.core.values.spec import Agents, Fault, Job
 from scheduler.drafts import Draft, Target
 from scheduler.trees import Files, is_job_path, open_job, real_of, sharing
 

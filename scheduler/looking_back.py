@@ -7,16 +7,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from scheduler import views
-from scheduler.core.models import ROOT_JOB_ID, AuditRow, Commit, Fault, Job, JobSpec, NoCommit, Run, RunStatus, instant
-from scheduler.core.problems import UsageError
-from scheduler.core.reconcile import definition_changes
-from scheduler.core.textdiff import Hunk, hunks, unified
-from scheduler.core.timeline import Changes, Origin, Version, edits, settings_between, versions
-from scheduler.core.words import describe
+from scheduler.core import views
+from scheduler.core.past.timeline import Changes, Origin, Version, edits, settings_between, versions
+from scheduler.core.plan.plan import definition_changes
+from scheduler.core.plan.textdiff import Hunk, hunks, unified
+from scheduler.core.times.words import describe
+from scheduler.core.values.problems import UsageError
+from scheduler.core.values.spec import (
+    ROOT_JOB_ID,
+    AuditRow,
+    Commit,
+    Fault,
+    Job,
+    JobSpec,
+    NoCommit,
+    Run,
+    RunStatus,
+    instant,
+)
+from scheduler.core.views import Json
 from scheduler.reading import Reading
 from scheduler.store import Store
-from scheduler.views import Json
 
 COUNT = 50  # entries of a log, and texts, unless more are asked for
 _ROWS_OF_AN_EDIT = 20
@@ -197,7 +208,7 @@ def _side_of(store: Store, run: Run) -> Side:
 
 def _now(scheduler: Reading, store: Store, job: Job) -> Side:
     """What a run would get now."""
-    from scheduler.core.models import Settings
+    from scheduler.core.values.spec import Settings
     from scheduler.passes import Passes
     from scheduler.root.tasks import read_task
 

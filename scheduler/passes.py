@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from scheduler import views
-from scheduler.core.audit import audit_rows
-from scheduler.core.models import Fault, Job, Settings, SyncState, milliseconds
-from scheduler.core.problems import Problem, UnavailableError
-from scheduler.core.reconcile import Desired, Plan, plan, plan_one
+from scheduler.core import views
+from scheduler.core.plan.audit import audit_rows
+from scheduler.core.plan.plan import Desired, Plan, plan, plan_one
+from scheduler.core.values.problems import Problem, UnavailableError
+from scheduler.core.values.spec import Fault, Job, Settings, SyncState, milliseconds
 from scheduler.git.history import budget, changed_by
 from scheduler.git.run import Commits, Tree, git_silence, read_tree
 from scheduler.held import why_held

@@ -11,8 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from scheduler.core.phantom import NEEDED
-from scheduler.core.problems import UnavailableError, UsageError
+from scheduler.core.imports.phantom import NEEDED
+from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.database import UnwritableError, connect_to_read, journals_by
 
 Rows = list[dict[str, Any]]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from scheduler.core.problems import UnavailableError
+from scheduler.core.values.problems import UnavailableError
 from scheduler.database import DamagedError
 from scheduler.store import Store
 

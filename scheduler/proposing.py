@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from scheduler.core.problems import RefusedError, UnavailableError
-from scheduler.core.remote import check_ref
+from scheduler.core.values.problems import RefusedError, UnavailableError
+from scheduler.core.values.remote import check_ref
 from scheduler.fetching import ORIGIN, GoneError, fetch, is_ancestor, push, resolve
 from scheduler.git.run import GitError, run_git
 from scheduler.root.followed import Followed, alone

@@ -12,18 +12,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from scheduler import views
 from scheduler.checks import names
-from scheduler.core.expected import Alarm, Kind
-from scheduler.core.models import Fault, Job, Run, RunStatus, Schedule, Settings, Status, instant
-from scheduler.core.problems import Problem, SchedulerError, UnavailableError, UsageError, did_you_mean
-from scheduler.core.schedule import coming
+from scheduler.core import views
+from scheduler.core.due.expected import Alarm, Kind
+from scheduler.core.times.fires import coming
+from scheduler.core.values.problems import Problem, SchedulerError, UnavailableError, UsageError, did_you_mean
+from scheduler.core.values.spec import Fault, Job, Run, RunStatus, Schedule, Settings, Status, instant
+from scheduler.core.views import Json
 from scheduler.machine.clock import Clock, SystemClock
 from scheduler.root.followed import Looked
 from scheduler.root.place import Place, is_there, read_settings
 from scheduler.root.reading import read_source
 from scheduler.store import Store
-from scheduler.views import Json
 
 _CUT = re.compile(rb"\n\[\.\.\. \d+ bytes not kept \.\.\.\]\n")  # capture.py
 MOST_FIRES = 100_000  # of a range without a count: a hundred megabytes
@@ -164,7 +164,7 @@ class Reading:
     def explain(self, job_id: str, *, at: datetime | None = None, prefix: bool = False) -> Json:
         """Why the job did, did not or will not fire at an instant; without one, at the newest slot that was due."""
         from scheduler.control import find
-        from scheduler.core.explain import MOST_EVIDENCE, Ledger, explain, newest_slot
+        from scheduler.core.past.explain import MOST_EVIDENCE, Ledger, explain, newest_slot
 
         now = self.clock.now()
         with self._need_store(job_id) as store:

@@ -17,9 +17,9 @@ from scheduler import owner as owners
 from scheduler.backup import copies, newest
 from scheduler.control import Hold, answer_of, find
 from scheduler.copies import Contents, check_database, copy_database
-from scheduler.core.due import passed
-from scheduler.core.models import ROOT_JOB_ID, AuditRow, instant
-from scheduler.core.problems import RefusedError, UnavailableError, UsageError
+from scheduler.core.due.due import passed
+from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
+from scheduler.core.values.spec import ROOT_JOB_ID, AuditRow, instant
 from scheduler.database import journals_by, make_durable, part_from_journal
 from scheduler.machine.crash import crash_point
 from scheduler.root.place import Place, is_there, make_private, unusable

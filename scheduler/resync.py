@@ -17,9 +17,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from scheduler.core.models import ROOT_JOB_ID, AuditRow, Run, Settings, SyncState
-from scheduler.core.problems import Problem, SchedulerError
-from scheduler.core.reconcile import Plan
+from scheduler.core.plan.plan import Plan
+from scheduler.core.values.problems import Problem, SchedulerError
+from scheduler.core.values.spec import ROOT_JOB_ID, AuditRow, Run, Settings, SyncState
 from scheduler.git.folder import index_lock
 from scheduler.heartbeat import RESYNC_S, Heartbeat
 from scheduler.machine.log import event

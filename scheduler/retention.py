@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from scheduler.core.models import ROOT_JOB_ID, AuditRow, Settings, instant, parse_instant
-from scheduler.core.problems import SchedulerError
+from scheduler.core.values.problems import SchedulerError
+from scheduler.core.values.spec import ROOT_JOB_ID, AuditRow, Settings, instant, parse_instant
 from scheduler.machine.clock import Clock
 from scheduler.machine.log import event
 from scheduler.pool import Lend

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from scheduler import views
-from scheduler.core.models import ROOT_FILE, Fault, FileFacts, Job, Settings, SyncState, milliseconds
-from scheduler.core.reconcile import Plan, plan
-from scheduler.core.review import TaskDiff, Text, changed_texts, review_json, task_diffs
+from scheduler.core import views
+from scheduler.core.plan.plan import Plan, plan
+from scheduler.core.plan.review import TaskDiff, Text, changed_texts, review_json, task_diffs
+from scheduler.core.values.spec import ROOT_FILE, Fault, FileFacts, Job, Settings, SyncState, milliseconds
 from scheduler.git.run import GitError
 from scheduler.git.run import head as head_of
 from scheduler.machine.clock import Clock

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from scheduler.core.globs import matches_any, may_hold
-from scheduler.core.models import ROOT_FILE, Settings
-from scheduler.core.problems import Problem, UnavailableError, UsageError
-from scheduler.core.reconcile import Desired
+from scheduler.core.formats.globs import matches_any, may_hold
+from scheduler.core.plan.plan import Desired
+from scheduler.core.values.problems import Problem, UnavailableError, UsageError
+from scheduler.core.values.spec import ROOT_FILE, Settings
 from scheduler.git.run import GitError, Tree, run_git
 from scheduler.root.desired import Parsed, read_desired
 from scheduler.root.place import ROOT_FILE_BYTES, Place, read_settings

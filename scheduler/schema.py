@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
-from scheduler.core.problems import UnavailableError
+from scheduler.core.values.problems import UnavailableError
 from scheduler.database import make_durable
 
 APPLICATION_ID = 0x53434844  # "SCHD" in the file's header: tells our database from anybody else's

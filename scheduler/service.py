@@ -18,7 +18,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scheduler.core.models import (
+from scheduler.core.values.problems import Problem, RefusedError, UnavailableError, UsageError, did_you_mean
+from scheduler.core.values.spec import (
     ROOT_FILE,
     Agents,
     AuditRow,
@@ -31,11 +32,10 @@ from scheduler.core.models import (
     Trigger,
     instant,
 )
-from scheduler.core.problems import Problem, RefusedError, UnavailableError, UsageError, did_you_mean
+from scheduler.core.views import Json
 from scheduler.reading import GLANCE_S, Reading
 from scheduler.root.place import is_there, read_settings, settings_told
 from scheduler.store import Observed, Store
-from scheduler.views import Json
 
 if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.backup import Copy
@@ -77,8 +77,8 @@ class Scheduler(Reading):
 
         Raises: UsageError for a path that is no job file of this root.
         """
-        from scheduler.core.reconcile import across_files
-        from scheduler.core.rootfile import NEEDS_SETTINGS
+        from scheduler.core.formats.rootfile import NEEDS_SETTINGS
+        from scheduler.core.plan.plan import across_files
         from scheduler.git.run import Tree
         from scheduler.root.desired import read_desired
 
@@ -186,7 +186,7 @@ class Scheduler(Reading):
 
     def _set_right(self, store: Store) -> None:
         """Where no daemon does it: rows that lie ahead, because the clock has gone back (F6)."""
-        from scheduler.core.clocks import NOT_BEFORE
+        from scheduler.core.times.clocks import NOT_BEFORE
         from scheduler.timekeeper import set_right
 
         now, newest = self.clock.now(), store.clock().newest
@@ -395,7 +395,7 @@ class Scheduler(Reading):
         Raises: UsageError for an instant that has passed; RefusedError for an archived job, and with `one_slot` for
         one that is paused already or has no slot ahead.
         """
-        from scheduler.core.due import next_slot
+        from scheduler.core.due.due import next_slot
 
         now = self.clock.now()
         if until is not None and until <= now:
@@ -425,7 +425,7 @@ class Scheduler(Reading):
         return self._set_pause(job_id, "resume", lambda _: None)
 
     def _set_pause(self, job_id: str, action: str, pause: Callable[[Job], Pause | None]) -> Json:
-        from scheduler.core.due import held_back, replaced
+        from scheduler.core.due.due import held_back, replaced
         from scheduler.passes import tries
 
         with self._need_store(job_id, to_write=True) as store:

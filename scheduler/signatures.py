@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from scheduler.core.problems import UnavailableError, UsageError
+from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.git.run import GitError, run_git
 
 _KEY = re.compile(rb"(^|[\s,])(ssh-[a-z0-9@.-]+|ecdsa-[a-z0-9@.-]+|sk-[a-z0-9@.-]+)\s+AAAA[0-9A-Za-z+/=]+")

@@ -23,9 +23,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scheduler import ahead, carried, witness
-from scheduler.core.clocks import Boot, Cut, Righted, true_lives
-from scheduler.core.expected import Alarm, Evidence, alarms_of
-from scheduler.core.models import (
+from scheduler.core.due.expected import Alarm, Evidence, alarms_of
+from scheduler.core.due.policy import Active, Admission, admit
+from scheduler.core.due.waiting import OUTAGE
+from scheduler.core.past.past import Past
+from scheduler.core.past.timeline import Use
+from scheduler.core.times.clocks import Boot, Cut, Righted, true_lives
+from scheduler.core.times.fires import next_fire
+from scheduler.core.values.problems import WHOLE_PASS_CODES, Problem, RefusedError, UnavailableError
+from scheduler.core.values.spec import (
     FAILURE_LIMIT,
     ROOT_JOB_ID,
     Attempt,
@@ -51,12 +57,6 @@ from scheduler.core.models import (
     milliseconds,
     parse_instant,
 )
-from scheduler.core.past import Past
-from scheduler.core.policy import Active, Admission, admit
-from scheduler.core.problems import WHOLE_PASS_CODES, Problem, RefusedError, UnavailableError
-from scheduler.core.schedule import next_fire
-from scheduler.core.timeline import Use
-from scheduler.core.waiting import OUTAGE
 from scheduler.database import (
     DamagedError,
     UnwritableError,
@@ -69,8 +69,8 @@ from scheduler.machine.crash import crash_point
 from scheduler.schema import bring_up_to_date, create_database, migrations, schema_version
 
 if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
-    from scheduler.core.due import Due
-    from scheduler.core.reconcile import Action, Plan
+    from scheduler.core.due.due import Due
+    from scheduler.core.plan.plan import Action, Plan
 
 BUSY_TIMEOUT = timedelta(seconds=10)
 _ACTIVE_SQL = "status IN ('queued', 'claimed', 'running')"

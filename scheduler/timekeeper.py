@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from scheduler.checks.clock import is_synchronized
 from scheduler.checks.zones import digest
-from scheduler.core.clocks import (
+from scheduler.core.times.clocks import (
     NOT_BEFORE,
     PATIENCE,
     Boot,
@@ -26,8 +26,8 @@ from scheduler.core.clocks import (
     judged,
     righted,
 )
-from scheduler.core.models import ROOT_JOB_ID, AuditRow, Job, Run, instant
-from scheduler.core.problems import UnavailableError
+from scheduler.core.values.problems import UnavailableError
+from scheduler.core.values.spec import ROOT_JOB_ID, AuditRow, Job, Run, instant
 from scheduler.machine.clock import Clock
 from scheduler.passes import tries
 from scheduler.store import Store

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from scheduler.core.globs import matches_any
-from scheduler.core.jobedit import Opened
-from scheduler.core.jobfile import SUFFIXES, Document, read_job_file
-from scheduler.core.models import ROOT_FILE, Fault, Settings
-from scheduler.core.paths import is_path
-from scheduler.core.problems import Problem, RefusedError, UsageError, did_you_mean
+from scheduler.core.edits.jobedit import Opened
+from scheduler.core.formats.globs import matches_any
+from scheduler.core.formats.jobfile import SUFFIXES, Document, read_job_file
+from scheduler.core.formats.paths import is_path
+from scheduler.core.values.problems import Problem, RefusedError, UsageError, did_you_mean
+from scheduler.core.values.spec import ROOT_FILE, Fault, Settings
 from scheduler.git.run import Tree as GitTree
 from scheduler.git.write import Blob, files_of, read_blobs
 from scheduler.root.desired import read_desired
@@ -95,7 +95,7 @@ class CommitTree:
     _found: tuple[Sequence[Document], Sequence[Problem]] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        from scheduler.core.rootfile import read_root_file
+        from scheduler.core.formats.rootfile import read_root_file
 
         entries = files_of(self.root, self.commit)
         self.blobs = {path: each for path, each in entries.items() if not each.is_link}

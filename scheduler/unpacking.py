@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from scheduler.core.incoming import Incoming, Made, free, problem
-from scheduler.core.jobfile import read_job_file
-from scheduler.core.models import ROOT_FILE, Fault, Settings, parse_instant
-from scheduler.core.past import Past, check_row
-from scheduler.core.paths import PathError, check_path
-from scheduler.core.problems import Problem, SchedulerError, UsageError
+from scheduler.core.formats.jobfile import read_job_file
+from scheduler.core.formats.paths import PathError, check_path
+from scheduler.core.imports.incoming import Incoming, Made, free, problem
+from scheduler.core.past.past import Past, check_row
+from scheduler.core.values.problems import Problem, SchedulerError, UsageError
+from scheduler.core.values.spec import ROOT_FILE, Fault, Settings, parse_instant
 from scheduler.exporting import FORMAT, JobFiles
 from scheduler.trees import WorkingTree, is_job_path
 

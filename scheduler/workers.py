@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, Protocol
 
-from scheduler.core.due import patience
-from scheduler.core.models import Job, Run, RunStatus
-from scheduler.core.problems import SchedulerError
-from scheduler.core.schedule import next_fire
-from scheduler.core.waiting import OUTAGE, Done, Entry, Waiting
+from scheduler.core.due.due import patience
+from scheduler.core.due.waiting import OUTAGE, Done, Entry, Waiting
+from scheduler.core.times.fires import next_fire
+from scheduler.core.values.problems import SchedulerError
+from scheduler.core.values.spec import Job, Run, RunStatus
 from scheduler.engine import EndNotWrittenError, give_up
 from scheduler.machine.clock import Clock
 from scheduler.pool import Lend

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from scheduler.core.clocks import Reading
+from scheduler.core.times.clocks import Reading
 
 START = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
 

@@ -9,8 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from scheduler.checks import Check
-from scheduler.core.clocks import JUMP, NOT_BEFORE, Reading
-from scheduler.core.models import instant
+from scheduler.core.times.clocks import JUMP, NOT_BEFORE, Reading
+from scheduler.core.values.spec import instant
 from scheduler.store import Clocked
 
 BACK = timedelta(minutes=1)  # a correction is smaller

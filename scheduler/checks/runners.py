@@ -7,10 +7,10 @@ from pathlib import Path
 
 from scheduler.checks import Check, names
 from scheduler.control import Holder, answer_of
-from scheduler.core.models import Job, Settings
-from scheduler.core.problems import UsageError
+from scheduler.core.values.problems import UsageError
+from scheduler.core.values.spec import Job, Settings
+from scheduler.core.views import Json
 from scheduler.runners.command import unready
-from scheduler.views import Json
 
 
 def troubles(settings: Settings, root: Path, environ: Mapping[str, str]) -> dict[str, Json]:

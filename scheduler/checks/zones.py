@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from scheduler.checks import Check, names
-from scheduler.core.models import Job, Settings
+from scheduler.core.values.spec import Job, Settings
 
 _OLD_YEARS = 2  # governments change their clocks at a few months' notice
 _HINT = "install the system's tzdata, or `pip install --upgrade tzdata` beside the scheduler"

@@ -16,8 +16,8 @@ from scheduler.cli import render
 from scheduler.cli.editing import whole
 from scheduler.cli.group import cli, say
 from scheduler.cli.options import Globals, global_options
-from scheduler.core.problems import UsageError
-from scheduler.core.remote import EVERY, read_every
+from scheduler.core.values.problems import UsageError
+from scheduler.core.values.remote import EVERY, read_every
 from scheduler.machine.clock import SystemClock
 
 

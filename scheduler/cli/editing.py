@@ -14,7 +14,7 @@ import click
 from scheduler.cli import render
 from scheduler.cli.group import REFUSED, cli, end, end_will_be, say
 from scheduler.cli.options import Globals, JobType, global_options
-from scheduler.core.problems import UnavailableError, UsageError
+from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.machine.signals import is_ignored
 
 if TYPE_CHECKING:
@@ -201,8 +201,8 @@ def whole() -> Iterator[None]:
 
 
 def _changes(settings: tuple[str, ...]) -> dict[str, Any]:
-    from scheduler.core.texts import TextError
-    from scheduler.core.written import value_of
+    from scheduler.core.edits.written import value_of
+    from scheduler.core.values.texts import TextError
 
     found: dict[str, Any] = {}
     for each in settings:

@@ -12,7 +12,7 @@ import click
 from scheduler.cli import render
 from scheduler.cli.group import PROBLEMS, REFUSED, cli, end, end_will_be, errors, problem_count, say
 from scheduler.cli.options import Globals, global_options
-from scheduler.core.problems import RefusedError, UsageError
+from scheduler.core.values.problems import RefusedError, UsageError
 from scheduler.root.followed import Followed, state_of
 
 if TYPE_CHECKING:

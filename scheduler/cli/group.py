@@ -11,7 +11,7 @@ import click
 
 from scheduler import __version__
 from scheduler.cli.options import Globals, global_options
-from scheduler.core.problems import Problem, UsageError, did_you_mean
+from scheduler.core.values.problems import Problem, UsageError, did_you_mean
 
 PROBLEMS, REFUSED, UNAVAILABLE = 1, 3, 5
 CODE = "exit_code"  # how the command ends, decided before it prints

@@ -13,7 +13,7 @@ from scheduler.cli import render
 from scheduler.cli.editing import whole
 from scheduler.cli.group import PROBLEMS, REFUSED, UNAVAILABLE, cli, end, end_will_be, errors, problem_count, say
 from scheduler.cli.options import Globals, JobType, global_options
-from scheduler.core.problems import Problem, UsageError
+from scheduler.core.values.problems import Problem, UsageError
 
 _CRONTAB_ONLY = "says something of a crontab only"
 

@@ -14,7 +14,7 @@ from scheduler.cli import render
 from scheduler.cli.group import MOST, cli, say
 from scheduler.cli.options import Globals, JobType, RunType, global_options
 from scheduler.cli.review_text import worded
-from scheduler.core.textdiff import by_words
+from scheduler.core.plan.textdiff import by_words
 
 Json = Mapping[str, Any]
 _SHOWN_CHARACTERS = 60  # of one value

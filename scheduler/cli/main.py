@@ -23,7 +23,7 @@ from scheduler.cli import (  # noqa: F401 - each adds its commands
 )
 from scheduler.cli.group import cli
 from scheduler.cli.options import Globals, global_options
-from scheduler.core.problems import SchedulerError
+from scheduler.core.values.problems import SchedulerError
 from scheduler.machine.signals import settle_signals
 
 

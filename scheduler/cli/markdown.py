@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scheduler.cli.render import field_text, schedule_written, value_text
-from scheduler.core.review import TaskDiff
+from scheduler.core.plan.review import TaskDiff
 
 MOST = 65_536 - 1_024  # characters of a comment on GitHub; less some for what a workflow adds
 _NOTE = 1_500  # kept for saying what was cut

@@ -16,9 +16,9 @@ from typing import Any, TextIO
 
 import click
 
-from scheduler.core.models import on_the_clock, parse_instant
-from scheduler.core.problems import Problem
-from scheduler.core.units import format_duration
+from scheduler.core.values.problems import Problem
+from scheduler.core.values.spec import on_the_clock, parse_instant
+from scheduler.core.values.units import format_duration
 
 GAP = "  "
 NARROWEST = 8  # columns; a cell cut shorter says nothing
@@ -350,7 +350,7 @@ def _milliseconds(number: int) -> str:
 def field_text(field: str, value: Any) -> str:
     """A field's value on one line; a length of time as job files have it."""
     if field.endswith("_ms") and isinstance(value, int):
-        from scheduler.core.units import format_duration
+        from scheduler.core.values.units import format_duration
 
         return format_duration(timedelta(milliseconds=value))
     return value_text(value)

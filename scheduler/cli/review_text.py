@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from scheduler.cli.render import clean, field_text, github_command, github_text
-from scheduler.core.problems import Problem
-from scheduler.core.review import TaskDiff
-from scheduler.core.textdiff import Edit, by_words
+from scheduler.core.plan.review import TaskDiff
+from scheduler.core.plan.textdiff import Edit, by_words
+from scheduler.core.values.problems import Problem
 
 Json = Mapping[str, Any]
 _BAR = "    \N{BOX DRAWINGS LIGHT VERTICAL} "  # so that no line of a text can begin one of the output

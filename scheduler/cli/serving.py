@@ -15,7 +15,7 @@ from scheduler.cli import render
 from scheduler.cli.files import sync_code
 from scheduler.cli.group import PROBLEMS, cli, end, end_will_be, say
 from scheduler.cli.options import Globals, global_options
-from scheduler.core.problems import SchedulerError, UsageError
+from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.machine.log import FORMATS, event, is_journal, write_log
 from scheduler.machine.signals import leave_pid_1
 

@@ -12,8 +12,8 @@ import click
 from scheduler.cli import render
 from scheduler.cli.group import cli, say
 from scheduler.cli.options import Globals, global_options
-from scheduler.core.models import instant
-from scheduler.core.units import format_size
+from scheduler.core.values.spec import instant
+from scheduler.core.values.units import format_size
 
 
 @cli.command()

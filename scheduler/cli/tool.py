@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from scheduler.cli.group import cli, say
 from scheduler.cli.options import Globals, global_options
-from scheduler.core.problems import UnavailableError
+from scheduler.core.values.problems import UnavailableError
 
 _EXTRA = ("mcp", "mcp_types", "anyio")
 

@@ -1,1 +1,0 @@
-"""Pure rules: no clock, file, socket, database, environment, randomness or logging in here."""

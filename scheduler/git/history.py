@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scheduler.core.audit import Origin, origins
-from scheduler.core.models import ROOT_FILE, Commit, Fault, NoCommit
-from scheduler.core.reconcile import Plan, Read
+from scheduler.core.plan.audit import Origin, origins
+from scheduler.core.plan.plan import Plan, Read
+from scheduler.core.values.spec import ROOT_FILE, Commit, Fault, NoCommit
 from scheduler.git.folder import shallow_commits
 from scheduler.git.run import GitError, Tree, read_tree, stream_git
 from scheduler.root.place import ROOT_FILE_BYTES

@@ -19,8 +19,8 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scheduler.core.models import Provenance
-from scheduler.core.problems import UnavailableError
+from scheduler.core.values.problems import UnavailableError
+from scheduler.core.values.spec import Provenance
 from scheduler.git.folder import git_folder, head_by_hand
 
 # Command-line configuration beats the repository's own, which anyone who can push a file system may have written.

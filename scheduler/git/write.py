@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scheduler.core.problems import RefusedError, UnavailableError
+from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.git.folder import git_folder, under_way
 from scheduler.git.run import GitError, clean_environment, head, run_git, start_git, user_environment
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from scheduler.core.clocks import Reading
+from scheduler.core.times.clocks import Reading
 
 # Counts on while the machine sleeps. On macOS that is what CLOCK_MONOTONIC does.
 _SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from scheduler.core.schedule import check_timezone
+from scheduler.core.times.fires import check_timezone
 
 _UTC = ("Etc/UTC", "Etc/UCT", "UCT", "Etc/Zulu", "Zulu", "Etc/Universal", "Universal")
 

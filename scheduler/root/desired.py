@@ -13,11 +13,11 @@ import posixpath
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
-from scheduler.core.globs import matches_any, may_hold
-from scheduler.core.jobfile import SUFFIXES, Document, JobFile, read_job_file
-from scheduler.core.models import ROOT_FILE, Fault, Settings, Task
-from scheduler.core.problems import Problem, UnavailableError, nearest
-from scheduler.core.reconcile import Desired, Found, Read
+from scheduler.core.formats.globs import matches_any, may_hold
+from scheduler.core.formats.jobfile import SUFFIXES, Document, JobFile, read_job_file
+from scheduler.core.plan.plan import Desired, Found, Read
+from scheduler.core.values.problems import Problem, UnavailableError, nearest
+from scheduler.core.values.spec import ROOT_FILE, Fault, Settings, Task
 from scheduler.git.run import Tree
 from scheduler.root.place import Place
 from scheduler.root.reading import Identities, Source, known_as, read_source, real_path

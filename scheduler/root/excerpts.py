@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from scheduler.core.models import Fault
-from scheduler.core.problems import Problem
+from scheduler.core.values.problems import Problem
+from scheduler.core.values.spec import Fault
 from scheduler.root.place import ROOT_FILE_BYTES, Place
 from scheduler.root.reading import read_file
 

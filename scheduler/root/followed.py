@@ -23,8 +23,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scheduler.core.problems import RefusedError, UnavailableError
-from scheduler.core.remote import Remote, read_remote
+from scheduler.core.values.problems import RefusedError, UnavailableError
+from scheduler.core.values.remote import Remote, read_remote
 
 _REMOTE, _LOOKED, _COMMITS = "followed.json", "looked.json", "commits"
 CURRENT = "current"

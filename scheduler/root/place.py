@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from scheduler.core.models import ROOT_FILE, Fault, Settings
-from scheduler.core.problems import Problem, UnavailableError, UsageError
+from scheduler.core.values.problems import Problem, UnavailableError, UsageError
+from scheduler.core.values.spec import ROOT_FILE, Fault, Settings
 from scheduler.machine.mounts import Mount, find_mount
 from scheduler.root.followed import Followed, Pin, state_of
 from scheduler.root.reading import Identities, identities, read_file
@@ -301,7 +301,7 @@ def read_settings(place: Place) -> tuple[Settings | None, tuple[Problem, ...]]:
 
 def settings_told(place: Place) -> Settings | None:
     """Where scheduler.yaml has an error: settings enough to look for the errors of job files, or None."""
-    from scheduler.core.rootfile import settings_told
+    from scheduler.core.formats.rootfile import settings_told
 
     data = read_file(place.root, ROOT_FILE, limit=ROOT_FILE_BYTES)
     return None if isinstance(data, Fault) else settings_told(data)
@@ -310,6 +310,6 @@ def settings_told(place: Place) -> Settings | None:
 @functools.lru_cache(maxsize=4)
 def _parsed(data: bytes) -> tuple[Settings | None, tuple[Problem, ...]]:
     """Kept: a daemon asks at every fire."""
-    from scheduler.core.rootfile import read_root_file  # pays for the YAML machinery only when a file is read
+    from scheduler.core.formats.rootfile import read_root_file
 
     return read_root_file(data, path=ROOT_FILE)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scheduler.core.models import Fault, JobSpec, Provenance, Settings, Task
-from scheduler.core.texts import conflict_line
+from scheduler.core.values.spec import Fault, JobSpec, Provenance, Settings, Task
+from scheduler.core.values.texts import conflict_line
 from scheduler.root.reading import Identities, Source, read_source
 
 if TYPE_CHECKING:  # it starts processes, which `list` never does
@@ -66,7 +66,7 @@ def read_task_file(root: Path, path: str, *, limit: int, forbidden: Identities =
 def _text_of(job_id: str, source: Source, settings: Settings, parsed: Parsed | None) -> bytes | Fault:
     job_file = None if parsed is None else parsed.look_up(source, settings)
     if job_file is None:
-        from scheduler.core.jobfile import read_job_file  # pays for the YAML machinery only when a text stands in one
+        from scheduler.core.formats.jobfile import read_job_file
 
         job_file = read_job_file(source.path, source.data, settings)
     documents = [each for each in job_file.documents if each.id == job_id]

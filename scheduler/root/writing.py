@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from scheduler.core.problems import RefusedError, UnavailableError
+from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.machine.crash import crash_point
 
 LOCK_S = 30.0  # for one edit to wait for another

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import IO, Literal
 
 from scheduler.capture import RESULT_BYTES, Capture
-from scheduler.core.globs import matches_any, matches_job
-from scheduler.core.models import Fault, JobSpec, RunnerSpec, Task, TaskInput, instant
-from scheduler.core.texts import listed
-from scheduler.core.units import format_duration
+from scheduler.core.formats.globs import matches_any, matches_job
+from scheduler.core.values.spec import Fault, JobSpec, RunnerSpec, Task, TaskInput, instant
+from scheduler.core.values.texts import listed
+from scheduler.core.values.units import format_duration
 from scheduler.runners.cancel import GRACE, Cancel, Why, longest_wait
 
 TASK = "{task}"

@@ -6,7 +6,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from scheduler.core.problems import UnavailableError
+from scheduler.core.values.problems import UnavailableError
 
 
 def write_scaffold(folder: Path) -> tuple[list[str], list[str]]:

@@ -1,6 +1,6 @@
 """The JSON Schemas of the two file formats as files, for editors and for `scheduler schema`.
 
-Written by `make docs` from scheduler/core/json_schema.py; a test keeps them equal to it.
+Written by `make docs` from scheduler/core/formats/json_schema.py; a test keeps them equal to it.
 """
 
 from __future__ import annotations

@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from scheduler import looking_back
-from scheduler.core.models import ROOT_FILE, Run, RunStatus
-from scheduler.core.problems import SchedulerError, UsageError
+from scheduler.core.values.problems import SchedulerError, UsageError
+from scheduler.core.values.spec import ROOT_FILE, Run, RunStatus
+from scheduler.core.views import Json, run_json
 from scheduler.drafts import Target
 from scheduler.passes import Synced
 from scheduler.runners.cancel import Cancel
 from scheduler.service import Scheduler
 from scheduler.tool.arguments import Call, Edit, read_call
-from scheduler.views import Json, run_json
 
 MOST_TEXT = 16_384  # characters of one stream; the end is what tells
 MOST_RESULT = 1_000  # characters of the result of each run in a history

@@ -21,13 +21,13 @@ from mcp.server import Server, ServerRequestContext
 from mcp.server.stdio import stdio_server
 
 from scheduler import __version__
-from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.core.views import Json
 from scheduler.machine.signals import is_ignored
 from scheduler.runners.cancel import Cancel
 from scheduler.service import Scheduler
 from scheduler.tool.arguments import DESCRIPTION, input_schema
 from scheduler.tool.calls import EDITS, WAITS, answer, error_json
-from scheduler.views import Json
 
 NAME = "schedule"
 MOST_BYTES = 1_000_000  # of one answer: more is of no use to a model

@@ -12,11 +12,11 @@ import sys
 import time
 from collections.abc import Callable
 
-from scheduler.core.jobfile import read_job_file
-from scheduler.core.models import Settings
-from scheduler.core.rootfile import read_root_file
-from scheduler.core.texts import MAX_FILE_BYTES
-from scheduler.core.yamlfile import MAX_DEPTH, MAX_NODES
+from scheduler.core.formats.jobfile import read_job_file
+from scheduler.core.formats.rootfile import read_root_file
+from scheduler.core.formats.yamlfile import MAX_DEPTH, MAX_NODES
+from scheduler.core.values.spec import Settings
+from scheduler.core.values.texts import MAX_FILE_BYTES
 
 ROOT = b"""\
 version: 1

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from scheduler.core.problems import Problem
+from scheduler.core.values.problems import Problem
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "problems"
 

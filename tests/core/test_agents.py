@@ -7,10 +7,10 @@ from typing import Any, get_args
 
 import pytest
 
-from scheduler.core import agents
-from scheduler.core.models import Agents, Settings
-from scheduler.core.rootfile import read_root_file
-from scheduler.core.shapes import AgentField, AgentsShape, JobShape
+from scheduler.core.edits import agents
+from scheduler.core.formats.rootfile import read_root_file
+from scheduler.core.formats.shapes import AgentField, AgentsShape, JobShape
+from scheduler.core.values.spec import Agents, Settings
 
 ROOT = "version: 1\nagents: {%s}\n"
 

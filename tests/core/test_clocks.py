@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scheduler.core.clocks import (
+from scheduler.core.due.due import due_around
+from scheduler.core.times.clocks import (
     Ahead,
     Boot,
     Reading,
@@ -20,8 +21,7 @@ from scheduler.core.clocks import (
     righted,
     true_lives,
 )
-from scheduler.core.due import due_around
-from scheduler.core.models import FileFacts, Job, JobSpec, Life, Pause, RuntimeFacts, Schedule
+from scheduler.core.values.spec import FileFacts, Job, JobSpec, Life, Pause, RuntimeFacts, Schedule
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

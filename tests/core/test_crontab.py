@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.core.crontab import Shell, Users, is_system, jobs_of, read_crontab
-from scheduler.core.incoming import Incoming, mapped_id
-from scheduler.core.problems import Problem, UsageError
+from scheduler.core.imports.crontab import Shell, Users, is_system, jobs_of, read_crontab
+from scheduler.core.imports.incoming import Incoming, mapped_id
+from scheduler.core.values.problems import Problem, UsageError
 
 
 def jobs(

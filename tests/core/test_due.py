@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.due import LATE, due, held_back, is_slot, next_slot, patience, start_of, unserved
-from scheduler.core.models import CatchUp, CatchUpPolicy, FileFacts, Job, JobSpec, Pause, RuntimeFacts, Schedule
-from scheduler.core.schedule import coming, start_delay
+from scheduler.core.due.due import LATE, due, held_back, is_slot, next_slot, patience, start_of, unserved
+from scheduler.core.times.fires import coming, start_delay
+from scheduler.core.values.spec import CatchUp, CatchUpPolicy, FileFacts, Job, JobSpec, Pause, RuntimeFacts, Schedule
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 MINUTELY = Schedule(timezone="UTC", every=timedelta(minutes=1))

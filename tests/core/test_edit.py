@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.core.edit import (
+from scheduler.core.edits.spans import (
     ORDER,
     UNSET,
     Change,
@@ -23,7 +23,7 @@ from scheduler.core.edit import (
     same,
     with_change,
 )
-from scheduler.core.jobfile import fences_of
+from scheduler.core.formats.jobfile import fences_of
 
 EXAMPLES = int(os.environ.get("EDIT_EXAMPLES", "10000"))
 

@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 
-from scheduler.core.models import Schedule
-from scheduler.core.schedule import coming, fires
+from scheduler.core.times.fires import coming, fires
+from scheduler.core.values.spec import Schedule
 from tests.core.test_schedule import minute_by_minute
 
 BEGIN, END = datetime(2020, 1, 1, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC)

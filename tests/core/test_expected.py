@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.expected import LATE, Alarm, Evidence, Kind, alarms_of
-from scheduler.core.models import FileFacts, Job, JobSpec, Pause, RuntimeFacts, Schedule
-from scheduler.core.schedule import coming
+from scheduler.core.due.expected import LATE, Alarm, Evidence, Kind, alarms_of
+from scheduler.core.times.fires import coming
+from scheduler.core.values.spec import FileFacts, Job, JobSpec, Pause, RuntimeFacts, Schedule
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

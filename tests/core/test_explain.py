@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.explain import Answer, Ledger, explain, newest_slot
-from scheduler.core.models import (
+from scheduler.core.past.explain import Answer, Ledger, explain, newest_slot
+from scheduler.core.values.spec import (
     AuditRow,
     CatchUp,
     CatchUpPolicy,

@@ -10,10 +10,9 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from scheduler.core.jobfile import read_job_file
-from scheduler.core.models import JobSpec, Settings
-from scheduler.core.rootfile import read_root_file
-from scheduler.core.shapes import (
+from scheduler.core.formats.jobfile import read_job_file
+from scheduler.core.formats.rootfile import read_root_file
+from scheduler.core.formats.shapes import (
     DefaultsShape,
     JobShape,
     LimitsShape,
@@ -22,6 +21,7 @@ from scheduler.core.shapes import (
     RunnerShape,
     ScheduleShape,
 )
+from scheduler.core.values.spec import JobSpec, Settings
 from tests.core.problem_text import GOLDEN, check_places
 
 TOP = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.globs import matches, matches_job, may_hold
+from scheduler.core.formats.globs import matches, matches_job, may_hold
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,7 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from scheduler.core.edit import UNSET, Change, EditError, MissingKeyError, path_of, same
-from scheduler.core.jobedit import (
+from scheduler.core.edits.jobedit import (
     Opened,
     WrongJobError,
     document_text,
@@ -26,11 +25,12 @@ from scheduler.core.jobedit import (
     without_document,
     written_job,
 )
-from scheduler.core.jobfile import read_job_file
-from scheduler.core.models import Settings
-from scheduler.core.rootfile import read_root_file
-from scheduler.core.texts import TextError
-from scheduler.core.written import value_of
+from scheduler.core.edits.spans import UNSET, Change, EditError, MissingKeyError, path_of, same
+from scheduler.core.edits.written import value_of
+from scheduler.core.formats.jobfile import read_job_file
+from scheduler.core.formats.rootfile import read_root_file
+from scheduler.core.values.spec import Settings
+from scheduler.core.values.texts import TextError
 from tests.core import test_edit, test_fuzz
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "edits"

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from scheduler.core.jobfile import Document, JobFile, merge, read_job_file
-from scheduler.core.models import CatchUp, CatchUpPolicy, JobSpec, Retry, Settings
-from scheduler.core.problems import Severity
-from scheduler.core.rootfile import read_root_file
-from scheduler.core.schedule import next_fire
-from scheduler.core.shapes import DefaultsShape, JobShape, ScheduleShape
+from scheduler.core.formats.jobfile import Document, JobFile, merge, read_job_file
+from scheduler.core.formats.rootfile import read_root_file
+from scheduler.core.formats.shapes import DefaultsShape, JobShape, ScheduleShape
+from scheduler.core.times.fires import next_fire
+from scheduler.core.values.problems import Severity
+from scheduler.core.values.spec import CatchUp, CatchUpPolicy, JobSpec, Retry, Settings
 from tests.core.problem_text import GOLDEN, check_golden, check_places
 
 ROOT = b"""\

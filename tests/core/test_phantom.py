@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from scheduler.core.incoming import Incoming, mapped_id, slug
-from scheduler.core.models import Schedule
-from scheduler.core.phantom import jobs_of
-from scheduler.core.problems import Problem
-from scheduler.core.schedule import fires
+from scheduler.core.imports.incoming import Incoming, mapped_id, slug
+from scheduler.core.imports.phantom import jobs_of
+from scheduler.core.times.fires import fires
+from scheduler.core.values.problems import Problem
+from scheduler.core.values.spec import Schedule
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

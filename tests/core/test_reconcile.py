@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from scheduler.core.audit import audit_rows
-from scheduler.core.due import unserved
-from scheduler.core.jobfile import Document
-from scheduler.core.models import (
+from scheduler.core.due.due import unserved
+from scheduler.core.formats.jobfile import Document
+from scheduler.core.plan.audit import audit_rows
+from scheduler.core.plan.plan import Desired, Found, Plan, plan, plan_one
+from scheduler.core.values.spec import (
     Job,
     JobSpec,
     Pause,
@@ -23,7 +24,6 @@ from scheduler.core.models import (
     SyncState,
     TaskInput,
 )
-from scheduler.core.reconcile import Desired, Found, Plan, plan, plan_one
 
 NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
 HOURLY = Schedule(timezone="UTC", every=timedelta(hours=1))

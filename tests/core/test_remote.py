@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.problems import UsageError
-from scheduler.core.remote import (
+from scheduler.core.values.problems import UsageError
+from scheduler.core.values.remote import (
     LONGEST_WAIT,
     Remote,
     check_path,

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from scheduler.core.models import DEFAULT_JOBS, Limits, Prune, Retention, RunnerSpec, Settings, TaskInput
-from scheduler.core.problems import Problem, Severity
-from scheduler.core.rootfile import read_root_file
-from scheduler.core.shapes import AgentsShape, LimitsShape, PruneShape, RetentionShape, RootShape, RunnerShape
+from scheduler.core.formats.rootfile import read_root_file
+from scheduler.core.formats.shapes import AgentsShape, LimitsShape, PruneShape, RetentionShape, RootShape, RunnerShape
+from scheduler.core.values.problems import Problem, Severity
+from scheduler.core.values.spec import DEFAULT_JOBS, Limits, Prune, Retention, RunnerSpec, Settings, TaskInput
 from tests.core.problem_text import GOLDEN, check_golden, check_places
 
 FULL = b"""\

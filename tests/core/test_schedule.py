@@ -15,9 +15,8 @@ from cronsim import CronSim, CronSimError
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from scheduler.core.cron import Cron, ScheduleError, parse_cron
-from scheduler.core.models import JobSpec, Schedule
-from scheduler.core.schedule import (
+from scheduler.core.times.cron import Cron, ScheduleError, parse_cron
+from scheduler.core.times.fires import (
     Span,
     _Days,
     _next_cron_fire,
@@ -33,6 +32,7 @@ from scheduler.core.schedule import (
     start_delay,
     unite,
 )
+from scheduler.core.values.spec import JobSpec, Schedule
 
 MILLISECOND = timedelta(milliseconds=1)
 SECOND = timedelta(seconds=1)
@@ -536,8 +536,8 @@ def test_croniter_is_loaded_only_by_a_cron_that_picks_days() -> None:
     program = """
 import sys
 from datetime import UTC, datetime
-from scheduler.core.models import Schedule
-from scheduler.core.schedule import next_fire
+from scheduler.core.values.spec import Schedule
+from scheduler.core.times.fires import next_fire
 after = datetime(2026, 1, 1, tzinfo=UTC)
 next_fire(Schedule(timezone="Europe/Berlin", cron="0 9 * * *"), after=after)
 assert "croniter" not in sys.modules

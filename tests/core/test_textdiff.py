@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.textdiff import Edit, by_words, hunks, line_edits, same_but_for_line_ends, unified, word_edits
+from scheduler.core.plan.textdiff import Edit, by_words, hunks, line_edits, same_but_for_line_ends, unified, word_edits
 
 texts = st.text(alphabet="ab \n.é\r", max_size=60)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.units import (
+from scheduler.core.values.units import (
     MAX_DURATION,
     MAX_SIZE,
     UnitError,

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from scheduler.core.cron import parse_cron
-from scheduler.core.models import Schedule
-from scheduler.core.schedule import unite
-from scheduler.core.words import describe
+from scheduler.core.times.cron import parse_cron
+from scheduler.core.times.fires import unite
+from scheduler.core.times.words import describe
+from scheduler.core.values.spec import Schedule
 from tests.core.test_schedule import expressions, fields, schedules
 
 MINUTE = timedelta(minutes=1)

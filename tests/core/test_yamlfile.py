@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.core.texts import TextError, conflict_line, decode
-from scheduler.core.yamlfile import MAX_DEPTH, MAX_NODES, YamlDocument, read_yaml, resolve
+from scheduler.core.formats.yamlfile import MAX_DEPTH, MAX_NODES, YamlDocument, read_yaml, resolve
+from scheduler.core.values.texts import TextError, conflict_line, decode
 
 
 def only(text: str) -> YamlDocument:

@@ -17,7 +17,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scheduler.core.clocks import Reading
+from scheduler.core.times.clocks import Reading
 from scheduler.daemon import Daemon
 from scheduler.root.place import Place
 from scheduler.service import Scheduler

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from scheduler.core.clocks import Reading
+from scheduler.core.times.clocks import Reading
 from scheduler.daemon import Daemon
 from scheduler.machine.clock import SystemClock
 from scheduler.root.place import Place

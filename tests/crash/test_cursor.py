@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.core.due import due
-from scheduler.core.models import Schedule
-from scheduler.core.reconcile import Desired, Plan, plan
+from scheduler.core.due.due import due
+from scheduler.core.plan.plan import Desired, Plan, plan
+from scheduler.core.values.spec import Schedule
 from scheduler.store import Observed, Store
 from tests.shell.test_store import NOW, apply, desired
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from scheduler import reading
-from scheduler.core.models import Schedule
-from scheduler.core.schedule import coming
+from scheduler.core.times.fires import coming
+from scheduler.core.values.spec import Schedule
 from tests.faces.conftest import JOBS, Root
 
 Check = Callable[[Any], bool]

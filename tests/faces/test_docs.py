@@ -16,11 +16,9 @@ import pytest
 from scheduler.cli.group import cli
 from scheduler.cli.options import GLOBAL
 from scheduler.cli.render import problem_text
-from scheduler.core.jobfile import read_job_file
-from scheduler.core.problems import Problem
-from scheduler.core.reconcile import Desired, Found, across_files
-from scheduler.core.rootfile import read_root_file
-from scheduler.core.shapes import (
+from scheduler.core.formats.jobfile import read_job_file
+from scheduler.core.formats.rootfile import read_root_file
+from scheduler.core.formats.shapes import (
     DefaultsShape,
     JobShape,
     LimitsShape,
@@ -30,6 +28,8 @@ from scheduler.core.shapes import (
     ScheduleShape,
     Shape,
 )
+from scheduler.core.plan.plan import Desired, Found, across_files
+from scheduler.core.values.problems import Problem
 
 TOP = Path(__file__).parents[2]
 REFERENCE = TOP / "docs" / "reference"

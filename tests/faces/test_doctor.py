@@ -19,9 +19,9 @@ import pytest
 import tzdata
 
 from scheduler.checks import Check, clock, disks, zones
-from scheduler.core.clocks import Boot, Reading
-from scheduler.core.models import Settings
-from scheduler.core.problems import UnavailableError
+from scheduler.core.times.clocks import Boot, Reading
+from scheduler.core.values.problems import UnavailableError
+from scheduler.core.values.spec import Settings
 from scheduler.daemon import Daemon
 from scheduler.heartbeat import Heartbeat
 from scheduler.store import Clocked

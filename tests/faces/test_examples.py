@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scheduler.core.shapes import (
+from scheduler.core.formats.shapes import (
     AgentsShape,
     JobShape,
     LimitsShape,

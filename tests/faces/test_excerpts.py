@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.cli.render import NARROWEST_LINE, cell_width, excerpt, github_text, problem_text
-from scheduler.core.problems import Problem, Severity
+from scheduler.core.values.problems import Problem, Severity
 from tests.faces.conftest import Root, call
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "excerpts"

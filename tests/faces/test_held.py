@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.core.models import ROOT_JOB_ID
+from scheduler.core.values.spec import ROOT_JOB_ID
 from scheduler.passes import Passes
 from scheduler.resync import HELD_LONG, Resync
 from scheduler.root.place import Place

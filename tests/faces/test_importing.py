@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from croniter import croniter
 
-from scheduler.core.problems import UnavailableError
+from scheduler.core.values.problems import UnavailableError
 from scheduler.machine.users import local_zone
 from scheduler.root import writing as rewriting
 from scheduler.service import Scheduler

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from scheduler import schema
-from scheduler.core.models import Trigger, parse_instant
-from scheduler.core.problems import RefusedError
+from scheduler.core.values.problems import RefusedError
+from scheduler.core.values.spec import Trigger, parse_instant
 from scheduler.looking_back import in_force
 from scheduler.store import Store
 from tests.faces import test_serve

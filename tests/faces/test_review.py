@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.cli.markdown import MOST, code, comment, marker
-from scheduler.core.review import TaskDiff, Text, task_diffs
-from scheduler.core.textdiff import hunks, unified
+from scheduler.core.plan.review import TaskDiff, Text, task_diffs
+from scheduler.core.plan.textdiff import hunks, unified
 from tests.faces.conftest import REPOSITORY, Root, contents
 
 GOLDEN = REPOSITORY / "tests/golden/review"
@@ -596,8 +596,8 @@ def test_two_roots_of_one_repository_have_comments_of_their_own() -> None:
 
 
 def test_a_text_that_went_missing_says_so_instead_of_showing_nothing() -> None:
-    from scheduler.core.models import Settings
-    from scheduler.core.reconcile import Plan
+    from scheduler.core.plan.plan import Plan
+    from scheduler.core.values.spec import Settings
 
     assert task_diffs(Plan(settings=Settings()), {"x": (Text("a"), Text(None, "gone"))}) == ()
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from scheduler import schemas
-from scheduler.core.jobfile import read_job_file
-from scheduler.core.json_schema import SCHEMAS
-from scheduler.core.rootfile import read_root_file
-from scheduler.core.shapes import (
+from scheduler.core.formats.jobfile import read_job_file
+from scheduler.core.formats.json_schema import SCHEMAS
+from scheduler.core.formats.rootfile import read_root_file
+from scheduler.core.formats.shapes import (
     AgentsShape,
     CatchUpShape,
     DefaultsShape,
@@ -32,8 +32,8 @@ from scheduler.core.shapes import (
     Shape,
     WorktreeShape,
 )
-from scheduler.core.texts import TextError, decode
-from scheduler.core.yamlfile import read_yaml
+from scheduler.core.formats.yamlfile import read_yaml
+from scheduler.core.values.texts import TextError, decode
 from scheduler.scaffold import write_scaffold
 from tests.faces.conftest import call
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from scheduler.core.problems import SchedulerError
-from scheduler.core.shapes import JobShape
+from scheduler.core.formats.shapes import JobShape
+from scheduler.core.values.problems import SchedulerError
 from scheduler.root.place import locate
 from scheduler.runners.cancel import Cancel
 from scheduler.service import Scheduler

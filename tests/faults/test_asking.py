@@ -12,8 +12,8 @@ import pytest
 
 from scheduler import control
 from scheduler.control import Holder, Reply, Server, answer_of
-from scheduler.core.problems import UnavailableError
-from scheduler.views import Json
+from scheduler.core.values.problems import UnavailableError
+from scheduler.core.views import Json
 from tests.crash.world import await_until
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from scheduler.core.due import due
-from scheduler.core.models import AuditRow, Pause, Run, RunStatus, Task
-from scheduler.core.problems import Problem, UnavailableError
+from scheduler.core.due.due import due
+from scheduler.core.values.problems import Problem, UnavailableError
+from scheduler.core.values.spec import AuditRow, Pause, Run, RunStatus, Task
 from scheduler.store import Process, Store
 from tests.faults.disks import Disk, failing_writes
 from tests.shell.test_store import NOW, TASK, apply, claim, desired, start

@@ -14,7 +14,7 @@ import pytest
 
 from scheduler import fetching, following
 from scheduler.checkouts import remove_old
-from scheduler.core.problems import RefusedError, UnavailableError, UsageError
+from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
 from scheduler.following import NotApplicableError
 from scheduler.root.followed import Followed, hold
 from scheduler.root.place import locate

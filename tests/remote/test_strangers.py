@@ -15,7 +15,7 @@ import pytest
 
 from scheduler.checkouts import remove_tree
 from scheduler.cloning import Wanted, clone
-from scheduler.core.problems import RefusedError, UnavailableError
+from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.following import Follow
 from scheduler.git import run as git
 from scheduler.machine.clock import SystemClock

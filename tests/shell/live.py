@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scheduler.core.models import Job
+from scheduler.core.values.spec import Job
 from scheduler.git.run import Commits
 from scheduler.machine.clock import SystemClock
 from scheduler.passes import Passes

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.alarms import Alarms
-from scheduler.core.models import RunStatus, Trigger
+from scheduler.core.values.spec import RunStatus, Trigger
 from scheduler.root.place import Place
 from scheduler.service import Scheduler
 from scheduler.store import Store

@@ -18,8 +18,8 @@ from scheduler import backup, restoring
 from scheduler.backup import Nightly, back_up, copies, due_after, newest
 from scheduler.clockwork import Clockwork
 from scheduler.copies import Contents, check_database
-from scheduler.core.models import AuditRow, Pause, Run, RunStatus, Trigger
-from scheduler.core.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.core.values.spec import AuditRow, Pause, Run, RunStatus, Trigger
 from scheduler.owner import Owner
 from scheduler.pool import Stores
 from scheduler.restoring import DatabaseFile, restore, settle_copy

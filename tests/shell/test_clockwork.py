@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from scheduler.clockwork import Agenda, Clockwork
-from scheduler.core.models import Pause, Run, RunStatus, Settings, instant
-from scheduler.core.problems import UnavailableError
-from scheduler.core.schedule import coming
+from scheduler.core.times.fires import coming
+from scheduler.core.values.problems import UnavailableError
+from scheduler.core.values.spec import Pause, Run, RunStatus, Settings, instant
 from scheduler.machine.clock import SystemClock
 from scheduler.root.place import Place
 from scheduler.service import Scheduler

@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from scheduler.core.models import Fault, JobSpec, RunnerSpec, Schedule, Task, TaskInput
+from scheduler.core.values.spec import Fault, JobSpec, RunnerSpec, Schedule, Task, TaskInput
 from scheduler.runners.cancel import Cancel, Why
 from scheduler.runners.command import Context, Invocation, Outcome, _has_living_member, execute, prepare
 

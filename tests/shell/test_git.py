@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from scheduler.core.models import Provenance
-from scheduler.core.problems import UnavailableError
+from scheduler.core.values.problems import UnavailableError
+from scheduler.core.values.spec import Provenance
 from scheduler.git.folder import index_lock, ref_files, under_way
 from scheduler.git.run import Commits, GitError, Tree, head, read_tree, run_git, stream_git
 

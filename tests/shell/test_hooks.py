@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.core.problems import RefusedError, UnavailableError
+from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.hooks import NAMES, Hooks, install, status, uninstall
 from scheduler.root.place import Place
 from tests.shell.live import git, live, until

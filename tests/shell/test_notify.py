@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.clockwork import Clockwork
-from scheduler.core.problems import UnavailableError
+from scheduler.core.values.problems import UnavailableError
 from scheduler.heartbeat import CLOCKWORK_S, RESYNC_S, Heartbeat
 from scheduler.machine.clock import SystemClock
 from scheduler.notify import Manager

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from scheduler import resync as module
-from scheduler.core.models import SyncState
+from scheduler.core.values.spec import SyncState
 from tests.shell.live import ROOT_FILE, Live, git, job_text, live, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify")

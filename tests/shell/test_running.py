@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from scheduler.core.models import RunStatus
-from scheduler.core.problems import RefusedError, UnavailableError, UsageError
+from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
+from scheduler.core.values.spec import RunStatus
 from scheduler.engine import END_TRIES, EndNotWrittenError
 from scheduler.owner import Owner, identify, is_alive
 from scheduler.root.place import Place

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.core.models import RunnerSpec, Settings, TaskInput
-from scheduler.core.problems import UnavailableError, UsageError
-from scheduler.core.reconcile import Desired
+from scheduler.core.plan.plan import Desired
+from scheduler.core.values.problems import UnavailableError, UsageError
+from scheduler.core.values.spec import RunnerSpec, Settings, TaskInput
 from scheduler.git.run import Tree
 from scheduler.root.desired import read_desired
 from scheduler.root.place import Place, locate

@@ -18,10 +18,12 @@ import pytest
 
 from scheduler import schema
 from scheduler import store as store_module
-from scheduler.core.audit import audit_rows
-from scheduler.core.due import due
-from scheduler.core.jobfile import Document
-from scheduler.core.models import (
+from scheduler.core.due.due import due
+from scheduler.core.formats.jobfile import Document
+from scheduler.core.plan.audit import audit_rows
+from scheduler.core.plan.plan import Desired, Found, Plan, plan
+from scheduler.core.values.problems import Problem, RefusedError, UnavailableError
+from scheduler.core.values.spec import (
     AuditRow,
     JobSpec,
     Pause,
@@ -34,8 +36,6 @@ from scheduler.core.models import (
     Task,
     Trigger,
 )
-from scheduler.core.problems import Problem, RefusedError, UnavailableError
-from scheduler.core.reconcile import Desired, Found, Plan, plan
 from scheduler.database import DamagedError
 from scheduler.pool import Stores
 from scheduler.store import Claimed, Process, Store

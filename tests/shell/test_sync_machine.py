@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from scheduler.core.models import AuditRow, Job, Pause, Run
+from scheduler.core.values.spec import AuditRow, Job, Pause, Run
 from scheduler.root.place import Place
 from scheduler.runners.cancel import Cancel
 from scheduler.service import Scheduler

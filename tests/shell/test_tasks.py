@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.core import jobfile
-from scheduler.core.jobfile import JobFile, read_job_file
-from scheduler.core.models import Fault, JobSpec, Limits, RunnerSpec, Schedule, Settings, Task, TaskInput
+from scheduler.core.formats import jobfile
+from scheduler.core.formats.jobfile import JobFile, read_job_file
+from scheduler.core.values.spec import Fault, JobSpec, Limits, RunnerSpec, Schedule, Settings, Task, TaskInput
 from scheduler.root import reading as safe_open
 from scheduler.root.desired import Parsed
 from scheduler.root.reading import identities, read_file, read_source

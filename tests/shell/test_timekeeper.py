@@ -16,9 +16,9 @@ from random import Random
 import pytest
 
 from scheduler.clockwork import Clockwork
-from scheduler.core.models import Run, RunStatus
-from scheduler.core.problems import UnavailableError
-from scheduler.core.schedule import coming, start_delay
+from scheduler.core.times.fires import coming, start_delay
+from scheduler.core.values.problems import UnavailableError
+from scheduler.core.values.spec import Run, RunStatus
 from scheduler.root.place import Place
 from scheduler.service import Scheduler
 from scheduler.store import Store

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.core.due import due
-from scheduler.core.models import Job, Provenance, Run, RunStatus, Task, Trigger
-from scheduler.core.problems import UnavailableError
+from scheduler.core.due.due import due
+from scheduler.core.values.problems import UnavailableError
+from scheduler.core.values.spec import Job, Provenance, Run, RunStatus, Task, Trigger
 from scheduler.engine import EndNotWrittenError
 from scheduler.root.place import Place
 from scheduler.runners.cancel import Cancel

@@ -25,8 +25,8 @@ import pytest
 
 from scheduler import engine as engine_module
 from scheduler.clockwork import Clockwork
-from scheduler.core.models import Run, Settings, Trigger
-from scheduler.core.problems import RefusedError, SchedulerError
+from scheduler.core.values.problems import RefusedError, SchedulerError
+from scheduler.core.values.spec import Run, Settings, Trigger
 from scheduler.engine import LocalEngine
 from scheduler.git.run import Commits
 from scheduler.owner import Owner

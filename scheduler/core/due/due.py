@@ -1,0 +1,274 @@
+"""Which slots of a job are due, and what becomes of each: it is run, caught up with, or a skip with a reason (F4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from scheduler.core.due.policy import MOST_CAUGHT_UP
+from scheduler.core.times.clocks import around, due_before, free_slot
+from scheduler.core.times.fires import newest_fires, next_fire, span, start_delay
+from scheduler.core.values.spec import CatchUpPolicy, Job, JobSpec, Pause, Schedule, Skip
+
+TICK = timedelta.resolution
+LATE = timedelta(minutes=1)  # a slot that the clockwork reaches later than that was missed: it slept, or was stopped
+LONGEST_WINDOW = timedelta(hours=2)
+PACED_AFTER = timedelta(minutes=5)  # after a longer outage, what is caught up with starts a second apart
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """What one job owes at one moment. `job` is as it was seen: a claim holds only while its cursor is still that."""
+
+    job: Job
+    slot: datetime | None  # to be run, in time
+    catch_up: tuple[datetime, ...] = ()  # missed ones before it that are run after all, oldest first
+    skips: tuple[Skip, ...]  # the slots that are not run, oldest first
+    next_run_at: datetime | None  # the cursor afterwards
+
+    @property
+    def last(self) -> datetime:
+        """The newest slot that gets its row."""
+        slots = [*self.catch_up[-1:], *(skip.last for skip in self.skips[-1:])]
+        return self.slot if self.slot is not None else max(slots)
+
+    def after_outage(self, now: datetime) -> bool:
+        """Whether a slot of it was missed so long ago that more than a hiccup lies behind."""
+        missed = [*self.catch_up[:1], *(skip.first for skip in self.skips if skip.reason == "missed")]
+        return any(now - slot > PACED_AFTER for slot in missed)
+
+
+def start_of(job: Job) -> datetime | None:
+    """When the job has to be looked at next: its cursor and its jitter. None: nothing of it is due."""
+    spec, cursor = job.file.spec, job.next_run_at
+    if cursor is None or job.archived or not spec.enabled:
+        return None
+    if job.runtime.stopped_at is not None and cursor > job.runtime.stopped_at:
+        return None  # slots up to then have come due, and get their row
+    return cursor + min(start_delay(spec.due_by, job.id), _LAST - cursor)  # a jitter may lead beyond the calendar
+
+
+def due(
+    job: Job,
+    *,
+    now: datetime,
+    since: datetime | None,
+    until: datetime | None = None,
+    elsewhere_until: datetime | None = None,
+) -> Due | None:
+    """What becomes of the slots from the job's cursor on; None where none is due.
+
+    The newest one runs if it is in time. Those that should have started over a minute ago, or before somebody was
+    there to serve them, were missed; of these `catch_up` says which are run after all (design section 3).
+    since: from when on somebody has been there; None: it was not said, and a minute late is in time (`serve --once`).
+    until: the last slot that counts, where the schedule is about to be replaced; else those whose start has come.
+    elsewhere_until: slots before that were another host's to run, and are not caught up with.
+    """
+    spec, cursor = job.file.spec, job.next_run_at
+    if start_of(job) is None or cursor is None:
+        return None
+    schedule = spec.due_by
+    delay = start_delay(schedule, job.id)
+    last = now - delay if until is None else until
+    stopped = job.runtime.stopped_at
+    if stopped is not None:  # too many errors: what came due until then gets its row, and does not run
+        last = min(last, stopped)
+    if cursor > last:
+        return None
+    newest = cursor
+    following = next_fire(schedule, after=cursor)
+    if following is not None and following <= last:
+        found = span(schedule, start=cursor, until=last)
+        assert found is not None  # the cursor is a slot
+        newest = found.last
+        following = next_fire(schedule, after=newest)
+    paused = _from_start(job.pause, delay)
+    in_time = now - LATE if since is None else max(since, now - LATE)
+    runs = stopped is None and newest + delay >= in_time and not _covers(paused, newest)
+    end = newest - TICK if runs else newest
+    catch_up: tuple[datetime, ...] = ()
+    if stopped is None and until is None:
+        begin = max(filter(None, (cursor, elsewhere_until)))
+        catch_up = _to_catch_up(job, begin, end, now - delay, newest_runs=runs)
+    return Due(
+        job=job,
+        slot=newest if runs else None,
+        catch_up=catch_up,
+        skips=_skips(schedule, paused, cursor, catch_up[0] - TICK if catch_up else end),
+        next_run_at=following,
+    )
+
+
+def due_around(
+    job: Job,
+    *,
+    now: datetime,
+    since: datetime | None,
+    until: datetime | None = None,
+    elsewhere_until: datetime | None = None,
+) -> Due | None:
+    """As `due`, around the slots that have a row already, as after a clock went back: up to the first of them.
+
+    What is due after it is due at the next look. Where an outage lay over it, nothing before it is caught up with.
+    """
+    if not job.taken or job.next_run_at is None:
+        return due(job, now=now, since=since, until=until, elsewhere_until=elsewhere_until)
+    schedule = job.file.spec.due_by
+    taken = [slot for slot in job.taken if slot >= job.next_run_at]
+    last = now - start_delay(schedule, job.id) if until is None else until
+    if (bound := due_before(taken, last)) < last:
+        until = bound
+    found = due(job, now=now, since=since, until=until, elsewhere_until=elsewhere_until)
+    if found is None:
+        return None
+    return replace(found, next_run_at=free_slot(schedule, after=found.last, taken=taken))
+
+
+def _to_catch_up(
+    job: Job, begin: datetime, end: datetime, latest: datetime, *, newest_runs: bool
+) -> tuple[datetime, ...]:
+    """Of the slots of [begin, end], those that are run after all: the newest ones, without a gap.
+
+    latest: the newest slot that may start by now. A pause counts as an activation: nothing from before its end.
+    """
+    catch_up, schedule = job.file.spec.catch_up, job.file.spec.due_by
+    if job.pause is not None:
+        if job.pause.until is None or job.pause.until > latest:
+            return ()
+        begin = max(begin, job.pause.until)
+    if begin > end or catch_up.policy is CatchUpPolicy.NONE:
+        return ()
+    if catch_up.policy is CatchUpPolicy.ALL:
+        if catch_up.within is not None:
+            begin = max(begin, latest - min(catch_up.within, latest - _FIRST))  # a duration may be longer than time
+        return newest_fires(schedule, start=begin, until=end, most=MOST_CAUGHT_UP) if begin <= end else ()
+    found = None if newest_runs else span(schedule, start=begin, until=end)
+    if found is None:
+        return ()
+    following = next_fire(schedule, after=found.last)
+    return (found.last,) if latest - found.last <= patience(job.file.spec, found.last, following) else ()
+
+
+def patience(spec: JobSpec, slot: datetime, following: datetime | None) -> timedelta:
+    """How late a slot may start: `catch_up.within`, else two hours or half the gap to the next slot, if that is less.
+
+    Where all slots are to be run, as late as it comes.
+    """
+    if spec.catch_up.within is not None:
+        return spec.catch_up.within
+    if spec.catch_up.policy is CatchUpPolicy.ALL:
+        return timedelta.max
+    return LONGEST_WINDOW if following is None else min(LONGEST_WINDOW, (following - slot) / 2)
+
+
+def unserved(job: Job, now: datetime) -> tuple[Skip, ...]:
+    """The slots from the cursor up to now, as skips: `missed`, or `paused` while a pause held (S6).
+
+    At most three: before, during and after the pause. Slots after a job was stopped were not due.
+    """
+    if job.runtime.stopped_at is not None:
+        now = min(now, job.runtime.stopped_at)
+    if job.next_run_at is None or job.next_run_at > now:
+        return ()
+    schedule = job.file.spec.due_by
+    paused = _from_start(job.pause, start_delay(schedule, job.id))
+    ranges = around(job.taken, job.next_run_at, now)
+    return tuple(skip for begin, end in ranges for skip in _skips(schedule, paused, begin, end))
+
+
+def held_back(job: Job, now: datetime) -> Due | None:
+    """What `resume` settles: the slots that a pause has held back, which nobody could tell from missed ones later.
+
+    A stopped job starts anew: of what passed meanwhile nothing was due.
+    """
+    if job.runtime.stopped_at is not None and not job.archived:
+        cursor = first_fire(job.file.spec, after=now)
+        return Due(job=job, slot=None, skips=unserved(job, now), next_run_at=cursor)
+    return None if job.pause is None else passed(job, now)
+
+
+def replaced(job: Job, now: datetime) -> Due | None:
+    """What a new pause settles: the slots that the one before it has held back, where that has ended by itself."""
+    until = None if job.pause is None else job.pause.until
+    return None if until is None or until > now else passed(job, until - TICK)
+
+
+def passed(job: Job, now: datetime) -> Due | None:
+    """All slots up to now as skips, none of them to be run; None where none is due."""
+    skips = unserved(job, now) if start_of(job) is not None else ()
+    if not skips:
+        return None
+    following = next_fire(job.file.spec.due_by, after=skips[-1].last)
+    return Due(job=job, slot=None, skips=skips, next_run_at=following)
+
+
+def first_fire(spec: JobSpec, *, after: datetime) -> datetime | None:
+    """The first slot of a job that is due from an instant on; slots at or before it are never due.
+
+    One that has a row already, as when the clock has gone back, is passed over by whoever writes the cursor.
+    """
+    return next_fire(spec.due_by, after=after) if spec.enabled else None
+
+
+def is_slot(schedule: Schedule, moment: datetime) -> bool:
+    return span(schedule, start=moment, until=moment) is not None
+
+
+def next_slot(job: Job, now: datetime) -> datetime | None:
+    """The first slot whose start still lies ahead; None where nothing more is due."""
+    start = start_of(job)
+    if start is None or job.runtime.stopped_at is not None:
+        return None
+    if start > now:
+        return job.next_run_at
+    schedule = job.file.spec.due_by
+    return next_fire(schedule, after=now - start_delay(schedule, job.id))
+
+
+def next_to_fire(job: Job, now: datetime) -> datetime | None:
+    """The next slot that will run as things stand: not one that a pause holds back."""
+    if start_of(job) is None or job.runtime.stopped_at is not None:
+        return None
+    if job.pause is None or not job.pause.covers(now):
+        return job.next_run_at
+    if job.pause.until is None or job.next_run_at is None:
+        return None
+    return next_fire(job.file.spec.due_by, after=max(job.next_run_at, job.pause.until) - TICK)
+
+
+# -- pauses ----------------------------------------------------------------------------------
+
+
+def _from_start(pause: Pause | None, delay: timedelta) -> tuple[datetime, datetime | None] | None:
+    """[from, until) of the slots that a pause holds back: with those that had not started when it came."""
+    return None if pause is None else (pause.at - delay, pause.until)
+
+
+def _covers(paused: tuple[datetime, datetime | None] | None, slot: datetime) -> bool:
+    return paused is not None and paused[0] <= slot and (paused[1] is None or slot < paused[1])
+
+
+def _skips(
+    schedule: Schedule, paused: tuple[datetime, datetime | None] | None, begin: datetime, end: datetime
+) -> tuple[Skip, ...]:
+    return tuple(
+        Skip(first=found.first, last=found.last, slots=found.count, reason=reason)
+        for start, until, reason in _pieces(paused, begin, end)
+        if start <= until and (found := span(schedule, start=start, until=until)) is not None
+    )
+
+
+def _pieces(
+    paused: tuple[datetime, datetime | None] | None, begin: datetime, end: datetime
+) -> Iterable[tuple[datetime, datetime, str]]:
+    if paused is None:
+        return [(begin, end, "missed")]
+    start, until = paused
+    pause_end = end if until is None else min(end, until - TICK)
+    return [
+        (begin, min(end, start - TICK), "missed"),
+        (max(begin, start), pause_end, "paused"),
+        (max(begin, start, pause_end + TICK), end, "missed"),
+    ]

@@ -1,0 +1,105 @@
+"""What should have happened by now and has not: judged by schedules and rows alone (ADR 23).
+
+A dead-man's switch must not trust what may be dead. Nothing here looks at a cursor, at a claim, or at what a daemon
+says of itself: only at what a job's file asks for, what an operator has said, and which rows are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from scheduler.core.times.fires import next_fire, span, start_delay
+from scheduler.core.values.spec import Job, instant
+from scheduler.core.values.units import format_duration
+
+LATE = timedelta(minutes=1)  # after its start a slot has to have a row
+SOON = timedelta(hours=1)  # how far back the newest slot is looked for first
+FURTHER = 8
+_TICK = timedelta.resolution
+
+
+class Kind(StrEnum):
+    """What is overdue."""
+
+    SUCCESS = "no_success"  # `expect_every`
+    ROW = "no_row"  # a slot that nothing became of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What the ledger shows of one job, looked up as far as it is asked for. Instants are aware UTC."""
+
+    succeeded_at: Callable[[], datetime | None]  # when a run succeeded last
+    resumed_at: Callable[[], datetime | None]  # when an operator or an edit let it go on last
+    covered_until: Callable[[datetime], datetime | None]  # the end of the row that begins latest up to an instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """One thing that is overdue."""
+
+    job_id: str
+    kind: Kind
+    since: datetime  # no success since then; or the slot without a row
+    deadline: datetime  # when it had to be there
+
+    def text(self, job: Job) -> str:
+        if self.kind is Kind.SUCCESS:
+            assert job.file.spec.expect_every is not None
+            every = format_duration(job.file.spec.expect_every)
+            return f"no success since {_second(self.since)}, and expect_every is {every}"
+        return f"the slot of {_second(self.since)} has no row"
+
+
+def _second(at: datetime) -> str:
+    return instant(at.replace(microsecond=0))
+
+
+def alarms_of(job: Job, evidence: Evidence, now: datetime) -> Iterator[Alarm]:
+    """What is overdue of one job. Nothing is of one that is archived, disabled or paused."""
+    spec, pause = job.file.spec, job.pause
+    if job.archived or not spec.enabled or (pause is not None and pause.covers(now)):
+        return
+    slot = _newest(job, now)
+    if slot is None and spec.expect_every is None:
+        return
+    base = max(at for at in (job.file.activated_at, evidence.resumed_at(), _pause_end(job, now)) if at is not None)
+    if spec.expect_every is not None:
+        since = max(base, evidence.succeeded_at() or base)
+        if now > since + spec.expect_every and _is_owed(job, since):
+            yield Alarm(job_id=job.id, kind=Kind.SUCCESS, since=since, deadline=since + spec.expect_every)
+    if slot is not None and slot > base and ((end := evidence.covered_until(slot)) is None or end < slot):
+        started = slot + start_delay(spec.due_by, job.id)
+        yield Alarm(job_id=job.id, kind=Kind.ROW, since=slot, deadline=started + LATE)
+
+
+def _pause_end(job: Job, now: datetime) -> datetime | None:
+    """When a pause has ended by itself. What is lifted by a person is in the evidence."""
+    until = None if job.pause is None else job.pause.until
+    return until if until is not None and until <= now else None
+
+
+def _is_owed(job: Job, since: datetime) -> bool:
+    """Whether a run is, or will be, due after `since`: a job whose last slot has succeeded owes nothing."""
+    return next_fire(job.file.spec.due_by, after=since) is not None
+
+
+def _newest(job: Job, now: datetime) -> datetime | None:
+    """The newest slot that has to have a row by now; None where there is none."""
+    schedule, stopped = job.file.spec.due_by, job.runtime.stopped_at
+    until = now - LATE - start_delay(schedule, job.id)
+    if stopped is not None:
+        until = min(until, stopped)
+    start, back = job.file.activated_at + _TICK, SOON
+    while start <= until:  # ever further back: most slots are near, and a long look costs for every day of it
+        begin = max(start, until - back)
+        found = span(schedule, start=begin, until=until)
+        if found is not None:
+            return found.last
+        if begin == start:
+            return None
+        until, back = begin, back * FURTHER
+    return None

@@ -1,0 +1,76 @@
+"""What a job's policies say of one run, as functions of values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from scheduler.core.values.spec import CatchUpPolicy, Concurrency, JobSpec, Retry, RunStatus, Trigger
+
+MOST_CAUGHT_UP = 100  # slots of one job
+_OF_SLOTS = (Trigger.SCHEDULE, Trigger.CATCH_UP)  # else a person asked for the run
+
+
+def retry_delay(retry: Retry, *, attempts: int) -> timedelta:
+    """How long to wait after the attempt of that number, 1 for the first: exponential, up to `max_delay`."""
+    try:
+        return min(retry.delay * retry.backoff ** (attempts - 1), retry.max_delay)
+    except OverflowError:  # beyond what a timedelta or a float can hold, and so beyond any cap
+        return retry.max_delay
+
+
+def retry_at(retry: Retry, *, attempts: int, status: RunStatus, now: datetime) -> datetime | None:
+    """When a run is tried again whose attempt, the `attempts`-th, has ended so; None: it is not."""
+    if status not in retry.on or attempts >= retry.attempts:
+        return None
+    return now + retry_delay(retry, attempts=attempts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Active:
+    """A run of a job that has no end yet."""
+
+    n: int
+    trigger: Trigger
+    waits: bool  # has not begun: not even its first attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """What becomes of a run that wants to start, and of those of its job that are there already."""
+
+    answer: Literal["start", "wait", "overlap"]
+    gives_way: tuple[int, ...] = ()  # runs that waited, and are skipped now
+    replaced: tuple[int, ...] = ()  # runs that are to be ended
+
+
+def admit(spec: JobSpec, active: Sequence[Active], *, trigger: Trigger) -> Admission:
+    """How `concurrency` receives a run while others of its job are under way or wait (design section 3).
+
+    A job that catches up with all its slots loses none of them to each other: what comes due meanwhile joins them.
+    """
+    if not active or spec.concurrency is Concurrency.ALLOW:
+        return Admission(answer="start")
+    waiting = [run for run in active if run.waits]
+    begun = tuple(run.n for run in active if not run.waits)
+    manual = trigger not in _OF_SLOTS
+    all_slots = spec.catch_up.policy is CatchUpPolicy.ALL
+    backlog = all_slots and any(run.trigger is Trigger.CATCH_UP for run in waiting)
+    caught_up_with = all_slots and any(run.trigger is Trigger.CATCH_UP for run in active)
+    match spec.concurrency:
+        case Concurrency.REPLACE if not caught_up_with:
+            gives_way = tuple(run.n for run in waiting if run.trigger in _OF_SLOTS)
+            return Admission(answer="wait", gives_way=gives_way, replaced=begun)
+        case Concurrency.REPLACE:  # the next to start is not this one: what runs would be ended for nothing, each time
+            return Admission(answer="wait" if manual or len(waiting) < MOST_CAUGHT_UP else "overlap")
+        case _ if backlog and not manual:
+            return Admission(answer="wait" if len(waiting) < MOST_CAUGHT_UP else "overlap")
+        case Concurrency.QUEUE if not (manual and waiting):
+            gives_way = tuple(run.n for run in waiting if run.trigger in _OF_SLOTS)
+            return Admission(answer="wait", gives_way=gives_way)
+        case Concurrency.FORBID if not manual and all(run.trigger is Trigger.CATCH_UP for run in waiting) and not begun:
+            # Caught up with is the latest slot, and this one is later.
+            return Admission(answer="start", gives_way=tuple(run.n for run in waiting))
+    return Admission(answer="overlap")

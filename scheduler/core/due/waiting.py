@@ -1,0 +1,213 @@
+"""Runs that wait: for a place, for another run of their job, for their time. Says which one starts next."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from scheduler.core.values.spec import Run
+
+OUTAGE = "outage"  # reason of a queued run that is one of many: they start a second apart
+PACE = timedelta(seconds=1)
+
+Done = Callable[[Run | None], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A run that waits, and who is told of its end."""
+
+    run: Run
+    done: Done | None = None
+
+    @property
+    def when(self) -> datetime:
+        """What decides whose turn it is: the slot, or when somebody asked for the run."""
+        return self.run.fire_time or self.run.requested_at
+
+
+_Key = tuple[int, datetime, str]  # places that the job has, the turn of its first run, its id
+
+
+class Waiting:
+    """A line for each job, its oldest slot first. Places go to jobs in turn: to the one that has the fewest.
+
+    A job whose runs exclude each other gets its next place when it has none, and nothing of it is put off. All costs
+    are the logarithm of how many wait.
+    """
+
+    def __init__(self, *, alone: Callable[[str], bool]) -> None:
+        """alone: whether the runs of a job exclude each other."""
+        self._alone = alone
+        self._entries: dict[str, Entry] = {}  # by run id
+        self._lines: dict[str, list[tuple[datetime, int, str]]] = {}  # heaps; with entries that are gone
+        self._put_off: dict[str, datetime] = {}  # run ids that are in no line before that
+        self._clock: list[tuple[datetime, str]] = []  # a heap of these; with entries that no longer hold
+        self._heads: dict[str, tuple[bool, _Key]] = {}  # of the lines that may move
+        self._turns: tuple[list[_Key], list[_Key]] = [], []  # heaps of these, unpaced and paced; as above
+        self._places: Counter[str] = Counter()
+        self._off: Counter[str] = Counter()  # runs put off, by job
+        self._freed: dict[str, datetime] = {}  # when jobs that have a line, and run alone, had their last place
+        self._pace_from: datetime | None = None
+
+    # -- coming and going ------------------------------------------------------------------------
+
+    def add(self, entry: Entry) -> None:
+        run = entry.run
+        self._entries[run.id] = entry
+        heapq.heappush(self._lines.setdefault(run.job_id, []), (entry.when, run.n, run.id))
+        self._refresh(run.job_id)
+
+    def put_off(self, entry: Entry, until: datetime) -> None:
+        run = entry.run
+        self._entries[run.id], self._put_off[run.id] = entry, until
+        heapq.heappush(self._clock, (until, run.id))
+        self._off[run.job_id] += 1
+        self._refresh(run.job_id)
+
+    def release(self, now: datetime) -> None:
+        """Those whose time has come get into their lines."""
+        while self._clock and self._clock[0][0] <= now:
+            until, run_id = heapq.heappop(self._clock)
+            if self._put_off.get(run_id) == until:
+                entry = self._entries[run_id]
+                self._no_longer_off(entry.run)
+                self.add(entry)
+
+    def pop(self, run_id: str, *, now: datetime) -> Entry | None:
+        """Takes one out that waits; None where it does not."""
+        entry = self._entries.pop(run_id, None)
+        if entry is not None:
+            if run_id in self._put_off:
+                self._no_longer_off(entry.run)
+                self._freed[entry.run.job_id] = now
+            self._refresh(entry.run.job_id)
+        return entry
+
+    def drain(self) -> list[Entry]:
+        """Takes out all."""
+        left = list(self._entries.values())
+        for entry in left:
+            self.pop(entry.run.id, now=entry.when)
+        return left
+
+    # -- places ----------------------------------------------------------------------------------
+
+    def took(self, job_id: str) -> None:
+        """A run of the job has started."""
+        self._places[job_id] += 1
+        self._refresh(job_id)
+
+    def left(self, job_id: str, *, now: datetime) -> None:
+        """A run of the job has ended."""
+        self._freed[job_id] = now
+        self.passed(job_id)
+
+    def passed(self, job_id: str) -> None:
+        """A run of the job had its turn, and was not started: who waited behind it has waited for no run."""
+        self._places[job_id] -= 1
+        if not self._places[job_id]:
+            del self._places[job_id]
+        self._refresh(job_id)
+
+    def next(self, now: datetime) -> tuple[Entry, datetime] | None:
+        """Takes out the run that starts next, and has its job take the place; None where none may start now.
+
+        With it, since when nothing but a place was missing.
+        """
+        if self._pace_from is not None and self._pace_from - now > PACE:
+            self._pace_from = None  # the clock has gone back
+        found = [self._top(False)]
+        if self._pace_from is None or self._pace_from <= now:
+            found.append(self._top(True))
+        key = min((each for each in found if each is not None), default=None)
+        if key is None:
+            return None
+        job_id = key[2]
+        if self._heads[job_id][0]:
+            self._pace_from = now + PACE
+        _, _, run_id = heapq.heappop(self._lines[job_id])
+        entry = self._entries.pop(run_id)
+        since = self._lacking_since(entry)
+        self.took(job_id)
+        return entry, since
+
+    def lacking(self) -> list[tuple[Entry, datetime]]:
+        """The first run of each line that lacks nothing but a place, and since when."""
+        found = [self._entries[self._lines[job_id][0][2]] for job_id in list(self._heads) if not self._blocked(job_id)]
+        return [(entry, self._lacking_since(entry)) for entry in found]
+
+    def _lacking_since(self, entry: Entry) -> datetime:
+        freed = self._freed.get(entry.run.job_id, entry.when)
+        return max(entry.when, freed) if self._alone(entry.run.job_id) else entry.when
+
+    def next_at(self, *, free: bool) -> datetime | None:
+        """When `release` and `next` are to be asked again, where nothing else happens. free: whether places are."""
+        while self._clock and self._put_off.get(self._clock[0][1]) != self._clock[0][0]:
+            heapq.heappop(self._clock)
+        found = [self._clock[0][0]] if self._clock else []
+        if free and self._pace_from is not None and self._top(True) is not None:
+            found.append(self._pace_from)
+        return min(found, default=None)
+
+    # -- what waits ------------------------------------------------------------------------------
+
+    def __contains__(self, run_id: object) -> bool:
+        return run_id in self._entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def later(self) -> int:
+        """How many of them are put off."""
+        return len(self._put_off)
+
+    @property
+    def moves(self) -> bool:
+        """Whether one of them may start, now or a second later, though none is released and no run ends."""
+        return any(self._top(paced) is not None for paced in (False, True))
+
+    # -- the heaps -------------------------------------------------------------------------------
+
+    def _no_longer_off(self, run: Run) -> None:
+        del self._put_off[run.id]
+        self._off[run.job_id] -= 1
+        if not self._off[run.job_id]:
+            del self._off[run.job_id]
+
+    def _blocked(self, job_id: str) -> bool:
+        return bool(self._places[job_id] or self._off[job_id]) and self._alone(job_id)
+
+    def _refresh(self, job_id: str) -> None:
+        """Says anew where the job stands; its earlier entry in a heap is passed over when it comes up."""
+        line = self._lines.get(job_id, [])
+        while line and (line[0][2] not in self._entries or line[0][2] in self._put_off):
+            heapq.heappop(line)
+        if not line:
+            self._lines.pop(job_id, None)
+            if job_id not in self._off:
+                self._freed.pop(job_id, None)
+        if not line or self._blocked(job_id):
+            self._heads.pop(job_id, None)
+            return
+        paced = self._entries[line[0][2]].run.reason == OUTAGE
+        key = self._places[job_id], line[0][0], job_id
+        if self._heads.get(job_id) != (paced, key):
+            self._heads[job_id] = paced, key
+            heapq.heappush(self._turns[paced], key)
+
+    def _top(self, paced: bool) -> _Key | None:
+        turns = self._turns[paced]
+        while turns:
+            key = turns[0]
+            if self._heads.get(key[2]) != (paced, key):
+                heapq.heappop(turns)
+            elif self._blocked(key[2]):  # its definition has changed since
+                del self._heads[key[2]]
+            else:
+                return key
+        return None

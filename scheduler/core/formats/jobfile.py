@@ -1,0 +1,595 @@
+"""A job file's bytes as documents and problems.
+
+A YAML file holds one job per document; a Markdown file holds one, its front matter the definition and
+its body the task. Nothing here looks at other files: whether a task source exists is the reader's
+question, and two documents with one id are the plan's.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from scheduler.core.formats.blame import fault_problem, file_problem, flaw_problems, not_a_mapping
+from scheduler.core.formats.globs import matches_any, matches_job
+from scheduler.core.formats.paths import is_path
+from scheduler.core.formats.shapes import (
+    ID_PATTERN,
+    CatchUpShape,
+    Fault,
+    JobShape,
+    Path,
+    RetryShape,
+    ScheduleShape,
+    check,
+    fitting,
+)
+from scheduler.core.formats.yamlfile import YamlDocument, read_yaml
+from scheduler.core.times.cron import ScheduleError
+from scheduler.core.times.fires import MOST_ENTRIES, first_slot, schedule_errors, unite
+from scheduler.core.values.problems import Problem, Severity, did_you_mean
+from scheduler.core.values.spec import (
+    FAILURE_LIMIT,
+    CatchUp,
+    CatchUpPolicy,
+    Concurrency,
+    JobSpec,
+    Retry,
+    RunnerSpec,
+    Schedule,
+    Settings,
+    instant,
+)
+from scheduler.core.values.texts import BOM, Lines, TextError, conflict_line, decode, listed, short
+from scheduler.core.values.units import format_duration, parse_duration
+
+SUFFIXES = (".md", ".yaml", ".yml")  # of job files, in any case of letters
+DEFAULT_TIMEOUT = timedelta(minutes=30)
+
+_MOST_HINTS = 20  # nearest names looked for in one document
+_ID = re.compile(ID_PATTERN[1:-1])
+_OPENING = re.compile(r"---[ \t]*(?:\r?\n|\Z)")
+_BLANK_LINE = re.compile(r"^[ \t]*\r?\n", re.MULTILINE)
+_CLOSING = re.compile(r"^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
+_RULER = re.compile(r"\s*(?:-{3,}|\N{EM DASH}+)\s*")
+_ID_LINE = re.compile(r"\s*id\s*:\s*\S")
+_PLAIN_KEY = re.compile(r"[a-z_]+:\s")
+_HEAD_BYTES, _HEAD_LINES = 8_192, 60  # in which to look for front matter that was not opened
+_FENCED = re.compile(rb"(?:\xef\xbb\xbf)?---[ \t]*(?:\r?\n|\Z)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One job document of a file: a claim on its id."""
+
+    path: str
+    line: int  # where the document's first key stands (1-based)
+    id: str | None  # None: the id could not be read
+    spec: JobSpec | None  # None: the document has an error
+    text: bytes | None  # the inline task or Markdown body; None with task_source_path, or where it cannot be read
+    task_line: int  # with task_column the place to blame for the task source
+    task_column: int
+    schedule_line: int  # with schedule_column the place to blame where the schedule is over
+    schedule_column: int
+    task_source_path: str | None = None  # told where the document has another error too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFile:
+    """What one job file says."""
+
+    path: str
+    documents: tuple[Document, ...] = ()  # in the order of the file
+    problems: tuple[Problem, ...] = ()  # sorted
+    broken: bool = False  # nothing in it can be trusted; every job it last held keeps its definition
+    empty: bool = False  # no document at all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Body:
+    """The part of a Markdown file below its front matter."""
+
+    text: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fences:
+    """Where a Markdown job's front matter starts and ends, without its fences, and where its body starts."""
+
+    start: int
+    end: int
+    body: int
+
+
+def is_markdown(path: str) -> bool:
+    return posixpath.splitext(path)[1].lower() == ".md"
+
+
+def fences_of(text: str) -> Fences:
+    """The parts of a Markdown file that opens with a fence. Raises: TextError where none closes it."""
+    opening = _OPENING.match(text)
+    closing = None if opening is None else _CLOSING.search(text, opening.end())
+    if opening is None or closing is None:
+        raise TextError(
+            "front-matter.unclosed",
+            "the front matter that opens here is never closed",
+            hint="close it with a line of three dashes before the task; a ruler elsewhere is written ***",
+        )
+    return Fences(start=opening.end(), end=closing.start(), body=closing.end())
+
+
+def read_job_file(path: str, data: bytes, settings: Settings) -> JobFile:
+    """Everything that a job file says, and everything that is wrong with it, for any bytes.
+
+    path: root-relative; .yaml, .yml and .md are job files.
+    settings: as `read_root_file` gave them, so their defaults are taken as sound.
+    """
+    suffix = posixpath.splitext(path)[1].lower()
+    try:
+        if suffix == ".md":
+            return _read_markdown(path, data, settings)
+        if suffix in (".yaml", ".yml"):
+            return _job_file(path, read_yaml(decode(data)), None, settings)
+        raise TextError(
+            "file.kind",
+            f"a job file ends in .yaml, .yml or .md, not {suffix!r}"
+            if suffix
+            else "a job file ends in .yaml, .yml or .md",
+            hint="rename it, or narrow the globs of jobs in scheduler.yaml",
+        )
+    except TextError as error:
+        return JobFile(path=path, problems=(file_problem(path, error),), broken=True)
+
+
+def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
+    if not _FENCED.match(data):
+        # An unsettled merge often hides the fence behind its first marker.
+        if data.removeprefix(BOM.encode()).startswith(b"<<<<<<< ") and conflict_line(data) is not None:
+            decode(data)
+        unopened = _unopened_line(data)
+        return JobFile(path=path, empty=True, problems=() if unopened is None else (_unopened(path, unopened),))
+    text = decode(data)
+    fences = fences_of(text)
+    try:
+        documents = read_yaml(text, fences.start, fences.end)
+    except TextError as error:
+        # Prose behind an empty line: the dashes that were taken for the end of the front matter may be a ruler in it.
+        lines = Lines(text)
+        prose = _BLANK_LINE.search(text, fences.start, lines.start(error.line))
+        if error.code == "yaml.syntax" and prose is not None:
+            error.hint += "; or close the front matter above this with a line of three dashes"
+        raise
+    if len(documents) > 1:
+        line, column = documents[1].start
+        raise TextError(
+            "front-matter.documents",
+            "a Markdown job has one front matter with one document",
+            line=line,
+            column=column,
+            hint="put each job into a file of its own",
+        )
+    body = _Body(text=text[fences.body :], line=Lines(text).place(fences.body)[0])
+    if not documents:
+        missing = Problem(
+            path,
+            1,
+            1,
+            "key.missing",
+            "the front matter is empty: key 'id' is missing",
+            "write at least id and schedule",
+        )
+        line, text_bytes = body.line, body.text.encode() if body.text.strip() else None
+        document = Document(
+            path=path,
+            line=1,
+            id=None,
+            spec=None,
+            text=text_bytes,
+            task_line=line,
+            task_column=1,
+            schedule_line=1,
+            schedule_column=1,
+        )
+        return JobFile(path=path, documents=(document,), problems=(missing,))
+    return _job_file(path, documents, body, settings)
+
+
+def _unopened_line(data: bytes) -> int | None:
+    """The line at which front matter seems to start that none opens on the first line."""
+    lines = data[:_HEAD_BYTES].decode(errors="replace").removeprefix(BOM).split("\n")[:_HEAD_LINES]
+    first = next((number for number, line in enumerate(lines) if line.strip()), None)
+    if first is None:
+        return None
+    dashed = lines[first].strip().startswith(("---", "\N{EM DASH}"))
+    inside = lines[first + dashed :]
+    end = next((number for number, line in enumerate(inside) if _RULER.fullmatch(line)), None)
+    if end is None or not (dashed or _PLAIN_KEY.match(inside[0])):
+        return None
+    return first + 1 if any(_ID_LINE.match(line) for line in inside[:end]) else None
+
+
+def _unopened(path: str, line: int) -> Problem:
+    return Problem(
+        path,
+        line,
+        1,
+        "front-matter.unopened",
+        "this looks like a job, but its front matter does not open on the first line, so nothing of it is read",
+        "make the first line three dashes and nothing else",
+        severity=Severity.WARNING,
+    )
+
+
+def _job_file(path: str, found: Iterable[YamlDocument], body: _Body | None, settings: Settings) -> JobFile:
+    documents: list[Document] = []
+    problems: list[Problem] = []
+    for each in found:
+        reader = _JobReader(path, each, body, settings)
+        documents.append(reader.document())
+        problems += reader.problems
+    return JobFile(path=path, documents=tuple(documents), problems=tuple(sorted(problems)), empty=not documents)
+
+
+class _JobReader:
+    """Reads one document; every rule adds its faults, and only a document without any has a definition."""
+
+    def __init__(self, path: str, found: YamlDocument, body: _Body | None, settings: Settings) -> None:
+        self._path = path
+        self._found = found
+        self._body = body if body is not None and body.text.strip() else None
+        self._body_line = body.line if body is not None else None
+        self._settings = settings
+        self._data: Mapping[str, Any] = found.data if isinstance(found.data, dict) else {}
+        self._merged = merge(settings.defaults, self._data)
+        self._faults: list[Fault] = []
+        self.problems: list[Problem] = []
+
+    def document(self) -> Document:
+        job_id = self._id()
+        spec = None
+        if isinstance(self._found.data, dict):
+            spec = self._spec()
+        else:
+            listed_jobs = isinstance(self._found.data, list)
+            hint = (
+                "write one job per document, with --- between them" if listed_jobs else "write one key a line, id first"
+            )
+            self.problems.append(not_a_mapping(self._path, self._found, hint=hint))
+        self.problems += flaw_problems(self._path, self._found, job_id)
+        self.problems += self._fault_problems(job_id)
+        if self.problems:
+            spec = None
+        task_line, task_column = self._task_place()
+        schedule_line, schedule_column = self._end_place()
+        return Document(
+            path=self._path,
+            line=self._found.start[0],
+            id=job_id,
+            spec=spec,
+            text=self._text(),
+            task_line=task_line,
+            task_column=task_column,
+            schedule_line=schedule_line,
+            schedule_column=schedule_column,
+            task_source_path=self._task_source_path(),
+        )
+
+    def _id(self) -> str | None:
+        found = self._data.get("id")
+        if isinstance(found, str) and _ID.fullmatch(found) and not self._found.flawed(("id",)):
+            return found
+        return None
+
+    # -- the definition --------------------------------------------------------------------------
+
+    def _spec(self) -> JobSpec | None:
+        """The definition as far as it can be told; it counts only if no fault was added."""
+        given = {key: value for key, value in self._merged.items() if value is not None or key not in _REQUIRED}
+        shape, faults = check(JobShape, given, raw=self._found.raw, folder=posixpath.dirname(self._path))
+        self._faults += faults
+        schedule = self._schedule(given.get("schedule"))
+        self._check_sources()
+        runner = self._check_runner()
+        if runner is not None:
+            self._check_env(runner)
+            self._check_task_allowed(runner)
+            self._check_job_allowed(runner)
+            self._check_timeout(runner)
+        if shape is None or schedule is None:
+            return None
+        self._check_expires(schedule, shape.expires)
+        env = {name: value for name, value in (shape.env or {}).items() if value is not None}
+        return JobSpec(
+            id=shape.id,
+            name=shape.id if shape.name is None else shape.name,
+            description=shape.description,
+            owner=shape.owner,
+            tags=tuple(shape.tags or ()),
+            enabled=shape.enabled is not False,
+            schedule=schedule,
+            task_source_path=shape.task_source_path,
+            runner=shape.runner or "",
+            env=tuple(sorted(env.items())),
+            timeout=shape.timeout or DEFAULT_TIMEOUT,
+            concurrency=Concurrency(shape.concurrency or Concurrency.FORBID),
+            failure_limit=FAILURE_LIMIT if shape.failure_limit is None else shape.failure_limit,
+            expires=shape.expires,
+            retry=_retry(shape.retry),
+            expect_every=shape.expect_every,
+            catch_up=_catch_up(shape.catch_up),
+        )
+
+    def _schedule(self, given: Any) -> Schedule | None:
+        if not isinstance(given, list):
+            return self._entry(given, ("schedule",))
+        entries = [self._entry(each, ("schedule", number)) for number, each in enumerate(given[:MOST_ENTRIES])]
+        sound = [entry for entry in entries if entry is not None]
+        if not entries or len(sound) < len(given):
+            return None
+        try:
+            return unite(sound)
+        except ScheduleError as error:
+            self._faults.append(_schedule_fault(error, ("schedule", error.entry), error.key))
+            return None
+
+    def _entry(self, given: Any, path: Path) -> Schedule | None:
+        if isinstance(given, str):
+            given = {"cron": given}
+        if not isinstance(given, dict):
+            return None  # absent, or no mapping: the shape has said so
+        named = [key for key in ("cron", "every", "at") if given.get(key) is not None]
+        if len(named) != 1:
+            message = "a schedule has exactly one of cron, every and at; " + (
+                f"found {' and '.join(named)}" if named else "found none"
+            )
+            hint = "keep one of them" if named else 'write for example cron: "0 9 * * *"'
+            if named:
+                path = (*path, max(named, key=lambda key: self._found.key_place((*path, key))))
+            self._faults.append(Fault(path=path, code="schedule.kind", message=message, hint=hint, at_key=bool(named)))
+            return None
+        shape = fitting(ScheduleShape, given)
+        if shape is None:
+            return None
+        timezone = self._settings.timezone if shape.timezone is None else shape.timezone
+        schedule = Schedule(
+            timezone=timezone,
+            cron=shape.cron,
+            every=shape.every,
+            at=shape.at,
+            phase=shape.phase or timedelta(),
+            starts=shape.starts,
+            ends=shape.ends,
+            jitter=shape.jitter or timedelta(),
+        )
+        errors = list(schedule_errors(schedule))
+        self._faults += [_schedule_fault(error, path, error.key or named[0]) for error in errors]
+        return None if errors else schedule
+
+    def _end_place(self) -> tuple[int, int]:
+        """Where the schedule says when it is over; of a list, where that begins."""
+        given = self._data.get("schedule")
+        for key in ("at", "ends"):
+            if isinstance(given, dict) and given.get(key) is not None:
+                return self._found.place(("schedule", key))
+        return self._found.place(("schedule",))
+
+    # -- the task source -------------------------------------------------------------------------
+
+    def _sources(self) -> list[str]:
+        named = [key for key in ("task", "task_source_path") if self._data.get(key) is not None]
+        return named + ["the Markdown body"] * (self._body is not None)
+
+    def _check_sources(self) -> None:
+        sources = self._sources()
+        if len(sources) == 1:
+            return
+        if sources:
+            keys = [key for key in sources if key in self._data]
+            last = max(keys, key=lambda key: self._found.key_place((key,)))
+            message = f"a job has exactly one task, but found {' and '.join(sources)}"
+            self._faults.append(
+                Fault(path=(last,), code="task.sources", message=message, hint="keep one of them", at_key=True)
+            )
+            return
+        hint = "write task_source_path: prompts/NAME.md, or task: |"
+        if self._body_line is not None:
+            hint = "write the task below the front matter, or name its file with task_source_path"
+        self._faults.append(Fault(path=(), code="task.sources", message="the job has no task", hint=hint))
+
+    def _text(self) -> bytes | None:
+        sources = self._sources()
+        if len(sources) != 1 or sources == ["task_source_path"]:
+            return None
+        if self._body is not None:
+            return self._body.text.encode()
+        task = self._data.get("task")
+        if not isinstance(task, str) or not task.strip() or self._found.flawed(("task",)):
+            return None
+        return task.encode()
+
+    def _task_source_path(self) -> str | None:
+        if self._sources() != ["task_source_path"] or self._found.flawed(("task_source_path",)):
+            return None
+        path = self._data["task_source_path"]
+        return path if isinstance(path, str) and is_path(path) else None
+
+    def _task_place(self) -> tuple[int, int]:
+        for key in ("task_source_path", "task"):
+            if self._data.get(key) is not None:
+                return self._found.place((key,))
+        if self._body is not None:
+            return self._body.line, 1
+        return self._found.start
+
+    # -- the runner ------------------------------------------------------------------------------
+
+    def _check_runner(self) -> RunnerSpec | None:
+        name = self._merged.get("runner")
+        runners = self._settings.runners
+        if name is None:
+            known = f"runners in scheduler.yaml: {listed(sorted(runners))}" if runners else ""
+            self._faults.append(
+                Fault(
+                    path=(),
+                    code="runner.missing",
+                    message="no runner is named, neither here nor in defaults of scheduler.yaml",
+                    hint=known or "declare one below runners in scheduler.yaml",
+                )
+            )
+            return None
+        if not isinstance(name, str):
+            return None
+        runner = runners.get(name)
+        if runner is None:
+            self._faults.append(unknown_runner(("runner",), name, runners))
+        return runner
+
+    def _check_env(self, runner: RunnerSpec) -> None:
+        env = self._merged.get("env")
+        if not isinstance(env, dict):
+            return
+        allowed = f"runner {runner.name!r} allows {listed(sorted(runner.job_env)) or 'none'}"
+        refused = 0
+        misnamed = {fault.path for fault in self._faults if fault.at_key}
+        for name, value in env.items():
+            if value is not None and name not in runner.job_env and ("env", name) not in misnamed:
+                refused += 1
+                near = did_you_mean(name[:100], runner.job_env) if refused <= _MOST_HINTS else ""
+                self._faults.append(
+                    Fault(
+                        path=("env", name),
+                        code="env.not-allowed",
+                        message=f"variable {short(name)} is not one that a job may set; {allowed}",
+                        hint=near or f"delete it, or add it to job_env of runner {runner.name!r} in scheduler.yaml",
+                        at_key=True,
+                    )
+                )
+
+    def _check_task_allowed(self, runner: RunnerSpec) -> None:
+        sources = self._sources()
+        if runner.tasks is None or len(sources) != 1:
+            return
+        source = self._data["task_source_path"] if sources == ["task_source_path"] else self._path
+        if not isinstance(source, str) or matches_any(source, runner.tasks):
+            return
+        key = sources[0] if sources[0] in self._data else None
+        path: tuple[str, ...] = (key,) if key else ("runner",)
+        message = f"runner {runner.name!r} may not be given {short(source)}; allowed: {listed(runner.tasks)}"
+        hint = f"move the task, choose another runner, or extend tasks of runner {runner.name!r} in scheduler.yaml"
+        self._faults.append(Fault(path=path, code="runner.task-not-allowed", message=message, hint=hint))
+
+    def _check_job_allowed(self, runner: RunnerSpec) -> None:
+        job_id, tags = self._id(), self._merged.get("tags") or []
+        if runner.jobs is None or job_id is None or any(fault.path[:1] == ("tags",) for fault in self._faults):
+            return
+        if matches_job(job_id, tags, runner.jobs):
+            return
+        allowed = listed(runner.jobs)
+        message = f"runner {runner.name!r} may not be used by job {short(job_id)}; allowed: {allowed}"
+        hint = f"choose another runner, or extend jobs of runner {runner.name!r} in scheduler.yaml"
+        self._faults.append(Fault(path=("runner",), code="runner.job-not-allowed", message=message, hint=hint))
+
+    def _check_expires(self, schedule: Schedule, expires: datetime | None) -> None:
+        first = None if expires is None else first_slot(schedule)
+        if expires is not None and first is not None and first > expires:
+            message = f"expires {instant(expires)} lies before the first time that the schedule names"
+            hint = f"write an instant from {instant(first)} on"
+            self._faults.append(Fault(path=("expires",), code="expires.invalid", message=message, hint=hint))
+
+    def _check_timeout(self, runner: RunnerSpec) -> None:
+        longest = runner.max_timeout
+        if longest is None or any(fault.path == ("timeout",) for fault in self._faults):
+            return
+        written = self._merged.get("timeout")
+        timeout = DEFAULT_TIMEOUT if written is None else parse_duration(written)
+        if timeout <= longest:
+            return
+        allowed = format_duration(longest)
+        message = f"timeout {format_duration(timeout)} is outside 1s-{allowed}, what runner {runner.name!r} allows"
+        if written is None:
+            message += "; it holds where none is written"
+        hint = f"write timeout: {allowed}, or raise max_timeout of runner {runner.name!r} in scheduler.yaml"
+        self._faults.append(Fault(path=("timeout",), code="runner.max-timeout", message=message, hint=hint))
+
+    # -- problems --------------------------------------------------------------------------------
+
+    def _fault_problems(self, job_id: str | None) -> Iterable[Problem]:
+        seen: set[Fault] = set()
+        for fault in self._faults:
+            if fault in seen or self._found.flawed(fault.path):
+                continue
+            seen.add(fault)
+            if self._from_defaults(fault):
+                line, column = self._found.start
+                message = f"{fault.message} (from defaults in scheduler.yaml)"
+                hint = fault.hint
+                if fault.code == "env.not-allowed":
+                    hint = f"write env: {{{fault.path[-1]}: null}} to do without it, or add it to the runner's job_env"
+                yield Problem(self._path, line, column, fault.code, message, hint, job_id=job_id)
+            else:
+                yield fault_problem(self._path, self._found, fault, job_id)
+
+    def _from_defaults(self, fault: Fault) -> bool:
+        """Whether the value at fault is one that the job took from defaults."""
+        own: Any = self._data
+        given: Any = self._settings.defaults
+        for part in fault.path:
+            if isinstance(own, dict) and part in own:
+                own = own[part]
+                given = given.get(part) if isinstance(given, dict) else None
+            else:
+                return isinstance(given, dict) and part in given
+        return False
+
+
+def _retry(shape: RetryShape | None) -> Retry:
+    given = {} if shape is None else {name: value for name, value in shape.model_dump().items() if value is not None}
+    return Retry(**{**given, "on": tuple(given["on"])}) if given else Retry()
+
+
+def _catch_up(shape: CatchUpShape | None) -> CatchUp:
+    return CatchUp() if shape is None else CatchUp(policy=CatchUpPolicy(shape.policy), within=shape.within)
+
+
+def _schedule_fault(error: ScheduleError, path: Path, key: str) -> Fault:
+    """key: of the entry at `path`, to blame for it; empty: the whole entry."""
+    return Fault(
+        path=(*path, key) if key else path,
+        code=error.code,
+        message=error.message,
+        hint=error.hint,
+        offset=error.offset or 0,
+    )
+
+
+_REQUIRED = frozenset({"id", "schedule"})  # a null here is a missing key, elsewhere it unsets a default
+
+
+def merge(defaults: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]:
+    """A job's keys over the defaults: mappings are merged by key, everything else is replaced.
+
+    A null stands for "no value" and so takes a default away.
+    """
+    if isinstance(job.get("catch_up"), dict) and isinstance(policy := defaults.get("catch_up"), str):
+        defaults = {**defaults, "catch_up": {"policy": policy}}  # the short form of the same
+    merged = {**defaults, **job}
+    for key in defaults.keys() & job.keys():
+        if isinstance(defaults[key], dict) and isinstance(job[key], dict):
+            merged[key] = {**defaults[key], **job[key]}
+    return merged
+
+
+def unknown_runner(path: tuple[str, ...], name: str, known: Iterable[str]) -> Fault:
+    names = sorted(known)
+    return Fault(
+        path=path,
+        code="runner.unknown",
+        message=f"runner {short(name)} is not declared in scheduler.yaml",
+        hint=did_you_mean(name[:100], names)
+        or (f"declared: {listed(names)}" if names else "declare it below runners in scheduler.yaml"),
+    )

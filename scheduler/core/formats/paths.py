@@ -1,0 +1,125 @@
+"""Root-relative paths and globs as job files and scheduler.yaml may write them: POSIX, and never out of the root."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+
+from scheduler.core.values.texts import short
+
+MAX_LENGTH = 1000
+
+# What check_path and check_glob accept, as the JSON Schema tells it to editors.
+PATH_PATTERN = r"^(?!~)(?=[\s\S]*\S)[^./\\][^/\\]*(/[^./\\][^/\\]*)*$"
+GLOB_PATTERN = r"^(?![\s\S]*([^/]\*\*|\*\*[^/]|[{}]))(?!!)" + PATH_PATTERN[1:]
+
+
+class PathError(ValueError):
+    """A path that is not root-relative. `hint` holds the right one where it can be told."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+def check_path(path: str, *, folder: str = "", what: str = "path") -> None:
+    """Refuse everything but a plain path below the root, without looking at the disk.
+
+    folder: root-relative folder that `../` was probably meant from; only the hint uses it.
+    what: what the message calls it.
+    Raises: PathError.
+    """
+    if not path.strip():
+        raise PathError(f"{what} is empty", hint="write it relative to the folder of scheduler.yaml")
+    parts = path.split("/")
+    if len(path) > MAX_LENGTH:
+        raise PathError(f"{what} has {len(path)} characters; at most {MAX_LENGTH} are read")
+    if "\0" in path:
+        raise PathError(f"{what} {short(path)} has a NUL character", hint="no file has such a name")
+    if "\\" in path:
+        reason = "has a backslash"
+        meant = path.replace("\\", "/")
+    elif path.startswith("/"):
+        raise PathError(
+            f"{what} {short(path)} is absolute; it must be relative to the folder of scheduler.yaml",
+            hint="write the part below the folder of scheduler.yaml",
+        )
+    elif parts[0].startswith("~"):
+        raise PathError(
+            f"{what} {short(path)} starts with ~; it must be relative to the folder of scheduler.yaml",
+            hint="write the part below the folder of scheduler.yaml",
+        )
+    elif ".." in parts:
+        reason = "has a .. component"
+        meant = posixpath.join(folder, path) if parts[0] == ".." else path
+    elif "." in parts or "" in parts:
+        reason = "has an empty or . component"
+        meant = path
+    elif any(part.startswith(".") for part in parts):
+        named = next(part for part in parts if part.startswith("."))
+        raise PathError(
+            f"{what} {short(path)} goes through {short(named)}; files and folders that start with a dot are never read",
+            hint="move it out of the dot folder, or name another file",
+        )
+    else:
+        return
+    raise PathError(
+        f"{what} {short(path)} {reason}; it must be relative to the folder of scheduler.yaml and stay inside it",
+        hint=_write(posixpath.normpath(meant)),
+    )
+
+
+def is_path(path: str) -> bool:
+    """Whether `check_path` has nothing against it."""
+    try:
+        check_path(path)
+    except PathError:
+        return False
+    return True
+
+
+def check_glob(glob: str) -> None:
+    """Refuse a glob that could name something outside the root or in a dot folder, or with signs that do not work here:
+    a `**` that would not recurse, braces, a leading `!`.
+
+    Raises: PathError.
+    """
+    check_path(glob, what="glob")
+    if "{" in glob or "}" in glob:
+        raise PathError(
+            f"glob {short(glob)} has braces, which match only themselves and so nothing that was meant",
+            hint=_choices(glob) or "write one glob for each choice; for a brace in a name write ?",
+        )
+    if glob.startswith("!"):
+        raise PathError(
+            f"glob {short(glob)} starts with !, and no glob takes files away",
+            hint="name the files that count, or keep the others in another folder; for a ! in a name write ?",
+        )
+    parts = glob.split("/")
+    glued = next((part for part in parts if "**" in part and part != "**"), None)
+    if glued is not None:
+        split = "/".join(part if part == "**" else part.replace("**", "**/*") for part in parts)
+        raise PathError(
+            f"glob {short(glob)} has ** inside a component, where it would match no folders",
+            hint=f"write {split!r}" if glued.startswith("**") and glued.count("*") == 2 else "",
+        )
+
+
+def _choices(glob: str) -> str:
+    """The hint that writes one pair of braces out; empty where there are more, or one of its globs would be refused."""
+    found = re.fullmatch(r"([^{}]*)\{([^{}]*,[^{}]*)\}([^{}]*)", glob)
+    globs = [found[1] + each.strip() + found[3] for each in found[2].split(",")] if found else []
+    if not globs or len(globs) > 5 or not all(map(_is_plain, globs)):
+        return ""
+    return f"write {', '.join(map(short, globs))}"
+
+
+def _is_plain(path: str) -> bool:
+    parts = path.split("/")
+    return "\\" not in path and not path.startswith("~") and not any(not part or part[0] == "." for part in parts)
+
+
+def _write(path: str) -> str:
+    """The hint naming a corrected path, or the rule where that one would be refused too."""
+    return f"write {short(path)}" if _is_plain(path) else "write the part below the folder of scheduler.yaml"

@@ -1,0 +1,192 @@
+"""scheduler.yaml's bytes as Settings and problems."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from scheduler.core.formats.blame import fault_problem, file_problem, flaw_problems, not_a_mapping
+from scheduler.core.formats.jobfile import unknown_runner
+from scheduler.core.formats.shapes import MOST_JOBS, MOST_TASK_BYTES, Fault, RootShape, RunnerShape, check, fitting
+from scheduler.core.formats.yamlfile import YamlDocument, read_yaml
+from scheduler.core.values.problems import Problem, Severity
+from scheduler.core.values.spec import (
+    ROOT_FILE,
+    Agents,
+    Limits,
+    Prune,
+    Retention,
+    RunnerSpec,
+    Settings,
+    TaskInput,
+    Worktree,
+)
+from scheduler.core.values.texts import TextError, decode
+
+# Programs that run what they are given, or run another program that does.
+_INTERPRETERS = frozenset[str]().union(
+    ("ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "pwsh", "sh", "tcsh", "zsh"),
+    ("awk", "bun", "deno", "lua", "make", "node", "nodejs", "osascript", "perl", "php", "pypy", "python"),
+    ("rscript", "ruby", "tclsh", "ts-node", "tsx", "uv"),
+    ("doas", "env", "nice", "nohup", "ssh", "stdbuf", "sudo", "time", "timeout", "xargs"),
+)
+# What nobody can judge of a job file without the runners, the defaults and the zone of scheduler.yaml.
+NEEDS_SETTINGS = frozenset({"runner.missing", "runner.unknown", "schedule.duplicate", "schedule.never"})
+# May be left empty, as a scaffold leaves them.
+SECTIONS = ("defaults", "runners", "limits", "prune", "retention", "worktree")
+
+
+def read_root_file(data: bytes, *, path: str = ROOT_FILE) -> tuple[Settings | None, tuple[Problem, ...]]:
+    """The settings that scheduler.yaml holds, or None where it has an error; its problems, sorted.
+
+    Never raises, whatever the bytes. Warnings come beside settings.
+    """
+    try:
+        documents = read_yaml(decode(data))
+    except TextError as error:
+        return None, (file_problem(path, error),)
+    if not documents:
+        empty = Problem(path, 1, 1, "key.missing", "the file is empty: key 'version' is missing", "write version: 1")
+        return None, (empty,)
+    if len(documents) > 1:
+        line, column = documents[1].start
+        message = "scheduler.yaml has one document, and a second one starts here"
+        return None, (Problem(path, line, column, "root.documents", message, "delete the --- between them"),)
+    found = documents[0]
+    if not isinstance(found.data, dict):
+        return None, (not_a_mapping(path, found, hint="write key: value lines, version: 1 first"),)
+    settings, problems = _settings(path, found)
+    failed = any(problem.is_error for problem in problems)
+    return None if failed else settings, tuple(sorted(problems))
+
+
+def settings_told(data: bytes) -> Settings | None:
+    """Of a scheduler.yaml with an error what can be told without guessing: where job files are, and their zone.
+
+    Every other setting is as lenient as it can be, and there are no runners. None where not even the files can be told.
+    """
+    try:
+        documents = read_yaml(decode(data))
+    except TextError:
+        return None
+    if len(documents) != 1 or not isinstance(documents[0].data, dict):
+        return None
+    found = documents[0]
+    told: dict[str, Any] = {"version": 1}
+    for key in ("jobs", "timezone"):
+        if key in found.data:
+            sound = not found.flawed((key,)) and fitting(RootShape, {"version": 1, key: found.data[key]})
+            if sound:
+                told[key] = found.data[key]
+            elif key == "jobs":
+                return None
+    shape = RootShape.model_validate({**told, "limits": {"max_jobs": MOST_JOBS, "task_bytes": MOST_TASK_BYTES}})
+    return Settings(jobs=tuple(shape.jobs), timezone=shape.timezone, limits=Limits(**shape.limits.model_dump()))
+
+
+def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Problem]]:
+    data = {key: value for key, value in found.data.items() if value is not None or key not in SECTIONS}
+    shape, faults = check(RootShape, data, raw=found.raw)
+    problems = list(flaw_problems(path, found))
+    runners: dict[str, RunnerSpec] = {}
+    more: list[Fault] = []
+    raw_runners = data.get("runners")
+    for name, raw in raw_runners.items() if isinstance(raw_runners, dict) else ():
+        runner = fitting(RunnerShape, raw)
+        if runner is None:
+            continue  # the whole shape has said what is wrong
+        needed, contradictions = _input(name, runner)
+        more += contradictions
+        runners[name] = _runner(name, runner, needed)
+        warning = _warning(name, runner)
+        if warning is not None:
+            line, column = found.place(("runners", name, "command"))
+            problems.append(Problem(path, line, column, *warning, severity=Severity.WARNING))
+    defaults = _defaults(data)
+    default_runner = defaults.get("runner")
+    declared = raw_runners if isinstance(raw_runners, dict) else {}
+    if isinstance(default_runner, str) and default_runner not in declared:
+        more.append(unknown_runner(("defaults", "runner"), default_runner, declared))
+    problems += [fault_problem(path, found, each) for each in (*faults, *more) if not found.flawed(each.path)]
+    if shape is None:
+        return None, problems
+    settings = Settings(
+        version=shape.version,
+        jobs=tuple(shape.jobs),
+        timezone=shape.timezone,
+        defaults=defaults,
+        runners=runners,
+        hosts=None if shape.hosts is None else tuple(shape.hosts),
+        limits=Limits(**shape.limits.model_dump()),
+        prune=Prune(**shape.prune.model_dump()),
+        retention=Retention(**shape.retention.model_dump()),
+        agents=None if shape.agents is None else Agents.from_json(shape.agents.model_dump()),
+        worktree=Worktree(**shape.worktree.model_dump()),
+    )
+    return settings, problems
+
+
+def _defaults(data: dict[str, Any]) -> dict[str, Any]:
+    """The defaults as plain values; a null there is the same as nothing."""
+    defaults = data.get("defaults")
+    if not isinstance(defaults, dict):
+        return {}
+    kept = {key: value for key, value in defaults.items() if value is not None}
+    if isinstance(kept.get("env"), dict):
+        kept["env"] = {name: value for name, value in kept["env"].items() if value is not None}
+    return kept
+
+
+def _runner(name: str, shape: RunnerShape, needed: TaskInput) -> RunnerSpec:
+    return RunnerSpec(
+        name=name,
+        command=tuple(shape.command),
+        input=needed,
+        env=tuple(sorted(shape.env.items())),
+        env_from=tuple(shape.env_from),
+        job_env=tuple(shape.job_env),
+        tasks=None if shape.tasks is None else tuple(shape.tasks),
+        jobs=None if shape.jobs is None else tuple(shape.jobs),
+        max_timeout=shape.max_timeout,
+        cwd="." if shape.cwd == "root" else shape.cwd,
+    )
+
+
+def _input(name: str, shape: RunnerShape) -> tuple[TaskInput, Iterable[Fault]]:
+    """How the command takes its task, and what contradicts it: exactly one way must remain."""
+    as_file = [number for number, word in enumerate(shape.command) if "{task_file}" in word]
+    as_text = [number for number, word in enumerate(shape.command) if "{task}" in word]
+    needed = TaskInput.FILE if as_file else TaskInput.ARG if as_text else TaskInput.STDIN
+    if as_file and as_text:
+        place = ("runners", name, "command", max(as_file[0], as_text[0]))
+        message = "the command holds both {task_file} and {task}; a runner takes its task in exactly one way"
+        return needed, [Fault(path=place, code="runner.input", message=message, hint="keep one of them")]
+    if shape.input is None or shape.input == needed:
+        return needed, []
+    holds = {
+        TaskInput.FILE: "holds {task_file}",
+        TaskInput.ARG: "holds {task}",
+        TaskInput.STDIN: "holds neither {task_file} nor {task}",
+    }[needed]
+    fault = Fault(
+        path=("runners", name, "input"),
+        code="runner.input",
+        message=f"input is {shape.input}, but the command {holds}",
+        hint=f"write input: {needed.value}, or change the command",
+    )
+    return needed, [fault]
+
+
+def _warning(name: str, shape: RunnerShape) -> tuple[str, str, str] | None:
+    """Code, message and hint for a known interpreter that may be given any file."""
+    program = posixpath.basename(shape.command[0])
+    base = re.sub(r"[0-9.]+$", "", program.lower())
+    if shape.tasks is not None or base not in _INTERPRETERS:
+        return None
+    return (
+        "runner.tasks",
+        f"runner {name!r} has {program} run whatever it is given, and no tasks limit what that may be",
+        'write for example tasks: ["scripts/**"]',
+    )

@@ -1,0 +1,511 @@
+"""Strict YAML: text to plain data in which every value knows its place.
+
+YAML 1.2's core schema, so that `on`, `no`, `1:30` and dates stay text. Anchors, aliases, tags, merge
+keys, duplicate keys and keys that are not text are flaws of their document; they leave the others
+readable. Data is built from libyaml's events as they come, with limits counted on the way: a hostile
+file is refused before it costs anything.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from yaml._yaml import CParser
+
+from scheduler.core.values.texts import CONFLICT_HINT, Lines, TextError, check_printable, short
+
+_FARTHEST = 10_000  # characters in which to look for an open bracket
+_MARKER = re.compile(r"^(?:<{7} |\|{7} |>{7} |={7}\r?$)", re.MULTILINE)
+_GLUED = re.compile(r"(-|[\w-]{1,100}:)([^\s:-][^\r\n]{0,100})")
+
+MAX_NODES = 10_000  # scalars, keys and collections of one file
+MAX_DEPTH = 32  # collections inside each other
+
+Path = tuple[str | int, ...]  # keys and list positions from the document's root
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flaw:
+    """Something YAML allows and we do not, in an otherwise readable document."""
+
+    path: Path
+    index: int  # character offset in the text
+    code: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where one value stands, as character offsets in the text."""
+
+    key: int  # its key; the value itself for list items and the root
+    value: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class YamlDocument:
+    """One document of a stream: plain data, and the place of everything in it."""
+
+    data: Any  # str, int, float, bool, None, and lists and dicts of them; keys are str
+    spots: dict[Path, Spot] = field(repr=False)
+    flaws: tuple[Flaw, ...] = ()
+    suspect: frozenset[Path] = frozenset()  # paths of the flaws
+    text: str = field(repr=False)
+    lines: Lines = field(repr=False)
+
+    @property
+    def start(self) -> tuple[int, int]:
+        """Line and column of the first key, or of whatever the document is instead of a mapping."""
+        return self.lines.place(self.spots[()].value)
+
+    def key_place(self, path: Path) -> tuple[int, int]:
+        """Line and column of the key at `path`, or of the nearest thing around it that stands in the file."""
+        return self.lines.place(self._nearest(path).key)
+
+    def place(self, path: Path, offset: int = 0) -> tuple[int, int]:
+        """Line and column of the value at `path`, or of the nearest thing around it that stands in the file.
+
+        offset: characters into the value; counted only where the text shows them as they are.
+        """
+        spot = self._nearest(path)
+        return self.lines.place(spot.value + (self._shift(spot, path, offset) if offset else 0))
+
+    def raw(self, path: Path) -> str | None:
+        """The value at `path` as written, if it stands in the file on one line."""
+        spot = self.spots.get(path)
+        if spot is None:
+            return None
+        written = self.text[spot.value : spot.end]
+        return written if "\n" not in written and "\r" not in written else None
+
+    def flawed(self, path: Path) -> bool:
+        """Whether the value at `path`, or one around it, cannot be trusted to be what was meant."""
+        return any(path[:length] in self.suspect for length in range(1, len(path) + 1))
+
+    def _nearest(self, path: Path) -> Spot:
+        while path not in self.spots:
+            path = path[:-1]
+        return self.spots[path]
+
+    def _shift(self, spot: Spot, path: Path, offset: int) -> int:
+        value: Any = self.data
+        for part in path:
+            if isinstance(value, dict | list):
+                try:
+                    value = value[part]  # type: ignore[index]
+                except (KeyError, IndexError):
+                    break
+        if not isinstance(value, str):
+            return 0
+        written = self.text[spot.value : spot.end]
+        quote = written[:1] in ("'", '"')
+        inner = written[1:-1] if quote else written
+        return offset + quote if inner == value else 0
+
+
+def read_yaml(text: str, start: int = 0, end: int | None = None) -> tuple[YamlDocument, ...]:
+    """The documents of text[start:end], without those that hold nothing; places count in the whole text.
+
+    Raises: TextError for the first thing that makes the whole stream unreadable.
+    """
+    end = len(text) if end is None else end
+    check_printable(text, start, end)
+    return tuple(_Reader(text, start, end).documents())
+
+
+@dataclass(slots=True)
+class _Fresh:
+    """What one document collects while it is built."""
+
+    spots: dict[Path, Spot] = field(default_factory=dict)
+    flaws: list[Flaw] = field(default_factory=list)
+
+
+class _Reader:
+    def __init__(self, text: str, start: int, end: int) -> None:
+        self._text = text
+        self._start = start
+        self._end = end
+        self._lines = Lines(text)
+        self._nodes = 0
+        # Tags are refused anyway, and libyaml compares each declared one with all before it.
+        declared = re.compile(r"^%TAG\b", re.MULTILINE).search(text, start, end)
+        if declared is not None:
+            raise self._error("yaml.tag", "tags are not read", declared.start(), "delete the %TAG line")
+        self._parser = CParser(text[start:end])
+
+    def documents(self) -> Iterator[YamlDocument]:
+        while True:
+            event = self._next()
+            if isinstance(event, yaml.StreamEndEvent):
+                return
+            if not isinstance(event, yaml.DocumentStartEvent):
+                continue
+            fresh = _Fresh()
+            first = self._next()
+            data = self._node(first, (), self._index(first.start_mark), 1, fresh)
+            self._next()  # the end of the document
+            if data is None and not fresh.flaws and isinstance(first, yaml.ScalarEvent) and not first.value:
+                continue
+            yield YamlDocument(
+                data=data,
+                spots=fresh.spots,
+                flaws=tuple(fresh.flaws),
+                suspect=frozenset(flaw.path for flaw in fresh.flaws),
+                text=self._text,
+                lines=self._lines,
+            )
+
+    def _node(self, event: Any, path: Path, key: int, depth: int, fresh: _Fresh, *, kept: bool = True) -> Any:
+        """The value that begins with `event`. kept: False for one whose key is refused; its place is not noted."""
+        self._nodes += 1
+        index = self._index(event.start_mark)
+        if self._nodes > MAX_NODES:
+            raise self._error(
+                "yaml.too-many-nodes",
+                f"the file holds more than {MAX_NODES} YAML values",
+                index,
+                "split it into several files",
+            )
+        if kept:
+            fresh.spots[path] = Spot(key, index, self._index(event.end_mark))
+        if isinstance(event, yaml.AliasEvent):
+            fresh.flaws.append(self._alias(event, path, index))
+            return None
+        if event.anchor is not None:
+            fresh.flaws.append(
+                Flaw(
+                    path=(),
+                    index=index,
+                    code="yaml.anchor",
+                    message=f"anchor {short('&' + event.anchor)} is not read",
+                    hint=f'delete it; if the text itself starts with &, quote it: "&{event.anchor}"',
+                )
+            )
+        if event.tag is not None:
+            fresh.flaws.append(
+                Flaw(
+                    path=path,
+                    index=index,
+                    code="yaml.tag",
+                    message=f"tag {short(event.tag.replace('tag:yaml.org,2002:', '!!'))} is not read",
+                    hint="delete it; if the text itself starts with !, quote it",
+                )
+            )
+        if isinstance(event, yaml.ScalarEvent):
+            if "\0" in event.value:
+                fresh.flaws.append(
+                    Flaw(path=path, index=index, code="file.character", message="a NUL character cannot stand here")
+                )
+            if event.style or event.tag is not None:
+                return event.value
+            if _LEADING_ZERO.fullmatch(event.value):
+                fresh.flaws.append(self._leading_zero(event, path, index))
+            return resolve(event.value)
+        if depth > MAX_DEPTH:
+            raise self._error(
+                "yaml.too-deep", f"values are nested more than {MAX_DEPTH} deep", index, "a job file needs three levels"
+            )
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._sequence(path, depth, fresh, kept=kept)
+        return self._mapping(path, depth, fresh, kept=kept)
+
+    def _sequence(self, path: Path, depth: int, fresh: _Fresh, *, kept: bool) -> list[Any]:
+        items: list[Any] = []
+        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+            place = (*path, len(items))
+            items.append(self._node(event, place, self._index(event.start_mark), depth + 1, fresh, kept=kept))
+        return items
+
+    def _mapping(self, path: Path, depth: int, fresh: _Fresh, *, kept: bool) -> dict[str, Any]:
+        pairs: dict[str, Any] = {}
+        lines: dict[str, int] = {}
+        first = True
+        while not isinstance(event := self._next(), yaml.MappingEndEvent):
+            index = self._index(event.start_mark)
+            if kept and not path and first:
+                fresh.spots[()] = Spot(index, index, index)
+            first = False
+            flaws = len(fresh.flaws)
+            key = self._node(event, path, index, depth + 1, fresh, kept=False)
+            usable = len(fresh.flaws) == flaws and isinstance(key, str)
+            if isinstance(key, str) and key == "<<" and not event.style:
+                usable = False
+                fresh.flaws.append(
+                    Flaw(
+                        path=path,
+                        index=index,
+                        code="yaml.merge-key",
+                        message="merge key '<<' is not read",
+                        hint="write the keys out, or use defaults in scheduler.yaml",
+                    )
+                )
+            elif not isinstance(key, str) and len(fresh.flaws) == flaws:
+                fresh.flaws.append(self._key_flaw(event, path, index))
+            elif usable and key in pairs:
+                usable = False
+                fresh.flaws.append(
+                    Flaw(
+                        path=(*path, key),
+                        index=index,
+                        code="key.duplicate",
+                        message=f"key {short(key)} is given twice, on lines {lines[key]} and {self._line(index)}",
+                        hint="delete one of them",
+                    )
+                )
+            if usable:
+                lines[key] = self._line(index)
+                pairs[key] = self._node(self._next(), (*path, key), index, depth + 1, fresh, kept=kept)
+            else:
+                self._node(self._next(), path, index, depth + 1, fresh, kept=False)
+        return pairs
+
+    def _key_flaw(self, event: Any, path: Path, index: int) -> Flaw:
+        if isinstance(event, yaml.ScalarEvent):
+            written = event.value or "(nothing)"
+            hint = f'quote it: "{event.value}"' if event.value else "write a key in front of the colon"
+            return Flaw(path=path, index=index, code="key.type", message=f"key {short(written)} is not text", hint=hint)
+        return Flaw(
+            path=path,
+            index=index,
+            code="key.type",
+            message="a list or mapping cannot be a key",
+            hint="quote text that starts with { or [",
+        )
+
+    def _leading_zero(self, event: Any, path: Path, index: int) -> Flaw:
+        plain = event.value.lstrip("+-0") or "0"
+        return Flaw(
+            path=path,
+            index=index,
+            code="yaml.octal",
+            message=f"number {short(event.value)} starts with 0: some programs would count it in eights",
+            hint=f'write {"-" * event.value.startswith("-")}{short(plain)[1:-1]}, or quote text: "{event.value}"',
+        )
+
+    def _alias(self, event: Any, path: Path, index: int) -> Flaw:
+        return Flaw(
+            path=path,
+            index=index,
+            code="yaml.alias",
+            message=f"alias {short('*' + event.anchor)} is not read",
+            hint="write the value out; if the text itself starts with *, quote it",
+        )
+
+    def _next(self) -> Any:
+        try:
+            return self._parser.get_event()
+        except yaml.MarkedYAMLError as error:
+            raise self._syntax(error) from None
+        except yaml.YAMLError:
+            raise self._error("yaml.syntax", "the file cannot be read as YAML", self._start) from None
+
+    def _index(self, mark: Any) -> int:
+        return self._start + int(mark.index)
+
+    def _line(self, index: int) -> int:
+        return self._lines.place(index)[0]
+
+    def _error(self, code: str, message: str, index: int, hint: str = "") -> TextError:
+        line, column = self._lines.place(index)
+        return TextError(code, message, line=line, column=column, hint=hint)
+
+    # -- syntax errors: libyaml's terse phrases, turned to the place and the remedy ---------------
+
+    def _syntax(self, error: yaml.MarkedYAMLError) -> TextError:
+        problem = error.problem or "cannot be read"
+        context = error.context or ""
+        at = self._start if error.problem_mark is None else self._index(error.problem_mark)
+        opened = at if error.context_mark is None else self._index(error.context_mark)
+        marker = self._marker(at)
+        if marker is not None:
+            return self._error("file.conflict-markers", "a merge-conflict marker is left here", marker, CONFLICT_HINT)
+        if "alias" in context:
+            return self._unquoted("yaml.unquoted", opened)
+        character = self._text[at : min(at + 1, self._end)]
+        if character == "\t" or "tab character" in problem:
+            return self._error("yaml.tab", "a tab cannot indent YAML", at, "indent with spaces")
+        if (
+            "cannot start any token" in problem
+            or "mapping keys are not allowed" in problem
+            or ("expected node content" in problem and "block node" in context and character in (",", "]", "}"))
+        ):
+            return self._unquoted("yaml.unquoted", at)
+        if "block scalar" in context and ("comment or line break" in problem or "indicator" in problem):
+            return self._unquoted("yaml.unquoted", opened, "; a text of several lines starts on the next line")
+        if "an anchor" in context or "a tag" in context:
+            return self._unquoted("yaml.syntax", opened)
+        if "tag handle" in problem:
+            return self._unquoted("yaml.syntax", at)
+        if "sequence entries are not allowed" in problem:
+            return self._error(
+                "yaml.syntax",
+                "a list cannot start behind its key",
+                at,
+                "start it on the next line, each item after '- '; or quote the text",
+            )
+        if "escape c" in problem or "hexdecimal" in problem:
+            escape = at if "unknown" in problem else self._text.rfind("\\", opened, at)
+            digits = "hexdecimal" in problem
+            stands = "needs hexadecimal digits behind it" if digits else "stands for nothing"
+            return self._error(
+                "yaml.syntax",
+                f"in double quotes a backslash escapes, and {self._text[escape : escape + 2]} {stands}",
+                escape,
+                "write it in single quotes, or the backslash twice",
+            )
+        if "expected ':'" in problem:
+            return self._no_key(opened)
+        if "directive" in context or "incompatible YAML" in problem:
+            if "YAML" in context + problem:
+                return self._error("yaml.syntax", "only YAML 1.1 and 1.2 are read", opened, "delete the %YAML line")
+            return self._error(
+                "yaml.syntax", "a line that starts with % is no key", opened, "delete the line, or quote the text"
+            )
+        if "mapping values are not allowed" in problem:
+            return self._error(
+                "yaml.syntax",
+                "a second ': ' or a wrong indentation: no key is possible here",
+                at,
+                "quote a value that holds ': ', or align the key with those above",
+            )
+        if problem == "found unexpected end of stream" and "quoted scalar" in context:
+            return self._error(
+                "yaml.syntax",
+                "the quote that opens here is never closed",
+                opened,
+                f"close it with {self._text[opened]}",
+            )
+        if "flow" in context:
+            found = self._flow(at, opened, character)
+            if found is not None:
+                return found
+        if "document start" in problem:
+            return self._error(
+                "yaml.syntax",
+                "text after the end of the document",
+                at,
+                "start another document with --- on its own line",
+            )
+        if "expected key" in problem:
+            return self._behind_value(at, character)
+        if "'-' indicator" in problem:
+            return self._error("yaml.syntax", "a list item was expected here", at, "start it with '- ', or indent it")
+        if "node content" in problem:
+            return self._error("yaml.syntax", "a value was expected here", at, "write it, or quote the text")
+        phrase = f"{problem} {context}".strip()
+        return self._error(
+            "yaml.syntax", f"YAML cannot be read: {phrase}", at, "quote the text, or indent it otherwise"
+        )
+
+    def _marker(self, index: int) -> int | None:
+        """The merge-conflict marker that a syntax error stands on or just below."""
+        line = self._lines.place(index)[0]
+        start, end = self._lines.start(line - 1), self._lines.start(line + 1)
+        found = [each.start() for each in _MARKER.finditer(self._text, max(start, self._start), min(end, self._end))]
+        return found[-1] if found else None
+
+    def _unquoted(self, code: str, index: int, more: str = "") -> TextError:
+        message = f"a value cannot start with {self._text[index : index + 1]!r} unless it is quoted"
+        return self._error(code, message, index, f"write {self._quoted(index)}{more}")
+
+    def _no_key(self, index: int) -> TextError:
+        hint = "write key: value; a text of several lines stands indented below key: |"
+        glued = _GLUED.match(self._text, index, self._end)
+        if glued is not None:
+            what = "dash" if glued[1] == "-" else "colon"
+            hint = f"write a space behind the {what}: {glued[1]} {glued[2]}"
+        return self._error("yaml.syntax", "this is neither a key with its value nor the rest of a text", index, hint)
+
+    def _flow(self, at: int, opened: int, character: str) -> TextError | None:
+        """What is wrong inside [ ] or { }; None where that cannot be told."""
+        if character == ",":
+            hint = "delete the comma, or write what is missing in front of it"
+            return self._error("yaml.syntax", "a comma separates nothing here", at, hint)
+        if opened == at:
+            opened = self._opener(at)
+        opener = self._text[opened : opened + 1]
+        closer = {"[": "]", "{": "}"}.get(opener, "")
+        if not closer:
+            return None
+        return self._error(
+            "yaml.syntax", f"{opener!r} opened here is not closed properly", opened, f"close it with {closer}"
+        )
+
+    def _opener(self, index: int) -> int:
+        """The bracket that is still open at `index`, or `index`; quotes are not looked at."""
+        depth = 0
+        for at in range(index - 1, max(self._start, index - _FARTHEST) - 1, -1):
+            depth += (self._text[at] in "]}") - (self._text[at] in "[{")
+            if depth < 0:
+                return at
+        return index
+
+    def _behind_value(self, at: int, character: str) -> TextError:
+        """The error of what stands where a key was expected, often the rest of a value that ended too early."""
+        line_start = at - self._lines.place(at)[1] + 1
+        before = self._text[line_start:at].rstrip()[-1:]
+        if character in ("]", "}"):
+            message, hint = f"{character!r} closes nothing", "delete it, or quote the text"
+        elif before == '"':
+            message, hint = (
+                "the quotes end before this",
+                'write the text in single quotes, or \\" for a quote inside it',
+            )
+        elif before == "'":
+            message, hint = (
+                "the quotes end before this",
+                "write the text in double quotes, or '' for an apostrophe inside it",
+            )
+        elif before in ("]", "}"):
+            message, hint = f"the value ends with the {before} before this", "quote the whole text"
+        else:
+            message, hint = "no key is possible here", "align it with the keys above, or quote the text"
+        return self._error("yaml.syntax", message, at, hint)
+
+    def _quoted(self, index: int) -> str:
+        """The plain value at `index` as it should have been written, without the comment or bracket behind it."""
+        line_start = index - self._lines.place(index)[1] + 1
+        in_flow = any(bracket in self._text[line_start:index] for bracket in "{[")
+        ends = r"\s#|[\r\n\]}]|,\s" if in_flow else r"\s#|[\r\n]"
+        value = re.split(ends, self._text[index : self._end], maxsplit=1)[0].rstrip()
+        return "'" + value.replace("'", "''") + "'" if '"' in value or "\\" in value else f'"{value}"'
+
+
+# -- the core schema (YAML 1.2.2, section 10.3.2) ------------------------------------------------
+
+_WORDS: dict[str, Any] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), math.inf),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -math.inf),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan),
+}
+_INT = re.compile(r"[-+]?[0-9]{1,40}")
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9]{1,40}")
+_OCTAL = re.compile(r"0o[0-7]{1,40}")
+_HEX = re.compile(r"0x[0-9a-fA-F]{1,40}")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+
+
+def resolve(text: str) -> Any:
+    """What a plain scalar stands for. A number of more than 40 digits stays text: nothing here can use it."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text):
+        return int(text)
+    if _OCTAL.fullmatch(text):
+        return int(text[2:], 8)
+    if _HEX.fullmatch(text):
+        return int(text, 16)
+    if _FLOAT.fullmatch(text) and len(text) <= 40:
+        return float(text)
+    return text

@@ -1,0 +1,93 @@
+"""Jobs that come from elsewhere, as values: what their files shall say, what is known of their past, what was lost."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scheduler.core.formats.shapes import ID_PATTERN
+from scheduler.core.past.past import Past
+from scheduler.core.values.problems import Problem, Severity
+
+_LONGEST_STEM = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """One job: the keys of its file as plain YAML values, and the text of its task."""
+
+    id: str
+    stem: str  # what its files are called, without folder and suffix
+    keys: Mapping[str, Any]  # without its task and runner, whose place the root decides
+    comments: tuple[str, ...] = ()  # lines above the keys
+    text: str | None = None  # the task
+    line: int  # where it stands in the source
+    past: Past | None = None
+    named: bool = True  # its id came with it; else it was made up from the task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """One job's files, as they shall be."""
+
+    job: Incoming
+    path: str
+    data: bytes
+    task_path: str | None = None
+    task: bytes | None = None
+
+
+def problem(
+    line: int, code: str, message: str, hint: str = "", *, error: bool = True, job_id: str | None = None
+) -> Problem:
+    """What could not be carried, or is other than it was. The source's name is added by who knows it."""
+    return Problem(
+        path="",
+        line=line,
+        column=1,
+        code=f"import.{code}",
+        message=message,
+        hint=hint,
+        severity=Severity.ERROR if error else Severity.WARNING,
+        job_id=job_id,
+    )
+
+
+def slug(text: str) -> str:
+    """Words as the name of a file or an id; empty where nothing is left."""
+    return re.sub(r"[^a-z0-9]+", "-", _plain(text)).strip("-")[:_LONGEST_STEM].strip("-")
+
+
+def _plain(text: str) -> str:
+    """In small letters, without the marks on them."""
+    parts = unicodedata.normalize("NFKD", text.lower())
+    return "".join(each for each in parts if not unicodedata.combining(each))
+
+
+def digest(*parts: object) -> str:
+    """A few digits that tell apart what would have one name: the same wherever and whenever they are worked out."""
+    return hashlib.sha256("\0".join(map(str, parts)).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def mapped_id(original: str) -> str:
+    """The id that stands here for one from elsewhere: itself where it can, else always the same other one."""
+    if re.fullmatch(ID_PATTERN[1:-1], original):
+        return original
+    words = re.sub(r"[^a-z0-9._-]+", "-", _plain(original)).strip("-._")[:_LONGEST_STEM].strip("-._")
+    return f"{words or 'job'}-{digest(original)}"
+
+
+def free(name: str, taken: Iterable[str], *parts: object) -> str:
+    """`name`, or with digits of `parts` where somebody has it already."""
+    names = set(taken) if not isinstance(taken, set | dict) else taken
+    if name not in names:
+        return name
+    found, n = f"{name}-{digest(*parts)}", 1
+    while found in names:
+        n += 1
+        found = f"{name}-{digest(*parts)}-{n}"
+    return found

@@ -1,0 +1,198 @@
+"""The past of a job, as it is carried from one database into another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from scheduler.core.values.spec import JobSpec, RunStatus, Trigger, parse_instant
+
+IMPORT = "import"  # the action of the audit row that says whence a job came; it has one, and gets no other past
+# Columns of the tables, by whose names everything stands in an export.
+FACTS = (
+    "run_count",
+    "consecutive_errors",
+    "errors_at_arm",
+    "stopped_at",
+    "stop_reason",
+    "last_run_at",
+    "last_run_status",
+    "last_run_duration_ms",
+    "last_run_error",
+    "last_delivery_status",
+    "paused_at",
+    "pause_reason",
+    "paused_until",
+    "paused_by",
+    "created_at",
+    "created_by",
+    "updated_at",
+)
+RUN = (
+    "n",
+    "trigger",
+    "status",
+    "reason",
+    "fire_time",
+    "fire_time_last",
+    "slots",
+    "requested_at",
+    "requested_by",
+    "started_at",
+    "finished_at",
+    "duration_ms",
+    "exit_code",
+    "error",
+    "task_sha256",
+    "task_bytes",
+    "source_path",
+    "source_sha256",
+    "source_blob",
+    "revision",
+    "dirty",
+    "generation",
+    "result",
+    "output_bytes",
+    "truncated",
+    "no_provenance",
+    "task_of",
+)
+ATTEMPT = ("n", "status", "reason", "started_at", "finished_at", "exit_code")
+DEFINITION = ("generation", "digest", "spec", "recorded_at")
+AUDIT = ("at", "action", "field", "before", "after", "revision", "actor", "cause", "no_commit")
+ARCHIVED = ("at", "path", "line", "revision", "file_sha256")  # since when no file names a job, and where it stood
+COMMIT = ("id", "author", "email", "date", "subject")  # of an audit row, where one is known
+INSTANTS = frozenset(
+    (
+        "stopped_at",
+        "last_run_at",
+        "paused_at",
+        "paused_until",
+        "created_at",
+        "updated_at",
+        "fire_time",
+        "fire_time_last",
+        "requested_at",
+        "started_at",
+        "finished_at",
+        "recorded_at",
+        "at",
+    )
+)
+JSON = frozenset({"spec", "before", "after"})
+_WHOLE = frozenset(
+    (
+        "run_count",
+        "consecutive_errors",
+        "errors_at_arm",
+        "last_run_duration_ms",
+        "n",
+        "slots",
+        "duration_ms",
+        "task_bytes",
+        "generation",
+        "output_bytes",
+        "truncated",
+        "task_of",
+        "exit_code",
+        "line",
+    )
+)
+_LATER = frozenset({"no_commit", "no_provenance", "task_of"})  # absent where they were exported before
+_SIGNED = frozenset({"exit_code"})
+# What is never null.
+_NEEDED = {
+    "job": ("run_count", "consecutive_errors", "errors_at_arm", "created_at", "created_by", "updated_at"),
+    "run": ("n", "trigger", "status", "slots", "requested_at", "generation", "truncated"),
+    "attempt": ("n", "status", "started_at"),
+    "definition": DEFINITION,
+    "audit": ("at", "action", "actor", "cause"),
+    "archived": ("at", "path", "line", "file_sha256"),
+}
+_NAMES = {
+    "job": FACTS,
+    "run": (*RUN, "attempts"),
+    "attempt": ATTEMPT,
+    "definition": DEFINITION,
+    "audit": AUDIT,
+    "archived": ARCHIVED,
+}
+_LARGEST = 2**63
+
+
+def check_row(kind: str, row: Mapping[str, Any]) -> None:
+    """Raises: ValueError, KeyError, TypeError for a row that no database of ours holds. Other keys are passed over."""
+    for name in _NAMES[kind]:
+        value = row.get(name) if name in _LATER else row[name]
+        if value is None:
+            if name in _NEEDED[kind]:
+                raise ValueError(f"{name} is null")
+        elif name in INSTANTS:
+            parse_instant(value)
+        elif name in _WHOLE:
+            low = -_LARGEST if name in _SIGNED else 0
+            if not isinstance(value, int) or not low <= value < _LARGEST:
+                raise ValueError(f"{name} is {value!r:.40}")
+        elif name in JSON:
+            json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate can stand in no database
+        elif name != "attempts":
+            if not isinstance(value, str):
+                raise ValueError(f"{name} is {value!r:.40}, and no text")
+            value.encode()
+    if kind in ("run", "attempt") and not RunStatus(row["status"]).finished:
+        raise ValueError(f"the run has not ended: its status is {row['status']}")
+    if kind == "run":
+        Trigger(row["trigger"])
+        if row["n"] < 1 or row["slots"] < 1:
+            raise ValueError("a run counts from 1, and has one slot at least")
+        for attempt in row["attempts"]:
+            check_row("attempt", attempt)
+        numbers = [attempt["n"] for attempt in row["attempts"]]
+        if numbers != sorted(set(numbers)):
+            raise ValueError("its attempts are not in order")
+    if kind == "audit" and row.get("commit") is not None:
+        for name in COMMIT:
+            if not isinstance(row["commit"][name], str):
+                raise ValueError(f"the {name} of its commit is no text")
+            row["commit"][name].encode()
+    if kind == "definition" and JobSpec.from_json(row["spec"]).digest != row["digest"]:
+        raise ValueError("the definition is not the one that its digest names")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What a job brings along for the database; JSON throughout, instants as text.
+
+    facts: columns of `jobs`, by name; definitions, runs, audit: rows of those tables, a run with its `attempts`.
+    archived: None where the job has a file.
+    """
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    last_n: int = 0
+    definitions: tuple[Mapping[str, Any], ...] = ()
+    runs: tuple[Mapping[str, Any], ...] = ()
+    audit: tuple[Mapping[str, Any], ...] = ()
+    texts: Mapping[str, bytes] = field(default_factory=dict)  # by sha256
+    archived: Mapping[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Without the texts, which are kept by themselves; of a job that is to get a file."""
+        return {
+            "facts": dict(self.facts),
+            "last_n": self.last_n,
+            "definitions": list(self.definitions),
+            "runs": list(self.runs),
+            "audit": list(self.audit),
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Past:
+        return cls(
+            facts=found["facts"],
+            last_n=found["last_n"],
+            definitions=tuple(found["definitions"]),
+            runs=tuple(found["runs"]),
+            audit=tuple(found["audit"]),
+        )

@@ -1,0 +1,172 @@
+"""What a person needs to decide about a change of the files, beside the plan itself: a pure function of values.
+
+Schedules in words with the fires before and after, prompts compared, and who uses a runner that changes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from scheduler.core.plan.plan import Action, Plan
+from scheduler.core.plan.textdiff import Hunk, hunks, same_but_for_line_ends, unified
+from scheduler.core.times.fires import coming, on_the_wall, span
+from scheduler.core.times.words import describe
+from scheduler.core.values.spec import FileFacts, Schedule, instant, on_the_clock
+
+NEXT_FIRES = 5
+MONTH = timedelta(days=30)
+_MOST_COUNTED = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskDiff:
+    """One text, before and after, and the jobs that run it."""
+
+    path: str
+    jobs: tuple[str, ...]
+    before_sha256: str | None  # None: there was no such task
+    after_sha256: str | None
+    hunks: tuple[Hunk, ...] = ()
+    unified: str = ""
+    note: str = ""  # why there are no hunks, or what is odd about them
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "jobs": list(self.jobs),
+            "before_sha256": self.before_sha256,
+            "after_sha256": self.after_sha256,
+            "note": self.note or None,
+            "unified": self.unified,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A task's text at one end of a review; None, with a note saying why, where it cannot be shown."""
+
+    text: str | None
+    note: str = ""
+
+
+Texts = Mapping[str, tuple[Text | None, Text | None]]  # by job id: before, after; None: no such job
+
+
+def changed_texts(plan: Plan) -> list[Action]:
+    """The actions whose task a reviewer has to read."""
+    return [a for a in plan.actions if a.verb == "create" or (a.task_change is not None and a.verb != "archive")]
+
+
+def task_diffs(plan: Plan, texts: Texts) -> tuple[TaskDiff, ...]:
+    """One for each text that differs, however many jobs run it; ordered by path."""
+    groups: defaultdict[tuple[str, str | None, str | None], list[str]] = defaultdict(list)
+    for action in changed_texts(plan):
+        path = action.after.spec.task_source_path or action.after.path
+        before = None if action.before is None else action.before.task_sha256
+        groups[path, before, action.after.task_sha256].append(action.job_id)
+    found = []
+    for (path, old, new), jobs in sorted(groups.items(), key=lambda item: (item[0][0], item[1])):
+        diff = _compared(*texts.get(jobs[0], (None, None)), path)
+        found.append(
+            TaskDiff(
+                path=path,
+                jobs=tuple(jobs),
+                before_sha256=old,
+                after_sha256=new,
+                hunks=diff[0],
+                unified=diff[1],
+                note=diff[2],
+            )
+        )
+    return tuple(found)
+
+
+def _compared(before: Text | None, after: Text | None, path: str) -> tuple[tuple[Hunk, ...], str, str]:
+    for side, text in (("before", before), ("now", after)):
+        if text is not None and text.text is None:
+            return (), "", f"{side}: {text.note}"
+    old, new = (before.text if before else "") or "", (after.text if after else "") or ""
+    if same_but_for_line_ends(old, new):
+        return (), "", "only line ends differ (CR LF and LF)"
+    name = "/dev/null" if before is None else f"a/{path}"
+    return hunks(old, new), unified(old, new, before_name=name, after_name=f"b/{path}"), ""
+
+
+def review_json(plan: Plan, diffs: Sequence[TaskDiff], *, now: datetime) -> dict[str, Any]:
+    """What `plan` adds to its shape for reviewers.
+
+    runners: argv by name, of those that these jobs use.
+
+    jobs: every job that is added, changed, moved, revived or archived, guarded ones too, by id.
+    runs_per_month: slots of the 30 days from now; 0 while disabled.
+    """
+    guarded = set() if plan.guard is None else set(plan.guard.ids)
+    shown = {}
+    for action in plan.actions:
+        verb = "archive" if action.job_id in guarded else action.verb
+        if verb == "keep" and action.moved_from is None and action.task_change is None:
+            continue
+        before = None if action.verb in ("create", "revive") else action.before
+        after = None if verb == "archive" else action.after
+        spec = (after or action.after).spec
+        shown[action.job_id] = {
+            "change": _CHANGES.get(verb) or ("moved" if action.moved_from else "task_changed"),
+            "name": spec.name,
+            "runner": spec.runner,
+            "path": action.after.path,
+            "line": action.after.line,
+            "task_path": spec.task_source_path,
+            "env": dict(spec.env),
+            "enabled": spec.enabled,
+            "before": None if before is None else _times(before, now),
+            "after": None if after is None else _times(after, now),
+        }
+    runners: defaultdict[str, list[str]] = defaultdict(list)
+    for action in plan.actions:
+        if action.after.archived_at is None:
+            runners[action.after.spec.runner].append(action.job_id)
+    named = {job["runner"] for job in shown.values() if job["change"] in ("created", "revived", "changed")}
+    changed = {field.split(".")[1] for field in plan.root_changes if field.startswith("runners.")}
+    return {
+        "jobs": shown,
+        "runners": {name: list(runner.command) for name, runner in plan.settings.runners.items() if name in named},
+        "runner_jobs": {name: runners.get(name, []) for name in sorted(changed)},
+        "task_diffs": [diff.to_json() for diff in diffs],
+    }
+
+
+_CHANGES = {"create": "created", "update": "changed", "revive": "revived", "archive": "archived"}
+
+
+def _times(facts: FileFacts, now: datetime) -> dict[str, Any]:
+    schedule = facts.spec.due_by
+    fires = coming(schedule.timing, after=now, count=NEXT_FIRES) if facts.spec.enabled else ()
+    return {
+        "schedule_text": describe(schedule),
+        "next_fires": [
+            {"fire_time": instant(fire), "local": _local(fire, on_the_wall(schedule, fire).timezone)} for fire in fires
+        ],
+        "runs_per_month": _slots(schedule.timing, now) if facts.spec.enabled else 0,
+    }
+
+
+def _slots(schedule: Schedule, now: datetime) -> int:
+    """Slots of the 30 days from now. Of several dense entries those of an hour, times 720: else it takes minutes."""
+
+    def count(each: Schedule, window: timedelta) -> int:
+        found = span(each, start=now + timedelta.resolution, until=now + window)
+        return 0 if found is None else found.count
+
+    if len(schedule.entries) > 1 and sum(count(entry, MONTH) for entry in schedule.entries) > _MOST_COUNTED:
+        hour = timedelta(hours=1)
+        return count(schedule, hour) * (MONTH // hour)
+    return count(schedule, MONTH)
+
+
+def _local(fire: datetime, timezone: str) -> str:
+    local, zone = on_the_clock(fire, timezone)
+    return f"{local:%a %Y-%m-%d} {local.isoformat(timespec='seconds')[11:19].removesuffix(':00')} {zone}"

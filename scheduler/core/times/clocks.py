@@ -1,0 +1,271 @@
+"""What a clock has done, and what becomes of jobs when it went back: pure rules, beside those of `due` (F6, ADR 22).
+
+Two clocks tell a jump from a sleep: the one on the wall, and one that counts from the boot on, asleep or not. Their
+difference is the wall time of the boot. It stays, unless somebody sets the clock on the wall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from scheduler.core.times.fires import next_fire, span
+from scheduler.core.values.spec import Job, JobSpec, Life, Schedule, instant
+
+NOT_BEFORE = datetime(2026, 1, 1, tzinfo=UTC)  # the program is not older: a clock that says so was never set
+JUMP = timedelta(hours=1)  # by which a clock has to gain to be doubted
+BACK = timedelta(milliseconds=500)  # by which it has to go back to matter; less is a correction
+PATIENCE = timedelta(minutes=2)  # after which a clock that nobody vouches for is believed
+TICK = timedelta.resolution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Both clocks at one moment."""
+
+    wall: datetime  # aware UTC
+    elapsed: timedelta  # since the boot, sleep included
+    boot_id: str | None  # None: unknown, and only readings of one process can be compared
+
+    @property
+    def booted_at(self) -> datetime:
+        """When the machine was started, by what the wall clock says now."""
+        return self.wall - self.elapsed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """When a boot was by the wall clock that is believed."""
+
+    boot_id: str | None
+    booted_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """How a clock stands. `doubt` is why nothing may fire by it; empty: it is believed."""
+
+    boot: Boot  # as it was believed last
+    doubt: str = ""
+    doubted: Boot | None = None  # what it says meanwhile
+    since: timedelta = timedelta(0)  # when the doubt began, as `Reading.elapsed`
+    went_back: bool = False  # by this reading: rows may lie ahead
+    gained: bool = False  # by this reading: it was doubted, and is believed now
+
+
+def first_trust(reading: Reading, *, stored: Boot | None, newest: datetime | None, good: Callable[[], bool]) -> Trust:
+    """The first reading of a process.
+
+    stored: as an earlier process left it. newest: when something was written last.
+    good: whether something vouches for the clock; asked only where it matters.
+    """
+    now = Boot(boot_id=reading.boot_id, booted_at=reading.booted_at)
+    known = stored if stored is not None and stored.boot_id is not None and stored.boot_id == now.boot_id else None
+    trust = Trust(boot=known or now)
+    if known is not None:
+        return judged(trust, reading, good=good)
+    why = _impossible(reading)
+    if not why and newest is not None and newest - reading.wall > JUMP and not good():
+        why = f"it says {instant(_second(reading.wall))}, and something was written at {instant(_second(newest))}"
+    return replace(trust, doubt=why, doubted=now, since=reading.elapsed) if why else trust
+
+
+def judged(trust: Trust, reading: Reading, *, good: Callable[[], bool]) -> Trust:
+    """The next reading of the same boot."""
+    now = Boot(boot_id=reading.boot_id, booted_at=reading.booted_at)
+    believed = Trust(boot=now, gained=bool(trust.doubt))
+    gain = now.booted_at - trust.boot.booted_at
+    if impossible := _impossible(reading):
+        return Trust(boot=trust.boot, doubt=impossible, doubted=now, since=reading.elapsed)
+    same = trust.doubted is not None and abs(now.booted_at - trust.doubted.booted_at) <= JUMP
+    if trust.doubt and same:
+        if good() or reading.elapsed - trust.since >= PATIENCE:
+            return replace(believed, went_back=gain < -BACK)
+        return replace(trust, went_back=False, gained=False)
+    if gain > JUMP:
+        if good():
+            return replace(believed, gained=True)
+        why = f"it has jumped ahead by {_rounded(gain)}, to {instant(_second(reading.wall))}"
+        return Trust(boot=trust.boot, doubt=why, doubted=now, since=reading.elapsed)
+    if -BACK <= gain < timedelta(0):  # many small steps back add up
+        return replace(believed, boot=trust.boot)
+    return replace(believed, went_back=gain < -BACK)
+
+
+def _impossible(reading: Reading) -> str:
+    if reading.wall >= NOT_BEFORE:
+        return ""
+    return f"it says {instant(_second(reading.wall))}, which cannot be: it has to be set"
+
+
+def _second(moment: datetime) -> datetime:
+    return moment.replace(microsecond=0)
+
+
+def _rounded(by: timedelta) -> str:
+    return str(timedelta(seconds=round(by.total_seconds())))
+
+
+# -- jobs whose rows lie ahead -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead:
+    """A skip that reaches beyond now."""
+
+    job_id: str
+    n: int
+    first: datetime
+    last: datetime
+    slots: int
+    reason: str
+    schedule: Schedule  # of the definition that it was a skip of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """How much of such a skip stays. `kept` is 0 where all of it lies ahead."""
+
+    ahead: Ahead
+    kept: int
+    kept_last: datetime | None
+    first: datetime  # of the slots that are void
+
+    @property
+    def void(self) -> int:
+        return self.ahead.slots - self.kept
+
+
+def cut(ahead: Ahead, now: datetime) -> Cut:
+    """Parts a skip in the slots up to now, which stay as they are, and those after it, which are due again."""
+    if ahead.first > now:
+        return Cut(ahead=ahead, kept=0, kept_last=None, first=ahead.first)
+    found = span(ahead.schedule, start=ahead.first, until=now)
+    # The rules of its zone may be others than when it was counted: what is written stays within its bounds.
+    kept = 1 if found is None else max(1, min(found.count, ahead.slots - 1))
+    last = ahead.first if found is None else max(ahead.first, found.last)
+    following = next_fire(ahead.schedule, after=max(now, last))
+    return Cut(ahead=ahead, kept=kept, kept_last=last, first=min(following or ahead.last, ahead.last))
+
+
+def free_slot(schedule: Schedule, *, after: datetime, taken: Collection[datetime]) -> datetime | None:
+    """The first slot after an instant that has no row yet."""
+    slot = next_fire(schedule, after=after)
+    while slot is not None and slot in taken:
+        slot = next_fire(schedule, after=slot)
+    return slot
+
+
+def around(taken: Iterable[datetime], begin: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """[begin, end] without the instants that have a row already, as closed ranges; taken: ascending."""
+    for slot in taken:
+        if begin <= slot <= end:
+            if begin < slot:
+                yield begin, slot - TICK
+            begin = slot + TICK
+    if begin <= end:
+        yield begin, end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Righted:
+    """What a job's instants should be; those that were right are as they were."""
+
+    job: Job
+    next_run_at: datetime | None
+    activated_at: datetime
+    paused_at: datetime | None
+    stopped_at: datetime | None
+
+    @property
+    def changes(self) -> dict[str, tuple[datetime | None, datetime | None]]:
+        job = self.job
+        found = {
+            "next_run_at": (job.next_run_at, self.next_run_at),
+            "activated_at": (job.file.activated_at, self.activated_at),
+            "paused_at": (None if job.pause is None else job.pause.at, self.paused_at),
+            "stopped_at": (job.runtime.stopped_at, self.stopped_at),
+        }
+        return {name: (before, after) for name, (before, after) in found.items() if before != after}
+
+
+def righted(
+    job: Job, *, now: datetime, taken: Collection[datetime], since: Callable[[], datetime | None] = lambda: None
+) -> Righted:
+    """A job as it has to be for the clock to go on from now: the cursor is its first slot without a row.
+
+    taken: slots after now that have a row which stays. since: up to when no slot was due, beside its activation.
+    Nothing that has happened lies ahead: a pause holds from now on at the latest. And nothing has happened before
+    the program was there: a job activated by a clock that was never set is activated now.
+    """
+    pause, stopped_at = job.pause, job.runtime.stopped_at
+    unset = job.file.activated_at < NOT_BEFORE <= now
+    activated_at = now if unset else min(job.file.activated_at, now)
+    return Righted(
+        job=job,
+        next_run_at=_cursor(job, now, taken, since, activated_at if unset else None),
+        activated_at=activated_at,
+        paused_at=None if pause is None else min(pause.at, now),
+        stopped_at=None if stopped_at is None else min(stopped_at, now),
+    )
+
+
+def _cursor(
+    job: Job,
+    now: datetime,
+    taken: Collection[datetime],
+    since: Callable[[], datetime | None],
+    not_before: datetime | None,
+) -> datetime | None:
+    if job.archived or not job.file.spec.enabled:
+        return job.next_run_at
+    schedule, cursor = job.file.spec.due_by, job.next_run_at
+    coming = free_slot(schedule, after=now, taken=taken)
+    if not_before is not None or cursor is None:
+        return coming
+    if span(schedule, start=cursor, until=cursor) is None:  # its zone has other rules now
+        cursor = _moved(job, schedule, cursor, now, taken, since())
+    return coming if cursor is None or (coming is not None and coming < cursor) else cursor
+
+
+def _moved(
+    job: Job,
+    schedule: Schedule,
+    cursor: datetime,
+    now: datetime,
+    taken: Collection[datetime],
+    since: datetime | None,
+) -> datetime | None:
+    """The slot that comes in the place of one that is none any more: the nearest that is, in doubt the later."""
+    covered = [job.file.activated_at, *(at for at in (since, job.last_slot) if at is not None and at <= now)]
+    later = free_slot(schedule, after=cursor - TICK, taken=taken)
+    earlier = span(schedule, start=max(covered) + TICK, until=cursor - TICK)
+    if earlier is None or earlier.last in taken:
+        return later
+    if later is None or cursor - earlier.last < later - cursor:
+        return earlier.last
+    return later
+
+
+def due_before(taken: Iterable[datetime], until: datetime) -> datetime:
+    """Up to when slots may be claimed at one go: not beyond one that has a row already."""
+    return min([until, *(slot - TICK for slot in taken)])
+
+
+def definition_zones(specs: Iterable[JobSpec]) -> set[str]:
+    return {entry.timezone for spec in specs for entry in spec.schedule.entries if entry.cron is not None}
+
+
+def true_lives(lives: Sequence[Life], now: datetime) -> list[Life]:
+    """Of lives, in the order in which they were noted, those that no later one and not the present contradicts.
+
+    What lies after them was noted by a clock that has gone back since.
+    """
+    found: list[Life] = []
+    before = now + TICK
+    for life in reversed(lives):
+        if life.began < before:
+            found.append(replace(life, seen=min(life.seen, before)))
+            before = life.began
+    return found[::-1]

@@ -1,0 +1,365 @@
+"""crontab(5) text: five fields, six with the seconds first, or a macro; parsed, or an error that points into it.
+
+Only the text: which instants an expression names in a zone is schedule.py's business.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import overload
+
+from scheduler.core.values.problems import did_you_mean
+
+_MINUTES_OF_DAY = tuple(timedelta(minutes=n) for n in range(24 * 60))  # shared: a dense cron is not 1,440 objects
+_SECONDS = tuple(timedelta(seconds=n) for n in range(60))
+
+
+class ScheduleError(ValueError):
+    """A schedule that cannot be used.
+
+    offset: characters into the cron text, where a place is known.
+    key: the key to blame; empty stands for cron, every or at.
+    entry: of a list of schedules, which one; counts from 0.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, hint: str = "", offset: int | None = None, key: str = "", entry: int = 0
+    ) -> None:
+        super().__init__(message)
+        self.code = code  # stable; listed in docs/reference/problems.md
+        self.message = message
+        self.hint = hint
+        self.offset = offset
+        self.key = key
+        self.entry = entry
+
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Field:
+    name: str
+    low: int
+    high: int
+    names: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def allowed(self) -> str:
+        words = list(self.names)
+        return f"{self.low}-{self.high}" + (f" or {words[0]}-{words[-1]}" if words else "")
+
+
+_SECOND = _Field(name="second", low=0, high=59)
+_MINUTE = _Field(name="minute", low=0, high=59)
+_HOUR = _Field(name="hour", low=0, high=23)
+_DAY_OF_MONTH = _Field(name="day of month", low=1, high=31)
+_MONTH = _Field(name="month", low=1, high=12, names={name: n for n, name in enumerate(_MONTHS, 1)})
+_DAY_OF_WEEK = _Field(name="day of week", low=0, high=7, names={name: n for n, name in enumerate(_WEEKDAYS)})
+_FIELDS = (_MINUTE, _HOUR, _DAY_OF_MONTH, _MONTH, _DAY_OF_WEEK)
+
+_MACROS = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+
+_TOKEN = re.compile(r"[^ \t\r\n]+")
+_ITEM = re.compile(r"(?P<low>\*|[^-/]+)(?:-(?P<high>[^-/]+))?(?:/(?P<step>[^-/]+))?")
+_CRON_LIKE = rf"(?:[0-9*?]|[lhr](?![a-vx-z])|{'|'.join(_MONTHS + _WEEKDAYS)})[0-9a-z*?#/,()-]*"
+_NUMBER = re.compile(r"[0-9]+")
+_PLAIN = re.compile(r"[0-9*/-]*")
+
+# What croniter, Quartz and Jenkins add to crontab(5). Patterns of mistakes are compiled when one is made.
+_EXTENSIONS = (
+    (r"\?", "write * instead of ?; and mind that Sunday is 0 or 7 here, not 1"),
+    (r".*#.*", "the n-th weekday of a month (#) is not crontab(5); list days or let the task decide"),
+    (
+        rf"lw?(?:/[0-9]+)?|(?:[0-9]+|{'|'.join(_WEEKDAYS)})l|l-?[0-9]+",
+        "the last day (L) is not crontab(5); list the days, such as 28",
+    ),
+    (r"[0-9]+w|w[0-9]+", "the nearest weekday (W) is not crontab(5); list the days"),
+    (r"[hr](\(.*\))?(/.*)?", "H and R stand for a number elsewhere; write the number"),
+)
+
+
+class TimesOfDay(Sequence[timedelta]):
+    """Each of `minutes` with each of `seconds`, ascending. Made when asked for: a day has 86,400."""
+
+    __slots__ = ("_minutes", "_places", "_seconds")
+
+    def __init__(self, minutes: Sequence[timedelta], seconds: Sequence[timedelta], places: range | None = None) -> None:
+        self._minutes = minutes
+        self._seconds = seconds
+        self._places = range(len(minutes) * len(seconds)) if places is None else places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, time: object) -> bool:
+        """Without making any of them."""
+        if not isinstance(time, timedelta):
+            return False
+        second = time % _MINUTES_OF_DAY[1]
+        minute, place = bisect_left(self._minutes, time - second), bisect_left(self._seconds, second)
+        if minute == len(self._minutes) or place == len(self._seconds):
+            return False
+        found = self._minutes[minute] + self._seconds[place] == time
+        return found and minute * len(self._seconds) + place in self._places
+
+    @overload
+    def __getitem__(self, index: int) -> timedelta: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[timedelta]: ...
+    def __getitem__(self, index: int | slice) -> timedelta | Sequence[timedelta]:
+        if isinstance(index, slice):
+            return TimesOfDay(self._minutes, self._seconds, self._places[index])
+        minute, second = divmod(self._places[index], len(self._seconds))
+        return self._minutes[minute] + self._seconds[second]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cron:
+    """One parsed expression. Equal ones name the same times, however they are written."""
+
+    expression: str = field(compare=False)  # as written
+    seconds: tuple[int, ...]  # these six ascending, without repeats
+    minutes: tuple[int, ...]
+    hours: tuple[int, ...]
+    days_of_month: tuple[int, ...]
+    months: tuple[int, ...]
+    weekdays: tuple[int, ...]  # Sunday is 0
+    days_meet: bool  # a day has to match both day fields; else one of them will do
+    fixed: bool  # no leading * in minute and hour: made up for in a gap, fired once in a fold
+    every_day: bool
+    times: Sequence[timedelta] = field(compare=False)  # since midnight of the wall clock, ascending
+    days: str = field(compare=False)  # the expression for croniter: midnight of every day that matches
+    day_offset: int | None = field(compare=False)  # where the day of month stands in the text
+
+
+@functools.lru_cache(maxsize=16_384)
+def parse_cron(expression: str) -> Cron:
+    """Raises ScheduleError for what is not crontab(5); does not look whether a day exists."""
+    tokens: list[tuple[str, int | None]]
+    tokens = [(match.group(), match.start()) for match in _TOKEN.finditer(expression)]
+    if len(tokens) == 1 and tokens[0][0] in _MACROS:
+        tokens = [(text, None) for text in _MACROS[tokens[0][0]].split()]
+    else:
+        _check_shape(expression)
+    second = _values(_SECOND, tokens.pop(0)) if len(tokens) == 6 else (0,)
+    minute, hour, day, month, weekday = (_values(*each) for each in zip(_FIELDS, tokens, strict=True))
+    texts = [text for text, _ in tokens]
+
+    weekday = tuple(sorted({n % 7 for n in weekday}))
+    minutes = tuple(_MINUTES_OF_DAY[h * 60 + m] for h in hour for m in minute)
+    # crontab(5): days of month and of week unite, unless one of the fields starts with a star.
+    both = texts[2].startswith("*") or texts[4].startswith("*")
+    full = len(day) == 31, len(weekday) == 7
+    return Cron(
+        expression=expression,
+        seconds=second,
+        minutes=minute,
+        hours=hour,
+        days_of_month=day,
+        months=month,
+        weekdays=weekday,
+        days_meet=both,
+        fixed=not texts[0].startswith("*") and not texts[1].startswith("*"),
+        every_day=len(month) == 12 and (all(full) if both else any(full)),
+        times=minutes if second == (0,) else TimesOfDay(minutes, tuple(_SECONDS[s] for s in second)),
+        days=f"0 0 {_plain(texts[2], day)} {_plain('', month)} {_plain(texts[4], weekday)}",
+        day_offset=tokens[2][1],
+    )
+
+
+def _plain(text: str, values: Sequence[int]) -> str:
+    """A field croniter cannot misread: it takes N-N for the whole field and 0-6 for a star.
+
+    The leading star stays, because it decides how the two day fields combine.
+    """
+    listed = ",".join(map(str, values))
+    if not text.startswith("*"):
+        return listed
+    star = text.partition(",")[0]
+    return star if star in ("*", text) else f"{star},{listed}"
+
+
+def _values(allowed: _Field, token: tuple[str, int | None]) -> tuple[int, ...]:
+    """The numbers one field names, ascending."""
+    text, offset = token
+    found: set[int] = set()
+    for item in text.split(","):
+        found.update(_item(allowed, item, offset))
+        offset = None if offset is None else offset + len(item) + 1
+    return tuple(sorted(found))
+
+
+def _item(allowed: _Field, item: str, offset: int | None) -> range:
+    if not _PLAIN.fullmatch(item) and item.lower() not in allowed.names:
+        for pattern, hint in _EXTENSIONS:
+            if re.fullmatch(pattern, item, re.IGNORECASE):
+                message = f"{allowed.name} {shown(item)} is not crontab(5); values are {allowed.allowed}"
+                raise ScheduleError("schedule.cron", message, hint=hint, offset=offset)
+    match = _ITEM.fullmatch(item)
+    if match is None or (match["low"] == "*" and match["high"] is not None):
+        raise ScheduleError(
+            "schedule.cron",
+            f"{allowed.name} {shown(item)} is not *, a value in {allowed.allowed}, a range or a step",
+            hint="write for example *, */5, 3, 1-5 or 1,3,5"
+            if allowed in (_SECOND, _MINUTE)
+            else "write for example *, */2, 3, 1-5",
+            offset=offset,
+        )
+
+    def place(group: str) -> int | None:
+        return None if offset is None else offset + match.start(group)
+
+    step = 1
+    if match["step"] is not None:
+        step = _integer(match["step"]) if _NUMBER.fullmatch(match["step"]) else 0
+        if step < 1:
+            raise ScheduleError(
+                "schedule.cron",
+                f"{allowed.name} step {shown(match['step'])} is outside 1-{allowed.high}",
+                hint=f"write for example */{2 if allowed.high < 20 else 5}",
+                offset=place("step"),
+            )
+    if match["low"] == "*":
+        return range(allowed.low, allowed.high + 1, step)
+    low = _value(allowed, match["low"], place("low"))
+    if match["high"] is None:
+        return range(low, (low if match["step"] is None else allowed.high) + 1, step)
+    high = _value(allowed, match["high"], place("high"))
+    if low > high:
+        if allowed is _DAY_OF_WEEK and high == 0:
+            hint = f"Sunday is also 7: write {match['low']}-7"
+        else:
+            last = 6 if allowed is _DAY_OF_WEEK else allowed.high
+            hint = f"write {low}-{last},{allowed.low}-{high}"
+        raise ScheduleError(
+            "schedule.cron", f"{allowed.name} range {shown(item)} runs backwards", hint=hint, offset=offset
+        )
+    return range(low, high + 1, step)
+
+
+def _value(allowed: _Field, text: str, offset: int | None) -> int:
+    if _NUMBER.fullmatch(text):
+        number = _integer(text)
+        if allowed.low <= number <= allowed.high:
+            return number
+        message = f"{allowed.name} {shown(text, quote=False)} is outside {allowed.low}-{allowed.high}"
+        raise ScheduleError("schedule.cron", message, hint=_range_hint(allowed, number), offset=offset)
+    if (named := allowed.names.get(text.lower())) is not None:
+        return named
+    hint = ""
+    if allowed.names:
+        near = next((name for name in allowed.names if text.lower().startswith(name)), None)
+        hint = f"did you mean {near!r}?" if near else did_you_mean(text.lower(), allowed.names)
+    raise ScheduleError(
+        "schedule.cron",
+        f"{allowed.name} {shown(text)} is not in {allowed.allowed}",
+        hint=hint or f"write a value in {allowed.allowed}, or *",
+        offset=offset,
+    )
+
+
+def _range_hint(allowed: _Field, number: int) -> str:
+    match allowed, number:
+        case _Field(name="second"), 60:
+            return "for the full minute write 0"
+        case _Field(name="minute"), 60:
+            return "for the full hour write 0"
+        case _Field(name="hour"), 24:
+            return "for midnight write 0"
+        case _Field(name="hour"), int() if 24 < number < 36:
+            return f"for {number - 24} a.m. write {number - 24}"
+    return f"write a value in {allowed.allowed}"
+
+
+_FIVE = "5 are needed: minute hour day month weekday; or 6, with the second first"
+
+
+def _check_shape(expression: str) -> None:
+    """Five fields or six; for anything else, the error that says what to write instead."""
+    tokens = [(match.group(), match.start()) for match in _TOKEN.finditer(expression)]
+    if not tokens:
+        raise ScheduleError(
+            "schedule.cron", "cron is empty; 5 fields are needed", hint="write for example 0 9 * * *", offset=0
+        )
+    (first, start), rest = tokens[0], tokens[1:]
+    count = len(tokens)
+    if first.startswith("@"):
+        raise _macro_error(first, start, rest)
+    if "TZ=" in first.upper():
+        raise ScheduleError(
+            "schedule.cron",
+            f"cron starts with {shown(first)}, which is not a field",
+            hint=f"write `timezone: {first.partition('=')[2]}` beside cron",
+            offset=start,
+        )
+    if count < 5:
+        end = tokens[-1][1] + len(tokens[-1][0])
+        raise ScheduleError(
+            "schedule.cron",
+            f"cron has {count} field{'s' if count > 1 else ''}; {_FIVE}",
+            hint="write * for a field that does not matter",
+            offset=end,
+        )
+    like_cron = all(re.fullmatch(_CRON_LIKE, text, re.IGNORECASE) for text, _ in tokens[5:])
+    if count == 5 or (count == 6 and like_cron):
+        return
+    if like_cron and count == 7:
+        hint = "leave out the year; for a single instant write `at:`"
+    else:
+        hint = "keep the time fields; the command belongs into the task"
+    raise ScheduleError("schedule.cron", f"cron has {count} fields; {_FIVE}", hint=hint, offset=tokens[5][1])
+
+
+def _macro_error(first: str, start: int, rest: Sequence[tuple[str, int]]) -> ScheduleError:
+    known = ", ".join(_MACROS)
+    match first.lower():
+        case "@reboot":
+            hint = "a start of the machine is not an instant; write a time, or start the job with `scheduler run`"
+        case "@every":
+            hint = f"write `every: {rest[0][0] if rest else '5m'}` instead of cron"
+        case lower if lower in _MACROS and rest:
+            hint = f"write {lower} alone; the command belongs into the task"
+        case lower:
+            hint = did_you_mean(lower, _MACROS) or "write five fields, or one of the macros"
+    return ScheduleError(
+        "schedule.cron",
+        f"cron {shown(' '.join([first, *(text for text, _ in rest)]))} is none of {known}",
+        hint=hint,
+        offset=start,
+    )
+
+
+def never_fires(cron: Cron) -> ScheduleError:
+    longest = {month: 29 if month == 2 else 30 if month in (4, 6, 9, 11) else 31 for month in cron.months}
+    month = max(cron.months, key=lambda each: longest[each])
+    return ScheduleError(
+        "schedule.never",
+        f"cron {shown(cron.expression)} never fires: no such day in its months",
+        hint=f"{_MONTHS[month - 1]} has at most {longest[month]} days",
+        offset=cron.day_offset,
+    )
+
+
+def _integer(digits: str) -> int:
+    # int() itself refuses thousands of digits with an error of its own.
+    return int(digits) if len(digits) < 10 else 10**9
+
+
+def shown(text: str, *, quote: bool = True) -> str:
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    return repr(text) if quote else text

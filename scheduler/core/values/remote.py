@@ -1,0 +1,184 @@
+"""A remote that a root is kept from: what is followed, by which rule, and when to look there again. Plain values."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from scheduler.core.values.problems import UsageError
+from scheduler.core.values.units import UnitError, format_duration, parse_duration
+
+EVERY = timedelta(minutes=1)
+LONGEST_WAIT = timedelta(minutes=15)  # between two tries, however long a remote is away
+JITTER = 0.2  # of the wait, either way: a fleet that was started at one time must not come at one time
+
+_SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
+_SCHEMES = ("https", "http", "ssh", "git", "file")
+_PASSWORD = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^/@]*:[^/@]*@")
+_HELPER = re.compile(r"^[a-zA-Z0-9_-]+::")
+_KEYS = {"version", "url", "branch", "tag", "path", "verify", "every"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """What a root follows. Exactly one of `branch` and `tag` is set.
+
+    path: the folder of the root in the repository, with slashes; empty for the repository's own.
+    signed: whether only commits with a good SSH signature are applied.
+    """
+
+    url: str
+    branch: str | None = None
+    tag: str | None = None
+    path: str = ""
+    signed: bool = False
+    every: timedelta = EVERY
+
+    @property
+    def ref(self) -> str:
+        """Its full name on the remote."""
+        return f"refs/heads/{self.branch}" if self.branch is not None else f"refs/tags/{self.tag}"
+
+    @property
+    def words(self) -> str:
+        """For people: what is followed."""
+        what = f"branch {self.branch}" if self.branch is not None else f"tag {self.tag}"
+        return f"{what} of {self.url}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "version": 1,
+            "url": self.url,
+            "branch": self.branch,
+            "tag": self.tag,
+            "path": self.path or ".",
+            "verify": "signed" if self.signed else None,
+            "every": format_duration(self.every),
+        }
+
+
+def read_remote(data: bytes) -> Remote:
+    """What `to_json` wrote, and a person may have edited since. Raises: ValueError with what is wrong, and the fix."""
+    try:
+        found = json.loads(data)
+    except ValueError as error:
+        raise ValueError(f"it is not JSON: {error}") from None
+    if not isinstance(found, dict) or found.get("version") != 1:
+        raise ValueError("it is not of version 1")
+    if unknown := sorted(found.keys() - _KEYS):
+        raise ValueError(f"{unknown[0]!r} is no key of it; the keys are {', '.join(sorted(_KEYS))}")
+    text = {key: found.get(key) for key in _KEYS - {"version"}}
+    if wrong := [key for key, value in text.items() if not (value is None or isinstance(value, str))]:
+        raise ValueError(f"{min(wrong)} has to be a text, or null")
+    if text["verify"] not in (None, "signed"):
+        raise ValueError(f'verify is {text["verify"]!r}; write "signed", or null for any commit')
+    try:
+        every = EVERY if text["every"] is None else read_every(text["every"])
+        return Remote(
+            url=check_url(text["url"] or ""),
+            path=check_path(text["path"] or ""),
+            signed=text["verify"] == "signed",
+            every=every,
+            **_one_ref(text["branch"], text["tag"]),
+        )
+    except UsageError as error:
+        raise ValueError(f"{error}; {error.hint}" if error.hint else str(error)) from None
+
+
+def _one_ref(branch: str | None, tag: str | None) -> dict[str, str]:
+    check_ref(branch, tag)
+    if branch is not None:
+        return {"branch": branch}
+    if tag is None:
+        raise UsageError("neither a branch nor a tag is named", hint='write "branch": "main"')
+    return {"tag": tag}
+
+
+def check_ref(branch: str | None, tag: str | None) -> None:
+    """Raises: UsageError for a name that git would not take (git-check-ref-format(1)), and where both are given."""
+    if branch is not None and tag is not None:
+        raise UsageError("a root follows a branch or a tag, not both", hint="leave one of them out")
+    for kind, name in (("branch", branch), ("tag", tag)):
+        if name is not None and not _is_ref_name(name):
+            raise UsageError(f"{name!r} cannot be the name of a {kind}", hint="write the short name, such as main")
+
+
+def _is_ref_name(name: str) -> bool:
+    parts = name.split("/")
+    return not (
+        any(not part or part.startswith(".") or part.endswith(".lock") for part in parts)
+        or name.startswith(("-", "refs/"))
+        or name.endswith(".")
+        or name == "@"
+        or ".." in name
+        or "@{" in name
+        or any(ord(char) <= 32 or char in "~^:?*[\\\x7f" for char in name)
+    )
+
+
+def check_url(url: str) -> str:
+    """The URL. Raises: UsageError for one that git would not fetch from, or that holds a password.
+
+    Such a URL stands in a file, in the list of processes and in messages.
+    """
+    if not url or url != url.strip() or any(ord(char) < 32 or ord(char) == 127 for char in url):
+        raise UsageError(f"{url!r} is no URL", hint="write one that `git clone` takes")
+    if url.startswith("-") or _HELPER.match(url):
+        raise UsageError(f"{url!r} would start a program of its choice", hint="write https://, ssh:// or HOST:PATH")
+    scheme = _SCHEME.match(url)
+    if scheme is not None and scheme[1].lower() not in _SCHEMES:
+        raise UsageError(f"{scheme[1]}:// cannot be fetched from", hint=f"one of {', '.join(_SCHEMES)} can")
+    if _PASSWORD.match(url):
+        raise UsageError(
+            f"the URL holds a password: {without_password(url)}",
+            hint="leave it out, and let git's credential helper, or an SSH key, give it (gitcredentials(7))",
+        )
+    return url
+
+
+def without_password(text: str) -> str:
+    """A text in which no URL shows a password, such as one that git has printed."""
+    return re.sub(r"([a-zA-Z][a-zA-Z0-9+.-]*://[^/@:\s]*):[^/@\s]*@", r"\1:***@", text)
+
+
+def is_local(url: str) -> bool:
+    """Whether it is the path of a folder (git-clone(1), Git URLs): no scheme, and no colon before the first slash."""
+    return _SCHEME.match(url) is None and ":" not in url.split("/")[0]
+
+
+def folder_name(url: str) -> str:
+    """The name that a clone gets where nobody names one, as `git clone` makes it; empty where the URL has none."""
+    name = re.split(r"[/:]", url.rstrip("/").removesuffix("/.git"))[-1].removesuffix(".git")
+    return "" if name in (".", "..") else name
+
+
+def check_path(path: str) -> str:
+    """A folder of a repository, with slashes and without a slash at either end; "" for the top. Raises: UsageError."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if path.startswith("/") or any(part == ".." or part.lower() == ".git" or "\0" in part for part in parts):
+        raise UsageError(
+            f"{path!r} is no folder of a repository", hint="name the one with scheduler.yaml, from the top of it"
+        )
+    return "/".join(parts)
+
+
+def read_every(text: str) -> timedelta:
+    """How often to look. Raises: UsageError."""
+    try:
+        return parse_duration(text)
+    except UnitError as error:
+        raise UsageError(f"the time between two looks at the remote: {error}", hint=error.hint or "write 60s") from None
+
+
+def wait(every: timedelta, failures: int, chance: Callable[[], float]) -> timedelta:
+    """How long to wait until the next look.
+
+    failures: those in a row; each doubles the wait, up to LONGEST_WAIT. chance: a number in [0, 1).
+    """
+    longest = max(every, LONGEST_WAIT)
+    whole = longest if failures > 20 else min(longest, every * 2**failures)
+    return whole * (1 - JITTER + 2 * JITTER * chance())

@@ -1,0 +1,131 @@
+"""Durations and sizes as people write them: `1h30m`, `256KiB`."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from decimal import Decimal
+
+from scheduler.core.values.texts import short
+
+MAX_DURATION = timedelta(days=3650)  # far below what timedelta or a database integer can hold
+MAX_SIZE = 2**50
+
+# Told to editors by the JSON Schema; all but the upper limits.
+DURATION_PATTERN = r"^(?=[0-9])(?=.*[1-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
+SIZE_PATTERN = r"^(?=.*[1-9])[0-9]+ ?(B|KiB|MiB|GiB)$"
+
+_DURATION_HINT = "write one like 90s, 20m, 2h, 1d or 1h30m"
+_SIZE_HINT = "write one like 256KiB or 10MiB"
+_DURATION = re.compile(r"(?=[0-9])(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?")
+_SIZE = re.compile(r"([0-9]+) ?(B|KiB|MiB|GiB)")
+# In whatever case. Patterns of mistakes are compiled when one is made.
+_DURATION_NEARLY = r"([0-9]+(?:\.[0-9]+)?)\s*(days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)(?![a-z])[\s,]*"
+_SIZE_NEARLY = r"([0-9]+(?:\.[0-9]+)?) ?([kmg])i?b?"
+_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_UNIT_SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_LONGEST_NEARLY = 40  # characters in which to look for what was meant
+_MOST_DIGITS = 18  # int() refuses absurdly long digit strings with an error of its own
+
+
+class UnitError(ValueError):
+    """A duration or size that cannot be read. `code` ends a problem code: `invalid` or `range`."""
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "invalid") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.code = code
+
+
+def parse_duration(text: str) -> timedelta:
+    """`90s`, `20m`, `2h`, `1d` or a sum in that order of size, `1h30m`: whole seconds, above zero, at most ten years.
+
+    Raises: UnitError.
+    """
+    if text.isascii() and text.isdecimal():
+        raise UnitError(f"duration {short(text)} has no unit", hint=with_units(text) or _DURATION_HINT)
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        meant = _meant(text)
+        raise UnitError(
+            f"{short(text)} is not a duration; allowed are whole numbers with d, h, m, s, largest first",
+            hint=_DURATION_HINT if meant is None else f"write {format_duration(meant)}",
+        )
+    numbers = [number or "0" for number in found.groups()]
+    if any(len(number) > _MOST_DIGITS for number in numbers):
+        raise UnitError(f"duration {short(text)} is over 3650d", code="range")
+    days, hours, minutes, seconds = map(int, numbers)
+    total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    if total == 0:
+        raise UnitError(f"duration {short(text)} is zero; it must be at least 1s", code="range")
+    if total > MAX_DURATION // timedelta(seconds=1):
+        raise UnitError(f"duration {short(text)} is over 3650d", code="range")
+    return timedelta(seconds=total)
+
+
+def with_units(number: str) -> str:
+    """The hint for a number that was written without a unit; empty where it would be wrong with one of them."""
+    hours = MAX_DURATION // timedelta(hours=1)
+    possible = number.isdecimal() and len(number) <= _MOST_DIGITS and 0 < int(number) <= hours
+    return f"write {number}s, {number}m or {number}h" if possible else ""
+
+
+def _meant(text: str) -> timedelta | None:
+    """What `1.5h`, `20 min` or `1h, 30m` probably stands for."""
+    if len(text) > _LONGEST_NEARLY or re.sub(_DURATION_NEARLY, "", text, flags=re.IGNORECASE):
+        return None
+    parts = re.findall(_DURATION_NEARLY, text, re.IGNORECASE)
+    if any(len(number) > _MOST_DIGITS for number, _ in parts):
+        return None
+    seconds = sum(Decimal(number) * _UNIT_SECONDS[unit[0].lower()] for number, unit in parts)
+    whole = seconds == int(seconds) and 0 < seconds <= MAX_DURATION // timedelta(seconds=1)
+    return timedelta(seconds=int(seconds)) if whole else None
+
+
+def format_duration(duration: timedelta) -> str:
+    """The shortest form that `parse_duration` reads back; a rest below a second prints as a fraction."""
+    if duration < timedelta(0):
+        return "-" + format_duration(-duration)
+    minutes, rest = divmod(duration, timedelta(minutes=1))
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    seconds = f"{rest.seconds}.{rest.microseconds:06d}".rstrip("0").rstrip(".") if rest.microseconds else rest.seconds
+    parts = ((days, "d"), (hours, "h"), (minutes, "m"), (seconds, "s"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
+
+
+def parse_size(value: str | int) -> int:
+    """`256KiB`, `10MiB`, `1GiB`, `512B` or a plain number, in bytes; above zero.
+
+    Raises: UnitError.
+    """
+    if isinstance(value, int):
+        size = value
+    else:
+        found = _SIZE.fullmatch(value)
+        if found is None:
+            raise _size_error(value)
+        # A number of too many digits is too large, whatever it is exactly.
+        size = int(found[1]) * _UNITS[found[2]] if len(found[1]) <= _MOST_DIGITS else MAX_SIZE + 1
+    if not 0 < size <= MAX_SIZE:
+        raise UnitError(f"size {short(str(value))} is outside 1B-{format_size(MAX_SIZE)}", code="range")
+    return size
+
+
+def format_size(size: int) -> str:
+    """In the largest unit that divides it, so that `parse_size` reads the same number back."""
+    for unit, factor in reversed(_UNITS.items()):
+        if size >= factor and size % factor == 0:
+            return f"{size // factor}{unit}"
+    return f"{size}B"
+
+
+def _size_error(text: str) -> UnitError:
+    message = f"{short(text)} is not a size; allowed are a number of bytes, or a whole number with KiB, MiB or GiB"
+    nearly = re.fullmatch(_SIZE_NEARLY, text, re.IGNORECASE) if len(text) <= _LONGEST_NEARLY else None
+    if nearly is None:
+        return UnitError(message, hint=_SIZE_HINT)
+    size = Decimal(nearly[1]) * _UNITS[f"{nearly[2].upper()}iB"]
+    possible = size == int(size) and 0 < size <= MAX_SIZE
+    return UnitError(message, hint=f"write {format_size(int(size))}" if possible else _SIZE_HINT)

@@ -1,0 +1,341 @@
+"""The JSON shapes of interface.md, one function a shape; every face prints these."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from scheduler.core.due.due import next_to_fire, start_of
+from scheduler.core.due.expected import Alarm
+from scheduler.core.times.fires import coming, on_the_wall
+from scheduler.core.times.words import describe
+from scheduler.core.values.problems import Problem
+from scheduler.core.values.spec import (
+    AuditRow,
+    Commit,
+    Job,
+    Provenance,
+    Run,
+    Schedule,
+    Status,
+    instant,
+    on_the_clock,
+    version,
+)
+
+if TYPE_CHECKING:  # a plan comes with the file readers, which reading commands never need
+    from scheduler.core.past.explain import Answer
+    from scheduler.core.plan.plan import Action, Plan
+
+Json = dict[str, Any]
+NEXT_FIRES = 5
+
+
+def _instant(moment: datetime | None) -> str | None:
+    return None if moment is None else instant(moment)
+
+
+def job_json(
+    job: Job,
+    *,
+    task_sha256: str | None,
+    problems: Sequence[Problem],
+    now: datetime,
+    alarms: Sequence[Alarm] = (),
+) -> Json:
+    """task_sha256: of the text the disk holds now; None where it cannot be read. alarms: what is overdue of it."""
+    facts, spec, runtime = job.file, job.file.spec, job.runtime
+    return {
+        **spec.to_json(),
+        "schedule_text": describe(spec.due_by),
+        "task_sha256": task_sha256,
+        "source_path": facts.path,
+        "source_line": facts.line,
+        "sync_state": "archived" if job.archived else facts.sync_state.value,
+        "problems": [problem.to_json() for problem in problems],
+        "generation": facts.generation,
+        "version": version(facts.generation, task_sha256),
+        "revision": facts.revision,
+        "dirty": facts.dirty,
+        "status": job.status(now).value,
+        "paused": None
+        if job.pause is None or not job.pause.covers(now)
+        else {
+            "reason": job.pause.reason,
+            "until": _instant(job.pause.until),
+            "by": job.pause.by,
+            "at": instant(job.pause.at),
+        },
+        "stop_reason": runtime.stop_reason,
+        "alarms": [
+            {
+                "kind": alarm.kind.value,
+                "since": instant(alarm.since),
+                "deadline": instant(alarm.deadline),
+                "message": alarm.text(job),
+            }
+            for alarm in alarms
+        ],
+        "activated_at": instant(facts.activated_at),
+        "archived_at": _instant(facts.archived_at),
+        "next_run_at": None if start_of(job) is None else _instant(job.next_run_at),
+        "next_fire_at": _instant(next_to_fire(job, now)),
+        "last_run_at": _instant(runtime.last_run_at),
+        "last_run_status": runtime.last_run_status,
+        "last_run_duration_ms": runtime.last_run_duration_ms,
+        "last_run_error": runtime.last_run_error,
+        "last_skip_at": _instant(runtime.last_skip_at),
+        "last_skip_reason": runtime.last_skip_reason,
+        "last_delivery_status": runtime.last_delivery_status,
+        "run_count": runtime.run_count,
+        "consecutive_errors": runtime.consecutive_errors,
+        "created_at": instant(job.created_at),
+        "created_by": job.created_by,
+        "updated_at": instant(job.updated_at),
+    }
+
+
+def drift_json(jobs: Iterable[Job], now: datetime) -> list[Json]:
+    """The jobs that do not fire although their files say so: an operator, or errors, keep them from it."""
+    held = [(job, job.status(now)) for job in jobs]
+    return [
+        {
+            "id": job.id,
+            "status": status.value,
+            "reason": job.pause.reason if status is Status.PAUSED and job.pause else job.runtime.stop_reason,
+            "until": _instant(job.pause.until) if status is Status.PAUSED and job.pause else None,
+            "by": job.pause.by if status is Status.PAUSED and job.pause else None,
+            "at": _instant(job.pause.at if status is Status.PAUSED and job.pause else job.runtime.stopped_at),
+        }
+        for job, status in held
+        if status in (Status.PAUSED, Status.STOPPED)
+    ]
+
+
+def list_json(
+    jobs: Sequence[Json], problems: Sequence[Problem], troubles: Sequence[str] = (), *, held: str | None = None
+) -> Json:
+    """troubles: why jobs may not fire or what is shown may be old, beside what is wrong in files."""
+    statuses = [job["status"] for job in jobs]
+    fires = [job["next_run_at"] for job in jobs if job["next_run_at"] and job["status"] == Status.ACTIVE]
+    return {
+        "jobs": list(jobs),
+        "problems": [problem.to_json() for problem in problems],
+        "troubles": list(troubles),
+        "summary": {
+            "total": len(jobs),
+            **{status.value: statuses.count(status.value) for status in Status},
+            "invalid": sum(job["sync_state"] in ("invalid", "conflict") for job in jobs),
+            "next_fire_at": min(fires, default=None),
+            "held": held,
+        },
+    }
+
+
+def run_json(run: Run) -> Json:
+    return {
+        "id": run.id,
+        "job_id": run.job_id,
+        "fire_time": _instant(run.fire_time),
+        "fire_time_last": _instant(run.fire_time_last),
+        "slots": run.slots,
+        "requested_at": instant(run.requested_at),
+        "requested_by": run.requested_by,
+        "retry_at": _instant(run.retry_at),
+        "trigger": run.trigger.value,
+        "status": run.status.value,
+        "reason": run.reason,
+        "started_at": _instant(run.started_at),
+        "finished_at": _instant(run.finished_at),
+        "duration_ms": run.duration_ms,
+        "exit_code": run.exit_code,
+        "error": run.error,
+        "attempts": [
+            {
+                "n": attempt.n,
+                "status": attempt.status.value,
+                "reason": attempt.reason,
+                "started_at": instant(attempt.started_at),
+                "finished_at": _instant(attempt.finished_at),
+                "exit_code": attempt.exit_code,
+            }
+            for attempt in run.attempts
+        ],
+        "task_sha256": run.task_sha256,
+        "task_bytes": run.task_bytes,
+        "source_path": run.source_path,
+        "source_sha256": run.source_sha256,
+        **provenance_json(run.provenance),
+        "no_provenance": run.provenance.why_none,
+        "task_of": None if run.task_of is None else f"{run.job_id}:{run.task_of}",
+        "generation": run.generation,
+        "result": run.result,
+        "output_bytes": run.output_bytes,
+        "truncated": run.truncated,
+        "cost_usd": None,
+        "tokens": None,
+        "model": None,
+        "deliveries": [],
+    }
+
+
+def explain_json(job_id: str, at: datetime, answer: Answer) -> Json:
+    return {
+        "job_id": job_id,
+        "at": instant(at),
+        "fired": answer.fired,
+        "why": answer.why,
+        "text": answer.text,
+        "evidence": [
+            {
+                "kind": each.kind,
+                "at": _instant(each.at),
+                "text": each.text,
+                "run": each.run,
+                "actor": each.actor,
+                "revision": each.revision,
+                "commit": commit_json(None if each.origin is None else each.origin.commit),
+                "no_commit": None if each.origin is None else each.origin.no_commit,
+            }
+            for each in answer.evidence
+        ],
+    }
+
+
+def provenance_json(provenance: Provenance) -> Json:
+    return {"source_blob": provenance.blob, "revision": provenance.revision, "dirty": provenance.dirty}
+
+
+def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None = None) -> Json:
+    """The shape of `plan` and `sync`."""
+    by_verb: dict[str, list[str]] = {"create": [], "archive": [], "revive": []}
+    for action in plan.actions:
+        if action.verb in by_verb:
+            by_verb[action.verb].append(action.job_id)
+    known = [action for action in plan.actions if action.before is not None and action.verb != "archive"]
+    return {
+        "revision": plan.revision,
+        "dirty": plan.dirty,
+        "held": held,
+        "created": by_verb["create"],
+        "schedule_texts": {
+            action.job_id: describe(action.after.spec.due_by)
+            for action in plan.actions
+            if action.verb in ("create", "revive")
+        },
+        "updated": [_update_json(action, now) for action in known if action.changes],
+        "moved": [
+            {"id": action.job_id, "from": action.moved_from, "to": action.after.path}
+            for action in known
+            if action.moved_from is not None
+        ],
+        "archived": by_verb["archive"],
+        "revived": by_verb["revive"],
+        "unchanged": sum(
+            action.verb == "keep" and action.moved_from is None and action.task_change is None
+            for action in plan.actions
+            if action.after.archived_at is None
+        ),
+        "task_changed": [
+            {
+                "id": action.job_id,
+                "path": action.after.spec.task_source_path or action.after.path,
+                "before_sha256": action.task_change[0],
+                "after_sha256": action.task_change[1],
+            }
+            for action in known
+            if action.task_change is not None
+        ],
+        "root_changed": [
+            {"field": field, "before": before, "after": after, "widens": widens_root(field)}
+            for field, (before, after) in plan.root_changes.items()
+        ],
+        "problems": [problem.to_json() for problem in plan.problems],
+        "guard": None
+        if plan.guard is None
+        else {
+            "would_archive": len(plan.guard.ids),
+            "ids": list(plan.guard.ids),
+            "token": plan.guard.token,
+            "why": plan.guard.why,
+        },
+        "duration_ms": duration_ms,
+    }
+
+
+def widens_root(field: str) -> bool:
+    """Whether a setting can give more power: to jobs (what runs, for how long, where), or to who edits them."""
+    first, _, rest = field.partition(".")
+    return first in ("runners", "hosts", "jobs", "channels", "prune", "worktree", "agents") or (
+        first == "defaults" and rest.split(".")[0] in ("runner", "env", "timeout")
+    )
+
+
+def _update_json(action: Action, now: datetime) -> Json:
+    before, after = action.before, action.after
+    assert before is not None
+
+    def fires(enabled: bool, schedule: Schedule) -> list[str]:
+        return [instant(fire) for fire in _next_fires(schedule.timing, now)] if enabled else []
+
+    words = {}
+    if "schedule" in action.changes:
+        words["schedule_text"] = {"before": describe(before.spec.due_by), "after": describe(after.spec.due_by)}
+    return {
+        "id": action.job_id,
+        **words,
+        "changes": {name: {"before": old, "after": new} for name, (old, new) in action.changes.items()},
+        "next_fires": {
+            "before": fires(before.spec.enabled, before.spec.due_by),
+            "after": fires(after.spec.enabled, after.spec.due_by),
+        },
+        "widens": list(action.widens),
+    }
+
+
+@functools.lru_cache(maxsize=256)
+def _next_fires(schedule: Schedule, now: datetime) -> tuple[datetime, ...]:
+    """Kept: an edit often gives many jobs one schedule."""
+    return tuple(coming(schedule, after=now, count=NEXT_FIRES))
+
+
+def fire_json(fire_time: datetime, schedule: Schedule) -> Json:
+    """All of a fire but its job."""
+    wall = on_the_wall(schedule, fire_time)
+    return {
+        "fire_time": instant(fire_time),
+        "local": on_the_clock(fire_time, wall.timezone)[0].isoformat(),
+        "timezone": wall.timezone,
+        "dst": wall.dst,
+        "dst_occurrence": wall.occurrence,
+    }
+
+
+def audit_json(row: AuditRow) -> Json:
+    return {
+        "at": instant(row.at),
+        "job_id": row.job_id,
+        "action": row.action,
+        "field": row.field,
+        "before": row.before,
+        "after": row.after,
+        "revision": row.revision,
+        "actor": row.actor,
+        "cause": row.cause,
+        "commit": commit_json(row.commit),
+        "no_commit": row.no_commit,
+    }
+
+
+def commit_json(commit: Commit | None) -> Json | None:
+    if commit is None:
+        return None
+    return {
+        "id": commit.id,
+        "author": commit.author,
+        "email": commit.email,
+        "date": instant(commit.date),
+        "subject": commit.subject,
+    }
