@@ -13,9 +13,9 @@ from collections.abc import Callable
 from scheduler.core.due.expected import Alarm, Kind
 from scheduler.core.values.problems import SchedulerError
 from scheduler.core.values.spec import AuditRow, Job, instant
+from scheduler.ledger.pool import Lend
+from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
-from scheduler.pool import Lend
-from scheduler.store import Store
 
 LOOK_S = 15.0
 

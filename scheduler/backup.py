@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from scheduler.copies import Contents, check_database, copy_database
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
 from scheduler.core.values.spec import instant
-from scheduler.database import make_durable
+from scheduler.ledger.copies import Contents, check_database, copy_database
+from scheduler.ledger.database import make_durable
+from scheduler.ledger.pool import Lend
 from scheduler.machine.clock import Clock
-from scheduler.pool import Lend
 from scheduler.root.place import Place, make_private
 
 KEEP = 7

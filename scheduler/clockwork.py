@@ -20,10 +20,10 @@ from scheduler.core.times.fires import next_fire
 from scheduler.core.values.problems import SchedulerError, UnavailableError
 from scheduler.core.values.spec import Concurrency, Job, Run, Settings, instant
 from scheduler.heartbeat import CLOCKWORK_S, Heartbeat
+from scheduler.ledger.pool import Lend
+from scheduler.ledger.store import Claimed, Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
-from scheduler.pool import Lend
-from scheduler.store import Claimed, Store
 
 LOOK_AGAIN_S = 10.0  # what else there is to do at every turn waits no longer than that
 CLOCK_S = 1.0  # the clock may be set, or the machine have slept: it is looked at that often

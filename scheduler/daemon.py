@@ -25,27 +25,27 @@ from scheduler.core.due.waiting import Done
 from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.core.values.spec import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.views import Json
-from scheduler.database import DamagedError
 from scheduler.engine import BENIGN, LocalEngine
 from scheduler.following import Follow, Follower
 from scheduler.git.run import Commits
 from scheduler.heartbeat import Heartbeat
+from scheduler.ledger.database import DamagedError
+from scheduler.ledger.owners import Owner
+from scheduler.ledger.pool import Stores
+from scheduler.ledger.store import Claimed, Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.machine.disks import lack_of_room
 from scheduler.machine.memory import share_one_heap
 from scheduler.machine.signals import is_ignored
 from scheduler.notify import Manager
-from scheduler.owner import Owner
 from scheduler.passes import Passes, Synced
-from scheduler.pool import Stores
 from scheduler.restoring import DatabaseFile, refuse_lost, settle_copy, start_state
 from scheduler.resync import Resync
 from scheduler.retention import Housekeeping
 from scheduler.root.desired import Parsed
 from scheduler.root.place import Place, mount_of, read_settings
 from scheduler.runners.cancel import GRACE as CANCEL_GRACE
-from scheduler.store import Claimed, Store
 from scheduler.timekeeper import Timekeeper
 from scheduler.workers import Workers
 

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from scheduler import owner as owners
 from scheduler.backup import copies, newest
 from scheduler.checks import Check
 from scheduler.checks import names as _names
@@ -26,13 +25,14 @@ from scheduler.core.values.spec import Job, RunStatus, Settings, Status, SyncSta
 from scheduler.core.views import Json
 from scheduler.git.run import read_tree
 from scheduler.held import why_held
+from scheduler.ledger import owners
+from scheduler.ledger.store import Clocked, Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.disks import cannot_write, lack_of_room
 from scheduler.reading import alarm_texts
 from scheduler.restoring import refuse_lost
 from scheduler.root.followed import Followed
 from scheduler.root.place import Place, is_there, mount_of, read_settings
-from scheduler.store import Clocked, Store
 
 LONG_JOURNAL_BYTES = 64 * 1024 * 1024
 STALE = timedelta(days=2)  # a copy older than that: a night was left out

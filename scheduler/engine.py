@@ -10,7 +10,6 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from scheduler import owner as owners
 from scheduler.core.due.due import is_slot
 from scheduler.core.due.policy import retry_at
 from scheduler.core.values.problems import UnavailableError
@@ -26,6 +25,8 @@ from scheduler.core.values.spec import (
     Trigger,
     instant,
 )
+from scheduler.ledger import owners
+from scheduler.ledger.store import OF_COPY, Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.machine.log import event
@@ -34,7 +35,6 @@ from scheduler.root.place import Place, unusable
 from scheduler.root.tasks import not_committed, read_task
 from scheduler.runners.cancel import Cancel, Why
 from scheduler.runners.command import Context, Invocation, Outcome, execute, prepare
-from scheduler.store import OF_COPY, Store
 
 
 class EndNotWrittenError(UnavailableError):

@@ -18,11 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from scheduler import owner
 from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.core.values.remote import Remote, without_password
 from scheduler.git.run import GitError, end_group, explained, run_git, start_git, user_environment
-from scheduler.store import Process
+from scheduler.ledger import owners as owner
+from scheduler.ledger.store import Process
 
 ORIGIN = "refs/remotes/origin/"
 KEPT = "refs/scheduler/kept/"  # commits that a run may name, and that no branch of the remote holds any more

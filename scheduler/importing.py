@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from scheduler.carried import Carried, State
 from scheduler.core.edits.jobedit import WrongJobError, written_job
 from scheduler.core.edits.spans import EditError
 from scheduler.core.formats.globs import matches_any
@@ -36,6 +35,7 @@ from scheduler.core.values.texts import TextError
 from scheduler.core.views import Json
 from scheduler.drafts import IN_PLACE, Draft, write
 from scheduler.leave import INSIDE_A_RUN
+from scheduler.ledger.carried import Carried, State
 from scheduler.machine.clock import Clock
 from scheduler.machine.users import is_program, local_zone, me, user_exists
 from scheduler.passes import Synced

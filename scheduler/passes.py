@@ -17,13 +17,13 @@ from scheduler.core.values.spec import Fault, Job, Settings, SyncState, millisec
 from scheduler.git.history import budget, changed_by
 from scheduler.git.run import Commits, Tree, git_silence, read_tree
 from scheduler.held import why_held
+from scheduler.ledger.store import Observed, Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.root.desired import Parsed, read_desired
 from scheduler.root.place import Place, read_settings
 from scheduler.root.reading import read_source, real_path
 from scheduler.root.tasks import JOB_FILE_BYTES, read_task
-from scheduler.store import Observed, Store
 
 if TYPE_CHECKING:
     from scheduler.runners.cancel import Cancel

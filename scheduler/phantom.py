@@ -13,7 +13,7 @@ from typing import Any
 
 from scheduler.core.imports.phantom import NEEDED
 from scheduler.core.values.problems import UnavailableError, UsageError
-from scheduler.database import UnwritableError, connect_to_read, journals_by
+from scheduler.ledger.database import UnwritableError, connect_to_read, journals_by
 
 Rows = list[dict[str, Any]]
 PATIENCE = timedelta(seconds=5)  # with a lock of its owner's

@@ -19,11 +19,11 @@ from scheduler.core.times.fires import coming
 from scheduler.core.values.problems import Problem, SchedulerError, UnavailableError, UsageError, did_you_mean
 from scheduler.core.values.spec import Fault, Job, Run, RunStatus, Schedule, Settings, Status, instant
 from scheduler.core.views import Json
+from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock, SystemClock
 from scheduler.root.followed import Looked
 from scheduler.root.place import Place, is_there, read_settings
 from scheduler.root.reading import read_source
-from scheduler.store import Store
 
 _CUT = re.compile(rb"\n\[\.\.\. \d+ bytes not kept \.\.\.\]\n")  # capture.py
 MOST_FIRES = 100_000  # of a range without a count: a hundred megabytes

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scheduler import owner as owners
 from scheduler.backup import copies, newest
 from scheduler.control import Hold, answer_of, find
-from scheduler.copies import Contents, check_database, copy_database
 from scheduler.core.due.due import passed
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
 from scheduler.core.values.spec import ROOT_JOB_ID, AuditRow, instant
-from scheduler.database import journals_by, make_durable, part_from_journal
+from scheduler.ledger import owners
+from scheduler.ledger.copies import Contents, check_database, copy_database
+from scheduler.ledger.database import journals_by, make_durable, part_from_journal
+from scheduler.ledger.store import Store
 from scheduler.machine.crash import crash_point
 from scheduler.root.place import Place, is_there, make_private, unusable
-from scheduler.store import Store
 
 _SIDES = ("-wal", "-shm", "-journal")
 

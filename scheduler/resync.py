@@ -22,15 +22,15 @@ from scheduler.core.values.problems import Problem, SchedulerError
 from scheduler.core.values.spec import ROOT_JOB_ID, AuditRow, Run, Settings, SyncState
 from scheduler.git.folder import index_lock
 from scheduler.heartbeat import RESYNC_S, Heartbeat
+from scheduler.ledger.pool import Lend
+from scheduler.ledger.store import Store
 from scheduler.machine.log import event
 from scheduler.machine.memory import give_back
 from scheduler.passes import Passes, Synced
-from scheduler.pool import Lend
 from scheduler.root.desired import Own
 from scheduler.root.place import Place, read_settings
 from scheduler.root.watched import watched
 from scheduler.root.watcher import Watcher
-from scheduler.store import Store
 
 RESCAN_S = 60.0
 GIVE_BACK_S = 60.0  # at most that often what the heap has free goes back to the system

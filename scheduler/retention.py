@@ -16,11 +16,11 @@ from pathlib import Path
 
 from scheduler.core.values.problems import SchedulerError
 from scheduler.core.values.spec import ROOT_JOB_ID, AuditRow, Settings, instant, parse_instant
+from scheduler.ledger.pool import Lend
+from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.log import event
-from scheduler.pool import Lend
 from scheduler.root.place import Place
-from scheduler.store import Store
 
 EVERY = timedelta(days=1)  # by itself
 BATCH = 500  # rows in one transaction: a claim waits for no more than that

@@ -33,19 +33,19 @@ from scheduler.core.values.spec import (
     instant,
 )
 from scheduler.core.views import Json
+from scheduler.ledger.store import Observed, Store
 from scheduler.reading import GLANCE_S, Reading
 from scheduler.root.place import is_there, read_settings, settings_told
-from scheduler.store import Observed, Store
 
 if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.backup import Copy
-    from scheduler.carried import Carried, State
     from scheduler.control import Holder
-    from scheduler.copies import Contents
     from scheduler.daemon import Served
     from scheduler.editing import Edits
     from scheduler.engine import LocalEngine
     from scheduler.importing import Imports
+    from scheduler.ledger.carried import Carried, State
+    from scheduler.ledger.copies import Contents
     from scheduler.passes import Passes, Synced
     from scheduler.restoring import Restored
     from scheduler.retention import Collected
@@ -258,7 +258,7 @@ class Scheduler(Reading):
     def _run_here(
         self, job_id: str, cancel: Cancel, claimed: Callable[[Run, bool], None], origin: Run | None = None
     ) -> Run:
-        from scheduler.owner import Owner
+        from scheduler.ledger.owners import Owner
         from scheduler.restoring import settle_copy
 
         with self._need_store(job_id, to_write=True) as store:
@@ -364,7 +364,7 @@ class Scheduler(Reading):
 
     def _cancel_elsewhere(self, store: Store, run: Run, holder: Holder | None) -> None:
         """Tells the command in whose foreground the run is; where that is dead, ends what it has left."""
-        from scheduler import owner as owners
+        from scheduler.ledger import owners
 
         found = next((each for each in store.active() if each.run.id == run.id), None)
         if found is None:

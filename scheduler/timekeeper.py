@@ -28,9 +28,9 @@ from scheduler.core.times.clocks import (
 )
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.spec import ROOT_JOB_ID, AuditRow, Job, Run, instant
+from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
 from scheduler.passes import tries
-from scheduler.store import Store
 
 DRIFT = timedelta(seconds=1)  # of the boot's wall time, until it is noted anew
 LOOK_S = 0.2

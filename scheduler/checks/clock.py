@@ -11,7 +11,7 @@ from pathlib import Path
 from scheduler.checks import Check
 from scheduler.core.times.clocks import JUMP, NOT_BEFORE, Reading
 from scheduler.core.values.spec import instant
-from scheduler.store import Clocked
+from scheduler.ledger.store import Clocked
 
 BACK = timedelta(minutes=1)  # a correction is smaller
 SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")

@@ -12,7 +12,7 @@ import pytest
 from scheduler.core.due.due import due
 from scheduler.core.plan.plan import Desired, Plan, plan
 from scheduler.core.values.spec import Schedule
-from scheduler.store import Observed, Store
+from scheduler.ledger.store import Observed, Store
 from tests.shell.test_store import NOW, apply, desired
 
 LATER = NOW + timedelta(minutes=30, seconds=1)  # a second after the first slot

@@ -22,9 +22,9 @@ from typing import Any, Self
 import pytest
 
 from scheduler.cli import main
+from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock
 from scheduler.service import Scheduler
-from scheduler.store import Store
 from tests.fakes import FakeClock
 
 REPOSITORY = Path(__file__).parents[2]

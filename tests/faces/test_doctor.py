@@ -24,7 +24,7 @@ from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.spec import Settings
 from scheduler.daemon import Daemon
 from scheduler.heartbeat import Heartbeat
-from scheduler.store import Clocked
+from scheduler.ledger.store import Clocked
 from tests.faces import test_serve
 from tests.faces.conftest import Root
 from tests.faces.test_serve import Served

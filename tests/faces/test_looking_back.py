@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from scheduler import schema
 from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.spec import Trigger, parse_instant
+from scheduler.ledger import schema
+from scheduler.ledger.store import Store
 from scheduler.looking_back import in_force
-from scheduler.store import Store
 from tests.faces import test_serve
 from tests.faces.conftest import REPOSITORY, Root
 from tests.faces.test_serve import Served

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.ledger.store import Store
 from scheduler.retention import EVERY, Housekeeping
 from scheduler.root.place import Place
-from scheduler.store import Store
 from tests.faces.conftest import Root
 
 DAYS_91 = timedelta(days=91)

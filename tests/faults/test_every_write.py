@@ -16,7 +16,7 @@ import pytest
 from scheduler.core.due.due import due
 from scheduler.core.values.problems import Problem, UnavailableError
 from scheduler.core.values.spec import AuditRow, Pause, Run, RunStatus, Task
-from scheduler.store import Process, Store
+from scheduler.ledger.store import Process, Store
 from tests.faults.disks import Disk, failing_writes
 from tests.shell.test_store import NOW, TASK, apply, claim, desired, start
 
@@ -173,7 +173,7 @@ def test_a_commit_that_fails_leaves_nothing_and_is_made_once_the_disk_is_well(
         before = contents(store.path)
         with contextlib.ExitStack() as failing:
             monkeypatch.setattr(
-                "scheduler.store.crash_point",
+                "scheduler.ledger.store.crash_point",
                 lambda name: failing.enter_context(failing_writes(os.getpid())) if name == "before_commit" else None,
             )
             with pytest.raises(UnavailableError, match="disk I/O error"):

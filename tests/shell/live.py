@@ -14,13 +14,13 @@ from typing import Any
 
 from scheduler.core.values.spec import Job
 from scheduler.git.run import Commits
+from scheduler.ledger.pool import Stores
+from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock
 from scheduler.passes import Passes
-from scheduler.pool import Stores
 from scheduler.resync import RESCAN_S, Resync
 from scheduler.root.desired import Parsed
 from scheduler.root.place import Place
-from scheduler.store import Store
 
 PATIENCE_S = RESCAN_S / 3  # what comes later than this was found by a rescan, and not by an event
 

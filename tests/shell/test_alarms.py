@@ -12,9 +12,9 @@ import pytest
 
 from scheduler.alarms import Alarms
 from scheduler.core.values.spec import RunStatus, Trigger
+from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 from scheduler.service import Scheduler
-from scheduler.store import Store
 from tests.fakes import FakeClock
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

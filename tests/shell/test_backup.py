@@ -17,15 +17,15 @@ import pytest
 from scheduler import backup, restoring
 from scheduler.backup import Nightly, back_up, copies, due_after, newest
 from scheduler.clockwork import Clockwork
-from scheduler.copies import Contents, check_database
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
 from scheduler.core.values.spec import AuditRow, Pause, Run, RunStatus, Trigger
-from scheduler.owner import Owner
-from scheduler.pool import Stores
+from scheduler.ledger.copies import Contents, check_database
+from scheduler.ledger.owners import Owner
+from scheduler.ledger.pool import Stores
+from scheduler.ledger.store import Store
 from scheduler.restoring import DatabaseFile, restore, settle_copy
 from scheduler.root.place import Place
 from scheduler.service import Scheduler
-from scheduler.store import Store
 from tests.fakes import FakeClock
 
 BEGIN = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)

@@ -18,10 +18,10 @@ from scheduler.clockwork import Agenda, Clockwork
 from scheduler.core.times.fires import coming
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.spec import Pause, Run, RunStatus, Settings, instant
+from scheduler.ledger.store import Claimed, Store
 from scheduler.machine.clock import SystemClock
 from scheduler.root.place import Place
 from scheduler.service import Scheduler
-from scheduler.store import Claimed, Store
 from tests.fakes import FakeClock
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)

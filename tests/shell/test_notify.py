@@ -18,12 +18,12 @@ import pytest
 from scheduler.clockwork import Clockwork
 from scheduler.core.values.problems import UnavailableError
 from scheduler.heartbeat import CLOCKWORK_S, RESYNC_S, Heartbeat
+from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock
 from scheduler.notify import Manager
 from scheduler.passes import Passes
 from scheduler.resync import Resync
 from scheduler.root.place import Place
-from scheduler.store import Store
 
 LONG = 30.0
 
@@ -161,8 +161,8 @@ def test_a_thread_that_has_ended_lets_the_watchdog_bite(listener: Listener) -> N
 
 def test_no_honest_turn_is_long_enough_to_be_taken_for_a_hang() -> None:
     from scheduler.clockwork import LOOK_AGAIN_S
+    from scheduler.ledger.store import BUSY_TIMEOUT
     from scheduler.resync import INDEX_LOCK_S, RESCAN_S
-    from scheduler.store import BUSY_TIMEOUT
 
     assert LOOK_AGAIN_S + 10 * BUSY_TIMEOUT.total_seconds() <= CLOCKWORK_S
     assert RESCAN_S + INDEX_LOCK_S + 10 * BUSY_TIMEOUT.total_seconds() + 600 <= RESYNC_S

@@ -14,17 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.owner import Owner, end_processes, identify, is_alive, tidy
-from scheduler.store import Process
+from scheduler.ledger.owners import Owner, end_processes, identify, is_alive, tidy
+from scheduler.ledger.store import Process
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
 
 def dead(folder: Path) -> str:
     """The id of an owner that was killed, with all that it has left."""
-    leave = (
-        "import os, sys; from pathlib import Path; from scheduler.owner import Owner; o = Owner(Path(sys.argv[1]))\n"
-    )
+    leave = "import os, sys; from pathlib import Path; from scheduler.ledger.owners import Owner\n"
+    leave += "o = Owner(Path(sys.argv[1]));"
     leave += "o.scratch.mkdir(); (o.scratch / 'task-1').touch(); print(o.id, flush=True); os.kill(os.getpid(), 9)"
     found = subprocess.run([sys.executable, "-c", leave, str(folder)], stdout=subprocess.PIPE, text=True)
     assert found.returncode == -signal.SIGKILL

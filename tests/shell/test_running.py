@@ -17,11 +17,11 @@ import pytest
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
 from scheduler.core.values.spec import RunStatus
 from scheduler.engine import END_TRIES, EndNotWrittenError
-from scheduler.owner import Owner, identify, is_alive
+from scheduler.ledger.owners import Owner, identify, is_alive
+from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 from scheduler.runners.cancel import Cancel
 from scheduler.service import Scheduler
-from scheduler.store import Store
 from tests.fakes import FakeClock
 
 ROOT_FILE = """\

@@ -16,8 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from scheduler import schema
-from scheduler import store as store_module
 from scheduler.core.due.due import due
 from scheduler.core.formats.jobfile import Document
 from scheduler.core.plan.audit import audit_rows
@@ -36,9 +34,11 @@ from scheduler.core.values.spec import (
     Task,
     Trigger,
 )
-from scheduler.database import DamagedError
-from scheduler.pool import Stores
-from scheduler.store import Claimed, Process, Store
+from scheduler.ledger import schema
+from scheduler.ledger import store as store_module
+from scheduler.ledger.database import DamagedError
+from scheduler.ledger.pool import Stores
+from scheduler.ledger.store import Claimed, Process, Store
 from tests.fakes import START
 
 NOW = START
@@ -534,7 +534,8 @@ def test_a_later_migration_keeps_every_row(store: Store, path: Path, monkeypatch
 
 def test_processes_that_open_a_new_database_at_once_all_find_it_whole(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    code = f"from pathlib import Path; from scheduler.store import Store; print(Store.open(Path({str(path)!r})).jobs())"
+    code = "from pathlib import Path; from scheduler.ledger.store import Store;"
+    code += f"print(Store.open(Path({str(path)!r})).jobs())"
     children = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(4)
@@ -576,7 +577,7 @@ def test_claims_from_many_threads_give_every_run_a_number_of_its_own(path: Path)
 @pytest.mark.parametrize("point", ["before_commit"])
 def test_a_kill_before_the_commit_leaves_the_state_before(path: Path, store: Store, point: str) -> None:
     code = (
-        "from pathlib import Path; from tests.shell.test_store import claim; from scheduler.store import Store;"
+        "from pathlib import Path; from tests.shell.test_store import claim; from scheduler.ledger.store import Store;"
         f"claim(Store.open(Path({str(path)!r})))"
     )
     child = subprocess.run(

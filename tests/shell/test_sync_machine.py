@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from scheduler.core.values.spec import AuditRow, Job, Pause, Run
+from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 from scheduler.runners.cancel import Cancel
 from scheduler.service import Scheduler
-from scheduler.store import Store
 from tests.fakes import FakeClock
 
 IDS = ("ada", "bob", "cyd", "dot", "eve", "fay", "gil")

@@ -19,9 +19,9 @@ from scheduler.clockwork import Clockwork
 from scheduler.core.times.fires import coming, start_delay
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.spec import Run, RunStatus
+from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 from scheduler.service import Scheduler
-from scheduler.store import Store
 from scheduler.timekeeper import SetRight, Timekeeper
 from tests.fakes import FakeClock
 

@@ -18,10 +18,10 @@ from scheduler.core.due.due import due
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.spec import Job, Provenance, Run, RunStatus, Task, Trigger
 from scheduler.engine import EndNotWrittenError
+from scheduler.ledger.store import Claimed, Store
 from scheduler.root.place import Place
 from scheduler.runners.cancel import Cancel
 from scheduler.service import Scheduler
-from scheduler.store import Claimed, Store
 from scheduler.workers import Workers
 from tests.fakes import FakeClock
 

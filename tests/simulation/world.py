@@ -29,15 +29,15 @@ from scheduler.core.values.problems import RefusedError, SchedulerError
 from scheduler.core.values.spec import Run, Settings, Trigger
 from scheduler.engine import LocalEngine
 from scheduler.git.run import Commits
-from scheduler.owner import Owner
+from scheduler.ledger.owners import Owner
+from scheduler.ledger.pool import Stores
+from scheduler.ledger.store import Claimed, Store
 from scheduler.passes import Passes
-from scheduler.pool import Stores
 from scheduler.root.desired import Parsed
 from scheduler.root.place import Place
 from scheduler.runners.cancel import Cancel
 from scheduler.runners.command import Invocation, Outcome
 from scheduler.service import Scheduler
-from scheduler.store import Claimed, Store
 from scheduler.timekeeper import Timekeeper
 from scheduler.workers import Workers
 from tests.fakes import FakeClock

@@ -22,7 +22,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scheduler import ahead, carried, witness
 from scheduler.core.due.expected import Alarm, Evidence, alarms_of
 from scheduler.core.due.policy import Active, Admission, admit
 from scheduler.core.due.waiting import OUTAGE
@@ -57,7 +56,10 @@ from scheduler.core.values.spec import (
     milliseconds,
     parse_instant,
 )
-from scheduler.database import (
+from scheduler.ledger import carried
+from scheduler.ledger import clock_steps as ahead
+from scheduler.ledger import evidence as witness
+from scheduler.ledger.database import (
     DamagedError,
     UnwritableError,
     connect_to_read,
@@ -65,8 +67,8 @@ from scheduler.database import (
     part_from_journal,
     refuse_what_is_no_file,
 )
+from scheduler.ledger.schema import bring_up_to_date, create_database, migrations, schema_version
 from scheduler.machine.crash import crash_point
-from scheduler.schema import bring_up_to_date, create_database, migrations, schema_version
 
 if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
     from scheduler.core.due.due import Due

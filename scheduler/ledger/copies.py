@@ -12,9 +12,9 @@ from pathlib import Path
 
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.spec import ROOT_JOB_ID, AuditRow
-from scheduler.database import UnwritableError, connect_to_read, explained
-from scheduler.schema import migrations, schema_version
-from scheduler.store import BUSY_TIMEOUT, append_audit, copied_at
+from scheduler.ledger.database import UnwritableError, connect_to_read, explained
+from scheduler.ledger.schema import migrations, schema_version
+from scheduler.ledger.store import BUSY_TIMEOUT, append_audit, copied_at
 
 _STEP_PAGES = 256  # a megabyte
 

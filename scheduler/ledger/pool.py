@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from scheduler.core.values.problems import UnavailableError
-from scheduler.database import DamagedError
-from scheduler.store import Store
+from scheduler.ledger.database import DamagedError
+from scheduler.ledger.store import Store
 
 _IDLE = 16
 _CHECK_AGAIN_S = 60.0  # a damaged database that looks as it did: reading all of it may take long

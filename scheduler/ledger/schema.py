@@ -11,14 +11,14 @@ from importlib import resources
 from pathlib import Path
 
 from scheduler.core.values.problems import UnavailableError
-from scheduler.database import make_durable
+from scheduler.ledger.database import make_durable
 
 APPLICATION_ID = 0x53434844  # "SCHD" in the file's header: tells our database from anybody else's
 
 
 def migrations() -> list[tuple[str, str]]:
     """Name and SQL of every migration, in order."""
-    files = resources.files("scheduler").joinpath("sql").iterdir()
+    files = resources.files("scheduler.ledger").joinpath("sql").iterdir()
     return sorted((file.name.removesuffix(".sql"), file.read_text()) for file in files if file.name.endswith(".sql"))
 
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from scheduler.ledger.store import Process
 from scheduler.machine.clock import boot_id
 from scheduler.root.place import unusable
-from scheduler.store import Process
 
 
 class Owner:
