@@ -20,7 +20,7 @@ from scheduler.alarms import Alarms
 from scheduler.backup import Nightly
 from scheduler.checks.runners import troubles
 from scheduler.clockwork import Clockwork
-from scheduler.control import Hold, Reply, Server
+from scheduler.control.hold import Hold, Reply, Server
 from scheduler.core.due.waiting import Done
 from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.core.values.spec import Run, RunStatus, Settings, Trigger, instant

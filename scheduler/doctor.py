@@ -18,7 +18,7 @@ from scheduler.checks.clock import clock as check_clock
 from scheduler.checks.disks import disks
 from scheduler.checks.runners import runners
 from scheduler.checks.zones import zones
-from scheduler.control import answer_of, find
+from scheduler.control.hold import answer_of, find
 from scheduler.core.due.expected import Alarm, Kind
 from scheduler.core.values.problems import Problem, SchedulerError
 from scheduler.core.values.spec import Job, RunStatus, Settings, Status, SyncState, instant, parse_instant

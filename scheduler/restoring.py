@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from scheduler.backup import copies, newest
-from scheduler.control import Hold, answer_of, find
+from scheduler.control.hold import Hold, answer_of, find
 from scheduler.core.due.due import passed
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
 from scheduler.core.values.spec import ROOT_JOB_ID, AuditRow, instant

@@ -39,7 +39,7 @@ from scheduler.root.place import is_there, read_settings, settings_told
 
 if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.backup import Copy
-    from scheduler.control import Holder
+    from scheduler.control.hold import Holder
     from scheduler.daemon import Served
     from scheduler.editing import Edits
     from scheduler.engine import LocalEngine
@@ -154,7 +154,7 @@ class Scheduler(Reading):
         new_state: start without a history where the one there was is gone.
         Raises: UnavailableError where the root or the database cannot be used.
         """
-        from scheduler.control import answer_of
+        from scheduler.control.hold import answer_of
         from scheduler.passes import Synced
         from scheduler.restoring import settle_copy, start_state
 
@@ -212,7 +212,7 @@ class Scheduler(Reading):
         What its own file and scheduler.yaml say now counts, synced or not (F1); the task is read last of all.
         Raises: RefusedError, leaving no row, for an archived or a running job; UsageError for an unknown one.
         """
-        from scheduler.control import ask
+        from scheduler.control.hold import ask
 
         origin = None if task_of is None else self._origin(job_id, task_of)
         holder = self._daemon()
@@ -340,7 +340,7 @@ class Scheduler(Reading):
 
         Raises: RefusedError for a run that has ended already; UnavailableError where it does not end in time.
         """
-        from scheduler.control import answer_of
+        from scheduler.control.hold import answer_of
 
         run = self.run_of(run_id)
         if run.status.finished:
@@ -668,7 +668,7 @@ class Scheduler(Reading):
 
     def _daemon(self) -> Holder | None:
         """The daemon that holds the database. Raises: RefusedError where it serves another root."""
-        from scheduler.control import find
+        from scheduler.control.hold import find
 
         holder = find(self.place)
         if holder is not None and holder.root != str(self.place.label):
@@ -680,7 +680,7 @@ class Scheduler(Reading):
 
     def _wake(self) -> None:
         """Tells the daemon that something has changed; one that does not hear it sees it when it looks by itself."""
-        from scheduler.control import answer_of
+        from scheduler.control.hold import answer_of
 
         try:
             holder = self._daemon()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from scheduler.checks import Check, names
-from scheduler.control import Holder, answer_of
+from scheduler.control.hold import Holder, answer_of
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.spec import Job, Settings
 from scheduler.core.views import Json

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler import control
-from scheduler.control import Holder, Reply, Server, answer_of
+from scheduler.control import hold as control
+from scheduler.control.hold import Holder, Reply, Server, answer_of
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.views import Json
 from tests.crash.world import await_until
