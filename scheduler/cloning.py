@@ -11,12 +11,12 @@ from pathlib import Path
 
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError, did_you_mean
 from scheduler.core.values.remote import EVERY, Remote, check_path, check_ref, check_url, folder_name, is_local
-from scheduler.fetching import GoneError, default_branch, refs
-from scheduler.following import Follow
 from scheduler.machine.clock import Clock
+from scheduler.remote.fetching import GoneError, default_branch, refs
+from scheduler.remote.following import Follow
+from scheduler.remote.signatures import check_signers
 from scheduler.root.followed import CURRENT, Followed, state_around, state_of
 from scheduler.root.place import STATE_FOLDER, make_private
-from scheduler.signatures import check_signers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +127,7 @@ def _check_free(folder: Path, followed: Followed, url: str) -> None:
 
 
 def _undo(folder: Path, followed: Followed, made: list[Path]) -> None:
-    from scheduler.checkouts import remove_tree
+    from scheduler.remote.checkouts import remove_tree
 
     remove_tree(followed.commits)
     for each in (*followed.state.glob("*.json"), followed.signers, followed.current, folder / CURRENT):

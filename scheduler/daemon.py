@@ -26,7 +26,6 @@ from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.core.values.spec import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.views import Json
 from scheduler.engine import BENIGN, LocalEngine
-from scheduler.following import Follow, Follower
 from scheduler.git.run import Commits
 from scheduler.heartbeat import Heartbeat
 from scheduler.ledger.database import DamagedError
@@ -40,6 +39,7 @@ from scheduler.machine.memory import share_one_heap
 from scheduler.machine.signals import is_ignored
 from scheduler.notify import Manager
 from scheduler.passes import Passes, Synced
+from scheduler.remote.following import Follow, Follower
 from scheduler.restoring import DatabaseFile, refuse_lost, settle_copy, start_state
 from scheduler.resync import Resync
 from scheduler.retention import Housekeeping

@@ -180,7 +180,7 @@ class Scheduler(Reading):
     def _follow(self) -> None:
         """Where no daemon does it: looks at the remote that the root is kept from."""
         if self.place.followed is not None:
-            from scheduler.following import Follow
+            from scheduler.remote.following import Follow
 
             Follow(followed=self.place.followed, clock=self.clock, environ=self.environ, logs=False).look()
 

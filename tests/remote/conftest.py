@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler import checkouts
+from scheduler.remote import checkouts
 from tests.remote.world import World
 
 

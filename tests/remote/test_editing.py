@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler import following
 from scheduler.core.values.problems import UnavailableError
+from scheduler.remote import following
 from tests.faces.conftest import call
 from tests.remote.world import ROOT_FILE, WHO, World, git
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from scheduler import fetching, following
-from scheduler.checkouts import remove_old
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
-from scheduler.following import NotApplicableError
+from scheduler.remote import fetching, following
+from scheduler.remote.checkouts import remove_old
+from scheduler.remote.following import NotApplicableError
 from scheduler.root.followed import Followed, hold
 from scheduler.root.place import locate
 from tests.remote.world import JOB, ROOT_FILE, World, git

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.cloning import Cloned, Wanted, clone
-from scheduler.following import Follow
 from scheduler.machine.clock import SystemClock
+from scheduler.remote.following import Follow
 from scheduler.root.followed import Followed, Looked
 
 ROOT_FILE = """\

@@ -15,7 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scheduler.checkouts import (
+from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError
+from scheduler.core.values.remote import Remote, wait
+from scheduler.core.values.spec import ROOT_FILE, instant
+from scheduler.git.run import GitError, run_git
+from scheduler.machine.clock import Clock
+from scheduler.machine.crash import crash_point
+from scheduler.machine.disks import lack_of_room
+from scheduler.remote.checkouts import (
     DamagedStoreError,
     Entry,
     damage,
@@ -26,10 +33,7 @@ from scheduler.checkouts import (
     remove_old,
     write_commit,
 )
-from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError
-from scheduler.core.values.remote import Remote, wait
-from scheduler.core.values.spec import ROOT_FILE, instant
-from scheduler.fetching import (
+from scheduler.remote.fetching import (
     KEPT,
     GoneError,
     StoppedError,
@@ -45,12 +49,8 @@ from scheduler.fetching import (
     resolve,
     save_what_is_ours,
 )
-from scheduler.git.run import GitError, run_git
-from scheduler.machine.clock import Clock
-from scheduler.machine.crash import crash_point
-from scheduler.machine.disks import lack_of_room
+from scheduler.remote.signatures import why_not_signed
 from scheduler.root.followed import Followed, Looked, alone
-from scheduler.signatures import why_not_signed
 
 LOOK_S = 1.0  # between two looks whether somebody asks for one
 _log = logging.getLogger(__name__)

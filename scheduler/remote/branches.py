@@ -7,10 +7,10 @@ from pathlib import Path
 
 from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.core.values.remote import check_ref
-from scheduler.fetching import ORIGIN, GoneError, fetch, is_ancestor, push, resolve
 from scheduler.git.run import GitError, run_git
+from scheduler.remote.fetching import ORIGIN, GoneError, fetch, is_ancestor, push, resolve
+from scheduler.remote.signatures import why_not_signed
 from scheduler.root.followed import Followed, alone
-from scheduler.signatures import why_not_signed
 
 
 def need_branch(followed: Followed, branch: str | None, pushes: bool) -> None:
