@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.alarms import Alarms
-from scheduler.backup import Nightly
 from scheduler.checks.runners import troubles
 from scheduler.clockwork import Clockwork
 from scheduler.control.hold import Hold, Reply, Server
@@ -37,12 +36,13 @@ from scheduler.machine.crash import crash_point
 from scheduler.machine.disks import lack_of_room
 from scheduler.machine.memory import share_one_heap
 from scheduler.machine.signals import is_ignored
+from scheduler.maintenance.backup import Nightly
+from scheduler.maintenance.restoring import DatabaseFile, refuse_lost, settle_copy, start_state
+from scheduler.maintenance.retention import Housekeeping
 from scheduler.notify import Manager
 from scheduler.passes import Passes, Synced
 from scheduler.remote.following import Follow, Follower
-from scheduler.restoring import DatabaseFile, refuse_lost, settle_copy, start_state
 from scheduler.resync import Resync
-from scheduler.retention import Housekeeping
 from scheduler.root.desired import Parsed
 from scheduler.root.place import Place, mount_of, read_settings
 from scheduler.runners.cancel import GRACE as CANCEL_GRACE

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from scheduler.backup import copies, newest
 from scheduler.checks import Check
 from scheduler.checks import names as _names
 from scheduler.checks.clock import clock as check_clock
@@ -29,8 +28,9 @@ from scheduler.ledger import owners
 from scheduler.ledger.store import Clocked, Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.disks import cannot_write, lack_of_room
+from scheduler.maintenance.backup import copies, newest
+from scheduler.maintenance.restoring import refuse_lost
 from scheduler.reading import alarm_texts
-from scheduler.restoring import refuse_lost
 from scheduler.root.followed import Followed
 from scheduler.root.place import Place, is_there, mount_of, read_settings
 

@@ -38,7 +38,6 @@ from scheduler.reading import GLANCE_S, Reading
 from scheduler.root.place import is_there, read_settings, settings_told
 
 if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
-    from scheduler.backup import Copy
     from scheduler.control.hold import Holder
     from scheduler.daemon import Served
     from scheduler.editing import Edits
@@ -46,9 +45,10 @@ if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.importing import Imports
     from scheduler.ledger.carried import Carried, State
     from scheduler.ledger.copies import Contents
+    from scheduler.maintenance.backup import Copy
+    from scheduler.maintenance.restoring import Restored
+    from scheduler.maintenance.retention import Collected
     from scheduler.passes import Passes, Synced
-    from scheduler.restoring import Restored
-    from scheduler.retention import Collected
     from scheduler.reviewing import Reviewed
     from scheduler.runners.cancel import Cancel
 
@@ -118,7 +118,7 @@ class Scheduler(Reading):
 
     def _observed(self) -> Observed:
         if not is_there(self.place.db):
-            from scheduler.restoring import refuse_lost
+            from scheduler.maintenance.restoring import refuse_lost
 
             refuse_lost(self.place)
             return Observed(jobs={}, settings=None, ticket=0)
@@ -155,8 +155,8 @@ class Scheduler(Reading):
         Raises: UnavailableError where the root or the database cannot be used.
         """
         from scheduler.control.hold import answer_of
+        from scheduler.maintenance.restoring import settle_copy, start_state
         from scheduler.passes import Synced
-        from scheduler.restoring import settle_copy, start_state
 
         holder = self._daemon()
         if holder is not None:
@@ -259,7 +259,7 @@ class Scheduler(Reading):
         self, job_id: str, cancel: Cancel, claimed: Callable[[Run, bool], None], origin: Run | None = None
     ) -> Run:
         from scheduler.ledger.owners import Owner
-        from scheduler.restoring import settle_copy
+        from scheduler.maintenance.restoring import settle_copy
 
         with self._need_store(job_id, to_write=True) as store:
             settle_copy(store, self.place, now=self.clock.now(), actor=self.actor)
@@ -512,7 +512,7 @@ class Scheduler(Reading):
 
     def _sync_edit(self) -> Synced | None:
         """A pass after an edit, which makes no database: None where there never was one."""
-        from scheduler.restoring import refuse_lost
+        from scheduler.maintenance.restoring import refuse_lost
 
         if is_there(self.place.db):
             return self.sync(cause="edit")
@@ -553,7 +553,7 @@ class Scheduler(Reading):
         )
 
     def _carry(self, pasts: Mapping[str, Carried]) -> Mapping[str, State]:
-        from scheduler.restoring import settle_copy, start_state
+        from scheduler.maintenance.restoring import settle_copy, start_state
 
         self._daemon()  # refuses that of another root
         start_state(self.place, new_state=False, now=self.clock.now())
@@ -624,16 +624,16 @@ class Scheduler(Reading):
 
     def backup(self, target: Path) -> Contents:
         """A verified copy of the database in a new file, with a daemon or without one. Raises: as `back_up`."""
-        from scheduler.backup import back_up
-        from scheduler.restoring import refuse_lost
+        from scheduler.maintenance.backup import back_up
+        from scheduler.maintenance.restoring import refuse_lost
 
         refuse_lost(self.place)
         return back_up(self.place, target, now=self.clock.now(), actor=self.actor)
 
     def collect(self, *, dry_run: bool = False) -> Collected:
         """Throws away what `retention` in scheduler.yaml does not keep. Raises: as `retention.collect`."""
-        from scheduler import retention
-        from scheduler.restoring import refuse_lost
+        from scheduler.maintenance import retention
+        from scheduler.maintenance.restoring import refuse_lost
 
         refuse_lost(self.place)
         if not is_there(self.place.db):
@@ -656,13 +656,13 @@ class Scheduler(Reading):
 
     def backups(self) -> Sequence[Copy]:
         """The nightly copies, newest first."""
-        from scheduler.backup import copies
+        from scheduler.maintenance.backup import copies
 
         return copies(self.place)
 
     def restore(self, source: Path) -> Restored:
         """Puts a verified copy in the place of the database, which is put aside. Raises: as `restoring.restore`."""
-        from scheduler.restoring import restore
+        from scheduler.maintenance.restoring import restore
 
         return restore(self.place, source, now=self.clock.now(), actor=self.actor)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.ledger.store import Store
-from scheduler.retention import EVERY, Housekeeping
+from scheduler.maintenance.retention import EVERY, Housekeeping
 from scheduler.root.place import Place
 from tests.faces.conftest import Root
 

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from scheduler import backup, restoring
-from scheduler.backup import Nightly, back_up, copies, due_after, newest
 from scheduler.clockwork import Clockwork
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
 from scheduler.core.values.spec import AuditRow, Pause, Run, RunStatus, Trigger
@@ -23,7 +21,9 @@ from scheduler.ledger.copies import Contents, check_database
 from scheduler.ledger.owners import Owner
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
-from scheduler.restoring import DatabaseFile, restore, settle_copy
+from scheduler.maintenance import backup, restoring
+from scheduler.maintenance.backup import Nightly, back_up, copies, due_after, newest
+from scheduler.maintenance.restoring import DatabaseFile, restore, settle_copy
 from scheduler.root.place import Place
 from scheduler.service import Scheduler
 from tests.fakes import FakeClock

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scheduler.backup import copies, newest
 from scheduler.control.hold import Hold, answer_of, find
 from scheduler.core.due.due import passed
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
@@ -23,6 +22,7 @@ from scheduler.ledger.copies import Contents, check_database, copy_database
 from scheduler.ledger.database import journals_by, make_durable, part_from_journal
 from scheduler.ledger.store import Store
 from scheduler.machine.crash import crash_point
+from scheduler.maintenance.backup import copies, newest
 from scheduler.root.place import Place, is_there, make_private, unusable
 
 _SIDES = ("-wal", "-shm", "-journal")
