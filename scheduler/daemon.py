@@ -16,7 +16,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from scheduler.alarms import Alarms
 from scheduler.checks.runners import troubles
 from scheduler.clockwork import Clockwork
 from scheduler.control.hold import Hold, Reply, Server
@@ -24,6 +23,7 @@ from scheduler.core.due.waiting import Done
 from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.core.values.spec import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.views import Json
+from scheduler.delivery.alarms import Alarms
 from scheduler.engine import BENIGN, LocalEngine
 from scheduler.git.run import Commits
 from scheduler.heartbeat import Heartbeat

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.alarms import Alarms
 from scheduler.core.values.spec import RunStatus, Trigger
+from scheduler.delivery.alarms import Alarms
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 from scheduler.service import Scheduler
