@@ -40,12 +40,12 @@ from scheduler.maintenance.backup import Nightly
 from scheduler.maintenance.restoring import DatabaseFile, refuse_lost, settle_copy, start_state
 from scheduler.maintenance.retention import Housekeeping
 from scheduler.notify import Manager
-from scheduler.passes import Passes, Synced
 from scheduler.remote.following import Follow, Follower
 from scheduler.resync import Resync
 from scheduler.root.desired import Parsed
 from scheduler.root.place import Place, mount_of, read_settings
 from scheduler.runners.cancel import GRACE as CANCEL_GRACE
+from scheduler.sync.passes import Passes, Synced
 from scheduler.timekeeper import Timekeeper
 from scheduler.workers import Workers
 

@@ -23,7 +23,6 @@ from scheduler.core.values.problems import Problem, SchedulerError
 from scheduler.core.values.spec import Job, RunStatus, Settings, Status, SyncState, instant, parse_instant
 from scheduler.core.views import Json
 from scheduler.git.run import read_tree
-from scheduler.held import why_held
 from scheduler.ledger import owners
 from scheduler.ledger.store import Clocked, Store
 from scheduler.machine.clock import Clock
@@ -33,6 +32,7 @@ from scheduler.maintenance.restoring import refuse_lost
 from scheduler.reading import alarm_texts
 from scheduler.root.followed import Followed
 from scheduler.root.place import Place, is_there, mount_of, read_settings
+from scheduler.sync.holds import why_held
 
 LONG_JOURNAL_BYTES = 64 * 1024 * 1024
 STALE = timedelta(days=2)  # a copy older than that: a night was left out

@@ -43,10 +43,10 @@ from scheduler.core.views import Json
 from scheduler.drafts import IN_PLACE, Draft, Target, diff_of, write
 from scheduler.git.write import find_branch, find_commit
 from scheduler.leave import INSIDE_A_RUN, leave_for
-from scheduler.passes import Synced
 from scheduler.remote.branches import need_branch, push_branch, take_back_unsigned, take_branch
 from scheduler.root import writing as rewriting
 from scheduler.root.place import Place
+from scheduler.sync.passes import Synced
 from scheduler.trees import (
     CommitTree,
     Files,

@@ -30,11 +30,11 @@ from scheduler.ledger.store import OF_COPY, Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.machine.log import event
-from scheduler.passes import LOOK_AGAIN_S, SAVE_S, Fresh, Passes
 from scheduler.root.place import Place, unusable
 from scheduler.root.tasks import not_committed, read_task
 from scheduler.runners.cancel import Cancel, Why
 from scheduler.runners.command import Context, Invocation, Outcome, execute, prepare
+from scheduler.sync.passes import LOOK_AGAIN_S, SAVE_S, Fresh, Passes
 
 
 class EndNotWrittenError(UnavailableError):

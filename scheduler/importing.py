@@ -38,10 +38,10 @@ from scheduler.leave import INSIDE_A_RUN
 from scheduler.ledger.carried import Carried, State
 from scheduler.machine.clock import Clock
 from scheduler.machine.users import is_program, local_zone, me, user_exists
-from scheduler.passes import Synced
 from scheduler.phantom import read_phantom
 from scheduler.root import writing as rewriting
 from scheduler.root.place import Place
+from scheduler.sync.passes import Synced
 from scheduler.trees import WorkingTree, is_job_path, text_fault
 from scheduler.unpacking import Exported, is_buried, made_from_export, read_export
 

@@ -209,8 +209,8 @@ def _side_of(store: Store, run: Run) -> Side:
 def _now(scheduler: Reading, store: Store, job: Job) -> Side:
     """What a run would get now."""
     from scheduler.core.values.spec import Settings
-    from scheduler.passes import Passes
     from scheduler.root.tasks import read_task
+    from scheduler.sync.passes import Passes
 
     place, now = scheduler.place, scheduler.clock.now()
     settings = store.observed(job_id=job.id).settings or Settings()

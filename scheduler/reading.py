@@ -85,7 +85,7 @@ class Reading:
             return self._held(store)
 
     def _held(self, store: Store | None) -> str | None:
-        from scheduler.held import why_held
+        from scheduler.sync.holds import why_held
 
         return why_held(self.place, None if store is None else store.observed(job_id="").settings) or None
 

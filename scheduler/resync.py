@@ -26,11 +26,11 @@ from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.log import event
 from scheduler.machine.memory import give_back
-from scheduler.passes import Passes, Synced
 from scheduler.root.desired import Own
 from scheduler.root.place import Place, read_settings
 from scheduler.root.watched import watched
 from scheduler.root.watcher import Watcher
+from scheduler.sync.passes import Passes, Synced
 
 RESCAN_S = 60.0
 GIVE_BACK_S = 60.0  # at most that often what the heap has free goes back to the system

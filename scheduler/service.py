@@ -48,9 +48,9 @@ if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.maintenance.backup import Copy
     from scheduler.maintenance.restoring import Restored
     from scheduler.maintenance.retention import Collected
-    from scheduler.passes import Passes, Synced
     from scheduler.reviewing import Reviewed
     from scheduler.runners.cancel import Cancel
+    from scheduler.sync.passes import Passes, Synced
 
 CANCEL_WAIT = timedelta(seconds=15)  # TERM, ten seconds, KILL, and the writing down
 SHORTEST_GAP = timedelta(seconds=1)  # between two slots: a pause that ends so soon after one covers no second
@@ -156,7 +156,7 @@ class Scheduler(Reading):
         """
         from scheduler.control.hold import answer_of
         from scheduler.maintenance.restoring import settle_copy, start_state
-        from scheduler.passes import Synced
+        from scheduler.sync.passes import Synced
 
         holder = self._daemon()
         if holder is not None:
@@ -426,7 +426,7 @@ class Scheduler(Reading):
 
     def _set_pause(self, job_id: str, action: str, pause: Callable[[Job], Pause | None]) -> Json:
         from scheduler.core.due.due import held_back, replaced
-        from scheduler.passes import tries
+        from scheduler.sync.passes import tries
 
         with self._need_store(job_id, to_write=True) as store:
             job = self._job(store, job_id, prefix=False)
@@ -692,7 +692,7 @@ class Scheduler(Reading):
     # -- shared ----------------------------------------------------------------------------------
 
     def _passes(self) -> Passes:
-        from scheduler.passes import Passes
+        from scheduler.sync.passes import Passes
 
         return Passes(place=self.place, clock=self.clock, absent_grace=self.absent_grace)
 

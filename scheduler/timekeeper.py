@@ -30,7 +30,7 @@ from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.spec import ROOT_JOB_ID, AuditRow, Job, Run, instant
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
-from scheduler.passes import tries
+from scheduler.sync.passes import tries
 
 DRIFT = timedelta(seconds=1)  # of the boot's wall time, until it is noted anew
 LOOK_S = 0.2

@@ -16,9 +16,9 @@ from scheduler.core.values.problems import RefusedError, UsageError
 from scheduler.root.followed import Followed, state_of
 
 if TYPE_CHECKING:
-    from scheduler.passes import Synced
     from scheduler.reviewing import Reviewed
     from scheduler.service import Scheduler
+    from scheduler.sync.passes import Synced
 
 
 @cli.command()

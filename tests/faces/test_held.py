@@ -12,9 +12,9 @@ import pytest
 
 from scheduler.core.values.spec import ROOT_JOB_ID
 from scheduler.ledger.store import Store
-from scheduler.passes import Passes
 from scheduler.resync import HELD_LONG, Resync
 from scheduler.root.place import Place
+from scheduler.sync.passes import Passes
 from tests.faces.conftest import Root
 
 HELD = "a merge is half way in the repository"

@@ -17,10 +17,10 @@ from scheduler.git.run import Commits
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock
-from scheduler.passes import Passes
 from scheduler.resync import RESCAN_S, Resync
 from scheduler.root.desired import Parsed
 from scheduler.root.place import Place
+from scheduler.sync.passes import Passes
 
 PATIENCE_S = RESCAN_S / 3  # what comes later than this was found by a rescan, and not by an event
 

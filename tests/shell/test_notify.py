@@ -21,9 +21,9 @@ from scheduler.heartbeat import CLOCKWORK_S, RESYNC_S, Heartbeat
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock
 from scheduler.notify import Manager
-from scheduler.passes import Passes
 from scheduler.resync import Resync
 from scheduler.root.place import Place
+from scheduler.sync.passes import Passes
 
 LONG = 30.0
 

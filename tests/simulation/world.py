@@ -32,12 +32,12 @@ from scheduler.git.run import Commits
 from scheduler.ledger.owners import Owner
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Claimed, Store
-from scheduler.passes import Passes
 from scheduler.root.desired import Parsed
 from scheduler.root.place import Place
 from scheduler.runners.cancel import Cancel
 from scheduler.runners.command import Invocation, Outcome
 from scheduler.service import Scheduler
+from scheduler.sync.passes import Passes
 from scheduler.timekeeper import Timekeeper
 from scheduler.workers import Workers
 from tests.fakes import FakeClock

@@ -16,7 +16,6 @@ from scheduler.core.values.problems import Problem, UnavailableError
 from scheduler.core.values.spec import Fault, Job, Settings, SyncState, milliseconds
 from scheduler.git.history import budget, changed_by
 from scheduler.git.run import Commits, Tree, git_silence, read_tree
-from scheduler.held import why_held
 from scheduler.ledger.store import Observed, Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
@@ -24,6 +23,7 @@ from scheduler.root.desired import Parsed, read_desired
 from scheduler.root.place import Place, read_settings
 from scheduler.root.reading import read_source, real_path
 from scheduler.root.tasks import JOB_FILE_BYTES, read_task
+from scheduler.sync.holds import why_held
 
 if TYPE_CHECKING:
     from scheduler.runners.cancel import Cancel
