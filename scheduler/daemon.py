@@ -24,7 +24,6 @@ from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.core.values.spec import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.views import Json
 from scheduler.delivery.alarms import Alarms
-from scheduler.engine import BENIGN, LocalEngine
 from scheduler.git.run import Commits
 from scheduler.heartbeat import Heartbeat
 from scheduler.ledger.database import DamagedError
@@ -44,10 +43,11 @@ from scheduler.remote.following import Follow, Follower
 from scheduler.resync import Resync
 from scheduler.root.desired import Parsed
 from scheduler.root.place import Place, mount_of, read_settings
-from scheduler.runners.cancel import GRACE as CANCEL_GRACE
+from scheduler.run.local.cancel import GRACE as CANCEL_GRACE
+from scheduler.run.local.engine import BENIGN, LocalEngine
+from scheduler.run.local.workers import Workers
 from scheduler.sync.passes import Passes, Synced
 from scheduler.timekeeper import Timekeeper
-from scheduler.workers import Workers
 
 GRACE = timedelta(seconds=30)  # for what runs when the daemon is told to stop
 ONE_SIGNAL_S = 0.1  # two that close are one: sent to the process and to its group, as `timeout` and make do

@@ -41,7 +41,6 @@ if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.control.hold import Holder
     from scheduler.daemon import Served
     from scheduler.editing import Edits
-    from scheduler.engine import LocalEngine
     from scheduler.importing import Imports
     from scheduler.ledger.carried import Carried, State
     from scheduler.ledger.copies import Contents
@@ -49,7 +48,8 @@ if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.maintenance.restoring import Restored
     from scheduler.maintenance.retention import Collected
     from scheduler.reviewing import Reviewed
-    from scheduler.runners.cancel import Cancel
+    from scheduler.run.local.cancel import Cancel
+    from scheduler.run.local.engine import LocalEngine
     from scheduler.sync.passes import Passes, Synced
 
 CANCEL_WAIT = timedelta(seconds=15)  # TERM, ten seconds, KILL, and the writing down
@@ -697,7 +697,7 @@ class Scheduler(Reading):
         return Passes(place=self.place, clock=self.clock, absent_grace=self.absent_grace)
 
     def _engine(self, store: Store, owner: str = "") -> LocalEngine:
-        from scheduler.engine import LocalEngine
+        from scheduler.run.local.engine import LocalEngine
 
         return LocalEngine(
             place=self.place,

@@ -44,13 +44,13 @@ def test_nobody_below_imports_a_face_or_the_service(path: Path) -> None:
         assert not {name for name in found if name.startswith("scheduler.cli")}
         assert path.name == "service.py" or not {name for name in found if name.startswith("scheduler.service")}
     else:
-        assert not {name for name in found if name.startswith(("scheduler.ledger", "scheduler.engine"))}
+        assert not {name for name in found if name.startswith(("scheduler.ledger", "scheduler.run.local.engine"))}
 
 
 @pytest.mark.parametrize("path", LEDGER, ids=module)
 def test_the_store_knows_no_engine_and_no_runner(path: Path) -> None:
     found = set(imports(path))
-    assert not {name for name in found if name.startswith(("scheduler.engine", "scheduler.runners"))}
+    assert not {name for name in found if name.startswith(("scheduler.run.local.engine", "scheduler.runners"))}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module)

@@ -10,7 +10,7 @@ from scheduler.control.hold import Holder, answer_of
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.spec import Job, Settings
 from scheduler.core.views import Json
-from scheduler.runners.command import unready
+from scheduler.run.local.command import unready
 
 
 def troubles(settings: Settings, root: Path, environ: Mapping[str, str]) -> dict[str, Json]:

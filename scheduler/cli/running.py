@@ -18,7 +18,7 @@ from scheduler.core.values.problems import UsageError
 from scheduler.core.values.spec import Run, RunStatus
 from scheduler.core.views import run_json
 from scheduler.machine.signals import is_ignored
-from scheduler.runners.cancel import Cancel
+from scheduler.run.local.cancel import Cancel
 
 
 @cli.command()

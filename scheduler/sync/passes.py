@@ -26,7 +26,7 @@ from scheduler.root.tasks import JOB_FILE_BYTES, read_task
 from scheduler.sync.holds import why_held
 
 if TYPE_CHECKING:
-    from scheduler.runners.cancel import Cancel
+    from scheduler.run.local.cancel import Cancel
 
 LOOK_AGAIN_S = 0.1
 SAVE_S = 1.0  # how long a file may be half saved

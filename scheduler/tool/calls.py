@@ -12,7 +12,7 @@ from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.core.values.spec import ROOT_FILE, Run, RunStatus
 from scheduler.core.views import Json, run_json
 from scheduler.drafts import Target
-from scheduler.runners.cancel import Cancel
+from scheduler.run.local.cancel import Cancel
 from scheduler.service import Scheduler
 from scheduler.sync.passes import Synced
 from scheduler.tool.arguments import Call, Edit, read_call

@@ -24,7 +24,7 @@ from scheduler import __version__
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
 from scheduler.core.views import Json
 from scheduler.machine.signals import is_ignored
-from scheduler.runners.cancel import Cancel
+from scheduler.run.local.cancel import Cancel
 from scheduler.service import Scheduler
 from scheduler.tool.arguments import DESCRIPTION, input_schema
 from scheduler.tool.calls import EDITS, WAITS, answer, error_json

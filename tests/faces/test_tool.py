@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from scheduler.core.formats.shapes import JobShape
 from scheduler.core.values.problems import SchedulerError
 from scheduler.root.place import locate
-from scheduler.runners.cancel import Cancel
+from scheduler.run.local.cancel import Cancel
 from scheduler.service import Scheduler
 from scheduler.tool.arguments import CALLS, DESCRIPTION, KEYS, input_schema
 from scheduler.tool.calls import _ACTIONS, EDITS, answer, error_json

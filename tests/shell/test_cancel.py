@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from scheduler.runners.cancel import GRACE, Cancel, Why
+from scheduler.run.local.cancel import GRACE, Cancel, Why
 
 NONE, LONG = timedelta(0), timedelta(hours=1)
 
@@ -164,7 +164,7 @@ def test_a_handler_that_asks_while_its_thread_goes_to_wait_wakes_it(monkeypatch:
             return super().get(block, timeout)
 
     cancel = Cancel()
-    monkeypatch.setattr("scheduler.runners.cancel.SimpleQueue", Queue)
+    monkeypatch.setattr("scheduler.run.local.cancel.SimpleQueue", Queue)
 
     def check(step: int) -> bool:
         nonlocal cancel
@@ -222,7 +222,7 @@ def test_what_a_request_was_for_does_not_change_once_it_is_known() -> None:
 
 
 def test_a_signal_ends_the_wait_of_the_thread_that_handles_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scheduler.runners.cancel._MISSED_SIGNAL_S", 0.01)  # some come just before it blocks
+    monkeypatch.setattr("scheduler.run.local.cancel._MISSED_SIGNAL_S", 0.01)  # some come just before it blocks
     cancel = Cancel()
     before = signal.signal(signal.SIGALRM, lambda *_: cancel.request())
     try:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.capture import RESULT_BYTES, Capture
+from scheduler.run.local.capture import RESULT_BYTES, Capture
 
 chunks = st.lists(st.binary(max_size=40), max_size=12)
 
@@ -121,7 +121,7 @@ def test_a_full_disk_is_told_and_the_stream_is_still_counted(
     steps: list[Callable[[], None]] = [lambda: capture.write(b"x" * 20), capture.close]
     if stage == "close":
         steps.pop(0)()
-    monkeypatch.setattr("scheduler.capture._write_all", full)
+    monkeypatch.setattr("scheduler.run.local.capture._write_all", full)
     for step in steps:
         step()
     assert (capture.total, capture.truncated) == (20, True)

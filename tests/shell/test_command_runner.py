@@ -24,8 +24,8 @@ from typing import Any
 import pytest
 
 from scheduler.core.values.spec import Fault, JobSpec, RunnerSpec, Schedule, Task, TaskInput
-from scheduler.runners.cancel import Cancel, Why
-from scheduler.runners.command import Context, Invocation, Outcome, _has_living_member, execute, prepare
+from scheduler.run.local.cancel import Cancel, Why
+from scheduler.run.local.command import Context, Invocation, Outcome, _has_living_member, execute, prepare
 
 SH = shutil.which("sh") or "/bin/sh"
 BASE = "/usr/local/bin:/usr/bin:/bin"
@@ -694,7 +694,7 @@ def test_a_request_whose_ring_is_missed_is_seen_all_the_same(
         pipe.wait()
         pidfd_bench.cancel.request()
 
-    monkeypatch.setattr("scheduler.runners.cancel._MISSED_SIGNAL_S", 0.01)
+    monkeypatch.setattr("scheduler.run.local.cancel._MISSED_SIGNAL_S", 0.01)
     pidfd_bench.cancel = Deaf()
     with meanwhile(stop) as start:
         found = ended(pidfd_bench(SH, "-c", f"exec 3> {pipe.path}; echo ready >&3; exec sleep 1000", ready=start))

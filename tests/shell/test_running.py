@@ -16,11 +16,11 @@ import pytest
 
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
 from scheduler.core.values.spec import RunStatus
-from scheduler.engine import END_TRIES, EndNotWrittenError
 from scheduler.ledger.owners import Owner, identify, is_alive
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
-from scheduler.runners.cancel import Cancel
+from scheduler.run.local.cancel import Cancel
+from scheduler.run.local.engine import END_TRIES, EndNotWrittenError
 from scheduler.service import Scheduler
 from tests.fakes import FakeClock
 

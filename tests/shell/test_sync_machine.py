@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from scheduler.core.values.spec import AuditRow, Job, Pause, Run
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
-from scheduler.runners.cancel import Cancel
+from scheduler.run.local.cancel import Cancel
 from scheduler.service import Scheduler
 from tests.fakes import FakeClock
 

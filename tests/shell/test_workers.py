@@ -17,12 +17,12 @@ import pytest
 from scheduler.core.due.due import due
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.spec import Job, Provenance, Run, RunStatus, Task, Trigger
-from scheduler.engine import EndNotWrittenError
 from scheduler.ledger.store import Claimed, Store
 from scheduler.root.place import Place
-from scheduler.runners.cancel import Cancel
+from scheduler.run.local.cancel import Cancel
+from scheduler.run.local.engine import EndNotWrittenError
+from scheduler.run.local.workers import Workers
 from scheduler.service import Scheduler
-from scheduler.workers import Workers
 from tests.fakes import FakeClock
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

@@ -23,23 +23,23 @@ from typing import Any
 
 import pytest
 
-from scheduler import engine as engine_module
 from scheduler.clockwork import Clockwork
 from scheduler.core.values.problems import RefusedError, SchedulerError
 from scheduler.core.values.spec import Run, Settings, Trigger
-from scheduler.engine import LocalEngine
 from scheduler.git.run import Commits
 from scheduler.ledger.owners import Owner
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Claimed, Store
 from scheduler.root.desired import Parsed
 from scheduler.root.place import Place
-from scheduler.runners.cancel import Cancel
-from scheduler.runners.command import Invocation, Outcome
+from scheduler.run.local import engine as engine_module
+from scheduler.run.local.cancel import Cancel
+from scheduler.run.local.command import Invocation, Outcome
+from scheduler.run.local.engine import LocalEngine
+from scheduler.run.local.workers import Workers
 from scheduler.service import Scheduler
 from scheduler.sync.passes import Passes
 from scheduler.timekeeper import Timekeeper
-from scheduler.workers import Workers
 from tests.fakes import FakeClock
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -151,7 +151,7 @@ class _End:
 
 @dataclass
 class Processes:
-    """Attempts that seem to run: `scheduler.engine.execute`, by the clock of the simulation."""
+    """Attempts that seem to run: `scheduler.run.local.engine.execute`, by the clock of the simulation."""
 
     clock: FakeClock
     seed: int

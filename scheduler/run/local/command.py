@@ -22,12 +22,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Literal
 
-from scheduler.capture import RESULT_BYTES, Capture
 from scheduler.core.formats.globs import matches_any, matches_job
 from scheduler.core.values.spec import Fault, JobSpec, RunnerSpec, Task, TaskInput, instant
 from scheduler.core.values.texts import listed
 from scheduler.core.values.units import format_duration
-from scheduler.runners.cancel import GRACE, Cancel, Why, longest_wait
+from scheduler.run.local.cancel import GRACE, Cancel, Why, longest_wait
+from scheduler.run.local.capture import RESULT_BYTES, Capture
 
 TASK = "{task}"
 TASK_FILE = "{task_file}"

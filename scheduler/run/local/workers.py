@@ -18,11 +18,11 @@ from scheduler.core.due.waiting import OUTAGE, Done, Entry, Waiting
 from scheduler.core.times.fires import next_fire
 from scheduler.core.values.problems import SchedulerError
 from scheduler.core.values.spec import Job, Run, RunStatus
-from scheduler.engine import EndNotWrittenError, give_up
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
-from scheduler.runners.cancel import GRACE, Cancel, Why
+from scheduler.run.local.cancel import GRACE, Cancel, Why
+from scheduler.run.local.engine import EndNotWrittenError, give_up
 
 FILES_OF_OURS = 100
 FILES_OF_A_RUN = 16  # pipes, outputs, a connection and what waits for all of them
