@@ -39,7 +39,7 @@ from scheduler.root.place import is_there, read_settings, settings_told
 
 if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.control.hold import Holder
-    from scheduler.daemon import Served
+    from scheduler.daemon.daemon import Served
     from scheduler.editing import Edits
     from scheduler.importing import Imports
     from scheduler.ledger.carried import Carried, State
@@ -187,7 +187,7 @@ class Scheduler(Reading):
     def _set_right(self, store: Store) -> None:
         """Where no daemon does it: rows that lie ahead, because the clock has gone back (F6)."""
         from scheduler.core.times.clocks import NOT_BEFORE
-        from scheduler.timekeeper import set_right
+        from scheduler.daemon.timekeeper import set_right
 
         now, newest = self.clock.now(), store.clock().newest
         if now >= NOT_BEFORE:
@@ -596,7 +596,7 @@ class Scheduler(Reading):
         Raises: UnavailableError where another daemon holds the database, or it or the root cannot be used;
         RefusedError where a history is gone and `new_state` is not given.
         """
-        from scheduler.daemon import GRACE, Daemon
+        from scheduler.daemon.daemon import GRACE, Daemon
 
         while True:
             daemon = Daemon(

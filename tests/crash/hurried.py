@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from scheduler.core.times.clocks import Reading
-from scheduler.daemon import Daemon
+from scheduler.daemon.daemon import Daemon
 from scheduler.root.place import Place
 from scheduler.service import Scheduler
 

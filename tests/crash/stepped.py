@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from scheduler.core.times.clocks import Reading
-from scheduler.daemon import Daemon
+from scheduler.daemon.daemon import Daemon
 from scheduler.machine.clock import SystemClock
 from scheduler.root.place import Place
 

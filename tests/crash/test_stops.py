@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.daemon import ONE_SIGNAL_S
+from scheduler.daemon.daemon import ONE_SIGNAL_S
 from tests.crash.invariants import judge
 from tests.crash.world import SERVING, STOPPING, Daemon, World, await_until
 

@@ -22,8 +22,8 @@ from scheduler.checks import Check, clock, disks, zones
 from scheduler.core.times.clocks import Boot, Reading
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.spec import Settings
-from scheduler.daemon import Daemon
-from scheduler.heartbeat import Heartbeat
+from scheduler.daemon.daemon import Daemon
+from scheduler.daemon.loop import Heartbeat
 from scheduler.ledger.store import Clocked
 from tests.faces import test_serve
 from tests.faces.conftest import Root

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from scheduler.core.values.spec import ROOT_JOB_ID
+from scheduler.daemon.resync import HELD_LONG, Resync
 from scheduler.ledger.store import Store
-from scheduler.resync import HELD_LONG, Resync
 from scheduler.root.place import Place
 from scheduler.sync.passes import Passes
 from tests.faces.conftest import Root
@@ -143,7 +143,7 @@ def test_one_that_is_forgotten_while_nothing_can_be_written_fills_no_log(
             assert "disk is full" in resync.trouble
         for _ in range(2):
             resync._look("rescan")
-    told = [each.getMessage().split()[0] for each in caplog.records if each.name == "scheduler.resync"]
+    told = [each.getMessage().split()[0] for each in caplog.records if each.name == "scheduler.daemon.resync"]
     assert told == ["sync_held", "sync_failed", "sync_held_long", "sync_resumed"]
 
 

@@ -18,7 +18,7 @@ ROOT_FILE = "version: 1\ndefaults: {runner: cat}\nrunners: {cat: {command: [cat]
 JOB = "id: a\nname: first\nschedule: '@daily'\ntask: hi\n"
 
 # Its own polling is every five seconds; a test need not wait that long.
-HASTY = "import sys, scheduler.resync as r; r.RESCAN_UNWATCHED_S = 0.5; import scheduler.cli as c; c.main()"
+HASTY = "import sys, scheduler.daemon.resync as r; r.RESCAN_UNWATCHED_S = 0.5; import scheduler.cli as c; c.main()"
 
 
 def can_limit() -> bool:

@@ -203,7 +203,7 @@ def test_a_network_file_system_is_an_error_of_doctor_and_a_warning_of_serve(
 ) -> None:
     nfs = Mount(id=1, point="/srv", kind="nfs4", source="files:/srv")
     monkeypatch.setattr("scheduler.doctor.mount_of", lambda _: nfs)
-    monkeypatch.setattr("scheduler.daemon.mount_of", lambda _: nfs)
+    monkeypatch.setattr("scheduler.daemon.daemon.mount_of", lambda _: nfs)
     root.sync()
     found = root.cli("doctor", "--json")
     assert found.code == 1

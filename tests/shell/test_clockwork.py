@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.clockwork import Agenda, Clockwork
 from scheduler.core.times.fires import coming
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.spec import Pause, Run, RunStatus, Settings, instant
+from scheduler.daemon.clockwork import Agenda, Clockwork
 from scheduler.ledger.store import Claimed, Store
 from scheduler.machine.clock import SystemClock
 from scheduler.root.place import Place

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.clockwork import Clockwork
 from scheduler.core.values.problems import UnavailableError
-from scheduler.heartbeat import CLOCKWORK_S, RESYNC_S, Heartbeat
+from scheduler.daemon.clockwork import Clockwork
+from scheduler.daemon.loop import CLOCKWORK_S, RESYNC_S, Heartbeat
+from scheduler.daemon.resync import Resync
+from scheduler.daemon.systemd import Manager
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock
-from scheduler.notify import Manager
-from scheduler.resync import Resync
 from scheduler.root.place import Place
 from scheduler.sync.passes import Passes
 
@@ -160,9 +160,9 @@ def test_a_thread_that_has_ended_lets_the_watchdog_bite(listener: Listener) -> N
 
 
 def test_no_honest_turn_is_long_enough_to_be_taken_for_a_hang() -> None:
-    from scheduler.clockwork import LOOK_AGAIN_S
+    from scheduler.daemon.clockwork import LOOK_AGAIN_S
+    from scheduler.daemon.resync import INDEX_LOCK_S, RESCAN_S
     from scheduler.ledger.store import BUSY_TIMEOUT
-    from scheduler.resync import INDEX_LOCK_S, RESCAN_S
 
     assert LOOK_AGAIN_S + 10 * BUSY_TIMEOUT.total_seconds() <= CLOCKWORK_S
     assert RESCAN_S + INDEX_LOCK_S + 10 * BUSY_TIMEOUT.total_seconds() + 600 <= RESYNC_S
@@ -180,7 +180,7 @@ def test_without_an_address_that_it_knows_nothing_is_sent(address: str) -> None:
 def test_a_manager_that_is_gone_or_reads_nothing_stops_nothing(
     listener: Listener, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scheduler.notify._SEND_S", 0.01)
+    monkeypatch.setattr("scheduler.daemon.systemd._SEND_S", 0.01)
     told = manager(listener, WATCHDOG_USEC="3")
     with caplog.at_level(logging.WARNING):
         for _ in range(2_000):  # more than its queue holds
@@ -216,9 +216,9 @@ def turning(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Lender, Heartbeat, threading.Thread]]:
     """One of the daemon's threads, at work on a database."""
-    monkeypatch.setattr("scheduler.clockwork.RETRY_S", 0.01)
-    monkeypatch.setattr("scheduler.resync.RETRY_S", 0.01)
-    monkeypatch.setattr("scheduler.resync.RESCAN_S", 0.01)
+    monkeypatch.setattr("scheduler.daemon.clockwork.RETRY_S", 0.01)
+    monkeypatch.setattr("scheduler.daemon.resync.RETRY_S", 0.01)
+    monkeypatch.setattr("scheduler.daemon.resync.RESCAN_S", 0.01)
     monkeypatch.setattr("threading.excepthook", lambda _: None)
     lender = Lender()
     place = Place(root=tmp_path, state=tmp_path / "state", db=tmp_path / "state/state.db")

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler import resync as module
 from scheduler.core.values.spec import SyncState
+from scheduler.daemon import resync as module
 from tests.shell.live import ROOT_FILE, Live, git, job_text, live, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify")

@@ -23,9 +23,10 @@ from typing import Any
 
 import pytest
 
-from scheduler.clockwork import Clockwork
 from scheduler.core.values.problems import RefusedError, SchedulerError
 from scheduler.core.values.spec import Run, Settings, Trigger
+from scheduler.daemon.clockwork import Clockwork
+from scheduler.daemon.timekeeper import Timekeeper
 from scheduler.git.run import Commits
 from scheduler.ledger.owners import Owner
 from scheduler.ledger.pool import Stores
@@ -39,7 +40,6 @@ from scheduler.run.local.engine import LocalEngine
 from scheduler.run.local.workers import Workers
 from scheduler.service import Scheduler
 from scheduler.sync.passes import Passes
-from scheduler.timekeeper import Timekeeper
 from tests.fakes import FakeClock
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -259,7 +259,7 @@ class _Parsed(Parsed):
 
 
 class Daemon:
-    """The parts of a daemon, put together as `scheduler.daemon` does, without its threads."""
+    """The parts of a daemon, put together as `scheduler.daemon.daemon` does, without its threads."""
 
     def __init__(self, world: World) -> None:
         self.world = world

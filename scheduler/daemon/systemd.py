@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from scheduler.heartbeat import Heartbeat
+from scheduler.daemon.loop import Heartbeat
 
 FIRST_PASS = timedelta(minutes=15)  # how long a start may take, whatever TimeoutStartSec says
 STATUS_S = 5.0  # no more often than that

@@ -19,7 +19,7 @@ from scheduler.core.due.due import PACED_AFTER, Due, due_around, start_of
 from scheduler.core.times.fires import next_fire
 from scheduler.core.values.problems import SchedulerError, UnavailableError
 from scheduler.core.values.spec import Concurrency, Job, Run, Settings, instant
-from scheduler.heartbeat import CLOCKWORK_S, Heartbeat
+from scheduler.daemon.loop import CLOCKWORK_S, Heartbeat
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Claimed, Store
 from scheduler.machine.clock import Clock

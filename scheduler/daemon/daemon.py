@@ -17,15 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.checks.runners import troubles
-from scheduler.clockwork import Clockwork
 from scheduler.control.hold import Hold, Reply, Server
 from scheduler.core.due.waiting import Done
 from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.core.values.spec import Run, RunStatus, Settings, Trigger, instant
 from scheduler.core.views import Json
+from scheduler.daemon.clockwork import Clockwork
+from scheduler.daemon.loop import Heartbeat
+from scheduler.daemon.resync import Resync
+from scheduler.daemon.systemd import Manager
+from scheduler.daemon.timekeeper import Timekeeper
 from scheduler.delivery.alarms import Alarms
 from scheduler.git.run import Commits
-from scheduler.heartbeat import Heartbeat
 from scheduler.ledger.database import DamagedError
 from scheduler.ledger.owners import Owner
 from scheduler.ledger.pool import Stores
@@ -38,16 +41,13 @@ from scheduler.machine.signals import is_ignored
 from scheduler.maintenance.backup import Nightly
 from scheduler.maintenance.restoring import DatabaseFile, refuse_lost, settle_copy, start_state
 from scheduler.maintenance.retention import Housekeeping
-from scheduler.notify import Manager
 from scheduler.remote.following import Follow, Follower
-from scheduler.resync import Resync
 from scheduler.root.desired import Parsed
 from scheduler.root.place import Place, mount_of, read_settings
 from scheduler.run.local.cancel import GRACE as CANCEL_GRACE
 from scheduler.run.local.engine import BENIGN, LocalEngine
 from scheduler.run.local.workers import Workers
 from scheduler.sync.passes import Passes, Synced
-from scheduler.timekeeper import Timekeeper
 
 GRACE = timedelta(seconds=30)  # for what runs when the daemon is told to stop
 ONE_SIGNAL_S = 0.1  # two that close are one: sent to the process and to its group, as `timeout` and make do

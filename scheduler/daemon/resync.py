@@ -20,8 +20,8 @@ from typing import Any
 from scheduler.core.plan.plan import Plan
 from scheduler.core.values.problems import Problem, SchedulerError
 from scheduler.core.values.spec import ROOT_JOB_ID, AuditRow, Run, Settings, SyncState
+from scheduler.daemon.loop import RESYNC_S, Heartbeat
 from scheduler.git.folder import index_lock
-from scheduler.heartbeat import RESYNC_S, Heartbeat
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.log import event
