@@ -48,8 +48,8 @@ def clone(
     every: str | None,
 ) -> None:
     """Make a root that is kept from a branch of a remote: each new commit becomes the root, whole and at once."""
-    from scheduler.cloning import Wanted
-    from scheduler.cloning import clone as make
+    from scheduler.service.clone import Wanted
+    from scheduler.service.clone import clone as make
 
     if verify is not None and allowed_signers is None:
         raise UsageError("--verify signed needs to know whose signatures are good", hint="add --allowed-signers FILE")

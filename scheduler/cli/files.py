@@ -16,8 +16,8 @@ from scheduler.core.values.problems import RefusedError, UsageError
 from scheduler.root.followed import Followed, state_of
 
 if TYPE_CHECKING:
-    from scheduler.reviewing import Reviewed
-    from scheduler.service import Scheduler
+    from scheduler.service.review.review import Reviewed
+    from scheduler.service.root import Scheduler
     from scheduler.sync.passes import Synced
 
 

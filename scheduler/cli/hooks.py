@@ -14,7 +14,7 @@ from scheduler.cli.options import Globals, global_options
 @global_options
 def hooks(given: Globals, action: str) -> None:
     """Have every commit, merge, checkout and rewrite wake the daemon: put git hooks before those that are there."""
-    from scheduler import hooks as git_hooks  # runs git, which no other command of a face does
+    from scheduler.service import hooks as git_hooks
 
     place = given.scheduler().place
     found = {"install": git_hooks.install, "uninstall": git_hooks.uninstall, "status": git_hooks.status}[action](place)

@@ -44,7 +44,7 @@ def import_(
     SOURCE is a file; - is standard input, as in `crontab -l | scheduler import crontab -`. Nothing is overwritten, and
     doing it again changes nothing.
     """
-    from scheduler.importing import MOST_BYTES, Options, read_source_file
+    from scheduler.service.imports.importing import MOST_BYTES, Options, read_source_file
 
     if kind != "crontab":
         for name, value in (("--system", system), ("--user", user)):

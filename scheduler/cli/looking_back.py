@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from scheduler import looking_back
 from scheduler.cli import render
 from scheduler.cli.group import MOST, cli, say
 from scheduler.cli.options import Globals, JobType, RunType, global_options
 from scheduler.cli.review_text import worded
 from scheduler.core.plan.textdiff import by_words
+from scheduler.service import look_back as looking_back
 
 Json = Mapping[str, Any]
 _SHOWN_CHARACTERS = 60  # of one value

@@ -22,7 +22,7 @@ from scheduler.core.values.problems import SchedulerError
 from scheduler.core.values.spec import parse_instant
 from scheduler.machine.clock import SystemClock
 from scheduler.root.place import locate
-from scheduler.service import Scheduler
+from scheduler.service.root import Scheduler
 
 F = TypeVar("F", bound=Callable[..., Any])
 GLOBAL = ("root", "state", "db", "as_json", "verbose", "quiet")

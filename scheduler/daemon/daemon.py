@@ -16,7 +16,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from scheduler.checks.runners import troubles
 from scheduler.control.hold import Hold, Reply, Server
 from scheduler.core.due.waiting import Done
 from scheduler.core.values.problems import UnavailableError, UsageError
@@ -47,6 +46,7 @@ from scheduler.root.place import Place, mount_of, read_settings
 from scheduler.run.local.cancel import GRACE as CANCEL_GRACE
 from scheduler.run.local.engine import BENIGN, LocalEngine
 from scheduler.run.local.workers import Workers
+from scheduler.service.doctor.runners import troubles
 from scheduler.sync.passes import Passes, Synced
 
 GRACE = timedelta(seconds=30)  # for what runs when the daemon is told to stop

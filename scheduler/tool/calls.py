@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from scheduler import looking_back
 from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.core.values.spec import ROOT_FILE, Run, RunStatus
 from scheduler.core.views import Json, run_json
-from scheduler.drafts import Target
 from scheduler.run.local.cancel import Cancel
-from scheduler.service import Scheduler
+from scheduler.service import look_back as looking_back
+from scheduler.service.edit.drafts import Target
+from scheduler.service.root import Scheduler
 from scheduler.sync.passes import Synced
 from scheduler.tool.arguments import Call, Edit, read_call
 

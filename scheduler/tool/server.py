@@ -25,7 +25,7 @@ from scheduler.core.values.problems import RefusedError, SchedulerError, Unavail
 from scheduler.core.views import Json
 from scheduler.machine.signals import is_ignored
 from scheduler.run.local.cancel import Cancel
-from scheduler.service import Scheduler
+from scheduler.service.root import Scheduler
 from scheduler.tool.arguments import DESCRIPTION, input_schema
 from scheduler.tool.calls import EDITS, WAITS, answer, error_json
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from scheduler.core.times.clocks import Reading
 from scheduler.daemon.daemon import Daemon
 from scheduler.root.place import Place
-from scheduler.service import Scheduler
+from scheduler.service.root import Scheduler
 
 LOOK_S = 0.001
 COUNT_EVERY = 25  # jumps

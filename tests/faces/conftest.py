@@ -24,7 +24,7 @@ import pytest
 from scheduler.cli import main
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock
-from scheduler.service import Scheduler
+from scheduler.service.root import Scheduler
 from tests.fakes import FakeClock
 
 REPOSITORY = Path(__file__).parents[2]

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from scheduler import reading
 from scheduler.core.times.fires import coming
 from scheduler.core.values.spec import Schedule
+from scheduler.service import look as reading
 from tests.faces.conftest import JOBS, Root
 
 Check = Callable[[Any], bool]

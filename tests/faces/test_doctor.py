@@ -18,13 +18,14 @@ from typing import Any
 import pytest
 import tzdata
 
-from scheduler.checks import Check, clock, disks, zones
 from scheduler.core.times.clocks import Boot, Reading
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.spec import Settings
 from scheduler.daemon.daemon import Daemon
 from scheduler.daemon.loop import Heartbeat
 from scheduler.ledger.store import Clocked
+from scheduler.service.doctor import clock, disks, zones
+from scheduler.service.doctor.check import Check
 from tests.faces import test_serve
 from tests.faces.conftest import Root
 from tests.faces.test_serve import Served
@@ -353,8 +354,8 @@ def test_a_daemon_that_does_not_answer_is_asked_once(
         raise UnavailableError("it does not answer")
 
     serve()
-    monkeypatch.setattr("scheduler.doctor.answer_of", refuse)
-    monkeypatch.setattr("scheduler.checks.runners.answer_of", refuse)
+    monkeypatch.setattr("scheduler.service.doctor.examine.answer_of", refuse)
+    monkeypatch.setattr("scheduler.service.doctor.runners.answer_of", refuse)
     shown = root.cli("doctor", "--json")
     assert (shown.code, asked) == (5, ["status"])
     assert [each["status"] for each in shown.json["checks"] if each["name"] == "runners"] == ["ok"]

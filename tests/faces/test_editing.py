@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from scheduler import drafts
 from scheduler.cli.group import cli as commands
 from scheduler.git import write as git_write
 from scheduler.ledger.store import Store
 from scheduler.root import writing as rewriting
+from scheduler.service.edit import drafts
 from tests.faces.conftest import HEARTBEAT, TRIAGE, Result, Root, contents, ended
 from tests.faces.test_held import merge_half_way
 from tests.faces.test_serve import until

@@ -20,7 +20,7 @@ from croniter import croniter
 from scheduler.core.values.problems import UnavailableError
 from scheduler.machine.users import local_zone
 from scheduler.root import writing as rewriting
-from scheduler.service import Scheduler
+from scheduler.service.root import Scheduler
 from tests.faces.conftest import Root, contents
 
 HEARTBEAT = "6f1c0c3e-0b43-4a3f-8a0e-3b1f6a1d2e3f"
@@ -311,7 +311,7 @@ def test_half_a_transaction_of_a_process_that_is_gone_is_not_read(root: Root, tm
 def test_a_database_that_its_owner_holds_is_said_to_be_locked(
     root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scheduler.phantom.PATIENCE", timedelta(0))
+    monkeypatch.setattr("scheduler.service.imports.phantom_db.PATIENCE", timedelta(0))
     source = phantom(tmp_path / "p.db", {"id": "a", "name": "A"})
     owner = sqlite3.connect(source, isolation_level=None)
     owner.execute("BEGIN IMMEDIATE")

@@ -19,7 +19,7 @@ from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.spec import Trigger, parse_instant
 from scheduler.ledger import schema
 from scheduler.ledger.store import Store
-from scheduler.looking_back import in_force
+from scheduler.service.look_back import in_force
 from tests.faces import test_serve
 from tests.faces.conftest import REPOSITORY, Root
 from tests.faces.test_serve import Served

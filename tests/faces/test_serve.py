@@ -479,7 +479,7 @@ def test_a_daemon_that_hangs_is_not_waited_for_for_ever(
     root: Root, serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scheduler.control.hold._PATIENCE_S", 0.5)
-    monkeypatch.setattr("scheduler.doctor.STATUS_S", 0.5)
+    monkeypatch.setattr("scheduler.service.doctor.examine.STATUS_S", 0.5)
     daemon = serve()
     daemon.process.send_signal(signal.SIGSTOP)
     try:

@@ -14,7 +14,7 @@ from scheduler.core.formats.shapes import JobShape
 from scheduler.core.values.problems import SchedulerError
 from scheduler.root.place import locate
 from scheduler.run.local.cancel import Cancel
-from scheduler.service import Scheduler
+from scheduler.service.root import Scheduler
 from scheduler.tool.arguments import CALLS, DESCRIPTION, KEYS, input_schema
 from scheduler.tool.calls import _ACTIONS, EDITS, answer, error_json
 from tests.faces.conftest import TRIAGE, Root, contents

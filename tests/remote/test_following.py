@@ -46,8 +46,8 @@ def test_a_clone_is_a_root_of_one_commit_from_wherever_one_stands_in_it(world: W
 def test_a_state_folder_elsewhere_is_found_by_the_root_and_no_other_is_taken(world: World) -> None:
     world.begin()
     state = world.folder / "state"
-    from scheduler.cloning import Wanted, clone
     from scheduler.machine.clock import SystemClock
+    from scheduler.service.clone import Wanted, clone
 
     clone(Wanted(url=str(world.bare)), world.root, state, environ=os.environ, clock=SystemClock())
     place = locate(str(world.root), None, None, environ={}, cwd=world.folder)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.cloning import Wanted, clone
 from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.git import run as git
 from scheduler.machine.clock import SystemClock
 from scheduler.remote.checkouts import remove_tree
 from scheduler.remote.following import Follow
+from scheduler.service.clone import Wanted, clone
 from tests.fakes import FakeClock
 from tests.remote.test_editing import scheduler
 from tests.remote.test_serving import serving

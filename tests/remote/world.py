@@ -11,10 +11,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from scheduler.cloning import Cloned, Wanted, clone
 from scheduler.machine.clock import SystemClock
 from scheduler.remote.following import Follow
 from scheduler.root.followed import Followed, Looked
+from scheduler.service.clone import Cloned, Wanted, clone
 
 ROOT_FILE = """\
 version: 1

@@ -14,7 +14,7 @@ from scheduler.core.values.spec import RunStatus, Trigger
 from scheduler.delivery.alarms import Alarms
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
-from scheduler.service import Scheduler
+from scheduler.service.root import Scheduler
 from tests.fakes import FakeClock
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

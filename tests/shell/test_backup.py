@@ -25,7 +25,7 @@ from scheduler.maintenance import backup, restoring
 from scheduler.maintenance.backup import Nightly, back_up, copies, due_after, newest
 from scheduler.maintenance.restoring import DatabaseFile, restore, settle_copy
 from scheduler.root.place import Place
-from scheduler.service import Scheduler
+from scheduler.service.root import Scheduler
 from tests.fakes import FakeClock
 
 BEGIN = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)

@@ -21,7 +21,7 @@ from scheduler.daemon.clockwork import Agenda, Clockwork
 from scheduler.ledger.store import Claimed, Store
 from scheduler.machine.clock import SystemClock
 from scheduler.root.place import Place
-from scheduler.service import Scheduler
+from scheduler.service.root import Scheduler
 from tests.fakes import FakeClock
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from scheduler.core.values.problems import RefusedError, UnavailableError
-from scheduler.hooks import NAMES, Hooks, install, status, uninstall
 from scheduler.root.place import Place
+from scheduler.service.hooks import NAMES, Hooks, install, status, uninstall
 from tests.shell.live import git, live, until
 
 LOG = '#!/bin/sh\necho "$0 $*" >> "$PWD/log"\n'
@@ -185,7 +185,7 @@ def test_an_install_that_was_cut_off_is_finished_by_the_next(top: Path, monkeypa
     write(path, LOG)
     place = root_at(top)
     with monkeypatch.context() as patch:
-        patch.setattr("scheduler.hooks._write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("scheduler.service.hooks._write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             install(place)
     assert path.read_text() == LOG

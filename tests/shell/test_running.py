@@ -21,7 +21,7 @@ from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.engine import END_TRIES, EndNotWrittenError
-from scheduler.service import Scheduler
+from scheduler.service.root import Scheduler
 from tests.fakes import FakeClock
 
 ROOT_FILE = """\

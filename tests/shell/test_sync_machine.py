@@ -22,7 +22,7 @@ from scheduler.core.values.spec import AuditRow, Job, Pause, Run
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 from scheduler.run.local.cancel import Cancel
-from scheduler.service import Scheduler
+from scheduler.service.root import Scheduler
 from tests.fakes import FakeClock
 
 IDS = ("ada", "bob", "cyd", "dot", "eve", "fay", "gil")

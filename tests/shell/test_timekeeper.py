@@ -22,7 +22,7 @@ from scheduler.daemon.clockwork import Clockwork
 from scheduler.daemon.timekeeper import SetRight, Timekeeper
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
-from scheduler.service import Scheduler
+from scheduler.service.root import Scheduler
 from tests.fakes import FakeClock
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)

@@ -22,7 +22,7 @@ from scheduler.root.place import Place
 from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.engine import EndNotWrittenError
 from scheduler.run.local.workers import Workers
-from scheduler.service import Scheduler
+from scheduler.service.root import Scheduler
 from tests.fakes import FakeClock
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

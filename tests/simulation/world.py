@@ -38,7 +38,7 @@ from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.command import Invocation, Outcome
 from scheduler.run.local.engine import LocalEngine
 from scheduler.run.local.workers import Workers
-from scheduler.service import Scheduler
+from scheduler.service.root import Scheduler
 from scheduler.sync.passes import Passes
 from tests.fakes import FakeClock
 

@@ -33,17 +33,17 @@ from scheduler.core.values.problems import (
 from scheduler.core.values.spec import ROOT_FILE, Fault, RunnerSpec, Settings, TaskInput
 from scheduler.core.values.texts import TextError
 from scheduler.core.views import Json
-from scheduler.drafts import IN_PLACE, Draft, write
-from scheduler.leave import INSIDE_A_RUN
 from scheduler.ledger.carried import Carried, State
 from scheduler.machine.clock import Clock
 from scheduler.machine.users import is_program, local_zone, me, user_exists
-from scheduler.phantom import read_phantom
 from scheduler.root import writing as rewriting
 from scheduler.root.place import Place
+from scheduler.service.edit.drafts import IN_PLACE, Draft, write
+from scheduler.service.edit.permission import INSIDE_A_RUN
+from scheduler.service.edit.trees import WorkingTree, is_job_path, text_fault
+from scheduler.service.imports.phantom_db import read_phantom
+from scheduler.service.imports.unpacking import Exported, is_buried, made_from_export, read_export
 from scheduler.sync.passes import Synced
-from scheduler.trees import WorkingTree, is_job_path, text_fault
-from scheduler.unpacking import Exported, is_buried, made_from_export, read_export
 
 FOLDER = "jobs/imported"
 MOST_BYTES = 10 * 1024 * 1024  # of a crontab

@@ -17,8 +17,8 @@ from scheduler.core.imports.incoming import Incoming, Made, free, problem
 from scheduler.core.past.past import Past, check_row
 from scheduler.core.values.problems import Problem, SchedulerError, UsageError
 from scheduler.core.values.spec import ROOT_FILE, Fault, Settings, parse_instant
-from scheduler.exporting import FORMAT, JobFiles
-from scheduler.trees import WorkingTree, is_job_path
+from scheduler.service.edit.trees import WorkingTree, is_job_path
+from scheduler.service.imports.exporting import FORMAT, JobFiles
 
 _AGAIN = "nothing was read; copy the file again, or make it anew with `scheduler export JOB > FILE`"
 _KINDS = ("definition", "text", "run", "audit")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from scheduler.checks import Check, names
 from scheduler.control.hold import Holder, answer_of
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.spec import Job, Settings
 from scheduler.core.views import Json
 from scheduler.run.local.command import unready
+from scheduler.service.doctor.check import Check, names
 
 
 def troubles(settings: Settings, root: Path, environ: Mapping[str, str]) -> dict[str, Json]:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from scheduler.checks import Check, names
 from scheduler.core.values.spec import Job, Settings
+from scheduler.service.doctor.check import Check, names
 
 _OLD_YEARS = 2  # governments change their clocks at a few months' notice
 _HINT = "install the system's tzdata, or `pip install --upgrade tzdata` beside the scheduler"

@@ -15,10 +15,10 @@ from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.git.write import Branch, check_commit, commit_files, commit_on_branch
 from scheduler.machine.crash import crash_point
 from scheduler.root import writing as rewriting
-from scheduler.trees import CommitTree, Files
+from scheduler.service.edit.trees import CommitTree, Files
 
 if TYPE_CHECKING:
-    from scheduler.leave import Leave
+    from scheduler.service.edit.permission import Leave
 
 Tell = Callable[[str], None]
 Undo = Sequence[tuple[str, bytes | None, bytes | None]]  # path, what it holds, what it held

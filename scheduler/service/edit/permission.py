@@ -11,8 +11,8 @@ from scheduler.core.edits.jobedit import Opened
 from scheduler.core.formats.shapes import JobShape
 from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.spec import Agents, Fault, Job
-from scheduler.drafts import Draft, Target
-from scheduler.trees import Files, is_job_path, open_job, real_of, sharing
+from scheduler.service.edit.drafts import Draft, Target
+from scheduler.service.edit.trees import Files, is_job_path, open_job, real_of, sharing
 
 INSIDE_A_RUN = "SCHEDULER_RUN_ID"
 

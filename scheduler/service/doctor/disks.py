@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from scheduler.checks import Check
+from scheduler.service.doctor.check import Check
 
 LITTLE_BYTES = 1024**3
 LITTLE_SHARE = 0.05  # of a large disk: warn only where both are little

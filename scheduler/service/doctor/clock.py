@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from scheduler.checks import Check
 from scheduler.core.times.clocks import JUMP, NOT_BEFORE, Reading
 from scheduler.core.values.spec import instant
 from scheduler.ledger.store import Clocked
+from scheduler.service.doctor.check import Check
 
 BACK = timedelta(minutes=1)  # a correction is smaller
 SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")

@@ -40,14 +40,13 @@ from scheduler.core.values.problems import RefusedError, SchedulerError, UsageEr
 from scheduler.core.values.spec import ROOT_FILE, Agents, Fault, Job, version
 from scheduler.core.values.texts import TextError, short
 from scheduler.core.views import Json
-from scheduler.drafts import IN_PLACE, Draft, Target, diff_of, write
 from scheduler.git.write import find_branch, find_commit
-from scheduler.leave import INSIDE_A_RUN, leave_for
 from scheduler.remote.branches import need_branch, push_branch, take_back_unsigned, take_branch
 from scheduler.root import writing as rewriting
 from scheduler.root.place import Place
-from scheduler.sync.passes import Synced
-from scheduler.trees import (
+from scheduler.service.edit.drafts import IN_PLACE, Draft, Target, diff_of, write
+from scheduler.service.edit.permission import INSIDE_A_RUN, leave_for
+from scheduler.service.edit.trees import (
     CommitTree,
     Files,
     WorkingTree,
@@ -58,6 +57,7 @@ from scheduler.trees import (
     task_fault,
     text_fault,
 )
+from scheduler.sync.passes import Synced
 
 _VERBS = {"Update": "update", "Create": "create", "Delete": "delete", "Move": "mv", "Roll back": "rollback"}
 _SHORTEST_SHA = 4

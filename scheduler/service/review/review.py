@@ -17,10 +17,10 @@ from scheduler.core.values.spec import ROOT_FILE, Fault, FileFacts, Job, Setting
 from scheduler.git.run import GitError
 from scheduler.git.run import head as head_of
 from scheduler.machine.clock import Clock
-from scheduler.revisions import Compared, Snapshot, at_commit, compare, folder_in_repository, on_disk
 from scheduler.root.excerpts import source_lines
 from scheduler.root.place import Place
 from scheduler.root.tasks import read_task
+from scheduler.service.review.revisions import Compared, Snapshot, at_commit, compare, folder_in_repository, on_disk
 from scheduler.sync.passes import Synced
 
 _NOT_KEPT = Text(None, "no text is kept in the database until it runs; compare two commits with --base")

@@ -18,7 +18,7 @@ from scheduler.core.past.past import Past
 from scheduler.core.values.spec import Fault, instant
 from scheduler.core.values.texts import decode
 from scheduler.core.views import Json
-from scheduler.trees import WorkingTree, open_job
+from scheduler.service.edit.trees import WorkingTree, open_job
 
 FORMAT = 1
 

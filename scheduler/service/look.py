@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from scheduler.checks import names
 from scheduler.core import views
 from scheduler.core.due.expected import Alarm, Kind
 from scheduler.core.times.fires import coming
@@ -24,6 +23,7 @@ from scheduler.machine.clock import Clock, SystemClock
 from scheduler.root.followed import Looked
 from scheduler.root.place import Place, is_there, read_settings
 from scheduler.root.reading import read_source
+from scheduler.service.doctor.check import names
 
 _CUT = re.compile(rb"\n\[\.\.\. \d+ bytes not kept \.\.\.\]\n")  # capture.py
 MOST_FIRES = 100_000  # of a range without a count: a hundred megabytes

@@ -34,22 +34,22 @@ from scheduler.core.values.spec import (
 )
 from scheduler.core.views import Json
 from scheduler.ledger.store import Observed, Store
-from scheduler.reading import GLANCE_S, Reading
 from scheduler.root.place import is_there, read_settings, settings_told
+from scheduler.service.look import GLANCE_S, Reading
 
 if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.control.hold import Holder
     from scheduler.daemon.daemon import Served
-    from scheduler.editing import Edits
-    from scheduler.importing import Imports
     from scheduler.ledger.carried import Carried, State
     from scheduler.ledger.copies import Contents
     from scheduler.maintenance.backup import Copy
     from scheduler.maintenance.restoring import Restored
     from scheduler.maintenance.retention import Collected
-    from scheduler.reviewing import Reviewed
     from scheduler.run.local.cancel import Cancel
     from scheduler.run.local.engine import LocalEngine
+    from scheduler.service.edit.verbs import Edits
+    from scheduler.service.imports.importing import Imports
+    from scheduler.service.review.review import Reviewed
     from scheduler.sync.passes import Passes, Synced
 
 CANCEL_WAIT = timedelta(seconds=15)  # TERM, ten seconds, KILL, and the writing down
@@ -133,7 +133,7 @@ class Scheduler(Reading):
         direct: with `base` itself, not with the commit where `head` left it.
         Raises: UsageError for a revision that is not there, UnavailableError where git or the root cannot be used.
         """
-        from scheduler.reviewing import review_commits, with_review
+        from scheduler.service.review.review import review_commits, with_review
 
         if base is not None:
             return review_commits(self.place, self.clock, base=base, head=head, direct=direct)
@@ -472,7 +472,7 @@ class Scheduler(Reading):
 
     def edits(self, *, by_agent: bool = False) -> Edits:
         """The verbs that change a job by changing its file. by_agent: held to `agents` in scheduler.yaml."""
-        from scheduler.editing import Edits
+        from scheduler.service.edit.verbs import Edits
 
         return Edits(
             place=self.place,
@@ -489,7 +489,7 @@ class Scheduler(Reading):
 
     def need_leave(self, verb: str, job_id: str | None = None) -> None:
         """That an agent may do this. Raises: RefusedError; UsageError for an unknown job."""
-        from scheduler.leave import leave_for
+        from scheduler.service.edit.permission import leave_for
 
         leave = leave_for(self.agents(), verb, self.environ)
         if job_id is not None:
@@ -539,7 +539,7 @@ class Scheduler(Reading):
 
     def imports(self) -> Imports:
         """The verb that carries jobs from elsewhere into this root, each kind of source by its name."""
-        from scheduler.importing import Imports
+        from scheduler.service.imports.importing import Imports
 
         return Imports(
             place=self.place,
@@ -572,8 +572,8 @@ class Scheduler(Reading):
 
         Raises: UsageError for an unknown job; RefusedError, UnavailableError for one whose file cannot be read.
         """
-        from scheduler.exporting import files_of, lines
-        from scheduler.trees import WorkingTree
+        from scheduler.service.edit.trees import WorkingTree
+        from scheduler.service.imports.exporting import files_of, lines
 
         with self._need_store(job_ids[0] if job_ids else "") as store:
             jobs = [self._job(store, each, prefix=False) for each in dict.fromkeys(job_ids)] or list(store.jobs())
@@ -616,7 +616,7 @@ class Scheduler(Reading):
 
     def doctor(self) -> Json:
         """What is well and what is not, with what to do about it; writes nothing."""
-        from scheduler import doctor
+        from scheduler.service.doctor import examine as doctor
 
         return doctor.examine(self.place, self.clock, self.validate, self.environ)
 

@@ -27,7 +27,7 @@ from scheduler.core.values.spec import (
 )
 from scheduler.core.views import Json
 from scheduler.ledger.store import Store
-from scheduler.reading import Reading
+from scheduler.service.look import Reading
 
 COUNT = 50  # entries of a log, and texts, unless more are asked for
 _ROWS_OF_AN_EDIT = 20

@@ -11,12 +11,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from scheduler.checks import Check
-from scheduler.checks import names as _names
-from scheduler.checks.clock import clock as check_clock
-from scheduler.checks.disks import disks
-from scheduler.checks.runners import runners
-from scheduler.checks.zones import zones
 from scheduler.control.hold import answer_of, find
 from scheduler.core.due.expected import Alarm, Kind
 from scheduler.core.values.problems import Problem, SchedulerError
@@ -29,9 +23,15 @@ from scheduler.machine.clock import Clock
 from scheduler.machine.disks import cannot_write, lack_of_room
 from scheduler.maintenance.backup import copies, newest
 from scheduler.maintenance.restoring import refuse_lost
-from scheduler.reading import alarm_texts
 from scheduler.root.followed import Followed
 from scheduler.root.place import Place, is_there, mount_of, read_settings
+from scheduler.service.doctor.check import Check
+from scheduler.service.doctor.check import names as _names
+from scheduler.service.doctor.clock import clock as check_clock
+from scheduler.service.doctor.disks import disks
+from scheduler.service.doctor.runners import runners
+from scheduler.service.doctor.zones import zones
+from scheduler.service.look import alarm_texts
 from scheduler.sync.holds import why_held
 
 LONG_JOURNAL_BYTES = 64 * 1024 * 1024
