@@ -36,13 +36,14 @@ from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.machine.disks import lack_of_room
 from scheduler.machine.memory import share_one_heap
+from scheduler.machine.mounts import mount_of
 from scheduler.machine.signals import is_ignored
 from scheduler.maintenance.backup import Nightly
 from scheduler.maintenance.restoring import DatabaseFile, refuse_lost, settle_copy, start_state
 from scheduler.maintenance.retention import Housekeeping
 from scheduler.remote.following import Follow, Follower
 from scheduler.root.desired import Parsed
-from scheduler.root.place import Place, mount_of, read_settings
+from scheduler.root.place import Place, read_settings
 from scheduler.run.local.cancel import GRACE as CANCEL_GRACE
 from scheduler.run.local.engine import BENIGN, LocalEngine
 from scheduler.run.local.workers import Workers

@@ -28,8 +28,8 @@ from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.spec import ROOT_JOB_ID, AuditRow, Job, Run, instant
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
-from scheduler.service.doctor.clock import is_synchronized
-from scheduler.service.doctor.zones import digest
+from scheduler.machine.timesync import is_synchronized
+from scheduler.machine.zones import digest
 from scheduler.sync.passes import tries
 
 DRIFT = timedelta(seconds=1)  # of the boot's wall time, until it is noted anew

@@ -10,14 +10,9 @@ import fcntl
 import os
 import secrets
 import shutil
-import signal
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from scheduler.ledger.store import Process
-from scheduler.machine.clock import boot_id
 from scheduler.root.place import unusable
 
 
@@ -122,82 +117,3 @@ def pid_of(owner: str) -> int:
 
 def _scratch(lock: Path) -> Path:
     return lock.with_suffix(".scratch")
-
-
-def identify(pid: int) -> Process:
-    """What tells this child from a later process with its pid; without Linux's /proc only the pid is known."""
-    return Process(pid=pid, started=_started(pid), boot_id=boot_id())
-
-
-def end_group_of(process: Process) -> bool:
-    """Kills the process and its group, if it still lives and is no later one with its pid; whether that was so."""
-    if process.started is None or process.boot_id != boot_id():
-        return False
-    leader = _stat(process.pid)
-    if leader is None or leader.started != process.started:
-        return False
-    _kill_group(process.pid)
-    return True
-
-
-def end_processes(process: Process | None, told: Mapping[str, str], *, root_below: Path | None = None) -> None:
-    """Kills what a dead owner's run has left behind.
-
-    process: its child, where the owner could still note it. While that child lives, or nobody has reaped it, its
-    pid is its group's number. Once it is gone the number may be anybody's: then a process is known by
-    `told`, what the run has put into its environment. Without /proc nothing is killed.
-    root_below: the folder in which its SCHEDULER_ROOT was, where that is another one for each commit.
-    """
-    if process is not None and end_group_of(process):
-        return
-    wanted = {f"{name}={value}".encode() for name, value in told.items()}
-    start = None if root_below is None else b"SCHEDULER_ROOT=" + os.fsencode(root_below) + b"/"
-    for stat in _processes():
-        if stat.group == os.getpgrp():
-            continue
-        found = _environ(stat.pid)
-        if wanted <= found and (start is None or any(each.startswith(start) for each in found)):
-            _kill_group(stat.group)
-
-
-def _kill_group(group: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)
-
-
-@dataclass(frozen=True, slots=True)
-class _Stat:
-    pid: int
-    group: int
-    started: int  # clock ticks after boot
-
-
-def _processes() -> Iterator[_Stat]:
-    """Every process; none where there is no /proc."""
-    with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir("/proc"):  # noqa: PTH208 - ten times the work as paths
-            stat = _stat(int(name)) if name.isdigit() else None
-            if stat is not None:
-                yield stat
-
-
-def _stat(pid: int) -> _Stat | None:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    # The command name may hold spaces and parentheses: count fields after the last one (proc_pid_stat(5)).
-    fields = text.rpartition(")")[2].split()
-    return _Stat(pid=pid, group=int(fields[2]), started=int(fields[19]))
-
-
-def _environ(pid: int) -> set[bytes]:
-    try:
-        return set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
-    except OSError:  # gone, or somebody else's
-        return set()
-
-
-def _started(pid: int) -> int | None:
-    stat = _stat(pid)
-    return None if stat is None else stat.started

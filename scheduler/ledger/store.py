@@ -69,6 +69,7 @@ from scheduler.ledger.database import (
 )
 from scheduler.ledger.schema import bring_up_to_date, create_database, migrations, schema_version
 from scheduler.machine.crash import crash_point
+from scheduler.machine.processes import Process
 
 if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
     from scheduler.core.due.due import Due
@@ -85,15 +86,6 @@ class Observed:
     jobs: dict[str, Job]
     settings: Settings | None  # the last good scheduler.yaml; None before the first pass
     ticket: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
-    """A child, told from a later one with the same pid by when it and the machine started."""
-
-    pid: int
-    started: int | None  # clock ticks after boot
-    boot_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 # Their locks or their shared memory do not reach every machine that may write there: SQLite's WAL needs both.
 _SHARED = re.compile(
@@ -59,3 +61,22 @@ def _mount(line: str) -> Mount | None:
 def _plain(text: str) -> str:
     """Space, tab, line end and backslash stand there as octal numbers."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+
+
+def mount_of(folder: Path) -> Mount | None:
+    """What file system a folder is on; None where no /proc tells. One not made yet: that of the nearest above it."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        table = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+        file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        info = Path(f"/proc/self/fdinfo/{file}").read_text()
+        found = re.search(r"^mnt_id:\s*(\d+)$", info, re.MULTILINE)
+    except OSError:
+        found = None
+    finally:
+        os.close(file)
+    return find_mount(table, os.path.realpath(folder), mount_id=int(found[1]) if found else None)

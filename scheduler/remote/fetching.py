@@ -21,8 +21,8 @@ from pathlib import Path
 from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.core.values.remote import Remote, without_password
 from scheduler.git.run import GitError, end_group, explained, run_git, start_git, user_environment
-from scheduler.ledger import owners as owner
-from scheduler.ledger.store import Process
+from scheduler.machine import processes
+from scheduler.machine.processes import Process
 
 ORIGIN = "refs/remotes/origin/"
 KEPT = "refs/scheduler/kept/"  # commits that a run may name, and that no branch of the remote holds any more
@@ -329,14 +329,14 @@ _REMOTE_SAYS = (
 def _end_left(store: Path) -> None:
     """Ends the git of a scheduler that was killed: where the remote hangs, it would wait for ever."""
     with contextlib.suppress(OSError, ValueError, TypeError):
-        owner.end_group_of(Process(**json.loads((store / _NOTE).read_bytes())))
+        processes.end_group_of(Process(**json.loads((store / _NOTE).read_bytes())))
         (store / _NOTE).unlink()
 
 
 def _note(store: Path, pid: int) -> Path:
     path = store / _NOTE
     with contextlib.suppress(OSError):  # a full disk: git says so in a moment
-        path.write_text(json.dumps(asdict(owner.identify(pid))))
+        path.write_text(json.dumps(asdict(processes.identify(pid))))
     return path
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from scheduler.core.values.problems import Problem, UnavailableError, UsageError
 from scheduler.core.values.spec import ROOT_FILE, Fault, Settings
-from scheduler.machine.mounts import Mount, find_mount
 from scheduler.root.followed import Followed, Pin, state_of
 from scheduler.root.reading import Identities, identities, read_file
 
@@ -260,25 +259,6 @@ def is_there(path: Path) -> bool:
     except OSError:
         return True
     return True
-
-
-def mount_of(folder: Path) -> Mount | None:
-    """What file system a folder is on; None where no /proc tells. One not made yet: that of the nearest above it."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    try:
-        table = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
-        file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        info = Path(f"/proc/self/fdinfo/{file}").read_text()
-        found = re.search(r"^mnt_id:\s*(\d+)$", info, re.MULTILINE)
-    except OSError:
-        found = None
-    finally:
-        os.close(file)
-    return find_mount(table, os.path.realpath(folder), mount_id=int(found[1]) if found else None)
 
 
 def read_settings(place: Place) -> tuple[Settings | None, tuple[Problem, ...]]:

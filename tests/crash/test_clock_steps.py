@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from scheduler.service.doctor.clock import is_synchronized
+from scheduler.machine.timesync import is_synchronized
 
 TOP = Path(__file__).parent.parent.parent
 HOUR = 3600

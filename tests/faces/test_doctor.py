@@ -24,6 +24,7 @@ from scheduler.core.values.spec import Settings
 from scheduler.daemon.daemon import Daemon
 from scheduler.daemon.loop import Heartbeat
 from scheduler.ledger.store import Clocked
+from scheduler.machine import timesync
 from scheduler.service.doctor import clock, disks, zones
 from scheduler.service.doctor.check import Check
 from tests.faces import test_serve
@@ -171,22 +172,22 @@ def test_a_clock_that_was_never_set_is_an_error() -> None:
 def test_a_clock_that_nothing_keeps_right_is_a_warning_and_one_that_cannot_be_asked_is_none(
     asked: tuple[int, int] | None, status: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(clock, "_adjtimex", lambda: asked)
-    monkeypatch.setattr(clock, "SYNCHRONIZED", tmp_path / "synchronized")
+    monkeypatch.setattr(timesync, "_adjtimex", lambda: asked)
+    monkeypatch.setattr(timesync, "SYNCHRONIZED", tmp_path / "synchronized")
     assert only(clock.clock(reading(NOW), Clocked(boot=None, newest=NOW, zone_rules=None))).status == status
     (tmp_path / "synchronized").touch()
     assert only(clock.clock(reading(NOW), Clocked(boot=None, newest=NOW, zone_rules=None))).status == "ok"
 
 
 def test_the_kernel_is_asked_in_the_way_that_it_answers() -> None:
-    asked = clock._adjtimex()
+    asked = timesync._adjtimex()
     if asked is None:
         pytest.skip("it may not be asked here")
     state, status = asked
     assert 0 <= state <= 5
     assert 0 <= status <= 0xFFFF
     assert (state == 5) >= bool(status & 0x40), "TIME_ERROR is what it says while unsynchronised (adjtimex(2))"
-    assert ctypes.sizeof(clock._Timex) > 208
+    assert ctypes.sizeof(timesync._Timex) > 208
 
 
 # -- time zones --------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ import pytest
 from scheduler.core.due.due import due
 from scheduler.core.values.problems import Problem, UnavailableError
 from scheduler.core.values.spec import AuditRow, Pause, Run, RunStatus, Task
-from scheduler.ledger.store import Process, Store
+from scheduler.ledger.store import Store
+from scheduler.machine.processes import Process
 from tests.faults.disks import Disk, failing_writes
 from tests.shell.test_store import NOW, TASK, apply, claim, desired, start
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.ledger.owners import Owner, end_processes, identify, is_alive, tidy
-from scheduler.ledger.store import Process
+from scheduler.ledger.owners import Owner, is_alive, tidy
+from scheduler.machine.processes import Process, end_processes, identify
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 

@@ -16,8 +16,9 @@ import pytest
 
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
 from scheduler.core.values.spec import RunStatus
-from scheduler.ledger.owners import Owner, identify, is_alive
+from scheduler.ledger.owners import Owner, is_alive
 from scheduler.ledger.store import Store
+from scheduler.machine.processes import identify
 from scheduler.root.place import Place
 from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.engine import END_TRIES, EndNotWrittenError

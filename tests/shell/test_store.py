@@ -38,7 +38,8 @@ from scheduler.ledger import schema
 from scheduler.ledger import store as store_module
 from scheduler.ledger.database import DamagedError
 from scheduler.ledger.pool import Stores
-from scheduler.ledger.store import Claimed, Process, Store
+from scheduler.ledger.store import Claimed, Store
+from scheduler.machine.processes import Process
 from tests.fakes import START
 
 NOW = START

@@ -27,6 +27,7 @@ from scheduler.core.values.spec import (
 )
 from scheduler.ledger import owners
 from scheduler.ledger.store import OF_COPY, Store
+from scheduler.machine import processes
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.machine.log import event
@@ -405,7 +406,7 @@ class LocalEngine:
                 if followed is None:
                     told["SCHEDULER_ROOT"] = str(self.place.root)
                 # A retry or a rerun was not in the folder of the commit that its text is of.
-                owners.end_processes(active.process, told, root_below=None if followed is None else followed.commits)
+                processes.end_processes(active.process, told, root_below=None if followed is None else followed.commits)
             crash_point("in_recover")
             ended.append(self._interrupted(active.run))
             crash_point("between_recovered")
@@ -425,7 +426,7 @@ class LocalEngine:
     def _spawned(self, run: Run, attempt: int, pid: int) -> None:
         crash_point("after_spawn")
         try:
-            self.store.record_process(run, attempt=attempt, process=owners.identify(pid))
+            self.store.record_process(run, attempt=attempt, process=processes.identify(pid))
         except UnavailableError as error:
             # A lock or a full disk is no reason to kill what has begun: a later owner finds it by its environment.
             _log.warning("process_not_recorded run_id=%s pid=%d error=%r", run.id, pid, str(error))

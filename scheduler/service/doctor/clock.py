@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 from scheduler.core.times.clocks import JUMP, NOT_BEFORE, Reading
 from scheduler.core.values.spec import instant
 from scheduler.ledger.store import Clocked
+from scheduler.machine.timesync import is_synchronized
 from scheduler.service.doctor.check import Check
 
 BACK = timedelta(minutes=1)  # a correction is smaller
-SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")
-
-_STA_UNSYNC = 0x40  # adjtimex(2)
-_TIME_ERROR = 5
 
 
 def clock(reading: Reading, left: Clocked | None) -> Iterator[Check]:
@@ -49,40 +43,3 @@ def clock(reading: Reading, left: Clocked | None) -> Iterator[Check]:
     else:
         kept = "is kept right" if synchronized else "whether something keeps it right cannot be told here"
         yield Check("clock", "ok", f"{instant(now)}; {kept}")
-
-
-def is_synchronized() -> bool | None:
-    """Whether the kernel's clock is disciplined, by NTP, PTP or a host; None where that cannot be told."""
-    if SYNCHRONIZED.exists():  # timesyncd's word, also where a container may not ask the kernel
-        return True
-    asked = _adjtimex()
-    if asked is None:
-        return None
-    state, status = asked
-    return not (state == _TIME_ERROR or status & _STA_UNSYNC)
-
-
-class _Timex(ctypes.Structure):
-    """The first fields of struct timex, and more room than the rest of it takes."""
-
-    _fields_ = [
-        ("modes", ctypes.c_uint),
-        ("offset", ctypes.c_long),
-        ("freq", ctypes.c_long),
-        ("maxerror", ctypes.c_long),
-        ("esterror", ctypes.c_long),
-        ("status", ctypes.c_int),
-        ("rest", ctypes.c_char * 512),
-    ]
-
-
-def _adjtimex() -> tuple[int, int] | None:
-    """(what the call answers, its status word), asked without changing anything; None where it may not be asked."""
-    if not sys.platform.startswith("linux") or ctypes.sizeof(ctypes.c_long) != 8:
-        return None
-    found = _Timex()
-    try:
-        state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(found))
-    except (OSError, AttributeError):
-        return None
-    return None if state < 0 else (state, found.status)

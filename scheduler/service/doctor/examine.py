@@ -21,10 +21,11 @@ from scheduler.ledger import owners
 from scheduler.ledger.store import Clocked, Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.disks import cannot_write, lack_of_room
+from scheduler.machine.mounts import mount_of
 from scheduler.maintenance.backup import copies, newest
 from scheduler.maintenance.restoring import refuse_lost
 from scheduler.root.followed import Followed
-from scheduler.root.place import Place, is_there, mount_of, read_settings
+from scheduler.root.place import Place, is_there, read_settings
 from scheduler.service.doctor.check import Check
 from scheduler.service.doctor.check import names as _names
 from scheduler.service.doctor.clock import clock as check_clock
