@@ -27,7 +27,7 @@ from scheduler.daemon.resync import Resync
 from scheduler.daemon.systemd import Manager
 from scheduler.daemon.timekeeper import Timekeeper
 from scheduler.delivery.alarms import Alarms
-from scheduler.git.run import Commits
+from scheduler.git.tree import Commits
 from scheduler.ledger.database import DamagedError
 from scheduler.ledger.owners import Owner
 from scheduler.ledger.pool import Stores

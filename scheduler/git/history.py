@@ -11,7 +11,8 @@ from scheduler.core.plan.audit import Origin, origins
 from scheduler.core.plan.plan import Plan, Read
 from scheduler.core.values.spec import ROOT_FILE, Commit, Fault, NoCommit
 from scheduler.git.folder import shallow_commits
-from scheduler.git.run import GitError, Tree, read_tree, stream_git
+from scheduler.git.run import GitError, stream_git
+from scheduler.git.tree import Tree, read_tree
 from scheduler.root.place import ROOT_FILE_BYTES
 from scheduler.root.reading import read_file
 

@@ -7,21 +7,16 @@ git, a repository it refuses), all three parts are None and `Tree.why_unavailabl
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import re
 import selectors
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 from scheduler.core.values.problems import UnavailableError
-from scheduler.core.values.spec import Provenance
-from scheduler.git.folder import git_folder, head_by_hand
 
 # Command-line configuration beats the repository's own, which anyone who can push a file system may have written.
 _HARDENED = (
@@ -246,181 +241,3 @@ def explained(root: Path, subcommand: str, returncode: int, complaint: bytes) ->
     lines = [line for line in said.splitlines() if line.startswith(("fatal:", "error:"))] or said.splitlines()
     reason = lines[0].removeprefix("fatal: ").removeprefix("error: ") if lines else f"exit code {returncode}"
     return GitError(f"git {subcommand} failed: {reason}", returncode=returncode, said=said)
-
-
-def head(root: Path) -> str | None:
-    """The commit HEAD names; None outside a repository, without git, on an unborn HEAD, or where git refuses."""
-    try:
-        return _head(root)
-    except GitError:
-        return None
-
-
-def _head(root: Path) -> str | None:
-    """The commit HEAD names, None while it is unborn. Raises GitError outside a repository."""
-    try:
-        return run_git(root, "rev-parse", "--verify", "--quiet", "HEAD").decode("ascii").strip()
-    except GitError as error:
-        if error.returncode == 1:  # --quiet: nothing to name
-            return None
-        raise
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tree:
-    """What one commit holds at and below a root: a frozen view, so one pass speaks of one revision."""
-
-    revision: str | None = None  # None outside a repository and while HEAD is unborn
-    in_repository: bool = False
-    blobs: Mapping[str, str] = field(default_factory=dict)  # root-relative path: blob id
-    why_unavailable: str | None = None  # a sentence where in_repository is False; for people
-    conversions: Conversions | None = field(default=None, compare=False)
-
-    def provenance(self, path: str, data: bytes) -> Provenance:
-        """Where `data`, just read from the root-relative `path`, stands against this revision.
-
-        The bytes decide. Those that are the blob's but for what git itself converts on a checkout are `converted`;
-        what only a filter program could tell is `modified`, as no program of the repository's choice is started.
-        """
-        if not self.in_repository:
-            return Provenance(why_none=self.why_unavailable)
-        why_none = "HEAD names no commit yet" if self.revision is None else None
-        blob = self.blobs.get(path)
-        if blob is None:
-            return Provenance(revision=self.revision, dirty="untracked", why_none=why_none)
-        if blob == blob_id(data, blob):
-            return Provenance(revision=self.revision, blob=blob)
-        converted = self.conversions is not None and self.conversions.explain(path, data, blob)
-        return Provenance(revision=self.revision, blob=blob, dirty="converted" if converted else "modified")
-
-
-def blob_id(data: bytes, like: str) -> str:
-    """The id git gives these bytes, by the hash that `like` was made with (gitformat: "blob", size, NUL, bytes)."""
-    found = hashlib.new("sha1" if len(like) == 40 else "sha256", b"blob %d\0" % len(data), usedforsecurity=False)
-    found.update(data)
-    return found.hexdigest()
-
-
-_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n"  # Git LFS, its specification
-_KEYWORD = re.compile(rb"\$Id:[^$\n]*\$")  # gitattributes(5), ident
-_ATTRIBUTES = ("text", "crlf", "eol", "ident", "filter", "working-tree-encoding")
-_KNOWN_S = 2.0  # for a pass over many files; an edit of .gitattributes counts soon after
-
-
-class Conversions:
-    """Whether git's own conversions set a file apart from its blob: line ends, `$Id$`, and Git LFS.
-
-    Worked out here from attributes and configuration: to ask git to convert would start the repository's filters.
-    """
-
-    def __init__(self, root: Path, paths: Iterable[str]) -> None:
-        """paths: those that may be asked for, all at once."""
-        self._root = root
-        self._paths = tuple(paths)
-        self._known: dict[str, dict[str, str]] = {}
-        self._known_until = 0.0
-        self._auto = False
-
-    def explain(self, path: str, data: bytes, blob: str) -> bool:
-        """Whether a commit of `data` at `path` would give `blob`, or a checkout of that gave `data`."""
-        if blob_id(_POINTER % (hashlib.sha256(data).hexdigest().encode(), len(data)), blob) == blob:
-            return True
-        lines, keywords = data.replace(b"\r\n", b"\n"), _KEYWORD.sub(b"$Id$", data)
-        both = _KEYWORD.sub(b"$Id$", lines)
-        found = next((each for each in (lines, keywords, both) if blob_id(each, blob) == blob), None)
-        if found is None:
-            return False
-        try:
-            said = self._attributes(path)
-        except GitError:
-            return False
-        if said["filter"] not in ("unspecified", "unset"):
-            return False
-        return (found is keywords or self._ends_lines(said, data)) and (found is lines or said["ident"] == "set")
-
-    def _ends_lines(self, said: Mapping[str, str], data: bytes) -> bool:
-        """Whether line ends of this file are converted (gitattributes(5), end-of-line conversion)."""
-        text = said["text"] if said["text"] != "unspecified" else {"input": "set"}.get(said["crlf"], said["crlf"])
-        plain = b"\0" not in data and b"\r" not in data.replace(b"\r\n", b"")
-        if text == "unspecified":
-            return said["eol"] in ("lf", "crlf") or (self._auto and plain)
-        return text == "set" or (text == "auto" and plain)
-
-    def _attributes(self, path: str) -> dict[str, str]:
-        if time.monotonic() > self._known_until:
-            self._known = {}
-            self._auto = _core_setting(self._root, "autocrlf") in ("true", "input")
-            self._known_until = time.monotonic() + _KNOWN_S
-        if path not in self._known:
-            asked = {path} if len(self._paths) > _MOST_PATHS else {path, *self._paths}
-            names = b"".join(os.fsencode(each) + b"\0" for each in asked)
-            said = run_git(self._root, "check-attr", "-z", "--stdin", *_ATTRIBUTES, input=names).split(b"\0")[:-1]
-            for name, attribute, value in zip(said[::3], said[1::3], said[2::3], strict=True):
-                self._known.setdefault(os.fsdecode(name), {})[attribute.decode()] = value.decode("utf-8", "replace")
-        return self._known[path]
-
-
-_MOST_PATHS = 20_000  # a tenth of a second
-
-
-def _core_setting(root: Path, name: str) -> str:
-    """A `core` setting as git has it, in lower case; empty where there is none."""
-    try:
-        found = run_git(root, "config", "--get", f"core.{name}").decode("utf-8", "replace").strip().lower()
-    except GitError as error:
-        if error.returncode == 1:
-            return ""
-        raise
-    return {"yes": "true", "on": "true", "1": "true", "": "true"}.get(found, found)
-
-
-def read_tree(root: Path, *paths: str, revision: str | None = None) -> Tree:
-    """HEAD's commit below `root`, or only those paths of it; two calls of git, 12 ms for 10,000 files.
-
-    revision: the id of another commit.
-
-    Never raises GitError: the answer says why there is none.
-    """
-    try:
-        revision = revision or _head(root)
-        if revision is None:
-            return Tree(in_repository=True)
-        # The commit, not HEAD again: it may move between the two calls.
-        listing = run_git(root, "ls-tree", "-r", "-z", "--end-of-options", revision, *paths)
-    except GitError as error:
-        return Tree(why_unavailable=f"{error}; {error.hint}" if error.hint else str(error))
-    blobs = {}
-    for entry in listing.split(b"\0")[:-1]:
-        about, name = entry.split(b"\t", 1)
-        _mode, kind, object_id = about.split(b" ")
-        if kind == b"blob":
-            blobs[os.fsdecode(name)] = object_id.decode("ascii")
-    conversions = Conversions(root, paths or blobs)
-    return Tree(revision=revision, in_repository=True, blobs=blobs, conversions=conversions)
-
-
-def git_silence(root: Path, tree: Tree) -> str:
-    """Why git says nothing of a root that seems to lie in a repository; empty outside one, and where git answers."""
-    if not tree.why_unavailable or not any((folder / ".git").exists() for folder in (root, *root.parents)):
-        return ""
-    return tree.why_unavailable
-
-
-class Commits:
-    """The tree that HEAD names, asked of git anew only when HEAD has moved: a fire must not wait for a process."""
-
-    def __init__(self) -> None:
-        self._known: tuple[Path, Tree] | None = None
-
-    def tree(self, root: Path) -> Tree:
-        """As `read_tree`. Threads may call it at once; it remembers one root, which seldom becomes another."""
-        known = self._known
-        if known is None or known[0] != root or not _still(*known):
-            self._known = known = root, read_tree(root)
-        return known[1]
-
-
-def _still(root: Path, known: Tree) -> bool:
-    if known.revision is None:
-        return not known.in_repository and git_folder(root) is None
-    return head_by_hand(root) == known.revision

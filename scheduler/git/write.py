@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler.core.values.problems import RefusedError, UnavailableError
-from scheduler.git.folder import git_folder, under_way
-from scheduler.git.run import GitError, clean_environment, head, run_git, start_git, user_environment
+from scheduler.git.folder import under_way
+from scheduler.git.objects import need_repository, resolve_revision
+from scheduler.git.run import GitError, clean_environment, run_git, start_git, user_environment
+from scheduler.git.tree import head
 
 HOOKS_S = 600.0  # a hook may run a test suite
 _IDENTITY = tuple(f"GIT_{who}_{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL", "DATE"))
@@ -60,14 +62,6 @@ def check_identity(root: Path, environ: Mapping[str, str]) -> None:
         ) from None
 
 
-def _need_repository(root: Path) -> None:
-    if git_folder(root) is None:
-        raise RefusedError(
-            f"{root} is in no git repository, so there is nothing to commit to; nothing was written",
-            hint="edit without a commit, or run: git init",
-        )
-
-
 # -- in the working tree -----------------------------------------------------------------------
 
 
@@ -77,7 +71,7 @@ def check_commit(root: Path, paths: Sequence[str], environ: Mapping[str, str]) -
     paths: root-relative; those that do not exist are to be created.
     Raises: RefusedError where a merge or the like is half way, or a file already differs from HEAD; UnavailableError.
     """
-    _need_repository(root)
+    need_repository(root)
     half_way = under_way(root)
     if half_way:
         raise RefusedError(
@@ -145,7 +139,7 @@ def commit_files(root: Path, paths: Sequence[str], message: str, environ: Mappin
         _run(root, environ, "commit", "--quiet", "--only", "-m", message, "--", *_literal(paths), timeout=HOOKS_S)
     except BaseException as error:
         made = head(root)
-        if made is not None and made != before and _resolve(root, f"{made}^") == before:
+        if made is not None and made != before and resolve_revision(root, f"{made}^") == before:
             _follow(root, paths, made, environ)
             return made  # what was cut short came after the commit: a post-commit hook
         if new:  # as it was: known to nobody
@@ -208,7 +202,7 @@ def find_branch(root: Path, name: str, environ: Mapping[str, str]) -> Branch:
 
     Raises: RefusedError where it is checked out, or HEAD has no commit yet; UnavailableError.
     """
-    _need_repository(root)
+    need_repository(root)
     ref = f"refs/heads/{name}"
     try:
         run_git(root, "check-ref-format", ref)
@@ -231,7 +225,7 @@ def find_branch(root: Path, name: str, environ: Mapping[str, str]) -> Branch:
                 hint="name another branch, or commit in the working tree (--commit)",
             )
     check_identity(root, environ)
-    tip = _resolve(root, f"{ref}^{{commit}}")
+    tip = resolve_revision(root, f"{ref}^{{commit}}")
     base = tip or head(root)
     if base is None:
         raise RefusedError("HEAD has no commit yet, so no branch can start there", hint="make a first commit")
@@ -245,62 +239,6 @@ def _stands_for(root: Path, ref: str) -> str:
         if error.returncode == 1:
             return ""
         raise
-
-
-def _resolve(root: Path, name: str) -> str | None:
-    try:
-        return run_git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", name).decode("ascii").strip()
-    except GitError as error:
-        if error.returncode == 1:
-            return None
-        raise
-
-
-def find_commit(root: Path, name: str) -> str:
-    """The commit that a name stands for. Raises: RefusedError where it stands for none."""
-    _need_repository(root)
-    found = None if "\0" in name else _resolve(root, f"{name}^{{commit}}")
-    if found is None:
-        raise RefusedError(f"{name!r} names no commit here", hint="name one that `git log` shows")
-    return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blob:
-    """A file of a commit."""
-
-    id: str
-    mode: str  # such as 100644
-
-    @property
-    def is_link(self) -> bool:
-        return self.mode == "120000"
-
-
-def files_of(root: Path, commit: str) -> Mapping[str, Blob]:
-    """The files and symbolic links at and below the root in a commit, by root-relative path."""
-    found = {}
-    for entry in run_git(root, "ls-tree", "-r", "-z", "--end-of-options", commit).split(b"\0")[:-1]:
-        about, name = entry.split(b"\t", 1)
-        mode, kind, object_id = about.decode("ascii").split(" ")
-        if kind == "blob":
-            found[os.fsdecode(name)] = Blob(id=object_id, mode=mode)
-    return found
-
-
-def read_blobs(root: Path, ids: Sequence[str]) -> Mapping[str, bytes]:
-    """The bytes of these blobs, by id; one process for all of them."""
-    wanted = list(dict.fromkeys(ids))
-    if not wanted:
-        return {}
-    out = run_git(root, "cat-file", "--batch", input="".join(f"{each}\n" for each in wanted).encode())
-    found, at = {}, 0
-    for each in wanted:
-        line_end = out.index(b"\n", at)
-        size = int(out[at:line_end].split(b" ")[2])
-        found[each] = out[line_end + 1 : line_end + 1 + size]
-        at = line_end + 1 + size + 1
-    return found
 
 
 def commit_on_branch(
@@ -335,7 +273,7 @@ def commit_on_branch(
         # Compare and swap: whoever has moved the branch since it was read keeps what they did.
         _run(root, environ, "update-ref", "-m", f"scheduler: {message.splitlines()[0]}", branch.ref, commit, before)
     except GitError as error:
-        tip = _resolve(root, branch.ref)
+        tip = resolve_revision(root, branch.ref)
         if tip != (None if branch.is_new else branch.commit):
             raise RefusedError(
                 f"branch {branch.name!r} has moved meanwhile; nothing was written", hint="try again"

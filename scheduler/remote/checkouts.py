@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler.core.values.problems import UnavailableError
-from scheduler.git.run import GitError, blob_id, run_git
+from scheduler.git.objects import blob_id
+from scheduler.git.run import GitError, run_git
 from scheduler.machine.crash import crash_point
 from scheduler.root.followed import Followed, hold
 

@@ -18,7 +18,7 @@ from scheduler.core.formats.jobfile import SUFFIXES, Document, JobFile, read_job
 from scheduler.core.plan.plan import Desired, Found, Read
 from scheduler.core.values.problems import Problem, UnavailableError, nearest
 from scheduler.core.values.spec import ROOT_FILE, Fault, Settings, Task
-from scheduler.git.run import Tree
+from scheduler.git.tree import Tree
 from scheduler.root.place import Place
 from scheduler.root.reading import Identities, Source, known_as, read_source, real_path
 from scheduler.root.tasks import JOB_FILE_BYTES, check_text, read_task_file

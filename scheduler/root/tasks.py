@@ -10,7 +10,7 @@ from scheduler.core.values.texts import conflict_line
 from scheduler.root.reading import Identities, Source, read_source
 
 if TYPE_CHECKING:  # it starts processes, which `list` never does
-    from scheduler.git.run import Tree
+    from scheduler.git.tree import Tree
     from scheduler.root.desired import Parsed
 
 JOB_FILE_BYTES = 1024 * 1024  # design section 3, Strictness

@@ -342,7 +342,7 @@ class Reading:
 
     def _unknown_job(self, job_id: str, known: Iterable[str]) -> UsageError:
         """The error for an id no row has; it tells apart a typing mistake and a file nobody has synced."""
-        from scheduler.git.run import Tree
+        from scheduler.git.tree import Tree
         from scheduler.root.desired import read_desired
 
         settings, _ = read_settings(self.place)

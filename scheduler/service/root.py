@@ -79,7 +79,7 @@ class Scheduler(Reading):
         """
         from scheduler.core.formats.rootfile import NEEDS_SETTINGS
         from scheduler.core.plan.plan import across_files
-        from scheduler.git.run import Tree
+        from scheduler.git.tree import Tree
         from scheduler.root.desired import read_desired
 
         settings, root_problems = read_settings(self.place)

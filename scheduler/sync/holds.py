@@ -49,7 +49,8 @@ def _other_branch(place: Place, branch: str) -> str:
 
 def _asked(place: Place) -> str | None:
     """HEAD where no file tells it, asked of git."""
-    from scheduler.git.run import GitError, head, run_git
+    from scheduler.git.run import GitError, run_git
+    from scheduler.git.tree import head
 
     try:
         return run_git(place.root, "symbolic-ref", "--quiet", "HEAD").decode("utf-8", "surrogateescape").strip()

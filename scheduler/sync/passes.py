@@ -15,7 +15,7 @@ from scheduler.core.plan.plan import Desired, Plan, plan, plan_one
 from scheduler.core.values.problems import Problem, UnavailableError
 from scheduler.core.values.spec import Fault, Job, Settings, SyncState, milliseconds
 from scheduler.git.history import budget, changed_by
-from scheduler.git.run import Commits, Tree, git_silence, read_tree
+from scheduler.git.tree import Commits, Tree, git_silence, read_tree
 from scheduler.ledger.store import Observed, Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point

@@ -14,7 +14,7 @@ from typing import Any
 
 from scheduler.core.values.spec import Job
 from scheduler.daemon.resync import RESCAN_S, Resync
-from scheduler.git.run import Commits
+from scheduler.git.tree import Commits
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock

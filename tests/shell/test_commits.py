@@ -11,7 +11,7 @@ import pytest
 
 from scheduler.core.values.spec import Commit, NoCommit
 from scheduler.git.history import last_changes
-from scheduler.git.run import head, read_tree
+from scheduler.git.tree import head, read_tree
 from tests.shell import test_git
 from tests.shell.test_git import ODD, commit, git, write
 

@@ -15,7 +15,8 @@ import pytest
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.spec import Provenance
 from scheduler.git.folder import index_lock, ref_files, under_way
-from scheduler.git.run import Commits, GitError, Tree, head, read_tree, run_git, stream_git
+from scheduler.git.run import GitError, run_git, stream_git
+from scheduler.git.tree import Commits, Tree, head, read_tree
 
 GIT = shutil.which("git") or "git"
 ODD = "a folder/b\"c\n'd é *?[x].md"

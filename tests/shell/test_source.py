@@ -12,7 +12,7 @@ import pytest
 from scheduler.core.plan.plan import Desired
 from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.core.values.spec import RunnerSpec, Settings, TaskInput
-from scheduler.git.run import Tree
+from scheduler.git.tree import Tree
 from scheduler.root.desired import read_desired
 from scheduler.root.place import Place, locate
 

@@ -27,7 +27,7 @@ from scheduler.core.values.problems import RefusedError, SchedulerError
 from scheduler.core.values.spec import Run, Settings, Trigger
 from scheduler.daemon.clockwork import Clockwork
 from scheduler.daemon.timekeeper import Timekeeper
-from scheduler.git.run import Commits
+from scheduler.git.tree import Commits
 from scheduler.ledger.owners import Owner
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Claimed, Store

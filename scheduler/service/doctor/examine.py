@@ -16,7 +16,7 @@ from scheduler.core.due.expected import Alarm, Kind
 from scheduler.core.values.problems import Problem, SchedulerError
 from scheduler.core.values.spec import Job, RunStatus, Settings, Status, SyncState, instant, parse_instant
 from scheduler.core.views import Json
-from scheduler.git.run import read_tree
+from scheduler.git.tree import read_tree
 from scheduler.ledger import owners
 from scheduler.ledger.store import Clocked, Store
 from scheduler.machine.clock import Clock

@@ -14,14 +14,12 @@ from scheduler.core.formats.jobfile import SUFFIXES, Document, read_job_file
 from scheduler.core.formats.paths import is_path
 from scheduler.core.values.problems import Problem, RefusedError, UsageError, did_you_mean
 from scheduler.core.values.spec import ROOT_FILE, Fault, Settings
-from scheduler.git.run import Tree as GitTree
-from scheduler.git.write import Blob, files_of, read_blobs
+from scheduler.git.objects import Blob, files_of, followed, read_blobs
+from scheduler.git.tree import Tree as GitTree
 from scheduler.root.desired import read_desired
 from scheduler.root.place import Place, read_settings
 from scheduler.root.reading import Source, known_as, read_source, real_path
 from scheduler.root.tasks import JOB_FILE_BYTES, check_text
-
-_MOST_LINKS = 40  # on one path, as on Linux
 
 
 class Files(Protocol):
@@ -155,27 +153,6 @@ def _above(path: str) -> Iterator[str]:
     while "/" in path:
         path = path.rpartition("/")[0]
         yield path
-
-
-def followed(path: str, links: Mapping[str, str]) -> str | None:
-    """Where a path leads by these links, by root-relative path; None where it is out of the root, or in a circle."""
-    left, done, hops = path.split("/"), list[str](), 0
-    while left:
-        part = left.pop(0)
-        if part == "..":
-            if not done:
-                return None
-            done.pop()
-        elif part not in ("", "."):
-            target = links.get("/".join([*done, part]))
-            if target is None:
-                done.append(part)
-                continue
-            hops += 1
-            if target.startswith("/") or hops > _MOST_LINKS:
-                return None
-            left = [*target.split("/"), *left]
-    return "/".join(done)
 
 
 def is_job_path(path: str, settings: Settings) -> bool:

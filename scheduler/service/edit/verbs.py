@@ -40,7 +40,8 @@ from scheduler.core.values.problems import RefusedError, SchedulerError, UsageEr
 from scheduler.core.values.spec import ROOT_FILE, Agents, Fault, Job, version
 from scheduler.core.values.texts import TextError, short
 from scheduler.core.views import Json
-from scheduler.git.write import find_branch, find_commit
+from scheduler.git.objects import find_commit
+from scheduler.git.write import find_branch
 from scheduler.remote.branches import need_branch, push_branch, take_back_unsigned, take_branch
 from scheduler.root import writing as rewriting
 from scheduler.root.place import Place

@@ -15,7 +15,7 @@ from scheduler.core.plan.plan import Plan, plan
 from scheduler.core.plan.review import TaskDiff, Text, changed_texts, review_json, task_diffs
 from scheduler.core.values.spec import ROOT_FILE, Fault, FileFacts, Job, Settings, SyncState, milliseconds
 from scheduler.git.run import GitError
-from scheduler.git.run import head as head_of
+from scheduler.git.tree import head as head_of
 from scheduler.machine.clock import Clock
 from scheduler.root.excerpts import source_lines
 from scheduler.root.place import Place

@@ -18,7 +18,8 @@ from scheduler.core.formats.globs import matches_any, may_hold
 from scheduler.core.plan.plan import Desired
 from scheduler.core.values.problems import Problem, UnavailableError, UsageError
 from scheduler.core.values.spec import ROOT_FILE, Settings
-from scheduler.git.run import GitError, Tree, run_git
+from scheduler.git.run import GitError, run_git
+from scheduler.git.tree import Tree
 from scheduler.root.desired import Parsed, read_desired
 from scheduler.root.place import ROOT_FILE_BYTES, Place, read_settings
 from scheduler.root.tasks import JOB_FILE_BYTES
