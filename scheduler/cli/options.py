@@ -18,8 +18,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from scheduler.cli.render import clean
+from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.problems import SchedulerError
-from scheduler.core.values.spec import parse_instant
 from scheduler.machine.clock import SystemClock
 from scheduler.root.place import locate
 from scheduler.service.root import Scheduler

@@ -11,8 +11,9 @@ import click
 from scheduler.cli import render
 from scheduler.cli.group import MOST, cli, problem_count, say, say_never_synced
 from scheduler.cli.options import Globals, InstantType, JobType, RunType, global_options
+from scheduler.core.values.facts import Status
 from scheduler.core.values.problems import Problem, UsageError
-from scheduler.core.values.spec import RunStatus, Status
+from scheduler.core.values.runs import RunStatus
 
 
 @cli.command("list")

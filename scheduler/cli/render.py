@@ -16,8 +16,8 @@ from typing import Any, TextIO
 
 import click
 
+from scheduler.core.values.instants import on_the_clock, parse_instant
 from scheduler.core.values.problems import Problem
-from scheduler.core.values.spec import on_the_clock, parse_instant
 from scheduler.core.values.units import format_duration
 
 GAP = "  "

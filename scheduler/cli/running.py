@@ -15,7 +15,7 @@ from scheduler.cli import render
 from scheduler.cli.group import PROBLEMS, cli, end, end_will_be, say
 from scheduler.cli.options import Globals, InstantType, JobType, RunType, global_options
 from scheduler.core.values.problems import UsageError
-from scheduler.core.values.spec import Run, RunStatus
+from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.views import run_json
 from scheduler.machine.signals import is_ignored
 from scheduler.run.local.cancel import Cancel

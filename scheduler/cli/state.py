@@ -12,7 +12,7 @@ import click
 from scheduler.cli import render
 from scheduler.cli.group import cli, say
 from scheduler.cli.options import Globals, global_options
-from scheduler.core.values.spec import instant
+from scheduler.core.values.instants import instant
 from scheduler.core.values.units import format_size
 
 

@@ -11,23 +11,16 @@ from scheduler.core.due.due import next_to_fire, start_of
 from scheduler.core.due.expected import Alarm
 from scheduler.core.times.fires import coming, on_the_wall
 from scheduler.core.times.words import describe
+from scheduler.core.values.facts import Commit, Job, Provenance, Status, version
+from scheduler.core.values.instants import instant, on_the_clock
 from scheduler.core.values.problems import Problem
-from scheduler.core.values.spec import (
-    AuditRow,
-    Commit,
-    Job,
-    Provenance,
-    Run,
-    Schedule,
-    Status,
-    instant,
-    on_the_clock,
-    version,
-)
+from scheduler.core.values.runs import AuditRow, Run
+from scheduler.core.values.spec import Schedule
 
 if TYPE_CHECKING:  # a plan comes with the file readers, which reading commands never need
     from scheduler.core.past.explain import Answer
-    from scheduler.core.plan.plan import Action, Plan
+    from scheduler.core.plan.action import Action
+    from scheduler.core.plan.plan import Plan
 
 Json = dict[str, Any]
 NEXT_FIRES = 5

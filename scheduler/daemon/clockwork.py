@@ -17,8 +17,12 @@ from datetime import datetime, timedelta
 
 from scheduler.core.due.due import PACED_AFTER, Due, due_around, start_of
 from scheduler.core.times.fires import next_fire
+from scheduler.core.values.facts import Job
+from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import SchedulerError, UnavailableError
-from scheduler.core.values.spec import Concurrency, Job, Run, Settings, instant
+from scheduler.core.values.runs import Run
+from scheduler.core.values.settings import Settings
+from scheduler.core.values.spec import Concurrency
 from scheduler.daemon.loop import CLOCKWORK_S, Heartbeat
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Claimed, Store

@@ -18,8 +18,10 @@ from typing import Any
 
 from scheduler.control.hold import Hold, Reply, Server
 from scheduler.core.due.waiting import Done
+from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UnavailableError, UsageError
-from scheduler.core.values.spec import Run, RunStatus, Settings, Trigger, instant
+from scheduler.core.values.runs import Run, RunStatus, Trigger
+from scheduler.core.values.settings import Settings
 from scheduler.core.views import Json
 from scheduler.daemon.clockwork import Clockwork
 from scheduler.daemon.loop import Heartbeat
@@ -42,8 +44,9 @@ from scheduler.maintenance.backup import Nightly
 from scheduler.maintenance.restoring import DatabaseFile, refuse_lost, settle_copy, start_state
 from scheduler.maintenance.retention import Housekeeping
 from scheduler.remote.following import Follow, Follower
-from scheduler.root.desired import Parsed
-from scheduler.root.place import Place, read_settings
+from scheduler.root.parsed import Parsed
+from scheduler.root.place import Place
+from scheduler.root.settings import read_settings
 from scheduler.run.local.cancel import GRACE as CANCEL_GRACE
 from scheduler.run.local.engine import BENIGN, LocalEngine
 from scheduler.run.local.workers import Workers

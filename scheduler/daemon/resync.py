@@ -18,16 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.core.plan.plan import Plan
+from scheduler.core.values.facts import SyncState
 from scheduler.core.values.problems import Problem, SchedulerError
-from scheduler.core.values.spec import ROOT_JOB_ID, AuditRow, Run, Settings, SyncState
+from scheduler.core.values.runs import AuditRow, Run
+from scheduler.core.values.settings import ROOT_JOB_ID, Settings
 from scheduler.daemon.loop import RESYNC_S, Heartbeat
 from scheduler.git.folder import index_lock
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.log import event
 from scheduler.machine.memory import give_back
-from scheduler.root.desired import Own
-from scheduler.root.place import Place, read_settings
+from scheduler.root.listing import Own
+from scheduler.root.place import Place
+from scheduler.root.settings import read_settings
 from scheduler.root.watched import watched
 from scheduler.root.watcher import Watcher
 from scheduler.sync.passes import Passes, Synced

@@ -24,8 +24,11 @@ from scheduler.core.times.clocks import (
     judged,
     righted,
 )
+from scheduler.core.values.facts import Job
+from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UnavailableError
-from scheduler.core.values.spec import ROOT_JOB_ID, AuditRow, Job, Run, instant
+from scheduler.core.values.runs import AuditRow, Run
+from scheduler.core.values.settings import ROOT_JOB_ID
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.timesync import is_synchronized

@@ -11,8 +11,10 @@ import threading
 from collections.abc import Callable
 
 from scheduler.core.due.expected import Alarm, Kind
+from scheduler.core.values.facts import Job
+from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import SchedulerError
-from scheduler.core.values.spec import AuditRow, Job, instant
+from scheduler.core.values.runs import AuditRow
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock

@@ -8,13 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from scheduler.core.plan.audit import Origin, origins
-from scheduler.core.plan.plan import Plan, Read
-from scheduler.core.values.spec import ROOT_FILE, Commit, Fault, NoCommit
+from scheduler.core.plan.desired import Read
+from scheduler.core.plan.plan import Plan
+from scheduler.core.values.facts import Commit, Fault, NoCommit
+from scheduler.core.values.settings import ROOT_FILE
 from scheduler.git.folder import shallow_commits
 from scheduler.git.run import GitError, stream_git
 from scheduler.git.tree import Tree, read_tree
-from scheduler.root.place import ROOT_FILE_BYTES
 from scheduler.root.reading import read_file
+from scheduler.root.settings import ROOT_FILE_BYTES
 
 FEW_PATHS = 100  # that git is told; among more it is quicker to look at every commit
 WHOLE_PASS_S = 10.0  # at most, for all that a pass changes

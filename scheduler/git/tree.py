@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scheduler.core.values.spec import Provenance
+from scheduler.core.values.facts import Provenance
 from scheduler.git.folder import git_folder, head_by_hand
 from scheduler.git.objects import blob_id
 from scheduler.git.run import GitError, run_git

@@ -27,7 +27,8 @@ from scheduler.core.past.past import (
     RUN,
     Past,
 )
-from scheduler.core.values.spec import SyncState, instant, parse_instant
+from scheduler.core.values.facts import SyncState
+from scheduler.core.values.instants import instant, parse_instant
 
 State = Literal["carried", "pending", "already", "own"]
 

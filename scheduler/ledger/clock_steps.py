@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from scheduler.core.times.clocks import Ahead, Boot, Cut, Righted
-from scheduler.core.values.spec import JobSpec, Run, instant, parse_instant
+from scheduler.core.values.instants import instant, parse_instant
+from scheduler.core.values.runs import Run
+from scheduler.core.values.spec import JobSpec
 
 _SLOTS = "\"trigger\" IN ('schedule', 'catch_up') AND reason IS NOT 'void'"
 # Slots from the cursor on that have a row; none, but where the clock has gone back.

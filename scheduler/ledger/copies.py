@@ -11,7 +11,8 @@ from datetime import datetime
 from pathlib import Path
 
 from scheduler.core.values.problems import UnavailableError
-from scheduler.core.values.spec import ROOT_JOB_ID, AuditRow
+from scheduler.core.values.runs import AuditRow
+from scheduler.core.values.settings import ROOT_JOB_ID
 from scheduler.ledger.database import UnwritableError, connect_to_read, explained
 from scheduler.ledger.schema import migrations, schema_version
 from scheduler.ledger.store import BUSY_TIMEOUT, append_audit, copied_at

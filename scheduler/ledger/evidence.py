@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
-from scheduler.core.values.spec import parse_instant
+from scheduler.core.values.instants import parse_instant
 
 _SLOTS = "\"trigger\" IN ('schedule', 'catch_up') AND reason IS NOT 'void'"
 

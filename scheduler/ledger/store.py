@@ -29,33 +29,12 @@ from scheduler.core.past.past import Past
 from scheduler.core.past.timeline import Use
 from scheduler.core.times.clocks import Boot, Cut, Righted, true_lives
 from scheduler.core.times.fires import next_fire
+from scheduler.core.values.facts import Commit, FileFacts, Job, Pause, Provenance, RuntimeFacts, SyncState, Task
+from scheduler.core.values.instants import milliseconds, parse_instant
 from scheduler.core.values.problems import WHOLE_PASS_CODES, Problem, RefusedError, UnavailableError
-from scheduler.core.values.spec import (
-    FAILURE_LIMIT,
-    ROOT_JOB_ID,
-    Attempt,
-    AuditRow,
-    CatchUpPolicy,
-    Commit,
-    Concurrency,
-    Definition,
-    FileFacts,
-    Job,
-    JobSpec,
-    Life,
-    Pause,
-    Provenance,
-    Run,
-    RunStatus,
-    RuntimeFacts,
-    Settings,
-    Skip,
-    SyncState,
-    Task,
-    Trigger,
-    milliseconds,
-    parse_instant,
-)
+from scheduler.core.values.runs import Attempt, AuditRow, Definition, Life, Run, RunStatus, Skip, Trigger
+from scheduler.core.values.settings import ROOT_JOB_ID, Settings
+from scheduler.core.values.spec import FAILURE_LIMIT, CatchUpPolicy, Concurrency, JobSpec
 from scheduler.ledger import carried
 from scheduler.ledger import clock_steps as ahead
 from scheduler.ledger import evidence as witness
@@ -73,7 +52,8 @@ from scheduler.machine.processes import Process
 
 if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
     from scheduler.core.due.due import Due
-    from scheduler.core.plan.plan import Action, Plan
+    from scheduler.core.plan.action import Action
+    from scheduler.core.plan.plan import Plan
 
 BUSY_TIMEOUT = timedelta(seconds=10)
 _ACTIVE_SQL = "status IN ('queued', 'claimed', 'running')"

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
-from scheduler.core.values.spec import instant
 from scheduler.ledger.copies import Contents, check_database, copy_database
 from scheduler.ledger.database import make_durable
 from scheduler.ledger.pool import Lend

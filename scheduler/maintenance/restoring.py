@@ -15,8 +15,10 @@ from pathlib import Path
 
 from scheduler.control.hold import Hold, answer_of, find
 from scheduler.core.due.due import passed
+from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
-from scheduler.core.values.spec import ROOT_JOB_ID, AuditRow, instant
+from scheduler.core.values.runs import AuditRow
+from scheduler.core.values.settings import ROOT_JOB_ID
 from scheduler.ledger import owners
 from scheduler.ledger.copies import Contents, check_database, copy_database
 from scheduler.ledger.database import journals_by, make_durable, part_from_journal

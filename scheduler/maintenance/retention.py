@@ -14,8 +14,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import SchedulerError
-from scheduler.core.values.spec import ROOT_JOB_ID, AuditRow, Settings, instant, parse_instant
+from scheduler.core.values.runs import AuditRow
+from scheduler.core.values.settings import ROOT_JOB_ID, Settings
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock

@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError
 from scheduler.core.values.remote import Remote, wait
-from scheduler.core.values.spec import ROOT_FILE, instant
+from scheduler.core.values.settings import ROOT_FILE
 from scheduler.git.run import GitError, run_git
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from scheduler.core.values.facts import Fault
 from scheduler.core.values.problems import Problem
-from scheduler.core.values.spec import Fault
-from scheduler.root.place import ROOT_FILE_BYTES, Place
+from scheduler.root.place import Place
 from scheduler.root.reading import read_file
+from scheduler.root.settings import ROOT_FILE_BYTES
 
 _LINE_END = re.compile(r"\r\n|\r|\n")  # what places count by; other separators of Unicode end no line
 _OF_NO_LINE = ("file.kind", "file.emptied")  # they say what the file is: its first line is not their cause

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from scheduler.core.values.spec import Fault
+from scheduler.core.values.facts import Fault
 
 _ATTEMPTS = 4
 _PAUSE_S = 0.02  # between attempts, growing: an editor's save takes a few milliseconds

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scheduler.core.values.spec import Fault, JobSpec, Provenance, Settings, Task
+from scheduler.core.values.facts import Fault, Provenance, Task
+from scheduler.core.values.settings import Settings
+from scheduler.core.values.spec import JobSpec
 from scheduler.core.values.texts import conflict_line
 from scheduler.root.reading import Identities, Source, read_source
 
 if TYPE_CHECKING:  # it starts processes, which `list` never does
     from scheduler.git.tree import Tree
-    from scheduler.root.desired import Parsed
+    from scheduler.root.parsed import Parsed
 
 JOB_FILE_BYTES = 1024 * 1024  # design section 3, Strictness
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from scheduler.core.formats.globs import matches_any
-from scheduler.core.values.spec import ROOT_FILE, Settings
+from scheduler.core.values.settings import ROOT_FILE, Settings
 from scheduler.git.folder import ref_files
-from scheduler.root.desired import Own, may_enter
+from scheduler.root.listing import Own, may_enter
 from scheduler.root.place import Place
 from scheduler.root.watcher import Names
 

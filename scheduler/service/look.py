@@ -13,17 +13,21 @@ from pathlib import Path
 from typing import Literal
 
 from scheduler.core import views
-from scheduler.core.due.expected import Alarm, Kind
+from scheduler.core.due.expected import Alarm, Kind, alarm_texts
 from scheduler.core.times.fires import coming
+from scheduler.core.values.facts import Fault, Job, Status
+from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, SchedulerError, UnavailableError, UsageError, did_you_mean
-from scheduler.core.values.spec import Fault, Job, Run, RunStatus, Schedule, Settings, Status, instant
+from scheduler.core.values.runs import Run, RunStatus
+from scheduler.core.values.settings import Settings
+from scheduler.core.values.spec import Schedule
 from scheduler.core.views import Json
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock, SystemClock
 from scheduler.root.followed import Looked
-from scheduler.root.place import Place, is_there, read_settings
+from scheduler.root.place import Place, is_there
 from scheduler.root.reading import read_source
-from scheduler.service.doctor.check import names
+from scheduler.root.settings import read_settings
 
 _CUT = re.compile(rb"\n\[\.\.\. \d+ bytes not kept \.\.\.\]\n")  # capture.py
 MOST_FIRES = 100_000  # of a range without a count: a hundred megabytes
@@ -367,18 +371,6 @@ class Reading:
         return views.job_json(job, task_sha256=sha256, problems=mine, now=self.clock.now(), alarms=alarms)
 
 
-def alarm_texts(overdue: Iterable[tuple[Job, Alarm]]) -> Sequence[str]:
-    """One line for each kind of what is overdue, with the jobs' names."""
-    ids: dict[Kind, list[str]] = {}
-    for job, alarm in overdue:
-        ids.setdefault(alarm.kind, []).append(job.id)
-    return [f"{_OVERDUE[kind]}: {names(ids[kind])}" for kind in Kind if kind in ids]
-
-
-_OVERDUE = {
-    Kind.SUCCESS: "no success for longer than expect_every",
-    Kind.ROW: "a slot came due over a minute ago and has no row",
-}
 _NEVER_FIRE = (Status.ARCHIVED, Status.DISABLED, Status.STOPPED, Status.COMPLETED)
 
 

@@ -9,22 +9,15 @@ from datetime import datetime
 
 from scheduler.core import views
 from scheduler.core.past.timeline import Changes, Origin, Version, edits, settings_between, versions
-from scheduler.core.plan.plan import definition_changes
+from scheduler.core.plan.action import definition_changes
 from scheduler.core.plan.textdiff import Hunk, hunks, unified
 from scheduler.core.times.words import describe
+from scheduler.core.values.facts import Commit, Fault, Job, NoCommit
+from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UsageError
-from scheduler.core.values.spec import (
-    ROOT_JOB_ID,
-    AuditRow,
-    Commit,
-    Fault,
-    Job,
-    JobSpec,
-    NoCommit,
-    Run,
-    RunStatus,
-    instant,
-)
+from scheduler.core.values.runs import AuditRow, Run, RunStatus
+from scheduler.core.values.settings import ROOT_JOB_ID
+from scheduler.core.values.spec import JobSpec
 from scheduler.core.views import Json
 from scheduler.ledger.store import Store
 from scheduler.service.look import Reading
@@ -208,7 +201,7 @@ def _side_of(store: Store, run: Run) -> Side:
 
 def _now(scheduler: Reading, store: Store, job: Job) -> Side:
     """What a run would get now."""
-    from scheduler.core.values.spec import Settings
+    from scheduler.core.values.settings import Settings
     from scheduler.root.tasks import read_task
     from scheduler.sync.passes import Passes
 

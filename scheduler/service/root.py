@@ -18,23 +18,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scheduler.core.values.facts import Fault, Job, Pause
+from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, RefusedError, UnavailableError, UsageError, did_you_mean
-from scheduler.core.values.spec import (
-    ROOT_FILE,
-    Agents,
-    AuditRow,
-    Fault,
-    Job,
-    Pause,
-    Run,
-    RunStatus,
-    Settings,
-    Trigger,
-    instant,
-)
+from scheduler.core.values.runs import AuditRow, Run, RunStatus, Trigger
+from scheduler.core.values.settings import ROOT_FILE, Agents, Settings
 from scheduler.core.views import Json
 from scheduler.ledger.store import Observed, Store
-from scheduler.root.place import is_there, read_settings, settings_told
+from scheduler.root.place import is_there
+from scheduler.root.settings import read_settings, settings_told
 from scheduler.service.look import GLANCE_S, Reading
 
 if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
@@ -78,7 +70,7 @@ class Scheduler(Reading):
         Raises: UsageError for a path that is no job file of this root.
         """
         from scheduler.core.formats.rootfile import NEEDS_SETTINGS
-        from scheduler.core.plan.plan import across_files
+        from scheduler.core.plan.claims import across_files
         from scheduler.git.tree import Tree
         from scheduler.root.desired import read_desired
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from scheduler.core.values.spec import ROOT_FILE, Fault, Settings
+from scheduler.core.values.facts import Fault
+from scheduler.core.values.settings import ROOT_FILE, Settings
 from scheduler.git.folder import git_folder, head_ref, under_way
-from scheduler.root.place import ROOT_FILE_BYTES, Place, read_settings
+from scheduler.root.place import Place
 from scheduler.root.reading import read_file
+from scheduler.root.settings import ROOT_FILE_BYTES, read_settings
 
 _BRANCH = "refs/heads/"
 

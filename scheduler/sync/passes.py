@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from scheduler.core import views
 from scheduler.core.plan.audit import audit_rows
-from scheduler.core.plan.plan import Desired, Plan, plan, plan_one
+from scheduler.core.plan.desired import Desired
+from scheduler.core.plan.plan import Plan, plan, plan_one
+from scheduler.core.values.facts import Fault, Job, SyncState
+from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.problems import Problem, UnavailableError
-from scheduler.core.values.spec import Fault, Job, Settings, SyncState, milliseconds
+from scheduler.core.values.settings import Settings
 from scheduler.git.history import budget, changed_by
 from scheduler.git.tree import Commits, Tree, git_silence, read_tree
 from scheduler.ledger.store import Observed, Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
-from scheduler.root.desired import Parsed, read_desired
-from scheduler.root.place import Place, read_settings
+from scheduler.root.desired import read_desired
+from scheduler.root.parsed import Parsed
+from scheduler.root.place import Place
 from scheduler.root.reading import read_source, real_path
+from scheduler.root.settings import read_settings
 from scheduler.root.tasks import JOB_FILE_BYTES, read_task
 from scheduler.sync.holds import why_held
 

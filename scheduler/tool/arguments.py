@@ -14,11 +14,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from scheduler.core.formats.faults import check
 from scheduler.core.formats.json_schema import DIALECT, job_schema, schema_of
-from scheduler.core.formats.shapes import JobId, JobShape, Line, Shape, check
+from scheduler.core.formats.shapes import JobId, JobShape, Line, Shape
 from scheduler.core.values import units
+from scheduler.core.values.facts import Status
+from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.problems import UsageError, did_you_mean
-from scheduler.core.values.spec import RunStatus, Status, parse_instant
+from scheduler.core.values.runs import RunStatus
 from scheduler.core.values.texts import short
 from scheduler.machine.clock import SystemClock
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from scheduler.core.values.problems import SchedulerError, UsageError
-from scheduler.core.values.spec import ROOT_FILE, Run, RunStatus
+from scheduler.core.values.runs import Run, RunStatus
+from scheduler.core.values.settings import ROOT_FILE
 from scheduler.core.views import Json, run_json
 from scheduler.run.local.cancel import Cancel
 from scheduler.service import look_back as looking_back

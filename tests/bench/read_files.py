@@ -15,7 +15,7 @@ from collections.abc import Callable
 from scheduler.core.formats.jobfile import read_job_file
 from scheduler.core.formats.rootfile import read_root_file
 from scheduler.core.formats.yamlfile import MAX_DEPTH, MAX_NODES
-from scheduler.core.values.spec import Settings
+from scheduler.core.values.settings import Settings
 from scheduler.core.values.texts import MAX_FILE_BYTES
 
 ROOT = b"""\

@@ -10,7 +10,7 @@ import pytest
 from scheduler.core.edits import agents
 from scheduler.core.formats.rootfile import read_root_file
 from scheduler.core.formats.shapes import AgentField, AgentsShape, JobShape
-from scheduler.core.values.spec import Agents, Settings
+from scheduler.core.values.settings import Agents, Settings
 
 ROOT = "version: 1\nagents: {%s}\n"
 

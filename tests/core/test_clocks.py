@@ -21,7 +21,9 @@ from scheduler.core.times.clocks import (
     righted,
     true_lives,
 )
-from scheduler.core.values.spec import FileFacts, Job, JobSpec, Life, Pause, RuntimeFacts, Schedule
+from scheduler.core.values.facts import FileFacts, Job, Pause, RuntimeFacts
+from scheduler.core.values.runs import Life
+from scheduler.core.values.spec import JobSpec, Schedule
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from scheduler.core.due.due import LATE, due, held_back, is_slot, next_slot, patience, start_of, unserved
 from scheduler.core.times.fires import coming, start_delay
-from scheduler.core.values.spec import CatchUp, CatchUpPolicy, FileFacts, Job, JobSpec, Pause, RuntimeFacts, Schedule
+from scheduler.core.values.facts import FileFacts, Job, Pause, RuntimeFacts
+from scheduler.core.values.spec import CatchUp, CatchUpPolicy, JobSpec, Schedule
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 MINUTELY = Schedule(timezone="UTC", every=timedelta(minutes=1))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from scheduler.core.due.expected import LATE, Alarm, Evidence, Kind, alarms_of
 from scheduler.core.times.fires import coming
-from scheduler.core.values.spec import FileFacts, Job, JobSpec, Pause, RuntimeFacts, Schedule
+from scheduler.core.values.facts import FileFacts, Job, Pause, RuntimeFacts
+from scheduler.core.values.spec import JobSpec, Schedule
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

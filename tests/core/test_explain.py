@@ -11,21 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.core.past.explain import Answer, Ledger, explain, newest_slot
-from scheduler.core.values.spec import (
-    AuditRow,
-    CatchUp,
-    CatchUpPolicy,
-    Definition,
-    FileFacts,
-    Job,
-    JobSpec,
-    Life,
-    Run,
-    RunStatus,
-    Schedule,
-    Trigger,
-    instant,
-)
+from scheduler.core.values.facts import FileFacts, Job
+from scheduler.core.values.instants import instant
+from scheduler.core.values.runs import AuditRow, Definition, Life, Run, RunStatus, Trigger
+from scheduler.core.values.spec import CatchUp, CatchUpPolicy, JobSpec, Schedule
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)

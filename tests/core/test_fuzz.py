@@ -21,7 +21,8 @@ from scheduler.core.formats.shapes import (
     RunnerShape,
     ScheduleShape,
 )
-from scheduler.core.values.spec import JobSpec, Settings
+from scheduler.core.values.settings import Settings
+from scheduler.core.values.spec import JobSpec
 from tests.core.problem_text import GOLDEN, check_places
 
 TOP = Path(__file__).parents[2]

@@ -29,7 +29,7 @@ from scheduler.core.edits.spans import UNSET, Change, EditError, MissingKeyError
 from scheduler.core.edits.written import value_of
 from scheduler.core.formats.jobfile import read_job_file
 from scheduler.core.formats.rootfile import read_root_file
-from scheduler.core.values.spec import Settings
+from scheduler.core.values.settings import Settings
 from scheduler.core.values.texts import TextError
 from tests.core import test_edit, test_fuzz
 

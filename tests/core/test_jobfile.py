@@ -16,7 +16,8 @@ from scheduler.core.formats.rootfile import read_root_file
 from scheduler.core.formats.shapes import DefaultsShape, JobShape, ScheduleShape
 from scheduler.core.times.fires import next_fire
 from scheduler.core.values.problems import Severity
-from scheduler.core.values.spec import CatchUp, CatchUpPolicy, JobSpec, Retry, Settings
+from scheduler.core.values.settings import Settings
+from scheduler.core.values.spec import CatchUp, CatchUpPolicy, JobSpec, Retry
 from tests.core.problem_text import GOLDEN, check_golden, check_places
 
 ROOT = b"""\

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.core.due.policy import MOST_CAUGHT_UP, Active, Admission, admit, retry_at, retry_delay
-from scheduler.core.values.spec import CatchUp, CatchUpPolicy, Concurrency, JobSpec, Retry, RunStatus, Schedule, Trigger
+from scheduler.core.values.runs import RunStatus, Trigger
+from scheduler.core.values.spec import CatchUp, CatchUpPolicy, Concurrency, JobSpec, Retry, Schedule
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 THRICE = Retry(attempts=3, delay=timedelta(seconds=10), backoff=3, max_delay=timedelta(minutes=1))

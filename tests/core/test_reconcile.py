@@ -11,19 +11,11 @@ import pytest
 from scheduler.core.due.due import unserved
 from scheduler.core.formats.jobfile import Document
 from scheduler.core.plan.audit import audit_rows
-from scheduler.core.plan.plan import Desired, Found, Plan, plan, plan_one
-from scheduler.core.values.spec import (
-    Job,
-    JobSpec,
-    Pause,
-    Provenance,
-    RunnerSpec,
-    RuntimeFacts,
-    Schedule,
-    Settings,
-    SyncState,
-    TaskInput,
-)
+from scheduler.core.plan.desired import Desired, Found
+from scheduler.core.plan.plan import Plan, plan, plan_one
+from scheduler.core.values.facts import Job, Pause, Provenance, RuntimeFacts, SyncState
+from scheduler.core.values.settings import RunnerSpec, Settings, TaskInput
+from scheduler.core.values.spec import JobSpec, Schedule
 
 NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
 HOURLY = Schedule(timezone="UTC", every=timedelta(hours=1))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scheduler.core.formats.rootfile import read_root_file
 from scheduler.core.formats.shapes import AgentsShape, LimitsShape, PruneShape, RetentionShape, RootShape, RunnerShape
 from scheduler.core.values.problems import Problem, Severity
-from scheduler.core.values.spec import DEFAULT_JOBS, Limits, Prune, Retention, RunnerSpec, Settings, TaskInput
+from scheduler.core.values.settings import DEFAULT_JOBS, Limits, Prune, Retention, RunnerSpec, Settings, TaskInput
 from tests.core.problem_text import GOLDEN, check_golden, check_places
 
 FULL = b"""\

@@ -17,11 +17,9 @@ from hypothesis import strategies as st
 
 from scheduler.core.times.cron import Cron, ScheduleError, parse_cron
 from scheduler.core.times.fires import (
+    Days,
     Span,
-    _Days,
     _next_cron_fire,
-    check_cron,
-    check_schedule,
     check_timezone,
     coming,
     fires,
@@ -30,8 +28,8 @@ from scheduler.core.times.fires import (
     smallest_gap,
     span,
     start_delay,
-    unite,
 )
+from scheduler.core.times.valid import check_cron, check_schedule, unite
 from scheduler.core.values.spec import JobSpec, Schedule
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -1121,14 +1119,14 @@ def test_a_thousand_jobs_with_one_cron_look_its_days_up_once_whatever_is_asked(
     monkeypatch: pytest.MonkeyPatch, expression: str
 ) -> None:
     looked_up = 0
-    since = _Days.since
+    since = Days.since
 
-    def counted(days: _Days, day: date) -> date | None:
+    def counted(days: Days, day: date) -> date | None:
         nonlocal looked_up
         looked_up += 1
         return since(days, day)
 
-    monkeypatch.setattr(_Days, "since", counted)
+    monkeypatch.setattr(Days, "since", counted)
     after = utc("2026-05-05T12:34:56.789")
     costs = []
     for n in range(1000):

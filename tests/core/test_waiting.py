@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.core.due.waiting import OUTAGE, PACE, Entry, Waiting
-from scheduler.core.values.spec import Run, RunStatus, Trigger
+from scheduler.core.values.runs import Run, RunStatus, Trigger
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from scheduler.core.times.cron import parse_cron
-from scheduler.core.times.fires import unite
+from scheduler.core.times.valid import unite
 from scheduler.core.times.words import describe
 from scheduler.core.values.spec import Schedule
 from tests.core.test_schedule import expressions, fields, schedules

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from scheduler.core.due.due import due
-from scheduler.core.plan.plan import Desired, Plan, plan
+from scheduler.core.plan.desired import Desired
+from scheduler.core.plan.plan import Plan, plan
 from scheduler.core.values.spec import Schedule
 from scheduler.ledger.store import Observed, Store
 from tests.shell.test_store import NOW, apply, desired

@@ -28,7 +28,8 @@ from scheduler.core.formats.shapes import (
     ScheduleShape,
     Shape,
 )
-from scheduler.core.plan.plan import Desired, Found, across_files
+from scheduler.core.plan.claims import across_files
+from scheduler.core.plan.desired import Desired, Found
 from scheduler.core.values.problems import Problem
 
 TOP = Path(__file__).parents[2]

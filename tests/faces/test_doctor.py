@@ -20,7 +20,7 @@ import tzdata
 
 from scheduler.core.times.clocks import Boot, Reading
 from scheduler.core.values.problems import UnavailableError
-from scheduler.core.values.spec import Settings
+from scheduler.core.values.settings import Settings
 from scheduler.daemon.daemon import Daemon
 from scheduler.daemon.loop import Heartbeat
 from scheduler.ledger.store import Clocked

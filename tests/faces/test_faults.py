@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from scheduler.core.values.spec import Fault
+from scheduler.core.values.facts import Fault
 from scheduler.root import reading as safe_open
 from scheduler.root.reading import read_source
 from tests.faces.conftest import Root

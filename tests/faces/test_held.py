@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.core.values.spec import ROOT_JOB_ID
+from scheduler.core.values.settings import ROOT_JOB_ID
 from scheduler.daemon.resync import HELD_LONG, Resync
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place

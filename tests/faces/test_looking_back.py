@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.problems import RefusedError
-from scheduler.core.values.spec import Trigger, parse_instant
+from scheduler.core.values.runs import Trigger
 from scheduler.ledger import schema
 from scheduler.ledger.store import Store
 from scheduler.service.look_back import in_force

@@ -597,7 +597,7 @@ def test_two_roots_of_one_repository_have_comments_of_their_own() -> None:
 
 def test_a_text_that_went_missing_says_so_instead_of_showing_nothing() -> None:
     from scheduler.core.plan.plan import Plan
-    from scheduler.core.values.spec import Settings
+    from scheduler.core.values.settings import Settings
 
     assert task_diffs(Plan(settings=Settings()), {"x": (Text("a"), Text(None, "gone"))}) == ()
 

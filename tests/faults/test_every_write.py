@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from scheduler.core.due.due import due
+from scheduler.core.values.facts import Pause, Task
 from scheduler.core.values.problems import Problem, UnavailableError
-from scheduler.core.values.spec import AuditRow, Pause, Run, RunStatus, Task
+from scheduler.core.values.runs import AuditRow, Run, RunStatus
 from scheduler.ledger.store import Store
 from scheduler.machine.processes import Process
 from tests.faults.disks import Disk, failing_writes

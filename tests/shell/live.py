@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scheduler.core.values.spec import Job
+from scheduler.core.values.facts import Job
 from scheduler.daemon.resync import RESCAN_S, Resync
 from scheduler.git.tree import Commits
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock
-from scheduler.root.desired import Parsed
+from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
 from scheduler.sync.passes import Passes
 

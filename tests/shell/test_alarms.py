@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.core.values.spec import RunStatus, Trigger
+from scheduler.core.values.runs import RunStatus, Trigger
 from scheduler.delivery.alarms import Alarms
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.core.values.facts import Pause
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
-from scheduler.core.values.spec import AuditRow, Pause, Run, RunStatus, Trigger
+from scheduler.core.values.runs import AuditRow, Run, RunStatus, Trigger
 from scheduler.daemon.clockwork import Clockwork
 from scheduler.ledger.copies import Contents, check_database
 from scheduler.ledger.owners import Owner

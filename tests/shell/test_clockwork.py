@@ -15,8 +15,11 @@ from pathlib import Path
 import pytest
 
 from scheduler.core.times.fires import coming
+from scheduler.core.values.facts import Pause
+from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UnavailableError
-from scheduler.core.values.spec import Pause, Run, RunStatus, Settings, instant
+from scheduler.core.values.runs import Run, RunStatus
+from scheduler.core.values.settings import Settings
 from scheduler.daemon.clockwork import Agenda, Clockwork
 from scheduler.ledger.store import Claimed, Store
 from scheduler.machine.clock import SystemClock

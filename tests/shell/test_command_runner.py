@@ -23,7 +23,9 @@ from typing import Any
 
 import pytest
 
-from scheduler.core.values.spec import Fault, JobSpec, RunnerSpec, Schedule, Task, TaskInput
+from scheduler.core.values.facts import Fault, Task
+from scheduler.core.values.settings import RunnerSpec, TaskInput
+from scheduler.core.values.spec import JobSpec, Schedule
 from scheduler.run.local.cancel import Cancel, Why
 from scheduler.run.local.command import Context, Invocation, Outcome, _has_living_member, execute, prepare
 

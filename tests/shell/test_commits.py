@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.core.values.spec import Commit, NoCommit
+from scheduler.core.values.facts import Commit, NoCommit
 from scheduler.git.history import last_changes
 from scheduler.git.tree import head, read_tree
 from tests.shell import test_git

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from scheduler.core.values.facts import Provenance
 from scheduler.core.values.problems import UnavailableError
-from scheduler.core.values.spec import Provenance
 from scheduler.git.folder import index_lock, ref_files, under_way
 from scheduler.git.run import GitError, run_git, stream_git
 from scheduler.git.tree import Commits, Tree, head, read_tree

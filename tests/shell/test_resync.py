@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.core.values.spec import SyncState
+from scheduler.core.values.facts import SyncState
 from scheduler.daemon import resync as module
 from tests.shell.live import ROOT_FILE, Live, git, job_text, live, until
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
-from scheduler.core.values.spec import RunStatus
+from scheduler.core.values.runs import RunStatus
 from scheduler.ledger.owners import Owner, is_alive
 from scheduler.ledger.store import Store
 from scheduler.machine.processes import identify

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.core.plan.plan import Desired
+from scheduler.core.plan.desired import Desired
 from scheduler.core.values.problems import UnavailableError, UsageError
-from scheduler.core.values.spec import RunnerSpec, Settings, TaskInput
+from scheduler.core.values.settings import RunnerSpec, Settings, TaskInput
 from scheduler.git.tree import Tree
 from scheduler.root.desired import read_desired
 from scheduler.root.place import Place, locate

@@ -19,21 +19,13 @@ import pytest
 from scheduler.core.due.due import due
 from scheduler.core.formats.jobfile import Document
 from scheduler.core.plan.audit import audit_rows
-from scheduler.core.plan.plan import Desired, Found, Plan, plan
+from scheduler.core.plan.desired import Desired, Found
+from scheduler.core.plan.plan import Plan, plan
+from scheduler.core.values.facts import Pause, Provenance, RuntimeFacts, Task
 from scheduler.core.values.problems import Problem, RefusedError, UnavailableError
-from scheduler.core.values.spec import (
-    AuditRow,
-    JobSpec,
-    Pause,
-    Provenance,
-    Run,
-    RunStatus,
-    RuntimeFacts,
-    Schedule,
-    Settings,
-    Task,
-    Trigger,
-)
+from scheduler.core.values.runs import AuditRow, Run, RunStatus, Trigger
+from scheduler.core.values.settings import Settings
+from scheduler.core.values.spec import JobSpec, Schedule
 from scheduler.ledger import schema
 from scheduler.ledger import store as store_module
 from scheduler.ledger.database import DamagedError

@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from scheduler.core.values.spec import AuditRow, Job, Pause, Run
+from scheduler.core.values.facts import Job, Pause
+from scheduler.core.values.runs import AuditRow, Run
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 from scheduler.run.local.cancel import Cancel

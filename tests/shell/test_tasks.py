@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 
 from scheduler.core.formats import jobfile
 from scheduler.core.formats.jobfile import JobFile, read_job_file
-from scheduler.core.values.spec import Fault, JobSpec, Limits, RunnerSpec, Schedule, Settings, Task, TaskInput
+from scheduler.core.values.facts import Fault, Task
+from scheduler.core.values.settings import Limits, RunnerSpec, Settings, TaskInput
+from scheduler.core.values.spec import JobSpec, Schedule
 from scheduler.root import reading as safe_open
-from scheduler.root.desired import Parsed
+from scheduler.root.parsed import Parsed
 from scheduler.root.reading import identities, read_file, read_source
 from scheduler.root.tasks import check_text, read_task
 

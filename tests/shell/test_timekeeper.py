@@ -17,7 +17,7 @@ import pytest
 
 from scheduler.core.times.fires import coming, start_delay
 from scheduler.core.values.problems import UnavailableError
-from scheduler.core.values.spec import Run, RunStatus
+from scheduler.core.values.runs import Run, RunStatus
 from scheduler.daemon.clockwork import Clockwork
 from scheduler.daemon.timekeeper import SetRight, Timekeeper
 from scheduler.ledger.store import Store

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from scheduler.core.due.due import due
+from scheduler.core.values.facts import Job, Provenance, Task
 from scheduler.core.values.problems import UnavailableError
-from scheduler.core.values.spec import Job, Provenance, Run, RunStatus, Task, Trigger
+from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.ledger.store import Claimed, Store
 from scheduler.root.place import Place
 from scheduler.run.local.cancel import Cancel

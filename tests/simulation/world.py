@@ -24,14 +24,15 @@ from typing import Any
 import pytest
 
 from scheduler.core.values.problems import RefusedError, SchedulerError
-from scheduler.core.values.spec import Run, Settings, Trigger
+from scheduler.core.values.runs import Run, Trigger
+from scheduler.core.values.settings import Settings
 from scheduler.daemon.clockwork import Clockwork
 from scheduler.daemon.timekeeper import Timekeeper
 from scheduler.git.tree import Commits
 from scheduler.ledger.owners import Owner
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Claimed, Store
-from scheduler.root.desired import Parsed
+from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
 from scheduler.run.local import engine as engine_module
 from scheduler.run.local.cancel import Cancel

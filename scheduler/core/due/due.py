@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 from scheduler.core.due.policy import MOST_CAUGHT_UP
 from scheduler.core.times.clocks import around, due_before, free_slot
 from scheduler.core.times.fires import newest_fires, next_fire, span, start_delay
-from scheduler.core.values.spec import CatchUpPolicy, Job, JobSpec, Pause, Schedule, Skip
+from scheduler.core.values.facts import Job, Pause
+from scheduler.core.values.runs import Skip
+from scheduler.core.values.spec import CatchUpPolicy, JobSpec, Schedule
 
 TICK = timedelta.resolution
 LATE = timedelta(minutes=1)  # a slot that the clockwork reaches later than that was missed: it slept, or was stopped

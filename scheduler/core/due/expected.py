@@ -6,13 +6,15 @@ says of itself: only at what a job's file asks for, what an operator has said, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from scheduler.core.times.fires import next_fire, span, start_delay
-from scheduler.core.values.spec import Job, instant
+from scheduler.core.values.facts import Job
+from scheduler.core.values.instants import instant
+from scheduler.core.values.texts import names
 from scheduler.core.values.units import format_duration
 
 LATE = timedelta(minutes=1)  # after its start a slot has to have a row
@@ -103,3 +105,17 @@ def _newest(job: Job, now: datetime) -> datetime | None:
             return None
         until, back = begin, back * FURTHER
     return None
+
+
+def alarm_texts(overdue: Iterable[tuple[Job, Alarm]]) -> Sequence[str]:
+    """One line for each kind of what is overdue, with the jobs' names."""
+    ids: dict[Kind, list[str]] = {}
+    for job, alarm in overdue:
+        ids.setdefault(alarm.kind, []).append(job.id)
+    return [f"{_OVERDUE[kind]}: {names(ids[kind])}" for kind in Kind if kind in ids]
+
+
+_OVERDUE = {
+    Kind.SUCCESS: "no success for longer than expect_every",
+    Kind.ROW: "a slot came due over a minute ago and has no row",
+}

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from scheduler.core.values.spec import CatchUpPolicy, Concurrency, JobSpec, Retry, RunStatus, Trigger
+from scheduler.core.values.runs import RunStatus, Trigger
+from scheduler.core.values.spec import CatchUpPolicy, Concurrency, JobSpec, Retry
 
 MOST_CAUGHT_UP = 100  # slots of one job
 _OF_SLOTS = (Trigger.SCHEDULE, Trigger.CATCH_UP)  # else a person asked for the run

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from scheduler.core.values.spec import Run
+from scheduler.core.values.runs import Run
 
 OUTAGE = "outage"  # reason of a queued run that is one of many: they start a second apart
 PACE = timedelta(seconds=1)

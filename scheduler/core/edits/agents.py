@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scheduler.core.formats.globs import matches_any, matches_job
-from scheduler.core.values.spec import ROOT_FILE, Agents
+from scheduler.core.values.settings import ROOT_FILE, Agents
 
 BRANCHES = "agents/"  # what the names of their branches begin with
 _NO_FIELDS = frozenset({"id"})  # given by the name of the job

@@ -25,7 +25,8 @@ from scheduler.core.edits.spans import (
 from scheduler.core.formats.jobfile import Document, JobFile, fences_of, is_markdown, read_job_file
 from scheduler.core.formats.yamlfile import YamlDocument
 from scheduler.core.values.problems import Problem
-from scheduler.core.values.spec import JobSpec, Settings
+from scheduler.core.values.settings import Settings
+from scheduler.core.values.spec import JobSpec
 from scheduler.core.values.texts import BOM, TextError, decode
 
 _SEPARATOR = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from scheduler.core.formats.shapes import Fault
+from scheduler.core.formats.faults import KeyFault
 from scheduler.core.formats.yamlfile import YamlDocument
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.texts import TextError
@@ -27,7 +27,7 @@ def flaw_problems(path: str, document: YamlDocument, job_id: str | None = None) 
         yield Problem(path, line, column, flaw.code, flaw.message, flaw.hint, job_id=job_id)
 
 
-def fault_problem(path: str, document: YamlDocument, fault: Fault, job_id: str | None = None) -> Problem:
+def fault_problem(path: str, document: YamlDocument, fault: KeyFault, job_id: str | None = None) -> Problem:
     """The Problem of one fault, at its value, its key, or the nearest thing around it."""
     if fault.at_key:
         line, column = document.key_place(fault.path)

@@ -15,35 +15,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from scheduler.core.formats.blame import fault_problem, file_problem, flaw_problems, not_a_mapping
+from scheduler.core.formats.faults import KeyFault, Path, check, fitting
 from scheduler.core.formats.globs import matches_any, matches_job
 from scheduler.core.formats.paths import is_path
-from scheduler.core.formats.shapes import (
-    ID_PATTERN,
-    CatchUpShape,
-    Fault,
-    JobShape,
-    Path,
-    RetryShape,
-    ScheduleShape,
-    check,
-    fitting,
-)
+from scheduler.core.formats.rules import ID_PATTERN
+from scheduler.core.formats.shapes import CatchUpShape, JobShape, RetryShape, ScheduleShape
 from scheduler.core.formats.yamlfile import YamlDocument, read_yaml
 from scheduler.core.times.cron import ScheduleError
-from scheduler.core.times.fires import MOST_ENTRIES, first_slot, schedule_errors, unite
+from scheduler.core.times.fires import first_slot
+from scheduler.core.times.valid import MOST_ENTRIES, schedule_errors, unite
+from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, Severity, did_you_mean
-from scheduler.core.values.spec import (
-    FAILURE_LIMIT,
-    CatchUp,
-    CatchUpPolicy,
-    Concurrency,
-    JobSpec,
-    Retry,
-    RunnerSpec,
-    Schedule,
-    Settings,
-    instant,
-)
+from scheduler.core.values.settings import RunnerSpec, Settings
+from scheduler.core.values.spec import FAILURE_LIMIT, CatchUp, CatchUpPolicy, Concurrency, JobSpec, Retry, Schedule
 from scheduler.core.values.texts import BOM, Lines, TextError, conflict_line, decode, listed, short
 from scheduler.core.values.units import format_duration, parse_duration
 
@@ -246,7 +230,7 @@ class _JobReader:
         self._settings = settings
         self._data: Mapping[str, Any] = found.data if isinstance(found.data, dict) else {}
         self._merged = merge(settings.defaults, self._data)
-        self._faults: list[Fault] = []
+        self._faults: list[KeyFault] = []
         self.problems: list[Problem] = []
 
     def document(self) -> Document:
@@ -350,7 +334,9 @@ class _JobReader:
             hint = "keep one of them" if named else 'write for example cron: "0 9 * * *"'
             if named:
                 path = (*path, max(named, key=lambda key: self._found.key_place((*path, key))))
-            self._faults.append(Fault(path=path, code="schedule.kind", message=message, hint=hint, at_key=bool(named)))
+            self._faults.append(
+                KeyFault(path=path, code="schedule.kind", message=message, hint=hint, at_key=bool(named))
+            )
             return None
         shape = fitting(ScheduleShape, given)
         if shape is None:
@@ -393,13 +379,13 @@ class _JobReader:
             last = max(keys, key=lambda key: self._found.key_place((key,)))
             message = f"a job has exactly one task, but found {' and '.join(sources)}"
             self._faults.append(
-                Fault(path=(last,), code="task.sources", message=message, hint="keep one of them", at_key=True)
+                KeyFault(path=(last,), code="task.sources", message=message, hint="keep one of them", at_key=True)
             )
             return
         hint = "write task_source_path: prompts/NAME.md, or task: |"
         if self._body_line is not None:
             hint = "write the task below the front matter, or name its file with task_source_path"
-        self._faults.append(Fault(path=(), code="task.sources", message="the job has no task", hint=hint))
+        self._faults.append(KeyFault(path=(), code="task.sources", message="the job has no task", hint=hint))
 
     def _text(self) -> bytes | None:
         sources = self._sources()
@@ -434,7 +420,7 @@ class _JobReader:
         if name is None:
             known = f"runners in scheduler.yaml: {listed(sorted(runners))}" if runners else ""
             self._faults.append(
-                Fault(
+                KeyFault(
                     path=(),
                     code="runner.missing",
                     message="no runner is named, neither here nor in defaults of scheduler.yaml",
@@ -461,7 +447,7 @@ class _JobReader:
                 refused += 1
                 near = did_you_mean(name[:100], runner.job_env) if refused <= _MOST_HINTS else ""
                 self._faults.append(
-                    Fault(
+                    KeyFault(
                         path=("env", name),
                         code="env.not-allowed",
                         message=f"variable {short(name)} is not one that a job may set; {allowed}",
@@ -481,7 +467,7 @@ class _JobReader:
         path: tuple[str, ...] = (key,) if key else ("runner",)
         message = f"runner {runner.name!r} may not be given {short(source)}; allowed: {listed(runner.tasks)}"
         hint = f"move the task, choose another runner, or extend tasks of runner {runner.name!r} in scheduler.yaml"
-        self._faults.append(Fault(path=path, code="runner.task-not-allowed", message=message, hint=hint))
+        self._faults.append(KeyFault(path=path, code="runner.task-not-allowed", message=message, hint=hint))
 
     def _check_job_allowed(self, runner: RunnerSpec) -> None:
         job_id, tags = self._id(), self._merged.get("tags") or []
@@ -492,14 +478,14 @@ class _JobReader:
         allowed = listed(runner.jobs)
         message = f"runner {runner.name!r} may not be used by job {short(job_id)}; allowed: {allowed}"
         hint = f"choose another runner, or extend jobs of runner {runner.name!r} in scheduler.yaml"
-        self._faults.append(Fault(path=("runner",), code="runner.job-not-allowed", message=message, hint=hint))
+        self._faults.append(KeyFault(path=("runner",), code="runner.job-not-allowed", message=message, hint=hint))
 
     def _check_expires(self, schedule: Schedule, expires: datetime | None) -> None:
         first = None if expires is None else first_slot(schedule)
         if expires is not None and first is not None and first > expires:
             message = f"expires {instant(expires)} lies before the first time that the schedule names"
             hint = f"write an instant from {instant(first)} on"
-            self._faults.append(Fault(path=("expires",), code="expires.invalid", message=message, hint=hint))
+            self._faults.append(KeyFault(path=("expires",), code="expires.invalid", message=message, hint=hint))
 
     def _check_timeout(self, runner: RunnerSpec) -> None:
         longest = runner.max_timeout
@@ -514,12 +500,12 @@ class _JobReader:
         if written is None:
             message += "; it holds where none is written"
         hint = f"write timeout: {allowed}, or raise max_timeout of runner {runner.name!r} in scheduler.yaml"
-        self._faults.append(Fault(path=("timeout",), code="runner.max-timeout", message=message, hint=hint))
+        self._faults.append(KeyFault(path=("timeout",), code="runner.max-timeout", message=message, hint=hint))
 
     # -- problems --------------------------------------------------------------------------------
 
     def _fault_problems(self, job_id: str | None) -> Iterable[Problem]:
-        seen: set[Fault] = set()
+        seen: set[KeyFault] = set()
         for fault in self._faults:
             if fault in seen or self._found.flawed(fault.path):
                 continue
@@ -534,7 +520,7 @@ class _JobReader:
             else:
                 yield fault_problem(self._path, self._found, fault, job_id)
 
-    def _from_defaults(self, fault: Fault) -> bool:
+    def _from_defaults(self, fault: KeyFault) -> bool:
         """Whether the value at fault is one that the job took from defaults."""
         own: Any = self._data
         given: Any = self._settings.defaults
@@ -556,9 +542,9 @@ def _catch_up(shape: CatchUpShape | None) -> CatchUp:
     return CatchUp() if shape is None else CatchUp(policy=CatchUpPolicy(shape.policy), within=shape.within)
 
 
-def _schedule_fault(error: ScheduleError, path: Path, key: str) -> Fault:
+def _schedule_fault(error: ScheduleError, path: Path, key: str) -> KeyFault:
     """key: of the entry at `path`, to blame for it; empty: the whole entry."""
-    return Fault(
+    return KeyFault(
         path=(*path, key) if key else path,
         code=error.code,
         message=error.message,
@@ -584,9 +570,9 @@ def merge(defaults: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def unknown_runner(path: tuple[str, ...], name: str, known: Iterable[str]) -> Fault:
+def unknown_runner(path: tuple[str, ...], name: str, known: Iterable[str]) -> KeyFault:
     names = sorted(known)
-    return Fault(
+    return KeyFault(
         path=path,
         code="runner.unknown",
         message=f"runner {short(name)} is not declared in scheduler.yaml",

@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from scheduler.core.formats.blame import fault_problem, file_problem, flaw_problems, not_a_mapping
+from scheduler.core.formats.faults import KeyFault, check, fitting
 from scheduler.core.formats.jobfile import unknown_runner
-from scheduler.core.formats.shapes import MOST_JOBS, MOST_TASK_BYTES, Fault, RootShape, RunnerShape, check, fitting
+from scheduler.core.formats.shapes import MOST_JOBS, MOST_TASK_BYTES, RootShape, RunnerShape
 from scheduler.core.formats.yamlfile import YamlDocument, read_yaml
 from scheduler.core.values.problems import Problem, Severity
-from scheduler.core.values.spec import (
+from scheduler.core.values.settings import (
     ROOT_FILE,
     Agents,
     Limits,
@@ -91,7 +92,7 @@ def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Pro
     shape, faults = check(RootShape, data, raw=found.raw)
     problems = list(flaw_problems(path, found))
     runners: dict[str, RunnerSpec] = {}
-    more: list[Fault] = []
+    more: list[KeyFault] = []
     raw_runners = data.get("runners")
     for name, raw in raw_runners.items() if isinstance(raw_runners, dict) else ():
         runner = fitting(RunnerShape, raw)
@@ -154,7 +155,7 @@ def _runner(name: str, shape: RunnerShape, needed: TaskInput) -> RunnerSpec:
     )
 
 
-def _input(name: str, shape: RunnerShape) -> tuple[TaskInput, Iterable[Fault]]:
+def _input(name: str, shape: RunnerShape) -> tuple[TaskInput, Iterable[KeyFault]]:
     """How the command takes its task, and what contradicts it: exactly one way must remain."""
     as_file = [number for number, word in enumerate(shape.command) if "{task_file}" in word]
     as_text = [number for number, word in enumerate(shape.command) if "{task}" in word]
@@ -162,7 +163,7 @@ def _input(name: str, shape: RunnerShape) -> tuple[TaskInput, Iterable[Fault]]:
     if as_file and as_text:
         place = ("runners", name, "command", max(as_file[0], as_text[0]))
         message = "the command holds both {task_file} and {task}; a runner takes its task in exactly one way"
-        return needed, [Fault(path=place, code="runner.input", message=message, hint="keep one of them")]
+        return needed, [KeyFault(path=place, code="runner.input", message=message, hint="keep one of them")]
     if shape.input is None or shape.input == needed:
         return needed, []
     holds = {
@@ -170,7 +171,7 @@ def _input(name: str, shape: RunnerShape) -> tuple[TaskInput, Iterable[Fault]]:
         TaskInput.ARG: "holds {task}",
         TaskInput.STDIN: "holds neither {task_file} nor {task}",
     }[needed]
-    fault = Fault(
+    fault = KeyFault(
         path=("runners", name, "input"),
         code="runner.input",
         message=f"input is {shape.input}, but the command {holds}",

@@ -6,15 +6,10 @@ Rules between keys (one task source, a runner that exists) are in `jobfile` and 
 
 from __future__ import annotations
 
-import json
-import re
-import shlex
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from annotated_types import Ge, Le
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -23,376 +18,87 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
-    ValidationError,
-    ValidationInfo,
     WithJsonSchema,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
 
-from scheduler.core.formats.globs import TAG
-from scheduler.core.formats.paths import GLOB_PATTERN, MAX_LENGTH, PATH_PATTERN, PathError, check_glob, check_path
-from scheduler.core.times.cron import ScheduleError
-from scheduler.core.times.fires import MOST_ENTRIES, check_cron, check_timezone
-from scheduler.core.values import units
-from scheduler.core.values.problems import did_you_mean
-from scheduler.core.values.spec import DEFAULT_JOBS, parse_instant
-from scheduler.core.values.texts import short
-
-ID_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,127}$"
-ENV_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
-OWN_ENV_PATTERN = r"^(?!SCHEDULER_)[A-Za-z_][A-Za-z0-9_]*$"
-LINE_PATTERN = r"^.*\S.*\n?$"
-NOT_BLANK_PATTERN = r"\S"
-INSTANT_PATTERN = (
-    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})$"
+from scheduler.core.formats.paths import GLOB_PATTERN, MAX_LENGTH, PATH_PATTERN
+from scheduler.core.formats.rules import (
+    ENV_PATTERN,
+    ID_PATTERN,
+    INSTANT_PATTERN,
+    JOBS_PATTERN,
+    LINE_PATTERN,
+    MANY,
+    NOT_BLANK_PATTERN,
+    ONE,
+    OWN_ENV_PATTERN,
+    RUNNER_PATTERN,
+    catch_up_policy,
+    cron_text,
+    cwd_path,
+    duration,
+    entries,
+    env_name,
+    format_version,
+    given,
+    glob,
+    inline_task,
+    instant_value,
+    job_id,
+    job_pattern,
+    not_empty,
+    one_line,
+    one_or_many,
+    own_env_name,
+    phase_duration,
+    runner_command,
+    runner_name,
+    shell_line,
+    shorthand,
+    size,
+    task_path,
+    zone_name,
 )
-RUNNER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-JOBS_PATTERN = r"^(tag:.*\S.*|[a-z0-9._*?\[\]!-]{1,200})$"
-
-Path = tuple[str | int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """One thing wrong in plain data, by its path in it."""
-
-    path: Path
-    code: str
-    message: str
-    hint: str = ""
-    at_key: bool = False  # blame the key rather than its value
-    offset: int = 0  # characters into the value
-
+from scheduler.core.times.valid import MOST_ENTRIES
+from scheduler.core.values import units
+from scheduler.core.values.settings import DEFAULT_JOBS
 
 # -- rules of single values ------------------------------------------------------------------
-
-
-def _refuse(code: str, message: str, hint: str = "", offset: int = 0) -> PydanticCustomError:
-    return PydanticCustomError(code, "{message}", {"message": message, "hint": hint, "offset": offset})
-
-
-def _one_line(text: str) -> str:
-    if not text.strip():
-        raise _refuse("value.empty", "the text is blank", "write something, or delete the key")
-    if len(text.splitlines()) > 1:
-        raise _refuse("value.invalid", "the text has more than one line", "keep it on one line")
-    return text
-
-
-def _job_id(text: str) -> str:
-    if re.fullmatch(ID_PATTERN[1:-1], text):
-        return text
-    near = re.sub(r"[^a-z0-9._-]+", "-", text.lower())[:200].strip("._-")[:128]
-    raise _refuse(
-        "id.invalid",
-        f"id {short(text)} is not valid; allowed are 1-128 of a-z 0-9 . _ -, starting with a letter or digit",
-        f"write {near}" if near else "",
-    )
-
-
-def _env_name(name: str) -> str:
-    if not re.fullmatch(ENV_PATTERN[1:-1], name):
-        raise _refuse(
-            "env.name",
-            f"{short(name)} is not a variable name; allowed are letters, digits and _, not starting with a digit",
-            _env_hint(name[:100]),
-        )
-    return name
-
-
-def _env_hint(name: str) -> str:
-    before, equals, _ = name.partition("=")
-    if equals and re.fullmatch(ENV_PATTERN[1:-1], before):
-        return f"a name holds no =; in env write {before}: value"
-    near = re.sub(r"[^A-Za-z0-9_]", "_", name)
-    near = f"_{near}" if near[:1].isdecimal() else near
-    return f"write {near}" if near.strip("_") else ""
-
-
-def _own_env_name(name: str) -> str:
-    _env_name(name)
-    if name.startswith("SCHEDULER_"):
-        raise _refuse(
-            "env.reserved",
-            f"variable {short(name)} is reserved: the scheduler sets SCHEDULER_* itself",
-            "choose another name",
-        )
-    return name
-
-
-def _duration(value: Any) -> timedelta:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        number = str(value)
-        hint = units.with_units(number) or "write one like 90s, 20m, 2h or 1h30m"
-        raise _refuse("duration.invalid", f"duration {short(number)[1:-1]} has no unit", hint)
-    if not isinstance(value, str):
-        raise _refuse("value.type", f"a duration is text, not {shown(value)}", "write one like 90s, 20m, 2h or 1h30m")
-    try:
-        return units.parse_duration(value)
-    except units.UnitError as error:
-        raise _refuse(f"duration.{error.code}", error.message, error.hint) from None
-
-
-_DURATION = units.DURATION_PATTERN[1:-1]
-
-
-def _phase(value: Any) -> timedelta:
-    if isinstance(value, str) and re.fullmatch(r"0[dhms]", value):
-        return timedelta()
-    return _duration(value)
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise _refuse(
-            "value.type", f"a size is text or a number of bytes, not {shown(value)}", "write one like 256KiB or 10MiB"
-        )
-    try:
-        return units.parse_size(value)
-    except units.UnitError as error:
-        raise _refuse(f"size.{error.code}", error.message, error.hint) from None
-
-
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(?P<offset>Z|[+-]\d\d:\d\d)?", re.ASCII)
-_INSTANT_EXAMPLE = "write one like 2027-01-31T09:00:00+01:00, or ...T08:00:00Z for UTC"
-
-
-_INSTANT_CODES = {
-    "at": "schedule.at",
-    "starts": "schedule.starts",
-    "ends": "schedule.ends",
-    "expires": "expires.invalid",
-}
-
-
-def _instant(value: Any, info: ValidationInfo) -> datetime:
-    if not isinstance(value, str):
-        raise _refuse("value.type", f"an instant is text, not {shown(value)}", _INSTANT_EXAMPLE)
-    code = _INSTANT_CODES[info.field_name or "at"]
-    found = _INSTANT.fullmatch(value)
-    if found is None:
-        raise _refuse(code, f"{short(value)} is not an instant", _INSTANT_EXAMPLE)
-    if found["offset"] is None:
-        raise _refuse(
-            code,
-            f"instant {short(value)} has no UTC offset",
-            f"write {value}Z for UTC, or the offset of your zone instead of Z",
-        )
-    try:
-        return parse_instant(value)
-    except (ValueError, OverflowError):
-        raise _refuse(code, f"{short(value)} names no instant of the calendar", _INSTANT_EXAMPLE) from None
-
-
-_LONGEST_CRON = 500  # beyond any use, and short enough to be checked at once
-
-
-def _cron(text: str) -> str:
-    if len(text) > _LONGEST_CRON:
-        raise _refuse("schedule.cron", f"cron has {len(text)} characters; at most {_LONGEST_CRON} are read")
-    try:
-        check_cron(text)
-    except ScheduleError as error:
-        hint = error.hint
-        if re.fullmatch(_DURATION, text):
-            hint = f"for an interval write schedule: {{every: {text}}}"
-        elif _INSTANT.fullmatch(text):
-            hint = f'for a single run write schedule: {{at: "{text}"}}'
-        raise _refuse(error.code, error.message, hint, error.offset or 0) from None
-    return text
-
-
-def _timezone(text: str) -> str:
-    try:
-        check_timezone(text)
-    except ScheduleError as error:
-        raise _refuse(error.code, error.message, error.hint, error.offset or 0) from None
-    return text
-
-
-def _shorthand(value: Any) -> Any:
-    if isinstance(value, str):
-        return {"cron": value}
-    return value
-
-
-def _entries(value: Any) -> Any:
-    if isinstance(value, list) and not 1 <= len(value) <= MOST_ENTRIES:
-        raise _refuse(
-            "schedule.entries",
-            f"schedule has {len(value)} entries; allowed are 1-{MOST_ENTRIES}",
-            "spread them over several jobs" if value else 'write for example [{cron: "0 9 * * *"}]',
-        )
-    return value
-
-
-def _one_or_many(value: Any) -> str:
-    return _MANY if isinstance(value, list) else _ONE
-
-
-def _policy(value: Any) -> Any:
-    return {"policy": value} if isinstance(value, str) else value
-
-
-def _task_path(text: str, info: ValidationInfo) -> str:
-    try:
-        check_path(text, folder=(info.context or {}).get("folder", ""), what="task_source_path")
-    except PathError as error:
-        raise _refuse("task.path", error.message, error.hint) from None
-    return text
-
-
-def _inline_task(text: str) -> str:
-    if not text.strip():
-        raise _refuse("task.empty", "the task is blank", "write the task, or name its file with task_source_path")
-    return text
-
-
-def _glob(text: str) -> str:
-    try:
-        check_glob(text)
-    except PathError as error:
-        raise _refuse("glob.invalid", error.message, error.hint) from None
-    return text
-
-
-def _job_pattern(text: str) -> str:
-    if re.fullmatch(JOBS_PATTERN[1:-1], text):
-        return text
-    if text.strip().lower().startswith(TAG):
-        hint = (
-            f"write {TAG}agent" if not text.strip()[len(TAG) :].strip() else f"write {TAG} in front, in small letters"
-        )
-        raise _refuse("runner.jobs", f"pattern {short(text)} names no tag", hint)
-    near = text.strip().lower()
-    right = re.fullmatch(JOBS_PATTERN[1:-1], near)
-    raise _refuse(
-        "runner.jobs",
-        f"no id can match {short(text)}; allowed are a-z 0-9 . _ - and the wildcards * ? [...]",
-        f"write {short(near)}" if right else f"for the jobs with a tag write {TAG}agent",
-    )
-
-
-def _given(value: Any) -> Any:
-    """For keys that restrict: one left blank by mistake must not count as no restriction."""
-    if value is None:
-        raise _refuse("value.missing", "the key has no value", "write one, or delete the key")
-    return value
-
-
-def _not_empty(items: list[str]) -> list[str]:
-    if not items:
-        raise _refuse("value.empty", "the list is empty: nothing could ever match", "list something, or delete the key")
-    return items
-
-
-def _version(value: Any) -> Any:
-    if type(value) is not int or value != 1:
-        written = short(str(value))[1:-1] if isinstance(value, int | float) and value is not True else shown(value)
-        raise _refuse("version.unknown", f"version {written} is not known; allowed is 1", "write version: 1")
-    return value
-
-
-def _shell_line(value: Any) -> Any:
-    if isinstance(value, str):
-        try:
-            words = shlex.split(value) if len(value) <= 200 else []
-        except ValueError:
-            words = []
-        hint = f"write command: {flow_list(words)}" if words else "write a list of words, the program first"
-        raise _refuse("runner.command", "a command is a list of words, never a shell line", hint)
-    return value
-
-
-_BRACED = re.compile(r"\{[a-z_-]*\}", re.IGNORECASE)
-
-
-def _command(words: list[str]) -> list[str]:
-    if not words or not words[0].strip():
-        raise _refuse("runner.command", "the command names no program", 'write one like [sh, "{task_file}"]')
-    program = words[0]
-    if "{task" in program:
-        raise _refuse(
-            "runner.command",
-            "the program itself cannot be the task",
-            'name the program that reads it: command: [sh, "{task_file}"]',
-        )
-    if "/" in program and not program.startswith("/"):
-        try:
-            check_path(program.removeprefix("./"), what="program")
-        except PathError as error:
-            raise _refuse("runner.command", error.message, "write ./ and a path below the root") from None
-        if not program.startswith("./"):
-            raise _refuse(
-                "runner.command",
-                f"program {short(program)} is neither absolute, nor on PATH, nor marked as under the root",
-                f"write ./{program}",
-            )
-    for word in words[1:]:
-        for found in _BRACED.findall(word):
-            if "task" in found.lower() and found not in ("{task}", "{task_file}"):
-                raise _refuse(
-                    "runner.command",
-                    f"placeholder {short(found)} is not known; allowed are {{task_file}} and {{task}}",
-                    did_you_mean(found[:100], ("{task}", "{task_file}")),
-                )
-    return words
-
-
-def _runner_name(text: str) -> str:
-    if not re.fullmatch(RUNNER_PATTERN[1:-1], text):
-        near = re.sub(r"[^A-Za-z0-9._-]+", "-", text[:200]).strip("._-")[:64]
-        raise _refuse(
-            "runner.name",
-            f"runner name {short(text)} is not valid; allowed are 1-64 letters, digits and . _ -, starting with a "
-            "letter or digit",
-            f"write {near}" if near else "",
-        )
-    return text
-
-
-def _cwd(text: str) -> str:
-    if text == ".":
-        raise _refuse("runner.cwd", "cwd '.' is written as root", "write cwd: root")
-    if text != "root":
-        try:
-            check_path(text, what="cwd")
-        except PathError as error:
-            raise _refuse("runner.cwd", error.message, error.hint) from None
-    return text
 
 
 def _schema(pattern: str, **more: int) -> Any:
     return Field(json_schema_extra={"pattern": pattern, **more})
 
 
-Line = Annotated[str, AfterValidator(_one_line), _schema(LINE_PATTERN)]
-JobId = Annotated[str, AfterValidator(_job_id), _schema(ID_PATTERN)]
-EnvName = Annotated[str, AfterValidator(_env_name), _schema(ENV_PATTERN)]
-OwnEnvName = Annotated[str, AfterValidator(_own_env_name), _schema(OWN_ENV_PATTERN)]
-RunnerName = Annotated[str, AfterValidator(_runner_name), _schema(RUNNER_PATTERN)]
-Glob = Annotated[str, AfterValidator(_glob), _schema(GLOB_PATTERN, maxLength=MAX_LENGTH)]
-JobPattern = Annotated[str, AfterValidator(_job_pattern), _schema(JOBS_PATTERN)]
+Line = Annotated[str, AfterValidator(one_line), _schema(LINE_PATTERN)]
+JobId = Annotated[str, AfterValidator(job_id), _schema(ID_PATTERN)]
+EnvName = Annotated[str, AfterValidator(env_name), _schema(ENV_PATTERN)]
+OwnEnvName = Annotated[str, AfterValidator(own_env_name), _schema(OWN_ENV_PATTERN)]
+RunnerName = Annotated[str, AfterValidator(runner_name), _schema(RUNNER_PATTERN)]
+Glob = Annotated[str, AfterValidator(glob), _schema(GLOB_PATTERN, maxLength=MAX_LENGTH)]
+JobPattern = Annotated[str, AfterValidator(job_pattern), _schema(JOBS_PATTERN)]
 Duration = Annotated[
-    timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN})
+    timedelta, BeforeValidator(duration), WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN})
 ]
 Phase = Annotated[
     timedelta,
-    BeforeValidator(_phase),
+    BeforeValidator(phase_duration),
     WithJsonSchema({"type": "string", "anyOf": [{"pattern": units.DURATION_PATTERN}, {"pattern": "^0[dhms]$"}]}),
 ]
-Instant = Annotated[datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "pattern": INSTANT_PATTERN})]
+Instant = Annotated[
+    datetime, BeforeValidator(instant_value), WithJsonSchema({"type": "string", "pattern": INSTANT_PATTERN})
+]
 Size = Annotated[
     int,
-    BeforeValidator(_size),
+    BeforeValidator(size),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": units.SIZE_PATTERN}, {"type": "integer", "minimum": 1}]}),
 ]
 
 
 _SOME = Field(json_schema_extra={"minItems": 1})
-Globs = Annotated[list[Glob], AfterValidator(_not_empty), _SOME]
-JobPatterns = Annotated[list[JobPattern], AfterValidator(_not_empty), _SOME]
-Lines = Annotated[list[Line], AfterValidator(_not_empty), _SOME]
+Globs = Annotated[list[Glob], AfterValidator(not_empty), _SOME]
+JobPatterns = Annotated[list[JobPattern], AfterValidator(not_empty), _SOME]
+Lines = Annotated[list[Line], AfterValidator(not_empty), _SOME]
 
 
 # -- the formats -----------------------------------------------------------------------------
@@ -411,7 +117,7 @@ class Shape(BaseModel):
 class ScheduleShape(Shape):
     """When a job is due: exactly one of cron, every and at."""
 
-    cron: Annotated[str, AfterValidator(_cron)] | None = Field(
+    cron: Annotated[str, AfterValidator(cron_text)] | None = Field(
         default=None,
         description="Five cron fields (minute hour day month weekday), six with the second first, or a macro from "
         "@hourly to @yearly; on the wall clock of the timezone.",
@@ -441,7 +147,7 @@ class ScheduleShape(Shape):
         description="The job is not due after this instant; at it, it may be.",
         examples=["2027-06-30T23:59:59+02:00"],
     )
-    timezone: Annotated[str, AfterValidator(_timezone)] | None = Field(
+    timezone: Annotated[str, AfterValidator(zone_name)] | None = Field(
         default=None,
         description="IANA name of the zone; without it that of scheduler.yaml, else UTC.",
         examples=["Europe/Berlin"],
@@ -455,8 +161,7 @@ class ScheduleShape(Shape):
     )
 
 
-_ONE, _MANY = "<one>", "<many>"  # which way a schedule is written; pydantic puts it into the path of a fault
-Entry = Annotated[ScheduleShape, BeforeValidator(_shorthand, json_schema_input_type=str | ScheduleShape)]
+Entry = Annotated[ScheduleShape, BeforeValidator(shorthand, json_schema_input_type=str | ScheduleShape)]
 Entries = Annotated[list[Entry], Field(min_length=1, max_length=MOST_ENTRIES)]
 
 
@@ -471,7 +176,7 @@ class RetryShape(Shape):
     max_delay: Duration | None = Field(
         default=None, description="The longest delay; 1h unless written.", examples=["1h"]
     )
-    on: Annotated[list[Literal["failed", "timed_out", "interrupted"]], AfterValidator(_not_empty)] = Field(
+    on: Annotated[list[Literal["failed", "timed_out", "interrupted"]], AfterValidator(not_empty)] = Field(
         default=["failed", "timed_out"],
         description="How a try has to end to be followed by another. interrupted: the scheduler died or was stopped.",
     )
@@ -539,7 +244,7 @@ class DefaultsShape(Shape):
         "forbid unless written.",
     )
     catch_up: (
-        Annotated[CatchUpShape, BeforeValidator(_policy, json_schema_input_type=_Policy | CatchUpShape)] | None
+        Annotated[CatchUpShape, BeforeValidator(catch_up_policy, json_schema_input_type=_Policy | CatchUpShape)] | None
     ) = Field(
         default=None,
         description="What becomes of slots that passed while nobody was there; latest unless written. "
@@ -588,19 +293,19 @@ class JobShape(DefaultsShape):
         examples=["heartbeat"],
     )
     schedule: Annotated[
-        Annotated[Entry, Tag(_ONE)] | Annotated[Entries, Tag(_MANY)],
-        Discriminator(_one_or_many),
-        BeforeValidator(_entries, json_schema_input_type=str | ScheduleShape | Entries),
+        Annotated[Entry, Tag(ONE)] | Annotated[Entries, Tag(MANY)],
+        Discriminator(one_or_many),
+        BeforeValidator(entries, json_schema_input_type=str | ScheduleShape | Entries),
     ] = Field(
         description="When the job is due: a mapping, a bare cron expression, or a list of 1-32 of these, whose "
         "instants are united.",
         examples=['"0 9 * * *"'],
     )
-    task: Annotated[str, AfterValidator(_inline_task), _schema(NOT_BLANK_PATTERN)] | None = Field(
+    task: Annotated[str, AfterValidator(inline_task), _schema(NOT_BLANK_PATTERN)] | None = Field(
         default=None,
         description="The task itself. Exactly one of this, task_source_path and the body of a Markdown file.",
     )
-    task_source_path: Annotated[str, AfterValidator(_task_path), _schema(PATH_PATTERN, maxLength=MAX_LENGTH)] | None = (
+    task_source_path: Annotated[str, AfterValidator(task_path), _schema(PATH_PATTERN, maxLength=MAX_LENGTH)] | None = (
         Field(
             default=None,
             description="The file that holds the task, relative to the folder of scheduler.yaml; read at each fire.",
@@ -614,8 +319,8 @@ class RunnerShape(Shape):
 
     command: Annotated[
         list[str],
-        BeforeValidator(_shell_line, json_schema_input_type=Annotated[list[str], Field(min_length=1)]),
-        AfterValidator(_command),
+        BeforeValidator(shell_line, json_schema_input_type=Annotated[list[str], Field(min_length=1)]),
+        AfterValidator(runner_command),
     ] = Field(
         description="The program and its arguments, never a shell line. The program is absolute, found on PATH, or "
         "under the root and written ./... An argument may hold {task_file}, the path of a private copy of the task, "
@@ -634,23 +339,23 @@ class RunnerShape(Shape):
         default=[], description="Names of variables passed on from the scheduler's own environment."
     )
     job_env: list[OwnEnvName] = Field(default=[], description="Names of variables that a job may set with env.")
-    tasks: Annotated[Globs | None, BeforeValidator(_given, json_schema_input_type=Globs)] = Field(
+    tasks: Annotated[Globs | None, BeforeValidator(given, json_schema_input_type=Globs)] = Field(
         default=None,
         description="Globs of the files whose text the runner may be given; without it any.",
         examples=[["scripts/**"]],
     )
-    jobs: Annotated[JobPatterns | None, BeforeValidator(_given, json_schema_input_type=JobPatterns)] = Field(
+    jobs: Annotated[JobPatterns | None, BeforeValidator(given, json_schema_input_type=JobPatterns)] = Field(
         default=None,
         description="The jobs that may use the runner, by globs of their ids, or tag: and a glob of a tag; "
         "without it all.",
         examples=[["backup-*", "tag:agent"]],
     )
-    max_timeout: Annotated[Duration | None, BeforeValidator(_given, json_schema_input_type=Duration)] = Field(
+    max_timeout: Annotated[Duration | None, BeforeValidator(given, json_schema_input_type=Duration)] = Field(
         default=None,
         description="The longest timeout that a job may have with the runner; without it any.",
         examples=["2h"],
     )
-    cwd: Annotated[str, AfterValidator(_cwd), _schema(PATH_PATTERN, maxLength=MAX_LENGTH)] = Field(
+    cwd: Annotated[str, AfterValidator(cwd_path), _schema(PATH_PATTERN, maxLength=MAX_LENGTH)] = Field(
         default="root", description="Working directory: root, or a folder below it."
     )
 
@@ -684,7 +389,7 @@ class RetentionShape(Shape):
         default=90, ge=0, le=36_500, description="How long the output of a run is kept; 0: for ever."
     )
     runs: Annotated[
-        int | None, BeforeValidator(_given, json_schema_input_type=Annotated[int, Field(ge=10, le=10_000_000)])
+        int | None, BeforeValidator(given, json_schema_input_type=Annotated[int, Field(ge=10, le=10_000_000)])
     ] = Field(
         default=None,
         ge=10,
@@ -709,13 +414,13 @@ class AgentsShape(Shape):
         description="The jobs that they may change, by globs of their ids, or tag: and a glob of a tag.",
         examples=[["heartbeat", "tag:agent"]],
     )
-    verbs: Annotated[list[AgentVerb], AfterValidator(_not_empty), _SOME] = Field(
+    verbs: Annotated[list[AgentVerb], AfterValidator(not_empty), _SOME] = Field(
         default=["update"],
         description="What they may do beside reading: update, create, delete, mv and rollback edit files; run, cancel, "
         "pause, resume and sync do not.",
         examples=[["update", "rollback"]],
     )
-    fields: Annotated[list[AgentField], AfterValidator(_not_empty), _SOME] = Field(
+    fields: Annotated[list[AgentField], AfterValidator(not_empty), _SOME] = Field(
         default=["task", "name", "description", "tags", "schedule", "enabled"],
         description="The keys of a job that they may change; task is its text, wherever that stands.",
     )
@@ -735,7 +440,7 @@ class WorktreeShape(Shape):
     """Which state of the git repository may be taken for what is meant."""
 
     branch: Annotated[
-        str | None, BeforeValidator(_given, json_schema_input_type=Annotated[str, Field(min_length=1)])
+        str | None, BeforeValidator(given, json_schema_input_type=Annotated[str, Field(min_length=1)])
     ] = Field(
         default=None,
         min_length=1,
@@ -769,20 +474,20 @@ class RootShape(Shape):
         "runners": type("RunnersShape", (Shape,), {"inner": {"*": RunnerShape}}),
     }
 
-    version: Annotated[Literal[1], BeforeValidator(_version)] = Field(
+    version: Annotated[Literal[1], BeforeValidator(format_version)] = Field(
         description="Version of this format; 1.", examples=[1]
     )
     jobs: Globs = Field(
         default=list(DEFAULT_JOBS), description="Globs of the job files, relative to the folder of this file."
     )
-    timezone: Annotated[str, AfterValidator(_timezone)] = Field(
+    timezone: Annotated[str, AfterValidator(zone_name)] = Field(
         default="UTC", description="IANA name of the zone of all schedules that name none.", examples=["Europe/Berlin"]
     )
     defaults: DefaultsShape = Field(
         default_factory=DefaultsShape, description="What a job takes where it does not write it itself."
     )
     runners: dict[RunnerName, RunnerShape] = Field(default={}, description="The ways to run a task, by name.")
-    hosts: Annotated[Lines | None, BeforeValidator(_given, json_schema_input_type=Lines)] = Field(
+    hosts: Annotated[Lines | None, BeforeValidator(given, json_schema_input_type=Lines)] = Field(
         default=None,
         description="Globs of the host names where jobs fire; without it everywhere.",
         examples=[["prod-*"]],
@@ -794,7 +499,7 @@ class RootShape(Shape):
     retention: RetentionShape = Field(
         default_factory=RetentionShape, description="How long outputs and histories are kept."
     )
-    agents: Annotated[AgentsShape | None, BeforeValidator(_given, json_schema_input_type=AgentsShape)] = Field(
+    agents: Annotated[AgentsShape | None, BeforeValidator(given, json_schema_input_type=AgentsShape)] = Field(
         default=None,
         description="What agents may change, through the tool or from inside a run; without it they only read.",
     )
@@ -806,190 +511,3 @@ class RootShape(Shape):
 # -- from pydantic's errors to ours ----------------------------------------------------------
 
 AnyShape = TypeVar("AnyShape", bound=Shape)
-
-
-def check(
-    shape: type[AnyShape],
-    data: Any,
-    *,
-    raw: Callable[[Path], str | None] = lambda path: None,
-    folder: str = "",
-) -> tuple[AnyShape | None, tuple[Fault, ...]]:
-    """The shape of plain data, or everything that is wrong with it.
-
-    raw: the text of a value as written, for hints.
-    folder: root-relative folder of the file, for hints on paths.
-    """
-    try:
-        return shape.model_validate(data, context={"folder": folder}), ()
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-    return None, tuple(_fault(shape, detail, raw) for detail in details)
-
-
-def fitting(shape: type[AnyShape], data: Any) -> AnyShape | None:
-    """The shape of plain data, or None where anything is wrong with it."""
-    try:
-        return shape.model_validate(data)
-    except ValidationError:
-        return None
-
-
-def _fault(shape: type[Shape], detail: ErrorDetails, raw: Callable[[Path], str | None]) -> Fault:
-    kind = detail["type"]
-    path: Path = detail["loc"]
-    if path[:1] == ("schedule",) and path[1:2] in ((_ONE,), (_MANY,)) and shape is JobShape:
-        path = path[:1] + path[2:]
-    if kind == "extra_forbidden":
-        return _unknown(shape, path)
-    at_key = len(path) > 1 and path[-1] == "[key]"
-    if at_key:
-        path = path[:-1]
-    context = detail.get("ctx", {})
-    value = detail["input"]
-    if kind == "size.range":
-        return _out_of_range(shape, path, value, raw(path), code=kind)
-    if kind == "missing":
-        examples = _owner(shape, path).model_fields[str(path[-1])].examples
-        hint = f"write {path[-1]}: {examples[0]}" if examples else ""
-        return Fault(path=path, code="key.missing", message=f"key {path[-1]!r} is missing", hint=hint)
-    if "message" in context:  # one of our own
-        return Fault(
-            path=path,
-            code=kind,
-            message=context["message"],
-            hint=context["hint"],
-            at_key=at_key,
-            offset=context["offset"],
-        )
-    if value is None:
-        return Fault(
-            path=path, code="value.missing", message=f"{_name(path)} has no value", hint="write one, or delete the key"
-        )
-    if kind in ("greater_than_equal", "less_than_equal"):
-        return _out_of_range(shape, path, value, raw(path))
-    if kind == "literal_error":
-        allowed = re.findall(r"'([^']*)'", context["expected"])
-        hint = did_you_mean(value[:100], allowed) if isinstance(value, str) else ""
-        message = f"{_name(path)} {shown(value)} is not known; allowed: {', '.join(allowed)}"
-        return Fault(path=path, code="value.choice", message=message, hint=hint)
-    expected, hint = _EXPECTED.get(kind, "something else"), _type_hint(kind, value, raw(path))
-    if shape is JobShape and path[0] == "schedule" and kind in ("model_type", "model_attributes_type"):
-        expected = (
-            "a cron expression, a mapping or a list of these" if len(path) == 1 else "a cron expression or a mapping"
-        )
-        hint = 'write "0 9 * * *" or {every: 15m}'
-    elif shape is RootShape and path[0] == "runners" and len(path) == 2 and isinstance(value, str):
-        hint = f"write {{command: {flow_list(value[:100].split())}}}"
-    message = f"{_name(path)} must be {expected}, not {shown(value, raw(path))}"
-    return Fault(path=path, code="value.type", message=message, hint=hint, at_key=at_key)
-
-
-def _out_of_range(shape: type[Shape], path: Path, value: Any, raw: str | None, code: str = "value.range") -> Fault:
-    bounds = _owner(shape, path).model_fields[str(path[-1])].metadata
-    low = next(bound.ge for bound in bounds if isinstance(bound, Ge))
-    high = next(bound.le for bound in bounds if isinstance(bound, Le))
-    show: Callable[[Any], str] = units.format_size if str(path[-1]).endswith("_bytes") else str
-    message = f"{_name(path)} {short(raw or str(value))[1:-1]} is outside {show(low)}-{show(high)}"
-    return Fault(path=path, code=code, message=message)
-
-
-_EXPECTED = {
-    "string_type": "text",
-    "bool_type": "true or false",
-    "int_type": "a whole number",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
-}
-
-
-def _type_hint(kind: str, value: Any, raw: str | None) -> str:
-    if kind == "string_type":
-        if isinstance(value, bool | int | float):
-            return f'quote it: "{raw or value}"'
-        if isinstance(value, dict) and len(value) == 1 and [*value.values()] == [None]:
-            return f'quote text in braces: "{{{next(iter(value))}}}"'
-    if kind == "bool_type" and value in (0, 1):
-        return f"write {str(bool(value)).lower()}"
-    if kind == "bool_type" and isinstance(value, str):
-        if value.lower() in ("yes", "on", "y", "true"):
-            return "write true"
-        if value.lower() in ("no", "off", "n", "false"):
-            return "write false"
-    if kind == "int_type" and isinstance(value, str) and value.isdecimal():
-        return "write it without quotes"
-    if kind == "int_type" and isinstance(value, str) and re.fullmatch(r"[0-9]{1,9} ?%", value):
-        return f"write {value.rstrip(' %')}"
-    if kind == "list_type" and isinstance(value, str):
-        words = [word.strip() for word in value.split(",")] if len(value) <= 200 else [value]
-        return f"write {flow_list(words if all(words) else [value])}"
-    if kind == "list_type" and isinstance(value, dict):
-        bare = bool(value) and len(value) <= 20 and all(each is None for each in value.values())
-        return f"write {flow_list([*value])}" if bare else "write one item a line, each after '- '"
-    if kind in ("dict_type", "model_type", "model_attributes_type"):
-        if isinstance(value, list):
-            return "write key: value lines without the leading dash"
-        name, equals, rest = value.partition("=") if isinstance(value, str) and len(value) <= 200 else ("", "", "")
-        if equals and re.fullmatch(ENV_PATTERN[1:-1], name):
-            return f"write {{{name}: {json.dumps(rest, ensure_ascii=False)}}}"
-    return ""
-
-
-def _unknown(shape: type[Shape], path: Path) -> Fault:
-    owner = _owner(shape, path)
-    key = str(path[-1])
-    if key in owner.not_yet:
-        return Fault(
-            path=path,
-            code="key.not-supported-yet",
-            message=f"key {key!r} is not supported yet; it is refused rather than ignored",
-            hint="delete it",
-            at_key=True,
-        )
-    known = sorted(owner.model_fields, key=lambda name: not owner.model_fields[name].is_required())
-    near = did_you_mean(key[:100], known)
-    hint = owner.misplaced.get(key) or near or f"allowed: {', '.join(known)}"
-    message = f"key {short(key)} is not known here"
-    return Fault(path=path, code="key.unknown", message=message, hint=hint, at_key=True)
-
-
-def _owner(shape: type[Shape], path: Path) -> type[Shape]:
-    """The shape that decides about the last key of `path`."""
-    for part in path[:-1]:
-        if isinstance(part, int):
-            continue  # the items of a list have one shape
-        shape = shape.inner.get(str(part)) or shape.inner["*"]
-    return shape
-
-
-def _name(path: Path) -> str:
-    last = path[-1]
-    if isinstance(last, int):
-        return f"item {last + 1} of {path[-2]}" if len(path) > 1 else f"item {last + 1}"
-    return short(last)[1:-1]
-
-
-def shown(value: Any, raw: str | None = None) -> str:
-    """A value as a message names it."""
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return str(value).lower()
-        case str():
-            return short(value)
-        case int() | float():
-            return f"the number {short(raw or str(value))[1:-1]}"
-        case list():
-            return "a list"
-        case _:
-            return "a mapping"
-
-
-def flow_list(words: list[str]) -> str:
-    """A YAML list on one line."""
-    plain = re.compile(r"[A-Za-z./_][A-Za-z0-9./_-]*|-[A-Za-z-][A-Za-z-]*")
-    written = (word if plain.fullmatch(word) else json.dumps(word, ensure_ascii=False) for word in words)
-    return f"[{', '.join(written)}]"

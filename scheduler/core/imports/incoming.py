@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scheduler.core.formats.shapes import ID_PATTERN
+from scheduler.core.formats.rules import ID_PATTERN
 from scheduler.core.past.past import Past
 from scheduler.core.values.problems import Problem, Severity
 

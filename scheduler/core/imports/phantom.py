@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 
 from scheduler.core.imports.incoming import Incoming, free, mapped_id, problem, slug
 from scheduler.core.past.past import Past
+from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import Problem
-from scheduler.core.values.spec import instant, parse_instant
 from scheduler.core.values.units import MAX_DURATION, format_duration
 
 Row = Mapping[str, Any]

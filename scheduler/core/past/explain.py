@@ -15,18 +15,10 @@ from scheduler.core.past.past import IMPORT
 from scheduler.core.past.timeline import Changes, Origin
 from scheduler.core.times.fires import next_fire, span, start_delay
 from scheduler.core.times.words import describe
-from scheduler.core.values.spec import (
-    AuditRow,
-    CatchUpPolicy,
-    Definition,
-    Job,
-    Life,
-    Run,
-    RunStatus,
-    Trigger,
-    on_the_clock,
-    parse_instant,
-)
+from scheduler.core.values.facts import Job
+from scheduler.core.values.instants import on_the_clock, parse_instant
+from scheduler.core.values.runs import AuditRow, Definition, Life, Run, RunStatus, Trigger
+from scheduler.core.values.spec import CatchUpPolicy
 from scheduler.core.values.units import format_duration
 
 MOST_EVIDENCE = 20  # of one kind

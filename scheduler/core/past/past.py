@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from scheduler.core.values.spec import JobSpec, RunStatus, Trigger, parse_instant
+from scheduler.core.values.instants import parse_instant
+from scheduler.core.values.runs import RunStatus, Trigger
+from scheduler.core.values.spec import JobSpec
 
 IMPORT = "import"  # the action of the audit row that says whence a job came; it has one, and gets no other past
 # Columns of the tables, by whose names everything stands in an export.

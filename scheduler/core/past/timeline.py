@@ -10,7 +10,8 @@ from itertools import groupby
 from statistics import median
 from typing import Any
 
-from scheduler.core.values.spec import AuditRow, Commit, NoCommit, RunStatus
+from scheduler.core.values.facts import Commit, NoCommit
+from scheduler.core.values.runs import AuditRow, RunStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

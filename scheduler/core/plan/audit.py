@@ -6,8 +6,11 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from scheduler.core.plan.plan import Action, Plan
-from scheduler.core.values.spec import ROOT_FILE, ROOT_JOB_ID, AuditRow, Commit, NoCommit, SyncState
+from scheduler.core.plan.action import Action
+from scheduler.core.plan.plan import Plan
+from scheduler.core.values.facts import Commit, NoCommit, SyncState
+from scheduler.core.values.runs import AuditRow
+from scheduler.core.values.settings import ROOT_FILE, ROOT_JOB_ID
 
 Origin = Commit | NoCommit
 

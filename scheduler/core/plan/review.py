@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from scheduler.core.plan.plan import Action, Plan
+from scheduler.core.plan.action import Action
+from scheduler.core.plan.plan import Plan
 from scheduler.core.plan.textdiff import Hunk, hunks, same_but_for_line_ends, unified
 from scheduler.core.times.fires import coming, on_the_wall, span
 from scheduler.core.times.words import describe
-from scheduler.core.values.spec import FileFacts, Schedule, instant, on_the_clock
+from scheduler.core.values.facts import FileFacts
+from scheduler.core.values.instants import instant, on_the_clock
+from scheduler.core.values.spec import Schedule
 
 NEXT_FIRES = 5
 MONTH = timedelta(days=30)

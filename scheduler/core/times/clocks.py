@@ -11,7 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from scheduler.core.times.fires import next_fire, span
-from scheduler.core.values.spec import Job, JobSpec, Life, Schedule, instant
+from scheduler.core.values.facts import Job
+from scheduler.core.values.instants import instant
+from scheduler.core.values.runs import Life
+from scheduler.core.values.spec import JobSpec, Schedule
 
 NOT_BEFORE = datetime(2026, 1, 1, tzinfo=UTC)  # the program is not older: a clock that says so was never set
 JUMP = timedelta(hours=1)  # by which a clock has to gain to be doubted

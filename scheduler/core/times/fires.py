@@ -21,9 +21,10 @@ from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from scheduler.core.times.cron import Cron, ScheduleError, TimesOfDay, never_fires, parse_cron, shown
+from scheduler.core.times.cron import Cron, ScheduleError, TimesOfDay, parse_cron, shown
+from scheduler.core.values.instants import on_the_clock
 from scheduler.core.values.problems import did_you_mean
-from scheduler.core.values.spec import Schedule, instant, on_the_clock
+from scheduler.core.values.spec import Schedule
 from scheduler.core.values.units import format_duration
 
 
@@ -45,20 +46,18 @@ class OnTheWall:
     occurrence: int | None  # in a fold: 1 or 2
 
 
-MOST_ENTRIES = 32  # of a list of schedules
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST = datetime.min.replace(tzinfo=UTC)
-_MIDNIGHT = time()
-_ZERO = timedelta()
-_TICK = timedelta.resolution
-_MILLISECOND = timedelta(milliseconds=1)
-_SECOND = timedelta(seconds=1)
+FIRST = datetime.min.replace(tzinfo=UTC)
+MIDNIGHT = time()
+ZERO = timedelta()
+TICK = timedelta.resolution
+MILLISECOND = timedelta(milliseconds=1)
+SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
 
 # Naive UTC. The margins leave room for the largest offset on either side of the calendar's ends.
-_EARLIEST = datetime.combine(date(1, 1, 8), _MIDNIGHT)
-_LATEST = datetime.combine(date(MAXYEAR, 12, 30), _MIDNIGHT)
+_EARLIEST = datetime.combine(date(1, 1, 8), MIDNIGHT)
+LATEST = datetime.combine(date(MAXYEAR, 12, 30), MIDNIGHT)
 
 # No zone has changed its offset by more than a day, and no two changes lie within one (tzdata 2026).
 _REACH = 2 * _DAY
@@ -70,252 +69,27 @@ _GIVE_UP = timedelta(days=36525)
 # -- what is wrong with a schedule -----------------------------------------------------------
 
 
-def check_cron(expression: str) -> None:
-    """Accepts exactly crontab(5): five fields of `*`, numbers, names, ranges, lists and steps, or a macro.
-
-    Six fields begin with the second. `N/S` counts as `N-max/S`. A range that runs backwards and
-    croniter's own extensions are refused.
-
-    Raises:
-        ScheduleError: `schedule.cron`, `schedule.never`.
-    """
-    if not _names_a_day(expression):
-        raise never_fires(parse_cron(expression))
-
-
-@functools.lru_cache(maxsize=4096)
-def _names_a_day(expression: str) -> bool:
-    return _Days(parse_cron(expression)).since(date(2000, 1, 1)) is not None
-
-
 def check_timezone(name: str) -> None:
     """Raises ScheduleError `schedule.timezone` for anything but an IANA name such as Europe/Berlin."""
-    _zone(name)
+    zone_of(name)
 
 
-def check_schedule(schedule: Schedule) -> None:
-    """All of one schedule, zone first. Raises the first of `schedule_errors`."""
-    for error in schedule_errors(schedule):
-        raise error
-
-
-def schedule_errors(schedule: Schedule) -> Iterator[ScheduleError]:
-    """Everything that is wrong with one schedule, entry by entry; what rests on a part that is wrong is not judged.
-
-    Does not depend on the clock: an `at` in the past is fine here. The codes are those of `check_timezone` and
-    `check_cron`, and `schedule.kind`, `schedule.every`, `schedule.phase`, `schedule.at`, `schedule.starts`,
-    `schedule.ends`, `schedule.jitter`.
-    """
-    for number, entry in enumerate(schedule.entries):
-        for error in _entry_errors(replace(entry, jitter=schedule.jitter)):
-            error.entry = number
-            yield error
-
-
-def unite(entries: Sequence[Schedule]) -> Schedule:
-    """The schedule of a list of entries, each of them checked; a list of one is that one.
-
-    All entries have the same jitter: it delays every slot of a job alike, so starts come in the order of their slots.
-
-    Raises:
-        ScheduleError: `schedule.entries`, `schedule.jitter`, `schedule.duplicate`.
-    """
-    if not 1 <= len(entries) <= MOST_ENTRIES:
-        raise ScheduleError(
-            "schedule.entries",
-            f"schedule has {len(entries)} entries; allowed are 1-{MOST_ENTRIES}",
-            hint="spread them over several jobs" if entries else 'write for example [{cron: "0 9 * * *"}]',
-        )
-    jitter = entries[0].jitter
-    seen: dict[tuple[object, ...], int] = {}
-    for number, entry in enumerate(entries):
-        if entry.jitter != jitter:
-            own, others = (format_duration(each) if each else "none" for each in (entry.jitter, jitter))
-            raise ScheduleError(
-                "schedule.jitter",
-                f"entry {number + 1} has jitter {own} and entry 1 has {others}; a job has one jitter",
-                hint=f"write jitter: {format_duration(max(jitter, entry.jitter))} in every entry, or in none",
-                key="jitter",
-                entry=number,
-            )
-        first = seen.setdefault(_meaning(entry), number)
-        if first != number:
-            raise ScheduleError(
-                "schedule.duplicate",
-                f"entry {number + 1} names the same times as entry {first + 1}",
-                hint="delete one of them",
-                entry=number,
-            )
-    if len(entries) == 1:
-        return entries[0]
-    return Schedule(timezone=entries[0].timezone, jitter=jitter, union=tuple(entry.timing for entry in entries))
-
-
-def _meaning(entry: Schedule) -> tuple[object, ...]:
-    """Equal for two entries that say the same in other words."""
-    cron = None if entry.cron is None else (parse_cron(entry.cron), entry.timezone)
-    return cron, entry.every, entry.phase, entry.at, entry.starts, entry.ends
-
-
-def _entry_errors(schedule: Schedule) -> list[ScheduleError]:
-    found = _caught(_check_times, schedule)
-    if found and found[0].code == "schedule.kind":
-        return found
-    sound = not found
-    if sound:
-        found += _caught(_check_phase, schedule)
-    found += _caught(_check_bounds, schedule)
-    if not found:
-        found += _caught(_check_window, schedule)
-    if sound and schedule.jitter:
-        found += _caught(_check_jitter, schedule)
-    return found
-
-
-def _caught(check: Callable[[Schedule], None], schedule: Schedule) -> list[ScheduleError]:
-    try:
-        check(schedule)
-    except ScheduleError as error:
-        return [error]
-    return []
-
-
-def _check_times(schedule: Schedule) -> None:
-    """Of one entry what its slots come from: the zone, and one of cron, every and at."""
-    named = [key for key in ("cron", "every", "at") if getattr(schedule, key) is not None]
-    if len(named) != 1:
-        found = " and ".join(named) or "none of them"
-        raise ScheduleError(
-            "schedule.kind",
-            f"a schedule has exactly one of cron, every, at; found {found}",
-            hint="keep one of them" if named else 'write for example `cron: "0 9 * * *"`',
-        )
-    check_timezone(schedule.timezone)
-    if schedule.cron is not None:
-        check_cron(schedule.cron)
-        _check_wall_clock(schedule.cron, schedule.timezone)
-    if schedule.every is not None:
-        _check_every(schedule.every)
-    if schedule.at is not None and schedule.at.tzinfo is None:
-        raise ScheduleError(
-            "schedule.at",
-            f"at {schedule.at.isoformat()} has no UTC offset",
-            hint=f"write {schedule.at.isoformat()}Z, or the offset of your zone instead of Z",
-        )
-
-
-def _check_every(every: timedelta) -> None:
-    if every < _SECOND:
+def check_every(every: timedelta) -> None:
+    if every < SECOND:
         raise ScheduleError(
             "schedule.every",
             f"every {format_duration(every)} is outside 1s and longer",
             hint="the shortest interval is 1s",
         )
-    if every % _MILLISECOND:
-        raise ScheduleError("schedule.every", f"every {every / _SECOND}s is not a whole number of milliseconds")
-
-
-def _check_phase(schedule: Schedule) -> None:
-    every, phase = schedule.every, schedule.phase
-    if every is None and phase:
-        message = f"phase {format_duration(phase)} stands beside {'cron' if schedule.cron else 'at'}"
-        raise ScheduleError("schedule.phase", f"{message}; only every has one", hint="delete the key", key="phase")
-    if every is not None and not _ZERO <= phase < every:
-        message = f"phase {format_duration(phase)} is outside 0s to under {format_duration(every)}, which is every"
-        hint = f"write {format_duration(phase % every)}, which names the same times"
-        raise ScheduleError("schedule.phase", message, hint=hint, key="phase")
-    if phase % _MILLISECOND:
-        message = f"phase {phase / _SECOND}s is not a whole number of milliseconds"
-        raise ScheduleError("schedule.phase", message, hint="write one like 30s or 5m", key="phase")
-
-
-def _check_bounds(schedule: Schedule) -> None:
-    """`starts` and `ends` are instants, in order."""
-    starts, ends = schedule.starts, schedule.ends
-    if starts is not None and starts.tzinfo is None:
-        message = f"starts {starts.isoformat()} has no UTC offset"
-        raise ScheduleError("schedule.starts", message, hint=f"write {starts.isoformat()}Z for UTC", key="starts")
-    if ends is not None and ends.tzinfo is None:
-        message = f"ends {ends.isoformat()} has no UTC offset"
-        raise ScheduleError("schedule.ends", message, hint=f"write {ends.isoformat()}Z for UTC", key="ends")
-    if starts is not None and ends is not None and ends < starts:
-        message = f"ends {instant(ends)} lies before starts {instant(starts)}"
-        raise ScheduleError("schedule.ends", message, hint="write a later instant, or swap the two", key="ends")
-
-
-def _check_window(schedule: Schedule) -> None:
-    """From `starts` to `ends` there is a slot."""
-    starts, ends = schedule.starts, schedule.ends
-    if starts is None and ends is None:
-        return
-    first = first_slot(replace(schedule, ends=None))
-    if first is None or (ends is not None and first > ends):
-        bounds = (("from", starts), ("up to", ends))
-        window = " ".join(f"{word} {instant(bound)}" for word, bound in bounds if bound is not None)
-        raise ScheduleError(
-            "schedule.never",
-            f"the schedule never fires: it names no time {window}",
-            hint="set starts earlier" if first is None else f"its first time is {instant(first)}; set ends no earlier",
-            key="at" if schedule.at is not None else "starts" if ends is None else "ends",
-        )
-
-
-def _check_jitter(schedule: Schedule) -> None:
-    try:
-        _check_jitter_of(schedule)
-    except ScheduleError as error:
-        error.key = "jitter"
-        raise
-
-
-def _check_jitter_of(schedule: Schedule) -> None:
-    jitter = schedule.jitter
-    if jitter < _ZERO:
-        message = f"jitter {format_duration(jitter)} is negative; a run never starts before its slot"
-        raise ScheduleError("schedule.jitter", message, hint="write one like 30s or 5m")
-    if jitter % _MILLISECOND:
-        raise ScheduleError("schedule.jitter", f"jitter {jitter / _SECOND}s is not a whole number of milliseconds")
-    first = schedule.at
-    if first is None and schedule.starts is not None and schedule.starts.tzinfo is not None:
-        first = next_fire(replace(schedule, ends=None), after=_FIRST)
-    if first is not None and jitter > datetime.max.replace(tzinfo=UTC) - first:
-        message = f"jitter {format_duration(jitter)} leads from {instant(first)} beyond the year 9999"
-        raise ScheduleError("schedule.jitter", message, hint="delete the key")
-    gap = smallest_gap(schedule)
-    if gap is None or 2 * jitter < gap:
-        return
-    most = (gap - _TICK) // 2 // _SECOND * _SECOND
-    raise ScheduleError(
-        "schedule.jitter",
-        f"jitter {format_duration(jitter)} is too long; it must stay under {format_duration(gap / 2)}, "
-        "half the shortest time between two fires",
-        hint=f"write at most {format_duration(most)}"
-        if most
-        else "delete the key: fires this close together leave no room for it",
-    )
-
-
-@functools.lru_cache(maxsize=4096)
-def _check_wall_clock(expression: str, timezone: str) -> None:
-    """A cron that follows the clock can name only times that its zone always skips."""
-    cron = parse_cron(expression)
-    if cron.fixed:
-        return
-    # From here, never from now: the verdict must not change by the hour.
-    start = datetime.combine(date(2026, 1, 1), _MIDNIGHT)
-    if next(_cron_slots(cron, _zone(timezone), start=start, stop=_LATEST), None) is None:
-        raise ScheduleError(
-            "schedule.never",
-            f"cron {expression!r} never fires in {timezone}: its clock skips these times whenever they would come",
-            hint="choose a time outside the hour that is skipped in spring",
-        )
+    if every % MILLISECOND:
+        raise ScheduleError("schedule.every", f"every {every / SECOND}s is not a whole number of milliseconds")
 
 
 _NOT_ZONES = frozenset({"localtime", "posixrules", "Factory"})
 _ZONE_NAME = re.compile(r"[A-Za-z0-9_+-]{1,64}(?:/[A-Za-z0-9_+-]{1,64}){0,3}")
 
 
-def _zone(name: str) -> ZoneInfo:
+def zone_of(name: str) -> ZoneInfo:
     """The zone of this name; the standard library keeps it."""
     # The machine's own zone and the posix/ and right/ trees load as well, but not on every machine.
     if _ZONE_NAME.fullmatch(name) and name not in _NOT_ZONES and not name.startswith(("posix/", "right/")):
@@ -369,10 +143,10 @@ def _entry_fires(schedule: Schedule, after: datetime) -> Iterator[datetime]:
     after = _since(schedule, after)
     found: Iterator[datetime]
     if schedule.cron is not None:
-        cron, zone = parse_cron(schedule.cron), _zone(schedule.timezone)
+        cron, zone = parse_cron(schedule.cron), zone_of(schedule.timezone)
         found = _cron_fires(cron, zone, after)
     elif schedule.every is not None:
-        _check_every(schedule.every)
+        check_every(schedule.every)
         found = _every_fires(schedule.every, schedule.phase, after)
     else:
         assert schedule.at is not None
@@ -388,7 +162,7 @@ def _since(schedule: Schedule, after: datetime) -> datetime:
     """The later of `after` and just before `starts`."""
     if schedule.starts is None or schedule.starts <= after:
         return after
-    return _utc(schedule.starts) - _TICK
+    return _utc(schedule.starts) - TICK
 
 
 def next_fire(schedule: Schedule, *, after: datetime) -> datetime | None:
@@ -411,12 +185,12 @@ def _next_fire(schedule: Schedule, after: datetime) -> datetime | None:
 @functools.lru_cache(maxsize=16_384)
 def _next_cron_fire(expression: str, timezone: str, after: datetime) -> datetime | None:
     """after: in UTC, because two times that a zone tells apart by `fold` alone are one key."""
-    return next(_cron_fires(parse_cron(expression), _zone(timezone), after), None)
+    return next(_cron_fires(parse_cron(expression), zone_of(timezone), after), None)
 
 
 def first_slot(schedule: Schedule) -> datetime | None:
     """The first slot of all; None: the schedule names none."""
-    return next_fire(schedule, after=_FIRST)
+    return next_fire(schedule, after=FIRST)
 
 
 def coming(
@@ -485,7 +259,7 @@ def _membership(schedule: Schedule, part: Span) -> Callable[[datetime], bool]:
     if schedule.cron is None:
         return lambda slot: slot == part.first
     start, stop = part.first.replace(tzinfo=None), part.last.replace(tzinfo=None)
-    chunks = _cron_slots(parse_cron(schedule.cron), _zone(schedule.timezone), start=start, stop=stop)
+    chunks = cron_slots(parse_cron(schedule.cron), zone_of(schedule.timezone), start=start, stop=stop)
     base, times = next(chunks)
     end = times[-1]
 
@@ -511,7 +285,7 @@ def _entry_span(schedule: Schedule, *, start: datetime, until: datetime) -> Span
         return _cron_span(schedule.cron, schedule.timezone, start, until)
     if schedule.every is not None:
         every = schedule.every
-        _check_every(every)
+        check_every(every)
         origin = _EPOCH + schedule.phase
         low, high = -((origin - start) // every), (until - origin) // every
         if low > high:
@@ -536,13 +310,13 @@ def on_the_wall(schedule: Schedule, slot: datetime) -> OnTheWall:
 
 def _on_the_wall(entry: Schedule, slot: datetime) -> OnTheWall:
     local, timezone = on_the_clock(slot, entry.timezone)
-    zone = _zone(timezone)
+    zone = zone_of(timezone)
     if local.replace(fold=1 - local.fold).utcoffset() != local.utcoffset():
         return OnTheWall(timezone=timezone, dst="fold", occurrence=local.fold + 1)
     moved = False
-    if entry.cron is not None and slot > _FIRST and _utcoffset(zone, slot - _TICK) < _utcoffset(zone, slot):
+    if entry.cron is not None and slot > FIRST and _utcoffset(zone, slot - TICK) < _utcoffset(zone, slot):
         cron, wall = parse_cron(entry.cron), local.replace(tzinfo=None)
-        moved = not _any(_matches(cron, _Days(cron), wall, wall + _TICK))
+        moved = not _any(_matches(cron, Days(cron), wall, wall + TICK))
     return OnTheWall(timezone=timezone, dst="gap" if moved else None, occurrence=None)
 
 
@@ -553,7 +327,7 @@ def start_delay(schedule: Schedule, job_id: str) -> timedelta:
     restart and for every slot. Many ids spread evenly.
     """
     drawn = int.from_bytes(hashlib.sha256(job_id.encode()).digest())  # of [0, 2**256)
-    return timedelta(milliseconds=drawn * (schedule.jitter // _MILLISECOND) >> 256)
+    return timedelta(milliseconds=drawn * (schedule.jitter // MILLISECOND) >> 256)
 
 
 def smallest_gap(schedule: Schedule) -> timedelta | None:
@@ -595,7 +369,7 @@ def _smallest_step(cron: Cron) -> timedelta | None:
         cycle = 1_461 * _DAY
     elif of_month == "*" and len(cron.months) == 12:
         cycle = 7 * _DAY
-    days = _Days(cron)
+    days = Days(cron)
     first = days.since(date(2000, 1, 1))
     if first is None:
         return None
@@ -626,9 +400,9 @@ def _every_fires(every: timedelta, phase: timedelta, after: datetime) -> Iterato
 
 def _cron_fires(cron: Cron, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
     after = after.replace(tzinfo=None)
-    if after >= _LATEST:
+    if after >= LATEST:
         return
-    for base, times in _cron_slots(cron, zone, start=after + _TICK, stop=_LATEST):
+    for base, times in cron_slots(cron, zone, start=after + TICK, stop=LATEST):
         for each in times:
             yield base + each
 
@@ -636,10 +410,10 @@ def _cron_fires(cron: Cron, zone: ZoneInfo, after: datetime) -> Iterator[datetim
 @functools.lru_cache(maxsize=4096)
 def _cron_span(expression: str, timezone: str, start: datetime, until: datetime) -> Span | None:
     """start, until: in UTC. Kept: what a thousand jobs missed in a year is counted once for each expression."""
-    cron, zone = parse_cron(expression), _zone(timezone)
+    cron, zone = parse_cron(expression), zone_of(timezone)
     first = last = None
     count = 0
-    for base, times in _cron_slots(cron, zone, start=start.replace(tzinfo=None), stop=until.replace(tzinfo=None)):
+    for base, times in cron_slots(cron, zone, start=start.replace(tzinfo=None), stop=until.replace(tzinfo=None)):
         within = bisect_right(times, until - base)
         if not within:
             break
@@ -649,7 +423,7 @@ def _cron_span(expression: str, timezone: str, start: datetime, until: datetime)
     return None if first is None or last is None else Span(first=first, last=last, count=count)
 
 
-def _cron_slots(
+def cron_slots(
     cron: Cron, zone: ZoneInfo, *, start: datetime, stop: datetime
 ) -> Iterator[tuple[datetime, Sequence[timedelta]]]:
     """Slots from `start` (naive UTC) on, at most a day of them at once: each is base (aware UTC) + time.
@@ -657,9 +431,9 @@ def _cron_slots(
     Ascending, without repeats, never empty; the last ones may lie beyond `stop`. Ends where a
     century holds none.
     """
-    days = _Days(cron)
+    days = Days(cron)
     begin = latest = max(start, _EARLIEST)
-    stop = min(stop, _LATEST)
+    stop = min(stop, LATEST)
     while True:
         for stretch in _stretches(zone, begin, stop):
             offset = stretch.offset
@@ -667,9 +441,9 @@ def _cron_slots(
             if cron.fixed:
                 # A fixed time fires when the clock first reaches or passes it: the rest of Debian's rule follows.
                 skipped = stretch.reached < low and _any(_matches(cron, days, stretch.reached, low))
-                if skipped and stretch.begin >= begin and not _any(_matches(cron, days, low, low + _TICK)):
+                if skipped and stretch.begin >= begin and not _any(_matches(cron, days, low, low + TICK)):
                     latest = stretch.begin
-                    yield stretch.begin.replace(tzinfo=UTC), (_ZERO,)
+                    yield stretch.begin.replace(tzinfo=UTC), (ZERO,)
                 low = max(low, stretch.reached)
             low = max(low, begin + offset)
             for midnight, times in _matches(cron, days, low, high):
@@ -681,7 +455,7 @@ def _cron_slots(
                 following = days.since(high.date() - _REACH)
                 if following is None:
                     return
-                jump = datetime.combine(following, _MIDNIGHT) - offset - _REACH
+                jump = datetime.combine(following, MIDNIGHT) - offset - _REACH
                 if jump - latest > _GIVE_UP:
                     return
                 if jump > stretch.end:
@@ -695,11 +469,11 @@ def _any(found: Iterator[object]) -> bool:
     return next(found, None) is not None
 
 
-def _matches(cron: Cron, days: _Days, low: datetime, high: datetime) -> Iterator[tuple[datetime, Sequence[timedelta]]]:
+def _matches(cron: Cron, days: Days, low: datetime, high: datetime) -> Iterator[tuple[datetime, Sequence[timedelta]]]:
     """Wall times in [low, high) that the expression names, by day: midnight, and the times since then."""
     day = days.since(low.date()) if low < high else None
     while day is not None:
-        midnight = datetime.combine(day, _MIDNIGHT)
+        midnight = datetime.combine(day, MIDNIGHT)
         if midnight >= high:
             return
         times = cron.times[bisect_left(cron.times, low - midnight) : bisect_left(cron.times, high - midnight)]
@@ -708,7 +482,7 @@ def _matches(cron: Cron, days: _Days, low: datetime, high: datetime) -> Iterator
         day = days.since(day + _DAY)
 
 
-class _Days:
+class Days:
     """The calendar days one expression names, looked up forwards. Holds a place: one per walk, not shared."""
 
     def __init__(self, cron: Cron) -> None:
@@ -729,7 +503,7 @@ class _Days:
 def _day_since(days: str, day: date) -> date | None:
     from croniter import CroniterBadDateError
 
-    before = datetime.combine(day, _MIDNIGHT) - timedelta(minutes=1)
+    before = datetime.combine(day, MIDNIGHT) - timedelta(minutes=1)
     try:
         found: datetime = copy.copy(_croniter(days)).get_next(datetime, start_time=before)
     except (CroniterBadDateError, ValueError, OverflowError):  # the last two: beyond the year 9999
@@ -742,7 +516,7 @@ def _croniter(days: str) -> Any:
     from croniter import croniter  # costs more than the rest of a listing
 
     return croniter(
-        days, datetime.combine(date(2000, 1, 1), _MIDNIGHT), implement_cron_bug=True, second_at_beginning=True
+        days, datetime.combine(date(2000, 1, 1), MIDNIGHT), implement_cron_bug=True, second_at_beginning=True
     )
 
 
@@ -763,7 +537,7 @@ def _stretches(zone: ZoneInfo, start: datetime, stop: datetime) -> Iterator[_Str
     offset = _offset(zone, begin)
     reached = begin + offset
     while begin <= stop:
-        midnight = datetime.combine((begin + offset).date() + _DAY, _MIDNIGHT)
+        midnight = datetime.combine((begin + offset).date() + _DAY, MIDNIGHT)
         end = midnight - offset
         following = _offset(zone, end)
         if following != offset:
@@ -777,8 +551,8 @@ def _stretches(zone: ZoneInfo, start: datetime, stop: datetime) -> Iterator[_Str
 
 def _change(zone: ZoneInfo, low: datetime, high: datetime, offset: timedelta) -> datetime:
     """The second in (low, high], both of them whole, at which the offset stops being `offset`."""
-    while high - low > _SECOND:
-        middle = low + (high - low) // 2 // _SECOND * _SECOND
+    while high - low > SECOND:
+        middle = low + (high - low) // 2 // SECOND * SECOND
         if _offset(zone, middle) == offset:
             low = middle
         else:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from scheduler.core.times.cron import Cron, parse_cron
-from scheduler.core.values.spec import Schedule, on_the_clock
+from scheduler.core.values.instants import on_the_clock
+from scheduler.core.values.spec import Schedule
 
 _MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August"]
 _MONTHS += ["September", "October", "November", "December"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 MAX_FILE_BYTES = 1024 * 1024
 BOM = "\ufeff"
@@ -150,3 +150,11 @@ def conflict_line(data: bytes) -> int | None:
         elif line.startswith(b">>>>>>> "):
             return opened
     return None
+
+
+_NAMED = 5  # in one line
+
+
+def names(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    return ", ".join(ids[:_NAMED]) + more

@@ -23,7 +23,10 @@ from pathlib import Path
 from typing import IO, Literal
 
 from scheduler.core.formats.globs import matches_any, matches_job
-from scheduler.core.values.spec import Fault, JobSpec, RunnerSpec, Task, TaskInput, instant
+from scheduler.core.values.facts import Fault, Task
+from scheduler.core.values.instants import instant
+from scheduler.core.values.settings import RunnerSpec, TaskInput
+from scheduler.core.values.spec import JobSpec
 from scheduler.core.values.texts import listed
 from scheduler.core.values.units import format_duration
 from scheduler.run.local.cancel import GRACE, Cancel, Why, longest_wait

@@ -12,19 +12,11 @@ from pathlib import Path
 
 from scheduler.core.due.due import is_slot
 from scheduler.core.due.policy import retry_at
+from scheduler.core.values.facts import Fault, Job, Provenance, Task
+from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UnavailableError
-from scheduler.core.values.spec import (
-    Fault,
-    Job,
-    Provenance,
-    Run,
-    RunnerSpec,
-    RunStatus,
-    Settings,
-    Task,
-    Trigger,
-    instant,
-)
+from scheduler.core.values.runs import Run, RunStatus, Trigger
+from scheduler.core.values.settings import RunnerSpec, Settings
 from scheduler.ledger import owners
 from scheduler.ledger.store import OF_COPY, Store
 from scheduler.machine import processes

@@ -16,8 +16,9 @@ from typing import Literal, Protocol
 from scheduler.core.due.due import patience
 from scheduler.core.due.waiting import OUTAGE, Done, Entry, Waiting
 from scheduler.core.times.fires import next_fire
+from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import SchedulerError
-from scheduler.core.values.spec import Job, Run, RunStatus
+from scheduler.core.values.runs import Run, RunStatus
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from scheduler.core.times.clocks import JUMP, NOT_BEFORE, Reading
-from scheduler.core.values.spec import instant
+from scheduler.core.values.instants import instant
 from scheduler.ledger.store import Clocked
 from scheduler.machine.timesync import is_synchronized
 from scheduler.service.doctor.check import Check

@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 from scheduler.control.hold import answer_of, find
-from scheduler.core.due.expected import Alarm, Kind
+from scheduler.core.due.expected import Alarm, Kind, alarm_texts
+from scheduler.core.values.facts import Job, Status, SyncState
+from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import Problem, SchedulerError
-from scheduler.core.values.spec import Job, RunStatus, Settings, Status, SyncState, instant, parse_instant
+from scheduler.core.values.runs import RunStatus
+from scheduler.core.values.settings import Settings
+from scheduler.core.values.texts import names as _names
 from scheduler.core.views import Json
 from scheduler.git.tree import read_tree
 from scheduler.ledger import owners
@@ -25,14 +29,13 @@ from scheduler.machine.mounts import mount_of
 from scheduler.maintenance.backup import copies, newest
 from scheduler.maintenance.restoring import refuse_lost
 from scheduler.root.followed import Followed
-from scheduler.root.place import Place, is_there, read_settings
+from scheduler.root.place import Place, is_there
+from scheduler.root.settings import read_settings
 from scheduler.service.doctor.check import Check
-from scheduler.service.doctor.check import names as _names
 from scheduler.service.doctor.clock import clock as check_clock
 from scheduler.service.doctor.disks import disks
 from scheduler.service.doctor.runners import runners
 from scheduler.service.doctor.zones import zones
-from scheduler.service.look import alarm_texts
 from scheduler.sync.holds import why_held
 
 LONG_JOURNAL_BYTES = 64 * 1024 * 1024

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from scheduler.control.hold import Holder, answer_of
+from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import UsageError
-from scheduler.core.values.spec import Job, Settings
+from scheduler.core.values.settings import Settings
+from scheduler.core.values.texts import names
 from scheduler.core.views import Json
 from scheduler.run.local.command import unready
-from scheduler.service.doctor.check import Check, names
+from scheduler.service.doctor.check import Check
 
 
 def troubles(settings: Settings, root: Path, environ: Mapping[str, str]) -> dict[str, Json]:

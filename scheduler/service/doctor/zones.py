@@ -7,9 +7,11 @@ import zoneinfo
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from scheduler.core.values.spec import Job, Settings
+from scheduler.core.values.facts import Job
+from scheduler.core.values.settings import Settings
+from scheduler.core.values.texts import names
 from scheduler.machine.zones import rules
-from scheduler.service.doctor.check import Check, names
+from scheduler.service.doctor.check import Check
 
 _OLD_YEARS = 2  # governments change their clocks at a few months' notice
 _HINT = "install the system's tzdata, or `pip install --upgrade tzdata` beside the scheduler"

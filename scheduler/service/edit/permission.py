@@ -9,8 +9,9 @@ from scheduler.core.edits import agents
 from scheduler.core.edits.agents import Denied
 from scheduler.core.edits.jobedit import Opened
 from scheduler.core.formats.shapes import JobShape
+from scheduler.core.values.facts import Fault, Job
 from scheduler.core.values.problems import RefusedError
-from scheduler.core.values.spec import Agents, Fault, Job
+from scheduler.core.values.settings import Agents
 from scheduler.service.edit.drafts import Draft, Target
 from scheduler.service.edit.trees import Files, is_job_path, open_job, real_of, sharing
 

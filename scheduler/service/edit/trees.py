@@ -12,13 +12,15 @@ from scheduler.core.edits.jobedit import Opened
 from scheduler.core.formats.globs import matches_any
 from scheduler.core.formats.jobfile import SUFFIXES, Document, read_job_file
 from scheduler.core.formats.paths import is_path
+from scheduler.core.values.facts import Fault
 from scheduler.core.values.problems import Problem, RefusedError, UsageError, did_you_mean
-from scheduler.core.values.spec import ROOT_FILE, Fault, Settings
+from scheduler.core.values.settings import ROOT_FILE, Settings
 from scheduler.git.objects import Blob, files_of, followed, read_blobs
 from scheduler.git.tree import Tree as GitTree
 from scheduler.root.desired import read_desired
-from scheduler.root.place import Place, read_settings
+from scheduler.root.place import Place
 from scheduler.root.reading import Source, known_as, read_source, real_path
+from scheduler.root.settings import read_settings
 from scheduler.root.tasks import JOB_FILE_BYTES, check_text
 
 

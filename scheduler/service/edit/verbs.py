@@ -36,8 +36,9 @@ from scheduler.core.edits.spans import (
 )
 from scheduler.core.formats.jobfile import Document, is_markdown
 from scheduler.core.formats.paths import PathError, check_path
+from scheduler.core.values.facts import Fault, Job, version
 from scheduler.core.values.problems import RefusedError, SchedulerError, UsageError, did_you_mean
-from scheduler.core.values.spec import ROOT_FILE, Agents, Fault, Job, version
+from scheduler.core.values.settings import ROOT_FILE, Agents
 from scheduler.core.values.texts import TextError, short
 from scheduler.core.views import Json
 from scheduler.git.objects import find_commit

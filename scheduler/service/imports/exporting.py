@@ -15,7 +15,8 @@ from scheduler import __version__
 from scheduler.core.edits.jobedit import document_text
 from scheduler.core.formats.jobfile import is_markdown
 from scheduler.core.past.past import Past
-from scheduler.core.values.spec import Fault, instant
+from scheduler.core.values.facts import Fault
+from scheduler.core.values.instants import instant
 from scheduler.core.values.texts import decode
 from scheduler.core.views import Json
 from scheduler.service.edit.trees import WorkingTree, open_job

@@ -22,6 +22,7 @@ from scheduler.core.imports import crontab, phantom
 from scheduler.core.imports.incoming import Incoming, Made, free, problem
 from scheduler.core.past.past import Past
 from scheduler.core.times.fires import check_timezone
+from scheduler.core.values.facts import Fault
 from scheduler.core.values.problems import (
     Problem,
     RefusedError,
@@ -30,7 +31,7 @@ from scheduler.core.values.problems import (
     UsageError,
     did_you_mean,
 )
-from scheduler.core.values.spec import ROOT_FILE, Fault, RunnerSpec, Settings, TaskInput
+from scheduler.core.values.settings import ROOT_FILE, RunnerSpec, Settings, TaskInput
 from scheduler.core.values.texts import TextError
 from scheduler.core.views import Json
 from scheduler.ledger.carried import Carried, State

@@ -15,8 +15,10 @@ from scheduler.core.formats.jobfile import read_job_file
 from scheduler.core.formats.paths import PathError, check_path
 from scheduler.core.imports.incoming import Incoming, Made, free, problem
 from scheduler.core.past.past import Past, check_row
+from scheduler.core.values.facts import Fault
+from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.problems import Problem, SchedulerError, UsageError
-from scheduler.core.values.spec import ROOT_FILE, Fault, Settings, parse_instant
+from scheduler.core.values.settings import ROOT_FILE, Settings
 from scheduler.service.edit.trees import WorkingTree, is_job_path
 from scheduler.service.imports.exporting import FORMAT, JobFiles
 

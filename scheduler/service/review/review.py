@@ -13,7 +13,9 @@ from datetime import datetime, timedelta
 from scheduler.core import views
 from scheduler.core.plan.plan import Plan, plan
 from scheduler.core.plan.review import TaskDiff, Text, changed_texts, review_json, task_diffs
-from scheduler.core.values.spec import ROOT_FILE, Fault, FileFacts, Job, Settings, SyncState, milliseconds
+from scheduler.core.values.facts import Fault, FileFacts, Job, SyncState
+from scheduler.core.values.instants import milliseconds
+from scheduler.core.values.settings import ROOT_FILE, Settings
 from scheduler.git.run import GitError
 from scheduler.git.tree import head as head_of
 from scheduler.machine.clock import Clock

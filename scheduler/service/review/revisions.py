@@ -15,13 +15,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scheduler.core.formats.globs import matches_any, may_hold
-from scheduler.core.plan.plan import Desired
+from scheduler.core.plan.desired import Desired
 from scheduler.core.values.problems import Problem, UnavailableError, UsageError
-from scheduler.core.values.spec import ROOT_FILE, Settings
+from scheduler.core.values.settings import ROOT_FILE, Settings
 from scheduler.git.run import GitError, run_git
 from scheduler.git.tree import Tree
-from scheduler.root.desired import Parsed, read_desired
-from scheduler.root.place import ROOT_FILE_BYTES, Place, read_settings
+from scheduler.root.desired import read_desired
+from scheduler.root.parsed import Parsed
+from scheduler.root.place import Place
+from scheduler.root.settings import ROOT_FILE_BYTES, read_settings
 from scheduler.root.tasks import JOB_FILE_BYTES
 
 _LINK, _SUBMODULE = b"120000", b"160000"

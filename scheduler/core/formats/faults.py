@@ -1,0 +1,196 @@
+"""What pydantic finds wrong with a document, as faults at their keys."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from annotated_types import Ge, Le
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from scheduler.core.formats.rules import ENV_PATTERN, MANY, ONE, flow_list, shown
+from scheduler.core.formats.shapes import AnyShape, JobShape, RootShape, Shape
+from scheduler.core.values import units
+from scheduler.core.values.problems import did_you_mean
+from scheduler.core.values.texts import short
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFault:
+    """One thing wrong in plain data, by its path in it."""
+
+    path: Path
+    code: str
+    message: str
+    hint: str = ""
+    at_key: bool = False  # blame the key rather than its value
+    offset: int = 0  # characters into the value
+
+
+def check(
+    shape: type[AnyShape],
+    data: Any,
+    *,
+    raw: Callable[[Path], str | None] = lambda path: None,
+    folder: str = "",
+) -> tuple[AnyShape | None, tuple[KeyFault, ...]]:
+    """The shape of plain data, or everything that is wrong with it.
+
+    raw: the text of a value as written, for hints.
+    folder: root-relative folder of the file, for hints on paths.
+    """
+    try:
+        return shape.model_validate(data, context={"folder": folder}), ()
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    return None, tuple(_fault(shape, detail, raw) for detail in details)
+
+
+def fitting(shape: type[AnyShape], data: Any) -> AnyShape | None:
+    """The shape of plain data, or None where anything is wrong with it."""
+    try:
+        return shape.model_validate(data)
+    except ValidationError:
+        return None
+
+
+def _fault(shape: type[Shape], detail: ErrorDetails, raw: Callable[[Path], str | None]) -> KeyFault:
+    kind = detail["type"]
+    path: Path = detail["loc"]
+    if path[:1] == ("schedule",) and path[1:2] in ((ONE,), (MANY,)) and shape is JobShape:
+        path = path[:1] + path[2:]
+    if kind == "extra_forbidden":
+        return _unknown(shape, path)
+    at_key = len(path) > 1 and path[-1] == "[key]"
+    if at_key:
+        path = path[:-1]
+    context = detail.get("ctx", {})
+    value = detail["input"]
+    if kind == "size.range":
+        return _out_of_range(shape, path, value, raw(path), code=kind)
+    if kind == "missing":
+        examples = _owner(shape, path).model_fields[str(path[-1])].examples
+        hint = f"write {path[-1]}: {examples[0]}" if examples else ""
+        return KeyFault(path=path, code="key.missing", message=f"key {path[-1]!r} is missing", hint=hint)
+    if "message" in context:  # one of our own
+        return KeyFault(
+            path=path,
+            code=kind,
+            message=context["message"],
+            hint=context["hint"],
+            at_key=at_key,
+            offset=context["offset"],
+        )
+    if value is None:
+        return KeyFault(
+            path=path, code="value.missing", message=f"{_name(path)} has no value", hint="write one, or delete the key"
+        )
+    if kind in ("greater_than_equal", "less_than_equal"):
+        return _out_of_range(shape, path, value, raw(path))
+    if kind == "literal_error":
+        allowed = re.findall(r"'([^']*)'", context["expected"])
+        hint = did_you_mean(value[:100], allowed) if isinstance(value, str) else ""
+        message = f"{_name(path)} {shown(value)} is not known; allowed: {', '.join(allowed)}"
+        return KeyFault(path=path, code="value.choice", message=message, hint=hint)
+    expected, hint = _EXPECTED.get(kind, "something else"), _type_hint(kind, value, raw(path))
+    if shape is JobShape and path[0] == "schedule" and kind in ("model_type", "model_attributes_type"):
+        expected = (
+            "a cron expression, a mapping or a list of these" if len(path) == 1 else "a cron expression or a mapping"
+        )
+        hint = 'write "0 9 * * *" or {every: 15m}'
+    elif shape is RootShape and path[0] == "runners" and len(path) == 2 and isinstance(value, str):
+        hint = f"write {{command: {flow_list(value[:100].split())}}}"
+    message = f"{_name(path)} must be {expected}, not {shown(value, raw(path))}"
+    return KeyFault(path=path, code="value.type", message=message, hint=hint, at_key=at_key)
+
+
+def _out_of_range(shape: type[Shape], path: Path, value: Any, raw: str | None, code: str = "value.range") -> KeyFault:
+    bounds = _owner(shape, path).model_fields[str(path[-1])].metadata
+    low = next(bound.ge for bound in bounds if isinstance(bound, Ge))
+    high = next(bound.le for bound in bounds if isinstance(bound, Le))
+    show: Callable[[Any], str] = units.format_size if str(path[-1]).endswith("_bytes") else str
+    message = f"{_name(path)} {short(raw or str(value))[1:-1]} is outside {show(low)}-{show(high)}"
+    return KeyFault(path=path, code=code, message=message)
+
+
+_EXPECTED = {
+    "string_type": "text",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+
+
+def _type_hint(kind: str, value: Any, raw: str | None) -> str:
+    if kind == "string_type":
+        if isinstance(value, bool | int | float):
+            return f'quote it: "{raw or value}"'
+        if isinstance(value, dict) and len(value) == 1 and [*value.values()] == [None]:
+            return f'quote text in braces: "{{{next(iter(value))}}}"'
+    if kind == "bool_type" and value in (0, 1):
+        return f"write {str(bool(value)).lower()}"
+    if kind == "bool_type" and isinstance(value, str):
+        if value.lower() in ("yes", "on", "y", "true"):
+            return "write true"
+        if value.lower() in ("no", "off", "n", "false"):
+            return "write false"
+    if kind == "int_type" and isinstance(value, str) and value.isdecimal():
+        return "write it without quotes"
+    if kind == "int_type" and isinstance(value, str) and re.fullmatch(r"[0-9]{1,9} ?%", value):
+        return f"write {value.rstrip(' %')}"
+    if kind == "list_type" and isinstance(value, str):
+        words = [word.strip() for word in value.split(",")] if len(value) <= 200 else [value]
+        return f"write {flow_list(words if all(words) else [value])}"
+    if kind == "list_type" and isinstance(value, dict):
+        bare = bool(value) and len(value) <= 20 and all(each is None for each in value.values())
+        return f"write {flow_list([*value])}" if bare else "write one item a line, each after '- '"
+    if kind in ("dict_type", "model_type", "model_attributes_type"):
+        if isinstance(value, list):
+            return "write key: value lines without the leading dash"
+        name, equals, rest = value.partition("=") if isinstance(value, str) and len(value) <= 200 else ("", "", "")
+        if equals and re.fullmatch(ENV_PATTERN[1:-1], name):
+            return f"write {{{name}: {json.dumps(rest, ensure_ascii=False)}}}"
+    return ""
+
+
+def _unknown(shape: type[Shape], path: Path) -> KeyFault:
+    owner = _owner(shape, path)
+    key = str(path[-1])
+    if key in owner.not_yet:
+        return KeyFault(
+            path=path,
+            code="key.not-supported-yet",
+            message=f"key {key!r} is not supported yet; it is refused rather than ignored",
+            hint="delete it",
+            at_key=True,
+        )
+    known = sorted(owner.model_fields, key=lambda name: not owner.model_fields[name].is_required())
+    near = did_you_mean(key[:100], known)
+    hint = owner.misplaced.get(key) or near or f"allowed: {', '.join(known)}"
+    message = f"key {short(key)} is not known here"
+    return KeyFault(path=path, code="key.unknown", message=message, hint=hint, at_key=True)
+
+
+def _owner(shape: type[Shape], path: Path) -> type[Shape]:
+    """The shape that decides about the last key of `path`."""
+    for part in path[:-1]:
+        if isinstance(part, int):
+            continue  # the items of a list have one shape
+        shape = shape.inner.get(str(part)) or shape.inner["*"]
+    return shape
+
+
+def _name(path: Path) -> str:
+    last = path[-1]
+    if isinstance(last, int):
+        return f"item {last + 1} of {path[-2]}" if len(path) > 1 else f"item {last + 1}"
+    return short(last)[1:-1]

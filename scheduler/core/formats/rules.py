@@ -1,0 +1,353 @@
+"""The rules for the value of each key."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from scheduler.core.formats.globs import TAG
+from scheduler.core.formats.paths import PathError, check_glob, check_path
+from scheduler.core.times.cron import ScheduleError
+from scheduler.core.times.fires import check_timezone
+from scheduler.core.times.valid import MOST_ENTRIES, check_cron
+from scheduler.core.values import units
+from scheduler.core.values.instants import parse_instant
+from scheduler.core.values.problems import did_you_mean
+from scheduler.core.values.texts import short
+
+ID_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,127}$"
+ENV_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+OWN_ENV_PATTERN = r"^(?!SCHEDULER_)[A-Za-z_][A-Za-z0-9_]*$"
+LINE_PATTERN = r"^.*\S.*\n?$"
+NOT_BLANK_PATTERN = r"\S"
+INSTANT_PATTERN = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})$"
+)
+RUNNER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+JOBS_PATTERN = r"^(tag:.*\S.*|[a-z0-9._*?\[\]!-]{1,200})$"
+
+
+def _refuse(code: str, message: str, hint: str = "", offset: int = 0) -> PydanticCustomError:
+    return PydanticCustomError(code, "{message}", {"message": message, "hint": hint, "offset": offset})
+
+
+def one_line(text: str) -> str:
+    if not text.strip():
+        raise _refuse("value.empty", "the text is blank", "write something, or delete the key")
+    if len(text.splitlines()) > 1:
+        raise _refuse("value.invalid", "the text has more than one line", "keep it on one line")
+    return text
+
+
+def job_id(text: str) -> str:
+    if re.fullmatch(ID_PATTERN[1:-1], text):
+        return text
+    near = re.sub(r"[^a-z0-9._-]+", "-", text.lower())[:200].strip("._-")[:128]
+    raise _refuse(
+        "id.invalid",
+        f"id {short(text)} is not valid; allowed are 1-128 of a-z 0-9 . _ -, starting with a letter or digit",
+        f"write {near}" if near else "",
+    )
+
+
+def env_name(name: str) -> str:
+    if not re.fullmatch(ENV_PATTERN[1:-1], name):
+        raise _refuse(
+            "env.name",
+            f"{short(name)} is not a variable name; allowed are letters, digits and _, not starting with a digit",
+            _env_hint(name[:100]),
+        )
+    return name
+
+
+def _env_hint(name: str) -> str:
+    before, equals, _ = name.partition("=")
+    if equals and re.fullmatch(ENV_PATTERN[1:-1], before):
+        return f"a name holds no =; in env write {before}: value"
+    near = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    near = f"_{near}" if near[:1].isdecimal() else near
+    return f"write {near}" if near.strip("_") else ""
+
+
+def own_env_name(name: str) -> str:
+    env_name(name)
+    if name.startswith("SCHEDULER_"):
+        raise _refuse(
+            "env.reserved",
+            f"variable {short(name)} is reserved: the scheduler sets SCHEDULER_* itself",
+            "choose another name",
+        )
+    return name
+
+
+def duration(value: Any) -> timedelta:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        number = str(value)
+        hint = units.with_units(number) or "write one like 90s, 20m, 2h or 1h30m"
+        raise _refuse("duration.invalid", f"duration {short(number)[1:-1]} has no unit", hint)
+    if not isinstance(value, str):
+        raise _refuse("value.type", f"a duration is text, not {shown(value)}", "write one like 90s, 20m, 2h or 1h30m")
+    try:
+        return units.parse_duration(value)
+    except units.UnitError as error:
+        raise _refuse(f"duration.{error.code}", error.message, error.hint) from None
+
+
+_DURATION = units.DURATION_PATTERN[1:-1]
+
+
+def phase_duration(value: Any) -> timedelta:
+    if isinstance(value, str) and re.fullmatch(r"0[dhms]", value):
+        return timedelta()
+    return duration(value)
+
+
+def size(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise _refuse(
+            "value.type", f"a size is text or a number of bytes, not {shown(value)}", "write one like 256KiB or 10MiB"
+        )
+    try:
+        return units.parse_size(value)
+    except units.UnitError as error:
+        raise _refuse(f"size.{error.code}", error.message, error.hint) from None
+
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(?P<offset>Z|[+-]\d\d:\d\d)?", re.ASCII)
+_INSTANT_EXAMPLE = "write one like 2027-01-31T09:00:00+01:00, or ...T08:00:00Z for UTC"
+_INSTANT_CODES = {
+    "at": "schedule.at",
+    "starts": "schedule.starts",
+    "ends": "schedule.ends",
+    "expires": "expires.invalid",
+}
+
+
+def instant_value(value: Any, info: ValidationInfo) -> datetime:
+    if not isinstance(value, str):
+        raise _refuse("value.type", f"an instant is text, not {shown(value)}", _INSTANT_EXAMPLE)
+    code = _INSTANT_CODES[info.field_name or "at"]
+    found = _INSTANT.fullmatch(value)
+    if found is None:
+        raise _refuse(code, f"{short(value)} is not an instant", _INSTANT_EXAMPLE)
+    if found["offset"] is None:
+        raise _refuse(
+            code,
+            f"instant {short(value)} has no UTC offset",
+            f"write {value}Z for UTC, or the offset of your zone instead of Z",
+        )
+    try:
+        return parse_instant(value)
+    except (ValueError, OverflowError):
+        raise _refuse(code, f"{short(value)} names no instant of the calendar", _INSTANT_EXAMPLE) from None
+
+
+_LONGEST_CRON = 500  # beyond any use, and short enough to be checked at once
+
+
+def cron_text(text: str) -> str:
+    if len(text) > _LONGEST_CRON:
+        raise _refuse("schedule.cron", f"cron has {len(text)} characters; at most {_LONGEST_CRON} are read")
+    try:
+        check_cron(text)
+    except ScheduleError as error:
+        hint = error.hint
+        if re.fullmatch(_DURATION, text):
+            hint = f"for an interval write schedule: {{every: {text}}}"
+        elif _INSTANT.fullmatch(text):
+            hint = f'for a single run write schedule: {{at: "{text}"}}'
+        raise _refuse(error.code, error.message, hint, error.offset or 0) from None
+    return text
+
+
+def zone_name(text: str) -> str:
+    try:
+        check_timezone(text)
+    except ScheduleError as error:
+        raise _refuse(error.code, error.message, error.hint, error.offset or 0) from None
+    return text
+
+
+def shorthand(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"cron": value}
+    return value
+
+
+def entries(value: Any) -> Any:
+    if isinstance(value, list) and not 1 <= len(value) <= MOST_ENTRIES:
+        raise _refuse(
+            "schedule.entries",
+            f"schedule has {len(value)} entries; allowed are 1-{MOST_ENTRIES}",
+            "spread them over several jobs" if value else 'write for example [{cron: "0 9 * * *"}]',
+        )
+    return value
+
+
+ONE, MANY = "<one>", "<many>"  # which way a schedule is written; pydantic puts it into the path of a fault
+
+
+def one_or_many(value: Any) -> str:
+    return MANY if isinstance(value, list) else ONE
+
+
+def catch_up_policy(value: Any) -> Any:
+    return {"policy": value} if isinstance(value, str) else value
+
+
+def task_path(text: str, info: ValidationInfo) -> str:
+    try:
+        check_path(text, folder=(info.context or {}).get("folder", ""), what="task_source_path")
+    except PathError as error:
+        raise _refuse("task.path", error.message, error.hint) from None
+    return text
+
+
+def inline_task(text: str) -> str:
+    if not text.strip():
+        raise _refuse("task.empty", "the task is blank", "write the task, or name its file with task_source_path")
+    return text
+
+
+def glob(text: str) -> str:
+    try:
+        check_glob(text)
+    except PathError as error:
+        raise _refuse("glob.invalid", error.message, error.hint) from None
+    return text
+
+
+def job_pattern(text: str) -> str:
+    if re.fullmatch(JOBS_PATTERN[1:-1], text):
+        return text
+    if text.strip().lower().startswith(TAG):
+        hint = (
+            f"write {TAG}agent" if not text.strip()[len(TAG) :].strip() else f"write {TAG} in front, in small letters"
+        )
+        raise _refuse("runner.jobs", f"pattern {short(text)} names no tag", hint)
+    near = text.strip().lower()
+    right = re.fullmatch(JOBS_PATTERN[1:-1], near)
+    raise _refuse(
+        "runner.jobs",
+        f"no id can match {short(text)}; allowed are a-z 0-9 . _ - and the wildcards * ? [...]",
+        f"write {short(near)}" if right else f"for the jobs with a tag write {TAG}agent",
+    )
+
+
+def given(value: Any) -> Any:
+    """For keys that restrict: one left blank by mistake must not count as no restriction."""
+    if value is None:
+        raise _refuse("value.missing", "the key has no value", "write one, or delete the key")
+    return value
+
+
+def not_empty(items: list[str]) -> list[str]:
+    if not items:
+        raise _refuse("value.empty", "the list is empty: nothing could ever match", "list something, or delete the key")
+    return items
+
+
+def format_version(value: Any) -> Any:
+    if type(value) is not int or value != 1:
+        written = short(str(value))[1:-1] if isinstance(value, int | float) and value is not True else shown(value)
+        raise _refuse("version.unknown", f"version {written} is not known; allowed is 1", "write version: 1")
+    return value
+
+
+def shell_line(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            words = shlex.split(value) if len(value) <= 200 else []
+        except ValueError:
+            words = []
+        hint = f"write command: {flow_list(words)}" if words else "write a list of words, the program first"
+        raise _refuse("runner.command", "a command is a list of words, never a shell line", hint)
+    return value
+
+
+_BRACED = re.compile(r"\{[a-z_-]*\}", re.IGNORECASE)
+
+
+def runner_command(words: list[str]) -> list[str]:
+    if not words or not words[0].strip():
+        raise _refuse("runner.command", "the command names no program", 'write one like [sh, "{task_file}"]')
+    program = words[0]
+    if "{task" in program:
+        raise _refuse(
+            "runner.command",
+            "the program itself cannot be the task",
+            'name the program that reads it: command: [sh, "{task_file}"]',
+        )
+    if "/" in program and not program.startswith("/"):
+        try:
+            check_path(program.removeprefix("./"), what="program")
+        except PathError as error:
+            raise _refuse("runner.command", error.message, "write ./ and a path below the root") from None
+        if not program.startswith("./"):
+            raise _refuse(
+                "runner.command",
+                f"program {short(program)} is neither absolute, nor on PATH, nor marked as under the root",
+                f"write ./{program}",
+            )
+    for word in words[1:]:
+        for found in _BRACED.findall(word):
+            if "task" in found.lower() and found not in ("{task}", "{task_file}"):
+                raise _refuse(
+                    "runner.command",
+                    f"placeholder {short(found)} is not known; allowed are {{task_file}} and {{task}}",
+                    did_you_mean(found[:100], ("{task}", "{task_file}")),
+                )
+    return words
+
+
+def runner_name(text: str) -> str:
+    if not re.fullmatch(RUNNER_PATTERN[1:-1], text):
+        near = re.sub(r"[^A-Za-z0-9._-]+", "-", text[:200]).strip("._-")[:64]
+        raise _refuse(
+            "runner.name",
+            f"runner name {short(text)} is not valid; allowed are 1-64 letters, digits and . _ -, starting with a "
+            "letter or digit",
+            f"write {near}" if near else "",
+        )
+    return text
+
+
+def cwd_path(text: str) -> str:
+    if text == ".":
+        raise _refuse("runner.cwd", "cwd '.' is written as root", "write cwd: root")
+    if text != "root":
+        try:
+            check_path(text, what="cwd")
+        except PathError as error:
+            raise _refuse("runner.cwd", error.message, error.hint) from None
+    return text
+
+
+def shown(value: Any, raw: str | None = None) -> str:
+    """A value as a message names it."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return str(value).lower()
+        case str():
+            return short(value)
+        case int() | float():
+            return f"the number {short(raw or str(value))[1:-1]}"
+        case list():
+            return "a list"
+        case _:
+            return "a mapping"
+
+
+def flow_list(words: list[str]) -> str:
+    """A YAML list on one line."""
+    plain = re.compile(r"[A-Za-z./_][A-Za-z0-9./_-]*|-[A-Za-z-][A-Za-z-]*")
+    written = (word if plain.fullmatch(word) else json.dumps(word, ensure_ascii=False) for word in words)
+    return f"[{', '.join(written)}]"

@@ -1,0 +1,140 @@
+"""Which documents claim an id (S2, S3)."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scheduler.core.plan.desired import Desired, Found
+from scheduler.core.values.facts import Job
+from scheduler.core.values.problems import Problem, Severity
+
+if TYPE_CHECKING:
+    from scheduler.core.formats.jobfile import Document
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Something that speaks for an id: a document that names it, or a file that cannot be read and last held it."""
+
+    path: str
+    line: int
+    found: Found | None  # None: the file or the document cannot be read
+
+    @property
+    def readable(self) -> bool:
+        return self.found is not None and self.found.document.spec is not None
+
+
+def claims_by_id(desired: Desired, observed: Mapping[str, Job]) -> dict[str, list[Claim]]:
+    claims: defaultdict[str, list[Claim]] = defaultdict(list)
+    nameless: set[str] = set()
+    for found in desired.found:
+        document = found.document
+        if document.id is None:
+            nameless.add(document.path)
+        else:
+            claims[document.id].append(Claim(path=document.path, line=document.line, found=found))
+    for job_id, named in claims.items():
+        # A document with an error speaks for an id it last held, or that nothing else claims; no more (S2).
+        held_at = {observed[job_id].file.path} if job_id in observed else set()
+        readable = {claim.path for claim in named if claim.readable}
+        if readable:
+            # Also one in the file that would hold it from now on: else the next pass would judge otherwise.
+            claims[job_id] = [claim for claim in named if claim.readable or claim.path in held_at | readable]
+    for job in observed.values():
+        if job.archived:
+            continue
+        path = job.file.path
+        unreadable = path in desired.broken or _inside(path, desired.unlistable)
+        named_here = any(claim.path == path for claim in claims[job.id])
+        if unreadable or (path in nameless and not named_here):
+            claims[job.id].append(Claim(path=path, line=job.file.line, found=None))
+        elif path in desired.empty and not claims[job.id]:
+            # A truncating save empties a file for a moment. A job that stands elsewhere has moved there.
+            claims[job.id].append(Claim(path=path, line=1, found=None))
+    return {job_id: sorted(named, key=lambda c: (c.path, c.line)) for job_id, named in claims.items() if named}
+
+
+def _inside(path: str, folders: Iterable[str]) -> bool:
+    return any(folder in ("", ".") or path.startswith(folder + "/") for folder in folders)
+
+
+def emptied(desired: Desired, observed: Mapping[str, Job], claims: Mapping[str, Sequence[Claim]]) -> Iterable[Problem]:
+    for path in sorted(desired.empty):
+        held = [
+            job.id
+            for job in observed.values()
+            if job.file.path == path and not job.archived and any(c.path == path for c in claims.get(job.id, ()))
+        ]
+        if held:
+            names = ", ".join(repr(job_id) for job_id in sorted(held))
+            yield Problem(
+                path=path,
+                line=1,
+                column=1,
+                code="file.emptied",
+                message=f"the file held {names} and now holds no job; the last good definition stays in force",
+                hint="to archive its jobs, delete the file; to keep them, restore its text",
+            )
+
+
+def conflicts(job_id: str, claims: Sequence[Claim]) -> Iterable[Problem]:
+    for claim in claims:
+        others = ", ".join(f"{c.path}:{c.line}" for c in claims if c is not claim)
+        yield Problem(
+            path=claim.path,
+            line=claim.line,
+            column=1,
+            code="id.duplicate",
+            message=f"id {job_id!r} is claimed here and by {others}; neither is applied",
+            hint="keep the id in one place; give the other document an id of its own",
+            job_id=job_id,
+        )
+
+
+def across_files(desired: Desired) -> list[Problem]:
+    """The problems that only several files together have, as files alone show them."""
+    claims = claims_by_id(desired, {})
+    found = [problem for job_id, named in claims.items() if len(named) > 1 for problem in conflicts(job_id, named)]
+    return [*found, *lookalikes(desired)]
+
+
+def lookalikes(desired: Desired) -> Iterator[Problem]:
+    """Warnings for ids and file names that are different to the scheduler, and not to a person or another system."""
+    documents = [found.document for found in desired.found]
+    ids: defaultdict[str, dict[str, Document]] = defaultdict(dict)
+    for document in documents:
+        if document.id is not None:
+            ids[re.sub("[._-]", "", document.id)].setdefault(document.id, document)
+    for alike in ids.values():
+        for job_id, document in alike.items() if len(alike) > 1 else ():
+            other = next(each for each in alike.values() if each.id != job_id)
+            yield Problem(
+                path=document.path,
+                line=document.line,
+                column=1,
+                code="id.similar",
+                message=f"id {job_id!r} is that of {other.path}:{other.line}, {other.id!r}, but for . _ and -",
+                hint="keep both if they are two jobs; an id that was changed makes a new job",
+                severity=Severity.WARNING,
+                job_id=job_id,
+            )
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for path in sorted({document.path for document in documents} | desired.broken | desired.empty):
+        names[path.casefold()].append(path)
+    for paths in names.values():
+        for path in paths if len(paths) > 1 else ():
+            other_path = next(each for each in paths if each != path)
+            yield Problem(
+                path=path,
+                line=1,
+                column=1,
+                code="file.case",
+                message=f"its name and {other_path!r} differ by upper and lower case only",
+                hint="rename one: where case does not count, as on macOS, a checkout holds only one of them",
+                severity=Severity.WARNING,
+            )

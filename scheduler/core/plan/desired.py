@@ -1,0 +1,47 @@
+"""What the files say, as a plan takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from scheduler.core.values.facts import Dirty, Provenance
+from scheduler.core.values.problems import Problem
+from scheduler.core.values.settings import Settings
+
+if TYPE_CHECKING:
+    from scheduler.core.formats.jobfile import Document
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One job document, and what the disk says of its task and its file."""
+
+    document: Document
+    task_sha256: str | None  # None: the task is at fault, or the document is
+    provenance: Provenance = field(default_factory=Provenance)
+    file_sha256: str = ""
+    task_dirty: Dirty | None = None  # of the file of the task, where that is another one
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Where the bytes of a file that was read stand in git; `path` is the one that git knows it by."""
+
+    path: str
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """What the files say, as one pass read them."""
+
+    settings: Settings
+    found: tuple[Found, ...] = ()
+    broken: frozenset[str] = frozenset()  # paths that exist but cannot be read or parsed
+    empty: frozenset[str] = frozenset()  # paths that hold no document
+    unlistable: frozenset[str] = frozenset()  # folders that cannot be listed
+    revision: str | None = None
+    problems: tuple[Problem, ...] = ()  # of the files themselves; the plan adds its own
+    sources: Mapping[str, Read] = field(default_factory=dict)  # every file that was read, by the path it was named by

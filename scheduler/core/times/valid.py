@@ -1,0 +1,257 @@
+"""Whether a schedule can be kept: what is wrong with it, and how to write it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+from scheduler.core.times.cron import ScheduleError, never_fires, parse_cron
+from scheduler.core.times.fires import (
+    FIRST,
+    LATEST,
+    MIDNIGHT,
+    MILLISECOND,
+    SECOND,
+    TICK,
+    ZERO,
+    Days,
+    check_every,
+    check_timezone,
+    cron_slots,
+    first_slot,
+    next_fire,
+    smallest_gap,
+    zone_of,
+)
+from scheduler.core.values.instants import instant
+from scheduler.core.values.spec import Schedule
+from scheduler.core.values.units import format_duration
+
+MOST_ENTRIES = 32  # of a list of schedules
+
+
+def check_cron(expression: str) -> None:
+    """Accepts exactly crontab(5): five fields of `*`, numbers, names, ranges, lists and steps, or a macro.
+
+    Six fields begin with the second. `N/S` counts as `N-max/S`. A range that runs backwards and
+    croniter's own extensions are refused.
+
+    Raises:
+        ScheduleError: `schedule.cron`, `schedule.never`.
+    """
+    if not _names_a_day(expression):
+        raise never_fires(parse_cron(expression))
+
+
+@functools.lru_cache(maxsize=4096)
+def _names_a_day(expression: str) -> bool:
+    return Days(parse_cron(expression)).since(date(2000, 1, 1)) is not None
+
+
+def check_schedule(schedule: Schedule) -> None:
+    """All of one schedule, zone first. Raises the first of `schedule_errors`."""
+    for error in schedule_errors(schedule):
+        raise error
+
+
+def schedule_errors(schedule: Schedule) -> Iterator[ScheduleError]:
+    """Everything that is wrong with one schedule, entry by entry; what rests on a part that is wrong is not judged.
+
+    Does not depend on the clock: an `at` in the past is fine here. The codes are those of `check_timezone` and
+    `check_cron`, and `schedule.kind`, `schedule.every`, `schedule.phase`, `schedule.at`, `schedule.starts`,
+    `schedule.ends`, `schedule.jitter`.
+    """
+    for number, entry in enumerate(schedule.entries):
+        for error in _entry_errors(replace(entry, jitter=schedule.jitter)):
+            error.entry = number
+            yield error
+
+
+def unite(entries: Sequence[Schedule]) -> Schedule:
+    """The schedule of a list of entries, each of them checked; a list of one is that one.
+
+    All entries have the same jitter: it delays every slot of a job alike, so starts come in the order of their slots.
+
+    Raises:
+        ScheduleError: `schedule.entries`, `schedule.jitter`, `schedule.duplicate`.
+    """
+    if not 1 <= len(entries) <= MOST_ENTRIES:
+        raise ScheduleError(
+            "schedule.entries",
+            f"schedule has {len(entries)} entries; allowed are 1-{MOST_ENTRIES}",
+            hint="spread them over several jobs" if entries else 'write for example [{cron: "0 9 * * *"}]',
+        )
+    jitter = entries[0].jitter
+    seen: dict[tuple[object, ...], int] = {}
+    for number, entry in enumerate(entries):
+        if entry.jitter != jitter:
+            own, others = (format_duration(each) if each else "none" for each in (entry.jitter, jitter))
+            raise ScheduleError(
+                "schedule.jitter",
+                f"entry {number + 1} has jitter {own} and entry 1 has {others}; a job has one jitter",
+                hint=f"write jitter: {format_duration(max(jitter, entry.jitter))} in every entry, or in none",
+                key="jitter",
+                entry=number,
+            )
+        first = seen.setdefault(_meaning(entry), number)
+        if first != number:
+            raise ScheduleError(
+                "schedule.duplicate",
+                f"entry {number + 1} names the same times as entry {first + 1}",
+                hint="delete one of them",
+                entry=number,
+            )
+    if len(entries) == 1:
+        return entries[0]
+    return Schedule(timezone=entries[0].timezone, jitter=jitter, union=tuple(entry.timing for entry in entries))
+
+
+def _meaning(entry: Schedule) -> tuple[object, ...]:
+    """Equal for two entries that say the same in other words."""
+    cron = None if entry.cron is None else (parse_cron(entry.cron), entry.timezone)
+    return cron, entry.every, entry.phase, entry.at, entry.starts, entry.ends
+
+
+def _entry_errors(schedule: Schedule) -> list[ScheduleError]:
+    found = _caught(_check_times, schedule)
+    if found and found[0].code == "schedule.kind":
+        return found
+    sound = not found
+    if sound:
+        found += _caught(_check_phase, schedule)
+    found += _caught(_check_bounds, schedule)
+    if not found:
+        found += _caught(_check_window, schedule)
+    if sound and schedule.jitter:
+        found += _caught(_check_jitter, schedule)
+    return found
+
+
+def _caught(check: Callable[[Schedule], None], schedule: Schedule) -> list[ScheduleError]:
+    try:
+        check(schedule)
+    except ScheduleError as error:
+        return [error]
+    return []
+
+
+def _check_times(schedule: Schedule) -> None:
+    """Of one entry what its slots come from: the zone, and one of cron, every and at."""
+    named = [key for key in ("cron", "every", "at") if getattr(schedule, key) is not None]
+    if len(named) != 1:
+        found = " and ".join(named) or "none of them"
+        raise ScheduleError(
+            "schedule.kind",
+            f"a schedule has exactly one of cron, every, at; found {found}",
+            hint="keep one of them" if named else 'write for example `cron: "0 9 * * *"`',
+        )
+    check_timezone(schedule.timezone)
+    if schedule.cron is not None:
+        check_cron(schedule.cron)
+        _check_wall_clock(schedule.cron, schedule.timezone)
+    if schedule.every is not None:
+        check_every(schedule.every)
+    if schedule.at is not None and schedule.at.tzinfo is None:
+        raise ScheduleError(
+            "schedule.at",
+            f"at {schedule.at.isoformat()} has no UTC offset",
+            hint=f"write {schedule.at.isoformat()}Z, or the offset of your zone instead of Z",
+        )
+
+
+def _check_phase(schedule: Schedule) -> None:
+    every, phase = schedule.every, schedule.phase
+    if every is None and phase:
+        message = f"phase {format_duration(phase)} stands beside {'cron' if schedule.cron else 'at'}"
+        raise ScheduleError("schedule.phase", f"{message}; only every has one", hint="delete the key", key="phase")
+    if every is not None and not ZERO <= phase < every:
+        message = f"phase {format_duration(phase)} is outside 0s to under {format_duration(every)}, which is every"
+        hint = f"write {format_duration(phase % every)}, which names the same times"
+        raise ScheduleError("schedule.phase", message, hint=hint, key="phase")
+    if phase % MILLISECOND:
+        message = f"phase {phase / SECOND}s is not a whole number of milliseconds"
+        raise ScheduleError("schedule.phase", message, hint="write one like 30s or 5m", key="phase")
+
+
+def _check_bounds(schedule: Schedule) -> None:
+    """`starts` and `ends` are instants, in order."""
+    starts, ends = schedule.starts, schedule.ends
+    if starts is not None and starts.tzinfo is None:
+        message = f"starts {starts.isoformat()} has no UTC offset"
+        raise ScheduleError("schedule.starts", message, hint=f"write {starts.isoformat()}Z for UTC", key="starts")
+    if ends is not None and ends.tzinfo is None:
+        message = f"ends {ends.isoformat()} has no UTC offset"
+        raise ScheduleError("schedule.ends", message, hint=f"write {ends.isoformat()}Z for UTC", key="ends")
+    if starts is not None and ends is not None and ends < starts:
+        message = f"ends {instant(ends)} lies before starts {instant(starts)}"
+        raise ScheduleError("schedule.ends", message, hint="write a later instant, or swap the two", key="ends")
+
+
+def _check_window(schedule: Schedule) -> None:
+    """From `starts` to `ends` there is a slot."""
+    starts, ends = schedule.starts, schedule.ends
+    if starts is None and ends is None:
+        return
+    first = first_slot(replace(schedule, ends=None))
+    if first is None or (ends is not None and first > ends):
+        bounds = (("from", starts), ("up to", ends))
+        window = " ".join(f"{word} {instant(bound)}" for word, bound in bounds if bound is not None)
+        raise ScheduleError(
+            "schedule.never",
+            f"the schedule never fires: it names no time {window}",
+            hint="set starts earlier" if first is None else f"its first time is {instant(first)}; set ends no earlier",
+            key="at" if schedule.at is not None else "starts" if ends is None else "ends",
+        )
+
+
+def _check_jitter(schedule: Schedule) -> None:
+    try:
+        _check_jitter_of(schedule)
+    except ScheduleError as error:
+        error.key = "jitter"
+        raise
+
+
+def _check_jitter_of(schedule: Schedule) -> None:
+    jitter = schedule.jitter
+    if jitter < ZERO:
+        message = f"jitter {format_duration(jitter)} is negative; a run never starts before its slot"
+        raise ScheduleError("schedule.jitter", message, hint="write one like 30s or 5m")
+    if jitter % MILLISECOND:
+        raise ScheduleError("schedule.jitter", f"jitter {jitter / SECOND}s is not a whole number of milliseconds")
+    first = schedule.at
+    if first is None and schedule.starts is not None and schedule.starts.tzinfo is not None:
+        first = next_fire(replace(schedule, ends=None), after=FIRST)
+    if first is not None and jitter > datetime.max.replace(tzinfo=UTC) - first:
+        message = f"jitter {format_duration(jitter)} leads from {instant(first)} beyond the year 9999"
+        raise ScheduleError("schedule.jitter", message, hint="delete the key")
+    gap = smallest_gap(schedule)
+    if gap is None or 2 * jitter < gap:
+        return
+    most = (gap - TICK) // 2 // SECOND * SECOND
+    raise ScheduleError(
+        "schedule.jitter",
+        f"jitter {format_duration(jitter)} is too long; it must stay under {format_duration(gap / 2)}, "
+        "half the shortest time between two fires",
+        hint=f"write at most {format_duration(most)}"
+        if most
+        else "delete the key: fires this close together leave no room for it",
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _check_wall_clock(expression: str, timezone: str) -> None:
+    """A cron that follows the clock can name only times that its zone always skips."""
+    cron = parse_cron(expression)
+    if cron.fixed:
+        return
+    # From here, never from now: the verdict must not change by the hour.
+    start = datetime.combine(date(2026, 1, 1), MIDNIGHT)
+    if next(cron_slots(cron, zone_of(timezone), start=start, stop=LATEST), None) is None:
+        raise ScheduleError(
+            "schedule.never",
+            f"cron {expression!r} never fires in {timezone}: its clock skips these times whenever they would come",
+            hint="choose a time outside the hour that is skipped in spring",
+        )

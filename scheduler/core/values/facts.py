@@ -1,0 +1,179 @@
+"""What is known of a job, beside its definition."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from scheduler.core.values.spec import JobSpec
+
+Dirty = Literal["modified", "untracked", "converted"]
+TaskDirty = Dirty | Literal["unread"]  # unread: the task is at fault, and what is known of it is from before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Which commit and blob a file's bytes belong to (F3). Outside a repository all three are None."""
+
+    revision: str | None = None  # the commit HEAD named
+    blob: str | None = None  # the blob at revision:path; None when that commit has no such file
+    dirty: Dirty | None = None  # None exactly when the bytes are the blob's (or no repository)
+    why_none: str | None = field(default=None, compare=False)  # a sentence where there is no revision; for people
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """A commit as its author has signed it; texts are what somebody wrote, and safe for no terminal."""
+
+    id: str
+    author: str
+    email: str
+    date: datetime  # of the author
+    subject: str
+
+
+# Why no commit is known to have brought a change.
+NoCommit = Literal[
+    "uncommitted",  # when it was seen, the file was not as committed
+    "shallow",  # the clone does not reach back so far
+    "unknown",  # git did not say, or not in time
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One task text as it stood on disk: what a run is given, and the file it came from."""
+
+    text: bytes  # what the runner gets; valid UTF-8
+    source_path: str  # root-relative
+    source: bytes  # the whole file
+    real_path: str | None = None  # where the links of a mounted volume lead, if elsewhere
+    known_source_sha256: str | None = None  # of a text that was kept without its file
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.text).hexdigest()
+
+    @property
+    def source_sha256(self) -> str:
+        return self.known_source_sha256 or hashlib.sha256(self.source).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Why a run could not start: the reason code of its skip, and a sentence for people."""
+
+    reason: str  # source_* or runner_*; stable
+    message: str
+
+
+class SyncState(StrEnum):
+    """How a job's file stands to its row; an archived job has none."""
+
+    SYNCED = "synced"
+    INVALID = "invalid"  # the file is there but cannot be read; the last good definition is in force
+    CONFLICT = "conflict"  # two places claim the id; the last good definition is in force
+    HELD = "held"  # nothing claims it, and the guard keeps it until a person confirms
+
+
+class Status(StrEnum):
+    """Computed from facts, never stored: the first that applies, in this order."""
+
+    ARCHIVED = "archived"
+    DISABLED = "disabled"
+    STOPPED = "stopped"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    ACTIVE = "active"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFacts:
+    """What the files said of a job when they were last read: written by a sync, by nothing else."""
+
+    spec: JobSpec
+    generation: int  # +1 whenever the definition changes
+    path: str
+    line: int
+    revision: str | None  # HEAD when this definition was read
+    dirty: Dirty | None
+    file_sha256: str  # the whole job file, as it was read
+    task_sha256: str | None  # None: the task could not be read
+    activated_at: datetime  # when the present schedule came into force
+    archived_at: datetime | None = None
+    sync_state: SyncState = SyncState.SYNCED
+    task_dirty: TaskDirty | None = None  # of the file of the task, where that is another one
+
+    @property
+    def version(self) -> str:
+        return version(self.generation, self.task_sha256)
+
+
+def version(generation: int, task_sha256: str | None) -> str:
+    """What an edit is checked against: generation and the first 12 digits of the task's sha256."""
+    return f"{generation}-{(task_sha256 or '')[:12]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """An operator's fact: it survives every sync."""
+
+    at: datetime
+    reason: str | None = None
+    until: datetime | None = None
+    by: str | None = None
+
+    def covers(self, moment: datetime) -> bool:
+        return self.at <= moment and (self.until is None or moment < self.until)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeFacts:
+    """What runs left behind: written at the start and end of a run, never by a sync."""
+
+    run_count: int = 0  # runs that reached attempt 1
+    consecutive_errors: int = 0
+    errors_at_arm: int = 0
+    stopped_at: datetime | None = None
+    stop_reason: str | None = None
+    last_run_at: datetime | None = None
+    last_run_status: str | None = None
+    last_run_duration_ms: int | None = None
+    last_run_error: str | None = None
+    last_skip_at: datetime | None = None  # read from the ledger
+    last_skip_reason: str | None = None
+    last_delivery_status: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Observed state of one job."""
+
+    id: str
+    file: FileFacts
+    pause: Pause | None = None
+    runtime: RuntimeFacts = RuntimeFacts()
+    next_run_at: datetime | None  # the cursor: the first slot without a row; None: no fire left
+    last_slot: datetime | None = None  # the newest slot that has a row, read from the ledger
+    taken: tuple[datetime, ...] = ()  # slots from the cursor on that have a row: the clock has gone back (F6)
+    created_at: datetime
+    created_by: str
+    updated_at: datetime
+
+    @property
+    def archived(self) -> bool:
+        return self.file.archived_at is not None
+
+    def status(self, now: datetime) -> Status:
+        if self.archived:
+            return Status.ARCHIVED
+        if not self.file.spec.enabled:
+            return Status.DISABLED
+        if self.runtime.stopped_at is not None:
+            return Status.STOPPED
+        if self.pause is not None and self.pause.covers(now):
+            return Status.PAUSED
+        return Status.COMPLETED if self.next_run_at is None else Status.ACTIVE

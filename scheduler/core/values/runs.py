@@ -1,0 +1,130 @@
+"""Runs, their attempts, and what else the ledger holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from scheduler.core.values.facts import Commit, NoCommit, Provenance
+from scheduler.core.values.spec import JobSpec
+
+
+class RunStatus(StrEnum):
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+    SKIPPED = "skipped"
+
+    @property
+    def finished(self) -> bool:
+        return self not in (RunStatus.QUEUED, RunStatus.CLAIMED, RunStatus.RUNNING)
+
+
+class Trigger(StrEnum):
+    SCHEDULE = "schedule"
+    MANUAL = "manual"
+    CATCH_UP = "catch_up"
+    RERUN = "rerun"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try of a run."""
+
+    n: int
+    status: RunStatus
+    reason: str | None = None
+    started_at: datetime
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One row of the ledger: a served slot, a manual trigger, or slots skipped for one reason."""
+
+    job_id: str
+    n: int
+    trigger: Trigger
+    status: RunStatus
+    reason: str | None = None
+    fire_time: datetime | None = None  # None: manual
+    fire_time_last: datetime | None = None
+    slots: int = 1
+    requested_at: datetime
+    requested_by: str | None = None
+    retry_at: datetime | None = None  # while it waits to be tried again
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    duration_ms: int | None = None
+    exit_code: int | None = None
+    error: str | None = None
+    task_sha256: str | None = None
+    task_bytes: int | None = None
+    source_path: str | None = None
+    source_sha256: str | None = None
+    provenance: Provenance = Provenance()
+    generation: int
+    result: str | None = None
+    output_bytes: int | None = None
+    truncated: bool = False
+    attempts: tuple[Attempt, ...] = ()
+    task_of: int | None = None  # the number of the run whose text this one was given again
+
+    @property
+    def id(self) -> str:
+        return f"{self.job_id}:{self.n}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skip:
+    """Consecutive slots that no run served, for one reason."""
+
+    first: datetime
+    last: datetime
+    slots: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """One definition that a job had, and from when on it was in force."""
+
+    spec: JobSpec
+    generation: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """A stretch of time in which a daemon said that it was there, and whether it fired."""
+
+    owner: str
+    began: datetime
+    seen: datetime
+    silent: str = ""  # why it fired nothing; empty: it fired
+    over: bool = False  # it said that it was about to stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow:
+    """One change: what, from what to what, when, at which commit, and who or what caused it."""
+
+    job_id: str  # or ROOT_JOB_ID
+    action: str
+    field: str | None = None
+    before: Any = None
+    after: Any = None
+    at: datetime
+    revision: str | None = None
+    actor: str
+    cause: str
+    commit: Commit | None = None  # that changed the file which the change stands in
+    no_commit: NoCommit | None = None  # why there is none; None where none was looked for, as outside a repository

@@ -1,0 +1,47 @@
+"""Reading scheduler.yaml."""
+
+from __future__ import annotations
+
+import functools
+
+from scheduler.core.values.facts import Fault
+from scheduler.core.values.problems import Problem
+from scheduler.core.values.settings import ROOT_FILE, Settings
+from scheduler.root.place import Place
+from scheduler.root.reading import read_file
+
+ROOT_FILE_BYTES = 1024 * 1024
+
+
+def read_settings(place: Place) -> tuple[Settings | None, tuple[Problem, ...]]:
+    """scheduler.yaml as it stands now; None, with the reasons, where it is gone or wrong."""
+    data = read_file(place.root, ROOT_FILE, limit=ROOT_FILE_BYTES)
+    if isinstance(data, Fault):
+        gone = data.reason == "source_missing"
+        return None, (
+            Problem(
+                path=ROOT_FILE,
+                line=1,
+                column=1,
+                code="root.missing" if gone else "root.unreadable",
+                message=f"{ROOT_FILE} is gone" if gone else data.message,
+                hint="nothing is applied until it is back; the last good settings stay in force",
+            ),
+        )
+    return _parsed(data)
+
+
+def settings_told(place: Place) -> Settings | None:
+    """Where scheduler.yaml has an error: settings enough to look for the errors of job files, or None."""
+    from scheduler.core.formats.rootfile import settings_told
+
+    data = read_file(place.root, ROOT_FILE, limit=ROOT_FILE_BYTES)
+    return None if isinstance(data, Fault) else settings_told(data)
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(data: bytes) -> tuple[Settings | None, tuple[Problem, ...]]:
+    """Kept: a daemon asks at every fire."""
+    from scheduler.core.formats.rootfile import read_root_file
+
+    return read_root_file(data, path=ROOT_FILE)
