@@ -16,7 +16,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from scheduler.control.hold import Hold, Reply, Server
+from scheduler.control.hold import Hold
+from scheduler.control.server import Reply, Server
 from scheduler.core.due.waiting import Done
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UnavailableError, UsageError

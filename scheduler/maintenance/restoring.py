@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scheduler.control.hold import Hold, answer_of, find
+from scheduler.control.client import answer_of
+from scheduler.control.hold import Hold, find
 from scheduler.core.due.due import passed
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
@@ -107,7 +108,7 @@ def start_state(place: Place, *, new_state: bool, now: datetime, held: bool = Fa
         )
         if not ruined and not lost(place):
             return []
-        with contextlib.nullcontext() if held else Hold(place, since=instant(now), listen=False):
+        with contextlib.nullcontext() if held else Hold(place, since=instant(now), listening=False):
             moved = put_aside(place.db, now)
             if place.db == place.state / "state.db":
                 moved += _aside(place.outputs, now)
@@ -306,7 +307,7 @@ def restore(place: Place, source: Path, *, now: datetime, actor: str) -> Restore
         )
     with contextlib.ExitStack() as cleanup:
         if holder is None:
-            cleanup.enter_context(Hold(place, since=instant(now), listen=False))
+            cleanup.enter_context(Hold(place, since=instant(now), listening=False))
         _refuse_while_somebody_runs(place, holder.pid if holder is not None else None)
         place.make_state()
         make_private(place.db.parent)

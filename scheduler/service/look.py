@@ -313,7 +313,8 @@ class Reading:
 
     def _daemon_says(self) -> tuple[str, Sequence[str]]:
         """Why the daemon is not to fire here, empty if it is, and its troubles; and that of following a remote."""
-        from scheduler.control.hold import answer_of, find
+        from scheduler.control.client import answer_of
+        from scheduler.control.hold import find
 
         remote = [words] if (words := self.looked().words) else []
         try:

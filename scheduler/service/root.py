@@ -146,7 +146,7 @@ class Scheduler(Reading):
         new_state: start without a history where the one there was is gone.
         Raises: UnavailableError where the root or the database cannot be used.
         """
-        from scheduler.control.hold import answer_of
+        from scheduler.control.client import answer_of
         from scheduler.maintenance.restoring import settle_copy, start_state
         from scheduler.sync.passes import Synced
 
@@ -204,7 +204,7 @@ class Scheduler(Reading):
         What its own file and scheduler.yaml say now counts, synced or not (F1); the task is read last of all.
         Raises: RefusedError, leaving no row, for an archived or a running job; UsageError for an unknown one.
         """
-        from scheduler.control.hold import ask
+        from scheduler.control.client import ask
 
         origin = None if task_of is None else self._origin(job_id, task_of)
         holder = self._daemon()
@@ -332,7 +332,7 @@ class Scheduler(Reading):
 
         Raises: RefusedError for a run that has ended already; UnavailableError where it does not end in time.
         """
-        from scheduler.control.hold import answer_of
+        from scheduler.control.client import answer_of
 
         run = self.run_of(run_id)
         if run.status.finished:
@@ -672,7 +672,7 @@ class Scheduler(Reading):
 
     def _wake(self) -> None:
         """Tells the daemon that something has changed; one that does not hear it sees it when it looks by itself."""
-        from scheduler.control.hold import answer_of
+        from scheduler.control.client import answer_of
 
         try:
             holder = self._daemon()

@@ -134,6 +134,7 @@ NOT_CODES = {
     "scheduler.yaml",
     "state.db",
     "store.git",
+    "scheduler.ledger",
     "scheduler.scaffold",
     "tables.list",
     "tzdata.zi",

@@ -18,7 +18,7 @@ import pytest
 from scheduler.cli.group import cli as commands
 from scheduler.git import write as git_write
 from scheduler.ledger.store import Store
-from scheduler.root import writing as rewriting
+from scheduler.root import writing
 from scheduler.service.edit import drafts
 from tests.faces.conftest import HEARTBEAT, TRIAGE, Result, Root, contents, ended
 from tests.faces.test_held import merge_half_way
@@ -341,13 +341,13 @@ def test_a_file_that_somebody_saves_between_read_and_write_keeps_what_they_wrote
 ) -> None:
     path, theirs = lived_in.path / "jobs/triage.yaml", TRIAGE + "owner: them\n"
     name = "check_writable" if moment == "before the look" else "_dress"
-    real: Callable[..., None] = getattr(rewriting, name)
+    real: Callable[..., None] = getattr(writing, name)
 
     def meanwhile(*args: Any) -> None:
         real(*args)
         lived_in.write("jobs/triage.yaml", theirs)
 
-    monkeypatch.setattr(rewriting, name, meanwhile)
+    monkeypatch.setattr(writing, name, meanwhile)
     found = lived_in.cli("update", "triage", "--set", "owner=me")
     assert (found.code, found.stdout) == (3, "")
     assert "was changed by somebody else just now" in found.stderr
@@ -386,8 +386,8 @@ def test_a_file_of_another_owner_stays(tmp_path: Path) -> None:
         f"import os, sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
         "from pathlib import Path\nfrom scheduler import rewriting\n"
         f"here = os.open({str(tmp_path)!r}, os.O_RDONLY)\nos.fchdir(here)\nos.setegid(65534)\nos.seteuid(65534)\n"
-        "try:\n    rewriting.replace(Path('.'), 'a.yaml', b'old', b'new')\n"
-        "except rewriting.RefusedError as error:\n    print(error)\n"
+        "try:\n    writing.replace(Path('.'), 'a.yaml', b'old', b'new')\n"
+        "except writing.RefusedError as error:\n    print(error)\n"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "belongs to user 0 and group 0" in found.stdout
@@ -395,14 +395,14 @@ def test_a_file_of_another_owner_stays(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_whole_is_not_written_at_all(lived_in: Root, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = rewriting.create
+    real = writing.create
 
     def full(root: Path, path: str, data: bytes, **more: Any) -> None:
         if path.endswith(".yaml"):
             raise OSError(28, "No space left on device")
         real(root, path, data, **more)
 
-    monkeypatch.setattr(rewriting, "create", full)
+    monkeypatch.setattr(writing, "create", full)
     new = ("create", "new", "--set", "schedule=@daily", "--set", "task_source_path=prompts/new.md", "--task-file", "-")
     assert "No space left" in refused(lived_in, *new, code=5, text="x\n")
     assert not (lived_in.path / "prompts/new.md").exists(), "the prompt went with its job"

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from scheduler.core.values.facts import Fault
-from scheduler.root import reading as safe_open
+from scheduler.root import reading
 from scheduler.root.reading import read_source
 from tests.faces.conftest import Root
 from tests.faces.test_serve import Served, until
@@ -173,7 +173,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
 
 
 def test_a_task_that_grows_whenever_it_is_read_is_a_skip(small: Root, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, task = safe_open._read, small.path / "tasks/a.md"
+    read, task = reading._read, small.path / "tasks/a.md"
 
     def grow(file: int, limit: int) -> bytes:
         data = read(file, limit)
@@ -182,7 +182,7 @@ def test_a_task_that_grows_whenever_it_is_read_is_a_skip(small: Root, monkeypatc
         return data
 
     with monkeypatch.context() as patch:
-        patch.setattr(safe_open, "_read", grow)
+        patch.setattr(reading, "_read", grow)
         found = small.cli("run", "a", "--wait", "--json")
     run = found.json["run"]
     assert (found.code, run["status"], run["reason"], run["task_sha256"]) == (1, "skipped", "source_changed", None)

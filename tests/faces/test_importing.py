@@ -19,7 +19,7 @@ from croniter import croniter
 
 from scheduler.core.values.problems import UnavailableError
 from scheduler.machine.users import local_zone
-from scheduler.root import writing as rewriting
+from scheduler.root import writing
 from scheduler.service.root import Scheduler
 from tests.faces.conftest import Root, contents
 
@@ -353,13 +353,13 @@ def test_whoever_syncs_first_a_job_begins_with_its_past(
     root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root.sync()
-    create = rewriting.create
+    create = writing.create
 
     def create_and_sync(*args: Any, **more: Any) -> None:
         create(*args, **more)
         root.cli("sync")  # as a daemon would that has seen the file
 
-    monkeypatch.setattr(rewriting, "create", create_and_sync)
+    monkeypatch.setattr(writing, "create", create_and_sync)
     source = phantom(tmp_path / "p.db", {"id": "a", "name": "A", "status": "paused", "run_count": 3})
     root.json("import", "phantom", str(source))
     job = root.job("a")
@@ -373,7 +373,7 @@ def test_what_cannot_be_written_leaves_neither_a_file_nor_a_past(
     root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root.sync()
-    before, create = files(root), rewriting.create
+    before, create = files(root), writing.create
 
     def full(where: Path, path: str, data: bytes, **more: Any) -> None:
         if path.endswith("dead.yaml"):
@@ -382,7 +382,7 @@ def test_what_cannot_be_written_leaves_neither_a_file_nor_a_past(
 
     source = phantom(tmp_path / "p.db", *rows())
     with monkeypatch.context() as patch:
-        patch.setattr(rewriting, "create", full)
+        patch.setattr(writing, "create", full)
         found = root.cli("import", "phantom", str(source))
     assert (found.code, found.stdout) == (5, "")
     assert files(root) == before

@@ -478,7 +478,7 @@ def test_a_queued_run_is_cancelled_before_it_starts_and_more_places_start_the_ot
 def test_a_daemon_that_hangs_is_not_waited_for_for_ever(
     root: Root, serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scheduler.control.hold._PATIENCE_S", 0.5)
+    monkeypatch.setattr("scheduler.control.client._PATIENCE_S", 0.5)
     monkeypatch.setattr("scheduler.service.doctor.examine.STATUS_S", 0.5)
     daemon = serve()
     daemon.process.send_signal(signal.SIGSTOP)

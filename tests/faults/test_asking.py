@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.control import hold as control
-from scheduler.control.hold import Holder, Reply, Server, answer_of
+from scheduler.control import client, server
+from scheduler.control.client import answer_of
+from scheduler.control.hold import Holder
+from scheduler.control.server import Reply, Server
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.views import Json
 from tests.crash.world import await_until
@@ -27,8 +29,8 @@ class Asked:
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
     """A server whose one verb waits until it is told to go on."""
-    monkeypatch.setattr(control, "_BEAT_S", 0.05)
-    monkeypatch.setattr(control, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr(server, "_BEAT_S", 0.05)
+    monkeypatch.setattr(client, "_PATIENCE_S", 0.5)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(tmp_path / "s"))
     listener.listen()
@@ -58,7 +60,7 @@ def test_what_needs_no_time_gets_none_however_alive_the_daemon_is(asked: Asked) 
 
 
 def test_a_daemon_that_accepts_and_falls_silent_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "_PATIENCE_S", 0.3)
+    monkeypatch.setattr(client, "_PATIENCE_S", 0.3)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(tmp_path / "s"))
         listener.listen()

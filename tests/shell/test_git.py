@@ -650,7 +650,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(args[0])
         return run_git(root, *args, **kwargs)
 
-    monkeypatch.setattr("scheduler.git.run.run_git", note)
+    monkeypatch.setattr("scheduler.git.tree.run_git", note)
     return found
 
 

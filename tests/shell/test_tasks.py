@@ -22,7 +22,7 @@ from scheduler.core.formats.jobfile import JobFile, read_job_file
 from scheduler.core.values.facts import Fault, Task
 from scheduler.core.values.settings import Limits, RunnerSpec, Settings, TaskInput
 from scheduler.core.values.spec import JobSpec, Schedule
-from scheduler.root import reading as safe_open
+from scheduler.root import reading
 from scheduler.root.parsed import Parsed
 from scheduler.root.reading import identities, read_file, read_source
 from scheduler.root.tasks import check_text, read_task
@@ -269,7 +269,7 @@ def test_the_state_folder_is_closed_under_another_name_that_the_file_system_give
     mounts = 'mount --bind "$1/state" "$1/STATE" && mount --bind "$1/state" "$1/prompts/deep" && exec "$2" -c "$3" "$1"'
     command = ["unshare", "-Urm", "sh", "-euc", mounts, "sh", str(root), sys.executable, look]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(safe_open.__file__).parents[1])
+        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(reading.__file__).parents[1])
     except FileNotFoundError:
         pytest.skip("needs unshare")
     if done.returncode:
@@ -353,7 +353,7 @@ Meanwhile = Callable[[Callable[[], object], int], None]
 @pytest.fixture
 def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
     """Does something right after each of the first `times` reads."""
-    monkeypatch.setattr(safe_open, "_PAUSE_S", 0)
+    monkeypatch.setattr(reading, "_PAUSE_S", 0)
     real = os.read
 
     def install(action: Callable[[], object], times: int) -> None:
@@ -428,7 +428,7 @@ def test_a_file_removed_while_it_was_read_is_missing(root: Path, meanwhile: Mean
 
 
 def test_a_read_that_ends_before_the_file_does_is_not_the_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(safe_open, "_PAUSE_S", 0)
+    monkeypatch.setattr(reading, "_PAUSE_S", 0)
     real = os.read
     answers = [b"do", b""]  # as if it were emptied and written again within one tick of the file system's clock
     monkeypatch.setattr(os, "read", lambda file, count: answers.pop(0) if answers else real(file, count))
@@ -440,7 +440,7 @@ def test_a_name_swapped_for_a_link_after_it_was_looked_at_leads_nowhere(
     root: Path, monkeypatch: pytest.MonkeyPatch, victim: str
 ) -> None:
     """Each time it is looked at it is plain, each time it is opened it is a link."""
-    monkeypatch.setattr(safe_open, "_PAUSE_S", 0)
+    monkeypatch.setattr(reading, "_PAUSE_S", 0)
     outside = root.parent / "outside"
     (outside / "a.md").write_bytes(b"hunter2")
     where, was = root / victim, root / "was"

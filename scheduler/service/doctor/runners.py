@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from scheduler.control.hold import Holder, answer_of
+from scheduler.control.client import answer_of
+from scheduler.control.hold import Holder
 from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.settings import Settings

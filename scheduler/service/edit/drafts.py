@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.git.write import Branch, check_commit, commit_files, commit_on_branch
 from scheduler.machine.crash import crash_point
-from scheduler.root import writing as rewriting
+from scheduler.root import writing
 from scheduler.service.edit.trees import CommitTree, Files
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _write_files(root: Path, draft: Draft, tell: Tell) -> list[tuple[str, bytes 
     """All files or none; what undoes it, the last one first."""
     for path, old in draft.before.items():
         if old is not None:
-            rewriting.check_writable(root, path, old)
+            writing.check_writable(root, path, old)
     done: list[tuple[str, bytes | None, bytes | None]] = []
     try:
         for path, new in draft.after.items():
@@ -121,11 +121,11 @@ def _write_file(root: Path, path: str, old: bytes | None, new: bytes | None, *, 
     if old is None:
         assert new is not None
         mode = None if like is None else (root / like).stat().st_mode
-        rewriting.create(root, path, new, mode=mode)
+        writing.create(root, path, new, mode=mode)
     elif new is None:
-        rewriting.delete(root, path, old)
+        writing.delete(root, path, old)
     else:
-        rewriting.replace(root, path, old, new)
+        writing.replace(root, path, old, new)
 
 
 def _take_back(root: Path, undo: Sequence[tuple[str, bytes | None, bytes | None]], tell: Tell) -> None:

@@ -44,7 +44,7 @@ from scheduler.core.views import Json
 from scheduler.git.objects import find_commit
 from scheduler.git.write import find_branch
 from scheduler.remote.branches import need_branch, push_branch, take_back_unsigned, take_branch
-from scheduler.root import writing as rewriting
+from scheduler.root import writing
 from scheduler.root.place import Place
 from scheduler.service.edit.drafts import IN_PLACE, Draft, Target, diff_of, write
 from scheduler.service.edit.permission import INSIDE_A_RUN, leave_for
@@ -422,7 +422,7 @@ class Edits:
             raise UsageError(
                 "this root follows no remote to which a branch could be pushed", hint=f"git push origin {target.branch}"
             )
-        with rewriting.alone(self.place.label):
+        with writing.alone(self.place.label):
             if followed is not None and target.branch is not None:
                 take_branch(followed, target.branch, self.environ, self.tell)
             branch = None if target.branch is None else find_branch(self.place.root, target.branch, self.environ)

@@ -37,7 +37,7 @@ from scheduler.core.views import Json
 from scheduler.ledger.carried import Carried, State
 from scheduler.machine.clock import Clock
 from scheduler.machine.users import is_program, local_zone, me, user_exists
-from scheduler.root import writing as rewriting
+from scheduler.root import writing
 from scheduler.root.place import Place
 from scheduler.service.edit.drafts import IN_PLACE, Draft, write
 from scheduler.service.edit.permission import INSIDE_A_RUN
@@ -222,7 +222,7 @@ class Imports:
                 f"{INSIDE_A_RUN} is set: this is inside run {self.environ[INSIDE_A_RUN]}, and no run may edit jobs",
                 hint="propose the change to a person; nothing in scheduler.yaml can allow it to a run so far",
             )
-        with contextlib.nullcontext() if options.dry_run else rewriting.alone(self.place.label):
+        with contextlib.nullcontext() if options.dry_run else writing.alone(self.place.label):
             states = [_place_files(each, ids.get(each.job.id), draft, tree, problems) for each in made]
             kept: Mapping[str, State] = {}
             good = {each.job.id for each, state in zip(made, states, strict=True) if state != "left_out"}
@@ -237,9 +237,7 @@ class Imports:
             gone = {each.id for each in buried if each.id not in ids}
             good |= {each.id for each in buried} - gone
             if not options.dry_run:
-                rewriting.sweep(
-                    self.place.root, [path for each in made for path in (each.path, each.task_path) if path]
-                )
+                writing.sweep(self.place.root, [path for each in made for path in (each.path, each.task_path) if path])
                 first = {job_id: each for job_id, each in wanted.items() if job_id in good}
                 kept = self._hand_over(draft, tree.settings, first, {each: wanted[each] for each in sorted(gone)})
         synced, fault = self._synced() if (made or buried) and not options.dry_run else (None, None)

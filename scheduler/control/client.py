@@ -1,0 +1,79 @@
+"""A command asks the daemon."""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from scheduler.control.hold import Holder
+from scheduler.control.sockets import CONNECT_S
+from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.core.views import Json
+
+_PATIENCE_S = 10.0  # until a daemon that has not said anything counts as one that does not answer
+
+
+def ask(holder: Holder, verb: str, *, limit: float | None = None, **request: Any) -> Iterator[Json]:
+    """The daemon's answers to one request, as they come; each may take as long as what was asked for.
+
+    limit: seconds for all of it, where an answer needs no time.
+    Raises: what the daemon's side raised; UnavailableError where it cannot be reached, falls silent, or hangs up.
+    """
+    if holder.socket is None:
+        raise UnavailableError(f"the daemon ({holder}) has no socket", hint="its log says why; restart it")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        patience = _PATIENCE_S if limit is None else limit
+        give_up = math.inf if limit is None else time.monotonic() + limit
+        connection.settimeout(min(patience, CONNECT_S))
+        try:
+            connection.connect(holder.socket)
+            connection.sendall(json.dumps({"verb": verb, **request}).encode() + b"\n")
+            connection.settimeout(patience)
+            with connection.makefile("rb") as answers:
+                while line := answers.readline():
+                    answer = json.loads(line)
+                    if time.monotonic() > give_up:
+                        raise TimeoutError
+                    if "error" in answer:
+                        error = _ERRORS.get(answer["exit_code"], UnavailableError)
+                        raise error(answer["error"], hint=answer["hint"])
+                    if "accepted" not in answer:
+                        yield answer
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"the daemon ({holder}) does not answer: nothing came from it for {patience:g} seconds",
+                hint=f"it has been stopped (SIGSTOP, Ctrl-Z): `kill -CONT {holder.pid}` lets it go on"
+                if _is_stopped(holder)
+                else "look at its log, or restart it",
+            ) from error
+        except (OSError, ValueError) as error:  # the latter: it was killed in the middle of a line
+            raise UnavailableError(
+                f"the daemon ({holder}) does not answer: {getattr(error, 'strerror', None) or error}",
+                hint="look at its log, or restart it",
+            ) from error
+
+
+def _is_stopped(holder: Holder) -> bool:
+    """As far as /proc tells: False elsewhere."""
+    if holder.host != socket.gethostname():
+        return False
+    try:
+        stat = Path(f"/proc/{holder.pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] in ("T", "t")
+
+
+_ERRORS: Mapping[int, type[SchedulerError]] = {2: UsageError, 3: RefusedError, 5: UnavailableError}
+
+
+def answer_of(holder: Holder, verb: str, *, limit: float | None = None, **request: Any) -> Json:
+    """The first answer to a request. Raises like `ask`."""
+    for answer in ask(holder, verb, limit=limit, **request):
+        return answer
+    raise UnavailableError(f"the daemon ({holder}) hung up without an answer", hint="look at its log")
