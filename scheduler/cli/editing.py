@@ -18,7 +18,7 @@ from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.machine.signals import is_ignored
 
 if TYPE_CHECKING:
-    from scheduler.service.edit.drafts import Target
+    from scheduler.service.edit.target import Target
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,7 +49,7 @@ def _commit_options(command: F) -> F:
 
 
 def _target(commit: bool, branch: str | None, push: bool, message: str | None) -> Target:
-    from scheduler.service.edit.drafts import Target
+    from scheduler.service.edit.target import Target
 
     return Target(commit=commit, branch=branch, push=push, message=message)
 

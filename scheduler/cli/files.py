@@ -18,7 +18,7 @@ from scheduler.root.followed import Followed, state_of
 if TYPE_CHECKING:
     from scheduler.service.review.review import Reviewed
     from scheduler.service.root import Scheduler
-    from scheduler.sync.passes import Synced
+    from scheduler.sync.synced import Synced
 
 
 @cli.command()

@@ -42,7 +42,8 @@ from scheduler.machine.memory import share_one_heap
 from scheduler.machine.mounts import mount_of
 from scheduler.machine.signals import is_ignored
 from scheduler.maintenance.backup import Nightly
-from scheduler.maintenance.restoring import DatabaseFile, refuse_lost, settle_copy, start_state
+from scheduler.maintenance.file import DatabaseFile
+from scheduler.maintenance.lost import refuse_lost, start_state
 from scheduler.maintenance.retention import Housekeeping
 from scheduler.remote.following import Follow, Follower
 from scheduler.root.parsed import Parsed
@@ -50,9 +51,11 @@ from scheduler.root.place import Place
 from scheduler.root.settings import read_settings
 from scheduler.run.local.cancel import GRACE as CANCEL_GRACE
 from scheduler.run.local.engine import BENIGN, LocalEngine
+from scheduler.run.local.ready import troubles
 from scheduler.run.local.workers import Workers
-from scheduler.service.doctor.runners import troubles
-from scheduler.sync.passes import Passes, Synced
+from scheduler.sync.passes import Passes
+from scheduler.sync.settle_copy import settle_copy
+from scheduler.sync.synced import Synced
 
 GRACE = timedelta(seconds=30)  # for what runs when the daemon is told to stop
 ONE_SIGNAL_S = 0.1  # two that close are one: sent to the process and to its group, as `timeout` and make do

@@ -33,7 +33,8 @@ from scheduler.root.place import Place
 from scheduler.root.settings import read_settings
 from scheduler.root.watched import watched
 from scheduler.root.watcher import Watcher
-from scheduler.sync.passes import Passes, Synced
+from scheduler.sync.passes import Passes
+from scheduler.sync.synced import Synced
 
 RESCAN_S = 60.0
 GIVE_BACK_S = 60.0  # at most that often what the heap has free goes back to the system

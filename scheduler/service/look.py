@@ -289,7 +289,7 @@ class Reading:
         Raises: RefusedError where there was one and it is gone.
         """
         if not is_there(self.place.db):
-            from scheduler.maintenance.restoring import refuse_lost
+            from scheduler.maintenance.lost import refuse_lost
 
             refuse_lost(self.place)
             if not is_there(self.place.db):  # else a restore has just put it there

@@ -42,7 +42,8 @@ if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.service.edit.verbs import Edits
     from scheduler.service.imports.importing import Imports
     from scheduler.service.review.review import Reviewed
-    from scheduler.sync.passes import Passes, Synced
+    from scheduler.sync.passes import Passes
+    from scheduler.sync.synced import Synced
 
 CANCEL_WAIT = timedelta(seconds=15)  # TERM, ten seconds, KILL, and the writing down
 SHORTEST_GAP = timedelta(seconds=1)  # between two slots: a pause that ends so soon after one covers no second
@@ -110,7 +111,7 @@ class Scheduler(Reading):
 
     def _observed(self) -> Observed:
         if not is_there(self.place.db):
-            from scheduler.maintenance.restoring import refuse_lost
+            from scheduler.maintenance.lost import refuse_lost
 
             refuse_lost(self.place)
             return Observed(jobs={}, settings=None, ticket=0)
@@ -147,8 +148,9 @@ class Scheduler(Reading):
         Raises: UnavailableError where the root or the database cannot be used.
         """
         from scheduler.control.client import answer_of
-        from scheduler.maintenance.restoring import settle_copy, start_state
-        from scheduler.sync.passes import Synced
+        from scheduler.maintenance.lost import start_state
+        from scheduler.sync.settle_copy import settle_copy
+        from scheduler.sync.synced import Synced
 
         holder = self._daemon()
         if holder is not None:
@@ -179,7 +181,7 @@ class Scheduler(Reading):
     def _set_right(self, store: Store) -> None:
         """Where no daemon does it: rows that lie ahead, because the clock has gone back (F6)."""
         from scheduler.core.times.clocks import NOT_BEFORE
-        from scheduler.daemon.timekeeper import set_right
+        from scheduler.sync.clock_repair import set_right
 
         now, newest = self.clock.now(), store.clock().newest
         if now >= NOT_BEFORE:
@@ -251,7 +253,7 @@ class Scheduler(Reading):
         self, job_id: str, cancel: Cancel, claimed: Callable[[Run, bool], None], origin: Run | None = None
     ) -> Run:
         from scheduler.ledger.owners import Owner
-        from scheduler.maintenance.restoring import settle_copy
+        from scheduler.sync.settle_copy import settle_copy
 
         with self._need_store(job_id, to_write=True) as store:
             settle_copy(store, self.place, now=self.clock.now(), actor=self.actor)
@@ -504,7 +506,7 @@ class Scheduler(Reading):
 
     def _sync_edit(self) -> Synced | None:
         """A pass after an edit, which makes no database: None where there never was one."""
-        from scheduler.maintenance.restoring import refuse_lost
+        from scheduler.maintenance.lost import refuse_lost
 
         if is_there(self.place.db):
             return self.sync(cause="edit")
@@ -545,7 +547,8 @@ class Scheduler(Reading):
         )
 
     def _carry(self, pasts: Mapping[str, Carried]) -> Mapping[str, State]:
-        from scheduler.maintenance.restoring import settle_copy, start_state
+        from scheduler.maintenance.lost import start_state
+        from scheduler.sync.settle_copy import settle_copy
 
         self._daemon()  # refuses that of another root
         start_state(self.place, new_state=False, now=self.clock.now())
@@ -617,7 +620,7 @@ class Scheduler(Reading):
     def backup(self, target: Path) -> Contents:
         """A verified copy of the database in a new file, with a daemon or without one. Raises: as `back_up`."""
         from scheduler.maintenance.backup import back_up
-        from scheduler.maintenance.restoring import refuse_lost
+        from scheduler.maintenance.lost import refuse_lost
 
         refuse_lost(self.place)
         return back_up(self.place, target, now=self.clock.now(), actor=self.actor)
@@ -625,7 +628,7 @@ class Scheduler(Reading):
     def collect(self, *, dry_run: bool = False) -> Collected:
         """Throws away what `retention` in scheduler.yaml does not keep. Raises: as `retention.collect`."""
         from scheduler.maintenance import retention
-        from scheduler.maintenance.restoring import refuse_lost
+        from scheduler.maintenance.lost import refuse_lost
 
         refuse_lost(self.place)
         if not is_there(self.place.db):

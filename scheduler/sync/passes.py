@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scheduler.core import views
 from scheduler.core.plan.audit import audit_rows
@@ -17,7 +17,6 @@ from scheduler.core.values.facts import Fault, Job, SyncState
 from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.problems import Problem, UnavailableError
 from scheduler.core.values.settings import Settings
-from scheduler.git.history import budget, changed_by
 from scheduler.git.tree import Commits, Tree, git_silence, read_tree
 from scheduler.ledger.store import Observed, Store
 from scheduler.machine.clock import Clock
@@ -28,7 +27,9 @@ from scheduler.root.place import Place
 from scheduler.root.reading import read_source, real_path
 from scheduler.root.settings import read_settings
 from scheduler.root.tasks import JOB_FILE_BYTES, read_task
+from scheduler.sync.authors import budget, changed_by
 from scheduler.sync.holds import why_held
+from scheduler.sync.synced import Synced
 
 if TYPE_CHECKING:
     from scheduler.run.local.cancel import Cancel
@@ -36,45 +37,6 @@ if TYPE_CHECKING:
 LOOK_AGAIN_S = 0.1
 SAVE_S = 1.0  # how long a file may be half saved
 REPLAN_S = 30.0  # a plan goes stale when another process writes meanwhile; for that long it is a fault
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Synced:
-    """What a pass, or the plan of one, found. `to_json` carries it from a daemon to the command that asked."""
-
-    json: views.Json  # the shape of interface.md
-    problems: tuple[Problem, ...]
-    read: bool = True  # False: scheduler.yaml could not be, and nothing was applied
-    left: Mapping[str, int] = field(default_factory=dict)  # unarchived jobs by sync state
-    token_refused: bool = False
-    recovered: tuple[str, ...] = ()  # runs of dead processes that were ended on the way
-    no_provenance: str = ""  # why git, though there is a repository, could not say where the files stand
-    nothing_to_do: bool = True
-
-    @property
-    def guarded(self) -> bool:
-        return self.json["guard"] is not None
-
-    @property
-    def held(self) -> str:
-        """Why nothing of the files is carried into the database at present (S8); empty if nothing holds it."""
-        return self.json["held"] or ""
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "json": self.json,
-            "read": self.read,
-            "left": dict(self.left),
-            "token_refused": self.token_refused,
-            "recovered": list(self.recovered),
-            "no_provenance": self.no_provenance,
-            "nothing_to_do": self.nothing_to_do,
-        }
-
-    @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Synced:
-        problems = tuple(Problem.from_json(each) for each in found["json"]["problems"])
-        return cls(**{**found, "problems": problems, "recovered": tuple(found["recovered"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

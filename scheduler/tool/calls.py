@@ -13,9 +13,9 @@ from scheduler.core.values.settings import ROOT_FILE
 from scheduler.core.views import Json, run_json
 from scheduler.run.local.cancel import Cancel
 from scheduler.service import look_back as looking_back
-from scheduler.service.edit.drafts import Target
+from scheduler.service.edit.target import Target
 from scheduler.service.root import Scheduler
-from scheduler.sync.passes import Synced
+from scheduler.sync.synced import Synced
 from scheduler.tool.arguments import Call, Edit, read_call
 
 MOST_TEXT = 16_384  # characters of one stream; the end is what tells

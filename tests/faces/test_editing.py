@@ -384,7 +384,7 @@ def test_a_file_of_another_owner_stays(tmp_path: Path) -> None:
     theirs.chmod(0o666)
     code = (
         f"import os, sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
-        "from pathlib import Path\nfrom scheduler import rewriting\n"
+        "from pathlib import Path\nfrom scheduler.root import writing\n"
         f"here = os.open({str(tmp_path)!r}, os.O_RDONLY)\nos.fchdir(here)\nos.setegid(65534)\nos.seteuid(65534)\n"
         "try:\n    writing.replace(Path('.'), 'a.yaml', b'old', b'new')\n"
         "except writing.RefusedError as error:\n    print(error)\n"

@@ -24,9 +24,11 @@ from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
 from scheduler.maintenance import backup, restoring
 from scheduler.maintenance.backup import Nightly, back_up, copies, due_after, newest
-from scheduler.maintenance.restoring import DatabaseFile, restore, settle_copy
+from scheduler.maintenance.file import DatabaseFile
+from scheduler.maintenance.restoring import restore
 from scheduler.root.place import Place
 from scheduler.service.root import Scheduler
+from scheduler.sync.settle_copy import settle_copy
 from tests.fakes import FakeClock
 
 BEGIN = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)

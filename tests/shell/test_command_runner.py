@@ -27,7 +27,8 @@ from scheduler.core.values.facts import Fault, Task
 from scheduler.core.values.settings import RunnerSpec, TaskInput
 from scheduler.core.values.spec import JobSpec, Schedule
 from scheduler.run.local.cancel import Cancel, Why
-from scheduler.run.local.command import Context, Invocation, Outcome, _has_living_member, execute, prepare
+from scheduler.run.local.command import Outcome, _has_living_member, execute
+from scheduler.run.local.prepare import Context, Invocation, prepare
 
 SH = shutil.which("sh") or "/bin/sh"
 BASE = "/usr/local/bin:/usr/bin:/bin"

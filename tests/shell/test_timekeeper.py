@@ -19,10 +19,11 @@ from scheduler.core.times.fires import coming, start_delay
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.daemon.clockwork import Clockwork
-from scheduler.daemon.timekeeper import SetRight, Timekeeper
+from scheduler.daemon.timekeeper import Timekeeper
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 from scheduler.service.root import Scheduler
+from scheduler.sync.clock_repair import SetRight
 from tests.fakes import FakeClock
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
@@ -368,7 +369,7 @@ def test_new_rules_of_a_zone_count_from_the_next_start(world: World, monkeypatch
     world.store._connection.execute("UPDATE jobs SET next_run_at = '2026-03-02T07:00:00.000000Z' WHERE id = 'nine'")
     world.start()
     assert world.store.jobs()[0].next_run_at == MIDNIGHT + 7 * HOUR, "the rules are the same: nobody has looked"
-    monkeypatch.setattr("scheduler.daemon.timekeeper.digest", lambda names: f"other rules of {sorted(names)}")
+    monkeypatch.setattr("scheduler.sync.clock_repair.digest", lambda names: f"other rules of {sorted(names)}")
     clockwork, _ = world.start()
     after = world.store.jobs()[0]
     assert (after.next_run_at, after.file.generation) == (MIDNIGHT + 8 * HOUR, before.file.generation)

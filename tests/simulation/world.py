@@ -36,8 +36,9 @@ from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
 from scheduler.run.local import engine as engine_module
 from scheduler.run.local.cancel import Cancel
-from scheduler.run.local.command import Invocation, Outcome
+from scheduler.run.local.command import Outcome
 from scheduler.run.local.engine import LocalEngine
+from scheduler.run.local.prepare import Invocation
 from scheduler.run.local.workers import Workers
 from scheduler.service.root import Scheduler
 from scheduler.sync.passes import Passes

@@ -26,7 +26,8 @@ from scheduler.machine.log import event
 from scheduler.root.place import Place, unusable
 from scheduler.root.tasks import not_committed, read_task
 from scheduler.run.local.cancel import Cancel, Why
-from scheduler.run.local.command import Context, Invocation, Outcome, execute, prepare
+from scheduler.run.local.command import Outcome, execute
+from scheduler.run.local.prepare import Context, Invocation, prepare
 from scheduler.sync.passes import LOOK_AGAIN_S, SAVE_S, Fresh, Passes
 
 

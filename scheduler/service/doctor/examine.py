@@ -28,7 +28,7 @@ from scheduler.machine.clock import Clock
 from scheduler.machine.disks import cannot_write, lack_of_room
 from scheduler.machine.mounts import mount_of
 from scheduler.maintenance.backup import copies, newest
-from scheduler.maintenance.restoring import refuse_lost
+from scheduler.maintenance.lost import refuse_lost
 from scheduler.root.followed import Followed
 from scheduler.root.place import Place, is_there
 from scheduler.root.settings import read_settings

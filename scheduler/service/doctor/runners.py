@@ -11,23 +11,8 @@ from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.texts import names
-from scheduler.core.views import Json
-from scheduler.run.local.command import unready
+from scheduler.run.local.ready import troubles
 from scheduler.service.doctor.check import Check
-
-
-def troubles(settings: Settings, root: Path, environ: Mapping[str, str]) -> dict[str, Json]:
-    """By runner: `faults`, why nothing starts with it now, and `lacks`, the variables that it would start without.
-
-    environ: that of the process which would start it. No value of a variable is in the answer.
-    """
-    return {
-        name: {
-            "faults": [fault.message for fault in unready(runner, root, environ)],
-            "lacks": [each for each in runner.env_from if not environ.get(each) and each not in dict(runner.env)],
-        }
-        for name, runner in sorted(settings.runners.items())
-    }
 
 
 def runners(

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scheduler.core.values.problems import SchedulerError, UsageError
+from scheduler.core.values.problems import SchedulerError
 from scheduler.git.write import Branch, check_commit, commit_files, commit_on_branch
 from scheduler.machine.crash import crash_point
 from scheduler.root import writing
+from scheduler.service.edit.target import IN_PLACE, Target
 from scheduler.service.edit.trees import CommitTree, Files
 
 if TYPE_CHECKING:
@@ -22,32 +23,6 @@ if TYPE_CHECKING:
 
 Tell = Callable[[str], None]
 Undo = Sequence[tuple[str, bytes | None, bytes | None]]  # path, what it holds, what it held
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Where an edit goes: the working tree, unless it says otherwise."""
-
-    commit: bool = False
-    branch: str | None = None
-    push: bool = False  # the branch, to the remote that the root is kept from
-    message: str | None = None
-
-    def check(self) -> None:
-        """Raises: UsageError."""
-        if self.commit and self.branch is not None:
-            raise UsageError("a commit in place and a branch exclude each other", hint="a branch always gets a commit")
-        if self.push and self.branch is None:
-            raise UsageError("only a branch is pushed", hint="name one with --branch")
-        if self.message is not None and not (self.commit or self.branch is not None):
-            raise UsageError("a message belongs to a commit", hint="ask for a commit or a branch (--commit, --branch)")
-        if self.message is not None and not self.message.strip():
-            raise UsageError("the message is blank", hint="leave it out: there is one that names the change")
-        if self.message is not None and "\0" in self.message:
-            raise UsageError("the message holds a NUL character", hint="leave it out: no commit can hold one")
-
-
-IN_PLACE = Target()
 
 
 @dataclass(slots=True)

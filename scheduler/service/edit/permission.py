@@ -12,7 +12,8 @@ from scheduler.core.formats.shapes import JobShape
 from scheduler.core.values.facts import Fault, Job
 from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.settings import Agents
-from scheduler.service.edit.drafts import Draft, Target
+from scheduler.service.edit.drafts import Draft
+from scheduler.service.edit.target import Target
 from scheduler.service.edit.trees import Files, is_job_path, open_job, real_of, sharing
 
 INSIDE_A_RUN = "SCHEDULER_RUN_ID"

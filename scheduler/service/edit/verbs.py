@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,29 +24,38 @@ from scheduler.core.edits.jobedit import (
     written_job,
 )
 from scheduler.core.edits.spans import (
-    SHORTHANDS,
     UNSET,
     Change,
-    EditError,
-    MissingKeyError,
-    dotted,
     path_of,
     with_change,
 )
 from scheduler.core.formats.jobfile import Document, is_markdown
-from scheduler.core.formats.paths import PathError, check_path
 from scheduler.core.values.facts import Fault, Job, version
-from scheduler.core.values.problems import RefusedError, SchedulerError, UsageError, did_you_mean
+from scheduler.core.values.problems import RefusedError, SchedulerError, UsageError
 from scheduler.core.values.settings import ROOT_FILE, Agents
-from scheduler.core.values.texts import TextError, short
+from scheduler.core.values.texts import short
 from scheduler.core.views import Json
 from scheduler.git.objects import find_commit
 from scheduler.git.write import find_branch
 from scheduler.remote.branches import need_branch, push_branch, take_back_unsigned, take_branch
 from scheduler.root import writing
 from scheduler.root.place import Place
-from scheduler.service.edit.drafts import IN_PLACE, Draft, Target, diff_of, write
+from scheduler.service.edit.checks import (
+    check_job_path,
+    check_keys,
+    check_new_path,
+    check_task_key,
+    check_task_path,
+    check_there,
+    lf,
+    path_for,
+    position,
+    said_of,
+    task_text,
+)
+from scheduler.service.edit.drafts import Draft, diff_of, write
 from scheduler.service.edit.permission import INSIDE_A_RUN, leave_for
+from scheduler.service.edit.target import IN_PLACE, Target
 from scheduler.service.edit.trees import (
     CommitTree,
     Files,
@@ -59,7 +67,7 @@ from scheduler.service.edit.trees import (
     task_fault,
     text_fault,
 )
-from scheduler.sync.passes import Synced
+from scheduler.sync.synced import Synced
 
 _VERBS = {"Update": "update", "Create": "create", "Delete": "delete", "Move": "mv", "Roll back": "rollback"}
 _SHORTEST_SHA = 4
@@ -104,13 +112,13 @@ class Edits:
                 "nothing to change was given",
                 hint="name a key to set or to unset (--set, --unset), or give the text of the task (--task-file)",
             )
-        _check_keys(changes, unset, task)
+        check_keys(changes, unset, task)
         with self._draft(target, job_id, "Update") as draft:
             if draft.leave is not None:
                 draft.leave.check_named([*changes, *unset], task)
             job = self._open(draft, job_id)
             self._check_version(draft, job, if_version)
-            with _said_of(job.path):
+            with said_of(job.path):
                 self._update(draft, job, changes, unset, task, exact=False)
             parts = [*changes, *unset, *(["task"] if task is not None else [])]
             draft.summary = f"Update {job_id}: {', '.join(parts)}"
@@ -128,12 +136,12 @@ class Edits:
     ) -> None:
         keys = job.keys
         steps = [Change(path_of(name, keys), value) for name, value in changes.items()]
-        gone = [Change(path, UNSET) for path in sorted((path_of(name, keys) for name in unset), key=_position)]
+        gone = [Change(path, UNSET) for path in sorted((path_of(name, keys) for name in unset), key=position)]
         for change in gone:
-            _check_there(change.path, keys, job)
-        _check_task_key(changes, unset, job)
+            check_there(change.path, keys, job)
+        check_task_key(changes, unset, job)
         source = changes.get("task_source_path", None if "task_source_path" in unset else keys.get("task_source_path"))
-        text = None if task is None else _text(task, job)
+        text = None if task is None else task_text(task, job)
         body = None
         if text is not None and isinstance(source, str):
             self._put_task(draft, job, source, text)
@@ -142,7 +150,7 @@ class Edits:
         elif text is not None:
             told = text.decode()
             # The lines of an inline task are those of its file.
-            steps.append(Change(("task",), told if exact or "\r" in told.replace("\r\n", "") else _lf(told)))
+            steps.append(Change(("task",), told if exact or "\r" in told.replace("\r\n", "") else lf(told)))
         # What is taken away first could leave nothing to hold on to, what is written last could stand twice.
         data = edited(job, [*steps, *gone], body=body, exact=exact)
         if "task_source_path" in changes and text is None and isinstance(source, str):
@@ -155,14 +163,14 @@ class Edits:
 
     def _put_task(self, draft: Draft, job: Opened, path: str, text: bytes) -> None:
         """The task's own file gets exactly these bytes."""
-        _check_task_path(path, job)
+        check_task_path(path, job)
         source = draft.files.read(path)
         if isinstance(source, Fault):
             if source.reason != "source_missing" or not draft.files.is_free(path):
                 raise RefusedError(source.message)
             draft.put(path, None, text)
             return
-        _check_task_path(source.path, job)  # where a link leads
+        check_task_path(source.path, job)  # where a link leads
         others = list(sharing(draft.files, path, str(job.document.id)))
         if others and source.data != text:
             draft.notes.append(f"{path} is the task of {', '.join(others)} too")
@@ -185,7 +193,7 @@ class Edits:
         changes = changes or {}
         if "id" in changes:
             raise UsageError("the id is given by the name of the new job", hint="leave the key id out")
-        _check_keys(changes, (), task)
+        check_keys(changes, (), task)
         with self._draft(target, job_id, "Create") as draft:
             if draft.leave is not None:
                 draft.leave.check_named(changes, task)
@@ -194,18 +202,18 @@ class Edits:
             if claims:
                 raise RefusedError(f"{claims[0].path}:{claims[0].line} names the job {job_id!r} already")
             keys: Any = {"id": job_id}
-            with _said_of("the new job"):
+            with said_of("the new job"):
                 for name, value in changes.items():
                     keys = with_change(keys, Change(path_of(name, keys), value))
             source = keys.get("task_source_path")
-            path = path or _path_for(job_id, files, markdown=task is not None and not isinstance(source, str))
-            _check_new_path(path, files)
+            path = path or path_for(job_id, files, markdown=task is not None and not isinstance(source, str))
+            check_new_path(path, files)
             text = None if task is None else task.encode("utf-8", "surrogateescape")
             body = None
-            with _said_of(path):
+            with said_of(path):
                 if text is not None and isinstance(source, str):
                     opened = Opened(path, b"", 0, files.settings)
-                    _check_task_path(source, opened)
+                    check_task_path(source, opened)
                     if not files.is_free(source):
                         raise RefusedError(
                             f"{source} is there already; nothing is overwritten",
@@ -215,7 +223,7 @@ class Edits:
                 elif task is not None and is_markdown(path):
                     body = task
                 elif task is not None:
-                    keys["task"] = _lf(task)
+                    keys["task"] = lf(task)
                 data = written_job(path, keys, body=body, settings=files.settings)
                 if text is not None and (fault := text_fault(text, files.settings)) is not None:
                     raise UsageError(fault.message)
@@ -245,7 +253,7 @@ class Edits:
             self._check_version(draft, job, if_version)
             draft.gone = True
             real = self._own_path(draft, job)
-            with _said_of(job.path):
+            with said_of(job.path):
                 draft.put(real, job.data, None if job.alone else without_document(job))
             source = job.keys.get("task_source_path")
             if isinstance(source, str):
@@ -260,7 +268,7 @@ class Edits:
             return
         if others:
             raise RefusedError(f"{path} is the task of {', '.join(others)} too", hint="leave it there (no --with-task)")
-        _check_task_path(path, job)
+        check_task_path(path, job)
         source = draft.files.read(path)
         if not isinstance(source, Fault) and source.real != path:
             raise RefusedError(
@@ -289,7 +297,7 @@ class Edits:
             files, real = draft.files, self._own_path(draft, job)
             if path.endswith("/"):
                 path += posixpath.basename(job.path)
-            with _said_of(job.path):
+            with said_of(job.path):
                 if path == job.path:
                     raise UsageError(f"{job_id} stands in {path} already")
                 if is_markdown(path) != is_markdown(job.path):
@@ -298,7 +306,7 @@ class Edits:
                         hint="keep the ending, or create the job anew under that name and delete this document",
                     )
                 if files.is_free(path):
-                    _check_new_path(path, files)
+                    check_new_path(path, files)
                     new = job.data if job.alone else document_text(job).encode()
                     draft.put(path, None, new)
                     draft.modes[path] = real
@@ -310,7 +318,7 @@ class Edits:
                         raise RefusedError(
                             f"{path} is there already; nothing is overwritten", hint="choose another path"
                         )
-                    _check_job_path(path, files)
+                    check_job_path(path, files)
                     if other.real == real:
                         raise UsageError(f"{path} leads to {job.path}, where {job_id} stands already")
                     text = document_text(job)
@@ -350,7 +358,7 @@ class Edits:
             job = self._open(draft, job_id)
             self._check_version(draft, job, if_version)
             draft.summary = f"Roll {job_id} back to {to}"
-            with _said_of(job.path):
+            with said_of(job.path):
                 if to.startswith("commit:"):
                     self._to_commit(draft, job, to.removeprefix("commit:"))
                 else:
@@ -571,150 +579,3 @@ class Edits:
 
 
 # -- what is asked for -------------------------------------------------------------------------
-
-
-def _check_keys(changes: Mapping[str, Any], unset: Sequence[str], task: str | None) -> None:
-    if task is not None and "task" in changes:
-        raise UsageError("the text of the task is given twice", hint="give it as the text or as the key task")
-    for name in [*changes, *unset]:
-        if name.split(".")[0] == "id":
-            raise UsageError(
-                "the id cannot be changed: the history hangs on it", hint="set name, or create a job with another id"
-            )
-    for name, value in changes.items():
-        _check_value(name, value)
-    names = [*changes, *unset]
-    for number, one in enumerate(names):
-        for other in names[number + 1 :]:
-            if one == other or one.startswith(other + ".") or other.startswith(one + "."):
-                raise UsageError(f"{one} and {other} are changed at once", hint="give one of them")
-
-
-def _check_value(name: str, value: Any) -> None:
-    """Refuses what no job file can hold, or no comparison would find again."""
-    if isinstance(value, dict):
-        for key, each in value.items():
-            _check_value(name, key)
-            _check_value(name, each)
-    elif isinstance(value, list):
-        for each in value:
-            _check_value(name, each)
-    elif isinstance(value, str) and "\0" in value:
-        raise UsageError(f"{name} holds a NUL character", hint="leave it out: no job file can hold one")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{name} holds a number that is none: {value}", hint="no key of a job takes it")
-
-
-def _position(path: Sequence[Any]) -> list[tuple[int, str]]:
-    """A key by which items of a list come from its end on: what is taken away must not move what is named next."""
-    return [(-part, "") if isinstance(part, int) else (0, str(part)) for part in path]
-
-
-def _check_there(path: Sequence[Any], keys: Mapping[str, Any], job: Opened) -> None:
-    name, inside = dotted(tuple(path)), keys
-    for part in path:
-        there = part in inside if isinstance(inside, dict) else isinstance(part, int) and part < len(inside)
-        if not there:
-            default = isinstance(keys, dict) and path[0] in job.settings.defaults and path[0] not in keys
-            raise UsageError(
-                f"{name} is not written in {job.path}",
-                hint="it comes from defaults in scheduler.yaml; set to null, it is done without"
-                if default
-                else did_you_mean(str(path[0]), keys) or f"it has {', '.join(keys)}",
-            )
-        inside = inside[part]
-        if not isinstance(inside, dict | list) and part is not path[-1]:
-            if path[0] in SHORTHANDS and isinstance(inside, str):
-                return  # it stands for a mapping: what that holds is seen where it is edited
-            raise UsageError(f"{name} is not written in {job.path}", hint=f"{part} is {short(str(inside))}")
-
-
-def _check_task_key(changes: Mapping[str, Any], unset: Sequence[str], job: Opened) -> None:
-    if "task" not in changes or changes["task"] is None:
-        return
-    source = job.keys.get("task_source_path")
-    if source is not None and "task_source_path" not in unset and "task_source_path" not in changes:
-        raise UsageError(
-            f"the task of {job.document.id} stands in {source}",
-            hint="give the text for that file (--task-file), or unset task_source_path as well to move it into the job",
-        )
-    if job.has_body and job.document.text is not None:
-        raise UsageError(
-            f"the task of {job.document.id} is the text below the front matter of {job.path}",
-            hint="give it as the text of the task (--task-file)",
-        )
-
-
-def _text(task: str, job: Opened) -> bytes:
-    try:
-        text = task.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        raise UsageError("the task is not text: it holds a lone surrogate") from None
-    if fault := text_fault(text, job.settings):
-        raise UsageError(fault.message, hint="give the whole text of the task")
-    return text
-
-
-def _lf(text: str) -> str:
-    """A text whose lines all end with CRLF, as YAML would read it."""
-    return text.replace("\r\n", "\n") if "\r" not in text.replace("\r\n", "") else text
-
-
-def _check_task_path(path: str, job: Opened) -> None:
-    try:
-        check_path(path, what="task_source_path")
-    except PathError as error:
-        raise UsageError(error.message, hint=error.hint) from None
-    if path == ROOT_FILE or is_job_path(path, job.settings):
-        raise RefusedError(
-            f"{path} is more than a task: its text is not written through a job", hint="edit that file itself"
-        )
-
-
-def _path_for(job_id: str, files: Files, *, markdown: bool) -> str:
-    """The file of a new job: in the folder of the first glob that would find it there."""
-    name = f"{job_id}.{'md' if markdown else 'yaml'}"
-    for folder in ("jobs", *(glob.split("*")[0].rstrip("/") for glob in files.settings.jobs)):
-        path = posixpath.join(folder, name)
-        if is_job_path(path, files.settings):
-            return path
-    raise UsageError(
-        "no place for the new file can be told from `jobs` in scheduler.yaml", hint="name the file (--file)"
-    )
-
-
-def _check_new_path(path: str, files: Files) -> None:
-    _check_job_path(path, files)
-    if not files.is_free(path):
-        raise RefusedError(f"{path} is there already; nothing is overwritten", hint="choose another path")
-
-
-def _check_job_path(path: str, files: Files) -> None:
-    try:
-        check_path(path)
-    except PathError as error:
-        raise UsageError(error.message, hint=error.hint) from None
-    if not is_job_path(path, files.settings):
-        raise UsageError(
-            f"{path} would be no job file: no glob of `jobs` names it, or it does not end in .yaml, .yml or .md",
-            hint=f"globs: {', '.join(files.settings.jobs)}",
-        )
-
-
-@contextlib.contextmanager
-def _said_of(path: str) -> Iterator[None]:
-    """Errors of the core, as a caller gets them."""
-    try:
-        yield
-    except EditError as error:
-        raise RefusedError(f"{path}:{error.line}: {error.message}; nothing was written", hint=error.hint) from None
-    except MissingKeyError as error:
-        raise UsageError(f"{path}: {error}", hint=error.hint) from None
-    except WrongJobError as error:
-        first, more = error.problems[0], len(error.problems) - 1
-        also = f" (and {more} more)" if more else ""
-        raise UsageError(f"{first.message} [{first.code}]{also}; nothing was written", hint=first.hint) from None
-    except TextError as error:
-        raise RefusedError(
-            f"{path}:{error.line}:{error.column}: {error.message} [{error.code}]; nothing was written", hint=error.hint
-        ) from None

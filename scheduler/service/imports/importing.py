@@ -29,9 +29,8 @@ from scheduler.core.values.problems import (
     SchedulerError,
     UnavailableError,
     UsageError,
-    did_you_mean,
 )
-from scheduler.core.values.settings import ROOT_FILE, RunnerSpec, Settings, TaskInput
+from scheduler.core.values.settings import ROOT_FILE, RunnerSpec, Settings
 from scheduler.core.values.texts import TextError
 from scheduler.core.views import Json
 from scheduler.ledger.carried import Carried, State
@@ -39,18 +38,17 @@ from scheduler.machine.clock import Clock
 from scheduler.machine.users import is_program, local_zone, me, user_exists
 from scheduler.root import writing
 from scheduler.root.place import Place
-from scheduler.service.edit.drafts import IN_PLACE, Draft, write
+from scheduler.service.edit.drafts import Draft, write
 from scheduler.service.edit.permission import INSIDE_A_RUN
+from scheduler.service.edit.target import IN_PLACE
 from scheduler.service.edit.trees import WorkingTree, is_job_path, text_fault
 from scheduler.service.imports.phantom_db import read_phantom
+from scheduler.service.imports.runners import agent_runner, shell_runner
 from scheduler.service.imports.unpacking import Exported, is_buried, made_from_export, read_export
-from scheduler.sync.passes import Synced
+from scheduler.sync.synced import Synced
 
 FOLDER = "jobs/imported"
 MOST_BYTES = 10 * 1024 * 1024  # of a crontab
-_SHELLS = ("sh", "bash", "dash", "ksh", "zsh", "ash")
-SHELL_RUNNER = 'runners: {shell: {command: [sh, -eu, "{task_file}"], tasks: ["scripts/**", "jobs/**"]}}'
-AGENT_RUNNER = "runners: {claude: {command: [claude, -p], input: stdin}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +85,7 @@ class Imports:
         if data[:16] == b"SQLite format 3\0":
             raise UsageError(f"{name} is a SQLite database, and no crontab", hint="`scheduler import phantom` reads it")
         tree = WorkingTree(self.place)
-        runner = _shell_runner(tree.settings, options.runner)
+        runner = shell_runner(tree.settings, options.runner)
         base = posixpath.basename(runner.command[0])
         flags = "".join(each[1:] for each in runner.command[1:] if each.startswith("-") and not each.startswith("--"))
         shell = crontab.Shell(name=base, strict="e" in flags or "u" in flags, allowed=runner.job_env)
@@ -120,7 +118,7 @@ class Imports:
         """Raises: as `read_phantom`; UsageError where no runner can be told."""
         tree = WorkingTree(self.place)
         rows, audit = read_phantom(path)
-        runner = _agent_runner(tree.settings, options.runner)
+        runner = agent_runner(tree.settings, options.runner)
         jobs, problems = phantom.jobs_of(
             rows, audit, zone=self._zone(options), root_zone=tree.settings.timezone, now=self.clock.now()
         )
@@ -456,53 +454,6 @@ def _state(path: str, data: bytes, draft: Draft, tree: WorkingTree) -> str:
 
 
 # -- runners --------------------------------------------------------------------------------------
-
-
-def _named_runner(settings: Settings, name: str) -> RunnerSpec:
-    found = settings.runners.get(name)
-    if found is None:
-        hint = did_you_mean(name, settings.runners) or f"runners of this root: {', '.join(settings.runners) or 'none'}"
-        raise UsageError(f"{ROOT_FILE} has no runner {name!r}", hint=hint)
-    return found
-
-
-def _is_shell(runner: RunnerSpec) -> bool:
-    return posixpath.basename(runner.command[0]) in _SHELLS
-
-
-def _shell_runner(settings: Settings, name: str | None) -> RunnerSpec:
-    if name is not None:
-        found = _named_runner(settings, name)
-        if not _is_shell(found):
-            raise UsageError(f"the runner {name!r} is no shell, and a crontab holds commands for one", hint=_hint(True))
-        return found
-    shells = {each: spec for each, spec in settings.runners.items() if _is_shell(spec) and spec.jobs is None}
-    for each in ("cron", "shell", *sorted(shells)):
-        if each in shells:
-            return shells[each]
-    raise UsageError("no runner of this root is a shell that any job may use", hint=_hint(True))
-
-
-def _agent_runner(settings: Settings, name: str | None) -> RunnerSpec:
-    default = settings.defaults.get("runner")
-    if name is not None:
-        found = _named_runner(settings, name)
-    elif default is not None and default in settings.runners:
-        found = settings.runners[default]
-    else:
-        others = [spec for spec in settings.runners.values() if not _is_shell(spec)]
-        if len(others) != 1:
-            which = ", ".join(spec.name for spec in others)
-            why = f"several runners could be meant: {which}" if others else "no runner of this root takes prompts"
-            raise UsageError(why, hint="name one with --runner" if others else _hint(False))
-        found = others[0]
-    if _is_shell(found) or (found.input is TaskInput.FILE and found.command[0] in _SHELLS):
-        raise UsageError(f"the runner {found.name!r} is a shell, and would run prompts as scripts", hint=_hint(False))
-    return found
-
-
-def _hint(shell: bool) -> str:
-    return f"add one to {ROOT_FILE}, such as: {SHELL_RUNNER if shell else AGENT_RUNNER}"
 
 
 def read_source_file(name: str, stdin: BinaryIO, *, most: int = -1) -> bytes:

@@ -23,7 +23,7 @@ from scheduler.root.excerpts import source_lines
 from scheduler.root.place import Place
 from scheduler.root.tasks import read_task
 from scheduler.service.review.revisions import Compared, Snapshot, at_commit, compare, folder_in_repository, on_disk
-from scheduler.sync.passes import Synced
+from scheduler.sync.synced import Synced
 
 _NOT_KEPT = Text(None, "no text is kept in the database until it runs; compare two commits with --base")
 

@@ -1,0 +1,135 @@
+"""A root whose history is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from datetime import datetime
+from pathlib import Path
+
+from scheduler.control.client import answer_of
+from scheduler.control.hold import Hold, find
+from scheduler.core.values.instants import instant
+from scheduler.core.values.problems import RefusedError, UnavailableError
+from scheduler.ledger.database import journals_by
+from scheduler.maintenance.backup import copies, newest
+from scheduler.root.place import Place, is_there, unusable
+
+SIDES = ("-wal", "-shm", "-journal")
+
+
+def lost(place: Place) -> str:
+    """Why it is believed that there was a database here which is gone; empty where there is one, or never was."""
+    if is_there(place.db):
+        return ""
+    aside = _put_aside_before(place)
+    beside = f"; one that was put aside is {aside}" if aside is not None else ""
+    last = newest(place)
+    if last is not None:
+        return f"the database {place.db} is gone; there is a copy of {instant(last.at)}{beside}"
+    if aside is not None:
+        return f"the database {place.db} is gone{beside}"
+    runs = place.outputs
+    with contextlib.suppress(OSError):
+        if place.db == place.state / "state.db" and runs.is_dir() and any(runs.iterdir()):
+            return f"the database {place.db} is gone, and with it what it knew of the runs whose outputs are in {runs}"
+    return ""
+
+
+def _put_aside_before(place: Place) -> Path | None:
+    """The newest database that `restore` or `--new-state` has put aside; a restore may have been killed just then."""
+    with contextlib.suppress(OSError):
+        found = [each for each in place.db.parent.glob(f"{place.db.name}.before-*") if not each.name.endswith(SIDES)]
+        return max(found, key=lambda each: each.name, default=None)
+    return None
+
+
+def refuse_lost(place: Place, *, held: bool = False) -> None:
+    """Raises: RefusedError where the database is gone: an empty answer, or an empty new one, would be a lie.
+
+    held: by this process, so that no daemon knows of another one.
+    """
+    if is_there(place.db):
+        return
+    why = lost(place)
+    if not why and not held and (why := _lost_by_daemon(place)):
+        raise RefusedError(
+            why,
+            hint="`scheduler restore BACKUP` puts a copy back; or stop it, and start without a history by --new-state",
+        )
+    if why:
+        last, aside = newest(place), _put_aside_before(place)
+        known = last.path if last is not None else aside
+        back = "BACKUP" if known is None else shlex.quote(str(known))
+        raise RefusedError(
+            why, hint=f"`scheduler restore {back}` puts it back; serve and sync start without a history by --new-state"
+        )
+
+
+def _lost_by_daemon(place: Place) -> str:
+    """That a daemon is there and no database. One that is just starting answers once it has made it."""
+    holder = find(place)
+    if holder is None:
+        return ""
+    with contextlib.suppress(UnavailableError):
+        answer_of(holder, "status")
+    return "" if is_there(place.db) else f"the database {place.db} is gone, under the daemon that holds it: {holder}"
+
+
+def start_state(place: Place, *, new_state: bool, now: datetime, held: bool = False) -> list[Path]:
+    """Sees to it that nobody starts without a history by accident.
+
+    new_state: put aside what is left of one whose database is gone, empty or no database, and start anew.
+    held: this process keeps daemons away already.
+    Returns what was put aside. Raises: RefusedError where a history is gone and nobody gave leave to start anew;
+    UnavailableError.
+    """
+    if not new_state:
+        refuse_lost(place, held=held)
+        return []
+    try:
+        # One given by name is not ours to move, whatever it is.
+        ruined = place.db.is_file() and (
+            place.db.stat().st_size == 0
+            or (place.db == place.state / "state.db" and journals_by(place.db) == "nothing")
+        )
+        if not ruined and not lost(place):
+            return []
+        with contextlib.nullcontext() if held else Hold(place, since=instant(now), listening=False):
+            moved = put_aside(place.db, now)
+            if place.db == place.state / "state.db":
+                moved += _aside(place.outputs, now)
+            if place.backups is not None and any(not copy.earlier for copy in copies(place)):
+                # Else the new history's copies would push them out within a week.
+                folder = place.backups / f"before-{now:%Y%m%dT%H%M%S}"
+                folder.mkdir(mode=0o700, exist_ok=True)
+                for copy in copies(place):
+                    if not copy.earlier:
+                        copy.path.rename(folder / copy.path.name)
+                moved.append(folder)
+    except OSError as error:
+        raise unusable(place.state, error) from error
+    return moved
+
+
+def put_aside(db: Path, now: datetime) -> list[Path]:
+    """Gives a database and its journals another name, if it is there."""
+    name = first = f"{db.name}.before-{now:%Y%m%dT%H%M%S}"
+    n = 1
+    while is_there(db.with_name(name)):
+        n += 1
+        name = f"{first}-{n}"
+    # The journals first: one that stays behind would be replayed into the next database of this name.
+    moved = []
+    for suffix in (*SIDES, ""):
+        path = db.with_name(db.name + suffix)
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(db.with_name(name + suffix))
+            moved.append(db.with_name(name + suffix))
+    return moved[-1:]
+
+
+def _aside(path: Path, now: datetime) -> list[Path]:
+    if not path.exists():
+        return []
+    return [path.rename(path.with_name(f"{path.name}.before-{now:%Y%m%dT%H%M%S}"))]

@@ -1,0 +1,225 @@
+"""What a runner starts: argv, folder and environment."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from scheduler.core.formats.globs import matches_any, matches_job
+from scheduler.core.values.facts import Fault, Task
+from scheduler.core.values.instants import instant
+from scheduler.core.values.settings import RunnerSpec, TaskInput
+from scheduler.core.values.spec import JobSpec
+from scheduler.core.values.texts import listed
+from scheduler.core.values.units import format_duration
+
+TASK = "{task}"
+TASK_FILE = "{task_file}"
+_INHERITED = frozenset({"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR"})
+_INHERITED_PREFIXES = ("LC_", "XDG_")
+_ARGUMENT_BYTES = 128 * 1024 - 1  # execve(2), MAX_ARG_STRLEN, less its closing NUL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a run tells its child about itself, as SCHEDULER_* variables."""
+
+    run_id: str  # "JOB:N"
+    job_id: str
+    fire_time: datetime | None  # None: a manual run
+    trigger: str
+    attempt: int  # 1 for the first
+    root: Path
+    revision: str | None
+    task_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """One process to start. `argv` still holds `{task_file}`: that file exists only while the process runs."""
+
+    argv: tuple[str, ...]  # argv[0] is absolute
+    cwd: Path
+    env: Mapping[str, str]  # the whole environment
+    stdin: bytes | None  # None: an empty standard input
+    task_file: bytes | None  # what the file that replaces {task_file} holds
+
+
+def prepare(
+    runner: RunnerSpec, spec: JobSpec, task: Task, context: Context, *, environ: Mapping[str, str]
+) -> Invocation | Fault:
+    """The process that runs `task`, or why there is none. Reads the file system, changes nothing.
+
+    environ: the scheduler's own environment. Fault reasons: runner_not_allowed, runner_not_found,
+    runner_cwd_missing, runner_task_too_large.
+    """
+    if runner.tasks is not None and not matches_any(task.source_path, runner.tasks):
+        allowed = ", ".join(runner.tasks) or "nothing"
+        return cannot_start("not_allowed", f"runner {runner.name!r} takes {allowed}, not {task.source_path!r}")
+    if runner.jobs is not None and not matches_job(spec.id, spec.tags, runner.jobs):
+        allowed = listed(runner.jobs)
+        return cannot_start("not_allowed", f"runner {runner.name!r} takes the jobs {allowed}, not {spec.id!r}")
+    if runner.max_timeout is not None and spec.timeout > runner.max_timeout:
+        longest, timeout = format_duration(runner.max_timeout), format_duration(spec.timeout)
+        return cannot_start(
+            "not_allowed", f"runner {runner.name!r} takes a timeout of at most {longest}, not {timeout}"
+        )
+    if refused := sorted({name for name, _ in spec.env} - set(runner.job_env)):
+        return cannot_start("not_allowed", f"runner {runner.name!r} lets no job set {', '.join(refused)} (job_env)")
+    root = Path(os.path.abspath(context.root))  # noqa: PTH100 - resolve() would rename the root
+    cwd = _working_folder(runner, root)
+    if isinstance(cwd, Fault):
+        return cwd
+    env = _environment(runner, spec, replace(context, root=root), cwd, environ)
+    program = _find(runner.command[0], root, env.get("PATH", os.defpath))
+    if isinstance(program, Fault):
+        return program
+    arguments = runner.command[1:]
+    if runner.input is TaskInput.ARG:
+        arguments = tuple(each.replace(TASK, task.text.decode("utf-8")) for each in arguments)
+        if b"\0" in task.text or any(len(encode(each)) > _ARGUMENT_BYTES for each in arguments):
+            return cannot_start(
+                "task_too_large",
+                f"as one argument a task may have {_ARGUMENT_BYTES:,} bytes and no NUL; use input: file",
+            )
+    return Invocation(
+        argv=(program, *arguments),
+        cwd=cwd,
+        env=env,
+        stdin=task.text if runner.input is TaskInput.STDIN else None,
+        task_file=task.text if runner.input is TaskInput.FILE else None,
+    )
+
+
+def unready(runner: RunnerSpec, root: Path, environ: Mapping[str, str]) -> Iterator[Fault]:
+    """Why nothing could be started with this runner now, whatever the job and its task. Starts nothing."""
+    cwd = _working_folder(runner, root)
+    if isinstance(cwd, Fault):
+        yield cwd
+    search = {**environ, **dict(runner.env)}.get("PATH", os.defpath)
+    program = _find(runner.command[0], root, search)
+    if isinstance(program, Fault):
+        yield program
+    elif (interpreter := _missing_interpreter(program, search)) is not None:
+        yield cannot_start("start_failed", f"the first line of {program!r} names {interpreter!r}, which is not there")
+
+
+def _missing_interpreter(program: str, search: str) -> str | None:
+    """What a script wants to be run by, where that cannot be found."""
+    try:
+        with open(program, "rb") as file:  # noqa: PTH123
+            first = file.readline(256)
+    except OSError:  # it may be run without being read
+        return None
+    if not first.startswith(b"#!"):
+        return None
+    # The kernel takes a carriage return for part of the name, and so does this.
+    words = os.fsdecode(first[2:].rstrip(b"\n").strip(b" \t")).split(" ")
+    if _no_program(words[0]) is not None:
+        return words[0]
+    if Path(words[0]).name == "env" and len(words) == 2 and shutil.which(words[1], path=search) is None:
+        return words[1]
+    return None
+
+
+def _working_folder(runner: RunnerSpec, root: Path) -> Path | Fault:
+    cwd = Path(os.path.normpath(root / runner.cwd))
+    if not cwd.is_dir() or (cwd != root and not cwd.resolve().is_relative_to(root.resolve())):
+        return cannot_start("cwd_missing", f"the working directory {runner.cwd!r} is not a folder in the root")
+    return cwd
+
+
+def cannot_start(reason: str, message: str) -> Fault:
+    return Fault(reason=f"runner_{reason}", message=message)
+
+
+def _environment(
+    runner: RunnerSpec, spec: JobSpec, context: Context, cwd: Path, environ: Mapping[str, str]
+) -> dict[str, str]:
+    """Design section 3, "Child environment": later layers win, and what we say about the run wins over all."""
+    env = {
+        name: value
+        for name, value in environ.items()
+        if name in _INHERITED or name.startswith(_INHERITED_PREFIXES) or name in runner.env_from
+    }
+    env.update(runner.env)
+    env.update(spec.env)
+    told = {
+        "SCHEDULER_JOB_ID": context.job_id,
+        "SCHEDULER_RUN_ID": context.run_id,
+        "SCHEDULER_FIRE_TIME": None if context.fire_time is None else instant(context.fire_time),
+        "SCHEDULER_TRIGGER": context.trigger,
+        "SCHEDULER_ATTEMPT": str(context.attempt),
+        "SCHEDULER_ROOT": str(context.root),
+        "SCHEDULER_REVISION": context.revision,
+        "SCHEDULER_TASK_SHA256": context.task_sha256,
+        "PWD": str(cwd),
+    }
+    for name, value in told.items():
+        env.pop(name, None)  # one that does not apply is absent, whatever a layer below says
+        if value is not None:
+            env[name] = value
+    return env
+
+
+def _find(program: str, root: Path, search: str) -> str | Fault:
+    """The absolute path of argv[0]: `./…` below the root; or absolute or on PATH, and then not below the root."""
+    if program.startswith("./"):
+        if ".." in program.split("/"):
+            return cannot_start("not_found", f"{program!r} may not leave the root")
+        found = str(root / program)
+        return _no_program(found) or found
+    if Path(program).is_absolute():
+        found = program
+    elif "/" in program:
+        return cannot_start(
+            "not_found", f"{program!r} is neither absolute nor on PATH; for a file in the root write './{program}'"
+        )
+    else:
+        # A relative entry would mean a folder of wherever the scheduler stands.
+        folders = [each for each in search.split(os.pathsep) if Path(each).is_absolute()]
+        on_path = shutil.which(program, path=os.pathsep.join(folders)) if folders else None
+        if on_path is None:
+            return cannot_start("not_found", f"{program!r} is not on PATH ({search})")
+        found = on_path
+    # Whatever leads there: a program that everybody with write access to the root can replace is named as such.
+    inside = root.resolve()
+    for real in (Path(found).resolve(), Path(found).parent.resolve() / Path(found).name):
+        if real.is_relative_to(inside):
+            below = real.relative_to(inside)
+            return cannot_start("not_found", f"{program!r} leads inside the root; if that is meant, write './{below}'")
+    return _no_program(found) or found
+
+
+def _no_program(path: str) -> Fault | None:
+    """Why nothing of that name can be started; None if it looks as if it can."""
+    try:
+        kind = os.stat(path).st_mode  # noqa: PTH116
+    except OSError as error:
+        return cannot_start(
+            "not_found", f"{path!r} is not there" if is_absence(error) else f"{path!r}: {error.strerror}"
+        )
+    if stat.S_ISDIR(kind):
+        return cannot_start("not_found", f"{path!r} is a folder; name the program in it")
+    if not stat.S_ISREG(kind):
+        return cannot_start("not_found", f"{path!r} is not a regular file")
+    if not os.access(path, os.X_OK):
+        return cannot_start(
+            "not_found", f"{path!r} is not executable: `chmod +x` it, unless its file system is mounted noexec"
+        )
+    return None
+
+
+def is_absence(error: OSError) -> bool:
+    return error.errno in (errno.ENOENT, errno.ENOTDIR)
+
+
+def encode(argument: str) -> bytes:
+    """UTF-8 whatever the locale says: the task's bytes were hashed as they are."""
+    return argument.encode("utf-8", "surrogateescape")

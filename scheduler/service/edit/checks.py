@@ -1,0 +1,164 @@
+"""What is checked before an edit is written."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from scheduler.core.edits.jobedit import Opened, WrongJobError
+from scheduler.core.edits.spans import SHORTHANDS, EditError, MissingKeyError, dotted
+from scheduler.core.formats.paths import PathError, check_path
+from scheduler.core.values.problems import RefusedError, UsageError, did_you_mean
+from scheduler.core.values.settings import ROOT_FILE
+from scheduler.core.values.texts import TextError, short
+from scheduler.service.edit.trees import Files, is_job_path, text_fault
+
+
+def check_keys(changes: Mapping[str, Any], unset: Sequence[str], task: str | None) -> None:
+    if task is not None and "task" in changes:
+        raise UsageError("the text of the task is given twice", hint="give it as the text or as the key task")
+    for name in [*changes, *unset]:
+        if name.split(".")[0] == "id":
+            raise UsageError(
+                "the id cannot be changed: the history hangs on it", hint="set name, or create a job with another id"
+            )
+    for name, value in changes.items():
+        _check_value(name, value)
+    names = [*changes, *unset]
+    for number, one in enumerate(names):
+        for other in names[number + 1 :]:
+            if one == other or one.startswith(other + ".") or other.startswith(one + "."):
+                raise UsageError(f"{one} and {other} are changed at once", hint="give one of them")
+
+
+def _check_value(name: str, value: Any) -> None:
+    """Refuses what no job file can hold, or no comparison would find again."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            _check_value(name, key)
+            _check_value(name, each)
+    elif isinstance(value, list):
+        for each in value:
+            _check_value(name, each)
+    elif isinstance(value, str) and "\0" in value:
+        raise UsageError(f"{name} holds a NUL character", hint="leave it out: no job file can hold one")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{name} holds a number that is none: {value}", hint="no key of a job takes it")
+
+
+def position(path: Sequence[Any]) -> list[tuple[int, str]]:
+    """A key by which items of a list come from its end on: what is taken away must not move what is named next."""
+    return [(-part, "") if isinstance(part, int) else (0, str(part)) for part in path]
+
+
+def check_there(path: Sequence[Any], keys: Mapping[str, Any], job: Opened) -> None:
+    name, inside = dotted(tuple(path)), keys
+    for part in path:
+        there = part in inside if isinstance(inside, dict) else isinstance(part, int) and part < len(inside)
+        if not there:
+            default = isinstance(keys, dict) and path[0] in job.settings.defaults and path[0] not in keys
+            raise UsageError(
+                f"{name} is not written in {job.path}",
+                hint="it comes from defaults in scheduler.yaml; set to null, it is done without"
+                if default
+                else did_you_mean(str(path[0]), keys) or f"it has {', '.join(keys)}",
+            )
+        inside = inside[part]
+        if not isinstance(inside, dict | list) and part is not path[-1]:
+            if path[0] in SHORTHANDS and isinstance(inside, str):
+                return  # it stands for a mapping: what that holds is seen where it is edited
+            raise UsageError(f"{name} is not written in {job.path}", hint=f"{part} is {short(str(inside))}")
+
+
+def check_task_key(changes: Mapping[str, Any], unset: Sequence[str], job: Opened) -> None:
+    if "task" not in changes or changes["task"] is None:
+        return
+    source = job.keys.get("task_source_path")
+    if source is not None and "task_source_path" not in unset and "task_source_path" not in changes:
+        raise UsageError(
+            f"the task of {job.document.id} stands in {source}",
+            hint="give the text for that file (--task-file), or unset task_source_path as well to move it into the job",
+        )
+    if job.has_body and job.document.text is not None:
+        raise UsageError(
+            f"the task of {job.document.id} is the text below the front matter of {job.path}",
+            hint="give it as the text of the task (--task-file)",
+        )
+
+
+def task_text(task: str, job: Opened) -> bytes:
+    try:
+        text = task.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise UsageError("the task is not text: it holds a lone surrogate") from None
+    if fault := text_fault(text, job.settings):
+        raise UsageError(fault.message, hint="give the whole text of the task")
+    return text
+
+
+def lf(text: str) -> str:
+    """A text whose lines all end with CRLF, as YAML would read it."""
+    return text.replace("\r\n", "\n") if "\r" not in text.replace("\r\n", "") else text
+
+
+def check_task_path(path: str, job: Opened) -> None:
+    try:
+        check_path(path, what="task_source_path")
+    except PathError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+    if path == ROOT_FILE or is_job_path(path, job.settings):
+        raise RefusedError(
+            f"{path} is more than a task: its text is not written through a job", hint="edit that file itself"
+        )
+
+
+def path_for(job_id: str, files: Files, *, markdown: bool) -> str:
+    """The file of a new job: in the folder of the first glob that would find it there."""
+    name = f"{job_id}.{'md' if markdown else 'yaml'}"
+    for folder in ("jobs", *(glob.split("*")[0].rstrip("/") for glob in files.settings.jobs)):
+        path = posixpath.join(folder, name)
+        if is_job_path(path, files.settings):
+            return path
+    raise UsageError(
+        "no place for the new file can be told from `jobs` in scheduler.yaml", hint="name the file (--file)"
+    )
+
+
+def check_new_path(path: str, files: Files) -> None:
+    check_job_path(path, files)
+    if not files.is_free(path):
+        raise RefusedError(f"{path} is there already; nothing is overwritten", hint="choose another path")
+
+
+def check_job_path(path: str, files: Files) -> None:
+    try:
+        check_path(path)
+    except PathError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+    if not is_job_path(path, files.settings):
+        raise UsageError(
+            f"{path} would be no job file: no glob of `jobs` names it, or it does not end in .yaml, .yml or .md",
+            hint=f"globs: {', '.join(files.settings.jobs)}",
+        )
+
+
+@contextlib.contextmanager
+def said_of(path: str) -> Iterator[None]:
+    """Errors of the core, as a caller gets them."""
+    try:
+        yield
+    except EditError as error:
+        raise RefusedError(f"{path}:{error.line}: {error.message}; nothing was written", hint=error.hint) from None
+    except MissingKeyError as error:
+        raise UsageError(f"{path}: {error}", hint=error.hint) from None
+    except WrongJobError as error:
+        first, more = error.problems[0], len(error.problems) - 1
+        also = f" (and {more} more)" if more else ""
+        raise UsageError(f"{first.message} [{first.code}]{also}; nothing was written", hint=first.hint) from None
+    except TextError as error:
+        raise RefusedError(
+            f"{path}:{error.line}:{error.column}: {error.message} [{error.code}]; nothing was written", hint=error.hint
+        ) from None

@@ -1,0 +1,69 @@
+"""A copy of the database, made fit to go on from (ADR 15)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from scheduler.core.due.due import passed
+from scheduler.core.values.instants import instant
+from scheduler.core.values.runs import AuditRow
+from scheduler.core.values.settings import ROOT_JOB_ID
+from scheduler.ledger.store import Store
+from scheduler.root.place import Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What a copy was made of, before anybody goes on from it."""
+
+    copied_at: datetime
+    slots: int  # that count as missed, for nobody knows which of them were served
+    waited: tuple[str, ...]  # runs that waited for a place; skips now
+
+
+def settle_copy(
+    store: Store, place: Place, *, now: datetime, actor: str, numbers: Mapping[str, int] | None = None
+) -> Settled | None:
+    """Makes a copy that was put in the database's place fit to go on from; None where it is none, or was made so.
+
+    By whatever way it came there: a copy says of itself that it is one. The slots from the copy until now, and what
+    waited for a place, may have been served after the copy was made. So they become skips, and nothing of them runs.
+    numbers: run numbers given since, as far as known; those that the outputs show are added.
+    """
+    while True:
+        copied_at = store.copied_at()
+        if copied_at is None:
+            return None
+        observed = store.observed()
+        dues = [due for job in observed.jobs.values() if (due := passed(job, now)) is not None]
+        slots = sum(skip.slots for due in dues for skip in due.skips)
+        given = _numbers_of_outputs(place)
+        for job_id, n in (numbers or {}).items():
+            given[job_id] = max(n, given.get(job_id, 0))
+        audit = AuditRow(
+            job_id=ROOT_JOB_ID,
+            action="restore",
+            field="database",
+            before={"copied_at": instant(copied_at)},
+            after={"slots_not_known": slots},
+            at=now,
+            actor=actor,
+            cause="restore",
+        )
+        waited = store.settle_copy(dues, ticket=observed.ticket, numbers=given, now=now, audit=audit)
+        if waited is not None:
+            return Settled(copied_at=copied_at, slots=slots, waited=tuple(run.id for run in waited))
+
+
+def _numbers_of_outputs(place: Place) -> dict[str, int]:
+    """The highest run number of each job whose output is there: its files must not become another run's."""
+    found: dict[str, int] = {}
+    with contextlib.suppress(OSError):
+        for folder in place.outputs.iterdir():
+            with contextlib.suppress(OSError):
+                numbers = [path.name.partition(".")[0] for path in folder.iterdir()]
+                found[folder.name] = max((int(each) for each in numbers if each.isdecimal()), default=0)
+    return found
