@@ -16,10 +16,10 @@ from scheduler.cli.files import sync_code
 from scheduler.cli.group import PROBLEMS, cli, end, end_will_be, say
 from scheduler.cli.options import Globals, global_options
 from scheduler.core.values.problems import SchedulerError, UsageError
-from scheduler.machine.log import FORMATS, event, is_journal, write_log
+from scheduler.machine.log import FORMATS, Log, is_journal, write_log
 from scheduler.machine.signals import leave_pid_1
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 @cli.command()
@@ -71,7 +71,7 @@ def _told_in_the_log(wanted: bool) -> Iterator[None]:
     except (SchedulerError, OSError) as error:
         if not wanted:
             raise
-        event(_log, logging.ERROR, "serve_failed", error=str(error), hint=getattr(error, "hint", "") or None)
+        _log.log(logging.ERROR, "serve_failed", error=str(error), hint=getattr(error, "hint", "") or None)
         end(getattr(error, "exit_code", 5))
     except Exception:
         if not wanted:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import logging
 import os
 import socket
 import time
@@ -21,12 +20,13 @@ from typing import Literal
 
 from scheduler.control.sockets import OWN_FOLDER, REQUEST_BYTES, Listener, listen
 from scheduler.core.values.problems import UnavailableError
+from scheduler.machine.log import Log
 from scheduler.root.place import Place, make_private, unusable
 
 _LOCK_TRIES_S = 1.0  # somebody who only looks holds the lock for a moment
 _START_S = 5.0  # between taking the lock and listening
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ class Hold:
                 self._locks.append(_Lock(place.mark, place))
             except OSError as error:
                 why = "no command finds this daemon once its state folder is deleted"
-                _log.warning("no_mark path=%s error=%r: %s", place.mark, error.strerror, why)
+                _log.warning("no_mark", why, path=place.mark, error=error.strerror)
             except UnavailableError:
                 self._locks[0].close()
                 raise

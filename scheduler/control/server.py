@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import socket
 import threading
 import time
@@ -13,10 +12,11 @@ from collections.abc import Callable, Mapping
 from scheduler.control.sockets import CONNECT_S, REQUEST_BYTES
 from scheduler.core.values.problems import SchedulerError
 from scheduler.core.views import Json
+from scheduler.machine.log import Log
 
 _BEAT_S = 2.0  # how often a daemon says that it is still at it
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 Reply = Callable[[Json], None]
 Handler = Callable[[Json, Reply], None]
@@ -69,7 +69,7 @@ class Server:
             except SchedulerError as error:
                 reply(_refusal(error.exit_code, str(error), error.hint))
             except Exception as error:
-                _log.exception("request_failed verb=%s", found["verb"])
+                _log.exception("request_failed", verb=found["verb"])
                 reply(_refusal(5, f"{type(error).__name__}: {error}", "see the daemon's log"))
             finally:
                 done.set()

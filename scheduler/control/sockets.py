@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 import tempfile
 from pathlib import Path
 
-_log = logging.getLogger(__name__)
+from scheduler.machine.log import Log
+
+_log = Log(__name__)
 
 REQUEST_BYTES = 1024 * 1024
 CONNECT_S = 5.0
@@ -54,7 +55,7 @@ def listen(beside: Path, mark: Path | None) -> list[Listener]:
             try:
                 outside = _listener(Path(tempfile.mkdtemp(prefix=OWN_FOLDER, dir=folder)) / "socket")  # mode 0700
             except OSError as error:
-                _log.warning("no_socket folder=%s error=%r", folder, error.strerror)
+                _log.warning("no_socket", folder=folder, error=error.strerror)
     return found if outside is None else [*found, outside]
 
 
@@ -63,5 +64,5 @@ def _listener(path: Path) -> Listener | None:
     try:
         return Listener(path) if len(os.fsencode(path)) <= _ADDRESS_BYTES else None
     except OSError as error:
-        _log.warning("no_socket path=%s error=%r", path, error.strerror)
+        _log.warning("no_socket", path=path, error=error.strerror)
         return None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import logging
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -28,13 +27,14 @@ from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Claimed, Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
+from scheduler.machine.log import Log
 
 LOOK_AGAIN_S = 10.0  # what else there is to do at every turn waits no longer than that
 CLOCK_S = 1.0  # the clock may be set, or the machine have slept: it is looked at that often
 ASK_S = 0.5
 RETRY_S = 1.0  # after a database that could not be used
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class Agenda:
@@ -246,7 +246,7 @@ class Clockwork:
             return None
 
     def _drop(self, job: Job) -> None:
-        _log.exception("job_not_fired job_id=%s: looked at again once its file changes", job.id)
+        _log.exception("job_not_fired", "looked at again once its file changes", job_id=job.id)
         self._agenda.drop(job.id)
 
     def _claim(self, store: Store, dues: list[Due], now: datetime) -> list[Run] | None:
@@ -306,7 +306,7 @@ class Clockwork:
             _log.warning("firing_resumed")
             self._told.clear()
         if trouble and trouble not in self._told:  # once, not once a second; two that take turns are told once each
-            _log.error("firing_stopped reason=%r", trouble, exc_info=unexpected)
+            _log.error("firing_stopped", reason=trouble, exc_info=unexpected)
             self._told.add(trouble)
         self.trouble = trouble
 
@@ -355,7 +355,7 @@ def _tell(due: Due) -> None:
     missed = [skip for skip in due.skips if skip.reason == "missed"]
     if missed:
         slots, last = sum(skip.slots for skip in missed), instant(missed[-1].last)
-        _log.warning("slots_missed job_id=%s slots=%d last=%s", due.job.id, slots, last)
+        _log.warning("slots_missed", job_id=due.job.id, slots=slots, last=last)
     if due.catch_up:
         slots, last = len(due.catch_up), instant(due.catch_up[-1])
-        _log.warning("catching_up job_id=%s slots=%d last=%s", due.job.id, slots, last)
+        _log.warning("catching_up", job_id=due.job.id, slots=slots, last=last)

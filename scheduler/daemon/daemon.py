@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import queue
 import signal
 import socket
@@ -38,6 +37,7 @@ from scheduler.ledger.store import Claimed, Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.machine.disks import lack_of_room
+from scheduler.machine.log import Log
 from scheduler.machine.memory import share_one_heap
 from scheduler.machine.mounts import mount_of
 from scheduler.machine.signals import is_ignored
@@ -66,7 +66,7 @@ SWEEP_S = 10.0  # between two looks for what has lacked a place for too long
 LOOK_S = 1.0  # between two looks whether the database is still there
 MOST_NAMED = 50  # jobs, in one line of the log
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,15 +263,15 @@ class Daemon:
             thread.start()
         for thread, heart in zip(threads, self._hearts, strict=False):
             heart.watch(thread)
-        _log.info("serving root=%s db=%s pid=%d", self._place.label, self._place.db, hold.holder.pid)
+        _log.info("serving", root=self._place.label, db=self._place.db, pid=hold.holder.pid)
         number = self._await_signal()
         self._clockwork.stop()
         self._workers.start_no_more()
         if number is None:
             lost = ",".join(sorted(self._lost.union(self._workers.unwritten))) or "none"
-            _log.warning("database_put_back path=%s ends_lost=%s: starts anew with it", self._place.db, lost)
+            _log.warning("database_put_back", "starts anew with it", path=self._place.db, ends_lost=lost)
         else:
-            _log.info("stopping signal=%s grace_s=%g", signal.Signals(number).name, self._grace.total_seconds())
+            _log.info("stopping", signal=signal.Signals(number).name, grace_s=self._grace.total_seconds())
             self._manager.stopping(self._grace + CANCEL_GRACE)
         crash_point("stopping")
         self._nightly.stop()
@@ -306,9 +306,9 @@ class Daemon:
         trouble = self._replaced()
         if trouble != self._database_trouble:
             if trouble:
-                _log.error("database_gone reason=%r: `scheduler restore` brings a copy back", trouble)
+                _log.error("database_gone", "`scheduler restore` brings a copy back", reason=trouble)
             else:
-                _log.warning("database_back path=%s", self._place.db)
+                _log.warning("database_back", path=self._place.db)
                 self._clockwork.poke()
             self._database_trouble = trouble
         self._lost = self._lost.union(self._workers.under_way) if trouble else set()
@@ -342,13 +342,14 @@ class Daemon:
 
     def _tell_what_is_new(self, store: Store, put_aside: Sequence[Path]) -> None:
         for path in put_aside:
-            _log.warning("put_aside path=%s", path)
+            _log.warning("put_aside", path=path)
         mount = mount_of(self._place.db.parent)
         if mount is not None and mount.is_shared:
             _log.warning(
-                "network_file_system path=%s kind=%s: neither SQLite nor locks are safe there, see doctor",
-                self._place.db,
-                mount.kind,
+                "network_file_system",
+                "neither SQLite nor locks are safe there, see doctor",
+                path=self._place.db,
+                kind=mount.kind,
             )
         if store.synced_at() is None:
             found = self._passes.plan(store.observed())
@@ -356,7 +357,7 @@ class Daemon:
             named = ", ".join(ids[:MOST_NAMED]) or "none"
             more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
             count = "1 job" if len(ids) == 1 else f"{len(ids)} jobs"
-            _log.warning("new_database path=%s: it is empty; about to own %s: %s%s", self._place.db, count, named, more)
+            _log.warning("new_database", f"it is empty; about to own {count}: {named}{more}", path=self._place.db)
 
     # -- what the parts ask of each other --------------------------------------------------------
 
@@ -411,9 +412,9 @@ class Daemon:
             self._workers.resize(max_running)
             if self._workers.places < max_running:
                 _log.warning(
-                    "few_files places=%d: limits.max_running is %d, but no more files may be open; raise ulimit -n",
-                    self._workers.places,
-                    max_running,
+                    "few_files",
+                    f"limits.max_running is {max_running}, but no more files may be open; raise ulimit -n",
+                    places=self._workers.places,
                 )
 
     def _between(self, store: Store) -> None:
@@ -455,7 +456,7 @@ class Daemon:
         if silent != self._why_silent:
             self._beat_at = 0.0
             if silent:
-                _log.warning("observing reason=%s: nothing fires here", silent)
+                _log.warning("observing", "nothing fires here", reason=silent)
             elif self._why_silent is not None:
                 _log.warning("firing_resumed")
             self._why_silent = silent

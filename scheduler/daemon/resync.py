@@ -26,7 +26,7 @@ from scheduler.daemon.loop import RESYNC_S, Heartbeat
 from scheduler.git.folder import index_lock
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
-from scheduler.machine.log import event
+from scheduler.machine.log import Log
 from scheduler.machine.memory import give_back
 from scheduler.root.listing import Own
 from scheduler.root.place import Place
@@ -50,7 +50,7 @@ GRACE_S = 1.0  # how long a loss has to last (S4)
 HELD_LONG = timedelta(minutes=15)  # a merge or rebase that takes longer has been forgotten (S8)
 INDEX_LOCK_S = 10.0  # git is at work; then its lock is a stale one (S8)
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class Resync:
@@ -235,7 +235,7 @@ class Resync:
         lock = index_lock(self._place.root)
         while lock is not None and lock.exists() and not self._stopping.is_set():
             if time.monotonic() > give_up:
-                _log.warning("git_lock_stale path=%s", lock)
+                _log.warning("git_lock_stale", path=lock)
                 return
             time.sleep(0.02)
 
@@ -264,7 +264,7 @@ class Resync:
             _log.warning("sync_resumed")
             self._told.clear()
         if trouble and trouble not in self._told:  # once, not at every try; two that take turns are told once each
-            _log.error("sync_failed reason=%r", trouble, exc_info=unexpected)
+            _log.error("sync_failed", reason=trouble, exc_info=unexpected)
             self._told.add(trouble)
         self.trouble = trouble
 
@@ -272,7 +272,7 @@ class Resync:
         """Edits wait. For the minutes of a rebase that is as it should be; one that is forgotten is told (S8, F7)."""
         if held != self.held:
             if held:
-                _log.info("sync_held reason=%r: `scheduler sync --now` syncs all the same", held)
+                _log.info("sync_held", "`scheduler sync --now` syncs all the same", reason=held)
             else:
                 _log.info("sync_held_no_more")
             self.held = held
@@ -286,7 +286,7 @@ class Resync:
                 job_id=ROOT_JOB_ID, action="held", field="sync", after=held, at=now, actor="scheduler", cause="watch"
             )
             store.add_audit(row)  # first: as long as it cannot be written it is tried again with every pass
-            _log.warning("sync_held_long reason=%r: edits wait until that is over", held)
+            _log.warning("sync_held_long", "edits wait until that is over", reason=held)
             self._held_told = True
 
     def _report(self, found: Synced, cause: str) -> None:
@@ -295,13 +295,13 @@ class Resync:
         counts: dict[str, Any] = {kind: len(json[kind]) for kind in kinds if json[kind]}
         counts |= {state: n for state, n in found.left.items() if n and state != SyncState.SYNCED}
         level = logging.DEBUG if found.nothing_to_do else logging.INFO
-        event(_log, level, "synced", cause=cause, **counts, unchanged=json["unchanged"])
+        _log.log(level, "synced", cause=cause, **counts, unchanged=json["unchanged"])
         self._report_problems(frozenset(found.problems))
         if found.guarded and not found.nothing_to_do:
             ids = json["guard"]["ids"]
             how, more = "`scheduler sync` says how to confirm", len(ids) - MOST_PROBLEMS
             named = ",".join(ids[:MOST_PROBLEMS])
-            event(_log, logging.WARNING, "guard_holds", how, jobs=named, more=more if more > 0 else None)
+            _log.log(logging.WARNING, "guard_holds", how, jobs=named, more=more if more > 0 else None)
         guarded = found.left.get(SyncState.HELD, 0) > 0  # what stands in the database: a loss may be in doubt again
         if self._guarded and not guarded:
             _log.info("guard_holds_no_more")
@@ -310,35 +310,28 @@ class Resync:
 
     def _report_lost(self) -> None:
         if self._watcher.overflowed:  # and this pass looks at everything, so nothing is lost by it
-            _log.warning("events_lost reason=%r", "more changes than the system keeps: all files are read again")
+            _log.warning("events_lost", reason="more changes than the system keeps: all files are read again")
 
     def _report_blind(self) -> None:
         blind, moved = self._watcher.blind, self.moved
         if blind != self._said_blind:
             if blind:
-                _log.warning("unwatched reason=%r: all files are read every %.0f s", blind, self._rescan_s())
+                _log.warning("unwatched", f"all files are read every {self._rescan_s():.0f} s", reason=blind)
             else:
                 _log.warning("watched_again")
             self._said_blind = blind
         if moved != self._said_moved:
             if moved:
-                _log.warning("root_moved reason=%r", moved)
+                _log.warning("root_moved", reason=moved)
             self._said_moved = moved
 
     def _report_problems(self, problems: frozenset[Problem]) -> None:
         """What a person has to mend, once: when it comes, and that it is gone."""
         new = sorted(problems - self._known_problems)
         for each in new[:MOST_PROBLEMS]:
-            _log.warning(
-                "problem path=%s line=%d column=%d code=%s: %s",
-                each.path,
-                each.line,
-                each.column,
-                each.code,
-                each.message,
-            )
+            _log.warning("problem", each.message, path=each.path, line=each.line, column=each.column, code=each.code)
         if len(new) > MOST_PROBLEMS:
-            _log.warning("problems more=%d: `scheduler validate` shows all", len(new) - MOST_PROBLEMS)
+            _log.warning("problems", "`scheduler validate` shows all", more=len(new) - MOST_PROBLEMS)
         if self._known_problems and not problems:
             _log.info("problems_gone")
         self._known_problems = problems

@@ -5,7 +5,6 @@ Without NOTIFY_SOCKET nothing is sent and nothing fails, so that the daemon is t
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import time
@@ -13,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from scheduler.daemon.loop import Heartbeat
+from scheduler.machine.log import Log
 
 FIRST_PASS = timedelta(minutes=15)  # how long a start may take, whatever TimeoutStartSec says
 STATUS_S = 5.0  # no more often than that
 MARGIN = timedelta(seconds=30)  # beyond what a stop is bound by: for what a slow disk takes to write down
 _SEND_S = 1.0  # a manager that reads nothing must not hold up the thread that hears the signals
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class Manager:
@@ -71,7 +71,7 @@ class Manager:
 
     def _tell(self, troubles: Sequence[str]) -> None:
         if troubles:
-            _log.error("thread_silent reason=%r", "; ".join(troubles))
+            _log.error("thread_silent", reason="; ".join(troubles))
         else:
             _log.warning("thread_turns_again")
 
@@ -84,7 +84,7 @@ class Manager:
                 sender.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
             if not self._unsent:
-                _log.warning("notify_failed address=%s error=%r", self._address, str(error))
+                _log.warning("notify_failed", address=self._address, error=str(error))
             self._unsent = True
         else:
             self._unsent = False

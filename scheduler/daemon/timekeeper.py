@@ -5,7 +5,6 @@ Nothing here needs to have seen a step: a database whose rows lie ahead is set r
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -23,13 +22,14 @@ from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UnavailableError
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
+from scheduler.machine.log import Log
 from scheduler.machine.timesync import is_synchronized
 from scheduler.sync.clock_repair import SetRight, set_right, zone_rules
 
 DRIFT = timedelta(seconds=1)  # of the boot's wall time, until it is noted anew
 LOOK_S = 0.2
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class Timekeeper:
@@ -122,13 +122,13 @@ class Timekeeper:
     def _tell(self, before: Trust | None, after: Trust) -> None:
         if after.doubt and (before is None or before.doubt != after.doubt):
             _log.warning(
-                "clock_doubted reason=%r: nothing fires until it is known good, or for two minutes", after.doubt
+                "clock_doubted", "nothing fires until it is known good, or for two minutes", reason=after.doubt
             )
         elif before is not None and before.doubt and not after.doubt:
-            _log.warning("clock_believed now=%s", instant(self._clock.now()))
+            _log.warning("clock_believed", now=instant(self._clock.now()))
         if after.went_back and before is not None:
             by = before.boot.booted_at - after.boot.booted_at
-            _log.warning("clock_went_back by_s=%.1f now=%s", by.total_seconds(), instant(self._clock.now()))
+            _log.warning("clock_went_back", by_s=by.total_seconds(), now=instant(self._clock.now()))
 
 
 _UNTIL = f"until it is known to be right, or for {PATIENCE // timedelta(minutes=1)} minutes"

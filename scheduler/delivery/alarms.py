@@ -6,7 +6,6 @@ the whole daemon is dead, `list` and `doctor` ring, which look at the same rows 
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 
@@ -18,10 +17,11 @@ from scheduler.core.values.runs import AuditRow
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
+from scheduler.machine.log import Log
 
 LOOK_S = 15.0
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class Alarms:
@@ -50,7 +50,7 @@ class Alarms:
             except Exception as error:
                 ours = isinstance(error, SchedulerError)
                 if str(error) != self._trouble:  # once, not at every look
-                    _log.warning("alarms_not_looked_at reason=%r", str(error), exc_info=not ours)
+                    _log.warning("alarms_not_looked_at", reason=str(error), exc_info=not ours)
                 self._trouble = str(error)
 
     def stop(self) -> None:
@@ -74,9 +74,9 @@ class Alarms:
         store.add_audit(*rows)
         self._told = (self._told & ringing.keys()) | {(job.id, alarm.kind.value) for job, alarm in begun}
         for job, alarm in begun:
-            _log.warning("overdue job_id=%s kind=%s: %s", job.id, alarm.kind.value, alarm.text(job))
+            _log.warning("overdue", alarm.text(job), job_id=job.id, kind=alarm.kind.value)
         for job_id, kind in over:
-            _log.warning("overdue_no_more job_id=%s kind=%s", job_id, kind)
+            _log.warning("overdue_no_more", job_id=job_id, kind=kind)
 
     def _begun(self, job: Job, alarm: Alarm) -> AuditRow:
         after: dict[str, object] = {"since": instant(alarm.since), "deadline": instant(alarm.deadline)}

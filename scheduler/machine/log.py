@@ -1,16 +1,15 @@
 """The daemon's log: one line for each event, as text or as JSON, from the same facts.
 
-A log call gives an event and its fields, and may end in words for people:
+A log call gives an event and its fields, and may add words for people:
 
-    _log.warning("slots_missed job_id=%s slots=%d: nobody was there", job.id, 3)
+    _log.warning("slots_missed", "nobody was there", job_id=job.id, slots=3)
 
-Names come from the template and values from the arguments, so that a value can neither end a line nor pass for
+Names come from the call and values are escaped, so that a value can neither end a line nor pass for
 another field, whatever a file name, a job's output or a YAML value holds.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import os
@@ -22,55 +21,63 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from types import TracebackType
 from typing import Any, TextIO
 
 RESERVED = ("time", "level", "event", "message", "logger", "exception", "traceback")  # no field may be named so
 MOST_CHARACTERS = 4_000  # of one value; whoever wants more looks into the history
 MOST_OF_A_TRACEBACK = 16_000
 
-_EVENT = re.compile(r"[a-z][a-z0-9_]*")
-_FIELD = re.compile(r" ([a-z][a-z0-9_]*)=(?:(%[-#0 +]*\d*(?:\.\d+)?[a-zA-Z])|([^\s:%]+))")
 _BARE = re.compile(r"[^\s'\"\\]+")
 _PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}  # sd-daemon(3)
 
-_log = logging.getLogger(__name__)
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
-def event(log: logging.Logger, level: int, name: str, message: str = "", **fields: object) -> None:
-    """One line whose fields are not known beforehand; those that are None are left out."""
-    known = {key: value for key, value in fields.items() if value is not None}
-    template = name + "".join(f" {key}=%s" for key in known)
-    if message:
-        template += ": %s"
-    log.log(level, template, *known.values(), *([message] if message else []))
+class Log:
+    """The logger of one module. A field that is None is left out."""
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def log(
+        self, level: int, event: str, words: str = "", /, *, exc_info: bool | _ExcInfo = False, **fields: Any
+    ) -> None:
+        if self._logger.isEnabledFor(level):
+            known = {name: value for name, value in fields.items() if value is not None}
+            self._logger.log(level, LogEntry(event, words, known), exc_info=exc_info)
+
+    def info(self, event: str, words: str = "", /, **fields: Any) -> None:
+        self.log(logging.INFO, event, words, **fields)
+
+    def warning(self, event: str, words: str = "", /, **fields: Any) -> None:
+        self.log(logging.WARNING, event, words, **fields)
+
+    def error(self, event: str, words: str = "", /, **fields: Any) -> None:
+        self.log(logging.ERROR, event, words, **fields)
+
+    def exception(self, event: str, words: str = "", /, **fields: Any) -> None:
+        """An error, with the exception that is being handled."""
+        self.log(logging.ERROR, event, words, exc_info=True, **fields)
+
+
+_log = Log(__name__)
 
 
 # -- what a record says ----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Template:
-    """A log call's template: `event name=%s name=literal: message`."""
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """The message of our own records: what the call gave."""
 
     event: str
-    fields: tuple[tuple[str, str, str], ...]  # name, conversion, literal: one of the last two is empty
-    message: str  # the words at the end, with their conversions
-    exact: bool  # False: something stands between the fields that is neither
+    words: str
+    fields: Mapping[str, Any]
 
-
-@functools.lru_cache(maxsize=512)
-def read_template(template: str) -> Template:
-    found = _EVENT.match(template)
-    if found is None:
-        return Template(event="log", fields=(), message=template, exact=False)
-    at = found.end()
-    fields = []
-    while (each := _FIELD.match(template, at)) is not None:
-        fields.append((each[1], each[2] or "", each[3] or ""))
-        at = each.end()
-    rest = template[at:]
-    exact = not rest or rest.startswith(": ")
-    return Template(event=found[0], fields=tuple(fields), message=rest.removeprefix(":").lstrip(" "), exact=exact)
+    def __str__(self) -> str:
+        """Without time and level, as the handlers of a library or a test see it."""
+        return _line(self.event, {name: _typed(value) for name, value in self.fields.items()}, self.words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,20 +88,23 @@ class Facts:
     level: str
     event: str
     fields: Mapping[str, Any]  # typed, and safe to put into JSON
-    quoted: frozenset[str] = frozenset()  # fields that the call wants quoted in text (%r)
     message: str = ""
     exception: str = ""  # "ValueError: what it says"
     traceback: str = ""
 
 
 def facts(record: logging.LogRecord) -> Facts:
-    """Never raises: a log call that is wrong still says what it can."""
-    fields: dict[str, Any] = {}
-    quoted: set[str] = set()
-    try:
-        name, message = _read(record, fields, quoted)
-    except Exception as error:
-        name, message = "log_call_failed", f"{record.msg!r} with {record.args!r}: {error!r}"
+    """Never raises: a library's call that is wrong still says what it can."""
+    given = record.msg
+    if isinstance(given, LogEntry):
+        event, message = given.event, given.words
+        fields = {name + "_" * (name in RESERVED): _typed(value) for name, value in given.fields.items()}
+    else:  # a library's, which knows of no events
+        event, fields = "log", {"logger": record.name}
+        try:
+            message = record.getMessage()
+        except Exception as error:
+            event, message = "log_call_failed", f"{given!r} with {record.args!r}: {error!r}"
     exception = trace = ""
     if record.exc_info and record.exc_info[1] is not None:
         raised = record.exc_info[1]
@@ -103,35 +113,12 @@ def facts(record: logging.LogRecord) -> Facts:
     return Facts(
         time=datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         level=record.levelname,
-        event=name,
+        event=event,
         fields=fields,
-        quoted=frozenset(quoted),
         message=_cut(message, MOST_CHARACTERS),
         exception=exception,
         traceback=trace,
     )
-
-
-def _read(record: logging.LogRecord, fields: dict[str, Any], quoted: set[str]) -> tuple[str, str]:
-    """Fills in the fields; returns the event and the words behind it."""
-    if record.name.partition(".")[0] != "scheduler":  # a library's, which knows of no events
-        fields["logger"] = record.name
-        return "log", record.getMessage()
-    if not isinstance(record.msg, str) or isinstance(record.args, Mapping):
-        return "log", record.getMessage()
-    template = read_template(record.msg)
-    args = list(record.args or ())
-    for name, conversion, literal in template.fields:
-        if name in RESERVED:
-            name += "_"
-        if not conversion:
-            fields[name] = literal
-            continue
-        value = args.pop(0)
-        fields[name] = _typed(value)
-        if conversion[-1] in "ra":
-            quoted.add(name)
-    return template.event, template.message % tuple(args) if args else template.message.replace("%%", "%")
 
 
 def _typed(value: object) -> Any:
@@ -162,24 +149,24 @@ class TextFormatter(logging.Formatter):
 
 def _text_lines(found: Facts) -> Iterator[str]:
     prefix = f"{found.time} {found.level:<7} "
-    words = [found.event]
-    words += [f"{name}={_value(value, name in found.quoted)}" for name, value in found.fields.items()]
-    if found.exception:
-        words.append(f"exception={_value(found.exception, True)}")
-    yield prefix + " ".join(words) + (f": {_escaped(found.message)}" if found.message else "")
+    raised = {"exception": found.exception} if found.exception else {}
+    yield prefix + _line(found.event, {**found.fields, **raised}, found.message)
     for line in found.traceback.splitlines():
         yield f"{prefix}| {_escaped(line)}"
 
 
-def _value(value: object, quoted: bool) -> str:
+def _line(event: str, fields: Mapping[str, Any], words: str) -> str:
+    said = " ".join([event, *(f"{name}={_value(value)}" for name, value in fields.items())])
+    return f"{said}: {_escaped(words)}" if words else said
+
+
+def _value(value: object) -> str:
     """Bare where nothing in it could be taken for something else; else quoted, as Python writes a string."""
     if isinstance(value, float):
         return f"{value:g}"
     if not isinstance(value, str):
         return str(value).lower() if isinstance(value, bool) or value is None else str(value)
-    if quoted or not _BARE.fullmatch(value) or not value.isprintable():
-        return repr(value)
-    return value
+    return value if _BARE.fullmatch(value) and value.isprintable() else repr(value)
 
 
 def _escaped(text: str) -> str:
@@ -262,13 +249,10 @@ def write_log(stream: TextIO, form: str, level: int, environ: Mapping[str, str])
 def _thread_failed(args: threading.ExceptHookArgs) -> None:
     name = None if args.thread is None else args.thread.name
     error = args.exc_value
-    _log.error("thread_failed thread=%s", name, exc_info=None if error is None else (type(error), error, None))
+    _log.error("thread_failed", thread=name, exc_info=False if error is None else (type(error), error, None))
 
 
 def _ignored(args: Any) -> None:  # sys.UnraisableHookArgs, which exists for type checkers only
     error = args.exc_value
-    _log.error(
-        "exception_ignored where=%r",
-        args.err_msg or repr(args.object),
-        exc_info=None if error is None else (type(error), error, error.__traceback__),
-    )
+    raised = False if error is None else (type(error), error, error.__traceback__)
+    _log.error("exception_ignored", where=args.err_msg or repr(args.object), exc_info=raised)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import os
 import shutil
 import sys
@@ -25,6 +24,7 @@ from scheduler.ledger.copies import Contents, check_database, copy_database
 from scheduler.ledger.database import make_durable
 from scheduler.ledger.pool import Lend
 from scheduler.machine.clock import Clock
+from scheduler.machine.log import Log
 from scheduler.root.place import Place, make_private
 
 KEEP = 7
@@ -35,7 +35,7 @@ PAUSE_S = 0.005  # after every megabyte
 ROOM = 64 * 1024 * 1024  # bytes that a copy leaves free: the database itself may need them
 _STAMP = "%Y%m%dT%H%M%SZ"
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +202,7 @@ class Nightly:
         path = folder / f"{now:{_STAMP}}.db"
         found = _make(self._place, path, now=now, actor="scheduler", pace=self._pace)
         took = time.monotonic() - begun
-        _log.info("backup_made path=%s bytes=%d runs=%d took_s=%.1f", path, found.bytes, found.runs, took)
+        _log.info("backup_made", path=path, bytes=found.bytes, runs=found.runs, took_s=took)
         for old in [copy for copy in _in(folder) if copy.at <= now][KEEP:]:
             old.path.unlink(missing_ok=True)
 
@@ -215,7 +215,7 @@ class Nightly:
             last = newest(self._place)
             if trouble:
                 since = "there is none" if last is None else f"the newest is of {instant(last.at)}"
-                _log.warning("backup_failed reason=%r: %s; jobs fire as before", trouble, since)
+                _log.warning("backup_failed", f"{since}; jobs fire as before", reason=trouble)
             else:
                 _log.info("backup_works_again")
             self.trouble = trouble

@@ -21,14 +21,14 @@ from scheduler.core.values.settings import ROOT_JOB_ID, Settings
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
-from scheduler.machine.log import event
+from scheduler.machine.log import Log
 from scheduler.root.place import Place
 
 EVERY = timedelta(days=1)  # by itself
 BATCH = 500  # rows in one transaction: a claim waits for no more than that
 _OUTPUT = re.compile(r"(?P<n>\d+)\.\d+\.(?:stdout|stderr)")  # as Place.output names them
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,10 +134,10 @@ class Housekeeping:
             with self._lend() as store:
                 found = collect(self._place, store, now=now, actor="scheduler")
         except (SchedulerError, OSError) as error:
-            _log.warning("gc_failed reason=%r: what is kept no longer is still there", str(error))
+            _log.warning("gc_failed", "what is kept no longer is still there", reason=str(error))
             return
         if not found.nothing:
-            event(_log, logging.INFO, "gc", **asdict(found))
+            _log.log(logging.INFO, "gc", **asdict(found))
 
     def _last(self) -> datetime | None:
         try:

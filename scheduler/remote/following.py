@@ -7,7 +7,6 @@ next look tries again.
 from __future__ import annotations
 
 import contextlib
-import logging
 import random
 import threading
 import time
@@ -23,6 +22,7 @@ from scheduler.git.run import GitError, run_git
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.machine.disks import lack_of_room
+from scheduler.machine.log import Log
 from scheduler.remote.checkouts import (
     DamagedStoreError,
     Entry,
@@ -54,7 +54,7 @@ from scheduler.remote.signatures import why_not_signed
 from scheduler.root.followed import Followed, Looked, alone
 
 LOOK_S = 1.0  # between two looks whether somebody asks for one
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class NotApplicableError(RefusedError):
@@ -157,7 +157,7 @@ class Follow:
         """A new store in the place of a damaged one, which stays beside it: it may hold what no remote has."""
         store, made_by = self.followed.store, self._format(remote)
         aside = put_aside(store, self.clock.now().strftime("%Y%m%dT%H%M%S"))
-        _log.error("store_damaged reason=%r put_aside=%s: it is fetched anew", why, aside)
+        _log.error("store_damaged", "it is fetched anew", reason=why, put_aside=aside)
         make_store(store, made_by)
         save_what_is_ours(aside, store)
         link_all(self.followed)
@@ -229,13 +229,13 @@ class Follow:
         if not self.logs:
             return
         if found.trouble and found.trouble != before.trouble:
-            _log.warning("remote_trouble reason=%r: %s stays", found.trouble, (found.commit or "nothing")[:12])
+            _log.warning("remote_trouble", f"{(found.commit or 'nothing')[:12]} stays", reason=found.trouble)
         elif before.trouble and not found.trouble:
             _log.info("remote_fine_again")
         if found.commit != before.commit and found.commit is not None:
             if found.rewritten not in (None, before.rewritten):
-                _log.warning("history_rewritten left_behind=%s: it is kept", found.rewritten)
-            _log.info("commit_applied commit=%s before=%s", found.commit, before.commit or "none")
+                _log.warning("history_rewritten", "it is kept", left_behind=found.rewritten)
+            _log.info("commit_applied", commit=found.commit, before=before.commit or "none")
 
 
 def _where_it_is(entries: Sequence[Entry]) -> str:
@@ -287,7 +287,7 @@ class Follower:
     def _tell(self, trouble: str, *, new: bool = False, unexpected: bool = False) -> None:
         """new: nobody has said it yet."""
         if new and trouble != self.trouble:
-            _log.error("follow_failed reason=%r", trouble, exc_info=unexpected)
+            _log.error("follow_failed", reason=trouble, exc_info=unexpected)
         self.trouble = trouble
 
     def _wait_s(self, found: Looked | None) -> float:

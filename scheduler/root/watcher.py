@@ -8,7 +8,6 @@ opening and reading not even asked for, and an overflow is a call instead of a l
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import stat
 import sys
@@ -28,7 +27,9 @@ from watchdog.observers import Observer
 from watchdog.observers.api import EventEmitter
 from watchdog.utils import BaseThread
 
-_log = logging.getLogger(__name__)
+from scheduler.machine.log import Log
+
+_log = Log(__name__)
 
 _STOP_S = 5.0  # a callback that hangs must not keep the daemon from ending
 _LIMITS = {

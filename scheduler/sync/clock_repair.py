@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,10 +13,11 @@ from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.settings import ROOT_JOB_ID
 from scheduler.ledger.store import Store
+from scheduler.machine.log import Log
 from scheduler.machine.zones import digest
 from scheduler.sync.passes import tries
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +68,11 @@ def set_right(store: Store, *, now: datetime, whole: bool, actor: str = "schedul
         ):
             if not told.nothing:
                 _log.warning(
-                    "set_right jobs=%d void=%d retries=%d: the clock or a zone's rules have changed",
-                    len(found),
-                    told.void,
-                    len(retries),
+                    "set_right",
+                    "the clock or a zone's rules have changed",
+                    jobs=len(found),
+                    void=told.void,
+                    retries=len(retries),
                 )
             return told
     raise UnavailableError("other processes kept changing the database; nothing was done", hint="try again")
@@ -81,7 +82,7 @@ def _righted(store: Store, job: Job, now: datetime, taken: Collection[datetime])
     try:
         return righted(job, now=now, taken=taken, since=lambda: store.armed_at(job.id))
     except Exception:  # such as a zone that this machine no longer knows: no other job may wait for it
-        _log.exception("cursor_not_checked job_id=%s", job.id)
+        _log.exception("cursor_not_checked", job_id=job.id)
         pause, file = job.pause, job.file
         return Righted(
             job=job,

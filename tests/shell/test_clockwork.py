@@ -431,7 +431,7 @@ def test_the_thread_says_once_that_nothing_fires_and_goes_on_when_it_can(
     finally:
         clockwork.stop()
         thread.join(30)
-    assert caplog.text.count("firing_stopped reason='locked'") == 1
+    assert caplog.text.count("firing_stopped reason=locked") == 1
     assert caplog.text.count("firing_resumed") == 1
 
 
@@ -505,10 +505,10 @@ def test_a_trouble_is_told_once_also_where_two_take_turns(world: World, caplog: 
             assert clockwork.trouble == trouble
     told = [record.getMessage() for record in caplog.records]
     assert told == [
-        "firing_stopped reason='full'",
-        "firing_stopped reason='locked'",
+        "firing_stopped reason=full",
+        "firing_stopped reason=locked",
         "firing_resumed",
-        "firing_stopped reason='full'",
+        "firing_stopped reason=full",
     ]
 
 

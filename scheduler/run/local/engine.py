@@ -22,7 +22,7 @@ from scheduler.ledger.store import OF_COPY, Store
 from scheduler.machine import processes
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
-from scheduler.machine.log import event
+from scheduler.machine.log import Log
 from scheduler.root.place import Place, unusable
 from scheduler.root.tasks import not_committed, read_task
 from scheduler.run.local.cancel import Cancel, Why
@@ -42,7 +42,7 @@ class EndNotWrittenError(UnavailableError):
         self.write_end = write_end
 
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 # What a save, or a commit, looks like for a moment.
 _PASSING = ("source_missing", "source_empty", "source_invalid", "source_dirty")
@@ -361,11 +361,12 @@ class LocalEngine:
         if run.retry_at is not None:
             last = run.attempts[-1]
             _log.info(
-                "attempt_failed run_id=%s attempt=%d status=%s retry_at=%s: it is tried again then",
-                run.id,
-                last.n,
-                last.status.value,
-                instant(run.retry_at),
+                "attempt_failed",
+                "it is tried again then",
+                run_id=run.id,
+                attempt=last.n,
+                status=last.status.value,
+                retry_at=instant(run.retry_at),
             )
             return run
         if not run.status.finished:
@@ -375,11 +376,10 @@ class LocalEngine:
             job = self.store.job(run.job_id)
             if job is not None and job.runtime.stopped_at == run.finished_at:
                 _log.warning(
-                    "job_stopped job_id=%s reason=%r: an edit of its definition or task, or `scheduler resume %s`,"
-                    " starts it again",
-                    job.id,
-                    job.runtime.stop_reason,
-                    job.id,
+                    "job_stopped",
+                    f"an edit of its definition or task, or `scheduler resume {job.id}`, starts it again",
+                    job_id=job.id,
+                    reason=job.runtime.stop_reason,
                 )
         return run
 
@@ -422,7 +422,7 @@ class LocalEngine:
             self.store.record_process(run, attempt=attempt, process=processes.identify(pid))
         except UnavailableError as error:
             # A lock or a full disk is no reason to kill what has begun: a later owner finds it by its environment.
-            _log.warning("process_not_recorded run_id=%s pid=%d error=%r", run.id, pid, str(error))
+            _log.warning("process_not_recorded", run_id=run.id, pid=pid, error=str(error))
         crash_point("after_record")
 
 
@@ -456,8 +456,7 @@ BENIGN = ("overlap", "paused", "missed", "superseded", "capacity")  # skips that
 def log_end(run: Run) -> Run:
     """One line for every end. As long as there is no delivery, a failure or fault is told by it: a WARNING (F7)."""
     fine = run.status in (RunStatus.SUCCEEDED, RunStatus.CANCELLED) or run.reason in BENIGN
-    event(
-        _log,
+    _log.log(
         logging.INFO if fine else logging.WARNING,
         f"run_{run.status.value}",
         run_id=run.id,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import resource
 import threading
 import time
@@ -22,6 +21,7 @@ from scheduler.core.values.runs import Run, RunStatus
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
+from scheduler.machine.log import Log
 from scheduler.run.local.cancel import GRACE, Cancel, Why
 from scheduler.run.local.engine import EndNotWrittenError, give_up
 
@@ -30,7 +30,7 @@ FILES_OF_A_RUN = 16  # pipes, outputs, a connection and what waits for all of th
 
 LOOK_AGAIN = timedelta(seconds=1)  # for the end of a run that another process carries out
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class Engine(Protocol):
@@ -141,7 +141,7 @@ class Workers:
         return True
 
     def _skip(self, store: Store, run: Run, reason: str, message: str) -> Run:
-        _log.info("run_skipped run_id=%s reason=%s", run.id, reason)
+        _log.info("run_skipped", run_id=run.id, reason=reason)
         return store.skip(run, reason=reason, message=message, fault=False, now=self._clock.now())
 
     def hasten(self, runs: Iterable[Run]) -> None:
@@ -232,12 +232,12 @@ class Workers:
             except SchedulerError:
                 raise
             except Exception:  # a rule of the database says no, now and ever: the next daemon ends it
-                _log.exception("end_lost run_id=%s", run_id)
+                _log.exception("end_lost", run_id=run_id)
                 del self._unwritten[run_id]
                 if done is not None:
                     done(None)
                 continue
-            _log.warning("end_written run_id=%s status=%s", run_id, finished.status.value)
+            _log.warning("end_written", run_id=run_id, status=finished.status.value)
             with self._lock:
                 del self._unwritten[run_id]
                 if finished.retry_at is not None:  # the end of a try, not of the run
@@ -309,7 +309,7 @@ class Workers:
         try:
             thread.start()
         except RuntimeError as error:  # no thread is left: the claim stands, so it waits for one
-            _log.error("no_thread run_id=%s error=%r", run.id, str(error))
+            _log.error("no_thread", run_id=run.id, error=str(error))
             with self._lock:
                 del self._seats[run.id]
                 self._waiting.left(run.job_id, now=self._clock.now())
@@ -326,16 +326,16 @@ class Workers:
                 else:
                     finished = self._engine(store).carry_out(run, scratch=self._scratch, cancel=cancel)
         except EndNotWrittenError as error:
-            _log.error("end_not_written run_id=%s error=%r", run.id, str(error))
+            _log.error("end_not_written", run_id=run.id, error=str(error))
             self._unwritten[run.id] = error.write_end, done
             done = None
         except SchedulerError as error:
-            _log.error("run_abandoned run_id=%s error=%r hint=%r", run.id, str(error), error.hint)
+            _log.error("run_abandoned", run_id=run.id, error=str(error), hint=error.hint)
             if not lent:  # nothing of it has begun
                 self._unwritten[run.id] = functools.partial(self._give_up, run, error), done
                 done = None
         except Exception:
-            _log.exception("run_abandoned run_id=%s", run.id)
+            _log.exception("run_abandoned", run_id=run.id)
         finally:
             ended_late: Literal["cancelled", "replaced"] | None = None
             with self._changed:
@@ -361,7 +361,7 @@ class Workers:
         try:
             self.cancel(run_id, why=why)
         except SchedulerError as error:
-            _log.error("not_ended run_id=%s why=%s error=%r hint=%r", run_id, why, str(error), error.hint)
+            _log.error("not_ended", run_id=run_id, why=why, error=str(error), hint=error.hint)
 
     def _give_up(self, run: Run, error: SchedulerError, store: Store) -> Run:
         return give_up(store, run, error, now=self._clock.now())
