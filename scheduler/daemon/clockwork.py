@@ -23,8 +23,11 @@ from scheduler.core.values.runs import Run
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import Concurrency
 from scheduler.daemon.loop import CLOCKWORK_S, Heartbeat
+from scheduler.ledger import claims, syncs
+from scheduler.ledger.claims import Claimed
+from scheduler.ledger.cursor import StaleError
 from scheduler.ledger.pool import Lend
-from scheduler.ledger.store import Claimed, Store
+from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.machine.log import Log
@@ -193,7 +196,7 @@ class Clockwork:
         with self._claiming:
             if whole:
                 self._seen, self._agenda = -1, Agenda()
-            observed = store.observed(since=self._seen)
+            observed = store.read(syncs.observed, since=self._seen)
             for job in observed.jobs.values():
                 self._agenda.put(job)
             self._seen = observed.ticket
@@ -258,9 +261,17 @@ class Clockwork:
             for each in dues
         )
         try:
-            claim = store.claim_due(
-                dues, seen=self._seen, owner=self._owner, max_running=self._places(), now=now, paced=paced
+            claim = store.write(
+                claims.claim_due,
+                dues,
+                seen=self._seen,
+                owner=self._owner,
+                max_running=self._places(),
+                now=now,
+                paced=paced,
             )
+        except StaleError:
+            return None
         except SchedulerError:
             raise
         except Exception:
@@ -270,8 +281,6 @@ class Clockwork:
             # One job that cannot be claimed must not keep the others from it.
             found = [self._claim(store, [each], now) for each in dues]
             return None if None in found else [run for each in found if each is not None for run in each]
-        if claim is None:
-            return None
         crash_point("after_claim_commit")
         for each in dues:
             self._agenda.put(replace(each.job, next_run_at=each.next_run_at, last_slot=each.last))

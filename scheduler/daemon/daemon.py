@@ -30,10 +30,12 @@ from scheduler.daemon.systemd import Manager
 from scheduler.daemon.timekeeper import Timekeeper
 from scheduler.delivery.alarms import Alarms
 from scheduler.git.tree import Commits
+from scheduler.ledger import claims, lives, queries, syncs
+from scheduler.ledger.claims import Claimed
 from scheduler.ledger.database import DamagedError
 from scheduler.ledger.owners import Owner
 from scheduler.ledger.pool import Stores
-from scheduler.ledger.store import Claimed, Store
+from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.machine.disks import lack_of_room
@@ -175,7 +177,9 @@ class Daemon:
                 wake_at=lambda: self._workers.next_at,
                 set_right=self._set_right,
                 clock_was_set=lambda: self._timekeeper.to_set_right,
-                away_from=max((life.seen for life in store.lives(self._clock.now()) if not life.silent), default=None),
+                away_from=max(
+                    (life.seen for life in store.read(lives.lives, self._clock.now()) if not life.silent), default=None
+                ),
             )
             self._resync = Resync(
                 place=self._place,
@@ -351,8 +355,8 @@ class Daemon:
                 path=self._place.db,
                 kind=mount.kind,
             )
-        if store.synced_at() is None:
-            found = self._passes.plan(store.observed())
+        if store.read(syncs.synced_at) is None:
+            found = self._passes.plan(store.read(syncs.observed))
             ids = found.json["created"]
             named = ", ".join(ids[:MOST_NAMED]) or "none"
             more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
@@ -421,7 +425,7 @@ class Daemon:
         self._take_queued(store)
         now = self._clock.now()
         if not self._why_silent:  # of a command in whose foreground they waited, and that was killed
-            self._submit(Claimed(runs=tuple(store.retries_due(now - RETRY_LATE))))
+            self._submit(Claimed(runs=tuple(store.read(claims.retries_due, now - RETRY_LATE))))
         self._workers.release(now)
         if not self._why_silent and time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + SWEEP_S
@@ -435,7 +439,8 @@ class Daemon:
             self._beat_at = time.monotonic() + BEAT_S
             try:
                 if not self._unusable():
-                    store.beat(self._owner.id, now=self._clock.now(), silent=self._why_silent or "", over=over)
+                    with store.writing(durable=False, wait=timedelta(0)) as sql:
+                        lives.beat(sql, self._owner.id, now=self._clock.now(), silent=self._why_silent or "", over=over)
             except DamagedError:
                 raise
             except UnavailableError:
@@ -445,7 +450,7 @@ class Daemon:
         """What an earlier daemon left waiting goes on waiting here, as soon as this one may fire."""
         if not self._why_silent and not self._queue_taken:
             self._queue_taken = True
-            self._submit(Claimed(runs=tuple(store.queued())))
+            self._submit(Claimed(runs=tuple(store.read(claims.queued))))
 
     def _settle(self, store: Store, job_ids: Collection[str], until: datetime) -> None:
         self._clockwork.dispatch(store, only=job_ids, until=until)
@@ -485,9 +490,10 @@ class Daemon:
             raise UnavailableError(trouble, hint="nothing was started")
         with self._stores.lend() as store:
             self._recover(store)
-            if store.job(request["job_id"]) is None:
+            if store.read(queries.job, request["job_id"]) is None:
                 raise UsageError(f"there is no job {request['job_id']!r}")
-            claim = store.claim_manual(
+            claim = store.write(
+                claims.claim_manual,
                 request["job_id"],
                 trigger=Trigger.RERUN if request["verb"] == "rerun" else Trigger.MANUAL,
                 requested_by=request["actor"],
@@ -517,7 +523,7 @@ class Daemon:
         settings, _ = read_settings(place)
         if settings is None:
             with self._stores.lend() as store:
-                settings = store.observed(job_id="").settings or Settings()
+                settings = store.read(syncs.settings) or Settings()
         reply({"runners": troubles(settings, place.root, self._environ)})
 
     @property

@@ -24,6 +24,8 @@ from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
 from scheduler.daemon.loop import RESYNC_S, Heartbeat
 from scheduler.git.folder import index_lock
+from scheduler.ledger import syncs
+from scheduler.ledger.audit import append_audit
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.log import Log
@@ -255,7 +257,7 @@ class Resync:
     def _task_paths(self, store: Store) -> set[str]:
         """Those of all jobs, and of job files that are waiting for their task to become one."""
         parsed = self._passes.parsed
-        return {*store.task_paths(), *(() if parsed is None else parsed.task_paths())}
+        return {*store.read(syncs.task_paths), *(() if parsed is None else parsed.task_paths())}
 
     # -- what is said ----------------------------------------------------------------------------
 
@@ -285,7 +287,7 @@ class Resync:
             row = AuditRow(
                 job_id=ROOT_JOB_ID, action="held", field="sync", after=held, at=now, actor="scheduler", cause="watch"
             )
-            store.add_audit(row)  # first: as long as it cannot be written it is tried again with every pass
+            store.write(append_audit, [row])  # first: as long as it cannot be written, every pass tries again
             _log.warning("sync_held_long", "edits wait until that is over", reason=held)
             self._held_told = True
 

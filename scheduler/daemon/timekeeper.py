@@ -20,6 +20,7 @@ from scheduler.core.times.clocks import (
 )
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UnavailableError
+from scheduler.ledger import clock_steps
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.log import Log
@@ -53,7 +54,7 @@ class Timekeeper:
 
     def begin(self, store: Store) -> None:
         """Before anything is synced or fired: what an earlier clock has left is set right, if this one is believed."""
-        left = store.clock()
+        left = store.read(clock_steps.clock)
         reading = self._clock.read()
         with self._lock:
             self._trust = first_trust(reading, stored=left.boot, newest=left.newest, good=self._vouched)
@@ -106,7 +107,8 @@ class Timekeeper:
         assert self._trust is not None
         boot, kept = self._trust.boot, self._kept
         if kept is None or kept.boot_id != boot.boot_id or abs(kept.booted_at - boot.booted_at) > DRIFT:
-            store.keep_boot(boot)
+            with store.writing(durable=False) as sql:
+                clock_steps.keep_boot(sql, boot)
             self._kept = boot
 
     def wait(self, stopped: Callable[[], bool]) -> None:

@@ -14,6 +14,8 @@ from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import SchedulerError
 from scheduler.core.values.runs import AuditRow
+from scheduler.ledger import evidence, queries
+from scheduler.ledger.audit import append_audit
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
@@ -62,8 +64,11 @@ class Alarms:
             return
         now = self._clock.now()
         if self._told is None:
-            self._told = store.told_alarms()
-        ringing = {(job.id, alarm.kind.value): (job, alarm) for job, alarm in store.alarms(now)}
+            self._told = store.read(evidence.told_alarms)
+        ringing = {
+            (job.id, alarm.kind.value): (job, alarm)
+            for job, alarm in store.read(evidence.alarms, now, store.read(queries.jobs))
+        }
         # At the second look: after a sleep the thread that fires may not have had its turn yet.
         begun = [ringing[key] for key in sorted((ringing.keys() & self._seen) - self._told)]
         over = sorted(self._told - ringing.keys())
@@ -71,7 +76,7 @@ class Alarms:
         if not begun and not over:
             return
         rows = [self._begun(job, alarm) for job, alarm in begun] + [self._over(*key) for key in over]
-        store.add_audit(*rows)
+        store.write(append_audit, rows)
         self._told = (self._told & ringing.keys()) | {(job.id, alarm.kind.value) for job, alarm in begun}
         for job, alarm in begun:
             _log.warning("overdue", alarm.text(job), job_id=job.id, kind=alarm.kind.value)

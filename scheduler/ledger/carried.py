@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from sqlite3 import Connection, Row
 from typing import Any, Literal
 
 from scheduler.core.past.past import (
@@ -29,6 +29,8 @@ from scheduler.core.past.past import (
 )
 from scheduler.core.values.facts import SyncState
 from scheduler.core.values.instants import instant, parse_instant
+from scheduler.ledger.cursor import next_ticket
+from scheduler.ledger.rows import stamp
 
 State = Literal["carried", "pending", "already", "own"]
 
@@ -45,7 +47,7 @@ class Carried:
 # -- out -----------------------------------------------------------------------------------------
 
 
-def history(sql: sqlite3.Connection, job_id: str) -> Past:
+def history(sql: Connection, job_id: str) -> Past:
     """All that the database knows of a job. Runs that have not ended are left out: they go on here, not there."""
     job = sql.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
     runs = []
@@ -82,7 +84,7 @@ def history(sql: sqlite3.Connection, job_id: str) -> Past:
     )
 
 
-def _told(row: sqlite3.Row, names: Iterable[str]) -> dict[str, Any]:
+def _told(row: Row, names: Iterable[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in names:
         value = row[name]
@@ -97,7 +99,13 @@ def _told(row: sqlite3.Row, names: Iterable[str]) -> dict[str, Any]:
 # -- in ------------------------------------------------------------------------------------------
 
 
-def carry(sql: sqlite3.Connection, job_id: str, carried: Carried, *, now: datetime, ticket: int) -> State:
+def carry(sql: Connection, pasts: Mapping[str, Carried], *, now: datetime) -> dict[str, State]:
+    """Gives jobs the past they bring along: now, or in the transaction of the sync that makes them."""
+    ticket = next_ticket(sql)
+    return {job_id: _carry(sql, job_id, each, now=now, ticket=ticket) for job_id, each in pasts.items()}
+
+
+def _carry(sql: Connection, job_id: str, carried: Carried, *, now: datetime, ticket: int) -> State:
     """Gives a job its past, or keeps it for the sync that makes the job; an archived one, which no sync makes, is made.
 
     `already`: it got one before, and keeps that. `own`: it has runs or counters of its own, and keeps these.
@@ -109,13 +117,13 @@ def carry(sql: sqlite3.Connection, job_id: str, carried: Carried, *, now: dateti
     if job is None:
         sql.execute(
             "INSERT OR REPLACE INTO carried (job_id, past, at) VALUES (?, ?, ?)",
-            (job_id, _packed(carried), _stamp(now)),
+            (job_id, _packed(carried), stamp(now)),
         )
         return "pending"
     if sql.execute("SELECT 1 FROM audit WHERE job_id = ? AND action = ?", (job_id, IMPORT)).fetchone():
         return "already"
     created = carried.past.facts.get("created_at")
-    if created is not None and _stamp(parse_instant(created)) == job["created_at"]:
+    if created is not None and stamp(parse_instant(created)) == job["created_at"]:
         return "already"  # it is the very job that was exported
     if job["last_n"] or job["run_count"]:
         return "own"
@@ -138,12 +146,12 @@ def carry(sql: sqlite3.Connection, job_id: str, carried: Carried, *, now: dateti
     return "carried"
 
 
-def _bury(sql: sqlite3.Connection, job_id: str, carried: Carried, *, now: datetime, ticket: int) -> None:
+def _bury(sql: Connection, job_id: str, carried: Carried, *, now: datetime, ticket: int) -> None:
     """The row of a job that has no file any more: whoever asks finds its history, and its file revives it."""
     was = carried.past.archived
     assert was is not None
     prepare(sql, job_id, carried)
-    at = _stamp(parse_instant(was["at"]))
+    at = stamp(parse_instant(was["at"]))
     row = {
         "id": job_id,
         "generation": max(each["generation"] for each in carried.past.definitions),
@@ -152,20 +160,21 @@ def _bury(sql: sqlite3.Connection, job_id: str, carried: Carried, *, now: dateti
         "archived_at": at,
         "sync_state": SyncState.SYNCED.value,
         "changed": ticket,
-        **{name: _stamp(now) for name in ("created_at", "updated_at")},
+        **{name: stamp(now) for name in ("created_at", "updated_at")},
         "created_by": carried.actor,
     }
     _insert(sql, "jobs", row)
     settle(sql, job_id, carried, now=now)
 
 
-def take(sql: sqlite3.Connection, job_id: str) -> Carried | None:
+def take(sql: Connection, job_id: str) -> Carried | None:
     """What is kept for a job that is just being made."""
     row = sql.execute("DELETE FROM carried WHERE job_id = ? RETURNING past", (job_id,)).fetchone()
     return None if row is None else _unpacked(row["past"])
 
 
-def forget(sql: sqlite3.Connection, job_ids: Iterable[str]) -> None:
+def forget_carried(sql: Connection, job_ids: Iterable[str]) -> None:
+    """Of jobs that no sync has made yet."""
     sql.executemany("DELETE FROM carried WHERE job_id = ?", [(job_id,) for job_id in job_ids])
 
 
@@ -177,13 +186,13 @@ def generation(carried: Carried, digest: str, otherwise: int) -> int:
     return int(last["generation"]) + int(last["digest"] != digest)
 
 
-def prepare(sql: sqlite3.Connection, job_id: str, carried: Carried) -> None:
+def prepare(sql: Connection, job_id: str, carried: Carried) -> None:
     """The definitions that it had, before its row."""
     for each in carried.past.definitions:
         _insert(sql, "definitions", {"job_id": job_id, **_stored(each, DEFINITION)}, ignore=True)
 
 
-def settle(sql: sqlite3.Connection, job_id: str, carried: Carried, *, now: datetime) -> None:
+def settle(sql: Connection, job_id: str, carried: Carried, *, now: datetime) -> None:
     """Everything else, once the row is there: facts, texts, runs, audit, and that it was so."""
     past = carried.past
     facts = _stored(past.facts, [name for name in FACTS if name in past.facts])
@@ -219,7 +228,7 @@ def settle(sql: sqlite3.Connection, job_id: str, carried: Carried, *, now: datet
     _insert(sql, "audit", {"job_id": job_id, **_stored(row, AUDIT)})
 
 
-def _insert(sql: sqlite3.Connection, table: str, row: Mapping[str, Any], *, ignore: bool = False) -> None:
+def _insert(sql: Connection, table: str, row: Mapping[str, Any], *, ignore: bool = False) -> None:
     names, marks = ", ".join(f'"{name}"' for name in row), ", ".join("?" * len(row))
     sql.execute(f"INSERT {'OR IGNORE ' if ignore else ''}INTO {table} ({names}) VALUES ({marks})", tuple(row.values()))
 
@@ -231,14 +240,9 @@ def _stored(found: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
         if name in JSON:
             value = json.dumps(value, ensure_ascii=False, sort_keys=True)
         elif name in INSTANTS and value is not None:
-            value = _stamp(parse_instant(value))
+            value = stamp(parse_instant(value))
         row[name] = value
     return row
-
-
-def _stamp(at: datetime) -> str:
-    """As the store writes instants."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _packed(carried: Carried) -> str:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from sqlite3 import Connection
 
 from scheduler.core.times.clocks import Ahead, Boot, Cut, Righted
 from scheduler.core.values.instants import instant, parse_instant
-from scheduler.core.values.runs import Run
+from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.spec import JobSpec
-
-_SLOTS = "\"trigger\" IN ('schedule', 'catch_up') AND reason IS NOT 'void'"
-# Slots from the cursor on that have a row; none, but where the clock has gone back.
-TAKEN = f"""(SELECT json_group_array(fire_time) FROM (SELECT fire_time FROM runs WHERE job_id = jobs.id AND {_SLOTS}
-    AND fire_time >= jobs.next_run_at ORDER BY fire_time))"""
+from scheduler.ledger.audit import append_audit
+from scheduler.ledger.cursor import StaleError, need_ticket, next_number, next_ticket
+from scheduler.ledger.rows import SLOTS, stamp, stamp_or_none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,21 +25,17 @@ class Later:
     taken: dict[str, tuple[datetime, ...]]  # by job: slots whose rows stay
 
 
-def taken(text: str) -> tuple[datetime, ...]:
-    return tuple(map(parse_instant, json.loads(text)))
-
-
-def later(sql: sqlite3.Connection, job_ids: Iterable[str], stamp: str) -> Later:
-    """stamp: the instant, as the database writes it."""
+def later(sql: Connection, job_ids: Iterable[str], now: datetime) -> Later:
+    """The rows of slots after `now`: none, unless the clock has gone back."""
     skips: list[Ahead] = []
     stays: dict[str, tuple[datetime, ...]] = {}
     columns = "n, status, reason, fire_time, coalesce(fire_time_last, fire_time) AS last, slots, generation"
     for job_id in job_ids:
         rows = sql.execute(
-            f"SELECT {columns} FROM (SELECT * FROM runs WHERE job_id = ?1 AND {_SLOTS} AND fire_time > ?2"
-            f" UNION ALL SELECT * FROM (SELECT * FROM runs WHERE job_id = ?1 AND {_SLOTS} AND fire_time <= ?2"
+            f"SELECT {columns} FROM (SELECT * FROM runs WHERE job_id = ?1 AND {SLOTS} AND fire_time > ?2"
+            f" UNION ALL SELECT * FROM (SELECT * FROM runs WHERE job_id = ?1 AND {SLOTS} AND fire_time <= ?2"
             " ORDER BY fire_time DESC LIMIT 1)) WHERE last > ?2 ORDER BY fire_time",
-            (job_id, stamp),
+            (job_id, stamp(now)),
         ).fetchall()
         specs: dict[int, JobSpec] = {}
         for row in rows:
@@ -67,7 +61,7 @@ def later(sql: sqlite3.Connection, job_ids: Iterable[str], stamp: str) -> Later:
     return Later(skips=tuple(skips), taken=stays)
 
 
-def armed_at(sql: sqlite3.Connection, job_id: str) -> datetime | None:
+def armed_at(sql: Connection, job_id: str) -> datetime | None:
     """When a stopped job was started anew last: of what passed before, nothing more is due."""
     (at,) = sql.execute(
         "SELECT max(at) FROM audit WHERE job_id = ? AND action IN ('arm', 'resume') AND field = 'status'", (job_id,)
@@ -75,14 +69,7 @@ def armed_at(sql: sqlite3.Connection, job_id: str) -> datetime | None:
     return None if at is None else parse_instant(at)
 
 
-def void(
-    sql: sqlite3.Connection,
-    found: Cut,
-    *,
-    stamp: Callable[[datetime], str],
-    next_n: Callable[[str], int],
-    now: datetime,
-) -> None:
+def _void(sql: Connection, found: Cut, now: datetime) -> None:
     """Takes the slots that lie ahead out of a skip. What it was stays to be read, outside of the unique index."""
     ahead = found.ahead
     was = f"the clock went back to {instant(now.replace(microsecond=0))}; it was {ahead.reason}"
@@ -98,7 +85,7 @@ def void(
         " finished_at, generation, error) SELECT job_id, ?, \"trigger\", status, 'void', ?, ?, ?, ?, ?, generation, ?"
         " FROM runs WHERE job_id = ? AND n = ?",
         (
-            next_n(ahead.job_id),
+            next_number(sql, ahead.job_id),
             stamp(found.first),
             stamp(ahead.last),
             found.void,
@@ -115,30 +102,26 @@ def void(
     )
 
 
-def set_right(sql: sqlite3.Connection, found: Righted, *, stamp: Callable[[datetime], str], ticket: int) -> bool:
-    """False where somebody has moved the cursor meanwhile."""
-
-    def text(at: datetime | None) -> str | None:
-        return None if at is None else stamp(at)
-
-    job = found.job
+def _repair_job(sql: Connection, found: Righted, ticket: int) -> None:
+    """Raises: StaleError where somebody has moved the cursor meanwhile."""
     moved = sql.execute(
         "UPDATE jobs SET next_run_at = ?, activated_at = ?, paused_at = ?, stopped_at = ?, changed = ?"
         " WHERE id = ? AND next_run_at IS ?",
         (
-            text(found.next_run_at),
+            stamp_or_none(found.next_run_at),
             stamp(found.activated_at),
-            text(found.paused_at),
-            text(found.stopped_at),
+            stamp_or_none(found.paused_at),
+            stamp_or_none(found.stopped_at),
             ticket,
-            job.id,
-            text(job.next_run_at),
+            found.job.id,
+            stamp_or_none(found.job.next_run_at),
         ),
     )
-    return moved.rowcount > 0
+    if not moved.rowcount:
+        raise StaleError
 
 
-def hasten(sql: sqlite3.Connection, runs: Sequence[Run], *, stamp: Callable[[datetime], str]) -> None:
+def _hasten(sql: Connection, runs: Sequence[Run]) -> None:
     """When runs are tried again, where the clock that said so was ahead."""
     for run in runs:
         assert run.retry_at is not None
@@ -148,17 +131,67 @@ def hasten(sql: sqlite3.Connection, runs: Sequence[Run], *, stamp: Callable[[dat
         )
 
 
-def boot(sql: sqlite3.Connection) -> Boot | None:
+def _boot(sql: Connection) -> Boot | None:
     row = sql.execute("SELECT boot_id, booted_at FROM root").fetchone()
     if row["booted_at"] is None:
         return None
     return Boot(boot_id=row["boot_id"], booted_at=parse_instant(row["booted_at"]))
 
 
-def newest(sql: sqlite3.Connection) -> datetime | None:
+def _newest(sql: Connection) -> datetime | None:
     """When the last thing was written, by the clock of then. Not the latest instant that was ever written."""
     row = sql.execute(
         "SELECT max(coalesce((SELECT at FROM audit ORDER BY seq DESC LIMIT 1), ''), coalesce(synced_at, '')) AS at"
         " FROM root"
     ).fetchone()
     return parse_instant(row["at"]) if row["at"] else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocked:
+    """The clock as it was: when the boot was, when the last thing was written, and a digest of the zones' rules."""
+
+    boot: Boot | None
+    newest: datetime | None
+    zone_rules: str | None
+
+
+def clock(sql: Connection) -> Clocked:
+    """What earlier processes have left of their clock."""
+    rules = sql.execute("SELECT zone_rules FROM root").fetchone()["zone_rules"]
+    return Clocked(boot=_boot(sql), newest=_newest(sql), zone_rules=rules)
+
+
+def keep_boot(sql: Connection, boot: Boot) -> None:
+    """Notes the clock that is believed, for processes to come."""
+    sql.execute("UPDATE root SET boot_id = ?, booted_at = ?", (boot.boot_id, stamp(boot.booted_at)))
+
+
+def repair_clock(
+    sql: Connection,
+    jobs: Sequence[Righted],
+    *,
+    cuts: Sequence[Cut],
+    retries: Sequence[Run],
+    zone_rules: str | None,
+    ticket: int,
+    audit: Sequence[AuditRow],
+    now: datetime,
+) -> None:
+    """After the clock has gone back, or a zone has got other rules (F6). No row of a run is touched.
+
+    zone_rules: a digest of the rules of all zones in use, where all cursors were looked at; else None.
+    Raises: StaleError where `ticket` is stale or a cursor has moved.
+    """
+    need_ticket(sql, ticket)
+    changed = next_ticket(sql)
+    for found in cuts:
+        _void(sql, found, now)
+    for each in jobs:
+        _repair_job(sql, each, changed)
+    _hasten(sql, retries)
+    sql.execute(
+        "UPDATE root SET zone_rules = coalesce(?, zone_rules), synced_at = min(synced_at, ?)",
+        (zone_rules, stamp(now)),
+    )
+    append_audit(sql, audit)

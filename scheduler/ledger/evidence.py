@@ -1,48 +1,23 @@
-"""What the rows show of each job, for the rule of `core.expected`: the SQL, within one view of the store."""
+"""What the rows show of each job, for the rule of overdue jobs (core/due/expected.py)."""
 
 from __future__ import annotations
 
-import sqlite3
+from collections.abc import Sequence
 from datetime import datetime
+from sqlite3 import Connection
 
-from scheduler.core.values.instants import parse_instant
-
-_SLOTS = "\"trigger\" IN ('schedule', 'catch_up') AND reason IS NOT 'void'"
-
-
-def succeeded_at(sql: sqlite3.Connection, job_id: str, stamp: str) -> datetime | None:
-    """When a run succeeded last, up to an instant: what a wrong clock has written beyond it is no success."""
-    return _one(
-        sql.execute(
-            "SELECT max(finished_at) AS at FROM runs WHERE job_id = ? AND status = 'succeeded' AND finished_at <= ?",
-            (job_id, stamp),
-        )
-    )
+from scheduler.core.due.expected import Alarm, Evidence, alarms_of
+from scheduler.core.values.facts import Job
+from scheduler.ledger.rows import SLOTS, moment, stamp
 
 
-def resumed_at(sql: sqlite3.Connection, job_id: str, stamp: str) -> datetime | None:
-    """When a pause was lifted or a stopped job started anew last."""
-    return _one(
-        sql.execute(
-            "SELECT max(at) AS at FROM audit WHERE job_id = ? AND action IN ('arm', 'resume') AND at <= ?",
-            (job_id, stamp),
-        )
-    )
+def alarms(sql: Connection, now: datetime, jobs: Sequence[Job]) -> list[tuple[Job, Alarm]]:
+    """What is overdue of these jobs, judged by schedules and rows alone."""
+    return [(job, alarm) for job in jobs for alarm in alarms_of(job, _evidence(sql, job, now), now)]
 
 
-def covered_until(sql: sqlite3.Connection, job_id: str, stamp: str) -> datetime | None:
-    """The last slot of the row that begins latest at or before an instant."""
-    return _one(
-        sql.execute(
-            f"SELECT coalesce(fire_time_last, fire_time) AS at FROM runs WHERE job_id = ? AND {_SLOTS}"
-            " AND fire_time <= ? ORDER BY fire_time DESC LIMIT 1",
-            (job_id, stamp),
-        )
-    )
-
-
-def told(sql: sqlite3.Connection) -> set[tuple[str, str]]:
-    """(job, kind) of the alarms that the audit rows tell of, and of no end of them."""
+def told_alarms(sql: Connection) -> set[tuple[str, str]]:
+    """(job, kind) of the alarms that were told, and have not ended since."""
     rows = sql.execute(
         "SELECT job_id, field, action FROM audit WHERE seq IN"
         " (SELECT max(seq) FROM audit WHERE action IN ('alarm', 'all_clear') GROUP BY job_id, field)"
@@ -50,6 +25,23 @@ def told(sql: sqlite3.Connection) -> set[tuple[str, str]]:
     return {(row["job_id"], row["field"]) for row in rows if row["action"] == "alarm"}
 
 
-def _one(found: sqlite3.Cursor) -> datetime | None:
-    row = found.fetchone()
-    return None if row is None or row["at"] is None else parse_instant(row["at"])
+def _evidence(sql: Connection, job: Job, now: datetime) -> Evidence:
+    def newest(query: str, until: datetime) -> datetime | None:
+        row = sql.execute(query, (job.id, stamp(until))).fetchone()
+        return None if row is None else moment(row["at"])
+
+    return Evidence(
+        # Up to now: what a wrong clock has written beyond it is no success.
+        succeeded_at=lambda: newest(
+            "SELECT max(finished_at) AS at FROM runs WHERE job_id = ? AND status = 'succeeded' AND finished_at <= ?",
+            now,
+        ),
+        resumed_at=lambda: newest(
+            "SELECT max(at) AS at FROM audit WHERE job_id = ? AND action IN ('arm', 'resume') AND at <= ?", now
+        ),
+        covered_until=lambda slot: newest(
+            f"SELECT coalesce(fire_time_last, fire_time) AS at FROM runs WHERE job_id = ? AND {SLOTS}"
+            " AND fire_time <= ? ORDER BY fire_time DESC LIMIT 1",
+            slot,
+        ),
+    )

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.ledger import put_back
 from scheduler.ledger.copies import Contents, check_database, copy_database
 from scheduler.ledger.database import make_durable
 from scheduler.ledger.pool import Lend
@@ -181,7 +182,7 @@ class Nightly:
         """What the next copy has to follow; None where there is nothing to copy."""
         try:
             with self._lend() as store:
-                born = store.born_at()
+                born = store.read(put_back.born_at)
         except UnavailableError:  # the daemon says so in its own words
             return None
         if self._place.backups is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from scheduler.control.hold import Hold, find
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
-from scheduler.ledger import owners
+from scheduler.ledger import owners, put_back, queries
 from scheduler.ledger.copies import Contents, check_database, copy_database
 from scheduler.ledger.database import make_durable
 from scheduler.ledger.store import Store
@@ -108,10 +108,10 @@ def _known_by(db: Path, now: datetime) -> tuple[dict[str, int], set[str]]:
     """Run numbers and paused jobs of the database that is to be put aside, as far as it can be read."""
     try:
         with Store.open(db, create=False) as store:
-            return store.last_numbers(), _paused(store, now)
+            return store.read(put_back.last_numbers), _paused(store, now)
     except UnavailableError:
         return {}, set()
 
 
 def _paused(store: Store, now: datetime) -> set[str]:
-    return {job.id for job in store.jobs() if job.pause is not None and job.pause.covers(now)}
+    return {job.id for job in store.read(queries.jobs) if job.pause is not None and job.pause.covers(now)}

@@ -18,6 +18,8 @@ from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import SchedulerError
 from scheduler.core.values.runs import AuditRow
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
+from scheduler.ledger import gc, queries, syncs
+from scheduler.ledger.audit import append_audit
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
@@ -50,18 +52,18 @@ def collect(place: Place, store: Store, *, now: datetime, actor: str, dry_run: b
 
     Where something was thrown away one audit row says how much. Raises: UnavailableError.
     """
-    retention = (store.observed().settings or Settings()).retention
+    retention = (store.read(syncs.observed).settings or Settings()).retention
     outputs: dict[tuple[str, int], list[os.DirEntry[str]]] = {}
     runs = texts = 0
     if retention.runs is not None:
-        for job_id in store.job_ids():
-            surplus = store.surplus_runs(job_id, kept=retention.runs)
+        for job_id in store.read(queries.job_ids):
+            surplus = store.read(gc.surplus_runs, job_id, kept=retention.runs)
             for first in range(0, 0 if dry_run else len(surplus), BATCH):
-                store.delete_runs(job_id, surplus[first : first + BATCH])
+                store.write(gc.delete_runs, job_id, surplus[first : first + BATCH])
             runs += len(surplus)
             gone = set(surplus)
             outputs |= {(job_id, n): files for n, files in _outputs(place, job_id).items() if n in gone}
-        texts = 0 if dry_run else store.delete_texts()  # also those that one cut short has left
+        texts = 0 if dry_run else store.write(gc.delete_texts)  # also those that one cut short has left
     if retention.output_days:
         outputs |= _aged(place, store, before=now - timedelta(days=retention.output_days))
     output_bytes = 0
@@ -74,7 +76,7 @@ def collect(place: Place, store: Store, *, now: datetime, actor: str, dry_run: b
     found = Collected(outputs=len(outputs), output_bytes=output_bytes, runs=runs, texts=texts)
     if not dry_run and not found.nothing:
         row = AuditRow(job_id=ROOT_JOB_ID, action="gc", after=asdict(found), at=now, actor=actor, cause="retention")
-        store.add_audit(row)
+        store.write(append_audit, [row])
     return found
 
 
@@ -91,7 +93,7 @@ def _aged(place: Place, store: Store, *, before: datetime) -> dict[tuple[str, in
             for n, files in _outputs(place, job_id).items()
             if all(_written_at(file) < before.timestamp() for file in files)
         }
-        kept = store.runs_kept_whole(job_id) if aged else set()
+        kept = store.read(gc.runs_kept_whole, job_id) if aged else set()
         found.update({(job_id, n): files for n, files in aged.items() if n not in kept})
     return found
 

@@ -22,6 +22,7 @@ from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import Schedule
 from scheduler.core.views import Json
+from scheduler.ledger import audit, evidence, lives, queries, runs, syncs
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock, SystemClock
 from scheduler.root.followed import Looked
@@ -57,10 +58,10 @@ class Reading:
             return views.list_json([], [], held=self.held())
         troubles = [] if not store.read_only else [store.read_only]
         with store:
-            found = store.problems()
+            found = store.read(syncs.problems)
             files = _Files(self) if tasks else None
-            known = store.jobs()
-            overdue = store.alarms(self.clock.now(), known)
+            known = store.read(queries.jobs)
+            overdue = store.read(evidence.alarms, self.clock.now(), known)
             silent, said = self._daemon_says()
             if silent:  # it is not to fire: nothing becomes of any slot
                 overdue = [each for each in overdue if each[1].kind is not Kind.ROW]
@@ -91,16 +92,16 @@ class Reading:
     def _held(self, store: Store | None) -> str | None:
         from scheduler.sync.holds import why_held
 
-        return why_held(self.place, None if store is None else store.observed(job_id="").settings) or None
+        return why_held(self.place, None if store is None else store.read(syncs.settings)) or None
 
     def show(self, job_id: str, *, prefix: bool = False) -> Json:
         with self._need_store(job_id) as store:
             job = self._job(store, job_id, prefix=prefix)
             now = self.clock.now()
             coming = [] if job.status(now) in _NEVER_FIRE else self._coming(job, now)
-            alarms = [alarm for _, alarm in store.alarms(now, [job])]
+            alarms = [alarm for _, alarm in store.read(evidence.alarms, now, [job])]
             return {
-                "job": self._job_json(job, store.problems(), _Files(self), alarms),
+                "job": self._job_json(job, store.read(syncs.problems), _Files(self), alarms),
                 "next_fires": [{"job_id": job.id, **views.fire_json(fire, job.file.spec.due_by)} for fire in coming],
                 "held": self._held(store),
             }
@@ -135,7 +136,7 @@ class Reading:
         if store is None:
             return {"fires": []}
         with store:
-            jobs = [self._job(store, each, prefix=prefix) for each in job_ids] or store.jobs()
+            jobs = [self._job(store, each, prefix=prefix) for each in job_ids] or store.read(queries.jobs)
         counted = count is not None or until is None
         limit = (views.NEXT_FIRES if count is None else count) if counted else MOST_FIRES + 1
         known: dict[Schedule, list[datetime]] = {}  # jobs with one schedule have the same fires
@@ -163,7 +164,9 @@ class Reading:
         """A job's runs and skips, newest first."""
         with self._need_store(job_id) as store:
             job = self._job(store, job_id, prefix=prefix)
-            return {"runs": [views.run_json(run) for run in store.runs(job.id, limit=count, status=status)]}
+            return {
+                "runs": [views.run_json(run) for run in store.read(queries.runs, job.id, limit=count, status=status)]
+            }
 
     def explain(self, job_id: str, *, at: datetime | None = None, prefix: bool = False) -> Json:
         """Why the job did, did not or will not fire at an instant; without one, at the newest slot that was due."""
@@ -174,14 +177,14 @@ class Reading:
         with self._need_store(job_id) as store:
             job = self._job(store, job_id, prefix=prefix)
             moment = newest_slot(job, now) if at is None else at
-            runs, kept_from = store.slots_around(job.id, moment)
+            runs, kept_from = store.read(queries.slots_around, job.id, moment)
             ledger = Ledger(
                 job=job,
-                definitions=store.definitions(job.id),
-                audit=store.audit(job.id),
+                definitions=store.read(queries.definitions, job.id),
+                audit=store.read(audit.read_audit, job.id),
                 runs=runs,
-                beside=store.under_way_at(moment, most=MOST_EVIDENCE + 1),
-                lives=store.lives(now),
+                beside=store.read(queries.under_way_at, moment, most=MOST_EVIDENCE + 1),
+                lives=store.read(lives.lives, now),
                 daemon=find(self.place) is not None,
                 kept_from=kept_from,
             )
@@ -194,9 +197,9 @@ class Reading:
             raise UsageError(f"{run_id!r} does not name a run", hint="a run is JOB:N, such as heartbeat:12")
         with self._need_store(job_id) as store:
             job = self._job(store, job_id, prefix=prefix)
-            run = store.run(job.id, int(number))
+            run = store.read(runs.run, job.id, int(number))
             if run is None:
-                newest = store.runs(job.id, limit=1)
+                newest = store.read(queries.runs, job.id, limit=1)
                 hint = f"its newest is {newest[0].id}" if newest else "it has not run yet"
                 raise UsageError(f"job {job.id!r} has no run {number}", hint=hint)
             return run
@@ -207,7 +210,7 @@ class Reading:
         if run.task_sha256 is None:
             raise UsageError(f"{run.id} was given no text: it is {run.status.value}, {run.reason}")
         with self._open() as store:
-            return run, store.text(run.task_sha256)
+            return run, store.read(queries.text, run.task_sha256, store.path)
 
     def output(self, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes, bytes]:
         """What a run's last attempt wrote on stdout and stderr, as far as it was kept."""
@@ -226,7 +229,7 @@ class Reading:
         """What a run writes, as it comes, until it has ended. Where not all was kept, the end says so in its place."""
         run = self.run_of(run_id, prefix=prefix)
         with self._open() as store:
-            settings = store.observed(job_id=run.job_id).settings or Settings()
+            settings = store.read(syncs.settings) or Settings()
         room = settings.limits.output_bytes // 2  # of each stream; beyond it the file is put together anew at the end
         done: dict[Literal["stdout", "stderr"], int] = {"stdout": 0, "stderr": 0}
         attempt = run.attempts[-1].n if run.attempts else 1
@@ -260,7 +263,7 @@ class Reading:
             return {"audit": []}
         with store:
             known = job_id if job_id is None or job_id == "@root" else self._job(store, job_id, prefix=prefix).id
-            return {"audit": [views.audit_json(row) for row in store.audit(known, limit=count)]}
+            return {"audit": [views.audit_json(row) for row in store.read(audit.read_audit, known, limit=count)]}
 
     def known_words(self) -> tuple[Sequence[str], Sequence[str]]:
         """All job ids and the newest run ids, for completion; never an error."""
@@ -269,8 +272,8 @@ class Reading:
             if store is None:
                 return [], []
             with store:
-                ids = store.job_ids()
-                return ids, [run.id for job_id in ids[:200] for run in store.runs(job_id, limit=3)]
+                ids = store.read(queries.job_ids)
+                return ids, [run.id for job_id in ids[:200] for run in store.read(queries.runs, job_id, limit=3)]
         except SchedulerError:
             return [], []
 
@@ -279,7 +282,7 @@ class Reading:
         if store is None:
             return True
         with store:
-            return store.synced_at() is None
+            return store.read(syncs.synced_at) is None
 
     # -- shared ----------------------------------------------------------------------------------
 
@@ -332,13 +335,13 @@ class Reading:
 
     def _job(self, store: Store, job_id: str, *, prefix: bool) -> Job:
         """The job of that id, or of that unique prefix where `prefix` allows one. Raises: UsageError."""
-        job = store.job(job_id)
+        job = store.read(queries.job, job_id)
         if job is not None:
             return job
-        known = store.job_ids()
+        known = store.read(queries.job_ids)
         starts = [each for each in known if prefix and job_id and each.startswith(job_id)]
         if len(starts) == 1:
-            found = store.job(starts[0])
+            found = store.read(queries.job, starts[0])
             assert found is not None
             return found
         if starts:

@@ -19,6 +19,7 @@ from scheduler.core.values.runs import AuditRow, Run, RunStatus
 from scheduler.core.values.settings import ROOT_JOB_ID
 from scheduler.core.values.spec import JobSpec
 from scheduler.core.views import Json
+from scheduler.ledger import audit, queries, syncs
 from scheduler.ledger.store import Store
 from scheduler.service.look import Reading
 
@@ -37,22 +38,26 @@ def log(scheduler: Reading, job_id: str, *, count: int = COUNT, prefix: bool = F
     """
     with scheduler._need_store(job_id) as store:
         job = scheduler._job(store, job_id, prefix=prefix)
-        rows = store.audit(job.id)
+        rows = store.read(audit.read_audit, job.id)
         changes = Changes(rows)
-        found = [(_moment(run), 1, _run_entry(run, changes)) for run in store.runs(job.id, limit=count)]
+        found = [(_moment(run), 1, _run_entry(run, changes)) for run in store.read(queries.runs, job.id, limit=count)]
         found += [
             (edit[0].at, 0, _change_entry(edit)) for edit in edits(_told(rows, store, job)[-count * _ROWS_OF_AN_EDIT :])
         ]
-        total = len(list(edits(_told(rows, store, job)))) + store.run_count(job.id)
+        total = len(list(edits(_told(rows, store, job)))) + store.read(queries.run_count, job.id)
     found.sort(key=lambda each: each[:2], reverse=True)
     return {"job_id": job.id, "log": [entry for _, _, entry in found[:count]], "total": total}
 
 
 def _told(rows: Sequence[AuditRow], store: Store, job: Job) -> list[AuditRow]:
     """The audit rows of what changed a job, oldest first; those of its runners with them."""
-    runners = {each.spec.runner for each in store.definitions(job.id)}
+    runners = {each.spec.runner for each in store.read(queries.definitions, job.id)}
     prefixes = tuple(f"runners.{name}." for name in runners)
-    of_root = [row for row in store.audit(ROOT_JOB_ID) if row.field is not None and row.field.startswith(prefixes)]
+    of_root = [
+        row
+        for row in store.read(audit.read_audit, ROOT_JOB_ID)
+        if row.field is not None and row.field.startswith(prefixes)
+    ]
     own = [row for row in rows if row.action not in _TOLD_BY_RUNS]
     return sorted([*own, *of_root], key=lambda row: row.at)
 
@@ -108,9 +113,9 @@ def in_force(store: Store, job_id: str, at: datetime) -> Json:
 
     `definition` and `text` are None before the job was known.
     """
-    changes = Changes(store.audit(job_id))
+    changes = Changes(store.read(audit.read_audit, job_id))
     definition, text = changes.definition_at(at), changes.text_at(at)
-    known = store.definitions(job_id)
+    known = store.read(queries.definitions, job_id)
     number = bisect_right(known, at, key=lambda each: each.since)
     generation = known[number - 1].generation if number else None
     about, of_text = _origin_json(definition), _origin_json(text)
@@ -169,9 +174,9 @@ def diff(scheduler: Reading, before: str, after: str | None = None, *, prefix: b
 
 
 def _last_success(store: Store, job: Job) -> Run:
-    found = store.runs(job.id, limit=1, status=RunStatus.SUCCEEDED)
+    found = store.read(queries.runs, job.id, limit=1, status=RunStatus.SUCCEEDED)
     if not found:
-        newest = store.runs(job.id, limit=1)
+        newest = store.read(queries.runs, job.id, limit=1)
         raise UsageError(
             f"job {job.id!r} has never succeeded: there is nothing to compare with",
             hint=f"`scheduler diff {newest[0].id}` compares a run with what its files say now"
@@ -182,10 +187,14 @@ def _last_success(store: Store, job: Job) -> Run:
 
 
 def _side_of(store: Store, run: Run) -> Side:
-    job = store.job(run.job_id)
+    job = store.read(queries.job, run.job_id)
     assert job is not None
-    spec = next(each.spec for each in store.definitions(run.job_id) if each.generation == run.generation)
-    text = None if run.task_sha256 is None or run.started_at is None else store.text(run.task_sha256).decode()
+    spec = next(each.spec for each in store.read(queries.definitions, run.job_id) if each.generation == run.generation)
+    text = (
+        None
+        if run.task_sha256 is None or run.started_at is None
+        else store.read(queries.text, run.task_sha256, store.path).decode()
+    )
     return Side(
         job=job,
         at=_moment(run),
@@ -206,13 +215,15 @@ def _now(scheduler: Reading, store: Store, job: Job) -> Side:
     from scheduler.sync.passes import Passes
 
     place, now = scheduler.place, scheduler.clock.now()
-    settings = store.observed(job_id=job.id).settings or Settings()
+    settings = store.read(syncs.settings) or Settings()
     spec: JobSpec = job.file.spec
     generation: int | None = job.file.generation
     why = f"it is archived: {job.file.path} names it no more" if job.archived else ""
     text = sha256 = source_path = None
     if not why:
-        found = Passes(place=place, clock=scheduler.clock).look_again(store.observed(job_id=job.id), job.id, now)
+        found = Passes(place=place, clock=scheduler.clock).look_again(
+            store.read(syncs.observed, job_id=job.id), job.id, now
+        )
         if not isinstance(found, Fault):
             _, seen, settings = found
             generation = seen.file.generation if seen.file.spec == spec else None
@@ -239,11 +250,11 @@ def _compared(store: Store, old: Side, new: Side) -> Compared:
     start, end = sorted((old.at, new.at))
     definition = definition_changes(old.spec, new.spec)
     names = sorted({old.spec.runner, new.spec.runner})
-    rows = store.audit(ROOT_JOB_ID)
+    rows = store.read(audit.read_audit, ROOT_JOB_ID)
     settings = settings_between(rows, [f"runners.{name}." for name in names], start, end)
     if new.at < old.at:
         settings = {name: (after, before) for name, (before, after) in settings.items()}
-    told = [row for row in _told(store.audit(new.job.id), store, new.job) if start < row.at <= end]
+    told = [row for row in _told(store.read(audit.read_audit, new.job.id), store, new.job) if start < row.at <= end]
     both = old.text is not None and new.text is not None
     names_of = [side.run.id if side.run is not None else "now" for side in (old, new)]
     words = {}
@@ -261,14 +272,16 @@ def _compared(store: Store, old: Side, new: Side) -> Compared:
         if both
         else None,
         "changes": [_change_entry(edit) for edit in edits(told)],
-        "runs_between": store.statuses_between(new.job.id, start, end) if old.job.id == new.job.id else {},
+        "runs_between": store.read(queries.statuses_between, new.job.id, start, end)
+        if old.job.id == new.job.id
+        else {},
     }
     return Compared(json=json, hunks=hunks(old.text or "", new.text or "") if both else ())
 
 
 def _side_json(store: Store, side: Side) -> Json:
     run = side.run
-    changes = Changes(store.audit(side.job.id))
+    changes = Changes(store.read(audit.read_audit, side.job.id))
     return {
         "run": None if run is None else run.id,
         "at": instant(side.at),
@@ -294,8 +307,8 @@ def texts(scheduler: Reading, job_id: str, *, count: int = COUNT, prefix: bool =
     """Every text that a job's runs were given, that which ran last first, with its commit and how its runs did."""
     with scheduler._need_store(job_id) as store:
         job = scheduler._job(store, job_id, prefix=prefix)
-        found = versions(store.uses(job.id))
-        changes = Changes(store.audit(job.id))
+        found = versions(store.read(queries.uses, job.id))
+        changes = Changes(store.read(audit.read_audit, job.id))
         shown = found[:count]
         commits = _commits(scheduler, shown, changes)
         current = None if job.archived else _now(scheduler, store, job).task_sha256

@@ -24,7 +24,11 @@ from scheduler.core.values.problems import Problem, RefusedError, UnavailableErr
 from scheduler.core.values.runs import AuditRow, Run, RunStatus, Trigger
 from scheduler.core.values.settings import ROOT_FILE, Agents, Settings
 from scheduler.core.views import Json
-from scheduler.ledger.store import Observed, Store
+from scheduler.ledger import carried, claims, clock_steps, put_back, queries, runs, syncs
+from scheduler.ledger.audit import append_audit
+from scheduler.ledger.cursor import until_fresh
+from scheduler.ledger.store import Store
+from scheduler.ledger.syncs import Observed
 from scheduler.root.place import is_there
 from scheduler.root.settings import read_settings, settings_told
 from scheduler.service.look import GLANCE_S, Reading
@@ -116,7 +120,7 @@ class Scheduler(Reading):
             refuse_lost(self.place)
             return Observed(jobs={}, settings=None, ticket=0)
         with self._open() as store:
-            return store.observed()
+            return store.read(syncs.observed)
 
     def review(self, *, base: str | None = None, head: str | None = None, direct: bool = False) -> Reviewed:
         """What a sync would change, with all that a person needs to decide; writes nothing.
@@ -183,7 +187,7 @@ class Scheduler(Reading):
         from scheduler.core.times.clocks import NOT_BEFORE
         from scheduler.sync.clock_repair import set_right
 
-        now, newest = self.clock.now(), store.clock().newest
+        now, newest = self.clock.now(), store.read(clock_steps.clock).newest
         if now >= NOT_BEFORE:
             set_right(store, now=now, whole=newest is not None and newest > now, actor=self.actor)
 
@@ -219,7 +223,7 @@ class Scheduler(Reading):
             what: Json = {"verb": "run"} if origin is None else {"verb": "rerun", "task_of": origin.n}
             for answer in ask(holder, **what, job_id=job.id, actor=self.actor, wait=wait):
                 first = run is None
-                run = store.run(job.id, answer["n"])
+                run = store.read(runs.run, job.id, answer["n"])
                 assert run is not None  # the daemon says so once its row stands
                 if first:
                     claimed(run, False)
@@ -239,7 +243,11 @@ class Scheduler(Reading):
         with self._need_store(job_id) as store:
             number = run_id.rpartition(":")[2]
             kept = number.isascii() and number.isdigit() and len(number) <= 15
-            if kept and 0 < int(number) <= store.last_numbers().get(job_id, 0) and not store.run(job_id, int(number)):
+            if (
+                kept
+                and 0 < int(number) <= store.read(put_back.last_numbers).get(job_id, 0)
+                and not store.read(runs.run, job_id, int(number))
+            ):
                 raise RefusedError(
                     f"{run_id} is not kept any more, and neither is its text",
                     hint="retention.runs in scheduler.yaml says how many rows of a history are kept;"
@@ -259,9 +267,10 @@ class Scheduler(Reading):
             settle_copy(store, self.place, now=self.clock.now(), actor=self.actor)
             self._engine(store).recover()
             job = self._job(store, job_id, prefix=False)
-            settings = store.observed(job_id=job.id).settings or Settings()
+            settings = store.read(syncs.settings) or Settings()
             with Owner(self.place.owners) as owner:
-                claim = store.claim_manual(
+                claim = store.write(
+                    claims.claim_manual,
                     job.id,
                     trigger=Trigger.MANUAL if origin is None else Trigger.RERUN,
                     task_of=None if origin is None else origin.n,
@@ -289,7 +298,7 @@ class Scheduler(Reading):
                 run = engine.carry_out(run, scratch=scratch, cancel=cancel)
                 continue
             cancel.wait(min(left, _FOREGROUND_LOOK_S))
-            run = engine.store.run(run.job_id, run.n) or run
+            run = engine.store.read(runs.run, run.job_id, run.n) or run
         if cancel.is_set() and run.retry_at is not None:
             return engine.end_unstarted(run, "cancelled")
         return run
@@ -304,7 +313,7 @@ class Scheduler(Reading):
             origin = None if task_of is None else self._origin(job.id, task_of)
             if job.archived:
                 raise RefusedError(f"job {job.id!r} is archived: no file names it any more")
-            found = self._passes().look_again(store.observed(job_id=job.id), job.id, self.clock.now())
+            found = self._passes().look_again(store.read(syncs.observed, job_id=job.id), job.id, self.clock.now())
             if not isinstance(found, Fault):
                 _, job, settings = found
                 engine = self._engine(store)
@@ -340,7 +349,7 @@ class Scheduler(Reading):
         if run.status.finished:
             raise RefusedError(f"{run.id} has ended already: {run.status.value}")
         with Store.open(self.place.db) as store:
-            store.add_audit(self._audit_row(run.job_id, "cancel", field="run", after=run.id))
+            store.write(append_audit, [self._audit_row(run.job_id, "cancel", field="run", after=run.id)])
             holder = self._daemon()
             if holder is None and run.status is RunStatus.QUEUED:  # nobody's yet
                 self._engine(store).end_unstarted(run, "cancelled")
@@ -348,7 +357,7 @@ class Scheduler(Reading):
                 self._cancel_elsewhere(store, run, holder)
             give_up = time.monotonic() + CANCEL_WAIT.total_seconds()
             while True:
-                now = store.run(run.job_id, run.n)
+                now = store.read(runs.run, run.job_id, run.n)
                 assert now is not None
                 if now.status.finished:
                     return now
@@ -360,7 +369,7 @@ class Scheduler(Reading):
         """Tells the command in whose foreground the run is; where that is dead, ends what it has left."""
         from scheduler.ledger import owners
 
-        found = next((each for each in store.active() if each.run.id == run.id), None)
+        found = next((each for each in store.read(runs.active) if each.run.id == run.id), None)
         if found is None:
             return  # ended meanwhile
         if (
@@ -420,13 +429,13 @@ class Scheduler(Reading):
 
     def _set_pause(self, job_id: str, action: str, pause: Callable[[Job], Pause | None]) -> Json:
         from scheduler.core.due.due import held_back, replaced
-        from scheduler.sync.passes import tries
 
         with self._need_store(job_id, to_write=True) as store:
-            job = self._job(store, job_id, prefix=False)
-            for _ in tries():
-                observed = store.observed(job_id=job.id)
-                job, now = observed.jobs[job.id], self.clock.now()
+            found = self._job(store, job_id, prefix=False)
+
+            def turn() -> None:
+                observed = store.read(syncs.observed, job_id=found.id)
+                job, now = observed.jobs[found.id], self.clock.now()
                 new = pause(job)
                 arms = new is None and job.runtime.stopped_at is not None and not job.archived
                 changes: dict[str, tuple[object, object]] = {}
@@ -435,20 +444,26 @@ class Scheduler(Reading):
                 if arms:
                     changes["status"] = "stopped", "active"
                 if not changes:
-                    break
+                    return
                 first, *also = [
                     self._audit_row(job.id, action, field=field, before=before, after=after)
                     for field, (before, after) in changes.items()
                 ]
                 settled = held_back(job, now) if new is None else replaced(job, now)
-                if store.set_pause(
-                    job.id, new, audit=first, also=also, ticket=observed.ticket, settled=settled, arms=arms
-                ):
-                    break
-            else:
-                raise UnavailableError("other processes kept changing the database; nothing was done", hint="try again")
+                store.write(
+                    syncs.set_pause,
+                    job.id,
+                    new,
+                    audit=first,
+                    also=also,
+                    ticket=observed.ticket,
+                    settled=settled,
+                    arms=arms,
+                )
+
+            until_fresh(turn, "nothing was done")
         self._wake()
-        return self.show(job.id)
+        return self.show(found.id)
 
     def _audit_row(self, job_id: str, action: str, *, field: str, before: object = None, after: object) -> AuditRow:
         return AuditRow(
@@ -498,7 +513,7 @@ class Scheduler(Reading):
         store = self._store()
         if store is not None:
             with store:
-                settings = store.settings()
+                settings = store.read(syncs.settings)
             if settings is not None:
                 return settings.agents
         settings, _ = read_settings(self.place)
@@ -518,16 +533,16 @@ class Scheduler(Reading):
         if store is None:
             return None
         with store:
-            return store.job(job_id)
+            return store.read(queries.job, job_id)
 
     def _texts(self, job_id: str) -> dict[str, str]:
         """The sha256 of the text of each run that was given one, newest first."""
         with self._need_store(job_id) as store:
-            return {run.id: run.task_sha256 for run in store.runs(job_id) if run.task_sha256 is not None}
+            return {run.id: run.task_sha256 for run in store.read(queries.runs, job_id) if run.task_sha256 is not None}
 
     def _text(self, sha256: str) -> bytes:
         with self._open() as store:
-            return store.text(sha256)
+            return store.read(queries.text, sha256, store.path)
 
     # -- jobs from elsewhere ---------------------------------------------------------------------
 
@@ -555,12 +570,12 @@ class Scheduler(Reading):
         self.place.make_state()
         with Store.open(self.place.db) as store:
             settle_copy(store, self.place, now=self.clock.now(), actor=self.actor)
-            return store.carry(pasts, now=self.clock.now())
+            return store.write(carried.carry, pasts, now=self.clock.now())
 
     def _forget_carried(self, job_ids: Collection[str]) -> None:
         if job_ids:
             with Store.open(self.place.db, create=False) as store:
-                store.forget_carried(job_ids)
+                store.write(carried.forget_carried, job_ids)
 
     def export(self, job_ids: Sequence[str]) -> Iterator[Json]:
         """The lines of an export of these jobs, or of all; their unfinished runs are left out.
@@ -571,14 +586,16 @@ class Scheduler(Reading):
         from scheduler.service.imports.exporting import files_of, lines
 
         with self._need_store(job_ids[0] if job_ids else "") as store:
-            jobs = [self._job(store, each, prefix=False) for each in dict.fromkeys(job_ids)] or list(store.jobs())
+            jobs = [self._job(store, each, prefix=False) for each in dict.fromkeys(job_ids)] or list(
+                store.read(queries.jobs)
+            )
             tree = WorkingTree(self.place)
             files = {job.id: None if job.archived else files_of(tree, job.id) for job in jobs}
-            under_way = {each.run.job_id for each in store.active()}
+            under_way = {each.run.job_id for each in store.read(runs.active)}
             for job in jobs:
                 if job.id in under_way:
                     self.tell(f"{job.id} has a run that has not ended: it is left out")
-            found = ((job.id, files[job.id], store.history(job.id)) for job in jobs)
+            found = ((job.id, files[job.id], store.read(carried.history, job.id)) for job in jobs)
             yield from lines(found, now=self.clock.now(), actor=self.actor)
 
     # -- the daemon ------------------------------------------------------------------------------
@@ -644,7 +661,7 @@ class Scheduler(Reading):
         if settings is None:
             return "scheduler.yaml cannot be used: what counts is `retention` as it was last; see `scheduler validate`"
         with Store.open_to_read(self.place.db) as store:
-            known = store.observed(job_id="").settings or Settings()
+            known = store.read(syncs.settings) or Settings()
         if known.retention == settings.retention:
             return ""
         return "scheduler.yaml has another `retention` by now: it counts after the next sync"

@@ -9,13 +9,13 @@ from datetime import datetime
 from scheduler.core.times.clocks import NOT_BEFORE, Righted, cut, definition_zones, righted
 from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
-from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.settings import ROOT_JOB_ID
+from scheduler.ledger import claims, clock_steps, syncs
+from scheduler.ledger.cursor import until_fresh
 from scheduler.ledger.store import Store
 from scheduler.machine.log import Log
 from scheduler.machine.zones import digest
-from scheduler.sync.passes import tries
 
 _log = Log(__name__)
 
@@ -40,11 +40,12 @@ def set_right(store: Store, *, now: datetime, whole: bool, actor: str = "schedul
     first slot without a row.
     whole: look at every job, not only at those that something of lies ahead.
     """
-    for _ in tries():
-        observed = store.observed()
+
+    def turn() -> SetRight:
+        observed = store.read(syncs.observed)
         jobs = list(observed.jobs.values())
         ahead = {job.id for job in jobs if _lies_ahead(job, now)}
-        later = store.later(sorted(ahead), now)
+        later = store.read(clock_steps.later, sorted(ahead), now)
         cuts = [cut(each, now) for each in later.skips]
         found = [
             each
@@ -54,33 +55,41 @@ def set_right(store: Store, *, now: datetime, whole: bool, actor: str = "schedul
         delays = {job.id: job.file.spec.retry.max_delay for job in jobs}
         retries = [
             replace(run, retry_at=now + delays[run.job_id])
-            for run in store.queued()
+            for run in store.read(claims.queued)
             if run.retry_at is not None and run.retry_at > now + delays[run.job_id]
         ]
         rules = _digest(jobs) if whole else None
         told = SetRight(jobs=tuple(found), void=sum(each.void for each in cuts), retries=tuple(retries))
-        if told.nothing and rules in (None, store.clock().zone_rules):
+        if told.nothing and rules in (None, store.read(clock_steps.clock).zone_rules):
             return told
         audit = [] if told.nothing else [_audit_root(told, now, actor)]
         audit += [row for each in found for row in _audit(each, now, actor)]
-        if store.set_right(
-            found, cuts=cuts, retries=retries, zone_rules=rules, ticket=observed.ticket, audit=audit, now=now
-        ):
-            if not told.nothing:
-                _log.warning(
-                    "set_right",
-                    "the clock or a zone's rules have changed",
-                    jobs=len(found),
-                    void=told.void,
-                    retries=len(retries),
-                )
-            return told
-    raise UnavailableError("other processes kept changing the database; nothing was done", hint="try again")
+        store.write(
+            clock_steps.repair_clock,
+            found,
+            cuts=cuts,
+            retries=retries,
+            zone_rules=rules,
+            ticket=observed.ticket,
+            audit=audit,
+            now=now,
+        )
+        if not told.nothing:
+            _log.warning(
+                "set_right",
+                "the clock or a zone's rules have changed",
+                jobs=len(found),
+                void=told.void,
+                retries=len(retries),
+            )
+        return told
+
+    return until_fresh(turn, "nothing was done")
 
 
 def _righted(store: Store, job: Job, now: datetime, taken: Collection[datetime]) -> Righted:
     try:
-        return righted(job, now=now, taken=taken, since=lambda: store.armed_at(job.id))
+        return righted(job, now=now, taken=taken, since=lambda: store.read(clock_steps.armed_at, job.id))
     except Exception:  # such as a zone that this machine no longer knows: no other job may wait for it
         _log.exception("cursor_not_checked", job_id=job.id)
         pause, file = job.pause, job.file
@@ -105,7 +114,7 @@ def _lies_ahead(job: Job, now: datetime) -> bool:
 
 
 def zone_rules(store: Store) -> str:
-    return _digest(store.observed().jobs.values())
+    return _digest(store.read(syncs.observed).jobs.values())
 
 
 def _digest(jobs: Collection[Job]) -> str:

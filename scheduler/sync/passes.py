@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -18,7 +17,10 @@ from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.problems import Problem, UnavailableError
 from scheduler.core.values.settings import Settings
 from scheduler.git.tree import Commits, Tree, git_silence, read_tree
-from scheduler.ledger.store import Observed, Store
+from scheduler.ledger import syncs
+from scheduler.ledger.cursor import StaleError, until_fresh
+from scheduler.ledger.store import Store
+from scheduler.ledger.syncs import Observed
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.root.desired import read_desired
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN_S = 0.1
 SAVE_S = 1.0  # how long a file may be half saved
-REPLAN_S = 30.0  # a plan goes stale when another process writes meanwhile; for that long it is a fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +91,12 @@ class Passes:
         """
         started = self.clock.now()
         settled: datetime | None = None
-        if not now_anyway and (held := self._here().held(store.observed(job_id="").settings)):
+        if not now_anyway and (held := self._here().held(store.read(syncs.settings))):
             return self._synced(None, (), started, None, "", held)
-        for _ in tries():
-            observed = store.observed()
+
+        def turn() -> Synced:
+            nonlocal settled
+            observed = store.read(syncs.observed)
             # After settling, of the same moment: later slots are the new schedule's, but those that are claimed by now.
             now = self.clock.now()
             if settled is not None:
@@ -110,18 +113,19 @@ class Passes:
                     self.settle(store, owing, now)
                     crash_point("after_settle")
                     settled = now
-                    continue
+                    raise StaleError  # plan again: what the slots owed is settled
             settled = None
             doubted = () if defer is None else defer(found)
             if doubted is None:
                 return self._synced(found, problems, started, confirmed, silence, jobs=observed.jobs.values())
             if found is None:
-                store.record_problems(problems)
+                store.write(syncs.record_problems, problems)
                 return self._synced(None, problems, started, confirmed, silence)
             found = found.deferring(doubted, observed.jobs)
-            if here._apply(store, found, observed, now, actor, cause):
-                return self._synced(found, problems, started, confirmed, silence, jobs=observed.jobs.values())
-        raise UnavailableError("other processes kept changing the database; nothing was applied", hint="try again")
+            here._apply(store, found, observed, now, actor, cause)
+            return self._synced(found, problems, started, confirmed, silence, jobs=observed.jobs.values())
+
+        return until_fresh(turn, "nothing was applied")
 
     def held(self, stored: Settings | None) -> str:
         """Why no pass may take the files as they are now (S8); empty if one may. stored: the last good settings."""
@@ -150,12 +154,13 @@ class Passes:
         actor: str,
         cause: str,
         only: str | None = None,
-    ) -> bool:
+    ) -> None:
+        """Raises: StaleError."""
         rows = audit_rows(found, at=now, actor=actor, cause=cause)
         if rows:  # git's history is looked at only where something has changed
             origin = changed_by(self.place.root, found, timeout=budget(only))
             rows = audit_rows(found, at=now, actor=actor, cause=cause, changed_by=origin)
-        return store.apply(found, ticket=observed.ticket, audit=rows, now=now, actor=actor, only=only)
+        store.write(syncs.apply, found, ticket=observed.ticket, audit=rows, now=now, actor=actor, only=only)
 
     def _synced(
         self,
@@ -199,7 +204,7 @@ class Passes:
             found = self._refresh_once(store, job_id, actor, cause)
             if not isinstance(found, Fault):
                 return found
-            job = store.observed(job_id=job_id).jobs[job_id]
+            job = store.read(syncs.observed, job_id=job_id).jobs[job_id]
             if job.archived:
                 return found
             there = (self.place.root / job.file.path).exists()  # and says something else: half saved, or another id
@@ -210,8 +215,10 @@ class Passes:
 
     def _refresh_once(self, store: Store, job_id: str, actor: str, cause: str) -> Fresh | Fault:
         settled: datetime | None = None
-        for _ in tries():
-            observed = store.observed(job_id=job_id)
+
+        def turn() -> Fresh | Fault:
+            nonlocal settled
+            observed = store.read(syncs.observed, job_id=job_id)
             now = settled or self.clock.now()
             here = self._here()  # after what was observed, as in `sync`
             found = here.look_again(observed, job_id, now)
@@ -224,11 +231,12 @@ class Passes:
             if self.settle is not None and settled is None and any(action.skips for action in planned.actions):
                 self.settle(store, [job_id], now)
                 settled = now
-            elif here._apply(store, planned, observed, now, actor, cause, observed.jobs[job_id].file.path):
-                return fresh
-            else:
-                settled = None
-        raise UnavailableError("other processes kept changing the database; the run was not started", hint="try again")
+                raise StaleError  # plan again
+            settled = None
+            here._apply(store, planned, observed, now, actor, cause, observed.jobs[job_id].file.path)
+            return fresh
+
+        return until_fresh(turn, "the run was not started")
 
     def look_again(self, observed: Observed, job_id: str, now: datetime) -> tuple[Plan | None, Job, Settings] | Fault:
         """What the job's own file and scheduler.yaml say now: a plan to apply, and the job as it will be then."""
@@ -278,12 +286,3 @@ class Fresh:
     job: Job
     settings: Settings
     passes: Passes
-
-
-def tries() -> Iterator[None]:
-    """Turns at planning anew after another process has written meanwhile, until that has gone on for too long."""
-    give_up = time.monotonic() + REPLAN_S
-    yield
-    while time.monotonic() < give_up:
-        time.sleep(random.uniform(0, 0.05))  # apart, or the same processes meet again
-        yield

@@ -11,6 +11,8 @@ from scheduler.core.due.due import passed
 from scheduler.core.values.instants import instant
 from scheduler.core.values.runs import AuditRow
 from scheduler.core.values.settings import ROOT_JOB_ID
+from scheduler.ledger import put_back, syncs
+from scheduler.ledger.cursor import StaleError
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 
@@ -34,10 +36,10 @@ def settle_copy(
     numbers: run numbers given since, as far as known; those that the outputs show are added.
     """
     while True:
-        copied_at = store.copied_at()
+        copied_at = store.read(put_back.copied_at)
         if copied_at is None:
             return None
-        observed = store.observed()
+        observed = store.read(syncs.observed)
         dues = [due for job in observed.jobs.values() if (due := passed(job, now)) is not None]
         slots = sum(skip.slots for due in dues for skip in due.skips)
         given = _numbers_of_outputs(place)
@@ -53,8 +55,10 @@ def settle_copy(
             actor=actor,
             cause="restore",
         )
-        waited = store.settle_copy(dues, ticket=observed.ticket, numbers=given, now=now, audit=audit)
-        if waited is not None:
+        with contextlib.suppress(StaleError):
+            waited = store.write(
+                put_back.settle_copy, dues, ticket=observed.ticket, numbers=given, now=now, audit=audit
+            )
             return Settled(copied_at=copied_at, slots=slots, waited=tuple(run.id for run in waited))
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from scheduler.core.times.clocks import Reading
 from scheduler.daemon.daemon import Daemon
+from scheduler.ledger import queries
 from scheduler.root.place import Place
 from scheduler.service.root import Scheduler
 
@@ -69,7 +70,7 @@ class Hurry:
 
     def _fired(self) -> int:
         with self._daemon._stores.lend() as store:
-            return sum(job.runtime.run_count for job in store.jobs())
+            return sum(job.runtime.run_count for job in store.read(queries.jobs))
 
 
 def main() -> None:

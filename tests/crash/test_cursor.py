@@ -13,7 +13,10 @@ from scheduler.core.due.due import due
 from scheduler.core.plan.desired import Desired
 from scheduler.core.plan.plan import Plan, plan
 from scheduler.core.values.spec import Schedule
-from scheduler.ledger.store import Observed, Store
+from scheduler.ledger import claims, queries, syncs
+from scheduler.ledger.cursor import StaleError
+from scheduler.ledger.store import Store
+from scheduler.ledger.syncs import Observed
 from tests.shell.test_store import NOW, apply, desired
 
 LATER = NOW + timedelta(minutes=30, seconds=1)  # a second after the first slot
@@ -33,11 +36,15 @@ def planned(observed: Observed, wanted: Desired) -> Plan:
 def claim(store: Store, observed: Observed) -> None:
     owed = due(observed.jobs["hello"], now=LATER, since=NOW)
     assert owed is not None
-    assert store.claim_due([owed], seen=observed.ticket, owner="o", max_running=1, now=LATER)
+    store.write(claims.claim_due, [owed], seen=observed.ticket, owner="o", max_running=1, now=LATER)
 
 
 def applied(store: Store, found: Plan, observed: Observed) -> bool:
-    return store.apply(found, ticket=observed.ticket, audit=(), now=LATER, actor="user:test")
+    try:
+        store.write(syncs.apply, found, ticket=observed.ticket, audit=(), now=LATER, actor="user:test")
+    except StaleError:
+        return False
+    return True
 
 
 def rescheduled() -> Desired:
@@ -50,11 +57,11 @@ def rescheduled() -> Desired:
 
 
 def test_an_edit_that_leaves_the_schedule_alone_leaves_the_cursor_to_the_claim(store: Store) -> None:
-    observed = store.observed()
+    observed = store.read(syncs.observed)
     found = planned(observed, desired("hello", "other", name="renamed"))
     claim(store, observed)
     assert applied(store, found, observed)
-    job = store.job("hello")
+    job = store.read(queries.job, "hello")
     assert job is not None
     assert job.file.spec.name == "renamed"
     assert job.last_slot is not None
@@ -63,11 +70,11 @@ def test_an_edit_that_leaves_the_schedule_alone_leaves_the_cursor_to_the_claim(s
 
 @pytest.mark.parametrize("wanted", [rescheduled(), desired("other")], ids=["new schedule", "archived"])
 def test_a_new_schedule_planned_before_a_claim_is_stale(store: Store, wanted: Desired) -> None:
-    observed = store.observed()
+    observed = store.read(syncs.observed)
     found = planned(observed, wanted)
     claim(store, observed)
-    before = store.job("hello")
+    before = store.read(queries.job, "hello")
     assert not applied(store, found, observed)
-    assert store.job("hello") == before
-    again = store.observed()
+    assert store.read(queries.job, "hello") == before
+    again = store.read(syncs.observed)
     assert applied(store, planned(again, wanted), again)

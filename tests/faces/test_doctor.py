@@ -23,7 +23,7 @@ from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.settings import Settings
 from scheduler.daemon.daemon import Daemon
 from scheduler.daemon.loop import Heartbeat
-from scheduler.ledger.store import Clocked
+from scheduler.ledger.clock_steps import Clocked
 from scheduler.machine import timesync
 from scheduler.service.doctor import clock, disks, zones
 from scheduler.service.doctor.check import Check

@@ -17,6 +17,7 @@ import pytest
 
 from scheduler.cli.group import cli as commands
 from scheduler.git import write as git_write
+from scheduler.ledger import queries
 from scheduler.ledger.store import Store
 from scheduler.root import writing
 from scheduler.service.edit import drafts
@@ -881,11 +882,11 @@ def test_a_kill_in_the_middle_of_a_move_is_a_conflict_that_costs_nothing(lived_i
 
 def test_no_edit_makes_or_changes_a_run(lived_in: Root) -> None:
     with Store.open_to_read(lived_in.db) as store:
-        before = [run.id for job in store.jobs() for run in store.runs(job.id)]
+        before = [run.id for job in store.read(queries.jobs) for run in store.read(queries.runs, job.id)]
     for args in (*WRITERS[:2], WRITERS[3], WRITERS[2]):
         edit(lived_in, *args)
     with Store.open_to_read(lived_in.db) as store:
-        assert [run.id for job in store.jobs() for run in store.runs(job.id)] == before
+        assert [run.id for job in store.read(queries.jobs) for run in store.read(queries.runs, job.id)] == before
 
 
 def test_every_verb_prints_the_shape_of_an_edit(lived_in: Root) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from scheduler.core.values.settings import ROOT_JOB_ID
 from scheduler.daemon.resync import HELD_LONG, Resync
+from scheduler.ledger import audit
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 from scheduler.sync.passes import Passes
@@ -119,7 +120,7 @@ def test_one_that_is_forgotten_is_told_once(lived_in: Root, caplog: pytest.LogCa
         for passed in (timedelta(0), HELD_LONG, timedelta(minutes=1)):
             lived_in.clock.advance(passed)
             resync.sync_now(actor="scheduler")
-        told = [row.action for row in store.audit(ROOT_JOB_ID)]
+        told = [row.action for row in store.read(audit.read_audit, ROOT_JOB_ID)]
         assert told.count("held") == 1
         assert [each.levelname for each in caplog.records if "sync_held_long" in each.message] == ["WARNING"]
         assert resync.held_long

@@ -18,7 +18,7 @@ import pytest
 from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.runs import Trigger
-from scheduler.ledger import schema
+from scheduler.ledger import claims, gc, schema
 from scheduler.ledger.store import Store
 from scheduler.service.look_back import in_force
 from tests.faces import test_serve
@@ -488,10 +488,17 @@ def test_what_is_no_run_with_a_text_is_refused_and_leaves_no_row(changed: Root, 
 def test_a_text_let_go_of_between_the_question_and_the_claim_leaves_no_row(changed: Root) -> None:
     now = changed.clock.now()
     with Store.open(changed.db) as store:
-        store.delete_runs("flaky", [1])
+        store.write(gc.delete_runs, "flaky", [1])
         with pytest.raises(RefusedError, match="has no text any more"):
-            store.claim_manual(
-                "flaky", trigger=Trigger.RERUN, requested_by="x", owner="y", max_running=9, now=now, task_of=1
+            store.write(
+                claims.claim_manual,
+                "flaky",
+                trigger=Trigger.RERUN,
+                requested_by="x",
+                owner="y",
+                max_running=9,
+                now=now,
+                task_of=1,
             )
     assert len(changed.runs("flaky")) == 2
 

@@ -7,9 +7,11 @@ import os
 import sqlite3
 from datetime import timedelta
 from pathlib import Path
+from sqlite3 import Connection
 
 import pytest
 
+from scheduler.ledger import gc
 from scheduler.ledger.store import Store
 from scheduler.maintenance.retention import EVERY, Housekeeping
 from scheduler.root.place import Place
@@ -177,14 +179,14 @@ def test_an_output_that_somebody_else_deletes_meanwhile_ends_no_gc(
     for _ in range(11):
         lived_in.run("heartbeat")
     keep(lived_in, "{runs: 10}")
-    delete_texts = Store.delete_texts
+    delete_texts = gc.delete_texts
 
-    def slow(store: Store) -> int:
+    def slow(sql: Connection) -> int:
         for path in (lived_in.path / ".scheduler/runs/heartbeat").glob("1.*"):
             path.unlink()
-        return delete_texts(store)
+        return delete_texts(sql)
 
-    monkeypatch.setattr(Store, "delete_texts", slow)
+    monkeypatch.setattr(gc, "delete_texts", slow)
     assert lived_in.cli("gc", "--json").code == 0
     assert "1" not in outputs(lived_in, "heartbeat")
 
@@ -196,7 +198,7 @@ def test_texts_that_a_gc_cut_short_has_left_go_with_the_next(lived_in: Root, mon
     keep(lived_in, "{runs: 10}")
     before = texts(lived_in)
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "delete_texts", lambda _: 0)
+        patch.setattr(gc, "delete_texts", lambda _: 0)
         lived_in.ok("gc")
     assert texts(lived_in) == before
     assert lived_in.json("gc")["texts"] > 0

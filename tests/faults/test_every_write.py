@@ -16,7 +16,8 @@ import pytest
 from scheduler.core.due.due import due
 from scheduler.core.values.facts import Pause, Task
 from scheduler.core.values.problems import Problem, UnavailableError
-from scheduler.core.values.runs import AuditRow, Run, RunStatus
+from scheduler.core.values.runs import AuditRow, Ending, Run, RunStatus
+from scheduler.ledger import audit, claims, queries, runs, syncs
 from scheduler.ledger.store import Store
 from scheduler.machine.processes import Process
 from tests.faults.disks import Disk, failing_writes
@@ -43,14 +44,14 @@ def row(action: str = "note") -> AuditRow:
 
 
 def claim_due(store: Store) -> object:
-    observed = store.observed()
+    observed = store.read(syncs.observed)
     dues = []
     for job in observed.jobs.values():
         assert job.next_run_at is not None
         found = due(job, now=job.next_run_at, since=NOW)
         assert found is not None
         dues.append(found)
-    return store.claim_due(dues, seen=observed.ticket, owner="o", max_running=16, now=NOW)
+    return store.write(claims.claim_due, dues, seen=observed.ticket, owner="o", max_running=16, now=NOW)
 
 
 def problem() -> Problem:
@@ -60,17 +61,21 @@ def problem() -> Problem:
 WRITES: dict[str, Callable[[Store, Known], Any]] = {
     "sync": lambda store, _: apply(store, desired("job", "other", "new", name="another name")),
     "sync with nothing to do": lambda store, _: apply(store, desired("job", "other", "third")),
-    "problems": lambda store, _: store.record_problems([problem()]),
+    "problems": lambda store, _: store.write(syncs.record_problems, [problem()]),
     "claim": lambda store, _: claim_due(store),
     "manual claim": lambda store, _: claim(store, "third"),
     "start": lambda store, known: start(store, known.claimed, LONG_TEXT),
-    "process": lambda store, known: store.record_process(
-        known.running, attempt=1, process=Process(pid=7, started=8, boot_id="b")
+    "process": lambda store, known: store.write(
+        runs.record_process, known.running, attempt=1, process=Process(pid=7, started=8, boot_id="b")
     ),
-    "end": lambda store, known: store.finish(known.running, status=RunStatus.FAILED, result="r" * 65_536, now=NOW),
-    "skip": lambda store, known: store.skip(known.claimed, reason="source_missing", message="m", fault=True, now=NOW),
-    "pause": lambda store, _: store.set_pause("job", Pause(at=NOW), audit=row()),
-    "audit": lambda store, _: store.add_audit(row()),
+    "end": lambda store, known: store.write(
+        runs.finish, known.running, Ending(status=RunStatus.FAILED, result="r" * 65_536), now=NOW
+    ),
+    "skip": lambda store, known: store.write(
+        runs.skip, known.claimed, reason="source_missing", message="m", fault=True, now=NOW
+    ),
+    "pause": lambda store, _: store.write(syncs.set_pause, "job", Pause(at=NOW), audit=row()),
+    "audit": lambda store, _: store.write(audit.append_audit, [row()]),
 }
 every_write = pytest.mark.parametrize("write", WRITES.values(), ids=list(WRITES))
 
@@ -188,7 +193,7 @@ def test_a_commit_that_fails_leaves_nothing_and_is_made_once_the_disk_is_well(
 def test_a_commit_that_breaks_a_deferred_rule_leaves_no_transaction_open(tmp_path: Path) -> None:
     with opened(tmp_path / "state.db") as (store, known):
         before = contents(store.path)
-        with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"), store._writing() as sql:
+        with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"), store.writing() as sql:
             sql.execute("INSERT INTO definitions VALUES ('nobody', 1, '', '{}', '')")
         await_mended(store, known, WRITES["audit"], before)
 
@@ -224,9 +229,9 @@ def test_a_database_opened_to_read_is_never_written(disk: Disk, write: Callable[
             copy.write_bytes(path.with_name(name).read_bytes())
     with disk.read_only(), Store.open_to_read(disk.folder / "copy/state.db") as copied:
         assert copied.read_only
-        assert len(copied.jobs()) >= 3
+        assert len(copied.read(queries.jobs)) >= 3
         with pytest.raises(UnavailableError, match="cannot open"):
-            copied.add_audit(row())
+            copied.write(audit.append_audit, [row()])
 
 
 def test_a_damaged_text_comes_back_with_the_next_run_that_is_given_it(tmp_path: Path) -> None:
@@ -236,10 +241,10 @@ def test_a_damaged_text_comes_back_with_the_next_run_that_is_given_it(tmp_path: 
         raw.execute("UPDATE texts SET bytes = substr(bytes, 1, 3)")
         raw.commit()
         raw.close()
-        assert store.damaged_texts() == [TASK.sha256]
-        assert store.runs_of_text(TASK.sha256) == ["other:1"]
+        assert store.read(queries.damaged_texts) == [TASK.sha256]
+        assert store.read(queries.runs_of_text, TASK.sha256) == ["other:1"]
         with pytest.raises(UnavailableError, match="damaged"):
-            store.text(TASK.sha256)
+            store.read(queries.text, TASK.sha256, store.path)
         start(store, replace(known.claimed))
-        assert store.text(TASK.sha256) == TASK.text
-        assert store.damaged_texts() == []
+        assert store.read(queries.text, TASK.sha256, store.path) == TASK.text
+        assert store.read(queries.damaged_texts) == []

@@ -15,6 +15,7 @@ from typing import Any
 from scheduler.core.values.facts import Job
 from scheduler.daemon.resync import RESCAN_S, Resync
 from scheduler.git.tree import Commits
+from scheduler.ledger import audit, queries, syncs
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock
@@ -75,7 +76,7 @@ class Live:
 
     def job(self, job_id: str) -> Job | None:
         with self.stores.lend() as store:
-            return store.job(job_id)
+            return store.read(queries.job, job_id)
 
     def named(self, job_id: str) -> str | None:
         job = self.job(job_id)
@@ -88,11 +89,11 @@ class Live:
     def actions(self, job_id: str) -> list[str]:
         """What the audit says has happened to a job, first to last, without its creation."""
         with self.stores.lend() as store:
-            return [row.action for row in store.audit(job_id)][1:]
+            return [row.action for row in store.read(audit.read_audit, job_id)][1:]
 
     def problems(self) -> list[str]:
         with self.stores.lend() as store:
-            return [problem.code for problem in store.problems()]
+            return [problem.code for problem in store.read(syncs.problems)]
 
 
 @contextmanager

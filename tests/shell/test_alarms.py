@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.core.values.runs import RunStatus, Trigger
+from scheduler.core.values.runs import Ending, RunStatus, Trigger
 from scheduler.delivery.alarms import Alarms
+from scheduler.ledger import claims, evidence, queries, runs
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 from scheduler.service.root import Scheduler
@@ -50,11 +51,17 @@ class World:
 
     def succeed(self) -> None:
         with self.lend() as store:
-            (run,) = store.claim_manual(
-                "j", trigger=Trigger.MANUAL, requested_by="t", owner="o", max_running=9, now=self.clock.now()
+            (run,) = store.write(
+                claims.claim_manual,
+                "j",
+                trigger=Trigger.MANUAL,
+                requested_by="t",
+                owner="o",
+                max_running=9,
+                now=self.clock.now(),
             ).runs
             store._connection.execute("UPDATE runs SET started_at = requested_at")
-            store.finish(run, status=RunStatus.SUCCEEDED, now=self.clock.now())
+            store.write(runs.finish, run, Ending(status=RunStatus.SUCCEEDED), now=self.clock.now())
 
 
 @pytest.fixture
@@ -110,7 +117,9 @@ def test_what_is_overdue_does_not_hang_on_the_cursor_that_the_clockwork_goes_by(
     with world.lend() as store:
         store._connection.execute("UPDATE jobs SET next_run_at = '2031-01-01T03:00:00.000000Z'")
         world.clock.advance(16 * HOUR)
-        assert [alarm.kind.value for _, alarm in store.alarms(world.clock.now())] == ["no_row"]
+        assert [
+            alarm.kind.value for _, alarm in store.read(evidence.alarms, world.clock.now(), store.read(queries.jobs))
+        ] == ["no_row"]
     found = world.scheduler.list()
     assert found["troubles"] == ["a slot came due over a minute ago and has no row: j"]
     assert [alarm["kind"] for alarm in found["jobs"][0]["alarms"]] == ["no_row"]

@@ -16,8 +16,9 @@ import pytest
 
 from scheduler.core.values.facts import Pause
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
-from scheduler.core.values.runs import AuditRow, Run, RunStatus, Trigger
+from scheduler.core.values.runs import AuditRow, Ending, Run, RunStatus, Trigger
 from scheduler.daemon.clockwork import Clockwork
+from scheduler.ledger import claims, put_back, queries, runs, syncs
 from scheduler.ledger.copies import Contents, check_database
 from scheduler.ledger.owners import Owner
 from scheduler.ledger.pool import Stores
@@ -83,7 +84,7 @@ class World:
     def rows(self, job_id: str) -> list[tuple[int, str, str | None, str, int]]:
         """Number, status, reason, first slot and count; oldest first."""
         with self.store() as store:
-            runs = sorted(store.runs(job_id), key=lambda run: run.n)
+            runs = sorted(store.read(queries.runs, job_id), key=lambda run: run.n)
         return [(r.n, r.status.value, r.reason, f"{r.fire_time:%H:%M}" if r.fire_time else "", r.slots) for r in runs]
 
 
@@ -248,20 +249,26 @@ def test_claims_and_ends_go_on_while_a_copy_is_made_and_it_is_of_one_moment(
         thread.start()
         while thread.is_alive():
             begun = time.monotonic()
-            (run,) = store.claim_manual(
-                "hourly", trigger=Trigger.MANUAL, requested_by="x", owner="1-x", max_running=9, now=world.clock.now()
+            (run,) = store.write(
+                claims.claim_manual,
+                "hourly",
+                trigger=Trigger.MANUAL,
+                requested_by="x",
+                owner="1-x",
+                max_running=9,
+                now=world.clock.now(),
             ).runs
-            store.finish(run, status=RunStatus.SUCCEEDED, now=world.clock.now())
+            store.write(runs.finish, run, Ending(status=RunStatus.SUCCEEDED), now=world.clock.now())
             took.append(time.monotonic() - begun)
             time.sleep(0.002)
         thread.join()
-        runs = len(store.runs("hourly"))
+        rows = len(store.read(queries.runs, "hourly"))
     assert nightly.trouble == ""
     found = newest(world.place)
     assert found is not None
     copied = check_database(found.path)
     assert len(took) > 10, "a copy of 20 MB took this many turns to write"
-    assert copied.runs < runs, "those that came while it was made are not in it"
+    assert copied.runs < rows, "those that came while it was made are not in it"
     assert max(took) < 5, "nobody waited for the copy"
 
 
@@ -299,7 +306,7 @@ def test_no_slot_since_the_copy_runs_again_neither_in_a_daemon_nor_once(world: W
         world.clock.moment = BEGIN + HOUR
         clockwork.dispatch(store)
         for run in submitted:
-            store.finish(run, status=RunStatus.SUCCEEDED, now=world.clock.now())
+            store.write(runs.finish, run, Ending(status=RunStatus.SUCCEEDED), now=world.clock.now())
     world.scheduler.pause("paused")
     copy = world.back_up("copy.db")
     with world.store() as store:
@@ -307,8 +314,8 @@ def test_no_slot_since_the_copy_runs_again_neither_in_a_daemon_nor_once(world: W
         for hours in (2, 2.5, 3):
             world.clock.moment = BEGIN + HOUR * hours
             clockwork.dispatch(store)
-            for active in store.active():
-                store.finish(active.run, status=RunStatus.SUCCEEDED, now=world.clock.now())
+            for active in store.read(runs.active):
+                store.write(runs.finish, active.run, Ending(status=RunStatus.SUCCEEDED), now=world.clock.now())
     ran = {(run.job_id, run.fire_time) for run in submitted}
     assert ("once", datetime(2026, 3, 2, 12, 30, tzinfo=UTC)) in ran
     world.clock.moment = BEGIN + HOUR * 3.1
@@ -332,7 +339,7 @@ def test_no_slot_since_the_copy_runs_again_neither_in_a_daemon_nor_once(world: W
     actions = [row["action"] for row in world.scheduler.audit("@root")["audit"]]
     assert actions[-2:] == ["backup", "restore"]
     with Store.open(found.put_aside) as store:
-        assert len(store.runs("hourly")) == 3, "what was there is all there"
+        assert len(store.read(queries.runs, "hourly")) == 3, "what was there is all there"
 
 
 def test_a_run_that_waited_when_the_copy_was_made_does_not_run_from_it(world: World) -> None:
@@ -347,7 +354,7 @@ def test_a_run_that_waited_when_the_copy_was_made_does_not_run_from_it(world: Wo
     found = world.restore(world.back_up("copy.db"))
     assert found.settled.waited == (waiting.id,)
     with world.store() as store:
-        assert store.queued() == []
+        assert store.read(claims.queued) == []
     assert world.rows(waiting.job_id) == [(1, "skipped", "missed", "11:00", 1)]
     world.scheduler.sync()
     (claimed,) = [run for run in submitted if run.status is RunStatus.CLAIMED]
@@ -379,16 +386,22 @@ def test_run_numbers_that_the_old_database_or_the_outputs_show_are_not_given_aga
     copy = world.back_up("copy.db")
     with world.store() as store:
         for _ in range(3):
-            (run,) = store.claim_manual(
-                "hourly", trigger=Trigger.MANUAL, requested_by="x", owner="1-x", max_running=9, now=BEGIN
+            (run,) = store.write(
+                claims.claim_manual,
+                "hourly",
+                trigger=Trigger.MANUAL,
+                requested_by="x",
+                owner="1-x",
+                max_running=9,
+                now=BEGIN,
             ).runs
-            store.finish(run, status=RunStatus.SUCCEEDED, now=BEGIN)
+            store.write(runs.finish, run, Ending(status=RunStatus.SUCCEEDED), now=BEGIN)
     outputs = world.place.state / "runs/other"
     outputs.mkdir(parents=True)
     (outputs / "7.1.stdout").write_text("of a run that the copy does not know")
     world.restore(copy)
     with world.store() as store:
-        assert store.last_numbers() == {"hourly": 3, "other": 7}
+        assert store.read(put_back.last_numbers) == {"hourly": 3, "other": 7}
 
 
 def test_a_pause_that_the_copy_does_not_know_is_named(world: World) -> None:
@@ -432,10 +445,16 @@ def test_what_cannot_be_the_copy_is_refused(world: World, tmp_path: Path) -> Non
 
 def test_a_copy_made_by_other_means_with_its_journal_is_taken_whole(world: World, tmp_path: Path) -> None:
     with world.store() as store:
-        (run,) = store.claim_manual(
-            "hourly", trigger=Trigger.MANUAL, requested_by="x", owner="1-x", max_running=9, now=BEGIN
+        (run,) = store.write(
+            claims.claim_manual,
+            "hourly",
+            trigger=Trigger.MANUAL,
+            requested_by="x",
+            owner="1-x",
+            max_running=9,
+            now=BEGIN,
         ).runs
-        store.finish(run, status=RunStatus.SUCCEEDED, now=BEGIN)
+        store.write(runs.finish, run, Ending(status=RunStatus.SUCCEEDED), now=BEGIN)
         for suffix in ("", "-wal"):
             (tmp_path / f"raw.db{suffix}").write_bytes(world.place.db.with_name(f"state.db{suffix}").read_bytes())
     world.clock.advance(HOUR)
@@ -451,7 +470,7 @@ def test_a_journal_that_is_left_beside_a_copy_is_not_replayed_into_it(world: Wor
     copy = world.back_up("copy.db")
     killed = world.store()
     try:
-        killed.set_pause("hourly", Pause(at=BEGIN, by="user:test"), audit=_row())
+        killed.write(syncs.set_pause, "hourly", Pause(at=BEGIN, by="user:test"), audit=_row())
         journal = world.place.db.with_name("state.db-wal").read_bytes()
     finally:
         killed.close()
@@ -492,7 +511,7 @@ def test_a_database_that_a_copy_was_written_into_becomes_another_file_first(worl
     with world.store() as store:
         file = DatabaseFile(world.place)
         inode = world.place.db.stat().st_ino
-        store.set_pause("hourly", Pause(at=BEGIN, by="user:test"), audit=_row())
+        store.write(syncs.set_pause, "hourly", Pause(at=BEGIN, by="user:test"), audit=_row())
         world.place.db.write_bytes(copy)
         assert "was overwritten" in file.trouble()
         assert [file.put_back() for _ in range(4)] == [False, False, False, True]

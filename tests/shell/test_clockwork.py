@@ -11,17 +11,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from sqlite3 import Connection
+from typing import Any
 
 import pytest
 
+from scheduler.core.due.due import Due
 from scheduler.core.times.fires import coming
 from scheduler.core.values.facts import Pause
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UnavailableError
-from scheduler.core.values.runs import Run, RunStatus
+from scheduler.core.values.runs import Ending, Run, RunStatus
 from scheduler.core.values.settings import Settings
 from scheduler.daemon.clockwork import Agenda, Clockwork
-from scheduler.ledger.store import Claimed, Store
+from scheduler.ledger import claims, queries, runs, syncs
+from scheduler.ledger.claims import Claimed
+from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock
 from scheduler.root.place import Place
 from scheduler.service.root import Scheduler
@@ -77,11 +82,11 @@ class World:
         return clockwork.dispatch(self.store)
 
     def finish(self, run: Run) -> None:
-        self.store.finish(run, status=RunStatus.SUCCEEDED, now=self.clock.now())
+        self.store.write(runs.finish, run, Ending(status=RunStatus.SUCCEEDED), now=self.clock.now())
 
     def rows(self, job_id: str) -> list[tuple[str, str | None, str, str, int]]:
         """status, reason, first and last slot, count; oldest first."""
-        found = sorted(self.store.runs(job_id), key=lambda run: run.fire_time or MIDNIGHT)
+        found = sorted(self.store.read(queries.runs, job_id), key=lambda run: run.fire_time or MIDNIGHT)
         return [
             (r.status.value, r.reason, f"{r.fire_time:%H:%M:%S}", f"{r.fire_time_last:%H:%M:%S}", r.slots)
             for r in found
@@ -126,9 +131,9 @@ def test_a_day_of_jobs_fires_every_slot_once_at_its_instant(world: World) -> Non
     assert Counter(run.job_id for run in world.submitted) == {
         "hourly": 24, "quarter": 96, "late": 4, "berlin": 1, "once": 1,
     }  # fmt: skip
-    for each in world.store.jobs():
+    for each in world.store.read(queries.jobs):
         expected = coming(each.file.spec.schedule, after=MIDNIGHT - SECOND, until=end) if each.id != "off" else []
-        assert [run.fire_time for run in reversed(world.store.runs(each.id))] == expected, each.id
+        assert [run.fire_time for run in reversed(world.store.read(queries.runs, each.id))] == expected, each.id
     assert {late for job_id, late in lateness if job_id != "late"} == {timedelta(0)}
     assert all(timedelta(0) < late < 20 * SECOND for job_id, late in lateness if job_id == "late")
     assert world.scheduler.show("once")["job"]["status"] == "completed"
@@ -138,13 +143,13 @@ def test_claims_of_one_instant_are_one_transaction(world: World, monkeypatch: py
     world.write(**{f"j{i}": job(f"j{i}", "{every: 1h}") for i in range(3)})
     clockwork = world.start()
     calls: list[int] = []
-    claimed = Store.claim_due
+    claimed = claims.claim_due
 
-    def claim_due(self: Store, dues: list[object], **kwargs: object) -> object:
+    def claim_due(sql: Connection, dues: list[Due], **kwargs: Any) -> object:
         calls.append(len(dues))
-        return claimed(self, dues, **kwargs)  # type: ignore[arg-type]
+        return claimed(sql, dues, **kwargs)
 
-    monkeypatch.setattr(Store, "claim_due", claim_due)
+    monkeypatch.setattr(claims, "claim_due", claim_due)
     assert len(world.at(clockwork, MIDNIGHT)) == 3
     assert calls == [3]
 
@@ -170,10 +175,10 @@ def test_a_slot_whose_job_still_runs_is_an_overlap_and_consecutive_ones_share_a_
 def test_what_finds_the_house_full_is_queued_without_an_owner(world: World) -> None:
     world.write(**{f"j{i}": job(f"j{i}", "{every: 1h}") for i in range(5)})
     clockwork = world.start()
-    runs = world.at(clockwork, MIDNIGHT)
-    assert [run.status.value for run in runs] == ["claimed"] * 3 + ["queued"] * 2
-    assert [(each.run.id, each.owner) for each in world.store.active()][3:] == [("j3:1", None), ("j4:1", None)]
-    assert [run.id for run in world.store.queued()] == ["j3:1", "j4:1"]
+    found = world.at(clockwork, MIDNIGHT)
+    assert [run.status.value for run in found] == ["claimed"] * 3 + ["queued"] * 2
+    assert [(each.run.id, each.owner) for each in world.store.read(runs.active)][3:] == [("j3:1", None), ("j4:1", None)]
+    assert [run.id for run in world.store.read(claims.queued)] == ["j3:1", "j4:1"]
     world.at(clockwork, MIDNIGHT + timedelta(hours=1))
     assert world.rows("j4")[1][:2] == ("skipped", "overlap"), "a run that waits is under way"
 
@@ -183,7 +188,7 @@ def test_a_queued_run_survives_its_daemon(world: World) -> None:
     world.at(world.start(), MIDNIGHT)
     recovered = world.scheduler._engine(world.store).recover()  # the owner "1-test" holds no lock: it is dead
     assert sorted(run.id for run in recovered) == ["j0:1", "j1:1", "j2:1"]
-    (waiting,) = world.store.queued()
+    (waiting,) = world.store.read(claims.queued)
     assert waiting.id == "j3:1"
 
 
@@ -288,7 +293,7 @@ def test_an_edit_between_reload_and_claim_is_noticed(world: World) -> None:
     clockwork = world.start()
     world.write(tick=job("tick", "{every: 7m}"))  # nobody told the clockwork
     assert world.at(clockwork, MIDNIGHT) == [], "midnight is no multiple of seven minutes"
-    assert clockwork.next_start == world.store.jobs()[0].next_run_at
+    assert clockwork.next_start == world.store.read(queries.jobs)[0].next_run_at
 
 
 def test_a_job_added_later_fires_without_a_restart(world: World) -> None:
@@ -346,14 +351,14 @@ def test_one_job_that_cannot_be_claimed_keeps_no_other_from_firing(
 ) -> None:
     world.write(bad=job("bad", '{cron: "0 * * * *", timezone: Europe/Berlin}'), good=job("good", "{every: 1h}"))
     clockwork = world.start()
-    real = Store.claim_due
+    real = claims.claim_due
 
-    def claim_due(self: Store, dues: list[object], **kwargs: object) -> object:
-        if any(each.job.id == "bad" for each in dues):  # type: ignore[attr-defined]
+    def claim_due(sql: Connection, dues: list[Due], **kwargs: Any) -> object:
+        if any(each.job.id == "bad" for each in dues):
             raise ValueError("out of order")
-        return real(self, dues, **kwargs)  # type: ignore[arg-type]
+        return real(sql, dues, **kwargs)
 
-    monkeypatch.setattr(Store, "claim_due", claim_due)
+    monkeypatch.setattr(claims, "claim_due", claim_due)
     assert [run.job_id for run in world.at(clockwork, MIDNIGHT)] == ["good"]
     assert "job_not_fired job_id=bad" in caplog.text
     assert [run.job_id for run in world.at(clockwork, MIDNIGHT + timedelta(hours=1))] == []
@@ -364,20 +369,20 @@ def test_what_is_claimed_by_itself_is_handed_over_whatever_becomes_of_the_others
 ) -> None:
     world.write(bad=job("bad", "{every: 1h}"), first=job("a", "{every: 1h}"), last=job("z", "{every: 1h}"))
     clockwork = world.start()
-    real = Store.claim_due
+    real = claims.claim_due
 
-    def claim_due(self: Store, dues: list[object], **kwargs: object) -> object:
-        if any(each.job.id == "bad" for each in dues):  # type: ignore[attr-defined]
+    def claim_due(sql: Connection, dues: list[Due], **kwargs: Any) -> object:
+        if any(each.job.id == "bad" for each in dues):
             raise ValueError("out of order")
-        if dues[0].job.id == "z":  # type: ignore[attr-defined]
+        if dues[0].job.id == "z":
             raise UnavailableError("locked")
-        return real(self, dues, **kwargs)  # type: ignore[arg-type]
+        return real(sql, dues, **kwargs)
 
-    monkeypatch.setattr(Store, "claim_due", claim_due)
+    monkeypatch.setattr(claims, "claim_due", claim_due)
     with pytest.raises(UnavailableError):
         world.at(clockwork, MIDNIGHT)
     assert [run.job_id for run in world.submitted] == ["a"]
-    monkeypatch.setattr(Store, "claim_due", real)
+    monkeypatch.setattr(claims, "claim_due", real)
     world.at(clockwork, MIDNIGHT)
     assert [run.job_id for run in world.submitted] == ["a", "z"]
 
@@ -445,7 +450,7 @@ def threaded(submit: Callable[[Claimed], None]) -> Clockwork:
 
 def test_an_agenda_keeps_only_the_newest_word_on_a_job(world: World) -> None:
     world.write(tick=job("tick", "{every: 1m}"), other=job("other", "{every: 1h}"))
-    tick, other = world.store.jobs()[1], world.store.jobs()[0]
+    tick, other = world.store.read(queries.jobs)[1], world.store.read(queries.jobs)[0]
     agenda = Agenda()
     for _ in range(3):
         agenda.put(tick)
@@ -459,7 +464,7 @@ def test_an_agenda_keeps_only_the_newest_word_on_a_job(world: World) -> None:
 
 def test_an_agenda_forgets_a_job_that_is_archived_until_it_comes_back(world: World) -> None:
     world.write(tick=job("tick", "{every: 1m}"))
-    (tick,) = world.store.jobs()
+    (tick,) = world.store.read(queries.jobs)
     agenda = Agenda()
     agenda.put(tick)
     agenda.put(replace(tick, file=replace(tick.file, archived_at=MIDNIGHT)))
@@ -470,10 +475,10 @@ def test_an_agenda_forgets_a_job_that_is_archived_until_it_comes_back(world: Wor
 
 def test_settings_and_pauses_are_read_only_as_far_as_they_changed(world: World) -> None:
     world.write(tick=job("tick", "{every: 1m}"), other=job("other", "{every: 1h}"))
-    observed = world.store.observed()
-    assert world.store.observed(since=observed.ticket).jobs == {}
+    observed = world.store.read(syncs.observed)
+    assert world.store.read(syncs.observed, since=observed.ticket).jobs == {}
     world.scheduler.pause("tick")
-    changed = world.store.observed(since=observed.ticket)
+    changed = world.store.read(syncs.observed, since=observed.ticket)
     assert list(changed.jobs) == ["tick"]
     assert isinstance(changed.jobs["tick"].pause, Pause)
     assert isinstance(changed.settings, Settings)

@@ -24,10 +24,11 @@ from typing import Any
 import pytest
 
 from scheduler.core.values.facts import Fault, Task
+from scheduler.core.values.runs import Ending, RunStatus
 from scheduler.core.values.settings import RunnerSpec, TaskInput
 from scheduler.core.values.spec import JobSpec, Schedule
 from scheduler.run.local.cancel import Cancel, Why
-from scheduler.run.local.command import Outcome, _has_living_member, execute
+from scheduler.run.local.command import _has_living_member, execute
 from scheduler.run.local.prepare import Context, Invocation, prepare
 
 SH = shutil.which("sh") or "/bin/sh"
@@ -292,7 +293,7 @@ class Bench:
         grace: timedelta = timedelta(seconds=10),
         limit: int = 2_000_000,
         ready: Callable[[], object] = lambda: None,
-    ) -> Outcome | Fault:
+    ) -> Ending | Fault:
         def on_spawn(pid: int) -> None:
             self.pid = pid
             ready()
@@ -348,8 +349,8 @@ def make_bench(tmp_path: Path) -> Bench:
     return Bench(where)
 
 
-def ended(found: Outcome | Fault) -> Outcome:
-    assert isinstance(found, Outcome), found
+def ended(found: Ending | Fault) -> Ending:
+    assert isinstance(found, Ending), found
     return found
 
 
@@ -404,8 +405,14 @@ def soon() -> Iterator[None]:
 
 def test_a_program_that_ends_with_zero_has_succeeded(bench: Bench) -> None:
     found = ended(bench(SH, "-c", "echo out; echo err >&2"))
-    expected = Outcome(
-        status="succeeded", reason=None, exit_code=0, error=None, result="out\n", output_bytes=8, truncated=False
+    expected = Ending(
+        status=RunStatus.SUCCEEDED,
+        reason=None,
+        exit_code=0,
+        error=None,
+        result="out\n",
+        output_bytes=8,
+        truncated=False,
     )
     assert found == expected
     assert (bench.stdout, bench.stderr) == (b"out\n", b"err\n")
@@ -485,7 +492,7 @@ def test_the_child_stands_in_its_working_directory_and_leads_its_own_session(ben
     (bench.where / "here").mkdir()
     ask = "import os; print(os.getcwd(), os.getpid() == os.getpgid(0) == os.getsid(0), os.getpid())"
     found = ended(bench(sys.executable, "-c", ask, cwd=bench.where / "here"))
-    assert found.result.split() == [str(bench.where / "here"), "True", str(bench.pid)]
+    assert str(found.result).split() == [str(bench.where / "here"), "True", str(bench.pid)]
 
 
 def test_no_descriptor_of_ours_is_inherited(bench: Bench) -> None:
@@ -520,7 +527,7 @@ def test_a_run_takes_no_thread_but_its_callers(pidfd_bench: Bench, pipe: Pipe) -
     before = {*threading.enumerate()}
     # More than a pipe holds goes before the line, so that the run is under way when it is read.
     script = f"exec 3> {pipe.path}; head -c 500000 /dev/zero; echo ready >&3; exec sleep 1000"
-    found: list[Outcome | Fault] = []
+    found: list[Ending | Fault] = []
     caller = threading.Thread(target=lambda: found.append(pidfd_bench(SH, "-c", script)))
     with soon():
         caller.start()
@@ -903,7 +910,7 @@ def test_a_process_that_left_the_group_does_not_hold_up_the_run(bench: Bench) ->
         "import subprocess; print(subprocess.Popen(['/bin/sh', '-c', 'exec sleep 1000'], start_new_session=True).pid)"
     )
     found = ended(bench(sys.executable, "-W", "ignore", "-c", script))
-    stray = int(found.result)
+    stray = int(str(found.result))
     os.kill(stray, 0)
     os.kill(stray, signal.SIGKILL)
     assert found.status == "succeeded"
@@ -1003,6 +1010,6 @@ def test_prepared_and_executed_the_hashed_bytes_are_what_runs(root: Path, bench:
     using = runner("sh", "-eu", "{task_file}", input=TaskInput.FILE, tasks=("scripts/**",))
     invocation = prepared(prepare(using, SPEC, task(text), given, environ={"PATH": BASE}))
     found = ended(bench(*invocation.argv, env=invocation.env, cwd=invocation.cwd, task_file=invocation.task_file))
-    run_id, pwd, echoed = found.result.split("\n", 2)
+    run_id, pwd, echoed = str(found.result).split("\n", 2)
     assert (run_id, pwd) == ("a:7", str(root))
     assert hashlib.sha256(echoed.encode()).hexdigest() == invocation.env["SCHEDULER_TASK_SHA256"]

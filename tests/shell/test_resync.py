@@ -17,6 +17,7 @@ import pytest
 
 from scheduler.core.values.facts import SyncState
 from scheduler.daemon import resync as module
+from scheduler.ledger import syncs
 from tests.shell.live import ROOT_FILE, Live, git, job_text, live, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify")
@@ -532,7 +533,7 @@ def test_a_configmap_may_be_the_whole_root(tmp_path: Path) -> None:
         assert set(found.actions("a")) == {"update", "task"}
         assert found.problems() == []
         with found.stores.lend() as store:
-            settings_now = store.observed().settings
+            settings_now = store.read(syncs.observed).settings
         assert settings_now is not None
         assert settings_now.limits.max_running == 5
 

@@ -16,6 +16,7 @@ import pytest
 
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
 from scheduler.core.values.runs import RunStatus
+from scheduler.ledger import runs
 from scheduler.ledger.owners import Owner, is_alive
 from scheduler.ledger.store import Store
 from scheduler.machine.processes import identify
@@ -184,7 +185,7 @@ def test_a_killed_owner_has_its_child_ended_before_the_next_run_starts(scheduler
     with (root / "started").open() as pipe:
         pid = int(pipe.read())  # the child runs: its parent has noted it by the time it can be asked
     with Store.open(scheduler.place.db) as store:
-        while store.active()[0].process is None:
+        while store.read(runs.active)[0].process is None:
             pass
     before = identify(pid)
     owner.send_signal(signal.SIGKILL)
@@ -223,7 +224,7 @@ def test_a_child_whose_pid_was_never_noted_is_ended_by_who_comes_next(scheduler:
     owner.communicate(timeout=60)
     assert owner.returncode == -signal.SIGKILL
     with Store.open(scheduler.place.db) as store:
-        assert store.active()[0].process is None
+        assert store.read(runs.active)[0].process is None
     assert scheduler.sync().recovered[0] == "long:1"
     while not _ended(pid):
         pass
@@ -235,7 +236,7 @@ def test_what_a_dead_leader_left_in_its_group_is_ended_too(scheduler: Scheduler,
     owner = child(root, "long")
     pid = int((root / "started").read_text())
     with Store.open(scheduler.place.db) as store:
-        while (process := store.active()[0].process) is None:
+        while (process := store.read(runs.active)[0].process) is None:
             pass
     owner.send_signal(signal.SIGKILL)
     owner.communicate(timeout=60)
@@ -251,15 +252,15 @@ def test_what_a_dead_leader_left_in_its_group_is_ended_too(scheduler: Scheduler,
 def test_an_end_that_meets_a_locked_database_is_written_as_it_was(
     scheduler: Scheduler, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = Store.finish
+    written = runs.finish
     refusals = iter(range(2))
 
-    def finish(self: Store, *args: Any, **kwargs: Any) -> Any:
+    def finish(*args: Any, **kwargs: Any) -> Any:
         if next(refusals, None) is not None:
             raise UnavailableError("locked")
-        return written(self, *args, **kwargs)
+        return written(*args, **kwargs)
 
-    monkeypatch.setattr(Store, "finish", finish)
+    monkeypatch.setattr(runs, "finish", finish)
     assert scheduler.run("hello", cancel=Cancel()).status == "succeeded"
     assert scheduler.history("hello")["runs"][0]["result"] == "say hello\n"
 
@@ -327,15 +328,15 @@ def test_an_owner_is_alive_until_it_lets_go(tmp_path: Path) -> None:
 def test_an_outcome_that_could_never_be_written_is_not_replaced_by_another(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = Store.finish
+    written = runs.finish
     refusals = iter(range(END_TRIES))
 
-    def finish(self: Store, *args: Any, **kwargs: Any) -> Any:
+    def finish(*args: Any, **kwargs: Any) -> Any:
         if next(refusals, None) is not None:
             raise UnavailableError("locked")
-        return written(self, *args, **kwargs)
+        return written(*args, **kwargs)
 
-    monkeypatch.setattr(Store, "finish", finish)
+    monkeypatch.setattr(runs, "finish", finish)
     with pytest.raises(EndNotWrittenError, match="succeeded, exit code 0"):
         run(scheduler)
     assert scheduler.history("hello")["runs"][0]["status"] == "running"
@@ -383,7 +384,7 @@ def test_a_run_is_not_killed_because_its_process_cannot_be_noted(
     def refuse(*_: object, **__: object) -> None:
         raise UnavailableError("the database is locked by another process")
 
-    monkeypatch.setattr(Store, "record_process", refuse)
+    monkeypatch.setattr(runs, "record_process", refuse)
     finished = scheduler.run("hello", cancel=Cancel())
     assert (finished.status, finished.result) == (RunStatus.SUCCEEDED, "say hello\n")
     assert "process_not_recorded run_id=hello:1" in caplog.text

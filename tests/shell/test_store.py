@@ -23,14 +23,16 @@ from scheduler.core.plan.desired import Desired, Found
 from scheduler.core.plan.plan import Plan, plan
 from scheduler.core.values.facts import Pause, Provenance, RuntimeFacts, Task
 from scheduler.core.values.problems import Problem, RefusedError, UnavailableError
-from scheduler.core.values.runs import AuditRow, Run, RunStatus, Trigger
+from scheduler.core.values.runs import AuditRow, Ending, Run, RunStatus, Trigger
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import JobSpec, Schedule
-from scheduler.ledger import schema
+from scheduler.ledger import audit, claims, lives, queries, rows, runs, schema, syncs
 from scheduler.ledger import store as store_module
+from scheduler.ledger.claims import Claimed
+from scheduler.ledger.cursor import StaleError
 from scheduler.ledger.database import DamagedError
 from scheduler.ledger.pool import Stores
-from scheduler.ledger.store import Claimed, Store
+from scheduler.ledger.store import Store
 from scheduler.machine.processes import Process
 from tests.fakes import START
 
@@ -62,7 +64,7 @@ def desired(*ids: str, name: str = "n") -> Desired:
 
 
 def apply(store: Store, wanted: Desired, problems: tuple[Problem, ...] = ()) -> Plan:
-    observed = store.observed()
+    observed = store.read(syncs.observed)
     found = plan(
         Desired(settings=wanted.settings, found=wanted.found, problems=problems),
         observed.jobs,
@@ -70,7 +72,7 @@ def apply(store: Store, wanted: Desired, problems: tuple[Problem, ...] = ()) -> 
         now=NOW,
     )
     rows = audit_rows(found, at=NOW, actor="user:test", cause="sync")
-    assert store.apply(found, ticket=observed.ticket, audit=rows, now=NOW, actor="user:test")
+    store.write(syncs.apply, found, ticket=observed.ticket, audit=rows, now=NOW, actor="user:test")
     return found
 
 
@@ -87,13 +89,21 @@ def store(path: Path) -> Iterator[Store]:
 
 
 def claim(store: Store, job_id: str = "job", max_running: int = 16) -> Run:
-    return store.claim_manual(
-        job_id, trigger=Trigger.MANUAL, requested_by="user:test", owner="o", max_running=max_running, now=NOW
+    return store.write(
+        claims.claim_manual,
+        job_id,
+        trigger=Trigger.MANUAL,
+        requested_by="user:test",
+        owner="o",
+        max_running=max_running,
+        now=NOW,
     ).runs[0]
 
 
 def start(store: Store, run: Run, task: Task = TASK) -> Run:
-    return store.start_attempt(run, n=1, owner="o", generation=1, task=task, provenance=Provenance(), now=NOW)
+    return store.write(
+        runs.start_attempt, run, n=1, owner="o", generation=1, task=task, provenance=Provenance(), now=NOW
+    )
 
 
 def test_a_database_is_private_durable_and_in_wal_mode(store: Store, path: Path) -> None:
@@ -106,69 +116,84 @@ def test_a_database_is_private_durable_and_in_wal_mode(store: Store, path: Path)
 
 def test_jobs_come_back_as_they_were_written(store: Store, path: Path) -> None:
     with Store.open(path) as again:
-        job = again.job("job")
-    assert job == store.job("job")
+        job = again.read(queries.job, "job")
+    assert job == store.read(queries.job, "job")
     assert job is not None
     assert job.file.spec.schedule.every == timedelta(hours=1)
     assert (job.created_by, job.created_at) == ("user:test", NOW)
 
 
 def test_of_a_job_that_is_edited_again_and_again_only_the_newest_definition_is_kept_in_memory(store: Store) -> None:
-    store.observed()
-    before = len(store_module._specs)
+    store.read(syncs.observed)
+    before = len(rows._specs)
     for n in range(20):
         apply(store, desired("job", "other", name=f"edit {n}"))
-        found = store.observed().jobs["job"].file.spec
+        found = store.read(syncs.observed).jobs["job"].file.spec
         assert found.name == f"edit {n}"
-        assert store.observed().jobs["job"].file.spec is found, "parsed once"
-    assert len(store_module._specs) == before
+        assert store.read(syncs.observed).jobs["job"].file.spec is found, "parsed once"
+    assert len(rows._specs) == before
 
 
 def test_a_stale_ticket_applies_nothing(store: Store) -> None:
-    observed = store.observed()
+    observed = store.read(syncs.observed)
     row = AuditRow(job_id="job", action="pause", at=NOW, actor="a", cause="c")
-    store.set_pause("job", Pause(at=NOW), audit=row)  # what the plan read has changed
+    store.write(syncs.set_pause, "job", Pause(at=NOW), audit=row)  # what the plan read has changed
     found = plan(desired("job", "other", "new"), observed.jobs, previous=observed.settings, now=NOW)
-    assert not store.apply(found, ticket=observed.ticket, audit=(), now=NOW, actor="a")
-    assert store.job("new") is None
+    with pytest.raises(StaleError):
+        store.write(syncs.apply, found, ticket=observed.ticket, audit=(), now=NOW, actor="a")
+    assert store.read(queries.job, "new") is None
 
 
 def test_a_pass_with_nothing_to_do_makes_an_older_plan_stale_too(store: Store) -> None:
-    older = store.observed()
+    older = store.read(syncs.observed)
     apply(store, desired("job", "other"))
     found = plan(desired("job", "other", "new"), older.jobs, previous=older.settings, now=NOW)
-    assert not store.apply(found, ticket=older.ticket, audit=(), now=NOW, actor="a")
+    with pytest.raises(StaleError):
+        store.write(syncs.apply, found, ticket=older.ticket, audit=(), now=NOW, actor="a")
 
 
 def test_the_first_failure_of_a_streak_and_the_recovery_are_audited(store: Store) -> None:
     for status in (RunStatus.FAILED, RunStatus.FAILED, RunStatus.SUCCEEDED, RunStatus.SUCCEEDED):
-        store.finish(start(store, claim(store)), status=status, now=NOW)
-    store.skip(claim(store), reason="source_missing", message="gone", fault=True, now=NOW)
-    told = [(row.action, row.after["run"]) for row in store.audit("job") if row.action in ("failure", "recovery")]
+        store.write(runs.finish, start(store, claim(store)), Ending(status=status), now=NOW)
+    store.write(runs.skip, claim(store), reason="source_missing", message="gone", fault=True, now=NOW)
+    told = [
+        (row.action, row.after["run"])
+        for row in store.read(audit.read_audit, "job")
+        if row.action in ("failure", "recovery")
+    ]
     assert told == [("failure", "job:1"), ("recovery", "job:3"), ("failure", "job:5")]
 
 
 def test_a_failing_job_is_told_again_after_a_day(store: Store) -> None:
     for hours in (0, 1, 25, 26):
-        store.finish(start(store, claim(store)), status=RunStatus.FAILED, now=NOW + timedelta(hours=hours))
-    assert [row.after["run"] for row in store.audit("job") if row.action == "failure"] == ["job:1", "job:3"]
+        store.write(
+            runs.finish, start(store, claim(store)), Ending(status=RunStatus.FAILED), now=NOW + timedelta(hours=hours)
+        )
+    assert [row.after["run"] for row in store.read(audit.read_audit, "job") if row.action == "failure"] == [
+        "job:1",
+        "job:3",
+    ]
 
 
 def fire(store: Store) -> Run:
     """The next slot of `job`, claimed."""
-    observed = store.observed()
+    observed = store.read(syncs.observed)
     job = observed.jobs["job"]
     assert job.next_run_at is not None
     found = due(job, now=job.next_run_at, since=NOW)
     assert found is not None
-    claimed = store.claim_due([found], seen=observed.ticket, owner="o", max_running=16, now=job.next_run_at)
+    claimed = store.write(
+        claims.claim_due, [found], seen=observed.ticket, owner="o", max_running=16, now=job.next_run_at
+    )
     assert claimed is not None
     (run,) = claimed.runs
     return run
 
 
 def fail(store: Store, task: Task | None = None) -> Run:
-    return store.finish(start(store, fire(store), task or CURRENT), status=RunStatus.FAILED, now=NOW)
+    return store.write(
+        runs.finish, start(store, fire(store), task or CURRENT), Ending(status=RunStatus.FAILED), now=NOW
+    )
 
 
 def limited(store: Store, limit: int = 3, generation: int = 1) -> None:
@@ -179,7 +204,7 @@ def limited(store: Store, limit: int = 3, generation: int = 1) -> None:
 
 
 def runtime(store: Store) -> RuntimeFacts:
-    job = store.job("job")
+    job = store.read(queries.job, "job")
     assert job is not None
     return job.runtime
 
@@ -187,23 +212,30 @@ def runtime(store: Store) -> RuntimeFacts:
 def test_a_job_is_stopped_by_as_many_errors_in_a_row_as_it_may_have(store: Store) -> None:
     limited(store)
     fail(store)
-    store.finish(start(store, fire(store), CURRENT), status=RunStatus.SUCCEEDED, now=NOW)
+    store.write(runs.finish, start(store, fire(store), CURRENT), Ending(status=RunStatus.SUCCEEDED), now=NOW)
     fail(store)
-    store.skip(fire(store), reason="source_missing", message="gone", fault=True, now=NOW)
+    store.write(runs.skip, fire(store), reason="source_missing", message="gone", fault=True, now=NOW)
     assert runtime(store).stopped_at is None
-    seen = store.observed().ticket
+    seen = store.read(syncs.observed).ticket
     fail(store)
     assert (runtime(store).stopped_at, runtime(store).stop_reason) == (NOW, "3 errors in a row")
-    assert list(store.observed(since=seen).jobs) == ["job"], "whoever fires has to hear of it"
-    assert [row.after for row in store.audit("job") if row.action == "stop"] == ["stopped"]
+    assert list(store.read(syncs.observed, since=seen).jobs) == ["job"], "whoever fires has to hear of it"
+    assert [row.after for row in store.read(audit.read_audit, "job") if row.action == "stop"] == ["stopped"]
 
 
 def test_what_is_nobodys_fault_and_a_limit_of_zero_stop_no_job(store: Store) -> None:
     limited(store, limit=1)
-    store.skip(fire(store), reason="overlap", message="", fault=False, now=NOW)
-    store.finish(start(store, fire(store), CURRENT), status=RunStatus.CANCELLED, now=NOW)
-    store.finish(fire(store), status=RunStatus.INTERRUPTED, reason="owner_died", now=NOW)  # had not started
-    store.finish(start(store, fire(store), CURRENT), status=RunStatus.INTERRUPTED, reason="shutdown", now=NOW)
+    store.write(runs.skip, fire(store), reason="overlap", message="", fault=False, now=NOW)
+    store.write(runs.finish, start(store, fire(store), CURRENT), Ending(status=RunStatus.CANCELLED), now=NOW)
+    store.write(
+        runs.finish, fire(store), Ending(status=RunStatus.INTERRUPTED, reason="owner_died"), now=NOW
+    )  # had not started
+    store.write(
+        runs.finish,
+        start(store, fire(store), CURRENT),
+        Ending(status=RunStatus.INTERRUPTED, reason="shutdown"),
+        now=NOW,
+    )
     limited(store, limit=0)
     fail(store)
     assert (runtime(store).stopped_at, runtime(store).consecutive_errors) == (None, 1)
@@ -211,12 +243,12 @@ def test_what_is_nobodys_fault_and_a_limit_of_zero_stop_no_job(store: Store) -> 
 
 def test_a_run_by_hand_and_a_run_of_an_older_text_or_definition_stop_no_job(store: Store) -> None:
     limited(store, limit=1)
-    store.finish(start(store, claim(store), CURRENT), status=RunStatus.FAILED, now=NOW)
+    store.write(runs.finish, start(store, claim(store), CURRENT), Ending(status=RunStatus.FAILED), now=NOW)
     fail(store, Task(text=b"older\n", source_path="prompts/p.md", source=b"older\n"))
     old = start(store, fire(store), CURRENT)
     apply(store, desired("job", "other", name="mended"))
     limited(store, limit=1)
-    store.finish(old, status=RunStatus.FAILED, now=NOW)
+    store.write(runs.finish, old, Ending(status=RunStatus.FAILED), now=NOW)
     assert (runtime(store).stopped_at, runtime(store).consecutive_errors) == (None, 3)
 
 
@@ -225,7 +257,7 @@ def test_an_armed_job_counts_its_errors_from_there_and_keeps_its_counters(store:
     fail(store)
     fail(store)
     row = AuditRow(job_id="job", action="resume", at=NOW, actor="a", cause="c")
-    store.set_pause("job", None, audit=row, arms=True)
+    store.write(syncs.set_pause, "job", None, audit=row, arms=True)
     assert (runtime(store).stopped_at, runtime(store).stop_reason) == (None, None)
     assert (runtime(store).consecutive_errors, runtime(store).errors_at_arm, runtime(store).run_count) == (2, 2, 2)
     fail(store)
@@ -242,19 +274,21 @@ def steps_of_a_run(store: Store) -> int:
         nonlocal steps
         steps += 1
 
-    observed = store.observed()
+    observed = store.read(syncs.observed)
     job = observed.jobs["job"]
     assert job.next_run_at is not None
     found = due(job, now=job.next_run_at, since=NOW)
     assert found is not None
     store._connection.set_progress_handler(count, 1)
-    claimed = store.claim_due([found], seen=observed.ticket, owner="o", max_running=16, now=job.next_run_at)
+    claimed = store.write(
+        claims.claim_due, [found], seen=observed.ticket, owner="o", max_running=16, now=job.next_run_at
+    )
     assert claimed is not None
     run = start(store, claimed.runs[0], CURRENT)
-    store.runs_beside(run)
-    store.queued()
-    store.finish(run, status=RunStatus.SUCCEEDED, now=NOW)
-    assert not store.observed(since=store.observed(job_id="job").ticket).jobs
+    store.read(claims.runs_beside, run)
+    store.read(claims.queued)
+    store.write(runs.finish, run, Ending(status=RunStatus.SUCCEEDED), now=NOW)
+    assert not store.read(syncs.observed, since=store.read(syncs.observed, job_id="job").ticket).jobs
     store._connection.set_progress_handler(None, 0)
     return steps
 
@@ -286,36 +320,38 @@ def test_slots_on_either_side_of_a_stop_share_no_row(store: Store) -> None:
     failing = start(store, fire(store), CURRENT)
     assert overlap(store) == 1
     assert overlap(store) == 2, "they follow on each other"
-    cursor = store.observed().jobs["job"].next_run_at
+    cursor = store.read(syncs.observed).jobs["job"].next_run_at
     assert cursor is not None
     stopped_at = cursor - timedelta(minutes=1)
-    store.finish(failing, status=RunStatus.FAILED, now=stopped_at)
+    store.write(runs.finish, failing, Ending(status=RunStatus.FAILED), now=stopped_at)
     row = AuditRow(
         job_id="job", action="resume", field="status", at=stopped_at + timedelta(seconds=1), actor="a", cause="c"
     )
-    store.set_pause("job", None, audit=row, arms=True)
+    store.write(syncs.set_pause, "job", None, audit=row, arms=True)
     claim(store)
     assert overlap(store) == 1
 
 
 def overlap(store: Store) -> int:
     """The next slot of `job` comes while it runs; returns how many slots its row covers."""
-    observed = store.observed()
+    observed = store.read(syncs.observed)
     cursor = observed.jobs["job"].next_run_at
     assert cursor is not None
     found = due(observed.jobs["job"], now=cursor, since=NOW)
     assert found is not None
-    assert store.claim_due([found], seen=observed.ticket, owner="o", max_running=16, now=cursor) == Claimed()
-    (row, *_) = store.runs("job", status=RunStatus.SKIPPED)
+    assert (
+        store.write(claims.claim_due, [found], seen=observed.ticket, owner="o", max_running=16, now=cursor) == Claimed()
+    )
+    (row, *_) = store.read(queries.runs, "job", status=RunStatus.SKIPPED)
     return row.slots
 
 
 def test_a_run_that_somebody_else_has_ended_is_not_started(store: Store) -> None:
     run = claim(store)
-    store.finish(run, status=RunStatus.INTERRUPTED, reason="owner_died", now=NOW)
+    store.write(runs.finish, run, Ending(status=RunStatus.INTERRUPTED, reason="owner_died"), now=NOW)
     with pytest.raises(RefusedError, match="ended by another process"):
         start(store, run)
-    job = store.job("job")
+    job = store.read(queries.job, "job")
     assert job is not None
     assert (job.runtime.run_count, job.runtime.last_run_at) == (0, None)
 
@@ -337,7 +373,7 @@ def test_a_journal_of_a_database_that_is_gone_is_never_replayed_into_a_new_one(p
     path.unlink()
     path.with_name("state.db-wal").write_bytes(journal)
     with Store.open(path) as new:
-        assert new.jobs() == []
+        assert new.read(queries.jobs) == []
         assert new._connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
@@ -352,19 +388,22 @@ def test_job_and_audit_rows_can_never_be_deleted_nor_audit_rows_changed(store: S
 
 
 def test_run_numbers_count_per_job_and_name_the_generation(store: Store) -> None:
-    first = store.finish(start(store, claim(store)), status=RunStatus.SUCCEEDED, now=NOW)
+    first = store.write(runs.finish, start(store, claim(store)), Ending(status=RunStatus.SUCCEEDED), now=NOW)
     second = claim(store)
     assert (first.id, second.id, claim(store, "other").id) == ("job:1", "job:2", "other:1")
     assert second.generation == 1
-    assert [run.n for run in store.runs("job")] == [2, 1]
+    assert [run.n for run in store.read(queries.runs, "job")] == [2, 1]
 
 
 def test_forbid_refuses_a_second_run_and_leaves_no_row(store: Store) -> None:
     claim(store)
     with pytest.raises(RefusedError, match="job:1"):
         claim(store)
-    assert len(store.runs("job")) == 1
-    assert store.finish(store.runs("job")[0], status=RunStatus.CANCELLED, now=NOW).status == "cancelled"
+    assert len(store.read(queries.runs, "job")) == 1
+    assert (
+        store.write(runs.finish, store.read(queries.runs, "job")[0], Ending(status=RunStatus.CANCELLED), now=NOW).status
+        == "cancelled"
+    )
     assert claim(store).n == 2
 
 
@@ -377,11 +416,13 @@ def test_a_full_house_refuses_a_run(store: Store) -> None:
 def test_the_end_of_a_run_writes_its_row_and_the_counters_and_nothing_else(store: Store) -> None:
     run = start(store, claim(store))
     row = AuditRow(job_id="job", action="pause", at=NOW, actor="a", cause="c")
-    store.set_pause("job", Pause(at=NOW, reason="held while it ran"), audit=row)
+    store.write(syncs.set_pause, "job", Pause(at=NOW, reason="held while it ran"), audit=row)
     apply(store, desired("job", "other", name="edited while it ran"))
-    before = store.job("job")
-    store.finish(run, status=RunStatus.FAILED, exit_code=3, error="exit 3", now=NOW + timedelta(seconds=2))
-    after = store.job("job")
+    before = store.read(queries.job, "job")
+    store.write(
+        runs.finish, run, Ending(status=RunStatus.FAILED, exit_code=3, error="exit 3"), now=NOW + timedelta(seconds=2)
+    )
+    after = store.read(queries.job, "job")
     assert before is not None
     assert after is not None
     assert (after.file, after.pause, after.next_run_at, after.updated_at) == (
@@ -402,15 +443,15 @@ def test_a_success_clears_the_errors_and_a_cancel_counts_none(store: Store) -> N
         (RunStatus.INTERRUPTED, 3),
         (RunStatus.SUCCEEDED, 0),
     ):
-        store.finish(start(store, claim(store)), status=status, now=NOW)
-        job = store.job("job")
+        store.write(runs.finish, start(store, claim(store)), Ending(status=status), now=NOW)
+        job = store.read(queries.job, "job")
         assert job is not None
         assert job.runtime.consecutive_errors == errors
 
 
 def test_a_fault_counts_as_an_error_and_no_skip_counts_as_a_run(store: Store) -> None:
-    skipped = store.skip(claim(store), reason="source_missing", message="gone", fault=True, now=NOW)
-    job = store.job("job")
+    skipped = store.write(runs.skip, claim(store), reason="source_missing", message="gone", fault=True, now=NOW)
+    job = store.read(queries.job, "job")
     assert job is not None
     assert (skipped.status, skipped.reason, skipped.attempts) == ("skipped", "source_missing", ())
     assert (job.runtime.run_count, job.runtime.last_run_at, job.runtime.consecutive_errors) == (0, None, 1)
@@ -419,9 +460,9 @@ def test_a_fault_counts_as_an_error_and_no_skip_counts_as_a_run(store: Store) ->
 
 def test_a_run_ends_once(store: Store) -> None:
     run = start(store, claim(store))
-    store.finish(run, status=RunStatus.INTERRUPTED, reason="owner_died", now=NOW)
-    late = store.finish(run, status=RunStatus.SUCCEEDED, now=NOW + timedelta(hours=1))
-    job = store.job("job")
+    store.write(runs.finish, run, Ending(status=RunStatus.INTERRUPTED, reason="owner_died"), now=NOW)
+    late = store.write(runs.finish, run, Ending(status=RunStatus.SUCCEEDED), now=NOW + timedelta(hours=1))
+    job = store.read(queries.job, "job")
     assert job is not None
     assert (late.status, late.reason) == ("interrupted", "owner_died")
     assert job.runtime.consecutive_errors == 1
@@ -429,21 +470,21 @@ def test_a_run_ends_once(store: Store) -> None:
 
 def test_each_text_is_kept_once_and_a_damaged_one_is_told(store: Store, path: Path) -> None:
     for job_id in ("job", "other"):
-        store.finish(start(store, claim(store, job_id)), status=RunStatus.SUCCEEDED, now=NOW)
+        store.write(runs.finish, start(store, claim(store, job_id)), Ending(status=RunStatus.SUCCEEDED), now=NOW)
     raw = sqlite3.connect(path)
     assert raw.execute("SELECT count(*) FROM texts").fetchone() == (1,)
-    assert store.text(TASK.sha256) == TASK.text
+    assert store.read(queries.text, TASK.sha256, store.path) == TASK.text
     raw.execute("UPDATE texts SET bytes = x'00'")
     raw.commit()
     raw.close()
     with pytest.raises(UnavailableError, match="damaged"):
-        store.text(TASK.sha256)
+        store.read(queries.text, TASK.sha256, store.path)
 
 
 def test_an_active_run_names_its_owner_and_its_process(store: Store) -> None:
     run = start(store, claim(store))
-    store.record_process(run, attempt=1, process=Process(pid=7, started=8, boot_id="b"))
-    (active,) = store.active()
+    store.write(runs.record_process, run, attempt=1, process=Process(pid=7, started=8, boot_id="b"))
+    (active,) = store.read(runs.active)
     assert (active.run.id, active.owner, active.process) == ("job:1", "o", Process(pid=7, started=8, boot_id="b"))
 
 
@@ -452,10 +493,10 @@ def test_a_partial_pass_keeps_what_is_known_of_other_files(store: Store) -> None
         return Problem(path=path, line=1, column=1, code="x", message="m")
 
     apply(store, desired("job", "other"), (problem("jobs/job.yaml"), problem("jobs/other.yaml")))
-    observed = store.observed()
+    observed = store.read(syncs.observed)
     found = Plan(settings=Settings(), problems=())
-    store.apply(found, ticket=observed.ticket, audit=(), now=NOW, actor="a", only="jobs/job.yaml")
-    assert [each.path for each in store.problems()] == ["jobs/other.yaml"]
+    store.write(syncs.apply, found, ticket=observed.ticket, audit=(), now=NOW, actor="a", only="jobs/job.yaml")
+    assert [each.path for each in store.read(syncs.problems)] == ["jobs/other.yaml"]
 
 
 # -- files that cannot be opened ---------------------------------------------------------------
@@ -510,25 +551,26 @@ def test_a_failed_migration_leaves_the_old_database_as_it_was(
         Store.open(path)
     monkeypatch.setattr(schema, "migrations", lambda: known)
     with Store.open(path) as again:
-        assert [job.id for job in again.jobs()] == ["job", "other"]
+        assert [job.id for job in again.read(queries.jobs)] == ["job", "other"]
         columns = [row["name"] for row in again._connection.execute("PRAGMA table_info(jobs)")]
     assert "colour" not in columns
 
 
 def test_a_later_migration_keeps_every_row(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.finish(start(store, claim(store)), status=RunStatus.SUCCEEDED, now=NOW)
+    store.write(runs.finish, start(store, claim(store)), Ending(status=RunStatus.SUCCEEDED), now=NOW)
     known = schema.migrations()
     more = ("9999_more", "ALTER TABLE jobs ADD COLUMN colour TEXT;\n")
     monkeypatch.setattr(schema, "migrations", lambda: [*known, more])
     with Store.open(path) as again:
-        assert [run.id for run in again.runs("job")] == ["job:1"]
+        assert [run.id for run in again.read(queries.runs, "job")] == ["job:1"]
         assert again._connection.execute("PRAGMA user_version").fetchone()[0] == len(known) + 1
 
 
 def test_processes_that_open_a_new_database_at_once_all_find_it_whole(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    code = "from pathlib import Path; from scheduler.ledger.store import Store;"
-    code += f"print(Store.open(Path({str(path)!r})).jobs())"
+    code = "from pathlib import Path; from scheduler.ledger import queries;"
+    code += "from scheduler.ledger.store import Store;"
+    code += f"print(Store.open(Path({str(path)!r})).read(queries.jobs))"
     children = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(4)
@@ -546,7 +588,8 @@ def test_claims_from_many_threads_give_every_run_a_number_of_its_own(path: Path)
         with Store.open(path) as mine:
             for job_id in ids:
                 try:
-                    mine.finish(start(mine, claim(mine, job_id)), status=RunStatus.SUCCEEDED, now=NOW)
+                    ended = Ending(status=RunStatus.SUCCEEDED)
+                    mine.write(runs.finish, start(mine, claim(mine, job_id)), ended, now=NOW)
                 except RefusedError:
                     refused.append(job_id)
 
@@ -557,12 +600,12 @@ def test_claims_from_many_threads_give_every_run_a_number_of_its_own(path: Path)
     for thread in threads:
         thread.join()
     with Store.open(path) as opened:
-        runs = [run for job_id in ids for run in opened.runs(job_id)]
-        counted = sum(job.runtime.run_count for job in opened.jobs())
-    assert len(runs) + len(refused) == 4 * len(ids)
-    assert counted == len(runs)
+        found = [run for job_id in ids for run in opened.read(queries.runs, job_id)]
+        counted = sum(job.runtime.run_count for job in opened.read(queries.jobs))
+    assert len(found) + len(refused) == 4 * len(ids)
+    assert counted == len(found)
     assert all(
-        sorted(run.n for run in runs if run.job_id == j) == list(range(1, 1 + sum(r.job_id == j for r in runs)))
+        sorted(run.n for run in found if run.job_id == j) == list(range(1, 1 + sum(r.job_id == j for r in found)))
         for j in ids
     )
 
@@ -577,7 +620,7 @@ def test_a_kill_before_the_commit_leaves_the_state_before(path: Path, store: Sto
         [sys.executable, "-c", code], env={**os.environ, "SCHEDULER_CRASH_AT": point}, check=False, timeout=60
     )
     assert child.returncode == -9
-    assert store.runs("job") == []
+    assert store.read(queries.runs, "job") == []
     assert claim(store).n == 1
 
 
@@ -625,14 +668,14 @@ def test_damage_that_one_connection_meets_keeps_all_from_writing_until_the_file_
     stores = Stores(path, usable=lambda: "")
     path.write_bytes(sound[:4096] + b"\x5a" * (len(sound) - 4096))
     with pytest.raises(DamagedError), stores.lend() as store:
-        store.jobs()
+        store.read(queries.jobs)
     assert "damaged" in stores.trouble()
     with pytest.raises(UnavailableError, match="damaged"), stores.lend():
         raise AssertionError("lent")
     path.write_bytes(sound)
     assert stores.trouble() == ""
     with stores.lend() as store:
-        assert [job.id for job in store.jobs()] == ["job"]
+        assert [job.id for job in store.read(queries.jobs)] == ["job"]
     stores.close()
 
 
@@ -642,9 +685,9 @@ def test_rows_that_hold_what_was_never_written_are_damage_and_no_traceback(store
     raw.execute("UPDATE root SET settings = '{'")
     raw.commit()
     raw.close()
-    for read in (store.jobs, store.observed):
+    for look in (queries.jobs, syncs.observed):
         with pytest.raises(DamagedError, match="never written"):
-            read()
+            store.read(look)
 
 
 def test_a_long_journal_shrinks_again(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -654,35 +697,35 @@ def test_a_long_journal_shrinks_again(store: Store, path: Path, monkeypatch: pyt
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM jobs").fetchone()
     for _ in range(200):
-        store.add_audit(row)
+        store.write(audit.append_audit, [row])
     journal = path.with_name("state.db-wal")
     grown = journal.stat().st_size
     assert grown > store_module._JOURNAL_BYTES
     reader.execute("ROLLBACK")
     reader.close()
     for _ in range(50):
-        store.add_audit(row)
+        store.write(audit.append_audit, [row])
     assert journal.stat().st_size <= store_module._JOURNAL_BYTES
 
 
 def test_who_gives_up_a_run_does_not_end_it_for_another_that_goes_on_with_it(store: Store) -> None:
     run = start(store, claim(store))
-    given_up = store.finish(run, status=RunStatus.INTERRUPTED, owner="another", now=NOW)
+    given_up = store.write(runs.finish, run, Ending(status=RunStatus.INTERRUPTED), owner="another", now=NOW)
     assert (given_up.status, given_up.finished_at) == (RunStatus.RUNNING, None)
-    assert store.finish(run, status=RunStatus.INTERRUPTED, owner="o", now=NOW).finished_at == NOW
+    assert store.write(runs.finish, run, Ending(status=RunStatus.INTERRUPTED), owner="o", now=NOW).finished_at == NOW
 
 
 def test_a_run_that_nobody_has_tried_again_in_time_is_found(store: Store) -> None:
     run = start(store, claim(store))
-    store.end_attempt(run, status=RunStatus.FAILED, reason="exit_code", retry_at=NOW, now=NOW)
-    assert [each.id for each in store.retries_due(NOW + timedelta(seconds=1))] == [run.id]
-    assert store.retries_due(NOW) == []
+    store.write(runs.end_attempt, run, Ending(status=RunStatus.FAILED, reason="exit_code"), retry_at=NOW, now=NOW)
+    assert [each.id for each in store.read(claims.retries_due, NOW + timedelta(seconds=1))] == [run.id]
+    assert store.read(claims.retries_due, NOW) == []
 
 
 def test_a_daemon_that_begins_to_fire_was_there_until_then(store: Store) -> None:
     later, gone = NOW + timedelta(seconds=6), NOW + timedelta(hours=2)
-    store.beat("1-a", now=NOW, silent="--observe")
-    store.beat("1-a", now=later, silent="")
-    store.beat("1-a", now=gone, silent="--observe")
-    spans = [(life.began, life.seen) for life in store.lives(gone)]
+    store.write(lives.beat, "1-a", now=NOW, silent="--observe")
+    store.write(lives.beat, "1-a", now=later, silent="")
+    store.write(lives.beat, "1-a", now=gone, silent="--observe")
+    spans = [(life.began, life.seen) for life in store.read(lives.lives, gone)]
     assert spans == [(NOW, later), (later, later), (gone, gone)]

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from scheduler.core.values.facts import Job, Pause
 from scheduler.core.values.runs import AuditRow, Run
+from scheduler.ledger import audit, queries, syncs
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 from scheduler.run.local.cancel import Cancel
@@ -182,7 +183,7 @@ class SyncMachine(RuleBasedStateMachine):
         now = self.clock.now()
         row = AuditRow(job_id=job_id, action="pause", at=now, actor="test:machine", cause="test")
         with Store.open(self.place.db) as store:
-            store.set_pause(job_id, Pause(at=now, reason="why") if known.paused else None, audit=row)
+            store.write(syncs.set_pause, job_id, Pause(at=now, reason="why") if known.paused else None, audit=row)
 
     @precondition(lambda self: any(not known.archived for known in self.known.values()))
     @rule(data=st.data())
@@ -293,8 +294,12 @@ class SyncMachine(RuleBasedStateMachine):
 
     def seen(self) -> Seen:
         with Store.open(self.place.db) as store:
-            jobs = {job.id: job for job in store.jobs()}
-            return Seen(jobs=jobs, runs={each: store.runs(each) for each in jobs}, audit=store.audit())
+            jobs = {job.id: job for job in store.read(queries.jobs)}
+            return Seen(
+                jobs=jobs,
+                runs={each: store.read(queries.runs, each) for each in jobs},
+                audit=store.read(audit.read_audit),
+            )
 
     def check_pass(self, before: Seen) -> None:
         after = self.seen()
@@ -322,7 +327,7 @@ class SyncMachine(RuleBasedStateMachine):
         if not self.place.db.exists():
             return
         with Store.open(self.place.db) as store:
-            jobs = {job.id: job for job in store.jobs()}
+            jobs = {job.id: job for job in store.read(queries.jobs)}
         assert jobs.keys() == self.known.keys()
         for job_id, known in self.known.items():
             job = jobs[job_id]

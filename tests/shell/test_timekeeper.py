@@ -17,9 +17,10 @@ import pytest
 
 from scheduler.core.times.fires import coming, start_delay
 from scheduler.core.values.problems import UnavailableError
-from scheduler.core.values.runs import Run, RunStatus
+from scheduler.core.values.runs import Ending, Run, RunStatus
 from scheduler.daemon.clockwork import Clockwork
 from scheduler.daemon.timekeeper import Timekeeper
+from scheduler.ledger import audit, claims, queries, runs
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 from scheduler.service.root import Scheduler
@@ -72,10 +73,10 @@ class World:
         """What the thread does at one turn; the runs have ended."""
         if self.set_right(self.store):
             clockwork.reload(self.store, whole=True)
-        runs = list(clockwork.dispatch(self.store))
-        for run in runs:
-            self.store.finish(run, status=RunStatus.SUCCEEDED, now=self.clock.now())
-        return runs
+        found = list(clockwork.dispatch(self.store))
+        for run in found:
+            self.store.write(runs.finish, run, Ending(status=RunStatus.SUCCEEDED), now=self.clock.now())
+        return found
 
     def live(self, clockwork: Clockwork, until: datetime, *, by: timedelta = MINUTE) -> None:
         """Time passes in turns."""
@@ -91,15 +92,17 @@ class World:
 
     def rows(self, job_id: str) -> list[tuple[str, str | None, str, str, int]]:
         """status, reason, first and last slot, count; oldest first, void ones last."""
-        found = sorted(self.store.runs(job_id), key=lambda r: (r.reason == "void", r.fire_time or MIDNIGHT))
+        found = sorted(
+            self.store.read(queries.runs, job_id), key=lambda r: (r.reason == "void", r.fire_time or MIDNIGHT)
+        )
         return [(r.status.value, r.reason, _hour(r.fire_time), _hour(r.fire_time_last), r.slots) for r in found]
 
     def covered(self, job_id: str) -> Counter[datetime]:
         """Every slot that has a row which counts, by our own count."""
-        job = self.store.job(job_id)
+        job = self.store.read(queries.job, job_id)
         assert job is not None
         found: Counter[datetime] = Counter()
-        for run in self.store.runs(job_id):
+        for run in self.store.read(queries.runs, job_id):
             if run.reason != "void" and run.fire_time is not None and run.fire_time_last is not None:
                 slots = coming(job.file.spec.schedule, after=run.fire_time - SECOND, until=run.fire_time_last)
                 assert len(slots) == run.slots, run
@@ -126,7 +129,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def once_each(world: World, job_id: str, until: datetime) -> None:
-    job = world.store.job(job_id)
+    job = world.store.read(queries.job, job_id)
     assert job is not None
     expected = coming(job.file.spec.schedule, after=MIDNIGHT - SECOND, until=until)
     assert world.covered(job_id) == Counter(expected)
@@ -149,12 +152,12 @@ def test_a_clock_that_goes_ahead_and_back_again_voids_the_skips_and_every_slot_r
     assert world.rows("hourly")[2:] == [
         ("succeeded", None, "03:00", "03:00", 1), ("skipped", "void", "02:00", "02:00", 1),
     ]  # fmt: skip
-    assert world.store.jobs()[0].next_run_at == MIDNIGHT + 2 * HOUR
-    assert "it was missed" in str(next(r.error for r in world.store.runs("hourly") if r.reason == "void"))
+    assert world.store.read(queries.jobs)[0].next_run_at == MIDNIGHT + 2 * HOUR
+    assert "it was missed" in str(next(r.error for r in world.store.read(queries.runs, "hourly") if r.reason == "void"))
     world.live(clockwork, MIDNIGHT + 5 * HOUR)
     once_each(world, "hourly", MIDNIGHT + 5 * HOUR)
     assert [run.fire_time for run in world.runs] == [MIDNIGHT + n * HOUR for n in (0, 1, 3, 2, 4, 5)], "03:00 had run"
-    actions = {(row.job_id, row.action) for row in world.store.audit() if row.action == "set_right"}
+    actions = {(row.job_id, row.action) for row in world.store.read(audit.read_audit) if row.action == "set_right"}
     assert actions == {("@root", "set_right"), ("hourly", "set_right")}
 
 
@@ -175,7 +178,7 @@ def test_a_skip_of_many_slots_is_cut_where_the_clock_stands(world: World) -> Non
     ]
     world.live(clockwork, MIDNIGHT + 40 * MINUTE)
     once_each(world, "tick", MIDNIGHT + 40 * MINUTE)
-    assert sum(run.slots for run in world.store.runs("tick") if run.reason == "missed") == 10
+    assert sum(run.slots for run in world.store.read(queries.runs, "tick") if run.reason == "missed") == 10
 
 
 def test_a_jump_of_over_an_hour_is_waited_out_for_two_minutes(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -252,7 +255,7 @@ def test_a_database_of_a_clock_that_was_years_ahead_recovers(world: World) -> No
     world.good = True
     clockwork, keeper = world.start()
     assert keeper.doubt() == ""
-    found = world.store.jobs()
+    found = world.store.read(queries.jobs)
     assert [job.next_run_at for job in found] == [MIDNIGHT, MIDNIGHT + 3 * HOUR], "the one-shot has not run yet"
     assert all(job.file.activated_at <= world.clock.moment for job in found)
     assert found[0].status(world.clock.now()).value == "paused", "a pause holds, whatever clock wrote it"
@@ -323,7 +326,7 @@ def test_a_sync_without_a_daemon_sets_right_what_lies_ahead(world: World) -> Non
         ("skipped", "missed", "00:00", "00:00", 1),
         ("skipped", "void", "01:00", "03:00", 3),
     ]
-    assert world.store.jobs()[0].next_run_at == MIDNIGHT + HOUR
+    assert world.store.read(queries.jobs)[0].next_run_at == MIDNIGHT + HOUR
 
 
 def test_an_edit_of_a_schedule_does_not_lead_onto_a_slot_that_ran(world: World) -> None:
@@ -351,12 +354,16 @@ def test_a_try_that_a_clock_ahead_has_put_off_comes_at_most_its_longest_delay_la
     world.clock.moment = MIDNIGHT + HOUR
     world.set_right(world.store)
     (run,) = clockwork.dispatch(world.store)
-    world.store.end_attempt(
-        run, status=RunStatus.FAILED, reason=None, retry_at=world.clock.now() + MINUTE, now=world.clock.now()
+    world.store.write(
+        runs.end_attempt,
+        run,
+        Ending(status=RunStatus.FAILED, reason=None),
+        retry_at=world.clock.now() + MINUTE,
+        now=world.clock.now(),
     )
     world.clock.step(-50 * MINUTE)
     world.set_right(world.store)
-    (waiting,) = world.store.queued()
+    (waiting,) = world.store.read(claims.queued)
     assert waiting.retry_at == world.clock.now() + 5 * MINUTE
     assert [each.retry_at for each in world.told[-1].retries] == [waiting.retry_at]
 
@@ -364,16 +371,18 @@ def test_a_try_that_a_clock_ahead_has_put_off_comes_at_most_its_longest_delay_la
 def test_new_rules_of_a_zone_count_from_the_next_start(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.write(nine='{cron: "0 9 * * *", timezone: Europe/Berlin}', utc='"0 * * * *"')
     world.start()
-    before = world.store.jobs()[0]
+    before = world.store.read(queries.jobs)[0]
     assert before.next_run_at == MIDNIGHT + 8 * HOUR
     world.store._connection.execute("UPDATE jobs SET next_run_at = '2026-03-02T07:00:00.000000Z' WHERE id = 'nine'")
     world.start()
-    assert world.store.jobs()[0].next_run_at == MIDNIGHT + 7 * HOUR, "the rules are the same: nobody has looked"
+    assert world.store.read(queries.jobs)[0].next_run_at == MIDNIGHT + 7 * HOUR, (
+        "the rules are the same: nobody has looked"
+    )
     monkeypatch.setattr("scheduler.sync.clock_repair.digest", lambda names: f"other rules of {sorted(names)}")
     clockwork, _ = world.start()
-    after = world.store.jobs()[0]
+    after = world.store.read(queries.jobs)[0]
     assert (after.next_run_at, after.file.generation) == (MIDNIGHT + 8 * HOUR, before.file.generation)
-    (row,) = world.store.audit("nine")[-1:]
+    (row,) = world.store.read(audit.read_audit, "nine")[-1:]
     assert (row.action, row.field, row.before, row.after) == (
         "set_right", "next_run_at", "2026-03-02T07:00:00Z", "2026-03-02T08:00:00Z",
     )  # fmt: skip
@@ -426,7 +435,7 @@ def test_whatever_a_clock_does_each_slot_has_one_row_and_runs_at_most_once(
         world.clock.advance(5 * MINUTE)
         turn()
     turn()
-    for job in world.store.jobs():
+    for job in world.store.read(queries.jobs):
         delay = start_delay(job.file.spec.schedule, job.id)
         once_each(world, job.id, world.clock.moment - delay)
 

@@ -17,8 +17,10 @@ import pytest
 from scheduler.core.due.due import due
 from scheduler.core.values.facts import Job, Provenance, Task
 from scheduler.core.values.problems import UnavailableError
-from scheduler.core.values.runs import Run, RunStatus, Trigger
-from scheduler.ledger.store import Claimed, Store
+from scheduler.core.values.runs import Ending, Run, RunStatus, Trigger
+from scheduler.ledger import claims, queries, runs, syncs
+from scheduler.ledger.claims import Claimed
+from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.engine import EndNotWrittenError
@@ -132,28 +134,28 @@ def test_who_waits_longest_gets_the_next_place(house: House) -> None:
 
 def test_who_has_waited_beyond_its_window_is_a_skip_for_lack_of_capacity(house: House) -> None:
     house.clock.moment = NOON + timedelta(hours=1)
-    found = house.store.observed().jobs["j0"]
+    found = house.store.read(syncs.observed).jobs["j0"]
     owed = due(found, now=NOON + timedelta(hours=1), since=NOON)
     assert owed is not None
-    queued = claimed_run(house.store.claim_due([owed], seen=99, owner="1-a", max_running=0, now=NOON))
+    queued = claimed_run(house.store.write(claims.claim_due, [owed], seen=99, owner="1-a", max_running=0, now=NOON))
     assert queued.status is QUEUED
     house.clock.moment = (queued.fire_time or NOON) + timedelta(minutes=30, seconds=1)
     ended: list[Run | None] = []
     house.workers.submit([queued], done=ended.append)
     house.workers.wait()
     assert house.engine.started == []
-    (skipped,) = house.store.runs("j0")
+    (skipped,) = house.store.read(queries.runs, "j0")
     assert (skipped.status.value, skipped.reason) == ("skipped", "capacity")
     assert [each and each.reason for each in ended] == ["capacity"]
-    assert house.store.job("j0").runtime.consecutive_errors == 0  # type: ignore[union-attr]
+    assert house.store.read(queries.job, "j0").runtime.consecutive_errors == 0  # type: ignore[union-attr]
 
 
 def waits(house: House, job: int, *, hours: int = 1) -> Run:
     """A row that waits, of the slot that is due so many hours after noon."""
     at = NOON + timedelta(hours=hours)
-    owed = due(house.store.observed().jobs[f"j{job}"], now=at, since=at)
+    owed = due(house.store.read(syncs.observed).jobs[f"j{job}"], now=at, since=at)
     assert owed is not None
-    return claimed_run(house.store.claim_due([owed], seen=99, owner="1-a", max_running=0, now=at))
+    return claimed_run(house.store.write(claims.claim_due, [owed], seen=99, owner="1-a", max_running=0, now=at))
 
 
 def test_who_has_waited_beyond_its_window_is_a_skip_though_no_place_becomes_free(house: House) -> None:
@@ -164,10 +166,10 @@ def test_who_has_waited_beyond_its_window_is_a_skip_though_no_place_becomes_free
     house.workers.submit([queued], done=ended.append)
     house.clock.moment = NOON + timedelta(hours=1, minutes=29)
     house.workers.skip_overdue(house.store)
-    assert [each.status for each in house.store.runs("j0")] == [QUEUED]
+    assert [each.status for each in house.store.read(queries.runs, "j0")] == [QUEUED]
     house.clock.moment = NOON + timedelta(hours=1, minutes=31)
     house.workers.skip_overdue(house.store)
-    (row,) = house.store.runs("j0")
+    (row,) = house.store.read(queries.runs, "j0")
     assert (row.status.value, row.reason) == ("skipped", "capacity")
     assert ([each and each.reason for each in ended], house.workers.counts) == (["capacity"], (2, 0))
 
@@ -179,7 +181,7 @@ def test_what_waits_for_another_run_of_its_job_is_not_swept_out(house: House) ->
     house.workers.submit([waits(house, 0)])
     house.clock.moment = NOON + timedelta(hours=9)
     house.workers.skip_overdue(house.store)
-    assert [each.status for each in house.store.runs("j0")] == [QUEUED]
+    assert [each.status for each in house.store.read(queries.runs, "j0")] == [QUEUED]
 
 
 def edit(house: House, tmp_path: Path, keys: str) -> Job:
@@ -187,7 +189,7 @@ def edit(house: House, tmp_path: Path, keys: str) -> Job:
         file.write(keys)
     place = Place(root=tmp_path, state=tmp_path / ".scheduler", db=tmp_path / ".scheduler/state.db")
     Scheduler(place=place, actor="user:test", environ=dict(os.environ), clock=house.clock).sync()
-    return house.store.observed().jobs["j0"]
+    return house.store.read(syncs.observed).jobs["j0"]
 
 
 def test_what_is_behind_one_that_has_waited_too_long_has_waited_for_no_run_of_its_job(
@@ -197,26 +199,26 @@ def test_what_is_behind_one_that_has_waited_too_long_has_waited_for_no_run_of_it
     at = NOON + timedelta(hours=3)
     owed = due(found, now=at, since=at)
     assert owed is not None
-    line = house.store.claim_due([owed], seen=99, owner="1-a", max_running=0, now=at)
+    line = house.store.write(claims.claim_due, [owed], seen=99, owner="1-a", max_running=0, now=at)
     assert line is not None
     house.clock.moment = at + timedelta(hours=6)
     house.workers.submit(line.runs)
     house.workers.wait()
     assert house.engine.started == []
-    assert [each.reason for each in house.store.runs("j0")] == ["capacity"] * 3
+    assert [each.reason for each in house.store.read(queries.runs, "j0")] == ["capacity"] * 3
 
 
 def test_what_has_waited_for_a_run_of_an_earlier_daemon_has_not_lacked_a_place(house: House, tmp_path: Path) -> None:
     found, at = edit(house, tmp_path, "concurrency: queue\n"), NOON + timedelta(hours=1)
     owed = due(found, now=at, since=at)
     assert owed is not None
-    first = claimed_run(house.store.claim_due([owed], seen=99, owner="1-a", max_running=9, now=at))
+    first = claimed_run(house.store.write(claims.claim_due, [owed], seen=99, owner="1-a", max_running=9, now=at))
     queued = waits(house, 0, hours=2)
     task = Task(text=b"hi", source_path="jobs/j0.yaml", source=b"hi")
-    running = house.store.start_attempt(
-        first, n=1, owner="1-a", generation=1, task=task, provenance=Provenance(), now=at
+    running = house.store.write(
+        runs.start_attempt, first, n=1, owner="1-a", generation=1, task=task, provenance=Provenance(), now=at
     )
-    house.store.finish(running, status=RunStatus.INTERRUPTED, now=NOON + timedelta(hours=3))
+    house.store.write(runs.finish, running, Ending(status=RunStatus.INTERRUPTED), now=NOON + timedelta(hours=3))
     house.clock.moment = NOON + timedelta(hours=3, minutes=1)
     house.workers.submit([queued])
     house.engine.await_started(queued.id)
@@ -226,10 +228,12 @@ def test_what_has_waited_for_a_run_of_an_earlier_daemon_has_not_lacked_a_place(h
 
 def test_neither_jitter_nor_the_outage_before_a_catch_up_is_a_wait_for_a_place(house: House) -> None:
     house.clock.moment = NOON + timedelta(hours=1, minutes=59)
-    found = house.store.observed().jobs["j0"]
+    found = house.store.read(syncs.observed).jobs["j0"]
     owed = due(found, now=NOON + timedelta(hours=1, minutes=30), since=house.clock.moment)
     assert owed is not None
-    late = claimed_run(house.store.claim_due([owed], seen=99, owner="1-a", max_running=9, now=house.clock.moment))
+    late = claimed_run(
+        house.store.write(claims.claim_due, [owed], seen=99, owner="1-a", max_running=9, now=house.clock.moment)
+    )
     assert late.trigger is Trigger.CATCH_UP
     house.workers.submit([late])
     house.engine.await_started(late.id)
@@ -239,20 +243,22 @@ def test_neither_jitter_nor_the_outage_before_a_catch_up_is_a_wait_for_a_place(h
 
 def test_what_waits_when_its_job_is_archived_is_nobodys_fault(house: House, tmp_path: Path) -> None:
     house.clock.moment = NOON + timedelta(hours=1)
-    owed = due(house.store.observed().jobs["j0"], now=house.clock.moment, since=NOON)
+    owed = due(house.store.read(syncs.observed).jobs["j0"], now=house.clock.moment, since=NOON)
     assert owed is not None
-    queued = claimed_run(house.store.claim_due([owed], seen=99, owner="1-a", max_running=0, now=house.clock.moment))
+    queued = claimed_run(
+        house.store.write(claims.claim_due, [owed], seen=99, owner="1-a", max_running=0, now=house.clock.moment)
+    )
     (tmp_path / "jobs/j0.yaml").unlink()
     place = Place(root=tmp_path, state=tmp_path / ".scheduler", db=house.store.path)
     Scheduler(place=place, actor="user:test", environ=dict(os.environ), clock=house.clock).sync()
-    assert house.store.observed().jobs["j0"].archived
+    assert house.store.read(syncs.observed).jobs["j0"].archived
     house.engine.end(queued.id)
     house.workers.submit([queued])
     house.workers.wait()
     assert house.engine.started == []
-    (row,) = house.store.runs("j0")
+    (row,) = house.store.read(queries.runs, "j0")
     assert (row.status.value, row.reason) == ("skipped", "superseded")
-    assert house.store.observed().jobs["j0"].runtime.consecutive_errors == 0
+    assert house.store.read(syncs.observed).jobs["j0"].runtime.consecutive_errors == 0
 
 
 def test_cancel_reaches_a_run_and_only_one_that_runs(house: House) -> None:
@@ -359,10 +365,10 @@ def test_no_more_run_at_once_than_files_can_be_open(house: House, monkeypatch: p
 
 def test_a_claim_whose_thread_gets_no_connection_is_given_up_and_has_its_end_once_there_is_one(house: House) -> None:
     """Such as one that may open no more files: nothing of the run has begun."""
-    found = house.store.observed().jobs["j0"]
+    found = house.store.read(syncs.observed).jobs["j0"]
     owed = due(found, now=NOW_DUE, since=NOON)
     assert owed is not None
-    claimed = claimed_run(house.store.claim_due([owed], seen=99, owner="1-a", max_running=9, now=NOON))
+    claimed = claimed_run(house.store.write(claims.claim_due, [owed], seen=99, owner="1-a", max_running=9, now=NOON))
 
     def no_connection() -> contextlib.AbstractContextManager[Store]:
         raise UnavailableError("cannot open the database: unable to open database file")
@@ -373,7 +379,7 @@ def test_a_claim_whose_thread_gets_no_connection_is_given_up_and_has_its_end_onc
     house.workers.wait()
     assert (house.engine.started, house.workers.unwritten, ended) == ([], (claimed.id,), [])
     house.workers.write_ends(house.store)
-    (row,) = house.store.runs("j0")
+    (row,) = house.store.read(queries.runs, "j0")
     assert (row.status.value, row.reason) == ("interrupted", "scheduler_error")
     assert "unable to open database file" in (row.error or "")
     assert ended == [row]

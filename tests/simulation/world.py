@@ -24,19 +24,20 @@ from typing import Any
 import pytest
 
 from scheduler.core.values.problems import RefusedError, SchedulerError
-from scheduler.core.values.runs import Run, Trigger
+from scheduler.core.values.runs import Ending, Run, RunStatus, Trigger
 from scheduler.core.values.settings import Settings
 from scheduler.daemon.clockwork import Clockwork
 from scheduler.daemon.timekeeper import Timekeeper
 from scheduler.git.tree import Commits
+from scheduler.ledger import claims, queries
+from scheduler.ledger.claims import Claimed
 from scheduler.ledger.owners import Owner
 from scheduler.ledger.pool import Stores
-from scheduler.ledger.store import Claimed, Store
+from scheduler.ledger.store import Store
 from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
 from scheduler.run.local import engine as engine_module
 from scheduler.run.local.cancel import Cancel
-from scheduler.run.local.command import Outcome
 from scheduler.run.local.engine import LocalEngine
 from scheduler.run.local.prepare import Invocation
 from scheduler.run.local.workers import Workers
@@ -163,7 +164,7 @@ class Processes:
     stirred: Callable[[], None] = lambda: None  # told when an attempt has come as far as it gets by itself
     killed: bool = False
 
-    def execute(self, invocation: Invocation, *, cancel: Cancel, **_: object) -> Outcome:
+    def execute(self, invocation: Invocation, *, cancel: Cancel, **_: object) -> Ending:
         key = invocation.env["SCHEDULER_RUN_ID"], int(invocation.env["SCHEDULER_ATTEMPT"])
         ended = threading.Event()
         with self.lock:
@@ -193,9 +194,9 @@ class Processes:
         else:
             status, reason = ("failed", "exit_code") if failed else ("succeeded", None)
         code = {"failed": 1, "succeeded": 0}.get(status)
-        return Outcome(
-            status=status,  # type: ignore[arg-type]
-            reason=reason,  # type: ignore[arg-type]
+        return Ending(
+            status=RunStatus(status),
+            reason=reason,
             exit_code=code,
             error=None,
             result="",
@@ -297,7 +298,7 @@ class Daemon:
         self._engine(self.store).recover()
         self.sync("start")
         self.clockwork.reload(self.store)
-        self.hand_over(Claimed(runs=tuple(self.store.queued())))
+        self.hand_over(Claimed(runs=tuple(self.store.read(claims.queued))))
         self.turn()
 
     def _engine(self, store: Store) -> LocalEngine:
@@ -543,10 +544,16 @@ class World:
                 self._come_back(file)
             case "run" if self.daemon is not None:
                 with contextlib.suppress(RefusedError):
-                    claim = self.daemon.store.claim_manual(
-                        job_id, trigger=Trigger.MANUAL, requested_by="user:sim", owner=self.daemon.owner.id,
-                        max_running=self.places, now=self.clock.now(), waits=True,
-                    )  # fmt: skip
+                    claim = self.daemon.store.write(
+                        claims.claim_manual,
+                        job_id,
+                        trigger=Trigger.MANUAL,
+                        requested_by="user:sim",
+                        owner=self.daemon.owner.id,
+                        max_running=self.places,
+                        now=self.clock.now(),
+                        waits=True,
+                    )
                     self.daemon.hand_over(claim)
             case "places":
                 self.places = rng.choice([1, 2, 4, 16])
@@ -573,7 +580,7 @@ class World:
         with Store.open(self.place.db) as store:
             halted = [
                 job.id
-                for job in store.jobs()
+                for job in store.read(queries.jobs)
                 if not job.archived
                 and ((job.pause is not None and job.pause.covers(now)) or job.runtime.stopped_at is not None)
             ]

@@ -84,6 +84,19 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How an attempt has ended."""
+
+    status: RunStatus
+    reason: str | None = None  # None: it succeeded
+    exit_code: int | None = None  # never negative; None: ended by a signal, or never started
+    error: str | None = None  # for people
+    result: str | None = None  # the first 64 KiB of stdout, invalid UTF-8 replaced
+    output_bytes: int | None = None  # written on both streams, kept or not
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Skip:
     """Consecutive slots that no run served, for one reason."""
 

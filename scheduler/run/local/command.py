@@ -1,4 +1,4 @@
-"""The command runner: a task becomes one process group, and its end becomes an Outcome (design sections 3 and F2)."""
+"""The command runner: a task becomes one process group, and its end becomes an Ending (design sections 3 and F2)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import threading
 import time
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Literal
 
 from scheduler.core.values.facts import Fault
+from scheduler.core.values.runs import Ending, RunStatus
 from scheduler.run.local.cancel import GRACE, Cancel, Why, longest_wait
 from scheduler.run.local.capture import RESULT_BYTES, Capture
 from scheduler.run.local.prepare import TASK_FILE, Invocation, cannot_start, encode, is_absence
@@ -29,22 +29,6 @@ _CHUNK = 64 * 1024
 _DRAIN_BYTES = 16 * 1024 * 1024  # more than any pipe holds
 _REMNANT_GRACE = timedelta(seconds=2)
 _REMNANT_TICK_S = 0.02
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How an attempt that started has ended."""
-
-    status: Literal["succeeded", "failed", "timed_out", "cancelled", "interrupted"]
-    reason: Literal["exit_code", "signal", "timeout", "cancelled", "replaced", "shutdown"] | None  # None: succeeded
-    exit_code: int | None  # never negative; None: ended by a signal, or never started
-    error: str | None  # for people
-    result: str  # the first 64 KiB of stdout, invalid UTF-8 replaced
-    output_bytes: int  # written on both streams, kept or not
-    truncated: bool
-
-
-# -- what to run -----------------------------------------------------------------------------
 
 
 # -- running it ------------------------------------------------------------------------------
@@ -61,7 +45,7 @@ def execute(
     on_spawn: Callable[[int], None],
     cancel: Cancel,
     grace: timedelta = GRACE,
-) -> Outcome | Fault:
+) -> Ending | Fault:
     """Run one process to its end, in a process group of its own, and keep what it writes.
 
     scratch: where the private copy of the task stands meanwhile; made if absent.
@@ -89,7 +73,7 @@ def execute(
                 path.unlink(missing_ok=True)
             return process
         if isinstance(process, str):
-            return _outcome(process, None, f"{process} before it started", captures)
+            return _ending(process, None, f"{process} before it started", captures)
         cleanup.enter_context(process)
         cleanup.callback(_kill_unfinished, process)  # whatever raises below, nothing runs on unwatched
         on_spawn(process.pid)
@@ -410,42 +394,40 @@ def _has_living_member(group: int) -> bool:
 
 def _judge(
     why: Literal["timeout"] | Why | None, returncode: int, timeout: timedelta, captures: Sequence[Capture]
-) -> Outcome:
+) -> Ending:
     exit_code = returncode if returncode >= 0 else None
     ended = f"exit code {returncode}" if returncode >= 0 else f"ended by {_signal_name(-returncode)}"
     match why:
         case "cancelled":
-            return _outcome("cancelled", exit_code, f"cancelled; {ended}", captures)
+            ended = f"cancelled; {ended}"
         case "replaced":
-            return _outcome("replaced", exit_code, f"replaced by a newer run; {ended}", captures)
+            ended = f"replaced by a newer run; {ended}"
         case "interrupted":
-            return _outcome("interrupted", exit_code, f"interrupted: the scheduler was stopped; {ended}", captures)
+            ended = f"interrupted: the scheduler was stopped; {ended}"
         case "timeout":
-            return _outcome("timed_out", exit_code, f"not done after {timeout.total_seconds():g} s; {ended}", captures)
-    return _outcome("succeeded" if returncode == 0 else "failed", exit_code, ended if returncode else None, captures)
+            ended = f"not done after {timeout.total_seconds():g} s; {ended}"
+        case None if returncode == 0:
+            return _ending("succeeded", 0, None, captures)
+    return _ending(why or "failed", exit_code, ended, captures)
 
 
-def _outcome(
-    end: Literal["succeeded", "failed", "timed_out", "cancelled", "replaced", "interrupted"],
+def _ending(
+    end: Literal["succeeded", "failed", "timeout"] | Why,
     exit_code: int | None,
     error: str | None,
     captures: Sequence[Capture],
-) -> Outcome:
-    reason: Literal["exit_code", "signal", "timeout", "cancelled", "replaced", "shutdown"] | None
-    match end:
-        case "succeeded":
-            reason = None
-        case "failed":
-            reason = "signal" if exit_code is None else "exit_code"
-        case "timed_out":
-            reason = "timeout"
-        case "cancelled" | "replaced":
-            reason = end
-        case "interrupted":
-            reason = "shutdown"
+) -> Ending:
+    status, reason = {
+        "succeeded": (RunStatus.SUCCEEDED, None),
+        "failed": (RunStatus.FAILED, "signal" if exit_code is None else "exit_code"),
+        "timeout": (RunStatus.TIMED_OUT, "timeout"),
+        "cancelled": (RunStatus.CANCELLED, "cancelled"),
+        "replaced": (RunStatus.CANCELLED, "replaced"),
+        "interrupted": (RunStatus.INTERRUPTED, "shutdown"),
+    }[end]
     lost = next((each.error for each in captures if each.error is not None), None)
-    return Outcome(
-        status="cancelled" if end == "replaced" else end,
+    return Ending(
+        status=status,
         reason=reason,
         exit_code=exit_code,
         error="; ".join(each for each in (error, lost) if each is not None) or None,

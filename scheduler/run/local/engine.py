@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 
 from scheduler.core.due.due import is_slot
@@ -15,10 +14,11 @@ from scheduler.core.due.policy import retry_at
 from scheduler.core.values.facts import Fault, Job, Provenance, Task
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UnavailableError
-from scheduler.core.values.runs import Run, RunStatus, Trigger
+from scheduler.core.values.runs import Ending, Run, RunStatus, Trigger
 from scheduler.core.values.settings import RunnerSpec, Settings
-from scheduler.ledger import owners
-from scheduler.ledger.store import OF_COPY, Store
+from scheduler.ledger import owners, queries, runs, syncs
+from scheduler.ledger.put_back import OF_COPY
+from scheduler.ledger.store import Store
 from scheduler.machine import processes
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
@@ -26,7 +26,7 @@ from scheduler.machine.log import Log
 from scheduler.root.place import Place, unusable
 from scheduler.root.tasks import not_committed, read_task
 from scheduler.run.local.cancel import Cancel, Why
-from scheduler.run.local.command import Outcome, execute
+from scheduler.run.local.command import execute
 from scheduler.run.local.prepare import Context, Invocation, prepare
 from scheduler.sync.passes import LOOK_AGAIN_S, SAVE_S, Fresh, Passes
 
@@ -101,7 +101,9 @@ class LocalEngine:
             return self._skip(run, fresh)
         job, settings, here = fresh.job, fresh.settings, self.at(fresh.passes)
         if run.fire_time is not None and (superseded := _superseded(job, run.fire_time)):
-            return self.store.skip(run, reason="superseded", message=superseded, fault=False, now=self.clock.now())
+            return self.store.write(
+                runs.skip, run, reason="superseded", message=superseded, fault=False, now=self.clock.now()
+            )
         if run.task_of is None:
             ready = here._await_ready(run, job, settings, cancel)
         else:
@@ -110,7 +112,8 @@ class LocalEngine:
             return self._skip(run, ready)
         self._make_room(run)
         crash_point("after_read")
-        started = self.store.start_attempt(
+        started = self.store.write(
+            runs.start_attempt,
             run,
             n=1,
             owner=self.owner,
@@ -127,21 +130,35 @@ class LocalEngine:
 
     def _try_again(self, run: Run, scratch: Path, cancel: Cancel) -> Run:
         """The next attempt: the job as it is known by now, with the text of the first (F2)."""
-        observed = self.store.observed(job_id=run.job_id)
+        observed = self.store.read(syncs.observed, job_id=run.job_id)
         job, settings = observed.jobs[run.job_id], observed.settings or Settings()
         last = run.attempts[-1]
         if job.archived:  # its file is gone: no retry (F5)
-            return self.store.finish(
-                run, status=last.status, reason=last.reason, exit_code=last.exit_code, error=run.error,
-                result=run.result, output_bytes=run.output_bytes, truncated=run.truncated, now=self.clock.now(),
-            )  # fmt: skip
+            return self.store.write(
+                runs.finish,
+                run,
+                Ending(
+                    status=last.status,
+                    reason=last.reason,
+                    exit_code=last.exit_code,
+                    error=run.error,
+                    result=run.result,
+                    output_bytes=run.output_bytes,
+                    truncated=run.truncated,
+                ),
+                now=self.clock.now(),
+            )
         if cancel.why == "interrupted":
             return run  # the next daemon tries it again
         if cancel.why is not None:
             return self.end_unstarted(run, cancel.why)
         assert run.task_sha256 is not None
         assert run.source_path is not None
-        task = Task(text=self.store.text(run.task_sha256), source_path=run.source_path, source=b"")
+        task = Task(
+            text=self.store.read(queries.text, run.task_sha256, self.store.path),
+            source_path=run.source_path,
+            source=b"",
+        )
         here = self
         if (
             self.place.followed is not None
@@ -158,9 +175,9 @@ class LocalEngine:
             attempt=last.n + 1,
         )  # fmt: skip
         self._make_room(run)
-        started = self.store.start_retry(run, owner=self.owner, now=self.clock.now())
+        started = self.store.write(runs.start_retry, run, owner=self.owner, now=self.clock.now())
         if started is None:  # as by a daemon, started while a command waited in somebody's foreground
-            return self.store.run(run.job_id, run.n) or run
+            return self.store.read(runs.run, run.job_id, run.n) or run
         crash_point("after_retry")
         if isinstance(ready, Fault):
             return self._end(started, ready, job, cancel)
@@ -204,35 +221,25 @@ class LocalEngine:
             if not passing or time.monotonic() >= give_up or cancel.wait(LOOK_AGAIN_S):
                 return ready
 
-    def _end(self, run: Run, outcome: Outcome | Fault, job: Job, cancel: Cancel) -> Run:
+    def _end(self, run: Run, outcome: Ending | Fault, job: Job, cancel: Cancel) -> Run:
         """Writes how an attempt ended, and with it the run unless that is tried again.
 
         Nobody tries again what a person has cancelled or a newer run replaced, even if it ended by itself just then.
         A locked database must not turn what happened into something else: tries again.
         """
-        now = self.clock.now()
-        status = RunStatus.FAILED if isinstance(outcome, Fault) else RunStatus(outcome.status)
-        again = retry_at(job.file.spec.retry, attempts=run.attempts[-1].n, status=status, now=now)
+        if isinstance(outcome, Fault):
+            outcome = Ending(status=RunStatus.FAILED, reason=outcome.reason, error=outcome.message)
+        ending, now = outcome, self.clock.now()
+        again = retry_at(job.file.spec.retry, attempts=run.attempts[-1].n, status=ending.status, now=now)
         if cancel.why in ("cancelled", "replaced"):
             again = None
 
         def write_end(store: Store) -> Run:
-            known = store.job(run.job_id)
-            waits = again is not None and known is not None and not known.archived
-            end = partial(store.end_attempt, retry_at=again) if again is not None and waits else store.finish
-            if isinstance(outcome, Fault):
-                return end(run, status=status, reason=outcome.reason, error=outcome.message, now=now)
-            return end(
-                run,
-                status=status,
-                reason=outcome.reason,
-                exit_code=outcome.exit_code,
-                error=outcome.error,
-                result=outcome.result,
-                output_bytes=outcome.output_bytes,
-                truncated=outcome.truncated,
-                now=now,
-            )
+            with store.writing() as sql:
+                known = queries.job(sql, run.job_id)
+                if again is not None and known is not None and not known.archived:
+                    return runs.end_attempt(sql, run, ending, retry_at=again, now=now)
+                return runs.finish(sql, run, ending, now=now)
 
         for left in reversed(range(END_TRIES)):
             try:
@@ -271,15 +278,16 @@ class LocalEngine:
         """
         if why == "interrupted":
             error = "the scheduler was stopped before it started"
-            return self.store.finish(
+            return self.store.write(
+                runs.finish,
                 run,
-                status=RunStatus.INTERRUPTED,
-                reason="shutdown",
-                error=error,
+                Ending(status=RunStatus.INTERRUPTED, reason="shutdown", error=error),
                 expected=run.status,
                 now=self.clock.now(),
             )
-        return self.store.finish(run, status=RunStatus.CANCELLED, reason=why, expected=run.status, now=self.clock.now())
+        return self.store.write(
+            runs.finish, run, Ending(status=RunStatus.CANCELLED, reason=why), expected=run.status, now=self.clock.now()
+        )
 
     def make_ready(
         self, job: Job, settings: Settings, *, run_id: str, fire_time: datetime | None, trigger: Trigger
@@ -313,7 +321,7 @@ class LocalEngine:
         assert origin.task_sha256 is not None
         assert origin.source_path is not None
         task = Task(
-            text=self.store.text(origin.task_sha256),
+            text=self.store.read(queries.text, origin.task_sha256, self.store.path),
             source_path=origin.source_path,
             source=b"",
             known_source_sha256=origin.source_sha256,
@@ -354,7 +362,9 @@ class LocalEngine:
 
     def _skip(self, run: Run, fault: Fault) -> Run:
         """Ends a claimed run that could not start; a fault, so it counts as an error and is told (F7)."""
-        return self.store.skip(run, reason=fault.reason, message=fault.message, fault=True, now=self.clock.now())
+        return self.store.write(
+            runs.skip, run, reason=fault.reason, message=fault.message, fault=True, now=self.clock.now()
+        )
 
     def told(self, run: Run) -> Run:
         """Tells in the log how a run has ended, and that it has stopped its job (F7); or that it is tried again."""
@@ -373,7 +383,7 @@ class LocalEngine:
             return run  # somebody else's by now
         log_end(run)
         if run.finished_at is not None and run.status not in (RunStatus.SUCCEEDED, RunStatus.CANCELLED):
-            job = self.store.job(run.job_id)
+            job = self.store.read(queries.job, run.job_id)
             if job is not None and job.runtime.stopped_at == run.finished_at:
                 _log.warning(
                     "job_stopped",
@@ -390,7 +400,7 @@ class LocalEngine:
         """
         owners.tidy(self.place.owners)  # of the dead, whether or not a row still names them
         ended = []
-        for active in self.store.active():
+        for active in self.store.read(runs.active):
             ours = active.owner == self.owner  # also if somebody has removed the file of our lock
             if active.run.status is RunStatus.QUEUED or ours or owners.is_alive(self.place.owners, active.owner):
                 continue
@@ -407,19 +417,26 @@ class LocalEngine:
 
     def _interrupted(self, run: Run) -> Run:
         now, error = self.clock.now(), "the process that ran it ended without finishing it"
-        job = self.store.job(run.job_id)
+        job = self.store.read(queries.job, run.job_id)
         if job is not None and not job.archived and run.attempts and run.reason != OF_COPY:
             again = retry_at(job.file.spec.retry, attempts=run.attempts[-1].n, status=RunStatus.INTERRUPTED, now=now)
             if again is not None:
-                return self.store.end_attempt(
-                    run, status=RunStatus.INTERRUPTED, reason="owner_died", error=error, retry_at=again, now=now
+                return self.store.write(
+                    runs.end_attempt,
+                    run,
+                    Ending(status=RunStatus.INTERRUPTED, reason="owner_died", error=error),
+                    retry_at=again,
+                    now=now,
                 )
-        return self.store.finish(run, status=RunStatus.INTERRUPTED, reason="owner_died", error=error, now=now)
+        return self.store.write(
+            runs.finish, run, Ending(status=RunStatus.INTERRUPTED, reason="owner_died", error=error), now=now
+        )
 
     def _spawned(self, run: Run, attempt: int, pid: int) -> None:
         crash_point("after_spawn")
         try:
-            self.store.record_process(run, attempt=attempt, process=processes.identify(pid))
+            with self.store.writing(durable=False) as sql:  # a power loss leaves no child
+                runs.record_process(sql, run, attempt=attempt, process=processes.identify(pid))
         except UnavailableError as error:
             # A lock or a full disk is no reason to kill what has begun: a later owner finds it by its environment.
             _log.warning("process_not_recorded", run_id=run.id, pid=pid, error=str(error))
@@ -431,11 +448,10 @@ def give_up(store: Store, run: Run, error: BaseException, *, now: datetime, owne
 
     owner: who gives it up; one that another process goes on with stays as it is.
     """
-    return store.finish(
+    return store.write(
+        runs.finish,
         run,
-        status=RunStatus.INTERRUPTED,
-        reason="scheduler_error",
-        error=f"{type(error).__name__}: {error}",
+        Ending(status=RunStatus.INTERRUPTED, reason="scheduler_error", error=f"{type(error).__name__}: {error}"),
         owner=owner,
         now=now,
     )
@@ -470,7 +486,7 @@ def log_end(run: Run) -> Run:
     return run
 
 
-def _words(outcome: Outcome | Fault) -> str:
+def _words(outcome: Ending | Fault) -> str:
     if isinstance(outcome, Fault):
         return outcome.reason
     return outcome.status if outcome.exit_code is None else f"{outcome.status}, exit code {outcome.exit_code}"

@@ -18,6 +18,7 @@ from scheduler.core.times.fires import next_fire
 from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import SchedulerError
 from scheduler.core.values.runs import Run, RunStatus
+from scheduler.ledger import claims, queries, runs
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
@@ -122,7 +123,7 @@ class Workers:
     def _skip_waiting(self, store: Store, entry: Entry, since: datetime) -> bool:
         """Whether it was skipped: its turn may have come meanwhile, or its job have changed."""
         run = entry.run
-        job = store.job(run.job_id)
+        job = store.read(queries.job, run.job_id)
         if job is None or not _is_of_a_slot(run) or not self._lacks_too_long(job, run, since):
             return False
         reason = self._skipped(job, run, since)
@@ -142,7 +143,7 @@ class Workers:
 
     def _skip(self, store: Store, run: Run, reason: str, message: str) -> Run:
         _log.info("run_skipped", run_id=run.id, reason=reason)
-        return store.skip(run, reason=reason, message=message, fault=False, now=self._clock.now())
+        return store.write(runs.skip, run, reason=reason, message=message, fault=False, now=self._clock.now())
 
     def hasten(self, runs: Iterable[Run]) -> None:
         """Tries these again when they say now: the clock by which they were put off has gone back."""
@@ -387,11 +388,11 @@ class Workers:
 
         Returned as it is, while another process has a run of a job whose runs exclude each other.
         """
-        job = store.job(run.job_id)
+        job = store.read(queries.job, run.job_id)
         assert job is not None
         if _is_of_a_slot(run) and (skip := self._skipped(job, run, since)):
             return self._skip(store, run, *skip)
-        if self._alone(run.job_id) and store.runs_beside(run):
+        if self._alone(run.job_id) and store.read(claims.runs_beside, run):
             return run
         return self._engine(store).carry_out(run, scratch=self._scratch, cancel=cancel)
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from scheduler.core.times.clocks import JUMP, NOT_BEFORE, Reading
 from scheduler.core.values.instants import instant
-from scheduler.ledger.store import Clocked
+from scheduler.ledger.clock_steps import Clocked
 from scheduler.machine.timesync import is_synchronized
 from scheduler.service.doctor.check import Check
 

@@ -22,8 +22,9 @@ from scheduler.core.values.settings import Settings
 from scheduler.core.values.texts import names as _names
 from scheduler.core.views import Json
 from scheduler.git.tree import read_tree
-from scheduler.ledger import owners
-from scheduler.ledger.store import Clocked, Store
+from scheduler.ledger import clock_steps, evidence, owners, queries, runs, syncs
+from scheduler.ledger.clock_steps import Clocked
+from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.disks import cannot_write, lack_of_room
 from scheduler.machine.mounts import mount_of
@@ -135,7 +136,7 @@ def _stored(place: Place) -> Settings | None:
     """The last good settings, where there are any that can be read."""
     if place.db.exists():
         with contextlib.suppress(SchedulerError), Store.open(place.db, create=False) as store:
-            return store.observed(job_id="").settings
+            return store.read(syncs.settings)
     return None
 
 
@@ -144,8 +145,12 @@ def _known(place: Place) -> tuple[Settings, list[Job], Clocked | None]:
     settings, _ = read_settings(place)
     if place.db.exists():
         with contextlib.suppress(SchedulerError), Store.open(place.db, create=False) as store:
-            observed = store.observed()
-            return settings or observed.settings or Settings(), list(observed.jobs.values()), store.clock()
+            observed = store.read(syncs.observed)
+            return (
+                settings or observed.settings or Settings(),
+                list(observed.jobs.values()),
+                store.read(clock_steps.clock),
+            )
     return settings or Settings(), [], None
 
 
@@ -215,11 +220,11 @@ def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
             long = f"its journal {store.path}-wal has grown to {journal // 2**20} MiB"
             yield Check("database", "warning", long, "a process that reads on and on keeps it so: `fuser` names it")
         yield from _texts(store)
-        yield from _overdue(store.alarms(now), fires)
-        yield from _jobs(store.jobs(), now)
+        yield from _overdue(store.read(evidence.alarms, now, store.read(queries.jobs)), fires)
+        yield from _jobs(store.read(queries.jobs), now)
         dead = [
             each.run.id
-            for each in store.active()
+            for each in store.read(runs.active)
             if each.run.status is not RunStatus.QUEUED and not owners.is_alive(place.owners, each.owner)
         ]
     if dead:
@@ -229,8 +234,8 @@ def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
 
 def _texts(store: Store) -> Iterator[Check]:
     """Every text against its sha256: SQLite has no checksums, and finds no damage within one."""
-    for sha256 in store.damaged_texts():
-        runs = store.runs_of_text(sha256)
+    for sha256 in store.read(queries.damaged_texts):
+        runs = store.read(queries.runs_of_text, sha256)
         yield Check("texts", "error", f"the text {sha256[:12]} is damaged; it was given to {_names(runs)}",
                     "restore a copy; a run that is given the same text brings it back")  # fmt: skip
 

@@ -1,0 +1,259 @@
+"""Claims: which runs take a slot or a place (F4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from sqlite3 import Connection
+from typing import TYPE_CHECKING
+
+from scheduler.core.due.policy import Active, Admission, admit
+from scheduler.core.due.waiting import OUTAGE
+from scheduler.core.values.facts import Job
+from scheduler.core.values.problems import RefusedError
+from scheduler.core.values.runs import Run, RunStatus, Skip, Trigger
+from scheduler.core.values.spec import CatchUpPolicy, Concurrency
+from scheduler.ledger.cursor import StaleError, move_cursor, next_number
+from scheduler.ledger.rows import ACTIVE, JOBS, stamp, stamp_or_none, to_job, to_run
+from scheduler.ledger.skips import add_skip
+from scheduler.machine.crash import crash_point
+
+if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
+    from scheduler.core.due.due import Due
+
+_LET_GO = "retention.runs in scheduler.yaml says how many rows of a history are kept, and with them their texts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """What a claim has taken, and what it means for other runs of the same jobs."""
+
+    runs: tuple[Run, ...] = ()  # with an owner, or `queued`
+    gave_way: tuple[Run, ...] = ()  # waited, and are skipped now
+    replaced: tuple[str, ...] = ()  # ids of runs that have to be ended
+
+
+def claim_manual(
+    sql: Connection,
+    job_id: str,
+    *,
+    trigger: Trigger,
+    requested_by: str,
+    owner: str,
+    max_running: int,
+    now: datetime,
+    waits: bool = False,
+    task_of: int | None = None,
+) -> Claimed:
+    """Takes a place for a manual run, before anything of it is read or started; or a turn, if it may wait for one.
+
+    task_of: the number of the job's run whose text it is given again; pinned here, so that nothing lets go of it.
+    Raises: RefusedError, leaving no row, where the job's `concurrency` does not let it run now, the job is
+    archived, or the house is full.
+    """
+    job = to_job(sql.execute(f"{JOBS} WHERE jobs.id = ?", (job_id,)).fetchone())
+    if job.archived:
+        raise RefusedError(
+            f"job {job_id!r} is archived: no file names it any more",
+            hint="restore its file and run `scheduler sync`; its history is still there",
+        )
+    active = _active_of(sql, job_id)
+    found = admit(job.file.spec, active, trigger=trigger)
+    if found.answer == "overlap" or (found.answer == "wait" and not waits):
+        at = f"{job_id}:{next((run.n for run in active if not run.waits), active[0].n)}"
+        raise RefusedError(
+            f"job {job_id!r} is running already or waits to, as {at}; its concurrency is"
+            f" {job.file.spec.concurrency.value}",
+            hint=f"wait for it: `scheduler output {at} --follow`",
+        )
+    running = _running_count(sql)
+    if running >= max_running and found.answer == "start":
+        raise RefusedError(
+            f"{running} runs are under way, and limits.max_running is {max_running}",
+            hint="wait for one to end, or raise limits.max_running in scheduler.yaml",
+        )
+    gave_way = _give_way(sql, job_id, found.gives_way, now)
+    run = _insert_run(
+        sql, job, trigger=trigger, owner=owner if found.answer == "start" else None, now=now, by=requested_by
+    )
+    if task_of is not None:
+        run = _pin(sql, run, task_of)
+    return Claimed(runs=(run,), gave_way=gave_way, replaced=tuple(f"{job_id}:{n}" for n in found.replaced))
+
+
+def claim_due(
+    sql: Connection, dues: Sequence[Due], *, seen: int, owner: str, max_running: int, now: datetime, paced: bool = False
+) -> Claimed:
+    """Takes all slots of one instant, before anything of them is read or started (F4).
+
+    `concurrency` says what becomes of a slot whose job still runs. One that finds the house full is `queued`,
+    without an owner, and so is what is caught up with; paced: that is to start a second apart.
+    seen: the ticket as of which `dues` are known. The runs are in the order of `dues`.
+    Raises: StaleError where a job has changed since, or somebody else has moved its cursor.
+    """
+    runs: list[Run] = []
+    gave_way: list[Run] = []
+    replaced: list[str] = []
+    if sql.execute("SELECT 1 FROM jobs WHERE changed > ? LIMIT 1", (seen,)).fetchone() is not None:
+        raise StaleError
+    running = _running_count(sql)
+    waiting = f"SELECT 1 FROM runs WHERE {ACTIVE} AND status = 'queued' AND coalesce(retry_at, '') <= ? LIMIT 1"
+    if sql.execute(waiting, (stamp(now),)).fetchone() is not None:
+        running = max(running, max_running)  # nobody passes those that wait
+    for due in dues:
+        move_cursor(sql, due.job.id, seen=due.job.next_run_at, to=due.next_run_at)
+        for skip in due.skips:
+            add_skip(sql, due.job.id, due.job.file, skip, now)
+        wanted = [(slot, Trigger.CATCH_UP) for slot in due.catch_up]
+        if due.slot is not None:
+            wanted.append((due.slot, Trigger.SCHEDULE))
+        for slot, trigger in wanted:
+            late = trigger is Trigger.CATCH_UP
+            if late and due.job.file.spec.catch_up.policy is CatchUpPolicy.ALL:
+                found = Admission(answer="wait")  # one after another, where they exclude each other
+            else:
+                spec = due.job.file.spec
+                # Thousands may wait where they are allowed beside each other: they are not read for nothing.
+                allowed = spec.concurrency is Concurrency.ALLOW
+                found = admit(spec, [] if allowed else _active_of(sql, due.job.id), trigger=trigger)
+            if found.answer == "overlap":
+                overlap = Skip(first=slot, last=slot, slots=1, reason="overlap")
+                add_skip(sql, due.job.id, due.job.file, overlap, now)
+                continue
+            gave_way += _give_way(sql, due.job.id, found.gives_way, now)
+            replaced += [f"{due.job.id}:{n}" for n in found.replaced]
+            starts = found.answer == "start" and not late and running < max_running
+            running += starts
+            reason = OUTAGE if late and paced else None
+            runs.append(
+                _insert_run(
+                    sql,
+                    due.job,
+                    slot=slot,
+                    trigger=trigger,
+                    owner=owner if starts else None,
+                    now=now,
+                    reason=reason,
+                )
+            )
+    crash_point("before_claim_commit")
+    return Claimed(runs=tuple(runs), gave_way=tuple(gave_way), replaced=tuple(replaced))
+
+
+def runs_beside(sql: Connection, run: Run) -> bool:
+    """Whether another run of the same job is under way."""
+    found = sql.execute(
+        f"SELECT 1 FROM runs WHERE job_id = ? AND n <> ? AND {ACTIVE} AND status <> 'queued' LIMIT 1",
+        (run.job_id, run.n),
+    ).fetchone()
+    return found is not None
+
+
+def queued(sql: Connection) -> list[Run]:
+    """Runs that wait for a place, oldest slot first, and those that wait to be tried again."""
+    rows = sql.execute(f"SELECT * FROM runs WHERE {ACTIVE} AND status = 'queued' ORDER BY fire_time, job_id").fetchall()
+    return [to_run(sql, row) for row in rows]
+
+
+def retries_due(sql: Connection, before: datetime) -> list[Run]:
+    """Runs that should have been tried again by then, and still wait."""
+    rows = sql.execute(
+        f"SELECT * FROM runs WHERE {ACTIVE} AND status = 'queued' AND retry_at < ? ORDER BY retry_at",
+        (stamp(before),),
+    ).fetchall()
+    return [to_run(sql, row) for row in rows]
+
+
+def _insert_run(
+    sql: Connection,
+    job: Job,
+    *,
+    trigger: Trigger,
+    owner: str | None,
+    now: datetime,
+    slot: datetime | None = None,
+    by: str | None = None,
+    reason: str | None = None,
+) -> Run:
+    """A run that has its place (owner), or waits for one."""
+    run = Run(
+        job_id=job.id,
+        n=next_number(sql, job.id),
+        trigger=trigger,
+        status=RunStatus.QUEUED if owner is None else RunStatus.CLAIMED,
+        reason=reason,
+        fire_time=slot,
+        fire_time_last=slot,
+        requested_at=now,
+        requested_by=by,
+        generation=job.file.generation,
+    )
+    sql.execute(
+        'INSERT INTO runs (job_id, n, "trigger", status, reason, fire_time, fire_time_last, requested_at, requested_by,'
+        " generation, owner) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            run.job_id,
+            run.n,
+            run.trigger.value,
+            run.status.value,
+            run.reason,
+            stamp_or_none(slot),
+            stamp_or_none(slot),
+            stamp(now),
+            by,
+            run.generation,
+            owner,
+        ),
+    )
+    return run
+
+
+def _active_of(sql: Connection, job_id: str) -> list[Active]:
+    """The runs that this job has under way or waiting, oldest first."""
+    rows = sql.execute(
+        f'SELECT n, "trigger", status, retry_at FROM runs WHERE job_id = ? AND {ACTIVE} ORDER BY +n', (job_id,)
+    ).fetchall()
+    return [
+        Active(
+            n=row["n"],
+            trigger=Trigger(row["trigger"]),
+            waits=row["status"] == RunStatus.QUEUED and row["retry_at"] is None,
+        )
+        for row in rows
+    ]
+
+
+def _give_way(sql: Connection, job_id: str, numbers: Iterable[int], now: datetime) -> tuple[Run, ...]:
+    """Skips runs that waited: a newer one of their job has come."""
+    gone = []
+    for n in numbers:
+        sql.execute(
+            "UPDATE runs SET status = 'skipped', finished_at = ?, error = 'a newer slot of the job came first',"
+            " reason = CASE \"trigger\" WHEN 'catch_up' THEN 'missed' ELSE 'overlap' END"
+            " WHERE job_id = ? AND n = ? AND status = 'queued'",
+            (stamp(now), job_id, n),
+        )
+        gone.append(to_run(sql, sql.execute("SELECT * FROM runs WHERE job_id = ? AND n = ?", (job_id, n)).fetchone()))
+    return tuple(gone)
+
+
+def _pin(sql: Connection, run: Run, task_of: int) -> Run:
+    """Gives a run that was claimed just now the text of another one of its job, and where that came from."""
+    pinned = sql.execute(
+        "UPDATE runs SET task_of = other.n, task_sha256 = other.task_sha256, task_bytes = other.task_bytes,"
+        " source_path = other.source_path, source_sha256 = other.source_sha256, source_blob = other.source_blob,"
+        " revision = other.revision, dirty = other.dirty, no_provenance = other.no_provenance"
+        " FROM runs AS other WHERE runs.job_id = ? AND runs.n = ?"
+        " AND other.job_id = runs.job_id AND other.n = ? AND other.task_sha256 NOTNULL",
+        (run.job_id, run.n, task_of),
+    )
+    if not pinned.rowcount:
+        raise RefusedError(f"{run.job_id}:{task_of} has no text any more", hint=_LET_GO)
+    return to_run(sql, sql.execute("SELECT * FROM runs WHERE job_id = ? AND n = ?", (run.job_id, run.n)).fetchone())
+
+
+def _running_count(sql: Connection) -> int:
+    """Runs that take a place; those that wait for one do not."""
+    (running,) = sql.execute(f"SELECT count(*) FROM runs WHERE {ACTIVE} AND status <> 'queued'").fetchone()
+    return int(running)

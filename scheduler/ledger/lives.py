@@ -1,0 +1,52 @@
+"""When daemons were there."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from sqlite3 import Connection
+
+from scheduler.core.times.clocks import true_lives
+from scheduler.core.values.instants import parse_instant
+from scheduler.core.values.runs import Life
+from scheduler.ledger.rows import stamp
+
+_LONGEST_GAP = timedelta(minutes=5)  # between two signs of life
+_MOST_LIVES = 5_000
+
+
+def lives(sql: Connection, now: datetime) -> list[Life]:
+    """When daemons were there, by when they came, as far as a clock that has gone back since has not noted it."""
+    lives = [
+        Life(
+            owner=row["owner"],
+            began=parse_instant(row["began_at"]),
+            seen=parse_instant(row["seen_at"]),
+            silent=row["silent"],
+            over=bool(row["over"]),
+        )
+        for row in sql.execute("SELECT * FROM lives ORDER BY id")
+    ]
+    return true_lives(lives, now)
+
+
+def beat(sql: Connection, owner: str, *, now: datetime, silent: str, over: bool = False) -> None:
+    """Says that a daemon is there.
+
+    A gap of minutes, or a clock that went back, begins a new row: the machine slept, or nothing could be written.
+    """
+    grown = sql.execute(
+        "UPDATE lives SET seen_at = ?, over = ? WHERE id = (SELECT max(id) FROM lives) AND owner = ?"
+        " AND silent = ? AND seen_at BETWEEN ? AND ?",
+        (stamp(now), over, owner, silent, stamp(now - _LONGEST_GAP), stamp(now)),
+    )
+    if not grown.rowcount:
+        sql.execute(  # another word on whether it fires: it was there until now all the same
+            "UPDATE lives SET seen_at = ? WHERE id = (SELECT max(id) FROM lives) AND owner = ?"
+            " AND seen_at BETWEEN ? AND ?",
+            (stamp(now), owner, stamp(now - _LONGEST_GAP), stamp(now)),
+        )
+        sql.execute(
+            "INSERT INTO lives (owner, began_at, seen_at, silent, over) VALUES (?, ?, ?, ?, ?)",
+            (owner, stamp(now), stamp(now), silent, over),
+        )
+        sql.execute("DELETE FROM lives WHERE id <= (SELECT max(id) FROM lives) - ?", (_MOST_LIVES,))

@@ -1,0 +1,135 @@
+"""What people and commands ask of jobs, runs and texts."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from sqlite3 import Connection
+
+from scheduler.core.past.timeline import Use
+from scheduler.core.values.facts import Job
+from scheduler.core.values.instants import parse_instant
+from scheduler.core.values.problems import UnavailableError
+from scheduler.core.values.runs import Definition, Run, RunStatus
+from scheduler.core.values.spec import JobSpec
+from scheduler.ledger.rows import JOBS, moment, sha256_of, stamp, to_job, to_run
+
+
+def jobs(sql: Connection) -> list[Job]:
+    """Every job, archived ones too, by id."""
+    return [to_job(row) for row in sql.execute(JOBS + " ORDER BY id")]
+
+
+def job(sql: Connection, job_id: str) -> Job | None:
+    row = sql.execute(JOBS + " WHERE id = ?", (job_id,)).fetchone()
+    return None if row is None else to_job(row)
+
+
+def job_ids(sql: Connection) -> list[str]:
+    return [row["id"] for row in sql.execute("SELECT id FROM jobs ORDER BY id")]
+
+
+def runs(sql: Connection, job_id: str, *, limit: int | None = None, status: RunStatus | None = None) -> list[Run]:
+    """A job's runs and skips, newest first."""
+    where, values = ("", []) if status is None else (" AND status = ?", [status.value])
+    rows = sql.execute(
+        f"SELECT * FROM runs WHERE job_id = ?{where} ORDER BY n DESC LIMIT ?",
+        (job_id, *values, -1 if limit is None else limit),
+    ).fetchall()
+    return [to_run(sql, row) for row in rows]
+
+
+def uses(sql: Connection, job_id: str) -> list[Use]:
+    """The runs that were given a text, oldest first; 10,000 take a tenth of a second."""
+    rows = sql.execute(
+        "SELECT n, task_sha256, task_bytes, status, started_at, duration_ms, source_path, source_blob,"
+        " revision, dirty FROM runs WHERE job_id = ? AND started_at NOTNULL AND task_sha256 NOTNULL ORDER BY n",
+        (job_id,),
+    )
+    return [
+        Use(**{**dict(row), "status": RunStatus(row["status"]), "started_at": parse_instant(row["started_at"])})
+        for row in rows
+    ]
+
+
+def run_count(sql: Connection, job_id: str) -> int:
+    """How many rows a job has in the ledger, skips too."""
+    (rows,) = sql.execute("SELECT count(*) FROM runs WHERE job_id = ?", (job_id,)).fetchone()
+    return int(rows)
+
+
+def statuses_between(sql: Connection, job_id: str, start: datetime, end: datetime) -> dict[str, int]:
+    """How many runs and skips of each status came after one instant and up to another; one for each row."""
+    when = "coalesce(started_at, finished_at, requested_at)"
+    rows = sql.execute(
+        f"SELECT status, count(*) AS rows FROM runs WHERE job_id = ? AND {when} > ? AND {when} <= ?"
+        " GROUP BY status ORDER BY status",
+        (job_id, stamp(start), stamp(end)),
+    )
+    return {row["status"]: row["rows"] for row in rows}
+
+
+def definitions(sql: Connection, job_id: str) -> list[Definition]:
+    """Every definition that a job had, by when it came."""
+    rows = sql.execute("SELECT * FROM definitions WHERE job_id = ? ORDER BY generation", (job_id,)).fetchall()
+    return [
+        Definition(
+            spec=JobSpec.from_json(json.loads(row["spec"])),
+            generation=row["generation"],
+            since=parse_instant(row["recorded_at"]),
+        )
+        for row in rows
+    ]
+
+
+def slots_around(sql: Connection, job_id: str, at: datetime) -> tuple[list[Run], datetime | None]:
+    """The rows of the slots at an instant, before it and after it; those that did not come after all are last.
+
+    With the first slot that has a row, where rows before it were thrown away.
+    """
+    slots = "SELECT * FROM runs WHERE job_id = ? AND reason"
+    newest = "fire_time <= ? ORDER BY fire_time DESC, n DESC LIMIT 4"
+    known = (job_id, stamp(at))
+    rows = sql.execute(f"{slots} IS NOT 'void' AND {newest}", known).fetchall()
+    rows += sql.execute(f"{slots} IS NOT 'void' AND fire_time > ? ORDER BY fire_time LIMIT 1", known).fetchall()
+    rows += sql.execute(f"{slots} = 'void' AND {newest}", known).fetchall()
+    kept = sql.execute(
+        "SELECT min(fire_time) AS first, count(*) < max(n) AS some FROM runs WHERE job_id = ?", (job_id,)
+    ).fetchone()
+    return [to_run(sql, row) for row in rows], moment(kept["first"]) if kept["some"] else None
+
+
+def under_way_at(sql: Connection, at: datetime, *, most: int) -> list[Run]:
+    """Runs of any job that had started by then, and had not ended."""
+    rows = sql.execute(
+        "SELECT * FROM runs WHERE started_at <= ? AND coalesce(finished_at, '9') > ? ORDER BY started_at LIMIT ?",
+        (stamp(at), stamp(at), most),
+    ).fetchall()
+    return [to_run(sql, row) for row in rows]
+
+
+def runs_of_text(sql: Connection, sha256: str) -> list[str]:
+    """The runs that were given this text, oldest first."""
+    found = sql.execute("SELECT job_id, n FROM runs WHERE task_sha256 = ? ORDER BY requested_at", (sha256,))
+    return [f"{row['job_id']}:{row['n']}" for row in found]
+
+
+def text(sql: Connection, sha256: str, path: Path) -> bytes:
+    """The bytes kept under a sha256. path: of the database, for the error.
+
+    Raises: UnavailableError where they are gone or are no longer those bytes.
+    """
+    row = sql.execute("SELECT bytes FROM texts WHERE sha256 = ?", (sha256,)).fetchone()
+    if row is None or sha256_of(row["bytes"]) != sha256:
+        raise UnavailableError(
+            f"the text {sha256[:12]} in {path} is damaged or gone",
+            hint="it comes back with the next run that is given the same text, or with a copy of the database",
+        )
+    return bytes(row["bytes"])
+
+
+def damaged_texts(sql: Connection) -> list[str]:
+    """The sha256 of every text that is no longer what it was when it was kept. Reads all of them."""
+    found = sql.execute("SELECT sha256, bytes FROM texts ORDER BY sha256")
+    return [row["sha256"] for row in found if sha256_of(row["bytes"]) != row["sha256"]]

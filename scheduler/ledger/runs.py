@@ -1,0 +1,263 @@
+"""A run from its first attempt to its end, and the counters that the end moves (F5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from sqlite3 import Connection, Row
+
+from scheduler.core.values.facts import Provenance, Task
+from scheduler.core.values.instants import milliseconds
+from scheduler.core.values.problems import RefusedError
+from scheduler.core.values.runs import AuditRow, Ending, Run, RunStatus
+from scheduler.core.values.spec import FAILURE_LIMIT
+from scheduler.ledger.audit import append_audit
+from scheduler.ledger.cursor import next_ticket
+from scheduler.ledger.rows import ACTIVE, moment, stamp, to_run
+from scheduler.machine.crash import crash_point
+from scheduler.machine.processes import Process
+
+_NO_ERRORS = (RunStatus.SUCCEEDED, RunStatus.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveRun:
+    """A run without an end, its owner, and the process of its last attempt."""
+
+    run: Run
+    owner: str | None
+    process: Process | None
+
+
+def start_attempt(
+    sql: Connection, run: Run, *, n: int, owner: str, generation: int, task: Task, provenance: Provenance, now: datetime
+) -> Run:
+    """Pins the task to the run and opens attempt `n`, before its process exists. A queued run gets its owner."""
+    sha256 = task.sha256
+    sql.execute(  # one that is there already and has been damaged becomes what it was
+        "INSERT INTO texts (sha256, bytes) VALUES (?, ?)"
+        " ON CONFLICT (sha256) DO UPDATE SET bytes = excluded.bytes WHERE bytes IS NOT excluded.bytes",
+        (sha256, task.text),
+    )
+    opened = sql.execute(
+        "UPDATE runs SET status = 'running', reason = NULL, owner = ?, started_at = ?, generation = ?,"
+        " task_sha256 = ?, task_bytes = ?, source_path = ?, source_sha256 = ?, source_blob = ?,"
+        " revision = ?, dirty = ?, no_provenance = ?"
+        " WHERE job_id = ? AND n = ? AND status IN ('queued', 'claimed')",
+        (
+            owner,
+            stamp(now),
+            generation,
+            sha256,
+            len(task.text),
+            task.source_path,
+            task.source_sha256,
+            provenance.blob,
+            provenance.revision,
+            provenance.dirty,
+            provenance.why_none,
+            run.job_id,
+            run.n,
+        ),
+    )
+    if not opened.rowcount:
+        raise RefusedError(f"{run.id} has been ended by another process before it started")
+    sql.execute(
+        "INSERT INTO attempts (job_id, run_n, n, status, started_at) VALUES (?, ?, ?, 'running', ?)",
+        (run.job_id, run.n, n, stamp(now)),
+    )
+    if n == 1:
+        sql.execute("UPDATE jobs SET run_count = run_count + 1 WHERE id = ?", (run.job_id,))
+    return _known_run(sql, run)
+
+
+def record_process(sql: Connection, run: Run, *, attempt: int, process: Process) -> None:
+    """Notes the child, so that a later owner can find what a dead one left behind."""
+    sql.execute(
+        "UPDATE attempts SET pid = ?, pid_started = ?, boot_id = ? WHERE job_id = ? AND run_n = ? AND n = ?",
+        (process.pid, process.started, process.boot_id, run.job_id, run.n, attempt),
+    )
+
+
+def finish(
+    sql: Connection,
+    run: Run,
+    ending: Ending,
+    *,
+    expected: RunStatus | None = None,
+    owner: str | None = None,
+    now: datetime,
+) -> Run:
+    """Ends a run: its own row, its last attempt and the job's counters, nothing else (F5).
+
+    Changes nothing where somebody has ended it already, or where it has another status than `expected`, or is
+    another's than `owner`.
+    """
+    status = ending.status
+    started = sql.execute(
+        f"SELECT started_at FROM runs WHERE job_id = ? AND n = ? AND {ACTIVE}"
+        " AND status = coalesce(?, status) AND (owner IS NULL OR owner = coalesce(?, owner))",
+        (run.job_id, run.n, expected and expected.value, owner),
+    ).fetchone()
+    if started is not None:
+        started_at = moment(started["started_at"])
+        duration_ms = None if started_at is None else max(0, milliseconds(now - started_at))
+        sql.execute(
+            "UPDATE runs SET status = ?, reason = ?, finished_at = ?, duration_ms = ?, exit_code = ?,"
+            " error = ?, result = ?, output_bytes = ?, truncated = ?, owner = NULL, retry_at = NULL"
+            " WHERE job_id = ? AND n = ?",
+            (status.value, ending.reason, stamp(now), duration_ms, *_ended(ending), run.job_id, run.n),
+        )
+        _end_last_attempt(sql, run, ending, now)
+        # What a person has ended, or was ended before it had started, says nothing of the job.
+        errs = started_at is not None and status not in _NO_ERRORS and ending.reason != "shutdown"
+        if errs or status is RunStatus.SUCCEEDED:
+            _audit_streak(sql, run, status, ending.reason, now)
+        sql.execute("UPDATE jobs SET consecutive_errors = consecutive_errors + ? WHERE id = ?", (errs, run.job_id))
+        if started_at is not None:  # a claim that never reached attempt 1 is no last run
+            sql.execute(
+                "UPDATE jobs SET last_run_at = ?, last_run_status = ?, last_run_duration_ms = ?,"
+                " last_run_error = ? WHERE id = ?",
+                (stamp(started_at), status.value, duration_ms, ending.error, run.job_id),
+            )
+        if status is RunStatus.SUCCEEDED:
+            sql.execute("UPDATE jobs SET consecutive_errors = 0, errors_at_arm = 0 WHERE id = ?", (run.job_id,))
+        elif errs:
+            _stop_failing(sql, run, now)
+    crash_point("before_end_commit")
+    return _known_run(sql, run)
+
+
+def end_attempt(sql: Connection, run: Run, ending: Ending, *, retry_at: datetime, now: datetime) -> Run:
+    """Ends an attempt that is followed by another: its row, and the run waits, `queued`, without an owner.
+
+    Counters wait for the end of the run. Changes nothing where somebody has ended the run.
+    """
+    waits = sql.execute(
+        "UPDATE runs SET status = 'queued', reason = 'retry', owner = NULL, retry_at = ?, exit_code = ?,"
+        f" error = ?, result = ?, output_bytes = ?, truncated = ? WHERE job_id = ? AND n = ? AND {ACTIVE}",
+        (stamp(retry_at), *_ended(ending), run.job_id, run.n),
+    )
+    if waits.rowcount:
+        _end_last_attempt(sql, run, ending, now)
+    return _known_run(sql, run)
+
+
+def start_retry(sql: Connection, run: Run, *, owner: str, now: datetime) -> Run | None:
+    """Opens the next attempt of a run that waits for it, before its process exists. The text stays pinned (F2).
+
+    None where somebody else has opened it, or has ended the run.
+    """
+    opened = sql.execute(
+        "UPDATE runs SET status = 'running', reason = NULL, owner = ?, retry_at = NULL"
+        " WHERE job_id = ? AND n = ? AND status = 'queued' AND retry_at NOTNULL",
+        (owner, run.job_id, run.n),
+    )
+    if not opened.rowcount:
+        return None
+    sql.execute(
+        "INSERT INTO attempts (job_id, run_n, n, status, started_at)"
+        " SELECT job_id, run_n, max(n) + 1, 'running', ? FROM attempts WHERE job_id = ? AND run_n = ?",
+        (stamp(now), run.job_id, run.n),
+    )
+    return _known_run(sql, run)
+
+
+def skip(sql: Connection, run: Run, *, reason: str, message: str, fault: bool, now: datetime) -> Run:
+    """Turns a claimed run into a skip with its reason. A fault counts as an error; no skip counts as a run (F7)."""
+    ended = sql.execute(
+        "UPDATE runs SET status = 'skipped', reason = ?, error = ?, finished_at = ?, owner = NULL"
+        f" WHERE job_id = ? AND n = ? AND {ACTIVE}",
+        (reason, message, stamp(now), run.job_id, run.n),
+    )
+    if fault and ended.rowcount:
+        _audit_streak(sql, run, RunStatus.SKIPPED, reason, now)
+        sql.execute("UPDATE jobs SET consecutive_errors = consecutive_errors + 1 WHERE id = ?", (run.job_id,))
+        _stop_failing(sql, run, now)
+    return _known_run(sql, run)
+
+
+def active(sql: Connection) -> list[ActiveRun]:
+    """Runs without an end, oldest first."""
+    rows = sql.execute(f"SELECT * FROM runs WHERE {ACTIVE} ORDER BY requested_at, job_id, n").fetchall()
+    return [_active_run(sql, row) for row in rows]
+
+
+def run(sql: Connection, job_id: str, n: int) -> Run | None:
+    row = sql.execute("SELECT * FROM runs WHERE job_id = ? AND n = ?", (job_id, n)).fetchone()
+    return None if row is None else to_run(sql, row)
+
+
+def _active_run(sql: Connection, row: Row) -> ActiveRun:
+    last = sql.execute(
+        "SELECT pid, pid_started, boot_id FROM attempts WHERE job_id = ? AND run_n = ? ORDER BY n DESC LIMIT 1",
+        (row["job_id"], row["n"]),
+    ).fetchone()
+    known = last is not None and last["pid"] is not None
+    return ActiveRun(
+        run=to_run(sql, row),
+        owner=row["owner"],
+        process=Process(pid=last["pid"], started=last["pid_started"], boot_id=last["boot_id"]) if known else None,
+    )
+
+
+def _audit_streak(sql: Connection, run: Run, status: RunStatus, reason: str | None, now: datetime) -> None:
+    """The audit row of a failure, the first of a streak and then daily, or of the recovery after it (F7)."""
+    (errors,) = sql.execute("SELECT consecutive_errors FROM jobs WHERE id = ?", (run.job_id,)).fetchone()
+    if status is RunStatus.SUCCEEDED:
+        action = "recovery" if errors else None
+    else:
+        told = "SELECT 1 FROM audit WHERE job_id = ? AND action = 'failure' AND at BETWEEN ? AND ?"
+        recently = sql.execute(told, (run.job_id, stamp(now - timedelta(days=1)), stamp(now))).fetchone()
+        action = None if errors and recently else "failure"
+    if action is not None:
+        after = {"run": run.id, "status": status.value, "reason": reason}
+        row = AuditRow(
+            job_id=run.job_id, action=action, after=after, at=now, actor=run.requested_by or "scheduler", cause="run"
+        )
+        append_audit(sql, [row])
+
+
+def _stop_failing(sql: Connection, run: Run, now: datetime) -> None:
+    """Stops a job that has reached its failure_limit, once, by a run of the version that is still the current one (F5).
+
+    A skip has no text to compare: its definition decides. A manual run stops nothing.
+    """
+    stopped = sql.execute(
+        "UPDATE jobs SET stopped_at = ?, stop_reason = (consecutive_errors - errors_at_arm) || ' errors in a row'"
+        " FROM runs, definitions WHERE jobs.id = ? AND runs.job_id = jobs.id AND runs.n = ? AND runs.fire_time NOTNULL"
+        " AND definitions.job_id = jobs.id AND definitions.generation = jobs.generation"
+        " AND runs.generation = jobs.generation AND coalesce(runs.task_sha256, jobs.task_sha256) IS jobs.task_sha256"
+        " AND jobs.archived_at IS NULL AND jobs.stopped_at IS NULL"
+        " AND consecutive_errors - errors_at_arm >= nullif(coalesce(json_extract(spec, '$.failure_limit'), ?), 0)",
+        (stamp(now), run.job_id, run.n, FAILURE_LIMIT),
+    )
+    if stopped.rowcount:
+        sql.execute("UPDATE jobs SET changed = ? WHERE id = ?", (next_ticket(sql), run.job_id))
+        row = AuditRow(
+            job_id=run.job_id,
+            action="stop",
+            field="status",
+            before="active",
+            after="stopped",
+            at=now,
+            actor="scheduler",
+            cause="failure_limit",
+        )
+        append_audit(sql, [row])
+
+
+def _ended(ending: Ending) -> tuple[object, ...]:
+    return ending.exit_code, ending.error, ending.result, ending.output_bytes, ending.truncated
+
+
+def _end_last_attempt(sql: Connection, run: Run, ending: Ending, now: datetime) -> None:
+    sql.execute(
+        "UPDATE attempts SET status = ?, reason = ?, finished_at = ?, exit_code = ?"
+        " WHERE job_id = ? AND run_n = ? AND finished_at IS NULL",
+        (ending.status.value, ending.reason, stamp(now), ending.exit_code, run.job_id, run.n),
+    )
+
+
+def _known_run(sql: Connection, run: Run) -> Run:
+    return to_run(sql, sql.execute("SELECT * FROM runs WHERE job_id = ? AND n = ?", (run.job_id, run.n)).fetchone())

@@ -1,0 +1,231 @@
+"""What a pass and a pause read and write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from sqlite3 import Connection
+from typing import TYPE_CHECKING
+
+from scheduler.core.values.facts import Job, Pause
+from scheduler.core.values.problems import WHOLE_PASS_CODES, Problem
+from scheduler.core.values.runs import AuditRow
+from scheduler.core.values.settings import Settings
+from scheduler.ledger import carried
+from scheduler.ledger.audit import append_audit
+from scheduler.ledger.cursor import free_slot, move_cursor, need_ticket, next_ticket
+from scheduler.ledger.rows import (
+    JOBS,
+    dump,
+    moment,
+    stamp,
+    stamp_or_none,
+    to_job,
+    to_settings,
+)
+from scheduler.ledger.skips import add_skip, insert_skip
+
+if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
+    from scheduler.core.due.due import Due
+    from scheduler.core.plan.action import Action
+    from scheduler.core.plan.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What a plan or a claim needs, read at one moment. `ticket` goes stale with the next pass or pause."""
+
+    jobs: dict[str, Job]
+    settings: Settings | None  # the last good scheduler.yaml; None before the first pass
+    ticket: int
+
+
+def observed(sql: Connection, *, job_id: str | None = None, since: int = -1) -> Observed:
+    """What is known: of all jobs, of one, or of those whose file or pause changed after the ticket `since`."""
+    root = sql.execute("SELECT settings, plan_inputs FROM root").fetchone()
+    one = "" if job_id is None else " AND id = ?"
+    rows = sql.execute(
+        f"{JOBS} WHERE jobs.changed > ?{one} ORDER BY +id", (since,) if job_id is None else (since, job_id)
+    )
+    return Observed(
+        jobs={row["id"]: to_job(row) for row in rows},
+        settings=to_settings(root["settings"]),
+        ticket=root["plan_inputs"],
+    )
+
+
+def settings(sql: Connection) -> Settings | None:
+    """The last good scheduler.yaml; None before the first pass."""
+    (found,) = sql.execute("SELECT settings FROM root").fetchone()
+    return to_settings(found)
+
+
+def apply(
+    sql: Connection,
+    plan: Plan,
+    *,
+    ticket: int,
+    audit: Sequence[AuditRow],
+    now: datetime,
+    actor: str,
+    only: str | None = None,
+) -> None:
+    """Carries out a plan.
+
+    only: the one job file a partial pass has read; what is known of the others stays.
+    Raises: StaleError where `ticket` is stale, or a claim has moved a cursor that the plan moves.
+    """
+    need_ticket(sql, ticket)
+    # Also after a pass with nothing to do: it has seen newer files than a plan still under way.
+    changed = next_ticket(sql)
+    for action in plan.actions:
+        if action.writes:
+            _write_job(sql, action, now, actor, changed)
+    append_audit(sql, audit)
+    _replace_problems(sql, plan.problems, only)
+    sql.execute("UPDATE root SET settings = ?", (dump(plan.settings.to_json()),))
+    if only is None:
+        sql.execute("UPDATE root SET synced_at = ?", (stamp(now),))
+
+
+def record_problems(sql: Connection, problems: Sequence[Problem]) -> None:
+    """Keeps what a pass found that could apply nothing."""
+    _replace_problems(sql, problems, None)
+    next_ticket(sql)
+
+
+def problems(sql: Connection) -> list[Problem]:
+    rows = sql.execute("SELECT problem FROM problems ORDER BY rowid").fetchall()
+    return [Problem.from_json(json.loads(row["problem"])) for row in rows]
+
+
+def synced_at(sql: Connection) -> datetime | None:
+    """When a pass last applied; None on a root never synced."""
+    return moment(sql.execute("SELECT synced_at FROM root").fetchone()["synced_at"])
+
+
+def task_paths(sql: Connection) -> list[str]:
+    """The task files of all jobs that are not archived."""
+    rows = sql.execute(
+        "SELECT DISTINCT json_extract(spec, '$.task_source_path') AS task_path FROM jobs JOIN definitions"
+        " ON definitions.job_id = jobs.id AND definitions.generation = jobs.generation"
+        " WHERE archived_at IS NULL AND task_path IS NOT NULL"
+    ).fetchall()
+    return [row["task_path"] for row in rows]
+
+
+def set_pause(
+    sql: Connection,
+    job_id: str,
+    pause: Pause | None,
+    *,
+    audit: AuditRow,
+    also: Sequence[AuditRow] = (),
+    ticket: int | None = None,
+    settled: Due | None = None,
+    arms: bool = False,
+) -> None:
+    """Writes or lifts an operator's pause.
+
+    settled: the slots that the pause before it has held back, which nobody could tell from missed ones later.
+    arms: a stopped job starts anew. also: the audit rows of what else the same command changes.
+    Raises: StaleError where `ticket` is stale, or somebody has moved the cursor.
+    """
+    if ticket is not None:
+        need_ticket(sql, ticket)
+    if settled is not None:
+        to = free_slot(sql, job_id, settled.job.file.spec, settled.next_run_at)
+        move_cursor(sql, job_id, seen=settled.job.next_run_at, to=to)
+        for skip in settled.skips:
+            add_skip(sql, job_id, settled.job.file, skip, audit.at)
+    sql.execute(
+        "UPDATE jobs SET paused_at = ?, pause_reason = ?, paused_until = ?, paused_by = ?, changed = ? WHERE id = ?",
+        (
+            None if pause is None else stamp(pause.at),
+            None if pause is None else pause.reason,
+            None if pause is None else stamp_or_none(pause.until),
+            None if pause is None else pause.by,
+            next_ticket(sql),
+            job_id,
+        ),
+    )
+    if arms:
+        _arm(sql, job_id)
+    append_audit(sql, [audit, *also])
+
+
+def _write_job(sql: Connection, action: Action, now: datetime, actor: str, changed: int) -> None:
+    """Writes a job's file-owned columns, its cursor, its arming and the slots it settles; nothing else (S1)."""
+    facts, job_id = action.after, action.job_id
+    past = None if action.before is not None else carried.take(sql, job_id)
+    if past is not None:  # it begins as it was elsewhere
+        facts = replace(facts, generation=carried.generation(past, facts.spec.digest, facts.generation))
+        carried.prepare(sql, job_id, past)
+    sql.execute(
+        "INSERT INTO definitions (job_id, generation, digest, spec, recorded_at) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        (job_id, facts.generation, facts.spec.digest, dump(facts.spec.to_json()), stamp(now)),
+    )
+    owned = (
+        facts.generation,
+        facts.path,
+        facts.line,
+        facts.revision,
+        facts.dirty,
+        facts.file_sha256,
+        facts.task_sha256,
+        stamp(facts.activated_at),
+        stamp_or_none(facts.archived_at),
+        facts.sync_state.value,
+        facts.task_dirty,
+        changed,
+    )
+    if action.before is None:
+        sql.execute(
+            "INSERT INTO jobs (generation, path, line, revision, dirty, file_sha256, task_sha256, activated_at,"
+            " archived_at, sync_state, task_dirty, changed, id, created_at, created_by, updated_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*owned, job_id, stamp(now), actor, stamp(now)),
+        )
+    else:
+        sql.execute(
+            "UPDATE jobs SET generation = ?, path = ?, line = ?, revision = ?, dirty = ?, file_sha256 = ?,"
+            " task_sha256 = ?, activated_at = ?, archived_at = ?, sync_state = ?, task_dirty = ?, changed = ?"
+            " WHERE id = ?",
+            (*owned, job_id),
+        )
+    if action.moves_cursor:
+        to = free_slot(sql, job_id, facts.spec, action.next_run_at)
+        move_cursor(sql, job_id, seen=action.cursor, to=to)
+    if past is not None:
+        carried.settle(sql, job_id, past, now=now)
+    if action.is_change and action.before is not None:
+        sql.execute("UPDATE jobs SET updated_at = ? WHERE id = ?", (stamp(now), job_id))
+    if action.arms:
+        _arm(sql, job_id)
+    for skip in action.skips:
+        assert action.before is not None  # a new job has no slots behind it
+        insert_skip(sql, action.job_id, action.before, skip, now)  # a sync changes no row that is there (S1)
+
+
+def _arm(sql: Connection, job_id: str) -> None:
+    """Lets a stopped job fire again; no counter is touched, errors are counted from here."""
+    sql.execute(
+        "UPDATE jobs SET stopped_at = NULL, stop_reason = NULL, errors_at_arm = consecutive_errors WHERE id = ?",
+        (job_id,),
+    )
+
+
+def _replace_problems(sql: Connection, problems: Iterable[Problem], only: str | None) -> None:
+    """All problems; or, after a partial pass, those of one file but what only a whole pass can judge."""
+    whole = ",".join(f"'{code}'" for code in WHOLE_PASS_CODES)
+    sql.execute(
+        f"DELETE FROM problems WHERE ? IS NULL OR (path = ? AND json_extract(problem, '$.code') NOT IN ({whole}))",
+        (only, only),
+    )
+    sql.executemany(
+        "INSERT INTO problems (path, job_id, problem) VALUES (?, ?, ?)",
+        [(problem.path, problem.job_id, dump(problem.to_json())) for problem in problems],
+    )
