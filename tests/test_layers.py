@@ -46,13 +46,13 @@ def test_nobody_below_imports_a_face_or_the_service(path: Path) -> None:
             name for name in found if name.startswith("scheduler.service.root")
         }
     else:
-        assert not {name for name in found if name.startswith(("scheduler.ledger", "scheduler.run.local.engine"))}
+        assert not {name for name in found if name.startswith(("scheduler.ledger", "scheduler.run.local.attempts"))}
 
 
 @pytest.mark.parametrize("path", LEDGER, ids=module)
 def test_the_store_knows_no_engine_and_no_runner(path: Path) -> None:
     found = set(imports(path))
-    assert not {name for name in found if name.startswith(("scheduler.run.local.engine", "scheduler.runners"))}
+    assert not {name for name in found if name.startswith(("scheduler.run.local.attempts", "scheduler.runners"))}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module)

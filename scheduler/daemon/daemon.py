@@ -51,10 +51,10 @@ from scheduler.remote.following import Follow, Follower
 from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
 from scheduler.root.settings import read_settings
+from scheduler.run.local.attempts import BENIGN, LocalEngine
 from scheduler.run.local.cancel import GRACE as CANCEL_GRACE
-from scheduler.run.local.engine import BENIGN, LocalEngine
+from scheduler.run.local.engine import Workers
 from scheduler.run.local.ready import troubles
-from scheduler.run.local.workers import Workers
 from scheduler.sync.passes import Passes
 from scheduler.sync.settle_copy import settle_copy
 from scheduler.sync.synced import Synced

@@ -41,8 +41,8 @@ if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.maintenance.backup import Copy
     from scheduler.maintenance.restoring import Restored
     from scheduler.maintenance.retention import Collected
+    from scheduler.run.local.attempts import LocalEngine
     from scheduler.run.local.cancel import Cancel
-    from scheduler.run.local.engine import LocalEngine
     from scheduler.service.edit.verbs import Edits
     from scheduler.service.imports.importing import Imports
     from scheduler.service.review.review import Reviewed
@@ -709,7 +709,7 @@ class Scheduler(Reading):
         return Passes(place=self.place, clock=self.clock, absent_grace=self.absent_grace)
 
     def _engine(self, store: Store, owner: str = "") -> LocalEngine:
-        from scheduler.run.local.engine import LocalEngine
+        from scheduler.run.local.attempts import LocalEngine
 
         return LocalEngine(
             place=self.place,

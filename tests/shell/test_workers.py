@@ -22,9 +22,9 @@ from scheduler.ledger import claims, queries, runs, syncs
 from scheduler.ledger.claims import Claimed
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
+from scheduler.run.local.attempts import EndNotWrittenError
 from scheduler.run.local.cancel import Cancel
-from scheduler.run.local.engine import EndNotWrittenError
-from scheduler.run.local.workers import Workers
+from scheduler.run.local.engine import Workers
 from scheduler.service.root import Scheduler
 from tests.fakes import FakeClock
 

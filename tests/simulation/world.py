@@ -36,11 +36,11 @@ from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
 from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
-from scheduler.run.local import engine as engine_module
+from scheduler.run.local import attempts as engine_module
+from scheduler.run.local.attempts import LocalEngine
 from scheduler.run.local.cancel import Cancel
-from scheduler.run.local.engine import LocalEngine
+from scheduler.run.local.engine import Workers
 from scheduler.run.local.prepare import Invocation
-from scheduler.run.local.workers import Workers
 from scheduler.service.root import Scheduler
 from scheduler.sync.passes import Passes
 from tests.fakes import FakeClock
@@ -154,7 +154,7 @@ class _End:
 
 @dataclass
 class Processes:
-    """Attempts that seem to run: `scheduler.run.local.engine.execute`, by the clock of the simulation."""
+    """Attempts that seem to run: `scheduler.run.local.attempts.execute`, by the clock of the simulation."""
 
     clock: FakeClock
     seed: int
