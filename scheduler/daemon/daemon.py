@@ -51,10 +51,13 @@ from scheduler.remote.following import Follow, Follower
 from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
 from scheduler.root.settings import read_settings
-from scheduler.run.local.attempts import BENIGN, LocalEngine
+from scheduler.run.ends import BENIGN, tell_end
+from scheduler.run.engine import recover
+from scheduler.run.local.attempts import Attempts
 from scheduler.run.local.cancel import GRACE as CANCEL_GRACE
-from scheduler.run.local.engine import Workers
+from scheduler.run.local.engine import LocalEngine
 from scheduler.run.local.ready import troubles
+from scheduler.run.local.recovery import LocalRecovery
 from scheduler.sync.passes import Passes
 from scheduler.sync.settle_copy import settle_copy
 from scheduler.sync.synced import Synced
@@ -156,8 +159,8 @@ class Daemon:
             settle_copy(store, self._place, now=self._since, actor="scheduler")
             self._timekeeper.begin(store)
             self._owner = cleanup.enter_context(Owner(self._place.owners))
-            self._workers = Workers(
-                engine=self._engine,
+            self._workers = LocalEngine(
+                attempts=self._attempts,
                 lend=self._stores.lend,
                 clock=self._clock,
                 scratch=self._owner.scratch,
@@ -365,8 +368,8 @@ class Daemon:
 
     # -- what the parts ask of each other --------------------------------------------------------
 
-    def _engine(self, store: Store) -> LocalEngine:
-        return LocalEngine(
+    def _attempts(self, store: Store) -> Attempts:
+        return Attempts(
             place=self._place,
             store=store,
             clock=self._clock,
@@ -394,8 +397,8 @@ class Daemon:
         return self._file.trouble()
 
     def _recover(self, store: Store) -> list[Run]:
-        engine = self._engine(store)
-        ended = [engine.told(run) for run in engine.recover()]
+        here = LocalRecovery(place=self._place, clock=self._clock, owner=self._owner.id)
+        ended = [tell_end(store, run) for run in recover(store, [here])]
         if any(run.retry_at is not None for run in ended):
             self._queue_taken = False
             self._clockwork.poke()
@@ -407,7 +410,7 @@ class Daemon:
     def _hand_over(self, claim: Claimed, *, done: Done | None) -> None:
         """What gave way is forgotten first, and who is replaced is told last: nobody takes its place meanwhile."""
         self._workers.forget(claim.gave_way)
-        self._workers.submit(claim.runs, done=done)
+        self._workers.start(claim.runs, ended=done)
         for run_id in claim.replaced:
             self._workers.replace(run_id)
 

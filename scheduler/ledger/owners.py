@@ -15,6 +15,14 @@ from types import TracebackType
 
 from scheduler.root.place import unusable
 
+LOCAL = "local"  # the kind of every owner here: a process of this machine
+
+
+def kind_of(owner: str | None) -> str:
+    """Which engine's an owner is. Another than a process of this machine says so: `KIND:HANDLE`."""
+    kind, is_told, _ = (owner or "").partition(":")
+    return kind if is_told else LOCAL
+
 
 class Owner:
     """This process's claim to the runs it starts. `id` is what their rows name."""

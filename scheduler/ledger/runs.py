@@ -13,6 +13,7 @@ from scheduler.core.values.runs import AuditRow, Ending, Run, RunStatus
 from scheduler.core.values.spec import FAILURE_LIMIT
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.cursor import next_ticket
+from scheduler.ledger.owners import kind_of
 from scheduler.ledger.rows import ACTIVE, moment, stamp, to_run
 from scheduler.machine.crash import crash_point
 from scheduler.machine.processes import Process
@@ -27,6 +28,11 @@ class ActiveRun:
     run: Run
     owner: str | None
     process: Process | None
+
+    @property
+    def kind(self) -> str:
+        """Whose it is to recover: the engine that its owner belongs to."""
+        return kind_of(self.owner)
 
 
 def start_attempt(

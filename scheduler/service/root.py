@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
     from scheduler.maintenance.backup import Copy
     from scheduler.maintenance.restoring import Restored
     from scheduler.maintenance.retention import Collected
-    from scheduler.run.local.attempts import LocalEngine
+    from scheduler.run.local.attempts import Attempts
     from scheduler.run.local.cancel import Cancel
     from scheduler.service.edit.verbs import Edits
     from scheduler.service.imports.importing import Imports
@@ -169,7 +169,7 @@ class Scheduler(Reading):
         with Store.open(self.place.db) as store:
             settle_copy(store, self.place, now=self.clock.now(), actor=self.actor)
             self._set_right(store)
-            recovered = self._engine(store).recover()
+            recovered = self._recover(store)
             found = self._passes().sync(
                 store, actor=self.actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway
             )
@@ -265,7 +265,7 @@ class Scheduler(Reading):
 
         with self._need_store(job_id, to_write=True) as store:
             settle_copy(store, self.place, now=self.clock.now(), actor=self.actor)
-            self._engine(store).recover()
+            self._recover(store)
             job = self._job(store, job_id, prefix=False)
             settings = store.read(syncs.settings) or Settings()
             with Owner(self.place.owners) as owner:
@@ -279,14 +279,15 @@ class Scheduler(Reading):
                     max_running=settings.limits.max_running,
                     now=self.clock.now(),
                 )
-                engine = self._engine(store, owner.id)
-                run = engine.carry_out(
+                attempts = self._attempts(store, owner.id)
+                run = attempts.carry_out(
                     claim.runs[0], scratch=owner.scratch, cancel=cancel, claimed=lambda each: claimed(each, True)
                 )
-                return self._await_end(engine, run, owner.scratch, cancel)
+                return self._await_end(attempts, run, owner.scratch, cancel)
 
-    def _await_end(self, engine: LocalEngine, run: Run, scratch: Path, cancel: Cancel) -> Run:
+    def _await_end(self, attempts: Attempts, run: Run, scratch: Path, cancel: Cancel) -> Run:
         """Tries a run again here as long as it says so. Meanwhile somebody may cancel it, or a daemon go on with it."""
+
         planned, start = None, 0.0
         while not run.status.finished and not cancel.is_set():
             if run.retry_at is not None and run.retry_at != planned:
@@ -295,12 +296,12 @@ class Scheduler(Reading):
             left = _FOREGROUND_LOOK_S if run.retry_at is None else start - time.monotonic()
             if left <= 0:
                 planned = None
-                run = engine.carry_out(run, scratch=scratch, cancel=cancel)
+                run = attempts.carry_out(run, scratch=scratch, cancel=cancel)
                 continue
             cancel.wait(min(left, _FOREGROUND_LOOK_S))
-            run = engine.store.read(runs.run, run.job_id, run.n) or run
+            run = attempts.store.read(runs.run, run.job_id, run.n) or run
         if cancel.is_set() and run.retry_at is not None:
-            return engine.end_unstarted(run, "cancelled")
+            return attempts.end_unstarted(run, "cancelled")
         return run
 
     def dry_run(self, job_id: str, *, task_of: str | None = None) -> Json:
@@ -308,31 +309,34 @@ class Scheduler(Reading):
 
         Raises: RefusedError with the reason of the skip where nothing could be started.
         """
+        from scheduler.run.fire import on_disk, pinned
+        from scheduler.run.local.prepare import prepare_attempt
+
         with self._need_store(job_id) as store:
             job = self._job(store, job_id, prefix=False)
             origin = None if task_of is None else self._origin(job.id, task_of)
             if job.archived:
                 raise RefusedError(f"job {job.id!r} is archived: no file names it any more")
-            found = self._passes().look_again(store.read(syncs.observed, job_id=job.id), job.id, self.clock.now())
-            if not isinstance(found, Fault):
-                _, job, settings = found
-                engine = self._engine(store)
-                ready = (
-                    engine.make_ready_again(job, settings, origin, run_id=f"{job.id}:0")
-                    if origin
-                    else self._engine(store).make_ready(
-                        job, settings, run_id=f"{job.id}:0", fire_time=None, trigger=Trigger.MANUAL
-                    )
-                )
+            passes = self._passes()
+            found = passes.look_again(store.read(syncs.observed, job_id=job.id), job.id, self.clock.now())
+            trigger = Trigger.MANUAL if origin is None else Trigger.RERUN
+            if isinstance(found, Fault):
+                raise _would_be_skipped(job, found)
+            _, job, settings = found
+            if origin is None:
+                ready = on_disk(passes, job, settings, trigger)
             else:
-                ready = found
+                ready = pinned(self.place, store, job, settings, origin)
         if isinstance(ready, Fault):
-            raise RefusedError(f"job {job.id!r} would be skipped: {ready.message} [{ready.reason}]")
+            raise _would_be_skipped(job, ready)
+        process = prepare_attempt(ready, f"{job.id}:0", None, trigger, attempt=1, environ=self.environ)
+        if isinstance(process, Fault):
+            raise _would_be_skipped(job, process)
         return {
             "job_id": job.id,
-            "argv": list(ready.invocation.argv),
-            "cwd": str(ready.invocation.cwd),
-            "env": sorted(ready.invocation.env),
+            "argv": list(process.argv),
+            "cwd": str(process.cwd),
+            "env": sorted(process.env),
             "input": ready.runner.input.value,
             "task_sha256": ready.task.sha256,
             "task": ready.task.text.decode(),
@@ -344,6 +348,7 @@ class Scheduler(Reading):
         Raises: RefusedError for a run that has ended already; UnavailableError where it does not end in time.
         """
         from scheduler.control.client import answer_of
+        from scheduler.run.ends import end_unstarted
 
         run = self.run_of(run_id)
         if run.status.finished:
@@ -352,7 +357,7 @@ class Scheduler(Reading):
             store.write(append_audit, [self._audit_row(run.job_id, "cancel", field="run", after=run.id)])
             holder = self._daemon()
             if holder is None and run.status is RunStatus.QUEUED:  # nobody's yet
-                self._engine(store).end_unstarted(run, "cancelled")
+                end_unstarted(store, run, "cancelled", self.clock.now())
             elif holder is None or not answer_of(holder, "cancel", run_id=run.id)["found"]:
                 self._cancel_elsewhere(store, run, holder)
             give_up = time.monotonic() + CANCEL_WAIT.total_seconds()
@@ -368,6 +373,7 @@ class Scheduler(Reading):
     def _cancel_elsewhere(self, store: Store, run: Run, holder: Holder | None) -> None:
         """Tells the command in whose foreground the run is; where that is dead, ends what it has left."""
         from scheduler.ledger import owners
+        from scheduler.run.ends import end_unstarted
 
         found = next((each for each in store.read(runs.active) if each.run.id == run.id), None)
         if found is None:
@@ -375,9 +381,9 @@ class Scheduler(Reading):
         if (
             found.run.status is RunStatus.QUEUED
         ):  # nobody's yet: to be tried again in a foreground, or nothing fires here
-            self._engine(store).end_unstarted(found.run, "cancelled")
+            end_unstarted(store, found.run, "cancelled", self.clock.now())
             return
-        pid = None if found.owner is None else owners.pid_of(found.owner)
+        pid = None if found.owner is None or found.kind != owners.LOCAL else owners.pid_of(found.owner)
         if holder is not None and pid == holder.pid:
             return  # the daemon's, which knows that it has ended and will write it
         if pid is not None and owners.is_alive(self.place.owners, found.owner):
@@ -385,7 +391,7 @@ class Scheduler(Reading):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
         else:
-            self._engine(store).recover()
+            self._recover(store)
 
     # -- an operator's facts ---------------------------------------------------------------------
 
@@ -708,10 +714,16 @@ class Scheduler(Reading):
 
         return Passes(place=self.place, clock=self.clock, absent_grace=self.absent_grace)
 
-    def _engine(self, store: Store, owner: str = "") -> LocalEngine:
-        from scheduler.run.local.attempts import LocalEngine
+    def _recover(self, store: Store) -> list[Run]:
+        from scheduler.run.engine import recover
+        from scheduler.run.local.recovery import LocalRecovery
 
-        return LocalEngine(
+        return recover(store, [LocalRecovery(place=self.place, clock=self.clock)])
+
+    def _attempts(self, store: Store, owner: str) -> Attempts:
+        from scheduler.run.local.attempts import Attempts
+
+        return Attempts(
             place=self.place,
             store=store,
             clock=self.clock,
@@ -730,3 +742,7 @@ def _pause_json(pause: Pause | None) -> Json | None:
 
 def _below(path: str, folder: str) -> bool:
     return folder in (".", path) or path.startswith(folder + "/")
+
+
+def _would_be_skipped(job: Job, fault: Fault) -> RefusedError:
+    return RefusedError(f"job {job.id!r} would be skipped: {fault.message} [{fault.reason}]")

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from scheduler.core import views
 from scheduler.core.plan.audit import audit_rows
@@ -32,9 +31,6 @@ from scheduler.root.tasks import JOB_FILE_BYTES, read_task
 from scheduler.sync.authors import budget, changed_by
 from scheduler.sync.holds import why_held
 from scheduler.sync.synced import Synced
-
-if TYPE_CHECKING:
-    from scheduler.run.local.cancel import Cancel
 
 LOOK_AGAIN_S = 0.1
 SAVE_S = 1.0  # how long a file may be half saved
@@ -193,11 +189,13 @@ class Passes:
 
     # -- one job ---------------------------------------------------------------------------------
 
-    def refresh(self, store: Store, job_id: str, *, cancel: Cancel, actor: str, cause: str) -> Fresh | Fault | None:
+    def refresh(
+        self, store: Store, job_id: str, *, wait: Callable[[float], bool], actor: str, cause: str
+    ) -> Fresh | Fault | None:
         """The partial pass of F1: the job as its own file and scheduler.yaml say now, and the settings in force.
 
         A file that is absent is waited for, at most `absent_grace`: a checkout takes it away for a moment.
-        None where somebody cancelled the wait.
+        wait: for so many seconds at most, until somebody cancels the run. None where somebody has.
         """
         began, patience = time.monotonic(), self.absent_grace.total_seconds()
         while True:
@@ -210,7 +208,7 @@ class Passes:
             there = (self.place.root / job.file.path).exists()  # and says something else: half saved, or another id
             if time.monotonic() >= began + (min(patience, SAVE_S) if there else patience):
                 return found
-            if cancel.wait(LOOK_AGAIN_S):
+            if wait(LOOK_AGAIN_S):
                 return None
 
     def _refresh_once(self, store: Store, job_id: str, actor: str, cause: str) -> Fresh | Fault:

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from scheduler.run.local.cancel import GRACE, Cancel, Why
+from scheduler.run.engine import Why
+from scheduler.run.local.cancel import GRACE, Cancel
 
 NONE, LONG = timedelta(0), timedelta(hours=1)
 

@@ -186,7 +186,7 @@ def test_what_finds_the_house_full_is_queued_without_an_owner(world: World) -> N
 def test_a_queued_run_survives_its_daemon(world: World) -> None:
     world.write(**{f"j{i}": job(f"j{i}", "{every: 1h}") for i in range(4)})
     world.at(world.start(), MIDNIGHT)
-    recovered = world.scheduler._engine(world.store).recover()  # the owner "1-test" holds no lock: it is dead
+    recovered = world.scheduler._recover(world.store)  # the owner "1-test" holds no lock: it is dead
     assert sorted(run.id for run in recovered) == ["j0:1", "j1:1", "j2:1"]
     (waiting,) = world.store.read(claims.queued)
     assert waiting.id == "j3:1"

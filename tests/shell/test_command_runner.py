@@ -27,7 +27,8 @@ from scheduler.core.values.facts import Fault, Task
 from scheduler.core.values.runs import Ending, RunStatus
 from scheduler.core.values.settings import RunnerSpec, TaskInput
 from scheduler.core.values.spec import JobSpec, Schedule
-from scheduler.run.local.cancel import Cancel, Why
+from scheduler.run.engine import Why
+from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.command import _has_living_member, execute
 from scheduler.run.local.prepare import Context, Invocation, prepare
 

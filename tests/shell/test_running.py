@@ -21,7 +21,7 @@ from scheduler.ledger.owners import Owner, is_alive
 from scheduler.ledger.store import Store
 from scheduler.machine.processes import identify
 from scheduler.root.place import Place
-from scheduler.run.local.attempts import END_TRIES, EndNotWrittenError
+from scheduler.run.ends import END_TRIES, EndNotWrittenError
 from scheduler.run.local.cancel import Cancel
 from scheduler.service.root import Scheduler
 from tests.fakes import FakeClock

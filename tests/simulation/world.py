@@ -36,11 +36,13 @@ from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
 from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
+from scheduler.run.engine import recover
 from scheduler.run.local import attempts as engine_module
-from scheduler.run.local.attempts import LocalEngine
+from scheduler.run.local.attempts import Attempts
 from scheduler.run.local.cancel import Cancel
-from scheduler.run.local.engine import Workers
+from scheduler.run.local.engine import LocalEngine
 from scheduler.run.local.prepare import Invocation
+from scheduler.run.local.recovery import LocalRecovery
 from scheduler.service.root import Scheduler
 from scheduler.sync.passes import Passes
 from tests.fakes import FakeClock
@@ -233,13 +235,13 @@ class Killed(BaseException):
     """In the middle of an attempt the whole process went: nothing is written any more."""
 
 
-class _Engine(LocalEngine):
+class _Attempts(Attempts):
     def _abandon(self, run: Run, error: BaseException) -> None:
         if not isinstance(error, Killed):
             super()._abandon(run, error)
 
 
-class _Workers(Workers):
+class _Engine(LocalEngine):
     stirred: Callable[[], None]
 
     def _carry_out(self, *args: Any) -> None:
@@ -275,8 +277,8 @@ class Daemon:
         self.passes = replace(world.passes, settle=self._settle, parsed=world.parsed, commits=Commits())
         # Something vouches for every jump: how long a doubt lasts is for the tests of the clock.
         self.timekeeper = Timekeeper(world.clock, good=lambda: True, turned=lambda _: self._turned())
-        self.workers = _Workers(
-            engine=self._engine,
+        self.workers = _Engine(
+            attempts=self._attempts,
             lend=self.stores.lend,
             clock=world.clock,
             scratch=self.owner.scratch,
@@ -295,14 +297,15 @@ class Daemon:
         self._rest = threading.Event()
         self.workers.stirred = self.processes.stirred = self._stirred
         self.timekeeper.begin(self.store)
-        self._engine(self.store).recover()
+        here = LocalRecovery(place=world.place, clock=world.clock, owner=self.owner.id)
+        recover(self.store, [here])
         self.sync("start")
         self.clockwork.reload(self.store)
         self.hand_over(Claimed(runs=tuple(self.store.read(claims.queued))))
         self.turn()
 
-    def _engine(self, store: Store) -> LocalEngine:
-        return _Engine(
+    def _attempts(self, store: Store) -> Attempts:
+        return _Attempts(
             place=self.world.place,
             store=store,
             clock=self.world.clock,
@@ -326,7 +329,7 @@ class Daemon:
 
     def hand_over(self, claim: Claimed) -> None:
         self.workers.forget(claim.gave_way)
-        self.workers.submit(claim.runs)
+        self.workers.start(claim.runs)
         for run_id in claim.replaced:
             self.workers.replace(run_id)
 

@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from queue import Empty, SimpleQueue
-from typing import Literal
 
-Why = Literal["cancelled", "replaced", "interrupted"]  # by a person; by a newer run; by the end of the scheduler
+from scheduler.run.engine import Why
 
 GRACE = timedelta(seconds=10)  # between TERM and KILL
 

@@ -21,7 +21,8 @@ from typing import IO, Literal
 
 from scheduler.core.values.facts import Fault
 from scheduler.core.values.runs import Ending, RunStatus
-from scheduler.run.local.cancel import GRACE, Cancel, Why, longest_wait
+from scheduler.run.engine import Why
+from scheduler.run.local.cancel import GRACE, Cancel, longest_wait
 from scheduler.run.local.capture import RESULT_BYTES, Capture
 from scheduler.run.local.prepare import TASK_FILE, Invocation, cannot_start, encode, is_absence
 

@@ -6,11 +6,12 @@ import functools
 import resource
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal, Protocol
+from sqlite3 import Connection
+from typing import Literal
 
 from scheduler.core.due.due import patience
 from scheduler.core.due.waiting import OUTAGE, Done, Entry, Waiting
@@ -23,8 +24,9 @@ from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.log import Log
-from scheduler.run.local.attempts import EndNotWrittenError, give_up
-from scheduler.run.local.cancel import GRACE, Cancel, Why
+from scheduler.run.ends import EndNotWrittenError, give_up
+from scheduler.run.local.attempts import Attempts
+from scheduler.run.local.cancel import GRACE, Cancel
 
 FILES_OF_OURS = 100
 FILES_OF_A_RUN = 16  # pipes, outputs, a connection and what waits for all of them
@@ -34,21 +36,13 @@ LOOK_AGAIN = timedelta(seconds=1)  # for the end of a run that another process c
 _log = Log(__name__)
 
 
-class Engine(Protocol):
-    """Where attempts run; `store` belongs to the thread it was made for."""
-
-    def carry_out(self, run: Run, *, scratch: Path, cancel: Cancel) -> Run: ...
-
-    def end_unstarted(self, run: Run, why: Why) -> Run: ...
-
-
-class Workers:
+class LocalEngine:
     """Starts each claimed run in a thread of its own. Knows what runs and what waits, and ends them when asked."""
 
     def __init__(
         self,
         *,
-        engine: Callable[[Store], Engine],
+        attempts: Callable[[Store], Attempts],
         lend: Lend,
         clock: Clock,
         scratch: Path,
@@ -61,7 +55,7 @@ class Workers:
         alone: whether the runs of a job exclude each other.
         known: a job as it was seen last, without a look at the database.
         """
-        self._engine = engine
+        self._attempts = attempts
         self._lend = lend
         self._clock = clock
         self._scratch = scratch
@@ -153,22 +147,21 @@ class Workers:
             if entry is not None and run.retry_at is not None:
                 self._put_off(replace(entry, run=run), run.retry_at)
 
-    def submit(self, runs: Iterable[Run], *, done: Done | None = None) -> None:
-        """Starts claimed runs, lets queued ones wait: the oldest slot first.
+    def begin(self, sql: Connection, batch: Sequence[Run]) -> None:
+        """The rows of a claim say all that a process of this machine needs."""
 
-        One that is here already is passed over. done: told of each finished run, or None where it could not be
-        brought to an end.
-        """
-        for run in runs:
+    def start(self, batch: Iterable[Run], *, ended: Done | None = None) -> None:
+        """Starts claimed runs, lets queued ones wait: the oldest slot first. Passes over those that are here already."""
+        for run in batch:
             if self._is_here(run.id):
                 continue
             if run.retry_at is not None:
-                self._put_off(Entry(run=run, done=done), run.retry_at)
+                self._put_off(Entry(run=run, done=ended), run.retry_at)
             elif run.status is RunStatus.QUEUED:
                 with self._lock:
-                    self._waiting.add(Entry(run=run, done=done))
+                    self._waiting.add(Entry(run=run, done=ended))
             else:
-                self._start(run, done)
+                self._start(run, ended)
         self._fill()
 
     def _is_here(self, run_id: str) -> bool:
@@ -206,9 +199,9 @@ class Workers:
         elif waiting is not None:
             try:
                 with self._lend() as store:
-                    ended = self._engine(store).end_unstarted(waiting.run, why)
+                    ended = self._attempts(store).end_unstarted(waiting.run, why)
             except SchedulerError:
-                self.submit([waiting.run], done=waiting.done)  # it waits on
+                self.start([waiting.run], ended=waiting.done)  # it waits on
                 raise
             if waiting.done is not None:
                 waiting.done(ended)
@@ -325,7 +318,7 @@ class Workers:
                 if run.status is RunStatus.QUEUED:
                     finished = self._carry_out_queued(store, run, cancel, since or run.requested_at)
                 else:
-                    finished = self._engine(store).carry_out(run, scratch=self._scratch, cancel=cancel)
+                    finished = self._attempts(store).carry_out(run, scratch=self._scratch, cancel=cancel)
         except EndNotWrittenError as error:
             _log.error("end_not_written", run_id=run.id, error=str(error))
             self._unwritten[run.id] = error.write_end, done
@@ -394,7 +387,7 @@ class Workers:
             return self._skip(store, run, *skip)
         if self._alone(run.job_id) and store.read(claims.runs_beside, run):
             return run
-        return self._engine(store).carry_out(run, scratch=self._scratch, cancel=cancel)
+        return self._attempts(store).carry_out(run, scratch=self._scratch, cancel=cancel)
 
     def _skipped(self, job: Job, run: Run, since: datetime) -> tuple[str, str] | None:
         """Why a run that waited is not started any more, as a reason and a sentence; None: it is."""

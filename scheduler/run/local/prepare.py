@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scheduler.core.formats.globs import matches_any, matches_job
 from scheduler.core.values.facts import Fault, Task
@@ -18,6 +19,9 @@ from scheduler.core.values.settings import RunnerSpec, TaskInput
 from scheduler.core.values.spec import JobSpec
 from scheduler.core.values.texts import listed
 from scheduler.core.values.units import format_duration
+
+if TYPE_CHECKING:
+    from scheduler.run.fire import Ready
 
 TASK = "{task}"
 TASK_FILE = "{task_file}"
@@ -49,6 +53,23 @@ class Invocation:
     env: Mapping[str, str]  # the whole environment
     stdin: bytes | None  # None: an empty standard input
     task_file: bytes | None  # what the file that replaces {task_file} holds
+
+
+def prepare_attempt(
+    ready: Ready, run_id: str, fire_time: datetime | None, trigger: str, *, attempt: int, environ: Mapping[str, str]
+) -> Invocation | Fault:
+    """The process that one attempt would be, or why there is none."""
+    context = Context(
+        run_id=run_id,
+        job_id=ready.job.id,
+        fire_time=fire_time,
+        trigger=trigger,
+        attempt=attempt,
+        root=ready.place.root,
+        revision=ready.provenance.revision,
+        task_sha256=ready.task.sha256,
+    )
+    return prepare(ready.runner, ready.job.file.spec, ready.task, context, environ=environ)
 
 
 def prepare(

@@ -225,7 +225,9 @@ def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
         dead = [
             each.run.id
             for each in store.read(runs.active)
-            if each.run.status is not RunStatus.QUEUED and not owners.is_alive(place.owners, each.owner)
+            if each.run.status is not RunStatus.QUEUED
+            and each.kind == owners.LOCAL
+            and not owners.is_alive(place.owners, each.owner)
         ]
     if dead:
         hint = "the next sync or run marks them interrupted"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -22,9 +23,9 @@ from scheduler.ledger import claims, queries, runs, syncs
 from scheduler.ledger.claims import Claimed
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
-from scheduler.run.local.attempts import EndNotWrittenError
+from scheduler.run.ends import EndNotWrittenError
 from scheduler.run.local.cancel import Cancel
-from scheduler.run.local.engine import Workers
+from scheduler.run.local.engine import LocalEngine
 from scheduler.service.root import Scheduler
 from tests.fakes import FakeClock
 
@@ -33,7 +34,7 @@ LONG = 30.0
 
 
 @dataclass
-class Engine:
+class Attempts:
     """Notes who starts, and ends a run when told to or when it is cancelled."""
 
     started: list[str] = field(default_factory=list)
@@ -70,8 +71,8 @@ class Engine:
 
 @dataclass
 class House:
-    workers: Workers
-    engine: Engine
+    workers: LocalEngine
+    engine: Attempts
     clock: FakeClock
     store: Store
 
@@ -85,10 +86,13 @@ def house(tmp_path: Path) -> Iterator[House]:
     place = Place(root=tmp_path, state=tmp_path / ".scheduler", db=tmp_path / ".scheduler/state.db")
     clock = FakeClock(NOON)
     Scheduler(place=place, actor="user:test", environ=dict(os.environ), clock=clock).sync()
-    engine = Engine()
+    engine = Attempts()
     with Store.open(place.db) as store:
-        workers = Workers(
-            engine=lambda _: engine, lend=lambda: Store.open(place.db), clock=clock, scratch=tmp_path / "scratch"
+        workers = LocalEngine(
+            attempts=lambda _: cast(Any, engine),
+            lend=lambda: Store.open(place.db),
+            clock=clock,
+            scratch=tmp_path / "scratch",
         )
         workers.max_running = 2
         yield House(workers, engine, clock, store)
@@ -118,9 +122,9 @@ def claimed_run(claim: Claimed | None) -> Run:
 
 
 def test_who_waits_longest_gets_the_next_place(house: House) -> None:
-    house.workers.submit([run(0), run(1)])
+    house.workers.start([run(0), run(1)])
     house.engine.await_started("j0:1", "j1:1")
-    house.workers.submit([run(2, QUEUED, at=NOON + timedelta(seconds=2)), run(3, QUEUED, at=NOON)])
+    house.workers.start([run(2, QUEUED, at=NOON + timedelta(seconds=2)), run(3, QUEUED, at=NOON)])
     assert house.engine.started == ["j0:1", "j1:1"] or house.engine.started == ["j1:1", "j0:1"]
     house.engine.end("j0:1")
     house.engine.await_started("j3:1")
@@ -141,7 +145,7 @@ def test_who_has_waited_beyond_its_window_is_a_skip_for_lack_of_capacity(house: 
     assert queued.status is QUEUED
     house.clock.moment = (queued.fire_time or NOON) + timedelta(minutes=30, seconds=1)
     ended: list[Run | None] = []
-    house.workers.submit([queued], done=ended.append)
+    house.workers.start([queued], ended=ended.append)
     house.workers.wait()
     assert house.engine.started == []
     (skipped,) = house.store.read(queries.runs, "j0")
@@ -160,10 +164,10 @@ def waits(house: House, job: int, *, hours: int = 1) -> Run:
 
 def test_who_has_waited_beyond_its_window_is_a_skip_though_no_place_becomes_free(house: House) -> None:
     house.clock.moment = NOON + timedelta(hours=1)
-    house.workers.submit([run(3), run(4)])
+    house.workers.start([run(3), run(4)])
     house.engine.await_started("j3:1", "j4:1")
     queued, ended = waits(house, 0), list[Run | None]()
-    house.workers.submit([queued], done=ended.append)
+    house.workers.start([queued], ended=ended.append)
     house.clock.moment = NOON + timedelta(hours=1, minutes=29)
     house.workers.skip_overdue(house.store)
     assert [each.status for each in house.store.read(queries.runs, "j0")] == [QUEUED]
@@ -176,9 +180,9 @@ def test_who_has_waited_beyond_its_window_is_a_skip_though_no_place_becomes_free
 
 def test_what_waits_for_another_run_of_its_job_is_not_swept_out(house: House) -> None:
     house.clock.moment = NOON + timedelta(hours=1)
-    house.workers.submit([run(0), run(4)])
+    house.workers.start([run(0), run(4)])
     house.engine.await_started("j0:1", "j4:1")
-    house.workers.submit([waits(house, 0)])
+    house.workers.start([waits(house, 0)])
     house.clock.moment = NOON + timedelta(hours=9)
     house.workers.skip_overdue(house.store)
     assert [each.status for each in house.store.read(queries.runs, "j0")] == [QUEUED]
@@ -202,7 +206,7 @@ def test_what_is_behind_one_that_has_waited_too_long_has_waited_for_no_run_of_it
     line = house.store.write(claims.claim_due, [owed], seen=99, owner="1-a", max_running=0, now=at)
     assert line is not None
     house.clock.moment = at + timedelta(hours=6)
-    house.workers.submit(line.runs)
+    house.workers.start(line.runs)
     house.workers.wait()
     assert house.engine.started == []
     assert [each.reason for each in house.store.read(queries.runs, "j0")] == ["capacity"] * 3
@@ -220,7 +224,7 @@ def test_what_has_waited_for_a_run_of_an_earlier_daemon_has_not_lacked_a_place(h
     )
     house.store.write(runs.finish, running, Ending(status=RunStatus.INTERRUPTED), now=NOON + timedelta(hours=3))
     house.clock.moment = NOON + timedelta(hours=3, minutes=1)
-    house.workers.submit([queued])
+    house.workers.start([queued])
     house.engine.await_started(queued.id)
     house.engine.end(queued.id)
     house.workers.wait()
@@ -235,7 +239,7 @@ def test_neither_jitter_nor_the_outage_before_a_catch_up_is_a_wait_for_a_place(h
         house.store.write(claims.claim_due, [owed], seen=99, owner="1-a", max_running=9, now=house.clock.moment)
     )
     assert late.trigger is Trigger.CATCH_UP
-    house.workers.submit([late])
+    house.workers.start([late])
     house.engine.await_started(late.id)
     house.engine.end(late.id)
     house.workers.wait()
@@ -253,7 +257,7 @@ def test_what_waits_when_its_job_is_archived_is_nobodys_fault(house: House, tmp_
     Scheduler(place=place, actor="user:test", environ=dict(os.environ), clock=house.clock).sync()
     assert house.store.read(syncs.observed).jobs["j0"].archived
     house.engine.end(queued.id)
-    house.workers.submit([queued])
+    house.workers.start([queued])
     house.workers.wait()
     assert house.engine.started == []
     (row,) = house.store.read(queries.runs, "j0")
@@ -262,7 +266,7 @@ def test_what_waits_when_its_job_is_archived_is_nobodys_fault(house: House, tmp_
 
 
 def test_cancel_reaches_a_run_and_only_one_that_runs(house: House) -> None:
-    house.workers.submit([run(0), run(1, QUEUED), run(2)])
+    house.workers.start([run(0), run(1, QUEUED), run(2)])
     house.engine.await_started("j0:1", "j2:1")
     for job_id in ("j0", "j1"):
         assert house.workers.cancel(f"{job_id}:1")
@@ -275,7 +279,7 @@ def test_cancel_reaches_a_run_and_only_one_that_runs(house: House) -> None:
 
 
 def test_more_places_are_given_to_those_that_wait(house: House) -> None:
-    house.workers.submit([run(0), run(1), run(2, QUEUED), run(3, QUEUED)])
+    house.workers.start([run(0), run(1), run(2, QUEUED), run(3, QUEUED)])
     house.workers.resize(4)
     house.engine.await_started("j0:1", "j1:1", "j2:1", "j3:1")
     for job in range(4):
@@ -295,7 +299,7 @@ def test_an_end_that_could_not_be_written_is_written_later(house: House, caplog:
 
     house.engine.error = EndNotWrittenError("the disk is full", hint="", write_end=write_end)
     ended: list[Run | None] = []
-    house.workers.submit([run(0)], done=ended.append)
+    house.workers.start([run(0)], ended=ended.append)
     house.workers.wait()
     assert (house.workers.unwritten, ended) == (("j0:1",), [])
     with pytest.raises(UnavailableError, match="still full"):
@@ -307,7 +311,7 @@ def test_an_end_that_could_not_be_written_is_written_later(house: House, caplog:
 
 
 def test_a_stop_lets_run_what_runs_and_starts_nothing_more(house: House) -> None:
-    house.workers.submit([run(0), run(1), run(2, QUEUED)])
+    house.workers.start([run(0), run(1), run(2, QUEUED)])
     house.engine.await_started("j0:1", "j1:1")
     stopping = threading.Thread(target=house.workers.stop, args=(timedelta(seconds=LONG),))
     stopping.start()
@@ -320,7 +324,7 @@ def test_a_stop_lets_run_what_runs_and_starts_nothing_more(house: House) -> None
 
 
 def test_what_outlives_its_grace_is_interrupted(house: House) -> None:
-    house.workers.submit([run(0)])
+    house.workers.start([run(0)])
     house.engine.await_started("j0:1")
     house.workers.stop(timedelta(0))
     assert house.engine.cancelled == {"j0:1": "interrupted"}
@@ -329,7 +333,7 @@ def test_what_outlives_its_grace_is_interrupted(house: House) -> None:
 def test_an_engine_that_fails_gives_its_place_back(house: House, caplog: pytest.LogCaptureFixture) -> None:
     house.engine.error = UnavailableError("the disk is full")
     ended: list[Run | None] = []
-    house.workers.submit([run(0), run(1), run(2, QUEUED)], done=ended.append)
+    house.workers.start([run(0), run(1), run(2, QUEUED)], ended=ended.append)
     house.workers.wait()
     assert sorted(house.engine.started) == ["j0:1", "j1:1", "j2:1"]
     assert ended == [None] * 3
@@ -346,8 +350,8 @@ def test_a_run_that_finds_no_thread_waits_for_one(house: House, monkeypatch: pyt
         start(self)
 
     monkeypatch.setattr(threading.Thread, "start", no_thread)
-    house.workers.submit([run(0)])
-    house.workers.submit([run(1)])
+    house.workers.start([run(0)])
+    house.workers.start([run(1)])
     house.engine.await_started("j1:1")
     house.engine.end("j0:1")
     house.engine.end("j1:1")
@@ -358,7 +362,7 @@ def test_a_run_that_finds_no_thread_waits_for_one(house: House, monkeypatch: pyt
 def test_no_more_run_at_once_than_files_can_be_open(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda _: (256, 4096))
     no_store: Callable[[], contextlib.AbstractContextManager[Store]] = contextlib.nullcontext  # type: ignore[assignment]
-    few = Workers(engine=lambda _: house.engine, lend=no_store, clock=house.clock, scratch=Path())
+    few = LocalEngine(attempts=lambda _: cast(Any, house.engine), lend=no_store, clock=house.clock, scratch=Path())
     few.max_running = 1000
     assert few.places == 9
 
@@ -375,7 +379,7 @@ def test_a_claim_whose_thread_gets_no_connection_is_given_up_and_has_its_end_onc
 
     house.workers._lend = no_connection
     ended: list[Run | None] = []
-    house.workers.submit([claimed], done=ended.append)
+    house.workers.start([claimed], ended=ended.append)
     house.workers.wait()
     assert (house.engine.started, house.workers.unwritten, ended) == ([], (claimed.id,), [])
     house.workers.write_ends(house.store)
@@ -397,7 +401,7 @@ def test_an_end_that_can_never_be_written_is_told_once_and_keeps_no_other_from_i
     ended: list[Run | None] = []
     for n, write_end in enumerate((never, can)):
         house.engine.error = EndNotWrittenError("the disk is full", hint="", write_end=write_end)
-        house.workers.submit([run(n)], done=ended.append)
+        house.workers.start([run(n)], ended=ended.append)
         house.workers.wait()
     house.workers.write_ends(house.store)
     house.workers.write_ends(house.store)
@@ -412,7 +416,7 @@ def test_an_attempt_whose_end_is_written_late_is_followed_by_the_next(house: Hou
     house.engine.error = EndNotWrittenError(
         "the disk is full", hint="", write_end=lambda _: replace(run(0, QUEUED), retry_at=again)
     )
-    house.workers.submit([run(0)], done=ended.append)
+    house.workers.start([run(0)], ended=ended.append)
     house.workers.wait()
     house.workers.write_ends(house.store)
     assert (house.workers.unwritten, house.workers.next_at, ended) == ((), again, [])
@@ -429,7 +433,7 @@ def test_a_cancel_that_comes_just_after_the_end_of_an_attempt_is_heard(house: Ho
 
     house.engine.carry_out = carry_out  # type: ignore[method-assign, assignment]
     ended: list[Run | None] = []
-    house.workers.submit([run(0)], done=ended.append)
+    house.workers.start([run(0)], ended=ended.append)
     deadline = time.monotonic() + LONG
     while not ended and time.monotonic() < deadline:
         time.sleep(0.01)

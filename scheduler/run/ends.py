@@ -1,0 +1,173 @@
+"""How a run ended: written, whatever the database says just then, and told (F5, F7)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from scheduler.core.due.policy import retry_at
+from scheduler.core.values.facts import Job
+from scheduler.core.values.instants import instant
+from scheduler.core.values.problems import UnavailableError
+from scheduler.core.values.runs import Ending, Run, RunStatus
+from scheduler.ledger import queries, runs
+from scheduler.ledger.put_back import OF_COPY
+from scheduler.ledger.store import Store
+from scheduler.machine.crash import crash_point
+from scheduler.machine.log import Log
+from scheduler.run.engine import Why
+
+END_TRIES = 6  # each waits for the database as long as any command does
+BENIGN = ("overlap", "paused", "missed", "superseded", "capacity")  # skips that are nobody's fault (F7)
+
+_log = Log(__name__)
+
+
+class EndNotWrittenError(UnavailableError):
+    """A run whose outcome is known and could not be written; nobody may write another one.
+
+    write_end: writes it, with a store that can; as long as nobody has, the run counts as under way.
+    """
+
+    def __init__(self, message: str, *, hint: str, write_end: Callable[[Store], Run]) -> None:
+        super().__init__(message, hint=hint)
+        self.write_end = write_end
+
+
+def end_attempt(store: Store, run: Run, ending: Ending, job: Job, why: Why | None, now: datetime) -> Run:
+    """Writes how an attempt ended, and with it the run unless that is tried again.
+
+    Nobody tries again what a person has cancelled or a newer run replaced (`why`), even if it ended by itself just
+    then. A locked database must not turn what happened into something else: tries again.
+    """
+    again = retry_at(job.file.spec.retry, attempts=run.attempts[-1].n, status=ending.status, now=now)
+    if why in ("cancelled", "replaced"):
+        again = None
+
+    def write_end(store: Store) -> Run:
+        return _write_end(store, run, ending, again, now)
+
+    for left in reversed(range(END_TRIES)):
+        try:
+            ended = write_end(store)
+            crash_point("after_end")
+            return ended
+        except UnavailableError as error:
+            if not left:
+                raise EndNotWrittenError(
+                    f"{run.id} ended ({_words(ending)}), but its end could not be written: {error}",
+                    hint="a daemon tries again; else the next run or sync marks it interrupted. Its output is kept",
+                    write_end=write_end,
+                ) from error
+    raise AssertionError("the last try returns or raises")
+
+
+def _write_end(store: Store, run: Run, ending: Ending, again: datetime | None, now: datetime) -> Run:
+    """again: when it is tried again, unless its job has been archived meanwhile."""
+    with store.writing() as sql:
+        known = queries.job(sql, run.job_id)
+        if again is not None and known is not None and not known.archived:
+            return runs.end_attempt(sql, run, ending, retry_at=again, now=now)
+        return runs.finish(sql, run, ending, now=now)
+
+
+def abandon(store: Store, run: Run, error: BaseException, owner: str, now: datetime) -> None:
+    """Ends a run that an error of ours has stopped before its outcome was known; one that has ended stays so."""
+
+    def write_end(store: Store) -> Run:
+        return give_up(store, run, error, now=now, owner=owner)
+
+    try:
+        write_end(store)
+    except UnavailableError as second:
+        raise EndNotWrittenError(
+            f"{run.id} was given up ({error}), and that could not be written: {second}",
+            hint="a daemon tries again; else the next run or sync marks it interrupted",
+            write_end=write_end,
+        ) from error
+
+
+def give_up(store: Store, run: Run, error: BaseException, *, now: datetime, owner: str | None = None) -> Run:
+    """Ends a run that an error of ours has stopped; one that has ended stays so.
+
+    owner: who gives it up; one that another process goes on with stays as it is.
+    """
+    ending = Ending(status=RunStatus.INTERRUPTED, reason="scheduler_error", error=f"{type(error).__name__}: {error}")
+    return store.write(runs.finish, run, ending, owner=owner, now=now)
+
+
+def end_unstarted(store: Store, run: Run, why: Why, now: datetime) -> Run:
+    """Ends a run that was stopped before its process existed, or while it waits: no error of the job.
+
+    Changes nothing where another process has gone on with it meanwhile.
+    """
+    ending = Ending(status=RunStatus.CANCELLED, reason=why)
+    if why == "interrupted":
+        error = "the scheduler was stopped before it started"
+        ending = Ending(status=RunStatus.INTERRUPTED, reason="shutdown", error=error)
+    return store.write(runs.finish, run, ending, expected=run.status, now=now)
+
+
+def end_orphan(store: Store, run: Run, now: datetime) -> Run:
+    """Ends a run whose owner has died; it is tried again only if its `retry` says so (F4)."""
+    ending = Ending(
+        status=RunStatus.INTERRUPTED,
+        reason="owner_died",
+        error="the process that ran it ended without finishing it",
+    )
+    again = None
+    job = store.read(queries.job, run.job_id)
+    if job is not None and run.attempts and run.reason != OF_COPY:
+        again = retry_at(job.file.spec.retry, attempts=run.attempts[-1].n, status=ending.status, now=now)
+    return _write_end(store, run, ending, again, now)
+
+
+def tell_end(store: Store, run: Run) -> Run:
+    """Tells in the log how a run has ended, and that it has stopped its job (F7); or that it is tried again."""
+    if run.retry_at is not None:
+        last = run.attempts[-1]
+        _log.info(
+            "attempt_failed",
+            "it is tried again then",
+            run_id=run.id,
+            attempt=last.n,
+            status=last.status.value,
+            retry_at=instant(run.retry_at),
+        )
+        return run
+    if not run.status.finished:
+        return run  # somebody else's by now
+    _log_end(run)
+    if run.finished_at is not None and run.status not in (RunStatus.SUCCEEDED, RunStatus.CANCELLED):
+        job = store.read(queries.job, run.job_id)
+        if job is not None and job.runtime.stopped_at == run.finished_at:
+            _log.warning(
+                "job_stopped",
+                f"an edit of its definition or task, or `scheduler resume {job.id}`, starts it again",
+                job_id=job.id,
+                reason=job.runtime.stop_reason,
+            )
+    return run
+
+
+def _log_end(run: Run) -> None:
+    """One line for every end. As long as there is no delivery, a failure or fault is told by it: a WARNING (F7)."""
+    fine = run.status in (RunStatus.SUCCEEDED, RunStatus.CANCELLED) or run.reason in BENIGN
+    _log.log(
+        logging.INFO if fine else logging.WARNING,
+        f"run_{run.status.value}",
+        run_id=run.id,
+        reason=run.reason,
+        error=run.error,
+        fire_time=run.fire_time and instant(run.fire_time),
+        duration_ms=run.duration_ms,
+        task=run.task_sha256 and run.task_sha256[:12],
+        revision=run.provenance.revision and run.provenance.revision[:12],
+    )
+
+
+def _words(ending: Ending) -> str:
+    if ending.exit_code is not None:
+        return f"{ending.status}, exit code {ending.exit_code}"
+    return ending.status

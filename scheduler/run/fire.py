@@ -1,0 +1,132 @@
+"""What shall run: the definition that is in force at the fire (F1), and the text that the disk holds then (F2).
+
+Starts nothing, and writes nothing but what a partial pass applies. Where it runs is an engine's business.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from scheduler.core.due.due import is_slot
+from scheduler.core.values.facts import Fault, Job, Provenance, Task
+from scheduler.core.values.instants import instant
+from scheduler.core.values.runs import Run, Trigger
+from scheduler.core.values.settings import RunnerSpec, Settings
+from scheduler.ledger import queries, syncs
+from scheduler.ledger.store import Store
+from scheduler.root.place import Place
+from scheduler.root.tasks import not_committed, read_task
+from scheduler.sync.passes import LOOK_AGAIN_S, SAVE_S, Fresh, Passes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Wait = Callable[[float], bool]  # waits so many seconds at most; whether somebody has cancelled the run
+
+# What a save, or a commit, looks like for a moment.
+_PASSING = ("source_missing", "source_empty", "source_invalid", "source_dirty")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """What an attempt is given: its definition, its text, and where that came from."""
+
+    job: Job
+    settings: Settings
+    runner: RunnerSpec
+    task: Task
+    provenance: Provenance
+    place: Place  # of one commit, where the root is kept from a remote: its files stay for as long as this does
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """An edit since the claim has left no such slot to serve: a skip that is nobody's fault (F1)."""
+
+    message: str
+
+
+def what_shall_run(passes: Passes, store: Store, run: Run, wait: Wait) -> Ready | Fault | Superseded | None:
+    """What the first attempt of a claimed run is given, or why there is none. None: somebody has cancelled it."""
+    fresh = _fresh(passes, store, run, wait, cause="run" if run.fire_time is None else "fire")
+    if fresh is None or wait(0):
+        return None
+    if isinstance(fresh, Fault):
+        return fresh
+    if run.fire_time is not None and (why := _superseded(fresh.job, run.fire_time)):
+        return Superseded(why)
+    if run.task_of is not None:
+        return pinned(fresh.passes.place, store, fresh.job, fresh.settings, run)
+    # A task that is absent or empty is looked for again: a save is seen so for a moment. So is one that is not
+    # committed: a commit writes the file before HEAD moves.
+    give_up = time.monotonic() + min(passes.absent_grace.total_seconds(), SAVE_S)
+    while True:
+        ready = on_disk(fresh.passes, fresh.job, fresh.settings, run.trigger)
+        passing = isinstance(ready, Fault) and ready.reason in _PASSING
+        if not passing or time.monotonic() >= give_up or wait(LOOK_AGAIN_S):
+            return ready
+
+
+def what_runs_again(passes: Passes, store: Store, run: Run, wait: Wait) -> Ready | Fault:
+    """What the next attempt is given: the job as it is known by now, with the text of the first (F2)."""
+    observed = store.read(syncs.observed, job_id=run.job_id)
+    job, settings, place = observed.jobs[run.job_id], observed.settings or Settings(), passes.place
+    if place.followed is not None:
+        # Its program is of the newest commit: so have definition and settings to be.
+        fresh = _fresh(passes, store, run, wait, cause="retry")
+        if isinstance(fresh, Fresh):
+            job, settings, place = fresh.job, fresh.settings, fresh.passes.place
+        else:
+            place = place.now()
+    return pinned(place, store, job, settings, run)
+
+
+def on_disk(passes: Passes, job: Job, settings: Settings, trigger: Trigger) -> Ready | Fault:
+    """What a run of this job would be given now."""
+    place = passes.place
+    task = read_task(place.root, job.file.spec, job.file.path, settings, forbidden=place.closed, parsed=passes.parsed)
+    if isinstance(task, Fault):
+        return task
+    path = task.real_path or task.source_path
+    tree = passes.tree(path)
+    source = tree.provenance(path, task.source)
+    only_committed = settings.worktree.dirty == "skip" and trigger is not Trigger.MANUAL  # who asks may try a text
+    if only_committed and (fault := not_committed(path, tree, source)):
+        return fault
+    return _with_runner(place, job, settings, task, source)
+
+
+def pinned(place: Place, store: Store, job: Job, settings: Settings, run: Run) -> Ready | Fault:
+    """The text that a run was given, and where that came from, whatever is on disk; the definition is today's."""
+    assert run.task_sha256 is not None
+    assert run.source_path is not None
+    task = Task(
+        text=store.read(queries.text, run.task_sha256, store.path),
+        source_path=run.source_path,
+        source=b"",
+        known_source_sha256=run.source_sha256,
+    )
+    return _with_runner(place, job, settings, task, run.provenance)
+
+
+def _with_runner(place: Place, job: Job, settings: Settings, task: Task, source: Provenance) -> Ready | Fault:
+    runner = settings.runners.get(job.file.spec.runner)
+    if runner is None:
+        return Fault(reason="runner_unknown", message=f"scheduler.yaml has no runner {job.file.spec.runner!r}")
+    return Ready(job=job, settings=settings, runner=runner, task=task, provenance=source, place=place)
+
+
+def _fresh(passes: Passes, store: Store, run: Run, wait: Wait, *, cause: str) -> Fresh | Fault | None:
+    return passes.refresh(store, run.job_id, wait=wait, actor=run.requested_by or "scheduler", cause=cause)
+
+
+def _superseded(job: Job, slot: datetime) -> str:
+    """Why the present schedule has no such slot to serve; empty where it names it too."""
+    if not job.file.spec.enabled:
+        return "the job was disabled after the slot was claimed"
+    if not is_slot(job.file.spec.due_by, slot):
+        return f"the schedule was changed after the slot was claimed, and no longer names {instant(slot)}"
+    return ""

@@ -1,0 +1,44 @@
+"""Runs of processes that have died: what is left of their children is killed, and their rows say so (F4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scheduler.core.values.runs import Run, RunStatus
+from scheduler.ledger import owners
+from scheduler.ledger.runs import ActiveRun
+from scheduler.ledger.store import Store
+from scheduler.machine import processes
+from scheduler.machine.clock import Clock
+from scheduler.machine.crash import crash_point
+from scheduler.root.place import Place
+from scheduler.run.ends import end_orphan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalRecovery:
+    """Recovers the runs of processes that have died on this machine. A queued run has no owner, and goes on waiting."""
+
+    place: Place
+    clock: Clock
+    owner: str = ""  # this process, which lives even if somebody has removed the file of its lock
+    kind: str = owners.LOCAL
+
+    def recover(self, store: Store, active: Sequence[ActiveRun]) -> list[Run]:
+        owners.tidy(self.place.owners)  # of the dead, whether or not a row still names them
+        ended = []
+        for each in active:
+            lives = each.owner == self.owner or owners.is_alive(self.place.owners, each.owner)
+            if each.run.status is RunStatus.QUEUED or lives:
+                continue
+            if each.run.status is RunStatus.RUNNING:
+                told, followed = {"SCHEDULER_RUN_ID": each.run.id}, self.place.followed
+                if followed is None:
+                    told["SCHEDULER_ROOT"] = str(self.place.root)
+                # A retry or a rerun was not in the folder of the commit that its text is of.
+                processes.end_processes(each.process, told, root_below=None if followed is None else followed.commits)
+            crash_point("in_recover")
+            ended.append(end_orphan(store, each.run, self.clock.now()))
+            crash_point("between_recovered")
+        return ended
