@@ -25,6 +25,7 @@ test-long: $(READY)  ## what takes too long for every commit: 1,000 kills, 100,0
 lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
 
 types: $(READY)
 	$(BIN)/mypy

@@ -7,14 +7,16 @@ durable before anything starts (F4), and the end of a run writes its own row and
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from sqlite3 import Connection
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from scheduler.core.due.waiting import Done
 from scheduler.core.values.runs import Run
 from scheduler.ledger import runs
 from scheduler.ledger.runs import ActiveRun
 from scheduler.ledger.store import Store
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
 
 Why = Literal["cancelled", "replaced", "interrupted"]  # by a person; by a newer run; by the end of the scheduler
 

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from sqlite3 import Connection
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from scheduler.core.due.due import patience
 from scheduler.core.due.waiting import OUTAGE, Done, Entry, Waiting
@@ -27,6 +26,9 @@ from scheduler.machine.log import Log
 from scheduler.run.ends import EndNotWrittenError, give_up
 from scheduler.run.local.attempts import Attempts
 from scheduler.run.local.cancel import GRACE, Cancel
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
 
 FILES_OF_OURS = 100
 FILES_OF_A_RUN = 16  # pipes, outputs, a connection and what waits for all of them
@@ -151,7 +153,7 @@ class LocalEngine:
         """The rows of a claim say all that a process of this machine needs."""
 
     def start(self, batch: Iterable[Run], *, ended: Done | None = None) -> None:
-        """Starts claimed runs, lets queued ones wait: the oldest slot first. Passes over those that are here already."""
+        """Starts claimed runs, lets queued ones wait, the oldest slot first. Those that are here are passed over."""
         for run in batch:
             if self._is_here(run.id):
                 continue
