@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from scheduler.core.times.clocks import Reading
+from scheduler.core.times.clocks import ClockReading
 
 START = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
 
@@ -21,8 +21,8 @@ class FakeClock:
     def now(self) -> datetime:
         return self.moment
 
-    def read(self) -> Reading:
-        return Reading(wall=self.moment, elapsed=self.moment - self.booted_at, boot_id=self.boot_id)
+    def read(self) -> ClockReading:
+        return ClockReading(wall=self.moment, elapsed=self.moment - self.booted_at, boot_id=self.boot_id)
 
     def advance(self, by: timedelta) -> None:
         self.moment += by

@@ -11,7 +11,7 @@ import click
 
 from scheduler.cli.render import clean, field_text, github_command, github_text
 from scheduler.core.plan.review import TaskDiff
-from scheduler.core.plan.textdiff import Edit, by_words
+from scheduler.core.plan.textdiff import LineEdit, by_words
 from scheduler.core.values.problems import Problem
 
 Json = Mapping[str, Any]
@@ -49,7 +49,7 @@ def review_lines(shown: Json, diffs: Sequence[TaskDiff]) -> Iterator[str]:
             yield f"    ({len(lines) - _MOST_LINES} more lines)"
 
 
-def worded(edits: Sequence[Edit], coloured: bool) -> Iterator[str]:
+def worded(edits: Sequence[LineEdit], coloured: bool) -> Iterator[str]:
     """The lines of a text, safe for a terminal; what went and what came is marked, on each line anew."""
     line = ""
     for edit in edits:

@@ -54,7 +54,7 @@ class Timekeeper:
 
     def begin(self, store: Store) -> None:
         """Before anything is synced or fired: what an earlier clock has left is set right, if this one is believed."""
-        left = store.read(clock_steps.clock)
+        left = store.read(clock_steps.last_clock)
         reading = self._clock.read()
         with self._lock:
             self._trust = first_trust(reading, stored=left.boot, newest=left.newest, good=self._vouched)

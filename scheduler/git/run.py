@@ -133,7 +133,7 @@ def start_git(
             end_group(process, gently)
             raise
     if process.returncode:
-        raise explained(root, subcommand, process.returncode, complaint)
+        raise git_error(root, subcommand, process.returncode, complaint)
     return out
 
 
@@ -169,7 +169,7 @@ def stream_git(root: Path, *args: str, timeout: float) -> Generator[bytes, None,
                 end_group(process, gently=False)
         if process.returncode:
             complaints.seek(0)
-            raise explained(root, args[0], process.returncode, complaints.read())
+            raise git_error(root, args[0], process.returncode, complaints.read())
 
 
 def _hardened(root: Path, args: Sequence[str], *, bare: bool = False, settings: Sequence[str] = ()) -> Sequence[str]:
@@ -227,7 +227,7 @@ def _wait_unreaped(pid: int, limit: float) -> None:
         time.sleep(0.02)
 
 
-def explained(root: Path, subcommand: str, returncode: int, complaint: bytes) -> GitError:
+def git_error(root: Path, subcommand: str, returncode: int, complaint: bytes) -> GitError:
     """The error that says why a git has failed."""
     said = complaint.decode("utf-8", "replace").strip()
     if "detected dubious ownership" in said:

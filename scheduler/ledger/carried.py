@@ -47,7 +47,7 @@ class Carried:
 # -- out -----------------------------------------------------------------------------------------
 
 
-def history(sql: Connection, job_id: str) -> Past:
+def past_of(sql: Connection, job_id: str) -> Past:
     """All that the database knows of a job. Runs that have not ended are left out: they go on here, not there."""
     job = sql.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
     runs = []
@@ -133,16 +133,16 @@ def _carry(sql: Connection, job_id: str, carried: Carried, *, now: datetime, tic
         " definitions.generation WHERE job_id = ?",
         (job_id,),
     ).fetchone()
-    here = generation(carried, row["digest"], row["generation"])
+    here = next_generation(carried, row["digest"], row["generation"])
     if carried.past.definitions:
         sql.execute("DELETE FROM definitions WHERE job_id = ?", (job_id,))
-    prepare(sql, job_id, carried)
+    add_definitions(sql, job_id, carried)
     sql.execute(
         "INSERT OR IGNORE INTO definitions (job_id, generation, digest, spec, recorded_at) VALUES (?, ?, ?, ?, ?)",
         (job_id, here, row["digest"], row["spec"], row["recorded_at"]),
     )
     sql.execute("UPDATE jobs SET generation = ?, changed = ? WHERE id = ?", (here, ticket, job_id))
-    settle(sql, job_id, carried, now=now)
+    add_past(sql, job_id, carried, now=now)
     return "carried"
 
 
@@ -150,7 +150,7 @@ def _bury(sql: Connection, job_id: str, carried: Carried, *, now: datetime, tick
     """The row of a job that has no file any more: whoever asks finds its history, and its file revives it."""
     was = carried.past.archived
     assert was is not None
-    prepare(sql, job_id, carried)
+    add_definitions(sql, job_id, carried)
     at = stamp(parse_instant(was["at"]))
     row = {
         "id": job_id,
@@ -164,7 +164,7 @@ def _bury(sql: Connection, job_id: str, carried: Carried, *, now: datetime, tick
         "created_by": carried.actor,
     }
     _insert(sql, "jobs", row)
-    settle(sql, job_id, carried, now=now)
+    add_past(sql, job_id, carried, now=now)
 
 
 def take(sql: Connection, job_id: str) -> Carried | None:
@@ -178,7 +178,7 @@ def forget_carried(sql: Connection, job_ids: Iterable[str]) -> None:
     sql.executemany("DELETE FROM carried WHERE job_id = ?", [(job_id,) for job_id in job_ids])
 
 
-def generation(carried: Carried, digest: str, otherwise: int) -> int:
+def next_generation(carried: Carried, digest: str, otherwise: int) -> int:
     """The generation of a definition with this digest: that of the last one, if it is that, or the next."""
     if not carried.past.definitions:
         return otherwise
@@ -186,13 +186,13 @@ def generation(carried: Carried, digest: str, otherwise: int) -> int:
     return int(last["generation"]) + int(last["digest"] != digest)
 
 
-def prepare(sql: Connection, job_id: str, carried: Carried) -> None:
+def add_definitions(sql: Connection, job_id: str, carried: Carried) -> None:
     """The definitions that it had, before its row."""
     for each in carried.past.definitions:
         _insert(sql, "definitions", {"job_id": job_id, **_stored(each, DEFINITION)}, ignore=True)
 
 
-def settle(sql: Connection, job_id: str, carried: Carried, *, now: datetime) -> None:
+def add_past(sql: Connection, job_id: str, carried: Carried, *, now: datetime) -> None:
     """Everything else, once the row is there: facts, texts, runs, audit, and that it was so."""
     past = carried.past
     facts = _stored(past.facts, [name for name in FACTS if name in past.facts])

@@ -156,7 +156,7 @@ class Clocked:
     zone_rules: str | None
 
 
-def clock(sql: Connection) -> Clocked:
+def last_clock(sql: Connection) -> Clocked:
     """What earlier processes have left of their clock."""
     rules = sql.execute("SELECT zone_rules FROM root").fetchone()["zone_rules"]
     return Clocked(boot=_boot(sql), newest=_newest(sql), zone_rules=rules)

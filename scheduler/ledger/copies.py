@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # the file readers behind it would slow every command that on
 import os
 import sqlite3
 
-from scheduler.ledger.database import UnwritableError, connect_to_read, explained
+from scheduler.ledger.database import UnwritableError, connect_to_read, in_words
 from scheduler.ledger.put_back import copied_at
 from scheduler.ledger.schema import migrations, schema_version
 from scheduler.ledger.store import BUSY_TIMEOUT
@@ -51,9 +51,9 @@ def copy_database(
     """
     file = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with explained(source), _original(source, live=live) as original:
+        with in_words(source), _original(source, live=live) as original:
             _known_schema(original, source)
-            with explained(target), contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
+            with in_words(target), contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
                 copy.row_factory = sqlite3.Row
                 copy.execute("PRAGMA synchronous = OFF")  # made durable below, in pieces
                 copy.execute("PRAGMA journal_mode = OFF")
@@ -84,7 +84,7 @@ def _original(path: Path, *, live: bool) -> Iterator[sqlite3.Connection]:
     """A connection to copy from; also where the disk is full or read-only, for a copy is never wanted more."""
     with contextlib.ExitStack() as cleanup:
         try:
-            with explained(path):
+            with in_words(path):
                 connection = cleanup.enter_context(contextlib.closing(_reader(path, live=live)))
                 connection.execute("SELECT count(*) FROM sqlite_master")
         except UnwritableError as error:
@@ -100,7 +100,7 @@ def check_database(path: Path) -> Contents:
 
     Raises: UnavailableError.
     """
-    with explained(path), contextlib.closing(_reader(path)) as sql:
+    with in_words(path), contextlib.closing(_reader(path)) as sql:
         schema = _known_schema(sql, path)
         found = [row[0] for row in sql.execute("PRAGMA integrity_check(3)")]
         if found != ["ok"]:

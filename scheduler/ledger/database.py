@@ -27,7 +27,7 @@ class UnwritableError(UnavailableError):
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
+def in_words(path: Path) -> Iterator[None]:
     """Turns what SQLite raises into an error that says what to do."""
     try:
         yield

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from sqlite3 import Connection
 
-from scheduler.core.due.expected import Alarm, Evidence, alarms_of
+from scheduler.core.due.expected import Alarm, AlarmEvidence, alarms_of
 from scheduler.core.values.facts import Job
 from scheduler.ledger.rows import SLOTS, moment, stamp
 
@@ -25,12 +25,12 @@ def told_alarms(sql: Connection) -> set[tuple[str, str]]:
     return {(row["job_id"], row["field"]) for row in rows if row["action"] == "alarm"}
 
 
-def _evidence(sql: Connection, job: Job, now: datetime) -> Evidence:
+def _evidence(sql: Connection, job: Job, now: datetime) -> AlarmEvidence:
     def newest(query: str, until: datetime) -> datetime | None:
         row = sql.execute(query, (job.id, stamp(until))).fetchone()
         return None if row is None else moment(row["at"])
 
-    return Evidence(
+    return AlarmEvidence(
         # Up to now: what a wrong clock has written beyond it is no success.
         succeeded_at=lambda: newest(
             "SELECT max(finished_at) AS at FROM runs WHERE job_id = ? AND status = 'succeeded' AND finished_at <= ?",

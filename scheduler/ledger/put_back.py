@@ -42,7 +42,7 @@ def last_numbers(sql: Connection) -> dict[str, int]:
     return {row["id"]: row["last_n"] for row in sql.execute("SELECT id, last_n FROM jobs")}
 
 
-def settle_copy(
+def write_settled(
     sql: Connection, dues: Iterable[Due], *, ticket: int, numbers: Mapping[str, int], now: datetime, audit: AuditRow
 ) -> list[Run]:
     """Makes a copy fit to go on from: no slot up to now runs, for nobody knows which of them ran (F4).

@@ -115,7 +115,7 @@ def runs_of_text(sql: Connection, sha256: str) -> list[str]:
     return [f"{row['job_id']}:{row['n']}" for row in found]
 
 
-def text(sql: Connection, sha256: str, path: Path) -> bytes:
+def text_of(sql: Connection, sha256: str, path: Path) -> bytes:
     """The bytes kept under a sha256. path: of the database, for the error.
 
     Raises: UnavailableError where they are gone or are no longer those bytes.

@@ -134,7 +134,7 @@ def finish(
     return _known_run(sql, run)
 
 
-def end_attempt(sql: Connection, run: Run, ending: Ending, *, retry_at: datetime, now: datetime) -> Run:
+def end_try(sql: Connection, run: Run, ending: Ending, *, retry_at: datetime, now: datetime) -> Run:
     """Ends an attempt that is followed by another: its row, and the run waits, `queued`, without an owner.
 
     Counters wait for the end of the run. Changes nothing where somebody has ended the run.
@@ -189,7 +189,7 @@ def active(sql: Connection) -> list[ActiveRun]:
     return [_active_run(sql, row) for row in rows]
 
 
-def run(sql: Connection, job_id: str, n: int) -> Run | None:
+def find_run(sql: Connection, job_id: str, n: int) -> Run | None:
     row = sql.execute("SELECT * FROM runs WHERE job_id = ? AND n = ?", (job_id, n)).fetchone()
     return None if row is None else to_run(sql, row)
 

@@ -24,7 +24,7 @@ from scheduler.ledger.database import (
     DamagedError,
     UnwritableError,
     connect_to_read,
-    explained,
+    in_words,
     part_from_journal,
     refuse_what_is_no_file,
 )
@@ -66,18 +66,18 @@ class Store:
             if not path.exists():
                 if not create:
                     raise UnavailableError(f"the database {path} is gone", hint="`scheduler restore` puts a copy back")
-                with explained(path):
+                with in_words(path):
                     create_database(path)
             refuse_what_is_no_file(path)
             part_from_journal(path)
-            with explained(path):
+            with in_words(path):
                 connection = sqlite3.connect(
                     path, timeout=busy_timeout.total_seconds(), isolation_level=None, check_same_thread=False
                 )
         except OSError as error:
             raise _unopened(path, error) from error
         try:
-            with explained(path):
+            with in_words(path):
                 _prepare(connection)
                 bring_up_to_date(connection, path)
         except OSError as error:
@@ -102,7 +102,7 @@ class Store:
         except UnwritableError as error:
             connection, cleanup = connect_to_read(path, error)
             try:
-                with explained(path):
+                with in_words(path):
                     _prepare(connection)
                     found = schema_version(connection, path, latest := len(migrations()))
                     if found < latest:
@@ -130,7 +130,7 @@ class Store:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """One consistent view for several SELECTs."""
-        with explained(self.path):
+        with in_words(self.path):
             self._roll_back()
             self._connection.execute("BEGIN")
             try:
@@ -152,7 +152,7 @@ class Store:
         if self.read_only:  # what it has open may be a copy
             raise UnwritableError(self.read_only, hint="nothing was written")
         # Threads of one process queue here: those that SQLite turns away try again by chance, and some never get in.
-        with explained(self.path), _turn(self.path).taken() as patience:
+        with in_words(self.path), _turn(self.path).taken() as patience:
             self._roll_back()
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._begin(patience, self._busy_timeout if wait is None else wait)

@@ -161,8 +161,8 @@ def _write_job(sql: Connection, action: Action, now: datetime, actor: str, chang
     facts, job_id = action.after, action.job_id
     past = None if action.before is not None else carried.take(sql, job_id)
     if past is not None:  # it begins as it was elsewhere
-        facts = replace(facts, generation=carried.generation(past, facts.spec.digest, facts.generation))
-        carried.prepare(sql, job_id, past)
+        facts = replace(facts, generation=carried.next_generation(past, facts.spec.digest, facts.generation))
+        carried.add_definitions(sql, job_id, past)
     sql.execute(
         "INSERT INTO definitions (job_id, generation, digest, spec, recorded_at) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT DO NOTHING",
@@ -200,7 +200,7 @@ def _write_job(sql: Connection, action: Action, now: datetime, actor: str, chang
         to = free_slot(sql, job_id, facts.spec, action.next_run_at)
         move_cursor(sql, job_id, seen=action.cursor, to=to)
     if past is not None:
-        carried.settle(sql, job_id, past, now=now)
+        carried.add_past(sql, job_id, past, now=now)
     if action.is_change and action.before is not None:
         sql.execute("UPDATE jobs SET updated_at = ? WHERE id = ?", (stamp(now), job_id))
     if action.arms:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from scheduler.core.times.clocks import Reading
+from scheduler.core.times.clocks import ClockReading
 
 # Counts on while the machine sleeps. On macOS that is what CLOCK_MONOTONIC does.
 _SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -19,7 +19,7 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """The present instant, aware UTC."""
 
-    def read(self) -> Reading:
+    def read(self) -> ClockReading:
         """The present instant, and how long ago the machine was started."""
 
 
@@ -27,13 +27,13 @@ class SystemClock:
     def now(self) -> datetime:
         return datetime.now(UTC)
 
-    def read(self) -> Reading:
+    def read(self) -> ClockReading:
         while True:
             before = time.clock_gettime(_SINCE_BOOT)
             wall = datetime.now(UTC)
             after = time.clock_gettime(_SINCE_BOOT)
             if after - before < _AT_ONCE_S:
-                return Reading(wall=wall, elapsed=timedelta(seconds=after), boot_id=boot_id())
+                return ClockReading(wall=wall, elapsed=timedelta(seconds=after), boot_id=boot_id())
 
 
 @functools.cache

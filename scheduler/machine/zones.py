@@ -36,7 +36,7 @@ def _version(folder: Path) -> str:
     return ""
 
 
-def digest(names: Iterable[str]) -> str:
+def rules_digest(names: Iterable[str]) -> str:
     """A digest of the rules of these zones as they are on this machine now: another one, where any has changed."""
     found = hashlib.sha256()
     for name in sorted(names):

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.core.values.remote import Remote, without_password
-from scheduler.git.run import GitError, end_group, explained, run_git, start_git, user_environment
+from scheduler.git.run import GitError, end_group, git_error, run_git, start_git, user_environment
 from scheduler.machine import processes
 from scheduler.machine.processes import Process
 
@@ -226,7 +226,7 @@ def save_what_is_ours(old: Path, new: Path) -> None:
             continue  # it stays in the old one, which is put aside
 
 
-def put_aside(store: Path, stamp: str) -> Path:
+def put_store_aside(store: Path, stamp: str) -> Path:
     """Renames a damaged store. Of earlier ones the newest stays too. Raises: OSError."""
     aside = store.with_name(f"{store.name}.damaged-{stamp}")
     store.rename(aside)
@@ -300,7 +300,7 @@ def _transfer(
         raise UnavailableError(
             f"{without_password(url)} {how_long}", hint="it is tried again; see the network, and the server"
         )
-    failed = explained(store, args[0], process.returncode, bytes(said))
+    failed = git_error(store, args[0], process.returncode, bytes(said))
     if "couldn't find remote ref" in failed.said:
         raise GoneError(f"{without_password(url)} has no {args[-1].partition(':')[0].lstrip('+')}") from failed
     raise _unreachable(url, failed) if _is_about_the_remote(failed) else failed

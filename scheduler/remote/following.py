@@ -46,7 +46,7 @@ from scheduler.remote.fetching import (
     make_store,
     object_format,
     pack,
-    put_aside,
+    put_store_aside,
     resolve,
     save_what_is_ours,
 )
@@ -156,7 +156,7 @@ class Follow:
     def _renew(self, remote: Remote, why: str) -> None:
         """A new store in the place of a damaged one, which stays beside it: it may hold what no remote has."""
         store, made_by = self.followed.store, self._format(remote)
-        aside = put_aside(store, self.clock.now().strftime("%Y%m%dT%H%M%S"))
+        aside = put_store_aside(store, self.clock.now().strftime("%Y%m%dT%H%M%S"))
         _log.error("store_damaged", "it is fetched anew", reason=why, put_aside=aside)
         make_store(store, made_by)
         save_what_is_ours(aside, store)

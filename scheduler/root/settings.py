@@ -31,12 +31,12 @@ def read_settings(place: Place) -> tuple[Settings | None, tuple[Problem, ...]]:
     return _parsed(data)
 
 
-def settings_told(place: Place) -> Settings | None:
+def lenient_settings(place: Place) -> Settings | None:
     """Where scheduler.yaml has an error: settings enough to look for the errors of job files, or None."""
-    from scheduler.core.formats.rootfile import settings_told
+    from scheduler.core.formats.rootfile import parse_lenient
 
     data = read_file(place.root, ROOT_FILE, limit=ROOT_FILE_BYTES)
-    return None if isinstance(data, Fault) else settings_told(data)
+    return None if isinstance(data, Fault) else parse_lenient(data)
 
 
 @functools.lru_cache(maxsize=4)

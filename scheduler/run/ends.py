@@ -68,7 +68,7 @@ def _write_end(store: Store, run: Run, ending: Ending, again: datetime | None, n
     with store.writing() as sql:
         known = queries.job(sql, run.job_id)
         if again is not None and known is not None and not known.archived:
-            return runs.end_attempt(sql, run, ending, retry_at=again, now=now)
+            return runs.end_try(sql, run, ending, retry_at=again, now=now)
         return runs.finish(sql, run, ending, now=now)
 
 

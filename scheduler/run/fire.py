@@ -64,7 +64,7 @@ def what_shall_run(passes: Passes, store: Store, run: Run, wait: Wait) -> Ready 
     # committed: a commit writes the file before HEAD moves.
     give_up = time.monotonic() + min(passes.absent_grace.total_seconds(), SAVE_S)
     while True:
-        ready = on_disk(fresh.passes, fresh.job, fresh.settings, run.trigger)
+        ready = from_disk(fresh.passes, fresh.job, fresh.settings, run.trigger)
         passing = isinstance(ready, Fault) and ready.reason in _PASSING
         if not passing or time.monotonic() >= give_up or wait(LOOK_AGAIN_S):
             return ready
@@ -84,7 +84,7 @@ def what_runs_again(passes: Passes, store: Store, run: Run, wait: Wait) -> Ready
     return pinned(place, store, job, settings, run)
 
 
-def on_disk(passes: Passes, job: Job, settings: Settings, trigger: Trigger) -> Ready | Fault:
+def from_disk(passes: Passes, job: Job, settings: Settings, trigger: Trigger) -> Ready | Fault:
     """What a run of this job would be given now."""
     place = passes.place
     task = read_task(place.root, job.file.spec, job.file.path, settings, forbidden=place.closed, parsed=passes.parsed)
@@ -104,7 +104,7 @@ def pinned(place: Place, store: Store, job: Job, settings: Settings, run: Run) -
     assert run.task_sha256 is not None
     assert run.source_path is not None
     task = Task(
-        text=store.read(queries.text, run.task_sha256, store.path),
+        text=store.read(queries.text_of, run.task_sha256, store.path),
         source_path=run.source_path,
         source=b"",
         known_source_sha256=run.source_sha256,

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError, did_you_mean
-from scheduler.core.values.remote import EVERY, Remote, check_path, check_ref, check_url, folder_name, is_local
+from scheduler.core.values.remote import EVERY, Remote, check_ref, check_remote_path, check_url, folder_name, is_local
 from scheduler.machine.clock import Clock
 from scheduler.remote.fetching import GoneError, default_branch, refs
 from scheduler.remote.following import Follow
@@ -58,7 +58,7 @@ def clone(
     if is_local(url):
         url = os.path.abspath(url)  # noqa: PTH100 - a link in it is the user's way to it
     check_ref(wanted.branch, wanted.tag)
-    path = check_path(wanted.path)
+    path = check_remote_path(wanted.path)
     signers = None if wanted.signers is None else check_signers(wanted.signers)
     if folder is None:
         if not (name := folder_name(url)):

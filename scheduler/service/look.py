@@ -197,7 +197,7 @@ class Reading:
             raise UsageError(f"{run_id!r} does not name a run", hint="a run is JOB:N, such as heartbeat:12")
         with self._need_store(job_id) as store:
             job = self._job(store, job_id, prefix=prefix)
-            run = store.read(runs.run, job.id, int(number))
+            run = store.read(runs.find_run, job.id, int(number))
             if run is None:
                 newest = store.read(queries.runs, job.id, limit=1)
                 hint = f"its newest is {newest[0].id}" if newest else "it has not run yet"
@@ -210,7 +210,7 @@ class Reading:
         if run.task_sha256 is None:
             raise UsageError(f"{run.id} was given no text: it is {run.status.value}, {run.reason}")
         with self._open() as store:
-            return run, store.read(queries.text, run.task_sha256, store.path)
+            return run, store.read(queries.text_of, run.task_sha256, store.path)
 
     def output(self, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes, bytes]:
         """What a run's last attempt wrote on stdout and stderr, as far as it was kept."""

@@ -193,7 +193,7 @@ def _side_of(store: Store, run: Run) -> Side:
     text = (
         None
         if run.task_sha256 is None or run.started_at is None
-        else store.read(queries.text, run.task_sha256, store.path).decode()
+        else store.read(queries.text_of, run.task_sha256, store.path).decode()
     )
     return Side(
         job=job,

@@ -30,7 +30,7 @@ from scheduler.ledger.cursor import until_fresh
 from scheduler.ledger.store import Store
 from scheduler.ledger.syncs import Observed
 from scheduler.root.place import is_there
-from scheduler.root.settings import read_settings, settings_told
+from scheduler.root.settings import lenient_settings, read_settings
 from scheduler.service.look import GLANCE_S, Reading
 
 if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
@@ -81,7 +81,7 @@ class Scheduler(Reading):
 
         settings, root_problems = read_settings(self.place)
         broken = settings is None
-        settings = settings or settings_told(self.place)
+        settings = settings or lenient_settings(self.place)
         if settings is None:
             return root_problems
         desired = read_desired(self.place, settings, Tree())
@@ -187,7 +187,7 @@ class Scheduler(Reading):
         from scheduler.core.times.clocks import NOT_BEFORE
         from scheduler.sync.clock_repair import set_right
 
-        now, newest = self.clock.now(), store.read(clock_steps.clock).newest
+        now, newest = self.clock.now(), store.read(clock_steps.last_clock).newest
         if now >= NOT_BEFORE:
             set_right(store, now=now, whole=newest is not None and newest > now, actor=self.actor)
 
@@ -223,7 +223,7 @@ class Scheduler(Reading):
             what: Json = {"verb": "run"} if origin is None else {"verb": "rerun", "task_of": origin.n}
             for answer in ask(holder, **what, job_id=job.id, actor=self.actor, wait=wait):
                 first = run is None
-                run = store.read(runs.run, job.id, answer["n"])
+                run = store.read(runs.find_run, job.id, answer["n"])
                 assert run is not None  # the daemon says so once its row stands
                 if first:
                     claimed(run, False)
@@ -246,7 +246,7 @@ class Scheduler(Reading):
             if (
                 kept
                 and 0 < int(number) <= store.read(put_back.last_numbers).get(job_id, 0)
-                and not store.read(runs.run, job_id, int(number))
+                and not store.read(runs.find_run, job_id, int(number))
             ):
                 raise RefusedError(
                     f"{run_id} is not kept any more, and neither is its text",
@@ -299,7 +299,7 @@ class Scheduler(Reading):
                 run = attempts.carry_out(run, scratch=scratch, cancel=cancel)
                 continue
             cancel.wait(min(left, _FOREGROUND_LOOK_S))
-            run = attempts.store.read(runs.run, run.job_id, run.n) or run
+            run = attempts.store.read(runs.find_run, run.job_id, run.n) or run
         if cancel.is_set() and run.retry_at is not None:
             return attempts.end_unstarted(run, "cancelled")
         return run
@@ -309,7 +309,7 @@ class Scheduler(Reading):
 
         Raises: RefusedError with the reason of the skip where nothing could be started.
         """
-        from scheduler.run.fire import on_disk, pinned
+        from scheduler.run.fire import from_disk, pinned
         from scheduler.run.local.prepare import prepare_attempt
 
         with self._need_store(job_id) as store:
@@ -324,7 +324,7 @@ class Scheduler(Reading):
                 raise _would_be_skipped(job, found)
             _, job, settings = found
             if origin is None:
-                ready = on_disk(passes, job, settings, trigger)
+                ready = from_disk(passes, job, settings, trigger)
             else:
                 ready = pinned(self.place, store, job, settings, origin)
         if isinstance(ready, Fault):
@@ -362,7 +362,7 @@ class Scheduler(Reading):
                 self._cancel_elsewhere(store, run, holder)
             give_up = time.monotonic() + CANCEL_WAIT.total_seconds()
             while True:
-                now = store.read(runs.run, run.job_id, run.n)
+                now = store.read(runs.find_run, run.job_id, run.n)
                 assert now is not None
                 if now.status.finished:
                     return now
@@ -548,7 +548,7 @@ class Scheduler(Reading):
 
     def _text(self, sha256: str) -> bytes:
         with self._open() as store:
-            return store.read(queries.text, sha256, store.path)
+            return store.read(queries.text_of, sha256, store.path)
 
     # -- jobs from elsewhere ---------------------------------------------------------------------
 
@@ -601,7 +601,7 @@ class Scheduler(Reading):
             for job in jobs:
                 if job.id in under_way:
                     self.tell(f"{job.id} has a run that has not ended: it is left out")
-            found = ((job.id, files[job.id], store.read(carried.history, job.id)) for job in jobs)
+            found = ((job.id, files[job.id], store.read(carried.past_of, job.id)) for job in jobs)
             yield from lines(found, now=self.clock.now(), actor=self.actor)
 
     # -- the daemon ------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from scheduler.core.times.clocks import NOT_BEFORE, Righted, cut, definition_zones, righted
+from scheduler.core.times.clocks import NOT_BEFORE, Righted, cut_skip, definition_zones, righted
 from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
 from scheduler.core.values.runs import AuditRow, Run
@@ -15,7 +15,7 @@ from scheduler.ledger import claims, clock_steps, syncs
 from scheduler.ledger.cursor import until_fresh
 from scheduler.ledger.store import Store
 from scheduler.machine.log import Log
-from scheduler.machine.zones import digest
+from scheduler.machine.zones import rules_digest
 
 _log = Log(__name__)
 
@@ -46,7 +46,7 @@ def set_right(store: Store, *, now: datetime, whole: bool, actor: str = "schedul
         jobs = list(observed.jobs.values())
         ahead = {job.id for job in jobs if _lies_ahead(job, now)}
         later = store.read(clock_steps.later, sorted(ahead), now)
-        cuts = [cut(each, now) for each in later.skips]
+        cuts = [cut_skip(each, now) for each in later.skips]
         found = [
             each
             for job in jobs
@@ -60,7 +60,7 @@ def set_right(store: Store, *, now: datetime, whole: bool, actor: str = "schedul
         ]
         rules = _digest(jobs) if whole else None
         told = SetRight(jobs=tuple(found), void=sum(each.void for each in cuts), retries=tuple(retries))
-        if told.nothing and rules in (None, store.read(clock_steps.clock).zone_rules):
+        if told.nothing and rules in (None, store.read(clock_steps.last_clock).zone_rules):
             return told
         audit = [] if told.nothing else [_audit_root(told, now, actor)]
         audit += [row for each in found for row in _audit(each, now, actor)]
@@ -118,7 +118,7 @@ def zone_rules(store: Store) -> str:
 
 
 def _digest(jobs: Collection[Job]) -> str:
-    return digest(definition_zones(job.file.spec for job in jobs if not job.archived))
+    return rules_digest(definition_zones(job.file.spec for job in jobs if not job.archived))
 
 
 def _audit_root(told: SetRight, now: datetime, actor: str) -> AuditRow:

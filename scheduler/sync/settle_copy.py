@@ -57,7 +57,7 @@ def settle_copy(
         )
         with contextlib.suppress(StaleError):
             waited = store.write(
-                put_back.settle_copy, dues, ticket=observed.ticket, numbers=given, now=now, audit=audit
+                put_back.write_settled, dues, ticket=observed.ticket, numbers=given, now=now, audit=audit
             )
             return Settled(copied_at=copied_at, slots=slots, waited=tuple(run.id for run in waited))
 

@@ -90,9 +90,9 @@ def test_a_job_is_allowed_by_its_id_or_a_tag(job: str, tags: tuple[str, ...], al
 
 def test_a_path_is_allowed_by_a_glob_and_scheduler_yaml_never() -> None:
     policy = Agents(jobs=("*",), paths=("**", "jobs/agents/**"))
-    assert agents.check_path(policy, "jobs/agents/a.md") is None
-    assert agents.check_path(policy, "scheduler.yaml") is not None
-    assert agents.check_path(Agents(jobs=("*",)), "jobs/a.md") is not None
+    assert agents.check_agent_path(policy, "jobs/agents/a.md") is None
+    assert agents.check_agent_path(policy, "scheduler.yaml") is not None
+    assert agents.check_agent_path(Agents(jobs=("*",)), "jobs/a.md") is not None
 
 
 @pytest.mark.parametrize("name", ["main", "agent", "agents", "xagents/a", "refs/heads/agents/a"])

@@ -11,12 +11,12 @@ from scheduler.core.due.due import due_around
 from scheduler.core.times.clocks import (
     Ahead,
     Boot,
-    Reading,
+    ClockReading,
     Trust,
     around,
-    cut,
+    cut_skip,
+    first_free_slot,
     first_trust,
-    free_slot,
     judged,
     righted,
     true_lives,
@@ -31,9 +31,9 @@ HOURLY = Schedule(timezone="UTC", cron="0 * * * *")
 BOOTED = NOON - DAY
 
 
-def reading(wall: datetime, *, set_by: timedelta = timedelta(), boot_id: str | None = "boot") -> Reading:
+def reading(wall: datetime, *, set_by: timedelta = timedelta(), boot_id: str | None = "boot") -> ClockReading:
     """set_by: how much of what the wall clock says was set since it was right."""
-    return Reading(wall=wall, elapsed=wall - set_by - BOOTED, boot_id=boot_id)
+    return ClockReading(wall=wall, elapsed=wall - set_by - BOOTED, boot_id=boot_id)
 
 
 def nobody() -> bool:
@@ -112,10 +112,10 @@ def test_a_first_boot_far_behind_what_was_written_waits_two_minutes_and_one_befo
     assert not first_trust(reading(NOON - DAY), stored=None, newest=NOON, good=somebody).doubt
     for good in (nobody, somebody):
         old = datetime(2000, 1, 1, tzinfo=UTC)
-        trust = first_trust(Reading(wall=old, elapsed=MINUTE, boot_id="b"), stored=None, newest=None, good=good)
-        trust = judged(trust, Reading(wall=old + DAY, elapsed=DAY + MINUTE, boot_id="b"), good=good)
+        trust = first_trust(ClockReading(wall=old, elapsed=MINUTE, boot_id="b"), stored=None, newest=None, good=good)
+        trust = judged(trust, ClockReading(wall=old + DAY, elapsed=DAY + MINUTE, boot_id="b"), good=good)
         assert "cannot be" in trust.doubt
-        set_now = judged(trust, Reading(wall=NOON, elapsed=DAY + 2 * MINUTE, boot_id="b"), good=good)
+        set_now = judged(trust, ClockReading(wall=NOON, elapsed=DAY + 2 * MINUTE, boot_id="b"), good=good)
         assert bool(set_now.doubt) is (good is nobody), "it has jumped: two minutes, or until something vouches for it"
 
 
@@ -128,11 +128,11 @@ def ahead(first: datetime, last: datetime, slots: int) -> Ahead:
 
 def test_a_skip_is_cut_where_the_clock_stands() -> None:
     whole = ahead(NOON, NOON + 3 * HOUR, 4)
-    found = cut(whole, NOON + 90 * MINUTE)
+    found = cut_skip(whole, NOON + 90 * MINUTE)
     assert (found.kept, found.kept_last, found.first, found.void) == (2, NOON + HOUR, NOON + 2 * HOUR, 2)
-    found = cut(whole, NOON - MINUTE)
+    found = cut_skip(whole, NOON - MINUTE)
     assert (found.kept, found.first, found.void) == (0, NOON, 4)
-    found = cut(whole, NOON + HOUR)
+    found = cut_skip(whole, NOON + HOUR)
     assert (found.kept_last, found.first) == (NOON + HOUR, NOON + 2 * HOUR), "a slot at this instant has come"
 
 
@@ -141,7 +141,7 @@ def test_ranges_leave_out_what_has_a_row() -> None:
     assert list(around((), NOON, NOON + HOUR)) == [(NOON, NOON + HOUR)]
     assert list(around((NOON, NOON + HOUR), NOON, NOON + HOUR)) == [(NOON + tick, NOON + HOUR - tick)]
     assert list(around((NOON + HOUR,), NOON, NOON)) == [(NOON, NOON)]
-    assert free_slot(HOURLY, after=NOON, taken={NOON + HOUR, NOON + 2 * HOUR}) == NOON + 3 * HOUR
+    assert first_free_slot(HOURLY, after=NOON, taken={NOON + HOUR, NOON + 2 * HOUR}) == NOON + 3 * HOUR
 
 
 # -- jobs --------------------------------------------------------------------------------------

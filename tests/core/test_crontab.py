@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.core.imports.crontab import Shell, Users, is_system, jobs_of, read_crontab
+from scheduler.core.imports.crontab import Shell, Users, crontab_jobs, is_system, read_crontab
 from scheduler.core.imports.incoming import Incoming, mapped_id
 from scheduler.core.values.problems import Problem, UsageError
 
@@ -17,7 +17,7 @@ def jobs(
 ) -> tuple[list[Incoming], list[Problem]]:
     data = text.encode() if isinstance(text, str) else text
     read = read_crontab(data, system=users is not None)
-    return jobs_of(read, shell=shell or Shell(strict=True), zone="UTC", root_zone="UTC", users=users)
+    return crontab_jobs(read, shell=shell or Shell(strict=True), zone="UTC", root_zone="UTC", users=users)
 
 
 def only(text: str, *, shell: Shell | None = None) -> Incoming:

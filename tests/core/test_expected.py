@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.due.expected import LATE, Alarm, Evidence, Kind, alarms_of
+from scheduler.core.due.expected import LATE, Alarm, AlarmEvidence, Kind, alarms_of
 from scheduler.core.times.fires import coming
 from scheduler.core.values.facts import FileFacts, Job, Pause, RuntimeFacts
 from scheduler.core.values.spec import JobSpec, Schedule
@@ -41,7 +41,7 @@ def overdue(
     def covered_until(slot: datetime) -> datetime | None:
         return max((row for row in rows if row[0] <= slot), default=(None, None))[1]
 
-    evidence = Evidence(succeeded_at=lambda: success, resumed_at=lambda: resumed, covered_until=covered_until)
+    evidence = AlarmEvidence(succeeded_at=lambda: success, resumed_at=lambda: resumed, covered_until=covered_until)
     return list(alarms_of(job, evidence, now))
 
 

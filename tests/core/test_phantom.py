@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scheduler.core.imports.incoming import Incoming, mapped_id, slug
-from scheduler.core.imports.phantom import jobs_of
+from scheduler.core.imports.phantom import phantom_jobs
 from scheduler.core.times.fires import fires
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.spec import Schedule
@@ -31,7 +31,7 @@ def imported(*rows: dict[str, Any], audit: tuple[dict[str, Any], ...] = ()) -> t
         }
         for number, row in enumerate(rows, 1)
     ]
-    found, problems = jobs_of(whole, audit, zone="UTC", root_zone="UTC", now=NOW)
+    found, problems = phantom_jobs(whole, audit, zone="UTC", root_zone="UTC", now=NOW)
     return found, [each for each in problems if each.code != "import.retry"]
 
 

@@ -13,8 +13,8 @@ from scheduler.core.values.problems import UsageError
 from scheduler.core.values.remote import (
     LONGEST_WAIT,
     Remote,
-    check_path,
     check_ref,
+    check_remote_path,
     check_url,
     folder_name,
     is_local,
@@ -78,10 +78,10 @@ def test_names_that_git_takes_for_no_ref_are_refused(name: str) -> None:
 
 
 def test_a_folder_of_the_repository_stays_inside_it() -> None:
-    assert [check_path(each) for each in ("", ".", "./", "a/b/", "a//b")] == ["", "", "", "a/b", "a/b"]
+    assert [check_remote_path(each) for each in ("", ".", "./", "a/b/", "a//b")] == ["", "", "", "a/b", "a/b"]
     for path in ("/a", "..", "a/../..", ".git", "a/.GIT/b"):
         with pytest.raises(UsageError, match="is no folder"):
-            check_path(path)
+            check_remote_path(path)
 
 
 @given(

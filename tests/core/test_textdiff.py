@@ -11,12 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.plan.textdiff import Edit, by_words, hunks, line_edits, same_but_for_line_ends, unified, word_edits
+from scheduler.core.plan.textdiff import (
+    LineEdit,
+    by_words,
+    hunks,
+    line_edits,
+    same_but_for_line_ends,
+    unified,
+    word_edits,
+)
 
 texts = st.text(alphabet="ab \n.é\r", max_size=60)
 
 
-def side(edits: list[Edit], without: str) -> str:
+def side(edits: list[LineEdit], without: str) -> str:
     return "".join(edit.text for edit in edits if edit.kind != without)
 
 
@@ -80,10 +88,10 @@ def test_one_changed_word_is_all_that_a_word_diff_marks() -> None:
 
 def test_words_that_follow_each_other_are_marked_as_one_phrase() -> None:
     assert word_edits("say no more", "say a word more") == [
-        Edit("keep", "say "),
-        Edit("delete", "no"),
-        Edit("insert", "a word"),
-        Edit("keep", " more"),
+        LineEdit("keep", "say "),
+        LineEdit("delete", "no"),
+        LineEdit("insert", "a word"),
+        LineEdit("keep", " more"),
     ]
 
 

@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.due.waiting import OUTAGE, PACE, Entry, Waiting
+from scheduler.core.due.waiting import OUTAGE, PACE, Waiting, WaitingRun
 from scheduler.core.values.runs import Run, RunStatus, Trigger
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
-def entry(job_id: str, n: int, minutes: float = 0, *, paced: bool = False) -> Entry:
+def entry(job_id: str, n: int, minutes: float = 0, *, paced: bool = False) -> WaitingRun:
     run = Run(
         job_id=job_id,
         n=n,
@@ -26,10 +26,10 @@ def entry(job_id: str, n: int, minutes: float = 0, *, paced: bool = False) -> En
         requested_at=NOON,
         generation=1,
     )
-    return Entry(run=run)
+    return WaitingRun(run=run)
 
 
-def line(*entries: Entry, alone: bool = True) -> Waiting:
+def line(*entries: WaitingRun, alone: bool = True) -> Waiting:
     waiting = Waiting(alone=lambda _: alone)
     for each in entries:
         waiting.add(each)

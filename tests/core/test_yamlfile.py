@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.core.formats.yamlfile import MAX_DEPTH, MAX_NODES, YamlDocument, read_yaml, resolve
+from scheduler.core.formats.yamlfile import MAX_DEPTH, MAX_NODES, YamlDocument, read_yaml, resolve_scalar
 from scheduler.core.values.texts import TextError, conflict_line, decode
 
 
@@ -84,7 +84,7 @@ def test_plain_text_follows_the_core_schema_of_yaml_1_2(text: str, value: Any) -
 
 
 def test_not_a_number_is_a_float() -> None:
-    assert math.isnan(resolve(".nan"))
+    assert math.isnan(resolve_scalar(".nan"))
 
 
 def test_quoted_text_is_never_converted() -> None:

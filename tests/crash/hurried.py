@@ -17,7 +17,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scheduler.core.times.clocks import Reading
+from scheduler.core.times.clocks import ClockReading
 from scheduler.daemon.daemon import Daemon
 from scheduler.ledger import queries
 from scheduler.root.place import Place
@@ -34,8 +34,8 @@ class JumpingClock:
     def now(self) -> datetime:
         return self._moment
 
-    def read(self) -> Reading:  # time passes quickly, and nobody sets the clock
-        return Reading(wall=self._moment, elapsed=self._moment - self._start, boot_id="hurried")
+    def read(self) -> ClockReading:  # time passes quickly, and nobody sets the clock
+        return ClockReading(wall=self._moment, elapsed=self._moment - self._start, boot_id="hurried")
 
     def jump(self, moment: datetime) -> None:
         self._moment = max(self._moment, moment)

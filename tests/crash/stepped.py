@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from scheduler.core.times.clocks import Reading
+from scheduler.core.times.clocks import ClockReading
 from scheduler.daemon.daemon import Daemon
 from scheduler.machine.clock import SystemClock
 from scheduler.root.place import Place
@@ -29,7 +29,7 @@ class SteppedClock(SystemClock):
     def now(self) -> datetime:
         return super().now() + self._wrong_by()
 
-    def read(self) -> Reading:
+    def read(self) -> ClockReading:
         found = super().read()
         return replace(found, wall=found.wall + self._wrong_by())
 

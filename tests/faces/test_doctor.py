@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import tzdata
 
-from scheduler.core.times.clocks import Boot, Reading
+from scheduler.core.times.clocks import Boot, ClockReading
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.settings import Settings
 from scheduler.daemon.daemon import Daemon
@@ -145,8 +145,8 @@ def test_a_clock_that_has_gone_behind_what_was_written_is_an_error(root: Root) -
     assert root.cli("doctor").code == 1
 
 
-def reading(now: datetime, *, up: timedelta = timedelta(days=1)) -> Reading:
-    return Reading(wall=now, elapsed=up, boot_id="boot-1")
+def reading(now: datetime, *, up: timedelta = timedelta(days=1)) -> ClockReading:
+    return ClockReading(wall=now, elapsed=up, boot_id="boot-1")
 
 
 def test_a_clock_that_has_jumped_ahead_since_the_machine_started_is_an_error() -> None:

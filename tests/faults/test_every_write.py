@@ -244,7 +244,7 @@ def test_a_damaged_text_comes_back_with_the_next_run_that_is_given_it(tmp_path: 
         assert store.read(queries.damaged_texts) == [TASK.sha256]
         assert store.read(queries.runs_of_text, TASK.sha256) == ["other:1"]
         with pytest.raises(UnavailableError, match="damaged"):
-            store.read(queries.text, TASK.sha256, store.path)
+            store.read(queries.text_of, TASK.sha256, store.path)
         start(store, replace(known.claimed))
-        assert store.read(queries.text, TASK.sha256, store.path) == TASK.text
+        assert store.read(queries.text_of, TASK.sha256, store.path) == TASK.text
         assert store.read(queries.damaged_texts) == []

@@ -473,12 +473,12 @@ def test_each_text_is_kept_once_and_a_damaged_one_is_told(store: Store, path: Pa
         store.write(runs.finish, start(store, claim(store, job_id)), Ending(status=RunStatus.SUCCEEDED), now=NOW)
     raw = sqlite3.connect(path)
     assert raw.execute("SELECT count(*) FROM texts").fetchone() == (1,)
-    assert store.read(queries.text, TASK.sha256, store.path) == TASK.text
+    assert store.read(queries.text_of, TASK.sha256, store.path) == TASK.text
     raw.execute("UPDATE texts SET bytes = x'00'")
     raw.commit()
     raw.close()
     with pytest.raises(UnavailableError, match="damaged"):
-        store.read(queries.text, TASK.sha256, store.path)
+        store.read(queries.text_of, TASK.sha256, store.path)
 
 
 def test_an_active_run_names_its_owner_and_its_process(store: Store) -> None:
@@ -717,7 +717,7 @@ def test_who_gives_up_a_run_does_not_end_it_for_another_that_goes_on_with_it(sto
 
 def test_a_run_that_nobody_has_tried_again_in_time_is_found(store: Store) -> None:
     run = start(store, claim(store))
-    store.write(runs.end_attempt, run, Ending(status=RunStatus.FAILED, reason="exit_code"), retry_at=NOW, now=NOW)
+    store.write(runs.end_try, run, Ending(status=RunStatus.FAILED, reason="exit_code"), retry_at=NOW, now=NOW)
     assert [each.id for each in store.read(claims.retries_due, NOW + timedelta(seconds=1))] == [run.id]
     assert store.read(claims.retries_due, NOW) == []
 

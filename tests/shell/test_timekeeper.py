@@ -355,7 +355,7 @@ def test_a_try_that_a_clock_ahead_has_put_off_comes_at_most_its_longest_delay_la
     world.set_right(world.store)
     (run,) = clockwork.dispatch(world.store)
     world.store.write(
-        runs.end_attempt,
+        runs.end_try,
         run,
         Ending(status=RunStatus.FAILED, reason=None),
         retry_at=world.clock.now() + MINUTE,
@@ -378,7 +378,7 @@ def test_new_rules_of_a_zone_count_from_the_next_start(world: World, monkeypatch
     assert world.store.read(queries.jobs)[0].next_run_at == MIDNIGHT + 7 * HOUR, (
         "the rules are the same: nobody has looked"
     )
-    monkeypatch.setattr("scheduler.sync.clock_repair.digest", lambda names: f"other rules of {sorted(names)}")
+    monkeypatch.setattr("scheduler.sync.clock_repair.rules_digest", lambda names: f"other rules of {sorted(names)}")
     clockwork, _ = world.start()
     after = world.store.read(queries.jobs)[0]
     assert (after.next_run_at, after.file.generation) == (MIDNIGHT + 8 * HOUR, before.file.generation)

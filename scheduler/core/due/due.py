@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from scheduler.core.due.policy import MOST_CAUGHT_UP
-from scheduler.core.times.clocks import around, due_before, free_slot
+from scheduler.core.times.clocks import around, due_before, first_free_slot
 from scheduler.core.times.fires import newest_fires, next_fire, span, start_delay
 from scheduler.core.values.facts import Job, Pause
 from scheduler.core.values.runs import Skip
@@ -125,7 +125,7 @@ def due_around(
     found = due(job, now=now, since=since, until=until, elsewhere_until=elsewhere_until)
     if found is None:
         return None
-    return replace(found, next_run_at=free_slot(schedule, after=found.last, taken=taken))
+    return replace(found, next_run_at=first_free_slot(schedule, after=found.last, taken=taken))
 
 
 def _to_catch_up(

@@ -31,7 +31,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class AlarmEvidence:
     """What the ledger shows of one job, looked up as far as it is asked for. Instants are aware UTC."""
 
     succeeded_at: Callable[[], datetime | None]  # when a run succeeded last
@@ -60,7 +60,7 @@ def _second(at: datetime) -> str:
     return instant(at.replace(microsecond=0))
 
 
-def alarms_of(job: Job, evidence: Evidence, now: datetime) -> Iterator[Alarm]:
+def alarms_of(job: Job, evidence: AlarmEvidence, now: datetime) -> Iterator[Alarm]:
     """What is overdue of one job. Nothing is of one that is archived, disabled or paused."""
     spec, pause = job.file.spec, job.pause
     if job.archived or not spec.enabled or (pause is not None and pause.covers(now)):

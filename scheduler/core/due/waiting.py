@@ -17,7 +17,7 @@ Done = Callable[[Run | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class WaitingRun:
     """A run that waits, and who is told of its end."""
 
     run: Run
@@ -42,7 +42,7 @@ class Waiting:
     def __init__(self, *, alone: Callable[[str], bool]) -> None:
         """alone: whether the runs of a job exclude each other."""
         self._alone = alone
-        self._entries: dict[str, Entry] = {}  # by run id
+        self._entries: dict[str, WaitingRun] = {}  # by run id
         self._lines: dict[str, list[tuple[datetime, int, str]]] = {}  # heaps; with entries that are gone
         self._put_off: dict[str, datetime] = {}  # run ids that are in no line before that
         self._clock: list[tuple[datetime, str]] = []  # a heap of these; with entries that no longer hold
@@ -55,13 +55,13 @@ class Waiting:
 
     # -- coming and going ------------------------------------------------------------------------
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: WaitingRun) -> None:
         run = entry.run
         self._entries[run.id] = entry
         heapq.heappush(self._lines.setdefault(run.job_id, []), (entry.when, run.n, run.id))
         self._refresh(run.job_id)
 
-    def put_off(self, entry: Entry, until: datetime) -> None:
+    def put_off(self, entry: WaitingRun, until: datetime) -> None:
         run = entry.run
         self._entries[run.id], self._put_off[run.id] = entry, until
         heapq.heappush(self._clock, (until, run.id))
@@ -77,7 +77,7 @@ class Waiting:
                 self._no_longer_off(entry.run)
                 self.add(entry)
 
-    def pop(self, run_id: str, *, now: datetime) -> Entry | None:
+    def pop(self, run_id: str, *, now: datetime) -> WaitingRun | None:
         """Takes one out that waits; None where it does not."""
         entry = self._entries.pop(run_id, None)
         if entry is not None:
@@ -87,7 +87,7 @@ class Waiting:
             self._refresh(entry.run.job_id)
         return entry
 
-    def drain(self) -> list[Entry]:
+    def drain(self) -> list[WaitingRun]:
         """Takes out all."""
         left = list(self._entries.values())
         for entry in left:
@@ -113,7 +113,7 @@ class Waiting:
             del self._places[job_id]
         self._refresh(job_id)
 
-    def next(self, now: datetime) -> tuple[Entry, datetime] | None:
+    def next(self, now: datetime) -> tuple[WaitingRun, datetime] | None:
         """Takes out the run that starts next, and has its job take the place; None where none may start now.
 
         With it, since when nothing but a place was missing.
@@ -135,12 +135,12 @@ class Waiting:
         self.took(job_id)
         return entry, since
 
-    def lacking(self) -> list[tuple[Entry, datetime]]:
+    def lacking(self) -> list[tuple[WaitingRun, datetime]]:
         """The first run of each line that lacks nothing but a place, and since when."""
         found = [self._entries[self._lines[job_id][0][2]] for job_id in list(self._heads) if not self._blocked(job_id)]
         return [(entry, self._lacking_since(entry)) for entry in found]
 
-    def _lacking_since(self, entry: Entry) -> datetime:
+    def _lacking_since(self, entry: WaitingRun) -> datetime:
         freed = self._freed.get(entry.run.job_id, entry.when)
         return max(entry.when, freed) if self._alone(entry.run.job_id) else entry.when
 

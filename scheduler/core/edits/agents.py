@@ -56,7 +56,7 @@ def check_fields(policy: Agents, fields: Sequence[str]) -> Denied | None:
     )
 
 
-def check_path(policy: Agents, path: str) -> Denied | None:
+def check_agent_path(policy: Agents, path: str) -> Denied | None:
     """path: a file that is new, or that the job had nothing to do with so far."""
     if path == ROOT_FILE:
         return Denied(f"agents never write {ROOT_FILE}", "a person decides what it says")

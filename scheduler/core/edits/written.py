@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from scheduler.core.formats.yamlfile import read_yaml, resolve
+from scheduler.core.formats.yamlfile import read_yaml, resolve_scalar
 from scheduler.core.values.texts import TextError
 
 WIDTH = 100  # of a line, beyond which a list or mapping is written one item a line
@@ -37,7 +37,7 @@ def value_of(text: str) -> Any:
             why = found.flaws[0].message if found is not None and found.flaws else "it is more than one value"
             raise TextError("yaml.syntax", why)
         return found.data["value"]
-    return text if "\n" in text else resolve(bare)
+    return text if "\n" in text else resolve_scalar(bare)
 
 
 def inline(value: Any, *, flow: bool = False, style: str | None = None) -> str:

@@ -63,7 +63,7 @@ def read_root_file(data: bytes, *, path: str = ROOT_FILE) -> tuple[Settings | No
     return None if failed else settings, tuple(sorted(problems))
 
 
-def settings_told(data: bytes) -> Settings | None:
+def parse_lenient(data: bytes) -> Settings | None:
     """Of a scheduler.yaml with an error what can be told without guessing: where job files are, and their zone.
 
     Every other setting is as lenient as it can be, and there are no runners. None where not even the files can be told.

@@ -86,7 +86,7 @@ def own_env_name(name: str) -> str:
     return name
 
 
-def duration(value: Any) -> timedelta:
+def duration_value(value: Any) -> timedelta:
     if isinstance(value, int | float) and not isinstance(value, bool):
         number = str(value)
         hint = units.with_units(number) or "write one like 90s, 20m, 2h or 1h30m"
@@ -105,7 +105,7 @@ _DURATION = units.DURATION_PATTERN[1:-1]
 def phase_duration(value: Any) -> timedelta:
     if isinstance(value, str) and re.fullmatch(r"0[dhms]", value):
         return timedelta()
-    return duration(value)
+    return duration_value(value)
 
 
 def size(value: Any) -> int:

@@ -36,7 +36,7 @@ from scheduler.core.formats.rules import (
     catch_up_policy,
     cron_text,
     cwd_path,
-    duration,
+    duration_value,
     entries,
     env_name,
     format_version,
@@ -78,7 +78,7 @@ RunnerName = Annotated[str, AfterValidator(runner_name), _schema(RUNNER_PATTERN)
 Glob = Annotated[str, AfterValidator(glob), _schema(GLOB_PATTERN, maxLength=MAX_LENGTH)]
 JobPattern = Annotated[str, AfterValidator(job_pattern), _schema(JOBS_PATTERN)]
 Duration = Annotated[
-    timedelta, BeforeValidator(duration), WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN})
+    timedelta, BeforeValidator(duration_value), WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN})
 ]
 Phase = Annotated[
     timedelta,

@@ -208,7 +208,7 @@ class _Reader:
                 return event.value
             if _LEADING_ZERO.fullmatch(event.value):
                 fresh.flaws.append(self._leading_zero(event, path, index))
-            return resolve(event.value)
+            return resolve_scalar(event.value)
         if depth > MAX_DEPTH:
             raise self._error(
                 "yaml.too-deep", f"values are nested more than {MAX_DEPTH} deep", index, "a job file needs three levels"
@@ -496,7 +496,7 @@ _HEX = re.compile(r"0x[0-9a-fA-F]{1,40}")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 
 
-def resolve(text: str) -> Any:
+def resolve_scalar(text: str) -> Any:
     """What a plain scalar stands for. A number of more than 40 digits stays text: nothing here can use it."""
     if text in _WORDS:
         return _WORDS[text]

@@ -95,7 +95,7 @@ class Users:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class CronLine:
     """One line that names a time and a command, and the settings above it."""
 
     line: int
@@ -111,7 +111,7 @@ class Entry:
 class Crontab:
     """What stands in a crontab, and what of it cannot be carried."""
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[CronLine] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -224,7 +224,7 @@ def _comment(lines: Sequence[str]) -> str:
 
 def _entry(
     line: int, text: str, environment: Mapping[str, str], comment: str, system: bool, problems: list[Problem]
-) -> Entry | None:
+) -> CronLine | None:
     def refuse(code: str, message: str, hint: str = "") -> None:
         problems.append(problem(line, code, message, hint))
 
@@ -274,7 +274,7 @@ def _entry(
     if not before:
         refuse("line", "there is no command before the %")
         return None
-    return Entry(
+    return CronLine(
         line=line,
         schedule=schedule,
         user=user,
@@ -331,7 +331,7 @@ def _cut(text: str) -> str:
 # -- jobs --------------------------------------------------------------------------------------
 
 
-def jobs_of(
+def crontab_jobs(
     found: Crontab, *, shell: Shell, zone: str, root_zone: str, users: Users | None
 ) -> tuple[list[Incoming], list[Problem]]:
     """The entries as jobs, and what of them could not be carried.
@@ -353,7 +353,7 @@ def jobs_of(
     return jobs, problems
 
 
-def _other_user(entry: Entry, job_id: str, users: Users) -> Problem:
+def _other_user(entry: CronLine, job_id: str, users: Users) -> Problem:
     assert entry.user is not None
     if not users.exists(entry.user):
         return problem(
@@ -371,7 +371,7 @@ def _other_user(entry: Entry, job_id: str, users: Users) -> Problem:
     )
 
 
-def _job(entry: Entry, job_id: str, shell: Shell, zone: str, root_zone: str, problems: list[Problem]) -> Incoming:
+def _job(entry: CronLine, job_id: str, shell: Shell, zone: str, root_zone: str, problems: list[Problem]) -> Incoming:
     timezone = entry.environment.get("CRON_TZ") or zone
     schedule: dict[str, str] = {"cron": entry.schedule}
     if timezone != root_zone:
@@ -418,7 +418,7 @@ def _jitter(minutes: str, cron: str, timezone: str) -> str | None:
     return format_duration(jitter) if gap is None or 2 * jitter < gap else None
 
 
-def _script(entry: Entry, exported: Mapping[str, str], shell: Shell) -> Iterator[str]:
+def _script(entry: CronLine, exported: Mapping[str, str], shell: Shell) -> Iterator[str]:
     """The lines of a shell script that does what cron does with the command."""
     for name, value in exported.items():
         yield f"export {name}={shlex.quote(value)}"

@@ -68,7 +68,7 @@ def _plain(text: str) -> str:
     return "".join(each for each in parts if not unicodedata.combining(each))
 
 
-def digest(*parts: object) -> str:
+def short_digest(*parts: object) -> str:
     """A few digits that tell apart what would have one name: the same wherever and whenever they are worked out."""
     return hashlib.sha256("\0".join(map(str, parts)).encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
@@ -78,7 +78,7 @@ def mapped_id(original: str) -> str:
     if re.fullmatch(ID_PATTERN[1:-1], original):
         return original
     words = re.sub(r"[^a-z0-9._-]+", "-", _plain(original)).strip("-._")[:_LONGEST_STEM].strip("-._")
-    return f"{words or 'job'}-{digest(original)}"
+    return f"{words or 'job'}-{short_digest(original)}"
 
 
 def free(name: str, taken: Iterable[str], *parts: object) -> str:
@@ -86,8 +86,8 @@ def free(name: str, taken: Iterable[str], *parts: object) -> str:
     names = set(taken) if not isinstance(taken, set | dict) else taken
     if name not in names:
         return name
-    found, n = f"{name}-{digest(*parts)}", 1
+    found, n = f"{name}-{short_digest(*parts)}", 1
     while found in names:
         n += 1
-        found = f"{name}-{digest(*parts)}-{n}"
+        found = f"{name}-{short_digest(*parts)}-{n}"
     return found

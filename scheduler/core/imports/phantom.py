@@ -32,7 +32,7 @@ class _RowError(ValueError):
     """A row that cannot be carried: code, message, hint."""
 
 
-def jobs_of(
+def phantom_jobs(
     rows: Sequence[Row], audit: Iterable[Row], *, zone: str, root_zone: str, now: datetime
 ) -> tuple[list[Incoming], list[Problem]]:
     """The rows as jobs, the oldest first, and what could not be carried; a row's line is its number in the table.

@@ -21,7 +21,7 @@ _SIGNS: dict[Kind, str] = {"keep": " ", "delete": "-", "insert": "+"}
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
+class LineEdit:
     """A piece of text that both have, or only the earlier (delete), or only the later one (insert); never empty."""
 
     kind: Kind
@@ -39,7 +39,7 @@ class Hunk:
     before_count: int
     after_start: int
     after_count: int
-    edits: tuple[Edit, ...]
+    edits: tuple[LineEdit, ...]
 
     @property
     def title(self) -> str:
@@ -47,22 +47,22 @@ class Hunk:
         return f"@@ -{_range(*before)} +{_range(*after)} @@"
 
 
-def line_edits(before: str, after: str) -> list[Edit]:
+def line_edits(before: str, after: str) -> list[LineEdit]:
     """One edit per line, line ends included; only a line feed ends a line, so that a changed line end shows."""
     return list(_deletes_first(_edits(_lines(before), _lines(after))))
 
 
-def word_edits(before: str, after: str) -> list[Edit]:
+def word_edits(before: str, after: str) -> list[LineEdit]:
     """Pieces as long as they can be: words, the space between them, punctuation marks one by one.
 
     Space alone between two changes belongs to them: a sentence that was rewritten reads as one.
     """
     pieces = _joined(_edits(_TOKEN.findall(before), _TOKEN.findall(after)))
-    bridged: list[Edit] = []
+    bridged: list[LineEdit] = []
     for number, piece in enumerate(pieces):
         inside = 0 < number < len(pieces) - 1
         if piece.kind == "keep" and inside and piece.text.isspace() and "\n" not in piece.text:
-            bridged += [Edit("delete", piece.text), Edit("insert", piece.text)]
+            bridged += [LineEdit("delete", piece.text), LineEdit("insert", piece.text)]
         else:
             bridged.append(piece)
     return _joined(_deletes_first(bridged))
@@ -115,11 +115,11 @@ def unified(
     return "".join(line + "\n" for line in lines)
 
 
-def by_words(hunk: Hunk) -> Iterator[Edit]:
+def by_words(hunk: Hunk) -> Iterator[LineEdit]:
     """A hunk's text in order, its changed lines compared word by word with those that they replace."""
     for kept, run in groupby(hunk.edits, key=lambda edit: edit.kind == "keep"):
         if kept:
-            yield Edit("keep", "".join(edit.text for edit in run))
+            yield LineEdit("keep", "".join(edit.text for edit in run))
             continue
         edits = list(run)
         old = "".join(edit.text for edit in edits if edit.kind == "delete")
@@ -144,24 +144,24 @@ def _range(start: int, count: int) -> str:
     return str(start) if count == 1 else f"{start},{count}"
 
 
-def _edits(before: Sequence[str], after: Sequence[str]) -> Iterator[Edit]:
+def _edits(before: Sequence[str], after: Sequence[str]) -> Iterator[LineEdit]:
     head = 0
     while head < min(len(before), len(after)) and before[head] == after[head]:
         head += 1
     tail = 0
     while tail < min(len(before), len(after)) - head and before[-1 - tail] == after[-1 - tail]:
         tail += 1
-    yield from (Edit("keep", token) for token in before[:head])
+    yield from (LineEdit("keep", token) for token in before[:head])
     old, new = before[head : len(before) - tail], after[head : len(after) - tail]
     kept = _common(old, new)
     x = y = 0
     for i, j in [*kept, (len(old), len(new))]:
-        yield from (Edit("delete", token) for token in old[x:i])
-        yield from (Edit("insert", token) for token in new[y:j])
+        yield from (LineEdit("delete", token) for token in old[x:i])
+        yield from (LineEdit("insert", token) for token in new[y:j])
         if i < len(old):
-            yield Edit("keep", old[i])
+            yield LineEdit("keep", old[i])
         x, y = i + 1, j + 1
-    yield from (Edit("keep", token) for token in before[len(before) - tail :])
+    yield from (LineEdit("keep", token) for token in before[len(before) - tail :])
 
 
 def _common(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int]]:
@@ -203,14 +203,14 @@ def _walk_back(trail: Sequence[dict[int, int]], x: int, y: int) -> list[tuple[in
     return kept[::-1]
 
 
-def _joined(edits: Iterable[Edit]) -> list[Edit]:
-    found: list[Edit] = []
+def _joined(edits: Iterable[LineEdit]) -> list[LineEdit]:
+    found: list[LineEdit] = []
     for kind, run in groupby(edits, key=lambda edit: edit.kind):
-        found.append(Edit(kind, "".join(edit.text for edit in run)))
+        found.append(LineEdit(kind, "".join(edit.text for edit in run)))
     return found
 
 
-def _deletes_first(edits: Iterable[Edit]) -> Iterator[Edit]:
+def _deletes_first(edits: Iterable[LineEdit]) -> Iterator[LineEdit]:
     """Between two kept pieces what went, then what came."""
     for kept, run in groupby(edits, key=lambda edit: edit.kind == "keep"):
         group = list(run)

@@ -24,7 +24,7 @@ TICK = timedelta.resolution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class ClockReading:
     """Both clocks at one moment."""
 
     wall: datetime  # aware UTC
@@ -57,7 +57,9 @@ class Trust:
     gained: bool = False  # by this reading: it was doubted, and is believed now
 
 
-def first_trust(reading: Reading, *, stored: Boot | None, newest: datetime | None, good: Callable[[], bool]) -> Trust:
+def first_trust(
+    reading: ClockReading, *, stored: Boot | None, newest: datetime | None, good: Callable[[], bool]
+) -> Trust:
     """The first reading of a process.
 
     stored: as an earlier process left it. newest: when something was written last.
@@ -74,7 +76,7 @@ def first_trust(reading: Reading, *, stored: Boot | None, newest: datetime | Non
     return replace(trust, doubt=why, doubted=now, since=reading.elapsed) if why else trust
 
 
-def judged(trust: Trust, reading: Reading, *, good: Callable[[], bool]) -> Trust:
+def judged(trust: Trust, reading: ClockReading, *, good: Callable[[], bool]) -> Trust:
     """The next reading of the same boot."""
     now = Boot(boot_id=reading.boot_id, booted_at=reading.booted_at)
     believed = Trust(boot=now, gained=bool(trust.doubt))
@@ -96,7 +98,7 @@ def judged(trust: Trust, reading: Reading, *, good: Callable[[], bool]) -> Trust
     return replace(believed, went_back=gain < -BACK)
 
 
-def _impossible(reading: Reading) -> str:
+def _impossible(reading: ClockReading) -> str:
     if reading.wall >= NOT_BEFORE:
         return ""
     return f"it says {instant(_second(reading.wall))}, which cannot be: it has to be set"
@@ -140,7 +142,7 @@ class Cut:
         return self.ahead.slots - self.kept
 
 
-def cut(ahead: Ahead, now: datetime) -> Cut:
+def cut_skip(ahead: Ahead, now: datetime) -> Cut:
     """Parts a skip in the slots up to now, which stay as they are, and those after it, which are due again."""
     if ahead.first > now:
         return Cut(ahead=ahead, kept=0, kept_last=None, first=ahead.first)
@@ -152,7 +154,7 @@ def cut(ahead: Ahead, now: datetime) -> Cut:
     return Cut(ahead=ahead, kept=kept, kept_last=last, first=min(following or ahead.last, ahead.last))
 
 
-def free_slot(schedule: Schedule, *, after: datetime, taken: Collection[datetime]) -> datetime | None:
+def first_free_slot(schedule: Schedule, *, after: datetime, taken: Collection[datetime]) -> datetime | None:
     """The first slot after an instant that has no row yet."""
     slot = next_fire(schedule, after=after)
     while slot is not None and slot in taken:
@@ -224,7 +226,7 @@ def _cursor(
     if job.archived or not job.file.spec.enabled:
         return job.next_run_at
     schedule, cursor = job.file.spec.due_by, job.next_run_at
-    coming = free_slot(schedule, after=now, taken=taken)
+    coming = first_free_slot(schedule, after=now, taken=taken)
     if not_before is not None or cursor is None:
         return coming
     if span(schedule, start=cursor, until=cursor) is None:  # its zone has other rules now
@@ -242,7 +244,7 @@ def _moved(
 ) -> datetime | None:
     """The slot that comes in the place of one that is none any more: the nearest that is, in doubt the later."""
     covered = [job.file.activated_at, *(at for at in (since, job.last_slot) if at is not None and at <= now)]
-    later = free_slot(schedule, after=cursor - TICK, taken=taken)
+    later = first_free_slot(schedule, after=cursor - TICK, taken=taken)
     earlier = span(schedule, start=max(covered) + TICK, until=cursor - TICK)
     if earlier is None or earlier.last in taken:
         return later

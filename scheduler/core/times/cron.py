@@ -208,13 +208,13 @@ def _item(allowed: _Field, item: str, offset: int | None) -> range:
     if not _PLAIN.fullmatch(item) and item.lower() not in allowed.names:
         for pattern, hint in _EXTENSIONS:
             if re.fullmatch(pattern, item, re.IGNORECASE):
-                message = f"{allowed.name} {shown(item)} is not crontab(5); values are {allowed.allowed}"
+                message = f"{allowed.name} {shown_cron(item)} is not crontab(5); values are {allowed.allowed}"
                 raise ScheduleError("schedule.cron", message, hint=hint, offset=offset)
     match = _ITEM.fullmatch(item)
     if match is None or (match["low"] == "*" and match["high"] is not None):
         raise ScheduleError(
             "schedule.cron",
-            f"{allowed.name} {shown(item)} is not *, a value in {allowed.allowed}, a range or a step",
+            f"{allowed.name} {shown_cron(item)} is not *, a value in {allowed.allowed}, a range or a step",
             hint="write for example *, */5, 3, 1-5 or 1,3,5"
             if allowed in (_SECOND, _MINUTE)
             else "write for example *, */2, 3, 1-5",
@@ -230,7 +230,7 @@ def _item(allowed: _Field, item: str, offset: int | None) -> range:
         if step < 1:
             raise ScheduleError(
                 "schedule.cron",
-                f"{allowed.name} step {shown(match['step'])} is outside 1-{allowed.high}",
+                f"{allowed.name} step {shown_cron(match['step'])} is outside 1-{allowed.high}",
                 hint=f"write for example */{2 if allowed.high < 20 else 5}",
                 offset=place("step"),
             )
@@ -247,7 +247,7 @@ def _item(allowed: _Field, item: str, offset: int | None) -> range:
             last = 6 if allowed is _DAY_OF_WEEK else allowed.high
             hint = f"write {low}-{last},{allowed.low}-{high}"
         raise ScheduleError(
-            "schedule.cron", f"{allowed.name} range {shown(item)} runs backwards", hint=hint, offset=offset
+            "schedule.cron", f"{allowed.name} range {shown_cron(item)} runs backwards", hint=hint, offset=offset
         )
     return range(low, high + 1, step)
 
@@ -257,7 +257,7 @@ def _value(allowed: _Field, text: str, offset: int | None) -> int:
         number = _integer(text)
         if allowed.low <= number <= allowed.high:
             return number
-        message = f"{allowed.name} {shown(text, quote=False)} is outside {allowed.low}-{allowed.high}"
+        message = f"{allowed.name} {shown_cron(text, quote=False)} is outside {allowed.low}-{allowed.high}"
         raise ScheduleError("schedule.cron", message, hint=_range_hint(allowed, number), offset=offset)
     if (named := allowed.names.get(text.lower())) is not None:
         return named
@@ -267,7 +267,7 @@ def _value(allowed: _Field, text: str, offset: int | None) -> int:
         hint = f"did you mean {near!r}?" if near else did_you_mean(text.lower(), allowed.names)
     raise ScheduleError(
         "schedule.cron",
-        f"{allowed.name} {shown(text)} is not in {allowed.allowed}",
+        f"{allowed.name} {shown_cron(text)} is not in {allowed.allowed}",
         hint=hint or f"write a value in {allowed.allowed}, or *",
         offset=offset,
     )
@@ -303,7 +303,7 @@ def _check_shape(expression: str) -> None:
     if "TZ=" in first.upper():
         raise ScheduleError(
             "schedule.cron",
-            f"cron starts with {shown(first)}, which is not a field",
+            f"cron starts with {shown_cron(first)}, which is not a field",
             hint=f"write `timezone: {first.partition('=')[2]}` beside cron",
             offset=start,
         )
@@ -338,7 +338,7 @@ def _macro_error(first: str, start: int, rest: Sequence[tuple[str, int]]) -> Sch
             hint = did_you_mean(lower, _MACROS) or "write five fields, or one of the macros"
     return ScheduleError(
         "schedule.cron",
-        f"cron {shown(' '.join([first, *(text for text, _ in rest)]))} is none of {known}",
+        f"cron {shown_cron(' '.join([first, *(text for text, _ in rest)]))} is none of {known}",
         hint=hint,
         offset=start,
     )
@@ -349,7 +349,7 @@ def never_fires(cron: Cron) -> ScheduleError:
     month = max(cron.months, key=lambda each: longest[each])
     return ScheduleError(
         "schedule.never",
-        f"cron {shown(cron.expression)} never fires: no such day in its months",
+        f"cron {shown_cron(cron.expression)} never fires: no such day in its months",
         hint=f"{_MONTHS[month - 1]} has at most {longest[month]} days",
         offset=cron.day_offset,
     )
@@ -360,6 +360,6 @@ def _integer(digits: str) -> int:
     return int(digits) if len(digits) < 10 else 10**9
 
 
-def shown(text: str, *, quote: bool = True) -> str:
+def shown_cron(text: str, *, quote: bool = True) -> str:
     text = text if len(text) <= 60 else f"{text[:57]}..."
     return repr(text) if quote else text

@@ -21,7 +21,7 @@ from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from scheduler.core.times.cron import Cron, ScheduleError, TimesOfDay, parse_cron, shown
+from scheduler.core.times.cron import Cron, ScheduleError, TimesOfDay, parse_cron, shown_cron
 from scheduler.core.values.instants import on_the_clock
 from scheduler.core.values.problems import did_you_mean
 from scheduler.core.values.spec import Schedule
@@ -97,7 +97,9 @@ def zone_of(name: str) -> ZoneInfo:
             return ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             pass  # OSError: a folder of zones, such as Europe
-    raise ScheduleError("schedule.timezone", f"timezone {shown(name)} is not an IANA zone name", hint=_zone_hint(name))
+    raise ScheduleError(
+        "schedule.timezone", f"timezone {shown_cron(name)} is not an IANA zone name", hint=_zone_hint(name)
+    )
 
 
 @functools.cache

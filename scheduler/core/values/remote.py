@@ -80,7 +80,7 @@ def read_remote(data: bytes) -> Remote:
         every = EVERY if text["every"] is None else read_every(text["every"])
         return Remote(
             url=check_url(text["url"] or ""),
-            path=check_path(text["path"] or ""),
+            path=check_remote_path(text["path"] or ""),
             signed=text["verify"] == "signed",
             every=every,
             **_one_ref(text["branch"], text["tag"]),
@@ -156,7 +156,7 @@ def folder_name(url: str) -> str:
     return "" if name in (".", "..") else name
 
 
-def check_path(path: str) -> str:
+def check_remote_path(path: str) -> str:
     """A folder of a repository, with slashes and without a slash at either end; "" for the top. Raises: UsageError."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if path.startswith("/") or any(part == ".." or part.lower() == ".git" or "\0" in part for part in parts):

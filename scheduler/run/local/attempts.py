@@ -113,7 +113,7 @@ class Attempts:
         self._make_room(run)
         started = self.store.write(runs.start_retry, run, owner=self.owner, now=self.clock.now())
         if started is None:  # as by a daemon, started while a command waited in somebody's foreground
-            return self.store.read(runs.run, run.job_id, run.n) or run
+            return self.store.read(runs.find_run, run.job_id, run.n) or run
         crash_point("after_retry")
         if isinstance(invocation, Fault) or isinstance(ready, Fault):
             assert isinstance(invocation, Fault)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from scheduler.core.due.due import patience
-from scheduler.core.due.waiting import OUTAGE, Done, Entry, Waiting
+from scheduler.core.due.waiting import OUTAGE, Done, Waiting, WaitingRun
 from scheduler.core.times.fires import next_fire
 from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import SchedulerError
@@ -111,12 +111,12 @@ class LocalEngine:
             if not [entry for entry, since in overdue if self._skip_waiting(store, entry, since)]:
                 return
 
-    def _seems_overdue(self, entry: Entry, since: datetime) -> bool:
+    def _seems_overdue(self, entry: WaitingRun, since: datetime) -> bool:
         if self._known is None or (job := self._known(entry.run.job_id)) is None:
             return self._known is None
         return _is_of_a_slot(entry.run) and self._lacks_too_long(job, entry.run, since)
 
-    def _skip_waiting(self, store: Store, entry: Entry, since: datetime) -> bool:
+    def _skip_waiting(self, store: Store, entry: WaitingRun, since: datetime) -> bool:
         """Whether it was skipped: its turn may have come meanwhile, or its job have changed."""
         run = entry.run
         job = store.read(queries.job, run.job_id)
@@ -158,10 +158,10 @@ class LocalEngine:
             if self._is_here(run.id):
                 continue
             if run.retry_at is not None:
-                self._put_off(Entry(run=run, done=ended), run.retry_at)
+                self._put_off(WaitingRun(run=run, done=ended), run.retry_at)
             elif run.status is RunStatus.QUEUED:
                 with self._lock:
-                    self._waiting.add(Entry(run=run, done=ended))
+                    self._waiting.add(WaitingRun(run=run, done=ended))
             else:
                 self._start(run, ended)
         self._fill()
@@ -170,7 +170,7 @@ class LocalEngine:
         with self._lock:
             return run_id in self._waiting or run_id in self._seats or run_id in self._unwritten
 
-    def _put_off(self, entry: Entry, until: datetime) -> None:
+    def _put_off(self, entry: WaitingRun, until: datetime) -> None:
         with self._lock:
             self._waiting.put_off(entry, until)
         self._told_of_delay()
@@ -237,7 +237,7 @@ class LocalEngine:
             with self._lock:
                 del self._unwritten[run_id]
                 if finished.retry_at is not None:  # the end of a try, not of the run
-                    self._put_off(Entry(run=finished, done=done), finished.retry_at)
+                    self._put_off(WaitingRun(run=finished, done=done), finished.retry_at)
                     continue
             if done is not None:
                 done(finished)
@@ -309,7 +309,7 @@ class LocalEngine:
             with self._lock:
                 del self._seats[run.id]
                 self._waiting.left(run.job_id, now=self._clock.now())
-                self._waiting.add(Entry(run=run, done=done))
+                self._waiting.add(WaitingRun(run=run, done=done))
 
     def _carry_out(self, run: Run, cancel: Cancel, done: Done | None, since: datetime | None) -> None:
         finished = None
@@ -340,7 +340,7 @@ class LocalEngine:
                     if cancel.why == "cancelled" or cancel.why == "replaced":  # just after the end of its try
                         ended_late = cancel.why
                     later = finished.retry_at or self._clock.now() + LOOK_AGAIN
-                    self._put_off(Entry(run=finished, done=done), later)
+                    self._put_off(WaitingRun(run=finished, done=done), later)
                     done = None
                 if finished is not None and finished.status is RunStatus.SKIPPED:
                     self._waiting.passed(run.job_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from scheduler.core.times.clocks import JUMP, NOT_BEFORE, Reading
+from scheduler.core.times.clocks import JUMP, NOT_BEFORE, ClockReading
 from scheduler.core.values.instants import instant
 from scheduler.ledger.clock_steps import Clocked
 from scheduler.machine.timesync import is_synchronized
@@ -14,7 +14,7 @@ from scheduler.service.doctor.check import Check
 BACK = timedelta(minutes=1)  # a correction is smaller
 
 
-def clock(reading: Reading, left: Clocked | None) -> Iterator[Check]:
+def clock(reading: ClockReading, left: Clocked | None) -> Iterator[Check]:
     """left: the clock of those who have written to the database; None where there is none."""
     now = reading.wall
     if now < NOT_BEFORE:

@@ -149,7 +149,7 @@ def _known(place: Place) -> tuple[Settings, list[Job], Clocked | None]:
             return (
                 settings or observed.settings or Settings(),
                 list(observed.jobs.values()),
-                store.read(clock_steps.clock),
+                store.read(clock_steps.last_clock),
             )
     return settings or Settings(), [], None
 

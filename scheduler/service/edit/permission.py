@@ -70,7 +70,7 @@ class Leave:
             if path == task:
                 fields.append("task")
             elif path != own:
-                self._need(agents.check_path(self.policy, path))
+                self._need(agents.check_agent_path(self.policy, path))
             if path != own:
                 self._check_sharing(files, path, job_id)
         self._need(agents.check_fields(self.policy, tuple(dict.fromkeys(fields))))
@@ -91,7 +91,7 @@ class Leave:
             return
         real = files.leads_to(now)
         if not isinstance(was, str) or files.leads_to(was) != real:
-            self._need(agents.check_path(self.policy, real))
+            self._need(agents.check_agent_path(self.policy, real))
 
     def _check_sharing(self, files: Files, path: str, job_id: str) -> None:
         others = set(sharing(files, path, job_id))

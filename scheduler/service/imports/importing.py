@@ -95,7 +95,7 @@ class Imports:
             known = str(path) == "/etc/crontab" or str(path.parent) == "/etc/cron.d"
             system = known or crontab.is_system(data, user_exists, is_program)
         users = crontab.Users(wanted=options.user or me(), exists=user_exists) if system else None
-        jobs, problems = crontab.jobs_of(
+        jobs, problems = crontab.crontab_jobs(
             crontab.read_crontab(data, system=system),
             shell=shell,
             zone=self._zone(options),
@@ -119,7 +119,7 @@ class Imports:
         tree = WorkingTree(self.place)
         rows, audit = read_phantom(path)
         runner = agent_runner(tree.settings, options.runner)
-        jobs, problems = phantom.jobs_of(
+        jobs, problems = phantom.phantom_jobs(
             rows, audit, zone=self._zone(options), root_zone=tree.settings.timezone, now=self.clock.now()
         )
         folder = self._folder(options, tree.settings)
