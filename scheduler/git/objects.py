@@ -1,23 +1,36 @@
-"""What a commit holds: its files, their bytes, and where its links lead."""
+"""What a commit holds, read without a checkout: its entries, their bytes, and the commit that a name stands for."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scheduler.core.values.problems import RefusedError
+from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.git.folder import git_folder
 from scheduler.git.run import GitError, run_git
 
+MOST_AT_ONCE = 32 * 1024 * 1024  # bytes of blobs in one answer of git
+_NO_NAMES = frozenset({"", ".", "..", ".git"})
+_POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\n")
 
-def blob_id(data: bytes, like: str) -> str:
-    """The id git gives these bytes, by the hash that `like` was made with (gitformat: "blob", size, NUL, bytes)."""
-    found = hashlib.new("sha1" if len(like) == 40 else "sha256", b"blob %d\0" % len(data), usedforsecurity=False)
-    found.update(data)
-    return found.hexdigest()
+
+class AbsentError(UnavailableError):
+    """Git does not have the bytes of a blob, or has other bytes under its name. `said` of a repository: which one."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(
+            "git does not have the content of every file of the commit: this is a partial clone, or a damaged one",
+            hint="clone without --filter, or run `git fetch --refetch --no-filter`",
+        )
+        self.said = said
+
+
+# -- names ---------------------------------------------------------------------------------------
 
 
 def need_repository(root: Path) -> None:
@@ -28,11 +41,18 @@ def need_repository(root: Path) -> None:
         )
 
 
-def resolve_revision(root: Path, name: str) -> str | None:
+def need_revision(root: Path, name: str, *, bare: bool = False) -> str:
+    """The id of the object that a name stands for. Raises: GitError, also where it stands for none."""
+    told = run_git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", name, bare=bare)
+    return told.decode("ascii").strip()
+
+
+def resolve_revision(root: Path, name: str, *, bare: bool = False) -> str | None:
+    """The same; None where it stands for none."""
     try:
-        return run_git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", name).decode("ascii").strip()
+        return need_revision(root, name, bare=bare)
     except GitError as error:
-        if error.returncode == 1:
+        if error.returncode == 1:  # --quiet: nothing to name
             return None
         raise
 
@@ -46,63 +66,134 @@ def find_commit(root: Path, name: str) -> str:
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blob:
-    """A file of a commit."""
+# -- entries -------------------------------------------------------------------------------------
 
-    id: str
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file, symbolic link or submodule of a commit."""
+
+    path: str
     mode: str  # such as 100644
+    id: str
 
     @property
     def is_link(self) -> bool:
         return self.mode == "120000"
 
+    @property
+    def is_submodule(self) -> bool:
+        return self.mode == "160000"
 
-def files_of(root: Path, commit: str) -> Mapping[str, Blob]:
-    """The files and symbolic links at and below the root in a commit, by root-relative path."""
-    found = {}
-    for entry in run_git(root, "ls-tree", "-r", "-z", "--end-of-options", commit).split(b"\0")[:-1]:
-        about, name = entry.split(b"\t", 1)
-        mode, kind, object_id = about.decode("ascii").split(" ")
-        if kind == "blob":
-            found[os.fsdecode(name)] = Blob(id=object_id, mode=mode)
+
+def entries_of(root: Path, commit: str, *paths: str, bare: bool = False, timeout: float = 30) -> Sequence[Entry]:
+    """What a commit holds at and below the root, or only those paths of it. Raises: GitError."""
+    listing = run_git(root, "ls-tree", "-r", "-z", "--end-of-options", commit, *paths, bare=bare, timeout=timeout)
+    found = []
+    for line in listing.split(b"\0")[:-1]:
+        about, path = line.split(b"\t", 1)
+        mode, _, object_id = about.decode("ascii").split(" ")
+        found.append(Entry(os.fsdecode(path), mode, object_id))
     return found
 
 
-def read_blobs(root: Path, ids: Sequence[str]) -> Mapping[str, bytes]:
-    """The bytes of these blobs, by id; one process for all of them."""
-    wanted = list(dict.fromkeys(ids))
-    if not wanted:
-        return {}
-    out = run_git(root, "cat-file", "--batch", input="".join(f"{each}\n" for each in wanted).encode())
-    found, at = {}, 0
-    for each in wanted:
-        line_end = out.index(b"\n", at)
-        size = int(out[at:line_end].split(b" ")[2])
-        found[each] = out[line_end + 1 : line_end + 1 + size]
-        at = line_end + 1 + size + 1
+def folders_of(commit: str, entries: Sequence[Entry]) -> Mapping[str, Sequence[str]]:
+    """The names in each folder of a commit, by its path; the top is "".
+
+    Raises: UnavailableError for a tree that git itself would not check out: it could write outside of its folder.
+    """
+    found: dict[str, list[str]] = {"": []}
+    odd = [entry.path for entry in entries if not _NO_NAMES.isdisjoint(entry.path.lower().split("/"))]
+    for entry in entries:
+        folder, _, name = entry.path.rpartition("/")
+        while folder not in found:
+            found[folder] = [name]
+            folder, _, name = folder.rpartition("/")
+        found[folder].append(name)
+    # The same name twice: two files, or a file or a link with a folder of its name beside it.
+    odd += [
+        f"{folder}/{Counter(names).most_common(1)[0][0]}"
+        for folder, names in found.items()
+        if len(set(names)) < len(names)
+    ]
+    if odd:
+        raise UnavailableError(
+            f"commit {commit[:12]} holds {odd[0].lstrip('/')!r}, which no file can be named",
+            hint="see `git fsck` there",
+        )
     return found
 
 
-_MOST_LINKS = 40  # on one path, as on Linux
+# -- bytes ---------------------------------------------------------------------------------------
 
 
-def followed(path: str, links: Mapping[str, str]) -> str | None:
-    """Where a path leads by these links, by root-relative path; None where it is out of the root, or in a circle."""
-    left, done, hops = path.split("/"), list[str](), 0
-    while left:
-        part = left.pop(0)
-        if part == "..":
-            if not done:
-                return None
-            done.pop()
-        elif part not in ("", "."):
-            target = links.get("/".join([*done, part]))
-            if target is None:
-                done.append(part)
-                continue
-            hops += 1
-            if target.startswith("/") or hops > _MOST_LINKS:
-                return None
-            left = [*target.split("/"), *left]
-    return "/".join(done)
+def blob_id(data: bytes, like: str) -> str:
+    """The id git gives these bytes, by the hash that `like` was made with (gitformat: "blob", size, NUL, bytes)."""
+    found = hashlib.new("sha1" if len(like) == 40 else "sha256", b"blob %d\0" % len(data), usedforsecurity=False)
+    found.update(data)
+    return found.hexdigest()
+
+
+def read_blobs(
+    root: Path, ids: Sequence[str], *, limit: int | None = None, bare: bool = False, timeout: float = 30
+) -> Iterator[bytes | int]:
+    """The bytes of each of these blobs, or their number where there are more than `limit`; a few at a time in memory.
+
+    Raises: AbsentError, GitError.
+    """
+    told = _cat(root, "--batch-check=%(objecttype) %(objectsize)", ids, bare, timeout).splitlines()
+    batch, room = list[tuple[str, int]](), MOST_AT_ONCE
+    for each, line in zip(ids, told, strict=True):
+        kind, size = line.split(b" ", 1)
+        if kind != b"blob":
+            raise AbsentError(f"does not hold {each}")
+        asked = 0 if limit is not None and int(size) > limit else int(size)
+        if batch and asked > room:
+            yield from _read_batch(root, batch, limit, bare, timeout)
+            batch, room = [], MOST_AT_ONCE
+        batch.append((each, int(size)))
+        room -= asked
+    yield from _read_batch(root, batch, limit, bare, timeout)
+
+
+def _read_batch(
+    root: Path, batch: Sequence[tuple[str, int]], limit: int | None, bare: bool, timeout: float
+) -> Iterator[bytes | int]:
+    small = [each for each, size in batch if limit is None or size <= limit]
+    out, at = _cat(root, "--batch", small, bare, timeout), 0
+    for each, size in batch:
+        if limit is not None and size > limit:
+            yield size
+            continue
+        start = out.find(b"\n", at) + 1
+        at = start + size + 1
+        data = out[start : at - 1]
+        if blob_id(data, each) != each:
+            raise AbsentError(f"holds other bytes as {each}")
+        yield data
+
+
+def _cat(root: Path, option: str, ids: Sequence[str], bare: bool, timeout: float) -> bytes:
+    if not ids:
+        return b""
+    asked = "".join(f"{each}\n" for each in ids).encode()
+    try:
+        return run_git(root, "cat-file", option, input=asked, bare=bare, timeout=timeout)
+    except GitError as error:
+        if error.is_of_this_machine:
+            raise
+        raise AbsentError(f"cannot be read: {error}") from error
+
+
+def lfs_pointer(data: bytes) -> bytes:
+    """What Git LFS commits in the place of these bytes (its specification)."""
+    return b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n" % (
+        hashlib.sha256(data).hexdigest().encode(),
+        len(data),
+    )
+
+
+def pointed_at(data: bytes) -> str | None:
+    """The sha256 of what Git LFS keeps elsewhere, where this is its pointer."""
+    found = _POINTER.match(data) if len(data) < 1024 else None
+    return None if found is None else found[1].decode("ascii")

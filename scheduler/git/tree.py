@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import time
@@ -12,26 +11,16 @@ from pathlib import Path
 
 from scheduler.core.values.facts import Provenance
 from scheduler.git.folder import git_folder, head_by_hand
-from scheduler.git.objects import blob_id
+from scheduler.git.objects import blob_id, entries_of, lfs_pointer, resolve_revision
 from scheduler.git.run import GitError, run_git
 
 
 def head(root: Path) -> str | None:
     """The commit HEAD names; None outside a repository, without git, on an unborn HEAD, or where git refuses."""
     try:
-        return _head(root)
+        return resolve_revision(root, "HEAD")
     except GitError:
         return None
-
-
-def _head(root: Path) -> str | None:
-    """The commit HEAD names, None while it is unborn. Raises GitError outside a repository."""
-    try:
-        return run_git(root, "rev-parse", "--verify", "--quiet", "HEAD").decode("ascii").strip()
-    except GitError as error:
-        if error.returncode == 1:  # --quiet: nothing to name
-            return None
-        raise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +51,6 @@ class Tree:
         return Provenance(revision=self.revision, blob=blob, dirty="converted" if converted else "modified")
 
 
-_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n"  # Git LFS, its specification
 _KEYWORD = re.compile(rb"\$Id:[^$\n]*\$")  # gitattributes(5), ident
 _ATTRIBUTES = ("text", "crlf", "eol", "ident", "filter", "working-tree-encoding")
 _KNOWN_S = 2.0  # for a pass over many files; an edit of .gitattributes counts soon after
@@ -84,7 +72,7 @@ class Conversions:
 
     def explain(self, path: str, data: bytes, blob: str) -> bool:
         """Whether a commit of `data` at `path` would give `blob`, or a checkout of that gave `data`."""
-        if blob_id(_POINTER % (hashlib.sha256(data).hexdigest().encode(), len(data)), blob) == blob:
+        if blob_id(lfs_pointer(data), blob) == blob:
             return True
         lines, keywords = data.replace(b"\r\n", b"\n"), _KEYWORD.sub(b"$Id$", data)
         both = _KEYWORD.sub(b"$Id$", lines)
@@ -143,19 +131,14 @@ def read_tree(root: Path, *paths: str, revision: str | None = None) -> Tree:
     Never raises GitError: the answer says why there is none.
     """
     try:
-        revision = revision or _head(root)
+        revision = revision or resolve_revision(root, "HEAD")  # None while it is unborn
         if revision is None:
             return Tree(in_repository=True)
         # The commit, not HEAD again: it may move between the two calls.
-        listing = run_git(root, "ls-tree", "-r", "-z", "--end-of-options", revision, *paths)
+        entries = entries_of(root, revision, *paths)
     except GitError as error:
         return Tree(why_unavailable=f"{error}; {error.hint}" if error.hint else str(error))
-    blobs = {}
-    for entry in listing.split(b"\0")[:-1]:
-        about, name = entry.split(b"\t", 1)
-        _mode, kind, object_id = about.split(b" ")
-        if kind == b"blob":
-            blobs[os.fsdecode(name)] = object_id.decode("ascii")
+    blobs = {entry.path: entry.id for entry in entries if not entry.is_submodule}
     conversions = Conversions(root, paths or blobs)
     return Tree(revision=revision, in_repository=True, blobs=blobs, conversions=conversions)
 

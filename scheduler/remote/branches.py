@@ -7,8 +7,9 @@ from pathlib import Path
 
 from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.core.values.remote import check_ref
-from scheduler.git.run import GitError, run_git
-from scheduler.remote.fetching import ORIGIN, GoneError, fetch, is_ancestor, push, resolve
+from scheduler.git.objects import resolve_revision
+from scheduler.git.run import run_git
+from scheduler.remote.fetching import ORIGIN, GoneError, fetch, is_ancestor, push
 from scheduler.remote.signatures import why_not_signed
 from scheduler.root.followed import Followed, alone
 
@@ -84,9 +85,4 @@ def push_branch(followed: Followed, branch: str, environ: Mapping[str, str]) -> 
 
 
 def _tip(store: Path, ref: str) -> str | None:
-    try:
-        return resolve(store, ref)
-    except GitError as error:
-        if error.returncode == 1:
-            return None
-        raise
+    return resolve_revision(store, f"{ref}^{{commit}}", bare=True)

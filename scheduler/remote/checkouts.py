@@ -12,17 +12,15 @@ import ctypes
 import errno
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from scheduler.core.values.problems import UnavailableError
-from scheduler.git.objects import blob_id
+from scheduler.git.objects import AbsentError, Entry, entries_of, folders_of, read_blobs
 from scheduler.git.run import GitError, run_git
 from scheduler.machine.crash import crash_point
 from scheduler.root.followed import Followed, hold
 
-MOST_AT_ONCE = 32 * 1024 * 1024  # bytes of blobs in memory
 READ_S = 600.0
 _NEW, _OLD = ".new-", ".old-"
 
@@ -37,34 +35,12 @@ def damage(error: GitError, what: str) -> UnavailableError:
     return kind(f"{what}: {error}", hint=error.hint)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One file, link or submodule of a commit."""
-
-    path: str
-    mode: str
-    id: str
-    size: int
-
-
-def entries_of(store: Path, commit: str) -> Sequence[Entry]:
+def list_commit(store: Path, commit: str) -> Sequence[Entry]:
     """Everything in a commit's tree. Raises: DamagedStoreError, UnavailableError."""
     try:
-        listing = run_git(
-            store, "ls-tree", "-r", "-l", "-z", "--full-tree", "--end-of-options", commit, bare=True, timeout=READ_S
-        )
+        return entries_of(store, commit, bare=True, timeout=READ_S)
     except GitError as error:
         raise damage(error, f"the store cannot list {commit[:12]}") from error
-    found = []
-    for line in listing.split(b"\0")[:-1]:
-        about, path = line.split(b"\t", 1)
-        mode, _, object_id, size = about.decode("ascii").split()
-        found.append(Entry(os.fsdecode(path), mode, object_id, 0 if size in ("-", "BAD") else int(size)))
-    return found
-
-
-def has_file(entries: Sequence[Entry], path: str) -> bool:
-    return any(entry.path == path and entry.mode != "160000" for entry in entries)
 
 
 def write_commit(followed: Followed, commit: str, entries: Sequence[Entry]) -> None:
@@ -76,11 +52,13 @@ def write_commit(followed: Followed, commit: str, entries: Sequence[Entry]) -> N
     if folder.is_dir():
         link(followed, folder, commit)
         return
-    _check_names(commit, entries)
+    folders = folders_of(commit, entries)
     new = followed.commits / f"{_NEW}{commit}"
     remove_tree(new)
     try:
         new.mkdir(mode=0o700, parents=True)
+        for path in sorted(folders.keys() - {""}):
+            (new / path).mkdir(parents=True, exist_ok=True)
         _write(followed.store, new, entries)
         (new / ".git").write_text(f"gitdir: ../../{followed.store.name}/worktrees/{commit}\n")
         (new / ".git").chmod(0o444)
@@ -101,71 +79,34 @@ def write_commit(followed: Followed, commit: str, entries: Sequence[Entry]) -> N
         raise
 
 
-def _check_names(commit: str, entries: Sequence[Entry]) -> None:
-    """Raises: UnavailableError for a tree that git itself would not check out: it could write outside of its folder."""
-    files = {entry.path for entry in entries}
-    for entry in entries:
-        parts = entry.path.split("/")
-        above = ("/".join(parts[:n]) for n in range(1, len(parts)))
-        if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts) or not files.isdisjoint(above):
-            raise UnavailableError(
-                f"commit {commit[:12]} holds {entry.path!r}, which no file can be named", hint="see `git fsck` there"
-            )
-
-
 def _write(store: Path, new: Path, entries: Sequence[Entry]) -> None:
-    for folder in sorted({entry.path.rpartition("/")[0] for entry in entries} - {""}):
-        (new / folder).mkdir(parents=True, exist_ok=True)
     by_id: dict[str, list[Entry]] = {}
     for entry in entries:
-        if entry.mode == "160000":  # a submodule: its files are of another repository
+        if entry.is_submodule:  # its files are of another repository
             (new / entry.path).mkdir()
         else:
             by_id.setdefault(entry.id, []).append(entry)
-    for blobs in _batches(store, by_id):
-        for object_id, data in blobs.items():
-            for entry in by_id[object_id]:
-                path = new / entry.path
-                if entry.mode == "120000":
-                    path.symlink_to(os.fsdecode(data))
-                    continue
-                with path.open("xb") as file:
-                    file.write(data)
-                path.chmod(0o555 if entry.mode == "100755" else 0o444)
+    for same, data in zip(by_id.values(), _contents(store, list(by_id)), strict=True):
+        for entry in same:
+            path = new / entry.path
+            if entry.is_link:
+                path.symlink_to(os.fsdecode(data))
+                continue
+            with path.open("xb") as file:
+                file.write(data)
+            path.chmod(0o555 if entry.mode == "100755" else 0o444)
 
 
-def _batches(store: Path, by_id: Mapping[str, Sequence[Entry]]) -> Iterator[Mapping[str, bytes]]:
-    batch: list[str] = []
-    room = MOST_AT_ONCE
-    for object_id, entries in by_id.items():
-        if batch and entries[0].size > room:
-            yield _blobs(store, batch)
-            batch, room = [], MOST_AT_ONCE
-        batch.append(object_id)
-        room -= entries[0].size
-    if batch:
-        yield _blobs(store, batch)
-
-
-def _blobs(store: Path, ids: Sequence[str]) -> Mapping[str, bytes]:
+def _contents(store: Path, ids: Sequence[str]) -> Iterator[bytes]:
     """The bytes of blobs. Raises: DamagedStoreError where one is missing, or its bytes are not those of its name."""
-    asked = "".join(f"{each}\n" for each in ids).encode()
     try:
-        out = run_git(store, "cat-file", "--batch", input=asked, bare=True, timeout=READ_S)
+        for data in read_blobs(store, ids, bare=True, timeout=READ_S):
+            assert isinstance(data, bytes)
+            yield data
+    except AbsentError as error:
+        raise DamagedStoreError(f"the store {error.said}") from error
     except GitError as error:
         raise damage(error, "the store cannot be read") from error
-    found, at = {}, 0
-    for each in ids:
-        line_end = out.find(b"\n", at)
-        about = out[at:line_end].split(b" ")
-        if line_end < 0 or len(about) != 3 or about[1] != b"blob":
-            raise DamagedStoreError(f"the store does not hold {each}")
-        start, size = line_end + 1, int(about[2])
-        found[each] = out[start : start + size]
-        at = start + size + 1
-        if blob_id(found[each], each) != each:
-            raise DamagedStoreError(f"the store holds other bytes as {each}")
-    return found
 
 
 def link(followed: Followed, folder: Path, commit: str) -> None:

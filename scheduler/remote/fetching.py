@@ -20,6 +20,7 @@ from pathlib import Path
 
 from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.core.values.remote import Remote, without_password
+from scheduler.git.objects import need_revision
 from scheduler.git.run import GitError, end_group, git_error, run_git, start_git, user_environment
 from scheduler.machine import processes
 from scheduler.machine.processes import Process
@@ -142,7 +143,7 @@ def fetch(
             hint="follow the repository that it was cloned from, or let it `git fetch --unshallow`",
         )
     try:
-        return resolve(store, target)
+        return need_revision(store, f"{target}^{{commit}}", bare=True)
     except GitError as error:
         if "expected commit type" in error.said:
             raise UnavailableError(
@@ -183,12 +184,6 @@ def clear_locks(store: Path) -> None:
                 path.unlink()
         except OSError:
             continue
-
-
-def resolve(store: Path, name: str) -> str:
-    """The commit that a ref of the store stands for. Raises: GitError."""
-    told = run_git(store, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", bare=True)
-    return told.decode("ascii").strip()
 
 
 def is_ancestor(store: Path, old: str, new: str) -> bool:

@@ -18,6 +18,7 @@ from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError
 from scheduler.core.values.remote import Remote, wait
 from scheduler.core.values.settings import ROOT_FILE
+from scheduler.git.objects import Entry, need_revision
 from scheduler.git.run import GitError, run_git
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
@@ -25,12 +26,10 @@ from scheduler.machine.disks import lack_of_room
 from scheduler.machine.log import Log
 from scheduler.remote.checkouts import (
     DamagedStoreError,
-    Entry,
     damage,
-    entries_of,
-    has_file,
     link,
     link_all,
+    list_commit,
     remove_old,
     write_commit,
 )
@@ -47,7 +46,6 @@ from scheduler.remote.fetching import (
     object_format,
     pack,
     put_store_aside,
-    resolve,
     save_what_is_ours,
 )
 from scheduler.remote.signatures import why_not_signed
@@ -114,7 +112,8 @@ class Follow:
 
     def _reached(self, remote: Remote, found: Looked, now: str) -> Looked:
         with contextlib.suppress(GitError):
-            return replace(found, tip=resolve(self.followed.store, followed_ref(remote)), reached_at=now)
+            tip = need_revision(self.followed.store, f"{followed_ref(remote)}^{{commit}}", bare=True)
+            return replace(found, tip=tip, reached_at=now)
         return found
 
     def _try(self, remote: Remote, found: Looked, now: str) -> Looked:
@@ -178,9 +177,9 @@ class Follow:
             self._check_readable(tip)
             remove_old(self.followed, keep=(tip,))
             return None
-        entries = entries_of(store, tip)
+        entries = list_commit(store, tip)
         path = f"{remote.path}/{ROOT_FILE}" if remote.path else ROOT_FILE
-        if not has_file(entries, path):
+        if not any(entry.path == path and not entry.is_submodule for entry in entries):
             raise NotApplicableError(f"commit {tip[:12]} has no {path}", hint=_where_it_is(entries))
         if left is not None:
             with contextlib.suppress(GitError):  # runs name it, and git would throw it away in some weeks

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from scheduler.core.values.problems import UnavailableError, UsageError
+from scheduler.git.objects import need_revision
 from scheduler.git.run import GitError, run_git
 
 _KEY = re.compile(rb"(^|[\s,])(ssh-[a-z0-9@.-]+|ecdsa-[a-z0-9@.-]+|sk-[a-z0-9@.-]+)\s+AAAA[0-9A-Za-z+/=]+")
@@ -61,7 +62,7 @@ def why_not_signed(store: Path, commit: str, signers: Path, *, tag: str | None =
         and tag is not None
         and run_git(store, "cat-file", "-t", "--end-of-options", tag, bare=True).strip() == b"tag"
     ):
-        named = run_git(store, "rev-parse", "--verify", "--end-of-options", tag, bare=True).decode().strip()
+        named = need_revision(store, tag, bare=True)
         of_tag = _why_not(store, "tag", named, signers)
         return f"the tag {of_tag}, and the commit {why}" if of_tag else ""
     return f"{commit[:12]} {why}" if why else ""

@@ -1,4 +1,4 @@
-"""The working tree as desired state: every job file read, parsed, and its task looked at.
+"""Files as desired state: every job file read, parsed, and its task looked at.
 
 Complete or an error, never quietly partial: what cannot be listed or read is named in the result, so that a
 plan can tell "cannot read" from "deleted" (S2-S4).
@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from scheduler.core.formats.jobfile import Document, JobFile
 from scheduler.core.plan.desired import Desired, Found, Read
-from scheduler.core.values.facts import Fault, Task
+from scheduler.core.values.facts import Fault, Provenance
 from scheduler.core.values.problems import Problem, nearest
 from scheduler.core.values.settings import Settings
 from scheduler.git.tree import Tree
+from scheduler.root.files import Files
 from scheduler.root.listing import Listing, is_text, list_job_files
 from scheduler.root.parsed import Parsed
-from scheduler.root.place import Place
-from scheduler.root.reading import Identities, known_as, read_source, real_path
-from scheduler.root.tasks import JOB_FILE_BYTES, check_text, read_task_file
+from scheduler.root.tasks import JOB_FILE_BYTES, check_text
 
 _FILE_CODES = {
     "source_missing": "file.missing",
@@ -54,7 +53,7 @@ _HINT = "see to it that it can be read"
 
 
 def read_desired(
-    place: Place, settings: Settings, tree: Tree, *, only: str | None = None, parsed: Parsed | None = None
+    files: Files, settings: Settings, tree: Tree, *, only: str | None = None, parsed: Parsed | None = None
 ) -> Desired:
     """What the files say now.
 
@@ -63,20 +62,18 @@ def read_desired(
     """
     parsed = parsed if parsed is not None else Parsed()
     parsed.start(settings)
-    listing = Listing(paths=[only]) if only is not None else list_job_files(place, settings.jobs)
+    listing = Listing(paths=[only]) if only is not None else list_job_files(files, settings.jobs)
     problems = listing.problems
-    found: list[Found] = []
+    read: list[tuple[JobFile, Provenance, str]] = []
     broken: set[str] = set()
     empty: set[str] = set()
     seen: set[str] = set()
     sources: dict[str, Read] = {}
-    closed = place.closed
-    for listed in listing.paths:
-        source = read_source(place.root, listed, limit=JOB_FILE_BYTES, forbidden=closed)
+    for listed, source in zip(listing.paths, files.read_all(listing.paths, limit=JOB_FILE_BYTES), strict=True):
         if isinstance(source, Fault):
             if only is None or source.reason != "source_missing":
                 # Its jobs are known by one of the two: a file that a link replaced held them under its own name.
-                broken |= {listed, known_as(real_path(place.root, listed))}
+                broken |= {listed, files.leads_to(listed)}
                 problems.append(_file_problem(listed, source))
             continue
         if source.path in seen:
@@ -91,24 +88,30 @@ def read_desired(
             empty.add(source.path)
         provenance = tree.provenance(source.real, source.data)
         sources[source.path] = Read(source.real, provenance)
-        for document, task, problem in _with_tasks(place, settings, job_file, closed):
-            if problem is not None:
-                problems.append(problem)
-            read = None
-            if isinstance(task, Task):
-                real = task.real_path or task.source_path
-                read = sources[task.source_path] = Read(real, tree.provenance(real, task.source))
+        read.append((job_file, provenance, file_sha256))
+    if only is None:
+        parsed.keep(seen)
+    texts = _texts(files, settings, tree, [document for job_file, *_ in read for document in job_file.documents])
+    found: list[Found] = []
+    for job_file, provenance, file_sha256 in read:
+        for document in job_file.documents:
+            path, text = document.task_source_path, document.text
+            task = texts[path] if path is not None else None if text is None else _inline(text, settings)
+            if isinstance(task, Fault):
+                near = _near_file(files, path) if path is not None and task.reason == "source_missing" else ""
+                problems.append(_task_problem(document, task, near))
+            known = None if document.spec is None or isinstance(task, Fault) else task
+            if known is not None and known.read is not None:
+                sources[known.path] = known.read
             found.append(
                 Found(
                     document=document,
-                    task_sha256=task.sha256 if isinstance(task, Task) else task,
+                    task_sha256=None if known is None else known.sha256,
                     provenance=provenance,
                     file_sha256=file_sha256,
-                    task_dirty=None if read is None else read.provenance.dirty,
+                    task_dirty=None if known is None or known.read is None else known.read.provenance.dirty,
                 )
             )
-    if only is None:
-        parsed.keep(seen)
     return Desired(
         settings=settings,
         found=tuple(found),
@@ -121,28 +124,32 @@ def read_desired(
     )
 
 
-def _with_tasks(
-    place: Place, settings: Settings, job_file: JobFile, closed: Identities
-) -> Iterator[tuple[Document, Task | str | None, Problem | None]]:
-    """Each document with its task: read from a file of its own, or the sha256 of a text that stands in the job file."""
-    for document in job_file.documents:
-        found = _task_of(place, settings, document, closed)
-        if isinstance(found, Fault):
-            path = document.task_source_path
-            near = _near_file(place, path) if path is not None and found.reason == "source_missing" else ""
-            yield document, None, _task_problem(document, found, near)
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """What is kept of a task that could run."""
+
+    sha256: str
+    path: str = ""
+    read: Read | None = None  # where it stands in a file of its own
+
+
+def _texts(files: Files, settings: Settings, tree: Tree, documents: Sequence[Document]) -> Mapping[str, _Text | Fault]:
+    """The files that hold a task whole, by the path that documents name them by; each is read once."""
+    paths = list(dict.fromkeys(path for each in documents if (path := each.task_source_path) is not None))
+    found: dict[str, _Text | Fault] = {}
+    for path, source in zip(paths, files.read_all(paths, limit=settings.limits.task_bytes), strict=True):
+        if isinstance(source, Fault):
+            found[path] = source
+        elif fault := check_text(source.data):
+            found[path] = fault
         else:
-            yield document, found if document.spec is not None else None, None
+            read = Read(source.real, tree.provenance(source.real, source.data))
+            found[path] = _Text(source.stands_for or source.sha256, source.path, read)
+    return found
 
 
-def _task_of(place: Place, settings: Settings, document: Document, closed: Identities) -> Task | str | Fault | None:
-    """A document's task as of `_with_tasks`, or why it could not run; None where the document is wrong itself."""
-    limit = settings.limits.task_bytes
-    if document.task_source_path is not None:
-        return read_task_file(place.root, document.task_source_path, limit=limit, forbidden=closed)
-    if document.text is not None:
-        return _text_fault(document.text, limit) or hashlib.sha256(document.text).hexdigest()
-    return None
+def _inline(text: bytes, settings: Settings) -> _Text | Fault:
+    return _text_fault(text, settings.limits.task_bytes) or _Text(hashlib.sha256(text).hexdigest())
 
 
 def _text_fault(text: bytes, limit: int) -> Fault | None:
@@ -151,19 +158,16 @@ def _text_fault(text: bytes, limit: int) -> Fault | None:
     return check_text(text)
 
 
-def _near_file(place: Place, path: str) -> str:
+def _near_file(files: Files, path: str) -> str:
     """The hint naming the file of the same folder that was probably meant."""
     folder, _, name = path.rpartition("/")
-    if real_path(place.root, folder or ".") != (folder or "."):
+    if files.leads_to(folder or ".") != (folder or "."):
         return ""  # reached by a link: what lies there is nobody's to list
     try:
-        with os.scandir(place.root / folder) as entries:
-            names = [
-                each.name for each in itertools.islice(entries, _MOST_NAMES) if each.is_file(follow_symlinks=False)
-            ]
+        some = list(itertools.islice(files.scan(folder), _MOST_NAMES))
     except OSError:
         return ""
-    near = nearest(name, [each for each in names if is_text(each) and not each.startswith(".")])
+    near = nearest(name, [each for each, kind in some if kind == "file" and is_text(each) and not each.startswith(".")])
     return "" if near is None else f"did you mean {posixpath.join(folder, near)!r}?"
 
 
@@ -188,6 +192,3 @@ def _file_problem(path: str, fault: Fault) -> Problem:
         message=fault.message,
         hint=f"{_FILE_HINTS.get(fault.reason, _HINT)}; the jobs it held keep their last good definition",
     )
-
-
-# -- listing ---------------------------------------------------------------------------------

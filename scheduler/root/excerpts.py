@@ -7,15 +7,14 @@ from collections.abc import Sequence
 
 from scheduler.core.values.facts import Fault
 from scheduler.core.values.problems import Problem
-from scheduler.root.place import Place
-from scheduler.root.reading import read_file
+from scheduler.root.files import Files
 from scheduler.root.settings import ROOT_FILE_BYTES
 
 _LINE_END = re.compile(r"\r\n|\r|\n")  # what places count by; other separators of Unicode end no line
 _OF_NO_LINE = ("file.kind", "file.emptied")  # they say what the file is: its first line is not their cause
 
 
-def source_lines(place: Place, problems: Sequence[Problem]) -> list[str | None]:
+def source_lines(files: Files, problems: Sequence[Problem]) -> list[str | None]:
     """For each problem the line it points at, as it stands now and without its end; None where nothing can be shown.
 
     problems: sorted, so that each file is read once. What cannot be read, is too large or is no text has no lines.
@@ -24,7 +23,7 @@ def source_lines(place: Place, problems: Sequence[Problem]) -> list[str | None]:
     path, lines = None, list[str]()
     for problem in problems:
         if problem.path != path:
-            path, lines = problem.path, _lines(place, problem.path)
+            path, lines = problem.path, _lines(files, problem.path)
         shown = problem.line <= len(lines) and problem.code not in _OF_NO_LINE
         line = lines[problem.line - 1] if shown else ""
         # Behind the end of its line a place is one that was counted in another text: the file has changed since.
@@ -32,8 +31,8 @@ def source_lines(place: Place, problems: Sequence[Problem]) -> list[str | None]:
     return found
 
 
-def _lines(place: Place, path: str) -> list[str]:
-    data = read_file(place.root, path, limit=ROOT_FILE_BYTES, forbidden=place.closed)
-    if isinstance(data, Fault) or b"\0" in data:
+def _lines(files: Files, path: str) -> list[str]:
+    found = files.read(path, limit=ROOT_FILE_BYTES)
+    if isinstance(found, Fault) or b"\0" in found.data:
         return []
-    return _LINE_END.split(data.decode(errors="replace").removeprefix("\ufeff"))
+    return _LINE_END.split(found.data.decode(errors="replace").removeprefix("\ufeff"))

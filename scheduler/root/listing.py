@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import posixpath
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +10,7 @@ from scheduler.core.formats.globs import matches_any, may_hold
 from scheduler.core.formats.jobfile import SUFFIXES
 from scheduler.core.values.problems import Problem, UnavailableError
 from scheduler.core.values.settings import ROOT_FILE
+from scheduler.root.files import Files, Kind, WorkingTree
 from scheduler.root.place import Place
 
 
@@ -25,6 +25,7 @@ class Own:
     """What in a root is the scheduler's, wherever `--state` and `--db` have put it: no job file, and no news."""
 
     def __init__(self, place: Place) -> None:
+        self._root = place.root
         self._folder = os.path.realpath(place.db.parent)
         self._db = place.db.name
         self._closed = place.closed
@@ -41,7 +42,7 @@ class Own:
     def is_folder(self, path: str) -> bool:
         """The state folder, or the one of the locks."""
         try:
-            found = os.stat(path)  # noqa: PTH116 - for every folder of a root, in every pass
+            found = os.stat(f"{self._root}/{path}")  # noqa: PTH116 - for every folder of a root, in every pass
         except OSError:
             return False
         return (found.st_dev, found.st_ino) in self._closed
@@ -55,46 +56,55 @@ def is_leftover(name: str) -> bool:
     return name == "4913" or name.endswith(("~", "___jb_tmp___", "___jb_old___")) or name[0] == name[-1] == "#"
 
 
-def list_job_files(place: Place, globs: Sequence[str]) -> Listing:
+def list_job_files(files: Files, globs: Sequence[str]) -> Listing:
+    """The files that the globs match. Raises: UnavailableError where the root itself cannot be listed."""
     listing = Listing()
     try:
-        with os.scandir(place.root) as entries:
-            children = sorted(entries, key=lambda entry: entry.name)
+        children = sorted(files.scan(""))
     except OSError as error:
         raise UnavailableError(
-            f"the root {place.root} cannot be read: {error.strerror}; nothing was applied"
+            f"the root {files.root} cannot be read: {error.strerror}; nothing was applied"
         ) from error
-    _walk(Own(place), children, "", globs, listing)
+    own = Own(files.place) if isinstance(files, WorkingTree) else None
+    _walk(files, own, children, "", globs, listing)
     return listing
 
 
-def _walk(own: Own, entries: Iterable[os.DirEntry[str]], folder: str, globs: Sequence[str], listing: Listing) -> None:
+def _walk(
+    files: Files,
+    own: Own | None,
+    entries: Iterable[tuple[str, Kind]],
+    folder: str,
+    globs: Sequence[str],
+    found: Listing,
+) -> None:
     """Collects what the globs match below a folder; never enters dot-folders or symlinked folders."""
-    for entry in entries:
-        path = folder + entry.name
-        if entry.name.startswith(".") or is_leftover(entry.name):
+    for name, kind in entries:
+        path = folder + name
+        if name.startswith(".") or is_leftover(name):
             continue
         if path == ROOT_FILE:
             continue  # a glob as wide as **/*.yaml does not make it a job file
-        if own.is_file(entry.path[: -len(entry.name) - 1], entry.name):
+        if own is not None and own.is_file(f"{files.root}/{folder}".rstrip("/"), name):
             continue
         if not is_text(path):
-            enters = entry.is_dir(follow_symlinks=False) and any(may_hold(path, glob) for glob in globs)
+            enters = kind == "folder" and any(may_hold(path, glob) for glob in globs)
             if matches_any(path, globs) or enters:
-                listing.problems.append(_name_problem(path))
+                found.problems.append(_name_problem(path))
             continue
-        if matches_any(path, globs) and not _is_mere_folder(entry):
-            listing.paths.append(path)
-        if not entry.is_dir(follow_symlinks=False) or not may_enter(own, entry, path, globs):
+        # A folder that is named like a job file was meant to be one: reading it says what is wrong. Any other, or a
+        # link to one, a glob as wide as jobs/** names only in passing.
+        if matches_any(path, globs) and (path.lower().endswith(SUFFIXES) or not files.is_folder(path)):
+            found.paths.append(path)
+        if kind != "folder" or not may_enter(own, path, globs):
             continue
         try:
-            with os.scandir(entry.path) as found:
-                children = sorted(found, key=lambda each: each.name)
+            children = sorted(files.scan(path))
         except FileNotFoundError:
             continue  # gone since its parent was listed: as if it had never been there
         except OSError as error:
-            listing.unlistable.add(path)
-            listing.problems.append(
+            found.unlistable.add(path)
+            found.problems.append(
                 Problem(
                     path=path,
                     line=1,
@@ -105,25 +115,13 @@ def _walk(own: Own, entries: Iterable[os.DirEntry[str]], folder: str, globs: Seq
                 )
             )
             continue
-        _walk(own, children, path + "/", globs, listing)
+        _walk(files, own, children, path + "/", globs, found)
 
 
-def _is_mere_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a folder, or a link to one, that a glob as wide as jobs/** names only in passing.
-
-    One that is named like a job file was meant to be one: reading it says what is wrong.
-    """
-    if posixpath.splitext(entry.name)[1].lower() in SUFFIXES:
-        return False
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False  # a link to itself, say: reading it says so
-
-
-def may_enter(own: Own, entry: os.DirEntry[str], path: str, globs: Iterable[str]) -> bool:
+def may_enter(own: Own | None, path: str, globs: Iterable[str]) -> bool:
     """Whether a pass looks into this folder for job files: what is hidden and the state folder it leaves alone."""
-    return not entry.name.startswith(".") and any(may_hold(path, g) for g in globs) and not own.is_folder(entry.path)
+    wanted = not path.rpartition("/")[2].startswith(".") and any(may_hold(path, glob) for glob in globs)
+    return wanted and (own is None or not own.is_folder(path))
 
 
 def is_text(path: str) -> bool:

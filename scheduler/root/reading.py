@@ -31,6 +31,7 @@ class Source:
     path: str  # root-relative POSIX path without symlinks: what the file is known by
     data: bytes
     real: str  # the same, but for the components of a mounted volume's version (ADR 13): what git may know it by
+    stands_for: str | None = None  # of a commit, the pointer of Git LFS: sha256 of what that keeps elsewhere
 
     @property
     def sha256(self) -> str:
@@ -54,7 +55,7 @@ def read_source(root: Path, path: str, *, limit: int, forbidden: Identities = fr
     leads nowhere. Fault reasons: source_missing, source_outside_root, source_not_regular, source_denied,
     source_too_large, source_changed, source_unreadable. No message holds any of the file's content.
     """
-    if refused := _refused(path, path):
+    if refused := refused_path(path, path):
         return refused
     for attempt in range(_ATTEMPTS):
         if attempt:
@@ -64,7 +65,7 @@ def read_source(root: Path, path: str, *, limit: int, forbidden: Identities = fr
         except _RacedError:
             continue
         except (OSError, ValueError) as error:
-            return _fault(path, error)
+            return os_fault(path, error)
         return found
     return Fault(reason="source_changed", message=f"{path!r} kept changing while it was read")
 
@@ -92,18 +93,19 @@ def _is_version(part: str) -> bool:
     return part.startswith("..") and part != ".."
 
 
-def _refused(path: str, real: str) -> Fault | None:
+def refused_path(path: str, real: str) -> Fault | None:
+    """Why a path that leads to `real` is not read; None where it may be."""
     via = "" if real == path else f", a link to {real!r},"
     parts = real.split("/")
     if real.startswith("/") or ".." in parts:
         return Fault(reason="source_outside_root", message=f"{path!r}{via} leads outside the root")
     linked = real != path  # a person writes no such component
     if any(not part or (part.startswith(".") and not (linked and _is_version(part))) for part in parts):
-        return _hidden(path, real)
+        return hidden_path(path, real)
     return None
 
 
-def _hidden(path: str, real: str) -> Fault:
+def hidden_path(path: str, real: str) -> Fault:
     via = "" if real == path else f", a link to {real!r},"
     return Fault(
         reason="source_outside_root",
@@ -116,12 +118,12 @@ def _read_once(root: Path, path: str, limit: int, closed: Identities) -> Source 
     found = _open(root, real, closed)
     if found is None:  # a symlink somewhere: take the way it really leads, again without following any
         real = _led_to(root, path)
-        if refused := _refused(path, real):
+        if refused := refused_path(path, real):
             return refused
         known = known_as(real)
         if known != real and _led_to(root, known) != real:  # it could not be found again by the name it would have
             _still_leads(root, path, real)
-            return _hidden(path, real)
+            return hidden_path(path, real)
         try:
             found = _open(root, real, closed)
         except FileNotFoundError:
@@ -137,7 +139,7 @@ def _read_once(root: Path, path: str, limit: int, closed: Identities) -> Source 
             raise _RacedError  # it was regular a moment ago
         data = _read(found, limit + 1)
         if len(data) > limit:
-            return Fault(reason="source_too_large", message=f"{path!r} is larger than {limit:,} bytes")
+            return too_large(path, limit)
         if _mark(os.fstat(found)) != _mark(before) or len(data) != before.st_size:
             raise _RacedError
     finally:
@@ -215,8 +217,7 @@ def _open(root: Path, path: str, closed: Identities) -> int | Fault | None:
         if stat.S_ISLNK(target.st_mode):
             return None
         if not stat.S_ISREG(target.st_mode):
-            kind = _kind(target.st_mode)
-            return Fault(reason="source_not_regular", message=f"{path!r} is {kind}, not a regular file")
+            return not_regular(path, _kind(target.st_mode))
         own = Fault(reason="source_outside_root", message=f"{path!r} is the scheduler's own database")
         if _identity(target) in closed:
             return own
@@ -252,12 +253,20 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
+def not_regular(path: str, kind: str) -> Fault:
+    return Fault(reason="source_not_regular", message=f"{path!r} is {kind}, not a regular file")
+
+
+def too_large(path: str, limit: int) -> Fault:
+    return Fault(reason="source_too_large", message=f"{path!r} is larger than {limit:,} bytes")
+
+
 def _kind(mode: int) -> str:
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
-def _fault(path: str, error: OSError | ValueError) -> Fault:
+def os_fault(path: str, error: OSError | ValueError) -> Fault:
     if not isinstance(error, OSError):  # NUL, or a character no file name can hold
         return Fault(reason="source_unreadable", message=f"{path!r} is not a possible file name")
     match error.errno:

@@ -8,27 +8,31 @@ from scheduler.core.values.facts import Fault
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.settings import ROOT_FILE, Settings
 from scheduler.root.place import Place
-from scheduler.root.reading import read_file
+from scheduler.root.reading import Source, read_file, read_source
 
 ROOT_FILE_BYTES = 1024 * 1024
 
 
 def read_settings(place: Place) -> tuple[Settings | None, tuple[Problem, ...]]:
     """scheduler.yaml as it stands now; None, with the reasons, where it is gone or wrong."""
-    data = read_file(place.root, ROOT_FILE, limit=ROOT_FILE_BYTES)
-    if isinstance(data, Fault):
-        gone = data.reason == "source_missing"
+    return settings_in(read_source(place.root, ROOT_FILE, limit=ROOT_FILE_BYTES))
+
+
+def settings_in(found: Source | Fault) -> tuple[Settings | None, tuple[Problem, ...]]:
+    """The same of a scheduler.yaml that was read."""
+    if isinstance(found, Fault):
+        gone = found.reason == "source_missing"
         return None, (
             Problem(
                 path=ROOT_FILE,
                 line=1,
                 column=1,
                 code="root.missing" if gone else "root.unreadable",
-                message=f"{ROOT_FILE} is gone" if gone else data.message,
+                message=f"{ROOT_FILE} is gone" if gone else found.message,
                 hint="nothing is applied until it is back; the last good settings stay in force",
             ),
         )
-    return _parsed(data)
+    return _parsed(found.data)
 
 
 def lenient_settings(place: Place) -> Settings | None:

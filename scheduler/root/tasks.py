@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scheduler.core.values.facts import Fault, Provenance, Task
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import JobSpec
 from scheduler.core.values.texts import conflict_line
-from scheduler.root.reading import Identities, Source, read_source
+from scheduler.root.reading import Source
 
 if TYPE_CHECKING:  # it starts processes, which `list` never does
     from scheduler.git.tree import Tree
+    from scheduler.root.files import Files
     from scheduler.root.parsed import Parsed
 
 JOB_FILE_BYTES = 1024 * 1024  # design section 3, Strictness
 
 
 def read_task(
-    root: Path,
-    spec: JobSpec,
-    job_path: str,
-    settings: Settings,
-    *,
-    forbidden: Identities = frozenset(),
-    parsed: Parsed | None = None,
+    files: Files, spec: JobSpec, job_path: str, settings: Settings, *, parsed: Parsed | None = None
 ) -> Task | Fault:
     """The text to run and the file it came from, or a Fault whose reason starts with `source_`.
 
     job_path: root-relative path of the job file, read only where the text stands in it.
-    forbidden: the scheduler's own files and folders; nothing in them is ever a task.
     parsed: spares parsing a file that is, byte for byte, what the last pass has parsed.
 
     A task file is the task whole, front matter included. Nothing older is ever returned in its place.
     """
-    limit = settings.limits.task_bytes
-    if spec.task_source_path is not None:
-        return read_task_file(root, spec.task_source_path, limit=limit, forbidden=forbidden)
-    found = read_source(root, job_path, limit=JOB_FILE_BYTES, forbidden=forbidden)
+    limit, path = settings.limits.task_bytes, spec.task_source_path
+    found = files.read(job_path, limit=JOB_FILE_BYTES) if path is None else files.read(path, limit=limit)
     if isinstance(found, Fault):
         return found
+    if path is not None:
+        return check_text(found.data) or _task(found.data, found)
     # Markers anywhere in the file: to know which side of a conflict a text stands on, one would have to guess.
     if fault := _not_text(found.data) or _conflict(found.data):
         return fault
@@ -55,14 +48,6 @@ def read_task(
 def _task(text: bytes, source: Source) -> Task:
     real = None if source.real == source.path else source.real
     return Task(text=text, source_path=source.path, source=source.data, real_path=real)
-
-
-def read_task_file(root: Path, path: str, *, limit: int, forbidden: Identities = frozenset()) -> Task | Fault:
-    """The task that a file of the root holds whole, or a Fault as of `read_task`."""
-    found = read_source(root, path, limit=limit, forbidden=forbidden)
-    if isinstance(found, Fault):
-        return found
-    return check_text(found.data) or _task(found.data, found)
 
 
 def _text_of(job_id: str, source: Source, settings: Settings, parsed: Parsed | None) -> bytes | Fault:

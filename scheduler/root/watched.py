@@ -6,18 +6,18 @@ Everything by which a file is found counts: a link on the way, and each folder t
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from scheduler.core.formats.globs import matches_any
 from scheduler.core.values.settings import ROOT_FILE, Settings
 from scheduler.git.folder import ref_files
+from scheduler.root.links import follow_links
 from scheduler.root.listing import Own, may_enter
 from scheduler.root.place import Place
 from scheduler.root.watcher import Names
-
-_MOST_LINKS = 40  # as the kernel
 
 
 def watched(place: Place, settings: Settings, task_paths: Iterable[str]) -> Mapping[Path, Names]:
@@ -32,12 +32,12 @@ def watched(place: Place, settings: Settings, task_paths: Iterable[str]) -> Mapp
         whole.add(folder)
         ways += linked
     names: dict[str, set[str]] = {}
-    links: dict[str, str | None] = {}
+    target = functools.cache(_target)
     for path in {*ways, *task_paths}:
-        for folder, name, _ in _way(root, path, links):
+        for folder, name, _ in follow_links(root, path, target)[1]:
             if folder == root or folder.startswith(root + "/"):
                 names.setdefault(folder, set()).add(name)
-    for folder, name in _way_to_root(place, links):
+    for folder, name in _way_to_root(place, target):
         names.setdefault(folder, set()).add(name)
     names.setdefault(os.path.realpath(place.state), set()).add(place.wake.name)
     refs = {str(folder): found for folder, found in ref_files(place.root).items()}
@@ -59,7 +59,7 @@ def _job_folders(root: str, settings: Settings, own: Own) -> Iterator[tuple[str,
                 for entry in entries:
                     path = below + entry.name
                     if entry.is_dir(follow_symlinks=False):
-                        if may_enter(own, entry, path, settings.jobs):
+                        if may_enter(own, path, settings.jobs):
                             left.append(path + "/")
                     elif entry.is_symlink() and matches_any(path, settings.jobs):
                         links.append(path)
@@ -68,10 +68,11 @@ def _job_folders(root: str, settings: Settings, own: Own) -> Iterator[tuple[str,
         yield f"{root}/{below}".rstrip("/"), links
 
 
-def _way_to_root(place: Place, links: dict[str, str | None]) -> Iterator[tuple[str, str]]:
+def _way_to_root(place: Place, target: Callable[[str], str | None]) -> Iterator[tuple[str, str]]:
     """What has to be watched to see that a link on the way to the root leads elsewhere, or that it comes back."""
     if place.named is not None:
-        for folder, name, is_link in _way("/", os.path.abspath(place.named), links):  # noqa: PTH100 - follows no link
+        named = os.path.abspath(place.named)  # noqa: PTH100 - follows no link
+        for folder, name, is_link in follow_links("/", named, target)[1]:
             if is_link:
                 yield folder, name
     if not place.root.is_dir():
@@ -79,35 +80,6 @@ def _way_to_root(place: Place, links: dict[str, str | None]) -> Iterator[tuple[s
         while gone != gone.parent and not gone.parent.is_dir():
             gone = gone.parent
         yield str(gone.parent), gone.name
-
-
-def _way(top: str, path: str, links: dict[str, str | None]) -> Iterator[tuple[str, str, bool]]:
-    """Each folder, and the name in it, by which a path is found, and whether it is a link; these are followed.
-
-    links: where each name that was looked at leads, if it is a link; kept from one call to the next.
-    """
-    here, left, followed = top.rstrip("/"), path.split("/")[::-1], 0
-    while left:
-        name = left.pop()
-        if name in ("", "."):
-            continue
-        if name == "..":
-            here = here.rpartition("/")[0]
-            continue
-        step = f"{here}/{name}"
-        if step not in links:
-            links[step] = _target(step)
-        target = links[step]
-        yield here or "/", name, target is not None
-        if target is None:
-            here = step
-            continue
-        followed += 1
-        if followed > _MOST_LINKS:
-            return
-        if target.startswith("/"):
-            here = ""
-        left += target.split("/")[::-1]
 
 
 def _target(path: str) -> str | None:

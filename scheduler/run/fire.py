@@ -17,6 +17,7 @@ from scheduler.core.values.runs import Run, Trigger
 from scheduler.core.values.settings import RunnerSpec, Settings
 from scheduler.ledger import queries, syncs
 from scheduler.ledger.store import Store
+from scheduler.root.files import WorkingTree
 from scheduler.root.place import Place
 from scheduler.root.tasks import not_committed, read_task
 from scheduler.sync.passes import LOOK_AGAIN_S, SAVE_S, Fresh, Passes
@@ -87,7 +88,7 @@ def what_runs_again(passes: Passes, store: Store, run: Run, wait: Wait) -> Ready
 def from_disk(passes: Passes, job: Job, settings: Settings, trigger: Trigger) -> Ready | Fault:
     """What a run of this job would be given now."""
     place = passes.place
-    task = read_task(place.root, job.file.spec, job.file.path, settings, forbidden=place.closed, parsed=passes.parsed)
+    task = read_task(WorkingTree(place), job.file.spec, job.file.path, settings, parsed=passes.parsed)
     if isinstance(task, Fault):
         return task
     path = task.real_path or task.source_path

@@ -25,9 +25,9 @@ from scheduler.core.views import Json
 from scheduler.ledger import audit, evidence, lives, queries, runs, syncs
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock, SystemClock
+from scheduler.root.files import WorkingTree
 from scheduler.root.followed import Looked
 from scheduler.root.place import Place, is_there
-from scheduler.root.reading import read_source
 from scheduler.root.settings import read_settings
 
 _CUT = re.compile(rb"\n\[\.\.\. \d+ bytes not kept \.\.\.\]\n")  # capture.py
@@ -354,7 +354,11 @@ class Reading:
         from scheduler.root.desired import read_desired
 
         settings, _ = read_settings(self.place)
-        documents = [] if settings is None else [f.document for f in read_desired(self.place, settings, Tree()).found]
+        documents = (
+            []
+            if settings is None
+            else [f.document for f in read_desired(WorkingTree(self.place), settings, Tree()).found]
+        )
         for document in documents:
             if document.id == job_id:
                 return UsageError(
@@ -385,7 +389,7 @@ class _Files:
         self._scheduler = scheduler
         self._settings: Settings | None = None
         self._sources: dict[str, str | None] = {}
-        self._closed = scheduler.place.closed
+        self._files = WorkingTree(scheduler.place)
 
     def task_sha256(self, job: Job) -> str | None:
         """sha256 of the text a run would get now; None where F2 would skip it."""
@@ -399,8 +403,7 @@ class _Files:
         if path not in self._sources:
             from scheduler.root.tasks import JOB_FILE_BYTES
 
-            place = self._scheduler.place
-            source = read_source(place.root, path, limit=JOB_FILE_BYTES, forbidden=self._closed)
+            source = self._files.read(path, limit=JOB_FILE_BYTES)
             self._sources[path] = None if isinstance(source, Fault) else hashlib.sha256(source.data).hexdigest()
         return self._sources[path]
 
@@ -409,8 +412,7 @@ class _Files:
 
         if self._settings is None:
             self._settings = read_settings(self._scheduler.place)[0] or Settings()
-        place = self._scheduler.place
-        task = read_task(place.root, job.file.spec, job.file.path, self._settings, forbidden=self._closed)
+        task = read_task(self._files, job.file.spec, job.file.path, self._settings)
         return None if isinstance(task, Fault) else task.sha256
 
 

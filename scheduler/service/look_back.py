@@ -211,6 +211,7 @@ def _side_of(store: Store, run: Run) -> Side:
 def _now(scheduler: Reading, store: Store, job: Job) -> Side:
     """What a run would get now."""
     from scheduler.core.values.settings import Settings
+    from scheduler.root.files import WorkingTree
     from scheduler.root.tasks import read_task
     from scheduler.sync.passes import Passes
 
@@ -228,7 +229,7 @@ def _now(scheduler: Reading, store: Store, job: Job) -> Side:
             _, seen, settings = found
             generation = seen.file.generation if seen.file.spec == spec else None
             spec = seen.file.spec
-        task = read_task(place.root, spec, job.file.path, settings, forbidden=place.closed)
+        task = read_task(WorkingTree(place), spec, job.file.path, settings)
         if isinstance(task, Fault):
             why = f"{task.message} [{task.reason}]"
         else:

@@ -29,6 +29,7 @@ from scheduler.ledger.audit import append_audit
 from scheduler.ledger.cursor import until_fresh
 from scheduler.ledger.store import Store
 from scheduler.ledger.syncs import Observed
+from scheduler.root.files import WorkingTree
 from scheduler.root.place import is_there
 from scheduler.root.settings import lenient_settings, read_settings
 from scheduler.service.look import GLANCE_S, Reading
@@ -67,7 +68,7 @@ class Scheduler(Reading):
         """The line that each problem points at, for a person to see; None where there is none to show."""
         from scheduler.root.excerpts import source_lines
 
-        return source_lines(self.place.now(), problems)
+        return source_lines(WorkingTree(self.place.now()), problems)
 
     def validate(self, paths: Sequence[Path] = ()) -> tuple[Problem, ...]:
         """Every problem of every file, or of the named files and folders, sorted; needs no database, starts nothing.
@@ -84,7 +85,7 @@ class Scheduler(Reading):
         settings = settings or lenient_settings(self.place)
         if settings is None:
             return root_problems
-        desired = read_desired(self.place, settings, Tree())
+        desired = read_desired(WorkingTree(self.place), settings, Tree())
         problems = sorted({*root_problems, *desired.problems, *across_files(desired)})
         if broken:
             problems = [problem for problem in problems if problem.code not in NEEDS_SETTINGS]
@@ -588,14 +589,14 @@ class Scheduler(Reading):
 
         Raises: UsageError for an unknown job; RefusedError, UnavailableError for one whose file cannot be read.
         """
-        from scheduler.service.edit.trees import WorkingTree
+        from scheduler.service.edit.trees import EditFiles
         from scheduler.service.imports.exporting import files_of, lines
 
         with self._need_store(job_ids[0] if job_ids else "") as store:
             jobs = [self._job(store, each, prefix=False) for each in dict.fromkeys(job_ids)] or list(
                 store.read(queries.jobs)
             )
-            tree = WorkingTree(self.place)
+            tree = EditFiles(WorkingTree(self.place))
             files = {job.id: None if job.archived else files_of(tree, job.id) for job in jobs}
             under_way = {each.run.job_id for each in store.read(runs.active)}
             for job in jobs:

@@ -23,9 +23,10 @@ from scheduler.ledger.syncs import Observed
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.root.desired import read_desired
+from scheduler.root.files import WorkingTree
 from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
-from scheduler.root.reading import read_source, real_path
+from scheduler.root.reading import real_path
 from scheduler.root.settings import read_settings
 from scheduler.root.tasks import JOB_FILE_BYTES, read_task
 from scheduler.sync.authors import budget, changed_by
@@ -136,7 +137,7 @@ class Passes:
                 raise UnavailableError(f"the root {self.place.root} is gone; nothing was applied")
             return None, root_problems, ""
         tree = self.tree()
-        desired = read_desired(self.place, settings, tree, parsed=self.parsed)
+        desired = read_desired(WorkingTree(self.place), settings, tree, parsed=self.parsed)
         desired = replace(desired, problems=tuple(sorted({*root_problems, *desired.problems})))
         found = plan(desired, observed.jobs, previous=observed.settings, now=now, confirmed=confirmed)
         return found, found.problems, git_silence(self.place.root, tree)
@@ -247,9 +248,8 @@ class Passes:
         if settings == observed.settings and self._unchanged(job, settings):
             return None, job, settings
         path = job.file.path
-        desired: Desired = read_desired(
-            self.place, settings, self.tree(path, real_path(self.place.root, path)), only=path
-        )
+        tree = self.tree(path, real_path(self.place.root, path))
+        desired: Desired = read_desired(WorkingTree(self.place), settings, tree, only=path)
         found = plan_one(desired, job, previous=observed.settings, now=now)
         if found is None:
             return Fault(
@@ -267,13 +267,13 @@ class Passes:
         """Whether the job's file and its task are, byte for byte, what the last pass read: no need to parse them."""
         if job.archived or job.file.sync_state is not SyncState.SYNCED:
             return False
-        root, closed, facts = self.place.root, self.place.closed, job.file
-        source = read_source(root, facts.path, limit=JOB_FILE_BYTES, forbidden=closed)
+        files, facts = WorkingTree(self.place), job.file
+        source = files.read(facts.path, limit=JOB_FILE_BYTES)
         if isinstance(source, Fault) or source.sha256 != facts.file_sha256:
             return False
         if facts.spec.task_source_path is None:
             return True
-        task = read_task(root, facts.spec, facts.path, settings, forbidden=closed)
+        task = read_task(files, facts.spec, facts.path, settings)
         return not isinstance(task, Fault) and task.sha256 == facts.task_sha256
 
 

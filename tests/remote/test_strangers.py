@@ -283,7 +283,7 @@ def mute() -> object:
 
 
 def _fetches(world: World) -> bool:
-    return (world.followed.store / "scheduler.git.run.json").exists()
+    return (world.followed.store / "scheduler.git.json").exists()
 
 
 @needs_proc
@@ -295,7 +295,7 @@ def test_a_git_that_a_killed_scheduler_has_left_is_ended_by_the_next_look(world:
         [sys.executable, "-m", "scheduler", "--root", world.root, "sync"], stderr=subprocess.PIPE
     ) as killed:
         until(lambda: _fetches(world), "a fetch")
-        pid = json.loads((world.followed.store / "scheduler.git.run.json").read_text())["pid"]
+        pid = json.loads((world.followed.store / "scheduler.git.json").read_text())["pid"]
         killed.kill()
     os.kill(pid, 0)  # it lives: a remote that hangs would keep it for ever
     _rewrite_followed(world, url=str(world.bare))

@@ -650,7 +650,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(args[0])
         return run_git(root, *args, **kwargs)
 
-    monkeypatch.setattr("scheduler.git.tree.run_git", note)
+    for module in ("tree", "objects"):
+        monkeypatch.setattr(f"scheduler.git.{module}.run_git", note)
     return found
 
 

@@ -14,6 +14,7 @@ from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.core.values.settings import RunnerSpec, Settings, TaskInput
 from scheduler.git.tree import Tree
 from scheduler.root.desired import read_desired
+from scheduler.root.files import WorkingTree
 from scheduler.root.place import Place, locate
 
 SETTINGS = Settings(
@@ -34,7 +35,7 @@ def write(root: Path, path: str, job_id: str = "a", task: str = "task: hi") -> N
 
 def read(root: Path, only: str | None = None, settings: Settings = SETTINGS) -> Desired:
     place = Place(root=root.resolve(), state=root.resolve() / "state", db=root.resolve() / "state/state.db")
-    return read_desired(place, settings, Tree(), only=only)
+    return read_desired(WorkingTree(place), settings, Tree(), only=only)
 
 
 def ids(desired: Desired) -> list[str | None]:
@@ -92,7 +93,7 @@ def test_the_blob_of_a_mounted_file_is_that_of_the_file_and_not_of_the_link(root
     tree = Tree(revision="c" * 40, in_repository=True, blobs={"jobs/a.yaml": link, "jobs/..2024_11/a.yaml": real})
     place = Place(root=root.resolve(), state=root / "state", db=root / "state/state.db")
     for known, expected in ((tree, real), (Tree(), None)):
-        (found,) = read_desired(place, SETTINGS, known).found
+        (found,) = read_desired(WorkingTree(place), SETTINGS, known).found
         assert found.provenance.blob == expected
         assert found.provenance.revision == known.revision
 
@@ -108,7 +109,7 @@ def test_what_the_scheduler_and_editors_put_beside_job_files_is_neither_job_nor_
     write(root, "jobs/kept/runs/x.yaml", "no")
     (root / "jobs/linked-folder").symlink_to("kept")
     place = Place(root=root.resolve(), state=root / "jobs/../jobs/kept", db=root / "jobs/./state.db")
-    desired = read_desired(place, wide, Tree())
+    desired = read_desired(WorkingTree(place), wide, Tree())
     assert sorted(filter(None, ids(desired))) == ["a", "named-like-it"]
     assert codes(desired) == []
 

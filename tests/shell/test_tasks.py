@@ -23,7 +23,9 @@ from scheduler.core.values.facts import Fault, Task
 from scheduler.core.values.settings import Limits, RunnerSpec, Settings, TaskInput
 from scheduler.core.values.spec import JobSpec, Schedule
 from scheduler.root import reading
+from scheduler.root.files import WorkingTree
 from scheduler.root.parsed import Parsed
+from scheduler.root.place import Place
 from scheduler.root.reading import identities, read_file, read_source
 from scheduler.root.tasks import check_text, read_task
 
@@ -531,10 +533,14 @@ def test_conflict_markers_count_in_order_with_anything_between(lines: list[str])
 # -- the task of a job -----------------------------------------------------------------------
 
 
+def disk(root: Path, state: str = ".scheduler") -> WorkingTree:
+    return WorkingTree(Place(root=root, state=root / state, db=root / state / "state.db"))
+
+
 def test_a_task_file_is_the_task_whole_with_its_front_matter(root: Path) -> None:
     data = b"---\nid: not-a-job\n---\nbody\r\n"
     (root / "prompts/a.md").write_bytes(data)
-    found = read_task(root, spec(task_source_path="prompts/a.md"), "jobs/a.yaml", SETTINGS)
+    found = read_task(disk(root), spec(task_source_path="prompts/a.md"), "jobs/a.yaml", SETTINGS)
     assert found == Task(text=data, source_path="prompts/a.md", source=data)
 
 
@@ -549,13 +555,11 @@ def test_a_task_file_is_the_task_whole_with_its_front_matter(root: Path) -> None
 )
 def test_a_task_file_that_is_no_task_is_a_fault(root: Path, data: bytes, expected: str) -> None:
     (root / "prompts/a.md").write_bytes(data)
-    assert reason(read_task(root, spec(task_source_path="prompts/a.md"), "jobs/a.yaml", SETTINGS)) == expected
+    assert reason(read_task(disk(root), spec(task_source_path="prompts/a.md"), "jobs/a.yaml", SETTINGS)) == expected
 
 
 def test_a_task_file_in_the_state_folder_is_refused(root: Path) -> None:
-    found = read_task(
-        root, spec(task_source_path="prompts/a.md"), "j.yaml", SETTINGS, forbidden=identities([root / "prompts"])
-    )
+    found = read_task(disk(root, state="prompts"), spec(task_source_path="prompts/a.md"), "j.yaml", SETTINGS)
     assert reason(found) == "source_outside_root"
 
 
@@ -570,21 +574,21 @@ def job_file(root: Path, text: str, name: str = "job.yaml") -> bytes:
 
 def test_an_inline_task_comes_from_the_one_document_with_the_jobs_id(root: Path) -> None:
     source = job_file(root, yaml("a", "first") + "---\n" + yaml("b", "second"))
-    found = read_task(root, spec("b"), "job.yaml", SETTINGS)
+    found = read_task(disk(root), spec("b"), "job.yaml", SETTINGS)
     assert found == Task(text=b"second\n", source_path="job.yaml", source=source)
 
 
 def test_a_markdown_body_is_the_task(root: Path) -> None:
     source = job_file(root, '---\nid: a\nschedule: "0 * * * *"\nrunner: sh\n---\nDo it.\n', "job.md")
-    found = read_task(root, spec("a"), "job.md", SETTINGS)
+    found = read_task(disk(root), spec("a"), "job.md", SETTINGS)
     assert found == Task(text=b"Do it.\n", source_path="job.md", source=source)
 
 
 def test_the_text_is_read_from_disk_every_time(root: Path) -> None:
     job_file(root, yaml("a", "first"))
-    read_task(root, spec(), "job.yaml", SETTINGS)
+    read_task(disk(root), spec(), "job.yaml", SETTINGS)
     job_file(root, yaml("a", "second"))
-    found = read_task(root, spec(), "job.yaml", SETTINGS)
+    found = read_task(disk(root), spec(), "job.yaml", SETTINGS)
     assert isinstance(found, Task)
     assert found.text == b"second\n"
 
@@ -602,7 +606,7 @@ def test_a_file_that_was_parsed_is_parsed_again_only_where_it_or_the_settings_ar
     monkeypatch.setattr(jobfile, "read_job_file", counted)
 
     def text(settings: Settings = SETTINGS) -> bytes:
-        found = read_task(root, spec(), "job.yaml", settings, parsed=parsed)
+        found = read_task(disk(root), spec(), "job.yaml", settings, parsed=parsed)
         assert isinstance(found, Task)
         return found.text
 
@@ -637,33 +641,33 @@ def test_a_file_that_was_parsed_is_parsed_again_only_where_it_or_the_settings_ar
 )
 def test_a_job_file_without_exactly_one_text_for_the_job_is_invalid(root: Path, text: str) -> None:
     job_file(root, text)
-    assert reason(read_task(root, spec(), "job.yaml", SETTINGS)) == "source_invalid"
+    assert reason(read_task(disk(root), spec(), "job.yaml", SETTINGS)) == "source_invalid"
 
 
 def test_a_conflict_anywhere_in_a_job_file_is_its_reason(root: Path) -> None:
     job_file(root, yaml("a", "x") + "---\n" + CONFLICT)
-    assert reason(read_task(root, spec(), "job.yaml", SETTINGS)) == "source_conflict_markers"
+    assert reason(read_task(disk(root), spec(), "job.yaml", SETTINGS)) == "source_conflict_markers"
 
 
 def test_the_task_limit_counts_the_text_and_not_the_job_file(root: Path) -> None:
     job_file(root, f"# {'c' * 2000}\n" + yaml("a", "x" * 999))
-    assert isinstance(read_task(root, spec(), "job.yaml", SETTINGS), Task)
+    assert isinstance(read_task(disk(root), spec(), "job.yaml", SETTINGS), Task)
     job_file(root, yaml("a", "x" * 1000))
-    assert reason(read_task(root, spec(), "job.yaml", SETTINGS)) == "source_too_large"
+    assert reason(read_task(disk(root), spec(), "job.yaml", SETTINGS)) == "source_too_large"
 
 
 def test_a_job_file_over_one_mebibyte_is_too_large(root: Path) -> None:
     job_file(root, yaml("a", "x") + "#" * 1024 * 1024)
-    assert reason(read_task(root, spec(), "job.yaml", SETTINGS)) == "source_too_large"
+    assert reason(read_task(disk(root), spec(), "job.yaml", SETTINGS)) == "source_too_large"
 
 
 def test_an_inline_task_of_white_space_is_empty(root: Path) -> None:
     job_file(root, '---\nid: a\nschedule: "0 * * * *"\nrunner: sh\n---\n \n', "job.md")
-    assert reason(read_task(root, spec(), "job.md", SETTINGS)) in {"source_empty", "source_invalid"}
+    assert reason(read_task(disk(root), spec(), "job.md", SETTINGS)) in {"source_empty", "source_invalid"}
 
 
 def test_a_job_file_that_is_gone_is_missing(root: Path) -> None:
-    assert reason(read_task(root, spec(), "job.yaml", SETTINGS)) == "source_missing"
+    assert reason(read_task(disk(root), spec(), "job.yaml", SETTINGS)) == "source_missing"
 
 
 def test_reading_opens_nothing_for_writing(root: Path) -> None:

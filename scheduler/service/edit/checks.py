@@ -14,7 +14,7 @@ from scheduler.core.formats.paths import PathError, check_path
 from scheduler.core.values.problems import RefusedError, UsageError, did_you_mean
 from scheduler.core.values.settings import ROOT_FILE
 from scheduler.core.values.texts import TextError, short
-from scheduler.service.edit.trees import Files, is_job_path, text_fault
+from scheduler.service.edit.trees import EditFiles, is_job_path, text_fault
 
 
 def check_keys(changes: Mapping[str, Any], unset: Sequence[str], task: str | None) -> None:
@@ -115,7 +115,7 @@ def check_task_path(path: str, job: Opened) -> None:
         )
 
 
-def path_for(job_id: str, files: Files, *, markdown: bool) -> str:
+def path_for(job_id: str, files: EditFiles, *, markdown: bool) -> str:
     """The file of a new job: in the folder of the first glob that would find it there."""
     name = f"{job_id}.{'md' if markdown else 'yaml'}"
     for folder in ("jobs", *(glob.split("*")[0].rstrip("/") for glob in files.settings.jobs)):
@@ -127,13 +127,13 @@ def path_for(job_id: str, files: Files, *, markdown: bool) -> str:
     )
 
 
-def check_new_path(path: str, files: Files) -> None:
+def check_new_path(path: str, files: EditFiles) -> None:
     check_job_path(path, files)
     if not files.is_free(path):
         raise RefusedError(f"{path} is there already; nothing is overwritten", hint="choose another path")
 
 
-def check_job_path(path: str, files: Files) -> None:
+def check_job_path(path: str, files: EditFiles) -> None:
     try:
         check_path(path)
     except PathError as error:

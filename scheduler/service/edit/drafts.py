@@ -15,8 +15,9 @@ from scheduler.core.values.problems import SchedulerError
 from scheduler.git.write import Branch, check_commit, commit_files, commit_on_branch
 from scheduler.machine.crash import crash_point
 from scheduler.root import writing
+from scheduler.root.committed import CommitFiles
 from scheduler.service.edit.target import IN_PLACE, Target
-from scheduler.service.edit.trees import CommitTree, Files
+from scheduler.service.edit.trees import EditFiles
 
 if TYPE_CHECKING:
     from scheduler.service.edit.permission import Leave
@@ -29,7 +30,7 @@ Undo = Sequence[tuple[str, bytes | None, bytes | None]]  # path, what it holds, 
 class Draft:
     """What an edit does to files, in the order in which it is written; paths are real ones, relative to the root."""
 
-    files: Files
+    files: EditFiles
     branch: Branch | None
     job_id: str
     summary: str
@@ -55,10 +56,10 @@ def write(root: Path, draft: Draft, target: Target, environ: Mapping[str, str], 
     """
     message = target.message or draft.summary
     if draft.branch is not None:
-        assert isinstance(draft.files, CommitTree)
-        blobs = draft.files.blobs
+        assert isinstance(draft.files.files, CommitFiles)
+        entries = draft.files.files.entries
         likes = {path: draft.modes.get(path, path) for path in draft.after}
-        modes = {path: blobs[like].mode for path, like in likes.items() if like in blobs}
+        modes = {path: entries[like].mode for path, like in likes.items() if like in entries}
         return commit_on_branch(root, draft.branch, draft.after, modes, message, environ)
     if target.commit:
         check_commit(root, list(draft.after), environ)

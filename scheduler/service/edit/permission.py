@@ -14,7 +14,7 @@ from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.settings import Agents
 from scheduler.service.edit.drafts import Draft
 from scheduler.service.edit.target import Target
-from scheduler.service.edit.trees import Files, is_job_path, open_job, real_of, sharing
+from scheduler.service.edit.trees import EditFiles, is_job_path, open_job, real_of, sharing
 
 INSIDE_A_RUN = "SCHEDULER_RUN_ID"
 
@@ -83,7 +83,7 @@ class Leave:
         if before is None and after is not None:
             yield _tags_of(after)
 
-    def _check_source(self, files: Files, before: Opened | None, after: Opened) -> None:
+    def _check_source(self, files: EditFiles, before: Opened | None, after: Opened) -> None:
         """A file that is named as the task now would be the job's own, to be written, in the next edit."""
         now = after.keys.get("task_source_path")
         was = None if before is None else before.keys.get("task_source_path")
@@ -93,7 +93,7 @@ class Leave:
         if not isinstance(was, str) or files.leads_to(was) != real:
             self._need(agents.check_agent_path(self.policy, real))
 
-    def _check_sharing(self, files: Files, path: str, job_id: str) -> None:
+    def _check_sharing(self, files: EditFiles, path: str, job_id: str) -> None:
         others = set(sharing(files, path, job_id))
         for document in files.documents():
             if document.id in others:
@@ -134,7 +134,7 @@ def _after(draft: Draft, before: Opened | None, own: str | None, task: str | Non
     return before
 
 
-def _own_files(files: Files, before: Opened | None) -> tuple[str | None, str | None]:
+def _own_files(files: EditFiles, before: Opened | None) -> tuple[str | None, str | None]:
     """The real paths of the job's file and of its task's, as they are before the edit."""
     if before is None:
         return None, None

@@ -39,6 +39,8 @@ from scheduler.git.objects import find_commit
 from scheduler.git.write import find_branch
 from scheduler.remote.branches import need_branch, push_branch, take_back_unsigned, take_branch
 from scheduler.root import writing
+from scheduler.root.committed import CommitFiles
+from scheduler.root.files import WorkingTree
 from scheduler.root.place import Place
 from scheduler.service.edit.checks import (
     check_job_path,
@@ -57,9 +59,7 @@ from scheduler.service.edit.drafts import Draft, diff_of, write
 from scheduler.service.edit.permission import INSIDE_A_RUN, leave_for
 from scheduler.service.edit.target import IN_PLACE, Target
 from scheduler.service.edit.trees import (
-    CommitTree,
-    Files,
-    WorkingTree,
+    EditFiles,
     is_job_path,
     open_job,
     real_of,
@@ -385,7 +385,7 @@ class Edits:
 
     def _to_commit(self, draft: Draft, job: Opened, name: str) -> None:
         job_id = str(job.document.id)
-        then = CommitTree(self.place.root, find_commit(self.place.root, name))
+        then = EditFiles(CommitFiles(self.place.root, find_commit(self.place.root, name)))
         old = open_job(then, job_id)
         real = real_of(draft.files, job.path)
         if old.alone and job.alone and is_markdown(old.path) == is_markdown(job.path):
@@ -434,9 +434,14 @@ class Edits:
             if followed is not None and target.branch is not None:
                 take_branch(followed, target.branch, self.environ, self.tell)
             branch = None if target.branch is None else find_branch(self.place.root, target.branch, self.environ)
-            files: Files = WorkingTree(self.place) if branch is None else CommitTree(self.place.root, branch.commit)
+            at = WorkingTree(self.place) if branch is None else CommitFiles(self.place.root, branch.commit)
             yield Draft(
-                files=files, branch=branch, job_id=job_id, summary=f"{verb} {job_id}", target=target, leave=leave
+                files=EditFiles(at),
+                branch=branch,
+                job_id=job_id,
+                summary=f"{verb} {job_id}",
+                target=target,
+                leave=leave,
             )
 
     def _open(self, draft: Draft, job_id: str) -> Opened:
@@ -466,7 +471,7 @@ class Edits:
                 hint=hint,
             )
 
-    def _version(self, files: Files, job: Opened) -> str:
+    def _version(self, files: EditFiles, job: Opened) -> str:
         """The version of the job as the files have it, which a sync may not have seen yet."""
         document: Document = job.document
         known = self.known(str(document.id))

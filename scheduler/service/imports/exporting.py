@@ -19,7 +19,7 @@ from scheduler.core.values.facts import Fault
 from scheduler.core.values.instants import instant
 from scheduler.core.values.texts import decode
 from scheduler.core.views import Json
-from scheduler.service.edit.trees import WorkingTree, open_job
+from scheduler.service.edit.trees import EditFiles, open_job
 
 FORMAT = 1
 
@@ -35,7 +35,7 @@ class JobFiles:
     task: bytes | None = None
 
 
-def files_of(tree: WorkingTree, job_id: str) -> JobFiles:
+def files_of(tree: EditFiles, job_id: str) -> JobFiles:
     """What the disk says of a job. Raises: SchedulerError where its file or its task's cannot be read."""
     job = open_job(tree, job_id)
     text = decode(job.data) if is_markdown(job.path) or job.alone else document_text(job, head=True)

@@ -37,11 +37,12 @@ from scheduler.ledger.carried import Carried, State
 from scheduler.machine.clock import Clock
 from scheduler.machine.users import is_program, local_zone, me, user_exists
 from scheduler.root import writing
+from scheduler.root.files import WorkingTree
 from scheduler.root.place import Place
 from scheduler.service.edit.drafts import Draft, write
 from scheduler.service.edit.permission import INSIDE_A_RUN
 from scheduler.service.edit.target import IN_PLACE
-from scheduler.service.edit.trees import WorkingTree, is_job_path, text_fault
+from scheduler.service.edit.trees import EditFiles, is_job_path, text_fault
 from scheduler.service.imports.phantom_db import read_phantom
 from scheduler.service.imports.runners import agent_runner, shell_runner
 from scheduler.service.imports.unpacking import Exported, is_buried, made_from_export, read_export
@@ -84,7 +85,7 @@ class Imports:
             raise UsageError(f"{name} is longer than {MOST_BYTES:,} bytes, and no such crontab is read")
         if data[:16] == b"SQLite format 3\0":
             raise UsageError(f"{name} is a SQLite database, and no crontab", hint="`scheduler import phantom` reads it")
-        tree = WorkingTree(self.place)
+        tree = EditFiles(WorkingTree(self.place))
         runner = shell_runner(tree.settings, options.runner)
         base = posixpath.basename(runner.command[0])
         flags = "".join(each[1:] for each in runner.command[1:] if each.startswith("-") and not each.startswith("--"))
@@ -116,7 +117,7 @@ class Imports:
 
     def phantom(self, path: Path, options: Options) -> Json:
         """Raises: as `read_phantom`; UsageError where no runner can be told."""
-        tree = WorkingTree(self.place)
+        tree = EditFiles(WorkingTree(self.place))
         rows, audit = read_phantom(path)
         runner = agent_runner(tree.settings, options.runner)
         jobs, problems = phantom.phantom_jobs(
@@ -128,7 +129,7 @@ class Imports:
 
     def export(self, data: bytes, name: str, options: Options) -> Json:
         """Raises: UsageError where it is no whole export."""
-        tree = WorkingTree(self.place)
+        tree = EditFiles(WorkingTree(self.place))
         found = read_export(iter(data.splitlines()), name)
         problems: list[Problem] = []
         folder = None if options.to is None else self._folder(options, tree.settings)
@@ -167,7 +168,7 @@ class Imports:
 
     def _write(
         self,
-        tree: WorkingTree,
+        tree: EditFiles,
         jobs: Sequence[Incoming],
         problems: list[Problem],
         name: str,
@@ -201,7 +202,7 @@ class Imports:
 
     def _carry_out(
         self,
-        tree: WorkingTree,
+        tree: EditFiles,
         made: Sequence[Made],
         problems: list[Problem],
         name: str,
@@ -389,7 +390,7 @@ def _printable(text: str) -> str:
     return "".join(each if each.isprintable() else " " for each in text)
 
 
-def _place_files(made: Made, here: str | None, draft: Draft, tree: WorkingTree, problems: list[Problem]) -> str:
+def _place_files(made: Made, here: str | None, draft: Draft, tree: EditFiles, problems: list[Problem]) -> str:
     """What becomes of the job's files; what is to be written goes into the draft.
 
     `written`, `unchanged`, `kept` where they say something else by now, `left_out` where others stand in the way.
@@ -426,7 +427,7 @@ def _in_the_way(made: Made, what: str) -> Problem:
     return problem(made.job.line, "in-the-way", f"{what}; {made.job.id} was left out", hint, job_id=made.job.id)
 
 
-def _kept(made: Made, what: str, tree: WorkingTree) -> Problem:
+def _kept(made: Made, what: str, tree: EditFiles) -> Problem:
     """An error where the job that is there may be another one: a name was made up, and the task is not the same."""
     job = made.job
     if job.named or _same_task(made, tree):
@@ -435,7 +436,7 @@ def _kept(made: Made, what: str, tree: WorkingTree) -> Problem:
     return problem(job.line, "kept", f"{what}, and its task is not that of this line", hint, job_id=job.id)
 
 
-def _same_task(made: Made, tree: WorkingTree) -> bool:
+def _same_task(made: Made, tree: EditFiles) -> bool:
     there = next((each for each in tree.documents() if each.id == made.job.id), None)
     text = None if there is None else there.text
     if there is not None and there.task_source_path is not None:
@@ -444,7 +445,7 @@ def _same_task(made: Made, tree: WorkingTree) -> bool:
     return text is not None and text.split() == (made.job.text or "").encode().split()
 
 
-def _state(path: str, data: bytes, draft: Draft, tree: WorkingTree) -> str:
+def _state(path: str, data: bytes, draft: Draft, tree: EditFiles) -> str:
     if path in draft.after:
         return "written" if draft.after[path] == data else "kept"
     if tree.is_free(path):

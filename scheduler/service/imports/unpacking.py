@@ -19,7 +19,7 @@ from scheduler.core.values.facts import Fault
 from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.problems import Problem, SchedulerError, UsageError
 from scheduler.core.values.settings import ROOT_FILE, Settings
-from scheduler.service.edit.trees import WorkingTree, is_job_path
+from scheduler.service.edit.trees import EditFiles, is_job_path
 from scheduler.service.imports.exporting import FORMAT, JobFiles
 
 _AGAIN = "nothing was read; copy the file again, or make it anew with `scheduler export JOB > FILE`"
@@ -193,7 +193,7 @@ def _whole(value: Any) -> int:
 
 
 def made_from_export(
-    found: Sequence[Exported], tree: WorkingTree, folder: str | None, problems: list[Problem]
+    found: Sequence[Exported], tree: EditFiles, folder: str | None, problems: list[Problem]
 ) -> list[Made]:
     """Its files, at their own paths or in a folder; documents that shared a file share one again."""
     here = {each.id: each.path for each in tree.documents() if each.id is not None}
@@ -261,9 +261,7 @@ def _together(found: Sequence[Exported], folder: str | None) -> dict[str, list[E
     return placed
 
 
-def _exported(
-    job: Incoming, path: str, data: bytes, files: JobFiles, here: Mapping[str, str], tree: WorkingTree
-) -> Made:
+def _exported(job: Incoming, path: str, data: bytes, files: JobFiles, here: Mapping[str, str], tree: EditFiles) -> Made:
     """A file of several jobs, of which some are exported, says what it says: as it stands where all are the same."""
     if here.get(job.id) == path:
         source = tree.read(path)

@@ -16,13 +16,16 @@ from scheduler.core.plan.review import TaskDiff, Text, changed_texts, review_jso
 from scheduler.core.values.facts import Fault, FileFacts, Job, SyncState
 from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.settings import ROOT_FILE, Settings
+from scheduler.git.objects import pointed_at
 from scheduler.git.run import GitError
 from scheduler.git.tree import head as head_of
 from scheduler.machine.clock import Clock
+from scheduler.root.committed import CommitFiles
 from scheduler.root.excerpts import source_lines
+from scheduler.root.files import WorkingTree
 from scheduler.root.place import Place
 from scheduler.root.tasks import read_task
-from scheduler.service.review.revisions import Compared, Snapshot, at_commit, compare, folder_in_repository, on_disk
+from scheduler.service.review.revisions import Compared, Snapshot, compare, folder_in_repository, snapshot
 from scheduler.sync.synced import Synced
 
 _NOT_KEPT = Text(None, "no text is kept in the database until it runs; compare two commits with --base")
@@ -46,21 +49,21 @@ def review_commits(place: Place, clock: Clock, *, base: str, head: str | None = 
     started = clock.now()
     ends = compare(place.root, base, head, direct=direct)
     revision = ends.head or head_of(place.root)
-    with contextlib.ExitStack() as stack:
-        before = stack.enter_context(at_commit(place.root, ends.base))
-        after = on_disk(place, revision) if ends.head is None else stack.enter_context(at_commit(place.root, ends.head))
-        observed = _observed(before, started)
-        notes = _notes(ends, base, before, after)
-        found: Plan | None = None
-        diffs: tuple[TaskDiff, ...] = ()
-        problems = after.problems
-        if after.desired is not None:
-            desired = replace(after.desired, problems=tuple(sorted({*after.problems, *after.desired.problems})))
-            found = plan(desired, observed, previous=before.settings, now=started)
-            problems = found.problems
-            texts = {a.job_id: (_text(before, a.before), _text(after, a.after)) for a in changed_texts(found)}
-            diffs = task_diffs(found, texts)
-        sources = source_lines(after.place, problems)
+    before = snapshot(CommitFiles(place.root, ends.base), ends.base)
+    files = WorkingTree(place) if ends.head is None else CommitFiles(place.root, ends.head)
+    after = snapshot(files, revision)
+    observed = _observed(before, started)
+    notes = _notes(ends, base, before, after)
+    found: Plan | None = None
+    diffs: tuple[TaskDiff, ...] = ()
+    problems = after.problems
+    if after.desired is not None:
+        desired = replace(after.desired, problems=tuple(sorted({*after.problems, *after.desired.problems})))
+        found = plan(desired, observed, previous=before.settings, now=started)
+        problems = found.problems
+        texts = {a.job_id: (_text(before, a.before), _text(after, a.after)) for a in changed_texts(found)}
+        diffs = task_diffs(found, texts)
+    sources = source_lines(files, problems)
     shown = found or Plan(settings=Settings(), problems=problems, revision=revision)
     states = [a.after.sync_state for a in shown.actions if a.after.archived_at is None]
     now = clock.now()
@@ -107,10 +110,10 @@ def _text(side: Snapshot, facts: FileFacts | None) -> Text | None:
     if facts is None:
         return None
     assert side.settings is not None
-    found = read_task(side.place.root, facts.spec, facts.path, side.settings, forbidden=side.place.closed)
+    found = read_task(side.files, facts.spec, facts.path, side.settings)
     if isinstance(found, Fault):
         return Text(None, found.message)
-    if found.source_path in side.pointers or (found.real_path or "") in side.pointers:
+    if isinstance(side.files, CommitFiles) and pointed_at(found.source):
         return Text(None, "Git LFS keeps the text; the repository holds only a pointer to it")
     return Text(found.text.decode("utf-8", "replace"))
 
@@ -120,7 +123,7 @@ def _notes(ends: Compared, base: str, before: Snapshot, after: Snapshot) -> list
     notes = []
     if ends.nothing_new:
         notes.append(f"all of it is already part of {base}; to see the way from {base} to it, add --direct")
-    if not before.exists:
+    if [each.code for each in before.problems] == ["root.missing"]:
         notes.append(f"the base has no {ROOT_FILE}: everything is new")
     elif before.settings is None:
         notes.append(f"{ROOT_FILE} of the base cannot be used: its jobs are shown as added")
@@ -139,8 +142,9 @@ def _notes(ends: Compared, base: str, before: Snapshot, after: Snapshot) -> list
 def with_review(found: Synced, planned: Plan | None, place: Place, *, now: datetime) -> Reviewed:
     """The plan against a database, for the formats of a review; the texts before are not looked up."""
     diffs: tuple[TaskDiff, ...] = ()
+    files = WorkingTree(place)
     if planned is not None:
-        disk = Snapshot(place=place, settings=planned.settings, desired=None, problems=())
+        disk = Snapshot(files=files, settings=planned.settings, desired=None, problems=())
         texts = {
             a.job_id: (None if a.before is None else _NOT_KEPT, _text(disk, a.after)) for a in changed_texts(planned)
         }
@@ -151,5 +155,5 @@ def with_review(found: Synced, planned: Plan | None, place: Place, *, now: datet
     with contextlib.suppress(GitError):
         folder = folder_in_repository(place.root)
     return Reviewed(
-        synced=replace(found, json=json), diffs=diffs, folder=folder, sources=source_lines(place, found.problems)
+        synced=replace(found, json=json), diffs=diffs, folder=folder, sources=source_lines(files, found.problems)
     )

@@ -1,0 +1,72 @@
+"""The files of a root, as one look finds them: those on disk. Those of a commit are in `committed`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+from scheduler.core.values.facts import Fault
+from scheduler.root.place import Place
+from scheduler.root.reading import Source, known_as, read_source, real_path
+
+Kind = Literal["folder", "file", "other"]
+
+
+class Files(Protocol):
+    """The files of a root, wherever they are kept. Links, sizes and names are judged alike; paths are root-relative."""
+
+    @property
+    def root(self) -> Path:
+        """Where they are, or would be."""
+
+    def read(self, path: str, *, limit: int) -> Source | Fault:
+        """A regular file of at most `limit` bytes, links followed, or why not; as `read_source`."""
+
+    def read_all(self, paths: Sequence[str], *, limit: int) -> Iterator[Source | Fault]:
+        """Each of these, in their order, and never all of them in memory."""
+
+    def scan(self, folder: str) -> Iterator[tuple[str, Kind]]:
+        """The names in a folder ("" is the root), and what each of them itself is. Raises: OSError."""
+
+    def is_folder(self, path: str) -> bool:
+        """Links followed."""
+
+    def is_free(self, path: str) -> bool:
+        """Whether nothing at all has this name, and it could be made without taking anything's place."""
+
+    def leads_to(self, path: str) -> str:
+        """Where a path leads, links followed: two paths are one file where this is the same."""
+
+
+class WorkingTree:
+    """The files on disk. What is the scheduler's own as a look begins is closed to all of it."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.root = place.root
+        self._closed = place.closed
+
+    def read(self, path: str, *, limit: int) -> Source | Fault:
+        return read_source(self.root, path, limit=limit, forbidden=self._closed)
+
+    def read_all(self, paths: Sequence[str], *, limit: int) -> Iterator[Source | Fault]:
+        return (self.read(path, limit=limit) for path in paths)
+
+    def scan(self, folder: str) -> Iterator[tuple[str, Kind]]:
+        with os.scandir(f"{self.root}/{folder}") as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield entry.name, "folder"
+                else:
+                    yield entry.name, "file" if entry.is_file(follow_symlinks=False) else "other"
+
+    def is_folder(self, path: str) -> bool:
+        return (self.root / path).is_dir()
+
+    def is_free(self, path: str) -> bool:
+        return not os.path.lexists(self.root / path)
+
+    def leads_to(self, path: str) -> str:
+        return known_as(real_path(self.root, path))
