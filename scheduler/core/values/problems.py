@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+
+from scheduler.core.values.codec import Stored
 
 # What only a pass over all files can find: a look at one file neither adds nor clears it.
 WHOLE_PASS_CODES = ("file.case", "file.emptied", "id.duplicate", "id.similar", "limit.max-jobs", "schedule.past")
@@ -29,7 +30,7 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Problem:
+class Problem(Stored):
     """One thing wrong in one file. Sorts by place, so output is stable."""
 
     path: str  # root-relative POSIX path
@@ -44,15 +45,6 @@ class Problem:
     @property
     def is_error(self) -> bool:
         return self.severity is Severity.ERROR
-
-    def to_json(self) -> dict[str, Any]:
-        found = asdict(self)
-        found["severity"] = self.severity.value
-        return found
-
-    @classmethod
-    def from_json(cls, found: dict[str, Any]) -> Problem:
-        return cls(**{**found, "severity": Severity(found["severity"])})
 
 
 class SchedulerError(Exception):

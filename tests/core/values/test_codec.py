@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -154,12 +154,13 @@ def test_only_keys_that_came_later_may_be_absent(name: str, key: str) -> None:
     assert getattr(type(value).from_json(stored), field) == default
 
 
-def test_a_runner_stored_before_jobs_and_max_timeout_were_known_has_neither() -> None:
+def test_runners_and_limits_stored_before_all_their_keys_were_known_get_the_defaults() -> None:
     stored = Settings(runners={"claude": RUNNER}).to_json()
     for key in ("jobs", "max_timeout_ms"):
         del stored["runners"]["claude"][key]
-    runner = Settings.from_json(stored).runners["claude"]
-    assert (runner.name, runner.jobs, runner.max_timeout) == ("claude", None, None)
+    del stored["limits"]["max_running"]
+    found = Settings.from_json(stored)
+    assert found == Settings(runners={"claude": replace(RUNNER, jobs=None, max_timeout=None)})
 
 
 def test_unknown_keys_of_a_definition_are_passed_over() -> None:
