@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from scheduler.control.hold import Holder
+from scheduler.control.daemon_lock import Holder
 from scheduler.control.sockets import CONNECT_S
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
 from scheduler.core.views import Json

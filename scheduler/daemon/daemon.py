@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from scheduler.control.hold import Hold
+from scheduler.control.daemon_lock import Hold
 from scheduler.control.server import Reply, Server
 from scheduler.core.due.waiting import Done
 from scheduler.core.values.instants import instant

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from scheduler.control.client import answer_of
-from scheduler.control.hold import Hold, find
+from scheduler.control.daemon_lock import Hold, find
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.ledger.database import journals_by

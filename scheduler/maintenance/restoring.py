@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from scheduler.control.hold import Hold, find
+from scheduler.control.daemon_lock import Hold, find
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
 from scheduler.ledger import owners, put_back, queries

@@ -170,7 +170,7 @@ class Reading:
 
     def explain(self, job_id: str, *, at: datetime | None = None, prefix: bool = False) -> Json:
         """Why the job did, did not or will not fire at an instant; without one, at the newest slot that was due."""
-        from scheduler.control.hold import find
+        from scheduler.control.daemon_lock import find
         from scheduler.core.past.explain import MOST_EVIDENCE, Ledger, explain, newest_slot
 
         now = self.clock.now()
@@ -317,7 +317,7 @@ class Reading:
     def _daemon_says(self) -> tuple[str, Sequence[str]]:
         """Why the daemon is not to fire here, empty if it is, and its troubles; and that of following a remote."""
         from scheduler.control.client import answer_of
-        from scheduler.control.hold import find
+        from scheduler.control.daemon_lock import find
 
         remote = [words] if (words := self.looked().words) else []
         try:

@@ -35,7 +35,7 @@ from scheduler.root.settings import lenient_settings, read_settings
 from scheduler.service.look import GLANCE_S, Reading
 
 if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
-    from scheduler.control.hold import Holder
+    from scheduler.control.daemon_lock import Holder
     from scheduler.daemon.daemon import Served
     from scheduler.ledger.carried import Carried, State
     from scheduler.ledger.copies import Contents
@@ -687,7 +687,7 @@ class Scheduler(Reading):
 
     def _daemon(self) -> Holder | None:
         """The daemon that holds the database. Raises: RefusedError where it serves another root."""
-        from scheduler.control.hold import find
+        from scheduler.control.daemon_lock import find
 
         holder = find(self.place)
         if holder is not None and holder.root != str(self.place.label):

@@ -12,7 +12,7 @@ import pytest
 
 from scheduler.control import client, server
 from scheduler.control.client import answer_of
-from scheduler.control.hold import Holder
+from scheduler.control.daemon_lock import Holder
 from scheduler.control.server import Reply, Server
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.views import Json

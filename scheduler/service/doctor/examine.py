@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from scheduler.control.client import answer_of
-from scheduler.control.hold import find
+from scheduler.control.daemon_lock import find
 from scheduler.core.due.expected import Alarm, Kind, alarm_texts
 from scheduler.core.values.facts import Job, Status, SyncState
 from scheduler.core.values.instants import instant, parse_instant

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from scheduler.control.client import answer_of
-from scheduler.control.hold import Holder
+from scheduler.control.daemon_lock import Holder
 from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.settings import Settings
