@@ -51,7 +51,7 @@ def _lock_path(place: Place) -> Path:
 # -- the daemon's side -----------------------------------------------------------------------
 
 
-class Hold:
+class DaemonLock:
     """One database held by this process, until `release`.
 
     Two locks say so: one beside the database, which everybody who shares that sees, and a mark outside of the root,
@@ -111,7 +111,7 @@ class Hold:
             # a new one while somebody still looks at this.
             lock.close(unlink=lock.path == self._mark)
 
-    def __enter__(self) -> Hold:
+    def __enter__(self) -> DaemonLock:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from scheduler.control.daemon_lock import Hold
+from scheduler.control.daemon_lock import DaemonLock
 from scheduler.control.server import Reply, Server
 from scheduler.core.due.waiting import Done
 from scheduler.core.values.instants import instant
@@ -145,7 +145,7 @@ class Daemon:
             if not self._new_state:
                 refuse_lost(self._place)  # before a folder is made
             self._place.make_state()
-            hold = cleanup.enter_context(Hold(self._place, since=instant(self._since)))
+            hold = cleanup.enter_context(DaemonLock(self._place, since=instant(self._since)))
             put_aside = start_state(self._place, new_state=self._new_state, now=self._since, held=True)
             store = cleanup.enter_context(Store.open(self._place.db))
             self._file = DatabaseFile(self._place)
@@ -243,7 +243,7 @@ class Daemon:
         failed = len(self._ended) - len(fine)
         return failed + self._workers.put_off + len(self._workers.unwritten)
 
-    def _answer(self, hold: Hold) -> None:
+    def _answer(self, hold: DaemonLock) -> None:
         handlers = {
             "wake": self._wake,
             "sync": self._sync,
@@ -255,7 +255,7 @@ class Daemon:
         for listener in hold.listeners:
             Server(listener, {**handlers, "status": self._status})
 
-    def _serve_on(self, hold: Hold) -> bool:
+    def _serve_on(self, hold: DaemonLock) -> bool:
         """Until a signal; False where another database was put in the place of one that was gone."""
         threads = [
             threading.Thread(target=self._clockwork.run, args=(self._stores.lend,), name="clockwork"),

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from scheduler.control.client import answer_of
-from scheduler.control.daemon_lock import Hold, find
+from scheduler.control.daemon_lock import DaemonLock, find
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.ledger.database import journals_by
@@ -95,7 +95,7 @@ def start_state(place: Place, *, new_state: bool, now: datetime, held: bool = Fa
         )
         if not ruined and not lost(place):
             return []
-        with contextlib.nullcontext() if held else Hold(place, since=instant(now), listening=False):
+        with contextlib.nullcontext() if held else DaemonLock(place, since=instant(now), listening=False):
             moved = put_aside(place.db, now)
             if place.db == place.state / "state.db":
                 moved += _aside(place.outputs, now)

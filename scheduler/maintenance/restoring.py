@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from scheduler.control.daemon_lock import Hold, find
+from scheduler.control.daemon_lock import DaemonLock, find
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
 from scheduler.ledger import owners, put_back, queries
@@ -56,7 +56,7 @@ def restore(place: Place, source: Path, *, now: datetime, actor: str) -> Restore
         )
     with contextlib.ExitStack() as cleanup:
         if holder is None:
-            cleanup.enter_context(Hold(place, since=instant(now), listening=False))
+            cleanup.enter_context(DaemonLock(place, since=instant(now), listening=False))
         _refuse_while_somebody_runs(place, holder.pid if holder is not None else None)
         place.make_state()
         make_private(place.db.parent)
