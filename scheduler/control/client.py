@@ -7,13 +7,13 @@ import math
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from scheduler.control.daemon_lock import Holder
 from scheduler.control.sockets import CONNECT_S
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
 from scheduler.core.views import Json
+from scheduler.machine.processes import is_stopped
 
 _PATIENCE_S = 10.0  # until a daemon that has not said anything counts as one that does not answer
 
@@ -48,7 +48,7 @@ def ask(holder: Holder, verb: str, *, limit: float | None = None, **request: Any
             raise UnavailableError(
                 f"the daemon ({holder}) does not answer: nothing came from it for {patience:g} seconds",
                 hint=f"it has been stopped (SIGSTOP, Ctrl-Z): `kill -CONT {holder.pid}` lets it go on"
-                if _is_stopped(holder)
+                if holder.host == socket.gethostname() and is_stopped(holder.pid)
                 else "look at its log, or restart it",
             ) from error
         except (OSError, ValueError) as error:  # the latter: it was killed in the middle of a line
@@ -56,17 +56,6 @@ def ask(holder: Holder, verb: str, *, limit: float | None = None, **request: Any
                 f"the daemon ({holder}) does not answer: {getattr(error, 'strerror', None) or error}",
                 hint="look at its log, or restart it",
             ) from error
-
-
-def _is_stopped(holder: Holder) -> bool:
-    """As far as /proc tells: False elsewhere."""
-    if holder.host != socket.gethostname():
-        return False
-    try:
-        stat = Path(f"/proc/{holder.pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] in ("T", "t")
 
 
 _ERRORS: Mapping[int, type[SchedulerError]] = {2: UsageError, 3: RefusedError, 5: UnavailableError}

@@ -57,6 +57,25 @@ def end_processes(process: Process | None, told: Mapping[str, str], *, root_belo
             _kill_group(stat.group)
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether it was stopped by a signal or a debugger, as far as /proc tells: False elsewhere."""
+    stat = _stat(pid)
+    return stat is not None and stat.state in ("T", "t")
+
+
+def has_living_member(group: int) -> bool:
+    """Whether more than zombies is left of a group: in a container nobody may ever reap those (proc(5)).
+
+    True where there is no /proc to ask: macOS reaps its orphans.
+    """
+    stat = None
+    with contextlib.suppress(OSError):
+        for stat in _processes():
+            if stat.group == group and stat.state not in ("Z", "X"):
+                return True
+    return stat is None
+
+
 def _kill_group(group: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
@@ -65,6 +84,7 @@ def _kill_group(group: int) -> None:
 @dataclass(frozen=True, slots=True)
 class _Stat:
     pid: int
+    state: str  # one letter (proc_pid_stat(5))
     group: int
     started: int  # clock ticks after boot
 
@@ -80,12 +100,12 @@ def _processes() -> Iterator[_Stat]:
 
 def _stat(pid: int) -> _Stat | None:
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        data = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return None
     # The command name may hold spaces and parentheses: count fields after the last one (proc_pid_stat(5)).
-    fields = text.rpartition(")")[2].split()
-    return _Stat(pid=pid, group=int(fields[2]), started=int(fields[19]))
+    fields = data.rpartition(b")")[2].split()
+    return _Stat(pid=pid, state=fields[0].decode(), group=int(fields[2]), started=int(fields[19]))
 
 
 def _environ(pid: int) -> set[bytes]:

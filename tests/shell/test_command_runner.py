@@ -27,9 +27,10 @@ from scheduler.core.values.facts import Fault, Task
 from scheduler.core.values.runs import Ending, RunStatus
 from scheduler.core.values.settings import RunnerSpec, TaskInput
 from scheduler.core.values.spec import JobSpec, Schedule
+from scheduler.machine.processes import has_living_member
 from scheduler.run.engine import Why
 from scheduler.run.local.cancel import Cancel
-from scheduler.run.local.command import _has_living_member, execute
+from scheduler.run.local.command import execute
 from scheduler.run.local.prepare import Context, Invocation, prepare
 
 SH = shutil.which("sh") or "/bin/sh"
@@ -920,10 +921,10 @@ def test_a_process_that_left_the_group_does_not_hold_up_the_run(bench: Bench) ->
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 def test_a_group_of_zombies_is_not_alive() -> None:
     with subprocess.Popen([SH, "-c", "read line"], stdin=subprocess.PIPE, start_new_session=True) as child:
-        assert _has_living_member(child.pid)
+        assert has_living_member(child.pid)
         child.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        assert not _has_living_member(child.pid)
+        assert not has_living_member(child.pid)
 
 
 # -- what does not start ---------------------------------------------------------------------

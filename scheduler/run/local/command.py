@@ -21,6 +21,7 @@ from typing import IO, Literal
 
 from scheduler.core.values.facts import Fault
 from scheduler.core.values.runs import Ending, RunStatus
+from scheduler.machine.processes import has_living_member
 from scheduler.run.engine import Why
 from scheduler.run.local.cancel import GRACE, Cancel, longest_wait
 from scheduler.run.local.capture import RESULT_BYTES, Capture
@@ -339,7 +340,7 @@ class _Attempt:
     def _await_group(self, until: Callable[[], float]) -> None:
         # They are not our children: no event tells of their end, so here, and only here, this looks again and again.
         tick = _REMNANT_TICK_S
-        while self._group_exists() and _has_living_member(self._process.pid) and (now := time.monotonic()) < until():
+        while self._group_exists() and has_living_member(self._process.pid) and (now := time.monotonic()) < until():
             self._pump(min(until(), now + tick))
             tick = min(2 * tick, 10 * _REMNANT_TICK_S)
 
@@ -371,23 +372,6 @@ class _Attempt:
                 os.killpg(self._process.pid, number)
                 if number == signal.SIGTERM:
                     os.killpg(self._process.pid, signal.SIGCONT)  # who is stopped would hear it only when killed
-
-
-def _has_living_member(group: int) -> bool:
-    """Whether more than zombies is left of a group: in a container nobody may ever reap those (proc(5))."""
-    try:
-        pids = [each for each in Path("/proc").iterdir() if each.name.isdigit()]
-    except OSError:
-        return True
-    for each in pids:
-        try:
-            after_name = (each / "stat").read_bytes().rpartition(b")")[2]
-        except OSError:
-            continue  # gone since
-        state, _parent, its_group = after_name.split()[:3]
-        if int(its_group) == group and state not in (b"Z", b"X"):
-            return True
-    return not pids  # no /proc to ask: macOS reaps its orphans
 
 
 # -- how it ended ----------------------------------------------------------------------------
