@@ -9,7 +9,6 @@ database, and "look again" is enough to make the daemon see it.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -20,6 +19,7 @@ from typing import Literal
 
 from scheduler.control.sockets import OWN_FOLDER, REQUEST_BYTES, Listener, listen
 from scheduler.core.values.problems import UnavailableError
+from scheduler.machine.locks import Lock
 from scheduler.machine.log import Log
 from scheduler.root.place import Place, make_private, unusable
 
@@ -67,18 +67,18 @@ class DaemonLock:
         beside = _lock_path(place)
         try:
             make_private(beside.parent)
-            self._locks = [_Lock(beside, place)]
+            self._locks = [_Named(beside, place)]
         except OSError as error:
             raise unusable(beside.parent, error) from error
         if place.mark is not None:
             try:
                 make_private(place.mark.parent)
-                self._locks.append(_Lock(place.mark, place))
+                self._locks.append(_Named(place.mark, place))
             except OSError as error:
                 why = "no command finds this daemon once its state folder is deleted"
                 _log.warning("no_mark", why, path=place.mark, error=error.strerror)
             except UnavailableError:
-                self._locks[0].close()
+                self._locks[0].end()
                 raise
         self._mark = self._locks[1].path if len(self._locks) > 1 else None
         if listening:
@@ -109,7 +109,7 @@ class DaemonLock:
         for lock in self._locks:
             # The one beside the database stays, for whoever cannot see the mark: unlinked, a second daemon could lock
             # a new one while somebody still looks at this.
-            lock.close(unlink=lock.path == self._mark)
+            lock.end(unlink=lock.path == self._mark)
 
     def __enter__(self) -> DaemonLock:
         return self
@@ -118,41 +118,32 @@ class DaemonLock:
         self.release()
 
 
-class _Lock:
-    """One file, locked, that says who has locked it."""
+class _Named(Lock):
+    """A lock whose file says who has it."""
 
     def __init__(self, path: Path, place: Place) -> None:
         """Raises: UnavailableError where a daemon has it; OSError where no file can be made."""
-        self.path = path
-        give_up = time.monotonic() + _LOCK_TRIES_S
-        while True:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            if _try_lock(self._file, fcntl.LOCK_EX):
-                if _is_file_at(self._file, path):
-                    break  # else it was unlinked before it was locked
-            elif time.monotonic() > give_up:
-                holder = _read(self._file)
-                os.close(self._file)
-                raise UnavailableError(
-                    f"the database {place.db} is held by another daemon: {holder or 'one that is just starting'}",
-                    hint="there is one daemon per database: stop that one, or name another database with --db",
-                )
-            os.close(self._file)
-            time.sleep(0.02)
-        dead = _read(self._file)
+        try:
+            super().__init__(path, wait=_LOCK_TRIES_S)
+        except BlockingIOError:
+            raise UnavailableError(
+                f"the database {place.db} is held by another daemon: {_read(path) or 'one that is just starting'}",
+                hint="there is one daemon per database: stop that one, or name another database with --db",
+            ) from None
+        dead = _parsed(os.pread(self.file, REQUEST_BYTES, 0))
         if dead is not None:
             _tidy(dead)
 
     def write(self, holder: Holder) -> None:
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, json.dumps(asdict(holder)).encode(), 0)
+        os.ftruncate(self.file, 0)
+        os.pwrite(self.file, json.dumps(asdict(holder)).encode(), 0)
 
-    def close(self, *, unlink: bool = False) -> None:
-        if unlink and _is_file_at(self._file, self.path):
+    def end(self, *, unlink: bool = False) -> None:
+        if unlink and self.is_named():
             self.path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # a full disk
-            os.ftruncate(self._file, 0)
-        os.close(self._file)
+            os.ftruncate(self.file, 0)
+        self.close()
 
 
 def _tidy(dead: Holder) -> None:
@@ -164,24 +155,16 @@ def _tidy(dead: Holder) -> None:
                 Path(dead.socket).parent.rmdir()
 
 
-def _is_file_at(file: int, path: Path) -> bool:
+def _read(path: Path) -> Holder | None:
     try:
-        return os.path.samestat(os.fstat(file), path.stat())
+        return _parsed(path.read_bytes())
     except OSError:
-        return False
+        return None
 
 
-def _try_lock(file: int, kind: int) -> bool:
+def _parsed(data: bytes) -> Holder | None:
     try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _read(file: int) -> Holder | None:
-    try:
-        return Holder(**json.loads(os.pread(file, REQUEST_BYTES, 0)))
+        return Holder(**json.loads(data))
     except (ValueError, TypeError):
         return None
 
@@ -211,12 +194,10 @@ def find(place: Place) -> Holder | None:
 
 def _holder_at(path: Path) -> Holder | Literal["nameless"] | None:
     try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a read-only file system may hold it
+        # Shared: others who look at the same moment are no daemon. A read-only file system may hold it.
+        with Lock(path, os.O_RDONLY, shared=True, wait=0):
+            return None
+    except BlockingIOError:
+        return _read(path) or "nameless"
     except OSError:
         return None
-    try:
-        if _try_lock(file, fcntl.LOCK_SH):  # shared: others who look at the same moment are no daemon
-            return None
-        return _read(file) or "nameless"
-    finally:
-        os.close(file)

@@ -6,13 +6,13 @@ A pid alone proves nothing (it may be somebody else's by now); a lock that canno
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import shutil
 from pathlib import Path
 from types import TracebackType
 
+from scheduler.machine.locks import Lock
 from scheduler.root.place import unusable
 
 LOCAL = "local"  # the kind of every owner here: a process of this machine
@@ -33,7 +33,7 @@ class Owner:
         self._path = folder / f"{self.id}.lock"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file = _made_and_locked(self._path)
+            self._lock = Lock(self._path)
         except OSError as error:
             raise unusable(folder, error) from error
 
@@ -47,7 +47,7 @@ class Owner:
         # Unlinked while still locked: nobody can take a lock on a name that is gone.
         with contextlib.suppress(OSError):  # on a disk that fails it stays, and who finds it unlocked removes it
             self._path.unlink(missing_ok=True)
-        os.close(self._file)
+        self._lock.close()
 
     def __enter__(self) -> Owner:
         return self
@@ -75,47 +75,19 @@ def tidy(folder: Path) -> None:
                 _tidied(folder / name)
 
 
-def _made_and_locked(path: Path) -> int:
-    """A descriptor of the file of that name, locked.
-
-    Whoever tidies may find the new file before it is locked, take it for a dead one's and remove it: a lock on a file
-    without a name would tell nobody that we live.
-    """
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if _is_named(file, path):
-            return file
-        os.close(file)
-
-
-def _tidied(lock: Path) -> bool:
+def _tidied(path: Path) -> bool:
     """Whether nobody holds this lock; what its owner has left is gone then."""
     try:
-        file = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)  # a read-only file system may hold it
+        with Lock(path, os.O_RDONLY, wait=0):  # a read-only file system may hold it
+            # Only the holder of the lock removes the name.
+            shutil.rmtree(_scratch(path), ignore_errors=True)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
     except FileNotFoundError:
         return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    else:
-        # Only the holder of the lock removes the name. If it is another file's by now, that one is not ours to judge.
-        if _is_named(file, lock):
-            shutil.rmtree(_scratch(lock), ignore_errors=True)
-            with contextlib.suppress(OSError):
-                lock.unlink(missing_ok=True)
-            return True
-    finally:
-        os.close(file)
-    return _tidied(lock)
-
-
-def _is_named(file: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file), os.stat(path, follow_symlinks=False))  # noqa: PTH116
-    except FileNotFoundError:
-        return False
+    return True
 
 
 def pid_of(owner: str) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -12,6 +10,7 @@ from pathlib import Path
 
 from scheduler.core.values.problems import UnavailableError
 from scheduler.ledger.database import make_durable
+from scheduler.machine.locks import Lock
 
 APPLICATION_ID = 0x53434844  # "SCHD" in the file's header: tells our database from anybody else's
 
@@ -22,13 +21,9 @@ def migrations() -> list[tuple[str, str]]:
     return sorted((file.name.removesuffix(".sql"), file.read_text()) for file in files if file.name.endswith(".sql"))
 
 
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _alone(path: Path) -> Lock:
     """Two processes that make or migrate one database at once would find the other's half made."""
-    name = path.with_name(path.name + ".lock")
-    with os.fdopen(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return Lock(path.with_name(path.name + ".lock"))
 
 
 def create_database(path: Path) -> None:

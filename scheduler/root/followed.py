@@ -14,17 +14,16 @@ are applied (design 6). Below it:
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.core.values.remote import Remote, read_remote
+from scheduler.machine.locks import Lock
 
 _REMOTE, _LOOKED, _COMMITS = "followed.json", "looked.json", "commits"
 CURRENT = "current"
@@ -37,17 +36,15 @@ class Pin:
     By a lock on the folder itself: a process that is killed lets go of it.
     """
 
-    __slots__ = ("_file", "folder", "root")
+    __slots__ = ("_lock", "folder", "root")
 
-    def __init__(self, folder: Path, file: int) -> None:
-        self.folder, self._file = folder, file
-        self.root = folder  # the folder in it with scheduler.yaml
+    def __init__(self, lock: Lock) -> None:
+        self.folder, self._lock = lock.path, lock
+        self.root = lock.path  # the folder in it with scheduler.yaml
 
     def release(self) -> None:
         """Lets go at once: who has this object reads nothing of the commit any more."""
-        file, self._file = self._file, -1
-        if file >= 0:
-            os.close(file)
+        self._lock.close()
 
     def __del__(self) -> None:
         self.release()
@@ -55,7 +52,7 @@ class Pin:
     @property
     def commit(self) -> str | None:
         """The commit that is held; None once it was let go."""
-        return self.folder.name if self._file >= 0 else None
+        return self.folder.name if self._lock.file >= 0 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,16 +210,9 @@ def hold(folder: Path, *, alone: bool = False) -> Pin | None:
     alone: only if nobody else holds it, and nobody can from now on: to remove it.
     """
     try:
-        file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        return Pin(Lock(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, shared=not alone, wait=0))
     except OSError:
         return None
-    found = Pin(folder, file)
-    try:
-        fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        ours, named = os.fstat(file), folder.stat()
-    except OSError:
-        return None
-    return found if (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino) else None
 
 
 def state_of(folder: Path) -> Path | None:
@@ -244,15 +234,9 @@ def state_around(folder: Path) -> Path | None:
     return None
 
 
-@contextlib.contextmanager
-def alone(followed: Followed) -> Iterator[None]:
+def alone(followed: Followed) -> Lock:
     """One look at a time, whoever makes it. Waits for the other. Raises: OSError."""
-    file = os.open(followed.state / "look.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(file)
+    return Lock(followed.state / "look.lock")
 
 
 def _read(path: Path) -> Remote:

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import secrets
 import stat
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.machine.crash import crash_point
+from scheduler.machine.locks import Lock
 
 LOCK_S = 30.0  # for one edit to wait for another
 _BESIDE = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
@@ -31,25 +30,17 @@ def alone(root: Path) -> Iterator[None]:
 
     Raises: UnavailableError.
     """
+    lock: contextlib.AbstractContextManager[object]
     try:
-        file = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        lock = Lock(root, os.O_RDONLY | os.O_DIRECTORY, wait=LOCK_S)
+    except BlockingIOError:
+        raise UnavailableError("another edit of this root does not end", hint="try again") from None
     except OSError as error:
-        raise UnavailableError(f"the root {root} cannot be read: {error.strerror}") from error
-    try:
-        give_up = time.monotonic() + LOCK_S
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if error.errno in (errno.ENOTSUP, errno.EINVAL, errno.ENOLCK, errno.EBADF):
-                    break  # a file system without locks: the comparison before each rename has to do
-                if time.monotonic() > give_up:
-                    raise UnavailableError("another edit of this root does not end", hint="try again") from None
-                time.sleep(0.02)
+        if error.errno not in (errno.ENOTSUP, errno.EINVAL, errno.ENOLCK, errno.EBADF):
+            raise UnavailableError(f"the root {root} cannot be read: {error.strerror}") from error
+        lock = contextlib.nullcontext()  # a file system without locks: the comparison before each rename has to do
+    with lock:
         yield
-    finally:
-        os.close(file)
 
 
 def sweep(root: Path, paths: Iterable[str]) -> None:

@@ -1,0 +1,63 @@
+"""Locks that the kernel lets go of when their holder dies (flock(2))."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import Self
+
+_TICK_S = 0.02
+
+
+class Lock:
+    """A lock on a file or folder, held until `close`.
+
+    It is on what the path names at that time: who tidies may find a new file before it is locked, take it for a dead
+    one's and remove it, and a lock on a file without a name would tell nobody anything.
+    """
+
+    def __init__(
+        self, path: Path, flags: int = os.O_RDWR | os.O_CREAT, *, shared: bool = False, wait: float | None = None
+    ) -> None:
+        """
+        flags: how the path is opened. wait: seconds for which others may have it; None: as long as it takes.
+        Raises: BlockingIOError where they have it for longer; OSError.
+        """
+        self.path = path
+        give_up = None if wait is None else time.monotonic() + wait
+        how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait is None else fcntl.LOCK_NB)
+        while True:
+            self.file = os.open(path, flags | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(self.file, how)
+                if self.is_named():
+                    return
+            except BlockingIOError:
+                if give_up is None or time.monotonic() >= give_up:
+                    self.close()
+                    raise
+                time.sleep(_TICK_S)
+            except BaseException:
+                self.close()
+                raise
+            self.close()
+
+    def is_named(self) -> bool:
+        """Whether the path still names what is locked."""
+        try:
+            return os.path.samestat(os.fstat(self.file), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def close(self) -> None:
+        file, self.file = self.file, -1
+        if file >= 0:
+            os.close(file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
