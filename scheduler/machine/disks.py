@@ -1,4 +1,4 @@
-"""Whether there is room for a run: a claim that is made must find space for its attempt, its output and its end."""
+"""Room on disks: a claim that is made must find space for its attempt, its output and its end."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ def lack_of_room(*folders: Path) -> str:
     folders: where runs write. One that is not there yet is asked for by the nearest one above it.
     """
     for folder in folders:
-        there = folder
-        while not there.exists() and there != there.parent:
-            there = there.parent
+        there = nearest_folder(folder)
         try:
             found = os.statvfs(there)
         except OSError as error:
@@ -27,12 +25,24 @@ def lack_of_room(*folders: Path) -> str:
             return f"{there} is on a read-only file system"
         if not os.access(there, os.W_OK | os.X_OK):
             return f"{there} is not writable"
-        free = (found.f_bfree if os.geteuid() == 0 else found.f_bavail) * found.f_frsize
+        free = free_bytes(found, reserved=os.geteuid() == 0)
         if found.f_blocks and free < RESERVE_BYTES:  # some file systems do not say how large they are
             return f"the disk of {there} is full: less than {RESERVE_BYTES // 1024} KiB are free"
         if found.f_files and not found.f_ffree:
             return f"the file system of {there} can hold no more files: it has no inodes left"
     return ""
+
+
+def nearest_folder(folder: Path) -> Path:
+    """The folder, or the one above it that it will be in."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def free_bytes(found: os.statvfs_result, *, reserved: bool = False) -> int:
+    """reserved: with what is kept back for root."""
+    return (found.f_bfree if reserved else found.f_bavail) * found.f_frsize
 
 
 def cannot_write(folder: Path) -> str:

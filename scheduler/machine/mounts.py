@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from scheduler.machine.disks import nearest_folder
+
 # Their locks or their shared memory do not reach every machine that may write there: SQLite's WAL needs both.
 _SHARED = re.compile(
     "9p|afs|acfs|beegfs|ceph|cifs|coda|davfs|drvfs|fakeowner|gfs2|glusterfs|gpfs|lustre|ncpfs|nfs|nfs4|ocfs2|orangefs"
@@ -65,8 +67,7 @@ def _plain(text: str) -> str:
 
 def mount_of(folder: Path) -> Mount | None:
     """What file system a folder is on; None where no /proc tells. One not made yet: that of the nearest above it."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
+    folder = nearest_folder(folder)
     try:
         table = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
         file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)

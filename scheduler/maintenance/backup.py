@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import sys
 import threading
 import time
@@ -25,6 +24,7 @@ from scheduler.ledger.copies import Contents, check_database, copy_database
 from scheduler.ledger.database import make_durable
 from scheduler.ledger.pool import Lend
 from scheduler.machine.clock import Clock
+from scheduler.machine.disks import free_bytes
 from scheduler.machine.log import Log
 from scheduler.root.place import Place, make_private
 
@@ -97,7 +97,7 @@ def _make(
     """Copies, verifies, and only then gives the copy its name; never takes the place of another file."""
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
-        need, free = place.db.stat().st_size, shutil.disk_usage(target.parent).free
+        need, free = place.db.stat().st_size, free_bytes(os.statvfs(target.parent))
         if need + ROOM > free:
             raise UnavailableError(
                 f"{target.parent} has {free} bytes left, and a copy needs {need} and some room beside",

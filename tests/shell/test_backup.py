@@ -180,7 +180,7 @@ def test_a_copy_that_cannot_be_made_is_told_once_tried_again_and_takes_no_older_
     nightly = world.nightly()
     world.clock.advance(DAY)
     nightly.look()
-    monkeypatch.setattr("shutil.disk_usage", lambda _: _Usage(1000))
+    monkeypatch.setattr("scheduler.maintenance.backup.free_bytes", lambda _: 1000)
     world.clock.advance(DAY)
     for _ in range(60):
         nightly.look()
@@ -194,11 +194,6 @@ def test_a_copy_that_cannot_be_made_is_told_once_tried_again_and_takes_no_older_
     world.clock.advance(timedelta(minutes=10))
     nightly.look()
     assert (len(world.names()), nightly.trouble) == (2, "")
-
-
-@dataclass
-class _Usage:
-    free: int
 
 
 def test_a_copy_of_a_damaged_database_is_not_kept(world: World) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from scheduler.machine.disks import free_bytes, nearest_folder
 from scheduler.service.doctor.check import Check
 
 LITTLE_BYTES = 1024**3
@@ -19,7 +20,7 @@ def disks(folders: Iterable[Path]) -> Iterator[Check]:
     """folders: those that are written to; of one that is not there yet, the one it will be in."""
     seen = set()
     fine = []
-    for folder in map(_nearest, folders):
+    for folder in map(nearest_folder, folders):
         device = folder.stat().st_dev
         if device in seen:
             continue
@@ -29,7 +30,7 @@ def disks(folders: Iterable[Path]) -> Iterator[Check]:
             hint = "mount it for writing, or name another folder with --state"
             yield Check("disk", "error", f"the file system of {folder} is read-only", hint)
             continue
-        free, size = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+        free, size = free_bytes(found), found.f_blocks * found.f_frsize
         if size and _is_little(free, size):
             hint = "outputs of runs are in `runs` of the state folder; without room nothing fires"
             yield Check("disk", "warning", f"{_size(free)} of {_size(size)} are free for {folder}", hint)
@@ -46,10 +47,6 @@ def _is_little(free: int, size: int) -> bool:
     if size < SMALL_BYTES:
         return free < size * LITTLE_SHARE * 2
     return free < SCARCE_BYTES or (free < LITTLE_BYTES and free < size * LITTLE_SHARE)
-
-
-def _nearest(folder: Path) -> Path:
-    return folder if folder.exists() else _nearest(folder.parent)
 
 
 def _size(n: float) -> str:
