@@ -6,11 +6,10 @@ import contextlib
 import functools
 import getpass
 import os
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -18,8 +17,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from scheduler.cli.render import clean
-from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.problems import SchedulerError
+from scheduler.core.values.units import parse_when
 from scheduler.machine.clock import SystemClock
 from scheduler.root.place import locate
 from scheduler.service.root import Scheduler
@@ -124,25 +123,16 @@ def _known(context: click.Context) -> tuple[list[str], list[str]]:
 
 
 class InstantType(click.ParamType[datetime]):
-    """An instant: RFC 3339 with an offset, `now`, or an offset from now such as +2h or -1d."""
+    """An instant: RFC 3339 with an offset, `now`, or an offset from now such as +1h30m or -1d."""
 
     name = "instant"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         if isinstance(value, datetime):
             return value
-        now = SystemClock().now()
-        if value == "now":
-            return now
-        relative = re.fullmatch(r"([+-])(\d{1,6})([smhd])", value)
-        if relative:
-            unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[relative[3]]
-            distance = timedelta(**{unit: int(relative[2])})
-            try:
-                return now + distance if relative[1] == "+" else now - distance
-            except OverflowError:
-                self.fail(f"{value!r} leads out of the years 1 to 9999", param, ctx)
         try:
-            return parse_instant(value)
+            return parse_when(value, SystemClock().now())
+        except OverflowError:
+            self.fail(f"{value!r} leads out of the years 1 to 9999", param, ctx)
         except ValueError:
-            self.fail(f"{value!r} is not an instant; write 2026-03-29T01:00:00Z, now, +2h or -1d", param, ctx)
+            self.fail(f"{value!r} is not an instant; write 2026-03-29T01:00:00Z, now, +1h30m or -1d", param, ctx)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
@@ -19,7 +19,6 @@ from scheduler.core.formats.json_schema import DIALECT, job_schema, schema_of
 from scheduler.core.formats.shapes import JobId, JobShape, Line, Shape
 from scheduler.core.values import units
 from scheduler.core.values.facts import Status
-from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.problems import UsageError, did_you_mean
 from scheduler.core.values.runs import RunStatus
 from scheduler.core.values.texts import short
@@ -31,15 +30,9 @@ _WHEN = "an instant such as 2027-03-29T01:00:00Z, or now, +2h, -1d"
 
 
 def _when(value: Any, info: ValidationInfo) -> datetime:
-    text = value if isinstance(value, str) else ""
     try:
-        if text == "now":
-            return SystemClock().now()
-        if text[:1] in ("+", "-"):
-            distance: timedelta = units.parse_duration(text[1:])
-            return SystemClock().now() + (distance if text[0] == "+" else -distance)
-        return parse_instant(text)
-    except (ValueError, OverflowError, units.UnitError):
+        return units.parse_when(value if isinstance(value, str) else "", SystemClock().now())
+    except (ValueError, OverflowError):
         told = {"message": f"{info.field_name} is no instant: {short(str(value))}", "hint": f"write {_WHEN}"}
         raise PydanticCustomError("value.invalid", "{message}", {**told, "offset": 0}) from None
 

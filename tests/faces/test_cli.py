@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from scheduler import __version__
+from scheduler.core.values.instants import parse_instant
 from tests.faces.conftest import JOBS, REPOSITORY, Result, Root, call, ended
 
 GOLDEN = REPOSITORY / "tests/golden/cli"
@@ -694,6 +695,12 @@ def test_completion_is_silent_where_nothing_can_be_read(root: Root, monkeypatch:
 def test_a_shell_gets_its_completion_script(root: Root) -> None:
     for shell in ("bash", "zsh", "fish"):
         assert "_SCHEDULER_COMPLETE" in root.ok("completion", shell).stdout
+
+
+@pytest.mark.parametrize(("until", "minutes"), [("+2h", 120), ("+1h30m", 90)])
+def test_a_pause_ends_at_an_offset_from_now(lived_in: Root, until: str, minutes: int) -> None:
+    paused = lived_in.json("pause", "heartbeat", "--until", until)["job"]["paused"]
+    assert parse_instant(paused["until"]) - parse_instant(paused["at"]) == timedelta(minutes=minutes)
 
 
 # -- pause --next ------------------------------------------------------------------------------
