@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -35,7 +36,16 @@ _IF_VERSION = click.option(
 )
 
 
-def _commit_options(command: F) -> F:
+def _to_target(command: F) -> F:
+    """Adds the options that say where an edit goes, and hands them to the command as `target`."""
+
+    @functools.wraps(command)
+    def aimed(*args: Any, commit: bool, branch: str | None, push: bool, message: str | None, **kwargs: Any) -> Any:
+        from scheduler.service.edit.target import Target
+
+        return command(*args, target=Target(commit=commit, branch=branch, push=push, message=message), **kwargs)
+
+    adorned: Any = aimed
     for option in reversed(
         (
             click.option("--commit", is_flag=True, help="Commit what is written, and nothing else."),
@@ -44,14 +54,8 @@ def _commit_options(command: F) -> F:
             click.option("-m", "--message", metavar="TEXT", help="The message of the commit."),
         )
     ):
-        command = option(command)
-    return command
-
-
-def _target(commit: bool, branch: str | None, push: bool, message: str | None) -> Target:
-    from scheduler.service.edit.target import Target
-
-    return Target(commit=commit, branch=branch, push=push, message=message)
+        adorned = option(adorned)
+    return cast(F, adorned)
 
 
 @cli.command()
@@ -60,7 +64,7 @@ def _target(commit: bool, branch: str | None, push: bool, message: str | None) -
 @click.option("--unset", metavar="KEY", multiple=True, help="A key to delete.")
 @_TASK_FILE
 @_IF_VERSION
-@_commit_options
+@_to_target
 @global_options
 def update(
     given: Globals,
@@ -69,16 +73,12 @@ def update(
     unset: tuple[str, ...],
     task_file: str | None,
     if_version: str | None,
-    commit: bool,
-    branch: str | None,
-    push: bool,
-    message: str | None,
+    target: Target,
 ) -> None:
     """Change a job by editing its file: the lines of what is changed, and no others."""
     edits = given.scheduler().edits()
     changes = _changes(settings)
     task = _read_task(task_file)
-    target = _target(commit, branch, push, message)
     with whole():
         found = edits.update(job, changes=changes, unset=unset, task=task, if_version=if_version, target=target)
     _print(given, found)
@@ -89,7 +89,7 @@ def update(
 @_SET
 @_TASK_FILE
 @click.option("--file", "path", metavar="PATH", help="The file to write, .yaml or .md; jobs/JOB.yaml or jobs/JOB.md.")
-@_commit_options
+@_to_target
 @global_options
 def create(
     given: Globals,
@@ -97,15 +97,11 @@ def create(
     settings: tuple[str, ...],
     task_file: str | None,
     path: str | None,
-    commit: bool,
-    branch: str | None,
-    push: bool,
-    message: str | None,
+    target: Target,
 ) -> None:
     """Write the file of a new job, and its prompt's where --set task_source_path names one. Overwrites nothing."""
     edits = given.scheduler().edits()
     task = _read_task(task_file)
-    target = _target(commit, branch, push, message)
     changes = _changes(settings)
     with whole():
         found = edits.create(job, changes=changes, task=task, path=path, target=target)
@@ -116,20 +112,10 @@ def create(
 @click.argument("job", type=JobType())
 @click.option("--with-task", is_flag=True, help="Delete the file of task_source_path too.")
 @_IF_VERSION
-@_commit_options
+@_to_target
 @global_options
-def delete(
-    given: Globals,
-    job: str,
-    with_task: bool,
-    if_version: str | None,
-    commit: bool,
-    branch: str | None,
-    push: bool,
-    message: str | None,
-) -> None:
+def delete(given: Globals, job: str, with_task: bool, if_version: str | None, target: Target) -> None:
     """Delete a job's file, or its document in a file of several. Its history stays, and comes back with its id."""
-    target = _target(commit, branch, push, message)
     edits = given.scheduler().edits()
     with whole():
         found = edits.delete(job, with_task=with_task, if_version=if_version, target=target)
@@ -140,20 +126,10 @@ def delete(
 @click.argument("job", type=JobType())
 @click.argument("path")
 @_IF_VERSION
-@_commit_options
+@_to_target
 @global_options
-def mv(
-    given: Globals,
-    job: str,
-    path: str,
-    if_version: str | None,
-    commit: bool,
-    branch: str | None,
-    push: bool,
-    message: str | None,
-) -> None:
+def mv(given: Globals, job: str, path: str, if_version: str | None, target: Target) -> None:
     """Move a job to another file: a new one, or a YAML file that gets one document more."""
-    target = _target(commit, branch, push, message)
     edits = given.scheduler().edits()
     with whole():
         found = edits.move(job, path, if_version=if_version, target=target)
@@ -164,20 +140,10 @@ def mv(
 @click.argument("job", type=JobType())
 @click.option("--to", required=True, metavar="RUN|text:SHA|commit:SHA", help="What to go back to.")
 @_IF_VERSION
-@_commit_options
+@_to_target
 @global_options
-def rollback(
-    given: Globals,
-    job: str,
-    to: str,
-    if_version: str | None,
-    commit: bool,
-    branch: str | None,
-    push: bool,
-    message: str | None,
-) -> None:
+def rollback(given: Globals, job: str, to: str, if_version: str | None, target: Target) -> None:
     """Put back the text that a run had, or the job as a commit had it, by an edit of its file."""
-    target = _target(commit, branch, push, message)
     edits = given.scheduler().edits()
     with whole():
         found = edits.rollback(job, to=to, if_version=if_version, target=target)
