@@ -11,7 +11,7 @@ from scheduler.git.objects import resolve_revision
 from scheduler.git.run import run_git
 from scheduler.remote.fetching import ORIGIN, GoneError, fetch, is_ancestor, push
 from scheduler.remote.signatures import why_not_signed
-from scheduler.root.followed import Followed, alone
+from scheduler.root.followed import Followed, look_lock
 
 
 def need_branch(followed: Followed, branch: str | None, pushes: bool) -> None:
@@ -38,7 +38,7 @@ def take_branch(followed: Followed, branch: str, environ: Mapping[str, str], tel
     Raises: RefusedError where both have gone on; UnavailableError.
     """
     remote, store, ref = followed.remote(), followed.store, f"refs/heads/{branch}"
-    with alone(followed):
+    with look_lock(followed):
         ours, theirs = _tip(store, ref), None
         try:
             theirs = fetch(store, remote.url, ref, environ)
@@ -69,7 +69,7 @@ def take_back_unsigned(followed: Followed, branch: str) -> str:
     remote, store, ref = followed.remote(), followed.store, f"refs/heads/{branch}"
     if not remote.signed or branch != remote.branch:
         return ""
-    with alone(followed):
+    with look_lock(followed):
         tip, theirs = _tip(store, ref), _tip(store, ORIGIN + branch)
         if tip is None or tip == theirs or not (why := why_not_signed(store, tip, followed.signers)):
             return ""
@@ -79,7 +79,7 @@ def take_back_unsigned(followed: Followed, branch: str) -> str:
 
 def push_branch(followed: Followed, branch: str, environ: Mapping[str, str]) -> None:
     """Raises: RefusedError where the remote does not take it, UnavailableError where it cannot be reached."""
-    with alone(followed):
+    with look_lock(followed):
         if _tip(followed.store, f"refs/heads/{branch}") is not None:
             push(followed.store, followed.remote().url, branch, environ)
 

@@ -49,7 +49,7 @@ from scheduler.remote.fetching import (
     save_what_is_ours,
 )
 from scheduler.remote.signatures import why_not_signed
-from scheduler.root.followed import Followed, Looked, alone
+from scheduler.root.followed import Followed, Looked, look_lock
 
 LOOK_S = 1.0  # between two looks whether somebody asks for one
 _log = Log(__name__)
@@ -76,7 +76,7 @@ class Follow:
         Raises: UnavailableError where the state folder cannot be used, or what is followed cannot be read.
         """
         try:
-            with alone(self.followed):
+            with look_lock(self.followed):
                 return self._look(self.followed.remote())
         except OSError as error:
             raise UnavailableError(

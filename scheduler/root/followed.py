@@ -234,7 +234,7 @@ def state_around(folder: Path) -> Path | None:
     return None
 
 
-def alone(followed: Followed) -> Lock:
+def look_lock(followed: Followed) -> Lock:
     """One look at a time, whoever makes it. Waits for the other. Raises: OSError."""
     return Lock(followed.state / "look.lock")
 

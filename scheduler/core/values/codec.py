@@ -17,7 +17,7 @@ from typing import Any, Self, get_args, get_origin, get_type_hints
 from scheduler.core.values.instants import instant, milliseconds, parse_instant
 
 
-def later(default: Any) -> Any:
+def added_later(default: Any) -> Any:
     """A field that earlier versions did not know: what they stored lacks its key, and means the default."""
     return field(default=default, metadata={"absent": "read"})
 
@@ -59,7 +59,7 @@ class Stored:
 
 
 def later_defaults(kind: type[Stored]) -> Mapping[str, Any]:
-    """As JSON, by key: what the fields of a class made by `later` mean where they are absent."""
+    """As JSON, by key: what the fields of a class made by `added_later` mean where they are absent."""
     return _planned(kind).later
 
 

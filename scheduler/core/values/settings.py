@@ -8,7 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
-from scheduler.core.values.codec import Stored, later, unsaid
+from scheduler.core.values.codec import Stored, added_later, unsaid
 
 ROOT_FILE = "scheduler.yaml"
 ROOT_JOB_ID = "@root"  # audit rows about scheduler.yaml itself; no job id can start with @
@@ -33,8 +33,8 @@ class RunnerSpec(Stored):
     env_from: tuple[str, ...] = ()  # names passed through from the scheduler's own environment
     job_env: tuple[str, ...] = ()  # names a job may set with `env`
     tasks: tuple[str, ...] | None = None  # globs of task files it may be given; None: any
-    jobs: tuple[str, ...] | None = later(None)  # patterns of the jobs that may use it, by id or tag; None: all
-    max_timeout: timedelta | None = later(None)  # the longest timeout that a job may have with it; None: any
+    jobs: tuple[str, ...] | None = added_later(None)  # patterns of the jobs that may use it, by id or tag; None: all
+    max_timeout: timedelta | None = added_later(None)  # the longest timeout that a job may have with it; None: any
     cwd: str = "."  # root-relative POSIX path
 
 
@@ -43,7 +43,7 @@ class Limits(Stored):
     max_jobs: int = 10_000
     task_bytes: int = 256 * 1024
     output_bytes: int = 10 * 1024 * 1024
-    max_running: int = later(16)
+    max_running: int = added_later(16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +99,6 @@ class Settings(Stored):
     hosts: tuple[str, ...] | None = None  # None: every host
     limits: Limits = Limits()
     prune: Prune = Prune()
-    retention: Retention = later(Retention())
+    retention: Retention = added_later(Retention())
     agents: Agents | None = unsaid(None)  # None: they only read
-    worktree: Worktree = later(Worktree())
+    worktree: Worktree = added_later(Worktree())

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from scheduler.core.values.codec import Stored, later, later_defaults, unsaid
+from scheduler.core.values.codec import Stored, added_later, later_defaults, unsaid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,11 +111,11 @@ class JobSpec(Stored):
     env: tuple[tuple[str, str], ...] = ()  # sorted by name
     timeout: timedelta = timedelta(minutes=30)
     concurrency: Concurrency = Concurrency.FORBID
-    failure_limit: int = later(FAILURE_LIMIT)  # errors in a row that stop the job; 0: none do
-    expires: datetime | None = later(None)  # aware UTC; no slot after it is due
-    retry: Retry = later(Retry())
-    expect_every: timedelta | None = later(None)  # without a success for longer than that, somebody is told
-    catch_up: CatchUp = later(CatchUp())
+    failure_limit: int = added_later(FAILURE_LIMIT)  # errors in a row that stop the job; 0: none do
+    expires: datetime | None = added_later(None)  # aware UTC; no slot after it is due
+    retry: Retry = added_later(Retry())
+    expect_every: timedelta | None = added_later(None)  # without a success for longer than that, somebody is told
+    catch_up: CatchUp = added_later(CatchUp())
 
     @property
     def due_by(self) -> Schedule:
