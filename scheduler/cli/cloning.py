@@ -21,7 +21,7 @@ from scheduler.core.values.remote import EVERY, read_every
 from scheduler.machine.clock import SystemClock
 
 
-@cli.command()
+@cli.command("clone")
 @click.argument("url")
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @click.option("--branch", metavar="B", help="The branch to follow; the one that the remote's HEAD names.")
@@ -36,7 +36,7 @@ from scheduler.machine.clock import SystemClock
 )
 @click.option("--every", metavar="TIME", default=None, help="How often to look there; a minute.")
 @global_options
-def clone(
+def clone_command(
     given: Globals,
     url: str,
     folder: Path | None,

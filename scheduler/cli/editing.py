@@ -58,7 +58,7 @@ def _to_target(command: F) -> F:
     return cast(F, adorned)
 
 
-@cli.command()
+@cli.command("update")
 @click.argument("job", type=JobType())
 @_SET
 @click.option("--unset", metavar="KEY", multiple=True, help="A key to delete.")
@@ -66,7 +66,7 @@ def _to_target(command: F) -> F:
 @_IF_VERSION
 @_to_target
 @global_options
-def update(
+def update_command(
     given: Globals,
     job: str,
     settings: tuple[str, ...],
@@ -76,22 +76,24 @@ def update(
     target: Target,
 ) -> None:
     """Change a job by editing its file: the lines of what is changed, and no others."""
-    edits = given.scheduler().edits()
+    from scheduler.service.edit.verbs import update_job
+
+    root = given.find_root()
     changes = _changes(settings)
     task = _read_task(task_file)
     with whole():
-        found = edits.update(job, changes=changes, unset=unset, task=task, if_version=if_version, target=target)
+        found = update_job(root, job, changes=changes, unset=unset, task=task, if_version=if_version, target=target)
     _print(given, found)
 
 
-@cli.command()
+@cli.command("create")
 @click.argument("job")
 @_SET
 @_TASK_FILE
 @click.option("--file", "path", metavar="PATH", help="The file to write, .yaml or .md; jobs/JOB.yaml or jobs/JOB.md.")
 @_to_target
 @global_options
-def create(
+def create_command(
     given: Globals,
     job: str,
     settings: tuple[str, ...],
@@ -100,53 +102,61 @@ def create(
     target: Target,
 ) -> None:
     """Write the file of a new job, and its prompt's where --set task_source_path names one. Overwrites nothing."""
-    edits = given.scheduler().edits()
+    from scheduler.service.edit.verbs import create_job
+
+    root = given.find_root()
     task = _read_task(task_file)
     changes = _changes(settings)
     with whole():
-        found = edits.create(job, changes=changes, task=task, path=path, target=target)
+        found = create_job(root, job, changes=changes, task=task, path=path, target=target)
     _print(given, found)
 
 
-@cli.command()
+@cli.command("delete")
 @click.argument("job", type=JobType())
 @click.option("--with-task", is_flag=True, help="Delete the file of task_source_path too.")
 @_IF_VERSION
 @_to_target
 @global_options
-def delete(given: Globals, job: str, with_task: bool, if_version: str | None, target: Target) -> None:
+def delete_command(given: Globals, job: str, with_task: bool, if_version: str | None, target: Target) -> None:
     """Delete a job's file, or its document in a file of several. Its history stays, and comes back with its id."""
-    edits = given.scheduler().edits()
+    from scheduler.service.edit.verbs import delete_job
+
+    root = given.find_root()
     with whole():
-        found = edits.delete(job, with_task=with_task, if_version=if_version, target=target)
+        found = delete_job(root, job, with_task=with_task, if_version=if_version, target=target)
     _print(given, found, done="archived now; its history stays, and comes back with the same id")
 
 
-@cli.command()
+@cli.command("mv")
 @click.argument("job", type=JobType())
 @click.argument("path")
 @_IF_VERSION
 @_to_target
 @global_options
-def mv(given: Globals, job: str, path: str, if_version: str | None, target: Target) -> None:
+def mv_command(given: Globals, job: str, path: str, if_version: str | None, target: Target) -> None:
     """Move a job to another file: a new one, or a YAML file that gets one document more."""
-    edits = given.scheduler().edits()
+    from scheduler.service.edit.verbs import move_job
+
+    root = given.find_root()
     with whole():
-        found = edits.move(job, path, if_version=if_version, target=target)
+        found = move_job(root, job, path, if_version=if_version, target=target)
     _print(given, found)
 
 
-@cli.command()
+@cli.command("rollback")
 @click.argument("job", type=JobType())
 @click.option("--to", required=True, metavar="RUN|text:SHA|commit:SHA", help="What to go back to.")
 @_IF_VERSION
 @_to_target
 @global_options
-def rollback(given: Globals, job: str, to: str, if_version: str | None, target: Target) -> None:
+def rollback_command(given: Globals, job: str, to: str, if_version: str | None, target: Target) -> None:
     """Put back the text that a run had, or the job as a commit had it, by an edit of its file."""
-    edits = given.scheduler().edits()
+    from scheduler.service.edit.verbs import roll_back
+
+    root = given.find_root()
     with whole():
-        found = edits.rollback(job, to=to, if_version=if_version, target=target)
+        found = roll_back(root, job, to=to, if_version=if_version, target=target)
     _print(given, found)
 
 

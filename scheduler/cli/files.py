@@ -12,29 +12,25 @@ import click
 from scheduler.cli import render
 from scheduler.cli.group import PROBLEMS, REFUSED, cli, end, end_will_be, errors, problem_count, say
 from scheduler.cli.options import Globals, global_options
-from scheduler.core.values.problems import RefusedError, UsageError
-from scheduler.root.followed import Followed, state_of
+from scheduler.core.values.problems import UsageError
+from scheduler.service.jobs import held
+from scheduler.service.sync import plan_sync, problem_lines, sync, validate
 
 if TYPE_CHECKING:
     from scheduler.service.review.review import Reviewed
-    from scheduler.service.root import Scheduler
+    from scheduler.service.root import Root
     from scheduler.sync.synced import Synced
 
 
-@cli.command()
+@cli.command("init")
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path(file_okay=False, path_type=Path))
 @global_options
-def init(given: Globals, folder: Path | None) -> None:
+def init_command(given: Globals, folder: Path | None) -> None:
     """Write a root to start from: scheduler.yaml, two jobs and a prompt. Overwrites nothing."""
-    from scheduler.scaffold import write_scaffold
+    from scheduler.service.init import init
 
     folder = folder or Path(given.root or ".")
-    if (state := state_of(folder.resolve())) is not None:
-        raise RefusedError(
-            f"{folder} follows the {Followed(state).remote().words}: its files come from there; nothing was written",
-            hint="write a root in a checkout of it, or in another folder",
-        )
-    written, kept = write_scaffold(folder)
+    written, kept = init(folder)
     if given.as_json:
         render.print_json({"root": str(folder.resolve()), "written": written, "kept": kept})
         return
@@ -45,7 +41,7 @@ def init(given: Globals, folder: Path | None) -> None:
     say(given, f"next: cd {folder} && scheduler sync && scheduler run heartbeat --wait")
 
 
-@cli.command()
+@cli.command("validate")
 @click.argument("paths", metavar="[PATH...]", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--format",
@@ -55,32 +51,32 @@ def init(given: Globals, folder: Path | None) -> None:
     help="How to print problems; github marks their places in a pull request.",
 )
 @global_options
-def validate(given: Globals, paths: tuple[Path, ...], style: str) -> None:
+def validate_command(given: Globals, paths: tuple[Path, ...], style: str) -> None:
     """Check job files and scheduler.yaml; needs no database."""
-    scheduler = given.scheduler()
-    problems = scheduler.validate(paths)
+    root = given.find_root()
+    problems = validate(root, paths)
     if given.as_json or style == "json":
         render.print_json({"problems": [problem.to_json() for problem in problems]})
         end(PROBLEMS if errors(problems) else 0)
         return
     if style == "github":
-        folder = _in_checkout(scheduler.place.root)
+        folder = _in_checkout(root.place.root)
         for problem in problems:
             click.echo(render.github_text(problem, folder))
     else:
-        render.print_problems(problems, sources=scheduler.source_lines(problems), err=False)
+        render.print_problems(problems, sources=problem_lines(root, problems), err=False)
     say(given, problem_count(problems) or "no problems")
     end(PROBLEMS if errors(problems) else 0)
 
 
-@cli.command()
+@cli.command("schema")
 @click.argument("name", metavar="[job|root]", type=click.Choice(["job", "root"]), default="job")
 @global_options
-def schema(given: Globals, name: str) -> None:
+def schema_command(given: Globals, name: str) -> None:
     """Print the JSON Schema of job files, or of scheduler.yaml, for editors."""
     from scheduler import schemas
 
-    click.echo(schemas.text(name), nl=False)
+    click.echo(schemas.schema_text(name), nl=False)
 
 
 def _in_checkout(root: Path) -> str:
@@ -89,7 +85,7 @@ def _in_checkout(root: Path) -> str:
     return root.relative_to(top).as_posix().removeprefix(".") if root.is_relative_to(top) else ""
 
 
-@cli.command()
+@cli.command("plan")
 @click.option(
     "--base", metavar="REV", help="Compare with this commit instead of the database, from where HEAD left it."
 )
@@ -104,25 +100,27 @@ def _in_checkout(root: Path) -> str:
     help="How to print the plan; markdown is a comment for a pull request, github marks places in one.",
 )
 @global_options
-def plan(given: Globals, base: str | None, head: str | None, direct: bool, exit_code: bool, style: str) -> None:
+def plan_command(given: Globals, base: str | None, head: str | None, direct: bool, exit_code: bool, style: str) -> None:
     """Show what a sync would change, or what merging would; changes nothing."""
     if base is None and (head is not None or direct):
         raise UsageError(f"{'--head' if head is not None else '--direct'} says nothing without --base")
     given.as_json = given.as_json or style == "json"
-    scheduler = given.scheduler()
+    root = given.find_root()
     if base is None and style in ("text", "json"):
-        found = scheduler.plan()
-        _print_synced(given, found, scheduler, dry=True)
+        found = plan_sync(root)
+        _print_synced(given, found, root, dry=True)
     else:
-        reviewed = scheduler.review(base=base, head=head, direct=direct)
+        from scheduler.service.review.review import review
+
+        reviewed = review(root, base=base, head=head, direct=direct)
         found = reviewed.synced
-        _print_review(given, reviewed, scheduler, style)
+        _print_review(given, reviewed, root, style)
     code = sync_code(found)
     pending = found.read and _pending(found)
     end(4 if exit_code and code == 0 and pending else code)
 
 
-def _print_review(given: Globals, reviewed: Reviewed, scheduler: Scheduler, style: str) -> None:
+def _print_review(given: Globals, reviewed: Reviewed, root: Root, style: str) -> None:
     found = reviewed.synced
     if style == "markdown" and not given.as_json:
         from scheduler.cli.markdown import comment
@@ -131,33 +129,33 @@ def _print_review(given: Globals, reviewed: Reviewed, scheduler: Scheduler, styl
     elif style == "github" and not given.as_json:
         from scheduler.cli.review_text import marks
 
-        folder = _in_checkout(scheduler.place.root)
+        folder = _in_checkout(root.place.root)
         for line in marks(found.json, found.problems, folder=folder):
             click.echo(line)
     else:
-        _print_synced(given, found, scheduler, dry=True, reviewed=reviewed)
+        _print_synced(given, found, root, dry=True, reviewed=reviewed)
 
 
-@cli.command()
+@cli.command("sync")
 @click.option("--dry-run", is_flag=True, help="Show the plan, change nothing.")
 @click.option("--confirm-prune", metavar="TOKEN", help="Archive the set of jobs that the guard named with this token.")
 @click.option("--now", "now_anyway", is_flag=True,
               help="Also while a sync is held, by a merge half way or by another branch, say.")  # fmt: skip
 @click.option("--new-state", is_flag=True, help="Start without a history where the earlier one is gone.")
 @global_options
-def sync(given: Globals, dry_run: bool, confirm_prune: str | None, now_anyway: bool, new_state: bool) -> None:
+def sync_command(given: Globals, dry_run: bool, confirm_prune: str | None, now_anyway: bool, new_state: bool) -> None:
     """Carry what the files say into the database, in one pass; done by the daemon if one runs."""
-    scheduler = given.scheduler()
+    root = given.find_root()
     if dry_run:
-        found = scheduler.plan(confirmed=confirm_prune, now_anyway=now_anyway)
+        found = plan_sync(root, confirmed=confirm_prune, now_anyway=now_anyway)
     else:
-        found = scheduler.sync(confirmed=confirm_prune, now_anyway=now_anyway, new_state=new_state)
-    looked = scheduler.looked()
+        found = sync(root, confirmed=confirm_prune, now_anyway=now_anyway, new_state=new_state)
+    looked = root.looked()
     code = end_will_be(max(sync_code(found), 0 if dry_run else looked.exit_code))  # 5, then 3, then 1
     if looked.trouble:
         click.echo(f"error: {render.clean(looked.words)}", err=True)
         click.echo(f"  hint: {render.clean(looked.hint)}", err=True)
-    _print_synced(given, found, scheduler, dry=dry_run)
+    _print_synced(given, found, root, dry=dry_run)
     if found.token_refused:
         click.echo(
             f"error: --confirm-prune {confirm_prune} does not name the set that would be archived now; none was",
@@ -181,9 +179,7 @@ def _pending(found: Synced) -> bool:
     return any(shown[kind] for kind in kinds)
 
 
-def _print_synced(
-    given: Globals, found: Synced, scheduler: Scheduler, *, dry: bool, reviewed: Reviewed | None = None
-) -> None:
+def _print_synced(given: Globals, found: Synced, root: Root, *, dry: bool, reviewed: Reviewed | None = None) -> None:
     for run_id in found.recovered:
         say(given, f"{run_id} is interrupted: the process that ran it is gone, and so is what it had started")
     if found.no_provenance:
@@ -197,7 +193,7 @@ def _print_synced(
         click.echo(f"  to take the files as they are: scheduler{_options(given)} sync --now", err=True)
         if not dry:
             return
-    sources = scheduler.source_lines(found.problems) if reviewed is None else reviewed.sources
+    sources = problem_lines(root, found.problems) if reviewed is None else reviewed.sources
     render.print_problems(found.problems, sources=sources)
     if not found.read:
         click.echo("error: scheduler.yaml cannot be used: nothing is applied, the last good settings stay", err=True)
@@ -234,7 +230,7 @@ def _print_synced(
 
         for line in review_lines(shown, reviewed.diffs):
             click.echo(line)
-    _print_guard(given, shown["guard"], " --now" if scheduler.held() else "")
+    _print_guard(given, shown["guard"], " --now" if held(root) else "")
     counts = [(len(shown[kind]), kind) for kind in ("created", "updated", "moved", "archived", "revived")]
     counts.append((len(shown["task_changed"]), "task changed"))
     counts.append((len(shown["root_changed"]), "settings changed"))

@@ -9,15 +9,15 @@ from scheduler.cli.group import cli, say
 from scheduler.cli.options import Globals, global_options
 
 
-@cli.command()
+@cli.command("hooks")
 @click.argument("action", type=click.Choice(["install", "uninstall", "status"]))
 @global_options
-def hooks(given: Globals, action: str) -> None:
+def hooks_command(given: Globals, action: str) -> None:
     """Have every commit, merge, checkout and rewrite wake the daemon: put git hooks before those that are there."""
-    from scheduler.service import hooks as git_hooks
+    from scheduler.service.hooks import hook_states, install_hooks, uninstall_hooks
 
-    place = given.scheduler().place
-    found = {"install": git_hooks.install, "uninstall": git_hooks.uninstall, "status": git_hooks.status}[action](place)
+    verbs = {"install": install_hooks, "uninstall": uninstall_hooks, "status": hook_states}
+    found = verbs[action](given.find_root())
     if given.as_json:
         shown = [
             {"name": each.name, "status": each.status, "kept": each.kept, "changed": each.changed}

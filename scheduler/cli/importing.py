@@ -28,7 +28,7 @@ _CRONTAB_ONLY = "says something of a crontab only"
 @click.option("--user", metavar="NAME", help="Whose lines of such a crontab to take; else those of whoever asks.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @global_options
-def import_(
+def import_command(
     given: Globals,
     kind: str,
     source: str,
@@ -44,7 +44,14 @@ def import_(
     SOURCE is a file; - is standard input, as in `crontab -l | scheduler import crontab -`. Nothing is overwritten, and
     doing it again changes nothing.
     """
-    from scheduler.service.imports.importing import MOST_BYTES, Options, read_source_file
+    from scheduler.service.imports.importing import (
+        MOST_BYTES,
+        Options,
+        import_crontab,
+        import_export,
+        import_phantom,
+        read_source_file,
+    )
 
     if kind != "crontab":
         for name, value in (("--system", system), ("--user", user)):
@@ -54,17 +61,17 @@ def import_(
         for name, text in (("--runner", runner), ("--timezone", timezone)):
             if text is not None:
                 raise UsageError(f"{name} says nothing about an export: its jobs come as they were")
-    imports = given.scheduler().imports()
+    root = given.find_root()
     options = Options(to=to, runner=runner, timezone=timezone, user=user, system=system, dry_run=dry_run)
     if kind == "phantom":
         if source == "-":
             raise UsageError("a database cannot come from standard input", hint="name its file")
         with whole():
-            found = imports.phantom(Path(source), options)
+            found = import_phantom(root, Path(source), options)
     else:
         data = read_source_file(source, sys.stdin.buffer, most=MOST_BYTES if kind == "crontab" else -1)
         with whole():
-            found = (imports.crontab if kind == "crontab" else imports.export)(data, source, options)
+            found = (import_crontab if kind == "crontab" else import_export)(root, data, source, options)
     _print(given, found)
 
 
@@ -106,17 +113,19 @@ def _print(given: Globals, found: dict[str, Any]) -> None:
     end(code)
 
 
-@cli.command()
+@cli.command("export")
 @click.argument("jobs", metavar="[JOB...]", nargs=-1, type=JobType())
 @click.option("--all", "every", is_flag=True, help="All jobs, archived ones too.")
 @global_options
-def export(given: Globals, jobs: tuple[str, ...], every: bool) -> None:
+def export_command(given: Globals, jobs: tuple[str, ...], every: bool) -> None:
     """Write jobs with their files and all their history as lines of JSON; `import export` reads them back."""
     if every == bool(jobs):
         raise UsageError(
             "name the jobs, or say --all" if not jobs else "--all and jobs exclude each other",
             hint="`scheduler export JOB > jobs.jsonl`",
         )
-    for line in given.scheduler().export(jobs):
+    from scheduler.service.imports.exporting import export_jobs
+
+    for line in export_jobs(given.find_root(), jobs):
         render.write_bytes(sys.stdout, json.dumps(line, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
     sys.stdout.flush()

@@ -14,20 +14,20 @@ from scheduler.cli.group import MOST, cli, say
 from scheduler.cli.options import Globals, JobType, RunType, global_options
 from scheduler.cli.review_text import worded
 from scheduler.core.plan.textdiff import by_words
-from scheduler.service import look_back as looking_back
+from scheduler.service.versions import COUNT, diff, list_versions, log
 
 Json = Mapping[str, Any]
 _SHOWN_CHARACTERS = 60  # of one value
 _COUNT = click.IntRange(min=1, max=MOST)
 
 
-@cli.command()
+@cli.command("log")
 @click.argument("job", type=JobType())
-@click.option("-n", "count", type=_COUNT, default=looking_back.COUNT, help="The newest so many; 50 if absent.")
+@click.option("-n", "count", type=_COUNT, default=COUNT, help="The newest so many; 50 if absent.")
 @global_options
-def log(given: Globals, job: str, count: int) -> None:
+def log_command(given: Globals, job: str, count: int) -> None:
     """Show a job's runs and what changed it on one timeline, newest first, with commits and authors."""
-    found = looking_back.log(given.scheduler(), job, count=count, prefix=given.prefix)
+    found = log(given.find_root(), job, count=count, prefix=given.prefix)
     if given.as_json:
         render.print_json(found)
         return
@@ -36,13 +36,13 @@ def log(given: Globals, job: str, count: int) -> None:
         say(given, f"the newest {len(found['log'])} of {found['total']}; -n shows more")
 
 
-@cli.command()
+@cli.command("diff")
 @click.argument("before", metavar="JOB|RUN", type=RunType())
 @click.argument("after", metavar="[RUN]", required=False, type=RunType())
 @global_options
-def diff(given: Globals, before: str, after: str | None) -> None:
+def diff_command(given: Globals, before: str, after: str | None) -> None:
     """Show what differs in text and definition: between two runs, or since a run, or since a job last succeeded."""
-    compared = looking_back.diff(given.scheduler(), before, after, prefix=given.prefix)
+    compared = diff(given.find_root(), before, after, prefix=given.prefix)
     found = compared.json
     if given.as_json:
         render.print_json(found)
@@ -79,11 +79,11 @@ def diff(given: Globals, before: str, after: str | None) -> None:
 
 @cli.command("versions")
 @click.argument("job", type=JobType())
-@click.option("-n", "count", type=_COUNT, default=looking_back.COUNT, help="The newest so many; 50 if absent.")
+@click.option("-n", "count", type=_COUNT, default=COUNT, help="The newest so many; 50 if absent.")
 @global_options
-def list_versions(given: Globals, job: str, count: int) -> None:
+def versions_command(given: Globals, job: str, count: int) -> None:
     """List the texts that a job's runs had: commit, author, when they fired, and how their runs did."""
-    found = looking_back.texts(given.scheduler(), job, count=count, prefix=given.prefix)
+    found = list_versions(given.find_root(), job, count=count, prefix=given.prefix)
     if given.as_json:
         render.print_json(found)
         return

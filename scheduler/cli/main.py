@@ -48,10 +48,10 @@ def main() -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-@cli.command()
+@cli.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @global_options
-def completion(given: Globals, shell: str) -> None:
+def completion_command(given: Globals, shell: str) -> None:
     """Print the completion script of a shell: eval "$(scheduler completion bash)"."""
     from click.shell_completion import get_completion_class
 

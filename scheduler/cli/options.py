@@ -21,7 +21,8 @@ from scheduler.core.values.problems import SchedulerError
 from scheduler.core.values.units import parse_when
 from scheduler.machine.clock import SystemClock
 from scheduler.root.place import locate
-from scheduler.service.root import Scheduler
+from scheduler.service.jobs import known_words
+from scheduler.service.root import Root
 
 F = TypeVar("F", bound=Callable[..., Any])
 GLOBAL = ("root", "state", "db", "as_json", "verbose", "quiet")
@@ -38,11 +39,11 @@ class Globals:
     verbose: int = 0
     quiet: bool = False
 
-    def scheduler(self, *, say_place: bool = True) -> Scheduler:
+    def find_root(self, *, say_place: bool = True) -> Root:
         place = locate(self.root, self.state, self.db, environ=os.environ, cwd=Path.cwd())
         if self.verbose and say_place:
             click.echo(f"root {place.root}, state {place.state}, database {place.db}", err=True)
-        return Scheduler(place=place, actor=f"user:{_user()}", environ=os.environ, tell=functools.cache(self._tell))
+        return Root(place=place, actor=f"user:{_user()}", environ=os.environ, tell=functools.cache(self._tell))
 
     def _tell(self, text: str) -> None:
         if not self.quiet:
@@ -116,7 +117,7 @@ def _known(context: click.Context) -> tuple[list[str], list[str]]:
     for name in ("root", "state", "db"):
         setattr(given, name, context.params.get(name) or context.find_root().params.get(name))
     try:
-        jobs, runs = given.scheduler().known_words()
+        jobs, runs = known_words(given.find_root())
     except SchedulerError:  # completion never prints an error into somebody's prompt
         return [], []
     return list(jobs), list(runs)

@@ -14,6 +14,10 @@ from scheduler.cli.options import Globals, InstantType, JobType, RunType, global
 from scheduler.core.values.facts import Status
 from scheduler.core.values.problems import Problem, UsageError
 from scheduler.core.values.runs import RunStatus
+from scheduler.service.explain import explain_job
+from scheduler.service.history import audit, history, task
+from scheduler.service.jobs import held, list_jobs, never_synced, next_fires, show_job
+from scheduler.service.output import follow_output, output
 
 
 @cli.command("list")
@@ -21,18 +25,18 @@ from scheduler.core.values.runs import RunStatus
 @click.option("--tag", help="Only jobs with this tag.")
 @click.option("--problems", is_flag=True, help="Only jobs with problems, and the problems.")
 @global_options
-def list_jobs(given: Globals, status: str | None, tag: str | None, problems: bool) -> None:
+def list_command(given: Globals, status: str | None, tag: str | None, problems: bool) -> None:
     """List the jobs: status, schedule, next and last run."""
-    scheduler = given.scheduler()
-    found = scheduler.list(status=status, tag=tag, problems=problems, tasks=given.as_json)
-    say_never_synced(given, scheduler.never_synced())
+    root = given.find_root()
+    found = list_jobs(root, status=status, tag=tag, problems=problems, tasks=given.as_json)
+    say_never_synced(given, never_synced(root))
     _say_held(given, found["summary"]["held"])
     for trouble in found["troubles"]:
-        scheduler.tell(trouble)
+        root.tell(trouble)
     if given.as_json:
         render.print_json(found)
         return
-    now = scheduler.clock.now()
+    now = root.clock.now()
     jobs = [job for job in found["jobs"] if job["status"] != "archived" or status == "archived"]
     if jobs:
         render.print_table(
@@ -64,12 +68,12 @@ def _say_held(given: Globals, held: str | None) -> None:
         say(given, f"held: {held}: edits of the files wait until that is over, or for `scheduler sync --now`")
 
 
-@cli.command()
+@cli.command("show")
 @click.argument("job", type=JobType())
 @global_options
-def show(given: Globals, job: str) -> None:
+def show_command(given: Globals, job: str) -> None:
     """Show one job: definition, state, where it stands and when it runs next."""
-    found = given.scheduler().show(job, prefix=given.prefix)
+    found = show_job(given.find_root(), job, prefix=given.prefix)
     _say_held(given, found["held"])
     if given.as_json:
         render.print_json(found)
@@ -126,15 +130,15 @@ def show(given: Globals, job: str) -> None:
 @click.option("--from", "start", type=InstantType(), help="After this instant; now if absent.")
 @click.option("--to", "until", type=InstantType(), help="Up to and including this instant.")
 @global_options
-def next_fires(
+def next_command(
     given: Globals, jobs: tuple[str, ...], count: int | None, start: datetime | None, until: datetime | None
 ) -> None:
     """Show coming fires, in local time and UTC."""
-    scheduler = given.scheduler()
-    found = scheduler.next(jobs, count=count, start=start, until=until, prefix=given.prefix)
-    _say_held(given, scheduler.held())
+    root = given.find_root()
+    found = next_fires(root, jobs, count=count, start=start, until=until, prefix=given.prefix)
+    _say_held(given, held(root))
     if not jobs:
-        say_never_synced(given, scheduler.never_synced())
+        say_never_synced(given, never_synced(root))
     if given.as_json:
         render.print_json(found)
     elif found["fires"]:
@@ -155,15 +159,15 @@ def next_fires(
         say(given, "no fires")
 
 
-@cli.command()
+@cli.command("history")
 @click.argument("job", type=JobType())
 @click.option("-n", "count", type=click.IntRange(min=1, max=MOST), help="At most so many.")
 @click.option("--status", type=click.Choice([status.value for status in RunStatus]), help="Only runs of this status.")
 @global_options
-def history(given: Globals, job: str, count: int | None, status: str | None) -> None:
+def history_command(given: Globals, job: str, count: int | None, status: str | None) -> None:
     """List a job's runs and skips, newest first."""
-    scheduler = given.scheduler()
-    found = scheduler.history(job, count=count, status=RunStatus(status) if status else None, prefix=given.prefix)
+    root = given.find_root()
+    found = history(root, job, count=count, status=RunStatus(status) if status else None, prefix=given.prefix)
     if given.as_json:
         render.print_json(found)
         return
@@ -191,15 +195,15 @@ def history(given: Globals, job: str, count: int | None, status: str | None) -> 
     )
 
 
-@cli.command()
+@cli.command("explain")
 @click.argument("job", type=JobType())
 @click.option("--at", type=InstantType(), help="The instant to explain; the newest slot that was due if absent.")
 @global_options
-def explain(given: Globals, job: str, at: datetime | None) -> None:
+def explain_command(given: Globals, job: str, at: datetime | None) -> None:
     """Say why a job did, did not or will not fire at an instant, and how that is known."""
-    scheduler = given.scheduler()
-    found = scheduler.explain(job, at=at, prefix=given.prefix)
-    _say_held(given, scheduler.held())
+    root = given.find_root()
+    found = explain_job(root, job, at=at, prefix=given.prefix)
+    _say_held(given, held(root))
     if given.as_json:
         render.print_json(found)
         return
@@ -209,27 +213,27 @@ def explain(given: Globals, job: str, at: datetime | None) -> None:
         click.echo(render.clean(f"  - {each['text']}{_origin_text(each)}"))
 
 
-@cli.command()
+@cli.command("output")
 @click.argument("run", type=RunType())
 @click.option("--follow", is_flag=True, help="Go on printing until the run has ended.")
 @global_options
-def output(given: Globals, run: str, follow: bool) -> None:
+def output_command(given: Globals, run: str, follow: bool) -> None:
     """Print what a run wrote: its stdout to stdout, its stderr to stderr.
 
     Byte for byte into a file or pipe; on a terminal without what would steer it, such as colours.
     """
-    scheduler = given.scheduler()
+    root = given.find_root()
     if follow and given.as_json:
         raise UsageError("--follow prints as it comes, and --json one answer", hint="leave one of them out")
     if follow:
         screens = {sys.stdout: render.ForScreen(), sys.stderr: render.ForScreen()}
-        for stream, data in scheduler.follow(run, prefix=given.prefix):
+        for stream, data in follow_output(root, run, prefix=given.prefix):
             file = sys.stdout if stream == "stdout" else sys.stderr
             render.write_bytes(file, data, screens[file])
         for file, screen in screens.items():
             render.write_bytes(file, b"", screen, final=True)
         return
-    found, stdout, stderr = scheduler.output(run, prefix=given.prefix)
+    found, stdout, stderr = output(root, run, prefix=given.prefix)
     if given.as_json:
         texts = {"stdout": stdout.decode(errors="replace"), "stderr": stderr.decode(errors="replace")}
         render.print_json({"run_id": found.id, **texts, "truncated": found.truncated})
@@ -238,12 +242,12 @@ def output(given: Globals, run: str, follow: bool) -> None:
     render.write_bytes(sys.stderr, stderr)
 
 
-@cli.command()
+@cli.command("task")
 @click.argument("run", type=RunType())
 @global_options
-def task(given: Globals, run: str) -> None:
+def task_command(given: Globals, run: str) -> None:
     """Print the exact text that a run was given."""
-    found, text = given.scheduler().task(run, prefix=given.prefix)
+    found, text = task(given.find_root(), run, prefix=given.prefix)
     if given.as_json:
         render.print_json(
             {
@@ -259,15 +263,15 @@ def task(given: Globals, run: str) -> None:
     render.write_bytes(sys.stdout, text)
 
 
-@cli.command()
+@cli.command("audit")
 @click.argument("job", required=False, type=JobType())
 @click.option("-n", "count", type=click.IntRange(min=1, max=MOST), help="The newest so many.")
 @global_options
-def audit(given: Globals, job: str | None, count: int | None) -> None:
+def audit_command(given: Globals, job: str | None, count: int | None) -> None:
     """Show what changed, when, by whom: of one job, of `@root`, or of all."""
-    scheduler = given.scheduler()
-    found = scheduler.audit(job, count=count, prefix=given.prefix)
-    say_never_synced(given, scheduler.never_synced())
+    root = given.find_root()
+    found = audit(root, job, count=count, prefix=given.prefix)
+    say_never_synced(given, never_synced(root))
     if given.as_json:
         render.print_json(found)
         return

@@ -19,9 +19,12 @@ from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.views import run_json
 from scheduler.machine.signals import is_ignored
 from scheduler.run.local.cancel import Cancel
+from scheduler.service.output import output
+from scheduler.service.pause import pause_job, resume_job
+from scheduler.service.run import cancel_run, dry_run_job, run_job
 
 
-@cli.command()
+@cli.command("run")
 @click.argument("job", type=JobType())
 @click.option("--wait", is_flag=True, help="Wait for the end; exit 1 unless the run succeeded.")
 @click.option(
@@ -29,11 +32,11 @@ from scheduler.run.local.cancel import Cancel
 )
 @click.option("--dry-run", is_flag=True, help="Show argv, folder, environment names and text; start nothing.")
 @global_options
-def run(given: Globals, job: str, wait: bool, task_of: str | None, dry_run: bool) -> None:
+def run_command(given: Globals, job: str, wait: bool, task_of: str | None, dry_run: bool) -> None:
     """Run a job now, with the text its file holds now: in the daemon if one runs, else here in the foreground."""
-    scheduler = given.scheduler()
+    root = given.find_root()
     if dry_run:
-        _print_dry_run(given, scheduler.dry_run(job, task_of=task_of))
+        _print_dry_run(given, dry_run_job(root, job, task_of=task_of))
         return
     cancel = Cancel()
     started: list[str] = []
@@ -47,7 +50,7 @@ def run(given: Globals, job: str, wait: bool, task_of: str | None, dry_run: bool
                 restore()  # a signal ends the waiting, not the run
 
         try:
-            finished = scheduler.run(job, cancel=cancel, wait=wait, claimed=claimed, task_of=task_of)
+            finished = run_job(root, job, cancel=cancel, wait=wait, claimed=claimed, task_of=task_of)
         except KeyboardInterrupt:
             if started:
                 say(given, f"\n{started[0]} goes on in the daemon; `scheduler cancel {started[0]}` ends it")
@@ -60,7 +63,7 @@ def run(given: Globals, job: str, wait: bool, task_of: str | None, dry_run: bool
         say(given, f"{finished.id} runs in the daemon; `scheduler output {finished.id} --follow` shows what it writes")
     else:
         if finished.output_bytes:
-            render.write_bytes(sys.stdout, scheduler.output(finished.id)[1])
+            render.write_bytes(sys.stdout, output(root, finished.id)[1])
         _say_ended(given, finished)
     end(code)
 
@@ -91,37 +94,37 @@ def _say_ended(given: Globals, run: Run) -> None:
         click.echo(f"error: {render.clean(run.error)}", err=True)
 
 
-@cli.command()
+@cli.command("cancel")
 @click.argument("run", type=RunType())
 @global_options
-def cancel(given: Globals, run: str) -> None:
+def cancel_command(given: Globals, run: str) -> None:
     """End a run: TERM for its process group, and KILL ten seconds later."""
-    ended = given.scheduler().cancel(run)
+    ended = cancel_run(given.find_root(), run)
     if given.as_json:
         render.print_json({"run": run_json(ended)})
     else:
         say(given, f"{ended.id} {ended.status.value}")
 
 
-@cli.command()
+@cli.command("pause")
 @click.argument("job", type=JobType())
 @click.option("--reason", help="Why, for those who wonder.")
 @click.option("--until", type=InstantType(), help="When it goes on by itself; without this, at `resume`.")
 @click.option("--next", "one_slot", is_flag=True, help="Skip the next slot only, and go on with the one after it.")
 @global_options
-def pause(given: Globals, job: str, reason: str | None, until: datetime | None, one_slot: bool) -> None:
+def pause_command(given: Globals, job: str, reason: str | None, until: datetime | None, one_slot: bool) -> None:
     """Hold a job back: its slots become skips. Survives every sync, and is no edit of its file."""
     if one_slot and until is not None:
         raise UsageError("--next says itself how long the pause is", hint="leave --until out")
-    _print_job(given, given.scheduler().pause(job, reason=reason, until=until, one_slot=one_slot))
+    _print_job(given, pause_job(given.find_root(), job, reason=reason, until=until, one_slot=one_slot))
 
 
-@cli.command()
+@cli.command("resume")
 @click.argument("job", type=JobType())
 @global_options
-def resume(given: Globals, job: str) -> None:
+def resume_command(given: Globals, job: str) -> None:
     """Lift a pause, or start a stopped job anew. What passed meanwhile is not made up for; the next slot fires."""
-    _print_job(given, given.scheduler().resume(job))
+    _print_job(given, resume_job(given.find_root(), job))
 
 
 def _print_job(given: Globals, found: dict[str, Any]) -> None:

@@ -18,11 +18,12 @@ from scheduler.cli.options import Globals, global_options
 from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.machine.log import FORMATS, Log, is_journal, write_log
 from scheduler.machine.signals import leave_pid_1
+from scheduler.service.serve import serve
 
 _log = Log(__name__)
 
 
-@cli.command()
+@cli.command("serve")
 @click.option("--observe", is_flag=True, help="Watch and sync, but fire nothing.")
 @click.option("--once", is_flag=True, help="Sync, run what is due, and exit when it has ended.")
 @click.option("--grace", type=click.FloatRange(min=0, max=86_400), default=30, show_default=True, metavar="SECONDS",
@@ -34,7 +35,7 @@ _log = Log(__name__)
               envvar="SCHEDULER_LOG_FORMAT",
               help="How each line of the log is written [env: SCHEDULER_LOG_FORMAT].")  # fmt: skip
 @global_options
-def serve(
+def serve_command(
     given: Globals,
     observe: bool,
     once: bool,
@@ -56,10 +57,10 @@ def serve(
     level = logging.DEBUG if given.verbose else logging.WARNING if given.quiet else logging.INFO
     write_log(sys.stderr, log_format, level, os.environ)
     with _told_in_the_log(log_format == "json" or is_journal(sys.stderr, os.environ)):
-        scheduler = given.scheduler(say_place=log_format == "text")
-        served = scheduler.serve(observe=observe, once=once, new_state=new_state, grace=timedelta(seconds=grace))
+        root = given.find_root(say_place=log_format == "text")
+        served = serve(root, observe=observe, once=once, new_state=new_state, grace=timedelta(seconds=grace))
     failed = served.forced or bool(served.failed)
-    first = max(sync_code(served.first), scheduler.looked().exit_code) if once else 0
+    first = max(sync_code(served.first), root.looked().exit_code) if once else 0
     end(first or (PROBLEMS if failed else 0))
 
 
@@ -80,11 +81,13 @@ def _told_in_the_log(wanted: bool) -> Iterator[None]:
         end(PROBLEMS)
 
 
-@cli.command()
+@cli.command("doctor")
 @global_options
-def doctor(given: Globals) -> None:
+def doctor_command(given: Globals) -> None:
     """Check all that has to be well for jobs to fire; exit 1 where something is not."""
-    found = given.scheduler().doctor()
+    from scheduler.service.doctor.examine import examine
+
+    found = examine(given.find_root())
     code = end_will_be(found["exit_code"])
     if given.as_json:
         render.print_json(found)

@@ -14,14 +14,15 @@ from scheduler.cli.group import cli, say
 from scheduler.cli.options import Globals, global_options
 from scheduler.core.values.instants import instant
 from scheduler.core.values.units import format_size
+from scheduler.service.backup import backup, backups, collect_garbage, other_retention, restore_backup
 
 
-@cli.command()
+@cli.command("backup")
 @click.argument("path", metavar="PATH", type=click.Path(path_type=Path))
 @global_options
-def backup(given: Globals, path: Path) -> None:
+def backup_command(given: Globals, path: Path) -> None:
     """Copy the database into a new file while it is in use, and verify the copy. Overwrites nothing."""
-    found = given.scheduler().backup(path)
+    found = backup(given.find_root(), path)
     if given.as_json:
         shown = {"path": str(path.absolute()), "jobs": found.jobs, "runs": found.runs, "bytes": found.bytes}
         render.print_json({**shown, "copied_at": found.copied_at and instant(found.copied_at)})
@@ -30,15 +31,15 @@ def backup(given: Globals, path: Path) -> None:
     say(given, "what runs wrote is not in it: copy `runs/` of the state folder too if you need that")
 
 
-@cli.command()
+@cli.command("gc")
 @click.option("--dry-run", is_flag=True, help="Say what would be thrown away, and keep it.")
 @global_options
-def gc(given: Globals, dry_run: bool) -> None:
+def gc_command(given: Globals, dry_run: bool) -> None:
     """Throw away outputs and rows that `retention` in scheduler.yaml does not keep; a daemon does so once a day."""
-    scheduler = given.scheduler()
-    if other := scheduler.other_retention():
+    root = given.find_root()
+    if other := other_retention(root):
         say(given, f"warning: {other}")
-    found = scheduler.collect(dry_run=dry_run)
+    found = collect_garbage(root, dry_run=dry_run)
     if given.as_json:
         render.print_json({**asdict(found), "dry_run": dry_run})
         return
@@ -50,16 +51,16 @@ def gc(given: Globals, dry_run: bool) -> None:
     click.echo(f"{'would throw away' if dry_run else 'threw away'} {outputs}{rows}")
 
 
-@cli.command()
+@cli.command("restore")
 @click.argument("backup", metavar="[BACKUP]", required=False, type=click.Path(path_type=Path))
 @global_options
-def restore(given: Globals, backup: Path | None) -> None:
+def restore_command(given: Globals, backup: Path | None) -> None:
     """Put a copy in the place of the database, which is put aside; without BACKUP list the nightly copies."""
-    scheduler = given.scheduler()
+    root = given.find_root()
     if backup is None:
-        _print_copies(given, scheduler.backups())
+        _print_copies(given, backups(root))
         return
-    found = scheduler.restore(backup)
+    found = restore_backup(root, backup)
     copied_at = found.settled.copied_at
     if given.as_json:
         render.print_json(
@@ -77,7 +78,7 @@ def restore(given: Globals, backup: Path | None) -> None:
         )
         return
     what = _contents(found.contents.jobs, found.contents.runs, found.contents.bytes)
-    click.echo(f"{scheduler.place.db} is as of {render.local_time(instant(copied_at))}: {what}")
+    click.echo(f"{root.place.db} is as of {render.local_time(instant(copied_at))}: {what}")
     if found.put_aside is not None:
         say(given, f"the one that was there is {found.put_aside} now")
     say(given, "runs, pauses and edits since then are not in it; the next sync reads the files again")

@@ -13,16 +13,16 @@ from scheduler.core.values.problems import UnavailableError
 _EXTRA = ("mcp", "mcp_types", "anyio")
 
 
-@cli.command()
+@cli.command("mcp")
 @global_options
-def mcp(given: Globals) -> None:
+def mcp_command(given: Globals) -> None:
     """Serve the tool `schedule` to an agent, over stdin and stdout by the Model Context Protocol.
 
     What the agent may change is said by `agents` in scheduler.yaml; without it the tool only reads.
     """
-    scheduler = given.scheduler(say_place=False)
+    root = given.find_root(say_place=False)
     try:
-        from scheduler.tool.server import serve
+        from scheduler.tool.server import serve_tool
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
@@ -35,5 +35,5 @@ def mcp(given: Globals) -> None:
             given,
             "this talks to a program, not to people: name the command in the settings of an agent; Ctrl-C ends it",
         )
-    who = os.environ.get("SCHEDULER_RUN_ID") or scheduler.actor.partition(":")[2]
-    serve(replace(scheduler, actor=f"agent:{who}"))
+    who = os.environ.get("SCHEDULER_RUN_ID") or root.actor.partition(":")[2]
+    serve_tool(replace(root, actor=f"agent:{who}"))

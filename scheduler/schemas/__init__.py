@@ -14,7 +14,7 @@ def path(name: str) -> Path:
     return Path(__file__).with_name(f"{name}.schema.json")
 
 
-def text(name: str) -> str:
+def schema_text(name: str) -> str:
     """The schema `job` or `root`, as it is shipped."""
     return path(name).read_text(encoding="utf-8")
 

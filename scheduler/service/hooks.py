@@ -19,6 +19,7 @@ from typing import Literal
 from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.git.run import run_git
 from scheduler.root.place import Place
+from scheduler.service.root import Root
 
 NAMES = ("post-commit", "post-merge", "post-checkout", "post-rewrite")
 _KEPT = ".kept-by-scheduler"  # beside the hook: what was there before
@@ -48,18 +49,18 @@ class Hooks:
     hooks: tuple[Hook, ...]
 
 
-def status(place: Place) -> Hooks:
+def hook_states(root: Root) -> Hooks:
     """Raises: UnavailableError outside a repository; RefusedError where its hooks are not its own."""
-    folder = _folder(place)
-    return Hooks(folder=folder, hooks=tuple(_hook(folder / name, _wake(place)) for name in NAMES))
+    folder, wake = _folder(root.place), _wake(root.place)
+    return Hooks(folder=folder, hooks=tuple(_hook(folder / name, wake) for name in NAMES))
 
 
-def install(place: Place) -> Hooks:
+def install_hooks(root: Root) -> Hooks:
     """All four hooks wake this root afterwards; those that do already stay untouched.
 
-    Raises: as `status`; RefusedError, with nothing changed, where what is there cannot be kept.
+    Raises: as `hook_states`; RefusedError, with nothing changed, where what is there cannot be kept.
     """
-    folder, wake = _folder(place), _wake(place)
+    folder, wake = _folder(root.place), _wake(root.place)
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for path in (folder / name for name in NAMES):
@@ -78,9 +79,9 @@ def install(place: Place) -> Hooks:
     return Hooks(folder=folder, hooks=tuple(found))
 
 
-def uninstall(place: Place) -> Hooks:
+def uninstall_hooks(root: Root) -> Hooks:
     """No hook wakes this root afterwards. The last root that goes puts back what was there, as it was."""
-    folder, wake = _folder(place), _wake(place)
+    folder, wake = _folder(root.place), _wake(root.place)
     found = []
     with _writing(folder):
         for path in (folder / name for name in NAMES):

@@ -170,7 +170,7 @@ class SyncCall(Shape):
     """Takes the files over now; a daemon does so by itself."""
 
 
-class Edit(Shape):
+class EditCall(Shape):
     """What every edit takes."""
 
     job: JobId = _JOB
@@ -183,7 +183,7 @@ class Edit(Shape):
     message: str | None = Field(default=None, description="The message of the commit; say why.")
 
 
-class VersionedEdit(Edit):
+class VersionedEdit(EditCall):
     """An edit of a job that is there."""
 
     if_version: Line | None = Field(
@@ -200,7 +200,7 @@ class UpdateCall(VersionedEdit):
     unset: list[Line] = Field(default=[], description="Keys to delete.", examples=[["description"]])
 
 
-class CreateCall(Edit):
+class CreateCall(EditCall):
     """Writes the file of a new job."""
 
     path: Line | None = Field(default=None, description="The file, .md or .yaml; jobs/JOB.md or .yaml unless given.")

@@ -12,11 +12,21 @@ from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.settings import ROOT_FILE
 from scheduler.core.views import Json, run_json
 from scheduler.run.local.cancel import Cancel
-from scheduler.service import look_back as looking_back
+from scheduler.service.edit.permission import need_permission
 from scheduler.service.edit.target import Target
-from scheduler.service.root import Scheduler
+from scheduler.service.edit.verbs import create_job, delete_job, move_job, roll_back, update_job
+from scheduler.service.explain import explain_job
+from scheduler.service.history import history, run_of, task
+from scheduler.service.jobs import list_jobs, never_synced, next_fires, show_job
+from scheduler.service.output import output
+from scheduler.service.pause import pause_job, resume_job
+from scheduler.service.review.review import review
+from scheduler.service.root import Root
+from scheduler.service.run import cancel_run, dry_run_job, run_job
+from scheduler.service.sync import plan_sync, sync, validate
+from scheduler.service.versions import diff, list_versions, log
 from scheduler.sync.synced import Synced
-from scheduler.tool.arguments import Call, Edit, read_call
+from scheduler.tool.arguments import Call, EditCall, read_call
 
 MOST_TEXT = 16_384  # characters of one stream; the end is what tells
 MOST_RESULT = 1_000  # characters of the result of each run in a history
@@ -28,7 +38,7 @@ EDITS = ("update", "create", "delete", "mv", "rollback")
 WAITS = ("run", "cancel")  # may take as long as a run
 
 
-def answer(scheduler: Scheduler, arguments: Mapping[str, Any], cancel: Cancel) -> Json:
+def answer(root: Root, arguments: Mapping[str, Any], cancel: Cancel) -> Json:
     """Does what a call asks for. Blocks: for an edit, a sync, or a run that is waited for.
 
     cancel: asks to wait no longer; a run that is carried out here, for want of a daemon, is ended.
@@ -36,9 +46,9 @@ def answer(scheduler: Scheduler, arguments: Mapping[str, Any], cancel: Cancel) -
     """
     call = read_call(arguments)
     notes: list[str] = []
-    asked = replace(scheduler, tell=notes.append)
+    asked = replace(root, tell=notes.append)
     found = _ACTIONS[call.action](asked, call, cancel)
-    if call.action in ("list", "show", "next", "history", "explain") and scheduler.never_synced():
+    if call.action in ("list", "show", "next", "history", "explain") and never_synced(root):
         notes.append("this root has never been synced: no job is known yet")
     return {**found, "notes": list(dict.fromkeys(notes))} if notes else found
 
@@ -61,28 +71,28 @@ def _told(text: str) -> str:
 # -- reading ---------------------------------------------------------------------------------
 
 
-def _list(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+def _list(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
-    found = scheduler.list(status=given.status, tag=given.tag, problems=given.problems)
+    found = list_jobs(root, status=given.status, tag=given.tag, problems=given.problems)
     jobs = [job for job in found["jobs"] if job["status"] != "archived" or given.status == "archived"]
     most = given.n or _JOBS
     return {**found, "jobs": jobs[:most], "left_out": max(0, len(jobs) - most)}
 
 
-def _show(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
-    return scheduler.show(call.given.job)
+def _show(root: Root, call: Call, _: Cancel) -> Json:
+    return show_job(root, call.given.job)
 
 
-def _next(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+def _next(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
     count = given.n if given.n is not None or given.until is None else 1_000
-    return scheduler.next(given.jobs, count=count, start=given.since, until=given.until)
+    return next_fires(root, given.jobs, count=count, start=given.since, until=given.until)
 
 
-def _history(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+def _history(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
     status = None if given.run_status is None else RunStatus(given.run_status)
-    found = scheduler.history(given.job, count=given.n or _RUNS, status=status)
+    found = history(root, given.job, count=given.n or _RUNS, status=status)
     return {"runs": [_shortened(run) for run in found["runs"]]}
 
 
@@ -93,28 +103,28 @@ def _shortened(run: Json) -> Json:
     return run
 
 
-def _log(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
-    return looking_back.log(scheduler, call.given.job, count=call.given.n or _ENTRIES)
+def _log(root: Root, call: Call, _: Cancel) -> Json:
+    return log(root, call.given.job, count=call.given.n or _ENTRIES)
 
 
-def _diff(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
-    return looking_back.diff(scheduler, call.given.before, call.given.after).json
+def _diff(root: Root, call: Call, _: Cancel) -> Json:
+    return diff(root, call.given.before, call.given.after).json
 
 
-def _versions(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
-    return looking_back.texts(scheduler, call.given.job, count=call.given.n or _ENTRIES)
+def _versions(root: Root, call: Call, _: Cancel) -> Json:
+    return list_versions(root, call.given.job, count=call.given.n or _ENTRIES)
 
 
-def _output(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
-    run, stdout, stderr = scheduler.output(call.given.run)
+def _output(root: Root, call: Call, _: Cancel) -> Json:
+    run, stdout, stderr = output(root, call.given.run)
     texts = {"stdout": stdout.decode(errors="replace"), "stderr": stderr.decode(errors="replace")}
     cut = {name: len(text) - MOST_TEXT for name, text in texts.items() if len(text) > MOST_TEXT}
     told: Json = {name: text[-MOST_TEXT:] for name, text in texts.items()}
     return {"run_id": run.id, **told, "characters_left_out_before": cut, "truncated": run.truncated}
 
 
-def _task(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
-    run, text = scheduler.task(call.given.run)
+def _task(root: Root, call: Call, _: Cancel) -> Json:
+    run, text = task(root, call.given.run)
     return {
         "run_id": run.id,
         "task": text.decode(),
@@ -125,20 +135,20 @@ def _task(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
     }
 
 
-def _explain(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
-    return scheduler.explain(call.given.job, at=call.given.at)
+def _explain(root: Root, call: Call, _: Cancel) -> Json:
+    return explain_job(root, call.given.job, at=call.given.at)
 
 
-def _validate(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
-    problems = scheduler.validate([scheduler.place.root / path for path in call.given.paths])
+def _validate(root: Root, call: Call, _: Cancel) -> Json:
+    problems = validate(root, [root.place.root / path for path in call.given.paths])
     return {"problems": [problem.to_json() for problem in problems]}
 
 
-def _plan(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+def _plan(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
     if given.base is None and given.head is None:
-        return _synced(scheduler.plan())
-    return _synced(scheduler.review(base=given.base or "HEAD", head=given.head).synced)
+        return _synced(plan_sync(root))
+    return _synced(review(root, base=given.base or "HEAD", head=given.head).synced)
 
 
 def _synced(found: Synced) -> Json:
@@ -151,58 +161,58 @@ def _synced(found: Synced) -> Json:
 # -- acting ----------------------------------------------------------------------------------
 
 
-def _run(scheduler: Scheduler, call: Call, cancel: Cancel) -> Json:
+def _run(root: Root, call: Call, cancel: Cancel) -> Json:
     given = call.given
     if given.dry_run:
-        return scheduler.dry_run(given.job, task_of=given.task_of)
-    scheduler.need_leave("run", given.job)
+        return dry_run_job(root, given.job, task_of=given.task_of)
+    need_permission(root, "run", given.job)
     here: list[str] = []
 
     def claimed(run: Run, runs_here: bool) -> None:
         if runs_here:
             here.append(run.id)
 
-    run = scheduler.run(given.job, cancel=cancel, wait=False, claimed=claimed, task_of=given.task_of)
+    run = run_job(root, given.job, cancel=cancel, wait=False, claimed=claimed, task_of=given.task_of)
     if here:
-        scheduler.tell("no daemon is running: it ran here, and this answer has waited for its end")
+        root.tell("no daemon is running: it ran here, and this answer has waited for its end")
     while given.wait and not run.status.finished and not cancel.wait(_LOOK_S):
-        run = scheduler.run_of(run.id)
+        run = run_of(root, run.id)
     return {"run": _shortened(run_json(run))}
 
 
-def _pause(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+def _pause(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
     if given.next and given.until is not None:
         raise UsageError("next says itself how long the pause is", hint="leave until out")
-    scheduler.need_leave("pause", given.job)
-    return scheduler.pause(given.job, reason=given.reason, until=given.until, one_slot=given.next)
+    need_permission(root, "pause", given.job)
+    return pause_job(root, given.job, reason=given.reason, until=given.until, one_slot=given.next)
 
 
-def _resume(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
-    scheduler.need_leave("resume", call.given.job)
-    return scheduler.resume(call.given.job)
+def _resume(root: Root, call: Call, _: Cancel) -> Json:
+    need_permission(root, "resume", call.given.job)
+    return resume_job(root, call.given.job)
 
 
-def _cancel(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
-    run = scheduler.run_of(call.given.run)
-    scheduler.need_leave("cancel", run.job_id)
-    return {"run": _shortened(run_json(scheduler.cancel(run.id)))}
+def _cancel(root: Root, call: Call, _: Cancel) -> Json:
+    run = run_of(root, call.given.run)
+    need_permission(root, "cancel", run.job_id)
+    return {"run": _shortened(run_json(cancel_run(root, run.id)))}
 
 
-def _sync(scheduler: Scheduler, _: Call, __: Cancel) -> Json:
+def _sync(root: Root, _: Call, __: Cancel) -> Json:
     """Neither confirms what the guard holds back nor goes past a hold: those ask a person."""
-    scheduler.need_leave("sync")
-    return _synced(scheduler.sync())
+    need_permission(root, "sync")
+    return _synced(sync(root))
 
 
 # -- edits -----------------------------------------------------------------------------------
 
 
-def _target(given: Edit) -> Target:
+def _target(given: EditCall) -> Target:
     return Target(commit=given.commit, branch=given.branch, message=given.message)
 
 
-def _update(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+def _update(root: Root, call: Call, _: Cancel) -> Json:
     given, keys = call.given, dict(call.keys)
     if not (keys or given.set or given.unset):
         raise UsageError(
@@ -213,7 +223,8 @@ def _update(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
     if twice:
         raise UsageError(f"{twice[0]} is given beside set and in it", hint="give it once")
     task = _text_of(keys)
-    return scheduler.edits(by_agent=True).update(
+    return update_job(
+        root,
         given.job,
         changes={**keys, **given.set},
         unset=given.unset,
@@ -223,12 +234,10 @@ def _update(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
     )
 
 
-def _create(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+def _create(root: Root, call: Call, _: Cancel) -> Json:
     given, keys = call.given, dict(call.keys)
     task = _text_of(keys)
-    return scheduler.edits(by_agent=True).create(
-        given.job, changes=keys, task=task, path=given.path, target=_target(given)
-    )
+    return create_job(root, given.job, changes=keys, task=task, path=given.path, target=_target(given))
 
 
 def _text_of(keys: dict[str, Any]) -> str | None:
@@ -236,28 +245,22 @@ def _text_of(keys: dict[str, Any]) -> str | None:
     return keys.pop("task") if isinstance(keys.get("task"), str) else None
 
 
-def _delete(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+def _delete(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
-    return scheduler.edits(by_agent=True).delete(
-        given.job, with_task=given.with_task, if_version=given.if_version, target=_target(given)
-    )
+    return delete_job(root, given.job, with_task=given.with_task, if_version=given.if_version, target=_target(given))
 
 
-def _mv(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+def _mv(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
-    return scheduler.edits(by_agent=True).move(
-        given.job, given.path, if_version=given.if_version, target=_target(given)
-    )
+    return move_job(root, given.job, given.path, if_version=given.if_version, target=_target(given))
 
 
-def _rollback(scheduler: Scheduler, call: Call, _: Cancel) -> Json:
+def _rollback(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
-    return scheduler.edits(by_agent=True).rollback(
-        given.job, to=given.to, if_version=given.if_version, target=_target(given)
-    )
+    return roll_back(root, given.job, to=given.to, if_version=given.if_version, target=_target(given))
 
 
-_ACTIONS: Mapping[str, Callable[[Scheduler, Call, Cancel], Json]] = {
+_ACTIONS: Mapping[str, Callable[[Root, Call, Cancel], Json]] = {
     "list": _list,
     "show": _show,
     "next": _next,

@@ -25,7 +25,7 @@ from scheduler.core.values.problems import RefusedError, SchedulerError, Unavail
 from scheduler.core.views import Json
 from scheduler.machine.signals import is_ignored
 from scheduler.run.local.cancel import Cancel
-from scheduler.service.root import Scheduler
+from scheduler.service.root import Root
 from scheduler.tool.arguments import DESCRIPTION, input_schema
 from scheduler.tool.calls import EDITS, WAITS, answer, error_json
 
@@ -33,10 +33,10 @@ NAME = "schedule"
 MOST_BYTES = 1_000_000  # of one answer: more is of no use to a model
 
 
-def serve(scheduler: Scheduler) -> None:
+def serve_tool(root: Root) -> None:
     """Until the client hangs up, or a signal says to stop."""
     try:
-        anyio.run(_Tool(scheduler).serve)
+        anyio.run(_Tool(root).serve)
     except BaseExceptionGroup as group:
         # What is left of a client that has gone while it was written to.
         _, rest = group.split((OSError, anyio.ClosedResourceError, anyio.BrokenResourceError))
@@ -45,8 +45,8 @@ def serve(scheduler: Scheduler) -> None:
 
 
 class _Tool:
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = replace(scheduler, place=scheduler.place.loose())
+    def __init__(self, root: Root) -> None:
+        self._root = replace(root, place=root.place.loose())
         self._calls: set[Cancel] = set()
         self._ended: anyio.Event | None = None  # set once no call is left; there once a signal has come
         # Edits of one root wait for each other anyway; a run that is waited for must not keep others from reading.
@@ -108,7 +108,7 @@ class _Tool:
         def work() -> Json:
             if cancel.is_set():  # while it waited for its turn
                 raise RefusedError("the call was cancelled; nothing was done")
-            return answer(replace(self._scheduler, place=self._scheduler.place.now()), arguments, cancel)
+            return answer(replace(self._root, place=self._root.place.now()), arguments, cancel)
 
         async def in_a_thread() -> None:
             with anyio.CancelScope(shield=True):

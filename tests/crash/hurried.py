@@ -21,7 +21,7 @@ from scheduler.core.times.clocks import ClockReading
 from scheduler.daemon.daemon import Daemon
 from scheduler.ledger import queries
 from scheduler.root.place import Place
-from scheduler.service.root import Scheduler
+from scheduler.service.root import Root
 
 LOOK_S = 0.001
 COUNT_EVERY = 25  # jumps
@@ -77,7 +77,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     root, clock = Path(sys.argv[1]).resolve(), JumpingClock()
     place = Place(root=root, state=root / ".scheduler", db=root / ".scheduler/state.db")
-    service = Scheduler(place=place, clock=clock, environ=os.environ, actor="scheduler")
+    service = Root(place=place, clock=clock, environ=os.environ, actor="scheduler")
     daemon = Daemon(place=place, clock=clock, environ=os.environ, absent_grace=service.absent_grace)
     threading.Thread(target=Hurry(daemon, clock).live, name="hurry", daemon=True).start()
     daemon.serve()

@@ -24,7 +24,7 @@ import pytest
 from scheduler.cli import main
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock
-from scheduler.service.root import Scheduler
+from scheduler.service import root as service
 from tests.fakes import FakeClock
 
 REPOSITORY = Path(__file__).parents[2]
@@ -340,8 +340,8 @@ def used(committed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A known environment, and no wait for a file that is absent; that wait has tests of its own."""
     settle_environment(monkeypatch, tmp_path / "home")
-    hasty = functools.partial(Scheduler, absent_grace=timedelta(0))
-    monkeypatch.setattr("scheduler.cli.options.Scheduler", hasty)
+    hasty = functools.partial(service.Root, absent_grace=timedelta(0))
+    monkeypatch.setattr("scheduler.cli.options.Root", hasty)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from croniter import croniter
 from scheduler.core.values.problems import UnavailableError
 from scheduler.machine.users import local_zone
 from scheduler.root import writing
-from scheduler.service.root import Scheduler
+from scheduler.service.imports import importing
 from tests.faces.conftest import Root, contents
 
 HEARTBEAT = "6f1c0c3e-0b43-4a3f-8a0e-3b1f6a1d2e3f"
@@ -405,7 +405,7 @@ def test_files_that_no_sync_could_take_over_are_told_and_taken_over_by_the_next(
         raise UnavailableError("the disk is full", hint="free some space; nothing was written")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Scheduler, "sync", full)
+        patch.setattr(importing, "sync", full)
         result = root.cli("import", "phantom", str(source), "--json")
         assert result.code == 5
         assert root.cli("import", "phantom", str(source)).code == 5

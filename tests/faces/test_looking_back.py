@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from scheduler.core.values.instants import parse_instant
+from scheduler.core.past.timeline import Changes
 from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.runs import Trigger
 from scheduler.ledger import claims, gc, schema
+from scheduler.ledger.audit import read_audit
 from scheduler.ledger.store import Store
-from scheduler.service.look_back import in_force
 from tests.faces import test_serve
 from tests.faces.conftest import REPOSITORY, Root
 from tests.faces.test_serve import Served
@@ -243,15 +243,14 @@ def test_a_log_has_runs_and_changes_on_one_timeline_with_commit_and_author(chang
 
 
 def test_what_was_in_force_at_an_instant_is_known_with_the_commits_that_had_brought_it(changed: Root) -> None:
-    entries = changed.json("log", "flaky")["log"]
-    ran = {entry["run"]["id"]: parse_instant(entry["at"]) for entry in entries if entry["kind"] == "run"}
-    with Store.open(changed.db) as store:
-        first, third = in_force(store, "flaky", ran["flaky:1"]), in_force(store, "flaky", ran["flaky:3"])
-        before = in_force(store, "flaky", datetime(2020, 1, 1, tzinfo=UTC))
-    assert (first["definition"]["generation"], third["definition"]["generation"]) == (1, 2)
+    entries = {each["run"]["id"]: each for each in changed.json("log", "flaky")["log"] if each["kind"] == "run"}
+    first, third = entries["flaky:1"], entries["flaky:3"]
+    assert (first["run"]["generation"], third["run"]["generation"]) == (1, 2)
+    assert first["definition"]["since"] < third["definition"]["since"]
     assert (first["text"]["commit"]["author"], third["text"]["commit"]["author"]) == ("Bob", "Cy")
-    assert third["text"]["task_sha256"] == changed.runs("flaky")[0]["task_sha256"]
-    assert (before["definition"], before["text"]) == (None, None)
+    assert third["run"]["task_sha256"] == changed.runs("flaky")[0]["task_sha256"]
+    with Store.open(changed.db) as store:
+        assert Changes(store.read(read_audit, "flaky")).definition_at(datetime(2020, 1, 1, tzinfo=UTC)) is None
 
 
 def test_a_text_that_was_committed_after_it_ran_has_its_author_then(root: Root) -> None:

@@ -111,11 +111,11 @@ def documents(data: bytes, *, markdown: bool = False) -> list[Any]:
 @pytest.mark.parametrize("name", sorted(SCHEMAS))
 def test_the_shipped_schema_is_what_the_shapes_say_now_and_is_printed(name: str) -> None:
     schema = SCHEMAS[name]()
-    assert schemas.text(name) == schemas.written(schema), "run `make docs`"
+    assert schemas.schema_text(name) == schemas.written(schema), "run `make docs`"
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     Draft202012Validator.check_schema(schema)
     found = call("schema", name)
-    assert (found.code, found.stdout, found.stderr) == (0, schemas.text(name), "")
+    assert (found.code, found.stdout, found.stderr) == (0, schemas.schema_text(name), "")
     assert call("schema", name, "--json").stdout == found.stdout
 
 
@@ -123,7 +123,7 @@ def test_without_a_name_the_schema_of_job_files_is_printed_wherever_one_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert call("schema").stdout == schemas.text("job")
+    assert call("schema").stdout == schemas.schema_text("job")
     assert call("schema", "jobs").code == 2
 
 

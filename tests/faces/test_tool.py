@@ -14,7 +14,7 @@ from scheduler.core.formats.shapes import JobShape
 from scheduler.core.values.problems import SchedulerError
 from scheduler.root.place import locate
 from scheduler.run.local.cancel import Cancel
-from scheduler.service.root import Scheduler
+from scheduler.service import root as service
 from scheduler.tool.arguments import CALLS, DESCRIPTION, KEYS, input_schema
 from scheduler.tool.calls import _ACTIONS, EDITS, answer, error_json
 from tests.faces.conftest import TRIAGE, Root, contents
@@ -43,8 +43,8 @@ FORBIDDEN = [
 def ask(root: Root, action: str, **given: Any) -> Any:
     """The answer to a call that succeeds. Raises: SchedulerError."""
     place = locate(None, None, None, environ=os.environ, cwd=root.path)
-    scheduler = Scheduler(place=place, actor="agent:tester", environ=os.environ, clock=root.clock)
-    found = answer(scheduler, {"action": action, **given}, Cancel())
+    seen = service.Root(place=place, actor="agent:tester", environ=os.environ, clock=root.clock)
+    found = answer(seen, {"action": action, **given}, Cancel())
     json.dumps(found)
     return found
 

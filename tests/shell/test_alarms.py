@@ -15,7 +15,11 @@ from scheduler.delivery.alarms import Alarms
 from scheduler.ledger import claims, evidence, queries, runs
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
-from scheduler.service.root import Scheduler
+from scheduler.service.history import audit
+from scheduler.service.jobs import list_jobs
+from scheduler.service.pause import pause_job
+from scheduler.service.root import Root
+from scheduler.service.sync import sync
 from tests.fakes import FakeClock
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -29,8 +33,8 @@ class World:
         (root / "jobs/j.yaml").write_text('id: j\nschedule: "0 3 * * *"\nrunner: cat\ntask: hi\nexpect_every: 26h\n')
         self.clock = FakeClock(NOON)
         self.place = Place(root=root, state=root / ".scheduler", db=root / ".scheduler/state.db")
-        self.scheduler = Scheduler(place=self.place, actor="user:test", environ=dict(os.environ), clock=self.clock)
-        self.scheduler.sync()
+        self.seen = Root(place=self.place, actor="user:test", environ=dict(os.environ), clock=self.clock)
+        sync(self.seen)
         self.fires, self.doubt = True, ""
 
     @contextmanager
@@ -46,7 +50,7 @@ class World:
             alarms.look(store)
 
     def told(self) -> list[tuple[str, str]]:
-        rows = self.scheduler.audit("j")["audit"]
+        rows = audit(self.seen, "j")["audit"]
         return [(row["action"], row["field"]) for row in rows if row["action"] in ("alarm", "all_clear")]
 
     def succeed(self) -> None:
@@ -85,7 +89,7 @@ def test_an_alarm_is_told_once_also_by_the_next_daemon_and_so_is_its_end(
         world.look(another)
     assert world.told() == [("alarm", "no_row"), ("alarm", "no_success")]
     assert caplog.text.count("overdue job_id=j kind=no_success") == 1
-    (row,) = [row for row in world.scheduler.audit("j")["audit"] if row["field"] == "no_success"]
+    (row,) = [row for row in audit(world.seen, "j")["audit"] if row["field"] == "no_success"]
     assert row["after"] == {
         "since": "2026-03-02T12:00:00Z", "deadline": "2026-03-03T14:00:00Z", "expect_every_ms": 26 * 3600 * 1000,
     }  # fmt: skip
@@ -93,7 +97,7 @@ def test_an_alarm_is_told_once_also_by_the_next_daemon_and_so_is_its_end(
     alarms = world.alarms()
     world.look(alarms)
     assert world.told()[2:] == [("all_clear", "no_success")], "the slot still has no row"
-    world.scheduler.pause("j")
+    pause_job(world.seen, "j")
     world.look(alarms)
     world.clock.advance(MINUTE)
     world.look(alarms)
@@ -120,6 +124,6 @@ def test_what_is_overdue_does_not_hang_on_the_cursor_that_the_clockwork_goes_by(
         assert [
             alarm.kind.value for _, alarm in store.read(evidence.alarms, world.clock.now(), store.read(queries.jobs))
         ] == ["no_row"]
-    found = world.scheduler.list()
+    found = list_jobs(world.seen)
     assert found["troubles"] == ["a slot came due over a minute ago and has no row: j"]
     assert [alarm["kind"] for alarm in found["jobs"][0]["alarms"]] == ["no_row"]

@@ -28,7 +28,13 @@ from scheduler.maintenance.backup import Nightly, back_up, copies, due_after, ne
 from scheduler.maintenance.file import DatabaseFile
 from scheduler.maintenance.restoring import restore
 from scheduler.root.place import Place
-from scheduler.service.root import Scheduler
+from scheduler.service.backup import backup as copy_database
+from scheduler.service.history import audit
+from scheduler.service.jobs import list_jobs, show_job
+from scheduler.service.pause import pause_job
+from scheduler.service.root import Root
+from scheduler.service.serve import serve
+from scheduler.service.sync import plan_sync, sync
 from scheduler.sync.settle_copy import settle_copy
 from tests.fakes import FakeClock
 
@@ -39,7 +45,7 @@ ROOT_FILE = "version: 1\nrunners: {cat: {command: [cat]}}\ndefaults: {runner: ca
 
 @dataclass
 class World:
-    scheduler: Scheduler
+    seen: Root
     clock: FakeClock
     place: Place
 
@@ -51,7 +57,7 @@ class World:
     def write(self, **jobs: str) -> None:
         for name, schedule in jobs.items():
             (self.place.root / f"jobs/{name}.yaml").write_text(f"id: {name}\nschedule: {schedule}\ntask: hi\n")
-        self.scheduler.sync()
+        sync(self.seen)
 
     def store(self) -> Store:
         return Store.open(self.place.db, create=False)
@@ -105,10 +111,8 @@ def world(tmp_path: Path) -> World:
     (root / "scheduler.yaml").write_text(ROOT_FILE)
     place = Place(root=root, state=root / ".scheduler", db=root / ".scheduler/state.db", home=tmp_path / "home")
     clock = FakeClock(BEGIN)
-    scheduler = Scheduler(
-        place=place, actor="user:test", environ=dict(os.environ), clock=clock, absent_grace=timedelta(0)
-    )
-    found = World(scheduler=scheduler, clock=clock, place=place)
+    seen = Root(place=place, actor="user:test", environ=dict(os.environ), clock=clock, absent_grace=timedelta(0))
+    found = World(seen=seen, clock=clock, place=place)
     found.write(hourly='"0 * * * *"')
     return found
 
@@ -302,7 +306,7 @@ def test_no_slot_since_the_copy_runs_again_neither_in_a_daemon_nor_once(world: W
         clockwork.dispatch(store)
         for run in submitted:
             store.write(runs.finish, run, Ending(status=RunStatus.SUCCEEDED), now=world.clock.now())
-    world.scheduler.pause("paused")
+    pause_job(world.seen, "paused")
     copy = world.back_up("copy.db")
     with world.store() as store:
         clockwork = world.clockwork(store, submitted)
@@ -326,12 +330,12 @@ def test_no_slot_since_the_copy_runs_again_neither_in_a_daemon_nor_once(world: W
     assert world.rows("hourly") == [(1, "succeeded", None, "11:00", 1), (4, "skipped", "missed", "12:00", 2)]
     assert [row[2:4] for row in world.rows("paused")] == [(None, "11:00"), ("paused", "12:00")]
     assert world.rows("off") == []
-    assert world.scheduler.show("once")["job"]["status"] == "completed"
+    assert show_job(world.seen, "once")["job"]["status"] == "completed"
     with world.store() as store:
         world.clock.moment = BEGIN + HOUR * 4
         (next_run,) = world.clockwork(store, again, once=True).dispatch(store)
     assert (next_run.job_id, f"{next_run.fire_time:%H:%M}") == ("hourly", "14:00")
-    actions = [row["action"] for row in world.scheduler.audit("@root")["audit"]]
+    actions = [row["action"] for row in audit(world.seen, "@root")["audit"]]
     assert actions[-2:] == ["backup", "restore"]
     with Store.open(found.put_aside) as store:
         assert len(store.read(queries.runs, "hourly")) == 3, "what was there is all there"
@@ -351,7 +355,7 @@ def test_a_run_that_waited_when_the_copy_was_made_does_not_run_from_it(world: Wo
     with world.store() as store:
         assert store.read(claims.queued) == []
     assert world.rows(waiting.job_id) == [(1, "skipped", "missed", "11:00", 1)]
-    world.scheduler.sync()
+    sync(world.seen)
     (claimed,) = [run for run in submitted if run.status is RunStatus.CLAIMED]
     assert [row[1:3] for row in world.rows(claimed.job_id)] == [("interrupted", "owner_died")]
 
@@ -401,7 +405,7 @@ def test_run_numbers_that_the_old_database_or_the_outputs_show_are_not_given_aga
 
 def test_a_pause_that_the_copy_does_not_know_is_named(world: World) -> None:
     copy = world.back_up("copy.db")
-    world.scheduler.pause("hourly", reason="too dear")
+    pause_job(world.seen, "hourly", reason="too dear")
     assert world.restore(copy).unpaused == ("hourly",)
     assert world.restore(world.back_up("later.db")).unpaused == ()
 
@@ -471,7 +475,7 @@ def test_a_journal_that_is_left_beside_a_copy_is_not_replayed_into_it(world: Wor
         killed.close()
     world.place.db.write_bytes(copy.read_bytes())  # as `cp` does, beside the journal of a daemon that was killed
     world.place.db.with_name("state.db-wal").write_bytes(journal)
-    assert world.scheduler.show("hourly")["job"]["paused"] is None
+    assert show_job(world.seen, "hourly")["job"]["paused"] is None
     assert list(world.place.state.glob("state.db.stale-*-wal"))
     assert check_database(world.place.db).jobs == 1
 
@@ -511,7 +515,7 @@ def test_a_database_that_a_copy_was_written_into_becomes_another_file_first(worl
         assert "was overwritten" in file.trouble()
         assert [file.put_back() for _ in range(4)] == [False, False, False, True]
     assert world.place.db.stat().st_ino != inode, "so that no connection writes its journal into it"
-    assert world.scheduler.show("hourly")["job"]["paused"] is None
+    assert show_job(world.seen, "hourly")["job"]["paused"] is None
 
 
 def test_a_truncated_database_is_trouble(world: World) -> None:
@@ -532,37 +536,37 @@ def test_who_has_copies_and_no_database_must_say_what_is_meant(world: World) -> 
     for path in world.place.state.glob("state.db*"):
         path.unlink()
     for call in (
-        world.scheduler.sync,
-        world.scheduler.plan,
-        world.scheduler.list,
-        lambda: world.scheduler.show("hourly"),
-        lambda: world.scheduler.serve(once=True),
-        lambda: world.scheduler.backup(world.place.root / "x"),
+        lambda: sync(world.seen),
+        lambda: plan_sync(world.seen),
+        lambda: list_jobs(world.seen),
+        lambda: show_job(world.seen, "hourly"),
+        lambda: serve(world.seen, once=True),
+        lambda: copy_database(world.seen, world.place.root / "x"),
     ):
         with pytest.raises(RefusedError, match="is gone") as refused:
             call()
         assert str(kept.path) in refused.value.hint
     assert not world.place.db.exists()
-    world.scheduler.sync(new_state=True)
+    sync(world.seen, new_state=True)
     (earlier,) = copies(world.place)
     assert (earlier.earlier, earlier.at) == (True, kept.at), "put aside, where no night takes it away"
     assert newest(world.place) is None
     for path in world.place.state.glob("state.db*"):
         path.unlink()
     world.restore(earlier.path)
-    assert world.scheduler.show("hourly")["job"]["id"] == "hourly"
+    assert show_job(world.seen, "hourly")["job"]["id"] == "hourly"
 
 
 def test_new_state_puts_an_empty_or_foreign_file_aside_and_leaves_a_sound_database_alone(world: World) -> None:
-    world.scheduler.sync(new_state=True)
+    sync(world.seen, new_state=True)
     assert not list(world.place.state.glob("*before*"))
     for content in (b"", b"not a database" * 100):
         for path in world.place.state.glob("state.db-*"):
             path.unlink()
         world.place.db.write_bytes(content)
         with pytest.raises(SchedulerError):
-            world.scheduler.sync()
-        assert world.scheduler.sync(new_state=True).json["created"] == ["hourly"]
+            sync(world.seen)
+        assert sync(world.seen, new_state=True).json["created"] == ["hourly"]
         world.clock.advance(timedelta(minutes=1))
     assert sorted(path.read_bytes()[:3] for path in world.place.state.glob("state.db.before-*")) == [b"", b"not"]
 
@@ -570,7 +574,7 @@ def test_new_state_puts_an_empty_or_foreign_file_aside_and_leaves_a_sound_databa
 def test_a_run_that_starts_while_a_copy_is_verified_keeps_its_database(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.scheduler.sync()
+    sync(world.seen)
     copy = world.back_up("copy.db")
     with ExitStack() as running:
 

@@ -29,7 +29,10 @@ from scheduler.ledger.claims import Claimed
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock
 from scheduler.root.place import Place
-from scheduler.service.root import Scheduler
+from scheduler.service.jobs import show_job
+from scheduler.service.pause import pause_job, resume_job
+from scheduler.service.root import Root
+from scheduler.service.sync import sync
 from tests.fakes import FakeClock
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
@@ -41,7 +44,7 @@ ROOT_FILE = "version: 1\nrunners: {cat: {command: [cat]}}\ndefaults: {runner: ca
 class World:
     """One root, its database, and a clockwork whose runs are only noted."""
 
-    scheduler: Scheduler
+    seen: Root
     clock: FakeClock
     store: Store
     root: Path
@@ -75,7 +78,7 @@ class World:
     def write(self, **jobs: str) -> None:
         for name, text in jobs.items():
             (self.root / f"jobs/{name}.yaml").write_text(text)
-        self.scheduler.sync()
+        sync(self.seen)
 
     def at(self, clockwork: Clockwork, moment: datetime) -> list[Run]:
         self.clock.moment = moment
@@ -99,12 +102,10 @@ def world(tmp_path: Path) -> Iterator[World]:
     (tmp_path / "scheduler.yaml").write_text(ROOT_FILE)
     place = Place(root=tmp_path, state=tmp_path / ".scheduler", db=tmp_path / ".scheduler/state.db")
     clock = FakeClock(MIDNIGHT - SECOND)
-    scheduler = Scheduler(
-        place=place, actor="user:test", environ=dict(os.environ), clock=clock, absent_grace=timedelta(0)
-    )
-    scheduler.sync()
+    seen = Root(place=place, actor="user:test", environ=dict(os.environ), clock=clock, absent_grace=timedelta(0))
+    sync(seen)
     with Store.open(place.db) as store:
-        yield World(scheduler=scheduler, clock=clock, store=store, root=tmp_path)
+        yield World(seen=seen, clock=clock, store=store, root=tmp_path)
 
 
 def job(job_id: str, schedule: str) -> str:
@@ -136,7 +137,7 @@ def test_a_day_of_jobs_fires_every_slot_once_at_its_instant(world: World) -> Non
         assert [run.fire_time for run in reversed(world.store.read(queries.runs, each.id))] == expected, each.id
     assert {late for job_id, late in lateness if job_id != "late"} == {timedelta(0)}
     assert all(timedelta(0) < late < 20 * SECOND for job_id, late in lateness if job_id == "late")
-    assert world.scheduler.show("once")["job"]["status"] == "completed"
+    assert show_job(world.seen, "once")["job"]["status"] == "completed"
 
 
 def test_claims_of_one_instant_are_one_transaction(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +169,7 @@ def test_a_slot_whose_job_still_runs_is_an_overlap_and_consecutive_ones_share_a_
         ("skipped", "overlap", "00:01:00", "00:03:00", 3),
         ("succeeded", None, "00:04:00", "00:04:00", 1),
     ]
-    found = world.scheduler.show("slow")["job"]
+    found = show_job(world.seen, "slow")["job"]
     assert (found["consecutive_errors"], found["last_skip_reason"]) == (0, "overlap")
 
 
@@ -186,7 +187,7 @@ def test_what_finds_the_house_full_is_queued_without_an_owner(world: World) -> N
 def test_a_queued_run_survives_its_daemon(world: World) -> None:
     world.write(**{f"j{i}": job(f"j{i}", "{every: 1h}") for i in range(4)})
     world.at(world.start(), MIDNIGHT)
-    recovered = world.scheduler._recover(world.store)  # the owner "1-test" holds no lock: it is dead
+    recovered = world.seen.recover(world.store)  # the owner "1-test" holds no lock: it is dead
     assert sorted(run.id for run in recovered) == ["j0:1", "j1:1", "j2:1"]
     (waiting,) = world.store.read(claims.queued)
     assert waiting.id == "j3:1"
@@ -268,11 +269,11 @@ def test_a_newer_slot_replaces_what_runs(world: World) -> None:
 def test_a_pause_and_a_resume_count_at_once_and_leave_one_row(world: World) -> None:
     world.write(tick=job("tick", "{every: 1m}"))
     clockwork = world.start()
-    world.scheduler.pause("tick", reason="deploy")
+    pause_job(world.seen, "tick", reason="deploy")
     for minute in range(3):
         assert world.at(clockwork, MIDNIGHT + timedelta(minutes=minute)) == []
     world.clock.moment = MIDNIGHT + timedelta(minutes=2, seconds=30)
-    world.scheduler.resume("tick")
+    resume_job(world.seen, "tick")
     (run,) = world.at(clockwork, MIDNIGHT + timedelta(minutes=3))
     assert run.fire_time == MIDNIGHT + timedelta(minutes=3)
     assert world.rows("tick")[0] == ("skipped", "paused", "00:00:00", "00:02:00", 3)
@@ -280,9 +281,9 @@ def test_a_pause_and_a_resume_count_at_once_and_leave_one_row(world: World) -> N
 
 def test_a_pause_without_a_daemon_is_settled_when_it_is_lifted(world: World) -> None:
     world.write(tick=job("tick", "{every: 1m}"))
-    world.scheduler.pause("tick")
+    pause_job(world.seen, "tick")
     world.clock.moment = MIDNIGHT + timedelta(minutes=5)
-    world.scheduler.resume("tick")
+    resume_job(world.seen, "tick")
     assert world.rows("tick") == [("skipped", "paused", "00:00:00", "00:05:00", 6)]
     world.start().dispatch(world.store)
     assert len(world.rows("tick")) == 1, "nothing of it is missed"
@@ -308,7 +309,7 @@ def test_an_archived_job_does_not_fire(world: World) -> None:
     world.write(tick=job("tick", "{every: 1m}"), other=job("other", "{every: 1h}"))
     clockwork = world.start()
     (world.root / "jobs/tick.yaml").unlink()
-    world.scheduler.sync()
+    sync(world.seen)
     clockwork.reload(world.store)
     assert [run.job_id for run in world.at(clockwork, MIDNIGHT)] == ["other"]
 
@@ -404,7 +405,7 @@ def test_the_thread_wakes_for_a_poke_and_ends_when_stopped(world: World) -> None
     claimed = threading.Event()
     world.submitted = []
     clockwork = threaded(lambda claim: claimed.set() if claim.runs else None)
-    thread = threading.Thread(target=clockwork.run, args=(lambda: Store.open(world.scheduler.place.db),))
+    thread = threading.Thread(target=clockwork.run, args=(lambda: Store.open(world.seen.place.db),))
     thread.start()
     try:
         world.write(tick=job("tick", "{every: 1s}"))
@@ -427,7 +428,7 @@ def test_the_thread_says_once_that_nothing_fires_and_goes_on_when_it_can(
     def open_store() -> Store:
         if fail:
             raise fail.pop()
-        return Store.open(world.scheduler.place.db)
+        return Store.open(world.seen.place.db)
 
     thread = threading.Thread(target=clockwork.run, args=(open_store,))
     thread.start()
@@ -477,7 +478,7 @@ def test_settings_and_pauses_are_read_only_as_far_as_they_changed(world: World) 
     world.write(tick=job("tick", "{every: 1m}"), other=job("other", "{every: 1h}"))
     observed = world.store.read(syncs.observed)
     assert world.store.read(syncs.observed, since=observed.ticket).jobs == {}
-    world.scheduler.pause("tick")
+    pause_job(world.seen, "tick")
     changed = world.store.read(syncs.observed, since=observed.ticket)
     assert list(changed.jobs) == ["tick"]
     assert isinstance(changed.jobs["tick"].pause, Pause)

@@ -26,7 +26,8 @@ from scheduler.root.place import Place
 from scheduler.run.ends import EndNotWrittenError
 from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.engine import LocalEngine
-from scheduler.service.root import Scheduler
+from scheduler.service.root import Root
+from scheduler.service.sync import sync
 from tests.fakes import FakeClock
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -85,7 +86,7 @@ def house(tmp_path: Path) -> Iterator[House]:
         (tmp_path / f"jobs/j{i}.yaml").write_text(f"id: j{i}\nschedule: {{every: 1h}}\ntask: hi\nrunner: cat\n")
     place = Place(root=tmp_path, state=tmp_path / ".scheduler", db=tmp_path / ".scheduler/state.db")
     clock = FakeClock(NOON)
-    Scheduler(place=place, actor="user:test", environ=dict(os.environ), clock=clock).sync()
+    sync(Root(place=place, actor="user:test", environ=dict(os.environ), clock=clock))
     engine = Attempts()
     with Store.open(place.db) as store:
         workers = LocalEngine(
@@ -192,7 +193,7 @@ def edit(house: House, tmp_path: Path, keys: str) -> Job:
     with (tmp_path / "jobs/j0.yaml").open("a") as file:
         file.write(keys)
     place = Place(root=tmp_path, state=tmp_path / ".scheduler", db=tmp_path / ".scheduler/state.db")
-    Scheduler(place=place, actor="user:test", environ=dict(os.environ), clock=house.clock).sync()
+    sync(Root(place=place, actor="user:test", environ=dict(os.environ), clock=house.clock))
     return house.store.read(syncs.observed).jobs["j0"]
 
 
@@ -254,7 +255,7 @@ def test_what_waits_when_its_job_is_archived_is_nobodys_fault(house: House, tmp_
     )
     (tmp_path / "jobs/j0.yaml").unlink()
     place = Place(root=tmp_path, state=tmp_path / ".scheduler", db=house.store.path)
-    Scheduler(place=place, actor="user:test", environ=dict(os.environ), clock=house.clock).sync()
+    sync(Root(place=place, actor="user:test", environ=dict(os.environ), clock=house.clock))
     assert house.store.read(syncs.observed).jobs["j0"].archived
     house.engine.end(queued.id)
     house.workers.start([queued])

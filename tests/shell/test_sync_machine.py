@@ -24,7 +24,9 @@ from scheduler.ledger import audit, queries, syncs
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 from scheduler.run.local.cancel import Cancel
-from scheduler.service.root import Scheduler
+from scheduler.service.root import Root
+from scheduler.service.run import run_job
+from scheduler.service.sync import plan_sync, sync
 from tests.fakes import FakeClock
 
 IDS = ("ada", "bob", "cyd", "dot", "eve", "fay", "gil")
@@ -93,7 +95,7 @@ class SyncMachine(RuleBasedStateMachine):
         (root / "prompts").mkdir()
         (root / "scheduler.yaml").write_text(ROOT_FILE)
         self.place = Place(root=root.resolve(), state=root.resolve() / ".s", db=root.resolve() / ".s/state.db")
-        self.scheduler = Scheduler(
+        self.caller = Root(
             place=self.place,
             actor="test:machine",
             environ=dict(os.environ),
@@ -192,7 +194,7 @@ class SyncMachine(RuleBasedStateMachine):
         job_id = data.draw(st.sampled_from(sorted(i for i, known in self.known.items() if not known.archived)))
         known = self.known[job_id]
         before = self.seen()
-        finished = self.scheduler.run(job_id, cancel=Cancel())
+        finished = run_job(self.caller, job_id, cancel=Cancel())
         claims = self.claims_in(known.path, job_id)
         if not claims and known.state not in ("held", "conflict"):
             assert (finished.status, finished.reason) == ("skipped", "source_missing")
@@ -216,14 +218,14 @@ class SyncMachine(RuleBasedStateMachine):
     @rule(confirm=st.sampled_from([False, False, True]))
     def sync(self, confirm: bool) -> None:
         before = self.seen()
-        plan = self.scheduler.plan().json
+        plan = plan_sync(self.caller).json
         assert self.seen() == before, "a plan writes nothing"
         token = plan["guard"]["token"] if confirm and plan["guard"] else None
         guarded = self.expect_pass(confirmed=token is not None)
-        found = self.scheduler.sync(confirmed=token)
+        found = sync(self.caller, confirmed=token)
         assert (found.json["guard"] is not None) == guarded
         self.check_pass(before)
-        again = self.scheduler.plan()
+        again = plan_sync(self.caller)
         assert again.read
         assert again.nothing_to_do, "plan, apply, plan again: nothing to do"
 

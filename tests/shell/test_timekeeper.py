@@ -23,7 +23,9 @@ from scheduler.daemon.timekeeper import Timekeeper
 from scheduler.ledger import audit, claims, queries, runs
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
-from scheduler.service.root import Scheduler
+from scheduler.service.pause import pause_job, resume_job
+from scheduler.service.root import Root
+from scheduler.service.sync import sync
 from scheduler.sync.clock_repair import SetRight
 from tests.fakes import FakeClock
 
@@ -36,7 +38,7 @@ ROOT_FILE = "version: 1\nrunners: {cat: {command: [cat]}}\ndefaults: {runner: ca
 class World:
     """One root, its database, and the part of a daemon that goes by the clock."""
 
-    scheduler: Scheduler
+    seen: Root
     clock: FakeClock
     store: Store
     root: Path
@@ -88,7 +90,7 @@ class World:
     def write(self, **jobs: str) -> None:
         for name, schedule in jobs.items():
             (self.root / f"jobs/{name}.yaml").write_text(f"id: {name}\nschedule: {schedule}\ntask: hi\n")
-        self.scheduler.sync()
+        sync(self.seen)
 
     def rows(self, job_id: str) -> list[tuple[str, str | None, str, str, int]]:
         """status, reason, first and last slot, count; oldest first, void ones last."""
@@ -120,12 +122,10 @@ def world(tmp_path: Path) -> Iterator[World]:
     (tmp_path / "scheduler.yaml").write_text(ROOT_FILE)
     place = Place(root=tmp_path, state=tmp_path / ".scheduler", db=tmp_path / ".scheduler/state.db")
     clock = FakeClock(MIDNIGHT - SECOND)
-    scheduler = Scheduler(
-        place=place, actor="user:test", environ=dict(os.environ), clock=clock, absent_grace=timedelta(0)
-    )
-    scheduler.sync()
+    seen = Root(place=place, actor="user:test", environ=dict(os.environ), clock=clock, absent_grace=timedelta(0))
+    sync(seen)
     with Store.open(place.db) as store:
-        yield World(scheduler=scheduler, clock=clock, store=store, root=tmp_path)
+        yield World(seen=seen, clock=clock, store=store, root=tmp_path)
 
 
 def once_each(world: World, job_id: str, until: datetime) -> None:
@@ -249,7 +249,7 @@ def test_a_database_of_a_clock_that_was_years_ahead_recovers(world: World) -> No
     world.write(hourly='"0 * * * *"', once='{at: "2026-03-02T03:00:00Z"}')
     clockwork, _ = world.start()
     world.live(clockwork, world.clock.moment + 2 * HOUR)
-    world.scheduler.pause("hourly")
+    pause_job(world.seen, "hourly")
     world.clock.step(-3650 * 24 * HOUR - 2 * HOUR)
     world.clock.reboot()
     world.good = True
@@ -259,7 +259,7 @@ def test_a_database_of_a_clock_that_was_years_ahead_recovers(world: World) -> No
     assert [job.next_run_at for job in found] == [MIDNIGHT, MIDNIGHT + 3 * HOUR], "the one-shot has not run yet"
     assert all(job.file.activated_at <= world.clock.moment for job in found)
     assert found[0].status(world.clock.now()).value == "paused", "a pause holds, whatever clock wrote it"
-    world.scheduler.resume("hourly")
+    resume_job(world.seen, "hourly")
     clockwork.reload(world.store)
     world.live(clockwork, MIDNIGHT + 4 * HOUR)
     assert [run.fire_time for run in world.runs if run.job_id == "once"] == [MIDNIGHT + 3 * HOUR]
@@ -321,7 +321,7 @@ def test_a_sync_without_a_daemon_sets_right_what_lies_ahead(world: World) -> Non
     world.turn(clockwork)
     assert world.rows("hourly") == [("skipped", "missed", "00:00", "03:00", 4)]
     world.clock.step(-3 * HOUR)
-    world.scheduler.sync()
+    sync(world.seen)
     assert world.rows("hourly") == [
         ("skipped", "missed", "00:00", "00:00", 1),
         ("skipped", "void", "01:00", "03:00", 3),
@@ -348,7 +348,7 @@ def test_a_try_that_a_clock_ahead_has_put_off_comes_at_most_its_longest_delay_la
     (world.root / "jobs/j.yaml").write_text(
         'id: j\nschedule: "0 * * * *"\ntask: hi\nretry: {attempts: 3, delay: 1m, max_delay: 5m}\n'
     )
-    world.scheduler.sync()
+    sync(world.seen)
     clockwork, _ = world.start()
     world.clock.step(50 * MINUTE)
     world.clock.moment = MIDNIGHT + HOUR
@@ -425,11 +425,11 @@ def test_whatever_a_clock_does_each_slot_has_one_row_and_runs_at_most_once(
                     world.clock.reboot()
                 clockwork, _ = world.start()
             case "pause":
-                world.scheduler.pause("often") if random.random() < 0.5 else world.scheduler.resume("often")
+                pause_job(world.seen, "often") if random.random() < 0.5 else resume_job(world.seen, "often")
                 clockwork.reload(world.store)
         latest = max(latest, world.clock.moment)
         turn()
-    world.scheduler.resume("often")
+    resume_job(world.seen, "often")
     clockwork.reload(world.store)
     while world.clock.moment < latest + 4 * HOUR:
         world.clock.advance(5 * MINUTE)
@@ -454,12 +454,12 @@ def until(condition: Callable[[], bool], *, within: float = 30) -> float:
 def test_a_clock_that_is_set_is_noticed_within_a_second_though_the_next_slot_is_far(world: World) -> None:
     world.write(hourly='"0 * * * *"')
     world.clock.moment = MIDNIGHT + 61 * MINUTE
-    world.scheduler.sync()
+    sync(world.seen)
     clockwork, _ = world.start()
 
     @contextmanager
     def lend() -> Iterator[Store]:
-        with Store.open(world.scheduler.place.db) as store:
+        with Store.open(world.seen.place.db) as store:
             yield store
 
     thread = threading.Thread(target=clockwork.run, args=(lend,))

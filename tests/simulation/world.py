@@ -43,7 +43,8 @@ from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.engine import LocalEngine
 from scheduler.run.local.prepare import Invocation
 from scheduler.run.local.recovery import LocalRecovery
-from scheduler.service.root import Scheduler
+from scheduler.service.pause import pause_job, resume_job
+from scheduler.service.root import Root
 from scheduler.sync.passes import Passes
 from tests.fakes import FakeClock
 
@@ -408,7 +409,7 @@ class World:
         self.clock = FakeClock(BEGIN)
         self.place = Place(root=folder, state=folder / ".scheduler", db=folder / ".scheduler/state.db")
         self.environ = {"PATH": os.environ["PATH"]}
-        self.service = Scheduler(
+        self.service = Root(
             place=self.place, actor="user:sim", environ=self.environ, clock=self.clock, absent_grace=timedelta(0)
         )
         self.parsed = _Parsed()
@@ -530,11 +531,11 @@ class World:
                 until = None if rng.random() < 0.3 else self.clock.now() + rng.choice([600, 7200, 90_000]) * SECOND
                 with contextlib.suppress(SchedulerError):
                     one_slot = rng.random() < 0.2
-                    found = self.service.pause(job_id, until=None if one_slot else until, one_slot=one_slot)
+                    found = pause_job(self.service, job_id, until=None if one_slot else until, one_slot=one_slot)
                     self.note("pause", job=job_id, paused=found["job"]["paused"])
             case "resume":
                 if (halted := self._halted()) is not None:
-                    self.service.resume(halted)
+                    resume_job(self.service, halted)
                     self.note("resume", job=halted)
             case "edit":
                 self.write(self._edited(file))

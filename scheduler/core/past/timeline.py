@@ -67,9 +67,6 @@ class Changes:
     def definition_at(self, at: datetime) -> Origin | None:
         return _at(self._definitions, at)
 
-    def text_at(self, at: datetime) -> Origin | None:
-        return _at(self._texts, at)
-
     def text(self, sha256: str | None, at: datetime) -> Origin | None:
         """How that text had come by then; one that was read a moment before its audit row: how it came after that."""
         if sha256 is None:

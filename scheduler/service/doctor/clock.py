@@ -14,7 +14,7 @@ from scheduler.service.doctor.check import Check
 BACK = timedelta(minutes=1)  # a correction is smaller
 
 
-def clock(reading: ClockReading, left: Clocked | None) -> Iterator[Check]:
+def check_clock(reading: ClockReading, left: Clocked | None) -> Iterator[Check]:
     """left: the clock of those who have written to the database; None where there is none."""
     now = reading.wall
     if now < NOT_BEFORE:

@@ -16,7 +16,7 @@ SMALL_BYTES = 5 * SCARCE_BYTES
 LITTLE_FILES = 0.01
 
 
-def disks(folders: Iterable[Path]) -> Iterator[Check]:
+def check_disks(folders: Iterable[Path]) -> Iterator[Check]:
     """folders: those that are written to; of one that is not there yet, the one it will be in."""
     seen = set()
     fine = []

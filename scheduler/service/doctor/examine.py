@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 from scheduler.control.client import answer_of
-from scheduler.control.daemon_lock import find
 from scheduler.core.due.expected import Alarm, Kind, alarm_texts
 from scheduler.core.values.facts import Job, Status, SyncState
 from scheduler.core.values.instants import instant, parse_instant
@@ -25,7 +24,6 @@ from scheduler.git.tree import read_tree
 from scheduler.ledger import clock_steps, evidence, owners, queries, runs, syncs
 from scheduler.ledger.clock_steps import Clocked
 from scheduler.ledger.store import Store
-from scheduler.machine.clock import Clock
 from scheduler.machine.disks import cannot_write, lack_of_room
 from scheduler.machine.mounts import mount_of
 from scheduler.maintenance.backup import copies, newest
@@ -34,10 +32,12 @@ from scheduler.root.followed import Followed
 from scheduler.root.place import Place, is_there
 from scheduler.root.settings import read_settings
 from scheduler.service.doctor.check import Check
-from scheduler.service.doctor.clock import clock as check_clock
-from scheduler.service.doctor.disks import disks
-from scheduler.service.doctor.runners import runners
-from scheduler.service.doctor.zones import zones
+from scheduler.service.doctor.clock import check_clock
+from scheduler.service.doctor.disks import check_disks
+from scheduler.service.doctor.runners import check_runners
+from scheduler.service.doctor.zones import check_zones
+from scheduler.service.root import Root
+from scheduler.service.sync import validate
 from scheduler.sync.holds import why_held
 
 LONG_JOURNAL_BYTES = 64 * 1024 * 1024
@@ -47,25 +47,26 @@ STATUS_S = 10.0  # for a daemon to say how it is
 _TRUST = "let the user of the daemon run: git config --global --add safe.directory {}"
 
 
-def examine(place: Place, clock: Clock, validate: Callable[[], Iterable[Problem]], environ: Mapping[str, str]) -> Json:
-    """`{"healthy", "exit_code", "checks": [{name, status, message, hint}]}`; healthy: no error among them.
+def examine(root: Root) -> Json:
+    """What is well and what is not, with what to do about it; writes nothing.
 
-    validate: the problems of the files as they stand. environ: our own, by which runners are judged without a daemon.
+    `{"healthy", "exit_code", "checks": [{name, status, message, hint}]}`; healthy: no error among them.
     """
+    place, clock = root.place, root.clock
     checks: list[Check] = []
     silent: list[str] = []  # why a daemon does not fire here, and is not to
     failing: list[str] = []  # why the daemon makes no copies
     exit_code = 0
     parts: dict[str, Callable[[], Iterable[Check]]] = {
-        "files": lambda: _files(place, tuple(validate())),
+        "files": lambda: _files(place, validate(root)),
         "git": lambda: _git(place),
         "remote": lambda: () if place.followed is None else _remote(place.followed, clock.now()),
         "state": lambda: _state(place),
-        "daemon": lambda: _daemon(place, silent, failing),
+        "daemon": lambda: _daemon(root, silent, failing),
         "database": lambda: _database(place, clock.now(), fires=not silent),
         "backup": lambda: _backup(place, clock.now(), failing),
     }
-    parts["machine"] = lambda: _machine(place, clock, environ, asks=exit_code == 0)
+    parts["machine"] = lambda: _machine(root, asks=exit_code == 0)
     for name, part in parts.items():
         try:
             checks += part()
@@ -120,16 +121,17 @@ def _remote(followed: Followed, now: datetime) -> Iterator[Check]:
         yield Check("remote", "warning", message, "runs may name it; it is kept, `git show` in `current` shows it")
 
 
-def _machine(place: Place, clock: Clock, environ: Mapping[str, str], *, asks: bool) -> Iterator[Check]:
-    """asks: whether a daemon, where there is one, answers."""
+def _machine(root: Root, *, asks: bool) -> Iterator[Check]:
+    """asks: whether a daemon, where there is one, answers; without one, runners are judged by our own environment."""
+    place, clock = root.place, root.clock
     settings, jobs, clocked = _known(place)
-    holder = find(place) if asks else None
+    holder = root.daemon(of_any_root=True) if asks else None
     if holder is not None and holder.root != str(place.label):
         holder = None  # it knows other runners
-    yield from runners(settings, jobs, place.root, environ, holder)
+    yield from check_runners(settings, jobs, place.root, root.environ, holder)
     yield from check_clock(clock.read(), clocked)
-    yield from zones(settings, jobs, clock.now())
-    yield from disks((place.state, place.db.parent))
+    yield from check_zones(settings, jobs, clock.now())
+    yield from check_disks((place.state, place.db.parent))
 
 
 def _stored(place: Place) -> Settings | None:
@@ -299,12 +301,12 @@ def _can_be_made(folder: Path) -> bool:
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
-def _daemon(place: Place, silent: list[str], failing: list[str]) -> Iterator[Check]:
-    holder = find(place)
+def _daemon(root: Root, silent: list[str], failing: list[str]) -> Iterator[Check]:
+    holder = root.daemon(of_any_root=True)
     if holder is None:
         yield Check("daemon", "warning", "no daemon is running: nothing fires by itself", "start `scheduler serve`")
         return
-    if holder.root != str(place.label):
+    if holder.root != str(root.place.label):
         yield Check("daemon", "error", f"the database belongs to another root: {holder}", "name another one with --db")
         return
     status = answer_of(holder, "status", limit=STATUS_S)

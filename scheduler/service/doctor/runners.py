@@ -15,7 +15,7 @@ from scheduler.run.local.ready import troubles
 from scheduler.service.doctor.check import Check
 
 
-def runners(
+def check_runners(
     settings: Settings, jobs: Iterable[Job], root: Path, environ: Mapping[str, str], holder: Holder | None
 ) -> Iterator[Check]:
     """holder: the daemon to ask; None: judge by our own environment."""

@@ -17,7 +17,7 @@ _OLD_YEARS = 2  # governments change their clocks at a few months' notice
 _HINT = "install the system's tzdata, or `pip install --upgrade tzdata` beside the scheduler"
 
 
-def zones(settings: Settings, jobs: Iterable[Job], now: datetime) -> Iterator[Check]:
+def check_zones(settings: Settings, jobs: Iterable[Job], now: datetime) -> Iterator[Check]:
     used: dict[str, list[str]] = {settings.timezone: ["scheduler.yaml"]}
     for job in jobs:
         if not job.archived:

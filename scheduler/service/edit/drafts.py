@@ -9,18 +9,15 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from scheduler.core.values.problems import SchedulerError
 from scheduler.git.write import Branch, check_commit, commit_files, commit_on_branch
 from scheduler.machine.crash import crash_point
 from scheduler.root import writing
 from scheduler.root.committed import CommitFiles
+from scheduler.service.edit.permission import Permission
 from scheduler.service.edit.target import IN_PLACE, Target
 from scheduler.service.edit.trees import EditFiles
-
-if TYPE_CHECKING:
-    from scheduler.service.edit.permission import Leave
 
 Tell = Callable[[str], None]
 Undo = Sequence[tuple[str, bytes | None, bytes | None]]  # path, what it holds, what it held
@@ -40,7 +37,7 @@ class Draft:
     modes: dict[str, str] = field(default_factory=dict)  # new file: the one whose mode it takes over
     gone: bool = False  # the job shall be archived
     target: Target = IN_PLACE
-    leave: Leave | None = None  # of the agent whose edit it is
+    permission: Permission | None = None  # of the agent whose edit it is
     notes: list[str] = field(default_factory=list)  # what whoever asked has to know once it is done
 
     def put(self, path: str, before: bytes | None, after: bytes | None) -> None:

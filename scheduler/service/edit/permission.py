@@ -1,7 +1,8 @@
-"""Whether an agent has leave for an edit: `agents` in scheduler.yaml, held against the files it would write."""
+"""Whether an agent may do an edit: `agents` in scheduler.yaml, held against the files it would write."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -12,15 +13,17 @@ from scheduler.core.formats.shapes import JobShape
 from scheduler.core.values.facts import Fault, Job
 from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.settings import Agents
-from scheduler.service.edit.drafts import Draft
+from scheduler.ledger import syncs
+from scheduler.root.settings import read_settings
 from scheduler.service.edit.target import Target
 from scheduler.service.edit.trees import EditFiles, is_job_path, open_job, real_of, sharing
+from scheduler.service.root import Root
 
 INSIDE_A_RUN = "SCHEDULER_RUN_ID"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leave:
+class Permission:
     """What one agent may do with one verb."""
 
     policy: Agents
@@ -53,12 +56,16 @@ class Leave:
         fields = [key for key in keys if key in JobShape.model_fields]
         self._need(agents.check_fields(self.policy, tuple(dict.fromkeys(fields))))
 
-    def check(self, draft: Draft, known: Job | None) -> None:
-        """known: the job as the last sync left it. Raises: RefusedError."""
-        files, job_id = draft.files, draft.job_id
+    def check(
+        self, files: EditFiles, job_id: str, written: Mapping[str, bytes | None], *, gone: bool, known: Job | None
+    ) -> None:
+        """What an edit writes, by real paths. gone: it takes the job away; known: the job as the last sync left it.
+
+        Raises: RefusedError.
+        """
         before = None if self.verb == "create" else open_job(files, job_id)
         own, task = _own_files(files, before)
-        after = _after(draft, before, own, task)
+        after = None if gone else _after(files, job_id, written, before, own, task)
         # Tags that it gives itself in this edit, or gave itself in a file that no sync has seen, open no door.
         for tags in self._tags(before, after, known):
             self._need(agents.check_job(self.policy, self.verb, job_id, tags))
@@ -66,7 +73,7 @@ class Leave:
         if after is not None:
             fields += _changed(before, after)
             self._check_source(files, before, after)
-        for path in draft.after:
+        for path in written:
             if path == task:
                 fields.append("task")
             elif path != own:
@@ -105,31 +112,60 @@ class Leave:
             raise RefusedError(self.where + denied.message, hint=denied.hint)
 
 
-def leave_for(policy: Agents | None, verb: str, environ: Mapping[str, str]) -> Leave:
+def permission_for(root: Root, verb: str) -> Permission:
     """Raises: RefusedError where agents may not use the verb at all."""
-    inside = environ.get(INSIDE_A_RUN)
+    inside, policy = root.environ.get(INSIDE_A_RUN), _policy(root)
     where = f"this is inside run {inside} ({INSIDE_A_RUN} is set), and " if inside else ""
     denied = agents.check_verb(policy, verb)
     if denied is not None or policy is None:
         assert denied is not None
         raise RefusedError(where + denied.message, hint=denied.hint)
-    return Leave(policy=policy, verb=verb, where=where)
+    return Permission(policy=policy, verb=verb, where=where)
 
 
-def _after(draft: Draft, before: Opened | None, own: str | None, task: str | None) -> Opened | None:
-    """The job's document as the edit would leave it; None where it goes.
+def need_permission(root: Root, verb: str, job_id: str | None = None) -> None:
+    """That an agent may do this. Raises: RefusedError; UsageError for an unknown job."""
+    permission = permission_for(root, verb)
+    if job_id is not None:
+        with root.job(job_id) as (_, job):
+            permission.check_job(job)
+
+
+def by_agent(root: Root) -> bool:
+    """Whether an agent asks: through the tool, or from inside a run."""
+    return root.actor.startswith("agent:") or bool(root.environ.get(INSIDE_A_RUN))
+
+
+def _policy(root: Root) -> Agents | None:
+    """What agents may do, as the last sync read it; before the first, as scheduler.yaml says it.
+
+    So an edit of scheduler.yaml allows nothing until a sync has taken it over, and `plan` shows it before.
+    """
+    with root.store() or contextlib.nullcontext() as store:
+        settings = None if store is None else store.read(syncs.settings)
+    settings = settings or read_settings(root.place)[0]
+    return None if settings is None else settings.agents
+
+
+def _after(
+    files: EditFiles,
+    job_id: str,
+    written: Mapping[str, bytes | None],
+    before: Opened | None,
+    own: str | None,
+    task: str | None,
+) -> Opened | None:
+    """The job's document as the edit would leave it.
 
     own, task: its files before the edit. A text may look like a job, and is none.
     """
-    if draft.gone:
-        return None
-    settings = draft.files.settings
-    for path, data in draft.after.items():
+    settings = files.settings
+    for path, data in written.items():
         if data is None or path == task or (path != own and not is_job_path(path, settings)):
             continue
         opened = Opened(path, data, 0, settings)
         for number, document in enumerate(opened.read().documents):
-            if document.id == draft.job_id:
+            if document.id == job_id:
                 return replace(opened, number=number)
     return before
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import posixpath
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scheduler.core.edits.jobedit import (
@@ -30,18 +29,20 @@ from scheduler.core.edits.spans import (
     with_change,
 )
 from scheduler.core.formats.jobfile import Document, is_markdown
-from scheduler.core.values.facts import Fault, Job, version
+from scheduler.core.values.facts import Fault, version
 from scheduler.core.values.problems import RefusedError, SchedulerError, UsageError
-from scheduler.core.values.settings import ROOT_FILE, Agents
+from scheduler.core.values.settings import ROOT_FILE
 from scheduler.core.values.texts import short
 from scheduler.core.views import Json
 from scheduler.git.objects import find_commit
 from scheduler.git.write import find_branch
+from scheduler.ledger import queries
+from scheduler.maintenance.lost import refuse_lost
 from scheduler.remote.branches import need_branch, push_branch, take_back_unsigned, take_branch
 from scheduler.root import writing
 from scheduler.root.committed import CommitFiles
 from scheduler.root.files import WorkingTree
-from scheduler.root.place import Place
+from scheduler.root.place import is_there
 from scheduler.service.edit.checks import (
     check_job_path,
     check_keys,
@@ -56,7 +57,7 @@ from scheduler.service.edit.checks import (
     task_text,
 )
 from scheduler.service.edit.drafts import Draft, diff_of, write
-from scheduler.service.edit.permission import INSIDE_A_RUN, leave_for
+from scheduler.service.edit.permission import by_agent, permission_for
 from scheduler.service.edit.target import IN_PLACE, Target
 from scheduler.service.edit.trees import (
     EditFiles,
@@ -67,520 +68,533 @@ from scheduler.service.edit.trees import (
     task_fault,
     text_fault,
 )
+from scheduler.service.jobs import show_job
+from scheduler.service.root import Root
+from scheduler.service.sync import sync
 from scheduler.sync.synced import Synced
 
 _VERBS = {"Update": "update", "Create": "create", "Delete": "delete", "Move": "mv", "Roll back": "rollback"}
 _SHORTEST_SHA = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edits:
-    """The jobs of one root, to one caller who may change their files. Answers have the shape of interface.md."""
+def update_job(
+    root: Root,
+    job_id: str,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    unset: Sequence[str] = (),
+    task: str | None = None,
+    if_version: str | None = None,
+    target: Target = IN_PLACE,
+) -> Json:
+    """Changes keys of a job's file, and its task text wherever that stands.
 
-    place: Place
-    environ: Mapping[str, str]
-    tell: Callable[[str], None]
-    known: Callable[[str], Job | None]  # a job as the database has it
-    show: Callable[[str], Json]  # the same as JSON
-    sync: Callable[[], Synced | None]  # a pass, by the daemon if one runs; None on a root never synced
-    runs: Callable[[str], Mapping[str, str]]  # of a job: run id and the sha256 of its text, newest first
-    text: Callable[[str], bytes]  # a text that ran, by its sha256
-    agents: Callable[[], Agents | None]  # what agents may do
-    by_agent: bool = False  # whoever asks is one; so is every run, by its environment
+    changes: keys, or keys below keys with dots (`retry.attempts`), and plain values; unset: keys to delete.
+    Raises: UsageError for a change that makes no sense or a job that would be wrong; RefusedError for a file that
+    cannot be edited safely, has changed meanwhile, or is stale; UnavailableError.
+    """
+    changes = changes or {}
+    if not changes and not unset and task is None:
+        raise UsageError(
+            "nothing to change was given",
+            hint="name a key to set or to unset (--set, --unset), or give the text of the task (--task-file)",
+        )
+    check_keys(changes, unset, task)
+    with _draft(root, target, job_id, "Update") as draft:
+        if draft.permission is not None:
+            draft.permission.check_named([*changes, *unset], task)
+        job = _open(root, draft, job_id)
+        _check_version(root, draft, job, if_version)
+        with said_of(job.path):
+            _update(root, draft, job, changes, unset, task, exact=False)
+        parts = [*changes, *unset, *(["task"] if task is not None else [])]
+        draft.summary = f"Update {job_id}: {', '.join(parts)}"
+        return _write(root, draft)
 
-    # -- the verbs -------------------------------------------------------------------------------
 
-    def update(
-        self,
-        job_id: str,
-        *,
-        changes: Mapping[str, Any] | None = None,
-        unset: Sequence[str] = (),
-        task: str | None = None,
-        if_version: str | None = None,
-        target: Target = IN_PLACE,
-    ) -> Json:
-        """Changes keys of a job's file, and its task text wherever that stands.
+def _update(
+    root: Root,
+    draft: Draft,
+    job: Opened,
+    changes: Mapping[str, Any],
+    unset: Sequence[str],
+    task: str | None,
+    *,
+    exact: bool,
+) -> None:
+    keys = job.keys
+    steps = [Change(path_of(name, keys), value) for name, value in changes.items()]
+    gone = [Change(path, UNSET) for path in sorted((path_of(name, keys) for name in unset), key=position)]
+    for change in gone:
+        check_there(change.path, keys, job)
+    check_task_key(changes, unset, job)
+    source = changes.get("task_source_path", None if "task_source_path" in unset else keys.get("task_source_path"))
+    text = None if task is None else task_text(task, job)
+    body = None
+    if text is not None and isinstance(source, str):
+        _put_task(root, draft, job, source, text)
+    elif text is not None and is_markdown(job.path) and (keys.get("task") is None or "task" in unset):
+        body = text.decode()
+    elif text is not None:
+        told = text.decode()
+        # The lines of an inline task are those of its file.
+        steps.append(Change(("task",), told if exact or "\r" in told.replace("\r\n", "") else lf(told)))
+    # What is taken away first could leave nothing to hold on to, what is written last could stand twice.
+    data = edited(job, [*steps, *gone], body=body, exact=exact)
+    if "task_source_path" in changes and text is None and isinstance(source, str):
+        fault = task_fault(draft.files, source)
+        if fault is not None:
+            raise UsageError(f"task_source_path: {fault.message}", hint="give its text too (--task-file)")
+    if text is not None and (fault := text_fault(text, job.settings)) is not None:
+        raise UsageError(fault.message)
+    draft.put(real_of(draft.files, job.path), job.data, data)
 
-        changes: keys, or keys below keys with dots (`retry.attempts`), and plain values; unset: keys to delete.
-        Raises: UsageError for a change that makes no sense or a job that would be wrong; RefusedError for a file that
-        cannot be edited safely, has changed meanwhile, or is stale; UnavailableError.
-        """
-        changes = changes or {}
-        if not changes and not unset and task is None:
-            raise UsageError(
-                "nothing to change was given",
-                hint="name a key to set or to unset (--set, --unset), or give the text of the task (--task-file)",
-            )
-        check_keys(changes, unset, task)
-        with self._draft(target, job_id, "Update") as draft:
-            if draft.leave is not None:
-                draft.leave.check_named([*changes, *unset], task)
-            job = self._open(draft, job_id)
-            self._check_version(draft, job, if_version)
-            with said_of(job.path):
-                self._update(draft, job, changes, unset, task, exact=False)
-            parts = [*changes, *unset, *(["task"] if task is not None else [])]
-            draft.summary = f"Update {job_id}: {', '.join(parts)}"
-            return self._write(draft)
 
-    def _update(
-        self,
-        draft: Draft,
-        job: Opened,
-        changes: Mapping[str, Any],
-        unset: Sequence[str],
-        task: str | None,
-        *,
-        exact: bool,
-    ) -> None:
-        keys = job.keys
-        steps = [Change(path_of(name, keys), value) for name, value in changes.items()]
-        gone = [Change(path, UNSET) for path in sorted((path_of(name, keys) for name in unset), key=position)]
-        for change in gone:
-            check_there(change.path, keys, job)
-        check_task_key(changes, unset, job)
-        source = changes.get("task_source_path", None if "task_source_path" in unset else keys.get("task_source_path"))
-        text = None if task is None else task_text(task, job)
+def _put_task(root: Root, draft: Draft, job: Opened, path: str, text: bytes) -> None:
+    """The task's own file gets exactly these bytes."""
+    check_task_path(path, job)
+    source = draft.files.read(path)
+    if isinstance(source, Fault):
+        if source.reason != "source_missing" or not draft.files.is_free(path):
+            raise RefusedError(source.message)
+        draft.put(path, None, text)
+        return
+    check_task_path(source.path, job)  # where a link leads
+    others = list(sharing(draft.files, path, str(job.document.id)))
+    if others and source.data != text:
+        draft.notes.append(f"{path} is the task of {', '.join(others)} too")
+    draft.put(source.real, source.data, text)
+
+
+def create_job(
+    root: Root,
+    job_id: str,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    task: str | None = None,
+    path: str | None = None,
+    target: Target = IN_PLACE,
+) -> Json:
+    """Writes a new job file; overwrites nothing.
+
+    path: of the file, .yaml or .md; None: jobs/JOB.md where the task is given and task_source_path is not, else
+    jobs/JOB.yaml. task: the text: the body of a Markdown file, the file of task_source_path, or `task` itself.
+    """
+    changes = changes or {}
+    if "id" in changes:
+        raise UsageError("the id is given by the name of the new job", hint="leave the key id out")
+    check_keys(changes, (), task)
+    with _draft(root, target, job_id, "Create") as draft:
+        if draft.permission is not None:
+            draft.permission.check_named(changes, task)
+        files = draft.files
+        claims = [each for each in files.documents() if each.id == job_id]
+        if claims:
+            raise RefusedError(f"{claims[0].path}:{claims[0].line} names the job {job_id!r} already")
+        keys: Any = {"id": job_id}
+        with said_of("the new job"):
+            for name, value in changes.items():
+                keys = with_change(keys, Change(path_of(name, keys), value))
+        source = keys.get("task_source_path")
+        path = path or path_for(job_id, files, markdown=task is not None and not isinstance(source, str))
+        check_new_path(path, files)
+        text = None if task is None else task.encode("utf-8", "surrogateescape")
         body = None
-        if text is not None and isinstance(source, str):
-            self._put_task(draft, job, source, text)
-        elif text is not None and is_markdown(job.path) and (keys.get("task") is None or "task" in unset):
-            body = text.decode()
-        elif text is not None:
-            told = text.decode()
-            # The lines of an inline task are those of its file.
-            steps.append(Change(("task",), told if exact or "\r" in told.replace("\r\n", "") else lf(told)))
-        # What is taken away first could leave nothing to hold on to, what is written last could stand twice.
-        data = edited(job, [*steps, *gone], body=body, exact=exact)
-        if "task_source_path" in changes and text is None and isinstance(source, str):
-            fault = task_fault(draft.files, source)
-            if fault is not None:
-                raise UsageError(f"task_source_path: {fault.message}", hint="give its text too (--task-file)")
-        if text is not None and (fault := text_fault(text, job.settings)) is not None:
-            raise UsageError(fault.message)
-        draft.put(real_of(draft.files, job.path), job.data, data)
-
-    def _put_task(self, draft: Draft, job: Opened, path: str, text: bytes) -> None:
-        """The task's own file gets exactly these bytes."""
-        check_task_path(path, job)
-        source = draft.files.read(path)
-        if isinstance(source, Fault):
-            if source.reason != "source_missing" or not draft.files.is_free(path):
-                raise RefusedError(source.message)
-            draft.put(path, None, text)
-            return
-        check_task_path(source.path, job)  # where a link leads
-        others = list(sharing(draft.files, path, str(job.document.id)))
-        if others and source.data != text:
-            draft.notes.append(f"{path} is the task of {', '.join(others)} too")
-        draft.put(source.real, source.data, text)
-
-    def create(
-        self,
-        job_id: str,
-        *,
-        changes: Mapping[str, Any] | None = None,
-        task: str | None = None,
-        path: str | None = None,
-        target: Target = IN_PLACE,
-    ) -> Json:
-        """Writes a new job file; overwrites nothing.
-
-        path: of the file, .yaml or .md; None: jobs/JOB.md where the task is given and task_source_path is not, else
-        jobs/JOB.yaml. task: the text: the body of a Markdown file, the file of task_source_path, or `task` itself.
-        """
-        changes = changes or {}
-        if "id" in changes:
-            raise UsageError("the id is given by the name of the new job", hint="leave the key id out")
-        check_keys(changes, (), task)
-        with self._draft(target, job_id, "Create") as draft:
-            if draft.leave is not None:
-                draft.leave.check_named(changes, task)
-            files = draft.files
-            claims = [each for each in files.documents() if each.id == job_id]
-            if claims:
-                raise RefusedError(f"{claims[0].path}:{claims[0].line} names the job {job_id!r} already")
-            keys: Any = {"id": job_id}
-            with said_of("the new job"):
-                for name, value in changes.items():
-                    keys = with_change(keys, Change(path_of(name, keys), value))
-            source = keys.get("task_source_path")
-            path = path or path_for(job_id, files, markdown=task is not None and not isinstance(source, str))
-            check_new_path(path, files)
-            text = None if task is None else task.encode("utf-8", "surrogateescape")
-            body = None
-            with said_of(path):
-                if text is not None and isinstance(source, str):
-                    opened = Opened(path, b"", 0, files.settings)
-                    check_task_path(source, opened)
-                    if not files.is_free(source):
-                        raise RefusedError(
-                            f"{source} is there already; nothing is overwritten",
-                            hint="leave the text out (--task-file), or name another file",
-                        )
-                    draft.put(source, None, text)
-                elif task is not None and is_markdown(path):
-                    body = task
-                elif task is not None:
-                    keys["task"] = lf(task)
-                data = written_job(path, keys, body=body, settings=files.settings)
-                if text is not None and (fault := text_fault(text, files.settings)) is not None:
-                    raise UsageError(fault.message)
-                if text is None and isinstance(source, str) and (fault := task_fault(files, source)) is not None:
-                    raise UsageError(f"task_source_path: {fault.message}", hint="give its text too (--task-file)")
-            draft.main = path
-            draft.put(path, None, data)
-            known = self.known(job_id)
-            if known is not None and known.archived:
-                draft.notes.append(f"{job_id} was here before: it comes back with its history")
-            return self._write(draft)
-
-    def delete(
-        self,
-        job_id: str,
-        *,
-        with_task: bool = False,
-        if_version: str | None = None,
-        target: Target = IN_PLACE,
-    ) -> Json:
-        """Deletes a job's file, or its document in a file of several. The next sync archives it; its history stays.
-
-        with_task: the file of task_source_path goes too, unless another job runs it.
-        """
-        with self._draft(target, job_id, "Delete") as draft:
-            job = self._open(draft, job_id)
-            self._check_version(draft, job, if_version)
-            draft.gone = True
-            real = self._own_path(draft, job)
-            with said_of(job.path):
-                draft.put(real, job.data, None if job.alone else without_document(job))
-            source = job.keys.get("task_source_path")
-            if isinstance(source, str):
-                self._leave_or_delete(draft, job, source, with_task=with_task)
-            return self._write(draft)
-
-    def _leave_or_delete(self, draft: Draft, job: Opened, path: str, *, with_task: bool) -> None:
-        others = list(sharing(draft.files, path, str(job.document.id)))
-        if not with_task:
-            if not others:
-                draft.notes.append(f"{path} stays; it goes too when asked for (--with-task)")
-            return
-        if others:
-            raise RefusedError(f"{path} is the task of {', '.join(others)} too", hint="leave it there (no --with-task)")
-        check_task_path(path, job)
-        source = draft.files.read(path)
-        if not isinstance(source, Fault) and source.real != path:
-            raise RefusedError(
-                f"{path} is a link to {source.real}; nothing was written", hint="leave it there (no --with-task)"
-            )
-        if isinstance(source, Fault):
-            draft.notes.append(f"{source.message}; there is nothing of it to delete")
-        else:
-            draft.put(source.real, source.data, None)
-
-    def move(
-        self,
-        job_id: str,
-        path: str,
-        *,
-        if_version: str | None = None,
-        target: Target = IN_PLACE,
-    ) -> Json:
-        """Moves a job's document to another file, and so keeps id, counters and history.
-
-        path: a new file, a YAML file that is there and gets one document more, or a folder, with / at its end.
-        """
-        with self._draft(target, job_id, "Move") as draft:
-            job = self._open(draft, job_id)
-            self._check_version(draft, job, if_version)
-            files, real = draft.files, self._own_path(draft, job)
-            if path.endswith("/"):
-                path += posixpath.basename(job.path)
-            with said_of(job.path):
-                if path == job.path:
-                    raise UsageError(f"{job_id} stands in {path} already")
-                if is_markdown(path) != is_markdown(job.path):
+        with said_of(path):
+            if text is not None and isinstance(source, str):
+                opened = Opened(path, b"", 0, files.settings)
+                check_task_path(source, opened)
+                if not files.is_free(source):
                     raise RefusedError(
-                        f"{job.path} cannot become {path}: one is YAML, the other Markdown",
-                        hint="keep the ending, or create the job anew under that name and delete this document",
+                        f"{source} is there already; nothing is overwritten",
+                        hint="leave the text out (--task-file), or name another file",
                     )
-                if files.is_free(path):
-                    check_new_path(path, files)
-                    new = job.data if job.alone else document_text(job).encode()
-                    draft.put(path, None, new)
-                    draft.modes[path] = real
-                else:
-                    other = files.read(path)
-                    if isinstance(other, Fault):
-                        raise RefusedError(other.message)
-                    if is_markdown(path):
-                        raise RefusedError(
-                            f"{path} is there already; nothing is overwritten", hint="choose another path"
-                        )
-                    check_job_path(path, files)
-                    if other.real == real:
-                        raise UsageError(f"{path} leads to {job.path}, where {job_id} stands already")
-                    text = document_text(job)
-                    draft.put(other.real, other.data, with_document(path, other.data, text, files.settings))
-                draft.put(real, job.data, None if job.alone else without_document(job))
-            self._check_moved(draft, job, path)
-            draft.main = path
-            draft.summary = f"Move {job_id} to {path}"
-            return self._write(draft)
+                draft.put(source, None, text)
+            elif task is not None and is_markdown(path):
+                body = task
+            elif task is not None:
+                keys["task"] = lf(task)
+            data = written_job(path, keys, body=body, settings=files.settings)
+            if text is not None and (fault := text_fault(text, files.settings)) is not None:
+                raise UsageError(fault.message)
+            if text is None and isinstance(source, str) and (fault := task_fault(files, source)) is not None:
+                raise UsageError(f"task_source_path: {fault.message}", hint="give its text too (--task-file)")
+        draft.main = path
+        draft.put(path, None, data)
+        known = root.known(job_id)
+        if known is not None and known.archived:
+            draft.notes.append(f"{job_id} was here before: it comes back with its history")
+        return _write(root, draft)
 
-    def _check_moved(self, draft: Draft, job: Opened, path: str) -> None:
-        """A runner's `tasks` may allow the job in its old file only."""
-        data = draft.after.get(path) or draft.after[real_of(draft.files, path)]
-        assert data is not None
-        before = job.document
-        found = [each for each in Opened(path, data, 0, job.settings).read().documents if each.id == before.id]
-        if [each.spec for each in found] != [before.spec] or found[0].text != before.text:
-            problems = Opened(path, data, 0, job.settings).read().problems
-            raise UsageError(
-                f"the job would be wrong in {path}: {problems[0].message if problems else 'it reads differently'}"
-            )
 
-    def rollback(
-        self,
-        job_id: str,
-        *,
-        to: str,
-        if_version: str | None = None,
-        target: Target = IN_PLACE,
-    ) -> Json:
-        """Puts back an earlier task text, or the whole job as a commit had it, by an edit of today's file.
+def delete_job(
+    root: Root,
+    job_id: str,
+    *,
+    with_task: bool = False,
+    if_version: str | None = None,
+    target: Target = IN_PLACE,
+) -> Json:
+    """Deletes a job's file, or its document in a file of several. The next sync archives it; its history stays.
 
-        to: a run, JOB:N or N: the text it ran; text:SHA: a text that one of the job's runs had; commit:SHA: the
-        definition and the task of that commit.
-        """
-        with self._draft(target, job_id, "Roll back") as draft:
-            job = self._open(draft, job_id)
-            self._check_version(draft, job, if_version)
-            draft.summary = f"Roll {job_id} back to {to}"
-            with said_of(job.path):
-                if to.startswith("commit:"):
-                    self._to_commit(draft, job, to.removeprefix("commit:"))
-                else:
-                    text = self._text_of(job_id, to)
-                    self._update(draft, job, {}, (), text.decode("utf-8", "surrogateescape"), exact=True)
-            return self._write(draft)
+    with_task: the file of task_source_path goes too, unless another job runs it.
+    """
+    with _draft(root, target, job_id, "Delete") as draft:
+        job = _open(root, draft, job_id)
+        _check_version(root, draft, job, if_version)
+        draft.gone = True
+        real = _own_path(root, draft, job)
+        with said_of(job.path):
+            draft.put(real, job.data, None if job.alone else without_document(job))
+        source = job.keys.get("task_source_path")
+        if isinstance(source, str):
+            _keep_or_delete_task(root, draft, job, source, with_task=with_task)
+        return _write(root, draft)
 
-    def _text_of(self, job_id: str, to: str) -> bytes:
-        runs = self.runs(job_id)
+
+def _keep_or_delete_task(root: Root, draft: Draft, job: Opened, path: str, *, with_task: bool) -> None:
+    others = list(sharing(draft.files, path, str(job.document.id)))
+    if not with_task:
+        if not others:
+            draft.notes.append(f"{path} stays; it goes too when asked for (--with-task)")
+        return
+    if others:
+        raise RefusedError(f"{path} is the task of {', '.join(others)} too", hint="leave it there (no --with-task)")
+    check_task_path(path, job)
+    source = draft.files.read(path)
+    if not isinstance(source, Fault) and source.real != path:
+        raise RefusedError(
+            f"{path} is a link to {source.real}; nothing was written", hint="leave it there (no --with-task)"
+        )
+    if isinstance(source, Fault):
+        draft.notes.append(f"{source.message}; there is nothing of it to delete")
+    else:
+        draft.put(source.real, source.data, None)
+
+
+def move_job(
+    root: Root,
+    job_id: str,
+    path: str,
+    *,
+    if_version: str | None = None,
+    target: Target = IN_PLACE,
+) -> Json:
+    """Moves a job's document to another file, and so keeps id, counters and history.
+
+    path: a new file, a YAML file that is there and gets one document more, or a folder, with / at its end.
+    """
+    with _draft(root, target, job_id, "Move") as draft:
+        job = _open(root, draft, job_id)
+        _check_version(root, draft, job, if_version)
+        files, real = draft.files, _own_path(root, draft, job)
+        if path.endswith("/"):
+            path += posixpath.basename(job.path)
+        with said_of(job.path):
+            if path == job.path:
+                raise UsageError(f"{job_id} stands in {path} already")
+            if is_markdown(path) != is_markdown(job.path):
+                raise RefusedError(
+                    f"{job.path} cannot become {path}: one is YAML, the other Markdown",
+                    hint="keep the ending, or create the job anew under that name and delete this document",
+                )
+            if files.is_free(path):
+                check_new_path(path, files)
+                new = job.data if job.alone else document_text(job).encode()
+                draft.put(path, None, new)
+                draft.modes[path] = real
+            else:
+                other = files.read(path)
+                if isinstance(other, Fault):
+                    raise RefusedError(other.message)
+                if is_markdown(path):
+                    raise RefusedError(f"{path} is there already; nothing is overwritten", hint="choose another path")
+                check_job_path(path, files)
+                if other.real == real:
+                    raise UsageError(f"{path} leads to {job.path}, where {job_id} stands already")
+                text = document_text(job)
+                draft.put(other.real, other.data, with_document(path, other.data, text, files.settings))
+            draft.put(real, job.data, None if job.alone else without_document(job))
+        _check_moved(root, draft, job, path)
+        draft.main = path
+        draft.summary = f"Move {job_id} to {path}"
+        return _write(root, draft)
+
+
+def _check_moved(root: Root, draft: Draft, job: Opened, path: str) -> None:
+    """A runner's `tasks` may allow the job in its old file only."""
+    data = draft.after.get(path) or draft.after[real_of(draft.files, path)]
+    assert data is not None
+    before = job.document
+    found = [each for each in Opened(path, data, 0, job.settings).read().documents if each.id == before.id]
+    if [each.spec for each in found] != [before.spec] or found[0].text != before.text:
+        problems = Opened(path, data, 0, job.settings).read().problems
+        raise UsageError(
+            f"the job would be wrong in {path}: {problems[0].message if problems else 'it reads differently'}"
+        )
+
+
+def roll_back(
+    root: Root,
+    job_id: str,
+    *,
+    to: str,
+    if_version: str | None = None,
+    target: Target = IN_PLACE,
+) -> Json:
+    """Puts back an earlier task text, or the whole job as a commit had it, by an edit of today's file.
+
+    to: a run, JOB:N or N: the text it ran; text:SHA: a text that one of the job's runs had; commit:SHA: the
+    definition and the task of that commit.
+    """
+    with _draft(root, target, job_id, "Roll back") as draft:
+        job = _open(root, draft, job_id)
+        _check_version(root, draft, job, if_version)
+        draft.summary = f"Roll {job_id} back to {to}"
+        with said_of(job.path):
+            if to.startswith("commit:"):
+                _to_commit(root, draft, job, to.removeprefix("commit:"))
+            else:
+                text = _text_of(root, job_id, to)
+                _update(root, draft, job, {}, (), text.decode("utf-8", "surrogateescape"), exact=True)
+        return _write(root, draft)
+
+
+def _text_of(root: Root, job_id: str, to: str) -> bytes:
+    with root.need_store(job_id) as store:
+        runs = {each.id: each.task_sha256 for each in store.read(queries.runs, job_id) if each.task_sha256 is not None}
         if to.startswith("text:"):
             given = to.removeprefix("text:").lower()
             found = {sha256 for sha256 in runs.values() if sha256.startswith(given)}
             if len(given) < _SHORTEST_SHA or len(found) != 1:
                 why = "is too short" if len(given) < _SHORTEST_SHA else f"stands for {len(found)} texts"
                 raise UsageError(f"{to!r} {why} of job {job_id!r}", hint=f"`scheduler history {job_id}` shows them")
-            return self.text(found.pop())
-        run = to if ":" in to else f"{job_id}:{to}"
-        if run not in runs:
-            raise UsageError(
-                f"{to!r} is no run of {job_id!r} with a text",
-                hint=f"write {job_id}:N, text:SHA or commit:SHA; `scheduler history {job_id}` shows the runs",
-            )
-        return self.text(runs[run])
-
-    def _to_commit(self, draft: Draft, job: Opened, name: str) -> None:
-        job_id = str(job.document.id)
-        then = EditFiles(CommitFiles(self.place.root, find_commit(self.place.root, name)))
-        old = open_job(then, job_id)
-        real = real_of(draft.files, job.path)
-        if old.alone and job.alone and is_markdown(old.path) == is_markdown(job.path):
-            before, after = job.read(), Opened(job.path, old.data, 0, job.settings)
-            bad = [each for each in after.read().problems if each.is_error]
-            if bad and not any(each.is_error for each in before.problems):
-                raise WrongJobError(bad)
-            draft.put(real, job.data, old.data)
-        elif is_markdown(job.path) or is_markdown(old.path):
-            raise RefusedError(
-                f"the job was in {old.path} then and is in {job.path} now: one is YAML, the other Markdown",
-                hint="move it by hand first",
-            )
+            sha256 = found.pop()
         else:
-            now, was = job.keys, old.keys
-            steps = [Change((key,), value) for key, value in was.items() if key != "id"]
-            gone = [Change((key,), UNSET) for key in now if key not in was]
-            draft.put(real, job.data, edited(job, [*steps, *gone]))
-        source = old.keys.get("task_source_path")
-        if isinstance(source, str):
-            text = then.read(source)
-            if isinstance(text, Fault):
-                raise RefusedError(text.message, hint="its task stood in no commit; roll back to a run or a text")
-            self._put_task(draft, job, source, text.data)
-
-    # -- before anything is written --------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _draft(self, target: Target, job_id: str, verb: str) -> Iterator[Draft]:
-        leave = None
-        if self.by_agent or self.environ.get(INSIDE_A_RUN):
-            leave = leave_for(self.agents(), _VERBS[verb], self.environ)
-            known = self.known(job_id)
-            if known is not None:
-                leave.check_job(known)
-            target = leave.target(target, job_id)
-        target.check()
-        followed = self.place.followed
-        if followed is not None:
-            need_branch(followed, target.branch, target.push)
-        elif target.push:
-            raise UsageError(
-                "this root follows no remote to which a branch could be pushed", hint=f"git push origin {target.branch}"
-            )
-        with writing.alone(self.place.label):
-            if followed is not None and target.branch is not None:
-                take_branch(followed, target.branch, self.environ, self.tell)
-            branch = None if target.branch is None else find_branch(self.place.root, target.branch, self.environ)
-            at = WorkingTree(self.place) if branch is None else CommitFiles(self.place.root, branch.commit)
-            yield Draft(
-                files=EditFiles(at),
-                branch=branch,
-                job_id=job_id,
-                summary=f"{verb} {job_id}",
-                target=target,
-                leave=leave,
-            )
-
-    def _open(self, draft: Draft, job_id: str) -> Opened:
-        try:
-            return open_job(draft.files, job_id)
-        except UsageError as error:
-            known = self.known(job_id)
-            if known is None or not known.archived:
-                raise
-            raise UsageError(
-                str(error),
-                hint=f"it is archived; put its file back, or `scheduler create {job_id}`: its history comes with it",
-            ) from None
-
-    def _check_version(self, draft: Draft, job: Opened, wanted: str | None) -> None:
-        if wanted is None:
-            return
-        now = self._version(draft.files, job)
-        if wanted != now:
-            where, hint = "by now", "look at the job as it is, and decide anew"
-            if draft.branch is not None and not draft.branch.is_new:
-                name = draft.branch.name
-                where = f"on branch {name} by now"
-                hint = f"what is there is another text than what is checked out; `git diff HEAD...{name}` shows it"
-            raise RefusedError(
-                f"{job.document.id} is at version {now} {where}, not {short(wanted)[1:-1]}; nothing was written",
-                hint=hint,
-            )
-
-    def _version(self, files: EditFiles, job: Opened) -> str:
-        """The version of the job as the files have it, which a sync may not have seen yet."""
-        document: Document = job.document
-        known = self.known(str(document.id))
-        generation = 0 if known is None else known.file.generation
-        if known is not None and document.spec is not None and document.spec != known.file.spec:
-            generation += 1
-        text: bytes | None = document.text
-        if document.task_source_path is not None:
-            source = files.read(document.task_source_path)
-            text = None if isinstance(source, Fault) else source.data
-        return version(generation, None if text is None else hashlib.sha256(text).hexdigest())
-
-    def _own_path(self, draft: Draft, job: Opened) -> str:
-        """The real path of a job file that can be taken away. Raises: RefusedError where only a link is found."""
-        real = real_of(draft.files, job.path)
-        if not is_job_path(real, job.settings):
-            raise RefusedError(
-                f"{job.path} is reached by a link alone, which would then lead nowhere",
-                hint="delete or move it by hand",
-            )
-        return real
-
-    # -- writing ---------------------------------------------------------------------------------
-
-    def _write(self, draft: Draft) -> Json:
-        commit, target = None, draft.target
-        if draft.leave is not None:
-            draft.leave.check(draft, self.known(draft.job_id))
-        if draft.after:
-            commit = write(self.place.root, draft, target, self.environ, self.tell)
-        else:
-            self.tell("nothing to do: the files say so already")
-        for note in draft.notes:
-            self.tell(note)
-        followed = self.place.followed
-        where = self._push(draft, commit) if target.push else ""
-        applied: str
-        why: str | None
-        guard: Json | None = None
-        if where:
-            applied, why = "pending_branch", f"it stands on {where}, which nobody has merged yet"
-        elif draft.branch is not None and not target.push and (draft.after or not draft.branch.is_new):
-            applied, why = "pending_branch", f"it stands on branch {draft.branch.name}, which nobody has merged yet"
-        else:
-            applied, why, guard = self._apply(draft)
-            if target.push and followed is not None and (refused := followed.looked().words):
-                applied, why = "next_sync", refused
-        return {
-            "job": self._job(draft.job_id),
-            "job_id": draft.job_id,
-            "applied": applied,
-            "why": why,
-            "guard": guard,
-            "file": draft.main or None,
-            "files": list(draft.after),
-            "diff": diff_of(draft.before, draft.after),
-            "commit": commit,
-            "branch": None if draft.branch is None or applied != "pending_branch" else draft.branch.name,
-        }
-
-    def _push(self, draft: Draft, commit: str | None) -> str:
-        """Pushes the branch, also what an earlier edit could not. Where it stands now; empty on what is followed."""
-        followed, branch = self.place.followed, draft.branch
-        assert followed is not None
-        assert branch is not None
-        if unsigned := take_back_unsigned(followed, branch.name):
-            raise RefusedError(
-                f"commit {unsigned}, and only signed ones are applied here; nothing was pushed, nor kept",
-                hint="let git sign what this user commits (commit.gpgSign, user.signingkey), or name another branch",
-            )
-        try:
-            push_branch(followed, branch.name, self.environ)
-        except SchedulerError as error:
-            kept = "" if commit is None else f"; commit {commit[:12]} is kept on branch {branch.name} here"
-            raise type(error)(f"{error}{kept}", hint=f"{error.hint}; the same command pushes it again") from error
-        remote = followed.remote()
-        return "" if branch.name == remote.branch else f"branch {branch.name} of {remote.url}"
-
-    def _apply(self, draft: Draft) -> tuple[str, str | None, Json | None]:
-        """Carries the edit into the database; whether that came about, and if not, why, and the guard that said no."""
-        try:
-            found = self.sync()
-        except SchedulerError as error:
-            return "next_sync", str(error), None
-        if found is None:
-            return "next_sync", "this root has never been synced; run `scheduler sync`", None
-        if found.held:
-            return "next_sync", f"{found.held}, and until that is done no file is taken over", None
-        if not found.read:
-            return "next_sync", f"{ROOT_FILE} cannot be used", None
-        job = self.known(draft.job_id)
-        if draft.gone:
-            if job is None or job.archived:
-                return "now", None, None
-            guard = found.json["guard"]
-            if guard is not None and draft.job_id in guard["ids"]:
-                archives = f"`scheduler sync --confirm-prune {guard['token']}` archives {', '.join(guard['ids'])}"
-                return "next_sync", f"the guard holds the archiving back: {guard['why']}; {archives}", guard
-            return "next_sync", "the job is not archived yet; `scheduler sync` says why", None
-        if job is None or job.archived or job.file.sync_state.value != "synced":
-            return "next_sync", "the job could not be taken over; `scheduler sync` says why", None
-        return "now", None, None
-
-    def _job(self, job_id: str) -> Json | None:
-        try:
-            job: Json = self.show(job_id)["job"]
-        except SchedulerError:
-            return None  # no sync has seen it yet
-        return job
+            run = to if ":" in to else f"{job_id}:{to}"
+            if run not in runs:
+                raise UsageError(
+                    f"{to!r} is no run of {job_id!r} with a text",
+                    hint=f"write {job_id}:N, text:SHA or commit:SHA; `scheduler history {job_id}` shows the runs",
+                )
+            sha256 = runs[run]
+        return store.read(queries.text_of, sha256, store.path)
 
 
-# -- what is asked for -------------------------------------------------------------------------
+def _to_commit(root: Root, draft: Draft, job: Opened, name: str) -> None:
+    job_id = str(job.document.id)
+    then = EditFiles(CommitFiles(root.place.root, find_commit(root.place.root, name)))
+    old = open_job(then, job_id)
+    real = real_of(draft.files, job.path)
+    if old.alone and job.alone and is_markdown(old.path) == is_markdown(job.path):
+        before, after = job.read(), Opened(job.path, old.data, 0, job.settings)
+        bad = [each for each in after.read().problems if each.is_error]
+        if bad and not any(each.is_error for each in before.problems):
+            raise WrongJobError(bad)
+        draft.put(real, job.data, old.data)
+    elif is_markdown(job.path) or is_markdown(old.path):
+        raise RefusedError(
+            f"the job was in {old.path} then and is in {job.path} now: one is YAML, the other Markdown",
+            hint="move it by hand first",
+        )
+    else:
+        now, was = job.keys, old.keys
+        steps = [Change((key,), value) for key, value in was.items() if key != "id"]
+        gone = [Change((key,), UNSET) for key in now if key not in was]
+        draft.put(real, job.data, edited(job, [*steps, *gone]))
+    source = old.keys.get("task_source_path")
+    if isinstance(source, str):
+        text = then.read(source)
+        if isinstance(text, Fault):
+            raise RefusedError(text.message, hint="its task stood in no commit; roll back to a run or a text")
+        _put_task(root, draft, job, source, text.data)
+
+
+# -- before anything is written --------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _draft(root: Root, target: Target, job_id: str, verb: str) -> Iterator[Draft]:
+    permission = None
+    if by_agent(root):
+        permission = permission_for(root, _VERBS[verb])
+        known = root.known(job_id)
+        if known is not None:
+            permission.check_job(known)
+        target = permission.target(target, job_id)
+    target.check()
+    followed = root.place.followed
+    if followed is not None:
+        need_branch(followed, target.branch, target.push)
+    elif target.push:
+        raise UsageError(
+            "this root follows no remote to which a branch could be pushed", hint=f"git push origin {target.branch}"
+        )
+    with writing.alone(root.place.label):
+        if followed is not None and target.branch is not None:
+            take_branch(followed, target.branch, root.environ, root.tell)
+        branch = None if target.branch is None else find_branch(root.place.root, target.branch, root.environ)
+        at = WorkingTree(root.place) if branch is None else CommitFiles(root.place.root, branch.commit)
+        yield Draft(
+            files=EditFiles(at),
+            branch=branch,
+            job_id=job_id,
+            summary=f"{verb} {job_id}",
+            target=target,
+            permission=permission,
+        )
+
+
+def _open(root: Root, draft: Draft, job_id: str) -> Opened:
+    try:
+        return open_job(draft.files, job_id)
+    except UsageError as error:
+        known = root.known(job_id)
+        if known is None or not known.archived:
+            raise
+        raise UsageError(
+            str(error),
+            hint=f"it is archived; put its file back, or `scheduler create {job_id}`: its history comes with it",
+        ) from None
+
+
+def _check_version(root: Root, draft: Draft, job: Opened, wanted: str | None) -> None:
+    if wanted is None:
+        return
+    now = _version(root, draft.files, job)
+    if wanted != now:
+        where, hint = "by now", "look at the job as it is, and decide anew"
+        if draft.branch is not None and not draft.branch.is_new:
+            name = draft.branch.name
+            where = f"on branch {name} by now"
+            hint = f"what is there is another text than what is checked out; `git diff HEAD...{name}` shows it"
+        raise RefusedError(
+            f"{job.document.id} is at version {now} {where}, not {short(wanted)[1:-1]}; nothing was written",
+            hint=hint,
+        )
+
+
+def _version(root: Root, files: EditFiles, job: Opened) -> str:
+    """The version of the job as the files have it, which a sync may not have seen yet."""
+    document: Document = job.document
+    known = root.known(str(document.id))
+    generation = 0 if known is None else known.file.generation
+    if known is not None and document.spec is not None and document.spec != known.file.spec:
+        generation += 1
+    text: bytes | None = document.text
+    if document.task_source_path is not None:
+        source = files.read(document.task_source_path)
+        text = None if isinstance(source, Fault) else source.data
+    return version(generation, None if text is None else hashlib.sha256(text).hexdigest())
+
+
+def _own_path(root: Root, draft: Draft, job: Opened) -> str:
+    """The real path of a job file that can be taken away. Raises: RefusedError where only a link is found."""
+    real = real_of(draft.files, job.path)
+    if not is_job_path(real, job.settings):
+        raise RefusedError(
+            f"{job.path} is reached by a link alone, which would then lead nowhere",
+            hint="delete or move it by hand",
+        )
+    return real
+
+
+# -- writing ---------------------------------------------------------------------------------
+
+
+def _write(root: Root, draft: Draft) -> Json:
+    commit, target = None, draft.target
+    if draft.permission is not None:
+        draft.permission.check(draft.files, draft.job_id, draft.after, gone=draft.gone, known=root.known(draft.job_id))
+    if draft.after:
+        commit = write(root.place.root, draft, target, root.environ, root.tell)
+    else:
+        root.tell("nothing to do: the files say so already")
+    for note in draft.notes:
+        root.tell(note)
+    followed = root.place.followed
+    where = _push(root, draft, commit) if target.push else ""
+    applied: str
+    why: str | None
+    guard: Json | None = None
+    if where:
+        applied, why = "pending_branch", f"it stands on {where}, which nobody has merged yet"
+    elif draft.branch is not None and not target.push and (draft.after or not draft.branch.is_new):
+        applied, why = "pending_branch", f"it stands on branch {draft.branch.name}, which nobody has merged yet"
+    else:
+        applied, why, guard = _apply(root, draft)
+        if target.push and followed is not None and (refused := followed.looked().words):
+            applied, why = "next_sync", refused
+    return {
+        "job": _job_json(root, draft.job_id),
+        "job_id": draft.job_id,
+        "applied": applied,
+        "why": why,
+        "guard": guard,
+        "file": draft.main or None,
+        "files": list(draft.after),
+        "diff": diff_of(draft.before, draft.after),
+        "commit": commit,
+        "branch": None if draft.branch is None or applied != "pending_branch" else draft.branch.name,
+    }
+
+
+def _push(root: Root, draft: Draft, commit: str | None) -> str:
+    """Pushes the branch, also what an earlier edit could not. Where it stands now; empty on what is followed."""
+    followed, branch = root.place.followed, draft.branch
+    assert followed is not None
+    assert branch is not None
+    if unsigned := take_back_unsigned(followed, branch.name):
+        raise RefusedError(
+            f"commit {unsigned}, and only signed ones are applied here; nothing was pushed, nor kept",
+            hint="let git sign what this user commits (commit.gpgSign, user.signingkey), or name another branch",
+        )
+    try:
+        push_branch(followed, branch.name, root.environ)
+    except SchedulerError as error:
+        kept = "" if commit is None else f"; commit {commit[:12]} is kept on branch {branch.name} here"
+        raise type(error)(f"{error}{kept}", hint=f"{error.hint}; the same command pushes it again") from error
+    remote = followed.remote()
+    return "" if branch.name == remote.branch else f"branch {branch.name} of {remote.url}"
+
+
+def _apply(root: Root, draft: Draft) -> tuple[str, str | None, Json | None]:
+    """Carries the edit into the database; whether that came about, and if not, why, and the guard that said no."""
+    try:
+        found = _sync(root)
+    except SchedulerError as error:
+        return "next_sync", str(error), None
+    if found is None:
+        return "next_sync", "this root has never been synced; run `scheduler sync`", None
+    if found.held:
+        return "next_sync", f"{found.held}, and until that is done no file is taken over", None
+    if not found.read:
+        return "next_sync", f"{ROOT_FILE} cannot be used", None
+    job = root.known(draft.job_id)
+    if draft.gone:
+        if job is None or job.archived:
+            return "now", None, None
+        guard = found.json["guard"]
+        if guard is not None and draft.job_id in guard["ids"]:
+            archives = f"`scheduler sync --confirm-prune {guard['token']}` archives {', '.join(guard['ids'])}"
+            return "next_sync", f"the guard holds the archiving back: {guard['why']}; {archives}", guard
+        return "next_sync", "the job is not archived yet; `scheduler sync` says why", None
+    if job is None or job.archived or job.file.sync_state.value != "synced":
+        return "next_sync", "the job could not be taken over; `scheduler sync` says why", None
+    return "now", None, None
+
+
+def _sync(root: Root) -> Synced | None:
+    """A pass after an edit, which makes no database: None where there never was one."""
+    if is_there(root.place.db):
+        return sync(root, cause="edit")
+    refuse_lost(root.place)
+    return None
+
+
+def _job_json(root: Root, job_id: str) -> Json | None:
+    try:
+        job: Json = show_job(root, job_id)["job"]
+    except SchedulerError:
+        return None  # no sync has seen it yet
+    return job

@@ -7,7 +7,7 @@ A job's files stand in it as text, so that whoever reads them back gets the file
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,7 +19,10 @@ from scheduler.core.values.facts import Fault
 from scheduler.core.values.instants import instant
 from scheduler.core.values.texts import decode
 from scheduler.core.views import Json
+from scheduler.ledger import carried, queries, runs
+from scheduler.root.files import WorkingTree
 from scheduler.service.edit.trees import EditFiles, open_job
+from scheduler.service.root import Root
 
 FORMAT = 1
 
@@ -35,7 +38,24 @@ class JobFiles:
     task: bytes | None = None
 
 
-def files_of(tree: EditFiles, job_id: str) -> JobFiles:
+def export_jobs(root: Root, job_ids: Sequence[str]) -> Iterator[Json]:
+    """The lines of an export of these jobs, or of all; their unfinished runs are left out.
+
+    Raises: UsageError for an unknown job; RefusedError, UnavailableError for one whose file cannot be read.
+    """
+    with root.need_store(job_ids[0] if job_ids else "") as store:
+        jobs = [root.find_job(store, each) for each in dict.fromkeys(job_ids)] or list(store.read(queries.jobs))
+        tree = EditFiles(WorkingTree(root.place))
+        files = {job.id: None if job.archived else _job_files(tree, job.id) for job in jobs}
+        under_way = {each.run.job_id for each in store.read(runs.active)}
+        for job in jobs:
+            if job.id in under_way:
+                root.tell(f"{job.id} has a run that has not ended: it is left out")
+        found = ((job.id, files[job.id], store.read(carried.past_of, job.id)) for job in jobs)
+        yield from _lines(found, now=root.clock.now(), actor=root.actor)
+
+
+def _job_files(tree: EditFiles, job_id: str) -> JobFiles:
     """What the disk says of a job. Raises: SchedulerError where its file or its task's cannot be read."""
     job = open_job(tree, job_id)
     text = decode(job.data) if is_markdown(job.path) or job.alone else document_text(job, head=True)
@@ -52,7 +72,7 @@ def files_of(tree: EditFiles, job_id: str) -> JobFiles:
     )
 
 
-def lines(jobs: Iterable[tuple[str, JobFiles | None, Past]], *, now: datetime, actor: str) -> Iterator[Json]:
+def _lines(jobs: Iterable[tuple[str, JobFiles | None, Past]], *, now: datetime, actor: str) -> Iterator[Json]:
     """The lines of an export: a job, and behind it all that belongs to it."""
     count = 1
     yield {"kind": "export", "format": FORMAT, "scheduler": __version__, "at": instant(now), "by": actor}

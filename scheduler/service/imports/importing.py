@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,12 +33,13 @@ from scheduler.core.values.problems import (
 from scheduler.core.values.settings import ROOT_FILE, RunnerSpec, Settings
 from scheduler.core.values.texts import TextError
 from scheduler.core.views import Json
+from scheduler.ledger import carried
 from scheduler.ledger.carried import Carried, State
-from scheduler.machine.clock import Clock
+from scheduler.ledger.store import Store
 from scheduler.machine.users import is_program, local_zone, me, user_exists
+from scheduler.maintenance.lost import start_state
 from scheduler.root import writing
 from scheduler.root.files import WorkingTree
-from scheduler.root.place import Place
 from scheduler.service.edit.drafts import Draft, write
 from scheduler.service.edit.permission import INSIDE_A_RUN
 from scheduler.service.edit.target import IN_PLACE
@@ -46,6 +47,9 @@ from scheduler.service.edit.trees import EditFiles, is_job_path, text_fault
 from scheduler.service.imports.phantom_db import read_phantom
 from scheduler.service.imports.runners import agent_runner, shell_runner
 from scheduler.service.imports.unpacking import Exported, is_buried, made_from_export, read_export
+from scheduler.service.root import Root
+from scheduler.service.sync import sync
+from scheduler.sync.settle_copy import settle_copy
 from scheduler.sync.synced import Synced
 
 FOLDER = "jobs/imported"
@@ -64,235 +68,245 @@ class Options:
     dry_run: bool = False
 
 
-@dataclass(slots=True, kw_only=True)
-class Imports:
-    """One import into one root, for one caller."""
-
-    place: Place
-    clock: Clock
-    environ: Mapping[str, str]
-    actor: str
-    tell: Callable[[str], None]
-    sync: Callable[[], Synced]  # a pass, by the daemon if one runs
-    carry: Callable[[Mapping[str, Carried]], Mapping[str, State]]  # makes a database where there is none
-    forget: Callable[[Collection[str]], None]
-
-    # -- from where ------------------------------------------------------------------------------
-
-    def crontab(self, data: bytes, name: str, options: Options) -> Json:
-        """Raises: UsageError where no runner of the root can run shell commands, or an option makes no sense."""
-        if len(data) > MOST_BYTES:
-            raise UsageError(f"{name} is longer than {MOST_BYTES:,} bytes, and no such crontab is read")
-        if data[:16] == b"SQLite format 3\0":
-            raise UsageError(f"{name} is a SQLite database, and no crontab", hint="`scheduler import phantom` reads it")
-        tree = EditFiles(WorkingTree(self.place))
-        runner = shell_runner(tree.settings, options.runner)
-        base = posixpath.basename(runner.command[0])
-        flags = "".join(each[1:] for each in runner.command[1:] if each.startswith("-") and not each.startswith("--"))
-        shell = crontab.Shell(name=base, strict="e" in flags or "u" in flags, allowed=runner.job_env)
-        path = Path(name).absolute()
-        system = options.system
-        if system is None:
-            known = str(path) == "/etc/crontab" or str(path.parent) == "/etc/cron.d"
-            system = known or crontab.is_system(data, user_exists, is_program)
-        users = crontab.Users(wanted=options.user or me(), exists=user_exists) if system else None
-        jobs, problems = crontab.crontab_jobs(
-            crontab.read_crontab(data, system=system),
-            shell=shell,
-            zone=self._zone(options),
-            root_zone=tree.settings.timezone,
-            users=users,
+def import_crontab(root: Root, data: bytes, name: str, options: Options) -> Json:
+    """Raises: UsageError where no runner of the root can run shell commands, or an option makes no sense."""
+    if len(data) > MOST_BYTES:
+        raise UsageError(f"{name} is longer than {MOST_BYTES:,} bytes, and no such crontab is read")
+    if data[:16] == b"SQLite format 3\0":
+        raise UsageError(f"{name} is a SQLite database, and no crontab", hint="`scheduler import phantom` reads it")
+    tree = EditFiles(WorkingTree(root.place))
+    runner = shell_runner(tree.settings, options.runner)
+    base = posixpath.basename(runner.command[0])
+    flags = "".join(each[1:] for each in runner.command[1:] if each.startswith("-") and not each.startswith("--"))
+    shell = crontab.Shell(name=base, strict="e" in flags or "u" in flags, allowed=runner.job_env)
+    path = Path(name).absolute()
+    system = options.system
+    if system is None:
+        known = str(path) == "/etc/crontab" or str(path.parent) == "/etc/cron.d"
+        system = known or crontab.is_system(data, user_exists, is_program)
+    users = crontab.Users(wanted=options.user or me(), exists=user_exists) if system else None
+    jobs, problems = crontab.crontab_jobs(
+        crontab.read_crontab(data, system=system),
+        shell=shell,
+        zone=_zone(root, options),
+        root_zone=tree.settings.timezone,
+        users=users,
+    )
+    if jobs:
+        problems.append(_about_timeout(tree.settings))
+    folder = _folder(root, options, tree.settings)
+    inline = runner.tasks is None or matches_any(f"{folder}/x.yaml", runner.tasks)
+    scripts = f"scripts/{posixpath.basename(folder)}"
+    if not inline and not matches_any(f"{scripts}/x.sh", runner.tasks or ()):
+        raise UsageError(
+            f"the runner {runner.name!r} may run neither files of {folder} nor of {scripts}",
+            hint=f'add "jobs/**" or "scripts/**" to runners.{runner.name}.tasks of {ROOT_FILE}, or name another',
         )
-        if jobs:
-            problems.append(_about_timeout(tree.settings))
-        folder = self._folder(options, tree.settings)
-        inline = runner.tasks is None or matches_any(f"{folder}/x.yaml", runner.tasks)
-        scripts = f"scripts/{posixpath.basename(folder)}"
-        if not inline and not matches_any(f"{scripts}/x.sh", runner.tasks or ()):
-            raise UsageError(
-                f"the runner {runner.name!r} may run neither files of {folder} nor of {scripts}",
-                hint=f'add "jobs/**" or "scripts/**" to runners.{runner.name}.tasks of {ROOT_FILE}, or name another',
-            )
-        return self._write(tree, jobs, problems, name, options, runner, folder, None if inline else (scripts, ".sh"))
+    return _write(root, tree, jobs, problems, name, options, runner, folder, None if inline else (scripts, ".sh"))
 
-    def phantom(self, path: Path, options: Options) -> Json:
-        """Raises: as `read_phantom`; UsageError where no runner can be told."""
-        tree = EditFiles(WorkingTree(self.place))
-        rows, audit = read_phantom(path)
-        runner = agent_runner(tree.settings, options.runner)
-        jobs, problems = phantom.phantom_jobs(
-            rows, audit, zone=self._zone(options), root_zone=tree.settings.timezone, now=self.clock.now()
-        )
-        folder = self._folder(options, tree.settings)
-        prompts = f"prompts/{posixpath.basename(folder)}"
-        return self._write(tree, jobs, problems, str(path), options, runner, folder, (prompts, ".md"))
 
-    def export(self, data: bytes, name: str, options: Options) -> Json:
-        """Raises: UsageError where it is no whole export."""
-        tree = EditFiles(WorkingTree(self.place))
-        found = read_export(iter(data.splitlines()), name)
-        problems: list[Problem] = []
-        folder = None if options.to is None else self._folder(options, tree.settings)
-        made = made_from_export(found, tree, folder, problems)
-        pasts = {each.id: each.past for each in found}
-        return self._carry_out(tree, made, problems, name, options, pasts, [each for each in found if is_buried(each)])
+def import_phantom(root: Root, path: Path, options: Options) -> Json:
+    """Raises: as `read_phantom`; UsageError where no runner can be told."""
+    tree = EditFiles(WorkingTree(root.place))
+    rows, audit = read_phantom(path)
+    runner = agent_runner(tree.settings, options.runner)
+    jobs, problems = phantom.phantom_jobs(
+        rows, audit, zone=_zone(root, options), root_zone=tree.settings.timezone, now=root.clock.now()
+    )
+    folder = _folder(root, options, tree.settings)
+    prompts = f"prompts/{posixpath.basename(folder)}"
+    return _write(root, tree, jobs, problems, str(path), options, runner, folder, (prompts, ".md"))
 
-    def _zone(self, options: Options) -> str:
-        if options.timezone is not None:
-            try:
-                check_timezone(options.timezone)
-            except ValueError as error:
-                raise UsageError(f"--timezone: {error}", hint=getattr(error, "hint", "")) from None
-            return options.timezone
-        found = local_zone(self.environ)
-        if found is None:
-            raise UsageError(
-                "it cannot be told in which time zone this machine is", hint="say it: --timezone Europe/Berlin"
-            )
-        return found
 
-    def _folder(self, options: Options, settings: Settings) -> str:
-        folder = (options.to or FOLDER).rstrip("/")
+def import_export(root: Root, data: bytes, name: str, options: Options) -> Json:
+    """Raises: UsageError where it is no whole export."""
+    tree = EditFiles(WorkingTree(root.place))
+    found = read_export(iter(data.splitlines()), name)
+    problems: list[Problem] = []
+    folder = None if options.to is None else _folder(root, options, tree.settings)
+    made = made_from_export(found, tree, folder, problems)
+    pasts = {each.id: each.past for each in found}
+    return _carry_out(root, tree, made, problems, name, options, pasts, [each for each in found if is_buried(each)])
+
+
+def _zone(root: Root, options: Options) -> str:
+    if options.timezone is not None:
         try:
-            check_path(folder)
-        except PathError as error:
-            raise UsageError(f"--to {options.to}: {error}", hint=error.hint) from None
-        if not is_job_path(f"{folder}/x.yaml", settings):
-            raise UsageError(
-                f"files in {folder} are no job files of this root",
-                hint=f"name a folder with --to that `jobs` in {ROOT_FILE} names: {', '.join(settings.jobs)}",
-            )
-        return folder
-
-    # -- files -----------------------------------------------------------------------------------
-
-    def _write(
-        self,
-        tree: EditFiles,
-        jobs: Sequence[Incoming],
-        problems: list[Problem],
-        name: str,
-        options: Options,
-        runner: RunnerSpec,
-        folder: str,
-        tasks: tuple[str, str] | None,
-    ) -> Json:
-        """tasks: folder and suffix of the files of their tasks; None: those stand in the job files."""
-        here = {each.id: each.path for each in tree.documents() if each.id is not None}
-        taken = {path.lower() for path in here.values()}
-        made = []
-        for job in jobs:
-            path = here.get(job.id)
-            if path is None:
-                stem = job.stem
-                if f"{folder}/{stem}.yaml".lower() in taken:  # of another job
-                    stem = free(stem, {stem}, job.id)
-                path = f"{folder}/{stem}.yaml"
-                taken.add(path.lower())
-            else:
-                stem = posixpath.splitext(posixpath.basename(path))[0]
-            found = _made(job, path, stem, runner, tasks, tree.settings)
-            if isinstance(found, Made):
-                made.append(found)
-            else:
-                problems += found
-        return self._carry_out(
-            tree, made, problems, name, options, {job.id: job.past for job in jobs if job.past is not None}
+            check_timezone(options.timezone)
+        except ValueError as error:
+            raise UsageError(f"--timezone: {error}", hint=getattr(error, "hint", "")) from None
+        return options.timezone
+    found = local_zone(root.environ)
+    if found is None:
+        raise UsageError(
+            "it cannot be told in which time zone this machine is", hint="say it: --timezone Europe/Berlin"
         )
+    return found
 
-    def _carry_out(
-        self,
-        tree: EditFiles,
-        made: Sequence[Made],
-        problems: list[Problem],
-        name: str,
-        options: Options,
-        pasts: Mapping[str, Past],
-        buried: Sequence[Exported] = (),
-    ) -> Json:
-        """Writes what is not there yet, hands over the past, and lets a sync make the jobs.
 
-        buried: those that are archived; one that a file names here is as good as any other.
-        """
-        draft = Draft(files=tree, branch=None, job_id="", summary="Import")
-        ids = {each.id: each.path for each in tree.documents() if each.id is not None}
-        if self.environ.get(INSIDE_A_RUN) and not options.dry_run:
-            raise RefusedError(
-                f"{INSIDE_A_RUN} is set: this is inside run {self.environ[INSIDE_A_RUN]}, and no run may edit jobs",
-                hint="propose the change to a person; nothing in scheduler.yaml can allow it to a run so far",
+def _folder(root: Root, options: Options, settings: Settings) -> str:
+    folder = (options.to or FOLDER).rstrip("/")
+    try:
+        check_path(folder)
+    except PathError as error:
+        raise UsageError(f"--to {options.to}: {error}", hint=error.hint) from None
+    if not is_job_path(f"{folder}/x.yaml", settings):
+        raise UsageError(
+            f"files in {folder} are no job files of this root",
+            hint=f"name a folder with --to that `jobs` in {ROOT_FILE} names: {', '.join(settings.jobs)}",
+        )
+    return folder
+
+
+# -- files -----------------------------------------------------------------------------------
+
+
+def _write(
+    root: Root,
+    tree: EditFiles,
+    jobs: Sequence[Incoming],
+    problems: list[Problem],
+    name: str,
+    options: Options,
+    runner: RunnerSpec,
+    folder: str,
+    tasks: tuple[str, str] | None,
+) -> Json:
+    """tasks: folder and suffix of the files of their tasks; None: those stand in the job files."""
+    here = {each.id: each.path for each in tree.documents() if each.id is not None}
+    taken = {path.lower() for path in here.values()}
+    made = []
+    for job in jobs:
+        path = here.get(job.id)
+        if path is None:
+            stem = job.stem
+            if f"{folder}/{stem}.yaml".lower() in taken:  # of another job
+                stem = free(stem, {stem}, job.id)
+            path = f"{folder}/{stem}.yaml"
+            taken.add(path.lower())
+        else:
+            stem = posixpath.splitext(posixpath.basename(path))[0]
+        found = _made(job, path, stem, runner, tasks, tree.settings)
+        if isinstance(found, Made):
+            made.append(found)
+        else:
+            problems += found
+    return _carry_out(
+        root, tree, made, problems, name, options, {job.id: job.past for job in jobs if job.past is not None}
+    )
+
+
+def _carry_out(
+    root: Root,
+    tree: EditFiles,
+    made: Sequence[Made],
+    problems: list[Problem],
+    name: str,
+    options: Options,
+    pasts: Mapping[str, Past],
+    buried: Sequence[Exported] = (),
+) -> Json:
+    """Writes what is not there yet, hands over the past, and lets a sync make the jobs.
+
+    buried: those that are archived; one that a file names here is as good as any other.
+    """
+    draft = Draft(files=tree, branch=None, job_id="", summary="Import")
+    ids = {each.id: each.path for each in tree.documents() if each.id is not None}
+    if root.environ.get(INSIDE_A_RUN) and not options.dry_run:
+        raise RefusedError(
+            f"{INSIDE_A_RUN} is set: this is inside run {root.environ[INSIDE_A_RUN]}, and no run may edit jobs",
+            hint="propose the change to a person; nothing in scheduler.yaml can allow it to a run so far",
+        )
+    with contextlib.nullcontext() if options.dry_run else writing.alone(root.place.label):
+        states = [_place_files(each, ids.get(each.job.id), draft, tree, problems) for each in made]
+        kept: Mapping[str, State] = {}
+        good = {each.job.id for each, state in zip(made, states, strict=True) if state != "left_out"}
+        wanted = {
+            job_id: Carried(
+                past=replace(past, archived=None) if job_id in ids else past,
+                source=Path(name).name,
+                actor=root.actor,
             )
-        with contextlib.nullcontext() if options.dry_run else writing.alone(self.place.label):
-            states = [_place_files(each, ids.get(each.job.id), draft, tree, problems) for each in made]
-            kept: Mapping[str, State] = {}
-            good = {each.job.id for each, state in zip(made, states, strict=True) if state != "left_out"}
-            wanted = {
-                job_id: Carried(
-                    past=replace(past, archived=None) if job_id in ids else past,
-                    source=Path(name).name,
-                    actor=self.actor,
-                )
-                for job_id, past in pasts.items()
-            }
-            gone = {each.id for each in buried if each.id not in ids}
-            good |= {each.id for each in buried} - gone
-            if not options.dry_run:
-                writing.sweep(self.place.root, [path for each in made for path in (each.path, each.task_path) if path])
-                first = {job_id: each for job_id, each in wanted.items() if job_id in good}
-                kept = self._hand_over(draft, tree.settings, first, {each: wanted[each] for each in sorted(gone)})
-        synced, fault = self._synced() if (made or buried) and not options.dry_run else (None, None)
-        for job_id, state in kept.items():
-            if state == "own":
-                places = {each.job.id: each.job.line for each in made} | {each.id: each.line for each in buried}
-                line = places[job_id]
-                why = f"{job_id!r} has runs of its own here; its counters and its history from elsewhere were left out"
-                problems.append(problem(line, "own-history", why, error=False, job_id=job_id))
-        problems = sorted({replace(each, path=name) for each in problems})
-        waits = "" if synced is None else _why_not(synced, [each.job.id for each in made])
-        if fault is not None:
-            waits = f"{fault}; the files are there, and `scheduler sync` takes them over"
-        return {
-            "source": name,
-            "jobs": _told(made, states, buried, ids, kept),
-            "written": list(draft.after),
-            "problems": [each.to_json() for each in problems],
-            "applied": "dry_run" if options.dry_run else "next_sync" if waits else "now",
-            "why": waits or None,
-            "guard": None if synced is None else synced.json["guard"],
-            "held": None if synced is None else synced.held or None,
-            "fault": fault,
+            for job_id, past in pasts.items()
         }
+        gone = {each.id for each in buried if each.id not in ids}
+        good |= {each.id for each in buried} - gone
+        if not options.dry_run:
+            writing.sweep(root.place.root, [path for each in made for path in (each.path, each.task_path) if path])
+            first = {job_id: each for job_id, each in wanted.items() if job_id in good}
+            kept = _hand_over(root, draft, tree.settings, first, {each: wanted[each] for each in sorted(gone)})
+    synced, fault = _synced(root) if (made or buried) and not options.dry_run else (None, None)
+    for job_id, state in kept.items():
+        if state == "own":
+            places = {each.job.id: each.job.line for each in made} | {each.id: each.line for each in buried}
+            line = places[job_id]
+            why = f"{job_id!r} has runs of its own here; its counters and its history from elsewhere were left out"
+            problems.append(problem(line, "own-history", why, error=False, job_id=job_id))
+    problems = sorted({replace(each, path=name) for each in problems})
+    waits = "" if synced is None else _why_not(synced, [each.job.id for each in made])
+    if fault is not None:
+        waits = f"{fault}; the files are there, and `scheduler sync` takes them over"
+    return {
+        "source": name,
+        "jobs": _told(made, states, buried, ids, kept),
+        "written": list(draft.after),
+        "problems": [each.to_json() for each in problems],
+        "applied": "dry_run" if options.dry_run else "next_sync" if waits else "now",
+        "why": waits or None,
+        "guard": None if synced is None else synced.json["guard"],
+        "held": None if synced is None else synced.held or None,
+        "fault": fault,
+    }
 
-    def _hand_over(
-        self, draft: Draft, settings: Settings, pasts: Mapping[str, Carried], buried: Mapping[str, Carried]
-    ) -> Mapping[str, State]:
-        """The past of the jobs, and their files; both, or neither."""
-        followed = self.place.followed
-        if followed is not None and draft.after:
-            raise RefusedError(
-                f"this root follows the {followed.remote().words}, and is not edited here; to be written were"
-                f" {', '.join(list(draft.after)[:10])}; nothing was",
-                hint="import in a checkout of it, push, and import here once more for counters and history",
-            )
-        # Before the files: a daemon that sees these makes the jobs at once, and finds their past there.
-        kept = self.carry(pasts) if pasts else {}
-        # Prompts before jobs: a kill in between leaves no job without its task.
-        order = sorted(draft.after, key=lambda path: is_job_path(path, settings))
-        draft.after = {path: draft.after[path] for path in order}
-        try:
-            if draft.after:
-                write(self.place.root, draft, IN_PLACE, self.environ, self.tell)
-        except BaseException:
-            self.forget([job_id for job_id, state in kept.items() if state == "pending"])
-            raise
-        # Last: their rows are there at once, and cannot be taken back.
-        return {**kept, **self.carry(buried)} if buried else kept
 
-    def _synced(self) -> tuple[Synced | None, str | None]:
-        """A pass, or why none could be made: the files are there, and whoever asked has to know of them."""
-        try:
-            return self.sync(), None
-        except SchedulerError as error:
-            return None, str(error)
+def _hand_over(
+    root: Root, draft: Draft, settings: Settings, pasts: Mapping[str, Carried], buried: Mapping[str, Carried]
+) -> Mapping[str, State]:
+    """The past of the jobs, and their files; both, or neither."""
+    followed = root.place.followed
+    if followed is not None and draft.after:
+        raise RefusedError(
+            f"this root follows the {followed.remote().words}, and is not edited here; to be written were"
+            f" {', '.join(list(draft.after)[:10])}; nothing was",
+            hint="import in a checkout of it, push, and import here once more for counters and history",
+        )
+    # Before the files: a daemon that sees these makes the jobs at once, and finds their past there.
+    kept = _carry(root, pasts) if pasts else {}
+    # Prompts before jobs: a kill in between leaves no job without its task.
+    order = sorted(draft.after, key=lambda path: is_job_path(path, settings))
+    draft.after = {path: draft.after[path] for path in order}
+    try:
+        if draft.after:
+            write(root.place.root, draft, IN_PLACE, root.environ, root.tell)
+    except BaseException:
+        _forget(root, [job_id for job_id, state in kept.items() if state == "pending"])
+        raise
+    # Last: their rows are there at once, and cannot be taken back.
+    return {**kept, **_carry(root, buried)} if buried else kept
+
+
+def _carry(root: Root, pasts: Mapping[str, Carried]) -> Mapping[str, State]:
+    """What the database holds of each past now; it is made where there is none."""
+    root.daemon()  # refuses that of another root
+    start_state(root.place, new_state=False, now=root.clock.now())
+    root.place.make_state()
+    with Store.open(root.place.db) as store:
+        settle_copy(store, root.place, now=root.clock.now(), actor=root.actor)
+        return store.write(carried.carry, pasts, now=root.clock.now())
+
+
+def _forget(root: Root, job_ids: Collection[str]) -> None:
+    if job_ids:
+        with Store.open(root.place.db, create=False) as store:
+            store.write(carried.forget_carried, job_ids)
+
+
+def _synced(root: Root) -> tuple[Synced | None, str | None]:
+    """A pass, or why none could be made: the files are there, and whoever asked has to know of them."""
+    try:
+        return sync(root, cause="import"), None
+    except SchedulerError as error:
+        return None, str(error)
 
 
 def _told(
@@ -452,9 +466,6 @@ def _state(path: str, data: bytes, draft: Draft, tree: EditFiles) -> str:
         return "written"
     source = tree.read(path)
     return "kept" if isinstance(source, Fault) or source.data != data else "unchanged"
-
-
-# -- runners --------------------------------------------------------------------------------------
 
 
 def read_source_file(name: str, stdin: BinaryIO, *, most: int = -1) -> bytes:

@@ -26,6 +26,7 @@ from scheduler.root.files import WorkingTree
 from scheduler.root.place import Place
 from scheduler.root.tasks import read_task
 from scheduler.service.review.revisions import Compared, Snapshot, compare, folder_in_repository, snapshot
+from scheduler.service.root import Root
 from scheduler.sync.synced import Synced
 
 _NOT_KEPT = Text(None, "no text is kept in the database until it runs; compare two commits with --base")
@@ -41,7 +42,23 @@ class Reviewed:
     sources: Sequence[str | None] = ()  # the line that each problem points at
 
 
-def review_commits(place: Place, clock: Clock, *, base: str, head: str | None = None, direct: bool = False) -> Reviewed:
+def review(root: Root, *, base: str | None = None, head: str | None = None, direct: bool = False) -> Reviewed:
+    """What a sync would change, with all that a person needs to decide; writes nothing.
+
+    base: a revision to compare with instead of the database, which is then not looked at.
+    head: the revision that is compared; None: the files on disk.
+    direct: with `base` itself, not with the commit where `head` left it.
+    Raises: UsageError for a revision that is not there, UnavailableError where git or the root cannot be used.
+    """
+    if base is not None:
+        return _review_commits(root.place, root.clock, base=base, head=head, direct=direct)
+    found, planned = root.passes().look(root.observed())
+    return _with_review(found, planned, root.place, now=root.clock.now())
+
+
+def _review_commits(
+    place: Place, clock: Clock, *, base: str, head: str | None = None, direct: bool = False
+) -> Reviewed:
     """What a sync would change after merging `head`, or the files on disk, into a root that stands at `base`.
 
     As `compare` resolves them. Raises: UsageError, UnavailableError.
@@ -139,7 +156,7 @@ def _notes(ends: Compared, base: str, before: Snapshot, after: Snapshot) -> list
     return notes
 
 
-def with_review(found: Synced, planned: Plan | None, place: Place, *, now: datetime) -> Reviewed:
+def _with_review(found: Synced, planned: Plan | None, place: Place, *, now: datetime) -> Reviewed:
     """The plan against a database, for the formats of a review; the texts before are not looked up."""
     diffs: tuple[TaskDiff, ...] = ()
     files = WorkingTree(place)

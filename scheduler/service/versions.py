@@ -1,8 +1,7 @@
-"""What ran and what has changed since: log, diff and versions of a job. None of them writes anything."""
+"""The verbs that compare what ran with what has changed since: log, diff, versions. None of them writes anything."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,9 +18,11 @@ from scheduler.core.values.runs import AuditRow, Run, RunStatus
 from scheduler.core.values.settings import ROOT_JOB_ID
 from scheduler.core.values.spec import JobSpec
 from scheduler.core.views import Json
-from scheduler.ledger import audit, queries, syncs
+from scheduler.ledger import queries, syncs
+from scheduler.ledger.audit import read_audit
 from scheduler.ledger.store import Store
-from scheduler.service.look import Reading
+from scheduler.service.history import run_of
+from scheduler.service.root import Root
 
 COUNT = 50  # entries of a log, and texts, unless more are asked for
 _ROWS_OF_AN_EDIT = 20
@@ -31,14 +32,13 @@ _TOLD_BY_RUNS = ("failure", "recovery", "cancel")  # audit rows of what the ledg
 # -- log ---------------------------------------------------------------------------------------
 
 
-def log(scheduler: Reading, job_id: str, *, count: int = COUNT, prefix: bool = False) -> Json:
+def log(root: Root, job_id: str, *, count: int = COUNT, prefix: bool = False) -> Json:
     """A job's runs and all changes of it on one timeline, newest first, each with its commit as far as known.
 
     Also the changes of the runners that it has used.
     """
-    with scheduler._need_store(job_id) as store:
-        job = scheduler._job(store, job_id, prefix=prefix)
-        rows = store.read(audit.read_audit, job.id)
+    with root.job(job_id, prefix=prefix) as (store, job):
+        rows = store.read(read_audit, job.id)
         changes = Changes(rows)
         found = [(_moment(run), 1, _run_entry(run, changes)) for run in store.read(queries.runs, job.id, limit=count)]
         found += [
@@ -54,9 +54,7 @@ def _told(rows: Sequence[AuditRow], store: Store, job: Job) -> list[AuditRow]:
     runners = {each.spec.runner for each in store.read(queries.definitions, job.id)}
     prefixes = tuple(f"runners.{name}." for name in runners)
     of_root = [
-        row
-        for row in store.read(audit.read_audit, ROOT_JOB_ID)
-        if row.field is not None and row.field.startswith(prefixes)
+        row for row in store.read(read_audit, ROOT_JOB_ID) if row.field is not None and row.field.startswith(prefixes)
     ]
     own = [row for row in rows if row.action not in _TOLD_BY_RUNS]
     return sorted([*own, *of_root], key=lambda row: row.at)
@@ -108,25 +106,6 @@ def _origin_json(origin: Origin | None) -> Json | None:
     }
 
 
-def in_force(store: Store, job_id: str, at: datetime) -> Json:
-    """The definition and the text that a job had at an instant, and the commits that had brought them.
-
-    `definition` and `text` are None before the job was known.
-    """
-    changes = Changes(store.read(audit.read_audit, job_id))
-    definition, text = changes.definition_at(at), changes.text_at(at)
-    known = store.read(queries.definitions, job_id)
-    number = bisect_right(known, at, key=lambda each: each.since)
-    generation = known[number - 1].generation if number else None
-    about, of_text = _origin_json(definition), _origin_json(text)
-    return {
-        "job_id": job_id,
-        "at": instant(at),
-        "definition": None if about is None else {"generation": generation, **about},
-        "text": None if of_text is None or text is None else {"task_sha256": text.task_sha256, **of_text},
-    }
-
-
 # -- diff --------------------------------------------------------------------------------------
 
 
@@ -146,31 +125,29 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
+class Comparison:
     """`json` is the answer; `hunks` are its text, for whoever shows words."""
 
     json: Json
     hunks: tuple[Hunk, ...]
 
 
-def diff(scheduler: Reading, before: str, after: str | None = None, *, prefix: bool = False) -> Compared:
+def diff(root: Root, before: str, after: str | None = None, *, prefix: bool = False) -> Comparison:
     """What differs between two runs, JOB:N; between one and now; or, for a job, between its last success and now.
 
     Raises: UsageError for a job that has never succeeded.
     """
-    run = scheduler.run_of(before, prefix=prefix) if ":" in before else None
+    run = run_of(root, before, prefix=prefix) if ":" in before else None
     job_id = before if run is None else run.job_id
     if run is None and after is not None:
         raise UsageError(f"{before!r} is no run", hint="name two runs, such as heartbeat:12 heartbeat:13, or one job")
-    other = None if after is None else scheduler.run_of(after, prefix=prefix)
-    with scheduler._need_store(job_id) as store:
-        job = scheduler._job(store, job_id, prefix=prefix)
+    other = None if after is None else run_of(root, after, prefix=prefix)
+    with root.job(job_id, prefix=prefix) as (store, job):
         if run is None:
             run = _last_success(store, job)
         old = _side_of(store, run)
-        new = _now(scheduler, store, job) if other is None else _side_of(store, other)
-        found = _compared(store, old, new)
-    return found
+        new = _now(root, store, job) if other is None else _side_of(store, other)
+        return _compared(store, old, new)
 
 
 def _last_success(store: Store, job: Job) -> Run:
@@ -208,28 +185,25 @@ def _side_of(store: Store, run: Run) -> Side:
     )
 
 
-def _now(scheduler: Reading, store: Store, job: Job) -> Side:
+def _now(root: Root, store: Store, job: Job) -> Side:
     """What a run would get now."""
     from scheduler.core.values.settings import Settings
     from scheduler.root.files import WorkingTree
     from scheduler.root.tasks import read_task
-    from scheduler.sync.passes import Passes
 
-    place, now = scheduler.place, scheduler.clock.now()
+    now = root.clock.now()
     settings = store.read(syncs.settings) or Settings()
     spec: JobSpec = job.file.spec
     generation: int | None = job.file.generation
     why = f"it is archived: {job.file.path} names it no more" if job.archived else ""
     text = sha256 = source_path = None
     if not why:
-        found = Passes(place=place, clock=scheduler.clock).look_again(
-            store.read(syncs.observed, job_id=job.id), job.id, now
-        )
+        found = root.passes().look_again(store.read(syncs.observed, job_id=job.id), job.id, now)
         if not isinstance(found, Fault):
             _, seen, settings = found
             generation = seen.file.generation if seen.file.spec == spec else None
             spec = seen.file.spec
-        task = read_task(WorkingTree(place), spec, job.file.path, settings)
+        task = read_task(WorkingTree(root.place), spec, job.file.path, settings)
         if isinstance(task, Fault):
             why = f"{task.message} [{task.reason}]"
         else:
@@ -247,15 +221,15 @@ def _now(scheduler: Reading, store: Store, job: Job) -> Side:
     )
 
 
-def _compared(store: Store, old: Side, new: Side) -> Compared:
+def _compared(store: Store, old: Side, new: Side) -> Comparison:
     start, end = sorted((old.at, new.at))
     definition = definition_changes(old.spec, new.spec)
     names = sorted({old.spec.runner, new.spec.runner})
-    rows = store.read(audit.read_audit, ROOT_JOB_ID)
+    rows = store.read(read_audit, ROOT_JOB_ID)
     settings = settings_between(rows, [f"runners.{name}." for name in names], start, end)
     if new.at < old.at:
         settings = {name: (after, before) for name, (before, after) in settings.items()}
-    told = [row for row in _told(store.read(audit.read_audit, new.job.id), store, new.job) if start < row.at <= end]
+    told = [row for row in _told(store.read(read_audit, new.job.id), store, new.job) if start < row.at <= end]
     both = old.text is not None and new.text is not None
     names_of = [side.run.id if side.run is not None else "now" for side in (old, new)]
     words = {}
@@ -277,12 +251,12 @@ def _compared(store: Store, old: Side, new: Side) -> Compared:
         if old.job.id == new.job.id
         else {},
     }
-    return Compared(json=json, hunks=hunks(old.text or "", new.text or "") if both else ())
+    return Comparison(json=json, hunks=hunks(old.text or "", new.text or "") if both else ())
 
 
 def _side_json(store: Store, side: Side) -> Json:
     run = side.run
-    changes = Changes(store.read(audit.read_audit, side.job.id))
+    changes = Changes(store.read(read_audit, side.job.id))
     return {
         "run": None if run is None else run.id,
         "at": instant(side.at),
@@ -304,23 +278,22 @@ def _revision(run: Run) -> Json:
 # -- versions ----------------------------------------------------------------------------------
 
 
-def texts(scheduler: Reading, job_id: str, *, count: int = COUNT, prefix: bool = False) -> Json:
+def list_versions(root: Root, job_id: str, *, count: int = COUNT, prefix: bool = False) -> Json:
     """Every text that a job's runs were given, that which ran last first, with its commit and how its runs did."""
-    with scheduler._need_store(job_id) as store:
-        job = scheduler._job(store, job_id, prefix=prefix)
+    with root.job(job_id, prefix=prefix) as (store, job):
         found = versions(store.read(queries.uses, job.id))
-        changes = Changes(store.read(audit.read_audit, job.id))
+        changes = Changes(store.read(read_audit, job.id))
         shown = found[:count]
-        commits = _commits(scheduler, shown, changes)
-        current = None if job.archived else _now(scheduler, store, job).task_sha256
+        commits = _commits(root, shown, changes)
+        current = None if job.archived else _now(root, store, job).task_sha256
     entries = [_version_json(job.id, each, commits[each.last.task_sha256], current) for each in shown]
     if current is not None and all(each.last.task_sha256 != current for each in found):
-        entries.insert(0, _unused_json(current, changes.text(current, scheduler.clock.now())))
+        entries.insert(0, _unused_json(current, changes.text(current, root.clock.now())))
     return {"job_id": job.id, "versions": entries, "total": len(found)}
 
 
 def _commits(
-    scheduler: Reading, found: Sequence[Version], changes: Changes
+    root: Root, found: Sequence[Version], changes: Changes
 ) -> dict[str, tuple[Commit | None, NoCommit | None]]:
     """The commit that brought each text: as the audit knows it, else as git's history tells it now."""
     from scheduler.git.history import ONE_FILE_S, last_changes
@@ -339,7 +312,7 @@ def _commits(
             revisions.append(use.revision)
         elif origin is None and each.last.dirty in ("modified", "untracked"):
             known[each.last.task_sha256] = None, "uncommitted"
-    told = last_changes(scheduler.place.root, dict.fromkeys(revisions), wanted.values(), timeout=ONE_FILE_S)
+    told = last_changes(root.place.root, dict.fromkeys(revisions), wanted.values(), timeout=ONE_FILE_S)
     for sha256, key in wanted.items():
         commit = told.get(key, "unknown")
         known[sha256] = (commit, None) if isinstance(commit, Commit) else (None, commit)

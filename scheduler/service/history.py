@@ -1,0 +1,52 @@
+"""The verbs that show what ran and what was changed: history, task, audit."""
+
+from __future__ import annotations
+
+from scheduler.core import views
+from scheduler.core.values.problems import UsageError
+from scheduler.core.values.runs import Run, RunStatus
+from scheduler.core.values.settings import ROOT_JOB_ID
+from scheduler.core.views import Json
+from scheduler.ledger import queries, runs
+from scheduler.ledger.audit import read_audit
+from scheduler.service.root import Root
+
+
+def history(
+    root: Root, job_id: str, *, count: int | None = None, status: RunStatus | None = None, prefix: bool = False
+) -> Json:
+    """A job's runs and skips, newest first."""
+    with root.job(job_id, prefix=prefix) as (store, job):
+        return {"runs": [views.run_json(run) for run in store.read(queries.runs, job.id, limit=count, status=status)]}
+
+
+def run_of(root: Root, run_id: str, *, prefix: bool = False) -> Run:
+    """The run that `JOB:N` names. Raises: UsageError."""
+    job_id, _, number = run_id.rpartition(":")
+    if not job_id or not number.isascii() or not number.isdigit() or len(number) > 15:
+        raise UsageError(f"{run_id!r} does not name a run", hint="a run is JOB:N, such as heartbeat:12")
+    with root.job(job_id, prefix=prefix) as (store, job):
+        run = store.read(runs.find_run, job.id, int(number))
+        if run is None:
+            newest = store.read(queries.runs, job.id, limit=1)
+            hint = f"its newest is {newest[0].id}" if newest else "it has not run yet"
+            raise UsageError(f"job {job.id!r} has no run {number}", hint=hint)
+        return run
+
+
+def task(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes]:
+    """The exact text that a run was given. Raises: UsageError where it never got one."""
+    run = run_of(root, run_id, prefix=prefix)
+    if run.task_sha256 is None:
+        raise UsageError(f"{run.id} was given no text: it is {run.status.value}, {run.reason}")
+    with root.open() as store:
+        return run, store.read(queries.text_of, run.task_sha256, store.path)
+
+
+def audit(root: Root, job_id: str | None = None, *, count: int | None = None, prefix: bool = False) -> Json:
+    store = root.store() if job_id is None or job_id == ROOT_JOB_ID else root.need_store(job_id)
+    if store is None:
+        return {"audit": []}
+    with store:
+        known = job_id if job_id is None or job_id == ROOT_JOB_ID else root.find_job(store, job_id, prefix=prefix).id
+        return {"audit": [views.audit_json(row) for row in store.read(read_audit, known, limit=count)]}

@@ -1,0 +1,205 @@
+"""The verbs that show jobs: list, show, next. None of them makes a database."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from scheduler.core import views
+from scheduler.core.due.expected import Alarm, Kind, alarm_texts
+from scheduler.core.times.fires import coming
+from scheduler.core.values.facts import Fault, Job, Status
+from scheduler.core.values.instants import instant
+from scheduler.core.values.problems import Problem, SchedulerError, UsageError
+from scheduler.core.values.settings import Settings
+from scheduler.core.values.spec import Schedule
+from scheduler.core.views import Json
+from scheduler.ledger import evidence, queries, syncs
+from scheduler.ledger.store import Store
+from scheduler.root.files import WorkingTree
+from scheduler.root.settings import read_settings
+from scheduler.service.root import Root
+
+MOST_FIRES = 100_000  # of a range without a count: a hundred megabytes
+_NEVER_FIRE = (Status.ARCHIVED, Status.DISABLED, Status.STOPPED, Status.COMPLETED)
+
+
+def list_jobs(
+    root: Root, *, status: str | None = None, tag: str | None = None, problems: bool = False, tasks: bool = True
+) -> Json:
+    """Every job, archived ones too, and what the last sync found wrong.
+
+    tasks: False leaves out what the disk holds of each task now, which reads a file a job.
+    """
+    store = root.store()
+    if store is None:
+        return views.list_json([], [], held=_why_held(root, None))
+    troubles = [] if not store.read_only else [store.read_only]
+    with store:
+        found = store.read(syncs.problems)
+        files = _Files(root) if tasks else None
+        known = store.read(queries.jobs)
+        overdue = store.read(evidence.alarms, root.clock.now(), known)
+        silent, said = root.daemon_says()
+        if silent:  # it is not to fire: nothing becomes of any slot
+            overdue = [each for each in overdue if each[1].kind is not Kind.ROW]
+        alarms: dict[str, list[Alarm]] = {}
+        for _, alarm in overdue:
+            alarms.setdefault(alarm.job_id, []).append(alarm)
+        jobs = [_job_json(root, job, found, files, alarms.get(job.id, ())) for job in known]
+        held = _why_held(root, store)
+    wanted = [
+        job
+        for job in jobs
+        if (status is None or job["status"] == status)
+        and (tag is None or tag in job["tags"])
+        and (not problems or job["problems"] or job["sync_state"] in ("invalid", "conflict", "held"))
+    ]
+    troubles += [*said, *alarm_texts(overdue)]
+    # The summary is of the whole root.
+    return {**views.list_json(jobs, found, troubles, held=held), "jobs": wanted}
+
+
+def held(root: Root) -> str | None:
+    """Why no sync takes the files as they are now (S8)."""
+    with root.store() or contextlib.nullcontext() as store:
+        return _why_held(root, store)
+
+
+def _why_held(root: Root, store: Store | None) -> str | None:
+    from scheduler.sync.holds import why_held
+
+    return why_held(root.place, None if store is None else store.read(syncs.settings)) or None
+
+
+def show_job(root: Root, job_id: str, *, prefix: bool = False) -> Json:
+    with root.job(job_id, prefix=prefix) as (store, job):
+        now = root.clock.now()
+        coming = [] if job.status(now) in _NEVER_FIRE else _coming(root, job, now)
+        alarms = [alarm for _, alarm in store.read(evidence.alarms, now, [job])]
+        return {
+            "job": _job_json(root, job, store.read(syncs.problems), _Files(root), alarms),
+            "next_fires": [{"job_id": job.id, **views.fire_json(fire, job.file.spec.due_by)} for fire in coming],
+            "held": _why_held(root, store),
+        }
+
+
+def _coming(root: Root, job: Job, now: datetime) -> Sequence[datetime]:
+    if job.pause is not None and job.pause.covers(now):
+        if job.pause.until is None:
+            return []  # nothing comes until somebody resumes it
+        now = job.pause.until
+    return coming(job.file.spec.due_by, after=now, count=views.NEXT_FIRES)
+
+
+def next_fires(
+    root: Root,
+    job_ids: Sequence[str] = (),
+    *,
+    count: int | None = None,
+    start: datetime | None = None,
+    until: datetime | None = None,
+    prefix: bool = False,
+) -> Json:
+    """Coming fires in (start, until], ascending. With an explicit range it is arithmetic on the schedule alone.
+
+    count: per job; 5 without `until`.
+    Raises: UsageError for a range that is no range, or that holds more fires than anybody reads and no `count`.
+    """
+    now = root.clock.now()
+    explicit = start is not None or until is not None
+    begin = now if start is None else start
+    if until is not None and until < begin:
+        raise UsageError(f"--to lies before --from ({instant(until)} < {instant(begin)})")
+    store = root.store() if not job_ids else root.need_store(job_ids[0])
+    if store is None:
+        return {"fires": []}
+    with store:
+        jobs = [root.find_job(store, each, prefix=prefix) for each in job_ids] or store.read(queries.jobs)
+    counted = count is not None or until is None
+    limit = (views.NEXT_FIRES if count is None else count) if counted else MOST_FIRES + 1
+    known: dict[Schedule, list[datetime]] = {}  # jobs with one schedule have the same fires
+    found: list[tuple[datetime, str, Schedule]] = []
+    for job in jobs:
+        if not job_ids and job.archived:
+            continue
+        if not explicit and job.status(now) in _NEVER_FIRE:
+            continue
+        schedule = replace(job.file.spec.due_by, jitter=timedelta())
+        if schedule not in known:
+            known[schedule] = coming(schedule, after=begin, until=until, count=limit)
+        found += [(slot, job.id, schedule) for slot in known[schedule]]
+        if not counted and len(found) > MOST_FIRES:
+            raise UsageError(
+                f"the range holds over {MOST_FIRES:,} fires", hint="narrow it, or limit each job's fires with -n"
+            )
+    found.sort(key=lambda each: each[:2])
+    tell = functools.cache(views.fire_json)
+    return {"fires": [{"job_id": job_id, **tell(slot, schedule)} for slot, job_id, schedule in found]}
+
+
+def known_words(root: Root) -> tuple[Sequence[str], Sequence[str]]:
+    """All job ids and the newest run ids, for completion; never an error."""
+    try:
+        store = root.store()
+        if store is None:
+            return [], []
+        with store:
+            ids = store.read(queries.job_ids)
+            return ids, [run.id for job_id in ids[:200] for run in store.read(queries.runs, job_id, limit=3)]
+    except SchedulerError:
+        return [], []
+
+
+def never_synced(root: Root) -> bool:
+    store = root.store()
+    if store is None:
+        return True
+    with store:
+        return store.read(syncs.synced_at) is None
+
+
+def _job_json(
+    root: Root, job: Job, problems: Iterable[Problem], files: _Files | None, alarms: Sequence[Alarm] = ()
+) -> Json:
+    mine = [p for p in problems if p.job_id == job.id or (p.job_id is None and p.path == job.file.path)]
+    sha256 = None if job.archived or files is None else files.task_sha256(job)
+    return views.job_json(job, task_sha256=sha256, problems=mine, now=root.clock.now(), alarms=alarms)
+
+
+class _Files:
+    """What the disk holds now of many jobs' tasks; a file that several share is read once."""
+
+    def __init__(self, root: Root) -> None:
+        self._place = root.place
+        self._settings: Settings | None = None
+        self._sources: dict[str, str | None] = {}
+        self._files = WorkingTree(root.place)
+
+    def task_sha256(self, job: Job) -> str | None:
+        """sha256 of the text a run would get now; None where F2 would skip it."""
+        facts, path = job.file, job.file.spec.task_source_path
+        synced = facts.file_sha256 if path is None else facts.task_sha256
+        if facts.task_sha256 is not None and self._sha256(path or facts.path) == synced:
+            return facts.task_sha256  # the bytes last synced: no need to check or to parse them again
+        return self._parsed(job)
+
+    def _sha256(self, path: str) -> str | None:
+        if path not in self._sources:
+            from scheduler.root.tasks import JOB_FILE_BYTES
+
+            source = self._files.read(path, limit=JOB_FILE_BYTES)
+            self._sources[path] = None if isinstance(source, Fault) else hashlib.sha256(source.data).hexdigest()
+        return self._sources[path]
+
+    def _parsed(self, job: Job) -> str | None:
+        from scheduler.root.tasks import read_task
+
+        if self._settings is None:
+            self._settings = read_settings(self._place)[0] or Settings()
+        task = read_task(self._files, job.file.spec, job.file.path, self._settings)
+        return None if isinstance(task, Fault) else task.sha256

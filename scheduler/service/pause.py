@@ -1,0 +1,102 @@
+"""The verbs that hold a job back and let it go on: pause, resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from scheduler.core.values.facts import Job, Pause
+from scheduler.core.values.instants import instant
+from scheduler.core.values.problems import RefusedError, UsageError
+from scheduler.core.views import Json
+from scheduler.ledger import syncs
+from scheduler.ledger.cursor import until_fresh
+from scheduler.service.jobs import show_job
+from scheduler.service.root import Root
+
+SHORTEST_GAP = timedelta(seconds=1)  # between two slots: a pause that ends so soon after one covers no second
+
+
+def pause_job(
+    root: Root, job_id: str, *, reason: str | None = None, until: datetime | None = None, one_slot: bool = False
+) -> Json:
+    """Holds a job back: its slots become skips, `paused`. Survives every sync; said again, it is replaced.
+
+    one_slot: only the next one.
+    Raises: UsageError for an instant that has passed; RefusedError for an archived job, and with `one_slot` for
+    one that is paused already or has no slot ahead.
+    """
+    from scheduler.core.due.due import next_slot
+
+    now = root.clock.now()
+    if until is not None and until <= now:
+        raise UsageError(f"--until {instant(until)} has already passed", hint="name a later instant")
+
+    def paused(job: Job) -> Pause:
+        if job.archived:
+            raise RefusedError(f"job {job.id!r} is archived: nothing of it is due")
+        going_on = job.pause is not None and job.pause.covers(now)
+        since = job.pause.at if job.pause is not None and going_on else now
+        if not one_slot:
+            return Pause(at=since, reason=reason, until=until, by=root.actor)
+        if going_on:
+            raise RefusedError(f"job {job.id!r} is paused already", hint=f"`scheduler resume {job.id}` first")
+        slot = next_slot(job, now)
+        if slot is None:
+            raise RefusedError(f"job {job.id!r} is {job.status(now).value}: no slot of it is coming")
+        return Pause(at=now, reason=reason, until=slot + SHORTEST_GAP, by=root.actor)
+
+    return _set_pause(root, job_id, "pause", paused)
+
+
+def resume_job(root: Root, job_id: str) -> Json:
+    """Lifts a pause, and starts a stopped job anew: slots that passed meanwhile are not made up for.
+
+    A job that is neither stays as it is.
+    """
+    return _set_pause(root, job_id, "resume", lambda _: None)
+
+
+def _set_pause(root: Root, job_id: str, action: str, pause: Callable[[Job], Pause | None]) -> Json:
+    from scheduler.core.due.due import held_back, replaced
+
+    with root.job(job_id, to_write=True) as (store, found):
+
+        def turn() -> None:
+            observed = store.read(syncs.observed, job_id=found.id)
+            job, now = observed.jobs[found.id], root.clock.now()
+            new = pause(job)
+            arms = new is None and job.runtime.stopped_at is not None and not job.archived
+            changes: dict[str, tuple[object, object]] = {}
+            if new != job.pause:
+                changes["pause"] = _pause_json(job.pause), _pause_json(new)
+            if arms:
+                changes["status"] = "stopped", "active"
+            if not changes:
+                return
+            first, *also = [
+                root.audit_row(job.id, action, field=field, before=before, after=after)
+                for field, (before, after) in changes.items()
+            ]
+            settled = held_back(job, now) if new is None else replaced(job, now)
+            store.write(
+                syncs.set_pause,
+                job.id,
+                new,
+                audit=first,
+                also=also,
+                ticket=observed.ticket,
+                settled=settled,
+                arms=arms,
+            )
+
+        until_fresh(turn, "nothing was done")
+    root.wake()
+    return show_job(root, found.id)
+
+
+def _pause_json(pause: Pause | None) -> Json | None:
+    if pause is None:
+        return None
+    until = None if pause.until is None else instant(pause.until)
+    return {"at": instant(pause.at), "reason": pause.reason, "until": until, "by": pause.by}

@@ -1,0 +1,246 @@
+"""The verbs that start a run and end one: run, run --dry-run, cancel."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scheduler.core.values.facts import Fault, Job
+from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
+from scheduler.core.values.runs import Run, RunStatus, Trigger
+from scheduler.core.values.settings import Settings
+from scheduler.core.views import Json
+from scheduler.ledger import claims, put_back, runs, syncs
+from scheduler.ledger.audit import append_audit
+from scheduler.ledger.store import Store
+from scheduler.service.history import run_of, task
+from scheduler.service.root import Root
+
+if TYPE_CHECKING:
+    from scheduler.control.daemon_lock import Holder
+    from scheduler.run.local.attempts import Attempts
+    from scheduler.run.local.cancel import Cancel
+
+CANCEL_WAIT = timedelta(seconds=15)  # TERM, ten seconds, KILL, and the writing down
+_LOOK_S = 0.05
+_FOREGROUND_LOOK_S = 0.5
+
+
+def run_job(
+    root: Root,
+    job_id: str,
+    *,
+    cancel: Cancel,
+    wait: bool = True,
+    claimed: Callable[[Run, bool], None] = lambda *_: None,
+    task_of: str | None = None,
+) -> Run:
+    """Runs a job now: in the daemon if one runs, else in this process, whatever `wait` says.
+
+    claimed: told of the run once its row stands, and whether it runs here.
+    task_of: a run of the job, JOB:N, whose text it is given again; where that came from, this run says of itself.
+    Returns the finished run, a skip where it could not start; without `wait`, a daemon's run as it stands.
+    What its own file and scheduler.yaml say now counts, synced or not (F1); the task is read last of all.
+    Raises: RefusedError, leaving no row, for an archived or a running job; UsageError for an unknown one.
+    """
+    from scheduler.control.client import ask
+
+    origin = None if task_of is None else _origin(root, job_id, task_of)
+    holder = root.daemon()
+    if holder is None:
+        return _run_here(root, job_id, cancel, claimed, origin)
+    with root.job(job_id, to_write=True) as (store, job):
+        run: Run | None = None
+        # A verb of its own: a daemon of an earlier version must not run another text than was asked for.
+        what: Json = {"verb": "run"} if origin is None else {"verb": "rerun", "task_of": origin.n}
+        for answer in ask(holder, **what, job_id=job.id, actor=root.actor, wait=wait):
+            first = run is None
+            run = store.read(runs.find_run, job.id, answer["n"])
+            assert run is not None  # the daemon says so once its row stands
+            if first:
+                claimed(run, False)
+        if run is None or (wait and not run.status.finished):
+            raise UnavailableError(
+                f"the daemon ({holder}) hung up before the run had ended",
+                hint=f"`scheduler history {job.id}` shows how it went on",
+            )
+        return run
+
+
+def _origin(root: Root, job_id: str, run_id: str) -> Run:
+    """The run whose text is to run again. Raises: UsageError, RefusedError where it is kept no longer."""
+    if run_id.rpartition(":")[0] != job_id:
+        raise UsageError(
+            f"{run_id!r} is no run of {job_id!r}", hint=f"`scheduler versions {job_id}` names those of each text"
+        )
+    with root.need_store(job_id) as store:
+        number = run_id.rpartition(":")[2]
+        kept = number.isascii() and number.isdigit() and len(number) <= 15
+        if (
+            kept
+            and 0 < int(number) <= store.read(put_back.last_numbers).get(job_id, 0)
+            and not store.read(runs.find_run, job_id, int(number))
+        ):
+            raise RefusedError(
+                f"{run_id} is not kept any more, and neither is its text",
+                hint="retention.runs in scheduler.yaml says how many rows of a history are kept;"
+                f" `scheduler versions {job_id}` names those that are left",
+            )
+    run = run_of(root, run_id)
+    task(root, run_id)  # also that it is whole
+    return run
+
+
+def _run_here(
+    root: Root, job_id: str, cancel: Cancel, claimed: Callable[[Run, bool], None], origin: Run | None = None
+) -> Run:
+    from scheduler.ledger.owners import Owner
+    from scheduler.run.local.attempts import Attempts
+    from scheduler.sync.settle_copy import settle_copy
+
+    with root.need_store(job_id, to_write=True) as store:
+        settle_copy(store, root.place, now=root.clock.now(), actor=root.actor)
+        root.recover(store)
+        job = root.find_job(store, job_id)
+        settings = store.read(syncs.settings) or Settings()
+        with Owner(root.place.owners) as owner:
+            claim = store.write(
+                claims.claim_manual,
+                job.id,
+                trigger=Trigger.MANUAL if origin is None else Trigger.RERUN,
+                task_of=None if origin is None else origin.n,
+                requested_by=root.actor,
+                owner=owner.id,
+                max_running=settings.limits.max_running,
+                now=root.clock.now(),
+            )
+            attempts = Attempts(
+                place=root.place,
+                store=store,
+                clock=root.clock,
+                environ=root.environ,
+                passes=root.passes(),
+                owner=owner.id,
+            )
+            run = attempts.carry_out(
+                claim.runs[0], scratch=owner.scratch, cancel=cancel, claimed=lambda each: claimed(each, True)
+            )
+            return _await_end(root, attempts, run, owner.scratch, cancel)
+
+
+def _await_end(root: Root, attempts: Attempts, run: Run, scratch: Path, cancel: Cancel) -> Run:
+    """Tries a run again here as long as it says so. Meanwhile somebody may cancel it, or a daemon go on with it."""
+    planned, start = None, 0.0
+    while not run.status.finished and not cancel.is_set():
+        if run.retry_at is not None and run.retry_at != planned:
+            planned = run.retry_at
+            start = time.monotonic() + (planned - root.clock.now()).total_seconds()
+        left = _FOREGROUND_LOOK_S if run.retry_at is None else start - time.monotonic()
+        if left <= 0:
+            planned = None
+            run = attempts.carry_out(run, scratch=scratch, cancel=cancel)
+            continue
+        cancel.wait(min(left, _FOREGROUND_LOOK_S))
+        run = attempts.store.read(runs.find_run, run.job_id, run.n) or run
+    if cancel.is_set() and run.retry_at is not None:
+        return attempts.end_unstarted(run, "cancelled")
+    return run
+
+
+def dry_run_job(root: Root, job_id: str, *, task_of: str | None = None) -> Json:
+    """What `run` would start: argv, working directory, names of the environment, and the text. Starts nothing.
+
+    Raises: RefusedError with the reason of the skip where nothing could be started.
+    """
+    from scheduler.run.fire import from_disk, pinned
+    from scheduler.run.local.prepare import prepare_attempt
+
+    with root.job(job_id) as (store, job):
+        origin = None if task_of is None else _origin(root, job.id, task_of)
+        if job.archived:
+            raise RefusedError(f"job {job.id!r} is archived: no file names it any more")
+        passes = root.passes()
+        found = passes.look_again(store.read(syncs.observed, job_id=job.id), job.id, root.clock.now())
+        trigger = Trigger.MANUAL if origin is None else Trigger.RERUN
+        if isinstance(found, Fault):
+            raise _would_be_skipped(job, found)
+        _, job, settings = found
+        if origin is None:
+            ready = from_disk(passes, job, settings, trigger)
+        else:
+            ready = pinned(root.place, store, job, settings, origin)
+    if isinstance(ready, Fault):
+        raise _would_be_skipped(job, ready)
+    process = prepare_attempt(ready, f"{job.id}:0", None, trigger, attempt=1, environ=root.environ)
+    if isinstance(process, Fault):
+        raise _would_be_skipped(job, process)
+    return {
+        "job_id": job.id,
+        "argv": list(process.argv),
+        "cwd": str(process.cwd),
+        "env": sorted(process.env),
+        "input": ready.runner.input.value,
+        "task_sha256": ready.task.sha256,
+        "task": ready.task.text.decode(),
+    }
+
+
+def _would_be_skipped(job: Job, fault: Fault) -> RefusedError:
+    return RefusedError(f"job {job.id!r} would be skipped: {fault.message} [{fault.reason}]")
+
+
+def cancel_run(root: Root, run_id: str) -> Run:
+    """Ends a run, whoever carries it out, and returns it once it has ended.
+
+    Raises: RefusedError for a run that has ended already; UnavailableError where it does not end in time.
+    """
+    from scheduler.control.client import answer_of
+    from scheduler.run.ends import end_unstarted
+
+    run = run_of(root, run_id)
+    if run.status.finished:
+        raise RefusedError(f"{run.id} has ended already: {run.status.value}")
+    with Store.open(root.place.db) as store:
+        store.write(append_audit, [root.audit_row(run.job_id, "cancel", field="run", after=run.id)])
+        holder = root.daemon()
+        if holder is None and run.status is RunStatus.QUEUED:  # nobody's yet
+            end_unstarted(store, run, "cancelled", root.clock.now())
+        elif holder is None or not answer_of(holder, "cancel", run_id=run.id)["found"]:
+            _cancel_elsewhere(root, store, run, holder)
+        give_up = time.monotonic() + CANCEL_WAIT.total_seconds()
+        while True:
+            now = store.read(runs.find_run, run.job_id, run.n)
+            assert now is not None
+            if now.status.finished:
+                return now
+            if time.monotonic() > give_up:
+                raise UnavailableError(f"{run.id} was told to end and has not yet", hint="look again in a moment")
+            time.sleep(_LOOK_S)
+
+
+def _cancel_elsewhere(root: Root, store: Store, run: Run, holder: Holder | None) -> None:
+    """Tells the command in whose foreground the run is; where that is dead, ends what it has left."""
+    from scheduler.ledger import owners
+    from scheduler.run.ends import end_unstarted
+
+    found = next((each for each in store.read(runs.active) if each.run.id == run.id), None)
+    if found is None:
+        return  # ended meanwhile
+    if found.run.status is RunStatus.QUEUED:  # nobody's yet: to be tried again in a foreground, or nothing fires here
+        end_unstarted(store, found.run, "cancelled", root.clock.now())
+        return
+    pid = None if found.owner is None or found.kind != owners.LOCAL else owners.pid_of(found.owner)
+    if holder is not None and pid == holder.pid:
+        return  # the daemon's, which knows that it has ended and will write it
+    if pid is not None and owners.is_alive(root.place.owners, found.owner):
+        # While it holds its lock the pid in its name is its own.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    else:
+        root.recover(store)

@@ -1,0 +1,38 @@
+"""The verb that keeps a root going: serve."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from scheduler.service.root import Root
+
+if TYPE_CHECKING:
+    from scheduler.daemon.daemon import Served
+
+
+def serve(
+    root: Root, *, observe: bool = False, once: bool = False, new_state: bool = False, grace: timedelta | None = None
+) -> Served:
+    """Watches, syncs and fires until a signal says to stop; with `once`, what is due now.
+
+    Raises: UnavailableError where another daemon holds the database, or it or the root cannot be used;
+    RefusedError where a history is gone and `new_state` is not given.
+    """
+    from scheduler.daemon.daemon import GRACE, Daemon
+
+    while True:
+        daemon = Daemon(
+            place=root.place,
+            clock=root.clock,
+            environ=root.environ,
+            absent_grace=root.absent_grace,
+            observe=observe,
+            once=once,
+            new_state=new_state,
+            grace=GRACE if grace is None else grace,
+        )
+        served = daemon.serve()
+        if not served.put_back:
+            return served
+        new_state = False  # a database was put in place of one that was gone: as if started anew

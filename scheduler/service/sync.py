@@ -1,0 +1,133 @@
+"""The verbs that read the files: validate, plan, sync."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scheduler.core.values.problems import Problem, UsageError, did_you_mean
+from scheduler.core.values.settings import ROOT_FILE
+from scheduler.ledger import clock_steps
+from scheduler.ledger.store import Store
+from scheduler.root.files import WorkingTree
+from scheduler.root.place import is_there
+from scheduler.root.settings import lenient_settings, read_settings
+from scheduler.service.root import Root
+
+if TYPE_CHECKING:
+    from scheduler.sync.synced import Synced
+
+
+def problem_lines(root: Root, problems: Sequence[Problem]) -> Sequence[str | None]:
+    """The line that each problem points at, for a person to see; None where there is none to show."""
+    from scheduler.root.excerpts import source_lines
+
+    return source_lines(WorkingTree(root.place.now()), problems)
+
+
+def validate(root: Root, paths: Sequence[Path] = ()) -> tuple[Problem, ...]:
+    """Every problem of every file, or of the named files and folders, sorted; needs no database, starts nothing.
+
+    Raises: UsageError for a path that is no job file of this root.
+    """
+    from scheduler.core.formats.rootfile import NEEDS_SETTINGS
+    from scheduler.core.plan.claims import across_files
+    from scheduler.git.tree import Tree
+    from scheduler.root.desired import read_desired
+
+    settings, root_problems = read_settings(root.place)
+    broken = settings is None
+    settings = settings or lenient_settings(root.place)
+    if settings is None:
+        return root_problems
+    desired = read_desired(WorkingTree(root.place), settings, Tree())
+    problems = sorted({*root_problems, *desired.problems, *across_files(desired)})
+    if broken:
+        problems = [problem for problem in problems if problem.code not in NEEDS_SETTINGS]
+    if not paths:
+        return tuple(problems)
+    wanted = [_below_root(root, path) for path in paths]
+    known = {found.document.path for found in desired.found} | desired.broken | desired.empty
+    known |= {problem.path for problem in problems} | {ROOT_FILE}
+    for path, given in zip(wanted, paths, strict=True):
+        if not any(_below(each, path) for each in known):
+            raise UsageError(
+                f"{given} is no job file of {root.place.root}",
+                hint=did_you_mean(path, known) or "job files are those that `jobs` in scheduler.yaml names",
+            )
+    if broken:
+        wanted.append(ROOT_FILE)  # without it nobody can say that they are sound
+    return tuple(problem for problem in problems if any(_below(problem.path, path) for path in wanted))
+
+
+def _below_root(root: Root, path: Path) -> str:
+    try:
+        return path.resolve().relative_to(root.place.root).as_posix()
+    except ValueError:
+        raise UsageError(f"{path} lies outside the root {root.place.root}") from None
+
+
+def plan_sync(root: Root, *, confirmed: str | None = None, now_anyway: bool = False) -> Synced:
+    """What a sync would change now; writes nothing."""
+    return root.passes().plan(root.observed(), confirmed=confirmed, now_anyway=now_anyway)
+
+
+def sync(
+    root: Root,
+    *,
+    confirmed: str | None = None,
+    cause: str = "sync",
+    now_anyway: bool = False,
+    new_state: bool = False,
+) -> Synced:
+    """One pass, by the daemon if one runs.
+
+    now_anyway: also while git is in the middle of something (S8).
+    new_state: start without a history where the one there was is gone.
+    Raises: UnavailableError where the root or the database cannot be used.
+    """
+    from scheduler.control.client import answer_of
+    from scheduler.maintenance.lost import start_state
+    from scheduler.sync.settle_copy import settle_copy
+    from scheduler.sync.synced import Synced
+
+    holder = root.daemon()
+    if holder is not None:
+        answer = answer_of(holder, "sync", actor=root.actor, confirmed=confirmed, now_anyway=now_anyway)
+        return Synced.from_json(answer)
+    _follow(root)
+    start_state(root.place, new_state=new_state, now=root.clock.now())
+    settings, _ = read_settings(root.place.now())  # the look may have made another commit the root
+    if settings is None and not is_there(root.place.db):
+        return plan_sync(root, confirmed=confirmed)  # nothing to keep the problems in
+    root.place.make_state()
+    with Store.open(root.place.db) as store:
+        settle_copy(store, root.place, now=root.clock.now(), actor=root.actor)
+        _set_right(root, store)
+        recovered = root.recover(store)
+        found = root.passes().sync(store, actor=root.actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway)
+    return replace(found, recovered=tuple(run.id for run in recovered))
+
+
+def _follow(root: Root) -> None:
+    """Where no daemon does it: looks at the remote that the root is kept from."""
+    if root.place.followed is not None:
+        from scheduler.remote.following import Follow
+
+        Follow(followed=root.place.followed, clock=root.clock, environ=root.environ, logs=False).look()
+
+
+def _set_right(root: Root, store: Store) -> None:
+    """Where no daemon does it: rows that lie ahead, because the clock has gone back (F6)."""
+    from scheduler.core.times.clocks import NOT_BEFORE
+    from scheduler.sync.clock_repair import set_right
+
+    now, newest = root.clock.now(), store.read(clock_steps.last_clock).newest
+    if now >= NOT_BEFORE:
+        set_right(store, now=now, whole=newest is not None and newest > now, actor=root.actor)
+
+
+def _below(path: str, folder: str) -> bool:
+    return folder in (".", path) or path.startswith(folder + "/")
