@@ -13,6 +13,7 @@ import pytest
 
 from scheduler.core.times.fires import coming
 from scheduler.core.values.spec import Schedule
+from scheduler.service import jobs as verbs
 from tests.faces.conftest import JOBS, Root
 
 Check = Callable[[Any], bool]
@@ -451,7 +452,7 @@ def test_jobs_with_one_schedule_share_the_fires_that_next_finds(root: Root, monk
         asked.append(schedule)
         return coming(schedule, **given)
 
-    monkeypatch.setattr(jobs, "coming", counted)
+    monkeypatch.setattr(verbs, "coming", counted)
     found = root.json("next", *(f"twin-{n}" for n in range(20)), "-n", "1")["fires"]
     assert [fire["job_id"] for fire in found] == sorted(f"twin-{n}" for n in range(20))
     assert len({fire["fire_time"] for fire in found}) == 1

@@ -30,19 +30,17 @@ from scheduler.core.edits.spans import (
 )
 from scheduler.core.formats.jobfile import Document, is_markdown
 from scheduler.core.values.facts import Fault, version
-from scheduler.core.values.problems import RefusedError, SchedulerError, UsageError
-from scheduler.core.values.settings import ROOT_FILE
+from scheduler.core.values.problems import RefusedError, UsageError
 from scheduler.core.values.texts import short
 from scheduler.core.views import Json
 from scheduler.git.objects import find_commit
 from scheduler.git.write import find_branch
 from scheduler.ledger import queries
-from scheduler.maintenance.lost import refuse_lost
-from scheduler.remote.branches import need_branch, push_branch, take_back_unsigned, take_branch
+from scheduler.remote.branches import need_branch, take_branch
 from scheduler.root import writing
 from scheduler.root.committed import CommitFiles
 from scheduler.root.files import WorkingTree
-from scheduler.root.place import is_there
+from scheduler.service.edit.apply import apply_draft
 from scheduler.service.edit.checks import (
     check_job_path,
     check_keys,
@@ -56,7 +54,7 @@ from scheduler.service.edit.checks import (
     said_of,
     task_text,
 )
-from scheduler.service.edit.drafts import Draft, diff_of, write
+from scheduler.service.edit.drafts import Draft
 from scheduler.service.edit.permission import by_agent, permission_for
 from scheduler.service.edit.target import IN_PLACE, Target
 from scheduler.service.edit.trees import (
@@ -68,10 +66,7 @@ from scheduler.service.edit.trees import (
     task_fault,
     text_fault,
 )
-from scheduler.service.jobs import show_job
 from scheduler.service.root import Root
-from scheduler.service.sync import sync
-from scheduler.sync.synced import Synced
 
 _VERBS = {"Update": "update", "Create": "create", "Delete": "delete", "Move": "mv", "Roll back": "rollback"}
 _SHORTEST_SHA = 4
@@ -109,7 +104,7 @@ def update_job(
             _update(root, draft, job, changes, unset, task, exact=False)
         parts = [*changes, *unset, *(["task"] if task is not None else [])]
         draft.summary = f"Update {job_id}: {', '.join(parts)}"
-        return _write(root, draft)
+        return apply_draft(root, draft)
 
 
 def _update(
@@ -224,7 +219,7 @@ def create_job(
         known = root.known(job_id)
         if known is not None and known.archived:
             draft.notes.append(f"{job_id} was here before: it comes back with its history")
-        return _write(root, draft)
+        return apply_draft(root, draft)
 
 
 def delete_job(
@@ -249,7 +244,7 @@ def delete_job(
         source = job.keys.get("task_source_path")
         if isinstance(source, str):
             _keep_or_delete_task(root, draft, job, source, with_task=with_task)
-        return _write(root, draft)
+        return apply_draft(root, draft)
 
 
 def _keep_or_delete_task(root: Root, draft: Draft, job: Opened, path: str, *, with_task: bool) -> None:
@@ -318,7 +313,7 @@ def move_job(
         _check_moved(root, draft, job, path)
         draft.main = path
         draft.summary = f"Move {job_id} to {path}"
-        return _write(root, draft)
+        return apply_draft(root, draft)
 
 
 def _check_moved(root: Root, draft: Draft, job: Opened, path: str) -> None:
@@ -357,7 +352,7 @@ def roll_back(
             else:
                 text = _text_of(root, job_id, to)
                 _update(root, draft, job, {}, (), text.decode("utf-8", "surrogateescape"), exact=True)
-        return _write(root, draft)
+        return apply_draft(root, draft)
 
 
 def _text_of(root: Root, job_id: str, to: str) -> bytes:
@@ -497,104 +492,3 @@ def _own_path(root: Root, draft: Draft, job: Opened) -> str:
             hint="delete or move it by hand",
         )
     return real
-
-
-# -- writing ---------------------------------------------------------------------------------
-
-
-def _write(root: Root, draft: Draft) -> Json:
-    commit, target = None, draft.target
-    if draft.permission is not None:
-        draft.permission.check(draft.files, draft.job_id, draft.after, gone=draft.gone, known=root.known(draft.job_id))
-    if draft.after:
-        commit = write(root.place.root, draft, target, root.environ, root.tell)
-    else:
-        root.tell("nothing to do: the files say so already")
-    for note in draft.notes:
-        root.tell(note)
-    followed = root.place.followed
-    where = _push(root, draft, commit) if target.push else ""
-    applied: str
-    why: str | None
-    guard: Json | None = None
-    if where:
-        applied, why = "pending_branch", f"it stands on {where}, which nobody has merged yet"
-    elif draft.branch is not None and not target.push and (draft.after or not draft.branch.is_new):
-        applied, why = "pending_branch", f"it stands on branch {draft.branch.name}, which nobody has merged yet"
-    else:
-        applied, why, guard = _apply(root, draft)
-        if target.push and followed is not None and (refused := followed.looked().words):
-            applied, why = "next_sync", refused
-    return {
-        "job": _job_json(root, draft.job_id),
-        "job_id": draft.job_id,
-        "applied": applied,
-        "why": why,
-        "guard": guard,
-        "file": draft.main or None,
-        "files": list(draft.after),
-        "diff": diff_of(draft.before, draft.after),
-        "commit": commit,
-        "branch": None if draft.branch is None or applied != "pending_branch" else draft.branch.name,
-    }
-
-
-def _push(root: Root, draft: Draft, commit: str | None) -> str:
-    """Pushes the branch, also what an earlier edit could not. Where it stands now; empty on what is followed."""
-    followed, branch = root.place.followed, draft.branch
-    assert followed is not None
-    assert branch is not None
-    if unsigned := take_back_unsigned(followed, branch.name):
-        raise RefusedError(
-            f"commit {unsigned}, and only signed ones are applied here; nothing was pushed, nor kept",
-            hint="let git sign what this user commits (commit.gpgSign, user.signingkey), or name another branch",
-        )
-    try:
-        push_branch(followed, branch.name, root.environ)
-    except SchedulerError as error:
-        kept = "" if commit is None else f"; commit {commit[:12]} is kept on branch {branch.name} here"
-        raise type(error)(f"{error}{kept}", hint=f"{error.hint}; the same command pushes it again") from error
-    remote = followed.remote()
-    return "" if branch.name == remote.branch else f"branch {branch.name} of {remote.url}"
-
-
-def _apply(root: Root, draft: Draft) -> tuple[str, str | None, Json | None]:
-    """Carries the edit into the database; whether that came about, and if not, why, and the guard that said no."""
-    try:
-        found = _sync(root)
-    except SchedulerError as error:
-        return "next_sync", str(error), None
-    if found is None:
-        return "next_sync", "this root has never been synced; run `scheduler sync`", None
-    if found.held:
-        return "next_sync", f"{found.held}, and until that is done no file is taken over", None
-    if not found.read:
-        return "next_sync", f"{ROOT_FILE} cannot be used", None
-    job = root.known(draft.job_id)
-    if draft.gone:
-        if job is None or job.archived:
-            return "now", None, None
-        guard = found.json["guard"]
-        if guard is not None and draft.job_id in guard["ids"]:
-            archives = f"`scheduler sync --confirm-prune {guard['token']}` archives {', '.join(guard['ids'])}"
-            return "next_sync", f"the guard holds the archiving back: {guard['why']}; {archives}", guard
-        return "next_sync", "the job is not archived yet; `scheduler sync` says why", None
-    if job is None or job.archived or job.file.sync_state.value != "synced":
-        return "next_sync", "the job could not be taken over; `scheduler sync` says why", None
-    return "now", None, None
-
-
-def _sync(root: Root) -> Synced | None:
-    """A pass after an edit, which makes no database: None where there never was one."""
-    if is_there(root.place.db):
-        return sync(root, cause="edit")
-    refuse_lost(root.place)
-    return None
-
-
-def _job_json(root: Root, job_id: str) -> Json | None:
-    try:
-        job: Json = show_job(root, job_id)["job"]
-    except SchedulerError:
-        return None  # no sync has seen it yet
-    return job
