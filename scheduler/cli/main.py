@@ -38,14 +38,20 @@ def main() -> NoReturn:
     except click.Abort:
         sys.exit(130)
     except SchedulerError as error:
-        click.echo(f"error: {render.clean(str(error))}", err=True)
-        if error.hint:
-            click.echo(f"  hint: {render.clean(error.hint)}", err=True)
+        message, hint = error.told(_option)
+        click.echo(f"error: {render.clean(message)}", err=True)
+        if hint:
+            click.echo(f"  hint: {render.clean(hint)}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(5)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _option(argument: str) -> str:
+    """How a person writes an argument of a verb here."""
+    return "--" + {"task": "task-file", "path": "file"}.get(argument, argument.replace("_", "-"))
 
 
 @cli.command("completion")

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scheduler.core.values.problems import RefusedError, UnavailableError
+from scheduler.core.values.problems import RefusedError, Remedy, UnavailableError
 from scheduler.git.folder import under_way
 from scheduler.git.objects import need_repository, resolve_revision
 from scheduler.git.run import GitError, clean_environment, run_git, start_git, user_environment
@@ -222,7 +222,7 @@ def find_branch(root: Path, name: str, environ: Mapping[str, str]) -> Branch:
         elif line == f"branch {ref}":
             raise RefusedError(
                 f"branch {name!r} is checked out in {folder}: writing to it would leave the files there behind",
-                hint="name another branch, or commit in the working tree (--commit)",
+                remedy=Remedy.OTHER_BRANCH,
             )
     check_identity(root, environ)
     tip = resolve_revision(root, f"{ref}^{{commit}}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from scheduler.core.values.problems import RefusedError, UnavailableError
+from scheduler.core.values.problems import RefusedError, Remedy, UnavailableError
 from scheduler.core.values.remote import check_ref
 from scheduler.git.objects import resolve_revision
 from scheduler.git.run import run_git
@@ -21,13 +21,13 @@ def need_branch(followed: Followed, branch: str | None, pushes: bool) -> None:
         raise RefusedError(
             f"this root follows the {remote.words}: its files are those of one commit, and are not edited here;"
             " nothing was written",
-            hint="put the edit on a branch with --branch B, and bring it there with --push",
+            remedy=Remedy.ON_PUSHED_BRANCH,
         )
     check_ref(branch, None)
     if branch == remote.branch and not pushes:
         raise RefusedError(
             f"this root follows the {remote.words}: a commit on it counts once it is there; nothing was written",
-            hint="add --push, or name another branch",
+            remedy=Remedy.PUSH,
         )
 
 

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from scheduler.core.values.problems import RefusedError, UnavailableError
+from scheduler.core.values.problems import RefusedError, Remedy, UnavailableError
 from scheduler.machine.crash import crash_point
 from scheduler.machine.locks import Lock
 
@@ -177,7 +177,7 @@ def _checked(folder: int, name: str, path: str, old: bytes) -> os.stat_result:
     if not os.access(name, os.W_OK, dir_fd=folder, effective_ids=_EFFECTIVE):
         raise RefusedError(
             f"{path} may not be written by this user, or lies on a read-only file system; nothing was written",
-            hint="edit it where and as whom you may, or on a branch (--branch)",
+            remedy=Remedy.ON_BRANCH,
         )
     if found.st_nlink > 1:
         raise RefusedError(

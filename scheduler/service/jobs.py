@@ -114,7 +114,8 @@ def next_fires(
     explicit = start is not None or until is not None
     begin = now if start is None else start
     if until is not None and until < begin:
-        raise UsageError(f"--to lies before --from ({instant(until)} < {instant(begin)})")
+        message = f"{{to}} lies before {{from}} ({instant(until)} < {instant(begin)})"
+        raise UsageError(message, arguments=("to", "from"))
     store = root.store() if not job_ids else root.need_store(job_ids[0])
     if store is None:
         return {"fires": []}

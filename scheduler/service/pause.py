@@ -30,7 +30,8 @@ def pause_job(
 
     now = root.clock.now()
     if until is not None and until <= now:
-        raise UsageError(f"--until {instant(until)} has already passed", hint="name a later instant")
+        message = f"{{until}} {instant(until)} has already passed"
+        raise UsageError(message, hint="name a later instant", arguments=("until",))
 
     def paused(job: Job) -> Pause:
         if job.archived:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -32,8 +31,7 @@ MOST_TEXT = 16_384  # characters of one stream; the end is what tells
 MOST_RESULT = 1_000  # characters of the result of each run in a history
 _JOBS, _RUNS, _ENTRIES = 100, 10, 20
 _LOOK_S = 0.2
-_OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
-_NAMES = {"task-file": "task", "file": "path", "from": "since", "to": "until"}
+_NAMES = {"from": "since", "to": "until"}  # arguments of verbs that have another name in a call
 EDITS = ("update", "create", "delete", "mv", "rollback")
 WAITS = ("run", "cancel")  # may take as long as a run
 
@@ -56,16 +54,8 @@ def answer(root: Root, arguments: Mapping[str, Any], cancel: Cancel) -> Json:
 def error_json(error: SchedulerError) -> Json:
     """An error that can be acted on."""
     kind = {2: "usage", 3: "refused"}.get(error.exit_code, "unavailable")
-    return {"error": {"kind": kind, "message": _told(str(error)), "hint": _told(error.hint)}}
-
-
-def _told(text: str) -> str:
-    """A text that names options of commands, as one that names arguments; commands in backticks stay what they are."""
-    parts = text.split("`")
-    parts[::2] = [
-        _OPTION.sub(lambda found: _NAMES.get(found[1], found[1].replace("-", "_")), part) for part in parts[::2]
-    ]
-    return "`".join(parts)
+    message, hint = error.told(lambda argument: _NAMES.get(argument, argument))
+    return {"error": {"kind": kind, "message": message, "hint": hint}}
 
 
 # -- reading ---------------------------------------------------------------------------------

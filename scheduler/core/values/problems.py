@@ -11,7 +11,8 @@ Mistakes in files are never exceptions: they are `Problem` values, all of them, 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -47,14 +48,50 @@ class Problem(Stored):
         return self.severity is Severity.ERROR
 
 
+class Remedy(StrEnum):
+    """What to do next, where that is to give a verb other arguments: they stand in braces, for a face to spell."""
+
+    NAME_A_CHANGE = "name a key to set or to unset ({set}, {unset}), or give the text of the task ({task})"
+    GIVE_TEXT = "give it as the text of the task ({task})"
+    GIVE_TEXT_TOO = "give its text too ({task})"
+    GIVE_TEXT_OF_FILE = (
+        "give the text for that file ({task}), or unset task_source_path as well to move it into the job"
+    )
+    LEAVE_TEXT_OUT = "leave the text out ({task}), or name another file"
+    LEAVE_TASK_THERE = "leave it there (no {with_task})"
+    NAME_FILE = "name the file ({path})"
+    NAME_BRANCH = "name one with {branch}"
+    COMMIT = "ask for a commit or a branch ({commit}, {branch})"
+    OTHER_BRANCH = "name another branch, or commit in the working tree ({commit})"
+    ON_BRANCH = "edit it where and as whom you may, or on a branch ({branch})"
+    ON_PUSHED_BRANCH = "put the edit on a branch with {branch} B, and bring it there with {push}"
+    DIRECT = "compare them as they are with {direct}"
+    PUSH = "add {push}, or name another branch"
+
+    def told(self, spell: Callable[[str], str]) -> str:
+        return re.sub(r"\{(\w+)\}", lambda found: spell(found[1]), self)
+
+
 class SchedulerError(Exception):
-    """Base of every error that ends a command. `hint` says what to do next."""
+    """Base of every error that ends a command. `hint` or `remedy` says what to do next."""
 
     exit_code = 5
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", remedy: Remedy | None = None, arguments: Sequence[str] = ()
+    ) -> None:
+        """arguments: of the verb, that the message names in braces, before anything a caller has written."""
         super().__init__(message)
         self.hint = hint
+        self.remedy = remedy
+        self.arguments = arguments
+
+    def told(self, spell: Callable[[str], str]) -> tuple[str, str]:
+        """The message, and what to do next. spell: an argument of a verb as whoever called writes it."""
+        message = str(self)
+        for name in self.arguments:
+            message = message.replace(f"{{{name}}}", spell(name), 1)
+        return message, self.hint if self.remedy is None else self.remedy.told(spell)
 
 
 class UsageError(SchedulerError):

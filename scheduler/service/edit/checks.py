@@ -11,7 +11,7 @@ from typing import Any
 from scheduler.core.edits.jobedit import Opened, WrongJobError
 from scheduler.core.edits.spans import SHORTHANDS, EditError, MissingKeyError, dotted
 from scheduler.core.formats.paths import PathError, check_path
-from scheduler.core.values.problems import RefusedError, UsageError, did_you_mean
+from scheduler.core.values.problems import RefusedError, Remedy, UsageError, did_you_mean
 from scheduler.core.values.settings import ROOT_FILE
 from scheduler.core.values.texts import TextError, short
 from scheduler.service.edit.trees import EditFiles, is_job_path, text_fault
@@ -80,12 +80,12 @@ def check_task_key(changes: Mapping[str, Any], unset: Sequence[str], job: Opened
     if source is not None and "task_source_path" not in unset and "task_source_path" not in changes:
         raise UsageError(
             f"the task of {job.document.id} stands in {source}",
-            hint="give the text for that file (--task-file), or unset task_source_path as well to move it into the job",
+            remedy=Remedy.GIVE_TEXT_OF_FILE,
         )
     if job.has_body and job.document.text is not None:
         raise UsageError(
             f"the task of {job.document.id} is the text below the front matter of {job.path}",
-            hint="give it as the text of the task (--task-file)",
+            remedy=Remedy.GIVE_TEXT,
         )
 
 
@@ -122,9 +122,7 @@ def path_for(job_id: str, files: EditFiles, *, markdown: bool) -> str:
         path = posixpath.join(folder, name)
         if is_job_path(path, files.settings):
             return path
-    raise UsageError(
-        "no place for the new file can be told from `jobs` in scheduler.yaml", hint="name the file (--file)"
-    )
+    raise UsageError("no place for the new file can be told from `jobs` in scheduler.yaml", remedy=Remedy.NAME_FILE)
 
 
 def check_new_path(path: str, files: EditFiles) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scheduler.core.values.problems import UsageError
+from scheduler.core.values.problems import Remedy, UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +21,9 @@ class Target:
         if self.commit and self.branch is not None:
             raise UsageError("a commit in place and a branch exclude each other", hint="a branch always gets a commit")
         if self.push and self.branch is None:
-            raise UsageError("only a branch is pushed", hint="name one with --branch")
+            raise UsageError("only a branch is pushed", remedy=Remedy.NAME_BRANCH)
         if self.message is not None and not (self.commit or self.branch is not None):
-            raise UsageError("a message belongs to a commit", hint="ask for a commit or a branch (--commit, --branch)")
+            raise UsageError("a message belongs to a commit", remedy=Remedy.COMMIT)
         if self.message is not None and not self.message.strip():
             raise UsageError("the message is blank", hint="leave it out: there is one that names the change")
         if self.message is not None and "\0" in self.message:

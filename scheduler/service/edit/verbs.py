@@ -30,7 +30,7 @@ from scheduler.core.edits.spans import (
 )
 from scheduler.core.formats.jobfile import Document, is_markdown
 from scheduler.core.values.facts import Fault, version
-from scheduler.core.values.problems import RefusedError, UsageError
+from scheduler.core.values.problems import RefusedError, Remedy, UsageError
 from scheduler.core.values.texts import short
 from scheduler.core.views import Json
 from scheduler.git.objects import find_commit
@@ -92,7 +92,7 @@ def update_job(
     if not changes and not unset and task is None:
         raise UsageError(
             "nothing to change was given",
-            hint="name a key to set or to unset (--set, --unset), or give the text of the task (--task-file)",
+            remedy=Remedy.NAME_A_CHANGE,
         )
     check_keys(changes, unset, task)
     with _draft(root, target, job_id, "Update") as draft:
@@ -139,7 +139,7 @@ def _update(
     if "task_source_path" in changes and text is None and isinstance(source, str):
         fault = task_fault(draft.files, source)
         if fault is not None:
-            raise UsageError(f"task_source_path: {fault.message}", hint="give its text too (--task-file)")
+            raise UsageError(f"task_source_path: {fault.message}", remedy=Remedy.GIVE_TEXT_TOO)
     if text is not None and (fault := text_fault(text, job.settings)) is not None:
         raise UsageError(fault.message)
     draft.put(real_of(draft.files, job.path), job.data, data)
@@ -202,7 +202,7 @@ def create_job(
                 if not files.is_free(source):
                     raise RefusedError(
                         f"{source} is there already; nothing is overwritten",
-                        hint="leave the text out (--task-file), or name another file",
+                        remedy=Remedy.LEAVE_TEXT_OUT,
                     )
                 draft.put(source, None, text)
             elif task is not None and is_markdown(path):
@@ -213,7 +213,7 @@ def create_job(
             if text is not None and (fault := text_fault(text, files.settings)) is not None:
                 raise UsageError(fault.message)
             if text is None and isinstance(source, str) and (fault := task_fault(files, source)) is not None:
-                raise UsageError(f"task_source_path: {fault.message}", hint="give its text too (--task-file)")
+                raise UsageError(f"task_source_path: {fault.message}", remedy=Remedy.GIVE_TEXT_TOO)
         draft.main = path
         draft.put(path, None, data)
         known = root.known(job_id)
@@ -254,13 +254,11 @@ def _keep_or_delete_task(root: Root, draft: Draft, job: Opened, path: str, *, wi
             draft.notes.append(f"{path} stays; it goes too when asked for (--with-task)")
         return
     if others:
-        raise RefusedError(f"{path} is the task of {', '.join(others)} too", hint="leave it there (no --with-task)")
+        raise RefusedError(f"{path} is the task of {', '.join(others)} too", remedy=Remedy.LEAVE_TASK_THERE)
     check_task_path(path, job)
     source = draft.files.read(path)
     if not isinstance(source, Fault) and source.real != path:
-        raise RefusedError(
-            f"{path} is a link to {source.real}; nothing was written", hint="leave it there (no --with-task)"
-        )
+        raise RefusedError(f"{path} is a link to {source.real}; nothing was written", remedy=Remedy.LEAVE_TASK_THERE)
     if isinstance(source, Fault):
         draft.notes.append(f"{source.message}; there is nothing of it to delete")
     else:

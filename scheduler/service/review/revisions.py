@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scheduler.core.formats.globs import may_hold
 from scheduler.core.plan.desired import Desired
-from scheduler.core.values.problems import Problem, UnavailableError, UsageError
+from scheduler.core.values.problems import Problem, Remedy, UnavailableError, UsageError
 from scheduler.core.values.settings import ROOT_FILE, Settings
 from scheduler.git.objects import resolve_revision
 from scheduler.git.run import GitError, run_git
@@ -42,8 +42,8 @@ def compare(root: Path, base: str, head: str | None, *, direct: bool = False) ->
     Raises: UsageError for a revision nobody knows; UnavailableError without a repository, or where it is too shallow.
     """
     shallow = run_git(root, "rev-parse", "--is-shallow-repository").strip() == b"true"
-    tip = _commit(root, base, "--base", shallow)
-    end = None if head is None else _commit(root, head, "--head", shallow)
+    tip = _commit(root, base, "base", shallow)
+    end = None if head is None else _commit(root, head, "head", shallow)
     if direct:
         return Compared(base=tip, base_tip=tip, head=end)
     tree = end or _commit(root, "HEAD", "HEAD", shallow)
@@ -55,7 +55,7 @@ def compare(root: Path, base: str, head: str | None, *, direct: bool = False) ->
         said = f"{base!r} and {head or 'HEAD'!r} have no commit in common"
         if shallow:
             raise UnavailableError(f"{said} in this shallow clone", hint=_DEEPEN) from None
-        raise UsageError(said, hint="compare them as they are with --direct") from None
+        raise UsageError(said, remedy=Remedy.DIRECT) from None
     return Compared(base=merge_base, base_tip=tip, head=end, nothing_new=merge_base == tree != tip)
 
 
@@ -64,19 +64,23 @@ _DEEPEN = (
 )
 
 
-def _commit(root: Path, name: str, option: str, shallow: bool) -> str:
+def _commit(root: Path, name: str, argument: str, shallow: bool) -> str:
+    option = argument if argument == "HEAD" else f"{{{argument}}}"
     if not name or name.startswith("-"):
         raise UsageError(
             f"{option} {name!r} is not a revision: none begins with -" if name else f"{option} names no revision",
             hint="name a commit, a branch or a tag, such as origin/main",
+            arguments=(argument,),
         )
     found = resolve_revision(root, f"{name}^{{commit}}")
     if found is None and shallow:
-        raise UnavailableError(f"{option} {name!r} is no commit of this shallow clone", hint=_DEEPEN)
+        message = f"{option} {name!r} is no commit of this shallow clone"
+        raise UnavailableError(message, hint=_DEEPEN, arguments=(argument,))
     if found is None:
         raise UsageError(
             f"{option} {name!r} is no commit of this repository",
             hint="name a commit, a branch or a tag; one that is only on the server comes with `git fetch origin`",
+            arguments=(argument,),
         )
     return found
 
