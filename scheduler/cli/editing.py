@@ -19,6 +19,7 @@ from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.machine.signals import is_ignored
 
 if TYPE_CHECKING:
+    from scheduler.core.answers import EditJson
     from scheduler.service.edit.target import Target
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -220,7 +221,7 @@ def _read_task(name: str | None) -> str | None:
         ) from None
 
 
-def _print(given: Globals, found: dict[str, Any], *, done: str = "applied now") -> None:
+def _print(given: Globals, found: EditJson, *, done: str = "applied now") -> None:
     code = end_will_be(REFUSED if found["guard"] is not None else 0)
     if given.as_json:
         render.print_json(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ from scheduler.service.jobs import held
 from scheduler.service.sync import plan_sync, problem_lines, sync, validate
 
 if TYPE_CHECKING:
-    from scheduler.service.review.review import Reviewed
+    from scheduler.core.answers import DriftJson, GuardJson
+    from scheduler.service.review.review import Review
     from scheduler.service.root import Root
     from scheduler.sync.synced import Synced
 
@@ -107,25 +109,23 @@ def plan_command(given: Globals, base: str | None, head: str | None, direct: boo
     given.as_json = given.as_json or style == "json"
     root = given.find_root()
     if base is None and style in ("text", "json"):
-        found = plan_sync(root)
+        found: Synced | Review = plan_sync(root)
         _print_synced(given, found, root, dry=True)
     else:
         from scheduler.service.review.review import review
 
-        reviewed = review(root, base=base, head=head, direct=direct)
-        found = reviewed.synced
+        found = reviewed = review(root, base=base, head=head, direct=direct)
         _print_review(given, reviewed, root, style)
     code = sync_code(found)
-    pending = found.read and _pending(found)
+    pending = found.read and _pending(found.json)
     end(4 if exit_code and code == 0 and pending else code)
 
 
-def _print_review(given: Globals, reviewed: Reviewed, root: Root, style: str) -> None:
-    found = reviewed.synced
+def _print_review(given: Globals, found: Review, root: Root, style: str) -> None:
     if style == "markdown" and not given.as_json:
         from scheduler.cli.markdown import comment
 
-        click.echo(comment(found.json, reviewed.diffs, folder=reviewed.folder, read=found.read), nl=False)
+        click.echo(comment(found.json, found.diffs, folder=found.folder, read=found.read), nl=False)
     elif style == "github" and not given.as_json:
         from scheduler.cli.review_text import marks
 
@@ -133,7 +133,7 @@ def _print_review(given: Globals, reviewed: Reviewed, root: Root, style: str) ->
         for line in marks(found.json, found.problems, folder=folder):
             click.echo(line)
     else:
-        _print_synced(given, found, root, dry=True, reviewed=reviewed)
+        _print_synced(given, found, root, dry=True, reviewed=found)
 
 
 @cli.command("sync")
@@ -155,6 +155,8 @@ def sync_command(given: Globals, dry_run: bool, confirm_prune: str | None, now_a
     if looked.trouble:
         click.echo(f"error: {render.clean(looked.words)}", err=True)
         click.echo(f"  hint: {render.clean(looked.hint)}", err=True)
+    for run_id in found.recovered:
+        say(given, f"{run_id} is interrupted: the process that ran it is gone, and so is what it had started")
     _print_synced(given, found, root, dry=dry_run)
     if found.token_refused:
         click.echo(
@@ -167,29 +169,30 @@ def sync_command(given: Globals, dry_run: bool, confirm_prune: str | None, now_a
 # -- how a pass is shown ---------------------------------------------------------------------
 
 
-def sync_code(found: Synced) -> int:
-    if found.guarded or found.held:
+def sync_code(found: Synced | Review) -> int:
+    if found.json["guard"] is not None or found.json["held"]:
         return REFUSED
     return PROBLEMS if errors(found.problems) else 0
 
 
-def _pending(found: Synced) -> bool:
-    shown = found.json
+def _pending(shown: Mapping[str, Any]) -> bool:
     kinds = ("created", "updated", "moved", "archived", "revived", "task_changed", "root_changed")
     return any(shown[kind] for kind in kinds)
 
 
-def _print_synced(given: Globals, found: Synced, root: Root, *, dry: bool, reviewed: Reviewed | None = None) -> None:
-    for run_id in found.recovered:
-        say(given, f"{run_id} is interrupted: the process that ran it is gone, and so is what it had started")
+def _print_synced(
+    given: Globals, found: Synced | Review, root: Root, *, dry: bool, reviewed: Review | None = None
+) -> None:
     if found.no_provenance:
         click.echo(f"warning: no commit is recorded: {render.clean(found.no_provenance)}", err=True)
-    if given.as_json:
-        render.print_json(found.json)
-        return
     shown = found.json
-    if found.held:
-        click.echo(f"held: {found.held}: {'a sync would do' if dry else 'it did'} nothing until that is over", err=True)
+    if given.as_json:
+        render.print_json(shown)
+        return
+    if shown["held"]:
+        click.echo(
+            f"held: {shown['held']}: {'a sync would do' if dry else 'it did'} nothing until that is over", err=True
+        )
         click.echo(f"  to take the files as they are: scheduler{_options(given)} sync --now", err=True)
         if not dry:
             return
@@ -214,17 +217,18 @@ def _print_synced(given: Globals, found: Synced, root: Root, *, dry: bool, revie
         if reviewed is None and update["changes"].keys() & {"schedule", "enabled", "expires"}:
             coming = update["next_fires"]["after"]
             click.echo(f"    next fire: {coming[0] if coming else 'none'}")
-    for change in shown["task_changed"]:
-        before, after = render.short(change["before_sha256"]), render.short(change["after_sha256"])
-        click.echo(render.clean(f"~ {change['id']}: task {change['path']} {before} -> {after}"))
+    for task in shown["task_changed"]:
+        before, after = render.short(task["before_sha256"]), render.short(task["after_sha256"])
+        click.echo(render.clean(f"~ {task['id']}: task {task['path']} {before} -> {after}"))
     for move in shown["moved"]:
         click.echo(render.clean(f"> {move['id']}: {move['from']} -> {move['to']}"))
     for job_id in shown["archived"]:
         click.echo(f"- {job_id} (archived; its history stays)")
-    for change in shown["root_changed"]:
-        before, after = (render.field_text(change["field"], change[side]) for side in ("before", "after"))
-        wider = "  [widens]" if change["widens"] else ""
-        click.echo(render.clean(f"! scheduler.yaml {change['field'].removesuffix('_ms')}: {before} -> {after}{wider}"))
+    for of_root in shown["root_changed"]:
+        field = of_root["field"]
+        before, after = render.field_text(field, of_root["before"]), render.field_text(field, of_root["after"])
+        wider = "  [widens]" if of_root["widens"] else ""
+        click.echo(render.clean(f"! scheduler.yaml {field.removesuffix('_ms')}: {before} -> {after}{wider}"))
     if reviewed is not None:
         from scheduler.cli.review_text import review_lines
 
@@ -244,7 +248,7 @@ def _print_synced(given: Globals, found: Synced, root: Root, *, dry: bool, revie
     say(given, ("would be: " if dry else "") + ", ".join(said))
 
 
-def _drift(job: dict[str, Any]) -> str:
+def _drift(job: DriftJson) -> str:
     """Who or what keeps a job from firing although its file says that it should."""
     if job["status"] == "stopped":
         return f"{job['id']} is stopped since {job['at']}: {job['reason']}; `scheduler resume {job['id']}` or an edit"
@@ -253,7 +257,7 @@ def _drift(job: dict[str, Any]) -> str:
     return " ".join([*told, f"({job['reason']})"] if job["reason"] else told)
 
 
-def _print_guard(given: Globals, guard: dict[str, Any] | None, options: str) -> None:
+def _print_guard(given: Globals, guard: GuardJson | None, options: str) -> None:
     if guard is None:
         return
     click.echo(f"refused: {guard['why']}; these wait: {', '.join(guard['ids'])}", err=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +14,9 @@ from scheduler.cli.editing import whole
 from scheduler.cli.group import PROBLEMS, REFUSED, UNAVAILABLE, cli, end, end_will_be, errors, problem_count, say
 from scheduler.cli.options import Globals, JobType, global_options
 from scheduler.core.values.problems import Problem, UsageError
+
+if TYPE_CHECKING:
+    from scheduler.core.answers import ImportJson
 
 _CRONTAB_ONLY = "says something of a crontab only"
 
@@ -75,7 +78,7 @@ def import_command(
     _print(given, found)
 
 
-def _print(given: Globals, found: dict[str, Any]) -> None:
+def _print(given: Globals, found: ImportJson) -> None:
     problems = tuple(Problem.from_json(each) for each in found["problems"])
     code = PROBLEMS if errors(problems) or found["applied"] == "next_sync" else 0
     if found["guard"] is not None or found["held"]:

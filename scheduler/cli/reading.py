@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,10 +14,14 @@ from scheduler.cli.options import Globals, InstantType, JobType, RunType, global
 from scheduler.core.values.facts import Status
 from scheduler.core.values.problems import Problem, UsageError
 from scheduler.core.values.runs import RunStatus
+from scheduler.core.views import task_json
 from scheduler.service.explain import explain_job
 from scheduler.service.history import audit, history, task
 from scheduler.service.jobs import held, list_jobs, never_synced, next_fires, show_job
 from scheduler.service.output import follow_output, output
+
+if TYPE_CHECKING:
+    from scheduler.core.answers import EvidenceJson, JobJson, RunJson
 
 
 @cli.command("list")
@@ -249,16 +253,7 @@ def task_command(given: Globals, run: str) -> None:
     """Print the exact text that a run was given."""
     found, text = task(given.find_root(), run, prefix=given.prefix)
     if given.as_json:
-        render.print_json(
-            {
-                "run_id": found.id,
-                "task": text.decode(),
-                "task_sha256": found.task_sha256,
-                "source_path": found.source_path,
-                "revision": found.provenance.revision,
-                "dirty": found.provenance.dirty,
-            }
-        )
+        render.print_json(task_json(found, text))
         return
     render.write_bytes(sys.stdout, text)
 
@@ -299,14 +294,14 @@ def audit_command(given: Globals, job: str | None, count: int | None) -> None:
     )
 
 
-def _outcome(run: dict[str, Any]) -> str:
+def _outcome(run: RunJson) -> str:
     """When a run is tried again; else what it wrote, or what is to be said of its end."""
     if run["retry_at"]:
         return f"tried again at {render.local_time(run['retry_at'])}"
     return render.first_line(run["error"] or run["result"], 60)
 
 
-def _origin_text(evidence: dict[str, Any]) -> str:
+def _origin_text(evidence: EvidenceJson) -> str:
     """The commit that brought it, with its author; else the one that was checked out."""
     commit = evidence["commit"]
     if commit is not None:
@@ -316,7 +311,7 @@ def _origin_text(evidence: dict[str, Any]) -> str:
     return f"  [{render.short(evidence['revision'], 7)}]" if evidence["revision"] else ""
 
 
-def _status_text(job: dict[str, Any]) -> str:
+def _status_text(job: JobJson) -> str:
     """The status, and after a slash what a person should know of: a bad file, a row of errors, what is overdue (F7)."""
     marks = [] if job["sync_state"] in ("synced", "archived") else [job["sync_state"]]
     if job["paused"] and job["paused"]["reason"]:
@@ -327,7 +322,7 @@ def _status_text(job: dict[str, Any]) -> str:
     return "/".join([job["status"], *marks])
 
 
-def _next_text(job: dict[str, Any], now: datetime) -> str:
+def _next_text(job: JobJson, now: datetime) -> str:
     if job["next_fire_at"] is None:
         return "-"
     text = render.ago(job["next_fire_at"], now)

@@ -318,7 +318,7 @@ def _escaped(text: str, more: str = "") -> str:
     return "".join(special.get(c, c if c.isprintable() else "\N{REPLACEMENT CHARACTER}") for c in text)
 
 
-def schedule_change(change: Mapping[str, Any], words: Mapping[str, str]) -> tuple[str, str]:
+def schedule_change(change: Mapping[str, Any], words: Mapping[str, Any]) -> tuple[str, str]:
     """A schedule before and after: in words, with the jitter if that is other, and as written if nothing else is."""
     sides = [change["before"], change["after"]]
     said = [words["before"], words["after"]]

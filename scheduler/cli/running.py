@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,9 @@ from scheduler.run.local.cancel import Cancel
 from scheduler.service.output import output
 from scheduler.service.pause import pause_job, resume_job
 from scheduler.service.run import cancel_run, dry_run_job, run_job
+
+if TYPE_CHECKING:
+    from scheduler.core.answers import DryRunJson, ShowJson
 
 
 @cli.command("run")
@@ -127,7 +130,7 @@ def resume_command(given: Globals, job: str) -> None:
     _print_job(given, resume_job(given.find_root(), job))
 
 
-def _print_job(given: Globals, found: dict[str, Any]) -> None:
+def _print_job(given: Globals, found: ShowJson) -> None:
     if given.as_json:
         render.print_json(found)
         return
@@ -141,7 +144,7 @@ def _print_job(given: Globals, found: dict[str, Any]) -> None:
     )
 
 
-def _print_dry_run(given: Globals, found: dict[str, Any]) -> None:
+def _print_dry_run(given: Globals, found: DryRunJson) -> None:
     if given.as_json:
         render.print_json(found)
         return

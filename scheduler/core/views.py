@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from scheduler.core.due.due import next_to_fire, start_of
 from scheduler.core.due.expected import Alarm
@@ -18,6 +18,7 @@ from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.spec import Schedule
 
 if TYPE_CHECKING:  # a plan comes with the file readers, which reading commands never need
+    from scheduler.core import answers
     from scheduler.core.past.explain import Answer
     from scheduler.core.plan.action import Action
     from scheduler.core.plan.plan import Plan
@@ -37,17 +38,17 @@ def job_json(
     problems: Sequence[Problem],
     now: datetime,
     alarms: Sequence[Alarm] = (),
-) -> Json:
+) -> answers.JobJson:
     """task_sha256: of the text the disk holds now; None where it cannot be read. alarms: what is overdue of it."""
     facts, spec, runtime = job.file, job.file.spec, job.runtime
     return {
-        **spec.to_json(),
+        **cast("answers.SpecJson", spec.to_json()),
         "schedule_text": describe(spec.due_by),
         "task_sha256": task_sha256,
         "source_path": facts.path,
         "source_line": facts.line,
         "sync_state": "archived" if job.archived else facts.sync_state.value,
-        "problems": [problem.to_json() for problem in problems],
+        "problems": problems_json(problems),
         "generation": facts.generation,
         "version": version(facts.generation, task_sha256),
         "revision": facts.revision,
@@ -90,7 +91,11 @@ def job_json(
     }
 
 
-def drift_json(jobs: Iterable[Job], now: datetime) -> list[Json]:
+def problems_json(problems: Iterable[Problem]) -> list[answers.ProblemJson]:
+    return [cast("answers.ProblemJson", problem.to_json()) for problem in problems]
+
+
+def drift_json(jobs: Iterable[Job], now: datetime) -> list[answers.DriftJson]:
     """The jobs that do not fire although their files say so: an operator, or errors, keep them from it."""
     held = [(job, job.status(now)) for job in jobs]
     return [
@@ -108,14 +113,18 @@ def drift_json(jobs: Iterable[Job], now: datetime) -> list[Json]:
 
 
 def list_json(
-    jobs: Sequence[Json], problems: Sequence[Problem], troubles: Sequence[str] = (), *, held: str | None = None
-) -> Json:
+    jobs: Sequence[answers.JobJson],
+    problems: Sequence[Problem],
+    troubles: Sequence[str] = (),
+    *,
+    held: str | None = None,
+) -> answers.ListJson:
     """troubles: why jobs may not fire or what is shown may be old, beside what is wrong in files."""
     statuses = [job["status"] for job in jobs]
     fires = [job["next_run_at"] for job in jobs if job["next_run_at"] and job["status"] == Status.ACTIVE]
     return {
         "jobs": list(jobs),
-        "problems": [problem.to_json() for problem in problems],
+        "problems": problems_json(problems),
         "troubles": list(troubles),
         "summary": {
             "total": len(jobs),
@@ -127,7 +136,7 @@ def list_json(
     }
 
 
-def run_json(run: Run) -> Json:
+def run_json(run: Run) -> answers.RunJson:
     return {
         "id": run.id,
         "job_id": run.job_id,
@@ -174,7 +183,18 @@ def run_json(run: Run) -> Json:
     }
 
 
-def explain_json(job_id: str, at: datetime, answer: Answer) -> Json:
+def task_json(run: Run, text: bytes) -> answers.TaskJson:
+    return {
+        "run_id": run.id,
+        "task": text.decode(),
+        "task_sha256": run.task_sha256,
+        "source_path": run.source_path,
+        "revision": run.provenance.revision,
+        "dirty": run.provenance.dirty,
+    }
+
+
+def explain_json(job_id: str, at: datetime, answer: Answer) -> answers.ExplainJson:
     return {
         "job_id": job_id,
         "at": instant(at),
@@ -197,11 +217,11 @@ def explain_json(job_id: str, at: datetime, answer: Answer) -> Json:
     }
 
 
-def provenance_json(provenance: Provenance) -> Json:
+def provenance_json(provenance: Provenance) -> answers.ProvenanceJson:
     return {"source_blob": provenance.blob, "revision": provenance.revision, "dirty": provenance.dirty}
 
 
-def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None = None) -> Json:
+def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None = None) -> answers.PlanJson:
     """The shape of `plan` and `sync`."""
     by_verb: dict[str, list[str]] = {"create": [], "archive": [], "revive": []}
     for action in plan.actions:
@@ -245,7 +265,7 @@ def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None =
             {"field": field, "before": before, "after": after, "widens": widens_root(field)}
             for field, (before, after) in plan.root_changes.items()
         ],
-        "problems": [problem.to_json() for problem in plan.problems],
+        "problems": problems_json(plan.problems),
         "guard": None
         if plan.guard is None
         else {
@@ -266,14 +286,14 @@ def widens_root(field: str) -> bool:
     )
 
 
-def _update_json(action: Action, now: datetime) -> Json:
+def _update_json(action: Action, now: datetime) -> answers.UpdateJson:
     before, after = action.before, action.after
     assert before is not None
 
     def fires(enabled: bool, schedule: Schedule) -> list[str]:
         return [instant(fire) for fire in _next_fires(schedule.timing, now)] if enabled else []
 
-    words = {}
+    words: answers.ScheduleTextJson = {}
     if "schedule" in action.changes:
         words["schedule_text"] = {"before": describe(before.spec.due_by), "after": describe(after.spec.due_by)}
     return {
@@ -294,7 +314,7 @@ def _next_fires(schedule: Schedule, now: datetime) -> tuple[datetime, ...]:
     return tuple(coming(schedule, after=now, count=NEXT_FIRES))
 
 
-def fire_json(fire_time: datetime, schedule: Schedule) -> Json:
+def fire_json(fire_time: datetime, schedule: Schedule) -> answers.FireTimeJson:
     """All of a fire but its job."""
     wall = on_the_wall(schedule, fire_time)
     return {
@@ -306,7 +326,7 @@ def fire_json(fire_time: datetime, schedule: Schedule) -> Json:
     }
 
 
-def audit_json(row: AuditRow) -> Json:
+def audit_json(row: AuditRow) -> answers.AuditRowJson:
     return {
         "at": instant(row.at),
         "job_id": row.job_id,
@@ -322,7 +342,7 @@ def audit_json(row: AuditRow) -> Json:
     }
 
 
-def commit_json(commit: Commit | None) -> Json | None:
+def commit_json(commit: Commit | None) -> answers.CommitJson | None:
     if commit is None:
         return None
     return {

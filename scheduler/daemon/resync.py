@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -292,7 +292,7 @@ class Resync:
             self._held_told = True
 
     def _report(self, found: Synced, cause: str) -> None:
-        json = found.json
+        json: Mapping[str, Any] = found.json
         kinds = ("created", "updated", "moved", "archived", "revived", "task_changed", "root_changed", "problems")
         counts: dict[str, Any] = {kind: len(json[kind]) for kind in kinds if json[kind]}
         counts |= {state: n for state, n in found.left.items() if n and state != SyncState.SYNCED}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from scheduler.core import views
-from scheduler.core.views import Json
 from scheduler.ledger import lives, queries
 from scheduler.ledger.audit import read_audit
 from scheduler.service.root import Root
 
+if TYPE_CHECKING:
+    from scheduler.core.answers import ExplainJson
 
-def explain_job(root: Root, job_id: str, *, at: datetime | None = None, prefix: bool = False) -> Json:
+
+def explain_job(root: Root, job_id: str, *, at: datetime | None = None, prefix: bool = False) -> ExplainJson:
     """Why the job did, did not or will not fire at an instant; without one, at the newest slot that was due."""
     from scheduler.core.past.explain import MOST_EVIDENCE, Ledger, explain, newest_slot
 

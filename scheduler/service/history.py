@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from scheduler.core import views
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.settings import ROOT_JOB_ID
-from scheduler.core.views import Json
 from scheduler.ledger import queries, runs
 from scheduler.ledger.audit import read_audit
 from scheduler.service.root import Root
 
+if TYPE_CHECKING:
+    from scheduler.core.answers import AuditJson, HistoryJson
+
 
 def history(
     root: Root, job_id: str, *, count: int | None = None, status: RunStatus | None = None, prefix: bool = False
-) -> Json:
+) -> HistoryJson:
     """A job's runs and skips, newest first."""
     with root.job(job_id, prefix=prefix) as (store, job):
         return {"runs": [views.run_json(run) for run in store.read(queries.runs, job.id, limit=count, status=status)]}
@@ -43,7 +47,7 @@ def task(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes]:
         return run, store.read(queries.text_of, run.task_sha256, store.path)
 
 
-def audit(root: Root, job_id: str | None = None, *, count: int | None = None, prefix: bool = False) -> Json:
+def audit(root: Root, job_id: str | None = None, *, count: int | None = None, prefix: bool = False) -> AuditJson:
     store = root.store() if job_id is None or job_id == ROOT_JOB_ID else root.need_store(job_id)
     if store is None:
         return {"audit": []}

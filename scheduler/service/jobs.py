@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from scheduler.core import views
 from scheduler.core.due.expected import Alarm, Kind, alarm_texts
@@ -17,12 +18,14 @@ from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, SchedulerError, UsageError
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import Schedule
-from scheduler.core.views import Json
 from scheduler.ledger import evidence, queries, syncs
 from scheduler.ledger.store import Store
 from scheduler.root.files import WorkingTree
 from scheduler.root.settings import read_settings
 from scheduler.service.root import Root
+
+if TYPE_CHECKING:
+    from scheduler.core.answers import FiresJson, JobJson, ListJson, ShowJson
 
 MOST_FIRES = 100_000  # of a range without a count: a hundred megabytes
 _NEVER_FIRE = (Status.ARCHIVED, Status.DISABLED, Status.STOPPED, Status.COMPLETED)
@@ -30,7 +33,7 @@ _NEVER_FIRE = (Status.ARCHIVED, Status.DISABLED, Status.STOPPED, Status.COMPLETE
 
 def list_jobs(
     root: Root, *, status: str | None = None, tag: str | None = None, problems: bool = False, tasks: bool = True
-) -> Json:
+) -> ListJson:
     """Every job, archived ones too, and what the last sync found wrong.
 
     tasks: False leaves out what the disk holds of each task now, which reads a file a job.
@@ -76,7 +79,7 @@ def _why_held(root: Root, store: Store | None) -> str | None:
     return why_held(root.place, None if store is None else store.read(syncs.settings)) or None
 
 
-def show_job(root: Root, job_id: str, *, prefix: bool = False) -> Json:
+def show_job(root: Root, job_id: str, *, prefix: bool = False) -> ShowJson:
     with root.job(job_id, prefix=prefix) as (store, job):
         now = root.clock.now()
         coming = [] if job.status(now) in _NEVER_FIRE else _coming(root, job, now)
@@ -104,7 +107,7 @@ def next_fires(
     start: datetime | None = None,
     until: datetime | None = None,
     prefix: bool = False,
-) -> Json:
+) -> FiresJson:
     """Coming fires in (start, until], ascending. With an explicit range it is arithmetic on the schedule alone.
 
     count: per job; 5 without `until`.
@@ -166,7 +169,7 @@ def never_synced(root: Root) -> bool:
 
 def _job_json(
     root: Root, job: Job, problems: Iterable[Problem], files: _Files | None, alarms: Sequence[Alarm] = ()
-) -> Json:
+) -> JobJson:
     mine = [p for p in problems if p.job_id == job.id or (p.job_id is None and p.path == job.file.path)]
     sha256 = None if job.archived or files is None else files.task_sha256(job)
     return views.job_json(job, task_sha256=sha256, problems=mine, now=root.clock.now(), alarms=alarms)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from scheduler.core.values.facts import Job, Pause
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import RefusedError, UsageError
-from scheduler.core.views import Json
 from scheduler.ledger import syncs
 from scheduler.ledger.cursor import until_fresh
 from scheduler.service.jobs import show_job
 from scheduler.service.root import Root
+
+if TYPE_CHECKING:
+    from scheduler.core.answers import PauseJson, ShowJson
 
 SHORTEST_GAP = timedelta(seconds=1)  # between two slots: a pause that ends so soon after one covers no second
 
 
 def pause_job(
     root: Root, job_id: str, *, reason: str | None = None, until: datetime | None = None, one_slot: bool = False
-) -> Json:
+) -> ShowJson:
     """Holds a job back: its slots become skips, `paused`. Survives every sync; said again, it is replaced.
 
     one_slot: only the next one.
@@ -50,7 +53,7 @@ def pause_job(
     return _set_pause(root, job_id, "pause", paused)
 
 
-def resume_job(root: Root, job_id: str) -> Json:
+def resume_job(root: Root, job_id: str) -> ShowJson:
     """Lifts a pause, and starts a stopped job anew: slots that passed meanwhile are not made up for.
 
     A job that is neither stays as it is.
@@ -58,7 +61,7 @@ def resume_job(root: Root, job_id: str) -> Json:
     return _set_pause(root, job_id, "resume", lambda _: None)
 
 
-def _set_pause(root: Root, job_id: str, action: str, pause: Callable[[Job], Pause | None]) -> Json:
+def _set_pause(root: Root, job_id: str, action: str, pause: Callable[[Job], Pause | None]) -> ShowJson:
     from scheduler.core.due.due import held_back, replaced
 
     with root.job(job_id, to_write=True) as (store, found):
@@ -96,7 +99,7 @@ def _set_pause(root: Root, job_id: str, action: str, pause: Callable[[Job], Paus
     return show_job(root, found.id)
 
 
-def _pause_json(pause: Pause | None) -> Json | None:
+def _pause_json(pause: Pause | None) -> PauseJson | None:
     if pause is None:
         return None
     until = None if pause.until is None else instant(pause.until)

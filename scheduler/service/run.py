@@ -24,6 +24,7 @@ from scheduler.service.root import Root
 
 if TYPE_CHECKING:
     from scheduler.control.daemon_lock import Holder
+    from scheduler.core.answers import DryRunJson
     from scheduler.run.local.attempts import Attempts
     from scheduler.run.local.cancel import Cancel
 
@@ -153,7 +154,7 @@ def _await_end(root: Root, attempts: Attempts, run: Run, scratch: Path, cancel: 
     return run
 
 
-def dry_run_job(root: Root, job_id: str, *, task_of: str | None = None) -> Json:
+def dry_run_job(root: Root, job_id: str, *, task_of: str | None = None) -> DryRunJson:
     """What `run` would start: argv, working directory, names of the environment, and the text. Starts nothing.
 
     Raises: RefusedError with the reason of the skip where nothing could be started.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from scheduler.core import views
 from scheduler.core.past.timeline import Changes, Origin, Version, edits, settings_between, versions
@@ -17,12 +18,14 @@ from scheduler.core.values.problems import UsageError
 from scheduler.core.values.runs import AuditRow, Run, RunStatus
 from scheduler.core.values.settings import ROOT_JOB_ID
 from scheduler.core.values.spec import JobSpec
-from scheduler.core.views import Json
 from scheduler.ledger import queries, syncs
 from scheduler.ledger.audit import read_audit
 from scheduler.ledger.store import Store
 from scheduler.service.history import run_of
 from scheduler.service.root import Root
+
+if TYPE_CHECKING:
+    from scheduler.core import answers
 
 COUNT = 50  # entries of a log, and texts, unless more are asked for
 _ROWS_OF_AN_EDIT = 20
@@ -32,7 +35,7 @@ _TOLD_BY_RUNS = ("failure", "recovery", "cancel")  # audit rows of what the ledg
 # -- log ---------------------------------------------------------------------------------------
 
 
-def log(root: Root, job_id: str, *, count: int = COUNT, prefix: bool = False) -> Json:
+def log(root: Root, job_id: str, *, count: int = COUNT, prefix: bool = False) -> answers.LogJson:
     """A job's runs and all changes of it on one timeline, newest first, each with its commit as far as known.
 
     Also the changes of the runners that it has used.
@@ -40,7 +43,9 @@ def log(root: Root, job_id: str, *, count: int = COUNT, prefix: bool = False) ->
     with root.job(job_id, prefix=prefix) as (store, job):
         rows = store.read(read_audit, job.id)
         changes = Changes(rows)
-        found = [(_moment(run), 1, _run_entry(run, changes)) for run in store.read(queries.runs, job.id, limit=count)]
+        found: list[tuple[datetime, int, answers.RunEntryJson | answers.ChangeEntryJson]] = [
+            (_moment(run), 1, _run_entry(run, changes)) for run in store.read(queries.runs, job.id, limit=count)
+        ]
         found += [
             (edit[0].at, 0, _change_entry(edit)) for edit in edits(_told(rows, store, job)[-count * _ROWS_OF_AN_EDIT :])
         ]
@@ -64,7 +69,7 @@ def _moment(run: Run) -> datetime:
     return run.started_at or run.finished_at or run.requested_at
 
 
-def _run_entry(run: Run, changes: Changes) -> Json:
+def _run_entry(run: Run, changes: Changes) -> answers.RunEntryJson:
     shown = {name: value for name, value in views.run_json(run).items() if name not in ("result", "attempts")}
     at = _moment(run)
     return {
@@ -76,7 +81,7 @@ def _run_entry(run: Run, changes: Changes) -> Json:
     }
 
 
-def _change_entry(edit: Sequence[AuditRow]) -> Json:
+def _change_entry(edit: Sequence[AuditRow]) -> answers.ChangeEntryJson:
     first = edit[0]
     return {
         "at": instant(first.at),
@@ -85,19 +90,18 @@ def _change_entry(edit: Sequence[AuditRow]) -> Json:
             {"job_id": row.job_id, "action": row.action, "field": row.field, "before": row.before, "after": row.after}
             for row in edit
         ],
-        "revision": first.revision,
-        "commit": views.commit_json(first.commit),
-        "no_commit": first.no_commit,
-        "actor": first.actor,
-        "cause": first.cause,
+        **_brought(first),
     }
 
 
-def _origin_json(origin: Origin | None) -> Json | None:
+def _origin_json(origin: Origin | None) -> answers.OriginJson | None:
     if origin is None:
         return None
+    return {"since": instant(origin.since), **_brought(origin)}
+
+
+def _brought(origin: Origin | AuditRow) -> answers.BroughtJson:
     return {
-        "since": instant(origin.since),
         "revision": origin.revision,
         "commit": views.commit_json(origin.commit),
         "no_commit": origin.no_commit,
@@ -128,7 +132,7 @@ class Side:
 class Comparison:
     """`json` is the answer; `hunks` are its text, for whoever shows words."""
 
-    json: Json
+    json: answers.DiffJson
     hunks: tuple[Hunk, ...]
 
 
@@ -232,15 +236,15 @@ def _compared(store: Store, old: Side, new: Side) -> Comparison:
     told = [row for row in _told(store.read(read_audit, new.job.id), store, new.job) if start < row.at <= end]
     both = old.text is not None and new.text is not None
     names_of = [side.run.id if side.run is not None else "now" for side in (old, new)]
-    words = {}
+    words: answers.BeforeAfterJson | None = None
     if "schedule" in definition:
         words = {"before": describe(old.spec.due_by), "after": describe(new.spec.due_by)}
-    json = {
+    json: answers.DiffJson = {
         "job_id": new.job.id,
         "before": _side_json(store, old),
         "after": _side_json(store, new),
         "definition": {name: {"before": was, "after": now} for name, (was, now) in definition.items()},
-        "schedule_text": words or None,
+        "schedule_text": words,
         "runners": {name: {"before": was, "after": now} for name, (was, now) in settings.items()},
         "text_changed": old.text != new.text if both else None,
         "text_diff": unified(old.text or "", new.text or "", before_name=names_of[0], after_name=names_of[1])
@@ -254,7 +258,7 @@ def _compared(store: Store, old: Side, new: Side) -> Comparison:
     return Comparison(json=json, hunks=hunks(old.text or "", new.text or "") if both else ())
 
 
-def _side_json(store: Store, side: Side) -> Json:
+def _side_json(store: Store, side: Side) -> answers.SideJson:
     run = side.run
     changes = Changes(store.read(read_audit, side.job.id))
     return {
@@ -264,21 +268,18 @@ def _side_json(store: Store, side: Side) -> Json:
         "generation": side.generation,
         "task_sha256": side.task_sha256,
         "source_path": side.source_path,
-        **({"revision": None, "dirty": None} if run is None else _revision(run)),
+        "revision": None if run is None else run.provenance.revision,
+        "dirty": None if run is None else run.provenance.dirty,
         "text": _origin_json(changes.text(side.task_sha256, side.at)),
         "definition": _origin_json(changes.definition_at(side.at)) if side.generation is not None else None,
         "no_text": side.why_no_text or None,
     }
 
 
-def _revision(run: Run) -> Json:
-    return {"revision": run.provenance.revision, "dirty": run.provenance.dirty}
-
-
 # -- versions ----------------------------------------------------------------------------------
 
 
-def list_versions(root: Root, job_id: str, *, count: int = COUNT, prefix: bool = False) -> Json:
+def list_versions(root: Root, job_id: str, *, count: int = COUNT, prefix: bool = False) -> answers.VersionsJson:
     """Every text that a job's runs were given, that which ran last first, with its commit and how its runs did."""
     with root.job(job_id, prefix=prefix) as (store, job):
         found = versions(store.read(queries.uses, job.id))
@@ -321,7 +322,7 @@ def _commits(
 
 def _version_json(
     job_id: str, version: Version, commit: tuple[Commit | None, NoCommit | None], current: str | None
-) -> Json:
+) -> answers.VersionJson:
     last = version.last
     return {
         "task_sha256": last.task_sha256,
@@ -343,16 +344,20 @@ def _version_json(
     }
 
 
-def _unused_json(sha256: str, origin: Origin | None) -> Json:
+def _unused_json(sha256: str, origin: Origin | None) -> answers.VersionJson:
     """The text that the next run gets, which none has had yet."""
-    nothing = ("task_bytes", "source_path", "first_fired_at", "last_fired_at", "first_run", "last_run")
     return {
         "task_sha256": sha256,
         "current": True,
         "commit": None if origin is None else views.commit_json(origin.commit),
         "no_commit": None if origin is None else origin.no_commit,
         "revision": None if origin is None else origin.revision,
-        **dict.fromkeys(nothing),
+        "task_bytes": None,
+        "source_path": None,
+        "first_fired_at": None,
+        "last_fired_at": None,
+        "first_run": None,
+        "last_run": None,
         "runs": 0,
         "statuses": {},
         "success_rate": None,

@@ -174,7 +174,6 @@ class Passes:
         now = self.clock.now()
         shown = found if found is not None else Plan(settings=Settings(), problems=problems)
         done = {action.job_id for action in shown.actions if action.verb == "archive" or action.arms}
-        states = [a.after.sync_state for a in shown.actions if a.after.archived_at is None]
         return Synced(
             json={
                 **views.plan_json(shown, now=now, duration_ms=max(0, milliseconds(now - started)), held=held or None),
@@ -182,7 +181,7 @@ class Passes:
             },
             problems=problems,
             read=found is not None or bool(held),
-            left={state.value: states.count(state) for state in SyncState},
+            left=shown.states,
             token_refused=confirmed is not None and found is not None and found.guard is not None,
             no_provenance=silence,
             nothing_to_do=shown.nothing_to_do,

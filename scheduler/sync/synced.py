@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scheduler.core import views
 from scheduler.core.values.problems import Problem
+
+if TYPE_CHECKING:
+    from scheduler.core.answers import PlanJson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synced:
     """What a pass, or the plan of one, found. `to_json` carries it from a daemon to the command that asked."""
 
-    json: views.Json  # the shape of interface.md
+    json: PlanJson
     problems: tuple[Problem, ...]
     read: bool = True  # False: scheduler.yaml could not be, and nothing was applied
     left: Mapping[str, int] = field(default_factory=dict)  # unarchived jobs by sync state

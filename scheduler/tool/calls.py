@@ -9,7 +9,7 @@ from typing import Any
 from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.settings import ROOT_FILE
-from scheduler.core.views import Json, run_json
+from scheduler.core.views import run_json, task_json
 from scheduler.run.local.cancel import Cancel
 from scheduler.service.edit.permission import need_permission
 from scheduler.service.edit.target import Target
@@ -19,7 +19,7 @@ from scheduler.service.history import history, run_of, task
 from scheduler.service.jobs import list_jobs, never_synced, next_fires, show_job
 from scheduler.service.output import output
 from scheduler.service.pause import pause_job, resume_job
-from scheduler.service.review.review import review
+from scheduler.service.review.review import Review, review
 from scheduler.service.root import Root
 from scheduler.service.run import cancel_run, dry_run_job, run_job
 from scheduler.service.sync import plan_sync, sync, validate
@@ -27,6 +27,7 @@ from scheduler.service.versions import diff, list_versions, log
 from scheduler.sync.synced import Synced
 from scheduler.tool.arguments import Call, EditCall, read_call
 
+Json = Mapping[str, Any]
 MOST_TEXT = 16_384  # characters of one stream; the end is what tells
 MOST_RESULT = 1_000  # characters of the result of each run in a history
 _JOBS, _RUNS, _ENTRIES = 100, 10, 20
@@ -69,10 +70,6 @@ def _list(root: Root, call: Call, _: Cancel) -> Json:
     return {**found, "jobs": jobs[:most], "left_out": max(0, len(jobs) - most)}
 
 
-def _show(root: Root, call: Call, _: Cancel) -> Json:
-    return show_job(root, call.given.job)
-
-
 def _next(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
     count = given.n if given.n is not None or given.until is None else 1_000
@@ -93,40 +90,12 @@ def _shortened(run: Json) -> Json:
     return run
 
 
-def _log(root: Root, call: Call, _: Cancel) -> Json:
-    return log(root, call.given.job, count=call.given.n or _ENTRIES)
-
-
-def _diff(root: Root, call: Call, _: Cancel) -> Json:
-    return diff(root, call.given.before, call.given.after).json
-
-
-def _versions(root: Root, call: Call, _: Cancel) -> Json:
-    return list_versions(root, call.given.job, count=call.given.n or _ENTRIES)
-
-
 def _output(root: Root, call: Call, _: Cancel) -> Json:
     run, stdout, stderr = output(root, call.given.run)
     texts = {"stdout": stdout.decode(errors="replace"), "stderr": stderr.decode(errors="replace")}
     cut = {name: len(text) - MOST_TEXT for name, text in texts.items() if len(text) > MOST_TEXT}
-    told: Json = {name: text[-MOST_TEXT:] for name, text in texts.items()}
+    told = {name: text[-MOST_TEXT:] for name, text in texts.items()}
     return {"run_id": run.id, **told, "characters_left_out_before": cut, "truncated": run.truncated}
-
-
-def _task(root: Root, call: Call, _: Cancel) -> Json:
-    run, text = task(root, call.given.run)
-    return {
-        "run_id": run.id,
-        "task": text.decode(),
-        "task_sha256": run.task_sha256,
-        "source_path": run.source_path,
-        "revision": run.provenance.revision,
-        "dirty": run.provenance.dirty,
-    }
-
-
-def _explain(root: Root, call: Call, _: Cancel) -> Json:
-    return explain_job(root, call.given.job, at=call.given.at)
 
 
 def _validate(root: Root, call: Call, _: Cancel) -> Json:
@@ -138,11 +107,11 @@ def _plan(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
     if given.base is None and given.head is None:
         return _synced(plan_sync(root))
-    return _synced(review(root, base=given.base or "HEAD", head=given.head).synced)
+    return _synced(review(root, base=given.base or "HEAD", head=given.head))
 
 
-def _synced(found: Synced) -> Json:
-    told = dict(found.json)
+def _synced(found: Synced | Review) -> Json:
+    told: dict[str, Any] = {**found.json}
     if not found.read:
         told["not_read"] = f"{ROOT_FILE} cannot be used; problems says why"
     return told
@@ -252,15 +221,15 @@ def _rollback(root: Root, call: Call, _: Cancel) -> Json:
 
 _ACTIONS: Mapping[str, Callable[[Root, Call, Cancel], Json]] = {
     "list": _list,
-    "show": _show,
+    "show": lambda root, call, _: show_job(root, call.given.job),
     "next": _next,
     "history": _history,
-    "log": _log,
-    "diff": _diff,
-    "versions": _versions,
+    "log": lambda root, call, _: log(root, call.given.job, count=call.given.n or _ENTRIES),
+    "diff": lambda root, call, _: diff(root, call.given.before, call.given.after).json,
+    "versions": lambda root, call, _: list_versions(root, call.given.job, count=call.given.n or _ENTRIES),
     "output": _output,
-    "task": _task,
-    "explain": _explain,
+    "task": lambda root, call, _: task_json(*task(root, call.given.run)),
+    "explain": lambda root, call, _: explain_job(root, call.given.job, at=call.given.at),
     "validate": _validate,
     "plan": _plan,
     "run": _run,

@@ -22,12 +22,11 @@ from mcp.server.stdio import stdio_server
 
 from scheduler import __version__
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
-from scheduler.core.views import Json
 from scheduler.machine.signals import is_ignored
 from scheduler.run.local.cancel import Cancel
 from scheduler.service.root import Root
 from scheduler.tool.arguments import DESCRIPTION, input_schema
-from scheduler.tool.calls import EDITS, WAITS, answer, error_json
+from scheduler.tool.calls import EDITS, WAITS, Json, answer, error_json
 
 NAME = "schedule"
 MOST_BYTES = 1_000_000  # of one answer: more is of no use to a model

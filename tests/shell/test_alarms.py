@@ -49,7 +49,7 @@ class World:
         with self.lend() as store:
             alarms.look(store)
 
-    def told(self) -> list[tuple[str, str]]:
+    def told(self) -> list[tuple[str, str | None]]:
         rows = audit(self.seen, "j")["audit"]
         return [(row["action"], row["field"]) for row in rows if row["action"] in ("alarm", "all_clear")]
 

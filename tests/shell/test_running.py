@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from scheduler.core.answers import JobJson
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
 from scheduler.core.values.runs import RunStatus
 from scheduler.ledger import runs
@@ -63,10 +64,8 @@ def run(seen: Root, job_id: str = "hello") -> object:
     return run_job(seen, job_id, cancel=Cancel())
 
 
-def job(seen: Root, job_id: str = "hello") -> dict[str, object]:
-    found = show_job(seen, job_id)["job"]
-    assert isinstance(found, dict)
-    return found
+def job(seen: Root, job_id: str = "hello") -> JobJson:
+    return show_job(seen, job_id)["job"]
 
 
 def test_the_text_on_disk_runs_and_every_earlier_one_can_be_read_back(seen: Root, root: Path) -> None:

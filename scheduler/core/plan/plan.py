@@ -51,6 +51,12 @@ class Plan:
         return not self.root_changes and not any(action.writes for action in self.actions)
 
     @property
+    def states(self) -> dict[str, int]:
+        """How many unarchived jobs are in each sync state."""
+        states = [action.after.sync_state for action in self.actions if action.after.archived_at is None]
+        return {state.value: states.count(state) for state in SyncState}
+
+    @property
     def losses(self) -> frozenset[str]:
         """Jobs it archives, holds, or marks invalid or in conflict: for a moment, half a save looks like that too."""
         return frozenset(

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scheduler.core.plan.action import Action
 from scheduler.core.plan.plan import Plan
@@ -19,6 +19,9 @@ from scheduler.core.times.words import describe
 from scheduler.core.values.facts import FileFacts
 from scheduler.core.values.instants import instant, on_the_clock
 from scheduler.core.values.spec import Schedule
+
+if TYPE_CHECKING:
+    from scheduler.core.answers import ReviewedJobsJson
 
 NEXT_FIRES = 5
 MONTH = timedelta(days=30)
@@ -99,7 +102,7 @@ def _compared(before: Text | None, after: Text | None, path: str) -> tuple[tuple
     return hunks(old, new), unified(old, new, before_name=name, after_name=f"b/{path}"), ""
 
 
-def review_json(plan: Plan, diffs: Sequence[TaskDiff], *, now: datetime) -> dict[str, Any]:
+def review_json(plan: Plan, diffs: Sequence[TaskDiff], *, now: datetime) -> ReviewedJobsJson:
     """What `plan` adds to its shape for reviewers.
 
     runners: argv by name, of those that these jobs use.

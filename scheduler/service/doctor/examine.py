@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from scheduler.control.client import answer_of
 from scheduler.core.due.expected import Alarm, Kind, alarm_texts
@@ -19,7 +19,6 @@ from scheduler.core.values.problems import Problem, SchedulerError
 from scheduler.core.values.runs import RunStatus
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.texts import names as _names
-from scheduler.core.views import Json
 from scheduler.git.tree import read_tree
 from scheduler.ledger import clock_steps, evidence, owners, queries, runs, syncs
 from scheduler.ledger.clock_steps import Clocked
@@ -40,6 +39,9 @@ from scheduler.service.root import Root
 from scheduler.service.sync import validate
 from scheduler.sync.holds import why_held
 
+if TYPE_CHECKING:
+    from scheduler.core.answers import CheckJson, DoctorJson
+
 LONG_JOURNAL_BYTES = 64 * 1024 * 1024
 STALE = timedelta(days=2)  # a copy older than that: a night was left out
 STALE_LOOK = timedelta(minutes=15)  # of a remote that is followed
@@ -47,7 +49,7 @@ STATUS_S = 10.0  # for a daemon to say how it is
 _TRUST = "let the user of the daemon run: git config --global --add safe.directory {}"
 
 
-def examine(root: Root) -> Json:
+def examine(root: Root) -> DoctorJson:
     """What is well and what is not, with what to do about it; writes nothing.
 
     `{"healthy", "exit_code", "checks": [{name, status, message, hint}]}`; healthy: no error among them.
@@ -77,7 +79,7 @@ def examine(root: Root) -> Json:
     return {
         "healthy": not failed,
         "exit_code": exit_code or int(failed),
-        "checks": [asdict(check) for check in checks],
+        "checks": [cast("CheckJson", asdict(check)) for check in checks],
     }
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from scheduler.core.values.problems import RefusedError, SchedulerError
 from scheduler.core.values.settings import ROOT_FILE
-from scheduler.core.views import Json
 from scheduler.maintenance.lost import refuse_lost
 from scheduler.remote.branches import push_branch, take_back_unsigned
 from scheduler.root.place import is_there
@@ -14,8 +15,11 @@ from scheduler.service.root import Root
 from scheduler.service.sync import sync
 from scheduler.sync.synced import Synced
 
+if TYPE_CHECKING:
+    from scheduler.core.answers import EditJson, GuardJson, JobJson
 
-def apply_draft(root: Root, draft: Draft) -> Json:
+
+def apply_draft(root: Root, draft: Draft) -> EditJson:
     commit, target = None, draft.target
     if draft.permission is not None:
         draft.permission.check(draft.files, draft.job_id, draft.after, gone=draft.gone, known=root.known(draft.job_id))
@@ -29,7 +33,7 @@ def apply_draft(root: Root, draft: Draft) -> Json:
     where = _push(root, draft, commit) if target.push else ""
     applied: str
     why: str | None
-    guard: Json | None = None
+    guard: GuardJson | None = None
     if where:
         applied, why = "pending_branch", f"it stands on {where}, which nobody has merged yet"
     elif draft.branch is not None and not target.push and (draft.after or not draft.branch.is_new):
@@ -71,7 +75,7 @@ def _push(root: Root, draft: Draft, commit: str | None) -> str:
     return "" if branch.name == remote.branch else f"branch {branch.name} of {remote.url}"
 
 
-def _apply(root: Root, draft: Draft) -> tuple[str, str | None, Json | None]:
+def _apply(root: Root, draft: Draft) -> tuple[str, str | None, GuardJson | None]:
     """Carries the edit into the database; whether that came about, and if not, why, and the guard that said no."""
     try:
         found = _sync(root)
@@ -105,9 +109,9 @@ def _sync(root: Root) -> Synced | None:
     return None
 
 
-def _job_json(root: Root, job_id: str) -> Json | None:
+def _job_json(root: Root, job_id: str) -> JobJson | None:
     try:
-        job: Json = show_job(root, job_id)["job"]
+        job = show_job(root, job_id)["job"]
     except SchedulerError:
         return None  # no sync has seen it yet
     return job

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scheduler.core.edits.jobedit import (
     Opened,
@@ -32,7 +32,6 @@ from scheduler.core.formats.jobfile import Document, is_markdown
 from scheduler.core.values.facts import Fault, version
 from scheduler.core.values.problems import RefusedError, Remedy, UsageError
 from scheduler.core.values.texts import short
-from scheduler.core.views import Json
 from scheduler.git.objects import find_commit
 from scheduler.git.write import find_branch
 from scheduler.ledger import queries
@@ -68,6 +67,9 @@ from scheduler.service.edit.trees import (
 )
 from scheduler.service.root import Root
 
+if TYPE_CHECKING:
+    from scheduler.core.answers import EditJson
+
 _VERBS = {"Update": "update", "Create": "create", "Delete": "delete", "Move": "mv", "Roll back": "rollback"}
 _SHORTEST_SHA = 4
 
@@ -81,7 +83,7 @@ def update_job(
     task: str | None = None,
     if_version: str | None = None,
     target: Target = IN_PLACE,
-) -> Json:
+) -> EditJson:
     """Changes keys of a job's file, and its task text wherever that stands.
 
     changes: keys, or keys below keys with dots (`retry.attempts`), and plain values; unset: keys to delete.
@@ -98,8 +100,7 @@ def update_job(
     with _draft(root, target, job_id, "Update") as draft:
         if draft.permission is not None:
             draft.permission.check_named([*changes, *unset], task)
-        job = _open(root, draft, job_id)
-        _check_version(root, draft, job, if_version)
+        job = _open(root, draft, if_version)
         with said_of(job.path):
             _update(root, draft, job, changes, unset, task, exact=False)
         parts = [*changes, *unset, *(["task"] if task is not None else [])]
@@ -169,7 +170,7 @@ def create_job(
     task: str | None = None,
     path: str | None = None,
     target: Target = IN_PLACE,
-) -> Json:
+) -> EditJson:
     """Writes a new job file; overwrites nothing.
 
     path: of the file, .yaml or .md; None: jobs/JOB.md where the task is given and task_source_path is not, else
@@ -229,14 +230,13 @@ def delete_job(
     with_task: bool = False,
     if_version: str | None = None,
     target: Target = IN_PLACE,
-) -> Json:
+) -> EditJson:
     """Deletes a job's file, or its document in a file of several. The next sync archives it; its history stays.
 
     with_task: the file of task_source_path goes too, unless another job runs it.
     """
     with _draft(root, target, job_id, "Delete") as draft:
-        job = _open(root, draft, job_id)
-        _check_version(root, draft, job, if_version)
+        job = _open(root, draft, if_version)
         draft.gone = True
         real = _own_path(root, draft, job)
         with said_of(job.path):
@@ -272,14 +272,13 @@ def move_job(
     *,
     if_version: str | None = None,
     target: Target = IN_PLACE,
-) -> Json:
+) -> EditJson:
     """Moves a job's document to another file, and so keeps id, counters and history.
 
     path: a new file, a YAML file that is there and gets one document more, or a folder, with / at its end.
     """
     with _draft(root, target, job_id, "Move") as draft:
-        job = _open(root, draft, job_id)
-        _check_version(root, draft, job, if_version)
+        job = _open(root, draft, if_version)
         files, real = draft.files, _own_path(root, draft, job)
         if path.endswith("/"):
             path += posixpath.basename(job.path)
@@ -334,15 +333,14 @@ def roll_back(
     to: str,
     if_version: str | None = None,
     target: Target = IN_PLACE,
-) -> Json:
+) -> EditJson:
     """Puts back an earlier task text, or the whole job as a commit had it, by an edit of today's file.
 
     to: a run, JOB:N or N: the text it ran; text:SHA: a text that one of the job's runs had; commit:SHA: the
     definition and the task of that commit.
     """
     with _draft(root, target, job_id, "Roll back") as draft:
-        job = _open(root, draft, job_id)
-        _check_version(root, draft, job, if_version)
+        job = _open(root, draft, if_version)
         draft.summary = f"Roll {job_id} back to {to}"
         with said_of(job.path):
             if to.startswith("commit:"):
@@ -438,9 +436,11 @@ def _draft(root: Root, target: Target, job_id: str, verb: str) -> Iterator[Draft
         )
 
 
-def _open(root: Root, draft: Draft, job_id: str) -> Opened:
+def _open(root: Root, draft: Draft, if_version: str | None) -> Opened:
+    """The job as the files of the draft have it. Raises: RefusedError where its version is another one."""
+    job_id = draft.job_id
     try:
-        return open_job(draft.files, job_id)
+        job = open_job(draft.files, job_id)
     except UsageError as error:
         known = root.known(job_id)
         if known is None or not known.archived:
@@ -449,22 +449,17 @@ def _open(root: Root, draft: Draft, job_id: str) -> Opened:
             str(error),
             hint=f"it is archived; put its file back, or `scheduler create {job_id}`: its history comes with it",
         ) from None
-
-
-def _check_version(root: Root, draft: Draft, job: Opened, wanted: str | None) -> None:
-    if wanted is None:
-        return
-    now = _version(root, draft.files, job)
-    if wanted != now:
+    if if_version is not None and if_version != (now := _version(root, draft.files, job)):
         where, hint = "by now", "look at the job as it is, and decide anew"
         if draft.branch is not None and not draft.branch.is_new:
             name = draft.branch.name
             where = f"on branch {name} by now"
             hint = f"what is there is another text than what is checked out; `git diff HEAD...{name}` shows it"
         raise RefusedError(
-            f"{job.document.id} is at version {now} {where}, not {short(wanted)[1:-1]}; nothing was written",
+            f"{job.document.id} is at version {now} {where}, not {short(if_version)[1:-1]}; nothing was written",
             hint=hint,
         )
+    return job
 
 
 def _version(root: Root, files: EditFiles, job: Opened) -> str:

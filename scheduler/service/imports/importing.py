@@ -11,7 +11,7 @@ import posixpath
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from scheduler.core.edits.jobedit import WrongJobError, written_job
 from scheduler.core.edits.spans import EditError
@@ -32,7 +32,7 @@ from scheduler.core.values.problems import (
 )
 from scheduler.core.values.settings import ROOT_FILE, RunnerSpec, Settings
 from scheduler.core.values.texts import TextError
-from scheduler.core.views import Json
+from scheduler.core.views import problems_json
 from scheduler.ledger import carried
 from scheduler.ledger.carried import Carried, State
 from scheduler.ledger.store import Store
@@ -52,6 +52,9 @@ from scheduler.service.sync import sync
 from scheduler.sync.settle_copy import settle_copy
 from scheduler.sync.synced import Synced
 
+if TYPE_CHECKING:
+    from scheduler.core.answers import ImportedJobJson, ImportJson
+
 FOLDER = "jobs/imported"
 MOST_BYTES = 10 * 1024 * 1024  # of a crontab
 
@@ -68,7 +71,7 @@ class Options:
     dry_run: bool = False
 
 
-def import_crontab(root: Root, data: bytes, name: str, options: Options) -> Json:
+def import_crontab(root: Root, data: bytes, name: str, options: Options) -> ImportJson:
     """Raises: UsageError where no runner of the root can run shell commands, or an option makes no sense."""
     if len(data) > MOST_BYTES:
         raise UsageError(f"{name} is longer than {MOST_BYTES:,} bytes, and no such crontab is read")
@@ -105,7 +108,7 @@ def import_crontab(root: Root, data: bytes, name: str, options: Options) -> Json
     return _write(root, tree, jobs, problems, name, options, runner, folder, None if inline else (scripts, ".sh"))
 
 
-def import_phantom(root: Root, path: Path, options: Options) -> Json:
+def import_phantom(root: Root, path: Path, options: Options) -> ImportJson:
     """Raises: as `read_phantom`; UsageError where no runner can be told."""
     tree = EditFiles(WorkingTree(root.place))
     rows, audit = read_phantom(path)
@@ -118,7 +121,7 @@ def import_phantom(root: Root, path: Path, options: Options) -> Json:
     return _write(root, tree, jobs, problems, str(path), options, runner, folder, (prompts, ".md"))
 
 
-def import_export(root: Root, data: bytes, name: str, options: Options) -> Json:
+def import_export(root: Root, data: bytes, name: str, options: Options) -> ImportJson:
     """Raises: UsageError where it is no whole export."""
     tree = EditFiles(WorkingTree(root.place))
     found = read_export(iter(data.splitlines()), name)
@@ -171,7 +174,7 @@ def _write(
     runner: RunnerSpec,
     folder: str,
     tasks: tuple[str, str] | None,
-) -> Json:
+) -> ImportJson:
     """tasks: folder and suffix of the files of their tasks; None: those stand in the job files."""
     here = {each.id: each.path for each in tree.documents() if each.id is not None}
     taken = {path.lower() for path in here.values()}
@@ -205,7 +208,7 @@ def _carry_out(
     options: Options,
     pasts: Mapping[str, Past],
     buried: Sequence[Exported] = (),
-) -> Json:
+) -> ImportJson:
     """Writes what is not there yet, hands over the past, and lets a sync make the jobs.
 
     buried: those that are archived; one that a file names here is as good as any other.
@@ -250,7 +253,7 @@ def _carry_out(
         "source": name,
         "jobs": _told(made, states, buried, ids, kept),
         "written": list(draft.after),
-        "problems": [each.to_json() for each in problems],
+        "problems": problems_json(problems),
         "applied": "dry_run" if options.dry_run else "next_sync" if waits else "now",
         "why": waits or None,
         "guard": None if synced is None else synced.json["guard"],
@@ -315,9 +318,9 @@ def _told(
     buried: Sequence[Exported],
     ids: Mapping[str, str],
     kept: Mapping[str, State],
-) -> list[Json]:
+) -> list[ImportedJobJson]:
     """What became of each job; ids: where each stood before."""
-    found: list[Json] = [
+    found: list[ImportedJobJson] = [
         {
             "id": each.job.id,
             "name": each.job.keys.get("name"),
@@ -325,6 +328,7 @@ def _told(
             "task_file": each.task_path,
             "line": each.job.line,
             "files": state,
+            "history": _history_word(kept.get(each.job.id)),
         }
         for each, state in zip(made, states, strict=True)
     ]
@@ -336,10 +340,11 @@ def _told(
             "task_file": None,
             "line": each.line,
             "files": "kept" if each.id in ids else "archived",
+            "history": _history_word(kept.get(each.id)),
         }
         for each in buried
     ]
-    return [{**each, "history": _history_word(kept.get(each["id"]))} for each in found]
+    return found
 
 
 def _history_word(state: State | None) -> str | None:

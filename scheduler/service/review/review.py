@@ -9,12 +9,14 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from scheduler.core import views
 from scheduler.core.plan.plan import Plan, plan
 from scheduler.core.plan.review import TaskDiff, Text, changed_texts, review_json, task_diffs
-from scheduler.core.values.facts import Fault, FileFacts, Job, SyncState
+from scheduler.core.values.facts import Fault, FileFacts, Job
 from scheduler.core.values.instants import milliseconds
+from scheduler.core.values.problems import Problem
 from scheduler.core.values.settings import ROOT_FILE, Settings
 from scheduler.git.objects import pointed_at
 from scheduler.git.run import GitError
@@ -29,20 +31,27 @@ from scheduler.service.review.revisions import Compared, Snapshot, compare, fold
 from scheduler.service.root import Root
 from scheduler.sync.synced import Synced
 
+if TYPE_CHECKING:
+    from scheduler.core.answers import ReviewJson
+
 _NOT_KEPT = Text(None, "no text is kept in the database until it runs; compare two commits with --base")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reviewed:
-    """A plan for a person to decide on; `synced.json` is its shape, with what `review_json` adds."""
+class Review:
+    """A plan for a person to decide on."""
 
-    synced: Synced
+    json: ReviewJson
+    problems: tuple[Problem, ...]
+    read: bool  # False: scheduler.yaml could not be
+    left: Mapping[str, int]  # unarchived jobs by sync state
+    no_provenance: str = ""  # as of `Synced`
     diffs: tuple[TaskDiff, ...] = ()
     folder: str = ""  # the root, relative to the top of its repository; for the places of files
     sources: Sequence[str | None] = ()  # the line that each problem points at
 
 
-def review(root: Root, *, base: str | None = None, head: str | None = None, direct: bool = False) -> Reviewed:
+def review(root: Root, *, base: str | None = None, head: str | None = None, direct: bool = False) -> Review:
     """What a sync would change, with all that a person needs to decide; writes nothing.
 
     base: a revision to compare with instead of the database, which is then not looked at.
@@ -56,9 +65,7 @@ def review(root: Root, *, base: str | None = None, head: str | None = None, dire
     return _with_review(found, planned, root.place, now=root.clock.now())
 
 
-def _review_commits(
-    place: Place, clock: Clock, *, base: str, head: str | None = None, direct: bool = False
-) -> Reviewed:
+def _review_commits(place: Place, clock: Clock, *, base: str, head: str | None = None, direct: bool = False) -> Review:
     """What a sync would change after merging `head`, or the files on disk, into a root that stands at `base`.
 
     As `compare` resolves them. Raises: UsageError, UnavailableError.
@@ -82,22 +89,18 @@ def _review_commits(
         diffs = task_diffs(found, texts)
     sources = source_lines(files, problems)
     shown = found or Plan(settings=Settings(), problems=problems, revision=revision)
-    states = [a.after.sync_state for a in shown.actions if a.after.archived_at is None]
     now = clock.now()
-    return Reviewed(
-        synced=Synced(
-            json={
-                **views.plan_json(shown, now=started, duration_ms=max(0, milliseconds(now - started))),
-                "base": {"name": base, "revision": ends.base, "tip": ends.base_tip},
-                "head": {"name": head, "revision": ends.head},
-                "notes": notes,
-                **review_json(shown, diffs, now=started),
-            },
-            problems=problems,
-            read=found is not None,
-            left={state.value: states.count(state) for state in SyncState},
-            nothing_to_do=shown.nothing_to_do,
-        ),
+    return Review(
+        json={
+            **views.plan_json(shown, now=started, duration_ms=max(0, milliseconds(now - started))),
+            "base": {"name": base, "revision": ends.base, "tip": ends.base_tip},
+            "head": {"name": head, "revision": ends.head},
+            "notes": notes,
+            **review_json(shown, diffs, now=started),
+        },
+        problems=problems,
+        read=found is not None,
+        left=shown.states,
         diffs=diffs,
         folder=folder_in_repository(place.root),
         sources=sources,
@@ -156,7 +159,7 @@ def _notes(ends: Compared, base: str, before: Snapshot, after: Snapshot) -> list
     return notes
 
 
-def _with_review(found: Synced, planned: Plan | None, place: Place, *, now: datetime) -> Reviewed:
+def _with_review(found: Synced, planned: Plan | None, place: Place, *, now: datetime) -> Review:
     """The plan against a database, for the formats of a review; the texts before are not looked up."""
     diffs: tuple[TaskDiff, ...] = ()
     files = WorkingTree(place)
@@ -167,10 +170,16 @@ def _with_review(found: Synced, planned: Plan | None, place: Place, *, now: date
         }
         diffs = task_diffs(planned, texts)
     shown = planned or Plan(settings=Settings(), problems=found.problems)
-    json = {**found.json, "base": None, "head": None, "notes": [], **review_json(shown, diffs, now=now)}
     folder = ""
     with contextlib.suppress(GitError):
         folder = folder_in_repository(place.root)
-    return Reviewed(
-        synced=replace(found, json=json), diffs=diffs, folder=folder, sources=source_lines(files, found.problems)
+    return Review(
+        json={**found.json, "base": None, "head": None, "notes": [], **review_json(shown, diffs, now=now)},
+        problems=found.problems,
+        read=found.read,
+        left=found.left,
+        no_provenance=found.no_provenance,
+        diffs=diffs,
+        folder=folder,
+        sources=source_lines(files, found.problems),
     )

@@ -1,0 +1,460 @@
+"""The JSON shapes of interface.md, as types: what verbs answer, whichever face prints it.
+
+Types only, for readers and for mypy: nothing imports this module when it runs, so `list` starts without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NotRequired, TypedDict
+
+Instant = str  # RFC 3339, UTC, ending in Z
+Values = Mapping[str, Any]  # of job files and of scheduler.yaml, by key
+
+
+class BeforeAfterJson(TypedDict):
+    before: Any
+    after: Any
+
+
+class ProblemJson(TypedDict):
+    severity: str
+    path: str
+    line: int
+    column: int
+    code: str
+    message: str
+    hint: str
+    job_id: str | None
+
+
+class RevisionJson(TypedDict):
+    revision: str | None  # HEAD
+    dirty: str | None  # how a file differed from it
+
+
+class CommitJson(TypedDict):
+    id: str
+    author: str
+    email: str
+    date: Instant
+    subject: str
+
+
+class PauseJson(TypedDict):
+    reason: str | None
+    until: Instant | None
+    by: str | None
+    at: Instant
+
+
+class AlarmJson(TypedDict):
+    kind: str
+    since: Instant
+    deadline: Instant
+    message: str
+
+
+class SpecJson(TypedDict):
+    """A definition: JobSpec.to_json."""
+
+    id: str
+    name: str
+    description: str | None
+    owner: str | None
+    tags: list[str]
+    enabled: bool
+    schedule: dict[str, Any]
+    task_source_path: str | None
+    runner: str
+    env: dict[str, str]
+    timeout_ms: int
+    concurrency: str
+    failure_limit: int
+    expires: Instant | None
+    retry: dict[str, Any]
+    expect_every_ms: int | None
+    catch_up: dict[str, Any]
+
+
+class JobJson(SpecJson, RevisionJson):
+    schedule_text: str
+    task_sha256: str | None
+    source_path: str
+    source_line: int
+    sync_state: str
+    problems: list[ProblemJson]
+    generation: int
+    version: str
+    status: str
+    paused: PauseJson | None
+    stop_reason: str | None
+    alarms: list[AlarmJson]
+    activated_at: Instant
+    archived_at: Instant | None
+    next_run_at: Instant | None
+    next_fire_at: Instant | None
+    last_run_at: Instant | None
+    last_run_status: str | None
+    last_run_duration_ms: int | None
+    last_run_error: str | None
+    last_skip_at: Instant | None
+    last_skip_reason: str | None
+    last_delivery_status: str | None
+    run_count: int
+    consecutive_errors: int
+    created_at: Instant
+    created_by: str
+    updated_at: Instant
+
+
+class ListJson(TypedDict):
+    jobs: list[JobJson]
+    problems: list[ProblemJson]
+    troubles: list[str]
+    summary: dict[str, Any]
+
+
+class FireTimeJson(TypedDict):
+    """A fire without its job."""
+
+    fire_time: Instant
+    local: str
+    timezone: str
+    dst: str | None
+    dst_occurrence: int | None
+
+
+class FireJson(FireTimeJson):
+    job_id: str
+
+
+class FiresJson(TypedDict):
+    fires: list[FireJson]
+
+
+class ShowJson(TypedDict):
+    job: JobJson
+    next_fires: list[FireJson]
+    held: str | None
+
+
+class AttemptJson(TypedDict):
+    n: int
+    status: str
+    reason: str | None
+    started_at: Instant
+    finished_at: Instant | None
+    exit_code: int | None
+
+
+class ProvenanceJson(RevisionJson):
+    source_blob: str | None
+
+
+class RunJson(ProvenanceJson):
+    id: str
+    job_id: str
+    fire_time: Instant | None
+    fire_time_last: Instant | None
+    slots: int
+    requested_at: Instant
+    requested_by: str | None
+    retry_at: Instant | None
+    trigger: str
+    status: str
+    reason: str | None
+    started_at: Instant | None
+    finished_at: Instant | None
+    duration_ms: int | None
+    exit_code: int | None
+    error: str | None
+    attempts: list[AttemptJson]
+    task_sha256: str | None
+    task_bytes: int | None
+    source_path: str | None
+    source_sha256: str | None
+    no_provenance: str | None
+    task_of: str | None
+    generation: int
+    result: str | None
+    output_bytes: int | None
+    truncated: bool
+    cost_usd: float | None
+    tokens: int | None
+    model: str | None
+    deliveries: list[Any]
+
+
+class HistoryJson(TypedDict):
+    runs: list[RunJson]
+
+
+class TaskJson(RevisionJson):
+    run_id: str
+    task: str
+    task_sha256: str | None
+    source_path: str | None
+
+
+class DryRunJson(TypedDict):
+    job_id: str
+    argv: list[str]
+    cwd: str
+    env: list[str]
+    input: str
+    task_sha256: str
+    task: str
+
+
+class BroughtJson(TypedDict):
+    """How a change came about."""
+
+    revision: str | None
+    commit: CommitJson | None
+    no_commit: str | None
+    actor: str
+    cause: str
+
+
+class AuditRowJson(BeforeAfterJson, BroughtJson):
+    at: Instant
+    job_id: str
+    action: str
+    field: str | None
+
+
+class AuditJson(TypedDict):
+    audit: list[AuditRowJson]
+
+
+class EvidenceJson(TypedDict):
+    kind: str
+    at: Instant | None
+    text: str
+    run: str | None
+    actor: str | None
+    revision: str | None
+    commit: CommitJson | None
+    no_commit: str | None
+
+
+class ExplainJson(TypedDict):
+    job_id: str
+    at: Instant
+    fired: bool
+    why: str
+    text: str
+    evidence: list[EvidenceJson]
+
+
+# -- log, diff, versions ---------------------------------------------------------------------------
+
+
+class OriginJson(BroughtJson):
+    """How a definition or a text came into force."""
+
+    since: Instant
+
+
+class RunEntryJson(TypedDict):
+    at: Instant
+    kind: str  # "run"
+    run: Values  # RunJson without result and attempts
+    text: OriginJson | None
+    definition: OriginJson | None
+
+
+class ChangeEntryJson(BroughtJson):
+    at: Instant
+    kind: str  # "change"
+    changes: list[Values]
+
+
+class LogJson(TypedDict):
+    job_id: str
+    log: list[RunEntryJson | ChangeEntryJson]
+    total: int
+
+
+class SideJson(RevisionJson):
+    """One end of a comparison."""
+
+    run: str | None
+    at: Instant
+    status: str | None
+    generation: int | None
+    task_sha256: str | None
+    source_path: str | None
+    text: OriginJson | None
+    definition: OriginJson | None
+    no_text: str | None
+
+
+class DiffJson(TypedDict):
+    job_id: str
+    before: SideJson
+    after: SideJson
+    definition: dict[str, BeforeAfterJson]
+    schedule_text: BeforeAfterJson | None
+    runners: dict[str, BeforeAfterJson]
+    text_changed: bool | None
+    text_diff: str | None
+    changes: list[ChangeEntryJson]
+    runs_between: Mapping[str, int]
+
+
+class VersionJson(TypedDict):
+    task_sha256: str
+    task_bytes: int | None
+    source_path: str | None
+    current: bool
+    commit: CommitJson | None
+    no_commit: str | None
+    revision: str | None
+    first_fired_at: Instant | None
+    last_fired_at: Instant | None
+    first_run: str | None
+    last_run: str | None
+    runs: int
+    statuses: dict[str, int]
+    success_rate: float | None
+    median_duration_ms: int | None
+    cost_usd: float | None
+
+
+class VersionsJson(TypedDict):
+    job_id: str
+    versions: list[VersionJson]
+    total: int
+
+
+# -- plan, sync, review ----------------------------------------------------------------------------
+
+
+class FiresBeforeAfterJson(TypedDict):
+    before: list[Instant]
+    after: list[Instant]
+
+
+class ScheduleTextJson(TypedDict, total=False):
+    schedule_text: BeforeAfterJson  # where the schedule is among the changes
+
+
+class UpdateJson(ScheduleTextJson):
+    id: str
+    changes: dict[str, BeforeAfterJson]
+    next_fires: FiresBeforeAfterJson
+    widens: list[str]
+
+
+MoveJson = TypedDict("MoveJson", {"id": str, "from": str, "to": str})
+
+
+class TaskChangeJson(TypedDict):
+    id: str
+    path: str
+    before_sha256: str | None
+    after_sha256: str | None
+
+
+class RootChangeJson(BeforeAfterJson):
+    field: str
+    widens: bool
+
+
+class GuardJson(TypedDict):
+    would_archive: int
+    ids: list[str]
+    token: str
+    why: str
+
+
+class DriftJson(TypedDict):
+    id: str
+    status: str
+    reason: str | None
+    until: Instant | None
+    by: str | None
+    at: Instant | None
+
+
+class PlanJson(RevisionJson):
+    held: str | None
+    created: list[str]
+    schedule_texts: dict[str, str]
+    updated: list[UpdateJson]
+    moved: list[MoveJson]
+    archived: list[str]
+    revived: list[str]
+    unchanged: int
+    task_changed: list[TaskChangeJson]
+    root_changed: list[RootChangeJson]
+    problems: list[ProblemJson]
+    guard: GuardJson | None
+    duration_ms: int
+    drift: NotRequired[list[DriftJson]]
+
+
+class ReviewedJobsJson(TypedDict):
+    jobs: dict[str, dict[str, Any]]
+    runners: dict[str, list[str]]
+    runner_jobs: dict[str, list[str]]
+    task_diffs: list[dict[str, Any]]
+
+
+class ReviewJson(PlanJson, ReviewedJobsJson):
+    base: dict[str, str | None] | None
+    head: dict[str, str | None] | None
+    notes: list[str]
+
+
+# -- edits, imports, doctor ------------------------------------------------------------------------
+
+
+class EditJson(TypedDict):
+    job: JobJson | None
+    job_id: str
+    applied: str
+    why: str | None
+    guard: GuardJson | None
+    file: str | None
+    files: list[str]
+    diff: str
+    commit: str | None
+    branch: str | None
+
+
+class ImportedJobJson(TypedDict):
+    id: str
+    name: str | None
+    file: str | None
+    task_file: str | None
+    line: int
+    files: str
+    history: str | None
+
+
+class ImportJson(TypedDict):
+    source: str
+    jobs: list[ImportedJobJson]
+    written: list[str]
+    problems: list[ProblemJson]
+    applied: str
+    why: str | None
+    guard: GuardJson | None
+    held: str | None
+    fault: str | None
+
+
+class CheckJson(TypedDict):
+    name: str
+    status: str
+    message: str
+    hint: str
+
+
+class DoctorJson(TypedDict):
+    healthy: bool
+    exit_code: int
+    checks: list[CheckJson]
