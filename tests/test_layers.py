@@ -41,7 +41,7 @@ def test_the_core_touches_nothing_outside_itself(path: Path) -> None:
         ("core/times/cron.py", "import scheduler.core.plan.plan", "inside the core"),
         ("run/ends.py", "import scheduler.run.local.command", "inside a run"),
         ("git/run.py", "import scheduler.git.tree", "no circle"),
-        ("cli/reading.py", "import scheduler.ledger.runs", "I1"),
+        ("cli/jobs.py", "import scheduler.ledger.runs", "I1"),
         ("sync/passes.py", "import sqlite3", "SQLite"),
         ("root/watched.py", "import watchdog", "watchdog"),
     ],

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from scheduler import __version__
+from scheduler.cli import render
 from scheduler.cli.options import Globals, global_options
 from scheduler.core.values.problems import Problem, UsageError, did_you_mean
 
@@ -55,6 +56,13 @@ def end_will_be(code: int) -> int:
     """The code that this command will end with, also where nobody reads what it prints."""
     click.get_current_context().meta[CODE] = code
     return code
+
+
+def printed(given: Globals, found: Any) -> bool:
+    """Whether JSON is wanted, and so the answer is printed by now."""
+    if given.as_json:
+        render.print_json(found)
+    return given.as_json
 
 
 def say(given: Globals, text: str) -> None:

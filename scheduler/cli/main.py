@@ -8,18 +8,18 @@ from typing import NoReturn
 import click
 
 from scheduler.cli import (  # noqa: F401 - each adds its commands
-    cloning,
-    editing,
-    files,
+    backup,
+    clone,
+    edit,
     hooks,
-    importing,
-    looking_back,
-    reading,
+    imports,
+    jobs,
     render,
-    running,
-    serving,
-    state,
+    run,
+    serve,
+    sync,
     tool,
+    versions,
 )
 from scheduler.cli.group import cli
 from scheduler.cli.options import Globals, global_options

@@ -213,7 +213,7 @@ def duration(ms: int | None) -> str:
     )
 
 
-def short(value: str | None, length: int = 12) -> str:
+def short_hash(value: str | None, length: int = 12) -> str:
     return value[:length] if value else "-"
 
 

@@ -82,7 +82,7 @@ def _why_held(root: Root, store: Store | None) -> str | None:
 def show_job(root: Root, job_id: str, *, prefix: bool = False) -> ShowJson:
     with root.job(job_id, prefix=prefix) as (store, job):
         now = root.clock.now()
-        coming = [] if job.status(now) in _NEVER_FIRE else _coming(root, job, now)
+        coming = [] if job.status(now) in _NEVER_FIRE else _coming(job, now)
         alarms = [alarm for _, alarm in store.read(evidence.alarms, now, [job])]
         return {
             "job": _job_json(root, job, store.read(syncs.problems), _Files(root), alarms),
@@ -91,7 +91,7 @@ def show_job(root: Root, job_id: str, *, prefix: bool = False) -> ShowJson:
         }
 
 
-def _coming(root: Root, job: Job, now: datetime) -> Sequence[datetime]:
+def _coming(job: Job, now: datetime) -> Sequence[datetime]:
     if job.pause is not None and job.pause.covers(now):
         if job.pause.until is None:
             return []  # nothing comes until somebody resumes it

@@ -102,14 +102,13 @@ def update_job(
             draft.permission.check_named([*changes, *unset], task)
         job = _open(root, draft, if_version)
         with said_of(job.path):
-            _update(root, draft, job, changes, unset, task, exact=False)
+            _update(draft, job, changes, unset, task, exact=False)
         parts = [*changes, *unset, *(["task"] if task is not None else [])]
         draft.summary = f"Update {job_id}: {', '.join(parts)}"
         return apply_draft(root, draft)
 
 
 def _update(
-    root: Root,
     draft: Draft,
     job: Opened,
     changes: Mapping[str, Any],
@@ -128,7 +127,7 @@ def _update(
     text = None if task is None else task_text(task, job)
     body = None
     if text is not None and isinstance(source, str):
-        _put_task(root, draft, job, source, text)
+        _put_task(draft, job, source, text)
     elif text is not None and is_markdown(job.path) and (keys.get("task") is None or "task" in unset):
         body = text.decode()
     elif text is not None:
@@ -146,7 +145,7 @@ def _update(
     draft.put(real_of(draft.files, job.path), job.data, data)
 
 
-def _put_task(root: Root, draft: Draft, job: Opened, path: str, text: bytes) -> None:
+def _put_task(draft: Draft, job: Opened, path: str, text: bytes) -> None:
     """The task's own file gets exactly these bytes."""
     check_task_path(path, job)
     source = draft.files.read(path)
@@ -238,16 +237,16 @@ def delete_job(
     with _draft(root, target, job_id, "Delete") as draft:
         job = _open(root, draft, if_version)
         draft.gone = True
-        real = _own_path(root, draft, job)
+        real = _own_path(draft, job)
         with said_of(job.path):
             draft.put(real, job.data, None if job.alone else without_document(job))
         source = job.keys.get("task_source_path")
         if isinstance(source, str):
-            _keep_or_delete_task(root, draft, job, source, with_task=with_task)
+            _keep_or_delete_task(draft, job, source, with_task=with_task)
         return apply_draft(root, draft)
 
 
-def _keep_or_delete_task(root: Root, draft: Draft, job: Opened, path: str, *, with_task: bool) -> None:
+def _keep_or_delete_task(draft: Draft, job: Opened, path: str, *, with_task: bool) -> None:
     others = list(sharing(draft.files, path, str(job.document.id)))
     if not with_task:
         if not others:
@@ -279,7 +278,7 @@ def move_job(
     """
     with _draft(root, target, job_id, "Move") as draft:
         job = _open(root, draft, if_version)
-        files, real = draft.files, _own_path(root, draft, job)
+        files, real = draft.files, _own_path(draft, job)
         if path.endswith("/"):
             path += posixpath.basename(job.path)
         with said_of(job.path):
@@ -307,13 +306,13 @@ def move_job(
                 text = document_text(job)
                 draft.put(other.real, other.data, with_document(path, other.data, text, files.settings))
             draft.put(real, job.data, None if job.alone else without_document(job))
-        _check_moved(root, draft, job, path)
+        _check_moved(draft, job, path)
         draft.main = path
         draft.summary = f"Move {job_id} to {path}"
         return apply_draft(root, draft)
 
 
-def _check_moved(root: Root, draft: Draft, job: Opened, path: str) -> None:
+def _check_moved(draft: Draft, job: Opened, path: str) -> None:
     """A runner's `tasks` may allow the job in its old file only."""
     data = draft.after.get(path) or draft.after[real_of(draft.files, path)]
     assert data is not None
@@ -347,7 +346,7 @@ def roll_back(
                 _to_commit(root, draft, job, to.removeprefix("commit:"))
             else:
                 text = _text_of(root, job_id, to)
-                _update(root, draft, job, {}, (), text.decode("utf-8", "surrogateescape"), exact=True)
+                _update(draft, job, {}, (), text.decode("utf-8", "surrogateescape"), exact=True)
         return apply_draft(root, draft)
 
 
@@ -398,7 +397,7 @@ def _to_commit(root: Root, draft: Draft, job: Opened, name: str) -> None:
         text = then.read(source)
         if isinstance(text, Fault):
             raise RefusedError(text.message, hint="its task stood in no commit; roll back to a run or a text")
-        _put_task(root, draft, job, source, text.data)
+        _put_task(draft, job, source, text.data)
 
 
 # -- before anything is written --------------------------------------------------------------
@@ -476,7 +475,7 @@ def _version(root: Root, files: EditFiles, job: Opened) -> str:
     return version(generation, None if text is None else hashlib.sha256(text).hexdigest())
 
 
-def _own_path(root: Root, draft: Draft, job: Opened) -> str:
+def _own_path(draft: Draft, job: Opened) -> str:
     """The real path of a job file that can be taken away. Raises: RefusedError where only a link is found."""
     real = real_of(draft.files, job.path)
     if not is_job_path(real, job.settings):

@@ -97,7 +97,7 @@ def import_crontab(root: Root, data: bytes, name: str, options: Options) -> Impo
     )
     if jobs:
         problems.append(_about_timeout(tree.settings))
-    folder = _folder(root, options, tree.settings)
+    folder = _folder(options, tree.settings)
     inline = runner.tasks is None or matches_any(f"{folder}/x.yaml", runner.tasks)
     scripts = f"scripts/{posixpath.basename(folder)}"
     if not inline and not matches_any(f"{scripts}/x.sh", runner.tasks or ()):
@@ -116,7 +116,7 @@ def import_phantom(root: Root, path: Path, options: Options) -> ImportJson:
     jobs, problems = phantom.phantom_jobs(
         rows, audit, zone=_zone(root, options), root_zone=tree.settings.timezone, now=root.clock.now()
     )
-    folder = _folder(root, options, tree.settings)
+    folder = _folder(options, tree.settings)
     prompts = f"prompts/{posixpath.basename(folder)}"
     return _write(root, tree, jobs, problems, str(path), options, runner, folder, (prompts, ".md"))
 
@@ -126,7 +126,7 @@ def import_export(root: Root, data: bytes, name: str, options: Options) -> Impor
     tree = EditFiles(WorkingTree(root.place))
     found = read_export(iter(data.splitlines()), name)
     problems: list[Problem] = []
-    folder = None if options.to is None else _folder(root, options, tree.settings)
+    folder = None if options.to is None else _folder(options, tree.settings)
     made = made_from_export(found, tree, folder, problems)
     pasts = {each.id: each.past for each in found}
     return _carry_out(root, tree, made, problems, name, options, pasts, [each for each in found if is_buried(each)])
@@ -147,7 +147,7 @@ def _zone(root: Root, options: Options) -> str:
     return found
 
 
-def _folder(root: Root, options: Options, settings: Settings) -> str:
+def _folder(options: Options, settings: Settings) -> str:
     folder = (options.to or FOLDER).rstrip("/")
     try:
         check_path(folder)

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from scheduler.cli import render
-from scheduler.cli.editing import whole
+from scheduler.cli.edit import whole
 from scheduler.cli.group import cli, say
 from scheduler.cli.options import Globals, global_options
 from scheduler.core.values.problems import UsageError

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import cli, say
+from scheduler.cli.group import cli, printed, say
 from scheduler.cli.options import Globals, global_options
 from scheduler.core.values.instants import instant
 from scheduler.core.values.units import format_size
@@ -40,8 +40,7 @@ def gc_command(given: Globals, dry_run: bool) -> None:
     if other := other_retention(root):
         say(given, f"warning: {other}")
     found = collect_garbage(root, dry_run=dry_run)
-    if given.as_json:
-        render.print_json({**asdict(found), "dry_run": dry_run})
+    if printed(given, {**asdict(found), "dry_run": dry_run}):
         return
     if found.nothing:
         say(given, "nothing is kept for too long")

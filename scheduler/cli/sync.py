@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import PROBLEMS, REFUSED, cli, end, end_will_be, errors, problem_count, say
+from scheduler.cli.group import PROBLEMS, REFUSED, cli, end, end_will_be, errors, printed, problem_count, say
 from scheduler.cli.options import Globals, global_options
 from scheduler.core.values.problems import UsageError
 from scheduler.service.jobs import held
@@ -33,8 +33,7 @@ def init_command(given: Globals, folder: Path | None) -> None:
 
     folder = folder or Path(given.root or ".")
     written, kept = init(folder)
-    if given.as_json:
-        render.print_json({"root": str(folder.resolve()), "written": written, "kept": kept})
+    if printed(given, {"root": str(folder.resolve()), "written": written, "kept": kept}):
         return
     for path in written:
         click.echo(f"wrote {folder / path}")
@@ -186,8 +185,7 @@ def _print_synced(
     if found.no_provenance:
         click.echo(f"warning: no commit is recorded: {render.clean(found.no_provenance)}", err=True)
     shown = found.json
-    if given.as_json:
-        render.print_json(shown)
+    if printed(given, shown):
         return
     if shown["held"]:
         click.echo(
@@ -218,7 +216,7 @@ def _print_synced(
             coming = update["next_fires"]["after"]
             click.echo(f"    next fire: {coming[0] if coming else 'none'}")
     for task in shown["task_changed"]:
-        before, after = render.short(task["before_sha256"]), render.short(task["after_sha256"])
+        before, after = render.short_hash(task["before_sha256"]), render.short_hash(task["after_sha256"])
         click.echo(render.clean(f"~ {task['id']}: task {task['path']} {before} -> {after}"))
     for move in shown["moved"]:
         click.echo(render.clean(f"> {move['id']}: {move['from']} -> {move['to']}"))

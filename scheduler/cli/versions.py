@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import MOST, cli, say
+from scheduler.cli.group import MOST, cli, printed, say
 from scheduler.cli.options import Globals, JobType, RunType, global_options
 from scheduler.cli.review_text import worded
 from scheduler.core.plan.textdiff import by_words
@@ -28,8 +28,7 @@ _COUNT = click.IntRange(min=1, max=MOST)
 def log_command(given: Globals, job: str, count: int) -> None:
     """Show a job's runs and what changed it on one timeline, newest first, with commits and authors."""
     found = log(given.find_root(), job, count=count, prefix=given.prefix)
-    if given.as_json:
-        render.print_json(found)
+    if printed(given, found):
         return
     _print_timeline(found["log"])
     if found["total"] > len(found["log"]):
@@ -44,8 +43,7 @@ def diff_command(given: Globals, before: str, after: str | None) -> None:
     """Show what differs in text and definition: between two runs, or since a run, or since a job last succeeded."""
     compared = diff(given.find_root(), before, after, prefix=given.prefix)
     found = compared.json
-    if given.as_json:
-        render.print_json(found)
+    if printed(given, found):
         return
     old, new = found["before"], found["after"]
     click.echo(f"from {_side_text(old)}\n  to {_side_text(new)}")
@@ -84,8 +82,7 @@ def diff_command(given: Globals, before: str, after: str | None) -> None:
 def versions_command(given: Globals, job: str, count: int) -> None:
     """List the texts that a job's runs had: commit, author, when they fired, and how their runs did."""
     found = list_versions(given.find_root(), job, count=count, prefix=given.prefix)
-    if given.as_json:
-        render.print_json(found)
+    if printed(given, found):
         return
     if not found["versions"]:
         say(given, "no text has run yet")
@@ -94,7 +91,7 @@ def versions_command(given: Globals, job: str, count: int) -> None:
         ("TEXT", "COMMIT", "AUTHOR", "FIRST FIRED", "LAST FIRED", "RUNS", "SUCCESS", "MEDIAN", "COST", "LAST RUN"),
         [
             (
-                render.short(each["task_sha256"]) + (" now" if each["current"] else ""),
+                render.short_hash(each["task_sha256"]) + (" now" if each["current"] else ""),
                 _commit_text(each),
                 _author(each),
                 render.local_time(each["first_fired_at"]),
@@ -141,7 +138,7 @@ def _run_rows(entry: Json) -> Iterator[tuple[str, ...]]:
         said += f": {render.first_line(run['error'], _SHOWN_CHARACTERS)}"
     commit = _commit_text(text)
     if commit == "-" and run["revision"]:
-        commit = render.short(run["revision"], 7) + ("*" if run["dirty"] else "")
+        commit = render.short_hash(run["revision"], 7) + ("*" if run["dirty"] else "")
     yield render.local_time(entry["at"]), run["id"], said, commit, _author(text), ""
 
 
@@ -158,9 +155,9 @@ def _change_rows(entry: Json) -> Iterator[tuple[str, ...]]:
 def _change_text(change: Json) -> str:
     match change["action"]:
         case "create":
-            return f"from {change['after']['path']}, text {render.short(change['after']['task_sha256'])}"
+            return f"from {change['after']['path']}, text {render.short_hash(change['after']['task_sha256'])}"
         case "task":
-            return f"text {render.short(change['before'])} -> {render.short(change['after'])}"
+            return f"text {render.short_hash(change['before'])} -> {render.short_hash(change['after'])}"
         case "commit":
             return f"its {'job file' if change['field'] == 'path' else 'task'} was {change['before']}, now committed"
     field = change["field"] or ""
@@ -187,7 +184,7 @@ def _author(origin: Json) -> str:
 def _side_text(side: Json) -> str:
     told = "now" if side["run"] is None else f"{side['run']}, {side['status']}, {render.local_time(side['at'])}"
     generation = "not synced yet" if side["generation"] is None else f"generation {side['generation']}"
-    told += f"; {generation}, text {render.short(side['task_sha256'])}"
+    told += f"; {generation}, text {render.short_hash(side['task_sha256'])}"
     origin = side["text"]
     if origin is not None and (origin["commit"] or origin["no_commit"]):
         author = f" by {_author(origin)}" if origin["commit"] else ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import MOST, cli, problem_count, say, say_never_synced
+from scheduler.cli.group import MOST, cli, printed, problem_count, say, say_never_synced
 from scheduler.cli.options import Globals, InstantType, JobType, RunType, global_options
 from scheduler.core.values.facts import Status
 from scheduler.core.values.problems import Problem, UsageError
@@ -37,8 +37,7 @@ def list_command(given: Globals, status: str | None, tag: str | None, problems: 
     _say_held(given, found["summary"]["held"])
     for trouble in found["troubles"]:
         root.tell(trouble)
-    if given.as_json:
-        render.print_json(found)
+    if printed(given, found):
         return
     now = root.clock.now()
     jobs = [job for job in found["jobs"] if job["status"] != "archived" or status == "archived"]
@@ -79,8 +78,7 @@ def show_command(given: Globals, job: str) -> None:
     """Show one job: definition, state, where it stands and when it runs next."""
     found = show_job(given.find_root(), job, prefix=given.prefix)
     _say_held(given, found["held"])
-    if given.as_json:
-        render.print_json(found)
+    if printed(given, found):
         return
     about = found["job"]
     zone = about["schedule"]["timezone"]
@@ -97,12 +95,12 @@ def show_command(given: Globals, job: str) -> None:
         "jitter": render.duration(about["schedule"]["jitter_ms"]) if "jitter_ms" in about["schedule"] else None,
         "source": f"{about['source_path']}:{about['source_line']}",
         "task": about["task_source_path"] or "in the job file",
-        "task sha256": render.short(about["task_sha256"]),
+        "task sha256": render.short_hash(about["task_sha256"]),
         "runner": about["runner"],
         "timeout": render.duration(about["timeout_ms"]),
         "env": ", ".join(f"{name}={value}" for name, value in about["env"].items()),
         "version": about["version"],
-        "revision": render.short(about["revision"]) + (f" ({about['dirty']})" if about["dirty"] else ""),
+        "revision": render.short_hash(about["revision"]) + (f" ({about['dirty']})" if about["dirty"] else ""),
         "runs": f"{about['run_count']}, {about['consecutive_errors']} errors in a row",
         "last run": f"{about['last_run_status']} at {render.local_time(about['last_run_at'], zone)}"
         if about["last_run_at"]
@@ -172,8 +170,7 @@ def history_command(given: Globals, job: str, count: int | None, status: str | N
     """List a job's runs and skips, newest first."""
     root = given.find_root()
     found = history(root, job, count=count, status=RunStatus(status) if status else None, prefix=given.prefix)
-    if given.as_json:
-        render.print_json(found)
+    if printed(given, found):
         return
     if not found["runs"]:
         say(given, "no runs yet")
@@ -188,8 +185,8 @@ def history_command(given: Globals, job: str, count: int | None, status: str | N
                 run["trigger"],
                 render.local_time(run["started_at"] or run["fire_time"] or run["requested_at"]),
                 render.duration(run["duration_ms"]) if run["slots"] == 1 else f"{run['slots']} slots",
-                render.short(run["task_sha256"]),
-                render.short(run["revision"], 7) + ("*" if run["dirty"] else ""),
+                render.short_hash(run["task_sha256"]),
+                render.short_hash(run["revision"], 7) + ("*" if run["dirty"] else ""),
                 _outcome(run),
             )
             for run in found["runs"]
@@ -208,8 +205,7 @@ def explain_command(given: Globals, job: str, at: datetime | None) -> None:
     root = given.find_root()
     found = explain_job(root, job, at=at, prefix=given.prefix)
     _say_held(given, held(root))
-    if given.as_json:
-        render.print_json(found)
+    if printed(given, found):
         return
     click.echo(f"{found['job_id']} at {found['at']}: {found['why'].replace('_', ' ')}")
     click.echo(render.clean(f"  {found['text']}"))
@@ -252,8 +248,7 @@ def output_command(given: Globals, run: str, follow: bool) -> None:
 def task_command(given: Globals, run: str) -> None:
     """Print the exact text that a run was given."""
     found, text = task(given.find_root(), run, prefix=given.prefix)
-    if given.as_json:
-        render.print_json(task_json(found, text))
+    if printed(given, task_json(found, text)):
         return
     render.write_bytes(sys.stdout, text)
 
@@ -267,8 +262,7 @@ def audit_command(given: Globals, job: str | None, count: int | None) -> None:
     root = given.find_root()
     found = audit(root, job, count=count, prefix=given.prefix)
     say_never_synced(given, never_synced(root))
-    if given.as_json:
-        render.print_json(found)
+    if printed(given, found):
         return
     if not found["audit"]:
         say(given, "nothing has changed yet")
@@ -283,7 +277,7 @@ def audit_command(given: Globals, job: str | None, count: int | None) -> None:
                 row["field"] or "-",
                 render.first_line(render.value_text(row["before"]), 40),
                 render.first_line(render.value_text(row["after"]), 40),
-                row["commit"]["id"][:7] if row["commit"] else row["no_commit"] or render.short(row["revision"], 7),
+                row["commit"]["id"][:7] if row["commit"] else row["no_commit"] or render.short_hash(row["revision"], 7),
                 row["commit"]["author"] if row["commit"] else "-",
                 f"{row['actor']} ({row['cause']})",
             )
@@ -308,7 +302,7 @@ def _origin_text(evidence: EvidenceJson) -> str:
         return f"  [{commit['id'][:7]} by {commit['author']}: {commit['subject']}]"
     if evidence["no_commit"] == "uncommitted":
         return "  [uncommitted]"
-    return f"  [{render.short(evidence['revision'], 7)}]" if evidence["revision"] else ""
+    return f"  [{render.short_hash(evidence['revision'], 7)}]" if evidence["revision"] else ""
 
 
 def _status_text(job: JobJson) -> str:

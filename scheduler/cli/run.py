@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import PROBLEMS, cli, end, end_will_be, say
+from scheduler.cli.group import PROBLEMS, cli, end, end_will_be, printed, say
 from scheduler.cli.options import Globals, InstantType, JobType, RunType, global_options
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.runs import Run, RunStatus
@@ -131,8 +131,7 @@ def resume_command(given: Globals, job: str) -> None:
 
 
 def _print_job(given: Globals, found: ShowJson) -> None:
-    if given.as_json:
-        render.print_json(found)
+    if printed(given, found):
         return
     job = found["job"]
     until = job["paused"] and job["paused"]["until"]
@@ -145,8 +144,7 @@ def _print_job(given: Globals, found: ShowJson) -> None:
 
 
 def _print_dry_run(given: Globals, found: DryRunJson) -> None:
-    if given.as_json:
-        render.print_json(found)
+    if printed(given, found):
         return
     for name in ("argv", "cwd", "input"):
         click.echo(f"{name:<12} {render.value_text(found[name])}")

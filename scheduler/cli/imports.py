@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scheduler.cli import render
-from scheduler.cli.editing import whole
+from scheduler.cli.edit import whole
 from scheduler.cli.group import PROBLEMS, REFUSED, UNAVAILABLE, cli, end, end_will_be, errors, problem_count, say
 from scheduler.cli.options import Globals, JobType, global_options
 from scheduler.core.values.problems import Problem, UsageError
