@@ -30,7 +30,7 @@ from scheduler.core.past.past import (
 from scheduler.core.values.facts import SyncState
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.ledger.cursor import next_ticket
-from scheduler.ledger.rows import stamp
+from scheduler.ledger.rows import insert, stamp
 
 State = Literal["carried", "pending", "already", "own"]
 
@@ -163,7 +163,7 @@ def _bury(sql: Connection, job_id: str, carried: Carried, *, now: datetime, tick
         **{name: stamp(now) for name in ("created_at", "updated_at")},
         "created_by": carried.actor,
     }
-    _insert(sql, "jobs", row)
+    insert(sql, "jobs", **row)
     add_past(sql, job_id, carried, now=now)
 
 
@@ -189,7 +189,7 @@ def next_generation(carried: Carried, digest: str, otherwise: int) -> int:
 def add_definitions(sql: Connection, job_id: str, carried: Carried) -> None:
     """The definitions that it had, before its row."""
     for each in carried.past.definitions:
-        _insert(sql, "definitions", {"job_id": job_id, **_stored(each, DEFINITION)}, ignore=True)
+        insert(sql, "definitions", known=True, job_id=job_id, **_stored(each, DEFINITION))
 
 
 def add_past(sql: Connection, job_id: str, carried: Carried, *, now: datetime) -> None:
@@ -204,16 +204,16 @@ def add_past(sql: Connection, job_id: str, carried: Carried, *, now: datetime) -
     sql.execute(f"UPDATE jobs SET {columns} WHERE id = ?", (*facts.values(), job_id))
     sql.executemany("INSERT OR IGNORE INTO texts (sha256, bytes) VALUES (?, ?)", past.texts.items())
     for run in past.runs:
-        _insert(sql, "runs", {"job_id": job_id, **_stored(run, RUN)})
+        insert(sql, "runs", job_id=job_id, **_stored(run, RUN))
         for attempt in run["attempts"]:
-            _insert(sql, "attempts", {"job_id": job_id, "run_n": run["n"], **_stored(attempt, ATTEMPT)})
+            insert(sql, "attempts", job_id=job_id, run_n=run["n"], **_stored(attempt, ATTEMPT))
     for row in past.audit:
         stored = {"job_id": job_id, **_stored(row, AUDIT)}
         commit = row.get("commit")
         if commit is not None:
-            _insert(sql, "commits", {name: commit[name] for name in COMMIT}, ignore=True)
+            insert(sql, "commits", known=True, **{name: commit[name] for name in COMMIT})
             stored["commit_id"] = commit["id"]
-        _insert(sql, "audit", stored)
+        insert(sql, "audit", **stored)
     told = {name: value for name, value in past.facts.items() if value is not None}
     row = {
         "at": instant(now),
@@ -225,12 +225,7 @@ def add_past(sql: Connection, job_id: str, carried: Carried, *, now: datetime) -
         "actor": carried.actor,
         "cause": "import",
     }
-    _insert(sql, "audit", {"job_id": job_id, **_stored(row, AUDIT)})
-
-
-def _insert(sql: Connection, table: str, row: Mapping[str, Any], *, ignore: bool = False) -> None:
-    names, marks = ", ".join(f'"{name}"' for name in row), ", ".join("?" * len(row))
-    sql.execute(f"INSERT {'OR IGNORE ' if ignore else ''}INTO {table} ({names}) VALUES ({marks})", tuple(row.values()))
+    insert(sql, "audit", job_id=job_id, **_stored(row, AUDIT))
 
 
 def _stored(found: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.runs import Run, RunStatus, Skip, Trigger
 from scheduler.core.values.spec import CatchUpPolicy, Concurrency
 from scheduler.ledger.cursor import StaleError, move_cursor, next_number
-from scheduler.ledger.rows import ACTIVE, JOBS, stamp, stamp_or_none, to_job, to_run
+from scheduler.ledger.rows import ACTIVE, JOBS, insert, stamp, to_job, to_run
 from scheduler.ledger.skips import add_skip
 from scheduler.machine.crash import crash_point
 
@@ -189,22 +189,20 @@ def _insert_run(
         requested_by=by,
         generation=job.file.generation,
     )
-    sql.execute(
-        'INSERT INTO runs (job_id, n, "trigger", status, reason, fire_time, fire_time_last, requested_at, requested_by,'
-        " generation, owner) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            run.job_id,
-            run.n,
-            run.trigger.value,
-            run.status.value,
-            run.reason,
-            stamp_or_none(slot),
-            stamp_or_none(slot),
-            stamp(now),
-            by,
-            run.generation,
-            owner,
-        ),
+    insert(
+        sql,
+        "runs",
+        job_id=run.job_id,
+        n=run.n,
+        trigger=run.trigger.value,
+        status=run.status.value,
+        reason=run.reason,
+        fire_time=slot,
+        fire_time_last=slot,
+        requested_at=now,
+        requested_by=by,
+        generation=run.generation,
+        owner=owner,
     )
     return run
 

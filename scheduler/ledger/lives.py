@@ -8,7 +8,7 @@ from sqlite3 import Connection
 from scheduler.core.times.clocks import true_lives
 from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.runs import Life
-from scheduler.ledger.rows import stamp
+from scheduler.ledger.rows import from_row, stamp
 
 _LONGEST_GAP = timedelta(minutes=5)  # between two signs of life
 _MOST_LIVES = 5_000
@@ -16,17 +16,17 @@ _MOST_LIVES = 5_000
 
 def lives(sql: Connection, now: datetime) -> list[Life]:
     """When daemons were there, by when they came, as far as a clock that has gone back since has not noted it."""
-    lives = [
-        Life(
-            owner=row["owner"],
+    found = [
+        from_row(
+            Life,
+            row,
             began=parse_instant(row["began_at"]),
             seen=parse_instant(row["seen_at"]),
-            silent=row["silent"],
             over=bool(row["over"]),
         )
         for row in sql.execute("SELECT * FROM lives ORDER BY id")
     ]
-    return true_lives(lives, now)
+    return true_lives(found, now)
 
 
 def beat(sql: Connection, owner: str, *, now: datetime, silent: str, over: bool = False) -> None:

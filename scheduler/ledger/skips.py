@@ -6,9 +6,9 @@ from datetime import datetime
 from sqlite3 import Connection
 
 from scheduler.core.values.facts import FileFacts
-from scheduler.core.values.runs import Skip
+from scheduler.core.values.runs import RunStatus, Skip, Trigger
 from scheduler.ledger.cursor import next_number
-from scheduler.ledger.rows import SLOTS, stamp
+from scheduler.ledger.rows import SLOTS, insert, stamp
 
 
 def add_skip(sql: Connection, job_id: str, facts: FileFacts, skip: Skip, now: datetime) -> None:
@@ -37,19 +37,19 @@ def add_skip(sql: Connection, job_id: str, facts: FileFacts, skip: Skip, now: da
 def insert_skip(
     sql: Connection, job_id: str, facts: FileFacts, skip: Skip, now: datetime, *, error: str | None = None
 ) -> None:
-    sql.execute(
-        'INSERT INTO runs (job_id, n, "trigger", status, reason, fire_time, fire_time_last, slots,'
-        " requested_at, finished_at, generation, error) VALUES (?, ?, 'schedule', 'skipped', ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            job_id,
-            next_number(sql, job_id),
-            skip.reason,
-            stamp(skip.first),
-            stamp(skip.last),
-            skip.slots,
-            stamp(now),
-            stamp(now),
-            facts.generation,
-            error,
-        ),
+    insert(
+        sql,
+        "runs",
+        job_id=job_id,
+        n=next_number(sql, job_id),
+        trigger=Trigger.SCHEDULE.value,
+        status=RunStatus.SKIPPED.value,
+        reason=skip.reason,
+        fire_time=skip.first,
+        fire_time_last=skip.last,
+        slots=skip.slots,
+        requested_at=now,
+        finished_at=now,
+        generation=facts.generation,
+        error=error,
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from sqlite3 import Connection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scheduler.core.values.facts import Job, Pause
 from scheduler.core.values.problems import WHOLE_PASS_CODES, Problem
@@ -19,6 +19,7 @@ from scheduler.ledger.cursor import free_slot, move_cursor, need_ticket, next_ti
 from scheduler.ledger.rows import (
     JOBS,
     dump,
+    insert,
     moment,
     stamp,
     stamp_or_none,
@@ -163,39 +164,35 @@ def _write_job(sql: Connection, action: Action, now: datetime, actor: str, chang
     if past is not None:  # it begins as it was elsewhere
         facts = replace(facts, generation=carried.next_generation(past, facts.spec.digest, facts.generation))
         carried.add_definitions(sql, job_id, past)
-    sql.execute(
-        "INSERT INTO definitions (job_id, generation, digest, spec, recorded_at) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT DO NOTHING",
-        (job_id, facts.generation, facts.spec.digest, dump(facts.spec.to_json()), stamp(now)),
+    insert(
+        sql,
+        "definitions",
+        known=True,
+        job_id=job_id,
+        generation=facts.generation,
+        digest=facts.spec.digest,
+        spec=dump(facts.spec.to_json()),
+        recorded_at=now,
     )
-    owned = (
-        facts.generation,
-        facts.path,
-        facts.line,
-        facts.revision,
-        facts.dirty,
-        facts.file_sha256,
-        facts.task_sha256,
-        stamp(facts.activated_at),
-        stamp_or_none(facts.archived_at),
-        facts.sync_state.value,
-        facts.task_dirty,
-        changed,
-    )
+    owned: dict[str, Any] = {
+        "generation": facts.generation,
+        "path": facts.path,
+        "line": facts.line,
+        "revision": facts.revision,
+        "dirty": facts.dirty,
+        "file_sha256": facts.file_sha256,
+        "task_sha256": facts.task_sha256,
+        "activated_at": stamp(facts.activated_at),
+        "archived_at": stamp_or_none(facts.archived_at),
+        "sync_state": facts.sync_state.value,
+        "task_dirty": facts.task_dirty,
+        "changed": changed,
+    }
     if action.before is None:
-        sql.execute(
-            "INSERT INTO jobs (generation, path, line, revision, dirty, file_sha256, task_sha256, activated_at,"
-            " archived_at, sync_state, task_dirty, changed, id, created_at, created_by, updated_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*owned, job_id, stamp(now), actor, stamp(now)),
-        )
+        insert(sql, "jobs", id=job_id, created_at=now, created_by=actor, updated_at=now, **owned)
     else:
-        sql.execute(
-            "UPDATE jobs SET generation = ?, path = ?, line = ?, revision = ?, dirty = ?, file_sha256 = ?,"
-            " task_sha256 = ?, activated_at = ?, archived_at = ?, sync_state = ?, task_dirty = ?, changed = ?"
-            " WHERE id = ?",
-            (*owned, job_id),
-        )
+        names = ", ".join(f"{name} = ?" for name in owned)
+        sql.execute(f"UPDATE jobs SET {names} WHERE id = ?", (*owned.values(), job_id))
     if action.moves_cursor:
         to = free_slot(sql, job_id, facts.spec, action.next_run_at)
         move_cursor(sql, job_id, seen=action.cursor, to=to)

@@ -58,6 +58,11 @@ class Stored:
         return cls(**values)
 
 
+def decoders(kind: type[Any]) -> Mapping[str, tuple[str, Callable[[Any], Any] | None]]:
+    """The fields of any dataclass by key: name, and how a value is read back; None: as it is."""
+    return _planned(kind).decoding
+
+
 def later_defaults(kind: type[Stored]) -> Mapping[str, Any]:
     """As JSON, by key: what the fields of a class made by `added_later` mean where they are absent."""
     return _planned(kind).later
