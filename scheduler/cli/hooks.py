@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import cli, say
+from scheduler.cli.group import cli, printed, say
 from scheduler.cli.options import Globals, global_options
 
 
@@ -18,12 +20,7 @@ def hooks_command(given: Globals, action: str) -> None:
 
     verbs = {"install": install_hooks, "uninstall": uninstall_hooks, "status": hook_states}
     found = verbs[action](given.find_root())
-    if given.as_json:
-        shown = [
-            {"name": each.name, "status": each.status, "kept": each.kept, "changed": each.changed}
-            for each in found.hooks
-        ]
-        render.print_json({"folder": str(found.folder), "hooks": shown})
+    if printed(given, {"folder": str(found.folder), "hooks": [asdict(each) for each in found.hooks]}):
         return
     render.print_table(
         ("HOOK", "STATUS", "KEPT"),

@@ -37,7 +37,7 @@ class Root:
     """One root, seen by one caller."""
 
     place: Place
-    actor: str  # who asks, as `kind:name`; goes into audit rows
+    actor: str  # who asks, as `kind:name`, for audit rows; an `agent` is held to `agents` in scheduler.yaml
     environ: Mapping[str, str]
     clock: Clock = field(default_factory=SystemClock)
     tell: Callable[[str], None] = lambda _: None  # what whoever asks has to know beside the answer
