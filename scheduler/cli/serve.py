@@ -60,7 +60,7 @@ def serve_command(
         root = given.find_root(say_place=log_format == "text")
         served = serve(root, observe=observe, once=once, new_state=new_state, grace=timedelta(seconds=grace))
     failed = served.forced or bool(served.failed)
-    first = max(sync_code(served.first), root.looked().exit_code) if once else 0
+    first = max(sync_code(served.first.report()), root.looked().exit_code) if once else 0
     end(first or (PROBLEMS if failed else 0))
 
 

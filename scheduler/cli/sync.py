@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scheduler.core.answers import DriftJson, GuardJson
     from scheduler.service.review.review import Review
     from scheduler.service.root import Root
-    from scheduler.sync.synced import Synced
+    from scheduler.sync.synced import SyncReport
 
 
 @cli.command("init")
@@ -108,7 +108,7 @@ def plan_command(given: Globals, base: str | None, head: str | None, direct: boo
     given.as_json = given.as_json or style == "json"
     root = given.find_root()
     if base is None and style in ("text", "json"):
-        found: Synced | Review = plan_sync(root)
+        found: SyncReport = plan_sync(root)
         _print_synced(given, found, root, dry=True)
     else:
         from scheduler.service.review.review import review
@@ -168,7 +168,7 @@ def sync_command(given: Globals, dry_run: bool, confirm_prune: str | None, now_a
 # -- how a pass is shown ---------------------------------------------------------------------
 
 
-def sync_code(found: Synced | Review) -> int:
+def sync_code(found: SyncReport) -> int:
     if found.json["guard"] is not None or found.json["held"]:
         return REFUSED
     return PROBLEMS if errors(found.problems) else 0
@@ -179,9 +179,7 @@ def _pending(shown: Mapping[str, Any]) -> bool:
     return any(shown[kind] for kind in kinds)
 
 
-def _print_synced(
-    given: Globals, found: Synced | Review, root: Root, *, dry: bool, reviewed: Review | None = None
-) -> None:
+def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, reviewed: Review | None = None) -> None:
     if found.no_provenance:
         click.echo(f"warning: no commit is recorded: {render.clean(found.no_provenance)}", err=True)
     shown = found.json

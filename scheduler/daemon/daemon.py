@@ -360,7 +360,7 @@ class Daemon:
             )
         if store.read(syncs.synced_at) is None:
             found = self._passes.plan(store.read(syncs.observed))
-            ids = found.json["created"]
+            ids = [action.job_id for action in found.plan.actions if action.verb == "create"]
             named = ", ".join(ids[:MOST_NAMED]) or "none"
             more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
             count = "1 job" if len(ids) == 1 else f"{len(ids)} jobs"
@@ -483,7 +483,7 @@ class Daemon:
         found = self._resync.sync_now(
             actor=request["actor"], confirmed=request["confirmed"], now_anyway=request["now_anyway"]
         )
-        reply(found.to_json())
+        reply(found.report().to_json())
 
     def _run(self, request: Json, reply: Reply) -> None:
         self._ready.wait()

@@ -11,11 +11,11 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from scheduler.core.plan.plan import Plan
 from scheduler.core.values.facts import SyncState
@@ -191,7 +191,7 @@ class Resync:
         except Exception as error:  # nothing may end this thread but `stop`
             self._say(f"{type(error).__name__}: {error}", unexpected=True)
         else:
-            return not found.nothing_to_do
+            return not found.plan.nothing_to_do
         return False
 
     def _pass(
@@ -213,7 +213,7 @@ class Resync:
             found = self._passes.sync(
                 store, actor=actor, cause=cause, confirmed=confirmed, defer=defer, now_anyway=now_anyway
             )
-            if (not found.nothing_to_do or self._task_paths(store) != self._tasks) and self._watch(store):
+            if (not found.plan.nothing_to_do or self._task_paths(store) != self._tasks) and self._watch(store):
                 self._bell.set()  # in a folder that was not watched until now something may have changed meanwhile
         self._say_held(found.held, store)
         self._say("")
@@ -292,19 +292,19 @@ class Resync:
             self._held_told = True
 
     def _report(self, found: Synced, cause: str) -> None:
-        json: Mapping[str, Any] = found.json
+        plan, json = found.plan, cast("dict[str, Any]", found.report().json)
         kinds = ("created", "updated", "moved", "archived", "revived", "task_changed", "root_changed", "problems")
         counts: dict[str, Any] = {kind: len(json[kind]) for kind in kinds if json[kind]}
-        counts |= {state: n for state, n in found.left.items() if n and state != SyncState.SYNCED}
-        level = logging.DEBUG if found.nothing_to_do else logging.INFO
+        counts |= {state: n for state, n in plan.states.items() if n and state != SyncState.SYNCED}
+        level = logging.DEBUG if plan.nothing_to_do else logging.INFO
         _log.log(level, "synced", cause=cause, **counts, unchanged=json["unchanged"])
-        self._report_problems(frozenset(found.problems))
-        if found.guarded and not found.nothing_to_do:
-            ids = json["guard"]["ids"]
+        self._report_problems(frozenset(plan.problems))
+        if plan.guard is not None and not plan.nothing_to_do:
+            ids = plan.guard.ids
             how, more = "`scheduler sync` says how to confirm", len(ids) - MOST_PROBLEMS
             named = ",".join(ids[:MOST_PROBLEMS])
             _log.log(logging.WARNING, "guard_holds", how, jobs=named, more=more if more > 0 else None)
-        guarded = found.left.get(SyncState.HELD, 0) > 0  # what stands in the database: a loss may be in doubt again
+        guarded = plan.states[SyncState.HELD] > 0  # what stands in the database: a loss may be in doubt again
         if self._guarded and not guarded:
             _log.info("guard_holds_no_more")
         self._guarded = guarded

@@ -17,7 +17,7 @@ from scheduler.root.settings import lenient_settings, read_settings
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
-    from scheduler.sync.synced import Synced
+    from scheduler.sync.synced import SyncReport
 
 
 def problem_lines(root: Root, problems: Sequence[Problem]) -> Sequence[str | None]:
@@ -69,9 +69,9 @@ def _below_root(root: Root, path: Path) -> str:
         raise UsageError(f"{path} lies outside the root {root.place.root}") from None
 
 
-def plan_sync(root: Root, *, confirmed: str | None = None, now_anyway: bool = False) -> Synced:
+def plan_sync(root: Root, *, confirmed: str | None = None, now_anyway: bool = False) -> SyncReport:
     """What a sync would change now; writes nothing."""
-    return root.passes().plan(root.observed(), confirmed=confirmed, now_anyway=now_anyway)
+    return root.passes().plan(root.observed(), confirmed=confirmed, now_anyway=now_anyway).report()
 
 
 def sync(
@@ -81,7 +81,7 @@ def sync(
     cause: str = "sync",
     now_anyway: bool = False,
     new_state: bool = False,
-) -> Synced:
+) -> SyncReport:
     """One pass, by the daemon if one runs.
 
     now_anyway: also while git is in the middle of something (S8).
@@ -91,12 +91,12 @@ def sync(
     from scheduler.control.client import answer_of
     from scheduler.maintenance.lost import start_state
     from scheduler.sync.settle_copy import settle_copy
-    from scheduler.sync.synced import Synced
+    from scheduler.sync.synced import SyncReport
 
     holder = root.daemon()
     if holder is not None:
         answer = answer_of(holder, "sync", actor=root.actor, confirmed=confirmed, now_anyway=now_anyway)
-        return Synced.from_json(answer)
+        return SyncReport.from_json(answer)
     _follow(root)
     start_state(root.place, new_state=new_state, now=root.clock.now())
     settings, _ = read_settings(root.place.now())  # the look may have made another commit the root
@@ -108,7 +108,7 @@ def sync(
         _set_right(root, store)
         recovered = root.recover(store)
         found = root.passes().sync(store, actor=root.actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway)
-    return replace(found, recovered=tuple(run.id for run in recovered))
+    return replace(found, recovered=tuple(run.id for run in recovered)).report()
 
 
 def _follow(root: Root) -> None:

@@ -7,12 +7,10 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from scheduler.core import views
 from scheduler.core.plan.audit import audit_rows
 from scheduler.core.plan.desired import Desired
 from scheduler.core.plan.plan import Plan, plan, plan_one
 from scheduler.core.values.facts import Fault, Job, SyncState
-from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.problems import Problem, UnavailableError
 from scheduler.core.values.settings import Settings
 from scheduler.git.tree import Commits, Tree, git_silence, read_tree
@@ -58,17 +56,11 @@ class Passes:
 
     def plan(self, observed: Observed, *, confirmed: str | None = None, now_anyway: bool = False) -> Synced:
         """What a pass would change now, or will once nothing holds it; writes nothing."""
-        return self.look(observed, confirmed=confirmed, now_anyway=now_anyway)[0]
-
-    def look(
-        self, observed: Observed, *, confirmed: str | None = None, now_anyway: bool = False
-    ) -> tuple[Synced, Plan | None]:
-        """As `plan`, and the plan itself; None where scheduler.yaml cannot be used."""
         started = self.clock.now()
         here = self._here()
         found, problems, silence = here._plan(observed, started, confirmed)
         held = "" if now_anyway else here.held(observed.settings)
-        return self._synced(found, problems, started, confirmed, silence, held, jobs=observed.jobs.values()), found
+        return self._synced(found, problems, started, confirmed, silence, held, jobs=observed.jobs.values())
 
     def sync(
         self,
@@ -170,21 +162,16 @@ class Passes:
         *,
         jobs: Iterable[Job] = (),
     ) -> Synced:
-        """jobs: as they stood before the pass, which pauses and resumes none."""
         now = self.clock.now()
-        shown = found if found is not None else Plan(settings=Settings(), problems=problems)
-        done = {action.job_id for action in shown.actions if action.verb == "archive" or action.arms}
         return Synced(
-            json={
-                **views.plan_json(shown, now=now, duration_ms=max(0, milliseconds(now - started)), held=held or None),
-                "drift": views.drift_json((job for job in jobs if job.id not in done), now),
-            },
-            problems=problems,
+            plan=found if found is not None else Plan(settings=Settings(), problems=problems),
+            at=now,
+            took=now - started,
             read=found is not None or bool(held),
-            left=shown.states,
+            held=held,
+            jobs=tuple(jobs),
             token_refused=confirmed is not None and found is not None and found.guard is not None,
             no_provenance=silence,
-            nothing_to_do=shown.nothing_to_do,
         )
 
     # -- one job ---------------------------------------------------------------------------------

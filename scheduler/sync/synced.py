@@ -1,11 +1,16 @@
-"""What a pass found."""
+"""What a pass found, and what is told of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from scheduler.core import views
+from scheduler.core.plan.plan import Plan
+from scheduler.core.values.facts import Job
+from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.problems import Problem
 
 if TYPE_CHECKING:
@@ -14,25 +19,48 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synced:
-    """What a pass, or the plan of one, found. `to_json` carries it from a daemon to the command that asked."""
+    """What a pass, or the plan of one, found."""
 
-    json: PlanJson
-    problems: tuple[Problem, ...]
+    plan: Plan  # an empty one where nothing could be read
+    at: datetime
+    took: timedelta
     read: bool = True  # False: scheduler.yaml could not be, and nothing was applied
-    left: Mapping[str, int] = field(default_factory=dict)  # unarchived jobs by sync state
+    held: str = ""  # why nothing of the files is carried into the database at present (S8)
+    jobs: tuple[Job, ...] = ()  # as they stood before the pass, which pauses and resumes none
     token_refused: bool = False
     recovered: tuple[str, ...] = ()  # runs of dead processes that were ended on the way
     no_provenance: str = ""  # why git, though there is a repository, could not say where the files stand
+
+    def report(self) -> SyncReport:
+        done = {action.job_id for action in self.plan.actions if action.verb == "archive" or action.arms}
+        took = max(0, milliseconds(self.took))
+        return SyncReport(
+            json={
+                **views.plan_json(self.plan, now=self.at, duration_ms=took, held=self.held or None),
+                "drift": views.drift_json((job for job in self.jobs if job.id not in done), self.at),
+            },
+            problems=self.plan.problems,
+            read=self.read,
+            left=self.plan.states,
+            token_refused=self.token_refused,
+            recovered=self.recovered,
+            no_provenance=self.no_provenance,
+            nothing_to_do=self.plan.nothing_to_do,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncReport:
+    """What whoever asked is told of a pass. `to_json` carries it from a daemon to the command that asked."""
+
+    json: PlanJson
+    problems: tuple[Problem, ...]
+    read: bool  # the rest as of `Synced`
+    left: Mapping[str, int]  # unarchived jobs by sync state
+    token_refused: bool = False
+    recovered: tuple[str, ...] = ()
+    no_provenance: str = ""
     nothing_to_do: bool = True
-
-    @property
-    def guarded(self) -> bool:
-        return self.json["guard"] is not None
-
-    @property
-    def held(self) -> str:
-        """Why nothing of the files is carried into the database at present (S8); empty if nothing holds it."""
-        return self.json["held"] or ""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -46,6 +74,6 @@ class Synced:
         }
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Synced:
+    def from_json(cls, found: Mapping[str, Any]) -> SyncReport:
         problems = tuple(Problem.from_json(each) for each in found["json"]["problems"])
         return cls(**{**found, "problems": problems, "recovered": tuple(found["recovered"])})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.core.values.runs import Run, RunStatus
@@ -19,13 +19,15 @@ from scheduler.service.history import history, run_of, task
 from scheduler.service.jobs import list_jobs, never_synced, next_fires, show_job
 from scheduler.service.output import output
 from scheduler.service.pause import pause_job, resume_job
-from scheduler.service.review.review import Review, review
+from scheduler.service.review.review import review
 from scheduler.service.root import Root
 from scheduler.service.run import cancel_run, dry_run_job, run_job
 from scheduler.service.sync import plan_sync, sync, validate
 from scheduler.service.versions import diff, list_versions, log
-from scheduler.sync.synced import Synced
 from scheduler.tool.arguments import Call, EditCall, read_call
+
+if TYPE_CHECKING:
+    from scheduler.sync.synced import SyncReport
 
 Json = Mapping[str, Any]
 MOST_TEXT = 16_384  # characters of one stream; the end is what tells
@@ -110,7 +112,7 @@ def _plan(root: Root, call: Call, _: Cancel) -> Json:
     return _synced(review(root, base=given.base or "HEAD", head=given.head))
 
 
-def _synced(found: Synced | Review) -> Json:
+def _synced(found: SyncReport) -> Json:
     told: dict[str, Any] = {**found.json}
     if not found.read:
         told["not_read"] = f"{ROOT_FILE} cannot be used; problems says why"

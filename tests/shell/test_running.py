@@ -267,7 +267,7 @@ def test_an_end_that_meets_a_locked_database_is_written_as_it_was(
 def test_a_held_job_runs_with_the_text_on_disk(seen: Root, root: Path) -> None:
     (root / "jobs/hello.yaml").unlink()
     held = sync(seen)
-    assert held.guarded
+    assert held.json["guard"] is not None
     assert run_job(seen, "hello", cancel=Cancel()).result == "say hello\n"
 
 

@@ -13,7 +13,7 @@ from scheduler.service.edit.drafts import Draft, diff_of, write
 from scheduler.service.jobs import show_job
 from scheduler.service.root import Root
 from scheduler.service.sync import sync
-from scheduler.sync.synced import Synced
+from scheduler.sync.synced import SyncReport
 
 if TYPE_CHECKING:
     from scheduler.core.answers import EditJson, GuardJson, JobJson
@@ -83,8 +83,8 @@ def _apply(root: Root, draft: Draft) -> tuple[str, str | None, GuardJson | None]
         return "next_sync", str(error), None
     if found is None:
         return "next_sync", "this root has never been synced; run `scheduler sync`", None
-    if found.held:
-        return "next_sync", f"{found.held}, and until that is done no file is taken over", None
+    if held := found.json["held"]:
+        return "next_sync", f"{held}, and until that is done no file is taken over", None
     if not found.read:
         return "next_sync", f"{ROOT_FILE} cannot be used", None
     job = root.known(draft.job_id)
@@ -101,7 +101,7 @@ def _apply(root: Root, draft: Draft) -> tuple[str, str | None, GuardJson | None]
     return "now", None, None
 
 
-def _sync(root: Root) -> Synced | None:
+def _sync(root: Root) -> SyncReport | None:
     """A pass after an edit, which makes no database: None where there never was one."""
     if is_there(root.place.db):
         return sync(root, cause="edit")

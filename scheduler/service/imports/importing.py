@@ -50,7 +50,7 @@ from scheduler.service.imports.unpacking import Exported, is_buried, made_from_e
 from scheduler.service.root import Root
 from scheduler.service.sync import sync
 from scheduler.sync.settle_copy import settle_copy
-from scheduler.sync.synced import Synced
+from scheduler.sync.synced import SyncReport
 
 if TYPE_CHECKING:
     from scheduler.core.answers import ImportedJobJson, ImportJson
@@ -257,7 +257,7 @@ def _carry_out(
         "applied": "dry_run" if options.dry_run else "next_sync" if waits else "now",
         "why": waits or None,
         "guard": None if synced is None else synced.json["guard"],
-        "held": None if synced is None else synced.held or None,
+        "held": None if synced is None else synced.json["held"],
         "fault": fault,
     }
 
@@ -304,7 +304,7 @@ def _forget(root: Root, job_ids: Collection[str]) -> None:
             store.write(carried.forget_carried, job_ids)
 
 
-def _synced(root: Root) -> tuple[Synced | None, str | None]:
+def _synced(root: Root) -> tuple[SyncReport | None, str | None]:
     """A pass, or why none could be made: the files are there, and whoever asked has to know of them."""
     try:
         return sync(root, cause="import"), None
@@ -351,10 +351,10 @@ def _history_word(state: State | None) -> str | None:
     return {None: None, "pending": "carried", "carried": "carried", "already": "already", "own": "left_out"}[state]
 
 
-def _why_not(synced: Synced, ids: Collection[str]) -> str:
+def _why_not(synced: SyncReport, ids: Collection[str]) -> str:
     """Why these jobs are not in force after a sync; empty where they are."""
-    if synced.held:
-        return f"held: {synced.held}; `scheduler sync --now` takes the files as they are"
+    if held := synced.json["held"]:
+        return f"held: {held}; `scheduler sync --now` takes the files as they are"
     if not synced.read:
         return f"{ROOT_FILE} has an error; `scheduler validate` shows it"
     bad = [each for each in synced.problems if each.is_error and each.job_id in ids]

@@ -16,7 +16,6 @@ from scheduler.core.plan.plan import Plan, plan
 from scheduler.core.plan.review import TaskDiff, Text, changed_texts, review_json, task_diffs
 from scheduler.core.values.facts import Fault, FileFacts, Job
 from scheduler.core.values.instants import milliseconds
-from scheduler.core.values.problems import Problem
 from scheduler.core.values.settings import ROOT_FILE, Settings
 from scheduler.git.objects import pointed_at
 from scheduler.git.run import GitError
@@ -29,7 +28,7 @@ from scheduler.root.place import Place
 from scheduler.root.tasks import read_task
 from scheduler.service.review.revisions import Compared, Snapshot, compare, folder_in_repository, snapshot
 from scheduler.service.root import Root
-from scheduler.sync.synced import Synced
+from scheduler.sync.synced import Synced, SyncReport
 
 if TYPE_CHECKING:
     from scheduler.core.answers import ReviewJson
@@ -38,14 +37,10 @@ _NOT_KEPT = Text(None, "no text is kept in the database until it runs; compare t
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Review:
+class Review(SyncReport):
     """A plan for a person to decide on."""
 
     json: ReviewJson
-    problems: tuple[Problem, ...]
-    read: bool  # False: scheduler.yaml could not be
-    left: Mapping[str, int]  # unarchived jobs by sync state
-    no_provenance: str = ""  # as of `Synced`
     diffs: tuple[TaskDiff, ...] = ()
     folder: str = ""  # the root, relative to the top of its repository; for the places of files
     sources: Sequence[str | None] = ()  # the line that each problem points at
@@ -61,8 +56,7 @@ def review(root: Root, *, base: str | None = None, head: str | None = None, dire
     """
     if base is not None:
         return _review_commits(root.place, root.clock, base=base, head=head, direct=direct)
-    found, planned = root.passes().look(root.observed())
-    return _with_review(found, planned, root.place, now=root.clock.now())
+    return _with_review(root.passes().plan(root.observed()), root.place, now=root.clock.now())
 
 
 def _review_commits(place: Place, clock: Clock, *, base: str, head: str | None = None, direct: bool = False) -> Review:
@@ -159,27 +153,22 @@ def _notes(ends: Compared, base: str, before: Snapshot, after: Snapshot) -> list
     return notes
 
 
-def _with_review(found: Synced, planned: Plan | None, place: Place, *, now: datetime) -> Review:
+def _with_review(found: Synced, place: Place, *, now: datetime) -> Review:
     """The plan against a database, for the formats of a review; the texts before are not looked up."""
-    diffs: tuple[TaskDiff, ...] = ()
-    files = WorkingTree(place)
-    if planned is not None:
-        disk = Snapshot(files=files, settings=planned.settings, desired=None, problems=())
-        texts = {
-            a.job_id: (None if a.before is None else _NOT_KEPT, _text(disk, a.after)) for a in changed_texts(planned)
-        }
-        diffs = task_diffs(planned, texts)
-    shown = planned or Plan(settings=Settings(), problems=found.problems)
+    files, planned, report = WorkingTree(place), found.plan, found.report()
+    disk = Snapshot(files=files, settings=planned.settings, desired=None, problems=())
+    texts = {a.job_id: (None if a.before is None else _NOT_KEPT, _text(disk, a.after)) for a in changed_texts(planned)}
+    diffs = task_diffs(planned, texts)
     folder = ""
     with contextlib.suppress(GitError):
         folder = folder_in_repository(place.root)
     return Review(
-        json={**found.json, "base": None, "head": None, "notes": [], **review_json(shown, diffs, now=now)},
-        problems=found.problems,
-        read=found.read,
-        left=found.left,
-        no_provenance=found.no_provenance,
+        json={**report.json, "base": None, "head": None, "notes": [], **review_json(planned, diffs, now=now)},
+        problems=report.problems,
+        read=report.read,
+        left=report.left,
+        no_provenance=report.no_provenance,
         diffs=diffs,
         folder=folder,
-        sources=source_lines(files, found.problems),
+        sources=source_lines(files, report.problems),
     )
