@@ -87,3 +87,4 @@ def test_a_list_needs_neither_the_file_readers_nor_another_process(tmp_path: Pat
     loaded = {name.split(".")[0] for name in found.stderr.split()}
     assert "sqlite3" in loaded
     assert not {"yaml", "pydantic", "croniter", "sqlite_utils", "watchdog", "subprocess"} & loaded
+    assert "scheduler.core.answers" not in found.stderr.split(), "types only"

@@ -38,7 +38,7 @@ def main() -> NoReturn:
     except click.Abort:
         sys.exit(130)
     except SchedulerError as error:
-        message, hint = error.told(_option)
+        message, hint = error.told(option_for)
         click.echo(f"error: {render.clean(message)}", err=True)
         if hint:
             click.echo(f"  hint: {render.clean(hint)}", err=True)
@@ -49,7 +49,7 @@ def main() -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _option(argument: str) -> str:
+def option_for(argument: str) -> str:
     """How a person writes an argument of a verb here."""
     return "--" + {"task": "task-file", "path": "file"}.get(argument, argument.replace("_", "-"))
 

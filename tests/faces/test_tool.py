@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from scheduler.cli.main import option_for
 from scheduler.core.formats.shapes import JobShape
-from scheduler.core.values.problems import SchedulerError
+from scheduler.core.values.problems import Remedy, SchedulerError, UsageError
 from scheduler.root.place import locate
 from scheduler.run.local.cancel import Cancel
 from scheduler.service import root as service
@@ -62,6 +63,18 @@ def refused(root: Root, action: str, **given: Any) -> str:
     assert state() == before
     error = error_json(told.value)["error"]
     return f"{error['message']} | {error['hint']}"
+
+
+def test_what_to_do_next_is_said_with_options_on_the_command_line_and_with_arguments_by_the_tool() -> None:
+    for remedy in Remedy:
+        error = UsageError("no", remedy=remedy)
+        option, argument = error.told(option_for)[1], error_json(error)["error"]["hint"]
+        assert "--" in option
+        assert "--" not in argument
+        assert "{" not in option + argument
+    passed = UsageError("{until} {until} has passed", arguments=("until",))
+    assert passed.told(option_for)[0] == "--until {until} has passed", "what a caller has written stays as it is"
+    assert error_json(passed)["error"]["message"] == "until {until} has passed"
 
 
 def allow(root: Root, policy: str = POLICY) -> None:
