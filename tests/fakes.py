@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from scheduler.core.due.waiting import Done
 from scheduler.core.times.clocks import ClockReading
+from scheduler.core.values.runs import Run
+from scheduler.core.values.settings import Settings
+from scheduler.daemon.duties import Duties
+from scheduler.daemon.timekeeper import Timekeeper
+from scheduler.ledger.store import Store
+from scheduler.machine.clock import Clock
+from scheduler.run.local.engine import LocalEngine
 
 START = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
 
@@ -34,3 +43,57 @@ class FakeClock:
 
     def reboot(self) -> None:
         self.boot_id, self.booted_at = f"{self.boot_id}+", self.moment
+
+
+class NotedEngine(LocalEngine):
+    """Carries out nothing, and notes what it is told."""
+
+    def __init__(self, places: int = 3, *, taken: Callable[[list[Run]], None] = lambda _: None) -> None:
+        """taken: told of runs that are handed over."""
+        self.max_running = places
+        self._taken = taken
+        self.submitted: list[Run] = []
+        self.gave_way: list[Run] = []
+        self.replaced: list[str] = []
+        self.hastened: list[list[Run]] = []
+
+    @property
+    def places(self) -> int:
+        return self.max_running
+
+    @property
+    def next_at(self) -> datetime | None:
+        return None
+
+    def start(self, batch: Iterable[Run], *, ended: Done | None = None) -> None:
+        found = list(batch)
+        self.submitted += found
+        self._taken(found)
+
+    def forget(self, runs: Iterable[Run]) -> None:
+        self.gave_way += runs
+
+    def replace(self, run_id: str) -> None:
+        self.replaced.append(run_id)
+
+    def hasten(self, runs: Iterable[Run]) -> None:
+        self.hastened.append(list(runs))
+
+
+class FakeDuties(Duties):
+    """Fires, and has nothing else to do, unless a test says otherwise."""
+
+    def __init__(self, clock: Clock, engine: LocalEngine, timekeeper: Timekeeper | None = None) -> None:
+        self.engine = engine
+        self.timekeeper = timekeeper or Timekeeper(clock)
+        self.done = None
+        self.trouble, self.allowed = "", True
+
+    def unusable(self) -> str:
+        return self.trouble or self.timekeeper.doubt()
+
+    def may_fire(self, settings: Settings) -> bool:
+        return self.allowed
+
+    def between(self, store: Store) -> None:
+        pass

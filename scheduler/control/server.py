@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from scheduler.control.sockets import CONNECT_S, REQUEST_BYTES
 from scheduler.core.values.problems import SchedulerError
@@ -19,7 +19,7 @@ _BEAT_S = 2.0  # how often a daemon says that it is still at it
 _log = Log(__name__)
 
 Reply = Callable[[Json], None]
-Handler = Callable[[Json, Reply], None]
+Handler = Callable[[Json], Iterable[Json]]  # the answers to a request, each sent as it comes
 
 
 class Server:
@@ -65,7 +65,8 @@ class Server:
             with contextlib.suppress(RuntimeError):  # no thread is left: a short answer comes all the same
                 threading.Thread(target=_beat, args=(reply, done), name="beat", daemon=True).start()
             try:
-                handler(found, reply)
+                for answer in handler(found):
+                    reply(answer)
             except SchedulerError as error:
                 reply(_refusal(error.exit_code, str(error), error.hint))
             except Exception as error:

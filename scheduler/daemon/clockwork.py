@@ -10,7 +10,7 @@ import contextlib
 import heapq
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -22,28 +22,35 @@ from scheduler.core.values.problems import SchedulerError, UnavailableError
 from scheduler.core.values.runs import Run
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import Concurrency
-from scheduler.daemon.loop import CLOCKWORK_S, Heartbeat
+from scheduler.daemon.duties import Duties
 from scheduler.ledger import claims, syncs
-from scheduler.ledger.claims import Claimed
 from scheduler.ledger.cursor import StaleError
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.machine.log import Log
+from scheduler.machine.loop import Loop
 
 LOOK_AGAIN_S = 10.0  # what else there is to do at every turn waits no longer than that
 CLOCK_S = 1.0  # the clock may be set, or the machine have slept: it is looked at that often
 ASK_S = 0.5
 RETRY_S = 1.0  # after a database that could not be used
+# Without a turn, until it counts as hung. Many times what the longest honest turn takes, ten seconds and ten more for
+# each of a few locks on the database: killing a daemon that is merely slow ends the runs of all its jobs.
+LONGEST_S = 180.0
 
 _log = Log(__name__)
 
 
 class Agenda:
-    """Jobs by when they have to be looked at next. Cost of a change: the logarithm of their number."""
+    """Jobs by when they have to be looked at next. Cost of a change: the logarithm of their number.
+
+    Kept by a clockwork, under its lock. Any thread may ring, ask for a job, and whether its runs exclude each other.
+    """
 
     def __init__(self) -> None:
+        self.bell = threading.Event()  # rung when something in the database has changed
         self._jobs: dict[str, Job] = {}
         self._starts: dict[str, datetime] = {}
         self._heap: list[tuple[datetime, str]] = []  # with entries that no longer hold: `_starts` decides
@@ -61,8 +68,23 @@ class Agenda:
             self._starts[job.id] = start
             heapq.heappush(self._heap, (start, job.id))
 
+    def clear(self) -> None:
+        self._jobs.clear()
+        self._starts.clear()
+        self._heap.clear()
+
+    def poke(self) -> None:
+        """Something in the database has changed: look at once."""
+        self.bell.set()
+
     def get(self, job_id: str) -> Job | None:
+        """A job as it was seen last; None where it is archived or unknown. Takes no lock."""
         return self._jobs.get(job_id)
+
+    def runs_alone(self, job_id: str) -> bool:
+        """Whether the runs of a job exclude each other, as it is known; takes no lock."""
+        job = self._jobs.get(job_id)
+        return job is None or job.file.spec.concurrency is not Concurrency.ALLOW
 
     @property
     def next_start(self) -> datetime | None:
@@ -101,38 +123,21 @@ class Clockwork:
         clock: Clock,
         owner: str,
         since: datetime | None,
-        submit: Callable[[Claimed], None],
-        places: Callable[[], int],
-        may_fire: Callable[[Settings], bool] = lambda _: True,
-        usable: Callable[[], str] = lambda: "",
-        between: Callable[[Store], None] = lambda _: None,
-        wake_at: Callable[[], datetime | None] = lambda: None,
-        set_right: Callable[[Store], bool] = lambda _: False,
-        clock_was_set: Callable[[], bool] = lambda: False,
+        agenda: Agenda,
+        lend: Lend,
+        duties: Duties,
         away_from: datetime | None = None,
     ) -> None:
         """
         since: from when on this process has been there to serve slots; None: `serve --once`.
         away_from: when a process was last there, before this one; None: none is known.
-        submit: takes what was claimed, and what is to wait. places: how many may run at once.
-        may_fire: whether these settings let this host fire.
-        between: what else is to be done at every turn, at least every ten seconds, and at `wake_at`.
-        set_right: what is to be done at every turn before anything is claimed; whether it has moved cursors.
-        clock_was_set: whether it has to be called at once, instead of waiting on.
-        usable: why nothing may be claimed at present, such as a database that is gone; empty if all is well.
         """
         self._clock = clock
         self._owner = owner
         self._since = since
-        self._submit = submit
-        self._places = places
-        self._may_fire = may_fire
-        self._usable = usable
-        self._between = between
-        self._wake_at = wake_at
-        self._set_right = set_right
-        self._clock_was_set = clock_was_set
-        self._agenda = Agenda()
+        self._agenda = agenda
+        self._lend = lend
+        self._duties = duties
         self._seen = -1
         self._fires: bool | None = None  # None: nothing is known yet
         self._elsewhere_until: datetime | None = None
@@ -140,37 +145,26 @@ class Clockwork:
         self._back_at: datetime | None = None  # the end of the last long outage
         self._prepared: datetime | None = None
         self._claiming = threading.RLock()
-        self._bell = threading.Condition()
-        self._poked = True
-        self._stopping = False
-        self.trouble = ""  # why nothing fires, for doctor and the log
-        self.heart = Heartbeat("clockwork", CLOCKWORK_S)
-        self.glance: tuple[int, datetime | None] = 0, None  # jobs that will fire, and when next; takes no lock
         self._next_start: datetime | None = None
-        self._told: set[str] = set()  # of this trouble
+        self.glance: tuple[int, datetime | None] = 0, None  # jobs that will fire, and when next; takes no lock
+        agenda.poke()  # nothing is read yet
+        self.loop = Loop(
+            "clockwork",
+            self._turns,
+            _log,
+            "firing_stopped",
+            "firing_resumed",
+            bell=agenda.bell,
+            retry_s=RETRY_S,
+            longest_s=LONGEST_S,
+        )
 
     # -- what others call ------------------------------------------------------------------------
-
-    def poke(self) -> None:
-        """Something in the database has changed: look at once."""
-        with self._bell:
-            self._poked = True
-            self._bell.notify()
-
-    def turned_back(self) -> None:
-        """The clock may have gone back: this process was there before, and is there now."""
-        with self._claiming:
-            if self._since is not None:
-                self._since = min(self._since, self._clock.now())
-            if self._elsewhere_until is not None:
-                self._elsewhere_until = min(self._elsewhere_until, self._clock.now())
-            self._prepared = None
 
     def stop(self) -> None:
         """No new fires from now on; a claim under way is completed."""
         with self._claiming:
-            self._stopping = True
-        self.poke()
+            self.loop.stop()
 
     @property
     def next_start(self) -> datetime | None:
@@ -182,25 +176,17 @@ class Clockwork:
                 self._claiming.release()
         return self._next_start
 
-    def runs_alone(self, job_id: str) -> bool:
-        """Whether the runs of a job exclude each other, as it is known; takes no lock."""
-        job = self._agenda.get(job_id)
-        return job is None or job.file.spec.concurrency is not Concurrency.ALLOW
-
-    def known(self, job_id: str) -> Job | None:
-        """A job as it was seen last; None where it is archived or unknown. Takes no lock."""
-        return self._agenda.get(job_id)
-
     def reload(self, store: Store, *, whole: bool = False) -> None:
         """Takes in what has changed in the database since the last look; with `whole`, all that it holds."""
         with self._claiming:
             if whole:
-                self._seen, self._agenda = -1, Agenda()
+                self._seen = -1
+                self._agenda.clear()
             observed = store.read(syncs.observed, since=self._seen)
             for job in observed.jobs.values():
                 self._agenda.put(job)
             self._seen = observed.ticket
-            fires = self._may_fire(observed.settings or Settings())
+            fires = self._duties.may_fire(observed.settings or Settings())
             if fires and self._fires is False and self._since is not None:
                 self._since = self._elsewhere_until = self._clock.now()  # what came meanwhile was another host's
             self._fires = fires
@@ -216,7 +202,7 @@ class Clockwork:
         """
         stale = False
         with self._claiming:
-            while not self._stopping:
+            while not self.loop.stopping.is_set():
                 now = self._clock.now()
                 if only is None:
                     jobs = self._agenda.started(now)
@@ -224,7 +210,7 @@ class Clockwork:
                     jobs = [job for job in map(self._agenda.get, sorted(only)) if job is not None]
                 if not self._fires:
                     return []
-                if jobs and (trouble := self._usable()):
+                if jobs and (trouble := self._duties.unusable()):
                     raise UnavailableError(trouble)
                 if self._turned_at is not None and now - self._turned_at > PACED_AFTER:
                     self._back_at = now  # slots missed a moment ago may end a long night: a herd, though none is old
@@ -266,7 +252,7 @@ class Clockwork:
                 dues,
                 seen=self._seen,
                 owner=self._owner,
-                max_running=self._places(),
+                max_running=self._duties.engine.places,
                 now=now,
                 paced=paced,
             )
@@ -285,44 +271,44 @@ class Clockwork:
         for each in dues:
             self._agenda.put(replace(each.job, next_run_at=each.next_run_at, last_slot=each.last))
             _tell(each)
-        self._submit(claim)
+        self._duties.hand_over(claim)
         return list(claim.runs)
 
     # -- the thread ------------------------------------------------------------------------------
 
-    def run(self, lend: Lend) -> None:
-        """Until `stop`: waits for the next start, claims, hands over."""
-        while not self._stopping:
-            try:
-                with lend() as store:
-                    while not self._stopping:
-                        if self._take_poke():
-                            self.reload(store)
-                        if self._set_right(store):
-                            self.reload(store, whole=True)
-                        self.dispatch(store)
-                        self._between(store)
-                        self._say("")
-                        self._prepare()
-                        self._wait()
-            except Exception as error:  # nothing may end this thread but `stop`
-                ours = isinstance(error, SchedulerError)
-                self._say(str(error) if ours else f"{type(error).__name__}: {error}", unexpected=not ours)
-                self._wait_to_retry()
+    def _turns(self) -> Iterator[float]:
+        with self._lend() as store:
+            self._agenda.poke()  # what it was poked for before an error may not have been taken in
+            while True:
+                self.turn(store)
+                self.loop.succeed()
+                self._prepare()
+                yield 0.0  # a sign of life
+                yield from self._waits()
 
-    def _say(self, trouble: str, *, unexpected: bool = False) -> None:
-        if not trouble and self.trouble:
-            _log.warning("firing_resumed")
-            self._told.clear()
-        if trouble and trouble not in self._told:  # once, not once a second; two that take turns are told once each
-            _log.error("firing_stopped", reason=trouble, exc_info=unexpected)
-            self._told.add(trouble)
-        self.trouble = trouble
+    def turn(self, store: Store) -> None:
+        """Takes in what has changed, claims what is due, and does what else there is to do."""
+        if self._agenda.bell.is_set():
+            self._agenda.bell.clear()
+            self.reload(store)
+        self.repair_clock(store)
+        self.dispatch(store)
+        self._duties.between(store)
 
-    def _take_poke(self) -> bool:
-        with self._bell:
-            poked, self._poked = self._poked, False
-            return poked
+    def repair_clock(self, store: Store) -> None:
+        """Repairs what a clock that has gone back has left, if it has."""
+        found = self._duties.timekeeper.look(store)
+        if found is None:
+            return
+        with self._claiming:  # this process was there before, and is there now
+            if self._since is not None:
+                self._since = min(self._since, self._clock.now())
+            if self._elsewhere_until is not None:
+                self._elsewhere_until = min(self._elsewhere_until, self._clock.now())
+            self._prepared = None
+        self._duties.engine.hasten(found.retries)
+        if not found.nothing:
+            self.reload(store, whole=True)
 
     def _prepare(self) -> None:
         """Computes beforehand what the next claim needs: where each cursor goes then."""
@@ -336,28 +322,20 @@ class Clockwork:
                     with contextlib.suppress(Exception):  # `_due` meets it again, and says so
                         next_fire(job.file.spec.due_by, after=job.next_run_at)
 
-    def _wait(self) -> None:
+    def _waits(self) -> Iterator[float]:
+        """Until the next start, a ring, or a step of the clock; at most until there is something else to do."""
         with self._claiming:
             start = self.next_start
             self.glance = len(self._agenda), start
-        self.heart.beat()
-        start = min((at for at in (start, self._wake_at()) if at is not None), default=None)
+        start = min((at for at in (start, self._duties.engine.next_at) if at is not None), default=None)
         until = time.monotonic() + LOOK_AGAIN_S
-        with self._bell:
-            while not self._stopping and not self._poked and not self._clock_was_set():
-                left = until - time.monotonic()
-                if start is not None:
-                    left = min(left, (start - self._clock.now()) / timedelta(seconds=1))
-                if left <= 0:
-                    return
-                self._bell.wait(min(left, CLOCK_S))
-
-    def _wait_to_retry(self) -> None:
-        self.heart.beat()  # a database that is locked or full is waited out: this thread turns
-        with self._bell:
-            self._poked = True  # what it was poked for may not have been taken in
-            if not self._stopping:
-                self._bell.wait(RETRY_S)
+        while not self._agenda.bell.is_set() and not self._duties.timekeeper.needs_repair:
+            left = until - time.monotonic()
+            if start is not None:
+                left = min(left, (start - self._clock.now()) / timedelta(seconds=1))
+            if left <= 0:
+                return
+            yield min(left, CLOCK_S)
 
 
 def _tell(due: Due) -> None:

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,16 +19,16 @@ from typing import Any, cast
 
 from scheduler.core.plan.plan import Plan
 from scheduler.core.values.facts import SyncState
-from scheduler.core.values.problems import Problem, SchedulerError
+from scheduler.core.values.problems import Problem
 from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
-from scheduler.daemon.loop import RESYNC_S, Heartbeat
 from scheduler.git.folder import index_lock
 from scheduler.ledger import syncs
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.log import Log
+from scheduler.machine.loop import Loop
 from scheduler.machine.memory import give_back
 from scheduler.root.listing import Own
 from scheduler.root.place import Place
@@ -39,6 +39,7 @@ from scheduler.sync.passes import Passes
 from scheduler.sync.synced import Synced
 
 RESCAN_S = 60.0
+LONGEST_S = 900.0  # without a turn, until it counts as hung: a pass over 100,000 files on a slow disk takes minutes
 GIVE_BACK_S = 60.0  # at most that often what the heap has free goes back to the system
 RESCAN_UNWATCHED_S = 5.0  # while events are missing; longer where a pass takes its time:
 MOST_BUSY = 0.1  # of that time is spent in passes
@@ -77,22 +78,20 @@ class Resync:
         self._recover = recover
         self._applied = applied
         self._passing = threading.Lock()
-        self._bell = threading.Event()
-        self._stopping = threading.Event()
+        self.loop = Loop(
+            "resync", self._turns, _log, "sync_failed", "sync_resumed", retry_s=RETRY_S, longest_s=LONGEST_S
+        )
         self._doubted: dict[str, float] = {}  # job: since when it looks lost (monotonic seconds)
         self._doubts_end: float | None = None  # when the first of those that were deferred is to be judged
         self._known_problems: frozenset[Problem] = frozenset()
         self._guarded = False
         own = Own(place)
-        self._watcher = Watcher(self._bell.set, ignores=lambda folder, name: own.is_file(str(folder), name))
+        self._watcher = Watcher(self.loop.bell.set, ignores=lambda folder, name: own.is_file(str(folder), name))
         self._settings = Settings()
         self._tasks: set[str] = set()  # as they were when the watches were set
         self._said_blind = ""
         self._said_moved = ""
         self._took_s = 0.0  # the last pass
-        self.trouble = ""  # why the last pass could not be made
-        self._told: set[str] = set()  # of this trouble
-        self.heart = Heartbeat("resync", RESYNC_S)
         self.held = ""  # why the last pass took nothing in (S8)
         self.held_since: datetime | None = None
         self._held_told = False
@@ -117,10 +116,6 @@ class Resync:
         with self._lend() as store:
             return self._pass(store, actor=actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway)
 
-    def poke(self) -> None:
-        """Looks at once: a new commit is the root."""
-        self._bell.set()
-
     @property
     def moved(self) -> str:
         """That the root was named by a link which leads elsewhere by now; else empty."""
@@ -131,26 +126,25 @@ class Resync:
         return f"{named} leads to {leads} by now; served is {self._place.root}, until the daemon is started again"
 
     def stop(self) -> None:
-        self._stopping.set()
-        self._bell.set()
+        self.loop.stop()
         self._watcher.stop()
 
-    def run(self) -> None:
-        """Until `stop`."""
+    def _turns(self) -> Iterator[float]:
+        bell = self.loop.bell
         rescan_at = time.monotonic() + self._rescan_s()
         quiet, give_back_at = QUIET_S, 0.0
-        while not self._stopping.is_set():
-            self.heart.beat()
-            if not self._bell.is_set():
+        while True:
+            if not bell.is_set():
                 quiet = QUIET_S  # a burst is over
             doubts_end = self._doubts_end
             wake_at = rescan_at if doubts_end is None else min(rescan_at, doubts_end)
-            woken = self._bell.wait(max(0, wake_at - time.monotonic()))
+            yield max(0, wake_at - time.monotonic())
+            woken = bell.is_set()
             if woken and quiet == QUIET_S:
                 self._settle()
-            if self._stopping.is_set():
-                break
-            self._bell.clear()
+            if self.loop.stopping.is_set():
+                return
+            bell.clear()
             changed = self._look(cause="watch" if woken or doubts_end is not None else "rescan")
             rescan_at = time.monotonic() + self._rescan_s()
             if time.monotonic() >= give_back_at:
@@ -160,18 +154,18 @@ class Resync:
                 # Something that is no job changes all the time, such as a log in the root: look ever less often.
                 quiet = QUIET_S if changed else min(2 * quiet, LONGEST_QUIET_S)
                 if not changed:
-                    self._stopping.wait(quiet)
+                    self.loop.stopping.wait(quiet)
 
     def _settle(self) -> None:
         """Waits until nothing has happened for a moment: what is written together is synced together."""
         give_up = time.monotonic() + LONGEST_SETTLE_S
-        while time.monotonic() < give_up and not self._stopping.is_set():
-            self._bell.clear()
-            if not self._bell.wait(SETTLE_S):
+        while time.monotonic() < give_up and not self.loop.stopping.is_set():
+            self.loop.bell.clear()
+            if not self.loop.bell.wait(SETTLE_S):
                 return
 
     def _rescan_s(self) -> float:
-        if self.trouble or self.held:
+        if self.loop.trouble or self.held:
             return RETRY_S
         return min(RESCAN_S, max(RESCAN_UNWATCHED_S, self._took_s / MOST_BUSY)) if self.unwatched else RESCAN_S
 
@@ -186,13 +180,10 @@ class Resync:
             with self._lend() as store:
                 found = self._pass(store, actor="scheduler", cause=cause, defer=self._doubt)
             self._took_s = time.monotonic() - started
-        except SchedulerError as error:
-            self._say(str(error))
-        except Exception as error:  # nothing may end this thread but `stop`
-            self._say(f"{type(error).__name__}: {error}", unexpected=True)
-        else:
-            return not found.plan.nothing_to_do
-        return False
+        except Exception as error:  # an event, or the next rescan, leads to another pass
+            self.loop.fail(error)
+            return False
+        return not found.plan.nothing_to_do
 
     def _pass(
         self,
@@ -214,9 +205,9 @@ class Resync:
                 store, actor=actor, cause=cause, confirmed=confirmed, defer=defer, now_anyway=now_anyway
             )
             if (not found.plan.nothing_to_do or self._task_paths(store) != self._tasks) and self._watch(store):
-                self._bell.set()  # in a folder that was not watched until now something may have changed meanwhile
+                self.loop.bell.set()  # in a folder that was not watched until now something may have changed meanwhile
         self._say_held(found.held, store)
-        self._say("")
+        self.loop.succeed()
         self._applied()
         if not found.held:
             self._report(found, cause)
@@ -235,7 +226,7 @@ class Resync:
         """A checkout takes files away and brings them back: its lock says when it is done."""
         give_up = time.monotonic() + INDEX_LOCK_S
         lock = index_lock(self._place.root)
-        while lock is not None and lock.exists() and not self._stopping.is_set():
+        while lock is not None and lock.exists() and not self.loop.stopping.is_set():
             if time.monotonic() > give_up:
                 _log.warning("git_lock_stale", path=lock)
                 return
@@ -260,15 +251,6 @@ class Resync:
         return {*store.read(syncs.task_paths), *(() if parsed is None else parsed.task_paths())}
 
     # -- what is said ----------------------------------------------------------------------------
-
-    def _say(self, trouble: str, *, unexpected: bool = False) -> None:
-        if not trouble and self.trouble:
-            _log.warning("sync_resumed")
-            self._told.clear()
-        if trouble and trouble not in self._told:  # once, not at every try; two that take turns are told once each
-            _log.error("sync_failed", reason=trouble, exc_info=unexpected)
-            self._told.add(trouble)
-        self.trouble = trouble
 
     def _say_held(self, held: str, store: Store) -> None:
         """Edits wait. For the minutes of a rebase that is as it should be; one that is forgotten is told (S8, F7)."""

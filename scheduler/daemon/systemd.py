@@ -11,8 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from scheduler.daemon.loop import Heartbeat
 from scheduler.machine.log import Log
+from scheduler.machine.loop import Loop
 
 FIRST_PASS = timedelta(minutes=15)  # how long a start may take, whatever TimeoutStartSec says
 STATUS_S = 5.0  # no more often than that
@@ -45,19 +45,19 @@ class Manager:
         """The first pass begins, and may take longer than a manager grants unasked."""
         self._send("STATUS=first pass over the files", _extend(FIRST_PASS))
 
-    def turn(self, hearts: Sequence[Heartbeat], status: str) -> None:
+    def turn(self, loops: Sequence[Loop], status: str) -> None:
         """Says READY once every thread has made a turn, then how things stand, and that all threads are alive."""
         now = time.monotonic()
         lines = []
-        if not self._ready and all(heart.turns for heart in hearts):
+        if not self._ready and all(loop.beats for loop in loops):
             self._ready = True
             lines.append("READY=1")
         if lines or (status != self._status and now - self._status_at >= STATUS_S):
             self._status, self._status_at = status, now
             lines.append("STATUS=" + " ".join(status.split()))
-        troubles = tuple(heart.name for heart in hearts if heart.trouble)
+        troubles = tuple(loop.name for loop in loops if loop.hang)
         if troubles != self._withheld:
-            self._tell([heart.trouble for heart in hearts if heart.trouble])
+            self._tell([loop.hang for loop in loops if loop.hang])
             self._withheld = troubles
         if self._ready and not troubles and self._every_s is not None and now - self._alive_at >= self._every_s:
             self._alive_at = now

@@ -1,6 +1,6 @@
-"""Watches the clock for a daemon (F6): what it has done, whether it may be fired by, and what has to be set right.
+"""Watches the clock for a daemon (F6): what it has done, whether it may be fired by, and what has to be repaired.
 
-Nothing here needs to have seen a step: a database whose rows lie ahead is set right by whoever starts on it next.
+Nothing here needs to have seen a step: a database whose rows lie ahead is repaired by whoever starts on it next.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.log import Log
 from scheduler.machine.timesync import is_synchronized
-from scheduler.sync.clock_repair import SetRight, set_right, zone_rules
+from scheduler.sync.clock_repair import ClockRepair, repair_after_clock_change, zone_rules
 
 DRIFT = timedelta(seconds=1)  # of the boot's wall time, until it is noted anew
 LOOK_S = 0.2
@@ -36,24 +36,17 @@ _log = Log(__name__)
 class Timekeeper:
     """One clock, as one daemon goes by it. `doubt` may be asked by any thread."""
 
-    def __init__(
-        self,
-        clock: Clock,
-        *,
-        good: Callable[[], bool | None] = is_synchronized,
-        turned: Callable[[SetRight], None] = lambda _: None,
-    ) -> None:
-        """good: whether something vouches for the clock. turned: told of what was set right."""
+    def __init__(self, clock: Clock, *, good: Callable[[], bool | None] = is_synchronized) -> None:
+        """good: whether something vouches for the clock."""
         self._clock = clock
         self._good = good
-        self._turned = turned
         self._lock = threading.Lock()
         self._trust: Trust | None = None
         self._kept: Boot | None = None
-        self._to_set_right = False
+        self._needs_repair = False
 
     def begin(self, store: Store) -> None:
-        """Before anything is synced or fired: what an earlier clock has left is set right, if this one is believed."""
+        """Before anything is synced or fired: what an earlier clock has left is repaired, if this one is believed."""
         left = store.read(clock_steps.last_clock)
         reading = self._clock.read()
         with self._lock:
@@ -63,7 +56,7 @@ class Timekeeper:
         whole = self._trust.went_back or self._trust.gained or left.zone_rules != zone_rules(store)
         whole = whole or (left.newest is not None and left.newest > reading.wall)
         if not self.doubt():
-            self._set_right(store, whole=whole)
+            self._repair(store, whole=whole)
 
     def doubt(self) -> str:
         """Why nothing may fire by this clock at present; empty if it may."""
@@ -72,7 +65,7 @@ class Timekeeper:
             if before is None:
                 return ""
             self._trust = judged(before, self._clock.read(), good=self._vouched)
-            self._to_set_right |= self._trust.went_back or self._trust.gained
+            self._needs_repair |= self._trust.went_back or self._trust.gained
             self._tell(before, self._trust)
             if not self._trust.doubt:
                 return ""
@@ -80,26 +73,25 @@ class Timekeeper:
             return f"the clock is not believed: {self._trust.doubt}; nothing fires {until}"
 
     @property
-    def to_set_right(self) -> bool:
+    def needs_repair(self) -> bool:
         """Whether the clock has been set so that `look` has something to do."""
-        return not self.doubt() and self._to_set_right
+        return not self.doubt() and self._needs_repair
 
-    def look(self, store: Store) -> SetRight | None:
-        """Sets right what a clock that went back has left; None where there was nothing to do, or it is doubted."""
-        if self.doubt():
+    def look(self, store: Store) -> ClockRepair | None:
+        """Repairs what a clock that went back has left; None where there was nothing to do, or it is doubted."""
+        if self._trust is None or self.doubt():
             return None
-        found = self._set_right(store, whole=True) if self._to_set_right else None
+        found = self._repair(store, whole=True) if self._needs_repair else None
         self._keep(store)
         return found
 
-    def _set_right(self, store: Store, *, whole: bool) -> SetRight:
-        self._to_set_right = False
+    def _repair(self, store: Store, *, whole: bool) -> ClockRepair:
+        self._needs_repair = False
         try:
-            found = set_right(store, now=self._clock.now(), whole=whole)
+            found = repair_after_clock_change(store, now=self._clock.now(), whole=whole)
         except BaseException:
-            self._to_set_right = True
+            self._needs_repair = True
             raise
-        self._turned(found)
         self._keep(store)
         return found
 

@@ -6,13 +6,12 @@ the whole daemon is dead, `list` and `doctor` ring, which look at the same rows 
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 
 from scheduler.core.due.expected import Alarm, Kind
 from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
-from scheduler.core.values.problems import SchedulerError
 from scheduler.core.values.runs import AuditRow
 from scheduler.ledger import evidence, queries
 from scheduler.ledger.audit import append_audit
@@ -20,6 +19,7 @@ from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.log import Log
+from scheduler.machine.loop import Loop
 
 LOOK_S = 15.0
 
@@ -39,24 +39,14 @@ class Alarms:
         self._doubt = doubt
         self._told: set[tuple[str, str]] | None = None  # None: not read yet
         self._seen: set[tuple[str, str]] = set()  # at the last look
-        self._stopping = threading.Event()
-        self._trouble = ""
+        self.loop = Loop("alarms", self._turns, _log, "alarms_not_looked_at", level=logging.WARNING)
 
-    def run(self) -> None:
-        """Until `stop`."""
-        while not self._stopping.wait(LOOK_S):
-            try:
-                with self._lend() as store:
-                    self.look(store)
-                self._trouble = ""
-            except Exception as error:
-                ours = isinstance(error, SchedulerError)
-                if str(error) != self._trouble:  # once, not at every look
-                    _log.warning("alarms_not_looked_at", reason=str(error), exc_info=not ours)
-                self._trouble = str(error)
-
-    def stop(self) -> None:
-        self._stopping.set()
+    def _turns(self) -> Iterator[float]:
+        while True:
+            yield LOOK_S
+            with self._lend() as store:
+                self.look(store)
+            self.loop.succeed()
 
     def look(self, store: Store) -> None:
         """Tells what has begun to be overdue, and what is no longer. Raises: UnavailableError."""

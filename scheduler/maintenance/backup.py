@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from scheduler.ledger.pool import Lend
 from scheduler.machine.clock import Clock
 from scheduler.machine.disks import free_bytes
 from scheduler.machine.log import Log
+from scheduler.machine.loop import Loop
 from scheduler.root.place import Place, make_private
 
 KEEP = 7
@@ -140,25 +141,20 @@ class Nightly:
         self._also = also
         self._clock = clock
         self._lend = lend
-        self._stopping = threading.Event()
         self._retry_at: datetime | None = None
         digest = hashlib.sha256(str(place.backups).encode()).digest()
         self._minute = digest[0] % 60  # many daemons of one machine do not all copy at once
         self.trouble = ""  # why there is no new copy
+        self.loop = Loop("nightly", self._turns, _log, retry_s=LOOK_S)
 
-    def stop(self) -> None:
-        """A copy under way is given up."""
-        self._stopping.set()
-
-    def run(self) -> None:
-        """Until `stop`."""
+    def _turns(self) -> Iterator[float]:
         if sys.platform == "linux":  # there a thread has a priority of its own; none of its children would
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-        while not self._stopping.is_set():
+        while True:
             self.look()
             self._also()
-            self._stopping.wait(LOOK_S)
+            yield LOOK_S
 
     def look(self) -> None:
         """Makes a copy if one is due: a night has passed since the newest one, or since the database began."""
@@ -208,7 +204,7 @@ class Nightly:
             old.path.unlink(missing_ok=True)
 
     def _pace(self) -> None:
-        if self._stopping.wait(PAUSE_S):
+        if self.loop.stopping.wait(PAUSE_S):
             raise _StoppedError
 
     def _say(self, trouble: str) -> None:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import random
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scheduler.core.values.instants import instant
-from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError
+from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.core.values.remote import Remote, wait
 from scheduler.core.values.settings import ROOT_FILE
 from scheduler.git.objects import Entry, need_revision
@@ -24,6 +23,7 @@ from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.machine.disks import lack_of_room
 from scheduler.machine.log import Log
+from scheduler.machine.loop import Loop
 from scheduler.remote.checkouts import (
     DamagedStoreError,
     damage,
@@ -248,25 +248,20 @@ class Follower:
 
     def __init__(self, follow: Follow, *, asked: Path, applied: Callable[[], None]) -> None:
         """asked: a file that is touched to ask for a look at once. applied: told when another commit is the root."""
-        self._follow = replace(follow, stopped=lambda: self._stopping.is_set())
+        self.loop = Loop("follower", self._turns, _log, "follow_failed", retry_s=LOOK_S)
+        self._follow = replace(follow, stopped=self.loop.stopping.is_set)
         self._asked_file = asked
         self._applied = applied
-        self._stopping = threading.Event()
         self._asked_at = self._touched()
-        self.trouble = ""
 
-    def stop(self) -> None:
-        self._stopping.set()
-
-    def run(self) -> None:
-        """Until `stop`."""
+    def _turns(self) -> Iterator[float]:
         look_at = time.monotonic()
-        while not self._stopping.is_set():
+        while True:
             asked = self._touched()
             if time.monotonic() >= look_at or asked != self._asked_at:
                 self._asked_at = asked
                 look_at = time.monotonic() + self._wait_s(self.look())
-            self._stopping.wait(min(LOOK_S, max(0.0, look_at - time.monotonic())))
+            yield min(LOOK_S, max(0.0, look_at - time.monotonic()))
 
     def look(self) -> Looked | None:
         """One look now, for whoever waits for it; None where it could not be made."""
@@ -274,20 +269,12 @@ class Follower:
         found = None
         try:
             found = self._follow.look()
-            self._tell(found.trouble)
-        except SchedulerError as error:
-            self._tell(str(error), new=True)
-        except Exception as error:  # nothing may end this thread but `stop`
-            self._tell(f"{type(error).__name__}: {error}", new=True, unexpected=True)
+            self.loop.succeed()
+        except Exception as error:  # whoever waits goes on with the root as it is
+            self.loop.fail(error)
         if self._follow.followed.commit() != before:
             self._applied()
         return found
-
-    def _tell(self, trouble: str, *, new: bool = False, unexpected: bool = False) -> None:
-        """new: nobody has said it yet."""
-        if new and trouble != self.trouble:
-            _log.error("follow_failed", reason=trouble, exc_info=unexpected)
-        self.trouble = trouble
 
     def _wait_s(self, found: Looked | None) -> float:
         try:

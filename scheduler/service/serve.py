@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -22,17 +23,18 @@ def serve(
     from scheduler.daemon.daemon import GRACE, Daemon
 
     while True:
-        daemon = Daemon(
-            place=root.place,
-            clock=root.clock,
-            environ=root.environ,
-            absent_grace=root.absent_grace,
-            observe=observe,
-            once=once,
-            new_state=new_state,
-            grace=GRACE if grace is None else grace,
-        )
-        served = daemon.serve()
+        with contextlib.ExitStack() as cleanup:
+            served = Daemon(
+                cleanup,
+                place=root.place,
+                clock=root.clock,
+                environ=root.environ,
+                absent_grace=root.absent_grace,
+                observe=observe,
+                once=once,
+                new_state=new_state,
+                grace=GRACE if grace is None else grace,
+            ).serve()
         if not served.put_back:
             return served
         new_state = False  # a database was put in place of one that was gone: as if started anew

@@ -122,11 +122,11 @@ def _follow(root: Root) -> None:
 def _set_right(root: Root, store: Store) -> None:
     """Where no daemon does it: rows that lie ahead, because the clock has gone back (F6)."""
     from scheduler.core.times.clocks import NOT_BEFORE
-    from scheduler.sync.clock_repair import set_right
+    from scheduler.sync.clock_repair import repair_after_clock_change
 
     now, newest = root.clock.now(), store.read(clock_steps.last_clock).newest
     if now >= NOT_BEFORE:
-        set_right(store, now=now, whole=newest is not None and newest > now, actor=root.actor)
+        repair_after_clock_change(store, now=now, whole=newest is not None and newest > now, actor=root.actor)
 
 
 def _below(path: str, folder: str) -> bool:

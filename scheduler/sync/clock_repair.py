@@ -1,4 +1,4 @@
-"""What a clock that went back has written is put right (F6)."""
+"""What a clock that went back has written is repaired (F6)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetRight:
+class ClockRepair:
     """What was changed, because the clock had gone back or a zone has other rules."""
 
     jobs: tuple[Righted, ...]
@@ -33,7 +33,7 @@ class SetRight:
         return not (self.jobs or self.void or self.retries)
 
 
-def set_right(store: Store, *, now: datetime, whole: bool, actor: str = "scheduler") -> SetRight:
+def repair_after_clock_change(store: Store, *, now: datetime, whole: bool, actor: str = "scheduler") -> ClockRepair:
     """Makes a database fit to go on from `now`: no slot runs twice, none is lost (F6).
 
     Skips of slots that lie ahead are void, and the slots due again; rows that ran stay, and block. A cursor is the
@@ -41,7 +41,7 @@ def set_right(store: Store, *, now: datetime, whole: bool, actor: str = "schedul
     whole: look at every job, not only at those that something of lies ahead.
     """
 
-    def turn() -> SetRight:
+    def turn() -> ClockRepair:
         observed = store.read(syncs.observed)
         jobs = list(observed.jobs.values())
         ahead = {job.id for job in jobs if _lies_ahead(job, now)}
@@ -59,7 +59,7 @@ def set_right(store: Store, *, now: datetime, whole: bool, actor: str = "schedul
             if run.retry_at is not None and run.retry_at > now + delays[run.job_id]
         ]
         rules = _digest(jobs) if whole else None
-        told = SetRight(jobs=tuple(found), void=sum(each.void for each in cuts), retries=tuple(retries))
+        told = ClockRepair(jobs=tuple(found), void=sum(each.void for each in cuts), retries=tuple(retries))
         if told.nothing and rules in (None, store.read(clock_steps.last_clock).zone_rules):
             return told
         audit = [] if told.nothing else [_audit_root(told, now, actor)]
@@ -121,7 +121,7 @@ def _digest(jobs: Collection[Job]) -> str:
     return rules_digest(definition_zones(job.file.spec for job in jobs if not job.archived))
 
 
-def _audit_root(told: SetRight, now: datetime, actor: str) -> AuditRow:
+def _audit_root(told: ClockRepair, now: datetime, actor: str) -> AuditRow:
     after = {"jobs": len(told.jobs), "void_slots": told.void, "retries": len(told.retries)}
     return AuditRow(job_id=ROOT_JOB_ID, action="set_right", after=after, at=now, actor=actor, cause="clock")
 

@@ -9,6 +9,7 @@ the next line.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -49,8 +50,8 @@ class Hurry:
         self._clock = clock
 
     def live(self) -> None:
-        self._daemon._ready.wait()
-        while not hasattr(self._daemon, "_clockwork") or self._daemon._clockwork.next_start is None:
+        self._daemon.ready.wait()
+        while self._daemon.clockwork.next_start is None:
             time.sleep(LOOK_S)
         for goal in sys.stdin:
             while (found := self._fired()) < int(goal):
@@ -59,17 +60,17 @@ class Hurry:
             print(found, flush=True)
 
     def _jump(self) -> None:
-        clockwork, workers = self._daemon._clockwork, self._daemon._workers
+        clockwork, engine = self._daemon.clockwork, self._daemon.engine
         start = clockwork.next_start
         if start is not None:
             self._clock.jump(start)
-        clockwork.poke()
+        self._daemon.agenda.poke()
         while (coming := clockwork.next_start) is not None and coming <= self._clock.now():
             time.sleep(LOOK_S)  # until it is claimed
-        workers.wait()
+        engine.wait()
 
     def _fired(self) -> int:
-        with self._daemon._stores.lend() as store:
+        with self._daemon.stores.lend() as store:
             return sum(job.runtime.run_count for job in store.read(queries.jobs))
 
 
@@ -78,9 +79,10 @@ def main() -> None:
     root, clock = Path(sys.argv[1]).resolve(), JumpingClock()
     place = Place(root=root, state=root / ".scheduler", db=root / ".scheduler/state.db")
     service = Root(place=place, clock=clock, environ=os.environ, actor="scheduler")
-    daemon = Daemon(place=place, clock=clock, environ=os.environ, absent_grace=service.absent_grace)
-    threading.Thread(target=Hurry(daemon, clock).live, name="hurry", daemon=True).start()
-    daemon.serve()
+    with contextlib.ExitStack() as cleanup:
+        daemon = Daemon(cleanup, place=place, clock=clock, environ=os.environ, absent_grace=service.absent_grace)
+        threading.Thread(target=Hurry(daemon, clock).live, name="hurry", daemon=True).start()
+        daemon.serve()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ A whole daemon in a process of its own. Time since the boot is the machine's; no
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -41,9 +42,15 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     root, clock = Path(sys.argv[1]).resolve(), SteppedClock(Path(sys.argv[2]))
     place = Place(root=root, state=root / ".scheduler", db=root / ".scheduler/state.db")
-    daemon = Daemon(place=place, clock=clock, environ=os.environ, absent_grace=timedelta(0))
-    daemon._timekeeper._good = lambda: None
-    daemon.serve()
+    with contextlib.ExitStack() as cleanup:
+        Daemon(
+            cleanup,
+            place=place,
+            clock=clock,
+            environ=os.environ,
+            absent_grace=timedelta(0),
+            vouched=lambda: None,
+        ).serve()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import ctypes
 import os
 import shutil
 import subprocess
-import threading
 import zoneinfo
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -22,9 +21,10 @@ from scheduler.core.times.clocks import Boot, ClockReading
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.settings import Settings
 from scheduler.daemon.daemon import Daemon
-from scheduler.daemon.loop import Heartbeat
 from scheduler.ledger.clock_steps import Clocked
 from scheduler.machine import timesync
+from scheduler.machine.log import Log
+from scheduler.machine.loop import Loop
 from scheduler.service.doctor import clock, disks, zones
 from scheduler.service.doctor.check import Check
 from tests.faces import test_serve
@@ -332,17 +332,16 @@ def test_no_daemon_no_git_and_a_clock_that_nobody_keeps_right_are_no_errors(
 
 
 def test_a_thread_of_the_daemon_that_hangs_is_among_its_troubles() -> None:
-    thread = threading.Thread(target=lambda: None)
-    thread.start()
-    thread.join()
-    dead, alive = Heartbeat("clockwork", 60), Heartbeat("resync", 60)
-    dead.watch(thread)
+    dead, alive = (Loop(name, lambda: iter(()), Log(__name__), longest_s=60) for name in ("clockwork", "resync"))
+    dead.stop()
+    dead.start()
+    dead.join()
     daemon: Any = Daemon.__new__(Daemon)
-    daemon._told_to_stop = False
-    daemon._workers = SimpleNamespace(unwritten=())
-    daemon._clockwork = SimpleNamespace(trouble="", heart=dead)
-    daemon._resync = SimpleNamespace(trouble="", moved="", heart=alive)
-    assert [each for each in daemon._troubles() if each] == ["the clockwork thread has ended"]
+    daemon.told_to_stop = False
+    daemon.engine = SimpleNamespace(unwritten=())
+    daemon.resync = SimpleNamespace(moved="")
+    daemon._hearts = dead, alive
+    assert [each for each in daemon.troubles() if each] == ["the clockwork thread has ended"]
 
 
 def test_a_daemon_that_does_not_answer_is_asked_once(

@@ -141,7 +141,7 @@ def test_one_that_is_forgotten_while_nothing_can_be_written_fills_no_log(
             full.setattr(store, "read_only", "its disk is full")
             for _ in range(3):
                 resync._look("rescan")
-            assert "disk is full" in resync.trouble
+            assert "disk is full" in resync.loop.trouble
         for _ in range(2):
             resync._look("rescan")
     told = [each.getMessage().split()[0] for each in caplog.records if each.name == "scheduler.daemon.resync"]

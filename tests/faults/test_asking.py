@@ -13,7 +13,7 @@ import pytest
 from scheduler.control import client, server
 from scheduler.control.client import answer_of
 from scheduler.control.daemon_lock import Holder
-from scheduler.control.server import Reply, Server
+from scheduler.control.server import Server
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.views import Json
 from tests.crash.world import await_until
@@ -37,10 +37,10 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
     holder = Holder(pid=1, host="elsewhere", root="/srv", since="now", socket=str(tmp_path / "s"))
     found = Asked(holder=holder)
 
-    def work(request: Json, reply: Reply) -> None:
+    def work(request: Json) -> Iterator[Json]:
         found.done.append(request)
         assert found.go.wait(30)
-        reply({"fine": True})
+        yield {"fine": True}
 
     Server(listener, {"work": work})
     yield found
@@ -87,7 +87,12 @@ def test_what_nobody_waits_for_any_more_is_not_done(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gone:
         gone.connect(str(tmp_path / "s"))
         gone.sendall(b'{"verb": "work", "who": "gone"}\n')
-    Server(listener, {"work": lambda request, reply: done.append(request)})
+
+    def work(request: Json) -> list[Json]:
+        done.append(request)
+        return []
+
+    Server(listener, {"work": work})
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as there:
         there.connect(str(tmp_path / "s"))
         there.sendall(b'{"verb": "work", "who": "there"}\n')

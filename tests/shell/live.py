@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,7 +67,6 @@ class Live:
             recover=lambda store: [],
             applied=lambda: None,
         )
-        self.thread = threading.Thread(target=self.resync.run)
 
     @property
     def root(self) -> Path:
@@ -104,11 +102,11 @@ def live(root: Path, *, state: Path | None = None, db: Path | None = None, named
     found = Live(Place(root=real, state=folder, db=db or folder / "state.db", named=named))
     logging.getLogger("scheduler").setLevel(logging.DEBUG)
     found.resync.sync_now(actor="scheduler", cause="start")
-    found.thread.start()
+    found.resync.loop.start()
     try:
         yield found
     finally:
         found.resync.stop()
-        found.thread.join(PATIENCE_S)
+        found.resync.loop.join(PATIENCE_S)
         found.stores.close()
-        assert not found.thread.is_alive()
+        assert found.resync.loop.hang == "the resync thread has ended"

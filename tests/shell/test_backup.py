@@ -17,7 +17,7 @@ import pytest
 from scheduler.core.values.facts import Pause
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
 from scheduler.core.values.runs import AuditRow, Ending, Run, RunStatus, Trigger
-from scheduler.daemon.clockwork import Clockwork
+from scheduler.daemon.clockwork import Agenda, Clockwork
 from scheduler.ledger import claims, put_back, queries, runs, syncs
 from scheduler.ledger.copies import Contents, check_database
 from scheduler.ledger.owners import Owner
@@ -36,7 +36,7 @@ from scheduler.service.root import Root
 from scheduler.service.serve import serve
 from scheduler.service.sync import plan_sync, sync
 from scheduler.sync.settle_copy import settle_copy
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, FakeDuties, NotedEngine
 
 BEGIN = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -73,8 +73,9 @@ class World:
             clock=self.clock,
             owner="1-test",
             since=None if once else self.clock.now(),
-            submit=lambda claim: submitted.extend(claim.runs),
-            places=lambda: places,
+            agenda=Agenda(),
+            lend=self.store,
+            duties=FakeDuties(self.clock, NotedEngine(places, taken=submitted.extend)),
         )
         found.reload(store)
         return found

@@ -25,7 +25,6 @@ from scheduler.core.values.runs import Ending, Run, RunStatus
 from scheduler.core.values.settings import Settings
 from scheduler.daemon.clockwork import Agenda, Clockwork
 from scheduler.ledger import claims, queries, runs, syncs
-from scheduler.ledger.claims import Claimed
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock
 from scheduler.root.place import Place
@@ -33,7 +32,7 @@ from scheduler.service.jobs import show_job
 from scheduler.service.pause import pause_job, resume_job
 from scheduler.service.root import Root
 from scheduler.service.sync import sync
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, FakeDuties, NotedEngine
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -48,11 +47,11 @@ class World:
     clock: FakeClock
     store: Store
     root: Path
-    submitted: list[Run] = field(default_factory=list)
-    gave_way: list[Run] = field(default_factory=list)
-    replaced: list[str] = field(default_factory=list)
-    trouble: str = ""
-    fires: bool = True
+    engine: NotedEngine = field(default_factory=NotedEngine)
+    duties: FakeDuties = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.duties = FakeDuties(self.clock, self.engine)
 
     def start(
         self, *, since: datetime | None = None, once: bool = False, away_from: datetime | None = None
@@ -61,19 +60,13 @@ class World:
             clock=self.clock,
             owner="1-test",
             since=None if once else since or self.clock.now(),
-            submit=self.take,
-            places=lambda: 3,
-            may_fire=lambda settings: self.fires,
-            usable=lambda: self.trouble,
+            agenda=Agenda(),
+            lend=lambda: Store.open(self.seen.place.db),
+            duties=self.duties,
             away_from=away_from,
         )
         clockwork.reload(self.store)
         return clockwork
-
-    def take(self, claim: Claimed) -> None:
-        self.submitted += claim.runs
-        self.gave_way += claim.gave_way
-        self.replaced += claim.replaced
 
     def write(self, **jobs: str) -> None:
         for name, text in jobs.items():
@@ -129,7 +122,7 @@ def test_a_day_of_jobs_fires_every_slot_once_at_its_instant(world: World) -> Non
             assert run.fire_time is not None
             lateness.append((run.job_id, start - run.fire_time))
             world.finish(run)
-    assert Counter(run.job_id for run in world.submitted) == {
+    assert Counter(run.job_id for run in world.engine.submitted) == {
         "hourly": 24, "quarter": 96, "late": 4, "berlin": 1, "once": 1,
     }  # fmt: skip
     for each in world.store.read(queries.jobs):
@@ -219,7 +212,7 @@ def test_a_restart_catches_up_with_the_latest_slot_until_a_newer_one_comes(world
     ]
     (now,) = world.at(clockwork, MIDNIGHT + timedelta(hours=1, seconds=10))
     assert (now.trigger.value, now.status.value) == ("schedule", "queued"), "something waited, so it does not pass it"
-    assert [run.id for run in world.gave_way] == [late.id]
+    assert [run.id for run in world.engine.gave_way] == [late.id]
     assert [row[:3] for row in world.rows("tick")[2:]] == [
         ("skipped", "missed", "01:00:00"), ("queued", None, "01:00:10"),
     ]  # fmt: skip
@@ -263,7 +256,7 @@ def test_a_newer_slot_replaces_what_runs(world: World) -> None:
     (first,) = world.at(clockwork, MIDNIGHT)
     assert first.status.value == "claimed"
     (second,) = world.at(clockwork, MIDNIGHT + timedelta(minutes=1))
-    assert (second.status.value, world.replaced) == ("queued", [first.id])
+    assert (second.status.value, world.engine.replaced) == ("queued", [first.id])
 
 
 def test_a_pause_and_a_resume_count_at_once_and_leave_one_row(world: World) -> None:
@@ -326,12 +319,12 @@ def test_slots_about_to_be_replaced_are_claimed_before_their_start(world: World)
 
 def test_where_it_may_not_fire_nothing_is_written_and_later_slots_were_missed(world: World) -> None:
     world.write(tick=job("tick", "{every: 1m}"))
-    world.fires = False
+    world.duties.allowed = False
     clockwork = world.start()
     assert clockwork.next_start is None
     assert world.at(clockwork, MIDNIGHT + timedelta(seconds=30)) == []
     assert world.rows("tick") == []
-    world.fires = True
+    world.duties.allowed = True
     clockwork.reload(world.store)
     assert world.at(clockwork, world.clock.moment) == []
     assert world.rows("tick") == [("skipped", "missed", "00:00:00", "00:00:00", 1)]
@@ -382,20 +375,20 @@ def test_what_is_claimed_by_itself_is_handed_over_whatever_becomes_of_the_others
     monkeypatch.setattr(claims, "claim_due", claim_due)
     with pytest.raises(UnavailableError):
         world.at(clockwork, MIDNIGHT)
-    assert [run.job_id for run in world.submitted] == ["a"]
+    assert [run.job_id for run in world.engine.submitted] == ["a"]
     monkeypatch.setattr(claims, "claim_due", real)
     world.at(clockwork, MIDNIGHT)
-    assert [run.job_id for run in world.submitted] == ["a", "z"]
+    assert [run.job_id for run in world.engine.submitted] == ["a", "z"]
 
 
 def test_a_database_that_is_gone_stops_the_claims(world: World) -> None:
     world.write(tick=job("tick", "{every: 1m}"))
     clockwork = world.start()
-    world.trouble = "the database is gone"
+    world.duties.trouble = "the database is gone"
     with pytest.raises(UnavailableError, match="is gone"):
         world.at(clockwork, MIDNIGHT)
     assert world.rows("tick") == []
-    world.trouble = ""
+    world.duties.trouble = ""
     assert len(world.at(clockwork, MIDNIGHT + SECOND)) == 1
 
 
@@ -403,18 +396,18 @@ def test_the_thread_wakes_for_a_poke_and_ends_when_stopped(world: World) -> None
     """With the system's clock: a job that comes while it sleeps is claimed, and a stop ends it at once."""
     world.clock.moment = datetime.now(UTC)
     claimed = threading.Event()
-    world.submitted = []
-    clockwork = threaded(lambda claim: claimed.set() if claim.runs else None)
-    thread = threading.Thread(target=clockwork.run, args=(lambda: Store.open(world.seen.place.db),))
-    thread.start()
+    world.engine.submitted = []
+    agenda = Agenda()
+    clockwork = threaded(world, lambda runs: claimed.set() if runs else None, agenda=agenda)
+    clockwork.loop.start()
     try:
         world.write(tick=job("tick", "{every: 1s}"))
-        clockwork.poke()
+        agenda.poke()
         assert claimed.wait(30)
     finally:
         clockwork.stop()
-        thread.join(30)
-    assert not thread.is_alive()
+        clockwork.loop.join(30)
+    assert clockwork.loop.hang == "the clockwork thread has ended"
 
 
 def test_the_thread_says_once_that_nothing_fires_and_goes_on_when_it_can(
@@ -423,27 +416,40 @@ def test_the_thread_says_once_that_nothing_fires_and_goes_on_when_it_can(
     world.write(tick=job("tick", "{every: 1s}"))
     opened = threading.Event()
     fail = [UnavailableError("locked"), UnavailableError("locked")]
-    clockwork = threaded(lambda _: opened.set())
 
     def open_store() -> Store:
         if fail:
             raise fail.pop()
         return Store.open(world.seen.place.db)
 
-    thread = threading.Thread(target=clockwork.run, args=(open_store,))
-    thread.start()
+    clockwork = threaded(world, lambda _: opened.set(), lend=open_store)
+    clockwork.loop.start()
     try:
         assert opened.wait(30)
     finally:
         clockwork.stop()
-        thread.join(30)
+        clockwork.loop.join(30)
     assert caplog.text.count("firing_stopped reason=locked") == 1
     assert caplog.text.count("firing_resumed") == 1
 
 
-def threaded(submit: Callable[[Claimed], None]) -> Clockwork:
+def threaded(
+    world: World,
+    taken: Callable[[list[Run]], None],
+    *,
+    agenda: Agenda | None = None,
+    lend: Callable[[], Store] | None = None,
+) -> Clockwork:
     """One that goes by the system's clock."""
-    return Clockwork(clock=SystemClock(), owner="1-test", since=datetime.now(UTC), submit=submit, places=lambda: 3)
+    clock = SystemClock()
+    return Clockwork(
+        clock=clock,
+        owner="1-test",
+        since=datetime.now(UTC),
+        agenda=Agenda() if agenda is None else agenda,
+        lend=lend or (lambda: Store.open(world.seen.place.db)),
+        duties=FakeDuties(clock, NotedEngine(taken=taken)),
+    )
 
 
 # -- the agenda --------------------------------------------------------------------------------
@@ -507,8 +513,8 @@ def test_a_trouble_is_told_once_also_where_two_take_turns(world: World, caplog: 
     clockwork = world.start()
     with caplog.at_level("WARNING", logger="scheduler"):
         for trouble in ("full", "locked", "full", "locked", "", "", "full"):
-            clockwork._say(trouble)
-            assert clockwork.trouble == trouble
+            clockwork.loop.fail(UnavailableError(trouble)) if trouble else clockwork.loop.succeed()
+            assert clockwork.loop.trouble == trouble
     told = [record.getMessage() for record in caplog.records]
     assert told == [
         "firing_stopped reason=full",

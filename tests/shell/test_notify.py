@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import os
 import socket
@@ -16,14 +15,16 @@ from pathlib import Path
 import pytest
 
 from scheduler.core.values.problems import UnavailableError
-from scheduler.daemon.clockwork import Clockwork
-from scheduler.daemon.loop import CLOCKWORK_S, RESYNC_S, Heartbeat
+from scheduler.daemon.clockwork import Agenda, Clockwork
 from scheduler.daemon.resync import Resync
 from scheduler.daemon.systemd import Manager
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock
+from scheduler.machine.log import Log
+from scheduler.machine.loop import Loop
 from scheduler.root.place import Place
 from scheduler.sync.passes import Passes
+from tests.fakes import FakeDuties, NotedEngine
 
 LONG = 30.0
 
@@ -63,10 +64,14 @@ def manager(listener: Listener, **environ: str) -> Manager:
     return Manager({"NOTIFY_SOCKET": listener.address, **environ})
 
 
-def turned(longest_s: float = LONG) -> Heartbeat:
-    heart = Heartbeat("clockwork", longest_s)
-    heart.beat()
-    return heart
+def loop_of(turns: Callable[[], Iterator[float]] = lambda: iter(()), longest_s: float = LONG) -> Loop:
+    return Loop("clockwork", turns, Log(__name__), longest_s=longest_s)
+
+
+def turned() -> Loop:
+    loop = loop_of()
+    loop.beat()
+    return loop
 
 
 def until(found: Callable[[], bool], what: str) -> None:
@@ -76,9 +81,9 @@ def until(found: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
-def turns_until_heard(told: Manager, heart: Heartbeat, listener: Listener, line: str) -> None:
+def turns_until_heard(told: Manager, loop: Loop, listener: Listener, line: str) -> None:
     def found() -> bool:
-        told.turn([heart], "x")
+        told.turn([loop], "x")
         return line in listener.heard()
 
     until(found, line)
@@ -88,7 +93,7 @@ def test_it_is_ready_once_every_thread_has_made_a_turn_and_not_before(listener: 
     told = manager(listener)
     told.starting()
     assert listener.heard() == ["STATUS=first pass over the files", "EXTEND_TIMEOUT_USEC=900000000"]
-    late = Heartbeat("resync", LONG)
+    late = loop_of()
     told.turn([turned(), late], "1 scheduled")
     assert "READY=1" not in listener.heard()
     late.beat()
@@ -123,49 +128,48 @@ def test_nobody_who_does_not_ask_is_told_of_the_watchdog(listener: Listener, env
 def test_a_thread_that_hangs_lets_the_watchdog_bite_until_it_turns_again(
     listener: Listener, caplog: pytest.LogCaptureFixture
 ) -> None:
-    heart, gate, go_on = Heartbeat("clockwork", 0.1), threading.Event(), threading.Event()
+    gate = threading.Event()
 
-    def work() -> None:
-        heart.beat()
+    def turns() -> Iterator[float]:
+        yield 0
         gate.wait(LONG)  # a database that never answers
-        while not go_on.wait(0.01):
-            heart.beat()
+        while True:
+            yield 0.01
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    heart.watch(thread)
+    loop = loop_of(turns, longest_s=0.1)
+    loop.start()
     told = manager(listener, WATCHDOG_USEC="3")
     with caplog.at_level(logging.WARNING):
-        until(lambda: bool(heart.trouble), "the silence")
+        until(lambda: bool(loop.hang), "the silence")
         listener.heard()
-        told.turn([heart], "x")
-        told.turn([heart], "x")
+        told.turn([loop], "x")
+        told.turn([loop], "x")
         assert "WATCHDOG=1" not in listener.heard()
         gate.set()
-        turns_until_heard(told, heart, listener, "WATCHDOG=1")
+        turns_until_heard(told, loop, listener, "WATCHDOG=1")
     assert caplog.text.count("thread_silent reason='the clockwork thread has made no turn for") == 1
     assert caplog.text.count("thread_turns_again") == 1
-    go_on.set()
-    thread.join()
+    loop.stop()
+    loop.join()
 
 
 def test_a_thread_that_has_ended_lets_the_watchdog_bite(listener: Listener) -> None:
-    heart, thread = turned(), threading.Thread(target=lambda: None)
-    thread.start()
-    heart.watch(thread)
-    thread.join()
-    assert heart.trouble == "the clockwork thread has ended"
-    manager(listener, WATCHDOG_USEC="3").turn([heart], "x")
+    loop = turned()
+    loop.stop()
+    loop.start()
+    loop.join()
+    assert loop.hang == "the clockwork thread has ended"
+    manager(listener, WATCHDOG_USEC="3").turn([loop], "x")
     assert listener.heard() == ["READY=1", "STATUS=x"]
 
 
 def test_no_honest_turn_is_long_enough_to_be_taken_for_a_hang() -> None:
-    from scheduler.daemon.clockwork import LOOK_AGAIN_S
-    from scheduler.daemon.resync import INDEX_LOCK_S, RESCAN_S
+    from scheduler.daemon import clockwork, resync
     from scheduler.ledger.store import BUSY_TIMEOUT
 
-    assert LOOK_AGAIN_S + 10 * BUSY_TIMEOUT.total_seconds() <= CLOCKWORK_S
-    assert RESCAN_S + INDEX_LOCK_S + 10 * BUSY_TIMEOUT.total_seconds() + 600 <= RESYNC_S
+    assert clockwork.LOOK_AGAIN_S + 10 * BUSY_TIMEOUT.total_seconds() <= clockwork.LONGEST_S
+    honest = resync.RESCAN_S + resync.INDEX_LOCK_S + 10 * BUSY_TIMEOUT.total_seconds() + 600
+    assert honest <= resync.LONGEST_S
 
 
 @pytest.mark.parametrize("address", ["", "relative", "vsock:2:1234"])
@@ -214,7 +218,7 @@ class Lender:
 @pytest.fixture(params=["clockwork", "resync"])
 def turning(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Lender, Heartbeat, threading.Thread]]:
+) -> Iterator[tuple[Lender, Loop]]:
     """One of the daemon's threads, at work on a database."""
     monkeypatch.setattr("scheduler.daemon.clockwork.RETRY_S", 0.01)
     monkeypatch.setattr("scheduler.daemon.resync.RETRY_S", 0.01)
@@ -223,50 +227,53 @@ def turning(
     lender = Lender()
     place = Place(root=tmp_path, state=tmp_path / "state", db=tmp_path / "state/state.db")
     part: Clockwork | Resync
-    run: Callable[[], None]
     if request.param == "clockwork":
-        part = Clockwork(clock=SystemClock(), owner="1-test", since=None, submit=lambda _: None, places=lambda: 1)
-        run = functools.partial(part.run, lender)
+        clock = SystemClock()
+        part = Clockwork(
+            clock=clock,
+            owner="1-test",
+            since=None,
+            agenda=Agenda(),
+            lend=lender,
+            duties=FakeDuties(clock, NotedEngine()),
+        )
     else:
         passes = Passes(place=place, clock=SystemClock())
         part = Resync(place=place, passes=passes, lend=lender, recover=lambda _: [], applied=lambda: None)
-        run = part.run
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    part.heart.watch(thread)
-    yield lender, part.heart, thread
+    part.loop.start()
+    yield lender, part.loop
     lender.error = UnavailableError("over")
     lender.answers.set()
     part.stop()
-    thread.join(LONG)
+    part.loop.join(LONG)
 
 
-Turning = tuple[Lender, Heartbeat, threading.Thread]
+Turning = tuple[Lender, Loop]
 
 
 def test_a_thread_that_waits_for_a_database_for_ever_beats_no_more(turning: Turning) -> None:
-    lender, heart, _ = turning
+    lender, loop = turning
     until(lambda: lender.asked > 0, "the question")
-    turns = heart.turns
+    turns = loop.beats
     time.sleep(0.2)  # nothing to wait for: that is the point
-    assert heart.turns == turns
+    assert loop.beats == turns
 
 
 def test_a_thread_that_is_refused_by_its_database_again_and_again_beats_on(turning: Turning) -> None:
-    lender, heart, _ = turning
+    lender, loop = turning
     lender.error = UnavailableError("locked, or its disk is full")
     lender.answers.set()
-    turns = heart.turns
-    until(lambda: heart.turns > turns + 5, "five turns")
+    turns = loop.beats
+    until(lambda: loop.beats > turns + 5, "five turns")
     lender.error = RuntimeError("an error of ours")
-    turns = heart.turns
-    until(lambda: heart.turns > turns + 5, "five turns")
-    assert heart.trouble == ""
+    turns = loop.beats
+    until(lambda: loop.beats > turns + 5, "five turns")
+    assert loop.hang == ""
 
 
 def test_a_thread_that_ends_is_trouble_at_once(turning: Turning) -> None:
-    lender, heart, thread = turning
+    lender, loop = turning
     lender.error = SystemExit()
     lender.answers.set()
-    thread.join(LONG)
-    assert heart.trouble == f"the {heart.name} thread has ended"
+    loop.join(LONG)
+    assert loop.hang == f"the {loop.name} thread has ended"

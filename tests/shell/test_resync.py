@@ -411,11 +411,11 @@ def test_a_root_that_is_removed_and_comes_back_loses_no_job_and_is_watched_again
         before = found.job("a")
         shutil.copytree(root, tmp_path / "copy")
         shutil.rmtree(root)
-        until(lambda: found.resync.trouble, "the trouble")
-        assert found.resync.trouble == f"the root {root} is gone; nothing was applied"
+        until(lambda: found.resync.loop.trouble, "the trouble")
+        assert found.resync.loop.trouble == f"the root {root} is gone; nothing was applied"
         assert found.job("a") == before
         (tmp_path / "copy").rename(root)
-        until(lambda: not found.resync.trouble, "the end of it")
+        until(lambda: not found.resync.loop.trouble, "the end of it")
         rename(root / "jobs/a.yaml", job_text("a", name="second").encode())
         until(lambda: found.named("a") == "second", "an edit")
         assert found.actions("a") == ["update"]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 from scheduler.core.times.fires import coming, start_delay
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Ending, Run, RunStatus
-from scheduler.daemon.clockwork import Clockwork
+from scheduler.daemon.clockwork import Agenda, Clockwork
 from scheduler.daemon.timekeeper import Timekeeper
 from scheduler.ledger import audit, claims, queries, runs
 from scheduler.ledger.store import Store
@@ -26,8 +25,7 @@ from scheduler.root.place import Place
 from scheduler.service.pause import pause_job, resume_job
 from scheduler.service.root import Root
 from scheduler.service.sync import sync
-from scheduler.sync.clock_repair import SetRight
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, FakeDuties, NotedEngine
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
@@ -44,37 +42,28 @@ class World:
     root: Path
     good: bool | None = False
     runs: list[Run] = field(default_factory=list)
-    told: list[SetRight] = field(default_factory=list)
+    engine: NotedEngine = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.engine = NotedEngine(9, taken=self.runs.extend)
 
     def start(self) -> tuple[Clockwork, Timekeeper]:
-        keeper = Timekeeper(self.clock, good=lambda: self.good, turned=self.told.append)
+        keeper = Timekeeper(self.clock, good=lambda: self.good)
         keeper.begin(self.store)
-
-        def set_right(store: Store) -> bool:
-            found = keeper.look(store)
-            if found is None:
-                return False
-            clockwork.turned_back()
-            return not found.nothing
-
         clockwork = Clockwork(
             clock=self.clock,
             owner="1-test",
             since=self.clock.now(),
-            submit=lambda claimed: self.runs.extend(claimed.runs),
-            places=lambda: 9,
-            usable=keeper.doubt,
-            set_right=set_right,
-            clock_was_set=lambda: keeper.to_set_right,
+            agenda=Agenda(),
+            lend=lambda: Store.open(self.store.path),
+            duties=FakeDuties(self.clock, self.engine, keeper),
         )
         clockwork.reload(self.store)
-        self.set_right = set_right
         return clockwork, keeper
 
     def turn(self, clockwork: Clockwork) -> list[Run]:
         """What the thread does at one turn; the runs have ended."""
-        if self.set_right(self.store):
-            clockwork.reload(self.store, whole=True)
+        clockwork.repair_clock(self.store)
         found = list(clockwork.dispatch(self.store))
         for run in found:
             self.store.write(runs.finish, run, Ending(status=RunStatus.SUCCEEDED), now=self.clock.now())
@@ -193,7 +182,7 @@ def test_a_jump_of_over_an_hour_is_waited_out_for_two_minutes(world: World, capl
     with pytest.raises(UnavailableError):
         world.turn(clockwork)
     world.clock.advance(SECOND)
-    assert keeper.to_set_right, "the thread wakes for it"
+    assert keeper.needs_repair, "the thread wakes for it"
     world.turn(clockwork)
     assert "clock_believed" in caplog.text
     assert world.rows("hourly")[1:] == [("skipped", "missed", "01:00", "02:00", 2)]
@@ -352,7 +341,7 @@ def test_a_try_that_a_clock_ahead_has_put_off_comes_at_most_its_longest_delay_la
     clockwork, _ = world.start()
     world.clock.step(50 * MINUTE)
     world.clock.moment = MIDNIGHT + HOUR
-    world.set_right(world.store)
+    clockwork.repair_clock(world.store)
     (run,) = clockwork.dispatch(world.store)
     world.store.write(
         runs.end_try,
@@ -362,10 +351,10 @@ def test_a_try_that_a_clock_ahead_has_put_off_comes_at_most_its_longest_delay_la
         now=world.clock.now(),
     )
     world.clock.step(-50 * MINUTE)
-    world.set_right(world.store)
+    clockwork.repair_clock(world.store)
     (waiting,) = world.store.read(claims.queued)
     assert waiting.retry_at == world.clock.now() + 5 * MINUTE
-    assert [each.retry_at for each in world.told[-1].retries] == [waiting.retry_at]
+    assert [each.retry_at for each in world.engine.hastened[-1]] == [waiting.retry_at]
 
 
 def test_new_rules_of_a_zone_count_from_the_next_start(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -456,25 +445,18 @@ def test_a_clock_that_is_set_is_noticed_within_a_second_though_the_next_slot_is_
     world.clock.moment = MIDNIGHT + 61 * MINUTE
     sync(world.seen)
     clockwork, _ = world.start()
-
-    @contextmanager
-    def lend() -> Iterator[Store]:
-        with Store.open(world.seen.place.db) as store:
-            yield store
-
-    thread = threading.Thread(target=clockwork.run, args=(lend,))
-    thread.start()
+    clockwork.loop.start()
     try:
-        until(lambda: clockwork.heart.turns > 0)
+        until(lambda: clockwork.loop.beats > 0)
         world.clock.step(59 * MINUTE)
         assert until(lambda: len(world.runs) == 1) < 3, "a slot has come"
         world.clock.step(-30 * MINUTE)
-        assert until(lambda: len(world.told) > 1) < 3, "what lies ahead is set right"
+        assert until(lambda: len(world.engine.hastened) > 0) < 3, "what lies ahead is set right"
         world.clock.step(5 * HOUR)
-        assert until(lambda: "not believed" in clockwork.trouble) < 3
+        assert until(lambda: "not believed" in clockwork.loop.trouble) < 3
         world.clock.advance(2 * MINUTE)
-        until(lambda: clockwork.trouble == "")
+        until(lambda: clockwork.loop.trouble == "")
     finally:
         clockwork.stop()
-        thread.join(30)
+        clockwork.loop.join(30)
     assert [run.fire_time for run in world.runs][:1] == [MIDNIGHT + 2 * HOUR]

@@ -26,11 +26,10 @@ import pytest
 from scheduler.core.values.problems import RefusedError, SchedulerError
 from scheduler.core.values.runs import Ending, Run, RunStatus, Trigger
 from scheduler.core.values.settings import Settings
-from scheduler.daemon.clockwork import Clockwork
+from scheduler.daemon.clockwork import Agenda, Clockwork
 from scheduler.daemon.timekeeper import Timekeeper
 from scheduler.git.tree import Commits
 from scheduler.ledger import claims, queries
-from scheduler.ledger.claims import Claimed
 from scheduler.ledger.owners import Owner
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
@@ -46,7 +45,7 @@ from scheduler.run.local.recovery import LocalRecovery
 from scheduler.service.pause import pause_job, resume_job
 from scheduler.service.root import Root
 from scheduler.sync.passes import Passes
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, FakeDuties
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = (timedelta(**{unit: 1}) for unit in ("seconds", "minutes", "hours", "days"))
@@ -264,6 +263,13 @@ class _Parsed(Parsed):
             self._known = next((each for each in self._before if each[0] == settings), (settings, {}))
 
 
+class _Duties(FakeDuties):
+    def may_fire(self, settings: Any) -> bool:
+        if settings.limits.max_running != self.engine.max_running:
+            self.engine.resize(settings.limits.max_running)
+        return True
+
+
 class Daemon:
     """The parts of a daemon, put together as `scheduler.daemon.daemon` does, without its threads."""
 
@@ -277,23 +283,24 @@ class Daemon:
         self.store = self._cleanup.enter_context(Store.open(world.place.db))
         self.passes = replace(world.passes, settle=self._settle, parsed=world.parsed, commits=Commits())
         # Something vouches for every jump: how long a doubt lasts is for the tests of the clock.
-        self.timekeeper = Timekeeper(world.clock, good=lambda: True, turned=lambda _: self._turned())
+        self.timekeeper = Timekeeper(world.clock, good=lambda: True)
+        self.agenda = agenda = Agenda()
         self.workers = _Engine(
             attempts=self._attempts,
             lend=self.stores.lend,
             clock=world.clock,
             scratch=self.owner.scratch,
-            alone=lambda job_id: self.clockwork.runs_alone(job_id),
-            known=lambda job_id: self.clockwork.known(job_id),
+            alone=agenda.runs_alone,
+            known=agenda.get,
         )
+        self.duties = _Duties(world.clock, self.workers, self.timekeeper)
         self.clockwork = Clockwork(
             clock=world.clock,
             owner=self.owner.id,
             since=world.clock.now(),
-            submit=self.hand_over,
-            places=lambda: self.workers.places,
-            may_fire=self._may_fire,
-            usable=self.timekeeper.doubt,
+            agenda=agenda,
+            lend=self.stores.lend,
+            duties=self.duties,
         )
         self._rest = threading.Event()
         self.workers.stirred = self.processes.stirred = self._stirred
@@ -302,7 +309,7 @@ class Daemon:
         recover(self.store, [here])
         self.sync("start")
         self.clockwork.reload(self.store)
-        self.hand_over(Claimed(runs=tuple(self.store.read(claims.queued))))
+        self.workers.start(self.store.read(claims.queued))
         self.turn()
 
     def _attempts(self, store: Store) -> Attempts:
@@ -318,35 +325,13 @@ class Daemon:
     def _settle(self, store: Store, job_ids: Any, until: datetime) -> None:
         self.clockwork.dispatch(store, only=job_ids, until=until)
 
-    def _may_fire(self, settings: Any) -> bool:
-        if settings.limits.max_running != self.workers.max_running:
-            self.workers.resize(settings.limits.max_running)
-        return True
-
-    def _turned(self) -> None:
-        if hasattr(self, "clockwork"):
-            self.clockwork.turned_back()
-            self.clockwork.poke()
-
-    def hand_over(self, claim: Claimed) -> None:
-        self.workers.forget(claim.gave_way)
-        self.workers.start(claim.runs)
-        for run_id in claim.replaced:
-            self.workers.replace(run_id)
-
     def sync(self, cause: str) -> None:
         self.passes.sync(self.store, actor="scheduler", cause=cause)
-        self.clockwork.poke()
+        self.agenda.poke()
 
     def turn(self) -> None:
         """What the clockwork's thread does when it wakes; then everything that follows from it at this instant."""
-        if self.clockwork._take_poke():
-            self.clockwork.reload(self.store)
-        if (righted := self.timekeeper.look(self.store)) is not None:
-            self.clockwork.turned_back()
-            self.workers.hasten(righted.retries)
-            self.clockwork.reload(self.store, whole=True)
-        self.clockwork.dispatch(self.store)
+        self.clockwork.turn(self.store)
         self.workers.skip_overdue(self.store)
         self.workers.release(self.world.clock.now())
         self.settle_down()
@@ -558,13 +543,13 @@ class World:
                         now=self.clock.now(),
                         waits=True,
                     )
-                    self.daemon.hand_over(claim)
+                    self.daemon.duties.hand_over(claim)
             case "places":
                 self.places = rng.choice([1, 2, 4, 16])
                 self.write_root()
                 self._maybe_sync()
         if self.daemon is not None:
-            self.daemon.clockwork.poke()
+            self.daemon.agenda.poke()
             self.daemon.turn()
 
     def _step(self) -> None:

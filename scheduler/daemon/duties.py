@@ -1,0 +1,129 @@
+"""What a daemon does at each turn of its clockwork, beside claiming what is due."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from fnmatch import fnmatchcase
+
+from scheduler.core.due.waiting import Done
+from scheduler.core.values.problems import UnavailableError
+from scheduler.core.values.settings import Settings
+from scheduler.daemon.timekeeper import Timekeeper
+from scheduler.ledger import claims, lives
+from scheduler.ledger.claims import Claimed
+from scheduler.ledger.database import DamagedError
+from scheduler.ledger.pool import Stores
+from scheduler.ledger.store import Store
+from scheduler.machine.clock import Clock
+from scheduler.machine.disks import lack_of_room
+from scheduler.machine.log import Log
+from scheduler.root.place import Place
+from scheduler.run.local.engine import LocalEngine
+
+RETRY_LATE = timedelta(seconds=10)  # by then nobody is there any more who would try a run again
+BEAT_S = 10.0  # between two signs of life in the database
+SWEEP_S = 10.0  # between two looks for what has lacked a place for too long
+
+_log = Log(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Duties:
+    """Whether this daemon may fire, who carries out what it claims, and what else its clockwork's thread does."""
+
+    place: Place
+    clock: Clock
+    owner: str
+    stores: Stores
+    engine: LocalEngine
+    timekeeper: Timekeeper
+    observe: bool = False
+    done: Done | None = None  # told of each run that has ended
+    silent: str | None = None  # why nothing fires here; None: not known yet
+    queue_taken: bool = False
+    _beat_at: float = 0.0
+    _sweep_at: float = 0.0
+
+    def fires(self) -> bool:
+        return self.silent == ""
+
+    def unusable(self) -> str:
+        """Why nothing may be claimed at present; empty if it may."""
+        trouble = self.stores.trouble() or lack_of_room(self.place.db.parent, self.place.outputs)
+        return trouble or self.timekeeper.doubt()
+
+    def may_fire(self, settings: Settings) -> bool:
+        """Whether these settings let this host fire."""
+        self._set_places(settings.limits.max_running)
+        silent = "--observe" if self.observe else _elsewhere(settings)
+        if silent != self.silent:
+            self._beat_at = 0.0
+            if silent:
+                _log.warning("observing", "nothing fires here", reason=silent)
+            elif self.silent is not None:
+                _log.warning("firing_resumed")
+            self.silent = silent
+        return not silent
+
+    def _set_places(self, max_running: int) -> None:
+        if max_running != self.engine.max_running:
+            self.engine.resize(max_running)
+            if self.engine.places < max_running:
+                _log.warning(
+                    "few_files",
+                    f"limits.max_running is {max_running}, but no more files may be open; raise ulimit -n",
+                    places=self.engine.places,
+                )
+
+    def hand_over(self, claim: Claimed, *, done: Done | None = None) -> None:
+        """What gave way is forgotten first, and who is replaced is told last: nobody takes its place meanwhile."""
+        self.engine.forget(claim.gave_way)
+        self.engine.start(claim.runs, ended=done or self.done)
+        for run_id in claim.replaced:
+            self.engine.replace(run_id)
+
+    def between(self, store: Store) -> None:
+        """What is done at every turn, after the claim."""
+        self.take_queued(store)
+        now = self.clock.now()
+        if not self.silent:  # of a command in whose foreground they waited, and that was killed
+            self.engine.start(store.read(claims.retries_due, now - RETRY_LATE), ended=self.done)
+        self.engine.release(now)
+        if not self.silent and time.monotonic() >= self._sweep_at:
+            self._sweep_at = time.monotonic() + SWEEP_S
+            self.engine.skip_overdue(store)
+        self.engine.write_ends(store)
+        self.beat(store)
+
+    def take_queued(self, store: Store) -> None:
+        """What an earlier daemon left waiting goes on waiting here, as soon as this one may fire."""
+        if not self.silent and not self.queue_taken:
+            self.queue_taken = True
+            self.engine.start(store.read(claims.queued), ended=self.done)
+
+    def beat(self, store: Store, *, over: bool = False) -> None:
+        """Says in the database that this daemon is there; where that cannot be said just now, the next turn does."""
+        if over or time.monotonic() >= self._beat_at:
+            self._beat_at = time.monotonic() + BEAT_S
+            try:
+                if not self.unusable():
+                    with store.writing(durable=False, wait=timedelta(0)) as sql:
+                        lives.beat(sql, self.owner, now=self.clock.now(), silent=self.silent or "", over=over)
+            except DamagedError:
+                raise
+            except UnavailableError:
+                pass  # a lock, a full disk: nothing waits for this
+
+
+def _elsewhere(settings: Settings) -> str:
+    """Why `hosts` does not let this machine fire; empty if it does."""
+    if settings.hosts is None:
+        return ""
+    name = socket.gethostname().lower()
+    names = {name, name.partition(".")[0]}
+    if any(fnmatchcase(each, glob.lower()) for each in names for glob in settings.hosts):
+        return ""
+    return f"hosts names {', '.join(settings.hosts)}, and this is {name}"

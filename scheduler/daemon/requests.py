@@ -1,0 +1,119 @@
+"""What commands ask of a daemon; the daemon's own process may ask it too."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from scheduler.control.server import Handler
+from scheduler.core.values.instants import instant
+from scheduler.core.values.problems import UnavailableError, UsageError
+from scheduler.core.values.runs import Trigger
+from scheduler.core.values.settings import Settings
+from scheduler.core.views import Json
+from scheduler.ledger import claims, queries, syncs
+from scheduler.machine.disks import lack_of_room
+from scheduler.root.settings import read_settings
+from scheduler.run.local.ready import troubles
+
+if TYPE_CHECKING:
+    from scheduler.daemon.daemon import Daemon
+
+HANDED_OVER_S = 2.0
+
+
+class Requests:
+    """To one daemon, from any thread. Raises: SchedulerError, as the command would that asks."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {
+            "wake": lambda _: [self.wake()],
+            "sync": lambda given: [self.sync(given["actor"], given["confirmed"], now_anyway=given["now_anyway"])],
+            "run": lambda given: self._run(given, Trigger.MANUAL),
+            "rerun": lambda given: self._run(given, Trigger.RERUN),
+            "cancel": lambda given: [self.cancel(given["run_id"])],
+            "runners": lambda _: [self.runners()],
+            "status": lambda _: [self.status()],
+        }
+
+    def _run(self, given: Json, trigger: Trigger) -> Iterator[Json]:
+        return self.run(given["job_id"], trigger, given["actor"], task_of=given.get("task_of"), wait=given["wait"])
+
+    def wake(self) -> Json:
+        """The database has changed: look at once."""
+        self._daemon.agenda.poke()
+        return {}
+
+    def sync(self, actor: str, confirmed: str | None, *, now_anyway: bool) -> Json:
+        daemon = self._daemon
+        daemon.ready.wait()
+        if daemon.follower is not None:
+            daemon.follower.look()
+        return daemon.resync.sync_now(actor=actor, confirmed=confirmed, now_anyway=now_anyway).report().to_json()
+
+    def run(
+        self, job_id: str, trigger: Trigger, actor: str, *, task_of: int | None = None, wait: bool
+    ) -> Iterator[Json]:
+        """The run's number once it is claimed; with `wait` again, once it has ended."""
+        daemon = self._daemon
+        daemon.ready.wait()
+        if daemon.told_to_stop:
+            raise UnavailableError("the daemon is stopping", hint="try again when it is back")
+        if trouble := lack_of_room(daemon.place.db.parent, daemon.place.outputs):
+            raise UnavailableError(trouble, hint="nothing was started")
+        with daemon.stores.lend() as store:
+            daemon.recover(store)
+            if store.read(queries.job, job_id) is None:
+                raise UsageError(f"there is no job {job_id!r}")
+            claim = store.write(
+                claims.claim_manual,
+                job_id,
+                trigger=trigger,
+                requested_by=actor,
+                owner=daemon.owner.id,
+                max_running=daemon.engine.places,
+                now=daemon.clock.now(),
+                task_of=task_of,
+                waits=True,
+            )
+        (run,) = claim.runs
+        ended = threading.Event()
+        daemon.duties.hand_over(claim, done=lambda _: ended.set())
+        yield {"n": run.n}
+        if wait:
+            ended.wait()
+            yield {"n": run.n}
+
+    def cancel(self, run_id: str) -> Json:
+        give_up = time.monotonic() + HANDED_OVER_S
+        while not (found := self._daemon.engine.cancel(run_id)) and time.monotonic() < give_up:
+            time.sleep(0.05)  # claimed a moment ago, and on its way to its thread
+        return {"found": found}
+
+    def runners(self) -> Json:
+        """What keeps them from starting: only this process knows its environment."""
+        daemon = self._daemon
+        place = daemon.place.now()
+        settings, _ = read_settings(place)
+        if settings is None:
+            with daemon.stores.lend() as store:
+                settings = store.read(syncs.settings) or Settings()
+        return {"runners": troubles(settings, place.root, daemon.environ)}
+
+    def status(self) -> Json:
+        daemon, resync, start = self._daemon, self._daemon.resync, self._daemon.clockwork.next_start
+        return {
+            "silent": daemon.duties.silent or "",
+            "trouble": [each for each in dict.fromkeys((*daemon.troubles(), daemon.duties.unusable())) if each],
+            "backup": daemon.nightly.trouble,
+            "unwatched": resync.unwatched,
+            "held": resync.held,
+            "held_since": None if resync.held_since is None else instant(resync.held_since),
+            "held_long": resync.held_long,
+            "next_start": None if start is None else instant(start),
+        }
