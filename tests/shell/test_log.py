@@ -163,8 +163,8 @@ def test_a_librarys_call_that_is_wrong_still_says_something(args: tuple[object, 
 
 
 def test_a_field_that_is_none_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "scheduler.test_logs"):
-        Log("scheduler.test_logs").info("run_failed", "100% gone", run_id="a:1", error="it's 5% off", n=3, left=None)
+    with caplog.at_level(logging.INFO, "scheduler.test_log"):
+        Log("scheduler.test_log").info("run_failed", "100% gone", run_id="a:1", error="it's 5% off", n=3, left=None)
     assert as_json(caplog.records[0]) | {"time": ""} == {
         "time": "",
         "level": "info",
