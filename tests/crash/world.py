@@ -8,18 +8,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from tests.faces.conftest import REPOSITORY
-
-LONG = 60.0  # seconds until something that has to come counts as never coming, however busy the machine is
-LOOK_S = 0.03
+from tests.helpers import LONG_S, REPOSITORY, Daemon
 
 SERVING = " serving root="
 STOPPING = " stopping signal="
@@ -33,18 +28,6 @@ limits: {{max_running: {max_running}}}
 """
 JOB = "id: {job_id}\nschedule: {{{schedule}}}\ntask_source_path: scripts/{job_id}.sh\n"
 
-T = TypeVar("T")
-
-
-def await_until(found: Callable[[], T], what: str, timeout: float = LONG) -> T:
-    """What `found` returns once it is true."""
-    give_up = time.monotonic() + timeout
-    while not (value := found()):
-        if time.monotonic() > give_up:
-            raise AssertionError(f"never came: {what}")
-        time.sleep(LOOK_S)
-    return value
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
@@ -54,71 +37,6 @@ class Mark:
     run_id: str
     fire_time: datetime | None  # None: a manual run
     pid: int
-
-
-class Daemon:
-    """One process of `scheduler serve`, and what it has said on stderr."""
-
-    def __init__(self, command: list[str], env: dict[str, str]) -> None:
-        self.process = subprocess.Popen(
-            command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        self.lines: list[str] = []
-        self._said = threading.Condition()
-        self._hung_up = False
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        with self.process.stderr as lines:
-            for line in lines:
-                with self._said:
-                    self.lines.append(line)
-                    self._said.notify_all()
-        with self._said:
-            self._hung_up = True
-            self._said.notify_all()
-
-    def says(self, text: str) -> str:
-        """The first line with this text, once it is there."""
-
-        def found() -> str:
-            return next((line for line in self.lines if text in line), "")
-
-        with self._said:
-            self._said.wait_for(lambda: found() or self._hung_up, LONG)
-            assert found(), f"never said {text!r}: {self.stderr}"
-            return found()
-
-    @property
-    def stderr(self) -> str:
-        return "".join(self.lines)
-
-    @property
-    def alive(self) -> bool:
-        return self.process.poll() is None
-
-    def tell(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def ended(self) -> int:
-        """Its exit code once it has ended, or the negative number of the signal that ended it."""
-        try:
-            code = self.process.wait(LONG)
-        except subprocess.TimeoutExpired:
-            self.process.send_signal(signal.SIGABRT)  # faulthandler says where it hangs
-            code = None
-        self._reader.join(LONG)
-        assert code is not None, f"it never ended: {self.stderr}"
-        return code
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        self.tell(number)
-        return self.ended()
-
-    def kill(self) -> int:
-        return self.stop(signal.SIGKILL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +112,7 @@ class World:
     def cli(self, *args: str) -> Ended:
         with self.start(*args) as process:
             try:
-                out, err = process.communicate(timeout=LONG)
+                out, err = process.communicate(timeout=LONG_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
@@ -237,7 +155,7 @@ class World:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """The database, opened for reading only."""
-        connection = sqlite3.connect(f"file:{self.db}?mode=ro", uri=True, timeout=LONG, isolation_level=None)
+        connection = sqlite3.connect(f"file:{self.db}?mode=ro", uri=True, timeout=LONG_S, isolation_level=None)
         try:
             connection.row_factory = sqlite3.Row
             connection.execute("BEGIN")  # one view

@@ -26,8 +26,7 @@ from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock
 from scheduler.service import root as service
 from tests.fakes import FakeClock
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.helpers import REPOSITORY, git, settle_environment
 
 ROOT_FILE = """\
 version: 1
@@ -191,8 +190,7 @@ class Root:
             (self.path / path).unlink()
 
     def git(self, *args: str) -> str:
-        found = subprocess.run(["git", "-C", self.path, *args], check=True, capture_output=True, text=True)
-        return found.stdout.strip()
+        return git(self.path, *args)
 
     def commit(self) -> str:
         """The commit of everything as it stands."""
@@ -268,20 +266,6 @@ def ended(process: subprocess.Popen[str]) -> Result:
 
 
 # -- fixtures: a root is made and used once, and every test gets a copy --------------------------
-
-
-def settle_environment(patch: pytest.MonkeyPatch, home: Path) -> None:
-    """A user with a name, a home and nothing else, who commits at one moment: no setting of the machine counts."""
-    home.mkdir()
-    (home / ".gitconfig").write_text("[user]\n\tname = A\n\temail = a@example.com\n[init]\n\tdefaultBranch = main\n")
-    for name in list(os.environ):
-        if name.startswith(("GIT_", "SCHEDULER_", "LC_", "XDG_")) or name in ("USER", "SHELL", "LANG", "TZ", "TMPDIR"):
-            patch.delenv(name)
-    patch.setenv("HOME", str(home))
-    patch.setenv("LOGNAME", "tester")
-    patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    for who in ("AUTHOR", "COMMITTER"):
-        patch.setenv(f"GIT_{who}_DATE", "2026-03-01T12:00:00Z")
 
 
 def stop_time(patch: pytest.MonkeyPatch) -> FakeClock:

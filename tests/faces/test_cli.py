@@ -19,7 +19,8 @@ import pytest
 
 from scheduler import __version__
 from scheduler.core.values.instants import parse_instant
-from tests.faces.conftest import JOBS, REPOSITORY, Result, Root, call, ended
+from tests.faces.conftest import JOBS, Result, Root, call, ended
+from tests.helpers import REPOSITORY
 
 GOLDEN = REPOSITORY / "tests/golden/cli"
 

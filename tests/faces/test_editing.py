@@ -23,7 +23,7 @@ from scheduler.root import writing
 from scheduler.service.edit import drafts
 from tests.faces.conftest import HEARTBEAT, TRIAGE, Result, Root, contents, ended
 from tests.faces.test_held import merge_half_way
-from tests.faces.test_serve import until
+from tests.helpers import until
 
 WRITERS: list[tuple[str, ...]] = [
     ("update", "triage", "--set", "name=x"),

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.faces.conftest import Root
-from tests.faces.test_serve import TICK, Served, ran, root, serve, until
+from tests.faces.served import TICK, Served, ran, root, serve
+from tests.helpers import until
 
 __all__ = ["root", "serve"]  # fixtures
 

@@ -10,15 +10,13 @@ import pytest
 from scheduler.core.values.problems import UnavailableError
 from scheduler.remote import following
 from tests.faces.conftest import call
-from tests.remote.world import ROOT_FILE, WHO, World, git
+from tests.helpers import ROOT_FILE, git
+from tests.remote.world import World
 
 
 def scheduler(world: World, *args: str, code: int = 0) -> tuple[str, str]:
     """What a command says on stdout and stderr."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in WHO.items():
-            patch.setenv(name, value)
-        found = call("--root", str(world.root), *args)
+    found = call("--root", str(world.root), *args)
     assert found.code == code, found.stdout + found.stderr
     return found.stdout, found.stderr
 

@@ -17,14 +17,10 @@ from scheduler.core.values.problems import UnavailableError
 from scheduler.git.folder import index_lock, ref_files, under_way
 from scheduler.git.run import GitError, run_git, stream_git
 from scheduler.git.tree import Commits, Tree, head, read_tree
+from tests.helpers import git
 
 GIT = shutil.which("git") or "git"
 ODD = "a folder/b\"c\n'd é *?[x].md"
-
-
-def git(root: Path, *args: str) -> str:
-    """Git as people run it: every setting of the repository in force."""
-    return subprocess.run([GIT, "-C", root, *args], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def provenance(root: Path, path: str, data: bytes) -> Provenance:

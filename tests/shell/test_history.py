@@ -12,8 +12,9 @@ import pytest
 from scheduler.core.values.facts import Commit, NoCommit
 from scheduler.git.history import last_changes
 from scheduler.git.tree import head, read_tree
+from tests.helpers import git
 from tests.shell import test_git
-from tests.shell.test_git import ODD, commit, git, write
+from tests.shell.test_git import ODD, commit, write
 
 home, root, fake_git = test_git.home, test_git.root, test_git.fake_git  # the fixtures
 

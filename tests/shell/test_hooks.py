@@ -13,7 +13,8 @@ from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.root.place import Place
 from scheduler.service.hooks import NAMES, Hooks, hook_states, install_hooks, uninstall_hooks
 from scheduler.service.root import Root
-from tests.shell.live import git, live, until
+from tests.helpers import git
+from tests.shell.live import live, until
 
 LOG = '#!/bin/sh\necho "$0 $*" >> "$PWD/log"\n'
 

@@ -24,6 +24,7 @@ from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock
 from scheduler.root.place import Place
 from scheduler.sync.passes import Passes
+from tests.helpers import until
 
 LONG = 30.0
 
@@ -67,13 +68,6 @@ def turned(longest_s: float = LONG) -> Heartbeat:
     heart = Heartbeat("clockwork", longest_s)
     heart.beat()
     return heart
-
-
-def until(found: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + LONG
-    while not found():
-        assert time.monotonic() < give_up, f"never came: {what}"
-        time.sleep(0.01)
 
 
 def turns_until_heard(told: Manager, heart: Heartbeat, listener: Listener, line: str) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,6 +27,7 @@ from scheduler.service.root import Root
 from scheduler.service.sync import sync
 from scheduler.sync.clock_repair import SetRight
 from tests.fakes import FakeClock
+from tests.helpers import until
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
@@ -443,14 +443,6 @@ def test_whatever_a_clock_does_each_slot_has_one_row_and_runs_at_most_once(
 # -- the thread --------------------------------------------------------------------------------
 
 
-def until(condition: Callable[[], bool], *, within: float = 30) -> float:
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < within
-        time.sleep(0.01)
-    return time.monotonic() - started
-
-
 def test_a_clock_that_is_set_is_noticed_within_a_second_though_the_next_slot_is_far(world: World) -> None:
     world.write(hourly='"0 * * * *"')
     world.clock.moment = MIDNIGHT + 61 * MINUTE
@@ -465,15 +457,15 @@ def test_a_clock_that_is_set_is_noticed_within_a_second_though_the_next_slot_is_
     thread = threading.Thread(target=clockwork.run, args=(lend,))
     thread.start()
     try:
-        until(lambda: clockwork.heart.turns > 0)
+        until(lambda: clockwork.heart.turns > 0, "a turn")
         world.clock.step(59 * MINUTE)
-        assert until(lambda: len(world.runs) == 1) < 3, "a slot has come"
+        until(lambda: len(world.runs) == 1, "the slot that has come", within=3)
         world.clock.step(-30 * MINUTE)
-        assert until(lambda: len(world.told) > 1) < 3, "what lies ahead is set right"
+        until(lambda: len(world.told) > 1, "what lies ahead set right", within=3)
         world.clock.step(5 * HOUR)
-        assert until(lambda: "not believed" in clockwork.trouble) < 3
+        until(lambda: "not believed" in clockwork.trouble, "the doubt", within=3)
         world.clock.advance(2 * MINUTE)
-        until(lambda: clockwork.trouble == "")
+        until(lambda: clockwork.trouble == "", "the end of the doubt")
     finally:
         clockwork.stop()
         thread.join(30)
