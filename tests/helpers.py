@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -13,6 +14,7 @@ from typing import TypeVar
 
 import pytest
 
+GIT = shutil.which("git") or "git"  # also where a test puts another one before it
 REPOSITORY = Path(__file__).parents[1]
 LONG_S = 60.0  # until something that has to come counts as never coming, however busy the machine is
 MOST_OFTEN_S, LEAST_OFTEN_S = 0.002, 0.05
@@ -41,7 +43,7 @@ def until(found: Callable[[], T | None], what: str, *, within: float = LONG_S) -
 
 def git(folder: Path, *args: str, stdin: bytes | None = None) -> str:
     """Git as people run it: every setting of the repository in force."""
-    done = subprocess.run(["git", "-C", folder, *args], check=True, capture_output=True, input=stdin)
+    done = subprocess.run([GIT, "-C", folder, *args], check=True, capture_output=True, input=stdin)
     return done.stdout.decode().strip()
 
 

@@ -10,7 +10,7 @@ import pytest
 from scheduler.core.values.problems import UnavailableError
 from scheduler.remote import following
 from tests.faces.conftest import call
-from tests.helpers import ROOT_FILE, git
+from tests.helpers import ROOT_FILE, git, settle_environment
 from tests.remote.world import World
 
 
@@ -148,11 +148,9 @@ def test_an_edit_without_a_signature_is_not_pushed_to_where_only_signed_ones_are
     assert "is not signed, and only signed ones are applied here; nothing was pushed" in said
     assert git(world.bare, "rev-parse", "main") == first
     settings = (("gpg.format", "ssh"), ("user.signingkey", str(key)), ("commit.gpgSign", "true"))
-    text = "".join(f"[{key.partition('.')[0]}]\n\t{key.partition('.')[2]} = {value}\n" for key, value in settings)
-    home = world.folder / "home"
-    home.mkdir()
-    (home / ".gitconfig").write_text(text)
-    monkeypatch.setenv("HOME", str(home))
+    settle_environment(monkeypatch, world.folder / "home")
+    for name, value in settings:
+        git(world.folder, "config", "--global", name, value)
     told, _ = scheduler(world, *edit, "--json")
     assert (json.loads(told)["applied"], json.loads(told)["job"]["name"]) == ("now", "x")
     assert name_of(world, "main") == "x"
