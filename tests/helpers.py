@@ -1,18 +1,25 @@
-"""What tests of every folder use: waiting for what has to come, git, a plain root, a daemon, a known environment."""
+"""What tests of every folder use: waiting for what has to come, git, commands, a daemon, a known environment."""
 
 from __future__ import annotations
 
+import io
+import json
+import logging
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
+
+from scheduler.cli import main
 
 GIT = shutil.which("git") or "git"  # also where a test puts another one before it
 REPOSITORY = Path(__file__).parents[1]
@@ -45,6 +52,57 @@ def git(folder: Path, *args: str, stdin: bytes | None = None) -> str:
     """Git as people run it: every setting of the repository in force."""
     done = subprocess.run([GIT, "-C", folder, *args], check=True, capture_output=True, input=stdin)
     return done.stdout.decode().strip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+    @property
+    def problems(self) -> list[tuple[str, int, int, str]]:
+        """Path, line, column and code of each problem that a `--json` answer names."""
+        return [(each["path"], each["line"], each["column"], each["code"]) for each in self.json["problems"]]
+
+
+def call(*args: str) -> Result:
+    """What `scheduler ARGS...` in a pipe answers: `main` itself, in this process."""
+    out, err = io.BytesIO(), io.BytesIO()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    loggers = [(log, log.handlers, log.level, log.propagate) for log in map(logging.getLogger, ("scheduler", None))]
+    hooks = threading.excepthook, sys.unraisablehook
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["scheduler", *args])
+        patch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="utf-8", write_through=True))
+        patch.setattr(sys, "stderr", io.TextIOWrapper(err, encoding="utf-8", write_through=True))
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            for log, handlers_before, level, propagate in loggers:  # `serve` has logged to a stream that is ours
+                log.handlers, log.propagate = handlers_before, propagate
+                log.setLevel(level)
+            logging.captureWarnings(False)
+            threading.excepthook, sys.unraisablehook = hooks
+            stdout, stderr = out.getvalue().decode(), err.getvalue().decode()
+    assert isinstance(code, int)
+    return Result(code=code, stdout=stdout, stderr=stderr)
+
+
+def ended(process: subprocess.Popen[str]) -> Result:
+    with process:
+        stdout, stderr = process.communicate(timeout=LONG_S)
+    return Result(code=process.returncode, stdout=stdout or "", stderr=stderr)
 
 
 class Daemon:

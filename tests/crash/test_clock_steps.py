@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from scheduler.machine.timesync import is_synchronized
-from tests.helpers import REPOSITORY, until
+from tests.helpers import REPOSITORY, call, until
 
 HOUR = 3600
 
@@ -50,9 +49,8 @@ class World:
             self.daemon.wait()
 
     def cli(self, *args: str) -> tuple[int, Any]:
-        command = [sys.executable, "-m", "scheduler", "--root", str(self.root), *args, "--json"]
-        found = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-        return found.returncode, json.loads(found.stdout)
+        found = call("--root", str(self.root), *args, "--json")
+        return found.code, found.json
 
     def slots(self) -> list[str]:
         return self.ran.read_text().split() if self.ran.exists() else []

@@ -8,13 +8,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.helpers import LONG_S, REPOSITORY, Daemon
+from tests.helpers import LONG_S, REPOSITORY, Daemon, Result, call, ended
 
 SERVING = " serving root="
 STOPPING = " stopping signal="
@@ -39,15 +40,6 @@ class Mark:
     pid: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
 class World:
     """One root with its database, its daemons and its marks; `close` leaves no process behind."""
 
@@ -55,6 +47,7 @@ class World:
         self.root = folder / "root"
         self.marks_file = folder / "marks"  # outside the root: nobody watches it
         self.daemons: list[Daemon] = []
+        self.inside = True
         self._commands: list[subprocess.Popen[str]] = []
         self._closed = False
         self.limit(max_running)
@@ -109,18 +102,19 @@ class World:
             process.kill()
         return process
 
-    def cli(self, *args: str) -> Ended:
-        with self.start(*args) as process:
-            try:
-                out, err = process.communicate(timeout=LONG_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise
-        return Ended(code=process.returncode, stdout=out, stderr=err)
+    def cli(self, *args: str) -> Result:
+        """In this process, if that is allowed: `inside`, and by its main thread."""
+        if self.inside and threading.current_thread() is threading.main_thread():
+            return call(*self._options, *args)
+        return ended(self.start(*args))
 
     @property
     def _command(self) -> list[str]:
-        return [sys.executable, "-X", "faulthandler", "-m", "scheduler", "--root", str(self.root)]
+        return [sys.executable, "-X", "faulthandler", "-m", "scheduler", *self._options]
+
+    @property
+    def _options(self) -> list[str]:
+        return ["--root", str(self.root)]
 
     @property
     def _environment(self) -> dict[str, str]:

@@ -21,9 +21,9 @@ from scheduler.ledger import queries
 from scheduler.ledger.store import Store
 from scheduler.root import writing
 from scheduler.service.edit import drafts
-from tests.faces.conftest import HEARTBEAT, TRIAGE, Result, Root, contents, ended
+from tests.faces.conftest import HEARTBEAT, TRIAGE, Root, contents
 from tests.faces.test_held import merge_half_way
-from tests.helpers import until
+from tests.helpers import Result, ended, until
 
 WRITERS: list[tuple[str, ...]] = [
     ("update", "triage", "--set", "name=x"),

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.faces import served
-from tests.faces.conftest import Result, Root, ended
+from tests.faces.conftest import Root
 from tests.faces.served import TICK, Served, ran
-from tests.helpers import ROOT_FILE, until
+from tests.helpers import ROOT_FILE, Result, ended, until
 
 root, serve = served.root, served.serve  # the fixtures
 

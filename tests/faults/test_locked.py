@@ -8,18 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.crash.world import Ended
 from tests.faults.world import RESUMED, STOPPED, FaultyWorld, judge
-from tests.helpers import until
+from tests.helpers import Result, until
 
 TOLD = (STOPPED, "sync_failed", "end_not_written")
 BUSY_S = 10  # store.py waits so long for a lock, and control.py for a daemon's answer
 
 
-def at_once(world: FaultyWorld, *commands: list[str]) -> list[tuple[Ended, float]]:
+def at_once(world: FaultyWorld, *commands: list[str]) -> list[tuple[Result, float]]:
     """How each ended, and after how many seconds."""
 
-    def timed(command: list[str]) -> tuple[Ended, float]:
+    def timed(command: list[str]) -> tuple[Result, float]:
         began = time.monotonic()
         return world.cli(*command), time.monotonic() - began
 

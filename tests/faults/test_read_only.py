@@ -49,6 +49,7 @@ def breaking(tmp_path: Path) -> Iterator[Breaking]:
 def test_a_file_system_that_gives_up_stops_firing_and_what_it_held_is_whole(tmp_path: Path, breaking: Breaking) -> None:
     """As after an error of the disk: nothing at all can be written until the machine has started again."""
     world = FaultyWorld(tmp_path, state=breaking.folder / "state")
+    world.inside = False  # SQLite leaves files open there, and the machine is to start again
     try:
         world.job("tick")
         world.job("slow", "sleep 1", schedule="every: 1s")

@@ -31,8 +31,8 @@ class FaultyWorld(World):
         return self._db
 
     @property
-    def _command(self) -> list[str]:
-        return [*super()._command, "--state", str(self.state), "--db", str(self.db)]
+    def _options(self) -> list[str]:
+        return [*super()._options, "--state", str(self.state), "--db", str(self.db)]
 
     # -- what is seen ----------------------------------------------------------------------------
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.crash.world import World
-from tests.faces.conftest import Result, call
-from tests.helpers import Daemon, until
+from tests.helpers import Daemon, Result, call, until
 from tests.histories.model import Definition, Fold, State, Tree, conflicted, read, sha256
 
 ROOT = """\

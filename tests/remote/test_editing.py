@@ -9,8 +9,7 @@ import pytest
 
 from scheduler.core.values.problems import UnavailableError
 from scheduler.remote import following
-from tests.faces.conftest import call
-from tests.helpers import ROOT_FILE, git, settle_environment
+from tests.helpers import ROOT_FILE, call, git, settle_environment
 from tests.remote.world import World
 
 
