@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scheduler.machine.log import RESERVED, JsonFormatter, Log, LogEntry, TextFormatter, is_journal, write_log
@@ -105,6 +105,8 @@ def test_there_are_calls_to_look_at() -> None:
 
 
 @given(st.text(), st.text(), st.integers(), st.text())
+@example("0:", "", 0, "")
+@example(":", "", 0, "")
 def test_no_value_ends_a_line_or_passes_for_another_field(one: str, two: str, number: int, words: str) -> None:
     found = record("it_came", words, one=one, two=two, n=number)
     line = text(found)
