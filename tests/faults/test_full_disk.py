@@ -140,7 +140,7 @@ def test_a_daemon_killed_on_a_full_disk_has_lost_no_slot(apart: FaultyWorld, dis
     apart.await_marks("tick")
     third.stop()
     assert ("interrupted", "owner_died") in [(row["status"], row["reason"]) for row in apart.runs("slow")]
-    judge(apart, expected=TOLD)
+    judge(apart, expected=(*TOLD, "run_abandoned"))  # a fire may have been claimed just before the disk was full
 
 
 @pytest.mark.long
