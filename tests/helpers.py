@@ -38,13 +38,14 @@ T = TypeVar("T")
 
 
 def until(found: Callable[[], T | None], what: str, *, within: float = LONG_S) -> T:
-    """What `found` returns once it is true; asked again and again, ever more seldom."""
-    give_up = time.monotonic() + within
-    pause = MOST_OFTEN_S
+    """What `found` returns once it is true; asked again and again, ever more seldom, and half of the time at most."""
+    asked = time.monotonic()
+    give_up, pause = asked + within, MOST_OFTEN_S
     while not (value := found()):
-        assert time.monotonic() < give_up, f"never came: {what}"
-        time.sleep(pause)
-        pause = min(2 * pause, LEAST_OFTEN_S)
+        now = time.monotonic()
+        assert now < give_up, f"never came: {what}"
+        time.sleep(max(pause, now - asked))
+        asked, pause = time.monotonic(), min(2 * pause, LEAST_OFTEN_S)
     return value
 
 
