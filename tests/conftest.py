@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,23 +11,42 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.helpers import settle_environment
+
 settings.register_profile("untimed", deadline=None)  # how long an example takes says how busy the machine is
 settings.load_profile("untimed")
 
+MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30
+
+
+def pytest_configure() -> None:
+    """Folders of tests lie in memory if there is room: thousands of databases are synced to the disk else."""
+    if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < ROOM:
+        return
+    if not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two a core: half of the tests wait for a second to go by, or for a process."""
+    return 2 * (os.cpu_count() or 1)
+
 
 @pytest.fixture(autouse=True, scope="session")
-def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Daemons leave their marks and copies in a folder of the tests, not in the home of who runs them."""
+def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No setting of the machine counts, and daemons leave their marks and copies in no home but that of the tests."""
     with pytest.MonkeyPatch.context() as patch:
-        home = tmp_path_factory.mktemp("state-home")
-        patch.setenv("XDG_STATE_HOME", str(home))
-        yield home
+        settle_environment(patch, tmp_path_factory.mktemp("user") / "home")
+        yield
 
 
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
-    """A child of a shell's background job would ignore SIGINT, and so would its children."""
-    before = signal.getsignal(signal.SIGINT)
+    """A child of a shell's background job would ignore SIGINT, one of nohup SIGHUP, and so would its children."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -28,7 +28,7 @@ RESERVED = ("time", "level", "event", "message", "logger", "exception", "traceba
 MOST_CHARACTERS = 4_000  # of one value; whoever wants more looks into the history
 MOST_OF_A_TRACEBACK = 16_000
 
-_BARE = re.compile(r"[^\s'\"\\]+")
+_BARE = re.compile(r"(?!:)[^\s'\"\\]*[^\s'\"\\:]")  # no colon that could be the one before the words
 _PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}  # sd-daemon(3)
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]

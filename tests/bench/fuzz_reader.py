@@ -3,7 +3,8 @@
     python tests/bench/fuzz_reader.py FOLDER -max_total_time=600
 
 FOLDER keeps what it finds interesting; other options are those of libFuzzer. It starts from the golden files and
-jobs.example. A file that breaks what tests/core/test_fuzz.py demands is written as crash-*: make it an example there.
+jobs.example. A file that breaks what tests/core/formats/test_fuzz.py demands is written as crash-*: make it an example
+there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ TOP = Path(__file__).parents[2]
 sys.path.insert(0, str(TOP))
 
 with atheris.instrument_imports(include=["scheduler.core"]):
-    from tests.core.test_fuzz import SEEDS, check_job_file, check_root_file
+    from tests.core.formats.test_fuzz import SEEDS, check_job_file, check_root_file
 
 
 def one(data: bytes) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.world import World
-from tests.faces.conftest import settle_environment
+from tests.helpers import settle_environment
 
 
 @pytest.fixture(autouse=True)

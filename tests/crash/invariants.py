@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from tests.crash.world import Ended, Mark, World, await_until
+from tests.crash.world import Mark, World
+from tests.helpers import Result, until
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SLOTS = "\"trigger\" IN ('schedule', 'catch_up')"
@@ -61,7 +62,7 @@ def violations(world: World) -> list[str]:
 
 def leftovers(world: World) -> list[str]:
     try:
-        await_until(lambda: not world.leftovers(), "the end of every process", timeout=5)  # the kernel takes a moment
+        until(lambda: not world.leftovers(), "the end of every process", within=5)  # the kernel takes a moment
     except AssertionError:
         return [f"process {pid} lives on: {run}" for pid, run in world.leftovers().items()]
     return []
@@ -72,7 +73,7 @@ def litter(world: World) -> list[str]:
     return [f"left behind: {path}" for path in sorted((world.db.parent / "owners").rglob("*"))]
 
 
-def unsettled(plan: Ended) -> list[str]:
+def unsettled(plan: Result) -> list[str]:
     return [] if plan.code == 0 else [f"plan has something to do ({plan.code}): {plan.stdout} {plan.stderr}"]
 
 

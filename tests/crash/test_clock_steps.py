@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,8 @@ from typing import Any
 import pytest
 
 from scheduler.machine.timesync import is_synchronized
+from tests.helpers import REPOSITORY, call, until
 
-TOP = Path(__file__).parent.parent.parent
 HOUR = 3600
 
 
@@ -43,7 +41,7 @@ class World:
     def serve(self) -> None:
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "tests.crash.stepped", str(self.root), str(self.wrong_by)]
-            self.daemon = subprocess.Popen(command, cwd=TOP, stdout=log, stderr=log)
+            self.daemon = subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log)
 
     def kill(self) -> None:
         if self.daemon is not None:
@@ -51,23 +49,15 @@ class World:
             self.daemon.wait()
 
     def cli(self, *args: str) -> tuple[int, Any]:
-        command = [sys.executable, "-m", "scheduler", "--root", str(self.root), *args, "--json"]
-        found = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
-        return found.returncode, json.loads(found.stdout)
+        found = call("--root", str(self.root), *args, "--json")
+        return found.code, found.json
 
     def slots(self) -> list[str]:
         return self.ran.read_text().split() if self.ran.exists() else []
 
-    def until(self, condition: Callable[[], object], *, within: float = 30) -> float:
-        started = time.monotonic()
-        while not condition():
-            assert time.monotonic() - started < within, self.log.read_text()
-            time.sleep(0.05)
-        return time.monotonic() - started
-
     def runs_on(self) -> None:
         seen = len(self.slots())
-        self.until(lambda: len(self.slots()) >= seen + 2)
+        until(lambda: len(self.slots()) >= seen + 2, "two more runs")
 
 
 @pytest.fixture
@@ -83,8 +73,8 @@ def test_a_daemon_whose_clock_is_set_and_that_is_killed_runs_each_slot_once(worl
     world.runs_on()
 
     world.set_clock(3 * HOUR)  # a jump: doubted, and said everywhere
-    assert world.until(lambda: "clock_doubted" in world.log.read_text()) < 5
-    world.until(lambda: "not believed" in str(world.cli("list")[1]["troubles"]))
+    until(lambda: "clock_doubted" in world.log.read_text(), "the doubt", within=5)
+    until(lambda: "not believed" in str(world.cli("list")[1]["troubles"]), "the doubt in a list")
     code, found = world.cli("doctor")
     assert code == 1
     assert any(check["name"] == "daemon" and "jumped ahead by 3:00:00" in check["message"] for check in found["checks"])
@@ -102,7 +92,7 @@ def test_a_daemon_whose_clock_is_set_and_that_is_killed_runs_each_slot_once(worl
     world.serve()
     world.runs_on()
     world.set_clock(0)  # and the rest while somebody is
-    assert world.until(lambda: "clock_went_back" in world.log.read_text()) < 5
+    until(lambda: "clock_went_back" in world.log.read_text(), "the clock that went back", within=5)
     world.runs_on()
     world.kill()
 
@@ -139,18 +129,18 @@ def in_another_time(*command: str) -> list[str]:
 def test_the_systems_own_clocks_tell_a_jump_that_came_while_no_daemon_was_there(world: World) -> None:
     serve = [sys.executable, "-m", "scheduler", "--root", str(world.root), "serve"]
     with world.log.open("ab") as log:
-        world.daemon = subprocess.Popen(in_another_time(*serve), cwd=TOP, stdout=log, stderr=log)
+        world.daemon = subprocess.Popen(in_another_time(*serve), cwd=REPOSITORY, stdout=log, stderr=log)
         world.runs_on()
         world.kill()
-        world.until(lambda: world.cli("doctor")[1]["checks"] and not world.cli("list")[1]["troubles"])
+        until(lambda: world.cli("doctor")[1]["checks"] and not world.cli("list")[1]["troubles"], "an end of troubles")
         # By what was noted then the machine was started three hours earlier than by what it says now.
         code, found = world.cli("doctor")
         (check,) = [each for each in found["checks"] if each["name"] == "clock"]
         if check["status"] == "ok" or is_synchronized():
             pytest.skip("something vouches for the clock of this machine")
         assert (code, "jumped ahead by 3:00:00" in check["message"]) == (1, True)
-        world.daemon = subprocess.Popen(serve, cwd=TOP, stdout=log, stderr=log)
-        world.until(lambda: "clock_doubted" in world.log.read_text())
+        world.daemon = subprocess.Popen(serve, cwd=REPOSITORY, stdout=log, stderr=log)
+        until(lambda: "clock_doubted" in world.log.read_text(), "the doubt")
         ran = len(world.slots())
-        world.until(lambda: "firing_stopped" in world.log.read_text())
+        until(lambda: "firing_stopped" in world.log.read_text(), "the end of firing")
         assert len(world.slots()) == ran

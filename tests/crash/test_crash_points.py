@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.crash.invariants import judge
-from tests.crash.world import SERVING, Daemon, World, await_until
+from tests.crash.world import SERVING, World
+from tests.helpers import Daemon, until
 
 JOBS = ("broken", "quick", "slow")
 
@@ -39,7 +40,7 @@ def serve_on(world: World) -> None:
     """A daemon that comes after, and serves several slots of every job before it is stopped."""
     known = {job_id: len(world.marks(job_id)) for job_id in JOBS}
     daemon = world.serve()
-    await_until(lambda: all(len(world.marks(each)) >= known[each] + 2 for each in JOBS), "two fires of each job")
+    until(lambda: all(len(world.marks(each)) >= known[each] + 2 for each in JOBS), "two fires of each job")
     assert daemon.stop() == 0, daemon.stderr
 
 
@@ -82,7 +83,7 @@ def crash_and_look(world: World, point: str) -> tuple[list[sqlite3.Row], list[sq
     assert bool(ended) is left.ended, point
     assert [row["owner"] is None for row in rows] == [row in ended for row in rows], point
     if left.ran:
-        await_until(lambda: len(world.marks()) > marks, f"a mark: the script of a daemon killed {point} lives on")
+        until(lambda: len(world.marks()) > marks, f"a mark: the script of a daemon killed {point} lives on")
     else:
         assert len(world.marks()) == marks, point
     return [row for row in rows if row not in ended], ended
@@ -126,7 +127,7 @@ def test_a_daemon_killed_while_it_ends_what_a_killed_one_has_left_leaves_the_res
     for n in range(3):
         world.job(f"long-{n}", once(world, f"long-{n}", "sleep 1000"))
     daemon = world.serve()
-    await_until(lambda: len(world.leftovers()) == 6, "three shells and what they wait for")
+    until(lambda: len(world.leftovers()) == 6, "three shells and what they wait for")
     daemon.kill()
     for point, rows in (("in_recover", 3), ("between_recovered", 2)):
         crash(world, point)
@@ -147,7 +148,7 @@ def test_a_daemon_killed_while_it_stops_leaves_what_ran_to_the_next(world: World
     three_jobs(world)
     world.job("long", once(world, "long", "sleep 1000" if point == "stopping" else "sleep 1"))
     daemon = world.serve(SCHEDULER_CRASH_AT=point)
-    first = await_until(lambda: world.marks("long"), "the first fire")[0]
+    first = until(lambda: world.marks("long"), "the first fire")[0]
     daemon.tell(signal.SIGTERM)
     assert daemon.ended() == -signal.SIGKILL, daemon.stderr
     assert bool(processes_of(world, first.run_id)) is (point == "stopping")
@@ -165,7 +166,7 @@ def test_a_run_in_the_foreground_that_is_killed_is_ended_by_a_daemon(world: Worl
     world.job("long", "sleep 1000", schedule="every: 1d")
     assert world.cli("sync").code == 0
     command = world.start("run", "long", "--wait")
-    (mark,) = await_until(world.marks, "its start")
+    (mark,) = until(world.marks, "its start")
     daemons = [] if before else [world.serve()]
     if daemons:
         daemons[0].says(SERVING)
@@ -176,9 +177,9 @@ def test_a_run_in_the_foreground_that_is_killed_is_ended_by_a_daemon(world: Worl
         assert world.cli("sync").code == 0  # or the next pass
     daemon = daemons[0] if daemons else world.serve()
     daemon.says(SERVING)
-    (run,) = await_until(lambda: world.runs("long", status="interrupted"), "its end")
+    (run,) = until(lambda: world.runs("long", status="interrupted"), "its end")
     assert (run["trigger"], run["reason"]) == ("manual", "owner_died")
-    await_until(lambda: not world.leftovers(), "the end of its processes")
+    until(lambda: not world.leftovers(), "the end of its processes")
     assert daemon.stop() == 0, daemon.stderr
     judge(world)
 
@@ -202,13 +203,13 @@ def test_a_kill_between_settling_and_applying_a_new_schedule_loses_no_slot(world
     late = "every: {}, jitter: 1s"  # by its id this job starts 823 ms late: so long its slot is owed
     world.job("settled", schedule=late.format("3s"))
     daemon = world.serve(SCHEDULER_CRASH_AT="after_settle")
-    await_until(lambda: world.marks("settled"), "a fire")
+    until(lambda: world.marks("settled"), "a fire")
     edits = itertools.cycle(("4s", "3s"))
     while daemon.alive:
-        await_until(lambda: world.cursor("settled") < datetime.now(UTC), "a slot that is owed")
+        until(lambda: world.cursor("settled") < datetime.now(UTC), "a slot that is owed")
         generation = world.generation("settled")
         world.job("settled", schedule=late.format(next(edits)))
-        await_until(lambda: not daemon.alive or world.generation("settled") > generation, "the edit")  # noqa: B023
+        until(lambda: not daemon.alive or world.generation("settled") > generation, "the edit")  # noqa: B023
     assert daemon.ended() == -signal.SIGKILL
     serve_on(world)
     judge(world)
@@ -221,15 +222,15 @@ def test_the_child_of_a_killed_daemon_is_ended_and_its_job_fires_again(world: Wo
     once = world.root.parent / "once"
     world.job("long", f"if mkdir '{once}'; then sleep 1000 & sleep 1000; fi")
     daemon = world.serve()
-    first = await_until(lambda: world.marks("long"), "the first fire")[0]
-    await_until(lambda: len(world.leftovers()) == 3, "the shell and both of its children")
+    first = until(lambda: world.marks("long"), "the first fire")[0]
+    until(lambda: len(world.leftovers()) == 3, "the shell and both of its children")
     daemon.kill()
     assert first.pid in world.leftovers(), "it lives on until somebody looks"
     daemon = world.serve()
-    run = await_until(lambda: world.runs("long", status="interrupted"), "the end of its run")[0]
+    run = until(lambda: world.runs("long", status="interrupted"), "the end of its run")[0]
     assert (f"long:{run['n']}", run["reason"]) == (first.run_id, "owner_died")
-    await_until(lambda: not processes_of(world, first.run_id), "the end of its whole group")
-    await_until(lambda: len(world.runs("long", status="succeeded")) >= 2, "the next fires")
+    until(lambda: not processes_of(world, first.run_id), "the end of its whole group")
+    until(lambda: len(world.runs("long", status="succeeded")) >= 2, "the next fires")
     assert daemon.stop() == 0
     judge(world)
 
@@ -250,7 +251,7 @@ def test_a_second_daemon_is_told_who_serves_and_changes_nothing(world: World) ->
     assert f"process {first.process.pid} " in second.stderr
     assert SERVING not in second.stderr
     assert first.alive
-    await_until(lambda: len(world.marks("quick")) > 2, "further fires")
+    until(lambda: len(world.marks("quick")) > 2, "further fires")
     assert first.stop() == 0
     judge(world)
 
@@ -258,14 +259,14 @@ def test_a_second_daemon_is_told_who_serves_and_changes_nothing(world: World) ->
 def test_of_two_daemons_that_start_at_once_after_a_kill_one_serves(world: World) -> None:
     three_jobs(world)
     first = world.serve()
-    await_until(lambda: world.marks("slow"), "a fire")
+    until(lambda: world.marks("slow"), "a fire")
     first.kill()
     both = [world.serve(), world.serve()]
-    await_until(lambda: any(not each.alive for each in both), "the end of one of them")
+    until(lambda: any(not each.alive for each in both), "the end of one of them")
     (loser,) = [each for each in both if not each.alive]
     (winner,) = [each for each in both if each is not loser]
     assert loser.ended() == 5, loser.stderr
     winner.says(SERVING)
-    await_until(lambda: len(world.runs("quick", status="succeeded")) > 2, "further fires")
+    until(lambda: len(world.runs("quick", status="succeeded")) > 2, "further fires")
     assert winner.stop() == 0
     judge(world)

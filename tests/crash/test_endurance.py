@@ -15,8 +15,8 @@ from typing import IO
 
 import pytest
 
-from tests.crash.world import World, await_until
-from tests.faces.conftest import REPOSITORY
+from tests.crash.world import World
+from tests.helpers import REPOSITORY, until
 
 JOBS = 16  # all of them due at every instant
 GUESTS = 40
@@ -158,4 +158,4 @@ def test_memory_descriptors_and_threads_are_flat_over_many_fires(world: World, w
     ended = {(row["status"], row["reason"]): row["runs"] for row in outcomes}
     assert {status for status, _ in ended} <= {"succeeded", "skipped"}, ended
     assert ended["succeeded", None] == last.fires, ended
-    await_until(lambda: not world.leftovers(), "the end of every process")
+    until(lambda: not world.leftovers(), "the end of every process")

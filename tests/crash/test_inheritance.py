@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from tests.crash.invariants import judge
-from tests.crash.world import SERVING, STOPPING, Daemon, World, await_until
+from tests.crash.world import SERVING, STOPPING, World
+from tests.helpers import Daemon, until
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 
@@ -76,9 +77,7 @@ def careless(world: World) -> Daemon:
 
 
 def first_end(world: World, job_id: str) -> sqlite3.Row:
-    return await_until(
-        lambda: [row for row in world.runs(job_id) if row["started_at"] and row["finished_at"]], "an end"
-    )[0]
+    return until(lambda: [row for row in world.runs(job_id) if row["started_at"] and row["finished_at"]], "an end")[0]
 
 
 def test_a_job_inherits_nothing_of_a_carelessly_started_daemon(world: World, careless: Daemon) -> None:
@@ -100,7 +99,7 @@ def test_a_job_inherits_nothing_of_a_carelessly_started_daemon(world: World, car
     # It lives through a hang-up, as nohup wants, and ends by TERM although that was blocked.
     careless.tell(signal.SIGHUP)
     known = len(world.marks("broken"))
-    await_until(lambda: len(world.marks("broken")) > known + 1, "further fires")
+    until(lambda: len(world.marks("broken")) > known + 1, "further fires")
     assert STOPPING not in careless.stderr
     assert careless.stop() == 0, careless.stderr
 
@@ -149,9 +148,9 @@ def test_the_first_process_of_a_container_reaps_orphans_and_takes_no_exit_code(
     world: World, contained: tuple[Daemon, int]
 ) -> None:
     daemon, first = contained
-    await_until(lambda: len(world.runs("orphans", status="failed")) >= 3, "some fires")
+    until(lambda: len(world.runs("orphans", status="failed")) >= 3, "some fires")
     assert zombies(inside(first)) == []
-    await_until(lambda: zombies(first) == [], "an end of the zombies", timeout=5)
+    until(lambda: zombies(first) == [], "an end of the zombies", within=5)
     os.kill(first, signal.SIGTERM)
     daemon.says(STOPPING)
     assert daemon.ended() == 0, daemon.stderr
@@ -174,11 +173,11 @@ def test_signals_reach_a_daemon_that_is_not_alone_in_its_container(
 @pytest.mark.long
 def test_a_container_ends_with_its_daemon(world: World, contained: tuple[Daemon, int]) -> None:
     daemon, first = contained
-    await_until(lambda: world.marks(), "a fire")
+    until(lambda: world.marks(), "a fire")
     os.kill(inside(first), signal.SIGKILL)
     assert daemon.ended() == 128 + signal.SIGKILL
     daemon = world.serve()  # the next one takes over, in another PID namespace
     known = len(world.runs("orphans", status="failed"))
-    await_until(lambda: len(world.runs("orphans", status="failed")) > known, "a fire")
+    until(lambda: len(world.runs("orphans", status="failed")) > known, "a fire")
     assert daemon.stop() == 0, daemon.stderr
     judge(world)

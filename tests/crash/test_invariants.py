@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 
 from tests.crash.invariants import judge, violations
-from tests.crash.world import World, await_until
+from tests.crash.world import World
+from tests.helpers import until
 
 SHIFTED = "strftime('%Y-%m-%dT%H:%M:%S.000000Z', {}, '{:+} seconds')"
 
@@ -38,7 +39,7 @@ FAULTS = {
 def lived_in(world: World) -> World:
     world.job("quick")
     daemon = world.serve()
-    await_until(lambda: len(world.marks()) > 2, "three fires")
+    until(lambda: len(world.marks()) > 2, "three fires")
     assert daemon.stop() == 0
     judge(world)
     return world
@@ -76,6 +77,6 @@ def test_every_fault_between_the_database_and_the_marks_is_found(lived_in: World
 def test_a_daemon_still_there_is_no_leftover_of_a_run_and_its_child_is(world: World) -> None:
     world.job("long", "sleep 1000")
     daemon = world.serve()
-    await_until(lambda: len(world.leftovers()) == 2, "the shell and its child")
+    until(lambda: len(world.leftovers()) == 2, "the shell and its child")
     assert daemon.process.pid not in world.leftovers()
     assert set(world.leftovers().values()) == {"SCHEDULER_RUN_ID=long:1"}

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.crash.invariants import judge
-from tests.crash.world import SERVING, Daemon, World, await_until
+from tests.crash.world import SERVING, World
+from tests.helpers import Daemon, until
 
 KILLS = 50  # of a round, at whose end all is judged
 EARLY = 0.2  # of the starts are killed before they serve as well
@@ -216,8 +217,8 @@ def one_round(world: World, people: People, rng: random.Random) -> None:
             let_live(daemon, rng.uniform(0.05, 1.2))
         last = world.serve()
     people.settle()
-    await_until(lambda: caught_up(world), f"the last daemon to serve all jobs: {last.stderr}")
-    await_until(lambda: world.cli("plan", "--exit-code").code == 0, "nothing to do")
+    until(lambda: caught_up(world), f"the last daemon to serve all jobs: {last.stderr}")
+    until(lambda: world.cli("plan", "--exit-code").code == 0, "nothing to do")
     assert last.stop() == 0, last.stderr
 
 
@@ -253,8 +254,8 @@ def test_edits_saved_in_the_instant_of_a_slot_keep_no_job_from_firing(world: Wor
         if n % 2:
             schedules[job_id] = rng.choice(["every: 1s", "every: 2s"])
         world.job(job_id, f"# edit {n}", schedule=schedules[job_id])
-    await_until(lambda: caught_up(world), "every job to fire on")
-    await_until(lambda: world.cli("plan", "--exit-code").code == 0, "nothing to do")
+    until(lambda: caught_up(world), "every job to fire on")
+    until(lambda: world.cli("plan", "--exit-code").code == 0, "nothing to do")
     assert daemon.stop() == 0, daemon.stderr
     judge(world)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.crash.invariants import leftovers, litter, violations
-from tests.crash.world import SERVING, Daemon, World, await_until
+from tests.crash.world import SERVING, World
+from tests.helpers import Daemon, until
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 
@@ -88,7 +89,7 @@ def test_a_daemon_outlives_every_way_in_which_a_program_can_misbehave(world: Wor
     daemon = start(world)
     warm = rss(daemon)
     names = (*SCRIPTS, *PROGRAMS, "folder")
-    await_until(lambda: all(len(ends(world, name)) > 1 for name in names), "two ends of each job")
+    until(lambda: all(len(ends(world, name)) > 1 for name in names), "two ends of each job")
     for name, (_, expected) in SCRIPTS.items():
         run = ends(world, name)[0]
         assert (run["status"], run["reason"], run["exit_code"]) == expected, name
@@ -108,7 +109,7 @@ def test_a_daemon_outlives_every_way_in_which_a_program_can_misbehave(world: Wor
         assert run["output_bytes"] > 10 * OUTPUT_BYTES, "it was never blocked"
         assert sum(file.stat().st_size for file in files) < OUTPUT_BYTES + 200
     assert rss(daemon) < warm + 30 * 1024 * 1024
-    await_until(lambda: zombies(daemon) == [], "a moment without a zombie")
+    until(lambda: zombies(daemon) == [], "a moment without a zombie")
     # Nothing is shown that steers a terminal, and nothing is lost of it.
     run = ends(world, "steering")[0]
     raw = (world.root / f".scheduler/runs/steering/{run['n']}.1.stdout").read_bytes()

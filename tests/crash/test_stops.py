@@ -11,7 +11,8 @@ import pytest
 
 from scheduler.daemon.daemon import ONE_SIGNAL_S
 from tests.crash.invariants import judge
-from tests.crash.world import SERVING, STOPPING, Daemon, World, await_until
+from tests.crash.world import SERVING, STOPPING, World
+from tests.helpers import Daemon, until
 
 TERM, INT = signal.SIGTERM, signal.SIGINT
 
@@ -28,7 +29,7 @@ def waiting_job(world: World) -> Path:
 def test_a_stop_lets_end_what_runs_and_starts_nothing_more(world: World, number: signal.Signals) -> None:
     pipe = waiting_job(world)
     daemon = world.serve("--grace", "1000")
-    await_until(lambda: world.marks("patient"), "the fire")
+    until(lambda: world.marks("patient"), "the fire")
     daemon.tell(number)
     daemon.says(STOPPING)
     pipe.write_text("go\n")
@@ -43,7 +44,7 @@ def test_a_stop_lets_end_what_runs_and_starts_nothing_more(world: World, number:
 def test_what_is_not_done_within_the_grace_is_interrupted(world: World, number: signal.Signals) -> None:
     world.job("long", "sleep 1000")
     daemon = world.serve("--grace", "0.2")
-    await_until(lambda: world.marks("long"), "the fire")
+    until(lambda: world.marks("long"), "the fire")
     assert daemon.stop(number) == 0, daemon.stderr
     (run,) = [row for row in world.runs("long") if row["status"] != "skipped"]
     assert (run["status"], run["reason"]) == ("interrupted", "shutdown")
@@ -62,7 +63,7 @@ def test_a_second_signal_ends_everything_at_once(
 ) -> None:
     world.job("long", *(["trap '' TERM INT"] if deaf else []), "sleep 1000 & sleep 1000")
     daemon = world.serve("--grace", "1000")
-    await_until(lambda: len(world.leftovers()) == 3, "the shell and both of its children")
+    until(lambda: len(world.leftovers()) == 3, "the shell and both of its children")
     daemon.tell(first)
     daemon.says(STOPPING)
     assert len(world.leftovers()) == 3
@@ -77,7 +78,7 @@ def test_a_second_signal_ends_everything_at_once(
 def test_a_second_signal_hastens_the_end_of_what_the_first_one_has_told_to_end(world: World) -> None:
     world.job("long", "trap '' TERM", "sleep 1000")
     daemon = world.serve("--grace", "0")
-    await_until(lambda: len(world.leftovers()) == 2, "the shell, deaf by now, and its child")
+    until(lambda: len(world.leftovers()) == 2, "the shell, deaf by now, and its child")
     daemon.tell(TERM)
     daemon.says(STOPPING)
     tell_again(daemon, TERM)
@@ -90,8 +91,8 @@ def test_what_waits_in_the_queue_of_a_stopped_daemon_is_left_to_the_next(world: 
     pipe = waiting_job(world)
     world.job("second")
     daemon = world.serve("--grace", "1000")
-    (queued,) = await_until(lambda: world.runs("second", status="queued"), "a run that waits")
-    await_until(lambda: world.marks("patient"), "the fire that has the place")
+    (queued,) = until(lambda: world.runs("second", status="queued"), "a run that waits")
+    until(lambda: world.marks("patient"), "the fire that has the place")
     daemon.tell(TERM)
     daemon.says(STOPPING)
     pipe.write_text("go\n")
@@ -100,7 +101,7 @@ def test_what_waits_in_the_queue_of_a_stopped_daemon_is_left_to_the_next(world: 
     assert (left["n"], left["owner"]) == (queued["n"], None)
     judge(world)
     daemon = world.serve()
-    await_until(lambda: not world.runs("second", status="queued"), "an end of the waiting")
+    until(lambda: not world.runs("second", status="queued"), "an end of the waiting")
     assert daemon.stop() == 0, daemon.stderr
     judge(world)
 
@@ -110,8 +111,8 @@ def test_a_queue_without_places_is_no_reason_not_to_stop(world: World) -> None:
     world.job("long", "sleep 1000")
     world.job("second")
     daemon = world.serve("--grace", "0.2")
-    await_until(lambda: world.runs("second", status="queued"), "a run that waits")
-    await_until(lambda: world.marks("long"), "the fire that has the place")
+    until(lambda: world.runs("second", status="queued"), "a run that waits")
+    until(lambda: world.marks("long"), "the fire that has the place")
     assert daemon.stop() == 0, daemon.stderr
     assert [row["status"] for row in world.runs("second") if row["status"] != "skipped"] == ["queued"]
     judge(world)
@@ -122,16 +123,16 @@ def test_a_daemon_that_is_killed_before_its_grace_is_over_has_lost_nothing(world
     world.job("long", "trap '' TERM", "sleep 1000 & sleep 1000")
     world.job("quick")
     daemon = world.serve("--grace", "1000")
-    await_until(lambda: len(world.leftovers()) >= 3 and world.marks("quick"), "the fires")
+    until(lambda: len(world.leftovers()) >= 3 and world.marks("quick"), "the fires")
     daemon.tell(TERM)
     daemon.says(STOPPING)
     daemon.kill()
     assert len(world.leftovers()) == 3, "what is deaf to TERM lives on"
     world.job("long")
     daemon = world.serve()
-    (run,) = await_until(lambda: world.runs("long", status="interrupted"), "its end")
+    (run,) = until(lambda: world.runs("long", status="interrupted"), "its end")
     assert run["reason"] == "owner_died"
-    await_until(lambda: len(world.runs("long", status="succeeded")) > 1, "further fires")
+    until(lambda: len(world.runs("long", status="succeeded")) > 1, "further fires")
     assert daemon.stop() == 0, daemon.stderr
     judge(world)
 

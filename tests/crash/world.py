@@ -9,17 +9,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from tests.faces.conftest import REPOSITORY
-
-LONG = 60.0  # seconds until something that has to come counts as never coming, however busy the machine is
-LOOK_S = 0.03
+from tests.helpers import LONG_S, REPOSITORY, Daemon, Result, call, ended
 
 SERVING = " serving root="
 STOPPING = " stopping signal="
@@ -33,18 +29,6 @@ limits: {{max_running: {max_running}}}
 """
 JOB = "id: {job_id}\nschedule: {{{schedule}}}\ntask_source_path: scripts/{job_id}.sh\n"
 
-T = TypeVar("T")
-
-
-def await_until(found: Callable[[], T], what: str, timeout: float = LONG) -> T:
-    """What `found` returns once it is true."""
-    give_up = time.monotonic() + timeout
-    while not (value := found()):
-        if time.monotonic() > give_up:
-            raise AssertionError(f"never came: {what}")
-        time.sleep(LOOK_S)
-    return value
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
@@ -56,80 +40,6 @@ class Mark:
     pid: int
 
 
-class Daemon:
-    """One process of `scheduler serve`, and what it has said on stderr."""
-
-    def __init__(self, command: list[str], env: dict[str, str]) -> None:
-        self.process = subprocess.Popen(
-            command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        self.lines: list[str] = []
-        self._said = threading.Condition()
-        self._hung_up = False
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        with self.process.stderr as lines:
-            for line in lines:
-                with self._said:
-                    self.lines.append(line)
-                    self._said.notify_all()
-        with self._said:
-            self._hung_up = True
-            self._said.notify_all()
-
-    def says(self, text: str) -> str:
-        """The first line with this text, once it is there."""
-
-        def found() -> str:
-            return next((line for line in self.lines if text in line), "")
-
-        with self._said:
-            self._said.wait_for(lambda: found() or self._hung_up, LONG)
-            assert found(), f"never said {text!r}: {self.stderr}"
-            return found()
-
-    @property
-    def stderr(self) -> str:
-        return "".join(self.lines)
-
-    @property
-    def alive(self) -> bool:
-        return self.process.poll() is None
-
-    def tell(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def ended(self) -> int:
-        """Its exit code once it has ended, or the negative number of the signal that ended it."""
-        try:
-            code = self.process.wait(LONG)
-        except subprocess.TimeoutExpired:
-            self.process.send_signal(signal.SIGABRT)  # faulthandler says where it hangs
-            code = None
-        self._reader.join(LONG)
-        assert code is not None, f"it never ended: {self.stderr}"
-        return code
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        self.tell(number)
-        return self.ended()
-
-    def kill(self) -> int:
-        return self.stop(signal.SIGKILL)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
 class World:
     """One root with its database, its daemons and its marks; `close` leaves no process behind."""
 
@@ -137,6 +47,7 @@ class World:
         self.root = folder / "root"
         self.marks_file = folder / "marks"  # outside the root: nobody watches it
         self.daemons: list[Daemon] = []
+        self.inside = True
         self._commands: list[subprocess.Popen[str]] = []
         self._closed = False
         self.limit(max_running)
@@ -191,18 +102,19 @@ class World:
             process.kill()
         return process
 
-    def cli(self, *args: str) -> Ended:
-        with self.start(*args) as process:
-            try:
-                out, err = process.communicate(timeout=LONG)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise
-        return Ended(code=process.returncode, stdout=out, stderr=err)
+    def cli(self, *args: str) -> Result:
+        """In this process, if that is allowed: `inside`, and by its main thread."""
+        if self.inside and threading.current_thread() is threading.main_thread():
+            return call(*self._options, *args)
+        return ended(self.start(*args))
 
     @property
     def _command(self) -> list[str]:
-        return [sys.executable, "-X", "faulthandler", "-m", "scheduler", "--root", str(self.root)]
+        return [sys.executable, "-X", "faulthandler", "-m", "scheduler", *self._options]
+
+    @property
+    def _options(self) -> list[str]:
+        return ["--root", str(self.root)]
 
     @property
     def _environment(self) -> dict[str, str]:
@@ -237,7 +149,7 @@ class World:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """The database, opened for reading only."""
-        connection = sqlite3.connect(f"file:{self.db}?mode=ro", uri=True, timeout=LONG, isolation_level=None)
+        connection = sqlite3.connect(f"file:{self.db}?mode=ro", uri=True, timeout=LONG_S, isolation_level=None)
         try:
             connection.row_factory = sqlite3.Row
             connection.execute("BEGIN")  # one view

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import functools
-import io
-import json
-import logging
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -21,13 +16,11 @@ from typing import Any, Self
 
 import pytest
 
-from scheduler.cli import main
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock
 from scheduler.service import root as service
 from tests.fakes import FakeClock
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.helpers import REPOSITORY, Result, call, ended, git, settle_environment
 
 ROOT_FILE = """\
 version: 1
@@ -116,51 +109,6 @@ _KEPT = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """How a command ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.stdout)
-
-    @property
-    def problems(self) -> list[tuple[str, int, int, str]]:
-        """Path, line, column and code of each problem that a `--json` answer names."""
-        return [(each["path"], each["line"], each["column"], each["code"]) for each in self.json["problems"]]
-
-
-def call(*args: str) -> Result:
-    """What `scheduler ARGS...` in a pipe answers: `main` itself, in this process."""
-    out, err = io.BytesIO(), io.BytesIO()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    loggers = [(log, log.handlers, log.level, log.propagate) for log in map(logging.getLogger, ("scheduler", None))]
-    hooks = threading.excepthook, sys.unraisablehook
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["scheduler", *args])
-        patch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="utf-8", write_through=True))
-        patch.setattr(sys, "stderr", io.TextIOWrapper(err, encoding="utf-8", write_through=True))
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-            for log, handlers_before, level, propagate in loggers:  # `serve` has logged to a stream that is ours
-                log.handlers, log.propagate = handlers_before, propagate
-                log.setLevel(level)
-            logging.captureWarnings(False)
-            threading.excepthook, sys.unraisablehook = hooks
-            stdout, stderr = out.getvalue().decode(), err.getvalue().decode()
-    assert isinstance(code, int)
-    return Result(code=code, stdout=stdout, stderr=stderr)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Root:
     """A folder with scheduler.yaml, job files, prompts and scripts, all committed."""
 
@@ -191,8 +139,7 @@ class Root:
             (self.path / path).unlink()
 
     def git(self, *args: str) -> str:
-        found = subprocess.run(["git", "-C", self.path, *args], check=True, capture_output=True, text=True)
-        return found.stdout.strip()
+        return git(self.path, *args)
 
     def commit(self) -> str:
         """The commit of everything as it stands."""
@@ -261,27 +208,7 @@ class Root:
             connection.close()
 
 
-def ended(process: subprocess.Popen[str]) -> Result:
-    with process:
-        stdout, stderr = process.communicate(timeout=60)
-    return Result(code=process.returncode, stdout=stdout or "", stderr=stderr)
-
-
 # -- fixtures: a root is made and used once, and every test gets a copy --------------------------
-
-
-def settle_environment(patch: pytest.MonkeyPatch, home: Path) -> None:
-    """A user with a name, a home and nothing else, who commits at one moment: no setting of the machine counts."""
-    home.mkdir()
-    (home / ".gitconfig").write_text("[user]\n\tname = A\n\temail = a@example.com\n[init]\n\tdefaultBranch = main\n")
-    for name in list(os.environ):
-        if name.startswith(("GIT_", "SCHEDULER_", "LC_", "XDG_")) or name in ("USER", "SHELL", "LANG", "TZ", "TMPDIR"):
-            patch.delenv(name)
-    patch.setenv("HOME", str(home))
-    patch.setenv("LOGNAME", "tester")
-    patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    for who in ("AUTHOR", "COMMITTER"):
-        patch.setenv(f"GIT_{who}_DATE", "2026-03-01T12:00:00Z")
 
 
 def stop_time(patch: pytest.MonkeyPatch) -> FakeClock:

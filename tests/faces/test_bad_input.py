@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from tests.faces.conftest import CLOCK, HEARTBEAT, JOBS, ROOT_FILE, TRIAGE, Root, call
+from tests.faces.conftest import CLOCK, HEARTBEAT, JOBS, ROOT_FILE, TRIAGE, Root
+from tests.helpers import call
 
 MARKERS = "<<<<<<< HEAD\nSort by date.\n=======\nSort by sender.\n>>>>>>> feature\n"
 

@@ -19,7 +19,8 @@ import pytest
 
 from scheduler import __version__
 from scheduler.core.values.instants import parse_instant
-from tests.faces.conftest import JOBS, REPOSITORY, Result, Root, call, ended
+from tests.faces.conftest import JOBS, Root
+from tests.helpers import REPOSITORY, Result, call, ended
 
 GOLDEN = REPOSITORY / "tests/golden/cli"
 

@@ -27,11 +27,11 @@ from scheduler.machine.log import Log
 from scheduler.machine.loop import Loop
 from scheduler.service.doctor import clock, disks, zones
 from scheduler.service.doctor.check import Check
-from tests.faces import test_serve
+from tests.faces import served
 from tests.faces.conftest import Root
-from tests.faces.test_serve import Served
+from tests.faces.served import Served
 
-root, serve = test_serve.root, test_serve.serve  # the fixtures
+root, serve = served.root, served.serve  # the fixtures
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 

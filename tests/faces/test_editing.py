@@ -21,9 +21,9 @@ from scheduler.ledger import queries
 from scheduler.ledger.store import Store
 from scheduler.root import writing
 from scheduler.service.edit import drafts
-from tests.faces.conftest import HEARTBEAT, TRIAGE, Result, Root, contents, ended
+from tests.faces.conftest import HEARTBEAT, TRIAGE, Root, contents
 from tests.faces.test_held import merge_half_way
-from tests.faces.test_serve import until
+from tests.helpers import Result, ended, until
 
 WRITERS: list[tuple[str, ...]] = [
     ("update", "triage", "--set", "name=x"),
@@ -571,7 +571,7 @@ def test_a_hook_that_says_no_takes_the_edit_back(lived_in: Root, args: tuple[str
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_while_a_hook_runs_takes_the_edit_back(lived_in: Root, number: signal.Signals) -> None:
-    hook(lived_in, "pre-commit", "touch .git/hook-runs; sleep 60")
+    hook(lived_in, "pre-commit", "sleep 0.2; touch .git/hook-runs; sleep 60")  # git is waited for by then
     process = lived_in.start("update", "triage", "--set", "owner=me", "--commit")
     until(lambda: (lived_in.path / ".git/hook-runs").exists(), "the hook")
     assert "owner: me" in (lived_in.path / "jobs/triage.yaml").read_text()

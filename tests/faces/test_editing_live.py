@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from tests.faces import test_serve
+from tests.faces import served
 from tests.faces.conftest import Root
 from tests.faces.test_editing import edit
-from tests.faces.test_serve import until
+from tests.helpers import until
 
-root, serve = test_serve.root, test_serve.serve  # the fixtures
+root, serve = served.root, served.serve  # the fixtures
 
 
 def test_with_a_daemon_an_edit_is_applied_at_once_and_the_next_fire_runs_it(

@@ -20,7 +20,8 @@ from scheduler.core.formats.shapes import (
     ScheduleShape,
     WorktreeShape,
 )
-from tests.faces.conftest import call, contents
+from tests.faces.conftest import contents
+from tests.helpers import call
 
 # -- jobs.example -------------------------------------------------------------------------------------
 

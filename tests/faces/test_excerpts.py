@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from scheduler.cli.render import NARROWEST_LINE, cell_width, excerpt, github_text, problem_text
 from scheduler.core.values.problems import Problem, Severity
-from tests.faces.conftest import Root, call
+from tests.faces.conftest import Root
+from tests.helpers import call
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "excerpts"
 WIDTH = 80

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.faces.conftest import Root
-from tests.faces.test_serve import Served, root, serve, until
+from tests.faces.served import Served, root, serve
+from tests.helpers import until
 
 __all__ = ["root", "serve"]  # fixtures
 

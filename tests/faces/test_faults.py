@@ -21,7 +21,8 @@ from scheduler.core.values.facts import Fault
 from scheduler.root import reading
 from scheduler.root.reading import read_source
 from tests.faces.conftest import Root
-from tests.faces.test_serve import Served, until
+from tests.faces.served import Served
+from tests.helpers import until
 
 SECRET = "hunter2-correct-horse"
 ROOT_FILE = """\

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Callable
 
 from tests.faces.conftest import Root
+from tests.helpers import until
 
 NAMES = ["post-commit", "post-merge", "post-checkout", "post-rewrite"]
-
-
-def until(found: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + 20
-    while not found():
-        assert time.monotonic() < give_up, f"never came: {what}"
-        time.sleep(0.02)
 
 
 def test_hooks_say_in_json_what_stands_and_what_has_changed(root: Root) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.faces import test_serve
+from tests.faces import served
 from tests.faces.conftest import Root
 from tests.faces.test_importing import phantom
-from tests.faces.test_serve import until
+from tests.helpers import until
 
-root, serve = test_serve.root, test_serve.serve  # the fixtures
+root, serve = served.root, served.serve  # the fixtures
 
 
 def test_a_daemon_takes_over_what_is_imported(root: Root, serve: Callable[..., Any], tmp_path: Path) -> None:

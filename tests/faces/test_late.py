@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.faces.conftest import Root
-from tests.faces.test_serve import Served, root, serve, until
+from tests.faces.served import Served, root, serve
+from tests.helpers import until
 
 __all__ = ["root", "serve"]  # fixtures
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.faces.conftest import Root
-from tests.faces.test_serve import Served, until
+from tests.faces.served import Served
+from tests.helpers import until
 
 ROOT_FILE = "version: 1\ndefaults: {runner: cat}\nrunners: {cat: {command: [cat]}}\n"
 JOB = "id: a\nname: first\nschedule: '@daily'\ntask: hi\n"

@@ -21,11 +21,12 @@ from scheduler.core.values.runs import Trigger
 from scheduler.ledger import claims, gc, schema
 from scheduler.ledger.audit import read_audit
 from scheduler.ledger.store import Store
-from tests.faces import test_serve
-from tests.faces.conftest import REPOSITORY, Root
-from tests.faces.test_serve import Served
+from tests.faces import served
+from tests.faces.conftest import Root
+from tests.faces.served import Served
+from tests.helpers import REPOSITORY
 
-serve = test_serve.serve  # the fixture
+serve = served.serve  # the fixture
 
 
 def committed(root: Root, subject: str, author: str = "Ada") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,19 @@ from typing import Any
 import pytest
 
 from tests.faces.conftest import Root
-from tests.faces.test_serve import TICK, Served, ran, root, serve, until
+from tests.faces.served import TICK, Served, ran, root, serve
+from tests.helpers import until
 
 __all__ = ["root", "serve"]  # fixtures
 
 Serve = Callable[..., Served]
+
+# It leaves a try to whoever is there for ten seconds, and looks again after as many; a test need not wait that long.
+HASTY = """
+import datetime, scheduler.cli, scheduler.daemon.clockwork as clockwork, scheduler.daemon.daemon as daemon
+clockwork.LOOK_AGAIN_S, daemon.RETRY_LATE = 1.0, datetime.timedelta(seconds=1)
+scheduler.cli.main()
+"""
 FLAKY = """\
 id: flaky
 schedule: {{cron: "0 0 1 1 *"}}
@@ -288,7 +297,7 @@ def test_what_a_foreground_left_to_be_tried_again_is_taken_by_the_daemon_that_is
     root.sync()
     foreground = root.start("run", "flaky", "--wait")
     until(lambda: attempts(root) == ["1"], "the first try")
-    serve()
+    serve(command=(sys.executable, "-c", HASTY, "serve"))
     put_off(root)
     foreground.kill()
     foreground.communicate(timeout=15)

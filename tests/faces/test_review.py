@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from scheduler.cli.markdown import MOST, code, comment, marker
 from scheduler.core.plan.review import TaskDiff, Text, task_diffs
 from scheduler.core.plan.textdiff import hunks, unified
-from tests.faces.conftest import REPOSITORY, Root, contents
+from tests.faces.conftest import Root, contents
+from tests.helpers import REPOSITORY
 
 GOLDEN = REPOSITORY / "tests/golden/review"
 

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.faces.conftest import REPOSITORY, Root
+from tests.faces.conftest import Root
+from tests.helpers import REPOSITORY
 
 PAGE = (REPOSITORY / "docs/how-to/review-in-a-pull-request.md").read_text()
 

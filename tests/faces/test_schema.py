@@ -35,7 +35,7 @@ from scheduler.core.formats.shapes import (
 from scheduler.core.formats.yamlfile import read_yaml
 from scheduler.core.values.texts import TextError, decode
 from scheduler.scaffold import write_scaffold
-from tests.faces.conftest import call
+from tests.helpers import call
 
 TOP = Path(__file__).parents[2]
 GOLDEN = TOP / "tests" / "golden" / "problems"

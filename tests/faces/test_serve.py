@@ -6,132 +6,20 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.faces.conftest import REPOSITORY, Result, Root, ended
+from tests.faces import served
+from tests.faces.conftest import Root
+from tests.faces.served import TICK, Served, ran
+from tests.helpers import ROOT_FILE, Result, ended, until
 
-LONG = 60.0  # seconds: on a busy machine nothing here may depend on it
-
-ROOT_FILE = """\
-version: 1
-defaults: {runner: cat}
-runners:
-  cat: {command: [cat]}
-  sh: {command: [sh, -eu, "{task_file}"], tasks: ["scripts/**", "jobs/**"]}
-"""
-TICK = "id: tick\nschedule: {every: 1s}\ntask_source_path: prompts/tick.md\n"
-
-
-def until(found: Callable[[], Any], what: str) -> Any:
-    """What `found` returns once it is true; asked again and again."""
-    give_up = time.monotonic() + LONG
-    while time.monotonic() < give_up:
-        value = found()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"never came: {what}")
-
-
-class Served:
-    """A daemon of one root, and what it has said."""
-
-    def __init__(
-        self,
-        root: Root,
-        *args: str,
-        before: Callable[[], None] | None = None,
-        command: Sequence[str] = (sys.executable, "-m", "scheduler", "serve"),
-        **env: str,
-    ) -> None:
-        """before: what the process does before it becomes the daemon. command: what starts one."""
-        self.root = root
-        self.process = subprocess.Popen(
-            [*command, *args],
-            cwd=root.path,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY), **env},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=before,
-        )
-        self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line)
-
-    def says(self, text: str) -> str:
-        def found() -> str:
-            if self.process.poll() is not None:
-                self._reader.join(LONG)
-            return next((line for line in list(self.lines) if text in line), "")
-
-        return str(until(found, f"{text!r} in {self.lines}"))
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.ended()
-
-    def ended(self) -> int:
-        code = self.process.wait(LONG)
-        self._reader.join(LONG)
-        for pipe in (self.process.stdout, self.process.stderr):
-            assert pipe is not None
-            pipe.close()
-        return code
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
-    """One job that fires every second, by the system's clock."""
-    found = Root(path=tmp_path / "root", clock=None)  # type: ignore[arg-type]
-    for path, text in {
-        "scheduler.yaml": ROOT_FILE,
-        "jobs/tick.yaml": TICK,
-        "prompts/tick.md": "first\n",
-        ".gitignore": ".scheduler/\n",
-    }.items():
-        found.write(path, text)
-    found.git("init", "-q", "--template=")
-    found.commit()
-    monkeypatch.chdir(found.path)
-    return found
-
-
-@pytest.fixture
-def serve(root: Root) -> Iterator[Callable[..., Served]]:
-    started: list[Served] = []
-
-    def start(*args: str, waits: bool = True, **env: str) -> Served:
-        started.append(Served(root, *args, **env))  # type: ignore[arg-type]
-        if waits:
-            started[-1].says(" serving root=")
-        return started[-1]
-
-    yield start
-    for each in started:
-        if each.process.poll() is None:
-            each.process.kill()
-            each.ended()
-
-
-def ran(root: Root, text: str, job_id: str = "tick") -> Any:
-    """The newest run that was given this text."""
-    return next((run for run in root.runs(job_id) if run["result"] == text), None)
-
+root, serve = served.root, served.serve  # the fixtures
 
 # -- what the daemon is for --------------------------------------------------------------------
 
@@ -480,7 +368,9 @@ def test_a_daemon_that_hangs_is_not_waited_for_for_ever(
 ) -> None:
     monkeypatch.setattr("scheduler.control.client._PATIENCE_S", 0.5)
     monkeypatch.setattr("scheduler.service.doctor.examine.STATUS_S", 0.5)
+    root.edit("jobs/tick.yaml", "{every: 1s}", "'@yearly'")  # or it is stopped while it holds a lock
     daemon = serve()
+    root.ok("sync")
     daemon.process.send_signal(signal.SIGSTOP)
     try:
         for command in (("sync",), ("run", "tick"), ("doctor",)):

@@ -19,11 +19,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.faces import test_serve
-from tests.faces.conftest import REPOSITORY, Root
-from tests.faces.test_serve import LONG, Served
+from tests.faces import served
+from tests.faces.conftest import Root
+from tests.faces.served import Served
+from tests.helpers import LONG_S, REPOSITORY
 
-root, serve = test_serve.root, test_serve.serve  # the fixtures
+root, serve = served.root, served.serve  # the fixtures
 
 PAGE = REPOSITORY / "docs/how-to/run-as-a-service.md"
 
@@ -33,7 +34,7 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
     """The socket of a service manager."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as found:
         found.bind(str(tmp_path / "notify"))
-        found.settimeout(LONG)
+        found.settimeout(LONG_S)
         yield found
 
 

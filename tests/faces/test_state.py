@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from scheduler.machine.mounts import Mount
-from tests.faces.conftest import Result, Root
-from tests.faces.test_serve import Served, ran, root, serve, until
+from tests.faces.conftest import Root
+from tests.faces.served import Served, ran, root, serve
+from tests.helpers import Result, until
 
 __all__ = ["root", "serve"]  # fixtures
 

@@ -21,11 +21,11 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from scheduler.tool import server
-from tests.faces import test_serve
-from tests.faces.conftest import REPOSITORY, Root
-from tests.faces.test_serve import LONG, ROOT_FILE, until
+from tests.faces import served
+from tests.faces.conftest import Root
+from tests.helpers import LONG_S, REPOSITORY, ROOT_FILE, until
 
-root, serve = test_serve.root, test_serve.serve  # the fixtures
+root, serve = served.root, served.serve  # the fixtures
 
 POLICY = "agents: {jobs: [tick], verbs: [update, run, sync], edits: commit}\n"
 HELLO = {
@@ -68,7 +68,7 @@ async def agent(root: Root) -> AsyncIterator[Ask]:
 
 async def eventually(found: Callable[[], Any], what: str) -> Any:
     """As `until`, in the thread of the session: commands called in this process set signal handlers."""
-    with anyio.fail_after(LONG):
+    with anyio.fail_after(LONG_S):
         while not (value := found()):
             await anyio.sleep(0.1)
     assert value, what
@@ -82,7 +82,7 @@ def test_an_agent_edits_its_job_the_commit_appears_the_next_fire_runs_it_and_not
     root: Root, serve: Callable[..., Any]
 ) -> None:
     serve()
-    until(lambda: root.job("tick")["run_count"] >= 1, "a first run")
+    until(lambda: any(run["status"] == "succeeded" for run in root.runs("tick")), "a first run")
     before, old_runs = root.job("tick"), root.runs("tick")
 
     async def session() -> None:
@@ -185,7 +185,7 @@ class Raw:
 
     def ended(self) -> int:
         try:
-            return self.process.wait(LONG)
+            return self.process.wait(LONG_S)
         finally:
             for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
                 assert pipe is not None
@@ -251,7 +251,7 @@ def test_a_client_that_reads_no_more_ends_the_server_in_peace(root: Root) -> Non
     assert raw.process.stdin is not None
     with contextlib.suppress(BrokenPipeError):
         raw.process.stdin.close()
-    assert raw.process.wait(LONG) == 0
+    assert raw.process.wait(LONG_S) == 0
     assert raw.process.stderr.read() == ""
     raw.ended()
 

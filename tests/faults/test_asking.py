@@ -16,7 +16,7 @@ from scheduler.control.daemon_lock import Holder
 from scheduler.control.server import Server
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.views import Json
-from tests.crash.world import await_until
+from tests.helpers import until
 
 
 @dataclass
@@ -96,7 +96,7 @@ def test_what_nobody_waits_for_any_more_is_not_done(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as there:
         there.connect(str(tmp_path / "s"))
         there.sendall(b'{"verb": "work", "who": "there"}\n')
-        await_until(lambda: done, "the one who is there")
+        until(lambda: done, "the one who is there")
     assert [request["who"] for request in done] == ["there"]
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.world import await_until
 from tests.faults.disks import Disk, failing_writes
 from tests.faults.world import RESUMED, STOPPED, FaultyWorld, await_slots_pass, judge
+from tests.helpers import until
 
 TOLD = (STOPPED, "sync_failed", "end_not_written")
 
@@ -52,10 +52,10 @@ def test_once_does_not_pass_over_a_run_whose_end_cannot_be_written(world: Faulty
     world.job("slow", f"read line < '{pipe}'", schedule="every: 10s")  # served up to five seconds late
     assert world.cli("sync").code == 0
     slot = world.cursor("slow").timestamp()
-    await_until(lambda: time.time() > slot, "the slot")
+    until(lambda: time.time() > slot, "the slot")
     daemon = world.serve("--once")
-    await_until(lambda: world.marks("slow"), "the fire")
-    await_until(lambda: world.rows("SELECT 1 FROM attempts WHERE pid NOTNULL"), "the note of its process")
+    until(lambda: world.marks("slow"), "the fire")
+    until(lambda: world.rows("SELECT 1 FROM attempts WHERE pid NOTNULL"), "the note of its process")
     with failing_writes(daemon.process.pid):
         pipe.write_text("go\n")
         assert daemon.ended() == 1, daemon.stderr
@@ -73,7 +73,7 @@ def test_who_waits_for_a_run_whose_end_is_lost_with_the_database_is_told(world: 
     daemon = world.serve()
     daemon.says(" serving root=")
     waiting = world.start("run", "slow", "--wait")
-    await_until(lambda: world.rows("SELECT 1 FROM attempts WHERE pid NOTNULL"), "the note of its process")
+    until(lambda: world.rows("SELECT 1 FROM attempts WHERE pid NOTNULL"), "the note of its process")
     assert world.cli("backup", str(copy)).code == 0
     with failing_writes(daemon.process.pid):
         pipe.write_text("go\n")
@@ -84,7 +84,7 @@ def test_who_waits_for_a_run_whose_end_is_lost_with_the_database_is_told(world: 
     assert "ends_lost=slow:1" in daemon.says("database_put_back")
     _, said = waiting.communicate(timeout=30)
     assert (waiting.returncode, "hung up before the run had ended" in said) == (5, True), said
-    await_until(lambda: daemon.stderr.count(" serving root=") == 2, "the daemon to serve the copy")
+    until(lambda: daemon.stderr.count(" serving root=") == 2, "the daemon to serve the copy")
     assert daemon.stop() == 0, daemon.stderr
 
 
@@ -96,7 +96,7 @@ def test_what_ends_while_nothing_can_be_written_keeps_its_outcome(world: FaultyW
     world.job("tick")
     world.job("by-hand", schedule="every: 1d")  # a tick may be under way
     daemon = world.serve("--grace", "0")
-    await_until(lambda: world.marks("patient"), "the fire")
+    until(lambda: world.marks("patient"), "the fire")
     world.await_marks("tick")
     with failing_writes(daemon.process.pid):
         daemon.says(STOPPED)
@@ -127,7 +127,7 @@ def test_a_daemon_killed_on_a_full_disk_has_lost_no_slot(apart: FaultyWorld, dis
     apart.job("tick")
     apart.job("slow", "sleep 1000", schedule="every: 2s")
     first = apart.serve()
-    await_until(lambda: apart.marks("slow"), "the fire")
+    until(lambda: apart.marks("slow"), "the fire")
     disk.fill()
     first.says(STOPPED)
     first.kill()
@@ -140,7 +140,7 @@ def test_a_daemon_killed_on_a_full_disk_has_lost_no_slot(apart: FaultyWorld, dis
     apart.await_marks("tick")
     third.stop()
     assert ("interrupted", "owner_died") in [(row["status"], row["reason"]) for row in apart.runs("slow")]
-    judge(apart, expected=TOLD)
+    judge(apart, expected=(*TOLD, "run_abandoned"))  # a fire may have been claimed just before the disk was full
 
 
 @pytest.mark.long
@@ -206,10 +206,10 @@ def test_a_run_says_what_is_missing_where_the_disk_of_outputs_fills_up_under_it(
         os.mkfifo(pipe)
         world.job("loud", f"read line < '{pipe}'", "head -c 3000000 /dev/zero", schedule="every: 1s")
         daemon = world.serve("--grace", "0")
-        await_until(lambda: world.marks("loud"), "the fire")
+        until(lambda: world.marks("loud"), "the fire")
         with disk.full():
             pipe.write_text("go\n")
-            await_until(lambda: world.runs("loud", status="succeeded"), "its end")
+            until(lambda: world.runs("loud", status="succeeded"), "its end")
             daemon.says(STOPPED)
             (run,) = world.runs("loud", status="succeeded")
             assert "output could not be kept: No space left on device" in run["error"]

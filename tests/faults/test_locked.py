@@ -8,17 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.crash.world import Ended, await_until
 from tests.faults.world import RESUMED, STOPPED, FaultyWorld, judge
+from tests.helpers import Result, until
 
 TOLD = (STOPPED, "sync_failed", "end_not_written")
 BUSY_S = 10  # store.py waits so long for a lock, and control.py for a daemon's answer
 
 
-def at_once(world: FaultyWorld, *commands: list[str]) -> list[tuple[Ended, float]]:
+def at_once(world: FaultyWorld, *commands: list[str]) -> list[tuple[Result, float]]:
     """How each ended, and after how many seconds."""
 
-    def timed(command: list[str]) -> tuple[Ended, float]:
+    def timed(command: list[str]) -> tuple[Result, float]:
         began = time.monotonic()
         return world.cli(*command), time.monotonic() - began
 
@@ -31,7 +31,7 @@ def test_a_lock_held_for_long_stops_firing_and_lets_what_runs_end_as_it_does(wor
     world.job("tick")
     world.job("slow", "sleep 2", schedule="every: 3s")
     daemon = world.serve()
-    await_until(lambda: world.marks("slow"), "the fire")
+    until(lambda: world.marks("slow"), "the fire")
     with world.locked():
         ran = len(world.marks("tick"))
         commands = (["pause", "tick"], ["sync"], ["run", "tick"], ["list"], ["history", "tick"])
@@ -91,7 +91,7 @@ def test_a_run_that_is_waited_for_is_given_up_when_the_daemon_is_stopped_meanwhi
     daemon.says(" serving root=")
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(world.cli, "run", "long", "--wait")
-        await_until(lambda: world.marks("long"), "the run")
+        until(lambda: world.marks("long"), "the run")
         daemon.tell(signal.SIGSTOP)
         ended = waiting.result()
     assert (ended.code, "does not answer" in ended.stderr) == (5, True), ended.stderr

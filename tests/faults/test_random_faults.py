@@ -11,9 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.crash.world import SERVING, await_until
+from tests.crash.world import SERVING
 from tests.faults.disks import Disk, failing_writes
 from tests.faults.world import STOPPED, FaultyWorld, judge
+from tests.helpers import until
 
 # A disk that turns between a claim and its outputs costs that run, which is an error.
 TOLD = (STOPPED, "sync_failed", "end_not_written", "run_abandoned")
@@ -68,6 +69,6 @@ def test_whatever_goes_wrong_no_slot_runs_twice_and_none_is_lost(apart: FaultyWo
         if chance.random() < 0.5:
             apart.await_marks("quick-0")
     apart.await_marks("quick-0")
-    await_until(lambda: not apart.listed()["troubles"], "all to be well")
+    until(lambda: not apart.listed()["troubles"], "all to be well")
     assert daemon.stop() == 0, daemon.stderr
     judge(apart, expected=TOLD, unmarked=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.world import await_until
 from tests.faults.disks import Breaking, Disk
 from tests.faults.world import RESUMED, STOPPED, FaultyWorld, await_slots_pass, judge
+from tests.helpers import until
 
 TOLD = (STOPPED, "sync_failed", "end_not_written")
 
@@ -21,11 +21,11 @@ def test_a_state_folder_mounted_read_only_stops_firing_until_it_is_writable(apar
     apart.job("tick")
     apart.job("slow", "sleep 1", schedule="every: 1s")
     daemon = apart.serve()
-    await_until(lambda: apart.marks("slow"), "the fire")
+    until(lambda: apart.marks("slow"), "the fire")
     with disk.read_only():
         daemon.says(STOPPED)
         ran = len(apart.marks())
-        await_until(lambda: apart.runs("slow", status="succeeded"), "the end of what ran")
+        until(lambda: apart.runs("slow", status="succeeded"), "the end of what ran")
         assert any("read-only" in each for each in apart.listed()["troubles"])
         code, errors = apart.doctor()
         assert code == 1
@@ -49,11 +49,12 @@ def breaking(tmp_path: Path) -> Iterator[Breaking]:
 def test_a_file_system_that_gives_up_stops_firing_and_what_it_held_is_whole(tmp_path: Path, breaking: Breaking) -> None:
     """As after an error of the disk: nothing at all can be written until the machine has started again."""
     world = FaultyWorld(tmp_path, state=breaking.folder / "state")
+    world.inside = False  # SQLite leaves files open there, and the machine is to start again
     try:
         world.job("tick")
         world.job("slow", "sleep 1", schedule="every: 1s")
         daemon = world.serve()
-        await_until(lambda: world.marks("slow"), "the fire")
+        until(lambda: world.marks("slow"), "the fire")
         breaking.fail()
         daemon.says(STOPPED)
         daemon.says("end_not_written")

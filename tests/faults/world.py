@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.crash.invariants import leftovers, unsettled, violations
-from tests.crash.world import Daemon, World, await_until
+from tests.crash.world import World
+from tests.helpers import Daemon, until
 
 STOPPED = "firing_stopped"
 RESUMED = "firing_resumed"
@@ -30,8 +31,8 @@ class FaultyWorld(World):
         return self._db
 
     @property
-    def _command(self) -> list[str]:
-        return [*super()._command, "--state", str(self.state), "--db", str(self.db)]
+    def _options(self) -> list[str]:
+        return [*super()._options, "--state", str(self.state), "--db", str(self.db)]
 
     # -- what is seen ----------------------------------------------------------------------------
 
@@ -60,11 +61,11 @@ class FaultyWorld(World):
     def await_marks(self, job_id: str, more: int = 1) -> None:
         """Until the job has run so many times more."""
         before = len(self.marks(job_id))
-        await_until(lambda: len(self.marks(job_id)) >= before + more, f"{more} more runs of {job_id}")
+        until(lambda: len(self.marks(job_id)) >= before + more, f"{more} more runs of {job_id}")
 
     def await_end(self, job_id: str) -> None:
         """Until no run of the job is under way: a fault that comes now meets the daemon at rest."""
-        await_until(lambda: all(row["finished_at"] for row in self.runs(job_id)), f"the end of what runs of {job_id}")
+        until(lambda: all(row["finished_at"] for row in self.runs(job_id)), f"the end of what runs of {job_id}")
 
     # -- faults ----------------------------------------------------------------------------------
 

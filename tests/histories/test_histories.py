@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faces.conftest import settle_environment
+from tests.helpers import settle_environment
 from tests.histories.world import History
 
 SEED = os.environ.get("HISTORY_SEED")  # to live one of them again

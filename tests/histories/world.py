@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.crash.world import Daemon, World, await_until
-from tests.faces.conftest import Result, call
+from tests.crash.world import World
+from tests.helpers import Daemon, Result, call, until
 from tests.histories.model import Definition, Fold, State, Tree, conflicted, read, sha256
 
 ROOT = """\
@@ -570,7 +570,7 @@ class History:
                 if state.sync == "synced" and state.definition.enabled and state.definition.schedule == "every: 1s"
             ]
             for job_id in fast:
-                await_until(
+                until(
                     lambda job_id=job_id: any(  # type: ignore[misc]
                         row["fire_time"] and row["finished_at"] and datetime.fromisoformat(row["fire_time"]) > begin
                         for row in self.world.runs(job_id)[-3:]

@@ -9,16 +9,13 @@ import pytest
 
 from scheduler.core.values.problems import UnavailableError
 from scheduler.remote import following
-from tests.faces.conftest import call
-from tests.remote.world import ROOT_FILE, WHO, World, git
+from tests.helpers import ROOT_FILE, call, git, settle_environment
+from tests.remote.world import World
 
 
 def scheduler(world: World, *args: str, code: int = 0) -> tuple[str, str]:
     """What a command says on stdout and stderr."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in WHO.items():
-            patch.setenv(name, value)
-        found = call("--root", str(world.root), *args)
+    found = call("--root", str(world.root), *args)
     assert found.code == code, found.stdout + found.stderr
     return found.stdout, found.stderr
 
@@ -150,11 +147,9 @@ def test_an_edit_without_a_signature_is_not_pushed_to_where_only_signed_ones_are
     assert "is not signed, and only signed ones are applied here; nothing was pushed" in said
     assert git(world.bare, "rev-parse", "main") == first
     settings = (("gpg.format", "ssh"), ("user.signingkey", str(key)), ("commit.gpgSign", "true"))
-    text = "".join(f"[{key.partition('.')[0]}]\n\t{key.partition('.')[2]} = {value}\n" for key, value in settings)
-    home = world.folder / "home"
-    home.mkdir()
-    (home / ".gitconfig").write_text(text)
-    monkeypatch.setenv("HOME", str(home))
+    settle_environment(monkeypatch, world.folder / "home")
+    for name, value in settings:
+        git(world.folder, "config", "--global", name, value)
     told, _ = scheduler(world, *edit, "--json")
     assert (json.loads(told)["applied"], json.loads(told)["job"]["name"]) == ("now", "x")
     assert name_of(world, "main") == "x"

@@ -18,7 +18,8 @@ from scheduler.remote.checkouts import remove_old
 from scheduler.remote.following import NotApplicableError
 from scheduler.root.followed import Followed, hold
 from scheduler.root.place import locate
-from tests.remote.world import JOB, ROOT_FILE, World, git
+from tests.helpers import ROOT_FILE, git
+from tests.remote.world import JOB, World
 
 
 def where(world: World, cwd: Path, **environ: str) -> Path:

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.remote.world import World, git, until
+from tests.helpers import git, until
+from tests.remote.world import World
 
 # Says which number each file that it reads has: its task, a script beside it, and the settings that started it.
 ROOT_FILE = """\

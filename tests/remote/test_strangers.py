@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 
 from scheduler.core.values.problems import RefusedError, UnavailableError
-from scheduler.git import run as git
+from scheduler.git import run as git_run
 from scheduler.machine.clock import SystemClock
 from scheduler.remote.checkouts import remove_tree
 from scheduler.remote.following import Follow
 from scheduler.service.clone import Wanted, clone
 from tests.fakes import FakeClock
+from tests.helpers import ROOT_FILE, git, until
 from tests.remote.test_editing import scheduler
 from tests.remote.test_serving import serving
-from tests.remote.world import ROOT_FILE, World, until
-from tests.remote.world import git as run
+from tests.remote.world import World
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found in /proc")
 
@@ -58,14 +58,14 @@ def test_a_repository_of_sha256_ids_is_followed_also_where_another_was_before(wo
     world.clone()
     bare, desk = world.folder / "new.git", world.folder / "new"
     for path, kind in ((bare, ("--bare",)), (desk, ())):
-        run(world.folder, "init", "--quiet", "--object-format=sha256", *kind, str(path))
+        git(world.folder, "init", "--quiet", "--object-format=sha256", *kind, str(path))
     for name, text in {"scheduler.yaml": ROOT_FILE, "jobs/x.yaml": "id: x\nschedule: {every: 1h}\ntask: hi\n"}.items():
         (desk / name).parent.mkdir(exist_ok=True)
         (desk / name).write_text(text)
-    run(desk, "add", "--all")
-    run(desk, "commit", "--quiet", "-m", "first")
-    run(desk, "push", "--quiet", str(bare), "HEAD:refs/heads/main")
-    commit = run(desk, "rev-parse", "HEAD")
+    git(desk, "add", "--all")
+    git(desk, "commit", "--quiet", "-m", "first")
+    git(desk, "push", "--quiet", str(bare), "HEAD:refs/heads/main")
+    commit = git(desk, "rev-parse", "HEAD")
     assert len(commit) == 64
     _rewrite_followed(world, url=str(bare))
     found = world.look()
@@ -74,14 +74,14 @@ def test_a_repository_of_sha256_ids_is_followed_also_where_another_was_before(wo
     other.folder.mkdir()
     bare.rename(other.bare)
     assert other.clone().commit == commit
-    assert run(other.root / "current", "status", "--porcelain") == ""
+    assert git(other.root / "current", "status", "--porcelain") == ""
 
 
 def test_a_shallow_remote_is_refused_by_what_it_is(world: World) -> None:
     world.begin()
     world.push({"prompts/hello.md": "hello 1\n"})
     whole = world.bare.rename(world.folder / "whole.git")
-    run(world.folder, "clone", "--quiet", "--bare", "--depth=1", f"file://{whole}", str(world.bare))
+    git(world.folder, "clone", "--quiet", "--bare", "--depth=1", f"file://{whole}", str(world.bare))
     with pytest.raises(UnavailableError, match="holds only the end of its history"):
         world.clone()
     assert not world.root.exists()
@@ -89,8 +89,8 @@ def test_a_shallow_remote_is_refused_by_what_it_is(world: World) -> None:
 
 def test_a_tag_of_a_file_is_refused_by_what_it_is(world: World) -> None:
     world.begin()
-    blob = run(world.desk, "rev-parse", "HEAD:prompts/hello.md")
-    run(world.desk, "push", "--quiet", "origin", f"{blob}:refs/tags/blob")
+    blob = git(world.desk, "rev-parse", "HEAD:prompts/hello.md")
+    git(world.desk, "push", "--quiet", "origin", f"{blob}:refs/tags/blob")
     with pytest.raises(UnavailableError, match="names no commit"):
         world.clone(tag="blob")
 
@@ -166,9 +166,9 @@ def test_somebody_who_switches_in_a_commits_folder_does_not_change_what_it_is(wo
     first = world.begin()
     second = world.push({"other.txt": "x\n"})
     world.clone()
-    run(world.root / "current", "update-ref", "--no-deref", "HEAD", first)
+    git(world.root / "current", "update-ref", "--no-deref", "HEAD", first)
     assert world.look().trouble == ""
-    assert run(world.root / "current", "rev-parse", "HEAD") == second
+    assert git(world.root / "current", "rev-parse", "HEAD") == second
 
 
 def test_nothing_is_made_inside_of_what_is_kept_from_a_remote(world: World) -> None:
@@ -245,16 +245,16 @@ def test_a_store_of_another_user_is_not_taken_for_a_damaged_one(world: World) ->
 def test_a_git_that_cannot_be_run_is_no_damage_to_the_store(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     first = world.begin()
     world.clone()
-    started = git._started
+    started = git_run._started
 
     def too_many(options: list[str], **rest: object) -> object:
         if "ls-tree" in options:
-            raise git.GitError("git could not be started: [Errno 24] Too many open files")
+            raise git_run.GitError("git could not be started: [Errno 24] Too many open files")
         return started(options, **rest)  # type: ignore[arg-type]
 
     second = world.push({"prompts/hello.md": "hello 1\n"})
     with monkeypatch.context() as patch:
-        patch.setattr(git, "_started", too_many)
+        patch.setattr(git_run, "_started", too_many)
         found = world.look()
     assert "Too many open files" in found.trouble
     assert found.commit == first
@@ -269,7 +269,7 @@ def test_a_root_that_was_moved_is_no_worktree_to_prune(world: World) -> None:
     moved.folder.mkdir()
     world.root.rename(moved.root)
     assert moved.look().trouble == ""
-    assert "prunable" not in run(moved.root / "current", "worktree", "list")
+    assert "prunable" not in git(moved.root / "current", "worktree", "list")
 
 
 # -- remotes that hang -----------------------------------------------------------------------

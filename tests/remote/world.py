@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,42 +14,9 @@ from scheduler.machine.clock import SystemClock
 from scheduler.remote.following import Follow
 from scheduler.root.followed import Followed, Looked
 from scheduler.service.clone import Cloned, Wanted, clone
+from tests.helpers import ROOT_FILE, git
 
-ROOT_FILE = """\
-version: 1
-defaults: {runner: cat}
-runners:
-  cat: {command: [cat]}
-"""
 JOB = "id: hello\nschedule: {every: 1h}\ntask_source_path: prompts/hello.md\n"
-PATIENCE_S = 60.0
-WHO = {
-    "GIT_AUTHOR_NAME": "A",
-    "GIT_AUTHOR_EMAIL": "a@example.com",
-    "GIT_COMMITTER_NAME": "A",
-    "GIT_COMMITTER_EMAIL": "a@example.com",
-}
-
-
-def git(folder: Path, *args: str, stdin: bytes | None = None) -> str:
-    done = subprocess.run(
-        ["git", "-c", "init.defaultBranch=main", "-C", folder, *args],
-        env={**os.environ, **WHO},
-        check=True,
-        capture_output=True,
-        input=stdin,
-    )
-    return done.stdout.decode().strip()
-
-
-def until(found: Callable[[], Any], what: str) -> Any:
-    give_up = time.monotonic() + PATIENCE_S
-    while time.monotonic() < give_up:
-        value = found()
-        if value:
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"never came: {what}")
 
 
 @dataclass(frozen=True)

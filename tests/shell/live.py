@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from scheduler.core.values.facts import Job
 from scheduler.daemon.resync import RESCAN_S, Resync
@@ -21,35 +19,15 @@ from scheduler.machine.clock import SystemClock
 from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
 from scheduler.sync.passes import Passes
+from tests import helpers
 
 PATIENCE_S = RESCAN_S / 3  # what comes later than this was found by a rescan, and not by an event
 
-ROOT_FILE = """\
-version: 1
-defaults: {runner: cat}
-runners:
-  cat: {command: [cat]}
-"""
-
-
-def until(found: Callable[[], Any], what: str) -> Any:
-    give_up = time.monotonic() + PATIENCE_S
-    while time.monotonic() < give_up:
-        value = found()
-        if value:
-            return value
-        time.sleep(0.01)
-    raise AssertionError(f"never came: {what}")
+until = functools.partial(helpers.until, within=PATIENCE_S)
 
 
 def job_text(job_id: str, *, name: str = "first", task: str = "task: hi") -> str:
     return f"id: {job_id}\nname: {name}\nschedule: {{every: 1h}}\n{task}\n"
-
-
-def git(folder: Path, *args: str) -> str:
-    who = ("-c", "user.name=A", "-c", "user.email=a@example.com", "-c", "init.defaultBranch=main")
-    done = subprocess.run(["git", *who, "-C", folder, *args], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 class Live:

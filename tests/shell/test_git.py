@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -17,14 +16,9 @@ from scheduler.core.values.problems import UnavailableError
 from scheduler.git.folder import index_lock, ref_files, under_way
 from scheduler.git.run import GitError, run_git, stream_git
 from scheduler.git.tree import Commits, Tree, head, read_tree
+from tests.helpers import GIT, git, settle_environment
 
-GIT = shutil.which("git") or "git"
 ODD = "a folder/b\"c\n'd é *?[x].md"
-
-
-def git(root: Path, *args: str) -> str:
-    """Git as people run it: every setting of the repository in force."""
-    return subprocess.run([GIT, "-C", root, *args], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def provenance(root: Path, path: str, data: bytes) -> Provenance:
@@ -54,16 +48,8 @@ def script(path: Path, text: str) -> Path:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user with a name and nothing else, so the machine's own settings decide nothing."""
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    where = tmp_path / "home"
-    where.mkdir()
-    (where / ".gitconfig").write_text("[user]\n\tname = A\n\temail = a@example.com\n[init]\n\tdefaultBranch = main\n")
-    monkeypatch.setenv("HOME", str(where))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    return where
+    settle_environment(monkeypatch, tmp_path / "home")
+    return tmp_path / "home"
 
 
 @pytest.fixture

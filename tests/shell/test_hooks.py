@@ -13,16 +13,15 @@ from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.root.place import Place
 from scheduler.service.hooks import NAMES, Hooks, hook_states, install_hooks, uninstall_hooks
 from scheduler.service.root import Root
-from tests.shell.live import git, live, until
+from tests.helpers import git, settle_environment
+from tests.shell.live import live, until
 
 LOG = '#!/bin/sh\necho "$0 $*" >> "$PWD/log"\n'
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "home").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    settle_environment(monkeypatch, tmp_path / "home")
     return tmp_path / "home"
 
 

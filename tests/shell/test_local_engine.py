@@ -6,7 +6,6 @@ import contextlib
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -29,6 +28,7 @@ from scheduler.run.local.engine import LocalEngine
 from scheduler.service.root import Root
 from scheduler.service.sync import sync
 from tests.fakes import FakeClock
+from tests.helpers import until
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LONG = 30.0
@@ -435,9 +435,7 @@ def test_a_cancel_that_comes_just_after_the_end_of_an_attempt_is_heard(house: Ho
     house.engine.carry_out = carry_out  # type: ignore[method-assign, assignment]
     ended: list[Run | None] = []
     house.workers.start([run(0)], ended=ended.append)
-    deadline = time.monotonic() + LONG
-    while not ended and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: ended, "its end")
     assert (house.engine.cancelled, house.workers.next_at) == ({"j0:1": "cancelled unstarted"}, None)
     assert [each and each.id for each in ended] == ["j0:1"], "who waits for it is told"
 

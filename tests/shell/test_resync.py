@@ -18,7 +18,8 @@ import pytest
 from scheduler.core.values.facts import SyncState
 from scheduler.daemon import resync as module
 from scheduler.ledger import syncs
-from tests.shell.live import ROOT_FILE, Live, git, job_text, live, until
+from tests.helpers import ROOT_FILE, git
+from tests.shell.live import Live, job_text, live, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify")
 
@@ -207,7 +208,9 @@ def test_an_emptied_file_that_stays_empty_for_long_keeps_its_job_and_is_mended_b
     with job.open("w") as file:
         until(lambda: (found := shared.job("slow")) and found.file.sync_state is SyncState.INVALID, "the mark")
         file.write(job_text("slow", name="second"))
-    after = until(lambda: (found := shared.job("slow")) and found.file.spec.name == "second" and found, "the edit")
+    until(lambda: shared.named("slow") == "second", "the edit")
+    after = shared.job("slow")
+    assert after is not None
     assert (after.file.sync_state, after.next_run_at) == (SyncState.SYNCED, before.next_run_at)
     assert shared.actions("slow") == ["sync_state", "update", "sync_state"]
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,6 +25,7 @@ from scheduler.service.pause import pause_job, resume_job
 from scheduler.service.root import Root
 from scheduler.service.sync import sync
 from tests.fakes import FakeClock, FakeDuties, NotedEngine
+from tests.helpers import until
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
@@ -432,14 +432,6 @@ def test_whatever_a_clock_does_each_slot_has_one_row_and_runs_at_most_once(
 # -- the thread --------------------------------------------------------------------------------
 
 
-def until(condition: Callable[[], bool], *, within: float = 30) -> float:
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < within
-        time.sleep(0.01)
-    return time.monotonic() - started
-
-
 def test_a_clock_that_is_set_is_noticed_within_a_second_though_the_next_slot_is_far(world: World) -> None:
     world.write(hourly='"0 * * * *"')
     world.clock.moment = MIDNIGHT + 61 * MINUTE
@@ -447,15 +439,15 @@ def test_a_clock_that_is_set_is_noticed_within_a_second_though_the_next_slot_is_
     clockwork, _ = world.start()
     clockwork.loop.start()
     try:
-        until(lambda: clockwork.loop.beats > 0)
+        until(lambda: clockwork.loop.beats > 0, "a turn")
         world.clock.step(59 * MINUTE)
-        assert until(lambda: len(world.runs) == 1) < 3, "a slot has come"
+        until(lambda: len(world.runs) == 1, "the slot that has come", within=3)
         world.clock.step(-30 * MINUTE)
-        assert until(lambda: len(world.engine.hastened) > 0) < 3, "what lies ahead is set right"
+        until(lambda: len(world.engine.hastened) > 0, "what lies ahead set right", within=3)
         world.clock.step(5 * HOUR)
-        assert until(lambda: "not believed" in clockwork.loop.trouble) < 3
+        until(lambda: "not believed" in clockwork.loop.trouble, "the doubt", within=3)
         world.clock.advance(2 * MINUTE)
-        until(lambda: clockwork.loop.trouble == "")
+        until(lambda: clockwork.loop.trouble == "", "the end of the doubt")
     finally:
         clockwork.stop()
         clockwork.loop.join(30)

@@ -12,8 +12,9 @@ import pytest
 from scheduler.core.values.facts import Commit, NoCommit
 from scheduler.git.history import last_changes
 from scheduler.git.tree import head, read_tree
+from tests.helpers import GIT, git
 from tests.shell import test_git
-from tests.shell.test_git import ODD, commit, git, write
+from tests.shell.test_git import ODD, commit, write
 
 home, root, fake_git = test_git.home, test_git.root, test_git.fake_git  # the fixtures
 
@@ -125,7 +126,7 @@ def test_many_files_are_found_in_one_walk_that_ends_when_all_are_found(
     many = {f"jobs/{n}": b"1" for n in range(300)}
     first = said(root, "all", many)
     second = said(root, "one", {"jobs/7": b"2"})
-    fake_git(f'echo call >> {tmp_path}/calls; exec {test_git.GIT} "$@"')
+    fake_git(f'echo call >> {tmp_path}/calls; exec {GIT} "$@"')
     wanted = {(path, blob) for path, blob in read_tree(root).blobs.items() if path in many}
     (tmp_path / "calls").unlink()
     found = last_changes(root, [second], wanted, timeout=30)
@@ -145,7 +146,7 @@ def test_a_history_that_takes_too_long_names_what_it_had_told_by_then(
 ) -> None:
     revision = said(root, "first", {"a": b"1"})
     blobs = read_tree(root).blobs
-    fake_git(f'{test_git.GIT} "$@"; sleep 60')
+    fake_git(f'{GIT} "$@"; sleep 60')
     wanted = [("a", blobs["a"]), ("b", "1" * 40)]
     found = last_changes(root, [revision], wanted, timeout=1)
     assert [getattr(each, "id", None) for each in found.values()] == [revision]

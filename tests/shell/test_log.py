@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scheduler.machine.log import RESERVED, JsonFormatter, Log, LogEntry, TextFormatter, is_journal, write_log
@@ -105,6 +105,8 @@ def test_there_are_calls_to_look_at() -> None:
 
 
 @given(st.text(), st.text(), st.integers(), st.text())
+@example("0:", "", 0, "")
+@example(":", "", 0, "")
 def test_no_value_ends_a_line_or_passes_for_another_field(one: str, two: str, number: int, words: str) -> None:
     found = record("it_came", words, one=one, two=two, n=number)
     line = text(found)
@@ -163,8 +165,8 @@ def test_a_librarys_call_that_is_wrong_still_says_something(args: tuple[object, 
 
 
 def test_a_field_that_is_none_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "scheduler.test_logs"):
-        Log("scheduler.test_logs").info("run_failed", "100% gone", run_id="a:1", error="it's 5% off", n=3, left=None)
+    with caplog.at_level(logging.INFO, "scheduler.test_log"):
+        Log("scheduler.test_log").info("run_failed", "100% gone", run_id="a:1", error="it's 5% off", n=3, left=None)
     assert as_json(caplog.records[0]) | {"time": ""} == {
         "time": "",
         "level": "info",

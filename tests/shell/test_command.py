@@ -862,8 +862,10 @@ def test_grandchildren_are_ended_at_a_timeout_also_those_that_ignore_term(bench:
 
 def test_what_left_the_group_and_writes_without_end_does_not_hold_up_the_run(bench: Bench, pipe: Pipe) -> None:
     left = f"exec 3> {pipe.path}; echo $$ > pid; echo ready >&3; exec yes"
-    code = f"import subprocess as s; s.Popen({[SH, '-c', left]!r}, start_new_session=True)\n"
-    code += f"open({str(pipe.path)!r}).read(1)"
+    code = f"import fcntl, struct, subprocess as s, termios; s.Popen({[SH, '-c', left]!r}, start_new_session=True)\n"
+    code += f"open({str(pipe.path)!r}).read(1)\n"
+    # It ends when more than the limit lies unread in its output, however late the other begins to write.
+    code += "while struct.unpack('i', fcntl.ioctl(1, termios.FIONREAD, bytes(4)))[0] < 20_000: pass"
     os.set_blocking(pipe.reader, False)
     with soon():
         found = ended(bench(sys.executable, "-W", "ignore", "-c", code, limit=20_000))

@@ -31,9 +31,10 @@ from scheduler.core.formats.jobfile import read_job_file
 from scheduler.core.formats.rootfile import read_root_file
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.texts import TextError
-from tests.core import test_edit, test_fuzz
+from tests.core.edits import test_spans
+from tests.core.formats import test_fuzz
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "edits"
+GOLDEN = Path(__file__).parents[2] / "golden" / "edits"
 CORPUS = sorted(path for path in GOLDEN.iterdir() if path.suffix in (".yaml", ".md"))
 
 (SETTINGS, _) = read_root_file(
@@ -247,8 +248,8 @@ def check_any_file(data: st.DataObject) -> None:
     if not documents:
         return
     job = Opened(path, text, data.draw(st.integers(0, len(documents) - 1)), test_fuzz.SETTINGS[0])
-    paths = [*test_edit.paths_of(dict(job.keys)), ("name",), ("env", "MODE"), ("schedule", "timezone"), ("retry",)]
-    value = data.draw(test_edit.values | st.just(UNSET), "value")
+    paths = [*test_spans.paths_of(dict(job.keys)), ("name",), ("env", "MODE"), ("schedule", "timezone"), ("retry",)]
+    value = data.draw(test_spans.values | st.just(UNSET), "value")
     change = Change(data.draw(st.sampled_from(paths), "change"), value)
     with contextlib.suppress(*REFUSALS):
         after = Opened(path, edited(job, [change]), job.number, job.settings)

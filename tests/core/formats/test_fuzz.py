@@ -25,7 +25,7 @@ from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import JobSpec
 from tests.core.problem_text import GOLDEN, check_places
 
-TOP = Path(__file__).parents[2]
+TOP = Path(__file__).parents[3]
 EXAMPLE = TOP / "jobs.example"
 ROOT = (EXAMPLE / "scheduler.yaml").read_bytes()
 SEEDS = [

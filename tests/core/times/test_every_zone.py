@@ -16,7 +16,7 @@ import pytest
 
 from scheduler.core.times.fires import coming, fires
 from scheduler.core.values.spec import Schedule
-from tests.core.test_schedule import minute_by_minute
+from tests.core.times.test_schedule import minute_by_minute
 
 BEGIN, END = datetime(2020, 1, 1, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC)
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)

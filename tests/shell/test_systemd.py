@@ -25,6 +25,7 @@ from scheduler.machine.loop import Loop
 from scheduler.root.place import Place
 from scheduler.sync.passes import Passes
 from tests.fakes import FakeDuties, NotedEngine
+from tests.helpers import until
 
 LONG = 30.0
 
@@ -72,13 +73,6 @@ def turned() -> Loop:
     loop = loop_of()
     loop.beat()
     return loop
-
-
-def until(found: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + LONG
-    while not found():
-        assert time.monotonic() < give_up, f"never came: {what}"
-        time.sleep(0.01)
 
 
 def turns_until_heard(told: Manager, loop: Loop, listener: Listener, line: str) -> None:

@@ -30,14 +30,8 @@ from scheduler.service.root import Root
 from scheduler.service.run import dry_run_job, run_job
 from scheduler.service.sync import sync
 from tests.fakes import FakeClock
+from tests.helpers import ROOT_FILE
 
-ROOT_FILE = """\
-version: 1
-runners:
-  cat: {command: [cat]}
-  sh: {command: [sh, -eu, "{task_file}"], tasks: ["scripts/**", "jobs/**"]}
-defaults: {runner: cat}
-"""
 JOB = "id: hello\nschedule: {every: 1h}\ntask_source_path: prompts/hello.md\n"
 
 

@@ -15,7 +15,7 @@ from scheduler.core.times.cron import parse_cron
 from scheduler.core.times.valid import unite
 from scheduler.core.times.words import describe
 from scheduler.core.values.spec import Schedule
-from tests.core.test_schedule import expressions, fields, schedules
+from tests.core.times.test_schedule import expressions, fields, schedules
 
 MINUTE = timedelta(minutes=1)
 
