@@ -95,12 +95,7 @@ def update_command(
 @_to_target
 @global_options
 def create_command(
-    given: Globals,
-    job: str,
-    settings: tuple[str, ...],
-    task_file: str | None,
-    path: str | None,
-    target: Target,
+    given: Globals, job: str, settings: tuple[str, ...], task_file: str | None, path: str | None, target: Target
 ) -> None:
     """Write the file of a new job, and its prompt's where --set task_source_path names one. Overwrites nothing."""
     from scheduler.service.edit.verbs import create_job

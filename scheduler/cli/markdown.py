@@ -52,12 +52,7 @@ def comment(shown: Json, diffs: Sequence[TaskDiff], *, folder: str = "", read: b
     return page.text()
 
 
-_TITLES = {
-    "Added": ("created", "revived"),
-    "Changed": ("changed",),
-    "Moved": ("moved",),
-    "Removed": ("archived",),
-}
+_TITLES = {"Added": ("created", "revived"), "Changed": ("changed",), "Moved": ("moved",), "Removed": ("archived",)}
 
 
 @dataclass
@@ -123,9 +118,6 @@ class _Page:
                 "`scheduler plan --base …` in a clone shows everything."
             )
         return "\n\n".join(self._blocks) + "\n"
-
-
-# -- parts -----------------------------------------------------------------------------------
 
 
 def _summary(shown: Json, read: bool) -> str:
@@ -281,9 +273,6 @@ def _diff(diff: TaskDiff, most: int | None = None) -> list[str]:
 def _lines(diff: TaskDiff) -> list[str]:
     """Not as splitlines() has it: what another character parts would stand there without its sign."""
     return diff.unified.split("\n")[:-1]
-
-
-# -- what keeps a text harmless --------------------------------------------------------------
 
 
 def code(text: str) -> str:

@@ -165,9 +165,6 @@ def sync_command(given: Globals, dry_run: bool, confirm_prune: str | None, now_a
     end(code)
 
 
-# -- how a pass is shown ---------------------------------------------------------------------
-
-
 def sync_code(found: SyncReport) -> int:
     if found.json["guard"] is not None or found.json["held"]:
         return REFUSED

@@ -27,8 +27,7 @@ def mcp_command(given: Globals) -> None:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
         raise UnavailableError(
-            "the command mcp needs the extra `mcp`, which is not installed",
-            hint="pip install 'gitops-scheduler[mcp]'",
+            "the command mcp needs the extra `mcp`, which is not installed", hint="pip install 'gitops-scheduler[mcp]'"
         ) from None
     if sys.stdin.isatty():
         say(

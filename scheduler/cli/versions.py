@@ -111,9 +111,6 @@ def versions_command(given: Globals, job: str, count: int) -> None:
         say(given, f"the newest {count} of {found['total']}; -n shows more")
 
 
-# -- shared --------------------------------------------------------------------------------------
-
-
 def _print_timeline(entries: Sequence[Json]) -> None:
     if not entries:
         return

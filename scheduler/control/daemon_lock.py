@@ -48,9 +48,6 @@ def _lock_path(place: Place) -> Path:
     return place.db.with_name(place.db.name + ".daemon")
 
 
-# -- the daemon's side -----------------------------------------------------------------------
-
-
 class DaemonLock:
     """One database held by this process, until `release`.
 
@@ -167,9 +164,6 @@ def _parsed(data: bytes) -> Holder | None:
         return Holder(**json.loads(data))
     except (ValueError, TypeError):
         return None
-
-
-# -- the command's side ----------------------------------------------------------------------
 
 
 def find(place: Place) -> Holder | None:

@@ -248,9 +248,6 @@ class ExplainJson(TypedDict):
     evidence: list[EvidenceJson]
 
 
-# -- log, diff, versions ---------------------------------------------------------------------------
-
-
 class OriginJson(BroughtJson):
     """How a definition or a text came into force."""
 
@@ -329,9 +326,6 @@ class VersionsJson(TypedDict):
     total: int
 
 
-# -- plan, sync, review ----------------------------------------------------------------------------
-
-
 class FiresBeforeAfterJson(TypedDict):
     before: list[Instant]
     after: list[Instant]
@@ -407,9 +401,6 @@ class ReviewJson(PlanJson, ReviewedJobsJson):
     base: dict[str, str | None] | None
     head: dict[str, str | None] | None
     notes: list[str]
-
-
-# -- edits, imports, doctor ------------------------------------------------------------------------
 
 
 class EditJson(TypedDict):

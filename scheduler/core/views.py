@@ -32,12 +32,7 @@ def _instant(moment: datetime | None) -> str | None:
 
 
 def job_json(
-    job: Job,
-    *,
-    task_sha256: str | None,
-    problems: Sequence[Problem],
-    now: datetime,
-    alarms: Sequence[Alarm] = (),
+    job: Job, *, task_sha256: str | None, problems: Sequence[Problem], now: datetime, alarms: Sequence[Alarm] = ()
 ) -> answers.JobJson:
     """task_sha256: of the text the disk holds now; None where it cannot be read. alarms: what is overdue of it."""
     facts, spec, runtime = job.file, job.file.spec, job.runtime

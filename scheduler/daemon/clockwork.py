@@ -159,8 +159,6 @@ class Clockwork:
             longest_s=LONGEST_S,
         )
 
-    # -- what others call ------------------------------------------------------------------------
-
     def stop(self) -> None:
         """No new fires from now on; a claim under way is completed."""
         with self._claiming:
@@ -273,8 +271,6 @@ class Clockwork:
             _tell(each)
         self._duties.hand_over(claim)
         return list(claim.runs)
-
-    # -- the thread ------------------------------------------------------------------------------
 
     def _turns(self) -> Iterator[float]:
         with self._lend() as store:

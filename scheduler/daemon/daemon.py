@@ -186,8 +186,6 @@ class Daemon:
         for listener in lock.listeners:
             Server(listener, Requests(self).handlers())
 
-    # -- from start to stop ----------------------------------------------------------------------
-
     def serve(self) -> Served:
         """Until a signal says to stop; with `--once` until what is due has ended. Raises: UnavailableError."""
         if self.follower is not None and (self._once or not self.place.root.is_dir()):
@@ -302,8 +300,6 @@ class Daemon:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    # -- what the parts ask of each other --------------------------------------------------------
-
     def _attempts(self, store: Store) -> Attempts:
         return Attempts(
             place=self.place,
@@ -325,8 +321,6 @@ class Daemon:
             self.duties.queue_taken = False
             self.agenda.poke()
         return ended
-
-    # -- how it stands ---------------------------------------------------------------------------
 
     def _summary(self) -> str:
         """How things stand, in one line; waits for nothing that another thread may hold."""
@@ -356,10 +350,7 @@ def _tell_what_is_new(place: Place, store: Store, passes: Passes, put_aside: Seq
     mount = mount_of(place.db.parent)
     if mount is not None and mount.is_shared:
         _log.warning(
-            "network_file_system",
-            "neither SQLite nor locks are safe there, see doctor",
-            path=place.db,
-            kind=mount.kind,
+            "network_file_system", "neither SQLite nor locks are safe there, see doctor", path=place.db, kind=mount.kind
         )
     if store.read(syncs.synced_at) is None:
         found = passes.plan(store.read(syncs.observed))

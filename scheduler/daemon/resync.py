@@ -169,8 +169,6 @@ class Resync:
             return RETRY_S
         return min(RESCAN_S, max(RESCAN_UNWATCHED_S, self._took_s / MOST_BUSY)) if self.unwatched else RESCAN_S
 
-    # -- one pass --------------------------------------------------------------------------------
-
     def _look(self, cause: str) -> bool:
         """One pass of our own accord. Returns whether it changed anything; says what keeps it from working."""
         self._doubts_end = None
@@ -232,8 +230,6 @@ class Resync:
                 return
             time.sleep(0.02)
 
-    # -- what is watched -------------------------------------------------------------------------
-
     def _watch(self, store: Store) -> bool:
         """Watches what may change what a pass finds. True where something of it is new."""
         if not self._place.wake.exists():  # hooks make none: where no daemon is, they leave nothing behind
@@ -249,8 +245,6 @@ class Resync:
         """Those of all jobs, and of job files that are waiting for their task to become one."""
         parsed = self._passes.parsed
         return {*store.read(syncs.task_paths), *(() if parsed is None else parsed.task_paths())}
-
-    # -- what is said ----------------------------------------------------------------------------
 
     def _say_held(self, held: str, store: Store) -> None:
         """Edits wait. For the minutes of a rebase that is as it should be; one that is forgotten is told (S8, F7)."""

@@ -10,14 +10,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from scheduler.core.times.clocks import (
-    NOT_BEFORE,
-    PATIENCE,
-    Boot,
-    Trust,
-    first_trust,
-    judged,
-)
+from scheduler.core.times.clocks import NOT_BEFORE, PATIENCE, Boot, Trust, first_trust, judged
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UnavailableError
 from scheduler.ledger import clock_steps

@@ -30,9 +30,6 @@ class AbsentError(UnavailableError):
         self.said = said
 
 
-# -- names ---------------------------------------------------------------------------------------
-
-
 def need_repository(root: Path) -> None:
     if git_folder(root) is None:
         raise RefusedError(
@@ -64,9 +61,6 @@ def find_commit(root: Path, name: str) -> str:
     if found is None:
         raise RefusedError(f"{name!r} names no commit here", hint="name one that `git log` shows")
     return found
-
-
-# -- entries -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +116,6 @@ def folders_of(commit: str, entries: Sequence[Entry]) -> Mapping[str, Sequence[s
             hint="see `git fsck` there",
         )
     return found
-
-
-# -- bytes ---------------------------------------------------------------------------------------
 
 
 def blob_id(data: bytes, like: str) -> str:

@@ -183,12 +183,7 @@ def _started(
 ) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
-            ["git", *options],
-            env=environ,
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            start_new_session=True,
+            ["git", *options], env=environ, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
         )
     except FileNotFoundError:
         raise GitError("git is not installed, or not on PATH") from None

@@ -62,9 +62,6 @@ def check_identity(root: Path, environ: Mapping[str, str]) -> None:
         ) from None
 
 
-# -- in the working tree -----------------------------------------------------------------------
-
-
 def check_commit(root: Path, paths: Sequence[str], environ: Mapping[str, str]) -> None:
     """Whether these files, as they are, could be the base of a commit of an edit.
 
@@ -179,9 +176,6 @@ def _literal(paths: Sequence[str]) -> list[str]:
 
 def _is_tracked(root: Path, path: str) -> bool:
     return bool(run_git(root, "ls-files", "-z", "--", path))
-
-
-# -- on a branch -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

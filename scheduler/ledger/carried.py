@@ -44,9 +44,6 @@ class Carried:
     actor: str
 
 
-# -- out -----------------------------------------------------------------------------------------
-
-
 def past_of(sql: Connection, job_id: str) -> Past:
     """All that the database knows of a job. Runs that have not ended are left out: they go on here, not there."""
     job = sql.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
@@ -96,9 +93,6 @@ def _told(row: Row, names: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-# -- in ------------------------------------------------------------------------------------------
-
-
 def carry(sql: Connection, pasts: Mapping[str, Carried], *, now: datetime) -> dict[str, State]:
     """Gives jobs the past they bring along: now, or in the transaction of the sync that makes them."""
     ticket = next_ticket(sql)
@@ -116,8 +110,7 @@ def _carry(sql: Connection, job_id: str, carried: Carried, *, now: datetime, tic
         return "carried"
     if job is None:
         sql.execute(
-            "INSERT OR REPLACE INTO carried (job_id, past, at) VALUES (?, ?, ?)",
-            (job_id, _packed(carried), stamp(now)),
+            "INSERT OR REPLACE INTO carried (job_id, past, at) VALUES (?, ?, ?)", (job_id, _packed(carried), stamp(now))
         )
         return "pending"
     if sql.execute("SELECT 1 FROM audit WHERE job_id = ? AND action = ?", (job_id, IMPORT)).fetchone():

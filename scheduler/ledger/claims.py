@@ -128,13 +128,7 @@ def claim_due(
             reason = OUTAGE if late and paced else None
             runs.append(
                 _insert_run(
-                    sql,
-                    due.job,
-                    slot=slot,
-                    trigger=trigger,
-                    owner=owner if starts else None,
-                    now=now,
-                    reason=reason,
+                    sql, due.job, slot=slot, trigger=trigger, owner=owner if starts else None, now=now, reason=reason
                 )
             )
     crash_point("before_claim_commit")
@@ -159,8 +153,7 @@ def queued(sql: Connection) -> list[Run]:
 def retries_due(sql: Connection, before: datetime) -> list[Run]:
     """Runs that should have been tried again by then, and still wait."""
     rows = sql.execute(
-        f"SELECT * FROM runs WHERE {ACTIVE} AND status = 'queued' AND retry_at < ? ORDER BY retry_at",
-        (stamp(before),),
+        f"SELECT * FROM runs WHERE {ACTIVE} AND status = 'queued' AND retry_at < ? ORDER BY retry_at", (stamp(before),)
     ).fetchall()
     return [to_run(sql, row) for row in rows]
 

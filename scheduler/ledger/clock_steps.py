@@ -191,7 +191,6 @@ def repair_clock(
         _repair_job(sql, each, changed)
     _hasten(sql, retries)
     sql.execute(
-        "UPDATE root SET zone_rules = coalesce(?, zone_rules), synced_at = min(synced_at, ?)",
-        (zone_rules, stamp(now)),
+        "UPDATE root SET zone_rules = coalesce(?, zone_rules), synced_at = min(synced_at, ?)", (zone_rules, stamp(now))
     )
     append_audit(sql, audit)

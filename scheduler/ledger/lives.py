@@ -18,11 +18,7 @@ def lives(sql: Connection, now: datetime) -> list[Life]:
     """When daemons were there, by when they came, as far as a clock that has gone back since has not noted it."""
     found = [
         from_row(
-            Life,
-            row,
-            began=parse_instant(row["began_at"]),
-            seen=parse_instant(row["seen_at"]),
-            over=bool(row["over"]),
+            Life, row, began=parse_instant(row["began_at"]), seen=parse_instant(row["seen_at"]), over=bool(row["over"])
         )
         for row in sql.execute("SELECT * FROM lives ORDER BY id")
     ]

@@ -242,9 +242,6 @@ def _turn(path: Path) -> _Turn:
     return _turns.setdefault(path, _Turn())
 
 
-# -- opening ---------------------------------------------------------------------------------
-
-
 def _unopened(path: Path, error: OSError) -> UnwritableError:
     return UnwritableError(
         f"cannot open the database {path}: {error.strerror}", hint="make it writable, or name another one with --db"

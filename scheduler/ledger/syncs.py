@@ -16,16 +16,7 @@ from scheduler.core.values.settings import Settings
 from scheduler.ledger import carried
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.cursor import free_slot, move_cursor, need_ticket, next_ticket
-from scheduler.ledger.rows import (
-    JOBS,
-    dump,
-    insert,
-    moment,
-    stamp,
-    stamp_or_none,
-    to_job,
-    to_settings,
-)
+from scheduler.ledger.rows import JOBS, dump, insert, moment, stamp, stamp_or_none, to_job, to_settings
 from scheduler.ledger.skips import add_skip, insert_skip
 
 if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database

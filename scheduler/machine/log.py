@@ -64,9 +64,6 @@ class Log:
 _log = Log(__name__)
 
 
-# -- what a record says ----------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class LogEntry:
     """The message of our own records: what the call gave."""
@@ -135,9 +132,6 @@ def _typed(value: object) -> Any:
 
 def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} characters more)"
-
-
-# -- how it is written -----------------------------------------------------------------------
 
 
 class TextFormatter(logging.Formatter):

@@ -24,11 +24,6 @@ from scheduler.maintenance.lost import put_aside
 from scheduler.root.place import Place, is_there, make_private, unusable
 from scheduler.sync.settle_copy import Settled, settle_copy
 
-# -- going on from a copy --------------------------------------------------------------------
-
-
-# -- restore ---------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:

@@ -24,15 +24,7 @@ from scheduler.machine.crash import crash_point
 from scheduler.machine.disks import lack_of_room
 from scheduler.machine.log import Log
 from scheduler.machine.loop import Loop
-from scheduler.remote.checkouts import (
-    DamagedStoreError,
-    damage,
-    link,
-    link_all,
-    list_commit,
-    remove_old,
-    write_commit,
-)
+from scheduler.remote.checkouts import DamagedStoreError, damage, link, link_all, list_commit, remove_old, write_commit
 from scheduler.remote.fetching import (
     KEPT,
     GoneError,

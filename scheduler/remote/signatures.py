@@ -77,11 +77,7 @@ def _why_not(store: Path, kind: str, name: str, signers: Path) -> str:
         return "is not signed with an SSH key" if other else "is not signed"
     try:
         run_git(
-            store,
-            f"verify-{kind}",
-            name,
-            bare=True,
-            settings=(*_NO_OTHER, f"gpg.ssh.allowedSignersFile={signers}"),
+            store, f"verify-{kind}", name, bare=True, settings=(*_NO_OTHER, f"gpg.ssh.allowedSignersFile={signers}")
         )
     except GitError as error:
         if error.returncode != 1:

@@ -112,9 +112,7 @@ def end_unstarted(store: Store, run: Run, why: Why, now: datetime) -> Run:
 def end_orphan(store: Store, run: Run, now: datetime) -> Run:
     """Ends a run whose owner has died; it is tried again only if its `retry` says so (F4)."""
     ending = Ending(
-        status=RunStatus.INTERRUPTED,
-        reason="owner_died",
-        error="the process that ran it ended without finishing it",
+        status=RunStatus.INTERRUPTED, reason="owner_died", error="the process that ran it ended without finishing it"
     )
     again = None
     job = store.read(queries.job, run.job_id)

@@ -101,9 +101,6 @@ def uninstall_hooks(root: Root) -> Hooks:
     return Hooks(folder=folder, hooks=tuple(found))
 
 
-# -- where -----------------------------------------------------------------------------------
-
-
 def _folder(place: Place) -> Path:
     """Where git looks for the hooks of this repository. All its working trees share it, unless hooksPath is relative.
 
@@ -165,9 +162,6 @@ def _writing(folder: Path) -> Iterator[None]:
         raise UnavailableError(
             f"the hooks in {str(folder)!r} cannot be changed: {error.strerror}", hint="make the folder writable"
         ) from error
-
-
-# -- one hook --------------------------------------------------------------------------------
 
 
 def _hook(path: Path, wake: str, *, changed: bool = False) -> Hook:

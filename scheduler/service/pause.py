@@ -84,14 +84,7 @@ def _set_pause(root: Root, job_id: str, action: str, pause: Callable[[Job], Paus
             ]
             settled = held_back(job, now) if new is None else replaced(job, now)
             store.write(
-                syncs.set_pause,
-                job.id,
-                new,
-                audit=first,
-                also=also,
-                ticket=observed.ticket,
-                settled=settled,
-                arms=arms,
+                syncs.set_pause, job.id, new, audit=first, also=also, ticket=observed.ticket, settled=settled, arms=arms
             )
 
         until_fresh(turn, "nothing was done")

@@ -75,12 +75,7 @@ def plan_sync(root: Root, *, confirmed: str | None = None, now_anyway: bool = Fa
 
 
 def sync(
-    root: Root,
-    *,
-    confirmed: str | None = None,
-    cause: str = "sync",
-    now_anyway: bool = False,
-    new_state: bool = False,
+    root: Root, *, confirmed: str | None = None, cause: str = "sync", now_anyway: bool = False, new_state: bool = False
 ) -> SyncReport:
     """One pass, by the daemon if one runs.
 

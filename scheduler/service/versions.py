@@ -32,9 +32,6 @@ _ROWS_OF_AN_EDIT = 20
 _TOLD_BY_RUNS = ("failure", "recovery", "cancel")  # audit rows of what the ledger shows as well
 
 
-# -- log ---------------------------------------------------------------------------------------
-
-
 def log(root: Root, job_id: str, *, count: int = COUNT, prefix: bool = False) -> answers.LogJson:
     """A job's runs and all changes of it on one timeline, newest first, each with its commit as far as known.
 
@@ -108,9 +105,6 @@ def _brought(origin: Origin | AuditRow) -> answers.BroughtJson:
         "actor": origin.actor,
         "cause": origin.cause,
     }
-
-
-# -- diff --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,9 +268,6 @@ def _side_json(store: Store, side: Side) -> answers.SideJson:
         "definition": _origin_json(changes.definition_at(side.at)) if side.generation is not None else None,
         "no_text": side.why_no_text or None,
     }
-
-
-# -- versions ----------------------------------------------------------------------------------
 
 
 def list_versions(root: Root, job_id: str, *, count: int = COUNT, prefix: bool = False) -> answers.VersionsJson:

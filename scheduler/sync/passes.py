@@ -52,8 +52,6 @@ class Passes:
         place = self.place.now()
         return self if place is self.place else replace(self, place=place)
 
-    # -- all files -------------------------------------------------------------------------------
-
     def plan(self, observed: Observed, *, confirmed: str | None = None, now_anyway: bool = False) -> Synced:
         """What a pass would change now, or will once nothing holds it; writes nothing."""
         started = self.clock.now()
@@ -173,8 +171,6 @@ class Passes:
             token_refused=confirmed is not None and found is not None and found.guard is not None,
             no_provenance=silence,
         )
-
-    # -- one job ---------------------------------------------------------------------------------
 
     def refresh(
         self, store: Store, job_id: str, *, wait: Callable[[float], bool], actor: str, cause: str

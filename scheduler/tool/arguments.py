@@ -222,8 +222,7 @@ class RollbackCall(VersionedEdit):
     """Puts back the text of an earlier run, or the job as a commit had it."""
 
     to: Line = Field(
-        description="A run JOB:N, text:SHA or commit:SHA.",
-        examples=["heartbeat:7", "text:0a1b2c3d", "commit:0a1b2c3d"],
+        description="A run JOB:N, text:SHA or commit:SHA.", examples=["heartbeat:7", "text:0a1b2c3d", "commit:0a1b2c3d"]
     )
 
 

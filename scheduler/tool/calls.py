@@ -61,9 +61,6 @@ def error_json(error: SchedulerError) -> Json:
     return {"error": {"kind": kind, "message": message, "hint": hint}}
 
 
-# -- reading ---------------------------------------------------------------------------------
-
-
 def _list(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
     found = list_jobs(root, status=given.status, tag=given.tag, problems=given.problems)
@@ -119,9 +116,6 @@ def _synced(found: SyncReport) -> Json:
     return told
 
 
-# -- acting ----------------------------------------------------------------------------------
-
-
 def _run(root: Root, call: Call, cancel: Cancel) -> Json:
     given = call.given
     if given.dry_run:
@@ -164,9 +158,6 @@ def _sync(root: Root, _: Call, __: Cancel) -> Json:
     """Neither confirms what the guard holds back nor goes past a hold: those ask a person."""
     need_permission(root, "sync")
     return _synced(sync(root))
-
-
-# -- edits -----------------------------------------------------------------------------------
 
 
 def _target(given: EditCall) -> Target:

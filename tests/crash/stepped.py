@@ -44,12 +44,7 @@ def main() -> None:
     place = Place(root=root, state=root / ".scheduler", db=root / ".scheduler/state.db")
     with contextlib.ExitStack() as cleanup:
         Daemon(
-            cleanup,
-            place=place,
-            clock=clock,
-            environ=os.environ,
-            absent_grace=timedelta(0),
-            vouched=lambda: None,
+            cleanup, place=place, clock=clock, environ=os.environ, absent_grace=timedelta(0), vouched=lambda: None
         ).serve()
 
 

@@ -17,10 +17,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 
 STEERING = r"\033[2J\033]0;title\007\033[31mred\rover\010\377\302\233 end"  # as printf takes it
 STEERED = b"\033[2J\033]0;title\007\033[31mred\rover\010\377\302\233 end"
-PROGRAMS = {
-    "crlf": "#!/bin/sh\r\nexit 0\r\n",
-    "bare": "echo no first line\n",
-}
+PROGRAMS = {"crlf": "#!/bin/sh\r\nexit 0\r\n", "bare": "echo no first line\n"}
 # What each job's script does, and how its first run has to end: status, reason, exit code.
 SCRIPTS: dict[str, tuple[list[str], tuple[str, str | None, int | None]]] = {
     "fine": (["echo fine"], ("succeeded", None, 0)),

@@ -605,13 +605,7 @@ def globs_that_match_nothing(root: Root) -> None:
 
 @pytest.mark.parametrize(
     "empty",
-    [
-        folder_emptied,
-        folder_removed,
-        folder_replaced_by_a_file,
-        folder_replaced_by_a_link,
-        globs_that_match_nothing,
-    ],
+    [folder_emptied, folder_removed, folder_replaced_by_a_file, folder_replaced_by_a_link, globs_that_match_nothing],
 )
 def test_an_emptied_root_waits_for_a_person_and_the_printed_command_archives_exactly_that(
     lived_in: Root, empty: Callable[[Root], None]

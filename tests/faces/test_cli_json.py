@@ -107,9 +107,7 @@ JOB = shaped(
         "revision": nullable(object_id),
         "dirty": dirty,
         "status": one_of("archived", "disabled", "stopped", "paused", "completed", "active"),
-        "paused": nullable(
-            shaped({"reason": maybe_text, "until": nullable(instant), "by": maybe_text, "at": instant}),
-        ),
+        "paused": nullable(shaped({"reason": maybe_text, "until": nullable(instant), "by": maybe_text, "at": instant})),
         "stop_reason": maybe_text,
         "activated_at": instant,
         "next_run_at": nullable(instant),
@@ -220,15 +218,11 @@ SYNC = shaped(
         "revived": list_of(text),
         "unchanged": whole,
         "task_changed": list_of(
-            shaped(
-                {"id": text, "path": text, "before_sha256": nullable(sha256), "after_sha256": nullable(sha256)},
-            )
+            shaped({"id": text, "path": text, "before_sha256": nullable(sha256), "after_sha256": nullable(sha256)})
         ),
         "root_changed": of(list),
         "problems": list_of(PROBLEM),
-        "guard": nullable(
-            shaped({"would_archive": whole, "ids": list_of(text), "token": text, "why": text}),
-        ),
+        "guard": nullable(shaped({"would_archive": whole, "ids": list_of(text), "token": text, "why": text})),
         "duration_ms": whole,
     }
 )
@@ -392,9 +386,7 @@ def test_next_marks_the_fires_that_a_clock_change_moves_or_doubles(root: Root) -
         ("2026-03-30T05:00:00+09:00", None, None),
         ("2026-03-30T02:30:00+02:00", None, None),
     ]
-    assert marks("odd", "2026-10-24T23:00:00Z", "2026-10-25T12:00:00Z") == [
-        ("2026-10-25T02:30:00+02:00", "fold", 1),
-    ]
+    assert marks("odd", "2026-10-24T23:00:00Z", "2026-10-25T12:00:00Z") == [("2026-10-25T02:30:00+02:00", "fold", 1)]
     assert marks("heartbeat", "2026-10-24T23:30:00Z", "2026-10-25T02:00:00Z") == [
         ("2026-10-25T02:00:00+02:00", "fold", 1),
         ("2026-10-25T02:00:00+01:00", "fold", 2),

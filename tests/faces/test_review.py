@@ -543,13 +543,7 @@ def test_a_comment_keeps_within_what_github_takes_and_says_what_it_cut(size: int
     text = "A line of a prompt, \U0001f600 as long as they are.\n" * size
     whole = unified("", text)
     diffs = [
-        TaskDiff(
-            path=f"prompts/{n}.md",
-            jobs=(f"j{n}",),
-            before_sha256="1",
-            after_sha256="2",
-            unified=whole,
-        )
+        TaskDiff(path=f"prompts/{n}.md", jobs=(f"j{n}",), before_sha256="1", after_sha256="2", unified=whole)
         for n in range(count)
     ]
     page = comment(EMPTY, diffs)

@@ -183,11 +183,7 @@ def test_every_command_says_what_is_wrong_with_the_database(
 
 
 def tell_every_command(
-    world: FaultyWorld,
-    lived_in: Path,
-    make_bad: Callable[[Path], object],
-    said: str,
-    commands: tuple[list[str], ...],
+    world: FaultyWorld, lived_in: Path, make_bad: Callable[[Path], object], said: str, commands: tuple[list[str], ...]
 ) -> None:
     shutil.copytree(lived_in, world.root, dirs_exist_ok=True)
     make_bad(world.db)

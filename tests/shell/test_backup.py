@@ -225,9 +225,7 @@ def test_a_folder_that_takes_no_copies_is_trouble_and_no_error(world: World) -> 
     nightly.look()
     assert "cannot be used" in nightly.trouble
     homeless = Nightly(
-        place=replace(world.place, home=None),
-        clock=world.clock,
-        lend=Stores(world.place.db, usable=lambda: "").lend,
+        place=replace(world.place, home=None), clock=world.clock, lend=Stores(world.place.db, usable=lambda: "").lend
     )
     homeless.look()
     assert "no home folder" in homeless.trouble
@@ -295,11 +293,7 @@ def test_a_copy_is_one_private_file_that_overwrites_nothing(world: World, tmp_pa
 
 
 def test_no_slot_since_the_copy_runs_again_neither_in_a_daemon_nor_once(world: World) -> None:
-    world.write(
-        once='{at: "2026-03-02T12:30:00Z"}',
-        off='"0 * * * *"\nenabled: false',
-        paused='"0 * * * *"',
-    )
+    world.write(once='{at: "2026-03-02T12:30:00Z"}', off='"0 * * * *"\nenabled: false', paused='"0 * * * *"')
     with world.store() as store:
         submitted: list[Run] = []
         clockwork = world.clockwork(store, submitted)

@@ -940,10 +940,7 @@ ELF_OF_ANOTHER_MACHINE = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xff\xfe\
     [
         (b"#!/no/such/interpreter\n", "interpreter '/no/such/interpreter' that its first line names does not exist"),
         (b"#!\t/no/such\t-x\n", "interpreter '/no/such' that its first line names does not exist"),
-        (
-            b"#!/bin/sh\r\nexit\r\n",
-            "interpreter '/bin/sh\\r' that its first line names does not exist; save it",
-        ),
+        (b"#!/bin/sh\r\nexit\r\n", "interpreter '/bin/sh\\r' that its first line names does not exist; save it"),
         (b"#!/etc/passwd\n", "interpreter '/etc/passwd' that its first line names is not executable"),
         (b"echo no first line\n", "it is no program, and no script whose first line names one"),
         (b"\xef\xbb\xbf#!/bin/sh\n", "it is no program, and no script"),

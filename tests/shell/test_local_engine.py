@@ -103,13 +103,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 def run(job: int, status: RunStatus = RunStatus.CLAIMED, *, at: datetime = NOON) -> Run:
     return Run(
-        job_id=f"j{job}",
-        n=1,
-        trigger=Trigger.SCHEDULE,
-        status=status,
-        fire_time=at,
-        requested_at=NOON,
-        generation=1,
+        job_id=f"j{job}", n=1, trigger=Trigger.SCHEDULE, status=status, fire_time=at, requested_at=NOON, generation=1
     )
 
 

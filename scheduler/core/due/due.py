@@ -240,9 +240,6 @@ def next_to_fire(job: Job, now: datetime) -> datetime | None:
     return next_fire(job.file.spec.due_by, after=max(job.next_run_at, job.pause.until) - TICK)
 
 
-# -- pauses ----------------------------------------------------------------------------------
-
-
 def _from_start(pause: Pause | None, delay: timedelta) -> tuple[datetime, datetime | None] | None:
     """[from, until) of the slots that a pause holds back: with those that had not started when it came."""
     return None if pause is None else (pause.at - delay, pause.until)

@@ -53,8 +53,6 @@ class Waiting:
         self._freed: dict[str, datetime] = {}  # when jobs that have a line, and run alone, had their last place
         self._pace_from: datetime | None = None
 
-    # -- coming and going ------------------------------------------------------------------------
-
     def add(self, entry: WaitingRun) -> None:
         run = entry.run
         self._entries[run.id] = entry
@@ -93,8 +91,6 @@ class Waiting:
         for entry in left:
             self.pop(entry.run.id, now=entry.when)
         return left
-
-    # -- places ----------------------------------------------------------------------------------
 
     def took(self, job_id: str) -> None:
         """A run of the job has started."""
@@ -153,8 +149,6 @@ class Waiting:
             found.append(self._pace_from)
         return min(found, default=None)
 
-    # -- what waits ------------------------------------------------------------------------------
-
     def __contains__(self, run_id: object) -> bool:
         return run_id in self._entries
 
@@ -170,8 +164,6 @@ class Waiting:
     def moves(self) -> bool:
         """Whether one of them may start, now or a second later, though none is released and no run ends."""
         return any(self._top(paced) is not None for paced in (False, True))
-
-    # -- the heaps -------------------------------------------------------------------------------
 
     def _no_longer_off(self, run: Run) -> None:
         del self._put_off[run.id]

@@ -174,9 +174,6 @@ def new_problems(before: JobFile, after: JobFile) -> Sequence[Problem]:
     return fresh
 
 
-# -- whole documents ---------------------------------------------------------------------------
-
-
 def written_job(path: str, keys: Mapping[str, Any], *, body: str | None, settings: Settings) -> bytes:
     """A new file that holds one job. Raises: WrongJobError, TextError."""
     text = new_document(keys)

@@ -147,9 +147,6 @@ def dotted(path: Path) -> str:
     return ".".join(map(str, path))
 
 
-# -- one change --------------------------------------------------------------------------------
-
-
 def _changed(page: Page, change: Change) -> Page:
     before = page.documents()
     data = before[page.number].data
@@ -225,9 +222,6 @@ class _Item:
     """A value that becomes a new item of a list, in front of the one that has its position now."""
 
     value: Any
-
-
-# -- where things stand ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,8 +303,6 @@ class _Sheet(Layout):
                 line=self._page.line(self.start(node)),
                 hint="write it on one line, or one key a line without brackets",
             )
-
-    # -- replacing a value -----------------------------------------------------------------------
 
     def _replaced(self, place: _Place, value: Any) -> Iterator[str]:
         node, parent = place.node, place.nodes[-2]
@@ -413,8 +405,6 @@ class _Sheet(Layout):
                 return min(max(1, line.end() - line.start() - margin), 9)
         return 2
 
-    # -- adding ----------------------------------------------------------------------------------
-
     def _added(self, place: _Place, value: Any) -> Iterator[str]:
         node, key = place.node, str(place.rest[0])
         self._check_flow(node, place.found)
@@ -473,8 +463,6 @@ class _Sheet(Layout):
         if isinstance(node, yaml.MappingNode):
             end = max(end, self.end(node.value[-1][0]))
         return f"{text[:end].rstrip(' ') if text[end - 1] == ' ' else text[:end]}, {written}{text[end:]}"
-
-    # -- taking away -----------------------------------------------------------------------------
 
     def _without(self, place: _Place) -> Iterator[str]:
         nodes, path = list(place.nodes), place.found

@@ -34,11 +34,7 @@ class KeyFault:
 
 
 def check(
-    shape: type[AnyShape],
-    data: Any,
-    *,
-    raw: Callable[[Path], str | None] = lambda path: None,
-    folder: str = "",
+    shape: type[AnyShape], data: Any, *, raw: Callable[[Path], str | None] = lambda path: None, folder: str = ""
 ) -> tuple[AnyShape | None, tuple[KeyFault, ...]]:
     """The shape of plain data, or everything that is wrong with it.
 

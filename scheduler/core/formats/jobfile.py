@@ -269,8 +269,6 @@ class _JobReader:
             return found
         return None
 
-    # -- the definition --------------------------------------------------------------------------
-
     def _spec(self) -> JobSpec | None:
         """The definition as far as it can be told; it counts only if no fault was added."""
         given = {key: value for key, value in self._merged.items() if value is not None or key not in _REQUIRED}
@@ -364,8 +362,6 @@ class _JobReader:
                 return self._found.place(("schedule", key))
         return self._found.place(("schedule",))
 
-    # -- the task source -------------------------------------------------------------------------
-
     def _sources(self) -> list[str]:
         named = [key for key in ("task", "task_source_path") if self._data.get(key) is not None]
         return named + ["the Markdown body"] * (self._body is not None)
@@ -411,8 +407,6 @@ class _JobReader:
         if self._body is not None:
             return self._body.line, 1
         return self._found.start
-
-    # -- the runner ------------------------------------------------------------------------------
 
     def _check_runner(self) -> RunnerSpec | None:
         name = self._merged.get("runner")
@@ -501,8 +495,6 @@ class _JobReader:
             message += "; it holds where none is written"
         hint = f"write timeout: {allowed}, or raise max_timeout of runner {runner.name!r} in scheduler.yaml"
         self._faults.append(KeyFault(path=("timeout",), code="runner.max-timeout", message=message, hint=hint))
-
-    # -- problems --------------------------------------------------------------------------------
 
     def _fault_problems(self, job_id: str | None) -> Iterable[Problem]:
         seen: set[KeyFault] = set()

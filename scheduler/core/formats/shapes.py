@@ -10,16 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    WithJsonSchema,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from scheduler.core.formats.paths import GLOB_PATTERN, MAX_LENGTH, PATH_PATTERN
 from scheduler.core.formats.rules import (
@@ -63,8 +54,6 @@ from scheduler.core.times.valid import MOST_ENTRIES
 from scheduler.core.values import units
 from scheduler.core.values.settings import DEFAULT_JOBS
 
-# -- rules of single values ------------------------------------------------------------------
-
 
 def _schema(pattern: str, **more: int) -> Any:
     return Field(json_schema_extra={"pattern": pattern, **more})
@@ -99,9 +88,6 @@ _SOME = Field(json_schema_extra={"minItems": 1})
 Globs = Annotated[list[Glob], AfterValidator(not_empty), _SOME]
 JobPatterns = Annotated[list[JobPattern], AfterValidator(not_empty), _SOME]
 Lines = Annotated[list[Line], AfterValidator(not_empty), _SOME]
-
-
-# -- the formats -----------------------------------------------------------------------------
 
 
 class Shape(BaseModel):
@@ -507,7 +493,5 @@ class RootShape(Shape):
         default_factory=WorktreeShape, description="Which branch is synced, and whether what is not committed fires."
     )
 
-
-# -- from pydantic's errors to ours ----------------------------------------------------------
 
 AnyShape = TypeVar("AnyShape", bound=Shape)

@@ -317,8 +317,6 @@ class _Reader:
         line, column = self._lines.place(index)
         return TextError(code, message, line=line, column=column, hint=hint)
 
-    # -- syntax errors: libyaml's terse phrases, turned to the place and the remedy ---------------
-
     def _syntax(self, error: yaml.MarkedYAMLError) -> TextError:
         problem = error.problem or "cannot be read"
         context = error.context or ""
@@ -478,8 +476,6 @@ class _Reader:
         value = re.split(ends, self._text[index : self._end], maxsplit=1)[0].rstrip()
         return "'" + value.replace("'", "''") + "'" if '"' in value or "\\" in value else f'"{value}"'
 
-
-# -- the core schema (YAML 1.2.2, section 10.3.2) ------------------------------------------------
 
 _WORDS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),

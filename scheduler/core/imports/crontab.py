@@ -115,9 +115,6 @@ class Crontab:
     problems: list[Problem] = field(default_factory=list)
 
 
-# -- reading -----------------------------------------------------------------------------------
-
-
 def read_crontab(data: bytes, *, system: bool) -> Crontab:
     """system: the form of /etc/crontab and /etc/cron.d, with a user in front of each command."""
     found = Crontab()
@@ -275,13 +272,7 @@ def _entry(
         refuse("line", "there is no command before the %")
         return None
     return CronLine(
-        line=line,
-        schedule=schedule,
-        user=user,
-        command=before,
-        stdin=stdin,
-        environment=environment,
-        comment=comment,
+        line=line, schedule=schedule, user=user, command=before, stdin=stdin, environment=environment, comment=comment
     )
 
 
@@ -326,9 +317,6 @@ def _input(text: str) -> str:
 
 def _cut(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
-
-
-# -- jobs --------------------------------------------------------------------------------------
 
 
 def crontab_jobs(

@@ -152,9 +152,6 @@ def _flag(value: Any, default: bool) -> bool:
     return default if value is None else value not in (0, "0", "false", False)
 
 
-# -- schedules ---------------------------------------------------------------------------------
-
-
 def _schedule(row: Row, job_id: str, zone: str, root_zone: str, problems: list[Problem]) -> Any:
     kind, text = row.get("schedule_kind"), row.get("schedule_value")
     try:
@@ -234,9 +231,6 @@ def _at(value: Mapping[str, Any], row: Row, job_id: str, zone: str, problems: li
         except (ValueError, OverflowError):
             pass
     raise _RowError("schedule", f"its instant is {text!r:.60}, which is none", "write 2026-03-29T01:00:00Z")
-
-
-# -- its past ----------------------------------------------------------------------------------
 
 
 def _with_past(job: Incoming, row: Row, logged: Sequence[Row], now: datetime, problems: list[Problem]) -> Incoming:

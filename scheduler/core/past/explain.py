@@ -89,9 +89,6 @@ def newest_slot(job: Job, now: datetime) -> datetime:
     return next_fire(schedule, after=now) or now
 
 
-# -- where there is a row ----------------------------------------------------------------------
-
-
 def _of_row(ledger: Ledger, row: Run, at: datetime, definition: Definition) -> Answer:
     evidence = [_run(ledger, row)]
     if row.status is RunStatus.QUEUED:
@@ -135,9 +132,6 @@ _SKIPPED = {
 
 def _house(ledger: Ledger, row: Run, at: datetime) -> list[Evidence]:
     return [_run(ledger, run) for run in ledger.beside[:MOST_EVIDENCE] if run.id != row.id]
-
-
-# -- where there is none -----------------------------------------------------------------------
 
 
 def _without_row(ledger: Ledger, definition: Definition, at: datetime, now: datetime) -> Answer:
@@ -221,9 +215,7 @@ def _no_slot(ledger: Ledger, definition: Definition, at: datetime, now: datetime
         )
     evidence.append(Evidence(kind="fire", at=after, text=f"the fire after: {_on(ledger, after)}"))
     return Answer(
-        why="not_due",
-        text=f"the schedule does not name that instant: {describe(schedule)}",
-        evidence=tuple(evidence),
+        why="not_due", text=f"the schedule does not name that instant: {describe(schedule)}", evidence=tuple(evidence)
     )
 
 
@@ -243,9 +235,6 @@ def _to_come(ledger: Ledger, definition: Definition, at: datetime, delay: timede
 
 
 _FAR = timedelta(days=4 * 366)
-
-
-# -- what was so at an instant -----------------------------------------------------------------
 
 
 def _in_force(ledger: Ledger, at: datetime) -> Definition | None:
@@ -330,9 +319,6 @@ def _absence(ledger: Ledger, at: datetime, definition: Definition) -> list[Evide
     until = "" if after is None else f" to {_on(ledger, after.began)}"
     how = "stopped" if last.over else "last seen"
     return told(f"no daemon was there from {_on(ledger, last.seen)} ({how}){until}", last.seen)
-
-
-# -- words -----------------------------------------------------------------------------------
 
 
 def _on(ledger: Ledger, moment: datetime) -> str:

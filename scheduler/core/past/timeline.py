@@ -102,9 +102,6 @@ def settings_between(
     return {name: change for name, change in found.items() if change[0] != change[1]}
 
 
-# -- texts and how they did --------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
     """One run that was given a text."""

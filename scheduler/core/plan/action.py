@@ -103,12 +103,7 @@ def _committed(before: TaskDirty | None, after: TaskDirty | None) -> Dirty | Non
 def to_keep(job: Job, state: SyncState) -> Action:
     after = job.file if job.archived else replace(job.file, sync_state=state)
     return Action(
-        verb="keep",
-        job_id=job.id,
-        before=job.file,
-        after=after,
-        next_run_at=job.next_run_at,
-        writes=after != job.file,
+        verb="keep", job_id=job.id, before=job.file, after=after, next_run_at=job.next_run_at, writes=after != job.file
     )
 
 

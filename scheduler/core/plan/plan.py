@@ -152,9 +152,6 @@ def plan_one(desired: Desired, job: Job, *, previous: Settings | None, now: date
     )
 
 
-# -- claims (S2, S3) -------------------------------------------------------------------------
-
-
 def _settle_claims(job_id: str, claims: Sequence[Claim], job: Job | None, now: datetime) -> Action | None:
     """The action for one id by its claims (S2); None: nothing is known and nothing can be created."""
     if len(claims) > 1:
@@ -193,15 +190,6 @@ def _past(action: Action, claims: Sequence[Claim], now: datetime) -> Iterable[Pr
         severity=Severity.WARNING,
         job_id=action.job_id,
     )
-
-
-# -- one job ---------------------------------------------------------------------------------
-
-
-# -- limits over all jobs --------------------------------------------------------------------
-
-
-# -- scheduler.yaml --------------------------------------------------------------------------
 
 
 def root_changes(previous: Settings | None, settings: Settings) -> dict[str, Change]:

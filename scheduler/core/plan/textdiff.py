@@ -132,9 +132,6 @@ def same_but_for_line_ends(before: str, after: str) -> bool:
     return before != after and before.replace("\r\n", "\n") == after.replace("\r\n", "\n")
 
 
-# -- the script ------------------------------------------------------------------------------
-
-
 def _lines(text: str) -> list[str]:
     parts = text.split("\n")
     return [part + "\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])

@@ -112,9 +112,6 @@ def _rounded(by: timedelta) -> str:
     return str(timedelta(seconds=round(by.total_seconds())))
 
 
-# -- jobs whose rows lie ahead -----------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ahead:
     """A skip that reaches beyond now."""
@@ -235,12 +232,7 @@ def _cursor(
 
 
 def _moved(
-    job: Job,
-    schedule: Schedule,
-    cursor: datetime,
-    now: datetime,
-    taken: Collection[datetime],
-    since: datetime | None,
+    job: Job, schedule: Schedule, cursor: datetime, now: datetime, taken: Collection[datetime], since: datetime | None
 ) -> datetime | None:
     """The slot that comes in the place of one that is none any more: the nearest that is, in doubt the later."""
     covered = [job.file.activated_at, *(at for at in (since, job.last_slot) if at is not None and at <= now)]

@@ -66,9 +66,6 @@ _REACH = 2 * _DAY
 _GIVE_UP = timedelta(days=36525)
 
 
-# -- what is wrong with a schedule -----------------------------------------------------------
-
-
 def check_timezone(name: str) -> None:
     """Raises ScheduleError `schedule.timezone` for anything but an IANA name such as Europe/Berlin."""
     zone_of(name)
@@ -121,9 +118,6 @@ def _zone_hint(name: str) -> str:
         return f"an offset is not a zone; {example}"
     # PST is close to EST in letters only.
     return (did_you_mean(name, _zone_names()) if len(wanted) > 4 else "") or example
-
-
-# -- fire times ------------------------------------------------------------------------------
 
 
 def fires(schedule: Schedule, *, after: datetime) -> Iterator[datetime]:

@@ -53,9 +53,6 @@ def _moment(at: datetime, timezone: str) -> str:
     return f"{text} {timezone} ({'second' if local.fold else 'first'} of two)"
 
 
-# -- every -----------------------------------------------------------------------------------
-
-
 def _every(every: timedelta, phase: timedelta, starts: datetime | None) -> str:
     said = f"every {_duration(every, one='')}"
     # Which day, and when on it, is not to be guessed; nor that it counts from a start that is no slot itself.
@@ -76,9 +73,6 @@ def _duration(duration: timedelta, *, one: str = "1 ") -> str:
     if len(parts) == 1 and parts[0][0] == "1":
         return f"{one}{parts[0][1]}"
     return " ".join(f"{number} {unit}{'' if number == '1' else 's'}" for number, unit in parts)
-
-
-# -- cron ------------------------------------------------------------------------------------
 
 
 @functools.lru_cache(maxsize=4096)
@@ -136,9 +130,6 @@ def _clock(hour: int, minute: int, second: int) -> str:
     return f"{hour:02}:{minute:02}" + (f":{second:02}" if second else "")
 
 
-# -- days ------------------------------------------------------------------------------------
-
-
 def _days(cron: Cron) -> str:
     """The days that match, led by a comma or a space; empty for each day where the times tell so already."""
     of_month = None if len(cron.days_of_month) == 31 else cron.days_of_month
@@ -184,9 +175,6 @@ def _every_month(days: Sequence[int]) -> str:
 def _ordinal(number: int) -> str:
     ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
-
-
-# -- lists -----------------------------------------------------------------------------------
 
 
 def _numbers(unit: str, values: Sequence[int]) -> str:

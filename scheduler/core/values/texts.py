@@ -80,10 +80,7 @@ def decode(data: bytes) -> str:
     marked = conflict_line(data)
     if marked is not None:
         raise TextError(
-            "file.conflict-markers",
-            "the file holds merge-conflict markers",
-            line=marked,
-            hint=CONFLICT_HINT,
+            "file.conflict-markers", "the file holds merge-conflict markers", line=marked, hint=CONFLICT_HINT
         )
     try:
         text = data.decode()

@@ -33,9 +33,6 @@ _REMNANT_GRACE = timedelta(seconds=2)
 _REMNANT_TICK_S = 0.02
 
 
-# -- running it ------------------------------------------------------------------------------
-
-
 def execute(
     invocation: Invocation,
     *,
@@ -372,9 +369,6 @@ class _Attempt:
                 os.killpg(self._process.pid, number)
                 if number == signal.SIGTERM:
                     os.killpg(self._process.pid, signal.SIGCONT)  # who is stopped would hear it only when killed
-
-
-# -- how it ended ----------------------------------------------------------------------------
 
 
 def _judge(

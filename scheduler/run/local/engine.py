@@ -290,8 +290,6 @@ class LocalEngine:
                 self._changed.wait(1 if left is None else min(left, 1))
         return True
 
-    # -- one run ---------------------------------------------------------------------------------
-
     def _start(self, run: Run, done: Done | None, since: datetime | None = None) -> None:
         """since: from when on a run that waited has lacked nothing but a place; None: it did not wait."""
         cancel = Cancel()

@@ -78,14 +78,10 @@ def check_task_key(changes: Mapping[str, Any], unset: Sequence[str], job: Opened
         return
     source = job.keys.get("task_source_path")
     if source is not None and "task_source_path" not in unset and "task_source_path" not in changes:
-        raise UsageError(
-            f"the task of {job.document.id} stands in {source}",
-            remedy=Remedy.GIVE_TEXT_OF_FILE,
-        )
+        raise UsageError(f"the task of {job.document.id} stands in {source}", remedy=Remedy.GIVE_TEXT_OF_FILE)
     if job.has_body and job.document.text is not None:
         raise UsageError(
-            f"the task of {job.document.id} is the text below the front matter of {job.path}",
-            remedy=Remedy.GIVE_TEXT,
+            f"the task of {job.document.id} is the text below the front matter of {job.path}", remedy=Remedy.GIVE_TEXT
         )
 
 

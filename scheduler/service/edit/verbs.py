@@ -22,12 +22,7 @@ from scheduler.core.edits.jobedit import (
     without_document,
     written_job,
 )
-from scheduler.core.edits.spans import (
-    UNSET,
-    Change,
-    path_of,
-    with_change,
-)
+from scheduler.core.edits.spans import UNSET, Change, path_of, with_change
 from scheduler.core.formats.jobfile import Document, is_markdown
 from scheduler.core.values.facts import Fault, version
 from scheduler.core.values.problems import RefusedError, Remedy, UsageError
@@ -56,15 +51,7 @@ from scheduler.service.edit.checks import (
 from scheduler.service.edit.drafts import Draft
 from scheduler.service.edit.permission import by_agent, permission_for
 from scheduler.service.edit.target import IN_PLACE, Target
-from scheduler.service.edit.trees import (
-    EditFiles,
-    is_job_path,
-    open_job,
-    real_of,
-    sharing,
-    task_fault,
-    text_fault,
-)
+from scheduler.service.edit.trees import EditFiles, is_job_path, open_job, real_of, sharing, task_fault, text_fault
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
@@ -92,10 +79,7 @@ def update_job(
     """
     changes = changes or {}
     if not changes and not unset and task is None:
-        raise UsageError(
-            "nothing to change was given",
-            remedy=Remedy.NAME_A_CHANGE,
-        )
+        raise UsageError("nothing to change was given", remedy=Remedy.NAME_A_CHANGE)
     check_keys(changes, unset, task)
     with _draft(root, target, job_id, "Update") as draft:
         if draft.permission is not None:
@@ -109,13 +93,7 @@ def update_job(
 
 
 def _update(
-    draft: Draft,
-    job: Opened,
-    changes: Mapping[str, Any],
-    unset: Sequence[str],
-    task: str | None,
-    *,
-    exact: bool,
+    draft: Draft, job: Opened, changes: Mapping[str, Any], unset: Sequence[str], task: str | None, *, exact: bool
 ) -> None:
     keys = job.keys
     steps = [Change(path_of(name, keys), value) for name, value in changes.items()]
@@ -201,8 +179,7 @@ def create_job(
                 check_task_path(source, opened)
                 if not files.is_free(source):
                     raise RefusedError(
-                        f"{source} is there already; nothing is overwritten",
-                        remedy=Remedy.LEAVE_TEXT_OUT,
+                        f"{source} is there already; nothing is overwritten", remedy=Remedy.LEAVE_TEXT_OUT
                     )
                 draft.put(source, None, text)
             elif task is not None and is_markdown(path):
@@ -223,12 +200,7 @@ def create_job(
 
 
 def delete_job(
-    root: Root,
-    job_id: str,
-    *,
-    with_task: bool = False,
-    if_version: str | None = None,
-    target: Target = IN_PLACE,
+    root: Root, job_id: str, *, with_task: bool = False, if_version: str | None = None, target: Target = IN_PLACE
 ) -> EditJson:
     """Deletes a job's file, or its document in a file of several. The next sync archives it; its history stays.
 
@@ -265,12 +237,7 @@ def _keep_or_delete_task(draft: Draft, job: Opened, path: str, *, with_task: boo
 
 
 def move_job(
-    root: Root,
-    job_id: str,
-    path: str,
-    *,
-    if_version: str | None = None,
-    target: Target = IN_PLACE,
+    root: Root, job_id: str, path: str, *, if_version: str | None = None, target: Target = IN_PLACE
 ) -> EditJson:
     """Moves a job's document to another file, and so keeps id, counters and history.
 
@@ -326,12 +293,7 @@ def _check_moved(draft: Draft, job: Opened, path: str) -> None:
 
 
 def roll_back(
-    root: Root,
-    job_id: str,
-    *,
-    to: str,
-    if_version: str | None = None,
-    target: Target = IN_PLACE,
+    root: Root, job_id: str, *, to: str, if_version: str | None = None, target: Target = IN_PLACE
 ) -> EditJson:
     """Puts back an earlier task text, or the whole job as a commit had it, by an edit of today's file.
 
@@ -398,9 +360,6 @@ def _to_commit(root: Root, draft: Draft, job: Opened, name: str) -> None:
         if isinstance(text, Fault):
             raise RefusedError(text.message, hint="its task stood in no commit; roll back to a run or a text")
         _put_task(draft, job, source, text.data)
-
-
-# -- before anything is written --------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -480,7 +439,6 @@ def _own_path(draft: Draft, job: Opened) -> str:
     real = real_of(draft.files, job.path)
     if not is_job_path(real, job.settings):
         raise RefusedError(
-            f"{job.path} is reached by a link alone, which would then lead nowhere",
-            hint="delete or move it by hand",
+            f"{job.path} is reached by a link alone, which would then lead nowhere", hint="delete or move it by hand"
         )
     return real

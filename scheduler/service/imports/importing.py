@@ -23,13 +23,7 @@ from scheduler.core.imports.incoming import Incoming, Made, free, problem
 from scheduler.core.past.past import Past
 from scheduler.core.times.fires import check_timezone
 from scheduler.core.values.facts import Fault
-from scheduler.core.values.problems import (
-    Problem,
-    RefusedError,
-    SchedulerError,
-    UnavailableError,
-    UsageError,
-)
+from scheduler.core.values.problems import Problem, RefusedError, SchedulerError, UnavailableError, UsageError
 from scheduler.core.values.settings import ROOT_FILE, RunnerSpec, Settings
 from scheduler.core.values.texts import TextError
 from scheduler.core.views import problems_json
@@ -161,9 +155,6 @@ def _folder(options: Options, settings: Settings) -> str:
     return folder
 
 
-# -- files -----------------------------------------------------------------------------------
-
-
 def _write(
     root: Root,
     tree: EditFiles,
@@ -226,9 +217,7 @@ def _carry_out(
         good = {each.job.id for each, state in zip(made, states, strict=True) if state != "left_out"}
         wanted = {
             job_id: Carried(
-                past=replace(past, archived=None) if job_id in ids else past,
-                source=Path(name).name,
-                actor=root.actor,
+                past=replace(past, archived=None) if job_id in ids else past, source=Path(name).name, actor=root.actor
             )
             for job_id, past in pasts.items()
         }

@@ -54,9 +54,6 @@ class Exported:
         )
 
 
-# -- what it says -------------------------------------------------------------------------------
-
-
 def read_export(data: Sequence[bytes] | Iterator[bytes], name: str) -> list[Exported]:
     """data: the lines. Raises: UsageError, naming the line, where it is no whole export of a format that is known."""
     jobs: dict[str, Exported] = {}
@@ -80,8 +77,7 @@ def read_export(data: Sequence[bytes] | Iterator[bytes], name: str) -> list[Expo
             raise UsageError(f"{name}:{number}: this is no line of an export: {why}", hint=_AGAIN) from None
     if not end:
         raise UsageError(
-            f"{name}:{max(number, 1)}: the export ends in its middle: its last line does not say `end`",
-            hint=_AGAIN,
+            f"{name}:{max(number, 1)}: the export ends in its middle: its last line does not say `end`", hint=_AGAIN
         )
     return list(jobs.values())
 
@@ -187,9 +183,6 @@ def _whole(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{value!r:.40} is no number that counts")
     return value
-
-
-# -- its files ---------------------------------------------------------------------------------
 
 
 def made_from_export(

@@ -22,8 +22,6 @@ from scheduler.root.desired import read_desired
 from scheduler.root.files import Files
 from scheduler.root.settings import ROOT_FILE_BYTES, settings_in
 
-# -- which commits -----------------------------------------------------------------------------
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
@@ -88,9 +86,6 @@ def _commit(root: Path, name: str, argument: str, shallow: bool) -> str:
 def folder_in_repository(root: Path) -> str:
     """The root relative to the top of its repository, without a slash at the end; empty where it is the top."""
     return os.fsdecode(run_git(root, "rev-parse", "--show-prefix").removesuffix(b"\n")).rstrip("/")
-
-
-# -- what a commit holds -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

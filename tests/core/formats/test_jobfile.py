@@ -332,13 +332,7 @@ def test_a_blank_inline_task_is_refused() -> None:
     assert told(job(task="task: ' '")) == [("task.empty", 3, 7)]
 
 
-@pytest.mark.parametrize(
-    "extra",
-    [
-        "deliver: []",
-        "deliver_on: null",
-    ],
-)
+@pytest.mark.parametrize("extra", ["deliver: []", "deliver_on: null"])
 def test_a_key_or_value_that_no_code_honours_is_refused_and_not_ignored(extra: str) -> None:
     (problem,) = job(extra).problems
     assert (problem.code, problem.line) == ("key.not-supported-yet", 4)

@@ -89,12 +89,7 @@ NIGHTS = [
         "2027-10-30T23:45",
         ["2027-10-31T00:00", "2027-10-31T00:30", "2027-10-31T01:00", "2027-10-31T01:30", "2027-10-31T02:00"],
     ),
-    (
-        "Europe/Berlin",
-        "30 * * * *",
-        "2027-10-30T23:45",
-        ["2027-10-31T00:30", "2027-10-31T01:30", "2027-10-31T02:30"],
-    ),
+    ("Europe/Berlin", "30 * * * *", "2027-10-30T23:45", ["2027-10-31T00:30", "2027-10-31T01:30", "2027-10-31T02:30"]),
     ("Europe/Berlin", "*/30 2 31 10 *", BERLIN_AUTUMN, ["2027-10-31T00:00", "2027-10-31T00:30", "2027-10-31T01:00"]),
     # six fields: the second is no part of what makes a time fixed
     ("Europe/Berlin", "15 30 2 * * *", BERLIN_SPRING, ["2027-03-28T01:00", "2027-03-29T00:30:15"]),
@@ -914,9 +909,7 @@ def entries(draw: st.DrawFn) -> Schedule:
         return entry
     bounds = sorted([draw(moments), draw(moments)])
     return replace(
-        entry,
-        starts=bounds[0] if draw(st.booleans()) else None,
-        ends=bounds[1] if draw(st.booleans()) else None,
+        entry, starts=bounds[0] if draw(st.booleans()) else None, ends=bounds[1] if draw(st.booleans()) else None
     )
 
 
@@ -1009,9 +1002,7 @@ def test_slots_up_to_a_moment_and_slots_after_it_are_all_slots(
 def test_a_span_is_what_counting_its_slots_finds(data: st.DataObject | None, schedule: Schedule) -> None:
     start = utc("2027-10-30T22:00") if data is None else data.draw(instants(schedule.timezone))
     until = start + timedelta(hours=60)
-    slots = list(
-        itertools.takewhile(lambda at: at <= until, fires(schedule, after=start - timedelta.resolution)),
-    )
+    slots = list(itertools.takewhile(lambda at: at <= until, fires(schedule, after=start - timedelta.resolution)))
     found = span(schedule, start=start, until=until)
     assert found == (Span(first=slots[0], last=slots[-1], count=len(slots)) if slots else None)
 

@@ -12,16 +12,7 @@ from typing import Any
 import pytest
 
 from scheduler.core.values.problems import Problem, Severity
-from scheduler.core.values.settings import (
-    Agents,
-    Limits,
-    Prune,
-    Retention,
-    RunnerSpec,
-    Settings,
-    TaskInput,
-    Worktree,
-)
+from scheduler.core.values.settings import Agents, Limits, Prune, Retention, RunnerSpec, Settings, TaskInput, Worktree
 from scheduler.core.values.spec import CatchUp, CatchUpPolicy, Concurrency, JobSpec, Retry, Schedule
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "values"

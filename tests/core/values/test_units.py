@@ -28,8 +28,7 @@ def test_a_duration_is_read_as_written(text: str, seconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", "5", "1.5h", "-5m", "5 m", "m", "30m1h", "5M", "1w", "5ms", "٣m", "5m\n", " 5m", "1h1h", "+5m", "1e3s"],
+    "text", ["", "5", "1.5h", "-5m", "5 m", "m", "30m1h", "5M", "1w", "5ms", "٣m", "5m\n", " 5m", "1h1h", "+5m", "1e3s"]
 )
 def test_anything_else_is_no_duration(text: str) -> None:
     with pytest.raises(UnitError) as caught:
