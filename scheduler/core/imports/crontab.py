@@ -26,47 +26,11 @@ _CRONS_OWN = ("MAILTO", "MAILFROM", "CONTENT_TYPE", "CONTENT_TRANSFER_ENCODING",
 _NOT_OF_THE_TASK = frozenset({*_CRONS_OWN, "LOGNAME", "USER"})  # cron sets the last two itself
 
 # Words in front of what a command is about.
-_WRAPPERS = frozenset(
-    (
-        "sudo",
-        "nice",
-        "ionice",
-        "env",
-        "exec",
-        "command",
-        "nohup",
-        "time",
-        "timeout",
-        "flock",
-        "chronic",
-        "setsid",
-        "systemd-cat",
-        "test",
-        "run-parts",
-        "cd",
-        "export",
-        "sh",
-        "bash",
-        "dash",
-        "zsh",
-        "ksh",
-        "python",
-        "python2",
-        "python3",
-        "perl",
-        "ruby",
-        "php",
-        "node",
-        "java",
-        "true",
-        "if",
-        "then",
-        "[",
-        "source",
-        ".",
-        "umask",
-        "sleep",
-    )
+_WRAPPERS = frozenset[str]().union(
+    ("sudo", "nice", "ionice", "env", "exec", "command", "nohup", "time", "timeout", "flock", "chronic", "setsid"),
+    ("systemd-cat", "test", "run-parts", "cd", "export", "sh", "bash", "dash", "zsh", "ksh"),
+    ("python", "python2", "python3", "perl", "ruby", "php", "node", "java"),
+    ("true", "if", "then", "[", "source", ".", "umask", "sleep"),
 )
 _SUFFIXES = (".sh", ".bash", ".py", ".pl", ".rb", ".php", ".js", ".jar")
 # What every shell does alike: words, quotes around them, pipes, redirections, tests of files.
