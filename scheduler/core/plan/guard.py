@@ -9,13 +9,14 @@ from datetime import datetime
 
 from scheduler.core.plan.action import Action, to_keep
 from scheduler.core.plan.desired import Desired
+from scheduler.core.values.codec import Stored
 from scheduler.core.values.facts import Job, SyncState
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.settings import Prune
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Guard:
+class Guard(Stored):
     """Archives that wait for a person (S4); `token` confirms exactly this set."""
 
     ids: tuple[str, ...]
