@@ -162,13 +162,8 @@ def _unquoted(value: str) -> str:
 
 
 def _mail(line: int, to: str) -> Problem:
-    return problem(
-        line,
-        "mail",
-        f"MAILTO={to}: no output is mailed; it is kept with each run, and the job's file notes who got it",
-        "`scheduler output JOB:N` prints it",
-        error=False,
-    )
+    message = f"MAILTO={to}: no output is mailed; it is kept with each run, and the job's file notes who got it"
+    return problem(line, "mail", message, "`scheduler output JOB:N` prints it", error=False)
 
 
 def _comment(lines: Sequence[str]) -> str:
@@ -308,19 +303,12 @@ def crontab_jobs(
 def _other_user(entry: CronLine, job_id: str, users: Users) -> Problem:
     assert entry.user is not None
     if not users.exists(entry.user):
-        return problem(
-            entry.line,
-            "user",
-            f"no user of this machine is called {entry.user!r}; {job_id} was left out",
-            "make that user, or correct the line; --user NAME takes the lines of NAME",
-        )
-    return problem(
-        entry.line,
-        "other-user",
-        f"{job_id} runs as {entry.user}, and jobs here run as whoever runs the scheduler; it was left out",
-        f"import it where the scheduler runs as that user, with --user {entry.user}",
-        error=False,
-    )
+        message = f"no user of this machine is called {entry.user!r}; {job_id} was left out"
+        hint = "make that user, or correct the line; --user NAME takes the lines of NAME"
+        return problem(entry.line, "user", message, hint)
+    message = f"{job_id} runs as {entry.user}, and jobs here run as whoever runs the scheduler; it was left out"
+    hint = f"import it where the scheduler runs as that user, with --user {entry.user}"
+    return problem(entry.line, "other-user", message, hint, error=False)
 
 
 def _job(entry: CronLine, job_id: str, shell: Shell, zone: str, root_zone: str, problems: list[Problem]) -> Incoming:

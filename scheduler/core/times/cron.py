@@ -228,12 +228,9 @@ def _item(allowed: _Field, item: str, offset: int | None) -> range:
     if match["step"] is not None:
         step = _integer(match["step"]) if _NUMBER.fullmatch(match["step"]) else 0
         if step < 1:
-            raise ScheduleError(
-                "schedule.cron",
-                f"{allowed.name} step {shown_cron(match['step'])} is outside 1-{allowed.high}",
-                hint=f"write for example */{2 if allowed.high < 20 else 5}",
-                offset=place("step"),
-            )
+            message = f"{allowed.name} step {shown_cron(match['step'])} is outside 1-{allowed.high}"
+            hint = f"write for example */{2 if allowed.high < 20 else 5}"
+            raise ScheduleError("schedule.cron", message, hint=hint, offset=place("step"))
     if match["low"] == "*":
         return range(allowed.low, allowed.high + 1, step)
     low = _value(allowed, match["low"], place("low"))
@@ -265,12 +262,9 @@ def _value(allowed: _Field, text: str, offset: int | None) -> int:
     if allowed.names:
         near = next((name for name in allowed.names if text.lower().startswith(name)), None)
         hint = f"did you mean {near!r}?" if near else did_you_mean(text.lower(), allowed.names)
-    raise ScheduleError(
-        "schedule.cron",
-        f"{allowed.name} {shown_cron(text)} is not in {allowed.allowed}",
-        hint=hint or f"write a value in {allowed.allowed}, or *",
-        offset=offset,
-    )
+    message = f"{allowed.name} {shown_cron(text)} is not in {allowed.allowed}"
+    hint = hint or f"write a value in {allowed.allowed}, or *"
+    raise ScheduleError("schedule.cron", message, hint=hint, offset=offset)
 
 
 def _range_hint(allowed: _Field, number: int) -> str:
@@ -301,20 +295,13 @@ def _check_shape(expression: str) -> None:
     if first.startswith("@"):
         raise _macro_error(first, start, rest)
     if "TZ=" in first.upper():
-        raise ScheduleError(
-            "schedule.cron",
-            f"cron starts with {shown_cron(first)}, which is not a field",
-            hint=f"write `timezone: {first.partition('=')[2]}` beside cron",
-            offset=start,
-        )
+        message = f"cron starts with {shown_cron(first)}, which is not a field"
+        hint = f"write `timezone: {first.partition('=')[2]}` beside cron"
+        raise ScheduleError("schedule.cron", message, hint=hint, offset=start)
     if count < 5:
         end = tokens[-1][1] + len(tokens[-1][0])
-        raise ScheduleError(
-            "schedule.cron",
-            f"cron has {count} field{'s' if count > 1 else ''}; {_FIVE}",
-            hint="write * for a field that does not matter",
-            offset=end,
-        )
+        message = f"cron has {count} field{'s' if count > 1 else ''}; {_FIVE}"
+        raise ScheduleError("schedule.cron", message, hint="write * for a field that does not matter", offset=end)
     like_cron = all(re.fullmatch(_CRON_LIKE, text, re.IGNORECASE) for text, _ in tokens[5:])
     if count == 5 or (count == 6 and like_cron):
         return
@@ -336,23 +323,16 @@ def _macro_error(first: str, start: int, rest: Sequence[tuple[str, int]]) -> Sch
             hint = f"write {lower} alone; the command belongs into the task"
         case lower:
             hint = did_you_mean(lower, _MACROS) or "write five fields, or one of the macros"
-    return ScheduleError(
-        "schedule.cron",
-        f"cron {shown_cron(' '.join([first, *(text for text, _ in rest)]))} is none of {known}",
-        hint=hint,
-        offset=start,
-    )
+    message = f"cron {shown_cron(' '.join([first, *(text for text, _ in rest)]))} is none of {known}"
+    return ScheduleError("schedule.cron", message, hint=hint, offset=start)
 
 
 def never_fires(cron: Cron) -> ScheduleError:
     longest = {month: 29 if month == 2 else 30 if month in (4, 6, 9, 11) else 31 for month in cron.months}
     month = max(cron.months, key=lambda each: longest[each])
-    return ScheduleError(
-        "schedule.never",
-        f"cron {shown_cron(cron.expression)} never fires: no such day in its months",
-        hint=f"{_MONTHS[month - 1]} has at most {longest[month]} days",
-        offset=cron.day_offset,
-    )
+    message = f"cron {shown_cron(cron.expression)} never fires: no such day in its months"
+    hint = f"{_MONTHS[month - 1]} has at most {longest[month]} days"
+    return ScheduleError("schedule.never", message, hint=hint, offset=cron.day_offset)
 
 
 def _integer(digits: str) -> int:

@@ -73,11 +73,8 @@ def check_timezone(name: str) -> None:
 
 def check_every(every: timedelta) -> None:
     if every < SECOND:
-        raise ScheduleError(
-            "schedule.every",
-            f"every {format_duration(every)} is outside 1s and longer",
-            hint="the shortest interval is 1s",
-        )
+        message = f"every {format_duration(every)} is outside 1s and longer"
+        raise ScheduleError("schedule.every", message, hint="the shortest interval is 1s")
     if every % MILLISECOND:
         raise ScheduleError("schedule.every", f"every {every / SECOND}s is not a whole number of milliseconds")
 

@@ -78,31 +78,21 @@ def unite(entries: Sequence[Schedule]) -> Schedule:
         ScheduleError: `schedule.entries`, `schedule.jitter`, `schedule.duplicate`.
     """
     if not 1 <= len(entries) <= MOST_ENTRIES:
-        raise ScheduleError(
-            "schedule.entries",
-            f"schedule has {len(entries)} entries; allowed are 1-{MOST_ENTRIES}",
-            hint="spread them over several jobs" if entries else 'write for example [{cron: "0 9 * * *"}]',
-        )
+        message = f"schedule has {len(entries)} entries; allowed are 1-{MOST_ENTRIES}"
+        hint = "spread them over several jobs" if entries else 'write for example [{cron: "0 9 * * *"}]'
+        raise ScheduleError("schedule.entries", message, hint=hint)
     jitter = entries[0].jitter
     seen: dict[tuple[object, ...], int] = {}
     for number, entry in enumerate(entries):
         if entry.jitter != jitter:
             own, others = (format_duration(each) if each else "none" for each in (entry.jitter, jitter))
-            raise ScheduleError(
-                "schedule.jitter",
-                f"entry {number + 1} has jitter {own} and entry 1 has {others}; a job has one jitter",
-                hint=f"write jitter: {format_duration(max(jitter, entry.jitter))} in every entry, or in none",
-                key="jitter",
-                entry=number,
-            )
+            message = f"entry {number + 1} has jitter {own} and entry 1 has {others}; a job has one jitter"
+            hint = f"write jitter: {format_duration(max(jitter, entry.jitter))} in every entry, or in none"
+            raise ScheduleError("schedule.jitter", message, hint=hint, key="jitter", entry=number)
         first = seen.setdefault(_meaning(entry), number)
         if first != number:
-            raise ScheduleError(
-                "schedule.duplicate",
-                f"entry {number + 1} names the same times as entry {first + 1}",
-                hint="delete one of them",
-                entry=number,
-            )
+            message = f"entry {number + 1} names the same times as entry {first + 1}"
+            raise ScheduleError("schedule.duplicate", message, hint="delete one of them", entry=number)
     if len(entries) == 1:
         return entries[0]
     return Schedule(timezone=entries[0].timezone, jitter=jitter, union=tuple(entry.timing for entry in entries))
@@ -142,11 +132,8 @@ def _check_times(schedule: Schedule) -> None:
     named = [key for key in ("cron", "every", "at") if getattr(schedule, key) is not None]
     if len(named) != 1:
         found = " and ".join(named) or "none of them"
-        raise ScheduleError(
-            "schedule.kind",
-            f"a schedule has exactly one of cron, every, at; found {found}",
-            hint="keep one of them" if named else 'write for example `cron: "0 9 * * *"`',
-        )
+        hint = "keep one of them" if named else 'write for example `cron: "0 9 * * *"`'
+        raise ScheduleError("schedule.kind", f"a schedule has exactly one of cron, every, at; found {found}", hint=hint)
     check_timezone(schedule.timezone)
     if schedule.cron is not None:
         check_cron(schedule.cron)
@@ -154,11 +141,8 @@ def _check_times(schedule: Schedule) -> None:
     if schedule.every is not None:
         check_every(schedule.every)
     if schedule.at is not None and schedule.at.tzinfo is None:
-        raise ScheduleError(
-            "schedule.at",
-            f"at {schedule.at.isoformat()} has no UTC offset",
-            hint=f"write {schedule.at.isoformat()}Z, or the offset of your zone instead of Z",
-        )
+        hint = f"write {schedule.at.isoformat()}Z, or the offset of your zone instead of Z"
+        raise ScheduleError("schedule.at", f"at {schedule.at.isoformat()} has no UTC offset", hint=hint)
 
 
 def _check_phase(schedule: Schedule) -> None:
@@ -250,8 +234,5 @@ def _check_wall_clock(expression: str, timezone: str) -> None:
     # From here, never from now: the verdict must not change by the hour.
     start = datetime.combine(date(2026, 1, 1), MIDNIGHT)
     if next(cron_slots(cron, zone_of(timezone), start=start, stop=LATEST), None) is None:
-        raise ScheduleError(
-            "schedule.never",
-            f"cron {expression!r} never fires in {timezone}: its clock skips these times whenever they would come",
-            hint="choose a time outside the hour that is skipped in spring",
-        )
+        message = f"cron {expression!r} never fires in {timezone}: its clock skips these times whenever they would come"
+        raise ScheduleError("schedule.never", message, hint="choose a time outside the hour that is skipped in spring")

@@ -72,11 +72,9 @@ def decode(data: bytes) -> str:
     Raises: TextError with code file.too-large, file.conflict-markers, file.encoding or file.character.
     """
     if len(data) > MAX_FILE_BYTES:
-        raise TextError(
-            "file.too-large",
-            f"the file has {len(data)} bytes; at most {MAX_FILE_BYTES} (1MiB) are read",
-            hint="split it into several files, or move the text into a file of its own with task_source_path",
-        )
+        message = f"the file has {len(data)} bytes; at most {MAX_FILE_BYTES} (1MiB) are read"
+        hint = "split it into several files, or move the text into a file of its own with task_source_path"
+        raise TextError("file.too-large", message, hint=hint)
     marked = conflict_line(data)
     if marked is not None:
         raise TextError(

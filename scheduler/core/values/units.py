@@ -49,10 +49,8 @@ def parse_duration(text: str) -> timedelta:
     found = _DURATION.fullmatch(text)
     if found is None:
         meant = _meant(text)
-        raise UnitError(
-            f"{short(text)} is not a duration; allowed are whole numbers with d, h, m, s, largest first",
-            hint=_DURATION_HINT if meant is None else f"write {format_duration(meant)}",
-        )
+        message = f"{short(text)} is not a duration; allowed are whole numbers with d, h, m, s, largest first"
+        raise UnitError(message, hint=_DURATION_HINT if meant is None else f"write {format_duration(meant)}")
     numbers = [number or "0" for number in found.groups()]
     if any(len(number) > _MOST_DIGITS for number in numbers):
         raise UnitError(f"duration {short(text)} is over 3650d", code="range")
