@@ -18,7 +18,7 @@ from scheduler.core.edits.layout import HEADER, Layout, Node
 from scheduler.core.edits.written import WIDTH, block, in_json, inline, is_json, key_text, literal, pair
 from scheduler.core.formats.shapes import JobShape
 from scheduler.core.formats.yamlfile import Path, YamlDocument, read_yaml
-from scheduler.core.values.texts import Lines, TextError, short
+from scheduler.core.values.texts import InputError, Lines, TextError, short
 
 UNSET: Any = type("Unset", (), {"__repr__": lambda _: "UNSET"})()  # in place of a value: the key goes
 
@@ -35,23 +35,20 @@ class Change(NamedTuple):
     value: Any
 
 
-class EditError(ValueError):
+class EditError(InputError):
     """A change that cannot be made without touching more than it says. `line` is 1-based, in the whole text."""
 
     def __init__(self, message: str, *, line: int = 1, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        super().__init__(message, hint=hint)
         self.line = line
-        self.hint = hint
 
 
-class MissingKeyError(ValueError):
+class MissingKeyError(InputError):
     """The key to be unset, or to be changed below, is not there."""
 
     def __init__(self, message: str, *, path: Path, hint: str = "") -> None:
-        super().__init__(message)
+        super().__init__(message, hint=hint)
         self.path = path
-        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 
-from scheduler.core.values.texts import short
+from scheduler.core.values.texts import InputError, short
 
 MAX_LENGTH = 1000
 
@@ -14,13 +14,8 @@ PATH_PATTERN = r"^(?!~)(?=[\s\S]*\S)[^./\\][^/\\]*(/[^./\\][^/\\]*)*$"
 GLOB_PATTERN = r"^(?![\s\S]*([^/]\*\*|\*\*[^/]|[{}]))(?!!)" + PATH_PATTERN[1:]
 
 
-class PathError(ValueError):
+class PathError(InputError):
     """A path that is not root-relative. `hint` holds the right one where it can be told."""
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
 
 
 def check_path(path: str, *, folder: str = "", what: str = "path") -> None:

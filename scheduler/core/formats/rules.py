@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from scheduler.core.formats.globs import TAG
 from scheduler.core.formats.paths import PathError, check_glob, check_path
 from scheduler.core.times.cron import ScheduleError
-from scheduler.core.times.fires import check_timezone
+from scheduler.core.times.fires import zone_of
 from scheduler.core.times.valid import MOST_ENTRIES, check_cron
 from scheduler.core.values import units
 from scheduler.core.values.instants import parse_instant
@@ -156,7 +156,7 @@ def cron_text(text: str) -> str:
 
 def zone_name(text: str) -> str:
     try:
-        check_timezone(text)
+        zone_of(text)
     except ScheduleError as error:
         raise _refuse(error.code, error.message, error.hint, error.offset or 0) from None
     return text

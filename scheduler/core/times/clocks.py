@@ -91,7 +91,8 @@ def judged(trust: Trust, reading: ClockReading, *, good: Callable[[], bool]) -> 
     if gain > JUMP:
         if good():
             return replace(believed, gained=True)
-        why = f"it has jumped ahead by {_rounded(gain)}, to {instant(_second(reading.wall))}"
+        gained = timedelta(seconds=round(gain.total_seconds()))
+        why = f"it has jumped ahead by {gained}, to {instant(_second(reading.wall))}"
         return Trust(boot=trust.boot, doubt=why, doubted=now, since=reading.elapsed)
     if -BACK <= gain < timedelta(0):  # many small steps back add up
         return replace(believed, boot=trust.boot)
@@ -106,10 +107,6 @@ def _impossible(reading: ClockReading) -> str:
 
 def _second(moment: datetime) -> datetime:
     return moment.replace(microsecond=0)
-
-
-def _rounded(by: timedelta) -> str:
-    return str(timedelta(seconds=round(by.total_seconds())))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,12 +14,13 @@ from datetime import timedelta
 from typing import overload
 
 from scheduler.core.values.problems import did_you_mean
+from scheduler.core.values.texts import InputError
 
 _MINUTES_OF_DAY = tuple(timedelta(minutes=n) for n in range(24 * 60))  # shared: a dense cron is not 1,440 objects
 _SECONDS = tuple(timedelta(seconds=n) for n in range(60))
 
 
-class ScheduleError(ValueError):
+class ScheduleError(InputError):
     """A schedule that cannot be used.
 
     offset: characters into the cron text, where a place is known.
@@ -30,10 +31,8 @@ class ScheduleError(ValueError):
     def __init__(
         self, code: str, message: str, *, hint: str = "", offset: int | None = None, key: str = "", entry: int = 0
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, hint=hint)
         self.code = code  # stable; listed in docs/reference/problems.md
-        self.message = message
-        self.hint = hint
         self.offset = offset
         self.key = key
         self.entry = entry

@@ -66,11 +66,6 @@ _REACH = 2 * _DAY
 _GIVE_UP = timedelta(days=36525)
 
 
-def check_timezone(name: str) -> None:
-    """Raises ScheduleError `schedule.timezone` for anything but an IANA name such as Europe/Berlin."""
-    zone_of(name)
-
-
 def check_every(every: timedelta) -> None:
     if every < SECOND:
         message = f"every {format_duration(every)} is outside 1s and longer"
@@ -84,7 +79,10 @@ _ZONE_NAME = re.compile(r"[A-Za-z0-9_+-]{1,64}(?:/[A-Za-z0-9_+-]{1,64}){0,3}")
 
 
 def zone_of(name: str) -> ZoneInfo:
-    """The zone of this name; the standard library keeps it."""
+    """The zone of this name; the standard library keeps it.
+
+    Raises: ScheduleError `schedule.timezone` for anything but an IANA name such as Europe/Berlin.
+    """
     # The machine's own zone and the posix/ and right/ trees load as well, but not on every machine.
     if _ZONE_NAME.fullmatch(name) and name not in _NOT_ZONES and not name.startswith(("posix/", "right/")):
         try:

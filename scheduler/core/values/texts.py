@@ -19,16 +19,23 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 _UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 
 
-class TextError(ValueError):
+class InputError(ValueError):
+    """Something written that cannot be used. `hint` says what to write instead, where that can be told."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class TextError(InputError):
     """A file, or all of its text, that cannot be used. `line` and `column` are 1-based."""
 
     def __init__(self, code: str, message: str, *, line: int = 1, column: int = 1, hint: str = "") -> None:
-        super().__init__(message)
+        super().__init__(message, hint=hint)
         self.code = code
-        self.message = message
         self.line = line
         self.column = column
-        self.hint = hint
 
 
 class Lines:

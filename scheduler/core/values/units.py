@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from scheduler.core.values.instants import parse_instant
-from scheduler.core.values.texts import short
+from scheduler.core.values.texts import InputError, short
 
 MAX_DURATION = timedelta(days=3650)  # far below what timedelta or a database integer can hold
 MAX_SIZE = 2**50
@@ -29,13 +29,11 @@ _LONGEST_NEARLY = 40  # characters in which to look for what was meant
 _MOST_DIGITS = 18  # int() refuses absurdly long digit strings with an error of its own
 
 
-class UnitError(ValueError):
+class UnitError(InputError):
     """A duration or size that cannot be read. `code` ends a problem code: `invalid` or `range`."""
 
     def __init__(self, message: str, *, hint: str = "", code: str = "invalid") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        super().__init__(message, hint=hint)
         self.code = code
 
 
