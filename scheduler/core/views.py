@@ -11,7 +11,7 @@ from scheduler.core.due.due import next_to_fire, start_of
 from scheduler.core.due.expected import Alarm
 from scheduler.core.times.fires import coming, on_the_wall
 from scheduler.core.times.words import describe
-from scheduler.core.values.facts import Commit, Job, Pause, Provenance, Status, version
+from scheduler.core.values.facts import Commit, Job, Pause, Status, version
 from scheduler.core.values.instants import instant, on_the_clock
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.runs import AuditRow, Run
@@ -133,7 +133,8 @@ def run_json(run: Run) -> answers.RunJson:
     found: dict[str, Any] = {"id": run.id}
     for key, value in run.to_json().items():
         if key == "provenance":
-            found |= {**provenance_json(run.provenance), "no_provenance": run.provenance.why_none}
+            found |= {"source_blob": value.blob, "revision": value.revision, "dirty": value.dirty}
+            found["no_provenance"] = value.why_none
         elif key != "n":
             found[key] = value
     found["task_of"] = None if run.task_of is None else f"{run.job_id}:{run.task_of}"
@@ -153,10 +154,6 @@ def task_json(run: Run, text: bytes) -> answers.TaskJson:
 
 def explain_json(job_id: str, at: datetime, answer: Answer) -> answers.ExplainJson:
     return cast("answers.ExplainJson", {"job_id": job_id, "at": instant(at), **answer.to_json()})
-
-
-def provenance_json(provenance: Provenance) -> answers.ProvenanceJson:
-    return {"source_blob": provenance.blob, "revision": provenance.revision, "dirty": provenance.dirty}
 
 
 def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None = None) -> answers.PlanJson:

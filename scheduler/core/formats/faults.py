@@ -1,10 +1,10 @@
-"""What pydantic finds wrong with a document, as faults at their keys."""
+"""What pydantic finds wrong with a document, as faults at their keys; and faults as Problems at their place."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,10 @@ from pydantic_core import ErrorDetails
 
 from scheduler.core.formats.rules import ENV_PATTERN, MANY, ONE, flow_list, shown
 from scheduler.core.formats.shapes import AnyShape, JobShape, RootShape, Shape
+from scheduler.core.formats.yamlfile import Path, YamlDocument
 from scheduler.core.values import units
-from scheduler.core.values.problems import did_you_mean
-from scheduler.core.values.texts import short
-
-Path = tuple[str | int, ...]
+from scheduler.core.values.problems import Problem, did_you_mean
+from scheduler.core.values.texts import TextError, short
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,3 +175,29 @@ def _name(path: Path) -> str:
     if isinstance(last, int):
         return f"item {last + 1} of {path[-2]}" if len(path) > 1 else f"item {last + 1}"
     return short(last)[1:-1]
+
+
+def file_problem(path: str, error: TextError) -> Problem:
+    return Problem(path, error.line, error.column, error.code, error.message, error.hint)
+
+
+def not_a_mapping(path: str, document: YamlDocument, *, hint: str) -> Problem:
+    """The Problem of a document that is a list or a bare value."""
+    line, column = document.start
+    found = "a list" if isinstance(document.data, list) else "a bare value"
+    return Problem(path, line, column, "yaml.not-a-mapping", f"key: value lines were expected, not {found}", hint)
+
+
+def flaw_problems(path: str, document: YamlDocument, job_id: str | None = None) -> Iterable[Problem]:
+    for flaw in document.flaws:
+        line, column = document.lines.place(flaw.index)
+        yield Problem(path, line, column, flaw.code, flaw.message, flaw.hint, job_id=job_id)
+
+
+def fault_problem(path: str, document: YamlDocument, fault: KeyFault, job_id: str | None = None) -> Problem:
+    """The Problem of one fault, at its value, its key, or the nearest thing around it."""
+    if fault.at_key:
+        line, column = document.key_place(fault.path)
+    else:
+        line, column = document.place(fault.path, fault.offset)
+    return Problem(path, line, column, fault.code, fault.message, fault.hint, job_id=job_id)

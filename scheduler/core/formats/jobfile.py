@@ -14,13 +14,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from scheduler.core.formats.blame import fault_problem, file_problem, flaw_problems, not_a_mapping
-from scheduler.core.formats.faults import KeyFault, Path, check, fitting
+from scheduler.core.formats.faults import (
+    KeyFault,
+    check,
+    fault_problem,
+    file_problem,
+    fitting,
+    flaw_problems,
+    not_a_mapping,
+)
 from scheduler.core.formats.globs import matches_any, matches_job
 from scheduler.core.formats.paths import is_path
 from scheduler.core.formats.rules import ID_PATTERN
 from scheduler.core.formats.shapes import CatchUpShape, JobShape, RetryShape, ScheduleShape
-from scheduler.core.formats.yamlfile import YamlDocument, read_yaml
+from scheduler.core.formats.yamlfile import Path, YamlDocument, read_yaml
 from scheduler.core.times.cron import ScheduleError
 from scheduler.core.times.fires import first_slot
 from scheduler.core.times.valid import MOST_ENTRIES, schedule_errors, unite

@@ -7,8 +7,15 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from scheduler.core.formats.blame import fault_problem, file_problem, flaw_problems, not_a_mapping
-from scheduler.core.formats.faults import KeyFault, check, fitting
+from scheduler.core.formats.faults import (
+    KeyFault,
+    check,
+    fault_problem,
+    file_problem,
+    fitting,
+    flaw_problems,
+    not_a_mapping,
+)
 from scheduler.core.formats.jobfile import unknown_runner
 from scheduler.core.formats.shapes import MOST_JOBS, MOST_TASK_BYTES, RootShape, RunnerShape
 from scheduler.core.formats.yamlfile import YamlDocument, read_yaml

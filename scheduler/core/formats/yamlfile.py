@@ -173,7 +173,9 @@ class _Reader:
         if kept:
             fresh.spots[path] = Spot(key, index, self._index(event.end_mark))
         if isinstance(event, yaml.AliasEvent):
-            fresh.flaws.append(self._alias(event, path, index))
+            message = f"alias {short(f'*{event.anchor}')} is not read"
+            hint = "write the value out; if the text itself starts with *, quote it"
+            fresh.flaws.append(Flaw(path, index, "yaml.alias", message, hint))
             return None
         if event.anchor is not None:
             hint = f'delete it; if the text itself starts with &, quote it: "&{event.anchor}"'
@@ -246,10 +248,6 @@ class _Reader:
         message = f"number {short(event.value)} starts with 0: some programs would count it in eights"
         hint = f'write {"-" * event.value.startswith("-")}{short(plain)[1:-1]}, or quote text: "{event.value}"'
         return Flaw(path, index, "yaml.octal", message, hint)
-
-    def _alias(self, event: Any, path: Path, index: int) -> Flaw:
-        hint = "write the value out; if the text itself starts with *, quote it"
-        return Flaw(path, index, "yaml.alias", f"alias {short('*' + event.anchor)} is not read", hint)
 
     def _next(self) -> Any:
         try:

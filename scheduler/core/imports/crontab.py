@@ -79,6 +79,10 @@ class Crontab:
     problems: list[Problem] = field(default_factory=list)
 
 
+class _LineError(ValueError):
+    """A line that cannot be carried: code, message and, where there is one, hint."""
+
+
 def read_crontab(data: bytes, *, system: bool) -> Crontab:
     """system: the form of /etc/crontab and /etc/cron.d, with a user in front of each command."""
     found = Crontab()
@@ -108,11 +112,15 @@ def read_crontab(data: bytes, *, system: bool) -> Crontab:
             name = next(each for each in setting.groups()[:3] if each is not None)
             environment = {**environment, name: _unquoted(setting[4])}
             if name == "MAILTO" and environment[name]:
-                found.problems.append(_mail(number, environment[name]))
+                mailed = f"MAILTO={environment[name]}: no output is mailed"
+                why = f"{mailed}; it is kept with each run, and the job's file notes who got it"
+                hint = "`scheduler output JOB:N` prints it"
+                found.problems.append(problem(number, "mail", why, hint, error=False))
             continue
-        entry = _entry(number, text, environment, _comment(above), system, found.problems)
-        if entry is not None:
-            found.entries.append(entry)
+        try:
+            found.entries.append(_entry(number, text, environment, _comment(above), system))
+        except _LineError as error:
+            found.problems.append(problem(number, *error.args))
     if returns:
         why = "lines end with CR LF, as on Windows; cron would hand the CR to each command, and it is left out here"
         found.problems.append(problem(returns, "line-ends", why, error=False))
@@ -161,11 +169,6 @@ def _unquoted(value: str) -> str:
     return value
 
 
-def _mail(line: int, to: str) -> Problem:
-    message = f"MAILTO={to}: no output is mailed; it is kept with each run, and the job's file notes who got it"
-    return problem(line, "mail", message, "`scheduler output JOB:N` prints it", error=False)
-
-
 def _comment(lines: Sequence[str]) -> str:
     """The comment right above an entry as one description; drawings, headings and entries in comments are none."""
     words = []
@@ -178,58 +181,40 @@ def _comment(lines: Sequence[str]) -> str:
     return "".join(each for each in " ".join(words) if each.isprintable())
 
 
-def _entry(
-    line: int, text: str, environment: Mapping[str, str], comment: str, system: bool, problems: list[Problem]
-) -> CronLine | None:
-    def refuse(code: str, message: str, hint: str = "") -> None:
-        problems.append(problem(line, code, message, hint))
-
+def _entry(line: int, text: str, environment: Mapping[str, str], comment: str, system: bool) -> CronLine:
     rest = text.lstrip(" \t")
     count = 1 if rest.startswith("@") else 5
     parts = re.split(r"[ \t]+", rest, maxsplit=count + system)
     if len(parts) <= count + system or not parts[-1].strip():
         what = "a user and a command" if system else "a command"
-        refuse("line", f"{_cut(rest)} is neither a setting nor a time with {what}", "cron refuses such a line, too")
-        return None
+        raise _LineError(
+            "line", f"{_cut(rest)} is neither a setting nor a time with {what}", "cron refuses such a line, too"
+        )
     schedule, user = " ".join(parts[:count]), parts[count] if system else None
     command = parts[-1]
     if "\0" in command:
-        refuse("line", "the command holds a NUL character")
-        return None
+        raise _LineError("line", "the command holds a NUL character")
     if schedule == "@reboot":
-        refuse(
-            "reboot",
-            "@reboot is no time: nothing here fires when a machine starts",
-            "a unit of systemd or the service that starts the scheduler may run it",
-        )
-        return None
+        message = "@reboot is no time: nothing here fires when a machine starts"
+        raise _LineError("reboot", message, "a unit of systemd or the service that starts the scheduler may run it")
     if schedule == "@every_minute":
         schedule = "* * * * *"
     elif count == 1 and schedule not in _MACROS:
-        refuse("schedule", f"{schedule} is not a time that is known here", f"allowed: {', '.join(_MACROS)}")
-        return None
+        raise _LineError("schedule", f"{schedule} is not a time that is known here", f"allowed: {', '.join(_MACROS)}")
     if schedule.startswith("-"):  # some crons: do not log it
         schedule = schedule[1:]
     if "~" in schedule:
-        refuse(
-            "schedule",
-            f"{schedule}: a random time (~) is another one after each restart of cron",
-            "write one time, and a `jitter` to the job's schedule",
-        )
-        return None
+        message = f"{schedule}: a random time (~) is another one after each restart of cron"
+        raise _LineError("schedule", message, "write one time, and a `jitter` to the job's schedule")
     first = (user if user is not None else command.split()[0]) if count == 5 else ""
     if re.fullmatch(_FIELD, first):
-        refuse(
-            "fields",
-            f"{_cut(rest)} seems to have six fields or more for its time; cron takes five, and runs the rest",
-            "in a job file six fields begin with the second: write it by hand, or with `scheduler create`",
-        )
-        return None
+        message = f"{_cut(rest)} seems to have six fields or more for its time; cron takes five, and runs the rest"
+        hint = "in a job file six fields begin with the second: write it by hand, or with `scheduler create`"
+        raise _LineError("fields", message, hint)
     before, stdin = _split_percent(command)
     before = before.rstrip()
     if not before:
-        refuse("line", "there is no command before the %")
-        return None
+        raise _LineError("line", "there is no command before the %")
     return CronLine(
         line=line, schedule=schedule, user=user, command=before, stdin=stdin, environment=environment, comment=comment
     )

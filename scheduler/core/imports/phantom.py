@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -284,15 +285,7 @@ def _with_past(job: Incoming, row: Row, logged: Sequence[Row], now: datetime, pr
                 "cause": " ".join(str(each.get("detail") or "phantom").split()),
             }
         )
-    return Incoming(
-        id=job.id,
-        stem=job.stem,
-        keys=job.keys,
-        comments=job.comments,
-        text=job.text,
-        line=job.line,
-        past=Past(facts=facts, audit=tuple(sorted(audit, key=lambda each: str(each["at"])))),
-    )
+    return replace(job, past=Past(facts=facts, audit=tuple(sorted(audit, key=lambda each: str(each["at"])))))
 
 
 def _status(row: Row, facts: dict[str, Any], now: datetime, lost: Callable[[str], None]) -> list[dict[str, Any]]:

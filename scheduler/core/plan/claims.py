@@ -49,7 +49,8 @@ def claims_by_id(desired: Desired, observed: Mapping[str, Job]) -> dict[str, lis
         if job.archived:
             continue
         path = job.file.path
-        unreadable = path in desired.broken or _inside(path, desired.unlistable)
+        unlistable = any(folder in ("", ".") or path.startswith(folder + "/") for folder in desired.unlistable)
+        unreadable = path in desired.broken or unlistable
         named_here = any(claim.path == path for claim in claims[job.id])
         if unreadable or (path in nameless and not named_here):
             claims[job.id].append(Claim(path=path, line=job.file.line, found=None))
@@ -57,10 +58,6 @@ def claims_by_id(desired: Desired, observed: Mapping[str, Job]) -> dict[str, lis
             # A truncating save empties a file for a moment. A job that stands elsewhere has moved there.
             claims[job.id].append(Claim(path=path, line=1, found=None))
     return {job_id: sorted(named, key=lambda c: (c.path, c.line)) for job_id, named in claims.items() if named}
-
-
-def _inside(path: str, folders: Iterable[str]) -> bool:
-    return any(folder in ("", ".") or path.startswith(folder + "/") for folder in folders)
 
 
 def emptied(desired: Desired, observed: Mapping[str, Job], claims: Mapping[str, Sequence[Claim]]) -> Iterable[Problem]:
