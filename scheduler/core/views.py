@@ -90,19 +90,17 @@ def problems_json(problems: Iterable[Problem]) -> list[answers.ProblemJson]:
 
 def drift_json(jobs: Iterable[Job], now: datetime) -> list[answers.DriftJson]:
     """The jobs that do not fire although their files say so: an operator, or errors, keep them from it."""
-    held = [(job, job.status(now)) for job in jobs]
-    return [
-        {
-            "id": job.id,
-            "status": status.value,
-            "reason": job.pause.reason if status is Status.PAUSED and job.pause else job.runtime.stop_reason,
-            "until": _instant(job.pause.until) if status is Status.PAUSED and job.pause else None,
-            "by": job.pause.by if status is Status.PAUSED and job.pause else None,
-            "at": _instant(job.pause.at if status is Status.PAUSED and job.pause else job.runtime.stopped_at),
-        }
-        for job, status in held
-        if status in (Status.PAUSED, Status.STOPPED)
-    ]
+    found = []
+    for job in jobs:
+        status, runtime = job.status(now), job.runtime
+        if status is Status.PAUSED and job.pause is not None:
+            held = job.pause.to_json()
+        elif status is Status.STOPPED:
+            held = {"reason": runtime.stop_reason, "until": None, "by": None, "at": _instant(runtime.stopped_at)}
+        else:
+            continue
+        found.append(cast("answers.DriftJson", {"id": job.id, "status": status.value, **held}))
+    return found
 
 
 def list_json(

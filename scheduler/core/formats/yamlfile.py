@@ -382,16 +382,13 @@ class _Reader:
         before = self._text[line_start:at].rstrip()[-1:]
         if character in ("]", "}"):
             message, hint = f"{character!r} closes nothing", "delete it, or quote the text"
-        elif before == '"':
+        elif before in ("'", '"'):
             message, hint = (
                 "the quotes end before this",
                 'write the text in single quotes, or \\" for a quote inside it',
             )
-        elif before == "'":
-            message, hint = (
-                "the quotes end before this",
-                "write the text in double quotes, or '' for an apostrophe inside it",
-            )
+            if before == "'":
+                hint = "write the text in double quotes, or '' for an apostrophe inside it"
         elif before in ("]", "}"):
             message, hint = f"the value ends with the {before} before this", "quote the whole text"
         else:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from scheduler.core.plan.action import Action, Change, as_it_is, to_archive, to_create, to_keep, to_update
+from scheduler.core.plan.action import Action, Change, to_archive, to_create, to_keep, to_update
 from scheduler.core.plan.claims import Claim, claims_by_id, conflicts, emptied, lookalikes
 from scheduler.core.plan.desired import Desired, Read
 from scheduler.core.plan.guard import Guard, guarded, within_limit
@@ -72,11 +72,13 @@ class Plan:
         waits = self.guard is not None and set(self.guard.ids) <= set(ids)
         return replace(
             self,
-            actions=tuple(
-                as_it_is(observed[action.job_id]) if action.job_id in ids else action for action in self.actions
-            ),
+            actions=tuple(_kept(observed[each.job_id]) if each.job_id in ids else each for each in self.actions),
             guard=None if waits else self.guard,
         )
+
+
+def _kept(job: Job) -> Action:
+    return to_keep(job, job.file.sync_state)
 
 
 def plan(
@@ -155,7 +157,7 @@ def _settle_claims(job_id: str, claims: Sequence[Claim], job: Job | None, now: d
         return None if job is None else to_keep(job, SyncState.CONFLICT)
     if not claims:
         if job is None or job.archived:
-            return None if job is None else to_keep(job, job.file.sync_state)
+            return None if job is None else _kept(job)
         return to_archive(job, now)
     claim = claims[0]
     if not claim.readable:
