@@ -13,6 +13,7 @@ from scheduler.core.times.cron import ScheduleError
 from scheduler.core.times.fires import smallest_gap
 from scheduler.core.values.problems import Problem, UsageError
 from scheduler.core.values.spec import Schedule
+from scheduler.core.values.texts import short
 from scheduler.core.values.units import format_duration
 
 _ENVIRONMENT = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^\s="'#@]+))\s*=\s*(.*?)\s*""")
@@ -188,7 +189,7 @@ def _entry(line: int, text: str, environment: Mapping[str, str], comment: str, s
     if len(parts) <= count + system or not parts[-1].strip():
         what = "a user and a command" if system else "a command"
         raise _LineError(
-            "line", f"{_cut(rest)} is neither a setting nor a time with {what}", "cron refuses such a line, too"
+            "line", f"{short(rest)} is neither a setting nor a time with {what}", "cron refuses such a line, too"
         )
     schedule, user = " ".join(parts[:count]), parts[count] if system else None
     command = parts[-1]
@@ -208,7 +209,7 @@ def _entry(line: int, text: str, environment: Mapping[str, str], comment: str, s
         raise _LineError("schedule", message, "write one time, and a `jitter` to the job's schedule")
     first = (user if user is not None else command.split()[0]) if count == 5 else ""
     if re.fullmatch(_FIELD, first):
-        message = f"{_cut(rest)} seems to have six fields or more for its time; cron takes five, and runs the rest"
+        message = f"{short(rest)} seems to have six fields or more for its time; cron takes five, and runs the rest"
         hint = "in a job file six fields begin with the second: write it by hand, or with `scheduler create`"
         raise _LineError("fields", message, hint)
     before, stdin = _split_percent(command)
@@ -222,45 +223,14 @@ def _entry(line: int, text: str, environment: Mapping[str, str], comment: str, s
 
 def _split_percent(command: str) -> tuple[str, str | None]:
     """By cron's rule: from the first % that no backslash precedes on, it is standard input, and % ends a line."""
-    out: list[str] = []
-    position, escaped = 0, False
-    while position < len(command):
-        char = command[position]
-        if escaped:
-            if char == "%":
-                out.pop()
-            out.append(char)
-            escaped = False
-        elif char == "%":
-            return "".join(out), _input(command[position + 1 :])
-        else:
-            out.append(char)
-            escaped = char == "\\"
-        position += 1
-    return "".join(out), None
-
-
-def _input(text: str) -> str:
-    out: list[str] = []
-    escaped = False
-    for char in text:
-        put = char
-        if escaped:
-            if char != "%":
-                out.append("\\")
-        elif char == "%":
-            put = "\n"
-        escaped = char == "\\"
-        if not escaped:
-            out.append(put)
-    if escaped:
-        out.append("\\")
-    found = "".join(out)
-    return found if not found or found.endswith("\n") else found + "\n"
-
-
-def _cut(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")
+    found = re.match(r"((?:[^\\%]|\\.?)*)(%?)(.*)", command, re.DOTALL)
+    assert found is not None
+    before, percent, rest = found.groups()
+    before = re.sub(r"\\(.)", lambda pair: "%" if pair[1] == "%" else pair[0], before, flags=re.DOTALL)
+    if not percent:
+        return before, None
+    text = re.sub(r"\\?%", lambda sign: "\n" if sign[0] == "%" else "%", rest)
+    return before, text if not text or text.endswith("\n") else text + "\n"
 
 
 def crontab_jobs(

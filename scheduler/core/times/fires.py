@@ -21,10 +21,11 @@ from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from scheduler.core.times.cron import Cron, ScheduleError, TimesOfDay, parse_cron, shown_cron
+from scheduler.core.times.cron import Cron, ScheduleError, TimesOfDay, parse_cron
 from scheduler.core.values.instants import on_the_clock
 from scheduler.core.values.problems import did_you_mean
 from scheduler.core.values.spec import Schedule
+from scheduler.core.values.texts import short
 from scheduler.core.values.units import format_duration
 
 
@@ -89,9 +90,7 @@ def zone_of(name: str) -> ZoneInfo:
             return ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             pass  # OSError: a folder of zones, such as Europe
-    raise ScheduleError(
-        "schedule.timezone", f"timezone {shown_cron(name)} is not an IANA zone name", hint=_zone_hint(name)
-    )
+    raise ScheduleError("schedule.timezone", f"timezone {short(name)} is not an IANA zone name", hint=_zone_hint(name))
 
 
 @functools.cache
