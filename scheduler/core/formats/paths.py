@@ -35,11 +35,9 @@ def check_path(path: str, *, folder: str = "", what: str = "path") -> None:
     if "\\" in path:
         reason = "has a backslash"
         meant = path.replace("\\", "/")
-    elif path.startswith("/"):
-        message = f"{what} {short(path)} is absolute; it must be relative to the folder of scheduler.yaml"
-        raise PathError(message, hint="write the part below the folder of scheduler.yaml")
-    elif parts[0].startswith("~"):
-        message = f"{what} {short(path)} starts with ~; it must be relative to the folder of scheduler.yaml"
+    elif path.startswith(("/", "~")):
+        reason = "is absolute" if path.startswith("/") else "starts with ~"
+        message = f"{what} {short(path)} {reason}; it must be relative to the folder of scheduler.yaml"
         raise PathError(message, hint="write the part below the folder of scheduler.yaml")
     elif ".." in parts:
         reason = "has a .. component"
