@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from scheduler import schemas
 from scheduler.cli.group import cli
 from scheduler.cli.options import GLOBAL
-from scheduler.core.formats import shapes
+from scheduler.core.formats import rules
 from scheduler.core.formats.json_schema import SCHEMAS
 from scheduler.core.formats.shapes import (
     AgentsShape,
@@ -142,7 +142,7 @@ def _kind(found: Mapping[str, Any]) -> str:
             return "duration"
         case {"pattern": units.SIZE_PATTERN}:
             return "size"
-        case {"pattern": shapes.INSTANT_PATTERN}:
+        case {"pattern": rules.INSTANT_PATTERN}:
             return "instant"
         case {"type": "string"}:
             return "text"

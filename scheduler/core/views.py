@@ -11,7 +11,7 @@ from scheduler.core.due.due import next_to_fire, start_of
 from scheduler.core.due.expected import Alarm
 from scheduler.core.times.fires import coming, on_the_wall
 from scheduler.core.times.words import describe
-from scheduler.core.values.facts import Commit, Job, Provenance, Status, version
+from scheduler.core.values.facts import Commit, Job, Pause, Status, version
 from scheduler.core.values.instants import instant, on_the_clock
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.runs import AuditRow, Run
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # a plan comes with the file readers, which reading commands 
     from scheduler.core import answers
     from scheduler.core.past.explain import Answer
     from scheduler.core.plan.action import Action
+    from scheduler.core.plan.guard import Guard
     from scheduler.core.plan.plan import Plan
 
 Json = dict[str, Any]
@@ -49,14 +50,7 @@ def job_json(
         "revision": facts.revision,
         "dirty": facts.dirty,
         "status": job.status(now).value,
-        "paused": None
-        if job.pause is None or not job.pause.covers(now)
-        else {
-            "reason": job.pause.reason,
-            "until": _instant(job.pause.until),
-            "by": job.pause.by,
-            "at": instant(job.pause.at),
-        },
+        "paused": pause_json(job.pause if job.pause is not None and job.pause.covers(now) else None),
         "stop_reason": runtime.stop_reason,
         "alarms": [
             {
@@ -86,25 +80,27 @@ def job_json(
     }
 
 
+def pause_json(pause: Pause | None) -> answers.PauseJson | None:
+    return None if pause is None else cast("answers.PauseJson", pause.to_json())
+
+
 def problems_json(problems: Iterable[Problem]) -> list[answers.ProblemJson]:
     return [cast("answers.ProblemJson", problem.to_json()) for problem in problems]
 
 
 def drift_json(jobs: Iterable[Job], now: datetime) -> list[answers.DriftJson]:
     """The jobs that do not fire although their files say so: an operator, or errors, keep them from it."""
-    held = [(job, job.status(now)) for job in jobs]
-    return [
-        {
-            "id": job.id,
-            "status": status.value,
-            "reason": job.pause.reason if status is Status.PAUSED and job.pause else job.runtime.stop_reason,
-            "until": _instant(job.pause.until) if status is Status.PAUSED and job.pause else None,
-            "by": job.pause.by if status is Status.PAUSED and job.pause else None,
-            "at": _instant(job.pause.at if status is Status.PAUSED and job.pause else job.runtime.stopped_at),
-        }
-        for job, status in held
-        if status in (Status.PAUSED, Status.STOPPED)
-    ]
+    found = []
+    for job in jobs:
+        status, runtime = job.status(now), job.runtime
+        if status is Status.PAUSED and job.pause is not None:
+            held = job.pause.to_json()
+        elif status is Status.STOPPED:
+            held = {"reason": runtime.stop_reason, "until": None, "by": None, "at": _instant(runtime.stopped_at)}
+        else:
+            continue
+        found.append(cast("answers.DriftJson", {"id": job.id, "status": status.value, **held}))
+    return found
 
 
 def list_json(
@@ -132,50 +128,15 @@ def list_json(
 
 
 def run_json(run: Run) -> answers.RunJson:
-    return {
-        "id": run.id,
-        "job_id": run.job_id,
-        "fire_time": _instant(run.fire_time),
-        "fire_time_last": _instant(run.fire_time_last),
-        "slots": run.slots,
-        "requested_at": instant(run.requested_at),
-        "requested_by": run.requested_by,
-        "retry_at": _instant(run.retry_at),
-        "trigger": run.trigger.value,
-        "status": run.status.value,
-        "reason": run.reason,
-        "started_at": _instant(run.started_at),
-        "finished_at": _instant(run.finished_at),
-        "duration_ms": run.duration_ms,
-        "exit_code": run.exit_code,
-        "error": run.error,
-        "attempts": [
-            {
-                "n": attempt.n,
-                "status": attempt.status.value,
-                "reason": attempt.reason,
-                "started_at": instant(attempt.started_at),
-                "finished_at": _instant(attempt.finished_at),
-                "exit_code": attempt.exit_code,
-            }
-            for attempt in run.attempts
-        ],
-        "task_sha256": run.task_sha256,
-        "task_bytes": run.task_bytes,
-        "source_path": run.source_path,
-        "source_sha256": run.source_sha256,
-        **provenance_json(run.provenance),
-        "no_provenance": run.provenance.why_none,
-        "task_of": None if run.task_of is None else f"{run.job_id}:{run.task_of}",
-        "generation": run.generation,
-        "result": run.result,
-        "output_bytes": run.output_bytes,
-        "truncated": run.truncated,
-        "cost_usd": None,
-        "tokens": None,
-        "model": None,
-        "deliveries": [],
-    }
+    found: dict[str, Any] = {"id": run.id}
+    for key, value in run.to_json().items():
+        if key == "provenance":
+            found |= {"source_blob": value.blob, "revision": value.revision, "dirty": value.dirty}
+            found["no_provenance"] = value.why_none
+        elif key != "n":
+            found[key] = value
+    found["task_of"] = None if run.task_of is None else f"{run.job_id}:{run.task_of}"
+    return cast("answers.RunJson", {**found, "cost_usd": None, "tokens": None, "model": None, "deliveries": []})
 
 
 def task_json(run: Run, text: bytes) -> answers.TaskJson:
@@ -190,30 +151,7 @@ def task_json(run: Run, text: bytes) -> answers.TaskJson:
 
 
 def explain_json(job_id: str, at: datetime, answer: Answer) -> answers.ExplainJson:
-    return {
-        "job_id": job_id,
-        "at": instant(at),
-        "fired": answer.fired,
-        "why": answer.why,
-        "text": answer.text,
-        "evidence": [
-            {
-                "kind": each.kind,
-                "at": _instant(each.at),
-                "text": each.text,
-                "run": each.run,
-                "actor": each.actor,
-                "revision": each.revision,
-                "commit": commit_json(None if each.origin is None else each.origin.commit),
-                "no_commit": None if each.origin is None else each.origin.no_commit,
-            }
-            for each in answer.evidence
-        ],
-    }
-
-
-def provenance_json(provenance: Provenance) -> answers.ProvenanceJson:
-    return {"source_blob": provenance.blob, "revision": provenance.revision, "dirty": provenance.dirty}
+    return cast("answers.ExplainJson", {"job_id": job_id, "at": instant(at), **answer.to_json()})
 
 
 def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None = None) -> answers.PlanJson:
@@ -261,16 +199,13 @@ def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None =
             for field, (before, after) in plan.root_changes.items()
         ],
         "problems": problems_json(plan.problems),
-        "guard": None
-        if plan.guard is None
-        else {
-            "would_archive": len(plan.guard.ids),
-            "ids": list(plan.guard.ids),
-            "token": plan.guard.token,
-            "why": plan.guard.why,
-        },
+        "guard": None if plan.guard is None else _guard_json(plan.guard),
         "duration_ms": duration_ms,
     }
+
+
+def _guard_json(guard: Guard) -> answers.GuardJson:
+    return cast("answers.GuardJson", {"would_archive": len(guard.ids), **guard.to_json()})
 
 
 def widens_root(field: str) -> bool:
@@ -322,28 +257,8 @@ def fire_json(fire_time: datetime, schedule: Schedule) -> answers.FireTimeJson:
 
 
 def audit_json(row: AuditRow) -> answers.AuditRowJson:
-    return {
-        "at": instant(row.at),
-        "job_id": row.job_id,
-        "action": row.action,
-        "field": row.field,
-        "before": row.before,
-        "after": row.after,
-        "revision": row.revision,
-        "actor": row.actor,
-        "cause": row.cause,
-        "commit": commit_json(row.commit),
-        "no_commit": row.no_commit,
-    }
+    return cast("answers.AuditRowJson", row.to_json())
 
 
 def commit_json(commit: Commit | None) -> answers.CommitJson | None:
-    if commit is None:
-        return None
-    return {
-        "id": commit.id,
-        "author": commit.author,
-        "email": commit.email,
-        "date": instant(commit.date),
-        "subject": commit.subject,
-    }
+    return None if commit is None else cast("answers.CommitJson", commit.to_json())

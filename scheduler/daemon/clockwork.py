@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from scheduler.core.due.due import PACED_AFTER, Due, due_around, start_of
+from scheduler.core.due.due import PACED_AFTER, Due, due, start_of
 from scheduler.core.times.fires import next_fire
 from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
@@ -227,7 +227,7 @@ class Clockwork:
 
     def _due(self, job: Job, now: datetime, until: datetime | None) -> Due | None:
         try:
-            return due_around(job, now=now, since=self._since, until=until, elsewhere_until=self._elsewhere_until)
+            return due(job, now=now, since=self._since, until=until, elsewhere_until=self._elsewhere_until)
         except Exception:  # such as a zone that this machine no longer knows: no other job may wait for it
             self._drop(job)
             return None

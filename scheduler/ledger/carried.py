@@ -241,14 +241,6 @@ def _packed(carried: Carried) -> str:
 
 def _unpacked(text: str) -> Carried:
     found = json.loads(text)
-    past = Past.from_json(found)
     texts = {sha256: base64.b64decode(data) for sha256, data in found["texts"].items()}
-    past = Past(
-        facts=past.facts,
-        last_n=past.last_n,
-        definitions=past.definitions,
-        runs=past.runs,
-        audit=past.audit,
-        texts=texts,
-    )
+    past = Past.from_json({**found, "texts": texts})
     return Carried(past=past, source=found["source"], actor=found["actor"])

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from scheduler.core.times.fires import check_timezone
+from scheduler.core.times.fires import zone_of
 
 _UTC = ("Etc/UTC", "Etc/UCT", "UCT", "Etc/Zulu", "Zulu", "Etc/Universal", "Universal")
 
@@ -50,7 +50,7 @@ def local_zone(environ: Mapping[str, str]) -> str | None:
             names.append("UTC")  # so says the C library
     for name in names:
         try:
-            check_timezone(name)
+            zone_of(name)
             ZoneInfo(name)
         except (ValueError, OSError):
             continue

@@ -172,23 +172,11 @@ def _near_file(files: Files, path: str) -> str:
 
 
 def _task_problem(document: Document, fault: Fault, near: str = "") -> Problem:
-    return Problem(
-        path=document.path,
-        line=document.task_line,
-        column=document.task_column,
-        code="task.missing" if fault.reason == "source_missing" else "task.unreadable",
-        message=fault.message,
-        hint=near or _TASK_HINTS.get(fault.reason, _HINT),
-        job_id=document.id,
-    )
+    code = "task.missing" if fault.reason == "source_missing" else "task.unreadable"
+    hint = near or _TASK_HINTS.get(fault.reason, _HINT)
+    return Problem(document.path, *document.task_place, code, fault.message, hint, job_id=document.id)
 
 
 def _file_problem(path: str, fault: Fault) -> Problem:
-    return Problem(
-        path=path,
-        line=1,
-        column=1,
-        code=_FILE_CODES.get(fault.reason, "file.unreadable"),
-        message=fault.message,
-        hint=f"{_FILE_HINTS.get(fault.reason, _HINT)}; the jobs it held keep their last good definition",
-    )
+    hint = f"{_FILE_HINTS.get(fault.reason, _HINT)}; the jobs it held keep their last good definition"
+    return Problem(path, 1, 1, _FILE_CODES.get(fault.reason, "file.unreadable"), fault.message, hint)

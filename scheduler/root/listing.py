@@ -104,16 +104,9 @@ def _walk(
             continue  # gone since its parent was listed: as if it had never been there
         except OSError as error:
             found.unlistable.add(path)
-            found.problems.append(
-                Problem(
-                    path=path,
-                    line=1,
-                    column=1,
-                    code="folder.unreadable",
-                    message=f"the folder cannot be listed: {error.strerror}",
-                    hint="the jobs last held below it keep their last good definition",
-                )
-            )
+            message = f"the folder cannot be listed: {error.strerror}"
+            hint = "the jobs last held below it keep their last good definition"
+            found.problems.append(Problem(path, 1, 1, "folder.unreadable", message, hint))
             continue
         _walk(files, own, children, path + "/", globs, found)
 
@@ -130,11 +123,5 @@ def is_text(path: str) -> bool:
 
 
 def _name_problem(path: str) -> Problem:
-    return Problem(
-        path=path.encode("utf-8", "backslashreplace").decode(),
-        line=1,
-        column=1,
-        code="file.name",
-        message="the name is not valid UTF-8; nothing of that name is read",
-        hint="rename it",
-    )
+    message = "the name is not valid UTF-8; nothing of that name is read"
+    return Problem(path.encode("utf-8", "backslashreplace").decode(), 1, 1, "file.name", message, "rename it")

@@ -22,16 +22,9 @@ def settings_in(found: Source | Fault) -> tuple[Settings | None, tuple[Problem, 
     """The same of a scheduler.yaml that was read."""
     if isinstance(found, Fault):
         gone = found.reason == "source_missing"
-        return None, (
-            Problem(
-                path=ROOT_FILE,
-                line=1,
-                column=1,
-                code="root.missing" if gone else "root.unreadable",
-                message=f"{ROOT_FILE} is gone" if gone else found.message,
-                hint="nothing is applied until it is back; the last good settings stay in force",
-            ),
-        )
+        code, message = ("root.missing", f"{ROOT_FILE} is gone") if gone else ("root.unreadable", found.message)
+        hint = "nothing is applied until it is back; the last good settings stay in force"
+        return None, (Problem(ROOT_FILE, 1, 1, code, message, hint),)
     return _parsed(found.data)
 
 

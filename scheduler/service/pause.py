@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from scheduler.core.values.facts import Job, Pause
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import RefusedError, UsageError
+from scheduler.core.views import pause_json
 from scheduler.ledger import syncs
 from scheduler.ledger.cursor import until_fresh
 from scheduler.service.jobs import show_job
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import PauseJson, ShowJson
+    from scheduler.core.answers import ShowJson
 
 SHORTEST_GAP = timedelta(seconds=1)  # between two slots: a pause that ends so soon after one covers no second
 
@@ -73,7 +74,7 @@ def _set_pause(root: Root, job_id: str, action: str, pause: Callable[[Job], Paus
             arms = new is None and job.runtime.stopped_at is not None and not job.archived
             changes: dict[str, tuple[object, object]] = {}
             if new != job.pause:
-                changes["pause"] = _pause_json(job.pause), _pause_json(new)
+                changes["pause"] = pause_json(job.pause), pause_json(new)
             if arms:
                 changes["status"] = "stopped", "active"
             if not changes:
@@ -90,10 +91,3 @@ def _set_pause(root: Root, job_id: str, action: str, pause: Callable[[Job], Paus
         until_fresh(turn, "nothing was done")
     root.wake()
     return show_job(root, found.id)
-
-
-def _pause_json(pause: Pause | None) -> PauseJson | None:
-    if pause is None:
-        return None
-    until = None if pause.until is None else instant(pause.until)
-    return {"at": instant(pause.at), "reason": pause.reason, "until": until, "by": pause.by}

@@ -50,10 +50,8 @@ def desired(*ids: str, name: str = "n") -> Desired:
             id=each,
             spec=JobSpec(id=each, name=name, schedule=schedule, runner="cat"),
             text=None,
-            task_line=1,
-            task_column=1,
-            schedule_line=1,
-            schedule_column=1,
+            task_place=(1, 1),
+            schedule_place=(1, 1),
         )
         for each in ids
     ]

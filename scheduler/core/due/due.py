@@ -8,12 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 from scheduler.core.due.policy import MOST_CAUGHT_UP
 from scheduler.core.times.clocks import around, due_before, first_free_slot
-from scheduler.core.times.fires import newest_fires, next_fire, span, start_delay
+from scheduler.core.times.fires import TICK, newest_fires, next_fire, span, start_delay
 from scheduler.core.values.facts import Job, Pause
 from scheduler.core.values.runs import Skip
 from scheduler.core.values.spec import CatchUpPolicy, JobSpec, Schedule
 
-TICK = timedelta.resolution
 LATE = timedelta(minutes=1)  # a slot that the clockwork reaches later than that was missed: it slept, or was stopped
 LONGEST_WINDOW = timedelta(hours=2)
 PACED_AFTER = timedelta(minutes=5)  # after a longer outage, what is caught up with starts a second apart
@@ -64,10 +63,29 @@ def due(
 
     The newest one runs if it is in time. Those that should have started over a minute ago, or before somebody was
     there to serve them, were missed; of these `catch_up` says which are run after all (design section 3).
+    Slots that have a row already, as after a clock went back, end it: what is due after the first of them is due at the
+    next look, and where an outage lay over it, nothing before it is caught up with.
     since: from when on somebody has been there; None: it was not said, and a minute late is in time (`serve --once`).
     until: the last slot that counts, where the schedule is about to be replaced; else those whose start has come.
     elsewhere_until: slots before that were another host's to run, and are not caught up with.
     """
+    if not job.taken or job.next_run_at is None:
+        return _due(job, now, since, until, elsewhere_until)
+    schedule = job.file.spec.due_by
+    taken = [slot for slot in job.taken if slot >= job.next_run_at]
+    last = now - start_delay(schedule, job.id) if until is None else until
+    if (bound := due_before(taken, last)) < last:
+        until = bound
+    found = _due(job, now, since, until, elsewhere_until)
+    if found is None:
+        return None
+    return replace(found, next_run_at=first_free_slot(schedule, after=found.last, taken=taken))
+
+
+def _due(
+    job: Job, now: datetime, since: datetime | None, until: datetime | None, elsewhere_until: datetime | None
+) -> Due | None:
+    """The same, as if none of the slots had a row."""
     spec, cursor = job.file.spec, job.next_run_at
     if start_of(job) is None or cursor is None:
         return None
@@ -101,31 +119,6 @@ def due(
         skips=_skips(schedule, paused, cursor, catch_up[0] - TICK if catch_up else end),
         next_run_at=following,
     )
-
-
-def due_around(
-    job: Job,
-    *,
-    now: datetime,
-    since: datetime | None,
-    until: datetime | None = None,
-    elsewhere_until: datetime | None = None,
-) -> Due | None:
-    """As `due`, around the slots that have a row already, as after a clock went back: up to the first of them.
-
-    What is due after it is due at the next look. Where an outage lay over it, nothing before it is caught up with.
-    """
-    if not job.taken or job.next_run_at is None:
-        return due(job, now=now, since=since, until=until, elsewhere_until=elsewhere_until)
-    schedule = job.file.spec.due_by
-    taken = [slot for slot in job.taken if slot >= job.next_run_at]
-    last = now - start_delay(schedule, job.id) if until is None else until
-    if (bound := due_before(taken, last)) < last:
-        until = bound
-    found = due(job, now=now, since=since, until=until, elsewhere_until=elsewhere_until)
-    if found is None:
-        return None
-    return replace(found, next_run_at=first_free_slot(schedule, after=found.last, taken=taken))
 
 
 def _to_catch_up(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from scheduler.core.times.fires import next_fire, span, start_delay
+from scheduler.core.times.fires import TICK, next_fire, span, start_delay
 from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
 from scheduler.core.values.texts import names
@@ -20,7 +20,6 @@ from scheduler.core.values.units import format_duration
 LATE = timedelta(minutes=1)  # after its start a slot has to have a row
 SOON = timedelta(hours=1)  # how far back the newest slot is looked for first
 FURTHER = 8
-_TICK = timedelta.resolution
 
 
 class Kind(StrEnum):
@@ -95,7 +94,7 @@ def _newest(job: Job, now: datetime) -> datetime | None:
     until = now - LATE - start_delay(schedule, job.id)
     if stopped is not None:
         until = min(until, stopped)
-    start, back = job.file.activated_at + _TICK, SOON
+    start, back = job.file.activated_at + TICK, SOON
     while start <= until:  # ever further back: most slots are near, and a long look costs for every day of it
         begin = max(start, until - back)
         found = span(schedule, start=begin, until=until)

@@ -29,10 +29,8 @@ class Denied:
 def check_verb(policy: Agents | None, verb: str) -> Denied | None:
     """Whether the verb is allowed at all."""
     if policy is None:
-        return Denied(
-            f"agents may not {verb} here: scheduler.yaml has no agents",
-            "propose the change to a person; reading is always allowed",
-        )
+        message = f"agents may not {verb} here: scheduler.yaml has no agents"
+        return Denied(message, "propose the change to a person; reading is always allowed")
     if verb not in policy.verbs:
         return Denied(f"agents may not {verb} here; agents.verbs allows {', '.join(policy.verbs)}", HOW)
     return None

@@ -18,7 +18,7 @@ from scheduler.core.edits.layout import HEADER, Layout, Node
 from scheduler.core.edits.written import WIDTH, block, in_json, inline, is_json, key_text, literal, pair
 from scheduler.core.formats.shapes import JobShape
 from scheduler.core.formats.yamlfile import Path, YamlDocument, read_yaml
-from scheduler.core.values.texts import Lines, TextError, short
+from scheduler.core.values.texts import InputError, Lines, TextError, short
 
 UNSET: Any = type("Unset", (), {"__repr__": lambda _: "UNSET"})()  # in place of a value: the key goes
 
@@ -35,23 +35,20 @@ class Change(NamedTuple):
     value: Any
 
 
-class EditError(ValueError):
+class EditError(InputError):
     """A change that cannot be made without touching more than it says. `line` is 1-based, in the whole text."""
 
     def __init__(self, message: str, *, line: int = 1, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        super().__init__(message, hint=hint)
         self.line = line
-        self.hint = hint
 
 
-class MissingKeyError(ValueError):
+class MissingKeyError(InputError):
     """The key to be unset, or to be changed below, is not there."""
 
     def __init__(self, message: str, *, path: Path, hint: str = "") -> None:
-        super().__init__(message)
+        super().__init__(message, hint=hint)
         self.path = path
-        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +165,8 @@ def _changed(page: Page, change: Change) -> Page:
         found = page.changed(proposal)
         if _reads_as(found, before, expected):
             return found
-    raise EditError(
-        f"{dotted(change.path)} cannot be changed without touching what stands around it",
-        line=page.line(place.index),
-        hint="edit it by hand",
-    )
+    message = f"{dotted(change.path)} cannot be changed without touching what stands around it"
+    raise EditError(message, line=page.line(place.index), hint="edit it by hand")
 
 
 def _at(data: Any, path: Path) -> Any:
@@ -262,26 +256,18 @@ class _Sheet(Layout):
                     return _Place(tuple(nodes), path[:number], path[number:], index)
             elif isinstance(node, yaml.SequenceNode):
                 if not isinstance(part, int):
-                    raise MissingKeyError(
-                        f"{dotted(path[:number])} is a list, and {part!r} is no position in it",
-                        path=path,
-                        hint=f"name the item by its position from 0: {dotted((*path[:number], 0, part))}",
-                    )
+                    message = f"{dotted(path[:number])} is a list, and {part!r} is no position in it"
+                    hint = f"name the item by its position from 0: {dotted((*path[:number], 0, part))}"
+                    raise MissingKeyError(message, path=path, hint=hint)
                 if part >= len(node.value):
-                    raise MissingKeyError(
-                        f"{dotted(path[:number])} has {len(node.value)} items; there is none at position {part}",
-                        path=path,
-                        hint="positions count from 0",
-                    )
+                    message = f"{dotted(path[:number])} has {len(node.value)} items; there is none at position {part}"
+                    raise MissingKeyError(message, path=path, hint="positions count from 0")
                 inside = node.value[part]
             elif not node.value and not node.style:
                 return _Place(tuple(nodes), path[:number], path[number:], index)
             else:
-                raise MissingKeyError(
-                    f"{dotted(path[:number])} is {short(node.value)}, so {dotted(path)} cannot stand in it",
-                    path=path,
-                    hint=f"set {dotted(path[:number])} whole",
-                )
+                message = f"{dotted(path[:number])} is {short(node.value)}, so {dotted(path)} cannot stand in it"
+                raise MissingKeyError(message, path=path, hint=f"set {dotted(path[:number])} whole")
             nodes.append(inside)
         return _Place(tuple(nodes), path, (), self.start(nodes[-1]))
 
@@ -298,21 +284,17 @@ class _Sheet(Layout):
     def _check_flow(self, node: Node, path: Path) -> None:
         if isinstance(node, yaml.CollectionNode) and node.flow_style and not self.is_on_one_line(node):
             what = "{ }" if isinstance(node, yaml.MappingNode) else "[ ]"
-            raise EditError(
-                f"{dotted(path) or 'the document'} is written in {what} over several lines, which is not edited",
-                line=self._page.line(self.start(node)),
-                hint="write it on one line, or one key a line without brackets",
-            )
+            message = f"{dotted(path) or 'the document'} is written in {what} over several lines, which is not edited"
+            hint = "write it on one line, or one key a line without brackets"
+            raise EditError(message, line=self._page.line(self.start(node)), hint=hint)
 
     def _replaced(self, place: _Place, value: Any) -> Iterator[str]:
         node, parent = place.node, place.nodes[-2]
         self._check_flow(node, place.found)
         if isinstance(node, yaml.ScalarNode) and node.style == ">":
-            raise EditError(
-                f"{dotted(place.found)} is folded text (>), which is not edited",
-                line=self._page.line(self.start(node)),
-                hint="write it as literal text (|), or edit it by hand",
-            )
+            message = f"{dotted(place.found)} is folded text (>), which is not edited"
+            hint = "write it as literal text (|), or edit it by hand"
+            raise EditError(message, line=self._page.line(self.start(node)), hint=hint)
         if parent.flow_style:
             yield self._in_flow(place, value)
             return

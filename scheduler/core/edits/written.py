@@ -124,13 +124,9 @@ def literal(text: str, *, indent: int, step: int, newline: str) -> tuple[str, st
     chomping = ("-", "", "+")[min(ends, 2)]
     lines = body.split("\n") + [""] * (ends - 1)
     first = next(line for line in lines if line.strip())
-    indicator = str(step) if first.startswith((" ", "\t")) or any(_is_blank(line) for line in lines) else ""
+    indicator = str(step) if first.startswith((" ", "\t")) or any(line and not line.strip() for line in lines) else ""
     pad = " " * (indent + step)
     return f"|{indicator}{chomping}", newline.join(pad + line if line else "" for line in lines)
-
-
-def _is_blank(line: str) -> bool:
-    return bool(line) and not line.strip()
 
 
 def block(value: Any, *, indent: int, newline: str) -> Iterator[str]:

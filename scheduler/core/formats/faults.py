@@ -1,10 +1,10 @@
-"""What pydantic finds wrong with a document, as faults at their keys."""
+"""What pydantic finds wrong with a document, as faults at their keys; and faults as Problems at their place."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,13 @@ from pydantic_core import ErrorDetails
 
 from scheduler.core.formats.rules import ENV_PATTERN, MANY, ONE, flow_list, shown
 from scheduler.core.formats.shapes import AnyShape, JobShape, RootShape, Shape
+from scheduler.core.formats.yamlfile import Path, YamlDocument
 from scheduler.core.values import units
-from scheduler.core.values.problems import did_you_mean
-from scheduler.core.values.texts import short
-
-Path = tuple[str | int, ...]
+from scheduler.core.values.problems import Problem, did_you_mean
+from scheduler.core.values.texts import TextError, short
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class KeyFault:
     """One thing wrong in plain data, by its path in it."""
 
@@ -73,27 +72,18 @@ def _fault(shape: type[Shape], detail: ErrorDetails, raw: Callable[[Path], str |
     if kind == "missing":
         examples = _owner(shape, path).model_fields[str(path[-1])].examples
         hint = f"write {path[-1]}: {examples[0]}" if examples else ""
-        return KeyFault(path=path, code="key.missing", message=f"key {path[-1]!r} is missing", hint=hint)
+        return KeyFault(path, "key.missing", f"key {path[-1]!r} is missing", hint)
     if "message" in context:  # one of our own
-        return KeyFault(
-            path=path,
-            code=kind,
-            message=context["message"],
-            hint=context["hint"],
-            at_key=at_key,
-            offset=context["offset"],
-        )
+        return KeyFault(path, kind, context["message"], context["hint"], at_key=at_key, offset=context["offset"])
     if value is None:
-        return KeyFault(
-            path=path, code="value.missing", message=f"{_name(path)} has no value", hint="write one, or delete the key"
-        )
+        return KeyFault(path, "value.missing", f"{_name(path)} has no value", "write one, or delete the key")
     if kind in ("greater_than_equal", "less_than_equal"):
         return _out_of_range(shape, path, value, raw(path))
     if kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", context["expected"])
         hint = did_you_mean(value[:100], allowed) if isinstance(value, str) else ""
         message = f"{_name(path)} {shown(value)} is not known; allowed: {', '.join(allowed)}"
-        return KeyFault(path=path, code="value.choice", message=message, hint=hint)
+        return KeyFault(path, "value.choice", message, hint)
     expected, hint = _EXPECTED.get(kind, "something else"), _type_hint(kind, value, raw(path))
     if shape is JobShape and path[0] == "schedule" and kind in ("model_type", "model_attributes_type"):
         expected = (
@@ -103,7 +93,7 @@ def _fault(shape: type[Shape], detail: ErrorDetails, raw: Callable[[Path], str |
     elif shape is RootShape and path[0] == "runners" and len(path) == 2 and isinstance(value, str):
         hint = f"write {{command: {flow_list(value[:100].split())}}}"
     message = f"{_name(path)} must be {expected}, not {shown(value, raw(path))}"
-    return KeyFault(path=path, code="value.type", message=message, hint=hint, at_key=at_key)
+    return KeyFault(path, "value.type", message, hint, at_key=at_key)
 
 
 def _out_of_range(shape: type[Shape], path: Path, value: Any, raw: str | None, code: str = "value.range") -> KeyFault:
@@ -112,7 +102,7 @@ def _out_of_range(shape: type[Shape], path: Path, value: Any, raw: str | None, c
     high = next(bound.le for bound in bounds if isinstance(bound, Le))
     show: Callable[[Any], str] = units.format_size if str(path[-1]).endswith("_bytes") else str
     message = f"{_name(path)} {short(raw or str(value))[1:-1]} is outside {show(low)}-{show(high)}"
-    return KeyFault(path=path, code=code, message=message)
+    return KeyFault(path, code, message)
 
 
 _EXPECTED = {
@@ -162,18 +152,13 @@ def _unknown(shape: type[Shape], path: Path) -> KeyFault:
     owner = _owner(shape, path)
     key = str(path[-1])
     if key in owner.not_yet:
-        return KeyFault(
-            path=path,
-            code="key.not-supported-yet",
-            message=f"key {key!r} is not supported yet; it is refused rather than ignored",
-            hint="delete it",
-            at_key=True,
-        )
+        message = f"key {key!r} is not supported yet; it is refused rather than ignored"
+        return KeyFault(path, "key.not-supported-yet", message, "delete it", at_key=True)
     known = sorted(owner.model_fields, key=lambda name: not owner.model_fields[name].is_required())
     near = did_you_mean(key[:100], known)
     hint = owner.misplaced.get(key) or near or f"allowed: {', '.join(known)}"
     message = f"key {short(key)} is not known here"
-    return KeyFault(path=path, code="key.unknown", message=message, hint=hint, at_key=True)
+    return KeyFault(path, "key.unknown", message, hint, at_key=True)
 
 
 def _owner(shape: type[Shape], path: Path) -> type[Shape]:
@@ -190,3 +175,29 @@ def _name(path: Path) -> str:
     if isinstance(last, int):
         return f"item {last + 1} of {path[-2]}" if len(path) > 1 else f"item {last + 1}"
     return short(last)[1:-1]
+
+
+def file_problem(path: str, error: TextError) -> Problem:
+    return Problem(path, error.line, error.column, error.code, error.message, error.hint)
+
+
+def not_a_mapping(path: str, document: YamlDocument, *, hint: str) -> Problem:
+    """The Problem of a document that is a list or a bare value."""
+    line, column = document.start
+    found = "a list" if isinstance(document.data, list) else "a bare value"
+    return Problem(path, line, column, "yaml.not-a-mapping", f"key: value lines were expected, not {found}", hint)
+
+
+def flaw_problems(path: str, document: YamlDocument, job_id: str | None = None) -> Iterable[Problem]:
+    for flaw in document.flaws:
+        line, column = document.lines.place(flaw.index)
+        yield Problem(path, line, column, flaw.code, flaw.message, flaw.hint, job_id=job_id)
+
+
+def fault_problem(path: str, document: YamlDocument, fault: KeyFault, job_id: str | None = None) -> Problem:
+    """The Problem of one fault, at its value, its key, or the nearest thing around it."""
+    if fault.at_key:
+        line, column = document.key_place(fault.path)
+    else:
+        line, column = document.place(fault.path, fault.offset)
+    return Problem(path, line, column, fault.code, fault.message, fault.hint, job_id=job_id)

@@ -14,13 +14,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from scheduler.core.formats.blame import fault_problem, file_problem, flaw_problems, not_a_mapping
-from scheduler.core.formats.faults import KeyFault, Path, check, fitting
+from scheduler.core.formats.faults import (
+    KeyFault,
+    check,
+    fault_problem,
+    file_problem,
+    fitting,
+    flaw_problems,
+    not_a_mapping,
+)
 from scheduler.core.formats.globs import matches_any, matches_job
 from scheduler.core.formats.paths import is_path
 from scheduler.core.formats.rules import ID_PATTERN
 from scheduler.core.formats.shapes import CatchUpShape, JobShape, RetryShape, ScheduleShape
-from scheduler.core.formats.yamlfile import YamlDocument, read_yaml
+from scheduler.core.formats.yamlfile import Path, YamlDocument, read_yaml
 from scheduler.core.times.cron import ScheduleError
 from scheduler.core.times.fires import first_slot
 from scheduler.core.times.valid import MOST_ENTRIES, schedule_errors, unite
@@ -55,10 +62,8 @@ class Document:
     id: str | None  # None: the id could not be read
     spec: JobSpec | None  # None: the document has an error
     text: bytes | None  # the inline task or Markdown body; None with task_source_path, or where it cannot be read
-    task_line: int  # with task_column the place to blame for the task source
-    task_column: int
-    schedule_line: int  # with schedule_column the place to blame where the schedule is over
-    schedule_column: int
+    task_place: tuple[int, int]  # line and column to blame for the task source
+    schedule_place: tuple[int, int]  # those to blame where the schedule is over
     task_source_path: str | None = None  # told where the document has another error too
 
 
@@ -99,11 +104,8 @@ def fences_of(text: str) -> Fences:
     opening = _OPENING.match(text)
     closing = None if opening is None else _CLOSING.search(text, opening.end())
     if opening is None or closing is None:
-        raise TextError(
-            "front-matter.unclosed",
-            "the front matter that opens here is never closed",
-            hint="close it with a line of three dashes before the task; a ruler elsewhere is written ***",
-        )
+        hint = "close it with a line of three dashes before the task; a ruler elsewhere is written ***"
+        raise TextError("front-matter.unclosed", "the front matter that opens here is never closed", hint=hint)
     return Fences(start=opening.end(), end=closing.start(), body=closing.end())
 
 
@@ -150,34 +152,16 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
         raise
     if len(documents) > 1:
         line, column = documents[1].start
-        raise TextError(
-            "front-matter.documents",
-            "a Markdown job has one front matter with one document",
-            line=line,
-            column=column,
-            hint="put each job into a file of its own",
-        )
+        message = "a Markdown job has one front matter with one document"
+        hint = "put each job into a file of its own"
+        raise TextError("front-matter.documents", message, line=line, column=column, hint=hint)
     body = _Body(text=text[fences.body :], line=Lines(text).place(fences.body)[0])
     if not documents:
-        missing = Problem(
-            path,
-            1,
-            1,
-            "key.missing",
-            "the front matter is empty: key 'id' is missing",
-            "write at least id and schedule",
-        )
-        line, text_bytes = body.line, body.text.encode() if body.text.strip() else None
+        message = "the front matter is empty: key 'id' is missing"
+        missing = Problem(path, 1, 1, "key.missing", message, "write at least id and schedule")
+        task = body.text.encode() if body.text.strip() else None
         document = Document(
-            path=path,
-            line=1,
-            id=None,
-            spec=None,
-            text=text_bytes,
-            task_line=line,
-            task_column=1,
-            schedule_line=1,
-            schedule_column=1,
+            path=path, line=1, id=None, spec=None, text=task, task_place=(body.line, 1), schedule_place=(1, 1)
         )
         return JobFile(path=path, documents=(document,), problems=(missing,))
     return _job_file(path, documents, body, settings)
@@ -198,15 +182,9 @@ def _unopened_line(data: bytes) -> int | None:
 
 
 def _unopened(path: str, line: int) -> Problem:
-    return Problem(
-        path,
-        line,
-        1,
-        "front-matter.unopened",
-        "this looks like a job, but its front matter does not open on the first line, so nothing of it is read",
-        "make the first line three dashes and nothing else",
-        severity=Severity.WARNING,
-    )
+    message = "this looks like a job, but its front matter does not open on the first line, so nothing of it is read"
+    hint = "make the first line three dashes and nothing else"
+    return Problem(path, line, 1, "front-matter.unopened", message, hint, severity=Severity.WARNING)
 
 
 def _job_file(path: str, found: Iterable[YamlDocument], body: _Body | None, settings: Settings) -> JobFile:
@@ -248,18 +226,14 @@ class _JobReader:
         self.problems += self._fault_problems(job_id)
         if self.problems:
             spec = None
-        task_line, task_column = self._task_place()
-        schedule_line, schedule_column = self._end_place()
         return Document(
             path=self._path,
             line=self._found.start[0],
             id=job_id,
             spec=spec,
             text=self._text(),
-            task_line=task_line,
-            task_column=task_column,
-            schedule_line=schedule_line,
-            schedule_column=schedule_column,
+            task_place=self._task_place(),
+            schedule_place=self._end_place(),
             task_source_path=self._task_source_path(),
         )
 
@@ -332,9 +306,7 @@ class _JobReader:
             hint = "keep one of them" if named else 'write for example cron: "0 9 * * *"'
             if named:
                 path = (*path, max(named, key=lambda key: self._found.key_place((*path, key))))
-            self._faults.append(
-                KeyFault(path=path, code="schedule.kind", message=message, hint=hint, at_key=bool(named))
-            )
+            self._faults.append(KeyFault(path, "schedule.kind", message, hint, at_key=bool(named)))
             return None
         shape = fitting(ScheduleShape, given)
         if shape is None:
@@ -374,14 +346,12 @@ class _JobReader:
             keys = [key for key in sources if key in self._data]
             last = max(keys, key=lambda key: self._found.key_place((key,)))
             message = f"a job has exactly one task, but found {' and '.join(sources)}"
-            self._faults.append(
-                KeyFault(path=(last,), code="task.sources", message=message, hint="keep one of them", at_key=True)
-            )
+            self._faults.append(KeyFault((last,), "task.sources", message, "keep one of them", at_key=True))
             return
         hint = "write task_source_path: prompts/NAME.md, or task: |"
         if self._body_line is not None:
             hint = "write the task below the front matter, or name its file with task_source_path"
-        self._faults.append(KeyFault(path=(), code="task.sources", message="the job has no task", hint=hint))
+        self._faults.append(KeyFault((), "task.sources", "the job has no task", hint))
 
     def _text(self) -> bytes | None:
         sources = self._sources()
@@ -413,14 +383,9 @@ class _JobReader:
         runners = self._settings.runners
         if name is None:
             known = f"runners in scheduler.yaml: {listed(sorted(runners))}" if runners else ""
-            self._faults.append(
-                KeyFault(
-                    path=(),
-                    code="runner.missing",
-                    message="no runner is named, neither here nor in defaults of scheduler.yaml",
-                    hint=known or "declare one below runners in scheduler.yaml",
-                )
-            )
+            message = "no runner is named, neither here nor in defaults of scheduler.yaml"
+            hint = known or "declare one below runners in scheduler.yaml"
+            self._faults.append(KeyFault((), "runner.missing", message, hint))
             return None
         if not isinstance(name, str):
             return None
@@ -440,15 +405,9 @@ class _JobReader:
             if value is not None and name not in runner.job_env and ("env", name) not in misnamed:
                 refused += 1
                 near = did_you_mean(name[:100], runner.job_env) if refused <= _MOST_HINTS else ""
-                self._faults.append(
-                    KeyFault(
-                        path=("env", name),
-                        code="env.not-allowed",
-                        message=f"variable {short(name)} is not one that a job may set; {allowed}",
-                        hint=near or f"delete it, or add it to job_env of runner {runner.name!r} in scheduler.yaml",
-                        at_key=True,
-                    )
-                )
+                message = f"variable {short(name)} is not one that a job may set; {allowed}"
+                hint = near or f"delete it, or add it to job_env of runner {runner.name!r} in scheduler.yaml"
+                self._faults.append(KeyFault(("env", name), "env.not-allowed", message, hint, at_key=True))
 
     def _check_task_allowed(self, runner: RunnerSpec) -> None:
         sources = self._sources()
@@ -461,7 +420,7 @@ class _JobReader:
         path: tuple[str, ...] = (key,) if key else ("runner",)
         message = f"runner {runner.name!r} may not be given {short(source)}; allowed: {listed(runner.tasks)}"
         hint = f"move the task, choose another runner, or extend tasks of runner {runner.name!r} in scheduler.yaml"
-        self._faults.append(KeyFault(path=path, code="runner.task-not-allowed", message=message, hint=hint))
+        self._faults.append(KeyFault(path, "runner.task-not-allowed", message, hint))
 
     def _check_job_allowed(self, runner: RunnerSpec) -> None:
         job_id, tags = self._id(), self._merged.get("tags") or []
@@ -472,14 +431,14 @@ class _JobReader:
         allowed = listed(runner.jobs)
         message = f"runner {runner.name!r} may not be used by job {short(job_id)}; allowed: {allowed}"
         hint = f"choose another runner, or extend jobs of runner {runner.name!r} in scheduler.yaml"
-        self._faults.append(KeyFault(path=("runner",), code="runner.job-not-allowed", message=message, hint=hint))
+        self._faults.append(KeyFault(("runner",), "runner.job-not-allowed", message, hint))
 
     def _check_expires(self, schedule: Schedule, expires: datetime | None) -> None:
         first = None if expires is None else first_slot(schedule)
         if expires is not None and first is not None and first > expires:
             message = f"expires {instant(expires)} lies before the first time that the schedule names"
             hint = f"write an instant from {instant(first)} on"
-            self._faults.append(KeyFault(path=("expires",), code="expires.invalid", message=message, hint=hint))
+            self._faults.append(KeyFault(("expires",), "expires.invalid", message, hint))
 
     def _check_timeout(self, runner: RunnerSpec) -> None:
         longest = runner.max_timeout
@@ -494,7 +453,7 @@ class _JobReader:
         if written is None:
             message += "; it holds where none is written"
         hint = f"write timeout: {allowed}, or raise max_timeout of runner {runner.name!r} in scheduler.yaml"
-        self._faults.append(KeyFault(path=("timeout",), code="runner.max-timeout", message=message, hint=hint))
+        self._faults.append(KeyFault(("timeout",), "runner.max-timeout", message, hint))
 
     def _fault_problems(self, job_id: str | None) -> Iterable[Problem]:
         seen: set[KeyFault] = set()
@@ -536,13 +495,7 @@ def _catch_up(shape: CatchUpShape | None) -> CatchUp:
 
 def _schedule_fault(error: ScheduleError, path: Path, key: str) -> KeyFault:
     """key: of the entry at `path`, to blame for it; empty: the whole entry."""
-    return KeyFault(
-        path=(*path, key) if key else path,
-        code=error.code,
-        message=error.message,
-        hint=error.hint,
-        offset=error.offset or 0,
-    )
+    return KeyFault((*path, key) if key else path, error.code, error.message, error.hint, offset=error.offset or 0)
 
 
 _REQUIRED = frozenset({"id", "schedule"})  # a null here is a missing key, elsewhere it unsets a default
@@ -564,10 +517,7 @@ def merge(defaults: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]
 
 def unknown_runner(path: tuple[str, ...], name: str, known: Iterable[str]) -> KeyFault:
     names = sorted(known)
-    return KeyFault(
-        path=path,
-        code="runner.unknown",
-        message=f"runner {short(name)} is not declared in scheduler.yaml",
-        hint=did_you_mean(name[:100], names)
-        or (f"declared: {listed(names)}" if names else "declare it below runners in scheduler.yaml"),
+    hint = did_you_mean(name[:100], names) or (
+        f"declared: {listed(names)}" if names else "declare it below runners in scheduler.yaml"
     )
+    return KeyFault(path, "runner.unknown", f"runner {short(name)} is not declared in scheduler.yaml", hint)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 
-from scheduler.core.values.texts import short
+from scheduler.core.values.texts import InputError, short
 
 MAX_LENGTH = 1000
 
@@ -14,13 +14,8 @@ PATH_PATTERN = r"^(?!~)(?=[\s\S]*\S)[^./\\][^/\\]*(/[^./\\][^/\\]*)*$"
 GLOB_PATTERN = r"^(?![\s\S]*([^/]\*\*|\*\*[^/]|[{}]))(?!!)" + PATH_PATTERN[1:]
 
 
-class PathError(ValueError):
+class PathError(InputError):
     """A path that is not root-relative. `hint` holds the right one where it can be told."""
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
 
 
 def check_path(path: str, *, folder: str = "", what: str = "path") -> None:
@@ -40,16 +35,10 @@ def check_path(path: str, *, folder: str = "", what: str = "path") -> None:
     if "\\" in path:
         reason = "has a backslash"
         meant = path.replace("\\", "/")
-    elif path.startswith("/"):
-        raise PathError(
-            f"{what} {short(path)} is absolute; it must be relative to the folder of scheduler.yaml",
-            hint="write the part below the folder of scheduler.yaml",
-        )
-    elif parts[0].startswith("~"):
-        raise PathError(
-            f"{what} {short(path)} starts with ~; it must be relative to the folder of scheduler.yaml",
-            hint="write the part below the folder of scheduler.yaml",
-        )
+    elif path.startswith(("/", "~")):
+        reason = "is absolute" if path.startswith("/") else "starts with ~"
+        message = f"{what} {short(path)} {reason}; it must be relative to the folder of scheduler.yaml"
+        raise PathError(message, hint="write the part below the folder of scheduler.yaml")
     elif ".." in parts:
         reason = "has a .. component"
         meant = posixpath.join(folder, path) if parts[0] == ".." else path
@@ -64,10 +53,8 @@ def check_path(path: str, *, folder: str = "", what: str = "path") -> None:
         )
     else:
         return
-    raise PathError(
-        f"{what} {short(path)} {reason}; it must be relative to the folder of scheduler.yaml and stay inside it",
-        hint=_write(posixpath.normpath(meant)),
-    )
+    message = f"{what} {short(path)} {reason}; it must be relative to the folder of scheduler.yaml and stay inside it"
+    raise PathError(message, hint=_write(posixpath.normpath(meant)))
 
 
 def is_path(path: str) -> bool:
@@ -87,23 +74,17 @@ def check_glob(glob: str) -> None:
     """
     check_path(glob, what="glob")
     if "{" in glob or "}" in glob:
-        raise PathError(
-            f"glob {short(glob)} has braces, which match only themselves and so nothing that was meant",
-            hint=_choices(glob) or "write one glob for each choice; for a brace in a name write ?",
-        )
+        message = f"glob {short(glob)} has braces, which match only themselves and so nothing that was meant"
+        raise PathError(message, hint=_choices(glob) or "write one glob for each choice; for a brace in a name write ?")
     if glob.startswith("!"):
-        raise PathError(
-            f"glob {short(glob)} starts with !, and no glob takes files away",
-            hint="name the files that count, or keep the others in another folder; for a ! in a name write ?",
-        )
+        hint = "name the files that count, or keep the others in another folder; for a ! in a name write ?"
+        raise PathError(f"glob {short(glob)} starts with !, and no glob takes files away", hint=hint)
     parts = glob.split("/")
     glued = next((part for part in parts if "**" in part and part != "**"), None)
     if glued is not None:
         split = "/".join(part if part == "**" else part.replace("**", "**/*") for part in parts)
-        raise PathError(
-            f"glob {short(glob)} has ** inside a component, where it would match no folders",
-            hint=f"write {split!r}" if glued.startswith("**") and glued.count("*") == 2 else "",
-        )
+        message = f"glob {short(glob)} has ** inside a component, where it would match no folders"
+        raise PathError(message, hint=f"write {split!r}" if glued.startswith("**") and glued.count("*") == 2 else "")
 
 
 def _choices(glob: str) -> str:

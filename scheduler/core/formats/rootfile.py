@@ -7,8 +7,15 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from scheduler.core.formats.blame import fault_problem, file_problem, flaw_problems, not_a_mapping
-from scheduler.core.formats.faults import KeyFault, check, fitting
+from scheduler.core.formats.faults import (
+    KeyFault,
+    check,
+    fault_problem,
+    file_problem,
+    fitting,
+    flaw_problems,
+    not_a_mapping,
+)
 from scheduler.core.formats.jobfile import unknown_runner
 from scheduler.core.formats.shapes import MOST_JOBS, MOST_TASK_BYTES, RootShape, RunnerShape
 from scheduler.core.formats.yamlfile import YamlDocument, read_yaml
@@ -163,7 +170,7 @@ def _input(name: str, shape: RunnerShape) -> tuple[TaskInput, Iterable[KeyFault]
     if as_file and as_text:
         place = ("runners", name, "command", max(as_file[0], as_text[0]))
         message = "the command holds both {task_file} and {task}; a runner takes its task in exactly one way"
-        return needed, [KeyFault(path=place, code="runner.input", message=message, hint="keep one of them")]
+        return needed, [KeyFault(place, "runner.input", message, "keep one of them")]
     if shape.input is None or shape.input == needed:
         return needed, []
     holds = {
@@ -171,13 +178,9 @@ def _input(name: str, shape: RunnerShape) -> tuple[TaskInput, Iterable[KeyFault]
         TaskInput.ARG: "holds {task}",
         TaskInput.STDIN: "holds neither {task_file} nor {task}",
     }[needed]
-    fault = KeyFault(
-        path=("runners", name, "input"),
-        code="runner.input",
-        message=f"input is {shape.input}, but the command {holds}",
-        hint=f"write input: {needed.value}, or change the command",
-    )
-    return needed, [fault]
+    message = f"input is {shape.input}, but the command {holds}"
+    hint = f"write input: {needed.value}, or change the command"
+    return needed, [KeyFault(("runners", name, "input"), "runner.input", message, hint)]
 
 
 def _warning(name: str, shape: RunnerShape) -> tuple[str, str, str] | None:

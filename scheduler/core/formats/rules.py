@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from scheduler.core.formats.globs import TAG
 from scheduler.core.formats.paths import PathError, check_glob, check_path
 from scheduler.core.times.cron import ScheduleError
-from scheduler.core.times.fires import check_timezone
+from scheduler.core.times.fires import zone_of
 from scheduler.core.times.valid import MOST_ENTRIES, check_cron
 from scheduler.core.values import units
 from scheduler.core.values.instants import parse_instant
@@ -49,20 +49,14 @@ def job_id(text: str) -> str:
     if re.fullmatch(ID_PATTERN[1:-1], text):
         return text
     near = re.sub(r"[^a-z0-9._-]+", "-", text.lower())[:200].strip("._-")[:128]
-    raise _refuse(
-        "id.invalid",
-        f"id {short(text)} is not valid; allowed are 1-128 of a-z 0-9 . _ -, starting with a letter or digit",
-        f"write {near}" if near else "",
-    )
+    message = f"id {short(text)} is not valid; allowed are 1-128 of a-z 0-9 . _ -, starting with a letter or digit"
+    raise _refuse("id.invalid", message, f"write {near}" if near else "")
 
 
 def env_name(name: str) -> str:
     if not re.fullmatch(ENV_PATTERN[1:-1], name):
-        raise _refuse(
-            "env.name",
-            f"{short(name)} is not a variable name; allowed are letters, digits and _, not starting with a digit",
-            _env_hint(name[:100]),
-        )
+        message = f"{short(name)} is not a variable name; allowed are letters, digits and _, not starting with a digit"
+        raise _refuse("env.name", message, _env_hint(name[:100]))
     return name
 
 
@@ -78,11 +72,8 @@ def _env_hint(name: str) -> str:
 def own_env_name(name: str) -> str:
     env_name(name)
     if name.startswith("SCHEDULER_"):
-        raise _refuse(
-            "env.reserved",
-            f"variable {short(name)} is reserved: the scheduler sets SCHEDULER_* itself",
-            "choose another name",
-        )
+        message = f"variable {short(name)} is reserved: the scheduler sets SCHEDULER_* itself"
+        raise _refuse("env.reserved", message, "choose another name")
     return name
 
 
@@ -137,11 +128,8 @@ def instant_value(value: Any, info: ValidationInfo) -> datetime:
     if found is None:
         raise _refuse(code, f"{short(value)} is not an instant", _INSTANT_EXAMPLE)
     if found["offset"] is None:
-        raise _refuse(
-            code,
-            f"instant {short(value)} has no UTC offset",
-            f"write {value}Z for UTC, or the offset of your zone instead of Z",
-        )
+        message = f"instant {short(value)} has no UTC offset"
+        raise _refuse(code, message, f"write {value}Z for UTC, or the offset of your zone instead of Z")
     try:
         return parse_instant(value)
     except (ValueError, OverflowError):
@@ -168,7 +156,7 @@ def cron_text(text: str) -> str:
 
 def zone_name(text: str) -> str:
     try:
-        check_timezone(text)
+        zone_of(text)
     except ScheduleError as error:
         raise _refuse(error.code, error.message, error.hint, error.offset or 0) from None
     return text
@@ -182,11 +170,8 @@ def shorthand(value: Any) -> Any:
 
 def entries(value: Any) -> Any:
     if isinstance(value, list) and not 1 <= len(value) <= MOST_ENTRIES:
-        raise _refuse(
-            "schedule.entries",
-            f"schedule has {len(value)} entries; allowed are 1-{MOST_ENTRIES}",
-            "spread them over several jobs" if value else 'write for example [{cron: "0 9 * * *"}]',
-        )
+        hint = "spread them over several jobs" if value else 'write for example [{cron: "0 9 * * *"}]'
+        raise _refuse("schedule.entries", f"schedule has {len(value)} entries; allowed are 1-{MOST_ENTRIES}", hint)
     return value
 
 
@@ -233,11 +218,9 @@ def job_pattern(text: str) -> str:
         raise _refuse("runner.jobs", f"pattern {short(text)} names no tag", hint)
     near = text.strip().lower()
     right = re.fullmatch(JOBS_PATTERN[1:-1], near)
-    raise _refuse(
-        "runner.jobs",
-        f"no id can match {short(text)}; allowed are a-z 0-9 . _ - and the wildcards * ? [...]",
-        f"write {short(near)}" if right else f"for the jobs with a tag write {TAG}agent",
-    )
+    message = f"no id can match {short(text)}; allowed are a-z 0-9 . _ - and the wildcards * ? [...]"
+    hint = f"write {short(near)}" if right else f"for the jobs with a tag write {TAG}agent"
+    raise _refuse("runner.jobs", message, hint)
 
 
 def given(value: Any) -> Any:
@@ -279,30 +262,21 @@ def runner_command(words: list[str]) -> list[str]:
         raise _refuse("runner.command", "the command names no program", 'write one like [sh, "{task_file}"]')
     program = words[0]
     if "{task" in program:
-        raise _refuse(
-            "runner.command",
-            "the program itself cannot be the task",
-            'name the program that reads it: command: [sh, "{task_file}"]',
-        )
+        message = "the program itself cannot be the task"
+        raise _refuse("runner.command", message, 'name the program that reads it: command: [sh, "{task_file}"]')
     if "/" in program and not program.startswith("/"):
         try:
             check_path(program.removeprefix("./"), what="program")
         except PathError as error:
             raise _refuse("runner.command", error.message, "write ./ and a path below the root") from None
         if not program.startswith("./"):
-            raise _refuse(
-                "runner.command",
-                f"program {short(program)} is neither absolute, nor on PATH, nor marked as under the root",
-                f"write ./{program}",
-            )
+            message = f"program {short(program)} is neither absolute, nor on PATH, nor marked as under the root"
+            raise _refuse("runner.command", message, f"write ./{program}")
     for word in words[1:]:
         for found in _BRACED.findall(word):
             if "task" in found.lower() and found not in ("{task}", "{task_file}"):
-                raise _refuse(
-                    "runner.command",
-                    f"placeholder {short(found)} is not known; allowed are {{task_file}} and {{task}}",
-                    did_you_mean(found[:100], ("{task}", "{task_file}")),
-                )
+                message = f"placeholder {short(found)} is not known; allowed are {{task_file}} and {{task}}"
+                raise _refuse("runner.command", message, did_you_mean(found[:100], ("{task}", "{task_file}")))
     return words
 
 

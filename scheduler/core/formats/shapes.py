@@ -12,44 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
+from scheduler.core.formats import rules
 from scheduler.core.formats.paths import GLOB_PATTERN, MAX_LENGTH, PATH_PATTERN
-from scheduler.core.formats.rules import (
-    ENV_PATTERN,
-    ID_PATTERN,
-    INSTANT_PATTERN,
-    JOBS_PATTERN,
-    LINE_PATTERN,
-    MANY,
-    NOT_BLANK_PATTERN,
-    ONE,
-    OWN_ENV_PATTERN,
-    RUNNER_PATTERN,
-    catch_up_policy,
-    cron_text,
-    cwd_path,
-    duration_value,
-    entries,
-    env_name,
-    format_version,
-    given,
-    glob,
-    inline_task,
-    instant_value,
-    job_id,
-    job_pattern,
-    not_empty,
-    one_line,
-    one_or_many,
-    own_env_name,
-    phase_duration,
-    runner_command,
-    runner_name,
-    shell_line,
-    shorthand,
-    size,
-    task_path,
-    zone_name,
-)
 from scheduler.core.times.valid import MOST_ENTRIES
 from scheduler.core.values import units
 from scheduler.core.values.settings import DEFAULT_JOBS
@@ -59,35 +23,42 @@ def _schema(pattern: str, **more: int) -> Any:
     return Field(json_schema_extra={"pattern": pattern, **more})
 
 
-Line = Annotated[str, AfterValidator(one_line), _schema(LINE_PATTERN)]
-JobId = Annotated[str, AfterValidator(job_id), _schema(ID_PATTERN)]
-EnvName = Annotated[str, AfterValidator(env_name), _schema(ENV_PATTERN)]
-OwnEnvName = Annotated[str, AfterValidator(own_env_name), _schema(OWN_ENV_PATTERN)]
-RunnerName = Annotated[str, AfterValidator(runner_name), _schema(RUNNER_PATTERN)]
-Glob = Annotated[str, AfterValidator(glob), _schema(GLOB_PATTERN, maxLength=MAX_LENGTH)]
-JobPattern = Annotated[str, AfterValidator(job_pattern), _schema(JOBS_PATTERN)]
+def _optional(description: str, *examples: Any, **limits: Any) -> Any:
+    """A key that may be left out; None then."""
+    return Field(default=None, description=description, examples=list(examples) or None, **limits)
+
+
+Line = Annotated[str, AfterValidator(rules.one_line), _schema(rules.LINE_PATTERN)]
+JobId = Annotated[str, AfterValidator(rules.job_id), _schema(rules.ID_PATTERN)]
+EnvName = Annotated[str, AfterValidator(rules.env_name), _schema(rules.ENV_PATTERN)]
+OwnEnvName = Annotated[str, AfterValidator(rules.own_env_name), _schema(rules.OWN_ENV_PATTERN)]
+RunnerName = Annotated[str, AfterValidator(rules.runner_name), _schema(rules.RUNNER_PATTERN)]
+Glob = Annotated[str, AfterValidator(rules.glob), _schema(GLOB_PATTERN, maxLength=MAX_LENGTH)]
+JobPattern = Annotated[str, AfterValidator(rules.job_pattern), _schema(rules.JOBS_PATTERN)]
 Duration = Annotated[
-    timedelta, BeforeValidator(duration_value), WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN})
+    timedelta,
+    BeforeValidator(rules.duration_value),
+    WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN}),
 ]
 Phase = Annotated[
     timedelta,
-    BeforeValidator(phase_duration),
+    BeforeValidator(rules.phase_duration),
     WithJsonSchema({"type": "string", "anyOf": [{"pattern": units.DURATION_PATTERN}, {"pattern": "^0[dhms]$"}]}),
 ]
 Instant = Annotated[
-    datetime, BeforeValidator(instant_value), WithJsonSchema({"type": "string", "pattern": INSTANT_PATTERN})
+    datetime, BeforeValidator(rules.instant_value), WithJsonSchema({"type": "string", "pattern": rules.INSTANT_PATTERN})
 ]
 Size = Annotated[
     int,
-    BeforeValidator(size),
+    BeforeValidator(rules.size),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": units.SIZE_PATTERN}, {"type": "integer", "minimum": 1}]}),
 ]
 
 
 _SOME = Field(json_schema_extra={"minItems": 1})
-Globs = Annotated[list[Glob], AfterValidator(not_empty), _SOME]
-JobPatterns = Annotated[list[JobPattern], AfterValidator(not_empty), _SOME]
-Lines = Annotated[list[Line], AfterValidator(not_empty), _SOME]
+Globs = Annotated[list[Glob], AfterValidator(rules.not_empty), _SOME]
+JobPatterns = Annotated[list[JobPattern], AfterValidator(rules.not_empty), _SOME]
+Lines = Annotated[list[Line], AfterValidator(rules.not_empty), _SOME]
 
 
 class Shape(BaseModel):
@@ -103,51 +74,37 @@ class Shape(BaseModel):
 class ScheduleShape(Shape):
     """When a job is due: exactly one of cron, every and at."""
 
-    cron: Annotated[str, AfterValidator(cron_text)] | None = Field(
-        default=None,
-        description="Five cron fields (minute hour day month weekday), six with the second first, or a macro from "
+    cron: Annotated[str, AfterValidator(rules.cron_text)] | None = _optional(
+        "Five cron fields (minute hour day month weekday), six with the second first, or a macro from "
         "@hourly to @yearly; on the wall clock of the timezone.",
-        examples=["0 9 * * mon-fri", "@daily"],
+        "0 9 * * mon-fri",
+        "@daily",
     )
-    every: Duration | None = Field(
-        default=None,
-        description="An interval of at least 1s; the job is due at whole multiples of it since 1970-01-01T00:00Z.",
-        examples=["15m"],
+    every: Duration | None = _optional(
+        "An interval of at least 1s; the job is due at whole multiples of it since 1970-01-01T00:00Z.", "15m"
     )
-    phase: Phase | None = Field(
-        default=None,
-        description="How much later than at whole multiples of every the job is due; shorter than every. "
-        "Without it, 0s.",
-        examples=["5m"],
+    phase: Phase | None = _optional(
+        "How much later than at whole multiples of every the job is due; shorter than every. Without it, 0s.", "5m"
     )
-    at: Instant | None = Field(
-        default=None, description="One instant with an explicit UTC offset.", examples=["2027-01-31T09:00:00+01:00"]
+    at: Instant | None = _optional("One instant with an explicit UTC offset.", "2027-01-31T09:00:00+01:00")
+    starts: Instant | None = _optional(
+        "The job is not due before this instant; at it, it may be.", "2027-01-01T00:00:00+01:00"
     )
-    starts: Instant | None = Field(
-        default=None,
-        description="The job is not due before this instant; at it, it may be.",
-        examples=["2027-01-01T00:00:00+01:00"],
+    ends: Instant | None = _optional(
+        "The job is not due after this instant; at it, it may be.", "2027-06-30T23:59:59+02:00"
     )
-    ends: Instant | None = Field(
-        default=None,
-        description="The job is not due after this instant; at it, it may be.",
-        examples=["2027-06-30T23:59:59+02:00"],
+    timezone: Annotated[str, AfterValidator(rules.zone_name)] | None = _optional(
+        "IANA name of the zone; without it that of scheduler.yaml, else UTC.", "Europe/Berlin"
     )
-    timezone: Annotated[str, AfterValidator(zone_name)] | None = Field(
-        default=None,
-        description="IANA name of the zone; without it that of scheduler.yaml, else UTC.",
-        examples=["Europe/Berlin"],
-    )
-    jitter: Duration | None = Field(
-        default=None,
-        description="Starts each run later than it is due, by a time below this that stays the same for the job; "
+    jitter: Duration | None = _optional(
+        "Starts each run later than it is due, by a time below this that stays the same for the job; "
         "under half the shortest time between two fires. Without it a run starts when it is due. In a list, all "
         "entries have the same.",
-        examples=["30s"],
+        "30s",
     )
 
 
-Entry = Annotated[ScheduleShape, BeforeValidator(shorthand, json_schema_input_type=str | ScheduleShape)]
+Entry = Annotated[ScheduleShape, BeforeValidator(rules.shorthand, json_schema_input_type=str | ScheduleShape)]
 Entries = Annotated[list[Entry], Field(min_length=1, max_length=MOST_ENTRIES)]
 
 
@@ -155,14 +112,10 @@ class RetryShape(Shape):
     """Whether and when a run that did not succeed is tried again, with the text that it had."""
 
     attempts: int = Field(default=1, ge=1, le=100, description="How many tries a run has, the first one too.")
-    delay: Duration | None = Field(
-        default=None, description="How long to wait before the second try; 30s unless written.", examples=["30s"]
-    )
+    delay: Duration | None = _optional("How long to wait before the second try; 30s unless written.", "30s")
     backoff: float = Field(default=2.0, ge=1, le=100, description="By how much each further delay is longer.")
-    max_delay: Duration | None = Field(
-        default=None, description="The longest delay; 1h unless written.", examples=["1h"]
-    )
-    on: Annotated[list[Literal["failed", "timed_out", "interrupted"]], AfterValidator(not_empty)] = Field(
+    max_delay: Duration | None = _optional("The longest delay; 1h unless written.", "1h")
+    on: Annotated[list[Literal["failed", "timed_out", "interrupted"]], AfterValidator(rules.not_empty)] = Field(
         default=["failed", "timed_out"],
         description="How a try has to end to be followed by another. interrupted: the scheduler died or was stopped.",
     )
@@ -179,11 +132,10 @@ class CatchUpShape(Shape):
         description="Which of them run after all: none, the newest one, or all of them, the oldest first and at most "
         "the newest 100. Those that do not are skipped as missed.",
     )
-    within: Duration | None = Field(
-        default=None,
-        description="How late such a run may start. Without it at most 2h and half the time to the next slot; with "
+    within: Duration | None = _optional(
+        "How late such a run may start. Without it at most 2h and half the time to the next slot; with "
         "all, as late as it comes.",
-        examples=["2h"],
+        "2h",
     )
 
 
@@ -199,64 +151,49 @@ class DefaultsShape(Shape):
 
     inner = {"retry": RetryShape, "catch_up": CatchUpShape}
 
-    name: Line | None = Field(default=None, description="What people call the job; without it the id.")
-    description: str | None = Field(default=None, description="What the job is for.")
-    owner: Line | None = Field(default=None, description="Who answers for the job.", examples=["platform@example.com"])
-    tags: list[Line] | None = Field(
-        default=None, description="Words to find the job by.", examples=[["agent", "hourly"]]
+    name: Line | None = _optional("What people call the job; without it the id.")
+    description: str | None = _optional("What the job is for.")
+    owner: Line | None = _optional("Who answers for the job.", "platform@example.com")
+    tags: list[Line] | None = _optional("Words to find the job by.", ["agent", "hourly"])
+    enabled: bool | None = _optional(
+        "false: the job is never due; true unless written. An operator's pause is kept apart from it."
     )
-    enabled: bool | None = Field(
-        default=None,
-        description="false: the job is never due; true unless written. An operator's pause is kept apart from it.",
-    )
-    runner: str | None = Field(
-        default=None,
-        description="Name of a runner in scheduler.yaml; needed here or in its defaults.",
-        examples=["shell"],
-    )
-    env: dict[OwnEnvName, str | None] | None = Field(
-        default=None,
-        description="Environment variables, only those that the runner's job_env allows; values are text. "
+    runner: str | None = _optional("Name of a runner in scheduler.yaml; needed here or in its defaults.", "shell")
+    env: dict[OwnEnvName, str | None] | None = _optional(
+        "Environment variables, only those that the runner's job_env allows; values are text. "
         "Merged by name with the defaults; null takes one away.",
-        examples=[{"MODE": "nightly"}],
+        {"MODE": "nightly"},
     )
-    timeout: Duration | None = Field(
-        default=None, description="How long a run may take before it is ended; 30m unless written.", examples=["20m"]
-    )
-    concurrency: Literal["forbid", "queue", "replace", "allow"] | None = Field(
-        default=None,
-        description="What happens when the job is due while it still runs. forbid: the slot is skipped; queue: it "
+    timeout: Duration | None = _optional("How long a run may take before it is ended; 30m unless written.", "20m")
+    concurrency: Literal["forbid", "queue", "replace", "allow"] | None = _optional(
+        "What happens when the job is due while it still runs. forbid: the slot is skipped; queue: it "
         "waits, and a newer one takes its place; replace: what runs is ended first; allow: both run. "
-        "forbid unless written.",
+        "forbid unless written."
     )
     catch_up: (
-        Annotated[CatchUpShape, BeforeValidator(catch_up_policy, json_schema_input_type=_Policy | CatchUpShape)] | None
-    ) = Field(
-        default=None,
-        description="What becomes of slots that passed while nobody was there; latest unless written. "
+        Annotated[CatchUpShape, BeforeValidator(rules.catch_up_policy, json_schema_input_type=_Policy | CatchUpShape)]
+        | None
+    ) = _optional(
+        "What becomes of slots that passed while nobody was there; latest unless written. "
         "The policy alone may be written for it.",
-        examples=["none", {"policy": "all", "within": "1d"}],
+        "none",
+        {"policy": "all", "within": "1d"},
     )
-    failure_limit: int | None = Field(
-        default=None,
+    failure_limit: int | None = _optional(
+        "How many errors in a row stop the job, until its definition or task is edited or somebody resumes "
+        "it; 0: none do. 10 unless written.",
         ge=0,
         le=1_000_000,
-        description="How many errors in a row stop the job, until its definition or task is edited or somebody resumes "
-        "it; 0: none do. 10 unless written.",
     )
-    retry: RetryShape | None = Field(
-        default=None, description="Whether a run that did not succeed is tried again; without it no run is."
+    retry: RetryShape | None = _optional("Whether a run that did not succeed is tried again; without it no run is.")
+    expires: Instant | None = _optional(
+        "The job is not due after this instant, whatever its schedule says; it is completed then.",
+        "2027-06-30T23:59:59+02:00",
     )
-    expires: Instant | None = Field(
-        default=None,
-        description="The job is not due after this instant, whatever its schedule says; it is completed then.",
-        examples=["2027-06-30T23:59:59+02:00"],
-    )
-    expect_every: Duration | None = Field(
-        default=None,
-        description="Without a success for that long an alarm is raised: in list, doctor and the log. Not while the "
+    expect_every: Duration | None = _optional(
+        "Without a success for that long an alarm is raised: in list, doctor and the log. Not while the "
         "job is paused or disabled.",
-        examples=["26h"],
+        "26h",
     )
 
 
@@ -279,24 +216,22 @@ class JobShape(DefaultsShape):
         examples=["heartbeat"],
     )
     schedule: Annotated[
-        Annotated[Entry, Tag(ONE)] | Annotated[Entries, Tag(MANY)],
-        Discriminator(one_or_many),
-        BeforeValidator(entries, json_schema_input_type=str | ScheduleShape | Entries),
+        Annotated[Entry, Tag(rules.ONE)] | Annotated[Entries, Tag(rules.MANY)],
+        Discriminator(rules.one_or_many),
+        BeforeValidator(rules.entries, json_schema_input_type=str | ScheduleShape | Entries),
     ] = Field(
         description="When the job is due: a mapping, a bare cron expression, or a list of 1-32 of these, whose "
         "instants are united.",
         examples=['"0 9 * * *"'],
     )
-    task: Annotated[str, AfterValidator(inline_task), _schema(NOT_BLANK_PATTERN)] | None = Field(
-        default=None,
-        description="The task itself. Exactly one of this, task_source_path and the body of a Markdown file.",
+    task: Annotated[str, AfterValidator(rules.inline_task), _schema(rules.NOT_BLANK_PATTERN)] | None = _optional(
+        "The task itself. Exactly one of this, task_source_path and the body of a Markdown file."
     )
-    task_source_path: Annotated[str, AfterValidator(task_path), _schema(PATH_PATTERN, maxLength=MAX_LENGTH)] | None = (
-        Field(
-            default=None,
-            description="The file that holds the task, relative to the folder of scheduler.yaml; read at each fire.",
-            examples=["prompts/heartbeat.md"],
-        )
+    task_source_path: (
+        Annotated[str, AfterValidator(rules.task_path), _schema(PATH_PATTERN, maxLength=MAX_LENGTH)] | None
+    ) = _optional(
+        "The file that holds the task, relative to the folder of scheduler.yaml; read at each fire.",
+        "prompts/heartbeat.md",
     )
 
 
@@ -305,18 +240,17 @@ class RunnerShape(Shape):
 
     command: Annotated[
         list[str],
-        BeforeValidator(shell_line, json_schema_input_type=Annotated[list[str], Field(min_length=1)]),
-        AfterValidator(runner_command),
+        BeforeValidator(rules.shell_line, json_schema_input_type=Annotated[list[str], Field(min_length=1)]),
+        AfterValidator(rules.runner_command),
     ] = Field(
         description="The program and its arguments, never a shell line. The program is absolute, found on PATH, or "
         "under the root and written ./... An argument may hold {task_file}, the path of a private copy of the task, "
         "or {task}, its text.",
         examples=['[sh, "{task_file}"]'],
     )
-    input: Literal["stdin", "file", "arg"] | None = Field(
-        default=None,
-        description="How the program is handed the task: file goes with {task_file}, arg with {task}, stdin with "
-        "neither. Told from the command unless written.",
+    input: Literal["stdin", "file", "arg"] | None = _optional(
+        "How the program is handed the task: file goes with {task_file}, arg with {task}, stdin with "
+        "neither. Told from the command unless written."
     )
     env: dict[OwnEnvName, str] = Field(
         default={}, description="Environment variables of fixed value.", examples=[{"LANG": "C.UTF-8"}]
@@ -325,23 +259,17 @@ class RunnerShape(Shape):
         default=[], description="Names of variables passed on from the scheduler's own environment."
     )
     job_env: list[OwnEnvName] = Field(default=[], description="Names of variables that a job may set with env.")
-    tasks: Annotated[Globs | None, BeforeValidator(given, json_schema_input_type=Globs)] = Field(
-        default=None,
-        description="Globs of the files whose text the runner may be given; without it any.",
-        examples=[["scripts/**"]],
+    tasks: Annotated[Globs | None, BeforeValidator(rules.given, json_schema_input_type=Globs)] = _optional(
+        "Globs of the files whose text the runner may be given; without it any.", ["scripts/**"]
     )
-    jobs: Annotated[JobPatterns | None, BeforeValidator(given, json_schema_input_type=JobPatterns)] = Field(
-        default=None,
-        description="The jobs that may use the runner, by globs of their ids, or tag: and a glob of a tag; "
-        "without it all.",
-        examples=[["backup-*", "tag:agent"]],
+    jobs: Annotated[JobPatterns | None, BeforeValidator(rules.given, json_schema_input_type=JobPatterns)] = _optional(
+        "The jobs that may use the runner, by globs of their ids, or tag: and a glob of a tag; without it all.",
+        ["backup-*", "tag:agent"],
     )
-    max_timeout: Annotated[Duration | None, BeforeValidator(given, json_schema_input_type=Duration)] = Field(
-        default=None,
-        description="The longest timeout that a job may have with the runner; without it any.",
-        examples=["2h"],
+    max_timeout: Annotated[Duration | None, BeforeValidator(rules.given, json_schema_input_type=Duration)] = _optional(
+        "The longest timeout that a job may have with the runner; without it any.", "2h"
     )
-    cwd: Annotated[str, AfterValidator(cwd_path), _schema(PATH_PATTERN, maxLength=MAX_LENGTH)] = Field(
+    cwd: Annotated[str, AfterValidator(rules.cwd_path), _schema(PATH_PATTERN, maxLength=MAX_LENGTH)] = Field(
         default="root", description="Working directory: root, or a folder below it."
     )
 
@@ -375,12 +303,9 @@ class RetentionShape(Shape):
         default=90, ge=0, le=36_500, description="How long the output of a run is kept; 0: for ever."
     )
     runs: Annotated[
-        int | None, BeforeValidator(given, json_schema_input_type=Annotated[int, Field(ge=10, le=10_000_000)])
-    ] = Field(
-        default=None,
-        ge=10,
-        le=10_000_000,
-        description="How many rows of each job's history are kept, skips going first; without it all.",
+        int | None, BeforeValidator(rules.given, json_schema_input_type=Annotated[int, Field(ge=10, le=10_000_000)])
+    ] = _optional(
+        "How many rows of each job's history are kept, skips going first; without it all.", ge=10, le=10_000_000
     )
 
 
@@ -400,13 +325,13 @@ class AgentsShape(Shape):
         description="The jobs that they may change, by globs of their ids, or tag: and a glob of a tag.",
         examples=[["heartbeat", "tag:agent"]],
     )
-    verbs: Annotated[list[AgentVerb], AfterValidator(not_empty), _SOME] = Field(
+    verbs: Annotated[list[AgentVerb], AfterValidator(rules.not_empty), _SOME] = Field(
         default=["update"],
         description="What they may do beside reading: update, create, delete, mv and rollback edit files; run, cancel, "
         "pause, resume and sync do not.",
         examples=[["update", "rollback"]],
     )
-    fields: Annotated[list[AgentField], AfterValidator(not_empty), _SOME] = Field(
+    fields: Annotated[list[AgentField], AfterValidator(rules.not_empty), _SOME] = Field(
         default=["task", "name", "description", "tags", "schedule", "enabled"],
         description="The keys of a job that they may change; task is its text, wherever that stands.",
     )
@@ -426,13 +351,12 @@ class WorktreeShape(Shape):
     """Which state of the git repository may be taken for what is meant."""
 
     branch: Annotated[
-        str | None, BeforeValidator(given, json_schema_input_type=Annotated[str, Field(min_length=1)])
-    ] = Field(
-        default=None,
+        str | None, BeforeValidator(rules.given, json_schema_input_type=Annotated[str, Field(min_length=1)])
+    ] = _optional(
+        "The branch whose files are synced. On another one, or on none, a sync is held; without it any.",
+        "main",
         min_length=1,
         max_length=MAX_LENGTH,
-        description="The branch whose files are synced. On another one, or on none, a sync is held; without it any.",
-        examples=["main"],
     )
     dirty: Literal["run", "skip"] = Field(
         default="run",
@@ -460,23 +384,21 @@ class RootShape(Shape):
         "runners": type("RunnersShape", (Shape,), {"inner": {"*": RunnerShape}}),
     }
 
-    version: Annotated[Literal[1], BeforeValidator(format_version)] = Field(
+    version: Annotated[Literal[1], BeforeValidator(rules.format_version)] = Field(
         description="Version of this format; 1.", examples=[1]
     )
     jobs: Globs = Field(
         default=list(DEFAULT_JOBS), description="Globs of the job files, relative to the folder of this file."
     )
-    timezone: Annotated[str, AfterValidator(zone_name)] = Field(
+    timezone: Annotated[str, AfterValidator(rules.zone_name)] = Field(
         default="UTC", description="IANA name of the zone of all schedules that name none.", examples=["Europe/Berlin"]
     )
     defaults: DefaultsShape = Field(
         default_factory=DefaultsShape, description="What a job takes where it does not write it itself."
     )
     runners: dict[RunnerName, RunnerShape] = Field(default={}, description="The ways to run a task, by name.")
-    hosts: Annotated[Lines | None, BeforeValidator(given, json_schema_input_type=Lines)] = Field(
-        default=None,
-        description="Globs of the host names where jobs fire; without it everywhere.",
-        examples=[["prod-*"]],
+    hosts: Annotated[Lines | None, BeforeValidator(rules.given, json_schema_input_type=Lines)] = _optional(
+        "Globs of the host names where jobs fire; without it everywhere.", ["prod-*"]
     )
     limits: LimitsShape = Field(default_factory=LimitsShape, description="Sizes beyond which work is refused or cut.")
     prune: PruneShape = Field(
@@ -485,9 +407,8 @@ class RootShape(Shape):
     retention: RetentionShape = Field(
         default_factory=RetentionShape, description="How long outputs and histories are kept."
     )
-    agents: Annotated[AgentsShape | None, BeforeValidator(given, json_schema_input_type=AgentsShape)] = Field(
-        default=None,
-        description="What agents may change, through the tool or from inside a run; without it they only read.",
+    agents: Annotated[AgentsShape | None, BeforeValidator(rules.given, json_schema_input_type=AgentsShape)] = _optional(
+        "What agents may change, through the tool or from inside a run; without it they only read."
     )
     worktree: WorktreeShape = Field(
         default_factory=WorktreeShape, description="Which branch is synced, and whether what is not committed fires."

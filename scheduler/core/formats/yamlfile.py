@@ -29,7 +29,7 @@ MAX_DEPTH = 32  # collections inside each other
 Path = tuple[str | int, ...]  # keys and list positions from the document's root
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Flaw:
     """Something YAML allows and we do not, in an otherwise readable document."""
 
@@ -168,42 +168,25 @@ class _Reader:
         self._nodes += 1
         index = self._index(event.start_mark)
         if self._nodes > MAX_NODES:
-            raise self._error(
-                "yaml.too-many-nodes",
-                f"the file holds more than {MAX_NODES} YAML values",
-                index,
-                "split it into several files",
-            )
+            message = f"the file holds more than {MAX_NODES} YAML values"
+            raise self._error("yaml.too-many-nodes", message, index, "split it into several files")
         if kept:
             fresh.spots[path] = Spot(key, index, self._index(event.end_mark))
         if isinstance(event, yaml.AliasEvent):
-            fresh.flaws.append(self._alias(event, path, index))
+            message = f"alias {short(f'*{event.anchor}')} is not read"
+            hint = "write the value out; if the text itself starts with *, quote it"
+            fresh.flaws.append(Flaw(path, index, "yaml.alias", message, hint))
             return None
         if event.anchor is not None:
-            fresh.flaws.append(
-                Flaw(
-                    path=(),
-                    index=index,
-                    code="yaml.anchor",
-                    message=f"anchor {short('&' + event.anchor)} is not read",
-                    hint=f'delete it; if the text itself starts with &, quote it: "&{event.anchor}"',
-                )
-            )
+            hint = f'delete it; if the text itself starts with &, quote it: "&{event.anchor}"'
+            fresh.flaws.append(Flaw((), index, "yaml.anchor", f"anchor {short('&' + event.anchor)} is not read", hint))
         if event.tag is not None:
-            fresh.flaws.append(
-                Flaw(
-                    path=path,
-                    index=index,
-                    code="yaml.tag",
-                    message=f"tag {short(event.tag.replace('tag:yaml.org,2002:', '!!'))} is not read",
-                    hint="delete it; if the text itself starts with !, quote it",
-                )
-            )
+            message = f"tag {short(event.tag.replace('tag:yaml.org,2002:', '!!'))} is not read"
+            hint = "delete it; if the text itself starts with !, quote it"
+            fresh.flaws.append(Flaw(path, index, "yaml.tag", message, hint))
         if isinstance(event, yaml.ScalarEvent):
             if "\0" in event.value:
-                fresh.flaws.append(
-                    Flaw(path=path, index=index, code="file.character", message="a NUL character cannot stand here")
-                )
+                fresh.flaws.append(Flaw(path, index, "file.character", "a NUL character cannot stand here"))
             if event.style or event.tag is not None:
                 return event.value
             if _LEADING_ZERO.fullmatch(event.value):
@@ -238,28 +221,14 @@ class _Reader:
             usable = len(fresh.flaws) == flaws and isinstance(key, str)
             if isinstance(key, str) and key == "<<" and not event.style:
                 usable = False
-                fresh.flaws.append(
-                    Flaw(
-                        path=path,
-                        index=index,
-                        code="yaml.merge-key",
-                        message="merge key '<<' is not read",
-                        hint="write the keys out, or use defaults in scheduler.yaml",
-                    )
-                )
+                hint = "write the keys out, or use defaults in scheduler.yaml"
+                fresh.flaws.append(Flaw(path, index, "yaml.merge-key", "merge key '<<' is not read", hint))
             elif not isinstance(key, str) and len(fresh.flaws) == flaws:
                 fresh.flaws.append(self._key_flaw(event, path, index))
             elif usable and key in pairs:
                 usable = False
-                fresh.flaws.append(
-                    Flaw(
-                        path=(*path, key),
-                        index=index,
-                        code="key.duplicate",
-                        message=f"key {short(key)} is given twice, on lines {lines[key]} and {self._line(index)}",
-                        hint="delete one of them",
-                    )
-                )
+                message = f"key {short(key)} is given twice, on lines {lines[key]} and {self._line(index)}"
+                fresh.flaws.append(Flaw((*path, key), index, "key.duplicate", message, "delete one of them"))
             if usable:
                 lines[key] = self._line(index)
                 pairs[key] = self._node(self._next(), (*path, key), index, depth + 1, fresh, kept=kept)
@@ -271,33 +240,14 @@ class _Reader:
         if isinstance(event, yaml.ScalarEvent):
             written = event.value or "(nothing)"
             hint = f'quote it: "{event.value}"' if event.value else "write a key in front of the colon"
-            return Flaw(path=path, index=index, code="key.type", message=f"key {short(written)} is not text", hint=hint)
-        return Flaw(
-            path=path,
-            index=index,
-            code="key.type",
-            message="a list or mapping cannot be a key",
-            hint="quote text that starts with { or [",
-        )
+            return Flaw(path, index, "key.type", f"key {short(written)} is not text", hint)
+        return Flaw(path, index, "key.type", "a list or mapping cannot be a key", "quote text that starts with { or [")
 
     def _leading_zero(self, event: Any, path: Path, index: int) -> Flaw:
         plain = event.value.lstrip("+-0") or "0"
-        return Flaw(
-            path=path,
-            index=index,
-            code="yaml.octal",
-            message=f"number {short(event.value)} starts with 0: some programs would count it in eights",
-            hint=f'write {"-" * event.value.startswith("-")}{short(plain)[1:-1]}, or quote text: "{event.value}"',
-        )
-
-    def _alias(self, event: Any, path: Path, index: int) -> Flaw:
-        return Flaw(
-            path=path,
-            index=index,
-            code="yaml.alias",
-            message=f"alias {short('*' + event.anchor)} is not read",
-            hint="write the value out; if the text itself starts with *, quote it",
-        )
+        message = f"number {short(event.value)} starts with 0: some programs would count it in eights"
+        hint = f'write {"-" * event.value.startswith("-")}{short(plain)[1:-1]}, or quote text: "{event.value}"'
+        return Flaw(path, index, "yaml.octal", message, hint)
 
     def _next(self) -> Any:
         try:
@@ -343,22 +293,14 @@ class _Reader:
         if "tag handle" in problem:
             return self._unquoted("yaml.syntax", at)
         if "sequence entries are not allowed" in problem:
-            return self._error(
-                "yaml.syntax",
-                "a list cannot start behind its key",
-                at,
-                "start it on the next line, each item after '- '; or quote the text",
-            )
+            hint = "start it on the next line, each item after '- '; or quote the text"
+            return self._error("yaml.syntax", "a list cannot start behind its key", at, hint)
         if "escape c" in problem or "hexdecimal" in problem:
             escape = at if "unknown" in problem else self._text.rfind("\\", opened, at)
             digits = "hexdecimal" in problem
             stands = "needs hexadecimal digits behind it" if digits else "stands for nothing"
-            return self._error(
-                "yaml.syntax",
-                f"in double quotes a backslash escapes, and {self._text[escape : escape + 2]} {stands}",
-                escape,
-                "write it in single quotes, or the backslash twice",
-            )
+            message = f"in double quotes a backslash escapes, and {self._text[escape : escape + 2]} {stands}"
+            return self._error("yaml.syntax", message, escape, "write it in single quotes, or the backslash twice")
         if "expected ':'" in problem:
             return self._no_key(opened)
         if "directive" in context or "incompatible YAML" in problem:
@@ -368,30 +310,18 @@ class _Reader:
                 "yaml.syntax", "a line that starts with % is no key", opened, "delete the line, or quote the text"
             )
         if "mapping values are not allowed" in problem:
-            return self._error(
-                "yaml.syntax",
-                "a second ': ' or a wrong indentation: no key is possible here",
-                at,
-                "quote a value that holds ': ', or align the key with those above",
-            )
+            hint = "quote a value that holds ': ', or align the key with those above"
+            return self._error("yaml.syntax", "a second ': ' or a wrong indentation: no key is possible here", at, hint)
         if problem == "found unexpected end of stream" and "quoted scalar" in context:
-            return self._error(
-                "yaml.syntax",
-                "the quote that opens here is never closed",
-                opened,
-                f"close it with {self._text[opened]}",
-            )
+            message = "the quote that opens here is never closed"
+            return self._error("yaml.syntax", message, opened, f"close it with {self._text[opened]}")
         if "flow" in context:
             found = self._flow(at, opened, character)
             if found is not None:
                 return found
         if "document start" in problem:
-            return self._error(
-                "yaml.syntax",
-                "text after the end of the document",
-                at,
-                "start another document with --- on its own line",
-            )
+            message = "text after the end of the document"
+            return self._error("yaml.syntax", message, at, "start another document with --- on its own line")
         if "expected key" in problem:
             return self._behind_value(at, character)
         if "'-' indicator" in problem:
@@ -452,16 +382,13 @@ class _Reader:
         before = self._text[line_start:at].rstrip()[-1:]
         if character in ("]", "}"):
             message, hint = f"{character!r} closes nothing", "delete it, or quote the text"
-        elif before == '"':
+        elif before in ("'", '"'):
             message, hint = (
                 "the quotes end before this",
                 'write the text in single quotes, or \\" for a quote inside it',
             )
-        elif before == "'":
-            message, hint = (
-                "the quotes end before this",
-                "write the text in double quotes, or '' for an apostrophe inside it",
-            )
+            if before == "'":
+                hint = "write the text in double quotes, or '' for an apostrophe inside it"
         elif before in ("]", "}"):
             message, hint = f"the value ends with the {before} before this", "quote the whole text"
         else:

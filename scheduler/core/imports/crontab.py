@@ -13,6 +13,7 @@ from scheduler.core.times.cron import ScheduleError
 from scheduler.core.times.fires import smallest_gap
 from scheduler.core.values.problems import Problem, UsageError
 from scheduler.core.values.spec import Schedule
+from scheduler.core.values.texts import short
 from scheduler.core.values.units import format_duration
 
 _ENVIRONMENT = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^\s="'#@]+))\s*=\s*(.*?)\s*""")
@@ -26,47 +27,11 @@ _CRONS_OWN = ("MAILTO", "MAILFROM", "CONTENT_TYPE", "CONTENT_TRANSFER_ENCODING",
 _NOT_OF_THE_TASK = frozenset({*_CRONS_OWN, "LOGNAME", "USER"})  # cron sets the last two itself
 
 # Words in front of what a command is about.
-_WRAPPERS = frozenset(
-    (
-        "sudo",
-        "nice",
-        "ionice",
-        "env",
-        "exec",
-        "command",
-        "nohup",
-        "time",
-        "timeout",
-        "flock",
-        "chronic",
-        "setsid",
-        "systemd-cat",
-        "test",
-        "run-parts",
-        "cd",
-        "export",
-        "sh",
-        "bash",
-        "dash",
-        "zsh",
-        "ksh",
-        "python",
-        "python2",
-        "python3",
-        "perl",
-        "ruby",
-        "php",
-        "node",
-        "java",
-        "true",
-        "if",
-        "then",
-        "[",
-        "source",
-        ".",
-        "umask",
-        "sleep",
-    )
+_WRAPPERS = frozenset[str]().union(
+    ("sudo", "nice", "ionice", "env", "exec", "command", "nohup", "time", "timeout", "flock", "chronic", "setsid"),
+    ("systemd-cat", "test", "run-parts", "cd", "export", "sh", "bash", "dash", "zsh", "ksh"),
+    ("python", "python2", "python3", "perl", "ruby", "php", "node", "java"),
+    ("true", "if", "then", "[", "source", ".", "umask", "sleep"),
 )
 _SUFFIXES = (".sh", ".bash", ".py", ".pl", ".rb", ".php", ".js", ".jar")
 # What every shell does alike: words, quotes around them, pipes, redirections, tests of files.
@@ -115,6 +80,10 @@ class Crontab:
     problems: list[Problem] = field(default_factory=list)
 
 
+class _LineError(ValueError):
+    """A line that cannot be carried: code, message and, where there is one, hint."""
+
+
 def read_crontab(data: bytes, *, system: bool) -> Crontab:
     """system: the form of /etc/crontab and /etc/cron.d, with a user in front of each command."""
     found = Crontab()
@@ -144,11 +113,15 @@ def read_crontab(data: bytes, *, system: bool) -> Crontab:
             name = next(each for each in setting.groups()[:3] if each is not None)
             environment = {**environment, name: _unquoted(setting[4])}
             if name == "MAILTO" and environment[name]:
-                found.problems.append(_mail(number, environment[name]))
+                mailed = f"MAILTO={environment[name]}: no output is mailed"
+                why = f"{mailed}; it is kept with each run, and the job's file notes who got it"
+                hint = "`scheduler output JOB:N` prints it"
+                found.problems.append(problem(number, "mail", why, hint, error=False))
             continue
-        entry = _entry(number, text, environment, _comment(above), system, found.problems)
-        if entry is not None:
-            found.entries.append(entry)
+        try:
+            found.entries.append(_entry(number, text, environment, _comment(above), system))
+        except _LineError as error:
+            found.problems.append(problem(number, *error.args))
     if returns:
         why = "lines end with CR LF, as on Windows; cron would hand the CR to each command, and it is left out here"
         found.problems.append(problem(returns, "line-ends", why, error=False))
@@ -197,16 +170,6 @@ def _unquoted(value: str) -> str:
     return value
 
 
-def _mail(line: int, to: str) -> Problem:
-    return problem(
-        line,
-        "mail",
-        f"MAILTO={to}: no output is mailed; it is kept with each run, and the job's file notes who got it",
-        "`scheduler output JOB:N` prints it",
-        error=False,
-    )
-
-
 def _comment(lines: Sequence[str]) -> str:
     """The comment right above an entry as one description; drawings, headings and entries in comments are none."""
     words = []
@@ -219,58 +182,40 @@ def _comment(lines: Sequence[str]) -> str:
     return "".join(each for each in " ".join(words) if each.isprintable())
 
 
-def _entry(
-    line: int, text: str, environment: Mapping[str, str], comment: str, system: bool, problems: list[Problem]
-) -> CronLine | None:
-    def refuse(code: str, message: str, hint: str = "") -> None:
-        problems.append(problem(line, code, message, hint))
-
+def _entry(line: int, text: str, environment: Mapping[str, str], comment: str, system: bool) -> CronLine:
     rest = text.lstrip(" \t")
     count = 1 if rest.startswith("@") else 5
     parts = re.split(r"[ \t]+", rest, maxsplit=count + system)
     if len(parts) <= count + system or not parts[-1].strip():
         what = "a user and a command" if system else "a command"
-        refuse("line", f"{_cut(rest)} is neither a setting nor a time with {what}", "cron refuses such a line, too")
-        return None
+        raise _LineError(
+            "line", f"{short(rest)} is neither a setting nor a time with {what}", "cron refuses such a line, too"
+        )
     schedule, user = " ".join(parts[:count]), parts[count] if system else None
     command = parts[-1]
     if "\0" in command:
-        refuse("line", "the command holds a NUL character")
-        return None
+        raise _LineError("line", "the command holds a NUL character")
     if schedule == "@reboot":
-        refuse(
-            "reboot",
-            "@reboot is no time: nothing here fires when a machine starts",
-            "a unit of systemd or the service that starts the scheduler may run it",
-        )
-        return None
+        message = "@reboot is no time: nothing here fires when a machine starts"
+        raise _LineError("reboot", message, "a unit of systemd or the service that starts the scheduler may run it")
     if schedule == "@every_minute":
         schedule = "* * * * *"
     elif count == 1 and schedule not in _MACROS:
-        refuse("schedule", f"{schedule} is not a time that is known here", f"allowed: {', '.join(_MACROS)}")
-        return None
+        raise _LineError("schedule", f"{schedule} is not a time that is known here", f"allowed: {', '.join(_MACROS)}")
     if schedule.startswith("-"):  # some crons: do not log it
         schedule = schedule[1:]
     if "~" in schedule:
-        refuse(
-            "schedule",
-            f"{schedule}: a random time (~) is another one after each restart of cron",
-            "write one time, and a `jitter` to the job's schedule",
-        )
-        return None
+        message = f"{schedule}: a random time (~) is another one after each restart of cron"
+        raise _LineError("schedule", message, "write one time, and a `jitter` to the job's schedule")
     first = (user if user is not None else command.split()[0]) if count == 5 else ""
     if re.fullmatch(_FIELD, first):
-        refuse(
-            "fields",
-            f"{_cut(rest)} seems to have six fields or more for its time; cron takes five, and runs the rest",
-            "in a job file six fields begin with the second: write it by hand, or with `scheduler create`",
-        )
-        return None
+        message = f"{short(rest)} seems to have six fields or more for its time; cron takes five, and runs the rest"
+        hint = "in a job file six fields begin with the second: write it by hand, or with `scheduler create`"
+        raise _LineError("fields", message, hint)
     before, stdin = _split_percent(command)
     before = before.rstrip()
     if not before:
-        refuse("line", "there is no command before the %")
-        return None
+        raise _LineError("line", "there is no command before the %")
     return CronLine(
         line=line, schedule=schedule, user=user, command=before, stdin=stdin, environment=environment, comment=comment
     )
@@ -278,45 +223,14 @@ def _entry(
 
 def _split_percent(command: str) -> tuple[str, str | None]:
     """By cron's rule: from the first % that no backslash precedes on, it is standard input, and % ends a line."""
-    out: list[str] = []
-    position, escaped = 0, False
-    while position < len(command):
-        char = command[position]
-        if escaped:
-            if char == "%":
-                out.pop()
-            out.append(char)
-            escaped = False
-        elif char == "%":
-            return "".join(out), _input(command[position + 1 :])
-        else:
-            out.append(char)
-            escaped = char == "\\"
-        position += 1
-    return "".join(out), None
-
-
-def _input(text: str) -> str:
-    out: list[str] = []
-    escaped = False
-    for char in text:
-        put = char
-        if escaped:
-            if char != "%":
-                out.append("\\")
-        elif char == "%":
-            put = "\n"
-        escaped = char == "\\"
-        if not escaped:
-            out.append(put)
-    if escaped:
-        out.append("\\")
-    found = "".join(out)
-    return found if not found or found.endswith("\n") else found + "\n"
-
-
-def _cut(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")
+    found = re.match(r"((?:[^\\%]|\\.?)*)(%?)(.*)", command, re.DOTALL)
+    assert found is not None
+    before, percent, rest = found.groups()
+    before = re.sub(r"\\(.)", lambda pair: "%" if pair[1] == "%" else pair[0], before, flags=re.DOTALL)
+    if not percent:
+        return before, None
+    text = re.sub(r"\\?%", lambda sign: "\n" if sign[0] == "%" else "%", rest)
+    return before, text if not text or text.endswith("\n") else text + "\n"
 
 
 def crontab_jobs(
@@ -344,19 +258,12 @@ def crontab_jobs(
 def _other_user(entry: CronLine, job_id: str, users: Users) -> Problem:
     assert entry.user is not None
     if not users.exists(entry.user):
-        return problem(
-            entry.line,
-            "user",
-            f"no user of this machine is called {entry.user!r}; {job_id} was left out",
-            "make that user, or correct the line; --user NAME takes the lines of NAME",
-        )
-    return problem(
-        entry.line,
-        "other-user",
-        f"{job_id} runs as {entry.user}, and jobs here run as whoever runs the scheduler; it was left out",
-        f"import it where the scheduler runs as that user, with --user {entry.user}",
-        error=False,
-    )
+        message = f"no user of this machine is called {entry.user!r}; {job_id} was left out"
+        hint = "make that user, or correct the line; --user NAME takes the lines of NAME"
+        return problem(entry.line, "user", message, hint)
+    message = f"{job_id} runs as {entry.user}, and jobs here run as whoever runs the scheduler; it was left out"
+    hint = f"import it where the scheduler runs as that user, with --user {entry.user}"
+    return problem(entry.line, "other-user", message, hint, error=False)
 
 
 def _job(entry: CronLine, job_id: str, shell: Shell, zone: str, root_zone: str, problems: list[Problem]) -> Incoming:

@@ -45,16 +45,8 @@ def problem(
     line: int, code: str, message: str, hint: str = "", *, error: bool = True, job_id: str | None = None
 ) -> Problem:
     """What could not be carried, or is other than it was. The source's name is added by who knows it."""
-    return Problem(
-        path="",
-        line=line,
-        column=1,
-        code=f"import.{code}",
-        message=message,
-        hint=hint,
-        severity=Severity.ERROR if error else Severity.WARNING,
-        job_id=job_id,
-    )
+    severity = Severity.ERROR if error else Severity.WARNING
+    return Problem("", line, 1, f"import.{code}", message, hint, severity, job_id)
 
 
 def slug(text: str) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,7 +20,6 @@ from scheduler.core.values.units import MAX_DURATION, format_duration
 Row = Mapping[str, Any]
 
 NEEDED = ("id", "name", "schedule_kind", "schedule_value", "task")
-KEPT = ("last_run_duration_ms", "last_run_error", "last_delivery_status", "created_by")
 # Its back-off is 30 s, 1, 5, 15 and 60 min: this one waits 30 s, 1.5, 4.5, 13.5 and 40.5 min.
 RETRY = {"attempts": 6, "delay": "30s", "backoff": 3, "max_delay": "1h"}
 FAILURE_LIMIT = 10
@@ -241,34 +241,22 @@ def _with_past(job: Incoming, row: Row, logged: Sequence[Row], now: datetime, pr
         why = f"{_called(row)}: {column} is {row.get(column)!r:.60}, which cannot be carried"
         problems.append(problem(row["_row"], "fact", why, error=False, job_id=job.id))
 
-    for column in ("run_count", "consecutive_errors"):
+    def carry(column: str, read: Callable[[Any], Any]) -> None:
         value = row.get(column)
-        if value is None:
-            continue
-        if isinstance(value, int) and 0 <= value < 2**53:
-            facts[column] = value
-        else:
-            lost(column)
-    for column in ("last_run_at", "created_at", "updated_at"):
-        at = _instant(row.get(column))
-        if at is not None:
-            facts[column] = instant(at)
-        elif row.get(column) is not None:
-            lost(column)
-    for column in KEPT:
-        value = row.get(column)
-        wanted = int if column.endswith("_ms") else str
-        if isinstance(value, wanted):
-            facts[column] = value
+        found = None if value is None else read(value)
+        if found is not None:
+            facts[column] = found
         elif value is not None:
             lost(column)
-    status = row.get("last_run_status")
-    if status is not None:
-        told = _STATUSES.get(str(status), str(status))
-        if told in _OURS:
-            facts["last_run_status"] = told
-        else:
-            lost("last_run_status")
+
+    for column in ("run_count", "consecutive_errors"):
+        carry(column, lambda value: value if isinstance(value, int) and 0 <= value < 2**53 else None)
+    for column in ("last_run_at", "created_at", "updated_at"):
+        carry(column, lambda value: None if (at := _instant(value)) is None else instant(at))
+    carry("last_run_duration_ms", lambda value: value if isinstance(value, int) else None)
+    for column in ("last_run_error", "last_delivery_status", "created_by"):
+        carry(column, lambda value: value if isinstance(value, str) else None)
+    carry("last_run_status", lambda value: told if (told := _STATUSES.get(str(value), str(value))) in _OURS else None)
     audit = _status(row, facts, now, lost)
     for each in logged:
         at = _instant(each.get("created_at"))
@@ -284,15 +272,7 @@ def _with_past(job: Incoming, row: Row, logged: Sequence[Row], now: datetime, pr
                 "cause": " ".join(str(each.get("detail") or "phantom").split()),
             }
         )
-    return Incoming(
-        id=job.id,
-        stem=job.stem,
-        keys=job.keys,
-        comments=job.comments,
-        text=job.text,
-        line=job.line,
-        past=Past(facts=facts, audit=tuple(sorted(audit, key=lambda each: str(each["at"])))),
-    )
+    return replace(job, past=Past(facts=facts, audit=tuple(sorted(audit, key=lambda each: str(each["at"])))))
 
 
 def _status(row: Row, facts: dict[str, Any], now: datetime, lost: Callable[[str], None]) -> list[dict[str, Any]]:

@@ -7,15 +7,17 @@ changes nothing in it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from scheduler.core.due.due import is_slot, patience
 from scheduler.core.past.past import IMPORT
 from scheduler.core.past.timeline import Changes, Origin
 from scheduler.core.times.fires import next_fire, span, start_delay
 from scheduler.core.times.words import describe
-from scheduler.core.values.facts import Job
+from scheduler.core.values.codec import Stored
+from scheduler.core.values.facts import Commit, Job, NoCommit
 from scheduler.core.values.instants import on_the_clock, parse_instant
 from scheduler.core.values.runs import AuditRow, Definition, Life, Run, RunStatus, Trigger
 from scheduler.core.values.spec import CatchUpPolicy
@@ -39,23 +41,24 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class Evidence(Stored):
     """One fact that the answer rests on."""
 
     kind: str  # run, fire, definition, pause, stop, archive, daemon, job
-    text: str
     at: datetime | None = None
+    text: str
     run: str | None = None
     actor: str | None = None
     revision: str | None = None
-    origin: Origin | None = None  # of the definition, or of the text that a run had: the commit, or why there is none
+    commit: Commit | None = None  # that brought the definition, or the text that a run had
+    no_commit: NoCommit | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+@dataclass(frozen=True, slots=True)
+class Answer(Stored):
+    fired: bool = field(default=False, kw_only=True)
     why: str  # stable; docs/reference/problems.md lists them
     text: str
-    fired: bool = False
     evidence: tuple[Evidence, ...] = ()
 
 
@@ -67,11 +70,7 @@ def explain(ledger: Ledger, at: datetime, *, now: datetime) -> Answer:
             return _elsewhere(ledger, came)
         by = ledger.job.created_by
         made = Evidence(kind="job", at=ledger.job.created_at, text=f"created by {by}", actor=by)
-        return Answer(
-            why="did_not_exist",
-            text=f"the job did not exist before {_on(ledger, ledger.job.created_at)}",
-            evidence=(made,),
-        )
+        return Answer("did_not_exist", f"the job did not exist before {_on(ledger, ledger.job.created_at)}", (made,))
     rows = [run for run in ledger.runs if _covers(ledger, run, at)]
     row = next((run for run in rows if run.reason != "void"), None)
     answer = _of_row(ledger, row, at, definition) if row is not None else _without_row(ledger, definition, at, now)
@@ -93,18 +92,15 @@ def _of_row(ledger: Ledger, row: Run, at: datetime, definition: Definition) -> A
     evidence = [_run(ledger, row)]
     if row.status is RunStatus.QUEUED:
         told = "it waits to be tried again" if row.retry_at is not None else "it waits for its turn"
-        return Answer(
-            why="waiting", fired=bool(row.attempts), text=told, evidence=(*evidence, *_house(ledger, row, at))
-        )
+        return Answer("waiting", told, (*evidence, *_house(ledger, row, at)), fired=bool(row.attempts))
     if row.status is not RunStatus.SKIPPED:
         late = ", caught up with" if row.trigger is Trigger.CATCH_UP else ""
         began = "" if row.started_at is None else f", started at {_on(ledger, row.started_at)}"
         if row.started_at is None:
             return Answer(
-                why="not_started", text=f"{row.id} was claimed, and ended before it started: {_end(row)}",
-                evidence=tuple(evidence),
-            )  # fmt: skip
-        return Answer(why="fired", fired=True, text=f"{row.id} ran{late}{began}: {_end(row)}", evidence=tuple(evidence))
+                "not_started", f"{row.id} was claimed, and ended before it started: {_end(row)}", tuple(evidence)
+            )
+        return Answer("fired", f"{row.id} ran{late}{began}: {_end(row)}", tuple(evidence), fired=True)
     reason = row.reason or "skipped"
     told = _SKIPPED.get(reason, row.error or reason)
     match reason:
@@ -118,7 +114,7 @@ def _of_row(ledger: Ledger, row: Run, at: datetime, definition: Definition) -> A
             evidence += _house(ledger, row, at)
     if row.error and reason in _SKIPPED:
         told = f"{told}: {row.error}"
-    return Answer(why=reason, text=told, evidence=tuple(evidence))
+    return Answer(reason, told, tuple(evidence))
 
 
 _SKIPPED = {
@@ -139,32 +135,31 @@ def _without_row(ledger: Ledger, definition: Definition, at: datetime, now: date
     delay = start_delay(spec.due_by, job.id)
     if (archived := _last(ledger, at, on="archive", off="revive")) is not None:
         return Answer(
-            why="archived",
-            text=f"no file named the job from {_on(ledger, archived.at)} on",
-            evidence=(_audit(archived, "archive", f"archived; its file was {archived.before}"),),
+            "archived",
+            f"no file named the job from {_on(ledger, archived.at)} on",
+            (_audit(archived, "archive", f"archived; its file was {archived.before}"),),
         )
     if not spec.enabled:
-        return Answer(why="disabled", text="its file said enabled: false")
+        return Answer("disabled", "its file said enabled: false")
     if not is_slot(spec.due_by, at):
         return _no_slot(ledger, definition, at, now)
     activated = _activated(ledger, at)
     if at <= activated:
         return Answer(
-            why="before_activation",
-            text=f"the schedule came into force at {_on(ledger, activated)}, and nothing is made up for",
+            "before_activation", f"the schedule came into force at {_on(ledger, activated)}, and nothing is made up for"
         )
     if (stopped := _last(ledger, at, on="stop", off="arm")) is not None:
         return Answer(
-            why="stopped",
-            text=f"too many errors in a row had stopped it at {_on(ledger, stopped.at)}",
-            evidence=(_audit(stopped, "stop", "stopped"),),
+            "stopped",
+            f"too many errors in a row had stopped it at {_on(ledger, stopped.at)}",
+            (_audit(stopped, "stop", "stopped"),),
         )
     if at + delay > now:
         return _to_come(ledger, definition, at, delay)
     if (came := _came(ledger, at)) is not None:  # no daemon of here had to do with it
         return _elsewhere(ledger, came)
     if ledger.kept_from is not None and at < ledger.kept_from:
-        return Answer(why="no_record", text="retention has thrown away rows of that time (retention.runs)")
+        return Answer("no_record", "retention has thrown away rows of that time (retention.runs)")
     evidence = [*_paused(ledger, at, definition), *_absence(ledger, now, definition)]
     if not ledger.daemon or not ledger.lives or ledger.lives[-1].silent:
         catch_up = spec.catch_up
@@ -176,11 +171,11 @@ def _without_row(ledger: Ledger, definition: Definition, at: datetime, now: date
             else f"catch_up: {catch_up.policy.value} decides once one is"
         )
         told = f"no daemon that fires has been there to serve it: {then}"
-        return Answer(why="daemon_down", text=told, evidence=tuple(evidence))
+        return Answer("daemon_down", told, tuple(evidence))
     return Answer(
-        why="not_served",
-        text="the slot is due, and nobody has served it: `scheduler doctor` says what is wrong",
-        evidence=tuple(evidence),
+        "not_served",
+        "the slot is due, and nobody has served it: `scheduler doctor` says what is wrong",
+        tuple(evidence),
     )
 
 
@@ -193,7 +188,7 @@ def _came(ledger: Ledger, at: datetime) -> AuditRow | None:
 def _elsewhere(ledger: Ledger, came: AuditRow) -> Answer:
     told = f"the job came here at {_on(ledger, came.at)}, and no run of that instant came with it"
     source = came.after.get("source") if isinstance(came.after, dict) else None
-    return Answer(why="elsewhere", text=told, evidence=(_audit(came, "job", f"imported from {source or 'elsewhere'}"),))
+    return Answer("elsewhere", told, (_audit(came, "job", f"imported from {source or 'elsewhere'}"),))
 
 
 def _no_slot(ledger: Ledger, definition: Definition, at: datetime, now: datetime) -> Answer:
@@ -210,28 +205,24 @@ def _no_slot(ledger: Ledger, definition: Definition, at: datetime, now: datetime
         )
     if after is None:
         ended = "it has expired" if definition.spec.expires is not None else "no fire was left"
-        return Answer(
-            why="completed", text=f"the schedule names no instant from then on: {ended}", evidence=tuple(evidence)
-        )
+        return Answer("completed", f"the schedule names no instant from then on: {ended}", tuple(evidence))
     evidence.append(Evidence(kind="fire", at=after, text=f"the fire after: {_on(ledger, after)}"))
-    return Answer(
-        why="not_due", text=f"the schedule does not name that instant: {describe(schedule)}", evidence=tuple(evidence)
-    )
+    return Answer("not_due", f"the schedule does not name that instant: {describe(schedule)}", tuple(evidence))
 
 
 def _to_come(ledger: Ledger, definition: Definition, at: datetime, delay: timedelta) -> Answer:
     if paused := _paused(ledger, at, definition):
-        return Answer(why="paused", text="it is paused then", evidence=tuple(paused))
+        return Answer("paused", "it is paused then", tuple(paused))
     start = f", and starts at {_on(ledger, at + delay)} (jitter)" if delay else ""
     if not ledger.daemon or not ledger.lives:
         return Answer(
-            why="will_fire",
-            text=f"it is due then{start}, if a daemon is there; none is now",
-            evidence=tuple(_absence(ledger, at, definition)),
+            "will_fire",
+            f"it is due then{start}, if a daemon is there; none is now",
+            tuple(_absence(ledger, at, definition)),
         )
     if silent := ledger.lives[-1].silent:
-        return Answer(why="will_not_fire_here", text=f"the daemon here fires nothing: {silent}")
-    return Answer(why="will_fire", text=f"it is due then{start}")
+        return Answer("will_not_fire_here", f"the daemon here fires nothing: {silent}")
+    return Answer("will_fire", f"it is due then{start}")
 
 
 _FAR = timedelta(days=4 * 366)
@@ -337,8 +328,12 @@ def _run(ledger: Ledger, run: Run) -> Evidence:
         text=f"{run.id}: {_end(run)}{slots}{task}",
         revision=run.provenance.revision,
         actor=run.requested_by,
-        origin=Changes(ledger.audit).text(run.task_sha256, run.started_at or run.requested_at),
+        **_brought(Changes(ledger.audit).text(run.task_sha256, run.started_at or run.requested_at)),
     )
+
+
+def _brought(origin: Origin | None) -> dict[str, Any]:
+    return {} if origin is None else {"commit": origin.commit, "no_commit": origin.no_commit}
 
 
 def _end(run: Run) -> str:
@@ -363,5 +358,5 @@ def _defined(ledger: Ledger, definition: Definition) -> Evidence:
         text=f"definition {definition.generation}, in force since {_on(ledger, definition.since)}",
         actor=None if row is None else row.actor,
         revision=None if row is None else row.revision,
-        origin=Changes(ledger.audit).definition_at(definition.since),
+        **_brought(Changes(ledger.audit).definition_at(definition.since)),
     )

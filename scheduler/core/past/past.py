@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from scheduler.core.values.codec import Stored, unsaid
 from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.runs import RunStatus, Trigger
 from scheduler.core.values.spec import JobSpec
@@ -14,94 +15,26 @@ from scheduler.core.values.spec import JobSpec
 IMPORT = "import"  # the action of the audit row that says whence a job came; it has one, and gets no other past
 # Columns of the tables, by whose names everything stands in an export.
 FACTS = (
-    "run_count",
-    "consecutive_errors",
-    "errors_at_arm",
-    "stopped_at",
-    "stop_reason",
-    "last_run_at",
-    "last_run_status",
-    "last_run_duration_ms",
-    "last_run_error",
-    "last_delivery_status",
-    "paused_at",
-    "pause_reason",
-    "paused_until",
-    "paused_by",
-    "created_at",
-    "created_by",
-    "updated_at",
-)
+    "run_count", "consecutive_errors", "errors_at_arm", "stopped_at", "stop_reason", "last_run_at",
+    "last_run_status", "last_run_duration_ms", "last_run_error", "last_delivery_status", "paused_at",
+    "pause_reason", "paused_until", "paused_by", "created_at", "created_by", "updated_at",
+)  # fmt: skip
 RUN = (
-    "n",
-    "trigger",
-    "status",
-    "reason",
-    "fire_time",
-    "fire_time_last",
-    "slots",
-    "requested_at",
-    "requested_by",
-    "started_at",
-    "finished_at",
-    "duration_ms",
-    "exit_code",
-    "error",
-    "task_sha256",
-    "task_bytes",
-    "source_path",
-    "source_sha256",
-    "source_blob",
-    "revision",
-    "dirty",
-    "generation",
-    "result",
-    "output_bytes",
-    "truncated",
-    "no_provenance",
-    "task_of",
-)
+    "n", "trigger", "status", "reason", "fire_time", "fire_time_last", "slots", "requested_at",
+    "requested_by", "started_at", "finished_at", "duration_ms", "exit_code", "error", "task_sha256",
+    "task_bytes", "source_path", "source_sha256", "source_blob", "revision", "dirty", "generation", "result",
+    "output_bytes", "truncated", "no_provenance", "task_of",
+)  # fmt: skip
 ATTEMPT = ("n", "status", "reason", "started_at", "finished_at", "exit_code")
 DEFINITION = ("generation", "digest", "spec", "recorded_at")
 AUDIT = ("at", "action", "field", "before", "after", "revision", "actor", "cause", "no_commit")
 ARCHIVED = ("at", "path", "line", "revision", "file_sha256")  # since when no file names a job, and where it stood
 COMMIT = ("id", "author", "email", "date", "subject")  # of an audit row, where one is known
-INSTANTS = frozenset(
-    (
-        "stopped_at",
-        "last_run_at",
-        "paused_at",
-        "paused_until",
-        "created_at",
-        "updated_at",
-        "fire_time",
-        "fire_time_last",
-        "requested_at",
-        "started_at",
-        "finished_at",
-        "recorded_at",
-        "at",
-    )
-)
 JSON = frozenset({"spec", "before", "after"})
-_WHOLE = frozenset(
-    (
-        "run_count",
-        "consecutive_errors",
-        "errors_at_arm",
-        "last_run_duration_ms",
-        "n",
-        "slots",
-        "duration_ms",
-        "task_bytes",
-        "generation",
-        "output_bytes",
-        "truncated",
-        "task_of",
-        "exit_code",
-        "line",
-    )
-)
+_WHOLE = frozenset({
+    "run_count", "consecutive_errors", "errors_at_arm", "last_run_duration_ms", "n", "slots", "duration_ms",
+    "task_bytes", "generation", "output_bytes", "truncated", "task_of", "exit_code", "line",
+})  # fmt: skip
 _LATER = frozenset({"no_commit", "no_provenance", "task_of"})  # absent where they were exported before
 _SIGNED = frozenset({"exit_code"})
 # What is never null.
@@ -121,6 +54,8 @@ _NAMES = {
     "audit": AUDIT,
     "archived": ARCHIVED,
 }
+_COLUMNS = {name for names in _NAMES.values() for name in names}
+INSTANTS = {name for name in _COLUMNS if name.endswith("_at")} | {"at", "fire_time", "fire_time_last", "paused_until"}
 _LARGEST = 2**63
 
 
@@ -164,7 +99,7 @@ def check_row(kind: str, row: Mapping[str, Any]) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
+class Past(Stored):
     """What a job brings along for the database; JSON throughout, instants as text.
 
     facts: columns of `jobs`, by name; definitions, runs, audit: rows of those tables, a run with its `attempts`.
@@ -177,24 +112,4 @@ class Past:
     runs: tuple[Mapping[str, Any], ...] = ()
     audit: tuple[Mapping[str, Any], ...] = ()
     texts: Mapping[str, bytes] = field(default_factory=dict)  # by sha256
-    archived: Mapping[str, Any] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Without the texts, which are kept by themselves; of a job that is to get a file."""
-        return {
-            "facts": dict(self.facts),
-            "last_n": self.last_n,
-            "definitions": list(self.definitions),
-            "runs": list(self.runs),
-            "audit": list(self.audit),
-        }
-
-    @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Past:
-        return cls(
-            facts=found["facts"],
-            last_n=found["last_n"],
-            definitions=tuple(found["definitions"]),
-            runs=tuple(found["runs"]),
-            audit=tuple(found["audit"]),
-        )
+    archived: Mapping[str, Any] | None = unsaid(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -148,16 +149,13 @@ def versions(uses: Iterable[Use]) -> list[Version]:
 
 
 def _version(uses: Sequence[Use]) -> Version:
-    statuses: dict[RunStatus, int] = {}
-    for use in uses:
-        statuses[use.status] = statuses.get(use.status, 0) + 1
     durations = [use.duration_ms for use in uses if use.duration_ms is not None and use.status in _JUDGED]
     clean = [use for use in uses if use.source_blob is not None and use.dirty in (None, "converted")]
     return Version(
         first=uses[0],
         last=uses[-1],
         runs=len(uses),
-        statuses=statuses,
+        statuses=Counter(use.status for use in uses),
         median_duration_ms=round(median(durations)) if durations else None,
         committed=clean[-1] if clean else None,
     )

@@ -107,14 +107,11 @@ def to_keep(job: Job, state: SyncState) -> Action:
     )
 
 
-def as_it_is(job: Job) -> Action:
-    return Action(verb="keep", job_id=job.id, before=job.file, after=job.file, next_run_at=job.next_run_at)
-
-
-def to_create(found: Found, now: datetime) -> Action:
+def _facts(found: Found, now: datetime) -> FileFacts:
+    """What the files say, of a job that nothing is known of so far."""
     spec = found.document.spec
     assert spec is not None
-    after = FileFacts(
+    return FileFacts(
         spec=spec,
         generation=1,
         path=found.document.path,
@@ -126,21 +123,24 @@ def to_create(found: Found, now: datetime) -> Action:
         activated_at=now,
         task_dirty=found.task_dirty,
     )
+
+
+def to_create(found: Found, now: datetime) -> Action:
+    after = _facts(found, now)
     return Action(
         verb="create",
-        job_id=spec.id,
+        job_id=after.spec.id,
         before=None,
         after=after,
-        next_run_at=first_fire(spec, after=now),
+        next_run_at=first_fire(after.spec, after=now),
         moves_cursor=True,
         writes=True,
     )
 
 
 def to_update(job: Job, found: Found, now: datetime) -> Action:
-    spec = found.document.spec
-    assert spec is not None
-    before = job.file
+    before, after = job.file, _facts(found, now)
+    spec = after.spec
     revived = job.archived
     changes = definition_changes(before.spec, spec)
     rescheduled = _rescheduled(before.spec, spec)
@@ -155,19 +155,15 @@ def to_update(job: Job, found: Found, now: datetime) -> Action:
     read_anew = (
         bool(changes)
         or revived
-        or (before.path, before.task_sha256) != (found.document.path, task_sha256)
-        or before.dirty != found.provenance.dirty
+        or (before.path, before.task_sha256) != (after.path, task_sha256)
+        or before.dirty != after.dirty
         or (before.task_dirty != task_dirty and task_dirty != "unread")
     )
-    after = FileFacts(
-        spec=spec,
+    after = replace(
+        after,
         generation=before.generation + bool(changes),
-        path=found.document.path,
-        line=found.document.line,
         # A commit that does not touch this job is no news of it: its revision stays.
-        revision=found.provenance.revision if read_anew else before.revision,
-        dirty=found.provenance.dirty,
-        file_sha256=found.file_sha256,
+        revision=after.revision if read_anew else before.revision,
         task_sha256=task_sha256,
         activated_at=activated_at,
         task_dirty=task_dirty,

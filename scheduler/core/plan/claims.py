@@ -49,7 +49,8 @@ def claims_by_id(desired: Desired, observed: Mapping[str, Job]) -> dict[str, lis
         if job.archived:
             continue
         path = job.file.path
-        unreadable = path in desired.broken or _inside(path, desired.unlistable)
+        unlistable = any(folder in ("", ".") or path.startswith(folder + "/") for folder in desired.unlistable)
+        unreadable = path in desired.broken or unlistable
         named_here = any(claim.path == path for claim in claims[job.id])
         if unreadable or (path in nameless and not named_here):
             claims[job.id].append(Claim(path=path, line=job.file.line, found=None))
@@ -57,10 +58,6 @@ def claims_by_id(desired: Desired, observed: Mapping[str, Job]) -> dict[str, lis
             # A truncating save empties a file for a moment. A job that stands elsewhere has moved there.
             claims[job.id].append(Claim(path=path, line=1, found=None))
     return {job_id: sorted(named, key=lambda c: (c.path, c.line)) for job_id, named in claims.items() if named}
-
-
-def _inside(path: str, folders: Iterable[str]) -> bool:
-    return any(folder in ("", ".") or path.startswith(folder + "/") for folder in folders)
 
 
 def emptied(desired: Desired, observed: Mapping[str, Job], claims: Mapping[str, Sequence[Claim]]) -> Iterable[Problem]:
@@ -72,28 +69,17 @@ def emptied(desired: Desired, observed: Mapping[str, Job], claims: Mapping[str, 
         ]
         if held:
             names = ", ".join(repr(job_id) for job_id in sorted(held))
-            yield Problem(
-                path=path,
-                line=1,
-                column=1,
-                code="file.emptied",
-                message=f"the file held {names} and now holds no job; the last good definition stays in force",
-                hint="to archive its jobs, delete the file; to keep them, restore its text",
-            )
+            message = f"the file held {names} and now holds no job; the last good definition stays in force"
+            hint = "to archive its jobs, delete the file; to keep them, restore its text"
+            yield Problem(path, 1, 1, "file.emptied", message, hint)
 
 
 def conflicts(job_id: str, claims: Sequence[Claim]) -> Iterable[Problem]:
     for claim in claims:
         others = ", ".join(f"{c.path}:{c.line}" for c in claims if c is not claim)
-        yield Problem(
-            path=claim.path,
-            line=claim.line,
-            column=1,
-            code="id.duplicate",
-            message=f"id {job_id!r} is claimed here and by {others}; neither is applied",
-            hint="keep the id in one place; give the other document an id of its own",
-            job_id=job_id,
-        )
+        message = f"id {job_id!r} is claimed here and by {others}; neither is applied"
+        hint = "keep the id in one place; give the other document an id of its own"
+        yield Problem(claim.path, claim.line, 1, "id.duplicate", message, hint, job_id=job_id)
 
 
 def across_files(desired: Desired) -> list[Problem]:
@@ -113,28 +99,15 @@ def lookalikes(desired: Desired) -> Iterator[Problem]:
     for alike in ids.values():
         for job_id, document in alike.items() if len(alike) > 1 else ():
             other = next(each for each in alike.values() if each.id != job_id)
-            yield Problem(
-                path=document.path,
-                line=document.line,
-                column=1,
-                code="id.similar",
-                message=f"id {job_id!r} is that of {other.path}:{other.line}, {other.id!r}, but for . _ and -",
-                hint="keep both if they are two jobs; an id that was changed makes a new job",
-                severity=Severity.WARNING,
-                job_id=job_id,
-            )
+            message = f"id {job_id!r} is that of {other.path}:{other.line}, {other.id!r}, but for . _ and -"
+            hint = "keep both if they are two jobs; an id that was changed makes a new job"
+            yield Problem(document.path, document.line, 1, "id.similar", message, hint, Severity.WARNING, job_id)
     names: defaultdict[str, list[str]] = defaultdict(list)
     for path in sorted({document.path for document in documents} | desired.broken | desired.empty):
         names[path.casefold()].append(path)
     for paths in names.values():
         for path in paths if len(paths) > 1 else ():
             other_path = next(each for each in paths if each != path)
-            yield Problem(
-                path=path,
-                line=1,
-                column=1,
-                code="file.case",
-                message=f"its name and {other_path!r} differ by upper and lower case only",
-                hint="rename one: where case does not count, as on macOS, a checkout holds only one of them",
-                severity=Severity.WARNING,
-            )
+            message = f"its name and {other_path!r} differ by upper and lower case only"
+            hint = "rename one: where case does not count, as on macOS, a checkout holds only one of them"
+            yield Problem(path, 1, 1, "file.case", message, hint, Severity.WARNING)

@@ -9,13 +9,14 @@ from datetime import datetime
 
 from scheduler.core.plan.action import Action, to_keep
 from scheduler.core.plan.desired import Desired
+from scheduler.core.values.codec import Stored
 from scheduler.core.values.facts import Job, SyncState
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.settings import Prune
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Guard:
+class Guard(Stored):
     """Archives that wait for a person (S4); `token` confirms exactly this set."""
 
     ids: tuple[str, ...]
@@ -31,16 +32,10 @@ def within_limit(actions: Sequence[Action], desired: Desired) -> tuple[list[Acti
     problems: list[Problem] = []
     for action in actions:
         if action.verb == "create" and room <= 0:
+            message = f"job {action.job_id!r} is not created: the root already holds {limit} jobs"
+            hint = "raise limits.max_jobs in scheduler.yaml"
             problems.append(
-                Problem(
-                    path=action.after.path,
-                    line=action.after.line,
-                    column=1,
-                    code="limit.max-jobs",
-                    message=f"job {action.job_id!r} is not created: the root already holds {limit} jobs",
-                    hint="raise limits.max_jobs in scheduler.yaml",
-                    job_id=action.job_id,
-                )
+                Problem(action.after.path, action.after.line, 1, "limit.max-jobs", message, hint, job_id=action.job_id)
             )
             continue
         room -= action.verb == "create"

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from scheduler.core.plan.action import Action, Change, as_it_is, to_archive, to_create, to_keep, to_update
+from scheduler.core.plan.action import Action, Change, to_archive, to_create, to_keep, to_update
 from scheduler.core.plan.claims import Claim, claims_by_id, conflicts, emptied, lookalikes
 from scheduler.core.plan.desired import Desired, Read
 from scheduler.core.plan.guard import Guard, guarded, within_limit
@@ -20,9 +20,6 @@ from scheduler.core.values.facts import Dirty, Job, SyncState
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, Severity
 from scheduler.core.values.settings import Settings
-
-if TYPE_CHECKING:  # brings the YAML reader with it
-    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +72,13 @@ class Plan:
         waits = self.guard is not None and set(self.guard.ids) <= set(ids)
         return replace(
             self,
-            actions=tuple(
-                as_it_is(observed[action.job_id]) if action.job_id in ids else action for action in self.actions
-            ),
+            actions=tuple(_kept(observed[each.job_id]) if each.job_id in ids else each for each in self.actions),
             guard=None if waits else self.guard,
         )
+
+
+def _kept(job: Job) -> Action:
+    return to_keep(job, job.file.sync_state)
 
 
 def plan(
@@ -158,7 +157,7 @@ def _settle_claims(job_id: str, claims: Sequence[Claim], job: Job | None, now: d
         return None if job is None else to_keep(job, SyncState.CONFLICT)
     if not claims:
         if job is None or job.archived:
-            return None if job is None else to_keep(job, job.file.sync_state)
+            return None if job is None else _kept(job)
         return to_archive(job, now)
     claim = claims[0]
     if not claim.readable:
@@ -180,16 +179,10 @@ def _past(action: Action, claims: Sequence[Claim], now: datetime) -> Iterable[Pr
     assert claims[0].found is not None, "a schedule is new or changes by its one readable claim"
     document = claims[0].found.document
     said = f"{instant(last)} has already passed" if last <= now else f"no slot is left up to {instant(last)}"
-    yield Problem(
-        path=action.after.path,
-        line=document.schedule_line,
-        column=document.schedule_column,
-        code="schedule.past",
-        message=f"{said}: job {action.job_id!r} will never run by itself",
-        hint="set a later instant, or start it by hand with `scheduler run`",
-        severity=Severity.WARNING,
-        job_id=action.job_id,
-    )
+    message = f"{said}: job {action.job_id!r} will never run by itself"
+    hint = "set a later instant, or start it by hand with `scheduler run`"
+    place = action.after.path, *document.schedule_place
+    yield Problem(*place, "schedule.past", message, hint, Severity.WARNING, action.job_id)
 
 
 def root_changes(previous: Settings | None, settings: Settings) -> dict[str, Change]:

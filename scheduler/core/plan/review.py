@@ -28,7 +28,7 @@ MONTH = timedelta(days=30)
 _MOST_COUNTED = 100_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class TaskDiff:
     """One text, before and after, and the jobs that run it."""
 
@@ -74,21 +74,10 @@ def task_diffs(plan: Plan, texts: Texts) -> tuple[TaskDiff, ...]:
         path = action.after.spec.task_source_path or action.after.path
         before = None if action.before is None else action.before.task_sha256
         groups[path, before, action.after.task_sha256].append(action.job_id)
-    found = []
-    for (path, old, new), jobs in sorted(groups.items(), key=lambda item: (item[0][0], item[1])):
-        diff = _compared(*texts.get(jobs[0], (None, None)), path)
-        found.append(
-            TaskDiff(
-                path=path,
-                jobs=tuple(jobs),
-                before_sha256=old,
-                after_sha256=new,
-                hunks=diff[0],
-                unified=diff[1],
-                note=diff[2],
-            )
-        )
-    return tuple(found)
+    return tuple(
+        TaskDiff(path, tuple(jobs), old, new, *_compared(*texts.get(jobs[0], (None, None)), path))
+        for (path, old, new), jobs in sorted(groups.items(), key=lambda item: (item[0][0], item[1]))
+    )
 
 
 def _compared(before: Text | None, after: Text | None, path: str) -> tuple[tuple[Hunk, ...], str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from scheduler.core.times.fires import next_fire, span
+from scheduler.core.times.fires import TICK, next_fire, span
 from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
 from scheduler.core.values.runs import Life
@@ -20,7 +20,6 @@ NOT_BEFORE = datetime(2026, 1, 1, tzinfo=UTC)  # the program is not older: a clo
 JUMP = timedelta(hours=1)  # by which a clock has to gain to be doubted
 BACK = timedelta(milliseconds=500)  # by which it has to go back to matter; less is a correction
 PATIENCE = timedelta(minutes=2)  # after which a clock that nobody vouches for is believed
-TICK = timedelta.resolution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +90,8 @@ def judged(trust: Trust, reading: ClockReading, *, good: Callable[[], bool]) -> 
     if gain > JUMP:
         if good():
             return replace(believed, gained=True)
-        why = f"it has jumped ahead by {_rounded(gain)}, to {instant(_second(reading.wall))}"
+        gained = timedelta(seconds=round(gain.total_seconds()))
+        why = f"it has jumped ahead by {gained}, to {instant(_second(reading.wall))}"
         return Trust(boot=trust.boot, doubt=why, doubted=now, since=reading.elapsed)
     if -BACK <= gain < timedelta(0):  # many small steps back add up
         return replace(believed, boot=trust.boot)
@@ -106,10 +106,6 @@ def _impossible(reading: ClockReading) -> str:
 
 def _second(moment: datetime) -> datetime:
     return moment.replace(microsecond=0)
-
-
-def _rounded(by: timedelta) -> str:
-    return str(timedelta(seconds=round(by.total_seconds())))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

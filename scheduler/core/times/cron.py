@@ -14,12 +14,13 @@ from datetime import timedelta
 from typing import overload
 
 from scheduler.core.values.problems import did_you_mean
+from scheduler.core.values.texts import InputError, short
 
 _MINUTES_OF_DAY = tuple(timedelta(minutes=n) for n in range(24 * 60))  # shared: a dense cron is not 1,440 objects
 _SECONDS = tuple(timedelta(seconds=n) for n in range(60))
 
 
-class ScheduleError(ValueError):
+class ScheduleError(InputError):
     """A schedule that cannot be used.
 
     offset: characters into the cron text, where a place is known.
@@ -30,10 +31,8 @@ class ScheduleError(ValueError):
     def __init__(
         self, code: str, message: str, *, hint: str = "", offset: int | None = None, key: str = "", entry: int = 0
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, hint=hint)
         self.code = code  # stable; listed in docs/reference/problems.md
-        self.message = message
-        self.hint = hint
         self.offset = offset
         self.key = key
         self.entry = entry
@@ -208,13 +207,13 @@ def _item(allowed: _Field, item: str, offset: int | None) -> range:
     if not _PLAIN.fullmatch(item) and item.lower() not in allowed.names:
         for pattern, hint in _EXTENSIONS:
             if re.fullmatch(pattern, item, re.IGNORECASE):
-                message = f"{allowed.name} {shown_cron(item)} is not crontab(5); values are {allowed.allowed}"
+                message = f"{allowed.name} {short(item)} is not crontab(5); values are {allowed.allowed}"
                 raise ScheduleError("schedule.cron", message, hint=hint, offset=offset)
     match = _ITEM.fullmatch(item)
     if match is None or (match["low"] == "*" and match["high"] is not None):
         raise ScheduleError(
             "schedule.cron",
-            f"{allowed.name} {shown_cron(item)} is not *, a value in {allowed.allowed}, a range or a step",
+            f"{allowed.name} {short(item)} is not *, a value in {allowed.allowed}, a range or a step",
             hint="write for example *, */5, 3, 1-5 or 1,3,5"
             if allowed in (_SECOND, _MINUTE)
             else "write for example *, */2, 3, 1-5",
@@ -228,12 +227,9 @@ def _item(allowed: _Field, item: str, offset: int | None) -> range:
     if match["step"] is not None:
         step = _integer(match["step"]) if _NUMBER.fullmatch(match["step"]) else 0
         if step < 1:
-            raise ScheduleError(
-                "schedule.cron",
-                f"{allowed.name} step {shown_cron(match['step'])} is outside 1-{allowed.high}",
-                hint=f"write for example */{2 if allowed.high < 20 else 5}",
-                offset=place("step"),
-            )
+            message = f"{allowed.name} step {short(match['step'])} is outside 1-{allowed.high}"
+            hint = f"write for example */{2 if allowed.high < 20 else 5}"
+            raise ScheduleError("schedule.cron", message, hint=hint, offset=place("step"))
     if match["low"] == "*":
         return range(allowed.low, allowed.high + 1, step)
     low = _value(allowed, match["low"], place("low"))
@@ -247,7 +243,7 @@ def _item(allowed: _Field, item: str, offset: int | None) -> range:
             last = 6 if allowed is _DAY_OF_WEEK else allowed.high
             hint = f"write {low}-{last},{allowed.low}-{high}"
         raise ScheduleError(
-            "schedule.cron", f"{allowed.name} range {shown_cron(item)} runs backwards", hint=hint, offset=offset
+            "schedule.cron", f"{allowed.name} range {short(item)} runs backwards", hint=hint, offset=offset
         )
     return range(low, high + 1, step)
 
@@ -257,7 +253,7 @@ def _value(allowed: _Field, text: str, offset: int | None) -> int:
         number = _integer(text)
         if allowed.low <= number <= allowed.high:
             return number
-        message = f"{allowed.name} {shown_cron(text, quote=False)} is outside {allowed.low}-{allowed.high}"
+        message = f"{allowed.name} {short(text)[1:-1]} is outside {allowed.low}-{allowed.high}"
         raise ScheduleError("schedule.cron", message, hint=_range_hint(allowed, number), offset=offset)
     if (named := allowed.names.get(text.lower())) is not None:
         return named
@@ -265,12 +261,9 @@ def _value(allowed: _Field, text: str, offset: int | None) -> int:
     if allowed.names:
         near = next((name for name in allowed.names if text.lower().startswith(name)), None)
         hint = f"did you mean {near!r}?" if near else did_you_mean(text.lower(), allowed.names)
-    raise ScheduleError(
-        "schedule.cron",
-        f"{allowed.name} {shown_cron(text)} is not in {allowed.allowed}",
-        hint=hint or f"write a value in {allowed.allowed}, or *",
-        offset=offset,
-    )
+    message = f"{allowed.name} {short(text)} is not in {allowed.allowed}"
+    hint = hint or f"write a value in {allowed.allowed}, or *"
+    raise ScheduleError("schedule.cron", message, hint=hint, offset=offset)
 
 
 def _range_hint(allowed: _Field, number: int) -> str:
@@ -301,20 +294,13 @@ def _check_shape(expression: str) -> None:
     if first.startswith("@"):
         raise _macro_error(first, start, rest)
     if "TZ=" in first.upper():
-        raise ScheduleError(
-            "schedule.cron",
-            f"cron starts with {shown_cron(first)}, which is not a field",
-            hint=f"write `timezone: {first.partition('=')[2]}` beside cron",
-            offset=start,
-        )
+        message = f"cron starts with {short(first)}, which is not a field"
+        hint = f"write `timezone: {first.partition('=')[2]}` beside cron"
+        raise ScheduleError("schedule.cron", message, hint=hint, offset=start)
     if count < 5:
         end = tokens[-1][1] + len(tokens[-1][0])
-        raise ScheduleError(
-            "schedule.cron",
-            f"cron has {count} field{'s' if count > 1 else ''}; {_FIVE}",
-            hint="write * for a field that does not matter",
-            offset=end,
-        )
+        message = f"cron has {count} field{'s' if count > 1 else ''}; {_FIVE}"
+        raise ScheduleError("schedule.cron", message, hint="write * for a field that does not matter", offset=end)
     like_cron = all(re.fullmatch(_CRON_LIKE, text, re.IGNORECASE) for text, _ in tokens[5:])
     if count == 5 or (count == 6 and like_cron):
         return
@@ -336,30 +322,18 @@ def _macro_error(first: str, start: int, rest: Sequence[tuple[str, int]]) -> Sch
             hint = f"write {lower} alone; the command belongs into the task"
         case lower:
             hint = did_you_mean(lower, _MACROS) or "write five fields, or one of the macros"
-    return ScheduleError(
-        "schedule.cron",
-        f"cron {shown_cron(' '.join([first, *(text for text, _ in rest)]))} is none of {known}",
-        hint=hint,
-        offset=start,
-    )
+    message = f"cron {short(' '.join([first, *(text for text, _ in rest)]))} is none of {known}"
+    return ScheduleError("schedule.cron", message, hint=hint, offset=start)
 
 
 def never_fires(cron: Cron) -> ScheduleError:
     longest = {month: 29 if month == 2 else 30 if month in (4, 6, 9, 11) else 31 for month in cron.months}
     month = max(cron.months, key=lambda each: longest[each])
-    return ScheduleError(
-        "schedule.never",
-        f"cron {shown_cron(cron.expression)} never fires: no such day in its months",
-        hint=f"{_MONTHS[month - 1]} has at most {longest[month]} days",
-        offset=cron.day_offset,
-    )
+    message = f"cron {short(cron.expression)} never fires: no such day in its months"
+    hint = f"{_MONTHS[month - 1]} has at most {longest[month]} days"
+    return ScheduleError("schedule.never", message, hint=hint, offset=cron.day_offset)
 
 
 def _integer(digits: str) -> int:
     # int() itself refuses thousands of digits with an error of its own.
     return int(digits) if len(digits) < 10 else 10**9
-
-
-def shown_cron(text: str, *, quote: bool = True) -> str:
-    text = text if len(text) <= 60 else f"{text[:57]}..."
-    return repr(text) if quote else text

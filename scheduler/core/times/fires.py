@@ -21,10 +21,11 @@ from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from scheduler.core.times.cron import Cron, ScheduleError, TimesOfDay, parse_cron, shown_cron
+from scheduler.core.times.cron import Cron, ScheduleError, TimesOfDay, parse_cron
 from scheduler.core.values.instants import on_the_clock
 from scheduler.core.values.problems import did_you_mean
 from scheduler.core.values.spec import Schedule
+from scheduler.core.values.texts import short
 from scheduler.core.values.units import format_duration
 
 
@@ -66,18 +67,10 @@ _REACH = 2 * _DAY
 _GIVE_UP = timedelta(days=36525)
 
 
-def check_timezone(name: str) -> None:
-    """Raises ScheduleError `schedule.timezone` for anything but an IANA name such as Europe/Berlin."""
-    zone_of(name)
-
-
 def check_every(every: timedelta) -> None:
     if every < SECOND:
-        raise ScheduleError(
-            "schedule.every",
-            f"every {format_duration(every)} is outside 1s and longer",
-            hint="the shortest interval is 1s",
-        )
+        message = f"every {format_duration(every)} is outside 1s and longer"
+        raise ScheduleError("schedule.every", message, hint="the shortest interval is 1s")
     if every % MILLISECOND:
         raise ScheduleError("schedule.every", f"every {every / SECOND}s is not a whole number of milliseconds")
 
@@ -87,16 +80,17 @@ _ZONE_NAME = re.compile(r"[A-Za-z0-9_+-]{1,64}(?:/[A-Za-z0-9_+-]{1,64}){0,3}")
 
 
 def zone_of(name: str) -> ZoneInfo:
-    """The zone of this name; the standard library keeps it."""
+    """The zone of this name; the standard library keeps it.
+
+    Raises: ScheduleError `schedule.timezone` for anything but an IANA name such as Europe/Berlin.
+    """
     # The machine's own zone and the posix/ and right/ trees load as well, but not on every machine.
     if _ZONE_NAME.fullmatch(name) and name not in _NOT_ZONES and not name.startswith(("posix/", "right/")):
         try:
             return ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             pass  # OSError: a folder of zones, such as Europe
-    raise ScheduleError(
-        "schedule.timezone", f"timezone {shown_cron(name)} is not an IANA zone name", hint=_zone_hint(name)
-    )
+    raise ScheduleError("schedule.timezone", f"timezone {short(name)} is not an IANA zone name", hint=_zone_hint(name))
 
 
 @functools.cache

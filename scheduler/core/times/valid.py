@@ -7,24 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
+from scheduler.core.times import fires
 from scheduler.core.times.cron import ScheduleError, never_fires, parse_cron
-from scheduler.core.times.fires import (
-    FIRST,
-    LATEST,
-    MIDNIGHT,
-    MILLISECOND,
-    SECOND,
-    TICK,
-    ZERO,
-    Days,
-    check_every,
-    check_timezone,
-    cron_slots,
-    first_slot,
-    next_fire,
-    smallest_gap,
-    zone_of,
-)
 from scheduler.core.values.instants import instant
 from scheduler.core.values.spec import Schedule
 from scheduler.core.values.units import format_duration
@@ -47,19 +31,13 @@ def check_cron(expression: str) -> None:
 
 @functools.lru_cache(maxsize=4096)
 def _names_a_day(expression: str) -> bool:
-    return Days(parse_cron(expression)).since(date(2000, 1, 1)) is not None
-
-
-def check_schedule(schedule: Schedule) -> None:
-    """All of one schedule, zone first. Raises the first of `schedule_errors`."""
-    for error in schedule_errors(schedule):
-        raise error
+    return fires.Days(parse_cron(expression)).since(date(2000, 1, 1)) is not None
 
 
 def schedule_errors(schedule: Schedule) -> Iterator[ScheduleError]:
     """Everything that is wrong with one schedule, entry by entry; what rests on a part that is wrong is not judged.
 
-    Does not depend on the clock: an `at` in the past is fine here. The codes are those of `check_timezone` and
+    Does not depend on the clock: an `at` in the past is fine here. The codes are those of `fires.zone_of` and
     `check_cron`, and `schedule.kind`, `schedule.every`, `schedule.phase`, `schedule.at`, `schedule.starts`,
     `schedule.ends`, `schedule.jitter`.
     """
@@ -78,31 +56,21 @@ def unite(entries: Sequence[Schedule]) -> Schedule:
         ScheduleError: `schedule.entries`, `schedule.jitter`, `schedule.duplicate`.
     """
     if not 1 <= len(entries) <= MOST_ENTRIES:
-        raise ScheduleError(
-            "schedule.entries",
-            f"schedule has {len(entries)} entries; allowed are 1-{MOST_ENTRIES}",
-            hint="spread them over several jobs" if entries else 'write for example [{cron: "0 9 * * *"}]',
-        )
+        message = f"schedule has {len(entries)} entries; allowed are 1-{MOST_ENTRIES}"
+        hint = "spread them over several jobs" if entries else 'write for example [{cron: "0 9 * * *"}]'
+        raise ScheduleError("schedule.entries", message, hint=hint)
     jitter = entries[0].jitter
     seen: dict[tuple[object, ...], int] = {}
     for number, entry in enumerate(entries):
         if entry.jitter != jitter:
             own, others = (format_duration(each) if each else "none" for each in (entry.jitter, jitter))
-            raise ScheduleError(
-                "schedule.jitter",
-                f"entry {number + 1} has jitter {own} and entry 1 has {others}; a job has one jitter",
-                hint=f"write jitter: {format_duration(max(jitter, entry.jitter))} in every entry, or in none",
-                key="jitter",
-                entry=number,
-            )
+            message = f"entry {number + 1} has jitter {own} and entry 1 has {others}; a job has one jitter"
+            hint = f"write jitter: {format_duration(max(jitter, entry.jitter))} in every entry, or in none"
+            raise ScheduleError("schedule.jitter", message, hint=hint, key="jitter", entry=number)
         first = seen.setdefault(_meaning(entry), number)
         if first != number:
-            raise ScheduleError(
-                "schedule.duplicate",
-                f"entry {number + 1} names the same times as entry {first + 1}",
-                hint="delete one of them",
-                entry=number,
-            )
+            message = f"entry {number + 1} names the same times as entry {first + 1}"
+            raise ScheduleError("schedule.duplicate", message, hint="delete one of them", entry=number)
     if len(entries) == 1:
         return entries[0]
     return Schedule(timezone=entries[0].timezone, jitter=jitter, union=tuple(entry.timing for entry in entries))
@@ -142,23 +110,17 @@ def _check_times(schedule: Schedule) -> None:
     named = [key for key in ("cron", "every", "at") if getattr(schedule, key) is not None]
     if len(named) != 1:
         found = " and ".join(named) or "none of them"
-        raise ScheduleError(
-            "schedule.kind",
-            f"a schedule has exactly one of cron, every, at; found {found}",
-            hint="keep one of them" if named else 'write for example `cron: "0 9 * * *"`',
-        )
-    check_timezone(schedule.timezone)
+        hint = "keep one of them" if named else 'write for example `cron: "0 9 * * *"`'
+        raise ScheduleError("schedule.kind", f"a schedule has exactly one of cron, every, at; found {found}", hint=hint)
+    fires.zone_of(schedule.timezone)
     if schedule.cron is not None:
         check_cron(schedule.cron)
         _check_wall_clock(schedule.cron, schedule.timezone)
     if schedule.every is not None:
-        check_every(schedule.every)
+        fires.check_every(schedule.every)
     if schedule.at is not None and schedule.at.tzinfo is None:
-        raise ScheduleError(
-            "schedule.at",
-            f"at {schedule.at.isoformat()} has no UTC offset",
-            hint=f"write {schedule.at.isoformat()}Z, or the offset of your zone instead of Z",
-        )
+        hint = f"write {schedule.at.isoformat()}Z, or the offset of your zone instead of Z"
+        raise ScheduleError("schedule.at", f"at {schedule.at.isoformat()} has no UTC offset", hint=hint)
 
 
 def _check_phase(schedule: Schedule) -> None:
@@ -166,12 +128,12 @@ def _check_phase(schedule: Schedule) -> None:
     if every is None and phase:
         message = f"phase {format_duration(phase)} stands beside {'cron' if schedule.cron else 'at'}"
         raise ScheduleError("schedule.phase", f"{message}; only every has one", hint="delete the key", key="phase")
-    if every is not None and not ZERO <= phase < every:
+    if every is not None and not fires.ZERO <= phase < every:
         message = f"phase {format_duration(phase)} is outside 0s to under {format_duration(every)}, which is every"
         hint = f"write {format_duration(phase % every)}, which names the same times"
         raise ScheduleError("schedule.phase", message, hint=hint, key="phase")
-    if phase % MILLISECOND:
-        message = f"phase {phase / SECOND}s is not a whole number of milliseconds"
+    if phase % fires.MILLISECOND:
+        message = f"phase {phase / fires.SECOND}s is not a whole number of milliseconds"
         raise ScheduleError("schedule.phase", message, hint="write one like 30s or 5m", key="phase")
 
 
@@ -194,7 +156,7 @@ def _check_window(schedule: Schedule) -> None:
     starts, ends = schedule.starts, schedule.ends
     if starts is None and ends is None:
         return
-    first = first_slot(replace(schedule, ends=None))
+    first = fires.first_slot(replace(schedule, ends=None))
     if first is None or (ends is not None and first > ends):
         bounds = (("from", starts), ("up to", ends))
         window = " ".join(f"{word} {instant(bound)}" for word, bound in bounds if bound is not None)
@@ -216,21 +178,21 @@ def _check_jitter(schedule: Schedule) -> None:
 
 def _check_jitter_of(schedule: Schedule) -> None:
     jitter = schedule.jitter
-    if jitter < ZERO:
+    if jitter < fires.ZERO:
         message = f"jitter {format_duration(jitter)} is negative; a run never starts before its slot"
         raise ScheduleError("schedule.jitter", message, hint="write one like 30s or 5m")
-    if jitter % MILLISECOND:
-        raise ScheduleError("schedule.jitter", f"jitter {jitter / SECOND}s is not a whole number of milliseconds")
+    if jitter % fires.MILLISECOND:
+        raise ScheduleError("schedule.jitter", f"jitter {jitter / fires.SECOND}s is not a whole number of milliseconds")
     first = schedule.at
     if first is None and schedule.starts is not None and schedule.starts.tzinfo is not None:
-        first = next_fire(replace(schedule, ends=None), after=FIRST)
+        first = fires.next_fire(replace(schedule, ends=None), after=fires.FIRST)
     if first is not None and jitter > datetime.max.replace(tzinfo=UTC) - first:
         message = f"jitter {format_duration(jitter)} leads from {instant(first)} beyond the year 9999"
         raise ScheduleError("schedule.jitter", message, hint="delete the key")
-    gap = smallest_gap(schedule)
+    gap = fires.smallest_gap(schedule)
     if gap is None or 2 * jitter < gap:
         return
-    most = (gap - TICK) // 2 // SECOND * SECOND
+    most = (gap - fires.TICK) // 2 // fires.SECOND * fires.SECOND
     raise ScheduleError(
         "schedule.jitter",
         f"jitter {format_duration(jitter)} is too long; it must stay under {format_duration(gap / 2)}, "
@@ -248,10 +210,7 @@ def _check_wall_clock(expression: str, timezone: str) -> None:
     if cron.fixed:
         return
     # From here, never from now: the verdict must not change by the hour.
-    start = datetime.combine(date(2026, 1, 1), MIDNIGHT)
-    if next(cron_slots(cron, zone_of(timezone), start=start, stop=LATEST), None) is None:
-        raise ScheduleError(
-            "schedule.never",
-            f"cron {expression!r} never fires in {timezone}: its clock skips these times whenever they would come",
-            hint="choose a time outside the hour that is skipped in spring",
-        )
+    start = datetime.combine(date(2026, 1, 1), fires.MIDNIGHT)
+    if next(fires.cron_slots(cron, fires.zone_of(timezone), start=start, stop=fires.LATEST), None) is None:
+        message = f"cron {expression!r} never fires in {timezone}: its clock skips these times whenever they would come"
+        raise ScheduleError("schedule.never", message, hint="choose a time outside the hour that is skipped in spring")

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
+from scheduler.core.values.codec import Stored
 from scheduler.core.values.spec import JobSpec
 
 Dirty = Literal["modified", "untracked", "converted"]
@@ -25,7 +26,7 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
+class Commit(Stored):
     """A commit as its author has signed it; texts are what somebody wrote, and safe for no terminal."""
 
     id: str
@@ -118,13 +119,13 @@ def version(generation: int, task_sha256: str | None) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pause:
+class Pause(Stored):
     """An operator's fact: it survives every sync."""
 
-    at: datetime
     reason: str | None = None
     until: datetime | None = None
     by: str | None = None
+    at: datetime
 
     def covers(self, moment: datetime) -> bool:
         return self.at <= moment and (self.until is None or moment < self.until)

@@ -133,10 +133,8 @@ def check_url(url: str) -> str:
     if scheme is not None and scheme[1].lower() not in _SCHEMES:
         raise UsageError(f"{scheme[1]}:// cannot be fetched from", hint=f"one of {', '.join(_SCHEMES)} can")
     if _PASSWORD.match(url):
-        raise UsageError(
-            f"the URL holds a password: {without_password(url)}",
-            hint="leave it out, and let git's credential helper, or an SSH key, give it (gitcredentials(7))",
-        )
+        hint = "leave it out, and let git's credential helper, or an SSH key, give it (gitcredentials(7))"
+        raise UsageError(f"the URL holds a password: {without_password(url)}", hint=hint)
     return url
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from scheduler.core.values.codec import Stored
 from scheduler.core.values.facts import Commit, NoCommit, Provenance
 from scheduler.core.values.spec import JobSpec
 
@@ -35,7 +36,7 @@ class Trigger(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Stored):
     """One try of a run."""
 
     n: int
@@ -47,36 +48,36 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Stored):
     """One row of the ledger: a served slot, a manual trigger, or slots skipped for one reason."""
 
-    job_id: str
     n: int
-    trigger: Trigger
-    status: RunStatus
-    reason: str | None = None
+    job_id: str
     fire_time: datetime | None = None  # None: manual
     fire_time_last: datetime | None = None
     slots: int = 1
     requested_at: datetime
     requested_by: str | None = None
     retry_at: datetime | None = None  # while it waits to be tried again
+    trigger: Trigger
+    status: RunStatus
+    reason: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     duration_ms: int | None = None
     exit_code: int | None = None
     error: str | None = None
+    attempts: tuple[Attempt, ...] = ()
     task_sha256: str | None = None
     task_bytes: int | None = None
     source_path: str | None = None
     source_sha256: str | None = None
     provenance: Provenance = Provenance()
+    task_of: int | None = None  # the number of the run whose text this one was given again
     generation: int
     result: str | None = None
     output_bytes: int | None = None
     truncated: bool = False
-    attempts: tuple[Attempt, ...] = ()
-    task_of: int | None = None  # the number of the run whose text this one was given again
 
     @property
     def id(self) -> str:
@@ -127,15 +128,15 @@ class Life:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuditRow:
+class AuditRow(Stored):
     """One change: what, from what to what, when, at which commit, and who or what caused it."""
 
+    at: datetime
     job_id: str  # or ROOT_JOB_ID
     action: str
     field: str | None = None
     before: Any = None
     after: Any = None
-    at: datetime
     revision: str | None = None
     actor: str
     cause: str

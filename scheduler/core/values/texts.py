@@ -19,16 +19,23 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 _UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 
 
-class TextError(ValueError):
+class InputError(ValueError):
+    """Something written that cannot be used. `hint` says what to write instead, where that can be told."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class TextError(InputError):
     """A file, or all of its text, that cannot be used. `line` and `column` are 1-based."""
 
     def __init__(self, code: str, message: str, *, line: int = 1, column: int = 1, hint: str = "") -> None:
-        super().__init__(message)
+        super().__init__(message, hint=hint)
         self.code = code
-        self.message = message
         self.line = line
         self.column = column
-        self.hint = hint
 
 
 class Lines:
@@ -72,11 +79,9 @@ def decode(data: bytes) -> str:
     Raises: TextError with code file.too-large, file.conflict-markers, file.encoding or file.character.
     """
     if len(data) > MAX_FILE_BYTES:
-        raise TextError(
-            "file.too-large",
-            f"the file has {len(data)} bytes; at most {MAX_FILE_BYTES} (1MiB) are read",
-            hint="split it into several files, or move the text into a file of its own with task_source_path",
-        )
+        message = f"the file has {len(data)} bytes; at most {MAX_FILE_BYTES} (1MiB) are read"
+        hint = "split it into several files, or move the text into a file of its own with task_source_path"
+        raise TextError("file.too-large", message, hint=hint)
     marked = conflict_line(data)
     if marked is not None:
         raise TextError(

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from scheduler.core.values.instants import parse_instant
-from scheduler.core.values.texts import short
+from scheduler.core.values.texts import InputError, short
 
 MAX_DURATION = timedelta(days=3650)  # far below what timedelta or a database integer can hold
 MAX_SIZE = 2**50
@@ -29,13 +29,11 @@ _LONGEST_NEARLY = 40  # characters in which to look for what was meant
 _MOST_DIGITS = 18  # int() refuses absurdly long digit strings with an error of its own
 
 
-class UnitError(ValueError):
+class UnitError(InputError):
     """A duration or size that cannot be read. `code` ends a problem code: `invalid` or `range`."""
 
     def __init__(self, message: str, *, hint: str = "", code: str = "invalid") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        super().__init__(message, hint=hint)
         self.code = code
 
 
@@ -49,10 +47,8 @@ def parse_duration(text: str) -> timedelta:
     found = _DURATION.fullmatch(text)
     if found is None:
         meant = _meant(text)
-        raise UnitError(
-            f"{short(text)} is not a duration; allowed are whole numbers with d, h, m, s, largest first",
-            hint=_DURATION_HINT if meant is None else f"write {format_duration(meant)}",
-        )
+        message = f"{short(text)} is not a duration; allowed are whole numbers with d, h, m, s, largest first"
+        raise UnitError(message, hint=_DURATION_HINT if meant is None else f"write {format_duration(meant)}")
     numbers = [number or "0" for number in found.groups()]
     if any(len(number) > _MOST_DIGITS for number in numbers):
         raise UnitError(f"duration {short(text)} is over 3650d", code="range")

@@ -21,7 +21,7 @@ from scheduler.core.formats.paths import PathError, check_path
 from scheduler.core.imports import crontab, phantom
 from scheduler.core.imports.incoming import Incoming, Made, free, problem
 from scheduler.core.past.past import Past
-from scheduler.core.times.fires import check_timezone
+from scheduler.core.times.fires import zone_of
 from scheduler.core.values.facts import Fault
 from scheduler.core.values.problems import Problem, RefusedError, SchedulerError, UnavailableError, UsageError
 from scheduler.core.values.settings import ROOT_FILE, RunnerSpec, Settings
@@ -129,7 +129,7 @@ def import_export(root: Root, data: bytes, name: str, options: Options) -> Impor
 def _zone(root: Root, options: Options) -> str:
     if options.timezone is not None:
         try:
-            check_timezone(options.timezone)
+            zone_of(options.timezone)
         except ValueError as error:
             raise UsageError(f"--timezone: {error}", hint=getattr(error, "hint", "")) from None
         return options.timezone

@@ -136,12 +136,12 @@ def test_a_byte_order_mark_and_crlf_change_nothing() -> None:
 
 def test_an_inline_task_is_the_text_and_its_place() -> None:
     document = only(job(task="task: |\n  one\n  two"))
-    assert (document.text, document.task_line, document.task_column) == (b"one\ntwo\n", 3, 7)
+    assert (document.text, document.task_place) == (b"one\ntwo\n", (3, 7))
 
 
 def test_a_pointer_has_a_place_and_no_text() -> None:
     document = only(read(YAML))
-    assert (document.text, document.task_line, document.task_column) == (None, 3, 19)
+    assert (document.text, document.task_place) == (None, (3, 19))
 
 
 @pytest.mark.parametrize("end", [b"---\n", b"---  \r\n", b"...\n"])
@@ -150,13 +150,13 @@ def test_a_markdown_body_is_every_byte_behind_the_fence(end: bytes) -> None:
     found = read(b'\xef\xbb\xbf---\nid: a\nschedule: "@daily"\n' + end + body, "jobs/a.md")
     document = only(found)
     assert found.problems == ()
-    assert (document.text, document.line, document.task_line, document.task_column) == (body, 2, 5, 1)
+    assert (document.text, document.line, document.task_place) == (body, 2, (5, 1))
 
 
 def test_a_markdown_job_may_point_elsewhere_and_have_a_blank_body() -> None:
     document = only(read(b"---\n" + YAML + b"---\n \n\t\n", "jobs/a.md"))
     assert document.spec is not None
-    assert (document.text, document.task_line) == (None, 4)
+    assert (document.text, document.task_place[0]) == (None, 4)
 
 
 # -- files without a usable document -----------------------------------------------------------
@@ -351,7 +351,7 @@ def test_a_key_or_value_that_no_code_honours_is_refused_and_not_ignored(extra: s
 )
 def test_a_document_knows_where_its_schedule_says_when_it_is_over(schedule: str, line: int, column: int) -> None:
     document = only(job(schedule=schedule))
-    assert (document.schedule_line, document.schedule_column) == (line, column)
+    assert document.schedule_place == (line, column)
 
 
 def test_all_that_is_wrong_with_a_schedule_is_told_at_once_each_at_its_key() -> None:
@@ -894,8 +894,8 @@ def test_any_bytes_give_documents_or_problems_inside_the_file(data: bytes, path:
     lines = data.count(b"\n") + data.count(b"\r") + 1
     for document in found.documents:
         assert 1 <= document.line <= lines
-        assert 1 <= document.task_line <= lines
-        assert 1 <= document.schedule_line <= lines
+        assert 1 <= document.task_place[0] <= lines
+        assert 1 <= document.schedule_place[0] <= lines
         if document.spec is not None:
             assert document.spec.id == document.id
             assert (document.text is None) == (document.spec.task_source_path is not None)

@@ -30,15 +30,7 @@ def spec(job_id: str = "job", **changes: object) -> JobSpec:
 def document(job_id: str | None = "job", path: str = "jobs/a.yaml", line: int = 1, **changes: object) -> Document:
     wanted = None if job_id is None else spec(job_id, **changes)
     return Document(
-        path=path,
-        line=line,
-        id=job_id,
-        spec=wanted,
-        text=None,
-        task_line=line,
-        task_column=1,
-        schedule_line=line + 1,
-        schedule_column=17,
+        path=path, line=line, id=job_id, spec=wanted, text=None, task_place=(line, 1), schedule_place=(line + 1, 17)
     )
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scheduler.core.due.due import due_around
+from scheduler.core.due.due import due
 from scheduler.core.times.clocks import (
     Ahead,
     Boot,
@@ -221,11 +221,11 @@ def test_new_rules_never_go_back_before_what_is_covered_or_before_a_stopped_job_
 def test_slots_on_both_sides_of_one_that_ran_are_due_and_it_is_not() -> None:
     ran = NOON + 2 * HOUR
     behind = job(next_run_at=NOON + HOUR, taken=(ran,))
-    first = due_around(behind, now=ran + HOUR + MINUTE / 2, since=BOOTED)
+    first = due(behind, now=ran + HOUR + MINUTE / 2, since=BOOTED)
     assert first is not None
     assert (first.slot, [(s.first, s.last) for s in first.skips]) == (None, [(NOON + HOUR, NOON + HOUR)])
     assert first.next_run_at == ran + HOUR
-    second = due_around(replace(behind, next_run_at=first.next_run_at), now=ran + HOUR + MINUTE / 2, since=BOOTED)
+    second = due(replace(behind, next_run_at=first.next_run_at), now=ran + HOUR + MINUTE / 2, since=BOOTED)
     assert second is not None
     assert (second.slot, second.skips) == (ran + HOUR, ())
 

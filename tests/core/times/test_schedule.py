@@ -20,7 +20,6 @@ from scheduler.core.times.fires import (
     Days,
     Span,
     _next_cron_fire,
-    check_timezone,
     coming,
     fires,
     next_fire,
@@ -28,8 +27,9 @@ from scheduler.core.times.fires import (
     smallest_gap,
     span,
     start_delay,
+    zone_of,
 )
-from scheduler.core.times.valid import check_cron, check_schedule, unite
+from scheduler.core.times.valid import check_cron, schedule_errors, unite
 from scheduler.core.values.spec import JobSpec, Schedule
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -44,6 +44,11 @@ def utc(text: str) -> datetime:
 
 def cron(expression: str, timezone: str = "UTC") -> Schedule:
     return Schedule(timezone=timezone, cron=expression)
+
+
+def check_schedule(schedule: Schedule) -> None:
+    for error in schedule_errors(schedule):
+        raise error
 
 
 def every(**units: int) -> Schedule:
@@ -403,7 +408,7 @@ def test_any_text_is_a_cron_or_an_error_with_a_place_and_a_hint(text: str) -> No
 
 @pytest.mark.parametrize("name", ["UTC", "Europe/Berlin", "America/Argentina/Ushuaia", "Etc/GMT+5", "EST5EDT"])
 def test_iana_names_are_zones(name: str) -> None:
-    check_timezone(name)
+    zone_of(name)
 
 
 @pytest.mark.parametrize(
@@ -437,7 +442,7 @@ def test_iana_names_are_zones(name: str) -> None:
 )
 def test_a_name_that_is_no_zone_is_refused_with_the_nearest_one(name: str, hint: str) -> None:
     with pytest.raises(ScheduleError) as caught:
-        check_timezone(name)
+        zone_of(name)
     assert caught.value.code == "schedule.timezone"
     assert caught.value.offset is None
     assert len(caught.value.message) < 120
