@@ -245,15 +245,13 @@ class Clockwork:
             for each in dues
         )
         try:
-            claim = store.write(
-                claims.claim_due,
-                dues,
-                seen=self._seen,
-                owner=self._owner,
-                max_running=self._duties.engine.places,
-                now=now,
-                paced=paced,
-            )
+            with store.writing() as sql:
+                places = self._duties.engine.places
+                claim = claims.claim_due(
+                    sql, dues, seen=self._seen, owner=self._owner, max_running=places, now=now, paced=paced
+                )
+                self._duties.engine.begin(sql, claim.runs)
+                crash_point("before_claim_commit")
         except StaleError:
             return None
         except SchedulerError:

@@ -70,17 +70,19 @@ class Requests:
             daemon.recover(store)
             if store.read(queries.job, job_id) is None:
                 raise UsageError(f"there is no job {job_id!r}")
-            claim = store.write(
-                claims.claim_manual,
-                job_id,
-                trigger=trigger,
-                requested_by=actor,
-                owner=daemon.owner.id,
-                max_running=daemon.engine.places,
-                now=daemon.clock.now(),
-                task_of=task_of,
-                waits=True,
-            )
+            with store.writing() as sql:
+                claim = claims.claim_manual(
+                    sql,
+                    job_id,
+                    trigger=trigger,
+                    requested_by=actor,
+                    owner=daemon.owner.id,
+                    max_running=daemon.engine.places,
+                    now=daemon.clock.now(),
+                    task_of=task_of,
+                    waits=True,
+                )
+                daemon.engine.begin(sql, claim.runs)
         (run,) = claim.runs
         ended = threading.Event()
         daemon.duties.hand_over(claim, done=lambda _: ended.set())

@@ -17,7 +17,6 @@ from scheduler.core.values.spec import CatchUpPolicy, Concurrency
 from scheduler.ledger.cursor import StaleError, move_cursor, next_number
 from scheduler.ledger.rows import ACTIVE, JOBS, insert, stamp, to_job, to_run
 from scheduler.ledger.skips import add_skip
-from scheduler.machine.crash import crash_point
 
 if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
     from scheduler.core.due.due import Due
@@ -131,7 +130,6 @@ def claim_due(
                     sql, due.job, slot=slot, trigger=trigger, owner=owner if starts else None, now=now, reason=reason
                 )
             )
-    crash_point("before_claim_commit")
     return Claimed(runs=tuple(runs), gave_way=tuple(gave_way), replaced=tuple(replaced))
 
 

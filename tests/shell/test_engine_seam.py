@@ -1,12 +1,23 @@
-"""The seam of engines: who recovers a run is told by the kind of its owner."""
+"""The seam of engines: its rows come with the claim, and who recovers a run is told by the kind of its owner."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
+from sqlite3 import Connection
+from types import SimpleNamespace
+from typing import Any, cast
 
-from scheduler.core.values.runs import Run, RunStatus
+import pytest
+
+from scheduler.core.values.problems import UnavailableError
+from scheduler.core.values.runs import Run, RunStatus, Trigger
+from scheduler.daemon.clockwork import Agenda, Clockwork
+from scheduler.daemon.requests import Requests
 from scheduler.ledger import queries, runs
 from scheduler.ledger.owners import LOCAL, kind_of
 from scheduler.ledger.runs import ActiveRun
@@ -14,7 +25,7 @@ from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 from scheduler.run.engine import recover
 from scheduler.run.local.recovery import LocalRecovery
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, FakeDuties, NotedEngine
 from tests.shell.test_store import NOW, apply, claim, desired
 
 
@@ -51,3 +62,69 @@ def test_a_run_is_recovered_by_the_engine_of_its_owner_and_by_no_other(tmp_path:
         assert recover(store, [local, other]) == []
         assert other.asked == [there.id]
         assert [each.kind for each in store.read(runs.active)] == ["elsewhere"]
+
+
+class WithRows(NotedEngine):
+    """An engine that keeps a row of its own for each run."""
+
+    refuses = False
+
+    def begin(self, sql: Connection, batch: Sequence[Run]) -> None:
+        assert sql.in_transaction
+        sql.executemany("INSERT INTO engine_rows VALUES (?)", [(run.id,) for run in batch])
+        if self.refuses:
+            raise UnavailableError("this engine takes nothing at present")
+
+
+Claim = Callable[[Store, WithRows], object]
+
+
+def fire(store: Store, engine: WithRows) -> object:
+    clock = FakeClock(NOW)
+    duties = FakeDuties(clock, engine)
+    clockwork = Clockwork(
+        clock=clock, owner="1-test", since=NOW, agenda=Agenda(), lend=lambda: Store.open(store.path), duties=duties
+    )
+    clockwork.reload(store)
+    clock.moment = NOW + timedelta(hours=1)
+    return clockwork.dispatch(store)
+
+
+def ask(store: Store, engine: WithRows) -> object:
+    """A request of a command, to a daemon that has only what that needs."""
+
+    @contextlib.contextmanager
+    def lend() -> Iterator[Store]:
+        yield store
+
+    clock, ready, folder = FakeClock(NOW), threading.Event(), store.path.parent
+    ready.set()
+    daemon = SimpleNamespace(
+        ready=ready,
+        told_to_stop=False,
+        place=Place(root=folder, state=folder, db=store.path),
+        stores=SimpleNamespace(lend=lend),
+        recover=lambda _: [],
+        owner=SimpleNamespace(id="1-test"),
+        engine=engine,
+        clock=clock,
+        duties=FakeDuties(clock, engine),
+    )
+    return list(Requests(cast(Any, daemon)).run("job", Trigger.MANUAL, "user:test", wait=False))
+
+
+@pytest.mark.parametrize("claims", [fire, ask])
+@pytest.mark.parametrize("refuses", [False, True])
+def test_the_rows_of_an_engine_come_with_the_claim_or_not_at_all(tmp_path: Path, claims: Claim, refuses: bool) -> None:
+    engine = WithRows()
+    with Store.open(tmp_path / "state.db") as store:
+        apply(store, desired("job"))
+        with store.writing() as sql:
+            sql.execute("CREATE TABLE engine_rows (run TEXT)")
+        engine.refuses = refuses
+        with pytest.raises(UnavailableError) if refuses else contextlib.nullcontext():
+            claims(store, engine)
+        with store.reading() as sql:
+            theirs = [run for (run,) in sql.execute("SELECT run FROM engine_rows")]
+        ours = [run.id for run in store.read(queries.runs, "job")]
+    assert theirs == ours == [run.id for run in engine.submitted] == ([] if refuses else ["job:1"])
