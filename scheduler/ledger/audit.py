@@ -6,39 +6,17 @@ from collections.abc import Sequence
 from sqlite3 import Connection
 
 from scheduler.core.values.runs import AuditRow
-from scheduler.ledger.rows import dump, stamp, to_audit_row
+from scheduler.ledger.rows import dump, insert, to_audit_row, to_row
 
 
 def append_audit(sql: Connection, rows: Sequence[AuditRow]) -> None:
     """Within the transaction of what they tell of (S7)."""
-    sql.executemany(
-        "INSERT INTO commits (id, author, email, date, subject) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        {
-            (made.id, made.author, made.email, stamp(made.date), made.subject)
-            for made in (row.commit for row in rows)
-            if made is not None
-        },
-    )
-    sql.executemany(
-        "INSERT INTO audit (at, job_id, action, field, before, after, revision, actor, cause, commit_id, no_commit)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (
-                stamp(row.at),
-                row.job_id,
-                row.action,
-                row.field,
-                dump(row.before),
-                dump(row.after),
-                row.revision,
-                row.actor,
-                row.cause,
-                None if row.commit is None else row.commit.id,
-                row.no_commit,
-            )
-            for row in rows
-        ],
-    )
+    for made in {row.commit for row in rows if row.commit is not None}:
+        insert(sql, "commits", known=True, **to_row(made))
+    for row in rows:
+        named = None if row.commit is None else row.commit.id
+        told = to_row(row, "before", "after", "commit")
+        insert(sql, "audit", **told, before=dump(row.before), after=dump(row.after), commit_id=named)
 
 
 def read_audit(sql: Connection, job_id: str | None = None, *, limit: int | None = None) -> list[AuditRow]:

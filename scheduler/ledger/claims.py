@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from sqlite3 import Connection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scheduler.core.due.policy import Active, Admission, admit
 from scheduler.core.due.waiting import OUTAGE
@@ -15,7 +15,7 @@ from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.runs import Run, RunStatus, Skip, Trigger
 from scheduler.core.values.spec import CatchUpPolicy, Concurrency
 from scheduler.ledger.cursor import StaleError, move_cursor, next_number
-from scheduler.ledger.rows import ACTIVE, JOBS, insert, stamp, to_job, to_run
+from scheduler.ledger.rows import ACTIVE, JOBS, find_runs, insert, stamp, the_run, to_job
 from scheduler.ledger.skips import add_skip
 
 if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
@@ -144,16 +144,12 @@ def runs_beside(sql: Connection, run: Run) -> bool:
 
 def queued(sql: Connection) -> list[Run]:
     """Runs that wait for a place, oldest slot first, and those that wait to be tried again."""
-    rows = sql.execute(f"SELECT * FROM runs WHERE {ACTIVE} AND status = 'queued' ORDER BY fire_time, job_id").fetchall()
-    return [to_run(sql, row) for row in rows]
+    return find_runs(sql, f"{ACTIVE} AND status = 'queued' ORDER BY fire_time, job_id")
 
 
 def retries_due(sql: Connection, before: datetime) -> list[Run]:
     """Runs that should have been tried again by then, and still wait."""
-    rows = sql.execute(
-        f"SELECT * FROM runs WHERE {ACTIVE} AND status = 'queued' AND retry_at < ? ORDER BY retry_at", (stamp(before),)
-    ).fetchall()
-    return [to_run(sql, row) for row in rows]
+    return find_runs(sql, f"{ACTIVE} AND status = 'queued' AND retry_at < ? ORDER BY retry_at", stamp(before))
 
 
 def _insert_run(
@@ -168,34 +164,20 @@ def _insert_run(
     reason: str | None = None,
 ) -> Run:
     """A run that has its place (owner), or waits for one."""
-    run = Run(
-        job_id=job.id,
-        n=next_number(sql, job.id),
-        trigger=trigger,
-        status=RunStatus.QUEUED if owner is None else RunStatus.CLAIMED,
-        reason=reason,
-        fire_time=slot,
-        fire_time_last=slot,
-        requested_at=now,
-        requested_by=by,
-        generation=job.file.generation,
-    )
-    insert(
-        sql,
-        "runs",
-        job_id=run.job_id,
-        n=run.n,
-        trigger=run.trigger.value,
-        status=run.status.value,
-        reason=run.reason,
-        fire_time=slot,
-        fire_time_last=slot,
-        requested_at=now,
-        requested_by=by,
-        generation=run.generation,
-        owner=owner,
-    )
-    return run
+    columns: dict[str, Any] = {
+        "job_id": job.id,
+        "n": next_number(sql, job.id),
+        "trigger": trigger,
+        "status": RunStatus.QUEUED if owner is None else RunStatus.CLAIMED,
+        "reason": reason,
+        "fire_time": slot,
+        "fire_time_last": slot,
+        "requested_at": now,
+        "requested_by": by,
+        "generation": job.file.generation,
+    }
+    insert(sql, "runs", **columns, owner=owner)
+    return Run(**columns)
 
 
 def _active_of(sql: Connection, job_id: str) -> list[Active]:
@@ -223,7 +205,7 @@ def _give_way(sql: Connection, job_id: str, numbers: Iterable[int], now: datetim
             " WHERE job_id = ? AND n = ? AND status = 'queued'",
             (stamp(now), job_id, n),
         )
-        gone.append(to_run(sql, sql.execute("SELECT * FROM runs WHERE job_id = ? AND n = ?", (job_id, n)).fetchone()))
+        gone.append(the_run(sql, job_id, n))
     return tuple(gone)
 
 
@@ -239,7 +221,7 @@ def _pin(sql: Connection, run: Run, task_of: int) -> Run:
     )
     if not pinned.rowcount:
         raise RefusedError(f"{run.job_id}:{task_of} has no text any more", hint=_LET_GO)
-    return to_run(sql, sql.execute("SELECT * FROM runs WHERE job_id = ? AND n = ?", (run.job_id, run.n)).fetchone())
+    return the_run(sql, run.job_id, run.n)
 
 
 def _running_count(sql: Connection) -> int:

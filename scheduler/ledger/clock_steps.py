@@ -14,7 +14,7 @@ from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.spec import JobSpec
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.cursor import StaleError, need_ticket, next_number, next_ticket
-from scheduler.ledger.rows import SLOTS, stamp, stamp_or_none
+from scheduler.ledger.rows import SLOTS, moment, stamp, stamp_or_none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ def armed_at(sql: Connection, job_id: str) -> datetime | None:
     (at,) = sql.execute(
         "SELECT max(at) FROM audit WHERE job_id = ? AND action IN ('arm', 'resume') AND field = 'status'", (job_id,)
     ).fetchone()
-    return None if at is None else parse_instant(at)
+    return moment(at)
 
 
 def _void(sql: Connection, found: Cut, now: datetime) -> None:
@@ -121,45 +121,24 @@ def _repair_job(sql: Connection, found: Righted, ticket: int) -> None:
         raise StaleError
 
 
-def _hasten(sql: Connection, runs: Sequence[Run]) -> None:
-    """When runs are tried again, where the clock that said so was ahead."""
-    for run in runs:
-        assert run.retry_at is not None
-        sql.execute(
-            "UPDATE runs SET retry_at = ? WHERE job_id = ? AND n = ? AND status = 'queued' AND retry_at NOTNULL",
-            (stamp(run.retry_at), run.job_id, run.n),
-        )
-
-
-def _boot(sql: Connection) -> Boot | None:
-    row = sql.execute("SELECT boot_id, booted_at FROM root").fetchone()
-    if row["booted_at"] is None:
-        return None
-    return Boot(boot_id=row["boot_id"], booted_at=parse_instant(row["booted_at"]))
-
-
-def _newest(sql: Connection) -> datetime | None:
-    """When the last thing was written, by the clock of then. Not the latest instant that was ever written."""
-    row = sql.execute(
-        "SELECT max(coalesce((SELECT at FROM audit ORDER BY seq DESC LIMIT 1), ''), coalesce(synced_at, '')) AS at"
-        " FROM root"
-    ).fetchone()
-    return parse_instant(row["at"]) if row["at"] else None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clocked:
     """The clock as it was: when the boot was, when the last thing was written, and a digest of the zones' rules."""
 
     boot: Boot | None
-    newest: datetime | None
+    newest: datetime | None  # by the clock of then, and not the latest instant that was ever written
     zone_rules: str | None
 
 
 def last_clock(sql: Connection) -> Clocked:
     """What earlier processes have left of their clock."""
-    rules = sql.execute("SELECT zone_rules FROM root").fetchone()["zone_rules"]
-    return Clocked(boot=_boot(sql), newest=_newest(sql), zone_rules=rules)
+    row = sql.execute(
+        "SELECT boot_id, booted_at, zone_rules, nullif(max(coalesce((SELECT at FROM audit ORDER BY seq DESC LIMIT 1),"
+        " ''), coalesce(synced_at, '')), '') AS newest FROM root"
+    ).fetchone()
+    booted_at = moment(row["booted_at"])
+    boot = None if booted_at is None else Boot(boot_id=row["boot_id"], booted_at=booted_at)
+    return Clocked(boot=boot, newest=moment(row["newest"]), zone_rules=row["zone_rules"])
 
 
 def keep_boot(sql: Connection, boot: Boot) -> None:
@@ -189,7 +168,12 @@ def repair_clock(
         _void(sql, found, now)
     for each in jobs:
         _repair_job(sql, each, changed)
-    _hasten(sql, retries)
+    for run in retries:  # sooner, where the clock that said when was ahead
+        assert run.retry_at is not None
+        sql.execute(
+            "UPDATE runs SET retry_at = ? WHERE job_id = ? AND n = ? AND status = 'queued' AND retry_at NOTNULL",
+            (stamp(run.retry_at), run.job_id, run.n),
+        )
     sql.execute(
         "UPDATE root SET zone_rules = coalesce(?, zone_rules), synced_at = min(synced_at, ?)", (zone_rules, stamp(now))
     )

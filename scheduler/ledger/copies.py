@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import AuditRow
 from scheduler.core.values.settings import ROOT_JOB_ID
 from scheduler.ledger.audit import append_audit
-
-if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
-    pass
-
-import os
-import sqlite3
-
 from scheduler.ledger.database import UnwritableError, connect_to_read, in_words
 from scheduler.ledger.put_back import copied_at
 from scheduler.ledger.schema import migrations, schema_version

@@ -12,7 +12,7 @@ from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.settings import ROOT_JOB_ID
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.cursor import free_slot, move_cursor, need_ticket, next_ticket
-from scheduler.ledger.rows import ACTIVE, stamp, to_run
+from scheduler.ledger.rows import ACTIVE, find_runs, stamp
 from scheduler.ledger.skips import insert_skip
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def write_settled(
         f" retry_at = NULL WHERE {ACTIVE} AND (status <> 'queued' OR retry_at NOTNULL)",
         (OF_COPY,),
     )
-    rows = sql.execute(f"SELECT * FROM runs WHERE {ACTIVE} AND status = 'queued'").fetchall()
-    waited = [to_run(sql, row) for row in rows]
+    waited = find_runs(sql, f"{ACTIVE} AND status = 'queued'")
     sql.execute(
         "UPDATE runs SET status = 'skipped', reason = 'missed', finished_at = ?, error = ?"
         f" WHERE {ACTIVE} AND status = 'queued'",

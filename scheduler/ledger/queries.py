@@ -13,7 +13,7 @@ from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Definition, Run, RunStatus
 from scheduler.core.values.spec import JobSpec
-from scheduler.ledger.rows import JOBS, moment, sha256_of, stamp, to_job, to_run
+from scheduler.ledger.rows import JOBS, find_runs, moment, sha256_of, stamp, to_job
 
 
 def jobs(sql: Connection) -> list[Job]:
@@ -33,11 +33,8 @@ def job_ids(sql: Connection) -> list[str]:
 def runs(sql: Connection, job_id: str, *, limit: int | None = None, status: RunStatus | None = None) -> list[Run]:
     """A job's runs and skips, newest first."""
     where, values = ("", []) if status is None else (" AND status = ?", [status.value])
-    rows = sql.execute(
-        f"SELECT * FROM runs WHERE job_id = ?{where} ORDER BY n DESC LIMIT ?",
-        (job_id, *values, -1 if limit is None else limit),
-    ).fetchall()
-    return [to_run(sql, row) for row in rows]
+    most = -1 if limit is None else limit
+    return find_runs(sql, f"job_id = ?{where} ORDER BY n DESC LIMIT ?", job_id, *values, most)
 
 
 def uses(sql: Connection, job_id: str) -> list[Use]:
@@ -88,25 +85,21 @@ def slots_around(sql: Connection, job_id: str, at: datetime) -> tuple[list[Run],
 
     With the first slot that has a row, where rows before it were thrown away.
     """
-    slots = "SELECT * FROM runs WHERE job_id = ? AND reason"
     newest = "fire_time <= ? ORDER BY fire_time DESC, n DESC LIMIT 4"
-    known = (job_id, stamp(at))
-    rows = sql.execute(f"{slots} IS NOT 'void' AND {newest}", known).fetchall()
-    rows += sql.execute(f"{slots} IS NOT 'void' AND fire_time > ? ORDER BY fire_time LIMIT 1", known).fetchall()
-    rows += sql.execute(f"{slots} = 'void' AND {newest}", known).fetchall()
+    next_one = "fire_time > ? ORDER BY fire_time LIMIT 1"
+    found = list[Run]()
+    for slots in (f"IS NOT 'void' AND {newest}", f"IS NOT 'void' AND {next_one}", f"= 'void' AND {newest}"):
+        found += find_runs(sql, f"job_id = ? AND reason {slots}", job_id, stamp(at))
     kept = sql.execute(
         "SELECT min(fire_time) AS first, count(*) < max(n) AS some FROM runs WHERE job_id = ?", (job_id,)
     ).fetchone()
-    return [to_run(sql, row) for row in rows], moment(kept["first"]) if kept["some"] else None
+    return found, moment(kept["first"]) if kept["some"] else None
 
 
 def under_way_at(sql: Connection, at: datetime, *, most: int) -> list[Run]:
     """Runs of any job that had started by then, and had not ended."""
-    rows = sql.execute(
-        "SELECT * FROM runs WHERE started_at <= ? AND coalesce(finished_at, '9') > ? ORDER BY started_at LIMIT ?",
-        (stamp(at), stamp(at), most),
-    ).fetchall()
-    return [to_run(sql, row) for row in rows]
+    then = "started_at <= ? AND coalesce(finished_at, '9') > ? ORDER BY started_at LIMIT ?"
+    return find_runs(sql, then, stamp(at), stamp(at), most)
 
 
 def runs_of_text(sql: Connection, sha256: str) -> list[str]:

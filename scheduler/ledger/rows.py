@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from sqlite3 import Connection, Row
 from typing import Any, TypeVar
@@ -54,9 +55,18 @@ def moment(text: str | None) -> datetime | None:
 def insert(sql: Connection, table: str, *, known: bool = False, **columns: Any) -> None:
     """Adds a row; instants become text. known: one with its key may be there already, and stays."""
     names, marks = ", ".join(f'"{name}"' for name in columns), ", ".join("?" * len(columns))
-    values = [stamp(value) if isinstance(value, datetime) else value for value in columns.values()]
     conflict = " ON CONFLICT DO NOTHING" if known else ""
-    sql.execute(f"INSERT INTO {table} ({names}) VALUES ({marks}){conflict}", values)
+    sql.execute(f"INSERT INTO {table} ({names}) VALUES ({marks}){conflict}", _bound(columns))
+
+
+def update_job(sql: Connection, job_id: str, **columns: Any) -> None:
+    """Changes a job's row; instants become text."""
+    names = ", ".join(f"{name} = ?" for name in columns)
+    sql.execute(f"UPDATE jobs SET {names} WHERE id = ?", (*_bound(columns), job_id))
+
+
+def _bound(columns: Mapping[str, Any]) -> list[Any]:
+    return [stamp(value) if isinstance(value, datetime) else value for value in columns.values()]
 
 
 def dump(value: Any) -> str:
@@ -112,6 +122,22 @@ def to_job(row: Row) -> Job:
 def to_audit_row(row: Row) -> AuditRow:
     commit = None if row["commit_id"] is None else from_row(Commit, row, id=row["commit_id"])
     return from_row(AuditRow, row, before=json.loads(row["before"]), after=json.loads(row["after"]), commit=commit)
+
+
+def to_row(value: Any, *besides: str) -> dict[str, Any]:
+    """The columns of a value, as `from_row` reads them, but for those that are no column or of another form."""
+    return {name: getattr(value, name) for name, _ in decoders(type(value)).values() if name not in besides}
+
+
+def find_runs(sql: Connection, where: str, *values: Any) -> list[Run]:
+    """The runs of a WHERE clause, in its order."""
+    return [to_run(sql, row) for row in sql.execute(f"SELECT * FROM runs WHERE {where}", values).fetchall()]
+
+
+def the_run(sql: Connection, job_id: str, n: int) -> Run:
+    """A run that is known to be there."""
+    (run,) = find_runs(sql, "job_id = ? AND n = ?", job_id, n)
+    return run
 
 
 def to_run(sql: Connection, row: Row) -> Run:

@@ -14,7 +14,7 @@ from scheduler.core.values.spec import FAILURE_LIMIT
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.cursor import next_ticket
 from scheduler.ledger.owners import kind_of
-from scheduler.ledger.rows import ACTIVE, moment, stamp, to_run
+from scheduler.ledger.rows import ACTIVE, find_runs, moment, stamp, the_run, to_run, update_job
 from scheduler.machine.crash import crash_point
 from scheduler.machine.processes import Process
 
@@ -74,7 +74,7 @@ def start_attempt(
     )
     if n == 1:
         sql.execute("UPDATE jobs SET run_count = run_count + 1 WHERE id = ?", (run.job_id,))
-    return _known_run(sql, run)
+    return the_run(sql, run.job_id, run.n)
 
 
 def record_process(sql: Connection, run: Run, *, attempt: int, process: Process) -> None:
@@ -121,17 +121,20 @@ def finish(
             _audit_streak(sql, run, status, ending.reason, now)
         sql.execute("UPDATE jobs SET consecutive_errors = consecutive_errors + ? WHERE id = ?", (errs, run.job_id))
         if started_at is not None:  # a claim that never reached attempt 1 is no last run
-            sql.execute(
-                "UPDATE jobs SET last_run_at = ?, last_run_status = ?, last_run_duration_ms = ?,"
-                " last_run_error = ? WHERE id = ?",
-                (stamp(started_at), status.value, duration_ms, ending.error, run.job_id),
+            update_job(
+                sql,
+                run.job_id,
+                last_run_at=started_at,
+                last_run_status=status,
+                last_run_duration_ms=duration_ms,
+                last_run_error=ending.error,
             )
         if status is RunStatus.SUCCEEDED:
-            sql.execute("UPDATE jobs SET consecutive_errors = 0, errors_at_arm = 0 WHERE id = ?", (run.job_id,))
+            update_job(sql, run.job_id, consecutive_errors=0, errors_at_arm=0)
         elif errs:
             _stop_failing(sql, run, now)
     crash_point("before_end_commit")
-    return _known_run(sql, run)
+    return the_run(sql, run.job_id, run.n)
 
 
 def end_try(sql: Connection, run: Run, ending: Ending, *, retry_at: datetime, now: datetime) -> Run:
@@ -146,7 +149,7 @@ def end_try(sql: Connection, run: Run, ending: Ending, *, retry_at: datetime, no
     )
     if waits.rowcount:
         _end_last_attempt(sql, run, ending, now)
-    return _known_run(sql, run)
+    return the_run(sql, run.job_id, run.n)
 
 
 def start_retry(sql: Connection, run: Run, *, owner: str, now: datetime) -> Run | None:
@@ -166,7 +169,7 @@ def start_retry(sql: Connection, run: Run, *, owner: str, now: datetime) -> Run 
         " SELECT job_id, run_n, max(n) + 1, 'running', ? FROM attempts WHERE job_id = ? AND run_n = ?",
         (stamp(now), run.job_id, run.n),
     )
-    return _known_run(sql, run)
+    return the_run(sql, run.job_id, run.n)
 
 
 def skip(sql: Connection, run: Run, *, reason: str, message: str, fault: bool, now: datetime) -> Run:
@@ -180,7 +183,7 @@ def skip(sql: Connection, run: Run, *, reason: str, message: str, fault: bool, n
         _audit_streak(sql, run, RunStatus.SKIPPED, reason, now)
         sql.execute("UPDATE jobs SET consecutive_errors = consecutive_errors + 1 WHERE id = ?", (run.job_id,))
         _stop_failing(sql, run, now)
-    return _known_run(sql, run)
+    return the_run(sql, run.job_id, run.n)
 
 
 def active(sql: Connection) -> list[ActiveRun]:
@@ -190,8 +193,7 @@ def active(sql: Connection) -> list[ActiveRun]:
 
 
 def find_run(sql: Connection, job_id: str, n: int) -> Run | None:
-    row = sql.execute("SELECT * FROM runs WHERE job_id = ? AND n = ?", (job_id, n)).fetchone()
-    return None if row is None else to_run(sql, row)
+    return next(iter(find_runs(sql, "job_id = ? AND n = ?", job_id, n)), None)
 
 
 def _active_run(sql: Connection, row: Row) -> ActiveRun:
@@ -239,7 +241,7 @@ def _stop_failing(sql: Connection, run: Run, now: datetime) -> None:
         (stamp(now), run.job_id, run.n, FAILURE_LIMIT),
     )
     if stopped.rowcount:
-        sql.execute("UPDATE jobs SET changed = ? WHERE id = ?", (next_ticket(sql), run.job_id))
+        update_job(sql, run.job_id, changed=next_ticket(sql))
         row = AuditRow(
             job_id=run.job_id,
             action="stop",
@@ -263,7 +265,3 @@ def _end_last_attempt(sql: Connection, run: Run, ending: Ending, now: datetime) 
         " WHERE job_id = ? AND run_n = ? AND finished_at IS NULL",
         (ending.status.value, ending.reason, stamp(now), ending.exit_code, run.job_id, run.n),
     )
-
-
-def _known_run(sql: Connection, run: Run) -> Run:
-    return to_run(sql, sql.execute("SELECT * FROM runs WHERE job_id = ? AND n = ?", (run.job_id, run.n)).fetchone())

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from sqlite3 import Connection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scheduler.core.values.facts import Job, Pause
 from scheduler.core.values.problems import WHOLE_PASS_CODES, Problem
@@ -16,7 +16,7 @@ from scheduler.core.values.settings import Settings
 from scheduler.ledger import carried
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.cursor import free_slot, move_cursor, need_ticket, next_ticket
-from scheduler.ledger.rows import JOBS, dump, insert, moment, stamp, stamp_or_none, to_job, to_settings
+from scheduler.ledger.rows import JOBS, dump, insert, moment, stamp, to_job, to_row, to_settings, update_job
 from scheduler.ledger.skips import add_skip, insert_skip
 
 if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
@@ -132,16 +132,14 @@ def set_pause(
         move_cursor(sql, job_id, seen=settled.job.next_run_at, to=to)
         for skip in settled.skips:
             add_skip(sql, job_id, settled.job.file, skip, audit.at)
-    sql.execute(
-        "UPDATE jobs SET paused_at = ?, pause_reason = ?, paused_until = ?, paused_by = ?, changed = ? WHERE id = ?",
-        (
-            None if pause is None else stamp(pause.at),
-            None if pause is None else pause.reason,
-            None if pause is None else stamp_or_none(pause.until),
-            None if pause is None else pause.by,
-            next_ticket(sql),
-            job_id,
-        ),
+    update_job(
+        sql,
+        job_id,
+        paused_at=pause and pause.at,
+        pause_reason=pause and pause.reason,
+        paused_until=pause and pause.until,
+        paused_by=pause and pause.by,
+        changed=next_ticket(sql),
     )
     if arms:
         _arm(sql, job_id)
@@ -165,32 +163,18 @@ def _write_job(sql: Connection, action: Action, now: datetime, actor: str, chang
         spec=dump(facts.spec.to_json()),
         recorded_at=now,
     )
-    owned: dict[str, Any] = {
-        "generation": facts.generation,
-        "path": facts.path,
-        "line": facts.line,
-        "revision": facts.revision,
-        "dirty": facts.dirty,
-        "file_sha256": facts.file_sha256,
-        "task_sha256": facts.task_sha256,
-        "activated_at": stamp(facts.activated_at),
-        "archived_at": stamp_or_none(facts.archived_at),
-        "sync_state": facts.sync_state.value,
-        "task_dirty": facts.task_dirty,
-        "changed": changed,
-    }
+    owned = {**to_row(facts, "spec"), "changed": changed}
     if action.before is None:
         insert(sql, "jobs", id=job_id, created_at=now, created_by=actor, updated_at=now, **owned)
     else:
-        names = ", ".join(f"{name} = ?" for name in owned)
-        sql.execute(f"UPDATE jobs SET {names} WHERE id = ?", (*owned.values(), job_id))
+        update_job(sql, job_id, **owned)
     if action.moves_cursor:
         to = free_slot(sql, job_id, facts.spec, action.next_run_at)
         move_cursor(sql, job_id, seen=action.cursor, to=to)
     if past is not None:
         carried.add_past(sql, job_id, past, now=now)
     if action.is_change and action.before is not None:
-        sql.execute("UPDATE jobs SET updated_at = ? WHERE id = ?", (stamp(now), job_id))
+        update_job(sql, job_id, updated_at=now)
     if action.arms:
         _arm(sql, job_id)
     for skip in action.skips:
