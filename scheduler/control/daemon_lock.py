@@ -48,7 +48,7 @@ def _lock_path(place: Place) -> Path:
     return place.db.with_name(place.db.name + ".daemon")
 
 
-class DaemonLock:
+class DaemonLock(contextlib.AbstractContextManager["DaemonLock"]):
     """One database held by this process, until `release`.
 
     Two locks say so: one beside the database, which everybody who shares that sees, and a mark outside of the root,
@@ -107,9 +107,6 @@ class DaemonLock:
             # The one beside the database stays, for whoever cannot see the mark: unlinked, a second daemon could lock
             # a new one while somebody still looks at this.
             lock.end(unlink=lock.path == self._mark)
-
-    def __enter__(self) -> DaemonLock:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.release()

@@ -11,7 +11,7 @@ import heapq
 import threading
 import time
 from collections.abc import Collection, Iterator
-from dataclasses import replace
+from dataclasses import InitVar, dataclass, replace
 from datetime import datetime, timedelta
 
 from scheduler.core.due.due import PACED_AFTER, Due, due, start_of
@@ -114,30 +114,19 @@ class Agenda:
         return len(self._starts)
 
 
+@dataclass(eq=False, kw_only=True)
 class Clockwork:
     """Claims what is due. `dispatch` may be called by any thread, with a store of its own."""
 
-    def __init__(
-        self,
-        *,
-        clock: Clock,
-        owner: str,
-        since: datetime | None,
-        agenda: Agenda,
-        lend: Lend,
-        duties: Duties,
-        away_from: datetime | None = None,
-    ) -> None:
-        """
-        since: from when on this process has been there to serve slots; None: `serve --once`.
-        away_from: when a process was last there, before this one; None: none is known.
-        """
-        self._clock = clock
-        self._owner = owner
-        self._since = since
-        self._agenda = agenda
-        self._lend = lend
-        self._duties = duties
+    clock: Clock
+    owner: str
+    since: datetime | None  # from when on this process has been there to serve slots; None: `serve --once`
+    agenda: Agenda
+    lend: Lend
+    duties: Duties
+    away_from: InitVar[datetime | None] = None  # when a process was last there, before this one; None: none is known
+
+    def __post_init__(self, away_from: datetime | None) -> None:
         self._seen = -1
         self._fires: bool | None = None  # None: nothing is known yet
         self._elsewhere_until: datetime | None = None
@@ -147,14 +136,14 @@ class Clockwork:
         self._claiming = threading.RLock()
         self._next_start: datetime | None = None
         self.glance: tuple[int, datetime | None] = 0, None  # jobs that will fire, and when next; takes no lock
-        agenda.poke()  # nothing is read yet
+        self.agenda.poke()  # nothing is read yet
         self.loop = Loop(
             "clockwork",
             self._turns,
             _log,
             "firing_stopped",
             "firing_resumed",
-            bell=agenda.bell,
+            bell=self.agenda.bell,
             retry_s=RETRY_S,
             longest_s=LONGEST_S,
         )
@@ -169,7 +158,7 @@ class Clockwork:
         """As it was last, while a claim waits for the database: who asks how it is must not wait with it."""
         if self._claiming.acquire(timeout=ASK_S):
             try:
-                self._next_start = self._agenda.next_start if self._fires else None
+                self._next_start = self.agenda.next_start if self._fires else None
             finally:
                 self._claiming.release()
         return self._next_start
@@ -179,14 +168,14 @@ class Clockwork:
         with self._claiming:
             if whole:
                 self._seen = -1
-                self._agenda.clear()
+                self.agenda.clear()
             observed = store.read(syncs.observed, since=self._seen)
             for job in observed.jobs.values():
-                self._agenda.put(job)
+                self.agenda.put(job)
             self._seen = observed.ticket
-            fires = self._duties.may_fire(observed.settings or Settings())
-            if fires and self._fires is False and self._since is not None:
-                self._since = self._elsewhere_until = self._clock.now()  # what came meanwhile was another host's
+            fires = self.duties.may_fire(observed.settings or Settings())
+            if fires and self._fires is False and self.since is not None:
+                self.since = self._elsewhere_until = self.clock.now()  # what came meanwhile was another host's
             self._fires = fires
 
     def dispatch(
@@ -201,14 +190,14 @@ class Clockwork:
         stale = False
         with self._claiming:
             while not self.loop.stopping.is_set():
-                now = self._clock.now()
+                now = self.clock.now()
                 if only is None:
-                    jobs = self._agenda.started(now)
+                    jobs = self.agenda.started(now)
                 else:
-                    jobs = [job for job in map(self._agenda.get, sorted(only)) if job is not None]
+                    jobs = [job for job in map(self.agenda.get, sorted(only)) if job is not None]
                 if not self._fires:
                     return []
-                if jobs and (trouble := self._duties.unusable()):
+                if jobs and (trouble := self.duties.unusable()):
                     raise UnavailableError(trouble)
                 if self._turned_at is not None and now - self._turned_at > PACED_AFTER:
                     self._back_at = now  # slots missed a moment ago may end a long night: a herd, though none is old
@@ -227,14 +216,14 @@ class Clockwork:
 
     def _due(self, job: Job, now: datetime, until: datetime | None) -> Due | None:
         try:
-            return due(job, now=now, since=self._since, until=until, elsewhere_until=self._elsewhere_until)
+            return due(job, now=now, since=self.since, until=until, elsewhere_until=self._elsewhere_until)
         except Exception:  # such as a zone that this machine no longer knows: no other job may wait for it
             self._drop(job)
             return None
 
     def _drop(self, job: Job) -> None:
         _log.exception("job_not_fired", "looked at again once its file changes", job_id=job.id)
-        self._agenda.drop(job.id)
+        self.agenda.drop(job.id)
 
     def _claim(self, store: Store, dues: list[Due], now: datetime) -> list[Run] | None:
         """The runs, handed over at once: whatever fails after a claim, what it has taken runs. None: stale agenda."""
@@ -246,11 +235,11 @@ class Clockwork:
         )
         try:
             with store.writing() as sql:
-                places = self._duties.engine.places
+                places = self.duties.engine.places
                 claim = claims.claim_due(
-                    sql, dues, seen=self._seen, owner=self._owner, max_running=places, now=now, paced=paced
+                    sql, dues, seen=self._seen, owner=self.owner, max_running=places, now=now, paced=paced
                 )
-                self._duties.engine.begin(sql, claim.runs)
+                self.duties.engine.begin(sql, claim.runs)
                 crash_point("before_claim_commit")
         except StaleError:
             return None
@@ -265,14 +254,14 @@ class Clockwork:
             return None if None in found else [run for each in found if each is not None for run in each]
         crash_point("after_claim_commit")
         for each in dues:
-            self._agenda.put(replace(each.job, next_run_at=each.next_run_at, last_slot=each.last))
+            self.agenda.put(replace(each.job, next_run_at=each.next_run_at, last_slot=each.last))
             _tell(each)
-        self._duties.hand_over(claim)
+        self.duties.hand_over(claim)
         return list(claim.runs)
 
     def _turns(self) -> Iterator[float]:
-        with self._lend() as store:
-            self._agenda.poke()  # what it was poked for before an error may not have been taken in
+        with self.lend() as store:
+            self.agenda.poke()  # what it was poked for before an error may not have been taken in
             while True:
                 self.turn(store)
                 self.loop.succeed()
@@ -282,36 +271,36 @@ class Clockwork:
 
     def turn(self, store: Store) -> None:
         """Takes in what has changed, claims what is due, and does what else there is to do."""
-        if self._agenda.bell.is_set():
-            self._agenda.bell.clear()
+        if self.agenda.bell.is_set():
+            self.agenda.bell.clear()
             self.reload(store)
         self.repair_clock(store)
         self.dispatch(store)
-        self._duties.between(store)
+        self.duties.between(store)
 
     def repair_clock(self, store: Store) -> None:
         """Repairs what a clock that has gone back has left, if it has."""
-        found = self._duties.timekeeper.look(store)
+        found = self.duties.timekeeper.look(store)
         if found is None:
             return
         with self._claiming:  # this process was there before, and is there now
-            if self._since is not None:
-                self._since = min(self._since, self._clock.now())
+            if self.since is not None:
+                self.since = min(self.since, self.clock.now())
             if self._elsewhere_until is not None:
-                self._elsewhere_until = min(self._elsewhere_until, self._clock.now())
+                self._elsewhere_until = min(self._elsewhere_until, self.clock.now())
             self._prepared = None
-        self._duties.engine.hasten(found.retries)
+        self.duties.engine.hasten(found.retries)
         if not found.nothing:
             self.reload(store, whole=True)
 
     def _prepare(self) -> None:
         """Computes beforehand what the next claim needs: where each cursor goes then."""
         with self._claiming:
-            start = self._agenda.next_start
+            start = self.agenda.next_start
             if start is None or start == self._prepared:
                 return
             self._prepared = start
-            for job in self._agenda.started(start):
+            for job in self.agenda.started(start):
                 if job.next_run_at is not None:
                     with contextlib.suppress(Exception):  # `_due` meets it again, and says so
                         next_fire(job.file.spec.due_by, after=job.next_run_at)
@@ -320,13 +309,13 @@ class Clockwork:
         """Until the next start, a ring, or a step of the clock; at most until there is something else to do."""
         with self._claiming:
             start = self.next_start
-            self.glance = len(self._agenda), start
-        start = min((at for at in (start, self._duties.engine.next_at) if at is not None), default=None)
+            self.glance = len(self.agenda), start
+        start = min((at for at in (start, self.duties.engine.next_at) if at is not None), default=None)
         until = time.monotonic() + LOOK_AGAIN_S
-        while not self._agenda.bell.is_set() and not self._duties.timekeeper.needs_repair:
+        while not self.agenda.bell.is_set() and not self.duties.timekeeper.needs_repair:
             left = until - time.monotonic()
             if start is not None:
-                left = min(left, (start - self._clock.now()) / timedelta(seconds=1))
+                left = min(left, (start - self.clock.now()) / timedelta(seconds=1))
             if left <= 0:
                 return
             yield min(left, CLOCK_S)

@@ -16,7 +16,7 @@ from scheduler.core.views import Json
 from scheduler.ledger import claims, queries, syncs
 from scheduler.machine.disks import lack_of_room
 from scheduler.root.settings import read_settings
-from scheduler.run.local.ready import troubles
+from scheduler.run.local.prepare import troubles
 
 if TYPE_CHECKING:
     from scheduler.daemon.daemon import Daemon

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -56,27 +56,17 @@ INDEX_LOCK_S = 10.0  # git is at work; then its lock is a stale one (S8)
 _log = Log(__name__)
 
 
+@dataclass(eq=False, kw_only=True)
 class Resync:
     """Keeps the database in step with the files, from a thread of its own."""
 
-    def __init__(
-        self,
-        *,
-        place: Place,
-        passes: Passes,
-        lend: Lend,
-        recover: Callable[[Store], list[Run]],
-        applied: Callable[[], None],
-    ) -> None:
-        """
-        recover: ends the runs of dead processes; done before every pass.
-        applied: told after every pass, which may have changed anything.
-        """
-        self._place = place
-        self._passes = passes
-        self._lend = lend
-        self._recover = recover
-        self._applied = applied
+    place: Place
+    passes: Passes
+    lend: Lend
+    recover: Callable[[Store], list[Run]]  # ends the runs of dead processes; done before every pass
+    applied: Callable[[], None]  # told after every pass, which may have changed anything
+
+    def __post_init__(self) -> None:
         self._passing = threading.Lock()
         self.loop = Loop(
             "resync", self._turns, _log, "sync_failed", "sync_resumed", retry_s=RETRY_S, longest_s=LONGEST_S
@@ -85,7 +75,7 @@ class Resync:
         self._doubts_end: float | None = None  # when the first of those that were deferred is to be judged
         self._known_problems: frozenset[Problem] = frozenset()
         self._guarded = False
-        own = Own(place)
+        own = Own(self.place)
         self._watcher = Watcher(self.loop.bell.set, ignores=lambda folder, name: own.is_file(str(folder), name))
         self._settings = Settings()
         self._tasks: set[str] = set()  # as they were when the watches were set
@@ -99,7 +89,7 @@ class Resync:
     @property
     def held_long(self) -> bool:
         """Whether what holds the passes has done so for so long that a person is to be told."""
-        return self.held_since is not None and self._passes.clock.now() - self.held_since >= HELD_LONG
+        return self.held_since is not None and self.passes.clock.now() - self.held_since >= HELD_LONG
 
     @property
     def unwatched(self) -> str:
@@ -113,17 +103,17 @@ class Resync:
 
         Raises: UnavailableError where the root or the database cannot be used.
         """
-        with self._lend() as store:
+        with self.lend() as store:
             return self._pass(store, actor=actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway)
 
     @property
     def moved(self) -> str:
         """That the root was named by a link which leads elsewhere by now; else empty."""
-        named = self._place.named
-        leads = self._place.root if named is None else Path(os.path.realpath(named))
-        if leads == self._place.root or not leads.exists():
+        named = self.place.named
+        leads = self.place.root if named is None else Path(os.path.realpath(named))
+        if leads == self.place.root or not leads.exists():
             return ""
-        return f"{named} leads to {leads} by now; served is {self._place.root}, until the daemon is started again"
+        return f"{named} leads to {leads} by now; served is {self.place.root}, until the daemon is started again"
 
     def stop(self) -> None:
         self.loop.stop()
@@ -175,7 +165,7 @@ class Resync:
         try:
             self._await_git()
             started = time.monotonic()
-            with self._lend() as store:
+            with self.lend() as store:
                 found = self._pass(store, actor="scheduler", cause=cause, defer=self._doubt)
             self._took_s = time.monotonic() - started
         except Exception as error:  # an event, or the next rescan, leads to another pass
@@ -194,19 +184,19 @@ class Resync:
         now_anyway: bool = False,
     ) -> Synced:
         with self._passing:
-            recovered = tuple(run.id for run in self._recover(store))
+            recovered = tuple(run.id for run in self.recover(store))
             self._report_lost()
             self._watch(store)
             if defer is None:
                 self._doubted, self._doubts_end = {}, None
-            found = self._passes.sync(
+            found = self.passes.sync(
                 store, actor=actor, cause=cause, confirmed=confirmed, defer=defer, now_anyway=now_anyway
             )
             if (not found.plan.nothing_to_do or self._task_paths(store) != self._tasks) and self._watch(store):
                 self.loop.bell.set()  # in a folder that was not watched until now something may have changed meanwhile
         self._say_held(found.held, store)
         self.loop.succeed()
-        self._applied()
+        self.applied()
         if not found.held:
             self._report(found, cause)
         return replace(found, recovered=recovered)
@@ -223,7 +213,7 @@ class Resync:
     def _await_git(self) -> None:
         """A checkout takes files away and brings them back: its lock says when it is done."""
         give_up = time.monotonic() + INDEX_LOCK_S
-        lock = index_lock(self._place.root)
+        lock = index_lock(self.place.root)
         while lock is not None and lock.exists() and not self.loop.stopping.is_set():
             if time.monotonic() > give_up:
                 _log.warning("git_lock_stale", path=lock)
@@ -232,10 +222,10 @@ class Resync:
 
     def _watch(self, store: Store) -> bool:
         """Watches what may change what a pass finds. True where something of it is new."""
-        if not self._place.wake.exists():  # hooks make none: where no daemon is, they leave nothing behind
+        if not self.place.wake.exists():  # hooks make none: where no daemon is, they leave nothing behind
             with contextlib.suppress(OSError):
-                self._place.wake.touch(0o600)
-        place = self._place.now()
+                self.place.wake.touch(0o600)
+        place = self.place.now()
         settings, _ = read_settings(place)
         self._settings = settings or self._settings
         self._tasks = self._task_paths(store)
@@ -243,7 +233,7 @@ class Resync:
 
     def _task_paths(self, store: Store) -> set[str]:
         """Those of all jobs, and of job files that are waiting for their task to become one."""
-        parsed = self._passes.parsed
+        parsed = self.passes.parsed
         return {*store.read(syncs.task_paths), *(() if parsed is None else parsed.task_paths())}
 
     def _say_held(self, held: str, store: Store) -> None:
@@ -257,7 +247,7 @@ class Resync:
         if not held:
             self.held_since, self._held_told = None, False
             return
-        now = self._passes.clock.now()
+        now = self.passes.clock.now()
         self.held_since = self.held_since or now
         if self.held_long and not self._held_told:
             row = AuditRow(

@@ -6,8 +6,10 @@ the whole daemon is dead, `list` and `doctor` ring, which look at the same rows 
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from scheduler.core.due.expected import Alarm, Kind
 from scheduler.core.values.facts import Job
@@ -26,17 +28,16 @@ LOOK_S = 15.0
 _log = Log(__name__)
 
 
+@dataclass(eq=False, kw_only=True)
 class Alarms:
     """Watches what should happen, beside a daemon's other work; no failure of it stops anything."""
 
-    def __init__(
-        self, *, clock: Clock, lend: Lend, fires: Callable[[], bool], doubt: Callable[[], str] = lambda: ""
-    ) -> None:
-        """fires: whether this daemon is to fire at all. doubt: why the clock is not believed; by it nothing is late."""
-        self._clock = clock
-        self._lend = lend
-        self._fires = fires
-        self._doubt = doubt
+    clock: Clock
+    lend: Lend
+    fires: Callable[[], bool]  # whether this daemon is to fire at all
+    doubt: Callable[[], str] = lambda: ""  # why the clock is not believed; by it nothing is late
+
+    def __post_init__(self) -> None:
         self._told: set[tuple[str, str]] | None = None  # None: not read yet
         self._seen: set[tuple[str, str]] = set()  # at the last look
         self.loop = Loop("alarms", self._turns, _log, "alarms_not_looked_at", level=logging.WARNING)
@@ -44,15 +45,15 @@ class Alarms:
     def _turns(self) -> Iterator[float]:
         while True:
             yield LOOK_S
-            with self._lend() as store:
+            with self.lend() as store:
                 self.look(store)
             self.loop.succeed()
 
     def look(self, store: Store) -> None:
         """Tells what has begun to be overdue, and what is no longer. Raises: UnavailableError."""
-        if self._doubt() or not self._fires():
+        if self.doubt() or not self.fires():
             return
-        now = self._clock.now()
+        now = self.clock.now()
         if self._told is None:
             self._told = store.read(evidence.told_alarms)
         ringing = {
@@ -65,7 +66,11 @@ class Alarms:
         self._seen = set(ringing)
         if not begun and not over:
             return
-        rows = [self._begun(job, alarm) for job, alarm in begun] + [self._over(*key) for key in over]
+        row = functools.partial(AuditRow, at=self.clock.now(), actor="scheduler", cause="expected")
+        rows = [
+            row(job_id=job.id, action="alarm", field=alarm.kind.value, after=_facts(job, alarm)) for job, alarm in begun
+        ]
+        rows += [row(job_id=job_id, action="all_clear", field=kind) for job_id, kind in over]
         store.write(append_audit, rows)
         self._told = (self._told & ringing.keys()) | {(job.id, alarm.kind.value) for job, alarm in begun}
         for job, alarm in begun:
@@ -73,22 +78,9 @@ class Alarms:
         for job_id, kind in over:
             _log.warning("overdue_no_more", job_id=job_id, kind=kind)
 
-    def _begun(self, job: Job, alarm: Alarm) -> AuditRow:
-        after: dict[str, object] = {"since": instant(alarm.since), "deadline": instant(alarm.deadline)}
-        if alarm.kind is Kind.SUCCESS:
-            after["expect_every_ms"] = job.file.spec.to_json()["expect_every_ms"]
-        return self._row(job.id, "alarm", alarm.kind.value, after)
 
-    def _over(self, job_id: str, kind: str) -> AuditRow:
-        return self._row(job_id, "all_clear", kind, None)
-
-    def _row(self, job_id: str, action: str, kind: str, after: object) -> AuditRow:
-        return AuditRow(
-            job_id=job_id,
-            action=action,
-            field=kind,
-            after=after,
-            at=self._clock.now(),
-            actor="scheduler",
-            cause="expected",
-        )
+def _facts(job: Job, alarm: Alarm) -> dict[str, object]:
+    found: dict[str, object] = {"since": instant(alarm.since), "deadline": instant(alarm.deadline)}
+    if alarm.kind is Kind.SUCCESS:
+        found["expect_every_ms"] = job.file.spec.to_json()["expect_every_ms"]
+    return found

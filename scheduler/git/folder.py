@@ -18,8 +18,7 @@ def head_by_hand(root: Path) -> str | None:
         if not head.startswith("ref: "):
             return head
         ref = head.removeprefix("ref: ")
-        common = git / "commondir"  # a linked worktree keeps its branches with the others (gitrepository-layout(5))
-        shared = git / common.read_text().strip() if common.exists() else git
+        shared = _shared(git)
         if (shared / ref).is_file():
             return (shared / ref).read_text().strip()
         for line in (shared / "packed-refs").read_text().splitlines():
@@ -28,6 +27,12 @@ def head_by_hand(root: Path) -> str | None:
     except (OSError, ValueError):
         pass
     return None
+
+
+def _shared(git: Path) -> Path:
+    """Where a linked worktree keeps its branches with the others (gitrepository-layout(5)). Raises: OSError."""
+    common = git / "commondir"
+    return (git / common.read_text().strip()).resolve() if common.exists() else git
 
 
 def ref_files(root: Path) -> Mapping[Path, frozenset[str]]:
@@ -40,8 +45,7 @@ def ref_files(root: Path) -> Mapping[Path, frozenset[str]]:
         return {}
     found: dict[Path, set[str]] = {git: {"HEAD"}}
     try:
-        common = git / "commondir"
-        shared = (git / common.read_text().strip()).resolve() if common.exists() else git
+        shared = _shared(git)
         head = (git / "HEAD").read_text().strip()
     except FileNotFoundError:
         return {git: frozenset({"HEAD"})}  # it is being made
@@ -65,9 +69,7 @@ def shallow_commits(root: Path) -> frozenset[str]:
     if git is None:
         return frozenset()
     try:
-        common = git / "commondir"
-        shared = git / common.read_text().strip() if common.exists() else git
-        return frozenset((shared / "shallow").read_text().split())
+        return frozenset((_shared(git) / "shallow").read_text().split())
     except (OSError, ValueError):
         return frozenset()
 

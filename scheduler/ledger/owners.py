@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 from pathlib import Path
-from types import TracebackType
 
 from scheduler.machine.locks import Lock
 from scheduler.root.place import unusable
@@ -24,7 +23,7 @@ def kind_of(owner: str | None) -> str:
     return kind if is_told else LOCAL
 
 
-class Owner:
+class Owner(contextlib.AbstractContextManager["Owner"]):
     """This process's claim to the runs it starts. `id` is what their rows name."""
 
     def __init__(self, folder: Path) -> None:
@@ -49,10 +48,7 @@ class Owner:
             self._path.unlink(missing_ok=True)
         self._lock.close()
 
-    def __enter__(self) -> Owner:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
 

@@ -36,7 +36,7 @@ T = TypeVar("T")
 BUSY_TIMEOUT = timedelta(seconds=10)
 
 
-class Store:
+class Store(contextlib.AbstractContextManager["Store"]):
     """One connection to one database. Opening it migrates an older one and refuses a newer or foreign one."""
 
     def __init__(
@@ -120,9 +120,6 @@ class Store:
         self._connection.close()
         if self._cleanup is not None:
             self._cleanup.close()
-
-    def __enter__(self) -> Store:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -50,12 +50,9 @@ def cannot_write(folder: Path) -> str:
     try:
         file = os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        known = error.errno not in (
-            errno.EOPNOTSUPP,
-            errno.EISDIR,
-            errno.EINVAL,
-        )  # not every file system has such files
-        return f"{folder} cannot be written: {error.strerror}" if known else ""
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):  # not every file system has such files
+            return ""
+        return f"{folder} cannot be written: {error.strerror}"
     except AttributeError:  # nor has every system
         return ""
     try:

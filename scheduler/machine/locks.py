@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
 from pathlib import Path
-from typing import Self
 
 _TICK_S = 0.02
 
 
-class Lock:
+class Lock(contextlib.AbstractContextManager["Lock"]):
     """A lock on a file or folder, held until `close`.
 
     It is on what the path names at that time: who tidies may find a new file before it is locked, take it for a dead
@@ -55,9 +55,6 @@ class Lock:
         file, self.file = self.file, -1
         if file >= 0:
             os.close(file)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -175,17 +175,9 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         found = facts(record)
-        line: dict[str, Any] = {"time": found.time, "level": found.level.lower(), "event": found.event}
-        line.update(found.fields)
-        line.update(
-            (name, value)
-            for name, value in (
-                ("message", found.message),
-                ("exception", found.exception),
-                ("traceback", found.traceback),
-            )
-            if value
-        )
+        line = {"time": found.time, "level": found.level.lower(), "event": found.event, **found.fields}
+        told = {"message": found.message, "exception": found.exception, "traceback": found.traceback}
+        line |= {name: value for name, value in told.items() if value}
         # A file name that is not UTF-8 holds lone surrogates, which strict readers of JSON refuse.
         whole = {name: _without_surrogates(value) if isinstance(value, str) else value for name, value in line.items()}
         return json.dumps(whole)

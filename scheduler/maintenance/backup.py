@@ -132,17 +132,18 @@ def due_after(last: datetime, *, minute: int = 0) -> datetime:
     return night.astimezone(UTC)
 
 
+@dataclass(eq=False, kw_only=True)
 class Nightly:
     """Makes the nightly copy, from a thread of its own. Nothing waits for it, and no failure of it stops anything."""
 
-    def __init__(self, *, place: Place, clock: Clock, lend: Lend, also: Callable[[], None] = lambda: None) -> None:
-        """also: what else is looked after every minute in this thread."""
-        self._place = place
-        self._also = also
-        self._clock = clock
-        self._lend = lend
+    place: Place
+    clock: Clock
+    lend: Lend
+    also: Callable[[], None] = lambda: None  # what else is looked after every minute in this thread
+
+    def __post_init__(self) -> None:
         self._retry_at: datetime | None = None
-        digest = hashlib.sha256(str(place.backups).encode()).digest()
+        digest = hashlib.sha256(str(self.place.backups).encode()).digest()
         self._minute = digest[0] % 60  # many daemons of one machine do not all copy at once
         self.trouble = ""  # why there is no new copy
         self.loop = Loop("nightly", self._turns, _log, retry_s=LOOK_S)
@@ -153,12 +154,12 @@ class Nightly:
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         while True:
             self.look()
-            self._also()
+            self.also()
             yield LOOK_S
 
     def look(self) -> None:
         """Makes a copy if one is due: a night has passed since the newest one, or since the database began."""
-        now = self._clock.now()
+        now = self.clock.now()
         if self._retry_at is not None and self._retry_at - RETRY <= now < self._retry_at:
             return
         try:
@@ -177,17 +178,17 @@ class Nightly:
     def _last(self, now: datetime) -> datetime | None:
         """What the next copy has to follow; None where there is nothing to copy."""
         try:
-            with self._lend() as store:
+            with self.lend() as store:
                 born = store.read(put_back.born_at)
         except UnavailableError:  # the daemon says so in its own words
             return None
-        if self._place.backups is None:
+        if self.place.backups is None:
             raise UnavailableError("this user has no home folder: no place for copies outside of the root")
-        made = [copy.at for copy in _in(self._place.backups) if copy.at <= now]  # the clock may have gone back
+        made = [copy.at for copy in _in(self.place.backups) if copy.at <= now]  # the clock may have gone back
         return made[0] if made else born
 
     def _copy(self, now: datetime) -> None:
-        folder = self._place.backups
+        folder = self.place.backups
         assert folder is not None
         try:
             make_private(folder)
@@ -197,7 +198,7 @@ class Nightly:
             raise UnavailableError(f"the folder {folder} cannot be used: {error.strerror}") from error
         begun = time.monotonic()
         path = folder / f"{now:{_STAMP}}.db"
-        found = _make(self._place, path, now=now, actor="scheduler", pace=self._pace)
+        found = _make(self.place, path, now=now, actor="scheduler", pace=self._pace)
         took = time.monotonic() - begun
         _log.info("backup_made", path=path, bytes=found.bytes, runs=found.runs, took_s=took)
         for old in [copy for copy in _in(folder) if copy.at <= now][KEEP:]:
@@ -209,7 +210,7 @@ class Nightly:
 
     def _say(self, trouble: str) -> None:
         if trouble != self.trouble:
-            last = newest(self._place)
+            last = newest(self.place)
             if trouble:
                 since = "there is none" if last is None else f"the newest is of {instant(last.at)}"
                 _log.warning("backup_failed", f"{since}; jobs fire as before", reason=trouble)

@@ -117,24 +117,26 @@ def _outputs(place: Place, job_id: str) -> dict[int, list[os.DirEntry[str]]]:
     return found
 
 
+@dataclass(eq=False, kw_only=True)
 class Housekeeping:
     """Collects once a day, beside a daemon's other work or at the end of `--once`; no failure of it stops anything."""
 
-    def __init__(self, *, place: Place, clock: Clock, lend: Lend) -> None:
-        self._place = place
-        self._clock = clock
-        self._lend = lend
-        self._mark = place.state / "gc"  # when it was done last, for the next process too
+    place: Place
+    clock: Clock
+    lend: Lend
+
+    def __post_init__(self) -> None:
+        self._mark = self.place.state / "gc"  # when it was done last, for the next process too
 
     def look(self) -> None:
-        now = self._clock.now()
+        now = self.clock.now()
         last = self._last()
         if last is not None and last <= now < last + EVERY:
             return
         try:
             self._mark.write_text(instant(now))
-            with self._lend() as store:
-                found = collect(self._place, store, now=now, actor="scheduler")
+            with self.lend() as store:
+                found = collect(self.place, store, now=now, actor="scheduler")
         except (SchedulerError, OSError) as error:
             _log.warning("gc_failed", "what is kept no longer is still there", reason=str(error))
             return

@@ -67,16 +67,15 @@ def write_commit(followed: Followed, commit: str, entries: Sequence[Entry]) -> N
         _to_disk(new)
         crash_point("before_commit_is_there")
         new.rename(folder)
-    except OSError as error:
+    except BaseException as error:
         remove_tree(new)
+        if not isinstance(error, OSError):
+            raise
         raise UnavailableError(
             f"commit {commit[:12]} cannot be written to {followed.commits}: {error.strerror}"
             + (f" ({error.filename})" if error.errno in (errno.EEXIST, errno.ENAMETOOLONG) else ""),
             hint="make room; what is there already stays in force",
         ) from error
-    except BaseException:
-        remove_tree(new)
-        raise
 
 
 def _write(store: Path, new: Path, entries: Sequence[Entry]) -> None:

@@ -24,22 +24,8 @@ from scheduler.machine.crash import crash_point
 from scheduler.machine.disks import lack_of_room
 from scheduler.machine.log import Log
 from scheduler.machine.loop import Loop
+from scheduler.remote import fetching
 from scheduler.remote.checkouts import DamagedStoreError, damage, link, link_all, list_commit, remove_old, write_commit
-from scheduler.remote.fetching import (
-    KEPT,
-    GoneError,
-    StoppedError,
-    fetch,
-    followed_ref,
-    has_ref,
-    is_ancestor,
-    is_sound,
-    make_store,
-    object_format,
-    pack,
-    put_store_aside,
-    save_what_is_ours,
-)
 from scheduler.remote.signatures import why_not_signed
 from scheduler.root.followed import Followed, Looked, look_lock
 
@@ -91,7 +77,7 @@ class Follow:
         try:
             found = self._try(remote, found, now)
             found = found.with_trouble(now, "")
-        except StoppedError:
+        except fetching.StoppedError:
             return before
         except NotApplicableError as error:
             found = self._reached(remote, found, now).with_trouble(now, str(error), error.hint)
@@ -104,7 +90,7 @@ class Follow:
 
     def _reached(self, remote: Remote, found: Looked, now: str) -> Looked:
         with contextlib.suppress(GitError):
-            tip = need_revision(self.followed.store, f"{followed_ref(remote)}^{{commit}}", bare=True)
+            tip = need_revision(self.followed.store, f"{fetching.followed_ref(remote)}^{{commit}}", bare=True)
             return replace(found, tip=tip, reached_at=now)
         return found
 
@@ -126,31 +112,33 @@ class Follow:
     def _fetch(self, remote: Remote) -> str:
         store = self.followed.store
         if not (store / "HEAD").is_file():
-            self._renew(remote, "it is gone") if store.exists() else make_store(store, self._format(remote))
+            self._renew(remote, "it is gone") if store.exists() else fetching.make_store(store, self._format(remote))
         try:
-            return fetch(store, remote.url, remote.ref, self.environ, tell=self.progress, stopped=self.stopped)
-        except GoneError as error:
+            return fetching.fetch(store, remote.url, remote.ref, self.environ, tell=self.progress, stopped=self.stopped)
+        except fetching.GoneError as error:
             raise UnavailableError(
                 f"{remote.words} is gone: {remote.url} answers, and has no such name",
                 hint=f"bring it back, or name another in {self.followed.file}",
             ) from error
         except GitError as error:
             of_another = "mismatched algorithms" in error.said
-            if not of_another and (not has_ref(remote.url, remote.ref, self.environ) or is_sound(store)):
+            if not of_another and (
+                not fetching.has_ref(remote.url, remote.ref, self.environ) or fetching.is_sound(store)
+            ):
                 raise
             self._renew(remote, str(error))
-            return fetch(store, remote.url, remote.ref, self.environ)
+            return fetching.fetch(store, remote.url, remote.ref, self.environ)
 
     def _format(self, remote: Remote) -> str:
-        return object_format(remote.url, remote.ref, self.environ)
+        return fetching.object_format(remote.url, remote.ref, self.environ)
 
     def _renew(self, remote: Remote, why: str) -> None:
         """A new store in the place of a damaged one, which stays beside it: it may hold what no remote has."""
         store, made_by = self.followed.store, self._format(remote)
-        aside = put_store_aside(store, self.clock.now().strftime("%Y%m%dT%H%M%S"))
+        aside = fetching.put_store_aside(store, self.clock.now().strftime("%Y%m%dT%H%M%S"))
         _log.error("store_damaged", "it is fetched anew", reason=why, put_aside=aside)
-        make_store(store, made_by)
-        save_what_is_ours(aside, store)
+        fetching.make_store(store, made_by)
+        fetching.save_what_is_ours(aside, store)
         link_all(self.followed)
 
     def _apply(self, remote: Remote, tip: str, current: str | None) -> str | None:
@@ -175,14 +163,14 @@ class Follow:
             raise NotApplicableError(f"commit {tip[:12]} has no {path}", hint=_where_it_is(entries))
         if left is not None:
             with contextlib.suppress(GitError):  # runs name it, and git would throw it away in some weeks
-                run_git(store, "update-ref", KEPT + left, left, bare=True)
+                run_git(store, "update-ref", fetching.KEPT + left, left, bare=True)
         write_commit(self.followed, tip, entries)
         crash_point("before_switch")
         self.followed.switch(tip, remote.path)
         crash_point("after_switch")
         remove_old(self.followed, keep=(tip,))
         with contextlib.suppress(GitError):
-            pack(store)
+            fetching.pack(store)
         return left
 
     def _check_readable(self, tip: str) -> None:
@@ -200,7 +188,7 @@ class Follow:
             run_git(self.followed.store, "cat-file", "-e", f"{current}^{{commit}}", bare=True)
         except GitError:
             return None  # of a store that was made anew: the remote does not have it
-        return None if is_ancestor(self.followed.store, current, tip) else current
+        return None if fetching.is_ancestor(self.followed.store, current, tip) else current
 
     def _check_signature(self, remote: Remote, tip: str, current: str | None, left: str | None) -> None:
         tag = remote.ref if remote.tag is not None else None
@@ -209,7 +197,7 @@ class Follow:
                 f"commit {why}, and only signed ones are applied here",
                 hint="sign it (`git commit -S`), or add its key to " + str(self.followed.signers),
             )
-        if left is not None and current is not None and is_ancestor(self.followed.store, tip, current):
+        if left is not None and current is not None and fetching.is_ancestor(self.followed.store, tip, current):
             # Whoever may push, and has no key, could bring back any old text with its good signature.
             raise NotApplicableError(
                 f"{remote.words} went back to {tip[:12]}, which is older than {current[:12]}",

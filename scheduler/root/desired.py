@@ -23,20 +23,17 @@ from scheduler.root.listing import Listing, is_text, list_job_files
 from scheduler.root.parsed import Parsed
 from scheduler.root.tasks import JOB_FILE_BYTES, check_text
 
-_FILE_CODES = {
-    "source_missing": "file.missing",
-    "source_not_regular": "file.not-regular",
-    "source_outside_root": "file.outside-root",
-    "source_denied": "file.denied",
-    "source_too_large": "file.too-large",
-}
+_HINT = "see to it that it can be read"
 # What to do about a job file, and about a task, that cannot be read.
-_FILE_HINTS = {
-    "source_missing": "correct the link, or delete it",
-    "source_not_regular": "rename it, or put a file in its place",
-    "source_outside_root": "put a copy of the file here",
-    "source_denied": "let the user that runs the scheduler read it",
-    "source_too_large": "split it, or move long texts into files of their own with task_source_path",
+_FILE_CODES = {
+    "source_missing": ("file.missing", "correct the link, or delete it"),
+    "source_not_regular": ("file.not-regular", "rename it, or put a file in its place"),
+    "source_outside_root": ("file.outside-root", "put a copy of the file here"),
+    "source_denied": ("file.denied", "let the user that runs the scheduler read it"),
+    "source_too_large": (
+        "file.too-large",
+        "split it, or move long texts into files of their own with task_source_path",
+    ),
 }
 _TASK_HINTS = {
     "source_missing": "create the file, or correct the path",
@@ -49,7 +46,6 @@ _TASK_HINTS = {
     "source_conflict_markers": "settle the conflict and delete its markers",
 }
 _MOST_NAMES = 1_000  # of a folder, in which to look for the one that was meant
-_HINT = "see to it that it can be read"
 
 
 def read_desired(
@@ -149,13 +145,10 @@ def _texts(files: Files, settings: Settings, tree: Tree, documents: Sequence[Doc
 
 
 def _inline(text: bytes, settings: Settings) -> _Text | Fault:
-    return _text_fault(text, settings.limits.task_bytes) or _Text(hashlib.sha256(text).hexdigest())
-
-
-def _text_fault(text: bytes, limit: int) -> Fault | None:
+    limit = settings.limits.task_bytes
     if len(text) > limit:
         return Fault(reason="source_too_large", message=f"the task has {len(text):,} bytes; {limit:,} are allowed")
-    return check_text(text)
+    return check_text(text) or _Text(hashlib.sha256(text).hexdigest())
 
 
 def _near_file(files: Files, path: str) -> str:
@@ -178,5 +171,6 @@ def _task_problem(document: Document, fault: Fault, near: str = "") -> Problem:
 
 
 def _file_problem(path: str, fault: Fault) -> Problem:
-    hint = f"{_FILE_HINTS.get(fault.reason, _HINT)}; the jobs it held keep their last good definition"
-    return Problem(path, 1, 1, _FILE_CODES.get(fault.reason, "file.unreadable"), fault.message, hint)
+    code, hint = _FILE_CODES.get(fault.reason, ("file.unreadable", _HINT))
+    hint += "; the jobs it held keep their last good definition"
+    return Problem(path, 1, 1, code, fault.message, hint)

@@ -70,11 +70,7 @@ def replace(root: Path, path: str, old: bytes, new: bytes) -> None:
     """
     with _errors(path), _folder(root, path) as (folder, name):
         before = _checked(folder, name, path, old)
-        beside = f".{name[:100]}.{secrets.token_hex(4)}.tmp"
-        file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
-        try:
-            with open(file, "wb", closefd=False) as out:
-                out.write(new)
+        with _beside(folder, name, new, 0o600) as (file, beside):
             _dress(file, folder, name, before, path)
             os.fsync(file)
             crash_point("edit_before_rename")
@@ -82,12 +78,6 @@ def replace(root: Path, path: str, old: bytes, new: bytes) -> None:
             if _mark(_checked(folder, name, path, old)) != _mark(before):
                 raise _changed(path)
             os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(beside, dir_fd=folder)
-            raise
-        finally:
-            os.close(file)
         os.fsync(folder)
 
 
@@ -98,11 +88,7 @@ def create(root: Path, path: str, data: bytes, *, mode: int | None = None) -> No
     Raises: RefusedError where something has the name; UnavailableError.
     """
     with _errors(path), _folder(root, path, make=True) as (folder, name):
-        beside = f".{name[:100]}.{secrets.token_hex(4)}.tmp"
-        file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
-        try:
-            with open(file, "wb", closefd=False) as out:
-                out.write(data)
+        with _beside(folder, name, data, 0o666) as (file, beside):
             if mode is not None:
                 os.fchmod(file, stat.S_IMODE(mode))
             os.fsync(file)
@@ -116,11 +102,22 @@ def create(root: Path, path: str, data: bytes, *, mode: int | None = None) -> No
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
                 os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
             crash_point("edit_after_link")
-        finally:
-            with contextlib.suppress(OSError):
-                os.unlink(beside, dir_fd=folder)
-            os.close(file)
         os.fsync(folder)
+
+
+@contextlib.contextmanager
+def _beside(folder: int, name: str, data: bytes, mode: int) -> Iterator[tuple[int, str]]:
+    """A file that holds `data`, by a name of its own beside the one that it is for; that name is gone in the end."""
+    beside = f".{name[:100]}.{secrets.token_hex(4)}.tmp"
+    file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
+    try:
+        with open(file, "wb", closefd=False) as out:
+            out.write(data)
+        yield file, beside
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(beside, dir_fd=folder)
+        os.close(file)
 
 
 def delete(root: Path, path: str, old: bytes) -> int:

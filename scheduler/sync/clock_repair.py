@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -62,8 +63,6 @@ def repair_after_clock_change(store: Store, *, now: datetime, whole: bool, actor
         told = ClockRepair(jobs=tuple(found), void=sum(each.void for each in cuts), retries=tuple(retries))
         if told.nothing and rules in (None, store.read(clock_steps.last_clock).zone_rules):
             return told
-        audit = [] if told.nothing else [_audit_root(told, now, actor)]
-        audit += [row for each in found for row in _audit(each, now, actor)]
         store.write(
             clock_steps.repair_clock,
             found,
@@ -71,7 +70,7 @@ def repair_after_clock_change(store: Store, *, now: datetime, whole: bool, actor
             retries=retries,
             zone_rules=rules,
             ticket=observed.ticket,
-            audit=audit,
+            audit=[] if told.nothing else _audit(told, now, actor),
             now=now,
         )
         if not told.nothing:
@@ -121,22 +120,11 @@ def _digest(jobs: Collection[Job]) -> str:
     return rules_digest(definition_zones(job.file.spec for job in jobs if not job.archived))
 
 
-def _audit_root(told: ClockRepair, now: datetime, actor: str) -> AuditRow:
-    after = {"jobs": len(told.jobs), "void_slots": told.void, "retries": len(told.retries)}
-    return AuditRow(job_id=ROOT_JOB_ID, action="set_right", after=after, at=now, actor=actor, cause="clock")
-
-
-def _audit(found: Righted, now: datetime, actor: str) -> list[AuditRow]:
-    return [
-        AuditRow(
-            job_id=found.job.id,
-            action="set_right",
-            field=field,
-            before=None if before is None else instant(before),
-            after=None if after is None else instant(after),
-            at=now,
-            actor=actor,
-            cause="clock",
-        )
-        for field, (before, after) in found.changes.items()
+def _audit(told: ClockRepair, now: datetime, actor: str) -> list[AuditRow]:
+    row = functools.partial(AuditRow, action="set_right", at=now, actor=actor, cause="clock")
+    counts = {"jobs": len(told.jobs), "void_slots": told.void, "retries": len(told.retries)}
+    return [row(job_id=ROOT_JOB_ID, after=counts)] + [
+        row(job_id=each.job.id, field=field, before=before and instant(before), after=after and instant(after))
+        for each in told.jobs
+        for field, (before, after) in each.changes.items()
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -63,15 +63,9 @@ class SyncReport:
     nothing_to_do: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "json": self.json,
-            "read": self.read,
-            "left": dict(self.left),
-            "token_refused": self.token_refused,
-            "recovered": list(self.recovered),
-            "no_provenance": self.no_provenance,
-            "nothing_to_do": self.nothing_to_do,
-        }
+        """Without the problems, which are in `json` too."""
+        found = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "problems"}
+        return {**found, "left": dict(self.left), "recovered": list(self.recovered)}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> SyncReport:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.core.values.problems import UnavailableError
-from scheduler.remote import following
+from scheduler.remote import fetching
 from tests.helpers import ROOT_FILE, call, git, settle_environment
 from tests.remote.world import World
 
@@ -159,7 +159,7 @@ def test_what_was_pushed_and_not_taken_yet_is_not_called_applied(root: World, mo
     def away(*_: object, **__: object) -> str:
         raise UnavailableError("the remote is away")
 
-    monkeypatch.setattr(following, "fetch", away)  # after the push
+    monkeypatch.setattr(fetching, "fetch", away)  # after the push
     told, _ = scheduler(root, "update", "hello", "--set", "name=later", "--branch", "main", "--push", "--json")
     assert json.loads(told)["applied"] == "next_sync"
     assert name_of(root, "main") == "later"

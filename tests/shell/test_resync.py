@@ -395,7 +395,7 @@ def test_looking_at_a_repository_and_working_beside_head_wake_nobody(
         git(repository, "tag", "x")
         git(repository, "fetch", "-q", ".", "main:refs/remotes/here/main")
         git(repository, "gc", "-q")
-        found.resync._passes.tree()
+        found.resync.passes.tree()
         time.sleep(4 * module.SETTLE_S)
         since = passes(caplog)[before:]
         # `gc` packs the refs and removes the file of the branch, which may be news of HEAD: looks that find nothing.

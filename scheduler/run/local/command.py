@@ -212,7 +212,7 @@ class _Doorbell:
         os.close(self._button)
 
 
-class _Attempt:
+class _Attempt(contextlib.AbstractContextManager["_Attempt"]):
     """A started process with its pipes: one selector waits for all of them, its end, its deadline and `cancel`."""
 
     def __init__(
@@ -241,9 +241,6 @@ class _Attempt:
                 self._selector.register(process.stdin, selectors.EVENT_WRITE)
             cleanup.enter_context(cancel.listening(self._bell.ring))  # left first: no ring reaches a closed bell
             self._cleanup = cleanup.pop_all()
-
-    def __enter__(self) -> _Attempt:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._cleanup.close()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from scheduler.core.formats.globs import matches_any, matches_job
 from scheduler.core.values.facts import Fault, Task
 from scheduler.core.values.instants import instant
-from scheduler.core.values.settings import RunnerSpec, TaskInput
+from scheduler.core.values.settings import RunnerSpec, Settings, TaskInput
 from scheduler.core.values.spec import JobSpec
 from scheduler.core.values.texts import listed
 from scheduler.core.values.units import format_duration
@@ -118,7 +118,7 @@ def prepare(
     )
 
 
-def unready(runner: RunnerSpec, root: Path, environ: Mapping[str, str]) -> Iterator[Fault]:
+def _unready(runner: RunnerSpec, root: Path, environ: Mapping[str, str]) -> Iterator[Fault]:
     """Why nothing could be started with this runner now, whatever the job and its task. Starts nothing."""
     cwd = _working_folder(runner, root)
     if isinstance(cwd, Fault):
@@ -129,6 +129,20 @@ def unready(runner: RunnerSpec, root: Path, environ: Mapping[str, str]) -> Itera
         yield program
     elif (interpreter := _missing_interpreter(program, search)) is not None:
         yield cannot_start("start_failed", f"the first line of {program!r} names {interpreter!r}, which is not there")
+
+
+def troubles(settings: Settings, root: Path, environ: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
+    """By runner: `faults`, why nothing starts with it now, and `lacks`, the variables that it would start without.
+
+    environ: that of the process which would start it. No value of a variable is in the answer.
+    """
+    return {
+        name: {
+            "faults": [fault.message for fault in _unready(runner, root, environ)],
+            "lacks": [each for each in runner.env_from if not environ.get(each) and each not in dict(runner.env)],
+        }
+        for name, runner in sorted(settings.runners.items())
+    }
 
 
 def _missing_interpreter(program: str, search: str) -> str | None:

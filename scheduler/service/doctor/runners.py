@@ -11,7 +11,7 @@ from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.texts import names
-from scheduler.run.local.ready import troubles
+from scheduler.run.local.prepare import troubles
 from scheduler.service.doctor.check import Check
 
 
