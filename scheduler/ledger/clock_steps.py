@@ -14,7 +14,7 @@ from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.spec import JobSpec
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.cursor import StaleError, need_ticket, next_number, next_ticket
-from scheduler.ledger.rows import SLOTS, moment, stamp, stamp_or_none
+from scheduler.ledger.rows import SLOTS, WAITS_FOR_RETRY, from_row, moment, stamp, stamp_or_none, update_run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,8 @@ def later(sql: Connection, job_ids: Iterable[str], now: datetime) -> Later:
     """The rows of slots after `now`: none, unless the clock has gone back."""
     skips: list[Ahead] = []
     stays: dict[str, tuple[datetime, ...]] = {}
-    columns = "n, status, reason, fire_time, coalesce(fire_time_last, fire_time) AS last, slots, generation"
+    slots = "fire_time, fire_time AS first, coalesce(fire_time_last, fire_time) AS last, slots"
+    columns = f"job_id, n, status, reason, {slots}, generation"
     for job_id in job_ids:
         rows = sql.execute(
             f"SELECT {columns} FROM (SELECT * FROM runs WHERE job_id = ?1 AND {SLOTS} AND fire_time > ?2"
@@ -47,17 +48,7 @@ def later(sql: Connection, job_ids: Iterable[str], now: datetime) -> Later:
                     "SELECT spec FROM definitions WHERE job_id = ? AND generation = ?", (job_id, generation)
                 ).fetchone()
                 specs[generation] = JobSpec.from_json(json.loads(text))
-            skips.append(
-                Ahead(
-                    job_id=job_id,
-                    n=row["n"],
-                    first=parse_instant(row["fire_time"]),
-                    last=parse_instant(row["last"]),
-                    slots=row["slots"],
-                    reason=row["reason"],
-                    schedule=specs[generation].schedule,
-                )
-            )
+            skips.append(from_row(Ahead, row, schedule=specs[generation].schedule))
     return Later(skips=tuple(skips), taken=stays)
 
 
@@ -74,10 +65,7 @@ def _void(sql: Connection, found: Cut, now: datetime) -> None:
     ahead = found.ahead
     was = f"the clock went back to {instant(now.replace(microsecond=0))}; it was {ahead.reason}"
     if not found.kept:
-        sql.execute(
-            "UPDATE runs SET reason = 'void', error = ? WHERE job_id = ? AND n = ? AND status = 'skipped'",
-            (was, ahead.job_id, ahead.n),
-        )
+        update_run(sql, ahead.job_id, ahead.n, "status = 'skipped'", reason="void", error=was)
         return
     assert found.kept_last is not None
     sql.execute(
@@ -96,10 +84,7 @@ def _void(sql: Connection, found: Cut, now: datetime) -> None:
             ahead.n,
         ),
     )
-    sql.execute(
-        "UPDATE runs SET fire_time_last = ?, slots = ? WHERE job_id = ? AND n = ?",
-        (stamp(found.kept_last), found.kept, ahead.job_id, ahead.n),
-    )
+    update_run(sql, ahead.job_id, ahead.n, fire_time_last=found.kept_last, slots=found.kept)
 
 
 def _repair_job(sql: Connection, found: Righted, ticket: int) -> None:
@@ -169,11 +154,7 @@ def repair_clock(
     for each in jobs:
         _repair_job(sql, each, changed)
     for run in retries:  # sooner, where the clock that said when was ahead
-        assert run.retry_at is not None
-        sql.execute(
-            "UPDATE runs SET retry_at = ? WHERE job_id = ? AND n = ? AND status = 'queued' AND retry_at NOTNULL",
-            (stamp(run.retry_at), run.job_id, run.n),
-        )
+        update_run(sql, run.job_id, run.n, WAITS_FOR_RETRY, retry_at=run.retry_at)
     sql.execute(
         "UPDATE root SET zone_rules = coalesce(?, zone_rules), synced_at = min(synced_at, ?)", (zone_rules, stamp(now))
     )

@@ -6,9 +6,8 @@ from datetime import datetime, timedelta
 from sqlite3 import Connection
 
 from scheduler.core.times.clocks import true_lives
-from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.runs import Life
-from scheduler.ledger.rows import from_row, stamp
+from scheduler.ledger.rows import from_row, insert, stamp
 
 _LONGEST_GAP = timedelta(minutes=5)  # between two signs of life
 _MOST_LIVES = 5_000
@@ -16,13 +15,8 @@ _MOST_LIVES = 5_000
 
 def lives(sql: Connection, now: datetime) -> list[Life]:
     """When daemons were there, by when they came, as far as a clock that has gone back since has not noted it."""
-    found = [
-        from_row(
-            Life, row, began=parse_instant(row["began_at"]), seen=parse_instant(row["seen_at"]), over=bool(row["over"])
-        )
-        for row in sql.execute("SELECT * FROM lives ORDER BY id")
-    ]
-    return true_lives(found, now)
+    rows = sql.execute("SELECT owner, began_at AS began, seen_at AS seen, silent, over FROM lives ORDER BY id")
+    return true_lives([from_row(Life, row, over=bool(row["over"])) for row in rows], now)
 
 
 def beat(sql: Connection, owner: str, *, now: datetime, silent: str, over: bool = False) -> None:
@@ -41,8 +35,5 @@ def beat(sql: Connection, owner: str, *, now: datetime, silent: str, over: bool 
             " AND seen_at BETWEEN ? AND ?",
             (stamp(now), owner, stamp(now - _LONGEST_GAP), stamp(now)),
         )
-        sql.execute(
-            "INSERT INTO lives (owner, began_at, seen_at, silent, over) VALUES (?, ?, ?, ?, ?)",
-            (owner, stamp(now), stamp(now), silent, over),
-        )
+        insert(sql, "lives", owner=owner, began_at=now, seen_at=now, silent=silent, over=over)
         sql.execute("DELETE FROM lives WHERE id <= (SELECT max(id) FROM lives) - ?", (_MOST_LIVES,))

@@ -9,11 +9,10 @@ from sqlite3 import Connection
 
 from scheduler.core.past.timeline import Use
 from scheduler.core.values.facts import Job
-from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Definition, Run, RunStatus
 from scheduler.core.values.spec import JobSpec
-from scheduler.ledger.rows import JOBS, find_runs, moment, sha256_of, stamp, to_job
+from scheduler.ledger.rows import JOBS, find_runs, from_row, moment, sha256_of, stamp, to_job
 
 
 def jobs(sql: Connection) -> list[Job]:
@@ -44,10 +43,7 @@ def uses(sql: Connection, job_id: str) -> list[Use]:
         " revision, dirty FROM runs WHERE job_id = ? AND started_at NOTNULL AND task_sha256 NOTNULL ORDER BY n",
         (job_id,),
     )
-    return [
-        Use(**{**dict(row), "status": RunStatus(row["status"]), "started_at": parse_instant(row["started_at"])})
-        for row in rows
-    ]
+    return [from_row(Use, row) for row in rows]
 
 
 def run_count(sql: Connection, job_id: str) -> int:
@@ -69,15 +65,10 @@ def statuses_between(sql: Connection, job_id: str, start: datetime, end: datetim
 
 def definitions(sql: Connection, job_id: str) -> list[Definition]:
     """Every definition that a job had, by when it came."""
-    rows = sql.execute("SELECT * FROM definitions WHERE job_id = ? ORDER BY generation", (job_id,)).fetchall()
-    return [
-        Definition(
-            spec=JobSpec.from_json(json.loads(row["spec"])),
-            generation=row["generation"],
-            since=parse_instant(row["recorded_at"]),
-        )
-        for row in rows
-    ]
+    rows = sql.execute(
+        "SELECT spec, generation, recorded_at AS since FROM definitions WHERE job_id = ? ORDER BY generation", (job_id,)
+    )
+    return [from_row(Definition, row, spec=JobSpec.from_json(json.loads(row["spec"]))) for row in rows]
 
 
 def slots_around(sql: Connection, job_id: str, at: datetime) -> tuple[list[Run], datetime | None]:

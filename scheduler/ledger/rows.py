@@ -19,6 +19,7 @@ from scheduler.core.values.spec import JobSpec
 
 T = TypeVar("T")
 ACTIVE = "status IN ('queued', 'claimed', 'running')"
+WAITS_FOR_RETRY = "status = 'queued' AND retry_at NOTNULL"
 SLOTS = "\"trigger\" IN ('schedule', 'catch_up') AND reason IS NOT 'void'"
 # Slots from the cursor on that have a row; none, but where the clock has gone back.
 TAKEN = f"""(SELECT json_group_array(fire_time) FROM (SELECT fire_time FROM runs WHERE job_id = jobs.id AND {SLOTS}
@@ -63,6 +64,13 @@ def update_job(sql: Connection, job_id: str, **columns: Any) -> None:
     """Changes a job's row; instants become text."""
     names = ", ".join(f"{name} = ?" for name in columns)
     sql.execute(f"UPDATE jobs SET {names} WHERE id = ?", (*_bound(columns), job_id))
+
+
+def update_run(sql: Connection, job_id: str, n: int, where: str = "TRUE", **columns: Any) -> bool:
+    """Changes a run's row as long as it is as `where` says; whether it was. Instants become text."""
+    names = ", ".join(f"{name} = ?" for name in columns)
+    query = f"UPDATE runs SET {names} WHERE job_id = ? AND n = ? AND {where}"
+    return sql.execute(query, (*_bound(columns), job_id, n)).rowcount > 0
 
 
 def _bound(columns: Mapping[str, Any]) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from sqlite3 import Connection, Row
+from typing import Any
 
 from scheduler.core.values.facts import Provenance, Task
 from scheduler.core.values.instants import milliseconds
@@ -14,7 +15,19 @@ from scheduler.core.values.spec import FAILURE_LIMIT
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.cursor import next_ticket
 from scheduler.ledger.owners import kind_of
-from scheduler.ledger.rows import ACTIVE, find_runs, moment, stamp, the_run, to_run, update_job
+from scheduler.ledger.rows import (
+    ACTIVE,
+    WAITS_FOR_RETRY,
+    find_runs,
+    insert,
+    moment,
+    stamp,
+    the_run,
+    to_row,
+    to_run,
+    update_job,
+    update_run,
+)
 from scheduler.machine.crash import crash_point
 from scheduler.machine.processes import Process
 
@@ -45,33 +58,28 @@ def start_attempt(
         " ON CONFLICT (sha256) DO UPDATE SET bytes = excluded.bytes WHERE bytes IS NOT excluded.bytes",
         (sha256, task.text),
     )
-    opened = sql.execute(
-        "UPDATE runs SET status = 'running', reason = NULL, owner = ?, started_at = ?, generation = ?,"
-        " task_sha256 = ?, task_bytes = ?, source_path = ?, source_sha256 = ?, source_blob = ?,"
-        " revision = ?, dirty = ?, no_provenance = ?"
-        " WHERE job_id = ? AND n = ? AND status IN ('queued', 'claimed')",
-        (
-            owner,
-            stamp(now),
-            generation,
-            sha256,
-            len(task.text),
-            task.source_path,
-            task.source_sha256,
-            provenance.blob,
-            provenance.revision,
-            provenance.dirty,
-            provenance.why_none,
-            run.job_id,
-            run.n,
-        ),
+    opened = update_run(
+        sql,
+        run.job_id,
+        run.n,
+        "status IN ('queued', 'claimed')",
+        status=RunStatus.RUNNING,
+        reason=None,
+        owner=owner,
+        started_at=now,
+        generation=generation,
+        task_sha256=sha256,
+        task_bytes=len(task.text),
+        source_path=task.source_path,
+        source_sha256=task.source_sha256,
+        source_blob=provenance.blob,
+        revision=provenance.revision,
+        dirty=provenance.dirty,
+        no_provenance=provenance.why_none,
     )
-    if not opened.rowcount:
+    if not opened:
         raise RefusedError(f"{run.id} has been ended by another process before it started")
-    sql.execute(
-        "INSERT INTO attempts (job_id, run_n, n, status, started_at) VALUES (?, ?, ?, 'running', ?)",
-        (run.job_id, run.n, n, stamp(now)),
-    )
+    insert(sql, "attempts", job_id=run.job_id, run_n=run.n, n=n, status=RunStatus.RUNNING, started_at=now)
     if n == 1:
         sql.execute("UPDATE jobs SET run_count = run_count + 1 WHERE id = ?", (run.job_id,))
     return the_run(sql, run.job_id, run.n)
@@ -108,12 +116,8 @@ def finish(
     if started is not None:
         started_at = moment(started["started_at"])
         duration_ms = None if started_at is None else max(0, milliseconds(now - started_at))
-        sql.execute(
-            "UPDATE runs SET status = ?, reason = ?, finished_at = ?, duration_ms = ?, exit_code = ?,"
-            " error = ?, result = ?, output_bytes = ?, truncated = ?, owner = NULL, retry_at = NULL"
-            " WHERE job_id = ? AND n = ?",
-            (status.value, ending.reason, stamp(now), duration_ms, *_ended(ending), run.job_id, run.n),
-        )
+        over: dict[str, Any] = {"finished_at": now, "duration_ms": duration_ms, "owner": None, "retry_at": None}
+        update_run(sql, run.job_id, run.n, **to_row(ending), **over)
         _end_last_attempt(sql, run, ending, now)
         # What a person has ended, or was ended before it had started, says nothing of the job.
         errs = started_at is not None and status not in _NO_ERRORS and ending.reason != "shutdown"
@@ -142,12 +146,8 @@ def end_try(sql: Connection, run: Run, ending: Ending, *, retry_at: datetime, no
 
     Counters wait for the end of the run. Changes nothing where somebody has ended the run.
     """
-    waits = sql.execute(
-        "UPDATE runs SET status = 'queued', reason = 'retry', owner = NULL, retry_at = ?, exit_code = ?,"
-        f" error = ?, result = ?, output_bytes = ?, truncated = ? WHERE job_id = ? AND n = ? AND {ACTIVE}",
-        (stamp(retry_at), *_ended(ending), run.job_id, run.n),
-    )
-    if waits.rowcount:
+    waits = {"status": RunStatus.QUEUED, "reason": "retry", "owner": None, "retry_at": retry_at}
+    if update_run(sql, run.job_id, run.n, ACTIVE, **{**to_row(ending), **waits}):
         _end_last_attempt(sql, run, ending, now)
     return the_run(sql, run.job_id, run.n)
 
@@ -157,12 +157,8 @@ def start_retry(sql: Connection, run: Run, *, owner: str, now: datetime) -> Run 
 
     None where somebody else has opened it, or has ended the run.
     """
-    opened = sql.execute(
-        "UPDATE runs SET status = 'running', reason = NULL, owner = ?, retry_at = NULL"
-        " WHERE job_id = ? AND n = ? AND status = 'queued' AND retry_at NOTNULL",
-        (owner, run.job_id, run.n),
-    )
-    if not opened.rowcount:
+    opened = {"status": RunStatus.RUNNING, "reason": None, "owner": owner, "retry_at": None}
+    if not update_run(sql, run.job_id, run.n, WAITS_FOR_RETRY, **opened):
         return None
     sql.execute(
         "INSERT INTO attempts (job_id, run_n, n, status, started_at)"
@@ -174,12 +170,8 @@ def start_retry(sql: Connection, run: Run, *, owner: str, now: datetime) -> Run 
 
 def skip(sql: Connection, run: Run, *, reason: str, message: str, fault: bool, now: datetime) -> Run:
     """Turns a claimed run into a skip with its reason. A fault counts as an error; no skip counts as a run (F7)."""
-    ended = sql.execute(
-        "UPDATE runs SET status = 'skipped', reason = ?, error = ?, finished_at = ?, owner = NULL"
-        f" WHERE job_id = ? AND n = ? AND {ACTIVE}",
-        (reason, message, stamp(now), run.job_id, run.n),
-    )
-    if fault and ended.rowcount:
+    skipped = {"status": RunStatus.SKIPPED, "reason": reason, "error": message, "finished_at": now, "owner": None}
+    if update_run(sql, run.job_id, run.n, ACTIVE, **skipped) and fault:
         _audit_streak(sql, run, RunStatus.SKIPPED, reason, now)
         sql.execute("UPDATE jobs SET consecutive_errors = consecutive_errors + 1 WHERE id = ?", (run.job_id,))
         _stop_failing(sql, run, now)
@@ -253,10 +245,6 @@ def _stop_failing(sql: Connection, run: Run, now: datetime) -> None:
             cause="failure_limit",
         )
         append_audit(sql, [row])
-
-
-def _ended(ending: Ending) -> tuple[object, ...]:
-    return ending.exit_code, ending.error, ending.result, ending.output_bytes, ending.truncated
 
 
 def _end_last_attempt(sql: Connection, run: Run, ending: Ending, now: datetime) -> None:

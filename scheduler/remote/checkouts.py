@@ -63,7 +63,8 @@ def write_commit(followed: Followed, commit: str, entries: Sequence[Entry]) -> N
         (new / ".git").write_text(f"gitdir: ../../{followed.store.name}/worktrees/{commit}\n")
         (new / ".git").chmod(0o444)
         link(followed, folder, commit)
-        _close(new)
+        for here, _, _ in os.walk(new, topdown=False):
+            os.chmod(here, 0o555)  # noqa: PTH101 - by the hundred
         _to_disk(new)
         crash_point("before_commit_is_there")
         new.rename(folder)
@@ -133,12 +134,6 @@ def link_all(followed: Followed) -> None:
         for entry in os.scandir(followed.commits):
             if not entry.name.startswith("."):
                 link(followed, Path(entry.path), entry.name)
-
-
-def _close(new: Path) -> None:
-    """Takes away the right to write, innermost folders first."""
-    for here, _, _ in os.walk(new, topdown=False):
-        os.chmod(here, 0o555)  # noqa: PTH101 - by the hundred
 
 
 def _to_disk(folder: Path) -> None:

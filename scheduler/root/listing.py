@@ -90,7 +90,9 @@ def _walk(
         if not is_text(path):
             enters = kind == "folder" and any(may_hold(path, glob) for glob in globs)
             if matches_any(path, globs) or enters:
-                found.problems.append(_name_problem(path))
+                shown = path.encode("utf-8", "backslashreplace").decode()
+                message = "the name is not valid UTF-8; nothing of that name is read"
+                found.problems.append(Problem(shown, 1, 1, "file.name", message, "rename it"))
             continue
         # A folder that is named like a job file was meant to be one: reading it says what is wrong. Any other, or a
         # link to one, a glob as wide as jobs/** names only in passing.
@@ -120,8 +122,3 @@ def may_enter(own: Own | None, path: str, globs: Iterable[str]) -> bool:
 def is_text(path: str) -> bool:
     """Whether a name is UTF-8: any other can stand in no database, no JSON and no terminal."""
     return not any("\ud800" <= c <= "\udfff" for c in path)
-
-
-def _name_problem(path: str) -> Problem:
-    message = "the name is not valid UTF-8; nothing of that name is read"
-    return Problem(path.encode("utf-8", "backslashreplace").decode(), 1, 1, "file.name", message, "rename it")

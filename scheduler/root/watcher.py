@@ -61,7 +61,7 @@ class Watcher:
         self._stopped = False
         self._refused = ""  # by the last cover
         self._lost = ""  # since the last cover
-        self._overflowed = False  # the same
+        self.overflowed = False  # events were lost since the last cover: what they told of has to be looked for
 
     def cover(self, folders: Collection[Path] | Mapping[Path, Names]) -> bool:
         """From now on watch exactly `folders`; True where something was added, so the caller looks once more.
@@ -75,7 +75,7 @@ class Watcher:
         with self._lock:
             if self._stopped:
                 return False
-            self._lost, self._overflowed = "", False
+            self._lost, self.overflowed = "", False
             try:
                 system = self._running()
             except OSError as error:
@@ -117,11 +117,6 @@ class Watcher:
         return self.blind or self._lost
 
     @property
-    def overflowed(self) -> bool:
-        """Whether events were lost since the last `cover`: what they would have told of has to be looked for."""
-        return self._overflowed
-
-    @property
     def blind(self) -> str:
         """The part of `trouble` that one more look does not mend: what is not watched."""
         system = self._system
@@ -155,7 +150,7 @@ class Watcher:
     def _ring(self, lost: str = "", overflowed: bool = False) -> None:
         if lost:
             self._lost = lost
-            self._overflowed |= overflowed
+            self.overflowed |= overflowed
         try:
             self._changed()
         except Exception:  # would end watchdog's thread, and with it every later event

@@ -372,7 +372,7 @@ def test_a_claim_whose_thread_gets_no_connection_is_given_up_and_has_its_end_onc
     def no_connection() -> contextlib.AbstractContextManager[Store]:
         raise UnavailableError("cannot open the database: unable to open database file")
 
-    house.workers._lend = no_connection
+    house.workers.lend = no_connection
     ended: list[Run | None] = []
     house.workers.start([claimed], ended=ended.append)
     house.workers.wait()

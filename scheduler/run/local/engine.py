@@ -7,7 +7,7 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -38,36 +38,23 @@ LOOK_AGAIN = timedelta(seconds=1)  # for the end of a run that another process c
 _log = Log(__name__)
 
 
+@dataclass(eq=False, kw_only=True)
 class LocalEngine:
     """Starts each claimed run in a thread of its own. Knows what runs and what waits, and ends them when asked."""
 
-    def __init__(
-        self,
-        *,
-        attempts: Callable[[Store], Attempts],
-        lend: Lend,
-        clock: Clock,
-        scratch: Path,
-        delayed: Callable[[], None] = lambda: None,
-        alone: Callable[[str], bool] = lambda _: True,
-        known: Callable[[str], Job | None] | None = None,
-    ) -> None:
-        """
-        delayed: told when a run has been put off, so that somebody calls `release` at `next_at`.
-        alone: whether the runs of a job exclude each other.
-        known: a job as it was seen last, without a look at the database.
-        """
-        self._attempts = attempts
-        self._lend = lend
-        self._clock = clock
-        self._scratch = scratch
-        self._told_of_delay = delayed
-        self._alone = alone
-        self._known = known
+    attempts: Callable[[Store], Attempts]
+    lend: Lend
+    clock: Clock
+    scratch: Path
+    delayed: Callable[[], None] = lambda: None  # told of a run that was put off, so that somebody calls `release` then
+    alone: Callable[[str], bool] = lambda _: True  # whether the runs of a job exclude each other
+    known: Callable[[str], Job | None] | None = None  # a job as it was seen last, without a look at the database
+
+    def __post_init__(self) -> None:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._seats: dict[str, Cancel] = {}  # of the runs under way
-        self._waiting = Waiting(alone=alone)
+        self._waiting = Waiting(alone=self.alone)
         self._room = max(1, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - FILES_OF_OURS) // FILES_OF_A_RUN)
         self._unwritten: dict[str, tuple[Callable[[Store], Run], Done | None]] = {}
         self._stopping = False
@@ -112,8 +99,8 @@ class LocalEngine:
                 return
 
     def _seems_overdue(self, entry: WaitingRun, since: datetime) -> bool:
-        if self._known is None or (job := self._known(entry.run.job_id)) is None:
-            return self._known is None
+        if self.known is None or (job := self.known(entry.run.job_id)) is None:
+            return self.known is None
         return _is_of_a_slot(entry.run) and self._lacks_too_long(job, entry.run, since)
 
     def _skip_waiting(self, store: Store, entry: WaitingRun, since: datetime) -> bool:
@@ -125,7 +112,7 @@ class LocalEngine:
         reason = self._skipped(job, run, since)
         assert reason is not None
         with self._lock:
-            if self._waiting.pop(run.id, now=self._clock.now()) is None:
+            if self._waiting.pop(run.id, now=self.clock.now()) is None:
                 return False
         try:
             skipped = self._skip(store, run, *reason)
@@ -139,13 +126,13 @@ class LocalEngine:
 
     def _skip(self, store: Store, run: Run, reason: str, message: str) -> Run:
         _log.info("run_skipped", run_id=run.id, reason=reason)
-        return store.write(runs.skip, run, reason=reason, message=message, fault=False, now=self._clock.now())
+        return store.write(runs.skip, run, reason=reason, message=message, fault=False, now=self.clock.now())
 
     def hasten(self, runs: Iterable[Run]) -> None:
         """Tries these again when they say now: the clock by which they were put off has gone back."""
         for run in runs:
             with self._lock:
-                entry = self._waiting.pop(run.id, now=self._clock.now())
+                entry = self._waiting.pop(run.id, now=self.clock.now())
             if entry is not None and run.retry_at is not None:
                 self._put_off(replace(entry, run=run), run.retry_at)
 
@@ -173,7 +160,7 @@ class LocalEngine:
     def _put_off(self, entry: WaitingRun, until: datetime) -> None:
         with self._lock:
             self._waiting.put_off(entry, until)
-        self._told_of_delay()
+        self.delayed()
 
     def resize(self, max_running: int) -> None:
         self.max_running = max_running
@@ -183,7 +170,7 @@ class LocalEngine:
         """Takes out runs that waited here, and have been ended by somebody else."""
         for run in runs:
             with self._lock:
-                entry = self._waiting.pop(run.id, now=self._clock.now())
+                entry = self._waiting.pop(run.id, now=self.clock.now())
             if entry is not None and entry.done is not None:
                 entry.done(run)
 
@@ -195,13 +182,13 @@ class LocalEngine:
         """Ends a run of this process, or one that waits here; False where it is none of them."""
         with self._lock:
             seat = self._seats.get(run_id)
-            waiting = self._waiting.pop(run_id, now=self._clock.now())  # from here on nobody starts it
+            waiting = self._waiting.pop(run_id, now=self.clock.now())  # from here on nobody starts it
         if seat is not None:
             seat.request(why)
         elif waiting is not None:
             try:
-                with self._lend() as store:
-                    ended = self._attempts(store).end_unstarted(waiting.run, why)
+                with self.lend() as store:
+                    ended = self.attempts(store).end_unstarted(waiting.run, why)
             except SchedulerError:
                 self.start([waiting.run], ended=waiting.done)  # it waits on
                 raise
@@ -306,19 +293,19 @@ class LocalEngine:
             _log.error("no_thread", run_id=run.id, error=str(error))
             with self._lock:
                 del self._seats[run.id]
-                self._waiting.left(run.job_id, now=self._clock.now())
+                self._waiting.left(run.job_id, now=self.clock.now())
                 self._waiting.add(WaitingRun(run=run, done=done))
 
     def _carry_out(self, run: Run, cancel: Cancel, done: Done | None, since: datetime | None) -> None:
         finished = None
         lent = False
         try:
-            with self._lend() as store:
+            with self.lend() as store:
                 lent = True
                 if run.status is RunStatus.QUEUED:
                     finished = self._carry_out_queued(store, run, cancel, since or run.requested_at)
                 else:
-                    finished = self._attempts(store).carry_out(run, scratch=self._scratch, cancel=cancel)
+                    finished = self.attempts(store).carry_out(run, scratch=self.scratch, cancel=cancel)
         except EndNotWrittenError as error:
             _log.error("end_not_written", run_id=run.id, error=str(error))
             self._unwritten[run.id] = error.write_end, done
@@ -337,13 +324,13 @@ class LocalEngine:
                 if finished is not None and not finished.status.finished and finished.id == run.id:
                     if cancel.why == "cancelled" or cancel.why == "replaced":  # just after the end of its try
                         ended_late = cancel.why
-                    later = finished.retry_at or self._clock.now() + LOOK_AGAIN
+                    later = finished.retry_at or self.clock.now() + LOOK_AGAIN
                     self._put_off(WaitingRun(run=finished, done=done), later)
                     done = None
                 if finished is not None and finished.status is RunStatus.SKIPPED:
                     self._waiting.passed(run.job_id)
                 else:
-                    self._waiting.left(run.job_id, now=self._clock.now())
+                    self._waiting.left(run.job_id, now=self.clock.now())
                 self._changed.notify_all()
             if ended_late is not None:
                 self._end_it(run.id, ended_late)
@@ -358,7 +345,7 @@ class LocalEngine:
             _log.error("not_ended", run_id=run_id, why=why, error=str(error), hint=error.hint)
 
     def _give_up(self, run: Run, error: SchedulerError, store: Store) -> Run:
-        return give_up(store, run, error, now=self._clock.now())
+        return give_up(store, run, error, now=self.clock.now())
 
     def _fill(self) -> None:
         """Gives free places to those that wait."""
@@ -367,7 +354,7 @@ class LocalEngine:
                 if self._stopping or len(self._seats) >= self.places:
                     found = None
                 else:
-                    found = self._waiting.next(self._clock.now())
+                    found = self._waiting.next(self.clock.now())
                 if found is None:
                     self._changed.notify_all()
                     return
@@ -385,13 +372,13 @@ class LocalEngine:
         assert job is not None
         if _is_of_a_slot(run) and (skip := self._skipped(job, run, since)):
             return self._skip(store, run, *skip)
-        if self._alone(run.job_id) and store.read(claims.runs_beside, run):
+        if self.alone(run.job_id) and store.read(claims.runs_beside, run):
             return run
-        return self._attempts(store).carry_out(run, scratch=self._scratch, cancel=cancel)
+        return self.attempts(store).carry_out(run, scratch=self.scratch, cancel=cancel)
 
     def _skipped(self, job: Job, run: Run, since: datetime) -> tuple[str, str] | None:
         """Why a run that waited is not started any more, as a reason and a sentence; None: it is."""
-        now = self._clock.now()
+        now = self.clock.now()
         if job.archived:  # its file is gone on purpose: no fault, and no error when it comes back
             return "superseded", "its job was archived while it waited"
         if job.runtime.stopped_at is not None:
@@ -409,10 +396,10 @@ class LocalEngine:
             return False
         since = max(since, run.requested_at)  # not its slot: jitter and the outage before a catch-up are no wait
         last = job.runtime
-        if self._alone(job.id) and last.last_run_at is not None:  # it may have waited for that in an earlier daemon
+        if self.alone(job.id) and last.last_run_at is not None:  # it may have waited for that in an earlier daemon
             since = max(since, last.last_run_at + timedelta(milliseconds=last.last_run_duration_ms or 0))
         following = next_fire(job.file.spec.due_by, after=run.fire_time)
-        return self._clock.now() - since > patience(job.file.spec, run.fire_time, following)
+        return self.clock.now() - since > patience(job.file.spec, run.fire_time, following)
 
 
 def _is_of_a_slot(run: Run) -> bool:
