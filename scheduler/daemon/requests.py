@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scheduler.control.server import Handler
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 HANDED_OVER_S = 2.0
 
 
+@dataclass(frozen=True, slots=True)
 class Requests:
     """To one daemon, from any thread. Raises: SchedulerError, as the command would that asks."""
 
-    def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
+    daemon: Daemon
 
     def handlers(self) -> Mapping[str, Handler]:
         return {
@@ -46,11 +47,11 @@ class Requests:
 
     def wake(self) -> Json:
         """The database has changed: look at once."""
-        self._daemon.agenda.poke()
+        self.daemon.agenda.poke()
         return {}
 
     def sync(self, actor: str, confirmed: str | None, *, now_anyway: bool) -> Json:
-        daemon = self._daemon
+        daemon = self.daemon
         daemon.ready.wait()
         if daemon.follower is not None:
             daemon.follower.look()
@@ -60,7 +61,7 @@ class Requests:
         self, job_id: str, trigger: Trigger, actor: str, *, task_of: int | None = None, wait: bool
     ) -> Iterator[Json]:
         """The run's number once it is claimed; with `wait` again, once it has ended."""
-        daemon = self._daemon
+        daemon = self.daemon
         daemon.ready.wait()
         if daemon.told_to_stop:
             raise UnavailableError("the daemon is stopping", hint="try again when it is back")
@@ -93,13 +94,13 @@ class Requests:
 
     def cancel(self, run_id: str) -> Json:
         give_up = time.monotonic() + HANDED_OVER_S
-        while not (found := self._daemon.engine.cancel(run_id)) and time.monotonic() < give_up:
+        while not (found := self.daemon.engine.cancel(run_id)) and time.monotonic() < give_up:
             time.sleep(0.05)  # claimed a moment ago, and on its way to its thread
         return {"found": found}
 
     def runners(self) -> Json:
         """What keeps them from starting: only this process knows its environment."""
-        daemon = self._daemon
+        daemon = self.daemon
         place = daemon.place.now()
         settings, _ = read_settings(place)
         if settings is None:
@@ -108,7 +109,7 @@ class Requests:
         return {"runners": troubles(settings, place.root, daemon.environ)}
 
     def status(self) -> Json:
-        daemon, resync, start = self._daemon, self._daemon.resync, self._daemon.clockwork.next_start
+        daemon, resync, start = self.daemon, self.daemon.resync, self.daemon.clockwork.next_start
         return {
             "silent": daemon.duties.silent or "",
             "trouble": [each for each in dict.fromkeys((*daemon.troubles(), daemon.duties.unusable())) if each],

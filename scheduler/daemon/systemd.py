@@ -57,7 +57,10 @@ class Manager:
             lines.append("STATUS=" + " ".join(status.split()))
         troubles = tuple(loop.name for loop in loops if loop.hang)
         if troubles != self._withheld:
-            self._tell([loop.hang for loop in loops if loop.hang])
+            if troubles:
+                _log.error("thread_silent", reason="; ".join(loop.hang for loop in loops if loop.hang))
+            else:
+                _log.warning("thread_turns_again")
             self._withheld = troubles
         if self._ready and not troubles and self._every_s is not None and now - self._alive_at >= self._every_s:
             self._alive_at = now
@@ -68,12 +71,6 @@ class Manager:
     def stopping(self, longest: timedelta) -> None:
         """longest: how long what still runs may go on, and be ended."""
         self._send("STOPPING=1", "STATUS=stopping; what runs may end", _extend(longest + MARGIN))
-
-    def _tell(self, troubles: Sequence[str]) -> None:
-        if troubles:
-            _log.error("thread_silent", reason="; ".join(troubles))
-        else:
-            _log.warning("thread_turns_again")
 
     def _send(self, *lines: str) -> None:
         if self._address is None:

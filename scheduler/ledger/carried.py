@@ -30,7 +30,7 @@ from scheduler.core.past.past import (
 from scheduler.core.values.facts import SyncState
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.ledger.cursor import next_ticket
-from scheduler.ledger.rows import insert, stamp, update_job
+from scheduler.ledger.rows import ACTIVE, insert, stamp, update_job
 
 State = Literal["carried", "pending", "already", "own"]
 
@@ -47,31 +47,28 @@ class Carried:
 def past_of(sql: Connection, job_id: str) -> Past:
     """All that the database knows of a job. Runs that have not ended are left out: they go on here, not there."""
     job = sql.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
-    runs = []
     attempts: dict[int, list[dict[str, Any]]] = {}
     for row in sql.execute("SELECT * FROM attempts WHERE job_id = ? ORDER BY run_n, n", (job_id,)):
         attempts.setdefault(row["run_n"], []).append(_told(row, ATTEMPT))
-    query = "SELECT * FROM runs WHERE job_id = ? AND status NOT IN ('queued', 'claimed', 'running') ORDER BY n"
-    for row in sql.execute(query, (job_id,)):
-        runs.append({**_told(row, RUN), "attempts": attempts.get(row["n"], [])})
-    ours = ("SELECT * FROM {} WHERE job_id = ? ORDER BY {}", (job_id,))
-    definitions = [_told(row, DEFINITION) for row in sql.execute(ours[0].format("definitions", "generation"), ours[1])]
+    ended = sql.execute(f"SELECT * FROM runs WHERE job_id = ? AND NOT {ACTIVE} ORDER BY n", (job_id,))
+    runs = [{**_told(row, RUN), "attempts": attempts.get(row["n"], [])} for row in ended]
+    versions = sql.execute("SELECT * FROM definitions WHERE job_id = ? ORDER BY generation", (job_id,))
     audit = []
     query = f"SELECT audit.*, {', '.join(f'commits.{each} AS commit_{each}' for each in COMMIT[1:])} FROM audit"
     for row in sql.execute(
-        f"{query} LEFT JOIN commits ON commits.id = commit_id WHERE job_id = ? ORDER BY seq", ours[1]
+        f"{query} LEFT JOIN commits ON commits.id = commit_id WHERE job_id = ? ORDER BY seq", (job_id,)
     ):
         known = None if row["commit_id"] is None else {each: row[f"commit_{each}"] for each in COMMIT}
         audit.append({**_told(row, AUDIT), "commit": known})
     texts = sql.execute(
         "SELECT DISTINCT texts.sha256, bytes FROM runs JOIN texts ON texts.sha256 = runs.task_sha256 WHERE job_id = ?"
-        " AND runs.status NOT IN ('queued', 'claimed', 'running')",
+        f" AND NOT {ACTIVE}",
         (job_id,),
     )
     return Past(
         facts=_told(job, FACTS),
         last_n=job["last_n"],
-        definitions=tuple(definitions),
+        definitions=tuple(_told(row, DEFINITION) for row in versions),
         runs=tuple(runs),
         audit=tuple(audit),
         texts={row["sha256"]: bytes(row["bytes"]) for row in texts},

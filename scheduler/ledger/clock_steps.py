@@ -13,8 +13,8 @@ from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.spec import JobSpec
 from scheduler.ledger.audit import append_audit
-from scheduler.ledger.cursor import StaleError, need_ticket, next_number, next_ticket
-from scheduler.ledger.rows import SLOTS, WAITS_FOR_RETRY, from_row, moment, stamp, stamp_or_none, update_run
+from scheduler.ledger.cursor import move_cursor, need_ticket, next_number, next_ticket
+from scheduler.ledger.rows import SLOTS, WAITS_FOR_RETRY, from_row, moment, stamp, update_job, update_run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,25 +87,6 @@ def _void(sql: Connection, found: Cut, now: datetime) -> None:
     update_run(sql, ahead.job_id, ahead.n, fire_time_last=found.kept_last, slots=found.kept)
 
 
-def _repair_job(sql: Connection, found: Righted, ticket: int) -> None:
-    """Raises: StaleError where somebody has moved the cursor meanwhile."""
-    moved = sql.execute(
-        "UPDATE jobs SET next_run_at = ?, activated_at = ?, paused_at = ?, stopped_at = ?, changed = ?"
-        " WHERE id = ? AND next_run_at IS ?",
-        (
-            stamp_or_none(found.next_run_at),
-            stamp(found.activated_at),
-            stamp_or_none(found.paused_at),
-            stamp_or_none(found.stopped_at),
-            ticket,
-            found.job.id,
-            stamp_or_none(found.job.next_run_at),
-        ),
-    )
-    if not moved.rowcount:
-        raise StaleError
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clocked:
     """The clock as it was: when the boot was, when the last thing was written, and a digest of the zones' rules."""
@@ -152,7 +133,15 @@ def repair_clock(
     for found in cuts:
         _void(sql, found, now)
     for each in jobs:
-        _repair_job(sql, each, changed)
+        move_cursor(sql, each.job.id, seen=each.job.next_run_at, to=each.next_run_at)
+        update_job(
+            sql,
+            each.job.id,
+            activated_at=each.activated_at,
+            paused_at=each.paused_at,
+            stopped_at=each.stopped_at,
+            changed=changed,
+        )
     for run in retries:  # sooner, where the clock that said when was ahead
         update_run(sql, run.job_id, run.n, WAITS_FOR_RETRY, retry_at=run.retry_at)
     sql.execute(

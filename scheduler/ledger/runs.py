@@ -12,22 +12,10 @@ from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.runs import AuditRow, Ending, Run, RunStatus
 from scheduler.core.values.spec import FAILURE_LIMIT
+from scheduler.ledger import rows
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.cursor import next_ticket
 from scheduler.ledger.owners import kind_of
-from scheduler.ledger.rows import (
-    ACTIVE,
-    WAITS_FOR_RETRY,
-    find_runs,
-    insert,
-    moment,
-    stamp,
-    the_run,
-    to_row,
-    to_run,
-    update_job,
-    update_run,
-)
 from scheduler.machine.crash import crash_point
 from scheduler.machine.processes import Process
 
@@ -58,7 +46,7 @@ def start_attempt(
         " ON CONFLICT (sha256) DO UPDATE SET bytes = excluded.bytes WHERE bytes IS NOT excluded.bytes",
         (sha256, task.text),
     )
-    opened = update_run(
+    opened = rows.update_run(
         sql,
         run.job_id,
         run.n,
@@ -79,10 +67,10 @@ def start_attempt(
     )
     if not opened:
         raise RefusedError(f"{run.id} has been ended by another process before it started")
-    insert(sql, "attempts", job_id=run.job_id, run_n=run.n, n=n, status=RunStatus.RUNNING, started_at=now)
+    rows.insert(sql, "attempts", job_id=run.job_id, run_n=run.n, n=n, status=RunStatus.RUNNING, started_at=now)
     if n == 1:
         sql.execute("UPDATE jobs SET run_count = run_count + 1 WHERE id = ?", (run.job_id,))
-    return the_run(sql, run.job_id, run.n)
+    return rows.the_run(sql, run.job_id, run.n)
 
 
 def record_process(sql: Connection, run: Run, *, attempt: int, process: Process) -> None:
@@ -109,15 +97,15 @@ def finish(
     """
     status = ending.status
     started = sql.execute(
-        f"SELECT started_at FROM runs WHERE job_id = ? AND n = ? AND {ACTIVE}"
+        f"SELECT started_at FROM runs WHERE job_id = ? AND n = ? AND {rows.ACTIVE}"
         " AND status = coalesce(?, status) AND (owner IS NULL OR owner = coalesce(?, owner))",
         (run.job_id, run.n, expected and expected.value, owner),
     ).fetchone()
     if started is not None:
-        started_at = moment(started["started_at"])
+        started_at = rows.moment(started["started_at"])
         duration_ms = None if started_at is None else max(0, milliseconds(now - started_at))
         over: dict[str, Any] = {"finished_at": now, "duration_ms": duration_ms, "owner": None, "retry_at": None}
-        update_run(sql, run.job_id, run.n, **to_row(ending), **over)
+        rows.update_run(sql, run.job_id, run.n, **rows.to_row(ending), **over)
         _end_last_attempt(sql, run, ending, now)
         # What a person has ended, or was ended before it had started, says nothing of the job.
         errs = started_at is not None and status not in _NO_ERRORS and ending.reason != "shutdown"
@@ -125,7 +113,7 @@ def finish(
             _audit_streak(sql, run, status, ending.reason, now)
         sql.execute("UPDATE jobs SET consecutive_errors = consecutive_errors + ? WHERE id = ?", (errs, run.job_id))
         if started_at is not None:  # a claim that never reached attempt 1 is no last run
-            update_job(
+            rows.update_job(
                 sql,
                 run.job_id,
                 last_run_at=started_at,
@@ -134,11 +122,11 @@ def finish(
                 last_run_error=ending.error,
             )
         if status is RunStatus.SUCCEEDED:
-            update_job(sql, run.job_id, consecutive_errors=0, errors_at_arm=0)
+            rows.update_job(sql, run.job_id, consecutive_errors=0, errors_at_arm=0)
         elif errs:
             _stop_failing(sql, run, now)
     crash_point("before_end_commit")
-    return the_run(sql, run.job_id, run.n)
+    return rows.the_run(sql, run.job_id, run.n)
 
 
 def end_try(sql: Connection, run: Run, ending: Ending, *, retry_at: datetime, now: datetime) -> Run:
@@ -147,9 +135,9 @@ def end_try(sql: Connection, run: Run, ending: Ending, *, retry_at: datetime, no
     Counters wait for the end of the run. Changes nothing where somebody has ended the run.
     """
     waits = {"status": RunStatus.QUEUED, "reason": "retry", "owner": None, "retry_at": retry_at}
-    if update_run(sql, run.job_id, run.n, ACTIVE, **{**to_row(ending), **waits}):
+    if rows.update_run(sql, run.job_id, run.n, rows.ACTIVE, **{**rows.to_row(ending), **waits}):
         _end_last_attempt(sql, run, ending, now)
-    return the_run(sql, run.job_id, run.n)
+    return rows.the_run(sql, run.job_id, run.n)
 
 
 def start_retry(sql: Connection, run: Run, *, owner: str, now: datetime) -> Run | None:
@@ -158,34 +146,34 @@ def start_retry(sql: Connection, run: Run, *, owner: str, now: datetime) -> Run 
     None where somebody else has opened it, or has ended the run.
     """
     opened = {"status": RunStatus.RUNNING, "reason": None, "owner": owner, "retry_at": None}
-    if not update_run(sql, run.job_id, run.n, WAITS_FOR_RETRY, **opened):
+    if not rows.update_run(sql, run.job_id, run.n, rows.WAITS_FOR_RETRY, **opened):
         return None
     sql.execute(
         "INSERT INTO attempts (job_id, run_n, n, status, started_at)"
         " SELECT job_id, run_n, max(n) + 1, 'running', ? FROM attempts WHERE job_id = ? AND run_n = ?",
-        (stamp(now), run.job_id, run.n),
+        (rows.stamp(now), run.job_id, run.n),
     )
-    return the_run(sql, run.job_id, run.n)
+    return rows.the_run(sql, run.job_id, run.n)
 
 
 def skip(sql: Connection, run: Run, *, reason: str, message: str, fault: bool, now: datetime) -> Run:
     """Turns a claimed run into a skip with its reason. A fault counts as an error; no skip counts as a run (F7)."""
     skipped = {"status": RunStatus.SKIPPED, "reason": reason, "error": message, "finished_at": now, "owner": None}
-    if update_run(sql, run.job_id, run.n, ACTIVE, **skipped) and fault:
+    if rows.update_run(sql, run.job_id, run.n, rows.ACTIVE, **skipped) and fault:
         _audit_streak(sql, run, RunStatus.SKIPPED, reason, now)
         sql.execute("UPDATE jobs SET consecutive_errors = consecutive_errors + 1 WHERE id = ?", (run.job_id,))
         _stop_failing(sql, run, now)
-    return the_run(sql, run.job_id, run.n)
+    return rows.the_run(sql, run.job_id, run.n)
 
 
 def active(sql: Connection) -> list[ActiveRun]:
     """Runs without an end, oldest first."""
-    rows = sql.execute(f"SELECT * FROM runs WHERE {ACTIVE} ORDER BY requested_at, job_id, n").fetchall()
-    return [_active_run(sql, row) for row in rows]
+    found = sql.execute(f"SELECT * FROM runs WHERE {rows.ACTIVE} ORDER BY requested_at, job_id, n").fetchall()
+    return [_active_run(sql, row) for row in found]
 
 
 def find_run(sql: Connection, job_id: str, n: int) -> Run | None:
-    return next(iter(find_runs(sql, "job_id = ? AND n = ?", job_id, n)), None)
+    return next(iter(rows.find_runs(sql, "job_id = ? AND n = ?", job_id, n)), None)
 
 
 def _active_run(sql: Connection, row: Row) -> ActiveRun:
@@ -195,7 +183,7 @@ def _active_run(sql: Connection, row: Row) -> ActiveRun:
     ).fetchone()
     known = last is not None and last["pid"] is not None
     return ActiveRun(
-        run=to_run(sql, row),
+        run=rows.to_run(sql, row),
         owner=row["owner"],
         process=Process(pid=last["pid"], started=last["pid_started"], boot_id=last["boot_id"]) if known else None,
     )
@@ -208,7 +196,7 @@ def _audit_streak(sql: Connection, run: Run, status: RunStatus, reason: str | No
         action = "recovery" if errors else None
     else:
         told = "SELECT 1 FROM audit WHERE job_id = ? AND action = 'failure' AND at BETWEEN ? AND ?"
-        recently = sql.execute(told, (run.job_id, stamp(now - timedelta(days=1)), stamp(now))).fetchone()
+        recently = sql.execute(told, (run.job_id, rows.stamp(now - timedelta(days=1)), rows.stamp(now))).fetchone()
         action = None if errors and recently else "failure"
     if action is not None:
         after = {"run": run.id, "status": status.value, "reason": reason}
@@ -230,10 +218,10 @@ def _stop_failing(sql: Connection, run: Run, now: datetime) -> None:
         " AND runs.generation = jobs.generation AND coalesce(runs.task_sha256, jobs.task_sha256) IS jobs.task_sha256"
         " AND jobs.archived_at IS NULL AND jobs.stopped_at IS NULL"
         " AND consecutive_errors - errors_at_arm >= nullif(coalesce(json_extract(spec, '$.failure_limit'), ?), 0)",
-        (stamp(now), run.job_id, run.n, FAILURE_LIMIT),
+        (rows.stamp(now), run.job_id, run.n, FAILURE_LIMIT),
     )
     if stopped.rowcount:
-        update_job(sql, run.job_id, changed=next_ticket(sql))
+        rows.update_job(sql, run.job_id, changed=next_ticket(sql))
         row = AuditRow(
             job_id=run.job_id,
             action="stop",
@@ -251,5 +239,5 @@ def _end_last_attempt(sql: Connection, run: Run, ending: Ending, now: datetime) 
     sql.execute(
         "UPDATE attempts SET status = ?, reason = ?, finished_at = ?, exit_code = ?"
         " WHERE job_id = ? AND run_n = ? AND finished_at IS NULL",
-        (ending.status.value, ending.reason, stamp(now), ending.exit_code, run.job_id, run.n),
+        (ending.status.value, ending.reason, rows.stamp(now), ending.exit_code, run.job_id, run.n),
     )

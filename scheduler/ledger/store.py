@@ -20,14 +20,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.problems import UnavailableError
-from scheduler.ledger.database import (
-    DamagedError,
-    UnwritableError,
-    connect_to_read,
-    in_words,
-    part_from_journal,
-    refuse_what_is_no_file,
-)
+from scheduler.ledger import database
+from scheduler.ledger.database import DamagedError, UnwritableError, in_words
 from scheduler.ledger.schema import bring_up_to_date, create_database, migrations, schema_version
 from scheduler.machine.crash import crash_point
 
@@ -68,8 +62,8 @@ class Store(contextlib.AbstractContextManager["Store"]):
                     raise UnavailableError(f"the database {path} is gone", hint="`scheduler restore` puts a copy back")
                 with in_words(path):
                     create_database(path)
-            refuse_what_is_no_file(path)
-            part_from_journal(path)
+            database.refuse_what_is_no_file(path)
+            database.part_from_journal(path)
             with in_words(path):
                 connection = sqlite3.connect(
                     path, timeout=busy_timeout.total_seconds(), isolation_level=None, check_same_thread=False
@@ -100,7 +94,7 @@ class Store(contextlib.AbstractContextManager["Store"]):
                 store.read_only = f"the database {path} is read-only: it is shown as it was written last"
             return store
         except UnwritableError as error:
-            connection, cleanup = connect_to_read(path, error)
+            connection, cleanup = database.connect_to_read(path, error)
             try:
                 with in_words(path):
                     _prepare(connection)

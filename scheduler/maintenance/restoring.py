@@ -92,8 +92,8 @@ def _refuse_while_somebody_runs(place: Place, daemon: int | None) -> None:
     """A run that is under way would write its end into the copy, or into nothing."""
     with contextlib.suppress(OSError):
         for lock in place.owners.glob("*.lock"):
-            if owners.pid_of(lock.stem) != daemon and owners.is_alive(place.owners, lock.stem):
-                pid = owners.pid_of(lock.stem)
+            pid = owners.pid_of(lock.stem)
+            if pid != daemon and owners.is_alive(place.owners, lock.stem):
                 raise RefusedError(
                     f"process {pid} runs a job of the database {place.db}", hint="let it end, or `scheduler cancel` it"
                 )

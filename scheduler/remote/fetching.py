@@ -353,10 +353,8 @@ def _unreachable(url: str, error: GitError) -> UnavailableError:
         reason = reason.removeprefix(start)
     hint = "see the URL, the network, and what the user of the daemon may read there"
     if "Host key verification failed" in said:
-        reason, hint = (
-            "Host key verification failed",
-            "connect once with ssh as the user of the daemon, and see the key",
-        )
+        reason = "Host key verification failed"
+        hint = "connect once with ssh as the user of the daemon, and see the key"
     elif "Permission denied (" in said:
         reason = next(line for line in said.splitlines() if "Permission denied (" in line)
         hint = "give the user of the daemon a key that may read it (core.sshCommand, ~/.ssh/config)"

@@ -157,24 +157,21 @@ def locate(root: str | None, state: str | None, db: str | None, *, environ: Mapp
 
     Raises: UsageError where no scheduler.yaml is found, UnavailableError where the root cannot be read.
     """
-    root_option = root or environ.get("SCHEDULER_ROOT")
-    state_option = state or environ.get("SCHEDULER_STATE")
-    db_option = db or environ.get("SCHEDULER_DB")
-    found = _named_root(cwd / root_option) if root_option else _nearest_root(cwd)
+    options = (root, "SCHEDULER_ROOT"), (state, "SCHEDULER_STATE"), (db, "SCHEDULER_DB")
+    named, named_state, named_db = (
+        cwd / given if (given := option or environ.get(variable)) else None for option, variable in options
+    )
+    found = _named_root(named) if named else _nearest_root(cwd)
     home = _home(environ)
-    kept = state_of(found)
-    if kept is not None:
-        return _kept_place(
-            kept, cwd / state_option if state_option else kept, cwd / db_option if db_option else None, home
-        )
-    folder = _state_folder(found, home) if not state_option else cwd / state_option
-    database = folder / "state.db" if not db_option else cwd / db_option
+    if (kept := state_of(found)) is not None:
+        return _kept_place(kept, named_state or kept, named_db, home)
+    folder = named_state or _state_folder(found, home)
+    database = named_db or folder / "state.db"
     if not (found / ROOT_FILE).exists() and not is_there(database):
         raise UsageError(
             f"{found} is not a root: it holds no {ROOT_FILE}",
             hint="start one with `scheduler init`, or name one with --root",
         )
-    named = cwd / root_option if root_option else None
     return Place(root=found, state=folder, db=database, named=named, home=home)
 
 

@@ -74,13 +74,8 @@ def repair_after_clock_change(store: Store, *, now: datetime, whole: bool, actor
             now=now,
         )
         if not told.nothing:
-            _log.warning(
-                "set_right",
-                "the clock or a zone's rules have changed",
-                jobs=len(found),
-                void=told.void,
-                retries=len(retries),
-            )
+            why = "the clock or a zone's rules have changed"
+            _log.warning("set_right", why, jobs=len(found), void=told.void, retries=len(retries))
         return told
 
     return until_fresh(turn, "nothing was done")
@@ -102,12 +97,8 @@ def _righted(store: Store, job: Job, now: datetime, taken: Collection[datetime])
 
 
 def _lies_ahead(job: Job, now: datetime) -> bool:
-    moments = [
-        job.file.activated_at,
-        job.last_slot,
-        job.runtime.stopped_at,
-        None if job.pause is None else job.pause.at,
-    ]
+    paused_at = None if job.pause is None else job.pause.at
+    moments = job.file.activated_at, job.last_slot, job.runtime.stopped_at, paused_at
     unset = job.file.activated_at < NOT_BEFORE <= now
     return unset or any(moment is not None and moment > now for moment in moments)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
-from scheduler.core.plan.audit import audit_rows
-from scheduler.core.plan.desired import Desired
+from scheduler.core.plan.audit import Origin, audit_rows, origins
+from scheduler.core.plan.desired import Desired, Read
 from scheduler.core.plan.plan import Plan, plan, plan_one
 from scheduler.core.values.facts import Fault, Job, SyncState
 from scheduler.core.values.problems import Problem, UnavailableError
-from scheduler.core.values.settings import Settings
+from scheduler.core.values.settings import ROOT_FILE, Settings
+from scheduler.git.history import ONE_FILE_S, WHOLE_PASS_S, last_changes
 from scheduler.git.tree import Commits, Tree, git_silence, read_tree
 from scheduler.ledger import syncs
 from scheduler.ledger.cursor import StaleError, until_fresh
@@ -24,10 +27,9 @@ from scheduler.root.desired import read_desired
 from scheduler.root.files import WorkingTree
 from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
-from scheduler.root.reading import real_path
-from scheduler.root.settings import read_settings
+from scheduler.root.reading import read_file, real_path
+from scheduler.root.settings import ROOT_FILE_BYTES, read_settings
 from scheduler.root.tasks import JOB_FILE_BYTES, read_task
-from scheduler.sync.authors import budget, changed_by
 from scheduler.sync.holds import why_held
 from scheduler.sync.synced import Synced
 
@@ -145,7 +147,7 @@ class Passes:
         """Raises: StaleError."""
         rows = audit_rows(found, at=now, actor=actor, cause=cause)
         if rows:  # git's history is looked at only where something has changed
-            origin = changed_by(self.place.root, found, timeout=budget(only))
+            origin = _changed_by(self.place.root, found, timeout=WHOLE_PASS_S if only is None else ONE_FILE_S)
             rows = audit_rows(found, at=now, actor=actor, cause=cause, changed_by=origin)
         store.write(syncs.apply, found, ticket=observed.ticket, audit=rows, now=now, actor=actor, only=only)
 
@@ -266,3 +268,45 @@ class Fresh:
     job: Job
     settings: Settings
     passes: Passes
+
+
+def _changed_by(root: Path, applied: Plan, *, timeout: float) -> Mapping[str, Origin]:
+    """For each file that a change of the plan stands in: the commit that brought it, or why there is none.
+
+    Empty outside a repository, and where git says nothing at all.
+    """
+    if applied.revision is None:
+        return {}
+    found: dict[str, Origin] = {}
+    wanted: dict[str, tuple[str, str | None]] = {}  # by the name the job knows it by: git's name, and the blob
+    paths = origins(applied)
+    unread = sorted(path for path in paths if path not in applied.sources)
+    tree = read_tree(root, *unread, revision=applied.revision) if unread else Tree()
+    for path in paths:
+        read = applied.sources.get(path)
+        if read is None and path == ROOT_FILE:
+            read = _root_file(root, tree)
+        if read is None:  # it is gone, or no part of what was read
+            in_commit, on_disk = path in tree.blobs, os.path.lexists(root / path)
+            if in_commit or on_disk:
+                found[path] = "uncommitted" if in_commit != on_disk else "unknown"
+            else:
+                wanted[path] = path, None
+        elif read.provenance.dirty in ("modified", "untracked"):
+            found[path] = "uncommitted"
+        elif read.provenance.revision != applied.revision or read.provenance.blob is None:
+            found[path] = "unknown"
+        else:
+            wanted[path] = read.path, read.provenance.blob
+    told = last_changes(root, [applied.revision], wanted.values(), timeout=timeout)
+    for path, key in wanted.items():
+        if key in told:
+            found[path] = told[key]
+        else:
+            found[path] = "unknown" if key[1] is not None else "uncommitted"  # one that no commit ever held
+    return found
+
+
+def _root_file(root: Path, tree: Tree) -> Read | None:
+    data = read_file(root, ROOT_FILE, limit=ROOT_FILE_BYTES)
+    return None if isinstance(data, Fault) else Read(ROOT_FILE, tree.provenance(ROOT_FILE, data))
