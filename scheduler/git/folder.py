@@ -32,7 +32,7 @@ def head_by_hand(root: Path) -> str | None:
 def _shared(git: Path) -> Path:
     """Where a linked worktree keeps its branches with the others (gitrepository-layout(5)). Raises: OSError."""
     common = git / "commondir"
-    return (git / common.read_text().strip()).resolve() if common.exists() else git
+    return git / common.read_text().strip() if common.exists() else git
 
 
 def ref_files(root: Path) -> Mapping[Path, frozenset[str]]:
@@ -45,7 +45,7 @@ def ref_files(root: Path) -> Mapping[Path, frozenset[str]]:
         return {}
     found: dict[Path, set[str]] = {git: {"HEAD"}}
     try:
-        shared = _shared(git)
+        shared = _shared(git).resolve()
         head = (git / "HEAD").read_text().strip()
     except FileNotFoundError:
         return {git: frozenset({"HEAD"})}  # it is being made

@@ -24,7 +24,7 @@ from scheduler.root.parsed import Parsed
 from scheduler.root.tasks import JOB_FILE_BYTES, check_text
 
 _HINT = "see to it that it can be read"
-# What to do about a job file, and about a task, that cannot be read.
+# What to do about a job file, beside the code of its problem, and about a task, that cannot be read.
 _FILE_CODES = {
     "source_missing": ("file.missing", "correct the link, or delete it"),
     "source_not_regular": ("file.not-regular", "rename it, or put a file in its place"),
