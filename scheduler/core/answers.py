@@ -148,11 +148,7 @@ class AttemptJson(TypedDict):
     exit_code: int | None
 
 
-class ProvenanceJson(RevisionJson):
-    source_blob: str | None
-
-
-class RunJson(ProvenanceJson):
+class RunJson(RevisionJson):
     id: str
     job_id: str
     fire_time: Instant | None
@@ -174,6 +170,7 @@ class RunJson(ProvenanceJson):
     task_bytes: int | None
     source_path: str | None
     source_sha256: str | None
+    source_blob: str | None
     no_provenance: str | None
     task_of: str | None
     generation: int
