@@ -10,8 +10,7 @@ from typing import Any
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import cli, printed, say
-from scheduler.cli.options import Globals, global_options
+from scheduler.cli.group import Globals, cli, global_options, printed, say
 from scheduler.core.values.instants import instant
 from scheduler.core.values.units import format_size
 from scheduler.service.backup import backup, backups, collect_garbage, other_retention, restore_backup

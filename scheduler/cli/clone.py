@@ -14,8 +14,7 @@ import click
 
 from scheduler.cli import render
 from scheduler.cli.edit import whole
-from scheduler.cli.group import cli, say
-from scheduler.cli.options import Globals, global_options
+from scheduler.cli.group import Globals, cli, global_options, say
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.remote import EVERY, read_every
 from scheduler.machine.clock import SystemClock

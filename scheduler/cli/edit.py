@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import REFUSED, cli, end, end_will_be, say
-from scheduler.cli.options import Globals, JobType, global_options
+from scheduler.cli.group import REFUSED, Globals, JobType, cli, end, end_will_be, global_options, say
 from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.machine.signals import is_ignored
 
 if TYPE_CHECKING:
     from scheduler.core.answers import EditJson
-    from scheduler.service.edit.target import Target
+    from scheduler.service.edit.drafts import Target
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,7 +41,7 @@ def _to_target(command: F) -> F:
 
     @functools.wraps(command)
     def aimed(*args: Any, commit: bool, branch: str | None, push: bool, message: str | None, **kwargs: Any) -> Any:
-        from scheduler.service.edit.target import Target
+        from scheduler.service.edit.drafts import Target
 
         return command(*args, target=Target(commit=commit, branch=branch, push=push, message=message), **kwargs)
 

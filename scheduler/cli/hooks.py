@@ -7,8 +7,7 @@ from dataclasses import asdict
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import cli, printed, say
-from scheduler.cli.options import Globals, global_options
+from scheduler.cli.group import Globals, cli, global_options, printed, say
 
 
 @cli.command("hooks")

@@ -11,8 +11,20 @@ import click
 
 from scheduler.cli import render
 from scheduler.cli.edit import whole
-from scheduler.cli.group import PROBLEMS, REFUSED, UNAVAILABLE, cli, end, end_will_be, errors, problem_count, say
-from scheduler.cli.options import Globals, JobType, global_options
+from scheduler.cli.group import (
+    PROBLEMS,
+    REFUSED,
+    UNAVAILABLE,
+    Globals,
+    JobType,
+    cli,
+    end,
+    end_will_be,
+    errors,
+    global_options,
+    problem_count,
+    say,
+)
 from scheduler.core.values.problems import Problem, UsageError
 
 if TYPE_CHECKING:
@@ -127,7 +139,7 @@ def export_command(given: Globals, jobs: tuple[str, ...], every: bool) -> None:
             "name the jobs, or say --all" if not jobs else "--all and jobs exclude each other",
             hint="`scheduler export JOB > jobs.jsonl`",
         )
-    from scheduler.service.imports.exporting import export_jobs
+    from scheduler.service.imports.exports import export_jobs
 
     for line in export_jobs(given.find_root(), jobs):
         render.write_bytes(sys.stdout, json.dumps(line, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")

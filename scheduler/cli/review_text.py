@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from scheduler.cli.render import clean, field_text, github_command, github_text
+from scheduler.cli.render import change_text, clean, github_command, github_text
 from scheduler.core.plan.review import TaskDiff
 from scheduler.core.plan.textdiff import LineEdit, by_words
 from scheduler.core.values.problems import Problem
@@ -103,8 +103,7 @@ def marks(shown: Json, problems: Sequence[Problem], *, folder: str) -> Iterator[
 
 
 def _changed(field: str, change: Json, between: str) -> str:
-    before, after = (field_text(field, change[side]) for side in ("before", "after"))
-    return f"{field.removesuffix('_ms')}{between}{before} -> {after}"
+    return f"{field.removesuffix('_ms')}{between}{change_text(field, change)}"
 
 
 def _said(job_id: str, job: Json, tasks: Mapping[str, str]) -> str:

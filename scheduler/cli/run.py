@@ -12,8 +12,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import PROBLEMS, cli, end, end_will_be, printed, say
-from scheduler.cli.options import Globals, InstantType, JobType, RunType, global_options
+from scheduler.cli.group import (
+    PROBLEMS,
+    Globals,
+    InstantType,
+    JobType,
+    RunType,
+    cli,
+    end,
+    end_will_be,
+    global_options,
+    printed,
+    say,
+)
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.views import run_json

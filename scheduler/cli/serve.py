@@ -12,8 +12,7 @@ from datetime import timedelta
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import PROBLEMS, cli, end, end_will_be, say
-from scheduler.cli.options import Globals, global_options
+from scheduler.cli.group import PROBLEMS, Globals, cli, end, end_will_be, global_options, say
 from scheduler.cli.sync import sync_code
 from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.machine.log import FORMATS, Log, is_journal, write_log

@@ -323,11 +323,6 @@ class VersionsJson(TypedDict):
     total: int
 
 
-class FiresBeforeAfterJson(TypedDict):
-    before: list[Instant]
-    after: list[Instant]
-
-
 class ScheduleTextJson(TypedDict, total=False):
     schedule_text: BeforeAfterJson  # where the schedule is among the changes
 
@@ -335,7 +330,7 @@ class ScheduleTextJson(TypedDict, total=False):
 class UpdateJson(ScheduleTextJson):
     id: str
     changes: dict[str, BeforeAfterJson]
-    next_fires: FiresBeforeAfterJson
+    next_fires: dict[str, list[Instant]]  # before and after
     widens: list[str]
 
 

@@ -1,19 +1,20 @@
-"""The verbs that show what ran and what was changed: history, task, audit."""
+"""The verbs that show what ran, what was changed, and why a job did or did not fire: history, task, audit, explain."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from scheduler.core import views
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.settings import ROOT_JOB_ID
-from scheduler.ledger import queries, runs
+from scheduler.ledger import lives, queries, runs
 from scheduler.ledger.audit import read_audit
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import AuditJson, HistoryJson
+    from scheduler.core.answers import AuditJson, ExplainJson, HistoryJson
 
 
 def history(
@@ -54,3 +55,24 @@ def audit(root: Root, job_id: str | None = None, *, count: int | None = None, pr
     with store:
         known = job_id if job_id is None or job_id == ROOT_JOB_ID else root.find_job(store, job_id, prefix=prefix).id
         return {"audit": [views.audit_json(row) for row in store.read(read_audit, known, limit=count)]}
+
+
+def explain_job(root: Root, job_id: str, *, at: datetime | None = None, prefix: bool = False) -> ExplainJson:
+    """Why the job did, did not or will not fire at an instant; without one, at the newest slot that was due."""
+    from scheduler.core.past.explain import MOST_EVIDENCE, Ledger, explain, newest_slot
+
+    now = root.clock.now()
+    with root.job(job_id, prefix=prefix) as (store, job):
+        moment = newest_slot(job, now) if at is None else at
+        runs, kept_from = store.read(queries.slots_around, job.id, moment)
+        ledger = Ledger(
+            job=job,
+            definitions=store.read(queries.definitions, job.id),
+            audit=store.read(read_audit, job.id),
+            runs=runs,
+            beside=store.read(queries.under_way_at, moment, most=MOST_EVIDENCE + 1),
+            lives=store.read(lives.lives, now),
+            daemon=root.daemon(of_any_root=True) is not None,
+            kept_from=kept_from,
+        )
+    return views.explain_json(job.id, moment, explain(ledger, moment, now=now))

@@ -1,4 +1,4 @@
-"""The verbs that read the files: validate, plan, sync."""
+"""The verbs about files: init, validate, plan, sync."""
 
 from __future__ import annotations
 
@@ -7,17 +7,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scheduler.core.values.problems import Problem, UsageError, did_you_mean
+from scheduler.core.values.problems import Problem, RefusedError, UsageError, did_you_mean
 from scheduler.core.values.settings import ROOT_FILE
 from scheduler.ledger import clock_steps
 from scheduler.ledger.store import Store
 from scheduler.root.files import WorkingTree
+from scheduler.root.followed import Followed, state_of
 from scheduler.root.place import is_there
 from scheduler.root.settings import lenient_settings, read_settings
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
     from scheduler.sync.synced import SyncReport
+
+
+def init(folder: Path) -> tuple[list[str], list[str]]:
+    """Writes the files of a new root; the paths that were written, and those that were there and stay.
+
+    Raises: RefusedError in a root that follows a remote; UnavailableError where the folder cannot be written.
+    """
+    from scheduler.scaffold import write_scaffold
+
+    if (state := state_of(folder.resolve())) is not None:
+        raise RefusedError(
+            f"{folder} follows the {Followed(state).remote().words}: its files come from there; nothing was written",
+            hint="write a root in a checkout of it, or in another folder",
+        )
+    return write_scaffold(folder)
 
 
 def problem_lines(root: Root, problems: Sequence[Problem]) -> Sequence[str | None]:

@@ -11,15 +11,14 @@ from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.settings import ROOT_FILE
 from scheduler.core.views import run_json, task_json
 from scheduler.run.local.cancel import Cancel
+from scheduler.service.edit.drafts import Target
 from scheduler.service.edit.permission import need_permission
-from scheduler.service.edit.target import Target
 from scheduler.service.edit.verbs import create_job, delete_job, move_job, roll_back, update_job
-from scheduler.service.explain import explain_job
-from scheduler.service.history import history, run_of, task
+from scheduler.service.history import explain_job, history, run_of, task
 from scheduler.service.jobs import list_jobs, never_synced, next_fires, show_job
 from scheduler.service.output import output
 from scheduler.service.pause import pause_job, resume_job
-from scheduler.service.review.review import review
+from scheduler.service.review import review
 from scheduler.service.root import Root
 from scheduler.service.run import cancel_run, dry_run_job, run_job
 from scheduler.service.sync import plan_sync, sync, validate

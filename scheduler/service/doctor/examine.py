@@ -30,11 +30,7 @@ from scheduler.maintenance.lost import refuse_lost
 from scheduler.root.followed import Followed
 from scheduler.root.place import Place, is_there
 from scheduler.root.settings import read_settings
-from scheduler.service.doctor.check import Check
-from scheduler.service.doctor.clock import check_clock
-from scheduler.service.doctor.disks import check_disks
-from scheduler.service.doctor.runners import check_runners
-from scheduler.service.doctor.zones import check_zones
+from scheduler.service.doctor.machine import Check, check_clock, check_disks, check_runners, check_zones
 from scheduler.service.root import Root
 from scheduler.service.sync import validate
 from scheduler.sync.holds import why_held
@@ -67,8 +63,8 @@ def examine(root: Root) -> DoctorJson:
         "daemon": lambda: _daemon(root, silent, failing),
         "database": lambda: _database(place, clock.now(), fires=not silent),
         "backup": lambda: _backup(place, clock.now(), failing),
+        "machine": lambda: _machine(root, asks=exit_code == 0),
     }
-    parts["machine"] = lambda: _machine(root, asks=exit_code == 0)
     for name, part in parts.items():
         try:
             checks += part()

@@ -34,7 +34,6 @@ from scheduler.remote.branches import need_branch, take_branch
 from scheduler.root import writing
 from scheduler.root.committed import CommitFiles
 from scheduler.root.files import WorkingTree
-from scheduler.service.edit.apply import apply_draft
 from scheduler.service.edit.checks import (
     check_job_path,
     check_keys,
@@ -48,9 +47,8 @@ from scheduler.service.edit.checks import (
     said_of,
     task_text,
 )
-from scheduler.service.edit.drafts import Draft
+from scheduler.service.edit.drafts import IN_PLACE, Draft, Target, apply_draft
 from scheduler.service.edit.permission import by_agent, permission_for
-from scheduler.service.edit.target import IN_PLACE, Target
 from scheduler.service.edit.trees import EditFiles, is_job_path, open_job, real_of, sharing, task_fault, text_fault
 from scheduler.service.root import Root
 
