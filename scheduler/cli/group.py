@@ -7,11 +7,11 @@ import functools
 import getpass
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -78,20 +78,21 @@ def global_options(command: F) -> F:
                 setattr(given, name, value)
         return command(given, *args, **kwargs)
 
-    return cast(F, _add_global_options(merged))
+    adorned: F = with_options(
+        merged,
+        click.option("--root", metavar="DIR", help="The folder that holds scheduler.yaml [env: SCHEDULER_ROOT]."),
+        click.option("--state", metavar="DIR", help="The state folder [env: SCHEDULER_STATE]."),
+        click.option("--db", metavar="PATH", help="The database [env: SCHEDULER_DB]."),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option("-v", "--verbose", count=True, help="Say more on stderr."),
+        click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors."),
+    )
+    return adorned
 
 
-def _add_global_options(command: Any) -> Any:
-    for option in reversed(
-        (
-            click.option("--root", metavar="DIR", help="The folder that holds scheduler.yaml [env: SCHEDULER_ROOT]."),
-            click.option("--state", metavar="DIR", help="The state folder [env: SCHEDULER_STATE]."),
-            click.option("--db", metavar="PATH", help="The database [env: SCHEDULER_DB]."),
-            click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-            click.option("-v", "--verbose", count=True, help="Say more on stderr."),
-            click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors."),
-        )
-    ):
+def with_options(command: Any, *options: Callable[[Any], Any]) -> Any:
+    """The command with these options, in this order."""
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -204,11 +205,11 @@ def say_never_synced(given: Globals, never: bool) -> None:
         say(given, "this root has never been synced; run `scheduler sync`")
 
 
-def errors(problems: tuple[Problem, ...]) -> int:
+def errors(problems: Sequence[Problem]) -> int:
     return sum(problem.is_error for problem in problems)
 
 
-def problem_count(problems: Any) -> str:
-    bad = sum(problem.is_error for problem in problems)
+def problem_count(problems: Sequence[Problem]) -> str:
+    bad = errors(problems)
     counts = ((bad, "error"), (len(problems) - bad, "warning"))
     return ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts if n)

@@ -22,6 +22,7 @@ from scheduler.cli.group import (
     end_will_be,
     errors,
     global_options,
+    printed,
     problem_count,
     say,
 )
@@ -96,8 +97,7 @@ def _print(given: Globals, found: ImportJson) -> None:
     if found["guard"] is not None or found["held"]:
         code = REFUSED
     code = end_will_be(UNAVAILABLE if found["fault"] is not None else code)
-    if given.as_json:
-        render.print_json(found)
+    if printed(given, found):
         end(code)
         return
     dry = found["applied"] == "dry_run"

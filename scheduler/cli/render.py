@@ -26,28 +26,15 @@ NARROWEST_LINE = 20  # columns of a source line
 PIPE_WIDTH = 120  # columns of a source line where no terminal says how many there are
 TAB = "    "
 _COLOURS = {
-    "active": "green",
-    "succeeded": "green",
-    "running": "cyan",
-    "claimed": "cyan",
-    "completed": "dim",
-    "disabled": "dim",
-    "archived": "dim",
-    "skipped": "yellow",
-    "paused": "yellow",
-    "conflict": "red",
-    "invalid": "red",
-    "held": "yellow",
-    "failing": "red",
-    "overdue": "red",
-    "failed": "red",
-    "timed_out": "red",
-    "cancelled": "yellow",
-    "interrupted": "red",
-    "stopped": "red",
-    "ok": "green",
-    "warning": "yellow",
-    "error": "red",
+    word: colour
+    for colour, words in {
+        "green": ("active", "succeeded", "ok"),
+        "cyan": ("running", "claimed"),
+        "dim": ("completed", "disabled", "archived"),
+        "yellow": ("skipped", "paused", "held", "cancelled", "warning"),
+        "red": ("conflict", "invalid", "failing", "overdue", "failed", "timed_out", "interrupted", "stopped", "error"),
+    }.items()
+    for word in words
 }
 
 

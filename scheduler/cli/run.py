@@ -114,9 +114,7 @@ def _say_ended(given: Globals, run: Run) -> None:
 def cancel_command(given: Globals, run: str) -> None:
     """End a run: TERM for its process group, and KILL ten seconds later."""
     ended = cancel_run(given.find_root(), run)
-    if given.as_json:
-        render.print_json({"run": run_json(ended)})
-    else:
+    if not printed(given, {"run": run_json(ended)}):
         say(given, f"{ended.id} {ended.status.value}")
 
 

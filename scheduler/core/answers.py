@@ -204,12 +204,15 @@ class DryRunJson(TypedDict):
     task: str
 
 
-class BroughtJson(TypedDict):
-    """How a change came about."""
-
+class OfCommitJson(TypedDict):
     revision: str | None
     commit: CommitJson | None
     no_commit: str | None
+
+
+class BroughtJson(OfCommitJson):
+    """How a change came about."""
+
     actor: str
     cause: str
 
@@ -225,15 +228,12 @@ class AuditJson(TypedDict):
     audit: list[AuditRowJson]
 
 
-class EvidenceJson(TypedDict):
+class EvidenceJson(OfCommitJson):
     kind: str
     at: Instant | None
     text: str
     run: str | None
     actor: str | None
-    revision: str | None
-    commit: CommitJson | None
-    no_commit: str | None
 
 
 class ExplainJson(TypedDict):
@@ -298,14 +298,11 @@ class DiffJson(TypedDict):
     runs_between: Mapping[str, int]
 
 
-class VersionJson(TypedDict):
+class VersionJson(OfCommitJson):
     task_sha256: str
     task_bytes: int | None
     source_path: str | None
     current: bool
-    commit: CommitJson | None
-    no_commit: str | None
-    revision: str | None
     first_fired_at: Instant | None
     last_fired_at: Instant | None
     first_run: str | None

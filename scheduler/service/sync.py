@@ -108,7 +108,10 @@ def sync(
     if holder is not None:
         answer = answer_of(holder, "sync", actor=root.actor, confirmed=confirmed, now_anyway=now_anyway)
         return SyncReport.from_json(answer)
-    _follow(root)
+    if root.place.followed is not None:
+        from scheduler.remote.following import Follow
+
+        Follow(followed=root.place.followed, clock=root.clock, environ=root.environ, logs=False).look()
     start_state(root.place, new_state=new_state, now=root.clock.now())
     settings, _ = read_settings(root.place.now())  # the look may have made another commit the root
     if settings is None and not is_there(root.place.db):
@@ -120,14 +123,6 @@ def sync(
         recovered = root.recover(store)
         found = root.passes().sync(store, actor=root.actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway)
     return replace(found, recovered=tuple(run.id for run in recovered)).report()
-
-
-def _follow(root: Root) -> None:
-    """Where no daemon does it: looks at the remote that the root is kept from."""
-    if root.place.followed is not None:
-        from scheduler.remote.following import Follow
-
-        Follow(followed=root.place.followed, clock=root.clock, environ=root.environ, logs=False).look()
 
 
 def _set_right(root: Root, store: Store) -> None:

@@ -26,6 +26,7 @@ from scheduler.service.versions import diff, list_versions, log
 from scheduler.tool.arguments import Call, EditCall, read_call
 
 if TYPE_CHECKING:
+    from scheduler.core.answers import EditJson
     from scheduler.sync.synced import SyncReport
 
 Json = Mapping[str, Any]
@@ -196,19 +197,14 @@ def _text_of(keys: dict[str, Any]) -> str | None:
     return keys.pop("task") if isinstance(keys.get("task"), str) else None
 
 
-def _delete(root: Root, call: Call, _: Cancel) -> Json:
-    given = call.given
-    return delete_job(root, given.job, with_task=given.with_task, if_version=given.if_version, target=_target(given))
+def _edit(verb: Callable[..., EditJson]) -> Callable[[Root, Call, Cancel], Json]:
+    """An edit whose shape names the arguments of its verb, beside where it goes."""
 
+    def edit(root: Root, call: Call, _: Cancel) -> Json:
+        asked = call.given.model_dump(exclude={"job", "commit", "branch", "message"})
+        return verb(root, call.given.job, **asked, target=_target(call.given))
 
-def _mv(root: Root, call: Call, _: Cancel) -> Json:
-    given = call.given
-    return move_job(root, given.job, given.path, if_version=given.if_version, target=_target(given))
-
-
-def _rollback(root: Root, call: Call, _: Cancel) -> Json:
-    given = call.given
-    return roll_back(root, given.job, to=given.to, if_version=given.if_version, target=_target(given))
+    return edit
 
 
 _ACTIONS: Mapping[str, Callable[[Root, Call, Cancel], Json]] = {
@@ -231,7 +227,7 @@ _ACTIONS: Mapping[str, Callable[[Root, Call, Cancel], Json]] = {
     "sync": _sync,
     "update": _update,
     "create": _create,
-    "delete": _delete,
-    "mv": _mv,
-    "rollback": _rollback,
+    "delete": _edit(delete_job),
+    "mv": _edit(move_job),
+    "rollback": _edit(roll_back),
 }

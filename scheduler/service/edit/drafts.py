@@ -6,7 +6,7 @@ Into the working tree, all files or none; with a commit of just these files; or 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,6 @@ from scheduler.service.edit.trees import EditFiles
 from scheduler.service.jobs import show_job
 from scheduler.service.root import Root
 from scheduler.service.sync import sync
-from scheduler.sync.synced import SyncReport
 
 if TYPE_CHECKING:
     from scheduler.core.answers import EditJson, GuardJson, JobJson
@@ -57,7 +56,7 @@ class Target:
 IN_PLACE = Target()
 
 Tell = Callable[[str], None]
-Undo = Sequence[tuple[str, bytes | None, bytes | None]]  # path, what it holds, what it held
+Undo = list[tuple[str, bytes | None, bytes | None]]  # path, what it holds, what it held
 
 
 @dataclass(slots=True)
@@ -109,12 +108,12 @@ def write(root: Path, draft: Draft, target: Target, environ: Mapping[str, str], 
     return commit
 
 
-def _write_files(root: Path, draft: Draft, tell: Tell) -> list[tuple[str, bytes | None, bytes | None]]:
+def _write_files(root: Path, draft: Draft, tell: Tell) -> Undo:
     """All files or none; what undoes it, the last one first."""
     for path, old in draft.before.items():
         if old is not None:
             writing.check_writable(root, path, old)
-    done: list[tuple[str, bytes | None, bytes | None]] = []
+    done: Undo = []
     try:
         for path, new in draft.after.items():
             old = draft.before[path]
@@ -138,7 +137,7 @@ def _write_file(root: Path, path: str, old: bytes | None, new: bytes | None, *, 
         writing.replace(root, path, old, new)
 
 
-def _take_back(root: Path, undo: Sequence[tuple[str, bytes | None, bytes | None]], tell: Tell) -> None:
+def _take_back(root: Path, undo: Undo, tell: Tell) -> None:
     for path, old, new in undo:
         try:
             _write_file(root, path, old, new)
@@ -173,9 +172,8 @@ def diff_of(before: Mapping[str, bytes | None], after: Mapping[str, bytes | None
 
 def _lines(data: bytes | None) -> list[str]:
     text = (data or b"").decode("utf-8", "replace")
-    return [line + "\n" for line in text.split("\n")[:-1]] + (
-        [text.rsplit("\n", 1)[-1]] if text.rsplit("\n", 1)[-1] else []
-    )
+    *lines, last = text.split("\n")
+    return [*(line + "\n" for line in lines), *([last] if last else [])]
 
 
 def apply_draft(root: Root, draft: Draft) -> EditJson:
@@ -237,11 +235,12 @@ def _push(root: Root, draft: Draft, commit: str | None) -> str:
 def _apply(root: Root, draft: Draft) -> tuple[str, str | None, GuardJson | None]:
     """Carries the edit into the database; whether that came about, and if not, why, and the guard that said no."""
     try:
-        found = _sync(root)
+        if not is_there(root.place.db):  # an edit makes no database
+            refuse_lost(root.place)
+            return "next_sync", "this root has never been synced; run `scheduler sync`", None
+        found = sync(root, cause="edit")
     except SchedulerError as error:
         return "next_sync", str(error), None
-    if found is None:
-        return "next_sync", "this root has never been synced; run `scheduler sync`", None
     if held := found.json["held"]:
         return "next_sync", f"{held}, and until that is done no file is taken over", None
     if not found.read:
@@ -260,17 +259,8 @@ def _apply(root: Root, draft: Draft) -> tuple[str, str | None, GuardJson | None]
     return "now", None, None
 
 
-def _sync(root: Root) -> SyncReport | None:
-    """A pass after an edit, which makes no database: None where there never was one."""
-    if is_there(root.place.db):
-        return sync(root, cause="edit")
-    refuse_lost(root.place)
-    return None
-
-
 def _job_json(root: Root, job_id: str) -> JobJson | None:
     try:
-        job = show_job(root, job_id)["job"]
+        return show_job(root, job_id)["job"]
     except SchedulerError:
         return None  # no sync has seen it yet
-    return job

@@ -67,17 +67,12 @@ def _job_files(tree: EditFiles, job_id: str) -> JobFiles:
     """What the disk says of a job. Raises: SchedulerError where its file or its task's cannot be read."""
     job = open_job(tree, job_id)
     text = decode(job.data) if is_markdown(job.path) or job.alone else document_text(job, head=True)
-    task_path = job.keys.get("task_source_path")
+    task_path, task = job.keys.get("task_source_path"), None
     if not isinstance(task_path, str):
-        return JobFiles(path=job.path, text=text, number=job.number)
-    source = tree.read(task_path)
-    return JobFiles(
-        path=job.path,
-        text=text,
-        number=job.number,
-        task_path=task_path,
-        task=None if isinstance(source, Fault) else source.data,
-    )
+        task_path = None
+    elif not isinstance(source := tree.read(task_path), Fault):
+        task = source.data
+    return JobFiles(path=job.path, text=text, number=job.number, task_path=task_path, task=task)
 
 
 def _lines(jobs: Iterable[tuple[str, JobFiles | None, Past]], *, now: datetime, actor: str) -> Iterator[Json]:
@@ -192,14 +187,14 @@ def _read_line(found: Mapping[str, Any], number: int, jobs: dict[str, Exported])
         job_id = _text(found["id"])
         if job_id in jobs:
             raise ValueError(f"the job {job_id!r} is here twice")
+        files = None if found["file"] is None else _files(found["file"])
+        if (archived := found.get("archived")) is not None:
+            check_row("archived", archived)
+            check_path(archived["path"])
+        check_row("job", found["facts"])
+        last_n = _whole(found["last_n"])
         jobs[job_id] = Exported(
-            id=job_id,
-            line=number,
-            files=None if found["file"] is None else _files(found["file"]),
-            digest=None,
-            archived=_archived(found.get("archived")),
-            facts=_facts(found["facts"]),
-            last_n=_whole(found["last_n"]),
+            id=job_id, line=number, files=files, digest=None, archived=archived, facts=found["facts"], last_n=last_n
         )
     elif kind in _KINDS:
         job = jobs.get(_text(found["job_id"]))
@@ -247,18 +242,6 @@ def _files(found: Mapping[str, Any]) -> JobFiles:
     return JobFiles(
         path=path, text=_text(found["text"]), number=_whole(found["number"]), task_path=task_path, task=task
     )
-
-
-def _archived(found: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    if found is not None:
-        check_row("archived", found)
-        check_path(found["path"])
-    return found
-
-
-def _facts(found: Mapping[str, Any]) -> Mapping[str, Any]:
-    check_row("job", found)
-    return found
 
 
 def _bytes(found: Mapping[str, Any]) -> bytes:
