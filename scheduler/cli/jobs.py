@@ -26,9 +26,8 @@ from scheduler.core.values.facts import Status
 from scheduler.core.values.problems import Problem, UsageError
 from scheduler.core.values.runs import RunStatus
 from scheduler.core.views import task_json
-from scheduler.service.history import audit, explain_job, history, task
+from scheduler.service.history import audit, explain_job, follow_output, history, output, task
 from scheduler.service.jobs import held, list_jobs, never_synced, next_fires, show_job
-from scheduler.service.output import follow_output, output
 
 if TYPE_CHECKING:
     from scheduler.core.answers import EvidenceJson, JobJson, RunJson

@@ -85,11 +85,10 @@ def marks(shown: Json, problems: Sequence[Problem], *, folder: str) -> Iterator[
     tasks = {change["id"]: change["path"] for change in shown["task_changed"]}
     updates = {update["id"]: update for update in shown["updated"]}
     for job_id, job in shown["jobs"].items():
-        update = updates.get(job_id)
+        update = updates.get(job_id, {"widens": ()})
         path = "" if job["change"] == "archived" else _below(folder, job["path"])
-        for field in () if update is None else update["widens"]:
-            change = update["changes"][field] if update is not None else {}
-            text = f"{job_id}: {_changed(field, change, ' ')}"
+        for field in update["widens"]:
+            text = f"{job_id}: {_changed(field, update['changes'][field], ' ')}"
             yield github_command("warning", path, job["line"], "more power", text)
     for change in shown["root_changed"]:
         text = _changed(change["field"], change, ": ")

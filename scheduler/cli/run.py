@@ -30,7 +30,7 @@ from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.views import run_json
 from scheduler.machine.signals import is_ignored
 from scheduler.run.local.cancel import Cancel
-from scheduler.service.output import output
+from scheduler.service.history import output
 from scheduler.service.pause import pause_job, resume_job
 from scheduler.service.run import cancel_run, dry_run_job, run_job
 

@@ -14,9 +14,8 @@ from scheduler.run.local.cancel import Cancel
 from scheduler.service.edit.drafts import Target
 from scheduler.service.edit.permission import need_permission
 from scheduler.service.edit.verbs import create_job, delete_job, move_job, roll_back, update_job
-from scheduler.service.history import explain_job, history, run_of, task
+from scheduler.service.history import explain_job, history, output, run_of, task
 from scheduler.service.jobs import list_jobs, never_synced, next_fires, show_job
-from scheduler.service.output import output
 from scheduler.service.pause import pause_job, resume_job
 from scheduler.service.review import review
 from scheduler.service.root import Root

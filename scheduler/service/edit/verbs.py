@@ -13,15 +13,8 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from scheduler.core.edits.jobedit import (
-    Opened,
-    WrongJobError,
-    document_text,
-    edited,
-    with_document,
-    without_document,
-    written_job,
-)
+from scheduler.core.edits import jobedit
+from scheduler.core.edits.jobedit import Opened, WrongJobError
 from scheduler.core.edits.spans import UNSET, Change, path_of, with_change
 from scheduler.core.formats.jobfile import Document, is_markdown
 from scheduler.core.values.facts import Fault, version
@@ -99,7 +92,7 @@ def _update(
         # The lines of an inline task are those of its file.
         steps.append(Change(("task",), told if exact or "\r" in told.replace("\r\n", "") else checks.lf(told)))
     # What is taken away first could leave nothing to hold on to, what is written last could stand twice.
-    data = edited(job, [*steps, *gone], body=body, exact=exact)
+    data = jobedit.edited(job, [*steps, *gone], body=body, exact=exact)
     if "task_source_path" in changes and text is None and isinstance(source, str):
         fault = task_fault(draft.files, source)
         if fault is not None:
@@ -172,7 +165,7 @@ def create_job(
                 body = task
             elif task is not None:
                 keys["task"] = checks.lf(task)
-            data = written_job(path, keys, body=body, settings=files.settings)
+            data = jobedit.written_job(path, keys, body=body, settings=files.settings)
             if text is not None and (fault := text_fault(text, files.settings)) is not None:
                 raise UsageError(fault.message)
             if text is None and isinstance(source, str) and (fault := task_fault(files, source)) is not None:
@@ -197,7 +190,7 @@ def delete_job(
         draft.gone = True
         real = _own_path(draft, job)
         with checks.said_of(job.path):
-            draft.put(real, job.data, None if job.alone else without_document(job))
+            draft.put(real, job.data, None if job.alone else jobedit.without_document(job))
         source = job.keys.get("task_source_path")
         if isinstance(source, str):
             _keep_or_delete_task(draft, job, source, with_task=with_task)
@@ -244,7 +237,7 @@ def move_job(
                 )
             if files.is_free(path):
                 checks.check_new_path(path, files)
-                new = job.data if job.alone else document_text(job).encode()
+                new = job.data if job.alone else jobedit.document_text(job).encode()
                 draft.put(path, None, new)
                 draft.modes[path] = real
             else:
@@ -256,9 +249,9 @@ def move_job(
                 checks.check_job_path(path, files)
                 if other.real == real:
                     raise UsageError(f"{path} leads to {job.path}, where {job_id} stands already")
-                text = document_text(job)
-                draft.put(other.real, other.data, with_document(path, other.data, text, files.settings))
-            draft.put(real, job.data, None if job.alone else without_document(job))
+                text = jobedit.document_text(job)
+                draft.put(other.real, other.data, jobedit.with_document(path, other.data, text, files.settings))
+            draft.put(real, job.data, None if job.alone else jobedit.without_document(job))
         _check_moved(draft, job, path)
         draft.main = path
         draft.summary = f"Move {job_id} to {path}"
@@ -339,7 +332,7 @@ def _to_commit(root: Root, draft: Draft, job: Opened, name: str) -> None:
         now, was = job.keys, old.keys
         steps = [Change((key,), value) for key, value in was.items() if key != "id"]
         gone = [Change((key,), UNSET) for key in now if key not in was]
-        draft.put(real, job.data, edited(job, [*steps, *gone]))
+        draft.put(real, job.data, jobedit.edited(job, [*steps, *gone]))
     source = old.keys.get("task_source_path")
     if isinstance(source, str):
         text = then.read(source)

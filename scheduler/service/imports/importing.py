@@ -95,7 +95,9 @@ def import_crontab(root: Root, data: bytes, name: str, options: Options) -> Impo
         users=users,
     )
     if jobs:
-        problems.append(_about_timeout(tree.settings))
+        why = f"cron lets a command run for ever; here it is ended after {tree.settings.defaults.get('timeout', '30m')}"
+        hint = "where one takes longer: `scheduler update JOB --set timeout=6h`"
+        problems.append(problem(1, "timeout", why, hint, error=False))
     folder = _folder(options, tree.settings)
     inline = runner.tasks is None or matches_any(f"{folder}/x.yaml", runner.tasks)
     scripts = f"scripts/{posixpath.basename(folder)}"
@@ -335,13 +337,6 @@ def _why_not(synced: SyncReport, ids: Collection[str]) -> str:
         return f"{ROOT_FILE} has an error; `scheduler validate` shows it"
     bad = [each for each in synced.problems if each.is_error and each.job_id in ids]
     return f"{bad[0].path}:{bad[0].line}: {bad[0].message}" if bad else ""
-
-
-def _about_timeout(settings: Settings) -> Problem:
-    limit = settings.defaults.get("timeout", "30m")
-    why = f"cron lets a command run for ever; here it is ended after {limit}"
-    hint = "where one takes longer: `scheduler update JOB --set timeout=6h`"
-    return problem(1, "timeout", why, hint, error=False)
 
 
 def _made(
