@@ -18,8 +18,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from scheduler import schemas
-from scheduler.cli.group import cli
-from scheduler.cli.options import GLOBAL
+from scheduler.cli.group import GLOBAL, cli
 from scheduler.core.formats import rules
 from scheduler.core.formats.json_schema import SCHEMAS
 from scheduler.core.formats.shapes import (

@@ -10,8 +10,7 @@ from typing import Any
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import cli, printed, say
-from scheduler.cli.options import Globals, global_options
+from scheduler.cli.group import Globals, cli, global_options, printed, say
 from scheduler.core.values.instants import instant
 from scheduler.core.values.units import format_size
 from scheduler.service.backup import backup, backups, collect_garbage, other_retention, restore_backup
@@ -23,9 +22,8 @@ from scheduler.service.backup import backup, backups, collect_garbage, other_ret
 def backup_command(given: Globals, path: Path) -> None:
     """Copy the database into a new file while it is in use, and verify the copy. Overwrites nothing."""
     found = backup(given.find_root(), path)
-    if given.as_json:
-        shown = {"path": str(path.absolute()), "jobs": found.jobs, "runs": found.runs, "bytes": found.bytes}
-        render.print_json({**shown, "copied_at": found.copied_at and instant(found.copied_at)})
+    shown = {"path": str(path.absolute()), "jobs": found.jobs, "runs": found.runs, "bytes": found.bytes}
+    if printed(given, {**shown, "copied_at": found.copied_at and instant(found.copied_at)}):
         return
     click.echo(f"{path}: {_contents(found.jobs, found.runs, found.bytes)}; sound")
     say(given, "what runs wrote is not in it: copy `runs/` of the state folder too if you need that")
@@ -91,12 +89,11 @@ def restore_command(given: Globals, backup: Path | None) -> None:
 
 
 def _print_copies(given: Globals, copies: Any) -> None:
-    if given.as_json:
-        rows = [
-            {"path": str(each.path), "copied_at": instant(each.at), "bytes": each.bytes, "earlier": each.earlier}
-            for each in copies
-        ]
-        render.print_json({"backups": rows})
+    rows = [
+        {"path": str(each.path), "copied_at": instant(each.at), "bytes": each.bytes, "earlier": each.earlier}
+        for each in copies
+    ]
+    if printed(given, {"backups": rows}):
         return
     if not copies:
         say(given, "there is no nightly copy of this database; a daemon makes one every night")

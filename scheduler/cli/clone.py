@@ -14,8 +14,7 @@ import click
 
 from scheduler.cli import render
 from scheduler.cli.edit import whole
-from scheduler.cli.group import cli, say
-from scheduler.cli.options import Globals, global_options
+from scheduler.cli.group import Globals, cli, global_options, printed, say
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.remote import EVERY, read_every
 from scheduler.machine.clock import SystemClock
@@ -48,8 +47,7 @@ def clone_command(
     every: str | None,
 ) -> None:
     """Make a root that is kept from a branch of a remote: each new commit becomes the root, whole and at once."""
-    from scheduler.service.clone import Wanted
-    from scheduler.service.clone import clone as make
+    from scheduler.service.clone import Wanted, clone
 
     if verify is not None and allowed_signers is None:
         raise UsageError("--verify signed needs to know whose signatures are good", hint="add --allowed-signers FILE")
@@ -67,7 +65,7 @@ def clone_command(
         folder = Path(given.root)
     watched = not given.quiet and sys.stderr.isatty()
     with whole(), _one_line() if watched else contextlib.nullcontext() as progress:
-        found = make(
+        found = clone(
             wanted,
             folder,
             Path(given.state) if given.state else None,
@@ -75,12 +73,10 @@ def clone_command(
             clock=SystemClock(),
             progress=progress,
         )
-    if given.as_json:
-        remote = found.remote.to_json()
-        del remote["version"]
-        render.print_json(
-            {"root": str(found.folder), "state": str(found.followed.state), "commit": found.commit, **remote}
-        )
+    remote = found.remote.to_json()
+    del remote["version"]
+    about = {"root": str(found.folder), "state": str(found.followed.state), "commit": found.commit}
+    if printed(given, {**about, **remote}):
         return
     click.echo(f"{found.folder} follows the {found.remote.words}: {found.commit[:12]} is the root")
     say(given, f"next: scheduler --root {folder or found.folder} plan, and then serve")

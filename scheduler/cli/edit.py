@@ -8,19 +8,29 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import REFUSED, cli, end, end_will_be, say
-from scheduler.cli.options import Globals, JobType, global_options
+from scheduler.cli.group import (
+    REFUSED,
+    Globals,
+    JobType,
+    cli,
+    end,
+    end_will_be,
+    global_options,
+    printed,
+    say,
+    with_options,
+)
 from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.machine.signals import is_ignored
 
 if TYPE_CHECKING:
     from scheduler.core.answers import EditJson
-    from scheduler.service.edit.target import Target
+    from scheduler.service.edit.drafts import Target
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,21 +52,18 @@ def _to_target(command: F) -> F:
 
     @functools.wraps(command)
     def aimed(*args: Any, commit: bool, branch: str | None, push: bool, message: str | None, **kwargs: Any) -> Any:
-        from scheduler.service.edit.target import Target
+        from scheduler.service.edit.drafts import Target
 
         return command(*args, target=Target(commit=commit, branch=branch, push=push, message=message), **kwargs)
 
-    adorned: Any = aimed
-    for option in reversed(
-        (
-            click.option("--commit", is_flag=True, help="Commit what is written, and nothing else."),
-            click.option("--branch", metavar="NAME", help="Commit on a branch instead, and leave the files alone."),
-            click.option("--push", is_flag=True, help="Push the branch, in a root that `clone` made."),
-            click.option("-m", "--message", metavar="TEXT", help="The message of the commit."),
-        )
-    ):
-        adorned = option(adorned)
-    return cast(F, adorned)
+    adorned: F = with_options(
+        aimed,
+        click.option("--commit", is_flag=True, help="Commit what is written, and nothing else."),
+        click.option("--branch", metavar="NAME", help="Commit on a branch instead, and leave the files alone."),
+        click.option("--push", is_flag=True, help="Push the branch, in a root that `clone` made."),
+        click.option("-m", "--message", metavar="TEXT", help="The message of the commit."),
+    )
+    return adorned
 
 
 @cli.command("update")
@@ -218,8 +225,7 @@ def _read_task(name: str | None) -> str | None:
 
 def _print(given: Globals, found: EditJson, *, done: str = "applied now") -> None:
     code = end_will_be(REFUSED if found["guard"] is not None else 0)
-    if given.as_json:
-        render.print_json(found)
+    if printed(given, found):
         end(code)
         return
     render.write_bytes(sys.stdout, found["diff"].encode())

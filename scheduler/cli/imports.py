@@ -11,8 +11,21 @@ import click
 
 from scheduler.cli import render
 from scheduler.cli.edit import whole
-from scheduler.cli.group import PROBLEMS, REFUSED, UNAVAILABLE, cli, end, end_will_be, errors, problem_count, say
-from scheduler.cli.options import Globals, JobType, global_options
+from scheduler.cli.group import (
+    PROBLEMS,
+    REFUSED,
+    UNAVAILABLE,
+    Globals,
+    JobType,
+    cli,
+    end,
+    end_will_be,
+    errors,
+    global_options,
+    printed,
+    problem_count,
+    say,
+)
 from scheduler.core.values.problems import Problem, UsageError
 
 if TYPE_CHECKING:
@@ -84,8 +97,7 @@ def _print(given: Globals, found: ImportJson) -> None:
     if found["guard"] is not None or found["held"]:
         code = REFUSED
     code = end_will_be(UNAVAILABLE if found["fault"] is not None else code)
-    if given.as_json:
-        render.print_json(found)
+    if printed(given, found):
         end(code)
         return
     dry = found["applied"] == "dry_run"
@@ -127,7 +139,7 @@ def export_command(given: Globals, jobs: tuple[str, ...], every: bool) -> None:
             "name the jobs, or say --all" if not jobs else "--all and jobs exclude each other",
             hint="`scheduler export JOB > jobs.jsonl`",
         )
-    from scheduler.service.imports.exporting import export_jobs
+    from scheduler.service.imports.exports import export_jobs
 
     for line in export_jobs(given.find_root(), jobs):
         render.write_bytes(sys.stdout, json.dumps(line, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")

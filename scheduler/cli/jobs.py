@@ -9,16 +9,25 @@ from typing import TYPE_CHECKING
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import MOST, cli, printed, problem_count, say, say_never_synced
-from scheduler.cli.options import Globals, InstantType, JobType, RunType, global_options
+from scheduler.cli.group import (
+    MOST,
+    Globals,
+    InstantType,
+    JobType,
+    RunType,
+    cli,
+    global_options,
+    printed,
+    problem_count,
+    say,
+    say_never_synced,
+)
 from scheduler.core.values.facts import Status
 from scheduler.core.values.problems import Problem, UsageError
 from scheduler.core.values.runs import RunStatus
 from scheduler.core.views import task_json
-from scheduler.service.explain import explain_job
-from scheduler.service.history import audit, history, task
+from scheduler.service.history import audit, explain_job, follow_output, history, output, task
 from scheduler.service.jobs import held, list_jobs, never_synced, next_fires, show_job
-from scheduler.service.output import follow_output, output
 
 if TYPE_CHECKING:
     from scheduler.core.answers import EvidenceJson, JobJson, RunJson

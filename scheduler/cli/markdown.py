@@ -38,7 +38,7 @@ def comment(shown: Json, diffs: Sequence[TaskDiff], *, folder: str = "", read: b
     """The whole comment, at most `most` characters; what was cut off is said at its end."""
     page = _Page(most - _NOTE)
     page.add("", [marker(folder), f"### Scheduler: {_summary(shown, read)}", "", *_compared(shown)])
-    page.add("notes", _notes(shown))
+    page.add("notes", [f"- {code(note)}" for note in shown["notes"]])
     page.add("the error that stops everything", _unread(read))
     page.add("what the guard holds back", _guard(shown["guard"]))
     page.each("changes that give more power", "#### \u26a0\ufe0f Gives more power", list(_widens(shown)), share=0.9)
@@ -153,10 +153,6 @@ def _compared(shown: Json) -> list[str]:
     same = shown["unchanged"] - (0 if shown["guard"] is None else shown["guard"]["would_archive"])
     untouched = f"{same} {'job is' if same == 1 else 'jobs are'} untouched"
     return [f"What merging {end} changes, {against}. {untouched}."]
-
-
-def _notes(shown: Json) -> list[str]:
-    return [f"- {code(note)}" for note in shown["notes"]]
 
 
 def _unread(read: bool) -> list[str]:

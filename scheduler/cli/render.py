@@ -26,28 +26,15 @@ NARROWEST_LINE = 20  # columns of a source line
 PIPE_WIDTH = 120  # columns of a source line where no terminal says how many there are
 TAB = "    "
 _COLOURS = {
-    "active": "green",
-    "succeeded": "green",
-    "running": "cyan",
-    "claimed": "cyan",
-    "completed": "dim",
-    "disabled": "dim",
-    "archived": "dim",
-    "skipped": "yellow",
-    "paused": "yellow",
-    "conflict": "red",
-    "invalid": "red",
-    "held": "yellow",
-    "failing": "red",
-    "overdue": "red",
-    "failed": "red",
-    "timed_out": "red",
-    "cancelled": "yellow",
-    "interrupted": "red",
-    "stopped": "red",
-    "ok": "green",
-    "warning": "yellow",
-    "error": "red",
+    word: colour
+    for colour, words in {
+        "green": ("active", "succeeded", "ok"),
+        "cyan": ("running", "claimed"),
+        "dim": ("completed", "disabled", "archived"),
+        "yellow": ("skipped", "paused", "held", "cancelled", "warning"),
+        "red": ("conflict", "invalid", "failing", "overdue", "failed", "timed_out", "interrupted", "stopped", "error"),
+    }.items()
+    for word in words
 }
 
 
@@ -322,7 +309,7 @@ def schedule_change(change: Mapping[str, Any], words: Mapping[str, Any]) -> tupl
     """A schedule before and after: in words, with the jitter if that is other, and as written if nothing else is."""
     sides = [change["before"], change["after"]]
     said = [words["before"], words["after"]]
-    jitters = [_milliseconds(side["jitter_ms"]) if "jitter_ms" in side else "none" for side in sides]
+    jitters = [field_text("jitter_ms", side.get("jitter_ms", "none")) for side in sides]
     if jitters[0] != jitters[1]:
         said = [f"{text}, jitter {jitter}" for text, jitter in zip(said, jitters, strict=True)]
     if said[0] == said[1]:
@@ -332,28 +319,24 @@ def schedule_change(change: Mapping[str, Any], words: Mapping[str, Any]) -> tupl
 
 def schedule_written(schedule: Mapping[str, Any]) -> str:
     """A schedule by its keys, as its file has them."""
-    return "; ".join(_written(entry) for entry in schedule.get("any", [schedule]))
-
-
-def _written(entry: Mapping[str, Any]) -> str:
-    """One entry of a schedule by its keys."""
-    parts = {
-        key.removesuffix("_ms"): _milliseconds(value) if key.endswith("_ms") else value for key, value in entry.items()
-    }
-    return value_text(parts)
-
-
-def _milliseconds(number: int) -> str:
-    return format_duration(timedelta(milliseconds=number))
+    return "; ".join(
+        value_text({key.removesuffix("_ms"): field_text(key, value) for key, value in entry.items()})
+        for entry in schedule.get("any", [schedule])
+    )
 
 
 def field_text(field: str, value: Any) -> str:
     """A field's value on one line; a length of time as job files have it."""
     if field.endswith("_ms") and isinstance(value, int):
-        from scheduler.core.values.units import format_duration
-
         return format_duration(timedelta(milliseconds=value))
     return value_text(value)
+
+
+def change_text(field: str, change: Mapping[str, Any], *, schedules: Mapping[str, Any] | None = None) -> str:
+    """A field before and after; a schedule in its words, where `schedules` has them."""
+    if field == "schedule" and schedules:
+        return " -> ".join(schedule_change(change, schedules))
+    return " -> ".join(field_text(field, change[side]) for side in ("before", "after"))
 
 
 def value_text(value: Any) -> str:

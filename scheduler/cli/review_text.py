@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from scheduler.cli.render import clean, field_text, github_command, github_text
+from scheduler.cli.render import change_text, clean, github_command, github_text
 from scheduler.core.plan.review import TaskDiff
 from scheduler.core.plan.textdiff import LineEdit, by_words
 from scheduler.core.values.problems import Problem
@@ -85,11 +85,10 @@ def marks(shown: Json, problems: Sequence[Problem], *, folder: str) -> Iterator[
     tasks = {change["id"]: change["path"] for change in shown["task_changed"]}
     updates = {update["id"]: update for update in shown["updated"]}
     for job_id, job in shown["jobs"].items():
-        update = updates.get(job_id)
+        update = updates.get(job_id, {"widens": ()})
         path = "" if job["change"] == "archived" else _below(folder, job["path"])
-        for field in () if update is None else update["widens"]:
-            change = update["changes"][field] if update is not None else {}
-            text = f"{job_id}: {_changed(field, change, ' ')}"
+        for field in update["widens"]:
+            text = f"{job_id}: {_changed(field, update['changes'][field], ' ')}"
             yield github_command("warning", path, job["line"], "more power", text)
     for change in shown["root_changed"]:
         text = _changed(change["field"], change, ": ")
@@ -103,8 +102,7 @@ def marks(shown: Json, problems: Sequence[Problem], *, folder: str) -> Iterator[
 
 
 def _changed(field: str, change: Json, between: str) -> str:
-    before, after = (field_text(field, change[side]) for side in ("before", "after"))
-    return f"{field.removesuffix('_ms')}{between}{before} -> {after}"
+    return f"{field.removesuffix('_ms')}{between}{change_text(field, change)}"
 
 
 def _said(job_id: str, job: Json, tasks: Mapping[str, str]) -> str:

@@ -12,14 +12,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import PROBLEMS, cli, end, end_will_be, printed, say
-from scheduler.cli.options import Globals, InstantType, JobType, RunType, global_options
+from scheduler.cli.group import (
+    PROBLEMS,
+    Globals,
+    InstantType,
+    JobType,
+    RunType,
+    cli,
+    end,
+    end_will_be,
+    global_options,
+    printed,
+    say,
+)
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.views import run_json
 from scheduler.machine.signals import is_ignored
 from scheduler.run.local.cancel import Cancel
-from scheduler.service.output import output
+from scheduler.service.history import output
 from scheduler.service.pause import pause_job, resume_job
 from scheduler.service.run import cancel_run, dry_run_job, run_job
 
@@ -103,9 +114,7 @@ def _say_ended(given: Globals, run: Run) -> None:
 def cancel_command(given: Globals, run: str) -> None:
     """End a run: TERM for its process group, and KILL ten seconds later."""
     ended = cancel_run(given.find_root(), run)
-    if given.as_json:
-        render.print_json({"run": run_json(ended)})
-    else:
+    if not printed(given, {"run": run_json(ended)}):
         say(given, f"{ended.id} {ended.status.value}")
 
 

@@ -1,4 +1,4 @@
-"""The daemon's commands: serve, doctor."""
+"""The daemon's commands: serve, doctor; and hooks, which have commits wake it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import timedelta
 
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import PROBLEMS, cli, end, end_will_be, say
-from scheduler.cli.options import Globals, global_options
+from scheduler.cli.group import PROBLEMS, Globals, cli, end, end_will_be, global_options, printed, say
 from scheduler.cli.sync import sync_code
 from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.machine.log import FORMATS, Log, is_journal, write_log
@@ -85,16 +85,33 @@ def _told_in_the_log(wanted: bool) -> Iterator[None]:
 @global_options
 def doctor_command(given: Globals) -> None:
     """Check all that has to be well for jobs to fire; exit 1 where something is not."""
-    from scheduler.service.doctor.examine import examine
+    from scheduler.service.doctor import examine
 
     found = examine(given.find_root())
     code = end_will_be(found["exit_code"])
-    if given.as_json:
-        render.print_json(found)
-    else:
+    if not printed(given, found):
         for check in found["checks"]:
             click.echo(f"{render.styled(check['status'], 7)}  {check['name']:<8}  {render.clean(check['message'])}")
             if check["hint"]:
                 click.echo(f"{'':<19}hint: {render.clean(check['hint'])}")
         say(given, "all is well" if found["healthy"] else "something is wrong")
     end(code)
+
+
+@cli.command("hooks")
+@click.argument("action", type=click.Choice(["install", "uninstall", "status"]))
+@global_options
+def hooks_command(given: Globals, action: str) -> None:
+    """Have every commit, merge, checkout and rewrite wake the daemon: put git hooks before those that are there."""
+    from scheduler.service.hooks import hook_states, install_hooks, uninstall_hooks
+
+    verbs = {"install": install_hooks, "uninstall": uninstall_hooks, "status": hook_states}
+    found = verbs[action](given.find_root())
+    if printed(given, {"folder": str(found.folder), "hooks": [asdict(each) for each in found.hooks]}):
+        return
+    render.print_table(
+        ("HOOK", "STATUS", "KEPT"),
+        [(each.name, each.status, "runs what was there" if each.kept else "-") for each in found.hooks],
+        flexible="HOOK",
+    )
+    say(given, f"in {render.clean(str(found.folder))}")

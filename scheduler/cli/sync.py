@@ -11,15 +11,26 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import PROBLEMS, REFUSED, cli, end, end_will_be, errors, printed, problem_count, say
-from scheduler.cli.options import Globals, global_options
+from scheduler.cli.group import (
+    PROBLEMS,
+    REFUSED,
+    Globals,
+    cli,
+    end,
+    end_will_be,
+    errors,
+    global_options,
+    printed,
+    problem_count,
+    say,
+)
 from scheduler.core.values.problems import UsageError
 from scheduler.service.jobs import held
-from scheduler.service.sync import plan_sync, problem_lines, sync, validate
+from scheduler.service.sync import init, plan_sync, problem_lines, sync, validate
 
 if TYPE_CHECKING:
     from scheduler.core.answers import DriftJson, GuardJson
-    from scheduler.service.review.review import Review
+    from scheduler.service.review import Review
     from scheduler.service.root import Root
     from scheduler.sync.synced import SyncReport
 
@@ -29,8 +40,6 @@ if TYPE_CHECKING:
 @global_options
 def init_command(given: Globals, folder: Path | None) -> None:
     """Write a root to start from: scheduler.yaml, two jobs and a prompt. Overwrites nothing."""
-    from scheduler.service.init import init
-
     folder = folder or Path(given.root or ".")
     written, kept = init(folder)
     if printed(given, {"root": str(folder.resolve()), "written": written, "kept": kept}):
@@ -111,7 +120,7 @@ def plan_command(given: Globals, base: str | None, head: str | None, direct: boo
         found: SyncReport = plan_sync(root)
         _print_synced(given, found, root, dry=True)
     else:
-        from scheduler.service.review.review import review
+        from scheduler.service.review import review
 
         found = reviewed = review(root, base=base, head=head, direct=direct)
         _print_review(given, reviewed, root, style)
@@ -203,10 +212,8 @@ def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, r
         click.echo(f"~ {update['id']}")
         for field, change in update["changes"].items():
             wider = "  [widens]" if field in update["widens"] else ""
-            before, after = (render.field_text(field, change[side]) for side in ("before", "after"))
-            if field == "schedule":
-                before, after = render.schedule_change(change, update["schedule_text"])
-            click.echo(render.clean(f"    {field.removesuffix('_ms')}: {before} -> {after}{wider}"))
+            changed = render.change_text(field, change, schedules=update.get("schedule_text"))
+            click.echo(render.clean(f"    {field.removesuffix('_ms')}: {changed}{wider}"))
         if reviewed is None and update["changes"].keys() & {"schedule", "enabled", "expires"}:
             coming = update["next_fires"]["after"]
             click.echo(f"    next fire: {coming[0] if coming else 'none'}")
@@ -219,9 +226,9 @@ def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, r
         click.echo(f"- {job_id} (archived; its history stays)")
     for of_root in shown["root_changed"]:
         field = of_root["field"]
-        before, after = render.field_text(field, of_root["before"]), render.field_text(field, of_root["after"])
         wider = "  [widens]" if of_root["widens"] else ""
-        click.echo(render.clean(f"! scheduler.yaml {field.removesuffix('_ms')}: {before} -> {after}{wider}"))
+        changed = render.change_text(field, of_root)
+        click.echo(render.clean(f"! scheduler.yaml {field.removesuffix('_ms')}: {changed}{wider}"))
     if reviewed is not None:
         from scheduler.cli.review_text import review_lines
 

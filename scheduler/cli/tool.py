@@ -6,8 +6,7 @@ import os
 import sys
 from dataclasses import replace
 
-from scheduler.cli.group import cli, say
-from scheduler.cli.options import Globals, global_options
+from scheduler.cli.group import Globals, cli, global_options, say
 from scheduler.core.values.problems import UnavailableError
 
 _EXTRA = ("mcp", "mcp_types", "anyio")

@@ -10,8 +10,7 @@ from typing import Any
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import MOST, cli, printed, say
-from scheduler.cli.options import Globals, JobType, RunType, global_options
+from scheduler.cli.group import MOST, Globals, JobType, RunType, cli, global_options, printed, say
 from scheduler.cli.review_text import worded
 from scheduler.core.plan.textdiff import by_words
 from scheduler.service.versions import COUNT, diff, list_versions, log
@@ -191,8 +190,4 @@ def _side_text(side: Json) -> str:
 
 def _definition_lines(found: Json) -> Iterator[str]:
     for name, change in {**found["definition"], **found["runners"]}.items():
-        if name == "schedule" and found["schedule_text"]:
-            before, after = render.schedule_change(change, found["schedule_text"])
-        else:
-            before, after = (render.field_text(name, change[side]) for side in ("before", "after"))
-        yield f"{name.removesuffix('_ms')}: {before} -> {after}"
+        yield f"{name.removesuffix('_ms')}: {render.change_text(name, change, schedules=found['schedule_text'])}"

@@ -148,11 +148,7 @@ class AttemptJson(TypedDict):
     exit_code: int | None
 
 
-class ProvenanceJson(RevisionJson):
-    source_blob: str | None
-
-
-class RunJson(ProvenanceJson):
+class RunJson(RevisionJson):
     id: str
     job_id: str
     fire_time: Instant | None
@@ -174,6 +170,7 @@ class RunJson(ProvenanceJson):
     task_bytes: int | None
     source_path: str | None
     source_sha256: str | None
+    source_blob: str | None
     no_provenance: str | None
     task_of: str | None
     generation: int
@@ -207,12 +204,15 @@ class DryRunJson(TypedDict):
     task: str
 
 
-class BroughtJson(TypedDict):
-    """How a change came about."""
-
+class OfCommitJson(TypedDict):
     revision: str | None
     commit: CommitJson | None
     no_commit: str | None
+
+
+class BroughtJson(OfCommitJson):
+    """How a change came about."""
+
     actor: str
     cause: str
 
@@ -228,15 +228,12 @@ class AuditJson(TypedDict):
     audit: list[AuditRowJson]
 
 
-class EvidenceJson(TypedDict):
+class EvidenceJson(OfCommitJson):
     kind: str
     at: Instant | None
     text: str
     run: str | None
     actor: str | None
-    revision: str | None
-    commit: CommitJson | None
-    no_commit: str | None
 
 
 class ExplainJson(TypedDict):
@@ -301,14 +298,11 @@ class DiffJson(TypedDict):
     runs_between: Mapping[str, int]
 
 
-class VersionJson(TypedDict):
+class VersionJson(OfCommitJson):
     task_sha256: str
     task_bytes: int | None
     source_path: str | None
     current: bool
-    commit: CommitJson | None
-    no_commit: str | None
-    revision: str | None
     first_fired_at: Instant | None
     last_fired_at: Instant | None
     first_run: str | None
@@ -326,11 +320,6 @@ class VersionsJson(TypedDict):
     total: int
 
 
-class FiresBeforeAfterJson(TypedDict):
-    before: list[Instant]
-    after: list[Instant]
-
-
 class ScheduleTextJson(TypedDict, total=False):
     schedule_text: BeforeAfterJson  # where the schedule is among the changes
 
@@ -338,7 +327,7 @@ class ScheduleTextJson(TypedDict, total=False):
 class UpdateJson(ScheduleTextJson):
     id: str
     changes: dict[str, BeforeAfterJson]
-    next_fires: FiresBeforeAfterJson
+    next_fires: dict[str, list[Instant]]  # before and after
     widens: list[str]
 
 

@@ -156,10 +156,8 @@ def explain_json(job_id: str, at: datetime, answer: Answer) -> answers.ExplainJs
 
 def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None = None) -> answers.PlanJson:
     """The shape of `plan` and `sync`."""
-    by_verb: dict[str, list[str]] = {"create": [], "archive": [], "revive": []}
-    for action in plan.actions:
-        if action.verb in by_verb:
-            by_verb[action.verb].append(action.job_id)
+    verbs = ("create", "archive", "revive")
+    by_verb = {verb: [action.job_id for action in plan.actions if action.verb == verb] for verb in verbs}
     known = [action for action in plan.actions if action.before is not None and action.verb != "archive"]
     return {
         "revision": plan.revision,

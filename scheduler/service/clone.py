@@ -71,15 +71,10 @@ def clone(
     if branch is None and wanted.tag is None:
         branch = default_branch(url, environ)
     remote = Remote(url=url, branch=branch, tag=wanted.tag, path=path, signed=signers is not None, every=wanted.every)
+    follow = Follow(followed=followed, clock=clock, environ=environ, progress=progress)
     made = [each for each in (folder, followed.state) if not each.exists()]
     try:
-        return _clone(
-            folder,
-            followed,
-            remote,
-            signers,
-            Follow(followed=followed, clock=clock, environ=environ, progress=progress),
-        )
+        return _clone(folder, followed, remote, signers, follow)
     except BaseException as error:
         _undo(folder, followed, made)
         if isinstance(error, OSError):

@@ -160,11 +160,8 @@ def known_words(root: Root) -> tuple[Sequence[str], Sequence[str]]:
 
 
 def never_synced(root: Root) -> bool:
-    store = root.store()
-    if store is None:
-        return True
-    with store:
-        return store.read(syncs.synced_at) is None
+    with root.store() or contextlib.nullcontext() as store:
+        return store is None or store.read(syncs.synced_at) is None
 
 
 def _job_json(

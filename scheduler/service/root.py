@@ -108,11 +108,8 @@ class Root:
 
     def known(self, job_id: str) -> Job | None:
         """The job as the database has it."""
-        store = self.store()
-        if store is None:
-            return None
-        with store:
-            return store.read(queries.job, job_id)
+        with self.store() or contextlib.nullcontext() as store:
+            return None if store is None else store.read(queries.job, job_id)
 
     def _unknown_job(self, job_id: str, known: Iterable[str]) -> UsageError:
         """The error for an id no row has; it tells apart a typing mistake and a file nobody has synced."""
@@ -186,8 +183,5 @@ class Root:
 
     def observed(self) -> Observed:
         """The jobs as the database has them; none on a root never synced."""
-        store = self.store()
-        if store is None:
-            return Observed(jobs={}, settings=None, ticket=0)
-        with store:
-            return store.read(syncs.observed)
+        with self.store() or contextlib.nullcontext() as store:
+            return Observed(jobs={}, settings=None, ticket=0) if store is None else store.read(syncs.observed)

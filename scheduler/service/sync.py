@@ -1,4 +1,4 @@
-"""The verbs that read the files: validate, plan, sync."""
+"""The verbs about files: init, validate, plan, sync."""
 
 from __future__ import annotations
 
@@ -7,17 +7,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scheduler.core.values.problems import Problem, UsageError, did_you_mean
+from scheduler.core.values.problems import Problem, RefusedError, UsageError, did_you_mean
 from scheduler.core.values.settings import ROOT_FILE
 from scheduler.ledger import clock_steps
 from scheduler.ledger.store import Store
 from scheduler.root.files import WorkingTree
+from scheduler.root.followed import Followed, state_of
 from scheduler.root.place import is_there
 from scheduler.root.settings import lenient_settings, read_settings
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
     from scheduler.sync.synced import SyncReport
+
+
+def init(folder: Path) -> tuple[list[str], list[str]]:
+    """Writes the files of a new root; the paths that were written, and those that were there and stay.
+
+    Raises: RefusedError in a root that follows a remote; UnavailableError where the folder cannot be written.
+    """
+    from scheduler.scaffold import write_scaffold
+
+    if (state := state_of(folder.resolve())) is not None:
+        raise RefusedError(
+            f"{folder} follows the {Followed(state).remote().words}: its files come from there; nothing was written",
+            hint="write a root in a checkout of it, or in another folder",
+        )
+    return write_scaffold(folder)
 
 
 def problem_lines(root: Root, problems: Sequence[Problem]) -> Sequence[str | None]:
@@ -92,7 +108,10 @@ def sync(
     if holder is not None:
         answer = answer_of(holder, "sync", actor=root.actor, confirmed=confirmed, now_anyway=now_anyway)
         return SyncReport.from_json(answer)
-    _follow(root)
+    if root.place.followed is not None:
+        from scheduler.remote.following import Follow
+
+        Follow(followed=root.place.followed, clock=root.clock, environ=root.environ, logs=False).look()
     start_state(root.place, new_state=new_state, now=root.clock.now())
     settings, _ = read_settings(root.place.now())  # the look may have made another commit the root
     if settings is None and not is_there(root.place.db):
@@ -104,14 +123,6 @@ def sync(
         recovered = root.recover(store)
         found = root.passes().sync(store, actor=root.actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway)
     return replace(found, recovered=tuple(run.id for run in recovered)).report()
-
-
-def _follow(root: Root) -> None:
-    """Where no daemon does it: looks at the remote that the root is kept from."""
-    if root.place.followed is not None:
-        from scheduler.remote.following import Follow
-
-        Follow(followed=root.place.followed, clock=root.clock, environ=root.environ, logs=False).look()
 
 
 def _set_right(root: Root, store: Store) -> None:

@@ -278,9 +278,16 @@ def list_versions(root: Root, job_id: str, *, count: int = COUNT, prefix: bool =
         shown = found[:count]
         commits = _commits(root, shown, changes)
         current = None if job.archived else _now(root, store, job).task_sha256
-    entries = [_version_json(job.id, each, commits[each.last.task_sha256], current) for each in shown]
+    entries = []
+    for each in shown:
+        sha256, revision = each.last.task_sha256, each.last.revision
+        entries.append(_version_json(job.id, sha256, each, commits[sha256], revision, current=sha256 == current))
     if current is not None and all(each.last.task_sha256 != current for each in found):
-        entries.insert(0, _unused_json(current, changes.text(current, root.clock.now())))
+        origin = changes.text(current, root.clock.now())
+        came = (None, None) if origin is None else (origin.commit, origin.no_commit)
+        entries.insert(
+            0, _version_json(job.id, current, None, came, None if origin is None else origin.revision, current=True)
+        )
     return {"job_id": job.id, "versions": entries, "total": len(found)}
 
 
@@ -312,46 +319,31 @@ def _commits(
 
 
 def _version_json(
-    job_id: str, version: Version, commit: tuple[Commit | None, NoCommit | None], current: str | None
+    job_id: str,
+    sha256: str,
+    version: Version | None,
+    origin: tuple[Commit | None, NoCommit | None],
+    revision: str | None,
+    *,
+    current: bool,
 ) -> answers.VersionJson:
-    last = version.last
-    return {
-        "task_sha256": last.task_sha256,
-        "task_bytes": last.task_bytes,
-        "source_path": last.source_path,
-        "current": last.task_sha256 == current,
-        "commit": views.commit_json(commit[0]),
-        "no_commit": commit[1],
-        "revision": last.revision,
-        "first_fired_at": instant(version.first.started_at),
-        "last_fired_at": instant(last.started_at),
-        "first_run": f"{job_id}:{version.first.n}",
-        "last_run": f"{job_id}:{last.n}",
-        "runs": version.runs,
-        "statuses": {status.value: number for status, number in sorted(version.statuses.items())},
-        "success_rate": version.success_rate,
-        "median_duration_ms": version.median_duration_ms,
-        "cost_usd": None,
-    }
-
-
-def _unused_json(sha256: str, origin: Origin | None) -> answers.VersionJson:
-    """The text that the next run gets, which none has had yet."""
+    """version: None: no run has had the text yet, and the next one gets it."""
+    last = None if version is None else version.last
     return {
         "task_sha256": sha256,
-        "current": True,
-        "commit": None if origin is None else views.commit_json(origin.commit),
-        "no_commit": None if origin is None else origin.no_commit,
-        "revision": None if origin is None else origin.revision,
-        "task_bytes": None,
-        "source_path": None,
-        "first_fired_at": None,
-        "last_fired_at": None,
-        "first_run": None,
-        "last_run": None,
-        "runs": 0,
-        "statuses": {},
-        "success_rate": None,
-        "median_duration_ms": None,
+        "task_bytes": None if last is None else last.task_bytes,
+        "source_path": None if last is None else last.source_path,
+        "current": current,
+        "commit": views.commit_json(origin[0]),
+        "no_commit": origin[1],
+        "revision": revision,
+        "first_fired_at": None if version is None else instant(version.first.started_at),
+        "last_fired_at": None if last is None else instant(last.started_at),
+        "first_run": None if version is None else f"{job_id}:{version.first.n}",
+        "last_run": None if last is None else f"{job_id}:{last.n}",
+        "runs": 0 if version is None else version.runs,
+        "statuses": {} if version is None else {each.value: n for each, n in sorted(version.statuses.items())},
+        "success_rate": None if version is None else version.success_rate,
+        "median_duration_ms": None if version is None else version.median_duration_ms,
         "cost_usd": None,
     }

@@ -38,9 +38,18 @@ def _when(value: Any, info: ValidationInfo) -> datetime:
 
 
 When = Annotated[datetime, BeforeValidator(_when), WithJsonSchema({"type": "string"})]
-_JOB = Field(description="The id of the job.", examples=["heartbeat"])
-_RUN = Field(description="The run, JOB:N, as history names it.", examples=["heartbeat:7"])
-RunId = Annotated[Line, _RUN]
+
+
+class JobCall(Shape):
+    """What is asked of one job."""
+
+    job: JobId = Field(description="The id of the job.", examples=["heartbeat"])
+
+
+class OfRunCall(Shape):
+    """What is asked of one run."""
+
+    run: Line = Field(description="The run, JOB:N, as history names it.", examples=["heartbeat:7"])
 
 
 class ListCall(Shape):
@@ -54,10 +63,8 @@ class ListCall(Shape):
     n: int | None = Field(default=None, ge=1, le=10_000, description="At most so many; 100 unless given.")
 
 
-class ShowCall(Shape):
+class ShowCall(JobCall):
     """One job: definition, state, version, file and line, next fires."""
-
-    job: JobId = _JOB
 
 
 class NextCall(Shape):
@@ -69,20 +76,18 @@ class NextCall(Shape):
     until: When | None = Field(default=None, description=f"Fires up to this: {_WHEN}.")
 
 
-class HistoryCall(Shape):
+class HistoryCall(JobCall):
     """Runs and skips of a job, newest first."""
 
-    job: JobId = _JOB
     n: int | None = Field(default=None, ge=1, le=1_000, description="At most so many; 10 unless given.")
     run_status: Literal[tuple(each.value for each in RunStatus)] | None = Field(  # type: ignore[valid-type]
         default=None, description="Only runs of this status."
     )
 
 
-class LogCall(Shape):
+class LogCall(JobCall):
     """Runs and changes of a job on one timeline, newest first, with commits and authors."""
 
-    job: JobId = _JOB
     n: int | None = Field(default=None, ge=1, le=1_000, description="At most so many; 20 unless given.")
 
 
@@ -97,29 +102,23 @@ class DiffCall(Shape):
     )
 
 
-class VersionsCall(Shape):
+class VersionsCall(JobCall):
     """The texts that a job's runs had, and how their runs did."""
 
-    job: JobId = _JOB
     n: int | None = Field(default=None, ge=1, le=1_000, description="At most so many; 20 unless given.")
 
 
-class OutputCall(Shape):
+class OutputCall(OfRunCall):
     """What a run wrote, the end of it."""
 
-    run: RunId
 
-
-class TaskCall(Shape):
+class TaskCall(OfRunCall):
     """The exact text that a run was given."""
 
-    run: RunId
 
-
-class ExplainCall(Shape):
+class ExplainCall(JobCall):
     """Why a job did, did not or will not fire."""
 
-    job: JobId = _JOB
     at: When | None = Field(default=None, description=f"At this instant: {_WHEN}; the newest slot unless given.")
 
 
@@ -136,44 +135,37 @@ class PlanCall(Shape):
     head: Line | None = Field(default=None, description="With base: the commit or branch that is compared.")
 
 
-class RunCall(Shape):
+class RunCall(JobCall):
     """Runs a job now."""
 
-    job: JobId = _JOB
     task_of: Line | None = Field(default=None, description="Give it the text that this run of it had, JOB:N.")
     wait: bool = Field(default=False, description="Answer when the run has ended.")
     dry_run: bool = Field(default=False, description="Only say what would be started, with which text.")
 
 
-class PauseCall(Shape):
+class PauseCall(JobCall):
     """Holds a job back; no edit of its file."""
 
-    job: JobId = _JOB
     reason: Line | None = Field(default=None, description="Why, for those who wonder.")
     until: When | None = Field(default=None, description=f"When it goes on by itself: {_WHEN}.")
     next: bool = Field(default=False, description="Skip the next slot only.")
 
 
-class ResumeCall(Shape):
+class ResumeCall(JobCall):
     """Lifts a pause, and starts a stopped job anew."""
 
-    job: JobId = _JOB
 
-
-class CancelCall(Shape):
+class CancelCall(OfRunCall):
     """Ends a run."""
-
-    run: RunId
 
 
 class SyncCall(Shape):
     """Takes the files over now; a daemon does so by itself."""
 
 
-class EditCall(Shape):
+class EditCall(JobCall):
     """What every edit takes."""
 
-    job: JobId = _JOB
     commit: bool = Field(default=False, description="Commit the edit. Where agents.edits asks for it, it is anyway.")
     branch: Line | None = Field(
         default=None,

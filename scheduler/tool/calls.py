@@ -11,15 +11,13 @@ from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.settings import ROOT_FILE
 from scheduler.core.views import run_json, task_json
 from scheduler.run.local.cancel import Cancel
+from scheduler.service.edit.drafts import Target
 from scheduler.service.edit.permission import need_permission
-from scheduler.service.edit.target import Target
 from scheduler.service.edit.verbs import create_job, delete_job, move_job, roll_back, update_job
-from scheduler.service.explain import explain_job
-from scheduler.service.history import history, run_of, task
+from scheduler.service.history import explain_job, history, output, run_of, task
 from scheduler.service.jobs import list_jobs, never_synced, next_fires, show_job
-from scheduler.service.output import output
 from scheduler.service.pause import pause_job, resume_job
-from scheduler.service.review.review import review
+from scheduler.service.review import review
 from scheduler.service.root import Root
 from scheduler.service.run import cancel_run, dry_run_job, run_job
 from scheduler.service.sync import plan_sync, sync, validate
@@ -27,6 +25,7 @@ from scheduler.service.versions import diff, list_versions, log
 from scheduler.tool.arguments import Call, EditCall, read_call
 
 if TYPE_CHECKING:
+    from scheduler.core.answers import EditJson
     from scheduler.sync.synced import SyncReport
 
 Json = Mapping[str, Any]
@@ -197,19 +196,14 @@ def _text_of(keys: dict[str, Any]) -> str | None:
     return keys.pop("task") if isinstance(keys.get("task"), str) else None
 
 
-def _delete(root: Root, call: Call, _: Cancel) -> Json:
-    given = call.given
-    return delete_job(root, given.job, with_task=given.with_task, if_version=given.if_version, target=_target(given))
+def _edit(verb: Callable[..., EditJson]) -> Callable[[Root, Call, Cancel], Json]:
+    """An edit whose shape names the arguments of its verb, beside where it goes."""
 
+    def edit(root: Root, call: Call, _: Cancel) -> Json:
+        asked = call.given.model_dump(exclude={"job", "commit", "branch", "message"})
+        return verb(root, call.given.job, **asked, target=_target(call.given))
 
-def _mv(root: Root, call: Call, _: Cancel) -> Json:
-    given = call.given
-    return move_job(root, given.job, given.path, if_version=given.if_version, target=_target(given))
-
-
-def _rollback(root: Root, call: Call, _: Cancel) -> Json:
-    given = call.given
-    return roll_back(root, given.job, to=given.to, if_version=given.if_version, target=_target(given))
+    return edit
 
 
 _ACTIONS: Mapping[str, Callable[[Root, Call, Cancel], Json]] = {
@@ -232,7 +226,7 @@ _ACTIONS: Mapping[str, Callable[[Root, Call, Cancel], Json]] = {
     "sync": _sync,
     "update": _update,
     "create": _create,
-    "delete": _delete,
-    "mv": _mv,
-    "rollback": _rollback,
+    "delete": _edit(delete_job),
+    "mv": _edit(move_job),
+    "rollback": _edit(roll_back),
 }

@@ -268,7 +268,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A known environment, and no wait for a file that is absent; that wait has tests of its own."""
     settle_environment(monkeypatch, tmp_path / "home")
     hasty = functools.partial(service.Root, absent_grace=timedelta(0))
-    monkeypatch.setattr("scheduler.cli.options.Root", hasty)
+    monkeypatch.setattr("scheduler.cli.group.Root", hasty)
 
 
 @pytest.fixture

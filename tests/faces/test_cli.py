@@ -611,7 +611,7 @@ def test_a_prefix_is_not_an_id_in_a_pipe(lived_in: Root) -> None:
 def test_a_unique_prefix_reads_for_a_person_at_a_terminal_and_never_runs(
     lived_in: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scheduler.cli.options.Globals.prefix", True)
+    monkeypatch.setattr("scheduler.cli.group.Globals.prefix", True)
     assert lived_in.ok("show", "hear").stdout.startswith("heartbeat\n")
     assert lived_in.ok("task", "hear:1").stdout == "You are woken once an hour.\n"
     several = lived_in.cli("show", "t")

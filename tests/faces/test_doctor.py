@@ -25,8 +25,8 @@ from scheduler.ledger.clock_steps import Clocked
 from scheduler.machine import timesync
 from scheduler.machine.log import Log
 from scheduler.machine.loop import Loop
-from scheduler.service.doctor import clock, disks, zones
-from scheduler.service.doctor.check import Check
+from scheduler.service import doctor
+from scheduler.service.doctor import Check
 from tests.faces import served
 from tests.faces.conftest import Root
 from tests.faces.served import Served
@@ -152,16 +152,16 @@ def reading(now: datetime, *, up: timedelta = timedelta(days=1)) -> ClockReading
 def test_a_clock_that_has_jumped_ahead_since_the_machine_started_is_an_error() -> None:
     left = Clocked(boot=Boot(boot_id="boot-1", booted_at=NOW - timedelta(days=1)), newest=NOW, zone_rules=None)
     ahead = NOW + timedelta(hours=3)
-    check = only(clock.check_clock(reading(ahead), left))
+    check = only(doctor.check_clock(reading(ahead), left))
     assert (check.status, "jumped ahead by 3:00:00" in check.message) == ("error", True)
     slept = reading(ahead, up=timedelta(days=1, hours=3))
-    assert only(clock.check_clock(slept, left)).status != "error", "it slept"
+    assert only(doctor.check_clock(slept, left)).status != "error", "it slept"
     other = Clocked(boot=Boot(boot_id="boot-0", booted_at=NOW), newest=NOW, zone_rules=None)
-    assert only(clock.check_clock(reading(ahead), other)).status != "error", "another boot tells nothing"
+    assert only(doctor.check_clock(reading(ahead), other)).status != "error", "another boot tells nothing"
 
 
 def test_a_clock_that_was_never_set_is_an_error() -> None:
-    check = only(clock.check_clock(reading(datetime(1970, 1, 1, 0, 3, tzinfo=UTC)), None))
+    check = only(doctor.check_clock(reading(datetime(1970, 1, 1, 0, 3, tzinfo=UTC)), None))
     assert (check.status, "1970" in check.message) == ("error", True)
 
 
@@ -174,9 +174,9 @@ def test_a_clock_that_nothing_keeps_right_is_a_warning_and_one_that_cannot_be_as
 ) -> None:
     monkeypatch.setattr(timesync, "_adjtimex", lambda: asked)
     monkeypatch.setattr(timesync, "SYNCHRONIZED", tmp_path / "synchronized")
-    assert only(clock.check_clock(reading(NOW), Clocked(boot=None, newest=NOW, zone_rules=None))).status == status
+    assert only(doctor.check_clock(reading(NOW), Clocked(boot=None, newest=NOW, zone_rules=None))).status == status
     (tmp_path / "synchronized").touch()
-    assert only(clock.check_clock(reading(NOW), Clocked(boot=None, newest=NOW, zone_rules=None))).status == "ok"
+    assert only(doctor.check_clock(reading(NOW), Clocked(boot=None, newest=NOW, zone_rules=None))).status == "ok"
 
 
 def test_the_kernel_is_asked_in_the_way_that_it_answers() -> None:
@@ -206,13 +206,13 @@ def system_rules(tmp_path: Path) -> Iterator[Path]:
 def test_old_rules_of_time_zones_are_a_warning(system_rules: Path, version: str, status: str) -> None:
     (system_rules / "UTC").write_bytes(files("tzdata.zoneinfo").joinpath("UTC").read_bytes())
     (system_rules / "tzdata.zi").write_text(f"# version {version}\n")
-    check = only(zones.check_zones(Settings(), [], NOW))
+    check = only(doctor.check_zones(Settings(), [], NOW))
     assert check.status == status
     assert f"from {system_rules}" in check.message
 
 
 def test_without_rules_of_the_system_those_of_the_package_count(system_rules: Path) -> None:
-    check = only(zones.check_zones(Settings(timezone="Europe/Berlin"), [], NOW))
+    check = only(doctor.check_zones(Settings(timezone="Europe/Berlin"), [], NOW))
     assert check.message.startswith(f"rules {tzdata.IANA_VERSION}, from the Python package tzdata")
 
 
@@ -247,7 +247,7 @@ def test_a_disk_on_which_room_runs_out_is_a_warning(
 ) -> None:
     facts = (4096, 4096, int(size / 4096), int(free / 4096), int(free / 4096), 1_000_000, int(left), int(left), 0, 255)
     monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(facts))
-    assert only(disks.check_disks([tmp_path, tmp_path / "not/there/yet"])).status == status
+    assert only(doctor.check_disks([tmp_path, tmp_path / "not/there/yet"])).status == status
 
 
 @pytest.fixture
@@ -322,7 +322,7 @@ def test_jobs_that_the_guard_holds_are_an_error(root: Root) -> None:
 def test_no_daemon_no_git_and_a_clock_that_nobody_keeps_right_are_no_errors(
     root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clock, "is_synchronized", lambda: False)
+    monkeypatch.setattr(doctor, "is_synchronized", lambda: False)
     shutil.rmtree(root.path / ".git")
     root.sync()
     shown = root.cli("doctor", "--json")
@@ -354,8 +354,7 @@ def test_a_daemon_that_does_not_answer_is_asked_once(
         raise UnavailableError("it does not answer")
 
     serve()
-    monkeypatch.setattr("scheduler.service.doctor.examine.answer_of", refuse)
-    monkeypatch.setattr("scheduler.service.doctor.runners.answer_of", refuse)
+    monkeypatch.setattr("scheduler.service.doctor.answer_of", refuse)
     shown = root.cli("doctor", "--json")
     assert (shown.code, asked) == (5, ["status"])
     assert [each["status"] for each in shown.json["checks"] if each["name"] == "runners"] == ["ok"]

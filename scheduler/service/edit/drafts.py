@@ -1,4 +1,4 @@
-"""What an edit does to files, worked out before any is touched: its diff, and how it is written.
+"""What an edit does to files, worked out before any is touched; and how it is written and carried into the database.
 
 Into the working tree, all files or none; with a commit of just these files; or onto a branch nobody has checked out.
 """
@@ -6,21 +6,57 @@ Into the working tree, all files or none; with a commit of just these files; or 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from scheduler.core.values.problems import SchedulerError
+from scheduler.core.values.problems import RefusedError, Remedy, SchedulerError, UsageError
+from scheduler.core.values.settings import ROOT_FILE
 from scheduler.git.write import Branch, check_commit, commit_files, commit_on_branch
 from scheduler.machine.crash import crash_point
+from scheduler.maintenance.lost import refuse_lost
+from scheduler.remote.branches import push_branch, take_back_unsigned
 from scheduler.root import writing
 from scheduler.root.committed import CommitFiles
+from scheduler.root.place import is_there
 from scheduler.service.edit.permission import Permission
-from scheduler.service.edit.target import IN_PLACE, Target
 from scheduler.service.edit.trees import EditFiles
+from scheduler.service.jobs import show_job
+from scheduler.service.root import Root
+from scheduler.service.sync import sync
+
+if TYPE_CHECKING:
+    from scheduler.core.answers import EditJson, GuardJson, JobJson
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where an edit goes: the working tree, unless it says otherwise."""
+
+    commit: bool = False
+    branch: str | None = None
+    push: bool = False  # the branch, to the remote that the root is kept from
+    message: str | None = None
+
+    def check(self) -> None:
+        """Raises: UsageError."""
+        if self.commit and self.branch is not None:
+            raise UsageError("a commit in place and a branch exclude each other", hint="a branch always gets a commit")
+        if self.push and self.branch is None:
+            raise UsageError("only a branch is pushed", remedy=Remedy.NAME_BRANCH)
+        if self.message is not None and not (self.commit or self.branch is not None):
+            raise UsageError("a message belongs to a commit", remedy=Remedy.COMMIT)
+        if self.message is not None and not self.message.strip():
+            raise UsageError("the message is blank", hint="leave it out: there is one that names the change")
+        if self.message is not None and "\0" in self.message:
+            raise UsageError("the message holds a NUL character", hint="leave it out: no commit can hold one")
+
+
+IN_PLACE = Target()
 
 Tell = Callable[[str], None]
-Undo = Sequence[tuple[str, bytes | None, bytes | None]]  # path, what it holds, what it held
+Undo = list[tuple[str, bytes | None, bytes | None]]  # path, what it holds, what it held
 
 
 @dataclass(slots=True)
@@ -72,12 +108,12 @@ def write(root: Path, draft: Draft, target: Target, environ: Mapping[str, str], 
     return commit
 
 
-def _write_files(root: Path, draft: Draft, tell: Tell) -> list[tuple[str, bytes | None, bytes | None]]:
+def _write_files(root: Path, draft: Draft, tell: Tell) -> Undo:
     """All files or none; what undoes it, the last one first."""
     for path, old in draft.before.items():
         if old is not None:
             writing.check_writable(root, path, old)
-    done: list[tuple[str, bytes | None, bytes | None]] = []
+    done: Undo = []
     try:
         for path, new in draft.after.items():
             old = draft.before[path]
@@ -101,7 +137,7 @@ def _write_file(root: Path, path: str, old: bytes | None, new: bytes | None, *, 
         writing.replace(root, path, old, new)
 
 
-def _take_back(root: Path, undo: Sequence[tuple[str, bytes | None, bytes | None]], tell: Tell) -> None:
+def _take_back(root: Path, undo: Undo, tell: Tell) -> None:
     for path, old, new in undo:
         try:
             _write_file(root, path, old, new)
@@ -136,6 +172,95 @@ def diff_of(before: Mapping[str, bytes | None], after: Mapping[str, bytes | None
 
 def _lines(data: bytes | None) -> list[str]:
     text = (data or b"").decode("utf-8", "replace")
-    return [line + "\n" for line in text.split("\n")[:-1]] + (
-        [text.rsplit("\n", 1)[-1]] if text.rsplit("\n", 1)[-1] else []
-    )
+    *lines, last = text.split("\n")
+    return [*(line + "\n" for line in lines), *([last] if last else [])]
+
+
+def apply_draft(root: Root, draft: Draft) -> EditJson:
+    commit, target = None, draft.target
+    if draft.permission is not None:
+        draft.permission.check(draft.files, draft.job_id, draft.after, gone=draft.gone, known=root.known(draft.job_id))
+    if draft.after:
+        commit = write(root.place.root, draft, target, root.environ, root.tell)
+    else:
+        root.tell("nothing to do: the files say so already")
+    for note in draft.notes:
+        root.tell(note)
+    followed = root.place.followed
+    where = _push(root, draft, commit) if target.push else ""
+    applied: str
+    why: str | None
+    guard: GuardJson | None = None
+    if where:
+        applied, why = "pending_branch", f"it stands on {where}, which nobody has merged yet"
+    elif draft.branch is not None and not target.push and (draft.after or not draft.branch.is_new):
+        applied, why = "pending_branch", f"it stands on branch {draft.branch.name}, which nobody has merged yet"
+    else:
+        applied, why, guard = _apply(root, draft)
+        if target.push and followed is not None and (refused := followed.looked().words):
+            applied, why = "next_sync", refused
+    return {
+        "job": _job_json(root, draft.job_id),
+        "job_id": draft.job_id,
+        "applied": applied,
+        "why": why,
+        "guard": guard,
+        "file": draft.main or None,
+        "files": list(draft.after),
+        "diff": diff_of(draft.before, draft.after),
+        "commit": commit,
+        "branch": None if draft.branch is None or applied != "pending_branch" else draft.branch.name,
+    }
+
+
+def _push(root: Root, draft: Draft, commit: str | None) -> str:
+    """Pushes the branch, also what an earlier edit could not. Where it stands now; empty on what is followed."""
+    followed, branch = root.place.followed, draft.branch
+    assert followed is not None
+    assert branch is not None
+    if unsigned := take_back_unsigned(followed, branch.name):
+        raise RefusedError(
+            f"commit {unsigned}, and only signed ones are applied here; nothing was pushed, nor kept",
+            hint="let git sign what this user commits (commit.gpgSign, user.signingkey), or name another branch",
+        )
+    try:
+        push_branch(followed, branch.name, root.environ)
+    except SchedulerError as error:
+        kept = "" if commit is None else f"; commit {commit[:12]} is kept on branch {branch.name} here"
+        raise type(error)(f"{error}{kept}", hint=f"{error.hint}; the same command pushes it again") from error
+    remote = followed.remote()
+    return "" if branch.name == remote.branch else f"branch {branch.name} of {remote.url}"
+
+
+def _apply(root: Root, draft: Draft) -> tuple[str, str | None, GuardJson | None]:
+    """Carries the edit into the database; whether that came about, and if not, why, and the guard that said no."""
+    try:
+        if not is_there(root.place.db):  # an edit makes no database
+            refuse_lost(root.place)
+            return "next_sync", "this root has never been synced; run `scheduler sync`", None
+        found = sync(root, cause="edit")
+    except SchedulerError as error:
+        return "next_sync", str(error), None
+    if held := found.json["held"]:
+        return "next_sync", f"{held}, and until that is done no file is taken over", None
+    if not found.read:
+        return "next_sync", f"{ROOT_FILE} cannot be used", None
+    job = root.known(draft.job_id)
+    if draft.gone:
+        if job is None or job.archived:
+            return "now", None, None
+        guard = found.json["guard"]
+        if guard is not None and draft.job_id in guard["ids"]:
+            archives = f"`scheduler sync --confirm-prune {guard['token']}` archives {', '.join(guard['ids'])}"
+            return "next_sync", f"the guard holds the archiving back: {guard['why']}; {archives}", guard
+        return "next_sync", "the job is not archived yet; `scheduler sync` says why", None
+    if job is None or job.archived or job.file.sync_state.value != "synced":
+        return "next_sync", "the job could not be taken over; `scheduler sync` says why", None
+    return "now", None, None
+
+
+def _job_json(root: Root, job_id: str) -> JobJson | None:
+    try:
+        return show_job(root, job_id)["job"]
+    except SchedulerError:
+        return None  # no sync has seen it yet

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from scheduler.core.edits import agents
 from scheduler.core.edits.agents import Denied
@@ -15,9 +16,11 @@ from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.settings import Agents
 from scheduler.ledger import syncs
 from scheduler.root.settings import read_settings
-from scheduler.service.edit.target import Target
 from scheduler.service.edit.trees import EditFiles, is_job_path, open_job, real_of, sharing
 from scheduler.service.root import Root
+
+if TYPE_CHECKING:
+    from scheduler.service.edit.drafts import Target
 
 INSIDE_A_RUN = "SCHEDULER_RUN_ID"
 

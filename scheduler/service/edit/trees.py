@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -9,6 +10,7 @@ from scheduler.core.edits.jobedit import Opened
 from scheduler.core.formats.globs import matches_any
 from scheduler.core.formats.jobfile import SUFFIXES, Document
 from scheduler.core.formats.paths import is_path
+from scheduler.core.plan.desired import Desired
 from scheduler.core.values.facts import Fault
 from scheduler.core.values.problems import Problem, RefusedError, UsageError, did_you_mean
 from scheduler.core.values.settings import ROOT_FILE, Settings
@@ -21,13 +23,12 @@ from scheduler.root.settings import ROOT_FILE_BYTES, settings_in
 from scheduler.root.tasks import JOB_FILE_BYTES, check_text
 
 
-@dataclass(slots=True)
+@dataclass
 class EditFiles:
     """Job files and task files as an edit finds them. Raises: RefusedError where scheduler.yaml cannot be used."""
 
     files: Files
     settings: Settings = field(init=False)
-    _found: tuple[Sequence[Document], Sequence[Problem]] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         settings, problems = settings_in(self.files.read(ROOT_FILE, limit=ROOT_FILE_BYTES))
@@ -47,17 +48,15 @@ class EditFiles:
 
     def documents(self) -> Sequence[Document]:
         """Those of all job files."""
-        return self._read()[0]
+        return [each.document for each in self._desired.found]
 
     def problems(self) -> Sequence[Problem]:
         """What is wrong with the job files."""
-        return self._read()[1]
+        return self._desired.problems
 
-    def _read(self) -> tuple[Sequence[Document], Sequence[Problem]]:
-        if self._found is None:
-            desired = read_desired(self.files, self.settings, Tree())
-            self._found = [each.document for each in desired.found], desired.problems
-        return self._found
+    @functools.cached_property
+    def _desired(self) -> Desired:
+        return read_desired(self.files, self.settings, Tree())
 
     def read(self, path: str) -> Source | Fault:
         """A file, by its root-relative path."""

@@ -13,15 +13,8 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from scheduler.core.edits.jobedit import (
-    Opened,
-    WrongJobError,
-    document_text,
-    edited,
-    with_document,
-    without_document,
-    written_job,
-)
+from scheduler.core.edits import jobedit
+from scheduler.core.edits.jobedit import Opened, WrongJobError
 from scheduler.core.edits.spans import UNSET, Change, path_of, with_change
 from scheduler.core.formats.jobfile import Document, is_markdown
 from scheduler.core.values.facts import Fault, version
@@ -34,23 +27,9 @@ from scheduler.remote.branches import need_branch, take_branch
 from scheduler.root import writing
 from scheduler.root.committed import CommitFiles
 from scheduler.root.files import WorkingTree
-from scheduler.service.edit.apply import apply_draft
-from scheduler.service.edit.checks import (
-    check_job_path,
-    check_keys,
-    check_new_path,
-    check_task_key,
-    check_task_path,
-    check_there,
-    lf,
-    path_for,
-    position,
-    said_of,
-    task_text,
-)
-from scheduler.service.edit.drafts import Draft
+from scheduler.service.edit import checks
+from scheduler.service.edit.drafts import IN_PLACE, Draft, Target, apply_draft
 from scheduler.service.edit.permission import by_agent, permission_for
-from scheduler.service.edit.target import IN_PLACE, Target
 from scheduler.service.edit.trees import EditFiles, is_job_path, open_job, real_of, sharing, task_fault, text_fault
 from scheduler.service.root import Root
 
@@ -80,12 +59,12 @@ def update_job(
     changes = changes or {}
     if not changes and not unset and task is None:
         raise UsageError("nothing to change was given", remedy=Remedy.NAME_A_CHANGE)
-    check_keys(changes, unset, task)
+    checks.check_keys(changes, unset, task)
     with _draft(root, target, job_id, "Update") as draft:
         if draft.permission is not None:
             draft.permission.check_named([*changes, *unset], task)
         job = _open(root, draft, if_version)
-        with said_of(job.path):
+        with checks.said_of(job.path):
             _update(draft, job, changes, unset, task, exact=False)
         parts = [*changes, *unset, *(["task"] if task is not None else [])]
         draft.summary = f"Update {job_id}: {', '.join(parts)}"
@@ -97,12 +76,12 @@ def _update(
 ) -> None:
     keys = job.keys
     steps = [Change(path_of(name, keys), value) for name, value in changes.items()]
-    gone = [Change(path, UNSET) for path in sorted((path_of(name, keys) for name in unset), key=position)]
+    gone = [Change(path, UNSET) for path in sorted((path_of(name, keys) for name in unset), key=checks.position)]
     for change in gone:
-        check_there(change.path, keys, job)
-    check_task_key(changes, unset, job)
+        checks.check_there(change.path, keys, job)
+    checks.check_task_key(changes, unset, job)
     source = changes.get("task_source_path", None if "task_source_path" in unset else keys.get("task_source_path"))
-    text = None if task is None else task_text(task, job)
+    text = None if task is None else checks.task_text(task, job)
     body = None
     if text is not None and isinstance(source, str):
         _put_task(draft, job, source, text)
@@ -111,9 +90,9 @@ def _update(
     elif text is not None:
         told = text.decode()
         # The lines of an inline task are those of its file.
-        steps.append(Change(("task",), told if exact or "\r" in told.replace("\r\n", "") else lf(told)))
+        steps.append(Change(("task",), told if exact or "\r" in told.replace("\r\n", "") else checks.lf(told)))
     # What is taken away first could leave nothing to hold on to, what is written last could stand twice.
-    data = edited(job, [*steps, *gone], body=body, exact=exact)
+    data = jobedit.edited(job, [*steps, *gone], body=body, exact=exact)
     if "task_source_path" in changes and text is None and isinstance(source, str):
         fault = task_fault(draft.files, source)
         if fault is not None:
@@ -125,14 +104,14 @@ def _update(
 
 def _put_task(draft: Draft, job: Opened, path: str, text: bytes) -> None:
     """The task's own file gets exactly these bytes."""
-    check_task_path(path, job)
+    checks.check_task_path(path, job)
     source = draft.files.read(path)
     if isinstance(source, Fault):
         if source.reason != "source_missing" or not draft.files.is_free(path):
             raise RefusedError(source.message)
         draft.put(path, None, text)
         return
-    check_task_path(source.path, job)  # where a link leads
+    checks.check_task_path(source.path, job)  # where a link leads
     others = list(sharing(draft.files, path, str(job.document.id)))
     if others and source.data != text:
         draft.notes.append(f"{path} is the task of {', '.join(others)} too")
@@ -156,7 +135,7 @@ def create_job(
     changes = changes or {}
     if "id" in changes:
         raise UsageError("the id is given by the name of the new job", hint="leave the key id out")
-    check_keys(changes, (), task)
+    checks.check_keys(changes, (), task)
     with _draft(root, target, job_id, "Create") as draft:
         if draft.permission is not None:
             draft.permission.check_named(changes, task)
@@ -165,18 +144,18 @@ def create_job(
         if claims:
             raise RefusedError(f"{claims[0].path}:{claims[0].line} names the job {job_id!r} already")
         keys: Any = {"id": job_id}
-        with said_of("the new job"):
+        with checks.said_of("the new job"):
             for name, value in changes.items():
                 keys = with_change(keys, Change(path_of(name, keys), value))
         source = keys.get("task_source_path")
-        path = path or path_for(job_id, files, markdown=task is not None and not isinstance(source, str))
-        check_new_path(path, files)
+        path = path or checks.path_for(job_id, files, markdown=task is not None and not isinstance(source, str))
+        checks.check_new_path(path, files)
         text = None if task is None else task.encode("utf-8", "surrogateescape")
         body = None
-        with said_of(path):
+        with checks.said_of(path):
             if text is not None and isinstance(source, str):
                 opened = Opened(path, b"", 0, files.settings)
-                check_task_path(source, opened)
+                checks.check_task_path(source, opened)
                 if not files.is_free(source):
                     raise RefusedError(
                         f"{source} is there already; nothing is overwritten", remedy=Remedy.LEAVE_TEXT_OUT
@@ -185,8 +164,8 @@ def create_job(
             elif task is not None and is_markdown(path):
                 body = task
             elif task is not None:
-                keys["task"] = lf(task)
-            data = written_job(path, keys, body=body, settings=files.settings)
+                keys["task"] = checks.lf(task)
+            data = jobedit.written_job(path, keys, body=body, settings=files.settings)
             if text is not None and (fault := text_fault(text, files.settings)) is not None:
                 raise UsageError(fault.message)
             if text is None and isinstance(source, str) and (fault := task_fault(files, source)) is not None:
@@ -210,8 +189,8 @@ def delete_job(
         job = _open(root, draft, if_version)
         draft.gone = True
         real = _own_path(draft, job)
-        with said_of(job.path):
-            draft.put(real, job.data, None if job.alone else without_document(job))
+        with checks.said_of(job.path):
+            draft.put(real, job.data, None if job.alone else jobedit.without_document(job))
         source = job.keys.get("task_source_path")
         if isinstance(source, str):
             _keep_or_delete_task(draft, job, source, with_task=with_task)
@@ -226,7 +205,7 @@ def _keep_or_delete_task(draft: Draft, job: Opened, path: str, *, with_task: boo
         return
     if others:
         raise RefusedError(f"{path} is the task of {', '.join(others)} too", remedy=Remedy.LEAVE_TASK_THERE)
-    check_task_path(path, job)
+    checks.check_task_path(path, job)
     source = draft.files.read(path)
     if not isinstance(source, Fault) and source.real != path:
         raise RefusedError(f"{path} is a link to {source.real}; nothing was written", remedy=Remedy.LEAVE_TASK_THERE)
@@ -248,7 +227,7 @@ def move_job(
         files, real = draft.files, _own_path(draft, job)
         if path.endswith("/"):
             path += posixpath.basename(job.path)
-        with said_of(job.path):
+        with checks.said_of(job.path):
             if path == job.path:
                 raise UsageError(f"{job_id} stands in {path} already")
             if is_markdown(path) != is_markdown(job.path):
@@ -257,8 +236,8 @@ def move_job(
                     hint="keep the ending, or create the job anew under that name and delete this document",
                 )
             if files.is_free(path):
-                check_new_path(path, files)
-                new = job.data if job.alone else document_text(job).encode()
+                checks.check_new_path(path, files)
+                new = job.data if job.alone else jobedit.document_text(job).encode()
                 draft.put(path, None, new)
                 draft.modes[path] = real
             else:
@@ -267,12 +246,12 @@ def move_job(
                     raise RefusedError(other.message)
                 if is_markdown(path):
                     raise RefusedError(f"{path} is there already; nothing is overwritten", hint="choose another path")
-                check_job_path(path, files)
+                checks.check_job_path(path, files)
                 if other.real == real:
                     raise UsageError(f"{path} leads to {job.path}, where {job_id} stands already")
-                text = document_text(job)
-                draft.put(other.real, other.data, with_document(path, other.data, text, files.settings))
-            draft.put(real, job.data, None if job.alone else without_document(job))
+                text = jobedit.document_text(job)
+                draft.put(other.real, other.data, jobedit.with_document(path, other.data, text, files.settings))
+            draft.put(real, job.data, None if job.alone else jobedit.without_document(job))
         _check_moved(draft, job, path)
         draft.main = path
         draft.summary = f"Move {job_id} to {path}"
@@ -303,7 +282,7 @@ def roll_back(
     with _draft(root, target, job_id, "Roll back") as draft:
         job = _open(root, draft, if_version)
         draft.summary = f"Roll {job_id} back to {to}"
-        with said_of(job.path):
+        with checks.said_of(job.path):
             if to.startswith("commit:"):
                 _to_commit(root, draft, job, to.removeprefix("commit:"))
             else:
@@ -353,7 +332,7 @@ def _to_commit(root: Root, draft: Draft, job: Opened, name: str) -> None:
         now, was = job.keys, old.keys
         steps = [Change((key,), value) for key, value in was.items() if key != "id"]
         gone = [Change((key,), UNSET) for key in now if key not in was]
-        draft.put(real, job.data, edited(job, [*steps, *gone]))
+        draft.put(real, job.data, jobedit.edited(job, [*steps, *gone]))
     source = old.keys.get("task_source_path")
     if isinstance(source, str):
         text = then.read(source)

@@ -23,8 +23,15 @@ from scheduler.core.imports.incoming import Incoming, Made, free, problem
 from scheduler.core.past.past import Past
 from scheduler.core.times.fires import zone_of
 from scheduler.core.values.facts import Fault
-from scheduler.core.values.problems import Problem, RefusedError, SchedulerError, UnavailableError, UsageError
-from scheduler.core.values.settings import ROOT_FILE, RunnerSpec, Settings
+from scheduler.core.values.problems import (
+    Problem,
+    RefusedError,
+    SchedulerError,
+    UnavailableError,
+    UsageError,
+    did_you_mean,
+)
+from scheduler.core.values.settings import ROOT_FILE, RunnerSpec, Settings, TaskInput
 from scheduler.core.values.texts import TextError
 from scheduler.core.views import problems_json
 from scheduler.ledger import carried
@@ -34,13 +41,11 @@ from scheduler.machine.users import is_program, local_zone, me, user_exists
 from scheduler.maintenance.lost import start_state
 from scheduler.root import writing
 from scheduler.root.files import WorkingTree
-from scheduler.service.edit.drafts import Draft, write
+from scheduler.service.edit.drafts import IN_PLACE, Draft, write
 from scheduler.service.edit.permission import INSIDE_A_RUN
-from scheduler.service.edit.target import IN_PLACE
 from scheduler.service.edit.trees import EditFiles, is_job_path, text_fault
+from scheduler.service.imports.exports import Exported, is_buried, made_from_export, read_export
 from scheduler.service.imports.phantom_db import read_phantom
-from scheduler.service.imports.runners import agent_runner, shell_runner
-from scheduler.service.imports.unpacking import Exported, is_buried, made_from_export, read_export
 from scheduler.service.root import Root
 from scheduler.service.sync import sync
 from scheduler.sync.settle_copy import settle_copy
@@ -90,7 +95,9 @@ def import_crontab(root: Root, data: bytes, name: str, options: Options) -> Impo
         users=users,
     )
     if jobs:
-        problems.append(_about_timeout(tree.settings))
+        why = f"cron lets a command run for ever; here it is ended after {tree.settings.defaults.get('timeout', '30m')}"
+        hint = "where one takes longer: `scheduler update JOB --set timeout=6h`"
+        problems.append(problem(1, "timeout", why, hint, error=False))
     folder = _folder(options, tree.settings)
     inline = runner.tasks is None or matches_any(f"{folder}/x.yaml", runner.tasks)
     scripts = f"scripts/{posixpath.basename(folder)}"
@@ -227,7 +234,12 @@ def _carry_out(
             writing.sweep(root.place.root, [path for each in made for path in (each.path, each.task_path) if path])
             first = {job_id: each for job_id, each in wanted.items() if job_id in good}
             kept = _hand_over(root, draft, tree.settings, first, {each: wanted[each] for each in sorted(gone)})
-    synced, fault = _synced(root) if (made or buried) and not options.dry_run else (None, None)
+    synced, fault = None, None
+    if (made or buried) and not options.dry_run:
+        try:
+            synced = sync(root, cause="import")
+        except SchedulerError as error:  # the files are there, and whoever asked has to know of them
+            fault = str(error)
     for job_id, state in kept.items():
         if state == "own":
             places = {each.job.id: each.job.line for each in made} | {each.id: each.line for each in buried}
@@ -271,7 +283,9 @@ def _hand_over(
         if draft.after:
             write(root.place.root, draft, IN_PLACE, root.environ, root.tell)
     except BaseException:
-        _forget(root, [job_id for job_id, state in kept.items() if state == "pending"])
+        if pending := [job_id for job_id, state in kept.items() if state == "pending"]:
+            with Store.open(root.place.db, create=False) as store:
+                store.write(carried.forget_carried, pending)
         raise
     # Last: their rows are there at once, and cannot be taken back.
     return {**kept, **_carry(root, buried)} if buried else kept
@@ -287,20 +301,6 @@ def _carry(root: Root, pasts: Mapping[str, Carried]) -> Mapping[str, State]:
         return store.write(carried.carry, pasts, now=root.clock.now())
 
 
-def _forget(root: Root, job_ids: Collection[str]) -> None:
-    if job_ids:
-        with Store.open(root.place.db, create=False) as store:
-            store.write(carried.forget_carried, job_ids)
-
-
-def _synced(root: Root) -> tuple[SyncReport | None, str | None]:
-    """A pass, or why none could be made: the files are there, and whoever asked has to know of them."""
-    try:
-        return sync(root, cause="import"), None
-    except SchedulerError as error:
-        return None, str(error)
-
-
 def _told(
     made: Sequence[Made],
     states: Sequence[str],
@@ -309,35 +309,24 @@ def _told(
     kept: Mapping[str, State],
 ) -> list[ImportedJobJson]:
     """What became of each job; ids: where each stood before."""
-    found: list[ImportedJobJson] = [
-        {
-            "id": each.job.id,
-            "name": each.job.keys.get("name"),
-            "file": ids.get(each.job.id, each.path),
-            "task_file": each.task_path,
-            "line": each.job.line,
-            "files": state,
-            "history": _history_word(kept.get(each.job.id)),
-        }
+    words = {None: None, "pending": "carried", "carried": "carried", "already": "already", "own": "left_out"}
+    found: list[tuple[Incoming | Exported, str | None, str | None, str]] = [
+        (each.job, ids.get(each.job.id, each.path), each.task_path, state)
         for each, state in zip(made, states, strict=True)
     ]
-    found += [
+    found += [(each, ids.get(each.id), None, "kept" if each.id in ids else "archived") for each in buried]
+    return [
         {
-            "id": each.id,
-            "name": None,
-            "file": ids.get(each.id),
-            "task_file": None,
-            "line": each.line,
-            "files": "kept" if each.id in ids else "archived",
-            "history": _history_word(kept.get(each.id)),
+            "id": job.id,
+            "name": job.keys.get("name") if isinstance(job, Incoming) else None,
+            "file": file,
+            "task_file": task_file,
+            "line": job.line,
+            "files": state,
+            "history": words[kept.get(job.id)],
         }
-        for each in buried
+        for job, file, task_file, state in found
     ]
-    return found
-
-
-def _history_word(state: State | None) -> str | None:
-    return {None: None, "pending": "carried", "carried": "carried", "already": "already", "own": "left_out"}[state]
 
 
 def _why_not(synced: SyncReport, ids: Collection[str]) -> str:
@@ -348,13 +337,6 @@ def _why_not(synced: SyncReport, ids: Collection[str]) -> str:
         return f"{ROOT_FILE} has an error; `scheduler validate` shows it"
     bad = [each for each in synced.problems if each.is_error and each.job_id in ids]
     return f"{bad[0].path}:{bad[0].line}: {bad[0].message}" if bad else ""
-
-
-def _about_timeout(settings: Settings) -> Problem:
-    limit = settings.defaults.get("timeout", "30m")
-    why = f"cron lets a command run for ever; here it is ended after {limit}"
-    hint = "where one takes longer: `scheduler update JOB --set timeout=6h`"
-    return problem(1, "timeout", why, hint, error=False)
 
 
 def _made(
@@ -472,3 +454,55 @@ def read_source_file(name: str, stdin: BinaryIO, *, most: int = -1) -> bytes:
             return file.read(size)
     except OSError as error:
         raise UnavailableError(f"{name} cannot be read: {error.strerror}") from error
+
+
+_SHELLS = ("sh", "bash", "dash", "ksh", "zsh", "ash")
+SHELL_RUNNER = 'runners: {shell: {command: [sh, -eu, "{task_file}"], tasks: ["scripts/**", "jobs/**"]}}'
+AGENT_RUNNER = "runners: {claude: {command: [claude, -p], input: stdin}}"
+
+
+def _named_runner(settings: Settings, name: str) -> RunnerSpec:
+    found = settings.runners.get(name)
+    if found is None:
+        hint = did_you_mean(name, settings.runners) or f"runners of this root: {', '.join(settings.runners) or 'none'}"
+        raise UsageError(f"{ROOT_FILE} has no runner {name!r}", hint=hint)
+    return found
+
+
+def _is_shell(runner: RunnerSpec) -> bool:
+    return posixpath.basename(runner.command[0]) in _SHELLS
+
+
+def shell_runner(settings: Settings, name: str | None) -> RunnerSpec:
+    if name is not None:
+        found = _named_runner(settings, name)
+        if not _is_shell(found):
+            raise UsageError(f"the runner {name!r} is no shell, and a crontab holds commands for one", hint=_hint(True))
+        return found
+    shells = {each: spec for each, spec in settings.runners.items() if _is_shell(spec) and spec.jobs is None}
+    for each in ("cron", "shell", *sorted(shells)):
+        if each in shells:
+            return shells[each]
+    raise UsageError("no runner of this root is a shell that any job may use", hint=_hint(True))
+
+
+def agent_runner(settings: Settings, name: str | None) -> RunnerSpec:
+    default = settings.defaults.get("runner")
+    if name is not None:
+        found = _named_runner(settings, name)
+    elif default is not None and default in settings.runners:
+        found = settings.runners[default]
+    else:
+        others = [spec for spec in settings.runners.values() if not _is_shell(spec)]
+        if len(others) != 1:
+            which = ", ".join(spec.name for spec in others)
+            why = f"several runners could be meant: {which}" if others else "no runner of this root takes prompts"
+            raise UsageError(why, hint="name one with --runner" if others else _hint(False))
+        found = others[0]
+    if _is_shell(found) or (found.input is TaskInput.FILE and found.command[0] in _SHELLS):
+        raise UsageError(f"the runner {found.name!r} is a shell, and would run prompts as scripts", hint=_hint(False))
+    return found
+
+
+def _hint(shell: bool) -> str:
+    return f"add one to {ROOT_FILE}, such as: {SHELL_RUNNER if shell else AGENT_RUNNER}"
