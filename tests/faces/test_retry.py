@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -13,7 +14,7 @@ import pytest
 
 from tests.faces.conftest import Root
 from tests.faces.served import TICK, Served, ran, root, serve
-from tests.helpers import until
+from tests.helpers import LONG_S, until
 
 __all__ = ["root", "serve"]  # fixtures
 
@@ -306,11 +307,17 @@ def test_what_a_foreground_left_to_be_tried_again_is_taken_by_the_daemon_that_is
 
 
 def test_following_a_run_shows_each_try_from_its_start(root: Root, serve: Serve) -> None:
-    flaky(root, "{attempts: 2, delay: 1s}", 'echo "this is try $SCHEDULER_ATTEMPT"', 'test "$SCHEDULER_ATTEMPT" = 2')
+    go = root.path.parent / "go"
+    os.mkfifo(go)
+    last = f'test "$SCHEDULER_ATTEMPT" = 2 || {{ read line < {go}; exit 1; }}'
+    flaky(root, "{attempts: 2, delay: 1s}", 'echo "this is try $SCHEDULER_ATTEMPT"', last)
     serve()
     root.ok("run", "flaky")
-    found = root.process("output", "flaky:1", "--follow")
-    assert found.stdout == "this is try 1\nthis is try 2\n"
+    with root.start("output", "flaky:1", "--follow") as following:
+        assert following.stdout is not None
+        assert following.stdout.readline() == "this is try 1\n"
+        go.write_text("go\n")
+        assert following.communicate(timeout=LONG_S)[0] == "this is try 2\n"
 
 
 def test_a_try_that_is_stopped_with_its_daemon_is_followed_by_another_and_is_no_error(root: Root, serve: Serve) -> None:

@@ -343,15 +343,16 @@ def test_cancel_ends_a_run_of_the_daemon(root: Root, serve: Callable[..., Served
 def test_a_queued_run_is_cancelled_before_it_starts_and_more_places_start_the_others(
     root: Root, serve: Callable[..., Served]
 ) -> None:
-    soon = (datetime.now(UTC) + timedelta(seconds=4)).isoformat()
+    root.delete("jobs/tick.yaml")
+    root.write("scheduler.yaml", ROOT_FILE + "limits: {max_running: 1}\n")
+    serve()
+    soon = (datetime.now(UTC) + timedelta(seconds=3)).isoformat()
     for i in range(4):
         root.write(
             f"jobs/q{i}.yaml",
             f"id: q{i}\nschedule: {{at: '{soon}'}}\ntask: 'echo q{i} >> marks; exec sleep 1000'\nrunner: sh\n",
         )
-    root.delete("jobs/tick.yaml")
-    root.write("scheduler.yaml", ROOT_FILE + "limits: {max_running: 1}\n")
-    serve()
+    root.ok("sync")
     until(lambda: [run for i in range(4) for run in root.runs(f"q{i}")][3:], "the slot")
     assert [root.runs(f"q{i}")[0]["status"] for i in (1, 2, 3)] == ["queued"] * 3
     assert root.json("cancel", "q1:1")["run"]["status"] == "cancelled"
