@@ -85,7 +85,7 @@ def _told_in_the_log(wanted: bool) -> Iterator[None]:
 @global_options
 def doctor_command(given: Globals) -> None:
     """Check all that has to be well for jobs to fire; exit 1 where something is not."""
-    from scheduler.service.doctor import examine
+    from scheduler.service.doctor.examine import examine
 
     found = examine(given.find_root())
     code = end_will_be(found["exit_code"])

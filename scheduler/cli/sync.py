@@ -30,7 +30,7 @@ from scheduler.service.sync import init, plan_sync, problem_lines, sync, validat
 
 if TYPE_CHECKING:
     from scheduler.core.answers import DriftJson, GuardJson
-    from scheduler.service.review import Review
+    from scheduler.service.review.review import Review
     from scheduler.service.root import Root
     from scheduler.sync.synced import SyncReport
 
@@ -120,7 +120,7 @@ def plan_command(given: Globals, base: str | None, head: str | None, direct: boo
         found: SyncReport = plan_sync(root)
         _print_synced(given, found, root, dry=True)
     else:
-        from scheduler.service.review import review
+        from scheduler.service.review.review import review
 
         found = reviewed = review(root, base=base, head=head, direct=direct)
         _print_review(given, reviewed, root, style)

@@ -30,7 +30,7 @@ from scheduler.core.past.past import (
 from scheduler.core.values.facts import SyncState
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.ledger.cursor import next_ticket
-from scheduler.ledger.rows import ACTIVE, insert, stamp, update_job
+from scheduler.ledger.rows import ACTIVE, insert, set_job, stamp
 
 State = Literal["carried", "pending", "already", "own"]
 
@@ -131,7 +131,7 @@ def _carry(sql: Connection, job_id: str, carried: Carried, *, now: datetime, tic
         "INSERT OR IGNORE INTO definitions (job_id, generation, digest, spec, recorded_at) VALUES (?, ?, ?, ?, ?)",
         (job_id, here, row["digest"], row["spec"], row["recorded_at"]),
     )
-    update_job(sql, job_id, generation=here, changed=ticket)
+    set_job(sql, job_id, generation=here, changed=ticket)
     add_past(sql, job_id, carried, now=now)
     return "carried"
 
@@ -189,7 +189,7 @@ def add_past(sql: Connection, job_id: str, carried: Carried, *, now: datetime) -
     for name in ("created_at", "created_by", "updated_at", "run_count", "consecutive_errors", "errors_at_arm"):
         if facts.get(name, ...) is None:
             del facts[name]
-    update_job(sql, job_id, **facts, last_n=past.last_n)
+    set_job(sql, job_id, **facts, last_n=past.last_n)
     sql.executemany("INSERT OR IGNORE INTO texts (sha256, bytes) VALUES (?, ?)", past.texts.items())
     for run in past.runs:
         insert(sql, "runs", job_id=job_id, **_stored(run, RUN))

@@ -14,7 +14,7 @@ from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.spec import JobSpec
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.cursor import move_cursor, need_ticket, next_number, next_ticket
-from scheduler.ledger.rows import SLOTS, WAITS_FOR_RETRY, from_row, moment, stamp, update_job, update_run
+from scheduler.ledger.rows import SLOTS, WAITS_FOR_RETRY, from_row, moment, set_job, set_run, stamp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ def _void(sql: Connection, found: Cut, now: datetime) -> None:
     ahead = found.ahead
     was = f"the clock went back to {instant(now.replace(microsecond=0))}; it was {ahead.reason}"
     if not found.kept:
-        update_run(sql, ahead.job_id, ahead.n, "status = 'skipped'", reason="void", error=was)
+        set_run(sql, ahead.job_id, ahead.n, "status = 'skipped'", reason="void", error=was)
         return
     assert found.kept_last is not None
     sql.execute(
@@ -84,7 +84,7 @@ def _void(sql: Connection, found: Cut, now: datetime) -> None:
             ahead.n,
         ),
     )
-    update_run(sql, ahead.job_id, ahead.n, fire_time_last=found.kept_last, slots=found.kept)
+    set_run(sql, ahead.job_id, ahead.n, fire_time_last=found.kept_last, slots=found.kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +134,7 @@ def repair_clock(
         _void(sql, found, now)
     for each in jobs:
         move_cursor(sql, each.job.id, seen=each.job.next_run_at, to=each.next_run_at)
-        update_job(
+        set_job(
             sql,
             each.job.id,
             activated_at=each.activated_at,
@@ -143,7 +143,7 @@ def repair_clock(
             changed=changed,
         )
     for run in retries:  # sooner, where the clock that said when was ahead
-        update_run(sql, run.job_id, run.n, WAITS_FOR_RETRY, retry_at=run.retry_at)
+        set_run(sql, run.job_id, run.n, WAITS_FOR_RETRY, retry_at=run.retry_at)
     sql.execute(
         "UPDATE root SET zone_rules = coalesce(?, zone_rules), synced_at = min(synced_at, ?)", (zone_rules, stamp(now))
     )

@@ -60,13 +60,13 @@ def insert(sql: Connection, table: str, *, known: bool = False, **columns: Any) 
     sql.execute(f"INSERT INTO {table} ({names}) VALUES ({marks}){conflict}", _bound(columns))
 
 
-def update_job(sql: Connection, job_id: str, **columns: Any) -> None:
+def set_job(sql: Connection, job_id: str, **columns: Any) -> None:
     """Changes a job's row; instants become text."""
     names = ", ".join(f"{name} = ?" for name in columns)
     sql.execute(f"UPDATE jobs SET {names} WHERE id = ?", (*_bound(columns), job_id))
 
 
-def update_run(sql: Connection, job_id: str, n: int, where: str = "TRUE", **columns: Any) -> bool:
+def set_run(sql: Connection, job_id: str, n: int, where: str = "TRUE", **columns: Any) -> bool:
     """Changes a run's row as long as it is as `where` says; whether it was. Instants become text."""
     names = ", ".join(f"{name} = ?" for name in columns)
     query = f"UPDATE runs SET {names} WHERE job_id = ? AND n = ? AND {where}"

@@ -46,7 +46,7 @@ def start_attempt(
         " ON CONFLICT (sha256) DO UPDATE SET bytes = excluded.bytes WHERE bytes IS NOT excluded.bytes",
         (sha256, task.text),
     )
-    opened = rows.update_run(
+    opened = rows.set_run(
         sql,
         run.job_id,
         run.n,
@@ -105,7 +105,7 @@ def finish(
         started_at = rows.moment(started["started_at"])
         duration_ms = None if started_at is None else max(0, milliseconds(now - started_at))
         over: dict[str, Any] = {"finished_at": now, "duration_ms": duration_ms, "owner": None, "retry_at": None}
-        rows.update_run(sql, run.job_id, run.n, **rows.to_row(ending), **over)
+        rows.set_run(sql, run.job_id, run.n, **rows.to_row(ending), **over)
         _end_last_attempt(sql, run, ending, now)
         # What a person has ended, or was ended before it had started, says nothing of the job.
         errs = started_at is not None and status not in _NO_ERRORS and ending.reason != "shutdown"
@@ -113,7 +113,7 @@ def finish(
             _audit_streak(sql, run, status, ending.reason, now)
         sql.execute("UPDATE jobs SET consecutive_errors = consecutive_errors + ? WHERE id = ?", (errs, run.job_id))
         if started_at is not None:  # a claim that never reached attempt 1 is no last run
-            rows.update_job(
+            rows.set_job(
                 sql,
                 run.job_id,
                 last_run_at=started_at,
@@ -122,7 +122,7 @@ def finish(
                 last_run_error=ending.error,
             )
         if status is RunStatus.SUCCEEDED:
-            rows.update_job(sql, run.job_id, consecutive_errors=0, errors_at_arm=0)
+            rows.set_job(sql, run.job_id, consecutive_errors=0, errors_at_arm=0)
         elif errs:
             _stop_failing(sql, run, now)
     crash_point("before_end_commit")
@@ -135,7 +135,7 @@ def end_try(sql: Connection, run: Run, ending: Ending, *, retry_at: datetime, no
     Counters wait for the end of the run. Changes nothing where somebody has ended the run.
     """
     waits = {"status": RunStatus.QUEUED, "reason": "retry", "owner": None, "retry_at": retry_at}
-    if rows.update_run(sql, run.job_id, run.n, rows.ACTIVE, **{**rows.to_row(ending), **waits}):
+    if rows.set_run(sql, run.job_id, run.n, rows.ACTIVE, **{**rows.to_row(ending), **waits}):
         _end_last_attempt(sql, run, ending, now)
     return rows.the_run(sql, run.job_id, run.n)
 
@@ -146,7 +146,7 @@ def start_retry(sql: Connection, run: Run, *, owner: str, now: datetime) -> Run 
     None where somebody else has opened it, or has ended the run.
     """
     opened = {"status": RunStatus.RUNNING, "reason": None, "owner": owner, "retry_at": None}
-    if not rows.update_run(sql, run.job_id, run.n, rows.WAITS_FOR_RETRY, **opened):
+    if not rows.set_run(sql, run.job_id, run.n, rows.WAITS_FOR_RETRY, **opened):
         return None
     sql.execute(
         "INSERT INTO attempts (job_id, run_n, n, status, started_at)"
@@ -159,7 +159,7 @@ def start_retry(sql: Connection, run: Run, *, owner: str, now: datetime) -> Run 
 def skip(sql: Connection, run: Run, *, reason: str, message: str, fault: bool, now: datetime) -> Run:
     """Turns a claimed run into a skip with its reason. A fault counts as an error; no skip counts as a run (F7)."""
     skipped = {"status": RunStatus.SKIPPED, "reason": reason, "error": message, "finished_at": now, "owner": None}
-    if rows.update_run(sql, run.job_id, run.n, rows.ACTIVE, **skipped) and fault:
+    if rows.set_run(sql, run.job_id, run.n, rows.ACTIVE, **skipped) and fault:
         _audit_streak(sql, run, RunStatus.SKIPPED, reason, now)
         sql.execute("UPDATE jobs SET consecutive_errors = consecutive_errors + 1 WHERE id = ?", (run.job_id,))
         _stop_failing(sql, run, now)
@@ -221,7 +221,7 @@ def _stop_failing(sql: Connection, run: Run, now: datetime) -> None:
         (rows.stamp(now), run.job_id, run.n, FAILURE_LIMIT),
     )
     if stopped.rowcount:
-        rows.update_job(sql, run.job_id, changed=next_ticket(sql))
+        rows.set_job(sql, run.job_id, changed=next_ticket(sql))
         row = AuditRow(
             job_id=run.job_id,
             action="stop",

@@ -16,7 +16,7 @@ from scheduler.core.values.settings import Settings
 from scheduler.ledger import carried
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.cursor import free_slot, move_cursor, need_ticket, next_ticket
-from scheduler.ledger.rows import JOBS, dump, insert, moment, stamp, to_job, to_row, to_settings, update_job
+from scheduler.ledger.rows import JOBS, dump, insert, moment, set_job, stamp, to_job, to_row, to_settings
 from scheduler.ledger.skips import add_skip, insert_skip
 
 if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
@@ -132,7 +132,7 @@ def set_pause(
         move_cursor(sql, job_id, seen=settled.job.next_run_at, to=to)
         for skip in settled.skips:
             add_skip(sql, job_id, settled.job.file, skip, audit.at)
-    update_job(
+    set_job(
         sql,
         job_id,
         paused_at=pause and pause.at,
@@ -167,14 +167,14 @@ def _write_job(sql: Connection, action: Action, now: datetime, actor: str, chang
     if action.before is None:
         insert(sql, "jobs", id=job_id, created_at=now, created_by=actor, updated_at=now, **owned)
     else:
-        update_job(sql, job_id, **owned)
+        set_job(sql, job_id, **owned)
     if action.moves_cursor:
         to = free_slot(sql, job_id, facts.spec, action.next_run_at)
         move_cursor(sql, job_id, seen=action.cursor, to=to)
     if past is not None:
         carried.add_past(sql, job_id, past, now=now)
     if action.is_change and action.before is not None:
-        update_job(sql, job_id, updated_at=now)
+        set_job(sql, job_id, updated_at=now)
     if action.arms:
         _arm(sql, job_id)
     for skip in action.skips:

@@ -49,7 +49,7 @@ def validate(root: Root, paths: Sequence[Path] = ()) -> tuple[Problem, ...]:
     Raises: UsageError for a path that is no job file of this root.
     """
     from scheduler.core.formats.rootfile import NEEDS_SETTINGS
-    from scheduler.core.plan.claims import across_files
+    from scheduler.core.plan.claimants import across_files
     from scheduler.git.tree import Tree
     from scheduler.root.desired import read_desired
 

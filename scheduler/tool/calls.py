@@ -17,7 +17,7 @@ from scheduler.service.edit.verbs import create_job, delete_job, move_job, roll_
 from scheduler.service.history import explain_job, history, output, run_of, task
 from scheduler.service.jobs import list_jobs, never_synced, next_fires, show_job
 from scheduler.service.pause import pause_job, resume_job
-from scheduler.service.review import review
+from scheduler.service.review.review import review
 from scheduler.service.root import Root
 from scheduler.service.run import cancel_run, dry_run_job, run_job
 from scheduler.service.sync import plan_sync, sync, validate

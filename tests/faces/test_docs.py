@@ -27,7 +27,7 @@ from scheduler.core.formats.shapes import (
     ScheduleShape,
     Shape,
 )
-from scheduler.core.plan.claims import across_files
+from scheduler.core.plan.claimants import across_files
 from scheduler.core.plan.desired import Desired, Found
 from scheduler.core.values.problems import Problem
 

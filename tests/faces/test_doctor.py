@@ -25,8 +25,8 @@ from scheduler.ledger.clock_steps import Clocked
 from scheduler.machine import timesync
 from scheduler.machine.log import Log
 from scheduler.machine.loop import Loop
-from scheduler.service import doctor
-from scheduler.service.doctor import Check
+from scheduler.service.doctor import checks as doctor
+from scheduler.service.doctor.checks import Check
 from tests.faces import served
 from tests.faces.conftest import Root
 from tests.faces.served import Served
@@ -354,7 +354,7 @@ def test_a_daemon_that_does_not_answer_is_asked_once(
         raise UnavailableError("it does not answer")
 
     serve()
-    monkeypatch.setattr("scheduler.service.doctor.answer_of", refuse)
+    monkeypatch.setattr("scheduler.service.doctor.examine.answer_of", refuse)
     shown = root.cli("doctor", "--json")
     assert (shown.code, asked) == (5, ["status"])
     assert [each["status"] for each in shown.json["checks"] if each["name"] == "runners"] == ["ok"]

@@ -368,7 +368,7 @@ def test_a_daemon_that_hangs_is_not_waited_for_for_ever(
     root: Root, serve: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scheduler.control.client._PATIENCE_S", 0.5)
-    monkeypatch.setattr("scheduler.service.doctor.STATUS_S", 0.5)
+    monkeypatch.setattr("scheduler.service.doctor.examine.STATUS_S", 0.5)
     root.edit("jobs/tick.yaml", "{every: 1s}", "'@yearly'")  # or it is stopped while it holds a lock
     daemon = serve()
     root.ok("sync")

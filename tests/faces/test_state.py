@@ -203,7 +203,7 @@ def test_a_network_file_system_is_an_error_of_doctor_and_a_warning_of_serve(
     root: Root, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     nfs = Mount(id=1, point="/srv", kind="nfs4", source="files:/srv")
-    monkeypatch.setattr("scheduler.service.doctor.mount_of", lambda _: nfs)
+    monkeypatch.setattr("scheduler.service.doctor.examine.mount_of", lambda _: nfs)
     monkeypatch.setattr("scheduler.daemon.daemon.mount_of", lambda _: nfs)
     root.sync()
     found = root.cli("doctor", "--json")

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from scheduler.core.plan.action import Action, Change, to_archive, to_create, to_keep, to_update
-from scheduler.core.plan.claims import Claim, claims_by_id, conflicts, emptied, lookalikes
+from scheduler.core.plan.claimants import Claim, claims_by_id, conflicts, emptied, lookalikes
 from scheduler.core.plan.desired import Desired, Read
 from scheduler.core.plan.guard import Guard, guarded, within_limit
 from scheduler.core.times.fires import next_fire

@@ -6,133 +6,31 @@ No database, nothing run, no secret resolved: the base, as a first pass would ta
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scheduler.core import views
-from scheduler.core.formats.globs import may_hold
-from scheduler.core.plan.desired import Desired
 from scheduler.core.plan.plan import Plan, plan
 from scheduler.core.plan.review import TaskDiff, Text, changed_texts, review_json, task_diffs
 from scheduler.core.values.facts import Fault, FileFacts, Job
 from scheduler.core.values.instants import milliseconds
-from scheduler.core.values.problems import Problem, Remedy, UnavailableError, UsageError
 from scheduler.core.values.settings import ROOT_FILE, Settings
-from scheduler.git.objects import pointed_at, resolve_revision
-from scheduler.git.run import GitError, run_git
-from scheduler.git.tree import Tree
+from scheduler.git.objects import pointed_at
+from scheduler.git.run import GitError
 from scheduler.git.tree import head as head_of
 from scheduler.root.committed import CommitFiles
-from scheduler.root.desired import read_desired
 from scheduler.root.excerpts import source_lines
-from scheduler.root.files import Files, WorkingTree
+from scheduler.root.files import WorkingTree
 from scheduler.root.place import Place
-from scheduler.root.settings import ROOT_FILE_BYTES, settings_in
 from scheduler.root.tasks import read_task
+from scheduler.service.review.revisions import Compared, Snapshot, compare, folder_in_repository, snapshot
 from scheduler.service.root import Root
 from scheduler.sync.synced import Synced, SyncReport
 
 if TYPE_CHECKING:
     from scheduler.core.answers import ReviewJson
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
-    """The two ends of a review."""
-
-    base: str  # the commit compared with
-    base_tip: str  # the commit that `--base` names; another one where the base has moved on
-    head: str | None  # None: the files on disk
-    nothing_new: bool = False  # HEAD is part of BASE: from the merge base on there is nothing
-
-
-def compare(root: Path, base: str, head: str | None, *, direct: bool = False) -> Compared:
-    """Resolves two revisions; as in a pull request, HEAD is compared with where it left BASE (`git diff BASE...HEAD`).
-
-    direct: with BASE itself.
-    Raises: UsageError for a revision nobody knows; UnavailableError without a repository, or where it is too shallow.
-    """
-    shallow = run_git(root, "rev-parse", "--is-shallow-repository").strip() == b"true"
-    tip = _commit(root, base, "base", shallow)
-    end = None if head is None else _commit(root, head, "head", shallow)
-    if direct:
-        return Compared(base=tip, base_tip=tip, head=end)
-    tree = end or _commit(root, "HEAD", "HEAD", shallow)
-    try:
-        merge_base = run_git(root, "merge-base", "--end-of-options", tip, tree).decode("ascii").split()[0]
-    except GitError as error:
-        if error.returncode != 1:
-            raise
-        said = f"{base!r} and {head or 'HEAD'!r} have no commit in common"
-        if shallow:
-            raise UnavailableError(f"{said} in this shallow clone", hint=_DEEPEN) from None
-        raise UsageError(said, remedy=Remedy.DIRECT) from None
-    return Compared(base=merge_base, base_tip=tip, head=end, nothing_new=merge_base == tree != tip)
-
-
-_DEEPEN = (
-    "run `git fetch --unshallow`, or `git fetch --depth=1000`; in GitHub Actions give actions/checkout fetch-depth: 0"
-)
-
-
-def _commit(root: Path, name: str, argument: str, shallow: bool) -> str:
-    option = argument if argument == "HEAD" else f"{{{argument}}}"
-    if not name or name.startswith("-"):
-        raise UsageError(
-            f"{option} {name!r} is not a revision: none begins with -" if name else f"{option} names no revision",
-            hint="name a commit, a branch or a tag, such as origin/main",
-            arguments=(argument,),
-        )
-    found = resolve_revision(root, f"{name}^{{commit}}")
-    if found is None and shallow:
-        message = f"{option} {name!r} is no commit of this shallow clone"
-        raise UnavailableError(message, hint=_DEEPEN, arguments=(argument,))
-    if found is None:
-        raise UsageError(
-            f"{option} {name!r} is no commit of this repository",
-            hint="name a commit, a branch or a tag; one that is only on the server comes with `git fetch origin`",
-            arguments=(argument,),
-        )
-    return found
-
-
-def folder_in_repository(root: Path) -> str:
-    """The root relative to the top of its repository, without a slash at the end; empty where it is the top."""
-    return os.fsdecode(run_git(root, "rev-parse", "--show-prefix").removesuffix(b"\n")).rstrip("/")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """A root as read."""
-
-    files: Files
-    settings: Settings | None  # None: scheduler.yaml is gone or wrong
-    desired: Desired | None
-    problems: tuple[Problem, ...]  # of scheduler.yaml
-
-    @property
-    def submodules(self) -> Sequence[str]:
-        """Those of a commit in which a job or a task could lie."""
-        if self.desired is None or not isinstance(self.files, CommitFiles):
-            return ()
-        globs, tasks = self.desired.settings.jobs, [each.document.task_source_path or "" for each in self.desired.found]
-        return [
-            path
-            for path, entry in self.files.entries.items()
-            if entry.is_submodule
-            and (any(may_hold(path, glob) for glob in globs) or any(task.startswith(path + "/") for task in tasks))
-        ]
-
-
-def snapshot(files: Files, revision: str | None) -> Snapshot:
-    """Raises: UnavailableError."""
-    settings, problems = settings_in(files.read(ROOT_FILE, limit=ROOT_FILE_BYTES))
-    desired = None if settings is None else read_desired(files, settings, Tree(revision=revision))
-    return Snapshot(files=files, settings=settings, desired=desired, problems=problems)
 
 
 _NOT_KEPT = Text(None, "no text is kept in the database until it runs; compare two commits with --base")

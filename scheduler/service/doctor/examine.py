@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shlex
-import zoneinfo
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from scheduler.control.client import answer_of
-from scheduler.control.daemon_lock import Holder
 from scheduler.core.due.expected import Alarm, Kind, alarm_texts
-from scheduler.core.times.clocks import JUMP, NOT_BEFORE, ClockReading
 from scheduler.core.values.facts import Job, Status, SyncState
 from scheduler.core.values.instants import instant, parse_instant
-from scheduler.core.values.problems import Problem, SchedulerError, UsageError
+from scheduler.core.values.problems import Problem, SchedulerError
 from scheduler.core.values.runs import RunStatus
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.texts import names
@@ -27,177 +23,20 @@ from scheduler.git.tree import read_tree
 from scheduler.ledger import clock_steps, evidence, owners, queries, runs, syncs
 from scheduler.ledger.clock_steps import Clocked
 from scheduler.ledger.store import Store
-from scheduler.machine.disks import cannot_write, free_bytes, lack_of_room, nearest_folder
+from scheduler.machine.disks import cannot_write, lack_of_room
 from scheduler.machine.mounts import mount_of
-from scheduler.machine.timesync import is_synchronized
-from scheduler.machine.zones import rules
 from scheduler.maintenance.backup import copies, newest
 from scheduler.maintenance.lost import refuse_lost
 from scheduler.root.followed import Followed
 from scheduler.root.place import Place, is_there
 from scheduler.root.settings import read_settings
-from scheduler.run.local.prepare import troubles
+from scheduler.service.doctor.checks import Check, check_clock, check_disks, check_runners, check_zones
 from scheduler.service.root import Root
 from scheduler.service.sync import validate
 from scheduler.sync.holds import why_held
 
 if TYPE_CHECKING:
     from scheduler.core.answers import CheckJson, DoctorJson
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    name: str
-    status: Literal["ok", "warning", "error"]
-    message: str
-    hint: str = ""
-
-
-BACK = timedelta(minutes=1)  # a correction is smaller
-
-
-def check_clock(reading: ClockReading, left: Clocked | None) -> Iterator[Check]:
-    """left: the clock of those who have written to the database; None where there is none."""
-    now = reading.wall
-    if now < NOT_BEFORE:
-        yield Check("clock", "error", f"it says {instant(now)}, which cannot be", "set it; nothing fires by it")
-        return
-    newest = None if left is None else left.newest
-    if newest is not None and newest - now > BACK:
-        hint = (
-            "set it if it is wrong; if not, the next `scheduler serve` or `scheduler sync` sets right what lies ahead"
-        )
-        yield Check("clock", "error", f"it says {instant(now)}, and the newest row is of {instant(newest)}", hint)
-        return
-    boot = None if left is None else left.boot
-    if boot is not None and boot.boot_id is not None and boot.boot_id == reading.boot_id:
-        gain = reading.booted_at - boot.booted_at
-        if gain > JUMP:
-            hint = "set it if it is wrong; a daemon fires by it once it is known to be right, or after two minutes"
-            said = f"it has jumped ahead by {timedelta(seconds=round(gain.total_seconds()))} since the machine started"
-            yield Check("clock", "error", f"{said}, to {instant(now.replace(microsecond=0))}", hint)
-            return
-    synchronized = is_synchronized()
-    if synchronized is False:
-        # chronyd corrects the clock without this, and leaves the kernel's flag alone.
-        hint = "let systemd-timesyncd, ntpd or chrony keep it right; chrony tells the kernel only with `rtcsync`"
-        yield Check("clock", "warning", "nothing keeps it right: the kernel calls it unsynchronised", hint)
-    else:
-        kept = "is kept right" if synchronized else "whether something keeps it right cannot be told here"
-        yield Check("clock", "ok", f"{instant(now)}; {kept}")
-
-
-LITTLE_BYTES = 1024**3
-LITTLE_SHARE = 0.05  # of a large disk: warn only where both are little
-SCARCE_BYTES = 100 * 1024**2  # warn whatever its size; unless it is smaller than some times that by design
-SMALL_BYTES = 5 * SCARCE_BYTES
-LITTLE_FILES = 0.01
-
-
-def check_disks(folders: Iterable[Path]) -> Iterator[Check]:
-    """folders: those that are written to; of one that is not there yet, the one it will be in."""
-    seen = set()
-    fine = []
-    for folder in map(nearest_folder, folders):
-        device = folder.stat().st_dev
-        if device in seen:
-            continue
-        seen.add(device)
-        found = os.statvfs(folder)
-        if found.f_flag & os.ST_RDONLY:
-            hint = "mount it for writing, or name another folder with --state"
-            yield Check("disk", "error", f"the file system of {folder} is read-only", hint)
-            continue
-        free, size = free_bytes(found), found.f_blocks * found.f_frsize
-        if size and _is_little(free, size):
-            hint = "outputs of runs are in `runs` of the state folder; without room nothing fires"
-            yield Check("disk", "warning", f"{_size(free)} of {_size(size)} are free for {folder}", hint)
-        elif found.f_files and found.f_favail < LITTLE_FILES * found.f_files:
-            hint = "each run makes two files; without room for them nothing fires"
-            yield Check("disk", "warning", f"{found.f_favail:,} more files fit on the disk of {folder}", hint)
-        else:
-            fine.append(f"{_size(free)} free for {folder}" if size else f"{folder} has no limit of its own")
-    if fine:
-        yield Check("disk", "ok", "; ".join(fine))
-
-
-def _is_little(free: int, size: int) -> bool:
-    if size < SMALL_BYTES:
-        return free < size * LITTLE_SHARE * 2
-    return free < SCARCE_BYTES or (free < LITTLE_BYTES and free < size * LITTLE_SHARE)
-
-
-def _size(n: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if n < 1024:
-            return f"{n:.0f} {unit}" if n >= 10 or unit == "B" else f"{n:.1f} {unit}"
-        n /= 1024
-    return f"{n:,.1f} TiB"
-
-
-def check_runners(
-    settings: Settings, jobs: Iterable[Job], root: Path, environ: Mapping[str, str], holder: Holder | None
-) -> Iterator[Check]:
-    """holder: the daemon to ask; None: judge by our own environment."""
-    used: dict[str, list[str]] = {}
-    for job in jobs:
-        if not job.archived and job.file.spec.enabled:
-            used.setdefault(job.file.spec.runner, []).append(job.id)
-    whose, found = "in this environment", troubles(settings, root, environ)
-    if holder is not None:
-        try:
-            whose, found = "in the daemon's environment", answer_of(holder, "runners")["runners"]
-        except UsageError:  # a daemon of an earlier version, which knows no such question
-            whose += ", which may not be the daemon's"
-    ill = False
-    for name, of in found.items():
-        need = f"used by {names(used[name])}" if name in used else "no job uses it at present"
-        for fault in of["faults"]:
-            ill = True
-            yield Check("runners", "error" if name in used else "warning", f"{name}: {fault}", f"{whose}; {need}")
-        if of["lacks"]:
-            # It starts without them, as when it takes the key of one of two providers: only it knows what it needs.
-            ill = True
-            yield Check(
-                "runners",
-                "warning",
-                f"{name}: env_from names {', '.join(of['lacks'])}, not set {whose}",
-                f"set them where the daemon starts, or take them out; {need}",
-            )
-    if not ill:
-        yield Check("runners", "ok", f"{len(found)} can start, {whose}" if found else "there are none")
-
-
-_OLD_YEARS = 2  # governments change their clocks at a few months' notice
-_HINT = "install the system's tzdata, or `pip install --upgrade tzdata` beside the scheduler"
-
-
-def check_zones(settings: Settings, jobs: Iterable[Job], now: datetime) -> Iterator[Check]:
-    used: dict[str, list[str]] = {settings.timezone: ["scheduler.yaml"]}
-    for job in jobs:
-        if not job.archived:
-            for entry in job.file.spec.schedule.entries:
-                used.setdefault(entry.timezone, []).append(job.id)
-    unknown = {name: who for name, who in sorted(used.items()) if not _is_known(name)}
-    for name, who in unknown.items():
-        yield Check("zones", "error", f"the rules of {name} are not to be had here; used by {names(who)}", _HINT)
-    if unknown:
-        return
-    source, version = rules()
-    said = f"rules {version or 'of an unknown version'}, from {source}"
-    year = re.match(r"\d{4}", version)
-    if year is not None and now.year - int(year[0]) >= _OLD_YEARS:
-        yield Check("zones", "warning", f"{said}, are old: clocks may have been changed since", _HINT)
-    else:
-        yield Check("zones", "ok", said)
-
-
-def _is_known(name: str) -> bool:
-    try:
-        zoneinfo.ZoneInfo.no_cache(name)  # the cache would know one whose file is gone by now
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        return False
-    return True
 
 
 LONG_JOURNAL_BYTES = 64 * 1024 * 1024
