@@ -219,6 +219,7 @@ def one_round(world: World, people: People, rng: random.Random) -> None:
     people.settle()
     until(lambda: caught_up(world), f"the last daemon to serve all jobs: {last.stderr}")
     until(lambda: world.cli("plan", "--exit-code").code == 0, "nothing to do")
+    last.says(SERVING)  # before that it is no daemon yet, and SIGTERM ends it as any process
     assert last.stop() == 0, last.stderr
 
 
