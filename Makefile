@@ -16,7 +16,7 @@ $(READY): pyproject.toml .ci/constraints.txt
 run: $(READY)  ## set up and serve jobs.example until Ctrl-C
 	@exec env BIN=$(BIN) sh .ci/tour
 
-test: $(READY)  ## set up and run the tests, one process a core
+test: $(READY)  ## set up and run the tests, two processes a core
 	$(BIN)/pytest -n auto --dist worksteal
 
 test-long: $(READY)  ## what takes too long for every commit: 1,000 kills, 100,000 fires, three years
