@@ -10,10 +10,12 @@ import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scheduler.cli.render import field_text, schedule_written, value_text
-from scheduler.core.plan.review import TaskDiff
+
+if TYPE_CHECKING:
+    from scheduler.core.plan.review import TaskDiff
 
 MOST = 65_536 - 1_024  # characters of a comment on GitHub; less some for what a workflow adds
 _NOTE = 1_500  # kept for saying what was cut

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from scheduler.cli.render import change_text, clean, github_command, github_text
-from scheduler.core.plan.review import TaskDiff
 from scheduler.core.plan.textdiff import LineEdit, by_words
 from scheduler.core.values.problems import Problem
+
+if TYPE_CHECKING:
+    from scheduler.core.plan.review import TaskDiff
 
 Json = Mapping[str, Any]
 _BAR = "    \N{BOX DRAWINGS LIGHT VERTICAL} "  # so that no line of a text can begin one of the output
