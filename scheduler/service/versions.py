@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from scheduler.core import views
 from scheduler.core.past.timeline import Changes, Origin, Version, edits, settings_between, versions
-from scheduler.core.plan.action import definition_changes
 from scheduler.core.plan.textdiff import Hunk, hunks, unified
 from scheduler.core.times.words import describe
 from scheduler.core.values.facts import Commit, Fault, Job, NoCommit
@@ -221,6 +220,8 @@ def _now(root: Root, store: Store, job: Job) -> Side:
 
 def _compared(store: Store, old: Side, new: Side) -> Comparison:
     start, end = sorted((old.at, new.at))
+    from scheduler.core.plan.action import definition_changes  # no other command needs what a plan is made of
+
     definition = definition_changes(old.spec, new.spec)
     names = sorted({old.spec.runner, new.spec.runner})
     rows = store.read(read_audit, ROOT_JOB_ID)
