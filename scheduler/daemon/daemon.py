@@ -317,7 +317,7 @@ class Daemon:
         """Ends the runs of dead processes."""
         here = LocalRecovery(place=self.place, clock=self.clock, owner=self.owner.id)
         ended = [tell_end(store, run) for run in recover(store, [here])]
-        if any(run.retry_at is not None for run in ended):
+        if any(not run.status.finished for run in ended):
             self.duties.queue_taken = False
             self.agenda.poke()
         return ended

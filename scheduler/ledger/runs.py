@@ -16,9 +16,20 @@ from scheduler.ledger import rows
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.cursor import next_ticket
 from scheduler.ledger.owners import kind_of
+from scheduler.machine.clock import boot_id
 from scheduler.machine.crash import crash_point
 from scheduler.machine.processes import Process
 
+_PINNED = (
+    "task_sha256",
+    "task_bytes",
+    "source_path",
+    "source_sha256",
+    "source_blob",
+    "revision",
+    "dirty",
+    "no_provenance",
+)
 _NO_ERRORS = (RunStatus.SUCCEEDED, RunStatus.CANCELLED)
 
 
@@ -29,11 +40,20 @@ class ActiveRun:
     run: Run
     owner: str | None
     process: Process | None
+    marked: bool  # the process of its last attempt may exist; one that has no attempt has no process
+    boot_id: str | None  # of the machine when that attempt was opened
 
     @property
     def kind(self) -> str:
         """Whose it is to recover: the engine that its owner belongs to."""
         return kind_of(self.owner)
+
+    def may_have_started(self, boot_id: str | None) -> bool:
+        """Whether anything of its last attempt may have run.
+
+        A power loss may take back the mark, so the word of an earlier boot is not believed (F4).
+        """
+        return bool(self.run.attempts) and (self.marked or boot_id is None or self.boot_id != boot_id)
 
 
 def start_attempt(
@@ -67,10 +87,32 @@ def start_attempt(
     )
     if not opened:
         raise RefusedError(f"{run.id} has been ended by another process before it started")
-    rows.insert(sql, "attempts", job_id=run.job_id, run_n=run.n, n=n, status=RunStatus.RUNNING, started_at=now)
+    opened_at: dict[str, Any] = {"started_at": now, "boot_id": boot_id(), "spawning": False}
+    rows.insert(sql, "attempts", job_id=run.job_id, run_n=run.n, n=n, status=RunStatus.RUNNING, **opened_at)
     if n == 1:
         sql.execute("UPDATE jobs SET run_count = run_count + 1 WHERE id = ?", (run.job_id,))
     return rows.the_run(sql, run.job_id, run.n)
+
+
+def mark_spawning(sql: Connection, run: Run, *, attempt: int) -> None:
+    """Notes that a process is about to be started: from here on nobody can say that nothing ran."""
+    key = (run.job_id, run.n, attempt)
+    sql.execute("UPDATE attempts SET spawning = 1 WHERE job_id = ? AND run_n = ? AND n = ?", key)
+
+
+def take_back(sql: Connection, run: Run, *, now: datetime) -> None:
+    """Lets a run wait for its turn again whose last attempt, if it has one, provably never started."""
+    waits: dict[str, Any] = {"status": RunStatus.QUEUED, "owner": None, "started_at": None}
+    if run.attempts and run.attempts[-1].finished_at is None:
+        key = (run.job_id, run.n, run.attempts[-1].n)
+        sql.execute("DELETE FROM attempts WHERE job_id = ? AND run_n = ? AND n = ?", key)
+        if len(run.attempts) > 1:  # it goes on waiting to be tried again
+            waits = {"status": RunStatus.QUEUED, "owner": None, "reason": "retry", "retry_at": now}
+        else:
+            sql.execute("UPDATE jobs SET run_count = run_count - 1 WHERE id = ?", (run.job_id,))
+            if run.task_of is None:  # it is read anew when it starts (F2)
+                waits |= dict.fromkeys(_PINNED)
+    rows.set_run(sql, run.job_id, run.n, rows.ACTIVE, **waits)
 
 
 def record_process(sql: Connection, run: Run, *, attempt: int, process: Process) -> None:
@@ -149,9 +191,9 @@ def start_retry(sql: Connection, run: Run, *, owner: str, now: datetime) -> Run 
     if not rows.set_run(sql, run.job_id, run.n, rows.WAITS_FOR_RETRY, **opened):
         return None
     sql.execute(
-        "INSERT INTO attempts (job_id, run_n, n, status, started_at)"
-        " SELECT job_id, run_n, max(n) + 1, 'running', ? FROM attempts WHERE job_id = ? AND run_n = ?",
-        (rows.stamp(now), run.job_id, run.n),
+        "INSERT INTO attempts (job_id, run_n, n, status, started_at, boot_id, spawning)"
+        " SELECT job_id, run_n, max(n) + 1, 'running', ?, ?, 0 FROM attempts WHERE job_id = ? AND run_n = ?",
+        (rows.stamp(now), boot_id(), run.job_id, run.n),
     )
     return rows.the_run(sql, run.job_id, run.n)
 
@@ -178,14 +220,19 @@ def find_run(sql: Connection, job_id: str, n: int) -> Run | None:
 
 def _active_run(sql: Connection, row: Row) -> ActiveRun:
     last = sql.execute(
-        "SELECT pid, pid_started, boot_id FROM attempts WHERE job_id = ? AND run_n = ? ORDER BY n DESC LIMIT 1",
+        "SELECT pid, pid_started, boot_id, spawning FROM attempts WHERE job_id = ? AND run_n = ?"
+        " ORDER BY n DESC LIMIT 1",
         (row["job_id"], row["n"]),
     ).fetchone()
-    known = last is not None and last["pid"] is not None
+    process = None
+    if last is not None and last["pid"] is not None:
+        process = Process(pid=last["pid"], started=last["pid_started"], boot_id=last["boot_id"])
     return ActiveRun(
         run=rows.to_run(sql, row),
         owner=row["owner"],
-        process=Process(pid=last["pid"], started=last["pid_started"], boot_id=last["boot_id"]) if known else None,
+        process=process,
+        marked=last is not None and bool(last["spawning"]),
+        boot_id=None if last is None else last["boot_id"],
     )
 
 

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
+from scheduler.core.due.due import may_still_start
 from scheduler.core.due.policy import retry_at
 from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Ending, Run, RunStatus
-from scheduler.ledger import queries, runs
+from scheduler.ledger import queries, rows, runs
 from scheduler.ledger.put_back import OF_COPY
 from scheduler.ledger.store import Store
 from scheduler.machine.crash import crash_point
@@ -121,6 +122,23 @@ def end_orphan(store: Store, run: Run, now: datetime) -> Run:
     return _write_end(store, run, ending, again, now)
 
 
+def start_anew(store: Store, run: Run, now: datetime) -> Run:
+    """Lets a run that provably never started wait for its turn again; where it is too late for that, ends it (F4).
+
+    One that somebody asked for is not made up for: who asked has seen it fail.
+    """
+    said = "the process that was to run it ended before it started"
+    with store.writing() as sql:
+        job = queries.job(sql, run.job_id)
+        runs.take_back(sql, run, now=now)
+        if run.fire_time is None and len(run.attempts) <= 1:
+            ending = Ending(status=RunStatus.INTERRUPTED, reason="owner_died", error=said)
+            return runs.finish(sql, run, ending, now=now)
+        if run.fire_time is not None and job is not None and not may_still_start(job, run.fire_time, now):
+            return runs.skip(sql, run, reason="missed", message=f"{said}, and it is too late now", fault=False, now=now)
+        return rows.the_run(sql, run.job_id, run.n)
+
+
 def tell_end(store: Store, run: Run) -> Run:
     """Tells in the log how a run has ended, and that it has stopped its job (F7); or that it is tried again."""
     if run.retry_at is not None:
@@ -135,6 +153,9 @@ def tell_end(store: Store, run: Run) -> Run:
         )
         return run
     if not run.status.finished:
+        if run.status is RunStatus.QUEUED and not run.attempts:
+            why = "the process that was to run it has ended: it waits for its turn"
+            _log.warning("run_not_started", why, run_id=run.id)
         return run  # somebody else's by now
     _log_end(run)
     if run.finished_at is not None and run.status not in (RunStatus.SUCCEEDED, RunStatus.CANCELLED):

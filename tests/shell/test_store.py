@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,14 +42,14 @@ CURRENT = Task(text=b"current\n", source_path="prompts/p.md", source=b"current\n
 TASK = Task(text=b"say hello\n", source_path="prompts/p.md", source=b"say hello\n")
 
 
-def desired(*ids: str, name: str = "n") -> Desired:
+def desired(*ids: str, name: str = "n", **spec: Any) -> Desired:
     schedule = Schedule(timezone="UTC", every=timedelta(hours=1))
     documents = [
         Document(
             path=f"jobs/{each}.yaml",
             line=1,
             id=each,
-            spec=JobSpec(id=each, name=name, schedule=schedule, runner="cat"),
+            spec=JobSpec(id=each, name=name, schedule=schedule, runner="cat", **spec),
             text=None,
             task_place=(1, 1),
             schedule_place=(1, 1),

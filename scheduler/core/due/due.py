@@ -146,6 +146,15 @@ def _to_catch_up(
     return (found.last,) if latest - found.last <= patience(job.file.spec, found.last, following) else ()
 
 
+def may_still_start(job: Job, slot: datetime, now: datetime) -> bool:
+    """Whether a slot that was claimed in time, and has not started, may start now: as `catch_up` says of a late one."""
+    schedule, catch_up = job.file.spec.due_by, job.file.spec.catch_up
+    late = now - slot - start_delay(schedule, job.id)
+    if late <= LATE or catch_up.policy is CatchUpPolicy.NONE:
+        return late <= LATE
+    return late <= patience(job.file.spec, slot, next_fire(schedule, after=slot))
+
+
 def patience(spec: JobSpec, slot: datetime, following: datetime | None) -> timedelta:
     """How late a slot may start: `catch_up.within`, else two hours or half the gap to the next slot, if that is less.
 

@@ -139,6 +139,8 @@ class Attempts:
         """Carries out the attempt that was opened last."""
         n = run.attempts[-1].n
         crash_point("before_spawn")
+        with self.store.writing(durable=False) as sql:  # which a kill cannot take back; a reboot is told from it
+            runs.mark_spawning(sql, run, attempt=n)
         outcome = execute(
             invocation,
             timeout=ready.job.file.spec.timeout,

@@ -1,4 +1,7 @@
-"""Runs of processes that have died: what is left of their children is killed, and their rows say so (F4)."""
+"""Runs of processes that have died (F4).
+
+What may have started is ended, its children too, and its row says so. What never started waits for its turn again.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ from dataclasses import dataclass
 
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.ledger import owners
+from scheduler.ledger.put_back import OF_COPY
 from scheduler.ledger.runs import ActiveRun
 from scheduler.ledger.store import Store
 from scheduler.machine import processes
-from scheduler.machine.clock import Clock
+from scheduler.machine.clock import Clock, boot_id
 from scheduler.machine.crash import crash_point
 from scheduler.root.place import Place
-from scheduler.run.ends import end_orphan
+from scheduler.run.ends import end_orphan, start_anew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +36,15 @@ class LocalRecovery:
             lives = each.owner == self.owner or owners.is_alive(self.place.owners, each.owner)
             if each.run.status is RunStatus.QUEUED or lives:
                 continue
-            if each.run.status is RunStatus.RUNNING:
+            started = each.run.reason == OF_COPY or each.may_have_started(boot_id())
+            if started and each.run.status is RunStatus.RUNNING:
                 told, followed = {"SCHEDULER_RUN_ID": each.run.id}, self.place.followed
                 if followed is None:
                     told["SCHEDULER_ROOT"] = str(self.place.root)
                 # A retry or a rerun was not in the folder of the commit that its text is of.
                 processes.end_processes(each.process, told, root_below=None if followed is None else followed.commits)
             crash_point("in_recover")
-            ended.append(end_orphan(store, each.run, self.clock.now()))
+            end = end_orphan if started else start_anew
+            ended.append(end(store, each.run, self.clock.now()))
             crash_point("between_recovered")
         return ended
