@@ -150,6 +150,12 @@ def _evidence(sql: sqlite3.Connection, marks: Sequence[Mark]) -> Iterator[str]:
             yield f"{run_id} is {row['status']} and has an attempt"
         if (run_id not in reached) and row["status"] not in ("skipped", "queued", "interrupted", "cancelled"):
             yield f"{run_id} is {row['status']} without an attempt"
+        if (
+            (run_id not in reached)
+            and (row["status"], row["reason"]) == ("interrupted", "owner_died")
+            and row["fire_time"]
+        ):
+            yield f"{run_id} was claimed and never started, and nobody started it"
 
 
 def _reached(sql: sqlite3.Connection) -> set[str]:
