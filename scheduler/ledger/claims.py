@@ -88,7 +88,9 @@ def claim_due(
 
     `concurrency` says what becomes of a slot whose job still runs. One that finds the house full is `queued`,
     without an owner, and so is what is caught up with; paced: that is to start a second apart.
-    seen: the ticket as of which `dues` are known. The runs are in the order of `dues`.
+    Of slots of one instant, those of the jobs that have not run for longest come first: else the same ones would find
+    no place every time.
+    seen: the ticket as of which `dues` are known. The runs are in the order of their slots.
     Raises: StaleError where a job has changed since, or somebody else has moved its cursor.
     """
     runs: list[Run] = []
@@ -96,6 +98,8 @@ def claim_due(
     replaced: list[str] = []
     if sql.execute("SELECT 1 FROM jobs WHERE changed > ? LIMIT 1", (seen,)).fetchone() is not None:
         raise StaleError
+    ran = dict(sql.execute("SELECT id, coalesce(last_run_at, '') FROM jobs").fetchall()) if len(dues) > 1 else {}
+    dues = sorted(dues, key=lambda due: (due.last, ran.get(due.job.id, ""), due.job.id))
     running = _running_count(sql)
     waiting = f"SELECT 1 FROM runs WHERE {ACTIVE} AND status = 'queued' AND coalesce(retry_at, '') <= ? LIMIT 1"
     if sql.execute(waiting, (stamp(now),)).fetchone() is not None:

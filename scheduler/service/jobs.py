@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from scheduler.core import views
-from scheduler.core.due.expected import Alarm, Kind, alarm_texts
+from scheduler.core.due.expected import Alarm, Kind, alarm_texts, starved_texts
 from scheduler.core.times.fires import coming
 from scheduler.core.values.facts import Fault, Job, Status
 from scheduler.core.values.instants import instant
@@ -62,7 +62,7 @@ def list_jobs(
         and (tag is None or tag in job["tags"])
         and (not problems or job["problems"] or job["sync_state"] in ("invalid", "conflict", "held"))
     ]
-    troubles += [*said, *alarm_texts(overdue)]
+    troubles += [*said, *alarm_texts(overdue), *starved_texts(known)]
     # The summary is of the whole root.
     return {**views.list_json(jobs, found, troubles, held=held), "jobs": wanted}
 

@@ -28,7 +28,7 @@ from scheduler.ledger import claims, queries, runs, syncs
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock
 from scheduler.root.place import Place
-from scheduler.service.jobs import show_job
+from scheduler.service.jobs import list_jobs, show_job
 from scheduler.service.pause import pause_job, resume_job
 from scheduler.service.root import Root
 from scheduler.service.sync import sync
@@ -175,6 +175,25 @@ def test_what_finds_the_house_full_is_queued_without_an_owner(world: World) -> N
     assert [run.id for run in world.store.read(claims.queued)] == ["j3:1", "j4:1"]
     world.at(clockwork, MIDNIGHT + timedelta(hours=1))
     assert world.rows("j4")[1][:2] == ("skipped", "overlap"), "a run that waits is under way"
+
+
+def test_of_one_instant_those_that_have_not_run_for_longest_are_started(world: World) -> None:
+    world.write(**{f"j{i}": job(f"j{i}", "{every: 1h}") for i in range(5)})
+    clockwork = world.start()
+    for run in world.at(clockwork, MIDNIGHT)[:3]:
+        world.finish(run)
+    for run in world.store.read(claims.queued):
+        world.store.write(runs.skip, run, reason="capacity", message="", fault=False, now=world.clock.now())
+    found = world.at(clockwork, MIDNIGHT + timedelta(hours=1))
+    assert [(run.job_id, run.status.value) for run in found] == [
+        ("j3", "claimed"),
+        ("j4", "claimed"),
+        ("j0", "claimed"),
+        ("j1", "queued"),
+        ("j2", "queued"),
+    ]
+    listed = list_jobs(world.seen)
+    assert "no place became free in time (limits.max_running): j3, j4" in listed["troubles"]
 
 
 def test_a_queued_run_survives_its_daemon(world: World) -> None:

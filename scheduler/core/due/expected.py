@@ -106,6 +106,19 @@ def _newest(job: Job, now: datetime) -> datetime | None:
     return None
 
 
+def finds_no_place(job: Job) -> bool:
+    """Whether the newest slots of a job were all skipped because no place became free in time."""
+    facts = job.runtime
+    if job.archived or facts.last_skip_at is None or facts.last_skip_reason != "capacity":
+        return False
+    return facts.last_run_at is None or facts.last_run_at < facts.last_skip_at
+
+
+def starved_texts(jobs: Iterable[Job]) -> Sequence[str]:
+    ids = [job.id for job in jobs if finds_no_place(job)]
+    return [f"no place became free in time (limits.max_running): {names(ids)}"] if ids else []
+
+
 def alarm_texts(overdue: Iterable[tuple[Job, Alarm]]) -> Sequence[str]:
     """One line for each kind of what is overdue, with the jobs' names."""
     ids: dict[Kind, list[str]] = {}

@@ -29,11 +29,13 @@ class WaitingRun:
         return self.run.fire_time or self.run.requested_at
 
 
-_Key = tuple[int, datetime, str]  # places that the job has, the turn of its first run, its id
+_Key = tuple[int, datetime, int, str]  # places that the job has, the turn of its first run, its last start, its id
 
 
 class Waiting:
     """A line for each job, its oldest slot first. Places go to jobs in turn: to the one that has the fewest.
+
+    Of slots of one instant, that of the job that has not started for longest.
 
     A job whose runs exclude each other gets its next place when it has none, and nothing of it is put off. All costs
     are the logarithm of how many wait.
@@ -49,6 +51,8 @@ class Waiting:
         self._heads: dict[str, tuple[bool, _Key]] = {}  # of the lines that may move
         self._turns: tuple[list[_Key], list[_Key]] = [], []  # heaps of these, unpaced and paced; as above
         self._places: Counter[str] = Counter()
+        self._starts = 0
+        self._started: dict[str, int] = {}  # which start was the last of a job
         self._off: Counter[str] = Counter()  # runs put off, by job
         self._freed: dict[str, datetime] = {}  # when jobs that have a line, and run alone, had their last place
         self._pace_from: datetime | None = None
@@ -95,6 +99,8 @@ class Waiting:
     def took(self, job_id: str) -> None:
         """A run of the job has started."""
         self._places[job_id] += 1
+        self._starts += 1
+        self._started[job_id] = self._starts
         self._refresh(job_id)
 
     def left(self, job_id: str, *, now: datetime) -> None:
@@ -122,7 +128,7 @@ class Waiting:
         key = min((each for each in found if each is not None), default=None)
         if key is None:
             return None
-        job_id = key[2]
+        job_id = key[-1]
         if self._heads[job_id][0]:
             self._pace_from = now + PACE
         _, _, run_id = heapq.heappop(self._lines[job_id])
@@ -187,7 +193,7 @@ class Waiting:
             self._heads.pop(job_id, None)
             return
         paced = self._entries[line[0][2]].run.reason == OUTAGE
-        key = self._places[job_id], line[0][0], job_id
+        key = self._places[job_id], line[0][0], self._started.get(job_id, 0), job_id
         if self._heads.get(job_id) != (paced, key):
             self._heads[job_id] = paced, key
             heapq.heappush(self._turns[paced], key)
@@ -196,10 +202,10 @@ class Waiting:
         turns = self._turns[paced]
         while turns:
             key = turns[0]
-            if self._heads.get(key[2]) != (paced, key):
+            if self._heads.get(key[-1]) != (paced, key):
                 heapq.heappop(turns)
-            elif self._blocked(key[2]):  # its definition has changed since
-                del self._heads[key[2]]
+            elif self._blocked(key[-1]):  # its definition has changed since
+                del self._heads[key[-1]]
             else:
                 return key
         return None

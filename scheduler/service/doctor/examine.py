@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from scheduler.control.client import answer_of
-from scheduler.core.due.expected import Alarm, Kind, alarm_texts
+from scheduler.core.due.expected import Alarm, Kind, alarm_texts, finds_no_place
 from scheduler.core.values.facts import Job, Status, SyncState
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import Problem, SchedulerError
@@ -289,6 +289,12 @@ def _jobs(known: Iterable[Job], now: datetime) -> Iterator[Check]:
             "the last run failed or could not start",
             "`scheduler history JOB` shows it",
             lambda job: job.runtime.consecutive_errors > 0,
+        ),
+        *named(
+            "warning",
+            "the newest slots found no place in time",
+            "raise limits.max_running in scheduler.yaml, or spread the jobs over time",
+            finds_no_place,
         ),
     ]
     active = sum(job.status(now) is Status.ACTIVE for job in jobs)

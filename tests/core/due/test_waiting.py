@@ -54,6 +54,24 @@ def test_a_job_that_has_many_waiting_takes_no_more_than_its_turn() -> None:
     assert started(waiting) == ["many:1", "other:1", "third:1", "many:2", "many:3", "many:4"]
 
 
+def test_who_found_no_place_in_time_comes_first_at_the_next_instant() -> None:
+    """Nine jobs at each instant, and time for six of them."""
+    waiting, ran = line(), Counter[str]()
+    for instant in range(3):
+        at = NOON + instant * MINUTE
+        for job in "abcdefghi":
+            waiting.add(entry(job, instant, instant))
+        for _ in range(2):
+            found = [waiting.next(at) for _ in range(3)]
+            for each in found:
+                assert each is not None
+                ran[each[0].run.job_id] += 1
+                waiting.left(each[0].run.job_id, now=at)
+        for job in "abcdefghi":
+            waiting.pop(f"{job}:{instant}", now=at)
+    assert set(ran.values()) == {2}
+
+
 def test_runs_of_one_job_that_exclude_each_other_start_one_after_another() -> None:
     waiting = line(entry("a", 1, 1), entry("a", 2, 2), entry("b", 1, 3))
     assert started(waiting) == ["a:1", "b:1"]
