@@ -182,6 +182,8 @@ def test_of_one_instant_those_that_have_not_run_for_longest_are_started(world: W
     clockwork = world.start()
     for run in world.at(clockwork, MIDNIGHT)[:3]:
         world.finish(run)
+        with world.store.writing() as sql:
+            sql.execute("UPDATE jobs SET last_run_at = '2026-03-02T00:00:00.000000Z' WHERE id = ?", (run.job_id,))
     for run in world.store.read(claims.queued):
         world.store.write(runs.skip, run, reason="capacity", message="", fault=False, now=world.clock.now())
     found = world.at(clockwork, MIDNIGHT + timedelta(hours=1))
