@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # a plan comes with the file readers, which reading commands 
 
 Json = dict[str, Any]
 NEXT_FIRES = 5
+# Keys of a run that the interface names, for what is not there yet: results of agents, and delivery.
+NOT_YET: Json = {"cost_usd": None, "tokens": None, "model": None, "deliveries": []}
 
 
 def _instant(moment: datetime | None) -> str | None:
@@ -136,7 +138,7 @@ def run_json(run: Run) -> answers.RunJson:
         elif key != "n":
             found[key] = value
     found["task_of"] = None if run.task_of is None else f"{run.job_id}:{run.task_of}"
-    return cast("answers.RunJson", {**found, "cost_usd": None, "tokens": None, "model": None, "deliveries": []})
+    return cast("answers.RunJson", {**found, **NOT_YET})
 
 
 def task_json(run: Run, text: bytes) -> answers.TaskJson:
