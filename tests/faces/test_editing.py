@@ -569,6 +569,95 @@ def test_a_hook_that_says_no_takes_the_edit_back(lived_in: Root, args: tuple[str
     assert "no prompts on Fridays" in refused(lived_in, *args, "--commit")
 
 
+ANOTHER_COMMIT = "git update-ref HEAD $(git commit-tree -p HEAD -m other HEAD^{tree})"
+TIDIES = {
+    "spaces": r"sed -i 's/{\(.*\)}/{ \1 }/' jobs/triage.yaml",
+    "quotes": 'sed -i "s/\'/\\"/g" jobs/triage.yaml',
+    "line ends": r"sed -i 's/$/\r/' jobs/triage.yaml",
+    "another file in its place": "cat jobs/triage.yaml > x; echo '# tidy' >> x; mv x jobs/triage.yaml",
+    "sorted lines": "sort -o jobs/triage.yaml jobs/triage.yaml",
+    "staged too": "echo '# tidy' >> jobs/triage.yaml; git add jobs/triage.yaml",
+    "staged where it stays": "echo '# tidy' >> jobs/triage.yaml",
+    "deleted": "rm jobs/triage.yaml",
+    "emptied": ": > jobs/triage.yaml",
+    "a commit of something else": ANOTHER_COMMIT,
+}
+
+
+@pytest.mark.parametrize("script", TIDIES.values(), ids=TIDIES)
+def test_a_refused_edit_is_taken_back_whatever_a_hook_has_made_of_the_file(lived_in: Root, script: str) -> None:
+    hook(lived_in, "pre-commit", f"{script}; echo no >&2; exit 1")
+    found = lived_in.cli("update", "triage", "--set", "schedule.cron='5 5 * * *'", "--set", "owner=me", "--commit")
+    assert (found.code, "the files are as they were" in found.stderr) == (3, True), found
+    assert (lived_in.path / "jobs/triage.yaml").read_text() == TRIAGE
+    assert lived_in.git("status", "--porcelain") == ""
+    if "git cat-file -p" in found.stderr:
+        blob = found.stderr.partition("git cat-file -p ")[2][:12]
+        assert "owner: me" in lived_in.git("cat-file", "-p", blob), "what was there is not lost"
+
+
+@pytest.mark.parametrize("verb", [WRITERS[1], WRITERS[3]], ids=["create", "mv"])
+def test_a_new_file_goes_again_whatever_a_hook_has_made_of_it(lived_in: Root, verb: tuple[str, ...]) -> None:
+    hook(
+        lived_in,
+        "pre-commit",
+        "for f in $(git diff --cached --name-only); do [ ! -f $f ] || echo '#' >> $f; done; exit 1",
+    )
+    before = lived_in.git("ls-files", "-s")
+    assert lived_in.cli(*verb, "--commit").code == 3
+    assert (lived_in.git("status", "--porcelain"), lived_in.git("ls-files", "-s")) == ("", before)
+
+
+def test_a_hook_that_hangs_and_has_changed_the_file_takes_the_edit_back(
+    lived_in: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git_write, "HOOKS_S", 0.5)
+    hook(lived_in, "pre-commit", "echo '# tidy' >> jobs/triage.yaml; sleep 60")
+    found = lived_in.cli("update", "triage", "--set", "owner=me", "--commit")
+    assert (found.code, "took longer than" in found.stderr) == (3, True), found
+    assert lived_in.git("status", "--porcelain") == ""
+
+
+def test_a_deleted_file_comes_back_with_its_mode(lived_in: Root) -> None:
+    (lived_in.path / "jobs/triage.yaml").chmod(0o640)
+    hook(lived_in, "pre-commit", "exit 1")
+    assert lived_in.cli("delete", "triage", "--commit").code == 3
+    assert stat.S_IMODE((lived_in.path / "jobs/triage.yaml").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("verb", [WRITERS[0], WRITERS[2]], ids=["update", "delete"])
+def test_what_somebody_else_saves_while_a_hook_runs_stays_and_the_error_says_what_the_file_holds(
+    lived_in: Root, verb: tuple[str, ...]
+) -> None:
+    theirs = TRIAGE.replace("[agent]", "[theirs]")
+    lived_in.write(".git/theirs", theirs)
+    hook(lived_in, "pre-commit", "cp .git/theirs jobs/triage.yaml; echo no >&2; exit 1")
+    found = lived_in.cli(*verb, "--commit")
+    assert found.code == 3
+    assert "jobs/triage.yaml was changed by somebody else meanwhile" in found.stderr
+    assert "tags: [theirs]" in found.stderr
+    assert "the files are as they were" not in found.stderr
+    assert (lived_in.path / "jobs/triage.yaml").read_text() == theirs
+
+
+def test_a_file_that_cannot_be_put_back_is_named_with_the_reason(lived_in: Root) -> None:
+    hook(lived_in, "pre-commit", "chmod a-w jobs/triage.yaml; exit 1")
+    found = lived_in.cli("update", "triage", "--set", "owner=me", "--commit")
+    assert found.code == 3
+    assert "jobs/triage.yaml could not be put back as it was: jobs/triage.yaml is read-only" in found.stderr
+    assert "the files are as they were" not in found.stderr
+
+
+@pytest.mark.parametrize("name", ["pre-commit", "post-commit"])
+def test_the_commit_of_an_edit_is_named_and_not_one_that_a_hook_has_made(lived_in: Root, name: str) -> None:
+    hook(lived_in, name, ANOTHER_COMMIT)
+    found = lived_in.cli("update", "triage", "--set", "owner=me", "--commit", "--json")
+    if name == "pre-commit":  # git sees that the branch has moved
+        assert (found.code, (lived_in.path / "jobs/triage.yaml").read_text()) == (3, TRIAGE)
+    else:
+        assert lived_in.git("log", "-1", "--format=%s", found.json["commit"]) == "Update triage: owner"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_while_a_hook_runs_takes_the_edit_back(lived_in: Root, number: signal.Signals) -> None:
     hook(lived_in, "pre-commit", "sleep 0.2; touch .git/hook-runs; sleep 60")  # git is waited for by then
