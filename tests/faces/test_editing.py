@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -273,6 +274,57 @@ def test_what_makes_no_sense_or_is_not_safe_is_refused_and_nothing_is_touched(
 def test_inside_a_run_no_verb_writes(lived_in: Root, args: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCHEDULER_RUN_ID", "heartbeat:7")
     assert "this is inside run heartbeat:7" in refused(lived_in, *args)
+
+
+AGENTS = "agents: {jobs: [triage], edits: working-tree}\n"
+
+
+@pytest.mark.parametrize("place", [".", "jobs"])
+def test_an_edit_inside_a_run_goes_to_the_root_that_it_stands_in(
+    lived_in: Root, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lived_in.write("scheduler.yaml", (lived_in.path / "scheduler.yaml").read_text() + AGENTS)
+    lived_in.commit()
+    lived_in.sync()
+    lived_in.git("worktree", "add", "-q", "-b", "side", str(tmp_path / "wtree"))
+    monkeypatch.setenv("SCHEDULER_RUN_ID", "triage:1")
+    monkeypatch.setenv("SCHEDULER_ROOT", str(lived_in.path))
+    monkeypatch.setenv("SCHEDULER_DB", str(lived_in.db))
+    monkeypatch.chdir(tmp_path / "wtree" / place)
+    found = edit(lived_in, "update", "triage", "--set", "name=There")
+    assert found["root"] == str(tmp_path / "wtree")
+    assert "name: There" in (tmp_path / "wtree/jobs/triage.yaml").read_text()
+    assert lived_in.git("status", "--porcelain") == ""
+    assert f"(root {tmp_path / 'wtree'})" in lived_in.ok("update", "triage", "--set", "name=Again").stderr
+    own = edit(lived_in, "update", "triage", "--set", "name=Here", "--root", str(lived_in.path))
+    assert (own["root"], own["applied"]) == (str(lived_in.path), "now")
+
+
+@pytest.mark.parametrize("where", ["root", "jobs", "outside", "current"])
+def test_an_edit_inside_a_run_that_has_not_left_its_root_goes_there(
+    lived_in: Root, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lived_in.write("scheduler.yaml", (lived_in.path / "scheduler.yaml").read_text() + AGENTS)
+    lived_in.sync()
+    (tmp_path / "current").symlink_to(lived_in.path)
+    folders = {"root": lived_in.path, "jobs": lived_in.path / "jobs", "outside": tmp_path, "current": lived_in.path}
+    monkeypatch.setenv("SCHEDULER_RUN_ID", "triage:1")
+    monkeypatch.setenv("SCHEDULER_ROOT", str(tmp_path / "current" if where == "current" else lived_in.path))
+    monkeypatch.chdir(folders[where])
+    assert edit(lived_in, "update", "triage", "--set", "name=Here")["root"] == str(lived_in.path)
+    assert "name: Here" in (lived_in.path / "jobs/triage.yaml").read_text()
+
+
+def test_outside_a_run_the_environment_names_the_root(
+    lived_in: Root, committed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(committed, tmp_path / "other")
+    monkeypatch.setenv("SCHEDULER_ROOT", str(lived_in.path))
+    monkeypatch.chdir(tmp_path / "other")
+    assert edit(lived_in, "update", "triage", "--set", "name=Here")["root"] == str(lived_in.path)
+    monkeypatch.setenv("SCHEDULER_RUN_ID", "triage:1")
+    told = lived_in.cli("update", "triage", "--set", "name=Here")
+    assert (told.code, "agents" in told.stderr) == (3, True), "the policy is that of the root that would be edited"
 
 
 def test_a_flow_map_over_lines_and_folded_text_are_refused_with_their_line(lived_in: Root) -> None:
@@ -979,7 +1031,7 @@ def test_no_edit_makes_or_changes_a_run(lived_in: Root) -> None:
 
 
 def test_every_verb_prints_the_shape_of_an_edit(lived_in: Root) -> None:
-    keys = {"job", "job_id", "applied", "why", "guard", "file", "files", "diff", "commit", "branch"}
+    keys = {"job", "job_id", "applied", "why", "guard", "file", "files", "diff", "commit", "branch", "root"}
     for args in (*WRITERS[:2], WRITERS[3], WRITERS[4], WRITERS[2]):
         assert args[0] in commands.commands
         assert set(json.loads(lived_in.ok(*args, "--json").stdout)) == keys

@@ -252,6 +252,7 @@ def apply_draft(root: Root, draft: Draft) -> EditJson:
         if target.push and followed is not None and (refused := followed.looked().words):
             applied, why = "next_sync", refused
     return {
+        "root": str(root.place.label),
         "job": _job_json(root, draft.job_id),
         "job_id": draft.job_id,
         "applied": applied,
