@@ -16,12 +16,14 @@ from typing import Any
 
 import pytest
 
+from scheduler.cli.group import Globals
 from scheduler.cli.group import cli as commands
+from scheduler.core.values.problems import UsageError
 from scheduler.git import write as git_write
 from scheduler.ledger import queries
 from scheduler.ledger.store import Store
 from scheduler.root import writing
-from scheduler.service.edit import drafts
+from scheduler.service.edit import drafts, verbs
 from tests.faces.conftest import HEARTBEAT, TRIAGE, Root, contents
 from tests.faces.test_held import merge_half_way
 from tests.helpers import Result, ended, until
@@ -268,6 +270,57 @@ def test_what_makes_no_sense_or_is_not_safe_is_refused_and_nothing_is_touched(
     lived_in: Root, args: list[str], code: int, said: str
 ) -> None:
     assert said in refused(lived_in, *args, code=code)
+
+
+def nested(levels: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for _ in range(levels):
+        found = {"x": found}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("changes", "unset", "said"),
+    [
+        ({f"k{n}": n for n in range(4_000)}, [], "4,000 keys are given; at most 100"),
+        ({f"env.K{n}": "x" for n in range(101)}, [], "101 keys are given; at most 100"),
+        ({}, [f"env.K{n}" for n in range(4_000)], "4,000 keys are given; at most 100"),
+        ({"env": {f"K{n}": "x" for n in range(1_000)}}, [], "more than 1,000 values"),
+        ({"tags": ["x"] * 1_001}, [], "more than 1,000 values"),
+        ({"description": "x" * 2_000_000}, [], "more than 1,048,576 characters"),
+        ({"env": nested(2_000)}, [], "levels of values"),
+        ({"retry": {f"k{n}": n for n in range(400)}}, [], "key 'k0' is not known here [key.unknown]"),
+        ({"retry.attemps": 3}, [], "key 'attemps' is not known here [key.unknown]"),
+        ({"schedule.0.crom": "@daily"}, [], "key 'crom' is not known here [key.unknown]"),
+        ({"channel": "x"}, [], "key 'channel' is not known here [key.unknown]"),
+        ({"deliver": ["x"]}, [], "key 'deliver' is not supported yet"),
+        ({"env" + ".x" * 400: "x"}, [], "is no key"),
+        ({"tags." + "9" * 5_000: "x"}, [], "is no key"),
+        ({}, ["owner", "owner"], "changed at once"),
+        ({"retry.attempts": 3}, ["retry"], "retry and retry.attempts are changed at once"),
+    ],
+)
+def test_too_much_or_unknown_is_refused_before_other_edits_have_to_wait(
+    lived_in: Root, changes: dict[str, Any], unset: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Globals().find_root()
+    monkeypatch.setattr(writing, "alone", None)  # the lock is never asked for
+    with pytest.raises(UsageError) as told:
+        verbs.update_job(root, "triage", changes=changes, unset=unset)
+    assert said in str(told.value)
+    if not unset:
+        with pytest.raises(UsageError):
+            verbs.create_job(root, "new", changes={**changes})
+
+
+@pytest.mark.parametrize("change", ["env={A: x, B: y}", "retry={attempts: 3, delay: 1m}", "tags=[a, b, c]"])
+def test_an_edit_that_takes_too_long_gives_up_with_nothing_written(
+    lived_in: Root, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verbs, "WORK_S", 0)
+    told = refused(lived_in, "update", "triage", "--set", change, "--set", "name=x", code=5)
+    assert "the edit takes too long, and other edits wait for it; nothing was written" in told
+    assert verbs.WORK_S < writing.LOCK_S
 
 
 @pytest.mark.parametrize("args", WRITERS, ids=lambda args: args[0])

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scheduler.core.edits.traces import still_edited
-from scheduler.core.values.problems import RefusedError, Remedy, SchedulerError, UsageError
+from scheduler.core.values.problems import RefusedError, Remedy, SchedulerError, UnavailableError, UsageError
 from scheduler.core.values.settings import ROOT_FILE
 from scheduler.core.values.texts import short
 from scheduler.git.write import Branch, check_commit, commit_files, commit_on_branch, keep_blob
@@ -88,6 +90,15 @@ class Draft:
     target: Target = IN_PLACE
     permission: Permission | None = None  # of the agent whose edit it is
     notes: list[str] = field(default_factory=list)  # what whoever asked has to know once it is done
+    give_up: float = math.inf  # on the monotonic clock: others wait for this edit
+
+    def go_on(self) -> None:
+        """Raises: UnavailableError once the edit has taken too long to be worked out."""
+        if time.monotonic() > self.give_up:
+            raise UnavailableError(
+                "the edit takes too long, and other edits wait for it; nothing was written",
+                hint="change fewer keys at once, or edit the file by hand",
+            )
 
     def put(self, path: str, before: bytes | None, after: bytes | None) -> None:
         if before != after:
