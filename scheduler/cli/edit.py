@@ -236,5 +236,5 @@ def _print(given: Globals, found: EditJson, *, done: str = "applied now") -> Non
     }
     if found["commit"] is not None:
         say(given, f"commit {found['commit'][:12]}" + (f" on branch {found['branch']}" if found["branch"] else ""))
-    say(given, render.clean(words[found["applied"]]))
+    say(given, render.clean(f"{words[found['applied']]} (root {found['root']})"))
     end(code)

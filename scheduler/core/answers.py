@@ -393,6 +393,7 @@ class ReviewJson(PlanJson, ReviewedJobsJson):
 
 
 class EditJson(TypedDict):
+    root: str
     job: JobJson | None
     job_id: str
     applied: str

@@ -135,20 +135,47 @@ def commit_files(root: Path, paths: Sequence[str], message: str, environ: Mappin
             _run(root, environ, "add", "--intent-to-add", "--", *_literal(new))
         _run(root, environ, "commit", "--quiet", "--only", "-m", message, "--", *_literal(paths), timeout=HOOKS_S)
     except BaseException as error:
-        made = head(root)
-        if made is not None and made != before and resolve_revision(root, f"{made}^") == before:
+        if (made := _made(root, before, paths)) is not None:
             _follow(root, paths, made, environ)
             return made  # what was cut short came after the commit: a post-commit hook
         if new:  # as it was: known to nobody
             _run(root, environ, "rm", "--cached", "--quiet", "--ignore-unmatch", "--", *_literal(new))
         if isinstance(error, GitError):
-            raise RefusedError(f"git did not commit it: {_said(error)}", hint="the files are as they were") from error
+            raise RefusedError(f"git did not commit it: {_said(error)}") from error
         raise
-    made = head(root)
+    made = _made(root, before, paths) or head(root)
     if made is None:
         raise UnavailableError("git made a commit and does not say which")
     _follow(root, paths, made, environ)
     return made
+
+
+def _made(root: Path, before: str | None, paths: Sequence[str]) -> str | None:
+    """The first commit since `before` that changes all of these files.
+
+    A hook can commit something of its own, before ours or after it.
+    """
+    now = head(root)
+    if now is None or now == before:
+        return None
+    try:
+        since = [now] if before is None else [now, f"^{before}"]
+        listed = run_git(root, "rev-list", "--reverse", "--max-count=100", *since)
+        for commit in listed.decode("ascii").split():
+            args = ("--root", "--no-commit-id", "--relative", "-r", "--name-only", "-z", commit, "--")
+            if set(paths) <= {*_names(run_git(root, "diff-tree", *args, *paths))}:
+                return commit
+    except GitError:
+        pass
+    return None
+
+
+def keep_blob(root: Path, data: bytes) -> str:
+    """Keeps a text among the objects of the repository; its id, or nothing where git cannot."""
+    try:
+        return run_git(root, "hash-object", "-w", "--no-filters", "--stdin", input=data).decode("ascii").strip()
+    except GitError:
+        return ""
 
 
 def _follow(root: Path, paths: Sequence[str], made: str, environ: Mapping[str, str]) -> None:

@@ -18,6 +18,8 @@ from scheduler.root.followed import Followed, Pin, state_of
 from scheduler.root.reading import Identities, identities
 
 STATE_FOLDER = ".scheduler"
+INSIDE_A_RUN = "SCHEDULER_RUN_ID"  # in the environment of a run
+_POINTERS = ("SCHEDULER_ROOT", "SCHEDULER_STATE", "SCHEDULER_DB")
 DB_ENDS = ("", "-wal", "-shm", "-journal")  # what SQLite names the files of one database
 
 
@@ -155,9 +157,12 @@ def unusable(folder: Path, error: OSError) -> UnavailableError:
 def locate(root: str | None, state: str | None, db: str | None, *, environ: Mapping[str, str], cwd: Path) -> Place:
     """The place that options, environment and working directory name, in that order.
 
+    Inside a run the working directory goes before the environment where it is in another root.
     Raises: UsageError where no scheduler.yaml is found, UnavailableError where the root cannot be read.
     """
-    options = (root, "SCHEDULER_ROOT"), (state, "SCHEDULER_STATE"), (db, "SCHEDULER_DB")
+    if root is None and _stands_in_another(cwd, environ):
+        environ = {name: value for name, value in environ.items() if name not in _POINTERS}
+    options = zip((root, state, db), _POINTERS, strict=True)
     named, named_state, named_db = (
         cwd / given if (given := option or environ.get(variable)) else None for option, variable in options
     )
@@ -173,6 +178,26 @@ def locate(root: str | None, state: str | None, db: str | None, *, environ: Mapp
             hint="start one with `scheduler init`, or name one with --root",
         )
     return Place(root=found, state=folder, db=database, named=named, home=home)
+
+
+def _stands_in_another(cwd: Path, environ: Mapping[str, str]) -> bool:
+    """Whether a run has changed to a folder of another root than its own, such as a worktree of the repository.
+
+    What a run inherits then points at the root that it has left.
+    """
+    own = environ.get(_POINTERS[0])
+    if not own or not environ.get(INSIDE_A_RUN):
+        return False
+    here = cwd.resolve()
+    found = next((folder for folder in (here, *here.parents) if _is_root(folder)), None)
+    if found is None or str(found) == os.path.realpath(own):
+        return False
+    kept = state_of(found)  # each commit of a root that follows a remote has a folder of its own
+    return kept is None or kept != state_of(Path(own))
+
+
+def _is_root(folder: Path) -> bool:
+    return (folder / ROOT_FILE).exists() or state_of(folder) is not None
 
 
 def _kept_place(kept: Path, state: Path, db: Path | None, home: Path | None) -> Place:
@@ -202,7 +227,7 @@ def _nearest_root(cwd: Path) -> Path:
     here = cwd.resolve()
     folders = [here, *here.parents]
     for folder in folders:
-        if (folder / ROOT_FILE).exists() or state_of(folder) is not None:
+        if _is_root(folder):
             return folder
     for folder in folders:
         if (folder / STATE_FOLDER / "state.db").exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -15,12 +16,14 @@ from typing import Any
 
 import pytest
 
+from scheduler.cli.group import Globals
 from scheduler.cli.group import cli as commands
+from scheduler.core.values.problems import UsageError
 from scheduler.git import write as git_write
 from scheduler.ledger import queries
 from scheduler.ledger.store import Store
 from scheduler.root import writing
-from scheduler.service.edit import drafts
+from scheduler.service.edit import drafts, verbs
 from tests.faces.conftest import HEARTBEAT, TRIAGE, Root, contents
 from tests.faces.test_held import merge_half_way
 from tests.helpers import Result, ended, until
@@ -269,10 +272,112 @@ def test_what_makes_no_sense_or_is_not_safe_is_refused_and_nothing_is_touched(
     assert said in refused(lived_in, *args, code=code)
 
 
+def nested(levels: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for _ in range(levels):
+        found = {"x": found}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("changes", "unset", "said"),
+    [
+        ({f"k{n}": n for n in range(4_000)}, [], "4,000 keys are given; at most 100"),
+        ({f"env.K{n}": "x" for n in range(101)}, [], "101 keys are given; at most 100"),
+        ({}, [f"env.K{n}" for n in range(4_000)], "4,000 keys are given; at most 100"),
+        ({"env": {f"K{n}": "x" for n in range(1_000)}}, [], "more than 1,000 values"),
+        ({"tags": ["x"] * 1_001}, [], "more than 1,000 values"),
+        ({"description": "x" * 2_000_000}, [], "more than 1,048,576 characters"),
+        ({"env": nested(2_000)}, [], "levels of values"),
+        ({"retry": {f"k{n}": n for n in range(400)}}, [], "key 'k0' is not known here [key.unknown]"),
+        ({"retry.attemps": 3}, [], "key 'attemps' is not known here [key.unknown]"),
+        ({"schedule.0.crom": "@daily"}, [], "key 'crom' is not known here [key.unknown]"),
+        ({"channel": "x"}, [], "key 'channel' is not known here [key.unknown]"),
+        ({"deliver": ["x"]}, [], "key 'deliver' is not supported yet"),
+        ({"env" + ".x" * 400: "x"}, [], "is no key"),
+        ({"tags." + "9" * 5_000: "x"}, [], "is no key"),
+        ({}, ["owner", "owner"], "changed at once"),
+        ({"retry.attempts": 3}, ["retry"], "retry and retry.attempts are changed at once"),
+    ],
+)
+def test_too_much_or_unknown_is_refused_before_other_edits_have_to_wait(
+    lived_in: Root, changes: dict[str, Any], unset: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Globals().find_root()
+    monkeypatch.setattr(writing, "alone", None)  # the lock is never asked for
+    with pytest.raises(UsageError) as told:
+        verbs.update_job(root, "triage", changes=changes, unset=unset)
+    assert said in str(told.value)
+    if not unset:
+        with pytest.raises(UsageError):
+            verbs.create_job(root, "new", changes={**changes})
+
+
+@pytest.mark.parametrize("change", ["env={A: x, B: y}", "retry={attempts: 3, delay: 1m}", "tags=[a, b, c]"])
+def test_an_edit_that_takes_too_long_gives_up_with_nothing_written(
+    lived_in: Root, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verbs, "WORK_S", 0)
+    told = refused(lived_in, "update", "triage", "--set", change, "--set", "name=x", code=5)
+    assert "the edit takes too long, and other edits wait for it; nothing was written" in told
+    assert verbs.WORK_S < writing.LOCK_S
+
+
 @pytest.mark.parametrize("args", WRITERS, ids=lambda args: args[0])
 def test_inside_a_run_no_verb_writes(lived_in: Root, args: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCHEDULER_RUN_ID", "heartbeat:7")
     assert "this is inside run heartbeat:7" in refused(lived_in, *args)
+
+
+AGENTS = "agents: {jobs: [triage], edits: working-tree}\n"
+
+
+@pytest.mark.parametrize("place", [".", "jobs"])
+def test_an_edit_inside_a_run_goes_to_the_root_that_it_stands_in(
+    lived_in: Root, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lived_in.write("scheduler.yaml", (lived_in.path / "scheduler.yaml").read_text() + AGENTS)
+    lived_in.commit()
+    lived_in.sync()
+    lived_in.git("worktree", "add", "-q", "-b", "side", str(tmp_path / "wtree"))
+    monkeypatch.setenv("SCHEDULER_RUN_ID", "triage:1")
+    monkeypatch.setenv("SCHEDULER_ROOT", str(lived_in.path))
+    monkeypatch.setenv("SCHEDULER_DB", str(lived_in.db))
+    monkeypatch.chdir(tmp_path / "wtree" / place)
+    found = edit(lived_in, "update", "triage", "--set", "name=There")
+    assert found["root"] == str(tmp_path / "wtree")
+    assert "name: There" in (tmp_path / "wtree/jobs/triage.yaml").read_text()
+    assert lived_in.git("status", "--porcelain") == ""
+    assert f"(root {tmp_path / 'wtree'})" in lived_in.ok("update", "triage", "--set", "name=Again").stderr
+    own = edit(lived_in, "update", "triage", "--set", "name=Here", "--root", str(lived_in.path))
+    assert (own["root"], own["applied"]) == (str(lived_in.path), "now")
+
+
+@pytest.mark.parametrize("where", ["root", "jobs", "outside", "current"])
+def test_an_edit_inside_a_run_that_has_not_left_its_root_goes_there(
+    lived_in: Root, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lived_in.write("scheduler.yaml", (lived_in.path / "scheduler.yaml").read_text() + AGENTS)
+    lived_in.sync()
+    (tmp_path / "current").symlink_to(lived_in.path)
+    folders = {"root": lived_in.path, "jobs": lived_in.path / "jobs", "outside": tmp_path, "current": lived_in.path}
+    monkeypatch.setenv("SCHEDULER_RUN_ID", "triage:1")
+    monkeypatch.setenv("SCHEDULER_ROOT", str(tmp_path / "current" if where == "current" else lived_in.path))
+    monkeypatch.chdir(folders[where])
+    assert edit(lived_in, "update", "triage", "--set", "name=Here")["root"] == str(lived_in.path)
+    assert "name: Here" in (lived_in.path / "jobs/triage.yaml").read_text()
+
+
+def test_outside_a_run_the_environment_names_the_root(
+    lived_in: Root, committed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(committed, tmp_path / "other")
+    monkeypatch.setenv("SCHEDULER_ROOT", str(lived_in.path))
+    monkeypatch.chdir(tmp_path / "other")
+    assert edit(lived_in, "update", "triage", "--set", "name=Here")["root"] == str(lived_in.path)
+    monkeypatch.setenv("SCHEDULER_RUN_ID", "triage:1")
+    told = lived_in.cli("update", "triage", "--set", "name=Here")
+    assert (told.code, "agents" in told.stderr) == (3, True), "the policy is that of the root that would be edited"
 
 
 def test_a_flow_map_over_lines_and_folded_text_are_refused_with_their_line(lived_in: Root) -> None:
@@ -567,6 +672,95 @@ def test_a_hook_that_says_no_takes_the_edit_back(lived_in: Root, args: tuple[str
     stage_other(lived_in)
     hook(lived_in, "pre-commit", "echo no prompts on Fridays >&2; exit 1")
     assert "no prompts on Fridays" in refused(lived_in, *args, "--commit")
+
+
+ANOTHER_COMMIT = "git update-ref HEAD $(git commit-tree -p HEAD -m other HEAD^{tree})"
+TIDIES = {
+    "spaces": r"sed -i 's/{\(.*\)}/{ \1 }/' jobs/triage.yaml",
+    "quotes": 'sed -i "s/\'/\\"/g" jobs/triage.yaml',
+    "line ends": r"sed -i 's/$/\r/' jobs/triage.yaml",
+    "another file in its place": "cat jobs/triage.yaml > x; echo '# tidy' >> x; mv x jobs/triage.yaml",
+    "sorted lines": "sort -o jobs/triage.yaml jobs/triage.yaml",
+    "staged too": "echo '# tidy' >> jobs/triage.yaml; git add jobs/triage.yaml",
+    "staged where it stays": "echo '# tidy' >> jobs/triage.yaml",
+    "deleted": "rm jobs/triage.yaml",
+    "emptied": ": > jobs/triage.yaml",
+    "a commit of something else": ANOTHER_COMMIT,
+}
+
+
+@pytest.mark.parametrize("script", TIDIES.values(), ids=TIDIES)
+def test_a_refused_edit_is_taken_back_whatever_a_hook_has_made_of_the_file(lived_in: Root, script: str) -> None:
+    hook(lived_in, "pre-commit", f"{script}; echo no >&2; exit 1")
+    found = lived_in.cli("update", "triage", "--set", "schedule.cron='5 5 * * *'", "--set", "owner=me", "--commit")
+    assert (found.code, "the files are as they were" in found.stderr) == (3, True), found
+    assert (lived_in.path / "jobs/triage.yaml").read_text() == TRIAGE
+    assert lived_in.git("status", "--porcelain") == ""
+    if "git cat-file -p" in found.stderr:
+        blob = found.stderr.partition("git cat-file -p ")[2][:12]
+        assert "owner: me" in lived_in.git("cat-file", "-p", blob), "what was there is not lost"
+
+
+@pytest.mark.parametrize("verb", [WRITERS[1], WRITERS[3]], ids=["create", "mv"])
+def test_a_new_file_goes_again_whatever_a_hook_has_made_of_it(lived_in: Root, verb: tuple[str, ...]) -> None:
+    hook(
+        lived_in,
+        "pre-commit",
+        "for f in $(git diff --cached --name-only); do [ ! -f $f ] || echo '#' >> $f; done; exit 1",
+    )
+    before = lived_in.git("ls-files", "-s")
+    assert lived_in.cli(*verb, "--commit").code == 3
+    assert (lived_in.git("status", "--porcelain"), lived_in.git("ls-files", "-s")) == ("", before)
+
+
+def test_a_hook_that_hangs_and_has_changed_the_file_takes_the_edit_back(
+    lived_in: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git_write, "HOOKS_S", 0.5)
+    hook(lived_in, "pre-commit", "echo '# tidy' >> jobs/triage.yaml; sleep 60")
+    found = lived_in.cli("update", "triage", "--set", "owner=me", "--commit")
+    assert (found.code, "took longer than" in found.stderr) == (3, True), found
+    assert lived_in.git("status", "--porcelain") == ""
+
+
+def test_a_deleted_file_comes_back_with_its_mode(lived_in: Root) -> None:
+    (lived_in.path / "jobs/triage.yaml").chmod(0o640)
+    hook(lived_in, "pre-commit", "exit 1")
+    assert lived_in.cli("delete", "triage", "--commit").code == 3
+    assert stat.S_IMODE((lived_in.path / "jobs/triage.yaml").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("verb", [WRITERS[0], WRITERS[2]], ids=["update", "delete"])
+def test_what_somebody_else_saves_while_a_hook_runs_stays_and_the_error_says_what_the_file_holds(
+    lived_in: Root, verb: tuple[str, ...]
+) -> None:
+    theirs = TRIAGE.replace("[agent]", "[theirs]")
+    lived_in.write(".git/theirs", theirs)
+    hook(lived_in, "pre-commit", "cp .git/theirs jobs/triage.yaml; echo no >&2; exit 1")
+    found = lived_in.cli(*verb, "--commit")
+    assert found.code == 3
+    assert "jobs/triage.yaml was changed by somebody else meanwhile" in found.stderr
+    assert "tags: [theirs]" in found.stderr
+    assert "the files are as they were" not in found.stderr
+    assert (lived_in.path / "jobs/triage.yaml").read_text() == theirs
+
+
+def test_a_file_that_cannot_be_put_back_is_named_with_the_reason(lived_in: Root) -> None:
+    hook(lived_in, "pre-commit", "chmod a-w jobs/triage.yaml; exit 1")
+    found = lived_in.cli("update", "triage", "--set", "owner=me", "--commit")
+    assert found.code == 3
+    assert "jobs/triage.yaml could not be put back as it was: jobs/triage.yaml is read-only" in found.stderr
+    assert "the files are as they were" not in found.stderr
+
+
+@pytest.mark.parametrize("name", ["pre-commit", "post-commit"])
+def test_the_commit_of_an_edit_is_named_and_not_one_that_a_hook_has_made(lived_in: Root, name: str) -> None:
+    hook(lived_in, name, ANOTHER_COMMIT)
+    found = lived_in.cli("update", "triage", "--set", "owner=me", "--commit", "--json")
+    if name == "pre-commit":  # git sees that the branch has moved
+        assert (found.code, (lived_in.path / "jobs/triage.yaml").read_text()) == (3, TRIAGE)
+    else:
+        assert lived_in.git("log", "-1", "--format=%s", found.json["commit"]) == "Update triage: owner"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -890,7 +1084,7 @@ def test_no_edit_makes_or_changes_a_run(lived_in: Root) -> None:
 
 
 def test_every_verb_prints_the_shape_of_an_edit(lived_in: Root) -> None:
-    keys = {"job", "job_id", "applied", "why", "guard", "file", "files", "diff", "commit", "branch"}
+    keys = {"job", "job_id", "applied", "why", "guard", "file", "files", "diff", "commit", "branch", "root"}
     for args in (*WRITERS[:2], WRITERS[3], WRITERS[4], WRITERS[2]):
         assert args[0] in commands.commands
         assert set(json.loads(lived_in.ok(*args, "--json").stdout)) == keys

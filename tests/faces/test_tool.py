@@ -19,6 +19,7 @@ from scheduler.service import root as service
 from scheduler.tool.arguments import CALLS, DESCRIPTION, KEYS, input_schema
 from scheduler.tool.calls import _ACTIONS, EDITS, answer, error_json
 from tests.faces.conftest import TRIAGE, Root, contents
+from tests.faces.test_editing import hook
 
 POLICY = """\
 agents:
@@ -336,6 +337,12 @@ def test_unless_it_says_otherwise_an_edit_is_a_commit_on_a_branch_of_the_agents(
     assert lived_in.git("rev-parse", "HEAD") == head
     assert lived_in.git("rev-list", "--count", f"{head}..agents/heartbeat") == "2"
     assert lived_in.job("heartbeat")["name"] == "Hourly heartbeat"
+
+
+def test_a_commit_that_a_hook_rejects_after_formatting_the_file_is_not_in_force(allowed: Root) -> None:
+    hook(allowed, "pre-commit", "sed -i 's/1h30m/ 1h30m /' jobs/heartbeat.md; echo no >&2; exit 1")
+    told = refused(allowed, "update", job="heartbeat", schedule={"every": "1h30m"})
+    assert "git did not commit it: no | the files are as they were; what a hook had made of jobs/heartbeat.md" in told
 
 
 def test_no_other_branch_is_written(allowed: Root) -> None:

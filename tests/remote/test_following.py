@@ -44,6 +44,15 @@ def test_a_clone_is_a_root_of_one_commit_from_wherever_one_stands_in_it(world: W
     assert git(world.root / "current", "status", "--porcelain") == ""
 
 
+def test_a_run_of_an_earlier_commit_edits_the_root_that_it_belongs_to(world: World) -> None:
+    first = world.begin()
+    world.clone()
+    before, inside = world.followed.commits / first, {"SCHEDULER_RUN_ID": "a:1"}
+    place = locate(None, None, None, environ={**inside, "SCHEDULER_ROOT": str(before)}, cwd=world.root)
+    assert (place.label, place.db) == (world.root, world.root / ".scheduler/state.db")
+    assert where(world, before / "jobs", SCHEDULER_ROOT=str(world.folder / "gone"), **inside) == before
+
+
 def test_a_state_folder_elsewhere_is_found_by_the_root_and_no_other_is_taken(world: World) -> None:
     world.begin()
     state = world.folder / "state"

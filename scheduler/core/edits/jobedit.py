@@ -7,7 +7,7 @@ an edit that would say anything else, or bring a problem that was not there, is 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -83,14 +83,22 @@ class Opened:
         return read_job_file(self.path, self.data, self.settings)
 
 
-def edited(job: Opened, changes: Sequence[Change], *, body: str | None = None, exact: bool = False) -> bytes:
+def edited(
+    job: Opened,
+    changes: Sequence[Change],
+    *,
+    body: str | None = None,
+    exact: bool = False,
+    go_on: Callable[[], None] = lambda: None,
+) -> bytes:
     """The file with these keys changed, and with another body where the job is a Markdown one.
 
     body: the text itself; where every line of the file ends with CRLF, so do those of the text, unless `exact`.
+    go_on: called again and again; may raise to give up.
     Raises: EditError, MissingKeyError for what cannot be edited; WrongJobError; TextError.
     """
     page = job.page
-    new = changed(page, changes).text if changes else page.text
+    new = changed(page, changes, go_on).text if changes else page.text
     if body is not None:
         head = new[: fences_of(new).body]
         if not head.endswith(("\n", "\r")):

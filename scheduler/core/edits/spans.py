@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -70,9 +70,10 @@ class Page:
         return Lines(self.text).place(index)[0]
 
 
-def changed(page: Page, changes: Sequence[Change]) -> Page:
+def changed(page: Page, changes: Sequence[Change], go_on: Callable[[], None] = lambda: None) -> Page:
     """The text with these changes, made in their order.
 
+    go_on: called before each try, which reads all of the text; may raise to give up.
     Raises: EditError, MissingKeyError; TextError where the text cannot be read before.
     """
     documents = page.documents()
@@ -87,7 +88,7 @@ def changed(page: Page, changes: Sequence[Change]) -> Page:
     if not isinstance(document.data, dict):
         raise EditError("the document is no mapping", line=document.start[0])
     for change in changes:
-        page = _changed(page, _settled(page, change))
+        page = _changed(page, _settled(page, change), go_on)
     return page
 
 
@@ -144,7 +145,8 @@ def dotted(path: Path) -> str:
     return ".".join(map(str, path))
 
 
-def _changed(page: Page, change: Change) -> Page:
+def _changed(page: Page, change: Change, go_on: Callable[[], None]) -> Page:
+    go_on()
     before = page.documents()
     data = before[page.number].data
     sheet = _Sheet(page)
@@ -158,10 +160,11 @@ def _changed(page: Page, change: Change) -> Page:
         steps = _steps(change.path, old, change.value, place)
         if steps is not None:
             for step in steps:
-                page = _changed(page, step)
+                page = _changed(page, step, go_on)
             return page
     expected = with_change(data, change)
     for proposal in sheet.proposals(place, change):
+        go_on()
         found = page.changed(proposal)
         if _reads_as(found, before, expected):
             return found

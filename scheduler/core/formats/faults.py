@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,6 +159,19 @@ def _unknown(shape: type[Shape], path: Path) -> KeyFault:
     hint = owner.misplaced.get(key) or near or f"allowed: {', '.join(known)}"
     message = f"key {short(key)} is not known here"
     return KeyFault(path, "key.unknown", message, hint, at_key=True)
+
+
+def unknown_key(shape: type[Shape], path: Sequence[str]) -> KeyFault | None:
+    """The fault of the first key in `path` that the shape does not know; None where it knows all of them."""
+    here: type[Shape] | None = shape
+    keys = [part for part in path if not part.isdigit()]  # a number is a position in a list
+    for number, key in enumerate(keys):
+        if here is None:
+            return None  # below it any key goes, or none
+        if key not in here.model_fields:
+            return _unknown(shape, tuple(keys[: number + 1]))
+        here = here.inner.get(key)
+    return None
 
 
 def _owner(shape: type[Shape], path: Path) -> type[Shape]:

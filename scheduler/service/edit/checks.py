@@ -10,11 +10,18 @@ from typing import Any
 
 from scheduler.core.edits.jobedit import Opened, WrongJobError
 from scheduler.core.edits.spans import SHORTHANDS, EditError, MissingKeyError, dotted
+from scheduler.core.formats.faults import unknown_key
 from scheduler.core.formats.paths import PathError, check_path
+from scheduler.core.formats.shapes import JobShape
+from scheduler.core.formats.yamlfile import MAX_DEPTH
 from scheduler.core.values.problems import RefusedError, Remedy, UsageError, did_you_mean
 from scheduler.core.values.settings import ROOT_FILE
-from scheduler.core.values.texts import TextError, short
+from scheduler.core.values.texts import MAX_FILE_BYTES, TextError, short
 from scheduler.service.edit.trees import EditFiles, is_job_path, text_fault
+
+MOST_KEYS = 100  # that one edit changes: each is proved by reading the whole file
+MOST_VALUES = 1_000  # in all of them
+_LONGEST_NAME = 1_000
 
 
 def check_keys(changes: Mapping[str, Any], unset: Sequence[str], task: str | None) -> None:
@@ -25,28 +32,67 @@ def check_keys(changes: Mapping[str, Any], unset: Sequence[str], task: str | Non
             raise UsageError(
                 "the id cannot be changed: the history hangs on it", hint="set name, or create a job with another id"
             )
-    for name, value in changes.items():
-        _check_value(name, value)
     names = [*changes, *unset]
-    for number, one in enumerate(names):
-        for other in names[number + 1 :]:
-            if one == other or one.startswith(other + ".") or other.startswith(one + "."):
-                raise UsageError(f"{one} and {other} are changed at once", hint="give one of them")
+    if len(names) > MOST_KEYS:
+        raise UsageError(
+            f"{len(names):,} keys are given; at most {MOST_KEYS} are changed at once", hint="change fewer at a time"
+        )
+    _check_names(names)
+    _check_values(changes)
+    _check_known(changes)
 
 
-def _check_value(name: str, value: Any) -> None:
+def _check_names(names: Sequence[str]) -> None:
+    known: dict[str, str] = {}
+    for name in names:
+        if len(name) > _LONGEST_NAME or name.count(".") > MAX_DEPTH:
+            raise UsageError(f"{short(name)} is no key", hint="write it like name or retry.attempts")
+        if name in known:
+            raise UsageError(f"{name} and {name} are changed at once", hint="give one of them")
+        known[name] = name
+    for name in names:
+        parts = name.split(".")
+        for end in range(1, len(parts)):
+            if (above := ".".join(parts[:end])) in known:
+                raise UsageError(f"{above} and {name} are changed at once", hint="give one of them")
+
+
+def _check_values(changes: Mapping[str, Any]) -> None:
     """Refuses what no job file can hold, or no comparison would find again."""
-    if isinstance(value, dict):
-        for key, each in value.items():
-            _check_value(name, key)
-            _check_value(name, each)
-    elif isinstance(value, list):
-        for each in value:
-            _check_value(name, each)
-    elif isinstance(value, str) and "\0" in value:
-        raise UsageError(f"{name} holds a NUL character", hint="leave it out: no job file can hold one")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{name} holds a number that is none: {value}", hint="no key of a job takes it")
+    left = [(name, value, 1) for name, value in changes.items()]
+    values = characters = 0
+    while left:
+        name, value, depth = left.pop()
+        values += 1
+        characters += len(value) if isinstance(value, str) else 0
+        for found, most, what in (
+            (values, MOST_VALUES, "values"),
+            (depth, MAX_DEPTH, "levels of values"),
+            (characters, MAX_FILE_BYTES, "characters"),
+        ):
+            if found > most:
+                raise UsageError(f"more than {most:,} {what} are given at once", hint="change less at a time")
+        if isinstance(value, dict):
+            left += [(name, each, depth + 1) for pair in value.items() for each in pair]
+        elif isinstance(value, list):
+            left += [(name, each, depth + 1) for each in value]
+        elif isinstance(value, str) and "\0" in value:
+            raise UsageError(f"{name} holds a NUL character", hint="leave it out: no job file can hold one")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{name} holds a number that is none: {value}", hint="no key of a job takes it")
+
+
+def _check_known(changes: Mapping[str, Any]) -> None:
+    """Unknown keys, before any file is looked at: each would be tried in the file while others wait."""
+    left: list[tuple[tuple[str, ...], Any]] = [(tuple(name.split(".")), value) for name, value in changes.items()]
+    while left:
+        path, value = left.pop(0)
+        if not all(path):
+            continue  # no key at all: said with the file
+        if (fault := unknown_key(JobShape, path)) is not None:
+            raise UsageError(f"{fault.message} [{fault.code}]; nothing was written", hint=fault.hint)
+        if isinstance(value, dict):
+            left += [((*path, key), each) for key, each in value.items() if isinstance(key, str)]
 
 
 def position(path: Sequence[Any]) -> list[tuple[int, str]]:

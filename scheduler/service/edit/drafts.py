@@ -5,15 +5,20 @@ Into the working tree, all files or none; with a commit of just these files; or 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Callable, Mapping
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scheduler.core.values.problems import RefusedError, Remedy, SchedulerError, UsageError
+from scheduler.core.edits.traces import still_edited
+from scheduler.core.values.problems import RefusedError, Remedy, SchedulerError, UnavailableError, UsageError
 from scheduler.core.values.settings import ROOT_FILE
-from scheduler.git.write import Branch, check_commit, commit_files, commit_on_branch
+from scheduler.core.values.texts import short
+from scheduler.git.write import Branch, check_commit, commit_files, commit_on_branch, keep_blob
 from scheduler.machine.crash import crash_point
 from scheduler.maintenance.lost import refuse_lost
 from scheduler.remote.branches import push_branch, take_back_unsigned
@@ -54,9 +59,19 @@ class Target:
 
 
 IN_PLACE = Target()
+_MOST_LINES = 3  # of somebody else's text, in an error
 
 Tell = Callable[[str], None]
-Undo = list[tuple[str, bytes | None, bytes | None]]  # path, what it holds, what it held
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """A file that an edit has written."""
+
+    path: str
+    wrote: bytes | None  # None: deleted
+    before: bytes | None
+    mode: int | None  # that of the file that was deleted
 
 
 @dataclass(slots=True)
@@ -75,6 +90,15 @@ class Draft:
     target: Target = IN_PLACE
     permission: Permission | None = None  # of the agent whose edit it is
     notes: list[str] = field(default_factory=list)  # what whoever asked has to know once it is done
+    give_up: float = math.inf  # on the monotonic clock: others wait for this edit
+
+    def go_on(self) -> None:
+        """Raises: UnavailableError once the edit has taken too long to be worked out."""
+        if time.monotonic() > self.give_up:
+            raise UnavailableError(
+                "the edit takes too long, and other edits wait for it; nothing was written",
+                hint="change fewer keys at once, or edit the file by hand",
+            )
 
     def put(self, path: str, before: bytes | None, after: bytes | None) -> None:
         if before != after:
@@ -96,63 +120,102 @@ def write(root: Path, draft: Draft, target: Target, environ: Mapping[str, str], 
         return commit_on_branch(root, draft.branch, draft.after, modes, message, environ)
     if target.commit:
         check_commit(root, list(draft.after), environ)
-    undo = _write_files(root, draft, tell)
+    done = _write_files(root, draft, tell)
     if not target.commit:
         return None
-    try:
+    with _taken_back(root, done, tell):
         commit = commit_files(root, list(draft.after), message, environ)
-    except BaseException:
-        _take_back(root, undo, tell)
-        raise
     draft.after = _as_committed(root, draft, tell)
     return commit
 
 
-def _write_files(root: Path, draft: Draft, tell: Tell) -> Undo:
-    """All files or none; what undoes it, the last one first."""
+def _write_files(root: Path, draft: Draft, tell: Tell) -> list[_Step]:
+    """All files or none; what was done, in this order."""
     for path, old in draft.before.items():
         if old is not None:
             writing.check_writable(root, path, old)
-    done: Undo = []
-    try:
+    done: list[_Step] = []
+    with _taken_back(root, done, tell):
         for path, new in draft.after.items():
-            old = draft.before[path]
-            _write_file(root, path, old, new, like=draft.modes.get(path))
-            done.insert(0, (path, new, old))
+            old, like = draft.before[path], draft.modes.get(path)
+            mode = None if like is None else (root / like).stat().st_mode
+            done.append(_write_file(root, path, old, new, mode=mode))
             crash_point("edit_between_files")
-    except BaseException:
-        _take_back(root, done, tell)
-        raise
     return done
 
 
-def _write_file(root: Path, path: str, old: bytes | None, new: bytes | None, *, like: str | None = None) -> None:
+def _write_file(root: Path, path: str, old: bytes | None, new: bytes | None, *, mode: int | None) -> _Step:
     if old is None:
         assert new is not None
-        mode = None if like is None else (root / like).stat().st_mode
         writing.create(root, path, new, mode=mode)
     elif new is None:
-        writing.delete(root, path, old)
+        mode = writing.delete(root, path, old)
     else:
         writing.replace(root, path, old, new)
+    return _Step(path=path, wrote=new, before=old, mode=mode)
 
 
-def _take_back(root: Path, undo: Undo, tell: Tell) -> None:
-    for path, old, new in undo:
-        try:
-            _write_file(root, path, old, new)
-        except SchedulerError as error:  # somebody has gone on from it: theirs stays
-            tell(f"{path} could not be put back as it was: {error}")
+@contextlib.contextmanager
+def _taken_back(root: Path, done: list[_Step], tell: Tell) -> Iterator[None]:
+    """What was done is taken back where the block fails; the error says what could not be."""
+    try:
+        yield
+    except BaseException as error:
+        found = [_take_back(root, step) for step in reversed(done)]
+        stays = [text for text, is_back in found if not is_back]
+        if not isinstance(error, SchedulerError):
+            for text, _ in found:
+                if text:
+                    tell(text)
+        else:
+            error.args = ("; ".join([str(error), *stays]),)
+            if not stays and not error.remedy:
+                kept = [text for text, _ in found if text]
+                error.hint = "; ".join([error.hint or "the files are as they were", *kept])
+        raise
+
+
+def _take_back(root: Path, step: _Step) -> tuple[str, bool]:
+    """What has to be told of the way back of one file, and whether the file is as it was.
+
+    A hook may have gone over the file by now, and that is not allowed to keep a refused edit in force. Another text,
+    which does not come from ours, is somebody's who has saved it meanwhile, and stays.
+    """
+    path, before, wrote = step.path, step.before, step.wrote
+    try:
+        now = _held(root, path)
+        if now == before:
+            return "", True
+        if now != wrote and now and (wrote is None or not still_edited(before, wrote, now)):
+            return f"{path} was changed by somebody else meanwhile, and stays as it is now: {_told(before, now)}", False
+        _write_file(root, path, now, before, mode=step.mode)
+    except (OSError, SchedulerError) as error:
+        return f"{path} could not be put back as it was: {error}", False
+    if not now or now == wrote:
+        return "", True
+    blob = keep_blob(root, now)
+    return (f"what a hook had made of {path} is kept: `git cat-file -p {blob[:12]}`" if blob else ""), True
+
+
+def _held(root: Path, path: str) -> bytes | None:
+    try:
+        return (root / path).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _told(before: bytes | None, now: bytes) -> str:
+    """The first lines of a text that were not there before."""
+    known = {line.strip() for line in _lines(before)}
+    lines = [line.strip() for line in _lines(now) if line.strip() not in known]
+    return short(" / ".join(lines[:_MOST_LINES])) if lines else "lines have gone"
 
 
 def _as_committed(root: Path, draft: Draft, tell: Tell) -> dict[str, bytes | None]:
     """What the files hold now: a hook may have gone over them."""
     found: dict[str, bytes | None] = {}
     for path, written in draft.after.items():
-        try:
-            found[path] = (root / path).read_bytes()
-        except FileNotFoundError:
-            found[path] = None
+        found[path] = _held(root, path)
         if found[path] != written:
             tell(f"a hook of the repository has changed {path}")
     return found
@@ -200,6 +263,7 @@ def apply_draft(root: Root, draft: Draft) -> EditJson:
         if target.push and followed is not None and (refused := followed.looked().words):
             applied, why = "next_sync", refused
     return {
+        "root": str(root.place.label),
         "job": _job_json(root, draft.job_id),
         "job_id": draft.job_id,
         "applied": applied,

@@ -15,14 +15,13 @@ from scheduler.core.values.facts import Fault, Job
 from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.settings import Agents
 from scheduler.ledger import syncs
+from scheduler.root.place import INSIDE_A_RUN
 from scheduler.root.settings import read_settings
 from scheduler.service.edit.trees import EditFiles, is_job_path, open_job, real_of, sharing
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
     from scheduler.service.edit.drafts import Target
-
-INSIDE_A_RUN = "SCHEDULER_RUN_ID"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import posixpath
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 _VERBS = {"Update": "update", "Create": "create", "Delete": "delete", "Move": "mv", "Roll back": "rollback"}
 _SHORTEST_SHA = 4
+WORK_S = 10.0  # to work an edit out: below the time for which others wait their turn (writing.LOCK_S)
 
 
 def update_job(
@@ -92,7 +94,7 @@ def _update(
         # The lines of an inline task are those of its file.
         steps.append(Change(("task",), told if exact or "\r" in told.replace("\r\n", "") else checks.lf(told)))
     # What is taken away first could leave nothing to hold on to, what is written last could stand twice.
-    data = jobedit.edited(job, [*steps, *gone], body=body, exact=exact)
+    data = jobedit.edited(job, [*steps, *gone], body=body, exact=exact, go_on=draft.go_on)
     if "task_source_path" in changes and text is None and isinstance(source, str):
         fault = task_fault(draft.files, source)
         if fault is not None:
@@ -332,7 +334,7 @@ def _to_commit(root: Root, draft: Draft, job: Opened, name: str) -> None:
         now, was = job.keys, old.keys
         steps = [Change((key,), value) for key, value in was.items() if key != "id"]
         gone = [Change((key,), UNSET) for key in now if key not in was]
-        draft.put(real, job.data, jobedit.edited(job, [*steps, *gone]))
+        draft.put(real, job.data, jobedit.edited(job, [*steps, *gone], go_on=draft.go_on))
     source = old.keys.get("task_source_path")
     if isinstance(source, str):
         text = then.read(source)
@@ -370,6 +372,7 @@ def _draft(root: Root, target: Target, job_id: str, verb: str) -> Iterator[Draft
             summary=f"{verb} {job_id}",
             target=target,
             permission=permission,
+            give_up=time.monotonic() + WORK_S,
         )
 
 

@@ -41,8 +41,8 @@ from scheduler.machine.users import is_program, local_zone, me, user_exists
 from scheduler.maintenance.lost import start_state
 from scheduler.root import writing
 from scheduler.root.files import WorkingTree
+from scheduler.root.place import INSIDE_A_RUN
 from scheduler.service.edit.drafts import IN_PLACE, Draft, write
-from scheduler.service.edit.permission import INSIDE_A_RUN
 from scheduler.service.edit.trees import EditFiles, is_job_path, text_fault
 from scheduler.service.imports.exports import Exported, is_buried, made_from_export, read_export
 from scheduler.service.imports.phantom_db import read_phantom

@@ -1,0 +1,35 @@
+"""Whether an edit still shows in a text that somebody has gone over since."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+_WORD = re.compile(r"\w+")
+_SIGN = re.compile(r"[^\w\s]")
+
+
+def still_edited(before: bytes | None, wrote: bytes, now: bytes) -> bool:
+    """Whether `now` was made from `wrote`, however it is formatted, rather than from `before` or from nothing.
+
+    True if it has more of what the edit added than of what the edit removed.
+
+    before: None where the edit made the file.
+    """
+    then, ours, found = (_features(text or b"") for text in (before, wrote, now))
+    added, removed = ours - then, then - ours
+    kept = _share(removed, found - ours)
+    if not added:  # the edit took text away and put none in its place
+        return _share(ours, found) > 0.5 and kept < 0.5
+    return _share(added, found - then) > (0.5 if before is None else kept)
+
+
+def _features(text: bytes) -> Counter[tuple[str, str]]:
+    """Words, each with the one before it, and signs alone: a formatter changes quotes and spaces, seldom an order."""
+    told = text.decode("utf-8", "replace")
+    words = _WORD.findall(told)
+    return Counter([*zip(["", *words], words, strict=False), *(("", sign) for sign in _SIGN.findall(told))])
+
+
+def _share(wanted: Counter[tuple[str, str]], found: Counter[tuple[str, str]]) -> float:
+    return (wanted & found).total() / wanted.total() if wanted else 0.0
