@@ -24,6 +24,7 @@ from typing import Any
 
 from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.core.values.remote import Remote, read_remote
+from scheduler.git.index import tracked_at
 from scheduler.machine.locks import Lock
 
 _REMOTE, _LOOKED, _APPLIED, _COMMITS = "followed.json", "looked.json", "applied", "commits"
@@ -128,6 +129,11 @@ class Followed:
 
     def remote(self) -> Remote:
         """What is followed, by the file as it is now. Raises: UnavailableError."""
+        if tracked_at(self.file):
+            raise UnavailableError(
+                f"git tracks {self.file}: anyone who can push could say there what this root follows; it is not used",
+                hint=f"take it out of the repository: git rm {self.file}",
+            )
         return _read(self.file)
 
     def write_remote(self, remote: Remote) -> None:
@@ -247,7 +253,7 @@ def state_of(folder: Path) -> Path | None:
     if (own / _REMOTE).is_file():
         return Path(os.path.realpath(own))
     link = folder / CURRENT  # where the state folder lies elsewhere
-    return state_around(link) if link.is_symlink() else None
+    return state_around(link) if link.is_symlink() and not tracked_at(link) else None
 
 
 def state_around(folder: Path) -> Path | None:

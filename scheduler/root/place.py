@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from scheduler.core.values.problems import UnavailableError, UsageError
+from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
 from scheduler.core.values.settings import ROOT_FILE
 from scheduler.root.followed import Followed, Pin, state_of
 from scheduler.root.reading import Identities, identities
+from scheduler.root.trusted import STATE_FOLDER, check_state
 
-STATE_FOLDER = ".scheduler"
 DB_ENDS = ("", "-wal", "-shm", "-journal")  # what SQLite names the files of one database
 
 
@@ -114,10 +114,11 @@ class Place:
     def make_state(self) -> None:
         """Creates the state folder, private and ignored by git; what a copy by hand has opened to others is closed.
 
-        Raises: UnavailableError.
+        Raises: UnavailableError; RefusedError where it may be somebody else's work.
         """
         try:
             make_private(self.state)
+            check_state(self.state, self.label)  # once more: somebody may have made it a moment ago
             ignore = self.state / ".gitignore"
             if not ignore.exists() or not ignore.stat().st_size:  # a full disk leaves it empty
                 ignore.write_text("*\n")
@@ -152,10 +153,20 @@ def unusable(folder: Path, error: OSError) -> UnavailableError:
     )
 
 
-def locate(root: str | None, state: str | None, db: str | None, *, environ: Mapping[str, str], cwd: Path) -> Place:
+def locate(
+    root: str | None,
+    state: str | None,
+    db: str | None,
+    *,
+    environ: Mapping[str, str],
+    cwd: Path,
+    only_files: bool = False,
+) -> Place:
     """The place that options, environment and working directory name, in that order.
 
-    Raises: UsageError where no scheduler.yaml is found, UnavailableError where the root cannot be read.
+    only_files: for who looks at nothing else of it, and so may look where the state is not to be believed.
+    Raises: UsageError where no scheduler.yaml is found, UnavailableError where the root cannot be read, RefusedError
+    where its state is not to be believed.
     """
     options = (root, "SCHEDULER_ROOT"), (state, "SCHEDULER_STATE"), (db, "SCHEDULER_DB")
     named, named_state, named_db = (
@@ -163,9 +174,17 @@ def locate(root: str | None, state: str | None, db: str | None, *, environ: Mapp
     )
     found = _named_root(named) if named else _nearest_root(cwd)
     home = _home(environ)
-    if (kept := state_of(found)) is not None:
-        return _kept_place(kept, named_state or kept, named_db, home)
-    folder = named_state or _state_folder(found, home)
+    kept = state_of(found)
+    folder = named_state or (_state_folder(found, home) if kept is None else kept)
+    try:
+        for each in (folder,) if kept is None else (_way(found, kept), kept, folder):
+            check_state(each, found)
+    except RefusedError:
+        if not only_files:
+            raise
+        kept = None
+    if kept is not None:
+        return _kept_place(kept, folder, named_db, home)
     database = named_db or folder / "state.db"
     if not (found / ROOT_FILE).exists() and not is_there(database):
         raise UsageError(
@@ -173,6 +192,12 @@ def locate(root: str | None, state: str | None, db: str | None, *, environ: Mapp
             hint="start one with `scheduler init`, or name one with --root",
         )
     return Place(root=found, state=folder, db=database, named=named, home=home)
+
+
+def _way(root: Path, kept: Path) -> Path:
+    """The name by which a root leads to the state folder that keeps it."""
+    own = root / STATE_FOLDER
+    return own if os.path.realpath(own) == str(kept) else kept
 
 
 def _kept_place(kept: Path, state: Path, db: Path | None, home: Path | None) -> Place:
