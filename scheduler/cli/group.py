@@ -41,8 +41,9 @@ class Globals:
     verbose: int = 0
     quiet: bool = False
 
-    def find_root(self, *, say_place: bool = True) -> Root:
-        place = locate(self.root, self.state, self.db, environ=os.environ, cwd=Path.cwd())
+    def find_root(self, *, say_place: bool = True, only_files: bool = False) -> Root:
+        """only_files: see `locate`."""
+        place = locate(self.root, self.state, self.db, environ=os.environ, cwd=Path.cwd(), only_files=only_files)
         if self.verbose and say_place:
             click.echo(f"root {place.root}, state {place.state}, database {place.db}", err=True)
         return Root(place=place, actor=f"user:{_user()}", environ=os.environ, tell=functools.cache(self._tell))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scheduler.cli.render import field_text, schedule_written, value_text
+from scheduler.core.views import place_of_setting
 
 if TYPE_CHECKING:
     from scheduler.core.plan.review import TaskDiff
@@ -200,7 +201,8 @@ def _widens(shown: Json) -> Iterable[list[str]]:
             users = shown["runner_jobs"].get(name, [])
             used = f"; used by {_listed(users)}" if users else "; no job uses it" if name else ""
             before, after = (_value(change["field"], change[side]) for side in ("before", "after"))
-            yield [f"- `scheduler.yaml`, {code(change['field'])}: {before} \u2192 {after}{used}"]
+            place = code(place_of_setting(change["field"]))
+            yield [f"- {place}, {code(change['field'])}: {before} \u2192 {after}{used}"]
 
 
 def _runs(runner: str, shown: Json) -> str:

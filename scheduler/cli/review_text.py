@@ -12,6 +12,8 @@ import click
 from scheduler.cli.render import change_text, clean, github_command, github_text
 from scheduler.core.plan.textdiff import LineEdit, by_words
 from scheduler.core.values.problems import Problem
+from scheduler.core.values.settings import ROOT_FILE
+from scheduler.core.views import place_of_setting
 
 if TYPE_CHECKING:
     from scheduler.core.plan.review import TaskDiff
@@ -94,8 +96,9 @@ def marks(shown: Json, problems: Sequence[Problem], *, folder: str) -> Iterator[
             yield github_command("warning", path, job["line"], "more power", text)
     for change in shown["root_changed"]:
         text = _changed(change["field"], change, ": ")
+        place = _below(folder, ROOT_FILE) if place_of_setting(change["field"]) == ROOT_FILE else ""
         kind, title = ("warning", "more power") if change["widens"] else ("notice", "setting")
-        yield github_command(kind, _below(folder, "scheduler.yaml"), 1, title, text)
+        yield github_command(kind, place, 1 if place else 0, title, text)
     for job_id, job in shown["jobs"].items():
         path = "" if job["change"] == "archived" else _below(folder, job["path"])
         yield github_command(

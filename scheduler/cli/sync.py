@@ -25,6 +25,7 @@ from scheduler.cli.group import (
     say,
 )
 from scheduler.core.values.problems import UsageError
+from scheduler.core.views import place_of_setting
 from scheduler.service.jobs import held
 from scheduler.service.sync import init, plan_sync, problem_lines, sync, validate
 
@@ -63,7 +64,7 @@ def init_command(given: Globals, folder: Path | None) -> None:
 @global_options
 def validate_command(given: Globals, paths: tuple[Path, ...], style: str) -> None:
     """Check job files and scheduler.yaml; needs no database."""
-    root = given.find_root()
+    root = given.find_root(only_files=True)
     problems = validate(root, paths)
     if given.as_json or style == "json":
         render.print_json({"problems": [problem.to_json() for problem in problems]})
@@ -115,7 +116,7 @@ def plan_command(given: Globals, base: str | None, head: str | None, direct: boo
     if base is None and (head is not None or direct):
         raise UsageError(f"{'--head' if head is not None else '--direct'} says nothing without --base")
     given.as_json = given.as_json or style == "json"
-    root = given.find_root()
+    root = given.find_root(only_files=base is not None)
     if base is None and style in ("text", "json"):
         found: SyncReport = plan_sync(root)
         _print_synced(given, found, root, dry=True)
@@ -228,7 +229,7 @@ def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, r
         field = of_root["field"]
         wider = "  [widens]" if of_root["widens"] else ""
         changed = render.change_text(field, of_root)
-        click.echo(render.clean(f"! scheduler.yaml {field.removesuffix('_ms')}: {changed}{wider}"))
+        click.echo(render.clean(f"! {place_of_setting(field)} {field.removesuffix('_ms')}: {changed}{wider}"))
     if reviewed is not None:
         from scheduler.cli.review_text import review_lines
 

@@ -15,6 +15,7 @@ from scheduler.core.values.facts import Commit, Job, Pause, Status, version
 from scheduler.core.values.instants import instant, on_the_clock
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.runs import AuditRow, Run
+from scheduler.core.values.settings import ROOT_FILE
 from scheduler.core.values.spec import Schedule
 
 if TYPE_CHECKING:  # a plan comes with the file readers, which reading commands never need
@@ -208,10 +209,15 @@ def _guard_json(guard: Guard) -> answers.GuardJson:
     return cast("answers.GuardJson", {"would_archive": len(guard.ids), **guard.to_json()})
 
 
+def place_of_setting(field: str) -> str:
+    """What a change of a root is a change of: scheduler.yaml, or something that is no file of ours."""
+    return {"state": "the repository"}.get(field.partition(".")[0], ROOT_FILE)
+
+
 def widens_root(field: str) -> bool:
     """Whether a setting can give more power: to jobs (what runs, for how long, where), or to who edits them."""
     first, _, rest = field.partition(".")
-    return first in ("runners", "hosts", "jobs", "channels", "prune", "worktree", "agents") or (
+    return first in ("state", "runners", "hosts", "jobs", "channels", "prune", "worktree", "agents") or (
         first == "defaults" and rest.split(".")[0] in ("runner", "env", "timeout")
     )
 

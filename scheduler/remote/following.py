@@ -26,7 +26,7 @@ from scheduler.machine.log import Log
 from scheduler.machine.loop import Loop
 from scheduler.remote import fetching
 from scheduler.remote.checkouts import DamagedStoreError, damage, link, link_all, list_commit, remove_old, write_commit
-from scheduler.remote.signatures import why_not_signed
+from scheduler.remote.signatures import signed_digest, why_not_signed
 from scheduler.root.followed import Followed, Looked, look_lock
 
 LOOK_S = 1.0  # between two looks whether somebody asks for one
@@ -75,6 +75,8 @@ class Follow:
         before, now = self.followed.looked(), instant(self.clock.now())
         found = replace(before, commit=self.followed.commit())
         try:
+            if found.commit is not None:  # also what a killed look has made the root
+                self._remember(remote, found.commit)
             found = self._try(remote, found, now)
             found = found.with_trouble(now, "")
         except fetching.StoppedError:
@@ -150,7 +152,7 @@ class Follow:
         try:
             left = None if current in (None, tip) else self._left_behind(current or "", tip)
             if remote.signed:
-                self._check_signature(remote, tip, current, left)
+                self._check_signature(remote, tip, current)
         except GitError as error:
             raise damage(error, "the store cannot be read") from error
         if self.followed.is_at(tip, remote.path):
@@ -168,6 +170,7 @@ class Follow:
         crash_point("before_switch")
         self.followed.switch(tip, remote.path)
         crash_point("after_switch")
+        self._remember(remote, tip)
         remove_old(self.followed, keep=(tip,))
         with contextlib.suppress(GitError):
             fetching.pack(store)
@@ -184,25 +187,52 @@ class Follow:
 
     def _left_behind(self, current: str, tip: str) -> str | None:
         """The commit that is the root, if the remote's history does not hold it any more."""
-        try:
-            run_git(self.followed.store, "cat-file", "-e", f"{current}^{{commit}}", bare=True)
-        except GitError:
+        if not self._is_known(current):
             return None  # of a store that was made anew: the remote does not have it
         return None if fetching.is_ancestor(self.followed.store, current, tip) else current
 
-    def _check_signature(self, remote: Remote, tip: str, current: str | None, left: str | None) -> None:
-        tag = remote.ref if remote.tag is not None else None
-        if why := why_not_signed(self.followed.store, tip, self.followed.signers, tag=tag):
+    def _remember(self, remote: Remote, commit: str) -> None:
+        """Keeps what the commit in force was signed for, and lets no leave that was given for it be used again."""
+        if commit != next(reversed(self.followed.applied().values()), None):
+            with contextlib.suppress(GitError):  # of a store that was made anew: the remote does not have it
+                self.followed.add_applied(signed_digest(self.followed.store, commit), commit)
+        if remote.accept == commit:
+            self.followed.write_remote(replace(self.followed.remote(), accept=None))
+
+    def _check_signature(self, remote: Remote, tip: str, current: str | None) -> None:
+        store, tag = self.followed.store, remote.ref if remote.tag is not None else None
+        if why := why_not_signed(store, tip, self.followed.signers, tag=tag):
             raise NotApplicableError(
                 f"commit {why}, and only signed ones are applied here",
                 hint="sign it (`git commit -S`), or add its key to " + str(self.followed.signers),
             )
-        if left is not None and current is not None and fetching.is_ancestor(self.followed.store, tip, current):
-            # Whoever may push, and has no key, could bring back any old text with its good signature.
+        applied = self.followed.applied()
+        in_force = current or next(reversed(applied.values()), None)
+        if in_force in (None, tip) or remote.accept == tip:
+            return
+        assert in_force is not None
+        # Whoever may push, and has no key, could bring back any old text with its good signature.
+        leave = f'to allow it, add "accept": "{tip}" to {self.followed.file}'
+        known = self._is_known(in_force)
+        if not known or not fetching.is_ancestor(store, in_force, tip):
+            older = known and fetching.is_ancestor(store, tip, in_force)
+            how = "went back to {}, which is older than {}" if older else "leads to {}, which does not build on {}"
             raise NotApplicableError(
-                f"{remote.words} went back to {tip[:12]}, which is older than {current[:12]}",
-                hint="its signature does not say that it is wanted again: revert with a new signed commit",
+                f"{remote.words} {how.format(tip[:12], in_force[:12])}, the commit in force",
+                hint=f"its signature does not say that it is wanted now: make a new signed commit on top; or, {leave}",
             )
+        if (before := applied.get(signed_digest(store, tip))) is not None:
+            raise NotApplicableError(
+                f"commit {tip[:12]} holds what was signed as {before[:12]}, which was in force before",
+                hint=f"its signature does not say that it is wanted again: make a new signed commit; or, {leave}",
+            )
+
+    def _is_known(self, commit: str) -> bool:
+        try:
+            run_git(self.followed.store, "cat-file", "-e", f"{commit}^{{commit}}", bare=True)
+        except GitError:
+            return False
+        return True
 
     def _say(self, before: Looked, found: Looked) -> None:
         if not self.logs:

@@ -6,6 +6,7 @@ way is as good as unsigned.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -49,7 +50,8 @@ _LINE = 'a line is: alice@example.com namespaces="git" ssh-ed25519 AAAA… (ssh-
 def why_not_signed(store: Path, commit: str, signers: Path, *, tag: str | None = None) -> str:
     """Why a commit is not to be applied; empty where its signature is good, by a key on the list.
 
-    tag: the ref by which it was found, if that is one: then the tag's signature will do as well.
+    tag: the ref by which it was found, if that is one: then the tag's signature will do as well, if it was signed for
+    that name. A tag object of another name is refused: its signer meant another use.
     Raises: UnavailableError where that cannot be found out, as without ssh-keygen or the list.
     """
     if not signers.is_file():
@@ -57,15 +59,36 @@ def why_not_signed(store: Path, commit: str, signers: Path, *, tag: str | None =
             f"{signers}, which says whose commits are applied, is gone", hint="put it back; until then none is"
         )
     why = _why_not(store, "commit", commit, signers)
-    if (
-        why
-        and tag is not None
-        and run_git(store, "cat-file", "-t", "--end-of-options", tag, bare=True).strip() == b"tag"
-    ):
+    if tag is not None and run_git(store, "cat-file", "-t", "--end-of-options", tag, bare=True).strip() == b"tag":
         named = need_revision(store, tag, bare=True)
-        of_tag = _why_not(store, "tag", named, signers)
-        return f"the tag {of_tag}, and the commit {why}" if of_tag else ""
+        meant, name = _name_in_tag(store, named), tag.removeprefix("refs/tags/")
+        if meant != name:
+            return f"{commit[:12]} is named by a tag that was made as {meant!r} and stored as {name!r}"
+        if why:
+            of_tag = _why_not(store, "tag", named, signers)
+            return f"the tag {of_tag}, and the commit {why}" if of_tag else ""
     return f"{commit[:12]} {why}" if why else ""
+
+
+def signed_digest(store: Path, commit: str) -> str:
+    """The SHA-256 of what a signature of this commit covers: the commit without its signatures.
+
+    A commit's id covers the bytes of its signatures too, which anybody can add to: one signed content has many ids.
+    Raises: UnavailableError.
+    """
+    header, _, body = run_git(store, "cat-file", "commit", commit, bare=True).partition(b"\n\n")
+    kept, in_signature = [], False
+    for line in header.split(b"\n"):
+        in_signature = line.startswith((b"gpgsig ", b"gpgsig-sha256 ")) or (in_signature and line.startswith(b" "))
+        if not in_signature:
+            kept.append(line)
+    return hashlib.sha256(b"\n".join(kept) + b"\n\n" + body).hexdigest()
+
+
+def _name_in_tag(store: Path, tag: str) -> str:
+    header = run_git(store, "cat-file", "tag", tag, bare=True).partition(b"\n\n")[0].split(b"\n")
+    names = [line.removeprefix(b"tag ") for line in header if line.startswith(b"tag ")]
+    return names[0].decode("utf-8", "replace") if len(names) == 1 else ""
 
 
 def _why_not(store: Path, kind: str, name: str, signers: Path) -> str:

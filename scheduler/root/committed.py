@@ -11,10 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from scheduler.core.values.facts import Fault
-from scheduler.git.objects import Entry, entries_of, folders_of, pointed_at, read_blobs
+from scheduler.git.objects import Entry, entries_of, folders_of, pointed_at, read_blobs, resolve_revision
+from scheduler.git.run import GitError
 from scheduler.root.files import Kind
 from scheduler.root.links import follow_links
 from scheduler.root.reading import Source, hidden_path, known_as, not_regular, os_fault, refused_path, too_large
+from scheduler.root.trusted import above, state_among
 
 _MOST_KEPT = 64 * 1024 * 1024  # bytes that need not be read again
 _LONGEST_LINK = 4095  # PATH_MAX
@@ -39,6 +41,19 @@ class CommitFiles:
             for each, target in zip(links, targets, strict=True)
             if isinstance(target, bytes)
         }
+
+    def state_paths(self) -> list[str]:
+        """What the commit holds where a checkout of it would have its state."""
+        links = {os.path.relpath(path, self.root): target for path, target in self._links.items()}
+        held = [path for path in above(self.root) if self._holds(path)]
+        return state_among(self.root, links, [*self.entries, *(os.path.relpath(each, self.root) for each in held)])
+
+    def _holds(self, path: Path) -> bool:
+        name = f"{self.commit}:./{os.path.relpath(path, self.root)}"
+        try:
+            return resolve_revision(self.root, name) is not None
+        except GitError:  # above the top of the repository
+            return False
 
     def read(self, path: str, *, limit: int) -> Source | Fault:
         return next(self.read_all([path], limit=limit))

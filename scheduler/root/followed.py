@@ -6,6 +6,7 @@ are applied (design 6). Below it:
     followed.json           the remote, and by what rule; a person may edit it, and the next look goes by it
     allowed_signers         whose commits are applied, where signatures are asked for (ssh-keygen(1), ALLOWED SIGNERS)
     looked.json             what the last look at the remote found
+    applied                 what every commit that was ever the root was signed for, one line each
     store.git/              the bare repository that is fetched into
     commits/<commit>/       the files of one commit, written once and read-only
     current                 a link to the folder in one of them that is the root
@@ -23,9 +24,10 @@ from typing import Any
 
 from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.core.values.remote import Remote, read_remote
+from scheduler.git.index import tracked_at
 from scheduler.machine.locks import Lock
 
-_REMOTE, _LOOKED, _COMMITS = "followed.json", "looked.json", "commits"
+_REMOTE, _LOOKED, _APPLIED, _COMMITS = "followed.json", "looked.json", "applied", "commits"
 CURRENT = "current"
 PIN_S = 5.0  # for a commit that is replaced again and again while it is to be held
 
@@ -127,6 +129,11 @@ class Followed:
 
     def remote(self) -> Remote:
         """What is followed, by the file as it is now. Raises: UnavailableError."""
+        if tracked_at(self.file):
+            raise UnavailableError(
+                f"git tracks {self.file}: anyone who can push could say there what this root follows; it is not used",
+                hint=f"take it out of the repository: git rm {self.file}",
+            )
         return _read(self.file)
 
     def write_remote(self, remote: Remote) -> None:
@@ -152,6 +159,29 @@ class Followed:
     def write_looked(self, looked: Looked) -> None:
         """Raises: OSError."""
         _write(self.state / _LOOKED, asdict(looked))
+
+    def applied(self) -> dict[str, str]:
+        """Every commit that was ever the root, the newest last, by the digest of what it was signed for.
+
+        Raises: OSError.
+        """
+        try:
+            lines = (self.state / _APPLIED).read_text("ascii", "replace").splitlines()
+        except FileNotFoundError:
+            return {}
+        found: dict[str, str] = {}
+        for words in (line.split() for line in lines):
+            if len(words) == 2:  # a full disk leaves half of a line
+                found.pop(words[0], None)
+                found[words[0]] = words[1]
+        return found
+
+    def add_applied(self, digest: str, commit: str) -> None:
+        """Raises: OSError."""
+        with (self.state / _APPLIED).open("a") as file:
+            file.write(f"\n{digest} {commit}\n")  # begins a line of its own also behind half of one
+            file.flush()
+            os.fsync(file.fileno())
 
     def commit(self) -> str | None:
         """The commit that is the root now; None where there is none."""
@@ -223,7 +253,7 @@ def state_of(folder: Path) -> Path | None:
     if (own / _REMOTE).is_file():
         return Path(os.path.realpath(own))
     link = folder / CURRENT  # where the state folder lies elsewhere
-    return state_around(link) if link.is_symlink() else None
+    return state_around(link) if link.is_symlink() and not tracked_at(link) else None
 
 
 def state_around(folder: Path) -> Path | None:

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from scheduler.core.values.problems import UnavailableError, UsageError
+from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
 from scheduler.core.values.settings import ROOT_FILE
 from scheduler.root.followed import Followed, Pin, state_of
 from scheduler.root.reading import Identities, identities
+from scheduler.root.trusted import STATE_FOLDER, check_state
 
-STATE_FOLDER = ".scheduler"
 INSIDE_A_RUN = "SCHEDULER_RUN_ID"  # in the environment of a run
 _POINTERS = ("SCHEDULER_ROOT", "SCHEDULER_STATE", "SCHEDULER_DB")
 DB_ENDS = ("", "-wal", "-shm", "-journal")  # what SQLite names the files of one database
@@ -116,10 +116,11 @@ class Place:
     def make_state(self) -> None:
         """Creates the state folder, private and ignored by git; what a copy by hand has opened to others is closed.
 
-        Raises: UnavailableError.
+        Raises: UnavailableError; RefusedError where it may be somebody else's work.
         """
         try:
             make_private(self.state)
+            check_state(self.state, self.label)  # once more: somebody may have made it a moment ago
             ignore = self.state / ".gitignore"
             if not ignore.exists() or not ignore.stat().st_size:  # a full disk leaves it empty
                 ignore.write_text("*\n")
@@ -154,11 +155,21 @@ def unusable(folder: Path, error: OSError) -> UnavailableError:
     )
 
 
-def locate(root: str | None, state: str | None, db: str | None, *, environ: Mapping[str, str], cwd: Path) -> Place:
+def locate(
+    root: str | None,
+    state: str | None,
+    db: str | None,
+    *,
+    environ: Mapping[str, str],
+    cwd: Path,
+    only_files: bool = False,
+) -> Place:
     """The place that options, environment and working directory name, in that order.
 
     Inside a run the working directory goes before the environment where it is in another root.
-    Raises: UsageError where no scheduler.yaml is found, UnavailableError where the root cannot be read.
+    only_files: for who looks at nothing else of it, and so may look where the state is not to be believed.
+    Raises: UsageError where no scheduler.yaml is found, UnavailableError where the root cannot be read, RefusedError
+    where its state is not to be believed.
     """
     if root is None and _stands_in_another(cwd, environ):
         environ = {name: value for name, value in environ.items() if name not in _POINTERS}
@@ -168,9 +179,17 @@ def locate(root: str | None, state: str | None, db: str | None, *, environ: Mapp
     )
     found = _named_root(named) if named else _nearest_root(cwd)
     home = _home(environ)
-    if (kept := state_of(found)) is not None:
-        return _kept_place(kept, named_state or kept, named_db, home)
-    folder = named_state or _state_folder(found, home)
+    kept = state_of(found)
+    folder = named_state or (_state_folder(found, home) if kept is None else kept)
+    try:
+        for each in (folder,) if kept is None else (_way(found, kept), kept, folder):
+            check_state(each, found)
+    except RefusedError:
+        if not only_files:
+            raise
+        kept = None
+    if kept is not None:
+        return _kept_place(kept, folder, named_db, home)
     database = named_db or folder / "state.db"
     if not (found / ROOT_FILE).exists() and not is_there(database):
         raise UsageError(
@@ -198,6 +217,12 @@ def _stands_in_another(cwd: Path, environ: Mapping[str, str]) -> bool:
 
 def _is_root(folder: Path) -> bool:
     return (folder / ROOT_FILE).exists() or state_of(folder) is not None
+
+
+def _way(root: Path, kept: Path) -> Path:
+    """The name by which a root leads to the state folder that keeps it."""
+    own = root / STATE_FOLDER
+    return own if os.path.realpath(own) == str(kept) else kept
 
 
 def _kept_place(kept: Path, state: Path, db: Path | None, home: Path | None) -> Place:

@@ -16,7 +16,8 @@ from scheduler.remote.fetching import GoneError, default_branch, refs
 from scheduler.remote.following import Follow
 from scheduler.remote.signatures import check_signers
 from scheduler.root.followed import CURRENT, Followed, state_around, state_of
-from scheduler.root.place import STATE_FOLDER, make_private
+from scheduler.root.place import make_private
+from scheduler.root.trusted import STATE_FOLDER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from scheduler.root.files import WorkingTree
 from scheduler.root.followed import Followed, state_of
 from scheduler.root.place import is_there
 from scheduler.root.settings import lenient_settings, read_settings
+from scheduler.root.trusted import state_problems, tracked_here
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def validate(root: Root, paths: Sequence[Path] = ()) -> tuple[Problem, ...]:
     settings, root_problems = read_settings(root.place)
     broken = settings is None
     settings = settings or lenient_settings(root.place)
+    root_problems = tuple(sorted({*root_problems, *state_problems(tracked_here(root.place.root))}))
     if settings is None:
         return root_problems
     desired = read_desired(WorkingTree(root.place), settings, Tree())

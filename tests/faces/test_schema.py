@@ -59,6 +59,7 @@ READER_ONLY = {
     *(
         "file.unreadable",
         "folder.unreadable",
+        "state.tracked",
         "front-matter.documents",
         "front-matter.unclosed",
         "front-matter.unopened",

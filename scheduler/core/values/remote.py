@@ -20,7 +20,8 @@ _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _SCHEMES = ("https", "http", "ssh", "git", "file")
 _PASSWORD = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^/@]*:[^/@]*@")
 _HELPER = re.compile(r"^[a-zA-Z0-9_-]+::")
-_KEYS = {"version", "url", "branch", "tag", "path", "verify", "every"}
+_KEYS = {"version", "url", "branch", "tag", "path", "verify", "every", "accept"}
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class Remote:
 
     path: the folder of the root in the repository, with slashes; empty for the repository's own.
     signed: whether only commits with a good SSH signature are applied.
+    accept: the one commit that an operator lets in though it does not build on the commit in force; used once.
     """
 
     url: str
@@ -37,6 +39,7 @@ class Remote:
     path: str = ""
     signed: bool = False
     every: timedelta = EVERY
+    accept: str | None = None
 
     @property
     def ref(self) -> str:
@@ -58,6 +61,7 @@ class Remote:
             "path": self.path or ".",
             "verify": "signed" if self.signed else None,
             "every": format_duration(self.every),
+            **({} if self.accept is None else {"accept": self.accept}),
         }
 
 
@@ -76,6 +80,8 @@ def read_remote(data: bytes) -> Remote:
         raise ValueError(f"{min(wrong)} has to be a text, or null")
     if text["verify"] not in (None, "signed"):
         raise ValueError(f'verify is {text["verify"]!r}; write "signed", or null for any commit')
+    if text["accept"] is not None and not _COMMIT.fullmatch(text["accept"]):
+        raise ValueError(f"accept is {text['accept']!r}; write the full id of one commit, or leave it out")
     try:
         every = EVERY if text["every"] is None else read_every(text["every"])
         return Remote(
@@ -83,6 +89,7 @@ def read_remote(data: bytes) -> Remote:
             path=check_remote_path(text["path"] or ""),
             signed=text["verify"] == "signed",
             every=every,
+            accept=text["accept"],
             **_one_ref(text["branch"], text["tag"]),
         )
     except UsageError as error:

@@ -71,6 +71,8 @@ def review(root: Root, *, base: str | None = None, head: str | None = None, dire
     if after.desired is not None:
         desired = replace(after.desired, problems=tuple(sorted({*after.problems, *after.desired.problems})))
         found = plan(desired, observed, previous=before.settings, now=started)
+        if after.state:
+            found = replace(found, root_changes={"state.tracked": (before.state, after.state), **found.root_changes})
         problems = found.problems
         texts = {a.job_id: (_text(before, a.before), _text(after, a.after)) for a in changed_texts(found)}
         diffs = task_diffs(found, texts)
@@ -130,7 +132,7 @@ def _notes(ends: Compared, base: str, before: Snapshot, after: Snapshot) -> list
     notes = []
     if ends.nothing_new:
         notes.append(f"all of it is already part of {base}; to see the way from {base} to it, add --direct")
-    if [each.code for each in before.problems] == ["root.missing"]:
+    if any(each.code == "root.missing" for each in before.problems):
         notes.append(f"the base has no {ROOT_FILE}: everything is new")
     elif before.settings is None:
         notes.append(f"{ROOT_FILE} of the base cannot be used: its jobs are shown as added")

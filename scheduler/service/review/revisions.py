@@ -18,6 +18,7 @@ from scheduler.root.committed import CommitFiles
 from scheduler.root.desired import read_desired
 from scheduler.root.files import Files
 from scheduler.root.settings import ROOT_FILE_BYTES, settings_in
+from scheduler.root.trusted import state_problems, tracked_here
 
 DEEPEN = (
     "run `git fetch --unshallow`, or `git fetch --depth=1000`; in GitHub Actions give actions/checkout fetch-depth: 0"
@@ -91,7 +92,8 @@ class Snapshot:
     files: Files
     settings: Settings | None  # None: scheduler.yaml is gone or wrong
     desired: Desired | None
-    problems: tuple[Problem, ...]  # of scheduler.yaml
+    problems: tuple[Problem, ...]  # of scheduler.yaml, and of what the repository holds as a whole
+    state: Sequence[str] = ()  # paths where the scheduler keeps its state
 
     @property
     def submodules(self) -> Sequence[str]:
@@ -111,4 +113,6 @@ def snapshot(files: Files, revision: str | None) -> Snapshot:
     """Raises: UnavailableError."""
     settings, problems = settings_in(files.read(ROOT_FILE, limit=ROOT_FILE_BYTES))
     desired = None if settings is None else read_desired(files, settings, Tree(revision=revision))
-    return Snapshot(files=files, settings=settings, desired=desired, problems=problems)
+    state = files.state_paths() if isinstance(files, CommitFiles) else tracked_here(files.root)
+    problems = tuple(sorted({*problems, *state_problems(state)}))
+    return Snapshot(files=files, settings=settings, desired=desired, problems=problems, state=state)
