@@ -63,7 +63,7 @@ READER_ONLY = {
         "front-matter.unclosed",
         "front-matter.unopened",
     ),
-    *("yaml.alias", "yaml.anchor", "yaml.merge-key", "yaml.syntax", "yaml.tab", "yaml.tag"),
+    *("yaml.alias", "yaml.anchor", "yaml.merge-key", "yaml.syntax", "yaml.tab", "yaml.tag", "yaml.comment"),
     *("yaml.too-deep", "yaml.too-many-nodes", "yaml.unquoted", "key.duplicate", "key.type"),
     # other files, other documents, the disk and the clock
     *("id.duplicate", "id.similar", "limit.max-jobs", "root.documents", "root.missing", "root.unreadable"),

@@ -17,6 +17,7 @@ from typing import Any
 from scheduler.core.formats.faults import (
     KeyFault,
     check,
+    doubt_problems,
     fault_problem,
     file_problem,
     fitting,
@@ -226,6 +227,7 @@ class _JobReader:
         self.problems += self._fault_problems(job_id)
         if self.problems:
             spec = None
+        self.problems += doubt_problems(self._path, self._found, job_id)
         return Document(
             path=self._path,
             line=self._found.start[0],

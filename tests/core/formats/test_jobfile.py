@@ -902,3 +902,22 @@ def test_any_bytes_give_documents_or_problems_inside_the_file(data: bytes, path:
             assert JobSpec.from_json(document.spec.to_json()) == document.spec
     if found.documents and not found.problems:
         assert all(document.spec is not None for document in found.documents)
+
+
+def test_a_doubted_comment_is_a_warning_and_leaves_the_job_as_it_is() -> None:
+    found = job("owner: #team-data", task="task: Review PR #42 now")
+    assert [(each.code, each.line, each.severity, each.job_id) for each in found.problems] == [
+        ("yaml.comment", 3, Severity.WARNING, "a"),
+        ("yaml.comment", 4, Severity.WARNING, "a"),
+    ]
+    spec = only(found).spec
+    assert spec is not None
+    assert (spec.owner, only(found).text) == (None, b"Review PR")
+    in_front_matter = read(b'---\nid: a\nschedule: "@daily"\nname: Team #1\n---\nPR #42\n', "jobs/a.md")
+    assert told(in_front_matter) == [("yaml.comment", 4, 12)]
+
+
+def test_a_doubted_comment_in_the_root_file_is_a_warning() -> None:
+    settings, problems = read_root_file(b"version: 1\ndefaults: {owner: team #1\n  }\n")
+    assert settings is not None
+    assert [(each.code, each.severity) for each in problems] == [("yaml.comment", Severity.WARNING)]
