@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -36,7 +36,7 @@ from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, Severity, did_you_mean
 from scheduler.core.values.settings import RunnerSpec, Settings
 from scheduler.core.values.spec import FAILURE_LIMIT, CatchUp, CatchUpPolicy, Concurrency, JobSpec, Retry, Schedule
-from scheduler.core.values.texts import BOM, Lines, TextError, conflict_line, decode, listed, short
+from scheduler.core.values.texts import BOM, Lines, TextError, conflict_line, decode, listed, short, utf8
 from scheduler.core.values.units import format_duration, parse_duration
 
 SUFFIXES = (".md", ".yaml", ".yml")  # of job files, in any case of letters
@@ -47,10 +47,11 @@ _ID = re.compile(ID_PATTERN[1:-1])
 _OPENING = re.compile(r"---[ \t]*(?:\r?\n|\Z)")
 _BLANK_LINE = re.compile(r"^[ \t]*\r?\n", re.MULTILINE)
 _CLOSING = re.compile(r"^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
-_RULER = re.compile(r"\s*(?:-{3,}|\N{EM DASH}+)\s*")
-_ID_LINE = re.compile(r"\s*id\s*:\s*\S")
-_PLAIN_KEY = re.compile(r"[a-z_]+:\s")
-_HEAD_BYTES, _HEAD_LINES = 8_192, 60  # in which to look for front matter that was not opened
+_RULER = re.compile(r"\s*(?:-{3,}|\+{3,}|\N{EM DASH}+)\s*")
+_OPENS = re.compile(r"\s*(?:---|\+\+\+|\N{EM DASH})")  # front matter, perhaps with a comment behind
+_JOB_LINE = re.compile(r"""\s*["']?(?:id["']?\s*[:=]\s*\S|schedule["']?\s*[:=])""")
+_KEY_LINE = re.compile(r"""\s*["']?[a-z_]+["']?\s*[:=](?:\s|$)""")
+_CODE_FENCE = re.compile(r"\s*(?:`{3,}|~{3,})\s*\w*\s*")
 _FENCED = re.compile(rb"(?:\xef\xbb\xbf)?---[ \t]*(?:\r?\n|\Z)")
 
 
@@ -138,7 +139,9 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
         # An unsettled merge often hides the fence behind its first marker.
         if data.removeprefix(BOM.encode()).startswith(b"<<<<<<< ") and conflict_line(data) is not None:
             decode(data)
-        unopened = _unopened_line(data)
+        if data[:2].count(0) == 1:
+            raise TextError("file.encoding", "the file looks like UTF-16", hint="save the file as UTF-8")
+        unopened = _unopened_line(utf8(data))
         return JobFile(path=path, empty=True, problems=() if unopened is None else (_unopened(path, unopened),))
     text = decode(data)
     fences = fences_of(text)
@@ -168,23 +171,32 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
     return _job_file(path, documents, body, settings)
 
 
-def _unopened_line(data: bytes) -> int | None:
+def _unopened_line(text: str) -> int | None:
     """The line at which front matter seems to start that none opens on the first line."""
-    lines = data[:_HEAD_BYTES].decode(errors="replace").removeprefix(BOM).split("\n")[:_HEAD_LINES]
-    first = next((number for number, line in enumerate(lines) if line.strip()), None)
-    if first is None:
+    if "id" not in text and "schedule" not in text:
         return None
-    dashed = lines[first].strip().startswith(("---", "\N{EM DASH}"))
-    inside = lines[first + dashed :]
-    end = next((number for number, line in enumerate(inside) if _RULER.fullmatch(line)), None)
-    if end is None or not (dashed or _PLAIN_KEY.match(inside[0])):
-        return None
-    return first + 1 if any(_ID_LINE.match(line) for line in inside[:end]) else None
+    lines = text.split("\n")
+    first = next((number for number, line in enumerate(lines) if line.strip()), 0)
+    fenced = _CODE_FENCE.fullmatch(lines[first]) is not None
+    opened = first + 1 if fenced else first  # where a block begins, if it is one; without dashes only a first one is
+    for number in range(first, len(lines)):
+        closes = _RULER.fullmatch(lines[number]) or (fenced and number > first and _CODE_FENCE.fullmatch(lines[number]))
+        if closes and _is_job(lines[opened:number]):
+            return opened if opened > first else first + 1
+        if closes or _OPENS.match(lines[number]):
+            opened = number + 1
+    return None
+
+
+def _is_job(block: Sequence[str]) -> bool:
+    """Whether lines are keys with their values, those of a job among them."""
+    keys = [line for line in block if line.strip() and not line.lstrip().startswith("#")]
+    return bool(keys) and _KEY_LINE.match(keys[0]) is not None and any(_JOB_LINE.match(line) for line in keys)
 
 
 def _unopened(path: str, line: int) -> Problem:
     message = "this looks like a job, but its front matter does not open on the first line, so nothing of it is read"
-    hint = "make the first line three dashes and nothing else"
+    hint = "move it to the top of the file: the first line is three dashes and nothing else"
     return Problem(path, line, 1, "front-matter.unopened", message, hint, severity=Severity.WARNING)
 
 
