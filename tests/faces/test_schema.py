@@ -74,6 +74,7 @@ READER_ONLY = {
     # the meaning of a schedule
     *("schedule.cron", "schedule.every", "schedule.jitter", "schedule.never", "schedule.timezone"),
     *("schedule.duplicate", "schedule.phase"),
+    *("key.no-effect", "schedule.anchor", "schedule.offset", "schedule.unlikely"),
 }
 # What it sees in part; the reader sees the rest.
 IN_PART = {

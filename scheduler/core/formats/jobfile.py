@@ -10,7 +10,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,6 +30,7 @@ from scheduler.core.formats.rules import ID_PATTERN
 from scheduler.core.formats.shapes import CatchUpShape, JobShape, RetryShape, ScheduleShape
 from scheduler.core.formats.yamlfile import Path, YamlDocument, read_yaml
 from scheduler.core.times.cron import ScheduleError
+from scheduler.core.times.doubts import doubts
 from scheduler.core.times.fires import first_slot
 from scheduler.core.times.valid import MOST_ENTRIES, schedule_errors, unite
 from scheduler.core.values.instants import instant
@@ -222,6 +223,7 @@ class _JobReader:
         self._data: Mapping[str, Any] = found.data if isinstance(found.data, dict) else {}
         self._merged = merge(settings.defaults, self._data)
         self._faults: list[KeyFault] = []
+        self._doubts: list[KeyFault] = []
         self.problems: list[Problem] = []
 
     def document(self) -> Document:
@@ -240,6 +242,8 @@ class _JobReader:
         if self.problems:
             spec = None
         self.problems += doubt_problems(self._path, self._found, job_id)
+        warnings = (fault_problem(self._path, self._found, each, job_id) for each in dict.fromkeys(self._doubts))
+        self.problems += (replace(each, severity=Severity.WARNING) for each in warnings)
         return Document(
             path=self._path,
             line=self._found.start[0],
@@ -272,6 +276,7 @@ class _JobReader:
             self._check_timeout(runner)
         if shape is None or schedule is None:
             return None
+        self._doubt_keys()
         self._check_expires(schedule, shape.expires)
         env = {name: value for name, value in (shape.env or {}).items() if value is not None}
         return JobSpec(
@@ -338,7 +343,26 @@ class _JobReader:
         )
         errors = list(schedule_errors(schedule))
         self._faults += [_schedule_fault(error, path, error.key or named[0]) for error in errors]
-        return None if errors else schedule
+        if errors:
+            return None
+        for each in doubts(schedule, given):
+            self._doubts.append(KeyFault((*path, each.key), each.code, each.message, each.hint, at_key=each.at_key))
+        return schedule
+
+    def _doubt_keys(self) -> None:
+        """Keys of the job's own that change nothing beside others."""
+        retry, catch_up = self._merged.get("retry"), self._merged.get("catch_up")
+        if isinstance(retry, dict) and (retry.get("attempts") or 1) == 1:
+            for key in ("delay", "backoff", "max_delay", "on"):
+                self._doubt_key(("retry", key), "attempts is 1: no run is tried again", "write attempts: 3")
+        if isinstance(catch_up, dict) and catch_up.get("policy") == "none":
+            self._doubt_key(("catch_up", "within"), "the policy is none", "write policy: latest, or delete the key")
+
+    def _doubt_key(self, path: tuple[str, str], why: str, hint: str) -> None:
+        outer = self._data.get(path[0])
+        if isinstance(outer, dict) and outer.get(path[1]) is not None:
+            message = f"{path[1]} has no effect: {why}"
+            self._doubts.append(KeyFault(path, "key.no-effect", message, hint, at_key=True))
 
     def _end_place(self) -> tuple[int, int]:
         """Where the schedule says when it is over; of a list, where that begins."""
