@@ -64,7 +64,7 @@ READER_ONLY = {
         "front-matter.unclosed",
         "front-matter.unopened",
     ),
-    *("yaml.alias", "yaml.anchor", "yaml.merge-key", "yaml.syntax", "yaml.tab", "yaml.tag"),
+    *("yaml.alias", "yaml.anchor", "yaml.merge-key", "yaml.syntax", "yaml.tab", "yaml.tag", "yaml.comment"),
     *("yaml.too-deep", "yaml.too-many-nodes", "yaml.unquoted", "key.duplicate", "key.type"),
     # other files, other documents, the disk and the clock
     *("id.duplicate", "id.similar", "limit.max-jobs", "root.documents", "root.missing", "root.unreadable"),
@@ -75,6 +75,7 @@ READER_ONLY = {
     # the meaning of a schedule
     *("schedule.cron", "schedule.every", "schedule.jitter", "schedule.never", "schedule.timezone"),
     *("schedule.duplicate", "schedule.phase"),
+    *("key.no-effect", "schedule.anchor", "schedule.offset", "schedule.unlikely"),
 }
 # What it sees in part; the reader sees the rest.
 IN_PART = {

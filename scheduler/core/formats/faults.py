@@ -16,7 +16,7 @@ from scheduler.core.formats.rules import ENV_PATTERN, MANY, ONE, flow_list, show
 from scheduler.core.formats.shapes import AnyShape, JobShape, RootShape, Shape
 from scheduler.core.formats.yamlfile import Path, YamlDocument
 from scheduler.core.values import units
-from scheduler.core.values.problems import Problem, did_you_mean
+from scheduler.core.values.problems import Problem, Severity, did_you_mean
 from scheduler.core.values.texts import TextError, short
 
 
@@ -205,6 +205,13 @@ def flaw_problems(path: str, document: YamlDocument, job_id: str | None = None) 
     for flaw in document.flaws:
         line, column = document.lines.place(flaw.index)
         yield Problem(path, line, column, flaw.code, flaw.message, flaw.hint, job_id=job_id)
+
+
+def doubt_problems(path: str, document: YamlDocument, job_id: str | None = None) -> Iterable[Problem]:
+    """Warnings for what can be read, though it was perhaps not meant."""
+    for each in document.doubts:
+        line, column = document.lines.place(each.index)
+        yield Problem(path, line, column, each.code, each.message, each.hint, Severity.WARNING, job_id)
 
 
 def fault_problem(path: str, document: YamlDocument, fault: KeyFault, job_id: str | None = None) -> Problem:

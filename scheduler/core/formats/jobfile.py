@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from scheduler.core.formats.faults import (
     KeyFault,
     check,
+    doubt_problems,
     fault_problem,
     file_problem,
     fitting,
@@ -29,13 +30,14 @@ from scheduler.core.formats.rules import ID_PATTERN
 from scheduler.core.formats.shapes import CatchUpShape, JobShape, RetryShape, ScheduleShape
 from scheduler.core.formats.yamlfile import Path, YamlDocument, read_yaml
 from scheduler.core.times.cron import ScheduleError
+from scheduler.core.times.doubts import doubts
 from scheduler.core.times.fires import first_slot
 from scheduler.core.times.valid import MOST_ENTRIES, schedule_errors, unite
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, Severity, did_you_mean
 from scheduler.core.values.settings import RunnerSpec, Settings
 from scheduler.core.values.spec import FAILURE_LIMIT, CatchUp, CatchUpPolicy, Concurrency, JobSpec, Retry, Schedule
-from scheduler.core.values.texts import BOM, Lines, TextError, conflict_line, decode, listed, short
+from scheduler.core.values.texts import BOM, Lines, TextError, conflict_line, decode, listed, short, utf8
 from scheduler.core.values.units import format_duration, parse_duration
 
 SUFFIXES = (".md", ".yaml", ".yml")  # of job files, in any case of letters
@@ -46,10 +48,11 @@ _ID = re.compile(ID_PATTERN[1:-1])
 _OPENING = re.compile(r"---[ \t]*(?:\r?\n|\Z)")
 _BLANK_LINE = re.compile(r"^[ \t]*\r?\n", re.MULTILINE)
 _CLOSING = re.compile(r"^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
-_RULER = re.compile(r"\s*(?:-{3,}|\N{EM DASH}+)\s*")
-_ID_LINE = re.compile(r"\s*id\s*:\s*\S")
-_PLAIN_KEY = re.compile(r"[a-z_]+:\s")
-_HEAD_BYTES, _HEAD_LINES = 8_192, 60  # in which to look for front matter that was not opened
+_RULER = re.compile(r"\s*(?:-{3,}|\+{3,}|\N{EM DASH}+)\s*")
+_OPENS = re.compile(r"\s*(?:---|\+\+\+|\N{EM DASH})")  # front matter, perhaps with a comment behind
+_JOB_LINE = re.compile(r"""\s*["']?(?:id["']?\s*[:=]\s*\S|schedule["']?\s*[:=])""")
+_KEY_LINE = re.compile(r"""\s*["']?[a-z_]+["']?\s*[:=](?:\s|$)""")
+_CODE_FENCE = re.compile(r"\s*(?:`{3,}|~{3,})\s*\w*\s*")
 _FENCED = re.compile(rb"(?:\xef\xbb\xbf)?---[ \t]*(?:\r?\n|\Z)")
 
 
@@ -137,7 +140,9 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
         # An unsettled merge often hides the fence behind its first marker.
         if data.removeprefix(BOM.encode()).startswith(b"<<<<<<< ") and conflict_line(data) is not None:
             decode(data)
-        unopened = _unopened_line(data)
+        if data[:2].count(0) == 1:
+            raise TextError("file.encoding", "the file looks like UTF-16", hint="save the file as UTF-8")
+        unopened = _unopened_line(utf8(data))
         return JobFile(path=path, empty=True, problems=() if unopened is None else (_unopened(path, unopened),))
     text = decode(data)
     fences = fences_of(text)
@@ -167,23 +172,32 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
     return _job_file(path, documents, body, settings)
 
 
-def _unopened_line(data: bytes) -> int | None:
+def _unopened_line(text: str) -> int | None:
     """The line at which front matter seems to start that none opens on the first line."""
-    lines = data[:_HEAD_BYTES].decode(errors="replace").removeprefix(BOM).split("\n")[:_HEAD_LINES]
-    first = next((number for number, line in enumerate(lines) if line.strip()), None)
-    if first is None:
+    if "id" not in text and "schedule" not in text:
         return None
-    dashed = lines[first].strip().startswith(("---", "\N{EM DASH}"))
-    inside = lines[first + dashed :]
-    end = next((number for number, line in enumerate(inside) if _RULER.fullmatch(line)), None)
-    if end is None or not (dashed or _PLAIN_KEY.match(inside[0])):
-        return None
-    return first + 1 if any(_ID_LINE.match(line) for line in inside[:end]) else None
+    lines = text.split("\n")
+    first = next((number for number, line in enumerate(lines) if line.strip()), 0)
+    fenced = _CODE_FENCE.fullmatch(lines[first]) is not None
+    opened = first + 1 if fenced else first  # where a block begins, if it is one; without dashes only a first one is
+    for number in range(first, len(lines)):
+        closes = _RULER.fullmatch(lines[number]) or (fenced and number > first and _CODE_FENCE.fullmatch(lines[number]))
+        if closes and _is_job(lines[opened:number]):
+            return opened if opened > first else first + 1
+        if closes or _OPENS.match(lines[number]):
+            opened = number + 1
+    return None
+
+
+def _is_job(block: Sequence[str]) -> bool:
+    """Whether lines are keys with their values, those of a job among them."""
+    keys = [line for line in block if line.strip() and not line.lstrip().startswith("#")]
+    return bool(keys) and _KEY_LINE.match(keys[0]) is not None and any(_JOB_LINE.match(line) for line in keys)
 
 
 def _unopened(path: str, line: int) -> Problem:
     message = "this looks like a job, but its front matter does not open on the first line, so nothing of it is read"
-    hint = "make the first line three dashes and nothing else"
+    hint = "move it to the top of the file: the first line is three dashes and nothing else"
     return Problem(path, line, 1, "front-matter.unopened", message, hint, severity=Severity.WARNING)
 
 
@@ -209,6 +223,7 @@ class _JobReader:
         self._data: Mapping[str, Any] = found.data if isinstance(found.data, dict) else {}
         self._merged = merge(settings.defaults, self._data)
         self._faults: list[KeyFault] = []
+        self._doubts: list[KeyFault] = []
         self.problems: list[Problem] = []
 
     def document(self) -> Document:
@@ -226,6 +241,9 @@ class _JobReader:
         self.problems += self._fault_problems(job_id)
         if self.problems:
             spec = None
+        self.problems += doubt_problems(self._path, self._found, job_id)
+        warnings = (fault_problem(self._path, self._found, each, job_id) for each in dict.fromkeys(self._doubts))
+        self.problems += (replace(each, severity=Severity.WARNING) for each in warnings)
         return Document(
             path=self._path,
             line=self._found.start[0],
@@ -258,6 +276,7 @@ class _JobReader:
             self._check_timeout(runner)
         if shape is None or schedule is None:
             return None
+        self._doubt_keys()
         self._check_expires(schedule, shape.expires)
         env = {name: value for name, value in (shape.env or {}).items() if value is not None}
         return JobSpec(
@@ -324,7 +343,26 @@ class _JobReader:
         )
         errors = list(schedule_errors(schedule))
         self._faults += [_schedule_fault(error, path, error.key or named[0]) for error in errors]
-        return None if errors else schedule
+        if errors:
+            return None
+        for each in doubts(schedule, given):
+            self._doubts.append(KeyFault((*path, each.key), each.code, each.message, each.hint, at_key=each.at_key))
+        return schedule
+
+    def _doubt_keys(self) -> None:
+        """Keys of the job's own that change nothing beside others."""
+        retry, catch_up = self._merged.get("retry"), self._merged.get("catch_up")
+        if isinstance(retry, dict) and (retry.get("attempts") or 1) == 1:
+            for key in ("delay", "backoff", "max_delay", "on"):
+                self._doubt_key(("retry", key), "attempts is 1: no run is tried again", "write attempts: 3")
+        if isinstance(catch_up, dict) and catch_up.get("policy") == "none":
+            self._doubt_key(("catch_up", "within"), "the policy is none", "write policy: latest, or delete the key")
+
+    def _doubt_key(self, path: tuple[str, str], why: str, hint: str) -> None:
+        outer = self._data.get(path[0])
+        if isinstance(outer, dict) and outer.get(path[1]) is not None:
+            message = f"{path[1]} has no effect: {why}"
+            self._doubts.append(KeyFault(path, "key.no-effect", message, hint, at_key=True))
 
     def _end_place(self) -> tuple[int, int]:
         """Where the schedule says when it is over; of a list, where that begins."""

@@ -10,6 +10,7 @@ from typing import Any
 from scheduler.core.formats.faults import (
     KeyFault,
     check,
+    doubt_problems,
     fault_problem,
     file_problem,
     fitting,
@@ -97,7 +98,7 @@ def parse_lenient(data: bytes) -> Settings | None:
 def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Problem]]:
     data = {key: value for key, value in found.data.items() if value is not None or key not in SECTIONS}
     shape, faults = check(RootShape, data, raw=found.raw)
-    problems = list(flaw_problems(path, found))
+    problems = [*flaw_problems(path, found), *doubt_problems(path, found)]
     runners: dict[str, RunnerSpec] = {}
     more: list[KeyFault] = []
     raw_runners = data.get("runners")

@@ -8,6 +8,7 @@ file is refused before it costs anything.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -19,8 +20,10 @@ from yaml._yaml import CParser
 
 from scheduler.core.values.texts import CONFLICT_HINT, Lines, TextError, check_printable, short
 
+_LONGEST_HINT = 120  # characters of a value that a hint repeats whole
 _FARTHEST = 10_000  # characters in which to look for an open bracket
 _MARKER = re.compile(r"^(?:<{7} |\|{7} |>{7} |={7}\r?$)", re.MULTILINE)
+_COMMENT = re.compile(r"[ \t]*,?[ \t]+(#[^\s#=~*!-][^\r\n]*)")  # with no blank behind the #: a text that was cut
 _GLUED = re.compile(r"(-|[\w-]{1,100}:)([^\s:-][^\r\n]{0,100})")
 
 MAX_NODES = 10_000  # scalars, keys and collections of one file
@@ -57,6 +60,7 @@ class YamlDocument:
     spots: dict[Path, Spot] = field(repr=False)
     flaws: tuple[Flaw, ...] = ()
     suspect: frozenset[Path] = frozenset()  # paths of the flaws
+    doubts: tuple[Flaw, ...] = ()  # what is taken as it is, though perhaps not meant
     text: str = field(repr=False)
     lines: Lines = field(repr=False)
 
@@ -126,6 +130,7 @@ class _Fresh:
 
     spots: dict[Path, Spot] = field(default_factory=dict)
     flaws: list[Flaw] = field(default_factory=list)
+    doubts: list[Flaw] = field(default_factory=list)
 
 
 class _Reader:
@@ -159,6 +164,7 @@ class _Reader:
                 spots=fresh.spots,
                 flaws=tuple(fresh.flaws),
                 suspect=frozenset(flaw.path for flaw in fresh.flaws),
+                doubts=tuple(fresh.doubts),
                 text=self._text,
                 lines=self._lines,
             )
@@ -191,6 +197,7 @@ class _Reader:
                 return event.value
             if _LEADING_ZERO.fullmatch(event.value):
                 fresh.flaws.append(self._leading_zero(event, path, index))
+            self._doubt_comment(event, path, fresh)
             return resolve_scalar(event.value)
         if depth > MAX_DEPTH:
             raise self._error(
@@ -242,6 +249,24 @@ class _Reader:
             hint = f'quote it: "{event.value}"' if event.value else "write a key in front of the colon"
             return Flaw(path, index, "key.type", f"key {short(written)} is not text", hint)
         return Flaw(path, index, "key.type", "a list or mapping cannot be a key", "quote text that starts with { or [")
+
+    def _doubt_comment(self, event: Any, path: Path, fresh: _Fresh) -> None:
+        found = _COMMENT.match(self._text, self._index(event.end_mark), self._end)
+        if found is None:
+            return
+        lost = found[1].rstrip()
+        in_list = "," in found[0][: -len(found[1])]
+        if in_list:
+            said, whole = "so the line ends before it", lost
+        elif event.value:
+            said, whole = f"so the value is only {short(event.value)}", f"{event.value} {lost}"
+        else:
+            said, whole = "so there is no value", lost
+        one_line = len(whole) <= _LONGEST_HINT and "\n" not in whole and not in_list
+        quote = f"write {json.dumps(whole, ensure_ascii=False)}" if one_line else "put quotes around the text"
+        message = f"{short(lost)} is read as a comment, {said}"
+        hint = f"{quote}; if it is a comment, put a blank behind the #"
+        fresh.doubts.append(Flaw(path, found.start(1), "yaml.comment", message, hint))
 
     def _leading_zero(self, event: Any, path: Path, index: int) -> Flaw:
         plain = event.value.lstrip("+-0") or "0"

@@ -155,8 +155,12 @@ def parse_cron(expression: str) -> Cron:
         tokens = [(text, None) for text in _MACROS[tokens[0][0]].split()]
     else:
         _check_shape(expression)
-    second = _values(_SECOND, tokens.pop(0)) if len(tokens) == 6 else (0,)
-    minute, hour, day, month, weekday = (_values(*each) for each in zip(_FIELDS, tokens, strict=True))
+    six = [text for text, _ in tokens] if len(tokens) == 6 else []
+    try:
+        second = _values(_SECOND, tokens.pop(0)) if six else (0,)
+        minute, hour, day, month, weekday = (_values(*each) for each in zip(_FIELDS, tokens, strict=True))
+    except ScheduleError as error:
+        raise _second_first(error, six) if six else error from None
     texts = [text for text, _ in tokens]
 
     weekday = tuple(sorted({n % 7 for n in weekday}))
@@ -179,6 +183,29 @@ def parse_cron(expression: str) -> Cron:
         days=f"0 0 {_plain(texts[2], day)} {_plain('', month)} {_plain(texts[4], weekday)}",
         day_offset=tokens[2][1],
     )
+
+
+def _second_first(error: ScheduleError, six: Sequence[str]) -> ScheduleError:
+    """The same error, or one that says how six fields are read where these make sense without the last one alone."""
+    five = " ".join(six[:5])
+    try:
+        parse_cron(five)
+        if six[5].isdecimal():
+            _values(_SECOND, (six[5], None))
+            error.hint += f'; or, if the last one is the second, write "{six[5]} {five}"'
+        elif six[5] == "*":
+            error.hint = f'write "{five}", without the last field'
+        else:
+            return error
+    except ScheduleError:
+        return error
+    error.message = f"of six fields the first is the second, so {error.message}"
+    error.args = (error.message,)
+    return error
+
+
+def is_macro(expression: str) -> bool:
+    return expression.strip(" \t\r\n") in _MACROS
 
 
 def _plain(text: str, values: Sequence[int]) -> str:

@@ -87,8 +87,19 @@ def decode(data: bytes) -> str:
         raise TextError(
             "file.conflict-markers", "the file holds merge-conflict markers", line=marked, hint=CONFLICT_HINT
         )
+    text = utf8(data)
+    if "\0" in text:
+        line, column = Lines(text).place(text.index("\0"))
+        raise TextError(
+            "file.character", "a NUL byte cannot stand in a job file", line=line, column=column, hint="delete it"
+        )
+    return text
+
+
+def utf8(data: bytes) -> str:
+    """The text of bytes without its byte order mark. Raises: TextError with code file.encoding."""
     try:
-        text = data.decode()
+        return data.decode().removeprefix(BOM)
     except UnicodeDecodeError as error:
         before = data[: error.start].decode().removeprefix(BOM)
         line, column = Lines(before + "?").place(len(before))
@@ -97,13 +108,6 @@ def decode(data: bytes) -> str:
             hint = "the file looks like UTF-16; save it as UTF-8"
         message = f"byte 0x{data[error.start]:02x} is not valid UTF-8"
         raise TextError("file.encoding", message, line=line, column=column, hint=hint) from None
-    text = text.removeprefix(BOM)
-    if "\0" in text:
-        line, column = Lines(text).place(text.index("\0"))
-        raise TextError(
-            "file.character", "a NUL byte cannot stand in a job file", line=line, column=column, hint="delete it"
-        )
-    return text
 
 
 def check_printable(text: str, start: int, end: int) -> None:

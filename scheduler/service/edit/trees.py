@@ -32,7 +32,7 @@ class EditFiles:
 
     def __post_init__(self) -> None:
         settings, problems = settings_in(self.files.read(ROOT_FILE, limit=ROOT_FILE_BYTES))
-        if settings is None and self.where and problems[0].code == "root.missing":
+        if settings is None and self.where and any(each.code == "root.missing" for each in problems):
             raise RefusedError(
                 f"{self.where} holds no {ROOT_FILE} at this root, so nothing there is a job",
                 hint="name a branch or commit of this root",
@@ -80,7 +80,7 @@ def is_job_path(path: str, settings: Settings) -> bool:
 
 
 def wrong_settings(problems: Sequence[Problem]) -> RefusedError:
-    first = problems[0]
+    first = next(each for each in problems if each.is_error)
     place = f"{first.path}:{first.line}:{first.column}"
     why = f"{place}: {first.message} [{first.code}]; until that is right no job is edited"
     return RefusedError(why, hint=first.hint)

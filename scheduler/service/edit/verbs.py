@@ -267,7 +267,7 @@ def _check_moved(draft: Draft, job: Opened, path: str) -> None:
     before = job.document
     found = [each for each in Opened(path, data, 0, job.settings).read().documents if each.id == before.id]
     if [each.spec for each in found] != [before.spec] or found[0].text != before.text:
-        problems = Opened(path, data, 0, job.settings).read().problems
+        problems = [each for each in Opened(path, data, 0, job.settings).read().problems if each.is_error]
         raise UsageError(
             f"the job would be wrong in {path}: {problems[0].message if problems else 'it reads differently'}"
         )

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.core.formats.yamlfile import MAX_DEPTH, MAX_NODES, YamlDocument, read_yaml, resolve_scalar
-from scheduler.core.values.texts import TextError, conflict_line, decode
+from scheduler.core.values.texts import Lines, TextError, conflict_line, decode
 
 
 def only(text: str) -> YamlDocument:
@@ -366,3 +366,54 @@ def test_any_text_is_read_or_refused_at_a_place_inside_it(text: str) -> None:
     for line, column in places:
         assert 1 <= line <= len(lines)
         assert 1 <= column <= len(lines[line - 1]) + 1
+
+
+# -- comments that nobody meant ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "said", "hint"),
+    [
+        ("task: Review PR #42 now\n", (1, 17), "so the value is only 'Review PR'", 'write "Review PR #42 now"'),
+        ("owner: #team-data\n", (1, 8), "so there is no value", 'write "#team-data"'),
+        ("a: b\t#c\n", (1, 6), "so the value is only 'b'", 'write "b #c"'),
+        ("timeout: 20m #{x}\n", (1, 14), "so the value is only '20m'", 'write "20m #{x}"'),
+        ("a: one\n  two #three\n", (2, 7), "so the value is only 'one two'", 'write "one two #three"'),
+        ("a: one\n\n  two #3\n", (3, 7), "so the value is only 'one\\ntwo'", "put quotes around the text"),
+        (f"a: {'x' * 200} #1\n", (1, 205), "so the value is only", "put quotes around the text"),
+        ("tags:\n  - #ops\n", (2, 5), "so there is no value", 'write "#ops"'),
+        ("tags:\n  - a #b\n", (2, 7), "so the value is only 'a'", 'write "a #b"'),
+        ("tags: [a, #b\n  c]\n", (1, 11), "so the line ends before it", "put quotes around the text"),
+        ("env: {A: x #1\n  }\n", (1, 12), "so the value is only 'x'", 'write "x #1"'),
+        ("a: 1\n---\nb: PR #7\r\n", (3, 7), "so the value is only 'PR'", 'write "PR #7"'),
+    ],
+)
+def test_text_that_is_dropped_as_a_comment_is_doubted(text: str, place: tuple[int, int], said: str, hint: str) -> None:
+    (doubt,) = [doubt for found in read_yaml(text) for doubt in found.doubts]
+    assert (doubt.code, Lines(text).place(doubt.index)) == ("yaml.comment", place)
+    assert said in doubt.message
+    assert doubt.hint == f"{hint}; if it is a comment, put a blank behind the #"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: b # a real comment\n",
+        "a: # a real comment\n  b\n",
+        "a: b #\n",
+        "a: b ## section\n",
+        "a: b #---------\n",
+        "a: b #!x\n",
+        "#a: b\nc: d\n#e: f\n",
+        "a: 'b' #c\n",
+        'a: "b" #c\n',
+        "a: http://x/#part\n",
+        "a: b#c\n",
+        "a: |\n  PR #42\n",
+        "a: >\n  PR #42\n",
+        'a: "PR #42"\n',
+        "a: [b, c] #d\n",
+    ],
+)
+def test_other_comments_and_signs_are_not_doubted(text: str) -> None:
+    assert [found.doubts for found in read_yaml(text)] == [()]
