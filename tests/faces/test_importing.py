@@ -549,7 +549,7 @@ def test_commands_stand_in_the_job_file_where_the_runner_may_run_that(root: Root
     (tmp_path / "tab").write_text("0 3 * * * bye\n")
     root.ok("import", "crontab", str(tmp_path / "tab"), "--timezone", "Europe/Berlin", "--to", "jobs/two")
     assert files(root)["jobs/two/bye.yaml"].decode() == (
-        'id: bye\nschedule: "0 3 * * *"\nrunner: shell\ntask: |\n  cd\n  bye\n'
+        'id: bye\nschedule: "0 3 * * *"\nrunner: shell\ntask: |\n  export SHELL=/bin/sh\n  cd\n  bye\n'
     )
 
 

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from scheduler.core.edits.jobedit import WrongJobError, written_job
 from scheduler.core.edits.spans import EditError
 from scheduler.core.formats.globs import matches_any
-from scheduler.core.formats.jobfile import read_job_file
+from scheduler.core.formats.jobfile import DEFAULT_TIMEOUT, read_job_file
 from scheduler.core.formats.paths import PathError, check_path
 from scheduler.core.imports import crontab, phantom
+from scheduler.core.imports.commands import SHELLS, shell_options
 from scheduler.core.imports.incoming import Incoming, Made, free, problem
 from scheduler.core.past.past import Past
 from scheduler.core.times.fires import zone_of
@@ -33,6 +34,7 @@ from scheduler.core.values.problems import (
 )
 from scheduler.core.values.settings import ROOT_FILE, RunnerSpec, Settings, TaskInput
 from scheduler.core.values.texts import TextError
+from scheduler.core.values.units import format_duration, parse_duration
 from scheduler.core.views import problems_json
 from scheduler.ledger import carried
 from scheduler.ledger.carried import Carried, State
@@ -79,8 +81,9 @@ def import_crontab(root: Root, data: bytes, name: str, options: Options) -> Impo
     tree = EditFiles(WorkingTree(root.place))
     runner = shell_runner(tree.settings, options.runner)
     base = posixpath.basename(runner.command[0])
-    flags = "".join(each[1:] for each in runner.command[1:] if each.startswith("-") and not each.startswith("--"))
-    shell = crontab.Shell(name=base, strict="e" in flags or "u" in flags, allowed=runner.job_env)
+    shell = crontab.Shell(
+        name=base, options=shell_options(runner.command), max_timeout=runner.max_timeout, allowed=runner.job_env
+    )
     path = Path(name).absolute()
     system = options.system
     if system is None:
@@ -93,6 +96,7 @@ def import_crontab(root: Root, data: bytes, name: str, options: Options) -> Impo
         zone=_zone(root, options),
         root_zone=tree.settings.timezone,
         users=users,
+        usual=parse_duration(str(tree.settings.defaults.get("timeout", format_duration(DEFAULT_TIMEOUT)))),
     )
     if jobs:
         why = f"cron lets a command run for ever; here it is ended after {tree.settings.defaults.get('timeout', '30m')}"
@@ -456,7 +460,6 @@ def read_source_file(name: str, stdin: BinaryIO, *, most: int = -1) -> bytes:
         raise UnavailableError(f"{name} cannot be read: {error.strerror}") from error
 
 
-_SHELLS = ("sh", "bash", "dash", "ksh", "zsh", "ash")
 SHELL_RUNNER = 'runners: {shell: {command: [sh, -eu, "{task_file}"], tasks: ["scripts/**", "jobs/**"]}}'
 AGENT_RUNNER = "runners: {claude: {command: [claude, -p], input: stdin}}"
 
@@ -470,7 +473,7 @@ def _named_runner(settings: Settings, name: str) -> RunnerSpec:
 
 
 def _is_shell(runner: RunnerSpec) -> bool:
-    return posixpath.basename(runner.command[0]) in _SHELLS
+    return posixpath.basename(runner.command[0]) in SHELLS
 
 
 def shell_runner(settings: Settings, name: str | None) -> RunnerSpec:
@@ -499,7 +502,7 @@ def agent_runner(settings: Settings, name: str | None) -> RunnerSpec:
             why = f"several runners could be meant: {which}" if others else "no runner of this root takes prompts"
             raise UsageError(why, hint="name one with --runner" if others else _hint(False))
         found = others[0]
-    if _is_shell(found) or (found.input is TaskInput.FILE and found.command[0] in _SHELLS):
+    if _is_shell(found) or (found.input is TaskInput.FILE and found.command[0] in SHELLS):
         raise UsageError(f"the runner {found.name!r} is a shell, and would run prompts as scripts", hint=_hint(False))
     return found
 
