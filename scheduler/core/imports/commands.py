@@ -41,7 +41,7 @@ def open_quote(command: str) -> str | None:
     return "parenthesis" if "$(" in bare and bare.count("(") > bare.count(")") else None
 
 
-def is_plain(command: str) -> bool:
+def is_one_command(command: str) -> bool:
     """Whether it means the same with other lines of a script around it: complete, with nothing that goes on."""
     if _PIECES.fullmatch(command) is None:
         return False

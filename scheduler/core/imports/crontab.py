@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from scheduler.core.formats.jobfile import DEFAULT_TIMEOUT
-from scheduler.core.imports.commands import BUILT_IN, SHELLS, command_id, is_plain, longest_known_wait, open_quote
+from scheduler.core.imports.commands import BUILT_IN, SHELLS, command_id, is_one_command, longest_known_wait, open_quote
 from scheduler.core.imports.incoming import Incoming, free, problem
 from scheduler.core.times.cron import ScheduleError
 from scheduler.core.times.fires import smallest_gap
@@ -430,7 +430,7 @@ def _script(entry: CronLine, exported: Mapping[str, str], shell: Shell) -> Itera
     same = name in ("", "sh", shell.name) or (name in SHELLS and _COMMON.fullmatch(command) is not None)
     # Cron's shell gets the command alone: what is open at its end must not swallow the input below it, nor a backslash
     # the end of the line.
-    same = same and (is_plain(command) if entry.stdin is not None else open_quote(command) is None)
+    same = same and (is_one_command(command) if entry.stdin is not None else open_quote(command) is None)
     same = same and not command.endswith("\\")
     if not same:
         command = f"{entry.environment.get('SHELL') or _CRONS_SHELL} -c {shlex.quote(command)}"
