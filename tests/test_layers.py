@@ -37,7 +37,7 @@ def test_the_core_touches_nothing_outside_itself(path: Path) -> None:
     [
         ("ledger/rows.py", "import scheduler.run.fire", "from the street to the ground"),
         ("root/place.py", "from scheduler.sync import passes", "from the street to the ground"),
-        ("git/folder.py", "import scheduler.machine.log", "from the street to the ground"),
+        ("machine/log.py", "import scheduler.git.folder", "from the street to the ground"),
         ("core/times/cron.py", "import scheduler.core.plan.plan", "inside the core"),
         ("run/ends.py", "import scheduler.run.local.command", "inside a run"),
         ("git/run.py", "import scheduler.git.tree", "no circle"),

@@ -112,7 +112,7 @@ def _say_ended(given: Globals, run: Run) -> None:
 @click.argument("run", type=RunType())
 @global_options
 def cancel_command(given: Globals, run: str) -> None:
-    """End a run: TERM for its process group, and KILL ten seconds later."""
+    """End a run: TERM for its processes, and KILL ten seconds later."""
     ended = cancel_run(given.find_root(), run)
     if not printed(given, {"run": run_json(ended)}):
         say(given, f"{ended.id} {ended.status.value}")

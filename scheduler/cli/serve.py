@@ -17,6 +17,7 @@ from scheduler.cli.group import PROBLEMS, Globals, cli, end, end_will_be, global
 from scheduler.cli.sync import sync_code
 from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.machine.log import FORMATS, Log, is_journal, write_log
+from scheduler.machine.orphans import adopting
 from scheduler.machine.signals import leave_pid_1
 from scheduler.service.serve import serve
 
@@ -58,7 +59,8 @@ def serve_command(
     write_log(sys.stderr, log_format, level, os.environ)
     with _told_in_the_log(log_format == "json" or is_journal(sys.stderr, os.environ)):
         root = given.find_root(say_place=log_format == "text")
-        served = serve(root, observe=observe, once=once, new_state=new_state, grace=timedelta(seconds=grace))
+        with adopting():
+            served = serve(root, observe=observe, once=once, new_state=new_state, grace=timedelta(seconds=grace))
     failed = served.forced or bool(served.failed)
     first = max(sync_code(served.first.report()), root.looked().exit_code) if once else 0
     end(first or (PROBLEMS if failed else 0))

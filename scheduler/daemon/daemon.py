@@ -36,6 +36,7 @@ from scheduler.machine.crash import crash_point
 from scheduler.machine.log import Log
 from scheduler.machine.memory import share_one_heap
 from scheduler.machine.mounts import mount_of
+from scheduler.machine.orphans import reap
 from scheduler.machine.signals import is_ignored
 from scheduler.machine.timesync import is_synchronized
 from scheduler.maintenance.backup import Nightly
@@ -256,6 +257,7 @@ class Daemon:
         """The signal that says to stop; None where another database was put in the place of one that was gone."""
         while True:
             self._manager.turn(self._hearts, self._summary())
+            reap()
             # In turns: a signal that comes just before the main thread blocks would not wake it.
             with contextlib.suppress(queue.Empty):
                 return self._signals.get(timeout=min(self._manager.turn_s, LOOK_S))

@@ -16,6 +16,7 @@ from scheduler.core.values.settings import Settings
 from scheduler.core.views import Json
 from scheduler.ledger import claims, queries, syncs
 from scheduler.machine.disks import lack_of_room
+from scheduler.machine.orphans import left_here
 from scheduler.root.settings import read_settings
 from scheduler.run.local.prepare import troubles
 
@@ -114,6 +115,7 @@ class Requests:
             "silent": daemon.duties.silent or "",
             "trouble": [each for each in dict.fromkeys((*daemon.troubles(), daemon.duties.unusable())) if each],
             "backup": daemon.nightly.trouble,
+            "left": [[each.pid, str(each)] for each in left_here(daemon.engine.under_way)],
             "unwatched": resync.unwatched,
             "held": resync.held,
             "held_since": None if resync.held_since is None else instant(resync.held_since),

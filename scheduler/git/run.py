@@ -17,6 +17,7 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 from scheduler.core.values.problems import UnavailableError
+from scheduler.machine import orphans
 
 # Command-line configuration beats the repository's own, which anyone who can push a file system may have written.
 _HARDENED = (
@@ -182,7 +183,7 @@ def _started(
     options: Sequence[str], *, environ: Mapping[str, str], stdin: int, stderr: int = subprocess.PIPE
 ) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(
+        return orphans.start(
             ["git", *options], env=environ, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
         )
     except FileNotFoundError:

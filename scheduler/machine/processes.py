@@ -5,11 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler.machine.clock import boot_id
+from scheduler.machine.orphans import carried_by
+
+_PATIENCE_S = 1.0
+_LOOK_S = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,24 +42,36 @@ def end_group_of(process: Process) -> bool:
     return True
 
 
-def end_processes(process: Process | None, told: Mapping[str, str], *, root_below: Path | None = None) -> None:
-    """Kills what a dead owner's run has left behind.
+def end_processes(process: Process | None, told: Mapping[str, str], *, root_below: Path | None = None) -> list[int]:
+    """Kills what a dead owner's run has left behind; the pids of what lives on all the same.
 
     process: its child, where the owner could still note it. While that child lives, or nobody has reaped it, its
     pid is its group's number. Once it is gone the number may be anybody's: then a process is known by
-    `told`, what the run has put into its environment. Without /proc nothing is killed.
+    `told`, what the run has put into its environment, and so is what has left the group. Without /proc nothing is
+    killed.
     root_below: the folder in which its SCHEDULER_ROOT was, where that is another one for each commit.
     """
-    if process is not None and end_group_of(process):
-        return
-    wanted = {f"{name}={value}".encode() for name, value in told.items()}
+    if process is not None:
+        end_group_of(process)
+    wanted = carried_by(told)
+    if wanted is None:
+        return []
     start = None if root_below is None else b"SCHEDULER_ROOT=" + os.fsencode(root_below) + b"/"
-    for stat in _processes():
-        if stat.group == os.getpgrp():
-            continue
-        found = _environ(stat.pid)
-        if wanted <= found and (start is None or any(each.startswith(start) for each in found)):
-            _kill_group(stat.group)
+    give_up = time.monotonic() + _PATIENCE_S
+    while left := [each for each in _processes() if _carries(each, wanted, start)]:
+        for group in {each.group for each in left}:
+            _kill_group(group)
+        if time.monotonic() > give_up:
+            break
+        time.sleep(_LOOK_S)  # what one of them has started as it ended is found by the next look
+    return [each.pid for each in left]
+
+
+def _carries(stat: _Stat, wanted: set[bytes], start: bytes | None) -> bool:
+    if stat.group in (1, os.getpgrp()) or stat.state in ("Z", "X"):
+        return False
+    found = _environ(stat.pid)
+    return wanted <= found and (start is None or any(each.startswith(start) for each in found))
 
 
 def is_stopped(pid: int) -> bool:

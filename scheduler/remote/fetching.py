@@ -22,7 +22,7 @@ from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.core.values.remote import Remote, without_password
 from scheduler.git.objects import need_revision
 from scheduler.git.run import GitError, end_group, git_error, run_git, start_git, user_environment
-from scheduler.machine import processes
+from scheduler.machine import orphans, processes
 from scheduler.machine.processes import Process
 
 ORIGIN = "refs/remotes/origin/"
@@ -248,7 +248,7 @@ def _transfer(
     _end_left(store)
     command = ["git", *_SETTINGS, f"--git-dir={store}", *args]
     try:
-        process = subprocess.Popen(
+        process = orphans.start(
             command,
             env=environment(environ),
             stdin=subprocess.DEVNULL,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from scheduler.core.due.due import may_still_start
@@ -110,11 +110,15 @@ def end_unstarted(store: Store, run: Run, why: Why, now: datetime) -> Run:
     return store.write(runs.finish, run, ending, expected=run.status, now=now)
 
 
-def end_orphan(store: Store, run: Run, now: datetime) -> Run:
-    """Ends a run whose owner has died; it is tried again only if its `retry` says so (F4)."""
-    ending = Ending(
-        status=RunStatus.INTERRUPTED, reason="owner_died", error="the process that ran it ended without finishing it"
-    )
+def end_orphan(store: Store, run: Run, now: datetime, *, left: Sequence[int] = ()) -> Run:
+    """Ends a run whose owner has died; it is tried again only if its `retry` says so (F4).
+
+    left: pids of its processes that could not be ended.
+    """
+    error = "the process that ran it ended without finishing it"
+    if left:
+        error += f"; still running: {', '.join(map(str, left))}"
+    ending = Ending(status=RunStatus.INTERRUPTED, reason="owner_died", error=error)
     again = None
     job = store.read(queries.job, run.job_id)
     if job is not None and run.attempts and run.reason != OF_COPY:

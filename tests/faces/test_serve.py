@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.machine import orphans
 from tests.faces import served
 from tests.faces.conftest import Root
 from tests.faces.served import TICK, Served, ran
@@ -625,3 +626,34 @@ def test_a_state_folder_with_a_long_path_is_no_hindrance(root: Root, serve: Call
     daemon = serve("--state", str(state))
     assert root.json("--state", str(state), "doctor")["healthy"]
     assert daemon.stop() == 0
+
+
+# -- what a run leaves behind ------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux")
+@pytest.mark.parametrize("hidden", [False, True], ids=["with its id", "without its id"])
+def test_what_a_run_has_detached_is_ended_with_it_or_named(
+    root: Root, serve: Callable[..., Served], hidden: bool
+) -> None:
+    script = "setsid sh -c 'echo $$ > pid; exec sleep 1000' > /dev/null 2>&1 &\nuntil [ -s pid ]; do sleep 0.01; done\n"
+    root.write("scripts/leaves.sh", script.replace("setsid", "env -i PATH=$PATH setsid" if hidden else "setsid"))
+    root.write(
+        "jobs/leaves.yaml", "id: leaves\nschedule: {every: 1h}\nrunner: sh\ntask_source_path: scripts/leaves.sh\n"
+    )
+    serve()
+    assert root.process("run", "leaves", "--wait").code == 0
+    pid = int((root.path / "pid").read_text())
+    run = root.runs("leaves")[0]
+    doctor = [each for each in root.cli("doctor", "--json").json["checks"] if each["name"] == "left"]
+    assert run["status"] == "succeeded"
+    if not hidden:
+        assert (run["error"], doctor, orphans.is_living(pid)) == (None, [], False)
+        return
+    named = f"{pid} (sleep: it carries no SCHEDULER_RUN_ID)"
+    try:
+        assert run["error"] == f"still running: {named}"
+        assert [(each["status"], named in each["message"]) for each in doctor] == [("warning", True)]
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{pid}").exists(), "its end, reaped by the daemon")

@@ -14,13 +14,15 @@ import tempfile
 import threading
 import time
 from codecs import getincrementaldecoder
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Literal
 
 from scheduler.core.values.facts import Fault
 from scheduler.core.values.runs import Ending, RunStatus
+from scheduler.machine import orphans
 from scheduler.machine.processes import has_living_member
 from scheduler.run.engine import Why
 from scheduler.run.local.cancel import GRACE, Cancel, longest_wait
@@ -31,6 +33,8 @@ _CHUNK = 64 * 1024
 _DRAIN_BYTES = 16 * 1024 * 1024  # more than any pipe holds
 _REMNANT_GRACE = timedelta(seconds=2)
 _REMNANT_TICK_S = 0.02
+_MOST_NAMED = 10  # processes, in the error of a run
+_KNOWN_BY = ("SCHEDULER_RUN_ID", "SCHEDULER_ROOT")
 
 
 def execute(
@@ -51,8 +55,9 @@ def execute(
     output_limit: bytes kept, half for each stream. on_spawn: told the pid, which is the group's id too, before
     anything else happens; if it raises, the group is killed. grace: between TERM and KILL at a timeout.
     cancel: ends the run like a timeout, with KILL at `kill_at`, which also brings forward a KILL that is due later.
-    Whatever of the group outlives its leader is ended the same way, within 2 s; what has left the group (setsid) is
-    not ours to end, and its hold on the pipes is not waited for.
+    Whatever of the group outlives its leader is ended the same way, within 2 s, and so is what has left the group and
+    carries the run's id: at a timeout or a cancel wherever it is, at a normal end where this process has adopted it.
+    What cannot be ended is named in the error of the Ending; nobody's hold on the pipes is waited for.
     On Linux the calling thread does all of it; where there is no pidfd, a second one waits for the leader's end.
 
     Fault reasons: runner_start_failed, runner_cwd_missing. Nothing ran then, and no output file is left.
@@ -76,11 +81,12 @@ def execute(
         cleanup.enter_context(process)
         cleanup.callback(_kill_unfinished, process)  # whatever raises below, nothing runs on unwatched
         on_spawn(process.pid)
-        with _Attempt(process, captures, invocation.stdin, cancel) as attempt:
+        told = {name: invocation.env[name] for name in _KNOWN_BY if name in invocation.env}
+        with _Attempt(process, captures, invocation.stdin, cancel, told) as attempt:
             why = attempt.run(timeout, grace)
         for capture in captures:
             capture.close()
-        return _judge(why, process.returncode, timeout, captures)
+        return _judge(why, process.returncode, timeout, captures, attempt.left)
 
 
 def _kill_unfinished(process: subprocess.Popen[bytes]) -> None:
@@ -111,7 +117,7 @@ def _arguments(invocation: Invocation, scratch: Path) -> Iterator[list[bytes]]:
 def _spawn(invocation: Invocation, argv: list[bytes]) -> subprocess.Popen[bytes] | Fault:
     program = invocation.argv[0]
     try:
-        return subprocess.Popen(
+        return orphans.start(
             argv,
             cwd=invocation.cwd,
             env=invocation.env,
@@ -216,9 +222,18 @@ class _Attempt(contextlib.AbstractContextManager["_Attempt"]):
     """A started process with its pipes: one selector waits for all of them, its end, its deadline and `cancel`."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], captures: Sequence[Capture], stdin: bytes | None, cancel: Cancel
+        self,
+        process: subprocess.Popen[bytes],
+        captures: Sequence[Capture],
+        stdin: bytes | None,
+        cancel: Cancel,
+        told: Mapping[str, str],
     ) -> None:
+        """told: what its descendants carry, wherever they go."""
         self._process = process
+        self._told = told if len(told) == len(_KNOWN_BY) else {}  # without both, nothing is known to be its
+        self.left: list[orphans.Orphan] = []  # what could not be ended
+        self._started = orphans.started_at(process.pid)
         self._cancel = cancel
         self._ended = False  # the leader; it may be a zombie still
         assert process.stdout is not None
@@ -249,17 +264,20 @@ class _Attempt(contextlib.AbstractContextManager["_Attempt"]):
         """Why we ended it, or None; returns once the leader has ended, its group is gone and the pipes are drained."""
         deadline = time.monotonic() + timeout.total_seconds()
         why: Literal["timeout"] | Why | None = None
+        strays: set[int] = set()
         if self._ends(lambda: 0 if self._cancel.is_set() else deadline):
             kill_at = time.monotonic() + min(grace, _REMNANT_GRACE).total_seconds()
         else:
             why = self._cancel.why or "timeout"
             self._signal(signal.SIGTERM)
+            strays = self._signal_strays(signal.SIGTERM, everywhere=True)
             kill_at = time.monotonic() + grace.total_seconds() if why == "timeout" else math.inf
             if not self._ends(lambda: self._hastened(kill_at)):
                 self._signal(signal.SIGKILL)
                 self._ends(lambda: math.inf)
         self._process.wait()
         self._end_remnants(kill_at, told=why is not None)
+        self._end_strays(kill_at, strays, everywhere=why is not None)
         self._drain()
         return why
 
@@ -338,6 +356,37 @@ class _Attempt(contextlib.AbstractContextManager["_Attempt"]):
             self._pump(min(until(), now + tick))
             tick = min(2 * tick, 10 * _REMNANT_TICK_S)
 
+    def _end_strays(self, kill_at: float, told: set[int], *, everywhere: bool) -> None:
+        """End what has left the group: TERM unless `told` already, KILL at `kill_at`; what then lives on is `left`."""
+        if not self._told:
+            return
+        orphans.reap()  # zombies of the group are adopted, too
+        tick, given_up = _REMNANT_TICK_S, math.inf
+        while (now := time.monotonic()) < given_up:
+            left = orphans.of_run(self._told, everywhere=everywhere)
+            if now >= self._hastened(kill_at):  # also what a process that ends has started meanwhile
+                given_up = min(given_up, now + 1)
+                self.left = [replace(each, why=orphans.end(each, self._told, signal.SIGKILL)) for each in left]
+            else:
+                self.left = left
+                told |= self._tell(each for each in left if each.pid not in told)
+            if not left or all(each.why for each in self.left):
+                break
+            self._pump(min(now + tick, given_up) if now >= kill_at else min(now + tick, self._hastened(kill_at)))
+            tick = min(2 * tick, 10 * _REMNANT_TICK_S)
+        self.left += orphans.strangers(self._started)
+
+    def _signal_strays(self, number: signal.Signals, *, everywhere: bool) -> set[int]:
+        if not self._told:
+            return set()
+        return self._tell(orphans.of_run(self._told, everywhere=everywhere, beside=self._process.pid), number)
+
+    def _tell(self, strays: Iterable[orphans.Orphan], number: signal.Signals = signal.SIGTERM) -> set[int]:
+        known = list(strays)
+        for each in known:
+            orphans.end(each, self._told, number)
+        return {each.pid for each in known}
+
     def _group_exists(self) -> bool:
         """Whether the group still has members, asked after the leader was reaped.
 
@@ -369,8 +418,15 @@ class _Attempt(contextlib.AbstractContextManager["_Attempt"]):
 
 
 def _judge(
-    why: Literal["timeout"] | Why | None, returncode: int, timeout: timedelta, captures: Sequence[Capture]
+    why: Literal["timeout"] | Why | None,
+    returncode: int,
+    timeout: timedelta,
+    captures: Sequence[Capture],
+    left: Sequence[orphans.Orphan] = (),
 ) -> Ending:
+    named = f"still running: {', '.join(map(str, left[:_MOST_NAMED]))}" if left else None
+    if len(left) > _MOST_NAMED:
+        named = f"{named} and {len(left) - _MOST_NAMED} more"
     exit_code = returncode if returncode >= 0 else None
     ended = f"exit code {returncode}" if returncode >= 0 else f"ended by {_signal_name(-returncode)}"
     match why:
@@ -383,8 +439,8 @@ def _judge(
         case "timeout":
             ended = f"not done after {timeout.total_seconds():g} s; {ended}"
         case None if returncode == 0:
-            return _ending("succeeded", 0, None, captures)
-    return _ending(why or "failed", exit_code, ended, captures)
+            return _ending("succeeded", 0, named, captures)
+    return _ending(why or "failed", exit_code, "; ".join(filter(None, (ended, named))), captures)
 
 
 def _ending(

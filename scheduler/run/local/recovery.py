@@ -36,15 +36,17 @@ class LocalRecovery:
             lives = each.owner == self.owner or owners.is_alive(self.place.owners, each.owner)
             if each.run.status is RunStatus.QUEUED or lives:
                 continue
+            left: list[int] = []
             started = each.run.reason == OF_COPY or each.may_have_started(boot_id())
             if started and each.run.status is RunStatus.RUNNING:
                 told, followed = {"SCHEDULER_RUN_ID": each.run.id}, self.place.followed
                 if followed is None:
                     told["SCHEDULER_ROOT"] = str(self.place.root)
                 # A retry or a rerun was not in the folder of the commit that its text is of.
-                processes.end_processes(each.process, told, root_below=None if followed is None else followed.commits)
+                below = None if followed is None else followed.commits
+                left = processes.end_processes(each.process, told, root_below=below)
             crash_point("in_recover")
-            end = end_orphan if started else start_anew
-            ended.append(end(store, each.run, self.clock.now()))
+            now = self.clock.now()
+            ended.append(end_orphan(store, each.run, now, left=left) if started else start_anew(store, each.run, now))
             crash_point("between_recovered")
         return ended

@@ -25,6 +25,7 @@ from scheduler.ledger.clock_steps import Clocked
 from scheduler.ledger.store import Store
 from scheduler.machine.disks import cannot_write, lack_of_room
 from scheduler.machine.mounts import mount_of
+from scheduler.machine.orphans import of_root
 from scheduler.maintenance.backup import copies, newest
 from scheduler.maintenance.lost import refuse_lost
 from scheduler.root.followed import Followed
@@ -55,13 +56,15 @@ def examine(root: Root) -> DoctorJson:
     checks: list[Check] = []
     silent: list[str] = []  # why a daemon does not fire here, and is not to
     failing: list[str] = []  # why the daemon makes no copies
+    told: list[tuple[int, str]] = []  # processes that it knows to be left by runs
     exit_code = 0
     parts: dict[str, Callable[[], Iterable[Check]]] = {
         "files": lambda: _files(place, validate(root)),
         "git": lambda: _git(place),
         "remote": lambda: () if place.followed is None else _remote(place.followed, clock.now()),
         "state": lambda: _state(place),
-        "daemon": lambda: _daemon(root, silent, failing),
+        "daemon": lambda: _daemon(root, silent, failing, told),
+        "left": lambda: _left(place, told),
         "database": lambda: _database(place, clock.now(), fires=not silent),
         "backup": lambda: _backup(place, clock.now(), failing),
         "machine": lambda: _machine(root, asks=exit_code == 0),
@@ -306,7 +309,21 @@ def _can_be_made(folder: Path) -> bool:
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
-def _daemon(root: Root, silent: list[str], failing: list[str]) -> Iterator[Check]:
+def _left(place: Place, told: Iterable[tuple[int, str]]) -> Iterator[Check]:
+    """Processes of runs that have ended. told: those that the daemon has adopted."""
+    if not place.db.exists():
+        return
+    with Store.open(place.db, create=False) as store:
+        active = {each.run.id for each in store.read(runs.active)}
+    below = place.root if place.followed is None else place.followed.commits
+    found = dict(told)
+    found |= {each.pid: f"{each} of {each.run_id}" for each in of_root(below) if each.run_id not in active}
+    if found:
+        hint = "end them with `kill PID`; a job that is to start a service asks a service manager for it"
+        yield Check("left", "warning", f"left by runs, and running still: {names(list(found.values()))}", hint)
+
+
+def _daemon(root: Root, silent: list[str], failing: list[str], told: list[tuple[int, str]]) -> Iterator[Check]:
     holder = root.daemon(of_any_root=True)
     if holder is None:
         yield Check("daemon", "warning", "no daemon is running: nothing fires by itself", "start `scheduler serve`")
@@ -315,6 +332,7 @@ def _daemon(root: Root, silent: list[str], failing: list[str]) -> Iterator[Check
         yield Check("daemon", "error", f"the database belongs to another root: {holder}", "name another one with --db")
         return
     status = answer_of(holder, "status", limit=STATUS_S)
+    told += status.get("left", ())
     failing += [status["backup"]] if status.get("backup") else []
     for trouble in status["trouble"]:
         yield Check("daemon", "error", f"{holder}: {trouble}", "its log says more")
