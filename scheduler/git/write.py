@@ -133,7 +133,8 @@ def commit_files(root: Path, paths: Sequence[str], message: str, environ: Mappin
     try:
         if new:
             _run(root, environ, "add", "--intent-to-add", "--", *_literal(new))
-        _run(root, environ, "commit", "--quiet", "--only", "-m", message, "--", *_literal(paths), timeout=HOOKS_S)
+        args = ("commit", "--quiet", "--only", "--file=-", "--", *_literal(paths))
+        _run(root, environ, *args, stdin=_message(message), timeout=HOOKS_S)
     except BaseException as error:
         if (made := _made(root, before, paths)) is not None:
             _follow(root, paths, made, environ)
@@ -191,6 +192,11 @@ def _follow(root: Path, paths: Sequence[str], made: str, environ: Mapping[str, s
             _run(root, environ, "reset", "--quiet", made, "--", *_literal(mine))
     except GitError:
         return  # the commit is made, and that is what was asked for
+
+
+def _message(text: str) -> bytes:
+    """For standard input: an argument has less room, and every process of the machine can read it."""
+    return text.encode("utf-8", "surrogateescape").rstrip(b"\n") + b"\n"
 
 
 def _names(listed: bytes) -> list[str]:
@@ -288,11 +294,13 @@ def commit_on_branch(
     tree = _tree(root, branch.commit, b"".join(line + b"\0" for line in lines))
     signs = _config(root, environ, "commit.gpgSign") == "true"
     try:
-        made = _run(root, environ, "commit-tree", *(["-S"] if signs else []), "-p", branch.commit, "-m", message, tree)
+        args = ("commit-tree", *(["-S"] if signs else []), "-p", branch.commit, "-F", "-", tree)
+        made = _run(root, environ, *args, stdin=_message(message))
         commit = made.decode("ascii").strip()
         before = _ZEROS.sub("0", branch.commit) if branch.is_new else branch.commit
         # Compare and swap: whoever has moved the branch since it was read keeps what they did.
-        _run(root, environ, "update-ref", "-m", f"scheduler: {message.splitlines()[0]}", branch.ref, commit, before)
+        told = f"scheduler: {(message.strip().splitlines() or [''])[0][:200]}"
+        _run(root, environ, "update-ref", "-m", told, branch.ref, commit, before)
     except GitError as error:
         tip = resolve_revision(root, branch.ref)
         if tip != (None if branch.is_new else branch.commit):

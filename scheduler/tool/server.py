@@ -12,7 +12,7 @@ import signal
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import mcp_types as types
@@ -27,6 +27,7 @@ from scheduler.run.local.cancel import Cancel
 from scheduler.service.root import Root
 from scheduler.tool.arguments import DESCRIPTION, input_schema
 from scheduler.tool.calls import EDITS, WAITS, Json, answer, error_json
+from scheduler.tool.wire import Messages, own_stdin
 
 NAME = "schedule"
 MOST_BYTES = 1_000_000  # of one answer: more is of no use to a model
@@ -63,7 +64,9 @@ class _Tool:
         )
         async with anyio.create_task_group() as group:
             group.start_soon(self._end_by_signal)
-            async with stdio_server() as (reader, writer):
+            messages = Messages(own_stdin())
+            async with stdio_server(stdin=cast("Any", messages)) as (reader, writer):
+                messages.answer_to(writer)
                 await server.run(reader, writer, server.create_initialization_options())
             group.cancel_scope.cancel()
 

@@ -644,6 +644,17 @@ def test_a_commit_holds_the_edit_alone_and_leaves_what_is_staged(lived_in: Root,
         assert (found["job"]["revision"], found["job"]["dirty"]) == (found["commit"], None)
 
 
+@pytest.mark.parametrize("where", [["--commit"], ["--branch", "b"]], ids=lambda where: where[0])
+def test_a_message_that_no_argument_has_room_for_is_committed_whole(lived_in: Root, where: list[str]) -> None:
+    root, message = Globals().find_root(), f"Why\n\n{'é' * 100_000}"
+    target = drafts.Target(commit=where == ["--commit"], branch=None if where == ["--commit"] else "b", message=message)
+    found = verbs.update_job(root, "triage", changes={"name": "x"}, target=target)
+    assert lived_in.git("log", "-1", "--format=%B", str(found["commit"])) == message
+    for wrong, said in (("x" * 300_000, "at most 262,144"), ("a\ud800", "lone surrogate")):
+        with pytest.raises(UsageError, match=said):
+            verbs.update_job(root, "triage", changes={"name": "y"}, target=drafts.Target(branch="b", message=wrong))
+
+
 def test_a_file_that_differs_from_head_is_not_committed(lived_in: Root) -> None:
     lived_in.edit("jobs/triage.yaml", "[agent]", "[human]")
     update = ("update", "triage", "--set", "owner=me", "--commit")

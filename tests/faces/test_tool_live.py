@@ -230,9 +230,16 @@ def test_nonsense_is_answered_or_ignored_and_the_server_goes_on(root: Root) -> N
     assert "file.name" in raw.answer(7)["result"]["content"][0]["text"]
     raw.send('{"jsonrpc": "2.0", "id": 8, "method": "tools/call", "params": {"name": "schedule", "arguments": '
              '{"action": "\\ud800"}}}', "[" * 100_000)  # fmt: skip
+    assert "lone surrogate" in raw.answer(8)["error"]["message"]
     raw.call(9, "show", job="tick", **{"\ud800": 1})
+    assert "lone surrogate" in raw.answer(9)["error"]["message"]
     raw.call(10, "list")
     assert not raw.answer(10)["result"]["isError"]
+    raw.call(11, "update", job="tick", name="Tock", message="Why\n\n" + "x" * 200_000)
+    assert raw.answer(11)["result"]["structuredContent"]["commit"] == root.git("rev-parse", "HEAD")
+    assert root.git("log", "-1", "--format=%B") == "Why\n\n" + "x" * 200_000
+    raw.call(12, "update", job="tick", name="Tick", message="x" * 300_000)
+    assert "at most 262,144" in raw.answer(12)["result"]["structuredContent"]["error"]["message"]
     assert raw.hang_up() == 0
 
 

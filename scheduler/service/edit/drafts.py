@@ -56,9 +56,17 @@ class Target:
             raise UsageError("the message is blank", hint="leave it out: there is one that names the change")
         if self.message is not None and "\0" in self.message:
             raise UsageError("the message holds a NUL character", hint="leave it out: no commit can hold one")
+        if self.message is not None:
+            try:
+                size = len(self.message.encode("utf-8", "surrogateescape"))
+            except UnicodeEncodeError:
+                raise UsageError("the message is not text: it holds a lone surrogate") from None
+            if size > MOST_MESSAGE:
+                raise UsageError(f"the message has {size:,} bytes; at most {MOST_MESSAGE:,}", hint="shorten it")
 
 
 IN_PLACE = Target()
+MOST_MESSAGE = 256 * 1024  # bytes of the message of a commit
 _MOST_LINES = 3  # of somebody else's text, in an error
 
 Tell = Callable[[str], None]
