@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from scheduler.core.values.problems import RefusedError, UnavailableError
-from scheduler.core.values.remote import Remote, without_password
+from scheduler.core.values.remote import Remote, without_secrets
 from scheduler.git.objects import need_revision
 from scheduler.git.run import GitError, end_group, git_error, run_git, start_git, user_environment
 from scheduler.machine import orphans, processes
@@ -86,7 +86,7 @@ def default_branch(url: str, environ: Mapping[str, str]) -> str:
         if name == "HEAD" and what.startswith("ref: refs/heads/"):
             return what.removeprefix("ref: refs/heads/")
     raise UnavailableError(
-        f"{without_password(url)} has no branch that its HEAD stands for", hint="name one with --branch"
+        f"{without_secrets(url)} has no branch that its HEAD stands for", hint="name one with --branch"
     )
 
 
@@ -139,7 +139,7 @@ def fetch(
     said = _transfer(store, url, (*options, "--end-of-options", url, f"+{ref}:{target}"), environ, tell, stopped)
     if b"shallow roots are not allowed" in said:  # git calls that a success, and leaves the ref as it was
         raise UnavailableError(
-            f"{without_password(url)} holds only the end of its history: it is a shallow clone",
+            f"{without_secrets(url)} holds only the end of its history: it is a shallow clone",
             hint="follow the repository that it was cloned from, or let it `git fetch --unshallow`",
         )
     try:
@@ -147,7 +147,7 @@ def fetch(
     except GitError as error:
         if "expected commit type" in error.said:
             raise UnavailableError(
-                f"{ref} of {without_password(url)} names no commit", hint="follow a branch, or a tag of a commit"
+                f"{ref} of {without_secrets(url)} names no commit", hint="follow a branch, or a tag of a commit"
             ) from error
         raise
 
@@ -161,7 +161,7 @@ def push(store: Path, url: str, branch: str, environ: Mapping[str, str]) -> None
     try:
         _transfer(store, url, ("push", "--progress", "--end-of-options", url, f"{ref}:{ref}"), environ)
     except GitError as error:
-        said = without_password(error.said)
+        said = without_secrets(error.said)
         if "[rejected]" in said or "[remote rejected]" in said:
             line = next(line for line in said.splitlines() if "rejected]" in line)
             why = line.partition("(")[2].rstrip(")") or line
@@ -169,7 +169,7 @@ def push(store: Path, url: str, branch: str, environ: Mapping[str, str]) -> None
             if told := [each for each in told if each]:  # what its hooks say, or its protection of branches
                 why += f" ({'; '.join(told[:5])})"
             raise RefusedError(
-                f"{without_password(url)} did not take branch {branch!r}: {why}",
+                f"{without_secrets(url)} did not take branch {branch!r}: {why}",
                 hint="the commit is on the branch here; look at the branch there, and push again or take a new one",
             ) from error
         raise
@@ -293,11 +293,11 @@ def _transfer(
     if silent or time.monotonic() >= give_up:
         how_long = f"said nothing for {SILENCE_S:g} s" if silent else f"took longer than {LONGEST_S:g} s"
         raise UnavailableError(
-            f"{without_password(url)} {how_long}", hint="it is tried again; see the network, and the server"
+            f"{without_secrets(url)} {how_long}", hint="it is tried again; see the network, and the server"
         )
     failed = git_error(store, args[0], process.returncode, bytes(said))
     if "couldn't find remote ref" in failed.said:
-        raise GoneError(f"{without_password(url)} has no {args[-1].partition(':')[0].lstrip('+')}") from failed
+        raise GoneError(f"{without_secrets(url)} has no {args[-1].partition(':')[0].lstrip('+')}") from failed
     raise _unreachable(url, failed) if _is_about_the_remote(failed) else failed
 
 
@@ -341,8 +341,8 @@ def _is_about_the_remote(error: GitError) -> bool:
 
 
 def _unreachable(url: str, error: GitError) -> UnavailableError:
-    shown = without_password(url)
-    said = without_password(error.said)
+    shown = without_secrets(url)
+    said = without_secrets(error.said)
     if error.returncode is None and not said:
         return UnavailableError(f"{shown} cannot be reached: {error}", hint="see the network, and the server")
     lines = [line for line in said.splitlines() if line.startswith(("fatal:", "ssh:", "error:", "remote:"))]

@@ -20,7 +20,7 @@ from scheduler.remote.checkouts import remove_tree
 from scheduler.remote.following import Follow
 from scheduler.service.clone import Wanted, clone
 from tests.fakes import FakeClock
-from tests.helpers import ROOT_FILE, git, until
+from tests.helpers import ROOT_FILE, call, git, until
 from tests.remote.test_editing import scheduler
 from tests.remote.test_serving import serving
 from tests.remote.world import World
@@ -201,6 +201,18 @@ def test_an_error_in_what_says_what_is_followed_is_seen_in_the_list_and_by_serve
     assert "'branche' is no key of it" in said
     scheduler(world, "serve", "--once", code=5)
     scheduler(world, "run", "hello", "--wait")
+
+
+def test_a_secret_that_a_person_writes_into_the_url_is_shown_by_nothing(world: World) -> None:
+    world.begin()
+    world.clone()
+    scheduler(world, "sync")
+    for url in ("https://TOKEN@example.com/x", "https://u:a@TOKEN@example.com/x", "https://example.com/x?t=TOKEN"):
+        _rewrite_followed(world, url=url)
+        for command in (["list"], ["doctor"], ["sync"], ["doctor", "--json"]):
+            done = call("--root", str(world.root), *command)
+            assert "TOKEN" not in done.stdout + done.stderr
+        assert "holds a user or a query" in scheduler(world, "list")[1]
 
 
 @pytest.mark.parametrize("lost", ["current", "commits"])

@@ -18,7 +18,11 @@ JITTER = 0.2  # of the wait, either way: a fleet that was started at one time mu
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _SCHEMES = ("https", "http", "ssh", "git", "file")
-_PASSWORD = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^/@]*:[^/@]*@")
+# In texts too, such as what git has printed. Up to the last @ of the host's part: a password may hold one.
+_WEB_USER = re.compile(r"(https?://)[^/?#\s]*@", re.IGNORECASE)
+_WEB_SLASH = re.compile(r"(https?://)[^/?#\s:@\[]*:(?!\d+/)[^?#\s]*@", re.IGNORECASE)  # a password with a slash
+_WEB_QUERY = re.compile(r"(https?://[^?\s]*)\?[^\s]*", re.IGNORECASE)
+_PASSWORD = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://[^/@:\s]*):[^/\s]*@")
 _HELPER = re.compile(r"^[a-zA-Z0-9_-]+::")
 _KEYS = {"version", "url", "branch", "tag", "path", "verify", "every", "accept"}
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
@@ -128,26 +132,36 @@ def _is_ref_name(name: str) -> bool:
 
 
 def check_url(url: str) -> str:
-    """The URL. Raises: UsageError for one that git would not fetch from, or that holds a password.
+    """The URL. Raises: UsageError for one that git would not fetch from, or that may hold a secret.
 
     Such a URL stands in a file, in the list of processes and in messages.
     """
+    flat = re.sub(r"\s", "_", url)
+    shown = without_secrets(flat)
     if not url or url != url.strip() or any(ord(char) < 32 or ord(char) == 127 for char in url):
-        raise UsageError(f"{url!r} is no URL", hint="write one that `git clone` takes")
+        raise UsageError(f"{shown!r} is no URL", hint="write one that `git clone` takes")
     if url.startswith("-") or _HELPER.match(url):
-        raise UsageError(f"{url!r} would start a program of its choice", hint="write https://, ssh:// or HOST:PATH")
+        raise UsageError(f"{shown!r} would start a program of its choice", hint="write https://, ssh:// or HOST:PATH")
     scheme = _SCHEME.match(url)
     if scheme is not None and scheme[1].lower() not in _SCHEMES:
         raise UsageError(f"{scheme[1]}:// cannot be fetched from", hint=f"one of {', '.join(_SCHEMES)} can")
-    if _PASSWORD.match(url):
-        hint = "leave it out, and let git's credential helper, or an SSH key, give it (gitcredentials(7))"
-        raise UsageError(f"the URL holds a password: {without_password(url)}", hint=hint)
+    if shown != flat:
+        what = "a password"
+        if scheme is not None and scheme[1].lower() in ("http", "https"):
+            what = "a user or a query, where a token can stand"
+        hint = (
+            "leave that out, and let git's credential helper, or an SSH key, give it (gitcredentials(7)); a user alone"
+            " goes into git's settings: git config --global credential.https://HOST.username USER"
+        )
+        raise UsageError(f"the URL holds {what}: {shown}", hint=hint)
     return url
 
 
-def without_password(text: str) -> str:
-    """A text in which no URL shows a password, such as one that git has printed."""
-    return re.sub(r"([a-zA-Z][a-zA-Z0-9+.-]*://[^/@:\s]*):[^/@\s]*@", r"\1:***@", text)
+def without_secrets(text: str) -> str:
+    """A text, such as one that git has printed, in which no URL shows a password, a user of the web, or a query."""
+    for pattern in (_WEB_USER, _WEB_SLASH):
+        text = pattern.sub(r"\1***@", text)
+    return _PASSWORD.sub(r"\1:***@", _WEB_QUERY.sub(r"\1?***", text))
 
 
 def is_local(url: str) -> bool:

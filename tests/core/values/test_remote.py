@@ -20,7 +20,7 @@ from scheduler.core.values.remote import (
     is_local,
     read_remote,
     wait,
-    without_password,
+    without_secrets,
 )
 
 
@@ -28,7 +28,10 @@ from scheduler.core.values.remote import (
     ("url", "name", "local"),
     [
         ("https://example.com/team/jobs.git", "jobs", False),
-        ("https://user@example.com/team/jobs/", "jobs", False),
+        ("https://example.com:8443/team/jobs/", "jobs", False),
+        ("https://example.com/team@v1/jobs", "jobs", False),
+        ("https://example.com:8443/team@v1/jobs", "jobs", False),
+        ("https://[::1]:8443/team@v1/jobs", "jobs", False),
         ("git@example.com:team/jobs.git", "jobs", False),
         ("example.com:jobs", "jobs", False),
         ("ssh://git@example.com:2222/jobs.git/", "jobs", False),
@@ -53,7 +56,21 @@ def test_urls_that_git_takes_are_taken_and_name_a_folder(url: str, name: str, lo
         ("-u/tmp", "would start a program"),
         ("--upload-pack=id", "would start a program"),
         ("ftp://example.com/x", "ftp:// cannot be fetched from"),
-        ("https://me:secret@example.com/x", "holds a password"),
+        ("https://me:secret@example.com/x", "holds a user or a query"),
+        ("https://secret@example.com/x", "holds a user or a query"),
+        ("HTTPS://secret@example.com/x", "holds a user or a query"),
+        ("http://u:a@secret@example.com/x", "holds a user or a query"),
+        ("https://u:se/secret@example.com/x", "holds a user or a query"),
+        ("https://u:se'secret@example.com/x", "holds a user or a query"),
+        ("https://u:se secret@example.com/x", "holds a user or a query"),
+        ("https://example.com/x?token=secret", "holds a user or a query"),
+        ("https://example.com/x?secret", "holds a user or a query"),
+        ("https://@example.com/x?secret", "holds a user or a query"),
+        ("ssh://me:secret@example.com/x", "holds a password"),
+        ("ssh://me:a@secret@example.com/x", "holds a password"),
+        ("git://me:secret@example.com/x", "holds a password"),
+        ("https://me:secret@example.com/x ", "is no URL"),
+        ("ext::https://secret@example.com/x", "would start a program"),
     ],
 )
 def test_urls_that_run_programs_or_hold_passwords_are_refused_without_showing_them(url: str, why: str) -> None:
@@ -62,9 +79,18 @@ def test_urls_that_run_programs_or_hold_passwords_are_refused_without_showing_th
     assert "secret" not in f"{raised.value} {raised.value.hint}"
 
 
-def test_a_password_in_what_git_says_is_not_shown() -> None:
-    assert without_password("fatal: https://me:secret@h/x not found") == "fatal: https://me:***@h/x not found"
-    assert without_password("https://me@h/x and git@h:x") == "https://me@h/x and git@h:x"
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("fatal: https://me:secret@h/x not found", "fatal: https://***@h/x not found"),
+        ("access 'https://secret@h/x/': 403", "access 'https://***@h/x/': 403"),
+        ("https://u:a@secret@h:80/x", "https://***@h:80/x"),
+        ("see https://h/x?t=secret and ssh://me:a@secret@h/x", "see https://h/x?*** and ssh://me:***@h/x"),
+        ("https://h/x and git@h:x, ssh://git@h/x, a@b", "https://h/x and git@h:x, ssh://git@h/x, a@b"),
+    ],
+)
+def test_a_secret_in_what_git_says_is_not_shown(said: str, shown: str) -> None:
+    assert without_secrets(said) == shown
 
 
 @pytest.mark.parametrize(
