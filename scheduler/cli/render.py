@@ -124,9 +124,11 @@ def _styled(shown: str, cell: str, *, header: bool) -> str:
 
 def clean(text: str) -> str:
     """Text from files and children without control characters: none of it may steer a terminal."""
-    if text.isprintable():
+    if text.isascii() and text.isprintable():
         return text
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text.replace("\n", " "))
+    from scheduler.core.values.hidden import shown
+
+    return "".join(c if plain else "\N{REPLACEMENT CHARACTER}" for c, plain in shown(text.replace("\n", " ")))
 
 
 class ForScreen:

@@ -10,13 +10,16 @@ import hashlib
 import itertools
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from scheduler.core.formats.faults import HIDDEN_HINT
 from scheduler.core.formats.jobfile import Document, JobFile
 from scheduler.core.plan.desired import Desired, Found, Read
 from scheduler.core.values.facts import Fault, Provenance
-from scheduler.core.values.problems import Problem, nearest
+from scheduler.core.values.hidden import find_hidden, names_of
+from scheduler.core.values.problems import Problem, Severity, nearest
 from scheduler.core.values.settings import Settings
+from scheduler.core.values.texts import BOM
 from scheduler.git.tree import Tree
 from scheduler.root.files import Files
 from scheduler.root.listing import Listing, is_text, list_job_files
@@ -96,6 +99,10 @@ def read_desired(
             if isinstance(task, Fault):
                 near = _near_file(files, path) if path is not None and task.reason == "source_missing" else ""
                 problems.append(_task_problem(document, task, near))
+            elif task is not None and task.hidden:
+                message = f"{path} holds {task.hidden}"
+                problem = Problem(document.path, *document.task_place, "text.hidden", message, HIDDEN_HINT)
+                problems.append(replace(problem, severity=Severity.WARNING, job_id=document.id))
             known = None if document.spec is None or isinstance(task, Fault) else task
             if known is not None and known.read is not None:
                 sources[known.path] = known.read
@@ -127,6 +134,7 @@ class _Text:
     sha256: str
     path: str = ""
     read: Read | None = None  # where it stands in a file of its own
+    hidden: str = ""  # the characters of that file that do not show, in words
 
 
 def _texts(files: Files, settings: Settings, tree: Tree, documents: Sequence[Document]) -> Mapping[str, _Text | Fault]:
@@ -140,7 +148,9 @@ def _texts(files: Files, settings: Settings, tree: Tree, documents: Sequence[Doc
             found[path] = fault
         else:
             read = Read(source.real, tree.provenance(source.real, source.data))
-            found[path] = _Text(source.stands_for or source.sha256, source.path, read)
+            hidden = find_hidden(source.data.decode().removeprefix(BOM))
+            words = "" if hidden is None else names_of(hidden)
+            found[path] = _Text(source.stands_for or source.sha256, source.path, read, words)
     return found
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from scheduler.core.formats.globs import matches_any, may_hold
 from scheduler.core.formats.jobfile import SUFFIXES
-from scheduler.core.values.problems import Problem, UnavailableError
+from scheduler.core.values.problems import Problem, Severity, UnavailableError
 from scheduler.core.values.settings import ROOT_FILE
 from scheduler.root.files import Files, Kind, WorkingTree
 from scheduler.root.place import Place
@@ -98,6 +98,8 @@ def _walk(
         # link to one, a glob as wide as jobs/** names only in passing.
         if matches_any(path, globs) and (path.lower().endswith(SUFFIXES) or not files.is_folder(path)):
             found.paths.append(path)
+        elif doubted := _unread(files, path, kind, globs):
+            found.problems.append(doubted)
         if kind != "folder" or not may_enter(own, path, globs):
             continue
         try:
@@ -111,6 +113,28 @@ def _walk(
             found.problems.append(Problem(path, 1, 1, "folder.unreadable", message, hint))
             continue
         _walk(files, own, children, path + "/", globs, found)
+
+
+def _unread(files: Files, path: str, kind: Kind, globs: Sequence[str]) -> Problem | None:
+    """The warning for what a person would take for job files, and the globs do not."""
+    if kind == "other" and any(may_hold(path, glob) for glob in globs) and files.is_folder(path):
+        to = files.leads_to(path)
+        if to != path and any(may_hold(to, glob) for glob in globs):
+            return None  # read where it is
+        message = f"the folder is a link to {to!r}, and links to folders are not followed; nothing below it is read"
+        hint = "put the folder itself here, or a link to each of its files"
+        return Problem(path, 1, 1, "folder.link", message, hint, Severity.WARNING)
+    small, some = path.lower(), [glob.lower() for glob in globs]
+    if kind == "folder":
+        if not any(may_hold(path, glob) for glob in globs) and any(may_hold(small, glob) for glob in some):
+            message = f"no glob of jobs enters {path!r}, whose name differs from one by upper and lower case only"
+            hint = f"rename it to {small}, or add it to jobs in scheduler.yaml"
+            return Problem(path, 1, 1, "file.unread", message, hint, Severity.WARNING)
+    elif small.endswith(SUFFIXES) and matches_any(small, some):
+        message = "no glob of jobs matches the name, which differs by upper and lower case only; the file is not read"
+        hint = f"rename it to {small}, or add a glob to jobs in scheduler.yaml"
+        return Problem(path, 1, 1, "file.unread", message, hint, Severity.WARNING)
+    return None
 
 
 def may_enter(own: Own | None, path: str, globs: Iterable[str]) -> bool:

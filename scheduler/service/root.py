@@ -113,22 +113,35 @@ class Root:
 
     def _unknown_job(self, job_id: str, known: Iterable[str]) -> UsageError:
         """The error for an id no row has; it tells apart a typing mistake and a file nobody has synced."""
+        from scheduler.core.plan.claimants import across_files
         from scheduler.git.tree import Tree
         from scheduler.root.desired import read_desired
 
-        settings, _ = read_settings(self.place)
-        files = WorkingTree(self.place)
-        documents = [] if settings is None else [each.document for each in read_desired(files, settings, Tree()).found]
-        for document in documents:
-            if document.id == job_id:
-                return UsageError(
-                    f"job {job_id!r} stands in {document.path}:{document.line} but has not been synced",
-                    hint="run `scheduler sync`",
-                )
+        settings, root_problems = read_settings(self.place)
+        if settings is None:
+            first = next(each for each in root_problems if each.is_error)
+            return UsageError(f"there is no job {job_id!r}, and none can be created: {first.in_words}", hint=first.hint)
+        desired = read_desired(WorkingTree(self.place), settings, Tree())
+        documents = [each.document for each in desired.found]
+        errors = sorted(each for each in {*desired.problems, *across_files(desired)} if each.is_error)
+        wrong = [each for each in errors if each.job_id == job_id]
+        if wrong:
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            message = f"job {job_id!r} has not been created, because of an error: {wrong[0].in_words}{more}"
+            return UsageError(message, hint=wrong[0].hint)
+        for document in (each for each in documents if each.id == job_id):
+            return UsageError(
+                f"job {job_id!r} stands in {document.path}:{document.line} but has not been synced",
+                hint="run `scheduler sync`",
+            )
         ids = {*known, *(document.id for document in documents if document.id is not None)}
         return UsageError(
             f"there is no job {job_id!r}",
-            hint=did_you_mean(job_id, ids) or ("`scheduler list` shows all of them" if ids else "there is no job yet"),
+            hint=did_you_mean(job_id, ids)
+            or next(
+                (f"it may stand in a file with an error: {each.in_words}" for each in errors if not each.job_id), ""
+            )
+            or ("`scheduler list` shows all of them" if ids else "there is no job yet"),
         )
 
     def audit_row(self, job_id: str, action: str, *, field: str, before: object = None, after: object) -> AuditRow:

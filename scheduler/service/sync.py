@@ -50,7 +50,7 @@ def validate(root: Root, paths: Sequence[Path] = ()) -> tuple[Problem, ...]:
     Raises: UsageError for a path that is no job file of this root.
     """
     from scheduler.core.formats.rootfile import NEEDS_SETTINGS
-    from scheduler.core.plan.claimants import across_files
+    from scheduler.core.plan.claimants import across_files, no_job
     from scheduler.git.tree import Tree
     from scheduler.root.desired import read_desired
 
@@ -61,7 +61,7 @@ def validate(root: Root, paths: Sequence[Path] = ()) -> tuple[Problem, ...]:
     if settings is None:
         return root_problems
     desired = read_desired(WorkingTree(root.place), settings, Tree())
-    problems = sorted({*root_problems, *desired.problems, *across_files(desired)})
+    problems = sorted({*root_problems, *desired.problems, *across_files(desired), *no_job(desired)})
     if broken:
         problems = [problem for problem in problems if problem.code not in NEEDS_SETTINGS]
     if not paths:

@@ -1021,3 +1021,51 @@ def test_a_run_whose_output_cannot_be_kept_is_exit_5_and_leaves_no_open_row(live
     assert not {run["status"] for run in new} & {"claimed", "running", "succeeded"}
     lived_in.delete(".scheduler/runs")
     assert lived_in.run("heartbeat")["status"] == "succeeded"
+
+
+# -- jobs that are not there -----------------------------------------------------------------------
+
+BAD = "id: bad\nschedule: '@daily'\ntask_source_path: prompts/none.md\n"
+
+
+@pytest.mark.parametrize("command", ["run", "show", "history", "explain", "pause", "resume"])
+@pytest.mark.parametrize("synced", [True, False])
+def test_a_command_for_a_job_with_an_error_says_the_error_and_its_place(
+    root: Root, command: str, *, synced: bool
+) -> None:
+    root.write("jobs/bad.yaml", BAD)
+    if synced:
+        assert root.cli("sync").code == 1
+    found = root.cli(command, "bad")
+    assert found.code == 2
+    assert "'bad' has not been created, because of an error: jobs/bad.yaml:3:19: " in found.stderr
+    assert "prompts/none.md" in found.stderr
+    assert "[task.missing]" in found.stderr
+    assert "run `scheduler sync`" not in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "said"),
+    [
+        ("jobs/bad.yaml", BAD.replace("prompts/none.md", "prompts/none.md\ntag: x"), "and 1 more)"),
+        ("jobs/bad.yaml", f"{BAD}---\n{BAD}".replace("prompts/none.md", "prompts/triage.md"), "[id.duplicate]"),
+        ("jobs/bad.yaml", BAD + "x: [\n", "it may stand in a file with an error: jobs/bad.yaml:"),
+        ("scheduler.yaml", "version: 2\n", "none can be created: scheduler.yaml:1:10: "),
+    ],
+)
+def test_other_errors_that_keep_a_job_away_are_said_too(root: Root, path: str, text: str, said: str) -> None:
+    root.write(path, text)
+    root.cli("sync")
+    found = root.cli("run", "bad")
+    assert (found.code, said in found.stderr) == (2, True), found.stderr
+
+
+def test_a_sound_job_that_nobody_synced_is_still_told_apart(root: Root) -> None:
+    root.ok("sync")
+    root.write("jobs/new.yaml", BAD.replace("bad", "new").replace("none", "triage"))
+    found = root.cli("run", "new")
+    assert (found.code, "has not been synced" in found.stderr, "run `scheduler sync`" in found.stderr) == (
+        2,
+        True,
+        True,
+    )

@@ -58,8 +58,11 @@ READER_ONLY = {
     *("file.kind", "file.missing", "file.name", "file.not-regular", "file.outside-root", "file.too-large"),
     *(
         "file.unreadable",
+        "file.unread",
+        "folder.link",
         "folder.unreadable",
         "state.tracked",
+        "jobs.none",
         "front-matter.documents",
         "front-matter.unclosed",
         "front-matter.unopened",
@@ -68,6 +71,7 @@ READER_ONLY = {
     *("yaml.too-deep", "yaml.too-many-nodes", "yaml.unquoted", "key.duplicate", "key.type"),
     # other files, other documents, the disk and the clock
     *("id.duplicate", "id.similar", "limit.max-jobs", "root.documents", "root.missing", "root.unreadable"),
+    "text.hidden",
     *("task.missing", "task.unreadable", "schedule.past"),
     # scheduler.yaml and a job together
     *("env.not-allowed", "runner.job-not-allowed", "runner.max-timeout", "runner.missing", "runner.unknown"),

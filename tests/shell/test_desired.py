@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.core.plan.claimants import no_job
 from scheduler.core.plan.desired import Desired
-from scheduler.core.values.problems import UnavailableError, UsageError
+from scheduler.core.values.problems import Severity, UnavailableError, UsageError
 from scheduler.core.values.settings import RunnerSpec, Settings, TaskInput
 from scheduler.git.tree import Tree
 from scheduler.root.desired import read_desired
@@ -255,3 +256,52 @@ def test_a_folder_without_scheduler_yaml_is_no_root(tmp_path: Path) -> None:
         locate(str(tmp_path), None, None, environ={}, cwd=tmp_path)
     with pytest.raises(UnavailableError, match="cannot be read"):
         locate(str(tmp_path / "gone"), None, None, environ={}, cwd=tmp_path)
+
+
+# -- what is not read --------------------------------------------------------------------------
+
+
+def test_job_files_that_no_glob_reads_are_a_warning(root: Path) -> None:
+    write(root, "jobs/ok.yaml")
+    for folder in ("jobs/real", "team", "Jobs"):
+        (root / folder).mkdir()
+    for name, target in (("team", "../team"), ("away", "/"), ("alias", "real"), (".hidden", "../team")):
+        (root / "jobs" / name).symlink_to(target)
+    (root / "other").symlink_to("team")
+    for name in ("u.YAML", "p.Md", "v.YML", "notes.txt", "real/x.Yaml"):
+        (root / "jobs" / name).write_text("id: x\n")
+    found = read(root)
+    assert all(each.severity is Severity.WARNING for each in found.problems)
+    assert codes(found) == [
+        ("Jobs", "file.unread"),
+        ("jobs/away", "folder.link"),
+        ("jobs/p.Md", "file.unread"),
+        ("jobs/real/x.Yaml", "file.unread"),
+        ("jobs/team", "folder.link"),
+        ("jobs/u.YAML", "file.unread"),
+        ("jobs/v.YML", "file.unread"),
+    ]
+
+
+def test_a_root_without_any_job_is_a_warning(root: Path) -> None:
+    (root / "jobs/page.md").write_text("# About\n")
+    found = list(no_job(read(root)))
+    assert [(each.path, each.code, each.severity) for each in found] == [
+        ("scheduler.yaml", "jobs.none", Severity.WARNING)
+    ]
+    (root / "jobs/a.yaml").write_text("id: a\n  bad")
+    assert list(no_job(read(root))) == []
+
+
+def test_hidden_characters_of_a_task_file_are_a_warning_where_the_job_names_it(root: Path) -> None:
+    write(root, "jobs/a.yaml", task="task_source_path: prompts/a.md")
+    (root / "prompts").mkdir()
+    (root / "prompts/a.md").write_text("\ufeffhi" + "".join(chr(0xE0000 + ord(each)) for each in "rm"))
+    (problem,) = read(root).problems
+    assert (problem.code, problem.severity, problem.line, problem.column, problem.job_id) == (
+        *("text.hidden", Severity.WARNING, 3, 19, "a"),
+    )
+    assert problem.message.startswith("prompts/a.md holds 2 characters")
+    assert problem.message.endswith("they spell 'rm'")
+    (root / "prompts/a.md").write_text("hi \u2764\ufe0f\n")
+    assert read(root).problems == ()

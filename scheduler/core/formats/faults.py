@@ -16,8 +16,9 @@ from scheduler.core.formats.rules import ENV_PATTERN, MANY, ONE, flow_list, show
 from scheduler.core.formats.shapes import AnyShape, JobShape, RootShape, Shape
 from scheduler.core.formats.yamlfile import Path, YamlDocument
 from scheduler.core.values import units
+from scheduler.core.values.hidden import find_hidden, names_of
 from scheduler.core.values.problems import Problem, Severity, did_you_mean
-from scheduler.core.values.texts import TextError, short
+from scheduler.core.values.texts import Lines, TextError, short
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,18 @@ def _name(path: Path) -> str:
 
 def file_problem(path: str, error: TextError) -> Problem:
     return Problem(path, error.line, error.column, error.code, error.message, error.hint)
+
+
+def hidden_problems(path: str, text: str) -> Iterable[Problem]:
+    """A warning for what a person does not see in a file."""
+    found = find_hidden(text)
+    if found is not None:
+        line, column = Lines(text).place(found.index)
+        message = f"the file holds {names_of(found)}"
+        yield Problem(path, line, column, "text.hidden", message, HIDDEN_HINT, Severity.WARNING)
+
+
+HIDDEN_HINT = 'delete them, or write them as escapes such as "\\u200b" in double quotes'
 
 
 def not_a_mapping(path: str, document: YamlDocument, *, hint: str) -> Problem:

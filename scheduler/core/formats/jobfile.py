@@ -22,6 +22,7 @@ from scheduler.core.formats.faults import (
     file_problem,
     fitting,
     flaw_problems,
+    hidden_problems,
     not_a_mapping,
 )
 from scheduler.core.formats.globs import matches_any, matches_job
@@ -123,7 +124,8 @@ def read_job_file(path: str, data: bytes, settings: Settings) -> JobFile:
         if suffix == ".md":
             return _read_markdown(path, data, settings)
         if suffix in (".yaml", ".yml"):
-            return _job_file(path, read_yaml(decode(data)), None, settings)
+            text = decode(data)
+            return _job_file(path, text, read_yaml(text), None, settings)
         raise TextError(
             "file.kind",
             f"a job file ends in .yaml, .yml or .md, not {suffix!r}"
@@ -169,7 +171,7 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
             path=path, line=1, id=None, spec=None, text=task, task_place=(body.line, 1), schedule_place=(1, 1)
         )
         return JobFile(path=path, documents=(document,), problems=(missing,))
-    return _job_file(path, documents, body, settings)
+    return _job_file(path, text, documents, body, settings)
 
 
 def _unopened_line(text: str) -> int | None:
@@ -201,9 +203,9 @@ def _unopened(path: str, line: int) -> Problem:
     return Problem(path, line, 1, "front-matter.unopened", message, hint, severity=Severity.WARNING)
 
 
-def _job_file(path: str, found: Iterable[YamlDocument], body: _Body | None, settings: Settings) -> JobFile:
+def _job_file(path: str, text: str, found: Iterable[YamlDocument], body: _Body | None, settings: Settings) -> JobFile:
     documents: list[Document] = []
-    problems: list[Problem] = []
+    problems = list(hidden_problems(path, text))
     for each in found:
         reader = _JobReader(path, each, body, settings)
         documents.append(reader.document())

@@ -15,6 +15,7 @@ from scheduler.core.formats.faults import (
     file_problem,
     fitting,
     flaw_problems,
+    hidden_problems,
     not_a_mapping,
 )
 from scheduler.core.formats.jobfile import unknown_runner
@@ -53,7 +54,8 @@ def read_root_file(data: bytes, *, path: str = ROOT_FILE) -> tuple[Settings | No
     Never raises, whatever the bytes. Warnings come beside settings.
     """
     try:
-        documents = read_yaml(decode(data))
+        text = decode(data)
+        documents = read_yaml(text)
     except TextError as error:
         return None, (file_problem(path, error),)
     if not documents:
@@ -67,6 +69,7 @@ def read_root_file(data: bytes, *, path: str = ROOT_FILE) -> tuple[Settings | No
     if not isinstance(found.data, dict):
         return None, (not_a_mapping(path, found, hint="write key: value lines, version: 1 first"),)
     settings, problems = _settings(path, found)
+    problems += hidden_problems(path, text)
     failed = any(problem.is_error for problem in problems)
     return None if failed else settings, tuple(sorted(problems))
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from scheduler.core.plan.desired import Desired, Found
 from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import Problem, Severity
+from scheduler.core.values.settings import ROOT_FILE
+from scheduler.core.values.texts import listed
 
 if TYPE_CHECKING:
     from scheduler.core.formats.jobfile import Document
@@ -87,6 +89,14 @@ def across_files(desired: Desired) -> list[Problem]:
     claims = claims_by_id(desired, {})
     found = [problem for job_id, named in claims.items() if len(named) > 1 for problem in conflicts(job_id, named)]
     return [*found, *lookalikes(desired)]
+
+
+def no_job(desired: Desired) -> Iterator[Problem]:
+    """A warning for a root in which no file holds a job, though every one could be read."""
+    if not (desired.found or desired.broken or desired.unlistable):
+        message = f"no job is found: no file that {listed(desired.settings.jobs)} match holds one"
+        hint = "write one such as jobs/heartbeat.yaml, or correct jobs in scheduler.yaml"
+        yield Problem(ROOT_FILE, 1, 1, "jobs.none", message, hint, Severity.WARNING)
 
 
 def lookalikes(desired: Desired) -> Iterator[Problem]:

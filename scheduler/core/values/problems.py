@@ -19,7 +19,10 @@ from enum import StrEnum
 from scheduler.core.values.codec import Stored
 
 # What only a pass over all files can find: a look at one file neither adds nor clears it.
-WHOLE_PASS_CODES = ("file.case", "file.emptied", "id.duplicate", "id.similar", "limit.max-jobs", "schedule.past")
+WHOLE_PASS_CODES = (
+    *("file.case", "file.emptied", "file.unread", "folder.link", "id.duplicate", "id.similar", "jobs.none"),
+    *("limit.max-jobs", "schedule.past"),
+)
 
 
 _MOST_COMPARED = 200
@@ -42,6 +45,11 @@ class Problem(Stored):
     hint: str = ""  # what to type instead
     severity: Severity = Severity.ERROR
     job_id: str | None = field(default=None, compare=False)  # the job it belongs to, where the id could be read
+
+    @property
+    def in_words(self) -> str:
+        """Its place and what is wrong, on one line."""
+        return f"{self.path}:{self.line}:{self.column}: {self.message} [{self.code}]"
 
     @property
     def is_error(self) -> bool:
