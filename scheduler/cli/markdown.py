@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scheduler.cli.render import field_text, schedule_written, value_text
-from scheduler.core.values.hidden import shown
+from scheduler.core.values.hidden import each_shown
 from scheduler.core.views import place_of_setting
 
 if TYPE_CHECKING:
@@ -303,7 +303,7 @@ def _printable(text: str) -> str:
     """Characters that hide, turn or end what stands around them, by their number: <U+202E>."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(c if plain or c == "\t" else f"<U+{ord(c):04X}>" for c, plain in shown(text))
+    return "".join(c if plain or c == "\t" else f"<U+{ord(c):04X}>" for c, plain in each_shown(text))
 
 
 def _field(name: str) -> str:

@@ -126,9 +126,9 @@ def clean(text: str) -> str:
     """Text from files and children without control characters: none of it may steer a terminal."""
     if text.isascii() and text.isprintable():
         return text
-    from scheduler.core.values.hidden import shown
+    from scheduler.core.values.hidden import each_shown
 
-    return "".join(c if plain else "\N{REPLACEMENT CHARACTER}" for c, plain in shown(text.replace("\n", " ")))
+    return "".join(c if plain else "\N{REPLACEMENT CHARACTER}" for c, plain in each_shown(text.replace("\n", " ")))
 
 
 class ForScreen:

@@ -112,7 +112,7 @@ def carried_by(told: Mapping[str, str]) -> set[bytes] | None:
     return {f"{name}={value}".encode() for name, value in told.items()}
 
 
-def end(orphan: Orphan, told: Mapping[str, str], number: signal.Signals) -> str:
+def send(orphan: Orphan, told: Mapping[str, str], number: signal.Signals) -> str:
     """Signal the process, unless its number is another one's by now; why that is not possible, or empty."""
     wanted = carried_by(told)
     if wanted is None:

@@ -143,7 +143,7 @@ def test_nothing_is_found_or_ended_by_what_names_no_run(told: dict[str, str]) ->
     with subprocess.Popen(["sleep", "1000"], env={**told, "PATH": os.defpath}, start_new_session=True) as child:
         assert orphans.of_run(told, everywhere=True) == []
         assert end_processes(None, told) == []
-        assert orphans.end(orphans.Orphan(child.pid, "sleep", None), told, signal.SIGKILL)
+        assert orphans.send(orphans.Orphan(child.pid, "sleep", None), told, signal.SIGKILL)
         assert child.poll() is None
         child.kill()
 

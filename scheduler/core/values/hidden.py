@@ -96,7 +96,7 @@ def names_of(found: Hidden) -> str:
     return said + (f"; they spell {spelled!r}" if spelled.strip("\N{REPLACEMENT CHARACTER} ") else "")
 
 
-def shown(text: str) -> Iterator[tuple[str, bool]]:
+def each_shown(text: str) -> Iterator[tuple[str, bool]]:
     """Each character, and whether it shows as itself."""
     for index, each in enumerate(text):
         yield each, each.isprintable() and not hides(text, index)

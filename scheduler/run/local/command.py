@@ -366,7 +366,7 @@ class _Attempt(contextlib.AbstractContextManager["_Attempt"]):
             left = orphans.of_run(self._told, everywhere=everywhere)
             if now >= self._hastened(kill_at):  # also what a process that ends has started meanwhile
                 given_up = min(given_up, now + 1)
-                self.left = [replace(each, why=orphans.end(each, self._told, signal.SIGKILL)) for each in left]
+                self.left = [replace(each, why=orphans.send(each, self._told, signal.SIGKILL)) for each in left]
             else:
                 self.left = left
                 told |= self._tell(each for each in left if each.pid not in told)
@@ -384,7 +384,7 @@ class _Attempt(contextlib.AbstractContextManager["_Attempt"]):
     def _tell(self, strays: Iterable[orphans.Orphan], number: signal.Signals = signal.SIGTERM) -> set[int]:
         known = list(strays)
         for each in known:
-            orphans.end(each, self._told, number)
+            orphans.send(each, self._told, number)
         return {each.pid for each in known}
 
     def _group_exists(self) -> bool:

@@ -4,7 +4,7 @@ import pytest
 
 from scheduler.core.formats.jobfile import read_job_file
 from scheduler.core.formats.rootfile import read_root_file
-from scheduler.core.values.hidden import find_hidden, names_of, shown
+from scheduler.core.values.hidden import each_shown, find_hidden, names_of
 from scheduler.core.values.problems import Severity
 
 
@@ -66,8 +66,8 @@ def test_what_scripts_and_emoji_need_is_not_hidden(text: str) -> None:
 
 @pytest.mark.parametrize("each", "\ufe0f\u034f\u3164\u2800\u17b4\u200d\u202e\U000e0100\x1b")
 def test_a_review_shows_no_such_character_as_itself(each: str) -> None:
-    assert list(shown(f"a{each}b")) == [("a", True), (each, False), ("b", True)]
-    assert all(plain for _, plain in shown("\u2764\ufe0f"))
+    assert list(each_shown(f"a{each}b")) == [("a", True), (each, False), ("b", True)]
+    assert all(plain for _, plain in each_shown("\u2764\ufe0f"))
 
 
 def test_hidden_characters_of_a_job_file_are_a_warning_at_their_place() -> None:
