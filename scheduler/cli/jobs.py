@@ -323,6 +323,8 @@ def _status_text(job: JobJson) -> str:
     if job["consecutive_errors"] and job["status"] != "archived":
         marks.append(f"failing {job['consecutive_errors']}")
     marks += dict.fromkeys("overdue" for _ in job["alarms"])
+    if job["status"] == "completed" and not job["run_count"]:
+        marks.append("never ran")
     return "/".join([job["status"], *marks])
 
 

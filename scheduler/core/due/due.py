@@ -192,6 +192,23 @@ def unserved(job: Job, now: datetime) -> tuple[Skip, ...]:
     return tuple(skip for begin, end in ranges for skip in _skips(schedule, paused, begin, end))
 
 
+def lost_while_away(job: Job, spec: JobSpec, now: datetime) -> tuple[Skip, ...]:
+    """The `at` slots of an archived job that came while no file named it, now that one does again, as `spec`.
+
+    Other slots were not due then, and others of them follow. Of these none does, and without a row nobody would know.
+    """
+    gone_at, known = job.file.archived_at, job.file.spec
+    if gone_at is None or not (known.enabled and spec.enabled):
+        return ()
+    begin = gone_at if job.last_slot is None else max(gone_at, job.last_slot)
+    ats = sorted({entry.at for entry in spec.due_by.entries if entry.at is not None and begin < entry.at <= now})
+    return tuple(
+        Skip(first=at, last=at, slots=1, reason="missed")
+        for at in ats
+        if is_slot(known.due_by, at) and is_slot(spec.due_by, at)
+    )
+
+
 def held_back(job: Job, now: datetime) -> Due | None:
     """What `resume` settles: the slots that a pause has held back, which nobody could tell from missed ones later.
 

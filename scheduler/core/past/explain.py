@@ -110,6 +110,9 @@ def _of_row(ledger: Ledger, row: Run, at: datetime, definition: Definition, now:
     if reason == "missed" and _lost(ledger, at):
         told = "its place was gone when it was due"
     match reason:
+        case "missed" if (away := _last(ledger, at, on="archive", off="revive")) is not None:
+            told = "no file named the job when it was due, and a one-shot has no later slot"
+            evidence.append(_audit(away, "archive", f"archived; its file was {away.before}"))
         case "missed":
             evidence += _lost(ledger, at) or _absence(ledger, at, definition)
         case "paused":
