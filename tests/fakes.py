@@ -87,6 +87,7 @@ class FakeDuties(Duties):
         self.engine = engine
         self.timekeeper = timekeeper or Timekeeper(clock)
         self.done = None
+        self.places = None
         self.trouble, self.allowed = "", True
 
     def unusable(self) -> str:

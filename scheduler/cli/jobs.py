@@ -25,6 +25,7 @@ from scheduler.cli.group import (
 from scheduler.core.values.facts import Status
 from scheduler.core.values.problems import Problem, UsageError
 from scheduler.core.values.runs import RunStatus
+from scheduler.core.values.texts import how_held_ends
 from scheduler.core.views import task_json
 from scheduler.service.history import audit, explain_job, follow_output, history, output, task
 from scheduler.service.jobs import held, list_jobs, never_synced, next_fires, show_job
@@ -77,7 +78,7 @@ def list_command(given: Globals, status: str | None, tag: str | None, problems: 
 
 def _say_held(given: Globals, held: str | None) -> None:
     if held:
-        say(given, f"held: {held}: edits of the files wait until that is over, or for `scheduler sync --now`")
+        say(given, f"held: {held}: edits of the files wait until that is over; {how_held_ends(held)}")
 
 
 @cli.command("show")
@@ -322,6 +323,8 @@ def _status_text(job: JobJson) -> str:
     if job["consecutive_errors"] and job["status"] != "archived":
         marks.append(f"failing {job['consecutive_errors']}")
     marks += dict.fromkeys("overdue" for _ in job["alarms"])
+    if job["status"] == "completed" and not job["run_count"]:
+        marks.append("never ran")
     return "/".join([job["status"], *marks])
 
 

@@ -31,7 +31,7 @@ _COLOURS = {
         "green": ("active", "succeeded", "ok"),
         "cyan": ("running", "claimed"),
         "dim": ("completed", "disabled", "archived"),
-        "yellow": ("skipped", "paused", "held", "cancelled", "warning"),
+        "yellow": ("skipped", "paused", "waiting", "held", "cancelled", "warning"),
         "red": ("conflict", "invalid", "failing", "overdue", "failed", "timed_out", "interrupted", "stopped", "error"),
     }.items()
     for word in words

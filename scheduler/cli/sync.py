@@ -25,6 +25,7 @@ from scheduler.cli.group import (
     say,
 )
 from scheduler.core.values.problems import UsageError
+from scheduler.core.values.texts import HALF_WAY
 from scheduler.core.views import place_of_setting
 from scheduler.service.jobs import held
 from scheduler.service.sync import init, plan_sync, problem_lines, sync, validate
@@ -149,7 +150,7 @@ def _print_review(given: Globals, found: Review, root: Root, style: str) -> None
 @click.option("--dry-run", is_flag=True, help="Show the plan, change nothing.")
 @click.option("--confirm-prune", metavar="TOKEN", help="Archive the set of jobs that the guard named with this token.")
 @click.option("--now", "now_anyway", is_flag=True,
-              help="Also while a sync is held, by a merge half way or by another branch, say.")  # fmt: skip
+              help="Also while git is half way through a merge or rebase; never on another branch.")  # fmt: skip
 @click.option("--new-state", is_flag=True, help="Start without a history where the earlier one is gone.")
 @global_options
 def sync_command(given: Globals, dry_run: bool, confirm_prune: str | None, now_anyway: bool, new_state: bool) -> None:
@@ -196,7 +197,8 @@ def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, r
         click.echo(
             f"held: {shown['held']}: {'a sync would do' if dry else 'it did'} nothing until that is over", err=True
         )
-        click.echo(f"  to take the files as they are: scheduler{_options(given)} sync --now", err=True)
+        if shown["held"].endswith(HALF_WAY):
+            click.echo(f"  to take the files as they are: scheduler{_options(given)} sync --now", err=True)
         if not dry:
             return
     sources = problem_lines(root, found.problems) if reviewed is None else reviewed.sources

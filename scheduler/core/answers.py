@@ -48,6 +48,13 @@ class PauseJson(TypedDict):
     at: Instant
 
 
+class WaitingJson(TypedDict):
+    reason: str
+    message: str
+    since: str | None
+    until: str | None
+
+
 class AlarmJson(TypedDict):
     kind: str
     since: Instant
@@ -89,6 +96,7 @@ class JobJson(SpecJson, RevisionJson):
     status: str
     paused: PauseJson | None
     stop_reason: str | None
+    waiting: WaitingJson | None
     alarms: list[AlarmJson]
     activated_at: Instant
     archived_at: Instant | None

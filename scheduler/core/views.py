@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from scheduler.core.due.due import next_to_fire, start_of
 from scheduler.core.due.expected import Alarm
+from scheduler.core.due.place import PlaceFault
 from scheduler.core.times.fires import coming, on_the_wall
 from scheduler.core.times.words import describe
 from scheduler.core.values.facts import Commit, Job, Pause, Status, version
@@ -36,10 +37,20 @@ def _instant(moment: datetime | None) -> str | None:
 
 
 def job_json(
-    job: Job, *, task_sha256: str | None, problems: Sequence[Problem], now: datetime, alarms: Sequence[Alarm] = ()
+    job: Job,
+    *,
+    task_sha256: str | None,
+    problems: Sequence[Problem],
+    now: datetime,
+    alarms: Sequence[Alarm] = (),
+    lost: PlaceFault | None = None,
 ) -> answers.JobJson:
-    """task_sha256: of the text the disk holds now; None where it cannot be read. alarms: what is overdue of it."""
+    """task_sha256: of the text the disk holds now; None where it cannot be read. alarms: what is overdue of it.
+
+    lost: the fault of the place that it waits for.
+    """
     facts, spec, runtime = job.file, job.file.spec, job.runtime
+    status = job.status(now, waits=lost is not None)
     return {
         **cast("answers.SpecJson", spec.to_json()),
         "schedule_text": describe(spec.due_by),
@@ -52,9 +63,10 @@ def job_json(
         "version": version(facts.generation, task_sha256),
         "revision": facts.revision,
         "dirty": facts.dirty,
-        "status": job.status(now).value,
+        "status": status.value,
         "paused": pause_json(job.pause if job.pause is not None and job.pause.covers(now) else None),
         "stop_reason": runtime.stop_reason,
+        "waiting": waiting_json(lost) if status is Status.WAITING else None,
         "alarms": [
             {
                 "kind": alarm.kind.value,
@@ -85,6 +97,12 @@ def job_json(
 
 def pause_json(pause: Pause | None) -> answers.PauseJson | None:
     return None if pause is None else cast("answers.PauseJson", pause.to_json())
+
+
+def waiting_json(lost: PlaceFault | None) -> answers.WaitingJson | None:
+    if lost is None:
+        return None
+    return {"reason": lost.cause.value, "message": lost.message, "since": _instant(lost.since), "until": None}
 
 
 def problems_json(problems: Iterable[Problem]) -> list[answers.ProblemJson]:

@@ -54,6 +54,7 @@ class Agenda:
         self._jobs: dict[str, Job] = {}
         self._starts: dict[str, datetime] = {}
         self._heap: list[tuple[datetime, str]] = []  # with entries that no longer hold: `_starts` decides
+        self._aside: set[str] = set()  # jobs that wait for their place
 
     def put(self, job: Job) -> None:
         if job.archived:  # one that comes back is put again
@@ -106,6 +107,18 @@ class Agenda:
             heapq.heappush(self._heap, entry)
         return [self._jobs[job_id] for _, job_id in found]
 
+    def put_aside(self, job_id: str) -> None:
+        """Looks at a job again only after `bring_back`, or once it has changed."""
+        self._starts.pop(job_id, None)
+        self._aside.add(job_id)
+
+    def bring_back(self) -> None:
+        """Looks again at all that was put aside."""
+        aside, self._aside = self._aside, set()
+        for job_id in aside:
+            if job_id in self._jobs:
+                self.put(self._jobs[job_id])
+
     def drop(self, job_id: str) -> None:
         self._starts.pop(job_id, None)
 
@@ -133,6 +146,7 @@ class Clockwork:
         self._turned_at = away_from  # when somebody could have claimed last
         self._back_at: datetime | None = None  # the end of the last long outage
         self._prepared: datetime | None = None
+        self._places_seen = 0
         self._claiming = threading.RLock()
         self._next_start: datetime | None = None
         self.glance: tuple[int, datetime | None] = 0, None  # jobs that will fire, and when next; takes no lock
@@ -192,9 +206,10 @@ class Clockwork:
             while not self.loop.stopping.is_set():
                 now = self.clock.now()
                 if only is None:
-                    jobs = self.agenda.started(now)
+                    jobs = self._started(now)
                 else:
                     jobs = [job for job in map(self.agenda.get, sorted(only)) if job is not None]
+                    jobs = [job for job in jobs if not self.duties.holds(job)]
                 if not self._fires:
                     return []
                 if jobs and (trouble := self.duties.unusable()):
@@ -214,9 +229,28 @@ class Clockwork:
                 stale = True
         return []
 
+    def _started(self, now: datetime) -> list[Job]:
+        """The jobs whose start has come, but for those that wait for their place."""
+        places = self.duties.places
+        if places is None:
+            return self.agenda.started(now)
+        if places.ends != self._places_seen:
+            self._places_seen = places.ends
+            self.agenda.bring_back()
+        found = []
+        for job in self.agenda.started(now):
+            if places.holds(job):
+                self.agenda.put_aside(job.id)
+            else:
+                found.append(job)
+        return found
+
     def _due(self, job: Job, now: datetime, until: datetime | None) -> Due | None:
         try:
-            return due(job, now=now, since=self.since, until=until, elsewhere_until=self._elsewhere_until)
+            back_at = self.duties.back_at(job)
+            return due(
+                job, now=now, since=self.since, until=until, elsewhere_until=self._elsewhere_until, back_at=back_at
+            )
         except Exception:  # such as a zone that this machine no longer knows: no other job may wait for it
             self._drop(job)
             return None

@@ -21,6 +21,7 @@ from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.daemon.clockwork import Agenda, Clockwork
 from scheduler.daemon.duties import Duties
+from scheduler.daemon.places import Places
 from scheduler.daemon.requests import Requests
 from scheduler.daemon.resync import Resync
 from scheduler.daemon.systemd import Manager
@@ -134,6 +135,9 @@ class Daemon:
         self._lost: set[str] = set()  # runs that end while the database is gone
         self._ended: list[Run | None] = []  # of `--once`
         self.agenda = Agenda()
+        self.places = Places(
+            passes=self._passes, clock=clock, lend=stores.lend, environ=environ, changed=self.agenda.poke
+        )
         self.engine = LocalEngine(
             attempts=self._attempts,
             lend=stores.lend,
@@ -141,6 +145,8 @@ class Daemon:
             scratch=owner.scratch,
             delayed=self.agenda.poke,
             alone=self.agenda.runs_alone,
+            holds=self.places.holds,
+            back_at=self.places.back_at,
             known=self.agenda.get,
         )
         self.duties = Duties(
@@ -150,6 +156,7 @@ class Daemon:
             stores=stores,
             engine=self.engine,
             timekeeper=timekeeper,
+            places=self.places,
             observe=observe,
             done=self._ended.append if once else None,
         )
@@ -181,7 +188,7 @@ class Daemon:
             follow = Follow(followed=place.followed, clock=clock, environ=environ)
             self.follower = Follower(follow, asked=place.wake, applied=self.resync.loop.bell.set)
         self._hearts = (self.clockwork.loop, self.resync.loop)  # the watchdog bites where one of them hangs
-        self._loops = [*self._hearts, self.nightly.loop, alarms.loop]
+        self._loops = [*self._hearts, self.places.loop, self.nightly.loop, alarms.loop]
         self._loops += [] if self.follower is None else [self.follower.loop]
         cleanup.callback(self.resync.stop)
         for listener in lock.listeners:
@@ -192,6 +199,7 @@ class Daemon:
         if self.follower is not None and (self._once or not self.place.root.is_dir()):
             self.follower.look()
         first = self.resync.sync_now(actor="scheduler", cause="start")
+        self.places.begin(self._store)
         self.clockwork.reload(self._store)
         with self._listening_to_signals():
             self.duties.take_queued(self._store)
@@ -210,6 +218,7 @@ class Daemon:
         self.engine.release(self.clock.now())
         self.clockwork.dispatch(self._store)
         self.engine.wait()
+        self.places.look_once(self._store)
         self._write_last()
         fine = [run for run in self._ended if run and (run.status is RunStatus.SUCCEEDED or run.reason in BENIGN)]
         failed = len(self._ended) - len(fine) + self.engine.put_off + len(self.engine.unwritten)
@@ -266,6 +275,7 @@ class Daemon:
 
     def _look_at_database(self) -> bool:
         trouble = self._file.trouble()
+        self.places.saw_database(trouble)
         if trouble != self._database_trouble:
             if trouble:
                 _log.error("database_gone", "`scheduler restore` brings a copy back", reason=trouble)
@@ -310,6 +320,7 @@ class Daemon:
             environ=self.environ,
             passes=self._passes,
             owner=self.owner.id,
+            lost=self.places.lost,
         )
 
     def _settle(self, store: Store, job_ids: Collection[str], until: datetime) -> None:

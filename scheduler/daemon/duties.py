@@ -5,12 +5,14 @@ from __future__ import annotations
 import socket
 import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
 from scheduler.core.due.waiting import Done
+from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.settings import Settings
+from scheduler.daemon.places import Places
 from scheduler.daemon.timekeeper import Timekeeper
 from scheduler.ledger import claims, lives
 from scheduler.ledger.claims import Claimed
@@ -40,6 +42,7 @@ class Duties:
     stores: Stores
     engine: LocalEngine
     timekeeper: Timekeeper
+    places: Places | None = None
     observe: bool = False
     done: Done | None = None  # told of each run that has ended
     silent: str | None = None  # why nothing fires here; None: not known yet
@@ -50,10 +53,19 @@ class Duties:
     def fires(self) -> bool:
         return self.silent == ""
 
+    def holds(self, job: Job) -> bool:
+        """Whether the slots of a job wait for its place (F7)."""
+        return self.places is not None and self.places.holds(job)
+
+    def back_at(self, job: Job) -> datetime | None:
+        return None if self.places is None else self.places.back_at(job)
+
     def unusable(self) -> str:
         """Why nothing may be claimed at present; empty if it may."""
-        trouble = self.stores.trouble() or lack_of_room(self.place.db.parent, self.place.outputs)
-        return trouble or self.timekeeper.doubt()
+        gone = self.stores.trouble()
+        if self.places is not None:
+            self.places.saw_database(gone)
+        return gone or lack_of_room(self.place.db.parent, self.place.outputs) or self.timekeeper.doubt()
 
     def may_fire(self, settings: Settings) -> bool:
         """Whether these settings let this host fire."""

@@ -22,6 +22,7 @@ from scheduler.core.values.facts import SyncState
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
+from scheduler.core.values.texts import how_held_ends
 from scheduler.git.folder import index_lock
 from scheduler.ledger import syncs
 from scheduler.ledger.audit import append_audit
@@ -240,7 +241,7 @@ class Resync:
         """Edits wait. For the minutes of a rebase that is as it should be; one that is forgotten is told (S8, F7)."""
         if held != self.held:
             if held:
-                _log.info("sync_held", "`scheduler sync --now` syncs all the same", reason=held)
+                _log.info("sync_held", how_held_ends(held), reason=held)
             else:
                 _log.info("sync_held_no_more")
             self.held = held

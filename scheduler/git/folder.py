@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from scheduler.core.values.texts import HALF_WAY
+
 
 def head_by_hand(root: Path) -> str | None:
     """The commit that HEAD names by the files git keeps it in; None where they do not say, as with reftables."""
@@ -99,7 +101,20 @@ def under_way(root: Path) -> str:
     """
     git = git_folder(root)
     found = None if git is None else next((what for name, what in _UNDER_WAY if (git / name).exists()), None)
-    return f"{found} is half way in the repository" if found else ""
+    return f"{found} {HALF_WAY}" if found else ""
+
+
+def rebased_ref(root: Path) -> str | None:
+    """The branch that a rebase which is half way moves, as a ref; None where there is no rebase, or it moves none.
+
+    Raises nothing: a file that comes and goes meanwhile is as good as absent.
+    """
+    git = git_folder(root)
+    for name in ("rebase-merge", "rebase-apply"):
+        with contextlib.suppress(OSError, ValueError):
+            if git is not None and (ref := (git / name / "head-name").read_text().strip()).startswith("refs/"):
+                return ref
+    return None
 
 
 def head_ref(root: Path) -> str | None:

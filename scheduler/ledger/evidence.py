@@ -6,14 +6,25 @@ from collections.abc import Sequence
 from datetime import datetime
 from sqlite3 import Connection
 
-from scheduler.core.due.expected import Alarm, AlarmEvidence, alarms_of
+from scheduler.core.due.expected import Alarm, AlarmEvidence, Kind, alarms_of
+from scheduler.core.due.place import holding
 from scheduler.core.values.facts import Job
+from scheduler.ledger.places import open_faults
 from scheduler.ledger.rows import SLOTS, moment, stamp
 
 
 def alarms(sql: Connection, now: datetime, jobs: Sequence[Job]) -> list[tuple[Job, Alarm]]:
-    """What is overdue of these jobs, judged by schedules and rows alone."""
-    return [(job, alarm) for job in jobs for alarm in alarms_of(job, _evidence(sql, job, now), now)]
+    """What is overdue of these jobs, judged by schedules and rows alone.
+
+    Slots that wait for their place have no row, as it should be; that the place is gone is told already.
+    """
+    lost = open_faults(sql)
+    return [
+        (job, alarm)
+        for job in jobs
+        for alarm in alarms_of(job, _evidence(sql, job, now), now)
+        if alarm.kind is not Kind.ROW or holding(lost, job) is None
+    ]
 
 
 def told_alarms(sql: Connection) -> set[tuple[str, str]]:

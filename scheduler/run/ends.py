@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from scheduler.core.due.due import may_still_start
+from scheduler.core.due.place import PLACE
 from scheduler.core.due.policy import retry_at
 from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
@@ -157,7 +158,9 @@ def tell_end(store: Store, run: Run) -> Run:
         )
         return run
     if not run.status.finished:
-        if run.status is RunStatus.QUEUED and not run.attempts:
+        if run.reason == PLACE:
+            _log.info("run_waits", "its place is gone: it starts once that is back", run_id=run.id)
+        elif run.status is RunStatus.QUEUED and not run.attempts:
             why = "the process that was to run it has ended: it waits for its turn"
             _log.warning("run_not_started", why, run_id=run.id)
         return run  # somebody else's by now

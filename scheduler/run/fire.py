@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from scheduler.core.due.due import is_slot
+from scheduler.core.due.place import Cause, PlaceFault, fault_of_place
 from scheduler.core.values.facts import Fault, Job, Provenance, Task
 from scheduler.core.values.instants import instant
 from scheduler.core.values.runs import Run, Trigger
@@ -52,6 +53,8 @@ class Superseded:
 
 def what_shall_run(passes: Passes, store: Store, run: Run, wait: Wait) -> Ready | Fault | Superseded | None:
     """What the first attempt of a claimed run is given, or why there is none. None: somebody has cancelled it."""
+    if fault := _of_other_branch(passes, store):
+        return fault
     fresh = _fresh(passes, store, run, wait, cause="run" if run.fire_time is None else "fire")
     if fresh is None or wait(0):
         return None
@@ -66,13 +69,28 @@ def what_shall_run(passes: Passes, store: Store, run: Run, wait: Wait) -> Ready 
     give_up = time.monotonic() + min(passes.absent_grace.total_seconds(), SAVE_S)
     while True:
         ready = from_disk(fresh.passes, fresh.job, fresh.settings, run.trigger)
+        if fresh.settings.worktree.branch and (fault := _of_other_branch(passes, store)):
+            return fault  # checked out while the file was read
         passing = isinstance(ready, Fault) and ready.reason in _PASSING
         if not passing or time.monotonic() >= give_up or wait(LOOK_AGAIN_S):
             return ready
 
 
+def _of_other_branch(passes: Passes, store: Store) -> Fault | None:
+    why = passes.other_branch(store.read(syncs.settings))
+    return Fault(reason=Cause.BRANCH, message=why) if why else None
+
+
+def lost_place(passes: Passes, store: Store, run: Run, fault: Fault) -> PlaceFault | None:
+    """What of the place has kept a run from starting; None where the fault is the job's (F7)."""
+    job = store.read(queries.job, run.job_id)
+    return None if job is None else fault_of_place(fault, job, passes.sight(store, job))
+
+
 def what_runs_again(passes: Passes, store: Store, run: Run, wait: Wait) -> Ready | Fault:
     """What the next attempt is given: the job as it is known by now, with the text of the first (F2)."""
+    if fault := _of_other_branch(passes, store):  # the runner's own files would be that branch's
+        return fault
     observed = store.read(syncs.observed, job_id=run.job_id)
     job, settings, place = observed.jobs[run.job_id], observed.settings or Settings(), passes.place
     if place.followed is not None:

@@ -13,7 +13,7 @@ from scheduler.core import views
 from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
-from scheduler.ledger import lives, queries, runs, syncs
+from scheduler.ledger import lives, places, queries, runs, syncs
 from scheduler.ledger.audit import read_audit
 from scheduler.service.root import Root
 
@@ -78,6 +78,7 @@ def explain_job(root: Root, job_id: str, *, at: datetime | None = None, prefix: 
             lives=store.read(lives.lives, now),
             daemon=root.daemon(of_any_root=True) is not None,
             kept_from=kept_from,
+            places=store.read(places.told_faults),
         )
     return views.explain_json(job.id, moment, explain(ledger, moment, now=now))
 

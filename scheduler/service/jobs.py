@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from scheduler.core import views
 from scheduler.core.due.expected import Alarm, Kind, alarm_texts, starved_texts
+from scheduler.core.due.place import PlaceFault, holding, place_texts
 from scheduler.core.times.fires import coming
 from scheduler.core.values.facts import Fault, Job, Status
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, SchedulerError, UsageError
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import Schedule
-from scheduler.ledger import evidence, queries, syncs
+from scheduler.ledger import evidence, places, queries, syncs
 from scheduler.ledger.store import Store
 from scheduler.root.files import WorkingTree
 from scheduler.root.settings import read_settings
@@ -53,7 +54,8 @@ def list_jobs(
         alarms: dict[str, list[Alarm]] = {}
         for _, alarm in overdue:
             alarms.setdefault(alarm.job_id, []).append(alarm)
-        jobs = [_job_json(root, job, found, files, alarms.get(job.id, ())) for job in known]
+        lost = store.read(places.open_faults)
+        jobs = [_job_json(root, job, found, files, alarms.get(job.id, ()), lost) for job in known]
         held = _why_held(root, store)
     wanted = [
         job
@@ -62,7 +64,7 @@ def list_jobs(
         and (tag is None or tag in job["tags"])
         and (not problems or job["problems"] or job["sync_state"] in ("invalid", "conflict", "held"))
     ]
-    troubles += [*said, *alarm_texts(overdue), *starved_texts(known)]
+    troubles += [*said, *place_texts(lost), *alarm_texts(overdue), *starved_texts(known)]
     # The summary is of the whole root.
     return {**views.list_json(jobs, found, troubles, held=held), "jobs": wanted}
 
@@ -85,7 +87,9 @@ def show_job(root: Root, job_id: str, *, prefix: bool = False) -> ShowJson:
         coming = [] if job.status(now) in _NEVER_FIRE else _coming(job, now)
         alarms = [alarm for _, alarm in store.read(evidence.alarms, now, [job])]
         return {
-            "job": _job_json(root, job, store.read(syncs.problems), _Files(root), alarms),
+            "job": _job_json(
+                root, job, store.read(syncs.problems), _Files(root), alarms, store.read(places.open_faults)
+            ),
             "next_fires": [{"job_id": job.id, **views.fire_json(fire, job.file.spec.due_by)} for fire in coming],
             "held": _why_held(root, store),
         }
@@ -165,11 +169,18 @@ def never_synced(root: Root) -> bool:
 
 
 def _job_json(
-    root: Root, job: Job, problems: Iterable[Problem], files: _Files | None, alarms: Sequence[Alarm] = ()
+    root: Root,
+    job: Job,
+    problems: Iterable[Problem],
+    files: _Files | None,
+    alarms: Sequence[Alarm],
+    lost: Sequence[PlaceFault],
 ) -> JobJson:
     mine = [p for p in problems if p.job_id == job.id or (p.job_id is None and p.path == job.file.path)]
     sha256 = None if job.archived or files is None else files.task_sha256(job)
-    return views.job_json(job, task_sha256=sha256, problems=mine, now=root.clock.now(), alarms=alarms)
+    return views.job_json(
+        job, task_sha256=sha256, problems=mine, now=root.clock.now(), alarms=alarms, lost=holding(lost, job)
+    )
 
 
 class _Files:

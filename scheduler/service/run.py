@@ -48,11 +48,13 @@ def run_job(
     task_of: a run of the job, JOB:N, whose text it is given again; where that came from, this run says of itself.
     Returns the finished run, a skip where it could not start; without `wait`, a daemon's run as it stands.
     What its own file and scheduler.yaml say now counts, synced or not (F1); the task is read last of all.
-    Raises: RefusedError, leaving no row, for an archived or a running job; UsageError for an unknown one.
+    Raises: RefusedError, leaving no row, for an archived or a running job, or while another branch than
+    `worktree.branch` is checked out; UsageError for an unknown job.
     """
     from scheduler.control.client import ask
 
     origin = None if task_of is None else _origin(root, job_id, task_of)
+    _refuse_other_branch(root, job_id)
     holder = root.daemon()
     if holder is None:
         return _run_here(root, job_id, cancel, claimed, origin)
@@ -72,6 +74,14 @@ def run_job(
                 hint=f"`scheduler history {job.id}` shows how it went on",
             )
         return run
+
+
+def _refuse_other_branch(root: Root, job_id: str) -> None:
+    """Raises: RefusedError where the text on disk is another branch's (S8)."""
+    with root.job(job_id) as (store, _):
+        why = root.passes().other_branch(store.read(syncs.settings))
+    if why:
+        raise RefusedError(f"{why}; nothing was started", hint="check out that branch: no other branch's text is run")
 
 
 def _origin(root: Root, job_id: str, run_id: str) -> Run:
@@ -166,6 +176,7 @@ def dry_run_job(root: Root, job_id: str, *, task_of: str | None = None) -> DryRu
         origin = None if task_of is None else _origin(root, job.id, task_of)
         if job.archived:
             raise RefusedError(f"job {job.id!r} is archived: no file names it any more")
+        _refuse_other_branch(root, job.id)
         passes = root.passes()
         found = passes.look_again(store.read(syncs.observed, job_id=job.id), job.id, root.clock.now())
         trigger = Trigger.MANUAL if origin is None else Trigger.RERUN

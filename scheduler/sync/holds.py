@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scheduler.core.values.facts import Fault
 from scheduler.core.values.settings import ROOT_FILE, Settings
-from scheduler.git.folder import git_folder, head_ref, under_way
+from scheduler.git.folder import git_folder, head_ref, rebased_ref, under_way
 from scheduler.root.place import Place
 from scheduler.root.reading import read_file
 from scheduler.root.settings import ROOT_FILE_BYTES, read_settings
@@ -12,14 +12,22 @@ from scheduler.root.settings import ROOT_FILE_BYTES, read_settings
 _BRANCH = "refs/heads/"
 
 
-def why_held(place: Place, stored: Settings | None) -> str:
+def why_held(place: Place, stored: Settings | None, *, now_anyway: bool = False) -> str:
     """In words why no pass may take the files as they are now; empty if one may.
+
+    now_anyway: whatever git is in the middle of. Nothing lets a pass take the files of another branch.
+    """
+    if not now_anyway and place.followed is None and (found := under_way(place.root)):
+        return found
+    return other_branch(place, stored)
+
+
+def other_branch(place: Place, stored: Settings | None) -> str:
+    """In words what is checked out where it is not the branch that is to be synced and run; else empty.
 
     stored: the last good settings; None before the first sync. Their `worktree.branch` decides, whatever the
     scheduler.yaml of the branch that is checked out says. Only where they name none does that file's count.
     """
-    if place.followed is None and (found := under_way(place.root)):
-        return found
     branch = stored.worktree.branch if stored is not None and stored.worktree.branch else _told(place)
     return _other_branch(place, branch) if branch else ""
 
@@ -39,7 +47,7 @@ def _other_branch(place: Place, branch: str) -> str:
         return "" if remote.branch == branch else f"the {remote.words} is followed, and worktree.branch is {branch!r}"
     if git_folder(place.root) is None:
         return f"worktree.branch is {branch!r}, and {str(place.root)!r} is in no git repository"
-    ref = head_ref(place.root) or _asked(place)
+    ref = rebased_ref(place.root) or head_ref(place.root) or _asked(place)
     if ref is None:
         return f"worktree.branch is {branch!r}, and git does not say which branch is checked out"
     if ref == _BRANCH + branch:

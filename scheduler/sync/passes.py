@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from scheduler.core.due.place import Sight
 from scheduler.core.plan.audit import Origin, audit_rows, origins
 from scheduler.core.plan.desired import Desired, Read
 from scheduler.core.plan.plan import Plan, plan, plan_one
@@ -17,7 +18,7 @@ from scheduler.core.values.problems import Problem, UnavailableError
 from scheduler.core.values.settings import ROOT_FILE, Settings
 from scheduler.git.history import ONE_FILE_S, WHOLE_PASS_S, last_changes
 from scheduler.git.tree import Commits, Tree, git_silence, read_tree
-from scheduler.ledger import syncs
+from scheduler.ledger import places, syncs
 from scheduler.ledger.cursor import StaleError, until_fresh
 from scheduler.ledger.store import Store
 from scheduler.ledger.syncs import Observed
@@ -25,12 +26,13 @@ from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.root.desired import read_desired
 from scheduler.root.files import WorkingTree
+from scheduler.root.gone import gone_folder, root_trouble
 from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
 from scheduler.root.reading import read_file, real_path
 from scheduler.root.settings import ROOT_FILE_BYTES, read_settings
 from scheduler.root.tasks import JOB_FILE_BYTES, read_task
-from scheduler.sync.holds import why_held
+from scheduler.sync.holds import other_branch, why_held
 from scheduler.sync.synced import Synced
 
 LOOK_AGAIN_S = 0.1
@@ -59,7 +61,7 @@ class Passes:
         started = self.clock.now()
         here = self._here()
         found, problems, silence = here._plan(observed, started, confirmed)
-        held = "" if now_anyway else here.held(observed.settings)
+        held = here.held(observed.settings, now_anyway=now_anyway)
         return self._synced(found, problems, started, confirmed, silence, held, jobs=observed.jobs.values())
 
     def sync(
@@ -75,12 +77,12 @@ class Passes:
         """One pass; one that is held (S8) changes nothing.
 
         defer: the jobs whose loss is not to be believed yet; None: nothing of this pass is.
-        now_anyway: take the files as they are, whatever git is in the middle of.
+        now_anyway: take the files as they are, whatever git is in the middle of; but of no other branch.
         Raises: UnavailableError where the root or the database cannot be used.
         """
         started = self.clock.now()
         settled: datetime | None = None
-        if not now_anyway and (held := self._here().held(store.read(syncs.settings))):
+        if held := self._here().held(store.read(syncs.settings), now_anyway=now_anyway):
             return self._synced(None, (), started, None, "", held)
 
         def turn() -> Synced:
@@ -94,7 +96,7 @@ class Passes:
             here = self._here()  # after what was observed: an older commit cannot undo what a newer one was taken for
             found, problems, silence = here._plan(observed, now, confirmed)
             # Somebody may have switched while the files were read: they may be those of another branch.
-            if not now_anyway and (held := here.held(observed.settings)):
+            if held := here.held(observed.settings, now_anyway=now_anyway):
                 return self._synced(None, (), started, None, "", held)
             if self.settle is not None and settled is None and found is not None:
                 owing = [action.job_id for action in found.actions if action.skips]
@@ -116,9 +118,27 @@ class Passes:
 
         return until_fresh(turn, "nothing was applied")
 
-    def held(self, stored: Settings | None) -> str:
+    def held(self, stored: Settings | None, *, now_anyway: bool = False) -> str:
         """Why no pass may take the files as they are now (S8); empty if one may. stored: the last good settings."""
-        return why_held(self.place, stored)
+        return why_held(self.place, stored, now_anyway=now_anyway)
+
+    def other_branch(self, stored: Settings | None) -> str:
+        """What is checked out where it is not the branch to run (F1); else empty. stored: the last good settings."""
+        return other_branch(self._here().place, stored)
+
+    def sight(self, store: Store, job: Job) -> Sight:
+        """What a look at the place shows of what this job needs of it (F7)."""
+        place = self._here().place
+        if trouble := root_trouble(place.root):
+            return Sight(root=trouble)
+        facts, task = job.file, job.file.spec.task_source_path
+        folder = gone_folder(place.root, facts.path)
+        known = True
+        if folder is None and task is not None and (folder := gone_folder(place.root, task)) is not None:
+            known = store.read(places.was_there, job.id, folder[0]) or task in self.tree(task).blobs
+        name, trouble = folder or ("", "")
+        held = why_held(place, store.read(syncs.settings))
+        return Sight(folder=name, folder_trouble=trouble, folder_known=known, held=held)
 
     def _plan(
         self, observed: Observed, now: datetime, confirmed: str | None
@@ -190,8 +210,11 @@ class Passes:
             job = store.read(syncs.observed, job_id=job_id).jobs[job_id]
             if job.archived:
                 return found
-            there = (self.place.root / job.file.path).exists()  # and says something else: half saved, or another id
-            if time.monotonic() >= began + (min(patience, SAVE_S) if there else patience):
+            place = self._here().place
+            there = (place.root / job.file.path).exists()  # and says something else: half saved, or another id
+            # A slot waits for its place without a run: other slots of the job would find that one still there.
+            lost = cause == "fire" and (root_trouble(place.root) or gone_folder(place.root, job.file.path))
+            if time.monotonic() >= began + (min(patience, SAVE_S) if there or lost else patience):
                 return found
             if wait(LOOK_AGAIN_S):
                 return None

@@ -197,14 +197,21 @@ def test_another_branch_is_held_by_the_last_good_setting_and_seen_everywhere(on_
     assert on_main.json("show", "heartbeat")["held"] is None
 
 
-def test_now_takes_another_branch_and_with_it_its_setting(on_main: Root) -> None:
+def test_now_never_takes_another_branch(on_main: Root) -> None:
+    before = on_main.facts()
     switch_away(on_main)
     found = on_main.cli("sync", "--now", "--json")
-    assert (found.code, [each["id"] for each in found.json["updated"]]) == (0, ["heartbeat"])
-    assert on_main.sync()["held"] is None
-    on_main.git("switch", "-q", "main")
-    held = on_main.json("list")["summary"]["held"]
-    assert held == "the branch 'main' is checked out, and worktree.branch is 'feature/x'"
+    assert (found.code, found.json["held"], found.json["updated"]) == (3, ELSEWHERE, [])
+    assert on_main.facts() == before
+    told = on_main.cli("sync", "--now").stderr
+    assert "sync --now" not in told, "what does not help is no hint"
+    plan = on_main.cli("plan", "--json")
+    assert (plan.code, plan.json["held"]) == (3, ELSEWHERE)
+
+
+def test_now_takes_what_a_merge_has_left_on_the_branch(on_main: Root) -> None:
+    merge_half_way(on_main)
+    assert on_main.cli("sync", "--now", "--json").json["held"] is None
 
 
 def test_a_detached_head_is_another_branch_even_at_the_same_commit(on_main: Root) -> None:
@@ -213,11 +220,36 @@ def test_a_detached_head_is_another_branch_even_at_the_same_commit(on_main: Root
     assert held == f"HEAD is detached at {on_main.git('rev-parse', 'HEAD')[:12]}, and worktree.branch is 'main'"
 
 
-def test_a_run_on_another_branch_has_the_last_good_definition_and_the_task_on_disk(on_main: Root) -> None:
+@pytest.mark.parametrize("how", [(), ("--dry-run",), ("--wait",)])
+def test_a_run_on_another_branch_is_refused(on_main: Root, how: tuple[str, ...]) -> None:
     switch_away(on_main)
     on_main.write("prompts/triage.md", "Of the branch.\n")
-    assert on_main.run("triage")["result"] == "Of the branch.\n"
-    assert on_main.job("heartbeat")["generation"] == 1
+    found = on_main.cli("run", "triage", *how)
+    assert found.code == 3
+    assert f"{ELSEWHERE}; nothing was started" in found.stderr
+    assert on_main.runs("triage") == []
+    on_main.git("stash", "-q")
+    on_main.git("switch", "-q", "main")
+    assert on_main.run("triage")["result"] == "Sort the inbox.\n"
+
+
+def test_an_earlier_text_is_not_run_on_another_branch_either(on_main: Root) -> None:
+    first = on_main.run("triage")
+    switch_away(on_main)
+    assert on_main.cli("run", "triage", "--task-of", first["id"]).code == 3
+
+
+def test_a_slot_on_another_branch_waits_and_has_the_text_of_its_own(on_main: Root) -> None:
+    switch_away(on_main)
+    on_main.write("prompts/triage.md", "Of the branch.\n")
+    on_main.commit()
+    assert fired(on_main, "triage") == ("queued", "place", None)
+    job = on_main.job("triage")
+    assert (job["consecutive_errors"], job["run_count"]) == (0, 0)
+    on_main.git("switch", "-q", "main")
+    on_main.cli("serve", "--once", "-q")
+    (run,) = on_main.runs("triage")
+    assert (run["status"], run["result"]) == ("succeeded", "Sort the inbox.\n")
 
 
 def test_a_broken_scheduler_yaml_on_another_branch_is_held_all_the_same(on_main: Root) -> None:

@@ -58,6 +58,7 @@ def due(
     since: datetime | None,
     until: datetime | None = None,
     elsewhere_until: datetime | None = None,
+    back_at: datetime | None = None,
 ) -> Due | None:
     """What becomes of the slots from the job's cursor on; None where none is due.
 
@@ -68,22 +69,28 @@ def due(
     since: from when on somebody has been there; None: it was not said, and a minute late is in time (`serve --once`).
     until: the last slot that counts, where the schedule is about to be replaced; else those whose start has come.
     elsewhere_until: slots before that were another host's to run, and are not caught up with.
+    back_at: when the job's place was there again, if it was gone: the default of `catch_up.within` counts from then.
     """
     if not job.taken or job.next_run_at is None:
-        return _due(job, now, since, until, elsewhere_until)
+        return _due(job, now, since, until, elsewhere_until, back_at)
     schedule = job.file.spec.due_by
     taken = [slot for slot in job.taken if slot >= job.next_run_at]
     last = now - start_delay(schedule, job.id) if until is None else until
     if (bound := due_before(taken, last)) < last:
         until = bound
-    found = _due(job, now, since, until, elsewhere_until)
+    found = _due(job, now, since, until, elsewhere_until, back_at)
     if found is None:
         return None
     return replace(found, next_run_at=first_free_slot(schedule, after=found.last, taken=taken))
 
 
 def _due(
-    job: Job, now: datetime, since: datetime | None, until: datetime | None, elsewhere_until: datetime | None
+    job: Job,
+    now: datetime,
+    since: datetime | None,
+    until: datetime | None,
+    elsewhere_until: datetime | None,
+    back_at: datetime | None,
 ) -> Due | None:
     """The same, as if none of the slots had a row."""
     spec, cursor = job.file.spec, job.next_run_at
@@ -111,7 +118,7 @@ def _due(
     catch_up: tuple[datetime, ...] = ()
     if stopped is None and until is None:
         begin = max(filter(None, (cursor, elsewhere_until)))
-        catch_up = _to_catch_up(job, begin, end, now - delay, newest_runs=runs)
+        catch_up = _to_catch_up(job, begin, end, now - delay, back_at, newest_runs=runs)
     return Due(
         job=job,
         slot=newest if runs else None,
@@ -122,7 +129,7 @@ def _due(
 
 
 def _to_catch_up(
-    job: Job, begin: datetime, end: datetime, latest: datetime, *, newest_runs: bool
+    job: Job, begin: datetime, end: datetime, latest: datetime, back_at: datetime | None, *, newest_runs: bool
 ) -> tuple[datetime, ...]:
     """Of the slots of [begin, end], those that are run after all: the newest ones, without a gap.
 
@@ -143,7 +150,10 @@ def _to_catch_up(
     if found is None:
         return ()
     following = next_fire(schedule, after=found.last)
-    return (found.last,) if latest - found.last <= patience(job.file.spec, found.last, following) else ()
+    owed_since = found.last
+    if back_at is not None and catch_up.within is None:
+        owed_since = max(found.last, min(back_at, latest))
+    return (found.last,) if latest - owed_since <= patience(job.file.spec, found.last, following) else ()
 
 
 def may_still_start(job: Job, slot: datetime, now: datetime) -> bool:
@@ -180,6 +190,23 @@ def unserved(job: Job, now: datetime) -> tuple[Skip, ...]:
     paused = _from_start(job.pause, start_delay(schedule, job.id))
     ranges = around(job.taken, job.next_run_at, now)
     return tuple(skip for begin, end in ranges for skip in _skips(schedule, paused, begin, end))
+
+
+def lost_while_away(job: Job, spec: JobSpec, now: datetime) -> tuple[Skip, ...]:
+    """The `at` slots of an archived job that came while no file named it, now that one does again, as `spec`.
+
+    Other slots were not due then, and others of them follow. Of these none does, and without a row nobody would know.
+    """
+    gone_at, known = job.file.archived_at, job.file.spec
+    if gone_at is None or not (known.enabled and spec.enabled):
+        return ()
+    begin = gone_at if job.last_slot is None else max(gone_at, job.last_slot)
+    ats = sorted({entry.at for entry in spec.due_by.entries if entry.at is not None and begin < entry.at <= now})
+    return tuple(
+        Skip(first=at, last=at, slots=1, reason="missed")
+        for at in ats
+        if is_slot(known.due_by, at) and is_slot(spec.due_by, at)
+    )
 
 
 def held_back(job: Job, now: datetime) -> Due | None:

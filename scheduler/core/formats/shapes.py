@@ -353,7 +353,7 @@ class WorktreeShape(Shape):
     branch: Annotated[
         str | None, BeforeValidator(rules.given, json_schema_input_type=Annotated[str, Field(min_length=1)])
     ] = _optional(
-        "The branch whose files are synced. On another one, or on none, a sync is held; without it any.",
+        "The branch whose files are synced and run. On another one, or on none, slots wait. Default: any.",
         "main",
         min_length=1,
         max_length=MAX_LENGTH,

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from scheduler.core.due.due import is_slot, patience
+from scheduler.core.due.place import fault_of_key
 from scheduler.core.past.past import IMPORT
 from scheduler.core.past.timeline import Changes, Origin
 from scheduler.core.times.fires import next_fire, span, start_delay
@@ -37,6 +38,7 @@ class Ledger:
     beside: Sequence[Run] = ()  # what ran at the instant, of any job
     lives: Sequence[Life] = ()  # by when they began
     daemon: bool = False  # one is there now: that of the last life
+    places: Sequence[AuditRow] = ()  # when faults of the place began and ended, oldest first
     kept_from: datetime | None = None  # slots before it may have had rows that were thrown away since
 
 
@@ -73,7 +75,7 @@ def explain(ledger: Ledger, at: datetime, *, now: datetime) -> Answer:
         return Answer("did_not_exist", f"the job did not exist before {_on(ledger, ledger.job.created_at)}", (made,))
     rows = [run for run in ledger.runs if _covers(ledger, run, at)]
     row = next((run for run in rows if run.reason != "void"), None)
-    answer = _of_row(ledger, row, at, definition) if row is not None else _without_row(ledger, definition, at, now)
+    answer = _of_row(ledger, row, at, definition, now) if row is not None else _without_row(ledger, definition, at, now)
     if row is None:  # the clock has gone back: what was a skip has not come after all, and the slot is due again
         answer = replace(answer, evidence=(*answer.evidence, *(_run(ledger, run) for run in rows)))
     return replace(answer, evidence=(*answer.evidence, _defined(ledger, definition)))
@@ -88,10 +90,12 @@ def newest_slot(job: Job, now: datetime) -> datetime:
     return next_fire(schedule, after=now) or now
 
 
-def _of_row(ledger: Ledger, row: Run, at: datetime, definition: Definition) -> Answer:
+def _of_row(ledger: Ledger, row: Run, at: datetime, definition: Definition, now: datetime) -> Answer:
     evidence = [_run(ledger, row)]
     if row.status is RunStatus.QUEUED:
         told = "it waits to be tried again" if row.retry_at is not None else "it waits for its turn"
+        if lost := _lost(ledger, now):
+            told, evidence = "it waits until its place is there again", [*evidence, *lost]
         return Answer("waiting", told, (*evidence, *_house(ledger, row, at)), fired=bool(row.attempts))
     if row.status is not RunStatus.SKIPPED:
         late = ", caught up with" if row.trigger is Trigger.CATCH_UP else ""
@@ -103,9 +107,14 @@ def _of_row(ledger: Ledger, row: Run, at: datetime, definition: Definition) -> A
         return Answer("fired", f"{row.id} ran{late}{began}: {_end(row)}", tuple(evidence), fired=True)
     reason = row.reason or "skipped"
     told = _SKIPPED.get(reason, row.error or reason)
+    if reason == "missed" and _lost(ledger, at):
+        told = "its place was gone when it was due"
     match reason:
+        case "missed" if (away := _last(ledger, at, on="archive", off="revive")) is not None:
+            told = "no file named the job when it was due, and a one-shot has no later slot"
+            evidence.append(_audit(away, "archive", f"archived; its file was {away.before}"))
         case "missed":
-            evidence += _absence(ledger, at, definition)
+            evidence += _lost(ledger, at) or _absence(ledger, at, definition)
         case "paused":
             evidence += _paused(ledger, at, definition)
         case "overlap":
@@ -155,11 +164,13 @@ def _without_row(ledger: Ledger, definition: Definition, at: datetime, now: date
             (_audit(stopped, "stop", "stopped"),),
         )
     if at + delay > now:
-        return _to_come(ledger, definition, at, delay)
+        return _to_come(ledger, definition, at, delay, now)
     if (came := _came(ledger, at)) is not None:  # no daemon of here had to do with it
         return _elsewhere(ledger, came)
     if ledger.kept_from is not None and at < ledger.kept_from:
         return Answer("no_record", "retention has thrown away rows of that time (retention.runs)")
+    if lost := _lost(ledger, now):
+        return Answer("waiting", "it waits until its place is there again, and catch_up decides then", tuple(lost))
     evidence = [*_paused(ledger, at, definition), *_absence(ledger, now, definition)]
     if not ledger.daemon or not ledger.lives or ledger.lives[-1].silent:
         catch_up = spec.catch_up
@@ -210,9 +221,11 @@ def _no_slot(ledger: Ledger, definition: Definition, at: datetime, now: datetime
     return Answer("not_due", f"the schedule does not name that instant: {describe(schedule)}", tuple(evidence))
 
 
-def _to_come(ledger: Ledger, definition: Definition, at: datetime, delay: timedelta) -> Answer:
+def _to_come(ledger: Ledger, definition: Definition, at: datetime, delay: timedelta, now: datetime) -> Answer:
     if paused := _paused(ledger, at, definition):
         return Answer("paused", "it is paused then", tuple(paused))
+    if lost := _lost(ledger, now):
+        return Answer("waiting", "it is due then, and waits until its place is there again", tuple(lost))
     start = f", and starts at {_on(ledger, at + delay)} (jitter)" if delay else ""
     if not ledger.daemon or not ledger.lives:
         return Answer(
@@ -286,6 +299,27 @@ def _paused(ledger: Ledger, at: datetime, definition: Definition) -> list[Eviden
         told += [f"({row.after['reason']})"] if row.after["reason"] else []
         return [Evidence(kind="pause", at=parse_instant(row.after["at"]), text=" ".join(told), actor=row.after["by"])]
     return []
+
+
+_NOTICED = timedelta(minutes=1)  # after its slot a fire may find its place gone
+
+
+def _lost(ledger: Ledger, at: datetime) -> list[Evidence]:
+    """What of the place kept the job from starting at an instant, and until when."""
+    found: dict[str, Evidence] = {}
+    for row in ledger.places:
+        key = row.field or ""
+        if row.after is not None:
+            fault = fault_of_key(key, row.after, row.at)
+            if fault is not None and fault.holds(ledger.job) and row.at <= at + _NOTICED:
+                text = f"{fault.message} [{fault.cause}], from {_on(ledger, row.at)} on"
+                found[key] = Evidence(kind="place", at=row.at, text=text)
+        elif row.at <= at:
+            found.pop(key, None)
+        elif key in found and " to " not in found[key].text:
+            text = found[key].text.removesuffix(" on") + f" to {_on(ledger, row.at)}"
+            found[key] = replace(found[key], text=text)
+    return list(found.values())
 
 
 def _absence(ledger: Ledger, at: datetime, definition: Definition) -> list[Evidence]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from scheduler.core.due.due import first_fire, unserved
+from scheduler.core.due.due import first_fire, lost_while_away, unserved
 from scheduler.core.plan.desired import Found
 from scheduler.core.values.facts import Dirty, FileFacts, Job, SyncState, TaskDirty
 from scheduler.core.values.runs import Skip
@@ -173,7 +173,10 @@ def to_update(job: Job, found: Found, now: datetime) -> Action:
     moves = restarts or switched or arms
     due_from = now if arms else activated_at
     next_run_at = first_fire(spec, after=due_from) if moves else job.next_run_at
-    skips = unserved(job, now) if not revived and (rescheduled or switched or arms) else ()
+    if revived:
+        skips = lost_while_away(job, spec, now)
+    else:
+        skips = unserved(job, now) if rescheduled or switched or arms else ()
     return Action(
         verb="revive" if revived else "update" if changes else "keep",
         job_id=job.id,

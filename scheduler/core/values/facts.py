@@ -88,6 +88,7 @@ class Status(StrEnum):
     STOPPED = "stopped"
     PAUSED = "paused"
     COMPLETED = "completed"
+    WAITING = "waiting"
     ACTIVE = "active"
 
 
@@ -168,7 +169,8 @@ class Job:
     def archived(self) -> bool:
         return self.file.archived_at is not None
 
-    def status(self, now: datetime) -> Status:
+    def status(self, now: datetime, *, waits: bool = False) -> Status:
+        """waits: whether its place is gone (F7)."""
         if self.archived:
             return Status.ARCHIVED
         if not self.file.spec.enabled:
@@ -177,4 +179,6 @@ class Job:
             return Status.STOPPED
         if self.pause is not None and self.pause.covers(now):
             return Status.PAUSED
-        return Status.COMPLETED if self.next_run_at is None else Status.ACTIVE
+        if self.next_run_at is None:
+            return Status.COMPLETED
+        return Status.WAITING if waits else Status.ACTIVE

@@ -164,3 +164,13 @@ _NAMED = 5  # in one line
 def names(ids: Sequence[str]) -> str:
     more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
     return ", ".join(ids[:_NAMED]) + more
+
+
+HALF_WAY = "is half way in the repository"
+
+
+def how_held_ends(held: str) -> str:
+    """What ends a held sync, as a hint. Nothing lets a sync take the files of another branch (S8)."""
+    if held.endswith(HALF_WAY):
+        return "end or abort it; `scheduler sync --now` takes the files as they are"
+    return "check out that branch, or change worktree.branch on the branch that is synced"

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from scheduler.core.due.place import PlaceFault
 from scheduler.core.values.facts import Fault
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Ending, Run, RunStatus
-from scheduler.ledger import queries, runs
+from scheduler.ledger import places, queries, runs
 from scheduler.ledger.store import Store
 from scheduler.machine import processes
 from scheduler.machine.clock import Clock
@@ -18,7 +19,7 @@ from scheduler.machine.log import Log
 from scheduler.root.place import Place, unusable
 from scheduler.run import ends
 from scheduler.run.engine import Why
-from scheduler.run.fire import Ready, Superseded, what_runs_again, what_shall_run
+from scheduler.run.fire import Ready, Superseded, lost_place, what_runs_again, what_shall_run
 from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.command import execute
 from scheduler.run.local.prepare import Invocation, prepare_attempt
@@ -37,6 +38,7 @@ class Attempts:
     environ: Mapping[str, str]
     passes: Passes
     owner: str  # this process, as the rows of its runs name it
+    lost: Callable[[PlaceFault], None] = lambda _: None  # told of each fault of the place that keeps a slot waiting
 
     def carry_out(
         self, run: Run, *, scratch: Path, cancel: Cancel, claimed: Callable[[Run], None] = lambda _: None
@@ -75,7 +77,7 @@ class Attempts:
         invocation = ready if isinstance(ready, Fault) else self._prepare(ready, run, attempt=1)
         if isinstance(invocation, Fault) or isinstance(ready, Fault):
             assert isinstance(invocation, Fault)
-            return self._skip(run, invocation.reason, invocation.message, fault=True)
+            return self._not_started(run, invocation)
         self._make_room(run)
         crash_point("after_read")
         started = self.store.write(
@@ -110,6 +112,11 @@ class Attempts:
             return self.end_unstarted(run, cancel.why)
         ready = what_runs_again(self.passes, self.store, run, cancel.wait)
         invocation = ready if isinstance(ready, Fault) else self._prepare(ready, run, attempt=last.n + 1)
+        if isinstance(invocation, Fault) and run.fire_time is not None:
+            lost = lost_place(self.passes, self.store, run, invocation)
+            if lost is not None:  # it goes on waiting
+                self.lost(lost)
+                return run
         self._make_room(run)
         started = self.store.write(runs.start_retry, run, owner=self.owner, now=self.clock.now())
         if started is None:  # as by a daemon, started while a command waited in somebody's foreground
@@ -123,6 +130,14 @@ class Attempts:
 
     def _prepare(self, ready: Ready, run: Run, *, attempt: int) -> Invocation | Fault:
         return prepare_attempt(ready, run.id, run.fire_time, run.trigger, attempt=attempt, environ=self.environ)
+
+    def _not_started(self, run: Run, fault: Fault) -> Run:
+        """What becomes of a claimed run that cannot start: a slot waits for its place, all else is a skip (F7)."""
+        lost = lost_place(self.passes, self.store, run, fault)
+        if lost is None or run.fire_time is None:
+            return self._skip(run, fault.reason, fault.message, fault=lost is None)
+        self.lost(lost)
+        return self.store.write(places.hold, run)
 
     def _skip(self, run: Run, reason: str, message: str, *, fault: bool) -> Run:
         """Ends a claimed run that could not start; a fault counts as an error and is told (F7)."""

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from scheduler.core.due.due import patience
+from scheduler.core.due.place import PLACE, missed_meanwhile
 from scheduler.core.due.waiting import OUTAGE, Done, Waiting, WaitingRun
 from scheduler.core.times.fires import next_fire
 from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import SchedulerError
 from scheduler.core.values.runs import Run, RunStatus
-from scheduler.ledger import claims, queries, runs
+from scheduler.ledger import claims, places, queries, runs
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
@@ -34,6 +35,7 @@ FILES_OF_OURS = 100
 FILES_OF_A_RUN = 16  # pipes, outputs, a connection and what waits for all of them
 
 LOOK_AGAIN = timedelta(seconds=1)  # for the end of a run that another process carries out
+PLACE_AGAIN = timedelta(seconds=5)  # for the place of a run; longer than it takes to claim what came due meanwhile
 
 _log = Log(__name__)
 
@@ -48,6 +50,8 @@ class LocalEngine:
     scratch: Path
     delayed: Callable[[], None] = lambda: None  # told of a run that was put off, so that somebody calls `release` then
     alone: Callable[[str], bool] = lambda _: True  # whether the runs of a job exclude each other
+    holds: Callable[[Job], bool] = lambda _: False  # whether a job is known to wait for its place
+    back_at: Callable[[Job], datetime | None] = lambda _: None  # when its place was there again, if it was gone
     known: Callable[[str], Job | None] | None = None  # a job as it was seen last, without a look at the database
 
     def __post_init__(self) -> None:
@@ -324,7 +328,10 @@ class LocalEngine:
                 if finished is not None and not finished.status.finished and finished.id == run.id:
                     if cancel.why == "cancelled" or cancel.why == "replaced":  # just after the end of its try
                         ended_late = cancel.why
-                    later = finished.retry_at or self.clock.now() + LOOK_AGAIN
+                    again = PLACE_AGAIN if finished.reason == PLACE else LOOK_AGAIN
+                    later = finished.retry_at or self.clock.now() + again
+                    if finished.retry_at is not None and finished.retry_at == run.retry_at:  # not tried: place is gone
+                        later = max(later, self.clock.now() + PLACE_AGAIN)
                     self._put_off(WaitingRun(run=finished, done=done), later)
                     done = None
                 if finished is not None and finished.status is RunStatus.SKIPPED:
@@ -372,6 +379,8 @@ class LocalEngine:
         assert job is not None
         if _is_of_a_slot(run) and (skip := self._skipped(job, run, since)):
             return self._skip(store, run, *skip)
+        if _is_of_a_slot(run) and self.holds(job):
+            return run if run.reason == PLACE else store.write(places.hold, run)
         if self.alone(run.job_id) and store.read(claims.runs_beside, run):
             return run
         return self.attempts(store).carry_out(run, scratch=self.scratch, cancel=cancel)
@@ -385,6 +394,12 @@ class LocalEngine:
             return "missed", "its job was stopped while it waited, after too many errors"
         if job.pause is not None and job.pause.covers(now):
             return "paused", "its job was paused while it waited"
+        if (
+            run.reason == PLACE
+            and not self.holds(job)
+            and (why := missed_meanwhile(job, run, now, back_at=self.back_at(job)))
+        ):
+            return "missed", why
         if self._lacks_too_long(job, run, since):
             return "capacity", "no place became free in time (limits.max_running)"
         return None
@@ -392,7 +407,7 @@ class LocalEngine:
     def _lacks_too_long(self, job: Job, run: Run, since: datetime) -> bool:
         """since: from when on it has lacked nothing but a place, as far as this process has seen it wait."""
         assert run.fire_time is not None
-        if run.reason == OUTAGE:
+        if run.reason in (OUTAGE, PLACE):
             return False
         since = max(since, run.requested_at)  # not its slot: jitter and the outage before a catch-up are no wait
         last = job.runtime

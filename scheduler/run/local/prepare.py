@@ -78,7 +78,7 @@ def prepare(
     """The process that runs `task`, or why there is none. Reads the file system, changes nothing.
 
     environ: the scheduler's own environment. Fault reasons: runner_not_allowed, runner_not_found,
-    runner_cwd_missing, runner_task_too_large.
+    runner_start_failed, runner_cwd_missing, runner_task_too_large.
     """
     if runner.tasks is not None and not matches_any(task.source_path, runner.tasks):
         allowed = ", ".join(runner.tasks) or "nothing"
@@ -101,6 +101,8 @@ def prepare(
     program = _find(runner.command[0], root, env.get("PATH", os.defpath))
     if isinstance(program, Fault):
         return program
+    if (interpreter := _missing_interpreter(program, env.get("PATH", os.defpath))) is not None:
+        return _without_interpreter(program, interpreter)
     arguments = runner.command[1:]
     if runner.input is TaskInput.ARG:
         arguments = tuple(each.replace(TASK, task.text.decode("utf-8")) for each in arguments)
@@ -118,7 +120,11 @@ def prepare(
     )
 
 
-def _unready(runner: RunnerSpec, root: Path, environ: Mapping[str, str]) -> Iterator[Fault]:
+def _without_interpreter(program: str, interpreter: str) -> Fault:
+    return cannot_start("start_failed", f"the first line of {program!r} names {interpreter!r}, which is not there")
+
+
+def unready(runner: RunnerSpec, root: Path, environ: Mapping[str, str]) -> Iterator[Fault]:
     """Why nothing could be started with this runner now, whatever the job and its task. Starts nothing."""
     cwd = _working_folder(runner, root)
     if isinstance(cwd, Fault):
@@ -128,7 +134,7 @@ def _unready(runner: RunnerSpec, root: Path, environ: Mapping[str, str]) -> Iter
     if isinstance(program, Fault):
         yield program
     elif (interpreter := _missing_interpreter(program, search)) is not None:
-        yield cannot_start("start_failed", f"the first line of {program!r} names {interpreter!r}, which is not there")
+        yield _without_interpreter(program, interpreter)
 
 
 def troubles(settings: Settings, root: Path, environ: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
@@ -138,7 +144,7 @@ def troubles(settings: Settings, root: Path, environ: Mapping[str, str]) -> dict
     """
     return {
         name: {
-            "faults": [fault.message for fault in _unready(runner, root, environ)],
+            "faults": [fault.message for fault in unready(runner, root, environ)],
             "lacks": [each for each in runner.env_from if not environ.get(each) and each not in dict(runner.env)],
         }
         for name, runner in sorted(settings.runners.items())

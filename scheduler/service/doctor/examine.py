@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from scheduler.control.client import answer_of
 from scheduler.core.due.expected import Alarm, Kind, alarm_texts, finds_no_place
+from scheduler.core.due.place import place_texts
 from scheduler.core.values.facts import Job, Status, SyncState
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import Problem, SchedulerError
 from scheduler.core.values.runs import RunStatus
 from scheduler.core.values.settings import Settings
-from scheduler.core.values.texts import names
+from scheduler.core.values.texts import how_held_ends, names
 from scheduler.git.tree import read_tree
-from scheduler.ledger import clock_steps, evidence, owners, queries, runs, syncs
+from scheduler.ledger import clock_steps, evidence, owners, places, queries, runs, syncs
 from scheduler.ledger.clock_steps import Clocked
 from scheduler.ledger.store import Store
 from scheduler.machine.disks import cannot_write, lack_of_room
@@ -101,8 +102,7 @@ def _git(place: Place) -> Iterator[Check]:
         hint = _TRUST.format(place.root) if "belongs to another user" in (tree.why_unavailable or "") else ""
         yield Check("git", "warning", f"runs record no commit: {tree.why_unavailable}", hint)
     if held := why_held(place, _stored(place)):
-        hint = "end it, abort it or check out that branch; `scheduler sync --now` takes the files as they are"
-        yield Check("git", "warning", f"edits of the files wait: {held}", hint)
+        yield Check("git", "warning", f"edits of the files wait: {held}", how_held_ends(held))
 
 
 def _remote(followed: Followed, now: datetime) -> Iterator[Check]:
@@ -225,6 +225,8 @@ def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
             yield Check("database", "warning", long, "a process that reads on and on keeps it so: `fuser` names it")
         yield from _texts(store)
         yield from _overdue(store.read(evidence.alarms, now, store.read(queries.jobs)), fires)
+        for text in place_texts(store.read(places.open_faults)):
+            yield Check("place", "error", text, "bring it back; firing goes on by itself")
         yield from _jobs(store.read(queries.jobs), now)
         dead = [
             each.run.id
@@ -338,7 +340,7 @@ def _daemon(root: Root, silent: list[str], failing: list[str], told: list[tuple[
         yield Check("daemon", "error", f"{holder}: {trouble}", "its log says more")
     if status["held_long"]:
         message = f"{holder}: edits have waited since {status['held_since']}: {status['held']}"
-        yield Check("daemon", "error", message, "end or abort it; `scheduler sync --now` takes the files as they are")
+        yield Check("daemon", "error", message, how_held_ends(status["held"]))
     if status["silent"]:
         silent.append(status["silent"])
         yield Check("daemon", "warning", f"{holder}, only observes ({status['silent']})")

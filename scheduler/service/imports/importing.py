@@ -33,7 +33,7 @@ from scheduler.core.values.problems import (
     did_you_mean,
 )
 from scheduler.core.values.settings import ROOT_FILE, RunnerSpec, Settings, TaskInput
-from scheduler.core.values.texts import TextError
+from scheduler.core.values.texts import TextError, how_held_ends
 from scheduler.core.values.units import format_duration, parse_duration
 from scheduler.core.views import problems_json
 from scheduler.ledger import carried
@@ -336,7 +336,7 @@ def _told(
 def _why_not(synced: SyncReport, ids: Collection[str]) -> str:
     """Why these jobs are not in force after a sync; empty where they are."""
     if held := synced.json["held"]:
-        return f"held: {held}; `scheduler sync --now` takes the files as they are"
+        return f"held: {held}; {how_held_ends(held)}"
     if not synced.read:
         return f"{ROOT_FILE} has an error; `scheduler validate` shows it"
     bad = [each for each in synced.problems if each.is_error and each.job_id in ids]

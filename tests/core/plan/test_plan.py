@@ -194,6 +194,57 @@ def test_another_file_with_the_same_id_is_a_move() -> None:
     assert action.after.generation == 1
 
 
+def _at(hours: int) -> Schedule:
+    return Schedule(timezone="UTC", at=NOW + timedelta(hours=hours))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "missed"),
+    [
+        ({"schedule": _at(2)}, {}, [2]),  # away from the first hour to the third
+        ({"schedule": _at(4)}, {}, []),  # still to come
+        ({"schedule": _at(3)}, {}, [3]),
+        ({"schedule": _at(2)}, {"name": "other"}, [2]),
+        ({"schedule": _at(2)}, {"schedule": _at(4)}, []),  # it is due once more
+        ({"schedule": _at(4)}, {"schedule": _at(2)}, []),  # it was never due then
+        ({"schedule": _at(2)}, {"enabled": False}, []),
+        ({"schedule": _at(2), "enabled": False}, {"enabled": True}, []),
+        ({"schedule": HOURLY}, {}, []),
+        ({"schedule": Schedule(timezone="UTC", union=(HOURLY, _at(2), _at(3)))}, {}, [2, 3]),
+        ({"schedule": _at(2), "expires": NOW + timedelta(hours=1)}, {}, []),
+    ],
+)
+def test_a_one_shot_that_came_while_no_file_named_it_is_missed_once_one_does(
+    before: dict[str, Any], after: dict[str, Any], missed: list[int]
+) -> None:
+    other = document("other", path="jobs/b.yaml")
+    jobs = observed(document(**before), other)
+    gone, back = NOW + timedelta(hours=1), NOW + timedelta(hours=3)
+    without = Desired(settings=SETTINGS, found=found(other))
+    jobs = applied(again(without, jobs, gone), jobs, gone)
+    assert jobs["job"].archived
+    one = document(**{**before, **after})
+    revived = next(
+        action
+        for action in again(Desired(settings=SETTINGS, found=found(one, other)), jobs, back).actions
+        if action.job_id == "job"
+    )
+    assert [(skip.first, skip.reason) for skip in revived.skips] == [
+        (NOW + timedelta(hours=hours), "missed") for hours in missed
+    ]
+
+
+def test_a_one_shot_that_has_its_row_is_not_missed_as_well() -> None:
+    other = document("other", path="jobs/b.yaml")
+    one = document(schedule=_at(2))
+    jobs = observed(one, other)
+    gone, back = NOW + timedelta(hours=1), NOW + timedelta(hours=3)  # by a clock that has gone back since
+    jobs = applied(again(Desired(settings=SETTINGS, found=found(other)), jobs, gone), jobs, gone)
+    jobs["job"] = replace(jobs["job"], last_slot=NOW + timedelta(hours=2))
+    found_again = again(Desired(settings=SETTINGS, found=found(one, other)), jobs, back)
+    assert [action.skips for action in found_again.actions if action.job_id == "job"] == [()]
+
+
 def test_a_job_nothing_claims_is_archived_and_its_id_coming_back_revives_it() -> None:
     jobs = observed(document(), document("other", "jobs/b.yaml"))
     gone = again(Desired(settings=SETTINGS, found=found(document("other", "jobs/b.yaml"))), jobs)

@@ -1,0 +1,135 @@
+"""Faults of the place: causes for which no job is to blame (F7).
+
+While one lasts, the due slots of its jobs wait behind the cursor, and no error is counted. Everything else that keeps
+a run from starting is a fault of the job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from scheduler.core.due.due import LATE, patience
+from scheduler.core.times.fires import next_fire, start_delay
+from scheduler.core.values.facts import Fault, Job
+from scheduler.core.values.instants import instant
+from scheduler.core.values.runs import Run
+from scheduler.core.values.spec import CatchUpPolicy
+
+PLACE = "place"  # reason of a queued run that was claimed just before its place was found to be gone
+
+
+class Cause(StrEnum):
+    """What of the place is not as it has to be; also the reason that users see."""
+
+    ROOT = "root_missing"
+    BRANCH = "other_branch"
+    FOLDER = "folder_missing"
+    RUNNER = "runner_missing"
+    HELD = "sync_held"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceFault:
+    """One fault of the place, and whom it keeps waiting."""
+
+    cause: Cause
+    name: str = ""  # the folder, the runner, or the job that a held sync keeps waiting; else empty
+    message: str = field(default="", compare=False)
+    since: datetime | None = field(default=None, compare=False)
+
+    @property
+    def key(self) -> str:
+        """What the audit knows it by."""
+        return f"{self.cause}:{self.name}" if self.name else self.cause.value
+
+    def holds(self, job: Job) -> bool:
+        """Whether the slots of a job wait for it."""
+        spec = job.file.spec
+        match self.cause:
+            case Cause.ROOT | Cause.BRANCH:
+                return True
+            case Cause.FOLDER:
+                paths = (job.file.path, spec.task_source_path or "")
+                return any(path.startswith(f"{self.name}/") for path in paths)
+            case Cause.RUNNER:
+                return spec.runner == self.name and not _has_path(job)
+            case Cause.HELD:
+                return job.id == self.name
+
+
+def holding(faults: Iterable[PlaceFault], job: Job) -> PlaceFault | None:
+    """The first of these that the slots of a job wait for."""
+    return next((each for each in faults if each.holds(job)), None)
+
+
+def place_texts(faults: Iterable[PlaceFault]) -> list[str]:
+    """One line for each, for people."""
+    found = []
+    for each in faults:
+        since = "" if each.since is None else f" (since {instant(each.since.replace(microsecond=0))})"
+        found.append(f"jobs wait, without an error, until this is over: {each.message}{since}")
+    return found
+
+
+def fault_of_key(key: str, message: str, since: datetime) -> PlaceFault | None:
+    """The fault that the audit knows by a key; None for one that this version does not know."""
+    cause, _, name = key.partition(":")
+    return PlaceFault(cause=Cause(cause), name=name, message=message, since=since) if cause in set(Cause) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What a look at the place shows. Texts say what is wrong; an empty one: nothing is."""
+
+    root: str = ""
+    folder: str = ""  # above the job's file or its task, where that is gone or empty
+    folder_trouble: str = ""
+    folder_known: bool = True  # the job was read from there before: not a path that somebody has misspelt
+    held: str = ""
+
+
+_READING = ("source_missing", "source_unreadable", "source_denied")
+_STARTING = ("runner_not_found", "runner_cwd_missing", "runner_start_failed")
+
+
+def fault_of_place(fault: Fault, job: Job, sight: Sight) -> PlaceFault | None:
+    """What of the place keeps a run of this job from starting; None where the fault is the job's."""
+    of_source = fault.reason.startswith("source_")
+    if sight.root and (of_source or fault.reason in (*_STARTING, Cause.BRANCH)):
+        return PlaceFault(cause=Cause.ROOT, message=sight.root)
+    if fault.reason == Cause.BRANCH:
+        return PlaceFault(cause=Cause.BRANCH, message=fault.message)
+    if sight.folder and sight.folder_known and fault.reason in _READING:
+        return PlaceFault(cause=Cause.FOLDER, name=sight.folder, message=sight.folder_trouble)
+    if fault.reason in _STARTING and not _has_path(job):
+        runner = job.file.spec.runner
+        return PlaceFault(cause=Cause.RUNNER, name=runner, message=f"runner {runner!r}: {fault.message}")
+    if of_source and sight.held:
+        return PlaceFault(cause=Cause.HELD, name=job.id, message=f"{sight.held}, and {fault.message}")
+    return None
+
+
+def _has_path(job: Job) -> bool:
+    """Whether the job says itself where its runner's program is looked for."""
+    return any(name == "PATH" for name, _ in job.file.spec.env)
+
+
+def missed_meanwhile(job: Job, run: Run, now: datetime, *, back_at: datetime | None) -> str:
+    """Why a run that has waited for its place is not started any more, now that this is back; empty if it is.
+
+    As for slots that waited behind the cursor, the default of `catch_up.within` counts from the recovery.
+    """
+    assert run.fire_time is not None
+    spec = job.file.spec
+    late = now - run.fire_time - start_delay(spec.due_by, job.id)
+    if late <= LATE:
+        return ""
+    if spec.catch_up.policy is CatchUpPolicy.NONE:
+        return "its place was gone when it was due, and catch_up is none"
+    if spec.catch_up.within is None and back_at is not None:
+        late = min(late, now - back_at)
+    longest = patience(spec, run.fire_time, next_fire(spec.due_by, after=run.fire_time))
+    return "its place was gone for longer than catch_up.within" if late > longest else ""

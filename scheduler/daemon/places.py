@@ -1,0 +1,193 @@
+"""Faults of the place, as a daemon knows them: met by a fire, looked at until they are over, told twice (F7).
+
+A fire finds out that its place is gone, so that a fire that finds all in order pays for no look. From then on the
+slots of all jobs that need that place wait, until it has been back for a moment.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from scheduler.core.due.place import Cause, PlaceFault
+from scheduler.core.values.facts import Job
+from scheduler.core.values.problems import SchedulerError
+from scheduler.core.values.settings import Settings
+from scheduler.ledger import places, syncs
+from scheduler.ledger.pool import Lend
+from scheduler.ledger.store import Store
+from scheduler.machine.clock import Clock
+from scheduler.machine.log import Log
+from scheduler.machine.loop import Loop
+from scheduler.root.gone import folder_trouble, root_trouble
+from scheduler.run.local.prepare import unready
+from scheduler.sync.passes import Passes
+
+LOOK_S = 0.5  # between two looks at what is gone
+IDLE_S = 60.0
+STEADY_S = 3.0  # what is back has to stay so: a mount that comes and goes is one fault, told once
+TOLD_AFTER_S = 1.0  # what is gone for less is what a save or a checkout looks like
+RETRY_S = 1.0
+
+_log = Log(__name__)
+
+
+@dataclass(slots=True)
+class _Known:
+    """A fault that has not ended. Times are monotonic seconds."""
+
+    fault: PlaceFault
+    met_at: float
+    well_since: float | None = None
+    told: bool = False
+
+
+@dataclass(eq=False, kw_only=True)
+class Places:
+    """Which faults last, and since when those that are over are over. May be asked by any thread."""
+
+    passes: Passes
+    clock: Clock
+    lend: Lend
+    environ: Mapping[str, str]
+    changed: Callable[[], None] = lambda: None  # told when one ends
+    steady_s: float = STEADY_S
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, _Known] = {}
+        self._ended: dict[str, tuple[PlaceFault, datetime]] = {}
+        self._back_at: datetime | None = None  # of everything: the database was gone too
+        self._database_gone = False
+        self.ends = 0  # how many have ended
+        self.loop = Loop("places", self._turns, _log, retry_s=RETRY_S)
+
+    def begin(self, store: Store) -> None:
+        """Takes over what an earlier daemon has told, and ends what is over by now."""
+        now = time.monotonic()
+        self._known = {each.key: _Known(each, now, told=True) for each in store.read(places.open_faults)}
+        self._look(store, steady_s=0.0)
+
+    def look_once(self, store: Store) -> None:
+        """Tells what is gone, where nobody looks again: at the end of `serve --once`."""
+        self._look(store, steady_s=0.0, told_after_s=0.0)
+
+    def lost(self, fault: PlaceFault) -> None:
+        """A fire has met it."""
+        with self._lock:
+            now = time.monotonic()
+            known = self._known.get(fault.key)
+            if known is None:
+                self._known[fault.key] = _Known(replace(fault, since=self.clock.now()), now)
+            else:
+                known.well_since = None
+        self.loop.bell.set()
+
+    def saw_database(self, trouble: str) -> None:
+        """Whether the database was there: it goes and comes back with the root that it is in."""
+        with self._lock:
+            if self._database_gone and not trouble:
+                self._back_at = self.clock.now()
+            self._database_gone = bool(trouble)
+
+    def holds(self, job: Job) -> bool:
+        """Whether the slots of a job wait for its place."""
+        if not self._known:
+            return False
+        with self._lock:
+            return any(known.fault.holds(job) for known in self._known.values())
+
+    def back_at(self, job: Job) -> datetime | None:
+        """When the place of a job was last there again; None: it was never gone."""
+        with self._lock:
+            found = [at for fault, at in self._ended.values() if fault.holds(job)]
+            return max([*found, *([] if self._back_at is None else [self._back_at])], default=None)
+
+    def look(self, store: Store) -> None:
+        """Looks at what is gone, and tells what has begun and ended. Raises: UnavailableError."""
+        self._look(store, self.steady_s)
+
+    def _look(self, store: Store, steady_s: float, told_after_s: float = TOLD_AFTER_S) -> None:
+        with self._lock:
+            known = list(self._known.values())
+        if not known:
+            return
+        settings = store.read(syncs.settings) or Settings()
+        over = []
+        for each in known:
+            trouble = self._trouble(each.fault, settings)
+            with self._lock:
+                now = time.monotonic()
+                each.well_since = None if trouble else each.well_since or now
+                if each.well_since is not None and now - each.well_since >= steady_s:
+                    over.append(each)
+            if trouble and not each.told and now - each.met_at >= told_after_s:
+                self._tell_begin(store, each)
+        if over:
+            self._end(store, over)
+
+    def _trouble(self, fault: PlaceFault, settings: Settings) -> str:
+        """Why a fault still lasts; empty if it is over."""
+        place = self.passes.place.now()
+        match fault.cause:
+            case Cause.ROOT:
+                return root_trouble(place.root)
+            case Cause.FOLDER:
+                return root_trouble(place.root) or folder_trouble(place.root / fault.name)
+            case Cause.BRANCH:
+                return self.passes.other_branch(settings)
+            case Cause.HELD:
+                return self.passes.held(settings)
+            case Cause.RUNNER:
+                runner = settings.runners.get(fault.name)
+                found = None if runner is None else next(unready(runner, place.root, self.environ), None)
+                return "" if found is None else found.message
+
+    def _tell_begin(self, store: Store, known: _Known) -> None:
+        store.write(places.tell, [known.fault], begins=True, now=self.clock.now())
+        known.told = True
+        fault = known.fault
+        _log.warning(
+            "place_lost",
+            "its jobs wait until it is back; no error is counted",
+            cause=fault.cause.value,
+            name=fault.name or None,
+            reason=fault.message,
+        )
+
+    def _end(self, store: Store, over: list[_Known]) -> None:
+        now = self.clock.now()
+        told = [each.fault for each in over if each.told]
+        if told:
+            store.write(places.tell, told, begins=False, now=now)
+        with self._lock:
+            for each in over:
+                del self._known[each.fault.key]
+                self._ended[each.fault.key] = each.fault, now
+            self.ends += 1
+        for fault in told:
+            since = fault.since or now
+            _log.warning(
+                "place_back",
+                "firing goes on",
+                cause=fault.cause.value,
+                name=fault.name or None,
+                lost_s=round((now - since).total_seconds()),
+            )
+        self.changed()
+
+    def _turns(self) -> Iterator[float]:
+        while True:
+            self.loop.bell.clear()
+            if self._known:
+                try:
+                    with self.lend() as store:
+                        self.look(store)
+                    self.loop.succeed()
+                except SchedulerError:
+                    pass  # the database is gone with its root, or locked: whoever needs it says so
+                self.loop.stopping.wait(LOOK_S)  # not cut short by each fire that meets the same
+            yield 0.0 if self._known else IDLE_S

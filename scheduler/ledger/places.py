@@ -1,0 +1,86 @@
+"""Faults of the place as the ledger has them: told in the audit of the root, waited for by queued runs (F7)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from sqlite3 import Connection
+
+from scheduler.core.due.place import PLACE, PlaceFault, fault_of_key
+from scheduler.core.values.instants import parse_instant
+from scheduler.core.values.runs import AuditRow, Run, RunStatus, Trigger
+from scheduler.core.values.settings import ROOT_JOB_ID
+from scheduler.ledger.audit import append_audit
+from scheduler.ledger.rows import set_run, the_run, to_audit_row
+
+LOST, BACK = "place_lost", "place_back"
+
+
+def open_faults(sql: Connection) -> list[PlaceFault]:
+    """The faults that were told and have not ended since, the oldest first."""
+    rows = sql.execute(
+        "SELECT action, field, after, at FROM audit WHERE seq IN"
+        " (SELECT max(seq) FROM audit WHERE job_id = ? AND action IN (?, ?) GROUP BY field) ORDER BY seq",
+        (ROOT_JOB_ID, LOST, BACK),
+    )
+    found = [
+        fault_of_key(row["field"], json.loads(row["after"]), parse_instant(row["at"]))
+        for row in rows
+        if row["action"] == LOST
+    ]
+    return [each for each in found if each is not None]
+
+
+def told_faults(sql: Connection) -> list[AuditRow]:
+    """When faults of the place began and ended, oldest first."""
+    rows = sql.execute(
+        "SELECT audit.*, NULL AS author, NULL AS email, NULL AS date, NULL AS subject FROM audit"
+        " WHERE job_id = ? AND action IN (?, ?) ORDER BY seq",
+        (ROOT_JOB_ID, LOST, BACK),
+    ).fetchall()
+    return [to_audit_row(row) for row in rows]
+
+
+def tell(sql: Connection, faults: Sequence[PlaceFault], *, begins: bool, now: datetime) -> None:
+    append_audit(
+        sql,
+        [
+            AuditRow(
+                job_id=ROOT_JOB_ID,
+                action=LOST if begins else BACK,
+                field=each.key,
+                before=None if begins else each.message,
+                after=each.message if begins else None,
+                at=(each.since or now) if begins else now,
+                actor="scheduler",
+                cause="fire",
+            )
+            for each in faults
+        ],
+    )
+
+
+def was_there(sql: Connection, job_id: str, folder: str) -> bool:
+    """Whether the folder of a job's task is known to have been there: a path that is misspelt is in no folder either.
+
+    No job is created without its task. After an edit of the path only a run that had its text from there tells.
+    """
+    edited = sql.execute(
+        "SELECT 1 FROM audit WHERE job_id = ? AND action <> 'create' AND field = 'task_source_path' LIMIT 1", (job_id,)
+    ).fetchone()
+    if edited is None:
+        return True
+    below = f"{folder}/"
+    ran = "SELECT 1 FROM runs WHERE substr(source_path, 1, ?) = ? LIMIT 1"
+    return sql.execute(ran, (len(below), below)).fetchone() is not None
+
+
+def hold(sql: Connection, run: Run) -> Run:
+    """Lets a run that was claimed, and has not begun, wait until its place is there again.
+
+    It is late then, so it counts as one that is caught up with: a newer slot of its job goes before it.
+    """
+    waits = {"status": RunStatus.QUEUED, "reason": PLACE, "owner": None, '"trigger"': Trigger.CATCH_UP}
+    set_run(sql, run.job_id, run.n, "status IN ('queued', 'claimed') AND retry_at IS NULL", **waits)
+    return the_run(sql, run.job_id, run.n)
