@@ -76,7 +76,7 @@ def was_there(sql: Connection, job_id: str, folder: str) -> bool:
     return sql.execute(ran, (len(below), below)).fetchone() is not None
 
 
-def hold(sql: Connection, run: Run) -> Run:
+def keep_waiting(sql: Connection, run: Run) -> Run:
     """Lets a run that was claimed, and has not begun, wait until its place is there again.
 
     It is late then, so it counts as one that is caught up with: a newer slot of its job goes before it.

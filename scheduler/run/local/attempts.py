@@ -137,7 +137,7 @@ class Attempts:
         if lost is None or run.fire_time is None:
             return self._skip(run, fault.reason, fault.message, fault=lost is None)
         self.lost(lost)
-        return self.store.write(places.hold, run)
+        return self.store.write(places.keep_waiting, run)
 
     def _skip(self, run: Run, reason: str, message: str, *, fault: bool) -> Run:
         """Ends a claimed run that could not start; a fault counts as an error and is told (F7)."""

@@ -380,7 +380,7 @@ class LocalEngine:
         if _is_of_a_slot(run) and (skip := self._skipped(job, run, since)):
             return self._skip(store, run, *skip)
         if _is_of_a_slot(run) and self.holds(job):
-            return run if run.reason == PLACE else store.write(places.hold, run)
+            return run if run.reason == PLACE else store.write(places.keep_waiting, run)
         if self.alone(run.job_id) and store.read(claims.runs_beside, run):
             return run
         return self.attempts(store).carry_out(run, scratch=self.scratch, cancel=cancel)
