@@ -140,7 +140,7 @@ def _read_once(root: Path, path: str, limit: int, closed: Identities) -> Source 
         data = _read(found, limit + 1)
         if len(data) > limit:
             return too_large(path, limit)
-        if _mark(os.fstat(found)) != _mark(before) or len(data) != before.st_size:
+        if mark_of(os.fstat(found)) != mark_of(before) or len(data) != before.st_size:
             raise _RacedError
     finally:
         os.close(found)
@@ -152,7 +152,7 @@ def _read_once(root: Path, path: str, limit: int, closed: Identities) -> Source 
     if not isinstance(again, int):
         raise _RacedError
     try:
-        if _mark(os.fstat(again)) != _mark(before):
+        if mark_of(os.fstat(again)) != mark_of(before):
             raise _RacedError
     finally:
         os.close(again)
@@ -161,7 +161,7 @@ def _read_once(root: Path, path: str, limit: int, closed: Identities) -> Source 
     return Source(path=known_as(real), data=data, real=real)
 
 
-def _mark(found: os.stat_result) -> tuple[int, ...]:
+def mark_of(found: os.stat_result) -> tuple[int, ...]:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 

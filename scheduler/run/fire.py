@@ -68,7 +68,7 @@ def what_shall_run(passes: Passes, store: Store, run: Run, wait: Wait) -> Ready 
     # committed: a commit writes the file before HEAD moves.
     give_up = time.monotonic() + min(passes.absent_grace.total_seconds(), SAVE_S)
     while True:
-        ready = from_disk(fresh.passes, fresh.job, fresh.settings, run.trigger)
+        ready = _from_quiet_disk(fresh, run, wait)
         if fresh.settings.worktree.branch and (fault := _of_other_branch(passes, store)):
             return fault  # checked out while the file was read
         passing = isinstance(ready, Fault) and ready.reason in _PASSING
@@ -101,6 +101,13 @@ def what_runs_again(passes: Passes, store: Store, run: Run, wait: Wait) -> Ready
         else:
             place = place.now()
     return pinned(place, store, job, settings, run)
+
+
+def _from_quiet_disk(fresh: Fresh, run: Run, wait: Wait) -> Ready | Fault | None:
+    """The same of a file that nobody is writing; None where somebody has cancelled the run."""
+    passes, job = fresh.passes, fresh.job
+    path = job.file.spec.task_source_path or job.file.path
+    return passes.read_quiet((path,), lambda: from_disk(passes, job, fresh.settings, run.trigger), wait)
 
 
 def from_disk(passes: Passes, job: Job, settings: Settings, trigger: Trigger) -> Ready | Fault:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from scheduler.core.due.place import Sight
 from scheduler.core.plan.audit import Origin, audit_rows, origins
@@ -29,11 +30,14 @@ from scheduler.root.files import WorkingTree
 from scheduler.root.gone import gone_folder, root_trouble
 from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
+from scheduler.root.quiet import read_quiet
 from scheduler.root.reading import read_file, real_path
 from scheduler.root.settings import ROOT_FILE_BYTES, read_settings
 from scheduler.root.tasks import JOB_FILE_BYTES, read_task
 from scheduler.sync.holds import other_branch, why_held
 from scheduler.sync.synced import Synced
+
+T = TypeVar("T")
 
 LOOK_AGAIN_S = 0.1
 SAVE_S = 1.0  # how long a file may be half saved
@@ -199,12 +203,16 @@ class Passes:
     ) -> Fresh | Fault | None:
         """The partial pass of F1: the job as its own file and scheduler.yaml say now, and the settings in force.
 
-        A file that is absent is waited for, at most `absent_grace`: a checkout takes it away for a moment.
+        A file that is absent is waited for, at most `absent_grace`: a checkout takes it away for a moment. So is one
+        that is being written (F2): half a definition can be a valid one.
         wait: for so many seconds at most, until somebody cancels the run. None where somebody has.
         """
         began, patience = time.monotonic(), self.absent_grace.total_seconds()
         while True:
-            found = self._refresh_once(store, job_id, actor, cause)
+            job = store.read(syncs.observed, job_id=job_id).jobs[job_id]
+            found = self.read_quiet(
+                (ROOT_FILE, job.file.path), lambda: self._refresh_once(store, job_id, actor, cause), wait
+            )
             if not isinstance(found, Fault):
                 return found
             job = store.read(syncs.observed, job_id=job_id).jobs[job_id]
@@ -218,6 +226,12 @@ class Passes:
                 return found
             if wait(LOOK_AGAIN_S):
                 return None
+
+    def read_quiet(
+        self, paths: Sequence[str], read: Callable[[], T], wait: Callable[[float], bool]
+    ) -> T | Fault | None:
+        """As `read_quiet` of the root; nobody writes to the files of a commit."""
+        return read() if self.place.followed is not None else read_quiet(self.place.root, paths, read, wait=wait)
 
     def _refresh_once(self, store: Store, job_id: str, actor: str, cause: str) -> Fresh | Fault:
         settled: datetime | None = None
