@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from scheduler.machine import clock
 from tests.helpers import settle_environment
 
 settings.register_profile("untimed", deadline=None)  # how long an example takes says how busy the machine is
@@ -38,6 +40,14 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No setting of the machine counts, and daemons leave their marks and copies in no home but that of the tests."""
     with pytest.MonkeyPatch.context() as patch:
         settle_environment(patch, tmp_path_factory.mktemp("user") / "home")
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet_files() -> Iterator[None]:
+    """Files that a test has just written are old to this process, so that no run waits for a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "file_time", lambda: math.inf)
         yield
 
 

@@ -196,7 +196,7 @@ def history_command(given: Globals, job: str, count: int | None, status: str | N
                 render.local_time(run["started_at"] or run["fire_time"] or run["requested_at"]),
                 render.duration(run["duration_ms"]) if run["slots"] == 1 else f"{run['slots']} slots",
                 render.short_hash(run["task_sha256"]),
-                render.short_hash(run["revision"], 7) + ("*" if run["dirty"] else ""),
+                render.revision_text(run),
                 _outcome(run),
             )
             for run in found["runs"]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from scheduler.cli.render import field_text, schedule_written, value_text
 from scheduler.core.values.hidden import each_shown
+from scheduler.core.values.settings import runner_file_of
 from scheduler.core.views import place_of_setting
 
 if TYPE_CHECKING:
@@ -202,8 +203,12 @@ def _widens(shown: Json) -> Iterable[list[str]]:
             users = shown["runner_jobs"].get(name, [])
             used = f"; used by {_listed(users)}" if users else "; no job uses it" if name else ""
             before, after = (_value(change["field"], change[side]) for side in ("before", "after"))
-            place = code(place_of_setting(change["field"]))
-            yield [f"- {place}, {code(change['field'])}: {before} \u2192 {after}{used}"]
+            path = runner_file_of(change["field"])
+            place = place_of_setting(change["field"])
+            what = (
+                f"{code(place)}, {code(change['field'])}" if path is None else f"{code(path)}, which {code(name)} runs"
+            )
+            yield [f"- {what}: {before} \u2192 {after}{used}"]
 
 
 def _runs(runner: str, shown: Json) -> str:

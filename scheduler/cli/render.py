@@ -18,7 +18,10 @@ import click
 
 from scheduler.core.values.instants import on_the_clock, parse_instant
 from scheduler.core.values.problems import Problem
+from scheduler.core.values.settings import runner_file_of, runner_of
+from scheduler.core.values.texts import listed
 from scheduler.core.values.units import format_duration
+from scheduler.core.views import place_of_setting
 
 GAP = "  "
 NARROWEST = 8  # columns; a cell cut shorter says nothing
@@ -331,6 +334,8 @@ def field_text(field: str, value: Any) -> str:
     """A field's value on one line; a length of time as job files have it."""
     if field.endswith("_ms") and isinstance(value, int):
         return format_duration(timedelta(milliseconds=value))
+    if runner_file_of(field) is not None:
+        return "no file" if value is None else _SHA256.sub(lambda found: found[1][:12], str(value))
     return value_text(value)
 
 
@@ -339,6 +344,30 @@ def change_text(field: str, change: Mapping[str, Any], *, schedules: Mapping[str
     if field == "schedule" and schedules:
         return " -> ".join(schedule_change(change, schedules))
     return " -> ".join(field_text(field, change[side]) for side in ("before", "after"))
+
+
+_SHA256 = re.compile("sha256:([0-9a-f]{64})")
+
+
+def setting_name(field: str) -> str:
+    """A setting of scheduler.yaml by its dotted name; a file that a runner names by its path."""
+    path = runner_file_of(field)
+    if path is not None:
+        return f"{path} (named by runner {runner_of(field)})"
+    return f"{place_of_setting(field)} {field.removesuffix('_ms')}"
+
+
+def users_text(change: Mapping[str, Any]) -> str:
+    """Which jobs a setting of a runner serves; empty for other settings."""
+    if "jobs" not in change:
+        return ""
+    return f"; used by {listed(change['jobs'])}" if change["jobs"] else "; no job uses it"
+
+
+def revision_text(run: Mapping[str, Any]) -> str:
+    """The commit that HEAD named; with a star where the task, or a file of its runner, was not as in that commit."""
+    files = run["runner_files"] or ()
+    return short_hash(run["revision"], 7) + ("*" if run["dirty"] or any(each["dirty"] for each in files) else "")
 
 
 def value_text(value: Any) -> str:

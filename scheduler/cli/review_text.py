@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scheduler.cli.render import change_text, clean, github_command, github_text
+from scheduler.cli.render import change_text, clean, github_command, github_text, setting_name, users_text
 from scheduler.core.plan.textdiff import LineEdit, by_words
 from scheduler.core.values.problems import Problem
-from scheduler.core.values.settings import ROOT_FILE
+from scheduler.core.values.settings import ROOT_FILE, runner_file_of
 from scheduler.core.views import place_of_setting
 
 if TYPE_CHECKING:
@@ -95,9 +95,12 @@ def marks(shown: Json, problems: Sequence[Problem], *, folder: str) -> Iterator[
             text = f"{job_id}: {_changed(field, update['changes'][field], ' ')}"
             yield github_command("warning", path, job["line"], "more power", text)
     for change in shown["root_changed"]:
-        text = _changed(change["field"], change, ": ")
-        place = _below(folder, ROOT_FILE) if place_of_setting(change["field"]) == ROOT_FILE else ""
+        field, program = change["field"], runner_file_of(change["field"])
+        name = field.removesuffix("_ms") if program is None else setting_name(field)
+        text = f"{name}: {change_text(field, change)}{users_text(change)}"
         kind, title = ("warning", "more power") if change["widens"] else ("notice", "setting")
+        is_file = place_of_setting(field) == ROOT_FILE if program is None else change["after"] is not None
+        place = _below(folder, program or ROOT_FILE) if is_file else ""
         yield github_command(kind, place, 1 if place else 0, title, text)
     for job_id, job in shown["jobs"].items():
         path = "" if job["change"] == "archived" else _below(folder, job["path"])

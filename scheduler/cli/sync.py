@@ -26,7 +26,6 @@ from scheduler.cli.group import (
 )
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.texts import HALF_WAY
-from scheduler.core.views import place_of_setting
 from scheduler.service.jobs import held
 from scheduler.service.sync import init, plan_sync, problem_lines, sync, validate
 
@@ -231,7 +230,7 @@ def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, r
         field = of_root["field"]
         wider = "  [widens]" if of_root["widens"] else ""
         changed = render.change_text(field, of_root)
-        click.echo(render.clean(f"! {place_of_setting(field)} {field.removesuffix('_ms')}: {changed}{wider}"))
+        click.echo(render.clean(f"! {render.setting_name(field)}: {changed}{wider}{render.users_text(of_root)}"))
     if reviewed is not None:
         from scheduler.cli.review_text import review_lines
 

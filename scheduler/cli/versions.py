@@ -13,6 +13,7 @@ from scheduler.cli import render
 from scheduler.cli.group import MOST, Globals, JobType, RunType, cli, global_options, printed, say
 from scheduler.cli.review_text import worded
 from scheduler.core.plan.textdiff import by_words
+from scheduler.core.values.settings import runner_file_of, runner_of
 from scheduler.service.versions import COUNT, diff, list_versions, log
 
 Json = Mapping[str, Any]
@@ -57,6 +58,11 @@ def diff_command(given: Globals, before: str, after: str | None) -> None:
         click.echo("\ndefinition")
         for line in lines:
             click.echo(f"  {render.clean(line)}")
+    programs = [*_program_lines(found)]
+    if programs:
+        click.echo("\nfiles that the runner's command names")
+        for line in programs:
+            click.echo(f"  {render.clean(line)}")
     for side in (old, new):
         if side["no_text"]:
             say(given, render.clean(f"\nthe text of {side['run'] or 'now'} is not known: {side['no_text']}".lstrip()))
@@ -70,7 +76,7 @@ def diff_command(given: Globals, before: str, after: str | None) -> None:
                     click.echo(line)
         else:
             click.echo(found["text_diff"], nl=False)
-    elif not lines and found["text_changed"] is False:
+    elif not lines and not programs and found["text_changed"] is False:
         say(given, "text and definition are the same")
 
 
@@ -86,11 +92,25 @@ def versions_command(given: Globals, job: str, count: int) -> None:
     if not found["versions"]:
         say(given, "no text has run yet")
         return
+    programs = any(each["runner_files"] for each in found["versions"])
     render.print_table(
-        ("TEXT", "COMMIT", "AUTHOR", "FIRST FIRED", "LAST FIRED", "RUNS", "SUCCESS", "MEDIAN", "COST", "LAST RUN"),
+        (
+            "TEXT",
+            *(("RUNNER FILES",) if programs else ()),
+            "COMMIT",
+            "AUTHOR",
+            "FIRST FIRED",
+            "LAST FIRED",
+            "RUNS",
+            "SUCCESS",
+            "MEDIAN",
+            "COST",
+            "LAST RUN",
+        ),
         [
             (
                 render.short_hash(each["task_sha256"]) + (" now" if each["current"] else ""),
+                *((_program_hashes(each["runner_files"]),) if programs else ()),
                 _commit_text(each),
                 _author(each),
                 render.local_time(each["first_fired_at"]),
@@ -134,7 +154,7 @@ def _run_rows(entry: Json) -> Iterator[tuple[str, ...]]:
         said += f": {render.first_line(run['error'], _SHOWN_CHARACTERS)}"
     commit = _commit_text(text)
     if commit == "-" and run["revision"]:
-        commit = render.short_hash(run["revision"], 7) + ("*" if run["dirty"] else "")
+        commit = render.revision_text(run)
     yield render.local_time(entry["at"]), run["id"], said, commit, _author(text), ""
 
 
@@ -143,7 +163,9 @@ def _change_rows(entry: Json) -> Iterator[tuple[str, ...]]:
     commit = entry["commit"] or {}
     when, origin = render.local_time(entry["at"]), (_commit_text(entry), _author(entry), commit.get("subject", ""))
     for change in entry["changes"]:
-        what = change["action"] if change["job_id"] != "@root" else "scheduler.yaml"
+        what = change["action"]
+        if change["job_id"] == "@root":
+            what = runner_file_of(change["field"] or "") or "scheduler.yaml"
         yield when, what, _change_text(change), *origin
         when, origin = "", ("", "", "")
 
@@ -160,7 +182,8 @@ def _change_text(change: Json) -> str:
     before, after = (
         render.first_line(render.field_text(field, change[side]), _SHOWN_CHARACTERS) for side in ("before", "after")
     )
-    return f"{field.removesuffix('_ms')} {before} -> {after}".strip()
+    name = f"for runner {runner_of(field)}:" if runner_file_of(field) is not None else field.removesuffix("_ms")
+    return f"{name} {before} -> {after}".strip()
 
 
 def _commit_text(origin: Json) -> str:
@@ -191,3 +214,19 @@ def _side_text(side: Json) -> str:
 def _definition_lines(found: Json) -> Iterator[str]:
     for name, change in {**found["definition"], **found["runners"]}.items():
         yield f"{name.removesuffix('_ms')}: {render.change_text(name, change, schedules=found['schedule_text'])}"
+
+
+def _program_lines(found: Json) -> Iterator[str]:
+    for path, change in found["runner_files"].items():
+        yield f"{path}: {_program(change['before'])} -> {_program(change['after'])}"
+
+
+def _program(file: Json | None) -> str:
+    if file is None:
+        return "no file"
+    dirty = f" ({file['dirty']})" if file["dirty"] else ""
+    return render.short_hash(file["sha256"]) + (" executable" if file["executable"] else "") + dirty
+
+
+def _program_hashes(files: Sequence[Json] | None) -> str:
+    return ", ".join(render.short_hash(each["sha256"], 7) for each in files or ()) or "-"

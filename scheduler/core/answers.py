@@ -156,6 +156,16 @@ class AttemptJson(TypedDict):
     exit_code: int | None
 
 
+class RunnerFileJson(TypedDict):
+    """A file of the root that a runner's command names."""
+
+    path: str
+    sha256: str | None
+    blob: str | None
+    dirty: str | None
+    executable: bool
+
+
 class RunJson(RevisionJson):
     id: str
     job_id: str
@@ -180,6 +190,7 @@ class RunJson(RevisionJson):
     source_sha256: str | None
     source_blob: str | None
     no_provenance: str | None
+    runner_files: list[RunnerFileJson] | None
     task_of: str | None
     generation: int
     result: str | None
@@ -291,6 +302,7 @@ class SideJson(RevisionJson):
     text: OriginJson | None
     definition: OriginJson | None
     no_text: str | None
+    runner_files: list[RunnerFileJson] | None
 
 
 class DiffJson(TypedDict):
@@ -300,6 +312,7 @@ class DiffJson(TypedDict):
     definition: dict[str, BeforeAfterJson]
     schedule_text: BeforeAfterJson | None
     runners: dict[str, BeforeAfterJson]
+    runner_files: dict[str, BeforeAfterJson]
     text_changed: bool | None
     text_diff: str | None
     changes: list[ChangeEntryJson]
@@ -310,6 +323,7 @@ class VersionJson(OfCommitJson):
     task_sha256: str
     task_bytes: int | None
     source_path: str | None
+    runner_files: list[RunnerFileJson] | None
     current: bool
     first_fired_at: Instant | None
     last_fired_at: Instant | None
@@ -352,6 +366,7 @@ class TaskChangeJson(TypedDict):
 class RootChangeJson(BeforeAfterJson):
     field: str
     widens: bool
+    jobs: NotRequired[list[str]]  # that use the runner whose setting or file it is
 
 
 class GuardJson(TypedDict):

@@ -12,11 +12,11 @@ from scheduler.core.due.expected import Alarm
 from scheduler.core.due.place import PlaceFault
 from scheduler.core.times.fires import coming, on_the_wall
 from scheduler.core.times.words import describe
-from scheduler.core.values.facts import Commit, Job, Pause, Status, version
+from scheduler.core.values.facts import Commit, Job, Pause, RunnerFile, Status, version
 from scheduler.core.values.instants import instant, on_the_clock
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.runs import AuditRow, Run
-from scheduler.core.values.settings import ROOT_FILE
+from scheduler.core.values.settings import ROOT_FILE, runner_of
 from scheduler.core.values.spec import Schedule
 
 if TYPE_CHECKING:  # a plan comes with the file readers, which reading commands never need
@@ -160,6 +160,10 @@ def run_json(run: Run) -> answers.RunJson:
     return cast("answers.RunJson", {**found, **NOT_YET})
 
 
+def runner_files_json(found: Sequence[RunnerFile] | None) -> list[answers.RunnerFileJson] | None:
+    return None if found is None else [cast("answers.RunnerFileJson", each.to_json()) for each in found]
+
+
 def task_json(run: Run, text: bytes) -> answers.TaskJson:
     return {
         "run_id": run.id,
@@ -214,8 +218,7 @@ def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None =
             if action.task_change is not None
         ],
         "root_changed": [
-            {"field": field, "before": before, "after": after, "widens": widens_root(field)}
-            for field, (before, after) in plan.root_changes.items()
+            _root_change_json(field, before, after, plan) for field, (before, after) in plan.root_changes.items()
         ],
         "problems": problems_json(plan.problems),
         "guard": None if plan.guard is None else _guard_json(plan.guard),
@@ -230,6 +233,13 @@ def _guard_json(guard: Guard) -> answers.GuardJson:
 def place_of_setting(field: str) -> str:
     """What a change of a root is a change of: scheduler.yaml, or something that is no file of ours."""
     return {"state": "the repository"}.get(field.partition(".")[0], ROOT_FILE)
+
+
+def _root_change_json(field: str, before: Any, after: Any, plan: Plan) -> answers.RootChangeJson:
+    found: answers.RootChangeJson = {"field": field, "before": before, "after": after, "widens": widens_root(field)}
+    if (runner := runner_of(field)) is not None:
+        found["jobs"] = plan.users(runner)
+    return found
 
 
 def widens_root(field: str) -> bool:

@@ -31,8 +31,10 @@ from scheduler.ledger.store import Store
 from scheduler.machine.log import Log
 from scheduler.machine.loop import Loop
 from scheduler.machine.memory import give_back
+from scheduler.root.files import WorkingTree
 from scheduler.root.listing import Own
 from scheduler.root.place import Place
+from scheduler.root.runner_files import runner_paths
 from scheduler.root.settings import read_settings
 from scheduler.root.watched import watched
 from scheduler.root.watcher import Watcher
@@ -230,7 +232,9 @@ class Resync:
         settings, _ = read_settings(place)
         self._settings = settings or self._settings
         self._tasks = self._task_paths(store)
-        return self._watcher.cover(watched(place, self._settings, self._tasks))
+        files = WorkingTree(place)
+        named = {path for runner in self._settings.runners.values() for path in runner_paths(files, runner)}
+        return self._watcher.cover(watched(place, self._settings, {*self._tasks, *named}))
 
     def _task_paths(self, store: Store) -> set[str]:
         """Those of all jobs, and of job files that are waiting for their task to become one."""

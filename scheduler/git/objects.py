@@ -76,6 +76,10 @@ class Entry:
         return self.mode == "120000"
 
     @property
+    def is_executable(self) -> bool:
+        return self.mode == "100755"
+
+    @property
     def is_submodule(self) -> bool:
         return self.mode == "160000"
 

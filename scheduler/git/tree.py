@@ -30,6 +30,7 @@ class Tree:
     revision: str | None = None  # None outside a repository and while HEAD is unborn
     in_repository: bool = False
     blobs: Mapping[str, str] = field(default_factory=dict)  # root-relative path: blob id
+    executables: frozenset[str] = frozenset()  # paths
     why_unavailable: str | None = None  # a sentence where in_repository is False; for people
     conversions: Conversions | None = field(default=None, compare=False)
 
@@ -50,6 +51,16 @@ class Tree:
         converted = self.conversions is not None and self.conversions.explain(path, data, blob)
         return Provenance(revision=self.revision, blob=blob, dirty="converted" if converted else "modified")
 
+    def mode_changed(self, path: str, *, executable: bool) -> bool:
+        """Whether a file of this revision is executable and this one is not, or the other way round."""
+        if path not in self.blobs or executable == (path in self.executables):
+            return False
+        return self.conversions is None or self.conversions.keeps_modes()
+
+    def ignores(self, path: str) -> bool:
+        """Whether git ignores a file of the root that it does not track."""
+        return self.conversions is not None and self.conversions.ignores(path)
+
 
 _KEYWORD = re.compile(rb"\$Id:[^$\n]*\$")  # gitattributes(5), ident
 _ATTRIBUTES = ("text", "crlf", "eol", "ident", "filter", "working-tree-encoding")
@@ -69,6 +80,21 @@ class Conversions:
         self._known: dict[str, dict[str, str]] = {}
         self._known_until = 0.0
         self._auto = False
+
+    def ignores(self, path: str) -> bool:
+        """Whether a .gitignore names this path, or a folder of it."""
+        try:
+            run_git(self._root, "check-ignore", "--quiet", "--end-of-options", path)
+        except GitError:  # also where none does
+            return False
+        return True
+
+    def keeps_modes(self) -> bool:
+        """Whether the files on disk have the modes of a commit (git-config(1), core.fileMode)."""
+        try:
+            return _core_setting(self._root, "fileMode") != "false"
+        except GitError:
+            return True
 
     def explain(self, path: str, data: bytes, blob: str) -> bool:
         """Whether a commit of `data` at `path` would give `blob`, or a checkout of that gave `data`."""
@@ -140,7 +166,13 @@ def read_tree(root: Path, *paths: str, revision: str | None = None) -> Tree:
         return Tree(why_unavailable=f"{error}; {error.hint}" if error.hint else str(error))
     blobs = {entry.path: entry.id for entry in entries if not entry.is_submodule}
     conversions = Conversions(root, paths or blobs)
-    return Tree(revision=revision, in_repository=True, blobs=blobs, conversions=conversions)
+    return Tree(
+        revision=revision,
+        in_repository=True,
+        blobs=blobs,
+        executables=frozenset(entry.path for entry in entries if entry.is_executable),
+        conversions=conversions,
+    )
 
 
 def git_silence(root: Path, tree: Tree) -> str:

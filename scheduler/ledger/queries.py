@@ -12,7 +12,7 @@ from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Definition, Run, RunStatus
 from scheduler.core.values.spec import JobSpec
-from scheduler.ledger.rows import JOBS, find_runs, from_row, moment, sha256_of, stamp, to_job
+from scheduler.ledger.rows import JOBS, find_runs, from_row, moment, sha256_of, stamp, to_job, to_runner_files
 
 
 def jobs(sql: Connection) -> list[Job]:
@@ -40,10 +40,11 @@ def uses(sql: Connection, job_id: str) -> list[Use]:
     """The runs that were given a text, oldest first; 10,000 take a tenth of a second."""
     rows = sql.execute(
         "SELECT n, task_sha256, task_bytes, status, started_at, duration_ms, source_path, source_blob,"
-        " revision, dirty FROM runs WHERE job_id = ? AND started_at NOTNULL AND task_sha256 NOTNULL ORDER BY n",
+        " revision, dirty, runner_files FROM runs WHERE job_id = ? AND started_at NOTNULL AND task_sha256 NOTNULL"
+        " ORDER BY n",
         (job_id,),
     )
-    return [from_row(Use, row) for row in rows]
+    return [from_row(Use, row, runner_files=to_runner_files(row["runner_files"])) for row in rows]
 
 
 def run_count(sql: Connection, job_id: str) -> int:

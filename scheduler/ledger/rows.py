@@ -11,7 +11,7 @@ from sqlite3 import Connection, Row
 from typing import Any, TypeVar
 
 from scheduler.core.values.codec import decoders
-from scheduler.core.values.facts import Commit, FileFacts, Job, Pause, Provenance, RuntimeFacts
+from scheduler.core.values.facts import Commit, FileFacts, Job, Pause, Provenance, RunnerFile, RuntimeFacts
 from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.runs import Attempt, AuditRow, Run
 from scheduler.core.values.settings import Settings
@@ -148,6 +148,11 @@ def the_run(sql: Connection, job_id: str, n: int) -> Run:
     return run
 
 
+def to_runner_files(text: str | None) -> tuple[RunnerFile, ...] | None:
+    found = None if text is None else json.loads(text)
+    return None if found is None else tuple(map(RunnerFile.from_json, found))
+
+
 def to_run(sql: Connection, row: Row) -> Run:
     attempts = sql.execute(
         "SELECT * FROM attempts WHERE job_id = ? AND run_n = ? ORDER BY n", (row["job_id"], row["n"])
@@ -158,6 +163,7 @@ def to_run(sql: Connection, row: Row) -> Run:
         provenance=Provenance(
             revision=row["revision"], blob=row["source_blob"], dirty=row["dirty"], why_none=row["no_provenance"]
         ),
+        runner_files=to_runner_files(row["runner_files"]),
         truncated=bool(row["truncated"]),
         attempts=tuple(from_row(Attempt, each) for each in attempts),
     )

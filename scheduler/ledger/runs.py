@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from sqlite3 import Connection, Row
 from typing import Any
 
-from scheduler.core.values.facts import Provenance, Task
+from scheduler.core.values.facts import Provenance, RunnerFile, Task
 from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.runs import AuditRow, Ending, Run, RunStatus
@@ -57,7 +58,16 @@ class ActiveRun:
 
 
 def start_attempt(
-    sql: Connection, run: Run, *, n: int, owner: str, generation: int, task: Task, provenance: Provenance, now: datetime
+    sql: Connection,
+    run: Run,
+    *,
+    n: int,
+    owner: str,
+    generation: int,
+    task: Task,
+    provenance: Provenance,
+    runner_files: Sequence[RunnerFile] = (),
+    now: datetime,
 ) -> Run:
     """Pins the task to the run and opens attempt `n`, before its process exists. A queued run gets its owner."""
     sha256 = task.sha256
@@ -84,6 +94,7 @@ def start_attempt(
         revision=provenance.revision,
         dirty=provenance.dirty,
         no_provenance=provenance.why_none,
+        runner_files=rows.dump([each.to_json() for each in runner_files]),
     )
     if not opened:
         raise RefusedError(f"{run.id} has been ended by another process before it started")
@@ -182,12 +193,17 @@ def end_try(sql: Connection, run: Run, ending: Ending, *, retry_at: datetime, no
     return rows.the_run(sql, run.job_id, run.n)
 
 
-def start_retry(sql: Connection, run: Run, *, owner: str, now: datetime) -> Run | None:
+def start_retry(
+    sql: Connection, run: Run, *, owner: str, runner_files: Sequence[RunnerFile] | None = None, now: datetime
+) -> Run | None:
     """Opens the next attempt of a run that waits for it, before its process exists. The text stays pinned (F2).
 
+    runner_files: as they are by now; None where nothing can be started.
     None where somebody else has opened it, or has ended the run.
     """
-    opened = {"status": RunStatus.RUNNING, "reason": None, "owner": owner, "retry_at": None}
+    opened: dict[str, Any] = {"status": RunStatus.RUNNING, "reason": None, "owner": owner, "retry_at": None}
+    if runner_files is not None:
+        opened["runner_files"] = rows.dump([each.to_json() for each in runner_files])
     if not rows.set_run(sql, run.job_id, run.n, rows.WAITS_FOR_RETRY, **opened):
         return None
     sql.execute(

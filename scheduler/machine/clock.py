@@ -36,6 +36,11 @@ class SystemClock:
                 return ClockReading(wall=wall, elapsed=timedelta(seconds=after), boot_id=boot_id())
 
 
+def file_time() -> float:
+    """The present moment by the clock that file times are of, in seconds since 1970."""
+    return time.time()
+
+
 @functools.cache
 def boot_id() -> str | None:
     """What names this boot of the machine; None where nothing does."""

@@ -55,11 +55,14 @@ class CommitFiles:
         except GitError:  # above the top of the repository
             return False
 
-    def read(self, path: str, *, limit: int) -> Source | Fault:
-        return next(self.read_all([path], limit=limit))
+    def read(self, path: str, *, limit: int, hidden: bool = False) -> Source | Fault:
+        return next(self._read_all([path], limit, hidden))
 
     def read_all(self, paths: Sequence[str], *, limit: int) -> Iterator[Source | Fault]:
-        found = [self._find(path) for path in paths]
+        return self._read_all(paths, limit, hidden=False)
+
+    def _read_all(self, paths: Sequence[str], limit: int, hidden: bool) -> Iterator[Source | Fault]:
+        found = [self._find(path, hidden) for path in paths]
         unknown = [each.id for each in found if isinstance(each, Entry) and each.id not in self._known]
         asked, blobs = set(unknown), read_blobs(self.root, unknown, limit=limit, timeout=_TIMEOUT_S)
         for path, each in zip(paths, found, strict=True):
@@ -73,18 +76,24 @@ class CommitFiles:
             if each.id not in self._known and len(data) <= self._room:
                 self._known[each.id] = data
                 self._room -= len(data)
-            yield Source(path=known_as(each.path), data=data, real=each.path, stands_for=pointed_at(data))
+            yield Source(
+                path=known_as(each.path),
+                data=data,
+                real=each.path,
+                stands_for=pointed_at(data),
+                executable=each.is_executable,
+            )
 
-    def _find(self, path: str) -> Entry | Fault:
+    def _find(self, path: str, hidden: bool) -> Entry | Fault:
         try:
             real = self._real(path)
             known = known_as(real)
-            if refused := refused_path(path, path) or refused_path(path, real):
+            if refused := refused_path(path, path, hidden=hidden) or refused_path(path, real, hidden=hidden):
                 return refused
             if known != real and self._real(known) != real:
                 return hidden_path(path, real)
         except OSError as error:
-            return refused_path(path, path) or os_fault(path, error)
+            return refused_path(path, path, hidden=hidden) or os_fault(path, error)
         if self.is_folder(real):
             return not_regular(real, "a folder")
         return self.entries.get(real) or os_fault(path, FileNotFoundError(errno.ENOENT, ""))

@@ -21,7 +21,7 @@ class Files(Protocol):
     def root(self) -> Path:
         """Where they are, or would be."""
 
-    def read(self, path: str, *, limit: int) -> Source | Fault:
+    def read(self, path: str, *, limit: int, hidden: bool = False) -> Source | Fault:
         """A regular file of at most `limit` bytes, links followed, or why not; as `read_source`."""
 
     def read_all(self, paths: Sequence[str], *, limit: int) -> Iterator[Source | Fault]:
@@ -48,8 +48,8 @@ class WorkingTree:
         self.root = place.root
         self._closed = place.closed
 
-    def read(self, path: str, *, limit: int) -> Source | Fault:
-        return read_source(self.root, path, limit=limit, forbidden=self._closed)
+    def read(self, path: str, *, limit: int, hidden: bool = False) -> Source | Fault:
+        return read_source(self.root, path, limit=limit, forbidden=self._closed, hidden=hidden)
 
     def read_all(self, paths: Sequence[str], *, limit: int) -> Iterator[Source | Fault]:
         return (self.read(path, limit=limit) for path in paths)

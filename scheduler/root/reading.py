@@ -32,6 +32,7 @@ class Source:
     data: bytes
     real: str  # the same, but for the components of a mounted volume's version (ADR 13): what git may know it by
     stands_for: str | None = None  # of a commit, the pointer of Git LFS: sha256 of what that keeps elsewhere
+    executable: bool = False  # by its owner, which is all of a mode that git keeps
 
     @property
     def sha256(self) -> str:
@@ -44,24 +45,27 @@ def read_file(root: Path, path: str, *, limit: int, forbidden: Identities = froz
     return found if isinstance(found, Fault) else found.data
 
 
-def read_source(root: Path, path: str, *, limit: int, forbidden: Identities = frozenset()) -> Source | Fault:
+def read_source(
+    root: Path, path: str, *, limit: int, forbidden: Identities = frozenset(), hidden: bool = False
+) -> Source | Fault:
     """A regular file of at most `limit` bytes, unchanged while it was read, with its real path; or why not.
 
     path: root-relative POSIX path. A symlink is followed as long as its real path stays below the root and, like
     the path itself, has no component that starts with a dot; but see `known_as`.
     forbidden: files and folders, such as the state folder, from which nothing is read, under whatever name.
+    hidden: components that start with a dot are read too.
 
     Opens one component at a time and follows no link on the way, so a folder swapped for a link meanwhile
     leads nowhere. Fault reasons: source_missing, source_outside_root, source_not_regular, source_denied,
     source_too_large, source_changed, source_unreadable. No message holds any of the file's content.
     """
-    if refused := refused_path(path, path):
+    if refused := refused_path(path, path, hidden=hidden):
         return refused
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(_PAUSE_S * attempt)
         try:
-            found = _read_once(root, path, limit, forbidden)
+            found = _read_once(root, path, limit, forbidden, hidden)
         except _RacedError:
             continue
         except (OSError, ValueError) as error:
@@ -93,12 +97,14 @@ def _is_version(part: str) -> bool:
     return part.startswith("..") and part != ".."
 
 
-def refused_path(path: str, real: str) -> Fault | None:
-    """Why a path that leads to `real` is not read; None where it may be."""
+def refused_path(path: str, real: str, *, hidden: bool = False) -> Fault | None:
+    """Why a path that leads to `real` is not read; None where it may be. hidden: names with a dot in front may be."""
     via = "" if real == path else f", a link to {real!r},"
     parts = real.split("/")
     if real.startswith("/") or ".." in parts:
         return Fault(reason="source_outside_root", message=f"{path!r}{via} leads outside the root")
+    if hidden:
+        return None
     linked = real != path  # a person writes no such component
     if any(not part or (part.startswith(".") and not (linked and _is_version(part))) for part in parts):
         return hidden_path(path, real)
@@ -113,12 +119,12 @@ def hidden_path(path: str, real: str) -> Fault:
     )
 
 
-def _read_once(root: Path, path: str, limit: int, closed: Identities) -> Source | Fault:
+def _read_once(root: Path, path: str, limit: int, closed: Identities, hidden: bool) -> Source | Fault:
     real = path
     found = _open(root, real, closed)
     if found is None:  # a symlink somewhere: take the way it really leads, again without following any
         real = _led_to(root, path)
-        if refused := refused_path(path, real):
+        if refused := refused_path(path, real, hidden=hidden):
             return refused
         known = known_as(real)
         if known != real and _led_to(root, known) != real:  # it could not be found again by the name it would have
@@ -140,7 +146,7 @@ def _read_once(root: Path, path: str, limit: int, closed: Identities) -> Source 
         data = _read(found, limit + 1)
         if len(data) > limit:
             return too_large(path, limit)
-        if _mark(os.fstat(found)) != _mark(before) or len(data) != before.st_size:
+        if mark_of(os.fstat(found)) != mark_of(before) or len(data) != before.st_size:
             raise _RacedError
     finally:
         os.close(found)
@@ -152,16 +158,16 @@ def _read_once(root: Path, path: str, limit: int, closed: Identities) -> Source 
     if not isinstance(again, int):
         raise _RacedError
     try:
-        if _mark(os.fstat(again)) != _mark(before):
+        if mark_of(os.fstat(again)) != mark_of(before):
             raise _RacedError
     finally:
         os.close(again)
     if real != path:
         _still_leads(root, path, real)
-    return Source(path=known_as(real), data=data, real=real)
+    return Source(path=known_as(real), data=data, real=real, executable=bool(before.st_mode & stat.S_IXUSR))
 
 
-def _mark(found: os.stat_result) -> tuple[int, ...]:
+def mark_of(found: os.stat_result) -> tuple[int, ...]:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 

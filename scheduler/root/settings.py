@@ -7,19 +7,33 @@ import functools
 from scheduler.core.values.facts import Fault
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.settings import ROOT_FILE, Settings
+from scheduler.root.files import Files, WorkingTree
 from scheduler.root.place import Place
-from scheduler.root.reading import Source, read_file, read_source
+from scheduler.root.reading import Source, read_file
+from scheduler.root.runner_files import with_runner_files
 
 ROOT_FILE_BYTES = 1024 * 1024
 
 
 def read_settings(place: Place) -> tuple[Settings | None, tuple[Problem, ...]]:
-    """scheduler.yaml as it stands now; None, with the reasons, where it is gone or wrong."""
-    return settings_in(read_source(place.root, ROOT_FILE, limit=ROOT_FILE_BYTES))
+    """scheduler.yaml as it stands now, with the files that its runners name; None, with the reasons, where it is gone
+    or wrong.
+    """
+    return settings_of(WorkingTree(place))
+
+
+def settings_of(files: Files) -> tuple[Settings | None, tuple[Problem, ...]]:
+    """The same of any files of a root."""
+    found = files.read(ROOT_FILE, limit=ROOT_FILE_BYTES)
+    settings, problems = settings_in(found)
+    if settings is None or isinstance(found, Fault):
+        return settings, problems
+    settings, lacking = with_runner_files(files, settings, found.data)
+    return settings, tuple(sorted({*problems, *lacking}))
 
 
 def settings_in(found: Source | Fault) -> tuple[Settings | None, tuple[Problem, ...]]:
-    """The same of a scheduler.yaml that was read."""
+    """What a scheduler.yaml says by itself."""
     if isinstance(found, Fault):
         gone = found.reason == "source_missing"
         code, message = ("root.missing", f"{ROOT_FILE} is gone") if gone else ("root.unreadable", found.message)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from scheduler.core.values.facts import Fault, Provenance, Task
+from scheduler.core.values.facts import Fault, Provenance, RunnerFile, Task
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import JobSpec
 from scheduler.core.values.texts import conflict_line
@@ -90,6 +91,20 @@ def not_committed(path: str, tree: Tree, source: Provenance) -> Fault | None:
         return Fault(reason="source_dirty", message=f"{path!r} is in no commit, and {rule}")
     if source.dirty == "modified":
         return Fault(reason="source_dirty", message=f"{path!r} is not as it was committed, and {rule}")
+    return None
+
+
+def not_committed_files(found: Sequence[RunnerFile], tree: Tree) -> Fault | None:
+    """The same of the files that a runner names. What git ignores was never meant to be committed, and may run."""
+    for each in found:
+        if each.dirty in (None, "converted") or (each.dirty == "untracked" and tree.ignores(each.path)):
+            continue
+        what = {"modified": "is not as it was committed", "untracked": "is in no commit"}.get(
+            each.dirty, "is not readable"
+        )
+        return Fault(
+            reason="source_dirty", message=f"{each.path!r}, which the runner names, {what}, and worktree.dirty is skip"
+        )
     return None
 
 

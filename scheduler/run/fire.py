@@ -6,13 +6,13 @@ Starts nothing, and writes nothing but what a partial pass applies. Where it run
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from scheduler.core.due.due import is_slot
 from scheduler.core.due.place import Cause, PlaceFault, fault_of_place
-from scheduler.core.values.facts import Fault, Job, Provenance, Task
+from scheduler.core.values.facts import Fault, Job, Provenance, RunnerFile, Task
 from scheduler.core.values.instants import instant
 from scheduler.core.values.runs import Run, Trigger
 from scheduler.core.values.settings import RunnerSpec, Settings
@@ -20,7 +20,8 @@ from scheduler.ledger import queries, syncs
 from scheduler.ledger.store import Store
 from scheduler.root.files import WorkingTree
 from scheduler.root.place import Place
-from scheduler.root.tasks import not_committed, read_task
+from scheduler.root.runner_files import read_runner_files, runner_files, runner_paths
+from scheduler.root.tasks import not_committed, not_committed_files, read_task
 from scheduler.sync.passes import LOOK_AGAIN_S, SAVE_S, Fresh, Passes
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Ready:
     task: Task
     provenance: Provenance
     place: Place  # of one commit, where the root is kept from a remote: its files stay for as long as this does
+    runner_files: tuple[RunnerFile, ...] = ()  # of the root, that the runner's command names
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +65,18 @@ def what_shall_run(passes: Passes, store: Store, run: Run, wait: Wait) -> Ready 
     if run.fire_time is not None and (why := _superseded(fresh.job, run.fire_time)):
         return Superseded(why)
     if run.task_of is not None:
-        return pinned(fresh.passes.place, store, fresh.job, fresh.settings, run)
+        return pinned(fresh.passes, store, fresh.job, fresh.settings, run)
     # A task that is absent or empty is looked for again: a save is seen so for a moment. So is one that is not
     # committed: a commit writes the file before HEAD moves.
-    give_up = time.monotonic() + min(passes.absent_grace.total_seconds(), SAVE_S)
+    patience, give_up = min(passes.absent_grace.total_seconds(), SAVE_S), None
     while True:
-        ready = from_disk(fresh.passes, fresh.job, fresh.settings, run.trigger)
+        ready = _from_quiet_disk(fresh, run, wait)
         if fresh.settings.worktree.branch and (fault := _of_other_branch(passes, store)):
             return fault  # checked out while the file was read
-        passing = isinstance(ready, Fault) and ready.reason in _PASSING
-        if not passing or time.monotonic() >= give_up or wait(LOOK_AGAIN_S):
+        if not isinstance(ready, Fault) or ready.reason not in _PASSING:
+            return ready
+        give_up = give_up or time.monotonic() + patience  # from when it was seen: to see it may have taken seconds
+        if time.monotonic() >= give_up or wait(LOOK_AGAIN_S):
             return ready
 
 
@@ -92,15 +96,24 @@ def what_runs_again(passes: Passes, store: Store, run: Run, wait: Wait) -> Ready
     if fault := _of_other_branch(passes, store):  # the runner's own files would be that branch's
         return fault
     observed = store.read(syncs.observed, job_id=run.job_id)
-    job, settings, place = observed.jobs[run.job_id], observed.settings or Settings(), passes.place
-    if place.followed is not None:
+    job, settings = observed.jobs[run.job_id], observed.settings or Settings()
+    if passes.place.followed is not None:
         # Its program is of the newest commit: so have definition and settings to be.
         fresh = _fresh(passes, store, run, wait, cause="retry")
         if isinstance(fresh, Fresh):
-            job, settings, place = fresh.job, fresh.settings, fresh.passes.place
+            job, settings, passes = fresh.job, fresh.settings, fresh.passes
         else:
-            place = place.now()
-    return pinned(place, store, job, settings, run)
+            passes = replace(passes, place=passes.place.now())
+    return pinned(passes, store, job, settings, run)
+
+
+def _from_quiet_disk(fresh: Fresh, run: Run, wait: Wait) -> Ready | Fault | None:
+    """The same of a file that nobody is writing; None where somebody has cancelled the run."""
+    passes, job = fresh.passes, fresh.job
+    runner = fresh.settings.runners.get(job.file.spec.runner)
+    named = [] if runner is None else runner_paths(WorkingTree(passes.place), runner)
+    paths = (job.file.spec.task_source_path or job.file.path, *named)
+    return passes.read_quiet(paths, lambda: from_disk(passes, job, fresh.settings, run.trigger), wait)
 
 
 def from_disk(passes: Passes, job: Job, settings: Settings, trigger: Trigger) -> Ready | Fault:
@@ -115,10 +128,13 @@ def from_disk(passes: Passes, job: Job, settings: Settings, trigger: Trigger) ->
     only_committed = settings.worktree.dirty == "skip" and trigger is not Trigger.MANUAL  # who asks may try a text
     if only_committed and (fault := not_committed(path, tree, source)):
         return fault
-    return _with_runner(place, job, settings, task, source)
+    ready = _with_runner(passes, job, settings, task, source)
+    if only_committed and isinstance(ready, Ready) and (fault := not_committed_files(ready.runner_files, tree)):
+        return fault
+    return ready
 
 
-def pinned(place: Place, store: Store, job: Job, settings: Settings, run: Run) -> Ready | Fault:
+def pinned(passes: Passes, store: Store, job: Job, settings: Settings, run: Run) -> Ready | Fault:
     """The text that a run was given, and where that came from, whatever is on disk; the definition is today's."""
     assert run.task_sha256 is not None
     assert run.source_path is not None
@@ -128,14 +144,30 @@ def pinned(place: Place, store: Store, job: Job, settings: Settings, run: Run) -
         source=b"",
         known_source_sha256=run.source_sha256,
     )
-    return _with_runner(place, job, settings, task, run.provenance)
+    return _with_runner(passes, job, settings, task, run.provenance)
 
 
-def _with_runner(place: Place, job: Job, settings: Settings, task: Task, source: Provenance) -> Ready | Fault:
+def _with_runner(passes: Passes, job: Job, settings: Settings, task: Task, source: Provenance) -> Ready | Fault:
     runner = settings.runners.get(job.file.spec.runner)
     if runner is None:
         return Fault(reason="runner_unknown", message=f"scheduler.yaml has no runner {job.file.spec.runner!r}")
-    return Ready(job=job, settings=settings, runner=runner, task=task, provenance=source, place=place)
+    return Ready(
+        job=job,
+        settings=settings,
+        runner=runner,
+        task=task,
+        provenance=source,
+        place=passes.place,
+        runner_files=what_it_names(passes, runner),
+    )
+
+
+def what_it_names(passes: Passes, runner: RunnerSpec) -> tuple[RunnerFile, ...]:
+    """The files of the root that a runner's command names, as they are now."""
+    read = read_runner_files(WorkingTree(passes.place), runner)
+    if not read:
+        return ()
+    return runner_files(read, passes.tree(*(found.real for _, found in read if not isinstance(found, Fault))))
 
 
 def _fresh(passes: Passes, store: Store, run: Run, wait: Wait, *, cause: str) -> Fresh | Fault | None:

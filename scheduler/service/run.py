@@ -186,7 +186,7 @@ def dry_run_job(root: Root, job_id: str, *, task_of: str | None = None) -> DryRu
         if origin is None:
             ready = from_disk(passes, job, settings, trigger)
         else:
-            ready = pinned(root.place, store, job, settings, origin)
+            ready = pinned(passes, store, job, settings, origin)
     if isinstance(ready, Fault):
         raise _would_be_skipped(job, ready)
     process = prepare_attempt(ready, f"{job.id}:0", None, trigger, attempt=1, environ=root.environ)

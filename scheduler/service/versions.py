@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from scheduler.core import views
-from scheduler.core.past.timeline import Changes, Origin, Version, edits, settings_between, versions
+from scheduler.core.past.timeline import Changes, Origin, Version, contents, edits, settings_between, versions
 from scheduler.core.plan.textdiff import Hunk, hunks, unified
 from scheduler.core.times.words import describe
-from scheduler.core.values.facts import Commit, Fault, Job, NoCommit
+from scheduler.core.values.facts import Commit, Fault, Job, NoCommit, RunnerFile
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.runs import AuditRow, Run, RunStatus
-from scheduler.core.values.settings import ROOT_JOB_ID
+from scheduler.core.values.settings import ROOT_JOB_ID, runner_file_of
 from scheduler.core.values.spec import JobSpec
 from scheduler.ledger import queries, syncs
 from scheduler.ledger.audit import read_audit
@@ -119,6 +119,7 @@ class Side:
     task_sha256: str | None
     source_path: str | None
     why_no_text: str = ""
+    runner_files: tuple[RunnerFile, ...] | None = None  # None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +180,7 @@ def _side_of(store: Store, run: Run) -> Side:
         task_sha256=run.task_sha256,
         source_path=run.source_path,
         why_no_text="" if text is not None else f"it was given none: {run.status.value}, {run.reason}",
+        runner_files=run.runner_files,
     )
 
 
@@ -187,15 +189,17 @@ def _now(root: Root, store: Store, job: Job) -> Side:
     from scheduler.core.values.settings import Settings
     from scheduler.root.files import WorkingTree
     from scheduler.root.tasks import read_task
+    from scheduler.run.fire import what_it_names
 
     now = root.clock.now()
     settings = store.read(syncs.settings) or Settings()
     spec: JobSpec = job.file.spec
     generation: int | None = job.file.generation
     why = f"it is archived: {job.file.path} names it no more" if job.archived else ""
-    text = sha256 = source_path = None
+    text = sha256 = source_path = files = None
+    passes = root.passes()
     if not why:
-        found = root.passes().look_again(store.read(syncs.observed, job_id=job.id), job.id, now)
+        found = passes.look_again(store.read(syncs.observed, job_id=job.id), job.id, now)
         if not isinstance(found, Fault):
             _, seen, settings = found
             generation = seen.file.generation if seen.file.spec == spec else None
@@ -205,6 +209,8 @@ def _now(root: Root, store: Store, job: Job) -> Side:
             why = f"{task.message} [{task.reason}]"
         else:
             text, sha256, source_path = task.text.decode(), task.sha256, task.source_path
+        if (runner := settings.runners.get(spec.runner)) is not None:
+            files = what_it_names(passes, runner)
     return Side(
         job=job,
         at=now,
@@ -215,6 +221,7 @@ def _now(root: Root, store: Store, job: Job) -> Side:
         task_sha256=sha256,
         source_path=source_path,
         why_no_text=why,
+        runner_files=files,
     )
 
 
@@ -228,6 +235,9 @@ def _compared(store: Store, old: Side, new: Side) -> Comparison:
     settings = settings_between(rows, [f"runners.{name}." for name in names], start, end)
     if new.at < old.at:
         settings = {name: (after, before) for name, (before, after) in settings.items()}
+    programs = _changed_files(old.runner_files, new.runner_files)
+    if programs is not None:  # the runs know better than the syncs between them
+        settings = {name: change for name, change in settings.items() if runner_file_of(name) is None}
     told = [row for row in _told(store.read(read_audit, new.job.id), store, new.job) if start < row.at <= end]
     both = old.text is not None and new.text is not None
     names_of = [side.run.id if side.run is not None else "now" for side in (old, new)]
@@ -241,6 +251,7 @@ def _compared(store: Store, old: Side, new: Side) -> Comparison:
         "definition": {name: {"before": was, "after": now} for name, (was, now) in definition.items()},
         "schedule_text": words,
         "runners": {name: {"before": was, "after": now} for name, (was, now) in settings.items()},
+        "runner_files": programs or {},
         "text_changed": old.text != new.text if both else None,
         "text_diff": unified(old.text or "", new.text or "", before_name=names_of[0], after_name=names_of[1])
         if both
@@ -251,6 +262,23 @@ def _compared(store: Store, old: Side, new: Side) -> Comparison:
         else {},
     }
     return Comparison(json=json, hunks=hunks(old.text or "", new.text or "") if both else ())
+
+
+def _changed_files(
+    old: Sequence[RunnerFile] | None, new: Sequence[RunnerFile] | None
+) -> dict[str, answers.BeforeAfterJson] | None:
+    """The files of the runner that differ, by path; None where one end does not know them."""
+    if old is None or new is None:
+        return None
+    was, now = ({each.path: each for each in side} for side in (old, new))
+    return {
+        path: {
+            "before": was[path].to_json() if path in was else None,
+            "after": now[path].to_json() if path in now else None,
+        }
+        for path in sorted(was.keys() | now.keys())
+        if (was[path].content if path in was else None) != (now[path].content if path in now else None)
+    }
 
 
 def _side_json(store: Store, side: Side) -> answers.SideJson:
@@ -268,27 +296,34 @@ def _side_json(store: Store, side: Side) -> answers.SideJson:
         "text": _origin_json(changes.text(side.task_sha256, side.at)),
         "definition": _origin_json(changes.definition_at(side.at)) if side.generation is not None else None,
         "no_text": side.why_no_text or None,
+        "runner_files": views.runner_files_json(side.runner_files),
     }
 
 
 def list_versions(root: Root, job_id: str, *, count: int = COUNT, prefix: bool = False) -> answers.VersionsJson:
-    """Every text that a job's runs were given, that which ran last first, with its commit and how its runs did."""
+    """Every text that a job's runs were given, that which ran last first, with its commit and how its runs did.
+
+    The same text with other files of its runner is another version.
+    """
     with root.job(job_id, prefix=prefix) as (store, job):
         found = versions(store.read(queries.uses, job.id))
         changes = Changes(store.read(read_audit, job.id))
         shown = found[:count]
         commits = _commits(root, shown, changes)
-        current = None if job.archived else _now(root, store, job).task_sha256
+        now = None if job.archived else _now(root, store, job)
+        current = None if now is None else now.task_sha256
+        files = None if now is None else now.runner_files
+        content = None if current is None else (current, contents(files))
     entries = []
     for each in shown:
         sha256, revision = each.last.task_sha256, each.last.revision
-        entries.append(_version_json(job.id, sha256, each, commits[sha256], revision, current=sha256 == current))
-    if current is not None and all(each.last.task_sha256 != current for each in found):
+        is_current = each.last.content == content
+        entries.append(_version_json(job.id, sha256, each, commits[sha256], revision, current=is_current))
+    if current is not None and all(each.last.content != content for each in found):
         origin = changes.text(current, root.clock.now())
         came = (None, None) if origin is None else (origin.commit, origin.no_commit)
-        entries.insert(
-            0, _version_json(job.id, current, None, came, None if origin is None else origin.revision, current=True)
-        )
+        revision = None if origin is None else origin.revision
+        entries.insert(0, _version_json(job.id, current, None, came, revision, current=True, files=files))
     return {"job_id": job.id, "versions": entries, "total": len(found)}
 
 
@@ -327,6 +362,7 @@ def _version_json(
     revision: str | None,
     *,
     current: bool,
+    files: Sequence[RunnerFile] | None = None,
 ) -> answers.VersionJson:
     """version: None: no run has had the text yet, and the next one gets it."""
     last = None if version is None else version.last
@@ -334,6 +370,7 @@ def _version_json(
         "task_sha256": sha256,
         "task_bytes": None if last is None else last.task_bytes,
         "source_path": None if last is None else last.source_path,
+        "runner_files": views.runner_files_json(files if last is None else last.runner_files),
         "current": current,
         "commit": views.commit_json(origin[0]),
         "no_commit": origin[1],

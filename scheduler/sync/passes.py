@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from scheduler.core.due.place import Sight
 from scheduler.core.plan.audit import Origin, audit_rows, origins
@@ -15,7 +16,7 @@ from scheduler.core.plan.desired import Desired, Read
 from scheduler.core.plan.plan import Plan, plan, plan_one
 from scheduler.core.values.facts import Fault, Job, SyncState
 from scheduler.core.values.problems import Problem, UnavailableError
-from scheduler.core.values.settings import ROOT_FILE, Settings
+from scheduler.core.values.settings import ROOT_FILE, Settings, runner_file_of
 from scheduler.git.history import ONE_FILE_S, WHOLE_PASS_S, last_changes
 from scheduler.git.tree import Commits, Tree, git_silence, read_tree
 from scheduler.ledger import places, syncs
@@ -29,11 +30,15 @@ from scheduler.root.files import WorkingTree
 from scheduler.root.gone import gone_folder, root_trouble
 from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
-from scheduler.root.reading import read_file, real_path
-from scheduler.root.settings import ROOT_FILE_BYTES, read_settings
+from scheduler.root.quiet import read_quiet
+from scheduler.root.reading import read_source, real_path
+from scheduler.root.runner_files import RUNNER_FILE_BYTES
+from scheduler.root.settings import read_settings
 from scheduler.root.tasks import JOB_FILE_BYTES, read_task
 from scheduler.sync.holds import other_branch, why_held
 from scheduler.sync.synced import Synced
+
+T = TypeVar("T")
 
 LOOK_AGAIN_S = 0.1
 SAVE_S = 1.0  # how long a file may be half saved
@@ -199,12 +204,16 @@ class Passes:
     ) -> Fresh | Fault | None:
         """The partial pass of F1: the job as its own file and scheduler.yaml say now, and the settings in force.
 
-        A file that is absent is waited for, at most `absent_grace`: a checkout takes it away for a moment.
+        A file that is absent is waited for, at most `absent_grace`: a checkout takes it away for a moment. So is one
+        that is being written (F2): half a definition can be a valid one.
         wait: for so many seconds at most, until somebody cancels the run. None where somebody has.
         """
         began, patience = time.monotonic(), self.absent_grace.total_seconds()
         while True:
-            found = self._refresh_once(store, job_id, actor, cause)
+            job = store.read(syncs.observed, job_id=job_id).jobs[job_id]
+            found = self.read_quiet(
+                (ROOT_FILE, job.file.path), lambda: self._refresh_once(store, job_id, actor, cause), wait
+            )
             if not isinstance(found, Fault):
                 return found
             job = store.read(syncs.observed, job_id=job_id).jobs[job_id]
@@ -218,6 +227,12 @@ class Passes:
                 return found
             if wait(LOOK_AGAIN_S):
                 return None
+
+    def read_quiet(
+        self, paths: Sequence[str], read: Callable[[], T], wait: Callable[[float], bool]
+    ) -> T | Fault | None:
+        """As `read_quiet` of the root; nobody writes to the files of a commit."""
+        return read() if self.place.followed is not None else read_quiet(self.place.root, paths, read, wait=wait)
 
     def _refresh_once(self, store: Store, job_id: str, actor: str, cause: str) -> Fresh | Fault:
         settled: datetime | None = None
@@ -303,12 +318,13 @@ def _changed_by(root: Path, applied: Plan, *, timeout: float) -> Mapping[str, Or
     found: dict[str, Origin] = {}
     wanted: dict[str, tuple[str, str | None]] = {}  # by the name the job knows it by: git's name, and the blob
     paths = origins(applied)
+    named = {path for field in applied.root_changes if (path := runner_file_of(field)) is not None}
     unread = sorted(path for path in paths if path not in applied.sources)
     tree = read_tree(root, *unread, revision=applied.revision) if unread else Tree()
     for path in paths:
         read = applied.sources.get(path)
-        if read is None and path == ROOT_FILE:
-            read = _root_file(root, tree)
+        if read is None and (path == ROOT_FILE or path in named):
+            read = _on_disk(root, path, tree)
         if read is None:  # it is gone, or no part of what was read
             in_commit, on_disk = path in tree.blobs, os.path.lexists(root / path)
             if in_commit or on_disk:
@@ -330,6 +346,7 @@ def _changed_by(root: Path, applied: Plan, *, timeout: float) -> Mapping[str, Or
     return found
 
 
-def _root_file(root: Path, tree: Tree) -> Read | None:
-    data = read_file(root, ROOT_FILE, limit=ROOT_FILE_BYTES)
-    return None if isinstance(data, Fault) else Read(ROOT_FILE, tree.provenance(ROOT_FILE, data))
+def _on_disk(root: Path, path: str, tree: Tree) -> Read | None:
+    """Where scheduler.yaml, or a file that a runner names, stands in git."""
+    found = read_source(root, path, limit=RUNNER_FILE_BYTES, hidden=True)
+    return None if isinstance(found, Fault) else Read(found.real, tree.provenance(found.real, found.data))

@@ -600,3 +600,22 @@ def test_head_is_followed_through_packing_switching_and_detaching(repository: Pa
         edit_and_commit("on a new branch")
         git(root, "switch", "-q", "--detach")
         edit_and_commit("detached")
+
+
+def test_a_script_that_a_runner_names_is_watched_wherever_it_lies(root: Path) -> None:
+    (root / "tools/bin").mkdir(parents=True)
+    (root / "tools/bin/agent.sh").write_text("cat\n")
+    (root / "scheduler.yaml").write_text(
+        "version: 1\ndefaults: {runner: r}\nrunners: {r: {command: [sh, tools/bin/agent.sh]}}\n"
+    )
+    (root / "jobs/a.yaml").write_text(job_text("a"))
+    with live(root) as found:
+
+        def known() -> tuple[tuple[str, str], ...]:
+            with found.stores.lend() as store:
+                settings = store.read(syncs.settings)
+            return () if settings is None else settings.runners["r"].files
+
+        was = until(known, "the script in the settings")
+        (root / "tools/bin/agent.sh").write_text("cat -n\n")
+        until(lambda: known() != was, "the other script")

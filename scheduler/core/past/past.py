@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scheduler.core.values.codec import Stored, unsaid
+from scheduler.core.values.facts import RunnerFile
 from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.runs import RunStatus, Trigger
 from scheduler.core.values.spec import JobSpec
@@ -23,19 +24,19 @@ RUN = (
     "n", "trigger", "status", "reason", "fire_time", "fire_time_last", "slots", "requested_at",
     "requested_by", "started_at", "finished_at", "duration_ms", "exit_code", "error", "task_sha256",
     "task_bytes", "source_path", "source_sha256", "source_blob", "revision", "dirty", "generation", "result",
-    "output_bytes", "truncated", "no_provenance", "task_of",
+    "output_bytes", "truncated", "no_provenance", "task_of", "runner_files",
 )  # fmt: skip
 ATTEMPT = ("n", "status", "reason", "started_at", "finished_at", "exit_code")
 DEFINITION = ("generation", "digest", "spec", "recorded_at")
 AUDIT = ("at", "action", "field", "before", "after", "revision", "actor", "cause", "no_commit")
 ARCHIVED = ("at", "path", "line", "revision", "file_sha256")  # since when no file names a job, and where it stood
 COMMIT = ("id", "author", "email", "date", "subject")  # of an audit row, where one is known
-JSON = frozenset({"spec", "before", "after"})
+JSON = frozenset({"spec", "before", "after", "runner_files"})
 _WHOLE = frozenset({
     "run_count", "consecutive_errors", "errors_at_arm", "last_run_duration_ms", "n", "slots", "duration_ms",
     "task_bytes", "generation", "output_bytes", "truncated", "task_of", "exit_code", "line",
 })  # fmt: skip
-_LATER = frozenset({"no_commit", "no_provenance", "task_of"})  # absent where they were exported before
+_LATER = frozenset({"no_commit", "no_provenance", "task_of", "runner_files"})  # absent where they were exported before
 _SIGNED = frozenset({"exit_code"})
 # What is never null.
 _NEEDED = {
@@ -82,6 +83,8 @@ def check_row(kind: str, row: Mapping[str, Any]) -> None:
         raise ValueError(f"the run has not ended: its status is {row['status']}")
     if kind == "run":
         Trigger(row["trigger"])
+        for file in row.get("runner_files") or ():
+            RunnerFile.from_json(file).check()
         if row["n"] < 1 or row["slots"] < 1:
             raise ValueError("a run counts from 1, and has one slot at least")
         for attempt in row["attempts"]:

@@ -11,7 +11,7 @@ from itertools import groupby
 from statistics import median
 from typing import Any
 
-from scheduler.core.values.facts import Commit, NoCommit
+from scheduler.core.values.facts import Commit, NoCommit, RunnerFile
 from scheduler.core.values.runs import AuditRow, RunStatus
 
 
@@ -103,6 +103,15 @@ def settings_between(
     return {name: change for name, change in found.items() if change[0] != change[1]}
 
 
+# A text and the files that the runner's command names: what ran.
+Content = tuple[str, tuple[tuple[str, str | None, bool], ...]]
+
+
+def contents(found: Iterable[RunnerFile] | None) -> tuple[tuple[str, str | None, bool], ...]:
+    """None: of a run from before they were recorded, as if there had been none."""
+    return tuple(each.content for each in found or ())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
     """One run that was given a text."""
@@ -117,6 +126,11 @@ class Use:
     source_blob: str | None
     revision: str | None
     dirty: str | None
+    runner_files: tuple[RunnerFile, ...] | None = None
+
+    @property
+    def content(self) -> Content:
+        return self.task_sha256, contents(self.runner_files)
 
 
 _JUDGED = (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.TIMED_OUT)  # others were ended by somebody
@@ -124,7 +138,7 @@ _JUDGED = (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.TIMED_OUT)  # others
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """One text, and how the runs that had it did."""
+    """One text with the files of its runner, and how the runs that had them did."""
 
     first: Use
     last: Use
@@ -141,10 +155,10 @@ class Version:
 
 
 def versions(uses: Iterable[Use]) -> list[Version]:
-    """One for each text, that which ran last first. uses: oldest first."""
-    by_text: dict[str, list[Use]] = {}
+    """One for each text with the same files of its runner, that which ran last first. uses: oldest first."""
+    by_text: dict[Content, list[Use]] = {}
     for use in uses:
-        by_text.setdefault(use.task_sha256, []).append(use)
+        by_text.setdefault(use.content, []).append(use)
     return sorted((_version(each) for each in by_text.values()), key=lambda each: each.last.n, reverse=True)
 
 

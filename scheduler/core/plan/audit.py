@@ -10,7 +10,7 @@ from scheduler.core.plan.action import Action
 from scheduler.core.plan.plan import Plan
 from scheduler.core.values.facts import Commit, NoCommit, SyncState
 from scheduler.core.values.runs import AuditRow
-from scheduler.core.values.settings import ROOT_FILE, ROOT_JOB_ID
+from scheduler.core.values.settings import ROOT_FILE, ROOT_JOB_ID, runner_file_of
 
 Origin = Commit | NoCommit
 
@@ -61,7 +61,7 @@ _Change = tuple[str, str | None, Any, Any, str | None]
 
 def _all_changes(plan: Plan) -> Iterator[tuple[str, str, str | None, Any, Any, str | None]]:
     for field, change in plan.root_changes.items():
-        yield ROOT_JOB_ID, "update", field, *change, ROOT_FILE
+        yield ROOT_JOB_ID, "update", field, *change, runner_file_of(field) or ROOT_FILE
     if plan.first:
         yield ROOT_JOB_ID, "create", None, None, plan.settings.to_json(), ROOT_FILE
     for action in plan.actions:

@@ -43,6 +43,11 @@ class Plan:
                 return replace(job, file=action.after, next_run_at=action.next_run_at)
         return job
 
+    def users(self, runner: str) -> list[str]:
+        """The jobs that run with this runner once the plan is applied."""
+        after = [action.after for action in self.actions]
+        return [facts.spec.id for facts in after if facts.archived_at is None and facts.spec.runner == runner]
+
     @property
     def nothing_to_do(self) -> bool:
         return not self.root_changes and not any(action.writes for action in self.actions)

@@ -18,6 +18,7 @@ from scheduler.core.times.fires import coming, on_the_wall, span
 from scheduler.core.times.words import describe
 from scheduler.core.values.facts import FileFacts
 from scheduler.core.values.instants import instant, on_the_clock
+from scheduler.core.values.settings import runner_file_of, runner_of
 from scheduler.core.values.spec import Schedule
 
 if TYPE_CHECKING:
@@ -80,6 +81,28 @@ def task_diffs(plan: Plan, texts: Texts) -> tuple[TaskDiff, ...]:
     )
 
 
+def changed_programs(plan: Plan) -> dict[str, tuple[str | None, str | None]]:
+    """What the files held that runners name, and hold now, of those that differ; by path."""
+    return {path: change for field, change in plan.root_changes.items() if (path := runner_file_of(field)) is not None}
+
+
+def program_diffs(plan: Plan, texts: Mapping[str, tuple[Text | None, Text | None]]) -> tuple[TaskDiff, ...]:
+    """One for each such file, with the jobs that it serves; ordered by path. texts: before and after, by path."""
+    jobs: defaultdict[str, set[str]] = defaultdict(set)
+    for field in plan.root_changes:
+        if (path := runner_file_of(field)) is not None:
+            jobs[path].update(plan.users(runner_of(field) or ""))
+    return tuple(
+        TaskDiff(path, tuple(sorted(jobs[path])), _hash_of(old), _hash_of(new), *_compared(*texts[path], path))
+        for path, (old, new) in sorted(changed_programs(plan).items())
+    )
+
+
+def _hash_of(state: str | None) -> str | None:
+    """Of what `RunnerSpec.files` says of a file."""
+    return state.split()[0].removeprefix("sha256:") if state is not None and state.startswith("sha256:") else None
+
+
 def _compared(before: Text | None, after: Text | None, path: str) -> tuple[tuple[Hunk, ...], str, str]:
     for side, text in (("before", before), ("now", after)):
         if text is not None and text.text is None:
@@ -120,16 +143,12 @@ def review_json(plan: Plan, diffs: Sequence[TaskDiff], *, now: datetime) -> Revi
             "before": None if before is None else _times(before, now),
             "after": None if after is None else _times(after, now),
         }
-    runners: defaultdict[str, list[str]] = defaultdict(list)
-    for action in plan.actions:
-        if action.after.archived_at is None:
-            runners[action.after.spec.runner].append(action.job_id)
     named = {job["runner"] for job in shown.values() if job["change"] in ("created", "revived", "changed")}
-    changed = {field.split(".")[1] for field in plan.root_changes if field.startswith("runners.")}
+    changed = {runner for field in plan.root_changes if (runner := runner_of(field)) is not None}
     return {
         "jobs": shown,
         "runners": {name: list(runner.command) for name, runner in plan.settings.runners.items() if name in named},
-        "runner_jobs": {name: runners.get(name, []) for name in sorted(changed)},
+        "runner_jobs": {name: plan.users(name) for name in sorted(changed)},
         "task_diffs": [diff.to_json() for diff in diffs],
     }
 

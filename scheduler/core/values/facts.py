@@ -26,6 +26,28 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerFile(Stored):
+    """One file of the root that a runner's command names, as a run found it (F3)."""
+
+    path: str  # root-relative, as the command names it
+    sha256: str | None  # None: it could not be read
+    blob: str | None = None
+    dirty: TaskDirty | None = None  # as of `Provenance`; another mode than the commit's is `modified`
+    executable: bool = False
+
+    def check(self) -> None:
+        """Raises: ValueError where this comes from elsewhere, and holds what no run writes."""
+        sound: dict[str, type] = {"path": str, "executable": bool}
+        if not all(isinstance(value, sound.get(key, str | None)) for key, value in self.to_json().items()):
+            raise ValueError("a file of its runner is none")
+
+    @property
+    def content(self) -> tuple[str, str | None, bool]:
+        """What sets it apart from another one, for whoever asks what ran."""
+        return self.path, self.sha256, self.executable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Commit(Stored):
     """A commit as its author has signed it; texts are what somebody wrote, and safe for no terminal."""
 

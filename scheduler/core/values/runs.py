@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from scheduler.core.values.codec import Stored
-from scheduler.core.values.facts import Commit, NoCommit, Provenance
+from scheduler.core.values.facts import Commit, NoCommit, Provenance, RunnerFile
 from scheduler.core.values.spec import JobSpec
 
 
@@ -73,6 +73,7 @@ class Run(Stored):
     source_path: str | None = None
     source_sha256: str | None = None
     provenance: Provenance = Provenance()
+    runner_files: tuple[RunnerFile, ...] | None = None  # of its last attempt; None: not known
     task_of: int | None = None  # the number of the run whose text this one was given again
     generation: int
     result: str | None = None

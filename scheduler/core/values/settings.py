@@ -36,6 +36,8 @@ class RunnerSpec(Stored):
     jobs: tuple[str, ...] | None = added_later(None)  # patterns of the jobs that may use it, by id or tag; None: all
     max_timeout: timedelta | None = added_later(None)  # the longest timeout that a job may have with it; None: any
     cwd: str = "."  # root-relative POSIX path
+    # The files of the root that the command names, by path, and what each holds; filled in by whoever reads the root.
+    files: tuple[tuple[str, str], ...] = unsaid(())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,3 +104,15 @@ class Settings(Stored):
     retention: Retention = added_later(Retention())
     agents: Agents | None = unsaid(None)  # None: they only read
     worktree: Worktree = added_later(Worktree())
+
+
+# Settings that differ have dotted names, such as runners.agent.command and runners.agent.files.bin/agent.sh.
+def runner_of(field: str) -> str | None:
+    """The runner whose setting a field of `root_changes` is."""
+    return field.split(".")[1] if field.startswith("runners.") else None
+
+
+def runner_file_of(field: str) -> str | None:
+    """The file of the root, root-relative, that such a field tells of: one that the command of a runner names."""
+    parts = field.split(".", 3)
+    return parts[3] if len(parts) == 4 and parts[0] == "runners" and parts[2] == "files" else None

@@ -88,6 +88,7 @@ class Attempts:
             generation=ready.job.file.generation,
             task=ready.task,
             provenance=ready.provenance,
+            runner_files=ready.runner_files,
             now=self.clock.now(),
         )
         return self._attempt(started, ready, invocation, scratch, cancel)
@@ -118,7 +119,8 @@ class Attempts:
                 self.lost(lost)
                 return run
         self._make_room(run)
-        started = self.store.write(runs.start_retry, run, owner=self.owner, now=self.clock.now())
+        named = None if isinstance(ready, Fault) else ready.runner_files
+        started = self.store.write(runs.start_retry, run, owner=self.owner, runner_files=named, now=self.clock.now())
         if started is None:  # as by a daemon, started while a command waited in somebody's foreground
             return self.store.read(runs.find_run, run.job_id, run.n) or run
         crash_point("after_retry")

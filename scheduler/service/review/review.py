@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 
 from scheduler.core import views
 from scheduler.core.plan.plan import Plan, plan
-from scheduler.core.plan.review import TaskDiff, Text, changed_texts, review_json, task_diffs
+from scheduler.core.plan.review import (
+    TaskDiff,
+    Text,
+    changed_programs,
+    changed_texts,
+    program_diffs,
+    review_json,
+    task_diffs,
+)
 from scheduler.core.values.facts import Fault, FileFacts, Job
 from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.settings import ROOT_FILE, Settings
@@ -24,6 +32,7 @@ from scheduler.root.committed import CommitFiles
 from scheduler.root.excerpts import source_lines
 from scheduler.root.files import WorkingTree
 from scheduler.root.place import Place
+from scheduler.root.runner_files import RUNNER_FILE_BYTES
 from scheduler.root.tasks import read_task
 from scheduler.service.review.revisions import Compared, Snapshot, compare, folder_in_repository, snapshot
 from scheduler.service.root import Root
@@ -33,6 +42,7 @@ if TYPE_CHECKING:
     from scheduler.core.answers import ReviewJson
 
 
+MOST_COMPARED = 1024 * 1024  # bytes of a program
 _NOT_KEPT = Text(None, "no text is kept in the database until it runs; compare two commits with --base")
 
 
@@ -75,7 +85,8 @@ def review(root: Root, *, base: str | None = None, head: str | None = None, dire
             found = replace(found, root_changes={"state.tracked": (before.state, after.state), **found.root_changes})
         problems = found.problems
         texts = {a.job_id: (_text(before, a.before), _text(after, a.after)) for a in changed_texts(found)}
-        diffs = task_diffs(found, texts)
+        programs = {path: (_program(before, path), _program(after, path)) for path in changed_programs(found)}
+        diffs = (*task_diffs(found, texts), *program_diffs(found, programs))
     sources = source_lines(files, problems)
     shown = found or Plan(settings=Settings(), problems=problems, revision=revision)
     now = clock.now()
@@ -127,6 +138,15 @@ def _text(side: Snapshot, facts: FileFacts | None) -> Text | None:
     return Text(found.text.decode("utf-8", "replace"))
 
 
+def _program(side: Snapshot, path: str) -> Text | None:
+    found = side.files.read(path, limit=RUNNER_FILE_BYTES, hidden=True)
+    if isinstance(found, Fault):
+        return None if found.reason == "source_missing" else Text(None, found.message)
+    if len(found.data) > MOST_COMPARED or b"\0" in found.data or pointed_at(found.data):
+        return Text(None, "it is no text, or a large one")
+    return Text(found.data.decode("utf-8", "replace"))
+
+
 def _notes(ends: Compared, base: str, before: Snapshot, after: Snapshot) -> list[str]:
     """What a reader must know to judge what is shown, in whole sentences."""
     notes = []
@@ -153,7 +173,8 @@ def _with_review(found: Synced, place: Place, *, now: datetime) -> Review:
     files, planned, report = WorkingTree(place), found.plan, found.report()
     disk = Snapshot(files=files, settings=planned.settings, desired=None, problems=())
     texts = {a.job_id: (None if a.before is None else _NOT_KEPT, _text(disk, a.after)) for a in changed_texts(planned)}
-    diffs = task_diffs(planned, texts)
+    programs = {path: (_NOT_KEPT, _program(disk, path)) for path in changed_programs(planned)}
+    diffs = (*task_diffs(planned, texts), *program_diffs(planned, programs))
     folder = ""
     with contextlib.suppress(GitError):
         folder = folder_in_repository(place.root)

@@ -10,14 +10,15 @@ from pathlib import Path
 from scheduler.core.formats.globs import may_hold
 from scheduler.core.plan.desired import Desired
 from scheduler.core.values.problems import Problem, Remedy, UnavailableError, UsageError
-from scheduler.core.values.settings import ROOT_FILE, Settings
+from scheduler.core.values.settings import Settings
 from scheduler.git.objects import resolve_revision
 from scheduler.git.run import GitError, run_git
 from scheduler.git.tree import Tree
 from scheduler.root.committed import CommitFiles
 from scheduler.root.desired import read_desired
 from scheduler.root.files import Files
-from scheduler.root.settings import ROOT_FILE_BYTES, settings_in
+from scheduler.root.runner_files import runner_paths
+from scheduler.root.settings import settings_of
 from scheduler.root.trusted import state_problems, tracked_here
 
 DEEPEN = (
@@ -100,7 +101,9 @@ class Snapshot:
         """Those of a commit in which a job or a task could lie."""
         if self.desired is None or not isinstance(self.files, CommitFiles):
             return ()
-        globs, tasks = self.desired.settings.jobs, [each.document.task_source_path or "" for each in self.desired.found]
+        settings = self.desired.settings
+        globs, tasks = settings.jobs, [each.document.task_source_path or "" for each in self.desired.found]
+        tasks += [path for runner in settings.runners.values() for path in runner_paths(self.files, runner)]
         return [
             path
             for path, entry in self.files.entries.items()
@@ -111,7 +114,7 @@ class Snapshot:
 
 def snapshot(files: Files, revision: str | None) -> Snapshot:
     """Raises: UnavailableError."""
-    settings, problems = settings_in(files.read(ROOT_FILE, limit=ROOT_FILE_BYTES))
+    settings, problems = settings_of(files)
     desired = None if settings is None else read_desired(files, settings, Tree(revision=revision))
     state = files.state_paths() if isinstance(files, CommitFiles) else tracked_here(files.root)
     problems = tuple(sorted({*problems, *state_problems(state)}))

@@ -40,6 +40,7 @@ RUNNER = RunnerSpec(
     jobs=("tag:agent",),
     max_timeout=timedelta(hours=2),
     cwd="work",
+    files=(("bin/a", "sha256:0a executable"),),
 )
 
 VALUES: dict[str, Any] = {

@@ -1,0 +1,84 @@
+"""Files that somebody may still be writing: nothing is read from them until they have been left alone (design F2)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import TypeVar
+
+from scheduler.core.values.facts import Fault
+from scheduler.machine import clock
+from scheduler.root.reading import mark_of
+
+QUIET_S = 1.0  # a program that writes a file piece by piece seldom pauses for longer
+PATIENCE_S = 5.0
+_LOOK_AGAIN_S = 0.1
+_READS = 4
+
+T = TypeVar("T")
+Look = tuple[tuple[int, ...] | None, ...]
+
+
+def read_quiet(
+    root: Path, paths: Sequence[str], read: Callable[[], T], *, wait: Callable[[float], bool]
+) -> T | Fault | None:
+    """What `read` makes of files that nobody changed for a second before it, nor while it read them.
+
+    paths: root-relative; one that is absent counts as quiet.
+    wait: waits for so many seconds at most; whether the run has been cancelled.
+    Returns a Fault, `source_changed`, for files that never rest; None if the run was cancelled meanwhile.
+    """
+    give_up = monotonic() + PATIENCE_S
+    for _ in range(_READS):
+        before = _await_quiet(root, paths, wait, give_up)
+        if before is None or isinstance(before, Fault):
+            return before
+        found = read()
+        if _look(root, paths) == before:
+            return found
+    return _restless(paths)
+
+
+def _await_quiet(
+    root: Path, paths: Sequence[str], wait: Callable[[float], bool], give_up: float
+) -> Look | Fault | None:
+    since, seen, changed = monotonic(), _look(root, paths), False
+    # Two clocks: the file's own time says at once that it is old. One from the future says nothing, as on a server
+    # whose clock is ahead: then two looks a second apart have to agree. So they have once a change was seen: a file
+    # that is deleted and written anew is gone in between, and that is no state to run by.
+    while (changed or _is_fresh(root, paths)) and monotonic() - since < QUIET_S:
+        if monotonic() >= give_up:
+            return _restless(paths)
+        if wait(_LOOK_AGAIN_S):
+            return None
+        if (now := _look(root, paths)) != seen:
+            seen, since, changed = now, monotonic(), True
+    return seen
+
+
+def _restless(paths: Sequence[str]) -> Fault:
+    named = " or ".join(map(repr, paths))
+    message = f"{named} kept changing for {PATIENCE_S:g} seconds; write to another file and rename it at the end"
+    return Fault(reason="source_changed", message=message)
+
+
+def _is_fresh(root: Path, paths: Sequence[str]) -> bool:
+    newest = clock.file_time() - QUIET_S
+    return any(found is not None and found.st_mtime > newest for found in _stats(root, paths))
+
+
+def _look(root: Path, paths: Sequence[str]) -> Look:
+    return tuple(None if found is None else mark_of(found) for found in _stats(root, paths))
+
+
+def _stats(root: Path, paths: Sequence[str]) -> list[os.stat_result | None]:
+    return [_stat(root / path) for path in paths]
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except (OSError, ValueError):  # why it cannot be read is for the reading to say
+        return None
