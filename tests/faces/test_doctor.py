@@ -22,7 +22,7 @@ from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.settings import Settings
 from scheduler.daemon.daemon import Daemon
 from scheduler.ledger.clock_steps import Clocked
-from scheduler.machine import timesync
+from scheduler.machine import orphans, timesync
 from scheduler.machine.log import Log
 from scheduler.machine.loop import Loop
 from scheduler.service.doctor import checks as doctor
@@ -30,6 +30,7 @@ from scheduler.service.doctor.checks import Check
 from tests.faces import served
 from tests.faces.conftest import Root
 from tests.faces.served import Served
+from tests.helpers import until
 
 root, serve = served.root, served.serve  # the fixtures
 
@@ -358,3 +359,17 @@ def test_a_daemon_that_does_not_answer_is_asked_once(
     shown = root.cli("doctor", "--json")
     assert (shown.code, asked) == (5, ["status"])
     assert [each["status"] for each in shown.json["checks"] if each["name"] == "runners"] == ["ok"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_a_process_of_a_run_that_has_ended_is_named(root: Root) -> None:
+    root.write("jobs/once.yaml", "id: once\nschedule: {every: 1h}\ntask: x\n")
+    root.sync()
+    root.run("once")
+    told = {"SCHEDULER_RUN_ID": "once:1", "SCHEDULER_ROOT": str(root.path), "PATH": os.defpath}
+    with subprocess.Popen(["sleep", "1000"], env=told) as left:
+        until(lambda: orphans.name_of(left.pid) == "sleep", "its program")
+        ((status, message),) = found(root, "left")
+        assert (status, f"{left.pid} (sleep) of once:1" in message) == ("warning", True)
+        left.kill()
+    assert found(root, "left") == []
