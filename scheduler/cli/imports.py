@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ from scheduler.cli.group import (
     say,
 )
 from scheduler.core.values.problems import Problem, UsageError
+from scheduler.core.values.texts import json_text
 
 if TYPE_CHECKING:
     from scheduler.core.answers import ImportJson
@@ -142,5 +142,5 @@ def export_command(given: Globals, jobs: tuple[str, ...], every: bool) -> None:
     from scheduler.service.imports.exports import export_jobs
 
     for line in export_jobs(given.find_root(), jobs):
-        render.write_bytes(sys.stdout, json.dumps(line, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+        render.write_bytes(sys.stdout, json_text(line).encode() + b"\n")
     sys.stdout.flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import shutil
@@ -19,7 +18,7 @@ import click
 from scheduler.core.values.instants import on_the_clock, parse_instant
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.settings import runner_file_of, runner_of
-from scheduler.core.values.texts import listed
+from scheduler.core.values.texts import json_text, listed
 from scheduler.core.values.units import format_duration
 from scheduler.core.views import place_of_setting
 
@@ -43,10 +42,7 @@ _COLOURS = {
 
 def print_json(value: Any) -> None:
     """JSON for a person is indented; for a program it is one line, which is several times quicker to write."""
-    text = json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
-    if sys.stdout.isatty():  # JSON leaves some control characters as they are
-        text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
-    click.echo(text)
+    click.echo(json_text(value, indent=2 if sys.stdout.isatty() else None))
 
 
 def print_table(
@@ -378,4 +374,4 @@ def value_text(value: Any) -> str:
         return value
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {value_text(each)}" for key, each in value.items()) or "-"
-    return json.dumps(value, ensure_ascii=False)
+    return json_text(value)

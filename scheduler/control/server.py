@@ -46,7 +46,7 @@ class Server:
 
         def reply(answer: Json) -> None:
             with sending, contextlib.suppress(OSError):  # whoever asked has gone
-                connection.sendall(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
+                connection.sendall(json.dumps(answer).encode() + b"\n")
 
         with connection, contextlib.suppress(OSError):
             connection.settimeout(CONNECT_S)
@@ -55,7 +55,7 @@ class Server:
             try:
                 found = json.loads(request)
                 handler = self._handlers[found["verb"]]
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 reply(_refusal(2, f"not a request: {type(error).__name__} {error}"))
                 return
             # Raises where whoever asked has given up, as at a daemon that was stopped: nobody expects it done any more.

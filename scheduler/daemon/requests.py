@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scheduler.control.server import Handler
 from scheduler.core.values.instants import instant
@@ -26,6 +26,21 @@ if TYPE_CHECKING:
 HANDED_OVER_S = 2.0
 
 
+def _given(request: Json, name: str, kind: type[Any], *, optional: bool = False) -> Any:
+    """What a request says of `name`. Raises: UsageError where that is missing or of another type."""
+    value = request.get(name)
+    if value is None and optional:
+        return None
+    if type(value) is not kind or (isinstance(value, str) and not _is_text(value)):
+        raise UsageError(f"not a request: {name} has to be of type {kind.__name__}; nothing was done")
+    return value
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be stored and sent: a lone surrogate cannot."""
+    return value.encode("utf-8", "replace").decode() == value
+
+
 @dataclass(frozen=True, slots=True)
 class Requests:
     """To one daemon, from any thread. Raises: SchedulerError, as the command would that asks."""
@@ -35,16 +50,26 @@ class Requests:
     def handlers(self) -> Mapping[str, Handler]:
         return {
             "wake": lambda _: [self.wake()],
-            "sync": lambda given: [self.sync(given["actor"], given["confirmed"], now_anyway=given["now_anyway"])],
+            "sync": self._sync,
             "run": lambda given: self._run(given, Trigger.MANUAL),
             "rerun": lambda given: self._run(given, Trigger.RERUN),
-            "cancel": lambda given: [self.cancel(given["run_id"])],
+            "cancel": lambda given: [self.cancel(_given(given, "run_id", str))],
             "runners": lambda _: [self.runners()],
             "status": lambda _: [self.status()],
         }
 
     def _run(self, given: Json, trigger: Trigger) -> Iterator[Json]:
-        return self.run(given["job_id"], trigger, given["actor"], task_of=given.get("task_of"), wait=given["wait"])
+        return self.run(
+            _given(given, "job_id", str),
+            trigger,
+            _given(given, "actor", str),
+            task_of=_given(given, "task_of", int, optional=True),
+            wait=_given(given, "wait", bool),
+        )
+
+    def _sync(self, given: Json) -> list[Json]:
+        confirmed = _given(given, "confirmed", str, optional=True)
+        return [self.sync(_given(given, "actor", str), confirmed, now_anyway=_given(given, "now_anyway", bool))]
 
     def wake(self) -> Json:
         """The database has changed: look at once."""

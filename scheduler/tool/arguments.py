@@ -6,6 +6,7 @@ where the edit is made, by reading what it would write.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,14 +15,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from scheduler.core.formats.faults import check
+from scheduler.core.edits.written import value_of
+from scheduler.core.formats.faults import KeyFault, check
 from scheduler.core.formats.json_schema import DIALECT, job_schema, schema_of
 from scheduler.core.formats.shapes import JobId, JobShape, Line, Shape
 from scheduler.core.values import units
 from scheduler.core.values.facts import Status
 from scheduler.core.values.problems import UsageError, did_you_mean
 from scheduler.core.values.runs import RunStatus
-from scheduler.core.values.texts import short
+from scheduler.core.values.texts import TextError, short
 from scheduler.machine.clock import SystemClock
 
 Json = dict[str, Any]
@@ -243,6 +245,8 @@ CALLS: Mapping[str, type[Shape]] = {
     "rollback": RollbackCall,
 }
 WITH_KEYS = ("update", "create")
+_COLLECTIONS = ("set", "unset", "jobs", "paths")  # arguments that are no text
+_STRUCTURED = ("schedule", "tags", "env", "catch_up", "retry", "deliver", "deliver_on")  # so are these keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,15 +275,51 @@ def read_call(arguments: Mapping[str, Any]) -> Call:
             raise UsageError(
                 f"{empty[0]} is null", hint=f"leave it out to keep it; unset: [{empty[0]}] deletes the key of a job"
             )
+        keys = {name: _meant(name, value) for name, value in keys.items()}
     rest = {name: value for name, value in rest.items() if value is not None or name not in shape.model_fields}
+    rest = {name: _object(name, value) if name in _COLLECTIONS else value for name, value in rest.items()}
+    if isinstance(rest.get("set"), dict):
+        rest["set"] = {name: _meant(name, value) for name, value in rest["set"].items()}
     unknown = [name for name in rest if name not in shape.model_fields]
     if unknown:
         raise UsageError(f"{action} takes no {short(unknown[0])}", hint=_instead(action, shape, unknown[0]))
     found, faults = check(shape, rest)
     if found is None:
-        told = "; ".join(fault.message for fault in faults)
-        raise UsageError(f"{action}: {told}", hint=next((fault.hint for fault in faults if fault.hint), ""))
+        wrong = "; ".join(fault.message for fault in faults)
+        hint = next((told for fault in faults if (told := _example(shape, fault) or fault.hint)), "")
+        raise UsageError(f"{action}: {wrong}", hint=hint)
     return Call(action, found, keys)
+
+
+def _meant(name: str, value: Any) -> Any:
+    """The value of a key of a job; models often send the JSON text of an object where the object is meant."""
+    key, _, position = name.partition(".")
+    if key not in _STRUCTURED or (position and not (key == "schedule" and position.isdigit())):
+        return value  # below these, text is text: a variable of env may hold JSON
+    if key == "schedule" and isinstance(value, list):
+        return [_object(name, each) for each in value]
+    return _object(name, value)
+
+
+def _object(name: str, value: Any) -> Any:
+    """The object or list that a text is, where it is one."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
+        return value
+    try:
+        return value_of(value)
+    except TextError as error:
+        raise UsageError(
+            f"{name} is text that looks like JSON and cannot be read: {error.message}",
+            hint="give an object or a list itself, not its text",
+        ) from None
+
+
+def _example(shape: type[Shape], fault: KeyFault) -> str:
+    """What to write for an argument that is no text; the hint of a file would show the value alone."""
+    field = shape.model_fields.get(str(fault.path[0])) if fault.path and fault.path[0] in _COLLECTIONS else None
+    if field is None or not field.examples or fault.code != "value.type":
+        return ""
+    return f"write {fault.path[0]}: {json.dumps(field.examples[0], ensure_ascii=False)}"
 
 
 def _instead(action: str, shape: type[Shape], name: str) -> str:
@@ -311,6 +351,8 @@ def input_schema() -> Json:
     for name in KEYS:
         found = _not_null(jobs["properties"][name])
         properties[name] = {**found, "description": f"{', '.join(WITH_KEYS)}: {found['description']}"}
+        if kinds := _types(found, jobs["$defs"]):  # also beside a choice: some clients read nothing but the type
+            properties[name]["type"] = kinds[0] if len(kinds) == 1 else kinds
     schema: Json = {
         "$schema": DIALECT,
         "type": "object",
@@ -321,6 +363,16 @@ def input_schema() -> Json:
     }
     plain: Json = _plain(schema)
     return plain
+
+
+def _types(found: Json, definitions: Json) -> list[str]:
+    """The types that a value may have by this schema."""
+    if "$ref" in found:
+        return _types(definitions[found["$ref"].rpartition("/")[2]], definitions)
+    if "anyOf" in found:
+        return list(dict.fromkeys(kind for each in found["anyOf"] for kind in _types(each, definitions)))
+    kinds = found.get("type", [])
+    return [kinds] if isinstance(kinds, str) else [kind for kind in kinds if kind != "null"]
 
 
 def _plain(found: Any) -> Any:

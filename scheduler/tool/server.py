@@ -22,6 +22,7 @@ from mcp.server.stdio import stdio_server
 
 from scheduler import __version__
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.core.values.texts import json_text
 from scheduler.machine.signals import is_ignored
 from scheduler.run.local.cancel import Cancel
 from scheduler.service.root import Root
@@ -152,11 +153,11 @@ class _Tool:
 
 
 def _result(found: Json, *, is_error: bool = False) -> types.CallToolResult:
-    text = json.dumps(found, ensure_ascii=False)
-    if not text.isascii():
-        # A lone surrogate, as a name that is no UTF-8 has, would end the stream in the middle of an answer.
-        clean = text.encode("utf-8", "replace").decode()
-        text, found = clean, found if clean == text else json.loads(clean)
+    raw = json.dumps(found, ensure_ascii=False)
+    # A lone surrogate, as a name that is no UTF-8 has, would end the stream in the middle of an answer.
+    if not raw.isascii() and (clean := raw.encode("utf-8", "replace").decode()) != raw:
+        found = json.loads(clean)
+    text = json_text(found)
     if len(text) > MOST_BYTES:
         too_long = UsageError(
             f"the answer has {len(text):,} characters; at most {MOST_BYTES:,} are sent. What was asked for is done",

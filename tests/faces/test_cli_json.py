@@ -732,3 +732,27 @@ def test_an_error_says_nothing_on_stdout(lived_in: Root, command: tuple[str, ...
     assert (found.code, found.stdout) == (code, "")
     assert found.stderr
     assert "Traceback" not in found.stderr
+
+
+ODD = "prompts/a\nb\u202ec\x9b1m\u200b.md"
+ODD_JOB = f"id: odd\nschedule: {{every: 1h}}\ntask_source_path: {json.dumps(ODD)}\n"
+
+
+@pytest.mark.parametrize("command", ["list", "show odd", "validate", "audit", "history odd", "log odd", "export odd"])
+def test_what_does_not_show_is_escaped_in_json_and_the_value_is_the_same(root: Root, command: str) -> None:
+    root.write(ODD, "hello\n")
+    root.write("jobs/odd.yaml", ODD_JOB + 'name: "x\\u202Ey"\n')
+    root.sync()
+    root.run("odd")
+    found = root.ok(*command.split(), *([] if command == "export odd" else ["--json"]))
+    assert found.stdout.replace("\n", "").isprintable()
+    if command == "show odd":
+        assert found.json["job"]["task_source_path"] == ODD
+
+
+def test_the_head_of_a_diff_shows_no_name_raw(lived_in: Root) -> None:
+    lived_in.write(ODD, "hello\n")
+    lived_in.write("jobs/odd.yaml", ODD_JOB)
+    lived_in.write("new", "other\n")
+    told = lived_in.ok("update", "odd", "--task-file", "new").stdout
+    assert told.splitlines()[0] == r'--- "a/prompts/a\012b\342\200\256c\302\2331m\342\200\213.md"'

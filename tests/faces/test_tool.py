@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 from jsonschema import Draft202012Validator
 
 from scheduler.cli.main import option_for
@@ -16,7 +17,7 @@ from scheduler.core.values.problems import Remedy, SchedulerError, UsageError
 from scheduler.root.place import locate
 from scheduler.run.local.cancel import Cancel
 from scheduler.service import root as service
-from scheduler.tool.arguments import CALLS, DESCRIPTION, KEYS, input_schema
+from scheduler.tool.arguments import CALLS, DESCRIPTION, KEYS, input_schema, read_call
 from scheduler.tool.calls import _ACTIONS, EDITS, answer, error_json
 from tests.faces.conftest import TRIAGE, Root, contents
 from tests.faces.test_editing import hook
@@ -394,6 +395,9 @@ def test_commands_inside_a_run_are_held_to_the_policy_too(allowed: Root, monkeyp
         ({"action": "update", "job": "heartbeat", "schedule": "0 25 * * *"}, "[schedule.cron]"),
         ({"action": "update", "job": "heartbeat", "schedule": {"every": "soon"}}, "soon"),
         ({"action": "update", "job": "heartbeat", "enabled": "no"}, "enabled"),
+        ({"action": "update", "job": "heartbeat", "schedule": '{"every"'}, "schedule is text that looks like JSON"),
+        ({"action": "update", "job": "heartbeat", "tags": '["a"'}, "give an object or a list itself, not its text"),
+        ({"action": "update", "job": "heartbeat", "set": "name=x"}, 'write set: {"retry.attempts": 3}'),
         ({"action": "update", "job": "heartbeat", "task": "  \n"}, "the task is"),
         ({"action": "update", "job": "heartbeat", "task": 5}, "task"),
         ({"action": "update", "job": "heartbeat", "task": "a\ud800"}, "lone surrogate"),
@@ -413,6 +417,40 @@ def test_commands_inside_a_run_are_held_to_the_policy_too(allowed: Root, monkeyp
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_and_says_what_would(allowed: Root, given: dict[str, Any], told: str) -> None:
     assert told in refused(allowed, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "value"),
+    [
+        ({"schedule": '{"every": "2h"}'}, "schedule", {"every": "2h"}),
+        ({"schedule": ' {every: 2h} '}, "schedule", {"every": "2h"}),
+        ({"schedule": '["@daily", {"every": "2h"}]'}, "schedule", ["@daily", {"every": "2h"}]),
+        ({"schedule": ["@daily", '{"every": "2h"}']}, "schedule", ["@daily", {"every": "2h"}]),
+        ({"set": {"schedule": '{"every": "2h"}'}}, "schedule", {"every": "2h"}),
+        ({"set": '{"schedule": {"every": "2h"}}'}, "schedule", {"every": "2h"}),
+        ({"tags": '["agent", "b"]'}, "tags", ["agent", "b"]),
+        ({"name": '{"every": "2h"}'}, "name", '{"every": "2h"}'),
+        ({"description": "[x] done"}, "description", "[x] done"),
+    ],
+)  # fmt: skip
+def test_the_text_of_an_object_is_the_object_where_one_is_meant(
+    allowed: Root, given: dict[str, Any], key: str, value: Any
+) -> None:
+    ask(allowed, "update", job="heartbeat", **given)
+    text = (allowed.path / "jobs/heartbeat.md").read_text()
+    assert yaml.safe_load(text.split("---")[1])[key] == value
+
+
+def test_text_in_a_variable_stays_text() -> None:
+    call = read_call({"action": "update", "job": "a", "env": {"A": '{"b": 1}'}, "set": {"env.B": "[1]"}})
+    assert (call.keys["env"], call.given.set) == ({"A": '{"b": 1}'}, {"env.B": "[1]"})
+    assert read_call({"action": "update", "job": "a", "unset": '["owner"]'}).given.unset == ["owner"]
+
+
+def test_every_property_of_the_schema_has_a_type() -> None:
+    found = {name: each.get("type") for name, each in input_schema()["properties"].items()}
+    assert None not in found.values()
+    assert (found["schedule"], found["retry"]) == (["string", "object", "array"], "object")
 
 
 def test_hints_name_arguments_and_not_options_of_commands(allowed: Root) -> None:

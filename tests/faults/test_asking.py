@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -16,7 +18,11 @@ from scheduler.control.daemon_lock import Holder
 from scheduler.control.server import Server
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.views import Json
-from tests.helpers import until
+from scheduler.daemon.requests import Requests
+from tests.helpers import LONG_S, until
+
+if TYPE_CHECKING:
+    from scheduler.daemon.daemon import Daemon
 
 
 @dataclass
@@ -100,3 +106,53 @@ def test_what_nobody_waits_for_any_more_is_not_done(tmp_path: Path) -> None:
     assert [request["who"] for request in done] == ["there"]
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"verb": "run"},
+        {"verb": "run", "job_id": 5, "actor": "x", "wait": False},
+        {"verb": "run", "job_id": "a\ud800", "actor": "x", "wait": False},
+        {"verb": "run", "job_id": "a", "wait": False},
+        {"verb": "run", "job_id": "a", "actor": "x", "wait": 1},
+        {"verb": "rerun", "job_id": "a", "actor": "x", "wait": False, "task_of": "a:1"},
+        {"verb": "rerun", "job_id": "a", "actor": "x", "wait": False, "task_of": True},
+        {"verb": "cancel"},
+        {"verb": "cancel", "run_id": None},
+        {"verb": "sync", "actor": "x"},
+        {"verb": "sync", "actor": "x", "now_anyway": False, "confirmed": 5},
+    ],
+)
+def test_a_request_that_lacks_what_it_needs_is_an_error_and_no_fault_of_the_daemon(
+    tmp_path: Path, request_: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    found = spoken(tmp_path, json.dumps(request_).encode() + b"\n")
+    assert found["exit_code"] == 2
+    assert "not a request" in found["error"]
+    assert not caplog.records
+
+
+NONSENSE = [b"\n", b"[]\n", b'{"verb": []}\n', b"\xff\n", b"[" * 50_000 + b"\n", b'{"verb": "no"}\n']
+
+
+@pytest.mark.parametrize("line", NONSENSE)
+def test_a_line_that_is_no_request_is_an_error(tmp_path: Path, line: bytes) -> None:
+    assert spoken(tmp_path, line)["exit_code"] == 2
+
+
+def spoken(folder: Path, line: bytes) -> Any:
+    """The last answer of a daemon's handlers to a line; no daemon is needed for what is refused."""
+    path = str(folder / "requests")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(path)
+        listener.listen()
+        Server(listener, Requests(cast("Daemon", None)).handlers())
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(LONG_S)
+            connection.connect(path)
+            connection.sendall(line)
+            with connection.makefile("rb") as answers:
+                found = [json.loads(each) for each in answers]
+        listener.shutdown(socket.SHUT_RDWR)
+    return found[-1]

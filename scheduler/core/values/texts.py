@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 MAX_FILE_BYTES = 1024 * 1024
 BOM = "\ufeff"
@@ -127,6 +129,14 @@ def check_printable(text: str, start: int, end: int) -> None:
 def short(text: str) -> str:
     """`text` quoted for a message, its end cut off where it is long."""
     return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """JSON that people can read and that steers no terminal: what does not show is written as an escape."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def listed(names: Iterable[str]) -> str:

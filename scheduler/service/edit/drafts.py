@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -234,11 +235,20 @@ def diff_of(before: Mapping[str, bytes | None], after: Mapping[str, bytes | None
     found: list[str] = []
     for path, new in after.items():
         old = before[path]
-        names = ("/dev/null" if old is None else f"a/{path}", "/dev/null" if new is None else f"b/{path}")
+        names = ("/dev/null" if old is None else _named("a", path), "/dev/null" if new is None else _named("b", path))
         lines = difflib.unified_diff(_lines(old), _lines(new), *names, lineterm="\n")
         for line in lines:
             found.append(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
     return "".join(found)
+
+
+def _named(side: str, path: str) -> str:
+    """A path in the head of a diff; in quotes, as git has it, where it holds what does not show."""
+    name = f"{side}/{path}"
+    if name.isprintable() and '"' not in name:
+        return name
+    shown = (chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\{byte:03o}" for byte in os.fsencode(name))
+    return f'"{"".join(shown)}"'
 
 
 def _lines(data: bytes | None) -> list[str]:
