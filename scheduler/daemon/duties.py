@@ -53,7 +53,7 @@ class Duties:
     def unusable(self) -> str:
         """Why nothing may be claimed at present; empty if it may."""
         trouble = self.stores.trouble() or lack_of_room(self.place.db.parent, self.place.outputs)
-        return trouble or self.timekeeper.doubt()
+        return trouble or self.place.moved or self.timekeeper.doubt()
 
     def may_fire(self, settings: Settings) -> bool:
         """Whether these settings let this host fire."""
