@@ -354,7 +354,7 @@ class Daemon:
         hangs = [loop.hang for loop in self._hearts]
         if self.told_to_stop:  # its threads end, as they should
             hangs = ["the daemon is stopping: what runs may end, nothing starts any more"]
-        return [*(loop.trouble for loop in self._hearts), self.resync.moved, ends, *hangs]
+        return [*(loop.trouble for loop in self._hearts), self.place.moved, ends, *hangs]
 
 
 def _tell_what_is_new(place: Place, store: Store, passes: Passes, put_aside: Sequence[Path]) -> None:

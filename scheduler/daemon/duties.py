@@ -65,7 +65,8 @@ class Duties:
         gone = self.stores.trouble()
         if self.places is not None:
             self.places.saw_database(gone)
-        return gone or lack_of_room(self.place.db.parent, self.place.outputs) or self.timekeeper.doubt()
+        gone = gone or lack_of_room(self.place.db.parent, self.place.outputs)
+        return gone or self.place.moved or self.timekeeper.doubt()
 
     def may_fire(self, settings: Settings) -> bool:
         """Whether these settings let this host fire."""

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, cast
 
 from scheduler.core.plan.plan import Plan
@@ -108,15 +106,6 @@ class Resync:
         """
         with self.lend() as store:
             return self._pass(store, actor=actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway)
-
-    @property
-    def moved(self) -> str:
-        """That the root was named by a link which leads elsewhere by now; else empty."""
-        named = self.place.named
-        leads = self.place.root if named is None else Path(os.path.realpath(named))
-        if leads == self.place.root or not leads.exists():
-            return ""
-        return f"{named} leads to {leads} by now; served is {self.place.root}, until the daemon is started again"
 
     def stop(self) -> None:
         self.loop.stop()
@@ -286,7 +275,7 @@ class Resync:
             _log.warning("events_lost", reason="more changes than the system keeps: all files are read again")
 
     def _report_blind(self) -> None:
-        blind, moved = self._watcher.blind, self.moved
+        blind, moved = self._watcher.blind, self.place.moved
         if blind != self._said_blind:
             if blind:
                 _log.warning("unwatched", f"all files are read every {self._rescan_s():.0f} s", reason=blind)

@@ -51,6 +51,7 @@ def refuse_lost(place: Place, *, held: bool = False) -> None:
     """
     if is_there(place.db):
         return
+    _refuse_moved(place)
     why = lost(place)
     if not why and not held and (why := _lost_by_daemon(place)):
         raise RefusedError(
@@ -64,6 +65,29 @@ def refuse_lost(place: Place, *, held: bool = False) -> None:
         raise RefusedError(
             why, hint=f"`scheduler restore {back}` puts it back; serve and sync start without a history by --new-state"
         )
+
+
+def _refuse_moved(place: Place) -> None:
+    """Raises: RefusedError where the link that names the root has led to another one, which has the history."""
+    before = place.led_to()
+    if before is None:
+        return
+    last = newest(before)
+    if is_there(before.db):
+        has, way = (
+            f"the history is in {before.db}",
+            f"mv {shlex.quote(str(before.state))} {shlex.quote(str(place.state))}",
+        )
+    elif last is not None:
+        has = f"the history was in {before.db}, which is gone; there is a copy of {instant(last.at)}"
+        way = f"scheduler restore {shlex.quote(str(last.path))}"
+    else:
+        return
+    raise RefusedError(
+        f"{place.named} led to {before.root}, and {has}; it leads to {place.root} now, which has none",
+        hint=f"stop the daemon and run: {way}; to keep one history over all releases, put it outside of them with"
+        " --state; serve and sync start without a history by --new-state",
+    )
 
 
 def _lost_by_daemon(place: Place) -> str:
@@ -86,7 +110,9 @@ def start_state(place: Place, *, new_state: bool, now: datetime, held: bool = Fa
     """
     if not new_state:
         refuse_lost(place, held=held)
+        place.remember_name()
         return []
+    place.remember_name()
     try:
         # One given by name is not ours to move, whatever it is.
         ruined = place.db.is_file() and (

@@ -84,6 +84,49 @@ class Place:
         # With the host's name: a home folder may be shared by machines that have a root at one path each.
         return self.home / "daemons" / _hash(f"{socket.gethostname()}\0{self._ledger}")
 
+    @property
+    def moved(self) -> str:
+        """That the root was named by a link which leads elsewhere by now; else empty."""
+        leads = self.root if self.named is None else Path(os.path.realpath(self.named))
+        if leads == self.root or not leads.exists():
+            return ""
+        return (
+            f"{self.named} leads to {leads} now, and this is {self.root}: no new runs start until the link is back or"
+            " the daemon is restarted"
+        )
+
+    @property
+    def name_file(self) -> Path | None:
+        """Where it is kept which root a link has led to; None for a root that no link has named.
+
+        A state folder that was named stays where it is, wherever the link leads.
+        """
+        if self.home is None or self.named is None or self.db not in self._defaults():
+            return None
+        name = os.path.abspath(self.named)  # noqa: PTH100 - the link itself
+        return None if name == str(self.root) else self.home / "names" / _hash(f"{socket.gethostname()}\0{name}")
+
+    def led_to(self) -> Place | None:
+        """The place that the link by which the root was named has led to before, if it was another one."""
+        try:
+            root = Path(self.name_file.read_text().removesuffix("\n")) if self.name_file is not None else self.root
+        except (OSError, ValueError):
+            return None
+        if root == self.root:
+            return None
+        outside = None if self.home is None else _outside(root, self.home)
+        state = outside if outside is not None and is_there(outside / "state.db") else root / STATE_FOLDER
+        return replace(self, root=root, state=state, db=state / "state.db")
+
+    def remember_name(self) -> None:
+        """Keeps which root the link leads to, for the next start."""
+        if self.name_file is not None:
+            with contextlib.suppress(OSError):
+                make_private(self.name_file.parent)
+                new = self.name_file.with_name(f".{self.name_file.name}.{os.getpid()}")
+                new.write_text(f"{self.root}\n")
+                new.replace(self.name_file)
+
     def elsewhere(self) -> list[Path]:
         """Databases in the root's default places beside the one that is used."""
         return [db for db in self._defaults() if is_there(db) and not db.samefile(self.db)] if self.db.exists() else []
@@ -178,6 +221,7 @@ def locate(
         cwd / given if (given := option or environ.get(variable)) else None for option, variable in options
     )
     found = _named_root(named) if named else _nearest_root(cwd)
+    named = named or _stood_in(found, cwd, environ)
     home = _home(environ)
     kept = state_of(found)
     folder = named_state or (_state_folder(found, home) if kept is None else kept)
@@ -245,6 +289,14 @@ def _named_root(path: Path) -> Path:
             return real
     except OSError as error:
         raise UnavailableError(f"the root {path} cannot be read: {error.strerror}") from error
+
+
+def _stood_in(root: Path, cwd: Path, environ: Mapping[str, str]) -> Path | None:
+    """The root by the name of the working directory that a shell keeps, in which links still stand; else None."""
+    name = environ.get("PWD", "")
+    if not name.startswith("/") or os.path.realpath(name) != os.path.realpath(cwd) or os.path.realpath(name) == name:
+        return None
+    return next((each for each in (Path(name), *Path(name).parents) if os.path.realpath(each) == str(root)), None)
 
 
 def _nearest_root(cwd: Path) -> Path:

@@ -657,3 +657,23 @@ def test_what_a_run_has_detached_is_ended_with_it_or_named(
     finally:
         os.kill(pid, signal.SIGKILL)
     until(lambda: not Path(f"/proc/{pid}").exists(), "its end, reaped by the daemon")
+
+
+def test_a_daemon_holds_its_fires_while_the_link_that_names_its_root_leads_elsewhere(
+    root: Root, serve: Callable[..., Served]
+) -> None:
+    current, following = root.path.parent / "current", root.path.parent / "next"
+    shutil.copytree(root.path, following)
+    current.symlink_to(root.path)
+    daemon = serve("--root", str(current))
+    until(lambda: ran(root, "first\n"), "a run")
+    (root.path.parent / "new").symlink_to(following)
+    (root.path.parent / "new").replace(current)
+    daemon.says(f"{current} leads to {following} now")
+    (root.path / "prompts/tick.md").write_text("stale\n")
+    assert daemon.alive
+    current.unlink()
+    (root.path / "prompts/tick.md").write_text("back\n")
+    current.symlink_to(root.path)
+    until(lambda: ran(root, "back\n"), "a run again")
+    assert ran(root, "stale\n") is None

@@ -436,12 +436,13 @@ def test_a_root_named_by_a_link_is_served_and_a_link_that_leads_elsewhere_is_tol
     with live(root, named=tmp_path / "current") as found:
         rename(tmp_path / "current/jobs/a.yaml", job_text("a", name="second").encode())
         until(lambda: found.named("a") == "second", "an edit by the link")
-        assert found.resync.moved == ""
+        assert found.resync.place.moved == ""
         (tmp_path / "current.new").symlink_to("next")
         (tmp_path / "current.new").replace(tmp_path / "current")
         until(lambda: said(caplog, "root_moved"), "the warning")
-        assert found.resync.moved == (
-            f"{tmp_path}/current leads to {tmp_path}/next by now; served is {root}, until the daemon is started again"
+        assert found.resync.place.moved == (
+            f"{tmp_path}/current leads to {tmp_path}/next now, and this is {root}: no new runs start until the link is"
+            " back or the daemon is restarted"
         )
         rename(root / "jobs/a.yaml", job_text("a", name="third").encode())
         until(lambda: found.named("a") == "third", "an edit of the root that is served")
