@@ -87,6 +87,7 @@ class Status(StrEnum):
     DISABLED = "disabled"
     STOPPED = "stopped"
     PAUSED = "paused"
+    MANUAL = "manual"
     COMPLETED = "completed"
     ACTIVE = "active"
 
@@ -177,4 +178,6 @@ class Job:
             return Status.STOPPED
         if self.pause is not None and self.pause.covers(now):
             return Status.PAUSED
+        if self.file.spec.schedule.manual:
+            return Status.MANUAL
         return Status.COMPLETED if self.next_run_at is None else Status.ACTIVE
