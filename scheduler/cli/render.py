@@ -320,6 +320,8 @@ def schedule_change(change: Mapping[str, Any], words: Mapping[str, Any]) -> tupl
 
 def schedule_written(schedule: Mapping[str, Any]) -> str:
     """A schedule by its keys, as its file has them."""
+    if schedule.get("manual"):
+        return "manual"
     return "; ".join(
         value_text({key.removesuffix("_ms"): field_text(key, value) for key, value in entry.items()})
         for entry in schedule.get("any", [schedule])

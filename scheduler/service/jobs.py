@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from scheduler.core.answers import FiresJson, JobJson, ListJson, ShowJson
 
 MOST_FIRES = 100_000  # of a range without a count: a hundred megabytes
-_NEVER_FIRE = (Status.ARCHIVED, Status.DISABLED, Status.STOPPED, Status.COMPLETED)
+_NEVER_FIRE = (Status.ARCHIVED, Status.DISABLED, Status.STOPPED, Status.MANUAL, Status.COMPLETED)
 
 
 def list_jobs(

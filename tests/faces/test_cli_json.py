@@ -106,7 +106,7 @@ JOB = shaped(
         "version": lambda value: bool(re.fullmatch(r"\d+-([0-9a-f]{12})?", value)),
         "revision": nullable(object_id),
         "dirty": dirty,
-        "status": one_of("archived", "disabled", "stopped", "paused", "completed", "active"),
+        "status": one_of("archived", "disabled", "stopped", "paused", "manual", "completed", "active"),
         "paused": nullable(shaped({"reason": maybe_text, "until": nullable(instant), "by": maybe_text, "at": instant})),
         "stop_reason": maybe_text,
         "activated_at": instant,
@@ -187,7 +187,8 @@ LIST = shaped(
         "summary": shaped(
             {
                 **dict.fromkeys(
-                    ("total", "active", "disabled", "stopped", "paused", "completed", "archived", "invalid"), whole
+                    ("total", "active", "disabled", "stopped", "paused", "manual", "completed", "archived", "invalid"),
+                    whole,
                 ),
                 "next_fire_at": nullable(instant),
                 "held": maybe_text,
@@ -267,6 +268,7 @@ def test_list_holds_the_documented_fields(eventful: Root) -> None:
         "disabled": 1,
         "stopped": 0,
         "paused": 0,
+        "manual": 0,
         "completed": 1,
         "archived": 1,
         "invalid": 1,

@@ -21,6 +21,7 @@ from scheduler.core.edits.spans import (
     same,
     top_keys,
     with_change,
+    written_out,
 )
 from scheduler.core.formats.jobfile import Document, JobFile, fences_of, is_markdown, read_job_file
 from scheduler.core.formats.yamlfile import YamlDocument
@@ -117,7 +118,7 @@ def _expected(keys: Mapping[str, Any], changes: Sequence[Change]) -> Mapping[str
     for change in changes:
         key = str(change.path[0])
         if len(change.path) > 1 and key in SHORTHANDS and isinstance(data.get(key), str):
-            data = {**data, key: {SHORTHANDS[key]: data[key]}}
+            data = {**data, key: written_out(key, data[key])}
         data = with_change(data, change)
     return data  # type: ignore[no-any-return]
 

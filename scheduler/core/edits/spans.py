@@ -18,6 +18,7 @@ from scheduler.core.edits.layout import HEADER, Layout, Node
 from scheduler.core.edits.written import WIDTH, block, in_json, inline, is_json, key_text, literal, pair
 from scheduler.core.formats.shapes import JobShape
 from scheduler.core.formats.yamlfile import Path, YamlDocument, read_yaml
+from scheduler.core.values.spec import MANUAL
 from scheduler.core.values.texts import InputError, Lines, TextError, short
 
 UNSET: Any = type("Unset", (), {"__repr__": lambda _: "UNSET"})()  # in place of a value: the key goes
@@ -138,7 +139,12 @@ def _settled(page: Page, change: Change) -> Change:
         return Change((key,), change.value)
     if change.value is UNSET or any(isinstance(part, int) for part in rest):
         raise MissingKeyError(f"{dotted(change.path)} is not written here", path=change.path)
-    return Change((key,), _with({SHORTHANDS[key]: written}, rest, change.value))
+    return Change((key,), _with(written_out(key, written), rest, change.value))
+
+
+def written_out(key: str | int, written: str) -> dict[str | int, Any]:
+    """The mapping that a bare value stands for; a manual schedule has nothing that one could hold."""
+    return {} if key == "schedule" and written == MANUAL else {SHORTHANDS[key]: written}
 
 
 def dotted(path: Path) -> str:

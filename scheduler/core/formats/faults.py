@@ -12,7 +12,7 @@ from annotated_types import Ge, Le
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from scheduler.core.formats.rules import ENV_PATTERN, MANY, ONE, flow_list, shown
+from scheduler.core.formats.rules import BY_HAND, ENV_PATTERN, MANY, ONE, flow_list, shown
 from scheduler.core.formats.shapes import AnyShape, JobShape, RootShape, Shape
 from scheduler.core.formats.yamlfile import Path, YamlDocument
 from scheduler.core.values import units
@@ -59,7 +59,7 @@ def fitting(shape: type[AnyShape], data: Any) -> AnyShape | None:
 def _fault(shape: type[Shape], detail: ErrorDetails, raw: Callable[[Path], str | None]) -> KeyFault:
     kind = detail["type"]
     path: Path = detail["loc"]
-    if path[:1] == ("schedule",) and path[1:2] in ((ONE,), (MANY,)) and shape is JobShape:
+    if path[:1] == ("schedule",) and path[1:2] in ((ONE,), (MANY,), (BY_HAND,)) and shape is JobShape:
         path = path[:1] + path[2:]
     if kind == "extra_forbidden":
         return _unknown(shape, path)

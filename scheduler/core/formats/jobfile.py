@@ -37,7 +37,16 @@ from scheduler.core.times.valid import MOST_ENTRIES, schedule_errors, unite
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, Severity, did_you_mean
 from scheduler.core.values.settings import RunnerSpec, Settings
-from scheduler.core.values.spec import FAILURE_LIMIT, CatchUp, CatchUpPolicy, Concurrency, JobSpec, Retry, Schedule
+from scheduler.core.values.spec import (
+    FAILURE_LIMIT,
+    MANUAL,
+    CatchUp,
+    CatchUpPolicy,
+    Concurrency,
+    JobSpec,
+    Retry,
+    Schedule,
+)
 from scheduler.core.values.texts import BOM, Lines, TextError, conflict_line, decode, listed, short, utf8
 from scheduler.core.values.units import format_duration, parse_duration
 
@@ -302,6 +311,8 @@ class _JobReader:
         )
 
     def _schedule(self, given: Any) -> Schedule | None:
+        if given == MANUAL:
+            return Schedule(timezone=self._settings.timezone, manual=True)
         if not isinstance(given, list):
             return self._entry(given, ("schedule",))
         entries = [self._entry(each, ("schedule", number)) for number, each in enumerate(given[:MOST_ENTRIES])]

@@ -14,11 +14,13 @@ from pydantic_core import PydanticCustomError
 from scheduler.core.formats.globs import TAG
 from scheduler.core.formats.paths import PathError, check_glob, check_path
 from scheduler.core.times.cron import ScheduleError
+from scheduler.core.times.dialects import meant
 from scheduler.core.times.fires import zone_of
 from scheduler.core.times.valid import MOST_ENTRIES, check_cron
 from scheduler.core.values import units
 from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.problems import did_you_mean
+from scheduler.core.values.spec import MANUAL
 from scheduler.core.values.texts import short
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,127}$"
@@ -146,10 +148,16 @@ def cron_text(text: str) -> str:
         check_cron(text)
     except ScheduleError as error:
         hint = error.hint
-        if re.fullmatch(_DURATION, text):
+        if text.strip().lower() == MANUAL:
+            hint = "for a job that only runs by hand write schedule: manual, alone"
+        elif re.fullmatch(_DURATION, text):
             hint = f"for an interval write schedule: {{every: {text}}}"
         elif _INSTANT.fullmatch(text):
             hint = f'for a single run write schedule: {{at: "{text}"}}'
+        elif found := meant(text):
+            hint = f"write schedule: {found}, which means the same"
+        elif text.strip().lower() in ("@once", "once"):
+            hint = 'for a single run write schedule: {at: "2027-01-31T09:00:00+01:00"}, with your time'
         raise _refuse(error.code, error.message, hint, error.offset or 0) from None
     return text
 
@@ -175,10 +183,16 @@ def entries(value: Any) -> Any:
     return value
 
 
-ONE, MANY = "<one>", "<many>"  # which way a schedule is written; pydantic puts it into the path of a fault
+ONE, MANY, BY_HAND = (
+    "<one>",
+    "<many>",
+    "<manual>",
+)  # which way a schedule is written; pydantic puts it into the path of a fault
 
 
 def one_or_many(value: Any) -> str:
+    if value == MANUAL:
+        return BY_HAND
     return MANY if isinstance(value, list) else ONE
 
 

@@ -216,13 +216,15 @@ class JobShape(DefaultsShape):
         examples=["heartbeat"],
     )
     schedule: Annotated[
-        Annotated[Entry, Tag(rules.ONE)] | Annotated[Entries, Tag(rules.MANY)],
+        Annotated[Entry, Tag(rules.ONE)]
+        | Annotated[Entries, Tag(rules.MANY)]
+        | Annotated[Literal["manual"], Tag(rules.BY_HAND)],
         Discriminator(rules.one_or_many),
         BeforeValidator(rules.entries, json_schema_input_type=str | ScheduleShape | Entries),
     ] = Field(
         description="When the job is due: a mapping, a bare cron expression, or a list of 1-32 of these, whose "
-        "instants are united.",
-        examples=['"0 9 * * *"'],
+        "instants are united; or manual: never, it only runs by hand.",
+        examples=['"0 9 * * *"', "manual"],
     )
     task: Annotated[str, AfterValidator(rules.inline_task), _schema(rules.NOT_BLANK_PATTERN)] | None = _optional(
         "The task itself. Exactly one of this, task_source_path and the body of a Markdown file."

@@ -204,6 +204,8 @@ def _elsewhere(ledger: Ledger, came: AuditRow) -> Answer:
 
 def _no_slot(ledger: Ledger, definition: Definition, at: datetime, now: datetime) -> Answer:
     schedule = definition.spec.due_by
+    if schedule.manual:
+        return Answer("manual", "the schedule is manual: the job only runs by hand", ())
     before = span(schedule, start=max(ledger.job.created_at, at - _FAR), until=at)
     after = next_fire(schedule, after=at)
     evidence = []

@@ -178,7 +178,7 @@ def _past(action: Action, claims: Sequence[Claim], now: datetime) -> Iterable[Pr
     if not (action.verb == "create" or action.rescheduled):
         return
     schedule = action.after.spec.due_by
-    if next_fire(schedule, after=now) is not None:
+    if schedule.manual or next_fire(schedule, after=now) is not None:
         return
     last = max((last for entry in schedule.entries if (last := entry.at or entry.ends) is not None), default=now)
     assert claims[0].found is not None, "a schedule is new or changes by its one readable claim"

@@ -81,7 +81,7 @@ _PLAIN = re.compile(r"[0-9*/-]*")
 
 # What croniter, Quartz and Jenkins add to crontab(5). Patterns of mistakes are compiled when one is made.
 _EXTENSIONS = (
-    (r"\?", "write * instead of ?; and mind that Sunday is 0 or 7 here, not 1"),
+    (r"\?", "? is of another dialect; write minute hour day month weekday, with * for any and Sunday as 0"),
     (r".*#.*", "the n-th weekday of a month (#) is not crontab(5); list days or let the task decide"),
     (
         rf"lw?(?:/[0-9]+)?|(?:[0-9]+|{'|'.join(_WEEKDAYS)})l|l-?[0-9]+",

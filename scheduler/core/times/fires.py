@@ -138,10 +138,12 @@ def _entry_fires(schedule: Schedule, after: datetime) -> Iterator[datetime]:
     elif schedule.every is not None:
         check_every(schedule.every)
         found = _every_fires(schedule.every, schedule.phase, after)
-    else:
-        assert schedule.at is not None
+    elif schedule.at is not None:
         at = _utc(schedule.at)
         found = iter([at] if at > after else [])
+    else:
+        assert schedule.manual
+        found = iter(())
     if schedule.ends is None:
         return found
     ends = _utc(schedule.ends)
@@ -281,6 +283,8 @@ def _entry_span(schedule: Schedule, *, start: datetime, until: datetime) -> Span
         if low > high:
             return None
         return Span(first=origin + low * every, last=origin + high * every, count=high - low + 1)
+    if schedule.manual:
+        return None
     assert schedule.at is not None
     at = _utc(schedule.at)
     return Span(first=at, last=at, count=1) if start <= at <= until else None

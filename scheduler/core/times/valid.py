@@ -41,6 +41,8 @@ def schedule_errors(schedule: Schedule) -> Iterator[ScheduleError]:
     `check_cron`, and `schedule.kind`, `schedule.every`, `schedule.phase`, `schedule.at`, `schedule.starts`,
     `schedule.ends`, `schedule.jitter`.
     """
+    if schedule.manual:
+        return
     for number, entry in enumerate(schedule.entries):
         for error in _entry_errors(replace(entry, jitter=schedule.jitter)):
             error.entry = number

@@ -30,6 +30,8 @@ def describe(schedule: Schedule) -> str:
 
 
 def _entry(entry: Schedule) -> str:
+    if entry.manual:
+        return "only by hand"
     if entry.cron is not None:
         said = f"{_cron(entry.cron)}, {entry.timezone}"
     elif entry.every is not None:

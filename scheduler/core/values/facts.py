@@ -109,6 +109,7 @@ class Status(StrEnum):
     DISABLED = "disabled"
     STOPPED = "stopped"
     PAUSED = "paused"
+    MANUAL = "manual"
     COMPLETED = "completed"
     WAITING = "waiting"
     ACTIVE = "active"
@@ -201,6 +202,8 @@ class Job:
             return Status.STOPPED
         if self.pause is not None and self.pause.covers(now):
             return Status.PAUSED
+        if self.file.spec.schedule.manual:
+            return Status.MANUAL
         if self.next_run_at is None:
             return Status.COMPLETED
         return Status.WAITING if waits else Status.ACTIVE

@@ -18,12 +18,13 @@ from scheduler.core.values.codec import Stored, added_later, later_defaults, uns
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule(Stored):
-    """When a job is due: one entry, with exactly one of `cron`, `every`, `at`; or several entries, united.
+    """When a job is due: one entry, with exactly one of `cron`, `every`, `at`; several entries, united; or never.
 
     What is not set is not said, so that definitions stored before a key existed are equal still.
     """
 
     union: tuple[Schedule, ...] = unsaid((), key="any")  # two or more, in the order of the file; the jitter is of all
+    manual: bool = unsaid(False)  # it is never due
     cron: str | None = unsaid(None)  # 5 fields, 6 with the second first, or a macro such as @hourly, as written
     every: timedelta | None = unsaid(None)  # at whole multiples since the Unix epoch, plus `phase`
     at: datetime | None = unsaid(None)  # aware UTC
@@ -52,6 +53,7 @@ class Schedule(Stored):
         return replace(self, ends=last if self.ends is None else min(self.ends, last))
 
 
+MANUAL = "manual"  # the one reserved word for a schedule
 FAILURE_LIMIT = 10
 
 

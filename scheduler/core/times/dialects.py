@@ -1,0 +1,187 @@
+"""Schedules as other programs write them, and the ones of ours that mean the same."""
+
+from __future__ import annotations
+
+import re
+
+from scheduler.core.times.cron import ScheduleError
+from scheduler.core.times.valid import check_cron
+from scheduler.core.values.units import UnitError, format_duration, parse_duration
+
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_WORDS = {
+    "hourly": "@hourly",
+    "every hour": "@hourly",
+    "daily": "@daily",
+    "nightly": "@daily",
+    "every day": "@daily",
+    "every night": "@daily",
+    "midnight": "@daily",
+    "weekly": "@weekly",
+    "every week": "@weekly",
+    "monthly": "@monthly",
+    "every month": "@monthly",
+    "yearly": "@yearly",
+    "annually": "@yearly",
+    "every year": "@yearly",
+    "minutely": "* * * * *",
+    "every minute": "* * * * *",
+    "quarterly": "0 0 1 1,4,7,10 *",
+    "semiannually": "0 0 1 1,7 *",
+    "weekdays": "0 0 * * mon-fri",
+    "every weekday": "0 0 * * mon-fri",
+}
+_INTERVAL = re.compile(r"(?:@?every\s+|rate\(\s*|@every:?\s*)([0-9]+)\s*([a-z]*)\s*\)?", re.IGNORECASE)
+_LONG_UNITS = {"second": "s", "sec": "s", "s": "s", "minute": "m", "min": "m", "m": "m", "hour": "h", "hr": "h"}
+_LONG_UNITS |= {"h": "h", "day": "d", "d": "d"}
+_WRAPPED = re.compile(r"cron\((.*)\)", re.IGNORECASE | re.DOTALL)
+_CALENDAR = re.compile(
+    r"(?:(?P<days>[a-z,. -]*[a-z])\s+)?(?:(?P<date>[0-9*,/-]+-[0-9*,/.-]+)\s+)?(?P<time>[0-9*,/.]+:[0-9*,/.:]+)",
+    re.IGNORECASE,
+)
+_AT_TIME = re.compile(
+    r"(?:every\s+)?(?P<days>day|weekday|[a-z]+day)?\s*(?:at\s+)?(?P<hour>[0-9]{1,2})"
+    r"(?::(?P<minute>[0-9]{2}))?\s*(?P<half>am|pm)?",
+    re.IGNORECASE,
+)
+
+
+def meant(text: str) -> str | None:
+    """What to write for a schedule in another dialect, as YAML; None where that cannot be told.
+
+    EventBridge (`cron(...)`, `rate(...)`), Quartz and Spring (`?`, a year), systemd's calendar, and plain words. Every
+    answer has been read as one of ours.
+    """
+    said = " ".join(text.split())
+    if len(said) > 200:
+        return None
+    return _interval(said) or _quoted(_cron_of(said))
+
+
+def _quoted(cron: str | None) -> str | None:
+    if cron is None:
+        return None
+    try:
+        check_cron(cron)
+    except ScheduleError:
+        return None
+    return f'"{cron}"'
+
+
+def _interval(said: str) -> str | None:
+    found = _INTERVAL.fullmatch(said)
+    if found is None:
+        return None
+    unit = found[2].lower()
+    short = _LONG_UNITS.get(unit) or _LONG_UNITS.get(unit.removesuffix("s"))
+    if short is None:
+        return None
+    try:
+        return f"{{every: {format_duration(parse_duration(found[1] + short))}}}"
+    except UnitError:
+        return None
+
+
+def _cron_of(said: str) -> str | None:
+    wrapped = _WRAPPED.fullmatch(said)
+    if wrapped:
+        return _aws(wrapped[1].split())
+    lower = said.lower().removeprefix("@")
+    if lower in _WORDS:
+        return _WORDS[lower]
+    tokens = said.split()
+    if "?" in tokens:
+        return _with_question_mark(tokens)
+    if len(tokens) == 7 and not re.search("[0-9]", tokens[5]):
+        return _quartz(tokens)
+    if at := _AT_TIME.fullmatch(said):
+        return _at_time(at)
+    if calendar := _CALENDAR.fullmatch(said):
+        return _systemd(calendar)
+    return None
+
+
+def _with_question_mark(tokens: list[str]) -> str | None:
+    """The place of the ? tells the dialect: it stands for a day, and Quartz begins with the second."""
+    place = tokens.index("?")
+    match len(tokens):
+        case 5 if place in (2, 4):
+            return " ".join("*" if each == "?" else each for each in tokens)
+        case 6 if place in (2, 4):
+            return _aws(tokens)
+        case 6 | 7 if place in (3, 5):
+            return _quartz(tokens)
+    return None
+
+
+def _aws(tokens: list[str]) -> str | None:
+    """Minute, hour, day of month, month, day of week, year."""
+    if len(tokens) != 6 or tokens[5] != "*":
+        return None
+    return _five(tokens[:5])
+
+
+def _quartz(tokens: list[str]) -> str | None:
+    """Second, minute, hour, day of month, month, day of week, and perhaps a year."""
+    if len(tokens) == 7 and tokens[6] != "*":
+        return None
+    five = _five(tokens[1:6])
+    if five is None:
+        return None
+    return five if tokens[0] == "0" else f"{tokens[0]} {five}"
+
+
+def _five(tokens: list[str]) -> str | None:
+    """With * for ? and Sunday as 0 instead of 1; None where a day field means more than ours can say."""
+    *rest, weekday = ("*" if each == "?" else each for each in tokens)
+    if weekday != "*":
+        if rest[2] != "*" or not re.fullmatch(r"[0-9a-z,-]+", weekday, re.IGNORECASE):
+            return None
+        days = re.sub(r"[0-9]+", lambda number: _day(int(number[0])), weekday)
+        if "x" in days:
+            return None
+        weekday = days.lower()
+    return " ".join([*rest, weekday])
+
+
+def _day(number: int) -> str:
+    return _DAYS[number - 1] if 1 <= number <= 7 else "x"
+
+
+def _systemd(found: re.Match[str]) -> str | None:
+    """A calendar event: days, date, time; `..` is a range, `0/15` a step."""
+    times = found["time"].split(":")
+    if len(times) == 3 and times[2] not in ("00", "0"):
+        return None
+    hour, minute = (_number(each) for each in times[:2])
+    day = month = "*"
+    if found["date"]:
+        parts = found["date"].split("-")
+        if len(parts) == 3 and parts[0] != "*":
+            return None
+        month, day = (_number(each) for each in parts[-2:])
+    weekday = "*"
+    if found["days"]:
+        names = [each.strip() for each in re.split(r"(\.\.|,|-)", found["days"].lower())]
+        weekday = "".join({"..": "-"}.get(each, each[:3]) for each in names)
+        if day != "*" and weekday != "*":
+            return None  # both have to match there; either will do here
+    return f"{minute} {hour} {day} {month} {weekday}"
+
+
+def _number(text: str) -> str:
+    plain = re.sub(r"\b0+(?=[0-9])", "", text).replace("..", "-")
+    return re.sub(r"^0/", "*/", plain)
+
+
+def _at_time(found: re.Match[str]) -> str | None:
+    if not (found["minute"] or found["half"]):
+        return None
+    hour, half = int(found["hour"]), (found["half"] or "").lower()
+    if half:
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + 12 * (half == "pm")
+    word = (found["days"] or "day").lower()
+    weekday = {"day": "*", "weekday": "mon-fri"}.get(word) or word[:3]
+    return f"{int(found['minute'] or 0)} {hour} * * {weekday}"
