@@ -160,15 +160,15 @@ def test_a_run_whose_daemon_was_killed_is_tried_again_only_if_the_job_says_so(ro
     assert attempts(root) == ["1", "2"]
 
 
-def test_a_daemon_killed_between_opening_a_try_and_its_process_goes_on_with_the_next(root: Root, serve: Serve) -> None:
+def test_a_daemon_killed_between_opening_a_try_and_its_process_starts_that_try(root: Root, serve: Serve) -> None:
     flaky(root, "{attempts: 3, delay: 1s, on: [failed, interrupted]}", 'test "$SCHEDULER_ATTEMPT" = 3')
     daemon = serve(SCHEDULER_CRASH_AT="after_retry")
     root.ok("run", "flaky")
     assert daemon.ended() == -signal.SIGKILL
     serve()
     done = until(lambda: newest(root)["finished_at"] and newest(root), "the third try")
-    assert [each["status"] for each in done["attempts"]] == ["failed", "interrupted", "succeeded"]
-    assert (done["status"], attempts(root), root.job("flaky")["run_count"]) == ("succeeded", ["1", "3"], 1)
+    assert [each["status"] for each in done["attempts"]] == ["failed", "failed", "succeeded"]
+    assert (done["status"], attempts(root), root.job("flaky")["run_count"]) == ("succeeded", ["1", "2", "3"], 1)
 
 
 def test_a_run_that_waits_to_be_tried_again_can_be_cancelled(root: Root, serve: Serve) -> None:
