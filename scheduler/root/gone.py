@@ -17,7 +17,10 @@ def folder_trouble(folder: Path) -> str:
         return "is gone"
     except OSError as error:  # such as a stale handle, or a file system in user space whose process has died
         return f"cannot be read: {error.strerror}"
-    return "is empty" if empty else ""
+    return EMPTY if empty else ""
+
+
+EMPTY = "is empty"
 
 
 def root_trouble(root: Path) -> str:

@@ -27,7 +27,7 @@ from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.root.desired import read_desired
 from scheduler.root.files import WorkingTree
-from scheduler.root.gone import gone_folder, root_trouble
+from scheduler.root.gone import EMPTY, gone_folder, root_trouble
 from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
 from scheduler.root.quiet import read_quiet
@@ -60,6 +60,20 @@ class Passes:
         """The same of the commit that is the root by now, where that is kept from a remote: one for all of a look."""
         place = self.place.now()
         return self if place is self.place else replace(self, place=place)
+
+    def _gone(self, path: str) -> tuple[str, str] | None:
+        """The folder above a file that is gone, and what is wrong with it.
+
+        One that is empty because somebody has deleted its only file is not: a lost mount is of files that git, which
+        sees no other, does not know.
+        """
+        place = self._here().place
+        found = gone_folder(place.root, path)
+        if found is not None and found[1].endswith(EMPTY):
+            below = f"{found[0]}/"
+            if [each for each in self.tree(found[0]).blobs if each.startswith(below)] == [path]:
+                return None
+        return found
 
     def plan(self, observed: Observed, *, confirmed: str | None = None, now_anyway: bool = False) -> Synced:
         """What a pass would change now, or will once nothing holds it; writes nothing."""
@@ -136,10 +150,9 @@ class Passes:
         place = self._here().place
         if trouble := root_trouble(place.root):
             return Sight(root=trouble)
-        facts, task = job.file, job.file.spec.task_source_path
-        folder = gone_folder(place.root, facts.path)
-        known = True
-        if folder is None and task is not None and (folder := gone_folder(place.root, task)) is not None:
+        folder, known = self._gone(job.file.path), True
+        task = job.file.spec.task_source_path
+        if folder is None and task is not None and (folder := self._gone(task)) is not None:
             known = store.read(places.was_there, job.id, folder[0]) or task in self.tree(task).blobs
         name, trouble = folder or ("", "")
         held = why_held(place, store.read(syncs.settings))

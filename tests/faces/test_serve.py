@@ -225,6 +225,7 @@ def test_a_task_that_is_back_as_it_was_is_no_edit_and_doctor_says_what_starts_th
     root: Root, serve: Callable[..., Served]
 ) -> None:
     root.write("scripts/lost.sh", "echo found\n")
+    root.write("scripts/kept.sh", "echo kept\n")  # an empty folder would be a place that is gone
     lost = "id: lost\nschedule: {every: 1s}\ntask_source_path: scripts/lost.sh\nrunner: sh\nfailure_limit: 1\n"
     root.write("jobs/lost.yaml", lost)
     daemon = serve()

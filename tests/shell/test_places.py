@@ -260,8 +260,15 @@ def test_a_slot_waits_for_its_place_without_an_error_and_runs_once_it_is_back(wo
     assert (runtime.run_count, runtime.consecutive_errors, runtime.stopped_at) == (2, 0, None)
 
 
+def _delete_only(root: Path) -> None:
+    git(root, "rm", "-q", "prompts/team/else.md")
+    commit(root)
+    (root / "prompts/team/job.md").unlink()
+
+
 JOBS_OWN: dict[str, tuple[Change, str]] = {
     "its prompt alone is gone": (lambda root: (root / "prompts/team/job.md").unlink(), "source_missing"),
+    "it was the only prompt of its folder": (_delete_only, "source_missing"),
     "its job file alone is gone": (lambda root: (root / "jobs/job.yaml").unlink(), "source_missing"),
     "not text": (lambda root: (root / "prompts/team/job.md").write_bytes(b"\xff"), "source_not_utf8"),
     "markers, and no merge": (

@@ -314,12 +314,22 @@ def read_stops(sql: sqlite3.Connection, until: datetime) -> dict[str, list[tuple
 
 
 def due_slots(eras: list[Era], stops: list[tuple[datetime, datetime]]) -> Iterator[datetime]:
-    for era in eras:
+    for index, era in enumerate(eras):
+        if era.file is None and 0 < index < len(eras) - 1:
+            yield from _lost_while_away(eras[index - 1].file, era, eras[index + 1].file)
         if era.file is None or not era.file["enabled"]:
             continue
         for slot in slots(era.file, max(era.start, era.active_from), era.end):
             if not any(start < slot <= end for start, end in stops):
                 yield slot
+
+
+def _lost_while_away(before: dict[str, Any] | None, away: Era, after: dict[str, Any] | None) -> Iterator[datetime]:
+    """A one-shot that came while no file named its job gets a row once one names it again."""
+    if before and after and before["enabled"] and after["enabled"] and before["at"] == after["at"] is not None:
+        at = datetime.fromisoformat(before["at"])
+        if away.start < at <= away.end:
+            yield at
 
 
 def coverage(job_id: str, rows: list[Row], due: list[datetime]) -> Iterator[str]:
@@ -428,6 +438,8 @@ def _missed(
     """It was late: nobody was there; or it gave way; or its job was stopped."""
     assert row.first is not None
     assert row.last is not None
+    if any(era.file is None for era in eras if era.start < row.last <= era.end):
+        return  # its file was away; `coverage` asks whether it was a one-shot
     file = _file(eras, row.last)
     if row.error is not None:
         return  # it waited, and a newer slot or a stop came first
