@@ -57,6 +57,10 @@ class Tree:
             return False
         return self.conversions is None or self.conversions.keeps_modes()
 
+    def is_unmerged(self, path: str) -> bool:
+        """Whether a merge of this file is not settled by what git's index says."""
+        return self.conversions is not None and self.conversions.is_unmerged(path)
+
     def ignores(self, path: str) -> bool:
         """Whether git ignores a file of the root that it does not track."""
         return self.conversions is not None and self.conversions.ignores(path)
@@ -80,6 +84,13 @@ class Conversions:
         self._known: dict[str, dict[str, str]] = {}
         self._known_until = 0.0
         self._auto = False
+
+    def is_unmerged(self, path: str) -> bool:
+        """Whether the index holds several stages of this path."""
+        try:
+            return run_git(self._root, "--literal-pathspecs", "ls-files", "--unmerged", "--", path) != b""
+        except GitError:
+            return True  # nobody can say that it is settled
 
     def ignores(self, path: str) -> bool:
         """Whether a .gitignore names this path, or a folder of it."""

@@ -24,7 +24,7 @@ from scheduler.git.tree import Tree
 from scheduler.root.files import Files
 from scheduler.root.listing import Listing, is_text, list_job_files
 from scheduler.root.parsed import Parsed
-from scheduler.root.tasks import JOB_FILE_BYTES, check_text
+from scheduler.root.tasks import JOB_FILE_BYTES, check_text, unmerged
 
 _HINT = "see to it that it can be read"
 # What to do about a job file, beside the code of its problem, and about a task, that cannot be read.
@@ -144,7 +144,7 @@ def _texts(files: Files, settings: Settings, tree: Tree, documents: Sequence[Doc
     for path, source in zip(paths, files.read_all(paths, limit=settings.limits.task_bytes), strict=True):
         if isinstance(source, Fault):
             found[path] = source
-        elif fault := check_text(source.data):
+        elif fault := check_text(source.data) or unmerged(source.real, source.data, tree):
             found[path] = fault
         else:
             read = Read(source.real, tree.provenance(source.real, source.data))

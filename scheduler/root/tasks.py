@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from scheduler.core.values.facts import Fault, Provenance, RunnerFile, Task
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import JobSpec
-from scheduler.core.values.texts import conflict_line
+from scheduler.core.values.texts import conflict_line, example_line
 from scheduler.root.reading import Source
 
 if TYPE_CHECKING:  # it starts processes, which `list` never does
@@ -108,6 +108,12 @@ def not_committed_files(found: Sequence[RunnerFile], tree: Tree) -> Fault | None
     return None
 
 
+def unmerged(path: str, data: bytes, tree: Tree) -> Fault | None:
+    """Why a file that shows a conflict in a fence holds a real one: git has not been told that it is settled."""
+    line = example_line(data)
+    return _marked(line) if line is not None and tree.is_unmerged(path) else None
+
+
 def _not_text(data: bytes) -> Fault | None:
     try:
         data.decode("utf-8")
@@ -118,6 +124,8 @@ def _not_text(data: bytes) -> Fault | None:
 
 def _conflict(data: bytes) -> Fault | None:
     line = conflict_line(data)
-    if line is None:
-        return None
+    return None if line is None else _marked(line)
+
+
+def _marked(line: int) -> Fault:
     return Fault(reason="source_conflict_markers", message=f"merge-conflict markers from line {line}")

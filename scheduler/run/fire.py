@@ -21,7 +21,7 @@ from scheduler.ledger.store import Store
 from scheduler.root.files import WorkingTree
 from scheduler.root.place import Place
 from scheduler.root.runner_files import read_runner_files, runner_files, runner_paths
-from scheduler.root.tasks import not_committed, not_committed_files, read_task
+from scheduler.root.tasks import not_committed, not_committed_files, read_task, unmerged
 from scheduler.sync.passes import LOOK_AGAIN_S, SAVE_S, Fresh, Passes
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ def from_disk(passes: Passes, job: Job, settings: Settings, trigger: Trigger) ->
         return task
     path = task.real_path or task.source_path
     tree = passes.tree(path)
+    if fault := unmerged(path, task.source, tree):
+        return fault
     source = tree.provenance(path, task.source)
     only_committed = settings.worktree.dirty == "skip" and trigger is not Trigger.MANUAL  # who asks may try a text
     if only_committed and (fault := not_committed(path, tree, source)):

@@ -17,6 +17,7 @@ from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 from scheduler.sync.passes import Passes
 from tests.faces.conftest import Root
+from tests.helpers import git
 
 HELD = "a merge is half way in the repository"
 FIRST = 'schedule: "0 * * * *"'
@@ -362,3 +363,20 @@ def test_a_person_may_try_a_text_before_it_is_committed(committed_only: Root) ->
     committed_only.write("prompts/triage.md", "Tried.\n")
     run = committed_only.run("triage")
     assert (run["status"], run["result"], run["dirty"]) == ("succeeded", "Tried.\n", "modified")
+
+
+def test_a_prompt_that_shows_a_conflict_in_a_fence_runs_unless_git_calls_it_unmerged(on_main: Root) -> None:
+    shown = "# Merge\n\n```\n<<<<<<< HEAD\nours\n=======\ntheirs\n>>>>>>> x\n```\n"
+    on_main.write("prompts/shown.md", shown)
+    on_main.write("jobs/shown.yaml", "id: shown\nschedule: {every: 1h}\ntask_source_path: prompts/shown.md\n")
+    on_main.commit()
+    on_main.sync()
+    assert on_main.run("shown")["result"] == shown
+    blob = on_main.git("rev-parse", "HEAD:prompts/shown.md")
+    stages = "".join(f"100644 {blob} {stage}\tprompts/shown.md\n" for stage in (1, 2, 3))
+    on_main.git("update-index", "--force-remove", "prompts/shown.md")
+    git(on_main.path, "update-index", "--index-info", stdin=stages.encode())
+    refused = on_main.cli("run", "shown", "--wait", "--json").json["run"]
+    assert (refused["status"], refused["reason"]) == ("skipped", "source_conflict_markers")
+    on_main.git("add", "prompts/shown.md")
+    assert on_main.run("shown")["result"] == shown

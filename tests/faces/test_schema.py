@@ -72,7 +72,7 @@ READER_ONLY = {
     # other files, other documents, the disk and the clock
     *("id.duplicate", "id.similar", "limit.max-jobs", "root.documents", "root.missing", "root.unreadable"),
     "text.hidden",
-    *("task.missing", "task.unreadable", "schedule.past"),
+    *("task.missing", "task.unreadable", "schedule.past", "runner.file-missing", "runner.not-executable"),
     # scheduler.yaml and a job together
     *("env.not-allowed", "runner.job-not-allowed", "runner.max-timeout", "runner.missing", "runner.unknown"),
     *("runner.task-not-allowed", "runner.input", "runner.tasks"),

@@ -469,8 +469,12 @@ def test_a_rebase_counts_as_the_branch_that_it_moves(world: World) -> None:
 def test_a_branch_that_is_switched_while_the_text_is_read_does_not_run(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    switched: list[Path] = []
+
     def read_late(*given: Any) -> Any:
-        _other_branch(world.root)
+        if not switched:  # what changes while it is read is read again
+            _other_branch(world.root)
+            switched.append(world.root)
         return from_disk(*given)
 
     monkeypatch.setattr("scheduler.run.fire.from_disk", read_late)

@@ -514,6 +514,40 @@ def test_lines_that_only_resemble_a_conflict_are_text(text: str) -> None:
     assert check_text(text.encode()) is None
 
 
+@pytest.mark.parametrize("text", [CONFLICT, CONFLICT.replace("\n", "\r\n")])
+@pytest.mark.parametrize(
+    ("before", "after", "is_text"),
+    [
+        ("```\n", "```\n", True),
+        ("~~~~ diff\n", "~~~~~\n", True),
+        ("   ```text\n", "  ```\n", True),
+        ("# How to merge\n\n```\n", "```\n\nand so on\n", True),
+        ("```\n", "", False),  # a fence that never closes
+        ("```\n", "~~~\n", False),
+        ("````\n", "```\n", False),
+        ("```\nx\n```\n", "```\nx\n```\n", False),  # between two fences
+        ("``` a`b\n", "```\n", False),
+        ("    ```\n", "    ```\n", False),  # an indented block
+        ("```\n", f"```\n{CONFLICT}", False),  # an example, and a real one behind it
+        (f"```\n{CONFLICT}{CONFLICT}", "```\n", True),
+    ],
+)
+def test_a_conflict_inside_one_fence_is_text(text: str, before: str, after: str, is_text: bool) -> None:
+    assert (check_text((before + text + after).encode()) is None) == is_text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<<<<<<< a\n```\nours\n=======\n```\ntheirs\n>>>>>>> b\n```\n",
+        "```\n<<<<<<< a\nours\n```\n=======\n```\n>>>>>>> b\n```\n",
+        "```\n<<<<<<< a\n=======\n```\n>>>>>>> b\n",
+    ],
+)
+def test_a_conflict_that_crosses_a_fence_is_none_that_it_shows(text: str) -> None:
+    assert reason(check_text(text.encode())) == "source_conflict_markers"
+
+
 LINES = st.sampled_from(["<<<<<<< a", "=======", ">>>>>>> b", "x", "<<<<<<<", "========"])
 
 

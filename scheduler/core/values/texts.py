@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -151,21 +151,63 @@ def conflict_line(data: bytes) -> int | None:
     """The line of the first merge-conflict marker, or None.
 
     A conflict is a line that starts with `<<<<<<< `, a later one that is exactly `=======` and a
-    later one that starts with `>>>>>>> ` (design F2).
+    later one that starts with `>>>>>>> ` (design F2). One that stands whole inside a fence of Markdown is an example.
     """
     if b"<<<<<<< " not in data:
         return None
+    lines = _lines(data)
+    for first, last in _fences(lines):
+        while (found := _conflict(lines, first, last)) is not None:
+            for number in range(found[0], found[1] + 1):
+                lines[number] = b""
+    found = _conflict(lines, 0, len(lines))
+    return None if found is None else found[0] + 1
+
+
+def example_line(data: bytes) -> int | None:
+    """The line of the first marker of a conflict that is none only because a fence holds it, or None."""
+    if b"<<<<<<< " not in data:
+        return None
+    lines = _lines(data)
+    found = [each for first, last in _fences(lines) if (each := _conflict(lines, first, last)) is not None]
+    return found[0][0] + 1 if found else None
+
+
+def _lines(data: bytes) -> list[bytes]:
+    return [line.removesuffix(b"\r") for line in data.removeprefix(BOM.encode()).split(b"\n")]
+
+
+def _conflict(lines: Sequence[bytes], first: int, last: int) -> tuple[int, int] | None:
+    """Where the first conflict among these lines begins and ends; `last` is not looked at."""
     opened: int | None = None
     parted = False
-    for number, line in enumerate(data.split(b"\n"), start=1):
+    for number in range(first, last):
+        line = lines[number]
         if opened is None:
-            if line.removeprefix(b"\xef\xbb\xbf" if number == 1 else b"").startswith(b"<<<<<<< "):
+            if line.startswith(b"<<<<<<< "):
                 opened = number
         elif not parted:
-            parted = line.removesuffix(b"\r") == b"======="
+            parted = line == b"======="
         elif line.startswith(b">>>>>>> "):
-            return opened
+            return opened, number
     return None
+
+
+_FENCE = re.compile(rb" {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)")  # CommonMark 4.5
+
+
+def _fences(lines: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """The lines inside of each fenced block, from the first up to the one that closes it; not of one left open."""
+    opened, mark = None, b""
+    for number, line in enumerate(lines):
+        found = _FENCE.match(line)
+        if found is None:
+            continue
+        if opened is None:
+            opened, mark = number + 1, found[1]
+        elif found[1].startswith(mark) and not found[2].strip():
+            yield opened, number
+            opened = None
 
 
 _NAMED = 5  # in one line
