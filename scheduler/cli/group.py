@@ -19,7 +19,7 @@ from click.shell_completion import CompletionItem
 from scheduler import __version__
 from scheduler.cli import render
 from scheduler.cli.render import clean
-from scheduler.core.values.problems import Problem, SchedulerError, UsageError, did_you_mean
+from scheduler.core.values.problems import Problem, SchedulerError, UsageError, meant
 from scheduler.core.values.units import parse_when
 from scheduler.machine.clock import SystemClock
 from scheduler.root.place import locate
@@ -143,6 +143,20 @@ class InstantType(click.ParamType[datetime]):
             self.fail(f"{value!r} is not an instant; write 2026-03-29T01:00:00Z, now, +1h30m or -1d", param, ctx)
 
 
+class OneOf(click.Choice[str]):
+    """One of some words; what another tool calls it is met with the word that means it here."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            hint = meant(str(value)[:100], [str(each) for each in self.choices])
+            if not hint:
+                raise
+            told = f"{error.message} {hint[:1].upper()}{hint[1:]}"
+            raise click.BadParameter(told, ctx=ctx, param=param) from None
+
+
 PROBLEMS, REFUSED, UNAVAILABLE = 1, 3, 5
 CODE = "exit_code"  # how the command ends, decided before it prints
 MOST = 1_000_000  # rows or fires asked for at once
@@ -155,7 +169,7 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            hint = did_you_mean(args[0], self.list_commands(ctx)) or "`scheduler --help` lists them"
+            hint = meant(args[0], self.list_commands(ctx)) or "`scheduler --help` lists them"
             raise UsageError(f"there is no command {args[0]!r}", hint=hint)
         return super().resolve_command(ctx, args)
 

@@ -14,6 +14,7 @@ from scheduler.cli.group import (
     Globals,
     InstantType,
     JobType,
+    OneOf,
     RunType,
     cli,
     global_options,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @cli.command("list")
-@click.option("--status", type=click.Choice([status.value for status in Status]), help="Only jobs of this status.")
+@click.option("--status", type=OneOf([status.value for status in Status]), help="Only jobs of this status.")
 @click.option("--tag", help="Only jobs with this tag.")
 @click.option("--problems", is_flag=True, help="Only jobs with problems, and the problems.")
 @global_options
@@ -174,7 +175,7 @@ def next_command(
 @cli.command("history")
 @click.argument("job", type=JobType())
 @click.option("-n", "count", type=click.IntRange(min=1, max=MOST), help="At most so many.")
-@click.option("--status", type=click.Choice([status.value for status in RunStatus]), help="Only runs of this status.")
+@click.option("--status", type=OneOf([status.value for status in RunStatus]), help="Only runs of this status.")
 @global_options
 def history_command(given: Globals, job: str, count: int | None, status: str | None) -> None:
     """List a job's runs and skips, newest first."""

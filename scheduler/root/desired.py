@@ -17,7 +17,7 @@ from scheduler.core.formats.jobfile import Document, JobFile
 from scheduler.core.plan.desired import Desired, Found, Read
 from scheduler.core.values.facts import Fault, Provenance
 from scheduler.core.values.hidden import find_hidden, names_of
-from scheduler.core.values.problems import Problem, Severity, nearest
+from scheduler.core.values.problems import Problem, Severity, did_you_mean, nearest
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.texts import BOM
 from scheduler.git.tree import Tree
@@ -171,7 +171,7 @@ def _near_file(files: Files, path: str) -> str:
     except OSError:
         return ""
     near = nearest(name, [each for each, kind in some if kind == "file" and is_text(each) and not each.startswith(".")])
-    return "" if near is None else f"did you mean {posixpath.join(folder, near)!r}?"
+    return "" if near is None else did_you_mean(path, [posixpath.join(folder, near)])
 
 
 def _task_problem(document: Document, fault: Fault, near: str = "") -> Problem:

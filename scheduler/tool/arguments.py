@@ -21,7 +21,7 @@ from scheduler.core.formats.json_schema import DIALECT, job_schema, schema_of
 from scheduler.core.formats.shapes import JobId, JobShape, Line, Shape
 from scheduler.core.values import units
 from scheduler.core.values.facts import Status
-from scheduler.core.values.problems import UsageError, did_you_mean
+from scheduler.core.values.problems import UsageError, did_you_mean, meant
 from scheduler.core.values.runs import RunStatus
 from scheduler.core.values.texts import TextError, short
 from scheduler.machine.clock import SystemClock
@@ -264,7 +264,7 @@ def read_call(arguments: Mapping[str, Any]) -> Call:
     shape = CALLS.get(action) if isinstance(action, str) else None
     if not isinstance(action, str) or shape is None:
         what = "action is missing" if action is None else f"there is no action {short(str(action))}"
-        near = did_you_mean(action, CALLS) if isinstance(action, str) else ""
+        near = meant(action, CALLS) if isinstance(action, str) else ""
         raise UsageError(what, hint=near or f"it is one of {', '.join(CALLS)}")
     rest = {name: value for name, value in arguments.items() if name != "action"}
     keys = {}

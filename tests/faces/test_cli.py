@@ -759,3 +759,18 @@ def test_a_slot_that_is_paused_before_its_jitter_is_over_does_not_run(lived_in: 
     lived_in.ok("serve", "--once", "-q")
     (only,) = lived_in.runs("late")
     assert (only["fire_time"], only["status"], only["reason"]) == ("2026-03-02T09:00:00Z", "skipped", "paused")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["rm", "triage"], "did you mean 'delete'?"),
+        (["unpause", "triage"], "did you mean 'resume'?"),
+        (["execute", "triage"], "did you mean 'run'?"),
+        (["status"], "did you mean 'list'?"),
+        (["list", "--status", "enabled"], "Did you mean 'active'?"),
+    ],
+)
+def test_a_word_of_another_tool_leads_to_ours(root: Root, args: list[str], said: str) -> None:
+    found = root.cli(*args)
+    assert (found.code, said in found.stderr) == (2, True), found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from annotated_types import Ge, Le
@@ -17,7 +17,8 @@ from scheduler.core.formats.shapes import AnyShape, JobShape, RootShape, Shape
 from scheduler.core.formats.yamlfile import Path, YamlDocument
 from scheduler.core.values import units
 from scheduler.core.values.hidden import find_hidden, names_of
-from scheduler.core.values.problems import Problem, Severity, did_you_mean
+from scheduler.core.values.lookalikes import plain_hint
+from scheduler.core.values.problems import Problem, Severity, did_you_mean, meant
 from scheduler.core.values.texts import Lines, TextError, short
 
 
@@ -57,6 +58,14 @@ def fitting(shape: type[AnyShape], data: Any) -> AnyShape | None:
 
 
 def _fault(shape: type[Shape], detail: ErrorDetails, raw: Callable[[Path], str | None]) -> KeyFault:
+    found, value = _judged(shape, detail, raw), detail["input"]
+    text = str(found.path[-1]) if found.at_key else value if isinstance(value, str) else ""
+    if found.path[-1:] != ("task_source_path",) and (hint := plain_hint(text)):
+        return replace(found, hint=hint)
+    return found
+
+
+def _judged(shape: type[Shape], detail: ErrorDetails, raw: Callable[[Path], str | None]) -> KeyFault:
     kind = detail["type"]
     path: Path = detail["loc"]
     if path[:1] == ("schedule",) and path[1:2] in ((ONE,), (MANY,), (BY_HAND,)) and shape is JobShape:
@@ -82,7 +91,7 @@ def _fault(shape: type[Shape], detail: ErrorDetails, raw: Callable[[Path], str |
         return _out_of_range(shape, path, value, raw(path))
     if kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", context["expected"])
-        hint = did_you_mean(value[:100], allowed) if isinstance(value, str) else ""
+        hint = meant(value[:100], allowed) if isinstance(value, str) else ""
         message = f"{_name(path)} {shown(value)} is not known; allowed: {', '.join(allowed)}"
         return KeyFault(path, "value.choice", message, hint)
     expected, hint = _EXPECTED.get(kind, "something else"), _type_hint(kind, value, raw(path))

@@ -85,7 +85,7 @@ _EXTENSIONS = (
     (r".*#.*", "the n-th weekday of a month (#) is not crontab(5); list days or let the task decide"),
     (
         rf"lw?(?:/[0-9]+)?|(?:[0-9]+|{'|'.join(_WEEKDAYS)})l|l-?[0-9]+",
-        "the last day (L) is not crontab(5); list the days, such as 28",
+        "the last day (L) is not crontab(5), and no list of days means it; the first of a month is 1",
     ),
     (r"[0-9]+w|w[0-9]+", "the nearest weekday (W) is not crontab(5); list the days"),
     (r"[hr](\(.*\))?(/.*)?", "H and R stand for a number elsewhere; write the number"),

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
 
 from scheduler.core.times import fires
 from scheduler.core.times.cron import ScheduleError, never_fires, parse_cron
@@ -122,6 +123,9 @@ def _check_times(schedule: Schedule) -> None:
         fires.check_every(schedule.every)
     if schedule.at is not None and schedule.at.tzinfo is None:
         hint = f"write {schedule.at.isoformat()}Z, or the offset of your zone instead of Z"
+        if schedule.timezone != "UTC":
+            there = schedule.at.replace(tzinfo=ZoneInfo(schedule.timezone)).isoformat()
+            hint = f"write {there}, which is that time in {schedule.timezone}"
         raise ScheduleError("schedule.at", f"at {schedule.at.isoformat()} has no UTC offset", hint=hint)
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from scheduler.core.values.codec import Stored
+from scheduler.core.values.lookalikes import same_looking
 
 # What only a pass over all files can find: a look at one file neither adds nor clears it.
 WHOLE_PASS_CODES = (
@@ -114,9 +115,43 @@ class UnavailableError(SchedulerError):
     exit_code = 5
 
 
+# What other tools call it; where it has more than one meaning here, the one that is tried first.
+_OTHER_WORDS = {
+    **dict.fromkeys(("rm", "remove", "del", "unlink", "destroy"), ("delete",)),
+    **dict.fromkeys(("unpause", "enable", "unsuspend", "activate", "continue"), ("resume", "active")),
+    **dict.fromkeys(("disable", "suspend", "hold", "deactivate"), ("pause", "disabled")),
+    **dict.fromkeys(("enabled", "on", "running"), ("active",)),
+    **dict.fromkeys(("inactive", "off"), ("disabled",)),
+    **dict.fromkeys(("suspended",), ("paused",)),
+    **dict.fromkeys(("deleted", "removed"), ("archived",)),
+    **dict.fromkeys(("done", "finished", "expired"), ("completed",)),
+    **dict.fromkeys(("edit", "modify", "set", "change", "patch"), ("update",)),
+    **dict.fromkeys(("execute", "exec", "trigger", "start", "fire"), ("run",)),
+    **dict.fromkeys(("stop", "kill", "abort", "terminate"), ("cancel",)),
+    **dict.fromkeys(("status", "ls", "ps", "jobs"), ("list",)),
+    **dict.fromkeys(("get", "describe", "inspect", "info", "view", "cat"), ("show",)),
+    **dict.fromkeys(("add", "new"), ("create",)),
+    **dict.fromkeys(("rename", "move"), ("mv",)),
+    **dict.fromkeys(("logs",), ("output", "log")),
+    **dict.fromkeys(("runs", "executions"), ("history",)),
+    **dict.fromkeys(("check", "lint", "test"), ("validate",)),
+    **dict.fromkeys(("apply", "reload"), ("sync",)),
+    **dict.fromkeys(("revert", "undo"), ("rollback",)),
+    **dict.fromkeys(("why",), ("explain",)),
+}
+_TURNS = ("un", "dis", "de", "non", "in", "en")  # what makes a word its opposite
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """The hint naming the known word of that meaning, or the nearest by its letters; or an empty string."""
+    words = list(known)
+    same = next((each for each in _OTHER_WORDS.get(word.lower(), ()) if each in words), None)
+    return f"did you mean {same!r}?" if same is not None else did_you_mean(word, words)
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant, if any. Of very many, only some are compared."""
-    words = sorted(known)
+    words = [each for each in sorted(known) if not _opposite(word.lower(), each.lower())]
     same = next((each for each in words if each.lower() == word.lower()), None)
     if same is not None:
         return same
@@ -125,7 +160,16 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(word, words, n=1, cutoff=0.6)), None)
 
 
+def _opposite(one: str, other: str) -> bool:
+    """Whether one is the other turned round: nearly the same letters, and the last thing that was meant."""
+    stems = [{text, *(text.removeprefix(turn) for turn in _TURNS if text.startswith(turn))} for text in (one, other)]
+    return one != other and bool(stems[0] & stems[1])
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The hint naming the nearest known word, or an empty string."""
     near = nearest(word, known)
-    return "" if near is None else f"did you mean {near!r}?"
+    if near is None:
+        return ""
+    odd = same_looking(word, near)
+    return f"did you mean {near!r}?" + (f" It looks the same, and has {odd}" if odd else "")

@@ -48,7 +48,10 @@ def parse_duration(text: str) -> timedelta:
     if found is None:
         meant = _meant(text)
         message = f"{short(text)} is not a duration; allowed are whole numbers with d, h, m, s, largest first"
-        raise UnitError(message, hint=_DURATION_HINT if meant is None else f"write {format_duration(meant)}")
+        hint = _DURATION_HINT if meant is None else f"write {format_duration(meant)}"
+        if meant is not None and re.search(r"[0-9]\s*M(?![A-Za-z])", text):
+            hint = 'm stands for minutes; a month is no duration: for each month use cron: "0 0 1 * *"'
+        raise UnitError(message, hint=hint)
     numbers = [number or "0" for number in found.groups()]
     if any(len(number) > _MOST_DIGITS for number in numbers):
         raise UnitError(f"duration {short(text)} is over 3650d", code="range")
