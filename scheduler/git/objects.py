@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.git.folder import git_folder
-from scheduler.git.run import GitError, run_git
+from scheduler.git.run import GitError, run_git, stream_git
 
 LONGEST_LINK = 4095  # PATH_MAX
 _LONGEST_NAME, _LONGEST_PATH = 255, 3500  # NAME_MAX; room for the folder that a commit is written to
+MOST_FILES = 500_000  # of a commit
+MOST_BYTES = 128 * 1024 * 1024  # of what git lists of it
 MOST_AT_ONCE = 32 * 1024 * 1024  # bytes of blobs in one answer of git
 _NO_NAMES = frozenset({"", ".", "..", ".git"})
 _POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\n")
@@ -30,6 +33,14 @@ class AbsentError(UnavailableError):
             hint="clone without --filter, or run `git fetch --refetch --no-filter`",
         )
         self.said = said
+
+
+class TooManyFilesError(UnavailableError):
+    """A commit that names more files than are looked at. `said` of a commit: that."""
+
+    def __init__(self, commit: str) -> None:
+        self.said = f"names more than {MOST_FILES:,} files, or {MOST_BYTES // 1024**2} MiB of their names"
+        super().__init__(f"commit {commit[:12]} {self.said}", hint="keep jobs in a repository of their own")
 
 
 class OddTreeError(UnavailableError):
@@ -94,14 +105,31 @@ class Entry:
         return self.mode == "160000"
 
 
-def entries_of(root: Path, commit: str, *paths: str, bare: bool = False, timeout: float = 30) -> Sequence[Entry]:
-    """What a commit holds at and below the root, or only those paths of it. Raises: GitError."""
-    listing = run_git(root, "ls-tree", "-r", "-z", "--end-of-options", commit, *paths, bare=bare, timeout=timeout)
-    found = []
-    for line in listing.split(b"\0")[:-1]:
-        about, path = line.split(b"\t", 1)
-        mode, _, object_id = about.decode("ascii").split(" ")
-        found.append(Entry(os.fsdecode(path), mode, object_id))
+def entries_of(
+    root: Path, commit: str, *paths: str, bare: bool = False, timeout: float = 30, limited: bool = False
+) -> Sequence[Entry]:
+    """What a commit holds at and below the root, or only those paths of it.
+
+    limited: for a commit of a stranger: a few objects can name any number of paths.
+    Raises: GitError; TooManyFilesError where there are more than a limit.
+    """
+    args = ("ls-tree", "-r", "-z", "--end-of-options", commit, *paths)
+    found, rest, size = list[Entry](), b"", 0
+    with contextlib.ExitStack() as cleanup:
+        listing: Iterable[bytes]
+        if limited:
+            listing = cleanup.enter_context(contextlib.closing(stream_git(root, *args, bare=bare, timeout=timeout)))
+        else:
+            listing = [run_git(root, *args, bare=bare, timeout=timeout)]
+        for piece in listing:
+            size += len(piece)
+            *lines, rest = (rest + piece).split(b"\0")
+            for line in lines:
+                about, path = line.split(b"\t", 1)
+                mode, _, object_id = about.decode("ascii").split(" ")
+                found.append(Entry(os.fsdecode(path), mode, object_id))
+            if limited and (len(found) > MOST_FILES or size > MOST_BYTES):
+                raise TooManyFilesError(commit)
     return found
 
 

@@ -20,6 +20,7 @@ from scheduler.git.objects import (
     AbsentError,
     Entry,
     OddTreeError,
+    TooManyFilesError,
     entries_of,
     folders_of,
     read_blobs,
@@ -31,6 +32,7 @@ from scheduler.machine.crash import crash_point
 from scheduler.root.followed import Followed, hold
 
 READ_S = 600.0
+_MOST_OF_ROOM = 0.9  # of what is free on the disk: jobs and the database need some
 _NEW, _OLD = ".new-", ".old-"
 _HINTS = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
@@ -57,9 +59,11 @@ def damage(error: GitError, what: str) -> UnavailableError:
 
 
 def list_commit(store: Path, commit: str) -> Sequence[Entry]:
-    """Everything in a commit's tree. Raises: DamagedStoreError, UnavailableError."""
+    """Everything in a commit's tree. Raises: DamagedStoreError, UnwritableError, UnavailableError."""
     try:
-        return entries_of(store, commit, bare=True, timeout=READ_S)
+        return entries_of(store, commit, bare=True, timeout=READ_S, limited=True)
+    except TooManyFilesError as error:
+        raise UnwritableError(commit, error.said) from error
     except GitError as error:
         raise damage(error, f"the store cannot list {commit[:12]}") from error
 
@@ -107,6 +111,7 @@ def write_commit(followed: Followed, commit: str, entries: Sequence[Entry]) -> N
 
 
 def _write(store: Path, commit: str, new: Path, entries: Sequence[Entry]) -> None:
+    room = shutil.disk_usage(new).free * _MOST_OF_ROOM
     by_id: dict[str, list[Entry]] = {}
     for entry in entries:
         if entry.is_submodule:  # its files are of another repository
@@ -121,6 +126,9 @@ def _write(store: Path, commit: str, new: Path, entries: Sequence[Entry]) -> Non
                     raise UnwritableError(commit, why)
                 path.symlink_to(os.fsdecode(data))
                 continue
+            room -= len(data)
+            if room < 0:  # one blob can be the content of any number of files
+                raise OSError(errno.ENOSPC, "it would fill the disk")
             with path.open("xb") as file:
                 file.write(data)
             path.chmod(0o555 if entry.mode == "100755" else 0o444)

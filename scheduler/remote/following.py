@@ -168,7 +168,10 @@ class Follow:
             self._check_readable(tip)
             remove_old(self.followed, keep=(tip,))
             return None
-        entries = list_commit(store, tip)
+        try:
+            entries = list_commit(store, tip)
+        except UnwritableError as error:
+            raise NotApplicableError(str(error), hint=error.hint) from error
         path = f"{remote.path}/{ROOT_FILE}" if remote.path else ROOT_FILE
         if not any(entry.path == path and not entry.is_submodule for entry in entries):
             raise NotApplicableError(f"commit {tip[:12]} has no {path}", hint=_where_it_is(entries))

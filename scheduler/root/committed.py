@@ -39,7 +39,7 @@ class CommitFiles:
     def __init__(self, root: Path, commit: str) -> None:
         self.root = root
         self.commit = commit
-        found = entries_of(root, commit, timeout=_TIMEOUT_S)
+        found = entries_of(root, commit, timeout=_TIMEOUT_S, limited=True)
         self.entries = {each.path: each for each in found}
         self._folders = folders_of(commit, found)
         self._known: dict[str, bytes] = {}

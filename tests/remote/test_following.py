@@ -436,6 +436,47 @@ def test_a_commit_that_no_folder_can_hold_is_not_applied_and_everybody_says_why(
     assert [each.name for each in world.followed.commits.iterdir()] == [first]
 
 
+def _crowd(world: World, first: str, depth: int) -> str:
+    """A commit whose tree names 10 ** depth files in a handful of objects."""
+    blob = git(world.desk, "hash-object", "-w", "--stdin", stdin=b"x")
+    tree = _tree(world, *(("100644", str(n), blob) for n in range(10)))
+    for _ in range(depth - 1):
+        tree = _tree(world, *(("40000", str(n), tree) for n in range(10)))
+    root_file = git(world.desk, "rev-parse", "HEAD:scheduler.yaml")
+    top = _tree(world, ("40000", "a", tree), ("100644", "scheduler.yaml", root_file))
+    return git(world.desk, "commit-tree", "-m", "many", "-p", first, top)
+
+
+def test_a_commit_of_ten_million_files_in_a_few_objects_is_given_up_at_a_limit(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler.git.objects.MOST_FILES", 5_000)
+    first = world.begin()
+    world.clone()
+    commit = _crowd(world, first, 7)
+    git(world.bare, "fetch", "--quiet", str(world.desk), f"+{commit}:refs/heads/main")
+    found = world.look()
+    assert (found.commit, found.exit_code) == (first, 3)
+    assert f"commit {commit[:12]} names more than 5,000 files" in found.trouble
+    done = call("--root", str(world.root), "plan", "--base", first, "--head", commit)
+    assert done.code == 5
+    assert "names more than 5,000 files" in done.stderr
+    monkeypatch.setattr("scheduler.git.objects.MOST_BYTES", 1000)
+    monkeypatch.setattr("scheduler.git.objects.MOST_FILES", 500_000)
+    assert call("--root", str(world.root), "plan", "--base", first, "--head", commit).code == 5
+
+
+def test_files_that_would_fill_the_disk_are_not_written_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = world.begin()
+    world.clone()
+    monkeypatch.setattr("scheduler.remote.checkouts._MOST_OF_ROOM", 0.0)
+    world.push({"prompts/hello.md": "hello 1\n"})
+    found = world.look()
+    assert (found.commit, found.exit_code) == (first, 5)
+    assert "it would fill the disk" in found.trouble
+    assert [each.name for each in world.followed.commits.iterdir()] == [first]
+
+
 @pytest.mark.parametrize("point", ["before_commit_is_there", "before_switch", "after_switch"])
 def test_a_look_that_is_killed_leaves_one_whole_commit_and_the_next_goes_on(world: World, point: str) -> None:
     first = world.begin()
