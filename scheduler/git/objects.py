@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.git.folder import git_folder
-from scheduler.git.run import GitError, run_git
+from scheduler.git.run import GitError, run_git, stream_git
 
+LONGEST_LINK = 4095  # PATH_MAX
+_LONGEST_NAME, _LONGEST_PATH = 255, 3500  # NAME_MAX; room for the folder that a commit is written to
+MOST_FILES = 500_000  # of a commit
+MOST_BYTES = 128 * 1024 * 1024  # of what git lists of it
 MOST_AT_ONCE = 32 * 1024 * 1024  # bytes of blobs in one answer of git
 _NO_NAMES = frozenset({"", ".", "..", ".git"})
 _POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\n")
@@ -27,6 +32,22 @@ class AbsentError(UnavailableError):
             "git does not have the content of every file of the commit: this is a partial clone, or a damaged one",
             hint="clone without --filter, or run `git fetch --refetch --no-filter`",
         )
+        self.said = said
+
+
+class TooManyFilesError(UnavailableError):
+    """A commit that names more files than are looked at. `said` of a commit: that."""
+
+    def __init__(self, commit: str) -> None:
+        self.said = f"names more than {MOST_FILES:,} files, or {MOST_BYTES // 1024**2} MiB of their names"
+        super().__init__(f"commit {commit[:12]} {self.said}", hint="keep jobs in a repository of their own")
+
+
+class OddTreeError(UnavailableError):
+    """A tree that git would not check out: it could write outside of its folder. `said` of a commit: what is odd."""
+
+    def __init__(self, commit: str, said: str) -> None:
+        super().__init__(f"commit {commit[:12]} {said}", hint="see `git fsck` there")
         self.said = said
 
 
@@ -84,21 +105,38 @@ class Entry:
         return self.mode == "160000"
 
 
-def entries_of(root: Path, commit: str, *paths: str, bare: bool = False, timeout: float = 30) -> Sequence[Entry]:
-    """What a commit holds at and below the root, or only those paths of it. Raises: GitError."""
-    listing = run_git(root, "ls-tree", "-r", "-z", "--end-of-options", commit, *paths, bare=bare, timeout=timeout)
-    found = []
-    for line in listing.split(b"\0")[:-1]:
-        about, path = line.split(b"\t", 1)
-        mode, _, object_id = about.decode("ascii").split(" ")
-        found.append(Entry(os.fsdecode(path), mode, object_id))
+def entries_of(
+    root: Path, commit: str, *paths: str, bare: bool = False, timeout: float = 30, limited: bool = False
+) -> Sequence[Entry]:
+    """What a commit holds at and below the root, or only those paths of it.
+
+    limited: for a commit of a stranger: a few objects can name any number of paths.
+    Raises: GitError; TooManyFilesError where there are more than a limit.
+    """
+    args = ("ls-tree", "-r", "-z", "--end-of-options", commit, *paths)
+    found, rest, size = list[Entry](), b"", 0
+    with contextlib.ExitStack() as cleanup:
+        listing: Iterable[bytes]
+        if limited:
+            listing = cleanup.enter_context(contextlib.closing(stream_git(root, *args, bare=bare, timeout=timeout)))
+        else:
+            listing = [run_git(root, *args, bare=bare, timeout=timeout)]
+        for piece in listing:
+            size += len(piece)
+            *lines, rest = (rest + piece).split(b"\0")
+            for line in lines:
+                about, path = line.split(b"\t", 1)
+                mode, _, object_id = about.decode("ascii").split(" ")
+                found.append(Entry(os.fsdecode(path), mode, object_id))
+            if limited and (len(found) > MOST_FILES or size > MOST_BYTES):
+                raise TooManyFilesError(commit)
     return found
 
 
 def folders_of(commit: str, entries: Sequence[Entry]) -> Mapping[str, Sequence[str]]:
     """The names in each folder of a commit, by its path; the top is "".
 
-    Raises: UnavailableError for a tree that git itself would not check out: it could write outside of its folder.
+    Raises: OddTreeError for a tree that git itself would not check out: it could write outside of its folder.
     """
     found: dict[str, list[str]] = {"": []}
     odd = [entry.path for entry in entries if not _NO_NAMES.isdisjoint(entry.path.lower().split("/"))]
@@ -115,11 +153,33 @@ def folders_of(commit: str, entries: Sequence[Entry]) -> Mapping[str, Sequence[s
         if len(set(names)) < len(names)
     ]
     if odd:
-        raise UnavailableError(
-            f"commit {commit[:12]} holds {odd[0].lstrip('/')!r}, which no file can be named",
-            hint="see `git fsck` there",
-        )
+        raise OddTreeError(commit, f"holds {odd[0].lstrip('/')!r}, which no file can be named")
     return found
+
+
+def why_no_file(path: str) -> str:
+    """Why no file system here can hold a file of this path; empty if one can."""
+    long = next((name for name in path.split("/") if len(os.fsencode(name)) > _LONGEST_NAME), None)
+    if long is not None:
+        return f"holds a name of {len(os.fsencode(long))} bytes, {long[:40]!r}…; {_LONGEST_NAME} are possible"
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        return f"holds a path of {len(os.fsencode(path)):,} bytes, {path[:40]!r}…; {_LONGEST_PATH:,} are possible"
+    return ""
+
+
+def why_no_link(path: str, target: bytes) -> str:
+    """Why no link can lead where a commit says; empty if one can."""
+    if not target:
+        return f"holds the link {path!r}, which leads nowhere: its target is empty"
+    if b"\0" in target:
+        return f"holds the link {path!r}, whose target has a NUL byte"
+    if len(target) > LONGEST_LINK:
+        return too_long_link(path, len(target))
+    return ""
+
+
+def too_long_link(path: str, size: int) -> str:
+    return f"holds the link {path!r}, whose target has {size:,} bytes; {LONGEST_LINK:,} are possible"
 
 
 def blob_id(data: bytes, like: str) -> str:

@@ -138,7 +138,7 @@ def start_git(
     return out
 
 
-def stream_git(root: Path, *args: str, timeout: float) -> Generator[bytes, None, None]:
+def stream_git(root: Path, *args: str, timeout: float, bare: bool = False) -> Generator[bytes, None, None]:
     """As `run_git`, piece by piece: whoever has read enough closes the iterator, and git with it.
 
     Raises: GitError, also in the middle, where git fails or all of it takes longer than `timeout`.
@@ -147,7 +147,7 @@ def stream_git(root: Path, *args: str, timeout: float) -> Generator[bytes, None,
     with (
         tempfile.TemporaryFile() as complaints,
         _started(
-            _hardened(root, args),
+            _hardened(root, args, bare=bare),
             environ=clean_environment(os.environ),
             stdin=subprocess.DEVNULL,
             stderr=complaints.fileno(),

@@ -15,18 +15,41 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from scheduler.core.values.problems import UnavailableError
-from scheduler.git.objects import AbsentError, Entry, entries_of, folders_of, read_blobs
+from scheduler.core.values.problems import RefusedError, UnavailableError
+from scheduler.git.objects import (
+    AbsentError,
+    Entry,
+    OddTreeError,
+    TooManyFilesError,
+    entries_of,
+    folders_of,
+    read_blobs,
+    why_no_file,
+    why_no_link,
+)
 from scheduler.git.run import GitError, run_git
 from scheduler.machine.crash import crash_point
 from scheduler.root.followed import Followed, hold
 
 READ_S = 600.0
+_MOST_OF_ROOM = 0.9  # of what is free on the disk: jobs and the database need some
 _NEW, _OLD = ".new-", ".old-"
+_HINTS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
+    errno.EEXIST: "two names in it are one here: give one of them another name",
+    errno.ENAMETOOLONG: "shorten that name",
+}
 
 
 class DamagedStoreError(UnavailableError):
     """The store does not hold what a commit needs, or holds other bytes under its name."""
+
+
+class UnwritableError(RefusedError):
+    """No folder can hold what a commit says."""
+
+    def __init__(self, commit: str, why: str) -> None:
+        super().__init__(f"commit {commit[:12]} {why}", hint="take it out of the branch; `git fsck` there may say more")
 
 
 def damage(error: GitError, what: str) -> UnavailableError:
@@ -36,9 +59,11 @@ def damage(error: GitError, what: str) -> UnavailableError:
 
 
 def list_commit(store: Path, commit: str) -> Sequence[Entry]:
-    """Everything in a commit's tree. Raises: DamagedStoreError, UnavailableError."""
+    """Everything in a commit's tree. Raises: DamagedStoreError, UnwritableError, UnavailableError."""
     try:
-        return entries_of(store, commit, bare=True, timeout=READ_S)
+        return entries_of(store, commit, bare=True, timeout=READ_S, limited=True)
+    except TooManyFilesError as error:
+        raise UnwritableError(commit, error.said) from error
     except GitError as error:
         raise damage(error, f"the store cannot list {commit[:12]}") from error
 
@@ -46,20 +71,26 @@ def list_commit(store: Path, commit: str) -> Sequence[Entry]:
 def write_commit(followed: Followed, commit: str, entries: Sequence[Entry]) -> None:
     """Makes the folder of a commit, whole or not at all; one that is there already stays.
 
-    Raises: DamagedStoreError; UnavailableError where the commit cannot be written out here.
+    Raises: DamagedStoreError; UnwritableError for a commit that can be written out nowhere; UnavailableError where it
+    cannot be here.
     """
     folder = followed.commits / commit
     if folder.is_dir():
         link(followed, folder, commit)
         return
-    folders = folders_of(commit, entries)
+    try:
+        folders = folders_of(commit, entries)
+    except OddTreeError as error:
+        raise UnwritableError(commit, error.said) from error
+    if why := next((why for entry in entries if (why := why_no_file(entry.path))), ""):
+        raise UnwritableError(commit, why)
     new = followed.commits / f"{_NEW}{commit}"
     remove_tree(new)
     try:
         new.mkdir(mode=0o700, parents=True)
         for path in sorted(folders.keys() - {""}):
             (new / path).mkdir(parents=True, exist_ok=True)
-        _write(followed.store, new, entries)
+        _write(followed.store, commit, new, entries)
         (new / ".git").write_text(f"gitdir: ../../{followed.store.name}/worktrees/{commit}\n")
         (new / ".git").chmod(0o444)
         link(followed, folder, commit)
@@ -75,11 +106,12 @@ def write_commit(followed: Followed, commit: str, entries: Sequence[Entry]) -> N
         raise UnavailableError(
             f"commit {commit[:12]} cannot be written to {followed.commits}: {error.strerror}"
             + (f" ({error.filename})" if error.errno in (errno.EEXIST, errno.ENAMETOOLONG) else ""),
-            hint="make room; what is there already stays in force",
+            hint=_HINTS.get(error.errno or 0, "see to it that this folder can be written") + "; the last commit stays",
         ) from error
 
 
-def _write(store: Path, new: Path, entries: Sequence[Entry]) -> None:
+def _write(store: Path, commit: str, new: Path, entries: Sequence[Entry]) -> None:
+    room = shutil.disk_usage(new).free * _MOST_OF_ROOM
     by_id: dict[str, list[Entry]] = {}
     for entry in entries:
         if entry.is_submodule:  # its files are of another repository
@@ -90,8 +122,13 @@ def _write(store: Path, new: Path, entries: Sequence[Entry]) -> None:
         for entry in same:
             path = new / entry.path
             if entry.is_link:
+                if why := why_no_link(entry.path, data):
+                    raise UnwritableError(commit, why)
                 path.symlink_to(os.fsdecode(data))
                 continue
+            room -= len(data)
+            if room < 0:  # one blob can be the content of any number of files
+                raise OSError(errno.ENOSPC, "it would fill the disk")
             with path.open("xb") as file:
                 file.write(data)
             path.chmod(0o555 if entry.mode == "100755" else 0o444)

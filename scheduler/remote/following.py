@@ -25,7 +25,16 @@ from scheduler.machine.disks import lack_of_room
 from scheduler.machine.log import Log
 from scheduler.machine.loop import Loop
 from scheduler.remote import fetching
-from scheduler.remote.checkouts import DamagedStoreError, damage, link, link_all, list_commit, remove_old, write_commit
+from scheduler.remote.checkouts import (
+    DamagedStoreError,
+    UnwritableError,
+    damage,
+    link,
+    link_all,
+    list_commit,
+    remove_old,
+    write_commit,
+)
 from scheduler.remote.signatures import signed_digest, why_not_signed
 from scheduler.root.followed import Followed, Looked, look_lock
 
@@ -159,14 +168,20 @@ class Follow:
             self._check_readable(tip)
             remove_old(self.followed, keep=(tip,))
             return None
-        entries = list_commit(store, tip)
+        try:
+            entries = list_commit(store, tip)
+        except UnwritableError as error:
+            raise NotApplicableError(str(error), hint=error.hint) from error
         path = f"{remote.path}/{ROOT_FILE}" if remote.path else ROOT_FILE
         if not any(entry.path == path and not entry.is_submodule for entry in entries):
             raise NotApplicableError(f"commit {tip[:12]} has no {path}", hint=_where_it_is(entries))
         if left is not None:
             with contextlib.suppress(GitError):  # runs name it, and git would throw it away in some weeks
                 run_git(store, "update-ref", fetching.KEPT + left, left, bare=True)
-        write_commit(self.followed, tip, entries)
+        try:
+            write_commit(self.followed, tip, entries)
+        except UnwritableError as error:
+            raise NotApplicableError(str(error), hint=error.hint) from error
         crash_point("before_switch")
         self.followed.switch(tip, remote.path)
         crash_point("after_switch")

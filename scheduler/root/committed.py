@@ -11,7 +11,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from scheduler.core.values.facts import Fault
-from scheduler.git.objects import Entry, entries_of, folders_of, pointed_at, read_blobs, resolve_revision
+from scheduler.git.objects import (
+    LONGEST_LINK,
+    Entry,
+    entries_of,
+    folders_of,
+    pointed_at,
+    read_blobs,
+    resolve_revision,
+    too_long_link,
+    why_no_file,
+    why_no_link,
+)
 from scheduler.git.run import GitError
 from scheduler.root.files import Kind
 from scheduler.root.links import follow_links
@@ -19,7 +30,6 @@ from scheduler.root.reading import Source, hidden_path, known_as, not_regular, o
 from scheduler.root.trusted import above, state_among
 
 _MOST_KEPT = 64 * 1024 * 1024  # bytes that need not be read again
-_LONGEST_LINK = 4095  # PATH_MAX
 _TIMEOUT_S = 120
 
 
@@ -29,18 +39,22 @@ class CommitFiles:
     def __init__(self, root: Path, commit: str) -> None:
         self.root = root
         self.commit = commit
-        found = entries_of(root, commit, timeout=_TIMEOUT_S)
+        found = entries_of(root, commit, timeout=_TIMEOUT_S, limited=True)
         self.entries = {each.path: each for each in found}
         self._folders = folders_of(commit, found)
         self._known: dict[str, bytes] = {}
         self._room = _MOST_KEPT
         links = [each for each in found if each.is_link]
-        targets = read_blobs(root, [each.id for each in links], limit=_LONGEST_LINK, timeout=_TIMEOUT_S)
-        self._links = {  # by where they would be on disk, which has none that are too long
-            f"{root}/{each.path}": os.fsdecode(target)
-            for each, target in zip(links, targets, strict=True)
-            if isinstance(target, bytes)
-        }
+        targets = read_blobs(root, [each.id for each in links], limit=LONGEST_LINK, timeout=_TIMEOUT_S)
+        self.impossible = {each.path: why for each in found if (why := why_no_file(each.path))}
+        self._links = {}  # by where they would be on disk
+        for each, target in zip(links, targets, strict=True):
+            why = why_no_link(each.path, target) if isinstance(target, bytes) else too_long_link(each.path, target)
+            if why:
+                self.impossible[each.path] = why
+            else:
+                assert isinstance(target, bytes)
+                self._links[f"{root}/{each.path}"] = os.fsdecode(target)
 
     def state_paths(self) -> list[str]:
         """What the commit holds where a checkout of it would have its state."""

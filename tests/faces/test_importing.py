@@ -847,3 +847,28 @@ def test_an_export_that_is_cut_off_or_changed_is_refused_whole(
         assert (number, found.code, found.stdout) == (number, 2, "")
         assert "bad.jsonl:" in found.stderr
     assert contents(there.path) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"task_path": "CLAUDE.md"}, "brings a task for 'CLAUDE.md', and its job file names 'prompts/triage.md'"),
+        ({"task_path": "scheduler.yaml"}, "brings a task for 'scheduler.yaml'"),
+        ({"task_path": None}, "brings a task for None"),
+        ({"task": {"text": "x" * 300_000}}, "its task has 300,000 bytes; 262,144 are allowed"),
+    ],
+    ids=["another file", "the settings", "none", "too long"],
+)
+def test_a_task_that_the_job_file_does_not_name_or_that_is_too_long_is_not_written(
+    lived_in: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], why: str
+) -> None:
+    source = exported(lived_in, tmp_path / "jobs.jsonl", "triage")
+    lines = [json.loads(line) for line in source.read_text().splitlines()]
+    next(line for line in lines if line["kind"] == "job")["file"].update(change)
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    there = another(lived_in, tmp_path / "there", monkeypatch)
+    done = there.cli("import", "export", str(source), "--json")
+    assert done.code == 1
+    assert any(why in problem["message"] for problem in done.json["problems"])
+    assert list(files(there)) == ["scheduler.yaml"]
+    assert files(there) == {"scheduler.yaml": files(lived_in)["scheduler.yaml"]}

@@ -63,6 +63,7 @@ READER_ONLY = {
         "folder.unreadable",
         "state.tracked",
         "jobs.none",
+        "file.impossible",
         "front-matter.documents",
         "front-matter.unclosed",
         "front-matter.unopened",

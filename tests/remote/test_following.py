@@ -18,7 +18,7 @@ from scheduler.remote.checkouts import remove_old
 from scheduler.remote.following import NotApplicableError
 from scheduler.root.followed import Followed, hold
 from scheduler.root.place import locate
-from tests.helpers import ROOT_FILE, git
+from tests.helpers import ROOT_FILE, call, git
 from tests.remote.world import JOB, World
 
 
@@ -389,6 +389,7 @@ def test_trees_that_would_write_outside_of_their_folder_are_refused(world: World
     for odd in (
         [("40000", ".git", inner)],
         [("40000", "..", inner)],
+        [("40000", ".", inner)],
         [("100644", ".GIT", blob)],
         [("120000", "a", link), ("40000", "a", inner)],
     ):
@@ -399,6 +400,81 @@ def test_trees_that_would_write_outside_of_their_folder_are_refused(world: World
         assert found.commit == first, odd
         assert "which no file can be named" in found.trouble, odd
     assert not Path("/tmp/b").exists()
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "data", "why"),
+    [
+        ("120000", "a", b"x\0y", "the link 'a', whose target has a NUL byte"),
+        ("120000", "a", b"", "the link 'a', which leads nowhere"),
+        ("120000", "a", b"x" * 5000, "the link 'a', whose target has 5,000 bytes"),
+        ("100644", "n" * 300, b"x", "a name of 300 bytes"),
+        ("100644", "ü" * 128, b"x", "a name of 256 bytes"),
+    ],
+    ids=["NUL", "empty", "long target", "long name", "bytes, not characters"],
+)
+def test_a_commit_that_no_folder_can_hold_is_not_applied_and_everybody_says_why(
+    world: World, mode: str, name: str, data: bytes, why: str
+) -> None:
+    first = world.begin()
+    world.clone()
+    blob = git(world.desk, "hash-object", "-w", "--literally", "--stdin", stdin=data)
+    entries = [("100644", "scheduler.yaml", git(world.desk, "rev-parse", "HEAD:scheduler.yaml")), (mode, name, blob)]
+    tree = _tree(world, *sorted(entries, key=lambda entry: entry[1].encode()))
+    commit = git(world.desk, "commit-tree", "-m", "odd", "-p", first, tree)
+    git(world.bare, "fetch", "--quiet", str(world.desk), f"+{commit}:refs/heads/main")
+    found = world.look()
+    assert (found.commit, found.failures, found.exit_code) == (first, 0, 3)
+    assert f"commit {commit[:12]} holds {why}" in found.trouble
+    assert "make room" not in found.hint
+    for command in ("sync", "list", "doctor"):
+        done = call("--root", str(world.root), command)
+        assert why in done.stdout + done.stderr, command
+    [problem] = call("--root", str(world.root), "plan", "--base", first, "--head", commit, "--json").json["problems"]
+    assert problem["code"] == "file.impossible"
+    assert why in problem["message"]
+    assert [each.name for each in world.followed.commits.iterdir()] == [first]
+
+
+def _crowd(world: World, first: str, depth: int) -> str:
+    """A commit whose tree names 10 ** depth files in a handful of objects."""
+    blob = git(world.desk, "hash-object", "-w", "--stdin", stdin=b"x")
+    tree = _tree(world, *(("100644", str(n), blob) for n in range(10)))
+    for _ in range(depth - 1):
+        tree = _tree(world, *(("40000", str(n), tree) for n in range(10)))
+    root_file = git(world.desk, "rev-parse", "HEAD:scheduler.yaml")
+    top = _tree(world, ("40000", "a", tree), ("100644", "scheduler.yaml", root_file))
+    return git(world.desk, "commit-tree", "-m", "many", "-p", first, top)
+
+
+def test_a_commit_of_ten_million_files_in_a_few_objects_is_given_up_at_a_limit(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler.git.objects.MOST_FILES", 5_000)
+    first = world.begin()
+    world.clone()
+    commit = _crowd(world, first, 7)
+    git(world.bare, "fetch", "--quiet", str(world.desk), f"+{commit}:refs/heads/main")
+    found = world.look()
+    assert (found.commit, found.exit_code) == (first, 3)
+    assert f"commit {commit[:12]} names more than 5,000 files" in found.trouble
+    done = call("--root", str(world.root), "plan", "--base", first, "--head", commit)
+    assert done.code == 5
+    assert "names more than 5,000 files" in done.stderr
+    monkeypatch.setattr("scheduler.git.objects.MOST_BYTES", 1000)
+    monkeypatch.setattr("scheduler.git.objects.MOST_FILES", 500_000)
+    assert call("--root", str(world.root), "plan", "--base", first, "--head", commit).code == 5
+
+
+def test_files_that_would_fill_the_disk_are_not_written_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = world.begin()
+    world.clone()
+    monkeypatch.setattr("scheduler.remote.checkouts._MOST_OF_ROOM", 0.0)
+    world.push({"prompts/hello.md": "hello 1\n"})
+    found = world.look()
+    assert (found.commit, found.exit_code) == (first, 5)
+    assert "it would fill the disk" in found.trouble
+    assert [each.name for each in world.followed.commits.iterdir()] == [first]
 
 
 @pytest.mark.parametrize("point", ["before_commit_is_there", "before_switch", "after_switch"])

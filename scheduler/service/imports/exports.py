@@ -17,7 +17,7 @@ from typing import Any
 
 from scheduler import __version__
 from scheduler.core.edits.jobedit import document_text
-from scheduler.core.formats.jobfile import is_markdown, read_job_file
+from scheduler.core.formats.jobfile import Document, is_markdown, read_job_file
 from scheduler.core.formats.paths import PathError, check_path
 from scheduler.core.imports.incoming import Incoming, Made, free, problem
 from scheduler.core.past.past import Past, check_row
@@ -289,6 +289,9 @@ def made_from_export(
             problems += bad
             continue
         documents = {each.id: each for each in read_job_file(path, data, tree.settings).documents}
+        if bad := [each for job in jobs for each in _wrong_task(job, documents[job.id], tree.settings)]:
+            problems += bad
+            continue
         for each in jobs:
             spec = documents[each.id].spec
             if spec is not None and each.digest is not None and spec.digest != each.digest:
@@ -337,6 +340,18 @@ def _exported(job: Incoming, path: str, data: bytes, files: JobFiles, here: Mapp
         if not isinstance(source, Fault) and files.text.encode() in source.data:
             data = source.data
     return Made(job=job, path=path, data=data, task_path=files.task_path, task=files.task)
+
+
+def _wrong_task(job: Exported, document: Document, settings: Settings) -> Iterator[Problem]:
+    """What is wrong with the task that an export brings along: only its own document says where one is written."""
+    assert job.files is not None
+    named, told, task = document.task_source_path, job.files.task_path, job.files.task
+    if told != named and (told is not None or task is not None):
+        why = f"{job.id}: the export brings a task for {told!r}, and its job file names {named!r}; it was left out"
+        yield problem(job.line, "task", why, "nothing was written for it; export the job again", job_id=job.id)
+    elif task is not None and len(task) > settings.limits.task_bytes:
+        why = f"{job.id}: its task has {len(task):,} bytes; {settings.limits.task_bytes:,} are allowed; it was left out"
+        yield problem(job.line, "task", why, f"raise limits.task_bytes in {ROOT_FILE}, or shorten it", job_id=job.id)
 
 
 def _wrong(path: str, data: bytes, jobs: Sequence[Exported], settings: Settings) -> list[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from scheduler.root.runner_files import runner_paths
 from scheduler.root.settings import settings_of
 from scheduler.root.trusted import state_problems, tracked_here
 
+_MOST_IMPOSSIBLE = 20  # files, of one commit
 DEEPEN = (
     "run `git fetch --unshallow`, or `git fetch --depth=1000`; in GitHub Actions give actions/checkout fetch-depth: 0"
 )
@@ -112,10 +113,18 @@ class Snapshot:
         ]
 
 
+def _impossible(files: Files) -> Iterator[Problem]:
+    found = files.impossible if isinstance(files, CommitFiles) else {}
+    for path, why in sorted(found.items())[:_MOST_IMPOSSIBLE]:
+        shown = path[:100].encode("utf-8", "replace").decode()
+        message = f"the commit {why}: no checkout can hold it, and a root that follows the branch does not apply it"
+        yield Problem(shown, 1, 1, "file.impossible", message, "take it out of the commit")
+
+
 def snapshot(files: Files, revision: str | None) -> Snapshot:
     """Raises: UnavailableError."""
     settings, problems = settings_of(files)
     desired = None if settings is None else read_desired(files, settings, Tree(revision=revision))
     state = files.state_paths() if isinstance(files, CommitFiles) else tracked_here(files.root)
-    problems = tuple(sorted({*problems, *state_problems(state)}))
+    problems = tuple(sorted({*problems, *state_problems(state), *_impossible(files)}))
     return Snapshot(files=files, settings=settings, desired=desired, problems=problems, state=state)
