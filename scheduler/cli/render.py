@@ -333,7 +333,7 @@ def field_text(field: str, value: Any) -> str:
     """A field's value on one line; a length of time as job files have it."""
     if field.endswith("_ms") and isinstance(value, int):
         return format_duration(timedelta(milliseconds=value))
-    return value_text(value)
+    return schedule_written(value) if field == "schedule" and isinstance(value, Mapping) else value_text(value)
 
 
 def change_text(field: str, change: Mapping[str, Any], *, schedules: Mapping[str, Any] | None = None) -> str:
