@@ -45,7 +45,7 @@ class DamagedStoreError(UnavailableError):
     """The store does not hold what a commit needs, or holds other bytes under its name."""
 
 
-class UnwritableError(RefusedError):
+class UnwritableTreeError(RefusedError):
     """No folder can hold what a commit says."""
 
     def __init__(self, commit: str, why: str) -> None:
@@ -59,11 +59,11 @@ def damage(error: GitError, what: str) -> UnavailableError:
 
 
 def list_commit(store: Path, commit: str) -> Sequence[Entry]:
-    """Everything in a commit's tree. Raises: DamagedStoreError, UnwritableError, UnavailableError."""
+    """Everything in a commit's tree. Raises: DamagedStoreError, UnwritableTreeError, UnavailableError."""
     try:
         return entries_of(store, commit, bare=True, timeout=READ_S, limited=True)
     except TooManyFilesError as error:
-        raise UnwritableError(commit, error.said) from error
+        raise UnwritableTreeError(commit, error.said) from error
     except GitError as error:
         raise damage(error, f"the store cannot list {commit[:12]}") from error
 
@@ -71,7 +71,7 @@ def list_commit(store: Path, commit: str) -> Sequence[Entry]:
 def write_commit(followed: Followed, commit: str, entries: Sequence[Entry]) -> None:
     """Makes the folder of a commit, whole or not at all; one that is there already stays.
 
-    Raises: DamagedStoreError; UnwritableError for a commit that can be written out nowhere; UnavailableError where it
+    Raises: DamagedStoreError; UnwritableTreeError for a commit that can be written out nowhere; UnavailableError where it
     cannot be here.
     """
     folder = followed.commits / commit
@@ -81,9 +81,9 @@ def write_commit(followed: Followed, commit: str, entries: Sequence[Entry]) -> N
     try:
         folders = folders_of(commit, entries)
     except OddTreeError as error:
-        raise UnwritableError(commit, error.said) from error
+        raise UnwritableTreeError(commit, error.said) from error
     if why := next((why for entry in entries if (why := why_no_file(entry.path))), ""):
-        raise UnwritableError(commit, why)
+        raise UnwritableTreeError(commit, why)
     new = followed.commits / f"{_NEW}{commit}"
     remove_tree(new)
     try:
@@ -123,7 +123,7 @@ def _write(store: Path, commit: str, new: Path, entries: Sequence[Entry]) -> Non
             path = new / entry.path
             if entry.is_link:
                 if why := why_no_link(entry.path, data):
-                    raise UnwritableError(commit, why)
+                    raise UnwritableTreeError(commit, why)
                 path.symlink_to(os.fsdecode(data))
                 continue
             room -= len(data)

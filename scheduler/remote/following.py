@@ -27,7 +27,7 @@ from scheduler.machine.loop import Loop
 from scheduler.remote import fetching
 from scheduler.remote.checkouts import (
     DamagedStoreError,
-    UnwritableError,
+    UnwritableTreeError,
     damage,
     link,
     link_all,
@@ -170,7 +170,7 @@ class Follow:
             return None
         try:
             entries = list_commit(store, tip)
-        except UnwritableError as error:
+        except UnwritableTreeError as error:
             raise NotApplicableError(str(error), hint=error.hint) from error
         path = f"{remote.path}/{ROOT_FILE}" if remote.path else ROOT_FILE
         if not any(entry.path == path and not entry.is_submodule for entry in entries):
@@ -180,7 +180,7 @@ class Follow:
                 run_git(store, "update-ref", fetching.KEPT + left, left, bare=True)
         try:
             write_commit(self.followed, tip, entries)
-        except UnwritableError as error:
+        except UnwritableTreeError as error:
             raise NotApplicableError(str(error), hint=error.hint) from error
         crash_point("before_switch")
         self.followed.switch(tip, remote.path)

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from scheduler.core.formats.globs import TAG
 from scheduler.core.formats.paths import PathError, check_glob, check_path
 from scheduler.core.times.cron import ScheduleError
-from scheduler.core.times.dialects import meant
+from scheduler.core.times.dialects import same_schedule
 from scheduler.core.times.fires import zone_of
 from scheduler.core.times.valid import MOST_ENTRIES, check_cron
 from scheduler.core.values import units
@@ -154,7 +154,7 @@ def cron_text(text: str) -> str:
             hint = f"for an interval write schedule: {{every: {text}}}"
         elif _INSTANT.fullmatch(text):
             hint = f'for a single run write schedule: {{at: "{text}"}}'
-        elif found := meant(text):
+        elif found := same_schedule(text):
             hint = f"write schedule: {found}, which means the same"
         elif text.strip().lower() in ("@once", "once"):
             hint = 'for a single run write schedule: {at: "2027-01-31T09:00:00+01:00"}, with your time'

@@ -46,7 +46,7 @@ _AT_TIME = re.compile(
 )
 
 
-def meant(text: str) -> str | None:
+def same_schedule(text: str) -> str | None:
     """What to write for a schedule in another dialect, as YAML; None where that cannot be told.
 
     EventBridge (`cron(...)`, `rate(...)`), Quartz and Spring (`?`, a year), systemd's calendar, and plain words. Every

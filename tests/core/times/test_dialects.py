@@ -4,7 +4,7 @@ import pytest
 
 from scheduler.core.formats.jobfile import read_job_file
 from scheduler.core.formats.rootfile import read_root_file
-from scheduler.core.times.dialects import meant
+from scheduler.core.times.dialects import same_schedule
 
 SETTINGS, _ = read_root_file(b"version: 1\nrunners: {agent: {command: [cat]}}\ndefaults: {runner: agent}\n")
 
@@ -49,7 +49,7 @@ SETTINGS, _ = read_root_file(b"version: 1\nrunners: {agent: {command: [cat]}}\nd
     ],
 )
 def test_a_schedule_of_another_dialect_is_refused_with_the_one_that_means_the_same(text: str, ours: str) -> None:
-    assert meant(text) == ours
+    assert same_schedule(text) == ours
     assert SETTINGS is not None
     job = "id: a\ntask: x\nschedule: "
     (problem,) = read_job_file("jobs/a.yaml", f"{job}{text!r}\n".encode(), SETTINGS).problems
@@ -81,7 +81,7 @@ def test_a_schedule_of_another_dialect_is_refused_with_the_one_that_means_the_sa
     ],
 )
 def test_what_no_schedule_of_ours_says_is_not_translated(text: str) -> None:
-    assert meant(text) is None
+    assert same_schedule(text) is None
 
 
 def test_a_single_run_is_at() -> None:
