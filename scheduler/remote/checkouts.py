@@ -71,8 +71,8 @@ def list_commit(store: Path, commit: str) -> Sequence[Entry]:
 def write_commit(followed: Followed, commit: str, entries: Sequence[Entry]) -> None:
     """Makes the folder of a commit, whole or not at all; one that is there already stays.
 
-    Raises: DamagedStoreError; UnwritableTreeError for a commit that can be written out nowhere; UnavailableError where it
-    cannot be here.
+    Raises: DamagedStoreError; UnwritableTreeError for a commit that can be written out nowhere; UnavailableError where
+    it cannot be here.
     """
     folder = followed.commits / commit
     if folder.is_dir():
