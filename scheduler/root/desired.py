@@ -103,6 +103,10 @@ def read_desired(
                 message = f"{path} holds {task.hidden}"
                 problem = Problem(document.path, *document.task_place, "text.hidden", message, HIDDEN_HINT)
                 problems.append(replace(problem, severity=Severity.WARNING, job_id=document.id))
+            runner = None if document.spec is None else settings.runners.get(document.spec.runner)
+            if isinstance(task, _Text) and runner is not None and runner.takes_for_option(task.start):
+                problems.append(_option_problem(document, runner.name))
+                task = None
             known = None if document.spec is None or isinstance(task, Fault) else task
             if known is not None and known.read is not None:
                 sources[known.path] = known.read
@@ -135,6 +139,7 @@ class _Text:
     path: str = ""
     read: Read | None = None  # where it stands in a file of its own
     hidden: str = ""  # the characters of that file that do not show, in words
+    start: bytes = b""  # its first byte
 
 
 def _texts(files: Files, settings: Settings, tree: Tree, documents: Sequence[Document]) -> Mapping[str, _Text | Fault]:
@@ -150,7 +155,7 @@ def _texts(files: Files, settings: Settings, tree: Tree, documents: Sequence[Doc
             read = Read(source.real, tree.provenance(source.real, source.data))
             hidden = find_hidden(source.data.decode().removeprefix(BOM))
             words = "" if hidden is None else names_of(hidden)
-            found[path] = _Text(source.stands_for or source.sha256, source.path, read, words)
+            found[path] = _Text(source.stands_for or source.sha256, source.path, read, words, source.data[:1])
     return found
 
 
@@ -158,7 +163,7 @@ def _inline(text: bytes, settings: Settings) -> _Text | Fault:
     limit = settings.limits.task_bytes
     if len(text) > limit:
         return Fault(reason="source_too_large", message=f"the task has {len(text):,} bytes; {limit:,} are allowed")
-    return check_text(text) or _Text(hashlib.sha256(text).hexdigest())
+    return check_text(text) or _Text(hashlib.sha256(text).hexdigest(), start=text[:1])
 
 
 def _near_file(files: Files, path: str) -> str:
@@ -172,6 +177,12 @@ def _near_file(files: Files, path: str) -> str:
         return ""
     near = nearest(name, [each for each, kind in some if kind == "file" and is_text(each) and not each.startswith(".")])
     return "" if near is None else did_you_mean(path, [posixpath.join(folder, near)])
+
+
+def _option_problem(document: Document, runner: str) -> Problem:
+    message = f"the task begins with -, and runner {runner!r} would hand it over as an option"
+    hint = 'begin it with another character, or write "--" before "{task}" in the command of the runner'
+    return Problem(document.path, *document.task_place, "runner.task-option", message, hint, job_id=document.id)
 
 
 def _task_problem(document: Document, fault: Fault, near: str = "") -> Problem:

@@ -74,6 +74,7 @@ READER_ONLY = {
     *("id.duplicate", "id.similar", "limit.max-jobs", "root.documents", "root.missing", "root.unreadable"),
     "text.hidden",
     *("task.missing", "task.unreadable", "schedule.past", "runner.file-missing", "runner.not-executable"),
+    *("runner.bare-task", "runner.task-option"),
     # scheduler.yaml and a job together
     *("env.not-allowed", "runner.job-not-allowed", "runner.max-timeout", "runner.missing", "runner.unknown"),
     *("runner.task-not-allowed", "runner.input", "runner.tasks"),

@@ -268,6 +268,30 @@ def test_a_task_that_is_no_possible_argument_is_too_large(root: Path, text: byte
     assert isinstance(plan(root, runner("sh"), task(text)), Invocation)
 
 
+OPTIONS = [b"--dangerously-skip-permissions", b"---", b"- [ ] x", b"-", b"-p x\n"]
+
+
+@pytest.mark.parametrize("text", OPTIONS)
+def test_a_text_that_would_be_an_option_is_never_handed_over(root: Path, text: bytes) -> None:
+    for command in (("{task}",), ("-p", "{task}"), ("-p", "{task}", "--")):
+        assert (
+            refused(plan(root, runner("sh", *command, input=TaskInput.ARG), task(text))).reason == "runner_task_option"
+        )
+
+
+@pytest.mark.parametrize("text", OPTIONS)
+def test_a_text_that_can_be_no_option_is_handed_over_as_it_is(root: Path, text: bytes) -> None:
+    for command in (("--", "{task}"), ("-p", "--", "x", "{task}"), ("--say={task}",), ("{task} ",)):
+        found = prepared(plan(root, runner("sh", *command, input=TaskInput.ARG), task(text)))
+        assert found.argv[-1] == command[-1].replace("{task}", text.decode())
+    assert prepared(plan(root, runner("sh"), task(text))).stdin == text
+
+
+@pytest.mark.parametrize("text", [b" -p", b"\n- x", "\ufeff-p".encode(), b"x -p", "\u2212p".encode()])
+def test_a_text_that_begins_with_something_else_is_no_option(root: Path, text: bytes) -> None:
+    assert isinstance(plan(root, runner("sh", "{task}", input=TaskInput.ARG), task(text)), Invocation)
+
+
 def test_preparing_changes_nothing(root: Path) -> None:
     plan(root, runner("sh", "{task_file}", input=TaskInput.FILE))
     assert sorted(root.rglob("*")) == [root / "scripts"]

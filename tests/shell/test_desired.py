@@ -305,3 +305,16 @@ def test_hidden_characters_of_a_task_file_are_a_warning_where_the_job_names_it(r
     assert problem.message.endswith("they spell 'rm'")
     (root / "prompts/a.md").write_text("hi \u2764\ufe0f\n")
     assert read(root).problems == ()
+
+
+@pytest.mark.parametrize("inline", [True, False])
+@pytest.mark.parametrize(("command", "is_refused"), [(("{task}",), True), (("--", "{task}"), False)])
+def test_a_task_that_would_be_an_option_is_an_error_at_its_key(
+    root: Path, inline: bool, command: tuple[str, ...], is_refused: bool
+) -> None:
+    agent = RunnerSpec(name="agent", command=("agent", *command), input=TaskInput.ARG)
+    (root / "a.md").write_text("- [ ] x\n")
+    write(root, "jobs/a.yaml", task="runner: agent\n" + ("task: '- [ ] x'" if inline else "task_source_path: a.md"))
+    found = read(root, settings=replace(SETTINGS, runners={**SETTINGS.runners, "agent": agent}))
+    assert codes(found) == ([("jobs/a.yaml", "runner.task-option")] if is_refused else [])
+    assert [each.task_sha256 is None for each in found.found] == [is_refused]

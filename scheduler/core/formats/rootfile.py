@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from scheduler.core.formats.faults import (
@@ -121,6 +120,11 @@ def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Pro
         if warning is not None:
             line, column = found.place(("runners", name, "command"))
             problems.append(Problem(path, line, column, *warning, severity=Severity.WARNING))
+        if (bare := runners[name].bare_task) is not None and not contradictions:
+            message = f"runner {name!r} hands the task over as a bare argument: a text that begins with - is an option"
+            hint = 'write "--" before "{task}" if the program knows it, or use input: stdin or file'
+            place = found.place(("runners", name, "command", bare))
+            problems.append(Problem(path, *place, "runner.bare-task", message, hint, severity=Severity.WARNING))
     defaults = _defaults(data)
     default_runner = defaults.get("runner")
     declared = raw_runners if isinstance(raw_runners, dict) else {}
@@ -171,7 +175,7 @@ def _runner(name: str, shape: RunnerShape, needed: TaskInput) -> RunnerSpec:
     )
 
 
-def _input(name: str, shape: RunnerShape) -> tuple[TaskInput, Iterable[KeyFault]]:
+def _input(name: str, shape: RunnerShape) -> tuple[TaskInput, list[KeyFault]]:
     """How the command takes its task, and what contradicts it: exactly one way must remain."""
     as_file = [number for number, word in enumerate(shape.command) if "{task_file}" in word]
     as_text = [number for number, word in enumerate(shape.command) if "{task}" in word]

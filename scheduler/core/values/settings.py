@@ -39,6 +39,20 @@ class RunnerSpec(Stored):
     # The files of the root that the command names, by path, and what each holds; filled in by whoever reads the root.
     files: tuple[tuple[str, str], ...] = unsaid(())
 
+    @property
+    def bare_task(self) -> int | None:
+        """The word of the command that is the task and nothing else, where that can be taken for an option."""
+        for number, word in enumerate(self.command):
+            if word == "--":
+                return None
+            if word == "{task}":
+                return number
+        return None
+
+    def takes_for_option(self, text: bytes) -> bool:
+        """Whether this text, handed over as an argument, would be an option of the program."""
+        return self.bare_task is not None and text.startswith(b"-")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits(Stored):

@@ -78,7 +78,7 @@ def prepare(
     """The process that runs `task`, or why there is none. Reads the file system, changes nothing.
 
     environ: the scheduler's own environment. Fault reasons: runner_not_allowed, runner_not_found,
-    runner_start_failed, runner_cwd_missing, runner_task_too_large.
+    runner_start_failed, runner_cwd_missing, runner_task_too_large, runner_task_option.
     """
     if runner.tasks is not None and not matches_any(task.source_path, runner.tasks):
         allowed = ", ".join(runner.tasks) or "nothing"
@@ -104,6 +104,12 @@ def prepare(
     if (interpreter := _missing_interpreter(program, env.get("PATH", os.defpath))) is not None:
         return _without_interpreter(program, interpreter)
     arguments = runner.command[1:]
+    if runner.takes_for_option(task.text):
+        return cannot_start(
+            "task_option",
+            f"the task begins with -, and runner {runner.name!r} would hand it over as an option;"
+            ' write "--" before "{task}" in its command, or begin the task with another character',
+        )
     if runner.input is TaskInput.ARG:
         arguments = tuple(each.replace(TASK, task.text.decode("utf-8")) for each in arguments)
         if b"\0" in task.text or any(len(encode(each)) > _ARGUMENT_BYTES for each in arguments):

@@ -250,6 +250,24 @@ def test_signs_that_globs_have_elsewhere_are_refused_rather_than_match_nothing(g
 
 
 @pytest.mark.parametrize(
+    ("command", "warned"),
+    [
+        ('[agent, -p, "{task}"]', True),
+        ('[agent, "{task}"]', True),
+        ('[agent, "{task}", --]', True),
+        ('[agent, -p, --, "{task}"]', False),
+        ('[agent, --, -p, "{task}"]', False),
+        ('[agent, "--prompt={task}"]', False),
+        ('[agent, "{task_file}"]', False),
+        ("[agent]", False),
+    ],
+)
+def test_a_bare_task_without_two_dashes_before_it_is_warned_of(command: str, warned: bool) -> None:
+    found = read_root_file(f"version: 1\nrunners:\n  r: {{command: {command}}}\n".encode())[1]
+    assert [(each.code, each.is_error) for each in found] == ([("runner.bare-task", False)] if warned else [])
+
+
+@pytest.mark.parametrize(
     ("command", "given"),
     [
         ('[cat, "{task_file}"]', TaskInput.FILE),
