@@ -334,7 +334,7 @@ def field_text(field: str, value: Any) -> str:
         return format_duration(timedelta(milliseconds=value))
     if runner_file_of(field) is not None:
         return "no file" if value is None else _SHA256.sub(lambda found: found[1][:12], str(value))
-    return value_text(value)
+    return schedule_written(value) if field == "schedule" and isinstance(value, Mapping) else value_text(value)
 
 
 def change_text(field: str, change: Mapping[str, Any], *, schedules: Mapping[str, Any] | None = None) -> str:

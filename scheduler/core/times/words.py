@@ -25,8 +25,9 @@ _FEW = 6  # times of day that are listed one by one
 
 
 def describe(schedule: Schedule) -> str:
-    """What a sound schedule says; jitter is no part of it. Of a list, all entries in order."""
-    return "; and ".join(_entry(entry) for entry in schedule.entries)
+    """What a sound schedule says. Of a list, all entries in order."""
+    said = "; and ".join(_entry(entry) for entry in schedule.entries)
+    return f"{said}; each start up to {_duration(schedule.jitter)} later" if schedule.jitter else said
 
 
 def _entry(entry: Schedule) -> str:
@@ -35,7 +36,7 @@ def _entry(entry: Schedule) -> str:
     if entry.cron is not None:
         said = f"{_cron(entry.cron)}, {entry.timezone}"
     elif entry.every is not None:
-        said = _every(entry.every, entry.phase, entry.starts)
+        said = _every(entry.every, entry.phase)
     else:
         assert entry.at is not None
         said = f"once, at {_moment(entry.at, entry.timezone)}"
@@ -55,12 +56,23 @@ def _moment(at: datetime, timezone: str) -> str:
     return f"{text} {timezone} ({'second' if local.fold else 'first'} of two)"
 
 
-def _every(every: timedelta, phase: timedelta, starts: datetime | None) -> str:
+def _every(every: timedelta, phase: timedelta) -> str:
     said = f"every {_duration(every, one='')}"
-    # Which day, and when on it, is not to be guessed; nor that it counts from a start that is no slot itself.
-    if every >= timedelta(days=1) or (starts is not None and (starts - _EPOCH - phase) % every):
-        return f"{said}, counted from {_moment(_EPOCH + phase, 'UTC')}"
+    first = _EPOCH + phase
+    if every == timedelta(days=1):
+        return f"{said} at {_wall(first)} UTC"
+    if every == timedelta(days=7):
+        return f"{said}, on {_WEEKDAYS[first.weekday()]} at {_wall(first)} UTC"
+    # Where it does not begin again with each day, or week, which times it names is not to be guessed.
+    if timedelta(days=1) % every:
+        weekday = "" if every % timedelta(days=7) else f"{_WEEKDAYS[first.weekday()]} "
+        return f"{said}, counted from {weekday}{_moment(first, 'UTC')}"
     return f"{said}, with a phase of {_duration(phase)}" if phase else said
+
+
+def _wall(at: datetime) -> str:
+    wall = at.time()
+    return wall.isoformat() if wall.second or wall.microsecond else wall.isoformat("minutes")
 
 
 def _duration(duration: timedelta, *, one: str = "1 ") -> str:
@@ -140,7 +152,7 @@ def _days(cron: Cron) -> str:
         of_month = weekdays = None  # either will do, and one of them always does
     months = "" if len(cron.months) == 12 else _listed(cron.months, lambda month: _MONTHS[month - 1])
     if of_month is not None:
-        days = f" on {_of_month(of_month)} of {months or _every_month(of_month)}"
+        days = f" on {_of_month(of_month)} of {_during(cron.months) or _every_month(of_month)}"
         if weekdays is None:
             return days
         if cron.days_meet:
@@ -171,7 +183,17 @@ def _of_month(days: Sequence[int]) -> str:
 
 
 def _every_month(days: Sequence[int]) -> str:
-    return "every month that has one" if min(days) > 28 and len(days) == 1 else "every month"
+    if max(days) <= 28 or (_step(days) or 1) > 1:
+        return "every month"
+    return "every month that has one" if len(days) == 1 else "every month, as far as it has them"
+
+
+def _during(months: Sequence[int]) -> str:
+    """The months of a day of the month; empty for all of them."""
+    if len(months) == 12:
+        return ""
+    named = _listed(months, lambda month: _MONTHS[month - 1])
+    return f"every month from {named}" if len(months) > 2 and len(_runs(months)) == 1 else f"{named} every year"
 
 
 def _ordinal(number: int) -> str:
@@ -184,7 +206,7 @@ def _numbers(unit: str, values: Sequence[int]) -> str:
         return f"{unit} {values[0]}"
     step = _step(values)
     if step is not None and step > 1:
-        return f"every {_ordinal(step)} {unit} from {values[0]} to {values[-1]}"
+        return f"{unit}s {values[0]}, {values[1]}, {values[2]} \u2026 {values[-1]}"
     return f"{unit}s {_listed(values, str)}"
 
 

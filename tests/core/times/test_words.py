@@ -46,15 +46,15 @@ def at(text: str, timezone: str) -> Schedule:
         ("*/1 0-23 * * *", "every minute"),
         ("*/15 * * * *", "every 15 minutes"),
         ("0,30 * * * *", "every 30 minutes"),
-        ("*/7 * * * *", "at every 7th minute from 0 to 56 of every hour"),
+        ("*/7 * * * *", "at minutes 0, 7, 14 \u2026 56 of every hour"),
         ("5,20,35,50 * * * *", "at minutes 5, 20, 35 and 50 of every hour"),
-        ("1-59/2 * * * *", "at every 2nd minute from 1 to 59 of every hour"),
+        ("1-59/2 * * * *", "at minutes 1, 3, 5 \u2026 59 of every hour"),
         ("@hourly", "at minute 0 of every hour"),
         ("30 * * * *", "at minute 30 of every hour"),
         ("@daily", "at 00:00, every day"),
         ("@weekly", "at 00:00, every Sunday"),
         ("@monthly", "at 00:00 on the 1st of every month"),
-        ("@yearly", "at 00:00 on the 1st of January"),
+        ("@yearly", "at 00:00 on the 1st of January every year"),
         (" 0 9  * * 1-5", "at 09:00, Monday to Friday"),
         ("0 9 * * mon,wed,fri", "at 09:00, Monday, Wednesday and Friday"),
         ("0 9 * * 5-7", "at 09:00, Friday to Sunday"),
@@ -76,18 +76,23 @@ def at(text: str, timezone: str) -> Schedule:
         ("0 0 1,15 * *", "at 00:00 on the 1st and 15th of every month"),
         ("0 0 2-4,11,22,23 * *", "at 00:00 on the 2nd to 4th, 11th, 22nd and 23rd of every month"),
         ("0 0 */2 * *", "at 00:00 on every 2nd day from the 1st to the 31st of every month"),
+        ("0 0 28-31 * *", "at 00:00 on the 28th to 31st of every month, as far as it has them"),
+        ("0 0 1 1-6 *", "at 00:00 on the 1st of every month from January to June"),
         ("0 0 31 * *", "at 00:00 on the 31st of every month that has one"),
-        ("0 0 29 2 *", "at 00:00 on the 29th of February"),
-        ("0 0 1 jan,jul *", "at 00:00 on the 1st of January and July"),
+        ("0 0 29 2 *", "at 00:00 on the 29th of February every year"),
+        ("0 0 1 jan,jul *", "at 00:00 on the 1st of January and July every year"),
         ("0 9 * 6-8 *", "at 09:00, every day in June to August"),
         ("*/5 * * 12 *", "every 5 minutes, every day in December"),
         ("0 9 * 6 1-5", "at 09:00, Monday to Friday in June"),
         ("0 0 13 * 5", "at 00:00 on the 13th of every month, or on any Friday"),
-        ("0 0 13 6 5", "at 00:00 on the 13th of June, or on any Friday in June"),
+        ("0 0 13 6 5", "at 00:00 on the 13th of June every year, or on any Friday in June"),
         ("0 0 1,15 * 1-5", "at 00:00 on the 1st and 15th of every month, or on any day from Monday to Friday"),
         ("0 0 1 * 1,3", "at 00:00 on the 1st of every month, or on any Monday or Wednesday"),
         ("0 0 1-31 * 1", "at 00:00, every day"),  # neither day field starts with a star: one of them always matches
-        ("0 0 */10 * 1", "at 00:00 on the 1st, 11th, 21st and 31st of every month, if that is a Monday"),
+        (
+            "0 0 */10 * 1",
+            "at 00:00 on the 1st, 11th, 21st and 31st of every month, as far as it has them, if that is a Monday",
+        ),
         ("0 0 1-7 * */3", "at 00:00 on the 1st to 7th of every month, if that is a Wednesday, Saturday or Sunday"),
         ("* * * * * *", "every second"),
         ("*/10 * * * * *", "every 10 seconds"),
@@ -114,13 +119,23 @@ def test_a_cron_is_said_in_words(expression: str, words: str) -> None:
         (every(minutes=1), "every minute"),
         (every(hours=1), "every hour"),
         (every(minutes=90), "every 1 hour 30 minutes"),
-        (every(seconds=3661), "every 1 hour 1 minute 1 second"),
+        (every(seconds=3661), "every 1 hour 1 minute 1 second, counted from 1970-01-01 00:00 UTC"),
         (every(milliseconds=1500), "every 1.5 seconds"),
-        (every(days=1), "every day, counted from 1970-01-01 00:00 UTC"),
-        (every("Asia/Tokyo", days=7), "every 7 days, counted from 1970-01-01 00:00 UTC"),
+        (every(days=1), "every day at 00:00 UTC"),
+        (every("Asia/Tokyo", days=7), "every 7 days, on Thursday at 00:00 UTC"),
+        (replace(every(days=7), phase=(4 * 1440 + 480) * MINUTE), "every 7 days, on Monday at 08:00 UTC"),
+        (every(days=14), "every 14 days, counted from Thursday 1970-01-01 00:00 UTC"),
+        (every(days=3), "every 3 days, counted from 1970-01-01 00:00 UTC"),
+        (every(hours=20), "every 20 hours, counted from 1970-01-01 00:00 UTC"),
+        (every(minutes=7), "every 7 minutes, counted from 1970-01-01 00:00 UTC"),
+        (replace(every(hours=8), jitter=MINUTE), "every 8 hours; each start up to 1 minute later"),
+        (
+            replace(unite([cron("0 9 * * *"), every(hours=1)]), jitter=MINUTE),
+            "at 09:00, every day, UTC; and every hour; each start up to 1 minute later",
+        ),
         (replace(every(hours=1), phase=5 * MINUTE), "every hour, with a phase of 5 minutes"),
         (replace(every(hours=6), phase=60 * MINUTE), "every 6 hours, with a phase of 1 hour"),
-        (replace(every(days=1), phase=540 * MINUTE), "every day, counted from 1970-01-01 09:00 UTC"),
+        (replace(every(days=1), phase=540 * MINUTE), "every day at 09:00 UTC"),
         (at("2029-12-31T23:00", "Europe/Berlin"), "once, at 2030-01-01 00:00 Europe/Berlin"),
         (at("2030-01-01T17:00:05", "UTC"), "once, at 2030-01-01 17:00:05 UTC"),
         (at("2027-10-31T00:30", "Europe/Berlin"), "once, at 2027-10-31 02:30 Europe/Berlin (first of two)"),
@@ -144,7 +159,7 @@ def test_a_cron_is_said_in_words(expression: str, words: str) -> None:
         ),
         (
             replace(every(minutes=90), starts=utc("2027-01-01T01:00")),  # its first slot is that of 01:30
-            "every 1 hour 30 minutes, counted from 1970-01-01 00:00 UTC, from 2027-01-01 01:00 UTC",
+            "every 1 hour 30 minutes, from 2027-01-01 01:00 UTC",
         ),
         (
             replace(every(minutes=90), starts=utc("2027-01-01T01:00"), phase=60 * MINUTE),
@@ -152,7 +167,8 @@ def test_a_cron_is_said_in_words(expression: str, words: str) -> None:
         ),
         (
             unite([cron("0 9 * * 1-5", "Europe/Berlin"), cron("0 12 * * 6"), every(hours=7)]),
-            "at 09:00, Monday to Friday, Europe/Berlin; and at 12:00, every Saturday, UTC; and every 7 hours",
+            "at 09:00, Monday to Friday, Europe/Berlin; and at 12:00, every Saturday, UTC; "
+            "and every 7 hours, counted from 1970-01-01 00:00 UTC",
         ),
     ],
 )
@@ -178,7 +194,7 @@ MONTHS = [
     "December",
 ]
 CLOCK = r"\d\d:\d\d(?::\d\d)?"
-NUMBERS = r"(?:{0} \d+|{0}s [\d, toand]+?\d|every \d+\w\w {0} from \d+ to \d+)"
+NUMBERS = r"(?:{0} \d+|{0}s [\d, toand\u2026]+?\d)"
 DAYS = rf"(?P<days>(?: on (?:the|every \d+\w\w day) .*|, (?:every )?(?:day|{'|'.join(WEEKDAYS)})\b.*)?)"
 Time = tuple[int, int, int]
 Named = Callable[[int, int, int], bool]  # of a day of the month, a month and a weekday
@@ -197,9 +213,9 @@ def listed(text: str, number: Callable[[str], int], *, wrap: int = 0) -> set[int
 def numbers(text: str, unit: str, size: int) -> set[int]:
     if text == f"every {unit}":
         return set(range(size))
-    if found := re.fullmatch(rf"every (\d+)\w\w {unit} from (\d+) to (\d+)", text):
-        step, low, high = map(int, found.groups())
-        return set(range(low, high + 1, step))
+    if found := re.fullmatch(rf"{unit}s (\d+), (\d+), \d+ \u2026 (\d+)", text):
+        low, second, high = map(int, found.groups())
+        return set(range(low, high + 1, second - low))
     assert re.match(rf"{unit}s? ", text), text
     return listed(text.split(" ", 1)[1], int)
 
@@ -239,6 +255,7 @@ def weekdays_said(text: str) -> set[int]:
 
 def days_said(text: str) -> Named:
     def months(text: str | None) -> set[int]:
+        text = (text or "").removeprefix("every month from ").removesuffix(" every year")
         if not text or text.startswith("every month"):
             return set(range(1, 13))
         return listed(text, lambda name: MONTHS.index(name) + 1)
@@ -329,12 +346,15 @@ def test_every_schedule_is_said_on_one_line_with_each_zone_it_needs(schedule: Sc
     words = describe(schedule)
     assert words.isprintable()
     assert not re.search(r"None|  |,,|, $", words)
-    for entry, said in zip(schedule.entries, words.split("; and "), strict=True):
+    for entry, said in zip(schedule.entries, re.sub("; each start .*", "", words).split("; and "), strict=True):
         needs_zone = entry.cron or entry.at or entry.starts or entry.ends
         assert (entry.timezone in said) or not needs_zone
         assert ("from " in said) >= bool(entry.starts)
         assert ("up to and including " in said) == bool(entry.ends)
 
 
-def test_the_words_do_not_mention_jitter() -> None:
-    assert describe(replace(cron("@daily"), jitter=MINUTE)) == describe(cron("@daily"))
+def test_the_words_end_with_the_jitter() -> None:
+    assert (
+        describe(replace(cron("@daily"), jitter=MINUTE))
+        == describe(cron("@daily")) + "; each start up to 1 minute later"
+    )
