@@ -167,8 +167,10 @@ def test_a_cron_is_said_in_words(expression: str, words: str) -> None:
         ),
         (
             unite([cron("0 9 * * 1-5", "Europe/Berlin"), cron("0 12 * * 6"), every(hours=7)]),
-            "at 09:00, Monday to Friday, Europe/Berlin; and at 12:00, every Saturday, UTC; "
-            "and every 7 hours, counted from 1970-01-01 00:00 UTC",
+            (
+                "at 09:00, Monday to Friday, Europe/Berlin; and at 12:00, every Saturday, UTC; "
+                "and every 7 hours, counted from 1970-01-01 00:00 UTC"
+            ),
         ),
     ],
 )
