@@ -286,8 +286,11 @@ def audit_command(given: Globals, job: str | None, count: int | None) -> None:
                 row["job_id"],
                 row["action"],
                 row["field"] or "-",
-                render.first_line(render.value_text(row["before"]), 40),
-                render.first_line(render.value_text(row["after"]), 40),
+                *render.two_sides(
+                    render.field_text(row["field"] or "", row["before"]),
+                    render.field_text(row["field"] or "", row["after"]),
+                    40,
+                ),
                 row["commit"]["id"][:7] if row["commit"] else row["no_commit"] or render.short_hash(row["revision"], 7),
                 row["commit"]["author"] if row["commit"] else "-",
                 f"{row['actor']} ({row['cause']})",

@@ -162,6 +162,18 @@ def first_line(text: str | None, limit: int = 80) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def two_sides(before: str, after: str, limit: int) -> tuple[str, str]:
+    """First lines that show how two texts differ, also where they only do so behind what there is room for."""
+    sides = first_line(before, limit), first_line(after, limit)
+    if before == after or sides[0] != sides[1]:
+        return sides
+    pairs = enumerate(zip(before, after, strict=False))
+    same = next((place for place, (a, b) in pairs if a != b), min(len(before), len(after)))
+    start = max(0, same - limit // 3)
+    cut = ["\u2026" + " ".join(each[start:].split()) for each in (before, after)]
+    return first_line(cut[0], limit), first_line(cut[1], limit)
+
+
 def local_time(text: str | None, timezone: str | None = None) -> str:
     """An instant as a person reads it, in a zone and with that zone's name; UTC where none is given."""
     if text is None:
@@ -375,5 +387,5 @@ def value_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {value_text(each)}" for key, each in value.items()) or "-"
+        return ", ".join(f"{key.removesuffix('_ms')} {field_text(key, each)}" for key, each in value.items()) or "-"
     return json_text(value)

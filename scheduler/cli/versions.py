@@ -179,9 +179,8 @@ def _change_text(change: Json) -> str:
         case "commit":
             return f"its {'job file' if change['field'] == 'path' else 'task'} was {change['before']}, now committed"
     field = change["field"] or ""
-    before, after = (
-        render.first_line(render.field_text(field, change[side]), _SHOWN_CHARACTERS) for side in ("before", "after")
-    )
+    before, after = (render.field_text(field, change[side]) for side in ("before", "after"))
+    before, after = render.two_sides(before, after, _SHOWN_CHARACTERS)
     name = f"for runner {runner_of(field)}:" if runner_file_of(field) is not None else field.removesuffix("_ms")
     return f"{name} {before} -> {after}".strip()
 

@@ -257,7 +257,7 @@ class Resync:
         counts: dict[str, Any] = {kind: len(json[kind]) for kind in kinds if json[kind]}
         counts |= {state: n for state, n in plan.states.items() if n and state != SyncState.SYNCED}
         level = logging.DEBUG if plan.nothing_to_do else logging.INFO
-        _log.log(level, "synced", cause=cause, **counts, unchanged=json["unchanged"])
+        _log.log(level, "synced", cause=cause, **counts, unchanged=json["unchanged"], duration_ms=json["duration_ms"])
         self._report_problems(frozenset(plan.problems))
         if plan.guard is not None and not plan.nothing_to_do:
             ids = plan.guard.ids

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scheduler.cli import render
 from scheduler.cli.render import cell_width, clean, cut, fitted, styled
 
 NAMES = ("JOB", "STATUS", "SCHEDULE", "RUNS")
@@ -58,3 +59,18 @@ def test_a_status_has_the_colour_of_the_worst_it_says(
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert styled(status, 30).startswith(f"\x1b[{colour}m")
+
+
+def test_two_long_texts_that_differ_late_are_cut_where_they_differ() -> None:
+    before, after = "x" * 200 + " old end", "x" * 200 + " new end"
+    sides = render.two_sides(before, after, 40)
+    assert [each.endswith(end) for each, end in zip(sides, ("old end", "new end"), strict=True)] == [True, True]
+    assert all(len(each) <= 40 for each in sides)
+    assert render.two_sides("a", "b", 40) == ("a", "b")
+    assert render.two_sides(before, before, 40)[0] == render.two_sides(before, before, 40)[1]
+    assert render.two_sides("one\ntwo", "one\nthree", 40) != ("one", "one")
+
+
+def test_durations_inside_a_value_are_shown_as_job_files_write_them() -> None:
+    assert render.field_text("schedule", {"every_ms": 72_000_000, "timezone": "UTC"}) == "every 20h, timezone UTC"
+    assert render.value_text({"attempts": 3, "delay_ms": 30_000}) == "attempts 3, delay 30s"

@@ -33,7 +33,7 @@ from scheduler.core.formats.yamlfile import Path, YamlDocument, read_yaml
 from scheduler.core.times.cron import ScheduleError
 from scheduler.core.times.doubts import doubts
 from scheduler.core.times.fires import first_slot
-from scheduler.core.times.valid import MOST_ENTRIES, schedule_errors, unite
+from scheduler.core.times.valid import MOST_ENTRIES, schedule_errors, unite, with_jitter
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, Severity, did_you_mean
 from scheduler.core.values.settings import RunnerSpec, Settings
@@ -232,7 +232,7 @@ class _JobReader:
         self._body_line = body.line if body is not None else None
         self._settings = settings
         self._data: Mapping[str, Any] = found.data if isinstance(found.data, dict) else {}
-        self._merged = merge(settings.defaults, self._data)
+        self._merged = merge({key: each for key, each in settings.defaults.items() if key != "jitter"}, self._data)
         self._faults: list[KeyFault] = []
         self._doubts: list[KeyFault] = []
         self.problems: list[Problem] = []
@@ -311,6 +311,16 @@ class _JobReader:
         )
 
     def _schedule(self, given: Any) -> Schedule | None:
+        schedule = self._own_schedule(given)
+        entries = given if isinstance(given, list) else [given]
+        jitter = self._settings.defaults.get("jitter")
+        if schedule is None or jitter is None or schedule.manual:
+            return schedule
+        if any(isinstance(each, dict) and "jitter" in each for each in entries):
+            return schedule
+        return with_jitter(schedule, parse_duration(jitter))
+
+    def _own_schedule(self, given: Any) -> Schedule | None:
         if given == MANUAL:
             return Schedule(timezone=self._settings.timezone, manual=True)
         if not isinstance(given, list):

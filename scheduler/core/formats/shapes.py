@@ -139,10 +139,9 @@ class CatchUpShape(Shape):
     )
 
 
-class DefaultsShape(Shape):
-    """The keys that a job takes from scheduler.yaml where it does not write them itself."""
+class SharedShape(Shape):
+    """The keys that a job has, and that all jobs may have from scheduler.yaml."""
 
-    model_config = ConfigDict(title="Defaults of all jobs")
     not_yet = frozenset({"deliver", "deliver_on"})
     misplaced = {
         **dict.fromkeys(("id", "task", "task_source_path", "schedule"), "write it in each job file: it has no default"),
@@ -197,18 +196,29 @@ class DefaultsShape(Shape):
     )
 
 
-class JobShape(DefaultsShape):
+class DefaultsShape(SharedShape):
+    """The keys that a job takes from scheduler.yaml where it does not write them itself."""
+
+    model_config = ConfigDict(title="Defaults of all jobs")
+
+    jitter: Duration | None = _optional(
+        "The jitter of every schedule that writes none; where fires are close together, as much of it as fits.", "5m"
+    )
+
+
+class JobShape(SharedShape):
     """One job: a document of a YAML job file, or the front matter of a Markdown one."""
 
     model_config = ConfigDict(title="Job")
     misplaced = {
         **dict.fromkeys(
-            ("cron", "every", "at", "timezone"), 'write it below schedule, as in schedule: {cron: "0 9 * * *"}'
+            ("cron", "every", "at", "timezone", "jitter"),
+            'write it below schedule, as in schedule: {cron: "0 9 * * *"}',
         ),
         "prompt": "write task with the text, or task_source_path with its file",
         "command": "name a runner; its command stands in scheduler.yaml",
     }
-    inner = {**DefaultsShape.inner, "schedule": ScheduleShape}
+    inner = {**SharedShape.inner, "schedule": ScheduleShape}
 
     id: JobId = Field(
         description="What the job is known by, for ever: moving or renaming the file changes nothing. "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from scheduler.core.times import fires
@@ -77,6 +77,15 @@ def unite(entries: Sequence[Schedule]) -> Schedule:
     if len(entries) == 1:
         return entries[0]
     return Schedule(timezone=entries[0].timezone, jitter=jitter, union=tuple(entry.timing for entry in entries))
+
+
+def with_jitter(schedule: Schedule, jitter: timedelta) -> Schedule:
+    """A sound schedule with as much of a jitter as it may have, in whole seconds."""
+    gap = fires.smallest_gap(schedule)
+    if gap is not None:
+        jitter = min(jitter, (gap - fires.TICK) // 2 // fires.SECOND * fires.SECOND)
+    shaken = replace(schedule, jitter=jitter)
+    return schedule if any(schedule_errors(shaken)) else shaken
 
 
 def _meaning(entry: Schedule) -> tuple[object, ...]:

@@ -754,6 +754,7 @@ EVERY_DEFAULT = sound(b"""\
 version: 1
 defaults:
   name: All
+  jitter: 1m
   description: Of all
   owner: ops
   tags: [x, y]
@@ -784,6 +785,7 @@ def test_a_definition_without_expect_every_keeps_the_digest_that_it_had_before_t
 
 def test_every_key_that_may_have_a_default_takes_it() -> None:
     spec = resolved("")
+    assert spec.schedule.jitter == timedelta(minutes=1)
     assert (spec.name, spec.description, spec.owner, spec.tags) == ("All", "Of all", "ops", ("x", "y"))
     assert (spec.enabled, spec.runner, spec.timeout, spec.failure_limit) == (False, "r", timedelta(hours=2), 4)
     assert spec.env == (("A", "1"), ("B", "2"))
@@ -953,3 +955,25 @@ def test_a_doubted_comment_in_the_root_file_is_a_warning() -> None:
     settings, problems = read_root_file(b"version: 1\ndefaults: {owner: team #1\n  }\n")
     assert settings is not None
     assert [(each.code, each.severity) for each in problems] == [("yaml.comment", Severity.WARNING)]
+
+
+def test_the_jitter_of_the_defaults_holds_where_a_schedule_writes_none_and_as_far_as_it_fits() -> None:
+    settings = sound(ROOT.replace(b"defaults: {", b"defaults: {jitter: 10m, "))
+
+    def jitter(schedule: str) -> timedelta:
+        found = read(f"id: a\ntask: x\nschedule: {schedule}\n".encode(), settings=settings)
+        return spec_of(found).schedule.jitter
+
+    minutes = {
+        '"0 0 * * *"': 10,
+        '{at: "2030-01-01T00:00:00Z"}': 10,
+        '["0 0 * * *", {every: 1h}]': 10,
+        '{cron: "0 0 * * *", jitter: 3m}': 3,
+        '{cron: "0 0 * * *", jitter: null}': 0,
+        "{every: 1s}": 0,
+        "manual": 0,
+    }
+    assert {each: jitter(each) for each in minutes} == {each: timedelta(minutes=n) for each, n in minutes.items()}
+    assert jitter('"* * * * *"') == timedelta(seconds=29)
+    (problem,) = job("jitter: 1m").problems
+    assert (problem.code, "below schedule" in problem.hint) == ("key.unknown", True)
