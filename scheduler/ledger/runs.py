@@ -57,6 +57,10 @@ class ActiveRun:
         return bool(self.run.attempts) and (self.marked or boot_id is None or self.boot_id != boot_id)
 
 
+class EndedMeanwhileError(RefusedError):
+    """A run was ended while its text was read: a newer slot came first, or its job was stopped."""
+
+
 def start_attempt(
     sql: Connection,
     run: Run,
@@ -69,7 +73,10 @@ def start_attempt(
     runner_files: Sequence[RunnerFile] = (),
     now: datetime,
 ) -> Run:
-    """Pins the task to the run and opens attempt `n`, before its process exists. A queued run gets its owner."""
+    """Pins the task to the run and opens attempt `n`, before its process exists. A queued run gets its owner.
+
+    Raises: EndedMeanwhileError, with nothing written.
+    """
     sha256 = task.sha256
     sql.execute(  # one that is there already and has been damaged becomes what it was
         "INSERT INTO texts (sha256, bytes) VALUES (?, ?)"
@@ -97,7 +104,7 @@ def start_attempt(
         runner_files=rows.dump([each.to_json() for each in runner_files]),
     )
     if not opened:
-        raise RefusedError(f"{run.id} has been ended by another process before it started")
+        raise EndedMeanwhileError(f"{run.id} was ended before it started")
     opened_at: dict[str, Any] = {"started_at": now, "boot_id": boot_id(), "spawning": False}
     rows.insert(sql, "attempts", job_id=run.job_id, run_n=run.n, n=n, status=RunStatus.RUNNING, **opened_at)
     if n == 1:

@@ -340,7 +340,7 @@ def test_a_thread_of_the_daemon_that_hangs_is_among_its_troubles() -> None:
     daemon: Any = Daemon.__new__(Daemon)
     daemon.told_to_stop = False
     daemon.engine = SimpleNamespace(unwritten=())
-    daemon.resync = SimpleNamespace(moved="")
+    daemon.place = SimpleNamespace(moved="")
     daemon._hearts = dead, alive
     assert [each for each in daemon.troubles() if each] == ["the clockwork thread has ended"]
 

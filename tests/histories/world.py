@@ -734,6 +734,8 @@ class History:
                 datetime.fromisoformat(row["finished_at"]) >= window.end
             ):
                 continue
+            if row["reason"] == "overlap":
+                continue  # a fire waits for a second after a save, and the next may find it under way (F2)
             state = window.states.get(job_id)
             if state is None or state.sync != "synced" or not window.tree.usable:
                 continue

@@ -80,17 +80,20 @@ class Attempts:
             return self._not_started(run, invocation)
         self._make_room(run)
         crash_point("after_read")
-        started = self.store.write(
-            runs.start_attempt,
-            run,
-            n=1,
-            owner=self.owner,
-            generation=ready.job.file.generation,
-            task=ready.task,
-            provenance=ready.provenance,
-            runner_files=ready.runner_files,
-            now=self.clock.now(),
-        )
+        try:
+            started = self.store.write(
+                runs.start_attempt,
+                run,
+                n=1,
+                owner=self.owner,
+                generation=ready.job.file.generation,
+                task=ready.task,
+                provenance=ready.provenance,
+                runner_files=ready.runner_files,
+                now=self.clock.now(),
+            )
+        except runs.EndedMeanwhileError:  # the files that it reads were waited for, and its end is told already
+            return self.store.read(runs.find_run, run.job_id, run.n) or run
         return self._attempt(started, ready, invocation, scratch, cancel)
 
     def _try_again(self, run: Run, scratch: Path, cancel: Cancel) -> Run:
