@@ -121,7 +121,7 @@ def test_a_state_folder_may_be_named(
         else:
             args = ("--state", "../named" if where == "relative" else str(folder))
         daemon = serve(*args)
-        until(lambda: root.json(*args, "history", "tick")["runs"], "a fire")
+        until(lambda: "succeeded" in {run["status"] for run in root.json(*args, "history", "tick")["runs"]}, "a run")
         assert root.json(*args, "doctor")["healthy"]
         assert root.json(*args, "run", "tick", "--wait")["run"]["result"] == "first\n"
         assert (folder / "state.db").exists()
