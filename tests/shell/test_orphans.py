@@ -94,7 +94,8 @@ def test_what_has_left_the_group_does_not_outlive_its_run(
     tmp_path: Path, told: dict[str, str], adopts: bool, escape: str, last: str, timeout: float, status: str
 ) -> None:
     ended = run(tmp_path, told, escape, last, timeout=timeout)
-    assert (ended.status, living(tmp_path)) == (status, [])
+    until(lambda: living(tmp_path) == [], "the ends of all of them")
+    assert ended.status == status
     assert "still running" not in (ended.error or "")
 
 
