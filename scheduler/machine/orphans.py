@@ -96,12 +96,16 @@ def of_run(told: Mapping[str, str], *, everywhere: bool, beside: int | None = No
     wanted = carried_by(told)
     if wanted is None:
         return []
-    pids = _every_pid() if everywhere or not _adopts else _adopted()
-    found = []
-    for pid in pids:
-        carried = None if pid in (1, os.getpid()) else environ_of(pid)
-        if carried and wanted <= carried and is_living(pid) and not _is_in(pid, beside):
-            found.append(Orphan(pid, name_of(pid), _run_id(carried)))
+    listed = _every_pid if everywhere or not _adopts else _adopted
+    known: set[int] = set()
+    found: list[Orphan] = []
+    # Until nothing new is listed: one that ended after it was listed has left its children to be listed now.
+    while new := [pid for pid in listed() if pid not in known]:
+        known.update(new)
+        for pid in new:
+            carried = None if pid in (1, os.getpid()) else environ_of(pid)
+            if carried and wanted <= carried and is_living(pid) and not _is_in(pid, beside):
+                found.append(Orphan(pid, name_of(pid), _run_id(carried)))
     return found
 
 

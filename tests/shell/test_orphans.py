@@ -94,8 +94,7 @@ def test_what_has_left_the_group_does_not_outlive_its_run(
     tmp_path: Path, told: dict[str, str], adopts: bool, escape: str, last: str, timeout: float, status: str
 ) -> None:
     ended = run(tmp_path, told, escape, last, timeout=timeout)
-    until(lambda: living(tmp_path) == [], "the ends of all of them")
-    assert ended.status == status
+    assert (ended.status, living(tmp_path)) == (status, [])
     assert "still running" not in (ended.error or "")
 
 
@@ -170,7 +169,8 @@ def test_what_says_of_no_run_that_it_is_its_is_named_on_the_run_and_to_doctor(
         assert [str(each) for each in orphans.left_here(())] == [named]
         assert run(tmp_path, told, "true", "exit 0").error is None, "it is told once"
         os.kill(pid, signal.SIGKILL)
-        until(lambda: orphans.left_here(()) == [] and not Path(f"/proc/{pid}").exists(), "its end, reaped")
+        until(lambda: orphans.left_here(()) == [], "its end")
+        until(lambda: not Path(f"/proc/{pid}").exists(), "it is reaped")
 
 
 def test_children_that_are_waited_for_keep_their_exit_codes(tmp_path: Path) -> None:
