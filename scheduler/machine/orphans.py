@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _PR_SET_CHILD_SUBREAPER = 36
 _RUN_ID = b"SCHEDULER_RUN_ID="
+_STARTS_WITHIN_S = 1.0
+_LOOKS = 3  # at one that shows no environment and is not starting
 
 _lock = threading.Lock()
 _starting = 0
@@ -180,12 +183,23 @@ def of_root(root: Path) -> list[Orphan]:
 
 def environ_of(pid: int) -> set[bytes] | None:
     """What it was started with; empty for one that has ended, None for another user's."""
+    path, give_up, looks = Path(f"/proc/{pid}/environ"), monotonic() + _STARTS_WITHIN_S, 0
     try:
-        return set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+        # The kernel shows none of one that is just starting a program, nor of the memory that it has left since the
+        # file was opened. That says nothing of whose it is, so it is looked at again.
+        while not (read := path.read_bytes()) and looks < _LOOKS and monotonic() < give_up:
+            looks = 0 if _is_starting(pid) else looks + 1
     except PermissionError:
         return None
     except OSError:
         return set()
+    return set(read.split(b"\0"))
+
+
+def _is_starting(pid: int) -> bool:
+    """Whether it has memory, and no environment there yet: between the two halves of execve(2)."""
+    fields = _fields(pid)
+    return len(fields) > 48 and fields[20] != b"0" and fields[48] == b"0"  # vsize and env_end of proc_pid_stat(5)
 
 
 def name_of(pid: int) -> str:

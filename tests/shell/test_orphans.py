@@ -208,3 +208,16 @@ def test_a_process_with_children_of_others_adopts_none() -> None:
     with subprocess.Popen(["sleep", "1000"]) as child, orphans.adopting() as adopts:
         assert not adopts
         child.kill()
+
+
+def test_the_environment_of_one_that_is_starting_a_program_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of programs, each looked at from its first moment on: none is ever without what it was given."""
+    monkeypatch.setenv("SCHEDULER_RUN_ID", "a:7")
+    for _ in range(200):
+        pid = os.posix_spawn("/bin/sh", ["sh", "-c", "exec sleep 1000"], os.environ)
+        try:
+            seen = [orphans.environ_of(pid) or set() for _ in range(20)]
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        assert all(b"SCHEDULER_RUN_ID=a:7" in each for each in seen)
