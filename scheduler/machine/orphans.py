@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _PR_SET_CHILD_SUBREAPER = 36
 _RUN_ID = b"SCHEDULER_RUN_ID="
+_VSIZE, _ENV_END = 20, 48  # of `_fields`
 _STARTS_WITHIN_S = 1.0
 _LOOKS = 3  # at one that shows no environment and is not starting
 
@@ -199,7 +200,7 @@ def environ_of(pid: int) -> set[bytes] | None:
 def _is_starting(pid: int) -> bool:
     """Whether it has memory, and no environment there yet: between the two halves of execve(2)."""
     fields = _fields(pid)
-    return len(fields) > 48 and fields[20] != b"0" and fields[48] == b"0"  # vsize and env_end of proc_pid_stat(5)
+    return len(fields) > _ENV_END and fields[_VSIZE] != b"0" and fields[_ENV_END] == b"0"
 
 
 def name_of(pid: int) -> str:
@@ -210,8 +211,9 @@ def name_of(pid: int) -> str:
 
 
 def is_living(pid: int) -> bool:
-    """Whether it is there, and no zombie."""
-    return _fields(pid)[:1] not in ([], [b"Z"], [b"X"])
+    """Whether it is there and may still do something: neither a zombie nor, without memory, about to be one."""
+    fields = _fields(pid)
+    return fields[:1] not in ([], [b"Z"], [b"X"]) and fields[_VSIZE] != b"0"
 
 
 def _is_in(pid: int, group: int | None) -> bool:
