@@ -70,16 +70,21 @@ POINTS = {
 }
 
 
+ENDED = "SELECT job_id, n FROM runs WHERE finished_at NOTNULL"
+
+
 def crash_and_look(world: World, point: str) -> tuple[list[sqlite3.Row], list[sqlite3.Row]]:
     """What the crash at a point leaves: the rows without an end, and those that have ended in the daemon's life."""
     known = {tuple(row) for row in world.rows("SELECT job_id, n FROM runs")}
-    open_before = world.rows("SELECT 1 FROM runs WHERE finished_at IS NULL")
+    open_before = {tuple(row) for row in world.rows("SELECT job_id, n FROM runs WHERE finished_at IS NULL")}
     marks = len(world.marks())
     crash(world, point)
     rows, left = world.rows("SELECT * FROM runs WHERE status NOT IN ('skipped', 'queued')"), POINTS[point]
     rows = [row for row in rows if (row["job_id"], row["n"]) not in known]
-    if not rows and (open_before or world.rows("SELECT 1 FROM runs WHERE status = 'queued' OR owner NOTNULL")):
+    if not rows and world.rows("SELECT 1 FROM runs WHERE status = 'queued' OR owner NOTNULL"):
         return [], []  # what an earlier daemon had not started came that far first
+    if not rows and left.ended and any((row["job_id"], row["n"]) in open_before for row in world.rows(ENDED)):
+        return [], []  # and has even ended
     assert bool(rows) is left.rows, point
     assert {row["status"] for row in rows} <= set(left.statuses), point
     ended = [row for row in rows if row["status"] not in OPEN]
