@@ -13,18 +13,16 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
+
+from scheduler.machine.proc import environ_of, every_pid, is_living, name_of, started_at, stats
 
 if TYPE_CHECKING:
     from subprocess import Popen
 
 _PR_SET_CHILD_SUBREAPER = 36
 _RUN_ID = b"SCHEDULER_RUN_ID="
-_VSIZE, _ENV_END = 20, 48  # of `_fields`
-_STARTS_WITHIN_S = 1.0
-_LOOKS = 3  # at one that shows no environment and is not starting
 
 _lock = threading.Lock()
 _starting = 0
@@ -100,16 +98,11 @@ def of_run(told: Mapping[str, str], *, everywhere: bool, beside: int | None = No
     wanted = carried_by(told)
     if wanted is None:
         return []
-    listed = _every_pid if everywhere or not _adopts else _adopted
-    known: set[int] = set()
-    found: list[Orphan] = []
-    # Until nothing new is listed: one that ended after it was listed has left its children to be listed now.
-    while new := [pid for pid in listed() if pid not in known]:
-        known.update(new)
-        for pid in new:
-            carried = None if pid in (1, os.getpid()) else environ_of(pid)
-            if carried and wanted <= carried and is_living(pid) and not _is_in(pid, beside):
-                found.append(Orphan(pid, name_of(pid), _run_id(carried)))
+    found = []
+    for stat in stats(every_pid if everywhere or not _adopts else _adopted):
+        carried = None if stat.pid in (1, os.getpid()) else environ_of(stat.pid)
+        if carried and wanted <= carried and stat.group != beside and is_living(stat.pid):
+            found.append(Orphan(stat.pid, name_of(stat.pid), _run_id(carried)))
     return found
 
 
@@ -163,80 +156,22 @@ def strangers(since: int | None) -> list[Orphan]:
     return found
 
 
-def started_at(pid: int) -> int | None:
-    """In clock ticks after boot; None for one that is gone, and without /proc."""
-    fields = _fields(pid)
-    return int(fields[19]) if len(fields) > 19 else None
-
-
 def of_root(root: Path) -> list[Orphan]:
     """Every living process that carries the id of a run of this root, or of a folder below it."""
     ours, below = f"SCHEDULER_ROOT={root}".encode(), f"SCHEDULER_ROOT={root}/".encode()
     found = []
-    for pid in _every_pid():
-        carried = environ_of(pid) or set()
-        if (ours in carried or any(each.startswith(below) for each in carried)) and is_living(pid):
+    for stat in stats():
+        carried = environ_of(stat.pid) or set()
+        if (ours in carried or any(each.startswith(below) for each in carried)) and is_living(stat.pid):
             run_id = _run_id(carried)
             if run_id is not None:
-                found.append(Orphan(pid, name_of(pid), run_id))
+                found.append(Orphan(stat.pid, name_of(stat.pid), run_id))
     return found
-
-
-def environ_of(pid: int) -> set[bytes] | None:
-    """What it was started with; empty for one that has ended, None for another user's."""
-    path, give_up, looks = Path(f"/proc/{pid}/environ"), monotonic() + _STARTS_WITHIN_S, 0
-    try:
-        # The kernel shows none of one that is just starting a program, nor of the memory that it has left since the
-        # file was opened. That says nothing of whose it is, so it is looked at again.
-        while not (read := path.read_bytes()) and looks < _LOOKS and monotonic() < give_up:
-            looks = 0 if _is_starting(pid) else looks + 1
-    except PermissionError:
-        return None
-    except OSError:
-        return set()
-    return set(read.split(b"\0"))
-
-
-def _is_starting(pid: int) -> bool:
-    """Whether it has memory, and no environment there yet: between the two halves of execve(2)."""
-    fields = _fields(pid)
-    return len(fields) > _ENV_END and fields[_VSIZE] != b"0" and fields[_ENV_END] == b"0"
-
-
-def name_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
-    except OSError:
-        return "?"
-
-
-def is_living(pid: int) -> bool:
-    """Whether it is there and may still do something: neither a zombie nor, without memory, about to be one."""
-    fields = _fields(pid)
-    return fields[:1] not in ([], [b"Z"], [b"X"]) and fields[_VSIZE] != b"0"
-
-
-def _is_in(pid: int, group: int | None) -> bool:
-    return group is not None and _fields(pid)[2:3] == [b"%d" % group]
-
-
-def _fields(pid: int) -> list[bytes]:
-    """State, parent, group and what follows (proc_pid_stat(5)); empty for one that is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return []
 
 
 def _run_id(carried: set[bytes]) -> str | None:
     found = next((each for each in carried if each.startswith(_RUN_ID)), None)
     return None if found is None else os.fsdecode(found.removeprefix(_RUN_ID))
-
-
-def _every_pid() -> list[int]:
-    with contextlib.suppress(OSError):
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
-    return []
 
 
 def _children() -> list[int] | None:

@@ -6,12 +6,13 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler.machine.clock import boot_id
 from scheduler.machine.orphans import carried_by
+from scheduler.machine.proc import Stat, environ_of, started_at, stat_of, stats
 
 _PATIENCE_S = 1.0
 _LOOK_S = 0.02
@@ -28,14 +29,14 @@ class Process:
 
 def identify(pid: int) -> Process:
     """What tells this child from a later process with its pid; without Linux's /proc only the pid is known."""
-    return Process(pid=pid, started=_started(pid), boot_id=boot_id())
+    return Process(pid=pid, started=started_at(pid), boot_id=boot_id())
 
 
 def end_group_of(process: Process) -> bool:
     """Kills the process and its group, if it still lives and is no later one with its pid; whether that was so."""
     if process.started is None or process.boot_id != boot_id():
         return False
-    leader = _stat(process.pid)
+    leader = stat_of(process.pid)
     if leader is None or leader.started != process.started:
         return False
     _kill_group(process.pid)
@@ -58,7 +59,7 @@ def end_processes(process: Process | None, told: Mapping[str, str], *, root_belo
         return []
     start = None if root_below is None else b"SCHEDULER_ROOT=" + os.fsencode(root_below) + b"/"
     give_up = time.monotonic() + _PATIENCE_S
-    while left := [each for each in _processes() if _carries(each, wanted, start)]:
+    while left := [each for each in stats() if _carries(each, wanted, start)]:
         for group in {each.group for each in left}:
             _kill_group(group)
         if time.monotonic() > give_up:
@@ -67,16 +68,16 @@ def end_processes(process: Process | None, told: Mapping[str, str], *, root_belo
     return [each.pid for each in left]
 
 
-def _carries(stat: _Stat, wanted: set[bytes], start: bytes | None) -> bool:
-    if stat.group in (1, os.getpgrp()) or stat.state in ("Z", "X"):
+def _carries(stat: Stat, wanted: set[bytes], start: bytes | None) -> bool:
+    if stat.group in (1, os.getpgrp()) or stat.is_zombie:
         return False
-    found = _environ(stat.pid)
+    found = environ_of(stat.pid) or set()
     return wanted <= found and (start is None or any(each.startswith(start) for each in found))
 
 
 def is_stopped(pid: int) -> bool:
     """Whether it was stopped by a signal or a debugger, as far as /proc tells: False elsewhere."""
-    stat = _stat(pid)
+    stat = stat_of(pid)
     return stat is not None and stat.state in ("T", "t")
 
 
@@ -86,52 +87,12 @@ def has_living_member(group: int) -> bool:
     True where there is no /proc to ask: macOS reaps its orphans.
     """
     stat = None
-    with contextlib.suppress(OSError):
-        for stat in _processes():
-            if stat.group == group and stat.state not in ("Z", "X"):
-                return True
+    for stat in stats():
+        if stat.group == group and not stat.is_zombie:
+            return True
     return stat is None
 
 
 def _kill_group(group: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
-
-
-@dataclass(frozen=True, slots=True)
-class _Stat:
-    pid: int
-    state: str  # one letter (proc_pid_stat(5))
-    group: int
-    started: int  # clock ticks after boot
-
-
-def _processes() -> Iterator[_Stat]:
-    """Every process; none where there is no /proc."""
-    with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir("/proc"):  # noqa: PTH208 - ten times the work as paths
-            stat = _stat(int(name)) if name.isdigit() else None
-            if stat is not None:
-                yield stat
-
-
-def _stat(pid: int) -> _Stat | None:
-    try:
-        data = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return None
-    # The command name may hold spaces and parentheses: count fields after the last one (proc_pid_stat(5)).
-    fields = data.rpartition(b")")[2].split()
-    return _Stat(pid=pid, state=fields[0].decode(), group=int(fields[2]), started=int(fields[19]))
-
-
-def _environ(pid: int) -> set[bytes]:
-    try:
-        return set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
-    except OSError:  # gone, or somebody else's
-        return set()
-
-
-def _started(pid: int) -> int | None:
-    stat = _stat(pid)
-    return None if stat is None else stat.started

@@ -22,7 +22,7 @@ from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.settings import Settings
 from scheduler.daemon.daemon import Daemon
 from scheduler.ledger.clock_steps import Clocked
-from scheduler.machine import orphans, timesync
+from scheduler.machine import proc, timesync
 from scheduler.machine.log import Log
 from scheduler.machine.loop import Loop
 from scheduler.service.doctor import checks as doctor
@@ -368,7 +368,7 @@ def test_a_process_of_a_run_that_has_ended_is_named(root: Root) -> None:
     root.run("once")
     told = {"SCHEDULER_RUN_ID": "once:1", "SCHEDULER_ROOT": str(root.path), "PATH": os.defpath}
     with subprocess.Popen(["sleep", "1000"], env=told) as left:
-        until(lambda: orphans.name_of(left.pid) == "sleep", "its program")
+        until(lambda: proc.name_of(left.pid) == "sleep", "its program")
         ((status, message),) = found(root, "left")
         assert (status, f"{left.pid} (sleep) of once:1" in message) == ("warning", True)
         left.kill()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.machine import orphans
+from scheduler.machine.proc import is_living
 from tests.faces import served
 from tests.faces.conftest import Root
 from tests.faces.served import TICK, Served, ran
@@ -649,7 +649,7 @@ def test_what_a_run_has_detached_is_ended_with_it_or_named(
     doctor = [each for each in root.cli("doctor", "--json").json["checks"] if each["name"] == "left"]
     assert run["status"] == "succeeded"
     if not hidden:
-        assert (run["error"], doctor, orphans.is_living(pid)) == (None, [], False)
+        assert (run["error"], doctor, is_living(pid)) == (None, [], False)
         return
     named = f"{pid} (sleep: it carries no SCHEDULER_RUN_ID)"
     try:

@@ -16,6 +16,7 @@ import pytest
 
 from scheduler.core.values.runs import Ending
 from scheduler.machine import orphans
+from scheduler.machine.proc import environ_of, is_living
 from scheduler.machine.processes import end_processes, identify
 from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.command import execute
@@ -74,7 +75,7 @@ def pids(folder: Path) -> list[int]:
 
 
 def living(folder: Path) -> list[int]:
-    return [each for each in pids(folder) if orphans.is_living(each)]
+    return [each for each in pids(folder) if is_living(each)]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,7 @@ def test_what_says_of_no_run_that_it_is_its_is_named_on_the_run_and_to_doctor(
 def test_children_that_are_waited_for_keep_their_exit_codes(tmp_path: Path) -> None:
     with orphans.adopting():
         children: Sequence[subprocess.Popen[bytes]] = [orphans.start(["sh", "-c", f"exit {n}"]) for n in range(9)]
-        until(lambda: not any(orphans.is_living(each.pid) for each in children), "their ends")
+        until(lambda: not any(is_living(each.pid) for each in children), "their ends")
         orphans.reap()
         assert [each.wait() for each in children] == list(range(9))
 
@@ -216,7 +217,7 @@ def test_the_environment_of_one_that_is_starting_a_program_is_waited_for(monkeyp
     for _ in range(200):
         pid = os.posix_spawn("/bin/sh", ["sh", "-c", "exec sleep 1000"], os.environ)
         try:
-            seen = [orphans.environ_of(pid) or set() for _ in range(20)]
+            seen = [environ_of(pid) or set() for _ in range(20)]
         finally:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)

@@ -23,6 +23,7 @@ from typing import IO, Literal
 from scheduler.core.values.facts import Fault
 from scheduler.core.values.runs import Ending, RunStatus
 from scheduler.machine import orphans
+from scheduler.machine.proc import started_at
 from scheduler.machine.processes import has_living_member
 from scheduler.run.engine import Why
 from scheduler.run.local.cancel import GRACE, Cancel, longest_wait
@@ -233,7 +234,7 @@ class _Attempt(contextlib.AbstractContextManager["_Attempt"]):
         self._process = process
         self._told = told if len(told) == len(_KNOWN_BY) else {}  # without both, nothing is known to be its
         self.left: list[orphans.Orphan] = []  # what could not be ended
-        self._started = orphans.started_at(process.pid)
+        self._started = started_at(process.pid)
         self._cancel = cancel
         self._ended = False  # the leader; it may be a zombie still
         assert process.stdout is not None
