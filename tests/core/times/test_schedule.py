@@ -182,6 +182,28 @@ def test_clock_changes_are_met_by_debians_rule(timezone: str, expression: str, a
     assert found == [utc(each).isoformat() for each in expected]
 
 
+# What other schedulers of agents were reported to get wrong: they skip the fire that comes next by a day, or
+# by weeks, fire in an hour that the list does not hold, or name a time that has passed.
+REPORTED = [
+    ("Asia/Shanghai", "0 10 * * *", "2026-02-05T13:53:45", "2026-02-06T02:00"),
+    ("America/New_York", "25 6 * * *", "2026-02-07T03:37", "2026-02-07T11:25"),
+    ("Asia/Shanghai", "30 7 * * *", "2026-02-06T00:20", "2026-02-06T23:30"),
+    ("Asia/Kolkata", "30 9 * * 0,1,3,5", "2026-02-09T03:30", "2026-02-09T04:00"),
+    ("America/Chicago", "0 6 * * *", "2026-02-24T11:01", "2026-02-24T12:00"),
+    ("Asia/Kuala_Lumpur", "0 6 * * *", "2026-02-06T09:20", "2026-02-06T22:00"),
+    ("Asia/Shanghai", "0 0 21 * * *", "2026-05-05T07:00", "2026-05-05T13:00"),
+    ("UTC", "0 8,11,14,17,20,23,2 * * *", "2026-02-22T20:00", "2026-02-22T23:00"),
+    ("UTC", "0 3 * * *", "2026-03-03T06:01:44", "2026-03-04T03:00"),
+]
+
+
+@pytest.mark.parametrize(("timezone", "expression", "after", "expected"), REPORTED)
+def test_the_next_fire_is_the_one_that_people_expected(
+    timezone: str, expression: str, after: str, expected: str
+) -> None:
+    assert first(cron(expression, timezone), utc(after), 1) == [utc(expected).isoformat()]
+
+
 def test_a_fold_that_crosses_midnight_stays_in_order_and_complete() -> None:
     # St John's set its clock back at 00:01 until 2011: 1 November 2009, 02:31Z, 00:01 -02:30 becomes 23:01 -03:30.
     schedule = cron("*/30 * * * *", "America/St_Johns")
