@@ -1,4 +1,4 @@
-"""The one source of the present moment; tests pass a clock of their own."""
+"""The only source of the current time. Tests pass their own clock."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Protocol
 
 from scheduler.core.times.clocks import ClockReading
 
-# Counts on while the machine sleeps. On macOS that is what CLOCK_MONOTONIC does.
+# Keeps counting while the machine sleeps. On macOS, CLOCK_MONOTONIC does that.
 _SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-_AT_ONCE_S = 0.05  # two readings further apart have been interrupted, maybe by a suspend
+_AT_ONCE_S = 0.05  # two readings further apart were interrupted, perhaps by a suspend
 
 
 class Clock(Protocol):
     def now(self) -> datetime:
-        """The present instant, aware UTC."""
+        """The current time, as an aware datetime in UTC."""
 
     def read(self) -> ClockReading:
-        """The present instant, and how long ago the machine was started."""
+        """The current time, and the time since the machine booted."""
 
 
 class SystemClock:
@@ -37,13 +37,13 @@ class SystemClock:
 
 
 def file_time() -> float:
-    """The present moment by the clock that file times are of, in seconds since 1970."""
+    """The current time by the clock that file timestamps use, in seconds since 1970."""
     return time.time()
 
 
 @functools.cache
 def boot_id() -> str | None:
-    """What names this boot of the machine; None where nothing does."""
+    """The id of this boot of the machine, or None if the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""Named points at which a test can end the process as kill -9 would."""
+"""Named points where a test can end the process as `kill -9` would."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ CRASH_AT = "SCHEDULER_CRASH_AT"
 
 
 def crash_point(name: str) -> None:
-    """Ends this process by SIGKILL where the environment names this point; otherwise nothing."""
+    """Kill this process with SIGKILL if the environment names this point; otherwise do nothing."""
     if os.environ.get(CRASH_AT) == name:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Room on disks: a claim that is made must find space for its attempt, its output and its end."""
+"""Free disk space: every claimed run must have room for its attempt, its output and its end."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _PROBE_BYTES = 64 * 1024
 
 
 def lack_of_room(*folders: Path) -> str:
-    """Why no run should be claimed, in words that stay the same as long as the reason does; empty if one may be.
+    """Why no run may be claimed, or an empty string. The wording stays the same as long as the reason does.
 
-    folders: where runs write. One that is not there yet is asked for by the nearest one above it.
+    folders: where runs write. For a folder that does not exist yet, its nearest existing parent is checked.
     """
     for folder in folders:
         there = nearest_folder(folder)
@@ -26,7 +26,7 @@ def lack_of_room(*folders: Path) -> str:
         if not os.access(there, os.W_OK | os.X_OK):
             return f"{there} is not writable"
         free = free_bytes(found, reserved=os.geteuid() == 0)
-        if found.f_blocks and free < RESERVE_BYTES:  # some file systems do not say how large they are
+        if found.f_blocks and free < RESERVE_BYTES:  # some file systems do not report their size
             return f"the disk of {there} is full: less than {RESERVE_BYTES // 1024} KiB are free"
         if found.f_files and not found.f_ffree:
             return f"the file system of {there} can hold no more files: it has no inodes left"
@@ -34,26 +34,26 @@ def lack_of_room(*folders: Path) -> str:
 
 
 def nearest_folder(folder: Path) -> Path:
-    """The folder, or the one above it that it will be in."""
+    """The folder itself, or its nearest existing parent."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder
 
 
 def free_bytes(found: os.statvfs_result, *, reserved: bool = False) -> int:
-    """reserved: with what is kept back for root."""
+    """reserved: include the space reserved for root."""
     return (found.f_bfree if reserved else found.f_bavail) * found.f_frsize
 
 
 def cannot_write(folder: Path) -> str:
-    """Why no file can be made and written there; empty if one can. Tries it with one that has no name."""
+    """Why no file can be created and written there, or an empty string. Tries it with an unnamed file."""
     try:
         file = os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):  # not every file system has such files
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):  # no unnamed files here
             return ""
         return f"{folder} cannot be written: {error.strerror}"
-    except AttributeError:  # nor has every system
+    except AttributeError:  # nor does every system
         return ""
     try:
         os.write(file, bytes(_PROBE_BYTES))

@@ -1,4 +1,4 @@
-"""Locks that the kernel lets go of when their holder dies (flock(2))."""
+"""Locks that the kernel releases when their holder dies (flock(2))."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _TICK_S = 0.02
 class Lock(contextlib.AbstractContextManager["Lock"]):
     """A lock on a file or folder, held until `close`.
 
-    It is on what the path names at that time: who tidies may find a new file before it is locked, take it for a dead
-    one's and remove it, and a lock on a file without a name would tell nobody anything.
+    It locks what the path names at that moment. A clean-up may see a new file before it is locked, mistake it for a
+    dead owner's and delete it. A lock on a file without a name would then protect nothing.
     """
 
     def __init__(
         self, path: Path, flags: int = os.O_RDWR | os.O_CREAT, *, shared: bool = False, wait: float | None = None
     ) -> None:
         """
-        flags: how the path is opened. wait: seconds for which others may have it; None: as long as it takes.
-        Raises: BlockingIOError where they have it for longer; OSError.
+        flags: how to open the path. wait: seconds to wait for other holders; None waits forever.
+        Raises: BlockingIOError if others hold it for longer; OSError.
         """
         self.path = path
         give_up = None if wait is None else time.monotonic() + wait
@@ -45,7 +45,7 @@ class Lock(contextlib.AbstractContextManager["Lock"]):
             self.close()
 
     def is_named(self) -> bool:
-        """Whether the path still names what is locked."""
+        """True if the path still names the locked file."""
         try:
             return os.path.samestat(os.fstat(self.file), self.path.stat())
         except FileNotFoundError:

@@ -1,11 +1,11 @@
-"""The daemon's log: one line for each event, as text or as JSON, from the same facts.
+"""The daemon's log: one line per event, as text or as JSON, built from the same facts.
 
-A log call gives an event and its fields, and may add words for people:
+A log call names an event and its fields, and may add a sentence for people:
 
-    _log.warning("slots_missed", "nobody was there", job_id=job.id, slots=3)
+    _log.warning("slots_missed", "the daemon was down", job_id=job.id, slots=3)
 
-Names come from the call and values are escaped, so that a value can neither end a line nor pass for
-another field, whatever a file name, a job's output or a YAML value holds.
+Names come from the call and values are escaped. So no file name, job output or YAML value can end a line or
+pass for another field.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from enum import Enum
 from types import TracebackType
 from typing import Any, TextIO
 
-RESERVED = ("time", "level", "event", "message", "logger", "exception", "traceback")  # no field may be named so
-MOST_CHARACTERS = 4_000  # of one value; whoever wants more looks into the history
+RESERVED = ("time", "level", "event", "message", "logger", "exception", "traceback")  # not allowed as field names
+MOST_CHARACTERS = 4_000  # of one value; the history has the rest
 MOST_OF_A_TRACEBACK = 16_000
 
-_BARE = re.compile(r"(?!:)[^\s'\"\\]*[^\s'\"\\:]")  # no colon that could be the one before the words
+_BARE = re.compile(r"(?!:)[^\s'\"\\]*[^\s'\"\\:]")  # no colon that could be mistaken for the one before the message
 _PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}  # sd-daemon(3)
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 class Log:
-    """The logger of one module. A field that is None is left out."""
+    """The logger of one module. Fields that are None are left out."""
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
@@ -57,7 +57,7 @@ class Log:
         self.log(logging.ERROR, event, words, **fields)
 
     def exception(self, event: str, words: str = "", /, **fields: Any) -> None:
-        """An error, with the exception that is being handled."""
+        """Log an error together with the exception being handled."""
         self.log(logging.ERROR, event, words, exc_info=True, **fields)
 
 
@@ -66,37 +66,37 @@ _log = Log(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """The message of our own records: what the call gave."""
+    """The message of our own log records: the arguments of the call."""
 
     event: str
     words: str
     fields: Mapping[str, Any]
 
     def __str__(self) -> str:
-        """Without time and level, as the handlers of a library or a test see it."""
+        """The text without time and level, as handlers of libraries and tests see it."""
         return _line(self.event, {name: _typed(value) for name, value in self.fields.items()}, self.words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What one record says, in whatever form."""
+    """The facts of one log record, independent of the output format."""
 
     time: str  # RFC 3339, UTC, milliseconds
     level: str
     event: str
-    fields: Mapping[str, Any]  # typed, and safe to put into JSON
+    fields: Mapping[str, Any]  # typed, and safe for JSON
     message: str = ""
-    exception: str = ""  # "ValueError: what it says"
+    exception: str = ""  # "ValueError: its message"
     traceback: str = ""
 
 
 def facts(record: logging.LogRecord) -> Facts:
-    """Never raises: a library's call that is wrong still says what it can."""
+    """Extract the facts of a record. Never raises: a malformed call by a library is logged as far as possible."""
     given = record.msg
     if isinstance(given, LogEntry):
         event, message = given.event, given.words
         fields = {name + "_" * (name in RESERVED): _typed(value) for name, value in given.fields.items()}
-    else:  # a library's, which knows of no events
+    else:  # a library's record, which has no event
         event, fields = "log", {"logger": record.name}
         try:
             message = record.getMessage()
@@ -124,7 +124,7 @@ def _typed(value: object) -> Any:
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else str(value)  # JSON knows neither
+        return value if value == value and abs(value) != float("inf") else str(value)  # JSON has no NaN
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return _cut(str(value), MOST_CHARACTERS)
@@ -135,7 +135,7 @@ def _cut(text: str, limit: int) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-11-23T13:24:39.652Z INFO    synced cause=watch created=1: words`, and each line of a traceback below it."""
+    """`2026-11-23T13:24:39.652Z INFO    synced cause=watch created=1: message`, then each line of a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         return "\n".join(_text_lines(facts(record)))
@@ -155,7 +155,7 @@ def _line(event: str, fields: Mapping[str, Any], words: str) -> str:
 
 
 def _value(value: object) -> str:
-    """Bare where nothing in it could be taken for something else; else quoted, as Python writes a string."""
+    """Bare if unambiguous, otherwise quoted as a Python string."""
     if isinstance(value, float):
         return f"{value:g}"
     if not isinstance(value, str):
@@ -164,21 +164,21 @@ def _value(value: object) -> str:
 
 
 def _escaped(text: str) -> str:
-    """On one line, and without anything that steers a terminal; repr() escapes just that."""
+    """On one line and without terminal control characters; repr() escapes exactly those."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line, in ASCII: `time`, `level` and `event` first, then the fields."""
+    """One JSON object per line, in ASCII: `time`, `level` and `event` first, then the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         found = facts(record)
         line = {"time": found.time, "level": found.level.lower(), "event": found.event, **found.fields}
         told = {"message": found.message, "exception": found.exception, "traceback": found.traceback}
         line |= {name: value for name, value in told.items() if value}
-        # A file name that is not UTF-8 holds lone surrogates, which strict readers of JSON refuse.
+        # A file name that is not UTF-8 contains lone surrogates, which strict JSON parsers reject.
         whole = {name: _without_surrogates(value) if isinstance(value, str) else value for name, value in line.items()}
         return json.dumps(whole)
 
@@ -188,7 +188,7 @@ def _without_surrogates(text: str) -> str:
 
 
 class _ForJournal(logging.Formatter):
-    """Puts the priority before each line: the journal takes it off again, and knows the levels then."""
+    """Prefix each line with its priority. The journal removes the prefix and so knows the level."""
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
@@ -201,7 +201,7 @@ class _ForJournal(logging.Formatter):
 
 class _Handler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Nobody reads the log, or its disk is full: there is no place left to say so, and jobs go on."""
+        """Ignore the error: nobody reads the log or its disk is full, so it cannot be reported. Jobs go on."""
 
 
 FORMATTERS = {"text": TextFormatter, "json": JsonFormatter}
@@ -209,7 +209,7 @@ FORMATS: Sequence[str] = tuple(FORMATTERS)
 
 
 def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Whether what is written to `stream` goes straight into systemd's journal (systemd.exec(5), JOURNAL_STREAM)."""
+    """True if `stream` is connected to systemd's journal (systemd.exec(5), JOURNAL_STREAM)."""
     try:
         found = os.fstat(stream.fileno())
     except (OSError, ValueError):
@@ -218,7 +218,7 @@ def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 def write_log(stream: TextIO, form: str, level: int, environ: Mapping[str, str]) -> None:
-    """From now on all that is logged goes to `stream`, and so does what libraries and failing threads have to say."""
+    """Send the log to `stream` from now on, including messages of libraries and failing threads."""
     formatter: logging.Formatter = FORMATTERS[form]()
     handler = _Handler(stream)
     handler.setFormatter(_ForJournal(formatter) if is_journal(stream, environ) else formatter)
@@ -238,7 +238,7 @@ def _thread_failed(args: threading.ExceptHookArgs) -> None:
     _log.error("thread_failed", thread=name, exc_info=False if error is None else (type(error), error, None))
 
 
-def _ignored(args: Any) -> None:  # sys.UnraisableHookArgs, which exists for type checkers only
+def _ignored(args: Any) -> None:  # sys.UnraisableHookArgs exists for type checkers only
     error = args.exc_value
     raised = False if error is None else (type(error), error, error.__traceback__)
     _log.error("exception_ignored", where=args.err_msg or repr(args.object), exc_info=raised)

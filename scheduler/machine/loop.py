@@ -1,4 +1,4 @@
-"""One kind of thread: it takes one turn after the other until it is stopped, whatever goes wrong in one of them."""
+"""A thread that takes one turn after another until it is stopped, even if a turn fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ JOIN_S = 10.0
 
 
 class Loop:
-    """A thread of a daemon. It beats after each turn, so that whoever asks sees whether it still turns."""
+    """A daemon thread. It records a heartbeat after each turn, so that others can tell whether it still works."""
 
     def __init__(
         self,
@@ -31,21 +31,21 @@ class Loop:
         longest_s: float = math.inf,
     ) -> None:
         """
-        turns: takes turns, and after each yields how many seconds to wait. A ring of the bell ends the wait, and
-        whoever hears it clears it. Begun anew `retry_s` seconds after an error, or at a ring.
-        log, failed, resumed: where it says that it is in trouble, as which event, and as which that this is over.
-        longest_s: without a turn for so long the thread counts as hung.
+        turns: takes turns, and after each yields the seconds to wait. Setting the bell ends the wait; the turn
+        clears it. After an error, turns start over in `retry_s` seconds or when the bell is set.
+        log, failed, resumed: the logger, and the events for the start and the end of trouble.
+        longest_s: the thread counts as hung if it takes no turn for this long.
         """
         self.name = name
         self.bell = threading.Event() if bell is None else bell
         self.stopping = threading.Event()
-        self.trouble = ""  # why its last turn failed
+        self.trouble = ""  # why the last turn failed
         self.beats = 0
         self._turns = turns
         self._log, self._failed, self._level, self._resumed = log, failed, level, resumed
         self._retry_s, self._longest_s = retry_s, longest_s
-        self._said: set[str] = set()  # of this trouble
-        self._beat_at = time.monotonic()  # stands still while the machine sleeps, like the timers of systemd
+        self._said: set[str] = set()  # messages already logged for this trouble
+        self._beat_at = time.monotonic()  # stops while the machine sleeps, like systemd's timers
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -67,7 +67,7 @@ class Loop:
 
     @property
     def hang(self) -> str:
-        """Why the thread cannot be counted on; empty if it turns, or has not been started."""
+        """Why the thread counts as hung; empty if it works or was not started."""
         if self._thread is None:
             return ""
         if not self._thread.is_alive():
@@ -76,7 +76,7 @@ class Loop:
         return f"the {self.name} thread has made no turn for {silent:.0f} s" if silent > self._longest_s else ""
 
     def fail(self, error: Exception) -> None:
-        """Says what is wrong: once, not at every try; two that take turns are told once each."""
+        """Log an error once, not at every retry. Two errors that alternate are logged once each."""
         ours = isinstance(error, SchedulerError)
         self.trouble = str(error) if ours else f"{type(error).__name__}: {error}"
         if self.trouble not in self._said:
@@ -84,7 +84,7 @@ class Loop:
             self._said.add(self.trouble)
 
     def succeed(self) -> None:
-        """Says that the trouble is over, if there was one."""
+        """Log the end of trouble, if there was any."""
         if self.trouble and self._resumed:
             self._log.warning(self._resumed)
         self._said.clear()
@@ -97,12 +97,12 @@ class Loop:
                     self._rest(wait_s)
                     if self.stopping.is_set():
                         return
-            except Exception as error:  # nothing may end this thread but `stop`
+            except Exception as error:  # only `stop` may end this thread
                 self.fail(error)
                 self.bell.clear()
-                self._rest(self._retry_s)  # a database that is locked or full is waited out: this thread turns
+                self._rest(self._retry_s)  # waiting for a locked or full database counts as working
 
     def _rest(self, seconds: float) -> None:
         self.beat()
-        if not self.stopping.is_set():  # else its ring may have been cleared just now
+        if not self.stopping.is_set():  # otherwise its bell may just have been cleared
             self.bell.wait(seconds)

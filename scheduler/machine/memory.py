@@ -1,4 +1,4 @@
-"""What memory a daemon keeps."""
+"""The memory that a daemon keeps."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ _M_ARENA_MAX = -8  # mallopt(3)
 
 
 def share_one_heap() -> None:
-    """Lets all threads allocate from one heap, before there are any.
+    """Make all threads allocate from one heap. Call it before any thread starts.
 
-    A run has a thread of its own for as long as it lasts. glibc would give those up to eight heaps for each core, and
-    what each of them has grown to at its worst moment stays with the process. Elsewhere this does nothing.
+    Each run has its own thread. glibc would give those threads up to eight heaps per core, and each heap would keep
+    its peak size. Does nothing without glibc.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def give_back() -> None:
-    """Returns to the system what is free in the heap. Costs milliseconds; for a moment at which nothing is urgent.
+    """Return free heap memory to the system. Takes milliseconds, so call it when nothing is urgent.
 
-    What one run and one pass need is small and soon free again, but lies between what lives longer: without this the
-    heap of a daemon that had 100,000 fires was half empty, and still grew. Elsewhere than with glibc this does nothing.
+    Runs and passes need little memory and free it soon, but their blocks lie between blocks that live longer. Without
+    this, the heap of a daemon was half empty after 100,000 fires and still grew. Does nothing without glibc.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

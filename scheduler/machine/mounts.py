@@ -1,4 +1,4 @@
-"""Which file system a folder is on, as the kernel's mount table tells it (proc_pid_mountinfo(5))."""
+"""The file system that a folder is on, from the kernel's mount table (proc_pid_mountinfo(5))."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scheduler.machine.disks import nearest_folder
 
-# Their locks or their shared memory do not reach every machine that may write there: SQLite's WAL needs both.
+# File systems whose locks or shared memory may not reach every machine that writes there. SQLite's WAL needs both.
 _SHARED = re.compile(
     "9p|afs|acfs|beegfs|ceph|cifs|coda|davfs|drvfs|fakeowner|gfs2|glusterfs|gpfs|lustre|ncpfs|nfs|nfs4|ocfs2|orangefs"
     "|osxfs|prl_fs|pvfs2|smb2|smb3|smbfs|vboxsf|virtiofs|vmhgfs"
@@ -31,42 +31,42 @@ class Mount:
 
     @property
     def is_shared(self) -> bool:
-        """Whether other machines may write there too, or a server's answer stands between us and the disk."""
+        """True if other machines may write there too, or a server stands between this machine and the disk."""
         base, _, fuse = self.kind.partition(".")
         names = _SHARED_FUSE if base == "fuse" else _SHARED
         return names.fullmatch(fuse if base == "fuse" else base) is not None
 
 
 def find_mount(table: str, path: str, *, mount_id: int | None = None) -> Mount | None:
-    """The mount that `path`, absolute and real, is on; None where the table does not tell.
+    """The mount that `path` is on, or None if the table does not say. `path` is absolute and resolved.
 
-    mount_id: its number, where the kernel has told it: a path alone cannot see what lies under a later mount.
+    mount_id: the mount's number, if the kernel gave it. A path alone cannot tell what a later mount covers.
     """
     mounts = [mount for line in table.splitlines() if (mount := _mount(line)) is not None]
     for mount in mounts:
         if mount.id == mount_id:
             return mount
     holding = [mount for mount in mounts if f"{path}/".startswith(f"{mount.point.rstrip('/')}/")]
-    # The last of two on one point is the one that is seen.
+    # Of two mounts on one point, the last one is visible.
     return max(reversed(holding), key=lambda mount: len(mount.point), default=None)
 
 
 def _mount(line: str) -> Mount | None:
     fields = line.split(" ")
     try:
-        end = fields.index("-", 6)  # before it any number of optional fields
+        end = fields.index("-", 6)  # any number of optional fields come before it
         return Mount(id=int(fields[0]), point=_plain(fields[4]), kind=fields[end + 1], source=_plain(fields[end + 2]))
     except (ValueError, IndexError):
         return None
 
 
 def _plain(text: str) -> str:
-    """Space, tab, line end and backslash stand there as octal numbers."""
+    """Decode space, tab, newline and backslash, which the table writes in octal."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 
 def mount_of(folder: Path) -> Mount | None:
-    """What file system a folder is on; None where no /proc tells. One not made yet: that of the nearest above it."""
+    """The mount of a folder, or of its nearest existing parent; None without /proc."""
     folder = nearest_folder(folder)
     try:
         table = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")

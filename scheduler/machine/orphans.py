@@ -1,7 +1,7 @@
-"""Processes that outlive the one that started them and have left its group: adopted here, or known by what they carry.
+"""Processes that left their run's process group and outlived its leader. They are adopted, or found by environment.
 
-Linux hands orphans to the nearest ancestor that asks for them (prctl(2), PR_SET_CHILD_SUBREAPER). Whoever asks has to
-reap them, and must never reap a child that somebody here waits for: `start` starts all of those.
+Linux gives orphans to the nearest ancestor that asked for them (prctl(2), PR_SET_CHILD_SUBREAPER). That process must
+reap them, but never a child that another thread waits for. `start` starts all of those.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _lock = threading.Lock()
 _starting = 0
 _started: WeakValueDictionary[int, Popen[bytes]] = WeakValueDictionary()
 _adopts = False
-_named: set[int] = set()  # of those that no run's id was found on
+_named: set[int] = set()  # pids of processes without a run's id
 
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
     pid: int
     name: str
-    run_id: str | None  # as its environment says
-    why: str = ""  # it could not be ended
+    run_id: str | None  # from its environment
+    why: str = ""  # why it could not be ended
 
     def __str__(self) -> str:
         return f"{self.pid} ({self.name}{f': {self.why}' if self.why else ''})"
@@ -44,9 +44,9 @@ class Orphan:
 
 @contextlib.contextmanager
 def adopting() -> Iterator[bool]:
-    """Within the block this process is the parent of what its descendants leave behind; False where it cannot be.
+    """Within the block, adopt the orphans of all descendants. Yields False where the system cannot do that.
 
-    For a daemon: each child has to be started by `start`, and a process with other children is not changed.
+    For a daemon: every child must be started by `start`. A process that already has children is left as it is.
     """
     global _adopts
     _adopts = _children() == [] and _ask_for_orphans(wanted=True)
@@ -68,7 +68,7 @@ def _ask_for_orphans(*, wanted: bool) -> bool:
 
 
 def start(argv: Sequence[str | bytes], **options: Any) -> Popen[bytes]:
-    """`subprocess.Popen`, for a child that its caller waits for."""
+    """Start a child that the caller waits for, as `subprocess.Popen` does."""
     import subprocess
 
     global _starting
@@ -85,15 +85,15 @@ def start(argv: Sequence[str | bytes], **options: Any) -> Popen[bytes]:
 
 
 def reap() -> None:
-    """Take the ends of adopted processes, which would stay as zombies."""
+    """Reap adopted processes that have ended; otherwise they stay as zombies."""
     _adopted()
 
 
 def of_run(told: Mapping[str, str], *, everywhere: bool, beside: int | None = None) -> list[Orphan]:
-    """Living processes that carry what a run has put into its environment.
+    """Find the living processes whose environment contains what a run put there.
 
-    everywhere: not only among those that are adopted here. beside: a group that its caller ends itself.
-    Empty where `told` names no run: every process of the machine would match.
+    everywhere: search all processes, not only adopted ones. beside: a group to leave out; the caller ends it.
+    Empty if `told` names no run: every process of the machine would match.
     """
     wanted = carried_by(told)
     if wanted is None:
@@ -107,14 +107,14 @@ def of_run(told: Mapping[str, str], *, everywhere: bool, beside: int | None = No
 
 
 def carried_by(told: Mapping[str, str]) -> set[bytes] | None:
-    """The lines of an environment by which a run's processes are known; None where they name no run."""
+    """The environment entries that identify a run's processes, or None if they name no run."""
     if not told.get("SCHEDULER_RUN_ID"):
         return None
     return {f"{name}={value}".encode() for name, value in told.items()}
 
 
 def send(orphan: Orphan, told: Mapping[str, str], number: signal.Signals) -> str:
-    """Signal the process, unless its number is another one's by now; why that is not possible, or empty."""
+    """Signal the process, unless its pid now belongs to another. Returns why that failed, or an empty string."""
     wanted = carried_by(told)
     if wanted is None:
         return "it is not known to be of the run"
@@ -123,7 +123,7 @@ def send(orphan: Orphan, told: Mapping[str, str], number: signal.Signals) -> str
             if not wanted <= (environ_of(orphan.pid) or set()):
                 return ""
             numbers = (number, signal.SIGCONT) if number == signal.SIGTERM else (number,)
-            for each in numbers:  # who is stopped would hear TERM only when killed
+            for each in numbers:  # a stopped process would handle TERM only after CONT
                 if handle is None:
                     os.kill(orphan.pid, each)
                 else:
@@ -136,7 +136,7 @@ def send(orphan: Orphan, told: Mapping[str, str], number: signal.Signals) -> str
 
 
 def left_here(active: Sequence[str]) -> list[Orphan]:
-    """What is adopted here, lives, and belongs to no run under way; what git has left is none of a run's."""
+    """Living adopted processes that belong to no active run. Those that git left behind do not count."""
     found = []
     for pid in _adopted():
         carried = environ_of(pid)
@@ -149,7 +149,7 @@ def left_here(active: Sequence[str]) -> list[Orphan]:
 
 
 def strangers(since: int | None) -> list[Orphan]:
-    """What is adopted here and says of no run that it is its, started at that clock tick or later; each told once."""
+    """Adopted processes without a run's id that started at that clock tick or later. Each is returned once."""
     found = [each for each in left_here(()) if each.run_id is None and each.pid not in _named]
     found = [each for each in found if since is None or (started_at(each.pid) or 0) >= since]
     _named.update(each.pid for each in found)
@@ -157,7 +157,7 @@ def strangers(since: int | None) -> list[Orphan]:
 
 
 def of_root(root: Path) -> list[Orphan]:
-    """Every living process that carries the id of a run of this root, or of a folder below it."""
+    """Every living process of a run of this root, or of a folder below it."""
     ours, below = f"SCHEDULER_ROOT={root}".encode(), f"SCHEDULER_ROOT={root}/".encode()
     found = []
     for stat in stats():
@@ -175,7 +175,7 @@ def _run_id(carried: set[bytes]) -> str | None:
 
 
 def _children() -> list[int] | None:
-    """Of the main thread, to which the kernel gives orphans; None where it does not tell."""
+    """Children of the main thread, which gets the orphans; None where the kernel does not list them."""
     try:
         return [int(each) for each in Path(f"/proc/self/task/{os.getpid()}/children").read_bytes().split()]
     except OSError:
@@ -183,14 +183,14 @@ def _children() -> list[int] | None:
 
 
 def _adopted() -> list[int]:
-    """Adopted children that have not ended; those that have are reaped."""
+    """Adopted children that are still running. Reaps the others."""
     if not _adopts:
         return []
     with _lock:
         ours = {pid for pid, process in _started.items() if process.returncode is None}
         found = [pid for pid in _children() or () if pid not in ours]
         _named.intersection_update(found)
-        if _starting:  # one of them may be a child whose number nobody knows yet
+        if _starting:  # one of them may be a new child whose pid is not recorded yet
             return found
         return [pid for pid in found if not _has_ended(pid)]
 
@@ -204,7 +204,7 @@ def _has_ended(pid: int) -> bool:
 
 @contextlib.contextmanager
 def _held(pid: int) -> Iterator[int | None]:
-    """A handle that stays this process's, where there are such: its number may become another one's at any time."""
+    """A pidfd, where the system has them: a pid may be reused at any time."""
     if not hasattr(os, "pidfd_open"):
         yield None
         return

@@ -1,4 +1,4 @@
-"""What /proc tells of processes (proc(5)); nothing where there is none, as on macOS."""
+"""Facts about processes from /proc (proc(5)). There are none without /proc, as on macOS."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from time import monotonic
 
 _STARTS_WITHIN_S = 1.0
-_LOOKS = 3  # at one that shows no environment and is not starting
+_LOOKS = 3  # at a process that shows no environment and is not starting a program
 
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """Of proc_pid_stat(5), what is asked for here."""
+    """The fields of proc_pid_stat(5) that are used here."""
 
     pid: int
     state: str  # one letter
@@ -30,7 +30,7 @@ class Stat:
 
 
 def stat_of(pid: int) -> Stat | None:
-    """None for one that is gone."""
+    """The stat of a process, or None if it is gone."""
     try:
         data = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
@@ -48,27 +48,27 @@ def stat_of(pid: int) -> Stat | None:
 
 
 def is_living(pid: int) -> bool:
-    """Whether it may still do something: neither a zombie nor, without memory, about to be one."""
+    """True if a process may still act. A zombie cannot, nor can one that has already lost its memory."""
     stat = stat_of(pid)
     return stat is not None and stat.has_memory and not stat.is_zombie
 
 
 def started_at(pid: int) -> int | None:
-    """In clock ticks after boot; None for one that is gone, and without /proc."""
+    """When a process started, in clock ticks after boot; None if it is gone, or without /proc."""
     stat = stat_of(pid)
     return None if stat is None else stat.started
 
 
 def every_pid() -> list[int]:
     with contextlib.suppress(OSError):
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - ten times the work as paths
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - ten times faster than paths
     return []
 
 
 def stats(listed: Callable[[], Sequence[int]] = every_pid) -> Iterator[Stat]:
-    """Of each process, until none is listed that was not before.
+    """The stat of every process. Lists again until nothing new appears.
 
-    One that ended after it was listed may have left children behind that the list did not have yet.
+    A process that ended after it was listed may have left children that the list did not contain yet.
     """
     known: set[int] = set()
     while new := [pid for pid in listed() if pid not in known]:
@@ -77,11 +77,11 @@ def stats(listed: Callable[[], Sequence[int]] = every_pid) -> Iterator[Stat]:
 
 
 def environ_of(pid: int) -> set[bytes] | None:
-    """What it was started with; empty for one that has ended, None for another user's."""
+    """The environment that a process was started with; empty if it has ended, None if it is another user's."""
     path, give_up, looks = Path(f"/proc/{pid}/environ"), monotonic() + _STARTS_WITHIN_S, 0
     try:
-        # The kernel shows none of one that is just starting a program, nor of the memory that it has left since the
-        # file was opened. That says nothing of whose it is, so it is looked at again.
+        # The kernel shows an empty environment during execve(2), and for memory that the process left after the file
+        # was opened. That says nothing about its owner, so look again.
         while not (read := path.read_bytes()) and looks < _LOOKS and monotonic() < give_up:
             looks = 0 if _is_starting(pid) else looks + 1
     except PermissionError:
@@ -92,7 +92,7 @@ def environ_of(pid: int) -> set[bytes] | None:
 
 
 def _is_starting(pid: int) -> bool:
-    """Whether it has memory, and no environment there yet: between the two halves of execve(2)."""
+    """True in the middle of execve(2): the process has memory, but no environment in it yet."""
     stat = stat_of(pid)
     return stat is not None and stat.has_memory and not stat.has_environ
 

@@ -1,4 +1,4 @@
-"""Processes of this machine: told apart from later ones with the same pid, and ended with their groups."""
+"""Processes of this machine: told apart from later ones with the same pid, and killed with their groups."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOOK_S = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """A child, told from a later one with the same pid by when it and the machine started."""
+    """A child. Its start time and the boot id tell it from a later process with the same pid."""
 
     pid: int
     started: int | None  # clock ticks after boot
@@ -28,12 +28,12 @@ class Process:
 
 
 def identify(pid: int) -> Process:
-    """What tells this child from a later process with its pid; without Linux's /proc only the pid is known."""
+    """Record what identifies this child. Without Linux's /proc only the pid is known."""
     return Process(pid=pid, started=started_at(pid), boot_id=boot_id())
 
 
 def end_group_of(process: Process) -> bool:
-    """Kills the process and its group, if it still lives and is no later one with its pid; whether that was so."""
+    """Kill the process and its group, if it is still the same process. Returns whether it was."""
     if process.started is None or process.boot_id != boot_id():
         return False
     leader = stat_of(process.pid)
@@ -44,13 +44,12 @@ def end_group_of(process: Process) -> bool:
 
 
 def end_processes(process: Process | None, told: Mapping[str, str], *, root_below: Path | None = None) -> list[int]:
-    """Kills what a dead owner's run has left behind; the pids of what lives on all the same.
+    """Kill the processes that a dead owner's run left behind. Returns the pids of those that survived.
 
-    process: its child, where the owner could still note it. While that child lives, or nobody has reaped it, its
-    pid is its group's number. Once it is gone the number may be anybody's: then a process is known by
-    `told`, what the run has put into its environment, and so is what has left the group. Without /proc nothing is
-    killed.
-    root_below: the folder in which its SCHEDULER_ROOT was, where that is another one for each commit.
+    process: the run's child, if the owner could still record it. Until that child is reaped, its pid is also the
+    number of its group. After that the number may belong to anyone. Then processes are found by `told`, the
+    environment entries that identify the run; so are those that left the group. Without /proc nothing is killed.
+    root_below: the parent folder of its SCHEDULER_ROOT, where each commit has its own.
     """
     if process is not None:
         end_group_of(process)
@@ -64,7 +63,7 @@ def end_processes(process: Process | None, told: Mapping[str, str], *, root_belo
             _kill_group(group)
         if time.monotonic() > give_up:
             break
-        time.sleep(_LOOK_S)  # what one of them has started as it ended is found by the next look
+        time.sleep(_LOOK_S)  # the next look finds what they started while they ended
     return [each.pid for each in left]
 
 
@@ -76,15 +75,15 @@ def _carries(stat: Stat, wanted: set[bytes], start: bytes | None) -> bool:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether it was stopped by a signal or a debugger, as far as /proc tells: False elsewhere."""
+    """True if a signal or a debugger stopped the process. Always False without /proc."""
     stat = stat_of(pid)
     return stat is not None and stat.state in ("T", "t")
 
 
 def has_living_member(group: int) -> bool:
-    """Whether more than zombies is left of a group: in a container nobody may ever reap those (proc(5)).
+    """True if a group has members other than zombies, which a container may never reap (proc(5)).
 
-    True where there is no /proc to ask: macOS reaps its orphans.
+    Always True without /proc: macOS reaps its orphans.
     """
     stat = None
     for stat in stats():

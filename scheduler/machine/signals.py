@@ -1,7 +1,7 @@
-"""What this process was started with: how it lives with it, and what its children are not to inherit.
+"""Signals that this process inherited as blocked or ignored, and how to keep them from its children.
 
-Whoever starts a daemon may block or ignore signals: nohup, a shell's background job, a supervisor. Exec keeps both.
-A job's script cannot even trap a signal that it was started with ignored, so no run is to depend on that.
+nohup, a shell's background job or a supervisor may block or ignore signals, and exec keeps both. A script cannot even
+trap a signal that was ignored when it started, so no run may depend on how the daemon was started.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ HANDED_ON = frozenset(
 
 
 def settle_signals() -> None:
-    """Blocks none; those that were ignored still do nothing here, and have their default action in every child.
+    """Unblock all signals. Ignored ones still do nothing here, but have their default action in every child.
 
-    Call it in the main thread, before there are others.
+    Call it in the main thread before any other thread starts.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    # The kernel throws the ends of children away while it is ignored: each would look like exit code 0.
+    # While SIGCHLD is ignored the kernel discards exit statuses: each child would seem to exit with 0.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for number in signal.valid_signals():
         # Python ignores two signals itself, and subprocess restores those.
@@ -37,20 +37,20 @@ def _do_nothing(number: int, frame: FrameType | None) -> None:
 
 
 def is_ignored(number: int) -> bool:
-    """Whether whoever started this process wants it to live through this signal."""
+    """True if this process was started with the signal ignored, so it must survive it."""
     return signal.getsignal(number) in (signal.SIG_IGN, _do_nothing)
 
 
 def leave_pid_1() -> None:
-    """Goes on in a child where this is the first process of a container, which all orphans there are handed to.
+    """Continue in a child if this is the first process of a container, which inherits all orphans there.
 
-    The first process then does nothing but reap them, hand signals on and end as the child does. It has no other
-    children, so it takes no exit code from anybody who waits for it. Call it before there are threads or open files.
+    The first process then only reaps them, forwards signals and exits as the child does. It has no other children,
+    so it takes no exit status from another waiter. Call it before any thread starts or file is opened.
     """
     if os.getpid() != 1:
         return
     heard = HANDED_ON | {signal.SIGCHLD}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, heard)  # what comes meanwhile waits
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, heard)  # signals that arrive meanwhile stay pending
     child = os.fork()
     if child:
         _stand_by(child, heard)
@@ -66,11 +66,11 @@ def _stand_by(child: int, heard: Set[signal.Signals]) -> NoReturn:
         else:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, number)
-    os._exit(code)  # nothing here is to be flushed or closed: it is the child's
+    os._exit(code)  # flush and close nothing here: it belongs to the child
 
 
 def _reap(child: int) -> int | None:
-    """Takes all that has ended; the exit code where the child was among them, as a shell would say it."""
+    """Reap every ended process. Returns the child's exit code as a shell reports it, if the child was among them."""
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == child:

@@ -1,4 +1,4 @@
-"""Whether the kernel keeps the clock synchronised."""
+"""Whether the system clock is synchronised."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _TIME_ERROR = 5
 
 
 def is_synchronized() -> bool | None:
-    """Whether the kernel's clock is disciplined, by NTP, PTP or a host; None where that cannot be told."""
-    if SYNCHRONIZED.exists():  # timesyncd's word, also where a container may not ask the kernel
+    """True if NTP, PTP or a host keeps the clock right; None if that is unknown."""
+    if SYNCHRONIZED.exists():  # from timesyncd; works even where a container may not ask the kernel
         return True
     asked = _adjtimex()
     if asked is None:
@@ -23,7 +23,7 @@ def is_synchronized() -> bool | None:
 
 
 class _Timex(ctypes.Structure):
-    """The first fields of struct timex, and more room than the rest of it takes."""
+    """The first fields of struct timex, padded to more than its full size."""
 
     _fields_ = [
         ("modes", ctypes.c_uint),
@@ -37,7 +37,7 @@ class _Timex(ctypes.Structure):
 
 
 def _adjtimex() -> tuple[int, int] | None:
-    """(what the call answers, its status word), asked without changing anything; None where it may not be asked."""
+    """(return value, status word) of adjtimex(2) without changing anything; None if the call is not allowed."""
     if not sys.platform.startswith("linux") or ctypes.sizeof(ctypes.c_long) != 8:
         return None
     found = _Timex()

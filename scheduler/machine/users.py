@@ -1,4 +1,4 @@
-"""What this machine knows of itself: who asks, its users and programs, and the zone of its clock."""
+"""Facts about this machine: the current user, its users and programs, and its time zone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def is_program(name: str) -> bool:
 
 
 def local_zone(environ: Mapping[str, str]) -> str | None:
-    """The IANA name of the zone in which this machine's cron stands; None where nothing says it."""
+    """The IANA name of the time zone that this machine's cron uses, or None if unknown."""
     names = []
     named = environ.get("TZ", "").removeprefix(":")
     if named:
@@ -47,7 +47,7 @@ def local_zone(environ: Mapping[str, str]) -> str | None:
         with contextlib.suppress(OSError):
             names.append(Path("/etc/timezone").read_text().strip())
         if not os.path.lexists("/etc/localtime"):
-            names.append("UTC")  # so says the C library
+            names.append("UTC")  # as the C library does
     for name in names:
         try:
             zone_of(name)

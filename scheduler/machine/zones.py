@@ -1,4 +1,4 @@
-"""The rules of time zones that this machine knows, and a digest of them."""
+"""The time zone rules of this machine, and a digest of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def rules() -> tuple[str, str]:
-    """Where the rules come from, the system before the package, and their version, such as 2026f; empty: unknown."""
+    """The source of the rules (the system, or else the package) and their version, such as 2026f; empty if unknown."""
     for folder in map(Path, zoneinfo.TZPATH):
         if (folder / "UTC").exists() or (folder / "Etc/UTC").exists():
             return str(folder), _version(folder)
@@ -37,7 +37,7 @@ def _version(folder: Path) -> str:
 
 
 def rules_digest(names: Iterable[str]) -> str:
-    """A digest of the rules of these zones as they are on this machine now: another one, where any has changed."""
+    """A digest of this machine's rules for these zones. It changes whenever one of them does."""
     found = hashlib.sha256()
     for name in sorted(names):
         found.update(name.encode() + b"\0" + _bytes(name) + b"\0")
@@ -45,7 +45,7 @@ def rules_digest(names: Iterable[str]) -> str:
 
 
 def _bytes(name: str) -> bytes:
-    """The compiled rules, from where `zoneinfo` takes them; empty if nowhere."""
+    """The compiled rules from where `zoneinfo` reads them; empty if there are none."""
     for folder in zoneinfo.TZPATH:
         with contextlib.suppress(OSError, ValueError):
             return (Path(folder) / name).read_bytes()
