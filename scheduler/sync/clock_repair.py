@@ -1,4 +1,4 @@
-"""What a clock that went back has written is repaired (F6)."""
+"""Repair of what was written before the clock went back (F6)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _log = Log(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockRepair:
-    """What was changed, because the clock had gone back or a zone has other rules."""
+    """The repairs made because the clock went back or the rules of a zone changed."""
 
     jobs: tuple[Righted, ...]
-    void: int  # slots whose skips were taken back
-    retries: tuple[Run, ...]  # tried again sooner than they were to be
+    void: int  # slots whose skips were undone
+    retries: tuple[Run, ...]  # runs that will be retried sooner than planned
 
     @property
     def nothing(self) -> bool:
@@ -35,11 +35,11 @@ class ClockRepair:
 
 
 def repair_after_clock_change(store: Store, *, now: datetime, whole: bool, actor: str = "scheduler") -> ClockRepair:
-    """Makes a database fit to go on from `now`: no slot runs twice, none is lost (F6).
+    """Make the database consistent with `now`, so that no slot runs twice and none is lost (F6).
 
-    Skips of slots that lie ahead are void, and the slots due again; rows that ran stay, and block. A cursor is the
-    first slot without a row.
-    whole: look at every job, not only at those that something of lies ahead.
+    Skips of slots in the future are undone, and those slots are due again. Rows of runs stay and block their slots.
+    A cursor moves to the first slot without a row.
+    whole: check every job, not only those with rows in the future.
     """
 
     def turn() -> ClockRepair:
@@ -84,7 +84,7 @@ def repair_after_clock_change(store: Store, *, now: datetime, whole: bool, actor
 def _righted(store: Store, job: Job, now: datetime, taken: Collection[datetime]) -> Righted:
     try:
         return righted(job, now=now, taken=taken, since=lambda: store.read(clock_steps.armed_at, job.id))
-    except Exception:  # such as a zone that this machine no longer knows: no other job may wait for it
+    except Exception:  # such as a zone that this machine no longer has: it must not block other jobs
         _log.exception("cursor_not_checked", job_id=job.id)
         pause, file = job.pause, job.file
         return Righted(

@@ -1,4 +1,4 @@
-"""Why a sync is held (S8): git is half way through something, or another branch is checked out than is to be synced."""
+"""Why a sync is held (S8): git is in the middle of an operation, or another branch is checked out."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _BRANCH = "refs/heads/"
 
 
 def why_held(place: Place, stored: Settings | None, *, now_anyway: bool = False) -> str:
-    """In words why no pass may take the files as they are now; empty if one may.
+    """Why no pass may use the files as they are now; empty if one may.
 
-    now_anyway: whatever git is in the middle of. Nothing lets a pass take the files of another branch.
+    now_anyway: ignore unfinished git operations. Nothing lets a pass use the files of another branch.
     """
     if not now_anyway and place.followed is None and (found := under_way(place.root)):
         return found
@@ -23,17 +23,17 @@ def why_held(place: Place, stored: Settings | None, *, now_anyway: bool = False)
 
 
 def other_branch(place: Place, stored: Settings | None) -> str:
-    """In words what is checked out where it is not the branch that is to be synced and run; else empty.
+    """A description of what is checked out, if it is not the branch to sync and run; otherwise empty.
 
-    stored: the last good settings; None before the first sync. Their `worktree.branch` decides, whatever the
-    scheduler.yaml of the branch that is checked out says. Only where they name none does that file's count.
+    stored: the last good settings; None before the first sync. Their `worktree.branch` decides, whatever
+    scheduler.yaml says on the current branch. That file counts only if the stored settings name no branch.
     """
     branch = stored.worktree.branch if stored is not None and stored.worktree.branch else _told(place)
     return _other_branch(place, branch) if branch else ""
 
 
 def _told(place: Place) -> str | None:
-    """The branch that scheduler.yaml names as it stands; parsed only if it can name one, which `list` need not pay."""
+    """The branch that scheduler.yaml names now. To keep `list` fast, the file is parsed only if it may name one."""
     data = read_file(place.root, ROOT_FILE, limit=ROOT_FILE_BYTES)
     if isinstance(data, Fault) or b"worktree" not in data:
         return None
@@ -42,7 +42,7 @@ def _told(place: Place) -> str | None:
 
 
 def _other_branch(place: Place, branch: str) -> str:
-    if place.followed is not None:  # its files are those of one commit, and no branch is checked out
+    if place.followed is not None:  # its files belong to one commit; no branch is checked out
         remote = place.followed.remote()
         return "" if remote.branch == branch else f"the {remote.words} is followed, and worktree.branch is {branch!r}"
     if git_folder(place.root) is None:
@@ -58,11 +58,11 @@ def _other_branch(place: Place, branch: str) -> str:
 
 
 def _asked(place: Place) -> str | None:
-    """HEAD where no file tells it, asked of git."""
+    """HEAD as git reports it, where no file contains it."""
     from scheduler.git.run import GitError, run_git
     from scheduler.git.tree import head
 
     try:
         return run_git(place.root, "symbolic-ref", "--quiet", "HEAD").decode("utf-8", "surrogateescape").strip()
     except GitError as error:
-        return head(place.root) if error.returncode == 1 else None  # --quiet: it is detached
+        return head(place.root) if error.returncode == 1 else None  # --quiet: HEAD is detached

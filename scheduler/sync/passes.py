@@ -1,4 +1,4 @@
-"""One pass: read the files, plan, apply in one transaction (S5); and the partial pass of one job at its fire (F1)."""
+"""A pass reads the files, plans and applies in one transaction (S5). A partial pass does so for one fire (F1)."""
 
 from __future__ import annotations
 
@@ -41,31 +41,31 @@ from scheduler.sync.synced import Synced
 T = TypeVar("T")
 
 LOOK_AGAIN_S = 0.1
-SAVE_S = 1.0  # how long a file may be half saved
+SAVE_S = 1.0  # how long a file may stay half saved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passes:
-    """How one root is read and its difference carried into the database."""
+    """Reads one root and applies the differences to the database."""
 
     place: Place
     clock: Clock
     absent_grace: timedelta = timedelta(seconds=10)  # F1
-    # A daemon's: claims what these jobs owe up to an instant, before a pass replaces their schedules (S6).
+    # Set by a daemon: claims the slots of these jobs up to an instant, before a pass replaces their schedules (S6).
     settle: Callable[[Store, Collection[str], datetime], None] | None = None
-    parsed: Parsed | None = None  # job files as they were last parsed; for one thread at a time
-    commits: Commits | None = None  # the tree that HEAD named last
+    parsed: Parsed | None = None  # job files as last parsed; for one thread at a time
+    commits: Commits | None = None  # the tree that HEAD last pointed to
 
     def _here(self) -> Passes:
-        """The same of the commit that is the root by now, where that is kept from a remote: one for all of a look."""
+        """In a followed root, the same for its current commit, so that one look reads one commit."""
         place = self.place.now()
         return self if place is self.place else replace(self, place=place)
 
     def _gone(self, path: str) -> tuple[str, str] | None:
-        """The folder above a file that is gone, and what is wrong with it.
+        """The missing or empty folder above a file, and what is wrong with it; None if nothing is.
 
-        One that is empty because somebody has deleted its only file is not: a lost mount is of files that git, which
-        sees no other, does not know.
+        A folder that is empty because somebody deleted its only file is not missing. After a lost mount, git would
+        still know other files there.
         """
         place = self._here().place
         found = gone_folder(place.root, path)
@@ -76,7 +76,7 @@ class Passes:
         return found
 
     def plan(self, observed: Observed, *, confirmed: str | None = None, now_anyway: bool = False) -> Synced:
-        """What a pass would change now, or will once nothing holds it; writes nothing."""
+        """What a pass would change now, or will change once nothing holds it. Writes nothing."""
         started = self.clock.now()
         here = self._here()
         found, problems, silence = here._plan(observed, started, confirmed)
@@ -93,11 +93,11 @@ class Passes:
         defer: Callable[[Plan | None], Collection[str] | None] | None = None,
         now_anyway: bool = False,
     ) -> Synced:
-        """One pass; one that is held (S8) changes nothing.
+        """Run one pass. A held pass (S8) changes nothing.
 
-        defer: the jobs whose loss is not to be believed yet; None: nothing of this pass is.
-        now_anyway: take the files as they are, whatever git is in the middle of; but of no other branch.
-        Raises: UnavailableError where the root or the database cannot be used.
+        defer: the jobs whose loss is not believed yet; None defers every change of this pass.
+        now_anyway: ignore unfinished git operations, but never sync another branch.
+        Raises: UnavailableError if the root or the database cannot be used.
         """
         started = self.clock.now()
         settled: datetime | None = None
@@ -107,14 +107,14 @@ class Passes:
         def turn() -> Synced:
             nonlocal settled
             observed = store.read(syncs.observed)
-            # After settling, of the same moment: later slots are the new schedule's, but those that are claimed by now.
+            # Use the moment of settling: later slots belong to the new schedule, except those already claimed.
             now = self.clock.now()
             if settled is not None:
                 slots = [job.last_slot for job in observed.jobs.values() if job.last_slot is not None]
                 now = max([settled, *(slot for slot in slots if slot <= now)])
-            here = self._here()  # after what was observed: an older commit cannot undo what a newer one was taken for
+            here = self._here()  # after reading the database, so that an older commit cannot undo a newer one
             found, problems, silence = here._plan(observed, now, confirmed)
-            # Somebody may have switched while the files were read: they may be those of another branch.
+            # Somebody may have switched branches while the files were read.
             if held := here.held(observed.settings, now_anyway=now_anyway):
                 return self._synced(None, (), started, None, "", held)
             if self.settle is not None and settled is None and found is not None:
@@ -123,7 +123,7 @@ class Passes:
                     self.settle(store, owing, now)
                     crash_point("after_settle")
                     settled = now
-                    raise StaleError  # plan again: what the slots owed is settled
+                    raise StaleError  # plan again, now that the due slots are settled
             settled = None
             doubted = () if defer is None else defer(found)
             if doubted is None:
