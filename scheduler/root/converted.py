@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from scheduler.core.formats.checkout import Conversion, find_conversion
@@ -52,7 +52,17 @@ def conversions_here(files: WorkingTree, desired: Desired, *, only_differing: bo
         return {}
 
 
-def _conversions(files: Files, named: Mapping[str, str]) -> dict[str, Conversion]:
+def conversions_on_branch(files: CommitFiles, written: Mapping[str, bytes]) -> dict[str, Conversion]:
+    """What a checkout makes of these bytes at these real paths, by the attributes of a commit.
+
+    Raises: GitError.
+    """
+    return _conversions(files, {path: path for path in written}, written.__getitem__)
+
+
+def _conversions(
+    files: Files, named: Mapping[str, str], read: Callable[[str], bytes] | None = None
+) -> dict[str, Conversion]:
     def bytes_of(path: str) -> bytes | None:
         source = files.read(path, limit=RUNNER_FILE_BYTES, hidden=True)
         if isinstance(source, Fault):
@@ -66,7 +76,7 @@ def _conversions(files: Files, named: Mapping[str, str]) -> dict[str, Conversion
         ways = [each[real] for each in said if real in each and find_conversion(each[real], b"$Id$\n") is not None]
         if not ways:
             continue
-        data = bytes_of(path)
+        data = (read or bytes_of)(path)
         conversions = [each for way in ways if data is not None and (each := find_conversion(way, data)) is not None]
         if conversions:
             found[path] = next((each for each in conversions if each.hides), conversions[0])

@@ -264,6 +264,46 @@ def test_what_only_this_machine_says_counts_for_its_files_alone(root: Root) -> N
     assert reviewed(root, "--head", "HEAD").problems == []
 
 
+def branch_blob(root: Root, path: str) -> bytes:
+    return subprocess.run(["git", "-C", root.path, "cat-file", "blob", f"b:{path}"], capture_output=True).stdout
+
+
+def test_an_edit_on_a_branch_has_the_form_that_git_commits(root: Root) -> None:
+    commit_blob(root, SCRIPT, b"# $Id$\necho one\n")
+    attributes(root, "*.sh text eol=crlf ident\n")
+    root.sync()
+    assert b"$Id: " in (root.path / SCRIPT).read_bytes()
+    root.run("flaky")  # of the text with CR LF and the expanded keyword
+    root.write(SCRIPT, b"echo two\r\n")
+    root.commit()
+    root.ok("rollback", "flaky", "--to", "flaky:1", "--branch", "b")
+    assert branch_blob(root, SCRIPT) == b"# $Id$\necho one\n"
+    root.git("checkout", "-q", "b")
+    assert root.git("status", "--porcelain") == ""
+    again = root.ok("rollback", "flaky", "--to", "flaky:1", "--branch", "c")
+    assert "nothing to do" in again.stderr
+
+
+def test_an_edit_on_a_branch_says_where_git_will_make_another_text_of_it(root: Root, tmp_path: Path) -> None:
+    attributes(root, "*.sh working-tree-encoding=ISO646-DE\n")
+    (tmp_path / "text").write_text("echo ö\n")
+    done = root.ok("update", "flaky", "--task-file", str(tmp_path / "text"), "--branch", "b")
+    assert branch_blob(root, SCRIPT) == "echo ö\n".encode()
+    assert f"git converts {SCRIPT} on checkout (working-tree-encoding=ISO646-DE)" in done.stderr
+
+
+def test_a_rollback_to_a_commit_does_not_bring_back_what_never_ran(root: Root) -> None:
+    attributes(root, "*.sh working-tree-encoding=ISO646-DE\n")
+    commit_blob(root, SCRIPT, CURL.encode())
+    old = root.git("rev-parse", "HEAD")
+    attributes(root, "")
+    commit_blob(root, SCRIPT, b"echo safe\n")
+    done = root.cli("rollback", "flaky", "--to", f"commit:{old}")
+    assert done.code == 3
+    assert "what ran is not what it holds" in done.stderr
+    assert (root.path / SCRIPT).read_bytes() == b"echo safe\n"
+
+
 def test_where_git_does_not_answer_a_review_fails_and_everything_else_goes_on(
     root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,12 @@ def find_conversion(said: Mapping[str, str], data: bytes) -> Conversion | None:
     return Conversion(", ".join(words), hides, ends_lines) if words else None
 
 
+def committed_form(data: bytes, conversion: Conversion) -> bytes:
+    """What git commits of bytes that a checkout would hold; an encoding and a filter are left as they are."""
+    data = data.replace(b"\r\n", b"\n") if conversion.ends_lines else data
+    return KEYWORD.sub(b"$Id$", data) if "ident" in conversion.words.split(", ") else data
+
+
 def conversion_problems(found: Mapping[str, Conversion], *, errors: Collection[str] = ()) -> list[Problem]:
     """What to say of files, by path, that a checkout converts. errors: those of which that is an error."""
     hidden = [path for path, each in found.items() if each.hides]
