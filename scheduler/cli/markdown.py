@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from scheduler.cli.render import field_text, schedule_written, value_text
 from scheduler.core.values.hidden import each_shown
-from scheduler.core.values.settings import runner_file_of
+from scheduler.core.values.settings import converted_file_of, runner_file_of
 from scheduler.core.views import place_of_setting
 
 if TYPE_CHECKING:
@@ -197,8 +197,15 @@ def _widens(shown: Json) -> Iterable[list[str]]:
             before, after = (_value(field, update["changes"][field][side]) for side in ("before", "after"))
             what = _runs(update["changes"][field]["after"], shown) if field == "runner" else ""
             yield [f"- {code(update['id'])}: {_field(field)} {before} \u2192 {after}{what}"]
+    converted: dict[tuple[str, str], tuple[list[str], set[str]]] = {}
     for change in shown["root_changed"]:
-        if change["widens"]:
+        path = converted_file_of(change["field"])
+        if path is not None:
+            before, after = (_value(change["field"], change[side]) for side in ("before", "after"))
+            paths, jobs = converted.setdefault((before, after), ([], set()))
+            paths.append(path)
+            jobs.update(change["jobs"])
+        elif change["widens"]:
             name = change["field"].split(".")[1] if change["field"].startswith("runners.") else ""
             users = shown["runner_jobs"].get(name, [])
             used = f"; used by {_listed(users)}" if users else "; no job uses it" if name else ""
@@ -209,6 +216,9 @@ def _widens(shown: Json) -> Iterable[list[str]]:
                 f"{code(place)}, {code(change['field'])}" if path is None else f"{code(path)}, which {code(name)} runs"
             )
             yield [f"- {what}: {before} \u2192 {after}{used}"]
+    for (before, after), (paths, jobs) in converted.items():
+        used = f"used by {_listed(sorted(jobs))}" if jobs else "no job uses it"
+        yield [f"- {_listed(paths)}, by git's attributes: {before} \u2192 {after}; {used}"]
 
 
 def _runs(runner: str, shown: Json) -> str:
@@ -269,11 +279,22 @@ def _diff(diff: TaskDiff, most: int | None = None) -> list[str]:
     lines = _lines(diff)
     kept = lines if most is None else lines[:most]
     body = [_diff_line(line) for line in kept]
+    note = [f"**{_printable(diff.note)}**", ""] if diff.note else []
     fence = "`" * max(3, 1 + max((len(run) for line in body for run in re.findall("`+", line)), default=0))
     cut = len(lines) - len(kept)
     tail = [f"**Cut: {cut} more lines of this text are not shown.**", ""] if cut else []
     is_open = " open" if diff.before_sha256 is not None else ""
-    return [f"<details{is_open}><summary>{title}</summary>", "", f"{fence}diff", *body, fence, "", *tail, "</details>"]
+    return [
+        f"<details{is_open}><summary>{title}</summary>",
+        "",
+        *note,
+        f"{fence}diff",
+        *body,
+        fence,
+        "",
+        *tail,
+        "</details>",
+    ]
 
 
 def _lines(diff: TaskDiff) -> list[str]:

@@ -17,7 +17,7 @@ import click
 
 from scheduler.core.values.instants import on_the_clock, parse_instant
 from scheduler.core.values.problems import Problem
-from scheduler.core.values.settings import runner_file_of, runner_of
+from scheduler.core.values.settings import converted_file_of, runner_file_of, runner_of
 from scheduler.core.values.texts import json_text, listed
 from scheduler.core.values.units import format_duration
 from scheduler.core.views import place_of_setting
@@ -346,6 +346,8 @@ def field_text(field: str, value: Any) -> str:
         return format_duration(timedelta(milliseconds=value))
     if runner_file_of(field) is not None:
         return "no file" if value is None else _SHA256.sub(lambda found: found[1][:12], str(value))
+    if converted_file_of(field) is not None:
+        return "as committed" if value is None else str(value)
     return schedule_written(value) if field == "schedule" and isinstance(value, Mapping) else value_text(value)
 
 
@@ -364,6 +366,8 @@ def setting_name(field: str) -> str:
     path = runner_file_of(field)
     if path is not None:
         return f"{path} (named by runner {runner_of(field)})"
+    if (path := converted_file_of(field)) is not None:
+        return f"{path} (git's attributes)"
     return f"{place_of_setting(field)} {field.removesuffix('_ms')}"
 
 

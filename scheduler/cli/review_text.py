@@ -12,7 +12,7 @@ import click
 from scheduler.cli.render import change_text, clean, github_command, github_text, setting_name, users_text
 from scheduler.core.plan.textdiff import LineEdit, by_words
 from scheduler.core.values.problems import Problem
-from scheduler.core.values.settings import ROOT_FILE, runner_file_of
+from scheduler.core.values.settings import ROOT_FILE, converted_file_of, runner_file_of
 from scheduler.core.views import place_of_setting
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def marks(shown: Json, problems: Sequence[Problem], *, folder: str) -> Iterator[
             text = f"{job_id}: {_changed(field, update['changes'][field], ' ')}"
             yield github_command("warning", path, job["line"], "more power", text)
     for change in shown["root_changed"]:
-        field, program = change["field"], runner_file_of(change["field"])
+        field = change["field"]
+        program = runner_file_of(field) or converted_file_of(field)
         name = field.removesuffix("_ms") if program is None else setting_name(field)
         text = f"{name}: {change_text(field, change)}{users_text(change)}"
         kind, title = ("warning", "more power") if change["widens"] else ("notice", "setting")

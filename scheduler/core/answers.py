@@ -366,7 +366,7 @@ class TaskChangeJson(TypedDict):
 class RootChangeJson(BeforeAfterJson):
     field: str
     widens: bool
-    jobs: NotRequired[list[str]]  # that use the runner whose setting or file it is
+    jobs: NotRequired[list[str]]  # that use the runner whose setting it is, or the file
 
 
 class GuardJson(TypedDict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +16,7 @@ from scheduler.core.values.facts import Commit, Job, Pause, RunnerFile, Status, 
 from scheduler.core.values.instants import instant, on_the_clock
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.runs import AuditRow, Run
-from scheduler.core.values.settings import ROOT_FILE, runner_of
+from scheduler.core.values.settings import ROOT_FILE, converted_file_of, runner_of
 from scheduler.core.values.spec import Schedule
 
 if TYPE_CHECKING:  # a plan comes with the file readers, which reading commands never need
@@ -184,6 +184,7 @@ def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None =
     verbs = ("create", "archive", "revive")
     by_verb = {verb: [action.job_id for action in plan.actions if action.verb == verb] for verb in verbs}
     known = [action for action in plan.actions if action.before is not None and action.verb != "archive"]
+    by_file = plan.users_by_file() if any(map(converted_file_of, plan.root_changes)) else {}
     return {
         "revision": plan.revision,
         "dirty": plan.dirty,
@@ -218,7 +219,8 @@ def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None =
             if action.task_change is not None
         ],
         "root_changed": [
-            _root_change_json(field, before, after, plan) for field, (before, after) in plan.root_changes.items()
+            _root_change_json(field, before, after, plan, by_file)
+            for field, (before, after) in plan.root_changes.items()
         ],
         "problems": problems_json(plan.problems),
         "guard": None if plan.guard is None else _guard_json(plan.guard),
@@ -232,20 +234,24 @@ def _guard_json(guard: Guard) -> answers.GuardJson:
 
 def place_of_setting(field: str) -> str:
     """What a change of a root is a change of: scheduler.yaml, or something that is no file of ours."""
-    return {"state": "the repository"}.get(field.partition(".")[0], ROOT_FILE)
+    return {"state": "the repository", "attributes": ".gitattributes"}.get(field.partition(".")[0], ROOT_FILE)
 
 
-def _root_change_json(field: str, before: Any, after: Any, plan: Plan) -> answers.RootChangeJson:
+def _root_change_json(
+    field: str, before: Any, after: Any, plan: Plan, by_file: Mapping[str, Sequence[str]]
+) -> answers.RootChangeJson:
     found: answers.RootChangeJson = {"field": field, "before": before, "after": after, "widens": widens_root(field)}
     if (runner := runner_of(field)) is not None:
         found["jobs"] = plan.users(runner)
+    if (path := converted_file_of(field)) is not None:
+        found["jobs"] = list(by_file.get(path, ()))
     return found
 
 
 def widens_root(field: str) -> bool:
     """Whether a setting can give more power: to jobs (what runs, for how long, where), or to who edits them."""
     first, _, rest = field.partition(".")
-    return first in ("state", "runners", "hosts", "jobs", "channels", "prune", "worktree", "agents") or (
+    return first in ("state", "attributes", "runners", "hosts", "jobs", "channels", "prune", "worktree", "agents") or (
         first == "defaults" and rest.split(".")[0] in ("runner", "env", "timeout")
     )
 

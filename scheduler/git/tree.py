@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scheduler.core.formats.checkout import KEYWORD
 from scheduler.core.values.facts import Provenance
+from scheduler.git.attributes import attributes_here
 from scheduler.git.folder import git_folder, head_by_hand
 from scheduler.git.objects import blob_id, entries_of, lfs_pointer, resolve_revision
 from scheduler.git.run import GitError, run_git
@@ -66,8 +66,6 @@ class Tree:
         return self.conversions is not None and self.conversions.ignores(path)
 
 
-_KEYWORD = re.compile(rb"\$Id:[^$\n]*\$")  # gitattributes(5), ident
-_ATTRIBUTES = ("text", "crlf", "eol", "ident", "filter", "working-tree-encoding")
 _KNOWN_S = 2.0  # for a pass over many files; an edit of .gitattributes counts soon after
 
 
@@ -81,7 +79,7 @@ class Conversions:
         """paths: those that may be asked for, all at once."""
         self._root = root
         self._paths = tuple(paths)
-        self._known: dict[str, dict[str, str]] = {}
+        self._known: dict[str, Mapping[str, str]] = {}
         self._known_until = 0.0
         self._auto = False
 
@@ -111,8 +109,8 @@ class Conversions:
         """Whether a commit of `data` at `path` would give `blob`, or a checkout of that gave `data`."""
         if blob_id(lfs_pointer(data), blob) == blob:
             return True
-        lines, keywords = data.replace(b"\r\n", b"\n"), _KEYWORD.sub(b"$Id$", data)
-        both = _KEYWORD.sub(b"$Id$", lines)
+        lines, keywords = data.replace(b"\r\n", b"\n"), KEYWORD.sub(b"$Id$", data)
+        both = KEYWORD.sub(b"$Id$", lines)
         found = next((each for each in (lines, keywords, both) if blob_id(each, blob) == blob), None)
         if found is None:
             return False
@@ -132,17 +130,14 @@ class Conversions:
             return said["eol"] in ("lf", "crlf") or (self._auto and plain)
         return text == "set" or (text == "auto" and plain)
 
-    def _attributes(self, path: str) -> dict[str, str]:
+    def _attributes(self, path: str) -> Mapping[str, str]:
         if time.monotonic() > self._known_until:
             self._known = {}
             self._auto = _core_setting(self._root, "autocrlf") in ("true", "input")
             self._known_until = time.monotonic() + _KNOWN_S
         if path not in self._known:
             asked = {path} if len(self._paths) > _MOST_PATHS else {path, *self._paths}
-            names = b"".join(os.fsencode(each) + b"\0" for each in asked)
-            said = run_git(self._root, "check-attr", "-z", "--stdin", *_ATTRIBUTES, input=names).split(b"\0")[:-1]
-            for name, attribute, value in zip(said[::3], said[1::3], said[2::3], strict=True):
-                self._known.setdefault(os.fsdecode(name), {})[attribute.decode()] = value.decode("utf-8", "replace")
+            self._known.update(attributes_here(self._root, asked))
         return self._known[path]
 
 

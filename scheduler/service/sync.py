@@ -49,9 +49,11 @@ def validate(root: Root, paths: Sequence[Path] = ()) -> tuple[Problem, ...]:
 
     Raises: UsageError for a path that is no job file of this root.
     """
+    from scheduler.core.formats.checkout import conversion_problems
     from scheduler.core.formats.rootfile import NEEDS_SETTINGS
     from scheduler.core.plan.claimants import across_files, no_job
     from scheduler.git.tree import Tree
+    from scheduler.root.converted import conversions_here
     from scheduler.root.desired import read_desired
 
     settings, root_problems = read_settings(root.place)
@@ -60,8 +62,10 @@ def validate(root: Root, paths: Sequence[Path] = ()) -> tuple[Problem, ...]:
     root_problems = tuple(sorted({*root_problems, *state_problems(tracked_here(root.place.root))}))
     if settings is None:
         return root_problems
-    desired = read_desired(WorkingTree(root.place), settings, Tree())
-    problems = sorted({*root_problems, *desired.problems, *across_files(desired), *no_job(desired)})
+    files = WorkingTree(root.place)
+    desired = read_desired(files, settings, Tree())
+    converted = conversion_problems(conversions_here(files, desired))
+    problems = sorted({*root_problems, *desired.problems, *across_files(desired), *no_job(desired), *converted})
     if broken:
         problems = [problem for problem in problems if problem.code not in NEEDS_SETTINGS]
     if not paths:

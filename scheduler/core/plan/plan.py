@@ -6,6 +6,7 @@ file-owned facts and cursor its job ends up with, so that applying a plan comput
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,7 +20,7 @@ from scheduler.core.times.fires import next_fire
 from scheduler.core.values.facts import Dirty, Job, SyncState
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, Severity
-from scheduler.core.values.settings import Settings
+from scheduler.core.values.settings import ROOT_FILE, Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,16 @@ class Plan:
         """The jobs that run with this runner once the plan is applied."""
         after = [action.after for action in self.actions]
         return [facts.spec.id for facts in after if facts.archived_at is None and facts.spec.runner == runner]
+
+    def users_by_file(self) -> Mapping[str, Sequence[str]]:
+        """For each file the jobs that it makes up, by what it says or what it runs, once the plan is applied."""
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for facts in (action.after for action in self.actions if action.after.archived_at is None):
+            runner = self.settings.runners.get(facts.spec.runner)
+            programs = () if runner is None else (path for path, _ in runner.files)
+            for path in {ROOT_FILE, facts.path, facts.spec.task_source_path or facts.path, *programs}:
+                found[path].append(facts.spec.id)
+        return found
 
     @property
     def nothing_to_do(self) -> bool:

@@ -21,7 +21,17 @@ from scheduler.core.values.lookalikes import same_looking
 
 # What only a pass over all files can find: a look at one file neither adds nor clears it.
 WHOLE_PASS_CODES = (
-    *("file.case", "file.emptied", "file.unread", "folder.link", "id.duplicate", "id.similar", "jobs.none"),
+    *(
+        "file.case",
+        "file.converted",
+        "file.crlf",
+        "file.emptied",
+        "file.unread",
+        "folder.link",
+        "id.duplicate",
+        "id.similar",
+        "jobs.none",
+    ),
     *("limit.max-jobs", "schedule.past"),
 )
 

@@ -130,3 +130,9 @@ def runner_file_of(field: str) -> str | None:
     """The file of the root, root-relative, that such a field tells of: one that the command of a runner names."""
     parts = field.split(".", 3)
     return parts[3] if len(parts) == 4 and parts[0] == "runners" and parts[2] == "files" else None
+
+
+def converted_file_of(field: str) -> str | None:
+    """The file of the root whose attributes such a field tells of: attributes.scripts/a.sh."""
+    first, _, path = field.partition(".")
+    return path if first == "attributes" else None

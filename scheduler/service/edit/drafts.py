@@ -230,6 +230,23 @@ def _as_committed(root: Path, draft: Draft, tell: Tell) -> dict[str, bytes | Non
     return found
 
 
+def _to_committed_form(draft: Draft) -> None:
+    """Has a branch get what `git add` would give it: nothing converts these bytes on their way. Raises: GitError."""
+    from scheduler.core.formats.checkout import committed_form
+    from scheduler.root.converted import conversions_on_branch
+
+    assert isinstance(draft.files.files, CommitFiles)
+    written = {path: data for path, data in draft.after.items() if data is not None}
+    for path, conversion in conversions_on_branch(draft.files.files, written).items():
+        draft.after[path] = data = committed_form(written[path], conversion)
+        if data == draft.before[path]:
+            del draft.before[path], draft.after[path]
+        elif conversion.hides:
+            draft.notes.append(
+                f"git converts {path} on checkout ({conversion.words}): what runs will not be what the branch holds"
+            )
+
+
 def diff_of(before: Mapping[str, bytes | None], after: Mapping[str, bytes | None]) -> str:
     """A unified diff of these files, as git would show it."""
     found: list[str] = []
@@ -261,6 +278,8 @@ def apply_draft(root: Root, draft: Draft) -> EditJson:
     commit, target = None, draft.target
     if draft.permission is not None:
         draft.permission.check(draft.files, draft.job_id, draft.after, gone=draft.gone, known=root.known(draft.job_id))
+    if draft.branch is not None and root.place.followed is None:  # there, what the commit holds runs as it is
+        _to_committed_form(draft)
     if draft.after:
         commit = write(root.place.root, draft, target, root.environ, root.tell)
     else:

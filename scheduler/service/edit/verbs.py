@@ -318,6 +318,7 @@ def _to_commit(root: Root, draft: Draft, job: Opened, name: str) -> None:
     job_id = str(job.document.id)
     then = EditFiles(CommitFiles(root.place.root, find_commit(root.place.root, name)))
     old = open_job(then, job_id)
+    _check_ran_as_committed(root, then, real_of(then, old.path), old.data)
     real = real_of(draft.files, job.path)
     if old.alone and job.alone and is_markdown(old.path) == is_markdown(job.path):
         before, after = job.read(), Opened(job.path, old.data, 0, job.settings)
@@ -340,7 +341,23 @@ def _to_commit(root: Root, draft: Draft, job: Opened, name: str) -> None:
         text = then.read(source)
         if isinstance(text, Fault):
             raise RefusedError(text.message, hint="its task stood in no commit; roll back to a run or a text")
+        _check_ran_as_committed(root, then, text.real, text.data)
         _put_task(draft, job, source, text.data)
+
+
+def _check_ran_as_committed(root: Root, then: EditFiles, path: str, data: bytes) -> None:
+    """Raises: RefusedError where a checkout of that commit held something that nobody can tell from it."""
+    from scheduler.root.converted import conversions_on_branch
+
+    assert isinstance(then.files, CommitFiles)
+    if root.place.followed is not None:  # it holds the bytes of the commit
+        return
+    for conversion in conversions_on_branch(then.files, {path: data}).values():
+        if conversion.hides and conversion.words != "ident":
+            raise RefusedError(
+                f"git converts {path} of {then.where} on checkout ({conversion.words}): what ran is not what it holds",
+                hint="roll back to a run or a text",
+            )
 
 
 @contextlib.contextmanager

@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from scheduler.core import views
+from scheduler.core.formats.checkout import conversion_problems
+from scheduler.core.plan.action import Change
 from scheduler.core.plan.plan import Plan, plan
 from scheduler.core.plan.review import (
     TaskDiff,
@@ -24,10 +26,12 @@ from scheduler.core.plan.review import (
 )
 from scheduler.core.values.facts import Fault, FileFacts, Job
 from scheduler.core.values.instants import milliseconds
+from scheduler.core.values.problems import Problem
 from scheduler.core.values.settings import ROOT_FILE, Settings
 from scheduler.git.objects import pointed_at
 from scheduler.git.run import GitError
 from scheduler.git.tree import head as head_of
+from scheduler.git.tree import read_tree
 from scheduler.root.committed import CommitFiles
 from scheduler.root.excerpts import source_lines
 from scheduler.root.files import WorkingTree
@@ -70,23 +74,25 @@ def review(root: Root, *, base: str | None = None, head: str | None = None, dire
     started = clock.now()
     ends = compare(place.root, base, head, direct=direct)
     revision = ends.head or head_of(place.root)
-    before = snapshot(CommitFiles(place.root, ends.base), ends.base)
+    checked_out = place.followed is None
+    before = snapshot(CommitFiles(place.root, ends.base), ends.base, checked_out=checked_out)
     files = WorkingTree(place) if ends.head is None else CommitFiles(place.root, ends.head)
-    after = snapshot(files, revision)
+    after = snapshot(files, revision, checked_out=checked_out)
     observed = _observed(before, started)
     notes = _notes(ends, base, before, after)
     found: Plan | None = None
     diffs: tuple[TaskDiff, ...] = ()
-    problems = after.problems
+    problems = tuple(sorted({*after.problems, *_conversion_problems(before, after)}))
     if after.desired is not None:
-        desired = replace(after.desired, problems=tuple(sorted({*after.problems, *after.desired.problems})))
+        desired = replace(after.desired, problems=tuple(sorted({*problems, *after.desired.problems})))
         found = plan(desired, observed, previous=before.settings, now=started)
-        if after.state:
-            found = replace(found, root_changes={"state.tracked": (before.state, after.state), **found.root_changes})
+        changes: dict[str, Change] = {"state.tracked": (before.state, after.state)} if after.state else {}
+        changes |= _changed_conversions(before, after)
+        found = replace(found, root_changes={**changes, **found.root_changes})
         problems = found.problems
         texts = {a.job_id: (_text(before, a.before), _text(after, a.after)) for a in changed_texts(found)}
         programs = {path: (_program(before, path), _program(after, path)) for path in changed_programs(found)}
-        diffs = (*task_diffs(found, texts), *program_diffs(found, programs))
+        diffs = tuple(_noted(each, after) for each in (*task_diffs(found, texts), *program_diffs(found, programs)))
     sources = source_lines(files, problems)
     shown = found or Plan(settings=Settings(), problems=problems, revision=revision)
     now = clock.now()
@@ -124,6 +130,44 @@ def _observed(before: Snapshot, now: datetime) -> Mapping[str, Job]:
         )
         for action in made.actions
     }
+
+
+def _changed_conversions(before: Snapshot, after: Snapshot) -> dict[str, Change]:
+    """The files that a checkout of the two sides converts in another way."""
+    found = {}
+    for path in sorted(before.conversions.keys() | after.conversions.keys()):
+        old, new = (None if (each := side.conversions.get(path)) is None else each.words for side in (before, after))
+        if old != new and not after.files.is_free(path):
+            found[f"attributes.{path}"] = (old, new)
+    return found
+
+
+def _conversion_problems(before: Snapshot, after: Snapshot) -> list[Problem]:
+    """An error for what this change brings: nobody can say by its text what would run. Else a warning."""
+    if not after.conversions:
+        return []
+    old, new = _blobs(before), _blobs(after)
+    news = {
+        path
+        for path, each in after.conversions.items()
+        if before.conversions.get(path) != each
+        or old.get(before.files.leads_to(path)) != new.get(after.files.leads_to(path))
+    }
+    return conversion_problems(after.conversions, errors=news)
+
+
+def _blobs(side: Snapshot) -> Mapping[str, str]:
+    """What the commit holds, by path; of the files on disk, the commit they were checked out from."""
+    if isinstance(side.files, CommitFiles):
+        return {path: each.id for path, each in side.files.entries.items()}
+    return read_tree(side.files.root).blobs
+
+
+def _noted(diff: TaskDiff, after: Snapshot) -> TaskDiff:
+    conversion = after.conversions.get(diff.path)
+    if conversion is None or not conversion.hides or diff.note:
+        return diff
+    return replace(diff, note=f"not what would run: git converts it on checkout ({conversion.words})")
 
 
 def _text(side: Snapshot, facts: FileFacts | None) -> Text | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from scheduler.core.formats.checkout import Conversion
 from scheduler.core.formats.globs import may_hold
 from scheduler.core.plan.desired import Desired
 from scheduler.core.values.problems import Problem, Remedy, UnavailableError, UsageError
@@ -15,6 +16,7 @@ from scheduler.git.objects import resolve_revision
 from scheduler.git.run import GitError, run_git
 from scheduler.git.tree import Tree
 from scheduler.root.committed import CommitFiles
+from scheduler.root.converted import conversions_of
 from scheduler.root.desired import read_desired
 from scheduler.root.files import Files
 from scheduler.root.runner_files import runner_paths
@@ -96,6 +98,7 @@ class Snapshot:
     desired: Desired | None
     problems: tuple[Problem, ...]  # of scheduler.yaml, and of what the repository holds as a whole
     state: Sequence[str] = ()  # paths where the scheduler keeps its state
+    conversions: Mapping[str, Conversion] = field(default_factory=dict)  # what a checkout makes of files, by path
 
     @property
     def submodules(self) -> Sequence[str]:
@@ -121,10 +124,16 @@ def _impossible(files: Files) -> Iterator[Problem]:
         yield Problem(shown, 1, 1, "file.impossible", message, "take it out of the commit")
 
 
-def snapshot(files: Files, revision: str | None) -> Snapshot:
-    """Raises: UnavailableError."""
+def snapshot(files: Files, revision: str | None, *, checked_out: bool) -> Snapshot:
+    """checked_out: by git, which converts files by their attributes; a followed root has the bytes of the commit.
+
+    Raises: UnavailableError.
+    """
     settings, problems = settings_of(files)
     desired = None if settings is None else read_desired(files, settings, Tree(revision=revision))
     state = files.state_paths() if isinstance(files, CommitFiles) else tracked_here(files.root)
     problems = tuple(sorted({*problems, *state_problems(state), *_impossible(files)}))
-    return Snapshot(files=files, settings=settings, desired=desired, problems=problems, state=state)
+    conversions = conversions_of(files, desired) if checked_out else {}
+    return Snapshot(
+        files=files, settings=settings, desired=desired, problems=problems, state=state, conversions=conversions
+    )
