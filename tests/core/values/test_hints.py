@@ -38,7 +38,17 @@ def test_so_is_a_status(word: str, status: str) -> None:
 
 @pytest.mark.parametrize(
     ("word", "known"),
-    [("enabled", "disabled"), ("unpause", "pause"), ("inactive", "active"), ("uninstall", "install"), ("unset", "set")],
+    [
+        ("enabled", "disabled"),
+        ("unpause", "pause"),
+        ("inactive", "active"),
+        ("uninstall", "install"),
+        ("unset", "set"),
+        ("min_delay", "max_delay"),
+        ("oldest", "latest"),
+        ("not_failed", "failed"),
+        ("report-am", "report-pm"),
+    ],
 )
 def test_a_hint_never_names_the_opposite(word: str, known: str) -> None:
     assert nearest(word, [known]) is None
@@ -50,6 +60,21 @@ def test_a_capital_m_may_be_a_month_and_is_not_taken_for_minutes(text: str) -> N
     with pytest.raises(UnitError) as told:
         parse_duration(text)
     assert told.value.hint.startswith("m stands for minutes; a month is no duration")
+
+
+@pytest.mark.parametrize(
+    ("text", "each"), [("1mo", "month"), ("3 MONTHS", "month"), ("2Mo", "month"), ("1y", "year"), ("2 Years", "year")]
+)
+def test_a_month_or_a_year_is_of_no_one_length(text: str, each: str) -> None:
+    with pytest.raises(UnitError) as told:
+        parse_duration(text)
+    assert told.value.hint.startswith(f"a {each} is no duration: for each {each} use cron")
+
+
+@pytest.mark.parametrize("macro", ["@bihourly", "@biweekly", "@fortnightly", "@bimonthly", "@half-hourly"])
+def test_a_macro_of_another_length_is_no_misspelt_one(macro: str) -> None:
+    (error,) = schedule_errors(Schedule(cron=macro, timezone="UTC"))
+    assert error.hint == "write five fields, or one of the macros"
 
 
 @pytest.mark.parametrize(("text", "hint"), [("1H", "write 1h"), ("5 Min", "write 5m"), ("2D", "write 2d")])
