@@ -17,6 +17,7 @@ from scheduler.core.formats.jobfile import Document, JobFile
 from scheduler.core.plan.desired import Desired, Found, Read
 from scheduler.core.values.facts import Fault, Provenance
 from scheduler.core.values.hidden import find_hidden, names_of
+from scheduler.core.values.lookalikes import plain_hint
 from scheduler.core.values.problems import Problem, Severity, did_you_mean, nearest
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.texts import BOM
@@ -187,7 +188,8 @@ def _option_problem(document: Document, runner: str) -> Problem:
 
 def _task_problem(document: Document, fault: Fault, near: str = "") -> Problem:
     code = "task.missing" if fault.reason == "source_missing" else "task.unreadable"
-    hint = near or _TASK_HINTS.get(fault.reason, _HINT)
+    odd = plain_hint(document.task_source_path or "") if code == "task.missing" else ""
+    hint = near or odd or _TASK_HINTS.get(fault.reason, _HINT)
     return Problem(document.path, *document.task_place, code, fault.message, hint, job_id=document.id)
 
 
