@@ -302,7 +302,7 @@ def test_hidden_characters_of_a_task_file_are_a_warning_where_the_job_names_it(r
         *("text.hidden", Severity.WARNING, 3, 19, "a"),
     )
     assert problem.message.startswith("prompts/a.md holds 2 characters")
-    assert problem.message.endswith("they spell 'rm'")
+    assert problem.message.endswith(", at 1:3; they spell 'rm'")
     (root / "prompts/a.md").write_text("hi \u2764\ufe0f\n")
     assert read(root).problems == ()
 

@@ -208,8 +208,9 @@ def hidden_problems(path: str, text: str) -> Iterable[Problem]:
     """A warning for what a person does not see in a file."""
     found = find_hidden(text)
     if found is not None:
-        line, column = Lines(text).place(found.index)
-        message = f"the file holds {names_of(found)}"
+        lines = Lines(text)
+        line, column = lines.place(found.places[0])
+        message = f"the file holds {names_of(found, lines)}"
         yield Problem(path, line, column, "text.hidden", message, HIDDEN_HINT, Severity.WARNING)
 
 
