@@ -439,10 +439,24 @@ class ImportedJobJson(TypedDict):
     history: str | None
 
 
+class ImportedRunnerJson(TypedDict):
+    name: str
+    command: list[str]
+    tasks: list[str] | None  # globs of what it may be given; None: anything
+    jobs: list[str]  # the imported ones that it runs
+
+
+class ImportedAgentsJson(TypedDict):
+    verbs: list[str]
+    jobs: list[str]  # the imported ones that agents may change
+
+
 class ImportJson(TypedDict):
     source: str
     jobs: list[ImportedJobJson]
     written: list[str]
+    runners: list[ImportedRunnerJson]
+    agents: ImportedAgentsJson | None
     problems: list[ProblemJson]
     applied: str
     why: str | None
