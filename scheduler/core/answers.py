@@ -389,6 +389,7 @@ class PlanJson(RevisionJson):
     held: str | None
     created: list[str]
     schedule_texts: dict[str, str]
+    first_fires: dict[str, Instant | None]  # of the same jobs
     updated: list[UpdateJson]
     moved: list[MoveJson]
     archived: list[str]
