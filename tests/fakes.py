@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 from scheduler.core.due.waiting import Done
 from scheduler.core.times.clocks import ClockReading
-from scheduler.core.values.runs import Run
+from scheduler.core.values.runs import Ending, Run, RunStatus, Trigger
 from scheduler.core.values.settings import Settings
 from scheduler.daemon.duties import Duties
 from scheduler.daemon.timekeeper import Timekeeper
+from scheduler.ledger import claims, runs
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
 from scheduler.run.local.engine import LocalEngine
@@ -98,3 +99,30 @@ class FakeDuties(Duties):
 
     def between(self, store: Store) -> None:
         pass
+
+
+def claim_by_hand(
+    store: Store,
+    job_id: str,
+    *,
+    now: datetime,
+    owner: str = "o",
+    max_running: int = 16,
+    trigger: Trigger = Trigger.MANUAL,
+    task_of: int | None = None,
+) -> Run:
+    """A run that somebody has asked for, with nothing started."""
+    return store.write(
+        claims.claim_manual,
+        job_id,
+        trigger=trigger,
+        requested_by="user:test",
+        owner=owner,
+        max_running=max_running,
+        now=now,
+        task_of=task_of,
+    ).runs[0]
+
+
+def succeed(store: Store, run: Run, *, now: datetime) -> Run:
+    return store.write(runs.finish, run, Ending(status=RunStatus.SUCCEEDED), now=now)

@@ -26,7 +26,7 @@ from scheduler.cli.group import (
     say,
 )
 from scheduler.core.values.problems import Problem, UsageError
-from scheduler.core.values.texts import json_text
+from scheduler.core.values.texts import json_text, listed, names
 
 if TYPE_CHECKING:
     from scheduler.core.answers import ImportJson
@@ -114,6 +114,13 @@ def _print(given: Globals, found: ImportJson) -> None:
         place = "" if job["file"] is None else f"{job['file']}: "
         click.echo(render.clean(f"{words[job['files']]:<11} {place}{job['id']}{name}{more}"))
     render.print_problems(problems)
+    for runner in found["runners"]:
+        tasks = "any task" if runner["tasks"] is None else f"tasks {listed(runner['tasks'])}"
+        say(given, render.clean(f"runner {runner['name']} ({' '.join(runner['command'])}; {tasks}) "
+                                f"{'would run' if dry else 'runs'} {names(runner['jobs'])}"))  # fmt: skip
+    if (agents := found["agents"]) is not None:
+        told = f"agents {'could' if dry else 'may'} {', '.join(agents['verbs'])}: {names(agents['jobs'])}"
+        say(given, render.clean(f"{told}; `agents` in scheduler.yaml allows it"))
     counts = [(sum(job["files"] == state for job in found["jobs"]), word) for state, word in words.items()]
     told = ", ".join(
         f"{n} {word.replace('would write', 'to write').replace('wrote', 'written')}" for n, word in counts if n

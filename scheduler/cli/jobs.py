@@ -71,7 +71,7 @@ def list_command(given: Globals, status: str | None, tag: str | None, problems: 
         )
     found_problems = [Problem.from_json(problem) for problem in found["problems"]]
     if found_problems:
-        if problems:
+        if problems or (not jobs and all(each.code == "jobs.none" for each in found_problems)):
             render.print_problems(found_problems)
         else:
             say(given, f"\n{problem_count(found_problems)} in the files; `scheduler list --problems` shows them")

@@ -206,6 +206,10 @@ def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, r
         click.echo("error: scheduler.yaml cannot be used: nothing is applied, the last good settings stay", err=True)
         return
     words = shown["schedule_texts"]
+    if reviewed is None:
+        words = {
+            job_id: f"{said}; next fire: {shown['first_fires'][job_id] or 'none'}" for job_id, said in words.items()
+        }
     for job_id in shown["created"]:
         click.echo(f"+ {job_id}: {words[job_id]}")
     for job_id in shown["revived"]:

@@ -389,6 +389,7 @@ class PlanJson(RevisionJson):
     held: str | None
     created: list[str]
     schedule_texts: dict[str, str]
+    first_fires: dict[str, Instant | None]  # of the same jobs
     updated: list[UpdateJson]
     moved: list[MoveJson]
     archived: list[str]
@@ -439,10 +440,24 @@ class ImportedJobJson(TypedDict):
     history: str | None
 
 
+class ImportedRunnerJson(TypedDict):
+    name: str
+    command: list[str]
+    tasks: list[str] | None  # globs of what it may be given; None: anything
+    jobs: list[str]  # the imported ones that it runs
+
+
+class ImportedAgentsJson(TypedDict):
+    verbs: list[str]
+    jobs: list[str]  # the imported ones that agents may change
+
+
 class ImportJson(TypedDict):
     source: str
     jobs: list[ImportedJobJson]
     written: list[str]
+    runners: list[ImportedRunnerJson]
+    agents: ImportedAgentsJson | None
     problems: list[ProblemJson]
     applied: str
     why: str | None

@@ -195,6 +195,11 @@ def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None =
             for action in plan.actions
             if action.verb in ("create", "revive")
         },
+        "first_fires": {
+            action.job_id: _instant(action.next_run_at if action.after.spec.enabled else None)
+            for action in plan.actions
+            if action.verb in ("create", "revive")
+        },
         "updated": [_update_json(action, now) for action in known if action.changes],
         "moved": [
             {"id": action.job_id, "from": action.moved_from, "to": action.after.path}

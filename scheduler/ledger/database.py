@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import tempfile
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -107,21 +108,27 @@ def connect_to_read(path: Path, error: UnwritableError) -> tuple[sqlite3.Connect
         wal, index = path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
         if index.exists():
             with contextlib.suppress(sqlite3.OperationalError):  # an empty one is what a full disk leaves of it
-                return _connect(path, "mode=ro"), cleanup
+                return connect_in_mode(path, "mode=ro"), cleanup
         if not wal.exists() or wal.stat().st_size == 0:
-            return _connect(path, "immutable=1"), cleanup
+            return connect_in_mode(path, "immutable=1"), cleanup
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="scheduler-read-")))
         for file in (path, wal):
             shutil.copyfile(file, folder / file.name)
-        return _connect(folder / path.name, "mode=rw"), cleanup
+        return connect_in_mode(folder / path.name, "mode=rw"), cleanup
     except (OSError, sqlite3.OperationalError):
         cleanup.close()
         raise error from None
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def connect_in_mode(path: Path, mode: str, *, timeout: timedelta = timedelta(seconds=5)) -> sqlite3.Connection:
+    """A connection that has read the schema. mode: a part of SQLite's URI. timeout: for a lock of another process.
+
+    Raises: sqlite3.Error.
+    """
     name = os.fspath(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-    connection = sqlite3.connect(f"file:{name}?{mode}", uri=True, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        f"file:{name}?{mode}", timeout=timeout.total_seconds(), uri=True, isolation_level=None, check_same_thread=False
+    )
     try:
         connection.execute("SELECT count(*) FROM sqlite_master")
     except sqlite3.Error:

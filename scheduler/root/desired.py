@@ -17,9 +17,10 @@ from scheduler.core.formats.jobfile import Document, JobFile
 from scheduler.core.plan.desired import Desired, Found, Read
 from scheduler.core.values.facts import Fault, Provenance
 from scheduler.core.values.hidden import find_hidden, names_of
+from scheduler.core.values.lookalikes import plain_hint
 from scheduler.core.values.problems import Problem, Severity, did_you_mean, nearest
 from scheduler.core.values.settings import Settings
-from scheduler.core.values.texts import BOM
+from scheduler.core.values.texts import BOM, Lines
 from scheduler.git.tree import Tree
 from scheduler.root.files import Files
 from scheduler.root.listing import Listing, is_text, list_job_files
@@ -153,8 +154,9 @@ def _texts(files: Files, settings: Settings, tree: Tree, documents: Sequence[Doc
             found[path] = fault
         else:
             read = Read(source.real, tree.provenance(source.real, source.data))
-            hidden = find_hidden(source.data.decode().removeprefix(BOM))
-            words = "" if hidden is None else names_of(hidden)
+            text = source.data.decode().removeprefix(BOM)
+            hidden = find_hidden(text)
+            words = "" if hidden is None else names_of(hidden, Lines(text))
             found[path] = _Text(source.stands_for or source.sha256, source.path, read, words, source.data[:1])
     return found
 
@@ -187,7 +189,8 @@ def _option_problem(document: Document, runner: str) -> Problem:
 
 def _task_problem(document: Document, fault: Fault, near: str = "") -> Problem:
     code = "task.missing" if fault.reason == "source_missing" else "task.unreadable"
-    hint = near or _TASK_HINTS.get(fault.reason, _HINT)
+    odd = plain_hint(document.task_source_path or "") if code == "task.missing" else ""
+    hint = near or odd or _TASK_HINTS.get(fault.reason, _HINT)
     return Problem(document.path, *document.task_place, code, fault.message, hint, job_id=document.id)
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from scheduler import __version__
 from scheduler.core.values.instants import parse_instant
-from tests.faces.conftest import JOBS, Root
+from tests.faces.conftest import FILES, JOBS, Root
 from tests.helpers import REPOSITORY, Result, call, ended
 
 GOLDEN = REPOSITORY / "tests/golden/cli"
@@ -774,3 +774,15 @@ def test_a_slot_that_is_paused_before_its_jitter_is_over_does_not_run(lived_in: 
 def test_a_word_of_another_tool_leads_to_ours(root: Root, args: list[str], said: str) -> None:
     found = root.cli(*args)
     assert (found.code, said in found.stderr) == (2, True), found
+
+
+def test_a_root_without_any_job_is_said_by_sync_and_by_a_list_that_has_nothing_else(root: Root) -> None:
+    root.delete(*(path for path in FILES if path.startswith("jobs/")))
+    said = "scheduler.yaml:1:1: warning: no job is found"
+    found = root.ok("sync")
+    assert said in found.stderr
+    found = root.ok("list")
+    assert (found.stdout, found.stderr.count(said)) == ("", 1)
+    root.write("jobs/a.yaml", "id: a\nschedule: '@daily'\ntask: x\n")
+    assert "no job is found" not in root.ok("sync").stderr
+    assert "no job is found" not in root.ok("list").stderr

@@ -204,6 +204,7 @@ SYNC = shaped(
         "held": maybe_text,
         "created": list_of(text),
         "schedule_texts": lambda value: type(value) is dict and all(map(text, value.values())),
+        "first_fires": lambda value: type(value) is dict and all(each is None or text(each) for each in value.values()),
         "updated": list_of(
             shaped(
                 {
@@ -555,6 +556,7 @@ def test_plan_and_sync_hold_the_documented_fields(eventful: Root, command: tuple
         "after": "every 20 minutes, Europe/Berlin",
     }
     assert found["schedule_texts"] == {"new": "once, at 2026-03-01 01:00 Europe/Berlin"}
+    assert found["first_fires"].keys() == {"new"}
     assert found["root_changed"] == [{"field": "defaults.timeout", "before": "5m", "after": "6m", "widens": True}]
     assert [(each["code"], each["severity"]) for each in found["problems"]] == [("schedule.past", "warning")]
 

@@ -321,6 +321,21 @@ def names_in(path: Path) -> set[str]:
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 
+def test_every_test_that_the_docs_name_exists() -> None:
+    named = {found for page in PAGES for found in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page.read_text())}
+    assert len(named) > 50
+    assert not [f"{path}::{name}" for path, name in named if name and name not in names_in(TOP / path)]
+    assert not [path for path, name in named if not name and not (TOP / path).is_file()]
+
+
+def test_each_line_of_who_can_do_what_names_the_test_that_shows_it() -> None:
+    (table,) = re.findall(r"^\| who \|.*?\n\n", text("docs/explanation/trust.md"), re.MULTILINE | re.DOTALL)
+    lines = table.strip().split("\n")[2:]
+    assert lines
+    shown = re.compile(r"\| `tests/[\w/]+\.py::test_\w+`(, `tests/[\w/]+\.py::test_\w+`)* \|")
+    assert not [line for line in lines if not shown.fullmatch(line[line.rindex("| `tests/") :])]
+
+
 @pytest.mark.parametrize("promise", PROMISES)
 def test_a_promise_names_modules_and_tests_that_exist_and_its_limit(promise: str) -> None:
     said = promises()[promise]

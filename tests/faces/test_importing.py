@@ -872,3 +872,57 @@ def test_a_task_that_the_job_file_does_not_name_or_that_is_too_long_is_not_writt
     assert any(why in problem["message"] for problem in done.json["problems"])
     assert list(files(there)) == ["scheduler.yaml"]
     assert files(there) == {"scheduler.yaml": files(lived_in)["scheduler.yaml"]}
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_a_text_of_a_past_run_that_is_too_long_leaves_its_job_out_and_no_other_and_can_be_imported_later(
+    lived_in: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, archived: bool
+) -> None:
+    root = lived_in
+    root.write("prompts/triage.md", "x" * 2_000)
+    root.sync()
+    run = root.run("triage")
+    root.write("prompts/triage.md", "Sort the inbox.\n")
+    if archived:
+        root.delete("jobs/triage.yaml")
+    root.sync()
+    source = exported(root, tmp_path / "jobs.jsonl", "triage", "heartbeat")
+    lines = [json.loads(line) for line in source.read_text().splitlines()]
+    line = next(n for n, each in enumerate(lines, 1) if each["kind"] == "text" and len(each["text"]) == 2_000)
+    there = another(root, tmp_path / "there", monkeypatch)
+    there.write("scheduler.yaml", (there.path / "scheduler.yaml").read_text() + "limits: {task_bytes: 1KiB}\n")
+    done = there.cli("import", "export", str(source), "--json")
+    assert done.code == 1
+    (problem,) = done.json["problems"]
+    assert (problem["line"], problem["code"], problem["job_id"]) == (line, "import.task", "triage")
+    assert problem["message"] == (
+        f"the text of {run['id']} has 2,000 bytes; 1,024 are allowed; triage was left out, with its history"
+    )
+    assert problem["hint"] == "raise limits.task_bytes in scheduler.yaml to 2000B or more, and import it again"
+    assert there.runs("heartbeat")[0]["id"] == root.runs("heartbeat")[0]["id"]
+    assert there.cli("show", "triage").code == 2
+    there.edit("scheduler.yaml", "1KiB", "2000B")
+    assert there.json("import", "export", str(source))["problems"] == []
+    assert there.runs("triage")[0]["id"] == run["id"]
+
+
+def test_what_the_settings_of_this_root_let_run_and_change_the_jobs_that_come_is_said(
+    lived_in: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = exported(lived_in, tmp_path / "jobs.jsonl", "flaky", "triage", "heartbeat")
+    there = another(lived_in, tmp_path / "there", monkeypatch)
+    text = (there.path / "scheduler.yaml").read_text()
+    there.write("scheduler.yaml", text + "agents: {jobs: ['tag:agent'], verbs: [update, run]}\n")
+    dry = there.ok("import", "export", str(source), "--dry-run").stderr
+    assert "runner agent (cat; any task) would run " in dry
+    assert "runner shell (sh -eu {task_file}; tasks scripts/**) would run flaky" in dry
+    assert "agents could update, run: " in dry
+    found = there.json("import", "export", str(source))
+    assert [(each["name"], each["tasks"], sorted(each["jobs"])) for each in found["runners"]] == [
+        ("agent", None, ["heartbeat", "triage"]),
+        ("shell", ["scripts/**"], ["flaky"]),
+    ]
+    assert found["agents"]["verbs"] == ["update", "run"]
+    assert sorted(found["agents"]["jobs"]) == ["heartbeat", "triage"]
+    again = there.json("import", "export", str(source))
+    assert (again["runners"], again["agents"]) == ([], None), "nothing came"

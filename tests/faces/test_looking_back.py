@@ -18,12 +18,13 @@ import pytest
 from scheduler.core.past.timeline import Changes
 from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.runs import Trigger
-from scheduler.ledger import claims, gc, schema
+from scheduler.ledger import gc, schema
 from scheduler.ledger.audit import read_audit
 from scheduler.ledger.store import Store
 from tests.faces import served
 from tests.faces.conftest import Root
 from tests.faces.served import Served
+from tests.fakes import claim_by_hand
 from tests.helpers import REPOSITORY
 
 serve = served.serve  # the fixture
@@ -490,16 +491,7 @@ def test_a_text_let_go_of_between_the_question_and_the_claim_leaves_no_row(chang
     with Store.open(changed.db) as store:
         store.write(gc.delete_runs, "flaky", [1])
         with pytest.raises(RefusedError, match="has no text any more"):
-            store.write(
-                claims.claim_manual,
-                "flaky",
-                trigger=Trigger.RERUN,
-                requested_by="x",
-                owner="y",
-                max_running=9,
-                now=now,
-                task_of=1,
-            )
+            claim_by_hand(store, "flaky", trigger=Trigger.RERUN, now=now, task_of=1)
     assert len(changed.runs("flaky")) == 2
 
 

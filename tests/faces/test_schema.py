@@ -74,7 +74,7 @@ READER_ONLY = {
     *("yaml.too-deep", "yaml.too-many-nodes", "yaml.unquoted", "key.duplicate", "key.type"),
     # other files, other documents, the disk and the clock
     *("id.duplicate", "id.similar", "limit.max-jobs", "root.documents", "root.missing", "root.unreadable"),
-    "text.hidden",
+    *("text.hidden", "text.lookalike"),
     *("task.missing", "task.unreadable", "schedule.past", "runner.file-missing", "runner.not-executable"),
     *("runner.bare-task", "runner.task-option"),
     # scheduler.yaml and a job together

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import threading
@@ -678,3 +679,31 @@ def test_a_daemon_holds_its_fires_while_the_link_that_names_its_root_leads_elsew
     current.symlink_to(root.path)
     until(lambda: ran(root, "back\n"), "a run again")
     assert ran(root, "stale\n") is None
+
+
+def test_a_root_without_any_job_is_told_once_in_the_log(root: Root, serve: Callable[..., Served]) -> None:
+    for path in (root.path / "jobs").iterdir():
+        path.unlink()
+    daemon = serve()
+    daemon.says("problem path=scheduler.yaml line=1 column=1 code=jobs.none")
+    root.write("jobs/new.yaml", "id: new\nschedule: '@daily'\ntask: x\n")
+    daemon.says("problems_gone")
+    assert sum("code=jobs.none" in line for line in daemon.lines) == 1
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_each_synced_line_of_the_log_says_how_long_the_pass_took(
+    root: Root, serve: Callable[..., Served], form: str
+) -> None:
+    mark = '"event": "synced"' if form == "json" else " synced cause="
+    daemon = serve("--log-format", form, waits=False)
+    daemon.says(mark)
+    root.write("jobs/new.yaml", "id: new\nschedule: '@daily'\ntask: x\n")
+    until(lambda: sum(mark in line for line in daemon.lines) >= 2, "a second pass")
+    lines = [line for line in daemon.lines if mark in line]
+    if form == "json":
+        took = [json.loads(line)["duration_ms"] for line in lines]
+    else:
+        took = [int(found[1]) for line in lines if (found := re.search(r" duration_ms=(\d+)$", line.rstrip()))]
+    assert len(took) == len(lines)
+    assert all(isinstance(each, int) and 0 <= each < 60_000 for each in took)

@@ -32,18 +32,6 @@ def _allow(world: World, commit: str) -> None:
     world.followed.file.write_text(json.dumps(content | {"accept": commit}))
 
 
-@pytest.fixture
-def signed(world: World) -> tuple[World, Path, str, str]:
-    """A root that follows signed commits, the key, and two of them: one that was in force, and the one that is."""
-    world.begin()
-    key = world.key("good")
-    old = world.push({"prompts/hello.md": "pay 1\n"}, sign=key)
-    world.clone(signers=world.signers(key))
-    new = world.push({"prompts/hello.md": "pay 2\n"}, sign=key)
-    assert world.look().commit == new
-    return world, key, old, new
-
-
 @pytest.mark.parametrize(
     "change",
     [

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.core.values.runs import Ending, RunStatus, Trigger
 from scheduler.delivery.alarms import Alarms
-from scheduler.ledger import claims, evidence, queries, runs
+from scheduler.ledger import evidence, queries
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 from scheduler.service.history import audit
@@ -20,7 +19,7 @@ from scheduler.service.jobs import list_jobs
 from scheduler.service.pause import pause_job
 from scheduler.service.root import Root
 from scheduler.service.sync import sync
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, claim_by_hand, succeed
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -55,17 +54,9 @@ class World:
 
     def succeed(self) -> None:
         with self.lend() as store:
-            (run,) = store.write(
-                claims.claim_manual,
-                "j",
-                trigger=Trigger.MANUAL,
-                requested_by="t",
-                owner="o",
-                max_running=9,
-                now=self.clock.now(),
-            ).runs
+            run = claim_by_hand(store, "j", now=self.clock.now())
             store._connection.execute("UPDATE runs SET started_at = requested_at")
-            store.write(runs.finish, run, Ending(status=RunStatus.SUCCEEDED), now=self.clock.now())
+            succeed(store, run, now=self.clock.now())
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 
 from scheduler.core.values.facts import Pause
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
-from scheduler.core.values.runs import AuditRow, Ending, Run, RunStatus, Trigger
+from scheduler.core.values.runs import AuditRow, Run, RunStatus
 from scheduler.daemon.clockwork import Agenda, Clockwork
 from scheduler.ledger import claims, put_back, queries, runs, syncs
 from scheduler.ledger.copies import Contents, check_database
@@ -36,7 +36,7 @@ from scheduler.service.root import Root
 from scheduler.service.serve import serve
 from scheduler.service.sync import plan_sync, sync
 from scheduler.sync.settle_copy import settle_copy
-from tests.fakes import FakeClock, FakeDuties, NotedEngine
+from tests.fakes import FakeClock, FakeDuties, NotedEngine, claim_by_hand, succeed
 
 BEGIN = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -247,16 +247,7 @@ def test_claims_and_ends_go_on_while_a_copy_is_made_and_it_is_of_one_moment(
         thread.start()
         while thread.is_alive():
             begun = time.monotonic()
-            (run,) = store.write(
-                claims.claim_manual,
-                "hourly",
-                trigger=Trigger.MANUAL,
-                requested_by="x",
-                owner="1-x",
-                max_running=9,
-                now=world.clock.now(),
-            ).runs
-            store.write(runs.finish, run, Ending(status=RunStatus.SUCCEEDED), now=world.clock.now())
+            succeed(store, claim_by_hand(store, "hourly", now=world.clock.now()), now=world.clock.now())
             took.append(time.monotonic() - begun)
             time.sleep(0.002)
         thread.join()
@@ -300,7 +291,7 @@ def test_no_slot_since_the_copy_runs_again_neither_in_a_daemon_nor_once(world: W
         world.clock.moment = BEGIN + HOUR
         clockwork.dispatch(store)
         for run in submitted:
-            store.write(runs.finish, run, Ending(status=RunStatus.SUCCEEDED), now=world.clock.now())
+            succeed(store, run, now=world.clock.now())
     pause_job(world.seen, "paused")
     copy = world.back_up("copy.db")
     with world.store() as store:
@@ -309,7 +300,7 @@ def test_no_slot_since_the_copy_runs_again_neither_in_a_daemon_nor_once(world: W
             world.clock.moment = BEGIN + HOUR * hours
             clockwork.dispatch(store)
             for active in store.read(runs.active):
-                store.write(runs.finish, active.run, Ending(status=RunStatus.SUCCEEDED), now=world.clock.now())
+                succeed(store, active.run, now=world.clock.now())
     ran = {(run.job_id, run.fire_time) for run in submitted}
     assert ("once", datetime(2026, 3, 2, 12, 30, tzinfo=UTC)) in ran
     world.clock.moment = BEGIN + HOUR * 3.1
@@ -380,16 +371,7 @@ def test_run_numbers_that_the_old_database_or_the_outputs_show_are_not_given_aga
     copy = world.back_up("copy.db")
     with world.store() as store:
         for _ in range(3):
-            (run,) = store.write(
-                claims.claim_manual,
-                "hourly",
-                trigger=Trigger.MANUAL,
-                requested_by="x",
-                owner="1-x",
-                max_running=9,
-                now=BEGIN,
-            ).runs
-            store.write(runs.finish, run, Ending(status=RunStatus.SUCCEEDED), now=BEGIN)
+            succeed(store, claim_by_hand(store, "hourly", now=BEGIN), now=BEGIN)
     outputs = world.place.state / "runs/other"
     outputs.mkdir(parents=True)
     (outputs / "7.1.stdout").write_text("of a run that the copy does not know")
@@ -439,16 +421,7 @@ def test_what_cannot_be_the_copy_is_refused(world: World, tmp_path: Path) -> Non
 
 def test_a_copy_made_by_other_means_with_its_journal_is_taken_whole(world: World, tmp_path: Path) -> None:
     with world.store() as store:
-        (run,) = store.write(
-            claims.claim_manual,
-            "hourly",
-            trigger=Trigger.MANUAL,
-            requested_by="x",
-            owner="1-x",
-            max_running=9,
-            now=BEGIN,
-        ).runs
-        store.write(runs.finish, run, Ending(status=RunStatus.SUCCEEDED), now=BEGIN)
+        succeed(store, claim_by_hand(store, "hourly", now=BEGIN), now=BEGIN)
         for suffix in ("", "-wal"):
             (tmp_path / f"raw.db{suffix}").write_bytes(world.place.db.with_name(f"state.db{suffix}").read_bytes())
     world.clock.advance(HOUR)

@@ -302,9 +302,33 @@ def test_hidden_characters_of_a_task_file_are_a_warning_where_the_job_names_it(r
         *("text.hidden", Severity.WARNING, 3, 19, "a"),
     )
     assert problem.message.startswith("prompts/a.md holds 2 characters")
-    assert problem.message.endswith("they spell 'rm'")
+    assert problem.message.endswith(", at 1:3; they spell 'rm'")
     (root / "prompts/a.md").write_text("hi \u2764\ufe0f\n")
     assert read(root).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("\u201cprompts/a.md\u201d", "it holds LEFT DOUBLE QUOTATION MARK (U+201C); write prompts/a.md"),
+        (
+            "prompts/a\u00a0b.md",
+            "did you mean 'prompts/a b.md'? It looks the same, and has SPACE (U+0020) where this has NO-BREAK SPACE",
+        ),
+        ("prompts/\u0430.md", "did you mean 'prompts/a.md'? It looks the same, and has LATIN SMALL LETTER A (U+0061)"),
+        ("prompts\u2044a.md", "it holds FRACTION SLASH (U+2044); write prompts/a.md"),
+    ],
+)
+def test_a_task_that_is_missing_for_a_character_that_looks_plain_is_told_its_name(
+    root: Path, path: str, hint: str
+) -> None:
+    (root / "prompts").mkdir()
+    (root / "prompts/a.md").write_text("hi")
+    (root / "prompts/a b.md").write_text("hi")
+    write(root, "jobs/a.yaml", task=f"task_source_path: {path}")
+    (problem,) = read(root).problems
+    assert problem.code == "task.missing"
+    assert problem.hint.startswith(hint)
 
 
 @pytest.mark.parametrize("inline", [True, False])

@@ -24,7 +24,7 @@ from scheduler.core.plan.desired import Desired, Found
 from scheduler.core.plan.plan import Plan, plan
 from scheduler.core.values.facts import Pause, Provenance, RuntimeFacts, Task
 from scheduler.core.values.problems import Problem, RefusedError, UnavailableError
-from scheduler.core.values.runs import AuditRow, Ending, Run, RunStatus, Trigger
+from scheduler.core.values.runs import AuditRow, Ending, Run, RunStatus
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import JobSpec, Schedule
 from scheduler.ledger import audit, claims, lives, queries, rows, runs, schema, syncs
@@ -35,7 +35,7 @@ from scheduler.ledger.database import DamagedError
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
 from scheduler.machine.processes import Process
-from tests.fakes import START
+from tests.fakes import START, claim_by_hand, succeed
 
 NOW = START
 CURRENT = Task(text=b"current\n", source_path="prompts/p.md", source=b"current\n")
@@ -88,15 +88,7 @@ def store(path: Path) -> Iterator[Store]:
 
 
 def claim(store: Store, job_id: str = "job", max_running: int = 16) -> Run:
-    return store.write(
-        claims.claim_manual,
-        job_id,
-        trigger=Trigger.MANUAL,
-        requested_by="user:test",
-        owner="o",
-        max_running=max_running,
-        now=NOW,
-    ).runs[0]
+    return claim_by_hand(store, job_id, max_running=max_running, now=NOW)
 
 
 def start(store: Store, run: Run, task: Task = TASK) -> Run:
@@ -211,7 +203,7 @@ def runtime(store: Store) -> RuntimeFacts:
 def test_a_job_is_stopped_by_as_many_errors_in_a_row_as_it_may_have(store: Store) -> None:
     limited(store)
     fail(store)
-    store.write(runs.finish, start(store, fire(store), CURRENT), Ending(status=RunStatus.SUCCEEDED), now=NOW)
+    succeed(store, start(store, fire(store), CURRENT), now=NOW)
     fail(store)
     store.write(runs.skip, fire(store), reason="source_missing", message="gone", fault=True, now=NOW)
     assert runtime(store).stopped_at is None
@@ -286,7 +278,7 @@ def steps_of_a_run(store: Store) -> int:
     run = start(store, claimed.runs[0], CURRENT)
     store.read(claims.runs_beside, run)
     store.read(claims.queued)
-    store.write(runs.finish, run, Ending(status=RunStatus.SUCCEEDED), now=NOW)
+    succeed(store, run, now=NOW)
     assert not store.read(syncs.observed, since=store.read(syncs.observed, job_id="job").ticket).jobs
     store._connection.set_progress_handler(None, 0)
     return steps
@@ -387,7 +379,7 @@ def test_job_and_audit_rows_can_never_be_deleted_nor_audit_rows_changed(store: S
 
 
 def test_run_numbers_count_per_job_and_name_the_generation(store: Store) -> None:
-    first = store.write(runs.finish, start(store, claim(store)), Ending(status=RunStatus.SUCCEEDED), now=NOW)
+    first = succeed(store, start(store, claim(store)), now=NOW)
     second = claim(store)
     assert (first.id, second.id, claim(store, "other").id) == ("job:1", "job:2", "other:1")
     assert second.generation == 1
@@ -460,7 +452,7 @@ def test_a_fault_counts_as_an_error_and_no_skip_counts_as_a_run(store: Store) ->
 def test_a_run_ends_once(store: Store) -> None:
     run = start(store, claim(store))
     store.write(runs.finish, run, Ending(status=RunStatus.INTERRUPTED, reason="owner_died"), now=NOW)
-    late = store.write(runs.finish, run, Ending(status=RunStatus.SUCCEEDED), now=NOW + timedelta(hours=1))
+    late = succeed(store, run, now=NOW + timedelta(hours=1))
     job = store.read(queries.job, "job")
     assert job is not None
     assert (late.status, late.reason) == ("interrupted", "owner_died")
@@ -469,7 +461,7 @@ def test_a_run_ends_once(store: Store) -> None:
 
 def test_each_text_is_kept_once_and_a_damaged_one_is_told(store: Store, path: Path) -> None:
     for job_id in ("job", "other"):
-        store.write(runs.finish, start(store, claim(store, job_id)), Ending(status=RunStatus.SUCCEEDED), now=NOW)
+        succeed(store, start(store, claim(store, job_id)), now=NOW)
     raw = sqlite3.connect(path)
     assert raw.execute("SELECT count(*) FROM texts").fetchone() == (1,)
     assert store.read(queries.text_of, TASK.sha256, store.path) == TASK.text
@@ -556,7 +548,7 @@ def test_a_failed_migration_leaves_the_old_database_as_it_was(
 
 
 def test_a_later_migration_keeps_every_row(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.write(runs.finish, start(store, claim(store)), Ending(status=RunStatus.SUCCEEDED), now=NOW)
+    succeed(store, start(store, claim(store)), now=NOW)
     known = schema.migrations()
     more = ("9999_more", "ALTER TABLE jobs ADD COLUMN colour TEXT;\n")
     monkeypatch.setattr(schema, "migrations", lambda: [*known, more])

@@ -17,7 +17,7 @@ from scheduler.core.formats.shapes import AnyShape, JobShape, RootShape, Shape
 from scheduler.core.formats.yamlfile import Path, YamlDocument
 from scheduler.core.values import units
 from scheduler.core.values.hidden import find_hidden, names_of
-from scheduler.core.values.lookalikes import plain_hint
+from scheduler.core.values.lookalikes import doubtful_hint, plain_hint
 from scheduler.core.values.problems import Problem, Severity, did_you_mean, meant
 from scheduler.core.values.texts import Lines, TextError, short
 
@@ -208,9 +208,46 @@ def hidden_problems(path: str, text: str) -> Iterable[Problem]:
     """A warning for what a person does not see in a file."""
     found = find_hidden(text)
     if found is not None:
-        line, column = Lines(text).place(found.index)
-        message = f"the file holds {names_of(found)}"
+        lines = Lines(text)
+        line, column = lines.place(found.places[0])
+        message = f"the file holds {names_of(found, lines)}"
         yield Problem(path, line, column, "text.hidden", message, HIDDEN_HINT, Severity.WARNING)
+
+
+_PROSE = ("name", "description", "owner", "env", "task")  # keys whose values are nobody's to find or to match
+
+
+def lookalike_problems(
+    path: str,
+    document: YamlDocument,
+    found: Iterable[Problem],
+    *,
+    keys: Sequence[str] | None = None,
+    job_id: str | None = None,
+) -> Iterable[Problem]:
+    """Warnings for words, globs and folders that hold what only looks plain, and so match nothing that was meant.
+
+    found: the problems that are known: what one of them has at fault is not named twice.
+    keys: of the document, in which to look; None: all of them.
+    """
+    if document.text.isascii() or not isinstance(document.data, dict):
+        return
+    known = {(each.line, each.column) for each in found}
+    for place, text in _texts((), {key: each for key, each in document.data.items() if keys is None or key in keys}):
+        line, column = document.place(place)
+        if (hint := doubtful_hint(text)) and (line, column) not in known:
+            message = f"{_name(place)} {short(text)} holds a character that looks like another"
+            yield Problem(path, line, column, "text.lookalike", message, hint, Severity.WARNING, job_id)
+
+
+def _texts(place: Path, value: Any) -> Iterable[tuple[Path, str]]:
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, each in items:
+            if key not in _PROSE:
+                yield from _texts((*place, key), each)
 
 
 HIDDEN_HINT = 'delete them, or write them as escapes such as "\\u200b" in double quotes'

@@ -23,6 +23,7 @@ from scheduler.core.formats.faults import (
     fitting,
     flaw_problems,
     hidden_problems,
+    lookalike_problems,
     not_a_mapping,
 )
 from scheduler.core.formats.globs import matches_any, matches_job
@@ -253,6 +254,7 @@ class _JobReader:
         if self.problems:
             spec = None
         self.problems += doubt_problems(self._path, self._found, job_id)
+        self.problems += lookalike_problems(self._path, self._found, self.problems, keys=("tags",), job_id=job_id)
         warnings = (fault_problem(self._path, self._found, each, job_id) for each in dict.fromkeys(self._doubts))
         self.problems += (replace(each, severity=Severity.WARNING) for each in warnings)
         return Document(

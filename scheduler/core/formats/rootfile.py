@@ -15,6 +15,7 @@ from scheduler.core.formats.faults import (
     fitting,
     flaw_problems,
     hidden_problems,
+    lookalike_problems,
     not_a_mapping,
 )
 from scheduler.core.formats.jobfile import unknown_runner
@@ -68,7 +69,7 @@ def read_root_file(data: bytes, *, path: str = ROOT_FILE) -> tuple[Settings | No
     if not isinstance(found.data, dict):
         return None, (not_a_mapping(path, found, hint="write key: value lines, version: 1 first"),)
     settings, problems = _settings(path, found)
-    problems += hidden_problems(path, text)
+    problems += [*hidden_problems(path, text), *lookalike_problems(path, found, problems)]
     failed = any(problem.is_error for problem in problems)
     return None if failed else settings, tuple(sorted(problems))
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from scheduler.core.plan.action import Action, Change, to_archive, to_create, to_keep, to_update
-from scheduler.core.plan.claimants import Claim, claims_by_id, conflicts, emptied, lookalikes
+from scheduler.core.plan.claimants import Claim, claims_by_id, conflicts, emptied, lookalikes, no_job
 from scheduler.core.plan.desired import Desired, Read
 from scheduler.core.plan.guard import Guard, guarded, within_limit
 from scheduler.core.times.fires import next_fire
@@ -113,6 +113,8 @@ def plan(
     """
     claims = claims_by_id(desired, observed)
     problems = [*desired.problems, *emptied(desired, observed, claims), *lookalikes(desired)]
+    if all(job.archived for job in observed.values()):  # what becomes of others is said of each
+        problems += no_job(desired)
     actions: list[Action] = []
     for job_id in sorted(claims.keys() | observed.keys()):
         job = observed.get(job_id)

@@ -348,7 +348,8 @@ def _macro_error(first: str, start: int, rest: Sequence[tuple[str, int]]) -> Sch
         case lower if lower in _MACROS and rest:
             hint = f"write {lower} alone; the command belongs into the task"
         case lower:
-            hint = did_you_mean(lower, _MACROS) or "write five fields, or one of the macros"
+            alike = [macro for macro in _MACROS if macro[:3] == lower[:3]]  # @biweekly is no misspelt @weekly
+            hint = did_you_mean(lower, alike) or "write five fields, or one of the macros"
     message = f"cron {short(' '.join([first, *(text for text, _ in rest)]))} is none of {known}"
     return ScheduleError("schedule.cron", message, hint=hint, offset=start)
 

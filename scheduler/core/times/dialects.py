@@ -17,6 +17,8 @@ _WORDS = {
     "every day": "@daily",
     "every night": "@daily",
     "midnight": "@daily",
+    "noon": "0 12 * * *",
+    "midday": "0 12 * * *",
     "weekly": "@weekly",
     "every week": "@weekly",
     "monthly": "@monthly",
@@ -28,6 +30,7 @@ _WORDS = {
     "every minute": "* * * * *",
     "quarterly": "0 0 1 1,4,7,10 *",
     "semiannually": "0 0 1 1,7 *",
+    "weekday": "0 0 * * mon-fri",
     "weekdays": "0 0 * * mon-fri",
     "every weekday": "0 0 * * mon-fri",
 }

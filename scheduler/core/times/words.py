@@ -18,6 +18,7 @@ from scheduler.core.values.spec import Schedule
 
 _MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August"]
 _MONTHS += ["September", "October", "November", "December"]
+_LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = (("day", timedelta(days=1)), ("hour", timedelta(hours=1)), ("minute", timedelta(minutes=1)))
@@ -150,22 +151,27 @@ def _days(cron: Cron) -> str:
     weekdays = None if len(cron.weekdays) == 7 else sorted((day - 1) % 7 for day in cron.weekdays)
     if not cron.days_meet and (of_month is None or weekdays is None):
         of_month = weekdays = None  # either will do, and one of them always does
-    months = "" if len(cron.months) == 12 else _listed(cron.months, lambda month: _MONTHS[month - 1])
-    if of_month is not None:
-        days = f" on {_of_month(of_month)} of {_during(cron.months) or _every_month(of_month)}"
+    dates, months = _dates(of_month or (), cron.months)
+    if of_month is not None and (dates or weekdays is None or cron.days_meet):
+        days = f" on {_of_month(dates or of_month)} of {_of_months(dates or of_month, months or cron.months)}"
         if weekdays is None:
             return days
         if cron.days_meet:
             return f"{days}, if that is a {_any_of(weekdays)}"
-        return f"{days}, or on any {_any_of(weekdays)}" + (f" in {months}" if months else "")
+        return f"{days}, or on any {_any_of(weekdays)}" + _in_months(cron.months)
+    during = f"{_in_months(cron.months)} every year" if len(cron.months) < 12 else ""
     if weekdays is not None:
         named = _listed(weekdays, lambda day: _WEEKDAYS[day])
-        days = f", every {named}" if len(weekdays) == 1 else f", {named}"
-    elif months or len(cron.hours) < 24:
-        days = ", every day"
-    else:
-        days = ""
-    return f"{days} in {months}" if months else days
+        return (f", every {named}" if len(weekdays) == 1 else f", {named}") + during
+    return f", every day{during}" if during or len(cron.hours) < 24 else ""
+
+
+def _dates(days: Sequence[int], months: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
+    """The days of the month that some month has, and the months that have one of them; of all months, all stay."""
+    if len(months) == 12:
+        return days, months
+    days = [day for day in days if any(day <= _LONGEST[month - 1] for month in months)]
+    return days, [month for month in months if any(day <= _LONGEST[month - 1] for day in days)]
 
 
 def _any_of(weekdays: Sequence[int]) -> str:
@@ -182,18 +188,46 @@ def _of_month(days: Sequence[int]) -> str:
     return f"the {_listed(days, _ordinal)}"
 
 
-def _every_month(days: Sequence[int]) -> str:
-    if max(days) <= 28 or (_step(days) or 1) > 1:
-        return "every month"
-    return "every month that has one" if len(days) == 1 else "every month, as far as it has them"
+def _of_months(days: Sequence[int], months: Sequence[int]) -> str:
+    """The months of days of the month, and what becomes of those that some month does not have."""
+    sure = max(days) <= min(28 if month == 2 else _LONGEST[month - 1] for month in months)
+    sure = sure or (_step(days) or 1) > 1
+    season = _season(months)
+    if len(months) == 12 or season is not None:
+        named = "every month" if season is None else f"every month from {season}"
+        return named if sure else f"{named} that has one" if len(days) == 1 else f"{named}, as far as it has them"
+    if tuple(months) == (2,) and tuple(days) == (29,):
+        return "February in every leap year"
+    named = _and([_MONTHS[month - 1] for month in months])
+    return f"{named} every year" + ("" if sure else ", as far as there are such days")
 
 
-def _during(months: Sequence[int]) -> str:
-    """The months of a day of the month; empty for all of them."""
+def _in_months(months: Sequence[int]) -> str:
+    """The months of any other days, led by a space; empty for all of them."""
     if len(months) == 12:
         return ""
-    named = _listed(months, lambda month: _MONTHS[month - 1])
-    return f"every month from {named}" if len(months) > 2 and len(_runs(months)) == 1 else f"{named} every year"
+    if (season := _season(months)) is not None:
+        return f" from {season}"
+    parts: list[str] = []
+    alone: list[str] = []
+    for low, high in [*_runs(months), (13, 15)]:  # the last one closes what stands alone
+        if high - low < 2:
+            alone += _MONTHS[low - 1 : high]
+            continue
+        parts += [f"in {_and(alone)}"] if alone else []
+        alone = []
+        parts += [f"from {_MONTHS[low - 1]} to {_MONTHS[high - 1]}"] if high <= 12 else []
+    return f" {_and(parts)}"
+
+
+def _season(months: Sequence[int]) -> str | None:
+    """Three or more months that follow each other, also over the end of the year, but not all of them."""
+    runs = _runs(months)
+    if len(runs) == 2 and runs[0][0] == 1 and runs[1][1] == 12:
+        runs = [(runs[1][0], runs[0][1])]
+    if len(runs) != 1 or not 3 <= len(months) < 12:
+        return None
+    return f"{_MONTHS[runs[0][0] - 1]} to {_MONTHS[runs[0][1] - 1]}"
 
 
 def _ordinal(number: int) -> str:

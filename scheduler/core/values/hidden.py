@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from scheduler.core.values.texts import Lines
+
 # Default_Ignorable_Code_Point of Unicode 15, and the letters and signs that are blank.
 _HIDDEN = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
@@ -14,6 +16,7 @@ _HIDDEN = re.compile(
 )
 _EMOJI_STYLE, _JOINERS, _MARKS = "\ufe0f", "\u200c\u200d", "\u061c\u200e\u200f"
 _EMOJI = re.compile("[#*0-9\u203c\u2049\u2122\u2139\u2194-\u21aa\u2934\u2935\u3030]")  # those that are no "So"
+_MOST_PLACES = 5
 _TAGS = 0xE0000  # what is added to a letter to make its tag
 _REGIONS = ("gbeng", "gbsct", "gbwls")  # whose flags are written with tags
 _FLAGS = re.compile(
@@ -25,7 +28,7 @@ _FLAGS = re.compile(
 class Hidden:
     """The hidden characters of one text."""
 
-    index: int  # of the first
+    places: tuple[int, ...]  # the index of each one that does not follow another; ascending
     first: str
     count: int
     spelled: str  # what tags or variation selectors among them say, decoded; empty if nothing
@@ -59,7 +62,8 @@ def find_hidden(text: str) -> Hidden | None:
     if not places:
         return None
     spelled = b"".join(_bytes(text[index]) for index in places).decode(errors="replace")
-    return Hidden(index=places[0], first=text[places[0]], count=len(places), spelled=spelled)
+    begins = tuple(at for before, at in zip([-2, *places], places, strict=False) if at > before + 1)
+    return Hidden(places=begins, first=text[places[0]], count=len(places), spelled=spelled)
 
 
 def _is_emoji(each: str) -> bool:
@@ -86,12 +90,19 @@ def _bytes(each: str) -> bytes:
     return bytes([code - 0xE0100 + 16]) if 0xE0100 <= code <= 0xE01EF else b""
 
 
-def names_of(found: Hidden) -> str:
-    """For a message: how many, the first by its number and name, and what they spell."""
+def names_of(found: Hidden, lines: Lines) -> str:
+    """For a message: how many, the first by its number and name, where they stand, and what they spell.
+
+    lines: of the text in which they were found.
+    """
     name = unicodedata.name(found.first, "").lower()
     first = f"U+{ord(found.first):04X}{f' ({name})' if name else ''}"
     said = f"{found.count} characters that do not show, the first {first}"
     said = f"a character that does not show, {first}" if found.count == 1 else said
+    named = ["{}:{}".format(*lines.place(index)) for index in found.places[:_MOST_PLACES]]
+    more = len(found.places) - len(named)
+    last = [f"{more} more place{'' if more == 1 else 's'}"] if more else [named.pop()]
+    said += f", at {' and '.join([', '.join(named), *last] if named else last)}"
     spelled = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in found.spelled[:200])
     return said + (f"; they spell {spelled!r}" if spelled.strip("\N{REPLACEMENT CHARACTER} ") else "")
 

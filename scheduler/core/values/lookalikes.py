@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from scheduler.core.values.texts import short
@@ -14,16 +15,43 @@ _PLAIN = {
     "\u2215": "/",
     "\u2044": "/",
 }
+# Cyrillic and Greek letters that are drawn as Latin ones: taken for these only in a word that has Latin letters too.
+_LETTERS = dict(
+    zip(
+        "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u04bb\u051b\u051d\u03bf"
+        "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0423\u0425\u0406\u0408\u0405"
+        "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7",
+        "aeopcyxijsdhqwoABEKMHOPCTYXIJSABEZHIKMNOPTYX",
+        strict=True,
+    )
+)
+_WORD = re.compile(r"[^\W\d_]+")
 _LONGEST = 200
 
 
 def plain_hint(text: str) -> str:
     """The hint for a value that has to be plain and holds something that only looks so; empty where it does not."""
-    odd = next((c for c in text[:_LONGEST] if not c.isascii() and _plain(c) != c), None)
+    text = text[:_LONGEST]
+    plains = _plains(text)
+    odd = next((c for c, plain in zip(text, plains, strict=True) if plain != c), None)
     if odd is None:
         return ""
-    plain = "".join(map(_plain, text[:_LONGEST])).strip().strip("\"'")
+    plain = "".join(plains).strip().strip("\"'")
     return f"it holds {_name(odd)}; write {short(plain)[1:-1]}" if plain else f"it holds {_name(odd)}; delete it"
+
+
+def doubtful_hint(text: str) -> str:
+    """The hint for a name or a word that may hold anything, where what it holds was hardly meant; else empty.
+
+    Only where the rest of it is plain ASCII. In prose a dash or an apostrophe within is none.
+    """
+    plains = _plains(text[:_LONGEST])
+    if text.isascii() or not "".join(plains).isascii():
+        return ""
+    odd = [at for at, plain in enumerate(plains) if plain not in ("", text[at])]  # what does not show has its own
+    prose = " " in text.strip()
+    doubtful = [at for at in odd if not prose or at in (0, len(text) - 1) or plains[at].isspace() or text[at].isalpha()]
+    return plain_hint(text) if doubtful else ""
 
 
 def same_looking(word: str, near: str) -> str:
@@ -31,11 +59,23 @@ def same_looking(word: str, near: str) -> str:
     if word == near or _looks(word) != _looks(near):
         return ""
     at = next((n for n, (a, b) in enumerate(zip(word, near, strict=False)) if a != b), min(len(word), len(near)))
-    return f"{_names(near[at : at + 2])} where this has {_names(word[at : at + 2])}"
+    end = at + (1 if word[at + 1 :] == near[at + 1 :] else 2)  # a letter and its accent may be two
+    return f"{_names(near[at:end])} where this has {_names(word[at:end])}"
 
 
 def _looks(text: str) -> str:
-    return unicodedata.normalize("NFC", "".join(map(_plain, unicodedata.normalize("NFC", text))))
+    composed = unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", "".join(_LETTERS.get(each, _plain(each)) for each in composed))
+
+
+def _plains(text: str) -> list[str]:
+    """For each character the one that it looks like, itself as a rule; nothing for what does not show."""
+    plains = list(map(_plain, text))
+    for word in () if text.isascii() else _WORD.finditer(text):
+        latin = "".join(_LETTERS.get(each, each) for each in word[0])
+        if latin != word[0] and latin.isascii() and any(map(str.isascii, word[0])):
+            plains[word.start() : word.end()] = latin
+    return plains
 
 
 def _plain(char: str) -> str:

@@ -149,7 +149,12 @@ _OTHER_WORDS = {
     **dict.fromkeys(("revert", "undo"), ("rollback",)),
     **dict.fromkeys(("why",), ("explain",)),
 }
-_TURNS = ("un", "dis", "de", "non", "in", "en")  # what makes a word its opposite
+_TURNS = ("un", "dis", "de", "non", "in", "en", "no-", "no_", "not-", "not_")  # what makes a word its opposite
+_OPPOSITES = (
+    *(("min", "max"), ("first", "last"), ("first", "latest"), ("oldest", "latest"), ("oldest", "newest")),
+    *(("before", "after"), ("start", "end"), ("starts", "ends"), ("success", "failure"), ("allow", "forbid")),
+    *(("am", "pm"), ("up", "down"), ("on", "off"), ("morning", "evening"), ("day", "night")),
+)
 
 
 def meant(word: str, known: Iterable[str]) -> str:
@@ -172,6 +177,9 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 def _opposite(one: str, other: str) -> bool:
     """Whether one is the other turned round: nearly the same letters, and the last thing that was meant."""
+    words, others = (set(re.split("[^a-z0-9]+", text)) for text in (one, other))
+    if any((a in words and b in others) or (b in words and a in others) for a, b in _OPPOSITES):
+        return True
     stems = [{text, *(text.removeprefix(turn) for turn in _TURNS if text.startswith(turn))} for text in (one, other)]
     return one != other and bool(stems[0] & stems[1])
 

@@ -21,10 +21,16 @@ _SIZE_HINT = "write one like 256KiB or 10MiB"
 _DURATION = re.compile(r"(?=[0-9])(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?")
 _SIZE = re.compile(r"([0-9]+) ?(B|KiB|MiB|GiB)")
 # In whatever case. Patterns of mistakes are compiled when one is made.
-_DURATION_NEARLY = r"([0-9]+(?:\.[0-9]+)?)\s*(days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)(?![a-z])[\s,]*"
-_SIZE_NEARLY = r"([0-9]+(?:\.[0-9]+)?) ?([kmg])i?b?"
+_DURATION_NEARLY = (
+    r"([0-9]+(?:\.[0-9]+)?)\s*(weeks?|wks?|w|days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)(?![a-z])[\s,]*"
+)
+_CALENDAR = r"[0-9]\s*(?:M(?![A-Za-z])|(?i:mon?|months?|mths?)(?![A-Za-z])|(?i:(y)(?:ea)?r?s?)(?![A-Za-z]))"
+_SIZE_NEARLY = r"([0-9]+(?:\.[0-9]+)?)\s?([kmgtp])(i?)(b?|bytes?)"
+_BYTES_NEARLY = r"([0-9]+)\s?(b|bytes?)"
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_UNIT_SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_PREFIXES = "KMGTP"
+_UNIT_SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_NEXT_UNIT = {"h": "m", "m": "s"}
 _LONGEST_NEARLY = 40  # characters in which to look for what was meant
 _MOST_DIGITS = 18  # int() refuses absurdly long digit strings with an error of its own
 
@@ -49,8 +55,12 @@ def parse_duration(text: str) -> timedelta:
         meant = _meant(text)
         message = f"{short(text)} is not a duration; allowed are whole numbers with d, h, m, s, largest first"
         hint = _DURATION_HINT if meant is None else f"write {format_duration(meant)}"
-        if meant is not None and re.search(r"[0-9]\s*M(?![A-Za-z])", text):
-            hint = 'm stands for minutes; a month is no duration: for each month use cron: "0 0 1 * *"'
+        if len(text) <= _LONGEST_NEARLY and (calendar := re.search(_CALENDAR, text)) is not None:
+            hint = 'a month is no duration: for each month use cron: "0 0 1 * *"'
+            if calendar[1]:
+                hint = 'a year is no duration: for each year use cron: "0 0 1 1 *"'
+            elif calendar[0].endswith("M"):
+                hint = f"m stands for minutes; {hint}"
         raise UnitError(message, hint=hint)
     numbers = [number or "0" for number in found.groups()]
     if any(len(number) > _MOST_DIGITS for number in numbers):
@@ -87,7 +97,9 @@ def with_units(number: str) -> str:
 
 
 def _meant(text: str) -> timedelta | None:
-    """What `1.5h`, `20 min` or `1h, 30m` probably stands for."""
+    """What `1.5h`, `20 min`, `2 weeks`, `1h, 30m` or `1h30` probably stands for."""
+    if bare := re.fullmatch(r"([0-9]+([hm]))([0-5]?[0-9])", text, re.IGNORECASE):
+        text = f"{bare[1]}{bare[3]}{_NEXT_UNIT[bare[2].lower()]}"
     if len(text) > _LONGEST_NEARLY or re.sub(_DURATION_NEARLY, "", text, flags=re.IGNORECASE):
         return None
     parts = re.findall(_DURATION_NEARLY, text, re.IGNORECASE)
@@ -138,9 +150,28 @@ def format_size(size: int) -> str:
 
 def _size_error(text: str) -> UnitError:
     message = f"{short(text)} is not a size; allowed are a number of bytes, or a whole number with KiB, MiB or GiB"
-    nearly = re.fullmatch(_SIZE_NEARLY, text, re.IGNORECASE) if len(text) <= _LONGEST_NEARLY else None
-    if nearly is None:
-        return UnitError(message, hint=_SIZE_HINT)
-    size = Decimal(nearly[1]) * _UNITS[f"{nearly[2].upper()}iB"]
-    possible = size == int(size) and 0 < size <= MAX_SIZE
-    return UnitError(message, hint=f"write {format_size(int(size))}" if possible else _SIZE_HINT)
+    return UnitError(message, hint=_meant_size(text) if len(text) <= _LONGEST_NEARLY else _SIZE_HINT)
+
+
+def _meant_size(text: str) -> str:
+    """The hint with exactly the size that was written: KB is 1,000 bytes and KiB 1,024, and a K alone may be either."""
+    if plain := re.fullmatch(_BYTES_NEARLY, text, re.IGNORECASE):
+        number, prefix, binary, unit = plain[1], "", "", plain[2]
+    elif nearly := re.fullmatch(_SIZE_NEARLY, text, re.IGNORECASE):
+        number, prefix, binary, unit = nearly.groups()
+    else:
+        return _SIZE_HINT
+    power = _PREFIXES.find(prefix.upper()) + 1 if prefix else 0
+    factors = [1024**power] if binary or not prefix else [1000**power] if unit else [1000**power, 1024**power]
+    sizes = [Decimal(number) * factor for factor in factors]
+    meant = [format_size(int(size)) for size in sizes if size == int(size) and 0 < size <= MAX_SIZE]
+    if not meant:
+        return _SIZE_HINT
+    why = ""
+    if len(factors) > 1:
+        why = f"{prefix} alone is {factors[0]:,} or {factors[1]:,} bytes: "
+    elif prefix and not binary:
+        why = f"{prefix.upper()}B is {factors[0]:,} bytes: "
+    if unit == "b":
+        why += "b can stand for bits; if bytes are meant, "
+    return f"{why}write {' or '.join(meant)}"

@@ -25,7 +25,8 @@ from scheduler.core.values.facts import Fault
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import Problem, SchedulerError, UsageError
 from scheduler.core.values.settings import ROOT_FILE, Settings
-from scheduler.core.values.texts import decode
+from scheduler.core.values.texts import decode, names
+from scheduler.core.values.units import format_size
 from scheduler.core.views import Json
 from scheduler.ledger import carried, queries, runs
 from scheduler.root.files import WorkingTree
@@ -127,6 +128,7 @@ class Exported:
     last_n: int
     rows: dict[str, list[Mapping[str, Any]]] = field(default_factory=lambda: {kind: [] for kind in _KINDS})
     texts: dict[str, bytes] = field(default_factory=dict)
+    text_lines: dict[str, int] = field(default_factory=dict)  # where each text stands
     slots: set[datetime] = field(default_factory=set)  # that have a row
 
     @property
@@ -200,18 +202,19 @@ def _read_line(found: Mapping[str, Any], number: int, jobs: dict[str, Exported])
         job = jobs.get(_text(found["job_id"]))
         if job is None:
             raise ValueError(f"the job {found['job_id']!r} does not stand above it")
-        _read_row(kind, {key: value for key, value in found.items() if key not in ("kind", "job_id")}, job)
+        _read_row(kind, {key: value for key, value in found.items() if key not in ("kind", "job_id")}, job, number)
     else:
         raise ValueError(f"kind {kind!r} is not known")
     return False
 
 
-def _read_row(kind: str, row: dict[str, Any], job: Exported) -> None:
+def _read_row(kind: str, row: dict[str, Any], job: Exported, number: int) -> None:
     if kind == "text":
         data = _bytes(row)
         if hashlib.sha256(data).hexdigest() != row["sha256"]:
             raise ValueError("the text is not the one that its sha256 names")
         job.texts[row["sha256"]] = data
+        job.text_lines[row["sha256"]] = number
         return
     check_row(kind, row)
     if kind == "run":
@@ -300,7 +303,8 @@ def made_from_export(
                     f"compare `defaults` in {ROOT_FILE} on both sides; `scheduler show {each.id}` says what it is here"
                 )
                 problems.append(problem(each.line, "definition", why, hint, error=False, job_id=each.id))
-            incoming = Incoming(id=each.id, stem="", keys={"name": None if spec is None else spec.name}, line=each.line)
+            keys = {} if spec is None else {"name": spec.name, "tags": spec.tags, "runner": spec.runner}
+            incoming = Incoming(id=each.id, stem="", keys=keys, line=each.line)
             files = each.files
             assert files is not None
             if files.task_path is not None and files.task is None and tree.is_free(files.task_path):
@@ -352,6 +356,19 @@ def _wrong_task(job: Exported, document: Document, settings: Settings) -> Iterat
     elif task is not None and len(task) > settings.limits.task_bytes:
         why = f"{job.id}: its task has {len(task):,} bytes; {settings.limits.task_bytes:,} are allowed; it was left out"
         yield problem(job.line, "task", why, f"raise limits.task_bytes in {ROOT_FILE}, or shorten it", job_id=job.id)
+    yield from texts_too_long(job, settings)
+
+
+def texts_too_long(job: Exported, settings: Settings) -> Iterator[Problem]:
+    """The texts of earlier runs that no run could have been given here: without them its history would have a hole."""
+    allowed = settings.limits.task_bytes
+    for sha256, data in job.texts.items():
+        if len(data) > allowed:
+            runs = [f"{job.id}:{each['n']}" for each in job.rows["run"] if each["task_sha256"] == sha256]
+            why = f"the text of {names(runs) or job.id} has {len(data):,} bytes; {allowed:,} are allowed"
+            hint = f"raise limits.task_bytes in {ROOT_FILE} to {format_size(len(data))} or more, and import it again"
+            line = job.text_lines[sha256]
+            yield problem(line, "task", f"{why}; {job.id} was left out, with its history", hint, job_id=job.id)
 
 
 def _wrong(path: str, data: bytes, jobs: Sequence[Exported], settings: Settings) -> list[Problem]:

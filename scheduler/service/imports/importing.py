@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from scheduler.core.edits.jobedit import WrongJobError, written_job
 from scheduler.core.edits.spans import EditError
-from scheduler.core.formats.globs import matches_any
+from scheduler.core.formats.globs import matches_any, matches_job
 from scheduler.core.formats.jobfile import DEFAULT_TIMEOUT, read_job_file
 from scheduler.core.formats.paths import PathError, check_path
 from scheduler.core.imports import crontab, phantom
@@ -46,7 +46,7 @@ from scheduler.root.files import WorkingTree
 from scheduler.root.place import INSIDE_A_RUN
 from scheduler.service.edit.drafts import IN_PLACE, Draft, write
 from scheduler.service.edit.trees import EditFiles, is_job_path, text_fault
-from scheduler.service.imports.exports import Exported, is_buried, made_from_export, read_export
+from scheduler.service.imports.exports import Exported, is_buried, made_from_export, read_export, texts_too_long
 from scheduler.service.imports.phantom_db import read_phantom
 from scheduler.service.root import Root
 from scheduler.service.sync import sync
@@ -54,7 +54,7 @@ from scheduler.sync.settle_copy import settle_copy
 from scheduler.sync.synced import SyncReport
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import ImportedJobJson, ImportJson
+    from scheduler.core.answers import ImportedAgentsJson, ImportedJobJson, ImportedRunnerJson, ImportJson
 
 FOLDER = "jobs/imported"
 MOST_BYTES = 10 * 1024 * 1024  # of a crontab
@@ -133,8 +133,14 @@ def import_export(root: Root, data: bytes, name: str, options: Options) -> Impor
     problems: list[Problem] = []
     folder = None if options.to is None else _folder(options, tree.settings)
     made = made_from_export(found, tree, folder, problems)
+    buried = []
+    for each in found:
+        if is_buried(each):
+            too_long = list(texts_too_long(each, tree.settings))
+            problems += too_long
+            buried += [] if too_long else [each]
     pasts = {each.id: each.past for each in found}
-    return _carry_out(root, tree, made, problems, name, options, pasts, [each for each in found if is_buried(each)])
+    return _carry_out(root, tree, made, problems, name, options, pasts, buried)
 
 
 def _zone(root: Root, options: Options) -> str:
@@ -196,9 +202,8 @@ def _write(
             made.append(found)
         else:
             problems += found
-    return _carry_out(
-        root, tree, made, problems, name, options, {job.id: job.past for job in jobs if job.past is not None}
-    )
+    pasts = {job.id: job.past for job in jobs if job.past is not None}
+    return _carry_out(root, tree, made, problems, name, options, pasts, runner=runner.name)
 
 
 def _carry_out(
@@ -210,10 +215,13 @@ def _carry_out(
     options: Options,
     pasts: Mapping[str, Past],
     buried: Sequence[Exported] = (),
+    *,
+    runner: str | None = None,
 ) -> ImportJson:
     """Writes what is not there yet, hands over the past, and lets a sync make the jobs.
 
     buried: those that are archived; one that a file names here is as good as any other.
+    runner: of all jobs; None: each names its own.
     """
     draft = Draft(files=tree, branch=None, job_id="", summary="Import")
     ids = {each.id: each.path for each in tree.documents() if each.id is not None}
@@ -258,6 +266,8 @@ def _carry_out(
         "source": name,
         "jobs": _told(made, states, buried, ids, kept),
         "written": list(draft.after),
+        "runners": _runners(made, states, tree.settings, runner),
+        "agents": _agents(made, states, tree.settings),
         "problems": problems_json(problems),
         "applied": "dry_run" if options.dry_run else "next_sync" if waits else "now",
         "why": waits or None,
@@ -265,6 +275,38 @@ def _carry_out(
         "held": None if synced is None else synced.json["held"],
         "fault": fault,
     }
+
+
+def _runners(
+    made: Sequence[Made], states: Sequence[str], settings: Settings, runner: str | None
+) -> list[ImportedRunnerJson]:
+    """What runs the jobs that come, and what it may be given: the settings of this root decide that."""
+    users: dict[str, list[str]] = {}
+    for each, state in zip(made, states, strict=True):
+        name = each.job.keys.get("runner", runner)
+        if state == "written" and name in settings.runners:
+            users.setdefault(name, []).append(each.job.id)
+    return [
+        {
+            "name": name,
+            "command": list(settings.runners[name].command),
+            "tasks": None if (tasks := settings.runners[name].tasks) is None else list(tasks),
+            "jobs": jobs,
+        }
+        for name, jobs in sorted(users.items())
+    ]
+
+
+def _agents(made: Sequence[Made], states: Sequence[str], settings: Settings) -> ImportedAgentsJson | None:
+    """Those of the jobs that come which agents may change here, and how; None where they may none."""
+    if settings.agents is None:
+        return None
+    jobs = [
+        each.job.id
+        for each, state in zip(made, states, strict=True)
+        if state == "written" and matches_job(each.job.id, each.job.keys.get("tags") or (), settings.agents.jobs)
+    ]
+    return {"verbs": list(settings.agents.verbs), "jobs": jobs} if jobs else None
 
 
 def _hand_over(

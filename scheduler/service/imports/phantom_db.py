@@ -13,7 +13,7 @@ from typing import Any
 
 from scheduler.core.imports.phantom import NEEDED
 from scheduler.core.values.problems import UnavailableError, UsageError
-from scheduler.ledger.database import UnwritableError, connect_to_read, journals_by
+from scheduler.ledger.database import UnwritableError, connect_in_mode, connect_to_read, journals_by
 
 Rows = list[dict[str, Any]]
 PATIENCE = timedelta(seconds=5)  # with a lock of its owner's
@@ -88,7 +88,7 @@ def _reader(path: Path) -> Iterator[sqlite3.Connection]:
     with contextlib.ExitStack() as cleanup:
         if journals_by(path) == "rollback":
             try:
-                connection = _connect(path, "mode=ro")
+                connection = connect_in_mode(path, "mode=ro", timeout=PATIENCE)
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode not in _HOT:
                     raise
@@ -96,7 +96,7 @@ def _reader(path: Path) -> Iterator[sqlite3.Connection]:
                 folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="scheduler-import-")))
                 for file in (path, path.with_name(path.name + "-journal")):
                     shutil.copyfile(file, folder / file.name)
-                connection = _connect(folder / path.name, "mode=rw")
+                connection = connect_in_mode(folder / path.name, "mode=rw", timeout=PATIENCE)
         else:
             why = f"{path} cannot be read"
             connection, others = connect_to_read(path, UnwritableError(why, hint="make it and its folder readable"))
@@ -109,15 +109,3 @@ def _reader(path: Path) -> Iterator[sqlite3.Connection]:
 
 # What a connection that may not write answers where a transaction has to be rolled back first.
 _HOT = (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY, sqlite3.SQLITE_CANTOPEN)
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?{mode}", timeout=PATIENCE.total_seconds(), uri=True, isolation_level=None
-    )
-    try:
-        connection.execute("SELECT count(*) FROM sqlite_master")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection

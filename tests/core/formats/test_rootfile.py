@@ -415,3 +415,30 @@ def test_any_bytes_give_settings_or_problems_inside_the_file(data: bytes) -> Non
     settings, _ = read(data)
     if settings is not None:
         assert Settings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
+
+
+def test_a_word_of_scheduler_yaml_that_only_looks_plain_is_a_warning_at_its_place() -> None:
+    settings, problems = read_root_file(
+        "version: 1\n"
+        "jobs: ['“jobs/*.yaml”']\n"
+        "runners:\n"
+        "  r: {command: [cat, –n], tasks: ['scr\u0456pts/**'], cwd: my\u00a0folder, env: {A: “b”}}\n"
+        "defaults: {runner: r, tags: [‘x’], description: “quoted”}\n".encode()
+    )
+    assert settings is not None
+    assert [(each.line, each.column, each.code, each.severity) for each in problems] == [
+        (2, 8, "text.lookalike", Severity.WARNING),
+        (4, 22, "text.lookalike", Severity.WARNING),
+        (4, 35, "text.lookalike", Severity.WARNING),
+        (4, 55, "text.lookalike", Severity.WARNING),
+        (5, 30, "text.lookalike", Severity.WARNING),
+    ]
+    assert problems[1].hint == "it holds EN DASH (U+2013); write -n"
+
+
+def test_what_an_error_names_already_is_not_named_twice() -> None:
+    _, problems = read_root_file("version: 1\nrunners: {r: {command: [cat], env_from: [“A”], jobs: [“a”]}}\n".encode())
+    assert [(each.code, "LEFT DOUBLE QUOTATION MARK" in each.hint) for each in problems] == [
+        ("env.name", True),
+        ("runner.jobs", True),
+    ]

@@ -79,11 +79,57 @@ def at(text: str, timezone: str) -> Schedule:
         ("0 0 28-31 * *", "at 00:00 on the 28th to 31st of every month, as far as it has them"),
         ("0 0 1 1-6 *", "at 00:00 on the 1st of every month from January to June"),
         ("0 0 31 * *", "at 00:00 on the 31st of every month that has one"),
-        ("0 0 29 2 *", "at 00:00 on the 29th of February every year"),
+        ("0 0 29 2 *", "at 00:00 on the 29th of February in every leap year"),
         ("0 0 1 jan,jul *", "at 00:00 on the 1st of January and July every year"),
-        ("0 9 * 6-8 *", "at 09:00, every day in June to August"),
-        ("*/5 * * 12 *", "every 5 minutes, every day in December"),
-        ("0 9 * 6 1-5", "at 09:00, Monday to Friday in June"),
+        ("0 9 * 6-8 *", "at 09:00, every day from June to August every year"),
+        ("0 9 * 1,7 *", "at 09:00, every day in January and July every year"),
+        ("0 9 * 1,2 *", "at 09:00, every day in January and February every year"),
+        ("0 9 * 1-3,6 *", "at 09:00, every day from January to March and in June every year"),
+        ("0 9 * 1,3-5,7,9 *", "at 09:00, every day in January, from March to May and in July and September every year"),
+        ("0 9 * 11,12,1,2 *", "at 09:00, every day from November to February every year"),
+        ("0 9 * 11-12,1 0", "at 09:00, every Sunday from November to January every year"),
+        ("0 9 * 12,1 *", "at 09:00, every day in January and December every year"),
+        ("0 9 * */3 1-5", "at 09:00, Monday to Friday in January, April, July and October every year"),
+        ("0 9 * 1-6 1", "at 09:00, every Monday from January to June every year"),
+        ("*/5 * * 12 *", "every 5 minutes, every day in December every year"),
+        ("* * * 1-6 *", "every minute, every day from January to June every year"),
+        ("0 9 * 6 1-5", "at 09:00, Monday to Friday in June every year"),
+        (
+            "*/10 9-17 * 6-8 1-5",
+            "every 10 minutes from 09:00 to 17:50, Monday to Friday from June to August every year",
+        ),
+        ("*/15 * * * 1-5", "every 15 minutes, Monday to Friday"),
+        ("0 9 * * 1-3,5", "at 09:00, Monday to Wednesday and Friday"),
+        ("0 9 * * 6,0", "at 09:00, Saturday and Sunday"),
+        ("0 9 1-7 * *", "at 09:00 on the 1st to 7th of every month"),
+        ("0 9 1-15/2 * *", "at 09:00 on every 2nd day from the 1st to the 15th of every month"),
+        ("0 9 */2 6 *", "at 09:00 on every 2nd day from the 1st to the 29th of June every year"),
+        ("0 9 1,11,21 * *", "at 09:00 on the 1st, 11th and 21st of every month"),
+        ("0 9 29-31 * *", "at 09:00 on the 29th to 31st of every month, as far as it has them"),
+        ("0 9 29 * *", "at 09:00 on the 29th of every month that has one"),
+        ("0 9 28 * *", "at 09:00 on the 28th of every month"),
+        ("0 9 30 1-6 *", "at 09:00 on the 30th of January, March, April, May and June every year"),
+        ("0 9 29 1-6 *", "at 09:00 on the 29th of every month from January to June that has one"),
+        ("0 9 28-31 1-6 *", "at 09:00 on the 28th to 31st of every month from January to June, as far as it has them"),
+        ("0 9 28-31 4-6 *", "at 09:00 on the 28th to 31st of every month from April to June, as far as it has them"),
+        ("0 9 28-30 4-6 *", "at 09:00 on the 28th to 30th of every month from April to June"),
+        ("0 9 31 1-6 *", "at 09:00 on the 31st of January, March and May every year"),
+        ("0 9 31 4,5 *", "at 09:00 on the 31st of May every year"),
+        ("0 9 30,31 4 *", "at 09:00 on the 30th of April every year"),
+        ("0 9 28-31 2 *", "at 09:00 on the 28th and 29th of February every year, as far as there are such days"),
+        ("0 9 30,31 4,5 *", "at 09:00 on the 30th and 31st of April and May every year, as far as there are such days"),
+        ("0 9 25-31 12 *", "at 09:00 on the 25th to 31st of December every year"),
+        ("0 9 1 */3 *", "at 09:00 on the 1st of January, April, July and October every year"),
+        ("0 9 1 11,12,1,2 *", "at 09:00 on the 1st of every month from November to February"),
+        ("0 9 1-5 6-8 *", "at 09:00 on the 1st to 5th of every month from June to August"),
+        ("0 9 31 * 1", "at 09:00 on the 31st of every month that has one, or on any Monday"),
+        ("0 9 31 4 1", "at 09:00, every Monday in April every year"),
+        ("0 9 29 2 1", "at 09:00 on the 29th of February in every leap year, or on any Monday in February"),
+        (
+            "0 9 13 6-8 5",
+            "at 09:00 on the 13th of every month from June to August, or on any Friday from June to August",
+        ),
+        ("0 9 8-14 6 */5", "at 09:00 on the 8th to 14th of June every year, if that is a Friday or Sunday"),
         ("0 0 13 * 5", "at 00:00 on the 13th of every month, or on any Friday"),
         ("0 0 13 6 5", "at 00:00 on the 13th of June every year, or on any Friday in June"),
         ("0 0 1,15 * 1-5", "at 00:00 on the 1st and 15th of every month, or on any day from Monday to Friday"),
@@ -257,18 +303,22 @@ def weekdays_said(text: str) -> set[int]:
 
 def days_said(text: str) -> Named:
     def months(text: str | None) -> set[int]:
-        text = (text or "").removeprefix("every month from ").removesuffix(" every year")
+        text = re.sub(r", as far as .*$", "", text or "")
+        text = re.sub(r"^every month from| that has one$| every year$| in every leap year$", "", text)
         if not text or text.startswith("every month"):
             return set(range(1, 13))
-        return listed(text, lambda name: MONTHS.index(name) + 1)
+        text = re.sub(r"\b(?:in|from) ", "", text).strip()
+        return {each + 1 for each in listed(text, MONTHS.index, wrap=12)}
 
     if text.startswith(", "):
-        named, _, during = text[2:].partition(" in ")
+        named, during = re.fullmatch(r"(.*?)((?: (?:in|from) .*)?)", text[2:]).groups()  # type: ignore[union-attr]
         weekdays = set(range(7)) if named == "every day" else weekdays_said(named)
         return lambda day, month, weekday: month in months(during) and weekday in weekdays
     if not text:
         return lambda day, month, weekday: True
-    found = re.fullmatch(r" on (.*) of (.*?)(?:, if that is a (.*?)|, or on any (.*?)(?: in (.*))?)?", text)
+    found = re.fullmatch(
+        r" on (.*) of (.*?)(?:, if that is a (.*?)|, or on any (day from \w+ to \w+|.*?)((?: (?:in|from) .*)?))?", text
+    )
     assert found, text
     which, when, meets, others, during = found.groups()
     if stepped := re.fullmatch(r"every (\d+)\w\w day from the (\d+)\w\w to the (\d+)\w\w", which):
@@ -277,9 +327,10 @@ def days_said(text: str) -> Named:
     else:
         dates = listed(which.removeprefix("the "), lambda each: int(each[:-2]))
     if others is not None:
-        assert months(during) == months(when)
         weekdays = weekdays_said(others)
-        return lambda day, month, weekday: month in months(when) and (day in dates or weekday in weekdays)
+        return lambda day, month, weekday: (
+            (month in months(when) and day in dates) or (month in months(during) and weekday in weekdays)
+        )
     weekdays = set(range(7)) if meets is None else weekdays_said(meets)
     return lambda day, month, weekday: month in months(when) and day in dates and weekday in weekdays
 
@@ -293,7 +344,8 @@ def check_said(expression: str) -> None:
     known = parse_cron(expression)
     assert times_said(parts["times"]) == {(h, m, s) for h in known.hours for m in known.minutes for s in known.seconds}
     said = days_said(parts["days"])
-    for day, month, weekday in [(d, m, w) for d in range(1, 32) for m in (1, 2, 6, 12) for w in range(7)]:
+    existing = [(day, month) for month, last in ((1, 31), (2, 29), (6, 30), (12, 31)) for day in range(1, last + 1)]
+    for day, month, weekday in [(*each, weekday) for each in existing for weekday in range(7)]:
         match = (day in known.days_of_month, weekday in known.weekdays)
         expected = month in known.months and (all(match) if known.days_meet else any(match))
         assert said(day, month, weekday) == expected, (words, day, month, weekday)

@@ -6,6 +6,7 @@ from scheduler.core.formats.jobfile import read_job_file
 from scheduler.core.formats.rootfile import read_root_file
 from scheduler.core.values.hidden import each_shown, find_hidden, names_of
 from scheduler.core.values.problems import Severity
+from scheduler.core.values.texts import Lines
 
 
 def tags(text: str) -> str:
@@ -42,7 +43,8 @@ def selectors(text: str) -> str:
 def test_characters_that_do_not_show_are_found_and_decoded(text: str, index: int, said: str) -> None:
     found = find_hidden(text)
     assert found is not None
-    assert (found.index, said in names_of(found)) == (index, True), names_of(found)
+    words = names_of(found, Lines(text))
+    assert (found.places[0], said in words) == (index, True), words
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,38 @@ def test_what_scripts_and_emoji_need_is_not_hidden(text: str) -> None:
 def test_a_review_shows_no_such_character_as_itself(each: str) -> None:
     assert list(each_shown(f"a{each}b")) == [("a", True), (each, False), ("b", True)]
     assert all(plain for _, plain in each_shown("\u2764\ufe0f"))
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("a\u200bb", "at 1:2"),
+        ("one\n\u200b\u200btwo\r\nand\u202e", "at 2:1 and 3:4"),
+        ("a\u200b\n" * 3, "at 1:2, 2:2 and 3:2"),
+        ("a\u200b\n" * 5, "at 1:2, 2:2, 3:2, 4:2 and 5:2"),
+        ("a\u200b\n" * 6, "at 1:2, 2:2, 3:2, 4:2, 5:2 and 1 more place"),
+        ("a\u200b\n" * 60, "at 1:2, 2:2, 3:2, 4:2, 5:2 and 55 more places"),
+        ("x" + tags("rm") + "y\n" + tags("-r"), "at 1:2 and 2:1; they spell 'rm-r'"),
+    ],
+)
+def test_each_place_has_its_line_and_column_up_to_a_few(text: str, places: str) -> None:
+    found = find_hidden(text)
+    assert found is not None
+    assert names_of(found, Lines(text)).endswith(f", {places}")
+
+
+def test_the_places_in_a_block_or_a_body_are_those_in_the_file() -> None:
+    settings, _ = read_root_file(b"version: 1\nrunners: {r: {command: [cat]}}\ndefaults: {runner: r}\n")
+    assert settings is not None
+    for path, text in (
+        ("a.yaml", "id: a\nschedule: '@daily'\ntask: |\n  x\u200by\n\n  \u200bz\n"),
+        ("a.md", "\ufeff---\nid: a\nschedule: '@daily'\n---\n# x\n\u200bz \u200b\n"),
+    ):
+        (problem,) = read_job_file(path, text.encode(), settings).problems
+        places = {"a.yaml": "4:4 and 6:3", "a.md": "6:1 and 6:4"}[path]
+        assert problem.message == (
+            f"the file holds 2 characters that do not show, the first U+200B (zero width space), at {places}"
+        )
 
 
 def test_hidden_characters_of_a_job_file_are_a_warning_at_their_place() -> None:

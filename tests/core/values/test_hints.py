@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from scheduler.core.times.valid import schedule_errors
-from scheduler.core.values.lookalikes import plain_hint, same_looking
+from scheduler.core.values.lookalikes import doubtful_hint, plain_hint, same_looking
 from scheduler.core.values.problems import did_you_mean, meant, nearest
 from scheduler.core.values.spec import Schedule
 from scheduler.core.values.units import UnitError, parse_duration
@@ -38,7 +38,17 @@ def test_so_is_a_status(word: str, status: str) -> None:
 
 @pytest.mark.parametrize(
     ("word", "known"),
-    [("enabled", "disabled"), ("unpause", "pause"), ("inactive", "active"), ("uninstall", "install"), ("unset", "set")],
+    [
+        ("enabled", "disabled"),
+        ("unpause", "pause"),
+        ("inactive", "active"),
+        ("uninstall", "install"),
+        ("unset", "set"),
+        ("min_delay", "max_delay"),
+        ("oldest", "latest"),
+        ("not_failed", "failed"),
+        ("report-am", "report-pm"),
+    ],
 )
 def test_a_hint_never_names_the_opposite(word: str, known: str) -> None:
     assert nearest(word, [known]) is None
@@ -50,6 +60,21 @@ def test_a_capital_m_may_be_a_month_and_is_not_taken_for_minutes(text: str) -> N
     with pytest.raises(UnitError) as told:
         parse_duration(text)
     assert told.value.hint.startswith("m stands for minutes; a month is no duration")
+
+
+@pytest.mark.parametrize(
+    ("text", "each"), [("1mo", "month"), ("3 MONTHS", "month"), ("2Mo", "month"), ("1y", "year"), ("2 Years", "year")]
+)
+def test_a_month_or_a_year_is_of_no_one_length(text: str, each: str) -> None:
+    with pytest.raises(UnitError) as told:
+        parse_duration(text)
+    assert told.value.hint.startswith(f"a {each} is no duration: for each {each} use cron")
+
+
+@pytest.mark.parametrize("macro", ["@bihourly", "@biweekly", "@fortnightly", "@bimonthly", "@half-hourly"])
+def test_a_macro_of_another_length_is_no_misspelt_one(macro: str) -> None:
+    (error,) = schedule_errors(Schedule(cron=macro, timezone="UTC"))
+    assert error.hint == "write five fields, or one of the macros"
 
 
 @pytest.mark.parametrize(("text", "hint"), [("1H", "write 1h"), ("5 Min", "write 5m"), ("2D", "write 2d")])
@@ -68,12 +93,29 @@ def test_other_capitals_mean_one_thing(text: str, hint: str) -> None:
         ("0 9 * * mon\u2013fri", "it holds EN DASH (U+2013); write 0 9 * * mon-fri"),
         ("\uff11h", "it holds FULLWIDTH DIGIT ONE (U+FF11); write 1h"),
         ("\u2018\u2019", "it holds LEFT SINGLE QUOTATION MARK (U+2018); delete it"),
+        ("h\u0435artbeat", "it holds CYRILLIC SMALL LETTER IE (U+0435); write heartbeat"),
+        ("\u043e\u0442\u0447\u0435\u0442", ""),
         ("Z\u00fcrich", ""),
         ("0 9 * * *", ""),
     ],
 )
 def test_characters_that_look_plain_and_are_not_have_names(text: str, hint: str) -> None:
     assert plain_hint(text) == hint
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("\u201cprompts/**\u201d", "LEFT DOUBLE QUOTATION MARK"), ("\u2013print", "EN DASH"),
+        ("a\u00a0b", "NO-BREAK SPACE"),
+        ("\u2013p \u201cgo\u201d", "EN DASH"), ("scr\u0456pts/*", "CYRILLIC SMALL LETTER BYELORUSSIAN"),
+        ("say what is new \u2013 and why", ""), ("don\u2019t ask twice", ""), ("\u9031\u5831", ""), ("a\u200bb", ""),
+        ("\u00ab\u00a0d\u00e9j\u00e0\u00a0\u00bb", ""), ("nightly", ""),
+    ],
+)  # fmt: skip
+def test_a_word_that_may_hold_anything_is_doubted_where_it_only_looks_plain(text: str, named: str) -> None:
+    hint = doubtful_hint(text)
+    assert (named in hint) if named else (hint == "")
 
 
 def test_a_name_that_looks_the_same_is_told_apart() -> None:
