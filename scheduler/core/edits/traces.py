@@ -25,7 +25,7 @@ def still_edited(before: bytes | None, wrote: bytes, now: bytes) -> bool:
 
 
 def _features(text: bytes) -> Counter[tuple[str, str]]:
-    """Words, each with the one before it, and symbols alone: a formatter changes quotes and spaces, seldom the order."""
+    """Words, each with the one before it, and lone symbols: a formatter changes quotes and spaces, rarely the order."""
     told = text.decode("utf-8", "replace")
     words = _WORD.findall(told)
     return Counter([*zip(["", *words], words, strict=False), *(("", sign) for sign in _SIGN.findall(told))])
