@@ -1,6 +1,6 @@
 """The JSON shapes of interface.md, as types: what verbs answer, whichever face prints it.
 
-Types only, for readers and for mypy: nothing imports this module when it runs, so `list` starts without it.
+Types only, for readers and for mypy: nothing imports this module at run time, so `list` starts without it.
 """
 
 from __future__ import annotations
@@ -343,7 +343,7 @@ class VersionsJson(TypedDict):
 
 
 class ScheduleTextJson(TypedDict, total=False):
-    schedule_text: BeforeAfterJson  # where the schedule is among the changes
+    schedule_text: BeforeAfterJson  # if the schedule is among the changes
 
 
 class UpdateJson(ScheduleTextJson):
@@ -366,7 +366,7 @@ class TaskChangeJson(TypedDict):
 class RootChangeJson(BeforeAfterJson):
     field: str
     widens: bool
-    jobs: NotRequired[list[str]]  # that use the runner whose setting it is, or the file
+    jobs: NotRequired[list[str]]  # the jobs that use the runner whose setting or file this is
 
 
 class GuardJson(TypedDict):

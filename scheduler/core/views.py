@@ -1,4 +1,4 @@
-"""The JSON shapes of interface.md, one function a shape; every face prints these."""
+"""The JSON shapes of interface.md, one function per shape; every face prints these."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.settings import ROOT_FILE, converted_file_of, runner_of
 from scheduler.core.values.spec import Schedule
 
-if TYPE_CHECKING:  # a plan comes with the file readers, which reading commands never need
+if TYPE_CHECKING:  # a plan imports the file readers, which reading commands never need
     from scheduler.core import answers
     from scheduler.core.past.explain import Answer
     from scheduler.core.plan.action import Action
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # a plan comes with the file readers, which reading commands 
 
 Json = dict[str, Any]
 NEXT_FIRES = 5
-# Keys of a run that the interface names, for what is not there yet: results of agents, and delivery.
+# Keys of a run that the interface names, for features that do not exist yet: results of agents, and delivery.
 NOT_YET: Json = {"cost_usd": None, "tokens": None, "model": None, "deliveries": []}
 
 
@@ -45,7 +45,7 @@ def job_json(
     alarms: Sequence[Alarm] = (),
     lost: PlaceFault | None = None,
 ) -> answers.JobJson:
-    """task_sha256: of the text the disk holds now; None where it cannot be read. alarms: what is overdue of it.
+    """task_sha256: of the text that is on disk now; None if it cannot be read. alarms: what is overdue for it.
 
     lost: the fault of the place that it waits for.
     """
@@ -110,7 +110,7 @@ def problems_json(problems: Iterable[Problem]) -> list[answers.ProblemJson]:
 
 
 def drift_json(jobs: Iterable[Job], now: datetime) -> list[answers.DriftJson]:
-    """The jobs that do not fire although their files say so: an operator, or errors, keep them from it."""
+    """The jobs that do not fire although their files say so, because an operator or errors keep them from it."""
     found = []
     for job in jobs:
         status, runtime = job.status(now), job.runtime
@@ -131,7 +131,7 @@ def list_json(
     *,
     held: str | None = None,
 ) -> answers.ListJson:
-    """troubles: why jobs may not fire or what is shown may be old, beside what is wrong in files."""
+    """troubles: why jobs may not fire, or why the output may be out of date, besides what is wrong in files."""
     statuses = [job["status"] for job in jobs]
     fires = [job["next_run_at"] for job in jobs if job["next_run_at"] and job["status"] == Status.ACTIVE]
     return {
@@ -238,7 +238,7 @@ def _guard_json(guard: Guard) -> answers.GuardJson:
 
 
 def place_of_setting(field: str) -> str:
-    """What a change of a root is a change of: scheduler.yaml, or something that is no file of ours."""
+    """Where a root setting was changed: scheduler.yaml, or something that is not one of the root's files."""
     return {"state": "the repository", "attributes": ".gitattributes"}.get(field.partition(".")[0], ROOT_FILE)
 
 
@@ -254,7 +254,7 @@ def _root_change_json(
 
 
 def widens_root(field: str) -> bool:
-    """Whether a setting can give more power: to jobs (what runs, for how long, where), or to who edits them."""
+    """True if a setting can give more power: to jobs (what runs, for how long, where), or to those who edit them."""
     first, _, rest = field.partition(".")
     return first in ("state", "attributes", "runners", "hosts", "jobs", "channels", "prune", "worktree", "agents") or (
         first == "defaults" and rest.split(".")[0] in ("runner", "env", "timeout")
@@ -285,12 +285,12 @@ def _update_json(action: Action, now: datetime) -> answers.UpdateJson:
 
 @functools.lru_cache(maxsize=256)
 def _next_fires(schedule: Schedule, now: datetime) -> tuple[datetime, ...]:
-    """Kept: an edit often gives many jobs one schedule."""
+    """Cached: an edit often gives many jobs one schedule."""
     return tuple(coming(schedule, after=now, count=NEXT_FIRES))
 
 
 def fire_json(fire_time: datetime, schedule: Schedule) -> answers.FireTimeJson:
-    """All of a fire but its job."""
+    """All of a fire except its job."""
     wall = on_the_wall(schedule, fire_time)
     return {
         "fire_time": instant(fire_time),

@@ -1,4 +1,4 @@
-"""Which slots of a job are due, and what becomes of each: it is run, caught up with, or a skip with a reason (F4)."""
+"""Which slots of a job are due, and what happens to each: a run, a catch-up, or a skip with a reason (F4)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from scheduler.core.values.facts import Job, Pause
 from scheduler.core.values.runs import Skip
 from scheduler.core.values.spec import CatchUpPolicy, JobSpec, Schedule
 
-LATE = timedelta(minutes=1)  # a slot that the clockwork reaches later than that was missed: it slept, or was stopped
+LATE = timedelta(minutes=1)  # a slot that the clockwork reaches later than this was missed: it slept, or was stopped
 LONGEST_WINDOW = timedelta(hours=2)
-PACED_AFTER = timedelta(minutes=5)  # after a longer outage, what is caught up with starts a second apart
+PACED_AFTER = timedelta(minutes=5)  # after a longer outage, caught-up runs start a second apart
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """What one job owes at one moment. `job` is as it was seen: a claim holds only while its cursor is still that."""
+    """What is due for one job at one moment. `job` is as it was seen: a claim needs the same cursor."""
 
     job: Job
-    slot: datetime | None  # to be run, in time
-    catch_up: tuple[datetime, ...] = ()  # missed ones before it that are run after all, oldest first
-    skips: tuple[Skip, ...]  # the slots that are not run, oldest first
+    slot: datetime | None  # to run, on time
+    catch_up: tuple[datetime, ...] = ()  # missed slots before it that run after all, oldest first
+    skips: tuple[Skip, ...]  # the slots that do not run, oldest first
     next_run_at: datetime | None  # the cursor afterwards
 
     @property
@@ -36,19 +36,19 @@ class Due:
         return self.slot if self.slot is not None else max(slots)
 
     def after_outage(self, now: datetime) -> bool:
-        """Whether a slot of it was missed so long ago that more than a hiccup lies behind."""
+        """True if it includes a slot missed so long ago that the outage was more than a hiccup."""
         missed = [*self.catch_up[:1], *(skip.first for skip in self.skips if skip.reason == "missed")]
         return any(now - slot > PACED_AFTER for slot in missed)
 
 
 def start_of(job: Job) -> datetime | None:
-    """When the job has to be looked at next: its cursor and its jitter. None: nothing of it is due."""
+    """When the job must be looked at next: its cursor plus its jitter. None if nothing of it is due."""
     spec, cursor = job.file.spec, job.next_run_at
     if cursor is None or job.archived or not spec.enabled:
         return None
     if job.runtime.stopped_at is not None and cursor > job.runtime.stopped_at:
-        return None  # slots up to then have come due, and get their row
-    return cursor + min(start_delay(spec.due_by, job.id), _LAST - cursor)  # a jitter may lead beyond the calendar
+        return None  # slots up to then have come due and get their row
+    return cursor + min(start_delay(spec.due_by, job.id), _LAST - cursor)  # jitter may lead beyond the calendar
 
 
 def due(
@@ -60,16 +60,17 @@ def due(
     elsewhere_until: datetime | None = None,
     back_at: datetime | None = None,
 ) -> Due | None:
-    """What becomes of the slots from the job's cursor on; None where none is due.
+    """What happens to the slots from the job's cursor on. None if none is due.
 
-    The newest one runs if it is in time. Those that should have started over a minute ago, or before somebody was
-    there to serve them, were missed; of these `catch_up` says which are run after all (design section 3).
-    Slots that have a row already, as after a clock went back, end it: what is due after the first of them is due at the
-    next look, and where an outage lay over it, nothing before it is caught up with.
-    since: from when on somebody has been there; None: it was not said, and a minute late is in time (`serve --once`).
-    until: the last slot that counts, where the schedule is about to be replaced; else those whose start has come.
-    elsewhere_until: slots before that were another host's to run, and are not caught up with.
-    back_at: when the job's place was there again, if it was gone: the default of `catch_up.within` counts from then.
+    The newest slot runs if it is on time. Slots that should have started more than a minute ago, or before a daemon was
+    running, were missed; `catch_up` says which of them run after all (design section 3).
+    A slot that already has a row, as after the clock went back, ends the range. Slots after the first such one are due
+    at the next look; if an outage covered it, nothing before it is caught up.
+    since: when the daemon started running. None if unknown; then a minute late is on time (`serve --once`).
+    until: the last slot that counts, if the schedule is about to be replaced. Otherwise every slot whose start has
+    come.
+    elsewhere_until: slots before it belonged to another host, and are not caught up.
+    back_at: when the job's place was back, if it was gone. The default of `catch_up.within` counts from then.
     """
     if not job.taken or job.next_run_at is None:
         return _due(job, now, since, until, elsewhere_until, back_at)
@@ -100,7 +101,7 @@ def _due(
     delay = start_delay(schedule, job.id)
     last = now - delay if until is None else until
     stopped = job.runtime.stopped_at
-    if stopped is not None:  # too many errors: what came due until then gets its row, and does not run
+    if stopped is not None:  # too many errors: slots due until then get their row, and do not run
         last = min(last, stopped)
     if cursor > last:
         return None
@@ -131,7 +132,7 @@ def _due(
 def _to_catch_up(
     job: Job, begin: datetime, end: datetime, latest: datetime, back_at: datetime | None, *, newest_runs: bool
 ) -> tuple[datetime, ...]:
-    """Of the slots of [begin, end], those that are run after all: the newest ones, without a gap.
+    """The slots of [begin, end] that run after all: the newest ones, without a gap.
 
     latest: the newest slot that may start by now. A pause counts as an activation: nothing from before its end.
     """
@@ -157,7 +158,7 @@ def _to_catch_up(
 
 
 def may_still_start(job: Job, slot: datetime, now: datetime) -> bool:
-    """Whether a slot that was claimed in time, and has not started, may start now: as `catch_up` says of a late one."""
+    """True if a claimed slot that has not started may start now, by the rule that `catch_up` has for late slots."""
     schedule, catch_up = job.file.spec.due_by, job.file.spec.catch_up
     late = now - slot - start_delay(schedule, job.id)
     if late <= LATE or catch_up.policy is CatchUpPolicy.NONE:
@@ -166,9 +167,9 @@ def may_still_start(job: Job, slot: datetime, now: datetime) -> bool:
 
 
 def patience(spec: JobSpec, slot: datetime, following: datetime | None) -> timedelta:
-    """How late a slot may start: `catch_up.within`, else two hours or half the gap to the next slot, if that is less.
+    """How late a slot may start: `catch_up.within`, or else the lesser of two hours and half the gap to the next slot.
 
-    Where all slots are to be run, as late as it comes.
+    If all slots are to run, there is no limit.
     """
     if spec.catch_up.within is not None:
         return spec.catch_up.within
@@ -178,7 +179,7 @@ def patience(spec: JobSpec, slot: datetime, following: datetime | None) -> timed
 
 
 def unserved(job: Job, now: datetime) -> tuple[Skip, ...]:
-    """The slots from the cursor up to now, as skips: `missed`, or `paused` while a pause held (S6).
+    """The slots from the cursor up to now, as skips: `missed`, or `paused` for those that a pause covered (S6).
 
     At most three: before, during and after the pause. Slots after a job was stopped were not due.
     """
@@ -193,9 +194,10 @@ def unserved(job: Job, now: datetime) -> tuple[Skip, ...]:
 
 
 def lost_while_away(job: Job, spec: JobSpec, now: datetime) -> tuple[Skip, ...]:
-    """The `at` slots of an archived job that came while no file named it, now that one does again, as `spec`.
+    """The `at` slots of an archived job that passed while no file named it, now that a file names it again, as `spec`.
 
-    Other slots were not due then, and others of them follow. Of these none does, and without a row nobody would know.
+    Slots of other kinds were not due then, and more of them follow. An `at` slot has no successor, and without a row
+    nobody would notice.
     """
     gone_at, known = job.file.archived_at, job.file.spec
     if gone_at is None or not (known.enabled and spec.enabled):
@@ -210,9 +212,9 @@ def lost_while_away(job: Job, spec: JobSpec, now: datetime) -> tuple[Skip, ...]:
 
 
 def held_back(job: Job, now: datetime) -> Due | None:
-    """What `resume` settles: the slots that a pause has held back, which nobody could tell from missed ones later.
+    """What `resume` settles: the slots that a pause held back. Later they could not be told from missed ones.
 
-    A stopped job starts anew: of what passed meanwhile nothing was due.
+    A stopped job starts afresh: nothing was due in the meantime.
     """
     if job.runtime.stopped_at is not None and not job.archived:
         cursor = first_fire(job.file.spec, after=now)
@@ -221,13 +223,13 @@ def held_back(job: Job, now: datetime) -> Due | None:
 
 
 def replaced(job: Job, now: datetime) -> Due | None:
-    """What a new pause settles: the slots that the one before it has held back, where that has ended by itself."""
+    """What a new pause settles: the slots that the previous pause held back, if that pause has expired."""
     until = None if job.pause is None else job.pause.until
     return None if until is None or until > now else passed(job, until - TICK)
 
 
 def passed(job: Job, now: datetime) -> Due | None:
-    """All slots up to now as skips, none of them to be run; None where none is due."""
+    """All slots up to now as skips; none of them runs. None if none is due."""
     skips = unserved(job, now) if start_of(job) is not None else ()
     if not skips:
         return None
@@ -236,9 +238,9 @@ def passed(job: Job, now: datetime) -> Due | None:
 
 
 def first_fire(spec: JobSpec, *, after: datetime) -> datetime | None:
-    """The first slot of a job that is due from an instant on; slots at or before it are never due.
+    """The first slot of a job that is due after an instant; slots at or before it are never due.
 
-    One that has a row already, as when the clock has gone back, is passed over by whoever writes the cursor.
+    The slot may already have a row, if the clock has gone back. Code that writes the cursor passes over it.
     """
     return next_fire(spec.due_by, after=after) if spec.enabled else None
 
@@ -248,7 +250,7 @@ def is_slot(schedule: Schedule, moment: datetime) -> bool:
 
 
 def next_slot(job: Job, now: datetime) -> datetime | None:
-    """The first slot whose start still lies ahead; None where nothing more is due."""
+    """The first slot whose start is in the future. None if nothing more is due."""
     start = start_of(job)
     if start is None or job.runtime.stopped_at is not None:
         return None
@@ -259,7 +261,7 @@ def next_slot(job: Job, now: datetime) -> datetime | None:
 
 
 def next_to_fire(job: Job, now: datetime) -> datetime | None:
-    """The next slot that will run as things stand: not one that a pause holds back."""
+    """The next slot that will run as things are now: not one that a pause holds back."""
     if start_of(job) is None or job.runtime.stopped_at is not None:
         return None
     if job.pause is None or not job.pause.covers(now):
@@ -270,7 +272,7 @@ def next_to_fire(job: Job, now: datetime) -> datetime | None:
 
 
 def _from_start(pause: Pause | None, delay: timedelta) -> tuple[datetime, datetime | None] | None:
-    """[from, until) of the slots that a pause holds back: with those that had not started when it came."""
+    """[from, until) of the slots that a pause holds back, including those that had not started when the pause began."""
     return None if pause is None else (pause.at - delay, pause.until)
 
 

@@ -1,7 +1,7 @@
-"""What should have happened by now and has not: judged by schedules and rows alone (ADR 23).
+"""What should have happened by now and has not, judged by schedules and rows alone (ADR 23).
 
-A dead-man's switch must not trust what may be dead. Nothing here looks at a cursor, at a claim, or at what a daemon
-says of itself: only at what a job's file asks for, what an operator has said, and which rows are there.
+A dead-man's switch must not trust what may be dead. Nothing here reads a cursor, a claim, or what a daemon reports
+about itself. It uses only what a job's file asks for, what an operator has said, and which rows exist.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from scheduler.core.values.instants import instant
 from scheduler.core.values.texts import names
 from scheduler.core.values.units import format_duration
 
-LATE = timedelta(minutes=1)  # after its start a slot has to have a row
-SOON = timedelta(hours=1)  # how far back the newest slot is looked for first
+LATE = timedelta(minutes=1)  # a slot must have a row this long after its start
+SOON = timedelta(hours=1)  # how far back to look for the newest slot at first
 FURTHER = 8
 
 
@@ -26,26 +26,26 @@ class Kind(StrEnum):
     """What is overdue."""
 
     SUCCESS = "no_success"  # `expect_every`
-    ROW = "no_row"  # a slot that nothing became of
+    ROW = "no_row"  # a slot that has no row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmEvidence:
-    """What the ledger shows of one job, looked up as far as it is asked for. Instants are aware UTC."""
+    """What the ledger shows of one job. Each fact is looked up only when needed. Instants are aware UTC."""
 
-    succeeded_at: Callable[[], datetime | None]  # when a run succeeded last
-    resumed_at: Callable[[], datetime | None]  # when an operator or an edit let it go on last
+    succeeded_at: Callable[[], datetime | None]  # when a run last succeeded
+    resumed_at: Callable[[], datetime | None]  # when an operator or an edit last let the job continue
     covered_until: Callable[[datetime], datetime | None]  # the end of the row that begins latest up to an instant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarm:
-    """One thing that is overdue."""
+    """One overdue thing."""
 
     job_id: str
     kind: Kind
-    since: datetime  # no success since then; or the slot without a row
-    deadline: datetime  # when it had to be there
+    since: datetime  # no success since then, or the slot without a row
+    deadline: datetime  # when it should have been there
 
     def text(self, job: Job) -> str:
         if self.kind is Kind.SUCCESS:
@@ -60,7 +60,7 @@ def _second(at: datetime) -> str:
 
 
 def alarms_of(job: Job, evidence: AlarmEvidence, now: datetime) -> Iterator[Alarm]:
-    """What is overdue of one job. Nothing is of one that is archived, disabled or paused."""
+    """What is overdue for one job. An archived, disabled or paused job has no alarms."""
     spec, pause = job.file.spec, job.pause
     if job.archived or not spec.enabled or (pause is not None and pause.covers(now)):
         return
@@ -78,24 +78,24 @@ def alarms_of(job: Job, evidence: AlarmEvidence, now: datetime) -> Iterator[Alar
 
 
 def _pause_end(job: Job, now: datetime) -> datetime | None:
-    """When a pause has ended by itself. What is lifted by a person is in the evidence."""
+    """When a pause expired. If a person lifted it, the evidence has that."""
     until = None if job.pause is None else job.pause.until
     return until if until is not None and until <= now else None
 
 
 def _is_owed(job: Job, since: datetime) -> bool:
-    """Whether a run is, or will be, due after `since`: a job whose last slot has succeeded owes nothing."""
+    """True if a run is or will be due after `since`. A job whose last slot has succeeded has nothing outstanding."""
     return next_fire(job.file.spec.due_by, after=since) is not None
 
 
 def _newest(job: Job, now: datetime) -> datetime | None:
-    """The newest slot that has to have a row by now; None where there is none."""
+    """The newest slot that must have a row by now, or None."""
     schedule, stopped = job.file.spec.due_by, job.runtime.stopped_at
     until = now - LATE - start_delay(schedule, job.id)
     if stopped is not None:
         until = min(until, stopped)
     start, back = job.file.activated_at + TICK, SOON
-    while start <= until:  # ever further back: most slots are near, and a long look costs for every day of it
+    while start <= until:  # ever further back: most slots are near, and a long look costs time for every day
         begin = max(start, until - back)
         found = span(schedule, start=begin, until=until)
         if found is not None:
@@ -107,7 +107,7 @@ def _newest(job: Job, now: datetime) -> datetime | None:
 
 
 def finds_no_place(job: Job) -> bool:
-    """Whether the newest slots of a job were all skipped because no place became free in time."""
+    """True if the newest slots of a job were all skipped because no capacity became free in time."""
     facts = job.runtime
     if job.archived or facts.last_skip_at is None or facts.last_skip_reason != "capacity":
         return False
@@ -120,7 +120,7 @@ def starved_texts(jobs: Iterable[Job]) -> Sequence[str]:
 
 
 def alarm_texts(overdue: Iterable[tuple[Job, Alarm]]) -> Sequence[str]:
-    """One line for each kind of what is overdue, with the jobs' names."""
+    """One line for each kind of overdue thing, with the jobs' names."""
     ids: dict[Kind, list[str]] = {}
     for job, alarm in overdue:
         ids.setdefault(alarm.kind, []).append(job.id)

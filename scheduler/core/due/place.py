@@ -1,7 +1,7 @@
-"""Faults of the place: causes for which no job is to blame (F7).
+"""Faults of the place: causes that are no job's own fault (F7).
 
-While one lasts, the due slots of its jobs wait behind the cursor, and no error is counted. Everything else that keeps
-a run from starting is a fault of the job.
+While such a fault lasts, the due slots of the affected jobs wait behind the cursor, and no error is counted. Everything
+else that keeps a run from starting is the job's own fault.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PLACE = "place"  # reason of a queued run that was claimed just before its place
 
 
 class Cause(StrEnum):
-    """What of the place is not as it has to be; also the reason that users see."""
+    """What is wrong with the place; also the reason that users see."""
 
     ROOT = "root_missing"
     BRANCH = "other_branch"
@@ -33,20 +33,20 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaceFault:
-    """One fault of the place, and whom it keeps waiting."""
+    """One fault of the place, and which jobs it keeps waiting."""
 
     cause: Cause
-    name: str = ""  # the folder, the runner, or the job that a held sync keeps waiting; else empty
+    name: str = ""  # the folder, the runner, or the job that a held sync keeps waiting; otherwise empty
     message: str = field(default="", compare=False)
     since: datetime | None = field(default=None, compare=False)
 
     @property
     def key(self) -> str:
-        """What the audit knows it by."""
+        """The key that identifies it in the audit."""
         return f"{self.cause}:{self.name}" if self.name else self.cause.value
 
     def holds(self, job: Job) -> bool:
-        """Whether the slots of a job wait for it."""
+        """True if the slots of a job wait for it."""
         spec = job.file.spec
         match self.cause:
             case Cause.ROOT | Cause.BRANCH:
@@ -61,12 +61,12 @@ class PlaceFault:
 
 
 def holding(faults: Iterable[PlaceFault], job: Job) -> PlaceFault | None:
-    """The first of these that the slots of a job wait for."""
+    """The first of these faults that the slots of a job wait for."""
     return next((each for each in faults if each.holds(job)), None)
 
 
 def place_texts(faults: Iterable[PlaceFault]) -> list[str]:
-    """One line for each, for people."""
+    """One line for each fault, for people."""
     found = []
     for each in faults:
         since = "" if each.since is None else f" (since {instant(each.since.replace(microsecond=0))})"
@@ -75,19 +75,19 @@ def place_texts(faults: Iterable[PlaceFault]) -> list[str]:
 
 
 def fault_of_key(key: str, message: str, since: datetime) -> PlaceFault | None:
-    """The fault that the audit knows by a key; None for one that this version does not know."""
+    """The fault with this audit key. None if this version does not know it."""
     cause, _, name = key.partition(":")
     return PlaceFault(cause=Cause(cause), name=name, message=message, since=since) if cause in set(Cause) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
-    """What a look at the place shows. Texts say what is wrong; an empty one: nothing is."""
+    """What a look at the place shows. Each text says what is wrong; an empty text means nothing is."""
 
     root: str = ""
-    folder: str = ""  # above the job's file or its task, where that is gone or empty
+    folder: str = ""  # a missing or empty folder above the job's file or its task
     folder_trouble: str = ""
-    folder_known: bool = True  # the job was read from there before: not a path that somebody has misspelt
+    folder_known: bool = True  # the job was read from there before, so the path is not a typo
     held: str = ""
 
 
@@ -96,7 +96,7 @@ _STARTING = ("runner_not_found", "runner_cwd_missing", "runner_start_failed")
 
 
 def fault_of_place(fault: Fault, job: Job, sight: Sight) -> PlaceFault | None:
-    """What of the place keeps a run of this job from starting; None where the fault is the job's."""
+    """The fault of the place that keeps a run of this job from starting. None if the fault is the job's own."""
     of_source = fault.reason.startswith("source_")
     if sight.root and (of_source or fault.reason in (*_STARTING, Cause.BRANCH)):
         return PlaceFault(cause=Cause.ROOT, message=sight.root)
@@ -113,12 +113,12 @@ def fault_of_place(fault: Fault, job: Job, sight: Sight) -> PlaceFault | None:
 
 
 def _has_path(job: Job) -> bool:
-    """Whether the job says itself where its runner's program is looked for."""
+    """True if the job itself says where its runner's program is looked for."""
     return any(name == "PATH" for name, _ in job.file.spec.env)
 
 
 def missed_meanwhile(job: Job, run: Run, now: datetime, *, back_at: datetime | None) -> str:
-    """Why a run that has waited for its place is not started any more, now that this is back; empty if it is.
+    """Why a run that waited for its place does not start now that the place is back. Empty if it starts.
 
     As for slots that waited behind the cursor, the default of `catch_up.within` counts from the recovery.
     """

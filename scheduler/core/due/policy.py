@@ -1,4 +1,4 @@
-"""What a job's policies say of one run, as functions of values."""
+"""What a job's policies say about one run, as functions of values."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from scheduler.core.values.runs import RunStatus, Trigger
 from scheduler.core.values.spec import CatchUpPolicy, Concurrency, JobSpec, Retry
 
 MOST_CAUGHT_UP = 100  # slots of one job
-_OF_SLOTS = (Trigger.SCHEDULE, Trigger.CATCH_UP)  # else a person asked for the run
+_OF_SLOTS = (Trigger.SCHEDULE, Trigger.CATCH_UP)  # otherwise a person requested the run
 
 
 def retry_delay(retry: Retry, *, attempts: int) -> timedelta:
-    """How long to wait after the attempt of that number, 1 for the first: exponential, up to `max_delay`."""
+    """How long to wait after attempt number `attempts` (1 is the first): exponential, up to `max_delay`."""
     try:
         return min(retry.delay * retry.backoff ** (attempts - 1), retry.max_delay)
-    except OverflowError:  # beyond what a timedelta or a float can hold, and so beyond any cap
+    except OverflowError:  # too large for a timedelta or a float, and so beyond any cap
         return retry.max_delay
 
 
 def retry_at(retry: Retry, *, attempts: int, status: RunStatus, now: datetime) -> datetime | None:
-    """When a run is tried again whose attempt, the `attempts`-th, has ended so; None: it is not."""
+    """When to retry a run whose attempt number `attempts` has ended this way. None if it is not retried."""
     if status not in retry.on or attempts >= retry.attempts:
         return None
     return now + retry_delay(retry, attempts=attempts)
@@ -31,26 +31,27 @@ def retry_at(retry: Retry, *, attempts: int, status: RunStatus, now: datetime) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Active:
-    """A run of a job that has no end yet."""
+    """A run of a job that has not ended yet."""
 
     n: int
     trigger: Trigger
-    waits: bool  # has not begun: not even its first attempt
+    waits: bool  # it has not begun: not even its first attempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """What becomes of a run that wants to start, and of those of its job that are there already."""
+    """What happens to a run that wants to start, and to the runs of its job that are there already."""
 
     answer: Literal["start", "wait", "overlap"]
-    gives_way: tuple[int, ...] = ()  # runs that waited, and are skipped now
-    replaced: tuple[int, ...] = ()  # runs that are to be ended
+    gives_way: tuple[int, ...] = ()  # waiting runs that are skipped now
+    replaced: tuple[int, ...] = ()  # running ones that are to be ended
 
 
 def admit(spec: JobSpec, active: Sequence[Active], *, trigger: Trigger) -> Admission:
-    """How `concurrency` receives a run while others of its job are under way or wait (design section 3).
+    """How `concurrency` treats a run while others of its job are running or waiting (design section 3).
 
-    A job that catches up with all its slots loses none of them to each other: what comes due meanwhile joins them.
+    A job that catches up with all its slots loses none of them to each other: slots that come due in the meantime join
+    the queue.
     """
     if not active or spec.concurrency is Concurrency.ALLOW:
         return Admission(answer="start")
@@ -64,7 +65,7 @@ def admit(spec: JobSpec, active: Sequence[Active], *, trigger: Trigger) -> Admis
         case Concurrency.REPLACE if not caught_up_with:
             gives_way = tuple(run.n for run in waiting if run.trigger in _OF_SLOTS)
             return Admission(answer="wait", gives_way=gives_way, replaced=begun)
-        case Concurrency.REPLACE:  # the next to start is not this one: what runs would be ended for nothing, each time
+        case Concurrency.REPLACE:  # an older slot starts next: ending the current run would gain nothing, each time
             return Admission(answer="wait" if manual or len(waiting) < MOST_CAUGHT_UP else "overlap")
         case _ if backlog and not manual:
             return Admission(answer="wait" if len(waiting) < MOST_CAUGHT_UP else "overlap")
@@ -72,6 +73,6 @@ def admit(spec: JobSpec, active: Sequence[Active], *, trigger: Trigger) -> Admis
             gives_way = tuple(run.n for run in waiting if run.trigger in _OF_SLOTS)
             return Admission(answer="wait", gives_way=gives_way)
         case Concurrency.FORBID if not manual and all(run.trigger is Trigger.CATCH_UP for run in waiting) and not begun:
-            # Caught up with is the latest slot, and this one is later.
+            # Only the latest slot is caught up, and this one is later.
             return Admission(answer="start", gives_way=tuple(run.n for run in waiting))
     return Admission(answer="overlap")

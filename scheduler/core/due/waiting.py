@@ -1,4 +1,4 @@
-"""Runs that wait: for a place, for another run of their job, for their time. Says which one starts next."""
+"""Runs that wait for capacity, for another run of their job, or for their time. Says which one starts next."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ Done = Callable[[Run | None], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingRun:
-    """A run that waits, and who is told of its end."""
+    """A waiting run, and who is notified of its end."""
 
     run: Run
     done: Done | None = None
 
     @property
     def when(self) -> datetime:
-        """What decides whose turn it is: the slot, or when somebody asked for the run."""
+        """What decides whose turn it is: the slot, or when somebody requested the run."""
         return self.run.fire_time or self.run.requested_at
 
 
-_Key = tuple[int, datetime, int, str]  # places that the job has, the turn of its first run, its last start, its id
+_Key = tuple[int, datetime, int, str]  # running runs of the job, turn of its first waiting run, its last start, its id
 
 
 class Waiting:
-    """A line for each job, its oldest slot first. Places go to jobs in turn: to the one that has the fewest.
+    """A queue for each job, its oldest slot first. Capacity goes to the job with the fewest running runs.
 
-    Of slots of one instant, that of the job that has not started for longest.
+    Among slots of one instant, the job that has not started for longest comes first.
 
-    A job whose runs exclude each other gets its next place when it has none, and nothing of it is put off. All costs
-    are the logarithm of how many wait.
+    If the runs of a job exclude each other, the next one starts when none is running and none is put off. Every
+    operation costs the logarithm of the number of waiting runs.
     """
 
     def __init__(self, *, alone: Callable[[str], bool]) -> None:
-        """alone: whether the runs of a job exclude each other."""
+        """alone: tells whether the runs of a job exclude each other."""
         self._alone = alone
         self._entries: dict[str, WaitingRun] = {}  # by run id
-        self._lines: dict[str, list[tuple[datetime, int, str]]] = {}  # heaps; with entries that are gone
-        self._put_off: dict[str, datetime] = {}  # run ids that are in no line before that
-        self._clock: list[tuple[datetime, str]] = []  # a heap of these; with entries that no longer hold
-        self._heads: dict[str, tuple[bool, _Key]] = {}  # of the lines that may move
+        self._lines: dict[str, list[tuple[datetime, int, str]]] = {}  # heaps, which also hold entries that are gone
+        self._put_off: dict[str, datetime] = {}  # run ids that join no queue before that time
+        self._clock: list[tuple[datetime, str]] = []  # a heap of these, which also holds outdated entries
+        self._heads: dict[str, tuple[bool, _Key]] = {}  # of the queues that may move
         self._turns: tuple[list[_Key], list[_Key]] = [], []  # heaps of these, unpaced and paced; as above
         self._places: Counter[str] = Counter()
         self._starts = 0
         self._started: dict[str, int] = {}  # which start was the last of a job
         self._off: Counter[str] = Counter()  # runs put off, by job
-        self._freed: dict[str, datetime] = {}  # when jobs that have a line, and run alone, had their last place
+        self._freed: dict[str, datetime] = {}  # when jobs that have a queue, and run alone, last had a running run
         self._pace_from: datetime | None = None
 
     def add(self, entry: WaitingRun) -> None:
@@ -71,7 +71,7 @@ class Waiting:
         self._refresh(run.job_id)
 
     def release(self, now: datetime) -> None:
-        """Those whose time has come get into their lines."""
+        """Move the runs whose time has come into their queues."""
         while self._clock and self._clock[0][0] <= now:
             until, run_id = heapq.heappop(self._clock)
             if self._put_off.get(run_id) == until:
@@ -80,7 +80,7 @@ class Waiting:
                 self.add(entry)
 
     def pop(self, run_id: str, *, now: datetime) -> WaitingRun | None:
-        """Takes one out that waits; None where it does not."""
+        """Remove a waiting run and return it. None if it is not waiting."""
         entry = self._entries.pop(run_id, None)
         if entry is not None:
             if run_id in self._put_off:
@@ -90,35 +90,35 @@ class Waiting:
         return entry
 
     def drain(self) -> list[WaitingRun]:
-        """Takes out all."""
+        """Remove and return all."""
         left = list(self._entries.values())
         for entry in left:
             self.pop(entry.run.id, now=entry.when)
         return left
 
     def took(self, job_id: str) -> None:
-        """A run of the job has started."""
+        """Note that a run of the job has started."""
         self._places[job_id] += 1
         self._starts += 1
         self._started[job_id] = self._starts
         self._refresh(job_id)
 
     def left(self, job_id: str, *, now: datetime) -> None:
-        """A run of the job has ended."""
+        """Note that a run of the job has ended."""
         self._freed[job_id] = now
         self.passed(job_id)
 
     def passed(self, job_id: str) -> None:
-        """A run of the job had its turn, and was not started: who waited behind it has waited for no run."""
+        """Note that a run had its turn but did not start, so that runs behind it were not waiting for a run."""
         self._places[job_id] -= 1
         if not self._places[job_id]:
             del self._places[job_id]
         self._refresh(job_id)
 
     def next(self, now: datetime) -> tuple[WaitingRun, datetime] | None:
-        """Takes out the run that starts next, and has its job take the place; None where none may start now.
+        """Remove the run that starts next and count it as running. None if none may start now.
 
-        With it, since when nothing but a place was missing.
+        Also returns since when the run lacked only capacity.
         """
         if self._pace_from is not None and self._pace_from - now > PACE:
             self._pace_from = None  # the clock has gone back
@@ -138,7 +138,7 @@ class Waiting:
         return entry, since
 
     def lacking(self) -> list[tuple[WaitingRun, datetime]]:
-        """The first run of each line that lacks nothing but a place, and since when."""
+        """The first run of each queue that lacks only capacity, and since when."""
         found = [self._entries[self._lines[job_id][0][2]] for job_id in list(self._heads) if not self._blocked(job_id)]
         return [(entry, self._lacking_since(entry)) for entry in found]
 
@@ -147,7 +147,7 @@ class Waiting:
         return max(entry.when, freed) if self._alone(entry.run.job_id) else entry.when
 
     def next_at(self, *, free: bool) -> datetime | None:
-        """When `release` and `next` are to be asked again, where nothing else happens. free: whether places are."""
+        """When to call `release` and `next` again if nothing else happens. free: whether there is capacity."""
         while self._clock and self._put_off.get(self._clock[0][1]) != self._clock[0][0]:
             heapq.heappop(self._clock)
         found = [self._clock[0][0]] if self._clock else []
@@ -168,7 +168,7 @@ class Waiting:
 
     @property
     def moves(self) -> bool:
-        """Whether one of them may start, now or a second later, though none is released and no run ends."""
+        """True if one of them may start, now or a second later, without a release and without the end of a run."""
         return any(self._top(paced) is not None for paced in (False, True))
 
     def _no_longer_off(self, run: Run) -> None:
@@ -181,7 +181,7 @@ class Waiting:
         return bool(self._places[job_id] or self._off[job_id]) and self._alone(job_id)
 
     def _refresh(self, job_id: str) -> None:
-        """Says anew where the job stands; its earlier entry in a heap is passed over when it comes up."""
+        """Recompute where the job stands. Its earlier heap entry is passed over when it comes up."""
         line = self._lines.get(job_id, [])
         while line and (line[0][2] not in self._entries or line[0][2] in self._put_off):
             heapq.heappop(line)

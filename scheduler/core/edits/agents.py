@@ -1,7 +1,7 @@
-"""What `agents` in scheduler.yaml allows to whoever is no person: the tool, and a run that edits jobs.
+"""What `agents` in scheduler.yaml allows to the tool and to a run that edits jobs.
 
-A guard rail and no wall: who can write files can go around it. What an edit does is judged by the files it would
-write, not by the words it was asked for with, so a rollback is held to the same rules as an update.
+A guard rail, not a boundary: anyone who can write files can go around it. An edit is judged by the files it would
+write, not by the words of the request, so a rollback follows the same rules as an update.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 from scheduler.core.formats.globs import matches_any, matches_job
 from scheduler.core.values.settings import ROOT_FILE, Agents
 
-BRANCHES = "agents/"  # what the names of their branches begin with
-_NO_FIELDS = frozenset({"id"})  # given by the name of the job
+BRANCHES = "agents/"  # prefix of the branches that agents create
+_NO_FIELDS = frozenset({"id"})  # implied by the name of the job
 HOW = "a person can allow it below agents in scheduler.yaml"
 
 
@@ -27,7 +27,7 @@ class Denied:
 
 
 def check_verb(policy: Agents | None, verb: str) -> Denied | None:
-    """Whether the verb is allowed at all."""
+    """Check that an agent may use the verb at all."""
     if policy is None:
         message = f"agents may not {verb} here: scheduler.yaml has no agents"
         return Denied(message, "propose the change to a person; reading is always allowed")
@@ -37,14 +37,14 @@ def check_verb(policy: Agents | None, verb: str) -> Denied | None:
 
 
 def check_job(policy: Agents, verb: str, job_id: str, tags: Sequence[str]) -> Denied | None:
-    """tags: those it had before whatever is asked for."""
+    """tags: those that the job had before this request."""
     if matches_job(job_id, tags, policy.jobs):
         return None
     return Denied(f"agents may not {verb} job {job_id!r}; agents.jobs allows {', '.join(policy.jobs)}", HOW)
 
 
 def check_fields(policy: Agents, fields: Sequence[str]) -> Denied | None:
-    """fields: the keys of a job that would change, `task` for its text wherever that stands."""
+    """fields: the keys of a job that would change; `task` stands for its text, wherever that is."""
     bad = [name for name in fields if name not in policy.fields and name not in _NO_FIELDS]
     if not bad:
         return None
@@ -55,7 +55,7 @@ def check_fields(policy: Agents, fields: Sequence[str]) -> Denied | None:
 
 
 def check_agent_path(policy: Agents, path: str) -> Denied | None:
-    """path: a file that is new, or that the job had nothing to do with so far."""
+    """path: a file that is new, or that did not belong to the job so far."""
     if path == ROOT_FILE:
         return Denied(f"agents never write {ROOT_FILE}", "a person decides what it says")
     if matches_any(path, policy.paths):
@@ -73,6 +73,6 @@ def check_branch(name: str) -> Denied | None:
 
 
 def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> Sequence[str]:
-    """The keys that one of two job documents has and the other has not, or has with another value."""
+    """The keys that only one of two job documents has, or whose values differ."""
     names = dict.fromkeys([*before, *after])
     return [name for name in names if (name in before) != (name in after) or before.get(name) != after.get(name)]

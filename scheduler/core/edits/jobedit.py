@@ -1,7 +1,7 @@
-"""Edits of a job file's bytes, each proved by the real reader: the job as it was, with the change alone.
+"""Edit a job file's bytes, and prove each edit with the real reader: the job as it was, with only the change.
 
-A file's byte order mark, line ends, comments, quotes and other documents stay. What comes out is parsed again, and
-an edit that would say anything else, or bring a problem that was not there, is refused.
+A file's byte order mark, line endings, comments, quotes and other documents stay. The result is parsed again. An edit
+that would change anything else, or add a new problem, is refused.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _BREAK = re.compile(r"\r\n|\r|\n")
 
 
 class WrongJobError(ValueError):
-    """An edit that could be made, and would leave a job that is wrong."""
+    """An edit that would be possible, but would leave an invalid job."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__(problems[0].message)
@@ -61,7 +61,7 @@ class Opened:
 
     @property
     def keys(self) -> Mapping[str, Any]:
-        """What the document says, defaults not merged. Empty where it is no mapping."""
+        """What the document says, without defaults. Empty if it is not a mapping."""
         found = self.page.documents()[self.number : self.number + 1]
         return found[0].data if found and isinstance(found[0].data, dict) else {}
 
@@ -71,12 +71,12 @@ class Opened:
 
     @property
     def alone(self) -> bool:
-        """Whether the file holds nothing but this document."""
+        """True if the file contains only this document."""
         return len(self.read().documents) == 1
 
     @property
     def has_body(self) -> bool:
-        """Whether the task is the body of a Markdown file."""
+        """True if the task is the body of a Markdown file."""
         keys = self.keys
         return is_markdown(self.path) and keys.get("task") is None and keys.get("task_source_path") is None
 
@@ -92,9 +92,9 @@ def edited(
     exact: bool = False,
     go_on: Callable[[], None] = lambda: None,
 ) -> bytes:
-    """The file with these keys changed, and with another body where the job is a Markdown one.
+    """The file with these keys changed, and, for a Markdown job, with a new body.
 
-    body: the text itself; where every line of the file ends with CRLF, so do those of the text, unless `exact`.
+    body: the text itself. If every line of the file ends with CRLF, so will those of the text, unless `exact`.
     go_on: called again and again; may raise to give up.
     Raises: EditError, MissingKeyError for what cannot be edited; WrongJobError; TextError.
     """
@@ -113,7 +113,7 @@ def edited(
 
 
 def _expected(keys: Mapping[str, Any], changes: Sequence[Change]) -> Mapping[str, Any]:
-    """What the changes make of the data. Below a bare value that stands for a mapping, the mapping is written."""
+    """The data with the changes made. A change below a bare value writes out the mapping that it stands for."""
     data: Any = dict(keys)
     for change in changes:
         key = str(change.path[0])
@@ -124,7 +124,7 @@ def _expected(keys: Mapping[str, Any], changes: Sequence[Change]) -> Mapping[str
 
 
 def with_line_ends(text: str, *, like: str) -> str:
-    """`text` with CRLF, where all lines of `like` end so and none of it does."""
+    """`text` with CRLF, if all lines of `like` end with it and none of its own lines does."""
     ends = set(_BREAK.findall(like))
     return text.replace("\n", "\r\n") if ends == {"\r\n"} and "\r" not in text else text
 
@@ -138,7 +138,7 @@ def _bytes(text: str, like: bytes) -> bytes:
 
 
 def _prove(job: Opened, data: bytes, expected: Any, changes: Sequence[Change], *, body: str | None) -> None:
-    """Raises: WrongJobError for new problems; EditError where anything but the change differs."""
+    """Raises: WrongJobError for new problems; EditError if anything but the change differs."""
     before, after = job.read(), read_job_file(job.path, data, job.settings)
     fresh = new_problems(before, after)
     if fresh:
@@ -166,13 +166,13 @@ def _prove(job: Opened, data: bytes, expected: Any, changes: Sequence[Change], *
 
 
 def _long(keys: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The same with a mapping for every bare value that stands for one."""
+    """The same data, with a mapping for every bare value that stands for one."""
     bare = {key: {SHORTHANDS[key]: keys[str(key)]} for key in SHORTHANDS if isinstance(keys.get(str(key)), str)}
     return {**keys, **{str(key): value for key, value in bare.items()}}
 
 
 def new_problems(before: JobFile, after: JobFile) -> Sequence[Problem]:
-    """Errors of `after` that `before` has not, wherever they stand."""
+    """Errors of `after` that `before` does not have, wherever they are."""
     known = [(each.code, each.message) for each in before.problems]
     fresh = []
     for each in after.problems:
@@ -200,7 +200,7 @@ def written_job(path: str, keys: Mapping[str, Any], *, body: str | None, setting
 
 
 def without_document(job: Opened) -> bytes:
-    """The file of several documents without this one; comments in front of its `---` stay.
+    """The file of several documents without this one; comments before its `---` stay.
 
     Raises: EditError.
     """
@@ -214,9 +214,9 @@ def without_document(job: Opened) -> bytes:
 
 
 def document_text(job: Opened, *, head: bool = False) -> str:
-    """The document as it is written, from its first key on, with the comments behind it; line ends as they are.
+    """The document as written, from its first key on, with the comments after it; line endings as they are.
 
-    head: the first one of a file with all that stands in front of it.
+    head: the first document of a file, with everything before it.
     """
     page = job.page
     start, end = _span(page)
@@ -230,7 +230,7 @@ def document_text(job: Opened, *, head: bool = False) -> str:
 
 
 def with_document(path: str, data: bytes, text: str, settings: Settings) -> bytes:
-    """A YAML file with one document more, behind the others. Raises: EditError."""
+    """A YAML file with one more document after the others. Raises: EditError."""
     before = decode(data)
     newline = (_BREAK.search(before) or _BREAK.search("\n"))[0]  # type: ignore[index]
     lines = _BREAK.sub(newline, text)
@@ -257,7 +257,7 @@ def _prove_documents(job: Opened, data: bytes, kept: Sequence[Document], line: i
 
 
 def _span(page: Page) -> tuple[int, int]:
-    """From a document's `---`, or from its first key where it has none, to the `---` of the next one, or to the end."""
+    """From a document's `---`, or its first key if it has none, to the `---` of the next document, or to the end."""
     documents = page.documents()
     if page.number >= len(documents):
         raise EditError("there is no document here", line=page.line(page.start))

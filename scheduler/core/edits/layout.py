@@ -1,4 +1,4 @@
-"""Where the values of one YAML document stand in its text: by PyYAML's marks, and by lines."""
+"""Where the values of one YAML document are in its text: by PyYAML's marks, and by lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EOL = re.compile(r"\r\n|\r|\n|\Z")
 
 
 def _compose(text: str, number: int) -> Node:
-    """The root of one document. The others are passed over, whatever is wrong with them."""
+    """The root of one document. The others are skipped, whatever is wrong with them."""
     parser = CParser(text)
     while True:
         event = parser.get_event()
@@ -53,7 +53,7 @@ class Layout:
     """The nodes of one document of text[start:end]; every index counts characters of the whole text."""
 
     def __init__(self, text: str, start: int, end: int, number: int) -> None:
-        """number: of the document, from 0, those that hold nothing not counted."""
+        """number: of the document, from 0; empty documents are not counted."""
         self.text = text
         self._offset = start
         self._limit = end
@@ -65,7 +65,7 @@ class Layout:
         return self._offset + int(node.start_mark.index)
 
     def end(self, node: Node) -> int:
-        """The end of what a value says: a block without the blank lines and comments below it."""
+        """The end of a value's content: for a block, without the blank lines and comments below it."""
         if isinstance(node, yaml.MappingNode) and not node.flow_style:
             return max(self.end(node.value[-1][0]), self.end(node.value[-1][1]))
         if isinstance(node, yaml.SequenceNode) and not node.flow_style:
@@ -77,7 +77,7 @@ class Layout:
             assert header is not None
             seen = self.text[start:end]
             if "+" in header[0] and node.value.endswith("\n"):
-                # The blank lines are part of it; of what the mark covers, all but the last line end.
+                # The blank lines are part of it: everything that the mark covers, except the last line ending.
                 return start + len(re.sub(r"(?:\r\n|\r|\n)[ ]*\Z", "", seen))
             return start + len(seen.rstrip())
         return end
@@ -89,7 +89,7 @@ class Layout:
         return start - self.line_start(start)
 
     def line_start(self, index: int) -> int:
-        """The start of the line that `index` stands on; the end of a line belongs to it."""
+        """The start of the line of `index`; the end of a line belongs to it."""
         head = max(self.text.rfind("\n", 0, index), self.text.rfind("\r", 0, index)) + 1
         if self.text[index - 1 : index + 1] == "\r\n":
             head = max(self.text.rfind("\n", 0, index - 1), self.text.rfind("\r", 0, index - 1)) + 1
@@ -106,7 +106,7 @@ class Layout:
         return found.end()
 
     def below(self, index: int, column: int) -> int:
-        """The end of the line of `index`, or of the comments right below it that stand further right than `column`."""
+        """The end of the line of `index`, or of the comments right below it that are indented further than `column`."""
         at = self.line_end(index)
         while True:
             found = _INDENTED.match(self.text, self.next_line(at))
@@ -115,7 +115,7 @@ class Layout:
             at = found.end()
 
     def raw(self, node: Node) -> str:
-        """A node as it is marked: of a block also the blank lines below it."""
+        """A node as it is marked: for a block, including the blank lines below it."""
         return self.text[self.start(node) : self._offset + int(node.end_mark.index)]
 
     def is_on_one_line(self, node: Node) -> bool:

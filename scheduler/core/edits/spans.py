@@ -1,7 +1,8 @@
-"""Edits of one document of a YAML text that leave every other byte alone.
+"""Edit one document of a YAML text and leave every other byte alone.
 
-Places come from PyYAML's marks. Each step proposes how the text could read, the strict reader parses it, and only
-one that reads as the old data with that change alone is taken. What no proposal does is refused, with its line.
+Positions come from PyYAML's marks. Each step proposes new versions of the text, and the strict reader parses them. Only
+a version that yields the old data with just that change is used. If no proposal does, the change is refused, with its
+line.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from scheduler.core.formats.yamlfile import Path, YamlDocument, read_yaml
 from scheduler.core.values.spec import MANUAL
 from scheduler.core.values.texts import InputError, Lines, TextError, short
 
-UNSET: Any = type("Unset", (), {"__repr__": lambda _: "UNSET"})()  # in place of a value: the key goes
+UNSET: Any = type("Unset", (), {"__repr__": lambda _: "UNSET"})()  # instead of a value: removes the key
 
 _FIRST_KEYS = ("id", "name", "description", "owner", "tags", "enabled", "schedule", "task_source_path")
 SHORTHANDS: Mapping[str | int, str] = {"schedule": "cron", "catch_up": "policy"}  # what a bare value stands for
@@ -30,14 +31,14 @@ _COLON = re.compile(r"[ \t]*:")
 
 
 class Change(NamedTuple):
-    """One key and what it shall hold; UNSET: the key goes."""
+    """One key and its new value; UNSET removes the key."""
 
     path: Path
     value: Any
 
 
 class EditError(InputError):
-    """A change that cannot be made without touching more than it says. `line` is 1-based, in the whole text."""
+    """A change that cannot be made without touching more than it names. `line` is 1-based, in the whole text."""
 
     def __init__(self, message: str, *, line: int = 1, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -45,7 +46,7 @@ class EditError(InputError):
 
 
 class MissingKeyError(InputError):
-    """The key to be unset, or to be changed below, is not there."""
+    """The key to be unset, or to be changed below, does not exist."""
 
     def __init__(self, message: str, *, path: Path, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -59,7 +60,7 @@ class Page:
     text: str
     start: int
     end: int
-    number: int  # of the document, from 0, those that hold nothing not counted
+    number: int  # of the document, from 0; empty documents are not counted
 
     def changed(self, text: str) -> Page:
         return replace(self, text=text, end=self.end + len(text) - len(self.text))
@@ -72,10 +73,10 @@ class Page:
 
 
 def changed(page: Page, changes: Sequence[Change], go_on: Callable[[], None] = lambda: None) -> Page:
-    """The text with these changes, made in their order.
+    """The text with these changes, made in order.
 
     go_on: called before each try, which reads all of the text; may raise to give up.
-    Raises: EditError, MissingKeyError; TextError where the text cannot be read before.
+    Raises: EditError, MissingKeyError; TextError if the original text cannot be read.
     """
     documents = page.documents()
     if page.number >= len(documents):
@@ -94,7 +95,7 @@ def changed(page: Page, changes: Sequence[Change], go_on: Callable[[], None] = l
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two plain values are equal, and of the same types: true is not 1, and 1 not 1.0."""
+    """True if two plain values are equal and have the same types: true is not 1, and 1 is not 1.0."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
@@ -105,7 +106,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def with_change(data: Any, change: Change) -> Any:
-    """The plain data that a change makes of `data`. A list or mapping that is left with nothing in it goes as well."""
+    """`data` with a change made. A list or mapping that becomes empty is removed as well."""
     data = copy.deepcopy(data)
     if isinstance(change.value, _Item):
         *around, position = change.path
@@ -130,7 +131,7 @@ def _with(data: Any, path: Path, value: Any) -> Any:
 
 
 def _settled(page: Page, change: Change) -> Change:
-    """The change by the keys that are there: a bare value may stand for a mapping, as a cron expression does."""
+    """The change in terms of the existing keys: a bare value may stand for a mapping, as a cron expression does."""
     key, rest = change.path[0], change.path[1:]
     written = page.documents()[page.number].data.get(key)
     if key not in SHORTHANDS or not rest or not isinstance(written, str):
@@ -143,7 +144,7 @@ def _settled(page: Page, change: Change) -> Change:
 
 
 def written_out(key: str | int, written: str) -> dict[str | int, Any]:
-    """The mapping that a bare value stands for; a manual schedule has nothing that one could hold."""
+    """The mapping that a bare value stands for; a manual schedule has nothing to put into one."""
     return {} if key == "schedule" and written == MANUAL else {SHORTHANDS[key]: written}
 
 
@@ -199,7 +200,7 @@ def _reads_as(page: Page, before: Sequence[YamlDocument], expected: Any) -> bool
 
 
 def _steps(path: Path, old: Any, new: Any, place: _Place) -> Sequence[Change] | None:
-    """A whole list or mapping over another: only what differs is written, so the rest keeps its comments."""
+    """A whole list or mapping over another: only the differences are written, so the rest keeps its comments."""
     if not place.is_collection or not old or not new or type(old) is not type(new):
         return None
     if isinstance(old, dict):
@@ -222,14 +223,14 @@ def _steps(path: Path, old: Any, new: Any, place: _Place) -> Sequence[Change] | 
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A value that becomes a new item of a list, in front of the one that has its position now."""
+    """A value that becomes a new item of a list, before the one that has its position now."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """How far a path leads: the nodes on the way, and the keys that are not there yet."""
+    """How far a path leads: the nodes on the way, and the keys that do not exist yet."""
 
     nodes: tuple[Node, ...]  # from the root on
     found: Path
@@ -336,7 +337,7 @@ class _Sheet(Layout):
         return front + head + rest + self.newline + body + (tail or self.newline)
 
     def _spans(self, node: Node, margin: int) -> tuple[int, int, Sequence[tuple[int, int]]]:
-        """Where the first line of a value stands, and the ranges of lines below it that may go with it."""
+        """Where the first line of a value is, and the ranges of lines below it that may be removed with it."""
         start, end = self.start(node), self.end(node)
         if isinstance(node, yaml.ScalarNode) and node.style == "|":
             header = HEADER.match(self.text, start)
@@ -355,7 +356,7 @@ class _Sheet(Layout):
         return start, end, [(self.line_end(end), self.line_end(end))]
 
     def _before(self, index: int) -> int:
-        """The end of the colon or dash that a collection at `index` belongs to, comments and blank lines between."""
+        """The end of the colon or dash before a collection at `index`, past comments and blank lines."""
         at = index
         while at > self._page.start:
             line_start = self.line_start(at - 1) if at > 0 else 0
@@ -366,7 +367,7 @@ class _Sheet(Layout):
         return index
 
     def _code(self, start: int, end: int) -> str:
-        """A line without its comment; only of keys without a value, so no quotes that hold a # are in the way."""
+        """A line without its comment. Only for keys without a value, so there are no quotes that could contain a #."""
         line = self.text[start:end]
         found = re.search(r"(?:^|[ \t])#[^\r\n]*", line)
         return line if found is None else line[: found.start()]
@@ -389,7 +390,7 @@ class _Sheet(Layout):
         return in_json(value) if self._is_json else inline(value, flow=True, style=style)
 
     def _step(self, node: Node, margin: int) -> int:
-        """By how much the lines of a literal block are indented against their key; 2 where there are none."""
+        """How far the lines of a literal block are indented relative to their key; 2 if there are none."""
         if isinstance(node, yaml.ScalarNode) and node.style == "|":
             line = re.compile(r"[ ]*(?=[^ \r\n])").match(self.text, self.next_line(self.start(node)))
             if line is not None and not node.value.startswith(("\n", " ", "\t")):
@@ -418,7 +419,7 @@ class _Sheet(Layout):
                 yield text[:first] + written + self.newline + text[first:]
 
     def _neighbours(self, node: Node, key: str, *, top: bool) -> Iterator[Node]:
-        """The values behind which a new key may stand, the best first."""
+        """The values after which a new key may be inserted, the best first."""
         pairs = [(each.value, value) for each, value in node.value]
         if top:
             rank = ORDER.index(key) if key in ORDER else len(ORDER)
@@ -431,7 +432,7 @@ class _Sheet(Layout):
         yield from (value for _, value in reversed(pairs))
 
     def _inserted(self, parent: Node, position: Any, value: Any) -> str:
-        """A new item behind the one before its position, or in front of all."""
+        """A new item after the one before its position, or before all."""
         text, pad = self.text, " " * self.column(parent)
         if position == 0:
             first = self.start(parent.value[0])
@@ -486,13 +487,13 @@ class _Sheet(Layout):
             if raw > below and isinstance(node, yaml.ScalarNode):
                 yield text[:line_start] + text[raw:]
         elif position + 1 < len(spans) and isinstance(parent, yaml.MappingNode):
-            # The first key of a list item stands behind its dash: the next one takes its place.
+            # The first key of a list item is after its dash: the next key takes its place.
             following = spans[position + 1][0]
             if not text[below:following].strip():
                 yield text[:start] + text[following:]
 
     def _dash(self, index: int, column: int) -> int:
-        """The dash of the list item at `index`; the dashes of the list stand at `column`."""
+        """The dash of the list item at `index`; the dashes of the list are at `column`."""
         at = self.line_start(index)
         while at > self._page.start and self.text[at + column : at + column + 1] != "-":
             at = self.line_start(at - 1)
@@ -506,9 +507,9 @@ def _nested(path: Path, value: Any) -> Any:
 
 
 def path_of(name: str, data: Any) -> Path:
-    """The path that dots write, as in retry.attempts; in a list a number is a position.
+    """The path that a dotted name stands for, as in retry.attempts; in a list, a number is a position.
 
-    Raises: MissingKeyError where a part is empty.
+    Raises: MissingKeyError if a part is empty.
     """
     path: list[str | int] = []
     for part in name.split("."):
@@ -531,6 +532,6 @@ def top_keys(changes: Sequence[Change]) -> frozenset[str]:
 
 
 def new_document(data: Mapping[str, Any], *, newline: str = "\n") -> str:
-    """A document that holds `data`, its keys in the order of the reference."""
+    """A document that holds `data`, with its keys in the order of the reference."""
     keys = sorted(data, key=lambda key: ORDER.index(key) if key in ORDER else len(ORDER))
     return newline.join(line for key in keys for line in pair(key, data[key], indent=0, newline=newline)) + newline

@@ -1,4 +1,4 @@
-"""Plain values as YAML text: in the quotes that are there, and so that every reader sees the same value."""
+"""Plain values as YAML text: in the existing quotes, and so that every reader sees the same value."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import yaml
 from scheduler.core.formats.yamlfile import read_yaml, resolve_scalar
 from scheduler.core.values.texts import TextError
 
-WIDTH = 100  # of a line, beyond which a list or mapping is written one item a line
+WIDTH = 100  # of a line; a longer list or mapping is written one item per line
 
 _SIMPLE = re.compile(r"[A-Za-z_/](?:[\w./@+-]| (?! ))*(?<! )|[\w./@+-]*[A-Za-z][\w./@+-]*", re.ASCII)
-# What JSON leaves as it is and YAML does not allow, or takes for the end of a line.
+# What JSON leaves as it is, but YAML does not allow or treats as a line ending.
 _ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _NOT_LITERAL = re.compile("[^\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _OTHER_READERS = yaml.resolver.Resolver()
@@ -26,8 +26,9 @@ _BOOLEANS = frozenset("yYnN")  # YAML 1.1 says so, though PyYAML does not
 def value_of(text: str) -> Any:
     """The value that a person gives on a command line, by the rules of YAML.
 
-    What starts with a bracket or a quote is YAML and has to be sound. Anything else is one plain value: a number,
-    true, false and null are what they look like, and text may hold what YAML would have quoted, as `*/5 * * * *` does.
+    Text that starts with a bracket or a quote must be valid YAML. Anything else is one plain value: a number, true,
+    false and null are what they look like, and text may contain what YAML would require quotes for, such as `*/5 * * *
+    *`.
     Raises: TextError.
     """
     bare = text.strip()
@@ -43,8 +44,8 @@ def value_of(text: str) -> Any:
 def inline(value: Any, *, flow: bool = False, style: str | None = None) -> str:
     """`value` on one line.
 
-    flow: it will stand inside [ ] or { }.
-    style: the quotes to keep where the text allows them: "'", '"', "" for none; None: as few as are safe.
+    flow: it will be inside [ ] or { }.
+    style: the quotes to keep if the text allows them: "'", '"', "" for none; None: as few as are safe.
     """
     match value:
         case dict():
@@ -79,7 +80,7 @@ def _text(text: str, flow: bool, style: str | None) -> str:
 
 
 def in_json(value: Any) -> str:
-    """`value` as JSON that is YAML too."""
+    """`value` as JSON that is also YAML."""
     return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
@@ -94,7 +95,7 @@ def is_json(text: str) -> bool:
 
 
 def is_plain(text: str, *, flow: bool = False) -> bool:
-    """Whether text needs no quotes: neither here nor for a reader of YAML 1.1, to whom `on` and `1:30` are no text."""
+    """True if text needs no quotes here, nor for a reader of YAML 1.1, to which `on` and `1:30` are not text."""
     if not text or len(text) > 1000 or "\n" in text or "\r" in text or text in _BOOLEANS:
         return False
     if _OTHER_READERS.resolve(yaml.ScalarNode, text, (True, False)) != "tag:yaml.org,2002:str":  # type: ignore[no-untyped-call]
@@ -113,9 +114,9 @@ def key_text(key: str) -> str:
 
 
 def literal(text: str, *, indent: int, step: int, newline: str) -> tuple[str, str] | None:
-    """`text` as a literal block: its header, and its lines without the last line end; None where it has no such form.
+    """`text` as a literal block: its header, and its lines without the last line ending. None if it has no such form.
 
-    indent: columns before the key that it belongs to; step: by how many more its lines are indented.
+    indent: columns before the key that it belongs to. step: how much further its lines are indented.
     """
     if not text.strip() or _NOT_LITERAL.search(text):
         return None
@@ -130,7 +131,7 @@ def literal(text: str, *, indent: int, step: int, newline: str) -> tuple[str, st
 
 
 def block(value: Any, *, indent: int, newline: str) -> Iterator[str]:
-    """The lines of a list or mapping, one item a line; none where it is empty."""
+    """The lines of a list or mapping, one item per line; none if it is empty."""
     pad = " " * indent
     if isinstance(value, dict):
         for key, each in value.items():
@@ -141,7 +142,7 @@ def block(value: Any, *, indent: int, newline: str) -> Iterator[str]:
 
 
 def pair(key: str, value: Any, *, indent: int, newline: str) -> list[str]:
-    """A key with its value, as the lines of a block mapping whose keys stand `indent` columns in."""
+    """A key with its value, as the lines of a block mapping whose keys are indented by `indent` columns."""
     head = f"{' ' * indent}{key_text(key)}:"
     if isinstance(value, str) and "\n" in value:
         found = literal(value, indent=indent, step=2, newline=newline)

@@ -1,4 +1,4 @@
-"""The files of a root that a runner's command names: what runs is more than the task (F3)."""
+"""The files of a root that a runner's command names: more than the task is run (F3)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from scheduler.core.values.settings import RunnerSpec
 
-# They start what their arguments name.
+# They start the program that their arguments name.
 _WRAPPERS = frozenset(
     ("doas", "env", "ionice", "nice", "nohup", "setsid", "stdbuf", "sudo", "time", "timeout", "xargs")
 )
@@ -19,25 +19,25 @@ _OTHERS = frozenset(
     ("bun", "deno", "lua", "node", "nodejs", "perl", "php", "pypy", "python", "rscript", "ruby", "ts-node", "tsx")
 )
 _SUFFIXES = (".cjs", ".js", ".lua", ".mjs", ".php", ".pl", ".py", ".rb", ".sh", ".ts")
-_PROGRAM_TEXT = frozenset(("-c", "-e", "-m", "-p", "-r", "--eval", "--print"))  # what follows is no file
+_PROGRAM_TEXT = frozenset(("-c", "-e", "-m", "-p", "-r", "--eval", "--print"))  # the next word is not a file
 _PLACEHOLDERS = ("{task_file}", "{task}")
 _ROOT = re.compile(r"\$\{SCHEDULER_ROOT\}|\$SCHEDULER_ROOT\b")
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """One path that a command names, whether or not there is such a file."""
+    """One path that a command names, whether or not the file exists."""
 
     path: str  # root-relative, normalised
-    word: int  # of the command
-    needed: bool = False  # without it nothing runs
-    started: bool = False  # as a program of its own, so it has to be executable
+    word: int  # index of the word in the command
+    needed: bool = False  # nothing runs without it
+    started: bool = False  # started as a program of its own, so it must be executable
 
 
 def named_files(runner: RunnerSpec, root: str) -> tuple[Named, ...]:
-    """Every path below the root that a word of the command could be, or a part of a word, in their order.
+    """Every path below the root that a word of the command, or a part of a word, could be; in their order.
 
-    Names what follows `=`, and the words of a text for a shell too. What such files load in turn is not followed.
+    Covers what follows `=`, and the words of a text for a shell. Does not follow what such files load in turn.
     root: absolute.
     """
     found: dict[str, Named] = {}
@@ -61,7 +61,7 @@ def _parts(argument: str) -> Iterator[str]:
         lexer.whitespace_split, lexer.commenters = True, ""
         try:
             words += list(lexer)
-        except ValueError:  # no text of a shell
+        except ValueError:  # not text for a shell
             words += argument.split()
     for word in words:
         for part in (word, word.partition("=")[2], word.removeprefix("@")):
@@ -70,7 +70,7 @@ def _parts(argument: str) -> Iterator[str]:
 
 
 def _below(part: str, root: str, folder: str) -> str:
-    """The path relative to the root; empty where that is none below it."""
+    """The path relative to the root; empty if it is not below the root."""
     if "\0" in part:
         return ""
     path = posixpath.relpath(posixpath.normpath(posixpath.join(root, folder, part)), root)
@@ -78,7 +78,7 @@ def _below(part: str, root: str, folder: str) -> str:
 
 
 def _needed(command: tuple[str, ...]) -> tuple[int, bool] | None:
-    """Which word is the script that a known program is given, if one is, and whether that is started by itself."""
+    """Which word is the script that a known program receives, if any, and whether it is started by itself."""
     is_wrapped, known = False, False
     for number, word in enumerate(command):
         name = re.sub(r"[0-9.]+$", "", posixpath.basename(word).lower())

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a document, as faults at their keys; and faults as Problems at their place."""
+"""What pydantic finds wrong with a document, as faults at their keys; and faults as Problems at their positions."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def check(
 
 
 def fitting(shape: type[AnyShape], data: Any) -> AnyShape | None:
-    """The shape of plain data, or None where anything is wrong with it."""
+    """The shape of plain data, or None if anything is wrong with it."""
     try:
         return shape.model_validate(data)
     except ValidationError:
@@ -172,12 +172,12 @@ def _unknown(shape: type[Shape], path: Path) -> KeyFault:
 
 
 def unknown_key(shape: type[Shape], path: Sequence[str]) -> KeyFault | None:
-    """The fault of the first key in `path` that the shape does not know; None where it knows all of them."""
+    """The fault of the first key in `path` that the shape does not know. None if it knows all of them."""
     here: type[Shape] | None = shape
     keys = [part for part in path if not part.isdigit()]  # a number is a position in a list
     for number, key in enumerate(keys):
         if here is None:
-            return None  # below it any key goes, or none
+            return None  # below it any key is allowed, or none
         if key not in here.model_fields:
             return _unknown(shape, tuple(keys[: number + 1]))
         here = here.inner.get(key)
@@ -185,7 +185,7 @@ def unknown_key(shape: type[Shape], path: Sequence[str]) -> KeyFault | None:
 
 
 def _owner(shape: type[Shape], path: Path) -> type[Shape]:
-    """The shape that decides about the last key of `path`."""
+    """The shape that governs the last key of `path`."""
     for part in path[:-1]:
         if isinstance(part, int):
             continue  # the items of a list have one shape
@@ -205,7 +205,7 @@ def file_problem(path: str, error: TextError) -> Problem:
 
 
 def hidden_problems(path: str, text: str) -> Iterable[Problem]:
-    """A warning for what a person does not see in a file."""
+    """A warning for invisible characters in a file."""
     found = find_hidden(text)
     if found is not None:
         lines = Lines(text)
@@ -267,14 +267,14 @@ def flaw_problems(path: str, document: YamlDocument, job_id: str | None = None) 
 
 
 def doubt_problems(path: str, document: YamlDocument, job_id: str | None = None) -> Iterable[Problem]:
-    """Warnings for what can be read, though it was perhaps not meant."""
+    """Warnings for values that can be read but were perhaps not intended."""
     for each in document.doubts:
         line, column = document.lines.place(each.index)
         yield Problem(path, line, column, each.code, each.message, each.hint, Severity.WARNING, job_id)
 
 
 def fault_problem(path: str, document: YamlDocument, fault: KeyFault, job_id: str | None = None) -> Problem:
-    """The Problem of one fault, at its value, its key, or the nearest thing around it."""
+    """The Problem of one fault, at its value, its key, or the nearest enclosing position."""
     if fault.at_key:
         line, column = document.key_place(fault.path)
     else:

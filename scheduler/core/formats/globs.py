@@ -13,7 +13,7 @@ TAG = "tag:"
 
 
 def matches(path: str, pattern: str) -> bool:
-    """Whether a root-relative POSIX path matches one glob; `**` stands for any number of folders."""
+    """True if a root-relative POSIX path matches one glob; `**` stands for any number of folders."""
     return _matches(path.split("/"), pattern.split("/"))
 
 
@@ -22,7 +22,7 @@ def matches_any(path: str, patterns: Iterable[str]) -> bool:
 
 
 def matches_job(job_id: str, tags: Iterable[str], patterns: Iterable[str]) -> bool:
-    """Whether a job's id, or one of its tags, matches one of the patterns of jobs."""
+    """True if a job's id, or one of its tags, matches one of the patterns."""
     tags = tuple(tags)
     return any(
         any(fnmatchcase(tag, pattern.removeprefix(TAG)) for tag in tags)
@@ -33,11 +33,11 @@ def matches_job(job_id: str, tags: Iterable[str], patterns: Iterable[str]) -> bo
 
 
 def _matches(path: Sequence[str], pattern: Sequence[str]) -> bool:
-    reached = {0}  # how many components of the path the pattern so far can have taken
+    reached = {0}  # how many components of the path the pattern so far can have matched
     for number, part in enumerate(pattern, start=1):
         if part == "**":
             first, end = min(reached), len(path)
-            # Folders only, so it leaves something for the rest; as the last part it takes the rest, which is not empty.
+            # Folders only, so it leaves something for the rest. As the last part it takes the rest, which is not empty.
             reached = set(range(first, end)) if number < len(pattern) else {end} if first < end else set()
         else:
             reached = {at + 1 for at in reached if at < len(path) and fnmatchcase(path[at], part)}
@@ -47,7 +47,7 @@ def _matches(path: Sequence[str], pattern: Sequence[str]) -> bool:
 
 
 def may_hold(folder: str, pattern: str) -> bool:
-    """Whether a folder can hold, at any depth, a path that matches: what a walk need not enter, it does not."""
+    """True if a folder can hold, at any depth, a matching path: a walk need not enter any other folder."""
     folders, wanted = folder.split("/"), pattern.split("/")
     for part, glob in zip(folders, wanted, strict=False):
         if glob == "**":

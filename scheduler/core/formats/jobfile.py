@@ -1,8 +1,8 @@
 """A job file's bytes as documents and problems.
 
-A YAML file holds one job per document; a Markdown file holds one, its front matter the definition and
-its body the task. Nothing here looks at other files: whether a task source exists is the reader's
-question, and two documents with one id are the plan's.
+A YAML file holds one job per document. A Markdown file holds one job: its front matter is the definition and its body
+the task. Nothing here looks at other files. Whether a task source exists is for the reader to find out, and two
+documents with one id are for the plan.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ from scheduler.core.values.units import format_duration, parse_duration
 SUFFIXES = (".md", ".yaml", ".yml")  # of job files, in any case of letters
 DEFAULT_TIMEOUT = timedelta(minutes=30)
 
-_MOST_HINTS = 20  # nearest names looked for in one document
+_MOST_HINTS = 20  # nearest names that are looked for in one document
 _ID = re.compile(ID_PATTERN[1:-1])
 _OPENING = re.compile(r"---[ \t]*(?:\r?\n|\Z)")
 _BLANK_LINE = re.compile(r"^[ \t]*\r?\n", re.MULTILINE)
 _CLOSING = re.compile(r"^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
 _RULER = re.compile(r"\s*(?:-{3,}|\+{3,}|\N{EM DASH}+)\s*")
-_OPENS = re.compile(r"\s*(?:---|\+\+\+|\N{EM DASH})")  # front matter, perhaps with a comment behind
+_OPENS = re.compile(r"\s*(?:---|\+\+\+|\N{EM DASH})")  # front matter, perhaps with a comment after it
 _JOB_LINE = re.compile(r"""\s*["']?(?:id["']?\s*[:=]\s*\S|schedule["']?\s*[:=])""")
 _KEY_LINE = re.compile(r"""\s*["']?[a-z_]+["']?\s*[:=](?:\s|$)""")
 _CODE_FENCE = re.compile(r"\s*(?:`{3,}|~{3,})\s*\w*\s*")
@@ -72,13 +72,13 @@ class Document:
     """One job document of a file: a claim on its id."""
 
     path: str
-    line: int  # where the document's first key stands (1-based)
-    id: str | None  # None: the id could not be read
-    spec: JobSpec | None  # None: the document has an error
-    text: bytes | None  # the inline task or Markdown body; None with task_source_path, or where it cannot be read
+    line: int  # line of the document's first key (1-based)
+    id: str | None  # None if the id could not be read
+    spec: JobSpec | None  # None if the document has an error
+    text: bytes | None  # the inline task or Markdown body; None with task_source_path, or if it cannot be read
     task_place: tuple[int, int]  # line and column to blame for the task source
-    schedule_place: tuple[int, int]  # those to blame where the schedule is over
-    task_source_path: str | None = None  # told where the document has another error too
+    schedule_place: tuple[int, int]  # line and column to blame if the schedule is over
+    task_source_path: str | None = None  # known even if the document has another error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +114,7 @@ def is_markdown(path: str) -> bool:
 
 
 def fences_of(text: str) -> Fences:
-    """The parts of a Markdown file that opens with a fence. Raises: TextError where none closes it."""
+    """The parts of a Markdown file that opens with a fence. Raises: TextError if no fence closes it."""
     opening = _OPENING.match(text)
     closing = None if opening is None else _CLOSING.search(text, opening.end())
     if opening is None or closing is None:
@@ -127,7 +127,7 @@ def read_job_file(path: str, data: bytes, settings: Settings) -> JobFile:
     """Everything that a job file says, and everything that is wrong with it, for any bytes.
 
     path: root-relative; .yaml, .yml and .md are job files.
-    settings: as `read_root_file` gave them, so their defaults are taken as sound.
+    settings: as `read_root_file` returned them, so their defaults count as valid.
     """
     suffix = posixpath.splitext(path)[1].lower()
     try:
@@ -149,7 +149,7 @@ def read_job_file(path: str, data: bytes, settings: Settings) -> JobFile:
 
 def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
     if not _FENCED.match(data):
-        # An unsettled merge often hides the fence behind its first marker.
+        # An unresolved merge often hides the fence behind its first marker.
         if data.removeprefix(BOM.encode()).startswith(b"<<<<<<< ") and conflict_line(data) is not None:
             decode(data)
         if data[:2].count(0) == 1:
@@ -161,7 +161,7 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
     try:
         documents = read_yaml(text, fences.start, fences.end)
     except TextError as error:
-        # Prose behind an empty line: the dashes that were taken for the end of the front matter may be a ruler in it.
+        # Prose after an empty line: the dashes that seemed to end the front matter may be a ruler in it.
         lines = Lines(text)
         prose = _BLANK_LINE.search(text, fences.start, lines.start(error.line))
         if error.code == "yaml.syntax" and prose is not None:
@@ -185,13 +185,13 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
 
 
 def _unopened_line(text: str) -> int | None:
-    """The line at which front matter seems to start that none opens on the first line."""
+    """The line at which front matter seems to start, if nothing opens it on the first line."""
     if "id" not in text and "schedule" not in text:
         return None
     lines = text.split("\n")
     first = next((number for number, line in enumerate(lines) if line.strip()), 0)
     fenced = _CODE_FENCE.fullmatch(lines[first]) is not None
-    opened = first + 1 if fenced else first  # where a block begins, if it is one; without dashes only a first one is
+    opened = first + 1 if fenced else first  # where a block would begin; without dashes, only the first one can
     for number in range(first, len(lines)):
         closes = _RULER.fullmatch(lines[number]) or (fenced and number > first and _CODE_FENCE.fullmatch(lines[number]))
         if closes and _is_job(lines[opened:number]):
@@ -202,7 +202,7 @@ def _unopened_line(text: str) -> int | None:
 
 
 def _is_job(block: Sequence[str]) -> bool:
-    """Whether lines are keys with their values, those of a job among them."""
+    """True if the lines are keys with their values, among them keys of a job."""
     keys = [line for line in block if line.strip() and not line.lstrip().startswith("#")]
     return bool(keys) and _KEY_LINE.match(keys[0]) is not None and any(_JOB_LINE.match(line) for line in keys)
 
@@ -224,7 +224,7 @@ def _job_file(path: str, text: str, found: Iterable[YamlDocument], body: _Body |
 
 
 class _JobReader:
-    """Reads one document; every rule adds its faults, and only a document without any has a definition."""
+    """Reads one document. Every rule adds its faults, and only a document without faults has a definition."""
 
     def __init__(self, path: str, found: YamlDocument, body: _Body | None, settings: Settings) -> None:
         self._path = path
@@ -275,7 +275,7 @@ class _JobReader:
         return None
 
     def _spec(self) -> JobSpec | None:
-        """The definition as far as it can be told; it counts only if no fault was added."""
+        """The definition as far as it can be read; it counts only if no fault was added."""
         given = {key: value for key, value in self._merged.items() if value is not None or key not in _REQUIRED}
         shape, faults = check(JobShape, given, raw=self._found.raw, folder=posixpath.dirname(self._path))
         self._faults += faults
@@ -341,7 +341,7 @@ class _JobReader:
         if isinstance(given, str):
             given = {"cron": given}
         if not isinstance(given, dict):
-            return None  # absent, or no mapping: the shape has said so
+            return None  # absent, or not a mapping: the shape has reported it
         named = [key for key in ("cron", "every", "at") if given.get(key) is not None]
         if len(named) != 1:
             message = "a schedule has exactly one of cron, every and at; " + (
@@ -375,7 +375,7 @@ class _JobReader:
         return schedule
 
     def _doubt_keys(self) -> None:
-        """Keys of the job's own that change nothing beside others."""
+        """The job's own keys that have no effect beside others."""
         retry, catch_up = self._merged.get("retry"), self._merged.get("catch_up")
         if isinstance(retry, dict) and (retry.get("attempts") or 1) == 1:
             for key in ("delay", "backoff", "max_delay", "on"):
@@ -390,7 +390,7 @@ class _JobReader:
             self._doubts.append(KeyFault(path, "key.no-effect", message, hint, at_key=True))
 
     def _end_place(self) -> tuple[int, int]:
-        """Where the schedule says when it is over; of a list, where that begins."""
+        """Where the schedule says when it is over; for a list, where that begins."""
         given = self._data.get("schedule")
         for key in ("at", "ends"):
             if isinstance(given, dict) and given.get(key) is not None:
@@ -535,7 +535,7 @@ class _JobReader:
                 yield fault_problem(self._path, self._found, fault, job_id)
 
     def _from_defaults(self, fault: KeyFault) -> bool:
-        """Whether the value at fault is one that the job took from defaults."""
+        """True if the faulty value is one that the job took from the defaults."""
         own: Any = self._data
         given: Any = self._settings.defaults
         for part in fault.path:
@@ -557,17 +557,17 @@ def _catch_up(shape: CatchUpShape | None) -> CatchUp:
 
 
 def _schedule_fault(error: ScheduleError, path: Path, key: str) -> KeyFault:
-    """key: of the entry at `path`, to blame for it; empty: the whole entry."""
+    """key: of the entry at `path`, to blame for it; empty means the whole entry."""
     return KeyFault((*path, key) if key else path, error.code, error.message, error.hint, offset=error.offset or 0)
 
 
-_REQUIRED = frozenset({"id", "schedule"})  # a null here is a missing key, elsewhere it unsets a default
+_REQUIRED = frozenset({"id", "schedule"})  # a null here is a missing key; elsewhere it unsets a default
 
 
 def merge(defaults: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]:
     """A job's keys over the defaults: mappings are merged by key, everything else is replaced.
 
-    A null stands for "no value" and so takes a default away.
+    A null stands for "no value" and so removes a default.
     """
     if isinstance(job.get("catch_up"), dict) and isinstance(policy := defaults.get("catch_up"), str):
         defaults = {**defaults, "catch_up": {"policy": policy}}  # the short form of the same

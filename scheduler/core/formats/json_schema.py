@@ -1,7 +1,7 @@
 """JSON Schema of the two file formats, for editors: the shapes, less what only pydantic needs, plus rules between keys.
 
-It accepts every file that the reader accepts. What it cannot say, such as whether a cron ever fires, only the reader
-refuses.
+It accepts every file that the reader accepts. Only the reader rejects what a schema cannot express, such as a cron that
+never fires.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ _NOTHING = {"type": "null"}
 
 
 def job_schema() -> Json:
-    """Of one document of a YAML job file, or the front matter of a Markdown one."""
+    """The schema of one document of a YAML job file, or of the front matter of a Markdown one."""
     found = schema_of(JobShape)
-    # A Markdown job has its task in the body, so no rule here can ask for one.
+    # A Markdown job has its task in the body, so no rule here can require one.
     found["not"] = _with_values(("task", "task_source_path"))
     return found
 
 
 def root_schema() -> Json:
-    """Of scheduler.yaml."""
+    """The schema of scheduler.yaml."""
     found = schema_of(RootShape)
     for name in SECTIONS:  # may be left empty
         section = found["properties"][name]
         about = {key: section.pop(key) for key in ("description", "default") if key in section}
-        about["description"] = RootShape.model_fields[name].description  # left out where it is the section's own
+        about["description"] = RootShape.model_fields[name].description  # omitted if it is the section's own
         found["properties"][name] = {**about, "anyOf": [section, _NOTHING]}
     return found
 
@@ -41,7 +41,7 @@ SCHEMAS: Mapping[str, Callable[[], Json]] = {"job": job_schema, "root": root_sch
 
 
 def schema_of(shape: type[Shape]) -> Json:
-    """Of any shape."""
+    """The schema of any shape."""
     found = _tidied(shape.model_json_schema(ref_template="#/$defs/{model}"))
     definitions = {_short(name): each for name, each in found.pop("$defs", {}).items()}
     if "Schedule" in definitions:
@@ -51,7 +51,7 @@ def schema_of(shape: type[Shape]) -> Json:
 
 
 def _with_values(keys: Sequence[str]) -> Json:
-    """Matches a mapping in which all of these keys have a value; one with null has none."""
+    """Matches a mapping in which all of these keys have a value other than null."""
     return {"required": list(keys), "properties": {key: {"not": _NOTHING} for key in keys}}
 
 
@@ -99,7 +99,7 @@ def _nullable(found: Json) -> Json:
 
 
 def _example(value: Any) -> Any:
-    """An example as a value, where the shape holds it as one writes it in YAML."""
+    """An example as a value, if the shape holds it as people write it in YAML."""
     if isinstance(value, str) and value[:1] in ('"', "[", "{"):
         return read_yaml(value)[0].data
     return value

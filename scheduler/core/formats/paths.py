@@ -1,4 +1,4 @@
-"""Root-relative paths and globs as job files and scheduler.yaml may write them: POSIX, and never out of the root."""
+"""Root-relative paths and globs that job files and scheduler.yaml may contain: POSIX, and never outside the root."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from scheduler.core.values.texts import InputError, short
 
 MAX_LENGTH = 1000
 
-# What check_path and check_glob accept, as the JSON Schema tells it to editors.
+# What check_path and check_glob accept, for editors, through the JSON Schema.
 PATH_PATTERN = r"^(?!~)(?=[\s\S]*\S)[^./\\][^/\\]*(/[^./\\][^/\\]*)*$"
 GLOB_PATTERN = r"^(?![\s\S]*([^/]\*\*|\*\*[^/]|[{}]))(?!!)" + PATH_PATTERN[1:]
 
 
 class PathError(InputError):
-    """A path that is not root-relative. `hint` holds the right one where it can be told."""
+    """A path that is not root-relative. `hint` has the correct one if it can be determined."""
 
 
 def check_path(path: str, *, folder: str = "", what: str = "path") -> None:
     """Refuse everything but a plain path below the root, without looking at the disk.
 
-    folder: root-relative folder that `../` was probably meant from; only the hint uses it.
+    folder: root-relative folder that `../` was probably relative to; only the hint uses it.
     what: what the message calls it.
     Raises: PathError.
     """
@@ -58,7 +58,7 @@ def check_path(path: str, *, folder: str = "", what: str = "path") -> None:
 
 
 def is_path(path: str) -> bool:
-    """Whether `check_path` has nothing against it."""
+    """True if `check_path` accepts it."""
     try:
         check_path(path)
     except PathError:
@@ -67,8 +67,9 @@ def is_path(path: str) -> bool:
 
 
 def check_glob(glob: str) -> None:
-    """Refuse a glob that could name something outside the root or in a dot folder, or with signs that do not work here:
-    a `**` that would not recurse, braces, a leading `!`.
+    """Refuse a glob that could leave the root or enter a dot folder, or that uses unsupported syntax.
+
+    Unsupported are a `**` that would not recurse, braces, and a leading `!`.
 
     Raises: PathError.
     """
@@ -88,7 +89,7 @@ def check_glob(glob: str) -> None:
 
 
 def _choices(glob: str) -> str:
-    """The hint that writes one pair of braces out; empty where there are more, or one of its globs would be refused."""
+    """The hint that expands one pair of braces; empty if there are more, or if a resulting glob would be refused."""
     found = re.fullmatch(r"([^{}]*)\{([^{}]*,[^{}]*)\}([^{}]*)", glob)
     globs = [found[1] + each.strip() + found[3] for each in found[2].split(",")] if found else []
     if not globs or len(globs) > 5 or not all(map(_is_plain, globs)):
@@ -102,5 +103,5 @@ def _is_plain(path: str) -> bool:
 
 
 def _write(path: str) -> str:
-    """The hint naming a corrected path, or the rule where that one would be refused too."""
+    """The hint naming a corrected path, or the rule if that path would be refused too."""
     return f"write {short(path)}" if _is_plain(path) else "write the part below the folder of scheduler.yaml"

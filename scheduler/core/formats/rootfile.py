@@ -42,16 +42,16 @@ _INTERPRETERS = frozenset[str]().union(
     ("rscript", "ruby", "tclsh", "ts-node", "tsx", "uv"),
     ("doas", "env", "nice", "nohup", "ssh", "stdbuf", "sudo", "time", "timeout", "xargs"),
 )
-# What nobody can judge of a job file without the runners, the defaults and the zone of scheduler.yaml.
+# Problems of a job file that nobody can judge without the runners, the defaults and the zone of scheduler.yaml.
 NEEDS_SETTINGS = frozenset({"runner.missing", "runner.unknown", "schedule.duplicate", "schedule.never"})
-# May be left empty, as a scaffold leaves them.
+# May be empty, as a scaffold leaves them.
 SECTIONS = ("defaults", "runners", "limits", "prune", "retention", "worktree")
 
 
 def read_root_file(data: bytes, *, path: str = ROOT_FILE) -> tuple[Settings | None, tuple[Problem, ...]]:
-    """The settings that scheduler.yaml holds, or None where it has an error; its problems, sorted.
+    """The settings of scheduler.yaml, or None if it has an error; its problems, sorted.
 
-    Never raises, whatever the bytes. Warnings come beside settings.
+    Never raises, whatever the bytes. Settings may come with warnings.
     """
     try:
         text = decode(data)
@@ -75,9 +75,10 @@ def read_root_file(data: bytes, *, path: str = ROOT_FILE) -> tuple[Settings | No
 
 
 def parse_lenient(data: bytes) -> Settings | None:
-    """Of a scheduler.yaml with an error what can be told without guessing: where job files are, and their zone.
+    """What an invalid scheduler.yaml says without guessing: where job files are, and their zone.
 
-    Every other setting is as lenient as it can be, and there are no runners. None where not even the files can be told.
+    Every other setting is as lenient as it can be, and there are no runners. None if not even the files can be
+    determined.
     """
     try:
         documents = read_yaml(decode(data))
@@ -113,7 +114,7 @@ def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Pro
     for name, raw in raw_runners.items() if isinstance(raw_runners, dict) else ():
         runner = fitting(RunnerShape, raw)
         if runner is None:
-            continue  # the whole shape has said what is wrong
+            continue  # the whole shape has reported what is wrong
         needed, contradictions = _input(name, runner)
         more += contradictions
         runners[name] = _runner(name, runner, needed)
@@ -151,7 +152,7 @@ def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Pro
 
 
 def _defaults(data: dict[str, Any]) -> dict[str, Any]:
-    """The defaults as plain values; a null there is the same as nothing."""
+    """The defaults as plain values; a null there means nothing."""
     defaults = data.get("defaults")
     if not isinstance(defaults, dict):
         return {}
@@ -177,7 +178,7 @@ def _runner(name: str, shape: RunnerShape, needed: TaskInput) -> RunnerSpec:
 
 
 def _input(name: str, shape: RunnerShape) -> tuple[TaskInput, list[KeyFault]]:
-    """How the command takes its task, and what contradicts it: exactly one way must remain."""
+    """How the command receives its task, and what contradicts it: exactly one way must remain."""
     as_file = [number for number, word in enumerate(shape.command) if "{task_file}" in word]
     as_text = [number for number, word in enumerate(shape.command) if "{task}" in word]
     needed = TaskInput.FILE if as_file else TaskInput.ARG if as_text else TaskInput.STDIN
@@ -198,7 +199,7 @@ def _input(name: str, shape: RunnerShape) -> tuple[TaskInput, list[KeyFault]]:
 
 
 def _warning(name: str, shape: RunnerShape) -> tuple[str, str, str] | None:
-    """Code, message and hint for a known interpreter that may be given any file."""
+    """Code, message and hint for a known interpreter that any file may be passed to."""
     program = posixpath.basename(shape.command[0])
     base = re.sub(r"[0-9.]+$", "", program.lower())
     if shape.tasks is not None or base not in _INTERPRETERS:

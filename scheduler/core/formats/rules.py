@@ -187,7 +187,7 @@ ONE, MANY, BY_HAND = (
     "<one>",
     "<many>",
     "<manual>",
-)  # which way a schedule is written; pydantic puts it into the path of a fault
+)  # how a schedule is written; pydantic puts it into the path of a fault
 
 
 def one_or_many(value: Any) -> str:
@@ -238,7 +238,7 @@ def job_pattern(text: str) -> str:
 
 
 def given(value: Any) -> Any:
-    """For keys that restrict: one left blank by mistake must not count as no restriction."""
+    """For keys that restrict: a key left empty by mistake must not count as no restriction."""
     if value is None:
         raise _refuse("value.missing", "the key has no value", "write one, or delete the key")
     return value

@@ -1,7 +1,7 @@
-"""The two file formats: which keys exist, what each may hold, and what to say where it does not.
+"""The two file formats: which keys exist, what each may hold, and what to say about a value that is not allowed.
 
-pydantic finds the faults; every message and code is ours. The same models give editors a JSON Schema.
-Rules between keys (one task source, a runner that exists) are in `jobfile` and `rootfile`.
+pydantic finds the faults; every message and code is ours. The same models give editors a JSON Schema. Rules between
+keys (one task source, a runner that exists) are in `jobfile` and `rootfile`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _schema(pattern: str, **more: int) -> Any:
 
 
 def _optional(description: str, *examples: Any, **limits: Any) -> Any:
-    """A key that may be left out; None then."""
+    """A key that may be left out; then it is None."""
     return Field(default=None, description=description, examples=list(examples) or None, **limits)
 
 
@@ -62,11 +62,11 @@ Lines = Annotated[list[Line], AfterValidator(rules.not_empty), _SOME]
 
 
 class Shape(BaseModel):
-    """Base of all: nothing is converted, nothing unknown is let through."""
+    """Base of all shapes: nothing is converted, and unknown keys are rejected."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    not_yet: ClassVar[frozenset[str]] = frozenset()  # keys of the design that no code honours so far
+    not_yet: ClassVar[frozenset[str]] = frozenset()  # keys of the design that are not implemented yet
     misplaced: ClassVar[Mapping[str, str]] = {}  # keys that belong elsewhere, and the hint that says where
     inner: ClassVar[Mapping[str, type[Shape]]] = {}  # shapes below; "*" for any key
 

@@ -1,9 +1,8 @@
-"""Strict YAML: text to plain data in which every value knows its place.
+"""Strict YAML: text to plain data in which the position of every value is known.
 
-YAML 1.2's core schema, so that `on`, `no`, `1:30` and dates stay text. Anchors, aliases, tags, merge
-keys, duplicate keys and keys that are not text are flaws of their document; they leave the others
-readable. Data is built from libyaml's events as they come, with limits counted on the way: a hostile
-file is refused before it costs anything.
+YAML 1.2's core schema, so that `on`, `no`, `1:30` and dates stay text. Anchors, aliases, tags, merge keys, duplicate
+keys and keys that are not text are flaws of their document; other documents stay readable. Data is built from libyaml's
+events as they arrive, and limits are counted on the way, so that a hostile file is refused before it costs anything.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from yaml._yaml import CParser
 
 from scheduler.core.values.texts import CONFLICT_HINT, Lines, TextError, check_printable, short
 
-_LONGEST_HINT = 120  # characters of a value that a hint repeats whole
+_LONGEST_HINT = 120  # characters of a value that a hint repeats in full
 _FARTHEST = 10_000  # characters in which to look for an open bracket
 _MARKER = re.compile(r"^(?:<{7} |\|{7} |>{7} |={7}\r?$)", re.MULTILINE)
-_COMMENT = re.compile(r"[ \t]*,?[ \t]+(#[^\s#=~*!-][^\r\n]*)")  # with no blank behind the #: a text that was cut
+_COMMENT = re.compile(r"[ \t]*,?[ \t]+(#[^\s#=~*!-][^\r\n]*)")  # no blank after the #: a text that was cut
 _GLUED = re.compile(r"(-|[\w-]{1,100}:)([^\s:-][^\r\n]{0,100})")
 
 MAX_NODES = 10_000  # scalars, keys and collections of one file
@@ -34,7 +33,7 @@ Path = tuple[str | int, ...]  # keys and list positions from the document's root
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """Something YAML allows and we do not, in an otherwise readable document."""
+    """Something that YAML allows and the scheduler does not, in an otherwise readable document."""
 
     path: Path
     index: int  # character offset in the text
@@ -45,44 +44,44 @@ class Flaw:
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Where one value stands, as character offsets in the text."""
+    """Where one value is, as character offsets in the text."""
 
-    key: int  # its key; the value itself for list items and the root
+    key: int  # its key; for list items and the root, the value itself
     value: int
     end: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class YamlDocument:
-    """One document of a stream: plain data, and the place of everything in it."""
+    """One document of a stream: plain data, and the position of everything in it."""
 
     data: Any  # str, int, float, bool, None, and lists and dicts of them; keys are str
     spots: dict[Path, Spot] = field(repr=False)
     flaws: tuple[Flaw, ...] = ()
     suspect: frozenset[Path] = frozenset()  # paths of the flaws
-    doubts: tuple[Flaw, ...] = ()  # what is taken as it is, though perhaps not meant
+    doubts: tuple[Flaw, ...] = ()  # values that are accepted, though perhaps not intended
     text: str = field(repr=False)
     lines: Lines = field(repr=False)
 
     @property
     def start(self) -> tuple[int, int]:
-        """Line and column of the first key, or of whatever the document is instead of a mapping."""
+        """Line and column of the first key, or of the document's content if it is not a mapping."""
         return self.lines.place(self.spots[()].value)
 
     def key_place(self, path: Path) -> tuple[int, int]:
-        """Line and column of the key at `path`, or of the nearest thing around it that stands in the file."""
+        """Line and column of the key at `path`, or of the nearest enclosing position in the file."""
         return self.lines.place(self._nearest(path).key)
 
     def place(self, path: Path, offset: int = 0) -> tuple[int, int]:
-        """Line and column of the value at `path`, or of the nearest thing around it that stands in the file.
+        """Line and column of the value at `path`, or of the nearest enclosing position in the file.
 
-        offset: characters into the value; counted only where the text shows them as they are.
+        offset: characters into the value; counted only if the text shows them unchanged.
         """
         spot = self._nearest(path)
         return self.lines.place(spot.value + (self._shift(spot, path, offset) if offset else 0))
 
     def raw(self, path: Path) -> str | None:
-        """The value at `path` as written, if it stands in the file on one line."""
+        """The value at `path` as written, if it is in the file on one line."""
         spot = self.spots.get(path)
         if spot is None:
             return None
@@ -90,7 +89,7 @@ class YamlDocument:
         return written if "\n" not in written and "\r" not in written else None
 
     def flawed(self, path: Path) -> bool:
-        """Whether the value at `path`, or one around it, cannot be trusted to be what was meant."""
+        """True if the value at `path`, or one around it, may not be what was intended."""
         return any(path[:length] in self.suspect for length in range(1, len(path) + 1))
 
     def _nearest(self, path: Path) -> Spot:
@@ -115,7 +114,7 @@ class YamlDocument:
 
 
 def read_yaml(text: str, start: int = 0, end: int | None = None) -> tuple[YamlDocument, ...]:
-    """The documents of text[start:end], without those that hold nothing; places count in the whole text.
+    """The documents of text[start:end], without empty ones; positions count in the whole text.
 
     Raises: TextError for the first thing that makes the whole stream unreadable.
     """
@@ -140,7 +139,7 @@ class _Reader:
         self._end = end
         self._lines = Lines(text)
         self._nodes = 0
-        # Tags are refused anyway, and libyaml compares each declared one with all before it.
+        # Tags are refused anyway, and libyaml compares each declared tag with all before it.
         declared = re.compile(r"^%TAG\b", re.MULTILINE).search(text, start, end)
         if declared is not None:
             raise self._error("yaml.tag", "tags are not read", declared.start(), "delete the %TAG line")
@@ -170,7 +169,7 @@ class _Reader:
             )
 
     def _node(self, event: Any, path: Path, key: int, depth: int, fresh: _Fresh, *, kept: bool = True) -> Any:
-        """The value that begins with `event`. kept: False for one whose key is refused; its place is not noted."""
+        """The value that begins with `event`. kept: False if its key is refused; then its position is not recorded."""
         self._nodes += 1
         index = self._index(event.start_mark)
         if self._nodes > MAX_NODES:
@@ -359,7 +358,7 @@ class _Reader:
         )
 
     def _marker(self, index: int) -> int | None:
-        """The merge-conflict marker that a syntax error stands on or just below."""
+        """The merge-conflict marker that a syntax error is on or just below."""
         line = self._lines.place(index)[0]
         start, end = self._lines.start(line - 1), self._lines.start(line + 1)
         found = [each.start() for each in _MARKER.finditer(self._text, max(start, self._start), min(end, self._end))]
@@ -378,7 +377,7 @@ class _Reader:
         return self._error("yaml.syntax", "this is neither a key with its value nor the rest of a text", index, hint)
 
     def _flow(self, at: int, opened: int, character: str) -> TextError | None:
-        """What is wrong inside [ ] or { }; None where that cannot be told."""
+        """What is wrong inside [ ] or { }. None if that cannot be determined."""
         if character == ",":
             hint = "delete the comma, or write what is missing in front of it"
             return self._error("yaml.syntax", "a comma separates nothing here", at, hint)
@@ -393,7 +392,7 @@ class _Reader:
         )
 
     def _opener(self, index: int) -> int:
-        """The bracket that is still open at `index`, or `index`; quotes are not looked at."""
+        """The bracket that is still open at `index`, or `index`; quotes are not considered."""
         depth = 0
         for at in range(index - 1, max(self._start, index - _FARTHEST) - 1, -1):
             depth += (self._text[at] in "]}") - (self._text[at] in "[{")
@@ -402,7 +401,7 @@ class _Reader:
         return index
 
     def _behind_value(self, at: int, character: str) -> TextError:
-        """The error of what stands where a key was expected, often the rest of a value that ended too early."""
+        """The error of text where a key was expected, often the rest of a value that ended too early."""
         line_start = at - self._lines.place(at)[1] + 1
         before = self._text[line_start:at].rstrip()[-1:]
         if character in ("]", "}"):
@@ -421,7 +420,7 @@ class _Reader:
         return self._error("yaml.syntax", message, at, hint)
 
     def _quoted(self, index: int) -> str:
-        """The plain value at `index` as it should have been written, without the comment or bracket behind it."""
+        """The plain value at `index` as it should have been written, without the comment or bracket after it."""
         line_start = index - self._lines.place(index)[1] + 1
         in_flow = any(bracket in self._text[line_start:index] for bracket in "{[")
         ends = r"\s#|[\r\n\]}]|,\s" if in_flow else r"\s#|[\r\n]"

@@ -1,6 +1,6 @@
-"""What the text of a shell command says of itself: its program, how long it waits, whether a shell would take it.
+"""What a shell command reveals: its program, how long it waits, whether a shell would accept it.
 
-Read as a person would read it, not as a shell does: where that leaves a doubt, each function errs to the safe side.
+The text is read as a person would read it, not as a shell does. In doubt, each function chooses the safe side.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import timedelta
 from scheduler.core.imports.incoming import slug
 
 SHELLS = frozenset({"sh", "bash", "dash", "ksh", "zsh", "ash"})
-# What a shell has built in, or reads as its own word: no user of a system crontab, and no program to be found on PATH.
+# Words that a shell has built in or reserves: no user of a system crontab, and no program to be found on PATH.
 BUILT_IN = frozenset[str]().union(
     (".", ":", "[", "[[", "!", "{", "(", "alias", "bg", "break", "case", "cd", "command", "continue", "declare"),
     ("echo", "eval", "exec", "exit", "export", "false", "fg", "for", "function", "getopts", "hash", "if", "jobs"),
@@ -31,7 +31,7 @@ _COMPOUND = re.compile(r"(?<!\S)(?:if|then|else|elif|fi|case|esac|for|while|unti
 
 
 def open_quote(command: str) -> str | None:
-    """What a shell would miss the end of; None: nothing that can be told."""
+    """What a shell would miss the end of. None if nothing can be determined."""
     found = _PIECES.match(command)
     assert found is not None
     rest = command[found.end() :]
@@ -42,7 +42,7 @@ def open_quote(command: str) -> str | None:
 
 
 def is_one_command(command: str) -> bool:
-    """Whether it means the same with other lines of a script around it: complete, with nothing that goes on."""
+    """True if it means the same with other lines of a script around it: complete, and nothing continues."""
     if _PIECES.fullmatch(command) is None:
         return False
     bare = _QUOTED.sub("", command)
@@ -50,7 +50,7 @@ def is_one_command(command: str) -> bool:
 
 
 def shell_options(argv: Sequence[str]) -> tuple[str, ...]:
-    """What the command line of a shell sets: letters, and the names behind `-o`."""
+    """What the command line of a shell sets: letters, and the names after `-o`."""
     found: list[str] = []
     rest = list(argv[1:])
     while rest and rest[0].startswith(("-", "+")) and rest[0] not in ("-", "--"):
@@ -68,7 +68,7 @@ def shell_options(argv: Sequence[str]) -> tuple[str, ...]:
 
 # -- what it is about --------------------------------------------------------------------------
 
-# Words in front of a program, and their options that take a word of their own.
+# Words before a program, and their options that take a word of their own.
 _WRAPPERS: Mapping[str, str] = {
     **dict.fromkeys(("exec", "command", "nohup", "chronic", "setsid", "then", "else", "elif", "do", "if"), ""),
     **dict.fromkeys(("while", "until", "!", "{", "caffeinate", "builtin", "eval"), ""),
@@ -90,7 +90,7 @@ _WRAPPERS: Mapping[str, str] = {
     "taskset": "",
     "stdbuf": "ioe",
 }
-_TAKES_ONE_MORE = ("flock", "taskset", "su")  # a lock, a mask, a user, before what they run
+_TAKES_ONE_MORE = ("flock", "taskset", "su")  # a lock, a mask or a user comes before what they run
 _INTERPRETERS: Mapping[str, str] = {
     **dict.fromkeys(SHELLS, "oO"),
     **dict.fromkeys(("python", "python2", "python3"), "WX"),
@@ -101,7 +101,7 @@ _INTERPRETERS: Mapping[str, str] = {
     "java": "",
     "Rscript": "",
 }
-# Commands that look, wait or prepare: another one beside them is what the line is about.
+# Commands that look, wait or prepare. If another command is beside them, the line is about that one.
 _GUARDS = frozenset({"test", "[", "[[", "cd", "pushd", "export", "umask", "true", "false", ":", "sleep", "source", "."})
 _GUARDS |= {"set", "unset", "ulimit", "trap", "which", "type", "hash", "pgrep", "pidof", "mountpoint", "for", "fi"}
 _GUARDS |= {"done", "}", "esac", "case", "wait", "exit", "date"}
@@ -188,7 +188,7 @@ def _program(words: Sequence[str]) -> tuple[str, bool]:
 
 
 def _inline(interpreter: str, rest: Sequence[str]) -> tuple[str, bool]:
-    """Of a program that stands in the line: a shell's is read on, another one is called by its interpreter."""
+    """The id for an inline program: that of a shell's text, or else the name of the interpreter."""
     text = rest[0] if rest else ""
     if interpreter in SHELLS and text:
         found = command_id(text)
@@ -202,7 +202,7 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LITERAL = r"(\d+(?:\.\d+)?)([smhd]?)(?![\w.])"
 _SLEEP = re.compile(r"(?<![\w/.-])(?:/\S*/)?(?:time\.)?sleep\b[\s(]*(?P<rest>[^;&|]*(?:\|[^;&|]*\))?)")
 _TIMEOUT = re.compile(rf"(?<![\w.-])timeout\s+(?:-\S+\s+(?:(?<=-k\s)\S+\s+|(?<=-s\s)\S+\s+)?)*{_LITERAL}")
-_RANDOM = (  # the highest number that each may give
+_RANDOM = (  # the highest number that each may produce
     re.compile(r"%\s*(\d+)"),
     re.compile(r"rand(?:range|int)?\s*\(?\s*(?:\d+\s*,\s*)?(\d+)"),
     re.compile(r"random\(\)\s*\*\s*(\d+)"),
@@ -212,7 +212,7 @@ _RANDOM = (  # the highest number that each may give
 
 
 def longest_known_wait(command: str) -> timedelta:
-    """How long the command may take because it says so: its `sleep`s added up, or the `timeout` that it sets itself."""
+    """How long the command says it may take: its `sleep`s added up, or the `timeout` that it sets itself."""
     seconds = sum(_sleep_seconds(found["rest"]) for found in _SLEEP.finditer(command.replace("\\%", "%")))
     limits = [float(number) * _UNITS[unit] for number, unit in _TIMEOUT.findall(command)]
     return timedelta(seconds=min(seconds + max(limits, default=0), 10**8))
@@ -230,6 +230,6 @@ def _sleep_seconds(rest: str) -> float:
 
 
 def _unit_after(rest: str) -> str:
-    """The unit behind a number that is worked out, as in `$((RANDOM % 30))m`."""
+    """The unit after a number that is computed, as in `$((RANDOM % 30))m`."""
     found = re.search(r"[)`}]([smhd])\b", rest)
     return found[1] if found else ""

@@ -1,4 +1,4 @@
-"""Rows of Phantom's table `scheduled_jobs` as jobs: their files and their past. The table is read elsewhere."""
+"""Rows of Phantom's table `scheduled_jobs` as jobs: their files and their history. The table is read elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from scheduler.core.values.units import MAX_DURATION, format_duration
 Row = Mapping[str, Any]
 
 NEEDED = ("id", "name", "schedule_kind", "schedule_value", "task")
-# Its back-off is 30 s, 1, 5, 15 and 60 min: this one waits 30 s, 1.5, 4.5, 13.5 and 40.5 min.
+# Phantom's back-off is 30 s, 1, 5, 15 and 60 min: this one waits 30 s, 1.5, 4.5, 13.5 and 40.5 min.
 RETRY = {"attempts": 6, "delay": "30s", "backoff": 3, "max_delay": "1h"}
 FAILURE_LIMIT = 10
 _STATUSES = {"ok": "succeeded", "success": "succeeded", "error": "failed", "failed": "failed", "timeout": "timed_out"}
@@ -29,15 +29,15 @@ _SECOND = timedelta(seconds=1)
 
 
 class _RowError(ValueError):
-    """A row that cannot be carried: code, message, hint."""
+    """A row that cannot be imported: code, message, hint."""
 
 
 def phantom_jobs(
     rows: Sequence[Row], audit: Iterable[Row], *, zone: str, root_zone: str, now: datetime
 ) -> tuple[list[Incoming], list[Problem]]:
-    """The rows as jobs, the oldest first, and what could not be carried; a row's line is its number in the table.
+    """The rows as jobs, oldest first, and what could not be imported. A row's line is its number in the table.
 
-    zone: where a schedule without one stands, by what Phantom's machine says.
+    zone: for schedules without one, according to Phantom's machine.
     """
     problems: list[Problem] = []
     found: list[Incoming] = []
@@ -86,7 +86,7 @@ def phantom_jobs(
 
 
 def _is_no_text(value: str) -> bool:
-    """Whether it came with bytes that are no UTF-8, which are lone surrogates now."""
+    """True if it came with bytes that are not UTF-8, which are lone surrogates now."""
     return any("\udc80" <= each <= "\udcff" for each in value)
 
 
@@ -184,7 +184,7 @@ def _cron(value: Mapping[str, Any], row: Row, job_id: str, zone: str, root_zone:
 
 
 def _either_day(fields: Sequence[str]) -> str:
-    """Where both kinds of days are given, either is enough to Phantom; by cron's rule */2 asks for both."""
+    """If both kinds of days are given, either is enough for Phantom; by cron's rule, */2 requires both."""
     found = list(fields)
     if len(fields) in (5, 6) and fields[-3] != "*" and fields[-1] != "*":
         for place, every in ((-3, "1-31"), (-1, "0-6")):
@@ -207,7 +207,7 @@ def _every(value: Mapping[str, Any], row: Row) -> Any:
     every = timedelta(milliseconds=int(found))
     schedule = {"every": format_duration(every)}
     coming = _instant(row.get("next_run_at"))
-    if coming is not None:  # it counts from the last run, and so on from the next one
+    if coming is not None:  # it counts from the last run, and so from the next one on
         phase = (_ceil(coming) - datetime(1970, 1, 1, tzinfo=UTC)) % every
         if phase:
             schedule["phase"] = format_duration(phase)
@@ -234,7 +234,7 @@ def _at(value: Mapping[str, Any], row: Row, job_id: str, zone: str, problems: li
 
 
 def _with_past(job: Incoming, row: Row, logged: Sequence[Row], now: datetime, problems: list[Problem]) -> Incoming:
-    """Facts by the names they have here, from columns that have the same names."""
+    """Facts under the names they have here, from columns with the same names."""
     facts: dict[str, Any] = {}
 
     def lost(column: str) -> None:
@@ -276,7 +276,7 @@ def _with_past(job: Incoming, row: Row, logged: Sequence[Row], now: datetime, pr
 
 
 def _status(row: Row, facts: dict[str, Any], now: datetime, lost: Callable[[str], None]) -> list[dict[str, Any]]:
-    """The facts that keep a job from firing, and the audit rows by which `explain` knows of them."""
+    """The facts that keep a job from firing, and the audit rows from which `explain` knows them."""
     audit: list[dict[str, Any]] = []
     since = min(facts.get("updated_at") or facts.get("last_run_at") or instant(now), instant(now))
 
@@ -289,7 +289,7 @@ def _status(row: Row, facts: dict[str, Any], now: datetime, lost: Callable[[str]
         told("pause", "pause", None, {"at": since, "until": None, "reason": reason, "by": "phantom"})
 
     match row.get("status"):
-        case None | "active" | "disabled":  # the last is what its file says
+        case None | "active" | "disabled":  # `disabled` is in its file
             pass
         case "paused":
             pause("paused in Phantom")
@@ -299,7 +299,7 @@ def _status(row: Row, facts: dict[str, Any], now: datetime, lost: Callable[[str]
             told("stop", "status", "active", "stopped")
         case "completed":
             at = _instant_of(row) if row.get("schedule_kind") == "at" else None
-            if at is None or at > now:  # there is a fire left, and yet it shall not come
+            if at is None or at > now:  # there is a fire left, but it must not happen
                 pause("completed in Phantom")
         case _:
             pause(f"its status in Phantom is {row.get('status')!r:.40}")

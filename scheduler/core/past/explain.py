@@ -1,7 +1,7 @@
 """Why a job did, did not or will not fire at an instant: one answer, with its evidence.
 
-The answer is about what was so at that instant: the definition of then, the pause of then. An edit that came later
-changes nothing in it.
+The answer describes the state at that instant: the definition and the pause of that time. A later edit does not change
+it.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ MOST_EVIDENCE = 20  # of one kind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """What is known of one job."""
+    """What is known about one job."""
 
     job: Job
-    definitions: Sequence[Definition]  # by when they came
+    definitions: Sequence[Definition]  # by when they took effect
     audit: Sequence[AuditRow]  # of this job, oldest first
-    runs: Sequence[Run]  # rows with slots at, just before and just after the instant
-    beside: Sequence[Run] = ()  # what ran at the instant, of any job
+    runs: Sequence[Run]  # rows whose slots are at, just before and just after the instant
+    beside: Sequence[Run] = ()  # runs in progress at the instant, of any job
     lives: Sequence[Life] = ()  # by when they began
-    daemon: bool = False  # one is there now: that of the last life
+    daemon: bool = False  # one is running now: that of the last life
     places: Sequence[AuditRow] = ()  # when faults of the place began and ended, oldest first
-    kept_from: datetime | None = None  # slots before it may have had rows that were thrown away since
+    kept_from: datetime | None = None  # slots before this may have had rows that were deleted since
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class Evidence(Stored):
     run: str | None = None
     actor: str | None = None
     revision: str | None = None
-    commit: Commit | None = None  # that brought the definition, or the text that a run had
+    commit: Commit | None = None  # the commit that brought the definition, or the text of a run
     no_commit: NoCommit | None = None
 
 
@@ -65,7 +65,7 @@ class Answer(Stored):
 
 
 def explain(ledger: Ledger, at: datetime, *, now: datetime) -> Answer:
-    """Why the job did, did not, or will not fire at an instant."""
+    """Explain why the job did, did not, or will not fire at an instant."""
     definition = _in_force(ledger, at)
     if definition is None:
         if at >= ledger.job.created_at and (came := _came(ledger, at)) is not None:
@@ -76,13 +76,13 @@ def explain(ledger: Ledger, at: datetime, *, now: datetime) -> Answer:
     rows = [run for run in ledger.runs if _covers(ledger, run, at)]
     row = next((run for run in rows if run.reason != "void"), None)
     answer = _of_row(ledger, row, at, definition, now) if row is not None else _without_row(ledger, definition, at, now)
-    if row is None:  # the clock has gone back: what was a skip has not come after all, and the slot is due again
+    if row is None:  # the clock has gone back: the skipped time has not come after all, and the slot is due again
         answer = replace(answer, evidence=(*answer.evidence, *(_run(ledger, run) for run in rows)))
     return replace(answer, evidence=(*answer.evidence, _defined(ledger, definition)))
 
 
 def newest_slot(job: Job, now: datetime) -> datetime:
-    """What `explain` is about where nobody says: the newest slot whose start has come, else the next one, else now."""
+    """The default instant for `explain`: the newest slot whose start has come, or else the next slot, or else now."""
     schedule = job.file.spec.due_by
     latest = now - start_delay(schedule, job.id)
     if latest >= job.created_at and (found := span(schedule, start=job.created_at, until=latest)) is not None:
@@ -165,7 +165,7 @@ def _without_row(ledger: Ledger, definition: Definition, at: datetime, now: date
         )
     if at + delay > now:
         return _to_come(ledger, definition, at, delay, now)
-    if (came := _came(ledger, at)) is not None:  # no daemon of here had to do with it
+    if (came := _came(ledger, at)) is not None:  # no daemon of this database was involved
         return _elsewhere(ledger, came)
     if ledger.kept_from is not None and at < ledger.kept_from:
         return Answer("no_record", "retention has thrown away rows of that time (retention.runs)")
@@ -191,7 +191,7 @@ def _without_row(ledger: Ledger, definition: Definition, at: datetime, now: date
 
 
 def _came(ledger: Ledger, at: datetime) -> AuditRow | None:
-    """The import by which the job came here, if that was later."""
+    """The import that brought the job here, if it was later."""
     came = next((row for row in reversed(ledger.audit) if row.action == IMPORT), None)
     return came if came is not None and at <= came.at else None
 
@@ -270,7 +270,7 @@ def _last(ledger: Ledger, at: datetime, *, on: str, off: str) -> AuditRow | None
 
 
 def _activated(ledger: Ledger, at: datetime) -> datetime:
-    """When the schedule of then had come into force (S6)."""
+    """When the schedule of that time came into force (S6)."""
     first, *later = ledger.definitions
     activated, known = first.since, first.spec
     for definition in later:
@@ -285,7 +285,7 @@ def _activated(ledger: Ledger, at: datetime) -> datetime:
 
 
 def _paused(ledger: Ledger, at: datetime, definition: Definition) -> list[Evidence]:
-    """The pause that covered a slot; a slot that had not started when it came counts."""
+    """The pause that covered a slot. A slot that had not started when the pause began counts."""
     delay = start_delay(definition.spec.due_by, ledger.job.id)
     for row in reversed(ledger.audit):
         if row.field != "pause" or row.at > at + delay:
@@ -303,7 +303,7 @@ def _paused(ledger: Ledger, at: datetime, definition: Definition) -> list[Eviden
     return []
 
 
-_NOTICED = timedelta(minutes=1)  # after its slot a fire may find its place gone
+_NOTICED = timedelta(minutes=1)  # a fire may find its place gone this long after its slot
 
 
 def _lost(ledger: Ledger, at: datetime) -> list[Evidence]:
@@ -325,7 +325,7 @@ def _lost(ledger: Ledger, at: datetime) -> list[Evidence]:
 
 
 def _absence(ledger: Ledger, at: datetime, definition: Definition) -> list[Evidence]:
-    """Whether a daemon was there at an instant; if none was, or none that fired, from when to when."""
+    """Whether a daemon was running at an instant. If none was, or none that fired: from when to when."""
 
     def told(text: str, moment: datetime | None = None) -> list[Evidence]:
         return [Evidence(kind="daemon", at=moment, text=text)]

@@ -1,4 +1,4 @@
-"""The past of a job, as it is carried from one database into another."""
+"""The history of a job, as it is carried from one database to another."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.runs import RunStatus, Trigger
 from scheduler.core.values.spec import JobSpec
 
-IMPORT = "import"  # the action of the audit row that says whence a job came; it has one, and gets no other past
-# Columns of the tables, by whose names everything stands in an export.
+IMPORT = "import"  # the action of the audit row that says where a job came from; a job with one gets no other history
+# Columns of the tables. An export uses these names.
 FACTS = (
     "run_count", "consecutive_errors", "errors_at_arm", "stopped_at", "stop_reason", "last_run_at",
     "last_run_status", "last_run_duration_ms", "last_run_error", "last_delivery_status", "paused_at",
@@ -29,16 +29,16 @@ RUN = (
 ATTEMPT = ("n", "status", "reason", "started_at", "finished_at", "exit_code")
 DEFINITION = ("generation", "digest", "spec", "recorded_at")
 AUDIT = ("at", "action", "field", "before", "after", "revision", "actor", "cause", "no_commit")
-ARCHIVED = ("at", "path", "line", "revision", "file_sha256")  # since when no file names a job, and where it stood
-COMMIT = ("id", "author", "email", "date", "subject")  # of an audit row, where one is known
+ARCHIVED = ("at", "path", "line", "revision", "file_sha256")  # since when no file names a job, and where it was
+COMMIT = ("id", "author", "email", "date", "subject")  # of an audit row, if one is known
 JSON = frozenset({"spec", "before", "after", "runner_files"})
 _WHOLE = frozenset({
     "run_count", "consecutive_errors", "errors_at_arm", "last_run_duration_ms", "n", "slots", "duration_ms",
     "task_bytes", "generation", "output_bytes", "truncated", "task_of", "exit_code", "line",
 })  # fmt: skip
-_LATER = frozenset({"no_commit", "no_provenance", "task_of", "runner_files"})  # absent where they were exported before
+_LATER = frozenset({"no_commit", "no_provenance", "task_of", "runner_files"})  # absent in older exports
 _SIGNED = frozenset({"exit_code"})
-# What is never null.
+# Columns that are never null.
 _NEEDED = {
     "job": ("run_count", "consecutive_errors", "errors_at_arm", "created_at", "created_by", "updated_at"),
     "run": ("n", "trigger", "status", "slots", "requested_at", "generation", "truncated"),
@@ -61,7 +61,7 @@ _LARGEST = 2**63
 
 
 def check_row(kind: str, row: Mapping[str, Any]) -> None:
-    """Raises: ValueError, KeyError, TypeError for a row that no database of ours holds. Other keys are passed over."""
+    """Raises: ValueError, KeyError, TypeError for a row that no scheduler database holds. Other keys are ignored."""
     for name in _NAMES[kind]:
         value = row.get(name) if name in _LATER else row[name]
         if value is None:
@@ -74,7 +74,7 @@ def check_row(kind: str, row: Mapping[str, Any]) -> None:
             if not isinstance(value, int) or not low <= value < _LARGEST:
                 raise ValueError(f"{name} is {value!r:.40}")
         elif name in JSON:
-            json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate can stand in no database
+            json.dumps(value, ensure_ascii=False).encode()  # no database can store a lone surrogate
         elif name != "attempts":
             if not isinstance(value, str):
                 raise ValueError(f"{name} is {value!r:.40}, and no text")
@@ -103,10 +103,10 @@ def check_row(kind: str, row: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past(Stored):
-    """What a job brings along for the database; JSON throughout, instants as text.
+    """What a job brings along for the database: JSON throughout, instants as text.
 
-    facts: columns of `jobs`, by name; definitions, runs, audit: rows of those tables, a run with its `attempts`.
-    archived: None where the job has a file.
+    facts: columns of `jobs`, by name. definitions, runs, audit: rows of those tables, each run with its `attempts`.
+    archived: None if the job has a file.
     """
 
     facts: Mapping[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What was in force when, of one job: definitions and texts with the commits that brought them, from audit rows."""
+"""What was in force when, for one job: definitions and texts with the commits that brought them, from audit rows."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Origin:
     """How a definition or a text came into force."""
 
     since: datetime
-    revision: str | None = None  # HEAD then
-    commit: Commit | None = None  # that changed the file; also one that was made only later, of the same bytes
+    revision: str | None = None  # HEAD at that time
+    commit: Commit | None = None  # the commit that changed the file; may be a later one that committed the same bytes
     no_commit: NoCommit | None = None
     actor: str
     cause: str
@@ -29,7 +29,7 @@ class Origin:
 
 
 class Changes:
-    """A job's audit rows by what was in force when; instants outside of them are answered too."""
+    """A job's audit rows, arranged by what was in force when. Instants outside them are answered too."""
 
     def __init__(self, rows: Sequence[AuditRow]) -> None:
         """rows: of one job, oldest first."""
@@ -51,12 +51,12 @@ class Changes:
                     if row.field == "task_source_path":
                         inline = row.after is None
                     if self._definitions and self._definitions[-1].since == row.at:
-                        self._definitions[-1] = origin  # several fields of one edit
+                        self._definitions[-1] = origin  # one edit of several fields
                     else:
                         self._definitions.append(origin)
                 case "task", _:
                     if self._texts and self._texts[-1].since == row.at:
-                        self._texts.pop()  # the text of a new job has a commit of its own
+                        self._texts.pop()  # the text of a new job has its own commit
                     self._texts.append(replace(origin, task_sha256=row.after))
                 case "commit", "path":
                     _committed(self._definitions, row)
@@ -69,7 +69,7 @@ class Changes:
         return _at(self._definitions, at)
 
     def text(self, sha256: str | None, at: datetime) -> Origin | None:
-        """How that text had come by then; one that was read a moment before its audit row: how it came after that."""
+        """How that text had come by then. If it was read a moment before its audit row, how it came after that."""
         if sha256 is None:
             return None
         same = [each for each in self._texts if each.task_sha256 == sha256]
@@ -87,7 +87,7 @@ def _at(origins: Sequence[Origin], at: datetime) -> Origin | None:
 
 
 def edits(rows: Iterable[AuditRow]) -> Iterator[Sequence[AuditRow]]:
-    """Audit rows that are one change to whoever made it: of one moment, one commit and one cause; in their order."""
+    """Audit rows that their author made as one change: of one moment, one commit and one cause; in order."""
     for _, group in groupby(rows, key=lambda row: (row.at, row.actor, row.cause, row.commit, row.no_commit)):
         yield tuple(group)
 
@@ -95,7 +95,7 @@ def edits(rows: Iterable[AuditRow]) -> Iterator[Sequence[AuditRow]]:
 def settings_between(
     rows: Iterable[AuditRow], prefixes: Sequence[str], start: datetime, end: datetime
 ) -> dict[str, tuple[Any, Any]]:
-    """Settings that differ at two instants, by dotted name, as the audit rows of scheduler.yaml tell."""
+    """Settings that differ at two instants, by dotted name, according to the audit rows of scheduler.yaml."""
     found: dict[str, tuple[Any, Any]] = {}
     for row in rows:
         if start < row.at <= end and row.field is not None and row.field.startswith(tuple(prefixes)):
@@ -108,13 +108,13 @@ Content = tuple[str, tuple[tuple[str, str | None, bool], ...]]
 
 
 def contents(found: Iterable[RunnerFile] | None) -> tuple[tuple[str, str | None, bool], ...]:
-    """None: of a run from before they were recorded, as if there had been none."""
+    """The content of a run. None, from a run before runner files were recorded, counts as no files."""
     return tuple(each.content for each in found or ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """One run that was given a text."""
+    """One run that used a text."""
 
     n: int
     task_sha256: str
@@ -138,24 +138,24 @@ _JUDGED = (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.TIMED_OUT)  # others
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """One text with the files of its runner, and how the runs that had them did."""
+    """One text with the files of its runner, and the results of the runs that used them."""
 
     first: Use
     last: Use
     runs: int
     statuses: Mapping[RunStatus, int]
     median_duration_ms: int | None  # of the runs that ended by themselves
-    committed: Use | None  # the newest that ran as committed
+    committed: Use | None  # the newest one that ran as committed
 
     @property
     def success_rate(self) -> float | None:
-        """Of the runs that ended by themselves: 0 to 1; None while there are none."""
+        """The share of successes among the runs that ended by themselves: 0 to 1. None if there are none."""
         judged = sum(self.statuses.get(status, 0) for status in _JUDGED)
         return self.statuses.get(RunStatus.SUCCEEDED, 0) / judged if judged else None
 
 
 def versions(uses: Iterable[Use]) -> list[Version]:
-    """One for each text with the same files of its runner, that which ran last first. uses: oldest first."""
+    """One version for each text with the same runner files, last used first. uses: oldest first."""
     by_text: dict[Content, list[Use]] = {}
     for use in uses:
         by_text.setdefault(use.content, []).append(use)

@@ -26,10 +26,10 @@ class Action:
     after: FileFacts
     next_run_at: datetime | None
     cursor: datetime | None = None  # as it was seen
-    moves_cursor: bool = False  # from there, and from nowhere else; otherwise it is left to those who claim
+    moves_cursor: bool = False  # only from there; otherwise claims move it
     changes: Mapping[str, Change] = field(default_factory=dict)  # definition fields that differ
-    skips: tuple[Skip, ...] = ()  # S6: the old schedule's slots that no run served
-    arms: bool = False  # a stopped job whose version changed starts anew (design section 5)
+    skips: tuple[Skip, ...] = ()  # S6: slots of the old schedule that no run served
+    arms: bool = False  # a stopped job whose version changed starts again (design section 5)
     writes: bool = False  # the row differs from what the store holds
 
     @property
@@ -38,7 +38,7 @@ class Action:
 
     @property
     def is_change(self) -> bool:
-        """Whether a person would call it a change: more than a new line number or a commit of what was there."""
+        """True if a person would call it a change: more than a new line number, or a commit of unchanged content."""
         return (
             self.verb != "keep"
             or self.moved_from is not None
@@ -48,12 +48,12 @@ class Action:
 
     @property
     def rescheduled(self) -> bool:
-        """Whether a known job has other slots than before: its schedule changed, and not only the jitter (S6)."""
+        """True if a known job has other slots than before: its schedule changed, and not only the jitter (S6)."""
         return self.before is not None and _rescheduled(self.before.spec, self.after.spec)
 
     @property
     def completes(self) -> bool:
-        """Whether this change leaves an enabled job without any fire to come, such as a one-shot in the past."""
+        """True if this change leaves an enabled job without any future fire, such as a one-shot in the past."""
         started = self.verb in ("create", "revive") or self.rescheduled or "enabled" in self.changes
         return started and self.after.spec.enabled and self.after.archived_at is None and self.next_run_at is None
 
@@ -75,7 +75,7 @@ class Action:
 
     @property
     def commits(self) -> tuple[tuple[Literal["path", "task"], Dirty], ...]:
-        """Which of the job's two files somebody has committed as they were, and what they had been until then."""
+        """Which of the job's two files have been committed unchanged, and what they were until then."""
         old, new = self.before, self.after
         if old is None or self.verb == "archive" or old.path != new.path or new.revision is None:
             return ()
@@ -89,14 +89,14 @@ class Action:
 
     @property
     def task_change(self) -> Change | None:
-        """The task's sha256 before and after, where a known job's text is another one."""
+        """The task's sha256 before and after, if a known job's text has changed."""
         if self.before is None or self.before.task_sha256 == self.after.task_sha256:
             return None
         return self.before.task_sha256, self.after.task_sha256
 
 
 def _committed(before: TaskDirty | None, after: TaskDirty | None) -> Dirty | None:
-    """What a file was until somebody committed it; None where nobody has."""
+    """What a file was until somebody committed it. None if nobody has."""
     return before if (before == "modified" or before == "untracked") and after in (None, "converted") else None
 
 
@@ -108,7 +108,7 @@ def to_keep(job: Job, state: SyncState) -> Action:
 
 
 def _facts(found: Found, now: datetime) -> FileFacts:
-    """What the files say, of a job that nothing is known of so far."""
+    """What the files say about a job that is not known yet."""
     spec = found.document.spec
     assert spec is not None
     return FileFacts(
@@ -147,10 +147,10 @@ def to_update(job: Job, found: Found, now: datetime) -> Action:
     switched = spec.enabled != before.spec.enabled
     restarts = revived or rescheduled or (switched and spec.enabled)
     activated_at = now if restarts else before.activated_at
-    # A task at fault keeps the sha256 last read: it is what an edit is compared with once it is back.
+    # A faulty task keeps the sha256 that was last read. Edits are compared with it once the task is back.
     task_sha256 = before.task_sha256 if found.task_sha256 is None else found.task_sha256
     task_dirty: TaskDirty | None = found.task_dirty
-    if found.task_sha256 is None:  # back as it was, it is news of a commit, or of one of what nobody had committed
+    if found.task_sha256 is None:  # back unchanged, it is news only if it was committed in the meantime
         task_dirty = before.task_dirty if before.task_dirty in ("modified", "untracked") else "unread"
     read_anew = (
         bool(changes)
@@ -162,7 +162,7 @@ def to_update(job: Job, found: Found, now: datetime) -> Action:
     after = replace(
         after,
         generation=before.generation + bool(changes),
-        # A commit that does not touch this job is no news of it: its revision stays.
+        # A commit that does not touch this job is no news for it: its revision stays.
         revision=after.revision if read_anew else before.revision,
         task_sha256=task_sha256,
         activated_at=activated_at,

@@ -1,4 +1,4 @@
-"""The audit rows of a plan: one per change, with what it was and what it became (S7)."""
+"""The audit rows of a plan: one per change, with the value before and after (S7)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def audit_rows(
 ) -> tuple[AuditRow, ...]:
     """Rows in the order of the plan, those of scheduler.yaml first.
 
-    actor: who, as `kind:name`; cause: what made the pass happen, as one word.
-    changed_by: for each of `origins`, what is known.
+    actor: who, as `kind:name`. cause: what made the pass happen, as one word.
+    changed_by: what is known about each of `origins`.
     """
     known = changed_by or {}
 
@@ -46,13 +46,13 @@ def audit_rows(
         found = row(*change)
         of_new_job = found.action == "task" and rows and rows[-1].action == "create" and rows[-1].job_id == found.job_id
         if of_new_job and (found.commit, found.no_commit) == (rows[-1].commit, rows[-1].no_commit):
-            continue  # the create says it
+            continue  # the create row covers it
         rows.append(found)
     return tuple(rows)
 
 
 def origins(plan: Plan) -> frozenset[str]:
-    """The files that the changes of a plan stand in."""
+    """The files in which the changes of a plan were made."""
     return frozenset(path for *_, path in _all_changes(plan) if path is not None)
 
 
@@ -70,7 +70,7 @@ def _all_changes(plan: Plan) -> Iterator[tuple[str, str, str | None, Any, Any, s
 
 
 def _changes(action: Action, plan: Plan) -> Iterator[_Change]:
-    """(action, field, before, after, the file it stands in) of one job's changes."""
+    """(action, field, before, after, file of the change) for each change of one job."""
     before, after = action.before, action.after
     if before is None:
         said = {"path": after.path, "task_sha256": after.task_sha256, **after.spec.to_json()}
@@ -81,13 +81,13 @@ def _changes(action: Action, plan: Plan) -> Iterator[_Change]:
             yield "complete", "next_run_at", None, None, None
         return
     if action.verb == "archive":
-        # One that is there and was not looked at is named by `jobs` no more.
+        # A file that exists but was not read is no longer matched by `jobs`.
         yield "archive", "path", before.path, None, ROOT_FILE if _unlisted(before.path, plan) else before.path
     elif action.verb == "revive":
         yield "revive", "path", None, after.path, after.path
     own = before.file_sha256 != after.file_sha256 or action.moved_from is not None or action.verb == "revive"
     for field, (old, new) in action.changes.items():
-        yield "update", field, old, new, after.path if own else ROOT_FILE  # else by another default
+        yield "update", field, old, new, after.path if own else ROOT_FILE  # otherwise by a default
     if action.moved_from is not None:
         yield "move", "path", before.path, after.path, after.path
     if action.task_change is not None:

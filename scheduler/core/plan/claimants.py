@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """Something that speaks for an id: a document that names it, or a file that cannot be read and last held it."""
+    """A claim on an id: a document that names it, or an unreadable file that last held it."""
 
     path: str
     line: int
-    found: Found | None  # None: the file or the document cannot be read
+    found: Found | None  # None if the file or the document cannot be read
 
     @property
     def readable(self) -> bool:
@@ -41,11 +41,12 @@ def claims_by_id(desired: Desired, observed: Mapping[str, Job]) -> dict[str, lis
         else:
             claims[document.id].append(Claim(path=document.path, line=document.line, found=found))
     for job_id, named in claims.items():
-        # A document with an error speaks for an id it last held, or that nothing else claims; no more (S2).
+        # A document with an error claims only an id that it last held, or that nothing else claims (S2).
         held_at = {observed[job_id].file.path} if job_id in observed else set()
         readable = {claim.path for claim in named if claim.readable}
         if readable:
-            # Also one in the file that would hold it from now on: else the next pass would judge otherwise.
+            # Also a claim in the file that would hold the job from now on, or else the next pass would decide
+            # differently.
             claims[job_id] = [claim for claim in named if claim.readable or claim.path in held_at | readable]
     for job in observed.values():
         if job.archived:
@@ -57,7 +58,7 @@ def claims_by_id(desired: Desired, observed: Mapping[str, Job]) -> dict[str, lis
         if unreadable or (path in nameless and not named_here):
             claims[job.id].append(Claim(path=path, line=job.file.line, found=None))
         elif path in desired.empty and not claims[job.id]:
-            # A truncating save empties a file for a moment. A job that stands elsewhere has moved there.
+            # A truncating save empties a file for a moment. If the job is in another file, it has moved there.
             claims[job.id].append(Claim(path=path, line=1, found=None))
     return {job_id: sorted(named, key=lambda c: (c.path, c.line)) for job_id, named in claims.items() if named}
 
@@ -85,14 +86,14 @@ def conflicts(job_id: str, claims: Sequence[Claim]) -> Iterable[Problem]:
 
 
 def across_files(desired: Desired) -> list[Problem]:
-    """The problems that only several files together have, as files alone show them."""
+    """The problems that only several files have together, visible from the files alone."""
     claims = claims_by_id(desired, {})
     found = [problem for job_id, named in claims.items() if len(named) > 1 for problem in conflicts(job_id, named)]
     return [*found, *lookalikes(desired)]
 
 
 def no_job(desired: Desired) -> Iterator[Problem]:
-    """A warning for a root in which no file holds a job, though every one could be read."""
+    """A warning for a root in which no file holds a job, although every file could be read."""
     if not (desired.found or desired.broken or desired.unlistable):
         message = f"no job is found: no file that {listed(desired.settings.jobs)} match holds one"
         hint = "write one such as jobs/heartbeat.yaml, or correct jobs in scheduler.yaml"
@@ -100,7 +101,7 @@ def no_job(desired: Desired) -> Iterator[Problem]:
 
 
 def lookalikes(desired: Desired) -> Iterator[Problem]:
-    """Warnings for ids and file names that are different to the scheduler, and not to a person or another system."""
+    """Warnings for ids and file names that differ to the scheduler, but not to a person or another system."""
     documents = [found.document for found in desired.found]
     ids: defaultdict[str, dict[str, Document]] = defaultdict(dict)
     for document in documents:

@@ -1,4 +1,4 @@
-"""What the files say, as a plan takes it."""
+"""What the files say, in the form that a plan needs."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """One job document, and what the disk says of its task and its file."""
+    """One job document, and what is on disk for its task and its file."""
 
     document: Document
-    task_sha256: str | None  # None: the task is at fault, or the document is
+    task_sha256: str | None  # None if the task or the document is at fault
     provenance: Provenance = field(default_factory=Provenance)
     file_sha256: str = ""
-    task_dirty: Dirty | None = None  # of the file of the task, where that is another one
+    task_dirty: Dirty | None = None  # of the task's file, if that is a different file
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Where the bytes of a file that was read stand in git; `path` is the one that git knows it by."""
+    """Where the bytes of a file are in git; `path` is the one that git knows."""
 
     path: str
     provenance: Provenance
@@ -44,4 +44,4 @@ class Desired:
     unlistable: frozenset[str] = frozenset()  # folders that cannot be listed
     revision: str | None = None
     problems: tuple[Problem, ...] = ()  # of the files themselves; the plan adds its own
-    sources: Mapping[str, Read] = field(default_factory=dict)  # every file that was read, by the path it was named by
+    sources: Mapping[str, Read] = field(default_factory=dict)  # every file that was read, by the path that named it

@@ -17,7 +17,7 @@ from scheduler.core.values.settings import Prune
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard(Stored):
-    """Archives that wait for a person (S4); `token` confirms exactly this set."""
+    """Archives that wait for a person to confirm them (S4); `token` confirms exactly this set."""
 
     ids: tuple[str, ...]
     token: str
@@ -25,7 +25,7 @@ class Guard(Stored):
 
 
 def within_limit(actions: Sequence[Action], desired: Desired) -> tuple[list[Action], list[Problem]]:
-    """Drops the creations that `limits.max_jobs` leaves no room for; known jobs always stay."""
+    """Drop the creations that exceed `limits.max_jobs`; known jobs always stay."""
     limit = desired.settings.limits.max_jobs
     room = limit - sum(a.verb != "create" and a.after.archived_at is None for a in actions)
     kept: list[Action] = []
@@ -46,7 +46,7 @@ def within_limit(actions: Sequence[Action], desired: Desired) -> tuple[list[Acti
 def guarded(
     actions: Sequence[Action], observed: Mapping[str, Job], prune: Prune, now: datetime, confirmed: str | None
 ) -> tuple[list[Action], Guard | None]:
-    """Turns the archives into held jobs where there are too many to believe (S4)."""
+    """Turn the archives into held jobs if there are too many to accept (S4)."""
     archives = tuple(action.job_id for action in actions if action.verb == "archive")
     before = sum(not job.archived for job in observed.values())
     left = sum(action.after.archived_at is None for action in actions)

@@ -1,7 +1,7 @@
 """The plan that turns observed state into desired state: a pure function of values (S1-S6).
 
-`plan`, `sync --dry-run` and every pass of the daemon share it. Each action carries the complete
-file-owned facts and cursor its job ends up with, so that applying a plan computes nothing.
+`plan`, `sync --dry-run` and every pass of the daemon share it. Each action carries the complete file-owned facts and
+the cursor that its job ends up with, so that applying a plan computes nothing.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ class Plan:
 
     actions: tuple[Action, ...] = ()
     guard: Guard | None = None
-    problems: tuple[Problem, ...] = ()  # sorted: the files' and the plan's own
+    problems: tuple[Problem, ...] = ()  # sorted: those of the files and of the plan
     root_changes: Mapping[str, Change] = field(default_factory=dict)
     settings: Settings
     revision: str | None = None
     first: bool = False  # no scheduler.yaml was in force before
-    dirty: Dirty | None = None  # the worst of the job files: None when all are as committed
-    sources: Mapping[str, Read] = field(default_factory=dict)  # as of `Desired`
+    dirty: Dirty | None = None  # the worst of the job files; None if all are as committed
+    sources: Mapping[str, Read] = field(default_factory=dict)  # as in `Desired`
 
     def after(self, job: Job) -> Job:
-        """A job as it stands once the plan is applied."""
+        """A job as it is once the plan is applied."""
         for action in self.actions:
             if action.job_id == job.id:
                 return replace(job, file=action.after, next_run_at=action.next_run_at)
         return job
 
     def users(self, runner: str) -> list[str]:
-        """The jobs that run with this runner once the plan is applied."""
+        """The jobs that use this runner once the plan is applied."""
         after = [action.after for action in self.actions]
         return [facts.spec.id for facts in after if facts.archived_at is None and facts.spec.runner == runner]
 
@@ -71,7 +71,7 @@ class Plan:
 
     @property
     def losses(self) -> frozenset[str]:
-        """Jobs it archives, holds, or marks invalid or in conflict: for a moment, half a save looks like that too."""
+        """Jobs it archives, holds, or marks invalid or in conflict. For a moment, half a save looks like that too."""
         return frozenset(
             action.job_id
             for action in self.actions
@@ -82,7 +82,7 @@ class Plan:
         )
 
     def deferring(self, ids: Collection[str], observed: Mapping[str, Job]) -> Plan:
-        """The same plan, but these jobs stay as they are."""
+        """The same plan, except that these jobs stay as they are."""
         if not ids:
             return self
         waits = self.guard is not None and set(self.guard.ids) <= set(ids)
@@ -107,7 +107,7 @@ def plan(
 ) -> Plan:
     """Actions that turn `observed` into `desired`, one per job, ordered by id.
 
-    Pure and idempotent: plan, apply, plan again yields only what the guard or a problem holds back.
+    Pure and idempotent: after plan and apply, a second plan yields only what the guard or a problem holds back.
     previous: the settings in force, for the audit of scheduler.yaml; None on a first pass.
     confirmed: the token of a guard that a person has confirmed.
     """
@@ -148,13 +148,13 @@ def _dirty(desired: Desired) -> Dirty | None:
 
 
 def plan_one(desired: Desired, job: Job, *, previous: Settings | None, now: datetime) -> Plan | None:
-    """The partial pass of F1: what the job's own file says of it now; None where it no longer names the job.
+    """The partial pass of F1: what the job's own file says about it now. None if the file no longer names the job.
 
-    It may update or mark invalid; it never creates, archives, revives or settles a conflict.
+    It may update the job or mark it invalid. It never creates, archives, revives or settles a conflict.
     """
     claims = claims_by_id(desired, {job.id: job}).get(job.id, [])
     if not claims and job.file.sync_state in (SyncState.SYNCED, SyncState.INVALID):
-        return None  # a held job, or one that others claim, goes on by its last good definition
+        return None  # a held or conflicting job continues with its last good definition
     action = None
     if len(claims) == 1 and not job.archived and job.file.sync_state is not SyncState.CONFLICT:
         action = _settle_claims(job.id, claims, job, now)
@@ -170,7 +170,7 @@ def plan_one(desired: Desired, job: Job, *, previous: Settings | None, now: date
 
 
 def _settle_claims(job_id: str, claims: Sequence[Claim], job: Job | None, now: datetime) -> Action | None:
-    """The action for one id by its claims (S2); None: nothing is known and nothing can be created."""
+    """The action for one id, according to its claims (S2). None if nothing is known and nothing can be created."""
     if len(claims) > 1:
         return None if job is None else to_keep(job, SyncState.CONFLICT)
     if not claims:
@@ -187,7 +187,7 @@ def _settle_claims(job_id: str, claims: Sequence[Claim], job: Job | None, now: d
 
 
 def _past(action: Action, claims: Sequence[Claim], now: datetime) -> Iterable[Problem]:
-    """The warning for a job that is added or gets another schedule when the last of its slots has already passed."""
+    """The warning for a new or rescheduled job whose last slot has already passed."""
     if not (action.verb == "create" or action.rescheduled):
         return
     schedule = action.after.spec.due_by
@@ -204,7 +204,7 @@ def _past(action: Action, claims: Sequence[Claim], now: datetime) -> Iterable[Pr
 
 
 def root_changes(previous: Settings | None, settings: Settings) -> dict[str, Change]:
-    """Settings that differ, by dotted name: `runners.shell.command`, `defaults.timeout`; none on a first pass."""
+    """Settings that differ, by dotted name: `runners.shell.command`, `defaults.timeout`. None on a first pass."""
     if previous is None:
         return {}
     old, new = _flat(previous.to_json()), _flat(settings.to_json())

@@ -1,6 +1,6 @@
-"""What a person needs to decide about a change of the files, beside the plan itself: a pure function of values.
+"""What a person needs to decide about a change of the files, in addition to the plan: a pure function of values.
 
-Schedules in words with the fires before and after, prompts compared, and who uses a runner that changes.
+Schedules in words with the fires before and after, a comparison of prompts, and the users of each changed runner.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class TaskDiff:
 
     path: str
     jobs: tuple[str, ...]
-    before_sha256: str | None  # None: there was no such task
+    before_sha256: str | None  # None if there was no such task
     after_sha256: str | None
     hunks: tuple[Hunk, ...] = ()
     unified: str = ""
@@ -54,17 +54,17 @@ class TaskDiff:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A task's text at one end of a review; None, with a note saying why, where it cannot be shown."""
+    """A task's text at one end of a review. If it cannot be shown, None and a note that says why."""
 
     text: str | None
     note: str = ""
 
 
-Texts = Mapping[str, tuple[Text | None, Text | None]]  # by job id: before, after; None: no such job
+Texts = Mapping[str, tuple[Text | None, Text | None]]  # by job id: before, after; None if there is no such job
 
 
 def changed_texts(plan: Plan) -> list[Action]:
-    """The actions whose task a reviewer has to read."""
+    """The actions whose task a reviewer must read."""
     return [a for a in plan.actions if a.verb == "create" or (a.task_change is not None and a.verb != "archive")]
 
 
@@ -82,12 +82,12 @@ def task_diffs(plan: Plan, texts: Texts) -> tuple[TaskDiff, ...]:
 
 
 def changed_programs(plan: Plan) -> dict[str, tuple[str | None, str | None]]:
-    """What the files held that runners name, and hold now, of those that differ; by path."""
+    """The old and new content of each changed file that runners name, by path."""
     return {path: change for field, change in plan.root_changes.items() if (path := runner_file_of(field)) is not None}
 
 
 def program_diffs(plan: Plan, texts: Mapping[str, tuple[Text | None, Text | None]]) -> tuple[TaskDiff, ...]:
-    """One for each such file, with the jobs that it serves; ordered by path. texts: before and after, by path."""
+    """One for each such file, with the jobs that use it; ordered by path. texts: before and after, by path."""
     jobs: defaultdict[str, set[str]] = defaultdict(set)
     for field in plan.root_changes:
         if (path := runner_file_of(field)) is not None:
@@ -99,7 +99,7 @@ def program_diffs(plan: Plan, texts: Mapping[str, tuple[Text | None, Text | None
 
 
 def _hash_of(state: str | None) -> str | None:
-    """Of what `RunnerSpec.files` says of a file."""
+    """The hash in what `RunnerSpec.files` says about a file."""
     return state.split()[0].removeprefix("sha256:") if state is not None and state.startswith("sha256:") else None
 
 
@@ -115,11 +115,11 @@ def _compared(before: Text | None, after: Text | None, path: str) -> tuple[tuple
 
 
 def review_json(plan: Plan, diffs: Sequence[TaskDiff], *, now: datetime) -> ReviewedJobsJson:
-    """What `plan` adds to its shape for reviewers.
+    """What `plan` adds to its JSON for reviewers.
 
-    runners: argv by name, of those that these jobs use.
+    runners: argv by name, for those that these jobs use.
 
-    jobs: every job that is added, changed, moved, revived or archived, guarded ones too, by id.
+    jobs: every job that is added, changed, moved, revived or archived, including guarded ones, by id.
     runs_per_month: slots of the 30 days from now; 0 while disabled.
     """
     guarded = set() if plan.guard is None else set(plan.guard.ids)
@@ -169,7 +169,7 @@ def _times(facts: FileFacts, now: datetime) -> dict[str, Any]:
 
 
 def _slots(schedule: Schedule, now: datetime) -> int:
-    """Slots of the 30 days from now. Of several dense entries those of an hour, times 720: else it takes minutes."""
+    """Slots of the 30 days from now. For several dense entries, 720 times those of an hour: counting takes minutes."""
 
     def count(each: Schedule, window: timedelta) -> int:
         found = span(each, start=now + timedelta.resolution, until=now + window)

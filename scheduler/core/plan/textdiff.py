@@ -1,7 +1,7 @@
-"""How one text became another: by lines, as `diff -u` writes it, and by words within the lines that differ.
+"""How one text became another: by lines, as `diff -u` prints it, and by words within the lines that differ.
 
-The shortest edit script (Myers, 1986), its length bounded: time and memory stay those of the bound whatever the texts
-are. What differs by more is shown as one block replaced by another, which is true, and all that a reader could use.
+The shortest edit script (Myers, 1986) with bounded length, so that time and memory are bounded whatever the texts are.
+A larger difference is shown as one block that replaces another. That is correct, and no reader could use more.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class LineEdit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hunk:
-    """Neighbouring changes and the lines around them; starts are 1-based, 0 where there are no lines on that side.
+    """Neighbouring changes and the lines around them; starts are 1-based, 0 if there are no lines on that side.
 
-    edits: one line each, with its line end if it has one.
+    edits: one line each, with its line ending if it has one.
     """
 
     before_start: int
@@ -48,14 +48,14 @@ class Hunk:
 
 
 def line_edits(before: str, after: str) -> list[LineEdit]:
-    """One edit per line, line ends included; only a line feed ends a line, so that a changed line end shows."""
+    """One edit per line, line endings included. Only a line feed ends a line, so that a changed line ending shows."""
     return list(_deletes_first(_edits(_lines(before), _lines(after))))
 
 
 def word_edits(before: str, after: str) -> list[LineEdit]:
-    """Pieces as long as they can be: words, the space between them, punctuation marks one by one.
+    """Pieces as long as possible: words, the space between them, and single punctuation marks.
 
-    Space alone between two changes belongs to them: a sentence that was rewritten reads as one.
+    If only space is between two changes, it belongs to them, so that a rewritten sentence reads as one.
     """
     pieces = _joined(_edits(_TOKEN.findall(before), _TOKEN.findall(after)))
     bridged: list[LineEdit] = []
@@ -69,7 +69,7 @@ def word_edits(before: str, after: str) -> list[LineEdit]:
 
 
 def hunks(before: str, after: str, *, context: int = 3) -> tuple[Hunk, ...]:
-    """What differs, with up to `context` lines around it; empty for equal texts."""
+    """The differences, with up to `context` lines around them; empty for equal texts."""
     edits = line_edits(before, after)
     changed = [number for number, edit in enumerate(edits) if edit.kind != "keep"]
     spans: list[list[int]] = []
@@ -79,7 +79,7 @@ def hunks(before: str, after: str, *, context: int = 3) -> tuple[Hunk, ...]:
         else:
             spans.append([number, number + 1])
     found = []
-    here, at, old, new = 0, 0, 0, 0  # lines of each side that stand before `at`
+    here, at, old, new = 0, 0, 0, 0  # lines of each side that come before `at`
     for first, last in spans:
         start, end = max(here, first - context), min(len(edits), last + context)
         old += sum(edit.kind != "insert" for edit in edits[at:start])
@@ -103,7 +103,7 @@ def hunks(before: str, after: str, *, context: int = 3) -> tuple[Hunk, ...]:
 def unified(
     before: str, after: str, *, before_name: str = "before", after_name: str = "after", context: int = 3
 ) -> str:
-    """What `diff -u` prints of them; empty for equal texts. Escape it for where it is shown."""
+    """The output of `diff -u` for them; empty for equal texts. Escape it for where it is shown."""
     found = hunks(before, after, context=context)
     lines = [f"--- {before_name}", f"+++ {after_name}"] if found else []
     for hunk in found:
@@ -116,7 +116,7 @@ def unified(
 
 
 def by_words(hunk: Hunk) -> Iterator[LineEdit]:
-    """A hunk's text in order, its changed lines compared word by word with those that they replace."""
+    """A hunk's text in order, with its changed lines compared word by word with those that they replace."""
     for kept, run in groupby(hunk.edits, key=lambda edit: edit.kind == "keep"):
         if kept:
             yield LineEdit("keep", "".join(edit.text for edit in run))
@@ -128,7 +128,7 @@ def by_words(hunk: Hunk) -> Iterator[LineEdit]:
 
 
 def same_but_for_line_ends(before: str, after: str) -> bool:
-    """Whether nothing but CR LF against LF sets two different texts apart, as a checkout can do on its own."""
+    """True if two different texts differ only by CR LF against LF, which a checkout can cause."""
     return before != after and before.replace("\r\n", "\n") == after.replace("\r\n", "\n")
 
 
@@ -162,14 +162,14 @@ def _edits(before: Sequence[str], after: Sequence[str]) -> Iterator[LineEdit]:
 
 
 def _common(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int]]:
-    """Places, ascending, of a longest common subsequence; none where that takes more than `_MOST_EDITS` edits."""
+    """Positions, ascending, of a longest common subsequence; none if that takes more than `_MOST_EDITS` edits."""
     ids: dict[str, int] = {}
     a = [ids.setdefault(token, len(ids)) for token in old]
     b = [ids.setdefault(token, len(ids)) for token in new]
     n, m = len(a), len(b)
     if not n or not m or abs(n - m) > _MOST_EDITS:
         return []
-    reach = {1: 0}  # of each diagonal x - y: how far along the earlier text that many edits lead
+    reach = {1: 0}  # by diagonal x - y: how far along the earlier text that many edits lead
     trail: list[dict[int, int]] = []
     for edits in range(min(n + m, _MOST_EDITS) + 1):
         trail.append({k: reach[k] for k in range(-edits - 1, edits + 2, 2) if k in reach})
@@ -208,7 +208,7 @@ def _joined(edits: Iterable[LineEdit]) -> list[LineEdit]:
 
 
 def _deletes_first(edits: Iterable[LineEdit]) -> Iterator[LineEdit]:
-    """Between two kept pieces what went, then what came."""
+    """Between two kept pieces, deletions first, then insertions."""
     for kept, run in groupby(edits, key=lambda edit: edit.kind == "keep"):
         group = list(run)
         if kept:

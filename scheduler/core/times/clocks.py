@@ -1,7 +1,7 @@
-"""What a clock has done, and what becomes of jobs when it went back: pure rules, beside those of `due` (F6, ADR 22).
+"""What a clock has done, and what happens to jobs after it went back: pure rules, beside those of `due` (F6, ADR 22).
 
-Two clocks tell a jump from a sleep: the one on the wall, and one that counts from the boot on, asleep or not. Their
-difference is the wall time of the boot. It stays, unless somebody sets the clock on the wall.
+Two clocks tell a jump from a sleep: the wall clock, and one that counts from boot, asleep or not. Their difference is
+the wall time of the boot. It stays the same unless somebody sets the wall clock.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from scheduler.core.values.runs import Life
 from scheduler.core.values.spec import JobSpec, Schedule
 
 NOT_BEFORE = datetime(2026, 1, 1, tzinfo=UTC)  # the program is not older: a clock that says so was never set
-JUMP = timedelta(hours=1)  # by which a clock has to gain to be doubted
-BACK = timedelta(milliseconds=500)  # by which it has to go back to matter; less is a correction
-PATIENCE = timedelta(minutes=2)  # after which a clock that nobody vouches for is believed
+JUMP = timedelta(hours=1)  # a gain larger than this makes the clock untrusted
+BACK = timedelta(milliseconds=500)  # a step back smaller than this is a correction and does not matter
+PATIENCE = timedelta(minutes=2)  # after this, a clock that nothing confirms is trusted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,17 +28,17 @@ class ClockReading:
 
     wall: datetime  # aware UTC
     elapsed: timedelta  # since the boot, sleep included
-    boot_id: str | None  # None: unknown, and only readings of one process can be compared
+    boot_id: str | None  # None if unknown; then only readings of one process can be compared
 
     @property
     def booted_at(self) -> datetime:
-        """When the machine was started, by what the wall clock says now."""
+        """When the machine booted, according to the present wall clock."""
         return self.wall - self.elapsed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boot:
-    """When a boot was by the wall clock that is believed."""
+    """When a boot was, by a trusted wall clock."""
 
     boot_id: str | None
     booted_at: datetime
@@ -46,14 +46,14 @@ class Boot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """How a clock stands. `doubt` is why nothing may fire by it; empty: it is believed."""
+    """Whether a clock is trusted. `doubt` is why nothing may fire by it; empty if it is trusted."""
 
-    boot: Boot  # as it was believed last
+    boot: Boot  # when it was last trusted
     doubt: str = ""
-    doubted: Boot | None = None  # what it says meanwhile
+    doubted: Boot | None = None  # what the clock says in the meantime
     since: timedelta = timedelta(0)  # when the doubt began, as `Reading.elapsed`
-    went_back: bool = False  # by this reading: rows may lie ahead
-    gained: bool = False  # by this reading: it was doubted, and is believed now
+    went_back: bool = False  # at this reading: rows may be in the future
+    gained: bool = False  # at this reading: it was untrusted, and is trusted now
 
 
 def first_trust(
@@ -61,8 +61,8 @@ def first_trust(
 ) -> Trust:
     """The first reading of a process.
 
-    stored: as an earlier process left it. newest: when something was written last.
-    good: whether something vouches for the clock; asked only where it matters.
+    stored: as an earlier process left it. newest: when something was last written.
+    good: whether something confirms the clock; called only if it matters.
     """
     now = Boot(boot_id=reading.boot_id, booted_at=reading.booted_at)
     known = stored if stored is not None and stored.boot_id is not None and stored.boot_id == now.boot_id else None
@@ -110,7 +110,7 @@ def _second(moment: datetime) -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ahead:
-    """A skip that reaches beyond now."""
+    """A skip that reaches into the future."""
 
     job_id: str
     n: int
@@ -118,17 +118,17 @@ class Ahead:
     last: datetime
     slots: int
     reason: str
-    schedule: Schedule  # of the definition that it was a skip of
+    schedule: Schedule  # of the definition that was skipped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """How much of such a skip stays. `kept` is 0 where all of it lies ahead."""
+    """How much of such a skip stays. `kept` is 0 if all of it is in the future."""
 
     ahead: Ahead
     kept: int
     kept_last: datetime | None
-    first: datetime  # of the slots that are void
+    first: datetime  # of the void slots
 
     @property
     def void(self) -> int:
@@ -136,11 +136,11 @@ class Cut:
 
 
 def cut_skip(ahead: Ahead, now: datetime) -> Cut:
-    """Parts a skip in the slots up to now, which stay as they are, and those after it, which are due again."""
+    """Split a skip into the slots up to now, which stay as they are, and those after it, which are due again."""
     if ahead.first > now:
         return Cut(ahead=ahead, kept=0, kept_last=None, first=ahead.first)
     found = span(ahead.schedule, start=ahead.first, until=now)
-    # The rules of its zone may be others than when it was counted: what is written stays within its bounds.
+    # The rules of its zone may have changed since it was counted: the written row stays within its bounds.
     kept = 1 if found is None else max(1, min(found.count, ahead.slots - 1))
     last = ahead.first if found is None else max(ahead.first, found.last)
     following = next_fire(ahead.schedule, after=max(now, last))
@@ -156,7 +156,7 @@ def first_free_slot(schedule: Schedule, *, after: datetime, taken: Collection[da
 
 
 def around(taken: Iterable[datetime], begin: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """[begin, end] without the instants that have a row already, as closed ranges; taken: ascending."""
+    """[begin, end] without the instants that already have a row, as closed ranges; taken: ascending."""
     for slot in taken:
         if begin <= slot <= end:
             if begin < slot:
@@ -168,7 +168,7 @@ def around(taken: Iterable[datetime], begin: datetime, end: datetime) -> Iterato
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Righted:
-    """What a job's instants should be; those that were right are as they were."""
+    """What a job's instants should be; correct ones are unchanged."""
 
     job: Job
     next_run_at: datetime | None
@@ -191,11 +191,11 @@ class Righted:
 def righted(
     job: Job, *, now: datetime, taken: Collection[datetime], since: Callable[[], datetime | None] = lambda: None
 ) -> Righted:
-    """A job as it has to be for the clock to go on from now: the cursor is its first slot without a row.
+    """A job, corrected so that the clock can continue from now: the cursor is its first slot without a row.
 
-    taken: slots after now that have a row which stays. since: up to when no slot was due, beside its activation.
-    Nothing that has happened lies ahead: a pause holds from now on at the latest. And nothing has happened before
-    the program was there: a job activated by a clock that was never set is activated now.
+    taken: slots after now whose row stays. since: no slot up to here was due, besides those before its activation.
+    Nothing recorded is in the future: a pause begins now at the latest. And nothing happened before the program
+    existed: a job activated by a clock that was never set is activated now.
     """
     pause, stopped_at = job.pause, job.runtime.stopped_at
     unset = job.file.activated_at < NOT_BEFORE <= now
@@ -230,7 +230,7 @@ def _cursor(
 def _moved(
     job: Job, schedule: Schedule, cursor: datetime, now: datetime, taken: Collection[datetime], since: datetime | None
 ) -> datetime | None:
-    """The slot that comes in the place of one that is none any more: the nearest that is, in doubt the later."""
+    """The slot that replaces one that no longer exists: the nearest, or the later of two equally near."""
     covered = [job.file.activated_at, *(at for at in (since, job.last_slot) if at is not None and at <= now)]
     later = first_free_slot(schedule, after=cursor - TICK, taken=taken)
     earlier = span(schedule, start=max(covered) + TICK, until=cursor - TICK)
@@ -242,7 +242,7 @@ def _moved(
 
 
 def due_before(taken: Iterable[datetime], until: datetime) -> datetime:
-    """Up to when slots may be claimed at one go: not beyond one that has a row already."""
+    """Up to when slots may be claimed in one go: not beyond one that already has a row."""
     return min([until, *(slot - TICK for slot in taken)])
 
 
@@ -251,9 +251,9 @@ def definition_zones(specs: Iterable[JobSpec]) -> set[str]:
 
 
 def true_lives(lives: Sequence[Life], now: datetime) -> list[Life]:
-    """Of lives, in the order in which they were noted, those that no later one and not the present contradicts.
+    """Of lives, in the order in which they were recorded, those that no later life and not the present contradicts.
 
-    What lies after them was noted by a clock that has gone back since.
+    A life in the future was recorded by a clock that has gone back since.
     """
     found: list[Life] = []
     before = now + TICK

@@ -1,6 +1,6 @@
-"""crontab(5) text: five fields, six with the seconds first, or a macro; parsed, or an error that points into it.
+"""Parse crontab(5) text: five fields, six with the seconds first, or a macro. An error points into the text.
 
-Only the text: which instants an expression names in a zone is schedule.py's business.
+Only the text: fires.py decides which instants an expression names in a zone.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import overload
 from scheduler.core.values.problems import did_you_mean
 from scheduler.core.values.texts import InputError, short
 
-_MINUTES_OF_DAY = tuple(timedelta(minutes=n) for n in range(24 * 60))  # shared: a dense cron is not 1,440 objects
+_MINUTES_OF_DAY = tuple(timedelta(minutes=n) for n in range(24 * 60))  # shared: 1,440 objects for any dense cron
 _SECONDS = tuple(timedelta(seconds=n) for n in range(60))
 
 
 class ScheduleError(InputError):
     """A schedule that cannot be used.
 
-    offset: characters into the cron text, where a place is known.
-    key: the key to blame; empty stands for cron, every or at.
-    entry: of a list of schedules, which one; counts from 0.
+    offset: characters into the cron text, if the position is known.
+    key: the key to blame; empty means cron, every or at.
+    entry: which entry of a list of schedules; counts from 0.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ _CRON_LIKE = rf"(?:[0-9*?]|[lhr](?![a-vx-z])|{'|'.join(_MONTHS + _WEEKDAYS)})[0-
 _NUMBER = re.compile(r"[0-9]+")
 _PLAIN = re.compile(r"[0-9*/-]*")
 
-# What croniter, Quartz and Jenkins add to crontab(5). Patterns of mistakes are compiled when one is made.
+# What croniter, Quartz and Jenkins add to crontab(5). Patterns for mistakes are compiled on first use.
 _EXTENSIONS = (
     (r"\?", "? is of another dialect; write minute hour day month weekday, with * for any and Sunday as 0"),
     (r".*#.*", "the n-th weekday of a month (#) is not crontab(5); list days or let the task decide"),
@@ -93,7 +93,7 @@ _EXTENSIONS = (
 
 
 class TimesOfDay(Sequence[timedelta]):
-    """Each of `minutes` with each of `seconds`, ascending. Made when asked for: a day has 86,400."""
+    """Each of `minutes` with each of `seconds`, ascending. Computed on request: a day has 86,400."""
 
     __slots__ = ("_minutes", "_places", "_seconds")
 
@@ -106,7 +106,7 @@ class TimesOfDay(Sequence[timedelta]):
         return len(self._places)
 
     def __contains__(self, time: object) -> bool:
-        """Without making any of them."""
+        """Does not compute any of them."""
         if not isinstance(time, timedelta):
             return False
         second = time % _MINUTES_OF_DAY[1]
@@ -132,23 +132,23 @@ class Cron:
     """One parsed expression. Equal ones name the same times, however they are written."""
 
     expression: str = field(compare=False)  # as written
-    seconds: tuple[int, ...]  # these six ascending, without repeats
+    seconds: tuple[int, ...]  # these six are ascending, without repeats
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
     days_of_month: tuple[int, ...]
     months: tuple[int, ...]
     weekdays: tuple[int, ...]  # Sunday is 0
-    days_meet: bool  # a day has to match both day fields; else one of them will do
-    fixed: bool  # no leading * in minute and hour: made up for in a gap, fired once in a fold
+    days_meet: bool  # a day must match both day fields; otherwise one of them is enough
+    fixed: bool  # no leading * in minute and hour: fires after a gap, and once in a fold
     every_day: bool
     times: Sequence[timedelta] = field(compare=False)  # since midnight of the wall clock, ascending
-    days: str = field(compare=False)  # the expression for croniter: midnight of every day that matches
-    day_offset: int | None = field(compare=False)  # where the day of month stands in the text
+    days: str = field(compare=False)  # the expression for croniter: midnight of every matching day
+    day_offset: int | None = field(compare=False)  # where the day of month is in the text
 
 
 @functools.lru_cache(maxsize=16_384)
 def parse_cron(expression: str) -> Cron:
-    """Raises ScheduleError for what is not crontab(5); does not look whether a day exists."""
+    """Raises ScheduleError for anything but crontab(5). Does not check whether such a day exists."""
     tokens: list[tuple[str, int | None]]
     tokens = [(match.group(), match.start()) for match in _TOKEN.finditer(expression)]
     if len(tokens) == 1 and tokens[0][0] in _MACROS:
@@ -165,7 +165,7 @@ def parse_cron(expression: str) -> Cron:
 
     weekday = tuple(sorted({n % 7 for n in weekday}))
     minutes = tuple(_MINUTES_OF_DAY[h * 60 + m] for h in hour for m in minute)
-    # crontab(5): days of month and of week unite, unless one of the fields starts with a star.
+    # crontab(5): the days of month and of week are united, unless one of the fields starts with a star.
     both = texts[2].startswith("*") or texts[4].startswith("*")
     full = len(day) == 31, len(weekday) == 7
     return Cron(
@@ -186,7 +186,7 @@ def parse_cron(expression: str) -> Cron:
 
 
 def _second_first(error: ScheduleError, six: Sequence[str]) -> ScheduleError:
-    """The same error, or one that says how six fields are read where these make sense without the last one alone."""
+    """The same error. If the fields without the last one are valid, it also says how six fields are read."""
     five = " ".join(six[:5])
     try:
         parse_cron(five)
@@ -209,7 +209,7 @@ def is_macro(expression: str) -> bool:
 
 
 def _plain(text: str, values: Sequence[int]) -> str:
-    """A field croniter cannot misread: it takes N-N for the whole field and 0-6 for a star.
+    """A field that croniter cannot misread: it reads N-N as the whole field and 0-6 as a star.
 
     The leading star stays, because it decides how the two day fields combine.
     """
@@ -310,7 +310,7 @@ _FIVE = "5 are needed: minute hour day month weekday; or 6, with the second firs
 
 
 def _check_shape(expression: str) -> None:
-    """Five fields or six; for anything else, the error that says what to write instead."""
+    """Accept five or six fields. For anything else, the error says what to write instead."""
     tokens = [(match.group(), match.start()) for match in _TOKEN.finditer(expression)]
     if not tokens:
         raise ScheduleError(

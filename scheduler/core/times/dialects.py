@@ -1,4 +1,4 @@
-"""Schedules as other programs write them, and the ones of ours that mean the same."""
+"""Schedules as other programs write them, and the equivalent schedules of ours."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ _AT_TIME = re.compile(
 
 
 def same_schedule(text: str) -> str | None:
-    """What to write for a schedule in another dialect, as YAML; None where that cannot be told.
+    """What to write for a schedule in another dialect, as YAML. None if that cannot be determined.
 
     EventBridge (`cron(...)`, `rate(...)`), Quartz and Spring (`?`, a year), systemd's calendar, and plain words. Every
-    answer has been read as one of ours.
+    answer has been parsed as one of our schedules.
     """
     said = " ".join(text.split())
     if len(said) > 200:
@@ -105,7 +105,7 @@ def _cron_of(said: str) -> str | None:
 
 
 def _with_question_mark(tokens: list[str]) -> str | None:
-    """The place of the ? tells the dialect: it stands for a day, and Quartz begins with the second."""
+    """The position of the ? reveals the dialect: it stands for a day, and Quartz starts with the second."""
     place = tokens.index("?")
     match len(tokens):
         case 5 if place in (2, 4):
@@ -135,7 +135,7 @@ def _quartz(tokens: list[str]) -> str | None:
 
 
 def _five(tokens: list[str]) -> str | None:
-    """With * for ? and Sunday as 0 instead of 1; None where a day field means more than ours can say."""
+    """With * for ? and Sunday as 0 instead of 1. None if a day field means more than our syntax can express."""
     *rest, weekday = ("*" if each == "?" else each for each in tokens)
     if weekday != "*":
         if rest[2] != "*" or not re.fullmatch(r"[0-9a-z,-]+", weekday, re.IGNORECASE):
@@ -168,7 +168,7 @@ def _systemd(found: re.Match[str]) -> str | None:
         names = [each.strip() for each in re.split(r"(\.\.|,|-)", found["days"].lower())]
         weekday = "".join({"..": "-"}.get(each, each[:3]) for each in names)
         if day != "*" and weekday != "*":
-            return None  # both have to match there; either will do here
+            return None  # there both must match; here one of them is enough
     return f"{minute} {hour} {day} {month} {weekday}"
 
 

@@ -1,4 +1,4 @@
-"""What a sound schedule says that was probably not meant, and the form that means it."""
+"""What a valid schedule says that was probably not intended, and how to write the likely intention."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LIMITS = {"day of month": 31, "month": 12, "day of week": 7}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
-    """One thing in an entry of a schedule."""
+    """One doubtful thing in an entry of a schedule."""
 
     code: str
     message: str
@@ -36,7 +36,7 @@ class Doubt:
 
 
 def doubts(entry: Schedule, written: Mapping[str, Any]) -> Iterator[Doubt]:
-    """Of one sound entry. written: its keys as they stand in the file."""
+    """Doubts about one valid entry. written: its keys as they are in the file."""
     given = {key for key, value in written.items() if value is not None}
     zoned = "timezone" in given and entry.timezone not in ("UTC", "Etc/UTC")
     if entry.cron is not None:
@@ -95,7 +95,7 @@ def _anchor(entry: Schedule, starts: datetime) -> Iterator[Doubt]:
 
 
 def _offsets(entry: Schedule, written: Mapping[str, Any]) -> Iterator[Doubt]:
-    """Instants whose offset is not that of the zone beside them, where they do not say UTC outright."""
+    """Instants whose offset differs from that of the zone beside them, unless they explicitly say UTC."""
     zone = zone_of(entry.timezone)
     for key in ("at", "starts", "ends"):
         text = written.get(key)
@@ -154,7 +154,7 @@ def _cron_doubts(expression: str) -> Iterator[Doubt]:
 
 
 def _every_hint(step: int, place: int, times: list[str], days: list[str]) -> str:
-    """The interval that a step beyond its field was to be, where the rest of the expression leaves room for one."""
+    """The interval that a step beyond its field was probably meant to be, if the rest of the expression allows one."""
     smaller, larger = times[:place], [*times[place + 1 :], *days]
     if any(text != "*" for text in larger) or not all(text.isdecimal() for text in smaller):
         return f"name the {_UNITS[place]}s one by one, as in 0,30"

@@ -1,8 +1,8 @@
-"""Fire times: which instants a schedule names, and what is wrong with one that names none.
+"""Fire times: which instants a schedule names, and what is wrong with a schedule that names none.
 
 Wall-clock cron follows Debian's cron(8) across clock changes (docs/adr/0002-wall-clock-cron.md).
-croniter only ever sees calendar days without a zone; the step from the wall clock to instants is
-made here, by cutting the time line into stretches of one UTC offset.
+croniter only ever sees calendar days without a zone. The step from the wall clock to instants is made here, by cutting
+the time line into stretches of one UTC offset.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnTheWall:
-    """How the wall clock stood to a slot, in the zone of the entry that names it."""
+    """How a slot relates to the wall clock, in the zone of the entry that names it."""
 
     timezone: str
-    dst: Literal["gap", "fold"] | None  # gap: the time it names was skipped; fold: its time of day comes twice
+    dst: Literal["gap", "fold"] | None  # gap: the time it names was skipped; fold: its time of day occurs twice
     occurrence: int | None  # in a fold: 1 or 2
 
 
@@ -56,14 +56,14 @@ MILLISECOND = timedelta(milliseconds=1)
 SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
 
-# Naive UTC. The margins leave room for the largest offset on either side of the calendar's ends.
+# Naive UTC. The margins leave room for the largest offset at either end of the calendar.
 _EARLIEST = datetime.combine(date(1, 1, 8), MIDNIGHT)
 LATEST = datetime.combine(date(MAXYEAR, 12, 30), MIDNIGHT)
 
-# No zone has changed its offset by more than a day, and no two changes lie within one (tzdata 2026).
+# No zone has changed its offset by more than a day, and no two changes are within one day (tzdata 2026).
 _REACH = 2 * _DAY
 
-# The 29th of February on a given weekday comes back within forty years.
+# The 29th of February on a given weekday recurs within forty years.
 _GIVE_UP = timedelta(days=36525)
 
 
@@ -80,7 +80,7 @@ _ZONE_NAME = re.compile(r"[A-Za-z0-9_+-]{1,64}(?:/[A-Za-z0-9_+-]{1,64}){0,3}")
 
 
 def zone_of(name: str) -> ZoneInfo:
-    """The zone of this name; the standard library keeps it.
+    """The zone of this name, cached by the standard library.
 
     Raises: ScheduleError `schedule.timezone` for anything but an IANA name such as Europe/Berlin.
     """
@@ -103,24 +103,24 @@ def _zone_hint(name: str) -> str:
     wanted = name.strip().replace(" ", "_").casefold()
     if not wanted or len(wanted) > 64:
         return example
-    # Etc/GMT+2 lies west, so it is no correction of GMT+2.
+    # Etc/GMT+2 is in the west, so it is no correction of GMT+2.
     offset = re.search(r"[0-9+]", wanted) is not None
     for known in sorted(_zone_names(), key=lambda each: (each.startswith("Etc/"), "/" not in each, each)):
         if wanted == known.casefold() or (wanted == known.casefold().rpartition("/")[2] and not offset):
             return f"did you mean {known!r}?"
     if offset:
         return f"an offset is not a zone; {example}"
-    # PST is close to EST in letters only.
+    # PST resembles EST only in its letters.
     return (did_you_mean(name, _zone_names()) if len(wanted) > 4 else "") or example
 
 
 def fires(schedule: Schedule, *, after: datetime) -> Iterator[datetime]:
-    """Slots strictly after `after`: strictly ascending, aware UTC, without end but for `at` and the calendar's.
+    """Slots strictly after `after`: strictly ascending, aware UTC, endless except for `at` and the end of the calendar.
 
     after: aware, any zone.
 
     Raises:
-        ScheduleError: at the call, for what cannot be read. A cron that names no day has no slots.
+        ScheduleError: at the call, for a schedule that cannot be read. A cron that names no day has no slots.
     """
     after = _utc(after)
     found = [_entry_fires(entry, after) for entry in schedule.entries]
@@ -158,9 +158,9 @@ def _since(schedule: Schedule, after: datetime) -> datetime:
 
 
 def next_fire(schedule: Schedule, *, after: datetime) -> datetime | None:
-    """The first slot strictly after `after` (aware), or None where none is left. Raises like `fires`.
+    """The first slot strictly after `after` (aware), or None if none is left. Raises like `fires`.
 
-    For cron the answers are kept: a thousand jobs with one expression cost hardly more than one.
+    Answers for cron are cached: a thousand jobs with one expression cost little more than one.
     """
     after = _utc(after)
     found = [fire for entry in schedule.entries if (fire := _next_fire(entry, after)) is not None]
@@ -176,19 +176,19 @@ def _next_fire(schedule: Schedule, after: datetime) -> datetime | None:
 
 @functools.lru_cache(maxsize=16_384)
 def _next_cron_fire(expression: str, timezone: str, after: datetime) -> datetime | None:
-    """after: in UTC, because two times that a zone tells apart by `fold` alone are one key."""
+    """after: in UTC, because two times that a zone distinguishes only by `fold` are one key."""
     return next(_cron_fires(parse_cron(expression), zone_of(timezone), after), None)
 
 
 def first_slot(schedule: Schedule) -> datetime | None:
-    """The first slot of all; None: the schedule names none."""
+    """The first slot of all. None if the schedule names none."""
     return next_fire(schedule, after=FIRST)
 
 
 def coming(
     schedule: Schedule, *, after: datetime, until: datetime | None = None, count: int | None = None
 ) -> list[datetime]:
-    """The slots in (after, until], at most `count` of them. One of the two has to be given. Raises like `fires`."""
+    """The slots in (after, until], at most `count` of them. One of the two is required. Raises like `fires`."""
     assert until is not None or count is not None
     found = itertools.islice(fires(schedule, after=after), count)
     return list(found if until is None else itertools.takewhile(lambda fire: fire <= until, found))
@@ -197,9 +197,9 @@ def coming(
 def span(schedule: Schedule, *, start: datetime, until: datetime) -> Span | None:
     """The slots of [start, until], both ends included; None if there are none. Raises like `fires`.
 
-    Counts without making each slot: the cost is constant for `every` and `at`, and per calendar
-    day (some microseconds) for cron. Of several entries, the densest is counted so; each slot of the
-    others costs some microseconds, because one that two of them name counts once.
+    Counts without computing each slot: the cost is constant for `every` and `at`, and some microseconds per calendar
+    day for cron. Of several entries, the densest is counted this way. Each slot of the others costs some microseconds,
+    because a slot that two of them name counts once.
     """
     start, until = _utc(start), _utc(until)
     parts = ((_entry_span(entry, start=start, until=until), entry) for entry in schedule.entries)
@@ -219,7 +219,7 @@ def span(schedule: Schedule, *, start: datetime, until: datetime) -> Span | None
 
 
 def newest_fires(schedule: Schedule, *, start: datetime, until: datetime, most: int) -> tuple[datetime, ...]:
-    """The newest slots of [start, until], both ends included, at most so many; ascending. Raises like `fires`."""
+    """The newest slots of [start, until], both ends included, at most `most`; ascending. Raises like `fires`."""
     found = span(schedule, start=start, until=until)
     if found is None:
         return ()
@@ -244,7 +244,7 @@ def _within(schedule: Schedule, part: Span) -> Iterator[datetime]:
 
 
 def _membership(schedule: Schedule, part: Span) -> Callable[[datetime], bool]:
-    """Tells of instants, asked about in ascending order, whether they are among the slots that `part` counts."""
+    """Return a test for instants, called in ascending order: is one among the slots that `part` counts?"""
     if schedule.every is not None:
         origin, every = _EPOCH + schedule.phase, schedule.every
         return lambda slot: part.first <= slot <= part.last and not (slot - origin) % every
@@ -259,7 +259,7 @@ def _membership(schedule: Schedule, part: Span) -> Callable[[datetime], bool]:
         nonlocal base, times, end
         if not part.first <= slot <= part.last:
             return False
-        while slot - base > end:  # ends at the one that holds `part.last`
+        while slot - base > end:  # ends at the one that contains `part.last`
             base, times = next(chunks)
             end = times[-1]
         time = slot - base
@@ -293,7 +293,8 @@ def _entry_span(schedule: Schedule, *, start: datetime, until: datetime) -> Span
 def on_the_wall(schedule: Schedule, slot: datetime) -> OnTheWall:
     """What a change of the clock did to a slot.
 
-    Of several entries that name it the first counts, but one that names it at its own time before one that was moved.
+    If several entries name it, the first counts. But an entry that names it at its own time precedes one whose time was
+    moved.
     """
     slot = _utc(slot)
     entries = schedule.entries
@@ -317,17 +318,17 @@ def _on_the_wall(entry: Schedule, slot: datetime) -> OnTheWall:
 def start_delay(schedule: Schedule, job_id: str) -> timedelta:
     """How long after each of its slots this job starts: in [0, jitter), whole milliseconds.
 
-    It depends on the jitter and the id alone, so it is the same on every machine, after every
-    restart and for every slot. Many ids spread evenly.
+    It depends only on the jitter and the id, so it is the same on every machine, after every restart and for every
+    slot. Many ids spread evenly.
     """
     drawn = int.from_bytes(hashlib.sha256(job_id.encode()).digest())  # of [0, 2**256)
     return timedelta(milliseconds=drawn * (schedule.jitter // MILLISECOND) >> 256)
 
 
 def smallest_gap(schedule: Schedule) -> timedelta | None:
-    """The shortest time between two consecutive slots, but for nights of a clock change; None for a single slot.
+    """The shortest time between two consecutive slots, except on nights of a clock change. None for a single slot.
 
-    Of several entries, that of each by itself: slots of two of them may lie as close as they like.
+    Of several entries, that of each by itself: slots of two entries may be as close as they like.
     Raises like `fires`.
     """
     if schedule.union:
@@ -347,17 +348,17 @@ def _smallest_cron_gap(expression: str) -> timedelta | None:
     seconds = [timedelta(seconds=second) for second in cron.seconds]
     minutes = [timedelta(hours=hour, minutes=minute) for hour in cron.hours for minute in cron.minutes]
     gaps = [later - earlier for earlier, later in itertools.pairwise(minutes)]
-    # From the last second of one minute to the first of the next one, and of the last one to the next day's.
+    # From the last second of one minute to the first of the next, and from the day's last time to the next day's first.
     gaps = [gap - seconds[-1] + seconds[0] for gap in (*gaps, days - minutes[-1] + minutes[0])]
     return min([*gaps, *(later - earlier for earlier, later in itertools.pairwise(seconds))])
 
 
 def _smallest_step(cron: Cron) -> timedelta | None:
-    """The shortest way from one day that matches to the next; None if no day does."""
+    """The shortest distance from one matching day to the next. None if no day matches."""
     if cron.every_day:
         return _DAY
     _, _, of_month, _, weekday = cron.days.split()
-    # After 28 years every date has its weekday again, from 1901 to 2099; each field alone comes round sooner.
+    # After 28 years every date has its weekday again, from 1901 to 2099; each field alone recurs sooner.
     cycle = 10_227 * _DAY
     if weekday == "*":
         cycle = 1_461 * _DAY
@@ -377,7 +378,7 @@ def _smallest_step(cron: Cron) -> timedelta | None:
 
 def _utc(at: datetime) -> datetime:
     if at.tzinfo is None:
-        raise ValueError(f"{at.isoformat()} has no zone")  # astimezone would take it for the machine's
+        raise ValueError(f"{at.isoformat()} has no zone")  # astimezone would assume the machine's zone
     return at.astimezone(UTC)
 
 
@@ -403,7 +404,7 @@ def _cron_fires(cron: Cron, zone: ZoneInfo, after: datetime) -> Iterator[datetim
 
 @functools.lru_cache(maxsize=4096)
 def _cron_span(expression: str, timezone: str, start: datetime, until: datetime) -> Span | None:
-    """start, until: in UTC. Kept: what a thousand jobs missed in a year is counted once for each expression."""
+    """start, until: in UTC. Cached: what a thousand jobs missed in a year is counted once per expression."""
     cron, zone = parse_cron(expression), zone_of(timezone)
     first = last = None
     count = 0
@@ -422,8 +423,7 @@ def cron_slots(
 ) -> Iterator[tuple[datetime, Sequence[timedelta]]]:
     """Slots from `start` (naive UTC) on, at most a day of them at once: each is base (aware UTC) + time.
 
-    Ascending, without repeats, never empty; the last ones may lie beyond `stop`. Ends where a
-    century holds none.
+    Ascending, without repeats, never empty; the last ones may be beyond `stop`. Ends when a century contains none.
     """
     days = Days(cron)
     begin = latest = max(start, _EARLIEST)
@@ -433,7 +433,8 @@ def cron_slots(
             offset = stretch.offset
             low, high = stretch.begin + offset, stretch.end + offset
             if cron.fixed:
-                # A fixed time fires when the clock first reaches or passes it: the rest of Debian's rule follows.
+                # A fixed time fires when the clock first reaches or passes it. The rest of Debian's rule follows from
+                # that.
                 skipped = stretch.reached < low and _any(_matches(cron, days, stretch.reached, low))
                 if skipped and stretch.begin >= begin and not _any(_matches(cron, days, low, low + TICK)):
                     latest = stretch.begin
@@ -445,7 +446,7 @@ def cron_slots(
                 yield (midnight - offset).replace(tzinfo=UTC), times
             following = days.since(high.date())
             if following is None or following - high.date() > 2 * _REACH:
-                # The clock may yet be set back by a day: look again from before that.
+                # The clock may still be set back by a day: look again from before that.
                 following = days.since(high.date() - _REACH)
                 if following is None:
                     return
@@ -477,7 +478,7 @@ def _matches(cron: Cron, days: Days, low: datetime, high: datetime) -> Iterator[
 
 
 class Days:
-    """The calendar days one expression names, looked up forwards. Holds a place: one per walk, not shared."""
+    """The calendar days that one expression names, looked up forwards. Keeps a position: one per walk, not shared."""
 
     def __init__(self, cron: Cron) -> None:
         self._days = None if cron.every_day else cron.days
@@ -485,7 +486,7 @@ class Days:
         self._found: date | None = None
 
     def since(self, day: date) -> date | None:
-        """The first matching day at or after `day`; None if there is none in the calendar or for fifty years."""
+        """The first matching day at or after `day`. None if there is none in the calendar or for fifty years."""
         if self._days is None:
             return day
         if not (self._asked <= day and (self._found is None or day <= self._found)):
@@ -493,7 +494,7 @@ class Days:
         return self._found
 
 
-@functools.lru_cache(maxsize=16_384)  # jobs that come up on the same days ask for the same steps, again and again
+@functools.lru_cache(maxsize=16_384)  # jobs that come up on the same days request the same steps, again and again
 def _day_since(days: str, day: date) -> date | None:
     from croniter import CroniterBadDateError
 
@@ -507,7 +508,7 @@ def _day_since(days: str, day: date) -> date | None:
 
 @functools.lru_cache(maxsize=4096)
 def _croniter(days: str) -> Any:
-    from croniter import croniter  # costs more than the rest of a listing
+    from croniter import croniter  # importing it costs more than the rest of a listing
 
     return croniter(
         days, datetime.combine(date(2000, 1, 1), MIDNIGHT), implement_cron_bug=True, second_at_beginning=True
@@ -525,8 +526,8 @@ class _Stretch:
 
 
 def _stretches(zone: ZoneInfo, start: datetime, stop: datetime) -> Iterator[_Stretch]:
-    """The stretches from the one that holds `start` to the one that holds `stop`, without holes."""
-    # Begins early: after the clock was set back, `reached` lies in the past. On a whole second, as changes are.
+    """The stretches from the one that contains `start` to the one that contains `stop`, without gaps."""
+    # Begins early: after the clock was set back, `reached` is in the past. On a whole second, as changes are.
     begin = max(start.replace(microsecond=0) - _REACH, _EARLIEST)
     offset = _offset(zone, begin)
     reached = begin + offset
@@ -544,7 +545,7 @@ def _stretches(zone: ZoneInfo, start: datetime, stop: datetime) -> Iterator[_Str
 
 
 def _change(zone: ZoneInfo, low: datetime, high: datetime, offset: timedelta) -> datetime:
-    """The second in (low, high], both of them whole, at which the offset stops being `offset`."""
+    """The second in (low, high], both whole, at which the offset stops being `offset`."""
     while high - low > SECOND:
         middle = low + (high - low) // 2 // SECOND * SECOND
         if _offset(zone, middle) == offset:

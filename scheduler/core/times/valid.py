@@ -1,4 +1,4 @@
-"""Whether a schedule can be kept: what is wrong with it, and how to write it."""
+"""Validate a schedule: what is wrong with it, and how to write it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MOST_ENTRIES = 32  # of a list of schedules
 
 
 def check_cron(expression: str) -> None:
-    """Accepts exactly crontab(5): five fields of `*`, numbers, names, ranges, lists and steps, or a macro.
+    """Accept exactly crontab(5): five fields of `*`, numbers, names, ranges, lists and steps, or a macro.
 
-    Six fields begin with the second. `N/S` counts as `N-max/S`. A range that runs backwards and
-    croniter's own extensions are refused.
+    Six fields begin with the second. `N/S` counts as `N-max/S`. A backward range and croniter's own extensions are
+    rejected.
 
     Raises:
         ScheduleError: `schedule.cron`, `schedule.never`.
@@ -36,9 +36,9 @@ def _names_a_day(expression: str) -> bool:
 
 
 def schedule_errors(schedule: Schedule) -> Iterator[ScheduleError]:
-    """Everything that is wrong with one schedule, entry by entry; what rests on a part that is wrong is not judged.
+    """Everything wrong with one schedule, entry by entry. Parts that depend on an invalid part are not judged.
 
-    Does not depend on the clock: an `at` in the past is fine here. The codes are those of `fires.zone_of` and
+    Does not depend on the clock: an `at` in the past is valid here. The codes are those of `fires.zone_of` and
     `check_cron`, and `schedule.kind`, `schedule.every`, `schedule.phase`, `schedule.at`, `schedule.starts`,
     `schedule.ends`, `schedule.jitter`.
     """
@@ -51,9 +51,9 @@ def schedule_errors(schedule: Schedule) -> Iterator[ScheduleError]:
 
 
 def unite(entries: Sequence[Schedule]) -> Schedule:
-    """The schedule of a list of entries, each of them checked; a list of one is that one.
+    """The schedule of a list of entries, each already checked. A list of one entry is that entry.
 
-    All entries have the same jitter: it delays every slot of a job alike, so starts come in the order of their slots.
+    All entries have the same jitter. It delays every slot of a job alike, so starts come in the order of their slots.
 
     Raises:
         ScheduleError: `schedule.entries`, `schedule.jitter`, `schedule.duplicate`.
@@ -80,7 +80,7 @@ def unite(entries: Sequence[Schedule]) -> Schedule:
 
 
 def with_jitter(schedule: Schedule, jitter: timedelta) -> Schedule:
-    """A sound schedule with as much of a jitter as it may have, in whole seconds."""
+    """A valid schedule with as much of a jitter as it may have, in whole seconds."""
     gap = fires.smallest_gap(schedule)
     if gap is not None:
         jitter = min(jitter, (gap - fires.TICK) // 2 // fires.SECOND * fires.SECOND)
@@ -118,7 +118,7 @@ def _caught(check: Callable[[Schedule], None], schedule: Schedule) -> list[Sched
 
 
 def _check_times(schedule: Schedule) -> None:
-    """Of one entry what its slots come from: the zone, and one of cron, every and at."""
+    """Check what an entry's slots come from: the zone, and one of cron, every and at."""
     named = [key for key in ("cron", "every", "at") if getattr(schedule, key) is not None]
     if len(named) != 1:
         found = " and ".join(named) or "none of them"
@@ -153,7 +153,7 @@ def _check_phase(schedule: Schedule) -> None:
 
 
 def _check_bounds(schedule: Schedule) -> None:
-    """`starts` and `ends` are instants, in order."""
+    """Check that `starts` and `ends` are instants, in order."""
     starts, ends = schedule.starts, schedule.ends
     if starts is not None and starts.tzinfo is None:
         message = f"starts {starts.isoformat()} has no UTC offset"
@@ -167,7 +167,7 @@ def _check_bounds(schedule: Schedule) -> None:
 
 
 def _check_window(schedule: Schedule) -> None:
-    """From `starts` to `ends` there is a slot."""
+    """Check that there is a slot between `starts` and `ends`."""
     starts, ends = schedule.starts, schedule.ends
     if starts is None and ends is None:
         return
@@ -220,7 +220,7 @@ def _check_jitter_of(schedule: Schedule) -> None:
 
 @functools.lru_cache(maxsize=4096)
 def _check_wall_clock(expression: str, timezone: str) -> None:
-    """A cron that follows the clock can name only times that its zone always skips."""
+    """Reject a cron that follows the clock and names only times that its zone always skips."""
     cron = parse_cron(expression)
     if cron.fixed:
         return

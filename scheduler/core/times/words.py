@@ -1,8 +1,8 @@
 """A schedule in plain English: exact, with its zone, and readable aloud.
 
-Times of day are on a 24-hour clock. "to" includes both of its ends. What cron says in more than a few
-times is said by its parts, minutes past hours, rather than rounded to something shorter. What happens on
-a night of a clock change is not said.
+Times of day use a 24-hour clock. "to" includes both ends. If a cron names more than a few times, its parts are
+described, minutes past hours, rather than rounded to something shorter. The words do not cover what happens on a night
+of a clock change.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = (("day", timedelta(days=1)), ("hour", timedelta(hours=1)), ("minute", timedelta(minutes=1)))
-_FEW = 6  # times of day that are listed one by one
+_FEW = 6  # up to this many times of day are listed one by one
 
 
 def describe(schedule: Schedule) -> str:
-    """What a sound schedule says. Of a list, all entries in order."""
+    """What a valid schedule says. Of a list, all entries in order."""
     said = "; and ".join(_entry(entry) for entry in schedule.entries)
     return f"{said}; each start up to {_duration(schedule.jitter)} later" if schedule.jitter else said
 
@@ -64,7 +64,7 @@ def _every(every: timedelta, phase: timedelta) -> str:
         return f"{said} at {_wall(first)} UTC"
     if every == timedelta(days=7):
         return f"{said}, on {_WEEKDAYS[first.weekday()]} at {_wall(first)} UTC"
-    # Where it does not begin again with each day, or week, which times it names is not to be guessed.
+    # If it does not restart with each day, or week, nobody could guess which times it names.
     if timedelta(days=1) % every:
         weekday = "" if every % timedelta(days=7) else f"{_WEEKDAYS[first.weekday()]} "
         return f"{said}, counted from {weekday}{_moment(first, 'UTC')}"
@@ -97,7 +97,7 @@ def _cron(expression: str) -> str:
 
 
 def _times(cron: Cron) -> str:
-    """The times of one day that matches."""
+    """The times of one matching day."""
     all_day, all_minutes = len(cron.hours) == 24, len(cron.minutes) == 60
     pattern = _pattern(cron)
     if pattern and all_day:
@@ -124,7 +124,7 @@ def _times(cron: Cron) -> str:
 
 
 def _pattern(cron: Cron) -> tuple[str, tuple[int, int], tuple[int, int]] | None:
-    """An even beat that fills each hour: its words, and its first and last (minute, second) of the hour."""
+    """A regular interval that fills each hour: its words, and its first and last (minute, second) of the hour."""
     if len(cron.minutes) == 60:
         beat = _fills(cron.seconds)
         if beat is not None and beat < 60:
@@ -146,7 +146,7 @@ def _clock(hour: int, minute: int, second: int) -> str:
 
 
 def _days(cron: Cron) -> str:
-    """The days that match, led by a comma or a space; empty for each day where the times tell so already."""
+    """The matching days, led by a comma or a space; empty for every day if the times already imply it."""
     of_month = None if len(cron.days_of_month) == 31 else cron.days_of_month
     weekdays = None if len(cron.weekdays) == 7 else sorted((day - 1) % 7 for day in cron.weekdays)
     if not cron.days_meet and (of_month is None or weekdays is None):
@@ -245,13 +245,13 @@ def _numbers(unit: str, values: Sequence[int]) -> str:
 
 
 def _step(values: Sequence[int]) -> int | None:
-    """What lies between each two of many values, if it is the same throughout."""
+    """The difference between neighbours of many values, if it is the same throughout."""
     steps = {later - earlier for earlier, later in itertools.pairwise(values)}
     return steps.pop() if len(values) > _FEW and len(steps) == 1 else None
 
 
 def _listed(values: Sequence[int], name: Callable[[int], str]) -> str:
-    """Names in order; three or more that follow each other as `first to last`."""
+    """Names in order; three or more consecutive ones as `first to last`."""
     parts: list[str] = []
     for low, high in _runs(values):
         if high - low < 2:

@@ -1,7 +1,8 @@
-"""Frozen dataclasses as JSON and back: one rule for each type, so that a new field is declared in one place.
+"""Frozen dataclasses as JSON and back: one rule per type, so that a new field is declared in one place.
 
-A timedelta is whole milliseconds under a key ending in `_ms`, an instant its text in UTC, an enum its value, a tuple
-a list; a tuple of pairs is an object, and so is a mapping of values, by their `name`. What has no rule stays as it is.
+A timedelta is whole milliseconds under a key ending in `_ms`, an instant its text in UTC, an enum its value, a tuple a
+list. A tuple of pairs is an object, and so is a mapping of values, by their `name`. A type without a rule stays as it
+is.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from scheduler.core.values.instants import instant, milliseconds, parse_instant
 
 
 def added_later(default: Any) -> Any:
-    """A field that earlier versions did not know: what they stored lacks its key, and means the default."""
+    """A field that earlier versions did not have: data that they stored lacks its key, and means the default."""
     return field(default=default, metadata={"absent": "read"})
 
 
 def unsaid(default: Any, *, key: str = "") -> Any:
-    """A field whose key is written only where its value is another than the default."""
+    """A field whose key is written only if its value differs from the default."""
     return field(default=default, metadata={"absent": "written", "key": key})
 
 
 class Stored:
-    """What the dataclasses of this package that are kept as JSON inherit. The keys are in the order of the fields."""
+    """Base of the dataclasses of this package that are stored as JSON. The keys are in the order of the fields."""
 
     __slots__ = ()
 
@@ -42,9 +43,10 @@ class Stored:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Self:
-        """The value that `to_json` made this of; other keys are passed over.
+        """The value from which `to_json` made this; other keys are ignored.
 
-        Raises: KeyError where a key is missing; ValueError, TypeError, AttributeError for what is none of its values.
+        Raises: KeyError if a key is missing; ValueError, TypeError, AttributeError for values that the type does not
+        allow.
         """
         plan = _plans.get(cls) or _planned(cls)
         decoding, defaults = plan.decoding, plan.later
@@ -59,12 +61,12 @@ class Stored:
 
 
 def decoders(kind: type[Any]) -> Mapping[str, tuple[str, Callable[[Any], Any] | None]]:
-    """The fields of any dataclass by key: name, and how a value is read back; None: as it is."""
+    """The fields of any dataclass by key: name, and how to read a value back; None means as it is."""
     return _planned(kind).decoding
 
 
 def later_defaults(kind: type[Stored]) -> Mapping[str, Any]:
-    """As JSON, by key: what the fields of a class made by `added_later` mean where they are absent."""
+    """As JSON, by key: what the `added_later` fields of a class mean if they are absent."""
     return _planned(kind).later
 
 
@@ -75,8 +77,8 @@ _Code = Callable[[Any], Any]
 class _Plan:
     """The rules of a class, looked up once: they are needed for each definition that is read."""
 
-    encoding: list[tuple[str, str, _Code | None, object]]  # name, key, how, and the value that is not written
-    decoding: dict[str, tuple[str, _Code | None]]  # name and how, by key
+    encoding: list[tuple[str, str, _Code | None, object]]  # name, key, encoder, and the value that is not written
+    decoding: dict[str, tuple[str, _Code | None]]  # name and decoder, by key
     required: set[str]  # names
     later: dict[str, Any]
 
@@ -99,7 +101,7 @@ def _planned(kind: type[Any]) -> _Plan:
             plan.required.add(each.name)
         elif absent == "read":
             plan.later[key] = each.default if encode is None or each.default is None else encode(each.default)
-    _plans[kind] = plan  # whole: other threads look for it
+    _plans[kind] = plan  # stored only when complete: other threads look it up
     return plan
 
 

@@ -1,4 +1,4 @@
-"""What is known of a job, beside its definition."""
+"""What is known about a job, besides its definition."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scheduler.core.values.codec import Stored
 from scheduler.core.values.spec import JobSpec
 
 Dirty = Literal["modified", "untracked", "converted"]
-TaskDirty = Dirty | Literal["unread"]  # unread: the task is at fault, and what is known of it is from before
+TaskDirty = Dirty | Literal["unread"]  # unread: the task is at fault, and what is known about it is older
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,9 +20,9 @@ class Provenance:
     """Which commit and blob a file's bytes belong to (F3). Outside a repository all three are None."""
 
     revision: str | None = None  # the commit HEAD named
-    blob: str | None = None  # the blob at revision:path; None when that commit has no such file
-    dirty: Dirty | None = None  # None exactly when the bytes are the blob's (or no repository)
-    why_none: str | None = field(default=None, compare=False)  # a sentence where there is no revision; for people
+    blob: str | None = None  # the blob at revision:path; None if that commit has no such file
+    dirty: Dirty | None = None  # None exactly if the bytes are the blob's (or there is no repository)
+    why_none: str | None = field(default=None, compare=False)  # a sentence for people if there is no revision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,26 +30,26 @@ class RunnerFile(Stored):
     """One file of the root that a runner's command names, as a run found it (F3)."""
 
     path: str  # root-relative, as the command names it
-    sha256: str | None  # None: it could not be read
+    sha256: str | None  # None if it could not be read
     blob: str | None = None
-    dirty: TaskDirty | None = None  # as of `Provenance`; another mode than the commit's is `modified`
+    dirty: TaskDirty | None = None  # as in `Provenance`; a mode that differs from the commit's is `modified`
     executable: bool = False
 
     def check(self) -> None:
-        """Raises: ValueError where this comes from elsewhere, and holds what no run writes."""
+        """Raises: ValueError if the value comes from elsewhere and contains what no run writes."""
         sound: dict[str, type] = {"path": str, "executable": bool}
         if not all(isinstance(value, sound.get(key, str | None)) for key, value in self.to_json().items()):
             raise ValueError("a file of its runner is none")
 
     @property
     def content(self) -> tuple[str, str | None, bool]:
-        """What sets it apart from another one, for whoever asks what ran."""
+        """What distinguishes it from another one when asking what ran."""
         return self.path, self.sha256, self.executable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit(Stored):
-    """A commit as its author has signed it; texts are what somebody wrote, and safe for no terminal."""
+    """A commit as its author describes it. The texts are what somebody wrote, and not safe for a terminal."""
 
     id: str
     author: str
@@ -60,21 +60,21 @@ class Commit(Stored):
 
 # Why no commit is known to have brought a change.
 NoCommit = Literal[
-    "uncommitted",  # when it was seen, the file was not as committed
-    "shallow",  # the clone does not reach back so far
-    "unknown",  # git did not say, or not in time
+    "uncommitted",  # the file was not as committed when it was seen
+    "shallow",  # the clone does not reach back that far
+    "unknown",  # git did not answer, or not in time
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One task text as it stood on disk: what a run is given, and the file it came from."""
+    """One task text as it was on disk: what a run receives, and the file it came from."""
 
-    text: bytes  # what the runner gets; valid UTF-8
+    text: bytes  # what the runner receives; valid UTF-8
     source_path: str  # root-relative
     source: bytes  # the whole file
     real_path: str | None = None  # where the links of a mounted volume lead, if elsewhere
-    known_source_sha256: str | None = None  # of a text that was kept without its file
+    known_source_sha256: str | None = None  # for a text that was stored without its file
 
     @property
     def sha256(self) -> str:
@@ -94,10 +94,10 @@ class Fault:
 
 
 class SyncState(StrEnum):
-    """How a job's file stands to its row; an archived job has none."""
+    """How a job's file relates to its row; an archived job has none."""
 
     SYNCED = "synced"
-    INVALID = "invalid"  # the file is there but cannot be read; the last good definition is in force
+    INVALID = "invalid"  # the file exists but cannot be read; the last good definition is in force
     CONFLICT = "conflict"  # two places claim the id; the last good definition is in force
     HELD = "held"  # nothing claims it, and the guard keeps it until a person confirms
 
@@ -117,7 +117,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFacts:
-    """What the files said of a job when they were last read: written by a sync, by nothing else."""
+    """What the files said about a job when they were last read. Only a sync writes it."""
 
     spec: JobSpec
     generation: int  # +1 whenever the definition changes
@@ -126,11 +126,11 @@ class FileFacts:
     revision: str | None  # HEAD when this definition was read
     dirty: Dirty | None
     file_sha256: str  # the whole job file, as it was read
-    task_sha256: str | None  # None: the task could not be read
+    task_sha256: str | None  # None if the task could not be read
     activated_at: datetime  # when the present schedule came into force
     archived_at: datetime | None = None
     sync_state: SyncState = SyncState.SYNCED
-    task_dirty: TaskDirty | None = None  # of the file of the task, where that is another one
+    task_dirty: TaskDirty | None = None  # of the task's file, if that is a different file
 
     @property
     def version(self) -> str:
@@ -181,9 +181,9 @@ class Job:
     file: FileFacts
     pause: Pause | None = None
     runtime: RuntimeFacts = RuntimeFacts()
-    next_run_at: datetime | None  # the cursor: the first slot without a row; None: no fire left
+    next_run_at: datetime | None  # the cursor: the first slot without a row; None if no fire is left
     last_slot: datetime | None = None  # the newest slot that has a row, read from the ledger
-    taken: tuple[datetime, ...] = ()  # slots from the cursor on that have a row: the clock has gone back (F6)
+    taken: tuple[datetime, ...] = ()  # slots from the cursor on that have a row, because the clock has gone back (F6)
     created_at: datetime
     created_by: str
     updated_at: datetime

@@ -1,4 +1,4 @@
-"""Characters that a person does not see and a program reads: where they stand in a text, and what they spell."""
+"""Characters that a person does not see but a program reads: where they are in a text, and what they spell."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Hidden:
 
 
 def hides(text: str, index: int) -> bool:
-    """Whether the character at `index` does not show; an emoji's own variation selector is part of it."""
+    """True if the character at `index` is invisible. An emoji's own variation selector is part of the emoji."""
     each = text[index]
     if _HIDDEN.fullmatch(each) is None:
         return False
@@ -43,7 +43,7 @@ def hides(text: str, index: int) -> bool:
 
 
 def find_hidden(text: str) -> Hidden | None:
-    """Those that no script and no emoji needs."""
+    """The hidden characters that no script and no emoji needs."""
     if text.isascii():
         return None
     flags = {index for flag in _FLAGS.finditer(text) for index in range(*flag.span())}
@@ -71,7 +71,7 @@ def _is_emoji(each: str) -> bool:
 
 
 def _joins(text: str, index: int) -> bool:
-    """Whether a joiner stands where writing needs one: between emoji, or behind a letter that is not Latin."""
+    """True if a joiner is where writing needs one: between emoji, or after a letter that is not Latin."""
     before = text[index - 1] if index else ""
     if not before or index + 1 == len(text):
         return False

@@ -24,7 +24,7 @@ def parse_instant(text: str) -> datetime:
 
 
 def on_the_clock(at: datetime, timezone: str) -> tuple[datetime, str]:
-    """An instant in a zone, and the zone's name; in UTC at the calendar's ends, where the zone has no date for it."""
+    """An instant in a zone, and the zone's name. At the calendar's ends, where the zone has no date for it, in UTC."""
     try:
         return at.astimezone(ZoneInfo(timezone)), timezone
     except OverflowError:

@@ -1,4 +1,4 @@
-"""Characters that do not show, or look like plain ones: called by their names, as nobody finds them by looking."""
+"""Characters that are invisible or look like plain ones, named in messages because nobody finds them by looking."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def doubtful_hint(text: str) -> str:
 
 
 def same_looking(word: str, near: str) -> str:
-    """What tells two different words apart that look the same; empty where they do not look so."""
+    """What distinguishes two different words that look the same; empty if they do not look the same."""
     if word == near or _looks(word) != _looks(near):
         return ""
     at = next((n for n, (a, b) in enumerate(zip(word, near, strict=False)) if a != b), min(len(word), len(near)))

@@ -1,4 +1,4 @@
-"""What went wrong: values for what people write, exceptions for what the machine does.
+"""What went wrong: values for users' mistakes, exceptions for failures of the machine.
 
     SchedulerError                the base; `exit_code` is what a command ends with (design I3)
     ├── UsageError          2     the request itself makes no sense: an unknown job, a bad option value
@@ -19,7 +19,7 @@ from enum import StrEnum
 from scheduler.core.values.codec import Stored
 from scheduler.core.values.lookalikes import same_looking
 
-# What only a pass over all files can find: a look at one file neither adds nor clears it.
+# Problems that only a pass over all files can find: reading one file neither adds nor clears them.
 WHOLE_PASS_CODES = (
     *(
         "file.case",
@@ -46,7 +46,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem(Stored):
-    """One thing wrong in one file. Sorts by place, so output is stable."""
+    """One thing wrong in one file. Sorts by position, so that output is stable."""
 
     path: str  # root-relative POSIX path
     line: int  # 1-based; 1:1 stands for the whole file
@@ -55,7 +55,7 @@ class Problem(Stored):
     message: str  # lower case, no full stop; names the value and what is allowed
     hint: str = ""  # what to type instead
     severity: Severity = Severity.ERROR
-    job_id: str | None = field(default=None, compare=False)  # the job it belongs to, where the id could be read
+    job_id: str | None = field(default=None, compare=False)  # the job it belongs to, if the id could be read
 
     @property
     def in_words(self) -> str:
@@ -68,7 +68,7 @@ class Problem(Stored):
 
 
 class Remedy(StrEnum):
-    """What to do next, where that is to give a verb other arguments: they stand in braces, for a face to spell."""
+    """What to do next, if that is to call a verb with other arguments. They are in braces, for a face to spell."""
 
     NAME_A_CHANGE = "name a key to set or to unset ({set}, {unset}), or give the text of the task ({task})"
     GIVE_TEXT = "give it as the text of the task ({task})"
@@ -99,14 +99,14 @@ class SchedulerError(Exception):
     def __init__(
         self, message: str, *, hint: str = "", remedy: Remedy | None = None, arguments: Sequence[str] = ()
     ) -> None:
-        """arguments: of the verb, that the message names in braces, before anything a caller has written."""
+        """arguments: of the verb, which the message names in braces before any text of the caller."""
         super().__init__(message)
         self.hint = hint
         self.remedy = remedy
         self.arguments = arguments
 
     def told(self, spell: Callable[[str], str]) -> tuple[str, str]:
-        """The message, and what to do next. spell: an argument of a verb as whoever called writes it."""
+        """The message, and what to do next. spell: writes an argument of a verb the way the caller's face does."""
         message = str(self)
         for name in self.arguments:
             message = message.replace(f"{{{name}}}", spell(name), 1)
@@ -125,7 +125,7 @@ class UnavailableError(SchedulerError):
     exit_code = 5
 
 
-# What other tools call it; where it has more than one meaning here, the one that is tried first.
+# Words of other tools. If a word has more than one meaning here, the first is tried first.
 _OTHER_WORDS = {
     **dict.fromkeys(("rm", "remove", "del", "unlink", "destroy"), ("delete",)),
     **dict.fromkeys(("unpause", "enable", "unsuspend", "activate", "continue"), ("resume", "active")),
@@ -165,7 +165,7 @@ def meant(word: str, known: Iterable[str]) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was probably meant, if any. Of very many, only some are compared."""
+    """The known word that was probably meant, if any. If there are very many, only some are compared."""
     words = [each for each in sorted(known) if not _opposite(word.lower(), each.lower())]
     same = next((each for each in words if each.lower() == word.lower()), None)
     if same is not None:

@@ -1,4 +1,4 @@
-"""A remote that a root is kept from: what is followed, by which rule, and when to look there again. Plain values."""
+"""A remote that a root follows: what is followed, by which rule, and when to look there again. Plain values."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from scheduler.core.values.problems import UsageError
 from scheduler.core.values.units import UnitError, format_duration, parse_duration
 
 EVERY = timedelta(minutes=1)
-LONGEST_WAIT = timedelta(minutes=15)  # between two tries, however long a remote is away
-JITTER = 0.2  # of the wait, either way: a fleet that was started at one time must not come at one time
+LONGEST_WAIT = timedelta(minutes=15)  # between two tries, however long a remote is unreachable
+JITTER = 0.2  # of the wait, either way: machines that were started together must not all look at once
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _SCHEMES = ("https", "http", "ssh", "git", "file")
-# In texts too, such as what git has printed. Up to the last @ of the host's part: a password may hold one.
+# Also in texts such as git's output. Up to the last @ of the host part, because a password may contain one.
 _WEB_USER = re.compile(r"(https?://)[^/?#\s]*@", re.IGNORECASE)
 _WEB_SLASH = re.compile(r"(https?://)[^/?#\s:@\[]*:(?!\d+/)[^?#\s]*@", re.IGNORECASE)  # a password with a slash
 _WEB_QUERY = re.compile(r"(https?://[^?\s]*)\?[^\s]*", re.IGNORECASE)
@@ -32,9 +32,9 @@ _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 class Remote:
     """What a root follows. Exactly one of `branch` and `tag` is set.
 
-    path: the folder of the root in the repository, with slashes; empty for the repository's own.
+    path: the folder of the root in the repository, with slashes; empty for the top of the repository.
     signed: whether only commits with a good SSH signature are applied.
-    accept: the one commit that an operator lets in though it does not build on the commit in force; used once.
+    accept: the one commit that an operator admits although it does not build on the current one; used once.
     """
 
     url: str
@@ -110,7 +110,7 @@ def _one_ref(branch: str | None, tag: str | None) -> dict[str, str]:
 
 
 def check_ref(branch: str | None, tag: str | None) -> None:
-    """Raises: UsageError for a name that git would not take (git-check-ref-format(1)), and where both are given."""
+    """Raises: UsageError for a name that git would not accept (git-check-ref-format(1)), or if both are given."""
     if branch is not None and tag is not None:
         raise UsageError("a root follows a branch or a tag, not both", hint="leave one of them out")
     for kind, name in (("branch", branch), ("tag", tag)):
@@ -132,9 +132,9 @@ def _is_ref_name(name: str) -> bool:
 
 
 def check_url(url: str) -> str:
-    """The URL. Raises: UsageError for one that git would not fetch from, or that may hold a secret.
+    """The URL. Raises: UsageError for a URL that git would not fetch from, or that may contain a secret.
 
-    Such a URL stands in a file, in the list of processes and in messages.
+    Such a URL appears in a file, in the process list and in messages.
     """
     flat = re.sub(r"\s", "_", url)
     shown = without_secrets(flat)
@@ -158,25 +158,25 @@ def check_url(url: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """A text, such as one that git has printed, in which no URL shows a password, a user of the web, or a query."""
+    """A text, such as git's output, in which no URL shows a password, a web user, or a query."""
     for pattern in (_WEB_USER, _WEB_SLASH):
         text = pattern.sub(r"\1***@", text)
     return _PASSWORD.sub(r"\1:***@", _WEB_QUERY.sub(r"\1?***", text))
 
 
 def is_local(url: str) -> bool:
-    """Whether it is the path of a folder (git-clone(1), Git URLs): no scheme, and no colon before the first slash."""
+    """True for the path of a folder (git-clone(1), Git URLs): no scheme, and no colon before the first slash."""
     return _SCHEME.match(url) is None and ":" not in url.split("/")[0]
 
 
 def folder_name(url: str) -> str:
-    """The name that a clone gets where nobody names one, as `git clone` makes it; empty where the URL has none."""
+    """The default name of a clone, as `git clone` derives it; empty if the URL has none."""
     name = re.split(r"[/:]", url.rstrip("/").removesuffix("/.git"))[-1].removesuffix(".git")
     return "" if name in (".", "..") else name
 
 
 def check_remote_path(path: str) -> str:
-    """A folder of a repository, with slashes and without a slash at either end; "" for the top. Raises: UsageError."""
+    """A folder of a repository, with slashes but none at either end; "" for the top. Raises: UsageError."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if path.startswith("/") or any(part == ".." or part.lower() == ".git" or "\0" in part for part in parts):
         raise UsageError(
@@ -196,7 +196,7 @@ def read_every(text: str) -> timedelta:
 def wait(every: timedelta, failures: int, chance: Callable[[], float]) -> timedelta:
     """How long to wait until the next look.
 
-    failures: those in a row; each doubles the wait, up to LONGEST_WAIT. chance: a number in [0, 1).
+    failures: consecutive ones; each doubles the wait, up to LONGEST_WAIT. chance: a number in [0, 1).
     """
     longest = max(every, LONGEST_WAIT)
     whole = longest if failures > 20 else min(longest, every * 2**failures)

@@ -53,12 +53,12 @@ class Run(Stored):
 
     n: int
     job_id: str
-    fire_time: datetime | None = None  # None: manual
+    fire_time: datetime | None = None  # None for a manual run
     fire_time_last: datetime | None = None
     slots: int = 1
     requested_at: datetime
     requested_by: str | None = None
-    retry_at: datetime | None = None  # while it waits to be tried again
+    retry_at: datetime | None = None  # while it waits for its retry
     trigger: Trigger
     status: RunStatus
     reason: str | None = None
@@ -73,8 +73,8 @@ class Run(Stored):
     source_path: str | None = None
     source_sha256: str | None = None
     provenance: Provenance = Provenance()
-    runner_files: tuple[RunnerFile, ...] | None = None  # of its last attempt; None: not known
-    task_of: int | None = None  # the number of the run whose text this one was given again
+    runner_files: tuple[RunnerFile, ...] | None = None  # of its last attempt; None if not known
+    task_of: int | None = None  # the number of the run whose text this run reuses
     generation: int
     result: str | None = None
     output_bytes: int | None = None
@@ -87,20 +87,20 @@ class Run(Stored):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How an attempt has ended."""
+    """How an attempt ended."""
 
     status: RunStatus
-    reason: str | None = None  # None: it succeeded
-    exit_code: int | None = None  # never negative; None: ended by a signal, or never started
+    reason: str | None = None  # None if it succeeded
+    exit_code: int | None = None  # never negative; None if it was ended by a signal, or never started
     error: str | None = None  # for people
     result: str | None = None  # the first 64 KiB of stdout, invalid UTF-8 replaced
-    output_bytes: int | None = None  # written on both streams, kept or not
+    output_bytes: int | None = None  # written on both streams, whether kept or not
     truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skip:
-    """Consecutive slots that no run served, for one reason."""
+    """Consecutive slots that did not run, for one reason."""
 
     first: datetime
     last: datetime
@@ -110,7 +110,7 @@ class Skip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """One definition that a job had, and from when on it was in force."""
+    """One definition that a job had, and since when it was in force."""
 
     spec: JobSpec
     generation: int
@@ -119,13 +119,13 @@ class Definition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Life:
-    """A stretch of time in which a daemon said that it was there, and whether it fired."""
+    """A period in which a daemon reported that it was running, and whether it fired."""
 
     owner: str
     began: datetime
     seen: datetime
-    silent: str = ""  # why it fired nothing; empty: it fired
-    over: bool = False  # it said that it was about to stop
+    silent: str = ""  # why it fired nothing; empty if it fired
+    over: bool = False  # it reported that it was about to stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,5 +141,5 @@ class AuditRow(Stored):
     revision: str | None = None
     actor: str
     cause: str
-    commit: Commit | None = None  # that changed the file which the change stands in
-    no_commit: NoCommit | None = None  # why there is none; None where none was looked for, as outside a repository
+    commit: Commit | None = None  # that changed the file of the change
+    no_commit: NoCommit | None = None  # why there is none; None if none was looked for, as outside a repository

@@ -15,7 +15,7 @@ ROOT_JOB_ID = "@root"  # audit rows about scheduler.yaml itself; no job id can s
 
 
 class TaskInput(StrEnum):
-    """How a runner is handed the task: on its standard input, as a file, or as one argument."""
+    """How a runner receives the task: on its standard input, as a file, or as one argument."""
 
     STDIN = "stdin"
     FILE = "file"
@@ -27,21 +27,21 @@ class RunnerSpec(Stored):
     """One entry of `runners` in scheduler.yaml: how a task becomes a process."""
 
     name: str
-    command: tuple[str, ...]  # argv, never a shell line; may hold {task_file} or {task}
+    command: tuple[str, ...]  # argv, never a shell line; may contain {task_file} or {task}
     input: TaskInput
     env: tuple[tuple[str, str], ...] = ()  # fixed values, sorted by name
     env_from: tuple[str, ...] = ()  # names passed through from the scheduler's own environment
     job_env: tuple[str, ...] = ()  # names a job may set with `env`
-    tasks: tuple[str, ...] | None = None  # globs of task files it may be given; None: any
-    jobs: tuple[str, ...] | None = added_later(None)  # patterns of the jobs that may use it, by id or tag; None: all
-    max_timeout: timedelta | None = added_later(None)  # the longest timeout that a job may have with it; None: any
+    tasks: tuple[str, ...] | None = None  # globs of task files it may receive; None for any
+    jobs: tuple[str, ...] | None = added_later(None)  # patterns of the jobs that may use it, by id or tag; None for all
+    max_timeout: timedelta | None = added_later(None)  # the longest timeout that a job may have with it; None for any
     cwd: str = "."  # root-relative POSIX path
-    # The files of the root that the command names, by path, and what each holds; filled in by whoever reads the root.
+    # The files of the root that the command names, by path, and what each holds. Filled in by code that reads the root.
     files: tuple[tuple[str, str], ...] = unsaid(())
 
     @property
     def bare_task(self) -> int | None:
-        """The word of the command that is the task and nothing else, where that can be taken for an option."""
+        """The word of the command that is exactly the task, if a program could mistake that for an option."""
         for number, word in enumerate(self.command):
             if word == "--":
                 return None
@@ -50,7 +50,7 @@ class RunnerSpec(Stored):
         return None
 
     def takes_for_option(self, text: bytes) -> bool:
-        """Whether this text, handed over as an argument, would be an option of the program."""
+        """True if the program would take this text, passed as an argument, for an option."""
         return self.bare_task is not None and text.startswith(b"-")
 
 
@@ -72,10 +72,10 @@ class Prune(Stored):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention(Stored):
-    """What is thrown away, and when: outputs by their age, rows of a history only if asked to."""
+    """What is deleted, and when: output by its age, rows of a history only on request."""
 
-    output_days: int = 90  # 0: never
-    runs: int | None = None  # rows kept of each job; None: all
+    output_days: int = 90  # 0 means never
+    runs: int | None = None  # rows kept per job; None for all
 
 
 AgentEdits = Literal["commit", "branch", "working-tree"]
@@ -88,16 +88,16 @@ class Agents(Stored):
     jobs: tuple[str, ...]  # ids or tag:, as globs
     verbs: tuple[str, ...] = ("update",)
     fields: tuple[str, ...] = ("task", "name", "description", "tags", "schedule", "enabled")
-    paths: tuple[str, ...] = ()  # globs of files that they may make
+    paths: tuple[str, ...] = ()  # globs of files that they may create
     edits: AgentEdits = "branch"  # the least that an edit must be; a branch is the most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worktree(Stored):
-    """Which state of the repository may be taken for what is meant (S8)."""
+    """Which state of the repository counts as intended (S8)."""
 
-    branch: str | None = None  # on another one a sync is held; None: any
-    dirty: Literal["run", "skip"] = "run"  # what becomes of a slot whose task is not as it was committed
+    branch: str | None = None  # on another one a sync is held; None for any
+    dirty: Literal["run", "skip"] = "run"  # what happens to a slot whose task is not as it was committed
 
 
 DEFAULT_JOBS = ("jobs/**/*.yaml", "jobs/**/*.yml", "jobs/**/*.md")
@@ -112,11 +112,11 @@ class Settings(Stored):
     timezone: str = "UTC"
     defaults: Mapping[str, Any] = field(default_factory=dict)  # job keys as plain YAML values
     runners: Mapping[str, RunnerSpec] = field(default_factory=dict)
-    hosts: tuple[str, ...] | None = None  # None: every host
+    hosts: tuple[str, ...] | None = None  # None for every host
     limits: Limits = Limits()
     prune: Prune = Prune()
     retention: Retention = added_later(Retention())
-    agents: Agents | None = unsaid(None)  # None: they only read
+    agents: Agents | None = unsaid(None)  # None: they can only read
     worktree: Worktree = added_later(Worktree())
 
 
@@ -127,7 +127,7 @@ def runner_of(field: str) -> str | None:
 
 
 def runner_file_of(field: str) -> str | None:
-    """The file of the root, root-relative, that such a field tells of: one that the command of a runner names."""
+    """The file of the root, root-relative, that such a field is about: one that a runner's command names."""
     parts = field.split(".", 3)
     return parts[3] if len(parts) == 4 and parts[0] == "runners" and parts[2] == "files" else None
 

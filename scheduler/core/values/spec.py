@@ -1,7 +1,7 @@
-"""The values everything else speaks of: what files say, what the store holds, what runs did.
+"""The values that all other code uses: what files say, what the store holds, what runs did.
 
-Desired state (`JobSpec`, `Settings`) and observed state (`Job`, `Run`) are different types on
-purpose: a definition can be compared and replaced, a history cannot.
+Desired state (`JobSpec`, `Settings`) and observed state (`Job`, `Run`) are different types on purpose: a definition can
+be compared and replaced, a history cannot.
 Instants are aware UTC; durations are `timedelta`, or whole milliseconds in names ending in `_ms`.
 """
 
@@ -20,19 +20,19 @@ from scheduler.core.values.codec import Stored, added_later, later_defaults, uns
 class Schedule(Stored):
     """When a job is due: one entry, with exactly one of `cron`, `every`, `at`; several entries, united; or never.
 
-    What is not set is not said, so that definitions stored before a key existed are equal still.
+    Unset fields are not stored, so that definitions stored before a key existed still compare equal.
     """
 
-    union: tuple[Schedule, ...] = unsaid((), key="any")  # two or more, in the order of the file; the jitter is of all
+    union: tuple[Schedule, ...] = unsaid((), key="any")  # two or more, in the order of the file; one jitter for all
     manual: bool = unsaid(False)  # it is never due
     cron: str | None = unsaid(None)  # 5 fields, 6 with the second first, or a macro such as @hourly, as written
     every: timedelta | None = unsaid(None)  # at whole multiples since the Unix epoch, plus `phase`
     at: datetime | None = unsaid(None)  # aware UTC
     phase: timedelta = unsaid(timedelta(0))  # of `every`, and shorter
-    timezone: str  # IANA name; never the machine's zone; of several entries the first one's
+    timezone: str  # IANA name, never the machine's zone; of several entries the first one's
     starts: datetime | None = unsaid(None)  # aware UTC; slots before it do not count
-    ends: datetime | None = unsaid(None)  # aware UTC; nor do those after it
-    jitter: timedelta = unsaid(timedelta(0))  # a run starts less than this after its slot; no part of the slot
+    ends: datetime | None = unsaid(None)  # aware UTC; slots after it do not count
+    jitter: timedelta = unsaid(timedelta(0))  # a run starts less than this after its slot; not part of the slot
 
     @property
     def entries(self) -> tuple[Schedule, ...]:
@@ -47,7 +47,7 @@ class Schedule(Stored):
         return replace(self, jitter=timedelta(0)) if self.jitter else self
 
     def until(self, last: datetime) -> Schedule:
-        """The same without the slots after `last`."""
+        """The same schedule without the slots after `last`."""
         if self.union:
             return replace(self, union=tuple(entry.until(last) for entry in self.union))
         return replace(self, ends=last if self.ends is None else min(self.ends, last))
@@ -58,16 +58,16 @@ FAILURE_LIMIT = 10
 
 
 class Concurrency(StrEnum):
-    """What happens to a slot that comes due while the job still runs."""
+    """What happens to a slot that comes due while the job is still running."""
 
     FORBID = "forbid"  # it is skipped, `overlap`
     QUEUE = "queue"  # it waits; a newer one takes its place
-    REPLACE = "replace"  # what runs is ended first
-    ALLOW = "allow"  # it runs beside
+    REPLACE = "replace"  # the current run is ended first
+    ALLOW = "allow"  # it runs in parallel
 
 
 class CatchUpPolicy(StrEnum):
-    """Which of the slots that passed while nobody was there are run after all."""
+    """Which of the slots that passed while no daemon was running run after all."""
 
     NONE = "none"
     LATEST = "latest"
@@ -76,7 +76,7 @@ class CatchUpPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatchUp(Stored):
-    """What becomes of missed slots. `within`: how late one may start; None: by the rule of `due.patience`."""
+    """What happens to missed slots. `within`: how late one may start; None: by the rule of `due.patience`."""
 
     policy: CatchUpPolicy = CatchUpPolicy.LATEST
     within: timedelta | None = None
@@ -84,11 +84,11 @@ class CatchUp(Stored):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry(Stored):
-    """Whether a run that did not succeed is tried again, and when. `attempts` counts the first try too."""
+    """Whether and when a run that did not succeed is retried. `attempts` counts the first try too."""
 
     attempts: int = 1
     delay: timedelta = timedelta(seconds=30)  # before the second try
-    backoff: float = 2  # by which each further delay is longer
+    backoff: float = 2  # the factor by which each further delay is longer
     max_delay: timedelta = timedelta(hours=1)
     on: tuple[str, ...] = ("failed", "timed_out")  # statuses of an attempt
 
@@ -97,8 +97,7 @@ class Retry(Stored):
 class JobSpec(Stored):
     """Desired state of one job: its resolved definition (defaults merged), never what happened to it.
 
-    The task text is not part of it, and neither is the file it stands in: editing a prompt or
-    moving a file changes no definition.
+    Neither the task text nor the job's file is part of it: editing a prompt or moving a file changes no definition.
     """
 
     id: str  # stable; written in the file, so it survives a rename
@@ -108,15 +107,15 @@ class JobSpec(Stored):
     tags: tuple[str, ...] = ()
     enabled: bool = True
     schedule: Schedule
-    task_source_path: str | None = None  # None: the text stands in the job file itself
+    task_source_path: str | None = None  # None if the text is in the job file itself
     runner: str
     env: tuple[tuple[str, str], ...] = ()  # sorted by name
     timeout: timedelta = timedelta(minutes=30)
     concurrency: Concurrency = Concurrency.FORBID
-    failure_limit: int = added_later(FAILURE_LIMIT)  # errors in a row that stop the job; 0: none do
+    failure_limit: int = added_later(FAILURE_LIMIT)  # consecutive errors that stop the job; 0 for no limit
     expires: datetime | None = added_later(None)  # aware UTC; no slot after it is due
     retry: Retry = added_later(Retry())
-    expect_every: timedelta | None = added_later(None)  # without a success for longer than that, somebody is told
+    expect_every: timedelta | None = added_later(None)  # without a success for longer, somebody is notified
     catch_up: CatchUp = added_later(CatchUp())
 
     @property
@@ -128,9 +127,9 @@ class JobSpec(Stored):
 
     @property
     def digest(self) -> str:
-        """sha256 of the definition; equal digests are equal definitions.
+        """sha256 of the definition; equal digests mean equal definitions.
 
-        A key that earlier versions did not know counts only where it is set, so that their digests stay.
+        A key that earlier versions did not know counts only if it is set, so that existing digests stay the same.
         """
         unset = later_defaults(JobSpec)
         said = {name: value for name, value in self.to_json().items() if unset.get(name, ...) != value}

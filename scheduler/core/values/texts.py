@@ -1,4 +1,4 @@
-"""Bytes of a job file as text: its encoding, its line table, and what no parser should be shown."""
+"""Bytes of a job file as text: its encoding, its line table, and what no parser should see."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CONFLICT_HINT = "settle the conflict and delete the <<<<<<<, ======= and >>>>>>>
 
 _MOST_LISTED = 20
 _LINE_END = re.compile(r"\r\n|\r|\n")
-# What YAML 1.2 section 5.1 allows, NUL, DEL and the byte order mark left out: libyaml swallows one that starts its
-# text, and counts places without it. A lone surrogate cannot come out of a UTF-8 decoder.
-# Compiled when the first file is read: it takes as long as a tenth of a `list`.
+# What YAML 1.2 section 5.1 allows, except NUL, DEL and the byte order mark: libyaml swallows one at the start of its
+# text, and counts positions without it. A lone surrogate cannot come out of a UTF-8 decoder. Compiled when the first
+# file is read, because it takes a tenth of the time of a `list`.
 _UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 
 
 class InputError(ValueError):
-    """Something written that cannot be used. `hint` says what to write instead, where that can be told."""
+    """Input that cannot be used. `hint` says what to write instead, if that is known."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -41,9 +41,9 @@ class TextError(InputError):
 
 
 class Lines:
-    """Turns character offsets of one text into places; LF, CRLF and CR end a line.
+    """Turns character offsets of one text into positions; LF, CRLF and CR end a line.
 
-    The table is made when the first place is asked for: a file without problems seldom needs one.
+    The table is built when the first position is requested: a file without problems seldom needs one.
     """
 
     __slots__ = ("_end", "_starts", "_text")
@@ -54,14 +54,14 @@ class Lines:
         self._end = len(text)
 
     def place(self, index: int) -> tuple[int, int]:
-        """The 1-based line and column of an offset. What lies behind the text belongs to the end of its last line."""
+        """The 1-based line and column of an offset. An offset behind the text belongs to the end of its last line."""
         self._fill()
         index = min(max(index, 0), self._end)
         line = bisect_right(self._starts, index)
         return line, index - self._starts[line - 1] + 1
 
     def start(self, line: int) -> int:
-        """The offset at which a line starts; of one before the first or behind the last the end of the text nearest."""
+        """The offset at which a line starts. For a line outside the text, the nearest end of the text."""
         self._fill()
         if line < 1:
             return 0
@@ -76,7 +76,7 @@ class Lines:
 
 
 def decode(data: bytes) -> str:
-    """The text of a file without its byte order mark; line ends stay as they are.
+    """The text of a file without its byte order mark; line endings stay as they are.
 
     Raises: TextError with code file.too-large, file.conflict-markers, file.encoding or file.character.
     """
@@ -127,12 +127,12 @@ def check_printable(text: str, start: int, end: int) -> None:
 
 
 def short(text: str) -> str:
-    """`text` quoted for a message, its end cut off where it is long."""
+    """`text` quoted for a message, cut off at the end if it is long."""
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """JSON that people can read and that steers no terminal: what does not show is written as an escape."""
+    """JSON that people can read and that cannot control a terminal: invisible characters are written as escapes."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     if text.isprintable():
         return text
@@ -140,7 +140,7 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names for a message, the rest counted where they are many."""
+    """Names for a message; if there are many, the rest are counted."""
     names = list(names)
     more = len(names) - _MOST_LISTED
     shown = [name if len(name) <= 100 else name[:97] + "..." for name in names[:_MOST_LISTED]]
@@ -150,8 +150,8 @@ def listed(names: Iterable[str]) -> str:
 def conflict_line(data: bytes) -> int | None:
     """The line of the first merge-conflict marker, or None.
 
-    A conflict is a line that starts with `<<<<<<< `, a later one that is exactly `=======` and a
-    later one that starts with `>>>>>>> ` (design F2). One that stands whole inside a fence of Markdown is an example.
+    A conflict is a line that starts with `<<<<<<< `, a later one that is exactly `=======` and a later one that starts
+    with `>>>>>>> ` (design F2). A conflict that is entirely inside a Markdown fence is an example.
     """
     if b"<<<<<<< " not in data:
         return None
@@ -165,7 +165,7 @@ def conflict_line(data: bytes) -> int | None:
 
 
 def example_line(data: bytes) -> int | None:
-    """The line of the first marker of a conflict that is none only because a fence holds it, or None."""
+    """The line of the first marker of a conflict that does not count only because it is inside a fence, or None."""
     if b"<<<<<<< " not in data:
         return None
     lines = _lines(data)
@@ -197,7 +197,7 @@ _FENCE = re.compile(rb" {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)")  # CommonMark 4.5
 
 
 def _fences(lines: Sequence[bytes]) -> Iterator[tuple[int, int]]:
-    """The lines inside of each fenced block, from the first up to the one that closes it; not of one left open."""
+    """The lines inside each fenced block, from the first up to the one that closes it; not of a block left open."""
     opened, mark = None, b""
     for number, line in enumerate(lines):
         found = _FENCE.match(line)
@@ -222,7 +222,7 @@ HALF_WAY = "is half way in the repository"
 
 
 def how_held_ends(held: str) -> str:
-    """What ends a held sync, as a hint. Nothing lets a sync take the files of another branch (S8)."""
+    """The hint that says what ends a held sync. Nothing lets a sync take the files of another branch (S8)."""
     if held.endswith(HALF_WAY):
         return "end or abort it; `scheduler sync --now` takes the files as they are"
     return "check out that branch, or change worktree.branch on the branch that is synced"

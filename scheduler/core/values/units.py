@@ -12,7 +12,7 @@ from scheduler.core.values.texts import InputError, short
 MAX_DURATION = timedelta(days=3650)  # far below what timedelta or a database integer can hold
 MAX_SIZE = 2**50
 
-# Told to editors by the JSON Schema; all but the upper limits.
+# For editors, through the JSON Schema; covers everything but the upper limits.
 DURATION_PATTERN = r"^(?=[0-9])(?=.*[1-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
 SIZE_PATTERN = r"^(?=.*[1-9])[0-9]+ ?(B|KiB|MiB|GiB)$"
 
@@ -44,7 +44,7 @@ class UnitError(InputError):
 
 
 def parse_duration(text: str) -> timedelta:
-    """`90s`, `20m`, `2h`, `1d` or a sum in that order of size, `1h30m`: whole seconds, above zero, at most ten years.
+    """`90s`, `20m`, `2h`, `1d` or a sum in descending order, `1h30m`: whole seconds, above zero, at most ten years.
 
     Raises: UnitError.
     """
@@ -77,7 +77,7 @@ def parse_duration(text: str) -> timedelta:
 def parse_when(text: str, now: datetime) -> datetime:
     """An instant as people type it: RFC 3339 with an offset, `now`, or an offset from now such as +1h30m or -1d.
 
-    Raises: ValueError; OverflowError where it leads out of the years 1 to 9999.
+    Raises: ValueError; OverflowError if it leads out of the years 1 to 9999.
     """
     if text == "now":
         return now
@@ -90,7 +90,7 @@ def parse_when(text: str, now: datetime) -> datetime:
 
 
 def with_units(number: str) -> str:
-    """The hint for a number that was written without a unit; empty where it would be wrong with one of them."""
+    """The hint for a number that was written without a unit; empty if one of these units would be wrong too."""
     hours = MAX_DURATION // timedelta(hours=1)
     possible = number.isdecimal() and len(number) <= _MOST_DIGITS and 0 < int(number) <= hours
     return f"write {number}s, {number}m or {number}h" if possible else ""
@@ -111,7 +111,7 @@ def _meant(text: str) -> timedelta | None:
 
 
 def format_duration(duration: timedelta) -> str:
-    """The shortest form that `parse_duration` reads back; a rest below a second prints as a fraction."""
+    """The shortest form that `parse_duration` reads back; a remainder below a second prints as a fraction."""
     if duration < timedelta(0):
         return "-" + format_duration(-duration)
     minutes, rest = divmod(duration, timedelta(minutes=1))
@@ -133,7 +133,7 @@ def parse_size(value: str | int) -> int:
         found = _SIZE.fullmatch(value)
         if found is None:
             raise _size_error(value)
-        # A number of too many digits is too large, whatever it is exactly.
+        # A number with too many digits is too large, whatever its exact value is.
         size = int(found[1]) * _UNITS[found[2]] if len(found[1]) <= _MOST_DIGITS else MAX_SIZE + 1
     if not 0 < size <= MAX_SIZE:
         raise UnitError(f"size {short(str(value))} is outside 1B-{format_size(MAX_SIZE)}", code="range")
