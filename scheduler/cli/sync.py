@@ -123,7 +123,7 @@ def plan_command(given: Globals, base: str | None, head: str | None, direct: boo
     else:
         from scheduler.service.review.review import review
 
-        found = reviewed = review(root, base=base, head=head, direct=direct)
+        found = reviewed = review(root, base=base, head=head, direct=direct, marks=style == "github")
         _print_review(given, reviewed, root, style)
     code = sync_code(found)
     pending = found.read and _pending(found.json)
@@ -136,10 +136,10 @@ def _print_review(given: Globals, found: Review, root: Root, style: str) -> None
 
         click.echo(comment(found.json, found.diffs, folder=found.folder, read=found.read), nl=False)
     elif style == "github" and not given.as_json:
-        from scheduler.cli.review_text import marks
+        from scheduler.cli.review_text import workflow_commands
 
         folder = _in_checkout(root.place.root)
-        for line in marks(found.json, found.problems, folder=folder):
+        for line in workflow_commands(found.json, found.problems, found.marks, folder=folder):
             click.echo(line)
     else:
         _print_synced(given, found, root, dry=True, reviewed=found)
@@ -205,14 +205,23 @@ def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, r
     if not found.read:
         click.echo("error: scheduler.yaml cannot be used: nothing is applied, the last good settings stay", err=True)
         return
+    if reviewed is not None:
+        from scheduler.cli.review_text import review_lines
+
+        for line in review_lines(shown, reviewed.diffs):
+            click.echo(line)
     words = shown["schedule_texts"]
+    pairs = {pair["id"]: f"; runner {pair['runner']}  [widens]" for pair in shown["runner_pairs"] if dry}
     for job_id in shown["created"]:
-        click.echo(f"+ {job_id}: {words[job_id]}")
+        click.echo(f"+ {job_id}: {words[job_id]}{pairs.get(job_id, '')}")
     for job_id in shown["revived"]:
-        click.echo(f"+ {job_id} (back, with its history): {words[job_id]}")
+        click.echo(f"+ {job_id} (back, with its history): {words[job_id]}{pairs.get(job_id, '')}")
     for update in shown["updated"]:
+        changes = {field: each for field, each in update["changes"].items() if field not in update["inherited"]}
+        if not changes:  # it takes over a default, whose line names it
+            continue
         click.echo(f"~ {update['id']}")
-        for field, change in update["changes"].items():
+        for field, change in changes.items():
             wider = "  [widens]" if field in update["widens"] else ""
             changed = render.change_text(field, change, schedules=update.get("schedule_text"))
             click.echo(render.clean(f"    {field.removesuffix('_ms')}: {changed}{wider}"))
@@ -231,11 +240,6 @@ def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, r
         wider = "  [widens]" if of_root["widens"] else ""
         changed = render.change_text(field, of_root)
         click.echo(render.clean(f"! {render.setting_name(field)}: {changed}{wider}{render.users_text(of_root)}"))
-    if reviewed is not None:
-        from scheduler.cli.review_text import review_lines
-
-        for line in review_lines(shown, reviewed.diffs):
-            click.echo(line)
     _print_guard(given, shown["guard"], " --now" if held(root) else "")
     counts = [(len(shown[kind]), kind) for kind in ("created", "updated", "moved", "archived", "revived")]
     counts.append((len(shown["task_changed"]), "task changed"))

@@ -351,6 +351,7 @@ class UpdateJson(ScheduleTextJson):
     changes: dict[str, BeforeAfterJson]
     next_fires: dict[str, list[Instant]]  # before and after
     widens: list[str]
+    inherited: list[str]  # fields that change only as the defaults of scheduler.yaml do
 
 
 MoveJson = TypedDict("MoveJson", {"id": str, "from": str, "to": str})
@@ -366,7 +367,14 @@ class TaskChangeJson(TypedDict):
 class RootChangeJson(BeforeAfterJson):
     field: str
     widens: bool
-    jobs: NotRequired[list[str]]  # that use the runner whose setting it is, or the file
+    jobs: NotRequired[list[str]]  # that use the runner whose setting it is, or the file; or take over the default
+
+
+class RunnerPairJson(TypedDict):
+    """A job that is added or back, and the runner that it had not until now."""
+
+    id: str
+    runner: str
 
 
 class GuardJson(TypedDict):
@@ -390,6 +398,7 @@ class PlanJson(RevisionJson):
     created: list[str]
     schedule_texts: dict[str, str]
     updated: list[UpdateJson]
+    runner_pairs: list[RunnerPairJson]
     moved: list[MoveJson]
     archived: list[str]
     revived: list[str]
@@ -405,6 +414,7 @@ class PlanJson(RevisionJson):
 class ReviewedJobsJson(TypedDict):
     jobs: dict[str, dict[str, Any]]
     runners: dict[str, list[str]]
+    runner_pairs: list[RunnerPairJson]
     runner_jobs: dict[str, list[str]]
     task_diffs: list[dict[str, Any]]
 
