@@ -18,7 +18,8 @@ import click
 from pydantic.fields import FieldInfo
 
 from scheduler import schemas
-from scheduler.cli.group import GLOBAL, cli
+from scheduler.cli.group import cli
+from scheduler.cli.helping import GLOBAL
 from scheduler.core.formats import rules
 from scheduler.core.formats.json_schema import SCHEMAS
 from scheduler.core.formats.shapes import (

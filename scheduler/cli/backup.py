@@ -20,7 +20,10 @@ from scheduler.service.backup import backup, backups, collect_garbage, other_ret
 @click.argument("path", metavar="PATH", type=click.Path(path_type=Path))
 @global_options
 def backup_command(given: Globals, path: Path) -> None:
-    """Copy the database into a new file while it is in use, and verify the copy. Overwrites nothing."""
+    """Copy the database to a new file, and verify the copy.
+
+    The database may be in use. Overwrites nothing.
+    """
     found = backup(given.find_root(), path)
     shown = {"path": str(path.absolute()), "jobs": found.jobs, "runs": found.runs, "bytes": found.bytes}
     if printed(given, {**shown, "copied_at": found.copied_at and instant(found.copied_at)}):
@@ -30,10 +33,13 @@ def backup_command(given: Globals, path: Path) -> None:
 
 
 @cli.command("gc")
-@click.option("--dry-run", is_flag=True, help="Say what would be thrown away, and keep it.")
+@click.option("--dry-run", is_flag=True, help="Show what would be deleted; delete nothing.")
 @global_options
 def gc_command(given: Globals, dry_run: bool) -> None:
-    """Throw away outputs and rows that `retention` in scheduler.yaml does not keep; a daemon does so once a day."""
+    """Delete the outputs and runs that `retention` does not keep.
+
+    `retention` is a section of scheduler.yaml. A daemon does this once a day.
+    """
     root = given.find_root()
     if other := other_retention(root):
         say(given, f"warning: {other}")
@@ -52,7 +58,10 @@ def gc_command(given: Globals, dry_run: bool) -> None:
 @click.argument("backup", metavar="[BACKUP]", required=False, type=click.Path(path_type=Path))
 @global_options
 def restore_command(given: Globals, backup: Path | None) -> None:
-    """Put a copy in the place of the database, which is put aside; without BACKUP list the nightly copies."""
+    """Replace the database with a backup.
+
+    The present database is renamed, not deleted. Without BACKUP, lists the nightly copies.
+    """
     root = given.find_root()
     if backup is None:
         _print_copies(given, backups(root))

@@ -14,7 +14,7 @@ import click
 
 from scheduler.cli import render
 from scheduler.cli.edit import whole
-from scheduler.cli.group import Globals, cli, global_options, printed, say
+from scheduler.cli.group import Globals, OneOf, cli, global_options, printed, say
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.remote import EVERY, read_every
 from scheduler.machine.clock import SystemClock
@@ -23,17 +23,19 @@ from scheduler.machine.clock import SystemClock
 @cli.command("clone")
 @click.argument("url")
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
-@click.option("--branch", metavar="B", help="The branch to follow; the one that the remote's HEAD names.")
-@click.option("--tag", metavar="T", help="A tag to follow instead, also when it is moved.")
-@click.option("--path", metavar="P", default="", help="The folder in the repository that holds scheduler.yaml.")
-@click.option("--verify", type=click.Choice(["signed"]), help="Apply only commits with a good SSH signature.")
+@click.option("--branch", metavar="B", help="The branch to follow (default: the remote's HEAD).")
+@click.option("--tag", metavar="T", help="Follow a tag instead, even when it moves.")
+@click.option(
+    "--path", metavar="P", default="", help="The folder that holds scheduler.yaml (default: the top of the repository)."
+)
+@click.option("--verify", type=OneOf(["signed"]), help="Apply only commits with a good SSH signature.")
 @click.option(
     "--allowed-signers",
     metavar="F",
     type=click.Path(path_type=Path),
-    help="Whose signatures are good, as ssh-keygen(1) describes it; a copy is kept in the state folder.",
+    help="The trusted signers, in the format of ssh-keygen(1); copied to the state folder.",
 )
-@click.option("--every", metavar="TIME", default=None, help="How often to look there; a minute.")
+@click.option("--every", metavar="TIME", default=None, help="How often to check the remote (default: 1m).")
 @global_options
 def clone_command(
     given: Globals,
@@ -46,7 +48,10 @@ def clone_command(
     allowed_signers: Path | None,
     every: str | None,
 ) -> None:
-    """Make a root that is kept from a branch of a remote: each new commit becomes the root, whole and at once."""
+    """Make a root that follows a branch of a remote.
+
+    Each new commit replaces the whole root at once.
+    """
     from scheduler.service.clone import Wanted, clone
 
     if verify is not None and allowed_signers is None:

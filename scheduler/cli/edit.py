@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from scheduler.cli import render
+from scheduler.cli.completion import JOB_FILE, KEY, REVISION, SETTING, TARGET
 from scheduler.cli.group import (
     REFUSED,
     Globals,
@@ -25,6 +26,7 @@ from scheduler.cli.group import (
     say,
     with_options,
 )
+from scheduler.cli.kinds import FileType
 from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.machine.signals import is_ignored
 
@@ -38,12 +40,15 @@ _SET = click.option(
     "--set",
     "settings",
     metavar="KEY=VALUE",
+    type=SETTING,
     multiple=True,
-    help="A key, such as name or retry.attempts, and its value as YAML; text needs no quotes.",
+    help="Set a key, such as name or retry.attempts, to a YAML value; text needs no quotes.",
 )
-_TASK_FILE = click.option("--task-file", metavar="FILE", help="A file with the task's new text; - for standard input.")
+_TASK_FILE = click.option(
+    "--task-file", metavar="FILE", type=FileType(), help="Read the new text of the task from FILE (- for stdin)."
+)
 _IF_VERSION = click.option(
-    "--if-version", metavar="VERSION", help="Refuse unless this is the job's version, as `show --json` tells it."
+    "--if-version", metavar="VERSION", help="Refuse if the job has another version (see `show --json`)."
 )
 
 
@@ -58,10 +63,12 @@ def _to_target(command: F) -> F:
 
     adorned: F = with_options(
         aimed,
-        click.option("--commit", is_flag=True, help="Commit what is written, and nothing else."),
-        click.option("--branch", metavar="NAME", help="Commit on a branch instead, and leave the files alone."),
-        click.option("--push", is_flag=True, help="Push the branch, in a root that `clone` made."),
-        click.option("-m", "--message", metavar="TEXT", help="The message of the commit."),
+        click.option("--commit", is_flag=True, help="Commit this edit, and nothing else."),
+        click.option(
+            "--branch", metavar="NAME", type=REVISION, help="Commit to a branch instead; leave the files unchanged."
+        ),
+        click.option("--push", is_flag=True, help="Push the branch (in a root that `clone` made)."),
+        click.option("-m", "--message", metavar="TEXT", help="The commit message."),
     )
     return adorned
 
@@ -69,7 +76,7 @@ def _to_target(command: F) -> F:
 @cli.command("update")
 @click.argument("job", type=JobType())
 @_SET
-@click.option("--unset", metavar="KEY", multiple=True, help="A key to delete.")
+@click.option("--unset", metavar="KEY", type=KEY, multiple=True, help="Delete a key.")
 @_TASK_FILE
 @_IF_VERSION
 @_to_target
@@ -83,7 +90,10 @@ def update_command(
     if_version: str | None,
     target: Target,
 ) -> None:
-    """Change a job by editing its file: the lines of what is changed, and no others."""
+    """Change a job by editing its file.
+
+    Only the lines that have to change do.
+    """
     from scheduler.service.edit.verbs import update_job
 
     root = given.find_root()
@@ -98,13 +108,22 @@ def update_command(
 @click.argument("job")
 @_SET
 @_TASK_FILE
-@click.option("--file", "path", metavar="PATH", help="The file to write, .yaml or .md; jobs/JOB.yaml or jobs/JOB.md.")
+@click.option(
+    "--file",
+    "path",
+    metavar="PATH",
+    type=JOB_FILE,
+    help="The file to write, .yaml or .md (default: jobs/JOB.yaml, or jobs/JOB.md).",
+)
 @_to_target
 @global_options
 def create_command(
     given: Globals, job: str, settings: tuple[str, ...], task_file: str | None, path: str | None, target: Target
 ) -> None:
-    """Write the file of a new job, and its prompt's where --set task_source_path names one. Overwrites nothing."""
+    """Create a job by writing its file.
+
+    With --set task_source_path=FILE, the text goes to FILE. Overwrites nothing.
+    """
     from scheduler.service.edit.verbs import create_job
 
     root = given.find_root()
@@ -117,12 +136,15 @@ def create_command(
 
 @cli.command("delete")
 @click.argument("job", type=JobType())
-@click.option("--with-task", is_flag=True, help="Delete the file of task_source_path too.")
+@click.option("--with-task", is_flag=True, help="Also delete the file that task_source_path names.")
 @_IF_VERSION
 @_to_target
 @global_options
 def delete_command(given: Globals, job: str, with_task: bool, if_version: str | None, target: Target) -> None:
-    """Delete a job's file, or its document in a file of several. Its history stays, and comes back with its id."""
+    """Delete a job's file, or its document in a file of several.
+
+    Its history stays, and comes back with its id.
+    """
     from scheduler.service.edit.verbs import delete_job
 
     root = given.find_root()
@@ -133,12 +155,15 @@ def delete_command(given: Globals, job: str, with_task: bool, if_version: str | 
 
 @cli.command("mv")
 @click.argument("job", type=JobType())
-@click.argument("path")
+@click.argument("path", type=JOB_FILE)
 @_IF_VERSION
 @_to_target
 @global_options
 def mv_command(given: Globals, job: str, path: str, if_version: str | None, target: Target) -> None:
-    """Move a job to another file: a new one, or a YAML file that gets one document more."""
+    """Move a job to another file.
+
+    PATH is a new file, or a YAML file that gets one more document.
+    """
     from scheduler.service.edit.verbs import move_job
 
     root = given.find_root()
@@ -149,12 +174,15 @@ def mv_command(given: Globals, job: str, path: str, if_version: str | None, targ
 
 @cli.command("rollback")
 @click.argument("job", type=JobType())
-@click.option("--to", required=True, metavar="RUN|text:SHA|commit:SHA", help="What to go back to.")
+@click.option("--to", required=True, metavar="RUN|text:SHA|commit:SHA", type=TARGET, help="What to restore.")
 @_IF_VERSION
 @_to_target
 @global_options
 def rollback_command(given: Globals, job: str, to: str, if_version: str | None, target: Target) -> None:
-    """Put back the text that a run had, or the job as a commit had it, by an edit of its file."""
+    """Restore the text of an earlier run, or a committed job.
+
+    Edits the file of the job or of its task.
+    """
     from scheduler.service.edit.verbs import roll_back
 
     root = given.find_root()

@@ -18,6 +18,8 @@ from click.shell_completion import CompletionItem
 
 from scheduler import __version__
 from scheduler.cli import render
+from scheduler.cli.helping import GLOBAL, GroupedCommands, written_name
+from scheduler.cli.kinds import FileType, FolderType
 from scheduler.cli.render import clean
 from scheduler.core.values.problems import Problem, SchedulerError, UsageError, meant
 from scheduler.core.values.units import parse_when
@@ -25,9 +27,9 @@ from scheduler.machine.clock import SystemClock
 from scheduler.root.place import locate
 from scheduler.service.jobs import known_words
 from scheduler.service.root import Root
+from scheduler.service.words import run_words
 
 F = TypeVar("F", bound=Callable[..., Any])
-GLOBAL = ("root", "state", "db", "as_json", "verbose", "quiet")
 
 
 @dataclass(slots=True)
@@ -81,12 +83,14 @@ def global_options(command: F) -> F:
 
     adorned: F = with_options(
         merged,
-        click.option("--root", metavar="DIR", help="The folder that holds scheduler.yaml [env: SCHEDULER_ROOT]."),
-        click.option("--state", metavar="DIR", help="The state folder [env: SCHEDULER_STATE]."),
-        click.option("--db", metavar="PATH", help="The database [env: SCHEDULER_DB]."),
+        click.option(
+            "--root", metavar="DIR", type=FolderType(), help="Folder that holds scheduler.yaml [env: SCHEDULER_ROOT]."
+        ),
+        click.option("--state", metavar="DIR", type=FolderType(), help="State folder [env: SCHEDULER_STATE]."),
+        click.option("--db", metavar="PATH", type=FileType(), help="Database file [env: SCHEDULER_DB]."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-        click.option("-v", "--verbose", count=True, help="Say more on stderr."),
-        click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors."),
+        click.option("-v", "--verbose", count=True, help="Print more on stderr."),
+        click.option("-q", "--quiet", is_flag=True, help="Print only errors on stderr."),
     )
     return adorned
 
@@ -113,17 +117,26 @@ class RunType(click.ParamType[str]):
     name = "run"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return [CompletionItem(word) for word in _known(ctx)[1] if word.startswith(incomplete)]
+        job, colon, _ = incomplete.partition(":")
+        root = known_root(ctx) if colon else None
+        found = _known(ctx)[1] if root is None else run_words(root, job)
+        return [CompletionItem(word) for word in found if word.startswith(incomplete)]
 
 
-def _known(context: click.Context) -> tuple[list[str], list[str]]:
+def known_root(context: click.Context) -> Root | None:
+    """The root that the options of an unfinished command line name; None where there is none."""
     given = Globals(quiet=True)
     for name in ("root", "state", "db"):
         setattr(given, name, context.params.get(name) or context.find_root().params.get(name))
     try:
-        jobs, runs = known_words(given.find_root())
+        return given.find_root()
     except SchedulerError:  # completion never prints an error into somebody's prompt
-        return [], []
+        return None
+
+
+def _known(context: click.Context) -> tuple[list[str], list[str]]:
+    root = known_root(context)
+    jobs, runs = ([], []) if root is None else known_words(root)
     return list(jobs), list(runs)
 
 
@@ -149,12 +162,11 @@ class OneOf(click.Choice[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
             return super().convert(value, param, ctx)
-        except click.BadParameter as error:
-            hint = meant(str(value)[:100], [str(each) for each in self.choices])
-            if not hint:
-                raise
-            told = f"{error.message} {hint[:1].upper()}{hint[1:]}"
-            raise click.BadParameter(told, ctx=ctx, param=param) from None
+        except click.BadParameter:
+            words = [str(each) for each in self.choices]
+            name = "" if param is None else f"{written_name(param)} "
+            message = f"{name}{str(value)[:100]!r} is not one of {', '.join(words)}"
+            raise UsageError(message, hint=meant(str(value)[:100], words)) from None
 
 
 PROBLEMS, REFUSED, UNAVAILABLE = 1, 3, 5
@@ -162,16 +174,23 @@ CODE = "exit_code"  # how the command ends, decided before it prints
 MOST = 1_000_000  # rows or fires asked for at once
 
 
-class Commands(click.Group):
+class Commands(GroupedCommands):
     """A group that suggests the command that was probably meant."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            hint = meant(args[0], self.list_commands(ctx)) or "`scheduler --help` lists them"
-            raise UsageError(f"there is no command {args[0]!r}", hint=hint)
+            raise UsageError(f"there is no command {args[0]!r}", hint=self._meant(ctx, args))
         return super().resolve_command(ctx, args)
+
+    def _meant(self, ctx: click.Context, args: Sequence[str]) -> str:
+        known = self.list_commands(ctx)
+        if args[0] == "help":
+            return f"`scheduler {args[1] + ' ' if args[1:] and args[1] in known else ''}--help`"
+        if args[0] == "version":
+            return "`scheduler --version`"
+        return meant(args[0], known) or "`scheduler --help` lists them"
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -186,7 +205,7 @@ class Commands(click.Group):
 @click.version_option(__version__, prog_name="scheduler")
 @global_options
 def cli(given: Globals) -> None:
-    """Runs the jobs that the files of a git repository describe, and remembers what ran."""
+    """Run the jobs that files in a git repository describe, and keep a record of what ran."""
 
 
 def end(code: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scheduler.cli import render
+from scheduler.cli.completion import RUNNER
 from scheduler.cli.edit import whole
 from scheduler.cli.group import (
     PROBLEMS,
@@ -16,6 +17,7 @@ from scheduler.cli.group import (
     UNAVAILABLE,
     Globals,
     JobType,
+    OneOf,
     cli,
     end,
     end_will_be,
@@ -25,6 +27,7 @@ from scheduler.cli.group import (
     problem_count,
     say,
 )
+from scheduler.cli.kinds import FileType
 from scheduler.core.values.problems import Problem, UsageError
 from scheduler.core.values.texts import json_text, listed, names
 
@@ -35,14 +38,23 @@ _CRONTAB_ONLY = "says something of a crontab only"
 
 
 @cli.command("import")
-@click.argument("kind", type=click.Choice(["crontab", "phantom", "export"]))
-@click.argument("source")
-@click.option("--to", metavar="DIR", help="The folder for the job files, relative to the root. [jobs/imported]")
-@click.option("--runner", metavar="NAME", help="The runner of the jobs; else the root's shell, or its default runner.")
-@click.option("--timezone", metavar="ZONE", help="The zone of schedules that name none; else that of this machine.")
-@click.option("--system/--no-system", default=None, help="A crontab with a user in each line, or without.")
-@click.option("--user", metavar="NAME", help="Whose lines of such a crontab to take; else those of whoever asks.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
+@click.argument("kind", type=OneOf(["crontab", "phantom", "export"]))
+@click.argument("source", type=FileType())
+@click.option("--to", metavar="DIR", help="Folder for the job files, relative to the root (default: jobs/imported).")
+@click.option(
+    "--runner",
+    metavar="NAME",
+    type=RUNNER,
+    help="Runner of the jobs (default: the root's shell, or its default runner).",
+)
+@click.option("--timezone", metavar="ZONE", help="Zone of schedules that name none (default: this machine's).")
+@click.option(
+    "--system/--no-system",
+    default=None,
+    help="Expect a crontab with a user in each line, or without (default: find out).",
+)
+@click.option("--user", metavar="NAME", help="Whose lines of a system crontab to import (default: yours).")
+@click.option("--dry-run", is_flag=True, help="Show what would be done; write nothing.")
 @global_options
 def import_command(
     given: Globals,
@@ -55,10 +67,10 @@ def import_command(
     user: str | None,
     dry_run: bool,
 ) -> None:
-    """Carry jobs from a crontab, Phantom's database or an `export` into this root: as files, and with their past.
+    """Import jobs, with their history if the source has it.
 
-    SOURCE is a file; - is standard input, as in `crontab -l | scheduler import crontab -`. Nothing is overwritten, and
-    doing it again changes nothing.
+    SOURCE is a file; - is standard input, as in `crontab -l | scheduler import crontab -`. Overwrites nothing; a
+    second import of the same source changes nothing.
     """
     from scheduler.service.imports.importing import (
         MOST_BYTES,
@@ -137,10 +149,13 @@ def _print(given: Globals, found: ImportJson) -> None:
 
 @cli.command("export")
 @click.argument("jobs", metavar="[JOB...]", nargs=-1, type=JobType())
-@click.option("--all", "every", is_flag=True, help="All jobs, archived ones too.")
+@click.option("--all", "every", is_flag=True, help="Export all jobs, archived ones too.")
 @global_options
 def export_command(given: Globals, jobs: tuple[str, ...], every: bool) -> None:
-    """Write jobs with their files and all their history as lines of JSON; `import export` reads them back."""
+    """Export jobs with their files and history as JSON lines.
+
+    `import export` reads them back.
+    """
     if every == bool(jobs):
         raise UsageError(
             "name the jobs, or say --all" if not jobs else "--all and jobs exclude each other",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scheduler.cli import render
+from scheduler.cli.completion import TAG
 from scheduler.cli.group import (
     MOST,
     Globals,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 @cli.command("list")
 @click.option("--status", type=OneOf([status.value for status in Status]), help="Only jobs of this status.")
-@click.option("--tag", help="Only jobs with this tag.")
+@click.option("--tag", type=TAG, help="Only jobs with this tag.")
 @click.option("--problems", is_flag=True, help="Only jobs with problems, and the problems.")
 @global_options
 def list_command(given: Globals, status: str | None, tag: str | None, problems: bool) -> None:
@@ -86,7 +87,7 @@ def _say_held(given: Globals, held: str | None) -> None:
 @click.argument("job", type=JobType())
 @global_options
 def show_command(given: Globals, job: str) -> None:
-    """Show one job: definition, state, where it stands and when it runs next."""
+    """Show one job: definition, state, file and next fires."""
     found = show_job(given.find_root(), job, prefix=given.prefix)
     _say_held(given, found["held"])
     if printed(given, found):
@@ -146,7 +147,7 @@ def show_command(given: Globals, job: str) -> None:
 def next_command(
     given: Globals, jobs: tuple[str, ...], count: int | None, start: datetime | None, until: datetime | None
 ) -> None:
-    """Show coming fires, in local time and UTC."""
+    """Show the next fires, in local time and UTC."""
     root = given.find_root()
     found = next_fires(root, jobs, count=count, start=start, until=until, prefix=given.prefix)
     _say_held(given, held(root))
@@ -212,7 +213,10 @@ def history_command(given: Globals, job: str, count: int | None, status: str | N
 @click.option("--at", type=InstantType(), help="The instant to explain; the newest slot that was due if absent.")
 @global_options
 def explain_command(given: Globals, job: str, at: datetime | None) -> None:
-    """Say why a job did, did not or will not fire at an instant, and how that is known."""
+    """Explain why a job did, did not or will not fire.
+
+    Shows the evidence for the answer.
+    """
     root = given.find_root()
     found = explain_job(root, job, at=at, prefix=given.prefix)
     _say_held(given, held(root))
@@ -229,9 +233,9 @@ def explain_command(given: Globals, job: str, at: datetime | None) -> None:
 @click.option("--follow", is_flag=True, help="Go on printing until the run has ended.")
 @global_options
 def output_command(given: Globals, run: str, follow: bool) -> None:
-    """Print what a run wrote: its stdout to stdout, its stderr to stderr.
+    """Print what a run wrote to stdout and stderr.
 
-    Byte for byte into a file or pipe; on a terminal without what would steer it, such as colours.
+    A file or pipe gets the exact bytes; a terminal gets no control sequences, such as colours.
     """
     root = given.find_root()
     if follow and given.as_json:
@@ -269,7 +273,10 @@ def task_command(given: Globals, run: str) -> None:
 @click.option("-n", "count", type=click.IntRange(min=1, max=MOST), help="The newest so many.")
 @global_options
 def audit_command(given: Globals, job: str | None, count: int | None) -> None:
-    """Show what changed, when, by whom: of one job, of `@root`, or of all."""
+    """Show what changed, when, and by whom.
+
+    For one job, for `@root` (scheduler.yaml), or for all.
+    """
     root = given.find_root()
     found = audit(root, job, count=count, prefix=given.prefix)
     say_never_synced(given, never_synced(root))

@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from scheduler.cli.render import field_text, schedule_written, value_text
+from scheduler.core.plan.headline import (
+    Power,
+    common_zone,
+    fires_of,
+    headline,
+    own_changes,
+    powers,
+    retimed,
+    times_as_many,
+)
 from scheduler.core.values.hidden import each_shown
-from scheduler.core.values.settings import converted_file_of, runner_file_of
+from scheduler.core.values.settings import is_inherited_setting, runner_file_of, runner_of
 from scheduler.core.views import place_of_setting
 
 if TYPE_CHECKING:
@@ -42,22 +53,48 @@ def marker(folder: str) -> str:
 def comment(shown: Json, diffs: Sequence[TaskDiff], *, folder: str = "", read: bool = True, most: int = MOST) -> str:
     """The whole comment, at most `most` characters; what was cut off is said at its end."""
     page = _Page(most - _NOTE)
-    page.add("", [marker(folder), f"### Scheduler: {_summary(shown, read)}", "", *_compared(shown)])
+    page.add(
+        "",
+        [
+            marker(folder),
+            f"### Scheduler: {headline(shown, read=read, name=code, strong=_strong)}",
+            "",
+            *_compared(shown),
+        ],
+    )
     page.add("notes", [f"- {code(note)}" for note in shown["notes"]])
     page.add("the error that stops everything", _unread(read))
     page.add("what the guard holds back", _guard(shown["guard"]))
-    page.each("changes that give more power", "#### \u26a0\ufe0f Gives more power", list(_widens(shown)), share=0.9)
-    page.each("problems", _problems_title(shown), [_problem(problem) for problem in shown["problems"]], share=0.3)
-    for title, changes in _TITLES.items():
-        jobs = [(job_id, job) for job_id, job in shown["jobs"].items() if job["change"] in changes]
+    errors = [_problem(each) for each in shown["problems"] if each["severity"] == "error"]
+    page.bullets("problems", _ERRORS, errors, share=0.3)
+    power = [line for each in powers(shown) for line in _power(each, shown)]
+    page.bullets("changes that give more power", "#### \u26a0\ufe0f Gives more power", power, share=0.9)
+    texts = sorted(diffs, key=lambda diff: diff.before_sha256 is None)
+    page.diffs("#### Prompts and scripts", texts, share=0.6)
+    for title, jobs in _sections(shown):
         page.each("jobs", f"#### {title}", [_job(job_id, job, shown) for job_id, job in jobs], share=0.5)
     settings = [_setting(change) for change in shown["root_changed"] if not change["widens"]]
-    page.each("settings", "#### Other settings", settings, share=0.5)
-    page.diffs("#### Prompts and scripts", sorted(diffs, key=lambda diff: diff.before_sha256 is None))
+    page.bullets("settings", "#### Other settings", settings, share=0.5)
+    warnings = [_problem(each) for each in shown["problems"] if each["severity"] != "error"]
+    page.bullets("problems", "#### Warnings", warnings, share=0.9)
     return page.text()
 
 
-_TITLES = {"Added": ("created", "revived"), "Changed": ("changed",), "Moved": ("moved",), "Removed": ("archived",)}
+_ERRORS = "#### Errors\n\nA job with an error keeps its last good definition; a new one is not created."
+
+
+def _sections(shown: Json) -> Iterator[tuple[str, list[tuple[str, Json]]]]:
+    """The jobs of each section: what runs at other times before what does not."""
+    jobs = shown["jobs"].items()
+    inherits = {update["id"] for update in shown["updated"] if not own_changes(update)}
+    changed = [(job_id, job) for job_id, job in jobs if job["change"] == "changed"]
+    yield "Schedules", [(job_id, job) for job_id, job in changed if retimed(job)]
+    for title, changes in (("Added", ("created", "revived")), ("Removed", ("archived",))):
+        yield title, [(job_id, job) for job_id, job in jobs if job["change"] in changes]
+    others = [(job_id, job) for job_id, job in changed if not retimed(job)]
+    moved = {move["id"] for move in shown["moved"]}
+    yield "Other changes", [(job_id, job) for job_id, job in others if job_id not in inherits or job_id in moved]
+    yield "Moved", [(job_id, job) for job_id, job in jobs if job["change"] == "moved"]
 
 
 @dataclass
@@ -92,7 +129,27 @@ class _Page:
                 head = []
         self.room += kept_back
 
-    def diffs(self, title: str, diffs: Sequence[TaskDiff]) -> None:
+    def bullets(self, what: str, title: str, lines: Sequence[str], *, share: float) -> None:
+        """As many bullets of one list as fit, without a blank line between them."""
+        kept_back = self.room - int(self.room * share)
+        left, kept = int(self.room * share) - _size(title) - 4, 0
+        while kept < len(lines) and (left := left - _size(lines[kept]) - 1) >= 0:
+            kept += 1
+        for _ in lines[kept:]:
+            self._count(what)
+        self.room -= kept_back
+        if kept:
+            self.add(what, [title, "", *lines[:kept]])
+        self.room += kept_back
+
+    def diffs(self, title: str, diffs: Sequence[TaskDiff], *, share: float) -> None:
+        """As much of the texts as fits into that share of the room left; new ones last."""
+        kept_back = self.room - int(self.room * share)
+        self.room -= kept_back
+        self._diffs(title, diffs)
+        self.room += kept_back
+
+    def _diffs(self, title: str, diffs: Sequence[TaskDiff]) -> None:
         head = [title, ""]
         for diff in diffs:
             if self.room < _SMALLEST:
@@ -125,27 +182,8 @@ class _Page:
         return "\n\n".join(self._blocks) + "\n"
 
 
-def _summary(shown: Json, read: bool) -> str:
-    if not read:
-        return "`scheduler.yaml` cannot be used"
-    guard = shown["guard"]
-    counts = [
-        (len(shown["created"]), "added"),
-        (len(shown["revived"]), "back"),
-        (len(shown["updated"]), "changed"),
-        (len(shown["task_changed"]), "with another text"),
-        (len(shown["moved"]), "moved"),
-        (len(shown["archived"]), "removed"),
-        (0 if guard is None else guard["would_archive"], "held back by the guard"),
-    ]
-    said = [f"{n} {'job' if n == 1 else 'jobs'} {word}" for n, word in counts if n]
-    settings = len(shown["root_changed"])
-    said += [f"{settings} {'setting' if settings == 1 else 'settings'} changed"] if settings else []
-    wider = sum(1 for _ in _widens(shown))
-    said += [f"**{wider} {'change gives' if wider == 1 else 'changes give'} more power**"] if wider else []
-    bad = sum(problem["severity"] == "error" for problem in shown["problems"])
-    said += [f"**{bad} {'error' if bad == 1 else 'errors'}**"] if bad else []
-    return ", ".join(said) or "nothing changes"
+def _strong(text: str) -> str:
+    return f"**{text}**"
 
 
 def _compared(shown: Json) -> list[str]:
@@ -166,16 +204,10 @@ def _unread(read: bool) -> list[str]:
     )
 
 
-def _problems_title(shown: Json) -> str:
-    kept = "A job with an error keeps its last good definition; a new one is not created."
-    errors = any(problem["severity"] == "error" for problem in shown["problems"])
-    return f"#### Problems\n\n{kept}" if errors else "#### Problems"
-
-
-def _problem(problem: Json) -> list[str]:
+def _problem(problem: Json) -> str:
     place = code(f"{problem['path']}:{problem['line']}:{problem['column']}")
     hint = f"  \n  hint: {code(problem['hint'])}" if problem["hint"] else ""
-    return [f"- **{problem['severity']}** {place} {code(problem['message'])} ({code(problem['code'])}){hint}"]
+    return f"- **{problem['severity']}** {place} {code(problem['message'])} ({code(problem['code'])}){hint}"
 
 
 def _guard(guard: Json | None) -> list[str]:
@@ -191,34 +223,35 @@ def _guard(guard: Json | None) -> list[str]:
     ]
 
 
-def _widens(shown: Json) -> Iterable[list[str]]:
-    for update in shown["updated"]:
-        for field in update["widens"]:
-            before, after = (_value(field, update["changes"][field][side]) for side in ("before", "after"))
-            what = _runs(update["changes"][field]["after"], shown) if field == "runner" else ""
-            yield [f"- {code(update['id'])}: {_field(field)} {before} \u2192 {after}{what}"]
-    converted: dict[tuple[str, str], tuple[list[str], set[str]]] = {}
-    for change in shown["root_changed"]:
-        path = converted_file_of(change["field"])
-        if path is not None:
-            before, after = (_value(change["field"], change[side]) for side in ("before", "after"))
-            paths, jobs = converted.setdefault((before, after), ([], set()))
-            paths.append(path)
-            jobs.update(change["jobs"])
-        elif change["widens"]:
-            name = change["field"].split(".")[1] if change["field"].startswith("runners.") else ""
-            users = shown["runner_jobs"].get(name, [])
-            used = f"; used by {_listed(users)}" if users else "; no job uses it" if name else ""
-            before, after = (_value(change["field"], change[side]) for side in ("before", "after"))
-            path = runner_file_of(change["field"])
-            place = place_of_setting(change["field"])
-            what = (
-                f"{code(place)}, {code(change['field'])}" if path is None else f"{code(path)}, which {code(name)} runs"
-            )
-            yield [f"- {what}: {before} \u2192 {after}{used}"]
-    for (before, after), (paths, jobs) in converted.items():
-        used = f"used by {_listed(sorted(jobs))}" if jobs else "no job uses it"
-        yield [f"- {_listed(paths)}, by git's attributes: {before} \u2192 {after}; {used}"]
+def _power(power: Power, shown: Json) -> Iterator[str]:
+    before, after = (_value(power.field, side) for side in (power.before, power.after))
+    if power.kind == "pair":
+        env = f", with {code(value_text(power.env))} in its environment" if power.env else ""
+        what = f"{power.title} with runner {code(power.runner)}{_runs(power.runner, shown)}"
+        yield f"- {_listed(power.jobs)}: {what}, for up to {_value('timeout_ms', power.timeout_ms)} a run{env}"
+    elif power.kind == "field":
+        yield f"- {_listed(power.jobs)}: {_field(power.field)} {before} \u2192 {after}{_runs(power.runner, shown)}"
+    elif power.kind == "conversion":
+        used = f"used by {_listed(power.jobs)}" if power.jobs else "no job uses it"
+        yield f"- {_listed(power.paths)}, by git's attributes: {before} \u2192 {after}; {used}"
+    else:
+        path = runner_file_of(power.field)
+        place = code(place_of_setting(power.field))
+        what = (
+            f"{place}, {code(power.field)}"
+            if path is None
+            else f"{code(path)}, which {code(runner_of(power.field) or '')} runs"
+        )
+        yield f"- {what}: {before} \u2192 {after}{_runs(power.runner, shown)}{_users(power.field, power.jobs)}"
+
+
+def _users(field: str, jobs: Sequence[str]) -> str:
+    """Whom a setting reaches: who uses the runner, or takes over the default."""
+    if runner_of(field) is not None:
+        return f"; used by {_listed(jobs)}" if jobs else "; no job uses it"
+    if not is_inherited_setting(field):
+        return ""
+    return f"; for {len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}: {_listed(jobs)}" if jobs else "; for no job"
 
 
 def _runs(runner: str, shown: Json) -> str:
@@ -238,35 +271,48 @@ def _job(job_id: str, job: Json, shown: Json) -> list[str]:
         task = code(job["task_path"] or job["path"])
         lines[0] += f": runner {code(job['runner'])}{_runs(job['runner'], shown)}{env}, task {task}{off}"
     lines += [f"- moved from {code(move['from'])}" for move in shown["moved"] if move["id"] == job_id]
-    changes: Json = next((update["changes"] for update in shown["updated"] if update["id"] == job_id), {})
-    for field, change in changes.items():
+    update = next((each for each in shown["updated"] if each["id"] == job_id), None)
+    for field, change in ({} if update is None else own_changes(update)).items():
         before, after = (_value(field, change[side]) for side in ("before", "after"))
         if field == "schedule":  # the table has it in words
             before, after = (code(_short(schedule_written(change[side]))) for side in ("before", "after"))
         lines.append(f"- {_field(field)}: {before} \u2192 {after}")
-    before, after = job["before"], job["after"]
-    timed = not changes.keys().isdisjoint({"schedule", "enabled", "expires"})
-    if timed or before is None or after is None:
-        lines += ["", *_times(before, after)]
+    if retimed(job):
+        lines += ["", *_times(job)]
     return lines
 
 
-def _times(before: Json | None, after: Json | None) -> list[str]:
+def _times(job: Json) -> list[str]:
+    """When it runs, before and after; the fires themselves are folded, and their zone is in the title of the table."""
+    before, after = job["before"], job["after"]
     sides = [side for side in (before, after) if side is not None]
     titles = ["before", "after"] if len(sides) == 2 else ["it would have run" if after is None else "it will run"]
-    fires = ["<br>".join(fire["local"] for fire in side["next_fires"]) or "never" for side in sides]
+    runs = [f"{side['runs_per_month']:,}" for side in sides]
+    if job["runs_factor"]:
+        runs[-1] += f", **{times_as_many(job['runs_factor'])}**"
+    zone = common_zone(*sides)
+    columns = [fires_of(side, zone) or ["never"] for side in sides]
+    rows = [" | ".join(row) for row in zip_longest(*columns, fillvalue="")]
+    two = len(sides) == 2
     return [
         "| | " + " | ".join(titles) + " |",
         "|---|" + "---|" * len(sides),
         "| schedule | " + " | ".join(_cell(side["schedule_text"]) for side in sides) + " |",
-        "| next fires | " + " | ".join(fires) + " |",
-        "| runs in 30 days | " + " | ".join(f"{side['runs_per_month']:,}" for side in sides) + " |",
+        "| runs in 30 days | " + " | ".join(runs) + " |",
+        "",
+        "<details><summary>Next fires</summary>",
+        "",
+        f"| {zone} | before | after |" if two else f"| {zone or 'next fires'} |",
+        "|---|---|---|" if two else "|---|",
+        *(f"| {number} | {row} |" if two else f"| {row} |" for number, row in enumerate(rows, start=1)),
+        "",
+        "</details>",
     ]
 
 
-def _setting(change: Json) -> list[str]:
+def _setting(change: Json) -> str:
     before, after = (_value(change["field"], change[side]) for side in ("before", "after"))
-    return [f"- {code(change['field'])}: {before} \u2192 {after}"]
+    return f"- {code(change['field'])}: {before} \u2192 {after}{_users(change['field'], change.get('jobs', ()))}"
 
 
 def _diff(diff: TaskDiff, most: int | None = None) -> list[str]:

@@ -17,7 +17,7 @@ import click
 
 from scheduler.core.values.instants import on_the_clock, parse_instant
 from scheduler.core.values.problems import Problem
-from scheduler.core.values.settings import converted_file_of, runner_file_of, runner_of
+from scheduler.core.values.settings import converted_file_of, is_inherited_setting, runner_file_of, runner_of
 from scheduler.core.values.texts import json_text, listed
 from scheduler.core.values.units import format_duration
 from scheduler.core.views import place_of_setting
@@ -372,9 +372,13 @@ def setting_name(field: str) -> str:
 
 
 def users_text(change: Mapping[str, Any]) -> str:
-    """Which jobs a setting of a runner serves; empty for other settings."""
+    """Which jobs a setting of a runner serves, or take over a default; empty for other settings."""
     if "jobs" not in change:
         return ""
+    if is_inherited_setting(change["field"]):
+        jobs = change["jobs"]
+        named = f": {listed(jobs)}" if jobs else ""
+        return f"; for {len(jobs) or 'no'} {'job' if len(jobs) < 2 else 'jobs'}{named}"
     return f"; used by {listed(change['jobs'])}" if change["jobs"] else "; no job uses it"
 
 

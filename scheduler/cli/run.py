@@ -40,14 +40,15 @@ if TYPE_CHECKING:
 
 @cli.command("run")
 @click.argument("job", type=JobType())
-@click.option("--wait", is_flag=True, help="Wait for the end; exit 1 unless the run succeeded.")
-@click.option(
-    "--task-of", metavar="RUN", type=RunType(), help="Give it the text that this run had, whatever its file holds."
-)
-@click.option("--dry-run", is_flag=True, help="Show argv, folder, environment names and text; start nothing.")
+@click.option("--wait", is_flag=True, help="Wait for the end; exit 1 unless the run succeeds.")
+@click.option("--task-of", metavar="RUN", type=RunType(), help="Use the text of this earlier run, not the file's.")
+@click.option("--dry-run", is_flag=True, help="Show argv, folder, environment names and text; run nothing.")
 @global_options
 def run_command(given: Globals, job: str, wait: bool, task_of: str | None, dry_run: bool) -> None:
-    """Run a job now, with the text its file holds now: in the daemon if one runs, else here in the foreground."""
+    """Run a job now.
+
+    It gets the text that its file holds now. The daemon runs it; without one, this command does, in the foreground.
+    """
     root = given.find_root()
     if dry_run:
         _print_dry_run(given, dry_run_job(root, job, task_of=task_of))
@@ -112,7 +113,7 @@ def _say_ended(given: Globals, run: Run) -> None:
 @click.argument("run", type=RunType())
 @global_options
 def cancel_command(given: Globals, run: str) -> None:
-    """End a run: TERM for its processes, and KILL ten seconds later."""
+    """Stop a run: TERM to its processes, KILL 10 seconds later."""
     ended = cancel_run(given.find_root(), run)
     if not printed(given, {"run": run_json(ended)}):
         say(given, f"{ended.id} {ended.status.value}")
@@ -120,12 +121,15 @@ def cancel_command(given: Globals, run: str) -> None:
 
 @cli.command("pause")
 @click.argument("job", type=JobType())
-@click.option("--reason", help="Why, for those who wonder.")
-@click.option("--until", type=InstantType(), help="When it goes on by itself; without this, at `resume`.")
-@click.option("--next", "one_slot", is_flag=True, help="Skip the next slot only, and go on with the one after it.")
+@click.option("--reason", help="Why, for others to read.")
+@click.option("--until", type=InstantType(), help="When the pause ends by itself (default: at `resume`).")
+@click.option("--next", "one_slot", is_flag=True, help="Skip only the next slot.")
 @global_options
 def pause_command(given: Globals, job: str, reason: str | None, until: datetime | None, one_slot: bool) -> None:
-    """Hold a job back: its slots become skips. Survives every sync, and is no edit of its file."""
+    """Pause a job: its slots are skipped.
+
+    A pause survives every sync and does not edit the file.
+    """
     if one_slot and until is not None:
         raise UsageError("--next says itself how long the pause is", hint="leave --until out")
     _print_job(given, pause_job(given.find_root(), job, reason=reason, until=until, one_slot=one_slot))
@@ -135,7 +139,10 @@ def pause_command(given: Globals, job: str, reason: str | None, until: datetime 
 @click.argument("job", type=JobType())
 @global_options
 def resume_command(given: Globals, job: str) -> None:
-    """Lift a pause, or start a stopped job anew. What passed meanwhile is not made up for; the next slot fires."""
+    """End a pause, or restart a stopped job.
+
+    Slots that have passed are not made up for; the next one runs.
+    """
     _print_job(given, resume_job(given.find_root(), job))
 
 

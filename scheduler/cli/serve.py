@@ -13,7 +13,7 @@ from datetime import timedelta
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import PROBLEMS, Globals, cli, end, end_will_be, global_options, printed, say
+from scheduler.cli.group import PROBLEMS, Globals, OneOf, cli, end, end_will_be, global_options, printed, say
 from scheduler.cli.sync import sync_code
 from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.machine.log import FORMATS, Log, is_journal, write_log
@@ -25,16 +25,16 @@ _log = Log(__name__)
 
 
 @cli.command("serve")
-@click.option("--observe", is_flag=True, help="Watch and sync, but fire nothing.")
-@click.option("--once", is_flag=True, help="Sync, run what is due, and exit when it has ended.")
-@click.option("--grace", type=click.FloatRange(min=0, max=86_400), default=30, show_default=True, metavar="SECONDS",
-              help="How long runs may go on when the daemon is told to stop; then they are interrupted.")  # fmt: skip
-@click.option("--new-state", is_flag=True, help="Start without a history where the earlier one is gone.")
-@click.option("--no-api", is_flag=True, help="Without the HTTP API; there is none yet.")
-@click.option("--listen", metavar="ADDR", help="Where the HTTP API listens; refused, as there is none yet.")
-@click.option("--log-format", type=click.Choice(FORMATS), default="text", show_default=True,
+@click.option("--observe", is_flag=True, help="Watch and sync, but run nothing.")
+@click.option("--once", is_flag=True, help="Sync, run what is due, and exit when that has ended.")
+@click.option("--grace", type=click.FloatRange(min=0, max=86_400), default=30, metavar="SECONDS",
+              help="How long running jobs may continue after a stop signal (default: 30).")  # fmt: skip
+@click.option("--new-state", is_flag=True, help="Start without history if the earlier database is gone.")
+@click.option("--no-api", is_flag=True, help="Serve no HTTP API (there is none yet).")
+@click.option("--listen", metavar="ADDR", help="Address of the HTTP API (rejected: there is none yet).")
+@click.option("--log-format", type=OneOf(FORMATS), default="text",
               envvar="SCHEDULER_LOG_FORMAT",
-              help="How each line of the log is written [env: SCHEDULER_LOG_FORMAT].")  # fmt: skip
+              help="Format of log lines (default: text) [env: SCHEDULER_LOG_FORMAT].")  # fmt: skip
 @global_options
 def serve_command(
     given: Globals,
@@ -46,9 +46,10 @@ def serve_command(
     listen: str | None,
     log_format: str,
 ) -> None:
-    """Watch the files, sync every change, and fire what is due, until told to stop.
+    """Watch the files, sync changes, and run due jobs.
 
-    SIGTERM or Ctrl-C starts nothing more and gives what runs its grace; a second one ends it at once.
+    On SIGTERM or Ctrl-C, no new runs start and running ones get the grace period to finish. A second signal stops
+    them immediately.
     """
     if listen is not None:
         raise UsageError(f"--listen {listen}: the HTTP API is not built yet", hint="leave the option out")
@@ -86,7 +87,10 @@ def _told_in_the_log(wanted: bool) -> Iterator[None]:
 @cli.command("doctor")
 @global_options
 def doctor_command(given: Globals) -> None:
-    """Check all that has to be well for jobs to fire; exit 1 where something is not."""
+    """Check everything that jobs need in order to run.
+
+    Exits with 1 if anything is an error.
+    """
     from scheduler.service.doctor.examine import examine
 
     found = examine(given.find_root())
@@ -101,10 +105,13 @@ def doctor_command(given: Globals) -> None:
 
 
 @cli.command("hooks")
-@click.argument("action", type=click.Choice(["install", "uninstall", "status"]))
+@click.argument("action", type=OneOf(["install", "uninstall", "status"]))
 @global_options
 def hooks_command(given: Globals, action: str) -> None:
-    """Have every commit, merge, checkout and rewrite wake the daemon: put git hooks before those that are there."""
+    """Install git hooks that wake the daemon, or remove them.
+
+    They run at every commit, merge, checkout and rewrite. Hooks that were there before still run.
+    """
     from scheduler.service.hooks import hook_states, install_hooks, uninstall_hooks
 
     verbs = {"install": install_hooks, "uninstall": uninstall_hooks, "status": hook_states}

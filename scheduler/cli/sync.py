@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scheduler.cli import render
+from scheduler.cli.completion import REVISION
 from scheduler.cli.group import (
     PROBLEMS,
     REFUSED,
     Globals,
+    OneOf,
     cli,
     end,
     end_will_be,
@@ -40,7 +42,10 @@ if TYPE_CHECKING:
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path(file_okay=False, path_type=Path))
 @global_options
 def init_command(given: Globals, folder: Path | None) -> None:
-    """Write a root to start from: scheduler.yaml, two jobs and a prompt. Overwrites nothing."""
+    """Write a new root: scheduler.yaml, two jobs and a prompt.
+
+    Overwrites nothing.
+    """
     folder = folder or Path(given.root or ".")
     written, kept = init(folder)
     if printed(given, {"root": str(folder.resolve()), "written": written, "kept": kept}):
@@ -57,13 +62,16 @@ def init_command(given: Globals, folder: Path | None) -> None:
 @click.option(
     "--format",
     "style",
-    type=click.Choice(["text", "json", "github"]),
+    type=OneOf(["text", "json", "github"]),
     default="text",
-    help="How to print problems; github marks their places in a pull request.",
+    help="How to print problems (default: text); github marks their lines in a pull request.",
 )
 @global_options
 def validate_command(given: Globals, paths: tuple[Path, ...], style: str) -> None:
-    """Check job files and scheduler.yaml; needs no database."""
+    """Check job files and scheduler.yaml.
+
+    Needs no database.
+    """
     root = given.find_root(only_files=True)
     problems = validate(root, paths)
     if given.as_json or style == "json":
@@ -81,10 +89,10 @@ def validate_command(given: Globals, paths: tuple[Path, ...], style: str) -> Non
 
 
 @cli.command("schema")
-@click.argument("name", metavar="[job|root]", type=click.Choice(["job", "root"]), default="job")
+@click.argument("name", metavar="[job|root]", type=OneOf(["job", "root"]), default="job")
 @global_options
 def schema_command(given: Globals, name: str) -> None:
-    """Print the JSON Schema of job files, or of scheduler.yaml, for editors."""
+    """Print the JSON Schema of job files or of scheduler.yaml."""
     from scheduler import schemas
 
     click.echo(schemas.schema_text(name), nl=False)
@@ -98,21 +106,26 @@ def _in_checkout(root: Path) -> str:
 
 @cli.command("plan")
 @click.option(
-    "--base", metavar="REV", help="Compare with this commit instead of the database, from where HEAD left it."
+    "--base", metavar="REV", type=REVISION, help="Compare with the commit where HEAD left REV, not with the database."
 )
-@click.option("--head", metavar="REV", help="With --base: the commit to compare; without it, the files on disk.")
-@click.option("--direct", is_flag=True, help="With --base: compare with that commit itself.")
-@click.option("--exit-code", is_flag=True, help="Exit 4 where a sync would change something.")
+@click.option(
+    "--head", metavar="REV", type=REVISION, help="With --base: compare this commit (default: the files on disk)."
+)
+@click.option("--direct", is_flag=True, help="With --base: compare with REV itself.")
+@click.option("--exit-code", is_flag=True, help="Exit 4 if a sync would change something.")
 @click.option(
     "--format",
     "style",
-    type=click.Choice(["text", "json", "markdown", "github"]),
+    type=OneOf(["text", "json", "markdown", "github"]),
     default="text",
-    help="How to print the plan; markdown is a comment for a pull request, github marks places in one.",
+    help="How to print the plan (default: text); markdown is a pull request comment, github marks lines.",
 )
 @global_options
 def plan_command(given: Globals, base: str | None, head: str | None, direct: bool, exit_code: bool, style: str) -> None:
-    """Show what a sync would change, or what merging would; changes nothing."""
+    """Show what a sync, or merging a branch, would change.
+
+    Changes nothing.
+    """
     if base is None and (head is not None or direct):
         raise UsageError(f"{'--head' if head is not None else '--direct'} says nothing without --base")
     given.as_json = given.as_json or style == "json"
@@ -123,7 +136,7 @@ def plan_command(given: Globals, base: str | None, head: str | None, direct: boo
     else:
         from scheduler.service.review.review import review
 
-        found = reviewed = review(root, base=base, head=head, direct=direct)
+        found = reviewed = review(root, base=base, head=head, direct=direct, marks=style == "github")
         _print_review(given, reviewed, root, style)
     code = sync_code(found)
     pending = found.read and _pending(found.json)
@@ -136,24 +149,27 @@ def _print_review(given: Globals, found: Review, root: Root, style: str) -> None
 
         click.echo(comment(found.json, found.diffs, folder=found.folder, read=found.read), nl=False)
     elif style == "github" and not given.as_json:
-        from scheduler.cli.review_text import marks
+        from scheduler.cli.review_text import workflow_commands
 
         folder = _in_checkout(root.place.root)
-        for line in marks(found.json, found.problems, folder=folder):
+        for line in workflow_commands(found.json, found.problems, found.marks, folder=folder):
             click.echo(line)
     else:
         _print_synced(given, found, root, dry=True, reviewed=found)
 
 
 @cli.command("sync")
-@click.option("--dry-run", is_flag=True, help="Show the plan, change nothing.")
-@click.option("--confirm-prune", metavar="TOKEN", help="Archive the set of jobs that the guard named with this token.")
+@click.option("--dry-run", is_flag=True, help="Show the plan; change nothing.")
+@click.option("--confirm-prune", metavar="TOKEN", help="Archive exactly the jobs that the guard named with this token.")
 @click.option("--now", "now_anyway", is_flag=True,
-              help="Also while git is half way through a merge or rebase; never on another branch.")  # fmt: skip
-@click.option("--new-state", is_flag=True, help="Start without a history where the earlier one is gone.")
+              help="Sync even during a merge or rebase; never on another branch.")  # fmt: skip
+@click.option("--new-state", is_flag=True, help="Start without history if the earlier database is gone.")
 @global_options
 def sync_command(given: Globals, dry_run: bool, confirm_prune: str | None, now_anyway: bool, new_state: bool) -> None:
-    """Carry what the files say into the database, in one pass; done by the daemon if one runs."""
+    """Apply the files to the database once.
+
+    The daemon does it if one is running.
+    """
     root = given.find_root()
     if dry_run:
         found = plan_sync(root, confirmed=confirm_prune, now_anyway=now_anyway)
@@ -205,18 +221,27 @@ def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, r
     if not found.read:
         click.echo("error: scheduler.yaml cannot be used: nothing is applied, the last good settings stay", err=True)
         return
+    if reviewed is not None:
+        from scheduler.cli.review_text import review_lines
+
+        for line in review_lines(shown, reviewed.diffs):
+            click.echo(line)
     words = shown["schedule_texts"]
     if reviewed is None:
         words = {
             job_id: f"{said}; next fire: {shown['first_fires'][job_id] or 'none'}" for job_id, said in words.items()
         }
+    pairs = {pair["id"]: f"; runner {pair['runner']}  [widens]" for pair in shown["runner_pairs"] if dry}
     for job_id in shown["created"]:
-        click.echo(f"+ {job_id}: {words[job_id]}")
+        click.echo(f"+ {job_id}: {words[job_id]}{pairs.get(job_id, '')}")
     for job_id in shown["revived"]:
-        click.echo(f"+ {job_id} (back, with its history): {words[job_id]}")
+        click.echo(f"+ {job_id} (back, with its history): {words[job_id]}{pairs.get(job_id, '')}")
     for update in shown["updated"]:
+        changes = {field: each for field, each in update["changes"].items() if field not in update["inherited"]}
+        if not changes:  # it takes over a default, whose line names it
+            continue
         click.echo(f"~ {update['id']}")
-        for field, change in update["changes"].items():
+        for field, change in changes.items():
             wider = "  [widens]" if field in update["widens"] else ""
             changed = render.change_text(field, change, schedules=update.get("schedule_text"))
             click.echo(render.clean(f"    {field.removesuffix('_ms')}: {changed}{wider}"))
@@ -235,11 +260,6 @@ def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, r
         wider = "  [widens]" if of_root["widens"] else ""
         changed = render.change_text(field, of_root)
         click.echo(render.clean(f"! {render.setting_name(field)}: {changed}{wider}{render.users_text(of_root)}"))
-    if reviewed is not None:
-        from scheduler.cli.review_text import review_lines
-
-        for line in review_lines(shown, reviewed.diffs):
-            click.echo(line)
     _print_guard(given, shown["guard"], " --now" if held(root) else "")
     counts = [(len(shown[kind]), kind) for kind in ("created", "updated", "moved", "archived", "revived")]
     counts.append((len(shown["task_changed"]), "task changed"))

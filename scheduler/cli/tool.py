@@ -15,9 +15,9 @@ _EXTRA = ("mcp", "mcp_types", "anyio")
 @cli.command("mcp")
 @global_options
 def mcp_command(given: Globals) -> None:
-    """Serve the tool `schedule` to an agent, over stdin and stdout by the Model Context Protocol.
+    """Serve the tool `schedule` to an agent over stdio (MCP).
 
-    What the agent may change is said by `agents` in scheduler.yaml; without it the tool only reads.
+    `agents` in scheduler.yaml says what the agent can change; without it, the tool only reads.
     """
     root = given.find_root(say_place=False)
     try:

@@ -26,7 +26,10 @@ _COUNT = click.IntRange(min=1, max=MOST)
 @click.option("-n", "count", type=_COUNT, default=COUNT, help="The newest so many; 50 if absent.")
 @global_options
 def log_command(given: Globals, job: str, count: int) -> None:
-    """Show a job's runs and what changed it on one timeline, newest first, with commits and authors."""
+    """Show the runs and changes of a job on one timeline.
+
+    Newest first, with commits and authors.
+    """
     found = log(given.find_root(), job, count=count, prefix=given.prefix)
     if printed(given, found):
         return
@@ -40,7 +43,10 @@ def log_command(given: Globals, job: str, count: int) -> None:
 @click.argument("after", metavar="[RUN]", required=False, type=RunType())
 @global_options
 def diff_command(given: Globals, before: str, after: str | None) -> None:
-    """Show what differs in text and definition: between two runs, or since a run, or since a job last succeeded."""
+    """Compare two runs, or an earlier run with the job as it is.
+
+    Shows the text and the definition. For a JOB, the earlier run is its last success.
+    """
     compared = diff(given.find_root(), before, after, prefix=given.prefix)
     found = compared.json
     if printed(given, found):
@@ -85,7 +91,10 @@ def diff_command(given: Globals, before: str, after: str | None) -> None:
 @click.option("-n", "count", type=_COUNT, default=COUNT, help="The newest so many; 50 if absent.")
 @global_options
 def versions_command(given: Globals, job: str, count: int) -> None:
-    """List the texts that a job's runs had: commit, author, when they fired, and how their runs did."""
+    """List the texts that a job has run, and how they did.
+
+    Shows the commit and author of each, when it ran, and how its runs ended.
+    """
     found = list_versions(given.find_root(), job, count=count, prefix=given.prefix)
     if printed(given, found):
         return

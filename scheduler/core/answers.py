@@ -351,6 +351,7 @@ class UpdateJson(ScheduleTextJson):
     changes: dict[str, BeforeAfterJson]
     next_fires: dict[str, list[Instant]]  # before and after
     widens: list[str]
+    inherited: list[str]  # fields that change only as the defaults of scheduler.yaml do
 
 
 MoveJson = TypedDict("MoveJson", {"id": str, "from": str, "to": str})
@@ -366,7 +367,14 @@ class TaskChangeJson(TypedDict):
 class RootChangeJson(BeforeAfterJson):
     field: str
     widens: bool
-    jobs: NotRequired[list[str]]  # the jobs that use the runner whose setting or file this is
+    jobs: NotRequired[list[str]]  # that use the runner or the file whose setting this is, or inherit the default
+
+
+class RunnerPairJson(TypedDict):
+    """A job that is added or back, and the runner that it had not until now."""
+
+    id: str
+    runner: str
 
 
 class GuardJson(TypedDict):
@@ -391,6 +399,7 @@ class PlanJson(RevisionJson):
     schedule_texts: dict[str, str]
     first_fires: dict[str, Instant | None]  # of the same jobs
     updated: list[UpdateJson]
+    runner_pairs: list[RunnerPairJson]
     moved: list[MoveJson]
     archived: list[str]
     revived: list[str]
@@ -406,6 +415,7 @@ class PlanJson(RevisionJson):
 class ReviewedJobsJson(TypedDict):
     jobs: dict[str, dict[str, Any]]
     runners: dict[str, list[str]]
+    runner_pairs: list[RunnerPairJson]
     runner_jobs: dict[str, list[str]]
     task_diffs: list[dict[str, Any]]
 

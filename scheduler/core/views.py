@@ -16,7 +16,7 @@ from scheduler.core.values.facts import Commit, Job, Pause, RunnerFile, Status, 
 from scheduler.core.values.instants import instant, on_the_clock
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.runs import AuditRow, Run
-from scheduler.core.values.settings import ROOT_FILE, converted_file_of, runner_of
+from scheduler.core.values.settings import ROOT_FILE, converted_file_of, is_inherited_setting, runner_of
 from scheduler.core.values.spec import Schedule
 
 if TYPE_CHECKING:  # a plan imports the file readers, which reading commands never need
@@ -200,7 +200,10 @@ def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None =
             for action in plan.actions
             if action.verb in ("create", "revive")
         },
-        "updated": [_update_json(action, now) for action in known if action.changes],
+        "updated": [_update_json(action, plan, now) for action in known if action.changes],
+        "runner_pairs": []
+        if plan.first
+        else [{"id": each.job_id, "runner": each.after.spec.runner} for each in plan.new_pairs],
         "moved": [
             {"id": action.job_id, "from": action.moved_from, "to": action.after.path}
             for action in known
@@ -248,8 +251,10 @@ def _root_change_json(
     found: answers.RootChangeJson = {"field": field, "before": before, "after": after, "widens": widens_root(field)}
     if (runner := runner_of(field)) is not None:
         found["jobs"] = plan.users(runner)
-    if (path := converted_file_of(field)) is not None:
+    elif (path := converted_file_of(field)) is not None:
         found["jobs"] = list(by_file.get(path, ()))
+    elif is_inherited_setting(field):
+        found["jobs"] = plan.followers(field)
     return found
 
 
@@ -261,7 +266,9 @@ def widens_root(field: str) -> bool:
     )
 
 
-def _update_json(action: Action, now: datetime) -> answers.UpdateJson:
+def _update_json(action: Action, plan: Plan, now: datetime) -> answers.UpdateJson:
+    from scheduler.core.plan.inherited import inherited_fields
+
     before, after = action.before, action.after
     assert before is not None
 
@@ -280,6 +287,7 @@ def _update_json(action: Action, now: datetime) -> answers.UpdateJson:
             "after": fires(after.spec.enabled, after.spec.due_by),
         },
         "widens": list(action.widens),
+        "inherited": list(inherited_fields(action.changes, plan.default_changes)),
     }
 
 

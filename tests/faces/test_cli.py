@@ -565,7 +565,7 @@ def test_the_version_is_told() -> None:
 
 
 def test_every_command_explains_itself(root: Root) -> None:
-    commands = re.findall(r"^  ([a-z]+) ", root.ok("--help").stdout.partition("Commands:")[2], re.MULTILINE)
+    commands = re.findall(r"^  ([a-z]+) ", root.ok("--help").stdout.partition("Look:")[2], re.MULTILINE)
     assert {"init", "validate", "plan", "sync", "list", "show", "next", "run", "history", "output", "task"} < {
         *commands,
         "audit",
@@ -767,8 +767,8 @@ def test_a_slot_that_is_paused_before_its_jitter_is_over_does_not_run(lived_in: 
         (["rm", "triage"], "did you mean 'delete'?"),
         (["unpause", "triage"], "did you mean 'resume'?"),
         (["execute", "triage"], "did you mean 'run'?"),
-        (["status"], "did you mean 'list'?"),
-        (["list", "--status", "enabled"], "Did you mean 'active'?"),
+        (["ls"], "did you mean 'list'?"),
+        (["list", "--status", "enabled"], "did you mean 'active'?"),
     ],
 )
 def test_a_word_of_another_tool_leads_to_ours(root: Root, args: list[str], said: str) -> None:

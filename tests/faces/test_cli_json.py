@@ -212,9 +212,11 @@ SYNC = shaped(
                     "changes": lambda value: type(value) is dict and all(CHANGE(each) for each in value.values()),
                     "next_fires": shaped({"before": list_of(instant), "after": list_of(instant)}),
                     "widens": list_of(text),
+                    "inherited": list_of(text),
                 }
             )
         ),
+        "runner_pairs": list_of(shaped({"id": text, "runner": text})),
         "moved": list_of(shaped({"id": text, "from": text, "to": text})),
         "archived": list_of(text),
         "revived": list_of(text),
@@ -557,7 +559,12 @@ def test_plan_and_sync_hold_the_documented_fields(eventful: Root, command: tuple
     }
     assert found["schedule_texts"] == {"new": "once, at 2026-03-01 01:00 Europe/Berlin"}
     assert found["first_fires"].keys() == {"new"}
-    assert found["root_changed"] == [{"field": "defaults.timeout", "before": "5m", "after": "6m", "widens": True}]
+    takers = ["heartbeat", "new-year", "retired", "tick", "triage"]
+    assert found["root_changed"] == [
+        {"field": "defaults.timeout", "before": "5m", "after": "6m", "widens": True, "jobs": takers}
+    ]
+    assert {each["id"]: each["inherited"] for each in found["updated"]} == {each: ["timeout_ms"] for each in takers}
+    assert found["runner_pairs"] == [{"id": "new", "runner": "agent"}]
     assert [(each["code"], each["severity"]) for each in found["problems"]] == [("schedule.past", "warning")]
 
 

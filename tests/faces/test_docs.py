@@ -13,7 +13,8 @@ from types import ModuleType
 import click
 import pytest
 
-from scheduler.cli.group import GLOBAL, cli
+from scheduler.cli.group import cli
+from scheduler.cli.helping import GLOBAL
 from scheduler.cli.render import problem_text
 from scheduler.core.formats.jobfile import read_job_file
 from scheduler.core.formats.rootfile import read_root_file
@@ -124,6 +125,8 @@ def test_every_global_option_is_in_the_reference() -> None:
 
 CODE = re.compile(r"[a-z]+(-[a-z]+)*\.[a-z]+(-[a-z]+)*")
 NOT_CODES = {
+    "defaults.jitter",
+    "defaults.runner",
     "followed.json",
     "gc.auto",
     "index.lock",

@@ -345,7 +345,9 @@ def test_on_a_terminal_words_are_marked_and_no_text_or_subject_steers_it(root: R
         assert "\x1b]0;" not in shown
         assert "\x1b[2J" not in shown
     worded = at_terminal(root, "diff", "triage")
-    assert "Sort the \ufffd\x1b[31m[31mwhole\ufffd[0m inbox\x1b[0m\x1b[32m]0;mine\ufffdwhole box\x1b[0m." in worded
+    assert (
+        "Sort the \ufffd\x1b[31m[-[31mwhole\ufffd[0m inbox-]\x1b[0m\x1b[32m{+]0;mine\ufffdwhole box+}\x1b[0m." in worded
+    )
 
 
 # -- versions ------------------------------------------------------------------------------------

@@ -104,6 +104,31 @@ def nearly_all_removed(root: Root) -> None:
     root.commit()
 
 
+def of_a_team(root: Root) -> None:
+    """Words of a prompt, 22 to 660 runs, a flag of a runner, a default, one job more and one less."""
+    root.write("prompts/standup.md", "Read the mail.\nReport since yesterday.\nNever open a pull request.\n")
+    for job in ("standup", "digest"):
+        schedule = "0 9 * * MON-FRI" if job == "standup" else "0 17 * * *"
+        root.write(f"jobs/{job}.yaml", f'id: {job}\nschedule: "{schedule}"\ntask_source_path: prompts/standup.md\n')
+    root.edit("jobs/clock.yaml", "schedule: {every: 10s}", "timeout: 1h\nschedule: {every: 10s}")
+    root.commit()
+    branch(root)
+    root.write(
+        "prompts/standup.md",
+        "Read the mail.\nReport since the last working day at 08:00.\nYou may open a pull request.\n",
+    )
+    root.edit("jobs/standup.yaml", "0 9 * * MON-FRI", "0 0-3,6-23 * * *")
+    root.edit("scheduler.yaml", "timeout: 5m}", "timeout: 2h}")
+    root.edit("scheduler.yaml", "[cat]", "[cat, --dangerously-skip-permissions]")
+    root.edit("jobs/clock.yaml", "schedule: {every: 1h30m}\n", "schedule: {every: 1h30m}\ntimeout: 3h\n")
+    root.write(
+        "jobs/deps.yaml",
+        "# bumps\nid: deps\nname: Bump\nschedule: '@weekly'\nrunner: shell\ntask_source_path: scripts/flaky.sh\n",
+    )
+    root.delete("jobs/flaky.yaml")
+    root.commit()
+
+
 def nothing(root: Root) -> None:
     branch(root)
     root.write("README.md", "x\n")
@@ -126,6 +151,7 @@ CASES: dict[str, tuple[Callable[[Root], None], str]] = {
         )
         for style in ("text", "markdown", "github", "json")
     },
+    **{f"team.{style}": (of_a_team, f"plan --base base --format {style}") for style in ("text", "markdown", "github")},
     "added.markdown": (added_moved_and_removed, "plan --base base --format markdown"),
     "added.text": (added_moved_and_removed, "plan --base base"),
     "added.github": (added_moved_and_removed, "plan --base base --format github"),
@@ -158,6 +184,174 @@ def test_a_review_reads_as_in_its_golden_file(root: Root, name: str) -> None:
 
 def test_every_golden_review_has_its_case() -> None:
     assert {path.name for path in GOLDEN.iterdir()} == set(CASES)
+
+
+# -- what a reviewer reads first -----------------------------------------------------------------
+
+
+def sections(page: str) -> list[str]:
+    return re.findall(r"^#### (.*)$", page, re.MULTILINE)
+
+
+def test_power_comes_first_then_prompts_then_schedules_then_the_rest(root: Root) -> None:
+    of_a_team(root)
+    page = root.cli("plan", "--base", "base", "--format", "markdown").stdout
+    assert sections(page) == [
+        "\u26a0\ufe0f Gives more power",
+        "Prompts and scripts",
+        "Schedules",
+        "Added",
+        "Removed",
+        "Other changes",
+    ]
+    titles = [
+        line for line in root.cli("plan", "--base", "base").stdout.split("\n") if re.match(r"[A-Z][a-z ]+$", line)
+    ]
+    assert titles == ["Gives more power", "Prompts and scripts", "Schedules", "Changes"]
+
+
+def test_runs_that_multiply_are_in_the_headline(root: Root) -> None:
+    of_a_team(root)
+    page = root.cli("plan", "--base", "base", "--format", "markdown").stdout
+    assert "**`standup`: 30 times as many runs**" in page.split("\n")[1]
+    assert "standup: 30 times as many runs" in root.cli("plan", "--base", "base").stdout.split("\n")[0]
+    assert plan(root)["jobs"]["standup"]["runs_factor"] == 30
+    assert plan(root)["jobs"]["digest"]["runs_factor"] is None
+
+
+def test_a_new_pair_of_job_and_runner_gives_power_and_says_which(root: Root) -> None:
+    of_a_team(root)
+    found = plan(root)
+    assert found["runner_pairs"] == [{"id": "deps", "runner": "shell"}]
+    said = 'new job with runner {0}shell{0}, which runs {0}["sh", "-eu", "{{task_file}}"]{0}, for up to {0}2h{0} a run'
+    assert f"- `deps`: {said.format('`')}\n" in root.cli("plan", "--base", "base", "--format", "markdown").stdout
+    assert f"  deps: {said.format('')}\n" in root.cli("plan", "--base", "base").stdout
+    marks = root.cli("plan", "--base", "base", "--format", "github").stdout
+    assert "::warning file=jobs/deps.yaml,line=5,title=more power::deps: new job with runner shell" in marks
+
+
+def test_jobs_that_come_back_to_a_runner_are_a_pair_too(root: Root) -> None:
+    root.sync()
+    root.delete("jobs/flaky.yaml")
+    root.sync()
+    root.git("checkout", "-q", "jobs/flaky.yaml")
+    page = root.cli("plan", "--format", "markdown").stdout
+    assert "- `flaky`: job back with runner `shell`, which runs" in page
+
+
+def test_a_default_is_one_change_however_many_jobs_take_it_over(root: Root) -> None:
+    of_a_team(root)
+    takers = "digest, heartbeat, new-year, standup, triage"
+    text = root.cli("plan", "--base", "base").stdout
+    markdown = root.cli("plan", "--base", "base", "--format", "markdown").stdout
+    github = root.cli("plan", "--base", "base", "--format", "github").stdout
+    listed = ", ".join(f"`{job}`" for job in takers.split(", "))
+    assert f"- `scheduler.yaml`, `defaults.timeout`: `5m` \u2192 `2h`; for 5 jobs: {listed}\n" in markdown
+    assert f"! scheduler.yaml defaults.timeout: 5m -> 2h  [widens]; for 5 jobs: {takers}\n" in text
+    assert markdown.count("`5m` \u2192 `2h`") == github.count("5m -> 2h") == 1
+    assert text.count("5m -> 2h") == 2, "what gives more power, and the change of the setting"
+    assert "- `retired`: `timeout` `5m` \u2192 `3h`\n" in markdown, "which is its own"
+    assert "triage" not in markdown.replace(listed, "").replace("used by", "").split("#### Other changes")[1]
+
+
+def test_a_zone_of_the_root_moves_the_fires_of_each_job_and_is_one_setting(root: Root) -> None:
+    branch(root)
+    root.edit("scheduler.yaml", "Europe/Berlin", "America/New_York")
+    page = root.cli("plan", "--base", "base", "--format", "markdown").stdout
+    assert "- `timezone`: `Europe/Berlin` \u2192 `America/New_York`; for 5 jobs: `flaky`, `heartbeat`, " in page
+    assert "**`heartbeat`**" in page
+    assert "| | before | after |\n" in page.split("Next fires")[1], "two zones stand beside the fires"
+    assert "00:00 Europe/Berlin | Mon 2026-03-02 00:00" not in page
+
+
+def test_the_zone_of_a_table_of_fires_stands_in_its_title_once(root: Root) -> None:
+    of_a_team(root)
+    page = root.cli("plan", "--base", "base", "--format", "markdown").stdout
+    tables = re.findall(r"<summary>Next fires</summary>\n\n(.*?)\n\n</details>", page, re.DOTALL)
+    assert len(tables) == 3
+    for table in tables:
+        assert table.count("Europe/Berlin") == table.split("\n")[0].count("Europe/Berlin") == 1
+    text = root.cli("plan", "--base", "base").stdout
+    for part in text.split("next fires, ")[1:]:
+        assert part.split("\n\n")[0].split("(")[0].count("Europe/Berlin") <= 2, "the title, and the next job's words"
+    for mark in root.cli("plan", "--base", "base", "--format", "github").stdout.split("\n"):
+        assert len(re.findall(r"\d\d:\d\d Europe/Berlin", mark)) == 0
+
+
+def test_no_list_of_the_comment_has_a_blank_line_between_its_items(root: Root) -> None:
+    of_a_team(root)
+    root.edit("jobs/deps.yaml", "name: Bump", "nam: Bump")
+    root.write("jobs/bad.yaml", "id: bad\n")
+    page = root.cli("plan", "--base", "base", "--format", "markdown").stdout
+    assert page.count("\n- ") >= 8
+    assert not re.search(r"^- [^\n]*\n\n- ", page, re.MULTILINE)
+
+
+def in_the_diff(root: Root) -> set[tuple[str, int]]:
+    """The lines of the later files that `git diff` shows, as GitHub does."""
+    shown = set[tuple[str, int]]()
+    path = ""
+    for line in root.git("-c", "core.quotePath=false", "diff", "-U3", "base", "--").split("\n"):
+        if line.startswith("+++ b/"):
+            path = line[6:].rstrip("\t")
+        elif hunk := re.match(r"@@ -\S+ \+(\d+)(?:,(\d+))? @@", line):
+            start, count = int(hunk[1]), int(hunk[2] or 1)
+            shown |= {(path, number) for number in range(start, start + count)}
+    return shown
+
+
+def keys_deleted(root: Root) -> None:
+    root.edit("jobs/clock.yaml", "schedule: {every: 10s}", "env: {MODE: x}\nschedule: {every: 10s}\ntimeout: 1m")
+    root.edit("scheduler.yaml", "version: 1", "version: 1\nhosts: [prod]")
+    root.commit()
+    branch(root)
+    root.edit("jobs/clock.yaml", "\ntimeout: 1m", "")
+    root.edit("jobs/clock.yaml", "env: {MODE: x}\n", "")
+    root.edit("scheduler.yaml", "\nhosts: [prod]", "")
+    root.edit("jobs/clock.yaml", "---\nid: retired\nenabled: false\nschedule: {every: 1h30m}\ntask: Nothing.\n", "")
+    root.edit("jobs/heartbeat.md", "You are woken", "Somebody wakes you")
+    root.move("jobs/triage.yaml", "jobs/other.yaml")
+    root.edit("jobs/other.yaml", "tags: [agent]", "tags: [agent, x]")
+    root.commit()
+
+
+@pytest.mark.parametrize(
+    "prepare", [one_word_one_cron_one_runner, added_moved_and_removed, of_a_team, keys_deleted, nearly_all_removed]
+)
+def test_every_mark_of_a_change_is_in_the_diff_that_the_forge_shows(
+    root: Root, prepare: Callable[[Root], None]
+) -> None:
+    prepare(root)
+    root.git("add", "-A")
+    page = root.cli("plan", "--base", "base", "--format", "github").stdout
+    marks = re.findall(r"^::(?:warning|notice) (?:file=([^,]+),line=(\d+),)?title=", page, re.MULTILINE)
+    assert marks
+    assert {(path, int(line)) for path, line in marks if path} <= in_the_diff(root)
+
+
+def test_a_change_is_marked_on_its_own_key(root: Root) -> None:
+    of_a_team(root)
+    page = root.cli("plan", "--base", "base", "--format", "github").stdout
+    for mark in (
+        "::warning file=scheduler.yaml,line=3,title=more power::defaults.timeout: 5m -> 2h",
+        "::warning file=scheduler.yaml,line=6,title=more power::runners.agent.command",
+        "::warning file=jobs/clock.yaml,line=13,title=more power::retired: timeout 5m -> 3h",
+        "::notice file=jobs/standup.yaml,line=2,title=job changed::standup",
+        "::notice file=prompts/standup.md,line=2,title=job changed::digest",
+    ):
+        assert mark in page, mark
+    assert "line=1," not in page
+
+
+def test_in_colour_the_words_that_went_and_came_keep_their_marks() -> None:
+    from scheduler.cli.review_text import worded
+    from scheduler.core.plan.textdiff import word_edits
+
+    edits = word_edits("since yesterday, Never\n", "since the last working day, You may\n")
+    coloured, plain = ("\n".join(worded(edits, colour)) for colour in (True, False))
+    assert plain == "since [-yesterday-]{+the last working day+}, [-Never-]{+You may+}"
+    assert re.sub(r"\x1b\[\d+m", "", coloured) == plain, "what is copied off the screen"
+    assert "\x1b[31m[-yesterday-]\x1b[0m\x1b[32m{+the last working day+}\x1b[0m" in coloured
 
 
 # -- looking changes nothing ---------------------------------------------------------------------
@@ -340,7 +534,7 @@ def test_a_root_below_the_top_of_its_repository_is_compared_with_itself(
     assert [each["id"] for each in plan(root)["task_changed"]] == ["triage"]
     page = root.ok("plan", "--base", "base", "--format", "markdown").stdout
     assert page.startswith("<!-- scheduler plan ops/a%20%2D%2D%20b -->\n")
-    assert "file=ops/a -- b/jobs/triage.yaml" in root.ok("plan", "--base", "base", "--format", "github").stdout
+    assert "file=ops/a -- b/prompts/triage.md,line=1" in root.ok("plan", "--base", "base", "--format", "github").stdout
 
 
 @pytest.mark.parametrize("name", ["a b", "q\"uo'te", "new\nline", "é", "-dash", "tab\there", "*?[x]", "\\"])
@@ -541,6 +735,7 @@ def test_no_text_can_leave_its_fence(text: str) -> None:
 
 EMPTY: dict[str, Any] = {
     **{name: [] for name in ("created", "updated", "moved", "archived", "revived", "task_changed", "root_changed")},
+    "runner_pairs": [],
     "problems": [],
     "notes": [],
     "guard": None,
@@ -582,10 +777,10 @@ def test_a_summary_and_every_problem_come_before_what_can_be_cut(root: Root) -> 
     assert len(found.stdout) <= MOST
     assert "600 jobs added" in found.stdout
     assert "jobs/bad.yaml" in found.stdout
-    cut = re.search(r"Not shown: (\d+) jobs, (\d+) prompts and scripts", found.stdout)
+    cut = re.search(r"Not shown: (\d+) prompts and scripts, (\d+) jobs", found.stdout)
     assert cut is not None
-    assert found.stdout.count("| schedule |") == 600 - int(cut[1]) > 50
-    assert found.stdout.count("</details>") == 600 - int(cut[2]) > 50
+    assert found.stdout.count("```diff") == 600 - int(cut[1]) > 50
+    assert found.stdout.count("| schedule |") == 600 - int(cut[2]) > 20
 
 
 def test_no_crowd_of_problems_or_new_jobs_hides_a_changed_text_or_more_power(root: Root) -> None:

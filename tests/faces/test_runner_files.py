@@ -243,7 +243,7 @@ def test_a_plan_lists_a_changed_script_in_every_format_as_widening(root: Root, c
     assert f"- `bin/agent.sh`, which `agent` runs: `{was}` → `{now}`; used by `a`, `b`" in page
     assert "1 change gives more power" in page
     assert "+echo other; cat" in page
-    assert "::warning file=bin/agent.sh,line=1,title=more power::" in reviewed(root, "github", *to)
+    assert "::warning file=bin/agent.sh,line=2,title=more power::" in reviewed(root, "github", *to)
 
 
 def test_a_plan_against_the_database_lists_it_until_it_is_synced(root: Root) -> None:

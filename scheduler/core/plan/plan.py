@@ -16,11 +16,12 @@ from scheduler.core.plan.action import Action, Change, to_archive, to_create, to
 from scheduler.core.plan.claimants import Claim, claims_by_id, conflicts, emptied, lookalikes, no_job
 from scheduler.core.plan.desired import Desired, Read
 from scheduler.core.plan.guard import Guard, guarded, within_limit
+from scheduler.core.plan.inherited import default_changes, follows_setting
 from scheduler.core.times.fires import next_fire
 from scheduler.core.values.facts import Dirty, Job, SyncState
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, Severity
-from scheduler.core.values.settings import ROOT_FILE, Settings
+from scheduler.core.values.settings import ROOT_FILE, Settings, is_inherited_setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,7 @@ class Plan:
     guard: Guard | None = None
     problems: tuple[Problem, ...] = ()  # sorted: those of the files and of the plan
     root_changes: Mapping[str, Change] = field(default_factory=dict)
+    default_changes: Mapping[str, Change] = field(default_factory=dict)  # of a job that writes nothing of its own
     settings: Settings
     revision: str | None = None
     first: bool = False  # no scheduler.yaml was in force before
@@ -58,6 +60,17 @@ class Plan:
             for path in {ROOT_FILE, facts.path, facts.spec.task_source_path or facts.path, *programs}:
                 found[path].append(facts.spec.id)
         return found
+
+    @property
+    def new_pairs(self) -> list[Action]:
+        """The jobs that are added or come back: each pair of a job and its runner is power that was not there."""
+        return [each for each in self.actions if each.verb in ("create", "revive")]
+
+    def followers(self, setting: str) -> list[str]:
+        """The jobs whose definition changes as this default of scheduler.yaml does."""
+        if not is_inherited_setting(setting):
+            return []
+        return [each.job_id for each in self.actions if follows_setting(setting, each.changes, self.default_changes)]
 
     @property
     def nothing_to_do(self) -> bool:
@@ -133,6 +146,7 @@ def plan(
         guard=guard,
         problems=tuple(sorted(set(problems))),
         root_changes=root_changes(previous, desired.settings),
+        default_changes=default_changes(previous, desired.settings),
         settings=desired.settings,
         revision=desired.revision,
         first=previous is None,

@@ -17,7 +17,7 @@ from scheduler.core.plan.textdiff import Hunk, hunks, same_but_for_line_ends, un
 from scheduler.core.times.fires import coming, on_the_wall, span
 from scheduler.core.times.words import describe
 from scheduler.core.values.facts import FileFacts
-from scheduler.core.values.instants import instant, on_the_clock
+from scheduler.core.values.instants import instant, milliseconds, on_the_clock
 from scheduler.core.values.settings import runner_file_of, runner_of
 from scheduler.core.values.spec import Schedule
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 NEXT_FIRES = 5
 MONTH = timedelta(days=30)
+_YEAR = 12 * MONTH
+_FEW = 10  # slots of a month: a monthly job has one, or two, or none
+_NOTEWORTHY = 1.5  # times as many runs
 _MOST_COUNTED = 100_000
 
 
@@ -121,6 +124,7 @@ def review_json(plan: Plan, diffs: Sequence[TaskDiff], *, now: datetime) -> Revi
 
     jobs: every job that is added, changed, moved, revived or archived, including guarded ones, by id.
     runs_per_month: slots of the 30 days from now; 0 while disabled.
+    runs_factor: how many times as many a known job has as before, where that is `_NOTEWORTHY` or more.
     """
     guarded = set() if plan.guard is None else set(plan.guard.ids)
     shown = {}
@@ -139,7 +143,9 @@ def review_json(plan: Plan, diffs: Sequence[TaskDiff], *, now: datetime) -> Revi
             "line": action.after.line,
             "task_path": spec.task_source_path,
             "env": dict(spec.env),
+            "timeout_ms": milliseconds(spec.timeout),
             "enabled": spec.enabled,
+            "runs_factor": None if before is None or after is None else runs_factor(before, after, now),
             "before": None if before is None else _times(before, now),
             "after": None if after is None else _times(after, now),
         }
@@ -148,6 +154,7 @@ def review_json(plan: Plan, diffs: Sequence[TaskDiff], *, now: datetime) -> Revi
     return {
         "jobs": shown,
         "runners": {name: list(runner.command) for name, runner in plan.settings.runners.items() if name in named},
+        "runner_pairs": [{"id": each.job_id, "runner": each.after.spec.runner} for each in plan.new_pairs],
         "runner_jobs": {name: plan.users(name) for name in sorted(changed)},
         "task_diffs": [diff.to_json() for diff in diffs],
     }
@@ -162,25 +169,41 @@ def _times(facts: FileFacts, now: datetime) -> dict[str, Any]:
     return {
         "schedule_text": describe(schedule),
         "next_fires": [
-            {"fire_time": instant(fire), "local": _local(fire, on_the_wall(schedule, fire).timezone)} for fire in fires
+            {"fire_time": instant(fire), **_local(fire, on_the_wall(schedule, fire).timezone)} for fire in fires
         ],
         "runs_per_month": _slots(schedule.timing, now) if facts.spec.enabled else 0,
     }
 
 
-def _slots(schedule: Schedule, now: datetime) -> int:
-    """Slots of the 30 days from now. For several dense entries, 720 times those of an hour: counting takes minutes."""
+def runs_factor(before: FileFacts, after: FileFacts, now: datetime) -> float | None:
+    """How many times as many runs a change makes; None below half as many again, and where there were none."""
+    if not before.spec.enabled or not after.spec.enabled:
+        return None
+    old, new = before.spec.due_by.timing, after.spec.due_by.timing
+    if old == new:
+        return None
+    was, now_are = _slots(old, now), _slots(new, now)
+    if min(was, now_are) < _FEW:
+        was, now_are = _slots(old, now, _YEAR), _slots(new, now, _YEAR)
+    if not was or now_are / was < _NOTEWORTHY:
+        return None
+    return round(now_are / was, 1)
+
+
+def _slots(schedule: Schedule, now: datetime, window: timedelta = MONTH) -> int:
+    """Slots of the 30 days from now. Of several dense entries those of an hour, times 720: else it takes minutes."""
 
     def count(each: Schedule, window: timedelta) -> int:
         found = span(each, start=now + timedelta.resolution, until=now + window)
         return 0 if found is None else found.count
 
-    if len(schedule.entries) > 1 and sum(count(entry, MONTH) for entry in schedule.entries) > _MOST_COUNTED:
+    if len(schedule.entries) > 1 and sum(count(entry, window) for entry in schedule.entries) > _MOST_COUNTED:
         hour = timedelta(hours=1)
-        return count(schedule, hour) * (MONTH // hour)
-    return count(schedule, MONTH)
+        return count(schedule, hour) * (window // hour)
+    return count(schedule, window)
 
 
-def _local(fire: datetime, timezone: str) -> str:
+def _local(fire: datetime, timezone: str) -> dict[str, str]:
     local, zone = on_the_clock(fire, timezone)
-    return f"{local:%a %Y-%m-%d} {local.isoformat(timespec='seconds')[11:19].removesuffix(':00')} {zone}"
+    wall = f"{local:%a %Y-%m-%d} {local.isoformat(timespec='seconds')[11:19].removesuffix(':00')}"
+    return {"local": f"{wall} {zone}", "wall": wall, "timezone": zone}

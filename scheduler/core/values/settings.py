@@ -136,3 +136,8 @@ def converted_file_of(field: str) -> str | None:
     """The file of the root whose attributes such a field tells of: attributes.scripts/a.sh."""
     first, _, path = field.partition(".")
     return path if first == "attributes" else None
+
+
+def is_inherited_setting(field: str) -> bool:
+    """Whether jobs take the setting over that such a field tells of: a default, or the time zone."""
+    return field == "timezone" or field.startswith("defaults.")

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from scheduler.core import views
 from scheduler.core.formats.checkout import conversion_problems
 from scheduler.core.plan.action import Change
+from scheduler.core.plan.marks import Marks
 from scheduler.core.plan.plan import Plan, plan
 from scheduler.core.plan.review import (
     TaskDiff,
@@ -38,6 +39,7 @@ from scheduler.root.files import WorkingTree
 from scheduler.root.place import Place
 from scheduler.root.runner_files import RUNNER_FILE_BYTES
 from scheduler.root.tasks import read_task
+from scheduler.service.review.marking import marked
 from scheduler.service.review.revisions import Compared, Snapshot, compare, folder_in_repository, snapshot
 from scheduler.service.root import Root
 from scheduler.sync.synced import Synced, SyncReport
@@ -58,18 +60,22 @@ class Review(SyncReport):
     diffs: tuple[TaskDiff, ...] = ()
     folder: str = ""  # the root, relative to the top of its repository; for the places of files
     sources: Sequence[str | None] = ()  # the line that each problem points at
+    marks: Marks = field(default_factory=Marks)  # empty unless they were asked for
 
 
-def review(root: Root, *, base: str | None = None, head: str | None = None, direct: bool = False) -> Review:
+def review(
+    root: Root, *, base: str | None = None, head: str | None = None, direct: bool = False, marks: bool = False
+) -> Review:
     """What a sync would change, with all that a person needs to decide; writes nothing.
 
     base: a revision to compare with instead of the database, which is then not looked at.
     head: the revision that is compared; None: the files on disk.
     direct: with `base` itself, not with the commit where `head` left it.
+    marks: also find the lines to mark in the files.
     Raises: UsageError for a revision that is not there, UnavailableError where git or the root cannot be used.
     """
     if base is None:
-        return _with_review(root.passes().plan(root.observed()), root.place, now=root.clock.now())
+        return _with_review(root.passes().plan(root.observed()), root.place, now=root.clock.now(), marks=marks)
     place, clock = root.place, root.clock
     started = clock.now()
     ends = compare(place.root, base, head, direct=direct)
@@ -96,20 +102,22 @@ def review(root: Root, *, base: str | None = None, head: str | None = None, dire
     sources = source_lines(files, problems)
     shown = found or Plan(settings=Settings(), problems=problems, revision=revision)
     now = clock.now()
+    told: ReviewJson = {
+        **views.plan_json(shown, now=started, duration_ms=max(0, milliseconds(now - started))),
+        "base": {"name": base, "revision": ends.base, "tip": ends.base_tip},
+        "head": {"name": head, "revision": ends.head},
+        "notes": notes,
+        **review_json(shown, diffs, now=started),
+    }
     return Review(
-        json={
-            **views.plan_json(shown, now=started, duration_ms=max(0, milliseconds(now - started))),
-            "base": {"name": base, "revision": ends.base, "tip": ends.base_tip},
-            "head": {"name": head, "revision": ends.head},
-            "notes": notes,
-            **review_json(shown, diffs, now=started),
-        },
+        json=told,
         problems=problems,
         read=found is not None,
         left=shown.states,
         diffs=diffs,
         folder=folder_in_repository(place.root),
         sources=sources,
+        marks=marked(told, diffs, before.files, files) if marks else Marks(),
     )
 
 
@@ -212,7 +220,7 @@ def _notes(ends: Compared, base: str, before: Snapshot, after: Snapshot) -> list
     return notes
 
 
-def _with_review(found: Synced, place: Place, *, now: datetime) -> Review:
+def _with_review(found: Synced, place: Place, *, now: datetime, marks: bool) -> Review:
     """The plan against a database, for the formats of a review; the texts before are not looked up."""
     files, planned, report = WorkingTree(place), found.plan, found.report()
     disk = Snapshot(files=files, settings=planned.settings, desired=None, problems=())
@@ -222,8 +230,9 @@ def _with_review(found: Synced, place: Place, *, now: datetime) -> Review:
     folder = ""
     with contextlib.suppress(GitError):
         folder = folder_in_repository(place.root)
+    told: ReviewJson = {**report.json, "base": None, "head": None, "notes": [], **review_json(planned, diffs, now=now)}
     return Review(
-        json={**report.json, "base": None, "head": None, "notes": [], **review_json(planned, diffs, now=now)},
+        json=told,
         problems=report.problems,
         read=report.read,
         left=report.left,
@@ -231,4 +240,5 @@ def _with_review(found: Synced, place: Place, *, now: datetime) -> Review:
         diffs=diffs,
         folder=folder,
         sources=source_lines(files, report.problems),
+        marks=marked(told, diffs, None, files) if marks else Marks(),
     )

@@ -1,0 +1,153 @@
+"""What a reviewer has to know first: the counts of a review, which jobs run more often, and what gives more power.
+
+Of the JSON of a review, so that every face says the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from scheduler.core.values.settings import converted_file_of
+
+Json = Mapping[str, Any]
+_MOST_JOBS = 3  # that a headline names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Power:
+    """One thing that a change lets jobs do, or lets people do to jobs, that they could not do before."""
+
+    kind: Literal["pair", "field", "setting", "conversion"]
+    jobs: tuple[str, ...]  # that get it; of a setting those that it serves
+    field: str = ""  # of the jobs, or of scheduler.yaml
+    before: Any = None
+    after: Any = None
+    runner: str = ""  # that the jobs have now, of a pair and of a change of the runner
+    back: bool = False  # of a pair: the jobs were here once
+    env: Mapping[str, str] | None = None  # of a pair
+    timeout_ms: int = 0  # of a pair
+    paths: tuple[str, ...] = ()  # of a conversion: the files of which a checkout makes something else
+
+    @property
+    def title(self) -> str:
+        """What the jobs of a pair are."""
+        jobs = "job" if len(self.jobs) == 1 else "jobs"
+        return f"{jobs} back" if self.back else f"new {jobs}"
+
+
+def powers(shown: Json) -> list[Power]:
+    """The new pairs of job and runner, the wider fields of jobs, the wider settings; one for each change."""
+    return [*_pairs(shown), *_fields(shown), *_settings(shown), *_conversions(shown)]
+
+
+def _pairs(shown: Json) -> Iterator[Power]:
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for pair in shown["runner_pairs"]:
+        job = shown["jobs"][pair["id"]]
+        key = pair["runner"], job["change"] == "revived", tuple(job["env"].items()), job["timeout_ms"]
+        groups.setdefault(key, []).append(pair["id"])
+    for (runner, back, env, timeout), jobs in groups.items():
+        yield Power(kind="pair", jobs=tuple(jobs), runner=runner, back=back, env=dict(env), timeout_ms=timeout)
+
+
+def _fields(shown: Json) -> Iterator[Power]:
+    groups: dict[tuple[str, str], tuple[Json, list[str]]] = {}
+    for update in shown["updated"]:
+        for field in update["widens"]:
+            if field not in update["inherited"]:
+                change = update["changes"][field]
+                groups.setdefault((field, repr(change)), (change, []))[1].append(update["id"])
+    for (field, _), (change, jobs) in groups.items():
+        runner = change["after"] if field == "runner" else ""
+        yield Power(kind="field", jobs=tuple(jobs), field=field, **change, runner=runner)
+
+
+def _settings(shown: Json) -> Iterator[Power]:
+    for change in shown["root_changed"]:
+        if change["widens"] and converted_file_of(change["field"]) is None:
+            field, before, after = change["field"], change["before"], change["after"]
+            runner = after if field == "defaults.runner" and after else ""
+            jobs = tuple(change.get("jobs", ()))
+            yield Power(kind="setting", jobs=jobs, field=field, before=before, after=after, runner=runner)
+
+
+def _conversions(shown: Json) -> Iterator[Power]:
+    groups: dict[tuple[Any, Any], list[tuple[str, Json]]] = {}
+    for change in shown["root_changed"]:
+        if (path := converted_file_of(change["field"])) is not None:
+            groups.setdefault((change["before"], change["after"]), []).append((path, change))
+    for (before, after), found in groups.items():
+        jobs = tuple(sorted({job for _, change in found for job in change["jobs"]}))
+        paths, field = tuple(path for path, _ in found), found[0][1]["field"]
+        yield Power(kind="conversion", jobs=jobs, field=field, before=before, after=after, paths=paths)
+
+
+def more_runs(shown: Json, name: Callable[[str], str]) -> list[str]:
+    """The jobs whose runs multiply, the most first; name: how a job is written."""
+    changed = [(job_id, job) for job_id, job in shown["jobs"].items() if job["before"] and job["after"]]
+    often = [(job["runs_factor"], job_id) for job_id, job in changed if job["runs_factor"]]
+    said = [
+        f"{name(job_id)}: {times_as_many(factor)}"
+        for factor, job_id in sorted(often, key=lambda each: (-each[0], each[1]))
+    ]
+    for job_id, job in changed:
+        runs = job["after"]["runs_per_month"]
+        if job["after"]["next_fires"] and not job["before"]["next_fires"]:
+            said.append(f"{name(job_id)}: {runs:,} {'run' if runs == 1 else 'runs'} in 30 days, none before")
+    more = len(said) - _MOST_JOBS
+    tail = [f"{more} more {'job runs' if more == 1 else 'jobs run'} more often"] if more > 0 else []
+    return [*said[:_MOST_JOBS], *tail]
+
+
+def times_as_many(factor: float) -> str:
+    return (
+        f"{factor:,.0f} times as many runs" if factor >= 10 or factor == int(factor) else f"{factor} times as many runs"
+    )
+
+
+def headline(shown: Json, *, read: bool, name: Callable[[str], str], strong: Callable[[str], str]) -> str:
+    """One line. read: whether scheduler.yaml could be used; strong: how what must not be overlooked is written."""
+    if not read:
+        return f"{name('scheduler.yaml')} cannot be used"
+    guard = shown["guard"]
+    counts = [
+        (len(shown["created"]), "added"),
+        (len(shown["revived"]), "back"),
+        (len(shown["updated"]), "changed"),
+        (len(shown["task_changed"]), "with another text"),
+        (len(shown["moved"]), "moved"),
+        (len(shown["archived"]), "removed"),
+        (0 if guard is None else guard["would_archive"], "held back by the guard"),
+    ]
+    said = [f"{n} {'job' if n == 1 else 'jobs'} {word}" for n, word in counts if n]
+    settings = len(shown["root_changed"])
+    said += [f"{settings} {'setting' if settings == 1 else 'settings'} changed"] if settings else []
+    said += map(strong, more_runs(shown, name))
+    wider = len(powers(shown))
+    said += [strong(f"{wider} {'change gives' if wider == 1 else 'changes give'} more power")] if wider else []
+    bad = sum(problem["severity"] == "error" for problem in shown["problems"])
+    said += [strong(f"{bad} {'error' if bad == 1 else 'errors'}")] if bad else []
+    return ", ".join(said) or "nothing changes"
+
+
+def own_changes(update: Json) -> dict[str, Any]:
+    """The changes of a job that do not merely follow a default of scheduler.yaml."""
+    return {field: change for field, change in update["changes"].items() if field not in update["inherited"]}
+
+
+def retimed(job: Json) -> bool:
+    """Whether a reviewed job comes at other times than before: its words, its next fires or its number of runs."""
+    return bool(job["before"] != job["after"])
+
+
+def common_zone(*sides: Json | None) -> str:
+    """The time zone of all these fires; empty where they have several, or none."""
+    zones = {fire["timezone"] for side in sides if side is not None for fire in side["next_fires"]}
+    return zones.pop() if len(zones) == 1 else ""
+
+
+def fires_of(side: Json, zone: str) -> list[str]:
+    """The next fires of one side, each with its zone unless that is `zone`, which stands in a title."""
+    return [fire["wall"] if fire["timezone"] == zone else fire["local"] for fire in side["next_fires"]]
