@@ -6,12 +6,13 @@ import contextlib
 import functools
 import getpass
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -25,6 +26,9 @@ from scheduler.machine.clock import SystemClock
 from scheduler.root.place import locate
 from scheduler.service.jobs import known_words
 from scheduler.service.root import Root
+
+if TYPE_CHECKING:
+    from scheduler.core.answers import DaemonJson
 
 F = TypeVar("F", bound=Callable[..., Any])
 GLOBAL = ("root", "state", "db", "as_json", "verbose", "quiet")
@@ -143,6 +147,16 @@ class InstantType(click.ParamType[datetime]):
             self.fail(f"{value!r} is not an instant; write 2026-03-29T01:00:00Z, now, +1h30m or -1d", param, ctx)
 
 
+class SinceType(InstantType):
+    """An instant in the past: `12h` is twelve hours ago, as is `-12h`."""
+
+    name = "since"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        ago = f"-{value}" if isinstance(value, str) and re.fullmatch(r"([0-9]+[dhms])+", value) else value
+        return super().convert(ago, param, ctx)
+
+
 class OneOf(click.Choice[str]):
     """One of some words; what another tool calls it is met with the word that means it here."""
 
@@ -155,6 +169,30 @@ class OneOf(click.Choice[str]):
                 raise
             told = f"{error.message} {hint[:1].upper()}{hint[1:]}"
             raise click.BadParameter(told, ctx=ctx, param=param) from None
+
+
+class SomeOf(click.ParamType[str]):
+    """One or more of some words, separated by commas; the verb checks them. Completion offers those not named yet."""
+
+    name = "words"
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = words
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        before, comma, last = incomplete.rpartition(",")
+        left = [word for word in self.words if word not in before.split(",") and word.startswith(last)]
+        return [CompletionItem(f"{before}{comma}{word}") for word in left]
+
+
+class JobOrRunType(click.ParamType[str]):
+    """A job, or a run of it as JOB:N; completion offers runs once there is a colon."""
+
+    name = "job or run"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        jobs, runs = _known(ctx)
+        return [CompletionItem(word) for word in (runs if ":" in incomplete else jobs) if word.startswith(incomplete)]
 
 
 PROBLEMS, REFUSED, UNAVAILABLE = 1, 3, 5
@@ -213,6 +251,15 @@ def say(given: Globals, text: str) -> None:
     if not given.quiet:
         with contextlib.suppress(OSError):
             click.echo(text, err=True)
+
+
+def say_daemon(given: Globals, daemon: DaemonJson) -> None:
+    """That no daemon is there: an error if one served here before."""
+    if daemon["severity"] != "error":
+        say(given, f"{daemon['message']}; {daemon['hint']}")
+        return
+    with contextlib.suppress(OSError):
+        click.echo(f"{render.styled('error', 5, err=True)}: {clean(daemon['message'])}; {daemon['hint']}", err=True)
 
 
 def say_never_synced(given: Globals, never: bool) -> None:

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from scheduler.cli import backup, clone, edit, imports, jobs, render, run, serve, sync, tool, versions  # noqa: F401 - each adds its commands
+from scheduler.cli import backup, clone, edit, imports, jobs, render, run, serve, status, sync, tool, versions  # noqa: F401 - each adds its commands
 from scheduler.cli.group import Globals, cli, global_options
 from scheduler.core.values.problems import SchedulerError
 from scheduler.machine.signals import settle_signals

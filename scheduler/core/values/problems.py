@@ -138,7 +138,7 @@ _OTHER_WORDS = {
     **dict.fromkeys(("edit", "modify", "set", "change", "patch"), ("update",)),
     **dict.fromkeys(("execute", "exec", "trigger", "start", "fire"), ("run",)),
     **dict.fromkeys(("stop", "kill", "abort", "terminate"), ("cancel",)),
-    **dict.fromkeys(("status", "ls", "ps", "jobs"), ("list",)),
+    **dict.fromkeys(("ls", "ps", "jobs"), ("list",)),
     **dict.fromkeys(("get", "describe", "inspect", "info", "view", "cat"), ("show",)),
     **dict.fromkeys(("add", "new"), ("create",)),
     **dict.fromkeys(("rename", "move"), ("mv",)),
