@@ -6,19 +6,24 @@ import contextlib
 import fcntl
 import os
 import pty
+import re
+import shutil
 import signal
 import struct
 import subprocess
 import sys
 import termios
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scheduler.cli.group import JobOrRunType, SomeOf
 from tests.faces.conftest import Root
+from tests.fakes import FakeClock
 from tests.helpers import REPOSITORY
 
 
@@ -465,3 +470,75 @@ def test_top_draws_the_status_on_the_other_screen_until_ctrl_c(lived_in: Root) -
     assert process.wait(timeout=30) == 0
     assert shown.startswith(b"\x1b[?1049h")
     assert shown.endswith(b"\x1b[?1049l"), "the screen is as it was before"
+
+
+# -- the recipes of docs/how-to/be-told-of-silence.md ---------------------------------------------
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine with `scheduler` and `mail` on its PATH, by its own clock."""
+
+    root: Root
+    bin: Path
+    mailbox: Path
+
+    def sh(self, command: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
+        return subprocess.run(["sh", "-c", command], cwd=self.root.path, env=env, text=True, capture_output=True)
+
+    def cron(self) -> str:
+        """Does what the line of the page does, and gives the mails."""
+        page = (REPOSITORY / "docs/how-to/be-told-of-silence.md").read_text()
+        (line,) = re.findall(r"^\*/10 \* \* \* \*  (.*)$", page, re.MULTILINE)
+        self.mailbox.unlink(missing_ok=True)
+        done = self.sh(line.replace("/srv/jobs", str(self.root.path)))
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), "cron would mail this itself"
+        return self.mailbox.read_text() if self.mailbox.exists() else ""
+
+
+@pytest.fixture
+def host(committed: Path, tmp_path: Path) -> Host:
+    shutil.copytree(committed, tmp_path / "root")
+    found = Host(Root(path=tmp_path / "root", clock=FakeClock()), tmp_path / "bin", tmp_path / "mails")
+    found.bin.mkdir()
+    for name, text in {
+        "scheduler": f'exec {sys.executable} -m scheduler "$@"',
+        "mail": f'{{ echo "$@"; cat; }} >> {found.mailbox}',
+    }.items():
+        (found.bin / name).write_text(f"#!/bin/sh\n{text}\n")
+        (found.bin / name).chmod(0o755)
+    assert found.sh("scheduler sync && scheduler serve --once -q").returncode == 0
+    return found
+
+
+def test_the_monitor_of_the_docs_mails_what_needs_a_person_and_nothing_else(host: Host) -> None:
+    assert host.cron() == ""
+    host.root.sql("UPDATE jobs SET consecutive_errors = 1, last_run_status = 'failed' WHERE id = 'flaky'")
+    mail = host.cron()
+    assert "ops@example.com" in mail
+    assert "needs attention: 1 failing" in mail
+    host.root.sql("UPDATE jobs SET consecutive_errors = 0")
+    host.root.sql("UPDATE lives SET once = 0, over = 0")
+    assert "the daemon is dead" in host.cron()
+    host.root.db.write_bytes(b"no database")
+    assert host.cron(), "it is told as well that nobody can tell"
+
+
+def test_the_exit_codes_that_the_docs_promise_are_those_of_the_commands(host: Host) -> None:
+    def codes() -> list[str]:
+        commands = ("scheduler status --exit-code", "scheduler doctor", "scheduler doctor --strict")
+        return [host.sh(f"{command} >/dev/null 2>&1; echo $?").stdout.strip() for command in commands]
+
+    assert codes() == ["0", "0", "1"], "that no daemon stays is a warning"
+    host.root.sql("UPDATE jobs SET consecutive_errors = 1, last_run_status = 'failed' WHERE id = 'flaky'")
+    assert codes() == ["1", "0", "1"]
+    host.root.sql("UPDATE jobs SET consecutive_errors = 0")
+    host.root.sql("UPDATE lives SET once = 0, over = 0")
+    assert codes() == ["1", "1", "1"]
+    host.root.sql("UPDATE lives SET once = 1")
+    host.root.edit("jobs/flaky.yaml", "id: flaky", "id: flaky\nexpect_every: 1h")
+    host.sh("scheduler sync")
+    host.root.sql("UPDATE jobs SET activated_at = '2020-01-01T00:00:00.000000Z' WHERE id = 'flaky'")
+    assert codes()[:2] == ["1", "1"]
+    assert host.sh("scheduler doctor | grep overdue").returncode == 0, "grep's, as the page says"
