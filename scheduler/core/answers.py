@@ -464,6 +464,7 @@ class GuardJson(TypedDict):
     ids: list[str]
     token: str
     why: str
+    put_back: NotRequired[str | None]  # the command that puts the lost files back
 
 
 class DriftJson(TypedDict):

@@ -542,3 +542,40 @@ def test_the_exit_codes_that_the_docs_promise_are_those_of_the_commands(host: Ho
     host.root.sql("UPDATE jobs SET activated_at = '2020-01-01T00:00:00.000000Z' WHERE id = 'flaky'")
     assert codes()[:2] == ["1", "1"]
     assert host.sh("scheduler doctor | grep overdue").returncode == 0, "grep's, as the page says"
+
+
+# -- the guard -----------------------------------------------------------------------------------
+
+
+def way_back(root: Root) -> str:
+    found = root.cli("sync")
+    assert found.code == 3
+    (line,) = [line for line in found.stderr.splitlines() if line.startswith("  to put them back: ")]
+    return line.removeprefix("  to put them back: ")
+
+
+@pytest.mark.parametrize("lose", [["rm", "-r", "jobs"], ["git", "rm", "-rq", "jobs"]])
+def test_the_guard_prints_the_command_that_puts_the_files_back(lived_in: Root, lose: list[str]) -> None:
+    subprocess.run(lose, cwd=lived_in.path, check=True)
+    assert lived_in.cli("plan", "--json").json["guard"]["put_back"] == way_back(lived_in)
+    elsewhere = lived_in.cli("--root", str(lived_in.path), "sync")
+    assert elsewhere.code == 3
+    subprocess.run(way_back(lived_in), shell=True, cwd=lived_in.path, check=True)
+    assert lived_in.sync()["guard"] is None
+    assert lived_in.git("status", "--porcelain") == ""
+
+
+def test_where_a_commit_has_removed_the_files_the_guard_says_how_to_find_it(lived_in: Root) -> None:
+    lived_in.git("rm", "-rq", "jobs")
+    lived_in.git("commit", "-qm", "Remove all")
+    said = way_back(lived_in)
+    command = re.findall("`([^`]+)`", said)[0]
+    shown = subprocess.run(command, shell=True, cwd=lived_in.path, check=True, text=True, capture_output=True)
+    assert "Remove all" in shown.stdout
+
+
+def test_from_another_folder_the_way_back_names_the_root(lived_in: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(lived_in.path / "jobs")
+    monkeypatch.chdir(lived_in.path.parent)
+    found = lived_in.cli("--root", "root", "sync")
+    assert f"  to put them back: git -C {lived_in.path} restore --staged --worktree jobs\n" in found.stderr

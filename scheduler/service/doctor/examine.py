@@ -285,7 +285,7 @@ def _jobs(known: Iterable[Job], now: datetime) -> Iterator[Check]:
         *named(
             "error",
             "held by the guard, because too many jobs would be archived at once",
-            "`scheduler sync` names the command that confirms it",
+            "`scheduler sync` names the commands that put the files back or archive the jobs",
             lambda job: job.file.sync_state is SyncState.HELD,
         ),
         *named(
