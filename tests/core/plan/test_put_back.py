@@ -20,8 +20,10 @@ LOST = {"jobs/a.yaml", "jobs/team/b.yaml", "more/c d.yaml"}
             LOST,
             {"jobs/a.yaml"},
             {"jobs", "more"},
-            "`git log -1 --diff-filter=D -- jobs/team 'more/c d.yaml'` names the commit that removed them;"
-            " `git revert` undoes it",
+            (
+                "`git log -1 --diff-filter=D -- jobs/team 'more/c d.yaml'` names the commit that removed them;"
+                " `git revert` undoes it"
+            ),
         ),
     ],
 )
