@@ -41,7 +41,7 @@ from scheduler.service.history import (
     history,
     output,
     present_task,
-    run_of,
+    run_to_read,
     show_run,
     task,
 )
@@ -296,7 +296,7 @@ def output_command(given: Globals, run: str, follow: bool) -> None:
     if follow and given.as_json:
         raise UsageError("--follow prints as it comes, and --json one answer", hint="leave one of them out")
     if ":" not in run:
-        run = run_of(root, run, prefix=given.prefix).id
+        run = run_to_read(root, run, prefix=given.prefix).id
         if sys.stderr.isatty():
             say(given, f"{run}:")
     if follow:

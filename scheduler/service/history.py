@@ -115,13 +115,7 @@ def present_task(root: Root, job_id: str, *, prefix: bool = False) -> PresentTas
 
 
 def run_of(root: Root, run_id: str, *, prefix: bool = False) -> Run:
-    """The run that `JOB:N` names; the newest one that has started, where it names a job. Raises: UsageError."""
-    if ":" not in run_id:
-        with root.job(run_id, prefix=prefix) as (store, job):
-            run = store.read(queries.newest_started, job.id)
-        if run is None:
-            raise UsageError(f"job {job.id!r} has not run yet", hint=f"`scheduler explain {job.id}` says why")
-        return run
+    """The run that `JOB:N` names. Raises: UsageError."""
     job_id, _, number = run_id.rpartition(":")
     if not job_id or not number.isascii() or not number.isdigit() or len(number) > 15:
         raise UsageError(f"{run_id!r} does not name a run", hint="a run is JOB:N, such as heartbeat:12")
@@ -132,6 +126,17 @@ def run_of(root: Root, run_id: str, *, prefix: bool = False) -> Run:
             hint = f"its newest is {newest[0].id}" if newest else "it has not run yet"
             raise UsageError(f"job {job.id!r} has no run {number}", hint=hint)
         return run
+
+
+def run_to_read(root: Root, name: str, *, prefix: bool = False) -> Run:
+    """The run that `JOB:N` names, or the newest run of a job that started. Raises: UsageError."""
+    if ":" in name:
+        return run_of(root, name, prefix=prefix)
+    with root.job(name, prefix=prefix) as (store, job):
+        run = store.read(queries.newest_started, job.id)
+    if run is None:
+        raise UsageError(f"job {job.id!r} has not run yet", hint=f"`scheduler explain {job.id}` says why")
+    return run
 
 
 def task(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes]:
@@ -182,8 +187,8 @@ FOLLOW_S = 0.1  # between two looks at a growing output
 
 
 def output(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes, bytes]:
-    """What a run's last attempt wrote on stdout and stderr, as far as it was kept."""
-    run = run_of(root, run_id, prefix=prefix)
+    """What a run's last attempt wrote on stdout and stderr, as far as it was kept; of a job, its newest run's."""
+    run = run_to_read(root, run_id, prefix=prefix)
     attempt = run.attempts[-1].n if run.attempts else 1
     files = [root.place.output(run.job_id, run.n, attempt, stream) for stream in ("stdout", "stderr")]
     if run.output_bytes and not any(file.exists() for file in files):
@@ -199,7 +204,7 @@ def follow_output(
     root: Root, run_id: str, *, prefix: bool = False
 ) -> Iterator[tuple[Literal["stdout", "stderr"], bytes]]:
     """What a run writes, as it comes, until it has ended. Where not all was kept, the end says so in its place."""
-    run = run_of(root, run_id, prefix=prefix)
+    run = run_to_read(root, run_id, prefix=prefix)
     with root.open() as store:
         settings = store.read(syncs.settings) or Settings()
     room = settings.limits.output_bytes // 2  # of each stream; beyond it the file is put together anew at the end

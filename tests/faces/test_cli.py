@@ -387,7 +387,8 @@ def damaged(root: Root) -> tuple[str, ...]:
         (fresh, ("list", "--status", "asleep"), 2),
         (fresh, ("shw", "flaky"), 2),
         (fresh, ("show", "flakey"), 2),
-        (fresh, ("task", "flaky"), 2),
+        (fresh, ("task", "flakky"), 2),
+        (fresh, ("cancel", "flaky"), 2),
         (fresh, ("task", "flaky:99"), 2),
         (fresh, ("next", "--from", "yesterday"), 2),
         (fresh, ("validate", "jobs/absent.yaml"), 2),
@@ -662,16 +663,16 @@ def completed(monkeypatch: pytest.MonkeyPatch, line: str) -> list[str]:
     return [each.removeprefix("plain,") for each in found.stdout.splitlines() if each]
 
 
-@pytest.mark.parametrize("command", ["show", "run --wait", "history", "audit", "next"])
+@pytest.mark.parametrize("command", ["run --wait", "history", "audit", "next"])
 def test_completion_knows_the_jobs(lived_in: Root, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     assert completed(monkeypatch, f"scheduler {command} ") == list(JOBS)
     assert completed(monkeypatch, f"scheduler {command} t") == ["tick", "triage"]
 
 
-@pytest.mark.parametrize("command", ["output", "task"])
+@pytest.mark.parametrize("command", ["output", "task", "show"])
 def test_completion_knows_the_runs(lived_in: Root, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     lived_in.run("heartbeat")
-    assert completed(monkeypatch, f"scheduler {command} ") == ["flaky:1", "heartbeat:2", "heartbeat:1"]
+    assert completed(monkeypatch, f"scheduler {command} ") == [*JOBS, "flaky:1", "heartbeat:2", "heartbeat:1"]
     assert completed(monkeypatch, f"scheduler {command} heartbeat:2") == ["heartbeat:2"]
 
 
