@@ -686,8 +686,8 @@ def test_completion_looks_where_the_options_point(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert completed(monkeypatch, "scheduler show f") == []
-    assert completed(monkeypatch, "scheduler --root root show f") == ["flaky"]
-    assert completed(monkeypatch, "scheduler show --root root f") == ["flaky"]
+    assert completed(monkeypatch, "scheduler --root root show f") == ["flaky", "flaky:1"]
+    assert completed(monkeypatch, "scheduler show --root root f") == ["flaky", "flaky:1"]
 
 
 def test_completion_is_silent_where_nothing_can_be_read(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -95,7 +96,7 @@ def test_a_column_that_matters_is_cut_to_its_least_before_others_go_and_below_it
 def test_a_wrapped_text_loses_nothing_and_is_no_wider_than_the_terminal(text: str, indent: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys.stdout, "isatty", lambda: True)
-        patch.setattr(render.shutil, "get_terminal_size", lambda: SimpleNamespace(columns=60))
+        patch.setattr(shutil, "get_terminal_size", lambda: SimpleNamespace(columns=60))
         found = render.wrapped("p" * indent, clean(text), indent=indent)
     first, *rest = found.split("\n")
     assert all(cell_width(line) <= 60 for line in (first, *rest))
