@@ -54,12 +54,15 @@ def find_daemon(
         return FoundDaemon(presence=silent, says={}, troubles=[message, *remote])
     why = says["silent"]
     observed = f"{holder}, only observes ({why})"
+    troubles = list(says["trouble"])
+    if holder.root != str(root.place.label):
+        troubles.insert(0, f"the database belongs to another root: {holder}")
     here = Presence(
         state=DaemonState.OBSERVING if why else DaemonState.SERVING,
-        severity="error" if says["trouble"] else "warning" if why else "ok",
+        severity="error" if troubles else "warning" if why else "ok",
         message=observed if why else str(holder),
         pid=holder.pid,
         host=holder.host,
         since=parse_instant(holder.since),
     )
-    return FoundDaemon(presence=here, says=says, troubles=[*says["trouble"], *remote])
+    return FoundDaemon(presence=here, says=says, troubles=[*troubles, *remote])

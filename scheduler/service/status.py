@@ -133,10 +133,10 @@ def _attention(
     """What a person has to look at; a root that is just new, or only observed, is nobody's trouble."""
     found = []
     state = daemon.presence.state
-    if daemon.presence.severity == "error" and state is not DaemonState.SERVING:
-        found.append(
-            f"the daemon is {state.value}" if state is not DaemonState.SILENT else "the daemon does not answer"
-        )
+    if state in (DaemonState.DEAD, DaemonState.STOPPED) and expected:
+        found.append(f"the daemon is {state.value}")
+    elif state is DaemonState.SILENT:
+        found.append("the daemon does not answer")
     elif state is DaemonState.NEVER and expected:
         found.append("no daemon is serving")
     elif troubles:
