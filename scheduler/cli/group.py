@@ -6,12 +6,13 @@ import contextlib
 import functools
 import getpass
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -28,6 +29,9 @@ from scheduler.root.place import locate
 from scheduler.service.jobs import known_words
 from scheduler.service.root import Root
 from scheduler.service.words import run_words
+
+if TYPE_CHECKING:
+    from scheduler.core.answers import DaemonJson
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -156,6 +160,16 @@ class InstantType(click.ParamType[datetime]):
             self.fail(f"{value!r} is not an instant; write 2026-03-29T01:00:00Z, now, +1h30m or -1d", param, ctx)
 
 
+class SinceType(InstantType):
+    """An instant in the past: `12h` is twelve hours ago, as is `-12h`."""
+
+    name = "since"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        ago = f"-{value}" if isinstance(value, str) and re.fullmatch(r"([0-9]+[dhms])+", value) else value
+        return super().convert(ago, param, ctx)
+
+
 class OneOf(click.Choice[str]):
     """One of some words; what another tool calls it is met with the word that means it here."""
 
@@ -167,6 +181,30 @@ class OneOf(click.Choice[str]):
             name = "" if param is None else f"{written_name(param)} "
             message = f"{name}{str(value)[:100]!r} is not one of {', '.join(words)}"
             raise UsageError(message, hint=meant(str(value)[:100], words)) from None
+
+
+class SomeOf(click.ParamType[str]):
+    """One or more of some words, separated by commas; the verb checks them. Completion offers those not named yet."""
+
+    name = "words"
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = words
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        before, comma, last = incomplete.rpartition(",")
+        left = [word for word in self.words if word not in before.split(",") and word.startswith(last)]
+        return [CompletionItem(f"{before}{comma}{word}") for word in left]
+
+
+class JobOrRunType(click.ParamType[str]):
+    """A job, or a run of it as JOB:N; completion offers jobs and the newest runs of each."""
+
+    name = "job or run"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        jobs, runs = _known(ctx)
+        return [CompletionItem(word) for word in (*jobs, *runs) if word.startswith(incomplete)]
 
 
 PROBLEMS, REFUSED, UNAVAILABLE = 1, 3, 5
@@ -232,6 +270,15 @@ def say(given: Globals, text: str) -> None:
     if not given.quiet:
         with contextlib.suppress(OSError):
             click.echo(text, err=True)
+
+
+def say_daemon(given: Globals, daemon: DaemonJson) -> None:
+    """That no daemon is there: an error if one served here before."""
+    if daemon["severity"] != "error":
+        say(given, f"{daemon['message']}; {daemon['hint']}")
+        return
+    with contextlib.suppress(OSError):
+        click.echo(f"{render.styled('error', 5, err=True)}: {clean(daemon['message'])}; {daemon['hint']}", err=True)
 
 
 def say_never_synced(given: Globals, never: bool) -> None:

@@ -14,30 +14,51 @@ from scheduler.cli.group import (
     MOST,
     Globals,
     InstantType,
+    JobOrRunType,
     JobType,
     OneOf,
-    RunType,
+    SinceType,
+    SomeOf,
     cli,
     global_options,
     printed,
     problem_count,
     say,
+    say_daemon,
     say_never_synced,
 )
+from scheduler.cli.show_run import print_run
+from scheduler.core.past.why import trigger_words
 from scheduler.core.values.facts import Status
 from scheduler.core.values.problems import Problem, UsageError
-from scheduler.core.values.runs import RunStatus
+from scheduler.core.values.runs import RunStatus, is_fault
 from scheduler.core.values.texts import how_held_ends
 from scheduler.core.views import task_json
-from scheduler.service.history import audit, explain_job, follow_output, history, output, task
-from scheduler.service.jobs import held, list_jobs, never_synced, next_fires, show_job
+from scheduler.service.history import (
+    NEWEST,
+    audit,
+    explain_job,
+    follow_output,
+    history,
+    output,
+    present_task,
+    run_to_read,
+    show_run,
+    task,
+)
+from scheduler.service.jobs import FILTERS, held, list_jobs, never_synced, next_fires, show_job
 
 if TYPE_CHECKING:
     from scheduler.core.answers import EvidenceJson, JobJson, RunJson
 
 
 @cli.command("list")
-@click.option("--status", type=OneOf([status.value for status in Status]), help="Only jobs of this status.")
+@click.option(
+    "--status",
+    metavar="STATUS,...",
+    type=SomeOf([*(status.value for status in Status), *FILTERS]),
+    help="Only jobs of these statuses, or running or failing.",
+)
 @click.option("--tag", type=TAG, help="Only jobs with this tag.")
 @click.option("--problems", is_flag=True, help="Only jobs with problems, and the problems.")
 @global_options
@@ -47,22 +68,29 @@ def list_command(given: Globals, status: str | None, tag: str | None, problems: 
     found = list_jobs(root, status=status, tag=tag, problems=problems, tasks=given.as_json)
     say_never_synced(given, never_synced(root))
     _say_held(given, found["summary"]["held"])
+    daemon = found.get("daemon")
+    if daemon is not None and daemon["state"] in _GONE and found["jobs"]:
+        say_daemon(given, daemon)
     for trouble in found["troubles"]:
-        root.tell(trouble)
+        if daemon is None or trouble != daemon["message"]:
+            root.tell(trouble)
     if printed(given, found):
         return
     now = root.clock.now()
-    jobs = [job for job in found["jobs"] if job["status"] != "archived" or status == "archived"]
+    jobs = [job for job in found["jobs"] if job["status"] != "archived" or (status and "archived" in status)]
     if jobs:
+        running = any(_running_text(job, now) for job in jobs)
+        columns = ("JOB", "STATUS", *(["RUNNING"] if running else []), "SCHEDULE", "NEXT", "LAST RUN", "RUNS")
         render.print_table(
-            ("JOB", "STATUS", "SCHEDULE", "NEXT", "LAST RUN", "RUNS"),
+            columns,
             [
                 (
                     job["id"],
                     _status_text(job),
+                    *([_running_text(job, now) or "-"] if running else []),
                     job["schedule_text"],
                     _next_text(job, now),
-                    f"{job['last_run_status']} {render.ago(job['last_run_at'], now)}" if job["last_run_at"] else "-",
+                    _last_text(job, now),
                     str(job["run_count"]),
                 )
                 for job in jobs
@@ -84,10 +112,17 @@ def _say_held(given: Globals, held: str | None) -> None:
 
 
 @cli.command("show")
-@click.argument("job", type=JobType())
+@click.argument("job", metavar="JOB|RUN", type=JobOrRunType())
 @global_options
 def show_command(given: Globals, job: str) -> None:
-    """Show one job: definition, state, file and next fires."""
+    """Show one job, or one run of it.
+
+    A job: definition, state, file and next fires. A run (JOB:N): why it ran, who asked for it, its attempts, how it
+    ended, and its last lines of output.
+    """
+    if ":" in job:
+        print_run(given, show_run(given.find_root(), job, prefix=given.prefix))
+        return
     found = show_job(given.find_root(), job, prefix=given.prefix)
     _say_held(given, found["held"])
     if printed(given, found):
@@ -114,6 +149,7 @@ def show_command(given: Globals, job: str) -> None:
         "version": about["version"],
         "revision": render.short_hash(about["revision"]) + (f" ({about['dirty']})" if about["dirty"] else ""),
         "runs": f"{about['run_count']}, {about['consecutive_errors']} errors in a row",
+        "running": ", ".join(f"{run['id']} ({run['status']})" for run in about["running"]),
         "last run": f"{about['last_run_status']} at {render.local_time(about['last_run_at'], zone)}"
         if about["last_run_at"]
         else None,
@@ -174,18 +210,37 @@ def next_command(
 
 
 @cli.command("history")
-@click.argument("job", type=JobType())
-@click.option("-n", "count", type=click.IntRange(min=1, max=MOST), help="At most so many.")
+@click.argument("job", metavar="[JOB]", required=False, type=JobType())
+@click.option(
+    "-n", "count", type=click.IntRange(min=1, max=MOST), default=NEWEST, help="Show the N newest (default: 50)."
+)
+@click.option("--since", metavar="T", type=SinceType(), help="Only runs that ended at T or later, or have not ended.")
+@click.option("--failed", is_flag=True, help="Only failures: failed, timed out, interrupted, could not start.")
 @click.option("--status", type=OneOf([status.value for status in RunStatus]), help="Only runs of this status.")
 @global_options
-def history_command(given: Globals, job: str, count: int | None, status: str | None) -> None:
-    """List a job's runs and skips, newest first."""
+def history_command(
+    given: Globals, job: str | None, count: int, since: datetime | None, failed: bool, status: str | None
+) -> None:
+    """List runs and skips, newest first.
+
+    Without JOB: of all jobs; those that have not ended come first, then by when they ended.
+    """
     root = given.find_root()
-    found = history(root, job, count=count, status=RunStatus(status) if status else None, prefix=given.prefix)
+    found = history(
+        root,
+        job,
+        count=count,
+        since=since,
+        failed=failed,
+        status=RunStatus(status) if status else None,
+        prefix=given.prefix,
+    )
+    if job is None:
+        say_never_synced(given, never_synced(root))
     if printed(given, found):
         return
     if not found["runs"]:
-        say(given, "no runs yet")
+        say(given, "no such runs" if since or failed or status else "no runs yet")
         return
     render.print_table(
         ("RUN", "STATUS", "REASON", "TRIGGER", "STARTED", "TOOK", "TASK", "COMMIT", "RESULT"),
@@ -194,7 +249,7 @@ def history_command(given: Globals, job: str, count: int | None, status: str | N
                 run["id"],
                 run["status"],
                 run["reason"] or "-",
-                run["trigger"],
+                trigger_words(run["trigger"], run["requested_by"]),
                 render.local_time(run["started_at"] or run["fire_time"] or run["requested_at"]),
                 render.duration(run["duration_ms"]) if run["slots"] == 1 else f"{run['slots']} slots",
                 render.short_hash(run["task_sha256"]),
@@ -204,8 +259,10 @@ def history_command(given: Globals, job: str, count: int | None, status: str | N
             for run in found["runs"]
         ],
         flexible="RESULT",
-        optional=("COMMIT", "TASK", "TRIGGER", "TOOK"),
+        optional=("COMMIT", "TASK", "TOOK", "TRIGGER"),
     )
+    if found["more"]:
+        say(given, f"only the newest {count}; -n shows more")
 
 
 @cli.command("explain")
@@ -229,17 +286,22 @@ def explain_command(given: Globals, job: str, at: datetime | None) -> None:
 
 
 @cli.command("output")
-@click.argument("run", type=RunType())
+@click.argument("run", metavar="RUN|JOB", type=JobOrRunType())
 @click.option("--follow", is_flag=True, help="Go on printing until the run has ended.")
 @global_options
 def output_command(given: Globals, run: str, follow: bool) -> None:
     """Print what a run wrote to stdout and stderr.
 
-    A file or pipe gets the exact bytes; a terminal gets no control sequences, such as colours.
+    For a job, print the output of its newest run. A file or pipe gets the exact bytes; a terminal gets no control
+    sequences, such as colours.
     """
     root = given.find_root()
     if follow and given.as_json:
         raise UsageError("--follow prints as it comes, and --json one answer", hint="leave one of them out")
+    if ":" not in run:
+        run = run_to_read(root, run, prefix=given.prefix).id
+        if sys.stderr.isatty():
+            say(given, f"{run}:")
     if follow:
         screens = {sys.stdout: render.ForScreen(), sys.stderr: render.ForScreen()}
         for stream, data in follow_output(root, run, prefix=given.prefix):
@@ -258,10 +320,18 @@ def output_command(given: Globals, run: str, follow: bool) -> None:
 
 
 @cli.command("task")
-@click.argument("run", type=RunType())
+@click.argument("run", metavar="RUN|JOB", type=JobOrRunType())
 @global_options
 def task_command(given: Globals, run: str) -> None:
-    """Print the exact text that a run was given."""
+    """Print the exact text that a run was given.
+
+    Of a job: the text that its next run would be given, as the files are now.
+    """
+    if ":" not in run:
+        present = present_task(given.find_root(), run, prefix=given.prefix)
+        if not printed(given, present):
+            render.write_bytes(sys.stdout, present["task"].encode())
+        return
     found, text = task(given.find_root(), run, prefix=given.prefix)
     if printed(given, task_json(found, text)):
         return
@@ -270,10 +340,12 @@ def task_command(given: Globals, run: str) -> None:
 
 @cli.command("audit")
 @click.argument("job", required=False, type=JobType())
-@click.option("-n", "count", type=click.IntRange(min=1, max=MOST), help="The newest so many.")
+@click.option(
+    "-n", "count", type=click.IntRange(min=1, max=MOST), default=NEWEST, help="Show the N newest (default: 50)."
+)
 @global_options
-def audit_command(given: Globals, job: str | None, count: int | None) -> None:
-    """Show what changed, when, and by whom.
+def audit_command(given: Globals, job: str | None, count: int) -> None:
+    """Show what changed, when, and by whom, newest first.
 
     For one job, for `@root` (scheduler.yaml), or for all.
     """
@@ -286,13 +358,13 @@ def audit_command(given: Globals, job: str | None, count: int | None) -> None:
         say(given, "nothing has changed yet")
         return
     render.print_table(
-        ("AT", "JOB", "ACTION", "FIELD", "BEFORE", "AFTER", "COMMIT", "AUTHOR", "BY"),
+        ("AT", "JOB", "BY", "CHANGE", "BEFORE", "AFTER", "COMMIT", "AUTHOR"),
         [
             (
                 render.local_time(row["at"]),
                 row["job_id"],
-                row["action"],
-                row["field"] or "-",
+                f"{row['actor']} ({row['cause']})",
+                " ".join(dict.fromkeys(word for word in (row["action"], row["field"]) if word)),
                 *render.two_sides(
                     render.field_text(row["field"] or "", row["before"]),
                     render.field_text(row["field"] or "", row["after"]),
@@ -300,13 +372,14 @@ def audit_command(given: Globals, job: str | None, count: int | None) -> None:
                 ),
                 row["commit"]["id"][:7] if row["commit"] else row["no_commit"] or render.short_hash(row["revision"], 7),
                 row["commit"]["author"] if row["commit"] else "-",
-                f"{row['actor']} ({row['cause']})",
             )
-            for row in found["audit"]
+            for row in reversed(found["audit"])
         ],
         flexible="AFTER",
-        optional=("COMMIT", "BEFORE", "BY", "AUTHOR"),
+        optional=("COMMIT", "AUTHOR", "BEFORE", "AFTER"),
     )
+    if found["more"]:
+        say(given, f"only the newest {count}; -n shows more")
 
 
 def _outcome(run: RunJson) -> str:
@@ -339,8 +412,28 @@ def _status_text(job: JobJson) -> str:
     return "/".join([job["status"], *marks])
 
 
+_GONE = ("dead", "stopped", "never")
+
+
+def _running_text(job: JobJson, now: datetime) -> str:
+    """For how long it has been running, and how many runs; empty if it is not."""
+    going = [run for run in job["running"] if run["status"] != "queued"]
+    if not going:
+        return ""
+    since = min((run["started_at"] for run in going if run["started_at"]), default=None)
+    took = render.ago(since, now).removesuffix(" ago") if since else "0s"
+    return took if len(going) == 1 else f"{len(going)} for {took}"
+
+
+def _last_text(job: JobJson, now: datetime) -> str:
+    """How the last run ended; or that the slot after it was skipped by a fault, which no green word may hide."""
+    skipped = job["last_skip_at"]
+    if skipped and is_fault(job["last_skip_reason"]) and skipped > (job["last_run_at"] or ""):
+        return f"skipped: {job['last_skip_reason']} {render.ago(skipped, now)}"
+    return f"{job['last_run_status']} {render.ago(job['last_run_at'], now)}" if job["last_run_at"] else "-"
+
+
 def _next_text(job: JobJson, now: datetime) -> str:
     if job["next_fire_at"] is None:
         return "-"
-    text = render.ago(job["next_fire_at"], now)
-    return f"due {text}" if text.endswith("ago") else text
+    return render.ahead(job["next_fire_at"], now)

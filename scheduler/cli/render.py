@@ -9,7 +9,7 @@ import shutil
 import sys
 import unicodedata
 from codecs import getincrementaldecoder
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TextIO
 
@@ -46,18 +46,27 @@ def print_json(value: Any) -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, flexible: str = "", optional: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    flexible: str = "",
+    optional: Sequence[str] = (),
+    least: int = NARROWEST,
 ) -> None:
     """An aligned table; coloured and fitted to the screen on a terminal, plain and uncut in a pipe.
 
-    flexible: the column that gives way first. optional: those left out after that, in this order.
+    flexible: the column that gives way first, down to `least`. optional: those left out after that, in this order;
+    one of them that is empty goes before anything is cut.
     Not rich's: a thousand rows take that most of a second.
     """
     lines = [[clean(cell) for cell in line] for line in (columns, *rows)]
     widths = dict(zip(columns, (max(map(cell_width, column)) for column in zip(*lines, strict=True)), strict=True))
     terminal = sys.stdout.isatty()
     if terminal:
-        widths = fitted(widths, shutil.get_terminal_size().columns, flexible=flexible, optional=optional)
+        cells = dict(zip(columns, zip(*lines[1:], strict=True), strict=True)) if rows else {}
+        empty = [name for name in optional if not any(cell not in ("", "-") for cell in cells.get(name, ()))]
+        room = shutil.get_terminal_size().columns
+        widths = fitted(widths, room, flexible=flexible, optional=optional, empty=empty, least=least)
     coloured = terminal and not os.environ.get("NO_COLOR")
     printed = []
     for number, line in enumerate(lines):
@@ -71,21 +80,64 @@ def print_table(
     click.echo("\n".join(printed))
 
 
-def fitted(widths: Mapping[str, int], room: int, *, flexible: str, optional: Sequence[str]) -> dict[str, int]:
-    """The columns that fit into `room`, and their widths; a time, a status or an id is never cut."""
+def fitted(
+    widths: Mapping[str, int],
+    room: int,
+    *,
+    flexible: str,
+    optional: Sequence[str],
+    empty: Sequence[str] = (),
+    least: int = NARROWEST,
+) -> dict[str, int]:
+    """The columns that fit into `room`, and their widths; a time, a status or an id is never cut.
+
+    empty: those of `optional` that say nothing.
+    """
     found = dict(widths)
-    for dropped in (None, *optional):
+    over = _width(found) - room
+    if over > 0:
+        for name in empty:
+            found.pop(name, None)
+    for dropped in (None, *(name for name in optional if name not in empty)):
         found.pop(dropped or "", None)
-        over = sum(found.values()) + len(GAP) * (len(found) - 1) - room
+        over = _width(found) - room
         if over <= 0:
             break
-        if flexible in found and found[flexible] - over >= NARROWEST:
+        if flexible in found and found[flexible] - over >= least:
             found[flexible] -= over
             break
     else:
         if flexible in found:
-            found[flexible] = min(found[flexible], NARROWEST)
+            found[flexible] = min(found[flexible], max(NARROWEST, found[flexible] - over))
     return found
+
+
+def _width(columns: Mapping[str, int]) -> int:
+    return sum(columns.values()) + len(GAP) * (len(columns) - 1)
+
+
+def wrapped(prefix: str, text: str, *, indent: int) -> str:
+    """A text behind a prefix; on a terminal broken at its width, the rest of it indented. A pipe gets one line."""
+    if not sys.stdout.isatty():
+        return prefix + text
+    room = max(shutil.get_terminal_size().columns - indent, NARROWEST_LINE)
+    rows = [""]
+    for word in text.split(" "):
+        for piece in _pieces(word, room):
+            if rows[-1] and cell_width(rows[-1]) + 1 + cell_width(piece) > room:
+                rows.append(piece)
+            else:
+                rows[-1] = f"{rows[-1]} {piece}" if rows[-1] else piece
+    return prefix + f"\n{' ' * indent}".join(rows)
+
+
+def _pieces(word: str, room: int) -> Iterator[str]:
+    """A word that is wider than the room, such as a PATH, in pieces that fit."""
+    while cell_width(word) > room:
+        head = cut(word, room + 1)[:-1] or word[:1]
+        yield head
+        word = word[len(head) :]
+    yield word
 
 
 def cut(cell: str, width: int) -> str:
@@ -103,10 +155,23 @@ def cell_width(text: str) -> int:
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
-def styled(word: str, width: int) -> str:
-    """A status, padded, and coloured on a terminal."""
+def styled(word: str, width: int, *, err: bool = False) -> str:
+    """A status, padded, and coloured on a terminal. err: for stderr."""
     padded = f"{word:<{width}}"
-    return _styled(padded, word, header=False) if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else padded
+    terminal = (sys.stderr if err else sys.stdout).isatty()
+    return _styled(padded, word, header=False) if terminal and not os.environ.get("NO_COLOR") else padded
+
+
+def in_colour(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
+def painted(shown: str, word: str) -> str:
+    """A text in the colour of a status or severity."""
+    colour = _COLOURS.get(word)
+    if colour is None:
+        return shown
+    return click.style(shown, dim=True) if colour == "dim" else click.style(shown, fg=colour)
 
 
 def _styled(shown: str, cell: str, *, header: bool) -> str:
@@ -203,6 +268,12 @@ def ago(text: str | None, now: datetime) -> str:
         if abs(seconds) >= size:
             return f"{int(abs(seconds) // size)}{unit} ago" if seconds > 0 else f"in {int(abs(seconds) // size)}{unit}"
     return f"{int(seconds)}s ago" if seconds >= 0 else f"in {int(-seconds) + 1}s"
+
+
+def ahead(text: str, now: datetime) -> str:
+    """How far ahead a fire is, or for how long it has been due."""
+    found = ago(text, now)
+    return f"due {found}" if found.endswith("ago") else found
 
 
 def duration(ms: int | None) -> str:

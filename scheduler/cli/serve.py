@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +21,9 @@ from scheduler.machine.log import FORMATS, Log, is_journal, write_log
 from scheduler.machine.orphans import adopting
 from scheduler.machine.signals import leave_pid_1
 from scheduler.service.serve import serve
+
+if TYPE_CHECKING:
+    from scheduler.core.answers import CheckJson
 
 _log = Log(__name__)
 
@@ -85,23 +89,44 @@ def _told_in_the_log(wanted: bool) -> Iterator[None]:
 
 
 @cli.command("doctor")
+@click.option("--strict", is_flag=True, help="Exit with 1 for warnings, too.")
 @global_options
-def doctor_command(given: Globals) -> None:
+def doctor_command(given: Globals, strict: bool) -> None:
     """Check everything that jobs need in order to run.
 
-    Exits with 1 if anything is an error.
+    Exits with 1 if anything is an error. Errors come first; checks that pass share one line, unless -v is given.
     """
     from scheduler.service.doctor.examine import examine
 
-    found = examine(given.find_root())
+    found = examine(given.find_root(), strict=strict)
     code = end_will_be(found["exit_code"])
     if not printed(given, found):
-        for check in found["checks"]:
-            click.echo(f"{render.styled(check['status'], 7)}  {check['name']:<8}  {render.clean(check['message'])}")
-            if check["hint"]:
-                click.echo(f"{'':<19}hint: {render.clean(check['hint'])}")
-        say(given, "all is well" if found["healthy"] else "something is wrong")
+        ill = [check for check in found["checks"] if check["status"] != "ok" or given.verbose]
+        for check in ill:
+            for line in _check_lines(check):
+                click.echo(line)
+        told = {check["name"] for check in ill}
+        fine = dict.fromkeys(check["name"] for check in found["checks"] if check["name"] not in told)
+        if fine and not given.verbose:
+            click.echo(render.wrapped(f"{render.styled('ok', 7)}  ", ", ".join(fine), indent=9))
+        click.echo(_verdict(found["errors"], found["warnings"]))
     end(code)
+
+
+def _check_lines(check: CheckJson) -> Iterator[str]:
+    status = render.styled(check["status"], 7)
+    yield render.wrapped(f"{status}  {check['name']:<8}  ", render.clean(check["message"]), indent=_CHECK_INDENT)
+    if check["hint"]:
+        hint = f"hint: {render.clean(check['hint'])}"
+        yield render.wrapped(" " * _CHECK_INDENT, hint, indent=_CHECK_INDENT + 2)
+
+
+_CHECK_INDENT = 19
+
+
+def _verdict(errors: int, warnings: int) -> str:
+    counts = ((errors, "error"), (warnings, "warning"))
+    return ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts if n) or "all is well"
 
 
 @cli.command("hooks")

@@ -260,7 +260,7 @@ def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, r
         wider = "  [widens]" if of_root["widens"] else ""
         changed = render.change_text(field, of_root)
         click.echo(render.clean(f"! {render.setting_name(field)}: {changed}{wider}{render.users_text(of_root)}"))
-    _print_guard(given, shown["guard"], " --now" if held(root) else "")
+    _print_guard(given, root, shown["guard"], " --now" if held(root) else "")
     counts = [(len(shown[kind]), kind) for kind in ("created", "updated", "moved", "archived", "revived")]
     counts.append((len(shown["task_changed"]), "task changed"))
     counts.append((len(shown["root_changed"]), "settings changed"))
@@ -283,10 +283,14 @@ def _drift(job: DriftJson) -> str:
     return " ".join([*told, f"({job['reason']})"] if job["reason"] else told)
 
 
-def _print_guard(given: Globals, guard: GuardJson | None, options: str) -> None:
+def _print_guard(given: Globals, root: Root, guard: GuardJson | None, options: str) -> None:
     if guard is None:
         return
     click.echo(f"refused: {guard['why']}; these wait: {', '.join(guard['ids'])}", err=True)
+    if back := guard.get("put_back"):
+        here = "" if root.place.label == Path.cwd() else f" -C {shlex.quote(str(root.place.label))}"
+        shown = f"git{here}{back.removeprefix('git')}" if back.startswith("git ") else back
+        click.echo(f"  to put them back: {render.clean(shown)}", err=True)
     click.echo(
         f"  to archive exactly these: scheduler{_options(given)} sync --confirm-prune {guard['token']}{options}",
         err=True,

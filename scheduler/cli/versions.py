@@ -12,6 +12,7 @@ import click
 from scheduler.cli import render
 from scheduler.cli.group import MOST, Globals, JobType, RunType, cli, global_options, printed, say
 from scheduler.cli.review_text import worded
+from scheduler.core.past.why import who
 from scheduler.core.plan.textdiff import by_words
 from scheduler.core.values.settings import runner_file_of, runner_of
 from scheduler.service.versions import COUNT, diff, list_versions, log
@@ -133,7 +134,7 @@ def versions_command(given: Globals, job: str, count: int) -> None:
             for each in found["versions"]
         ],
         flexible="AUTHOR",
-        optional=("COST", "FIRST FIRED", "MEDIAN"),
+        optional=("COST", "MEDIAN", "FIRST FIRED", "AUTHOR", "LAST RUN"),
     )
     if found["total"] > count:
         say(given, f"the newest {count} of {found['total']}; -n shows more")
@@ -147,6 +148,7 @@ def _print_timeline(entries: Sequence[Json]) -> None:
         [row for entry in entries for row in (_run_rows(entry) if entry["kind"] == "run" else _change_rows(entry))],
         flexible="CHANGE",
         optional=("SUBJECT", "AUTHOR"),
+        least=30,
     )
 
 
@@ -155,6 +157,8 @@ def _run_rows(entry: Json) -> Iterator[tuple[str, ...]]:
     said = run["status"] + (f"/{run['reason']}" if run["reason"] else "")
     if run["slots"] > 1:
         said += f", {run['slots']} slots"
+    if run["trigger"] in ("manual", "rerun"):
+        said += f" by {who(run['requested_by'])}"
     if run["duration_ms"] is not None:
         said += f" in {render.duration(run['duration_ms'])}"
     if run["task_sha256"]:

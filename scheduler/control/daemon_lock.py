@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import time
 from dataclasses import asdict, dataclass, replace
@@ -41,7 +42,8 @@ class Holder:
     db: str = ""
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, serving {self.root} since {self.since}"
+        since = re.sub(r"\.\d+Z$", "Z", self.since)
+        return f"process {self.pid} on {self.host}, serving {self.root} since {since}"
 
 
 def _lock_path(place: Place) -> Path:

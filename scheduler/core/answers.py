@@ -55,6 +55,25 @@ class WaitingJson(TypedDict):
     until: str | None
 
 
+class GoingJson(TypedDict):
+    """A run that has not ended."""
+
+    id: str
+    status: str
+    started_at: Instant | None
+
+
+class DaemonJson(TypedDict):
+    state: str
+    severity: str
+    message: str
+    hint: str
+    pid: int | None
+    host: str | None
+    since: Instant | None
+    seen_at: Instant | None
+
+
 class AlarmJson(TypedDict):
     kind: str
     since: Instant
@@ -97,6 +116,7 @@ class JobJson(SpecJson, RevisionJson):
     paused: PauseJson | None
     stop_reason: str | None
     waiting: WaitingJson | None
+    running: list[GoingJson]
     alarms: list[AlarmJson]
     activated_at: Instant
     archived_at: Instant | None
@@ -121,6 +141,7 @@ class ListJson(TypedDict):
     problems: list[ProblemJson]
     troubles: list[str]
     summary: dict[str, Any]
+    daemon: NotRequired[DaemonJson]
 
 
 class FireTimeJson(TypedDict):
@@ -204,6 +225,24 @@ class RunJson(RevisionJson):
 
 class HistoryJson(TypedDict):
     runs: list[RunJson]
+    more: bool  # than were asked for
+
+
+class ShowRunJson(TypedDict):
+    run: RunJson
+    why: str
+    last_lines: dict[str, list[str]]  # by stream
+    timezone: str  # of its job's schedule
+
+
+class PresentTaskJson(RevisionJson):
+    """The text that a run would get now."""
+
+    job_id: str
+    run_id: None
+    task: str
+    task_sha256: str
+    source_path: str
 
 
 class TaskJson(RevisionJson):
@@ -245,6 +284,7 @@ class AuditRowJson(BeforeAfterJson, BroughtJson):
 
 class AuditJson(TypedDict):
     audit: list[AuditRowJson]
+    more: bool  # than were asked for
 
 
 class EvidenceJson(OfCommitJson):
@@ -342,6 +382,56 @@ class VersionsJson(TypedDict):
     total: int
 
 
+class StatusRunJson(GoingJson):
+    job_id: str
+    reason: str | None
+    trigger: str
+    requested_by: str | None
+    requested_at: Instant
+    fire_time: Instant | None
+    retry_at: Instant | None
+    attempt: int  # 0: none has begun
+
+
+class FailingJson(TypedDict):
+    id: str
+    consecutive_errors: int
+    run: str | None  # the newest that failed, where its row is kept
+    at: Instant
+    status: str | None
+    reason: str | None
+    error: str | None
+
+
+class OverdueJson(TypedDict):
+    id: str
+    kind: str
+    since: Instant
+    message: str
+
+
+class NextFireJson(FireTimeJson):
+    job_id: str
+
+
+class StatusJson(TypedDict):
+    healthy: bool
+    exit_code: int
+    attention: list[str]  # what needs a person
+    at: Instant
+    never_synced: bool
+    daemon: DaemonJson
+    summary: dict[str, Any]
+    running: list[StatusRunJson]
+    queued: list[StatusRunJson]
+    failing: list[FailingJson]
+    stopped: list[dict[str, str | None]]
+    overdue: list[OverdueJson]
+    waiting: list[dict[str, str]]
+    next: list[NextFireJson]
+    troubles: list[str]
+
+
 class ScheduleTextJson(TypedDict, total=False):
     schedule_text: BeforeAfterJson  # if the schedule is among the changes
 
@@ -382,6 +472,7 @@ class GuardJson(TypedDict):
     ids: list[str]
     token: str
     why: str
+    put_back: NotRequired[str | None]  # the command that puts the lost files back
 
 
 class DriftJson(TypedDict):
@@ -486,4 +577,6 @@ class CheckJson(TypedDict):
 class DoctorJson(TypedDict):
     healthy: bool
     exit_code: int
+    errors: int
+    warnings: int
     checks: list[CheckJson]

@@ -22,6 +22,7 @@ from scheduler.core.values.spec import Schedule
 if TYPE_CHECKING:  # a plan imports the file readers, which reading commands never need
     from scheduler.core import answers
     from scheduler.core.past.explain import Answer
+    from scheduler.core.past.presence import Presence
     from scheduler.core.plan.action import Action
     from scheduler.core.plan.guard import Guard
     from scheduler.core.plan.plan import Plan
@@ -44,10 +45,11 @@ def job_json(
     now: datetime,
     alarms: Sequence[Alarm] = (),
     lost: PlaceFault | None = None,
+    running: Sequence[Run] = (),
 ) -> answers.JobJson:
     """task_sha256: of the text that is on disk now; None if it cannot be read. alarms: what is overdue for it.
 
-    lost: the fault of the place that it waits for.
+    lost: the fault of the place that it waits for. running: its runs that have not ended.
     """
     facts, spec, runtime = job.file, job.file.spec, job.runtime
     status = job.status(now, waits=lost is not None)
@@ -67,6 +69,9 @@ def job_json(
         "paused": pause_json(job.pause if job.pause is not None and job.pause.covers(now) else None),
         "stop_reason": runtime.stop_reason,
         "waiting": waiting_json(lost) if status is Status.WAITING else None,
+        "running": [
+            {"id": run.id, "status": run.status.value, "started_at": _instant(run.started_at)} for run in running
+        ],
         "alarms": [
             {
                 "kind": alarm.kind.value,
@@ -93,6 +98,15 @@ def job_json(
         "created_by": job.created_by,
         "updated_at": instant(job.updated_at),
     }
+
+
+def is_failing(job: answers.JobJson) -> bool:
+    """True if the last run of a job failed or could not start, and its file is still there."""
+    return job["consecutive_errors"] > 0 and job["status"] != Status.ARCHIVED
+
+
+def daemon_json(found: Presence) -> answers.DaemonJson:
+    return cast("answers.DaemonJson", found.to_json())
 
 
 def pause_json(pause: Pause | None) -> answers.PauseJson | None:
@@ -141,6 +155,8 @@ def list_json(
         "summary": {
             "total": len(jobs),
             **{status.value: statuses.count(status.value) for status in Status},
+            "running": sum(any(run["status"] != "queued" for run in job["running"]) for job in jobs),
+            "failing": sum(map(is_failing, jobs)),
             "invalid": sum(job["sync_state"] in ("invalid", "conflict") for job in jobs),
             "next_fire_at": min(fires, default=None),
             "held": held,

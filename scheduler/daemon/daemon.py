@@ -158,6 +158,7 @@ class Daemon:
             timekeeper=timekeeper,
             places=self.places,
             observe=observe,
+            once=once,
             done=self._ended.append if once else None,
         )
         self.clockwork = Clockwork(

@@ -44,6 +44,7 @@ class Duties:
     timekeeper: Timekeeper
     places: Places | None = None
     observe: bool = False
+    once: bool = False
     done: Done | None = None  # told of each run that has ended
     silent: str | None = None  # why nothing fires here; None: not known yet
     queue_taken: bool = False
@@ -124,7 +125,9 @@ class Duties:
             try:
                 if not self.unusable():
                     with store.writing(durable=False, wait=timedelta(0)) as sql:
-                        lives.beat(sql, self.owner, now=self.clock.now(), silent=self.silent or "", over=over)
+                        lives.beat(
+                            sql, self.owner, now=self.clock.now(), silent=self.silent or "", over=over, once=self.once
+                        )
             except DamagedError:
                 raise
             except UnavailableError:

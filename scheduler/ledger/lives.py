@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from sqlite3 import Connection
+from sqlite3 import Connection, Row
 
 from scheduler.core.times.clocks import true_lives
 from scheduler.core.values.runs import Life
@@ -15,11 +15,23 @@ _MOST_LIVES = 5_000
 
 def lives(sql: Connection, now: datetime) -> list[Life]:
     """When daemons were there, by when they came, as far as a clock that has gone back since has not noted it."""
-    rows = sql.execute("SELECT owner, began_at AS began, seen_at AS seen, silent, over FROM lives ORDER BY id")
-    return true_lives([from_row(Life, row, over=bool(row["over"])) for row in rows], now)
+    rows = sql.execute("SELECT owner, began_at AS began, seen_at AS seen, silent, over, once FROM lives ORDER BY id")
+    return true_lives([_to_life(row) for row in rows], now)
 
 
-def beat(sql: Connection, owner: str, *, now: datetime, silent: str, over: bool = False) -> None:
+def last_life(sql: Connection) -> Life | None:
+    """The daemon that was there last; None where none has ever been."""
+    row = sql.execute(
+        "SELECT owner, began_at AS began, seen_at AS seen, silent, over, once FROM lives ORDER BY id DESC LIMIT 1"
+    ).fetchone()
+    return None if row is None else _to_life(row)
+
+
+def _to_life(row: Row) -> Life:
+    return from_row(Life, row, over=bool(row["over"]), once=bool(row["once"]))
+
+
+def beat(sql: Connection, owner: str, *, now: datetime, silent: str, over: bool = False, once: bool = False) -> None:
     """Says that a daemon is there.
 
     A gap of minutes, or a clock that went back, begins a new row: the machine slept, or nothing could be written.
@@ -35,5 +47,5 @@ def beat(sql: Connection, owner: str, *, now: datetime, silent: str, over: bool 
             " AND seen_at BETWEEN ? AND ?",
             (stamp(now), owner, stamp(now - _LONGEST_GAP), stamp(now)),
         )
-        insert(sql, "lives", owner=owner, began_at=now, seen_at=now, silent=silent, over=over)
+        insert(sql, "lives", owner=owner, began_at=now, seen_at=now, silent=silent, over=over, once=once)
         sql.execute("DELETE FROM lives WHERE id <= (SELECT max(id) FROM lives) - ?", (_MOST_LIVES,))

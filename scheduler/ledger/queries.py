@@ -12,7 +12,7 @@ from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Definition, Run, RunStatus
 from scheduler.core.values.spec import JobSpec
-from scheduler.ledger.rows import JOBS, find_runs, from_row, moment, sha256_of, stamp, to_job, to_runner_files
+from scheduler.ledger.rows import ACTIVE, JOBS, find_runs, from_row, moment, sha256_of, stamp, to_job, to_runner_files
 
 
 def jobs(sql: Connection) -> list[Job]:
@@ -34,6 +34,53 @@ def runs(sql: Connection, job_id: str, *, limit: int | None = None, status: RunS
     where, values = ("", []) if status is None else (" AND status = ?", [status.value])
     most = -1 if limit is None else limit
     return find_runs(sql, f"job_id = ?{where} ORDER BY n DESC LIMIT ?", job_id, *values, most)
+
+
+def newest_started(sql: Connection, job_id: str) -> Run | None:
+    """A job's newest run that reached attempt 1: skips and what waits have written nothing."""
+    found = find_runs(sql, "job_id = ? AND started_at NOTNULL ORDER BY n DESC LIMIT 1", job_id)
+    return found[0] if found else None
+
+
+_ENDED = "coalesce(finished_at, '9')"  # what has not ended is newer than anything that has
+# As the index runs_failed has it, word for word; `Run.failed` says the same.
+_FAILED = (
+    "(status IN ('failed', 'timed_out', 'interrupted')"
+    " OR (status = 'skipped' AND (reason GLOB 'source_*' OR reason GLOB 'runner_*' OR reason = 'check_failed')))"
+)
+
+
+def recent_runs(
+    sql: Connection,
+    *,
+    job_id: str | None = None,
+    since: datetime | None = None,
+    failed: bool = False,
+    status: RunStatus | None = None,
+    limit: int | None = None,
+) -> list[Run]:
+    """Runs and skips, newest first: of one job by number; of all jobs those under way, then by when they ended.
+
+    since: only those that had not ended before. failed: only those that ended badly, skips by a fault among them.
+    """
+    wanted: dict[str, list[str]] = {}
+    if job_id is not None:
+        wanted["job_id = ?"] = [job_id]
+    if failed:
+        wanted[_FAILED] = []
+    if status is not None:
+        wanted["status = ?"] = [status.value]
+    if since is not None:
+        wanted[f"{_ENDED} >= ?"] = [stamp(since)]
+    where = " AND ".join(wanted) or "TRUE"
+    order = f"{_ENDED} DESC, requested_at DESC, job_id, n DESC" if job_id is None else "n DESC"
+    values = [value for values in wanted.values() for value in values]
+    return find_runs(sql, f"{where} ORDER BY {order} LIMIT ?", *values, -1 if limit is None else limit)
+
+
+def under_way(sql: Connection) -> list[Run]:
+    """Runs without an end, those that wait for a place or to be tried again among them; oldest first."""
+    return find_runs(sql, f"{ACTIVE} ORDER BY requested_at, job_id, n")
 
 
 def uses(sql: Connection, job_id: str) -> list[Use]:

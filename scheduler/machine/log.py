@@ -18,9 +18,10 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -170,6 +171,42 @@ def _escaped(text: str) -> str:
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
+_RED, _GREEN, _YELLOW, _BOLD, _DIM = 31, 32, 33, 1, 2
+_EVENT_COLOURS = {
+    "run_succeeded": _GREEN,
+    **dict.fromkeys(("run_failed", "run_timed_out", "run_interrupted"), _RED),
+    **dict.fromkeys(("run_skipped", "run_cancelled"), _YELLOW),
+}
+_LEVEL_COLOURS = {"DEBUG": _DIM, "WARNING": _YELLOW, "ERROR": _RED, "CRITICAL": _RED}
+
+
+class TerminalFormatter(logging.Formatter):
+    """The lines of `TextFormatter` for a person at a terminal: coloured, and paths below `folder` relative to it."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self._folder = folder.rstrip("/")
+
+    def format(self, record: logging.LogRecord) -> str:
+        found = facts(record)
+        near = {name: self._near(value) for name, value in found.fields.items()}
+        event = _painted(found.event, _EVENT_COLOURS.get(found.event, _LEVEL_COLOURS.get(found.level, _BOLD)))
+        start, *rest = _text_lines(replace(found, fields=near))
+        before = f"{found.time} {found.level:<7} {found.event}"
+        level = _painted(f"{found.level:<7}", _LEVEL_COLOURS.get(found.level, 0))
+        first = f"{_painted(found.time, _DIM)} {level} {event}{start.removeprefix(before)}"
+        return "\n".join([first, *(_painted(line, _DIM) for line in rest)])
+
+    def _near(self, value: Any) -> Any:
+        if not isinstance(value, str) or not self._folder:
+            return value
+        return "." if value == self._folder else value.removeprefix(f"{self._folder}/")
+
+
+def _painted(text: str, colour: int) -> str:
+    return f"\x1b[{colour}m{text}\x1b[0m" if colour else text
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object per line, in ASCII: `time`, `level` and `event` first, then the fields."""
 
@@ -220,6 +257,8 @@ def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
 def write_log(stream: TextIO, form: str, level: int, environ: Mapping[str, str]) -> None:
     """Send the log to `stream` from now on, including messages of libraries and failing threads."""
     formatter: logging.Formatter = FORMATTERS[form]()
+    if form == "text" and stream.isatty() and not environ.get("NO_COLOR"):
+        formatter = TerminalFormatter(_working_folder())
     handler = _Handler(stream)
     handler.setFormatter(_ForJournal(formatter) if is_journal(stream, environ) else formatter)
     ours, all_others = logging.getLogger("scheduler"), logging.getLogger()
@@ -230,6 +269,13 @@ def write_log(stream: TextIO, form: str, level: int, environ: Mapping[str, str])
     logging.captureWarnings(True)
     threading.excepthook = _thread_failed
     sys.unraisablehook = _ignored
+
+
+def _working_folder() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it has been deleted
+        return ""
 
 
 def _thread_failed(args: threading.ExceptHookArgs) -> None:

@@ -10,23 +10,108 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from scheduler.core import views
-from scheduler.core.values.problems import UnavailableError, UsageError
-from scheduler.core.values.runs import Run, RunStatus
+from scheduler.core.past.why import why_it_ran
+from scheduler.core.values.facts import Fault
+from scheduler.core.values.last_lines import TAIL_BYTES, last_lines
+from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
+from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
 from scheduler.ledger import lives, places, queries, runs, syncs
 from scheduler.ledger.audit import read_audit
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import AuditJson, ExplainJson, HistoryJson
+    from scheduler.core.answers import AuditJson, ExplainJson, HistoryJson, PresentTaskJson, ShowRunJson
+
+
+NEWEST = 50  # rows of a history or an audit, unless more are asked for
+SHOWN_LINES = 10  # of what a run wrote, in one view of it
 
 
 def history(
-    root: Root, job_id: str, *, count: int | None = None, status: RunStatus | None = None, prefix: bool = False
+    root: Root,
+    job_id: str | None = None,
+    *,
+    count: int | None = None,
+    status: RunStatus | None = None,
+    since: datetime | None = None,
+    failed: bool = False,
+    prefix: bool = False,
 ) -> HistoryJson:
-    """A job's runs and skips, newest first."""
+    """Runs and skips of a job, or of all jobs, newest first; of all jobs what has not ended, then what ended last.
+
+    since: only those that had not ended before. failed: only those that ended badly, skips by a fault among them.
+    """
+    store = root.store() if job_id is None else root.need_store(job_id)
+    if store is None:
+        return {"runs": [], "more": False}
+    with store:
+        found = store.read(
+            queries.recent_runs,
+            job_id=None if job_id is None else root.find_job(store, job_id, prefix=prefix).id,
+            since=since,
+            failed=failed,
+            status=status,
+            limit=None if count is None else count + 1,
+        )
+    return {"runs": [views.run_json(run) for run in found[:count]], "more": len(found) > len(found[:count])}
+
+
+def show_run(root: Root, run_id: str, *, prefix: bool = False) -> ShowRunJson:
+    """One run: why, who, its attempts, how it ended, and the last lines that it wrote."""
+    run = run_of(root, run_id, prefix=prefix)
+    attempt = run.attempts[-1].n if run.attempts else 1
+    lines: dict[str, list[str]] = {}
+    for stream in ("stdout", "stderr"):
+        lines[stream] = last_lines(_tail(root.place.output(run.job_id, run.n, attempt, stream)), SHOWN_LINES)
+    return {"run": views.run_json(run), "why": why_it_ran(run), "last_lines": lines, "timezone": _zone(root, run)}
+
+
+def _zone(root: Root, run: Run) -> str:
+    job = root.known(run.job_id)
+    return "UTC" if job is None else job.file.spec.schedule.timezone
+
+
+def _tail(path: Path) -> bytes:
+    """The end of an output; empty where it is gone or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            return file.read()
+    except OSError:
+        return b""
+
+
+def present_task(root: Root, job_id: str, *, prefix: bool = False) -> PresentTaskJson:
+    """The text that a run of the job would get now, and where it comes from.
+
+    Raises: RefusedError with the reason of the skip where a run would get none.
+    """
+    from scheduler.run.fire import from_disk
+
     with root.job(job_id, prefix=prefix) as (store, job):
-        return {"runs": [views.run_json(run) for run in store.read(queries.runs, job.id, limit=count, status=status)]}
+        if job.archived:
+            raise RefusedError(
+                f"job {job.id!r} is archived: no file names it any more",
+                hint=f"`scheduler versions {job.id}` lists the texts that it had",
+            )
+        passes = root.passes()
+        found = passes.look_again(store.read(syncs.observed, job_id=job.id), job.id, root.clock.now())
+        if isinstance(found, Fault):
+            raise RefusedError(f"job {job.id!r} has no text now: {found.message} [{found.reason}]")
+        _, job, settings = found
+        ready = from_disk(passes, job, settings, Trigger.MANUAL)
+        if isinstance(ready, Fault):
+            raise RefusedError(f"job {job.id!r} has no text now: {ready.message} [{ready.reason}]")
+    return {
+        "job_id": job.id,
+        "run_id": None,
+        "task": ready.task.text.decode(),
+        "task_sha256": ready.task.sha256,
+        "source_path": ready.task.source_path,
+        "revision": ready.provenance.revision,
+        "dirty": ready.provenance.dirty,
+    }
 
 
 def run_of(root: Root, run_id: str, *, prefix: bool = False) -> Run:
@@ -43,6 +128,17 @@ def run_of(root: Root, run_id: str, *, prefix: bool = False) -> Run:
         return run
 
 
+def run_to_read(root: Root, name: str, *, prefix: bool = False) -> Run:
+    """The run that `JOB:N` names, or the newest run of a job that started. Raises: UsageError."""
+    if ":" in name:
+        return run_of(root, name, prefix=prefix)
+    with root.job(name, prefix=prefix) as (store, job):
+        run = store.read(queries.newest_started, job.id)
+    if run is None:
+        raise UsageError(f"job {job.id!r} has not run yet", hint=f"`scheduler explain {job.id}` says why")
+    return run
+
+
 def task(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes]:
     """The exact text that a run was given. Raises: UsageError where it never got one."""
     run = run_of(root, run_id, prefix=prefix)
@@ -53,12 +149,15 @@ def task(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes]:
 
 
 def audit(root: Root, job_id: str | None = None, *, count: int | None = None, prefix: bool = False) -> AuditJson:
+    """What changed, oldest first: the newest `count` rows."""
     store = root.store() if job_id is None or job_id == ROOT_JOB_ID else root.need_store(job_id)
     if store is None:
-        return {"audit": []}
+        return {"audit": [], "more": False}
     with store:
         known = job_id if job_id is None or job_id == ROOT_JOB_ID else root.find_job(store, job_id, prefix=prefix).id
-        return {"audit": [views.audit_json(row) for row in store.read(read_audit, known, limit=count)]}
+        rows = store.read(read_audit, known, limit=None if count is None else count + 1)
+    shown = rows if count is None else rows[-count:]
+    return {"audit": [views.audit_json(row) for row in shown], "more": len(shown) < len(rows)}
 
 
 def explain_job(root: Root, job_id: str, *, at: datetime | None = None, prefix: bool = False) -> ExplainJson:
@@ -88,8 +187,8 @@ FOLLOW_S = 0.1  # between two looks at a growing output
 
 
 def output(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes, bytes]:
-    """What a run's last attempt wrote on stdout and stderr, as far as it was kept."""
-    run = run_of(root, run_id, prefix=prefix)
+    """What a run's last attempt wrote on stdout and stderr, as far as it was kept; of a job, its newest run's."""
+    run = run_to_read(root, run_id, prefix=prefix)
     attempt = run.attempts[-1].n if run.attempts else 1
     files = [root.place.output(run.job_id, run.n, attempt, stream) for stream in ("stdout", "stderr")]
     if run.output_bytes and not any(file.exists() for file in files):
@@ -105,7 +204,7 @@ def follow_output(
     root: Root, run_id: str, *, prefix: bool = False
 ) -> Iterator[tuple[Literal["stdout", "stderr"], bytes]]:
     """What a run writes, as it comes, until it has ended. Where not all was kept, the end says so in its place."""
-    run = run_of(root, run_id, prefix=prefix)
+    run = run_to_read(root, run_id, prefix=prefix)
     with root.open() as store:
         settings = store.read(syncs.settings) or Settings()
     room = settings.limits.output_bytes // 2  # of each stream; beyond it the file is put together anew at the end

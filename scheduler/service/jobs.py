@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -16,13 +16,16 @@ from scheduler.core.due.place import PlaceFault, holding, place_texts
 from scheduler.core.times.fires import coming
 from scheduler.core.values.facts import Fault, Job, Status
 from scheduler.core.values.instants import instant
-from scheduler.core.values.problems import Problem, SchedulerError, UsageError
+from scheduler.core.values.problems import Problem, SchedulerError, UsageError, meant
+from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import Schedule
+from scheduler.core.values.texts import short
 from scheduler.ledger import evidence, places, queries, syncs
 from scheduler.ledger.store import Store
 from scheduler.root.files import WorkingTree
 from scheduler.root.settings import read_settings
+from scheduler.service.presence import find_daemon
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
@@ -37,36 +40,72 @@ def list_jobs(
 ) -> ListJson:
     """Every job, archived ones too, and what the last sync found wrong.
 
+    status: one or several, separated by commas; `running` and `failing` are filters beside the statuses.
     tasks: False leaves out what the disk holds of each task now, which reads a file a job.
+    Raises: UsageError for another status.
     """
-    store = root.store()
+    statuses = None if status is None else wanted_statuses(status)
+    store, now = root.store(), root.clock.now()
     if store is None:
-        return views.list_json([], [], held=_why_held(root, None))
+        daemon = find_daemon(root, None, [], now)
+        found_none = views.list_json([], [], daemon.troubles, held=_why_held(root, None))
+        return {**found_none, "daemon": views.daemon_json(daemon.presence)}
     troubles = [] if not store.read_only else [store.read_only]
     with store:
         found = store.read(syncs.problems)
         files = _Files(root) if tasks else None
         known = store.read(queries.jobs)
-        overdue = store.read(evidence.alarms, root.clock.now(), known)
-        silent, said = root.daemon_says()
-        if silent:  # it is not to fire: nothing becomes of any slot
+        overdue = store.read(evidence.alarms, now, known)
+        going: dict[str, list[Run]] = {}
+        for run in store.read(queries.under_way):
+            going.setdefault(run.job_id, []).append(run)
+        daemon = find_daemon(root, store, known, now)
+        if daemon.observes:
             overdue = [each for each in overdue if each[1].kind is not Kind.ROW]
         alarms: dict[str, list[Alarm]] = {}
         for _, alarm in overdue:
             alarms.setdefault(alarm.job_id, []).append(alarm)
         lost = store.read(places.open_faults)
-        jobs = [_job_json(root, job, found, files, alarms.get(job.id, ()), lost) for job in known]
+        jobs = [
+            _job_json(root, job, found, files, alarms.get(job.id, ()), lost, going.get(job.id, ())) for job in known
+        ]
         held = _why_held(root, store)
     wanted = [
         job
         for job in jobs
-        if (status is None or job["status"] == status)
+        if (statuses is None or not statuses.isdisjoint(_statuses_of(job)))
         and (tag is None or tag in job["tags"])
         and (not problems or job["problems"] or job["sync_state"] in ("invalid", "conflict", "held"))
     ]
-    troubles += [*said, *place_texts(lost), *alarm_texts(overdue), *starved_texts(known)]
+    # A daemon that is gone comes first: everything below it is a consequence, or old.
+    troubles = [*daemon.troubles, *troubles, *place_texts(lost), *alarm_texts(overdue), *starved_texts(known)]
     # The summary is of the whole root.
-    return {**views.list_json(jobs, found, troubles, held=held), "jobs": wanted}
+    listed = views.list_json(jobs, found, troubles, held=held)
+    return {**listed, "jobs": wanted, "daemon": views.daemon_json(daemon.presence)}
+
+
+FILTERS = ("running", "failing")  # of `list`, beside the statuses
+
+
+def wanted_statuses(text: str) -> frozenset[str]:
+    """The statuses that `active,failing` names. Raises: UsageError for one that there is not."""
+    known = (*(each.value for each in Status), *FILTERS)
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    for word in words:
+        if word not in known:
+            hint = meant(word, known) or f"the statuses are {', '.join(known)}"
+            raise UsageError(f"{short(word)} is not a status of a job", hint=hint)
+    if not words:
+        raise UsageError("no status is given", hint=f"the statuses are {', '.join(known)}")
+    return frozenset(words)
+
+
+def _statuses_of(job: JobJson) -> Iterator[str]:
+    yield job["status"]
+    if any(run["status"] != RunStatus.QUEUED for run in job["running"]):
+        yield "running"
+    if views.is_failing(job):
+        yield "failing"
 
 
 def held(root: Root) -> str | None:
@@ -88,7 +127,13 @@ def show_job(root: Root, job_id: str, *, prefix: bool = False) -> ShowJson:
         alarms = [alarm for _, alarm in store.read(evidence.alarms, now, [job])]
         return {
             "job": _job_json(
-                root, job, store.read(syncs.problems), _Files(root), alarms, store.read(places.open_faults)
+                root,
+                job,
+                store.read(syncs.problems),
+                _Files(root),
+                alarms,
+                store.read(places.open_faults),
+                [run for run in store.read(queries.under_way) if run.job_id == job.id],
             ),
             "next_fires": [{"job_id": job.id, **views.fire_json(fire, job.file.spec.due_by)} for fire in coming],
             "held": _why_held(root, store),
@@ -175,11 +220,18 @@ def _job_json(
     files: _Files | None,
     alarms: Sequence[Alarm],
     lost: Sequence[PlaceFault],
+    going: Sequence[Run] = (),
 ) -> JobJson:
     mine = [p for p in problems if p.job_id == job.id or (p.job_id is None and p.path == job.file.path)]
     sha256 = None if job.archived or files is None else files.task_sha256(job)
     return views.job_json(
-        job, task_sha256=sha256, problems=mine, now=root.clock.now(), alarms=alarms, lost=holding(lost, job)
+        job,
+        task_sha256=sha256,
+        problems=mine,
+        now=root.clock.now(),
+        alarms=alarms,
+        lost=holding(lost, job),
+        running=going,
     )
 
 

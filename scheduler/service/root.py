@@ -8,7 +8,7 @@ to be done by one process is done by it; everything else is written here, and th
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -66,18 +66,6 @@ class Root:
     def looked(self) -> Looked:
         """What the last look at the remote found that the root is kept from; nothing for any other root."""
         return Looked() if self.place.followed is None else self.place.followed.standing()
-
-    def daemon_says(self) -> tuple[str, Sequence[str]]:
-        """Why the daemon is not to fire here, empty if it is, and its troubles; and that of following a remote."""
-        from scheduler.control.client import answer_of
-
-        remote = [words] if (words := self.looked().words) else []
-        try:
-            holder = self.daemon(of_any_root=True)
-            answer = {} if holder is None else answer_of(holder, "status", limit=GLANCE_S)
-            return answer.get("silent", ""), [*answer.get("trouble", []), *remote]
-        except UnavailableError as error:
-            return "", [f"{error}; {error.hint}", *remote]
 
     def need_store(self, job_id: str, *, to_write: bool = False) -> Store:
         store = Store.open(self.place.db, create=False) if to_write and is_there(self.place.db) else self.store()

@@ -93,7 +93,25 @@ def _below_root(root: Root, path: Path) -> str:
 
 def plan_sync(root: Root, *, confirmed: str | None = None, now_anyway: bool = False) -> SyncReport:
     """What a sync would change now; writes nothing."""
-    return root.passes().plan(root.observed(), confirmed=confirmed, now_anyway=now_anyway).report()
+    found = root.passes().plan(root.observed(), confirmed=confirmed, now_anyway=now_anyway).report()
+    return _with_way_back(root, found)
+
+
+def _with_way_back(root: Root, found: SyncReport) -> SyncReport:
+    """The same; a guard says how to put the files back that are gone, as far as that can be told here."""
+    guard = found.json["guard"]
+    if guard is None or root.place.followed is not None:  # its files come from the remote
+        return found
+    from scheduler.core.plan.put_back import way_back
+    from scheduler.git.tree import read_tree
+
+    jobs = root.observed().jobs
+    paths = sorted({jobs[job_id].file.path for job_id in guard["ids"] if job_id in jobs})
+    lost = [path for path in paths if not (root.place.root / path).exists()]
+    tree = read_tree(root.place.root, *lost) if lost else None
+    committed = tree.blobs.keys() if tree is not None and tree.in_repository else None
+    back = way_back(lost, committed, lambda folder: (root.place.root / folder).is_dir())
+    return replace(found, json={**found.json, "guard": {**guard, "put_back": back or None}})
 
 
 def sync(
@@ -113,7 +131,7 @@ def sync(
     holder = root.daemon()
     if holder is not None:
         answer = answer_of(holder, "sync", actor=root.actor, confirmed=confirmed, now_anyway=now_anyway)
-        return SyncReport.from_json(answer)
+        return _with_way_back(root, SyncReport.from_json(answer))
     if root.place.followed is not None:
         from scheduler.remote.following import Follow
 
@@ -128,7 +146,7 @@ def sync(
         _set_right(root, store)
         recovered = root.recover(store)
         found = root.passes().sync(store, actor=root.actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway)
-    return replace(found, recovered=tuple(run.id for run in recovered)).report()
+    return _with_way_back(root, replace(found, recovered=tuple(run.id for run in recovered)).report())
 
 
 def _set_right(root: Root, store: Store) -> None:

@@ -241,9 +241,12 @@ def test_a_zone_whose_rules_are_gone_is_an_error_that_names_the_jobs(root: Root)
         (64e6, 60e6, 9e5, "ok"),  # small by design
         (64e6, 5e6, 9e5, "warning"),
         (100e9, 50e9, 9e3, "warning"),
+        (64e6, 0, 9e5, "error"),
+        (100e9, 0.5e6, 9e5, "error"),  # less than a run is claimed with
+        (100e9, 50e9, 0, "error"),
     ],
 )
-def test_a_disk_on_which_room_runs_out_is_a_warning(
+def test_a_disk_on_which_room_runs_out_is_a_warning_and_a_full_one_an_error(
     size: float, free: float, left: float, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts = (4096, 4096, int(size / 4096), int(free / 4096), int(free / 4096), 1_000_000, int(left), int(left), 0, 255)
@@ -256,7 +259,7 @@ def mounted(tmp_path: Path) -> Iterator[Path]:
     """A small file system of its own."""
     folder = tmp_path / "mounted"
     folder.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder]).returncode:
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder]).returncode:
         pytest.skip("nothing may be mounted here")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
@@ -269,9 +272,11 @@ def test_a_disk_that_is_full_or_read_only_is_seen(root: Root, mounted: Path) -> 
 
     assert root.cli("--state", str(mounted / "state"), "sync").code == 0
     assert [status for status, _ in disk()] == ["ok"]
-    with (mounted / "ballast").open("wb") as file:
-        file.write(bytes(7_700_000))
-    assert [status for status, _ in disk()] == ["warning"]
+    for left, status in ((1_300_000, "warning"), (0, "error")):
+        free = os.statvfs(mounted)
+        with (mounted / "ballast").open("ab") as file:
+            file.write(bytes(free.f_bfree * free.f_frsize - left))
+        assert [status for status, _ in disk()] == [status]
     (mounted / "ballast").unlink()
     subprocess.run(["mount", "-o", "remount,ro", mounted], check=True)
     assert disk() == [("error", f"the file system of {mounted}/state is read-only")]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -74,3 +76,29 @@ def test_two_long_texts_that_differ_late_are_cut_where_they_differ() -> None:
 def test_durations_inside_a_value_are_shown_as_job_files_write_them() -> None:
     assert render.field_text("schedule", {"every_ms": 72_000_000, "timezone": "UTC"}) == "every 20h, timezone UTC"
     assert render.value_text({"attempts": 3, "delay_ms": 30_000}) == "attempts 3, delay 30s"
+
+
+def test_an_empty_column_goes_before_anything_is_cut() -> None:
+    widths = {"AT": 23, "CHANGE": 40, "AUTHOR": 6, "SUBJECT": 7}
+    shown = fitted(widths, 72, flexible="CHANGE", optional=("SUBJECT", "AUTHOR"), empty=["SUBJECT"])
+    assert shown == {"AT": 23, "CHANGE": 39, "AUTHOR": 6}
+    assert fitted(widths, 82, flexible="CHANGE", optional=("SUBJECT", "AUTHOR"), empty=["SUBJECT"]) == widths
+
+
+def test_a_column_that_matters_is_cut_to_its_least_before_others_go_and_below_it_after() -> None:
+    widths = {"AT": 23, "CHANGE": 60, "SUBJECT": 20}
+    assert fitted(widths, 80, flexible="CHANGE", optional=("SUBJECT",), least=30) == {**widths, "CHANGE": 33}
+    assert fitted(widths, 70, flexible="CHANGE", optional=("SUBJECT",), least=30) == {"AT": 23, "CHANGE": 45}
+    assert fitted(widths, 40, flexible="CHANGE", optional=("SUBJECT",), least=30) == {"AT": 23, "CHANGE": 15}
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=200), st.integers(1, 20))
+def test_a_wrapped_text_loses_nothing_and_is_no_wider_than_the_terminal(text: str, indent: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.stdout, "isatty", lambda: True)
+        patch.setattr(shutil, "get_terminal_size", lambda: SimpleNamespace(columns=60))
+        found = render.wrapped("p" * indent, clean(text), indent=indent)
+    first, *rest = found.split("\n")
+    assert all(cell_width(line) <= 60 for line in (first, *rest))
+    assert all(line.startswith(" " * indent) for line in rest)
+    assert "".join(found.split()) == "".join(("p" * indent + clean(text)).split())

@@ -707,3 +707,22 @@ def test_each_synced_line_of_the_log_says_how_long_the_pass_took(
         took = [int(found[1]) for line in lines if (found := re.search(r" duration_ms=(\d+)$", line.rstrip()))]
     assert len(took) == len(lines)
     assert all(isinstance(each, int) and 0 <= each < 60_000 for each in took)
+
+
+def test_a_killed_daemon_is_an_error_before_any_slot_is_late(root: Root, serve: Callable[..., Served]) -> None:
+    root.write("jobs/tick.yaml", "id: tick\nschedule: '@yearly'\ntask_source_path: prompts/tick.md\n")
+    daemon = serve()
+    assert root.json("status")["daemon"]["state"] == "serving"
+    assert root.cli("status", "--exit-code").code == 0
+    assert root.json("list")["troubles"] == []
+    until(lambda: root.json("status")["next"], "a next fire")
+    daemon.kill()
+    assert root.json("status")["daemon"]["state"] == "dead"
+    assert root.cli("status", "--exit-code").code == 1
+    assert root.cli("doctor").code == 1
+    again = serve()
+    assert root.cli("status", "--exit-code").code == 0
+    again.tell(signal.SIGTERM)
+    until(lambda: not again.alive, "the end of the daemon")
+    assert root.json("status")["daemon"]["state"] == "stopped"
+    assert root.cli("doctor").code == 1

@@ -449,6 +449,32 @@ def test_another_exit_code_has_failed(bench: Bench) -> None:
     assert (found.status, found.reason, found.exit_code, found.error) == ("failed", "exit_code", 3, "exit code 3")
 
 
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        ("echo out; echo psql: connection refused >&2; exit 2", "exit code 2: psql: connection refused"),
+        ("echo lost; exit 2", "exit code 2: lost"),  # as of a script that joins its streams
+        ("echo lost; echo >&2; exit 2", "exit code 2: lost"),
+        ("printf '\\033[31mno\\033[0m way\\a' >&2; exit 2", "exit code 2: no way\ufffd"),
+        ("echo last words >&2; kill -USR1 $$", "ended by SIGUSR1: last words"),
+        ("echo only a warning >&2", None),
+    ],
+)
+def test_a_failure_says_what_the_process_said_last(bench: Bench, script: str, error: str | None) -> None:
+    assert ended(bench(SH, "-c", script)).error == error
+
+
+def test_of_much_output_the_last_line_is_the_last(bench: Bench) -> None:
+    found = ended(bench(SH, "-c", "yes filler | head -n 50000 >&2; echo the cause >&2; exit 1"))
+    assert found.error == "exit code 1: the cause"
+
+
+def test_a_timeout_says_where_it_hung(bench: Bench) -> None:
+    hangs = "echo waiting for a lock >&2; exec sleep 60"
+    found = ended(bench(SH, "-c", hangs, timeout=timedelta(milliseconds=500)))
+    assert found.error == "not done after 0.5 s; ended by SIGTERM: waiting for a lock"
+
+
 def test_an_end_by_signal_has_no_exit_code_and_names_the_signal(bench: Bench) -> None:
     found = ended(bench(SH, "-c", "kill -USR1 $$"))
     assert (found.status, found.reason, found.exit_code, found.error) == ("failed", "signal", None, "ended by SIGUSR1")
@@ -608,7 +634,7 @@ def test_the_result_replaces_invalid_utf8_and_does_not_break_the_last_character(
 
 def test_endless_output_does_not_delay_the_timeout(bench: Bench) -> None:
     found = ended(bench(SH, "-c", "exec yes", timeout=BRIEFLY, limit=10_000))
-    assert (found.status, found.error) == ("timed_out", "not done after 0.05 s; ended by SIGTERM")
+    assert (found.status, found.error) == ("timed_out", "not done after 0.05 s; ended by SIGTERM: y")
     assert len(bench.stdout) < 10_000
 
 

@@ -19,7 +19,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scheduler.machine.log import RESERVED, JsonFormatter, Log, LogEntry, TextFormatter, is_journal, write_log
+from scheduler.machine.log import (
+    RESERVED,
+    JsonFormatter,
+    Log,
+    LogEntry,
+    TerminalFormatter,
+    TextFormatter,
+    is_journal,
+    write_log,
+)
 
 PACKAGE = Path(__file__).parents[2] / "scheduler"
 METHODS = {"debug", "info", "warning", "error", "critical", "exception", "log"}
@@ -253,3 +262,46 @@ def test_no_letter_of_an_event_needs_quoting() -> None:
     letters = set(string.ascii_lowercase + string.digits + "_")
     names = {event_of(call) for _, call in calls()}
     assert all(set(name) <= letters for name in names)
+
+
+# -- at a terminal -----------------------------------------------------------------------------
+
+_STYLE = re.compile("\x1b\\[[0-9]+m")
+
+
+def test_at_a_terminal_success_and_failure_look_different() -> None:
+    shown = TerminalFormatter("/srv/jobs")
+    fine = shown.format(record("run_succeeded", run_id="a:1"))
+    bad = shown.format(record("run_failed", level=logging.WARNING, run_id="a:2"))
+    assert "\x1b[32mrun_succeeded\x1b[0m" in fine
+    assert "\x1b[31mrun_failed\x1b[0m" in bad
+    assert "\x1b[33mWARNING\x1b[0m" in bad
+
+
+def test_at_a_terminal_paths_below_the_working_folder_are_relative() -> None:
+    shown = _STYLE.sub(
+        "", TerminalFormatter("/srv/jobs").format(record("x", path=Path("/srv/jobs/a.md"), root="/srv/jobs"))
+    )
+    assert shown.endswith("x path=a.md root=.")
+    shown = _STYLE.sub("", TerminalFormatter("/srv/jobs").format(record("x", path="/srv/jobs2/a.md", db="")))
+    assert "path=/srv/jobs2/a.md" in shown
+
+
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_but_for_its_style_a_line_at_a_terminal_is_that_of_a_file(value: str, words: str) -> None:
+    found = record("run_failed", words, value=value)
+    shown = TerminalFormatter("/nowhere/at/all").format(found)
+    assert _STYLE.sub("", shown) == text(found)
+    assert shown.count("\x1b") == 2 * len(_STYLE.findall(shown)) / 2, "nothing else steers"
+
+
+@pytest.mark.parametrize(
+    ("terminal", "environ", "styled"), [(True, {}, True), (True, {"NO_COLOR": "1"}, False), (False, {}, False)]
+)
+@pytest.mark.usefixtures("unchanged")
+def test_only_a_terminal_gets_colours(terminal: bool, environ: dict[str, str], styled: bool) -> None:
+    stream = io.StringIO()
+    stream.isatty = lambda: terminal  # type: ignore[method-assign]
+    write_log(stream, "text", logging.INFO, environ)
+    Log("scheduler.x").info("one")
+    assert ("\x1b[" in stream.getvalue()) is styled

@@ -28,6 +28,11 @@ class RunStatus(StrEnum):
         return self not in (RunStatus.QUEUED, RunStatus.CLAIMED, RunStatus.RUNNING)
 
 
+def is_fault(reason: str | None) -> bool:
+    """True for the reason of a skip that counts as an error of its job (F7); false for a benign one."""
+    return reason is not None and (reason.startswith(("source_", "runner_")) or reason == "check_failed")
+
+
 class Trigger(StrEnum):
     SCHEDULE = "schedule"
     MANUAL = "manual"
@@ -84,6 +89,13 @@ class Run(Stored):
     def id(self) -> str:
         return f"{self.job_id}:{self.n}"
 
+    @property
+    def failed(self) -> bool:
+        """True if it ended, and not as it should have: also a skip by a fault."""
+        if self.status is RunStatus.SKIPPED:
+            return is_fault(self.reason)
+        return self.status in (RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.INTERRUPTED)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
@@ -126,6 +138,7 @@ class Life:
     seen: datetime
     silent: str = ""  # why it fired nothing; empty if it fired
     over: bool = False  # it reported that it was about to stop
+    once: bool = False  # `serve --once`, which is not expected to stay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

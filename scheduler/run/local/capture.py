@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
+from scheduler.core.values.last_lines import TAIL_BYTES
+
 RESULT_BYTES = 64 * 1024  # interface.md: how much of stdout a run shows as its result
 
 
@@ -30,6 +32,7 @@ class Capture:
         self._head_limit = self._limit // 2
         self._tail_limit = self._limit - self._head_limit
         self._prefix = bytearray()
+        self._tail = b""
         self._ring: IO[bytes] | None = None  # everything past the head, in a nameless file, oldest overwritten
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         self._file: IO[bytes] = open(os.open(path, flags, 0o600), "r+b", buffering=0)  # noqa: SIM115, PTH123
@@ -43,9 +46,15 @@ class Capture:
         """The stream's first 64 KiB."""
         return bytes(self._prefix)
 
+    @property
+    def tail(self) -> bytes:
+        """The stream's last 4 KiB, also where the disk is full."""
+        return self._tail
+
     def write(self, data: bytes) -> None:
         start = self.total
         self.total += len(data)
+        self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
         self._prefix += data[: max(0, RESULT_BYTES - len(self._prefix))]
         if self.error is not None:
             return

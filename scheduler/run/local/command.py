@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from scheduler.core.values.facts import Fault
+from scheduler.core.values.last_lines import last_line
 from scheduler.core.values.runs import Ending, RunStatus
 from scheduler.machine import orphans
 from scheduler.machine.proc import started_at
@@ -441,7 +442,14 @@ def _judge(
             ended = f"not done after {timeout.total_seconds():g} s; {ended}"
         case None if returncode == 0:
             return _ending("succeeded", 0, named, captures)
+    if why in (None, "timeout"):  # nobody else has ended it: what it said last is the cause, or where it hung
+        ended = ": ".join(filter(None, (ended, _last_words(captures))))
     return _ending(why or "failed", exit_code, "; ".join(filter(None, (ended, named))), captures)
+
+
+def _last_words(captures: Sequence[Capture]) -> str:
+    """The last line of stderr; of stdout, where nothing was said there, as when a script has joined them."""
+    return next(filter(None, (last_line(each.tail) for each in reversed(captures))), "")
 
 
 def _ending(

@@ -20,7 +20,7 @@ from scheduler.core.values.problems import UsageError
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.texts import names
 from scheduler.ledger.clock_steps import Clocked
-from scheduler.machine.disks import free_bytes, nearest_folder
+from scheduler.machine.disks import free_bytes, lack_of_room, nearest_folder
 from scheduler.machine.timesync import is_synchronized
 from scheduler.machine.zones import rules
 from scheduler.run.local.prepare import troubles
@@ -47,14 +47,14 @@ def check_clock(reading: ClockReading, left: Clocked | None) -> Iterator[Check]:
     """left: the clock of those who have written to the database; None where there is none."""
     now = reading.wall
     if now < NOT_BEFORE:
-        yield Check("clock", "error", f"it says {instant(now)}, which cannot be", "set it; nothing fires by it")
+        yield Check("clock", "error", f"it says {_second(now)}, which cannot be", "set it; nothing fires by it")
         return
     newest = None if left is None else left.newest
     if newest is not None and newest - now > BACK:
         hint = (
             "set it if it is wrong; if not, the next `scheduler serve` or `scheduler sync` sets right what lies ahead"
         )
-        yield Check("clock", "error", f"it says {instant(now)}, and the newest row is of {instant(newest)}", hint)
+        yield Check("clock", "error", f"it says {_second(now)}, and the newest row is of {_second(newest)}", hint)
         return
     boot = None if left is None else left.boot
     if boot is not None and boot.boot_id is not None and boot.boot_id == reading.boot_id:
@@ -62,7 +62,7 @@ def check_clock(reading: ClockReading, left: Clocked | None) -> Iterator[Check]:
         if gain > JUMP:
             hint = "set it if it is wrong; a daemon fires by it once it is known to be right, or after two minutes"
             said = f"it has jumped ahead by {timedelta(seconds=round(gain.total_seconds()))} since the machine started"
-            yield Check("clock", "error", f"{said}, to {instant(now.replace(microsecond=0))}", hint)
+            yield Check("clock", "error", f"{said}, to {_second(now)}", hint)
             return
     synchronized = is_synchronized()
     if synchronized is False:
@@ -71,7 +71,11 @@ def check_clock(reading: ClockReading, left: Clocked | None) -> Iterator[Check]:
         yield Check("clock", "warning", "nothing keeps it right: the kernel calls it unsynchronised", hint)
     else:
         kept = "is kept right" if synchronized else "whether something keeps it right cannot be told here"
-        yield Check("clock", "ok", f"{instant(now)}; {kept}")
+        yield Check("clock", "ok", f"{_second(now)}; {kept}")
+
+
+def _second(at: datetime) -> str:
+    return instant(at.replace(microsecond=0))
 
 
 def check_disks(folders: Iterable[Path]) -> Iterator[Check]:
@@ -87,6 +91,9 @@ def check_disks(folders: Iterable[Path]) -> Iterator[Check]:
         if found.f_flag & os.ST_RDONLY:
             hint = "mount it for writing, or name another folder with --state"
             yield Check("disk", "error", f"the file system of {folder} is read-only", hint)
+            continue
+        if full := lack_of_room(folder):
+            yield Check("disk", "error", full, "make room: nothing fires until there is some")
             continue
         free, size = free_bytes(found), found.f_blocks * found.f_frsize
         if size and _is_little(free, size):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from scheduler.control.client import answer_of
 from scheduler.core.due.expected import Alarm, Kind, alarm_texts, finds_no_place
 from scheduler.core.due.place import place_texts
+from scheduler.core.past.presence import START
 from scheduler.core.values.facts import Job, Status, SyncState
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import Problem, SchedulerError
@@ -33,6 +34,7 @@ from scheduler.root.followed import Followed
 from scheduler.root.place import Place, is_there
 from scheduler.root.settings import read_settings
 from scheduler.service.doctor.checks import Check, check_clock, check_disks, check_runners, check_zones
+from scheduler.service.presence import find_daemon
 from scheduler.service.root import Root
 from scheduler.service.sync import validate
 from scheduler.sync.holds import why_held
@@ -48,10 +50,14 @@ STATUS_S = 10.0  # for a daemon to say how it is
 _TRUST = "let the user of the daemon run: git config --global --add safe.directory {}"
 
 
-def examine(root: Root) -> DoctorJson:
+_ORDER = ("error", "warning", "ok")
+
+
+def examine(root: Root, *, strict: bool = False) -> DoctorJson:
     """What is well and what is not, with what to do about it; writes nothing.
 
-    `{"healthy", "exit_code", "checks": [{name, status, message, hint}]}`; healthy: no error among them.
+    Errors come first, then warnings, then what is well. healthy: no error among them.
+    strict: a warning is reason enough for exit code 1.
     """
     place, clock = root.place, root.clock
     checks: list[Check] = []
@@ -76,10 +82,13 @@ def examine(root: Root) -> DoctorJson:
         except (SchedulerError, OSError) as error:
             checks.append(Check(name, "error", str(error), getattr(error, "hint", "")))
             exit_code = 5
-    failed = any(check.status == "error" for check in checks)
+    errors, warnings = (sum(check.status == each for check in checks) for each in ("error", "warning"))
+    checks.sort(key=lambda check: _ORDER.index(check.status))
     return {
-        "healthy": not failed,
-        "exit_code": exit_code or int(failed),
+        "healthy": not errors,
+        "exit_code": exit_code or int(bool(errors or (strict and warnings))),
+        "errors": errors,
+        "warnings": warnings,
         "checks": [cast("CheckJson", asdict(check)) for check in checks],
     }
 
@@ -202,7 +211,9 @@ def _backup(place: Place, now: datetime, failing: Sequence[str]) -> Iterator[Che
     old = now - last.at > STALE
     kept = f"{_count(sum(not copy.earlier for copy in copies(place)), 'copy', 'copies')} in {last.path.parent}"
     hint = "a daemon makes one every night: does it run? `scheduler backup PATH` makes one now" if old else ""
-    yield Check("backup", "warning" if old else "ok", f"{kept}, the newest of {instant(last.at)}", hint)
+    yield Check(
+        "backup", "warning" if old else "ok", f"{kept}, the newest of {instant(last.at.replace(microsecond=0))}", hint
+    )
 
 
 def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
@@ -260,7 +271,7 @@ def _overdue(found: Iterable[tuple[Job, Alarm]], fires: bool) -> Iterator[Check]
             first, alarm = of[0]
             yield Check("overdue", "error", f"{text}; {first.id}: {alarm.text(first)}", hints[kind])
     if not due:
-        yield Check("overdue", "ok", "every slot has its row, and no success is missed")
+        yield Check("overdue", "ok", "no missed runs; every `expect_every` deadline is met")
 
 
 def _jobs(known: Iterable[Job], now: datetime) -> Iterator[Check]:
@@ -274,7 +285,7 @@ def _jobs(known: Iterable[Job], now: datetime) -> Iterator[Check]:
         *named(
             "error",
             "held by the guard, because too many jobs would be archived at once",
-            "`scheduler sync` names the command that confirms it",
+            "`scheduler sync` names the commands that put the files back or archive the jobs",
             lambda job: job.file.sync_state is SyncState.HELD,
         ),
         *named(
@@ -292,7 +303,7 @@ def _jobs(known: Iterable[Job], now: datetime) -> Iterator[Check]:
         *named(
             "warning",
             "the last run failed or could not start",
-            "`scheduler history JOB` shows it",
+            "`scheduler history --failed` shows why",
             lambda job: job.runtime.consecutive_errors > 0,
         ),
         *named(
@@ -328,7 +339,13 @@ def _left(place: Place, told: Iterable[tuple[int, str]]) -> Iterator[Check]:
 def _daemon(root: Root, silent: list[str], failing: list[str], told: list[tuple[int, str]]) -> Iterator[Check]:
     holder = root.daemon(of_any_root=True)
     if holder is None:
-        yield Check("daemon", "warning", "no daemon is running: nothing fires by itself", "start `scheduler serve`")
+        with contextlib.suppress(SchedulerError), root.store() or contextlib.nullcontext() as store:
+            jobs = [] if store is None else store.read(queries.jobs)
+            found = find_daemon(root, store, jobs, root.clock.now()).presence
+            yield Check("daemon", found.severity, found.message, found.hint)
+            return
+        # The check of the database says why it cannot be read.
+        yield Check("daemon", "warning", "no daemon is running: no job fires", START)
         return
     if holder.root != str(root.place.label):
         yield Check("daemon", "error", f"the database belongs to another root: {holder}", "name another one with --db")
@@ -347,7 +364,9 @@ def _daemon(root: Root, silent: list[str], failing: list[str], told: list[tuple[
     if status["unwatched"]:
         yield Check("daemon", "warning", f"it does not see every change at once: {status['unwatched']}")
     if not status["trouble"] and not status["silent"]:
-        yield Check("daemon", "ok", f"{holder}; next fire {status['next_start'] or 'none'}")
+        coming = status["next_start"]
+        at = "none" if coming is None else instant(parse_instant(coming).replace(microsecond=0))
+        yield Check("daemon", "ok", f"{holder}; next fire {at}")
 
 
 def _count(n: int, word: str, words: str = "") -> str:

@@ -1,0 +1,72 @@
+"""One run, as `show RUN` prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from scheduler.cli import render
+from scheduler.cli.group import Globals, printed, say
+
+if TYPE_CHECKING:
+    from scheduler.core.answers import RunJson, ShowRunJson
+
+
+def print_run(given: Globals, found: ShowRunJson) -> None:
+    """One run on one screen."""
+    if printed(given, found):
+        return
+    run, zone = found["run"], found["timezone"]
+    times = {
+        name: render.local_time(run[name], zone) for name in ("started_at", "finished_at", "retry_at") if run[name]
+    }
+    lines = {
+        "status": run["status"] + (f"/{run['reason']}" if run["reason"] else ""),
+        "error": run["error"],
+        "exit code": run["exit_code"],
+        "why": found["why"],
+        "requested": None if run["fire_time"] else render.local_time(run["requested_at"], zone),
+        "started": times.get("started_at"),
+        "finished": times.get("finished_at"),
+        "took": render.duration(run["duration_ms"]) if run["duration_ms"] is not None else None,
+        "next try": times.get("retry_at"),
+        "task": f"{run['source_path']}, {render.short_hash(run['task_sha256'])}" if run["task_sha256"] else None,
+        "commit": _run_commit(run),
+        "generation": run["generation"],
+        "cost": f"{run['cost_usd']:.2f} USD" if run["cost_usd"] is not None else None,
+        "deliveries": "; ".join(_delivery_text(each) for each in run["deliveries"]),
+    }
+    click.echo(run["id"])
+    _echo_fields({name: value for name, value in lines.items() if value not in (None, "")})
+    for i, attempt in enumerate(run["attempts"] if len(run["attempts"]) > 1 else ()):
+        ended = attempt["status"] + (f"/{attempt['reason']}" if attempt["reason"] else "")
+        code = "" if attempt["exit_code"] is None else f", exit code {attempt['exit_code']}"
+        when = render.local_time(attempt["started_at"], zone)
+        _echo_fields({"attempts" if i == 0 else "": f"{attempt['n']}: {ended}{code}, {when}"})
+    for stream, last in found["last_lines"].items():
+        for i, line in enumerate(last):
+            _echo_fields({stream if i == 0 else "": line})
+    if run["output_bytes"] and not any(found["last_lines"].values()):
+        say(given, "the output is not kept any more")
+    elif run["output_bytes"]:
+        say(
+            given,
+            f"`scheduler output {run['id']}` prints all of it, `scheduler task {run['id']}` the text it was given",
+        )
+
+
+def _echo_fields(fields: Mapping[str, object]) -> None:
+    for name, value in fields.items():
+        click.echo(f"  {name:<12} {render.clean(str(value))}")
+
+
+def _run_commit(run: RunJson) -> str:
+    if not run["revision"]:
+        return run["no_provenance"] or ""
+    return render.short_hash(run["revision"]) + (f" ({run['dirty']})" if run["dirty"] else "")
+
+
+def _delivery_text(delivery: Mapping[str, object]) -> str:
+    return f"{delivery.get('channel')} {delivery.get('status')}"

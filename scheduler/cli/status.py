@@ -1,0 +1,189 @@
+"""The commands that show how things stand: status, and top, which redraws it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from scheduler.cli import render
+from scheduler.cli.group import Globals, cli, end, end_will_be, global_options, printed
+from scheduler.core.past.why import trigger_words
+from scheduler.core.values.problems import UsageError
+from scheduler.service.status import status
+
+if TYPE_CHECKING:
+    from scheduler.core.answers import DaemonJson, FailingJson, StatusJson, StatusRunJson
+
+_SHOWN = 5  # rows of one kind
+_LABEL = 9
+
+
+@cli.command("status")
+@click.option("--exit-code", is_flag=True, help="Exit 1 if a person is needed.")
+@global_options
+def status_command(given: Globals, exit_code: bool) -> None:
+    """Show on one screen how things stand.
+
+    Daemon, running, failing, overdue and waiting jobs, next fires, troubles. The last line says what needs a person.
+    """
+    root = given.find_root()
+    found = status(root)
+    code = end_will_be(found["exit_code"] if exit_code else 0)
+    if not printed(given, found):
+        for line in status_lines(found, root.clock.now(), coloured=render.in_colour(sys.stdout)):
+            click.echo(_fitted(line))
+    end(code)
+
+
+@cli.command("top")
+@click.option(
+    "--every", metavar="SECONDS", type=click.FloatRange(min=0.2), default=2.0, help="Redraw so often (default: 2)."
+)
+@global_options
+def top_command(given: Globals, every: float) -> None:
+    """Show `status` live on a terminal; Ctrl-C ends it."""
+    if not sys.stdout.isatty() or given.as_json:
+        raise UsageError(
+            "top draws on a terminal", hint="`scheduler status` prints the same once, `--json` for programs"
+        )
+    root = given.find_root()
+    with _other_screen(), contextlib.suppress(KeyboardInterrupt):
+        while True:
+            now, size = root.clock.now(), shutil.get_terminal_size()
+            title = f"every {every:g} s, {render.local_time(_instant(now))}; Ctrl-C ends"
+            lines = [title, "", *status_lines(status(root), now, coloured=render.in_colour(sys.stdout))]
+            # Drawn over what was there, line by line: a cleared screen would flicker.
+            drawn = "".join(f"{_fitted(line)}\x1b[K\n" for line in lines[: size.lines - 1])
+            click.echo(f"\x1b[H{drawn}\x1b[J", nl=False, color=True)
+            time.sleep(every)
+
+
+@contextlib.contextmanager
+def _other_screen() -> Iterator[None]:
+    """The alternate screen without a cursor; what was on the terminal is there again afterwards."""
+    click.echo("\x1b[?1049h\x1b[?25l", nl=False, color=True)
+    try:
+        yield
+    finally:
+        click.echo("\x1b[?25h\x1b[?1049l", nl=False, color=True)
+
+
+def _instant(now: datetime) -> str:
+    from scheduler.core.values.instants import instant
+
+    return instant(now)
+
+
+def status_lines(found: StatusJson, now: datetime, *, coloured: bool = False) -> Iterator[str]:
+    """The screen, line by line: one kind of thing after the other, each with at most five rows."""
+    yield _line("daemon", _daemon_text(found["daemon"]), _mark(found["daemon"]), coloured)
+    if found["daemon"]["hint"]:
+        yield _line(" ", found["daemon"]["hint"])
+    yield _line("jobs", _jobs_text(found))
+    yield from _rows("running", [_running_row(run, now) for run in found["running"]], "list --status running", coloured)
+    yield from _rows("queued", [_queued_row(run, now) for run in found["queued"]], "list", coloured)
+    yield from _rows(
+        "failing",
+        [(each["run"] or each["id"], _failing_text(each, now)) for each in found["failing"]],
+        "list --status failing",
+        coloured,
+    )
+    yield from _rows(
+        "stopped",
+        [(each["id"] or "", f"{each['reason']}, {render.ago(each['at'], now)}") for each in found["stopped"]],
+        "list --status stopped",
+        coloured,
+    )
+    yield from _rows("overdue", [(each["id"], each["message"]) for each in found["overdue"]], "list", coloured)
+    yield from _rows(
+        "waiting", [(each["id"], each["message"]) for each in found["waiting"]], "list --status waiting", coloured
+    )
+    yield from _rows(
+        "next",
+        [
+            (
+                each["job_id"],
+                f"{render.ahead(each['fire_time'], now)}, {render.local_time(each['fire_time'], each['timezone'])}",
+            )
+            for each in found["next"]
+        ],
+        "next",
+        coloured,
+    )
+    shown = [each for each in found["troubles"] if each != found["daemon"]["message"]]
+    if held := found["summary"]["held"]:
+        shown.append(f"held: {held}: edits of the files wait until that is over")
+    if found["never_synced"]:
+        shown.append("this root has never been synced; run `scheduler sync`")
+    yield from _rows("trouble", [("", each) for each in shown], "doctor", coloured)
+    if found["attention"]:
+        yield _line("", f"needs attention: {', '.join(found['attention'])}", "error", coloured)
+    else:
+        yield _line("", "nothing needs attention", "ok", coloured)
+
+
+def _line(label: str, text: str, mark: str = "", coloured: bool = False) -> str:
+    padded = f"{label:<{_LABEL}}" if label else ""
+    shown = render.clean(text)
+    return padded + (render.painted(shown, mark) if coloured and mark else shown)
+
+
+def _rows(label: str, rows: Sequence[tuple[str, str]], more: str, coloured: bool) -> Iterator[str]:
+    width = max((len(name) for name, _ in rows[:_SHOWN]), default=0)
+    for i, (name, text) in enumerate(rows[:_SHOWN]):
+        shown = f"{name:<{width}}  {text}" if width else text
+        first = render.painted(f"{label:<{_LABEL}}", label) if coloured else f"{label:<{_LABEL}}"
+        yield (first if i == 0 else " " * _LABEL) + render.clean(shown)
+    if len(rows) > _SHOWN:
+        yield f"{'':<{_LABEL}}and {len(rows) - _SHOWN} more: scheduler {more}"
+
+
+def _daemon_text(daemon: DaemonJson) -> str:
+    if daemon["state"] == "serving":
+        return f"serving since {render.local_time(daemon['since'])}, process {daemon['pid']} on {daemon['host']}"
+    return daemon["message"]
+
+
+def _mark(daemon: DaemonJson) -> str:
+    return daemon["severity"]
+
+
+def _jobs_text(found: StatusJson) -> str:
+    summary = found["summary"]
+    words = ("active", "waiting", "paused", "stopped", "disabled", "manual", "completed", "invalid")
+    counts = ", ".join(f"{summary[word]} {word}" for word in words if summary[word])
+    return f"{summary['total']}: {counts}" if counts else "none"
+
+
+def _running_row(run: StatusRunJson, now: datetime) -> tuple[str, str]:
+    took = render.ago(run["started_at"], now).removesuffix(" ago") if run["started_at"] else "starting"
+    attempt = f", attempt {run['attempt']}" if run["attempt"] > 1 else ""
+    return run["id"], f"{took}, {trigger_words(run['trigger'], run['requested_by'])}{attempt}"
+
+
+def _queued_row(run: StatusRunJson, now: datetime) -> tuple[str, str]:
+    if run["retry_at"]:
+        return run["id"], f"tried again {render.ago(run['retry_at'], now)}"
+    return run["id"], f"waits since {render.ago(run['requested_at'], now).removesuffix(' ago')}"
+
+
+def _failing_text(failing: FailingJson, now: datetime) -> str:
+    how, ago = failing["reason"] or failing["status"] or "failed", render.ago(failing["at"], now)
+    error = f": {render.first_line(failing['error'])}" if failing["error"] else ""
+    return f"{failing['consecutive_errors']} in a row, {how} {ago}{error}"
+
+
+def _fitted(line: str) -> str:
+    """Cut to the terminal; a pipe gets all of it."""
+    if not sys.stdout.isatty():
+        return line
+    plain = click.unstyle(line)
+    width = shutil.get_terminal_size().columns
+    return line if render.cell_width(plain) <= width else render.cut(plain, width)

@@ -1,0 +1,77 @@
+"""Whether a daemon serves a database, and what it means for the jobs that none does.
+
+A monitor must not wait for a slot to be late: with a nightly job that takes a day. What the ledger remembers of
+daemons, and that nobody holds the lock, says it at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from scheduler.core.values.codec import Stored
+from scheduler.core.values.facts import Job, Status
+from scheduler.core.values.instants import instant
+from scheduler.core.values.runs import Life
+
+START = "run `scheduler serve`, or start its service"
+
+
+class DaemonState(StrEnum):
+    SERVING = "serving"
+    OBSERVING = "observing"  # it is there and fires nothing: `--observe`, or `hosts` names other machines
+    SILENT = "silent"  # it is there and does not answer
+    STOPPED = "stopped"  # it said goodbye
+    DEAD = "dead"  # it did not
+    ONCE = "once"  # `serve --once` came last: it is not meant to stay
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence(Stored):
+    """The daemon of a database, as whoever asks finds it."""
+
+    state: DaemonState
+    severity: Literal["ok", "warning", "error"]
+    message: str
+    hint: str = ""
+    pid: int | None = None
+    host: str | None = None
+    since: datetime | None = None  # when it began to serve
+    seen_at: datetime | None = None  # the last sign of life of one that is gone
+
+
+def expecting(jobs: Iterable[Job], now: datetime) -> int:
+    """How many jobs expect somebody to fire them: those that are due some day, if nobody pauses them for good."""
+    return sum(
+        job.status(now) in (Status.ACTIVE, Status.WAITING)
+        or (job.status(now) is Status.PAUSED and job.pause is not None and job.pause.until is not None)
+        for job in jobs
+    )
+
+
+def absence(last: Life | None, jobs: int, now: datetime) -> Presence:
+    """What it means that no daemon is there. last: who was there last; jobs: how many expect to be fired."""
+    seen = None if last is None else min(last.seen, now)
+    when = "" if seen is None else instant(seen.replace(microsecond=0))
+    if last is None:
+        state, said = DaemonState.NEVER, "not serving yet: no daemon has run here"
+    elif last.once:
+        state, said = DaemonState.ONCE, f"no daemon is running; `serve --once` ran last, at {when}"
+    elif last.over:
+        state, said = DaemonState.STOPPED, f"the daemon was stopped at {when}"
+    else:
+        state, said = DaemonState.DEAD, f"the daemon is dead, last seen at {when}"
+    needed = jobs > 0 and state in (DaemonState.STOPPED, DaemonState.DEAD)
+    if jobs and state is not DaemonState.ONCE:
+        said += ", so no job fires" if state is DaemonState.NEVER else ": no job fires"
+    return Presence(
+        state=state,
+        severity="error" if needed else "warning",
+        message=said,
+        hint="" if state is DaemonState.ONCE else START,
+        seen_at=seen,
+    )

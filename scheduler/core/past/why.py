@@ -1,0 +1,33 @@
+"""Who or what asked for a run, in words."""
+
+from __future__ import annotations
+
+from scheduler.core.values.instants import instant
+from scheduler.core.values.runs import Run, Trigger
+
+
+def who(actor: str | None) -> str:
+    """An actor of the ledger as people know him: a user by name, an agent as one."""
+    kind, _, name = (actor or "").partition(":")
+    return name if kind == "user" and name else actor or "nobody known"
+
+
+def why_it_ran(run: Run) -> str:
+    """Why there is this run: the slot that it serves, or who asked for it."""
+    slot = "" if run.fire_time is None else instant(run.fire_time)
+    match run.trigger:
+        case Trigger.SCHEDULE if run.slots > 1 and run.fire_time_last is not None:
+            return f"{run.slots} slots of the schedule, {slot} to {instant(run.fire_time_last)}"
+        case Trigger.SCHEDULE:
+            return f"the slot of {slot}"
+        case Trigger.CATCH_UP:
+            return f"the slot of {slot}, made up for late"
+        case Trigger.RERUN:
+            return f"run by {who(run.requested_by)}, with the text of {run.job_id}:{run.task_of}"
+        case Trigger.MANUAL:
+            return f"run by {who(run.requested_by)}"
+
+
+def trigger_words(trigger: str, requested_by: str | None) -> str:
+    """The trigger for a table; of what somebody asked for, with the name."""
+    return f"{trigger} {who(requested_by)}" if trigger in (Trigger.MANUAL, Trigger.RERUN) else trigger

@@ -1,0 +1,68 @@
+"""The daemon of a root, as a command finds it: serving, silent, dead, or never there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from scheduler.core.past.presence import DaemonState, Presence, absence, expecting
+from scheduler.core.values.facts import Job
+from scheduler.core.values.instants import parse_instant
+from scheduler.core.values.problems import UnavailableError
+from scheduler.ledger import lives
+from scheduler.ledger.store import Store
+from scheduler.service.root import GLANCE_S, Root
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundDaemon:
+    """What is known of the daemon, and what it says of itself."""
+
+    presence: Presence
+    says: Mapping[str, Any]  # its answer to `status`; empty where there is none
+    troubles: Sequence[str]  # why jobs may not fire or what is shown may be old, the absence of a daemon first
+
+    @property
+    def observes(self) -> bool:
+        """True if it is there and is not to fire: nothing becomes of any slot, and that is as it should be."""
+        return self.presence.state is DaemonState.OBSERVING
+
+
+def find_daemon(
+    root: Root, store: Store | None, jobs: Sequence[Job], now: datetime, *, limit: float = GLANCE_S
+) -> FoundDaemon:
+    """Looks for the daemon of the database, and asks it how it is. Never raises where it does not answer.
+
+    store: None on a root never synced. limit: seconds for its answer.
+    """
+    from scheduler.control.client import answer_of
+
+    remote = [words] if (words := root.looked().words) else []
+    try:
+        holder = root.daemon(of_any_root=True)
+        if holder is None:
+            last = None if store is None else store.read(lives.last_life)
+            found = absence(last, expecting(jobs, now), now)
+            alone = [found.message] if found.severity == "error" else []
+            return FoundDaemon(presence=found, says={}, troubles=[*alone, *remote])
+        says = answer_of(holder, "status", limit=limit)
+    except UnavailableError as error:
+        message = f"{error}; {error.hint}"
+        silent = Presence(state=DaemonState.SILENT, severity="error", message=str(error), hint=error.hint)
+        return FoundDaemon(presence=silent, says={}, troubles=[message, *remote])
+    why = says["silent"]
+    observed = f"{holder}, only observes ({why})"
+    troubles = list(says["trouble"])
+    if holder.root != str(root.place.label):
+        troubles.insert(0, f"the database belongs to another root: {holder}")
+    here = Presence(
+        state=DaemonState.OBSERVING if why else DaemonState.SERVING,
+        severity="error" if troubles else "warning" if why else "ok",
+        message=observed if why else str(holder),
+        pid=holder.pid,
+        host=holder.host,
+        since=parse_instant(holder.since),
+    )
+    return FoundDaemon(presence=here, says=says, troubles=[*troubles, *remote])

@@ -1,0 +1,214 @@
+"""The verb that answers "is anybody needed?": status. Writes nothing."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from scheduler.core import views
+from scheduler.core.due.due import next_to_fire
+from scheduler.core.due.place import PlaceFault, holding
+from scheduler.core.past.presence import DaemonState, expecting
+from scheduler.core.values.facts import Job, Status, SyncState
+from scheduler.core.values.instants import instant
+from scheduler.core.values.runs import Run, RunStatus
+from scheduler.ledger import evidence, places, queries, syncs
+from scheduler.ledger.store import Store
+from scheduler.service.presence import FoundDaemon, find_daemon
+from scheduler.service.root import Root
+from scheduler.sync.holds import why_held
+
+if TYPE_CHECKING:
+    from scheduler.core.answers import FailingJson, NextFireJson, OverdueJson, StatusJson, StatusRunJson
+
+COMING = 5  # next fires
+_WRONG = (SyncState.INVALID, SyncState.CONFLICT, SyncState.HELD)
+
+
+def status(root: Root) -> StatusJson:
+    """Daemon, runs under way, failing, overdue and waiting jobs, next fires, and what needs a person.
+
+    `attention` says what needs one, most urgent first; `exit_code` is 1 where it says anything.
+    """
+    store, now = root.store(), root.clock.now()
+    if store is None:
+        daemon = find_daemon(root, None, [], now)
+        held = why_held(root.place, None) or None
+        return _told(now, daemon, held=held, troubles=daemon.troubles, never_synced=True)
+    with store:
+        jobs = [job for job in store.read(queries.jobs) if not job.archived]
+        daemon = find_daemon(root, store, jobs, now)
+        lost = store.read(places.open_faults)
+        return _told(
+            now,
+            daemon,
+            held=why_held(root.place, store.read(syncs.settings)) or None,
+            troubles=[*daemon.troubles, *([store.read_only] if store.read_only else [])],
+            never_synced=store.read(syncs.synced_at) is None,
+            jobs=jobs,
+            going=store.read(queries.under_way),
+            failing=_failing(store, jobs),
+            overdue=_overdue(store, jobs, now, fires=not daemon.observes),
+            lost=lost,
+            errors=sum(problem.is_error for problem in store.read(syncs.problems)),
+        )
+
+
+def _told(
+    now: datetime,
+    daemon: FoundDaemon,
+    *,
+    held: str | None,
+    troubles: Sequence[str],
+    never_synced: bool,
+    jobs: Sequence[Job] = (),
+    going: Sequence[Run] = (),
+    failing: Sequence[FailingJson] = (),
+    overdue: Sequence[OverdueJson] = (),
+    lost: Sequence[PlaceFault] = (),
+    errors: int = 0,
+) -> StatusJson:
+    statuses = [job.status(now, waits=holding(lost, job) is not None) for job in jobs]
+    wrong = [job.id for job in jobs if job.file.sync_state in _WRONG]
+    stopped = [job for job in jobs if job.status(now) is Status.STOPPED]
+    counts = {
+        "failing": len({each["id"] for each in failing} - {job.id for job in stopped}),
+        "stopped": len(stopped),
+        "overdue": len({each["id"] for each in overdue}),
+        "waiting": statuses.count(Status.WAITING),
+    }
+    attention = _attention(
+        daemon, counts, expected=expecting(jobs, now), wrong=len(wrong), errors=errors, troubles=troubles, held=held
+    )
+    return {
+        "healthy": not attention,
+        "exit_code": 1 if attention else 0,
+        "attention": attention,
+        "at": instant(now),
+        "never_synced": never_synced,
+        "daemon": views.daemon_json(daemon.presence),
+        "summary": {
+            "total": len(jobs),
+            **{each.value: statuses.count(each) for each in Status if each is not Status.ARCHIVED},
+            "running": len({run.job_id for run in going if run.status is not RunStatus.QUEUED}),
+            "failing": len(failing),
+            "overdue": counts["overdue"],
+            "invalid": len(wrong),
+            "held": held,
+        },
+        "running": [_run_json(run) for run in going if run.status is not RunStatus.QUEUED],
+        "queued": [_run_json(run) for run in going if run.status is RunStatus.QUEUED],
+        "failing": list(failing),
+        "stopped": [
+            {
+                "id": job.id,
+                "reason": job.runtime.stop_reason,
+                "at": None if job.runtime.stopped_at is None else instant(job.runtime.stopped_at),
+            }
+            for job in stopped
+        ],
+        "overdue": list(overdue),
+        "waiting": [
+            {"id": job.id, "message": found.message, "reason": found.cause.value}
+            for job, each in zip(jobs, statuses, strict=True)
+            if each is Status.WAITING and (found := holding(lost, job)) is not None
+        ],
+        "next": _coming(jobs, now),
+        "troubles": list(troubles),
+    }
+
+
+def _attention(
+    daemon: FoundDaemon,
+    counts: Mapping[str, int],
+    *,
+    expected: int,
+    wrong: int,
+    errors: int,
+    troubles: Sequence[str],
+    held: str | None,
+) -> list[str]:
+    """What a person has to look at; a root that is just new, or only observed, is nobody's trouble."""
+    found = []
+    state = daemon.presence.state
+    if state in (DaemonState.DEAD, DaemonState.STOPPED) and expected:
+        found.append(f"the daemon is {state.value}")
+    elif state is DaemonState.SILENT:
+        found.append("the daemon does not answer")
+    elif state is DaemonState.NEVER and expected:
+        found.append("no daemon is serving")
+    elif troubles:
+        found.append(f"{len(troubles)} trouble{'' if len(troubles) == 1 else 's'}")
+    for word, said in (("overdue", "overdue"), ("stopped", "stopped"), ("failing", "failing"), ("waiting", "waiting")):
+        if counts[word]:
+            found.append(f"{counts[word]} {said}")
+    if wrong:
+        found.append(f"{wrong} on the last good definition")
+    elif errors:
+        found.append(f"{errors} error{'' if errors == 1 else 's'} in the files")
+    if held and daemon.says.get("held_long"):
+        found.append("syncs are held")
+    return found
+
+
+def _failing(store: Store, jobs: Iterable[Job]) -> list[FailingJson]:
+    """Jobs whose last run failed or could not start, those that failed last first, with the run that says why."""
+    found: list[tuple[datetime, FailingJson]] = []
+    for job in jobs:
+        if not job.runtime.consecutive_errors:
+            continue
+        newest = store.read(queries.recent_runs, job_id=job.id, failed=True, limit=1)
+        run = newest[0] if newest else None
+        at = job.updated_at if run is None else run.finished_at or run.requested_at
+        found.append(
+            (
+                at,
+                {
+                    "id": job.id,
+                    "consecutive_errors": job.runtime.consecutive_errors,
+                    "run": None if run is None else run.id,
+                    "at": instant(at),
+                    "status": job.runtime.last_run_status if run is None else run.status.value,
+                    "reason": None if run is None else run.reason,
+                    "error": job.runtime.last_run_error if run is None else run.error,
+                },
+            )
+        )
+    found.sort(key=lambda each: (-each[0].timestamp(), each[1]["id"]))
+    return [each for _, each in found]
+
+
+def _overdue(store: Store, jobs: Sequence[Job], now: datetime, *, fires: bool) -> list[OverdueJson]:
+    from scheduler.core.due.expected import Kind
+
+    return [
+        {"id": job.id, "kind": alarm.kind.value, "since": instant(alarm.since), "message": alarm.text(job)}
+        for job, alarm in store.read(evidence.alarms, now, jobs)
+        if fires or alarm.kind is not Kind.ROW  # one that only observes makes no row
+    ]
+
+
+def _coming(jobs: Iterable[Job], now: datetime) -> list[NextFireJson]:
+    coming = ((slot, job.id, job) for job in jobs if (slot := next_to_fire(job, now)) is not None)
+    return [
+        {"job_id": job.id, **views.fire_json(slot, job.file.spec.due_by)}
+        for slot, _, job in heapq.nsmallest(COMING, coming, key=lambda each: each[:2])
+    ]
+
+
+def _run_json(run: Run) -> StatusRunJson:
+    return {
+        "id": run.id,
+        "job_id": run.job_id,
+        "status": run.status.value,
+        "reason": run.reason,
+        "trigger": run.trigger.value,
+        "requested_by": run.requested_by,
+        "requested_at": instant(run.requested_at),
+        "started_at": None if run.started_at is None else instant(run.started_at),
+        "fire_time": None if run.fire_time is None else instant(run.fire_time),
+        "retry_at": None if run.retry_at is None else instant(run.retry_at),
+        "attempt": len(run.attempts),
+    }
