@@ -93,7 +93,8 @@ def doctor_command(given: Globals) -> None:
     code = end_will_be(found["exit_code"])
     if not printed(given, found):
         for check in found["checks"]:
-            click.echo(f"{render.styled(check['status'], 7)}  {check['name']:<8}  {render.clean(check['message'])}")
+            message = render.clean(render.in_zone(check["message"]))
+            click.echo(f"{render.styled(check['status'], 7)}  {check['name']:<8}  {message}")
             if check["hint"]:
                 click.echo(f"{'':<19}hint: {render.clean(check['hint'])}")
         say(given, "all is well" if found["healthy"] else "something is wrong")

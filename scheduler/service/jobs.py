@@ -41,7 +41,7 @@ def list_jobs(
     """
     store = root.store()
     if store is None:
-        return views.list_json([], [], held=_why_held(root, None))
+        return views.list_json([], [], held=held_in(root, None))
     troubles = [] if not store.read_only else [store.read_only]
     with store:
         found = store.read(syncs.problems)
@@ -56,7 +56,7 @@ def list_jobs(
             alarms.setdefault(alarm.job_id, []).append(alarm)
         lost = store.read(places.open_faults)
         jobs = [_job_json(root, job, found, files, alarms.get(job.id, ()), lost) for job in known]
-        held = _why_held(root, store)
+        held = held_in(root, store)
     wanted = [
         job
         for job in jobs
@@ -72,13 +72,14 @@ def list_jobs(
 def held(root: Root) -> str | None:
     """Why no sync takes the files as they are now (S8)."""
     with root.store() or contextlib.nullcontext() as store:
-        return _why_held(root, store)
+        return held_in(root, store)
 
 
-def _why_held(root: Root, store: Store | None) -> str | None:
-    from scheduler.sync.holds import why_held
+def held_in(root: Root, store: Store | None) -> str | None:
+    """See `held`; store: the database that is open already."""
+    from scheduler.sync import holds
 
-    return why_held(root.place, None if store is None else store.read(syncs.settings)) or None
+    return holds.why_held(root.place, None if store is None else store.read(syncs.settings)) or None
 
 
 def show_job(root: Root, job_id: str, *, prefix: bool = False) -> ShowJson:
@@ -91,7 +92,7 @@ def show_job(root: Root, job_id: str, *, prefix: bool = False) -> ShowJson:
                 root, job, store.read(syncs.problems), _Files(root), alarms, store.read(places.open_faults)
             ),
             "next_fires": [{"job_id": job.id, **views.fire_json(fire, job.file.spec.due_by)} for fire in coming],
-            "held": _why_held(root, store),
+            "held": held_in(root, store),
         }
 
 
