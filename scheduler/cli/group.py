@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,10 +21,12 @@ from scheduler.cli import render
 from scheduler.cli.helping import GLOBAL, GroupedCommands, written_name
 from scheduler.cli.kinds import FileType, FolderType
 from scheduler.cli.render import clean
+from scheduler.core.times.moments import Spoken, read_moment
 from scheduler.core.values.problems import Problem, SchedulerError, UsageError, meant
-from scheduler.core.values.units import parse_when
-from scheduler.machine.clock import SystemClock
+from scheduler.core.values.texts import InputError
+from scheduler.machine.users import local_zone
 from scheduler.root.place import locate
+from scheduler.service.instants import instant_of, screen_zone
 from scheduler.service.jobs import known_words
 from scheduler.service.root import Root
 from scheduler.service.words import run_words
@@ -44,6 +45,8 @@ class Globals:
     state: str | None = None
     db: str | None = None
     as_json: bool = False
+    utc: bool = False
+    local: bool = False
     verbose: int = 0
     quiet: bool = False
 
@@ -52,12 +55,34 @@ class Globals:
         place = locate(self.root, self.state, self.db, environ=os.environ, cwd=Path.cwd(), only_files=only_files)
         if self.verbose and say_place:
             click.echo(f"root {place.root}, state {place.state}, database {place.db}", err=True)
-        return Root(place=place, actor=f"user:{_user()}", environ=os.environ, tell=functools.cache(self._tell))
+        root = Root(
+            place=place,
+            actor=f"user:{_user()}",
+            environ=os.environ,
+            tell=functools.cache(self._tell),
+            reads=self._zone_of_reader(),
+        )
+        render.set_zone(functools.cache(lambda: screen_zone(root)))
+        return root
+
+    def _zone_of_reader(self) -> str:
+        """Empty where nobody asks for one: times are shown in the zone of the root, and read in that of the job."""
+        if self.utc and self.local:
+            raise UsageError("--utc and --local name two zones", hint="leave one of them out")
+        if not self.local:
+            return "UTC" if self.utc else ""
+        found = local_zone(os.environ)
+        if found is None:
+            raise UsageError(
+                "the zone of this machine is not known: neither TZ nor /etc/localtime names one",
+                hint="TZ=Europe/Berlin scheduler --local ...",
+            )
+        return found
 
     def _tell(self, text: str) -> None:
         if not self.quiet:
             with contextlib.suppress(OSError):
-                click.echo(f"warning: {clean(text)}", err=True)
+                click.echo(f"warning: {clean(render.in_zone(text))}", err=True)
 
     @property
     def prefix(self) -> bool:
@@ -83,7 +108,11 @@ def global_options(command: F) -> F:
             value = kwargs.pop(name)
             if value:
                 setattr(given, name, value)
-        return command(given, *args, **kwargs)
+        try:
+            return command(given, *args, **_instants(given, kwargs))
+        except SchedulerError as error:
+            error.args = (render.in_zone(str(error)),)  # here: nobody knows the zone once the command has ended
+            raise
 
     adorned: F = with_options(
         merged,
@@ -93,10 +122,24 @@ def global_options(command: F) -> F:
         click.option("--state", metavar="DIR", type=FolderType(), help="State folder [env: SCHEDULER_STATE]."),
         click.option("--db", metavar="PATH", type=FileType(), help="Database file [env: SCHEDULER_DB]."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option("--utc", is_flag=True, help="Show and read times in UTC."),
+        click.option("--local", is_flag=True, help="Show and read times in this machine's zone."),
         click.option("-v", "--verbose", count=True, help="Print more on stderr."),
         click.option("-q", "--quiet", is_flag=True, help="Print only errors on stderr."),
     )
     return adorned
+
+
+def _instants(given: Globals, values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a command, with what was written as an instant as that instant."""
+    spoken = {name: value for name, value in values.items() if isinstance(value, Spoken)}
+    if not spoken:
+        return values
+    named = values.get("job") or values.get("jobs") or ()
+    jobs = (named,) if isinstance(named, str) else tuple(named)
+    root = given.find_root(say_place=False)
+    found = {name: instant_of(root, value, jobs, prefix=given.prefix) for name, value in spoken.items()}
+    return {**values, **found}
 
 
 def with_options(command: Any, *options: Callable[[Any], Any]) -> Any:
@@ -120,10 +163,17 @@ class RunType(click.ParamType[str]):
 
     name = "run"
 
+    def __init__(self, *, or_job: bool = False) -> None:
+        self._or_job = or_job  # a job is meant as well
+
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         job, colon, _ = incomplete.partition(":")
         root = known_root(ctx) if colon else None
-        found = _known(ctx)[1] if root is None else run_words(root, job)
+        if root is not None:
+            found: Sequence[str] = run_words(root, job)
+        else:
+            jobs, runs = _known(ctx)
+            found = [*jobs, *runs] if self._or_job else runs
         return [CompletionItem(word) for word in found if word.startswith(incomplete)]
 
 
@@ -144,20 +194,16 @@ def _known(context: click.Context) -> tuple[list[str], list[str]]:
     return list(jobs), list(runs)
 
 
-class InstantType(click.ParamType[datetime]):
-    """An instant: RFC 3339 with an offset, `now`, or an offset from now such as +1h30m or -1d."""
+class InstantType(click.ParamType[Spoken]):
+    """An instant as `read_moment` reads it. The command is given a datetime: which one can depend on its job."""
 
     name = "instant"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Spoken:
         try:
-            return parse_when(value, SystemClock().now())
-        except OverflowError:
-            self.fail(f"{value!r} leads out of the years 1 to 9999", param, ctx)
-        except ValueError:
-            self.fail(f"{value!r} is not an instant; write 2026-03-29T01:00:00Z, now, +1h30m or -1d", param, ctx)
+            return value if isinstance(value, Spoken) else read_moment(value)
+        except InputError as error:
+            self.fail(f"{error.message}; {error.hint}" if error.hint else error.message, param, ctx)
 
 
 class SinceType(InstantType):
@@ -165,7 +211,7 @@ class SinceType(InstantType):
 
     name = "since"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Spoken:
         ago = f"-{value}" if isinstance(value, str) and re.fullmatch(r"([0-9]+[dhms])+", value) else value
         return super().convert(ago, param, ctx)
 
@@ -195,16 +241,6 @@ class SomeOf(click.ParamType[str]):
         before, comma, last = incomplete.rpartition(",")
         left = [word for word in self.words if word not in before.split(",") and word.startswith(last)]
         return [CompletionItem(f"{before}{comma}{word}") for word in left]
-
-
-class JobOrRunType(click.ParamType[str]):
-    """A job, or a run of it as JOB:N; completion offers jobs and the newest runs of each."""
-
-    name = "job or run"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        jobs, runs = _known(ctx)
-        return [CompletionItem(word) for word in (*jobs, *runs) if word.startswith(incomplete)]
 
 
 PROBLEMS, REFUSED, UNAVAILABLE = 1, 3, 5
@@ -269,7 +305,7 @@ def say(given: Globals, text: str) -> None:
     """Talk, on stderr; nobody listening is no reason to stop."""
     if not given.quiet:
         with contextlib.suppress(OSError):
-            click.echo(text, err=True)
+            click.echo(render.in_zone(text), err=True)
 
 
 def say_daemon(given: Globals, daemon: DaemonJson) -> None:
@@ -278,7 +314,8 @@ def say_daemon(given: Globals, daemon: DaemonJson) -> None:
         say(given, f"{daemon['message']}; {daemon['hint']}")
         return
     with contextlib.suppress(OSError):
-        click.echo(f"{render.styled('error', 5, err=True)}: {clean(daemon['message'])}; {daemon['hint']}", err=True)
+        message = clean(render.in_zone(daemon["message"]))
+        click.echo(f"{render.styled('error', 5, err=True)}: {message}; {daemon['hint']}", err=True)
 
 
 def say_never_synced(given: Globals, never: bool) -> None:

@@ -9,7 +9,7 @@ import click
 
 from scheduler.core.values.problems import UsageError
 
-GLOBAL = ("root", "state", "db", "as_json", "verbose", "quiet")
+GLOBAL = ("root", "state", "db", "as_json", "utc", "local", "verbose", "quiet")
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Look": (
         *("status", "top", "list", "show", "next", "history", "log", "output"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,9 @@ from scheduler.cli.group import (
     MOST,
     Globals,
     InstantType,
-    JobOrRunType,
     JobType,
     OneOf,
+    RunType,
     SinceType,
     SomeOf,
     cli,
@@ -37,7 +38,9 @@ from scheduler.core.views import task_json
 from scheduler.service.history import (
     NEWEST,
     audit,
+    explain_between,
     explain_job,
+    explain_run_of,
     follow_output,
     history,
     output,
@@ -49,7 +52,7 @@ from scheduler.service.history import (
 from scheduler.service.jobs import FILTERS, held, list_jobs, never_synced, next_fires, show_job
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import EvidenceJson, JobJson, RunJson
+    from scheduler.core.answers import EvidenceJson, ExplainJson, ExplainWindowJson, JobJson, RunJson, SlotsJson
 
 
 @cli.command("list")
@@ -112,7 +115,7 @@ def _say_held(given: Globals, held: str | None) -> None:
 
 
 @cli.command("show")
-@click.argument("job", metavar="JOB|RUN", type=JobOrRunType())
+@click.argument("job", metavar="JOB|RUN", type=RunType(or_job=True))
 @global_options
 def show_command(given: Globals, job: str) -> None:
     """Show one job, or one run of it.
@@ -128,7 +131,6 @@ def show_command(given: Globals, job: str) -> None:
     if printed(given, found):
         return
     about = found["job"]
-    zone = about["schedule"]["timezone"]
     entries = about["schedule"].get("any", [about["schedule"]])
     lines = {
         "name": about["name"],
@@ -150,18 +152,18 @@ def show_command(given: Globals, job: str) -> None:
         "revision": render.short_hash(about["revision"]) + (f" ({about['dirty']})" if about["dirty"] else ""),
         "runs": f"{about['run_count']}, {about['consecutive_errors']} errors in a row",
         "running": ", ".join(f"{run['id']} ({run['status']})" for run in about["running"]),
-        "last run": f"{about['last_run_status']} at {render.local_time(about['last_run_at'], zone)}"
+        "last run": f"{about['last_run_status']} at {render.local_time(about['last_run_at'])}"
         if about["last_run_at"]
         else None,
         "last error": render.first_line(about["last_run_error"]),
-        "last skip": f"{about['last_skip_reason']} at {render.local_time(about['last_skip_at'], zone)}"
+        "last skip": f"{about['last_skip_reason']} at {render.local_time(about['last_skip_at'])}"
         if about["last_skip_at"]
         else None,
-        "stopped": about["stop_reason"],
+        "stopped": render.in_zone(about["stop_reason"] or ""),
         "expects": f"a success every {render.duration(about['expect_every_ms'])}" if about["expect_every_ms"] else None,
-        "overdue": "; ".join(alarm["message"] for alarm in about["alarms"]),
-        "paused": render.value_text(about["paused"]) if about["paused"] else None,
-        "created": f"{render.local_time(about['created_at'], zone)} by {about['created_by']}",
+        "overdue": render.in_zone("; ".join(alarm["message"] for alarm in about["alarms"])),
+        "paused": render.pause_text(about["paused"]) if about["paused"] else None,
+        "created": f"{render.local_time(about['created_at'])} by {about['created_by']}",
     }
     click.echo(about["id"])
     for name, value in lines.items():
@@ -169,8 +171,7 @@ def show_command(given: Globals, job: str) -> None:
             click.echo(f"  {name:<12} {render.clean(str(value))}")
     for i, fire in enumerate(found["next_fires"]):
         mark = f" ({render.clock_change(fire)})" if fire["dst"] else ""
-        local = render.local_time(fire["fire_time"], fire["timezone"])
-        click.echo(f"  {'next fires' if i == 0 else '':<12} {local}{mark}")
+        click.echo(f"  {'next fires' if i == 0 else '':<12} {render.local_time(fire['fire_time'])}{mark}")
     render.print_problems([Problem.from_json(problem) for problem in about["problems"]])
 
 
@@ -183,7 +184,7 @@ def show_command(given: Globals, job: str) -> None:
 def next_command(
     given: Globals, jobs: tuple[str, ...], count: int | None, start: datetime | None, until: datetime | None
 ) -> None:
-    """Show the next fires, in local time and UTC."""
+    """Show the next fires."""
     root = given.find_root()
     found = next_fires(root, jobs, count=count, start=start, until=until, prefix=given.prefix)
     _say_held(given, held(root))
@@ -194,14 +195,9 @@ def next_command(
     elif found["fires"]:
         marked = any(fire["dst"] for fire in found["fires"])
         render.print_table(
-            ("JOB", "LOCAL", "UTC", "CLOCK CHANGE")[: 4 if marked else 3],
+            ("JOB", "AT", "CLOCK CHANGE")[: 3 if marked else 2],
             [
-                (
-                    fire["job_id"],
-                    render.local_time(fire["fire_time"], fire["timezone"]),
-                    fire["fire_time"],
-                    render.clock_change(fire),
-                )[: 4 if marked else 3]
+                (fire["job_id"], render.local_time(fire["fire_time"]), render.clock_change(fire))[: 3 if marked else 2]
                 for fire in found["fires"]
             ],
         )
@@ -266,27 +262,88 @@ def history_command(
 
 
 @cli.command("explain")
-@click.argument("job", type=JobType())
-@click.option("--at", type=InstantType(), help="The instant to explain; the newest slot that was due if absent.")
+@click.argument("job", metavar="JOB|RUN", type=RunType(or_job=True))
+@click.option("--at", type=InstantType(), help="The instant to explain. Default: the newest slot that was due.")
+@click.option("--from", "start", type=InstantType(), help="Sum up all slots from this instant on.")
+@click.option("--to", "until", type=InstantType(), help="With --from: the slots before this instant. Default: now.")
 @global_options
-def explain_command(given: Globals, job: str, at: datetime | None) -> None:
-    """Explain why a job did, did not or will not fire.
+def explain_command(
+    given: Globals, job: str, at: datetime | None, start: datetime | None, until: datetime | None
+) -> None:
+    """Explain why a job did, did not or will not run.
 
-    Shows the evidence for the answer.
+    At any instant, or summed up from --from to --to. For a run (JOB:N): why it started and how it ended. A time
+    without a zone is in the job's zone.
     """
     root = given.find_root()
-    found = explain_job(root, job, at=at, prefix=given.prefix)
-    _say_held(given, held(root))
+    if ":" in job:
+        if at is not None or start is not None or until is not None:
+            raise UsageError(f"{job} is one run, and has its own time", hint="leave out --at, --from and --to")
+        _print_answer(given, explain_run_of(root, job, prefix=given.prefix))
+    elif start is not None:
+        if at is not None:
+            raise UsageError("--at is one instant, --from and --to are two", hint="leave one of them out")
+        _print_window(given, explain_between(root, job, start, until, prefix=given.prefix))
+    elif until is not None:
+        raise UsageError("--to needs --from", hint="add --from with the start of the window")
+    else:
+        _print_answer(given, explain_job(root, job, at=at, prefix=given.prefix))
+
+
+def _print_answer(given: Globals, found: ExplainJson) -> None:
+    _say_held(given, found["held"])
     if printed(given, found):
         return
-    click.echo(f"{found['job_id']} at {found['at']}: {found['why'].replace('_', ' ')}")
-    click.echo(render.clean(f"  {found['text']}"))
-    for each in found["evidence"]:
-        click.echo(render.clean(f"  - {each['text']}{_origin_text(each)}"))
+    if "run" in found:
+        reason = f"/{found['reason']}" if found["reason"] else ""
+        click.echo(f"{found['run']}: {found['status']}{reason}")
+    else:
+        click.echo(f"{found['job_id']} at {render.local_time(found['at'])}: {found['why'].replace('_', ' ')}")
+    click.echo(render.clean(render.in_zone(f"  {found['text']}")))
+    _print_evidence(found["evidence"])
+
+
+def _print_evidence(evidence: Sequence[EvidenceJson]) -> None:
+    for each in evidence:
+        text = each["text"] if each["kind"] == "error" else render.in_zone(each["text"])
+        click.echo(render.clean(f"  - {text}{_origin_text(each)}"))
+
+
+def _print_window(given: Globals, found: ExplainWindowJson) -> None:
+    _say_held(given, found["held"])
+    if printed(given, found):
+        return
+    click.echo(f"{found['job_id']}: {found['text']}")
+    click.echo(f"  from {render.local_time(found['from'])} to {render.local_time(found['to'])}")
+    parts: list[tuple[str, SlotsJson]] = [
+        *((each["status"] + (f", {each['reason']}" if each["reason"] else ""), each) for each in found["served"]),
+        *((each["why"].replace("_", " "), each) for each in found["without_row"]),
+    ]
+    if parts:
+        click.echo()
+        render.print_table(
+            ("SLOTS", "WHAT", "FIRST", "LAST"),
+            [
+                (f"{part['slots']:,}", what, render.local_time(part["first"]), render.local_time(part["last"]))
+                for what, part in parts
+            ],
+            flexible="WHAT",
+            optional=("LAST",),
+        )
+        click.echo()
+    for unserved in found["without_row"]:
+        click.echo(render.clean(f"  {unserved['why'].replace('_', ' ')}: {render.in_zone(unserved['text'])}"))
+    gap = found["longest_gap"]
+    if gap is not None:
+        click.echo(f"  longest gap: {gap['slots']:,} slots in a row did not run,")
+        click.echo(f"    {render.local_time(gap['first'])} to {render.local_time(gap['last'])}")
+    _print_evidence([*found["exceptions"], *found["beside"]])
+    if found["more_exceptions"]:
+        say(given, f"{found['more_exceptions']:,} more did not succeed; narrow the window to see them")
 
 
 @cli.command("output")
-@click.argument("run", metavar="RUN|JOB", type=JobOrRunType())
+@click.argument("run", metavar="RUN|JOB", type=RunType(or_job=True))
 @click.option("--follow", is_flag=True, help="Go on printing until the run has ended.")
 @global_options
 def output_command(given: Globals, run: str, follow: bool) -> None:
@@ -320,7 +377,7 @@ def output_command(given: Globals, run: str, follow: bool) -> None:
 
 
 @cli.command("task")
-@click.argument("run", metavar="RUN|JOB", type=JobOrRunType())
+@click.argument("run", metavar="RUN|JOB", type=RunType(or_job=True))
 @global_options
 def task_command(given: Globals, run: str) -> None:
     """Print the exact text that a run was given.

@@ -9,13 +9,14 @@ import shutil
 import sys
 import unicodedata
 from codecs import getincrementaldecoder
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TextIO
 
 import click
 
-from scheduler.core.values.instants import on_the_clock, parse_instant
+from scheduler.core.times.moments import wall_time, with_wall_times
+from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.settings import converted_file_of, is_inherited_setting, runner_file_of, runner_of
 from scheduler.core.values.texts import json_text, listed
@@ -239,12 +240,31 @@ def two_sides(before: str, after: str, limit: int) -> tuple[str, str]:
     return first_line(cut[0], limit), first_line(cut[1], limit)
 
 
-def local_time(text: str | None, timezone: str | None = None) -> str:
-    """An instant as a person reads it, in a zone and with that zone's name; UTC where none is given."""
-    if text is None:
-        return "-"
-    moment, timezone = on_the_clock(parse_instant(text), timezone or "UTC")
-    return f"{moment.replace(tzinfo=None).isoformat(' ', 'seconds')} {timezone}"
+_ZONE = "zone of the screen"  # what the context of a command holds: how to find out the zone of its screen
+
+
+def set_zone(find: Callable[[], str]) -> None:
+    """find: called when the first instant is shown, as most commands show none."""
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.meta[_ZONE] = find
+
+
+def zone_shown() -> str:
+    """The one zone in which this screen shows instants; UTC outside a command that has found its root."""
+    context = click.get_current_context(silent=True)
+    find = None if context is None else context.meta.get(_ZONE)
+    return "UTC" if find is None else find()
+
+
+def local_time(text: str | None) -> str:
+    """An instant as a person reads it, in the zone of the screen and with that zone's name."""
+    return "-" if text is None else wall_time(parse_instant(text), zone_shown())
+
+
+def in_zone(text: str) -> str:
+    """A message of ours, with its instants in the zone of the screen. Not for what files and runs hold."""
+    return with_wall_times(text, zone_shown()) if "Z" in text else text
 
 
 def clock_change(fire: Mapping[str, Any]) -> str:
@@ -419,7 +439,14 @@ def field_text(field: str, value: Any) -> str:
         return "no file" if value is None else _SHA256.sub(lambda found: found[1][:12], str(value))
     if converted_file_of(field) is not None:
         return "as committed" if value is None else str(value)
+    if field == "pause" and isinstance(value, Mapping):
+        return pause_text(value)
     return schedule_written(value) if field == "schedule" and isinstance(value, Mapping) else value_text(value)
+
+
+def pause_text(pause: Mapping[str, Any]) -> str:
+    """A pause on one line, its instants in the zone of the screen."""
+    return value_text({**pause, **{name: local_time(pause[name]) for name in ("at", "until") if pause.get(name)}})
 
 
 def change_text(field: str, change: Mapping[str, Any], *, schedules: Mapping[str, Any] | None = None) -> str:

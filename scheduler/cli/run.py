@@ -152,11 +152,8 @@ def _print_job(given: Globals, found: ShowJson) -> None:
     job = found["job"]
     until = job["paused"] and job["paused"]["until"]
     coming = found["next_fires"]
-    zone = coming[0]["timezone"] if coming else job["schedule"]["timezone"]
-    state = f"{job['status']} until {render.local_time(until, zone)}" if until else job["status"]
-    say(
-        given, f"{job['id']} is {state}; next fire {render.local_time(coming[0]['fire_time'], zone) if coming else '-'}"
-    )
+    state = f"{job['status']} until {render.local_time(until)}" if until else job["status"]
+    say(given, f"{job['id']} is {state}; next fire {render.local_time(coming[0]['fire_time']) if coming else '-'}")
 
 
 def _print_dry_run(given: Globals, found: DryRunJson) -> None:

@@ -114,8 +114,8 @@ def doctor_command(given: Globals, strict: bool) -> None:
 
 
 def _check_lines(check: CheckJson) -> Iterator[str]:
-    status = render.styled(check["status"], 7)
-    yield render.wrapped(f"{status}  {check['name']:<8}  ", render.clean(check["message"]), indent=_CHECK_INDENT)
+    status, message = render.styled(check["status"], 7), render.clean(render.in_zone(check["message"]))
+    yield render.wrapped(f"{status}  {check['name']:<8}  ", message, indent=_CHECK_INDENT)
     if check["hint"]:
         hint = f"hint: {render.clean(check['hint'])}"
         yield render.wrapped(" " * _CHECK_INDENT, hint, indent=_CHECK_INDENT + 2)

@@ -18,16 +18,14 @@ def print_run(given: Globals, found: ShowRunJson) -> None:
     """One run on one screen."""
     if printed(given, found):
         return
-    run, zone = found["run"], found["timezone"]
-    times = {
-        name: render.local_time(run[name], zone) for name in ("started_at", "finished_at", "retry_at") if run[name]
-    }
+    run = found["run"]
+    times = {name: render.local_time(run[name]) for name in ("started_at", "finished_at", "retry_at") if run[name]}
     lines = {
         "status": run["status"] + (f"/{run['reason']}" if run["reason"] else ""),
         "error": run["error"],
         "exit code": run["exit_code"],
         "why": found["why"],
-        "requested": None if run["fire_time"] else render.local_time(run["requested_at"], zone),
+        "requested": None if run["fire_time"] else render.local_time(run["requested_at"]),
         "started": times.get("started_at"),
         "finished": times.get("finished_at"),
         "took": render.duration(run["duration_ms"]) if run["duration_ms"] is not None else None,
@@ -43,7 +41,7 @@ def print_run(given: Globals, found: ShowRunJson) -> None:
     for i, attempt in enumerate(run["attempts"] if len(run["attempts"]) > 1 else ()):
         ended = attempt["status"] + (f"/{attempt['reason']}" if attempt["reason"] else "")
         code = "" if attempt["exit_code"] is None else f", exit code {attempt['exit_code']}"
-        when = render.local_time(attempt["started_at"], zone)
+        when = render.local_time(attempt["started_at"])
         _echo_fields({"attempts" if i == 0 else "": f"{attempt['n']}: {ended}{code}, {when}"})
     for stream, last in found["last_lines"].items():
         for i, line in enumerate(last):

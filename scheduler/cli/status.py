@@ -108,10 +108,7 @@ def status_lines(found: StatusJson, now: datetime, *, coloured: bool = False) ->
     yield from _rows(
         "next",
         [
-            (
-                each["job_id"],
-                f"{render.ahead(each['fire_time'], now)}, {render.local_time(each['fire_time'], each['timezone'])}",
-            )
+            (each["job_id"], f"{render.ahead(each['fire_time'], now)}, {render.local_time(each['fire_time'])}")
             for each in found["next"]
         ],
         "next",

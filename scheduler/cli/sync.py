@@ -229,7 +229,7 @@ def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, r
     words = shown["schedule_texts"]
     if reviewed is None:
         words = {
-            job_id: f"{said}; next fire: {shown['first_fires'][job_id] or 'none'}" for job_id, said in words.items()
+            job_id: f"{said}; next fire: {_next_fire(shown['first_fires'][job_id])}" for job_id, said in words.items()
         }
     pairs = {pair["id"]: f"; runner {pair['runner']}  [widens]" for pair in shown["runner_pairs"] if dry}
     for job_id in shown["created"]:
@@ -247,7 +247,7 @@ def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, r
             click.echo(render.clean(f"    {field.removesuffix('_ms')}: {changed}{wider}"))
         if reviewed is None and update["changes"].keys() & {"schedule", "enabled", "expires"}:
             coming = update["next_fires"]["after"]
-            click.echo(f"    next fire: {coming[0] if coming else 'none'}")
+            click.echo(f"    next fire: {_next_fire(next(iter(coming), None))}")
     for task in shown["task_changed"]:
         before, after = render.short_hash(task["before_sha256"]), render.short_hash(task["after_sha256"])
         click.echo(render.clean(f"~ {task['id']}: task {task['path']} {before} -> {after}"))
@@ -274,12 +274,17 @@ def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, r
     say(given, ("would be: " if dry else "") + ", ".join(said))
 
 
+def _next_fire(at: str | None) -> str:
+    return render.local_time(at) if at else "none"
+
+
 def _drift(job: DriftJson) -> str:
     """Who or what keeps a job from firing although its file says that it should."""
+    since = render.local_time(job["at"])
     if job["status"] == "stopped":
-        return f"{job['id']} is stopped since {job['at']}: {job['reason']}; `scheduler resume {job['id']}` or an edit"
-    told = [job["id"], f"since {job['at']}", f"by {job['by']}"]
-    told += [f"until {job['until']}"] if job["until"] else []
+        return f"{job['id']} is stopped since {since}: {job['reason']}; `scheduler resume {job['id']}` or an edit"
+    told = [job["id"], f"since {since}", f"by {job['by']}"]
+    told += [f"until {render.local_time(job['until'])}"] if job["until"] else []
     return " ".join([*told, f"({job['reason']})"] if job["reason"] else told)
 
 

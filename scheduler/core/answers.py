@@ -293,6 +293,7 @@ class EvidenceJson(OfCommitJson):
     text: str
     run: str | None
     actor: str | None
+    why: str | None
 
 
 class ExplainJson(TypedDict):
@@ -302,6 +303,47 @@ class ExplainJson(TypedDict):
     why: str
     text: str
     evidence: list[EvidenceJson]
+    held: str | None
+    run: NotRequired[str]  # these three: of one run
+    status: NotRequired[str]
+    reason: NotRequired[str | None]
+
+
+class SlotsJson(TypedDict):
+    slots: int
+    first: Instant
+    last: Instant
+
+
+class ServedJson(SlotsJson):
+    status: str
+    reason: str | None
+
+
+class UnservedJson(SlotsJson):
+    why: str
+    text: str
+
+
+# By calls: `from` is no name of a field.
+ExplainWindowJson = TypedDict(
+    "ExplainWindowJson",
+    {
+        "job_id": str,
+        "from": Instant,
+        "to": Instant,
+        "text": str,
+        "slots": int,
+        "served": list[ServedJson],
+        "without_row": list[UnservedJson],
+        "by_hand": int,
+        "longest_gap": SlotsJson | None,
+        "exceptions": list[EvidenceJson],
+        "more_exceptions": int,
+        "beside": list[EvidenceJson],
+        "held": str | None,
+    },
+)
 
 
 class OriginJson(BroughtJson):

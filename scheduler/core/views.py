@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # a plan imports the file readers, which reading commands nev
     from scheduler.core import answers
     from scheduler.core.past.explain import Answer
     from scheduler.core.past.presence import Presence
+    from scheduler.core.past.windows import Window
     from scheduler.core.plan.action import Action
     from scheduler.core.plan.guard import Guard
     from scheduler.core.plan.plan import Plan
@@ -191,8 +192,15 @@ def task_json(run: Run, text: bytes) -> answers.TaskJson:
     }
 
 
-def explain_json(job_id: str, at: datetime, answer: Answer) -> answers.ExplainJson:
-    return cast("answers.ExplainJson", {"job_id": job_id, "at": instant(at), **answer.to_json()})
+def explain_json(job_id: str, at: datetime, answer: Answer, *, held: str | None = None) -> answers.ExplainJson:
+    return cast("answers.ExplainJson", {"job_id": job_id, "at": instant(at), "held": held, **answer.to_json()})
+
+
+def explain_window_json(
+    job_id: str, start: datetime, end: datetime, found: Window, *, held: str | None = None
+) -> answers.ExplainWindowJson:
+    window = {"job_id": job_id, "from": instant(start), "to": instant(end), "held": held, **found.to_json()}
+    return cast("answers.ExplainWindowJson", window)
 
 
 def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None = None) -> answers.PlanJson:

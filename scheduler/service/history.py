@@ -5,27 +5,40 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from scheduler.core import views
 from scheduler.core.past.why import why_it_ran
 from scheduler.core.values.facts import Fault
+from scheduler.core.values.instants import instant
 from scheduler.core.values.last_lines import TAIL_BYTES, last_lines
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
 from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
-from scheduler.ledger import lives, places, queries, runs, syncs
+from scheduler.ledger import lives, places, queries, runs, syncs, windows
 from scheduler.ledger.audit import read_audit
+from scheduler.service.jobs import held_in
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import AuditJson, ExplainJson, HistoryJson, PresentTaskJson, ShowRunJson
+    from scheduler.core.answers import (
+        AuditJson,
+        ExplainJson,
+        ExplainWindowJson,
+        HistoryJson,
+        PresentTaskJson,
+        ShowRunJson,
+    )
+    from scheduler.core.past.explain import Ledger
+    from scheduler.core.values.facts import Job
+    from scheduler.ledger.store import Store
 
 
 NEWEST = 50  # rows of a history or an audit, unless more are asked for
 SHOWN_LINES = 10  # of what a run wrote, in one view of it
+MOST_WINDOW = timedelta(days=3660)  # of a cron each calendar day takes some microseconds
 
 
 def history(
@@ -161,25 +174,81 @@ def audit(root: Root, job_id: str | None = None, *, count: int | None = None, pr
 
 
 def explain_job(root: Root, job_id: str, *, at: datetime | None = None, prefix: bool = False) -> ExplainJson:
-    """Why the job did, did not or will not fire at an instant; without one, at the newest slot that was due."""
-    from scheduler.core.past.explain import MOST_EVIDENCE, Ledger, explain, newest_slot
+    """Why the job did, did not or will not fire at an instant; without one, at the newest slot that was due.
+
+    An instant between two slots is answered with how the job stood then, and with what became of both.
+    """
+    from scheduler.core.past.explain import explain, newest_slot
 
     now = root.clock.now()
     with root.job(job_id, prefix=prefix) as (store, job):
         moment = newest_slot(job, now) if at is None else at
-        runs, kept_from = store.read(queries.slots_around, job.id, moment)
-        ledger = Ledger(
-            job=job,
-            definitions=store.read(queries.definitions, job.id),
-            audit=store.read(read_audit, job.id),
-            runs=runs,
-            beside=store.read(queries.under_way_at, moment, most=MOST_EVIDENCE + 1),
-            lives=store.read(lives.lives, now),
-            daemon=root.daemon(of_any_root=True) is not None,
-            kept_from=kept_from,
-            places=store.read(places.told_faults),
+        ledger = _ledger(root, store, job, moment, now)
+        held = held_in(root, store)
+    return views.explain_json(job.id, moment, explain(ledger, moment, now=now), held=held)
+
+
+def explain_run_of(root: Root, run_id: str, *, prefix: bool = False) -> ExplainJson:
+    """Why a run was started, and why it ended as it did."""
+    from scheduler.core.past.explain import explain_run
+
+    now, run = root.clock.now(), run_of(root, run_id, prefix=prefix)
+    with root.job(run.job_id) as (store, job):
+        ledger = _ledger(root, store, job, run.fire_time or run.requested_at, now)
+        held = held_in(root, store)
+    found = views.explain_json(job.id, run.fire_time or run.requested_at, explain_run(ledger, run, now=now), held=held)
+    return {**found, "run": run.id, "status": run.status.value, "reason": run.reason}
+
+
+def explain_between(
+    root: Root, job_id: str, start: datetime, end: datetime | None = None, *, prefix: bool = False
+) -> ExplainWindowJson:
+    """What became of the slots from one instant on and before another; before now where there is none.
+
+    Raises: UsageError for a window that is none, or that reaches further ahead than anybody plans.
+    """
+    from scheduler.core.past.windows import MOST_EXCEPTIONS, Rows, explain_window
+
+    now = root.clock.now()
+    until = now if end is None else end
+    if until <= start:
+        message = f"{{to}} is not after {{from}} ({instant(until)}, {instant(start)})"
+        raise UsageError(message, arguments=("to", "from"))
+    if until - start > MOST_WINDOW:
+        raise UsageError(f"the window is longer than {MOST_WINDOW.days:,} days", hint="narrow it")
+    with root.job(job_id, prefix=prefix) as (store, job):
+        window = (job.id, start, until)
+        served = store.read(windows.served, *window)
+        rows = Rows(
+            served=served,
+            covered=lambda a, b: store.read(windows.covered, job.id, a, b),
+            reaching=lambda at: store.read(windows.reaching, job.id, at),
+            idle=store.read(windows.longest_idle, *window),
+            exceptions=store.read(windows.exceptions, *window, most=MOST_EXCEPTIONS),
+            by_hand=store.read(windows.by_hand, *window),
         )
-    return views.explain_json(job.id, moment, explain(ledger, moment, now=now))
+        total = store.read(windows.exception_count, *window)
+        found = explain_window(_ledger(root, store, job, start, now), start, until, rows, now=now, total=total)
+        held = held_in(root, store)
+    return views.explain_window_json(job.id, start, until, found, held=held)
+
+
+def _ledger(root: Root, store: Store, job: Job, moment: datetime, now: datetime) -> Ledger:
+    """What is known of a job around an instant."""
+    from scheduler.core.past.explain import MOST_EVIDENCE, Ledger
+
+    around, kept_from = store.read(queries.slots_around, job.id, moment)
+    return Ledger(
+        job=job,
+        definitions=store.read(queries.definitions, job.id),
+        audit=store.read(read_audit, job.id),
+        runs=around,
+        beside=store.read(queries.under_way_at, moment, most=MOST_EVIDENCE + 1),
+        lives=store.read(lives.lives, now),
+        daemon=root.daemon(of_any_root=True) is not None,
+        kept_from=kept_from,
+        places=store.read(places.told_faults),
+    )
 
 
 _CUT = re.compile(rb"\n\[\.\.\. \d+ bytes not kept \.\.\.\]\n")  # capture.py

@@ -48,7 +48,7 @@ def list_jobs(
     store, now = root.store(), root.clock.now()
     if store is None:
         daemon = find_daemon(root, None, [], now)
-        found_none = views.list_json([], [], daemon.troubles, held=_why_held(root, None))
+        found_none = views.list_json([], [], daemon.troubles, held=held_in(root, None))
         return {**found_none, "daemon": views.daemon_json(daemon.presence)}
     troubles = [] if not store.read_only else [store.read_only]
     with store:
@@ -69,7 +69,7 @@ def list_jobs(
         jobs = [
             _job_json(root, job, found, files, alarms.get(job.id, ()), lost, going.get(job.id, ())) for job in known
         ]
-        held = _why_held(root, store)
+        held = held_in(root, store)
     wanted = [
         job
         for job in jobs
@@ -111,13 +111,14 @@ def _statuses_of(job: JobJson) -> Iterator[str]:
 def held(root: Root) -> str | None:
     """Why no sync takes the files as they are now (S8)."""
     with root.store() or contextlib.nullcontext() as store:
-        return _why_held(root, store)
+        return held_in(root, store)
 
 
-def _why_held(root: Root, store: Store | None) -> str | None:
-    from scheduler.sync.holds import why_held
+def held_in(root: Root, store: Store | None) -> str | None:
+    """See `held`; store: the database that is open already."""
+    from scheduler.sync import holds
 
-    return why_held(root.place, None if store is None else store.read(syncs.settings)) or None
+    return holds.why_held(root.place, None if store is None else store.read(syncs.settings)) or None
 
 
 def show_job(root: Root, job_id: str, *, prefix: bool = False) -> ShowJson:
@@ -136,7 +137,7 @@ def show_job(root: Root, job_id: str, *, prefix: bool = False) -> ShowJson:
                 [run for run in store.read(queries.under_way) if run.job_id == job.id],
             ),
             "next_fires": [{"job_id": job.id, **views.fire_json(fire, job.file.spec.due_by)} for fire in coming],
-            "held": _why_held(root, store),
+            "held": held_in(root, store),
         }
 
 

@@ -42,6 +42,7 @@ class Root:
     clock: Clock = field(default_factory=SystemClock)
     tell: Callable[[str], None] = lambda _: None  # what whoever asks has to know beside the answer
     absent_grace: timedelta = timedelta(seconds=10)  # F1
+    reads: str = ""  # the zone that whoever asks reads and writes times in; empty: that of the root, or of a job
 
     def store(self) -> Store | None:
         """The database, or None on a root never synced: reading must not create one.

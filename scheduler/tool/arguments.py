@@ -9,37 +9,35 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
+from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from scheduler.core.edits.written import value_of
 from scheduler.core.formats.faults import KeyFault, check
 from scheduler.core.formats.json_schema import DIALECT, job_schema, schema_of
 from scheduler.core.formats.shapes import JobId, JobShape, Line, Shape
-from scheduler.core.values import units
+from scheduler.core.times.moments import Spoken, read_moment
 from scheduler.core.values.facts import Status
 from scheduler.core.values.problems import UsageError, did_you_mean, meant
 from scheduler.core.values.runs import RunStatus
-from scheduler.core.values.texts import TextError, short
-from scheduler.machine.clock import SystemClock
+from scheduler.core.values.texts import InputError, TextError, short
 
 Json = dict[str, Any]
 KEYS = tuple(name for name in JobShape.model_fields if name != "id")  # of a job, as create and update take them
-_WHEN = "an instant such as 2027-03-29T01:00:00Z, or now, +2h, -1d"
+_WHEN = "2027-03-29T01:00:00Z, 03:00 (in the zone of the job), now, +2h, -1d"
 
 
-def _when(value: Any, info: ValidationInfo) -> datetime:
+def _when(value: Any, info: ValidationInfo) -> Spoken:
     try:
-        return units.parse_when(value if isinstance(value, str) else "", SystemClock().now())
-    except (ValueError, OverflowError):
-        told = {"message": f"{info.field_name} is no instant: {short(str(value))}", "hint": f"write {_WHEN}"}
+        return read_moment(value if isinstance(value, str) else short(str(value)))
+    except InputError as error:
+        told = {"message": f"{info.field_name}: {error.message}", "hint": error.hint}
         raise PydanticCustomError("value.invalid", "{message}", {**told, "offset": 0}) from None
 
 
-When = Annotated[datetime, BeforeValidator(_when), WithJsonSchema({"type": "string"})]
+When = Annotated[Spoken, PlainValidator(_when), WithJsonSchema({"type": "string"})]  # a datetime, once it is `meant`
 
 
 class JobCall(Shape):
@@ -118,10 +116,14 @@ class TaskCall(OfRunCall):
     """The exact text that a run was given."""
 
 
-class ExplainCall(JobCall):
-    """Why a job did, did not or will not fire."""
+class ExplainCall(Shape):
+    """Why a job did, did not or will not fire, or why a run was started and how it ended."""
 
+    job: JobId | None = Field(default=None, description="The id of the job; or give run.")
+    run: Line | None = Field(default=None, description="Of this run instead, JOB:N.")
     at: When | None = Field(default=None, description=f"At this instant: {_WHEN}; the newest slot unless given.")
+    since: When | None = Field(default=None, description="Sum up the slots from this instant on.")
+    until: When | None = Field(default=None, description="With since: the slots before this; now unless given.")
 
 
 class ValidateCall(Shape):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from scheduler.core.times.moments import Spoken
 from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.settings import ROOT_FILE
@@ -14,7 +15,8 @@ from scheduler.run.local.cancel import Cancel
 from scheduler.service.edit.drafts import Target
 from scheduler.service.edit.permission import need_permission
 from scheduler.service.edit.verbs import create_job, delete_job, move_job, roll_back, update_job
-from scheduler.service.history import explain_job, history, output, run_of, task
+from scheduler.service.history import explain_between, explain_job, explain_run_of, history, output, run_of, task
+from scheduler.service.instants import instant_of
 from scheduler.service.jobs import list_jobs, never_synced, next_fires, show_job
 from scheduler.service.pause import pause_job, resume_job
 from scheduler.service.review.review import review
@@ -47,10 +49,18 @@ def answer(root: Root, arguments: Mapping[str, Any], cancel: Cancel) -> Json:
     call = read_call(arguments)
     notes: list[str] = []
     asked = replace(root, tell=notes.append)
-    found = _ACTIONS[call.action](asked, call, cancel)
+    found = _ACTIONS[call.action](asked, _with_instants(asked, call), cancel)
     if call.action in ("list", "show", "next", "history", "explain") and never_synced(root):
         notes.append("this root has never been synced: no job is known yet")
     return {**found, "notes": list(dict.fromkeys(notes))} if notes else found
+
+
+def _with_instants(root: Root, call: Call) -> Call:
+    """The call, with what was written as an instant as that instant."""
+    named = getattr(call.given, "job", None) or getattr(call.given, "jobs", None) or ()
+    jobs = (named,) if isinstance(named, str) else tuple(named)
+    found = {name: instant_of(root, value, jobs) for name, value in call.given if isinstance(value, Spoken)}
+    return replace(call, given=call.given.model_copy(update=found)) if found else call
 
 
 def error_json(error: SchedulerError) -> Json:
@@ -94,6 +104,24 @@ def _output(root: Root, call: Call, _: Cancel) -> Json:
     cut = {name: len(text) - MOST_TEXT for name, text in texts.items() if len(text) > MOST_TEXT}
     told = {name: text[-MOST_TEXT:] for name, text in texts.items()}
     return {"run_id": run.id, **told, "characters_left_out_before": cut, "truncated": run.truncated}
+
+
+def _explain(root: Root, call: Call, _: Cancel) -> Json:
+    given = call.given
+    if (given.job is None) == (given.run is None):
+        raise UsageError("explain takes a job or a run, and one of them", hint="give job, or run as JOB:N")
+    times = [name for name in ("at", "since", "until") if getattr(given, name) is not None]
+    if given.run is not None:
+        if times:
+            raise UsageError(f"{given.run} is one run, and has its own time", hint=f"leave out {', '.join(times)}")
+        return explain_run_of(root, given.run)
+    if given.since is not None:
+        if given.at is not None:
+            raise UsageError("at is one instant, since and until are two", hint="leave one of them out")
+        return explain_between(root, given.job, given.since, given.until)
+    if given.until is not None:
+        raise UsageError("until needs since", hint="add since with the start of the window")
+    return explain_job(root, given.job, at=given.at)
 
 
 def _validate(root: Root, call: Call, _: Cancel) -> Json:
@@ -216,7 +244,7 @@ _ACTIONS: Mapping[str, Callable[[Root, Call, Cancel], Json]] = {
     "versions": lambda root, call, _: list_versions(root, call.given.job, count=call.given.n or _ENTRIES),
     "output": _output,
     "task": lambda root, call, _: task_json(*task(root, call.given.run)),
-    "explain": lambda root, call, _: explain_job(root, call.given.job, at=call.given.at),
+    "explain": _explain,
     "validate": _validate,
     "plan": _plan,
     "run": _run,

@@ -44,6 +44,12 @@ def ran(root: Root) -> None:
     root.clock.advance(timedelta(minutes=90))
 
 
+def held_back(root: Root) -> None:
+    ran(root)
+    root.ok("pause", "heartbeat", "--reason", "deploy", "--until", "+3h")
+    root.clock.advance(timedelta(minutes=34))
+
+
 def edited(root: Root) -> None:
     ran(root)
     root.edit("jobs/heartbeat.md", '"0 * * * *"', '"*/20 * * * *"')
@@ -182,6 +188,11 @@ GOLDEN_CASES: dict[str, tuple[Callable[[Root], None], str]] = {
     "run-dry": (synced, "run heartbeat --dry-run"),
     "history": (ran, "history flaky"),
     "history-none": (ran, "history triage"),
+    "explain-run": (ran, "explain flaky:1"),
+    "explain-paused": (held_back, "explain heartbeat --at +5m"),
+    "explain-no-daemon": (ran, "explain heartbeat --at 11:01"),
+    "explain-window": (held_back, "explain heartbeat --from 09:00 --to '2026-03-02 16:00'"),
+    "explain-other-zone": (ran, "explain triage --from today --to tomorrow --utc"),
     "audit": (resynced, "audit"),
     "audit-job": (resynced, "audit flaky"),
     "audit-root": (resynced, "audit @root"),
@@ -390,7 +401,7 @@ def damaged(root: Root) -> tuple[str, ...]:
         (fresh, ("task", "flakky"), 2),
         (fresh, ("cancel", "flaky"), 2),
         (fresh, ("task", "flaky:99"), 2),
-        (fresh, ("next", "--from", "yesterday"), 2),
+        (fresh, ("next", "--from", "someday"), 2),
         (fresh, ("validate", "jobs/absent.yaml"), 2),
         (fresh, ("--root", "prompts", "list"), 2),
         (guarded, (), 3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -39,7 +40,8 @@ def test_a_slot_that_fired_is_traced_to_its_run_its_text_and_its_commit(root: Ro
     (definition,) = kinds(found, "definition")
     assert definition["revision"] == root.git("rev-parse", "HEAD").strip()
     said = root.ok("explain", "tick", "--at", run["fire_time"]).stdout
-    assert said.startswith(f"tick at {run['fire_time']}: fired\n")
+    shown = run["fire_time"].replace("T", " ").replace("Z", " UTC")
+    assert said.startswith(f"tick at {shown}: fired\n")
     assert run["id"] in said
 
 
@@ -93,7 +95,7 @@ def test_without_a_daemon_everything_has_an_answer(root: Root) -> None:
     root.sync()
     assert explained(root, "--at", "2000-01-01T00:00:00Z")["why"] == "did_not_exist"
     ahead = (datetime.now(UTC) + timedelta(days=1)).replace(microsecond=500_000)
-    assert explained(root, "--at", ahead.isoformat())["why"] == "not_due"
+    assert explained(root, "--at", ahead.isoformat())["why"] == "daemon_down"
     coming = explained(root, "--at", ahead.replace(microsecond=0).isoformat())
     assert (coming["why"], "none is now" in coming["text"]) == ("will_fire", True)
     root.edit("jobs/tick.yaml", "id: tick", "id: tick\nenabled: false")
@@ -116,3 +118,59 @@ def test_a_job_whose_next_slot_is_skipped_shows_the_one_after_it(root: Root) -> 
     assert datetime.fromisoformat(job["next_fire_at"]) == hour_later
     line = next(line for line in root.ok("list").stdout.splitlines() if line.startswith("tick"))
     assert " in 1" in line or "in 2h" in line or "in 59m" in line, line
+
+
+def test_a_stopped_job_says_so_at_any_instant_and_its_run_why_it_failed(root: Root, serve: Serve) -> None:
+    root.edit("jobs/tick.yaml", "id: tick", "id: tick\nrunner: sh\nfailure_limit: 1\ncatch_up: none")
+    root.edit("jobs/tick.yaml", "task_source_path: prompts/tick.md", "task: echo no room >&2; exit 2")
+    serve()
+    until(lambda: root.job("tick")["status"] == "stopped", "the stop")
+    ahead = (datetime.now(UTC) + timedelta(minutes=5)).replace(microsecond=500_000)
+    found = explained(root, "--at", ahead.isoformat())
+    assert (found["why"], found["evidence"][0]["kind"]) == ("stopped", "stop")
+    assert [each["why"] for each in kinds(found, "fire")] == ["stopped", "stopped"]
+    failed = next(run for run in root.runs("tick") if run["status"] == "failed")
+    found = root.json("explain", failed["id"])
+    assert (found["run"], found["status"], found["reason"], found["fired"]) == (
+        failed["id"],
+        "failed",
+        "exit_code",
+        True,
+    )
+    assert f"its slot {failed['fire_time']} was due" in found["text"]
+    assert "it failed with exit code 2 after" in found["text"]
+    assert len(kinds(found, "attempt")) == 1
+    window = explained(root, "--from", failed["fire_time"], "--to", ahead.isoformat())
+    assert window["served"][0]["status"] == "failed"
+    assert window["without_row"][-1]["why"] == "stopped"
+    assert window["text"].startswith("1 ran, ")
+    assert window["exceptions"][0]["run"] == failed["id"]
+
+
+def test_a_run_by_hand_says_who_started_it_and_a_cancelled_one_who_ended_it(root: Root, serve: Serve) -> None:
+    root.edit("jobs/tick.yaml", "{every: 1s}", "manual\nrunner: sh")
+    root.edit("jobs/tick.yaml", "task_source_path: prompts/tick.md", "task: sleep 60")
+    root.sync()
+    serve()
+    run = root.json("run", "tick")["run"]["id"]
+    until(lambda: root.json("history", "tick")["runs"][0]["status"] == "running", "the start")
+    assert "it is running since" in root.ok("explain", run).stdout
+    root.ok("cancel", run)
+    said = root.ok("explain", run).stdout
+    assert said.startswith(f"{run}: cancelled")
+    assert re.search(r"user:\w+ started it by hand at .*; user:\w+ cancelled it after", said), said
+
+
+def test_a_window_that_makes_no_sense_is_refused(root: Root) -> None:
+    root.sync()
+    for args, said in {
+        ("--to", "now"): "--to needs --from",
+        ("--from", "-1h", "--at", "now"): "--at is one instant",
+        ("--from", "now", "--to", "-1h"): "--to is not after --from",
+        ("--from", "0001-01-02T00:00:00Z"): "longer than",
+    }.items():
+        found = root.cli("explain", "tick", *args)
+        assert (found.code, said in found.stderr) == (2, True), found
+    found = root.cli("explain", "tick:1", "--at", "now")
+    assert (found.code, "is one run" in found.stderr) == (2, True)
+    assert root.cli("explain", "tick:99").code == 2

@@ -186,7 +186,7 @@ def test_what_keeps_an_imported_job_from_firing_is_explained(root: Root, tmp_pat
     at = root.json("explain", "dead")["at"]
     assert root.json("explain", "dead", "--at", at)["why"] == "stopped"
     evidence = root.json("explain", "held", "--at", at)["evidence"]
-    assert "paused at 2026-02-01 00:00:00 UTC by phantom (paused in Phantom)" in [each["text"] for each in evidence]
+    assert "paused at 2026-02-01T00:00:00Z by phantom (paused in Phantom)" in [each["text"] for each in evidence]
     assert root.json("explain", "held", "--at", "2026-02-03T00:00:00Z")["why"] == "elsewhere"
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from scheduler.cli.group import JobOrRunType, SomeOf
+from scheduler.cli.group import RunType, SomeOf
 from tests.faces.conftest import Root
 from tests.fakes import FakeClock
 from tests.helpers import REPOSITORY
@@ -205,7 +205,7 @@ def test_completion_offers_jobs_and_after_a_colon_their_runs(lived_in: Root) -> 
 
     context = click.Context(cli, info_name="scheduler")
     show = next(each for each in cli.commands["show"].params if each.name == "job")
-    assert isinstance(show.type, JobOrRunType)
+    assert isinstance(show.type, RunType)
     words = [each.value for each in show.type.shell_complete(context, show, "fl")]
     assert words == ["flaky", "flaky:1"]
     assert [each.value for each in show.type.shell_complete(context, show, "flaky:")] == ["flaky:1"]

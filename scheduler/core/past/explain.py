@@ -15,12 +15,12 @@ from scheduler.core.due.due import is_slot, patience
 from scheduler.core.due.place import fault_of_key
 from scheduler.core.past.past import IMPORT
 from scheduler.core.past.timeline import Changes, Origin
-from scheduler.core.times.fires import next_fire, span, start_delay
+from scheduler.core.times.fires import TICK, next_fire, span, start_delay
 from scheduler.core.times.words import describe
 from scheduler.core.values.codec import Stored
 from scheduler.core.values.facts import Commit, Job, NoCommit
-from scheduler.core.values.instants import on_the_clock, parse_instant
-from scheduler.core.values.runs import AuditRow, Definition, Life, Run, RunStatus, Trigger
+from scheduler.core.values.instants import instant, milliseconds, parse_instant
+from scheduler.core.values.runs import Attempt, AuditRow, Definition, Life, Run, RunStatus, Trigger
 from scheduler.core.values.spec import CatchUpPolicy
 from scheduler.core.values.units import format_duration
 
@@ -54,6 +54,7 @@ class Evidence(Stored):
     revision: str | None = None
     commit: Commit | None = None  # the commit that brought the definition, or the text of a run
     no_commit: NoCommit | None = None
+    why: str | None = None  # of a fire: what became of that slot, as in an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +73,95 @@ def explain(ledger: Ledger, at: datetime, *, now: datetime) -> Answer:
             return _elsewhere(ledger, came)
         by = ledger.job.created_by
         made = Evidence(kind="job", at=ledger.job.created_at, text=f"created by {by}", actor=by)
-        return Answer("did_not_exist", f"the job did not exist before {_on(ledger, ledger.job.created_at)}", (made,))
+        return Answer("did_not_exist", f"the job did not exist before {told_instant(ledger.job.created_at)}", (made,))
     rows = [run for run in ledger.runs if _covers(ledger, run, at)]
     row = next((run for run in rows if run.reason != "void"), None)
     answer = _of_row(ledger, row, at, definition, now) if row is not None else _without_row(ledger, definition, at, now)
-    if row is None:  # the clock has gone back: the skipped time has not come after all, and the slot is due again
-        answer = replace(answer, evidence=(*answer.evidence, *(_run(ledger, run) for run in rows)))
+    if row is None:  # the clock has gone back: what was a skip has not come after all, and the slot is due again
+        answer = replace(answer, evidence=(*answer.evidence, *(told_run(ledger, run) for run in rows)))
     return replace(answer, evidence=(*answer.evidence, _defined(ledger, definition)))
+
+
+def explain_run(ledger: Ledger, run: Run, *, now: datetime) -> Answer:
+    """Why a run was started, and why it ended as it did; of a skip, why nothing was started."""
+    at = run.fire_time or run.requested_at
+    definition = next((each for each in ledger.definitions if each.generation == run.generation), None)
+    defined = () if definition is None else (_defined(ledger, definition),)
+    if definition is not None and run.fire_time is not None and not run.attempts:
+        answer = _of_row(ledger, run, at, definition, now)
+        return replace(answer, evidence=(*answer.evidence, *defined))
+    evidence = [told_run(ledger, run), *(_attempt(each) for each in run.attempts)]
+    if run.error and run.error != f"exit code {run.exit_code}":
+        evidence.append(Evidence(kind="error", at=run.finished_at, text=run.error))
+    cancelled = [row for row in ledger.audit if row.action == "cancel" and row.after == run.id]
+    evidence += [_audit(row, "cancel", "cancelled") for row in cancelled[-1:]]
+    told = f"{_cause(run, definition)}; {_how_ended(run, definition, cancelled[-1] if cancelled else None)}"
+    started = bool(run.attempts)
+    why = "fired" if started else "not_started" if run.status.finished else "waiting"
+    return Answer(why, told, (*evidence, *defined), fired=started)
+
+
+def _cause(run: Run, definition: Definition | None) -> str:
+    match run.trigger:
+        case Trigger.MANUAL:
+            return f"{run.requested_by or 'somebody'} started it by hand at {told_instant(run.requested_at)}"
+        case Trigger.RERUN:
+            text = "" if run.task_of is None else f", with the text of {run.job_id}:{run.task_of}"
+            return f"{run.requested_by or 'somebody'} ran it again at {told_instant(run.requested_at)}{text}"
+    slot = run.fire_time or run.requested_at
+    if run.trigger is Trigger.CATCH_UP:
+        policy = "" if definition is None else f": {definition.spec.catch_up.policy.value}"
+        return f"its slot {told_instant(slot)} had passed unserved, and catch_up{policy} made up for it"
+    delay = timedelta() if definition is None else start_delay(definition.spec.due_by, run.job_id)
+    late = timedelta() if run.started_at is None else run.started_at - slot - delay
+    told = f"its slot {told_instant(slot)} was due"
+    told += f", and starts {format_duration(delay)} later (jitter)" if delay else ""
+    return told + (f", and it started {format_duration(_whole(late))} late" if late >= _LATE else "")
+
+
+_LATE = timedelta(seconds=2)  # what a fire takes is not worth a word
+
+
+def _whole(duration: timedelta) -> timedelta:
+    return timedelta(seconds=duration // timedelta(seconds=1))
+
+
+def _how_ended(run: Run, definition: Definition | None, cancelled: AuditRow | None) -> str:
+    took = "" if run.duration_ms is None else f" after {format_duration(timedelta(milliseconds=run.duration_ms))}"
+    limit = "" if definition is None else f" of {format_duration(definition.spec.timeout)}"
+    match run.status:
+        case RunStatus.SUCCEEDED:
+            told = f"it succeeded{took}"
+        case RunStatus.TIMED_OUT:
+            told = f"its timeout{limit} ended it{took}"
+        case RunStatus.CANCELLED:
+            told = f"{cancelled.actor if cancelled is not None else 'somebody'} cancelled it{took}"
+        case RunStatus.INTERRUPTED:
+            told = f"the process that ran it was gone{took}"
+        case RunStatus.QUEUED if run.retry_at is not None:
+            told = f"it is tried again at {told_instant(run.retry_at)}"
+        case RunStatus.QUEUED | RunStatus.CLAIMED:
+            told = "it waits for its turn"
+        case RunStatus.RUNNING:
+            told = "it is running" + ("" if run.started_at is None else f" since {told_instant(run.started_at)}")
+        case RunStatus.FAILED if run.exit_code is not None:
+            told = f"it failed with exit code {run.exit_code}{took}"
+        case _:
+            told = f"it ended as {_end(run)}"
+    tries = 1 if definition is None else definition.spec.retry.attempts
+    return told if tries == 1 or not run.attempts else f"{told}, in attempt {len(run.attempts)} of {tries}"
+
+
+def _attempt(attempt: Attempt) -> Evidence:
+    told = [attempt.status.value, attempt.reason or ""]
+    told += [] if attempt.exit_code is None else [f"exit code {attempt.exit_code}"]
+    if attempt.finished_at is not None:
+        took = timedelta(milliseconds=milliseconds(attempt.finished_at - attempt.started_at))
+        told.append(f"after {format_duration(took)}")
+    text = ", ".join(filter(None, told))
+    return Evidence(
+        kind="attempt", at=attempt.started_at, text=f"attempt {attempt.n}, {told_instant(attempt.started_at)}: {text}"
+    )
 
 
 def newest_slot(job: Job, now: datetime) -> datetime:
@@ -91,7 +174,7 @@ def newest_slot(job: Job, now: datetime) -> datetime:
 
 
 def _of_row(ledger: Ledger, row: Run, at: datetime, definition: Definition, now: datetime) -> Answer:
-    evidence = [_run(ledger, row)]
+    evidence = [told_run(ledger, row)]
     if row.status is RunStatus.QUEUED:
         told = "it waits to be tried again" if row.retry_at is not None else "it waits for its turn"
         if lost := _lost(ledger, now):
@@ -99,7 +182,7 @@ def _of_row(ledger: Ledger, row: Run, at: datetime, definition: Definition, now:
         return Answer("waiting", told, (*evidence, *_house(ledger, row, at)), fired=bool(row.attempts))
     if row.status is not RunStatus.SKIPPED:
         late = ", caught up with" if row.trigger is Trigger.CATCH_UP else ""
-        began = "" if row.started_at is None else f", started at {_on(ledger, row.started_at)}"
+        began = "" if row.started_at is None else f", started at {told_instant(row.started_at)}"
         if row.started_at is None:
             return Answer(
                 "not_started", f"{row.id} was claimed, and ended before it started: {_end(row)}", tuple(evidence)
@@ -118,7 +201,7 @@ def _of_row(ledger: Ledger, row: Run, at: datetime, definition: Definition, now:
         case "paused":
             evidence += _paused(ledger, at, definition)
         case "overlap":
-            evidence += [_run(ledger, run) for run in ledger.beside if run.job_id == row.job_id]
+            evidence += [told_run(ledger, run) for run in ledger.beside if run.job_id == row.job_id]
         case "capacity":
             evidence += _house(ledger, row, at)
     if row.error and reason in _SKIPPED:
@@ -136,7 +219,7 @@ _SKIPPED = {
 
 
 def _house(ledger: Ledger, row: Run, at: datetime) -> list[Evidence]:
-    return [_run(ledger, run) for run in ledger.beside[:MOST_EVIDENCE] if run.id != row.id]
+    return [told_run(ledger, run) for run in ledger.beside[:MOST_EVIDENCE] if run.id != row.id]
 
 
 def _without_row(ledger: Ledger, definition: Definition, at: datetime, now: datetime) -> Answer:
@@ -145,7 +228,7 @@ def _without_row(ledger: Ledger, definition: Definition, at: datetime, now: date
     if (archived := _last(ledger, at, on="archive", off="revive")) is not None:
         return Answer(
             "archived",
-            f"no file named the job from {_on(ledger, archived.at)} on",
+            f"no file named the job from {told_instant(archived.at)} on",
             (_audit(archived, "archive", f"archived; its file was {archived.before}"),),
         )
     if not spec.enabled:
@@ -155,14 +238,11 @@ def _without_row(ledger: Ledger, definition: Definition, at: datetime, now: date
     activated = _activated(ledger, at)
     if at <= activated:
         return Answer(
-            "before_activation", f"the schedule came into force at {_on(ledger, activated)}, and nothing is made up for"
+            "before_activation",
+            f"the schedule came into force at {told_instant(activated)}, and nothing is made up for",
         )
-    if (stopped := _last(ledger, at, on="stop", off="arm")) is not None:
-        return Answer(
-            "stopped",
-            f"too many errors in a row had stopped it at {_on(ledger, stopped.at)}",
-            (_audit(stopped, "stop", "stopped"),),
-        )
+    if (stopped := _stopped(ledger, at)) is not None:
+        return stopped
     if at + delay > now:
         return _to_come(ledger, definition, at, delay, now)
     if (came := _came(ledger, at)) is not None:  # no daemon of this database was involved
@@ -171,7 +251,9 @@ def _without_row(ledger: Ledger, definition: Definition, at: datetime, now: date
         return Answer("no_record", "retention has thrown away rows of that time (retention.runs)")
     if lost := _lost(ledger, now):
         return Answer("waiting", "it waits until its place is there again, and catch_up decides then", tuple(lost))
-    evidence = [*_paused(ledger, at, definition), *_absence(ledger, now, definition)]
+    evidence = _absence(ledger, now, definition)
+    if paused := _paused(ledger, at, definition):
+        return Answer("paused", _SKIPPED["paused"], (*paused, *evidence))
     if not ledger.daemon or not ledger.lives or ledger.lives[-1].silent:
         catch_up = spec.catch_up
         following = next_fire(spec.due_by, after=at)
@@ -197,30 +279,110 @@ def _came(ledger: Ledger, at: datetime) -> AuditRow | None:
 
 
 def _elsewhere(ledger: Ledger, came: AuditRow) -> Answer:
-    told = f"the job came here at {_on(ledger, came.at)}, and no run of that instant came with it"
+    told = f"the job came here at {told_instant(came.at)}, and no run of that instant came with it"
     source = came.after.get("source") if isinstance(came.after, dict) else None
     return Answer("elsewhere", told, (_audit(came, "job", f"imported from {source or 'elsewhere'}"),))
 
 
 def _no_slot(ledger: Ledger, definition: Definition, at: datetime, now: datetime) -> Answer:
+    """An instant between slots: how the job stood then, and what became of the slots on either side."""
     schedule = definition.spec.due_by
     if schedule.manual:
         return Answer("manual", "the schedule is manual: the job only runs by hand", ())
-    before = span(schedule, start=max(ledger.job.created_at, at - _FAR), until=at)
-    after = next_fire(schedule, after=at)
-    evidence = []
-    if before is not None:
-        row = next((run for run in ledger.runs if _covers(ledger, run, before.last)), None)
-        evidence.append(
-            Evidence(kind="fire", at=before.last, text=f"the fire before: {_on(ledger, before.last)}")
-            if row is None
-            else replace(_run(ledger, row), kind="fire", at=before.last)
-        )
+    state = _state(ledger, definition, at, now)
+    running = [told_run(ledger, run) for run in ledger.beside if run.job_id == ledger.job.id]
+    evidence = [replace(each, text=f"under way then: {each.text}") for each in running]
+    after = _slot_after(ledger, at)
+    evidence += slots_beside(ledger, at, now)
+    if state is not None:
+        return replace(state, evidence=(*state.evidence, *evidence))
     if after is None:
         ended = "it has expired" if definition.spec.expires is not None else "no fire was left"
         return Answer("completed", f"the schedule names no instant from then on: {ended}", tuple(evidence))
-    evidence.append(Evidence(kind="fire", at=after, text=f"the fire after: {_on(ledger, after)}"))
     return Answer("not_due", f"the schedule does not name that instant: {describe(schedule)}", tuple(evidence))
+
+
+def _state(ledger: Ledger, definition: Definition, at: datetime, now: datetime) -> Answer | None:
+    """Why nothing runs around an instant, whatever the schedule says."""
+    if at <= now and (came := _came(ledger, at)) is not None:
+        return _elsewhere(ledger, came)
+    if (stopped := _stopped(ledger, at)) is not None:
+        return stopped
+    if paused := _paused(ledger, at, definition):
+        return Answer("paused", "it is paused then" if at > now else _SKIPPED["paused"], tuple(paused))
+    moment = min(at, now)
+    if lost := _lost(ledger, moment):
+        return Answer("waiting", "slots wait until its place is there again", tuple(lost))
+    if _fires(ledger, moment):
+        return None
+    there = tuple(_absence(ledger, moment, definition))
+    if at > now and ledger.daemon:
+        return Answer("will_not_fire_here", "the daemon here fires nothing", there)
+    return Answer(
+        "daemon_down", "no daemon that fires is there" if at > now else "no daemon that fires was there", there
+    )
+
+
+def _fires(ledger: Ledger, at: datetime) -> bool:
+    """Whether a daemon that fires was there at an instant that has passed."""
+    life = next((life for life in reversed(ledger.lives) if life.began <= at), None)
+    if life is None or life.silent:
+        return False
+    return at <= life.seen or (ledger.daemon and life is ledger.lives[-1])
+
+
+def _stopped(ledger: Ledger, at: datetime) -> Answer | None:
+    stopped = _last(ledger, at, on="stop", off="arm")
+    if stopped is None:
+        return None
+    told = f"too many errors in a row had stopped it at {told_instant(stopped.at)}"
+    return Answer("stopped", told, (_audit(stopped, "stop", "stopped"),))
+
+
+def slots_beside(ledger: Ledger, at: datetime, now: datetime) -> list[Evidence]:
+    """The slots before and after an instant that is none, and what became of them."""
+    slots = (_slot_before(ledger, at), _slot_after(ledger, at))
+    return [_beside(ledger, slot, at, now) for slot in slots if slot is not None]
+
+
+def _beside(ledger: Ledger, slot: datetime, at: datetime, now: datetime) -> Evidence:
+    """What became of the slot before or after an instant."""
+    found = explain(ledger, slot, now=now)
+    row = next((run for run in ledger.runs if run.reason != "void" and _covers(ledger, run, slot)), None)
+    where = f"the fire {'before' if slot < at else 'after'}: {told_instant(slot)}"
+    told = f"{where}: {found.why.replace('_', ' ')}: {found.text}"
+    if row is None:
+        return Evidence(kind="fire", at=slot, text=told, why=found.why)
+    return replace(told_run(ledger, row), kind="fire", at=slot, text=told, why=found.why)
+
+
+def _slot_before(ledger: Ledger, at: datetime) -> datetime | None:
+    """The newest slot before an instant, by the definitions of their times and by the rows."""
+    found, until = None, at - TICK
+    for definition in reversed(ledger.definitions):
+        if definition.since > until or definition.spec.due_by.manual:
+            until = min(until, definition.since - TICK)
+            continue
+        slots = span(definition.spec.due_by, start=max(definition.since, at - _FAR), until=until)
+        if slots is not None:
+            found = slots.last
+            break
+        until = definition.since - TICK
+    rows = [run.fire_time_last or run.fire_time for run in ledger.runs if run.reason != "void"]
+    known = [moment for moment in rows if moment is not None and moment < at]
+    return max([*known, *([] if found is None else [found])], default=None)
+
+
+def _slot_after(ledger: Ledger, at: datetime) -> datetime | None:
+    """The first slot after an instant, by the definitions of their times: one that an edit came before is none."""
+    ends = [each.since for each in ledger.definitions[1:]]
+    for definition, until in zip(ledger.definitions, [*ends, None], strict=True):
+        if (until is not None and until <= at) or definition.spec.due_by.manual:
+            continue
+        slot = next_fire(definition.spec.due_by, after=max(at, definition.since))
+        if slot is not None and (until is None or slot < until):
+            return slot
+    return None
 
 
 def _to_come(ledger: Ledger, definition: Definition, at: datetime, delay: timedelta, now: datetime) -> Answer:
@@ -228,7 +390,7 @@ def _to_come(ledger: Ledger, definition: Definition, at: datetime, delay: timede
         return Answer("paused", "it is paused then", tuple(paused))
     if lost := _lost(ledger, now):
         return Answer("waiting", "it is due then, and waits until its place is there again", tuple(lost))
-    start = f", and starts at {_on(ledger, at + delay)} (jitter)" if delay else ""
+    start = f", and starts at {told_instant(at + delay)} (jitter)" if delay else ""
     if not ledger.daemon or not ledger.lives:
         return Answer(
             "will_fire",
@@ -295,8 +457,8 @@ def _paused(ledger: Ledger, at: datetime, definition: Definition) -> list[Eviden
         until = row.after["until"]
         if parse_instant(row.after["at"]) - delay > at or (until is not None and at >= parse_instant(until)):
             return []
-        told = [f"paused at {_on(ledger, parse_instant(row.after['at']))}"]
-        told += [] if until is None else [f"until {_on(ledger, parse_instant(until))}"]
+        told = [f"paused at {told_instant(parse_instant(row.after['at']))}"]
+        told += [] if until is None else [f"until {told_instant(parse_instant(until))}"]
         told += [f"by {row.after['by']}"] if row.after["by"] else []
         told += [f"({row.after['reason']})"] if row.after["reason"] else []
         return [Evidence(kind="pause", at=parse_instant(row.after["at"]), text=" ".join(told), actor=row.after["by"])]
@@ -314,12 +476,12 @@ def _lost(ledger: Ledger, at: datetime) -> list[Evidence]:
         if row.after is not None:
             fault = fault_of_key(key, row.after, row.at)
             if fault is not None and fault.holds(ledger.job) and row.at <= at + _NOTICED:
-                text = f"{fault.message} [{fault.cause}], from {_on(ledger, row.at)} on"
+                text = f"{fault.message} [{fault.cause}], from {told_instant(row.at)} on"
                 found[key] = Evidence(kind="place", at=row.at, text=text)
         elif row.at <= at:
             found.pop(key, None)
         elif key in found and " to " not in found[key].text:
-            text = found[key].text.removesuffix(" on") + f" to {_on(ledger, row.at)}"
+            text = found[key].text.removesuffix(" on") + f" to {told_instant(row.at)}"
             found[key] = replace(found[key], text=text)
     return list(found.values())
 
@@ -335,26 +497,26 @@ def _absence(ledger: Ledger, at: datetime, definition: Definition) -> list[Evide
     if not before:
         if after is None:
             return told("no daemon has been seen yet")
-        return told(f"no daemon had been seen before {_on(ledger, after.began)}", after.began)
+        return told(f"no daemon had been seen before {told_instant(after.began)}", after.began)
     last = before[-1]
     if at <= last.seen or (ledger.daemon and after is None):
         if last.silent:
-            return told(f"the daemon fired nothing from {_on(ledger, last.began)} on: {last.silent}", last.began)
+            return told(f"the daemon fired nothing from {told_instant(last.began)} on: {last.silent}", last.began)
         delay = start_delay(definition.spec.due_by, ledger.job.id)
         if after is None or at + delay <= last.seen:
-            return told(f"a daemon was there, since {_on(ledger, last.began)}", last.began)
-    until = "" if after is None else f" to {_on(ledger, after.began)}"
+            return told(f"a daemon was there, since {told_instant(last.began)}", last.began)
+    until = "" if after is None else f" to {told_instant(after.began)}"
     how = "stopped" if last.over else "last seen"
-    return told(f"no daemon was there from {_on(ledger, last.seen)} ({how}){until}", last.seen)
+    return told(f"no daemon was there from {told_instant(last.seen)} ({how}){until}", last.seen)
 
 
-def _on(ledger: Ledger, moment: datetime) -> str:
-    local, zone = on_the_clock(moment, ledger.job.file.spec.schedule.timezone)
-    text = f"{local:%Y-%m-%d %H:%M:%S}"
-    return f"{text} {zone}"
+def told_instant(moment: datetime) -> str:
+    """As all messages tell an instant; a screen shows it in its own zone."""
+    return instant(moment.replace(microsecond=0))
 
 
-def _run(ledger: Ledger, run: Run) -> Evidence:
+def told_run(ledger: Ledger, run: Run) -> Evidence:
+    """A run as evidence: how it ended, and the text that it had."""
     slots = "" if run.slots == 1 else f", one of {run.slots} slots"
     task = "" if run.task_sha256 is None else f", text {run.task_sha256[:12]}"
     return Evidence(
@@ -391,7 +553,7 @@ def _defined(ledger: Ledger, definition: Definition) -> Evidence:
     return Evidence(
         kind="definition",
         at=definition.since,
-        text=f"definition {definition.generation}, in force since {_on(ledger, definition.since)}",
+        text=f"definition {definition.generation}, in force since {told_instant(definition.since)}",
         actor=None if row is None else row.actor,
         revision=None if row is None else row.revision,
         **_brought(Changes(ledger.audit).definition_at(definition.since)),

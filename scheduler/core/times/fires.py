@@ -536,7 +536,7 @@ def _stretches(zone: ZoneInfo, start: datetime, stop: datetime) -> Iterator[_Str
         end = midnight - offset
         following = _offset(zone, end)
         if following != offset:
-            end = _change(zone, begin, end, offset)
+            end = offset_change(zone, begin, end, offset)
             following = _offset(zone, end)
         if end > start:
             yield _Stretch(begin=begin, end=end, offset=offset, reached=reached)
@@ -544,8 +544,8 @@ def _stretches(zone: ZoneInfo, start: datetime, stop: datetime) -> Iterator[_Str
         begin, offset = end, following
 
 
-def _change(zone: ZoneInfo, low: datetime, high: datetime, offset: timedelta) -> datetime:
-    """The second in (low, high], both whole, at which the offset stops being `offset`."""
+def offset_change(zone: ZoneInfo, low: datetime, high: datetime, offset: timedelta) -> datetime:
+    """The second in (low, high], both of them whole, at which the offset stops being `offset`."""
     while high - low > SECOND:
         middle = low + (high - low) // 2 // SECOND * SECOND
         if _offset(zone, middle) == offset:

@@ -1,12 +1,11 @@
-"""Durations, instants and sizes as people write them: `1h30m`, `+2h`, `256KiB`."""
+"""Durations and sizes as people write them: `1h30m`, `256KiB`."""
 
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 
-from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.texts import InputError, short
 
 MAX_DURATION = timedelta(days=3650)  # far below what timedelta or a database integer can hold
@@ -72,21 +71,6 @@ def parse_duration(text: str) -> timedelta:
     if total > MAX_DURATION // timedelta(seconds=1):
         raise UnitError(f"duration {short(text)} is over 3650d", code="range")
     return timedelta(seconds=total)
-
-
-def parse_when(text: str, now: datetime) -> datetime:
-    """An instant as people type it: RFC 3339 with an offset, `now`, or an offset from now such as +1h30m or -1d.
-
-    Raises: ValueError; OverflowError if it leads out of the years 1 to 9999.
-    """
-    if text == "now":
-        return now
-    found = _DURATION.fullmatch(text[1:]) if text[:1] in ("+", "-") else None
-    if found is None:
-        return parse_instant(text)
-    days, hours, minutes, seconds = (int(number or "0") for number in found.groups())
-    distance = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-    return now + distance if text[0] == "+" else now - distance
 
 
 def with_units(number: str) -> str:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.past.explain import Answer, Ledger, explain, newest_slot
+from scheduler.core.past.explain import Answer, Ledger, explain, explain_run, newest_slot
 from scheduler.core.values.facts import FileFacts, Job
 from scheduler.core.values.instants import instant
-from scheduler.core.values.runs import AuditRow, Definition, Life, Run, RunStatus, Trigger
-from scheduler.core.values.spec import CatchUp, CatchUpPolicy, JobSpec, Schedule
+from scheduler.core.values.runs import Attempt, AuditRow, Definition, Life, Run, RunStatus, Trigger
+from scheduler.core.values.spec import CatchUp, CatchUpPolicy, JobSpec, Retry, Schedule
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -70,12 +70,12 @@ def test_a_slot_that_ran_names_its_run() -> None:
     found = explain(ledger(runs=[run(NOON, task_sha256="ab" * 32)]), NOON, now=NOON + HOUR)
     assert (found.why, found.fired) == ("fired", True)
     assert texts(found, "run") == ["job:7: succeeded, text abababababab"]
-    assert texts(found, "definition") == ["definition 1, in force since 2026-03-01 12:01:00 UTC"]
+    assert texts(found, "definition") == ["definition 1, in force since 2026-03-01T12:01:00Z"]
 
 
 def test_a_run_that_was_caught_up_with_says_so_and_one_that_waits_has_not_fired() -> None:
     late = run(NOON, trigger=Trigger.CATCH_UP, started_at=NOON + HOUR / 2)
-    assert "caught up with, started at 2026-03-02 12:30:00" in explain(ledger(runs=[late]), NOON, now=NOON + HOUR).text
+    assert "caught up with, started at 2026-03-02T12:30:00Z" in explain(ledger(runs=[late]), NOON, now=NOON + HOUR).text
     waiting = run(NOON, RunStatus.QUEUED, started_at=None)
     found = explain(ledger(runs=[waiting]), NOON, now=NOON + HOUR)
     assert (found.why, found.fired) == ("waiting", False)
@@ -95,7 +95,7 @@ def test_a_missed_slot_says_from_when_to_when_nobody_was_there() -> None:
     found = explain(ledger(runs=[skip("missed", NOON)], lives=lives), NOON, now=NOON + HOUR)
     assert found.why == "missed"
     assert texts(found, "daemon") == [
-        "no daemon was there from 2026-03-02 11:00:00 UTC (last seen) to 2026-03-02 12:01:00 UTC"
+        "no daemon was there from 2026-03-02T11:00:00Z (last seen) to 2026-03-02T12:01:00Z"
     ]
     stopped = (replace(lives[0], over=True), lives[1])
     (told,) = texts(explain(ledger(runs=[skip("missed", NOON)], lives=stopped), NOON, now=NOON + HOUR), "daemon")
@@ -116,7 +116,7 @@ def test_a_paused_slot_names_who_paused_it_when_and_why_and_a_later_resume_chang
     audit = (pause(NOON - MINUTE, reason="deploy"), row("resume", NOON + MINUTE, "pause"))
     found = explain(ledger(runs=[skip("paused", NOON)], audit=audit), NOON, now=NOON + HOUR)
     assert found.why == "paused"
-    assert texts(found, "pause") == ["paused at 2026-03-02 11:59:00 UTC by user:bob (deploy)"]
+    assert texts(found, "pause") == ["paused at 2026-03-02T11:59:00Z by user:bob (deploy)"]
 
 
 def test_an_overlap_and_a_full_house_name_what_ran() -> None:
@@ -134,13 +134,137 @@ def test_an_instant_that_is_no_slot_names_the_fires_on_either_side() -> None:
     assert (before.at, before.run, after.at) == (NOON, "job:7", NOON + HOUR)
 
 
+BETWEEN = NOON + MINUTE  # no slot
+
+
+@pytest.mark.parametrize(
+    ("audit", "why"),
+    [
+        ([pause(NOON - MINUTE, reason="deploy")], "paused"),
+        ([pause(NOON - MINUTE, until=NOON + 2 * HOUR)], "paused"),
+        ([pause(NOON - MINUTE, until=NOON)], "not_due"),
+        ([row("stop", NOON - MINUTE, "status", "stopped")], "stopped"),
+        ([row("stop", NOON - MINUTE, "status", "stopped"), pause(NOON - MINUTE)], "stopped"),
+        ([row("archive", NOON - MINUTE, "path", before="jobs/a.yaml")], "archived"),
+        ([], "not_due"),
+    ],
+)
+@pytest.mark.parametrize("now", [NOON - MINUTE / 2, NOON + 3 * HOUR], ids=["ahead", "past"])
+def test_between_two_slots_the_state_of_the_job_comes_first(audit: list[AuditRow], why: str, now: datetime) -> None:
+    found = explain(ledger(audit=audit), BETWEEN, now=now)
+    assert found.why == why
+    if why in ("paused", "stopped"):
+        assert found.evidence[0].kind == ("pause" if why == "paused" else "stop")
+        after = next(each for each in found.evidence if each.kind == "fire" and (each.at or NOON) > BETWEEN)
+        assert after.why == why, "nor does the slot after it fire"
+
+
+def test_between_two_slots_a_daemon_that_is_not_there_comes_first() -> None:
+    seen = (Life(owner="1-a", began=CREATED, seen=NOON - HOUR),)
+    for at in (BETWEEN, NOON + HOUR + MINUTE):
+        found = explain(ledger(daemon=False, lives=seen), at, now=NOON + HOUR)
+        assert (found.why, texts(found, "daemon")) == (
+            "daemon_down", ["no daemon was there from 2026-03-02T11:00:00Z (last seen)"],
+        )  # fmt: skip
+    assert explain(ledger(lives=()), BETWEEN, now=NOON + HOUR).why == "daemon_down"
+    observes = (replace(seen[0], seen=NOON + HOUR, silent="--observe"),)
+    assert explain(ledger(lives=observes), NOON + HOUR + MINUTE, now=NOON + HOUR).why == "will_not_fire_here"
+    elsewhere = row("import", NOON + 2 * MINUTE, "history", {"source": "phantom.db"})
+    assert explain(ledger(audit=[elsewhere], lives=()), BETWEEN, now=NOON + HOUR).why == "elsewhere"
+
+
+def test_between_two_slots_each_neighbour_says_what_became_of_it() -> None:
+    rows = [skip("overlap", NOON), run(NOON + HOUR, n=8)]
+    slow = run(NOON - HOUR, n=6, finished_at=NOON + 2 * MINUTE)
+    found = explain(ledger(runs=rows, beside=[slow, replace(slow, job_id="x")]), BETWEEN, now=NOON + 2 * HOUR)
+    assert [(each.why, each.run) for each in found.evidence if each.kind == "fire"] == [
+        ("overlap", "job:7"), ("fired", "job:8"),
+    ]  # fmt: skip
+    assert texts(found, "fire")[0] == (
+        "the fire before: 2026-03-02T12:00:00Z: overlap: the job was still running, or waiting, when the slot came"
+    )
+    assert texts(found, "run") == ["under way then: job:6: succeeded"]
+
+
+def test_the_neighbours_are_those_of_the_definitions_of_their_times() -> None:
+    daily = replace(HOURLY, schedule=Schedule(timezone="UTC", cron="30 3 * * *"))
+    known = ledger((CREATED, HOURLY), (NOON + HOUR / 2, daily))
+    sides = {
+        at: [each.at for each in explain(known, at, now=NOON + 9 * DAYS).evidence if each.kind == "fire"]
+        for at in (NOON + MINUTE, NOON + HOUR)
+    }
+    next_day = NOON.replace(hour=3, minute=30) + DAYS
+    assert sides == {NOON + MINUTE: [NOON, next_day], NOON + HOUR: [NOON, next_day]}
+
+
+DAYS = timedelta(days=1)
+
+
+def attempt(n: int, status: RunStatus, reason: str | None = None, **known: Any) -> Attempt:
+    began = NOON + n * MINUTE
+    return Attempt(n=n, status=status, reason=reason, started_at=began, finished_at=began + MINUTE / 2, **known)
+
+
+def test_a_run_says_what_started_it_and_how_each_attempt_ended() -> None:
+    tried = replace(HOURLY, retry=Retry(attempts=3))
+    failed = run(
+        NOON, RunStatus.FAILED, reason="exit_code", exit_code=2, duration_ms=90_000, error="psql: connection refused",
+        started_at=NOON + 9 * MINUTE / 60,
+        attempts=(attempt(1, RunStatus.TIMED_OUT, "timeout"), attempt(2, RunStatus.FAILED, "exit_code", exit_code=2)),
+    )  # fmt: skip
+    found = explain_run(ledger((CREATED, tried)), failed, now=NOON + HOUR)
+    assert (found.why, found.fired) == ("fired", True)
+    assert found.text == (
+        "its slot 2026-03-02T12:00:00Z was due, and it started 9s late;"
+        " it failed with exit code 2 after 1m30s, in attempt 2 of 3"
+    )
+    assert texts(found, "attempt") == [
+        "attempt 1, 2026-03-02T12:01:00Z: timed_out, timeout, after 30s",
+        "attempt 2, 2026-03-02T12:02:00Z: failed, exit_code, exit code 2, after 30s",
+    ]
+    assert texts(found, "error") == ["psql: connection refused"]
+    assert texts(found, "definition") == ["definition 1, in force since 2026-03-01T12:01:00Z"]
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ({"trigger": Trigger.MANUAL, "fire_time": None}, "user:nina started it by hand at 2026-03-02T12:00:00Z; "),
+        ({"trigger": Trigger.RERUN, "fire_time": None, "task_of": 3}, "00Z, with the text of job:3; "),
+        ({"trigger": Trigger.RERUN, "fire_time": None}, "user:nina ran it again at 2026-03-02T12:00:00Z; "),
+        ({"trigger": Trigger.CATCH_UP}, "its slot 2026-03-02T12:00:00Z had passed unserved, and catch_up: latest made"),
+        ({"trigger": Trigger.SCHEDULE}, "its slot 2026-03-02T12:00:00Z was due; it succeeded"),
+        ({"status": RunStatus.TIMED_OUT}, "; its timeout of 30m ended it"),
+        ({"status": RunStatus.CANCELLED}, "; user:bob cancelled it"),
+        ({"status": RunStatus.INTERRUPTED}, "; the process that ran it was gone"),
+        ({"status": RunStatus.RUNNING}, "; it is running since 2026-03-02T12:00:00Z"),
+        ({"status": RunStatus.QUEUED, "retry_at": NOON + MINUTE}, "; it is tried again at 2026-03-02T12:01:00Z"),
+        ({"status": RunStatus.FAILED, "reason": "spawn"}, "; it ended as failed, spawn"),
+    ],
+)  # fmt: skip
+def test_each_way_to_start_and_to_end_has_its_words(known: dict[str, Any], said: str) -> None:
+    one = run(NOON, **{"requested_by": "user:nina", "attempts": (attempt(1, RunStatus.SUCCEEDED),), **known})
+    found = explain_run(ledger(audit=[row("cancel", NOON, "run", after="job:7")]), one, now=NOON + HOUR)
+    assert said in found.text
+    assert found.fired
+
+
+def test_a_skip_is_explained_like_its_slot_and_a_run_that_waits_has_not_started() -> None:
+    skipped = skip("paused", NOON)
+    known = ledger(audit=[pause(NOON - MINUTE)], runs=[skipped])
+    one, slot = explain_run(known, skipped, now=NOON + HOUR), explain(known, NOON, now=NOON + HOUR)
+    assert (one.why, one.text, one.evidence) == (slot.why, slot.text, slot.evidence)
+    waits = run(NOON, RunStatus.CLAIMED, trigger=Trigger.MANUAL, fire_time=None, started_at=None)
+    assert explain_run(ledger(), waits, now=NOON).why == "waiting"
+
+
 def test_the_definition_of_then_counts_and_not_that_of_now() -> None:
     daily = replace(HOURLY, schedule=Schedule(timezone="UTC", cron="0 3 * * *"))
     known = ledger((CREATED, HOURLY), (NOON + HOUR / 2, daily))
     assert explain(known, NOON - HOUR, now=NOON + 2 * HOUR).why == "not_served"
     after = explain(known, NOON + HOUR, now=NOON + 2 * HOUR)
     assert after.why == "not_due"
-    assert texts(after, "definition") == ["definition 2, in force since 2026-03-02 12:30:00 UTC"]
+    assert texts(after, "definition") == ["definition 2, in force since 2026-03-02T12:30:00Z"]
 
 
 def test_slots_at_or_before_an_activation_were_never_due() -> None:
@@ -251,6 +375,7 @@ def test_every_instant_has_an_answer_and_only_what_ran_fired(
     elif at > now and at not in rows:
         assert found.why in (
             "will_fire", "paused", "archived", "stopped", "not_due", "before_activation", "will_not_fire_here",
+            "daemon_down",
         )  # fmt: skip
 
 

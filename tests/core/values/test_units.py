@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,6 @@ from scheduler.core.values.units import (
     format_size,
     parse_duration,
     parse_size,
-    parse_when,
 )
 
 
@@ -194,37 +193,3 @@ def test_what_a_hint_says_to_write_is_never_refused(text: str) -> None:
             words = error.hint.rpartition("write ")[2].removeprefix("one like ")
             for word in re.split(", | or ", words) if words else ():
                 parse(word)
-
-
-NOW = datetime(2026, 3, 29, 1, 0, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("text", "at"),
-    [
-        ("now", NOW),
-        ("+2h", NOW + timedelta(hours=2)),
-        ("-1d", NOW - timedelta(days=1)),
-        ("+1h30m", NOW + timedelta(minutes=90)),
-        ("-1d2h3m4s", NOW - timedelta(days=1, hours=2, minutes=3, seconds=4)),
-        ("+0s", NOW),
-        ("+999999d", NOW + timedelta(days=999_999)),
-        ("2026-03-29T03:00:00+02:00", NOW),
-    ],
-)
-def test_an_instant_is_typed_as_such_as_now_or_as_an_offset_from_now(text: str, at: datetime) -> None:
-    assert parse_when(text, NOW) == at
-
-
-@pytest.mark.parametrize(
-    "text", ["", "+", "-", "2h", "+2", "+30m1h", "+1.5h", "++1h", "+1h ", "Now", "tomorrow", "2026-03-29"]
-)
-def test_what_is_no_instant_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"isoformat|no UTC offset"):
-        parse_when(text, NOW)
-
-
-@pytest.mark.parametrize("text", ["-999999d", "+9999999d", "+" + "9" * 18 + "d"])
-def test_an_offset_that_leads_out_of_the_calendar_overflows(text: str) -> None:
-    with pytest.raises(OverflowError):
-        parse_when(text, NOW)
