@@ -198,13 +198,13 @@ class SomeOf(click.ParamType[str]):
 
 
 class JobOrRunType(click.ParamType[str]):
-    """A job, or a run of it as JOB:N; completion offers jobs and the newest runs of each."""
+    """A job, or a run of it as JOB:N; completion offers runs once there is a colon."""
 
     name = "job or run"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         jobs, runs = _known(ctx)
-        return [CompletionItem(word) for word in (*jobs, *runs) if word.startswith(incomplete)]
+        return [CompletionItem(word) for word in (runs if ":" in incomplete else jobs) if word.startswith(incomplete)]
 
 
 PROBLEMS, REFUSED, UNAVAILABLE = 1, 3, 5

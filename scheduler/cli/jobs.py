@@ -17,6 +17,7 @@ from scheduler.cli.group import (
     JobOrRunType,
     JobType,
     OneOf,
+    RunType,
     SinceType,
     SomeOf,
     cli,
@@ -117,8 +118,8 @@ def _say_held(given: Globals, held: str | None) -> None:
 def show_command(given: Globals, job: str) -> None:
     """Show one job, or one run of it.
 
-    A job: definition, state, file and next fires. A run (JOB:N): why it ran, who asked for it, its attempts, how it
-    ended, and its last lines of output.
+    Of a job: definition, state, file and next fires. Of a run, JOB:N: why it ran, who asked for it, its attempts,
+    how it ended, and the last lines that it wrote.
     """
     if ":" in job:
         print_run(given, show_run(given.find_root(), job, prefix=given.prefix))
@@ -259,7 +260,8 @@ def history_command(
             for run in found["runs"]
         ],
         flexible="RESULT",
-        optional=("COMMIT", "TASK", "TOOK", "TRIGGER"),
+        optional=("COMMIT", "TASK", "TOOK", "REASON", "TRIGGER"),  # RESULT says the reason too
+        least=16,
     )
     if found["more"]:
         say(given, f"only the newest {count}; -n shows more")
@@ -286,14 +288,14 @@ def explain_command(given: Globals, job: str, at: datetime | None) -> None:
 
 
 @cli.command("output")
-@click.argument("run", metavar="RUN|JOB", type=JobOrRunType())
+@click.argument("run", metavar="RUN|JOB", type=RunType())
 @click.option("--follow", is_flag=True, help="Go on printing until the run has ended.")
 @global_options
 def output_command(given: Globals, run: str, follow: bool) -> None:
     """Print what a run wrote to stdout and stderr.
 
-    For a job, print the output of its newest run. A file or pipe gets the exact bytes; a terminal gets no control
-    sequences, such as colours.
+    Of a job: what its newest run wrote. A file or pipe gets the exact bytes; a terminal gets no control sequences,
+    such as colours.
     """
     root = given.find_root()
     if follow and given.as_json:
@@ -320,7 +322,7 @@ def output_command(given: Globals, run: str, follow: bool) -> None:
 
 
 @cli.command("task")
-@click.argument("run", metavar="RUN|JOB", type=JobOrRunType())
+@click.argument("run", metavar="RUN|JOB", type=RunType())
 @global_options
 def task_command(given: Globals, run: str) -> None:
     """Print the exact text that a run was given.
@@ -345,9 +347,9 @@ def task_command(given: Globals, run: str) -> None:
 )
 @global_options
 def audit_command(given: Globals, job: str | None, count: int) -> None:
-    """Show what changed, when, and by whom, newest first.
+    """Show what changed, when, and by whom.
 
-    For one job, for `@root` (scheduler.yaml), or for all.
+    Newest first. For one job, for `@root` (scheduler.yaml), or for all.
     """
     root = given.find_root()
     found = audit(root, job, count=count, prefix=given.prefix)
@@ -383,10 +385,10 @@ def audit_command(given: Globals, job: str | None, count: int) -> None:
 
 
 def _outcome(run: RunJson) -> str:
-    """When a run is tried again; else what it wrote, or what is to be said of its end."""
+    """When a run is tried again; else what is to be said of its end, what it wrote, or why it has not run."""
     if run["retry_at"]:
         return f"tried again at {render.local_time(run['retry_at'])}"
-    return render.first_line(run["error"] or run["result"], 60)
+    return render.first_line(run["error"] or run["result"] or (run["reason"] if run["status"] == "skipped" else ""), 60)
 
 
 def _origin_text(evidence: EvidenceJson) -> str:

@@ -138,7 +138,7 @@ class Life:
     seen: datetime
     silent: str = ""  # why it fired nothing; empty if it fired
     over: bool = False  # it reported that it was about to stop
-    once: bool = False  # `serve --once`, which is not expected to stay
+    once: bool = False  # `serve --once`: it came for what was due, and nobody expects it to stay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
