@@ -120,8 +120,8 @@ def _say_held(given: Globals, held: str | None) -> None:
 def show_command(given: Globals, job: str) -> None:
     """Show one job, or one run of it.
 
-    A job: definition, state, file and next fires. A run (JOB:N): why it ran, who asked for it, its attempts, how it
-    ended, and its last lines of output.
+    Of a job: definition, state, file and next fires. Of a run, JOB:N: why it ran, who asked for it, its attempts,
+    how it ended, and the last lines that it wrote.
     """
     if ":" in job:
         print_run(given, show_run(given.find_root(), job, prefix=given.prefix))
@@ -255,7 +255,8 @@ def history_command(
             for run in found["runs"]
         ],
         flexible="RESULT",
-        optional=("COMMIT", "TASK", "TOOK", "TRIGGER"),
+        optional=("COMMIT", "TASK", "TOOK", "REASON", "TRIGGER"),  # RESULT says the reason too
+        least=16,
     )
     if found["more"]:
         say(given, f"only the newest {count}; -n shows more")
@@ -349,8 +350,8 @@ def _print_window(given: Globals, found: ExplainWindowJson) -> None:
 def output_command(given: Globals, run: str, follow: bool) -> None:
     """Print what a run wrote to stdout and stderr.
 
-    For a job, print the output of its newest run. A file or pipe gets the exact bytes; a terminal gets no control
-    sequences, such as colours.
+    Of a job: what its newest run wrote. A file or pipe gets the exact bytes; a terminal gets no control sequences,
+    such as colours.
     """
     root = given.find_root()
     if follow and given.as_json:
@@ -402,9 +403,9 @@ def task_command(given: Globals, run: str) -> None:
 )
 @global_options
 def audit_command(given: Globals, job: str | None, count: int) -> None:
-    """Show what changed, when, and by whom, newest first.
+    """Show what changed, when, and by whom.
 
-    For one job, for `@root` (scheduler.yaml), or for all.
+    Newest first. For one job, for `@root` (scheduler.yaml), or for all.
     """
     root = given.find_root()
     found = audit(root, job, count=count, prefix=given.prefix)
@@ -440,10 +441,10 @@ def audit_command(given: Globals, job: str | None, count: int) -> None:
 
 
 def _outcome(run: RunJson) -> str:
-    """When a run is tried again; else what it wrote, or what is to be said of its end."""
+    """When a run is tried again; else what is to be said of its end, what it wrote, or why it has not run."""
     if run["retry_at"]:
         return f"tried again at {render.local_time(run['retry_at'])}"
-    return render.first_line(run["error"] or run["result"], 60)
+    return render.first_line(run["error"] or run["result"] or (run["reason"] if run["status"] == "skipped" else ""), 60)
 
 
 def _origin_text(evidence: EvidenceJson) -> str:

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from scheduler.cli import (
+from scheduler.cli import (  # noqa: F401 - each adds its commands
     backup,
     clone,
     completion,
@@ -26,9 +26,6 @@ from scheduler.cli.errors import click_told
 from scheduler.cli.group import cli
 from scheduler.core.values.problems import SchedulerError
 from scheduler.machine.signals import settle_signals
-
-# Each adds its commands as it is imported.
-_MODULES = (backup, clone, completion, edit, imports, jobs, run, serve, status, sync, tool, versions)
 
 
 def main() -> NoReturn:

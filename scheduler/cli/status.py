@@ -48,7 +48,10 @@ def status_command(given: Globals, exit_code: bool) -> None:
 )
 @global_options
 def top_command(given: Globals, every: float) -> None:
-    """Show `status` live on a terminal; Ctrl-C ends it."""
+    """Show the status live on a terminal.
+
+    Ctrl-C ends it.
+    """
     if not sys.stdout.isatty() or given.as_json:
         raise UsageError(
             "top draws on a terminal", hint="`scheduler status` prints the same once, `--json` for programs"

@@ -674,16 +674,16 @@ def completed(monkeypatch: pytest.MonkeyPatch, line: str) -> list[str]:
     return [each.removeprefix("plain,") for each in found.stdout.splitlines() if each]
 
 
-@pytest.mark.parametrize("command", ["run --wait", "history", "audit", "next"])
+@pytest.mark.parametrize("command", ["show", "run --wait", "history", "audit", "next"])
 def test_completion_knows_the_jobs(lived_in: Root, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     assert completed(monkeypatch, f"scheduler {command} ") == list(JOBS)
     assert completed(monkeypatch, f"scheduler {command} t") == ["tick", "triage"]
 
 
-@pytest.mark.parametrize("command", ["output", "task", "show"])
+@pytest.mark.parametrize("command", ["output", "task"])
 def test_completion_knows_the_runs(lived_in: Root, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     lived_in.run("heartbeat")
-    assert completed(monkeypatch, f"scheduler {command} ") == [*JOBS, "flaky:1", "heartbeat:2", "heartbeat:1"]
+    assert completed(monkeypatch, f"scheduler {command} ") == ["flaky:1", "heartbeat:2", "heartbeat:1"]
     assert completed(monkeypatch, f"scheduler {command} heartbeat:2") == ["heartbeat:2"]
 
 
@@ -697,8 +697,8 @@ def test_completion_looks_where_the_options_point(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert completed(monkeypatch, "scheduler show f") == []
-    assert completed(monkeypatch, "scheduler --root root show f") == ["flaky", "flaky:1"]
-    assert completed(monkeypatch, "scheduler show --root root f") == ["flaky", "flaky:1"]
+    assert completed(monkeypatch, "scheduler --root root show f") == ["flaky"]
+    assert completed(monkeypatch, "scheduler show --root root f") == ["flaky"]
 
 
 def test_completion_is_silent_where_nothing_can_be_read(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -784,7 +784,7 @@ def test_a_slot_that_is_paused_before_its_jitter_is_over_does_not_run(lived_in: 
         (["unpause", "triage"], "did you mean 'resume'?"),
         (["execute", "triage"], "did you mean 'run'?"),
         (["ls"], "did you mean 'list'?"),
-        (["ps"], "did you mean 'list'?"),
+        (["ps"], "did you mean 'status'?"),
         (["list", "--status", "enabled"], "did you mean 'active'?"),
         (["list", "--status", "failing,runing"], "did you mean 'running'?"),
         (["list", "--status", ","], "no status is given"),

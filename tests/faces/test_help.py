@@ -78,10 +78,10 @@ def test_global_options_are_accepted_before_and_after_the_command(root: Root, pl
 @pytest.mark.parametrize(
     ("line", "message", "hint"),
     [
-        ("show", "JOB is missing", "the usage is `scheduler show [OPTIONS] JOB`"),
+        ("show", "JOB|RUN is missing", "the usage is `scheduler show [OPTIONS] JOB|RUN`"),
         ("completion", "SHELL is missing", "the usage is `scheduler completion [OPTIONS] {bash|zsh|fish}`"),
         ("rollback triage", "--to is missing", "write `scheduler rollback … --to RUN|text:SHA|commit:SHA`"),
-        ("show a b", "'b' is one argument too many", "the usage is `scheduler show [OPTIONS] JOB`"),
+        ("show a b", "'b' is one argument too many", "the usage is `scheduler show [OPTIONS] JOB|RUN`"),
         ("list extra", "'extra' is one argument too many", "the usage is `scheduler list [OPTIONS]`"),
         ("list --problms", "there is no option '--problms'", "did you mean '--problems'?"),
         ("list --jsn", "there is no option '--jsn'", "did you mean '--json'?"),
@@ -95,7 +95,7 @@ def test_global_options_are_accepted_before_and_after_the_command(root: Root, pl
         ("update triage --set", "--set needs a value", "write `scheduler update … --set KEY=VALUE`"),
         ("list --json=yes", "--json takes no value", "write it alone"),
         ("--json=yes list", "--json takes no value", "write it alone"),
-        ("list --status dis", "--status 'dis' is not one of ", ""),
+        ("list --status dis", "'dis' is not a status of a job", ""),
         ("plan --format yaml", "--format 'yaml' is not one of text, json, markdown, github", ""),
         ("completion tcsh", "SHELL 'tcsh' is not one of bash, zsh, fish", ""),
         ("hooks instal", "ACTION 'instal' is not one of install, uninstall, status", "did you mean 'install'?"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Collection, Iterable
-from pathlib import PurePosixPath
 
 
 def way_back(lost: Collection[str], committed: Collection[str] | None, is_there: Callable[[str], bool]) -> str:
@@ -27,8 +26,7 @@ def way_back(lost: Collection[str], committed: Collection[str] | None, is_there:
 def _named(paths: Iterable[str], is_there: Callable[[str], bool]) -> list[str]:
     found = set()
     for path in paths:
-        gone = [
-            str(folder) for folder in PurePosixPath(path).parents if str(folder) != "." and not is_there(str(folder))
-        ]
-        found.add(gone[-1] if gone else path)  # the parents come from the nearest on
+        parts = path.split("/")
+        folders = ("/".join(parts[:count]) for count in range(1, len(parts)))  # from the top down
+        found.add(next((folder for folder in folders if not is_there(folder)), path))
     return sorted(found)
