@@ -11,13 +11,13 @@ from scheduler.core.edits import agents
 from scheduler.core.edits.agents import Denied
 from scheduler.core.edits.jobedit import Opened
 from scheduler.core.formats.shapes import JobShape
-from scheduler.core.values.facts import Fault, Job
+from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.settings import Agents
 from scheduler.ledger import syncs
 from scheduler.root.place import INSIDE_A_RUN
 from scheduler.root.settings import read_settings
-from scheduler.service.edit.trees import EditFiles, is_job_path, open_job, real_of, sharing
+from scheduler.service.edit.trees import EditFiles, document_after, open_job, own_files, sharing
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ class Permission:
         Raises: RefusedError.
         """
         before = None if self.verb == "create" else open_job(files, job_id)
-        own, task = _own_files(files, before)
-        after = None if gone else _after(files, job_id, written, before, own, task)
+        own, task = own_files(files, before)
+        after = None if gone else document_after(files, job_id, written, before, own, task)
         # Tags that it gives itself in this edit, or gave itself in a file that no sync has seen, open no door.
         for tags in self._tags(before, after, known):
             self._need(agents.check_job(self.policy, self.verb, job_id, tags))
@@ -147,41 +147,6 @@ def _policy(root: Root) -> Agents | None:
         settings = None if store is None else store.read(syncs.settings)
     settings = settings or read_settings(root.place)[0]
     return None if settings is None else settings.agents
-
-
-def _after(
-    files: EditFiles,
-    job_id: str,
-    written: Mapping[str, bytes | None],
-    before: Opened | None,
-    own: str | None,
-    task: str | None,
-) -> Opened | None:
-    """The job's document as the edit would leave it.
-
-    own, task: its files before the edit. A text may look like a job, and is none.
-    """
-    settings = files.settings
-    for path, data in written.items():
-        if data is None or path == task or (path != own and not is_job_path(path, settings)):
-            continue
-        opened = Opened(path, data, 0, settings)
-        for number, document in enumerate(opened.read().documents):
-            if document.id == job_id:
-                return replace(opened, number=number)
-    return before
-
-
-def _own_files(files: EditFiles, before: Opened | None) -> tuple[str | None, str | None]:
-    """The real paths of the job's file and of its task's, as they are before the edit."""
-    if before is None:
-        return None, None
-    source = before.keys.get("task_source_path")
-    if not isinstance(source, str):
-        return real_of(files, before.path), None
-    found = files.read(source)
-    # One that is missing is the job's own all the same: it is named in the job's file.
-    return real_of(files, before.path), source if isinstance(found, Fault) else found.real
 
 
 def _changed(before: Opened | None, after: Opened) -> list[str]:
