@@ -147,6 +147,7 @@ schedule:   # when
   jitter: 30s
 task: x  # the task
 """
+    assert SETTINGS is not None
     job = Opened("jobs/a.yaml", data, 0, SETTINGS)
     for new, lines in (
         (NIGHTLY, [(b'"0 8 * * MON-FRI"', b'"0 3 * * *"')]),
