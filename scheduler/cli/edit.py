@@ -278,7 +278,8 @@ def _proposed_lines(found: EditJson, *, is_new: bool) -> Iterator[str]:
         return
     if is_new or {"schedule", "enabled", "expires"} & {*proposed["changed"]} or proposed["kept"] or proposed["dropped"]:
         fires = [render.local_time(each["fire_time"], each["timezone"]) for each in proposed["next_fires"][:1]]
-        yield f"schedule: {proposed['schedule_text']}; next fire: {fires[0] if fires else 'none'}"
+        yield f"schedule: {proposed['schedule_text']}"
+        yield f"  next fire: {fires[0] if fires else 'none'}"
     told = [(word, schedule_words(keys)) for word in ("kept", "dropped") if (keys := proposed[word])]
     if told:
         yield f"  {'; '.join(f'{word}: {keys}' for word, keys in told)}"

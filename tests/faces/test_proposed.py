@@ -39,14 +39,15 @@ def test_a_new_cron_keeps_the_zone_beside_the_old_one_and_says_so(lived_in: Root
 def test_another_kind_drops_what_has_no_meaning_beside_it_and_a_person_reads_both(lived_in: Root) -> None:
     edit(lived_in, "update", "triage", "--set", "schedule.jitter=30s", "--commit")
     found = talk(lived_in, "update", "triage", "--set", "schedule={every: 2h}", "--branch", "b")
-    assert found.stderr.splitlines()[:2] == [
-        "schedule: every 2 hours; each start up to 30 seconds later; next fire: 2026-03-02 11:00:00 Europe/Berlin",
+    assert found.stderr.splitlines()[:3] == [
+        "schedule: every 2 hours; each start up to 30 seconds later",
+        "  next fire: 2026-03-02 11:00:00 Europe/Berlin",
         "  kept: jitter 30s; dropped: timezone America/Los_Angeles",
     ]
     found = talk(lived_in, "update", "triage", "--set", "schedule.at=2027-01-31T09:00:00Z")
     assert "  kept: jitter 30s; dropped: timezone America/Los_Angeles\n" in found.stderr
     found = talk(lived_in, "update", "triage", "--set", "schedule=manual")
-    assert "schedule: only by hand; next fire: none\n  dropped: jitter 30s\n" in found.stderr
+    assert "schedule: only by hand\n  next fire: none\n  dropped: jitter 30s\n" in found.stderr
     assert "schedule: manual\n" in (lived_in.path / "jobs/triage.yaml").read_text()
 
 
@@ -81,7 +82,7 @@ def test_what_widens_is_told_against_the_definition_in_force(lived_in: Root) -> 
 def test_a_new_job_tells_its_schedule_and_a_deleted_one_has_none(lived_in: Root) -> None:
     new = ("create", "new", "--set", "schedule={cron: '0 8 * * *', timezone: Asia/Tokyo}", "--set", "task=x")
     found = talk(lived_in, *new, "--branch", "b")
-    assert "schedule: at 08:00, every day, Asia/Tokyo; next fire: 2026-03-03 08:00:00 Asia/Tokyo\n" in found.stderr
+    assert "schedule: at 08:00, every day, Asia/Tokyo\n  next fire: 2026-03-03 08:00:00 Asia/Tokyo\n" in found.stderr
     told = proposed(lived_in, *new)
     assert (told["changed"], told["widens"]) == ([], [])
     assert proposed(lived_in, "delete", "new") is None
