@@ -63,6 +63,14 @@ def test_a_key_that_was_kept_and_does_not_fit_is_named_as_such(lived_in: Root) -
     assert "kept from" not in told
 
 
+def test_a_part_is_unset_in_the_same_edit(lived_in: Root) -> None:
+    told = proposed(lived_in, "update", "triage", "--set", "schedule=0 7 * * *", "--unset", "schedule.timezone")
+    assert (told["schedule_text"], told["kept"], told["dropped"]) == ("at 07:00, every day, Europe/Berlin", {}, {})
+    assert 'schedule: {cron: "0 7 * * *"}\n' in (lived_in.path / "jobs/triage.yaml").read_text()
+    again = ("update", "triage", "--set", "schedule=0 8 * * *", "--unset", "schedule.timezone")
+    assert "schedule.timezone is not written in jobs/triage.yaml" in refused(lived_in, *again, code=2)
+
+
 def test_an_edit_that_leaves_the_schedule_alone_says_so_in_json_alone(lived_in: Root) -> None:
     told = proposed(lived_in, "update", "triage", "--set", "owner=me")
     assert (told["changed"], told["kept"], len(told["next_fires"])) == (["owner"], {}, 5)

@@ -15,7 +15,7 @@ _BESIDE = {
     "every": ("phase", "jitter", "starts", "ends"),
     "at": ("jitter",),
 }
-_KNOWN = ("timezone", "phase", "jitter", "starts", "ends")
+PARTS = ("timezone", "phase", "jitter", "starts", "ends")
 _WHOLE = "schedule"
 
 
@@ -64,7 +64,7 @@ def _siblings(old: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     entries = [each if isinstance(each, dict) else {} for each in (old if isinstance(old, list) else [old])]
     alike: dict[str, Any] = {}
     unlike: dict[str, Any] = {}
-    for key in _KNOWN:
+    for key in PARTS:
         values = [each.get(key) for each in entries]
         given = [value for value in values if value is not None]
         if given and all(value == given[0] for value in values):
@@ -72,6 +72,12 @@ def _siblings(old: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         elif given:
             unlike[key] = list(dict.fromkeys(map(str, given)))
     return alike, unlike
+
+
+def _without(old: Any, keys: set[str]) -> Any:
+    if isinstance(old, list):
+        return [_without(each, keys) for each in old]
+    return {key: value for key, value in old.items() if key not in keys} if isinstance(old, dict) else old
 
 
 def _kind_of(old: Any) -> dict[str, Any]:
@@ -104,17 +110,21 @@ def reschedule(
 ) -> tuple[Mapping[str, Any], Sequence[str], Rescheduled | None]:
     """The changes of an edit with the schedule as it shall be written; None where they leave its kind alone.
 
-    A new kind by its own key, as in schedule.every, takes the place of the one that is there.
+    A new kind by its own key, as in schedule.every, takes the place of the one that is there. A part of the schedule
+    that is unset beside a new one is not kept.
     """
     if _WHOLE in changes:
         if changes[_WHOLE] is None:
             return changes, unset, None
-        found = rescheduled(old, changes[_WHOLE])
-        return {**changes, _WHOLE: found.value}, unset, found
+        gone = {key for name in unset if (key := name.removeprefix(f"{_WHOLE}.")) in PARTS and name != key}
+        gone &= {key for told in _siblings(old) for key in told}
+        found = rescheduled(_without(old, gone), changes[_WHOLE])
+        left = [name for name in unset if name.removeprefix(f"{_WHOLE}.") not in gone or name in gone]
+        return {**changes, _WHOLE: found.value}, left, found
     parts = {name: name.partition(".")[2] for name in [*changes, *unset] if name.startswith(f"{_WHOLE}.")}
     kinds = {key for name, key in parts.items() if key in KINDS and changes.get(name) is not None}
     present = set(_kind_of(old))
-    if not present or not kinds or kinds & present or any(key not in (*KINDS, *_KNOWN) for key in parts.values()):
+    if not present or not kinds or kinds & present or any(key not in (*KINDS, *PARTS) for key in parts.values()):
         return changes, unset, None
     found = rescheduled(old, {key: changes.get(name) for name, key in parts.items()})
     rest = {name: value for name, value in changes.items() if name not in parts}

@@ -122,6 +122,17 @@ def test_a_kind_by_its_own_key_takes_the_place_of_the_other(
     assert (found, list(rest), schedule.value) == ({**left, "schedule": value}, [], value)
 
 
+def test_a_part_can_be_unset_beside_a_new_schedule() -> None:
+    found, unset, schedule = reschedule(FULL, {"schedule": NIGHTLY}, ("schedule.timezone", "schedule.jitter", "owner"))
+    assert schedule is not None
+    assert found["schedule"] == {"cron": NIGHTLY, "starts": FULL["starts"], "ends": FULL["ends"]}
+    assert (list(unset), {*schedule.kept}, schedule.dropped) == (["owner"], {"starts", "ends"}, {})
+    _, unset, _ = reschedule(TWO, {"schedule": NIGHTLY}, ("schedule.starts", "timezone"))
+    assert list(unset) == ["schedule.starts", "timezone"], (
+        "what is not there, or no part of it, is for others to refuse"
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "unset"),
     [
