@@ -43,7 +43,7 @@ def check_verb(policy: Agents | None, verb: str) -> Denied | None:
 
 
 def check_job(policy: Agents, verb: str, job_id: str, tags: Sequence[str], *, is_new: bool = False) -> Denied | None:
-    """tags: those that the job had before this request. is_new: the job is unknown so far, so its tags are free to choose."""
+    """tags: those that the job had before this request. is_new: no such job is known, so its tags can be chosen."""
     if matches_job(job_id, tags, policy.jobs):
         return None
     message = f"agents may not {verb} job {job_id!r}; agents.jobs allows {', '.join(policy.jobs)}"
