@@ -92,7 +92,7 @@ def _list(root: Root, call: Call, _: Cancel) -> Json:
 def _show(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
     if given.run is not None:
-        return {"run": lean(run_json(run_of(root, given.run)))}
+        return {"run": lean(run_json(run_of(root, _run_id(root, given.run))))}
     told = lean_show(show_job(root, given.job))
     try:
         return {**told, **_cut(_present(root, given.job)["task"], 0, MOST_SHOWN)}
@@ -102,7 +102,7 @@ def _show(root: Root, call: Call, _: Cancel) -> Json:
 
 def _task(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
-    found = _present(root, given.job) if given.job is not None else task_json(*task(root, given.run))
+    found = _present(root, given.job) if given.job is not None else task_json(*task(root, _run_id(root, given.run)))
     return {**lean(found), **_cut(found["task"], given.offset, MOST_TEXT)}
 
 
@@ -120,6 +120,17 @@ def _cut(text: str, offset: int, most: int) -> Json:
     if left <= 0:
         return {"task": part}
     return {"task": part, "task_cut": f"{left:,} characters follow: action task, offset {offset + len(part)}"}
+
+
+def _run_id(root: Root, name: str) -> str:
+    """A run by its id, or the newest one of a job that started."""
+    if ":" in name:
+        return name
+    started = (run["id"] for run in history(root, name)["runs"] if run["started_at"] is not None)
+    newest = next(started, None)
+    if newest is None:
+        raise UsageError(f"job {name!r} has not run yet", hint="action explain says why")
+    return newest
 
 
 def _next(root: Root, call: Call, _: Cancel) -> Json:
@@ -142,7 +153,7 @@ def _explain(root: Root, call: Call, _: Cancel) -> Json:
 
 
 def _output(root: Root, call: Call, _: Cancel) -> Json:
-    run, stdout, stderr = output(root, call.given.run or call.given.job)
+    run, stdout, stderr = output(root, _run_id(root, call.given.run or call.given.job))
     texts = {"stdout": stdout.decode(errors="replace"), "stderr": stderr.decode(errors="replace")}
     cut = {name: len(text) - MOST_TEXT for name, text in texts.items() if len(text) > MOST_TEXT}
     told = {name: text[-MOST_TEXT:] for name, text in texts.items()}

@@ -426,7 +426,6 @@ def test_commands_inside_a_run_are_held_to_the_policy_too(allowed: Root, monkeyp
         ({"action": "pause", "job": "heartbeat", "until": "+99999999d"}, "until is no instant"),
         ({"action": "pause", "job": "heartbeat", "until": "+1h", "next": True}, "leave until out"),
         ({"action": "rollback", "job": "heartbeat", "to": "heartbeat:99"}, "is no run of"),
-        ({"action": "output", "run": "heartbeat"}, "run"),
         ({"action": "history", "job": "heartbeat", "n": 0}, "n 0 is outside 1-1000"),
     ],
 )  # fmt: skip

@@ -162,6 +162,15 @@ def test_a_long_text_is_cut_and_read_on(lived_in: Root) -> None:
     assert "task_cut" not in rest
 
 
+def test_a_job_stands_for_its_newest_run(lived_in: Root) -> None:
+    lived_in.run("heartbeat")
+    for given in ({"run": "heartbeat"}, {"job": "heartbeat"}, {"run": "heartbeat:2"}):
+        assert ask(lived_in, "output", **given)["run_id"] == "heartbeat:2"
+    assert ask(lived_in, "show", run="heartbeat")["run"]["id"] == "heartbeat:2"
+    assert ask(lived_in, "task", run="heartbeat")["run_id"] == "heartbeat:2"
+    assert "has not run yet" in refused(lived_in, "output", run="triage")
+
+
 # -- edits ---------------------------------------------------------------------------------------
 
 
