@@ -38,7 +38,8 @@ from scheduler.core.formats.shapes import (
     WorktreeShape,
 )
 from scheduler.core.values import units
-from scheduler.tool.arguments import CALLS, DESCRIPTION, WITH_KEYS, input_schema
+from scheduler.tool.arguments import CALLS, EDIT_TOOL, READ_TOOL, TOOLS, WITH_KEYS
+from scheduler.tool.schema import DESCRIPTIONS, input_schema
 
 REFERENCE = Path(__file__).parent / "reference"
 _PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -66,9 +67,11 @@ def pages() -> dict[str, dict[str, str]]:
             "root-not-yet": not_yet(RootShape),
         },
         "tool.md": {
-            "tool-actions": table(("action", "does", "arguments"), _actions()),
+            "tool-reads": table(("action", "does", "arguments"), _actions(READ_TOOL)),
+            "tool-edits": table(("action", "does", "arguments"), _actions(EDIT_TOOL)),
             "tool-arguments": table(("argument", "value", "meaning"), _arguments()),
-            "tool-description": f"```text\n{DESCRIPTION}```\n",
+            "tool-read-description": f"```text\n{DESCRIPTIONS[READ_TOOL]}```\n",
+            "tool-edit-description": f"```text\n{DESCRIPTIONS[EDIT_TOOL]}```\n",
         },
         "commands.md": {
             "global-options": option_table(param for param in cli.params if param.name in (*GLOBAL, "version")),
@@ -161,8 +164,8 @@ def _kind(found: Mapping[str, Any]) -> str:
 # -- the tool --------------------------------------------------------------------------------
 
 
-def _actions() -> Iterable[Iterable[str]]:
-    for action, shape in CALLS.items():
+def _actions(tool: str) -> Iterable[Iterable[str]]:
+    for action, shape in TOOLS[tool].items():
         required = [f"**`{name}`**" for name, field in shape.model_fields.items() if field.is_required()]
         others = [f"`{name}`" for name, field in shape.model_fields.items() if not field.is_required()]
         keys = ["keys of the job"] if action in WITH_KEYS else []
@@ -170,11 +173,15 @@ def _actions() -> Iterable[Iterable[str]]:
 
 
 def _arguments() -> Iterable[Iterable[str]]:
-    schema = input_schema()
-    for name, found in schema["properties"].items():
-        if name == "action" or not any(name in shape.model_fields for shape in CALLS.values()):
-            continue
-        yield f"`{name}`", _value(found), found["description"]
+    """Those of both tools, but for the keys of a job; one that means two things has a line for each."""
+    found: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    for tool in TOOLS:
+        for name, about in input_schema(tool)["properties"].items():
+            if name != "action" and any(name in shape.model_fields for shape in CALLS.values()):
+                found.setdefault(name, []).append((tool, about))
+    for name, each in found.items():
+        meanings = dict.fromkeys(about["description"] for _, about in each)
+        yield f"`{name}`", _value(each[0][1]), " ".join(meanings)
 
 
 # -- commands --------------------------------------------------------------------------------

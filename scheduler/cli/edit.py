@@ -27,6 +27,7 @@ from scheduler.cli.group import (
     with_options,
 )
 from scheduler.cli.kinds import FileType
+from scheduler.core.edits.schedules import schedule_words
 from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.machine.signals import is_ignored
 
@@ -131,7 +132,7 @@ def create_command(
     changes = _changes(settings)
     with whole():
         found = create_job(root, job, changes=changes, task=task, path=path, target=target)
-    _print(given, found)
+    _print(given, found, is_new=True)
 
 
 @cli.command("delete")
@@ -251,7 +252,7 @@ def _read_task(name: str | None) -> str | None:
         ) from None
 
 
-def _print(given: Globals, found: EditJson, *, done: str = "applied now") -> None:
+def _print(given: Globals, found: EditJson, *, done: str = "applied now", is_new: bool = False) -> None:
     code = end_will_be(REFUSED if found["guard"] is not None else 0)
     if printed(given, found):
         end(code)
@@ -262,7 +263,25 @@ def _print(given: Globals, found: EditJson, *, done: str = "applied now") -> Non
         "next_sync": f"{found['job_id']}: not applied yet: {found['why']}",
         "pending_branch": f"{found['job_id']}: {found['why']}",
     }
+    for line in _proposed_lines(found, is_new=is_new):
+        say(given, render.clean(line))
     if found["commit"] is not None:
         say(given, f"commit {found['commit'][:12]}" + (f" on branch {found['branch']}" if found["branch"] else ""))
     say(given, render.clean(f"{words[found['applied']]} (root {found['root']})"))
     end(code)
+
+
+def _proposed_lines(found: EditJson, *, is_new: bool) -> Iterator[str]:
+    """What an edit means for when the job runs, and for what it can do."""
+    proposed = found["proposed"]
+    if proposed is None:
+        return
+    if is_new or {"schedule", "enabled", "expires"} & {*proposed["changed"]} or proposed["kept"] or proposed["dropped"]:
+        fires = [render.local_time(each["fire_time"]) for each in proposed["next_fires"][:1]]
+        yield f"schedule: {proposed['schedule_text']}"
+        yield f"  next fire: {fires[0] if fires else 'none'}"
+    told = [(word, schedule_words(keys)) for word in ("kept", "dropped") if (keys := proposed[word])]
+    if told:
+        yield f"  {'; '.join(f'{word}: {keys}' for word, keys in told)}"
+    if proposed["widens"]:
+        yield f"gives more power: {', '.join(name.removesuffix('_ms') for name in proposed['widens'])}"

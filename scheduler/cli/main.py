@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -42,7 +44,7 @@ def main() -> NoReturn:
     except click.Abort:
         sys.exit(130)
     except SchedulerError as error:
-        _tell(*error.told(option_for))
+        _tell(*error.told(option_for, option_with))
         sys.exit(error.exit_code)
     except OSError as error:
         click.echo(f"error: {error}", err=True)
@@ -59,3 +61,9 @@ def _tell(message: str, hint: str) -> None:
 def option_for(argument: str) -> str:
     """How a person writes an argument of a verb here."""
     return "--" + {"task": "task-file", "path": "file"}.get(argument, argument.replace("_", "-"))
+
+
+def option_with(argument: str, value: Any) -> str:
+    """How a person writes an argument of a verb, or a key of a job, with its value."""
+    text = shlex.quote(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return f"{option_for(argument)} {text}" if argument == "path" else f"--set {argument}={text}"

@@ -15,9 +15,9 @@ _EXTRA = ("mcp", "mcp_types", "anyio")
 @cli.command("mcp")
 @global_options
 def mcp_command(given: Globals) -> None:
-    """Serve the tool `schedule` to an agent over stdio (MCP).
+    """Serve the tools for agents over stdio (MCP).
 
-    `agents` in scheduler.yaml says what the agent can change; without it, the tool only reads.
+    `schedule_read` only reads; `schedule` edits and runs jobs as `agents` in scheduler.yaml allows.
     """
     root = given.find_root(say_place=False)
     try:

@@ -559,6 +559,17 @@ class ReviewJson(PlanJson, ReviewedJobsJson):
     notes: list[str]
 
 
+class ProposedJson(TypedDict):
+    """A job as an edit would have it."""
+
+    schedule_text: str
+    next_fires: list[FireTimeJson]
+    changed: list[str]  # keys of the definition in force that it changes
+    widens: list[str]
+    kept: Values  # of the schedule, though the edit did not name it
+    dropped: Values  # of the schedule: it had no meaning any more
+
+
 class EditJson(TypedDict):
     root: str
     job: JobJson | None
@@ -571,6 +582,7 @@ class EditJson(TypedDict):
     diff: str
     commit: str | None
     branch: str | None
+    proposed: ProposedJson | None
 
 
 class ImportedJobJson(TypedDict):

@@ -17,7 +17,7 @@ from scheduler.core.values.instants import instant, on_the_clock
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.settings import ROOT_FILE, converted_file_of, is_inherited_setting, runner_of
-from scheduler.core.values.spec import Schedule
+from scheduler.core.values.spec import JobSpec, Schedule
 
 if TYPE_CHECKING:  # a plan imports the file readers, which reading commands never need
     from scheduler.core import answers
@@ -319,6 +319,31 @@ def _update_json(action: Action, plan: Plan, now: datetime) -> answers.UpdateJso
 def _next_fires(schedule: Schedule, now: datetime) -> tuple[datetime, ...]:
     """Cached: an edit often gives many jobs one schedule."""
     return tuple(coming(schedule, after=now, count=NEXT_FIRES))
+
+
+def proposed_json(
+    before: JobSpec | None,
+    after: JobSpec,
+    *,
+    pause: Pause | None,
+    now: datetime,
+    kept: Mapping[str, Any],
+    dropped: Mapping[str, Any],
+) -> answers.ProposedJson:
+    """What an edit makes of a job. before: the definition in force; None for a job that is new."""
+    from scheduler.core.plan.action import definition_changes, widened
+
+    paused = pause is not None and pause.covers(now)
+    start = pause.until if paused and pause is not None else now
+    fires = _next_fires(after.due_by, start) if after.enabled and start is not None else ()
+    return {
+        "schedule_text": describe(after.due_by),
+        "next_fires": [fire_json(fire, after.due_by) for fire in fires],
+        "changed": [] if before is None else [*definition_changes(before, after)],
+        "widens": [] if before is None else list(widened(before, after)),
+        "kept": kept,
+        "dropped": dropped,
+    }
 
 
 def fire_json(fire_time: datetime, schedule: Schedule) -> answers.FireTimeJson:

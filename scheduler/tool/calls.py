@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from scheduler.core.edits.written import value_of
 from scheduler.core.times.moments import Spoken
 from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.settings import ROOT_FILE
+from scheduler.core.values.texts import TextError
 from scheduler.core.views import run_json, task_json
 from scheduler.run.local.cancel import Cancel
 from scheduler.service.edit.drafts import Target
@@ -24,7 +28,8 @@ from scheduler.service.root import Root
 from scheduler.service.run import cancel_run, dry_run_job, run_job
 from scheduler.service.sync import plan_sync, sync, validate
 from scheduler.service.versions import diff, list_versions, log
-from scheduler.tool.arguments import Call, EditCall, read_call
+from scheduler.tool.arguments import EDIT_TOOL, Call, EditCall, read_call
+from scheduler.tool.lean import cut_result, lean, lean_edit, lean_fires, lean_show, short_list, short_run
 
 if TYPE_CHECKING:
     from scheduler.core.answers import EditJson
@@ -32,25 +37,27 @@ if TYPE_CHECKING:
 
 Json = Mapping[str, Any]
 MOST_TEXT = 16_384  # characters of one stream; the end is what tells
-MOST_RESULT = 1_000  # characters of the result of each run in a history
-_JOBS, _RUNS, _ENTRIES = 100, 10, 20
+MOST_SHOWN = 2_000  # characters of the task that `show` begins with
+_JOBS, _RUNS, _ENTRIES = 25, 10, 20
 _LOOK_S = 0.2
 _NAMES = {"from": "since", "to": "until"}  # arguments of verbs that have another name in a call
+_OF_JOBS = ("list", "show", "next", "history", "explain")  # that know no job before a first sync
+_FLOW = re.compile(r"schedule: (\{[^{}]*\})")
 EDITS = ("update", "create", "delete", "mv", "rollback")
 WAITS = ("run", "cancel")  # may take as long as a run
 
 
-def answer(root: Root, arguments: Mapping[str, Any], cancel: Cancel) -> Json:
-    """Does what a call asks for. Blocks: for an edit, a sync, or a run that is waited for.
+def answer(root: Root, arguments: Mapping[str, Any], cancel: Cancel, tool: str = EDIT_TOOL) -> Json:
+    """Does what a call of a tool asks for. Blocks: for an edit, a sync, or a run that is waited for.
 
     cancel: asks to wait no longer; a run that is carried out here, for want of a daemon, is ended.
     Raises: SchedulerError.
     """
-    call = read_call(arguments)
+    call = read_call(arguments, tool)
     notes: list[str] = []
     asked = replace(root, tell=notes.append)
     found = _ACTIONS[call.action](asked, _with_instants(asked, call), cancel)
-    if call.action in ("list", "show", "next", "history", "explain") and never_synced(root):
+    if call.action in _OF_JOBS and never_synced(root):
         notes.append("this root has never been synced: no job is known yet")
     return {**found, "notes": list(dict.fromkeys(notes))} if notes else found
 
@@ -66,40 +73,92 @@ def _with_instants(root: Root, call: Call) -> Call:
 def error_json(error: SchedulerError) -> Json:
     """An error that can be acted on."""
     kind = {2: "usage", 3: "refused"}.get(error.exit_code, "unavailable")
-    message, hint = error.told(lambda argument: _NAMES.get(argument, argument))
+    message, hint = error.told(
+        lambda argument: _NAMES.get(argument, argument),
+        lambda name, value: f'"{name}": {json.dumps(value, ensure_ascii=False)}',
+    )
+    hint = _FLOW.sub(lambda found: f"schedule: {_as_json(found[1])}", hint)
     return {"error": {"kind": kind, "message": message, "hint": hint}}
+
+
+def _as_json(schedule: str) -> str:
+    try:
+        return json.dumps(value_of(schedule), ensure_ascii=False)
+    except TextError:
+        return schedule
 
 
 def _list(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
-    found = list_jobs(root, status=given.status, tag=given.tag, problems=given.problems)
+    found = list_jobs(root, status=given.status, tag=given.tag, problems=given.problems, tasks=given.full)
     jobs = [job for job in found["jobs"] if job["status"] != "archived" or given.status == "archived"]
     most = given.n or _JOBS
-    return {**found, "jobs": jobs[:most], "left_out": max(0, len(jobs) - most)}
+    left_out = max(0, len(jobs) - most)
+    if given.full:
+        return {**found, "jobs": jobs[:most], "left_out": left_out}
+    return {**short_list(found, jobs[:most]), **({"left_out": left_out} if left_out else {})}
+
+
+def _show(root: Root, call: Call, _: Cancel) -> Json:
+    given = call.given
+    if given.run is not None:
+        return {"run": lean(run_json(run_of(root, _run_id(root, given.run))))}
+    told = lean_show(show_job(root, given.job))
+    try:
+        return {**told, **_cut(_present(root, given.job)["task"], 0, MOST_SHOWN)}
+    except SchedulerError as error:
+        return {**told, "no_task": str(error)}
+
+
+def _task(root: Root, call: Call, _: Cancel) -> Json:
+    given = call.given
+    found = _present(root, given.job) if given.job is not None else task_json(*task(root, _run_id(root, given.run)))
+    return {**lean(found), **_cut(found["task"], given.offset, MOST_TEXT)}
+
+
+def _present(root: Root, job_id: str) -> Json:
+    """The text that a run of the job would get now, and where it comes from."""
+    found, job = dry_run_job(root, job_id), show_job(root, job_id)["job"]
+    path = job["task_source_path"] or job["source_path"]
+    return {"job_id": job_id, "task": found["task"], "task_sha256": found["task_sha256"], "source_path": path}
+
+
+def _cut(text: str, offset: int, most: int) -> Json:
+    """A part of a text that is to be written back whole: the answer says what is left out, and how to read it."""
+    part = text[offset : offset + most]
+    left = len(text) - offset - len(part)
+    if left <= 0:
+        return {"task": part}
+    return {"task": part, "task_cut": f"{left:,} characters follow: action task, offset {offset + len(part)}"}
+
+
+def _run_id(root: Root, name: str) -> str:
+    """A run by its id, or the newest one of a job that started."""
+    if ":" in name:
+        return name
+    started = (run["id"] for run in history(root, name)["runs"] if run["started_at"] is not None)
+    newest = next(started, None)
+    if newest is None:
+        raise UsageError(f"job {name!r} has not run yet", hint="action explain says why")
+    return newest
 
 
 def _next(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
+    jobs = [*dict.fromkeys([*([] if given.job is None else [given.job]), *given.jobs])]
     count = given.n if given.n is not None or given.until is None else 1_000
-    return next_fires(root, given.jobs, count=count, start=given.since, until=given.until)
+    return {"fires": lean_fires(next_fires(root, jobs, count=count, start=given.since, until=given.until)["fires"])}
 
 
 def _history(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
-    status = None if given.run_status is None else RunStatus(given.run_status)
+    status = None if given.status is None else RunStatus(given.status)
     found = history(root, given.job, count=given.n or _RUNS, status=status)
-    return {"runs": [_shortened(run) for run in found["runs"]]}
-
-
-def _shortened(run: Json) -> Json:
-    result = run["result"]
-    if isinstance(result, str) and len(result) > MOST_RESULT:
-        return {**run, "result": result[:MOST_RESULT], "result_cut": True}
-    return run
+    return {"runs": [cut_result(run) if given.full else short_run(run) for run in found["runs"]]}
 
 
 def _output(root: Root, call: Call, _: Cancel) -> Json:
-    run, stdout, stderr = output(root, call.given.run)
+    run, stdout, stderr = output(root, _run_id(root, call.given.run or call.given.job))
     texts = {"stdout": stdout.decode(errors="replace"), "stderr": stderr.decode(errors="replace")}
     cut = {name: len(text) - MOST_TEXT for name, text in texts.items() if len(text) > MOST_TEXT}
     told = {name: text[-MOST_TEXT:] for name, text in texts.items()}
@@ -107,14 +166,19 @@ def _output(root: Root, call: Call, _: Cancel) -> Json:
 
 
 def _explain(root: Root, call: Call, _: Cancel) -> Json:
-    given = call.given
+    found = _explained(root, call.given)
+    lists = ("evidence", "exceptions", "beside")
+    return {**found, **{name: [lean(each) for each in found[name]] for name in lists if name in found}}
+
+
+def _explained(root: Root, given: Any) -> Json:
     if (given.job is None) == (given.run is None):
         raise UsageError("explain takes a job or a run, and one of them", hint="give job, or run as JOB:N")
     times = [name for name in ("at", "since", "until") if getattr(given, name) is not None]
     if given.run is not None:
         if times:
             raise UsageError(f"{given.run} is one run, and has its own time", hint=f"leave out {', '.join(times)}")
-        return explain_run_of(root, given.run)
+        return explain_run_of(root, _run_id(root, given.run))
     if given.since is not None:
         if given.at is not None:
             raise UsageError("at is one instant, since and until are two", hint="leave one of them out")
@@ -159,7 +223,7 @@ def _run(root: Root, call: Call, cancel: Cancel) -> Json:
         root.tell("no daemon is running: it ran here, and this answer has waited for its end")
     while given.wait and not run.status.finished and not cancel.wait(_LOOK_S):
         run = run_of(root, run.id)
-    return {"run": _shortened(run_json(run))}
+    return {"run": lean(cut_result(run_json(run)))}
 
 
 def _pause(root: Root, call: Call, _: Cancel) -> Json:
@@ -167,18 +231,18 @@ def _pause(root: Root, call: Call, _: Cancel) -> Json:
     if given.next and given.until is not None:
         raise UsageError("next says itself how long the pause is", hint="leave until out")
     need_permission(root, "pause", given.job)
-    return pause_job(root, given.job, reason=given.reason, until=given.until, one_slot=given.next)
+    return lean_show(pause_job(root, given.job, reason=given.reason, until=given.until, one_slot=given.next))
 
 
 def _resume(root: Root, call: Call, _: Cancel) -> Json:
     need_permission(root, "resume", call.given.job)
-    return resume_job(root, call.given.job)
+    return lean_show(resume_job(root, call.given.job))
 
 
 def _cancel(root: Root, call: Call, _: Cancel) -> Json:
     run = run_of(root, call.given.run)
     need_permission(root, "cancel", run.job_id)
-    return {"run": _shortened(run_json(cancel_run(root, run.id)))}
+    return {"run": lean(cut_result(run_json(cancel_run(root, run.id))))}
 
 
 def _sync(root: Root, _: Call, __: Cancel) -> Json:
@@ -202,21 +266,18 @@ def _update(root: Root, call: Call, _: Cancel) -> Json:
     if twice:
         raise UsageError(f"{twice[0]} is given beside set and in it", hint="give it once")
     task = _text_of(keys)
-    return update_job(
-        root,
-        given.job,
-        changes={**keys, **given.set},
-        unset=given.unset,
-        task=task,
-        if_version=given.if_version,
-        target=_target(given),
+    changes, target = {**keys, **given.set}, _target(given)
+    return lean_edit(
+        update_job(
+            root, given.job, changes=changes, unset=given.unset, task=task, if_version=given.if_version, target=target
+        )
     )
 
 
 def _create(root: Root, call: Call, _: Cancel) -> Json:
     given, keys = call.given, dict(call.keys)
     task = _text_of(keys)
-    return create_job(root, given.job, changes=keys, task=task, path=given.path, target=_target(given))
+    return lean_edit(create_job(root, given.job, changes=keys, task=task, path=given.path, target=_target(given)))
 
 
 def _text_of(keys: dict[str, Any]) -> str | None:
@@ -229,21 +290,21 @@ def _edit(verb: Callable[..., EditJson]) -> Callable[[Root, Call, Cancel], Json]
 
     def edit(root: Root, call: Call, _: Cancel) -> Json:
         asked = call.given.model_dump(exclude={"job", "commit", "branch", "message"})
-        return verb(root, call.given.job, **asked, target=_target(call.given))
+        return lean_edit(verb(root, call.given.job, **asked, target=_target(call.given)))
 
     return edit
 
 
 _ACTIONS: Mapping[str, Callable[[Root, Call, Cancel], Json]] = {
     "list": _list,
-    "show": lambda root, call, _: show_job(root, call.given.job),
+    "show": _show,
     "next": _next,
     "history": _history,
     "log": lambda root, call, _: log(root, call.given.job, count=call.given.n or _ENTRIES),
     "diff": lambda root, call, _: diff(root, call.given.before, call.given.after).json,
     "versions": lambda root, call, _: list_versions(root, call.given.job, count=call.given.n or _ENTRIES),
     "output": _output,
-    "task": lambda root, call, _: task_json(*task(root, call.given.run)),
+    "task": _task,
     "explain": _explain,
     "validate": _validate,
     "plan": _plan,

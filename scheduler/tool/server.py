@@ -26,11 +26,11 @@ from scheduler.core.values.texts import json_text
 from scheduler.machine.signals import is_ignored
 from scheduler.run.local.cancel import Cancel
 from scheduler.service.root import Root
-from scheduler.tool.arguments import DESCRIPTION, input_schema
+from scheduler.tool.arguments import EDIT_TOOL, READ_TOOL, TOOLS
 from scheduler.tool.calls import EDITS, WAITS, Json, answer, error_json
+from scheduler.tool.schema import DESCRIPTIONS, TITLES, input_schema
 from scheduler.tool.wire import Messages, own_stdin
 
-NAME = "schedule"
 MOST_BYTES = 1_000_000  # of one answer: more is of no use to a model
 
 
@@ -59,7 +59,7 @@ class _Tool:
         server: Server[Any] = Server(
             "scheduler",
             version=__version__,
-            instructions="The jobs of a scheduler: read them, change them, see what they did. One tool: schedule.",
+            instructions=f"The jobs of a scheduler. {READ_TOOL} reads them, {EDIT_TOOL} edits and runs them.",
             on_list_tools=self._list,
             on_call_tool=self._call,
         )
@@ -74,22 +74,13 @@ class _Tool:
     async def _list(
         self, _: ServerRequestContext[Any], __: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        tool = types.Tool(
-            name=NAME,
-            title="Scheduler",
-            description=DESCRIPTION,
-            input_schema=input_schema(),
-            annotations=types.ToolAnnotations(
-                title="Scheduler", read_only_hint=False, destructive_hint=True, idempotent_hint=False
-            ),
-        )
-        return types.ListToolsResult(tools=[tool])
+        return types.ListToolsResult(tools=[_tool(name) for name in TOOLS])
 
     async def _call(self, _: ServerRequestContext[Any], params: types.CallToolRequestParams) -> types.CallToolResult:
         try:
-            if params.name != NAME:
-                raise UsageError(f"there is no tool {params.name!r}", hint=f"the only one is {NAME}")
-            return _result(await self._answer(params.arguments or {}))
+            if params.name not in TOOLS:
+                raise UsageError(f"there is no tool {params.name!r}", hint=f"the tools are {' and '.join(TOOLS)}")
+            return _result(await self._answer(params.arguments or {}, params.name))
         except SchedulerError as error:
             return _result(error_json(error), is_error=True)
         except OSError as error:
@@ -99,7 +90,7 @@ class _Tool:
             told = UnavailableError(f"this failed inside the scheduler: {type(error).__name__}: {error}")
             return _result(error_json(told), is_error=True)
 
-    async def _answer(self, arguments: Mapping[str, Any]) -> Json:
+    async def _answer(self, arguments: Mapping[str, Any], tool: str) -> Json:
         """The answer from a thread. Where the call is cancelled, what has begun is still waited for."""
         if self._ended is not None:
             raise UnavailableError("the tool server is being stopped")
@@ -111,7 +102,7 @@ class _Tool:
         def work() -> Json:
             if cancel.is_set():  # while it waited for its turn
                 raise RefusedError("the call was cancelled; nothing was done")
-            return answer(replace(self._root, place=self._root.place.now()), arguments, cancel)
+            return answer(replace(self._root, place=self._root.place.now()), arguments, cancel, tool)
 
         async def in_a_thread() -> None:
             with anyio.CancelScope(shield=True):
@@ -150,6 +141,19 @@ class _Tool:
                 if self._calls:
                     await self._ended.wait()
                 os._exit(128 + number)
+
+
+def _tool(name: str) -> types.Tool:
+    reads = name == READ_TOOL
+    return types.Tool(
+        name=name,
+        title=TITLES[name],
+        description=DESCRIPTIONS[name],
+        input_schema=input_schema(name),
+        annotations=types.ToolAnnotations(
+            read_only_hint=reads, destructive_hint=not reads, idempotent_hint=reads, open_world_hint=not reads
+        ),
+    )
 
 
 def _result(found: Json, *, is_error: bool = False) -> types.CallToolResult:

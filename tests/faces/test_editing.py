@@ -1095,7 +1095,7 @@ def test_no_edit_makes_or_changes_a_run(lived_in: Root) -> None:
 
 
 def test_every_verb_prints_the_shape_of_an_edit(lived_in: Root) -> None:
-    keys = {"job", "job_id", "applied", "why", "guard", "file", "files", "diff", "commit", "branch", "root"}
+    keys = {"job", "job_id", "applied", "why", "guard", "file", "files", "diff", "commit", "branch", "root", "proposed"}
     for args in (*WRITERS[:2], WRITERS[3], WRITERS[4], WRITERS[2]):
         assert args[0] in commands.commands
         assert set(json.loads(lived_in.ok(*args, "--json").stdout)) == keys

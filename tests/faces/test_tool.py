@@ -1,4 +1,4 @@
-"""The tool `schedule`, called as an agent calls it: what it may do, what it is told, and what it cannot harm."""
+"""The tools, called as an agent calls them: what they may do, what they tell, and what they cannot harm."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from scheduler.cli.main import option_for
+from scheduler.cli.main import option_for, option_with
 from scheduler.core.formats.shapes import JobShape
 from scheduler.core.values.problems import Remedy, SchedulerError, UsageError
 from scheduler.root.place import locate
 from scheduler.run.local.cancel import Cancel
 from scheduler.service import root as service
-from scheduler.tool.arguments import CALLS, DESCRIPTION, KEYS, input_schema, read_call
+from scheduler.tool.arguments import ACTS, CALLS, EDIT_TOOL, KEYS, READ_TOOL, READS, TOOLS, read_call
 from scheduler.tool.calls import _ACTIONS, EDITS, answer, error_json
+from scheduler.tool.schema import DESCRIPTIONS, input_schema
 from tests.faces.conftest import TRIAGE, Root, contents
 from tests.faces.test_editing import hook
 
@@ -47,7 +48,7 @@ def ask(root: Root, action: str, **given: Any) -> Any:
     """The answer to a call that succeeds. Raises: SchedulerError."""
     place = locate(None, None, None, environ=os.environ, cwd=root.path)
     seen = service.Root(place=place, actor="agent:tester", environ=os.environ, clock=root.clock)
-    found = answer(seen, {"action": action, **given}, Cancel())
+    found = answer(seen, {"action": action, **given}, Cancel(), READ_TOOL if action in [*READS] else EDIT_TOOL)
     json.dumps(found)
     return found
 
@@ -70,12 +71,14 @@ def refused(root: Root, action: str, **given: Any) -> str:
 def test_what_to_do_next_is_said_with_options_on_the_command_line_and_with_arguments_by_the_tool() -> None:
     for remedy in Remedy:
         error = UsageError("no", remedy=remedy)
-        option, argument = error.told(option_for)[1], error_json(error)["error"]["hint"]
+        option, argument = error.told(option_for, option_with)[1], error_json(error)["error"]["hint"]
         assert "--" in option
         assert "--" not in argument
         assert "{" not in option + argument
     passed = UsageError("{until} {until} has passed", arguments=("until",))
-    assert passed.told(option_for)[0] == "--until {until} has passed", "what a caller has written stays as it is"
+    assert passed.told(option_for, option_with)[0] == "--until {until} has passed", (
+        "what a caller has written stays as it is"
+    )
     assert error_json(passed)["error"]["message"] == "until {until} has passed"
 
 
@@ -95,34 +98,45 @@ def allowed(lived_in: Root) -> Root:
 # -- the schema ----------------------------------------------------------------------------------
 
 
-def test_the_schema_is_valid_flat_and_has_every_key_of_a_job_and_every_argument() -> None:
-    schema = input_schema()
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_schema_is_valid_flat_and_has_every_argument_of_its_actions(tool: str) -> None:
+    schema = input_schema(tool)
     Draft202012Validator.check_schema(schema)
-    assert schema["properties"]["action"]["enum"] == list(CALLS) == list(_ACTIONS)
-    wanted = {"action", *KEYS, *(name for shape in CALLS.values() for name in shape.model_fields)}
-    assert set(schema["properties"]) == wanted
+    assert schema["properties"]["action"]["enum"] == list(TOOLS[tool])
+    wanted = {"action", *(name for shape in TOOLS[tool].values() for name in shape.model_fields)}
+    assert set(schema["properties"]) == wanted | (set(KEYS) if tool == EDIT_TOOL else set())
     assert all(each["description"] for each in schema["properties"].values())
     assert not {"oneOf", "anyOf", "allOf"} & set(schema), "models' APIs refuse these at the top"
-    assert not [word for word in ("(?", "patternProperties") if word in json.dumps(schema)], "and these anywhere"
-    assert schema["properties"]["env"]["additionalProperties"] == {"type": ["string", "null"]}
-    assert not set(KEYS) & {name for shape in CALLS.values() for name in shape.model_fields} - {"task"}
+    assert not [word for word in ("(?", "patternProperties", "$ref", "null") if word in json.dumps(schema)]
+    assert None not in [each.get("type") for each in schema["properties"].values()]
+    assert all("items" in each for each in schema["properties"].values() if "array" in each["type"])
+
+
+def test_each_action_belongs_to_one_tool_and_is_carried_out() -> None:
+    assert not set(READS) & set(ACTS)
+    assert {*CALLS} == {*READS, *ACTS} == {*_ACTIONS}
     assert set(KEYS) == set(JobShape.model_fields) - {"id"}
+    assert not set(KEYS) & {name for shape in ACTS.values() for name in shape.model_fields}
+    schema = input_schema(EDIT_TOOL)["properties"]
+    assert (schema["schedule"]["type"], schema["retry"]["type"]) == (["string", "object", "array"], "object")
 
 
-def examples() -> Iterator[dict[str, Any]]:
-    text = DESCRIPTION.partition("Examples:\n")[2].partition("\n\n")[0]
+def examples(tool: str) -> Iterator[dict[str, Any]]:
+    text = DESCRIPTIONS[tool].partition("Examples:\n")[2].partition("\n\n")[0]
     decoder, at = json.JSONDecoder(), 0
     while (at := text.find("{", at)) >= 0:
         found, at = decoder.raw_decode(text, at)
         yield found
 
 
-def test_every_example_of_the_description_fits_the_schema() -> None:
-    found = list(examples())
-    assert len(found) >= 10
-    validator = Draft202012Validator(input_schema())
+@pytest.mark.parametrize("tool", TOOLS)
+def test_every_example_of_a_description_fits_the_schema_and_can_be_read(tool: str) -> None:
+    found = list(examples(tool))
+    assert len(found) >= 5
+    validator = Draft202012Validator(input_schema(tool))
     for each in found:
         validator.validate(each)
+        assert read_call(each, tool).action == each["action"]
 
 
 # -- reading is always allowed -------------------------------------------------------------------
@@ -378,12 +392,13 @@ def test_commands_inside_a_run_are_held_to_the_policy_too(allowed: Root, monkeyp
     ("given", "told"),
     [
         ({"action": "updat"}, "there is no action 'updat' | did you mean 'update'?"),
-        ({"action": None}, "action is missing | it is one of list, show"),
+        ({"action": None}, "action is missing | it is one of update, create"),
         ({"action": ["update"]}, "there is no action"),
-        ({"action": "show"}, "show: key 'job' is missing"),
+        ({"action": "show"}, "show: job or run is missing | write job: heartbeat, or run: heartbeat:7"),
+        ({"action": "show", "job": "heartbeat", "run": "heartbeat:1"}, "job and run are both given"),
         ({"action": "show", "job": 5}, "job must be text, not the number 5"),
         ({"action": "show", "job": "heartbeet"}, "did you mean 'heartbeat'?"),
-        ({"action": "show", "job": "heartbeat", "name": "x"}, "a key of a job is changed by update"),
+        ({"action": "show", "job": "heartbeat", "name": "x"}, "did you mean 'job'?"),
         ({"action": "update", "job": "heartbeat"}, "update changes nothing: no key of the job was given | give one"),
         ({"action": "update", "job": "heartbeat", "colour": "red"}, "update takes no 'colour' | it takes job"),
         ({"action": "update", "job": "heartbeat", "schedul": "@daily"}, "did you mean 'schedule'?"),
@@ -444,12 +459,6 @@ def test_text_in_a_variable_stays_text() -> None:
     call = read_call({"action": "update", "job": "a", "env": {"A": '{"b": 1}'}, "set": {"env.B": "[1]"}})
     assert (call.keys["env"], call.given.set) == ({"A": '{"b": 1}'}, {"env.B": "[1]"})
     assert read_call({"action": "update", "job": "a", "unset": '["owner"]'}).given.unset == ["owner"]
-
-
-def test_every_property_of_the_schema_has_a_type() -> None:
-    found = {name: each.get("type") for name, each in input_schema()["properties"].items()}
-    assert None not in found.values()
-    assert (found["schedule"], found["retry"]) == (["string", "object", "array"], "object")
 
 
 def test_hints_name_arguments_and_not_options_of_commands(allowed: Root) -> None:

@@ -21,6 +21,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from scheduler.tool import server
+from scheduler.tool.arguments import EDIT_TOOL, READ_TOOL, READS
 from tests.faces import served
 from tests.faces.conftest import Root
 from tests.helpers import LONG_S, REPOSITORY, ROOT_FILE, until
@@ -59,7 +60,8 @@ async def agent(root: Root) -> AsyncIterator[Ask]:
     async with Client(stdio_client(command)) as client:
 
         async def ask(action: str, **given: Any) -> Any:
-            found = await client.call_tool("schedule", {"action": action, **given})
+            tool = READ_TOOL if action in READS else EDIT_TOOL
+            found = await client.call_tool(tool, {"action": action, **given})
             assert not found.is_error, found.structured_content
             return found.structured_content
 
@@ -240,6 +242,23 @@ def test_nonsense_is_answered_or_ignored_and_the_server_goes_on(root: Root) -> N
     assert root.git("log", "-1", "--format=%B") == "Why\n\n" + "x" * 200_000
     raw.call(12, "update", job="tick", name="Tick", message="x" * 300_000)
     assert "at most 262,144" in raw.answer(12)["result"]["structuredContent"]["error"]["message"]
+    assert raw.hang_up() == 0
+
+
+def test_a_client_sees_two_tools_and_which_of_them_only_reads(root: Root) -> None:
+    root.sync()
+    raw = Raw(root)
+    raw.send(HELLO, READY)
+    raw.send({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
+    found = {tool["name"]: tool["annotations"] for tool in raw.answer(1)["result"]["tools"]}
+    assert {name: (each["readOnlyHint"], each["destructiveHint"]) for name, each in found.items()} == {
+        "schedule_read": (True, False),
+        "schedule": (False, True),
+    }
+    arguments = {"action": "update", "job": "tick", "name": "x"}
+    raw.send({"jsonrpc": "2.0", "id": 2, "method": "tools/call",
+              "params": {"name": "schedule_read", "arguments": arguments}})  # fmt: skip
+    assert "changes nothing, so it has no update" in raw.answer(2)["result"]["content"][0]["text"]
     assert raw.hang_up() == 0
 
 

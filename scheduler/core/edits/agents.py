@@ -6,15 +6,20 @@ write, not by the words of the request, so a rollback follows the same rules as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
-from scheduler.core.formats.globs import matches_any, matches_job
+from scheduler.core.formats.globs import TAG, matches, matches_any, matches_job
+from scheduler.core.formats.rules import ID_PATTERN
 from scheduler.core.values.settings import ROOT_FILE, Agents
 
 BRANCHES = "agents/"  # prefix of the branches that agents create
 _NO_FIELDS = frozenset({"id"})  # implied by the name of the job
+_WILD = re.compile(r"[*?\[\]]")
+_ID = re.compile(ID_PATTERN[1:-1])
 HOW = "a person can allow it below agents in scheduler.yaml"
 
 
@@ -24,6 +29,7 @@ class Denied:
 
     message: str
     hint: str
+    give: Mapping[str, Any] = field(default_factory=dict)  # that the hint names in braces
 
 
 def check_verb(policy: Agents | None, verb: str) -> Denied | None:
@@ -36,11 +42,21 @@ def check_verb(policy: Agents | None, verb: str) -> Denied | None:
     return None
 
 
-def check_job(policy: Agents, verb: str, job_id: str, tags: Sequence[str]) -> Denied | None:
-    """tags: those that the job had before this request."""
+def check_job(policy: Agents, verb: str, job_id: str, tags: Sequence[str], *, is_new: bool = False) -> Denied | None:
+    """tags: those that the job had before this request. is_new: no such job is known, so its tags can be chosen."""
     if matches_job(job_id, tags, policy.jobs):
         return None
-    return Denied(f"agents may not {verb} job {job_id!r}; agents.jobs allows {', '.join(policy.jobs)}", HOW)
+    message = f"agents may not {verb} job {job_id!r}; agents.jobs allows {', '.join(policy.jobs)}"
+    if is_new:
+        plain = [pattern for pattern in policy.jobs if not _WILD.search(pattern)]
+        tag = next((each.removeprefix(TAG) for each in plain if each.startswith(TAG)), None)
+        if tag is not None and "tags" in policy.fields:
+            return Denied(message, "give it {tags}", {"tags": [*tags, tag]})
+        names = [each.replace("*", job_id, 1) for each in policy.jobs if not each.startswith(TAG) and "*" in each]
+        names += [each for each in plain if not each.startswith(TAG)]
+        if name := next((each for each in names if _ID.fullmatch(each) and matches_job(each, (), policy.jobs)), None):
+            return Denied(message, f"name the job {name}")
+    return Denied(message, HOW)
 
 
 def check_fields(policy: Agents, fields: Sequence[str]) -> Denied | None:
@@ -54,14 +70,32 @@ def check_fields(policy: Agents, fields: Sequence[str]) -> Denied | None:
     )
 
 
-def check_agent_path(policy: Agents, path: str) -> Denied | None:
-    """path: a file that is new, or that did not belong to the job so far."""
+def check_agent_path(
+    policy: Agents, path: str, *, hint: str = "write {near} instead", fits: Callable[[str], bool] = lambda _: True
+) -> Denied | None:
+    """path: a file that is new, or that did not belong to the job so far.
+
+    hint: with `{near}` for a path that is allowed, or `{path}` or `{task_source_path}` for that argument with it.
+    fits: whether a file could stand for this one.
+    """
     if path == ROOT_FILE:
         return Denied(f"agents never write {ROOT_FILE}", "a person decides what it says")
     if matches_any(path, policy.paths):
         return None
     allowed = f"allows {', '.join(policy.paths)}" if policy.paths else "allows no new file"
-    return Denied(f"agents may not write {path}; agents.paths {allowed}", HOW)
+    message = f"agents may not write {path}; agents.paths {allowed}"
+    near = next((each for pattern in policy.paths if (each := _like(path, pattern)) and fits(each)), None)
+    if near is None:
+        return Denied(message, HOW)
+    return Denied(message, hint.replace("{near}", near), dict.fromkeys(("path", "task_source_path"), near))
+
+
+def _like(path: str, pattern: str) -> str:
+    """A path of the same name that the glob matches; empty where none can be told."""
+    *folders, last = [part for part in pattern.split("/") if part != "**"] or [""]
+    name = path.rpartition("/")[2]
+    near = "/".join([*folders, name] if fnmatchcase(name, last) else [*folders, last, name])
+    return near if not _WILD.search(near) and matches(near, pattern) else ""
 
 
 def check_branch(name: str) -> Denied | None:

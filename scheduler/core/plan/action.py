@@ -62,16 +62,7 @@ class Action:
         """Definition fields through which the change gives the job more power than it had."""
         if self.before is None:
             return ()
-        old, new = self.before.spec, self.after.spec
-        return tuple(
-            name
-            for name, wider in (
-                ("runner", new.runner != old.runner),
-                ("env", not set(new.env) <= set(old.env)),
-                ("timeout_ms", new.timeout > old.timeout),
-            )
-            if wider
-        )
+        return widened(self.before.spec, self.after.spec)
 
     @property
     def commits(self) -> tuple[tuple[Literal["path", "task"], Dirty], ...]:
@@ -215,3 +206,16 @@ def definition_changes(before: JobSpec, after: JobSpec) -> dict[str, Change]:
         return {}
     old, new = before.to_json(), after.to_json()
     return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
+
+
+def widened(old: JobSpec, new: JobSpec) -> tuple[str, ...]:
+    """Definition fields through which a job has more power than before."""
+    return tuple(
+        name
+        for name, wider in (
+            ("runner", new.runner != old.runner),
+            ("env", not set(new.env) <= set(old.env)),
+            ("timeout_ms", new.timeout > old.timeout),
+        )
+        if wider
+    )

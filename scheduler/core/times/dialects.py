@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from scheduler.core.times.cron import ScheduleError
+from scheduler.core.times.fires import zone_of
+from scheduler.core.times.spoken import ZONE, spoken_cron, spoken_interval
 from scheduler.core.times.valid import check_cron
 from scheduler.core.values.units import UnitError, format_duration, parse_duration
 
@@ -34,17 +36,9 @@ _WORDS = {
     "weekdays": "0 0 * * mon-fri",
     "every weekday": "0 0 * * mon-fri",
 }
-_INTERVAL = re.compile(r"(?:@?every\s+|rate\(\s*|@every:?\s*)([0-9]+)\s*([a-z]*)\s*\)?", re.IGNORECASE)
-_LONG_UNITS = {"second": "s", "sec": "s", "s": "s", "minute": "m", "min": "m", "m": "m", "hour": "h", "hr": "h"}
-_LONG_UNITS |= {"h": "h", "day": "d", "d": "d"}
 _WRAPPED = re.compile(r"cron\((.*)\)", re.IGNORECASE | re.DOTALL)
 _CALENDAR = re.compile(
     r"(?:(?P<days>[a-z,. -]*[a-z])\s+)?(?:(?P<date>[0-9*,/-]+-[0-9*,/.-]+)\s+)?(?P<time>[0-9*,/.]+:[0-9*,/.:]+)",
-    re.IGNORECASE,
-)
-_AT_TIME = re.compile(
-    r"(?:every\s+)?(?P<days>day|weekday|[a-z]+day)?\s*(?:at\s+)?(?P<hour>[0-9]{1,2})"
-    r"(?::(?P<minute>[0-9]{2}))?\s*(?P<half>am|pm)?",
     re.IGNORECASE,
 )
 
@@ -58,7 +52,22 @@ def same_schedule(text: str) -> str | None:
     said = " ".join(text.split())
     if len(said) > 200:
         return None
-    return _interval(said) or _quoted(_cron_of(said))
+    if found := _interval(said) or _quoted(_cron_of(said)):
+        return found
+    return _with_zone(said)
+
+
+def _with_zone(said: str) -> str | None:
+    """Words that end in a time zone, as in "daily at 9:00 Europe/Berlin"."""
+    found = ZONE.fullmatch(said)
+    cron = None if found is None else _quoted(spoken_cron(found["rest"]))
+    if found is None or cron is None:
+        return None
+    try:
+        zone_of(found["zone"])
+    except ScheduleError:
+        return None
+    return f"{{cron: {cron}, timezone: {found['zone']}}}"
 
 
 def _quoted(cron: str | None) -> str | None:
@@ -72,15 +81,9 @@ def _quoted(cron: str | None) -> str | None:
 
 
 def _interval(said: str) -> str | None:
-    found = _INTERVAL.fullmatch(said)
-    if found is None:
-        return None
-    unit = found[2].lower()
-    short = _LONG_UNITS.get(unit) or _LONG_UNITS.get(unit.removesuffix("s"))
-    if short is None:
-        return None
     try:
-        return f"{{every: {format_duration(parse_duration(found[1] + short))}}}"
+        length = spoken_interval(said)
+        return None if length is None else f"{{every: {format_duration(parse_duration(length))}}}"
     except UnitError:
         return None
 
@@ -92,13 +95,13 @@ def _cron_of(said: str) -> str | None:
     lower = said.lower().removeprefix("@")
     if lower in _WORDS:
         return _WORDS[lower]
+    if spoken := spoken_cron(said):
+        return spoken
     tokens = said.split()
     if "?" in tokens:
         return _with_question_mark(tokens)
     if len(tokens) == 7 and not re.search("[0-9]", tokens[5]):
         return _quartz(tokens)
-    if at := _AT_TIME.fullmatch(said):
-        return _at_time(at)
     if calendar := _CALENDAR.fullmatch(said):
         return _systemd(calendar)
     return None
@@ -175,16 +178,3 @@ def _systemd(found: re.Match[str]) -> str | None:
 def _number(text: str) -> str:
     plain = re.sub(r"\b0+(?=[0-9])", "", text).replace("..", "-")
     return re.sub(r"^0/", "*/", plain)
-
-
-def _at_time(found: re.Match[str]) -> str | None:
-    if not (found["minute"] or found["half"]):
-        return None
-    hour, half = int(found["hour"]), (found["half"] or "").lower()
-    if half:
-        if not 1 <= hour <= 12:
-            return None
-        hour = hour % 12 + 12 * (half == "pm")
-    word = (found["days"] or "day").lower()
-    weekday = {"day": "*", "weekday": "mon-fri"}.get(word) or word[:3]
-    return f"{int(found['minute'] or 0)} {hour} * * {weekday}"

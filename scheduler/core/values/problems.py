@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from scheduler.core.values.codec import Stored
 from scheduler.core.values.lookalikes import same_looking
@@ -97,20 +98,35 @@ class SchedulerError(Exception):
     exit_code = 5
 
     def __init__(
-        self, message: str, *, hint: str = "", remedy: Remedy | None = None, arguments: Sequence[str] = ()
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        remedy: Remedy | None = None,
+        arguments: Sequence[str] = (),
+        give: Mapping[str, Any] | None = None,
     ) -> None:
-        """arguments: of the verb, which the message names in braces before any text of the caller."""
+        """arguments: of the verb, which the message names in braces before any text of the caller.
+
+        give: keys of a job or arguments with the values that help; the hint names them in braces.
+        """
         super().__init__(message)
         self.hint = hint
         self.remedy = remedy
         self.arguments = arguments
+        self.give = give or {}
 
-    def told(self, spell: Callable[[str], str]) -> tuple[str, str]:
-        """The message, and what to do next. spell: writes an argument of a verb the way the caller's face does."""
-        message = str(self)
+    def told(self, spell: Callable[[str], str], write: Callable[[str, Any], str]) -> tuple[str, str]:
+        """The message, and what to do next.
+
+        spell: writes an argument of a verb the way the caller's face does; write: the same with a value.
+        """
+        message, hint = str(self), self.hint
         for name in self.arguments:
             message = message.replace(f"{{{name}}}", spell(name), 1)
-        return message, self.hint if self.remedy is None else self.remedy.told(spell)
+        for name, value in self.give.items():
+            hint = hint.replace(f"{{{name}}}", write(name, value), 1)
+        return message, hint if self.remedy is None else self.remedy.told(spell)
 
 
 class UsageError(SchedulerError):

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scheduler.core.edits.jobedit import Opened, WrongJobError
+from scheduler.core.edits.schedules import PARTS
 from scheduler.core.edits.spans import SHORTHANDS, EditError, MissingKeyError, dotted
 from scheduler.core.formats.faults import unknown_key
 from scheduler.core.formats.paths import PathError, check_path
@@ -37,7 +38,9 @@ def check_keys(changes: Mapping[str, Any], unset: Sequence[str], task: str | Non
         raise UsageError(
             f"{len(names):,} keys are given; at most {MOST_KEYS} are changed at once", hint="change fewer at a time"
         )
-    _check_names(names)
+    # A new schedule keeps what stands beside the old one: to unset a part of that is another matter.
+    parts = {f"schedule.{part}" for part in PARTS} & {*unset} if "schedule" in changes else ()
+    _check_names([*changes, *(name for name in unset if name not in parts)])
     _check_values(changes)
     _check_known(changes)
 

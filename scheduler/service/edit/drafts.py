@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scheduler.core.edits.traces import still_edited
 from scheduler.core.values.problems import RefusedError, Remedy, SchedulerError, UnavailableError, UsageError
@@ -27,6 +27,7 @@ from scheduler.root import writing
 from scheduler.root.committed import CommitFiles
 from scheduler.root.place import is_there
 from scheduler.service.edit.permission import Permission
+from scheduler.service.edit.proposed import Proposal
 from scheduler.service.edit.trees import EditFiles
 from scheduler.service.jobs import show_job
 from scheduler.service.root import Root
@@ -98,6 +99,8 @@ class Draft:
     gone: bool = False  # the job shall be archived
     target: Target = IN_PLACE
     permission: Permission | None = None  # of the agent whose edit it is
+    kept: Mapping[str, Any] = field(default_factory=dict)  # of the schedule, though the edit does not name it
+    dropped: Mapping[str, Any] = field(default_factory=dict)  # of the schedule: it has no meaning any more
     notes: list[str] = field(default_factory=list)  # what whoever asked has to know once it is done
     give_up: float = math.inf  # on the monotonic clock: others wait for this edit
 
@@ -280,12 +283,15 @@ def apply_draft(root: Root, draft: Draft) -> EditJson:
         draft.permission.check(draft.files, draft.job_id, draft.after, gone=draft.gone, known=root.known(draft.job_id))
     if draft.branch is not None and root.place.followed is None:  # there, what the commit holds runs as it is
         _to_committed_form(draft)
+    proposal = None if draft.gone else Proposal(draft.files, draft.job_id)
     if draft.after:
         commit = write(root.place.root, draft, target, root.environ, root.tell)
     else:
         root.tell("nothing to do: the files say so already")
     for note in draft.notes:
         root.tell(note)
+    # Before a sync: what widens is told by the definition that is in force so far.
+    proposed = None if proposal is None else proposal.told(root, draft.after, draft.kept, draft.dropped)
     followed = root.place.followed
     where = _push(root, draft, commit) if target.push else ""
     applied: str
@@ -311,6 +317,7 @@ def apply_draft(root: Root, draft: Draft) -> EditJson:
         "diff": diff_of(draft.before, draft.after),
         "commit": commit,
         "branch": None if draft.branch is None or applied != "pending_branch" else draft.branch.name,
+        "proposed": proposed,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -11,13 +12,13 @@ from scheduler.core.edits import agents
 from scheduler.core.edits.agents import Denied
 from scheduler.core.edits.jobedit import Opened
 from scheduler.core.formats.shapes import JobShape
-from scheduler.core.values.facts import Fault, Job
+from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.settings import Agents
 from scheduler.ledger import syncs
 from scheduler.root.place import INSIDE_A_RUN
 from scheduler.root.settings import read_settings
-from scheduler.service.edit.trees import EditFiles, is_job_path, open_job, real_of, sharing
+from scheduler.service.edit.trees import EditFiles, document_after, is_job_path, open_job, own_files, sharing
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
@@ -66,11 +67,12 @@ class Permission:
         Raises: RefusedError.
         """
         before = None if self.verb == "create" else open_job(files, job_id)
-        own, task = _own_files(files, before)
-        after = None if gone else _after(files, job_id, written, before, own, task)
+        own, task = own_files(files, before)
+        after = None if gone else document_after(files, job_id, written, before, own, task)
         # Tags that it gives itself in this edit, or gave itself in a file that no sync has seen, open no door.
+        is_new = known is None and before is None
         for tags in self._tags(before, after, known):
-            self._need(agents.check_job(self.policy, self.verb, job_id, tags))
+            self._need(agents.check_job(self.policy, self.verb, job_id, tags, is_new=is_new))
         fields: list[str] = []
         if after is not None:
             fields += _changed(before, after)
@@ -79,7 +81,7 @@ class Permission:
             if path == task:
                 fields.append("task")
             elif path != own:
-                self._need(agents.check_agent_path(self.policy, path))
+                self._need(self._new_file(files, path))
             if path != own:
                 self._check_sharing(files, path, job_id)
         self._need(agents.check_fields(self.policy, tuple(dict.fromkeys(fields))))
@@ -100,7 +102,17 @@ class Permission:
             return
         real = files.leads_to(now)
         if not isinstance(was, str) or files.leads_to(was) != real:
-            self._need(agents.check_agent_path(self.policy, real))
+            self._need(_task_file(self.policy, files, real))
+
+    def _new_file(self, files: EditFiles, path: str) -> Denied | None:
+        settings = files.settings
+        if not is_job_path(path, settings):
+            return _task_file(self.policy, files, path)
+        suffix = posixpath.splitext(path)[1]
+        hint = "move it to {near}" if self.verb == "mv" else "write its file elsewhere: {path}"
+        return agents.check_agent_path(
+            self.policy, path, hint=hint, fits=lambda each: is_job_path(each, settings) and each.endswith(suffix)
+        )
 
     def _check_sharing(self, files: EditFiles, path: str, job_id: str) -> None:
         others = set(sharing(files, path, job_id))
@@ -111,7 +123,15 @@ class Permission:
 
     def _need(self, denied: Denied | None) -> None:
         if denied is not None:
-            raise RefusedError(self.where + denied.message, hint=denied.hint)
+            raise RefusedError(self.where + denied.message, hint=denied.hint, give=denied.give)
+
+
+def _task_file(policy: Agents, files: EditFiles, path: str) -> Denied | None:
+    def fits(near: str) -> bool:
+        """Not in a folder of job files: a text with that ending would be taken for one."""
+        return not is_job_path(f"{posixpath.splitext(near)[0]}.md", files.settings)
+
+    return agents.check_agent_path(policy, path, hint="keep the task elsewhere: {task_source_path}", fits=fits)
 
 
 def permission_for(root: Root, verb: str) -> Permission:
@@ -147,41 +167,6 @@ def _policy(root: Root) -> Agents | None:
         settings = None if store is None else store.read(syncs.settings)
     settings = settings or read_settings(root.place)[0]
     return None if settings is None else settings.agents
-
-
-def _after(
-    files: EditFiles,
-    job_id: str,
-    written: Mapping[str, bytes | None],
-    before: Opened | None,
-    own: str | None,
-    task: str | None,
-) -> Opened | None:
-    """The job's document as the edit would leave it.
-
-    own, task: its files before the edit. A text may look like a job, and is none.
-    """
-    settings = files.settings
-    for path, data in written.items():
-        if data is None or path == task or (path != own and not is_job_path(path, settings)):
-            continue
-        opened = Opened(path, data, 0, settings)
-        for number, document in enumerate(opened.read().documents):
-            if document.id == job_id:
-                return replace(opened, number=number)
-    return before
-
-
-def _own_files(files: EditFiles, before: Opened | None) -> tuple[str | None, str | None]:
-    """The real paths of the job's file and of its task's, as they are before the edit."""
-    if before is None:
-        return None, None
-    source = before.keys.get("task_source_path")
-    if not isinstance(source, str):
-        return real_of(files, before.path), None
-    found = files.read(source)
-    # One that is missing is the job's own all the same: it is named in the job's file.
-    return real_of(files, before.path), source if isinstance(found, Fault) else found.real
 
 
 def _changed(before: Opened | None, after: Opened) -> list[str]:

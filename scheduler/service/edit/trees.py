@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from scheduler.core.edits.jobedit import Opened
@@ -124,6 +124,41 @@ def real_of(files: EditFiles, path: str) -> str:
     if isinstance(source, Fault):
         raise RefusedError(source.message)
     return source.real
+
+
+def document_after(
+    files: EditFiles,
+    job_id: str,
+    written: Mapping[str, bytes | None],
+    before: Opened | None,
+    own: str | None,
+    task: str | None,
+) -> Opened | None:
+    """The job's document as the edit would leave it.
+
+    own, task: its files before the edit. A text may look like a job, and is none.
+    """
+    settings = files.settings
+    for path, data in written.items():
+        if data is None or path == task or (path != own and not is_job_path(path, settings)):
+            continue
+        opened = Opened(path, data, 0, settings)
+        for number, document in enumerate(opened.read().documents):
+            if document.id == job_id:
+                return replace(opened, number=number)
+    return before
+
+
+def own_files(files: EditFiles, before: Opened | None) -> tuple[str | None, str | None]:
+    """The real paths of the job's file and of its task's, as they are before the edit."""
+    if before is None:
+        return None, None
+    source = before.keys.get("task_source_path")
+    if not isinstance(source, str):
+        return real_of(files, before.path), None
+    found = files.read(source)
+    # One that is missing is the job's own all the same: it is named in the job's file.
+    return real_of(files, before.path), source if isinstance(found, Fault) else found.real
 
 
 def sharing(files: EditFiles, path: str, job_id: str) -> Iterator[str]:

@@ -12,10 +12,12 @@ import hashlib
 import posixpath
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from scheduler.core.edits import jobedit
 from scheduler.core.edits.jobedit import Opened, WrongJobError
+from scheduler.core.edits.schedules import Rescheduled, reschedule, schedule_words
 from scheduler.core.edits.spans import UNSET, Change, path_of, with_change
 from scheduler.core.formats.jobfile import Document, is_markdown
 from scheduler.core.values.facts import Fault, version
@@ -77,6 +79,7 @@ def _update(
     draft: Draft, job: Opened, changes: Mapping[str, Any], unset: Sequence[str], task: str | None, *, exact: bool
 ) -> None:
     keys = job.keys
+    changes, unset, schedule = reschedule(keys.get("schedule"), changes, unset)
     steps = [Change(path_of(name, keys), value) for name, value in changes.items()]
     gone = [Change(path, UNSET) for path in sorted((path_of(name, keys) for name in unset), key=checks.position)]
     for change in gone:
@@ -94,7 +97,10 @@ def _update(
         # The lines of an inline task are those of its file.
         steps.append(Change(("task",), told if exact or "\r" in told.replace("\r\n", "") else checks.lf(told)))
     # What is taken away first could leave nothing to hold on to, what is written last could stand twice.
-    data = jobedit.edited(job, [*steps, *gone], body=body, exact=exact, go_on=draft.go_on)
+    with _told_of_kept(schedule):
+        data = jobedit.edited(job, [*steps, *gone], body=body, exact=exact, go_on=draft.go_on)
+    if schedule is not None:
+        draft.kept, draft.dropped = schedule.kept, schedule.dropped
     if "task_source_path" in changes and text is None and isinstance(source, str):
         fault = task_fault(draft.files, source)
         if fault is not None:
@@ -102,6 +108,22 @@ def _update(
     if text is not None and (fault := text_fault(text, job.settings)) is not None:
         raise UsageError(fault.message)
     draft.put(real_of(draft.files, job.path), job.data, data)
+
+
+@contextlib.contextmanager
+def _told_of_kept(schedule: Rescheduled | None) -> Iterator[None]:
+    """Make an error about a kept key of the schedule say where that key comes from."""
+    try:
+        yield
+    except WrongJobError as error:
+        first, *more = error.problems
+        kept = {} if schedule is None else schedule.kept
+        blamed = {key: value for key, value in kept.items() if first.code == f"schedule.{key}" or key in first.message}
+        if not first.code.startswith("schedule.") or not blamed:
+            raise
+        message = f"{first.message} (kept from the present schedule: {schedule_words(blamed)})"
+        hint = f"{first.hint}; name {' and '.join(blamed)} in the new schedule, or set it to null there"
+        raise WrongJobError([replace(first, message=message, hint=hint), *more]) from None
 
 
 def _put_task(draft: Draft, job: Opened, path: str, text: bytes) -> None:

@@ -1,0 +1,38 @@
+"""What a job would be like after an edit, also where that waits on a branch: its schedule, next fires, more power."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from scheduler.core import views
+from scheduler.service.edit.trees import EditFiles, document_after, open_job, own_files
+from scheduler.service.root import Root
+
+if TYPE_CHECKING:
+    from scheduler.core.answers import ProposedJson
+
+
+class Proposal:
+    """Begun before an edit is written and told after it: a hook may have gone over the files."""
+
+    def __init__(self, files: EditFiles, job_id: str) -> None:
+        self._files, self._job_id = files, job_id
+        known = any(document.id == job_id for document in files.documents())
+        self._before = open_job(files, job_id) if known else None
+        self._own, self._task = own_files(files, self._before)
+
+    def told(
+        self, root: Root, written: Mapping[str, bytes | None], kept: Mapping[str, Any], dropped: Mapping[str, Any]
+    ) -> ProposedJson | None:
+        """None where the files do not say what the job would be."""
+        found = document_after(self._files, self._job_id, written, self._before, self._own, self._task)
+        spec = None if found is None else found.document.spec
+        if spec is None:
+            return None
+        job = root.known(self._job_id)
+        if job is None or job.archived:
+            before, pause = None if self._before is None else self._before.document.spec, None
+        else:
+            before, pause = job.file.spec, job.pause
+        return views.proposed_json(before, spec, pause=pause, now=root.clock.now(), kept=kept, dropped=dropped)

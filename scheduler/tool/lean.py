@@ -1,0 +1,84 @@
+"""Answers in few tokens: without what has no value, and of rows what a model asks for first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from scheduler.core.values.problems import Problem
+
+if TYPE_CHECKING:
+    from scheduler.core.answers import EditJson, JobJson, ListJson, ProposedJson, ShowJson
+
+Json = Mapping[str, Any]
+MOST_RESULT = 1_000  # characters of the result of each run in a history
+_MOST_PROBLEMS = 5
+_JOB = ("id", "status", "schedule_text", "next_fire_at", "last_run_at", "last_run_status")
+_RUN = (
+    *("id", "status", "reason", "trigger", "fire_time", "requested_by", "started_at", "duration_ms", "exit_code"),
+    *("error", "result", "result_cut", "retry_at", "task_sha256", "revision", "dirty", "task_of"),
+)
+
+
+def lean(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Without null and what is empty; false and 0 are values."""
+    return {name: value for name, value in found.items() if value is not None and value not in ([], {}, "")}
+
+
+def lean_fires(fires: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [lean(fire) for fire in fires]
+
+
+def short_job(job: JobJson) -> dict[str, Any]:
+    """A row of a list: what it is and does, and only where there is something, what is wrong."""
+    told = lean({name: value for name, value in job.items() if name in _JOB})
+    if job["sync_state"] not in ("synced", "archived"):
+        told["sync_state"] = job["sync_state"]
+    if job["waiting"] is not None:
+        told["waiting"] = job["waiting"]["reason"]
+    if job["alarms"]:
+        told["alarms"] = [alarm["message"] for alarm in job["alarms"]]
+    if job["consecutive_errors"]:
+        told["consecutive_errors"] = job["consecutive_errors"]
+    return told
+
+
+def short_list(found: ListJson, jobs: Sequence[JobJson]) -> dict[str, Any]:
+    """jobs: those of the list that are told."""
+    problems = [Problem.from_json(each).in_words for each in found["problems"][:_MOST_PROBLEMS]]
+    if len(found["problems"]) > _MOST_PROBLEMS:
+        problems.append(f"{len(found['problems']) - _MOST_PROBLEMS} more; validate has all")
+    rest = lean({"problems": problems, "troubles": found["troubles"]})
+    summary = {name: value for name, value in found["summary"].items() if value}
+    return {"jobs": [short_job(job) for job in jobs], **rest, "summary": summary}
+
+
+def cut_result(run: Mapping[str, Any]) -> dict[str, Any]:
+    result = run["result"]
+    if isinstance(result, str) and len(result) > MOST_RESULT:
+        return {**run, "result": result[:MOST_RESULT], "result_cut": True}
+    return {**run}
+
+
+def short_run(run: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a history."""
+    told = cut_result(run)
+    return lean({name: told[name] for name in _RUN if name in told})
+
+
+def lean_show(found: ShowJson) -> dict[str, Any]:
+    return {**lean(found), "job": lean(found["job"]), "next_fires": lean_fires(found["next_fires"])}
+
+
+def lean_proposed(found: ProposedJson) -> dict[str, Any]:
+    return {**lean(found), "next_fires": lean_fires(found["next_fires"]), "widens": found["widens"]}
+
+
+def lean_edit(found: EditJson) -> dict[str, Any]:
+    """On a branch without the job: that is as it was, and what it would be is `proposed`."""
+    told: dict[str, Any] = {name: value for name, value in found.items() if value is not None and name != "job"}
+    if found["job"] is not None and found["applied"] != "pending_branch":
+        told["job"] = lean(found["job"])
+    if found["proposed"] is not None:
+        told["proposed"] = lean_proposed(found["proposed"])
+    return told

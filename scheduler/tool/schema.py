@@ -1,0 +1,143 @@
+"""What clients are told of the two tools: names, descriptions and schemas, in few words, as a model reads them at
+every turn.
+
+A schema is one flat mapping, as models seldom understand a choice of mappings. It says names, types and meanings; what
+a value may hold is checked when it comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from scheduler.core.formats.json_schema import job_schema, schema_of
+from scheduler.core.formats.shapes import JobShape
+from scheduler.tool.arguments import EDIT_TOOL, KEYS, READ_TOOL, TOOLS, WITH_KEYS, EditCall, JobOrRunCall
+
+Json = dict[str, Any]
+_LONGEST = 80  # characters of the meaning of a key that has no shorter one here
+# Of the keys of a job, in fewer words than the reference has.
+_BRIEF = {
+    "name": "What people call it.",
+    "description": "What it is for.",
+    "owner": "Who answers for it.",
+    "tags": "Words to find it by.",
+    "enabled": "false: never due.",
+    "schedule": 'Cron text, {"cron", "timezone"}, {"every": "2h"}, {"at": "2027-01-31T09:00:00+01:00"}, "manual", '
+    "or a list.",
+    "task": "The whole text.",
+    "task_source_path": "File of the text, instead of task.",
+    "runner": "A runner in scheduler.yaml.",
+    "env": "Variables; values are text.",
+    "timeout": "Duration, such as 20m.",
+    "concurrency": "If due while it runs.",
+    "catch_up": "Slots missed while nothing ran: none, latest, all.",
+    "failure_limit": "Errors in a row that stop it.",
+    "retry": "attempts, delay, backoff, max_delay, on.",
+    "expires": "Not due after this instant.",
+    "expect_every": "Alarm without a success for this long.",
+}
+
+
+def input_schema(tool: str) -> Json:
+    """Of a call of this tool."""
+    calls = TOOLS[tool]
+    properties: Json = {"action": {"type": "string", "enum": [*calls], "description": " ".join(_actions(tool))}}
+    for shape in calls.values():
+        for name, found in schema_of(shape).get("properties", {}).items():
+            properties.setdefault(name, {**_plain(found, {}), "description": found["description"]})
+    if tool == EDIT_TOOL:
+        jobs = job_schema()
+        properties |= {name: _key(name, jobs["properties"][name], jobs["$defs"]) for name in KEYS}
+    return {"type": "object", "properties": properties, "required": ["action"], "additionalProperties": False}
+
+
+def _actions(tool: str) -> Iterator[str]:
+    """Each action with its arguments, `?` behind those that may be left out."""
+    common = {*EditCall.model_fields, "if_version"} - {"job"}  # of edits: said once, in the description
+    for action, shape in TOOLS[tool].items():
+        fields = {name: field for name, field in shape.model_fields.items() if name not in common}
+        if issubclass(shape, JobOrRunCall):
+            told = ["job or run", *(f"{name}?" for name in fields if name not in ("job", "run"))]
+        else:
+            told = [f"{name}{'' if field.is_required() else '?'}" for name, field in fields.items()]
+        told += ["keys of the job"] if action in WITH_KEYS else []
+        yield f"{action}({', '.join(told)}): {' '.join((shape.__doc__ or '').split())}"
+
+
+def _key(name: str, found: Json, definitions: Json) -> Json:
+    meaning = _BRIEF.get(name) or str(JobShape.model_fields[name].description)
+    if len(meaning) > _LONGEST and name not in _BRIEF:
+        meaning = meaning[:_LONGEST].rpartition(" ")[0] + " ..."
+    return {**_plain(found, definitions), "description": meaning}
+
+
+def _plain(found: Json, definitions: Json) -> Json:
+    """Type and choices alone, without null, which no argument needs: what is not wanted is left out."""
+    kinds = [kind for kind in _types(found, definitions) if kind != "null"]
+    plain: Json = {"type": kinds[0] if len(kinds) == 1 else kinds}
+    if "enum" in found:
+        plain["enum"] = [each for each in found["enum"] if each is not None]
+    if "array" in kinds:
+        items = found.get("items", {})
+        plain["items"] = {"type": items["type"]} if isinstance(items.get("type"), str) else {}
+    return plain
+
+
+def _types(found: Json, definitions: Json) -> list[str]:
+    """The types that a value may have by this schema."""
+    if "$ref" in found:
+        return _types(definitions[found["$ref"].rpartition("/")[2]], definitions)
+    if "anyOf" in found:
+        return list(dict.fromkeys(kind for each in found["anyOf"] for kind in _types(each, definitions)))
+    kinds = found.get("type", [])
+    return [kinds] if isinstance(kinds, str) else list(kinds)
+
+
+TITLES = {READ_TOOL: "Read scheduled jobs", EDIT_TOOL: "Edit and run scheduled jobs"}
+DESCRIPTIONS: Mapping[str, str] = {
+    READ_TOOL: """\
+Reads the jobs of a scheduler, whose jobs are files of a git repository: what they are, when they run, what they did and
+why. It changes nothing. Answers are short and leave out keys without a value; full: true gives all keys of a list.
+
+Examples:
+    {"action": "list", "tag": "agent"}
+    {"action": "show", "job": "heartbeat"}
+    {"action": "task", "job": "heartbeat"}
+    {"action": "history", "job": "heartbeat", "n": 5}
+    {"action": "output", "run": "heartbeat:7"}
+    {"action": "explain", "job": "heartbeat"}
+""",
+    EDIT_TOOL: """\
+Edits the jobs of a scheduler in their files, and runs, pauses, resumes and cancels them. An edit changes only what it
+names; the job keeps its id, counters and history, so nothing has to be deleted and made anew. A new schedule keeps
+timezone, jitter, starts and ends that it does not name; null drops one. Edits take commit, branch, message and (but
+for create) if_version.
+
+A job is a file, in Markdown with the task as the body:
+
+    ---
+    id: heartbeat
+    tags: [agent]
+    schedule: "0 * * * *"
+    ---
+    You are woken once an hour. Look at the inbox.
+
+or in YAML with task or task_source_path. Cron is on the wall clock of the zone beside it, else of scheduler.yaml.
+Durations are text: 90s, 20m, 1h30m.
+
+Examples:
+    {"action": "update", "job": "heartbeat", "schedule": {"every": "2h"}, "name": "Two-hourly"}
+    {"action": "update", "job": "heartbeat", "task": "Look at the inbox first.\\n", "if_version": "3-0a1b2c3d",
+     "message": "Look at the inbox first"}
+    {"action": "update", "job": "heartbeat", "set": {"retry.attempts": 3}, "unset": ["description"]}
+    {"action": "create", "job": "digest", "schedule": {"cron": "0 18 * * *", "timezone": "Europe/Berlin"},
+     "task": "Sum up the day.\\n", "tags": ["agent"]}
+    {"action": "rollback", "job": "heartbeat", "to": "heartbeat:7"}
+    {"action": "run", "job": "heartbeat", "wait": true}
+
+task is the whole text: read it first (task of schedule_read). An edit answers with its diff, what it proposes
+(schedule, next fires) and when it counts: now, next_sync, or pending_branch, which a person has to merge. agents in
+scheduler.yaml says what you may change. An error says what to do instead; then nothing was changed.
+""",
+}
