@@ -60,11 +60,16 @@ class JobOrRunCall(Shape):
     run: Line | None = Field(default=None, description="Run JOB:N; JOB alone for its newest.", examples=["heartbeat:7"])
 
 
+class StatusCall(Shape):
+    """One screen: daemon, running, failing, overdue, next, and what needs a person."""
+
+
 class ListCall(Shape):
     """Jobs: status, schedule, next and last run."""
 
     status: Line | None = Field(
-        default=None, description=f"Only this status. list: {_named(Status)}. history: {_named(RunStatus)}."
+        default=None,
+        description=f"Only this status. list: {_named(Status)}, running, failing. history: {_named(RunStatus)}.",
     )
     tag: Line | None = Field(default=None, description="Only jobs with this tag.")
     problems: bool = Field(default=False, description="Only jobs whose files have problems.")
@@ -86,9 +91,12 @@ class NextCall(Shape):
     until: When | None = Field(default=None, description="Only up to this.")
 
 
-class HistoryCall(JobCall):
-    """Runs and skips, newest first."""
+class HistoryCall(Shape):
+    """Runs and skips of a job or of all jobs, newest first."""
 
+    job: JobId | None = Field(default=None, description="Job id.", examples=["heartbeat"])
+    since: When | None = Field(default=None, description=f"Only after this: {_WHEN}.")
+    failed: bool = Field(default=False, description="Only runs that ended badly.")
     n: int | None = Field(default=None, ge=1, le=1_000, description="At most N rows.")
     status: Literal[tuple(each.value for each in RunStatus)] | None = Field(  # type: ignore[valid-type]
         default=None, description="Only runs of this status."
@@ -232,6 +240,7 @@ class RollbackCall(VersionedEdit):
 
 
 READS: Mapping[str, type[Shape]] = {
+    "status": StatusCall,
     "list": ListCall,
     "show": ShowCall,
     "task": TaskCall,

@@ -19,17 +19,29 @@ from scheduler.run.local.cancel import Cancel
 from scheduler.service.edit.drafts import Target
 from scheduler.service.edit.permission import need_permission
 from scheduler.service.edit.verbs import create_job, delete_job, move_job, roll_back, update_job
-from scheduler.service.history import explain_between, explain_job, explain_run_of, history, output, run_of, task
+from scheduler.service.history import (
+    explain_between,
+    explain_job,
+    explain_run_of,
+    history,
+    output,
+    present_task,
+    run_of,
+    run_to_read,
+    show_run,
+    task,
+)
 from scheduler.service.instants import instant_of
 from scheduler.service.jobs import list_jobs, never_synced, next_fires, show_job
 from scheduler.service.pause import pause_job, resume_job
 from scheduler.service.review.review import review
 from scheduler.service.root import Root
 from scheduler.service.run import cancel_run, dry_run_job, run_job
+from scheduler.service.status import status
 from scheduler.service.sync import plan_sync, sync, validate
 from scheduler.service.versions import diff, list_versions, log
 from scheduler.tool.arguments import EDIT_TOOL, Call, EditCall, read_call
-from scheduler.tool.lean import cut_result, lean, lean_edit, lean_fires, lean_show, short_list, short_run
+from scheduler.tool.lean import cut_result, lean, lean_edit, lean_fires, lean_show, lean_status, short_list, short_run
 
 if TYPE_CHECKING:
     from scheduler.core.answers import EditJson
@@ -91,7 +103,8 @@ def _as_json(schedule: str) -> str:
 def _list(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
     found = list_jobs(root, status=given.status, tag=given.tag, problems=given.problems, tasks=given.full)
-    jobs = [job for job in found["jobs"] if job["status"] != "archived" or given.status == "archived"]
+    archived = "archived" in (given.status or "").split(",")
+    jobs = [job for job in found["jobs"] if job["status"] != "archived" or archived]
     most = given.n or _JOBS
     left_out = max(0, len(jobs) - most)
     if given.full:
@@ -102,25 +115,19 @@ def _list(root: Root, call: Call, _: Cancel) -> Json:
 def _show(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
     if given.run is not None:
-        return {"run": lean(run_json(run_of(root, _run_id(root, given.run))))}
+        found = show_run(root, _run_id(root, given.run))
+        return {**found, "run": lean(cut_result(found["run"])), "last_lines": lean(found["last_lines"])}
     told = lean_show(show_job(root, given.job))
     try:
-        return {**told, **_cut(_present(root, given.job)["task"], 0, MOST_SHOWN)}
+        return {**told, **_cut(present_task(root, given.job)["task"], 0, MOST_SHOWN)}
     except SchedulerError as error:
         return {**told, "no_task": str(error)}
 
 
 def _task(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
-    found = _present(root, given.job) if given.job is not None else task_json(*task(root, _run_id(root, given.run)))
+    found = present_task(root, given.job) if given.job is not None else task_json(*task(root, _run_id(root, given.run)))
     return {**lean(found), **_cut(found["task"], given.offset, MOST_TEXT)}
-
-
-def _present(root: Root, job_id: str) -> Json:
-    """The text that a run of the job would get now, and where it comes from."""
-    found, job = dry_run_job(root, job_id), show_job(root, job_id)["job"]
-    path = job["task_source_path"] or job["source_path"]
-    return {"job_id": job_id, "task": found["task"], "task_sha256": found["task_sha256"], "source_path": path}
 
 
 def _cut(text: str, offset: int, most: int) -> Json:
@@ -134,13 +141,7 @@ def _cut(text: str, offset: int, most: int) -> Json:
 
 def _run_id(root: Root, name: str) -> str:
     """A run by its id, or the newest one of a job that started."""
-    if ":" in name:
-        return name
-    started = (run["id"] for run in history(root, name)["runs"] if run["started_at"] is not None)
-    newest = next(started, None)
-    if newest is None:
-        raise UsageError(f"job {name!r} has not run yet", hint="action explain says why")
-    return newest
+    return run_to_read(root, name).id
 
 
 def _next(root: Root, call: Call, _: Cancel) -> Json:
@@ -153,8 +154,9 @@ def _next(root: Root, call: Call, _: Cancel) -> Json:
 def _history(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
     status = None if given.status is None else RunStatus(given.status)
-    found = history(root, given.job, count=given.n or _RUNS, status=status)
-    return {"runs": [cut_result(run) if given.full else short_run(run) for run in found["runs"]]}
+    found = history(root, given.job, count=given.n or _RUNS, status=status, since=given.since, failed=given.failed)
+    runs = [cut_result(run) if given.full else short_run(run) for run in found["runs"]]
+    return {"runs": runs, **({"more": True} if found["more"] else {})}
 
 
 def _output(root: Root, call: Call, _: Cancel) -> Json:
@@ -296,6 +298,7 @@ def _edit(verb: Callable[..., EditJson]) -> Callable[[Root, Call, Cancel], Json]
 
 
 _ACTIONS: Mapping[str, Callable[[Root, Call, Cancel], Json]] = {
+    "status": lambda root, *_: lean_status(status(root)),
     "list": _list,
     "show": _show,
     "next": _next,

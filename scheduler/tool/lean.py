@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from scheduler.core.values.problems import Problem
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import EditJson, JobJson, ListJson, ProposedJson, ShowJson
+    from scheduler.core.answers import EditJson, JobJson, ListJson, ProposedJson, ShowJson, StatusJson
 
 Json = Mapping[str, Any]
 MOST_RESULT = 1_000  # characters of the result of each run in a history
@@ -36,6 +36,8 @@ def short_job(job: JobJson) -> dict[str, Any]:
         told["sync_state"] = job["sync_state"]
     if job["waiting"] is not None:
         told["waiting"] = job["waiting"]["reason"]
+    if job["running"]:
+        told["running"] = [run["id"] for run in job["running"]]
     if job["alarms"]:
         told["alarms"] = [alarm["message"] for alarm in job["alarms"]]
     if job["consecutive_errors"]:
@@ -64,6 +66,15 @@ def short_run(run: Mapping[str, Any]) -> dict[str, Any]:
     """A row of a history."""
     told = cut_result(run)
     return lean({name: told[name] for name in _RUN if name in told})
+
+
+def lean_status(found: StatusJson) -> dict[str, Any]:
+    """What needs nobody is left out; whether anybody is needed is always told."""
+    told: dict[str, Any] = {**found, "daemon": lean(found["daemon"]), "next": lean_fires(found["next"])}
+    told["summary"] = {name: value for name, value in found["summary"].items() if value}
+    for name in ("running", "queued", "failing", "stopped"):
+        told[name] = [lean(each) for each in told[name]]
+    return {**lean(told), "attention": found["attention"]}
 
 
 def lean_show(found: ShowJson) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def test_what_widens_is_told_against_the_definition_in_force(lived_in: Root) -> 
 def test_a_new_job_tells_its_schedule_and_a_deleted_one_has_none(lived_in: Root) -> None:
     new = ("create", "new", "--set", "schedule={cron: '0 8 * * *', timezone: Asia/Tokyo}", "--set", "task=x")
     found = talk(lived_in, *new, "--branch", "b")
-    assert "schedule: at 08:00, every day, Asia/Tokyo\n  next fire: 2026-03-03 08:00:00 Asia/Tokyo\n" in found.stderr
+    assert "schedule: at 08:00, every day, Asia/Tokyo\n  next fire: 2026-03-03 00:00:00 Europe/Berlin\n" in found.stderr
     told = proposed(lived_in, *new)
     assert (told["changed"], told["widens"]) == ([], [])
     assert proposed(lived_in, "delete", "new") is None

@@ -117,8 +117,8 @@ def test_the_tool_that_reads_takes_no_action_that_changes_and_names_the_one_that
 
 def test_reading_leaves_no_trace(lived_in: Root) -> None:
     arguments = {
-        "diff": {"before": "heartbeat:1"}, "list": {}, "next": {}, "validate": {}, "plan": {"base": "HEAD"},
-        "output": {"run": "heartbeat:1"},
+        "diff": {"before": "heartbeat:1"}, "list": {}, "status": {}, "next": {}, "validate": {},
+        "plan": {"base": "HEAD"}, "output": {"run": "heartbeat:1"},
     }  # fmt: skip
     before = contents(lived_in.path)
     for action in READS:
@@ -169,6 +169,40 @@ def test_a_job_stands_for_its_newest_run(lived_in: Root) -> None:
     assert ask(lived_in, "show", run="heartbeat")["run"]["id"] == "heartbeat:2"
     assert ask(lived_in, "task", run="heartbeat")["run_id"] == "heartbeat:2"
     assert "has not run yet" in refused(lived_in, "output", run="triage")
+
+
+# -- what happened -------------------------------------------------------------------------------
+
+
+def test_status_says_whether_anybody_is_needed(lived_in: Root) -> None:
+    found = ask(lived_in, "status")
+    assert (found["healthy"], found["failing"][0]["id"]) == (False, "flaky")
+    assert found["attention"] == lived_in.cli("status", "--json").json["attention"]
+    assert len(json_text(found)) < 3_000
+
+
+def test_a_history_without_a_job_is_that_of_all(lived_in: Root) -> None:
+    assert [run["id"] for run in ask(lived_in, "history")["runs"]] == ["flaky:1", "heartbeat:1"]
+    assert [run["id"] for run in ask(lived_in, "history", failed=True)["runs"]] == ["flaky:1"]
+    assert ask(lived_in, "history", since="+1h")["runs"] == []
+    assert ask(lived_in, "history", n=1)["more"]
+
+
+def test_one_run_says_why_it_ran_how_it_ended_and_its_last_lines(lived_in: Root) -> None:
+    found = ask(lived_in, "show", run="flaky:1")
+    assert (found["run"]["exit_code"], found["run"]["attempts"][0]["n"]) == (3, 1)
+    assert found["last_lines"] == {"stdout": ["out of luck"], "stderr": ["to the other stream"]}
+    assert found["why"]
+
+
+def test_a_list_is_filtered_by_what_happens(lived_in: Root) -> None:
+    assert [job["id"] for job in ask(lived_in, "list", status="failing")["jobs"]] == ["flaky"]
+    assert ask(lived_in, "list", status="running")["jobs"] == []
+    assert "runing" in refused(lived_in, "list", status="runing")
+    lived_in.delete("jobs/flaky.yaml")
+    lived_in.sync()
+    assert "flaky" not in [job["id"] for job in ask(lived_in, "list")["jobs"]]
+    assert [job["id"] for job in ask(lived_in, "list", status="archived")["jobs"]] == ["flaky"]
 
 
 # -- edits ---------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ STATUSES = ("archived", "disabled", "stopped", "paused", "manual", "completed", 
     [
         ("rm", "delete"), ("remove", "delete"), ("unpause", "resume"), ("enable", "resume"), ("edit", "update"),
         ("modify", "update"), ("set", "update"), ("execute", "run"), ("trigger", "run"), ("start", "run"),
-        ("status", "list"), ("Remove", "delete"), ("disable", "pause"), ("stop", "cancel"), ("logs", "output"),
+        ("status", "status"), ("Remove", "delete"), ("disable", "pause"), ("stop", "cancel"), ("logs", "output"),
         ("rename", "mv"), ("add", "create"), ("updat", "update"), ("histroy", "history"),
     ],
 )  # fmt: skip
