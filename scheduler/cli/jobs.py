@@ -29,8 +29,9 @@ from scheduler.core.values.problems import Problem, UsageError
 from scheduler.core.values.runs import RunStatus
 from scheduler.core.values.texts import how_held_ends
 from scheduler.core.views import task_json
+from scheduler.service.first import never_synced
 from scheduler.service.history import audit, explain_job, follow_output, history, output, task
-from scheduler.service.jobs import held, list_jobs, never_synced, next_fires, show_job
+from scheduler.service.jobs import held, list_jobs, next_fires, show_job
 
 if TYPE_CHECKING:
     from scheduler.core.answers import EvidenceJson, JobJson, RunJson
@@ -45,7 +46,9 @@ def list_command(given: Globals, status: str | None, tag: str | None, problems: 
     """List the jobs: status, schedule, next and last run."""
     root = given.find_root()
     found = list_jobs(root, status=status, tag=tag, problems=problems, tasks=given.as_json)
-    say_never_synced(given, never_synced(root))
+    if not found["synced"]:
+        what = "these jobs are what its files say, and none fires"
+        say(given, f"this root was never synced: {what}; run `scheduler sync`, or `scheduler serve`")
     _say_held(given, found["summary"]["held"])
     for trouble in found["troubles"]:
         root.tell(trouble)

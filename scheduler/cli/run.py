@@ -57,6 +57,10 @@ def run_command(given: Globals, job: str, wait: bool, task_of: str | None, dry_r
     started: list[str] = []
     with _ended_by_signals(cancel) as restore:
 
+        def synced(created: int) -> None:
+            jobs = f"{created} job{'' if created == 1 else 's'}"
+            say(given, f"this root was never synced: it was synced first, and {jobs} created")
+
         def claimed(run: Run, here: bool) -> None:
             started.append(run.id)
             if here:
@@ -65,7 +69,7 @@ def run_command(given: Globals, job: str, wait: bool, task_of: str | None, dry_r
                 restore()  # a signal ends the waiting, not the run
 
         try:
-            finished = run_job(root, job, cancel=cancel, wait=wait, claimed=claimed, task_of=task_of)
+            finished = run_job(root, job, cancel=cancel, wait=wait, claimed=claimed, task_of=task_of, synced=synced)
         except KeyboardInterrupt:
             if started:
                 say(given, f"\n{started[0]} goes on in the daemon; `scheduler cancel {started[0]}` ends it")

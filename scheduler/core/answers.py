@@ -98,7 +98,7 @@ class JobJson(SpecJson, RevisionJson):
     stop_reason: str | None
     waiting: WaitingJson | None
     alarms: list[AlarmJson]
-    activated_at: Instant
+    activated_at: Instant | None
     archived_at: Instant | None
     next_run_at: Instant | None
     next_fire_at: Instant | None
@@ -111,9 +111,9 @@ class JobJson(SpecJson, RevisionJson):
     last_delivery_status: str | None
     run_count: int
     consecutive_errors: int
-    created_at: Instant
-    created_by: str
-    updated_at: Instant
+    created_at: Instant | None  # this and the like: None where no sync has made the job yet
+    created_by: str | None
+    updated_at: Instant | None
 
 
 class ListJson(TypedDict):
@@ -121,6 +121,7 @@ class ListJson(TypedDict):
     problems: list[ProblemJson]
     troubles: list[str]
     summary: dict[str, Any]
+    synced: bool  # False: no sync was ever applied, and the jobs are what the files say
 
 
 class FireTimeJson(TypedDict):

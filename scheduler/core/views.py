@@ -130,6 +130,7 @@ def list_json(
     troubles: Sequence[str] = (),
     *,
     held: str | None = None,
+    synced: bool = True,
 ) -> answers.ListJson:
     """troubles: why jobs may not fire, or why the output may be out of date, besides what is wrong in files."""
     statuses = [job["status"] for job in jobs]
@@ -145,6 +146,7 @@ def list_json(
             "next_fire_at": min(fires, default=None),
             "held": held,
         },
+        "synced": synced,
     }
 
 
