@@ -475,6 +475,8 @@ class ImportJson(TypedDict):
     guard: GuardJson | None
     held: str | None
     fault: str | None
+    paused: list[str]  # the jobs that it has created and holds back
+    live: bool  # a daemon fires them by now
 
 
 class CheckJson(TypedDict):

@@ -79,6 +79,10 @@ class Root:
         except UnavailableError as error:
             return "", [f"{error}; {error.hint}", *remote]
 
+    def fires(self) -> bool:
+        """True if a daemon serves this root, and is to fire."""
+        return self.daemon() is not None and not self.daemon_says()[0]
+
     def need_store(self, job_id: str, *, to_write: bool = False) -> Store:
         store = Store.open(self.place.db, create=False) if to_write and is_there(self.place.db) else self.store()
         if store is None:

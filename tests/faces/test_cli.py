@@ -793,6 +793,18 @@ def test_a_pause_ends_at_an_offset_from_now(lived_in: Root, until: str, minutes:
     assert parse_instant(paused["until"]) - parse_instant(paused["at"]) == timedelta(minutes=minutes)
 
 
+def test_several_jobs_are_paused_and_resumed_at_once_or_none_of_them(lived_in: Root) -> None:
+    found = lived_in.json("pause", "heartbeat", "triage", "--reason", "a release")
+    assert [each["job"]["status"] for each in found["jobs"]] == ["paused", "paused"]
+    assert [line.split(" is ")[0] for line in lived_in.ok("resume", "heartbeat", "triage").stderr.splitlines()] == [
+        "heartbeat",
+        "triage",
+    ]
+    assert lived_in.cli("pause", "heartbeat", "triagge").code == 2
+    assert lived_in.job("heartbeat")["paused"] is None
+    assert lived_in.json("pause", "heartbeat")["job"]["status"] == "paused"
+
+
 # -- pause --next ------------------------------------------------------------------------------
 
 
