@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import json
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faces.conftest import Root
 from tests.helpers import REPOSITORY
 
 # -- what make installs ----------------------------------------------------------------------------
@@ -92,3 +94,30 @@ def test_what_the_program_imports_is_what_an_installation_brings() -> None:
 def test_what_makes_the_machine_ready_is_asked_for_before_anything_is_installed(command: str, tmp_path: Path) -> None:
     found = recipe(command.split()[1], tmp_path / "venv")
     assert found.index("Python 3.11 or newer is needed") < found.index("pip install")
+
+
+# -- what an editor shows --------------------------------------------------------------------------
+
+EDITORS = (REPOSITORY / "docs/how-to/edit-with-a-schema.md").read_text(encoding="utf-8")
+
+
+def test_the_pattern_for_an_editor_finds_every_problem_with_its_place(root: Root) -> None:
+    root.write("jobs/bad.md", "---\nid: bad\nscedule: '@daily'\n---\nHi.\n")
+    root.write("jobs/long.yaml", "id: long\nschedule: '@daily'\ntask: 'x' # y\ntimeout: 20\n")
+    found = root.cli("validate")
+    tasks = json.loads(next(each for each in re.findall(r"```json\n(.*?)```", EDITORS, re.DOTALL) if "tasks" in each))
+    (task,) = tasks["tasks"]
+    assert task["command"] == "scheduler validate"
+    pattern = task["problemMatcher"]["pattern"]
+    matches = [re.match(pattern["regexp"], line) for line in found.stdout.splitlines()]
+    shown = [
+        (each[pattern["file"]], int(each[pattern["line"]]), int(each[pattern["column"]]), each[pattern["severity"]])
+        for each in matches
+        if each is not None
+    ]
+    wanted = [
+        (each["path"], each["line"], each["column"], each["severity"])
+        for each in root.cli("validate", "--json").json["problems"]
+    ]
+    assert ("jobs/bad.md", 3, 1, "error") in wanted
+    assert shown == wanted
