@@ -5,17 +5,20 @@ from __future__ import annotations
 import ast
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from tests.faces.conftest import Root
-from tests.helpers import REPOSITORY
+from tests.faces.test_examples import FOREIGN
+from tests.helpers import REPOSITORY, Daemon, git
 
 # -- what make installs ----------------------------------------------------------------------------
 
@@ -121,3 +124,86 @@ def test_the_pattern_for_an_editor_finds_every_problem_with_its_place(root: Root
     ]
     assert ("jobs/bad.md", 3, 1, "error") in wanted
     assert shown == wanted
+
+
+# -- in a repository of one's own ------------------------------------------------------------------
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+OWN = README.partition("\n## Use it in your own repository\n")[2].partition("\n## ")[0]
+
+
+def fenced(kind: str) -> str:
+    found = re.search(rf"^```{kind}\n(.*?)^```", OWN, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_the_first_run_in_a_foreign_repository_takes_at_most_six_commands() -> None:
+    commands = [line.partition("#")[0].strip() for line in fenced("sh").splitlines()]
+    assert all(commands)
+    assert len(commands) <= 6
+    assert [each.split()[:2] for each in commands][-1] == ["scheduler", "serve"]
+    assert any(each.startswith("scheduler run ") for each in commands[:4]), "and the first run is one of four"
+
+
+def test_the_commands_of_the_readme_lead_to_an_agent_that_is_woken(tmp_path: Path) -> None:
+    """As they stand, in a repository with files of its own; what installs and what edits are stand-ins."""
+    home, mine, bin_ = Path(os.environ["HOME"]), Path(os.environ["HOME"]) / "my-repository", tmp_path / "bin"
+    bin_.mkdir()
+    (home / "scheduler").symlink_to(REPOSITORY)
+    for path, text in FOREIGN.items():
+        (mine / path).parent.mkdir(parents=True, exist_ok=True)
+        (mine / path).write_text(text)
+    git(mine, "init", "-q", "--template=")
+    git(mine, "add", "-A")
+    git(mine, "commit", "-qm", "Mine")
+    old, new = [line[1:] for line in fenced("diff").splitlines()]
+    started = f'exec env PYTHONPATH={REPOSITORY} {sys.executable} -m scheduler "$@"'
+    program(tmp_path, "scheduler", started)
+    program(bin_, "pipx", f'test "$1" = install && test -f "$2/pyproject.toml" && cp {tmp_path}/scheduler {bin_}')
+    program(bin_, "claude", 'test "$1" = -p && tr a-z A-Z')
+    edit = f"import pathlib, sys; f = pathlib.Path(sys.argv[1]); f.write_text(f.read_text().replace({old!r}, {new!r}))"
+    program(bin_, "editor", f'grep -qF "{old}" "$1" && exec {sys.executable} -c "{edit}" "$1"')
+    environ = {**os.environ, "PATH": f"{bin_}:/usr/bin:/bin", "EDITOR": "editor"}
+    daemon = Daemon(["bash", "-ec", fenced("sh").replace("scheduler serve", "exec scheduler serve")], environ)
+    try:
+        daemon.says(" serving root=")
+        prompt = "Say hello in one line, and name the day of the week.\n"
+
+        def scheduler(*args: str) -> str:
+            return subprocess.run(
+                ["scheduler", *args], cwd=mine, env=environ, capture_output=True, text=True, check=True
+            ).stdout
+
+        assert scheduler("output", "example-hello:1") == prompt
+        assert scheduler("run", "example-hello", "--wait") == prompt.upper()
+        assert {job["id"] for job in json.loads(scheduler("list", "--json"))["jobs"]} <= {
+            "example-hello",
+            "example-review",
+        }
+        assert {path: (mine / path).read_text() for path in FOREIGN} == FOREIGN
+    finally:
+        assert daemon.stop() == 0
+
+
+def test_the_picture_of_the_readme_is_ours_and_names_what_there_is() -> None:
+    (path,) = re.findall(r"^!\[[^]]+\]\(([^)]+)\)", README, re.MULTILINE)
+    root = ElementTree.fromstring((REPOSITORY / path).read_text(encoding="utf-8"))
+    words = [" ".join(each.itertext()) for each in root.iter() if each.tag.endswith("}text")]
+    assert {"id: triage", 'schedule: "0 9 * * 1-5"'} <= {*words}
+    assert not [each for each in root.iter() if each.tag.endswith(("}image", "}script", "}use"))], (
+        "nothing from outside"
+    )
+    assert (REPOSITORY / "jobs.example/prompts/triage.md").is_file()
+
+
+def test_the_two_commands_stand_before_everything_else_that_can_be_typed() -> None:
+    first = re.search(r"^```\w+\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert first is not None
+    assert [line.partition("#")[0].strip() for line in first[1].splitlines()] == ["make run", "make test"]
+    assert README.index("## Start") < README.index("## Use it in your own repository") < README.index("## A tour")
