@@ -25,7 +25,7 @@ from scheduler.core.imports.commands import SHELLS, shell_options
 from scheduler.core.imports.incoming import Incoming, Made, free, problem
 from scheduler.core.past.past import Past
 from scheduler.core.times.fires import zone_of
-from scheduler.core.values.facts import Fault, Pause
+from scheduler.core.values.facts import Fault
 from scheduler.core.values.problems import (
     Problem,
     RefusedError,
@@ -49,6 +49,7 @@ from scheduler.root.place import INSIDE_A_RUN
 from scheduler.service.edit.drafts import IN_PLACE, Draft, write
 from scheduler.service.edit.trees import EditFiles, is_job_path, text_fault
 from scheduler.service.imports.exports import Exported, is_buried, made_from_export, read_export, texts_too_long
+from scheduler.service.imports.holding import REASON, paused_past, refuse_live
 from scheduler.service.imports.phantom_db import read_phantom
 from scheduler.service.pause import hold_known
 from scheduler.service.root import Root
@@ -242,7 +243,7 @@ def _carry_out(
     runner: of all jobs; None: each names its own.
     """
     if not options.sync and not options.dry_run:
-        _refuse_live(root)
+        refuse_live(root)
     draft = Draft(files=tree, branch=None, job_id="", summary="Import")
     ids = {each.id: each.path for each in tree.documents() if each.id is not None}
     if root.environ.get(INSIDE_A_RUN) and not options.dry_run:
@@ -266,8 +267,8 @@ def _carry_out(
         if not options.dry_run:
             writing.sweep(root.place.root, [path for each in made for path in (each.path, each.task_path) if path])
             first = {job_id: each for job_id, each in wanted.items() if job_id in good}
-            first |= {job_id: _paused(root, first.get(job_id), Path(name).name) for job_id in held}
-            hold_known(root, held, reason=_REASON)
+            first |= {job_id: paused_past(root, first.get(job_id), Path(name).name) for job_id in held}
+            hold_known(root, held, reason=REASON)
             kept = _hand_over(root, draft, tree.settings, first, {each: wanted[each] for each in sorted(gone)})
     synced, fault = None, None
     if (made or buried) and options.sync and not options.dry_run:
@@ -335,30 +336,6 @@ def _agents(made: Sequence[Made], states: Sequence[str], settings: Settings) -> 
         if state == "written" and matches_job(each.job.id, each.job.keys.get("tags") or (), settings.agents.jobs)
     ]
     return {"verbs": list(settings.agents.verbs), "jobs": jobs} if jobs else None
-
-
-_REASON = "imported"  # of a pause; `list` shows it
-
-
-def _refuse_live(root: Root) -> None:
-    """Raises: RefusedError where a daemon would take the files over at once."""
-    holder = root.daemon()
-    if holder is not None:
-        raise RefusedError(
-            f"--no-sync: the daemon ({holder}) would sync the files as soon as they are written; nothing was written",
-            hint="stop it first, or import with --paused; --dry-run shows the ids",
-        )
-
-
-def _paused(root: Root, carried: Carried | None, source: str) -> Carried:
-    """The past that a job brings along, and a pause in it: no slot of the job fires before somebody resumes it."""
-    known = Carried(past=Past(), source=source, actor=root.actor) if carried is None else carried
-    if known.past.facts.get("paused_at") is not None:
-        return known
-    pause = Pause(at=root.clock.now(), reason=_REASON, by=root.actor)
-    names = {"paused_at": "at", "pause_reason": "reason", "paused_until": "until", "paused_by": "by"}
-    facts = {name: pause.to_json()[key] for name, key in names.items()}
-    return replace(known, past=replace(known.past, facts={**known.past.facts, **facts}))
 
 
 def _hand_over(
