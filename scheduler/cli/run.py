@@ -129,7 +129,9 @@ def cancel_command(given: Globals, run: str) -> None:
 @click.option("--until", type=InstantType(), help="When the pause ends by itself (default: at `resume`).")
 @click.option("--next", "one_slot", is_flag=True, help="Skip only the next slot.")
 @global_options
-def pause_command(given: Globals, jobs: tuple[str, ...], reason: str | None, until: datetime | None, one_slot: bool) -> None:
+def pause_command(
+    given: Globals, jobs: tuple[str, ...], reason: str | None, until: datetime | None, one_slot: bool
+) -> None:
     """Pause jobs: their slots are skipped.
 
     A pause survives every sync and edits no file.
