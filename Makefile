@@ -1,22 +1,29 @@
-# `make run` and `make test` set everything up on a machine with Python 3.11+, git and make.
+# `make run` and `make test` set everything up that they need on a machine with Python 3.11+, git and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/ready
+# Two steps: what it needs to run, and on top of that the tools that test and check it.
+RUNS := $(VENV)/ready-run
+READY := $(VENV)/ready-test
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt
 .PHONY: run test test-long check lint types golden bench docs clean
 
-$(READY): pyproject.toml .ci/constraints.txt
+$(RUNS): pyproject.toml .ci/constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[dev]'
+	$(INSTALL) -e .
 	$(BIN)/python -m compileall -q scheduler
+	touch $(RUNS)
+
+$(READY): $(RUNS)
+	$(INSTALL) -e '.[dev]'
 	touch $(READY)
 
 # `exec`: nothing stands between make and the daemon, so a signal to make ends both.
-run: $(READY)  ## set up and serve jobs.example until Ctrl-C
+run: $(RUNS)  ## set up without development tools, and serve jobs.example until Ctrl-C
 	@exec env BIN=$(BIN) sh .ci/tour
 
-test: $(READY)  ## set up and run the tests, two processes a core
+test: $(READY)  ## set up with development tools, and run the tests, two processes a core
 	$(BIN)/pytest -n auto --dist worksteal
 
 test-long: $(READY)  ## what takes too long for every commit: 1,000 kills, 100,000 fires, three years

@@ -190,7 +190,11 @@ def _arguments() -> Iterable[Iterable[str]]:
 def command_text(name: str, command: click.Command) -> str:
     context = click.Context(command, info_name=f"scheduler {name}")
     usage = " ".join((context.command_path, *command.collect_usage_pieces(context)))
-    own = [param for param in command.params if isinstance(param, click.Option) and param.name not in GLOBAL]
+    own = [
+        param
+        for param in command.params
+        if isinstance(param, click.Option) and param.name not in GLOBAL and not param.hidden
+    ]
     text = f"```text\n{usage}\n```\n\n{_one_line(command.help)}\n"
     return f"{text}\n{option_table(own)}" if own else text
 

@@ -54,7 +54,10 @@ _CRONTAB_ONLY = "says something of a crontab only"
     help="Expect a crontab with a user in each line, or without (default: find out).",
 )
 @click.option("--user", metavar="NAME", help="Whose lines of a system crontab to import (default: yours).")
-@click.option("--dry-run", is_flag=True, help="Show what would be done; write nothing.")
+@click.option("--prefix", metavar="P", help="Start each id with P (a crontab only).")
+@click.option("--paused", is_flag=True, help="Pause the new jobs until `scheduler resume`.")
+@click.option("--no-sync", is_flag=True, help="Only write the files, so that you can change ids first.")
+@click.option("--dry-run", is_flag=True, help="Show the ids and files; write nothing.")
 @global_options
 def import_command(
     given: Globals,
@@ -65,6 +68,9 @@ def import_command(
     timezone: str | None,
     system: bool | None,
     user: str | None,
+    prefix: str | None,
+    paused: bool,
+    no_sync: bool,
     dry_run: bool,
 ) -> None:
     """Import jobs, with their history if the source has it.
@@ -82,15 +88,30 @@ def import_command(
     )
 
     if kind != "crontab":
-        for name, value in (("--system", system), ("--user", user)):
+        for name, value in (("--system", system), ("--user", user), ("--prefix", prefix)):
             if value is not None:
                 raise UsageError(f"{name} {_CRONTAB_ONLY}")
+    if paused and no_sync:
+        raise UsageError(
+            "--paused and --no-sync exclude each other: a pause holds a job by its id, which you may still change",
+            hint="leave one of them out; --prefix and --dry-run help with ids, too",
+        )
     if kind == "export":
         for name, text in (("--runner", runner), ("--timezone", timezone)):
             if text is not None:
                 raise UsageError(f"{name} says nothing about an export: its jobs come as they were")
     root = given.find_root()
-    options = Options(to=to, runner=runner, timezone=timezone, user=user, system=system, dry_run=dry_run)
+    options = Options(
+        to=to,
+        runner=runner,
+        timezone=timezone,
+        user=user,
+        system=system,
+        prefix=prefix or "",
+        paused=paused,
+        sync=not no_sync,
+        dry_run=dry_run,
+    )
     if kind == "phantom":
         if source == "-":
             raise UsageError("a database cannot come from standard input", hint="name its file")
@@ -100,12 +121,12 @@ def import_command(
         data = read_source_file(source, sys.stdin.buffer, most=MOST_BYTES if kind == "crontab" else -1)
         with whole():
             found = (import_crontab if kind == "crontab" else import_export)(root, data, source, options)
-    _print(given, found)
+    _print(given, found, kind, only_files=no_sync)
 
 
-def _print(given: Globals, found: ImportJson) -> None:
+def _print(given: Globals, found: ImportJson, kind: str, *, only_files: bool) -> None:
     problems = tuple(Problem.from_json(each) for each in found["problems"])
-    code = PROBLEMS if errors(problems) or found["applied"] == "next_sync" else 0
+    code = PROBLEMS if errors(problems) or (found["applied"] == "next_sync" and not only_files) else 0
     if found["guard"] is not None or found["held"]:
         code = REFUSED
     code = end_will_be(UNAVAILABLE if found["fault"] is not None else code)
@@ -140,11 +161,30 @@ def _print(given: Globals, found: ImportJson) -> None:
     total = len(found["jobs"])
     jobs = f"{total} job{'' if total == 1 else 's'}"
     say(given, f"{jobs}{': ' if told else ''}{told}; {problem_count(problems) or 'no problems'}")
-    if found["why"]:
+    if only_files and found["written"] and not dry:
+        say(given, "nothing is synced yet: change ids in these files where you like, then run `scheduler sync`")
+    elif found["why"]:
         say(given, render.clean(f"not all of it is in force yet: {found['why']}"))
+    _say_what_is_next(given, found, kind)
     if found["guard"] is not None:
         say(given, "a sync would archive many jobs, and waits for your word: run `scheduler sync`")
     end(code)
+
+
+def _say_what_is_next(given: Globals, found: ImportJson, kind: str) -> None:
+    """How no job comes to run twice: here, and where it came from."""
+    new = [job["id"] for job in found["jobs"] if job["files"] == "written"]
+    if not new or found["applied"] != "now" or kind == "export":
+        return
+    where, away = ("the crontab", "take its lines out (`crontab -e`)") if kind == "crontab" else ("Phantom", "stop it")
+    if found["paused"]:
+        say(given, f"these jobs are paused, and {where} still runs them: {away}, then:")
+        say(given, f"  scheduler resume {' '.join(found['paused'])}")
+    elif found["live"]:
+        say(given, f"a daemon fires these jobs now, and {where} still runs them, too: {away}, or until then:")
+        say(given, f"  scheduler pause {' '.join(new)}")
+    else:
+        say(given, f"{where} still runs these jobs: {away} before you start `scheduler serve`")
 
 
 @cli.command("export")

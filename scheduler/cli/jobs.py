@@ -35,6 +35,7 @@ from scheduler.core.values.problems import Problem, UsageError
 from scheduler.core.values.runs import RunStatus, is_fault
 from scheduler.core.values.texts import how_held_ends
 from scheduler.core.views import task_json
+from scheduler.service.first import never_synced
 from scheduler.service.history import (
     NEWEST,
     audit,
@@ -49,7 +50,7 @@ from scheduler.service.history import (
     show_run,
     task,
 )
-from scheduler.service.jobs import FILTERS, held, list_jobs, never_synced, next_fires, show_job
+from scheduler.service.jobs import FILTERS, held, list_jobs, next_fires, show_job
 
 if TYPE_CHECKING:
     from scheduler.core.answers import EvidenceJson, ExplainJson, ExplainWindowJson, JobJson, RunJson, SlotsJson
@@ -69,7 +70,9 @@ def list_command(given: Globals, status: str | None, tag: str | None, problems: 
     """List the jobs: status, schedule, next and last run."""
     root = given.find_root()
     found = list_jobs(root, status=status, tag=tag, problems=problems, tasks=given.as_json)
-    say_never_synced(given, never_synced(root))
+    if not found["synced"]:
+        what = "these jobs are what its files say, and none fires"
+        say(given, f"this root was never synced: {what}; run `scheduler sync`, or `scheduler serve`")
     _say_held(given, found["summary"]["held"])
     daemon = found.get("daemon")
     if daemon is not None and daemon["state"] in _GONE and found["jobs"]:

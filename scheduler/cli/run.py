@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ from scheduler.core.views import run_json
 from scheduler.machine.signals import is_ignored
 from scheduler.run.local.cancel import Cancel
 from scheduler.service.history import output
-from scheduler.service.pause import pause_job, resume_job
+from scheduler.service.pause import known_jobs, pause_job, resume_job
 from scheduler.service.run import cancel_run, dry_run_job, run_job
 
 if TYPE_CHECKING:
@@ -57,6 +57,10 @@ def run_command(given: Globals, job: str, wait: bool, task_of: str | None, dry_r
     started: list[str] = []
     with _ended_by_signals(cancel) as restore:
 
+        def synced(created: int) -> None:
+            jobs = f"{created} job{'' if created == 1 else 's'}"
+            say(given, f"this root was never synced: it was synced first, and {jobs} created")
+
         def claimed(run: Run, here: bool) -> None:
             started.append(run.id)
             if here:
@@ -65,7 +69,7 @@ def run_command(given: Globals, job: str, wait: bool, task_of: str | None, dry_r
                 restore()  # a signal ends the waiting, not the run
 
         try:
-            finished = run_job(root, job, cancel=cancel, wait=wait, claimed=claimed, task_of=task_of)
+            finished = run_job(root, job, cancel=cancel, wait=wait, claimed=claimed, task_of=task_of, synced=synced)
         except KeyboardInterrupt:
             if started:
                 say(given, f"\n{started[0]} goes on in the daemon; `scheduler cancel {started[0]}` ends it")
@@ -120,35 +124,46 @@ def cancel_command(given: Globals, run: str) -> None:
 
 
 @cli.command("pause")
-@click.argument("job", type=JobType())
+@click.argument("jobs", metavar="JOB...", nargs=-1, required=True, type=JobType())
 @click.option("--reason", help="Why, for others to read.")
 @click.option("--until", type=InstantType(), help="When the pause ends by itself (default: at `resume`).")
 @click.option("--next", "one_slot", is_flag=True, help="Skip only the next slot.")
 @global_options
-def pause_command(given: Globals, job: str, reason: str | None, until: datetime | None, one_slot: bool) -> None:
-    """Pause a job: its slots are skipped.
+def pause_command(
+    given: Globals, jobs: tuple[str, ...], reason: str | None, until: datetime | None, one_slot: bool
+) -> None:
+    """Pause jobs: their slots are skipped.
 
-    A pause survives every sync and does not edit the file.
+    A pause survives every sync and edits no file.
     """
     if one_slot and until is not None:
         raise UsageError("--next says itself how long the pause is", hint="leave --until out")
-    _print_job(given, pause_job(given.find_root(), job, reason=reason, until=until, one_slot=one_slot))
+    root = given.find_root()
+    known_jobs(root, jobs)
+    _print_jobs(given, [pause_job(root, job, reason=reason, until=until, one_slot=one_slot) for job in jobs])
 
 
 @cli.command("resume")
-@click.argument("job", type=JobType())
+@click.argument("jobs", metavar="JOB...", nargs=-1, required=True, type=JobType())
 @global_options
-def resume_command(given: Globals, job: str) -> None:
-    """End a pause, or restart a stopped job.
+def resume_command(given: Globals, jobs: tuple[str, ...]) -> None:
+    """End the pause of jobs, or restart stopped ones.
 
     Slots that have passed are not made up for; the next one runs.
     """
-    _print_job(given, resume_job(given.find_root(), job))
+    root = given.find_root()
+    known_jobs(root, jobs)
+    _print_jobs(given, [resume_job(root, job) for job in jobs])
 
 
-def _print_job(given: Globals, found: ShowJson) -> None:
-    if printed(given, found):
-        return
+def _print_jobs(given: Globals, found: Sequence[ShowJson]) -> None:
+    """With JSON one job is its own answer, as ever; several are a list."""
+    if not printed(given, found[0] if len(found) == 1 else {"jobs": found}):
+        for each in found:
+            _say_job(given, each)
+
+
+def _say_job(given: Globals, found: ShowJson) -> None:
     job = found["job"]
     until = job["paused"] and job["paused"]["until"]
     coming = found["next_fires"]

@@ -34,8 +34,8 @@ _log = Log(__name__)
 @click.option("--grace", type=click.FloatRange(min=0, max=86_400), default=30, metavar="SECONDS",
               help="How long running jobs may continue after a stop signal (default: 30).")  # fmt: skip
 @click.option("--new-state", is_flag=True, help="Start without history if the earlier database is gone.")
-@click.option("--no-api", is_flag=True, help="Serve no HTTP API (there is none yet).")
-@click.option("--listen", metavar="ADDR", help="Address of the HTTP API (rejected: there is none yet).")
+@click.option("--no-api", is_flag=True, hidden=True)
+@click.option("--listen", metavar="ADDR", hidden=True)
 @click.option("--log-format", type=OneOf(FORMATS), default="text",
               envvar="SCHEDULER_LOG_FORMAT",
               help="Format of log lines (default: text) [env: SCHEDULER_LOG_FORMAT].")  # fmt: skip
@@ -55,8 +55,9 @@ def serve_command(
     On SIGTERM or Ctrl-C, no new runs start and running ones get the grace period to finish. A second signal stops
     them immediately.
     """
-    if listen is not None:
-        raise UsageError(f"--listen {listen}: the HTTP API is not built yet", hint="leave the option out")
+    for option, given_here in (("--listen", listen is not None), ("--no-api", no_api)):
+        if given_here:  # accepted and ignored, it would be a lie
+            raise UsageError(f"{option} is not supported yet: there is no HTTP API", hint=f"leave {option} out")
     if observe and once:
         raise UsageError("--observe fires nothing, and --once only what is due now", hint="leave one of them out")
     leave_pid_1()

@@ -27,6 +27,7 @@ from scheduler.cli.group import (
     say,
 )
 from scheduler.core.values.problems import UsageError
+from scheduler.core.values.settings import ROOT_FILE
 from scheduler.core.values.texts import HALF_WAY
 from scheduler.service.jobs import held
 from scheduler.service.sync import init, plan_sync, problem_lines, sync, validate
@@ -37,24 +38,47 @@ if TYPE_CHECKING:
     from scheduler.service.root import Root
     from scheduler.sync.synced import SyncReport
 
+_HELLO = "example-hello"  # the sample that `init` has people run first
+
 
 @cli.command("init")
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path(file_okay=False, path_type=Path))
 @global_options
 def init_command(given: Globals, folder: Path | None) -> None:
-    """Write a new root: scheduler.yaml, two jobs and a prompt.
+    """Start a root: scheduler.yaml and two sample jobs.
 
-    Overwrites nothing.
+    Overwrites nothing, schedules no file that is there already, and asks nothing: comments in scheduler.yaml explain
+    each choice.
     """
+    from scheduler.scaffold import JOBS
+
     folder = folder or Path(given.root or ".")
-    written, kept = init(folder)
-    if printed(given, {"root": str(folder.resolve()), "written": written, "kept": kept}):
+    found = init(folder)
+    shown = {"written": found.written, "kept": found.kept, "left_out": found.left_out}
+    if printed(given, {"root": str(folder.resolve()), **shown}):
         return
-    for path in written:
-        click.echo(f"wrote {folder / path}")
-    for path in kept:
-        click.echo(f"kept  {folder / path}: it is there already")
-    say(given, f"next: cd {folder} && scheduler sync && scheduler run heartbeat --wait")
+    for path in found.written:
+        click.echo(f"wrote    {folder / path}")
+    for path in found.kept:
+        click.echo(f"kept     {folder / path}: it is there already")
+    for path in found.left_out:
+        click.echo(f"left out {folder / path}: the file that it belongs to is not the sample's")
+    if not found.written:
+        say(
+            given,
+            f"{folder / ROOT_FILE} is there already: nothing was written. To start another root: scheduler init DIR",
+        )
+        return
+    if found.jobs != JOBS:
+        say(given, f"{folder / JOBS} holds files of yours: job files go into {folder / found.jobs}")
+    hello = next((Path(path).stem for path in found.written if Path(path).stem == _HELLO), None)
+    steps = [] if folder.resolve() == Path.cwd() else [(f"cd {shlex.quote(str(folder))}", "")]
+    steps += [] if hello is None else [(f"scheduler run {hello} --wait", "one run, now")]
+    steps.append(("$EDITOR scheduler.yaml", "one line wakes your agent: `command` of the runner `agent`"))
+    steps.append(("scheduler serve", "fires by schedule until Ctrl-C"))
+    say(given, "next:")
+    for command, what in steps:
+        say(given, f"  {command:<34}{f' # {what}' if what else ''}".rstrip())
 
 
 @cli.command("validate")

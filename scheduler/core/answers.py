@@ -118,7 +118,7 @@ class JobJson(SpecJson, RevisionJson):
     waiting: WaitingJson | None
     running: list[GoingJson]
     alarms: list[AlarmJson]
-    activated_at: Instant
+    activated_at: Instant | None
     archived_at: Instant | None
     next_run_at: Instant | None
     next_fire_at: Instant | None
@@ -131,9 +131,9 @@ class JobJson(SpecJson, RevisionJson):
     last_delivery_status: str | None
     run_count: int
     consecutive_errors: int
-    created_at: Instant
-    created_by: str
-    updated_at: Instant
+    created_at: Instant | None  # this and the like: None where no sync has made the job yet
+    created_by: str | None
+    updated_at: Instant | None
 
 
 class ListJson(TypedDict):
@@ -142,6 +142,7 @@ class ListJson(TypedDict):
     troubles: list[str]
     summary: dict[str, Any]
     daemon: NotRequired[DaemonJson]
+    synced: bool  # False: no sync was ever applied, and the jobs are what the files say
 
 
 class FireTimeJson(TypedDict):
@@ -619,6 +620,8 @@ class ImportJson(TypedDict):
     guard: GuardJson | None
     held: str | None
     fault: str | None
+    paused: list[str]  # the jobs that it has created and holds back
+    live: bool  # a daemon fires them by now
 
 
 class CheckJson(TypedDict):

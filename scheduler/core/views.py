@@ -145,6 +145,7 @@ def list_json(
     troubles: Sequence[str] = (),
     *,
     held: str | None = None,
+    synced: bool = True,
 ) -> answers.ListJson:
     """troubles: why jobs may not fire, or why the output may be out of date, besides what is wrong in files."""
     statuses = [job["status"] for job in jobs]
@@ -162,6 +163,7 @@ def list_json(
             "next_fire_at": min(fires, default=None),
             "held": held,
         },
+        "synced": synced,
     }
 
 

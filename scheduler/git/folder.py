@@ -133,6 +133,11 @@ def head_ref(root: Path) -> str | None:
     return None if ref == "refs/heads/.invalid" else ref  # so with reftables (gitformat-reftable)
 
 
+def repository_top(folder: Path) -> Path | None:
+    """The folder of the working tree that this one is in; None outside a repository."""
+    return next((each for each in (folder, *folder.parents) if os.path.lexists(each / ".git")), None)
+
+
 def git_folder(root: Path) -> Path | None:
     for folder in (root, *root.parents):
         try:

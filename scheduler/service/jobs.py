@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from scheduler.core import views
 from scheduler.core.due.expected import Alarm, Kind, alarm_texts, starved_texts
@@ -25,12 +25,14 @@ from scheduler.ledger import evidence, places, queries, syncs
 from scheduler.ledger.store import Store
 from scheduler.root.files import WorkingTree
 from scheduler.root.settings import read_settings
+from scheduler.service.first import is_new, read_unsynced
 from scheduler.service.presence import find_daemon
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
     from scheduler.core.answers import FiresJson, JobJson, ListJson, ShowJson
 
+UNSYNCED = "unsynced"  # the sync state of a job that only a file names
 MOST_FIRES = 100_000  # of a range without a count: a hundred megabytes
 _NEVER_FIRE = (Status.ARCHIVED, Status.DISABLED, Status.STOPPED, Status.MANUAL, Status.COMPLETED)
 
@@ -38,7 +40,7 @@ _NEVER_FIRE = (Status.ARCHIVED, Status.DISABLED, Status.STOPPED, Status.MANUAL, 
 def list_jobs(
     root: Root, *, status: str | None = None, tag: str | None = None, problems: bool = False, tasks: bool = True
 ) -> ListJson:
-    """Every job, archived ones too, and what the last sync found wrong.
+    """Every job, archived ones too, and what the last sync found wrong; of a root never synced, what its files say.
 
     status: one or several, separated by commas; `running` and `failing` are filters beside the statuses.
     tasks: False leaves out what the disk holds of each task now, which reads a file a job.
@@ -47,11 +49,11 @@ def list_jobs(
     statuses = None if status is None else wanted_statuses(status)
     store, now = root.store(), root.clock.now()
     if store is None:
-        daemon = find_daemon(root, None, [], now)
-        found_none = views.list_json([], [], daemon.troubles, held=held_in(root, None))
-        return {**found_none, "daemon": views.daemon_json(daemon.presence)}
+        return _unsynced_list(root, statuses=statuses, tag=tag, problems=problems)
     troubles = [] if not store.read_only else [store.read_only]
     with store:
+        if is_new(store):
+            return _unsynced_list(root, statuses=statuses, tag=tag, problems=problems)
         found = store.read(syncs.problems)
         files = _Files(root) if tasks else None
         known = store.read(queries.jobs)
@@ -70,13 +72,7 @@ def list_jobs(
             _job_json(root, job, found, files, alarms.get(job.id, ()), lost, going.get(job.id, ())) for job in known
         ]
         held = held_in(root, store)
-    wanted = [
-        job
-        for job in jobs
-        if (statuses is None or not statuses.isdisjoint(_statuses_of(job)))
-        and (tag is None or tag in job["tags"])
-        and (not problems or job["problems"] or job["sync_state"] in ("invalid", "conflict", "held"))
-    ]
+    wanted = [job for job in jobs if _is_wanted(job, statuses, tag, problems)]
     # A daemon that is gone comes first: everything below it is a consequence, or old.
     troubles = [*daemon.troubles, *troubles, *place_texts(lost), *alarm_texts(overdue), *starved_texts(known)]
     # The summary is of the whole root.
@@ -106,6 +102,29 @@ def _statuses_of(job: JobJson) -> Iterator[str]:
         yield "running"
     if views.is_failing(job):
         yield "failing"
+
+
+def _unsynced_list(root: Root, *, statuses: frozenset[str] | None, tag: str | None, problems: bool) -> ListJson:
+    """The jobs that a first sync would create. Nothing is written, and no row has made any of them yet."""
+    found, now = read_unsynced(root), root.clock.now()
+    jobs: list[JobJson] = []
+    for job in found.jobs:
+        mine = [problem for problem in found.problems if problem.job_id == job.id]
+        about = views.job_json(job, task_sha256=job.file.task_sha256, problems=mine, now=now)
+        nobody: Mapping[str, None] = dict.fromkeys(("activated_at", "created_at", "created_by", "updated_at"))
+        jobs.append(cast("JobJson", {**about, "sync_state": UNSYNCED, **nobody}))
+    daemon = find_daemon(root, None, found.jobs, now)
+    told = views.list_json(jobs, found.problems, daemon.troubles, held=held_in(root, None), synced=False)
+    wanted = [job for job in jobs if _is_wanted(job, statuses, tag, problems)]
+    return {**told, "jobs": wanted, "daemon": views.daemon_json(daemon.presence)}
+
+
+def _is_wanted(job: JobJson, statuses: frozenset[str] | None, tag: str | None, problems: bool) -> bool:
+    return (
+        (statuses is None or not statuses.isdisjoint(_statuses_of(job)))
+        and (tag is None or tag in job["tags"])
+        and (not problems or bool(job["problems"]) or job["sync_state"] in ("invalid", "conflict", "held"))
+    )
 
 
 def held(root: Root) -> str | None:
@@ -207,11 +226,6 @@ def known_words(root: Root) -> tuple[Sequence[str], Sequence[str]]:
             return ids, [run.id for job_id in ids[:200] for run in store.read(queries.runs, job_id, limit=3)]
     except SchedulerError:
         return [], []
-
-
-def never_synced(root: Root) -> bool:
-    with root.store() or contextlib.nullcontext() as store:
-        return store is None or store.read(syncs.synced_at) is None
 
 
 def _job_json(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,24 @@ def pause_job(
         return Pause(at=now, reason=reason, until=slot + SHORTEST_GAP, by=root.actor)
 
     return _set_pause(root, job_id, "pause", paused)
+
+
+def known_jobs(root: Root, job_ids: Iterable[str]) -> None:
+    """Check that all of them are there before anything is done to one of them. Raises: UsageError."""
+    for job_id in job_ids:
+        with root.job(job_id):
+            pass
+
+
+def hold_known(root: Root, job_ids: Iterable[str], *, reason: str) -> None:
+    """Pause those of these jobs that the database knows, archived ones too: a file may bring them back."""
+
+    def paused(job: Job) -> Pause:
+        return job.pause or Pause(at=root.clock.now(), reason=reason, by=root.actor)
+
+    for job_id in job_ids:
+        if root.known(job_id) is not None:
+            _set_pause(root, job_id, "pause", paused)
 
 
 def resume_job(root: Root, job_id: str) -> ShowJson:

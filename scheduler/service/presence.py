@@ -66,3 +66,8 @@ def find_daemon(
         since=parse_instant(holder.since),
     )
     return FoundDaemon(presence=here, says=says, troubles=[*troubles, *remote])
+
+
+def is_firing(root: Root) -> bool:
+    """True if a daemon serves this root and fires its jobs."""
+    return find_daemon(root, None, (), root.clock.now()).presence.state is DaemonState.SERVING

@@ -19,12 +19,14 @@ from scheduler.core.views import Json
 from scheduler.ledger import claims, put_back, runs, syncs
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.store import Store
+from scheduler.service.first import never_synced, read_unsynced, sync_first
 from scheduler.service.history import run_of, task
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
     from scheduler.control.daemon_lock import Holder
     from scheduler.core.answers import DryRunJson
+    from scheduler.run.fire import Ready
     from scheduler.run.local.attempts import Attempts
     from scheduler.run.local.cancel import Cancel
 
@@ -41,18 +43,21 @@ def run_job(
     wait: bool = True,
     claimed: Callable[[Run, bool], None] = lambda *_: None,
     task_of: str | None = None,
+    synced: Callable[[int], None] = lambda _: None,
 ) -> Run:
     """Runs a job now: in the daemon if one runs, else in this process, whatever `wait` says.
 
     claimed: told of the run once its row stands, and whether it runs here.
     task_of: a run of the job, JOB:N, whose text it is given again; where that came from, this run says of itself.
     Returns the finished run, a skip where it could not start; without `wait`, a daemon's run as it stands.
+    synced: told how many jobs were created, where the root was never synced and so is synced first.
     What its own file and scheduler.yaml say now counts, synced or not (F1); the task is read last of all.
     Raises: RefusedError, leaving no row, for an archived or a running job, or while another branch than
     `worktree.branch` is checked out; UsageError for an unknown job.
     """
     from scheduler.control.client import ask
 
+    sync_first(root, job_id, synced)
     origin = None if task_of is None else _origin(root, job_id, task_of)
     _refuse_other_branch(root, job_id)
     holder = root.daemon()
@@ -79,7 +84,10 @@ def run_job(
 def _refuse_other_branch(root: Root, job_id: str) -> None:
     """Raises: RefusedError where the text on disk is another branch's (S8)."""
     with root.job(job_id) as (store, _):
-        why = root.passes().other_branch(store.read(syncs.settings))
+        _refuse_branch(root.passes().other_branch(store.read(syncs.settings)))
+
+
+def _refuse_branch(why: str) -> None:
     if why:
         raise RefusedError(f"{why}; nothing was started", hint="check out that branch: no other branch's text is run")
 
@@ -172,21 +180,27 @@ def dry_run_job(root: Root, job_id: str, *, task_of: str | None = None) -> DryRu
     from scheduler.run.fire import from_disk, pinned
     from scheduler.run.local.prepare import prepare_attempt
 
-    with root.job(job_id) as (store, job):
-        origin = None if task_of is None else _origin(root, job.id, task_of)
-        if job.archived:
-            raise RefusedError(f"job {job.id!r} is archived: no file names it any more")
-        _refuse_other_branch(root, job.id)
-        passes = root.passes()
-        found = passes.look_again(store.read(syncs.observed, job_id=job.id), job.id, root.clock.now())
-        trigger = Trigger.MANUAL if origin is None else Trigger.RERUN
-        if isinstance(found, Fault):
-            raise _would_be_skipped(job, found)
-        _, job, settings = found
-        if origin is None:
-            ready = from_disk(passes, job, settings, trigger)
-        else:
-            ready = pinned(passes, store, job, settings, origin)
+    trigger = Trigger.MANUAL if task_of is None else Trigger.RERUN
+    passes = root.passes()
+    ready: Ready | Fault
+    if task_of is None and (new := _unsynced_job(root, job_id)) is not None:
+        job, settings = new
+        _refuse_branch(passes.other_branch(settings))
+        ready = from_disk(passes, job, settings, trigger)
+    else:
+        with root.job(job_id) as (store, job):
+            origin = None if task_of is None else _origin(root, job.id, task_of)
+            if job.archived:
+                raise RefusedError(f"job {job.id!r} is archived: no file names it any more")
+            _refuse_other_branch(root, job.id)
+            found = passes.look_again(store.read(syncs.observed, job_id=job.id), job.id, root.clock.now())
+            if isinstance(found, Fault):
+                raise _would_be_skipped(job, found)
+            _, job, settings = found
+            if origin is None:
+                ready = from_disk(passes, job, settings, trigger)
+            else:
+                ready = pinned(passes, store, job, settings, origin)
     if isinstance(ready, Fault):
         raise _would_be_skipped(job, ready)
     process = prepare_attempt(ready, f"{job.id}:0", None, trigger, attempt=1, environ=root.environ)
@@ -201,6 +215,14 @@ def dry_run_job(root: Root, job_id: str, *, task_of: str | None = None) -> DryRu
         "task_sha256": ready.task.sha256,
         "task": ready.task.text.decode(),
     }
+
+
+def _unsynced_job(root: Root, job_id: str) -> tuple[Job, Settings] | None:
+    """The job as its file says it, on a root that was never synced; None on any other, or where no file names it."""
+    if not never_synced(root):
+        return None
+    found = read_unsynced(root)
+    return next(((job, found.settings) for job in found.jobs if job.id == job_id), None)
 
 
 def _would_be_skipped(job: Job, fault: Fault) -> RefusedError:

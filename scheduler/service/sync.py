@@ -19,14 +19,17 @@ from scheduler.root.trusted import state_problems, tracked_here
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
+    from scheduler.scaffold import Scaffold
     from scheduler.sync.synced import SyncReport
 
 
-def init(folder: Path) -> tuple[list[str], list[str]]:
-    """Writes the files of a new root; the paths that were written, and those that were there and stay.
+def init(folder: Path) -> Scaffold:
+    """Write the files of a new root, beside whatever is there; see `write_scaffold`.
 
-    Raises: RefusedError in a root that follows a remote; UnavailableError where the folder cannot be written.
+    Raises: RefusedError in a root that follows a remote, or where no folder is free for job files; UnavailableError
+    where the folder cannot be written.
     """
+    from scheduler.git.folder import head_ref, repository_top
     from scheduler.scaffold import write_scaffold
 
     if (state := state_of(folder.resolve())) is not None:
@@ -34,7 +37,12 @@ def init(folder: Path) -> tuple[list[str], list[str]]:
             f"{folder} follows the {Followed(state).remote().words}: its files come from there; nothing was written",
             hint="write a root in a checkout of it, or in another folder",
         )
-    return write_scaffold(folder)
+    real = folder.resolve()
+    top = repository_top(real)
+    above = "" if top in (None, real) else f"{real.relative_to(top).as_posix()}/"
+    ref = head_ref(real) or ""
+    branch = ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else ""
+    return write_scaffold(folder, branch=branch, above=above)
 
 
 def problem_lines(root: Root, problems: Sequence[Problem]) -> Sequence[str | None]:

@@ -19,6 +19,7 @@ from scheduler.run.local.cancel import Cancel
 from scheduler.service.edit.drafts import Target
 from scheduler.service.edit.permission import need_permission
 from scheduler.service.edit.verbs import create_job, delete_job, move_job, roll_back, update_job
+from scheduler.service.first import never_synced
 from scheduler.service.history import (
     explain_between,
     explain_job,
@@ -32,7 +33,7 @@ from scheduler.service.history import (
     task,
 )
 from scheduler.service.instants import instant_of
-from scheduler.service.jobs import list_jobs, never_synced, next_fires, show_job
+from scheduler.service.jobs import list_jobs, next_fires, show_job
 from scheduler.service.pause import pause_job, resume_job
 from scheduler.service.review.review import review
 from scheduler.service.root import Root
@@ -70,7 +71,8 @@ def answer(root: Root, arguments: Mapping[str, Any], cancel: Cancel, tool: str =
     asked = replace(root, tell=notes.append)
     found = _ACTIONS[call.action](asked, _with_instants(asked, call), cancel)
     if call.action in _OF_JOBS and never_synced(root):
-        notes.append("this root has never been synced: no job is known yet")
+        said = "these jobs are what its files say" if call.action == "list" else "no job is known yet"
+        notes.append(f"this root was never synced: {said}")
     return {**found, "notes": list(dict.fromkeys(notes))} if notes else found
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from scheduler import __version__
 from scheduler.core.values.instants import parse_instant
-from tests.faces.conftest import FILES, JOBS, Root
+from tests.faces.conftest import FILES, JOBS, ROOT_FILE, Root
 from tests.helpers import REPOSITORY, Result, call, ended
 
 GOLDEN = REPOSITORY / "tests/golden/cli"
@@ -568,11 +568,11 @@ def test_the_root_is_the_nearest_folder_upwards_or_the_one_that_is_named(
     monkeypatch.setenv("SCHEDULER_ROOT", str(lived_in.path))
     assert call("list").stdout == listed
     monkeypatch.setenv("SCHEDULER_STATE", str(tmp_path / "elsewhere"))
-    assert call("list").stdout == ""
+    assert call("list", "--json").json["synced"] is False
     assert call("--state", str(lived_in.path / ".scheduler"), "list").stdout == listed
     monkeypatch.setenv("SCHEDULER_DB", str(lived_in.db))
     assert call("list").stdout == listed
-    assert call("list", "--db", str(tmp_path / "absent.db")).stdout == ""
+    assert call("list", "--db", str(tmp_path / "absent.db"), "--json").json["synced"] is False
     assert not (tmp_path / "absent.db").exists()
 
 
@@ -612,6 +612,8 @@ def test_an_unknown_job_is_a_usage_error_that_names_the_nearest(lived_in: Root, 
 def test_a_job_that_only_a_file_names_asks_for_a_sync(root: Root, command: list[str], ever_synced: bool) -> None:
     if ever_synced:
         root.sync()
+    elif command[0] == "run":
+        return  # it syncs first
     root.write("jobs/new.yaml", "# first line\nid: new\nschedule: '@daily'\ntask: New.\n")
     found = root.cli(*command, "new:1" if command in OF_A_RUN else "new")
     assert (found.code, found.stdout) == (2, "")
@@ -641,15 +643,102 @@ def test_a_unique_prefix_reads_for_a_person_at_a_terminal_and_never_runs(
 
 
 @pytest.mark.parametrize("json", [[], ["--json"]])
-@pytest.mark.parametrize("command", ["list", "next", "audit"])
+@pytest.mark.parametrize("command", ["next", "audit"])
 def test_reading_a_root_never_synced_answers_empty_and_says_so(root: Root, command: str, json: list[str]) -> None:
     found = root.ok(command, *json)
     assert "never been synced" in found.stderr
     if json:
-        assert [found.json[name] for name in ("jobs", "fires", "audit") if name in found.json] == [[]]
+        assert [found.json[name] for name in ("fires", "audit") if name in found.json] == [[]]
     else:
         assert found.stdout == ""
     assert not (root.path / ".scheduler").exists()
+
+
+def test_list_on_a_root_never_synced_is_what_the_files_say_and_what_a_sync_then_makes(root: Root) -> None:
+    root.write("jobs/bad.yaml", "id: bad\nschedule: '@daily'\ntask: x\ntag: [x]\n")
+    found = root.cli("list", "--json")
+    assert (found.code, found.json["synced"]) == (0, False)
+    assert "never synced" in found.stderr
+    assert "scheduler sync" in found.stderr
+    assert not (root.path / ".scheduler").exists()
+    before = {job["id"]: job for job in found.json["jobs"]}
+    assert tuple(before) == JOBS
+    assert {job["sync_state"] for job in before.values()} == {"unsynced"}
+    assert {job[name] for job in before.values() for name in ("created_at", "created_by", "activated_at")} == {None}
+    assert [each["code"] for each in found.json["problems"]] == ["key.unknown"]
+    assert root.cli("sync").code == 1
+    after = root.json("list")
+    assert after["synced"] is True
+    own = {"sync_state", "created_at", "created_by", "activated_at", "updated_at"}
+    for job in after["jobs"]:
+        assert {name: value for name, value in job.items() if name not in own} == {
+            name: value for name, value in before[job["id"]].items() if name not in own
+        }
+    assert {**found.json["summary"]} == after["summary"]
+    assert found.json["problems"] == after["problems"]
+
+
+def test_list_on_a_root_never_synced_takes_what_is_asked_for_and_shows_problems(root: Root) -> None:
+    root.write("jobs/bad.yaml", "id: bad\nschedule: '@daily'\ntask: x\ntag: [x]\n")
+    assert [job["id"] for job in root.json("list", "--tag", "hourly")["jobs"]] == ["heartbeat"]
+    assert [job["id"] for job in root.json("list", "--status", "disabled")["jobs"]] == ["retired"]
+    assert root.json("list", "--problems")["jobs"] == []
+    assert "did you mean 'tags'?" in root.ok("list", "--problems").stderr
+    root.write("scheduler.yaml", "version: 2\n")
+    broken = root.json("list")
+    assert (broken["jobs"], [each["code"] for each in broken["problems"]]) == ([], ["version.unknown"])
+    assert not (root.path / ".scheduler").exists()
+
+
+@pytest.mark.parametrize("wait", [[], ["--wait"]])
+def test_run_on_a_root_never_synced_syncs_it_first_and_says_so(root: Root, wait: list[str]) -> None:
+    found = root.ok("run", "heartbeat", *wait)
+    assert found.stdout == "You are woken once an hour.\n"
+    assert found.stderr.splitlines()[0] == "this root was never synced: it was synced first, and 6 jobs created"
+    assert [job["id"] for job in root.json("list")["jobs"]] == list(JOBS)
+    assert {row["cause"] for row in root.json("audit", "heartbeat")["audit"] if row["action"] == "create"} == {"run"}
+    assert "synced" not in root.ok("run", "heartbeat", "--wait").stderr
+
+
+def test_run_syncs_for_no_job_that_could_not_run_after_it(root: Root) -> None:
+    root.write("jobs/bad.yaml", "id: bad\nschedule: '@daily'\ntask: x\ntag: [x]\n")
+    for job in ("hartbeat", "bad"):
+        found = root.cli("run", job, "--wait")
+        assert (found.code, found.stdout) == (2, "")
+        assert "did you mean" in found.stderr
+        assert not (root.path / ".scheduler").exists()
+
+
+def test_run_syncs_no_root_whose_history_is_gone_and_none_that_has_one(root: Root) -> None:
+    root.sync()
+    root.write("jobs/new.yaml", "id: new\nschedule: '@daily'\ntask: New.\n")
+    assert root.cli("run", "new").code == 2  # a sync of a database that knows jobs is a decision of its own
+    assert root.json("list")["summary"]["total"] == 6
+    root.run("heartbeat")
+    root.db.unlink()
+    for command in (["run", "heartbeat"], ["list"]):
+        found = root.cli(*command)
+        assert (found.code, found.stdout) == (3, "")
+    assert not root.db.exists()
+
+
+def test_run_starts_nothing_where_the_first_sync_is_held(root: Root) -> None:
+    root.write("scheduler.yaml", ROOT_FILE + "worktree: {branch: elsewhere}\n")
+    listed = root.ok("list")
+    assert "held: the branch" in listed.stderr
+    for dry in ([], ["--dry-run"]):
+        found = root.cli("run", "heartbeat", *dry)
+        assert (found.code, found.stdout) == (3, "")
+        assert "nothing was started" in found.stderr
+    assert root.json("list")["synced"] is False
+
+
+def test_a_dry_run_on_a_root_never_synced_shows_what_would_start_and_writes_nothing(root: Root) -> None:
+    found = root.ok("run", "heartbeat", "--dry-run")
+    assert found.stdout.endswith("You are woken once an hour.\n")
+    assert not (root.path / ".scheduler").exists()
+    root.sync()
+    assert root.ok("run", "heartbeat", "--dry-run").stdout == found.stdout
 
 
 @pytest.mark.parametrize("command", [["validate"], ["plan"], ["sync", "--dry-run"]])
@@ -718,6 +807,18 @@ def test_a_shell_gets_its_completion_script(root: Root) -> None:
 def test_a_pause_ends_at_an_offset_from_now(lived_in: Root, until: str, minutes: int) -> None:
     paused = lived_in.json("pause", "heartbeat", "--until", until)["job"]["paused"]
     assert parse_instant(paused["until"]) - parse_instant(paused["at"]) == timedelta(minutes=minutes)
+
+
+def test_several_jobs_are_paused_and_resumed_at_once_or_none_of_them(lived_in: Root) -> None:
+    found = lived_in.json("pause", "heartbeat", "triage", "--reason", "a release")
+    assert [each["job"]["status"] for each in found["jobs"]] == ["paused", "paused"]
+    assert [line.split(" is ")[0] for line in lived_in.ok("resume", "heartbeat", "triage").stderr.splitlines()] == [
+        "heartbeat",
+        "triage",
+    ]
+    assert lived_in.cli("pause", "heartbeat", "triagge").code == 2
+    assert lived_in.job("heartbeat")["paused"] is None
+    assert lived_in.json("pause", "heartbeat")["job"]["status"] == "paused"
 
 
 # -- pause --next ------------------------------------------------------------------------------

@@ -85,47 +85,45 @@ PROBLEM = shaped(
         "hint": text,
     }
 )
-JOB = shaped(
-    {
-        "id": text,
-        "name": text,
-        "description": maybe_text,
-        "owner": maybe_text,
-        "tags": list_of(text),
-        "enabled": switch,
-        "schedule": shaped({"timezone": text}),
-        "schedule_text": text,
-        "runner": text,
-        "task_source_path": maybe_text,
-        "task_sha256": nullable(sha256),
-        "source_path": text,
-        "source_line": whole,
-        "running": list_of(shaped({"id": text, "status": run_status, "started_at": nullable(instant)})),
-        "sync_state": one_of("synced", "invalid", "conflict", "held", "archived"),
-        "problems": list_of(PROBLEM),
-        "generation": whole,
-        "version": lambda value: bool(re.fullmatch(r"\d+-([0-9a-f]{12})?", value)),
-        "revision": nullable(object_id),
-        "dirty": dirty,
-        "status": one_of("archived", "disabled", "stopped", "paused", "manual", "completed", "waiting", "active"),
-        "paused": nullable(shaped({"reason": maybe_text, "until": nullable(instant), "by": maybe_text, "at": instant})),
-        "stop_reason": maybe_text,
-        "activated_at": instant,
-        "next_run_at": nullable(instant),
-        "last_run_at": nullable(instant),
-        "last_run_status": nullable(run_status),
-        "last_run_duration_ms": nullable(whole),
-        "last_run_error": maybe_text,
-        "last_skip_at": nullable(instant),
-        "last_skip_reason": maybe_text,
-        "last_delivery_status": maybe_text,
-        "run_count": whole,
-        "consecutive_errors": whole,
-        "created_at": instant,
-        "created_by": text,
-        "updated_at": instant,
-    }
-)
+JOB_FIELDS: dict[str, Check] = {
+    "id": text,
+    "name": text,
+    "description": maybe_text,
+    "owner": maybe_text,
+    "tags": list_of(text),
+    "enabled": switch,
+    "schedule": shaped({"timezone": text}),
+    "schedule_text": text,
+    "runner": text,
+    "task_source_path": maybe_text,
+    "task_sha256": nullable(sha256),
+    "source_path": text,
+    "source_line": whole,
+    "sync_state": one_of("synced", "invalid", "conflict", "held", "archived"),
+    "problems": list_of(PROBLEM),
+    "generation": whole,
+    "version": lambda value: bool(re.fullmatch(r"\d+-([0-9a-f]{12})?", value)),
+    "revision": nullable(object_id),
+    "dirty": dirty,
+    "status": one_of("archived", "disabled", "stopped", "paused", "manual", "completed", "waiting", "active"),
+    "paused": nullable(shaped({"reason": maybe_text, "until": nullable(instant), "by": maybe_text, "at": instant})),
+    "stop_reason": maybe_text,
+    "activated_at": instant,
+    "next_run_at": nullable(instant),
+    "last_run_at": nullable(instant),
+    "last_run_status": nullable(run_status),
+    "last_run_duration_ms": nullable(whole),
+    "last_run_error": maybe_text,
+    "last_skip_at": nullable(instant),
+    "last_skip_reason": maybe_text,
+    "last_delivery_status": maybe_text,
+    "run_count": whole,
+    "consecutive_errors": whole,
+    "created_at": instant,
+    "created_by": text,
+    "updated_at": instant,
+}
+JOB = shaped(JOB_FIELDS)
 FIRE = shaped(
     {
         "job_id": text,
@@ -181,22 +179,28 @@ RUN = shaped(
         "deliveries": list_of(shaped({"channel": text, "status": text, "at": instant})),
     }
 )
-LIST = shaped(
-    {
-        "jobs": list_of(JOB),
-        "problems": list_of(PROBLEM),
-        "summary": shaped(
-            {
-                **dict.fromkeys(
-                    ("total", "active", "disabled", "stopped", "paused", "manual", "completed", "archived", "invalid"),
-                    whole,
-                ),
-                "next_fire_at": nullable(instant),
-                "held": maybe_text,
-            }
-        ),
-    }
-)
+LIST_FIELDS: dict[str, Check] = {
+    "jobs": list_of(JOB),
+    "problems": list_of(PROBLEM),
+    "summary": shaped(
+        {
+            **dict.fromkeys(
+                ("total", "active", "disabled", "stopped", "paused", "manual", "completed", "archived", "invalid"),
+                whole,
+            ),
+            "next_fire_at": nullable(instant),
+            "held": maybe_text,
+        }
+    ),
+    "synced": switch,
+}
+LIST = shaped(LIST_FIELDS)
+# Of a root that nobody has synced: the jobs that the files name, and that have no row.
+UNSYNCED = {
+    **dict.fromkeys(("activated_at", "created_at", "created_by", "updated_at"), one_of(None)),
+    "sync_state": one_of("unsynced"),
+}
+UNSYNCED_LIST = shaped({**LIST_FIELDS, "jobs": list_of(shaped({**JOB_FIELDS, **UNSYNCED}))})
 CHANGE = shaped({"before": anything, "after": anything})
 SYNC = shaped(
     {
@@ -289,7 +293,11 @@ def test_list_holds_the_documented_fields(eventful: Root) -> None:
 
 def test_list_on_a_root_never_synced_has_the_same_shape(root: Root) -> None:
     found = root.json("list")
-    assert LIST(found)
+    assert UNSYNCED_LIST(found)
+    assert (found["synced"], [job["id"] for job in found["jobs"]], found["summary"]["total"]) == (False, [*JOBS], 6)
+    root.delete("jobs/heartbeat.md", "jobs/triage.yaml", "jobs/clock.yaml", "jobs/flaky.yaml")
+    found = root.json("list")
+    assert UNSYNCED_LIST(found)
     assert (found["jobs"], found["summary"]["total"], found["summary"]["next_fire_at"]) == ([], 0, None)
 
 

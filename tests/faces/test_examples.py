@@ -21,7 +21,7 @@ from scheduler.core.formats.shapes import (
     WorktreeShape,
 )
 from tests.faces.conftest import contents
-from tests.helpers import call
+from tests.helpers import call, git
 
 # -- jobs.example -------------------------------------------------------------------------------------
 
@@ -135,43 +135,123 @@ def test_what_init_writes_validates_syncs_and_runs(tmp_path: Path) -> None:
     root = tmp_path / "new/root"
     made = call("init", str(root))
     assert made.code == 0
-    assert {line.removeprefix("wrote ") for line in made.stdout.splitlines()} == {
-        str(root / name) for name in contents(root)
-    }
-    assert {"scheduler.yaml", "jobs/heartbeat.md", "jobs/triage.yaml", "prompts/triage.md"} < contents(root).keys()
-    assert "/scheduler.yaml" in (root / "CODEOWNERS.example").read_text()
+    assert {line.split()[-1] for line in made.stdout.splitlines()} == {str(root / name) for name in contents(root)}
+    assert {line.split()[0] for line in made.stdout.splitlines()} == {"wrote"}
+    assert contents(root).keys() == SCAFFOLD
     check_root(root, tmp_path / "state")
 
 
-def test_init_takes_the_working_directory_and_says_what_to_type_next(
+SCAFFOLD = {"scheduler.yaml", "jobs/example-hello.md", "jobs/example-review.yaml", "prompts/example-review.md"}
+
+
+def test_init_says_what_to_type_next_and_that_runs_as_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     made = call("init")
+    commands = [line.split("  #")[0].split(" # ")[0].split() for line in made.stderr.splitlines()[1:]]
     assert made.code == 0
-    assert "scheduler run heartbeat --wait" in made.stderr
-    assert call("sync").code == 0
-    assert call("run", "heartbeat", "--wait").code == 0
+    assert commands == [
+        ["scheduler", "run", "example-hello", "--wait"],
+        ["$EDITOR", "scheduler.yaml"],
+        ["scheduler", "serve"],
+    ]
+    ran = call(*commands[0][1:])
+    assert (ran.code, ran.stdout) == (0, "Say hello in one line, and name the day of the week.\n")
+    assert "cd elsewhere" in call("init", "elsewhere").stderr
 
 
-def test_init_never_overwrites(tmp_path: Path) -> None:
+def test_the_comments_of_init_name_the_branch_and_the_paths_of_the_repository(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q", "--template=", "-b", "trunk")
+    call("init", str(tmp_path / "ops/here"))
+    text = (tmp_path / "ops/here/scheduler.yaml").read_text()
+    assert "  # branch: trunk\n" in text
+    assert "#   /ops/here/scheduler.yaml @" in text
+    assert "dirty: run\n" in text
+    call("init", str(tmp_path))
+    assert "#   /scheduler.yaml @" in (tmp_path / "scheduler.yaml").read_text()
+    (tmp_path / "scheduler.yaml").write_text(text.replace("# branch: trunk", "branch: trunk"))
+    assert call("--root", str(tmp_path), "validate", "--json").json == {"problems": []}
+
+
+@pytest.mark.parametrize("branch", ["main", "feature/x-1", "true", "1.0", "a#b", "@x"])
+def test_a_branch_stands_in_the_comment_only_where_yaml_takes_it_as_it_is(tmp_path: Path, branch: str) -> None:
+    git(tmp_path, "init", "-q", "--template=", "-b", branch)
+    call("init", str(tmp_path))
+    text = (tmp_path / "scheduler.yaml").read_text()
+    settled = yaml.safe_load(text.replace("# branch:", "branch:"))
+    assert settled["worktree"] == {"branch": branch if branch in ("main", "feature/x-1") else "main", "dirty": "run"}
+
+
+def test_a_scheduler_yaml_that_is_there_is_a_root_already(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "scheduler.yaml").write_text("mine\n")
+    found = call("init", str(root))
+    assert (found.code, "wrote" in found.stdout) == (0, False)
+    assert "nothing was written" in found.stderr
+    assert contents(root) == {"scheduler.yaml": b"mine\n"}
+    answer = {"root": str(root), "written": [], "kept": ["scheduler.yaml"], "left_out": []}
+    assert call("init", str(root), "--json").json == answer
+
+
+FOREIGN = {
+    "prompts/example-review.md": "My own prompt.\n",
+    "prompts/triage.md": "Mine, too.\n",
+    "jobs/deploy.yaml": "id: deploy\nschedule: '@hourly'\ntask: rm -rf /\nrunner: shell\n",
+    "jobs/notes/example-hello.md": "---\nid: mine\nschedule: '@hourly'\n---\nDo it.\n",
+    "scripts/clean.sh": "rm -rf build\n",
+    "CODEOWNERS": "* @me\n",
+    "README.md": "# Mine\n",
+}
+
+
+def test_init_schedules_no_file_that_was_there_and_changes_none(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for name, text in FOREIGN.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    made = call("init", str(root), "--json")
+    assert made.json["written"] == ["scheduled-jobs/example-hello.md", "scheduler.yaml"]
+    assert made.json["kept"] == ["prompts/example-review.md"]
+    assert made.json["left_out"] == ["scheduled-jobs/example-review.yaml"]
+    after = contents(root)
+    assert {name: after[name].decode() for name in FOREIGN} == FOREIGN
+    assert after.keys() - FOREIGN.keys() == {"scheduled-jobs/example-hello.md", "scheduler.yaml"}
+    options = ["--root", str(root), "--state", str(tmp_path / "state")]
+    assert call(*options, "validate", "--json").json == {"problems": []}
+    assert call(*options, "sync", "--json").json["created"] == ["example-hello"]
+
+
+@pytest.mark.parametrize("name", sorted(FOREIGN))
+def test_one_foreign_file_alone_is_not_scheduled_either(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "root"
+    (root / name).parent.mkdir(parents=True)
+    (root / name).write_text(FOREIGN[name])
+    call("init", str(root))
+    sources = {job["id"]: job for job in call("--root", str(root), "list", "--json").json["jobs"]}
+    assert sources.keys() <= {"example-hello", "example-review"}
+    assert all(job["source_path"] != name and job["task_source_path"] != name for job in sources.values())
+
+
+def test_a_folder_without_room_for_jobs_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    for folder in ("jobs", "scheduled-jobs", "scheduler-jobs"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.yml").write_text("a: 1\n")
+    before = contents(tmp_path)
+    found = call("init", str(tmp_path))
+    assert (found.code, found.stdout, contents(tmp_path)) == (3, "", before)
+    assert "scheduler init DIR" in found.stderr
+
+
+def test_an_init_that_stopped_half_way_goes_on(tmp_path: Path) -> None:
     root = tmp_path / "root"
     call("init", str(root))
-    (root / "scheduler.yaml").write_text("mine\n")
-    (root / "jobs/triage.yaml").write_text("")
-    (root / "prompts/triage.md").unlink()
-    (root / "prompts/triage.md").symlink_to("nowhere.md")
-    (root / "jobs/heartbeat.md").unlink()
-    written = call("init", str(root), "--json")
-    assert (written.code, written.json["written"]) == (0, ["jobs/heartbeat.md"])
-    assert written.json["kept"] == ["CODEOWNERS.example", "jobs/triage.yaml", "prompts/triage.md", "scheduler.yaml"]
-    assert (root / "scheduler.yaml").read_text() == "mine\n"
-    assert (root / "jobs/triage.yaml").read_text() == ""
-    assert not (root / "prompts/nowhere.md").exists()
-    before = contents(root)
-    again = call("init", str(root))
-    assert (again.code, "wrote" in again.stdout) == (0, False)
-    assert contents(root) == before
+    whole = contents(root)
+    for missing in ("scheduler.yaml", "jobs/example-review.yaml"):
+        (root / missing).unlink()
+    assert call("init", str(root), "--json").json["written"] == ["jobs/example-review.yaml", "scheduler.yaml"]
+    assert contents(root) == whole
 
 
 def test_init_where_it_cannot_write_is_exit_5_and_leaves_what_is_there(tmp_path: Path) -> None:

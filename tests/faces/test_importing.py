@@ -542,14 +542,15 @@ def test_commands_stand_in_the_job_file_where_the_runner_may_run_that(root: Root
     root.ok("import", "crontab", str(tmp_path / "tab"), "--timezone", "Europe/Berlin")
     assert files(root)["jobs/imported/hello.yaml"].decode() == (
         'id: hello\ndescription: Says hello\nschedule: "0 3 * * *"\n'
-        "task_source_path: scripts/imported/hello.sh\nrunner: shell\n"
+        "task_source_path: scripts/imported/hello.sh\nrunner: shell\ntimeout: 1d\n"
     )
     root.edit("scheduler.yaml", '["scripts/**"]', '["scripts/**", "jobs/**"]')
     root.ok("import", "crontab", str(tmp_path / "tab"), "--timezone", "Europe/Berlin", "--to", "jobs/two")
     (tmp_path / "tab").write_text("0 3 * * * bye\n")
     root.ok("import", "crontab", str(tmp_path / "tab"), "--timezone", "Europe/Berlin", "--to", "jobs/two")
     assert files(root)["jobs/two/bye.yaml"].decode() == (
-        'id: bye\nschedule: "0 3 * * *"\nrunner: shell\ntask: |\n  export SHELL=/bin/sh\n  cd\n  bye\n'
+        'id: bye\nschedule: "0 3 * * *"\nrunner: shell\ntimeout: 1d\n'
+        "task: |\n  export SHELL=/bin/sh\n  cd  # cron starts in the home folder\n  bye\n"
     )
 
 
@@ -568,6 +569,111 @@ def test_another_crontab_with_a_line_of_that_name_is_not_taken_for_an_edit(root:
     found = root.cli("import", "crontab", str(tab), "--json")
     assert found.code == 1
     assert ("import.kept", "error") in [(code, severity) for _, code, severity in codes(found.json)]
+
+
+TWO = "0 3 * * * hello\n0 4 * * * bye\n"
+
+
+def test_an_import_says_how_no_job_comes_to_run_twice(root: Root, tmp_path: Path) -> None:
+    tab = tmp_path / "tab"
+    tab.write_text(TWO)
+    found = root.ok("import", "crontab", str(tab))
+    told = found.stderr.splitlines()[-1]
+    assert (
+        told
+        == "the crontab still runs these jobs: take its lines out (`crontab -e`) before you start `scheduler serve`"
+    )
+    assert "the crontab still runs" not in root.ok("import", "crontab", str(tab)).stderr, "nothing new"
+
+
+def test_paused_jobs_fire_only_once_they_are_resumed(root: Root, tmp_path: Path) -> None:
+    tab = tmp_path / "tab"
+    tab.write_text(TWO)
+    found = root.ok("import", "crontab", str(tab), "--paused")
+    assert found.stderr.splitlines()[-2:] == [
+        "these jobs are paused, and the crontab still runs them: take its lines out (`crontab -e`), then:",
+        "  scheduler resume hello bye",
+    ]
+    job = root.job("hello")
+    assert (job["status"], job["paused"]["until"], job["paused"]["by"]) == ("paused", None, job["created_by"])
+    assert job["paused"]["reason"] == "imported"
+    again = root.json("import", "crontab", str(tab), "--paused")
+    assert (again["paused"], {each["history"] for each in again["jobs"]}) == ([], {None})
+    root.ok("resume", "hello", "bye")
+    assert [root.job(each)["status"] for each in ("hello", "bye")] == ["active", "active"]
+    root.json("import", "crontab", str(tab), "--paused")
+    assert root.job("hello")["status"] == "active", "what is there already stays as it is"
+
+
+def test_a_job_that_comes_back_by_an_import_is_paused_too(root: Root, tmp_path: Path) -> None:
+    tab = tmp_path / "tab"
+    tab.write_text(TWO)
+    root.ok("import", "crontab", str(tab))
+    root.cli("run", "hello", "--wait")
+    root.delete("jobs/imported/hello.yaml", "scripts/imported/hello.sh")
+    root.ok("sync")
+    found = root.json("import", "crontab", str(tab), "--paused")
+    assert found["paused"] == ["hello"]
+    assert [each["history"] for each in found["jobs"]] == [None, None]
+    assert not [each for each in found["problems"] if each["code"] == "import.own-history"]
+    assert (root.job("hello")["status"], root.job("hello")["run_count"]) == ("paused", 1)
+    assert root.job("bye")["status"] == "active"
+
+
+def test_paused_jobs_of_phantom_keep_their_past_and_their_own_pauses(root: Root, tmp_path: Path) -> None:
+    found = root.json("import", "phantom", str(phantom(tmp_path / "p.db", *rows(), log=LOGGED)), "--paused")
+    assert HEARTBEAT in found["paused"]
+    job = root.job(HEARTBEAT)
+    assert (job["status"], job["run_count"]) == ("paused", 42)
+    (own,) = [each["id"] for each in found["jobs"] if each["id"].startswith("bad-id-")]
+    assert root.job(own)["paused"]["reason"] != "imported"
+
+
+def test_files_alone_are_written_so_that_ids_can_be_changed_before_the_first_sync(root: Root, tmp_path: Path) -> None:
+    tab = tmp_path / "tab"
+    tab.write_text(TWO)
+    found = root.cli("import", "crontab", str(tab), "--no-sync", "--json")
+    assert (found.code, found.json["applied"], found.json["live"]) == (0, "next_sync", False)
+    assert not root.db.exists()
+    told = root.ok(
+        "import", "crontab", str(tab), "--no-sync", "--to", "jobs/other", "--prefix", "x-"
+    ).stderr.splitlines()[-1]
+    assert told == "nothing is synced yet: change ids in these files where you like, then run `scheduler sync`"
+    root.edit("jobs/imported/hello.yaml", "id: hello", "id: greeting")
+    created = root.sync()["created"]
+    assert {"bye", "greeting"} < {*created}
+    assert "hello" not in created
+    assert root.cli("import", "crontab", str(tab), "--no-sync", "--paused").code == 2
+
+
+def test_a_prefix_begins_the_ids_of_a_crontab_and_of_nothing_else(root: Root, tmp_path: Path) -> None:
+    tab = tmp_path / "tab"
+    tab.write_text(TWO)
+    found = root.json("import", "crontab", str(tab), "--prefix", "web-")
+    assert [(each["id"], each["file"]) for each in found["jobs"]] == [
+        ("web-hello", "jobs/imported/web-hello.yaml"),
+        ("web-bye", "jobs/imported/web-bye.yaml"),
+    ]
+    assert {each["files"] for each in root.json("import", "crontab", str(tab), "--prefix", "web-")["jobs"]} == {
+        "unchanged"
+    }
+    for wrong in ("Web", "web ", "-x", "a/b"):
+        assert root.cli("import", "crontab", str(tab), f"--prefix={wrong}").code == 2
+    assert root.cli("import", "phantom", str(tab), "--prefix", "x").code == 2
+
+
+def test_a_dry_run_shows_the_ids_that_an_import_would_give(root: Root, tmp_path: Path) -> None:
+    (tmp_path / "tab").write_text("@daily su - www -c 'cd /x && ./deploy.sh'\n")
+    found = root.ok("import", "crontab", str(tmp_path / "tab"), "--dry-run", "--prefix", "web-", "--paused")
+    assert found.stdout.splitlines()[0] == "would write jobs/imported/web-deploy.yaml: web-deploy"
+    assert "resume" not in found.stderr
+
+
+def test_no_imported_job_is_ended_by_the_timeout_of_the_roots_other_jobs(root: Root, tmp_path: Path) -> None:
+    (tmp_path / "tab").write_text(TWO)
+    found = root.json("import", "crontab", str(tmp_path / "tab"))
+    assert root.job("heartbeat")["timeout_ms"] == 5 * 60_000
+    assert {root.job(each["id"])["timeout_ms"] for each in found["jobs"]} == {24 * 3_600_000}
 
 
 def test_no_run_may_import_jobs(root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,3 +32,22 @@ def test_a_daemon_takes_over_what_is_imported(root: Root, serve: Callable[..., A
     assert made == "2026-01-01T00:00:00Z"
     until(lambda: root.job("a")["run_count"] > 5, "a run that counts on")
     assert (root.job("b")["status"], root.job("b")["run_count"]) == ("paused", 0)
+
+
+def test_what_is_imported_paused_never_fires_before_it_is_resumed(
+    root: Root, serve: Callable[..., Any], tmp_path: Path
+) -> None:
+    tab = tmp_path / "tab"
+    tab.write_text("* * * * * hello\n")
+    serve()
+    refused = root.process("import", "crontab", str(tab), "--no-sync")
+    assert (refused.code, "nothing was written" in refused.stderr) == (3, True)
+    assert not (root.path / "jobs/imported").exists()
+    found = root.process("import", "crontab", str(tab), "--paused", "--runner", "sh")
+    assert (found.code, "scheduler resume hello" in found.stderr) == (0, True), found
+    (create, *_) = [row for row in root.json("audit", "hello")["audit"] if row["action"] == "create"]
+    assert create["at"] >= root.job("hello")["paused"]["at"], "from its first moment"
+    tab.write_text("* * * * * bye\n")
+    live = root.process("import", "crontab", str(tab), "--runner", "sh")
+    assert "a daemon fires these jobs now" in live.stderr
+    assert live.stderr.splitlines()[-1] == "  scheduler pause bye"

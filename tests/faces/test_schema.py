@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 
 from scheduler import schemas
 from scheduler.core.formats.jobfile import read_job_file
-from scheduler.core.formats.json_schema import SCHEMAS
+from scheduler.core.formats.json_schema import SCHEMAS, job_schema
 from scheduler.core.formats.rootfile import read_root_file
 from scheduler.core.formats.shapes import (
     AgentsShape,
@@ -33,6 +33,7 @@ from scheduler.core.formats.shapes import (
     WorktreeShape,
 )
 from scheduler.core.formats.yamlfile import read_yaml
+from scheduler.core.times.cron import CRON_PATTERN, ScheduleError, parse_cron
 from scheduler.core.values.texts import TextError, decode
 from scheduler.scaffold import write_scaffold
 from tests.helpers import call
@@ -81,7 +82,7 @@ READER_ONLY = {
     *("env.not-allowed", "runner.job-not-allowed", "runner.max-timeout", "runner.missing", "runner.unknown"),
     *("runner.task-not-allowed", "runner.input", "runner.tasks"),
     # the meaning of a schedule
-    *("schedule.cron", "schedule.every", "schedule.jitter", "schedule.never", "schedule.timezone"),
+    *("schedule.every", "schedule.jitter", "schedule.never", "schedule.timezone"),
     *("schedule.duplicate", "schedule.phase"),
     *("key.no-effect", "schedule.anchor", "schedule.offset", "schedule.unlikely"),
 }
@@ -91,6 +92,7 @@ IN_PART = {
     "id.invalid": "not a line end behind the id",
     "key.not-supported-yet": "keys and choices, not what a cron holds",
     "runner.command": "a list and not a line, not what its words mean",
+    "schedule.cron": "the form, not what its numbers mean",
     "schedule.at": "the form, not whether the calendar has such a day",
     "schedule.starts": "the form, not whether the calendar has such a day",
     "schedule.ends": "the form, not whether it lies before starts",
@@ -189,6 +191,71 @@ def test_the_examples_of_a_schema_are_accepted_by_it(name: str) -> None:
         for key in each.get("properties", {}).values():
             for example in key.get("examples", []):
                 Draft202012Validator({**key, "$defs": schema["$defs"]}).validate(example)
+
+
+NO_CRON = [
+    *("every day at 8", "every 2 hours", "every weekday at 9 am", "daily", "noon", "@fortnightly", "@reboot", "20m"),
+    *(
+        "0 9 * *",
+        "0 9 * * * * *",
+        "0 9 * * MON#2",
+        "? * * * *",
+        "0 9 L * *",
+        "*/x * * * *",
+        "0 9 * foo *",
+        "",
+        "Manual",
+    ),
+    *("0 9 * * monday", "*-5 * * * *", "0 9 * * 1-", "0 9 * * ,1", "@Daily"),
+]
+CRON = [
+    "0 9 * * 1-5",
+    "@daily",
+    " 0\t9 * * MON-fri ",
+    "*/5 0-6,12 1 jan,FEB 7",
+    "30 0 9 * * *",
+    "00 09 * * *",
+    "1/2 * * * *",
+]
+
+
+@pytest.mark.parametrize("cron", NO_CRON)
+def test_words_are_no_cron_to_the_schema_either(cron: str) -> None:
+    for schedule in (cron, {"cron": cron}, [cron, "@daily"], [{"cron": cron}]):
+        assert not JOB.is_valid({"id": "a", "schedule": schedule, "task": "x"}), schedule
+
+
+@pytest.mark.parametrize("cron", CRON)
+def test_every_form_of_a_cron_is_one_to_the_schema_too(cron: str) -> None:
+    for schedule in (cron, {"cron": cron}, [cron, "@hourly"], [{"cron": cron}]):
+        assert JOB.is_valid({"id": "a", "schedule": schedule, "task": "x"}), schedule
+    assert JOB.is_valid({"id": "a", "schedule": "manual", "task": "x"})
+    assert not JOB.is_valid({"id": "a", "schedule": ["manual"], "task": "x"})
+
+
+@given(st.text(st.sampled_from("0159*/,-? \tjanmosufriL#@W"), max_size=25) | st.from_regex(CRON_PATTERN))
+def test_the_schema_accepts_what_the_reader_takes_for_a_cron(text: str) -> None:
+    try:
+        parse_cron(text)
+    except ScheduleError:
+        return
+    assert re.search(CRON_PATTERN, text)
+
+
+def test_an_editor_is_given_words_for_a_schedule_that_is_none() -> None:
+    shown = [each["patternErrorMessage"] for each in walk(job_schema()) if "patternErrorMessage" in each]
+    assert len(shown) == 3
+    assert all("such as 0 9 * * 1-5" in each for each in shown)
+
+
+def walk(schema: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(schema, dict):
+        yield schema
+        for each in schema.values():
+            yield from walk(each)
+    elif isinstance(schema, list):
+        for each in schema:
+            yield from walk(each)
 
 
 # -- what people start from ---------------------------------------------------------------------------

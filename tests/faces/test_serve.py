@@ -538,7 +538,11 @@ def test_once_runs_what_is_due_and_ends(root: Root) -> None:
 
 @pytest.mark.parametrize(
     ("args", "code", "said"),
-    [(("--listen", "127.0.0.1:1"), 2, "not built yet"), (("--observe", "--once"), 2, "leave one of them out")],
+    [
+        (("--listen", "127.0.0.1:1"), 2, "--listen is not supported yet"),
+        (("--no-api",), 2, "--no-api is not supported yet"),
+        (("--observe", "--once"), 2, "leave one of them out"),
+    ],
 )
 def test_what_is_not_built_is_refused(root: Root, args: tuple[str, ...], code: int, said: str) -> None:
     found = root.process("serve", *args)

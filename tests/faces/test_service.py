@@ -210,7 +210,8 @@ def test_the_services_of_the_page_fit_what_the_daemon_does() -> None:
 def test_the_other_files_of_the_page_can_be_read() -> None:
     assert all(list(yaml.safe_load_all(block)) for block in blocks("yaml"))
     assert len(blocks("yaml")) >= 2
-    (dockerfile,) = blocks("dockerfile")
+    dockerfile, with_agent = blocks("dockerfile")
+    assert re.findall(r"^USER (\S+)", with_agent, re.MULTILINE) == ["root", "10001:10001"], "it gives its rights back"
     steps = [line.split()[0] for line in dockerfile.splitlines() if re.match(r"[A-Z]+ ", line)]
     assert steps.index("USER") < steps.index("ENTRYPOINT")
     user = re.search(r"^USER (\d+)", dockerfile, re.MULTILINE)
@@ -224,3 +225,62 @@ def test_what_the_container_would_start_are_commands_that_exist() -> None:
     page = PAGE.read_text(encoding="utf-8")
     named = set(re.findall(r"scheduler(?: --\w+ \S+)* (serve|doctor|sync|init|run|list|history)\b", page))
     assert {"serve", "doctor"} <= named
+
+
+def compose(last: str) -> Any:
+    """The one service of the Compose file that mounts `last` last."""
+    found = [yaml.safe_load(block) for block in blocks("yaml") if "volumes:" in block and "build:" in block]
+    return next(each["services"]["scheduler"] for each in found if str(each["services"]["scheduler"]).count(last))
+
+
+def test_the_whole_repository_is_mounted_where_the_image_looks_for_the_root() -> None:
+    mounts = [each.split(":") for each in compose(".:/repo")["volumes"]]
+    image = dict(re.findall(r"(SCHEDULER_\w+)=(\S+)", blocks("dockerfile")[0]))
+    assert [".", image["SCHEDULER_ROOT"], "ro"] in mounts, "with its .git, or no run knows its commit"
+    assert ["state", str(Path(image["SCHEDULER_STATE"]).parent)] in mounts
+
+
+def test_without_git_a_run_and_doctor_say_so_in_the_words_of_the_page(root: Root) -> None:
+    shutil.rmtree(root.path / ".git")
+    root.ok("run", "tick", "--wait")
+    why = root.runs("tick")[0]["no_provenance"]
+    assert why == f"{str(root.path)!r} is not in a git repository"
+    said = why.replace(str(root.path), "/repo")
+    assert f"runs record no commit: {said}" in PAGE.read_text(encoding="utf-8")
+    checks = {each["name"]: each for each in root.cli("doctor", "--json").json["checks"]}
+    assert (checks["git"]["status"], checks["git"]["message"]) == ("warning", f"runs record no commit: {why}")
+
+
+def test_the_container_that_follows_a_branch_clones_once_and_then_goes_on(root: Root, tmp_path: Path) -> None:
+    service = compose("followed.json")
+    state = tmp_path / "state"
+    state.mkdir()
+    (script,) = service["command"]
+    script = script.replace("$$", "$").replace("/state/", f"{state}/").replace("exec scheduler serve", "scheduler sync")
+    environ = {
+        **os.environ,
+        **{name: str(value).replace("/state/", f"{state}/") for name, value in service["environment"].items() if value},
+        "REPOSITORY": str(root.path / ".git"),
+        "XDG_STATE_HOME": str(state),
+        "PYTHONPATH": str(REPOSITORY),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    for created in ("1 created", "nothing to do"):
+        found = subprocess.run(
+            [*service["entrypoint"], script], cwd=state, env=environ, capture_output=True, text=True, check=True
+        )
+        assert created in found.stderr
+    health = subprocess.run(["scheduler", "list", "--json"], cwd=state, env=environ, capture_output=True, check=True)
+    assert [job["id"] for job in json.loads(health.stdout)["jobs"]] == ["tick"]
+    assert json.loads(health.stdout)["jobs"][0]["revision"] == root.git("rev-parse", "HEAD")
+
+
+def test_an_agent_of_the_service_is_where_its_path_and_its_protection_let_it_be() -> None:
+    service = settings(units()["/etc/systemd/system/scheduler.service"])["Service"]
+    path = re.search(r"PATH=(\S+)", service["Environment"])
+    assert path is not None
+    home = path[1].split(":")[0].removesuffix("/.local/bin")
+    page = PAGE.read_text(encoding="utf-8")
+    assert f"--home-dir {home} " in page
+    assert home in service["ReadWritePaths"].split()
+    assert not home.startswith(("/home", "/root"))

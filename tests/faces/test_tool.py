@@ -20,7 +20,7 @@ from scheduler.service import root as service
 from scheduler.tool.arguments import ACTS, CALLS, EDIT_TOOL, KEYS, READ_TOOL, READS, TOOLS, read_call
 from scheduler.tool.calls import _ACTIONS, EDITS, answer, error_json
 from scheduler.tool.schema import DESCRIPTIONS, input_schema
-from tests.faces.conftest import TRIAGE, Root, contents
+from tests.faces.conftest import JOBS, TRIAGE, Root, contents
 from tests.faces.test_editing import hook
 
 POLICY = """\
@@ -167,7 +167,9 @@ def test_without_agents_the_tool_reads_everything(lived_in: Root) -> None:
 
 def test_a_root_that_was_never_synced_says_so(root: Root) -> None:
     found = ask(root, "list")
-    assert (found["jobs"], found["notes"]) == ([], ["this root has never been synced: no job is known yet"])
+    assert [job["id"] for job in found["jobs"]] == list(JOBS)
+    assert found["notes"] == ["this root was never synced: these jobs are what its files say"]
+    assert ask(root, "next")["notes"] == ["this root was never synced: no job is known yet"]
 
 
 def test_what_is_long_is_cut_and_says_so(allowed: Root) -> None:

@@ -175,9 +175,9 @@ def test_only_a_root_that_follows_a_remote_pushes(tmp_path: Path) -> None:
     world.root.mkdir()
     scheduler(world, "init", str(world.root))
     scheduler(world, "sync")
-    _, said = scheduler(world, "update", "heartbeat", "--set", "name=x", "--branch", "b", "--push", code=2)
+    _, said = scheduler(world, "update", "example-hello", "--set", "name=x", "--branch", "b", "--push", code=2)
     assert "follows no remote" in said
-    _, said = scheduler(world, "update", "heartbeat", "--set", "name=x", "--push", code=2)
+    _, said = scheduler(world, "update", "example-hello", "--set", "name=x", "--push", code=2)
     assert "only a branch is pushed" in said
 
 

@@ -14,12 +14,14 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Dis
 
 from scheduler.core.formats import rules
 from scheduler.core.formats.paths import GLOB_PATTERN, MAX_LENGTH, PATH_PATTERN
+from scheduler.core.times.cron import CRON_PATTERN
 from scheduler.core.times.valid import MOST_ENTRIES
 from scheduler.core.values import units
 from scheduler.core.values.settings import DEFAULT_JOBS
+from scheduler.core.values.spec import MANUAL
 
 
-def _schema(pattern: str, **more: int) -> Any:
+def _schema(pattern: str, **more: int | str) -> Any:
     return Field(json_schema_extra={"pattern": pattern, **more})
 
 
@@ -71,10 +73,19 @@ class Shape(BaseModel):
     inner: ClassVar[Mapping[str, type[Shape]]] = {}  # shapes below; "*" for any key
 
 
+# VS Code and yaml-language-server show the message in place of the pattern.
+_WRITE_CRON = "write five fields (minute hour day month weekday) such as 0 9 * * 1-5, or a macro such as @daily"
+_CRON = _schema(CRON_PATTERN, patternErrorMessage=_WRITE_CRON)
+CronText = Annotated[str, _CRON]
+CronTextOrManual = Annotated[
+    str, _schema(f"^{MANUAL}$|{CRON_PATTERN}", patternErrorMessage=f"{_WRITE_CRON}; or {MANUAL}")
+]
+
+
 class ScheduleShape(Shape):
     """When a job is due: exactly one of cron, every and at."""
 
-    cron: Annotated[str, AfterValidator(rules.cron_text)] | None = _optional(
+    cron: Annotated[str, AfterValidator(rules.cron_text), _CRON] | None = _optional(
         "Five cron fields (minute hour day month weekday), six with the second first, or a macro from "
         "@hourly to @yearly; on the wall clock of the timezone.",
         "0 9 * * mon-fri",
@@ -104,7 +115,7 @@ class ScheduleShape(Shape):
     )
 
 
-Entry = Annotated[ScheduleShape, BeforeValidator(rules.shorthand, json_schema_input_type=str | ScheduleShape)]
+Entry = Annotated[ScheduleShape, BeforeValidator(rules.shorthand, json_schema_input_type=CronText | ScheduleShape)]
 Entries = Annotated[list[Entry], Field(min_length=1, max_length=MOST_ENTRIES)]
 
 
@@ -230,7 +241,7 @@ class JobShape(SharedShape):
         | Annotated[Entries, Tag(rules.MANY)]
         | Annotated[Literal["manual"], Tag(rules.BY_HAND)],
         Discriminator(rules.one_or_many),
-        BeforeValidator(rules.entries, json_schema_input_type=str | ScheduleShape | Entries),
+        BeforeValidator(rules.entries, json_schema_input_type=CronTextOrManual | ScheduleShape | Entries),
     ] = Field(
         description="When the job is due: a mapping, a bare cron expression, or a list of 1-32 of these, whose "
         "instants are united; or manual: never, it only runs by hand.",

@@ -5,12 +5,19 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from scheduler.core.formats.jobfile import DEFAULT_TIMEOUT
-from scheduler.core.imports.commands import BUILT_IN, SHELLS, command_id, is_one_command, longest_known_wait, open_quote
+from scheduler.core.imports.commands import (
+    BUILT_IN,
+    SHELLS,
+    command_names,
+    is_one_command,
+    longest_known_wait,
+    open_quote,
+)
 from scheduler.core.imports.incoming import Incoming, free, problem
 from scheduler.core.times.cron import ScheduleError
 from scheduler.core.times.fires import smallest_gap
@@ -45,6 +52,7 @@ _USER = re.compile(r"[a-z_][a-z0-9_-]*\$?")
 _MACROS = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
 _CRONS_OWN = ("MAILTO", "MAILFROM", "CONTENT_TYPE", "CONTENT_TRANSFER_ENCODING", "CRON_TZ", "SHELL", "RANDOM_DELAY")
 _CRONS_SHELL = "/bin/sh"
+LONG = timedelta(days=1)  # the timeout of a command that had none
 _NOT_OF_THE_TASK = frozenset({*_CRONS_OWN, "LOGNAME", "USER"})  # cron sets the last two itself
 
 # What every shell does alike: words, quotes around them, pipes, redirections, tests of files.
@@ -274,25 +282,39 @@ def _split_percent(command: str) -> tuple[str, str | None]:
 
 
 def crontab_jobs(
-    found: Crontab, *, shell: Shell, zone: str, root_zone: str, users: Users | None, usual: timedelta = DEFAULT_TIMEOUT
+    found: Crontab,
+    *,
+    shell: Shell,
+    zone: str,
+    root_zone: str,
+    users: Users | None,
+    usual: timedelta = DEFAULT_TIMEOUT,
+    prefix: str = "",
 ) -> tuple[list[Incoming], list[Problem]]:
     """The entries as jobs, and the parts that could not be imported.
 
     zone: the zone of cron's clock, unless CRON_TZ says otherwise. root_zone: the root's zone, which is not written.
-    users: of a system crontab. usual: the timeout of a job that names none.
+    users: of a system crontab. usual: the timeout of a job that names none. prefix: what each id begins with.
     """
     jobs: list[Incoming] = []
     problems = list(found.problems)
     names: set[str] = set()
     for entry in found.entries:
         # Other users' entries reserve names too, so that a later import gives the same ids to the same lines.
-        job_id = free(command_id(entry.command), names, entry.schedule, entry.user, entry.command, entry.stdin)
+        job_id = _free_id(entry, prefix, names)
         names.add(job_id)
         if users is not None and entry.user is not None and entry.user != users.wanted:
             problems.append(_other_user(entry, job_id, users))
             continue
         jobs.append(_job(entry, job_id, shell, zone, root_zone, usual, problems))
     return jobs, problems
+
+
+def _free_id(entry: CronLine, prefix: str, taken: Collection[str]) -> str:
+    """The first name for the line that no line above has; else the shortest one, with digits of the line's text."""
+    names = [prefix + each for each in command_names(entry.command)]
+    shortest, rest = names[0], (entry.schedule, entry.user, entry.command, entry.stdin)
+    return next((each for each in names if each not in taken), "") or free(shortest, taken, *rest)
 
 
 def _other_user(entry: CronLine, job_id: str, users: Users) -> Problem:
@@ -365,24 +387,22 @@ def _percent_warning(entry: CronLine, job_id: str) -> Problem | None:
 
 
 def _own_timeout(entry: CronLine, job_id: str, shell: Shell, usual: timedelta, problems: list[Problem]) -> str | None:
-    """A timeout for a command that itself says it may take longer than the usual one."""
-    waits = longest_known_wait(entry.command)
-    if waits < usual:
-        return None
-    needed = timedelta(seconds=math.ceil((waits + usual).total_seconds() / 60) * 60)
-    takes = f"{job_id}: the command says that it may take {format_duration(_whole(waits))} and more"
-    if shell.max_timeout is not None and needed > shell.max_timeout:
-        why = f"{takes}; here it is ended after {format_duration(usual)}"
-        hint = f"raise the runner's max_timeout, and write `timeout: {format_duration(needed)}` in the job's file"
+    """The timeout of an imported job: cron has none, and that of the root is made for other jobs.
+
+    None where the root's own is as long. What the command says of itself may make it longer, the runner's
+    `max_timeout` shorter.
+    """
+    wanted = max(LONG, longest_known_wait(entry.command) + usual)
+    wanted = timedelta(seconds=60 * math.ceil(wanted.total_seconds() / 60))
+    most = shell.max_timeout
+    if most is not None and wanted > most:
+        why = f"{job_id}: the runner's max_timeout ends it after {format_duration(most)}; with cron it has no end"
+        hint = (
+            f"if it takes longer: raise max_timeout, and write `timeout: {format_duration(wanted)}` in the job's file"
+        )
         problems.append(problem(entry.line, "timeout", why, hint, error=False, job_id=job_id))
-        return None
-    why = f"{takes}; it got `timeout: {format_duration(needed)}`"
-    problems.append(problem(entry.line, "timeout", why, error=False, job_id=job_id))
-    return format_duration(needed)
-
-
-def _whole(duration: timedelta) -> timedelta:
-    return timedelta(seconds=math.ceil(duration.total_seconds()))
+        wanted = most
+    return None if wanted <= usual else format_duration(wanted)
 
 
 def _jitter(minutes: str, cron: str, timezone: str) -> str | None:
@@ -425,7 +445,7 @@ def _script(entry: CronLine, exported: Mapping[str, str], shell: Shell) -> Itera
     if "SHELL" not in shell.allowed:
         yield f"export SHELL={shlex.quote(entry.environment.get('SHELL') or _CRONS_SHELL)}"
     if not re.match(r"cd\s+/", entry.command):
-        yield "cd"  # cron starts in the home folder
+        yield "cd  # cron starts in the home folder"
     name = entry.environment.get("SHELL", "").rpartition("/")[2]
     command = entry.command
     same = name in ("", "sh", shell.name) or (name in SHELLS and _COMMON.fullmatch(command) is not None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import overload
@@ -72,6 +72,26 @@ _MACROS = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
+
+
+def _pattern() -> str:
+    """What is a cron expression by its form: a regular expression of ECMA 262, which JSON Schema uses."""
+
+    def any_of(words: Iterable[str]) -> str:
+        return "|".join("".join(f"[{letter.upper()}{letter}]" for letter in word) for word in words)
+
+    def cron_field(allowed: _Field) -> str:
+        value = f"(?:{'|'.join(['[0-9]+', *([any_of(allowed.names)] if allowed.names else [])])})"
+        item = rf"(?:\*|{value}(?:-{value})?)(?:/[0-9]+)?"
+        return f"{item}(?:,{item})*"
+
+    gap = r"[ \t\r\n]"
+    second, *fields = (cron_field(each) for each in (_SECOND, *_FIELDS))
+    expression = f"(?:(?:{second}){gap}+)?" + f"{gap}+".join(f"(?:{each})" for each in fields)
+    return f"^{gap}*(?:{'|'.join(_MACROS)}|{expression}){gap}*$"
+
+
+CRON_PATTERN = _pattern()
 
 _TOKEN = re.compile(r"[^ \t\r\n]+")
 _ITEM = re.compile(r"(?P<low>\*|[^-/]+)(?:-(?P<high>[^-/]+))?(?:/(?P<step>[^-/]+))?")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from scheduler.core.edits.spans import EditError
 from scheduler.core.formats.globs import matches_any, matches_job
 from scheduler.core.formats.jobfile import DEFAULT_TIMEOUT, read_job_file
 from scheduler.core.formats.paths import PathError, check_path
+from scheduler.core.formats.rules import ID_PATTERN
 from scheduler.core.imports import crontab, phantom
 from scheduler.core.imports.commands import SHELLS, shell_options
 from scheduler.core.imports.incoming import Incoming, Made, free, problem
@@ -47,7 +49,10 @@ from scheduler.root.place import INSIDE_A_RUN
 from scheduler.service.edit.drafts import IN_PLACE, Draft, write
 from scheduler.service.edit.trees import EditFiles, is_job_path, text_fault
 from scheduler.service.imports.exports import Exported, is_buried, made_from_export, read_export, texts_too_long
+from scheduler.service.imports.holding import REASON, paused_past, refuse_live
 from scheduler.service.imports.phantom_db import read_phantom
+from scheduler.service.pause import hold_known
+from scheduler.service.presence import is_firing
 from scheduler.service.root import Root
 from scheduler.service.sync import sync
 from scheduler.sync.settle_copy import settle_copy
@@ -69,6 +74,9 @@ class Options:
     timezone: str | None = None  # of schedules that name none
     user: str | None = None  # whose lines of a system crontab
     system: bool | None = None  # whether a crontab has a user in each line
+    prefix: str = ""  # of ids that are made up
+    paused: bool = False  # hold back what it creates, from its first moment
+    sync: bool = True
     dry_run: bool = False
 
 
@@ -90,17 +98,20 @@ def import_crontab(root: Root, data: bytes, name: str, options: Options) -> Impo
         known = str(path) == "/etc/crontab" or str(path.parent) == "/etc/cron.d"
         system = known or crontab.is_system(data, user_exists, is_program)
     users = crontab.Users(wanted=options.user or me(), exists=user_exists) if system else None
+    usual = parse_duration(str(tree.settings.defaults.get("timeout", format_duration(DEFAULT_TIMEOUT))))
     jobs, problems = crontab.crontab_jobs(
         crontab.read_crontab(data, system=system),
         shell=shell,
         zone=_zone(root, options),
         root_zone=tree.settings.timezone,
         users=users,
-        usual=parse_duration(str(tree.settings.defaults.get("timeout", format_duration(DEFAULT_TIMEOUT)))),
+        usual=usual,
+        prefix=_prefix(options.prefix),
     )
     if jobs:
-        why = f"cron lets a command run for ever; here it is ended after {tree.settings.defaults.get('timeout', '30m')}"
-        hint = "where one takes longer: `scheduler update JOB --set timeout=6h`"
+        ended = format_duration(max(usual, crontab.LONG))
+        why = f"cron lets a command run for ever; here each job is ended after {ended}, unless its file says otherwise"
+        hint = "to change that: `scheduler update JOB --set timeout=2h`"
         problems.append(problem(1, "timeout", why, hint, error=False))
     folder = _folder(options, tree.settings)
     inline = runner.tasks is None or matches_any(f"{folder}/x.yaml", runner.tasks)
@@ -156,6 +167,15 @@ def _zone(root: Root, options: Options) -> str:
             "it cannot be told in which time zone this machine is", hint="say it: --timezone Europe/Berlin"
         )
     return found
+
+
+def _prefix(prefix: str) -> str:
+    if prefix and re.fullmatch(ID_PATTERN[1:-1], f"{prefix}x") is None:
+        raise UsageError(
+            f"--prefix {prefix}: no id can begin with that",
+            hint="small letters, digits, dots, _ and -, such as --prefix web-",
+        )
+    return prefix
 
 
 def _folder(options: Options, settings: Settings) -> str:
@@ -223,6 +243,8 @@ def _carry_out(
     buried: those that are archived; one that a file names here is as good as any other.
     runner: of all jobs; None: each names its own.
     """
+    if not options.sync and not options.dry_run:
+        refuse_live(root)
     draft = Draft(files=tree, branch=None, job_id="", summary="Import")
     ids = {each.id: each.path for each in tree.documents() if each.id is not None}
     if root.environ.get(INSIDE_A_RUN) and not options.dry_run:
@@ -240,18 +262,22 @@ def _carry_out(
             )
             for job_id, past in pasts.items()
         }
+        held = [each.job.id for each, state in zip(made, states, strict=True) if state == "written" and options.paused]
         gone = {each.id for each in buried if each.id not in ids}
         good |= {each.id for each in buried} - gone
         if not options.dry_run:
             writing.sweep(root.place.root, [path for each in made for path in (each.path, each.task_path) if path])
             first = {job_id: each for job_id, each in wanted.items() if job_id in good}
+            first |= {job_id: paused_past(root, first.get(job_id), Path(name).name) for job_id in held}
+            hold_known(root, held, reason=REASON)
             kept = _hand_over(root, draft, tree.settings, first, {each: wanted[each] for each in sorted(gone)})
     synced, fault = None, None
-    if (made or buried) and not options.dry_run:
+    if (made or buried) and options.sync and not options.dry_run:
         try:
             synced = sync(root, cause="import")
         except SchedulerError as error:  # the files are there, and whoever asked has to know of them
             fault = str(error)
+    kept = {job_id: state for job_id, state in kept.items() if job_id in wanted}  # not of a pause alone
     for job_id, state in kept.items():
         if state == "own":
             places = {each.job.id: each.job.line for each in made} | {each.id: each.line for each in buried}
@@ -262,6 +288,8 @@ def _carry_out(
     waits = "" if synced is None else _why_not(synced, [each.job.id for each in made])
     if fault is not None:
         waits = f"{fault}; the files are there, and `scheduler sync` takes them over"
+    if not options.sync:
+        waits = "only the files were to be written; `scheduler sync` takes them over"
     return {
         "source": name,
         "jobs": _told(made, states, buried, ids, kept),
@@ -274,6 +302,8 @@ def _carry_out(
         "guard": None if synced is None else synced.json["guard"],
         "held": None if synced is None else synced.json["held"],
         "fault": fault,
+        "paused": held,
+        "live": synced is not None and not waits and is_firing(root),
     }
 
 

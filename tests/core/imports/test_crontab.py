@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from scheduler.core.imports.commands import longest_known_wait, shell_options
+from scheduler.core.formats.rules import ID_PATTERN
+from scheduler.core.imports.commands import command_names, longest_known_wait, shell_options
 from scheduler.core.imports.crontab import Shell, Users, crontab_jobs, is_system, read_crontab
 from scheduler.core.imports.incoming import Incoming, mapped_id
 from scheduler.core.values.problems import Problem, UsageError
@@ -250,14 +254,14 @@ def test_settings_hold_for_the_lines_below_them(tmp_path: Path) -> None:
 def test_names_that_the_runner_allows_are_keys_of_the_job() -> None:
     job = only("MODE=calm\nOTHER=x\n@daily run-it\n", shell=Shell(allowed=("MODE",)))
     assert job.keys["env"] == {"MODE": "calm"}
-    assert job.text == "export OTHER=x\nexport SHELL=/bin/sh\ncd\nrun-it\n"
+    assert job.text == "export OTHER=x\nexport SHELL=/bin/sh\ncd  # cron starts in the home folder\nrun-it\n"
 
 
 def test_another_shell_gets_what_only_it_understands(tmp_path: Path) -> None:
     job = only("SHELL=/bin/bash\n@daily [[ a < b ]] && echo ${BASH_VERSION:+bash}\n")
     assert output(job, tmp_path) == "bash\n"
     assert only("SHELL=/bin/bash\n@daily /bin/backup --all > /dev/null 2>&1\n").text == (
-        "export SHELL=/bin/bash\ncd\n/bin/backup --all > /dev/null 2>&1\n"
+        "export SHELL=/bin/bash\ncd  # cron starts in the home folder\n/bin/backup --all > /dev/null 2>&1\n"
     )
 
 
@@ -282,7 +286,7 @@ def test_another_shell_gets_what_only_it_understands(tmp_path: Path) -> None:
 )
 def test_what_every_shell_does_alike_is_left_to_the_runners(command: str, plain: bool) -> None:
     text = only(f"SHELL=/bin/bash\n0 3 * * * {command}\n").text or ""
-    head = "export SHELL=/bin/bash\ncd\n"
+    head = "export SHELL=/bin/bash\ncd  # cron starts in the home folder\n"
     assert text.startswith(f"{head}/bin/bash -c ") != plain
     assert (f"{head}{command}\n" == text) == plain
 
@@ -384,16 +388,27 @@ def test_how_long_a_command_says_that_it_takes(command: str, wait: int) -> None:
     assert longest_known_wait(command) == timedelta(seconds=wait)
 
 
-def test_a_line_that_sleeps_longer_than_the_usual_timeout_gets_one_of_its_own() -> None:
-    text = "0 1 * * * /bin/a\n0 2 * * * sleep $((RANDOM \\% 43200)); certbot renew\n0 3 * * * sleep 60; /bin/b\n"
+def test_each_job_gets_a_timeout_of_its_own_as_cron_has_none() -> None:
+    text = "0 1 * * * /bin/a\n0 2 * * * sleep $((RANDOM \\% 90000)); certbot renew\n0 3 * * * sleep 60; /bin/b\n"
     found, problems = jobs(text)
-    assert [(each.id, each.keys.get("timeout")) for each in found] == [("a", None), ("certbot", "12h30m"), ("b", None)]
-    assert [(each.line, each.code, each.is_error) for each in problems] == [(2, "import.timeout", False)]
-    assert "12h and more; it got `timeout: 12h30m`" in problems[0].message
-    found, problems = jobs(text, shell=Shell(max_timeout=timedelta(hours=2)))
-    assert [each.keys.get("timeout") for each in found] == [None, None, None]
-    assert "it is ended after 30m" in problems[0].message
-    assert "`timeout: 12h30m`" in problems[0].hint
+    assert [(each.id, each.keys.get("timeout")) for each in found] == [("a", "1d"), ("certbot", "1d1h30m"), ("b", "1d")]
+    assert problems == []
+
+
+def test_a_runner_that_allows_less_says_what_it_does_to_a_job() -> None:
+    found, problems = jobs("0 1 * * * /bin/a\n", shell=Shell(max_timeout=timedelta(hours=2)))
+    assert [each.keys.get("timeout") for each in found] == ["2h"]
+    assert [(each.line, each.code, each.is_error) for each in problems] == [(1, "import.timeout", False)]
+    assert "ends it after 2h" in problems[0].message
+    assert "`timeout: 1d`" in problems[0].hint
+
+
+def test_a_root_whose_own_timeout_is_as_long_needs_none_in_the_file() -> None:
+    read = read_crontab(b"0 1 * * * /bin/a\n", system=False)
+    found, _ = crontab_jobs(
+        read, shell=Shell(), zone="UTC", root_zone="UTC", users=None, usual=timedelta(days=2), prefix=""
+    )
+    assert "timeout" not in found[0].keys
 
 
 @pytest.mark.parametrize(
@@ -410,7 +425,7 @@ def test_a_line_that_sleeps_longer_than_the_usual_timeout_gets_one_of_its_own() 
         ("sudo -u www /opt/x.sh", "x"),
         ("su - www -c '/opt/sync all'", "sync"),
         ("bash -lc 'cd /x && ./run.sh a'", "run"),
-        ("flock -n /tmp/x.lock -c 'echo locked'", "echo"),
+        ("flock -n /tmp/x.lock -c 'echo locked'", "echo-locked"),
         ("timeout -k 5 10m /opt/y", "y"),
         ("/usr/bin/env bash /opt/z.sh", "z"),
         ("python3 -m app.jobs run", "app-jobs"),
@@ -420,7 +435,7 @@ def test_a_line_that_sleeps_longer_than_the_usual_timeout_gets_one_of_its_own() 
         ("> /tmp/log /opt/first", "first"),
         ("(cd /a; ./b)", "b"),
         ("sleep 5", "sleep"),
-        ("echo 'no end", "echo"),
+        ("echo 'no end", "echo-no-end"),
         ("sleep $((RANDOM / 60)); /opt/x $(date)", "x"),
         ("$(x)", "job"),
         ("/usr/local/bin/backup.sh --all", "backup"),
@@ -431,17 +446,76 @@ def test_a_line_that_sleeps_longer_than_the_usual_timeout_gets_one_of_its_own() 
         ("flock -n /tmp/lock /opt/sync", "sync"),
         ("[ -d /x ]", "job"),
         ("/opt/übung", "ubung"),
+        # As somebody else, and through a shell.
+        ("su - deploy -c /home/deploy/deploy.sh", "deploy"),
+        ("su deploy -s /bin/bash -c '/home/deploy/go.sh'", "go"),
+        ("su -s /bin/sh -c 'cd /x && ./deploy.sh' www", "deploy"),
+        ("runuser -u www -- /opt/x.sh", "x"),
+        ("bash -c 'set -o pipefail; pg_dump app | gzip > /b/x.gz'", "pg-dump"),
+        ("bash -c 'set -o pipefail; pg_dump app | gzip > /b/$(date +%F).gz'", "pg-dump"),  # cron cuts it there
+        ("set -e; a | b", "a"),
+        # A program that says nothing without what it works on.
+        ('echo "disk" | mail -s "Weekly report" ops@example.com', "mail-weekly-report"),
+        ("mail ops@example.com < /tmp/report.txt", "mail-report"),
+        ("find /var/tmp -mtime +7 -delete", "find-tmp"),
+        ("curl -fsS https://www.example.com/cron.php?key=1 > /dev/null", "curl-example-com"),
+        ("rsync -a --delete /home/ backup:/srv/home", "rsync-home"),
+        ("tar czf /backup/home.tgz /home/nina", "tar-nina"),
+        ("docker system prune -f", "docker-system-prune"),
+        ("git -C /srv/app pull --ff-only", "git-pull"),
+        ("systemctl restart nginx", "systemctl-restart-nginx"),
+        ("ssh -i /x/key backup@host uptime", "ssh-host"),
+        ('claude -p "$(cat /srv/prompts/triage.md)"', "claude-triage"),
+        ("cd /srv/app && claude -p --output-format json < prompts/standup.md", "claude-standup"),
+        ("claude -p --max-turns 5 'Fix the failing build'", "claude-fix-the-failing"),
+        # One of its own beside it is what the line is about.
+        ("echo start; curl -fsS https://hc/x; /opt/backup.sh | tee -a /tmp/log", "backup"),
+        ("if curl -fsS https://x; then /opt/good; else echo bad | mail -s bad x; fi", "good"),
+        ("ls /srv | xargs -n1 /opt/check.sh", "check"),
     ],
 )
 def test_a_job_is_called_by_what_its_command_is_about(command: str, job_id: str) -> None:
     assert only(f"@daily {command}\n").id == job_id
 
 
+def test_lines_of_one_name_are_told_apart_by_folder_and_first_word_then_by_digits() -> None:
+    lines = [
+        "/opt/photos/sync.sh",
+        "/opt/db/bin/sync.sh",
+        "sync.sh --all mails",
+        "sync.sh --all mails",
+        "curl https://example.com/a",
+        "curl https://example.com/b",
+    ]
+    found = [each.id for each in jobs("".join(f"@daily {line}\n" for line in lines))[0]]
+    assert found[:3] == ["sync", "db-sync", "sync-mails"]
+    assert found[3].startswith("sync-")
+    assert found[4] == "curl-example-com"
+    assert found[5].startswith("curl-example-com-")
+    assert len(set(found)) == 6
+
+
 def test_lines_of_one_name_have_ids_of_their_own_that_more_lines_do_not_change() -> None:
     text = "0 1 * * * /bin/a 1\n0 2 * * * /bin/a 2\n0 2 * * * /bin/a 2\n"
     before = [each.id for each in jobs(text)[0]]
+    assert before[:2] == ["a", "a-2"]
     assert len(set(before)) == 3
     assert [each.id for each in jobs(f"# more\n0 0 * * * /bin/b\n{text}0 3 * * * /bin/a 3\n")[0]][1:4] == before
+
+
+@given(st.text(st.sampled_from("ab/ .-_'\"|;&<>$(){}\\%12=#sucecholmailfindgit"), max_size=40))
+def test_every_command_has_a_name_that_an_id_can_be(command: str) -> None:
+    names = command_names(command)
+    assert names
+    assert all(re.fullmatch(ID_PATTERN[1:-1], each) and len(each) <= 100 for each in names), names
+    assert command_names(command) == names
+
+
+def test_a_prefix_stands_before_every_id() -> None:
+    read = read_crontab(b"0 1 * * * /bin/a\n0 2 * * * /bin/a\n", system=False)
+    found, _ = crontab_jobs(read, shell=Shell(), zone="UTC", root_zone="UTC", users=None, prefix="web-")
+    assert [each.id[:5] for each in found] == ["web-a", "web-a"]
+    assert found[0].stem == "web-a"
 
 
 def test_what_cannot_be_carried_is_told_with_its_line() -> None:
@@ -494,7 +568,7 @@ def test_a_command_that_looks_a_little_like_a_field_is_one(command: str) -> None
 def test_a_user_that_is_called_like_a_day_is_one() -> None:
     users = Users(wanted="mon", exists=lambda name: name == "mon")
     assert [each.text for each in jobs("0 1 * * * mon /bin/a\n", users=users)[0]] == [
-        "export SHELL=/bin/sh\ncd\n/bin/a\n"
+        "export SHELL=/bin/sh\ncd  # cron starts in the home folder\n/bin/a\n"
     ]
 
 
@@ -521,16 +595,18 @@ def test_a_line_of_an_anacrontab_is_told_as_one_and_left_out(line: str, hint: st
 
 def test_lines_of_windows_and_a_byte_order_mark_are_read() -> None:
     found, problems = jobs(b"\xef\xbb\xbfA=b\r\n0 3 * * * /bin/x $A\r\n")
-    assert [each.text for each in found] == [
-        "export A=b\nexport SHELL=/bin/sh\ncd\nset +eu  # as cron runs it\n/bin/x $A\n"
-    ]
+    (only_one,) = found
+    assert only_one.text == (
+        "export A=b\nexport SHELL=/bin/sh\ncd  # cron starts in the home folder\n"
+        "set +eu  # as cron runs it\n/bin/x $A\n"
+    )
     assert [(each.line, each.code) for each in problems] == [(1, "import.line-ends")]
 
 
 def test_a_comment_in_another_encoding_costs_nothing_and_a_setting_is_told_as_lost() -> None:
     found, problems = jobs(b"# caf\xe9\nA=\xe9\n# right above\n0 3 * * * /bin/x\n0 4 * * * /bin/\xe9\n")
     assert [(each.id, each.keys.get("description"), each.text) for each in found] == [
-        ("x", "right above", "export SHELL=/bin/sh\ncd\n/bin/x\n")
+        ("x", "right above", "export SHELL=/bin/sh\ncd  # cron starts in the home folder\n/bin/x\n")
     ]
     assert [(each.line, each.code, each.is_error) for each in problems] == [
         (1, "import.encoding", False),
@@ -545,7 +621,9 @@ def test_of_a_system_crontab_the_lines_of_one_user_are_taken() -> None:
     text = "0 1 * * * root /bin/a\n@daily www /bin/b\n0 2 * * * nobody-here /bin/c\n"
     users = Users(wanted="www", exists=lambda name: name in ("root", "www"))
     found, problems = jobs(text, users=users)
-    assert [(each.id, each.text) for each in found] == [("b", "export SHELL=/bin/sh\ncd\n/bin/b\n")]
+    assert [(each.id, each.text) for each in found] == [
+        ("b", "export SHELL=/bin/sh\ncd  # cron starts in the home folder\n/bin/b\n")
+    ]
     assert [(each.line, each.code, each.is_error) for each in problems] == [
         (1, "import.other-user", False),
         (3, "import.user", True),

@@ -1,0 +1,34 @@
+"""How an import keeps its jobs from firing while something else still runs them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from scheduler.core.past.past import Past
+from scheduler.core.values.facts import Pause
+from scheduler.core.values.problems import RefusedError
+from scheduler.ledger.carried import Carried
+from scheduler.service.root import Root
+
+REASON = "imported"  # of a pause; `list` shows it
+
+
+def refuse_live(root: Root) -> None:
+    """Raises: RefusedError where a daemon would take the files over at once."""
+    holder = root.daemon()
+    if holder is not None:
+        raise RefusedError(
+            f"--no-sync: the daemon ({holder}) would sync the files as soon as they are written; nothing was written",
+            hint="stop it first, or import with --paused; --dry-run shows the ids",
+        )
+
+
+def paused_past(root: Root, carried: Carried | None, source: str) -> Carried:
+    """The past that a job brings along, and a pause in it: no slot of the job fires before somebody resumes it."""
+    known = Carried(past=Past(), source=source, actor=root.actor) if carried is None else carried
+    if known.past.facts.get("paused_at") is not None:
+        return known
+    pause = Pause(at=root.clock.now(), reason=REASON, by=root.actor)
+    names = {"paused_at": "at", "pause_reason": "reason", "paused_until": "until", "paused_by": "by"}
+    facts = {name: pause.to_json()[key] for name, key in names.items()}
+    return replace(known, past=replace(known.past, facts={**known.past.facts, **facts}))
