@@ -1,4 +1,4 @@
-"""When daemons were there."""
+"""When daemons were alive."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _MOST_LIVES = 5_000
 
 
 def lives(sql: Connection, now: datetime) -> list[Life]:
-    """When daemons were there, by when they came, as far as a clock that has gone back since has not noted it."""
+    """When daemons were alive, by start time. Leaves out what a clock that has since gone back recorded wrongly."""
     rows = sql.execute("SELECT owner, began_at AS began, seen_at AS seen, silent, over FROM lives ORDER BY id")
     return true_lives([from_row(Life, row, over=bool(row["over"])) for row in rows], now)
 
 
 def beat(sql: Connection, owner: str, *, now: datetime, silent: str, over: bool = False) -> None:
-    """Says that a daemon is there.
+    """Record that a daemon is alive.
 
-    A gap of minutes, or a clock that went back, begins a new row: the machine slept, or nothing could be written.
+    A gap of minutes, or a clock that went back, starts a new row: the machine slept, or nothing could be written.
     """
     grown = sql.execute(
         "UPDATE lives SET seen_at = ?, over = ? WHERE id = (SELECT max(id) FROM lives) AND owner = ?"
@@ -30,7 +30,7 @@ def beat(sql: Connection, owner: str, *, now: datetime, silent: str, over: bool 
         (stamp(now), over, owner, silent, stamp(now - _LONGEST_GAP), stamp(now)),
     )
     if not grown.rowcount:
-        sql.execute(  # another word on whether it fires: it was there until now all the same
+        sql.execute(  # another reason not to fire, or none: it was alive until now all the same
             "UPDATE lives SET seen_at = ? WHERE id = (SELECT max(id) FROM lives) AND owner = ?"
             " AND seen_at BETWEEN ? AND ?",
             (stamp(now), owner, stamp(now - _LONGEST_GAP), stamp(now)),
