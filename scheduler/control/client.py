@@ -1,4 +1,4 @@
-"""A command asks the daemon."""
+"""Requests from a command to the daemon."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from scheduler.core.values.problems import RefusedError, SchedulerError, Unavail
 from scheduler.core.views import Json
 from scheduler.machine.processes import is_stopped
 
-_PATIENCE_S = 10.0  # until a daemon that has not said anything counts as one that does not answer
+_PATIENCE_S = 10.0  # a daemon that is silent for longer counts as not answering
 
 
 def ask(holder: Holder, verb: str, *, limit: float | None = None, **request: Any) -> Iterator[Json]:
-    """The daemon's answers to one request, as they come; each may take as long as what was asked for.
+    """The daemon's answers to one request, as they come. Each may take as long as the requested work.
 
-    limit: seconds for all of it, where an answer needs no time.
-    Raises: what the daemon's side raised; UnavailableError where it cannot be reached, falls silent, or hangs up.
+    limit: seconds for all of it, for requests that need no time.
+    Raises: what the daemon's side raised; UnavailableError if it cannot be reached, falls silent, or hangs up.
     """
     if holder.socket is None:
         raise UnavailableError(f"the daemon ({holder}) has no socket", hint="its log says why; restart it")
@@ -51,7 +51,7 @@ def ask(holder: Holder, verb: str, *, limit: float | None = None, **request: Any
                 if holder.host == socket.gethostname() and is_stopped(holder.pid)
                 else "look at its log, or restart it",
             ) from error
-        except (OSError, ValueError) as error:  # the latter: it was killed in the middle of a line
+        except (OSError, ValueError) as error:  # ValueError: it was killed in the middle of a line
             raise UnavailableError(
                 f"the daemon ({holder}) does not answer: {getattr(error, 'strerror', None) or error}",
                 hint="look at its log, or restart it",

@@ -1,9 +1,9 @@
-"""How one daemon holds a database, and how commands find it and speak to it.
+"""How one daemon holds a database, and how commands find and reach it.
 
-The daemon holds a lock on a file beside the database, which says who it is and where its socket is, and on another
-outside of the root, where nobody deletes it together with the state folder. A request is one
-line of JSON, each answer too. Requests carry no facts that only they know: what a command writes stands in the
-database, and "look again" is enough to make the daemon see it.
+The daemon locks a file beside the database, which says who it is and where its socket is, and another file outside the
+root, where nobody deletes it with the state folder. A request is one line of JSON, and so is each answer. Requests
+carry no facts of their own: what a command writes is in the database, and "look again" is enough to make the daemon
+see it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from scheduler.machine.locks import Lock
 from scheduler.machine.log import Log
 from scheduler.root.place import Place, make_private, unusable
 
-_LOCK_TRIES_S = 1.0  # somebody who only looks holds the lock for a moment
+_LOCK_TRIES_S = 1.0  # a process that only looks holds the lock for a moment
 _START_S = 5.0  # between taking the lock and listening
 
 _log = Log(__name__)
@@ -38,7 +38,7 @@ class Holder:
     host: str
     root: str
     since: str
-    socket: str | None  # None: it could not make one; it sees changes at its next rescan
+    socket: str | None  # None: it could not create one; it sees changes at its next rescan
     db: str = ""
 
     def __str__(self) -> str:
@@ -53,14 +53,14 @@ def _lock_path(place: Place) -> Path:
 class DaemonLock(contextlib.AbstractContextManager["DaemonLock"]):
     """One database held by this process, until `release`.
 
-    Two locks say so: one beside the database, which everybody who shares that sees, and a mark outside of the root,
-    which is still there when the state folder is deleted under the daemon. A socket stands beside each.
+    There are two locks: one beside the database, visible to everybody who shares it, and a mark outside the root, which
+    survives if the state folder is deleted under the daemon. There is a socket beside each.
     """
 
     def __init__(self, place: Place, *, since: str, listening: bool = True) -> None:
         """
-        listening: False for who only keeps daemons away meanwhile.
-        Raises: UnavailableError where another daemon holds it, naming that one.
+        listening: False for a process that only keeps daemons away meanwhile.
+        Raises: UnavailableError if another daemon holds it, naming that one.
         """
         self._sockets: list[Listener] = []
         beside = _lock_path(place)
@@ -106,8 +106,8 @@ class DaemonLock(contextlib.AbstractContextManager["DaemonLock"]):
         for each in self._sockets:
             each.close()
         for lock in self._locks:
-            # The one beside the database stays, for whoever cannot see the mark: unlinked, a second daemon could lock
-            # a new one while somebody still looks at this.
+            # The one beside the database stays for those who cannot see the mark: if it were unlinked, a second daemon
+            # could lock a new file while somebody still looks at this one.
             lock.end(unlink=lock.path == self._mark)
 
     def __exit__(self, *_: object) -> None:
@@ -115,10 +115,10 @@ class DaemonLock(contextlib.AbstractContextManager["DaemonLock"]):
 
 
 class _Named(Lock):
-    """A lock whose file says who has it."""
+    """A lock whose file says who holds it."""
 
     def __init__(self, path: Path, place: Place) -> None:
-        """Raises: UnavailableError where a daemon has it; OSError where no file can be made."""
+        """Raises: UnavailableError if a daemon holds it; OSError if no file can be created."""
         try:
             super().__init__(path, wait=_LOCK_TRIES_S)
         except BlockingIOError:
@@ -143,7 +143,7 @@ class _Named(Lock):
 
 
 def _tidy(dead: Holder) -> None:
-    """Removes the socket's folder that a killed daemon has left behind."""
+    """Remove the socket's folder that a killed daemon left behind."""
     if dead.socket is not None and Path(dead.socket).parent.name.startswith(OWN_FOLDER):
         with contextlib.suppress(OSError):
             if Path(dead.socket).parent.stat().st_uid == os.geteuid():
@@ -166,9 +166,9 @@ def _parsed(data: bytes) -> Holder | None:
 
 
 def find(place: Place) -> Holder | None:
-    """The daemon that holds this database now; one that is just starting is waited for.
+    """The daemon that holds this database now. Waits for one that is just starting.
 
-    Also one whose database is gone, or stands in the root's other default place: its mark says so.
+    Also finds one whose database is gone, or in the root's other default place, by its mark.
     """
     give_up = time.monotonic() + _START_S
     while True:
@@ -187,7 +187,7 @@ def find(place: Place) -> Holder | None:
 
 def _holder_at(path: Path) -> Holder | Literal["nameless"] | None:
     try:
-        # Shared: others who look at the same moment are no daemon. A read-only file system may hold it.
+        # Shared: another process that looks at the same moment is no daemon. Works on a read-only file system, too.
         with Lock(path, os.O_RDONLY, shared=True, wait=0):
             return None
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""The daemon answers requests."""
+"""The daemon's answers to requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scheduler.core.values.problems import SchedulerError
 from scheduler.core.views import Json
 from scheduler.machine.log import Log
 
-_BEAT_S = 2.0  # how often a daemon says that it is still at it
+_BEAT_S = 2.0  # how often a daemon says that it is still working
 
 _log = Log(__name__)
 
@@ -23,7 +23,7 @@ Handler = Callable[[Json], Iterable[Json]]  # the answers to a request, each sen
 
 
 class Server:
-    """Answers requests, each in a thread of its own."""
+    """Answers requests, each in its own thread."""
 
     def __init__(self, listener: socket.socket, handlers: Mapping[str, Handler]) -> None:
         self._listener = listener
@@ -37,7 +37,7 @@ class Server:
             except OSError:
                 if self._listener.fileno() < 0:
                     return
-                time.sleep(0.1)  # no descriptor left: the one who asks waits meanwhile
+                time.sleep(0.1)  # no descriptor left: the client waits meanwhile
                 continue
             threading.Thread(target=self._serve, args=(connection,), name="request", daemon=True).start()
 
@@ -45,7 +45,7 @@ class Server:
         sending = threading.Lock()
 
         def reply(answer: Json) -> None:
-            with sending, contextlib.suppress(OSError):  # whoever asked has gone
+            with sending, contextlib.suppress(OSError):  # the client has gone
                 connection.sendall(json.dumps(answer).encode() + b"\n")
 
         with connection, contextlib.suppress(OSError):
@@ -58,10 +58,10 @@ class Server:
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 reply(_refusal(2, f"not a request: {type(error).__name__} {error}"))
                 return
-            # Raises where whoever asked has given up, as at a daemon that was stopped: nobody expects it done any more.
+            # Raises if the client has given up, as with a stopped daemon: nobody expects the work any more.
             connection.sendall(b'{"accepted": true}\n')
             done = threading.Event()
-            # However long it takes, whoever asked can tell it from a daemon that was stopped or hangs.
+            # However long the work takes, the client can tell it from a daemon that was stopped or hangs.
             with contextlib.suppress(RuntimeError):  # no thread is left: a short answer comes all the same
                 threading.Thread(target=_beat, args=(reply, done), name="beat", daemon=True).start()
             try:

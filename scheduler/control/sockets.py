@@ -1,4 +1,4 @@
-"""Where the daemon listens."""
+"""The daemon's listening sockets."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _log = Log(__name__)
 REQUEST_BYTES = 1024 * 1024
 CONNECT_S = 5.0
 _ADDRESS_BYTES = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
-OWN_FOLDER = "scheduler-"  # of a socket that finds no other place
+OWN_FOLDER = "scheduler-"  # prefix of the folder for a socket without a better place
 
 
 class Listener:
     """A socket that listens at a path of the file system."""
 
     def __init__(self, path: Path) -> None:
-        """Raises: OSError where the file system knows none, or the path is too long."""
+        """Raises: OSError if the file system has no sockets, or the path is too long."""
         self.path = path
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            path.unlink(missing_ok=True)  # of a daemon that was killed: the lock is ours
+            path.unlink(missing_ok=True)  # left by a killed daemon: the lock is ours
             self.socket.bind(str(path))
             path.chmod(0o600)
             self.socket.listen(64)
@@ -47,7 +47,7 @@ class Listener:
 
 
 def listen(beside: Path, mark: Path | None) -> list[Listener]:
-    """Listens beside the database, and once more where no deletion of that folder reaches."""
+    """Listen beside the database, and again where deleting that folder has no effect."""
     found = [each for each in (_listener(beside),) if each is not None]
     outside = None if mark is None else _listener(mark)
     for folder in (tempfile.gettempdir(), "/tmp"):
@@ -60,7 +60,7 @@ def listen(beside: Path, mark: Path | None) -> list[Listener]:
 
 
 def _listener(path: Path) -> Listener | None:
-    """None where the path is too long, or its file system knows no sockets."""
+    """None if the path is too long, or its file system has no sockets."""
     try:
         return Listener(path) if len(os.fsencode(path)) <= _ADDRESS_BYTES else None
     except OSError as error:

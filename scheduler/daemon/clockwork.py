@@ -1,4 +1,4 @@
-"""The clock's hand: wakes when a slot is to start, claims all slots of one instant at once, hands the runs over.
+"""The clockwork: wakes when a slot is to start, claims all slots of one instant at once, and hands over the runs.
 
 A thread on a condition variable wakes ten times closer to the instant than an event loop. Between two instants it
 sleeps; whoever changes something in the database pokes it.
@@ -32,28 +32,28 @@ from scheduler.machine.crash import crash_point
 from scheduler.machine.log import Log
 from scheduler.machine.loop import Loop
 
-LOOK_AGAIN_S = 10.0  # what else there is to do at every turn waits no longer than that
-CLOCK_S = 1.0  # the clock may be set, or the machine have slept: it is looked at that often
+LOOK_AGAIN_S = 10.0  # the other work of each turn waits no longer than that
+CLOCK_S = 1.0  # how often to check whether the clock was set or the machine slept
 ASK_S = 0.5
-RETRY_S = 1.0  # after a database that could not be used
-# Without a turn, until it counts as hung. Many times what the longest honest turn takes, ten seconds and ten more for
-# each of a few locks on the database: killing a daemon that is merely slow ends the runs of all its jobs.
+RETRY_S = 1.0  # after a database error
+# Without a turn for so long, it counts as hung. The longest honest turn takes far less: ten seconds, and ten more for
+# each of a few database locks. Killing a daemon that is merely slow would end all its runs.
 LONGEST_S = 180.0
 
 _log = Log(__name__)
 
 
 class Agenda:
-    """Jobs by when they have to be looked at next. Cost of a change: the logarithm of their number.
+    """Jobs by the time they need a look next. A change costs the logarithm of their number.
 
-    Kept by a clockwork, under its lock. Any thread may ring, ask for a job, and whether its runs exclude each other.
+    Kept by a clockwork, under its lock. Any thread may ring, get a job, and ask whether its runs exclude each other.
     """
 
     def __init__(self) -> None:
         self.bell = threading.Event()  # rung when something in the database has changed
         self._jobs: dict[str, Job] = {}
         self._starts: dict[str, datetime] = {}
-        self._heap: list[tuple[datetime, str]] = []  # with entries that no longer hold: `_starts` decides
+        self._heap: list[tuple[datetime, str]] = []  # includes outdated entries: `_starts` decides
         self._aside: set[str] = set()  # jobs that wait for their place
 
     def put(self, job: Job) -> None:
@@ -75,15 +75,15 @@ class Agenda:
         self._heap.clear()
 
     def poke(self) -> None:
-        """Something in the database has changed: look at once."""
+        """Look at once: something in the database has changed."""
         self.bell.set()
 
     def get(self, job_id: str) -> Job | None:
-        """A job as it was seen last; None where it is archived or unknown. Takes no lock."""
+        """A job as last seen. None if it is archived or unknown. Takes no lock."""
         return self._jobs.get(job_id)
 
     def runs_alone(self, job_id: str) -> bool:
-        """Whether the runs of a job exclude each other, as it is known; takes no lock."""
+        """True if the runs of a job exclude each other, as last seen. Takes no lock."""
         job = self._jobs.get(job_id)
         return job is None or job.file.spec.concurrency is not Concurrency.ALLOW
 
@@ -97,7 +97,7 @@ class Agenda:
         return None
 
     def started(self, now: datetime) -> list[Job]:
-        """The jobs whose start has come, the earliest first. They stay until `put` says when they start next."""
+        """The jobs whose start has come, earliest first. They stay until `put` says when they start next."""
         found: list[tuple[datetime, str]] = []
         while (start := self.next_start) is not None and start <= now:
             entry = heapq.heappop(self._heap)
@@ -108,12 +108,12 @@ class Agenda:
         return [self._jobs[job_id] for _, job_id in found]
 
     def put_aside(self, job_id: str) -> None:
-        """Looks at a job again only after `bring_back`, or once it has changed."""
+        """Ignore a job until `bring_back`, or until it has changed."""
         self._starts.pop(job_id, None)
         self._aside.add(job_id)
 
     def bring_back(self) -> None:
-        """Looks again at all that was put aside."""
+        """Look again at all jobs that were put aside."""
         aside, self._aside = self._aside, set()
         for job_id in aside:
             if job_id in self._jobs:
@@ -123,33 +123,33 @@ class Agenda:
         self._starts.pop(job_id, None)
 
     def __len__(self) -> int:
-        """How many jobs have a start to come."""
+        """The number of jobs with a start to come."""
         return len(self._starts)
 
 
 @dataclass(eq=False, kw_only=True)
 class Clockwork:
-    """Claims what is due. `dispatch` may be called by any thread, with a store of its own."""
+    """Claims what is due. Any thread may call `dispatch`, with its own store."""
 
     clock: Clock
     owner: str
-    since: datetime | None  # from when on this process has been there to serve slots; None: `serve --once`
+    since: datetime | None  # since when this process has served slots; None: `serve --once`
     agenda: Agenda
     lend: Lend
     duties: Duties
-    away_from: InitVar[datetime | None] = None  # when a process was last there, before this one; None: none is known
+    away_from: InitVar[datetime | None] = None  # when a process was last alive before this one; None: unknown
 
     def __post_init__(self, away_from: datetime | None) -> None:
         self._seen = -1
-        self._fires: bool | None = None  # None: nothing is known yet
+        self._fires: bool | None = None  # None: not known yet
         self._elsewhere_until: datetime | None = None
-        self._turned_at = away_from  # when somebody could have claimed last
+        self._turned_at = away_from  # when somebody could last have claimed
         self._back_at: datetime | None = None  # the end of the last long outage
         self._prepared: datetime | None = None
         self._places_seen = 0
         self._claiming = threading.RLock()
         self._next_start: datetime | None = None
-        self.glance: tuple[int, datetime | None] = 0, None  # jobs that will fire, and when next; takes no lock
+        self.glance: tuple[int, datetime | None] = 0, None  # how many jobs will fire, and when next; takes no lock
         self.agenda.poke()  # nothing is read yet
         self.loop = Loop(
             "clockwork",
@@ -163,13 +163,13 @@ class Clockwork:
         )
 
     def stop(self) -> None:
-        """No new fires from now on; a claim under way is completed."""
+        """Stop new fires. A claim under way is completed."""
         with self._claiming:
             self.loop.stop()
 
     @property
     def next_start(self) -> datetime | None:
-        """As it was last, while a claim waits for the database: who asks how it is must not wait with it."""
+        """The next start. While a claim waits for the database, the last known one: status requests must not wait."""
         if self._claiming.acquire(timeout=ASK_S):
             try:
                 self._next_start = self.agenda.next_start if self._fires else None
@@ -178,7 +178,7 @@ class Clockwork:
         return self._next_start
 
     def reload(self, store: Store, *, whole: bool = False) -> None:
-        """Takes in what has changed in the database since the last look; with `whole`, all that it holds."""
+        """Read what has changed in the database since the last look; with `whole`, everything."""
         with self._claiming:
             if whole:
                 self._seen = -1
@@ -189,16 +189,16 @@ class Clockwork:
             self._seen = observed.ticket
             fires = self.duties.may_fire(observed.settings or Settings())
             if fires and self._fires is False and self.since is not None:
-                self.since = self._elsewhere_until = self.clock.now()  # what came meanwhile was another host's
+                self.since = self._elsewhere_until = self.clock.now()  # earlier slots belonged to another host
             self._fires = fires
 
     def dispatch(
         self, store: Store, *, only: Collection[str] | None = None, until: datetime | None = None
     ) -> list[Run]:
-        """Claims what is due now, in one transaction, and hands it over.
+        """Claim what is due now, in one transaction, and hand it over.
 
-        only, until: no more than these jobs, and their slots up to then even if their start has not come: their
-        schedules are about to be replaced (S6).
+        only, until: only these jobs, and their slots up to then even if their start has not come: their schedules are
+        about to be replaced (S6).
         Raises: UnavailableError.
         """
         stale = False
@@ -215,7 +215,7 @@ class Clockwork:
                 if jobs and (trouble := self.duties.unusable()):
                     raise UnavailableError(trouble)
                 if self._turned_at is not None and now - self._turned_at > PACED_AFTER:
-                    self._back_at = now  # slots missed a moment ago may end a long night: a herd, though none is old
+                    self._back_at = now  # a long outage can end in slots missed just now: pace them, too
                 if not jobs:
                     self._turned_at = now if only is None else self._turned_at
                     return []
@@ -224,13 +224,13 @@ class Clockwork:
                 if runs is not None:
                     self._turned_at = now if only is None else self._turned_at
                     return runs
-                # A second time: the database is not what this agenda was read from, and no ticket tells.
+                # Stale twice: the agenda was read from another database, which no ticket reveals.
                 self.reload(store, whole=stale)
                 stale = True
         return []
 
     def _started(self, now: datetime) -> list[Job]:
-        """The jobs whose start has come, but for those that wait for their place."""
+        """The jobs whose start has come, except those that wait for their place."""
         places = self.duties.places
         if places is None:
             return self.agenda.started(now)
@@ -251,7 +251,7 @@ class Clockwork:
             return due(
                 job, now=now, since=self.since, until=until, elsewhere_until=self._elsewhere_until, back_at=back_at
             )
-        except Exception:  # such as a zone that this machine no longer knows: no other job may wait for it
+        except Exception:  # such as a zone that this machine no longer has: no other job may wait for it
             self._drop(job)
             return None
 
@@ -260,7 +260,7 @@ class Clockwork:
         self.agenda.drop(job.id)
 
     def _claim(self, store: Store, dues: list[Due], now: datetime) -> list[Run] | None:
-        """The runs, handed over at once: whatever fails after a claim, what it has taken runs. None: stale agenda."""
+        """Claim and hand over at once, so that claimed runs start whatever fails later. None: the agenda is stale."""
         dues.sort(key=lambda each: (each.last, each.job.id))
         back_at = self._back_at
         paced = any(
@@ -283,7 +283,7 @@ class Clockwork:
             if len(dues) == 1:
                 self._drop(dues[0].job)
                 return []
-            # One job that cannot be claimed must not keep the others from it.
+            # One job that cannot be claimed must not block the others.
             found = [self._claim(store, [each], now) for each in dues]
             return None if None in found else [run for each in found if each is not None for run in each]
         crash_point("after_claim_commit")
@@ -295,7 +295,7 @@ class Clockwork:
 
     def _turns(self) -> Iterator[float]:
         with self.lend() as store:
-            self.agenda.poke()  # what it was poked for before an error may not have been taken in
+            self.agenda.poke()  # earlier pokes may have been lost in an error
             while True:
                 self.turn(store)
                 self.loop.succeed()
@@ -304,7 +304,7 @@ class Clockwork:
                 yield from self._waits()
 
     def turn(self, store: Store) -> None:
-        """Takes in what has changed, claims what is due, and does what else there is to do."""
+        """Read changes, claim what is due, and do the other work of a turn."""
         if self.agenda.bell.is_set():
             self.agenda.bell.clear()
             self.reload(store)
@@ -313,7 +313,7 @@ class Clockwork:
         self.duties.between(store)
 
     def repair_clock(self, store: Store) -> None:
-        """Repairs what a clock that has gone back has left, if it has."""
+        """Repair the effects of a clock that went back, if it did."""
         found = self.duties.timekeeper.look(store)
         if found is None:
             return
@@ -328,7 +328,7 @@ class Clockwork:
             self.reload(store, whole=True)
 
     def _prepare(self) -> None:
-        """Computes beforehand what the next claim needs: where each cursor goes then."""
+        """Compute in advance what the next claim needs: the next position of each cursor."""
         with self._claiming:
             start = self.agenda.next_start
             if start is None or start == self._prepared:
@@ -336,11 +336,11 @@ class Clockwork:
             self._prepared = start
             for job in self.agenda.started(start):
                 if job.next_run_at is not None:
-                    with contextlib.suppress(Exception):  # `_due` meets it again, and says so
+                    with contextlib.suppress(Exception):  # `_due` meets it again, and reports it
                         next_fire(job.file.spec.due_by, after=job.next_run_at)
 
     def _waits(self) -> Iterator[float]:
-        """Until the next start, a ring, or a step of the clock; at most until there is something else to do."""
+        """Wait for the next start, a ring, or a step of the clock; at most until there is other work."""
         with self._claiming:
             start = self.next_start
             self.glance = len(self.agenda), start

@@ -1,4 +1,4 @@
-"""`scheduler serve`: holds the database, keeps it in step with the files, lets the clockwork fire. No rules here."""
+"""`scheduler serve`: holds the database, keeps it in step with the files, and runs the clockwork. No rules here."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ from scheduler.sync.passes import Passes
 from scheduler.sync.settle_copy import settle_copy
 from scheduler.sync.synced import Synced
 
-GRACE = timedelta(seconds=30)  # for what runs when the daemon is told to stop
-ONE_SIGNAL_S = 0.1  # two that close are one: sent to the process and to its group, as `timeout` and make do
-LOOK_S = 1.0  # between two looks whether the database is still there
+GRACE = timedelta(seconds=30)  # for running jobs when the daemon is told to stop
+ONE_SIGNAL_S = 0.1  # two this close are one: sent to the process and to its group, as `timeout` and make do
+LOOK_S = 1.0  # between two checks that the database still exists
 MOST_NAMED = 50  # jobs, in one line of the log
 
 _log = Log(__name__)
@@ -72,13 +72,13 @@ class Served:
     first: Synced  # its first pass
     failed: int = 0  # runs of `--once` that did not succeed
     forced: bool = False  # a second signal ended it
-    put_back: bool = False  # another file has come in place of its database: to be served anew
+    put_back: bool = False  # another file has replaced its database: serve again from that
 
 
 class Daemon:
-    """One daemon, complete once it exists: it holds the database, and answers requests that wait for its first pass.
+    """One daemon. Once constructed, it holds the database, and accepts requests, which wait for its first pass.
 
-    `serve` runs in the main thread, where signals arrive; nothing turns before.
+    `serve` runs in the main thread, where signals arrive. No other thread works before that.
     """
 
     def __init__(
@@ -95,10 +95,10 @@ class Daemon:
         grace: timedelta = GRACE,
         vouched: Callable[[], bool | None] = is_synchronized,
     ) -> None:
-        """cleanup: what it holds is let go by that. vouched: whether something keeps the clock right.
+        """cleanup: releases what the daemon holds. vouched: True if something keeps the clock right.
 
-        Raises: UnavailableError where another daemon holds the database, or it or the root cannot be used;
-        RefusedError where a history is gone and nobody said to start anew.
+        Raises: UnavailableError if another daemon holds the database, or it or the root cannot be used;
+        RefusedError if a history is gone and nobody has asked for a new one.
         """
         self.place = place = place.loose()
         self.clock, self.environ, self._once, self._grace = clock, environ, once, grace
@@ -107,7 +107,7 @@ class Daemon:
         self._manager = Manager(environ)
         self._manager.starting()
         if not new_state:
-            refuse_lost(place)  # before a folder is made
+            refuse_lost(place)  # before a folder is created
         place.make_state()
         lock = cleanup.enter_context(DaemonLock(place, since=instant(since)))
         put_aside = start_state(place, new_state=new_state, now=since, held=True)
@@ -117,7 +117,7 @@ class Daemon:
             raise UnavailableError(f"{place.db} is damaged: {damage}", hint="`scheduler restore` brings a copy back")
         self.stores = stores = Stores(place.db, usable=self._file.trouble)
         cleanup.callback(stores.close)
-        # The one knot: the clockwork claims what a pass asks for, and each run that is claimed makes a pass.
+        # The one cycle: the clockwork claims what a pass asks for, and each claimed run makes a pass.
         self._passes = Passes(
             place=place, clock=clock, absent_grace=absent_grace, settle=self._settle, parsed=Parsed(), commits=Commits()
         )
@@ -130,7 +130,7 @@ class Daemon:
         self._told_at = 0.0
         self.told_to_stop = False
         self._forced = False  # by a second signal
-        self.ready = threading.Event()  # the first pass is made
+        self.ready = threading.Event()  # set after the first pass
         self._database_trouble = ""
         self._lost: set[str] = set()  # runs that end while the database is gone
         self._ended: list[Run | None] = []  # of `--once`
@@ -180,15 +180,15 @@ class Daemon:
             place=place,
             clock=clock,
             lend=stores.lend,
-            # By a clock that has jumped ahead all outputs would be old.
+            # By a clock that has jumped ahead, all outputs would be old.
             also=lambda: None if timekeeper.doubt() else housekeeping.look(),
         )
         alarms = Alarms(clock=clock, lend=stores.lend, fires=self.duties.fires, doubt=timekeeper.doubt)
-        self.follower: Follower | None = None  # where the root is kept from a remote
+        self.follower: Follower | None = None  # for a followed root
         if place.followed is not None:
             follow = Follow(followed=place.followed, clock=clock, environ=environ)
             self.follower = Follower(follow, asked=place.wake, applied=self.resync.loop.bell.set)
-        self._hearts = (self.clockwork.loop, self.resync.loop)  # the watchdog bites where one of them hangs
+        self._hearts = (self.clockwork.loop, self.resync.loop)  # the watchdog acts if one of them hangs
         self._loops = [*self._hearts, self.places.loop, self.nightly.loop, alarms.loop]
         self._loops += [] if self.follower is None else [self.follower.loop]
         cleanup.callback(self.resync.stop)
@@ -196,7 +196,7 @@ class Daemon:
             Server(listener, Requests(self).handlers())
 
     def serve(self) -> Served:
-        """Until a signal says to stop; with `--once` until what is due has ended. Raises: UnavailableError."""
+        """Run until a signal says to stop; with `--once`, until what is due has ended. Raises: UnavailableError."""
         if self.follower is not None and (self._once or not self.place.root.is_dir()):
             self.follower.look()
         first = self.resync.sync_now(actor="scheduler", cause="start")
@@ -212,7 +212,7 @@ class Daemon:
             return Served(first=first, forced=self._forced, put_back=not stopped)
 
     def _serve_once(self) -> int:
-        """How many runs did not succeed. What is to be tried again later is left to the next daemon."""
+        """Return the number of runs that did not succeed. Later retries are left to the next daemon."""
         self.duties.beat(self._store)
         self._timekeeper.wait(lambda: self.told_to_stop)
         self.clockwork.repair_clock(self._store)
@@ -223,14 +223,14 @@ class Daemon:
         self._write_last()
         fine = [run for run in self._ended if run and (run.status is RunStatus.SUCCEEDED or run.reason in BENIGN)]
         failed = len(self._ended) - len(fine) + self.engine.put_off + len(self.engine.unwritten)
-        self.told_to_stop = True  # whoever asks for a run now would not see it end
+        self.told_to_stop = True  # a run that is requested now would not be seen to end
         self.engine.wait()
         self.nightly.look()
         self._housekeeping.look()
         return failed
 
     def _serve_on(self) -> bool:
-        """Until a signal; False where another database was put in the place of one that was gone."""
+        """Run until a signal. False if another database replaced one that was gone."""
         for loop in self._loops:
             loop.start()
         _log.info("serving", root=self.place.label, db=self.place.db, pid=os.getpid())
@@ -252,8 +252,8 @@ class Daemon:
         self._write_last()
         for loop in self._loops:
             loop.join()
-        self.engine.let_go()  # with another database this process goes on, and nobody must wait for ever
-        stopped = number is not None or self.told_to_stop  # also by one that came while it was about to go on
+        self.engine.let_go()  # the process may go on with another database: nobody must wait forever
+        stopped = number is not None or self.told_to_stop  # also by a signal just before going on
         if stopped:
             _log.info("stopped")
         return stopped
@@ -264,11 +264,11 @@ class Daemon:
             self.duties.beat(store, over=True)
 
     def _await_signal(self) -> int | None:
-        """The signal that says to stop; None where another database was put in the place of one that was gone."""
+        """The signal that says to stop. None if another database replaced one that was gone."""
         while True:
             self._manager.turn(self._hearts, self._summary())
             reap()
-            # In turns: a signal that comes just before the main thread blocks would not wake it.
+            # In turns: a signal just before the main thread blocks would not wake it.
             with contextlib.suppress(queue.Empty):
                 return self._signals.get(timeout=min(self._manager.turn_s, LOOK_S))
             if self._look_at_database():
@@ -285,7 +285,7 @@ class Daemon:
                 self.agenda.poke()
             self._database_trouble = trouble
         self._lost = self._lost.union(self.engine.under_way) if trouble else set()
-        # What still runs belongs to the one that is gone, and must have ended before anything is started by another.
+        # Active runs belong to the lost database, and must have ended before another one starts anything.
         return bool(trouble) and not self.engine.under_way and self._file.put_back()
 
     @contextlib.contextmanager
@@ -296,7 +296,7 @@ class Daemon:
             told, self._told_at = self._told_at, time.monotonic()
             if self.told_to_stop and self._told_at - told < ONE_SIGNAL_S:
                 return
-            if self.told_to_stop:  # the second one
+            if self.told_to_stop:  # the second signal
                 self._forced = True
                 self.engine.interrupt()
             elif self._once:
@@ -305,7 +305,7 @@ class Daemon:
             self._signals.put(number)
 
         for number in (int(signal.SIGTERM), int(signal.SIGINT), int(signal.SIGHUP)):
-            if not is_ignored(number):  # nohup, or a shell's background job
+            if not is_ignored(number):  # nohup, or a background job of a shell
                 before[number] = signal.signal(number, stop)
         try:
             yield
@@ -328,7 +328,7 @@ class Daemon:
         self.clockwork.dispatch(store, only=job_ids, until=until)
 
     def recover(self, store: Store) -> list[Run]:
-        """Ends the runs of dead processes."""
+        """End the runs of dead processes."""
         here = LocalRecovery(place=self.place, clock=self.clock, owner=self.owner.id)
         ended = [tell_end(store, run) for run in recover(store, [here])]
         if any(not run.status.finished for run in ended):
@@ -337,7 +337,7 @@ class Daemon:
         return ended
 
     def _summary(self) -> str:
-        """How things stand, in one line; waits for nothing that another thread may hold."""
+        """The state of the daemon in one line. Waits for nothing that another thread may hold."""
         if trouble := self.clockwork.loop.trouble or self.resync.loop.trouble:
             return f"in trouble: {trouble}"
         if self.duties.silent:
@@ -349,7 +349,7 @@ class Daemon:
         return f"{jobs} scheduled, {running} running, {waiting} waiting; next fire {when}"
 
     def troubles(self) -> list[str]:
-        """What keeps it from its work; empty texts where nothing does."""
+        """What keeps it from its work. Empty texts if nothing does."""
         unwritten = self.engine.unwritten
         ends = f"ended, and the end is not written yet: {', '.join(unwritten)}" if unwritten else ""
         hangs = [loop.hang for loop in self._hearts]

@@ -1,4 +1,4 @@
-"""What a daemon does at each turn of its clockwork, beside claiming what is due."""
+"""What a daemon does at each turn of its clockwork, apart from claiming what is due."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from scheduler.machine.log import Log
 from scheduler.root.place import Place
 from scheduler.run.local.engine import LocalEngine
 
-RETRY_LATE = timedelta(seconds=10)  # by then nobody is there any more who would try a run again
+RETRY_LATE = timedelta(seconds=10)  # by then no other process is left to retry a run
 BEAT_S = 10.0  # between two signs of life in the database
-SWEEP_S = 10.0  # between two looks for what has lacked a place for too long
+SWEEP_S = 10.0  # between two looks for runs that waited too long for capacity
 
 _log = Log(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
 class Duties:
-    """Whether this daemon may fire, who carries out what it claims, and what else its clockwork's thread does."""
+    """Permission to fire, the engine for what is claimed, and the other work of the clockwork's thread."""
 
     place: Place
     clock: Clock
@@ -45,7 +45,7 @@ class Duties:
     places: Places | None = None
     observe: bool = False
     once: bool = False
-    done: Done | None = None  # told of each run that has ended
+    done: Done | None = None  # called for each run that has ended
     silent: str | None = None  # why nothing fires here; None: not known yet
     queue_taken: bool = False
     _beat_at: float = 0.0
@@ -55,14 +55,14 @@ class Duties:
         return self.silent == ""
 
     def holds(self, job: Job) -> bool:
-        """Whether the slots of a job wait for its place (F7)."""
+        """True if the slots of a job wait for its place (F7)."""
         return self.places is not None and self.places.holds(job)
 
     def back_at(self, job: Job) -> datetime | None:
         return None if self.places is None else self.places.back_at(job)
 
     def unusable(self) -> str:
-        """Why nothing may be claimed at present; empty if it may."""
+        """Why nothing may be claimed now. Empty if it may."""
         gone = self.stores.trouble()
         if self.places is not None:
             self.places.saw_database(gone)
@@ -70,7 +70,7 @@ class Duties:
         return gone or self.place.moved or self.timekeeper.doubt()
 
     def may_fire(self, settings: Settings) -> bool:
-        """Whether these settings let this host fire."""
+        """True if these settings let this host fire."""
         self._set_places(settings.limits.max_running)
         silent = "--observe" if self.observe else _elsewhere(settings)
         if silent != self.silent:
@@ -93,17 +93,17 @@ class Duties:
                 )
 
     def hand_over(self, claim: Claimed, *, done: Done | None = None) -> None:
-        """What gave way is forgotten first, and who is replaced is told last: nobody takes its place meanwhile."""
+        """Forget runs that gave way first, and end replaced ones last: no other run may take their place meanwhile."""
         self.engine.forget(claim.gave_way)
         self.engine.start(claim.runs, ended=done or self.done)
         for run_id in claim.replaced:
             self.engine.replace(run_id)
 
     def between(self, store: Store) -> None:
-        """What is done at every turn, after the claim."""
+        """The work of every turn after the claim."""
         self.take_queued(store)
         now = self.clock.now()
-        if not self.silent:  # of a command in whose foreground they waited, and that was killed
+        if not self.silent:  # retries that waited in the foreground of a command that was killed
             self.engine.start(store.read(claims.retries_due, now - RETRY_LATE), ended=self.done)
         self.engine.release(now)
         if not self.silent and time.monotonic() >= self._sweep_at:
@@ -113,13 +113,13 @@ class Duties:
         self.beat(store)
 
     def take_queued(self, store: Store) -> None:
-        """What an earlier daemon left waiting goes on waiting here, as soon as this one may fire."""
+        """Take over the runs that an earlier daemon left waiting, once this one may fire."""
         if not self.silent and not self.queue_taken:
             self.queue_taken = True
             self.engine.start(store.read(claims.queued), ended=self.done)
 
     def beat(self, store: Store, *, over: bool = False) -> None:
-        """Says in the database that this daemon is there; where that cannot be said just now, the next turn does."""
+        """Record in the database that this daemon is alive. If that fails now, the next turn does it."""
         if over or time.monotonic() >= self._beat_at:
             self._beat_at = time.monotonic() + BEAT_S
             try:
@@ -131,11 +131,11 @@ class Duties:
             except DamagedError:
                 raise
             except UnavailableError:
-                pass  # a lock, a full disk: nothing waits for this
+                pass  # a lock, a full disk: nothing depends on this
 
 
 def _elsewhere(settings: Settings) -> str:
-    """Why `hosts` does not let this machine fire; empty if it does."""
+    """Why `hosts` does not let this machine fire. Empty if it does."""
     if settings.hosts is None:
         return ""
     name = socket.gethostname().lower()

@@ -1,7 +1,7 @@
-"""Faults of the place, as a daemon knows them: met by a fire, looked at until they are over, told twice (F7).
+"""Place faults as a daemon knows them: met by a fire, watched until they end, reported when they begin and end (F7).
 
-A fire finds out that its place is gone, so that a fire that finds all in order pays for no look. From then on the
-slots of all jobs that need that place wait, until it has been back for a moment.
+The fire itself discovers that its place is gone, so a fire that finds everything in order costs no extra look. From
+then on, the slots of all jobs that need that place wait until it has been back for a moment.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from scheduler.sync.passes import Passes
 
 LOOK_S = 0.5  # between two looks at what is gone
 IDLE_S = 60.0
-STEADY_S = 3.0  # what is back has to stay so: a mount that comes and goes is one fault, told once
-TOLD_AFTER_S = 1.0  # what is gone for less is what a save or a checkout looks like
+STEADY_S = 3.0  # what is back must stay: a mount that comes and goes is one fault, reported once
+TOLD_AFTER_S = 1.0  # a shorter absence is what a save or a checkout looks like
 RETRY_S = 1.0
 
 _log = Log(__name__)
@@ -47,36 +47,36 @@ class _Known:
 
 @dataclass(eq=False, kw_only=True)
 class Places:
-    """Which faults last, and since when those that are over are over. May be asked by any thread."""
+    """The present faults, and when past ones ended. Any thread may ask."""
 
     passes: Passes
     clock: Clock
     lend: Lend
     environ: Mapping[str, str]
-    changed: Callable[[], None] = lambda: None  # told when one ends
+    changed: Callable[[], None] = lambda: None  # called when one ends
     steady_s: float = STEADY_S
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._known: dict[str, _Known] = {}
         self._ended: dict[str, tuple[PlaceFault, datetime]] = {}
-        self._back_at: datetime | None = None  # of everything: the database was gone too
+        self._back_at: datetime | None = None  # of everything, after the database was gone
         self._database_gone = False
         self.ends = 0  # how many have ended
         self.loop = Loop("places", self._turns, _log, retry_s=RETRY_S)
 
     def begin(self, store: Store) -> None:
-        """Takes over what an earlier daemon has told, and ends what is over by now."""
+        """Take over the faults that an earlier daemon reported, and end those that are over."""
         now = time.monotonic()
         self._known = {each.key: _Known(each, now, told=True) for each in store.read(places.open_faults)}
         self._look(store, steady_s=0.0)
 
     def look_once(self, store: Store) -> None:
-        """Tells what is gone, where nobody looks again: at the end of `serve --once`."""
+        """Report what is gone if nobody looks again: at the end of `serve --once`."""
         self._look(store, steady_s=0.0, told_after_s=0.0)
 
     def lost(self, fault: PlaceFault) -> None:
-        """A fire has met it."""
+        """Note a fault that a fire has met."""
         with self._lock:
             now = time.monotonic()
             known = self._known.get(fault.key)
@@ -87,27 +87,27 @@ class Places:
         self.loop.bell.set()
 
     def saw_database(self, trouble: str) -> None:
-        """Whether the database was there: it goes and comes back with the root that it is in."""
+        """Note whether the database was there: it goes and comes back with the root that contains it."""
         with self._lock:
             if self._database_gone and not trouble:
                 self._back_at = self.clock.now()
             self._database_gone = bool(trouble)
 
     def holds(self, job: Job) -> bool:
-        """Whether the slots of a job wait for its place."""
+        """True if the slots of a job wait for its place."""
         if not self._known:
             return False
         with self._lock:
             return any(known.fault.holds(job) for known in self._known.values())
 
     def back_at(self, job: Job) -> datetime | None:
-        """When the place of a job was last there again; None: it was never gone."""
+        """When the place of a job last came back. None if it was never gone."""
         with self._lock:
             found = [at for fault, at in self._ended.values() if fault.holds(job)]
             return max([*found, *([] if self._back_at is None else [self._back_at])], default=None)
 
     def look(self, store: Store) -> None:
-        """Looks at what is gone, and tells what has begun and ended. Raises: UnavailableError."""
+        """Look at what is gone, and report faults that have begun or ended. Raises: UnavailableError."""
         self._look(store, self.steady_s)
 
     def _look(self, store: Store, steady_s: float, told_after_s: float = TOLD_AFTER_S) -> None:
@@ -130,7 +130,7 @@ class Places:
             self._end(store, over)
 
     def _trouble(self, fault: PlaceFault, settings: Settings) -> str:
-        """Why a fault still lasts; empty if it is over."""
+        """Why a fault still lasts. Empty if it is over."""
         place = self.passes.place.now()
         match fault.cause:
             case Cause.ROOT:
@@ -188,6 +188,6 @@ class Places:
                         self.look(store)
                     self.loop.succeed()
                 except SchedulerError:
-                    pass  # the database is gone with its root, or locked: whoever needs it says so
-                self.loop.stopping.wait(LOOK_S)  # not cut short by each fire that meets the same
+                    pass  # the database is gone with its root, or locked: whoever needs it reports it
+                self.loop.stopping.wait(LOOK_S)  # not cut short by every fire that meets the same fault
             yield 0.0 if self._known else IDLE_S

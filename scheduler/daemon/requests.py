@@ -1,4 +1,4 @@
-"""What commands ask of a daemon; the daemon's own process may ask it too."""
+"""Requests to a daemon, from commands or from its own process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HANDED_OVER_S = 2.0
 
 
 def _given(request: Json, name: str, kind: type[Any], *, optional: bool = False) -> Any:
-    """What a request says of `name`. Raises: UsageError where that is missing or of another type."""
+    """The value of `name` in a request. Raises: UsageError if it is missing or has another type."""
     value = request.get(name)
     if value is None and optional:
         return None
@@ -37,13 +37,13 @@ def _given(request: Json, name: str, kind: type[Any], *, optional: bool = False)
 
 
 def _is_text(value: str) -> bool:
-    """Whether it can be stored and sent: a lone surrogate cannot."""
+    """True if the text can be stored and sent: a lone surrogate cannot."""
     return value.encode("utf-8", "replace").decode() == value
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """To one daemon, from any thread. Raises: SchedulerError, as the command would that asks."""
+    """Requests to one daemon, from any thread. Raises: SchedulerError, as the requesting command would."""
 
     daemon: Daemon
 
@@ -72,7 +72,7 @@ class Requests:
         return [self.sync(_given(given, "actor", str), confirmed, now_anyway=_given(given, "now_anyway", bool))]
 
     def wake(self) -> Json:
-        """The database has changed: look at once."""
+        """Look at once: the database has changed."""
         self.daemon.agenda.poke()
         return {}
 
@@ -86,7 +86,7 @@ class Requests:
     def run(
         self, job_id: str, trigger: Trigger, actor: str, *, task_of: int | None = None, wait: bool
     ) -> Iterator[Json]:
-        """The run's number once it is claimed; with `wait` again, once it has ended."""
+        """Yield the run's number once it is claimed; with `wait`, again once it has ended."""
         daemon = self.daemon
         daemon.ready.wait()
         if daemon.told_to_stop:
@@ -121,11 +121,11 @@ class Requests:
     def cancel(self, run_id: str) -> Json:
         give_up = time.monotonic() + HANDED_OVER_S
         while not (found := self.daemon.engine.cancel(run_id)) and time.monotonic() < give_up:
-            time.sleep(0.05)  # claimed a moment ago, and on its way to its thread
+            time.sleep(0.05)  # claimed just now, and on its way to its thread
         return {"found": found}
 
     def runners(self) -> Json:
-        """What keeps them from starting: only this process knows its environment."""
+        """What keeps runners from starting: only this process knows its environment."""
         daemon = self.daemon
         place = daemon.place.now()
         settings, _ = read_settings(place)

@@ -1,7 +1,7 @@
-"""When a daemon looks at the files again: at an event, at a request, and in any case every minute (S8).
+"""When a daemon looks at the files again: at an event, at a request, and every minute in any case (S8).
 
-Takes the events of a burst together. What looks like a loss (a file gone, broken, or named twice) is believed only
-once it has lasted: for a moment, every save and every checkout looks like that.
+Takes the events of a burst together. Believes an apparent loss (a file gone, broken, or named twice) only once it has
+lasted: every save and every checkout looks like that for a moment.
 """
 
 from __future__ import annotations
@@ -40,32 +40,32 @@ from scheduler.sync.passes import Passes
 from scheduler.sync.synced import Synced
 
 RESCAN_S = 60.0
-LONGEST_S = 900.0  # without a turn, until it counts as hung: a pass over 100,000 files on a slow disk takes minutes
-GIVE_BACK_S = 60.0  # at most that often what the heap has free goes back to the system
-RESCAN_UNWATCHED_S = 5.0  # while events are missing; longer where a pass takes its time:
-MOST_BUSY = 0.1  # of that time is spent in passes
-RETRY_S = 2.0  # after a pass that could not be made
-SETTLE_S = 0.05  # without an event, and a burst is over (ADR 14)
-LONGEST_SETTLE_S = 1.0  # then a pass is made in the middle of it
+LONGEST_S = 900.0  # without a turn, until it counts as hung: passes over 100,000 files on a slow disk take minutes
+GIVE_BACK_S = 60.0  # at most so often, free heap memory goes back to the system
+RESCAN_UNWATCHED_S = 5.0  # while events are missing; longer if a pass takes long:
+MOST_BUSY = 0.1  # at most this part of the time is spent in passes
+RETRY_S = 2.0  # after a failed pass
+SETTLE_S = 0.05  # a burst is over after so long without an event (ADR 14)
+LONGEST_SETTLE_S = 1.0  # then a pass is made within the burst
 QUIET_S = 0.1  # after a pass that found nothing,
-LONGEST_QUIET_S = 2.0  # and twice as long each time, while something in a watched folder changes and no job does
-MOST_PROBLEMS = 20  # in the log, of one pass; and of jobs that the guard holds
-GRACE_S = 1.0  # how long a loss has to last (S4)
-HELD_LONG = timedelta(minutes=15)  # a merge or rebase that takes longer has been forgotten (S8)
-INDEX_LOCK_S = 10.0  # git is at work; then its lock is a stale one (S8)
+LONGEST_QUIET_S = 2.0  # and twice as long each time, while only other files in watched folders change
+MOST_PROBLEMS = 20  # of one pass, in the log; and jobs held by the guard
+GRACE_S = 1.0  # how long a loss must last (S4)
+HELD_LONG = timedelta(minutes=15)  # a longer merge or rebase has been forgotten (S8)
+INDEX_LOCK_S = 10.0  # git is at work; after that its lock is stale (S8)
 
 _log = Log(__name__)
 
 
 @dataclass(eq=False, kw_only=True)
 class Resync:
-    """Keeps the database in step with the files, from a thread of its own."""
+    """Keeps the database in step with the files, in its own thread."""
 
     place: Place
     passes: Passes
     lend: Lend
-    recover: Callable[[Store], list[Run]]  # ends the runs of dead processes; done before every pass
-    applied: Callable[[], None]  # told after every pass, which may have changed anything
+    recover: Callable[[Store], list[Run]]  # ends the runs of dead processes; called before every pass
+    applied: Callable[[], None]  # called after every pass, which may have changed anything
 
     def __post_init__(self) -> None:
         self._passing = threading.Lock()
@@ -73,36 +73,36 @@ class Resync:
             "resync", self._turns, _log, "sync_failed", "sync_resumed", retry_s=RETRY_S, longest_s=LONGEST_S
         )
         self._doubted: dict[str, float] = {}  # job: since when it looks lost (monotonic seconds)
-        self._doubts_end: float | None = None  # when the first of those that were deferred is to be judged
+        self._doubts_end: float | None = None  # when to judge the first deferred loss
         self._known_problems: frozenset[Problem] = frozenset()
         self._guarded = False
         own = Own(self.place)
         self._watcher = Watcher(self.loop.bell.set, ignores=lambda folder, name: own.is_file(str(folder), name))
         self._settings = Settings()
-        self._tasks: set[str] = set()  # as they were when the watches were set
+        self._tasks: set[str] = set()  # as of when the watches were set
         self._said_blind = ""
         self._said_moved = ""
-        self._took_s = 0.0  # the last pass
-        self.held = ""  # why the last pass took nothing in (S8)
+        self._took_s = 0.0  # the duration of the last pass
+        self.held = ""  # why the last pass was held (S8)
         self.held_since: datetime | None = None
         self._held_told = False
 
     @property
     def held_long(self) -> bool:
-        """Whether what holds the passes has done so for so long that a person is to be told."""
+        """True if the passes have been held for so long that a person must be told."""
         return self.held_since is not None and self.passes.clock.now() - self.held_since >= HELD_LONG
 
     @property
     def unwatched(self) -> str:
-        """Why not all events are seen; empty if they are."""
+        """Why some events are not seen. Empty if all are."""
         return self._watcher.trouble
 
     def sync_now(
         self, *, actor: str, cause: str = "sync", confirmed: str | None = None, now_anyway: bool = False
     ) -> Synced:
-        """One pass, at somebody's request: it believes what it sees. `now_anyway` as for `Passes.sync`.
+        """Run one pass on request. It believes what it sees. `now_anyway` as for `Passes.sync`.
 
-        Raises: UnavailableError where the root or the database cannot be used.
+        Raises: UnavailableError if the root or the database cannot be used.
         """
         with self.lend() as store:
             return self._pass(store, actor=actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway)
@@ -133,13 +133,13 @@ class Resync:
                 give_back()
                 give_back_at = time.monotonic() + GIVE_BACK_S
             if woken:
-                # Something that is no job changes all the time, such as a log in the root: look ever less often.
+                # Something other than jobs changes all the time, such as a log in the root: look less and less often.
                 quiet = QUIET_S if changed else min(2 * quiet, LONGEST_QUIET_S)
                 if not changed:
                     self.loop.stopping.wait(quiet)
 
     def _settle(self) -> None:
-        """Waits until nothing has happened for a moment: what is written together is synced together."""
+        """Wait until nothing has happened for a moment: what is written together is synced together."""
         give_up = time.monotonic() + LONGEST_SETTLE_S
         while time.monotonic() < give_up and not self.loop.stopping.is_set():
             self.loop.bell.clear()
@@ -152,7 +152,7 @@ class Resync:
         return min(RESCAN_S, max(RESCAN_UNWATCHED_S, self._took_s / MOST_BUSY)) if self.unwatched else RESCAN_S
 
     def _look(self, cause: str) -> bool:
-        """One pass of our own accord. Returns whether it changed anything; says what keeps it from working."""
+        """Run one pass unasked. True if it changed anything. Reports what prevents it."""
         self._doubts_end = None
         try:
             self._await_git()
@@ -160,7 +160,7 @@ class Resync:
             with self.lend() as store:
                 found = self._pass(store, actor="scheduler", cause=cause, defer=self._doubt)
             self._took_s = time.monotonic() - started
-        except Exception as error:  # an event, or the next rescan, leads to another pass
+        except Exception as error:  # an event or the next rescan leads to another pass
             self.loop.fail(error)
             return False
         return not found.plan.nothing_to_do
@@ -185,7 +185,7 @@ class Resync:
                 store, actor=actor, cause=cause, confirmed=confirmed, defer=defer, now_anyway=now_anyway
             )
             if (not found.plan.nothing_to_do or self._task_paths(store) != self._tasks) and self._watch(store):
-                self.loop.bell.set()  # in a folder that was not watched until now something may have changed meanwhile
+                self.loop.bell.set()  # a newly watched folder may have changed meanwhile
         self._say_held(found.held, store)
         self.loop.succeed()
         self.applied()
@@ -194,7 +194,7 @@ class Resync:
         return replace(found, recovered=recovered)
 
     def _doubt(self, found: Plan | None) -> Collection[str] | None:
-        """What of a plan is not to be believed yet."""
+        """The losses in a plan that are not believed yet. None defers the whole pass."""
         now = time.monotonic()
         losses = frozenset([_ROOT]) if found is None else found.losses
         self._doubted = {lost: self._doubted.get(lost, now) for lost in losses}
@@ -203,7 +203,7 @@ class Resync:
         return None if _ROOT in young else young.keys()
 
     def _await_git(self) -> None:
-        """A checkout takes files away and brings them back: its lock says when it is done."""
+        """Wait for the lock of a checkout, which takes files away and brings them back."""
         give_up = time.monotonic() + INDEX_LOCK_S
         lock = index_lock(self.place.root)
         while lock is not None and lock.exists() and not self.loop.stopping.is_set():
@@ -213,8 +213,8 @@ class Resync:
             time.sleep(0.02)
 
     def _watch(self, store: Store) -> bool:
-        """Watches what may change what a pass finds. True where something of it is new."""
-        if not self.place.wake.exists():  # hooks make none: where no daemon is, they leave nothing behind
+        """Watch everything that may change the result of a pass. True if some of it is new."""
+        if not self.place.wake.exists():  # hooks do not create it, and so leave nothing behind without a daemon
             with contextlib.suppress(OSError):
                 self.place.wake.touch(0o600)
         place = self.place.now()
@@ -226,12 +226,12 @@ class Resync:
         return self._watcher.cover(watched(place, self._settings, {*self._tasks, *named}))
 
     def _task_paths(self, store: Store) -> set[str]:
-        """Those of all jobs, and of job files that are waiting for their task to become one."""
+        """The task files of all jobs, and of job files that need theirs to become a job."""
         parsed = self.passes.parsed
         return {*store.read(syncs.task_paths), *(() if parsed is None else parsed.task_paths())}
 
     def _say_held(self, held: str, store: Store) -> None:
-        """Edits wait. For the minutes of a rebase that is as it should be; one that is forgotten is told (S8, F7)."""
+        """Report that edits wait. Normal for the minutes of a rebase; a forgotten one is a warning (S8, F7)."""
         if held != self.held:
             if held:
                 _log.info("sync_held", how_held_ends(held), reason=held)
@@ -247,7 +247,7 @@ class Resync:
             row = AuditRow(
                 job_id=ROOT_JOB_ID, action="held", field="sync", after=held, at=now, actor="scheduler", cause="watch"
             )
-            store.write(append_audit, [row])  # first: as long as it cannot be written, every pass tries again
+            store.write(append_audit, [row])  # first: if it cannot be written, every pass tries again
             _log.warning("sync_held_long", "edits wait until that is over", reason=held)
             self._held_told = True
 
@@ -264,14 +264,14 @@ class Resync:
             how, more = "`scheduler sync` says how to confirm", len(ids) - MOST_PROBLEMS
             named = ",".join(ids[:MOST_PROBLEMS])
             _log.log(logging.WARNING, "guard_holds", how, jobs=named, more=more if more > 0 else None)
-        guarded = plan.states[SyncState.HELD] > 0  # what stands in the database: a loss may be in doubt again
+        guarded = plan.states[SyncState.HELD] > 0  # as stored: the plan itself may doubt a loss again
         if self._guarded and not guarded:
             _log.info("guard_holds_no_more")
         self._guarded = guarded
         self._report_blind()
 
     def _report_lost(self) -> None:
-        if self._watcher.overflowed:  # and this pass looks at everything, so nothing is lost by it
+        if self._watcher.overflowed:  # this pass looks at everything, so nothing is lost
             _log.warning("events_lost", reason="more changes than the system keeps: all files are read again")
 
     def _report_blind(self) -> None:
@@ -288,7 +288,7 @@ class Resync:
             self._said_moved = moved
 
     def _report_problems(self, problems: frozenset[Problem]) -> None:
-        """What a person has to mend, once: when it comes, and that it is gone."""
+        """Log what a person must fix, once: when it appears, and when it is gone."""
         new = sorted(problems - self._known_problems)
         for each in new[:MOST_PROBLEMS]:
             _log.warning("problem", each.message, path=each.path, line=each.line, column=each.column, code=each.code)

@@ -1,6 +1,6 @@
-"""What the service manager is told (sd_notify(3)): that the daemon is ready, alive, stopping, and how it stands.
+"""Messages to the service manager (sd_notify(3)): the daemon is ready, alive or stopping, and its status.
 
-Without NOTIFY_SOCKET nothing is sent and nothing fails, so that the daemon is the same under any manager or none.
+Without NOTIFY_SOCKET nothing is sent and nothing fails, so the daemon is the same under any manager or none.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from scheduler.machine.log import Log
 from scheduler.machine.loop import Loop
 
 FIRST_PASS = timedelta(minutes=15)  # how long a start may take, whatever TimeoutStartSec says
-STATUS_S = 5.0  # no more often than that
-MARGIN = timedelta(seconds=30)  # beyond what a stop is bound by: for what a slow disk takes to write down
-_SEND_S = 1.0  # a manager that reads nothing must not hold up the thread that hears the signals
+STATUS_S = 5.0  # the shortest time between two
+MARGIN = timedelta(seconds=30)  # beyond the limit of a stop: for writes to a slow disk
+_SEND_S = 1.0  # a manager that does not read must not block the thread that handles signals
 
 _log = Log(__name__)
 
 
 class Manager:
-    """The service manager as the environment names it. All calls come from the main thread."""
+    """The service manager that the environment names. All calls come from the main thread."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
@@ -36,17 +36,17 @@ class Manager:
 
     @property
     def turn_s(self) -> float:
-        """How often `turn` has to be called: whoever waits for READY waits for nothing else."""
+        """How often `turn` must be called: often until READY, which is all that a starting unit waits for."""
         if not self._ready and self._address is not None:
             return 0.05
         return 1.0 if self._every_s is None else min(1.0, self._every_s / 2)
 
     def starting(self) -> None:
-        """The first pass begins, and may take longer than a manager grants unasked."""
+        """Announce the first pass, which may take longer than a manager allows by default."""
         self._send("STATUS=first pass over the files", _extend(FIRST_PASS))
 
     def turn(self, loops: Sequence[Loop], status: str) -> None:
-        """Says READY once every thread has made a turn, then how things stand, and that all threads are alive."""
+        """Send READY once every thread has made a turn, then the status, and that all threads are alive."""
         now = time.monotonic()
         lines = []
         if not self._ready and all(loop.beats for loop in loops):
@@ -69,7 +69,7 @@ class Manager:
             self._send(*lines)
 
     def stopping(self, longest: timedelta) -> None:
-        """longest: how long what still runs may go on, and be ended."""
+        """longest: how long running jobs may take to finish and to be ended."""
         self._send("STOPPING=1", "STATUS=stopping; what runs may end", _extend(longest + MARGIN))
 
     def _send(self, *lines: str) -> None:
@@ -91,11 +91,11 @@ def _address(name: str) -> str | None:
     """A path, or a name in the abstract namespace, which systemd writes with `@` and the kernel with a NUL."""
     if name.startswith("@"):
         return "\0" + name[1:]
-    return name if name.startswith("/") else None  # what else there is, such as vsock:, is for whole machines
+    return name if name.startswith("/") else None  # others, such as vsock:, are for whole machines
 
 
 def _watchdog_s(environ: Mapping[str, str]) -> float | None:
-    """How often to say that all is well: in good time, three times within what is granted. None: nobody asks."""
+    """How often to report that all is well: three times within the granted time. None if nobody asks."""
     try:
         granted = int(environ.get("WATCHDOG_USEC", "")) / 1_000_000
         meant = int(environ.get("WATCHDOG_PID", os.getpid()))

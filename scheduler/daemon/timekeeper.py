@@ -1,6 +1,6 @@
-"""Watches the clock for a daemon (F6): what it has done, whether it may be fired by, and what has to be repaired.
+"""Watches the clock for a daemon (F6): what it did, whether to fire by it, and what must be repaired.
 
-Nothing here needs to have seen a step: a database whose rows lie ahead is repaired by whoever starts on it next.
+Nothing depends on having seen a step: if a database has rows in the future, the next process to start repairs it.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from scheduler.machine.log import Log
 from scheduler.machine.timesync import is_synchronized
 from scheduler.sync.clock_repair import ClockRepair, repair_after_clock_change, zone_rules
 
-DRIFT = timedelta(seconds=1)  # of the boot's wall time, until it is noted anew
+DRIFT = timedelta(seconds=1)  # of the boot's wall time, before it is recorded again
 LOOK_S = 0.2
 
 _log = Log(__name__)
 
 
 class Timekeeper:
-    """One clock, as one daemon goes by it. `doubt` may be asked by any thread."""
+    """One clock as one daemon uses it. Any thread may ask for `doubt`."""
 
     def __init__(self, clock: Clock, *, good: Callable[[], bool | None] = is_synchronized) -> None:
-        """good: whether something vouches for the clock."""
+        """good: True if something vouches for the clock."""
         self._clock = clock
         self._good = good
         self._lock = threading.Lock()
@@ -39,7 +39,7 @@ class Timekeeper:
         self._needs_repair = False
 
     def begin(self, store: Store) -> None:
-        """Before anything is synced or fired: what an earlier clock has left is repaired, if this one is believed."""
+        """Before anything is synced or fired: repair what an earlier clock left, if this one is trusted."""
         left = store.read(clock_steps.last_clock)
         reading = self._clock.read()
         with self._lock:
@@ -52,7 +52,7 @@ class Timekeeper:
             self._repair(store, whole=whole)
 
     def doubt(self) -> str:
-        """Why nothing may fire by this clock at present; empty if it may."""
+        """Why nothing may fire by this clock now. Empty if it may."""
         with self._lock:
             before = self._trust
             if before is None:
@@ -67,11 +67,11 @@ class Timekeeper:
 
     @property
     def needs_repair(self) -> bool:
-        """Whether the clock has been set so that `look` has something to do."""
+        """True if the clock changed and `look` must run."""
         return not self.doubt() and self._needs_repair
 
     def look(self, store: Store) -> ClockRepair | None:
-        """Repairs what a clock that went back has left; None where there was nothing to do, or it is doubted."""
+        """Repair the effects of a clock that went back. None if there was nothing to do, or the clock is in doubt."""
         if self._trust is None or self.doubt():
             return None
         found = self._repair(store, whole=True) if self._needs_repair else None
@@ -97,7 +97,7 @@ class Timekeeper:
             self._kept = boot
 
     def wait(self, stopped: Callable[[], bool]) -> None:
-        """Until the clock is believed. Raises: UnavailableError, as long as it says what cannot be."""
+        """Wait until the clock is trusted. Raises: UnavailableError while it shows an impossible time."""
         while (doubt := self.doubt()) and not stopped():
             if self._clock.now() < NOT_BEFORE:
                 raise UnavailableError(doubt, hint="set the clock")

@@ -1,7 +1,7 @@
-"""The dead-man's switch of a living daemon: each alarm is told once when it rings, and once when it is over.
+"""The dead-man's switch of a living daemon: reports each alarm once when it starts, and once when it ends.
 
-A thread of its own, which claims nothing and knows no cursor: it must ring where the thread that fires hangs. Where
-the whole daemon is dead, `list` and `doctor` ring, which look at the same rows by the same rule (ADR 23).
+It has its own thread, which claims nothing and moves no cursor: it must work even if the firing thread hangs. If the
+whole daemon is dead, `list` and `doctor` report the same alarms, from the same rows by the same rule (ADR 23).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _log = Log(__name__)
 
 @dataclass(eq=False, kw_only=True)
 class Alarms:
-    """Watches what should happen, beside a daemon's other work; no failure of it stops anything."""
+    """Watches what should happen, beside a daemon's other work. Its failures stop nothing."""
 
     clock: Clock
     lend: Lend
-    fires: Callable[[], bool]  # whether this daemon is to fire at all
-    doubt: Callable[[], str] = lambda: ""  # why the clock is not believed; by it nothing is late
+    fires: Callable[[], bool]  # True if this daemon may fire at all
+    doubt: Callable[[], str] = lambda: ""  # why the clock is not trusted; by such a clock nothing is late
 
     def __post_init__(self) -> None:
         self._told: set[tuple[str, str]] | None = None  # None: not read yet
@@ -50,7 +50,7 @@ class Alarms:
             self.loop.succeed()
 
     def look(self, store: Store) -> None:
-        """Tells what has begun to be overdue, and what is no longer. Raises: UnavailableError."""
+        """Report what has become overdue, and what no longer is. Raises: UnavailableError."""
         if self.doubt() or not self.fires():
             return
         now = self.clock.now()
@@ -60,7 +60,7 @@ class Alarms:
             (job.id, alarm.kind.value): (job, alarm)
             for job, alarm in store.read(evidence.alarms, now, store.read(queries.jobs))
         }
-        # At the second look: after a sleep the thread that fires may not have had its turn yet.
+        # At the second look: after a sleep, the firing thread may not have had its turn yet.
         begun = [ringing[key] for key in sorted((ringing.keys() & self._seen) - self._told)]
         over = sorted(self._told - ringing.keys())
         self._seen = set(ringing)

@@ -1,4 +1,4 @@
-"""The attributes of files (gitattributes(5)), as git itself resolves them: those of a commit, and those here."""
+"""The attributes of files (gitattributes(5)), as git itself resolves them: of a commit, and of the working tree."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ASK = ("check-attr", "-z", "--stdin")
 
 
 def attributes_here(root: Path, paths: Collection[str]) -> Attributes:
-    """Those of files of the working tree, root-relative; what the machine's own settings say counts. One process.
+    """The attributes of files in the working tree, root-relative. The machine's own settings count. One process.
 
     Raises: GitError.
     """
@@ -28,20 +28,20 @@ def attributes_here(root: Path, paths: Collection[str]) -> Attributes:
 def attributes_in(
     root: Path, commit: str, entries: Mapping[str, Entry], paths: Collection[str]
 ) -> Sequence[Attributes]:
-    """Those of files of a commit, root-relative, by its own .gitattributes alone; nothing where it has none for them.
+    """The attributes of files in a commit, root-relative, by its own .gitattributes alone. Empty if none apply to them.
 
-    Twice where it has some: as they are matched here, and as they are where upper and lower case are one (macOS).
+    Otherwise two results: as they match here, and as they match on a case-insensitive file system (macOS).
 
     entries: what the commit holds at and below the root. At most seven processes, however many paths.
 
-    `check-attr --source` came with git 2.40, and reads .git/info/attributes too. So git is asked in a repository made
-    for it, whose index has the .gitattributes of the commit, and whose configuration starts no program.
-    Raises: GitError; AbsentError where git lacks one of them, which it would take for an empty one.
+    `check-attr --source` needs git 2.40, and also reads .git/info/attributes. So git is asked in a temporary repository
+    whose index has the .gitattributes of the commit, and whose configuration starts no program.
+    Raises: GitError; AbsentError if git lacks one of them, which it would take for an empty one.
     """
     prefix = os.fsdecode(run_git(root, "rev-parse", "--show-prefix").removesuffix(b"\n")) if paths else ""
     folders = {each.lower() for path in paths for each in _folders(path)}
     found = {}
-    # Where case does not count, .GITATTRIBUTES is read; the one that is spelled right comes last, and counts.
+    # Without case, .GITATTRIBUTES is read, too. The correct spelling comes last and wins.
     for path in sorted(each for each in entries if each[-len(_NAME) :].lower() == _NAME):
         folder = path[: -len(_NAME)]
         if folder.lower() in folders and not entries[path].is_submodule:
@@ -81,7 +81,7 @@ def attributes_in(
 
 
 def _folders(path: str) -> Iterator[str]:
-    """The folders above a file, each with its slash; the top is empty."""
+    """The folders above a file, each with a trailing slash. The top is empty."""
     yield ""
     for at, letter in enumerate(path):
         if letter == "/":

@@ -1,4 +1,4 @@
-"""What git's own folder says, read without starting git: no command that only looks need wait for a process."""
+"""What git's own folder says, read without starting git: commands that only look need not wait for a process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scheduler.core.values.texts import HALF_WAY
 
 
 def head_by_hand(root: Path) -> str | None:
-    """The commit that HEAD names by the files git keeps it in; None where they do not say, as with reftables."""
+    """The commit that HEAD names, from git's files. None if they do not say, as with reftables."""
     git = git_folder(root)
     if git is None:
         return None
@@ -32,15 +32,15 @@ def head_by_hand(root: Path) -> str | None:
 
 
 def _shared(git: Path) -> Path:
-    """Where a linked worktree keeps its branches with the others (gitrepository-layout(5)). Raises: OSError."""
+    """Where a linked worktree shares its branches with the others (gitrepository-layout(5)). Raises: OSError."""
     common = git / "commondir"
     return git / common.read_text().strip() if common.exists() else git
 
 
 def ref_files(root: Path) -> Mapping[Path, frozenset[str]]:
-    """The files by which HEAD's commit is told, as folders and names in them; empty outside a repository.
+    """The files that determine HEAD's commit, as folders and names in them. Empty outside a repository.
 
-    Any other name in these folders says nothing of HEAD: not the index, which `git status` rewrites, nor a lock.
+    No other name in these folders affects HEAD: not the index, which `git status` rewrites, nor a lock.
     """
     git = git_folder(root)
     if git is None:
@@ -50,14 +50,14 @@ def ref_files(root: Path) -> Mapping[Path, frozenset[str]]:
         shared = _shared(git).resolve()
         head = (git / "HEAD").read_text().strip()
     except FileNotFoundError:
-        return {git: frozenset({"HEAD"})}  # it is being made
+        return {git: frozenset({"HEAD"})}  # it is being created
     except (OSError, ValueError):
-        return {}  # not ours to read, and git will say the same
+        return {}  # not ours to read; git will say the same
     found.setdefault(shared, set()).add("packed-refs")
-    if (shared / "reftable").is_dir():  # HEAD is a stub then (gitformat-reftable)
+    if (shared / "reftable").is_dir():  # then HEAD is a stub (gitformat-reftable)
         found[shared / "reftable"] = {"tables.list"}
     elif head.startswith("ref: "):
-        # A branch that is packed, or not born yet, has no file: it comes with the first folder that is missing.
+        # A branch that is packed or unborn has no file: it appears with the first missing folder.
         folder = shared
         for name in head.removeprefix("ref: ").split("/"):
             found.setdefault(folder, set()).add(name)
@@ -66,7 +66,7 @@ def ref_files(root: Path) -> Mapping[Path, frozenset[str]]:
 
 
 def shallow_commits(root: Path) -> frozenset[str]:
-    """The commits at which the history of a shallow clone was cut; empty in a whole one."""
+    """The commits at which the history of a shallow clone was cut. Empty for a full clone."""
     git = git_folder(root)
     if git is None:
         return frozenset()
@@ -77,12 +77,12 @@ def shallow_commits(root: Path) -> frozenset[str]:
 
 
 def index_lock(root: Path) -> Path | None:
-    """The file that git holds while it changes this working tree; None outside a repository."""
+    """The file that git holds while it changes this working tree. None outside a repository."""
     git = git_folder(root)
     return None if git is None else git / "index.lock"
 
 
-# What git leaves in its folder while a command that takes several steps is half way (gitrepository-layout(5)).
+# What git leaves in its folder while a multi-step command is unfinished (gitrepository-layout(5)).
 _UNDER_WAY = (
     ("rebase-merge", "a rebase"),
     ("rebase-apply", "a rebase"),
@@ -95,9 +95,9 @@ _UNDER_WAY = (
 
 
 def under_way(root: Path) -> str:
-    """What git is in the middle of in this working tree, in words; empty if nothing (S8).
+    """The unfinished git operation in this working tree, in words. Empty if there is none (S8).
 
-    Meanwhile the files are of no commit that anybody meant: a step of a rebase, an old commit under test.
+    Meanwhile the files belong to no commit that anybody meant: a step of a rebase, an old commit under test.
     """
     git = git_folder(root)
     found = None if git is None else next((what for name, what in _UNDER_WAY if (git / name).exists()), None)
@@ -105,9 +105,9 @@ def under_way(root: Path) -> str:
 
 
 def rebased_ref(root: Path) -> str | None:
-    """The branch that a rebase which is half way moves, as a ref; None where there is no rebase, or it moves none.
+    """The branch that an unfinished rebase moves, as a ref. None if there is no rebase, or it moves no branch.
 
-    Raises nothing: a file that comes and goes meanwhile is as good as absent.
+    Never raises: a file that appears or vanishes meanwhile counts as absent.
     """
     git = git_folder(root)
     for name in ("rebase-merge", "rebase-apply"):
@@ -118,9 +118,9 @@ def rebased_ref(root: Path) -> str | None:
 
 
 def head_ref(root: Path) -> str | None:
-    """The ref that HEAD stands for, or the commit of a detached one; None where its file cannot be read or is a stub.
+    """The ref that HEAD names, or the commit of a detached HEAD. None if its file is unreadable or a stub.
 
-    Outside a repository None too.
+    Also None outside a repository.
     """
     git = git_folder(root)
     if git is None:

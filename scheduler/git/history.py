@@ -1,4 +1,4 @@
-"""Which commit changed a file: the newest one that gave it the bytes it has, as git's history tells it."""
+"""The commit that changed a file: the newest one in git's history that gave it its present bytes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from scheduler.core.values.facts import Commit, NoCommit
 from scheduler.git.folder import shallow_commits
 from scheduler.git.run import GitError, stream_git
 
-FEW_PATHS = 100  # that git is told; among more it is quicker to look at every commit
-WHOLE_PASS_S = 10.0  # at most, for all that a pass changes
+FEW_PATHS = 100  # up to this many are passed to git; with more, looking at every commit is faster
+WHOLE_PASS_S = 10.0  # limit for everything that a pass changes
 ONE_FILE_S = 2.0  # a run waits for it
 
 _FORMAT = "%x01%H%x00%an%x00%ae%x00%at%x00%s"
@@ -22,10 +22,10 @@ _ABSENT = "0"
 def last_changes(
     root: Path, revisions: Iterable[str], wanted: Iterable[tuple[str, str | None]], *, timeout: float
 ) -> dict[tuple[str, str | None], Commit | NoCommit]:
-    """For each path and blob (None: its absence) the newest commit, from the revisions back, that put it there.
+    """For each path and blob (None: its absence), the newest commit from the revisions back that put it there.
 
-    A merge counts only where it made a file unlike that of every parent. What is renamed counts as new under its
-    name. What is not found, or not within `timeout` seconds, is left out; of commits that are gone nothing is said.
+    A merge counts only if it made a file unlike that of every parent. A renamed file counts as new under its name.
+    Leaves out what is not found within `timeout` seconds, and ignores revisions that no longer exist.
     """
     left = set(wanted)
     found: dict[tuple[str, str | None], Commit | NoCommit] = {}
@@ -46,14 +46,14 @@ def last_changes(
                 if not left:
                     break
     except GitError:
-        pass  # what was told until then holds
+        pass  # what was read until then is valid
     finally:
         log.close()
     return found
 
 
 def _changes(log: Iterator[bytes]) -> Iterator[tuple[Commit, str, str | None]]:
-    """(commit, path, blob that it put there), newest first, of an output of `git log --raw -z` with our format."""
+    """(commit, path, blob that it put there), newest first, from the output of `git log --raw -z` with our format."""
     words = _words(log)
     commit: Commit | None = None
     for word in words:
@@ -65,7 +65,7 @@ def _changes(log: Iterator[bytes]) -> Iterator[tuple[Commit, str, str | None]]:
             parents = len(text) - len(text.lstrip(b":"))
             *_, new = ids = text.split(b" ")[parents + 1 : 2 * parents + 2]
             path = os.fsdecode(next(words))
-            if new not in ids[:-1]:  # else its mode was changed, or it is that of one parent
+            if new not in ids[:-1]:  # otherwise only its mode changed, or it equals that of one parent
                 yield commit, path, None if not new.strip(_ABSENT.encode()) else new.decode()
 
 
@@ -79,7 +79,7 @@ def _words(log: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _date(seconds: str) -> datetime:
-    """Of an author who may have written anything; one that no calendar has becomes the epoch."""
+    """The date of an author, who may have written anything. The epoch if it is out of range."""
     try:
         return datetime.fromtimestamp(int(seconds), UTC)
     except (ValueError, OverflowError, OSError):

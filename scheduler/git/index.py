@@ -1,4 +1,4 @@
-"""What git tracks in a working tree, read from its index by hand: every command asks, and must not wait for a process.
+"""What git tracks in a working tree, read from its index: every command asks, and must not wait for a process.
 
 The format is that of gitformat-index(5), versions 2 to 4.
 """
@@ -15,10 +15,10 @@ _STAT, _EXTENDED = 40, 0x4000  # bytes before the id; the flag of an entry with 
 
 
 def tracked_at(path: Path) -> list[str]:
-    """What git tracks at this path or below it, in every repository whose working tree holds it; absolute paths.
+    """What git tracks at this path or below it, in every repository whose working tree contains it; absolute paths.
 
-    The path itself, and each folder above it, can be the top of a repository: a submodule is tracked by its own. A
-    name that differs by case only counts where it is the same file here. Links are not followed.
+    The path itself and each folder above it can be the top of a repository: a submodule is tracked by its own. A
+    name that differs only by case counts only if it is the same file here. Links are not followed.
     """
     found = []
     for top in path.parents if path.is_symlink() else (path, *path.parents):
@@ -34,15 +34,15 @@ def _below(top: Path, wanted: str) -> Iterator[str]:
     if git is None:
         return
     key = os.fsencode(wanted).lower()
-    for file in (git / "index", *git.glob("sharedindex.*")):  # the second: what a split index leaves out
+    for file in (git / "index", *git.glob("sharedindex.*")):  # the second kind: what a split index leaves out
         try:
             data = file.read_bytes()
         except OSError:
-            continue  # no commit was ever checked out; or not ours to read, nor is what it tracks then
+            continue  # never committed or checked out; or not ours to read, and neither are the files
         if data[:4] != b"DIRC" or (data[7] < 4 and key not in data.lower()):
             continue
         for name in _names(data, _id_bytes(git)):
-            low = name.lower().rstrip(b"/")  # a folder that a sparse checkout leaves out ends in one
+            low = name.lower().rstrip(b"/")  # a folder left out by a sparse checkout ends in a slash
             if key and low != key and not low.startswith(key + b"/"):
                 continue
             told = os.fsdecode(name)
@@ -73,7 +73,7 @@ def _names(data: bytes, id_bytes: int) -> Iterator[bytes]:
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
-    """A number as pack files have it (OFS_DELTA), and where it ends."""
+    """A number as encoded in pack files (OFS_DELTA), and where it ends."""
     value = data[at] & 0x7F
     while data[at] & 0x80 and at + 1 < len(data):
         at += 1

@@ -1,4 +1,4 @@
-"""What a commit holds, read without a checkout: its entries, their bytes, and the commit that a name stands for."""
+"""The content of a commit, read without a checkout: its entries, their bytes, and the commit that a name means."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from scheduler.git.run import GitError, run_git, stream_git
 
 LONGEST_LINK = 4095  # PATH_MAX
 _LONGEST_NAME, _LONGEST_PATH = 255, 3500  # NAME_MAX; room for the folder that a commit is written to
-MOST_FILES = 500_000  # of a commit
-MOST_BYTES = 128 * 1024 * 1024  # of what git lists of it
+MOST_FILES = 500_000  # in a commit
+MOST_BYTES = 128 * 1024 * 1024  # of git's listing of a commit
 MOST_AT_ONCE = 32 * 1024 * 1024  # bytes of blobs in one answer of git
 _NO_NAMES = frozenset({"", ".", "..", ".git"})
 _POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\n")
 
 
 class AbsentError(UnavailableError):
-    """Git does not have the bytes of a blob, or has other bytes under its name. `said` of a repository: which one."""
+    """Git lacks the bytes of a blob, or has other bytes under its name. `said`: which one, as a clause."""
 
     def __init__(self, said: str) -> None:
         super().__init__(
@@ -36,7 +36,7 @@ class AbsentError(UnavailableError):
 
 
 class TooManyFilesError(UnavailableError):
-    """A commit that names more files than are looked at. `said` of a commit: that."""
+    """A commit with more files than we look at. `said`: that, as a clause about the commit."""
 
     def __init__(self, commit: str) -> None:
         self.said = f"names more than {MOST_FILES:,} files, or {MOST_BYTES // 1024**2} MiB of their names"
@@ -44,7 +44,7 @@ class TooManyFilesError(UnavailableError):
 
 
 class OddTreeError(UnavailableError):
-    """A tree that git would not check out: it could write outside of its folder. `said` of a commit: what is odd."""
+    """A tree that git would not check out: it could write outside its folder. `said`: what is odd, as a clause."""
 
     def __init__(self, commit: str, said: str) -> None:
         super().__init__(f"commit {commit[:12]} {said}", hint="see `git fsck` there")
@@ -60,23 +60,23 @@ def need_repository(root: Path) -> None:
 
 
 def need_revision(root: Path, name: str, *, bare: bool = False) -> str:
-    """The id of the object that a name stands for. Raises: GitError, also where it stands for none."""
+    """The id of the object that a name means. Raises: GitError, also if there is none."""
     told = run_git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", name, bare=bare)
     return told.decode("ascii").strip()
 
 
 def resolve_revision(root: Path, name: str, *, bare: bool = False) -> str | None:
-    """The same; None where it stands for none."""
+    """The id of the object that a name means, or None."""
     try:
         return need_revision(root, name, bare=bare)
     except GitError as error:
-        if error.returncode == 1:  # --quiet: nothing to name
+        if error.returncode == 1:  # --quiet: there is no such object
             return None
         raise
 
 
 def find_commit(root: Path, name: str) -> str:
-    """The commit that a name stands for. Raises: RefusedError where it stands for none."""
+    """The commit that a name means. Raises: RefusedError if there is none."""
     need_repository(root)
     found = None if "\0" in name else resolve_revision(root, f"{name}^{{commit}}")
     if found is None:
@@ -110,8 +110,8 @@ def entries_of(
 ) -> Sequence[Entry]:
     """What a commit holds at and below the root, or only those paths of it.
 
-    limited: for a commit of a stranger: a few objects can name any number of paths.
-    Raises: GitError; TooManyFilesError where there are more than a limit.
+    limited: for an untrusted commit: a few objects can name any number of paths.
+    Raises: GitError; TooManyFilesError if there are more than a limit.
     """
     args = ("ls-tree", "-r", "-z", "--end-of-options", commit, *paths)
     found, rest, size = list[Entry](), b"", 0
@@ -134,9 +134,9 @@ def entries_of(
 
 
 def folders_of(commit: str, entries: Sequence[Entry]) -> Mapping[str, Sequence[str]]:
-    """The names in each folder of a commit, by its path; the top is "".
+    """The names in each folder of a commit, by the folder's path. The top is "".
 
-    Raises: OddTreeError for a tree that git itself would not check out: it could write outside of its folder.
+    Raises: OddTreeError for a tree that git itself would not check out: it could write outside its folder.
     """
     found: dict[str, list[str]] = {"": []}
     odd = [entry.path for entry in entries if not _NO_NAMES.isdisjoint(entry.path.lower().split("/"))]
@@ -146,7 +146,7 @@ def folders_of(commit: str, entries: Sequence[Entry]) -> Mapping[str, Sequence[s
             found[folder] = [name]
             folder, _, name = folder.rpartition("/")
         found[folder].append(name)
-    # The same name twice: two files, or a file or a link with a folder of its name beside it.
+    # The same name twice: two files, or a file or link beside a folder of the same name.
     odd += [
         f"{folder}/{Counter(names).most_common(1)[0][0]}"
         for folder, names in found.items()
@@ -158,7 +158,7 @@ def folders_of(commit: str, entries: Sequence[Entry]) -> Mapping[str, Sequence[s
 
 
 def why_no_file(path: str) -> str:
-    """Why no file system here can hold a file of this path; empty if one can."""
+    """Why no file system here can hold a file with this path. Empty if one can."""
     long = next((name for name in path.split("/") if len(os.fsencode(name)) > _LONGEST_NAME), None)
     if long is not None:
         return f"holds a name of {len(os.fsencode(long))} bytes, {long[:40]!r}…; {_LONGEST_NAME} are possible"
@@ -168,7 +168,7 @@ def why_no_file(path: str) -> str:
 
 
 def why_no_link(path: str, target: bytes) -> str:
-    """Why no link can lead where a commit says; empty if one can."""
+    """Why no link can have this target. Empty if one can."""
     if not target:
         return f"holds the link {path!r}, which leads nowhere: its target is empty"
     if b"\0" in target:
@@ -183,7 +183,7 @@ def too_long_link(path: str, size: int) -> str:
 
 
 def blob_id(data: bytes, like: str) -> str:
-    """The id git gives these bytes, by the hash that `like` was made with (gitformat: "blob", size, NUL, bytes)."""
+    """The id git gives these bytes, with the hash function of `like` (gitformat: "blob", size, NUL, bytes)."""
     found = hashlib.new("sha1" if len(like) == 40 else "sha256", b"blob %d\0" % len(data), usedforsecurity=False)
     found.update(data)
     return found.hexdigest()
@@ -192,7 +192,7 @@ def blob_id(data: bytes, like: str) -> str:
 def read_blobs(
     root: Path, ids: Sequence[str], *, limit: int | None = None, bare: bool = False, timeout: float = 30
 ) -> Iterator[bytes | int]:
-    """The bytes of each of these blobs, or their number where there are more than `limit`; a few at a time in memory.
+    """The bytes of each blob, or their number if above `limit`. Keeps only a few in memory at a time.
 
     Raises: AbsentError, GitError.
     """
@@ -241,7 +241,7 @@ def _cat(root: Path, option: str, ids: Sequence[str], bare: bool, timeout: float
 
 
 def lfs_pointer(data: bytes) -> bytes:
-    """What Git LFS commits in the place of these bytes (its specification)."""
+    """What Git LFS commits instead of these bytes (its specification)."""
     return b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n" % (
         hashlib.sha256(data).hexdigest().encode(),
         len(data),
@@ -249,6 +249,6 @@ def lfs_pointer(data: bytes) -> bytes:
 
 
 def pointed_at(data: bytes) -> str | None:
-    """The sha256 of what Git LFS keeps elsewhere, where this is its pointer."""
+    """The sha256 of what Git LFS keeps elsewhere, if this is its pointer."""
     found = _POINTER.match(data) if len(data) < 1024 else None
     return None if found is None else found[1].decode("ascii")

@@ -1,7 +1,7 @@
-"""Git as seen from a root: the one function that runs it, and which commit and blob a file's bytes belong to.
+"""Git as seen from a root: the one function that runs it, and the commit and blob that a file's bytes belong to.
 
-Provenance is a fact about a run, never a condition of it: where git cannot say (no repository, no
-git, a repository it refuses), all three parts are None and `Tree.why_unavailable` tells people why.
+Provenance is a fact about a run, never a condition of it: if git cannot tell (no repository, no git, a repository
+that it refuses), all three parts are None and `Tree.why_unavailable` tells people why.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from scheduler.core.values.problems import UnavailableError
 from scheduler.machine import orphans
 
-# Command-line configuration beats the repository's own, which anyone who can push a file system may have written.
+# Command-line configuration overrides the repository's own, which anyone who can push a file system may have written.
 _HARDENED = (
     "--no-pager",
     "--no-optional-locks",
@@ -28,19 +28,19 @@ _HARDENED = (
     *("-c", "core.fsmonitor=false"),
     *("-c", "core.hooksPath=/dev/null"),
     *("-c", "protocol.ext.allow=never"),
-    *("-c", "safe.bareRepository=explicit"),  # files committed in the shape of a repository are not one
+    *("-c", "safe.bareRepository=explicit"),  # committed files in the shape of a repository are not one
     *("-c", "submodule.recurse=false"),
     *("-c", "diff.submodule=short"),
     *("-c", "log.showSignature=false"),  # it would start gpg.program
     *("-c", "log.showRoot=true"),
     *("-c", "color.ui=false"),
-    *("-c", "advice.graftFileDeprecated=false"),  # of the one that is named below
+    *("-c", "advice.graftFileDeprecated=false"),  # about GIT_GRAFT_FILE below
 )
 _ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
-    "GIT_ALLOW_PROTOCOL": "",  # reading a partial clone must not start a transport; beats any configuration
+    "GIT_ALLOW_PROTOCOL": "",  # reading a partial clone must not start a transport; overrides any configuration
     "GIT_NO_LAZY_FETCH": "1",
-    "GIT_GRAFT_FILE": "/dev/null",  # as a replace ref: it would show other parents
+    "GIT_GRAFT_FILE": "/dev/null",  # like a replace ref, it would show other parents
     "LC_ALL": "C",  # messages are matched below
 }
 # Options, not configuration: attributes in the tree can choose a configured driver for any file.
@@ -65,16 +65,16 @@ _OF_THIS_MACHINE = (
 
 
 class GitError(UnavailableError):
-    """Git could not be run, or said no. `returncode` is None where it never finished."""
+    """Git could not be run, or failed. `returncode` is None if it never finished."""
 
     def __init__(self, message: str, *, hint: str = "", returncode: int | None = None, said: str = "") -> None:
         super().__init__(message, hint=hint)
         self.returncode = returncode
-        self.said = said  # all of what it wrote on stderr
+        self.said = said  # all of its stderr
 
     @property
     def is_of_this_machine(self) -> bool:
-        """Whether it says nothing of the repository: git was not started, not waited for, killed, or had no room."""
+        """True if this machine failed, not the repository: git did not start, timed out, was killed or had no room."""
         if self.returncode is None or self.returncode < 0:
             return True
         return any(each in self.said for each in _OF_THIS_MACHINE)
@@ -90,10 +90,10 @@ def run_git(
 ) -> bytes:
     """Standard output of `git ARGS...` in `root`, run so that nothing in the repository can start a program.
 
-    args: the subcommand first; callers put `--end-of-options` before what they did not write themselves.
+    args: the subcommand first. Callers put `--end-of-options` before arguments that they did not write themselves.
     input: its standard input; None is an empty one, never ours.
     timeout: seconds; then git and everything in its process group is killed.
-    bare: `root` is a bare repository itself, which is never looked for.
+    bare: `root` is itself a bare repository; git does not search for one.
     settings: KEY=VALUE, for this call.
 
     Raises:
@@ -119,9 +119,9 @@ def start_git(
     timeout: float,
     gently: bool = False,
 ) -> bytes:
-    """Standard output of `git OPTIONS...`, in a process group of its own.
+    """Standard output of `git OPTIONS...`, in its own process group.
 
-    gently: it writes, so before it is killed it has five seconds to take its lock files away.
+    gently: git writes, so it gets five seconds to remove its lock files before it is killed.
     Raises: GitError.
     """
     with _started(options, environ=environ, stdin=subprocess.DEVNULL if input is None else subprocess.PIPE) as process:
@@ -139,9 +139,9 @@ def start_git(
 
 
 def stream_git(root: Path, *args: str, timeout: float, bare: bool = False) -> Generator[bytes, None, None]:
-    """As `run_git`, piece by piece: whoever has read enough closes the iterator, and git with it.
+    """Like `run_git`, piece by piece. A caller that has read enough closes the iterator, which ends git.
 
-    Raises: GitError, also in the middle, where git fails or all of it takes longer than `timeout`.
+    Raises: GitError, also midway, if git fails or takes longer than `timeout` in total.
     """
     give_up = time.monotonic() + timeout
     with (
@@ -193,20 +193,20 @@ def _started(
 
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """That of the user, and what keeps git from doing more than reading."""
+    """The user's environment, plus what keeps git from doing more than reading."""
     return {**user_environment(environ), **_ENVIRONMENT}
 
 
 def user_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment without what steers git from outside, and without a PATH that leads into the root."""
+    """The environment without variables that steer git, and without a PATH that leads into the root."""
     kept = {name: value for name, value in environ.items() if not name.startswith("GIT_") and name != "SSH_ASKPASS"}
-    # A relative entry would find a program named git in whatever folder we stand in, such as the root.
+    # A relative entry would find a program named git in the current folder, such as the root.
     folders = environ.get("PATH", os.defpath).split(os.pathsep)
     return {**kept, "PATH": os.pathsep.join(each for each in folders if Path(each).is_absolute())}
 
 
 def end_group(process: subprocess.Popen[bytes], gently: bool) -> None:
-    """End git and its helpers. Only before the leader is reaped, while the number is still its own."""
+    """End git and its helpers. Call it before the leader is reaped, while its pid is still its own."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if gently:
             os.killpg(process.pid, signal.SIGTERM)
@@ -224,7 +224,7 @@ def _wait_unreaped(pid: int, limit: float) -> None:
 
 
 def git_error(root: Path, subcommand: str, returncode: int, complaint: bytes) -> GitError:
-    """The error that says why a git has failed."""
+    """The error that says why git failed."""
     said = complaint.decode("utf-8", "replace").strip()
     if "detected dubious ownership" in said:
         return GitError(

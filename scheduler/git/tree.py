@@ -1,4 +1,4 @@
-"""Where files stand against a commit: the blobs it names, and whether a file is one of them (F3)."""
+"""Files compared with a commit: the blobs it names, and whether a file is one of them (F3)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scheduler.git.run import GitError, run_git
 
 
 def head(root: Path) -> str | None:
-    """The commit HEAD names; None outside a repository, without git, on an unborn HEAD, or where git refuses."""
+    """The commit that HEAD names. None outside a repository, without git, on an unborn HEAD, or if git refuses."""
     try:
         return resolve_revision(root, "HEAD")
     except GitError:
@@ -25,20 +25,20 @@ def head(root: Path) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """What one commit holds at and below a root: a frozen view, so one pass speaks of one revision."""
+    """What one commit holds at and below a root: a frozen view, so that one pass sees one revision."""
 
     revision: str | None = None  # None outside a repository and while HEAD is unborn
     in_repository: bool = False
     blobs: Mapping[str, str] = field(default_factory=dict)  # root-relative path: blob id
     executables: frozenset[str] = frozenset()  # paths
-    why_unavailable: str | None = None  # a sentence where in_repository is False; for people
+    why_unavailable: str | None = None  # a sentence for people if in_repository is False
     conversions: Conversions | None = field(default=None, compare=False)
 
     def provenance(self, path: str, data: bytes) -> Provenance:
-        """Where `data`, just read from the root-relative `path`, stands against this revision.
+        """The provenance of `data`, just read from the root-relative `path`, in this revision.
 
-        The bytes decide. Those that are the blob's but for what git itself converts on a checkout are `converted`;
-        what only a filter program could tell is `modified`, as no program of the repository's choice is started.
+        The bytes decide. If they equal the blob except for git's own conversions on a checkout, they are `converted`.
+        If only a filter program could tell, they are `modified`: no program of the repository's choice is started.
         """
         if not self.in_repository:
             return Provenance(why_none=self.why_unavailable)
@@ -52,31 +52,31 @@ class Tree:
         return Provenance(revision=self.revision, blob=blob, dirty="converted" if converted else "modified")
 
     def mode_changed(self, path: str, *, executable: bool) -> bool:
-        """Whether a file of this revision is executable and this one is not, or the other way round."""
+        """True if just one of the file here and the file in this revision is executable."""
         if path not in self.blobs or executable == (path in self.executables):
             return False
         return self.conversions is None or self.conversions.keeps_modes()
 
     def is_unmerged(self, path: str) -> bool:
-        """Whether a merge of this file is not settled by what git's index says."""
+        """True if git's index has an unresolved merge of this file."""
         return self.conversions is not None and self.conversions.is_unmerged(path)
 
     def ignores(self, path: str) -> bool:
-        """Whether git ignores a file of the root that it does not track."""
+        """True if git ignores a file of the root that it does not track."""
         return self.conversions is not None and self.conversions.ignores(path)
 
 
-_KNOWN_S = 2.0  # for a pass over many files; an edit of .gitattributes counts soon after
+_KNOWN_S = 2.0  # for a pass over many files; an edit of .gitattributes takes effect soon after
 
 
 class Conversions:
-    """Whether git's own conversions set a file apart from its blob: line ends, `$Id$`, and Git LFS.
+    """Differences between a file and its blob by git's own conversions alone: line ends, `$Id$`, and Git LFS.
 
-    Worked out here from attributes and configuration: to ask git to convert would start the repository's filters.
+    Computed here from attributes and configuration: asking git to convert would start the repository's filters.
     """
 
     def __init__(self, root: Path, paths: Iterable[str]) -> None:
-        """paths: those that may be asked for, all at once."""
+        """paths: all paths that may be asked about."""
         self._root = root
         self._paths = tuple(paths)
         self._known: dict[str, Mapping[str, str]] = {}
@@ -84,29 +84,29 @@ class Conversions:
         self._auto = False
 
     def is_unmerged(self, path: str) -> bool:
-        """Whether the index holds several stages of this path."""
+        """True if the index holds several stages of this path."""
         try:
             return run_git(self._root, "--literal-pathspecs", "ls-files", "--unmerged", "--", path) != b""
         except GitError:
-            return True  # nobody can say that it is settled
+            return True  # nobody can say that it is resolved
 
     def ignores(self, path: str) -> bool:
-        """Whether a .gitignore names this path, or a folder of it."""
+        """True if a .gitignore names this path or one of its folders."""
         try:
             run_git(self._root, "check-ignore", "--quiet", "--end-of-options", path)
-        except GitError:  # also where none does
+        except GitError:  # also if none does
             return False
         return True
 
     def keeps_modes(self) -> bool:
-        """Whether the files on disk have the modes of a commit (git-config(1), core.fileMode)."""
+        """True if the files on disk have the modes of a commit (git-config(1), core.fileMode)."""
         try:
             return _core_setting(self._root, "fileMode") != "false"
         except GitError:
             return True
 
     def explain(self, path: str, data: bytes, blob: str) -> bool:
-        """Whether a commit of `data` at `path` would give `blob`, or a checkout of that gave `data`."""
+        """True if a commit of `data` at `path` would give `blob`, or a checkout of that gave `data`."""
         if blob_id(lfs_pointer(data), blob) == blob:
             return True
         lines, keywords = data.replace(b"\r\n", b"\n"), KEYWORD.sub(b"$Id$", data)
@@ -123,7 +123,7 @@ class Conversions:
         return (found is keywords or self._ends_lines(said, data)) and (found is lines or said["ident"] == "set")
 
     def _ends_lines(self, said: Mapping[str, str], data: bytes) -> bool:
-        """Whether line ends of this file are converted (gitattributes(5), end-of-line conversion)."""
+        """True if line ends of this file are converted (gitattributes(5), end-of-line conversion)."""
         text = said["text"] if said["text"] != "unspecified" else {"input": "set"}.get(said["crlf"], said["crlf"])
         plain = b"\0" not in data and b"\r" not in data.replace(b"\r\n", b"")
         if text == "unspecified":
@@ -145,7 +145,7 @@ _MOST_PATHS = 20_000  # a tenth of a second
 
 
 def _core_setting(root: Path, name: str) -> str:
-    """A `core` setting as git has it, in lower case; empty where there is none."""
+    """A `core` setting as git has it, in lower case. Empty if unset."""
     try:
         found = run_git(root, "config", "--get", f"core.{name}").decode("utf-8", "replace").strip().lower()
     except GitError as error:
@@ -156,11 +156,11 @@ def _core_setting(root: Path, name: str) -> str:
 
 
 def read_tree(root: Path, *paths: str, revision: str | None = None) -> Tree:
-    """HEAD's commit below `root`, or only those paths of it; two calls of git, 12 ms for 10,000 files.
+    """HEAD's commit below `root`, or only those paths of it. Two calls of git, 12 ms for 10,000 files.
 
     revision: the id of another commit.
 
-    Never raises GitError: the answer says why there is none.
+    Never raises GitError: the result says why there is no commit.
     """
     try:
         revision = revision or resolve_revision(root, "HEAD")  # None while it is unborn
@@ -182,20 +182,20 @@ def read_tree(root: Path, *paths: str, revision: str | None = None) -> Tree:
 
 
 def git_silence(root: Path, tree: Tree) -> str:
-    """Why git says nothing of a root that seems to lie in a repository; empty outside one, and where git answers."""
+    """Why git has no answer for a root that seems to be in a repository. Empty outside one, and if git answers."""
     if not tree.why_unavailable or not any((folder / ".git").exists() for folder in (root, *root.parents)):
         return ""
     return tree.why_unavailable
 
 
 class Commits:
-    """The tree that HEAD names, asked of git anew only when HEAD has moved: a fire must not wait for a process."""
+    """The tree that HEAD names, read again only when HEAD has moved: a fire must not wait for a process."""
 
     def __init__(self) -> None:
         self._known: tuple[Path, Tree] | None = None
 
     def tree(self, root: Path) -> Tree:
-        """As `read_tree`. Threads may call it at once; it remembers one root, which seldom becomes another."""
+        """Like `read_tree`. Thread-safe. Remembers one root, which seldom changes."""
         known = self._known
         if known is None or known[0] != root or not _still(*known):
             self._known = known = root, read_tree(root)

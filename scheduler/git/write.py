@@ -1,8 +1,8 @@
-"""Git that writes: a commit of some files with the user's own hooks and signing, and a commit on a branch that
-nobody has checked out, which touches no file.
+"""Git that writes: a commit of some files with the user's own hooks and signing, and a commit on a branch that nobody
+has checked out, which touches no file.
 
-Reading is `git.py`, where nothing of the repository is trusted. A commit is made in the user's name, so here the
-hooks and the configuration are theirs (ADR 33); of the environment, git gets the identity and nothing else of its own.
+Reading is in `run.py`, which trusts nothing in the repository. A commit is made in the user's name, so here their
+hooks and configuration apply (ADR 33). Of the environment, git gets only the identity among its own variables.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from scheduler.git.tree import head
 
 HOOKS_S = 600.0  # a hook may run a test suite
 _IDENTITY = tuple(f"GIT_{who}_{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL", "DATE"))
-# No more than that: a hook inherits what `-c` and --literal-pathspecs say, and must find git as its author knows it.
+# Only these: hooks inherit `-c` and --literal-pathspecs, and must find git as their author knows it.
 _OPTIONS = ("--no-pager",)
 _ZEROS = re.compile(r"[0-9a-f]")
 
 
 def _run(root: Path, environ: Mapping[str, str], *args: str, stdin: bytes | None = None, timeout: float = 60) -> bytes:
-    """`git ARGS...` as the user would run it, asking nothing."""
+    """Run `git ARGS...` as the user would, but without prompts."""
     given = {name: environ[name] for name in _IDENTITY if environ.get(name)}
     env = {
         **user_environment(environ),  # a hook inherits it, and may have to fetch what it runs
         **given,
         "GIT_TERMINAL_PROMPT": "0",
-        "GIT_EDITOR": ":",  # a hook or a setting must not open one where nobody sits
+        "GIT_EDITOR": ":",  # a hook or a setting must not open one with nobody there
     }
     if args[0] != "commit":  # messages are matched; hooks keep the user's language
         env["LC_ALL"] = "C"
@@ -44,12 +44,12 @@ def _run(root: Path, environ: Mapping[str, str], *args: str, stdin: bytes | None
 
 
 def _said(error: GitError) -> str:
-    """What git and the hooks had to say, for a person."""
+    """The output of git and the hooks, for people."""
     return error.said[-2_000:].strip() or str(error)
 
 
 def check_identity(root: Path, environ: Mapping[str, str]) -> None:
-    """Raises: UnavailableError where git does not know whose commit it would be."""
+    """Raises: UnavailableError if git does not know the author of a commit."""
     try:
         for who in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
             _run(root, environ, "var", who)
@@ -63,10 +63,10 @@ def check_identity(root: Path, environ: Mapping[str, str]) -> None:
 
 
 def check_commit(root: Path, paths: Sequence[str], environ: Mapping[str, str]) -> None:
-    """Whether these files, as they are, could be the base of a commit of an edit.
+    """Check that these files, as they are, can be the base of a commit of an edit.
 
     paths: root-relative; those that do not exist are to be created.
-    Raises: RefusedError where a merge or the like is half way, or a file already differs from HEAD; UnavailableError.
+    Raises: RefusedError if a merge or the like is unfinished, or a file already differs from HEAD; UnavailableError.
     """
     need_repository(root)
     half_way = under_way(root)
@@ -109,7 +109,7 @@ def check_commit(root: Path, paths: Sequence[str], environ: Mapping[str, str]) -
 
 
 def _is_ignored(root: Path, path: str) -> bool:
-    options = (*_OPTIONS, "-C", str(root))  # it refuses literal pathspecs; behind ./ nothing is magic
+    options = (*_OPTIONS, "-C", str(root))  # it refuses literal pathspecs; after ./ nothing is magic
     environ = clean_environment(os.environ)
     try:
         start_git(
@@ -123,9 +123,9 @@ def _is_ignored(root: Path, path: str) -> bool:
 
 
 def commit_files(root: Path, paths: Sequence[str], message: str, environ: Mapping[str, str]) -> str:
-    """Commits these files as they stand on disk, new and deleted ones too, and nothing else; the commit's id.
+    """Commit these files as they are on disk, new and deleted ones too, and nothing else. Returns the commit's id.
 
-    What others have staged stays staged and out of the commit. The user's hooks run and may say no.
+    What others have staged stays staged and out of the commit. The user's hooks run and may refuse.
     Raises: RefusedError with what git or the hook said; the index is as it was.
     """
     before = head(root)
@@ -138,8 +138,8 @@ def commit_files(root: Path, paths: Sequence[str], message: str, environ: Mappin
     except BaseException as error:
         if (made := _made(root, before, paths)) is not None:
             _follow(root, paths, made, environ)
-            return made  # what was cut short came after the commit: a post-commit hook
-        if new:  # as it was: known to nobody
+            return made  # what failed came after the commit: a post-commit hook
+        if new:  # restore the index: these files were untracked
             _run(root, environ, "rm", "--cached", "--quiet", "--ignore-unmatch", "--", *_literal(new))
         if isinstance(error, GitError):
             raise RefusedError(f"git did not commit it: {_said(error)}") from error
@@ -154,7 +154,7 @@ def commit_files(root: Path, paths: Sequence[str], message: str, environ: Mappin
 def _made(root: Path, before: str | None, paths: Sequence[str]) -> str | None:
     """The first commit since `before` that changes all of these files.
 
-    A hook can commit something of its own, before ours or after it.
+    A hook can make its own commit, before ours or after it.
     """
     now = head(root)
     if now is None or now == before:
@@ -172,7 +172,7 @@ def _made(root: Path, before: str | None, paths: Sequence[str]) -> str | None:
 
 
 def keep_blob(root: Path, data: bytes) -> str:
-    """Keeps a text among the objects of the repository; its id, or nothing where git cannot."""
+    """Store a text among the objects of the repository. Returns its id, or an empty string if git cannot."""
     try:
         return run_git(root, "hash-object", "-w", "--no-filters", "--stdin", input=data).decode("ascii").strip()
     except GitError:
@@ -180,22 +180,22 @@ def keep_blob(root: Path, data: bytes) -> str:
 
 
 def _follow(root: Path, paths: Sequence[str], made: str, environ: Mapping[str, str]) -> None:
-    """Has the index say what the commit says of these files.
+    """Update the index to match the commit for these files.
 
-    A hook that runs `git add` does so in the index of the commit. The one that stays would still hold the file as it
-    was before the hook: a revert that is staged, and a next edit that is refused.
+    A hook that runs `git add` does so in the temporary index of the commit. The real index would still hold the file
+    from before the hook: a staged revert, which makes git refuse the next edit.
     """
     try:
         stale = _names(run_git(root, "diff", "--cached", "--relative", "--name-only", "-z", made, "--", *paths))
         differs = _names(run_git(root, "diff", "--relative", "--name-only", "-z", made, "--", *paths))
-        if mine := [path for path in stale if path not in differs]:  # else somebody has gone on from it
+        if mine := [path for path in stale if path not in differs]:  # otherwise somebody has edited it since
             _run(root, environ, "reset", "--quiet", made, "--", *_literal(mine))
     except GitError:
-        return  # the commit is made, and that is what was asked for
+        return  # the commit is made, which is what was asked for
 
 
 def _message(text: str) -> bytes:
-    """For standard input: an argument has less room, and every process of the machine can read it."""
+    """For standard input: arguments have less room, and every process on the machine can read them."""
     return text.encode("utf-8", "surrogateescape").rstrip(b"\n") + b"\n"
 
 
@@ -213,10 +213,10 @@ def _is_tracked(root: Path, path: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
-    """A branch as it stands, or as it would begin."""
+    """A branch as it is, or as it would begin."""
 
     name: str
-    commit: str  # what an edit starts from
+    commit: str  # the base of an edit
     is_new: bool
 
     @property
@@ -227,7 +227,7 @@ class Branch:
 def find_branch(root: Path, name: str, environ: Mapping[str, str]) -> Branch:
     """The branch of that name, or a new one that starts at HEAD.
 
-    Raises: RefusedError where it is checked out, or HEAD has no commit yet; UnavailableError.
+    Raises: RefusedError if it is checked out, or HEAD has no commit yet; UnavailableError.
     """
     need_repository(root)
     ref = f"refs/heads/{name}"
@@ -276,11 +276,11 @@ def commit_on_branch(
     message: str,
     environ: Mapping[str, str],
 ) -> str:
-    """Puts a commit with these files on a branch; writes objects and the ref, never a file or an index.
+    """Put a commit with these files on a branch. Writes objects and the ref, never a file or an index.
 
-    changes: root-relative path: its bytes as they are stored, no filter in between; None: the file goes.
-    Signed where commit.gpgSign says so. Hooks for commits look at a working tree and do not run.
-    Raises: RefusedError where the branch has moved meanwhile; UnavailableError.
+    changes: root-relative path: its bytes as stored, without filters; None deletes the file.
+    Signed if commit.gpgSign says so. Hooks for commits look at a working tree, so they do not run.
+    Raises: RefusedError if the branch has moved meanwhile; UnavailableError.
     """
     prefix = run_git(root, "rev-parse", "--show-prefix").decode("utf-8", "surrogateescape").rstrip("\n")
     lines = []
@@ -298,7 +298,7 @@ def commit_on_branch(
         made = _run(root, environ, *args, stdin=_message(message))
         commit = made.decode("ascii").strip()
         before = _ZEROS.sub("0", branch.commit) if branch.is_new else branch.commit
-        # Compare and swap: whoever has moved the branch since it was read keeps what they did.
+        # Compare and swap: anyone who has moved the branch since it was read keeps their change.
         told = f"scheduler: {(message.strip().splitlines() or [''])[0][:200]}"
         _run(root, environ, "update-ref", "-m", told, branch.ref, commit, before)
     except GitError as error:
@@ -312,7 +312,7 @@ def commit_on_branch(
 
 
 def _tree(root: Path, commit: str, entries: bytes) -> str:
-    """The id of a commit's tree with these entries in it, made in an index of its own."""
+    """The id of a commit's tree with these entries in it, made in its own index."""
     with tempfile.TemporaryDirectory(prefix="scheduler-index-") as folder:
         env = {**clean_environment(os.environ), "GIT_INDEX_FILE": str(Path(folder) / "index"), "LC_ALL": "C"}
         options = (*_OPTIONS, "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-C", str(root))

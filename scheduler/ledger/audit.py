@@ -10,7 +10,7 @@ from scheduler.ledger.rows import dump, insert, to_audit_row, to_row
 
 
 def append_audit(sql: Connection, rows: Sequence[AuditRow]) -> None:
-    """Within the transaction of what they tell of (S7)."""
+    """Add audit rows, in the transaction of the change that they describe (S7)."""
     for made in {row.commit for row in rows if row.commit is not None}:
         insert(sql, "commits", known=True, **to_row(made))
     for row in rows:
@@ -20,7 +20,7 @@ def append_audit(sql: Connection, rows: Sequence[AuditRow]) -> None:
 
 
 def read_audit(sql: Connection, job_id: str | None = None, *, limit: int | None = None) -> list[AuditRow]:
-    """Audit rows, oldest first; the newest `limit` of them."""
+    """Audit rows, oldest first; with `limit`, only the newest ones."""
     where, values = ("", []) if job_id is None else (" WHERE job_id = ?", [job_id])
     rows = sql.execute(
         f"SELECT audit.*, author, email, date, subject FROM audit LEFT JOIN commits ON commits.id = commit_id"

@@ -1,7 +1,7 @@
-"""The past of jobs that come from elsewhere: kept until the sync that makes the job, then part of its row (SQL only).
+"""Imported history: kept until the sync that creates the job, then merged into the database (SQL only).
 
-A sync makes the row and gives it its past in one transaction: no slot of a job that was paused where it comes from can
-fire in between, whoever syncs first. A job that has a run of its own keeps its own past.
+A sync creates the row and its history in one transaction. So no slot of a job that was paused at its source can fire in
+between, whoever syncs first. A job that already has runs keeps its own history.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ State = Literal["carried", "pending", "already", "own"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Carried:
-    """A job's past, who brought it, and where from."""
+    """A job's history, who imported it, and where from."""
 
     past: Past
     source: str
@@ -45,7 +45,7 @@ class Carried:
 
 
 def past_of(sql: Connection, job_id: str) -> Past:
-    """All that the database knows of a job. Runs that have not ended are left out: they go on here, not there."""
+    """Everything the database knows about a job, except unfinished runs: they continue here, not there."""
     job = sql.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
     attempts: dict[int, list[dict[str, Any]]] = {}
     for row in sql.execute("SELECT * FROM attempts WHERE job_id = ? ORDER BY run_n, n", (job_id,)):
@@ -91,15 +91,15 @@ def _told(row: Row, names: Iterable[str]) -> dict[str, Any]:
 
 
 def carry(sql: Connection, pasts: Mapping[str, Carried], *, now: datetime) -> dict[str, State]:
-    """Gives jobs the past they bring along: now, or in the transaction of the sync that makes them."""
+    """Give jobs their imported history: now, or in the transaction of the sync that creates them."""
     ticket = next_ticket(sql)
     return {job_id: _carry(sql, job_id, each, now=now, ticket=ticket) for job_id, each in pasts.items()}
 
 
 def _carry(sql: Connection, job_id: str, carried: Carried, *, now: datetime, ticket: int) -> State:
-    """Gives a job its past, or keeps it for the sync that makes the job; an archived one, which no sync makes, is made.
+    """Give a job its history, or keep it for the sync that creates the job. Creates archived jobs, as no sync does.
 
-    `already`: it got one before, and keeps that. `own`: it has runs or counters of its own, and keeps these.
+    `already`: the job got a history before, and keeps it. `own`: it has runs or counters of its own, and keeps these.
     """
     job = sql.execute("SELECT last_n, run_count, created_at FROM jobs WHERE id = ?", (job_id,)).fetchone()
     if job is None and carried.past.archived is not None:
@@ -114,10 +114,10 @@ def _carry(sql: Connection, job_id: str, carried: Carried, *, now: datetime, tic
         return "already"
     created = carried.past.facts.get("created_at")
     if created is not None and stamp(parse_instant(created)) == job["created_at"]:
-        return "already"  # it is the very job that was exported
+        return "already"  # it is the exported job itself
     if job["last_n"] or job["run_count"]:
         return "own"
-    # The definition that is in force goes on behind those that came before it.
+    # The definition in force follows those that came before it.
     row = sql.execute(
         "SELECT definitions.* FROM definitions JOIN jobs ON jobs.id = job_id AND jobs.generation ="
         " definitions.generation WHERE job_id = ?",
@@ -137,7 +137,7 @@ def _carry(sql: Connection, job_id: str, carried: Carried, *, now: datetime, tic
 
 
 def _bury(sql: Connection, job_id: str, carried: Carried, *, now: datetime, ticket: int) -> None:
-    """The row of a job that has no file any more: whoever asks finds its history, and its file revives it."""
+    """Add the row of a job without a file: its history can be found, and its file revives it."""
     was = carried.past.archived
     assert was is not None
     add_definitions(sql, job_id, carried)
@@ -158,18 +158,18 @@ def _bury(sql: Connection, job_id: str, carried: Carried, *, now: datetime, tick
 
 
 def take(sql: Connection, job_id: str) -> Carried | None:
-    """What is kept for a job that is just being made."""
+    """Take what is kept for a job that is being created."""
     row = sql.execute("DELETE FROM carried WHERE job_id = ? RETURNING past", (job_id,)).fetchone()
     return None if row is None else _unpacked(row["past"])
 
 
 def forget_carried(sql: Connection, job_ids: Iterable[str]) -> None:
-    """Of jobs that no sync has made yet."""
+    """Delete what is kept for jobs that no sync has created yet."""
     sql.executemany("DELETE FROM carried WHERE job_id = ?", [(job_id,) for job_id in job_ids])
 
 
 def next_generation(carried: Carried, digest: str, otherwise: int) -> int:
-    """The generation of a definition with this digest: that of the last one, if it is that, or the next."""
+    """The generation of a definition with this digest: the last one if its digest is the same, otherwise the next."""
     if not carried.past.definitions:
         return otherwise
     last = max(carried.past.definitions, key=lambda each: int(each["generation"]))
@@ -177,13 +177,13 @@ def next_generation(carried: Carried, digest: str, otherwise: int) -> int:
 
 
 def add_definitions(sql: Connection, job_id: str, carried: Carried) -> None:
-    """The definitions that it had, before its row."""
+    """Add the job's earlier definitions, before its row."""
     for each in carried.past.definitions:
         insert(sql, "definitions", known=True, job_id=job_id, **_stored(each, DEFINITION))
 
 
 def add_past(sql: Connection, job_id: str, carried: Carried, *, now: datetime) -> None:
-    """Everything else, once the row is there: facts, texts, runs, audit, and that it was so."""
+    """Add everything else once the row exists: facts, texts, runs, audit, and a note of the import."""
     past = carried.past
     facts = _stored(past.facts, [name for name in FACTS if name in past.facts])
     for name in ("created_at", "created_by", "updated_at", "run_count", "consecutive_errors", "errors_at_arm"):
@@ -219,7 +219,7 @@ def add_past(sql: Connection, job_id: str, carried: Carried, *, now: datetime) -
 def _stored(found: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name in names:
-        value = found.get(name)  # checked where it was read
+        value = found.get(name)  # checked when it was read
         if name in JSON:
             value = json.dumps(value, ensure_ascii=False, sort_keys=True)
         elif name in INSTANTS and value is not None:

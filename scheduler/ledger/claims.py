@@ -1,4 +1,4 @@
-"""Claims: which runs take a slot or a place (F4)."""
+"""Claims: which runs take a slot or capacity (F4)."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _LET_GO = "retention.runs in scheduler.yaml says how many rows of a history are 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """What a claim has taken, and what it means for other runs of the same jobs."""
+    """The result of a claim, and what it means for other runs of the same jobs."""
 
     runs: tuple[Run, ...] = ()  # with an owner, or `queued`
     gave_way: tuple[Run, ...] = ()  # waited, and are skipped now
-    replaced: tuple[str, ...] = ()  # ids of runs that have to be ended
+    replaced: tuple[str, ...] = ()  # ids of runs to be ended
 
 
 def claim_manual(
@@ -45,11 +45,11 @@ def claim_manual(
     waits: bool = False,
     task_of: int | None = None,
 ) -> Claimed:
-    """Takes a place for a manual run, before anything of it is read or started; or a turn, if it may wait for one.
+    """Claim capacity for a manual run before anything of it is read or started; or queue it, if it may wait.
 
-    task_of: the number of the job's run whose text it is given again; pinned here, so that nothing lets go of it.
-    Raises: RefusedError, leaving no row, where the job's `concurrency` does not let it run now, the job is
-    archived, or the house is full.
+    task_of: the number of the job's run whose text it runs again. Pinned here, so that nothing deletes it.
+    Raises: RefusedError, leaving no row, if the job's `concurrency` forbids the run now, the job is archived, or the
+    limit of concurrent runs is reached.
     """
     job = to_job(sql.execute(f"{JOBS} WHERE jobs.id = ?", (job_id,)).fetchone())
     if job.archived:
@@ -84,14 +84,14 @@ def claim_manual(
 def claim_due(
     sql: Connection, dues: Sequence[Due], *, seen: int, owner: str, max_running: int, now: datetime, paced: bool = False
 ) -> Claimed:
-    """Takes all slots of one instant, before anything of them is read or started (F4).
+    """Claim all slots of one instant, before anything of them is read or started (F4).
 
-    `concurrency` says what becomes of a slot whose job still runs. One that finds the house full is `queued`,
-    without an owner, and so is what is caught up with; paced: that is to start a second apart.
-    Of slots of one instant, those of the jobs that have not run for longest come first: else the same ones would find
-    no place every time.
-    seen: the ticket as of which `dues` are known. The runs are in the order of their slots.
-    Raises: StaleError where a job has changed since, or somebody else has moved its cursor.
+    `concurrency` decides about a slot whose job is still running. Beyond the limit of concurrent runs, a slot is
+    `queued` without an owner; so are catch-up slots. paced: catch-up runs are to start a second apart.
+    Of slots of one instant, jobs that have not run for longest come first; otherwise the same ones would find no
+    capacity every time.
+    seen: the ticket at which `dues` were read. The runs are in the order of their slots.
+    Raises: StaleError if a job has changed since, or somebody else has moved its cursor.
     """
     runs: list[Run] = []
     gave_way: list[Run] = []
@@ -103,7 +103,7 @@ def claim_due(
     running = _running_count(sql)
     waiting = f"SELECT 1 FROM runs WHERE {ACTIVE} AND status = 'queued' AND coalesce(retry_at, '') <= ? LIMIT 1"
     if sql.execute(waiting, (stamp(now),)).fetchone() is not None:
-        running = max(running, max_running)  # nobody passes those that wait
+        running = max(running, max_running)  # nobody overtakes waiting runs
     for due in dues:
         move_cursor(sql, due.job.id, seen=due.job.next_run_at, to=due.next_run_at)
         for skip in due.skips:
@@ -114,10 +114,10 @@ def claim_due(
         for slot, trigger in wanted:
             late = trigger is Trigger.CATCH_UP
             if late and due.job.file.spec.catch_up.policy is CatchUpPolicy.ALL:
-                found = Admission(answer="wait")  # one after another, where they exclude each other
+                found = Admission(answer="wait")  # one after another, if they exclude each other
             else:
                 spec = due.job.file.spec
-                # Thousands may wait where they are allowed beside each other: they are not read for nothing.
+                # Thousands may wait if they may run beside each other: do not read them for nothing.
                 allowed = spec.concurrency is Concurrency.ALLOW
                 found = admit(spec, [] if allowed else _active_of(sql, due.job.id), trigger=trigger)
             if found.answer == "overlap":
@@ -138,7 +138,7 @@ def claim_due(
 
 
 def runs_beside(sql: Connection, run: Run) -> bool:
-    """Whether another run of the same job is under way."""
+    """True if another run of the same job is under way."""
     found = sql.execute(
         f"SELECT 1 FROM runs WHERE job_id = ? AND n <> ? AND {ACTIVE} AND status <> 'queued' LIMIT 1",
         (run.job_id, run.n),
@@ -147,12 +147,12 @@ def runs_beside(sql: Connection, run: Run) -> bool:
 
 
 def queued(sql: Connection) -> list[Run]:
-    """Runs that wait for a place, oldest slot first, and those that wait to be tried again."""
+    """Runs that wait for capacity, oldest slot first, and runs that wait for a retry."""
     return find_runs(sql, f"{ACTIVE} AND status = 'queued' ORDER BY fire_time, job_id")
 
 
 def retries_due(sql: Connection, before: datetime) -> list[Run]:
-    """Runs that should have been tried again by then, and still wait."""
+    """Runs that should have been retried by then, and still wait."""
     return find_runs(sql, f"{ACTIVE} AND status = 'queued' AND retry_at < ? ORDER BY retry_at", stamp(before))
 
 
@@ -167,7 +167,7 @@ def _insert_run(
     by: str | None = None,
     reason: str | None = None,
 ) -> Run:
-    """A run that has its place (owner), or waits for one."""
+    """Insert a run that has capacity (owner), or waits for it."""
     columns: dict[str, Any] = {
         "job_id": job.id,
         "n": next_number(sql, job.id),
@@ -185,7 +185,7 @@ def _insert_run(
 
 
 def _active_of(sql: Connection, job_id: str) -> list[Active]:
-    """The runs that this job has under way or waiting, oldest first."""
+    """The active and waiting runs of this job, oldest first."""
     rows = sql.execute(
         f'SELECT n, "trigger", status, retry_at FROM runs WHERE job_id = ? AND {ACTIVE} ORDER BY +n', (job_id,)
     ).fetchall()
@@ -200,7 +200,7 @@ def _active_of(sql: Connection, job_id: str) -> list[Active]:
 
 
 def _give_way(sql: Connection, job_id: str, numbers: Iterable[int], now: datetime) -> tuple[Run, ...]:
-    """Skips runs that waited: a newer one of their job has come."""
+    """Skip waiting runs because a newer one of their job has come."""
     gone = []
     for n in numbers:
         sql.execute(
@@ -214,7 +214,7 @@ def _give_way(sql: Connection, job_id: str, numbers: Iterable[int], now: datetim
 
 
 def _pin(sql: Connection, run: Run, task_of: int) -> Run:
-    """Gives a run that was claimed just now the text of another one of its job, and where that came from."""
+    """Give a newly claimed run the text of another run of its job, and the source of that text."""
     pinned = sql.execute(
         "UPDATE runs SET task_of = other.n, task_sha256 = other.task_sha256, task_bytes = other.task_bytes,"
         " source_path = other.source_path, source_sha256 = other.source_sha256, source_blob = other.source_blob,"
@@ -229,6 +229,6 @@ def _pin(sql: Connection, run: Run, task_of: int) -> Run:
 
 
 def _running_count(sql: Connection) -> int:
-    """Runs that take a place; those that wait for one do not."""
+    """The number of runs that use capacity. Waiting runs do not."""
     (running,) = sql.execute(f"SELECT count(*) FROM runs WHERE {ACTIVE} AND status <> 'queued'").fetchone()
     return int(running)

@@ -1,4 +1,4 @@
-"""Rows that lie ahead because the clock has gone back (F6): the SQL, within the store's transactions."""
+"""Rows in the future after the clock went back (F6): the SQL, within the store's transactions."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from scheduler.ledger.rows import SLOTS, WAITS_FOR_RETRY, from_row, moment, set_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Later:
-    """What lies after an instant, of the jobs whose newest slot does."""
+    """Slots after an instant, of the jobs whose newest slot is after it."""
 
     skips: tuple[Ahead, ...]
     taken: dict[str, tuple[datetime, ...]]  # by job: slots whose rows stay
 
 
 def later(sql: Connection, job_ids: Iterable[str], now: datetime) -> Later:
-    """The rows of slots after `now`: none, unless the clock has gone back."""
+    """The rows of slots after `now`. There are none unless the clock went back."""
     skips: list[Ahead] = []
     stays: dict[str, tuple[datetime, ...]] = {}
     slots = "fire_time, fire_time AS first, coalesce(fire_time_last, fire_time) AS last, slots"
@@ -53,7 +53,7 @@ def later(sql: Connection, job_ids: Iterable[str], now: datetime) -> Later:
 
 
 def armed_at(sql: Connection, job_id: str) -> datetime | None:
-    """When a stopped job was started anew last: of what passed before, nothing more is due."""
+    """When a stopped job was last started again: slots before that are no longer due."""
     (at,) = sql.execute(
         "SELECT max(at) FROM audit WHERE job_id = ? AND action IN ('arm', 'resume') AND field = 'status'", (job_id,)
     ).fetchone()
@@ -61,7 +61,7 @@ def armed_at(sql: Connection, job_id: str) -> datetime | None:
 
 
 def _void(sql: Connection, found: Cut, now: datetime) -> None:
-    """Takes the slots that lie ahead out of a skip. What it was stays to be read, outside of the unique index."""
+    """Remove the future slots from a skip. The original stays readable, outside the unique index."""
     ahead = found.ahead
     was = f"the clock went back to {instant(now.replace(microsecond=0))}; it was {ahead.reason}"
     if not found.kept:
@@ -89,15 +89,15 @@ def _void(sql: Connection, found: Cut, now: datetime) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clocked:
-    """The clock as it was: when the boot was, when the last thing was written, and a digest of the zones' rules."""
+    """The clock as it was: the time of the boot, the last write, and a digest of the zones' rules."""
 
     boot: Boot | None
-    newest: datetime | None  # by the clock of then, and not the latest instant that was ever written
+    newest: datetime | None  # by the clock of that time; not the latest instant ever written
     zone_rules: str | None
 
 
 def last_clock(sql: Connection) -> Clocked:
-    """What earlier processes have left of their clock."""
+    """What earlier processes recorded of their clock."""
     row = sql.execute(
         "SELECT boot_id, booted_at, zone_rules, nullif(max(coalesce((SELECT at FROM audit ORDER BY seq DESC LIMIT 1),"
         " ''), coalesce(synced_at, '')), '') AS newest FROM root"
@@ -108,7 +108,7 @@ def last_clock(sql: Connection) -> Clocked:
 
 
 def keep_boot(sql: Connection, boot: Boot) -> None:
-    """Notes the clock that is believed, for processes to come."""
+    """Record the trusted clock for later processes."""
     sql.execute("UPDATE root SET boot_id = ?, booted_at = ?", (boot.boot_id, stamp(boot.booted_at)))
 
 
@@ -123,10 +123,10 @@ def repair_clock(
     audit: Sequence[AuditRow],
     now: datetime,
 ) -> None:
-    """After the clock has gone back, or a zone has got other rules (F6). No row of a run is touched.
+    """Repair the rows after the clock went back or the rules of a zone changed (F6). Leaves the rows of runs alone.
 
-    zone_rules: a digest of the rules of all zones in use, where all cursors were looked at; else None.
-    Raises: StaleError where `ticket` is stale or a cursor has moved.
+    zone_rules: a digest of the rules of all zones in use, if all cursors were checked. Otherwise None.
+    Raises: StaleError if `ticket` is stale or a cursor has moved.
     """
     need_ticket(sql, ticket)
     changed = next_ticket(sql)
@@ -142,7 +142,7 @@ def repair_clock(
             stopped_at=each.stopped_at,
             changed=changed,
         )
-    for run in retries:  # sooner, where the clock that said when was ahead
+    for run in retries:  # sooner, if the clock that set the time was ahead
         set_run(sql, run.job_id, run.n, WAITS_FOR_RETRY, retry_at=run.retry_at)
     sql.execute(
         "UPDATE root SET zone_rules = coalesce(?, zone_rules), synced_at = min(synced_at, ?)", (zone_rules, stamp(now))

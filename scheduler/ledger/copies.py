@@ -1,4 +1,4 @@
-"""Copies of a database: one is made beside those who write, and one is judged before it is put back."""
+"""Copies of a database: made while it is in use, and checked before they are put back."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _STEP_PAGES = 256  # a megabyte
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """What a database holds."""
+    """The content of a database, in numbers."""
 
-    jobs: int  # archived ones too
-    runs: int  # skips too
+    jobs: int  # including archived ones
+    runs: int  # including skips
     bytes: int
     schema: int
-    copied_at: datetime | None  # when this copy was made, where it is one of ours
+    copied_at: datetime | None  # when this copy was made, if it is one of ours
 
 
 def copy_database(
     source: Path, target: Path, *, live: bool, at: datetime, actor: str, pace: Callable[[], None] = lambda: None
 ) -> None:
-    """Copies a database as it is at one moment into a new, private file, durable when this returns.
+    """Copy a database as it is at one moment into a new, private file. The file is durable on return.
 
-    live: others may read and write it meanwhile. pace: called after every megabyte, to let them pass.
-    The copy's last audit row says when it was made, unless its source is a copy itself: who opens it for work knows
-    it by that.
+    live: others may read and write the database meanwhile. pace: called after every megabyte, to let them proceed.
+    The copy's last audit row says when it was made, unless its source is itself a copy. Whoever opens the copy for
+    work recognises it by that.
     Raises: UnavailableError, with no file left; FileExistsError.
     """
     file = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -53,10 +53,10 @@ def copy_database(
                 copy.execute("PRAGMA journal_mode = OFF")
 
                 def copied(*_: int) -> None:
-                    os.fsync(file)  # a heap of unwritten pages would hold up the next claim's own
+                    os.fsync(file)  # a backlog of unwritten pages would delay the next claim's own
                     pace()
 
-                # One view over all steps: without it, each write elsewhere would start the copying anew.
+                # One view over all steps: otherwise each write elsewhere would restart the copying.
                 original.execute("BEGIN")
                 original.execute("SELECT 1 FROM root").fetchone()
                 original.backup(copy, pages=_STEP_PAGES, progress=copied)
@@ -75,7 +75,7 @@ def copy_database(
 
 @contextlib.contextmanager
 def _original(path: Path, *, live: bool) -> Iterator[sqlite3.Connection]:
-    """A connection to copy from; also where the disk is full or read-only, for a copy is never wanted more."""
+    """A connection to copy from, even if the disk is full or read-only: that is when a copy is needed most."""
     with contextlib.ExitStack() as cleanup:
         try:
             with in_words(path):
@@ -90,7 +90,7 @@ def _original(path: Path, *, live: bool) -> Iterator[sqlite3.Connection]:
 
 
 def check_database(path: Path) -> Contents:
-    """What a database holds, once it is known to be ours, sound and not from a newer version. Reads all of it.
+    """The content of a database that is ours, sound and not from a newer version. Reads all of it.
 
     Raises: UnavailableError.
     """
@@ -106,7 +106,7 @@ def check_database(path: Path) -> Contents:
 
 
 def _reader(path: Path, *, live: bool = False) -> sqlite3.Connection:
-    """A connection that only reads; beside a file that nobody else has open it leaves nothing behind."""
+    """A read-only connection. Leaves nothing beside a file that nobody else has open."""
     journals = [path.with_name(path.name + suffix) for suffix in ("-wal", "-journal")]
     how = "mode=rw" if live else "mode=ro" if any(each.exists() for each in journals) else "mode=ro&immutable=1"
     uri = f"{path.absolute().as_uri()}?{how}"

@@ -15,15 +15,15 @@ from scheduler.core.values.spec import JobSpec
 from scheduler.ledger.rows import SLOTS, stamp, stamp_or_none
 
 T = TypeVar("T")
-_REPLAN_S = 30.0  # for that long it is no fault that others write
+_REPLAN_S = 30.0  # so long, writes by others are no fault
 
 
 class StaleError(Exception):
-    """What a transaction was computed from is no longer so; it is rolled back."""
+    """The data that a transaction was computed from has changed. The transaction is rolled back."""
 
 
 def until_fresh(turn: Callable[[], T], failed: str) -> T:
-    """Repeats a turn of reading, computing and writing as long as others change what it was computed from.
+    """Repeat a turn of reading, computing and writing as long as others change the data it was computed from.
 
     Raises: UnavailableError, which says what has `failed`, after half a minute.
     """
@@ -35,7 +35,7 @@ def until_fresh(turn: Callable[[], T], failed: str) -> T:
             if time.monotonic() >= give_up:
                 said = f"other processes kept changing the database; {failed}"
                 raise UnavailableError(said, hint="try again") from error
-            time.sleep(random.uniform(0, 0.05))  # apart, or the same processes meet again
+            time.sleep(random.uniform(0, 0.05))  # spread out, or the same processes collide again
 
 
 def current_ticket(sql: Connection) -> int:
@@ -44,19 +44,19 @@ def current_ticket(sql: Connection) -> int:
 
 
 def need_ticket(sql: Connection, seen: int) -> None:
-    """Raises: StaleError where a pass or a pause came after `seen`."""
+    """Raises: StaleError if a pass or a pause came after `seen`."""
     if current_ticket(sql) != seen:
         raise StaleError
 
 
 def next_ticket(sql: Connection) -> int:
-    """Makes a plan that was computed meanwhile stale: it read what has just changed. Returns the new ticket."""
+    """Make every plan computed meanwhile stale, because its input has just changed. Returns the new ticket."""
     sql.execute("UPDATE root SET plan_inputs = plan_inputs + 1")
     return current_ticket(sql)
 
 
 def move_cursor(sql: Connection, job_id: str, *, seen: datetime | None, to: datetime | None) -> None:
-    """Raises: StaleError where the cursor is not what `to` was computed from: the slots before it have rows already."""
+    """Raises: StaleError if `to` was computed from another cursor: the slots before it already have rows."""
     moved = sql.execute(
         "UPDATE jobs SET next_run_at = ? WHERE id = ? AND next_run_at IS ?",
         (stamp_or_none(to), job_id, stamp_or_none(seen)),
@@ -66,7 +66,7 @@ def move_cursor(sql: Connection, job_id: str, *, seen: datetime | None, to: date
 
 
 def free_slot(sql: Connection, job_id: str, spec: JobSpec, slot: datetime | None) -> datetime | None:
-    """A cursor, or the first slot after it, that has no row: when the clock has gone back some ahead have one."""
+    """The cursor, or the first slot after it without a row. After the clock went back, future slots may have one."""
     row = f"SELECT 1 FROM runs WHERE job_id = ? AND fire_time = ? AND {SLOTS}"
     while slot is not None and sql.execute(row, (job_id, stamp(slot))).fetchone() is not None:
         slot = next_fire(spec.due_by, after=slot)

@@ -1,4 +1,4 @@
-"""The database as a file: what SQLite says of it in words that help, and how it is read where none can write."""
+"""The database as a file: SQLite's errors in words that help, and reading it where nothing can be written."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from typing import Literal
 from scheduler.core.values.problems import UnavailableError
 
 _HEADER_BYTES = 100
-_PRIMARY = 0xFF  # of SQLite's extended codes: which kind of error it is
+_PRIMARY = 0xFF  # of SQLite's extended codes: the kind of error
 
 
 class DamagedError(UnavailableError):
-    """What the file holds is not what was written to it."""
+    """The file does not contain what was written to it."""
 
 
 class UnwritableError(UnavailableError):
-    """The file or what lies beside it cannot be written: a full disk, a read-only file system, a failing disk."""
+    """The file or its neighbours cannot be written: a full disk, a read-only file system, a failing disk."""
 
 
 @contextlib.contextmanager
 def in_words(path: Path) -> Iterator[None]:
-    """Turns what SQLite raises into an error that says what to do."""
+    """Turn SQLite's exceptions into errors that say what to do."""
     try:
         yield
     except sqlite3.IntegrityError:
-        raise  # a broken rule of ours, never the machine's fault
+        raise  # a violated rule of ours, never the machine's fault
     except sqlite3.DatabaseError as error:
         raise _in_words(path, error) from error
 
 
 def _in_words(path: Path, error: sqlite3.DatabaseError) -> UnavailableError:
     text = str(error)
-    # Errors that the module raises of itself, such as text that is no UTF-8, have no code.
+    # Errors that the module itself raises, such as for text that is not UTF-8, have no code.
     match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT if "decode" in text else -1) & _PRIMARY:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return UnavailableError(
@@ -74,7 +74,7 @@ def _in_words(path: Path, error: sqlite3.DatabaseError) -> UnavailableError:
 
 
 def refuse_what_is_no_file(path: Path) -> None:
-    """Raises UnavailableError for a folder, a pipe or a device: to open a pipe would wait for ever."""
+    """Raises: UnavailableError for a folder, a pipe or a device: opening a pipe would wait forever."""
     found = path.stat()
     for is_kind, name in ((stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket")):
         if is_kind(found.st_mode):
@@ -96,18 +96,18 @@ def refuse_what_is_no_file(path: Path) -> None:
 
 
 def connect_to_read(path: Path, error: UnwritableError) -> tuple[sqlite3.Connection, contextlib.ExitStack]:
-    """A connection to a database beside which nothing can be made, and what is to be closed after it.
+    """A connection to a database beside which no file can be created, and what to close after it.
 
-    SQLite wants to make a shared index beside a database in WAL mode, unless there is one, as of a process that has it
-    open. Without a journal to read, the file alone is all there is, and may be opened as unchanging. With one left
-    behind by a process that is gone, both are copied: nobody is there who could change them meanwhile.
-    Raises: `error`, which is why it cannot be opened as usual, where this cannot be done either.
+    For a database in WAL mode, SQLite needs a shared index beside it, and creates one unless a process that has the
+    database open has done so. Without a journal to read, the file alone is complete and can be opened as immutable. A
+    journal left by a dead process is copied with the database: nobody is left to change them meanwhile.
+    Raises: `error`, the reason why it cannot be opened as usual, if this fails too.
     """
     cleanup = contextlib.ExitStack()
     try:
         wal, index = path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
         if index.exists():
-            with contextlib.suppress(sqlite3.OperationalError):  # an empty one is what a full disk leaves of it
+            with contextlib.suppress(sqlite3.OperationalError):  # a full disk leaves an empty one
                 return connect_in_mode(path, "mode=ro"), cleanup
         if not wal.exists() or wal.stat().st_size == 0:
             return connect_in_mode(path, "immutable=1"), cleanup
@@ -138,14 +138,14 @@ def connect_in_mode(path: Path, mode: str, *, timeout: timedelta = timedelta(sec
 
 
 _opened: dict[tuple[int, int], int] = {}  # files by device and inode
-_MOST_OPENED = 64  # a process has to do with one or two databases
+_MOST_OPENED = 64  # a process uses one or two databases
 
 
 def part_from_journal(path: Path) -> None:
-    """Gives a journal another name that cannot be this database's: it is of the one that stood here before.
+    """Rename a journal that cannot be this database's: it belongs to the database that was here before.
 
     SQLite would replay it into a copy that was put there, and leave a mixture of both. A copy of ours has no such
-    journal until it is opened for work, and its header tells.
+    journal until it is opened for work, as its header shows.
     """
     journal = path.with_name(path.name + "-wal")
     if not journal.exists():
@@ -158,14 +158,14 @@ def part_from_journal(path: Path) -> None:
 
 
 def journals_by(path: Path) -> Literal["wal", "rollback", "nothing"]:
-    """How the header says that a database journals; a file that is none does not. Costs a stat and a read.
+    """The journal mode in a database's header; "nothing" if the file is no database. Costs a stat and a read.
 
-    One that was opened for work has `wal`. A copy of ours has `rollback`, until then.
+    `wal` once it was opened for work. A copy of ours has `rollback` until then.
     Raises: OSError.
     """
     found = path.stat()
     key = found.st_dev, found.st_ino
-    if key not in _opened:  # kept: to close it would take away the locks that SQLite has on it in this process
+    if key not in _opened:  # kept open: closing it would drop the locks that SQLite has on it in this process
         _opened[key] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         if len(_opened) > _MOST_OPENED:
             os.close(_opened.pop(next(iter(_opened))))
@@ -176,7 +176,7 @@ def journals_by(path: Path) -> Literal["wal", "rollback", "nothing"]:
 
 
 def make_durable(folder: Path) -> None:
-    """Has the names in a folder survive a power loss. Raises: OSError."""
+    """Make the names in a folder survive a power loss. Raises: OSError."""
     file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(file)

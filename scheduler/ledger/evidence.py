@@ -1,4 +1,4 @@
-"""What the rows show of each job, for the rule of overdue jobs (core/due/expected.py)."""
+"""What the rows show about each job, for the rule of overdue jobs (core/due/expected.py)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from scheduler.ledger.rows import SLOTS, moment, stamp
 
 
 def alarms(sql: Connection, now: datetime, jobs: Sequence[Job]) -> list[tuple[Job, Alarm]]:
-    """What is overdue of these jobs, judged by schedules and rows alone.
+    """The overdue alarms of these jobs, judged by schedules and rows alone.
 
-    Slots that wait for their place have no row, as it should be; that the place is gone is told already.
+    Slots that wait for their place have no row, as intended: the place fault is already reported.
     """
     lost = open_faults(sql)
     return [
@@ -28,7 +28,7 @@ def alarms(sql: Connection, now: datetime, jobs: Sequence[Job]) -> list[tuple[Jo
 
 
 def told_alarms(sql: Connection) -> set[tuple[str, str]]:
-    """(job, kind) of the alarms that were told, and have not ended since."""
+    """(job, kind) of the alarms that were reported and have not ended since."""
     rows = sql.execute(
         "SELECT job_id, field, action FROM audit WHERE seq IN"
         " (SELECT max(seq) FROM audit WHERE action IN ('alarm', 'all_clear') GROUP BY job_id, field)"
@@ -42,7 +42,7 @@ def _evidence(sql: Connection, job: Job, now: datetime) -> AlarmEvidence:
         return None if row is None else moment(row["at"])
 
     return AlarmEvidence(
-        # Up to now: what a wrong clock has written beyond it is no success.
+        # Up to now: a success that a wrong clock put in the future does not count.
         succeeded_at=lambda: newest(
             "SELECT max(finished_at) AS at FROM runs WHERE job_id = ? AND status = 'succeeded' AND finished_at <= ?",
             now,

@@ -9,7 +9,7 @@ from scheduler.ledger.rows import ACTIVE
 
 
 def runs_kept_whole(sql: Connection, job_id: str) -> set[int]:
-    """Numbers of the runs whose rows and outputs always stay: under way, the last one, and the last success."""
+    """Numbers of the runs whose rows and outputs always stay: active ones, the last one, and the last success."""
     rows = sql.execute(f"SELECT n FROM runs WHERE job_id = ? AND {ACTIVE}", (job_id,)).fetchall()
     for wanted in ("started_at NOTNULL", "status = 'succeeded'"):
         rows += sql.execute(
@@ -19,9 +19,9 @@ def runs_kept_whole(sql: Connection, job_id: str) -> set[int]:
 
 
 def surplus_runs(sql: Connection, job_id: str, *, kept: int) -> list[int]:
-    """Numbers of the rows beyond the `kept` that a job's history may have: skips first, the oldest first.
+    """Numbers of the rows beyond the `kept` that a job's history may have: skips first, oldest first.
 
-    Never one of `runs_kept_whole`, nor the row of the newest slot, which says where the ledger ends.
+    Never one of `runs_kept_whole`, nor the row of the newest slot, which marks the end of the ledger.
     """
     stays = runs_kept_whole(sql, job_id)
     (rows,) = sql.execute("SELECT count(*) FROM runs WHERE job_id = ?", (job_id,)).fetchone()
@@ -41,13 +41,13 @@ def surplus_runs(sql: Connection, job_id: str, *, kept: int) -> list[int]:
 
 
 def delete_runs(sql: Connection, job_id: str, numbers: Sequence[int]) -> None:
-    """Takes rows that have ended out of the ledger, with their attempts. No number is given again."""
+    """Delete finished rows with their attempts. Their numbers are not used again."""
     keys = [(job_id, n) for n in numbers]
     sql.executemany("DELETE FROM attempts WHERE job_id = ? AND run_n = ?", keys)
     sql.executemany(f"DELETE FROM runs WHERE job_id = ? AND n = ? AND NOT {ACTIVE}", keys)
 
 
 def delete_texts(sql: Connection) -> int:
-    """Deletes the texts that no run has any more; how many those were."""
+    """Delete the texts that no run has any more, and return their number."""
     gone = "SELECT task_sha256 FROM runs WHERE task_sha256 NOTNULL"
     return sql.execute(f"DELETE FROM texts WHERE sha256 NOT IN ({gone})").rowcount

@@ -1,4 +1,4 @@
-"""When daemons were there."""
+"""When daemons were alive."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _MOST_LIVES = 5_000
 
 
 def lives(sql: Connection, now: datetime) -> list[Life]:
-    """When daemons were there, by when they came, as far as a clock that has gone back since has not noted it."""
+    """When daemons were alive, by start time. Leaves out what a clock that has since gone back recorded wrongly."""
     rows = sql.execute("SELECT owner, began_at AS began, seen_at AS seen, silent, over, once FROM lives ORDER BY id")
     return true_lives([_to_life(row) for row in rows], now)
 
 
 def last_life(sql: Connection) -> Life | None:
-    """The daemon that was there last; None where none has ever been."""
+    """The last daemon that was alive; None if there never was one."""
     row = sql.execute(
         "SELECT owner, began_at AS began, seen_at AS seen, silent, over, once FROM lives ORDER BY id DESC LIMIT 1"
     ).fetchone()
@@ -32,9 +32,9 @@ def _to_life(row: Row) -> Life:
 
 
 def beat(sql: Connection, owner: str, *, now: datetime, silent: str, over: bool = False, once: bool = False) -> None:
-    """Says that a daemon is there.
+    """Record that a daemon is alive.
 
-    A gap of minutes, or a clock that went back, begins a new row: the machine slept, or nothing could be written.
+    A gap of minutes, or a clock that went back, starts a new row: the machine slept, or nothing could be written.
     """
     grown = sql.execute(
         "UPDATE lives SET seen_at = ?, over = ? WHERE id = (SELECT max(id) FROM lives) AND owner = ?"
@@ -42,7 +42,7 @@ def beat(sql: Connection, owner: str, *, now: datetime, silent: str, over: bool 
         (stamp(now), over, owner, silent, stamp(now - _LONGEST_GAP), stamp(now)),
     )
     if not grown.rowcount:
-        sql.execute(  # another word on whether it fires: it was there until now all the same
+        sql.execute(  # another reason not to fire, or none: it was alive until now all the same
             "UPDATE lives SET seen_at = ? WHERE id = (SELECT max(id) FROM lives) AND owner = ?"
             " AND seen_at BETWEEN ? AND ?",
             (stamp(now), owner, stamp(now - _LONGEST_GAP), stamp(now)),

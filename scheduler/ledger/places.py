@@ -1,4 +1,4 @@
-"""Faults of the place as the ledger has them: told in the audit of the root, waited for by queued runs (F7)."""
+"""Place faults in the ledger: recorded in the audit of the root, waited out by queued runs (F7)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOST, BACK = "place_lost", "place_back"
 
 
 def open_faults(sql: Connection) -> list[PlaceFault]:
-    """The faults that were told and have not ended since, the oldest first."""
+    """The faults that were reported and have not ended since, oldest first."""
     rows = sql.execute(
         "SELECT action, field, after, at FROM audit WHERE seq IN"
         " (SELECT max(seq) FROM audit WHERE job_id = ? AND action IN (?, ?) GROUP BY field) ORDER BY seq",
@@ -33,7 +33,7 @@ def open_faults(sql: Connection) -> list[PlaceFault]:
 
 
 def told_faults(sql: Connection) -> list[AuditRow]:
-    """When faults of the place began and ended, oldest first."""
+    """When place faults began and ended, oldest first."""
     rows = sql.execute(
         "SELECT audit.*, NULL AS author, NULL AS email, NULL AS date, NULL AS subject FROM audit"
         " WHERE job_id = ? AND action IN (?, ?) ORDER BY seq",
@@ -62,9 +62,9 @@ def tell(sql: Connection, faults: Sequence[PlaceFault], *, begins: bool, now: da
 
 
 def was_there(sql: Connection, job_id: str, folder: str) -> bool:
-    """Whether the folder of a job's task is known to have been there: a path that is misspelt is in no folder either.
+    """True if the folder of a job's task is known to have existed: a misspelt path is not in any folder either.
 
-    No job is created without its task. After an edit of the path only a run that had its text from there tells.
+    No job is created without its task. After an edit of the path, only a run with a text from there proves it.
     """
     edited = sql.execute(
         "SELECT 1 FROM audit WHERE job_id = ? AND action <> 'create' AND field = 'task_source_path' LIMIT 1", (job_id,)
@@ -77,9 +77,9 @@ def was_there(sql: Connection, job_id: str, folder: str) -> bool:
 
 
 def keep_waiting(sql: Connection, run: Run) -> Run:
-    """Lets a run that was claimed, and has not begun, wait until its place is there again.
+    """Make a claimed run that has not begun wait until its place is back.
 
-    It is late then, so it counts as one that is caught up with: a newer slot of its job goes before it.
+    It is late by then, so it counts as a catch-up run: a newer slot of its job goes before it.
     """
     waits = {"status": RunStatus.QUEUED, "reason": PLACE, "owner": None, '"trigger"': Trigger.CATCH_UP}
     set_run(sql, run.job_id, run.n, "status IN ('queued', 'claimed') AND retry_at IS NULL", **waits)

@@ -1,4 +1,4 @@
-"""Connections to one database, kept open and lent to whoever needs one."""
+"""Open connections to one database, lent to whoever needs one."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from scheduler.ledger.database import DamagedError
 from scheduler.ledger.store import Store
 
 _IDLE = 16
-_CHECK_AGAIN_S = 60.0  # a damaged database that looks as it did: reading all of it may take long
+_CHECK_AGAIN_S = 60.0  # a damaged file that has not changed: reading all of it may take long
 Lend = Callable[[], contextlib.AbstractContextManager[Store]]
 
 
 class Stores:
-    """Connections to one database, lent to one thread at a time: opening one takes as long as all that a run writes.
+    """Connections to one database, lent to one thread at a time: opening one takes as long as all writes of a run.
 
-    Once one of them has met damage, none is lent until the whole file is found to be sound: what is written into a
-    damaged file may make it worse.
+    Once a connection meets damage, none is lent until the whole file is found to be sound: writing to a damaged file
+    may make it worse.
     """
 
     def __init__(self, path: Path, *, usable: Callable[[], str]) -> None:
-        """usable: why no connection may be lent at present, such as a database that is gone; empty if all is well."""
+        """usable: why no connection may be lent now, such as a database that is gone; empty if all is well."""
         self._path = path
         self._usable = usable
         self._idle: list[Store] = []
         self._checking = threading.Lock()
         self._damage = ""
-        self._checked: tuple[object, float] = (None, 0.0)  # the file as it was looked at last, and when
+        self._checked: tuple[object, float] = (None, 0.0)  # the file as last checked, and when
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[Store]:
-        """Raises: UnavailableError, as `Store.open`, and where the database is not usable."""
+        """Raises: UnavailableError, as `Store.open`, and if the database is not usable."""
         if trouble := self.trouble():
             raise UnavailableError(trouble, hint="`scheduler restore` puts a copy back, and the daemon goes on from it")
         try:
@@ -45,7 +45,7 @@ class Stores:
         try:
             yield store
         except BaseException as error:
-            store.close()  # nobody knows in which state
+            store.close()  # its state is unknown
             self._notice(error)
             raise
         if len(self._idle) < _IDLE:
@@ -54,7 +54,7 @@ class Stores:
             store.close()
 
     def trouble(self) -> str:
-        """Why none is lent at present; empty if they are. Looks at a damaged database again once it has changed."""
+        """Why no connection is lent now; empty if they are. Checks a damaged database again once it has changed."""
         if trouble := self._usable():
             self.close()
             return trouble
@@ -90,7 +90,7 @@ class Stores:
             self.close()
 
     def close(self) -> None:
-        """Closes those that nobody has."""
+        """Close the connections that nobody uses."""
         with contextlib.suppress(IndexError):
             while True:
                 self._idle.pop().close()

@@ -1,4 +1,4 @@
-"""A copy of the database that was put back, as the database it is now (ADR 15)."""
+"""A copy of the database that was put back and is now the database (ADR 15)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from scheduler.ledger.skips import insert_skip
 if TYPE_CHECKING:
     from scheduler.core.due.due import Due
 
-OF_COPY = "copy"  # the reason of a run that was under way when the copy was made, until somebody ends it
+OF_COPY = "copy"  # the reason of a run that was under way when the copy was made, until it is ended
 _SINCE_COPY = "this database is a copy that was put back: whether the slot was served after the copy is not known"
 
 
 def copied_at(sql: Connection) -> datetime | None:
-    """When the copy was made that this is; None in any other, and in one that somebody has gone on from (ADR 15)."""
+    """When this copy was made. None if this is no copy, or somebody has already gone on from it (ADR 15)."""
     row = sql.execute(
         "SELECT action, at FROM audit WHERE job_id = ? AND action IN ('backup', 'restore') ORDER BY seq DESC LIMIT 1",
         (ROOT_JOB_ID,),
@@ -32,24 +32,24 @@ def copied_at(sql: Connection) -> datetime | None:
 
 
 def born_at(sql: Connection) -> datetime | None:
-    """When the first thing was noted here; None in an empty database."""
+    """The time of the first record. None in an empty database."""
     row = sql.execute("SELECT at FROM audit ORDER BY seq LIMIT 1").fetchone()
     return None if row is None else parse_instant(row["at"])
 
 
 def last_numbers(sql: Connection) -> dict[str, int]:
-    """The highest run number that each job was given."""
+    """The highest run number of each job."""
     return {row["id"]: row["last_n"] for row in sql.execute("SELECT id, last_n FROM jobs")}
 
 
 def write_settled(
     sql: Connection, dues: Iterable[Due], *, ticket: int, numbers: Mapping[str, int], now: datetime, audit: AuditRow
 ) -> list[Run]:
-    """Makes a copy fit to go on from: no slot up to now runs, for nobody knows which of them ran (F4).
+    """Make a copy fit for use: no slot up to now runs, because nobody knows which of them ran (F4).
 
-    dues: those slots, as skips. Slots that waited for a place become skips too; they are returned.
-    numbers: run numbers given since the copy, as far as known; none is given again.
-    Raises: StaleError where `ticket` is stale.
+    dues: those slots, as skips. Slots that waited for capacity become skips too, and are returned.
+    numbers: run numbers used since the copy, as far as known. None is used again.
+    Raises: StaleError if `ticket` is stale.
     """
     need_ticket(sql, ticket)
     for job_id, n in numbers.items():
@@ -59,7 +59,7 @@ def write_settled(
         move_cursor(sql, due.job.id, seen=due.job.next_run_at, to=to)
         for skip in due.skips:
             insert_skip(sql, due.job.id, due.job.file, skip, now, error=_SINCE_COPY)
-    # What was under way or waited to be tried again may have succeeded since: it is interrupted, for good.
+    # Runs that were under way or waited for a retry may have succeeded since: they are interrupted, for good.
     sql.execute(
         "UPDATE runs SET status = CASE status WHEN 'claimed' THEN status ELSE 'running' END, reason = ?,"
         f" retry_at = NULL WHERE {ACTIVE} AND (status <> 'queued' OR retry_at NOTNULL)",

@@ -1,4 +1,4 @@
-"""What people and commands ask of jobs, runs and texts."""
+"""What people and commands ask about jobs, runs and texts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scheduler.ledger.rows import ACTIVE, JOBS, find_runs, from_row, moment, sha
 
 
 def jobs(sql: Connection) -> list[Job]:
-    """Every job, archived ones too, by id."""
+    """All jobs, including archived ones, by id."""
     return [to_job(row) for row in sql.execute(JOBS + " ORDER BY id")]
 
 
@@ -84,7 +84,7 @@ def under_way(sql: Connection) -> list[Run]:
 
 
 def uses(sql: Connection, job_id: str) -> list[Use]:
-    """The runs that were given a text, oldest first; 10,000 take a tenth of a second."""
+    """The runs that were given a text, oldest first. 10,000 take a tenth of a second."""
     rows = sql.execute(
         "SELECT n, task_sha256, task_bytes, status, started_at, duration_ms, source_path, source_blob,"
         " revision, dirty, runner_files FROM runs WHERE job_id = ? AND started_at NOTNULL AND task_sha256 NOTNULL"
@@ -95,13 +95,13 @@ def uses(sql: Connection, job_id: str) -> list[Use]:
 
 
 def run_count(sql: Connection, job_id: str) -> int:
-    """How many rows a job has in the ledger, skips too."""
+    """The number of rows that a job has in the ledger, including skips."""
     (rows,) = sql.execute("SELECT count(*) FROM runs WHERE job_id = ?", (job_id,)).fetchone()
     return int(rows)
 
 
 def statuses_between(sql: Connection, job_id: str, start: datetime, end: datetime) -> dict[str, int]:
-    """How many runs and skips of each status came after one instant and up to another; one for each row."""
+    """The numbers of runs and skips by status, after `start` and up to `end`. Each row counts once."""
     when = "coalesce(started_at, finished_at, requested_at)"
     rows = sql.execute(
         f"SELECT status, count(*) AS rows FROM runs WHERE job_id = ? AND {when} > ? AND {when} <= ?"
@@ -112,7 +112,7 @@ def statuses_between(sql: Connection, job_id: str, start: datetime, end: datetim
 
 
 def definitions(sql: Connection, job_id: str) -> list[Definition]:
-    """Every definition that a job had, by when it came."""
+    """Every definition that a job had, oldest first."""
     rows = sql.execute(
         "SELECT spec, generation, recorded_at AS since FROM definitions WHERE job_id = ? ORDER BY generation", (job_id,)
     )
@@ -120,9 +120,9 @@ def definitions(sql: Connection, job_id: str) -> list[Definition]:
 
 
 def slots_around(sql: Connection, job_id: str, at: datetime) -> tuple[list[Run], datetime | None]:
-    """The rows of the slots at an instant, before it and after it; those that did not come after all are last.
+    """The rows of the slots at an instant, before it and after it. Voided slots come last.
 
-    With the first slot that has a row, where rows before it were thrown away.
+    Also the first slot with a row, if rows before it were deleted.
     """
     newest = "fire_time <= ? ORDER BY fire_time DESC, n DESC LIMIT 4"
     next_one = "fire_time > ? ORDER BY fire_time LIMIT 1"
@@ -136,7 +136,7 @@ def slots_around(sql: Connection, job_id: str, at: datetime) -> tuple[list[Run],
 
 
 def under_way_at(sql: Connection, at: datetime, *, most: int) -> list[Run]:
-    """Runs of any job that had started by then, and had not ended."""
+    """Runs of any job that had started by then and had not ended."""
     then = "started_at <= ? AND coalesce(finished_at, '9') > ? ORDER BY started_at LIMIT ?"
     return find_runs(sql, then, stamp(at), stamp(at), most)
 
@@ -150,7 +150,7 @@ def runs_of_text(sql: Connection, sha256: str) -> list[str]:
 def text_of(sql: Connection, sha256: str, path: Path) -> bytes:
     """The bytes kept under a sha256. path: of the database, for the error.
 
-    Raises: UnavailableError where they are gone or are no longer those bytes.
+    Raises: UnavailableError if they are gone or no longer match it.
     """
     row = sql.execute("SELECT bytes FROM texts WHERE sha256 = ?", (sha256,)).fetchone()
     if row is None or sha256_of(row["bytes"]) != sha256:
@@ -162,6 +162,6 @@ def text_of(sql: Connection, sha256: str, path: Path) -> bytes:
 
 
 def damaged_texts(sql: Connection) -> list[str]:
-    """The sha256 of every text that is no longer what it was when it was kept. Reads all of them."""
+    """The sha256 of every text that no longer matches it. Reads all texts."""
     found = sql.execute("SELECT sha256, bytes FROM texts ORDER BY sha256")
     return [row["sha256"] for row in found if sha256_of(row["bytes"]) != row["sha256"]]

@@ -21,7 +21,7 @@ T = TypeVar("T")
 ACTIVE = "status IN ('queued', 'claimed', 'running')"
 WAITS_FOR_RETRY = "status = 'queued' AND retry_at NOTNULL"
 SLOTS = "\"trigger\" IN ('schedule', 'catch_up') AND reason IS NOT 'void'"
-# Slots from the cursor on that have a row; none, but where the clock has gone back.
+# Slots from the cursor on that have a row: none, unless the clock went back.
 TAKEN = f"""(SELECT json_group_array(fire_time) FROM (SELECT fire_time FROM runs WHERE job_id = jobs.id AND {SLOTS}
     AND fire_time >= jobs.next_run_at ORDER BY fire_time))"""
 JOBS = f"""SELECT jobs.*, definitions.spec,
@@ -36,12 +36,12 @@ JOBS = f"""SELECT jobs.*, definitions.spec,
 
 
 def sha256_of(data: object) -> str:
-    """Of what a column for bytes holds; damage may have made anything of it."""
+    """The sha256 of a bytes column, which damage may have turned into anything."""
     return hashlib.sha256(data).hexdigest() if isinstance(data, bytes) else ""
 
 
 def stamp(moment: datetime) -> str:
-    """An instant as text of one width, so that SQL compares instants by comparing text."""
+    """An instant as text of fixed width, so that SQL can compare instants as text."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -54,20 +54,20 @@ def moment(text: str | None) -> datetime | None:
 
 
 def insert(sql: Connection, table: str, *, known: bool = False, **columns: Any) -> None:
-    """Adds a row; instants become text. known: one with its key may be there already, and stays."""
+    """Add a row. Instants become text. known: an existing row with the same key stays."""
     names, marks = ", ".join(f'"{name}"' for name in columns), ", ".join("?" * len(columns))
     conflict = " ON CONFLICT DO NOTHING" if known else ""
     sql.execute(f"INSERT INTO {table} ({names}) VALUES ({marks}){conflict}", _bound(columns))
 
 
 def set_job(sql: Connection, job_id: str, **columns: Any) -> None:
-    """Changes a job's row; instants become text."""
+    """Change a job's row. Instants become text."""
     names = ", ".join(f"{name} = ?" for name in columns)
     sql.execute(f"UPDATE jobs SET {names} WHERE id = ?", (*_bound(columns), job_id))
 
 
 def set_run(sql: Connection, job_id: str, n: int, where: str = "TRUE", **columns: Any) -> bool:
-    """Changes a run's row as long as it is as `where` says; whether it was. Instants become text."""
+    """Change a run's row if it matches `where`. True if it did. Instants become text."""
     names = ", ".join(f"{name} = ?" for name in columns)
     query = f"UPDATE runs SET {names} WHERE job_id = ? AND n = ? AND {where}"
     return sql.execute(query, (*_bound(columns), job_id, n)).rowcount > 0
@@ -85,7 +85,7 @@ _specs: dict[str, tuple[str, JobSpec]] = {}
 
 
 def _spec(job_id: str, text: str) -> JobSpec:
-    """Kept: a daemon reads the same definitions again with every pass. One for each job, however often it is edited."""
+    """Cached: a daemon reads the same definitions in every pass. One entry per job, however often it is edited."""
     known = _specs.get(job_id)
     if known is None or known[0] != text:
         known = _specs[job_id] = text, JobSpec.from_json(json.loads(text))
@@ -94,7 +94,7 @@ def _spec(job_id: str, text: str) -> JobSpec:
 
 @functools.lru_cache(maxsize=4)
 def to_settings(text: str | None) -> Settings | None:
-    """Kept: every fire looks at them."""
+    """Cached: every fire looks at them."""
     return None if text is None else Settings.from_json(json.loads(text))
 
 
@@ -103,7 +103,7 @@ def taken(text: str) -> tuple[datetime, ...]:
 
 
 def from_row(kind: type[T], row: Row, **given: Any) -> T:
-    """A value whose fields are columns of the same name, but for those that are given."""
+    """A value built from columns with the same names as its fields, except for the given ones."""
     found = {}
     for name, decode in decoders(kind).values():
         if name not in given:
@@ -133,7 +133,7 @@ def to_audit_row(row: Row) -> AuditRow:
 
 
 def to_row(value: Any, *besides: str) -> dict[str, Any]:
-    """The columns of a value, as `from_row` reads them, but for those that are no column or of another form."""
+    """The columns of a value, as `from_row` reads them, without fields that are no column or have another form."""
     return {name: getattr(value, name) for name, _ in decoders(type(value)).values() if name not in besides}
 
 
@@ -143,7 +143,7 @@ def find_runs(sql: Connection, where: str, *values: Any) -> list[Run]:
 
 
 def the_run(sql: Connection, job_id: str, n: int) -> Run:
-    """A run that is known to be there."""
+    """A run that is known to exist."""
     (run,) = find_runs(sql, "job_id = ? AND n = ?", job_id, n)
     return run
 

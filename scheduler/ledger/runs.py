@@ -1,4 +1,4 @@
-"""A run from its first attempt to its end, and the counters that the end moves (F5)."""
+"""A run from its first attempt to its end, and the counters that the end changes (F5)."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ _NO_ERRORS = (RunStatus.SUCCEEDED, RunStatus.CANCELLED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActiveRun:
-    """A run without an end, its owner, and the process of its last attempt."""
+    """An unfinished run, its owner, and the process of its last attempt."""
 
     run: Run
     owner: str | None
     process: Process | None
-    marked: bool  # the process of its last attempt may exist; one that has no attempt has no process
+    marked: bool  # the process of its last attempt may exist; without an attempt there is none
     boot_id: str | None  # of the machine when that attempt was opened
 
     @property
     def kind(self) -> str:
-        """Whose it is to recover: the engine that its owner belongs to."""
+        """The kind of its owner, and so the engine that recovers it."""
         return kind_of(self.owner)
 
     def may_have_started(self, boot_id: str | None) -> bool:
-        """Whether anything of its last attempt may have run.
+        """True if anything of its last attempt may have run.
 
-        A power loss may take back the mark, so the word of an earlier boot is not believed (F4).
+        A power loss may undo the mark, so a missing mark from an earlier boot proves nothing (F4).
         """
         return bool(self.run.attempts) and (self.marked or boot_id is None or self.boot_id != boot_id)
 
@@ -73,12 +73,12 @@ def start_attempt(
     runner_files: Sequence[RunnerFile] = (),
     now: datetime,
 ) -> Run:
-    """Pins the task to the run and opens attempt `n`, before its process exists. A queued run gets its owner.
+    """Pin the task to the run and open attempt `n`, before its process exists. A queued run gets its owner.
 
     Raises: EndedMeanwhileError, with nothing written.
     """
     sha256 = task.sha256
-    sql.execute(  # one that is there already and has been damaged becomes what it was
+    sql.execute(  # repairs an existing text that was damaged
         "INSERT INTO texts (sha256, bytes) VALUES (?, ?)"
         " ON CONFLICT (sha256) DO UPDATE SET bytes = excluded.bytes WHERE bytes IS NOT excluded.bytes",
         (sha256, task.text),
@@ -113,28 +113,28 @@ def start_attempt(
 
 
 def mark_spawning(sql: Connection, run: Run, *, attempt: int) -> None:
-    """Notes that a process is about to be started: from here on nobody can say that nothing ran."""
+    """Record that a process is about to start. From now on nobody can say that nothing ran."""
     key = (run.job_id, run.n, attempt)
     sql.execute("UPDATE attempts SET spawning = 1 WHERE job_id = ? AND run_n = ? AND n = ?", key)
 
 
 def take_back(sql: Connection, run: Run, *, now: datetime) -> None:
-    """Lets a run wait for its turn again whose last attempt, if it has one, provably never started."""
+    """Let a run wait for its turn again, because its last attempt, if any, provably never started."""
     waits: dict[str, Any] = {"status": RunStatus.QUEUED, "owner": None, "started_at": None}
     if run.attempts and run.attempts[-1].finished_at is None:
         key = (run.job_id, run.n, run.attempts[-1].n)
         sql.execute("DELETE FROM attempts WHERE job_id = ? AND run_n = ? AND n = ?", key)
-        if len(run.attempts) > 1:  # it goes on waiting to be tried again
+        if len(run.attempts) > 1:  # keep it waiting for its retry
             waits = {"status": RunStatus.QUEUED, "owner": None, "reason": "retry", "retry_at": now}
         else:
             sql.execute("UPDATE jobs SET run_count = run_count - 1 WHERE id = ?", (run.job_id,))
-            if run.task_of is None:  # it is read anew when it starts (F2)
+            if run.task_of is None:  # read again when it starts (F2)
                 waits |= dict.fromkeys(_PINNED)
     rows.set_run(sql, run.job_id, run.n, rows.ACTIVE, **waits)
 
 
 def record_process(sql: Connection, run: Run, *, attempt: int, process: Process) -> None:
-    """Notes the child, so that a later owner can find what a dead one left behind."""
+    """Record the child, so that a later owner can find what a dead one left behind."""
     sql.execute(
         "UPDATE attempts SET pid = ?, pid_started = ?, boot_id = ? WHERE job_id = ? AND run_n = ? AND n = ?",
         (process.pid, process.started, process.boot_id, run.job_id, run.n, attempt),
@@ -150,10 +150,10 @@ def finish(
     owner: str | None = None,
     now: datetime,
 ) -> Run:
-    """Ends a run: its own row, its last attempt and the job's counters, nothing else (F5).
+    """End a run: its own row, its last attempt and the job's counters, nothing else (F5).
 
-    Changes nothing where somebody has ended it already, or where it has another status than `expected`, or is
-    another's than `owner`.
+    Changes nothing if the run has already ended, has another status than `expected`, or belongs to another owner than
+    `owner`.
     """
     status = ending.status
     started = sql.execute(
@@ -167,7 +167,7 @@ def finish(
         over: dict[str, Any] = {"finished_at": now, "duration_ms": duration_ms, "owner": None, "retry_at": None}
         rows.set_run(sql, run.job_id, run.n, **rows.to_row(ending), **over)
         _end_last_attempt(sql, run, ending, now)
-        # What a person has ended, or was ended before it had started, says nothing of the job.
+        # A run that a person ended, or that ended before it started, says nothing about the job.
         errs = started_at is not None and status not in _NO_ERRORS and ending.reason != "shutdown"
         if errs or status is RunStatus.SUCCEEDED:
             _audit_streak(sql, run, status, ending.reason, now)
@@ -190,9 +190,9 @@ def finish(
 
 
 def end_try(sql: Connection, run: Run, ending: Ending, *, retry_at: datetime, now: datetime) -> Run:
-    """Ends an attempt that is followed by another: its row, and the run waits, `queued`, without an owner.
+    """End an attempt that is followed by another: its row. The run waits, `queued`, without an owner.
 
-    Counters wait for the end of the run. Changes nothing where somebody has ended the run.
+    Counters wait for the end of the run. Changes nothing if the run has already ended.
     """
     waits = {"status": RunStatus.QUEUED, "reason": "retry", "owner": None, "retry_at": retry_at}
     if rows.set_run(sql, run.job_id, run.n, rows.ACTIVE, **{**rows.to_row(ending), **waits}):
@@ -203,10 +203,10 @@ def end_try(sql: Connection, run: Run, ending: Ending, *, retry_at: datetime, no
 def start_retry(
     sql: Connection, run: Run, *, owner: str, runner_files: Sequence[RunnerFile] | None = None, now: datetime
 ) -> Run | None:
-    """Opens the next attempt of a run that waits for it, before its process exists. The text stays pinned (F2).
+    """Open the next attempt of a waiting run, before its process exists. The text stays pinned (F2).
 
-    runner_files: as they are by now; None where nothing can be started.
-    None where somebody else has opened it, or has ended the run.
+    runner_files: as they are now. None if nothing can be started.
+    Returns None if somebody else has opened the attempt, or ended the run.
     """
     opened: dict[str, Any] = {"status": RunStatus.RUNNING, "reason": None, "owner": owner, "retry_at": None}
     if runner_files is not None:
@@ -222,7 +222,7 @@ def start_retry(
 
 
 def skip(sql: Connection, run: Run, *, reason: str, message: str, fault: bool, now: datetime) -> Run:
-    """Turns a claimed run into a skip with its reason. A fault counts as an error; no skip counts as a run (F7)."""
+    """Turn a claimed run into a skip with its reason. A fault counts as an error; no skip counts as a run (F7)."""
     skipped = {"status": RunStatus.SKIPPED, "reason": reason, "error": message, "finished_at": now, "owner": None}
     if rows.set_run(sql, run.job_id, run.n, rows.ACTIVE, **skipped) and fault:
         _audit_streak(sql, run, RunStatus.SKIPPED, reason, now)
@@ -232,7 +232,7 @@ def skip(sql: Connection, run: Run, *, reason: str, message: str, fault: bool, n
 
 
 def active(sql: Connection) -> list[ActiveRun]:
-    """Runs without an end, oldest first."""
+    """Unfinished runs, oldest first."""
     found = sql.execute(f"SELECT * FROM runs WHERE {rows.ACTIVE} ORDER BY requested_at, job_id, n").fetchall()
     return [_active_run(sql, row) for row in found]
 
@@ -260,7 +260,7 @@ def _active_run(sql: Connection, row: Row) -> ActiveRun:
 
 
 def _audit_streak(sql: Connection, run: Run, status: RunStatus, reason: str | None, now: datetime) -> None:
-    """The audit row of a failure, the first of a streak and then daily, or of the recovery after it (F7)."""
+    """Audit a failure (the first of a streak, then daily) or the recovery after it (F7)."""
     (errors,) = sql.execute("SELECT consecutive_errors FROM jobs WHERE id = ?", (run.job_id,)).fetchone()
     if status is RunStatus.SUCCEEDED:
         action = "recovery" if errors else None
@@ -277,9 +277,9 @@ def _audit_streak(sql: Connection, run: Run, status: RunStatus, reason: str | No
 
 
 def _stop_failing(sql: Connection, run: Run, now: datetime) -> None:
-    """Stops a job that has reached its failure_limit, once, by a run of the version that is still the current one (F5).
+    """Stop a job that has reached its failure_limit, once, after a run of the version that is still current (F5).
 
-    A skip has no text to compare: its definition decides. A manual run stops nothing.
+    A skip has no text to compare, so its definition decides. A manual run stops nothing.
     """
     stopped = sql.execute(
         "UPDATE jobs SET stopped_at = ?, stop_reason = (consecutive_errors - errors_at_arm) || ' errors in a row'"

@@ -1,4 +1,4 @@
-"""The schema: which one a database has, how a new one gets it and how an older one is brought up to date."""
+"""The schema: its version in a database, creating a new database, and migrating an older one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scheduler.core.values.problems import UnavailableError
 from scheduler.ledger.database import make_durable
 from scheduler.machine.locks import Lock
 
-APPLICATION_ID = 0x53434844  # "SCHD" in the file's header: tells our database from anybody else's
+APPLICATION_ID = 0x53434844  # "SCHD" in the file's header identifies our databases
 
 
 def migrations() -> list[tuple[str, str]]:
@@ -22,33 +22,33 @@ def migrations() -> list[tuple[str, str]]:
 
 
 def _alone(path: Path) -> Lock:
-    """Two processes that make or migrate one database at once would find the other's half made."""
+    """Allow one process at a time to create or migrate a database: another would find it half finished."""
     return Lock(path.with_name(path.name + ".lock"))
 
 
 def create_database(path: Path) -> None:
-    """A new database appears whole, under its name at once: an empty file there can only be a loss."""
+    """Create a database under its name, complete from the start: an empty file there can only mean a loss."""
     with _alone(path):
         if path.exists():
             return
         new = path.with_name(path.name + ".new")
         new.unlink(missing_ok=True)
-        # Made private before SQLite opens it: the journal files inherit the mode.
+        # Private before SQLite opens it: the journal files inherit the mode.
         os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(new, isolation_level=None)
         try:
             _migrate(connection, migrations())
         finally:
             connection.close()
-        # A journal left behind by a database that is gone would be replayed into this one.
+        # A journal left behind by a lost database would be replayed into this one.
         for suffix in ("-wal", "-shm", "-journal"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         new.replace(path)
-        make_durable(path.parent)  # all that is claimed in it would be gone with its name
+        make_durable(path.parent)  # otherwise a power loss could take the name and every claim with it
 
 
 def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
-    """Gives an open database the newest schema and a write-ahead log. Raises: UnavailableError, as `schema_version`."""
+    """Give an open database the newest schema and a write-ahead log. Raises: UnavailableError, as `schema_version`."""
     steps = migrations()
     latest = len(steps)
     if schema_version(connection, path, latest) < latest:
@@ -60,10 +60,10 @@ def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def schema_version(connection: sqlite3.Connection, path: Path, latest: int) -> int:
-    """How many migrations a database has had; 0 if it is empty.
+    """The number of migrations that a database has had; 0 if it is empty.
 
-    latest: how many there are.
-    Raises: UnavailableError where it is of another program or has had more than that.
+    latest: the number of migrations that exist.
+    Raises: UnavailableError if it belongs to another program or has had more than that.
     """
     connection.execute("BEGIN")  # one view: a migration elsewhere must not commit between the two reads
     try:
@@ -87,8 +87,8 @@ def schema_version(connection: sqlite3.Connection, path: Path, latest: int) -> i
 
 
 def _migrate(connection: sqlite3.Connection, migrations: Sequence[tuple[str, str]]) -> None:
-    """Applies what is missing, each migration in a transaction of its own; a failed one leaves no trace."""
-    # sqlite-utils takes a tenth of a second to import: only here, where a schema changes.
+    """Apply the missing migrations, each in its own transaction. A failed one leaves no trace."""
+    # sqlite-utils takes a tenth of a second to import, so only here, where a schema changes.
     from sqlite_utils import Database, Migrations
 
     steps = Migrations("scheduler")
@@ -104,13 +104,13 @@ def _migrate(connection: sqlite3.Connection, migrations: Sequence[tuple[str, str
     try:
         steps.apply(Database(connection, strict=True))
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_ERROR:  # a full disk, a lock: not what we have written there
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_ERROR:  # a full disk, a lock: not our SQL
             raise
         raise UnavailableError(f"the database could not be brought up to date: {error}; it is as it was") from error
 
 
 def _statements(text: str) -> Iterator[str]:
-    """Single statements of a script: `executescript` would commit the migration's transaction."""
+    """The single statements of a script: `executescript` would commit the migration's transaction."""
     statement = ""
     for line in text.splitlines(keepends=True):
         statement += line

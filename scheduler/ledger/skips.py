@@ -12,7 +12,7 @@ from scheduler.ledger.rows import SLOTS, insert, stamp
 
 
 def add_skip(sql: Connection, job_id: str, facts: FileFacts, skip: Skip, now: datetime) -> None:
-    """Covers slots that no run served. Those that follow on others with the same reason share their row (F4)."""
+    """Cover slots that no run served. Consecutive ones with the same reason share a row (F4)."""
     extended = sql.execute(
         "UPDATE runs SET fire_time_last = ?, slots = slots + ?, finished_at = ?"
         " WHERE status = 'skipped' AND reason = ? AND error IS NULL AND generation = ?"

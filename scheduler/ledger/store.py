@@ -1,8 +1,8 @@
-"""One connection to the database, and its transactions. What is read and written in them stands in the modules beside.
+"""One connection to the database, and its transactions. The statements are in the modules beside it.
 
-Hot paths are plain SQL under `BEGIN IMMEDIATE`: a deferred transaction that reads and then writes fails at
-once with "database is locked", whatever the timeout. Commits are durable (`synchronous=FULL`), because a
-claim that a power loss takes back would run its slot twice.
+Hot paths are plain SQL under `BEGIN IMMEDIATE`: a deferred transaction that reads and then writes fails at once with
+"database is locked", whatever the timeout. Commits are durable (`synchronous=FULL`), because a claim undone by a
+power loss would run its slot twice.
 A Store belongs to one thread at a time.
 """
 
@@ -31,7 +31,7 @@ BUSY_TIMEOUT = timedelta(seconds=10)
 
 
 class Store(contextlib.AbstractContextManager["Store"]):
-    """One connection to one database. Opening it migrates an older one and refuses a newer or foreign one."""
+    """One connection to one database. Opening it migrates an older database and refuses a newer or foreign one."""
 
     def __init__(
         self,
@@ -51,9 +51,9 @@ class Store(contextlib.AbstractContextManager["Store"]):
 
     @classmethod
     def open(cls, path: Path, *, busy_timeout: timedelta = BUSY_TIMEOUT, create: bool = True) -> Store:
-        """Opens the database, or makes it where `create` allows that.
+        """Open the database, or create it if `create` allows that.
 
-        Raises: UnavailableError when it is gone, locked, damaged, not ours or from a newer version.
+        Raises: UnavailableError if it is gone, locked, damaged, not ours or from a newer version.
         """
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ class Store(contextlib.AbstractContextManager["Store"]):
 
     @classmethod
     def open_to_read(cls, path: Path) -> Store:
-        """As `open`, for one who only reads: also where the disk is full or read-only. Makes no database.
+        """Like `open`, for readers: works even if the disk is full or read-only. Creates no database.
 
         `read_only` says why it could not be opened as usual. Raises: UnavailableError, as `open`.
         """
@@ -126,7 +126,7 @@ class Store(contextlib.AbstractContextManager["Store"]):
             self._connection.execute("BEGIN")
             try:
                 yield self._connection
-            except (ValueError, KeyError) as error:  # of our own rows: SQLite has no checksums, and did not notice
+            except (ValueError, KeyError) as error:  # in our own rows: SQLite has no checksums, and missed it
                 raise DamagedError(
                     f"{self.path} is damaged: it holds what was never written to it ({type(error).__name__}: {error})",
                     hint="`scheduler restore` puts a copy back, and the damaged one aside",
@@ -136,13 +136,13 @@ class Store(contextlib.AbstractContextManager["Store"]):
 
     @contextlib.contextmanager
     def writing(self, *, durable: bool = True, wait: timedelta | None = None) -> Iterator[sqlite3.Connection]:
-        """One transaction; one that is not durable may be taken back by a power loss, and by nothing else.
+        """One transaction. If it is not durable, a power loss can undo it, but nothing else can.
 
-        wait: for other processes, at most; else as long as any command does.
+        wait: for other processes, at most. None: as long as a command waits.
         """
-        if self.read_only:  # what it has open may be a copy
+        if self.read_only:  # the open file may be a copy
             raise UnwritableError(self.read_only, hint="nothing was written")
-        # Threads of one process queue here: those that SQLite turns away try again by chance, and some never get in.
+        # Threads of one process queue here: SQLite would let them retry at random, and some would never get in.
         with in_words(self.path), _turn(self.path).taken() as patience:
             self._roll_back()
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
@@ -152,12 +152,12 @@ class Store(contextlib.AbstractContextManager["Store"]):
                 crash_point("before_commit")
                 self._connection.execute("COMMIT")
             except BaseException:
-                # Also after a COMMIT that failed: a deferred constraint leaves the transaction open.
+                # Also after a failed COMMIT: a deferred constraint leaves the transaction open.
                 self._roll_back()
                 raise
 
     def _begin(self, patience: Callable[[timedelta], timedelta], most: timedelta) -> None:
-        """Takes the database's lock, for which others of this process have waited in vain, or waits for it."""
+        """Take the database's lock, or wait for it: less long if other threads have already waited in vain."""
         wait = patience(most)
         self._connection.execute(f"PRAGMA busy_timeout = {milliseconds(wait)}")
         try:
@@ -170,18 +170,18 @@ class Store(contextlib.AbstractContextManager["Store"]):
             self._connection.execute(f"PRAGMA busy_timeout = {milliseconds(self._busy_timeout)}")
 
     def _roll_back(self) -> None:
-        """Ends what transaction there is; an error may have ended it already, or have left it open."""
+        """End the transaction, if any. An error may have ended it already, or left it open."""
         if self._connection.in_transaction:
-            with contextlib.suppress(sqlite3.Error):  # it is tried again before the next one
+            with contextlib.suppress(sqlite3.Error):  # tried again before the next one
                 self._connection.execute("ROLLBACK")
 
     def read(self, look: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **named: P.kwargs) -> T:
-        """What one statement of the ledger finds: `store.read(queries.job, "heartbeat")`."""
+        """The result of one statement of the ledger: `store.read(queries.job, "heartbeat")`."""
         with self.reading() as sql:
             return look(sql, *args, **named)
 
     def write(self, change: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **named: P.kwargs) -> T:
-        """One statement of the ledger, in a durable transaction of its own. Raises: what it raises, with all undone."""
+        """Run one statement of the ledger in its own durable transaction. What it raises undoes the transaction."""
         with self.writing() as sql:
             return change(sql, *args, **named)
 
@@ -195,15 +195,15 @@ class Store(contextlib.AbstractContextManager["Store"]):
         return "" if found == ["ok"] else "; ".join(found)
 
     def journal_bytes(self) -> int:
-        """How long the write-ahead log is, which shrinks again once nobody reads what stands in it."""
+        """The size of the write-ahead log, which shrinks again once nobody reads from it."""
         try:
             return self.path.with_name(self.path.name + "-wal").stat().st_size
         except OSError:
             return 0
 
 
-_CACHE_KIB = 512  # of pages in each connection: a daemon has over a dozen, and the system caches the file as well
-_JOURNAL_BYTES = 16 * 1024 * 1024  # to which a WAL shrinks again that a long reader has let grow
+_CACHE_KIB = 512  # pages per connection: a daemon has over a dozen, and the system caches the file as well
+_JOURNAL_BYTES = 16 * 1024 * 1024  # a WAL that a long reader let grow shrinks back to this
 
 
 class _Turn:
@@ -211,13 +211,13 @@ class _Turn:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.locked_at = 0.0  # when one of this process has last given up to wait for another one
+        self.locked_at = 0.0  # when a thread here last gave up waiting for another process
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[Callable[[timedelta], timedelta]]:
-        """Gives how long to wait for the database of a timeout: those who queue behind one who waits wait with it.
+        """Yield a function from a timeout to the rest of it: threads queued behind a waiting one have waited with it.
 
-        Else a lock of another process would hold the last of many threads for as often as there are threads.
+        Otherwise a lock of another process would delay the last of many threads by many timeouts.
         """
         came = time.monotonic()
         with self._lock:
@@ -244,5 +244,5 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    connection.execute("PRAGMA temp_store = MEMORY")  # a full TMPDIR is no reason not to fire
+    connection.execute("PRAGMA temp_store = MEMORY")  # a full TMPDIR must not stop firing
     connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # the file readers behind it would slow every command that on
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """What a plan or a claim needs, read at one moment. `ticket` goes stale with the next pass or pause."""
+    """The input of a plan or a claim, read at one moment. `ticket` becomes stale with the next pass or pause."""
 
     jobs: dict[str, Job]
     settings: Settings | None  # the last good scheduler.yaml; None before the first pass
@@ -35,7 +35,7 @@ class Observed:
 
 
 def observed(sql: Connection, *, job_id: str | None = None, since: int = -1) -> Observed:
-    """What is known: of all jobs, of one, or of those whose file or pause changed after the ticket `since`."""
+    """The stored state: of all jobs, of one, or of those whose file or pause changed after the ticket `since`."""
     root = sql.execute("SELECT settings, plan_inputs FROM root").fetchone()
     one = "" if job_id is None else " AND id = ?"
     rows = sql.execute(
@@ -49,7 +49,7 @@ def observed(sql: Connection, *, job_id: str | None = None, since: int = -1) -> 
 
 
 def settings(sql: Connection) -> Settings | None:
-    """The last good scheduler.yaml; None before the first pass."""
+    """The last good scheduler.yaml. None before the first pass."""
     (found,) = sql.execute("SELECT settings FROM root").fetchone()
     return to_settings(found)
 
@@ -64,13 +64,13 @@ def apply(
     actor: str,
     only: str | None = None,
 ) -> None:
-    """Carries out a plan.
+    """Carry out a plan.
 
-    only: the one job file a partial pass has read; what is known of the others stays.
-    Raises: StaleError where `ticket` is stale, or a claim has moved a cursor that the plan moves.
+    only: the one job file that a partial pass has read. The stored state of other files stays.
+    Raises: StaleError if `ticket` is stale, or a claim has moved a cursor that the plan moves.
     """
     need_ticket(sql, ticket)
-    # Also after a pass with nothing to do: it has seen newer files than a plan still under way.
+    # Even after a pass with nothing to do: it has seen newer files than a plan still under way.
     changed = next_ticket(sql)
     for action in plan.actions:
         if action.writes:
@@ -83,7 +83,7 @@ def apply(
 
 
 def record_problems(sql: Connection, problems: Sequence[Problem]) -> None:
-    """Keeps what a pass found that could apply nothing."""
+    """Record the problems of a pass that could apply nothing."""
     _replace_problems(sql, problems, None)
     next_ticket(sql)
 
@@ -94,12 +94,12 @@ def problems(sql: Connection) -> list[Problem]:
 
 
 def synced_at(sql: Connection) -> datetime | None:
-    """When a pass last applied; None on a root never synced."""
+    """When a pass last applied. None for a root that was never synced."""
     return moment(sql.execute("SELECT synced_at FROM root").fetchone()["synced_at"])
 
 
 def task_paths(sql: Connection) -> list[str]:
-    """The task files of all jobs that are not archived."""
+    """The task files of all unarchived jobs."""
     rows = sql.execute(
         "SELECT DISTINCT json_extract(spec, '$.task_source_path') AS task_path FROM jobs JOIN definitions"
         " ON definitions.job_id = jobs.id AND definitions.generation = jobs.generation"
@@ -119,11 +119,11 @@ def set_pause(
     settled: Due | None = None,
     arms: bool = False,
 ) -> None:
-    """Writes or lifts an operator's pause.
+    """Set or lift an operator's pause.
 
-    settled: the slots that the pause before it has held back, which nobody could tell from missed ones later.
-    arms: a stopped job starts anew. also: the audit rows of what else the same command changes.
-    Raises: StaleError where `ticket` is stale, or somebody has moved the cursor.
+    settled: the slots that the previous pause held back, which nobody could later tell from missed ones.
+    arms: start a stopped job again. also: audit rows of what else the same command changes.
+    Raises: StaleError if `ticket` is stale, or somebody has moved the cursor.
     """
     if ticket is not None:
         need_ticket(sql, ticket)
@@ -147,10 +147,10 @@ def set_pause(
 
 
 def _write_job(sql: Connection, action: Action, now: datetime, actor: str, changed: int) -> None:
-    """Writes a job's file-owned columns, its cursor, its arming and the slots it settles; nothing else (S1)."""
+    """Write a job's file-owned columns, its cursor, its arming and the slots it settles; nothing else (S1)."""
     facts, job_id = action.after, action.job_id
     past = None if action.before is not None else carried.take(sql, job_id)
-    if past is not None:  # it begins as it was elsewhere
+    if past is not None:  # it starts with its imported history
         facts = replace(facts, generation=carried.next_generation(past, facts.spec.digest, facts.generation))
         carried.add_definitions(sql, job_id, past)
     insert(
@@ -178,12 +178,12 @@ def _write_job(sql: Connection, action: Action, now: datetime, actor: str, chang
     if action.arms:
         _arm(sql, job_id)
     for skip in action.skips:
-        assert action.before is not None  # a new job has no slots behind it
-        insert_skip(sql, action.job_id, action.before, skip, now)  # a sync changes no row that is there (S1)
+        assert action.before is not None  # a new job has no past slots
+        insert_skip(sql, action.job_id, action.before, skip, now)  # a sync changes no existing row (S1)
 
 
 def _arm(sql: Connection, job_id: str) -> None:
-    """Lets a stopped job fire again; no counter is touched, errors are counted from here."""
+    """Let a stopped job fire again. Changes no counter; errors are counted from here."""
     sql.execute(
         "UPDATE jobs SET stopped_at = NULL, stop_reason = NULL, errors_at_arm = consecutive_errors WHERE id = ?",
         (job_id,),
@@ -191,7 +191,7 @@ def _arm(sql: Connection, job_id: str) -> None:
 
 
 def _replace_problems(sql: Connection, problems: Iterable[Problem], only: str | None) -> None:
-    """All problems; or, after a partial pass, those of one file but what only a whole pass can judge."""
+    """Replace all problems; after a partial pass, only those of one file, except what only a whole pass can judge."""
     whole = ",".join(f"'{code}'" for code in WHOLE_PASS_CODES)
     sql.execute(
         f"DELETE FROM problems WHERE ? IS NULL OR (path = ? AND json_extract(problem, '$.code') NOT IN ({whole}))",

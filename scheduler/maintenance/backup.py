@@ -1,7 +1,7 @@
-"""Copies of the database: made while it is in use, verified, a week of them kept outside of the root.
+"""Copies of the database: made while it is in use, verified, and kept for a week outside the root.
 
-A copy never comes under its name unless it is whole and sound. Only the database is copied; it holds the texts of all
-runs, but not what they wrote.
+A copy gets its name only once it is complete and sound. Only the database is copied: it has the texts of all runs, but
+not their output.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from scheduler.machine.loop import Loop
 from scheduler.root.place import Place, make_private
 
 KEEP = 7
-NIGHT = 3  # o'clock, by the clock of the machine
+NIGHT = 3  # o'clock, local time
 LOOK_S = 60.0
-RETRY = timedelta(minutes=10)  # after a copy that could not be made
+RETRY = timedelta(minutes=10)  # after a failed copy
 PAUSE_S = 0.005  # after every megabyte
 ROOM = 64 * 1024 * 1024  # bytes that a copy leaves free: the database itself may need them
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -47,7 +47,7 @@ class Copy:
     path: Path
     at: datetime
     bytes: int
-    earlier: bool = False  # of a history that was put aside by `--new-state`
+    earlier: bool = False  # of a history that `--new-state` put aside
 
 
 def copies(place: Place) -> list[Copy]:
@@ -68,18 +68,18 @@ def newest(place: Place) -> Copy | None:
 
 def _in(folder: Path, *, earlier: bool = False) -> list[Copy]:
     found = []
-    with contextlib.suppress(OSError):  # no copy yet, or a folder that cannot be read
+    with contextlib.suppress(OSError):  # no copy yet, or an unreadable folder
         for path in folder.iterdir():
-            with contextlib.suppress(ValueError, OSError):  # another file, or one that has just been rotated away
+            with contextlib.suppress(ValueError, OSError):  # another file, or one that was just rotated away
                 at = datetime.strptime(path.name, f"{_STAMP}.db").replace(tzinfo=UTC)
                 found.append(Copy(path=path, at=at, bytes=path.stat().st_size, earlier=earlier))
     return sorted(found, key=lambda each: each.at, reverse=True)
 
 
 def back_up(place: Place, target: Path, *, now: datetime, actor: str) -> Contents:
-    """A verified copy of the database in a new file, with a daemon or without one.
+    """Make a verified copy of the database in a new file, with or without a daemon.
 
-    Raises: UsageError, RefusedError where `target` is there already, UnavailableError.
+    Raises: UsageError, RefusedError if `target` already exists, UnavailableError.
     """
     if target.is_dir():
         raise UsageError(f"{target} is a folder", hint=f"name a file, such as {target / f'{now:{_STAMP}}.db'}")
@@ -95,7 +95,7 @@ def back_up(place: Place, target: Path, *, now: datetime, actor: str) -> Content
 def _make(
     place: Place, target: Path, *, now: datetime, actor: str, pace: Callable[[], None] = lambda: None
 ) -> Contents:
-    """Copies, verifies, and only then gives the copy its name; never takes the place of another file."""
+    """Copy, verify, and only then give the copy its name. Never replaces another file."""
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
         need, free = place.db.stat().st_size, free_bytes(os.statvfs(target.parent))
@@ -108,7 +108,7 @@ def _make(
         copy_database(place.db, unfinished, live=True, at=now, actor=actor, pace=pace)
         found = check_database(unfinished)
         try:
-            os.link(unfinished, target)  # unlike a rename it never replaces a file
+            os.link(unfinished, target)  # unlike a rename, it never replaces a file
         except FileExistsError:
             raise RefusedError(f"{target} is there already, and no copy overwrites anything") from None
         except OSError:  # a file system without hard links
@@ -124,7 +124,7 @@ def _make(
 
 
 def due_after(last: datetime, *, minute: int = 0) -> datetime:
-    """The first night after an instant: three o'clock and some minutes, by the clock of the machine."""
+    """The first night after an instant: three o'clock and some minutes, local time."""
     local = last.astimezone()
     night = local.replace(hour=NIGHT, minute=minute, second=0, microsecond=0)
     if night <= local:
@@ -134,22 +134,22 @@ def due_after(last: datetime, *, minute: int = 0) -> datetime:
 
 @dataclass(eq=False, kw_only=True)
 class Nightly:
-    """Makes the nightly copy, from a thread of its own. Nothing waits for it, and no failure of it stops anything."""
+    """Makes the nightly copy, in its own thread. Nothing waits for it, and its failures stop nothing."""
 
     place: Place
     clock: Clock
     lend: Lend
-    also: Callable[[], None] = lambda: None  # what else is looked after every minute in this thread
+    also: Callable[[], None] = lambda: None  # other work for this thread, every minute
 
     def __post_init__(self) -> None:
         self._retry_at: datetime | None = None
         digest = hashlib.sha256(str(self.place.backups).encode()).digest()
-        self._minute = digest[0] % 60  # many daemons of one machine do not all copy at once
+        self._minute = digest[0] % 60  # the daemons of one machine do not all copy at once
         self.trouble = ""  # why there is no new copy
         self.loop = Loop("nightly", self._turns, _log, retry_s=LOOK_S)
 
     def _turns(self) -> Iterator[float]:
-        if sys.platform == "linux":  # there a thread has a priority of its own; none of its children would
+        if sys.platform == "linux":  # there a thread has its own priority; this one starts no children
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         while True:
@@ -158,7 +158,7 @@ class Nightly:
             yield LOOK_S
 
     def look(self) -> None:
-        """Makes a copy if one is due: a night has passed since the newest one, or since the database began."""
+        """Make a copy if one is due: a night has passed since the newest one, or since the database began."""
         now = self.clock.now()
         if self._retry_at is not None and self._retry_at - RETRY <= now < self._retry_at:
             return
@@ -176,11 +176,11 @@ class Nightly:
             self._say(str(known))
 
     def _last(self, now: datetime) -> datetime | None:
-        """What the next copy has to follow; None where there is nothing to copy."""
+        """The time that the next copy must follow. None if there is nothing to copy."""
         try:
             with self.lend() as store:
                 born = store.read(put_back.born_at)
-        except UnavailableError:  # the daemon says so in its own words
+        except UnavailableError:  # the daemon reports that itself
             return None
         if self.place.backups is None:
             raise UnavailableError("this user has no home folder: no place for copies outside of the root")
@@ -192,7 +192,7 @@ class Nightly:
         assert folder is not None
         try:
             make_private(folder)
-            for left in folder.glob(".*.new"):  # of a daemon that was killed; we hold the database
+            for left in folder.glob(".*.new"):  # left by a killed daemon; we hold the database
                 left.unlink()
         except OSError as error:
             raise UnavailableError(f"the folder {folder} cannot be used: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""The file of the database, as a daemon opened it."""
+"""The database file, as a daemon opened it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from scheduler.root.place import Place, is_there
 
 
 class DatabaseFile:
-    """The file that a daemon has opened: whether it is still there, and whether another has come in its place."""
+    """The file that a daemon has opened: whether it still exists, and whether another one has replaced it."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
         self._opened = identity(place.db)
-        self._seen: os.stat_result | None = None  # what stood in its place at the last look
+        self._seen: os.stat_result | None = None  # the file in its place at the last look
         self._refused = ""
-        self._judged = False  # as it stands, it was refused: not worth reading as a whole every second
+        self._judged = False  # refused in its present form: not worth a full read every second
 
     def trouble(self) -> str:
         """Why nothing may be written: it is gone, another file has its name, or it was overwritten."""
@@ -38,9 +38,9 @@ class DatabaseFile:
         return f"the database {db} {what}: nothing fires{self._refused}"
 
     def put_back(self) -> bool:
-        """Whether a whole and sound database stands in its place, other than the one that was opened.
+        """True if a complete and sound database, other than the opened one, is in its place.
 
-        To be asked every second or so: one that is still being copied there changes from look to look.
+        Ask about once a second: a file that is still being copied there changes from look to look.
         """
         db = self._place.db
         before, self._seen = self._seen, _stat(db)
@@ -57,8 +57,8 @@ class DatabaseFile:
             check_database(db)
             if identity(db) != self._opened:
                 return True
-            # Overwritten in place. Our connections would write their journal into it as they close, unless it has
-            # become another file by then: at the next look it has.
+            # Overwritten in place. Our connections would write their journal into it as they close, unless it becomes
+            # another file first. By the next look it has.
             new = db.with_name(f"{db.name}.restoring")
             remove_file(new)
             made = datetime.fromtimestamp(self._seen.st_mtime, UTC)

@@ -19,7 +19,7 @@ SIDES = ("-wal", "-shm", "-journal")
 
 
 def lost(place: Place) -> str:
-    """Why it is believed that there was a database here which is gone; empty where there is one, or never was."""
+    """Why a database seems to have been lost here. Empty if there is one, or never was."""
     if is_there(place.db):
         return ""
     aside = _put_aside_before(place)
@@ -37,7 +37,7 @@ def lost(place: Place) -> str:
 
 
 def _put_aside_before(place: Place) -> Path | None:
-    """The newest database that `restore` or `--new-state` has put aside; a restore may have been killed just then."""
+    """The newest database that `restore` or `--new-state` put aside: a restore may have been killed right then."""
     with contextlib.suppress(OSError):
         found = [each for each in place.db.parent.glob(f"{place.db.name}.before-*") if not each.name.endswith(SIDES)]
         return max(found, key=lambda each: each.name, default=None)
@@ -45,9 +45,9 @@ def _put_aside_before(place: Place) -> Path | None:
 
 
 def refuse_lost(place: Place, *, held: bool = False) -> None:
-    """Raises: RefusedError where the database is gone: an empty answer, or an empty new one, would be a lie.
+    """Raises: RefusedError if the database is gone: an empty answer, or an empty new database, would be a lie.
 
-    held: by this process, so that no daemon knows of another one.
+    held: by this process, so no daemon is asked for one.
     """
     if is_there(place.db):
         return
@@ -68,7 +68,7 @@ def refuse_lost(place: Place, *, held: bool = False) -> None:
 
 
 def _refuse_moved(place: Place) -> None:
-    """Raises: RefusedError where the link that names the root has led to another one, which has the history."""
+    """Raises: RefusedError if the link that names the root led to another one before, which has the history."""
     before = place.led_to()
     if before is None:
         return
@@ -91,7 +91,7 @@ def _refuse_moved(place: Place) -> None:
 
 
 def _lost_by_daemon(place: Place) -> str:
-    """That a daemon is there and no database. One that is just starting answers once it has made it."""
+    """A message if there is a daemon but no database. One that is just starting answers once it has created it."""
     holder = find(place)
     if holder is None:
         return ""
@@ -101,11 +101,11 @@ def _lost_by_daemon(place: Place) -> str:
 
 
 def start_state(place: Place, *, new_state: bool, now: datetime, held: bool = False) -> list[Path]:
-    """Sees to it that nobody starts without a history by accident.
+    """Make sure that nobody starts without a history by accident.
 
-    new_state: put aside what is left of one whose database is gone, empty or no database, and start anew.
-    held: this process keeps daemons away already.
-    Returns what was put aside. Raises: RefusedError where a history is gone and nobody gave leave to start anew;
+    new_state: put aside the remains of a database that is gone, empty or no database, and start a new one.
+    held: this process already keeps daemons away.
+    Returns what was put aside. Raises: RefusedError if a history is gone and nobody has asked for a new one;
     UnavailableError.
     """
     if not new_state:
@@ -114,7 +114,7 @@ def start_state(place: Place, *, new_state: bool, now: datetime, held: bool = Fa
         return []
     place.remember_name()
     try:
-        # One given by name is not ours to move, whatever it is.
+        # A database that was named explicitly is not ours to move, whatever it is.
         ruined = place.db.is_file() and (
             place.db.stat().st_size == 0
             or (place.db == place.state / "state.db" and journals_by(place.db) == "nothing")
@@ -126,7 +126,7 @@ def start_state(place: Place, *, new_state: bool, now: datetime, held: bool = Fa
             if place.db == place.state / "state.db":
                 moved += _aside(place.outputs, now)
             if place.backups is not None and any(not copy.earlier for copy in copies(place)):
-                # Else the new history's copies would push them out within a week.
+                # Otherwise the new history's copies would push them out within a week.
                 folder = place.backups / f"before-{now:%Y%m%dT%H%M%S}"
                 folder.mkdir(mode=0o700, exist_ok=True)
                 for copy in copies(place):
@@ -139,13 +139,13 @@ def start_state(place: Place, *, new_state: bool, now: datetime, held: bool = Fa
 
 
 def put_aside(db: Path, now: datetime) -> list[Path]:
-    """Gives a database and its journals another name, if it is there."""
+    """Rename a database and its journals, if it exists."""
     name = first = f"{db.name}.before-{now:%Y%m%dT%H%M%S}"
     n = 1
     while is_there(db.with_name(name)):
         n += 1
         name = f"{first}-{n}"
-    # The journals first: one that stays behind would be replayed into the next database of this name.
+    # The journals first: one left behind would be replayed into the next database of this name.
     moved = []
     for suffix in (*SIDES, ""):
         path = db.with_name(db.name + suffix)

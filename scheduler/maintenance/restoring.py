@@ -1,6 +1,6 @@
-"""What to do where the database is gone: nobody starts without a history by accident, and a copy can be put back.
+"""Putting a copy back when the database is gone.
 
-Nothing here deletes a database, an output or a copy: what has to make room is put aside under another name.
+Nothing here deletes a database, an output or a copy: what is in the way is put aside under another name.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from scheduler.sync.settle_copy import Settled, settle_copy
 class Restored:
     contents: Contents
     settled: Settled
-    put_aside: Path | None  # the database that was there
+    put_aside: Path | None  # the previous database
     unpaused: tuple[str, ...]  # jobs that were paused there and are not in the copy
-    taken_up: str  # the daemon that goes on from it by itself; empty: none runs
+    taken_up: str  # the daemon that goes on from the copy by itself; empty if none runs
 
 
 def restore(place: Place, source: Path, *, now: datetime, actor: str) -> Restored:
-    """Puts a verified copy in the database's place; the one that is there is put aside.
+    """Put a verified copy in the database's place, and the previous one aside.
 
-    A daemon whose database is gone may go on running: it takes the copy up. Raises: UsageError, RefusedError while
-    somebody uses the database, UnavailableError where the copy is not sound.
+    A daemon whose database is gone may keep running: it takes up the copy. Raises: UsageError, RefusedError while the
+    database is in use, UnavailableError if the copy is not sound.
     """
     if not source.is_file():
         raise UsageError(f"there is no copy {source}", hint="`scheduler restore` lists the nightly ones")
@@ -58,19 +58,19 @@ def restore(place: Place, source: Path, *, now: datetime, actor: str) -> Restore
         new = place.db.with_name(f"{place.db.name}.restoring")
         cleanup.callback(remove_file, new)
         remove_file(new)
-        made = datetime.fromtimestamp(source.stat().st_mtime, now.tzinfo)  # of a copy made by other means
+        made = datetime.fromtimestamp(source.stat().st_mtime, now.tzinfo)  # for a copy made by other means
         copy_database(source, new, live=False, at=made, actor=actor)
         contents = check_database(new)
         numbers, paused = _known_by(place.db, now)
         with Store.open(new) as store:
             settled = settle_copy(store, place, now=now, actor=actor, numbers=numbers)
-            assert settled is not None  # nobody else knows of it
+            assert settled is not None  # nobody else knows about it
             still = _paused(store, now)
         try:
             file = os.open(new, os.O_RDWR | os.O_CLOEXEC)
             os.fsync(file)
             os.close(file)
-            # Again: to copy and to verify may have taken minutes, and no lock keeps a `run` from starting meanwhile.
+            # Again: copying and verifying may have taken minutes, and no lock keeps a `run` from starting meanwhile.
             _refuse_while_somebody_runs(place, holder.pid if holder is not None else None)
             moved = put_aside(place.db, now)
             make_durable(place.db.parent)
@@ -89,7 +89,7 @@ def restore(place: Place, source: Path, *, now: datetime, actor: str) -> Restore
 
 
 def _refuse_while_somebody_runs(place: Place, daemon: int | None) -> None:
-    """A run that is under way would write its end into the copy, or into nothing."""
+    """Refuse during a run, which would write its end into the copy, or into nothing."""
     with contextlib.suppress(OSError):
         for lock in place.owners.glob("*.lock"):
             pid = owners.pid_of(lock.stem)

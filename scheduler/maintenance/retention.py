@@ -1,6 +1,6 @@
-"""What is thrown away, and when: outputs by their age, rows of a history and their texts only if asked to.
+"""What is deleted, and when: outputs by age, rows of a history and their texts only on request.
 
-Never of a run under way, of a job's last run, or of its last success.
+Never of a run under way, a job's last run, or its last success.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from scheduler.machine.clock import Clock
 from scheduler.machine.log import Log
 from scheduler.root.place import Place
 
-EVERY = timedelta(days=1)  # by itself
-BATCH = 500  # rows in one transaction: a claim waits for no more than that
-_OUTPUT = re.compile(r"(?P<n>\d+)\.\d+\.(?:stdout|stderr)")  # as Place.output names them
+EVERY = timedelta(days=1)  # when it runs by itself
+BATCH = 500  # rows in one transaction: a claim never waits for more
+_OUTPUT = re.compile(r"(?P<n>\d+)\.\d+\.(?:stdout|stderr)")  # as named by Place.output
 
 _log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """What was thrown away, or would be."""
+    """What was deleted, or would be."""
 
     outputs: int  # runs whose output it is
     output_bytes: int
@@ -48,9 +48,9 @@ class Collected:
 
 
 def collect(place: Place, store: Store, *, now: datetime, actor: str, dry_run: bool = False) -> Collected:
-    """Throws away what the settings in force do not keep; with `dry_run` only says what that would be.
+    """Delete what the settings in force do not keep. With `dry_run`, only report it.
 
-    Where something was thrown away one audit row says how much. Raises: UnavailableError.
+    If anything was deleted, one audit row says how much. Raises: UnavailableError.
     """
     retention = (store.read(syncs.observed).settings or Settings()).retention
     outputs: dict[tuple[str, int], list[os.DirEntry[str]]] = {}
@@ -63,13 +63,13 @@ def collect(place: Place, store: Store, *, now: datetime, actor: str, dry_run: b
             runs += len(surplus)
             gone = set(surplus)
             outputs |= {(job_id, n): files for n, files in _outputs(place, job_id).items() if n in gone}
-        texts = 0 if dry_run else store.write(gc.delete_texts)  # also those that one cut short has left
+        texts = 0 if dry_run else store.write(gc.delete_texts)  # including the remains of an interrupted run of this
     if retention.output_days:
         outputs |= _aged(place, store, before=now - timedelta(days=retention.output_days))
     output_bytes = 0
     for files in outputs.values():
         for file in files:
-            with contextlib.suppress(FileNotFoundError):  # another one collects too
+            with contextlib.suppress(FileNotFoundError):  # another process collects, too
                 output_bytes += file.stat(follow_symlinks=False).st_size
                 if not dry_run:
                     Path(file.path).unlink()
@@ -81,7 +81,7 @@ def collect(place: Place, store: Store, *, now: datetime, actor: str, dry_run: b
 
 
 def _aged(place: Place, store: Store, *, before: datetime) -> dict[tuple[str, int], list[os.DirEntry[str]]]:
-    """Outputs that nothing was written to since then, but of runs that are kept whole."""
+    """Outputs not written to since then, except those of runs that are kept whole."""
     try:
         job_ids = sorted(each.name for each in os.scandir(place.outputs) if each.is_dir(follow_symlinks=False))
     except FileNotFoundError:
@@ -99,7 +99,7 @@ def _aged(place: Place, store: Store, *, before: datetime) -> dict[tuple[str, in
 
 
 def _written_at(file: os.DirEntry[str]) -> float:
-    """Seconds since the epoch; of one that somebody has deleted, long ago."""
+    """Seconds since the epoch; 0 for a file that somebody has deleted."""
     try:
         return file.stat(follow_symlinks=False).st_mtime
     except FileNotFoundError:
@@ -107,7 +107,7 @@ def _written_at(file: os.DirEntry[str]) -> float:
 
 
 def _outputs(place: Place, job_id: str) -> dict[int, list[os.DirEntry[str]]]:
-    """The files of a job's outputs by run number; those of its attempts together."""
+    """The output files of a job by run number. A run's attempts are together."""
     found: defaultdict[int, list[os.DirEntry[str]]] = defaultdict(list)
     with contextlib.suppress(FileNotFoundError), os.scandir(place.outputs / job_id) as files:
         for file in files:
@@ -119,14 +119,14 @@ def _outputs(place: Place, job_id: str) -> dict[int, list[os.DirEntry[str]]]:
 
 @dataclass(eq=False, kw_only=True)
 class Housekeeping:
-    """Collects once a day, beside a daemon's other work or at the end of `--once`; no failure of it stops anything."""
+    """Collects once a day, beside a daemon's other work or at the end of `--once`. Its failures stop nothing."""
 
     place: Place
     clock: Clock
     lend: Lend
 
     def __post_init__(self) -> None:
-        self._mark = self.place.state / "gc"  # when it was done last, for the next process too
+        self._mark = self.place.state / "gc"  # the time of the last run, for the next process too
 
     def look(self) -> None:
         now = self.clock.now()

@@ -1,4 +1,4 @@
-"""Branches of a root that is kept from a remote: the only place for an edit there, and how it comes to the remote."""
+"""Branches of a followed root: the only place to edit one, and how edits reach the remote."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scheduler.root.followed import Followed, look_lock
 
 
 def need_branch(followed: Followed, branch: str | None, pushes: bool) -> None:
-    """Raises: RefusedError for an edit that would be of no effect here; UsageError for what cannot be a branch."""
+    """Raises: RefusedError for an edit that would have no effect here; UsageError for an impossible branch name."""
     remote = followed.remote()
     if branch is None:
         raise RefusedError(
@@ -32,10 +32,10 @@ def need_branch(followed: Followed, branch: str | None, pushes: bool) -> None:
 
 
 def take_branch(followed: Followed, branch: str, environ: Mapping[str, str], tell: Callable[[str], None]) -> None:
-    """Brings a branch of the store up to what the remote has of it, so that an edit goes on from there.
+    """Update a branch of the store from the remote, so that an edit starts from there.
 
-    One that is gone there, and is merged, is forgotten: an edit starts anew then.
-    Raises: RefusedError where both have gone on; UnavailableError.
+    A branch that is gone from the remote, and merged, is deleted here: the edit starts afresh.
+    Raises: RefusedError if both sides have new commits; UnavailableError.
     """
     remote, store, ref = followed.remote(), followed.store, f"refs/heads/{branch}"
     with look_lock(followed):
@@ -61,9 +61,9 @@ def take_branch(followed: Followed, branch: str, environ: Mapping[str, str], tel
 
 
 def take_back_unsigned(followed: Followed, branch: str) -> str:
-    """Why what stands on the branch that is followed would not be applied here for want of a signature; else empty.
+    """Why a commit on the followed branch would not be applied here for want of a signature; otherwise empty.
 
-    Then the branch is as the remote has it again: pushed, the commit would stand in the way of all that comes later.
+    In that case, resets the branch to the remote's: if pushed, the commit would block all later ones.
     Raises: UnavailableError.
     """
     remote, store, ref = followed.remote(), followed.store, f"refs/heads/{branch}"
@@ -78,7 +78,7 @@ def take_back_unsigned(followed: Followed, branch: str) -> str:
 
 
 def push_branch(followed: Followed, branch: str, environ: Mapping[str, str]) -> None:
-    """Raises: RefusedError where the remote does not take it, UnavailableError where it cannot be reached."""
+    """Raises: RefusedError if the remote rejects it, UnavailableError if it cannot be reached."""
     with look_lock(followed):
         if _tip(followed.store, f"refs/heads/{branch}") is not None:
             push(followed.store, followed.remote().url, branch, environ)

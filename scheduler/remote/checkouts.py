@@ -1,8 +1,8 @@
-"""The folder of one commit: written out once, raw and read-only, and removed when nobody holds it any more.
+"""The folder of one commit: written once, raw and read-only, and removed when nobody holds it any more.
 
-Raw: the bytes of each blob, with no filter, line end or keyword in between, so that what a run reads is what the commit
-says. The folder is a linked worktree of the store (gitrepository-layout(5)) whose HEAD is the commit: whatever asks git
-about a root asks it about this one in the same way.
+Raw: the bytes of each blob without filters, line-end conversion or keywords, so that a run reads exactly what the
+commit contains. The folder is a linked worktree of the store (gitrepository-layout(5)) whose HEAD is the commit, so
+git answers questions about it as about any other root.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from scheduler.machine.crash import crash_point
 from scheduler.root.followed import Followed, hold
 
 READ_S = 600.0
-_MOST_OF_ROOM = 0.9  # of what is free on the disk: jobs and the database need some
+_MOST_OF_ROOM = 0.9  # of the free disk space: jobs and the database need some
 _NEW, _OLD = ".new-", ".old-"
 _HINTS = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
@@ -42,18 +42,18 @@ _HINTS = {
 
 
 class DamagedStoreError(UnavailableError):
-    """The store does not hold what a commit needs, or holds other bytes under its name."""
+    """The store lacks something that a commit needs, or has other bytes under its name."""
 
 
 class UnwritableTreeError(RefusedError):
-    """No folder can hold what a commit says."""
+    """No folder can hold the content of the commit."""
 
     def __init__(self, commit: str, why: str) -> None:
         super().__init__(f"commit {commit[:12]} {why}", hint="take it out of the branch; `git fsck` there may say more")
 
 
 def damage(error: GitError, what: str) -> UnavailableError:
-    """What it means that the store could not be read: damage only where git has looked, and found it wanting."""
+    """The error for an unreadable store: damage only if git itself found the store faulty."""
     kind = UnavailableError if error.is_of_this_machine else DamagedStoreError
     return kind(f"{what}: {error}", hint=error.hint)
 
@@ -69,10 +69,10 @@ def list_commit(store: Path, commit: str) -> Sequence[Entry]:
 
 
 def write_commit(followed: Followed, commit: str, entries: Sequence[Entry]) -> None:
-    """Makes the folder of a commit, whole or not at all; one that is there already stays.
+    """Create the folder of a commit, whole or not at all. An existing one stays.
 
-    Raises: DamagedStoreError; UnwritableTreeError for a commit that can be written out nowhere; UnavailableError where
-    it cannot be here.
+    Raises: DamagedStoreError; UnwritableTreeError for a commit that cannot be written out anywhere; UnavailableError if
+    it cannot be written here.
     """
     folder = followed.commits / commit
     if folder.is_dir():
@@ -114,7 +114,7 @@ def _write(store: Path, commit: str, new: Path, entries: Sequence[Entry]) -> Non
     room = shutil.disk_usage(new).free * _MOST_OF_ROOM
     by_id: dict[str, list[Entry]] = {}
     for entry in entries:
-        if entry.is_submodule:  # its files are of another repository
+        if entry.is_submodule:  # its files belong to another repository
             (new / entry.path).mkdir()
         else:
             by_id.setdefault(entry.id, []).append(entry)
@@ -135,7 +135,7 @@ def _write(store: Path, commit: str, new: Path, entries: Sequence[Entry]) -> Non
 
 
 def _contents(store: Path, ids: Sequence[str]) -> Iterator[bytes]:
-    """The bytes of blobs. Raises: DamagedStoreError where one is missing, or its bytes are not those of its name."""
+    """The bytes of blobs. Raises: DamagedStoreError if one is missing, or its bytes do not match its name."""
     try:
         for data in read_blobs(store, ids, bare=True, timeout=READ_S):
             assert isinstance(data, bytes)
@@ -147,11 +147,11 @@ def _contents(store: Path, ids: Sequence[str]) -> Iterator[bytes]:
 
 
 def link(followed: Followed, folder: Path, commit: str) -> None:
-    """Makes the folder a worktree of the store, also of one that was made anew. Raises: OSError."""
+    """Make the folder a worktree of the store, even of a newly created store. Raises: OSError."""
     ours = followed.store / "worktrees" / commit
     leads = f"{folder / '.git'}\n"
     head = ours / "HEAD"
-    if not head.exists() or head.read_text() != f"{commit}\n":  # new; or somebody has switched in there
+    if not head.exists() or head.read_text() != f"{commit}\n":  # new, or somebody has switched branches in it
         ours.mkdir(parents=True, exist_ok=True)
         (ours / "commondir").write_text("../..\n")
         (ours / "gitdir").write_text(leads)
@@ -161,12 +161,12 @@ def link(followed: Followed, folder: Path, commit: str) -> None:
     elif (ours / "gitdir").read_text() != leads:  # the root was moved: git would call it prunable
         (ours / "gitdir").write_text(leads)
     if not (ours / "index").exists():
-        with contextlib.suppress(GitError):  # for people who look: no part of ours needs an index
+        with contextlib.suppress(GitError):  # for people who look: our own code needs no index
             run_git(ours, "read-tree", commit, bare=True)
 
 
 def link_all(followed: Followed) -> None:
-    """Makes every commit's folder a worktree of the store again, which is a new one. Raises: OSError."""
+    """Make every commit's folder a worktree of a newly created store. Raises: OSError."""
     if followed.commits.is_dir():
         for entry in os.scandir(followed.commits):
             if not entry.name.startswith("."):
@@ -174,7 +174,7 @@ def link_all(followed: Followed) -> None:
 
 
 def _to_disk(folder: Path) -> None:
-    """What was written outlives a power failure from here on; else a folder could come back with empty files in it."""
+    """Make the writes survive a power failure, after which the folder could otherwise contain empty files."""
     file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if ctypes.CDLL(None).syncfs(file) == 0:
@@ -187,7 +187,7 @@ def _to_disk(folder: Path) -> None:
 
 
 def remove_old(followed: Followed, keep: Sequence[str]) -> None:
-    """Removes the folders of commits that are not to be kept and that nobody holds; and what a killed one left."""
+    """Remove commit folders that are neither kept nor held, and leftovers of a killed process."""
     try:
         found = list(os.scandir(followed.commits))
     except FileNotFoundError:
@@ -202,14 +202,14 @@ def remove_old(followed: Followed, keep: Sequence[str]) -> None:
                 continue
             aside = folder.with_name(f"{_OLD}{entry.name}")
             with contextlib.suppress(OSError):
-                folder.rename(aside)  # nobody can come to hold half of it
+                folder.rename(aside)  # nobody can pin a half-removed folder
                 remove_tree(aside)
                 shutil.rmtree(followed.store / "worktrees" / entry.name, ignore_errors=True)
             del pin
 
 
 def remove_tree(folder: Path) -> None:
-    """Removes a folder of read-only folders, as far as that goes."""
+    """Remove a folder of read-only folders, as far as possible."""
     if folder.is_symlink() or not folder.exists():
         return
     for here, names, _ in os.walk(folder):

@@ -1,7 +1,7 @@
-"""Git and the network: fetching into the bare store of a root that is kept from a remote, and pushing to that remote.
+"""Git over the network: fetching into the bare store of a followed root, and pushing to its remote.
 
-Here the user's own configuration counts, as it knows the credentials: helpers, ssh, proxies. Nothing of the repository
-does: it has no hooks, and what is fetched into it is data.
+The user's own configuration counts here, because it has the credentials: helpers, ssh, proxies. Nothing of the
+repository does: it has no hooks, and fetched content is data.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from scheduler.machine import orphans, processes
 from scheduler.machine.processes import Process
 
 ORIGIN = "refs/remotes/origin/"
-KEPT = "refs/scheduler/kept/"  # commits that a run may name, and that no branch of the remote holds any more
-_NOTE = "scheduler.git.json"  # in the store: the git that talks to the remote
-SILENCE_S = 120.0  # a remote that says nothing for so long hangs
+KEPT = "refs/scheduler/kept/"  # commits that runs may name but that no branch of the remote holds any more
+_NOTE = "scheduler.git.json"  # in the store: the git process that talks to the remote
+SILENCE_S = 120.0  # a remote that is silent for so long hangs
 LONGEST_S = 3600.0
 ASK_S = 60.0
-LOCK_S = 60.0  # a lock of git's that is older was left by a process that was killed
+LOCK_S = 60.0  # an older lock of git was left by a killed process
 
 _SETTINGS = (
     *("-c", "core.hooksPath=/dev/null"),
@@ -39,7 +39,7 @@ _SETTINGS = (
     *("-c", "protocol.ext.allow=never"),
     *("-c", "submodule.recurse=false"),
     *("-c", "fetch.recurseSubmodules=false"),
-    *("-c", "fetch.fsckObjects=false"),  # old repositories have flaws that do no harm; what is written out is checked
+    *("-c", "fetch.fsckObjects=false"),  # old repositories have harmless flaws; what is written out is checked
     *("-c", "fetch.writeCommitGraph=false"),
     *("-c", "gc.auto=0"),
     *("-c", "maintenance.auto=false"),
@@ -47,27 +47,27 @@ _SETTINGS = (
     *("-c", "push.followTags=false"),
     *("-c", "color.ui=false"),
 )
-# How to reach a remote is the user's to say, and not only in files.
+# How to reach a remote is up to the user, also through the environment.
 _KEPT_VARIABLES = ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_ASKPASS")
 _ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh", "LC_ALL": "C"}
 
 
 class StoppedError(UnavailableError):
-    """Whoever fetches was told to stop."""
+    """The caller of the fetch was told to stop."""
 
 
 class GoneError(UnavailableError):
-    """The remote answers, and does not have the branch or the tag."""
+    """The remote answers, but does not have the branch or the tag."""
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """That of the user, without what steers git from outside but for how a remote is reached; nothing is asked."""
+    """The user's environment without variables that steer git, except how to reach a remote. Git does not prompt."""
     kept = {name: environ[name] for name in _KEPT_VARIABLES if environ.get(name)}
     return {**user_environment(environ), **kept, **_ENVIRONMENT}
 
 
 def make_store(store: Path, object_format: str) -> None:
-    """An empty bare repository; its object format has to be that of the remote. Raises: UnavailableError."""
+    """Create an empty bare repository, in the object format of the remote. Raises: UnavailableError."""
     template = tempfile.mkdtemp(prefix="scheduler-template-")  # the user's would bring hooks
     try:
         options = ("--quiet", "--bare", f"--template={template}", f"--object-format={object_format}")
@@ -79,7 +79,7 @@ def make_store(store: Path, object_format: str) -> None:
 
 
 def default_branch(url: str, environ: Mapping[str, str]) -> str:
-    """The branch that the remote's HEAD stands for. Raises: UnavailableError."""
+    """The branch that the remote's HEAD names. Raises: UnavailableError."""
     told = _ask(url, environ, "--symref", url, "HEAD")
     for line in told.splitlines():
         what, _, name = line.partition("\t")
@@ -91,12 +91,12 @@ def default_branch(url: str, environ: Mapping[str, str]) -> str:
 
 
 def has_ref(url: str, ref: str, environ: Mapping[str, str]) -> bool:
-    """Whether the remote has this ref. Raises: UnavailableError where it cannot be reached."""
+    """True if the remote has this ref. Raises: UnavailableError if it cannot be reached."""
     return any(line.partition("\t")[2] == ref for line in _ask(url, environ, url, ref).splitlines())
 
 
 def object_format(url: str, ref: str, environ: Mapping[str, str]) -> str:
-    """What the ids of the remote are made by, sha1 or sha256. Raises: UnavailableError where it cannot be reached."""
+    """The hash function of the remote's ids, sha1 or sha256. Raises: UnavailableError if it cannot be reached."""
     told = _ask(url, environ, url, "HEAD", ref)
     return "sha256" if len(told.partition("\t")[0]) == 64 else "sha1"
 
@@ -111,7 +111,7 @@ def _ask(url: str, environ: Mapping[str, str], *args: str) -> str:
     options, rest = [each for each in args if each.startswith("--")], [each for each in args if each[:2] != "--"]
     command = (*_SETTINGS, "ls-remote", *options, "--end-of-options", *rest)
     try:
-        # In /: where we stand may be a repository, whose configuration must not say where a URL leads.
+        # In /: the current folder may be in a repository, whose configuration must not redirect a URL.
         told = start_git(Path("/"), "ls-remote", ("-C", "/", *command), environ=environment(environ), timeout=ASK_S)
     except GitError as error:
         raise _unreachable(url, error) from error
@@ -127,11 +127,11 @@ def fetch(
     tell: Callable[[str], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> str:
-    """The commit of a branch or tag of the remote, with all that it needs, fetched into the store.
+    """Fetch a branch or tag of the remote into the store, with everything it needs, and return its commit.
 
-    tell: told how far it is, now and then. stopped: asked every second whether to give up.
-    Raises: GoneError where the remote has no such ref; StoppedError; UnavailableError where it cannot be reached,
-    hangs, or holds too little; GitError where git cannot write.
+    tell: called with progress now and then. stopped: asked every second whether to give up.
+    Raises: GoneError if the remote has no such ref; StoppedError; UnavailableError if it cannot be reached, hangs, or
+    lacks content; GitError if git cannot write.
     """
     clear_locks(store)
     target = ORIGIN + ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else ref
@@ -153,9 +153,9 @@ def fetch(
 
 
 def push(store: Path, url: str, branch: str, environ: Mapping[str, str]) -> None:
-    """Brings a branch of the store to the remote; never over what the remote has beyond it.
+    """Push a branch of the store to the remote; never over commits that only the remote has.
 
-    Raises: RefusedError where the remote says no, UnavailableError where it cannot be reached.
+    Raises: RefusedError if the remote rejects it, UnavailableError if it cannot be reached.
     """
     ref = f"refs/heads/{branch}"
     try:
@@ -166,7 +166,7 @@ def push(store: Path, url: str, branch: str, environ: Mapping[str, str]) -> None
             line = next(line for line in said.splitlines() if "rejected]" in line)
             why = line.partition("(")[2].rstrip(")") or line
             told = [line.removeprefix("remote:").strip() for line in said.splitlines() if line.startswith("remote:")]
-            if told := [each for each in told if each]:  # what its hooks say, or its protection of branches
+            if told := [each for each in told if each]:  # from its hooks or its branch protection
                 why += f" ({'; '.join(told[:5])})"
             raise RefusedError(
                 f"{without_secrets(url)} did not take branch {branch!r}: {why}",
@@ -176,7 +176,7 @@ def push(store: Path, url: str, branch: str, environ: Mapping[str, str]) -> None
 
 
 def clear_locks(store: Path) -> None:
-    """Takes away what a git that was killed has left: nobody would ever write that ref again."""
+    """Remove the locks of a killed git, which would block those refs forever."""
     found = [*store.glob("*.lock"), *(store / "refs").rglob("*.lock"), *(store / "objects/pack").glob("tmp_*")]
     for path in found:
         try:
@@ -198,7 +198,7 @@ def is_ancestor(store: Path, old: str, new: str) -> bool:
 
 
 def is_sound(store: Path) -> bool:
-    """Whether all that is in the store can be read, as far as one commit needs another object."""
+    """True if every object in the store that another one needs can be read."""
     try:
         run_git(store, "fsck", "--connectivity-only", "--no-dangling", "--no-progress", bare=True, timeout=LONGEST_S)
     except GitError as error:
@@ -207,7 +207,7 @@ def is_sound(store: Path) -> bool:
 
 
 def save_what_is_ours(old: Path, new: Path) -> None:
-    """Takes what no remote has from a store that is given up into the new one, as far as it can be read."""
+    """Copy what no remote has from an abandoned store into the new one, as far as it can be read."""
     for spec in ("refs/heads/*", KEPT + "*"):
         try:
             start_git(
@@ -218,11 +218,11 @@ def save_what_is_ours(old: Path, new: Path) -> None:
                 timeout=LONGEST_S,
             )
         except GitError:
-            continue  # it stays in the old one, which is put aside
+            continue  # it stays in the old store, which is put aside
 
 
 def put_store_aside(store: Path, stamp: str) -> Path:
-    """Renames a damaged store. Of earlier ones the newest stays too. Raises: OSError."""
+    """Rename a damaged store. Keeps the newest of the earlier ones, too. Raises: OSError."""
     aside = store.with_name(f"{store.name}.damaged-{stamp}")
     store.rename(aside)
     for old in sorted(store.parent.glob(f"{store.name}.damaged-*"))[:-2]:
@@ -231,7 +231,7 @@ def put_store_aside(store: Path, stamp: str) -> Path:
 
 
 def pack(store: Path) -> None:
-    """Packs what many small fetches have left, where git holds that to be worth it. Raises: GitError."""
+    """Pack the results of many small fetches, if git finds it worthwhile. Raises: GitError."""
     settings = ("gc.auto=500", "gc.autoPackLimit=20", "gc.autoDetach=false", "gc.worktreePruneExpire=never")
     run_git(store, "gc", "--auto", "--quiet", bare=True, timeout=LONGEST_S, settings=settings)
 
@@ -244,7 +244,7 @@ def _transfer(
     tell: Callable[[str], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> bytes:
-    """What one git that talks to the remote has said in the end; it is ended when it says nothing for too long."""
+    """Run a git that talks to the remote, and return the end of its output. Ends it if it is silent for too long."""
     _end_left(store)
     command = ["git", *_SETTINGS, f"--git-dir={store}", *args]
     try:
@@ -302,7 +302,7 @@ def _transfer(
 
 
 _NO_ROOM = ("No space left on device", "Disk quota exceeded", "Read-only file system")
-# What git says last where it is the remote, or the way to it, that failed (git 2.30 to 2.51).
+# The last words of git if the remote, or the way to it, failed (git 2.30 to 2.51).
 _REMOTE_SAYS = (
     "Could not read from remote repository",
     "unable to access",
@@ -322,7 +322,7 @@ _REMOTE_SAYS = (
 
 
 def _end_left(store: Path) -> None:
-    """Ends the git of a scheduler that was killed: where the remote hangs, it would wait for ever."""
+    """End the git of a killed scheduler: with a hanging remote it would wait forever."""
     with contextlib.suppress(OSError, ValueError, TypeError):
         processes.end_group_of(Process(**json.loads((store / _NOTE).read_bytes())))
         (store / _NOTE).unlink()
@@ -330,7 +330,7 @@ def _end_left(store: Path) -> None:
 
 def _note(store: Path, pid: int) -> Path:
     path = store / _NOTE
-    with contextlib.suppress(OSError):  # a full disk: git says so in a moment
+    with contextlib.suppress(OSError):  # a full disk: git will say so in a moment
         path.write_text(json.dumps(asdict(processes.identify(pid))))
     return path
 
@@ -366,5 +366,5 @@ def _unreachable(url: str, error: GitError) -> UnavailableError:
 
 
 def followed_ref(remote: Remote) -> str:
-    """The name by which the store has what is followed."""
+    """The store's name for the followed ref."""
     return remote.ref if remote.branch is None else ORIGIN + remote.branch

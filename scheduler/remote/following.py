@@ -1,7 +1,7 @@
-"""Keeping a root in step with its remote: look there, and make a commit that may be applied the root.
+"""Keeping a root in step with its remote: look at the remote, and make an acceptable commit the root.
 
-Whatever goes wrong, the last good commit stays the root, what is wrong is written down for everybody to see, and the
-next look tries again.
+Whatever goes wrong, the last good commit stays the root, the trouble is recorded for everybody to see, and the next
+look tries again.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from scheduler.remote.checkouts import (
 from scheduler.remote.signatures import signed_digest, why_not_signed
 from scheduler.root.followed import Followed, Looked, look_lock
 
-LOOK_S = 1.0  # between two looks whether somebody asks for one
+LOOK_S = 1.0  # between two checks for a requested look
 _log = Log(__name__)
 
 
 class NotApplicableError(RefusedError):
-    """What the remote has is not to be made the root, by a rule of this host or for want of a scheduler.yaml."""
+    """The remote's commit must not become the root: a rule of this host forbids it, or it has no scheduler.yaml."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +53,14 @@ class Follow:
     followed: Followed
     clock: Clock
     environ: Mapping[str, str]
-    progress: Callable[[str], None] | None = None  # told what git says of a fetch
-    stopped: Callable[[], bool] = lambda: False  # asked in the middle of a fetch whether to give up
-    logs: bool = True  # False where somebody waits for what is found, and tells it
+    progress: Callable[[str], None] | None = None  # called with git's output during a fetch
+    stopped: Callable[[], bool] = lambda: False  # asked during a fetch whether to give up
+    logs: bool = True  # False if a caller waits for the result and reports it
 
     def look(self) -> Looked:
-        """One look. Waits for the network, and for somebody else's look. What went wrong is in what is returned.
+        """Look once. Waits for the network, and for a look by somebody else. Failures are part of the result.
 
-        Raises: UnavailableError where the state folder cannot be used, or what is followed cannot be read.
+        Raises: UnavailableError if the state folder cannot be used, or the followed remote cannot be read.
         """
         try:
             with look_lock(self.followed):
@@ -71,7 +71,7 @@ class Follow:
             ) from error
 
     def first(self) -> Looked:
-        """The first look of all: what goes wrong is raised, and nothing is written down then.
+        """Make the very first look. A failure is raised and records nothing.
 
         Raises: NotApplicableError, UnavailableError.
         """
@@ -84,7 +84,7 @@ class Follow:
         before, now = self.followed.looked(), instant(self.clock.now())
         found = replace(before, commit=self.followed.commit())
         try:
-            if found.commit is not None:  # also what a killed look has made the root
+            if found.commit is not None:  # also if a killed look made it the root
                 self._remember(remote, found.commit)
             found = self._try(remote, found, now)
             found = found.with_trouble(now, "")
@@ -95,7 +95,7 @@ class Follow:
         except UnavailableError as error:
             found = found.with_trouble(now, str(error), error.hint, failures=before.failures + 1)
         self._say(before, found)
-        with contextlib.suppress(OSError):  # a full disk: who asks next looks for themselves
+        with contextlib.suppress(OSError):  # a full disk: the next asker looks again
             self.followed.write_looked(found)
         return found
 
@@ -144,7 +144,7 @@ class Follow:
         return fetching.object_format(remote.url, remote.ref, self.environ)
 
     def _renew(self, remote: Remote, why: str) -> None:
-        """A new store in the place of a damaged one, which stays beside it: it may hold what no remote has."""
+        """Replace a damaged store. The old one stays beside it: it may hold what no remote has."""
         store, made_by = self.followed.store, self._format(remote)
         aside = fetching.put_store_aside(store, self.clock.now().strftime("%Y%m%dT%H%M%S"))
         _log.error("store_damaged", "it is fetched anew", reason=why, put_aside=aside)
@@ -153,7 +153,7 @@ class Follow:
         link_all(self.followed)
 
     def _apply(self, remote: Remote, tip: str, current: str | None) -> str | None:
-        """Makes a commit the root, if it may be; the commit that a rewritten history has left behind, if it was.
+        """Make a commit the root, if allowed. Returns the commit that a rewritten history left behind, if any.
 
         Raises: NotApplicableError, DamagedStoreError, UnavailableError.
         """
@@ -176,7 +176,7 @@ class Follow:
         if not any(entry.path == path and not entry.is_submodule for entry in entries):
             raise NotApplicableError(f"commit {tip[:12]} has no {path}", hint=_where_it_is(entries))
         if left is not None:
-            with contextlib.suppress(GitError):  # runs name it, and git would throw it away in some weeks
+            with contextlib.suppress(GitError):  # runs name it, and git would delete it within weeks
                 run_git(store, "update-ref", fetching.KEPT + left, left, bare=True)
         try:
             write_commit(self.followed, tip, entries)
@@ -192,24 +192,24 @@ class Follow:
         return left
 
     def _check_readable(self, tip: str) -> None:
-        """That what is asked of the commit's folder, such as which blob a file is, can be answered."""
+        """Check that git can answer questions about the commit's folder, such as which blob a file is."""
         folder = self.followed.commits / tip
         link(self.followed, folder, tip)
-        try:  # by its git folder, which git does not refuse for whose it is
+        try:  # by its git folder, which git accepts whoever owns it
             run_git(folder / ".git", "cat-file", "-e", "HEAD^{tree}", bare=True)
         except GitError as error:
             raise damage(error, f"the store does not know {tip[:12]}") from error
 
     def _left_behind(self, current: str, tip: str) -> str | None:
-        """The commit that is the root, if the remote's history does not hold it any more."""
+        """The commit that is the root, if the remote's history no longer contains it."""
         if not self._is_known(current):
-            return None  # of a store that was made anew: the remote does not have it
+            return None  # of a newly created store: the remote does not have it
         return None if fetching.is_ancestor(self.followed.store, current, tip) else current
 
     def _remember(self, remote: Remote, commit: str) -> None:
-        """Keeps what the commit in force was signed for, and lets no leave that was given for it be used again."""
+        """Record what the commit in force was signed for, and use up a permission that was given for it."""
         if commit != next(reversed(self.followed.applied().values()), None):
-            with contextlib.suppress(GitError):  # of a store that was made anew: the remote does not have it
+            with contextlib.suppress(GitError):  # of a newly created store: the remote does not have it
                 self.followed.add_applied(signed_digest(self.followed.store, commit), commit)
         if remote.accept == commit:
             self.followed.write_remote(replace(self.followed.remote(), accept=None))
@@ -226,7 +226,7 @@ class Follow:
         if in_force in (None, tip) or remote.accept == tip:
             return
         assert in_force is not None
-        # Whoever may push, and has no key, could bring back any old text with its good signature.
+        # Anyone who can push, even without a key, could bring back any old text with its good signature.
         leave = f'to allow it, add "accept": "{tip}" to {self.followed.file}'
         known = self._is_known(in_force)
         if not known or not fetching.is_ancestor(store, in_force, tip):
@@ -269,10 +269,10 @@ def _where_it_is(entries: Sequence[Entry]) -> str:
 
 
 class Follower:
-    """Looks again and again, from a thread of its own: no fire and no pass ever waits for the network."""
+    """Looks regularly, in its own thread: no fire and no pass ever waits for the network."""
 
     def __init__(self, follow: Follow, *, asked: Path, applied: Callable[[], None]) -> None:
-        """asked: a file that is touched to ask for a look at once. applied: told when another commit is the root."""
+        """asked: a file that is touched to ask for a look at once. applied: called when another commit is the root."""
         self.loop = Loop("follower", self._turns, _log, "follow_failed", retry_s=LOOK_S)
         self._follow = replace(follow, stopped=self.loop.stopping.is_set)
         self._asked_file = asked
@@ -289,13 +289,13 @@ class Follower:
             yield min(LOOK_S, max(0.0, look_at - time.monotonic()))
 
     def look(self) -> Looked | None:
-        """One look now, for whoever waits for it; None where it could not be made."""
+        """Look now, for a waiting caller. None if that failed."""
         before = self._follow.followed.commit()
         found = None
         try:
             found = self._follow.look()
             self.loop.succeed()
-        except Exception as error:  # whoever waits goes on with the root as it is
+        except Exception as error:  # the caller goes on with the root as it is
             self.loop.fail(error)
         if self._follow.followed.commit() != before:
             self._applied()

@@ -1,6 +1,6 @@
-"""Whether a commit carries a good SSH signature of somebody on a list (git's gpg.ssh.allowedSignersFile).
+"""Checks that a commit has a good SSH signature by somebody on a list (git's gpg.ssh.allowedSignersFile).
 
-The list is a file of the host. The user's own gpg settings do not count, nor do keyrings: a commit signed in any other
+The list is a file on the host. The user's own gpg settings and keyrings do not count: a commit signed in any other
 way is as good as unsigned.
 """
 
@@ -23,12 +23,12 @@ _NO_OTHER = (
     "gpg.ssh.program=ssh-keygen",
     "gpg.ssh.revocationFile=/dev/null",
     "gpg.format=ssh",
-    "gpg.minTrustLevel=fully",  # a good signature by a key that is on no list has none
+    "gpg.minTrustLevel=fully",  # a good signature by a key that is not listed has no trust
 )
 
 
 def check_signers(path: Path) -> bytes:
-    """The content of a list of allowed signers. Raises: UsageError where it holds no key, or cannot be read."""
+    """The content of a list of allowed signers. Raises: UsageError if it has no key, or cannot be read."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -48,11 +48,11 @@ _LINE = 'a line is: alice@example.com namespaces="git" ssh-ed25519 AAAA… (ssh-
 
 
 def why_not_signed(store: Path, commit: str, signers: Path, *, tag: str | None = None) -> str:
-    """Why a commit is not to be applied; empty where its signature is good, by a key on the list.
+    """Why a commit must not be applied. Empty if it has a good signature by a key on the list.
 
-    tag: the ref by which it was found, if that is one: then the tag's signature will do as well, if it was signed for
-    that name. A tag object of another name is refused: its signer meant another use.
-    Raises: UnavailableError where that cannot be found out, as without ssh-keygen or the list.
+    tag: the ref by which the commit was found, if that is a tag. Then the tag's signature is enough, if it was made for
+    that name. A tag object with another name is refused: its signer meant another use.
+    Raises: UnavailableError if that cannot be checked, for example without ssh-keygen or the list.
     """
     if not signers.is_file():
         raise UnavailableError(
@@ -73,7 +73,7 @@ def why_not_signed(store: Path, commit: str, signers: Path, *, tag: str | None =
 def signed_digest(store: Path, commit: str) -> str:
     """The SHA-256 of what a signature of this commit covers: the commit without its signatures.
 
-    A commit's id covers the bytes of its signatures too, which anybody can add to: one signed content has many ids.
+    A commit's id also covers the bytes of its signatures, to which anybody can add: one signed content has many ids.
     Raises: UnavailableError.
     """
     header, _, body = run_git(store, "cat-file", "commit", commit, bare=True).partition(b"\n\n")

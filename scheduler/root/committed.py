@@ -1,6 +1,6 @@
 """The files of a root as one commit holds them, judged as a checkout of it in the root's place would be.
 
-Nothing is written anywhere, and of 100,000 files only job files and their tasks are read.
+Writes nothing anywhere, and of 100,000 files reads only job files and their tasks.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from scheduler.root.links import follow_links
 from scheduler.root.reading import Source, hidden_path, known_as, not_regular, os_fault, refused_path, too_large
 from scheduler.root.trusted import above, state_among
 
-_MOST_KEPT = 64 * 1024 * 1024  # bytes that need not be read again
+_MOST_KEPT = 64 * 1024 * 1024  # bytes kept so that they need not be read again
 _TIMEOUT_S = 120
 
 
 class CommitFiles:
-    """The files of a commit, as git keeps them. Raises: UnavailableError where git cannot say all of it."""
+    """The files of a commit, as git keeps them. Raises: UnavailableError if git cannot report all of it."""
 
     def __init__(self, root: Path, commit: str) -> None:
         self.root = root
@@ -113,7 +113,7 @@ class CommitFiles:
         return self.entries.get(real) or os_fault(path, FileNotFoundError(errno.ENOENT, ""))
 
     def _real(self, path: str) -> str:
-        """Where a path leads, relative to the root. Raises: OSError where it goes in a circle."""
+        """Where a path leads, relative to the root. Raises: OSError if it leads in a circle."""
         end, _ = follow_links(str(self.root), path, self._links.get)
         if end is None:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
@@ -122,7 +122,7 @@ class CommitFiles:
     def scan(self, folder: str) -> Iterator[tuple[str, Kind]]:
         for name in self._folders.get(folder, ()):
             entry = self.entries.get(f"{folder}/{name}" if folder else name)
-            if entry is None or entry.is_submodule:  # whose folder a checkout leaves empty
+            if entry is None or entry.is_submodule:  # a checkout leaves its folder empty
                 yield name, "folder"
             else:
                 yield name, "other" if entry.is_link else "file"
@@ -132,7 +132,7 @@ class CommitFiles:
         return real in self._folders or (real in self.entries and self.entries[real].is_submodule)
 
     def is_free(self, path: str) -> bool:
-        # Below a file or a link git would write it in the place of that, without a word.
+        # Below a file or a link, git would silently replace that file or link.
         parts = path.split("/")
         above = ("/".join(parts[:n]) for n in range(1, len(parts) + 1))
         return path not in self._folders and self.entries.keys().isdisjoint(above)

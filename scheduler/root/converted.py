@@ -1,4 +1,4 @@
-"""The files of a root that a checkout converts: job files, their tasks, scheduler.yaml, and what runners name."""
+"""The files of a root that a checkout converts: job files, their tasks, scheduler.yaml, and files that runners name."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 def conversions_of(files: Files, desired: Desired | None) -> dict[str, Conversion]:
-    """Those of everything that can run, by the path it is named by; nothing outside a repository.
+    """The conversions of everything that can run, by the path it is named by. Empty outside a repository.
 
-    desired: what the files say; None where scheduler.yaml cannot be used.
+    desired: what the files say. None if scheduler.yaml cannot be used.
     Raises: GitError.
     """
     named = {ROOT_FILE: files.leads_to(ROOT_FILE)}
     if desired is not None:
         named |= {path: read.path for path, read in desired.sources.items()}
-        # A task that cannot be read here may be one after a checkout.
+        # A task that is unreadable here may be readable after a checkout.
         tasks = {path for each in desired.found if (path := each.document.task_source_path) is not None}
         programs = {path for runner in desired.settings.runners.values() for path, _ in runner.files}
         named |= {path: files.leads_to(path) for path in sorted((tasks | programs) - named.keys())}
@@ -36,10 +36,10 @@ def conversions_of(files: Files, desired: Desired | None) -> dict[str, Conversio
 
 
 def conversions_here(files: WorkingTree, desired: Desired, *, only_differing: bool = False) -> dict[str, Conversion]:
-    """The same of the working tree; nothing where git does not say.
+    """The conversions in the working tree. Empty if git does not answer.
 
-    only_differing: of job files and tasks that are not the bytes of their commit, by what was read: a pass must not
-    wait for git where there is none.
+    only_differing: only of job files and tasks whose bytes, as read, differ from their commit. A pass must not wait
+    for git if there are none.
     """
     try:
         if not only_differing:
@@ -72,7 +72,7 @@ def _conversions(
     said = _attributes(files, set(named.values())) if named else ()
     found = {}
     for path, real in sorted(named.items()):
-        # Asked with data in which all of it counts, so that few files are read.
+        # First with data that every attribute affects, so that few files are read.
         ways = [each[real] for each in said if real in each and find_conversion(each[real], b"$Id$\n") is not None]
         if not ways:
             continue
@@ -89,7 +89,7 @@ def _attributes(files: Files, paths: Collection[str]) -> Sequence[Attributes]:
     if isinstance(files, CommitFiles):
         return attributes_in(files.root, files.commit, files.entries, paths)
     assert isinstance(files, WorkingTree)
-    # A followed root is written by the bytes of the commit.
+    # A followed root is written from the bytes of the commit.
     if files.place.followed is not None or git_folder(files.root) is None:
         return ()
     return (attributes_here(files.root, paths),)

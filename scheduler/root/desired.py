@@ -1,7 +1,7 @@
-"""Files as desired state: every job file read, parsed, and its task looked at.
+"""Files as desired state: every job file read and parsed, and its task checked.
 
-Complete or an error, never quietly partial: what cannot be listed or read is named in the result, so that a
-plan can tell "cannot read" from "deleted" (S2-S4).
+Complete or an error, never silently partial: the result names what cannot be listed or read, so that a plan can tell
+"cannot read" from "deleted" (S2-S4).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from scheduler.root.parsed import Parsed
 from scheduler.root.tasks import JOB_FILE_BYTES, check_text, unmerged
 
 _HINT = "see to it that it can be read"
-# What to do about a job file, beside the code of its problem, and about a task, that cannot be read.
+# Hints for unreadable job files, each with the code of its problem, and for unreadable tasks.
 _FILE_CODES = {
     "source_missing": ("file.missing", "correct the link, or delete it"),
     "source_not_regular": ("file.not-regular", "rename it, or put a file in its place"),
@@ -49,16 +49,16 @@ _TASK_HINTS = {
     "source_empty": "write the task into it",
     "source_conflict_markers": "settle the conflict and delete its markers",
 }
-_MOST_NAMES = 1_000  # of a folder, in which to look for the one that was meant
+_MOST_NAMES = 1_000  # names of a folder searched for the one that was meant
 
 
 def read_desired(
     files: Files, settings: Settings, tree: Tree, *, only: str | None = None, parsed: Parsed | None = None
 ) -> Desired:
-    """What the files say now.
+    """The desired state from the files as they are now.
 
     only: one root-relative job file instead of all that `jobs` matches (the partial pass of F1).
-    Raises: UnavailableError where the root itself cannot be listed.
+    Raises: UnavailableError if the root itself cannot be listed.
     """
     parsed = parsed if parsed is not None else Parsed()
     parsed.start(settings)
@@ -72,12 +72,12 @@ def read_desired(
     for listed, source in zip(listing.paths, files.read_all(listing.paths, limit=JOB_FILE_BYTES), strict=True):
         if isinstance(source, Fault):
             if only is None or source.reason != "source_missing":
-                # Its jobs are known by one of the two: a file that a link replaced held them under its own name.
+                # Its jobs are known under one of the two: a file that a link replaced held them under its own name.
                 broken |= {listed, files.leads_to(listed)}
                 problems.append(_file_problem(listed, source))
             continue
         if source.path in seen:
-            continue  # a symlink beside the file it leads to: one file, counted once
+            continue  # a symlink beside its target: one file, counted once
         seen.add(source.path)
         file_sha256 = source.sha256
         job_file = parsed.read(source, file_sha256, settings)
@@ -138,13 +138,13 @@ class _Text:
 
     sha256: str
     path: str = ""
-    read: Read | None = None  # where it stands in a file of its own
-    hidden: str = ""  # the characters of that file that do not show, in words
+    read: Read | None = None  # its place, if it has its own file
+    hidden: str = ""  # the invisible characters of that file, in words
     start: bytes = b""  # its first byte
 
 
 def _texts(files: Files, settings: Settings, tree: Tree, documents: Sequence[Document]) -> Mapping[str, _Text | Fault]:
-    """The files that hold a task whole, by the path that documents name them by; each is read once."""
+    """The files that are a whole task, by the path that documents name them by. Each is read once."""
     paths = list(dict.fromkeys(path for each in documents if (path := each.task_source_path) is not None))
     found: dict[str, _Text | Fault] = {}
     for path, source in zip(paths, files.read_all(paths, limit=settings.limits.task_bytes), strict=True):
@@ -169,10 +169,10 @@ def _inline(text: bytes, settings: Settings) -> _Text | Fault:
 
 
 def _near_file(files: Files, path: str) -> str:
-    """The hint naming the file of the same folder that was probably meant."""
+    """A hint with the file in the same folder that was probably meant."""
     folder, _, name = path.rpartition("/")
     if files.leads_to(folder or ".") != (folder or "."):
-        return ""  # reached by a link: what lies there is nobody's to list
+        return ""  # reached by a link: do not list what is there
     try:
         some = list(itertools.islice(files.scan(folder), _MOST_NAMES))
     except OSError:

@@ -1,4 +1,4 @@
-"""The lines that problems point at, read for a person to see."""
+"""The source lines that problems point at, for people to see."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from scheduler.core.values.problems import Problem
 from scheduler.root.files import Files
 from scheduler.root.settings import ROOT_FILE_BYTES
 
-_LINE_END = re.compile(r"\r\n|\r|\n")  # what places count by; other separators of Unicode end no line
-_OF_NO_LINE = ("file.kind", "file.emptied")  # they say what the file is: its first line is not their cause
+_LINE_END = re.compile(r"\r\n|\r|\n")  # as places are counted; other Unicode separators do not end a line
+_OF_NO_LINE = ("file.kind", "file.emptied")  # about the file as a whole: its first line is not the cause
 
 
 def source_lines(files: Files, problems: Sequence[Problem]) -> list[str | None]:
-    """For each problem the line it points at, as it stands now and without its end; None where nothing can be shown.
+    """For each problem, the line it points at, as it is now and without its end. None if nothing can be shown.
 
-    problems: sorted, so that each file is read once. What cannot be read, is too large or is no text has no lines.
+    problems: sorted, so that each file is read once. A file that is unreadable, too large or no text has no lines.
     """
     found: list[str | None] = []
     path, lines = None, list[str]()
@@ -26,7 +26,7 @@ def source_lines(files: Files, problems: Sequence[Problem]) -> list[str | None]:
             path, lines = problem.path, _lines(files, problem.path)
         shown = problem.line <= len(lines) and problem.code not in _OF_NO_LINE
         line = lines[problem.line - 1] if shown else ""
-        # Behind the end of its line a place is one that was counted in another text: the file has changed since.
+        # A place beyond the end of its line was counted in another text: the file has changed since.
         found.append(line if line.strip() and problem.column <= len(line) + 1 else None)
     return found
 

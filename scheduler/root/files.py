@@ -1,4 +1,4 @@
-"""The files of a root, as one look finds them: those on disk. Those of a commit are in `committed`."""
+"""The files of a root, as one look finds them on disk. `committed` has those of a commit."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ class Files(Protocol):
 
     @property
     def root(self) -> Path:
-        """Where they are, or would be."""
+        """The folder where they are, or would be."""
 
     def read(self, path: str, *, limit: int, hidden: bool = False) -> Source | Fault:
-        """A regular file of at most `limit` bytes, links followed, or why not; as `read_source`."""
+        """A regular file of at most `limit` bytes, links followed, or why not. Like `read_source`."""
 
     def read_all(self, paths: Sequence[str], *, limit: int) -> Iterator[Source | Fault]:
-        """Each of these, in their order, and never all of them in memory."""
+        """Each of these, in order, never all of them in memory."""
 
     def scan(self, folder: str) -> Iterator[tuple[str, Kind]]:
         """The names in a folder ("" is the root), and what each of them itself is. Raises: OSError."""
 
     def is_folder(self, path: str) -> bool:
-        """Links followed."""
+        """True for a folder, links followed."""
 
     def is_free(self, path: str) -> bool:
-        """Whether nothing at all has this name, and it could be made without taking anything's place."""
+        """True if nothing has this name, and a file could be created there without replacing anything."""
 
     def leads_to(self, path: str) -> str:
-        """Where a path leads, links followed: two paths are one file where this is the same."""
+        """Where a path leads, links followed. Two paths with the same result are one file."""
 
 
 class WorkingTree:
-    """The files on disk. What is the scheduler's own as a look begins is closed to all of it."""
+    """The files on disk. The scheduler's own files, as they are when a look begins, are closed to all of it."""
 
     def __init__(self, place: Place) -> None:
         self.place = place

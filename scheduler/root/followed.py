@@ -1,15 +1,15 @@
-"""A root that is kept from a remote, as it lies on disk: which remote, and the one commit that is the root now.
+"""A followed root as it lies on disk: which remote it follows, and the one commit that is the root now.
 
-All of it is in the state folder, on the host: nobody who can push to a repository can change by which rule its commits
-are applied (design 6). Below it:
+All of it is in the state folder, on the host: nobody who can push to a repository can change the rule by which its
+commits are applied (design 6). The folder contains:
 
-    followed.json           the remote, and by what rule; a person may edit it, and the next look goes by it
-    allowed_signers         whose commits are applied, where signatures are asked for (ssh-keygen(1), ALLOWED SIGNERS)
+    followed.json           the remote and its rule; a person may edit it, and the next look obeys it
+    allowed_signers         whose commits are applied, if signatures are required (ssh-keygen(1), ALLOWED SIGNERS)
     looked.json             what the last look at the remote found
-    applied                 what every commit that was ever the root was signed for, one line each
+    applied                 the digest of the signed content, and the id, of every commit that was ever the root
     store.git/              the bare repository that is fetched into
     commits/<commit>/       the files of one commit, written once and read-only
-    current                 a link to the folder in one of them that is the root
+    current                 a link to the root: the folder of a commit, or a folder in it
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from scheduler.machine.locks import Lock
 
 _REMOTE, _LOOKED, _APPLIED, _COMMITS = "followed.json", "looked.json", "applied", "commits"
 CURRENT = "current"
-PIN_S = 5.0  # for a commit that is replaced again and again while it is to be held
+PIN_S = 5.0  # for a commit that is replaced again and again while we try to pin it
 
 
 class Pin:
-    """Keeps the folder of one commit from being removed, as long as somebody holds on to this object.
+    """Keeps the folder of one commit from being removed while this object exists.
 
-    By a lock on the folder itself: a process that is killed lets go of it.
+    It is a lock on the folder itself, so a process that is killed releases it.
     """
 
     __slots__ = ("_lock", "folder", "root")
@@ -45,7 +45,7 @@ class Pin:
         self.root = lock.path  # the folder in it with scheduler.yaml
 
     def release(self) -> None:
-        """Lets go at once: who has this object reads nothing of the commit any more."""
+        """Release it at once: the holder reads no more files of the commit."""
         self._lock.close()
 
     def __del__(self) -> None:
@@ -53,33 +53,33 @@ class Pin:
 
     @property
     def commit(self) -> str | None:
-        """The commit that is held; None once it was let go."""
+        """The pinned commit, or None once released."""
         return self.folder.name if self._lock.file >= 0 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
-    """What the last look at the remote found, and what is applied of it."""
+    """What the last look at the remote found, and how much of it is applied."""
 
     commit: str | None = None  # the root now
     applied_at: str | None = None
     tip: str | None = None  # the remote, when it was last reached
     reached_at: str | None = None
     looked_at: str | None = None
-    trouble: str = ""  # why what the remote has is not the root; empty if it is
+    trouble: str = ""  # why the remote's commit is not the root; empty if it is
     hint: str = ""
     trouble_since: str | None = None
-    failures: int = 0  # looks in a row that could not reach it
-    rewritten: str | None = None  # the commit that the last rewriting of history has left behind
+    failures: int = 0  # looks in a row that could not reach the remote
+    rewritten: str | None = None  # the commit that the last rewrite of history left behind
 
     @property
     def exit_code(self) -> int:
-        """What a command that looks there ends with: 5 where it could not, 3 where a rule said no (design I3)."""
+        """The exit code of a command that looks there: 5 if it could not, 3 if a rule refused (design I3)."""
         return 0 if not self.trouble else UnavailableError.exit_code if self.failures else RefusedError.exit_code
 
     @property
     def words(self) -> str:
-        """For people: why the root is not what the remote has; empty if it is, or nobody has looked yet."""
+        """For people: why the root differs from the remote. Empty if it does not, or nobody has looked yet."""
         if not self.trouble:
             return ""
         stays = "" if self.commit is None else f"; {self.commit[:12]} stays"
@@ -87,8 +87,8 @@ class Looked:
         return f"{self.trouble}{since}{stays}"
 
     def with_trouble(self, now: str, trouble: str, hint: str = "", *, failures: int = 0) -> Looked:
-        """failures: those in a row; 0: the remote was reached."""
-        goes_on = trouble == self.trouble or (failures > 1 and self.failures > 0)  # as a remote is away in many words
+        """failures: how many in a row. 0 if the remote was reached."""
+        goes_on = trouble == self.trouble or (failures > 1 and self.failures > 0)  # one outage has many wordings
         since = None if not trouble else self.trouble_since if goes_on else now
         return replace(
             self, looked_at=now, trouble=trouble, hint=hint, trouble_since=since or (now if trouble else None),
@@ -98,13 +98,13 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """The state folder of a root that is kept from a remote."""
+    """The state folder of a followed root."""
 
     state: Path
 
     @property
     def folder(self) -> Path:
-        """What people know it by: the folder that `scheduler clone` made; or the state folder, if that is elsewhere."""
+        """The folder people know it by: the one that `scheduler clone` made, or a state folder that is elsewhere."""
         return self.state.parent if self.state.name == ".scheduler" else self.state
 
     @property
@@ -128,7 +128,7 @@ class Followed:
         return self.state / _REMOTE
 
     def remote(self) -> Remote:
-        """What is followed, by the file as it is now. Raises: UnavailableError."""
+        """The followed remote, from the file as it is now. Raises: UnavailableError."""
         if tracked_at(self.file):
             raise UnavailableError(
                 f"git tracks {self.file}: anyone who can push could say there what this root follows; it is not used",
@@ -141,14 +141,14 @@ class Followed:
         _write(self.file, remote.to_json())
 
     def looked(self) -> Looked:
-        """What the last look found; nothing where that cannot be read."""
+        """What the last look found. Empty if that cannot be read."""
         try:
             return Looked(**json.loads((self.state / _LOOKED).read_bytes()))
         except (OSError, ValueError, TypeError):
             return Looked()
 
     def standing(self) -> Looked:
-        """As `looked`; or, with an error in what says what is followed, that: no look gets beyond it."""
+        """Like `looked`; or, if the file that names the remote has an error, that error: no look gets past it."""
         looked = self.looked()
         try:
             self.remote()
@@ -161,7 +161,7 @@ class Followed:
         _write(self.state / _LOOKED, asdict(looked))
 
     def applied(self) -> dict[str, str]:
-        """Every commit that was ever the root, the newest last, by the digest of what it was signed for.
+        """Every commit that was ever the root, newest last, by the digest of its signed content.
 
         Raises: OSError.
         """
@@ -171,7 +171,7 @@ class Followed:
             return {}
         found: dict[str, str] = {}
         for words in (line.split() for line in lines):
-            if len(words) == 2:  # a full disk leaves half of a line
+            if len(words) == 2:  # a full disk leaves half a line
                 found.pop(words[0], None)
                 found[words[0]] = words[1]
         return found
@@ -179,27 +179,27 @@ class Followed:
     def add_applied(self, digest: str, commit: str) -> None:
         """Raises: OSError."""
         with (self.state / _APPLIED).open("a") as file:
-            file.write(f"\n{digest} {commit}\n")  # begins a line of its own also behind half of one
+            file.write(f"\n{digest} {commit}\n")  # starts a new line even after half a line
             file.flush()
             os.fsync(file.fileno())
 
     def commit(self) -> str | None:
-        """The commit that is the root now; None where there is none."""
+        """The commit that is the root now, or None."""
         found = self._target()
         return None if found is None else found[0]
 
     def root(self) -> Path | None:
-        """The folder that is the root now, in that of its commit; None where there is none."""
+        """The folder that is the root now, in its commit's folder, or None."""
         found = self._target()
         return None if found is None else self.commits / found[0] / found[1]
 
     @property
     def is_there(self) -> bool:
-        """Whether the folder that is the root has not been lost."""
+        """True if the root's folder exists."""
         return self.current.is_dir()
 
     def pin(self) -> Pin:
-        """Holds the commit that is the root now. Raises: UnavailableError where none is there."""
+        """Pin the commit that is the root now. Raises: UnavailableError if there is none."""
         give_up = time.monotonic() + PIN_S
         while True:
             target = self._target()
@@ -211,7 +211,7 @@ class Followed:
                 raise UnavailableError(
                     f"{self.current} leads to no commit's folder", hint="`scheduler sync` fetches it again"
                 )
-            time.sleep(0.01)  # it was replaced, and removed, since the link was read
+            time.sleep(0.01)  # it was replaced and removed after the link was read
 
     def _target(self) -> tuple[str, str] | None:
         """The commit that `current` leads to, and the folder in it."""
@@ -222,11 +222,11 @@ class Followed:
         return commit, "/".join(below)
 
     def is_at(self, commit: str, path: str) -> bool:
-        """Whether this folder of this commit is the root, and is there."""
+        """True if this folder of this commit is the root and exists."""
         return self._target() == (commit, path) and (self.commits / commit / path).is_dir()
 
     def switch(self, commit: str, path: str) -> None:
-        """Makes a folder of a commit the root, at one stroke. Raises: OSError."""
+        """Make a folder of a commit the root, atomically. Raises: OSError."""
         new = self.state / f".{CURRENT}.{os.getpid()}"
         with contextlib.suppress(FileNotFoundError):
             new.unlink()
@@ -235,9 +235,9 @@ class Followed:
 
 
 def hold(folder: Path, *, alone: bool = False) -> Pin | None:
-    """A hold on the folder of a commit; None where it is not there, or is just being removed.
+    """Pin the folder of a commit. None if it does not exist, or is being removed.
 
-    alone: only if nobody else holds it, and nobody can from now on: to remove it.
+    alone: only if nobody else has pinned it, and so that nobody can from now on: to remove it.
     """
     try:
         return Pin(Lock(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, shared=not alone, wait=0))
@@ -246,18 +246,18 @@ def hold(folder: Path, *, alone: bool = False) -> Pin | None:
 
 
 def state_of(folder: Path) -> Path | None:
-    """The state folder that keeps a root: of the folder that `clone` made, or of one in a commit's; else None."""
-    if (around := state_around(folder)) is not None:  # first: what a commit holds by the names below is data
+    """The state folder of a followed root, given the folder that `clone` made or one in a commit's folder; or None."""
+    if (around := state_around(folder)) is not None:  # first: in a commit, the names below are data
         return around
     own = folder / ".scheduler"
     if (own / _REMOTE).is_file():
         return Path(os.path.realpath(own))
-    link = folder / CURRENT  # where the state folder lies elsewhere
+    link = folder / CURRENT  # if the state folder is elsewhere
     return state_around(link) if link.is_symlink() and not tracked_at(link) else None
 
 
 def state_around(folder: Path) -> Path | None:
-    """The state folder in which this is the folder of a commit, or one in it; else None."""
+    """The state folder that has this folder among its commits, at any depth; or None."""
     for commits in Path(os.path.realpath(folder) + "/.").parents:
         if commits.name == _COMMITS and (commits.parent / _REMOTE).is_file():
             return commits.parent
@@ -265,7 +265,7 @@ def state_around(folder: Path) -> Path | None:
 
 
 def look_lock(followed: Followed) -> Lock:
-    """One look at a time, whoever makes it. Waits for the other. Raises: OSError."""
+    """Allow one look at a time, whoever makes it. Waits for the other. Raises: OSError."""
     return Lock(followed.state / "look.lock")
 
 

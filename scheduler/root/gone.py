@@ -1,4 +1,4 @@
-"""Whether a folder of the root is gone: removed, unreachable, or emptied by a mount that was lost."""
+"""Detection of folders that are gone: removed, unreachable, or emptied by a lost mount."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def folder_trouble(folder: Path) -> str:
-    """What is wrong with a folder that files are to be read from; empty if nothing is."""
+    """What is wrong with a folder that files are read from. Empty if nothing is."""
     try:
         with os.scandir(folder) as entries:
             empty = all(entry.name.startswith(".") for entry in entries)
@@ -15,7 +15,7 @@ def folder_trouble(folder: Path) -> str:
         return "" if os.access(folder, os.X_OK) else "may not be entered: permission denied"
     except (FileNotFoundError, NotADirectoryError):
         return "is gone"
-    except OSError as error:  # such as a stale handle, or a file system in user space whose process has died
+    except OSError as error:  # such as a stale handle, or a FUSE file system whose process has died
         return f"cannot be read: {error.strerror}"
     return EMPTY if empty else ""
 
@@ -29,7 +29,7 @@ def root_trouble(root: Path) -> str:
 
 
 def gone_folder(root: Path, path: str) -> tuple[str, str] | None:
-    """The topmost folder above a file of the root that is gone, and what is wrong with it; None if all are there."""
+    """The topmost folder above a file of the root that is gone, and what is wrong with it. None if all are there."""
     parts = path.split("/")[:-1]
     for n in range(1, len(parts) + 1):
         folder = "/".join(parts[:n])

@@ -1,4 +1,4 @@
-"""Where a path leads by symbolic links, wherever these are kept."""
+"""Resolving symbolic links, wherever they are kept."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _MOST_LINKS = 40  # on one path, as on Linux
 def follow_links(
     top: str, path: str, target: Callable[[str], str | None]
 ) -> tuple[str | None, list[tuple[str, str, bool]]]:
-    """Where a path below `top` leads, absolute; None where it leads through too many links, as in a circle.
+    """Where a path below `top` leads, absolute. None if it leads through too many links, as in a circle.
 
-    And the way: each folder, the name in it that is looked up there, and whether that is a link.
-    target: what an absolute path, itself without links but at its end, says as a link; None for what is none.
+    Also the way: each folder, the name looked up in it, and whether that is a link.
+    target: the target of an absolute path, whose folders are no links, if it is a link. Otherwise None.
     """
     here, left, way, links = top.rstrip("/"), path.split("/")[::-1], list[tuple[str, str, bool]](), 0
     while left:

@@ -1,4 +1,4 @@
-"""Which files of the root are job files."""
+"""The listing of job files in a root."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Listing:
 
 
 class Own:
-    """What in a root is the scheduler's, wherever `--state` and `--db` have put it: no job file, and no news."""
+    """The scheduler's own files in a root, wherever `--state` and `--db` put them: never job files, never news."""
 
     def __init__(self, place: Place) -> None:
         self._root = place.root
@@ -31,7 +31,7 @@ class Own:
         self._closed = place.closed
 
     def is_file(self, folder: str, name: str) -> bool:
-        """Whether a file is part of the database, or stands beside it for it (its WAL, its lock, its socket).
+        """True if a file is part of the database, or belongs beside it (its WAL, its lock, its socket).
 
         folder: a real path.
         """
@@ -40,7 +40,7 @@ class Own:
         return name == self._db or (name[len(self._db)] in "-." and not name.endswith(SUFFIXES))
 
     def is_folder(self, path: str) -> bool:
-        """The state folder, or the one of the locks."""
+        """True for the state folder and the folder of the locks."""
         try:
             found = os.stat(f"{self._root}/{path}")  # noqa: PTH116 - for every folder of a root, in every pass
         except OSError:
@@ -49,7 +49,7 @@ class Own:
 
 
 def is_leftover(name: str) -> bool:
-    """Whether an editor has put this aside while it saves, or forgotten it: the copy of a job file is not a job file.
+    """True for a temporary or backup file of an editor: the copy of a job file is not a job file.
 
     Other such names start with a dot, and the default globs match none of them.
     """
@@ -57,7 +57,7 @@ def is_leftover(name: str) -> bool:
 
 
 def list_job_files(files: Files, globs: Sequence[str]) -> Listing:
-    """The files that the globs match. Raises: UnavailableError where the root itself cannot be listed."""
+    """The files that the globs match. Raises: UnavailableError if the root itself cannot be listed."""
     listing = Listing()
     try:
         children = sorted(files.scan(""))
@@ -78,7 +78,7 @@ def _walk(
     globs: Sequence[str],
     found: Listing,
 ) -> None:
-    """Collects what the globs match below a folder; never enters dot-folders or symlinked folders."""
+    """Collect what the globs match below a folder. Never enters dot-folders or symlinked folders."""
     for name, kind in entries:
         path = folder + name
         if name.startswith(".") or is_leftover(name):
@@ -94,8 +94,8 @@ def _walk(
                 message = "the name is not valid UTF-8; nothing of that name is read"
                 found.problems.append(Problem(shown, 1, 1, "file.name", message, "rename it"))
             continue
-        # A folder that is named like a job file was meant to be one: reading it says what is wrong. Any other, or a
-        # link to one, a glob as wide as jobs/** names only in passing.
+        # A folder named like a job file was meant to be one: reading it says what is wrong. A wide glob such as jobs/**
+        # matches any other folder, or a link to one, only by accident.
         if matches_any(path, globs) and (path.lower().endswith(SUFFIXES) or not files.is_folder(path)):
             found.paths.append(path)
         elif doubted := _unread(files, path, kind, globs):
@@ -105,7 +105,7 @@ def _walk(
         try:
             children = sorted(files.scan(path))
         except FileNotFoundError:
-            continue  # gone since its parent was listed: as if it had never been there
+            continue  # removed after its parent was listed: as if it had never existed
         except OSError as error:
             found.unlistable.add(path)
             message = f"the folder cannot be listed: {error.strerror}"
@@ -116,7 +116,7 @@ def _walk(
 
 
 def _unread(files: Files, path: str, kind: Kind, globs: Sequence[str]) -> Problem | None:
-    """The warning for what a person would take for job files, and the globs do not."""
+    """A warning for something that a person would take for job files but the globs do not match."""
     if kind == "other" and any(may_hold(path, glob) for glob in globs) and files.is_folder(path):
         to = files.leads_to(path)
         if to != path and any(may_hold(to, glob) for glob in globs):
@@ -138,11 +138,11 @@ def _unread(files: Files, path: str, kind: Kind, globs: Sequence[str]) -> Proble
 
 
 def may_enter(own: Own | None, path: str, globs: Iterable[str]) -> bool:
-    """Whether a pass looks into this folder for job files: what is hidden and the state folder it leaves alone."""
+    """True if a pass looks in this folder for job files: it is neither hidden nor the state folder."""
     wanted = not path.rpartition("/")[2].startswith(".") and any(may_hold(path, glob) for glob in globs)
     return wanted and (own is None or not own.is_folder(path))
 
 
 def is_text(path: str) -> bool:
-    """Whether a name is UTF-8: any other can stand in no database, no JSON and no terminal."""
+    """True if a name is UTF-8. No other name fits in a database, JSON or a terminal."""
     return not any("\ud800" <= c <= "\udfff" for c in path)

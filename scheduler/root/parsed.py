@@ -10,10 +10,10 @@ from scheduler.root.reading import Source
 
 
 class Parsed:
-    """Job files as they were last parsed, for passes that come again and again: only what differs is parsed anew."""
+    """Job files as last parsed, for repeated passes: only changed files are parsed again."""
 
     def __init__(self) -> None:
-        # With the settings that every definition depends on; one value, since other threads look things up.
+        # With the settings that all definitions depend on. One value, because other threads look things up.
         self._known: tuple[Settings | None, dict[str, tuple[str, JobFile]]] = None, {}
 
     def read(self, source: Source, sha256: str, settings: Settings) -> JobFile:
@@ -24,18 +24,18 @@ class Parsed:
         return known[1]
 
     def look_up(self, source: Source, settings: Settings) -> JobFile | None:
-        """What these very bytes were parsed to, if they were; for any thread."""
+        """The parsed form of exactly these bytes, if it is known. Any thread may ask."""
         at, files = self._known
         known = files.get(source.path)
         return known[1] if known is not None and known[0] == source.sha256 and at == settings else None
 
     def start(self, settings: Settings) -> None:
-        """Forgets everything where the settings are others."""
+        """Forget everything if the settings have changed."""
         if settings != self._known[0]:
             self._known = settings, {}
 
     def task_paths(self) -> set[str]:
-        """The task files that the job files name, also in documents that are no job for now."""
+        """The task files that the job files name, even in documents that are currently no job."""
         documents = [each for _, job_file in list(self._known[1].values()) for each in job_file.documents]
         return {each.task_source_path for each in documents if each.task_source_path is not None}
 

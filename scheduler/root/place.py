@@ -1,4 +1,4 @@
-"""Where a root and its state live, and its scheduler.yaml as one frozen Settings: everything read at the edge."""
+"""Where a root and its state are, and its scheduler.yaml as one frozen Settings: all of it read at the edge."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from scheduler.root.trusted import STATE_FOLDER, check_state
 
 INSIDE_A_RUN = "SCHEDULER_RUN_ID"  # in the environment of a run
 _POINTERS = ("SCHEDULER_ROOT", "SCHEDULER_STATE", "SCHEDULER_DB")
-DB_ENDS = ("", "-wal", "-shm", "-journal")  # what SQLite names the files of one database
+DB_ENDS = ("", "-wal", "-shm", "-journal")  # the suffixes of SQLite's files for one database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,15 +30,15 @@ class Place:
     root: Path  # real path
     state: Path
     db: Path
-    named: Path | None = None  # the root as it was named: a link there may come to lead elsewhere
+    named: Path | None = None  # the root as given: a link in it may later lead elsewhere
     home: Path | None = None  # $XDG_STATE_HOME/scheduler; None: nothing is kept outside the root
-    followed: Followed | None = None  # where the root is kept from a remote
+    followed: Followed | None = None  # for a followed root
     pin: Pin | None = field(default=None, compare=False)  # keeps the commit that is `root` from being removed
 
     def now(self) -> Place:
-        """The place as it stands: of a root that is kept from a remote, the commit that is the root by now.
+        """This place with a current root: for a followed root, the commit that is the root now.
 
-        That commit's files stay for as long as somebody holds on to what is returned. Raises: UnavailableError.
+        That commit's files stay as long as somebody holds the returned place. Raises: UnavailableError.
         """
         if self.followed is None or (
             self.pin is not None and self.pin.commit is not None and self.pin.root == self.followed.root()
@@ -48,19 +48,19 @@ class Place:
         return replace(self, root=pin.root, pin=pin)
 
     def loose(self) -> Place:
-        """Lets go of the commit. What is returned holds none, for who stays long and says `now` before each look."""
+        """Release the commit. Returns a place without one, for long-lived holders that call `now` before each look."""
         if self.pin is not None:
             self.pin.release()
         return self if self.followed is None else replace(self, root=self.followed.current, pin=None)
 
     @property
     def label(self) -> Path:
-        """What people know the root by, whatever commit it is at."""
+        """The name that people know the root by, whatever its commit."""
         return self.root if self.followed is None else self.followed.folder
 
     @property
     def closed(self) -> Identities:
-        """What is the scheduler's own as it stands now, and never a job file or a task; costs a few calls of stat."""
+        """The scheduler's own files as they are now, never job files or tasks. Costs a few stat calls."""
         return identities([self.state, self.owners, *(self.db.with_name(self.db.name + end) for end in DB_ENDS)])
 
     @property
@@ -70,7 +70,7 @@ class Place:
 
     @property
     def backups(self) -> Path | None:
-        """The folder of the nightly copies: out of reach of `git clean`, and of who deletes the root."""
+        """The folder of the nightly copies, out of reach of `git clean` and of whoever deletes the root."""
         if self.home is None:
             return None
         name = re.sub(r"[^A-Za-z0-9._-]", "_", self.label.name)[:40] or "root"
@@ -78,15 +78,15 @@ class Place:
 
     @property
     def mark(self) -> Path | None:
-        """The daemon's second lock, by which it is found when the first is gone together with the state folder."""
+        """The daemon's second lock, by which it is found if the first is lost with the state folder."""
         if self.home is None:
             return None
-        # With the host's name: a home folder may be shared by machines that have a root at one path each.
+        # With the host name: machines that share a home folder may each have a root at the same path.
         return self.home / "daemons" / _hash(f"{socket.gethostname()}\0{self._ledger}")
 
     @property
     def moved(self) -> str:
-        """That the root was named by a link which leads elsewhere by now; else empty."""
+        """A message if the link that named the root now leads elsewhere, otherwise empty."""
         leads = self.root if self.named is None else Path(os.path.realpath(self.named))
         if leads == self.root or not leads.exists():
             return ""
@@ -97,9 +97,9 @@ class Place:
 
     @property
     def name_file(self) -> Path | None:
-        """Where it is kept which root a link has led to; None for a root that no link has named.
+        """The file that records which root a link led to. None for a root that no link named.
 
-        A state folder that was named stays where it is, wherever the link leads.
+        A state folder that was given explicitly stays where it is, wherever the link leads.
         """
         if self.home is None or self.named is None or self.db not in self._defaults():
             return None
@@ -107,7 +107,7 @@ class Place:
         return None if name == str(self.root) else self.home / "names" / _hash(f"{socket.gethostname()}\0{name}")
 
     def led_to(self) -> Place | None:
-        """The place that the link by which the root was named has led to before, if it was another one."""
+        """The place that the link naming the root led to before, if it was another one."""
         try:
             root = Path(self.name_file.read_text().removesuffix("\n")) if self.name_file is not None else self.root
         except (OSError, ValueError):
@@ -119,7 +119,7 @@ class Place:
         return replace(self, root=root, state=state, db=state / "state.db")
 
     def remember_name(self) -> None:
-        """Keeps which root the link leads to, for the next start."""
+        """Record which root the link leads to, for the next start."""
         if self.name_file is not None:
             with contextlib.suppress(OSError):
                 make_private(self.name_file.parent)
@@ -128,14 +128,14 @@ class Place:
                 new.replace(self.name_file)
 
     def elsewhere(self) -> list[Path]:
-        """Databases in the root's default places beside the one that is used."""
+        """Databases in the root's default places, other than the one in use."""
         return [db for db in self._defaults() if is_there(db) and not db.samefile(self.db)] if self.db.exists() else []
 
     @property
     def _ledger(self) -> str:
-        """What tells this database from others: the root where it stands in one of its two default places.
+        """What distinguishes this database from others: the root, if it is in one of its two default places.
 
-        So a root that has become read-only, or writable, is still known to have a daemon and copies.
+        So a root that becomes read-only or writable keeps its daemon and copies.
         """
         db = Path(os.path.realpath(self.db))
         return str(self.root) if db in self._defaults() else str(db)
@@ -150,40 +150,40 @@ class Place:
 
     @property
     def wake(self) -> Path:
-        """The file that a git hook touches to have a daemon look at once; a daemon makes it."""
+        """The file that a git hook touches to make a daemon look at once. The daemon creates it."""
         return self.state / "wake"
 
     def output(self, job_id: str, n: int, attempt: int, stream: str) -> Path:
         return self.outputs / job_id / f"{n}.{attempt}.{stream}"
 
     def make_state(self) -> None:
-        """Creates the state folder, private and ignored by git; what a copy by hand has opened to others is closed.
+        """Create the state folder, private and ignored by git. Undo access for others that copying it may have added.
 
-        Raises: UnavailableError; RefusedError where it may be somebody else's work.
+        Raises: UnavailableError; RefusedError if somebody else may have made it.
         """
         try:
             make_private(self.state)
-            check_state(self.state, self.label)  # once more: somebody may have made it a moment ago
+            check_state(self.state, self.label)  # again: somebody may have just made it
             ignore = self.state / ".gitignore"
             if not ignore.exists() or not ignore.stat().st_size:  # a full disk leaves it empty
                 ignore.write_text("*\n")
         except OSError as error:
             raise unusable(self.state, error) from error
-        if self.state.name == STATE_FOLDER or self.state.parent == self.home:  # another may be shared on purpose
+        if self.state.name == STATE_FOLDER or self.state.parent == self.home:  # any other may be shared on purpose
             _close_to_others(self.state, 0o700)
         for suffix in ("", "-wal", "-shm"):
             _close_to_others(self.db.with_name(self.db.name + suffix), 0o600)
 
 
 def make_private(folder: Path) -> None:
-    """Makes a folder, and those above it that are missing, for this user alone."""
+    """Create a folder and its missing parents, for this user only."""
     for each in reversed([folder, *folder.parents]):
         if not each.is_dir():
             each.mkdir(mode=0o700, exist_ok=True)
 
 
 def _close_to_others(path: Path, mode: int) -> None:
-    with contextlib.suppress(OSError):  # not there, or somebody else's
+    with contextlib.suppress(OSError):  # it is absent, or belongs to somebody else
         if path.stat().st_mode & 0o077:
             path.chmod(mode)
 
@@ -207,12 +207,12 @@ def locate(
     cwd: Path,
     only_files: bool = False,
 ) -> Place:
-    """The place that options, environment and working directory name, in that order.
+    """The place named by options, environment or working directory, in that order.
 
-    Inside a run the working directory goes before the environment where it is in another root.
-    only_files: for who looks at nothing else of it, and so may look where the state is not to be believed.
-    Raises: UsageError where no scheduler.yaml is found, UnavailableError where the root cannot be read, RefusedError
-    where its state is not to be believed.
+    Inside a run, the working directory comes before the environment if it is in another root.
+    only_files: for callers that look only at the files, and so may look even if the state is not trusted.
+    Raises: UsageError if no scheduler.yaml is found, UnavailableError if the root cannot be read, RefusedError if its
+    state is not trusted.
     """
     if root is None and _stands_in_another(cwd, environ):
         environ = {name: value for name, value in environ.items() if name not in _POINTERS}
@@ -244,9 +244,9 @@ def locate(
 
 
 def _stands_in_another(cwd: Path, environ: Mapping[str, str]) -> bool:
-    """Whether a run has changed to a folder of another root than its own, such as a worktree of the repository.
+    """True if a run has changed to a folder of a root other than its own, such as a worktree of the repository.
 
-    What a run inherits then points at the root that it has left.
+    The variables that the run inherits then name the root that it has left.
     """
     own = environ.get(_POINTERS[0])
     if not own or not environ.get(INSIDE_A_RUN):
@@ -255,7 +255,7 @@ def _stands_in_another(cwd: Path, environ: Mapping[str, str]) -> bool:
     found = next((folder for folder in (here, *here.parents) if _is_root(folder)), None)
     if found is None or str(found) == os.path.realpath(own):
         return False
-    kept = state_of(found)  # each commit of a root that follows a remote has a folder of its own
+    kept = state_of(found)  # each commit of a followed root has its own folder
     return kept is None or kept != state_of(Path(own))
 
 
@@ -264,13 +264,13 @@ def _is_root(folder: Path) -> bool:
 
 
 def _way(root: Path, kept: Path) -> Path:
-    """The name by which a root leads to the state folder that keeps it."""
+    """The path by which a root leads to its state folder."""
     own = root / STATE_FOLDER
     return own if os.path.realpath(own) == str(kept) else kept
 
 
 def _kept_place(kept: Path, state: Path, db: Path | None, home: Path | None) -> Place:
-    """The place of a root that is kept from a remote; a second state folder would be one without a history."""
+    """The place of a followed root. A second state folder would have no history."""
     if os.path.realpath(state) != str(kept):
         raise UsageError(
             f"what is known of this root is in {kept}, as that is what keeps it from its remote; --state names {state}",
@@ -278,7 +278,7 @@ def _kept_place(kept: Path, state: Path, db: Path | None, home: Path | None) -> 
         )
     followed = Followed(kept)
     place = Place(root=followed.current, state=kept, db=db or kept / "state.db", home=home, followed=followed)
-    # Where the commit's folder is lost, what looks at the remote has to start all the same: it writes it anew.
+    # If the commit's folder is lost, the follower must start all the same: it writes the folder again.
     return place.now() if followed.is_there else place
 
 
@@ -292,7 +292,7 @@ def _named_root(path: Path) -> Path:
 
 
 def _stood_in(root: Path, cwd: Path, environ: Mapping[str, str]) -> Path | None:
-    """The root by the name of the working directory that a shell keeps, in which links still stand; else None."""
+    """The root under the working directory's name in the shell, in which links are unresolved; or None."""
     name = environ.get("PWD", "")
     if not name.startswith("/") or os.path.realpath(name) != os.path.realpath(cwd) or os.path.realpath(name) == name:
         return None
@@ -300,7 +300,7 @@ def _stood_in(root: Path, cwd: Path, environ: Mapping[str, str]) -> Path | None:
 
 
 def _nearest_root(cwd: Path) -> Path:
-    """The nearest folder upwards that holds scheduler.yaml or is kept from a remote, else the nearest that once did."""
+    """The nearest parent with a scheduler.yaml or a followed root, otherwise the nearest that once was a root."""
     here = cwd.resolve()
     folders = [here, *here.parents]
     for folder in folders:
@@ -315,9 +315,9 @@ def _nearest_root(cwd: Path) -> Path:
 
 
 def _state_folder(root: Path, home: Path | None) -> Path:
-    """Where the database is; where there is none yet, below the root if that can be written, else below `home`.
+    """The folder of the database. If there is none yet: below the root if that is writable, otherwise below `home`.
 
-    What is there decides first: a root that becomes read-only, or writable, must not get a second, empty database.
+    An existing database decides first: a root that becomes read-only or writable must not get a second, empty one.
     """
     inside = root / STATE_FOLDER
     if home is None or is_there(inside / "state.db"):
@@ -336,19 +336,19 @@ def _hash(text: str) -> str:
 
 
 def _home(environ: Mapping[str, str]) -> Path | None:
-    """The folder for what is kept outside of roots; None for a user without a home."""
+    """The folder for data kept outside of roots. None for a user without a home."""
     named = environ.get("XDG_STATE_HOME", "")
     if not named.startswith("/"):  # relative ones count as unset (XDG Base Directory Specification)
         try:
             base = Path(environ.get("HOME") or Path("~").expanduser())
-        except RuntimeError:  # a uid that no account has
+        except RuntimeError:  # a uid without an account
             return None
         named = str(base / ".local/state")
     return Path(os.path.realpath(named)) / "scheduler" if named.startswith("/") else None
 
 
 def is_there(path: Path) -> bool:
-    """Whether something has this name; so it is, too, where we may not look: opening it says why not."""
+    """True if something has this name, or if we may not look: then opening it will say why."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Files that somebody may still be writing: nothing is read from them until they have been left alone (design F2)."""
+"""Reading files that somebody may still be writing: not until they have been left alone (design F2)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Look = tuple[tuple[int, ...] | None, ...]
 def read_quiet(
     root: Path, paths: Sequence[str], read: Callable[[], T], *, wait: Callable[[float], bool]
 ) -> T | Fault | None:
-    """What `read` makes of files that nobody changed for a second before it, nor while it read them.
+    """The result of `read` on files that nobody changed in the second before it, nor during it.
 
-    paths: root-relative; one that is absent counts as quiet.
-    wait: waits for so many seconds at most; whether the run has been cancelled.
-    Returns a Fault, `source_changed`, for files that never rest; None if the run was cancelled meanwhile.
+    paths: root-relative. An absent file counts as quiet.
+    wait: waits at most so many seconds; True if the run has been cancelled.
+    Returns a Fault, `source_changed`, for files that keep changing. None if the run was cancelled meanwhile.
     """
     give_up = monotonic() + PATIENCE_S
     for _ in range(_READS):
@@ -45,9 +45,9 @@ def _await_quiet(
     root: Path, paths: Sequence[str], wait: Callable[[float], bool], give_up: float
 ) -> Look | Fault | None:
     since, seen, changed = monotonic(), _look(root, paths), False
-    # Two clocks: the file's own time says at once that it is old. One from the future says nothing, as on a server
-    # whose clock is ahead: then two looks a second apart have to agree. So they have once a change was seen: a file
-    # that is deleted and written anew is gone in between, and that is no state to run by.
+    # Two clocks: the file's own time shows at once that it is old. A time in the future shows nothing, as on a server
+    # whose clock is ahead: then two looks a second apart must agree. They must also agree once a change was seen: a
+    # file that is deleted and written again is absent in between, and no run may go by that.
     while (changed or _is_fresh(root, paths)) and monotonic() - since < QUIET_S:
         if monotonic() >= give_up:
             return _restless(paths)
@@ -80,5 +80,5 @@ def _stats(root: Path, paths: Sequence[str]) -> list[os.stat_result | None]:
 def _stat(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
-    except (OSError, ValueError):  # why it cannot be read is for the reading to say
+    except (OSError, ValueError):  # `read` reports why it cannot be read
         return None

@@ -1,4 +1,4 @@
-"""Reading a file of the root without ever leaving it, blocking, or seeing it half written (design F2)."""
+"""Reading a file of the root without leaving the root, blocking, or seeing the file half written (design F2)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pathlib import Path
 from scheduler.core.values.facts import Fault
 
 _ATTEMPTS = 4
-_PAUSE_S = 0.02  # between attempts, growing: an editor's save takes a few milliseconds
+_PAUSE_S = 0.02  # between attempts, growing: an editor saves in a few milliseconds
 _CHUNK = 1024 * 1024
-# A folder is only passed through, so leave to search it is enough; macOS knows no O_PATH.
+# Folders are only passed through, so search permission is enough. macOS has no O_PATH.
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -26,13 +26,13 @@ Identities = frozenset[tuple[int, int]]  # device and inode of each
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One file as it stood, whole."""
+    """One file as it was, complete."""
 
-    path: str  # root-relative POSIX path without symlinks: what the file is known by
+    path: str  # root-relative POSIX path without symlinks: the name the file is known by
     data: bytes
-    real: str  # the same, but for the components of a mounted volume's version (ADR 13): what git may know it by
-    stands_for: str | None = None  # of a commit, the pointer of Git LFS: sha256 of what that keeps elsewhere
-    executable: bool = False  # by its owner, which is all of a mode that git keeps
+    real: str  # the same with the version folders of a mounted volume (ADR 13): git may know it by this
+    stands_for: str | None = None  # in a commit, for a Git LFS pointer: the sha256 of the content that it points to
+    executable: bool = False  # by its owner: the only part of a mode that git keeps
 
     @property
     def sha256(self) -> str:
@@ -40,7 +40,7 @@ class Source:
 
 
 def read_file(root: Path, path: str, *, limit: int, forbidden: Identities = frozenset()) -> bytes | Fault:
-    """The bytes of a file below `root`, or why not; see `read_source`."""
+    """The bytes of a file below `root`, or why not. See `read_source`."""
     found = read_source(root, path, limit=limit, forbidden=forbidden)
     return found if isinstance(found, Fault) else found.data
 
@@ -48,16 +48,16 @@ def read_file(root: Path, path: str, *, limit: int, forbidden: Identities = froz
 def read_source(
     root: Path, path: str, *, limit: int, forbidden: Identities = frozenset(), hidden: bool = False
 ) -> Source | Fault:
-    """A regular file of at most `limit` bytes, unchanged while it was read, with its real path; or why not.
+    """A regular file of at most `limit` bytes, unchanged during the read, with its real path; or why not.
 
     path: root-relative POSIX path. A symlink is followed as long as its real path stays below the root and, like
-    the path itself, has no component that starts with a dot; but see `known_as`.
-    forbidden: files and folders, such as the state folder, from which nothing is read, under whatever name.
+    the path itself, has no component that starts with a dot. But see `known_as`.
+    forbidden: files and folders, such as the state folder, that are never read from, under whatever name.
     hidden: components that start with a dot are read too.
 
     Opens one component at a time and follows no link on the way, so a folder swapped for a link meanwhile
     leads nowhere. Fault reasons: source_missing, source_outside_root, source_not_regular, source_denied,
-    source_too_large, source_changed, source_unreadable. No message holds any of the file's content.
+    source_too_large, source_changed, source_unreadable. No message contains any of the file's content.
     """
     if refused := refused_path(path, path, hidden=hidden):
         return refused
@@ -75,20 +75,20 @@ def read_source(
 
 
 class _RacedError(Exception):
-    """The file, or the way to it, changed under us: look again."""
+    """The file, or the way to it, changed during the read: look again."""
 
 
 def real_path(root: Path, path: str) -> str:
-    """Where a path leads, relative to the root; the path itself where that is outside of it."""
+    """Where a path leads, relative to the root. The path itself if that is outside the root."""
     inside = os.path.relpath(os.path.realpath(root / path), root)
     return path if inside.split("/")[0] == ".." else inside
 
 
 def known_as(real: str) -> str:
-    """The path that a file is known by, given the one that links lead to.
+    """The path that a file is known by, given its real path.
 
     They differ for a mounted ConfigMap: `jobs/a.yaml` leads to `jobs/..2024_11_25_10_00_00.123/a.yaml`, a folder that
-    each update replaces by another one. Such components, whose names start with two dots and go on, are left out.
+    each update replaces. Components that start with two dots and continue are left out.
     """
     return "/".join(part for part in real.split("/") if not _is_version(part))
 
@@ -98,14 +98,14 @@ def _is_version(part: str) -> bool:
 
 
 def refused_path(path: str, real: str, *, hidden: bool = False) -> Fault | None:
-    """Why a path that leads to `real` is not read; None where it may be. hidden: names with a dot in front may be."""
+    """Why a path that leads to `real` is not read, or None. hidden: names may start with a dot."""
     via = "" if real == path else f", a link to {real!r},"
     parts = real.split("/")
     if real.startswith("/") or ".." in parts:
         return Fault(reason="source_outside_root", message=f"{path!r}{via} leads outside the root")
     if hidden:
         return None
-    linked = real != path  # a person writes no such component
+    linked = real != path  # a person does not write such a component
     if any(not part or (part.startswith(".") and not (linked and _is_version(part))) for part in parts):
         return hidden_path(path, real)
     return None
@@ -122,18 +122,18 @@ def hidden_path(path: str, real: str) -> Fault:
 def _read_once(root: Path, path: str, limit: int, closed: Identities, hidden: bool) -> Source | Fault:
     real = path
     found = _open(root, real, closed)
-    if found is None:  # a symlink somewhere: take the way it really leads, again without following any
+    if found is None:  # a symlink on the way: resolve it, then open the real path without following any
         real = _led_to(root, path)
         if refused := refused_path(path, real, hidden=hidden):
             return refused
         known = known_as(real)
-        if known != real and _led_to(root, known) != real:  # it could not be found again by the name it would have
+        if known != real and _led_to(root, known) != real:  # the file could not be found again under its own name
             _still_leads(root, path, real)
             return hidden_path(path, real)
         try:
             found = _open(root, real, closed)
         except FileNotFoundError:
-            _still_leads(root, path, real)  # the version that was replaced is removed at once
+            _still_leads(root, path, real)  # a replaced version is removed at once
             raise
         if found is None:
             raise _RacedError
@@ -150,7 +150,7 @@ def _read_once(root: Path, path: str, limit: int, closed: Identities, hidden: bo
             raise _RacedError
     finally:
         os.close(found)
-    # An editor that saves by rename leaves the open file as it was: the bytes must still be the path's.
+    # If an editor saves by rename, the open file stays as it was. Its bytes must still be those of the path.
     try:
         again = _open(root, real, closed)
     except OSError:
@@ -180,13 +180,13 @@ def _read(file: int, limit: int) -> bytes:
 
 
 def _led_to(root: Path, path: str) -> str:
-    """Where a path leads, relative to the root. Raises OSError."""
+    """Where a path leads, relative to the root. Raises: OSError."""
     top = os.path.realpath(root)
     return os.path.relpath(_real(f"{top}/{path}"), top)
 
 
 def _still_leads(root: Path, path: str, real: str) -> None:
-    """Raises _RacedError where the links on the way lead elsewhere by now."""
+    """Raises: _RacedError if the links on the way now lead elsewhere."""
     if _led_to(root, path) != real:
         raise _RacedError
 
@@ -195,17 +195,17 @@ def _real(path: str) -> str:
     try:
         return os.path.realpath(path, strict=True)
     except FileNotFoundError:
-        return os.path.realpath(path)  # a link that dangles: inside it is missing, outside it is outside
+        return os.path.realpath(path)  # a dangling link: inside it is missing, outside it is outside
     except OSError as error:
-        if error.errno == errno.EINVAL:  # no longer the link that it was a moment ago
+        if error.errno == errno.EINVAL:  # no longer the link that it just was
             raise _RacedError from None
         raise
 
 
 def _open(root: Path, path: str, closed: Identities) -> int | Fault | None:
-    """An open regular file, why not, or None if a symlink stands in the way. Raises OSError."""
+    """An open regular file, why not, or None if there is a symlink on the way. Raises: OSError."""
     *folders, name = path.split("/")
-    here = os.open(root, _FOLDER & ~os.O_NOFOLLOW)  # the root itself may be reached by a link
+    here = os.open(root, _FOLDER & ~os.O_NOFOLLOW)  # the root itself may be reached through a link
     try:
         for folder in folders:
             mode = os.stat(folder, dir_fd=here, follow_symlinks=False).st_mode
@@ -218,7 +218,7 @@ def _open(root: Path, path: str, closed: Identities) -> int | Fault | None:
             here = below
             if _identity(os.fstat(here)) in closed:
                 return Fault(reason="source_outside_root", message=f"{path!r} lies in the state folder")
-        # Looked at before it is opened: opening a device can already do something.
+        # Looked at before it is opened: opening a device can already have effects.
         target = os.stat(name, dir_fd=here, follow_symlinks=False)
         if stat.S_ISLNK(target.st_mode):
             return None
@@ -229,7 +229,7 @@ def _open(root: Path, path: str, closed: Identities) -> int | Fault | None:
             return own
         file = _open_unswapped(name, _FILE, here)
         if _identity(os.fstat(file)) in closed:
-            # Swapped in meanwhile. Never closed: that would take SQLite's locks from this process (fcntl(2)).
+            # Swapped in meanwhile. Never closed: that would release this process's SQLite locks (fcntl(2)).
             return own
         return file
     finally:
@@ -237,7 +237,7 @@ def _open(root: Path, path: str, closed: Identities) -> int | Fault | None:
 
 
 def _open_unswapped(name: str, flags: int, here: int) -> int:
-    """Raises _RacedError where the name, no symlink when it was looked at, is one by now."""
+    """Raises: _RacedError if the name, no symlink when looked at, is one now."""
     try:
         return os.open(name, flags, dir_fd=here)
     except OSError as error:
@@ -247,7 +247,7 @@ def _open_unswapped(name: str, flags: int, here: int) -> int:
 
 
 def identities(paths: Collection[Path]) -> Identities:
-    """By device and inode: a case-insensitive file system and a bind mount have other names for the same folder."""
+    """By device and inode: case-insensitive file systems and bind mounts have other names for the same folder."""
     found = set()
     for path in paths:
         with contextlib.suppress(OSError):
@@ -273,7 +273,7 @@ def _kind(mode: int) -> str:
 
 
 def os_fault(path: str, error: OSError | ValueError) -> Fault:
-    if not isinstance(error, OSError):  # NUL, or a character no file name can hold
+    if not isinstance(error, OSError):  # NUL, or a character that no file name can contain
         return Fault(reason="source_unreadable", message=f"{path!r} is not a possible file name")
     match error.errno:
         case errno.ENOENT | errno.ENOTDIR:

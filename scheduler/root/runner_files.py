@@ -1,4 +1,4 @@
-"""The files of the root that runners name: what they hold now, where that stands in git, and which are missing."""
+"""The files of the root that runners name: their content now, its provenance in git, and which are missing."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 RUNNER_FILE_BYTES = 64 * 1024 * 1024
 _NO_FILE = ("source_missing", "source_not_regular")  # a word that only looks like a path, or a folder
-_SETTLED_S = 2.0  # a file this old cannot change again under the same times
+_SETTLED_S = 2.0  # a file this old cannot change again without new times
 
 
 def with_runner_files(files: Files, settings: Settings, data: bytes) -> tuple[Settings, list[Problem]]:
-    """The settings, knowing what each file holds that a runner names; and the warnings for those that nothing can run.
+    """The settings with the content of each file that a runner names, and warnings for files that nothing can run.
 
     data: the bytes of scheduler.yaml.
     """
@@ -42,7 +42,7 @@ def with_runner_files(files: Files, settings: Settings, data: bytes) -> tuple[Se
 
 
 def runner_paths(files: Files, runner: RunnerSpec) -> list[str]:
-    """The paths that its command names, whether or not there is such a file."""
+    """The paths that a runner's command names, whether or not the files exist."""
     return [named.path for named in named_files(runner, str(files.root))]
 
 
@@ -68,7 +68,7 @@ def _provenance(path: str, found: Source | Fault, tree: Tree) -> RunnerFile:
 
 
 def _state(files: Files, path: str) -> str | None:
-    """What a file holds, in one line: its sha256 and whether it is executable, or why it cannot be read. None: none."""
+    """A file's content in one line: its sha256 and whether it is executable, or why it is unreadable. None: no file."""
     key = f"{files.root}/{path}"
     mark = _settled_mark(key) if isinstance(files, WorkingTree) else None
     if mark is not None and (known := _known.get(key)) is not None and known[0] == mark:
@@ -82,7 +82,7 @@ def _state(files: Files, path: str) -> str | None:
     return state
 
 
-# Kept: a daemon looks with every pass and every fire, and a compiled agent has tens of megabytes.
+# Cached: a daemon looks in every pass and fire, and a compiled agent has tens of megabytes.
 _known: dict[str, tuple[tuple[int, ...], str]] = {}
 
 

@@ -16,14 +16,12 @@ ROOT_FILE_BYTES = 1024 * 1024
 
 
 def read_settings(place: Place) -> tuple[Settings | None, tuple[Problem, ...]]:
-    """scheduler.yaml as it stands now, with the files that its runners name; None, with the reasons, where it is gone
-    or wrong.
-    """
+    """The current scheduler.yaml, with the files that its runners name. None, with reasons, if missing or invalid."""
     return settings_of(WorkingTree(place))
 
 
 def settings_of(files: Files) -> tuple[Settings | None, tuple[Problem, ...]]:
-    """The same of any files of a root."""
+    """The settings in the scheduler.yaml of any `Files`, with the files that its runners name."""
     found = files.read(ROOT_FILE, limit=ROOT_FILE_BYTES)
     settings, problems = settings_in(found)
     if settings is None or isinstance(found, Fault):
@@ -33,7 +31,7 @@ def settings_of(files: Files) -> tuple[Settings | None, tuple[Problem, ...]]:
 
 
 def settings_in(found: Source | Fault) -> tuple[Settings | None, tuple[Problem, ...]]:
-    """What a scheduler.yaml says by itself."""
+    """The settings in a scheduler.yaml alone."""
     if isinstance(found, Fault):
         gone = found.reason == "source_missing"
         code, message = ("root.missing", f"{ROOT_FILE} is gone") if gone else ("root.unreadable", found.message)
@@ -43,7 +41,7 @@ def settings_in(found: Source | Fault) -> tuple[Settings | None, tuple[Problem, 
 
 
 def lenient_settings(place: Place) -> Settings | None:
-    """Where scheduler.yaml has an error: settings enough to look for the errors of job files, or None."""
+    """If scheduler.yaml has an error: settings good enough to find the errors of job files, or None."""
     from scheduler.core.formats.rootfile import parse_lenient
 
     data = read_file(place.root, ROOT_FILE, limit=ROOT_FILE_BYTES)
@@ -52,7 +50,7 @@ def lenient_settings(place: Place) -> Settings | None:
 
 @functools.lru_cache(maxsize=4)
 def _parsed(data: bytes) -> tuple[Settings | None, tuple[Problem, ...]]:
-    """Kept: a daemon asks at every fire."""
+    """Cached: a daemon asks at every fire."""
     from scheduler.core.formats.rootfile import read_root_file
 
     return read_root_file(data, path=ROOT_FILE)

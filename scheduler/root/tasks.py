@@ -1,4 +1,4 @@
-"""The read at fire time: a job's task as it stands on disk at that moment, or the reason why it cannot run (F2)."""
+"""The read at fire time: a job's task as it is on disk at that moment, or the reason why it cannot run (F2)."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def read_task(
 ) -> Task | Fault:
     """The text to run and the file it came from, or a Fault whose reason starts with `source_`.
 
-    job_path: root-relative path of the job file, read only where the text stands in it.
-    parsed: spares parsing a file that is, byte for byte, what the last pass has parsed.
+    job_path: root-relative path of the job file, read only if it contains the text.
+    parsed: saves parsing a file that is byte for byte what the last pass parsed.
 
-    A task file is the task whole, front matter included. Nothing older is ever returned in its place.
+    A task file is the task as a whole, front matter included. An older text is never returned in its place.
     """
     limit, path = settings.limits.task_bytes, spec.task_source_path
     found = files.read(job_path, limit=JOB_FILE_BYTES) if path is None else files.read(path, limit=limit)
@@ -35,7 +35,7 @@ def read_task(
         return found
     if path is not None:
         return check_text(found.data) or _task(found.data, found)
-    # Markers anywhere in the file: to know which side of a conflict a text stands on, one would have to guess.
+    # Markers anywhere in the file count: which side of a conflict a text is on would be a guess.
     if fault := _not_text(found.data) or _conflict(found.data):
         return fault
     text = _text_of(spec.id, found, settings, parsed)
@@ -71,7 +71,7 @@ def _text_of(job_id: str, source: Source, settings: Settings, parsed: Parsed | N
 
 
 def check_text(data: bytes) -> Fault | None:
-    """Why these bytes cannot be a task: source_not_utf8, source_conflict_markers, source_empty; None if they can."""
+    """Why these bytes cannot be a task: source_not_utf8, source_conflict_markers, source_empty. None if they can."""
     if fault := _not_text(data) or _conflict(data):
         return fault
     if not data.decode("utf-8").removeprefix("\ufeff").strip():
@@ -80,9 +80,9 @@ def check_text(data: bytes) -> Fault | None:
 
 
 def not_committed(path: str, tree: Tree, source: Provenance) -> Fault | None:
-    """Why a task from this file is not known to be committed text, as `worktree.dirty: skip` asks for; None if it is.
+    """Why a task from this file is not known to be committed, as `worktree.dirty: skip` requires. None if it is.
 
-    A file that differs by git's own conversion alone is the committed one. Where git cannot say, nothing is.
+    A file that differs only by git's own conversions is the committed one. If git cannot tell, nothing is committed.
     """
     rule = "worktree.dirty is skip"
     if not tree.in_repository:
@@ -95,7 +95,7 @@ def not_committed(path: str, tree: Tree, source: Provenance) -> Fault | None:
 
 
 def not_committed_files(found: Sequence[RunnerFile], tree: Tree) -> Fault | None:
-    """The same of the files that a runner names. What git ignores was never meant to be committed, and may run."""
+    """Why a file that a runner names is not known to be committed. Ignored files are not meant to be, and may run."""
     for each in found:
         if each.dirty in (None, "converted") or (each.dirty == "untracked" and tree.ignores(each.path)):
             continue
@@ -109,7 +109,7 @@ def not_committed_files(found: Sequence[RunnerFile], tree: Tree) -> Fault | None
 
 
 def unmerged(path: str, data: bytes, tree: Tree) -> Fault | None:
-    """Why a file that shows a conflict in a fence holds a real one: git has not been told that it is settled."""
+    """Why a file with conflict markers in a fence has a real conflict: git does not have it as resolved."""
     line = example_line(data)
     return _marked(line) if line is not None and tree.is_unmerged(path) else None
 

@@ -1,6 +1,6 @@
-"""Whether a state folder is to be believed: who can fill it decides what runs, and what is known of it.
+"""Trust in a state folder: whoever can fill it decides what runs, and what is known about it.
 
-So it is never taken from a repository, where anyone who can push could fill it, nor from a user who made it beforehand.
+So it is never taken from a repository, which anyone who can push could fill, nor from a user who made it beforehand.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from scheduler.git.index import tracked_at
 from scheduler.root.links import follow_links
 
 STATE_FOLDER = ".scheduler"
-_KEPT = frozenset({".gitignore", ".gitkeep"})  # which say nothing, and keep the rest out of commits
+_KEPT = frozenset({".gitignore", ".gitkeep"})  # they say nothing, and keep the rest out of commits
 _STATE = ("state.db", "followed.json", "looked.json", "applied", "allowed_signers", "look.lock", "store.git")
 _STATE_TOO = ("commits", "current", "runs", "owners", "wake", "gc", "daemon")
 
 
 def check_state(state: Path, root: Path) -> None:
-    """Raises: RefusedError where a state folder, or a link to it, comes from somebody who is not to be believed.
+    """Raises: RefusedError if a state folder, or a link to it, comes from an untrusted source.
 
-    One that is not there yet is fine.
+    An absent folder is fine.
     """
     if found := tracked_state(state):
         shown = str(found[0]) + (f" and {len(found) - 1} more" if len(found) > 1 else "")
@@ -58,22 +58,22 @@ def _is_state(folder: Path, path: Path) -> bool:
     first = below.split("/")[0]
     if folder.name == STATE_FOLDER:
         return below not in _KEPT
-    # Another folder may hold other things too, which mean nothing there.
+    # Another folder may also hold other things, which mean nothing there.
     return first == "." or first.startswith(_STATE) or first in _STATE_TOO
 
 
 def _stranger(state: Path, root: Path) -> int | None:
-    """The user who made the state folder, or the link to it, and is not to be believed; else None."""
+    """The untrusted user who made the state folder or the link to it, or None."""
     try:
         parent = state.parent.stat()
         owners = {state.lstat().st_uid, state.stat().st_uid}
         believed = {os.geteuid(), 0, root.stat().st_uid}
     except OSError:
-        return None  # not there; or whoever opens it says why not
+        return None  # it is absent, or opening it will say why not
     if state.name == STATE_FOLDER:
-        believed.add(parent.st_uid)  # who owns the folder around it can put another one there
+        believed.add(parent.st_uid)  # the owner of the parent folder can replace it anyway
     elif not parent.st_mode & stat.S_IWOTH:
-        return None  # named, and shared on purpose: no passer-by could make it
+        return None  # given explicitly and shared on purpose: no passer-by could make it
     return min(owners - believed, default=None)
 
 
@@ -92,9 +92,9 @@ def _user(number: int) -> str:
 
 
 def state_among(root: Path, links: Mapping[str, str], paths: Iterable[str]) -> list[str]:
-    """The paths of a repository that would be looked at as state of the root, relative to it, sorted.
+    """The paths of a repository that would be taken for state of the root, relative to it, sorted.
 
-    links: where each link of it leads. paths: what it holds at and below the root, and may hold above it.
+    links: the target of each of its links. paths: what it holds at and below the root, and may hold above it.
     """
     found = set()
     above = {os.path.relpath(each / "followed.json", root) for each in _around(root)}
@@ -109,7 +109,7 @@ def state_among(root: Path, links: Mapping[str, str], paths: Iterable[str]) -> l
 
 
 def above(root: Path) -> list[Path]:
-    """The files above a root that would make it the commit of another root, were they there."""
+    """The files above a root that, if they existed, would make it a commit of another root."""
     return [each / "followed.json" for each in _around(root)]
 
 
@@ -118,7 +118,7 @@ def _around(root: Path) -> list[Path]:
 
 
 def tracked_here(root: Path) -> list[str]:
-    """The same of the working tree, by git's index."""
+    """The paths that git's index tracks and that would be taken for state of the root."""
     link = root / "current"
     found = [*tracked_state(root / STATE_FOLDER), *(path for each in above(root) for path in tracked_at(each))]
     found += tracked_at(link) if link.is_symlink() else []
@@ -127,7 +127,7 @@ def tracked_here(root: Path) -> list[str]:
 
 
 def state_problems(paths: Sequence[str]) -> list[Problem]:
-    """What is wrong with a repository that holds these."""
+    """The problems of a repository that holds these."""
     return [
         Problem(
             path.encode("utf-8", "replace").decode(),

@@ -1,7 +1,6 @@
-"""Where changes are looked for: the folders of job files, of task files, of git's refs and of the file that hooks
-touch, and names in them.
+"""The folders to watch, and the names in them: of job files, task files, git's refs and the file that hooks touch.
 
-Everything by which a file is found counts: a link on the way, and each folder that may come, go or be swapped.
+Everything on the way to a file counts: links, and each folder that may appear, disappear or be swapped.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from scheduler.root.watcher import Names
 
 
 def watched(place: Place, settings: Settings, task_paths: Iterable[str]) -> Mapping[Path, Names]:
-    """The folders to watch: for each the names that matter, or None where all do. The most important come first.
+    """The folders to watch, each with the names that matter, or None if all do. The most important come first.
 
-    Absolute, without symlinks; one that does not exist may be named, since its parent is.
+    Absolute, without symlinks. A folder that does not exist may be included, because its parent is.
     task_paths: root-relative, of all jobs.
     """
     root = str(place.root)
@@ -43,13 +42,13 @@ def watched(place: Place, settings: Settings, task_paths: Iterable[str]) -> Mapp
     refs = {str(folder): found for folder, found in ref_files(place.root).items()}
     for folder, found in refs.items():
         names.setdefault(folder, set()).update(found)
-    # Where not all can be had, a branch that moves is what is missed last of all.
+    # If watches run out, git's refs go without first: a moved branch does the least harm.
     order = [*sorted(whole), *sorted(names.keys() - whole - refs.keys()), *sorted(refs.keys() - whole)]
     return {Path(folder): None if folder in whole else frozenset(names[folder]) for folder in order}
 
 
 def _job_folders(root: str, settings: Settings, own: Own) -> Iterator[tuple[str, list[str]]]:
-    """Every folder of the root in which a job file may stand, with the symlinks there that may lead to one."""
+    """Every folder of the root that may contain a job file, with the symlinks in it that may lead to one."""
     left = [""]
     while left:
         below = left.pop()
@@ -69,7 +68,7 @@ def _job_folders(root: str, settings: Settings, own: Own) -> Iterator[tuple[str,
 
 
 def _way_to_root(place: Place, target: Callable[[str], str | None]) -> Iterator[tuple[str, str]]:
-    """What has to be watched to see that a link on the way to the root leads elsewhere, or that it comes back."""
+    """What to watch to see that a link on the way to the root leads elsewhere, or that the root comes back."""
     if place.named is not None:
         named = os.path.abspath(place.named)  # noqa: PTH100 - follows no link
         for folder, name, is_link in follow_links("/", named, target)[1]:

@@ -1,8 +1,8 @@
-"""File events as "look again": nothing is told of what happened, and nothing depends on having seen it (design S8).
+"""File events as "look again": they carry no information, and nothing depends on having seen them (design S8).
 
 watchdog 7.1 gives every `Observer.schedule()` a thread, though one inotify instance serves them all. On Linux the
-folders therefore go straight to its `InotifyFD`: one instance and one thread for any number of them, no queue to grow,
-opening and reading not even asked for, and an overflow is a call instead of a log line. Elsewhere: plain `Observer`.
+folders therefore go straight to its `InotifyFD`: one instance and one thread for any number of folders, no queue to
+grow, no events for opening and reading, and an overflow is a call, not a log line. Elsewhere: plain `Observer`.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from scheduler.machine.log import Log
 
 _log = Log(__name__)
 
-_STOP_S = 5.0  # a callback that hangs must not keep the daemon from ending
+_STOP_S = 5.0  # a callback that hangs must not keep the daemon from stopping
 _LIMITS = {
     errno.ENOSPC: "no inotify watch is left; raise the sysctl fs.inotify.max_user_watches",
     errno.EMFILE: "no inotify instance is left; raise the sysctl fs.inotify.max_user_instances, or ulimit -n",
 }
 
 
-Names = Collection[str] | None  # in one folder: those that matter; None: all
+Names = Collection[str] | None  # in one folder: the names that matter; None: all
 
 
 class Watcher:
-    """Calls `changed` for whatever happens in the covered folders; a burst of events is a burst of calls.
+    """Calls `changed` for anything that happens in the covered folders; a burst of events is a burst of calls.
 
-    changed: called from another thread, so it must be cheap, and must not call `cover` or `stop`. What it raises is
-    logged and forgotten.
-    ignores: whether a name in a folder never matters; called for every event, so it must be cheaper still.
+    changed: called from another thread, so it must be fast, and must not call `cover` or `stop`. Exceptions in it are
+    logged and ignored.
+    ignores: True if a name in a folder never matters. Called for every event, so it must be even faster.
     """
 
     def __init__(
@@ -55,22 +55,22 @@ class Watcher:
         self._changed = changed
         self._ignores = ignores
         self._names: Mapping[Path, Names] = {}  # replaced as a whole by each cover
-        self._lock = threading.Lock()  # cover and stop may come from different threads
+        self._lock = threading.Lock()  # cover and stop may be called from different threads
         self._system: _System | None = None
-        self._watches: dict[Path, Any] = {}  # what the system gave for each folder
+        self._watches: dict[Path, Any] = {}  # the system's watch for each folder
         self._stopped = False
         self._refused = ""  # by the last cover
         self._lost = ""  # since the last cover
-        self.overflowed = False  # events were lost since the last cover: what they told of has to be looked for
+        self.overflowed = False  # events were lost since the last cover: look for what they reported
 
     def cover(self, folders: Collection[Path] | Mapping[Path, Names]) -> bool:
-        """From now on watch exactly `folders`; True where something was added, so the caller looks once more.
+        """Watch exactly `folders` from now on. True if something was added: the caller must look once more.
 
-        folders: absolute, without symlinks; each is watched without what lies below it. A mapping limits what is told
-        of a folder to the names that matter there, and to what happens to itself; where watches are few, its first
-        ones get them. A folder that does not exist is passed over: cover its parent, and call again after every
-        event. That is also how a folder removed and made again is noticed; where nothing changed it costs about ten
-        microseconds a folder. OSErrors end up in `trouble`.
+        folders: absolute, without symlinks; each is watched without its subfolders. A mapping limits the events of a
+        folder to the names that matter there, and to events of the folder itself; if watches are scarce, the first
+        entries get them. A folder that does not exist is skipped: cover its parent, and call again after every event.
+        That is also how a folder that is removed and created again is noticed. Without changes, a call costs about ten
+        microseconds per folder. OSErrors are reported by `trouble`.
         """
         with self._lock:
             if self._stopped:
@@ -102,7 +102,7 @@ class Watcher:
             return added
 
     def stop(self) -> None:
-        """Ends the watching and its threads; `changed` is not called afterwards. May be repeated."""
+        """Stop watching and end its threads. `changed` is not called afterwards. May be repeated."""
         with self._lock:
             self._stopped = True
             self._discard()
@@ -110,15 +110,15 @@ class Watcher:
 
     @property
     def trouble(self) -> str:
-        """Why events are not, or were not all, seen: one sentence for people, or "".
+        """Why some or all events are not seen: one sentence for people, or "".
 
-        A `cover` clears what it puts right, so look here before it as well.
+        A `cover` clears what it repairs, so check this before it as well.
         """
         return self.blind or self._lost
 
     @property
     def blind(self) -> str:
-        """The part of `trouble` that one more look does not mend: what is not watched."""
+        """The part of `trouble` that another look does not repair: what is not watched."""
         system = self._system
         if system is not None and not system.thread.is_alive():
             return "no changes are seen: the thread that reads file events has died"
@@ -134,14 +134,14 @@ class Watcher:
     def _discard(self) -> None:
         system, self._system = self._system, None
         if system is not None:
-            for watch in self._watches.values():  # first, else the end of each would ring
+            for watch in self._watches.values():  # first, otherwise the end of each would ring
                 system.drop(watch)
             system.thread.stop()
             system.thread.join(_STOP_S)
         self._watches.clear()
 
     def _told(self, folder: Path, name: str) -> None:
-        """Of an event: of a name in a covered folder, or, where that is empty, of the folder itself."""
+        """Handle an event for a name in a covered folder, or for the folder itself if the name is empty."""
         wanted = self._names.get(folder)
         if name and ((wanted is not None and name not in wanted) or self._ignores(folder, name)):
             return
@@ -153,7 +153,7 @@ class Watcher:
             self.overflowed |= overflowed
         try:
             self._changed()
-        except Exception:  # would end watchdog's thread, and with it every later event
+        except Exception:  # it would end watchdog's thread, and with it all later events
             _log.exception("watcher_callback_failed")
 
 
@@ -181,7 +181,7 @@ class _Ring(Protocol):
 
 
 class _System(Protocol):
-    """Where watches come from. `watch` returns `before` if that still watches what is at `folder`; raises OSError."""
+    """A source of watches. `watch` returns `before` if that still watches what is at `folder`. Raises: OSError."""
 
     @property
     def thread(self) -> BaseThread: ...
@@ -190,7 +190,7 @@ class _System(Protocol):
 
 
 class _Plain(FileSystemEventHandler):
-    """Any system, by watchdog's documented API: a thread for each folder."""
+    """Any system, by watchdog's documented API: one thread per folder."""
 
     def __init__(self, told: _Told, ring: _Ring) -> None:
         self._told = told
@@ -205,7 +205,7 @@ class _Plain(FileSystemEventHandler):
             found = Path(path)
             if found.parent in self._folders:
                 self._told(found.parent, found.name)
-            # That a folder's list has changed is told beside what has changed in it, and of no name.
+            # A folder's changed list is reported together with what changed in it, and without a name.
             if found in self._folders and event.event_type != EVENT_TYPE_MODIFIED:
                 self._told(found, "")
 
@@ -231,7 +231,7 @@ if sys.platform == "linux":
     from watchdog.observers.inotify_c import CallbackId, InotifyEvent, InotifyFD, Mask, WatchCallback, WatchDescriptor
     from watchdog.observers.inotify_c import InotifyConstants as In
 
-    # Not DELETE_SELF: the end of a watch is told in any case. A symlink, or a file, is not the folder that was meant.
+    # Not DELETE_SELF: the end of a watch is always reported. A symlink or a file is not the folder that was meant.
     _EVENTS = (
         In.IN_CREATE | In.IN_MODIFY | In.IN_CLOSE_WRITE | In.IN_ATTRIB | In.IN_DELETE | In.IN_MOVE | In.IN_MOVE_SELF
     )
@@ -265,14 +265,14 @@ if sys.platform == "linux":
             self.thread.start()
 
         def watch(self, folder: Path, before: tuple[WatchDescriptor, _Bell] | None) -> tuple[WatchDescriptor, _Bell]:
-            # Asked every time: the kernel repeats its descriptor unless the folder is another by now. A new folder
-            # often has the st_ino of the one just removed; a descriptor is not used again.
+            # Asked every time: the kernel repeats its descriptor unless the folder is a different one now. A new folder
+            # often has the st_ino of the one just removed, but a descriptor is never reused.
             bell = _Bell(folder, self._told, self._ring)
             wd = self.thread.add_callback(os.fsencode(folder), _MASK, bell, bell.id)
             if before is not None and before[0] == wd:
                 self.drop((wd, bell))
                 return before
-            if wd == -1:  # so watchdog reports EACCES
+            if wd == -1:  # watchdog reports EACCES like this
                 self.drop((wd, bell))
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             return wd, bell

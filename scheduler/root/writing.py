@@ -1,6 +1,6 @@
 """Files of the root written whole or not at all: beside, then renamed, and only over the bytes that were read.
 
-A file keeps its mode and owner. A folder is opened component by component, so one swapped for a link leads nowhere.
+A file keeps its mode and owner. Folders are opened component by component, so one swapped for a link leads nowhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scheduler.core.values.problems import RefusedError, Remedy, UnavailableErro
 from scheduler.machine.crash import crash_point
 from scheduler.machine.locks import Lock
 
-LOCK_S = 30.0  # for one edit to wait for another
+LOCK_S = 30.0  # how long one edit waits for another
 _BESIDE = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -26,7 +26,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 @contextlib.contextmanager
 def alone(root: Path) -> Iterator[None]:
-    """While one edit of a root is made, no other is. The lock is on the folder itself, so it leaves nothing behind.
+    """Allow one edit of a root at a time. The lock is on the folder itself, so it leaves nothing behind.
 
     Raises: UnavailableError.
     """
@@ -38,15 +38,16 @@ def alone(root: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOTSUP, errno.EINVAL, errno.ENOLCK, errno.EBADF):
             raise UnavailableError(f"the root {root} cannot be read: {error.strerror}") from error
-        lock = contextlib.nullcontext()  # a file system without locks: the comparison before each rename has to do
+        lock = contextlib.nullcontext()  # no locks here: the comparison before each rename must do
     with lock:
         yield
 
 
 def sweep(root: Path, paths: Iterable[str]) -> None:
-    """Removes what an edit that was killed has left beside these files; only while no other edit is made (`alone`).
+    """Remove what a killed edit left beside these files. Call it only during `alone`.
 
-    A file of which that is a second name could not be edited any more. Raises nothing: it is a matter of tidiness.
+    If such a file is a second name of one of them, that one could not be edited any more. Never raises: this only
+    tidies up.
     """
     names: dict[str, set[str]] = {}
     for path in paths:
@@ -62,11 +63,11 @@ def sweep(root: Path, paths: Iterable[str]) -> None:
 
 
 def replace(root: Path, path: str, old: bytes, new: bytes) -> None:
-    """Gives the file `new` for `old`, with its mode, owner and attributes; a reader sees the one or the other.
+    """Replace the file's content `old` by `new`, keeping mode, owner and attributes. Readers see one or the other.
 
     path: root-relative, without symlinks.
-    Raises: RefusedError where the file no longer holds `old`, is read-only, somebody else's or has several names;
-    UnavailableError.
+    Raises: RefusedError if the file no longer holds `old`, is read-only, belongs to somebody else or has several
+    names; UnavailableError.
     """
     with _errors(path), _folder(root, path) as (folder, name):
         before = _checked(folder, name, path, old)
@@ -74,7 +75,7 @@ def replace(root: Path, path: str, old: bytes, new: bytes) -> None:
             _dress(file, folder, name, before, path)
             os.fsync(file)
             crash_point("edit_before_rename")
-            # Whoever has saved the file meanwhile keeps what they wrote.
+            # Anyone who has saved the file meanwhile keeps their changes.
             if _mark(_checked(folder, name, path, old)) != _mark(before):
                 raise _changed(path)
             os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -82,10 +83,10 @@ def replace(root: Path, path: str, old: bytes, new: bytes) -> None:
 
 
 def create(root: Path, path: str, data: bytes, *, mode: int | None = None) -> None:
-    """Makes a new file, with the folders above it; a reader sees it whole or not at all, and nothing is overwritten.
+    """Create a file and its missing folders. Readers see it whole or not at all, and nothing is overwritten.
 
-    mode: None: as the umask has it.
-    Raises: RefusedError where something has the name; UnavailableError.
+    mode: None: by the umask.
+    Raises: RefusedError if the name is taken; UnavailableError.
     """
     with _errors(path), _folder(root, path, make=True) as (folder, name):
         with _beside(folder, name, data, 0o666) as (file, beside):
@@ -98,7 +99,7 @@ def create(root: Path, path: str, data: bytes, *, mode: int | None = None) -> No
             except OSError as error:
                 if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
                     raise
-                if _is_there(folder, name):  # a file system without links: the best that can be done
+                if _is_there(folder, name):  # a file system without links: the best possible check
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
                 os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
             crash_point("edit_after_link")
@@ -107,7 +108,7 @@ def create(root: Path, path: str, data: bytes, *, mode: int | None = None) -> No
 
 @contextlib.contextmanager
 def _beside(folder: int, name: str, data: bytes, mode: int) -> Iterator[tuple[int, str]]:
-    """A file that holds `data`, by a name of its own beside the one that it is for; that name is gone in the end."""
+    """A file with `data`, under a temporary name beside its target. That name is gone in the end."""
     beside = f".{name[:100]}.{secrets.token_hex(4)}.tmp"
     file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
     try:
@@ -121,7 +122,7 @@ def _beside(folder: int, name: str, data: bytes, mode: int) -> Iterator[tuple[in
 
 
 def delete(root: Path, path: str, old: bytes) -> int:
-    """Deletes a file that holds `old`; its mode. Raises: RefusedError, UnavailableError."""
+    """Delete a file that holds `old`, and return its mode. Raises: RefusedError, UnavailableError."""
     with _errors(path), _folder(root, path) as (folder, name):
         found = _checked(folder, name, path, old)
         os.unlink(name, dir_fd=folder)
@@ -189,7 +190,7 @@ _EFFECTIVE = os.access in os.supports_effective_ids
 
 
 def _dress(file: int, folder: int, name: str, before: os.stat_result, path: str) -> None:
-    """Gives the new file the owner, the mode and the attributes of the old one."""
+    """Give the new file the owner, mode and attributes of the old one."""
     mine = os.fstat(file)
     if (mine.st_uid, mine.st_gid) != (before.st_uid, before.st_gid):
         try:

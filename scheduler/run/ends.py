@@ -1,4 +1,4 @@
-"""How a run ended: written, whatever the database says just then, and told (F5, F7)."""
+"""The end of a run: written even if the database is busy, and logged (F5, F7)."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from scheduler.machine.crash import crash_point
 from scheduler.machine.log import Log
 from scheduler.run.engine import Why
 
-END_TRIES = 6  # each waits for the database as long as any command does
+END_TRIES = 6  # each waits for the database as long as a command does
 BENIGN = ("overlap", "paused", "missed", "superseded", "capacity")  # skips that are nobody's fault (F7)
 
 _log = Log(__name__)
 
 
 class EndNotWrittenError(UnavailableError):
-    """A run whose outcome is known and could not be written; nobody may write another one.
+    """A run whose outcome is known but could not be written. Nobody may write another outcome.
 
-    write_end: writes it, with a store that can; as long as nobody has, the run counts as under way.
+    write_end: writes the outcome, given a store that accepts it. Until then the run counts as under way.
     """
 
     def __init__(self, message: str, *, hint: str, write_end: Callable[[Store], Run]) -> None:
@@ -38,10 +38,10 @@ class EndNotWrittenError(UnavailableError):
 
 
 def end_attempt(store: Store, run: Run, ending: Ending, job: Job, why: Why | None, now: datetime) -> Run:
-    """Writes how an attempt ended, and with it the run unless that is tried again.
+    """Write how an attempt ended, and with it the run, unless the run is tried again.
 
-    Nobody tries again what a person has cancelled or a newer run replaced (`why`), even if it ended by itself just
-    then. A locked database must not turn what happened into something else: tries again.
+    A run that a person cancelled or a newer run replaced (`why`) is not tried again, even if it ended by itself at
+    that moment. Retries on a locked database, which must not turn the outcome into another one.
     """
     again = retry_at(job.file.spec.retry, attempts=run.attempts[-1].n, status=ending.status, now=now)
     if why in ("cancelled", "replaced"):
@@ -66,7 +66,7 @@ def end_attempt(store: Store, run: Run, ending: Ending, job: Job, why: Why | Non
 
 
 def _write_end(store: Store, run: Run, ending: Ending, again: datetime | None, now: datetime) -> Run:
-    """again: when it is tried again, unless its job has been archived meanwhile."""
+    """again: when the run is tried again, unless its job has been archived meanwhile."""
     with store.writing() as sql:
         known = queries.job(sql, run.job_id)
         if again is not None and known is not None and not known.archived:
@@ -75,7 +75,7 @@ def _write_end(store: Store, run: Run, ending: Ending, again: datetime | None, n
 
 
 def abandon(store: Store, run: Run, error: BaseException, owner: str, now: datetime) -> None:
-    """Ends a run that an error of ours has stopped before its outcome was known; one that has ended stays so."""
+    """End a run that an internal error stopped before its outcome was known. A run that has ended stays as it is."""
 
     def write_end(store: Store) -> Run:
         return give_up(store, run, error, now=now, owner=owner)
@@ -91,18 +91,18 @@ def abandon(store: Store, run: Run, error: BaseException, owner: str, now: datet
 
 
 def give_up(store: Store, run: Run, error: BaseException, *, now: datetime, owner: str | None = None) -> Run:
-    """Ends a run that an error of ours has stopped; one that has ended stays so.
+    """End a run that an internal error stopped. A run that has ended stays as it is.
 
-    owner: who gives it up; one that another process goes on with stays as it is.
+    owner: who gives it up. A run that another process has taken over stays as it is.
     """
     ending = Ending(status=RunStatus.INTERRUPTED, reason="scheduler_error", error=f"{type(error).__name__}: {error}")
     return store.write(runs.finish, run, ending, owner=owner, now=now)
 
 
 def end_unstarted(store: Store, run: Run, why: Why, now: datetime) -> Run:
-    """Ends a run that was stopped before its process existed, or while it waits: no error of the job.
+    """End a run that was stopped before its process existed, or while it waits. No error of the job.
 
-    Changes nothing where another process has gone on with it meanwhile.
+    Changes nothing if another process has taken over the run meanwhile.
     """
     ending = Ending(status=RunStatus.CANCELLED, reason=why)
     if why == "interrupted":
@@ -112,7 +112,7 @@ def end_unstarted(store: Store, run: Run, why: Why, now: datetime) -> Run:
 
 
 def end_orphan(store: Store, run: Run, now: datetime, *, left: Sequence[int] = ()) -> Run:
-    """Ends a run whose owner has died; it is tried again only if its `retry` says so (F4).
+    """End a run whose owner has died. It is tried again only if its `retry` says so (F4).
 
     left: pids of its processes that could not be ended.
     """
@@ -128,9 +128,9 @@ def end_orphan(store: Store, run: Run, now: datetime, *, left: Sequence[int] = (
 
 
 def start_anew(store: Store, run: Run, now: datetime) -> Run:
-    """Lets a run that provably never started wait for its turn again; where it is too late for that, ends it (F4).
+    """Let a run that provably never started wait for its turn again, or end it if it is too late for that (F4).
 
-    One that somebody asked for is not made up for: who asked has seen it fail.
+    A manual run is not made up for: the person who asked for it has seen it fail.
     """
     said = "the process that was to run it ended before it started"
     with store.writing() as sql:
@@ -145,7 +145,7 @@ def start_anew(store: Store, run: Run, now: datetime) -> Run:
 
 
 def tell_end(store: Store, run: Run) -> Run:
-    """Tells in the log how a run has ended, and that it has stopped its job (F7); or that it is tried again."""
+    """Log how a run ended and whether it stopped its job (F7), or that it is tried again."""
     if run.retry_at is not None:
         last = run.attempts[-1]
         _log.info(
@@ -163,7 +163,7 @@ def tell_end(store: Store, run: Run) -> Run:
         elif run.status is RunStatus.QUEUED and not run.attempts:
             why = "the process that was to run it has ended: it waits for its turn"
             _log.warning("run_not_started", why, run_id=run.id)
-        return run  # somebody else's by now
+        return run  # another process has it
     _log_end(run)
     if run.finished_at is not None and run.status not in (RunStatus.SUCCEEDED, RunStatus.CANCELLED):
         job = store.read(queries.job, run.job_id)
@@ -178,7 +178,7 @@ def tell_end(store: Store, run: Run) -> Run:
 
 
 def _log_end(run: Run) -> None:
-    """One line for every end. As long as there is no delivery, a failure or fault is told by it: a WARNING (F7)."""
+    """Log one line per end. Until delivery is built, a failure or fault is reported here, as a WARNING (F7)."""
     fine = run.status in (RunStatus.SUCCEEDED, RunStatus.CANCELLED) or run.reason in BENIGN
     _log.log(
         logging.INFO if fine else logging.WARNING,

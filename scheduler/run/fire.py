@@ -1,6 +1,6 @@
-"""What shall run: the definition that is in force at the fire (F1), and the text that the disk holds then (F2).
+"""What to run: the definition in force at the fire (F1), and the text on disk at that moment (F2).
 
-Starts nothing, and writes nothing but what a partial pass applies. Where it runs is an engine's business.
+Starts nothing, and writes only what a partial pass applies. The engine decides where it runs.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ from scheduler.sync.passes import LOOK_AGAIN_S, SAVE_S, Fresh, Passes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Wait = Callable[[float], bool]  # waits so many seconds at most; whether somebody has cancelled the run
+    Wait = Callable[[float], bool]  # waits at most so many seconds; True if the run was cancelled
 
-# What a save, or a commit, looks like for a moment.
+# What a file looks like for a moment during a save or a commit.
 _PASSING = ("source_missing", "source_empty", "source_invalid", "source_dirty")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """What an attempt is given: its definition, its text, and where that came from."""
+    """The input of an attempt: its definition, its text, and the source of the text."""
 
     job: Job
     settings: Settings
     runner: RunnerSpec
     task: Task
     provenance: Provenance
-    place: Place  # of one commit, where the root is kept from a remote: its files stay for as long as this does
-    runner_files: tuple[RunnerFile, ...] = ()  # of the root, that the runner's command names
+    place: Place  # of a followed root, pinned to one commit: its files exist as long as this object
+    runner_files: tuple[RunnerFile, ...] = ()  # files of the root that the runner's command names
 
 
 @dataclass(frozen=True, slots=True)
 class Superseded:
-    """An edit since the claim has left no such slot to serve: a skip that is nobody's fault (F1)."""
+    """An edit since the claim removed the slot: a skip that is nobody's fault (F1)."""
 
     message: str
 
 
 def what_shall_run(passes: Passes, store: Store, run: Run, wait: Wait) -> Ready | Fault | Superseded | None:
-    """What the first attempt of a claimed run is given, or why there is none. None: somebody has cancelled it."""
+    """The input of the first attempt of a claimed run, or why there is none. None if the run was cancelled."""
     if fault := _of_other_branch(passes, store):
         return fault
     fresh = _fresh(passes, store, run, wait, cause="run" if run.fire_time is None else "fire")
@@ -66,16 +66,16 @@ def what_shall_run(passes: Passes, store: Store, run: Run, wait: Wait) -> Ready 
         return Superseded(why)
     if run.task_of is not None:
         return pinned(fresh.passes, store, fresh.job, fresh.settings, run)
-    # A task that is absent or empty is looked for again: a save is seen so for a moment. So is one that is not
-    # committed: a commit writes the file before HEAD moves.
+    # Look again if a task is absent or empty: during a save it is so for a moment. Likewise if it is not committed: a
+    # commit writes the file before HEAD moves.
     patience, give_up = min(passes.absent_grace.total_seconds(), SAVE_S), None
     while True:
         ready = _from_quiet_disk(fresh, run, wait)
         if fresh.settings.worktree.branch and (fault := _of_other_branch(passes, store)):
-            return fault  # checked out while the file was read
+            return fault  # another branch was checked out during the read
         if not isinstance(ready, Fault) or ready.reason not in _PASSING:
             return ready
-        give_up = give_up or time.monotonic() + patience  # from when it was seen: to see it may have taken seconds
+        give_up = give_up or time.monotonic() + patience  # from the first such look, which can itself take seconds
         if time.monotonic() >= give_up or wait(LOOK_AGAIN_S):
             return ready
 
@@ -86,19 +86,19 @@ def _of_other_branch(passes: Passes, store: Store) -> Fault | None:
 
 
 def lost_place(passes: Passes, store: Store, run: Run, fault: Fault) -> PlaceFault | None:
-    """What of the place has kept a run from starting; None where the fault is the job's (F7)."""
+    """The place fault that kept a run from starting. None if the fault is the job's (F7)."""
     job = store.read(queries.job, run.job_id)
     return None if job is None else fault_of_place(fault, job, passes.sight(store, job))
 
 
 def what_runs_again(passes: Passes, store: Store, run: Run, wait: Wait) -> Ready | Fault:
-    """What the next attempt is given: the job as it is known by now, with the text of the first (F2)."""
-    if fault := _of_other_branch(passes, store):  # the runner's own files would be that branch's
+    """The input of the next attempt: the job's current definition with the text of the first attempt (F2)."""
+    if fault := _of_other_branch(passes, store):  # the runner's own files would be from that branch
         return fault
     observed = store.read(syncs.observed, job_id=run.job_id)
     job, settings = observed.jobs[run.job_id], observed.settings or Settings()
     if passes.place.followed is not None:
-        # Its program is of the newest commit: so have definition and settings to be.
+        # The runner's program is from the newest commit, so definition and settings must be too.
         fresh = _fresh(passes, store, run, wait, cause="retry")
         if isinstance(fresh, Fresh):
             job, settings, passes = fresh.job, fresh.settings, fresh.passes
@@ -108,7 +108,7 @@ def what_runs_again(passes: Passes, store: Store, run: Run, wait: Wait) -> Ready
 
 
 def _from_quiet_disk(fresh: Fresh, run: Run, wait: Wait) -> Ready | Fault | None:
-    """The same of a file that nobody is writing; None where somebody has cancelled the run."""
+    """The input, read once nobody is writing the file. None if the run was cancelled."""
     passes, job = fresh.passes, fresh.job
     runner = fresh.settings.runners.get(job.file.spec.runner)
     named = [] if runner is None else runner_paths(WorkingTree(passes.place), runner)
@@ -117,7 +117,7 @@ def _from_quiet_disk(fresh: Fresh, run: Run, wait: Wait) -> Ready | Fault | None
 
 
 def from_disk(passes: Passes, job: Job, settings: Settings, trigger: Trigger) -> Ready | Fault:
-    """What a run of this job would be given now."""
+    """What a run of this job would get now."""
     place = passes.place
     task = read_task(WorkingTree(place), job.file.spec, job.file.path, settings, parsed=passes.parsed)
     if isinstance(task, Fault):
@@ -127,7 +127,7 @@ def from_disk(passes: Passes, job: Job, settings: Settings, trigger: Trigger) ->
     if fault := unmerged(path, task.source, tree):
         return fault
     source = tree.provenance(path, task.source)
-    only_committed = settings.worktree.dirty == "skip" and trigger is not Trigger.MANUAL  # who asks may try a text
+    only_committed = settings.worktree.dirty == "skip" and trigger is not Trigger.MANUAL  # a person may try out a text
     if only_committed and (fault := not_committed(path, tree, source)):
         return fault
     ready = _with_runner(passes, job, settings, task, source)
@@ -137,7 +137,7 @@ def from_disk(passes: Passes, job: Job, settings: Settings, trigger: Trigger) ->
 
 
 def pinned(passes: Passes, store: Store, job: Job, settings: Settings, run: Run) -> Ready | Fault:
-    """The text that a run was given, and where that came from, whatever is on disk; the definition is today's."""
+    """The pinned text of a run and its source, whatever is on disk. The definition is the current one."""
     assert run.task_sha256 is not None
     assert run.source_path is not None
     task = Task(
@@ -177,7 +177,7 @@ def _fresh(passes: Passes, store: Store, run: Run, wait: Wait, *, cause: str) ->
 
 
 def _superseded(job: Job, slot: datetime) -> str:
-    """Why the present schedule has no such slot to serve; empty where it names it too."""
+    """Why the current schedule has no such slot; empty if it has."""
     if not job.file.spec.enabled:
         return "the job was disabled after the slot was claimed"
     if not is_slot(job.file.spec.due_by, slot):

@@ -140,15 +140,15 @@ class Passes:
         return until_fresh(turn, "nothing was applied")
 
     def held(self, stored: Settings | None, *, now_anyway: bool = False) -> str:
-        """Why no pass may take the files as they are now (S8); empty if one may. stored: the last good settings."""
+        """Why no pass may use the files as they are now (S8). Empty if one may. stored: the last good settings."""
         return why_held(self.place, stored, now_anyway=now_anyway)
 
     def other_branch(self, stored: Settings | None) -> str:
-        """What is checked out where it is not the branch to run (F1); else empty. stored: the last good settings."""
+        """What is checked out, if it is not the branch to run (F1); otherwise empty. stored: the last good settings."""
         return other_branch(self._here().place, stored)
 
     def sight(self, store: Store, job: Job) -> Sight:
-        """What a look at the place shows of what this job needs of it (F7)."""
+        """The state of the parts of the place that this job needs (F7)."""
         place = self._here().place
         if trouble := root_trouble(place.root):
             return Sight(root=trouble)
@@ -188,7 +188,7 @@ class Passes:
     ) -> None:
         """Raises: StaleError."""
         rows = audit_rows(found, at=now, actor=actor, cause=cause)
-        if rows:  # git's history is looked at only where something has changed
+        if rows:  # git's history is read only if something has changed
             origin = _changed_by(self.place.root, found, timeout=WHOLE_PASS_S if only is None else ONE_FILE_S)
             rows = audit_rows(found, at=now, actor=actor, cause=cause, changed_by=origin)
         store.write(syncs.apply, found, ticket=observed.ticket, audit=rows, now=now, actor=actor, only=only)
@@ -219,11 +219,11 @@ class Passes:
     def refresh(
         self, store: Store, job_id: str, *, wait: Callable[[float], bool], actor: str, cause: str
     ) -> Fresh | Fault | None:
-        """The partial pass of F1: the job as its own file and scheduler.yaml say now, and the settings in force.
+        """The partial pass of F1: the job according to its own file and scheduler.yaml now, and the settings in force.
 
-        A file that is absent is waited for, at most `absent_grace`: a checkout takes it away for a moment. So is one
-        that is being written (F2): half a definition can be a valid one.
-        wait: for so many seconds at most, until somebody cancels the run. None where somebody has.
+        Waits for an absent file, at most `absent_grace`: a checkout removes it for a moment. Also waits for a file that
+        is being written (F2): half a definition may be valid.
+        wait: waits at most so many seconds; True if the run was cancelled. Returns None then.
         """
         began, patience = time.monotonic(), self.absent_grace.total_seconds()
         while True:
@@ -237,8 +237,8 @@ class Passes:
             if job.archived:
                 return found
             place = self._here().place
-            there = (place.root / job.file.path).exists()  # and says something else: half saved, or another id
-            # A slot waits for its place without a run: other slots of the job would find that one still there.
+            there = (place.root / job.file.path).exists()  # exists, but says something else: half saved, or another id
+            # Give up soon: a slot waits for a lost place without a run, which other slots of its job would meet.
             lost = cause == "fire" and (root_trouble(place.root) or gone_folder(place.root, job.file.path))
             if time.monotonic() >= began + (min(patience, SAVE_S) if there or lost else patience):
                 return found
@@ -248,7 +248,7 @@ class Passes:
     def read_quiet(
         self, paths: Sequence[str], read: Callable[[], T], wait: Callable[[float], bool]
     ) -> T | Fault | None:
-        """As `read_quiet` of the root; nobody writes to the files of a commit."""
+        """Like `read_quiet` of the root. In a commit nobody writes to the files."""
         return read() if self.place.followed is not None else read_quiet(self.place.root, paths, read, wait=wait)
 
     def _refresh_once(self, store: Store, job_id: str, actor: str, cause: str) -> Fresh | Fault:
@@ -258,7 +258,7 @@ class Passes:
             nonlocal settled
             observed = store.read(syncs.observed, job_id=job_id)
             now = settled or self.clock.now()
-            here = self._here()  # after what was observed, as in `sync`
+            here = self._here()  # after reading the database, as in `sync`
             found = here.look_again(observed, job_id, now)
             if isinstance(found, Fault):
                 return found
@@ -277,7 +277,7 @@ class Passes:
         return until_fresh(turn, "the run was not started")
 
     def look_again(self, observed: Observed, job_id: str, now: datetime) -> tuple[Plan | None, Job, Settings] | Fault:
-        """What the job's own file and scheduler.yaml say now: a plan to apply, and the job as it will be then."""
+        """The job's own file and scheduler.yaml now: a plan to apply, and the job after it."""
         job = observed.jobs[job_id]
         if self.held(observed.settings):  # the last good definition, and the task from disk as always
             return None, job, observed.settings or Settings()
@@ -299,11 +299,11 @@ class Passes:
         return found, found.after(job), settings
 
     def tree(self, *paths: str) -> Tree:
-        """What HEAD names below the root, or of those paths."""
+        """The content of HEAD below the root, or of those paths."""
         return read_tree(self.place.root, *paths) if self.commits is None else self.commits.tree(self.place.root)
 
     def _unchanged(self, job: Job, settings: Settings) -> bool:
-        """Whether the job's file and its task are, byte for byte, what the last pass read: no need to parse them."""
+        """True if the job's file and its task are byte for byte what the last pass read, so need no parsing."""
         if job.archived or job.file.sync_state is not SyncState.SYNCED:
             return False
         files, facts = WorkingTree(self.place), job.file
@@ -318,7 +318,7 @@ class Passes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fresh:
-    """A job as its file says it at its fire. passes: of the files it was read from, for all that the run reads yet."""
+    """A job according to its file at the fire. passes: of the files it was read from, for the run's further reads."""
 
     job: Job
     settings: Settings
@@ -326,14 +326,14 @@ class Fresh:
 
 
 def _changed_by(root: Path, applied: Plan, *, timeout: float) -> Mapping[str, Origin]:
-    """For each file that a change of the plan stands in: the commit that brought it, or why there is none.
+    """For each file with a change of the plan: the commit that made it, or why there is none.
 
-    Empty outside a repository, and where git says nothing at all.
+    Empty outside a repository, and if git reports nothing at all.
     """
     if applied.revision is None:
         return {}
     found: dict[str, Origin] = {}
-    wanted: dict[str, tuple[str, str | None]] = {}  # by the name the job knows it by: git's name, and the blob
+    wanted: dict[str, tuple[str, str | None]] = {}  # by the job's name for the file: git's name, and the blob
     paths = origins(applied)
     named = {path for field in applied.root_changes if (path := runner_file_of(field)) is not None}
     unread = sorted(path for path in paths if path not in applied.sources)
@@ -342,7 +342,7 @@ def _changed_by(root: Path, applied: Plan, *, timeout: float) -> Mapping[str, Or
         read = applied.sources.get(path)
         if read is None and (path == ROOT_FILE or path in named):
             read = _on_disk(root, path, tree)
-        if read is None:  # it is gone, or no part of what was read
+        if read is None:  # it is gone, or was not read
             in_commit, on_disk = path in tree.blobs, os.path.lexists(root / path)
             if in_commit or on_disk:
                 found[path] = "uncommitted" if in_commit != on_disk else "unknown"
@@ -359,11 +359,11 @@ def _changed_by(root: Path, applied: Plan, *, timeout: float) -> Mapping[str, Or
         if key in told:
             found[path] = told[key]
         else:
-            found[path] = "unknown" if key[1] is not None else "uncommitted"  # one that no commit ever held
+            found[path] = "unknown" if key[1] is not None else "uncommitted"  # the latter: no commit ever had it
     return found
 
 
 def _on_disk(root: Path, path: str, tree: Tree) -> Read | None:
-    """Where scheduler.yaml, or a file that a runner names, stands in git."""
+    """The provenance of scheduler.yaml, or of a file that a runner names."""
     found = read_source(root, path, limit=RUNNER_FILE_BYTES, hidden=True)
     return None if isinstance(found, Fault) else Read(found.real, tree.provenance(found.real, found.data))

@@ -1,4 +1,4 @@
-"""A copy of the database, made fit to go on from (ADR 15)."""
+"""Making a copy of the database fit for use (ADR 15)."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from scheduler.root.place import Place
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """What a copy was made of, before anybody goes on from it."""
+    """What was done to a copy before anybody uses it."""
 
     copied_at: datetime
-    slots: int  # that count as missed, for nobody knows which of them were served
-    waited: tuple[str, ...]  # runs that waited for a place; skips now
+    slots: int  # counted as missed, because nobody knows which of them were served
+    waited: tuple[str, ...]  # runs that waited for capacity; skips now
 
 
 def settle_copy(
     store: Store, place: Place, *, now: datetime, actor: str, numbers: Mapping[str, int] | None = None
 ) -> Settled | None:
-    """Makes a copy that was put in the database's place fit to go on from; None where it is none, or was made so.
+    """Make a copy that replaced the database fit for use. None if it is no copy, or was already made fit.
 
-    By whatever way it came there: a copy says of itself that it is one. The slots from the copy until now, and what
-    waited for a place, may have been served after the copy was made. So they become skips, and nothing of them runs.
-    numbers: run numbers given since, as far as known; those that the outputs show are added.
+    However it got there: a copy identifies itself as one. The slots from the copy until now, and runs that waited for
+    capacity, may have been served after the copy was made. So they become skips, and none of them runs.
+    numbers: run numbers used since, as far as known. Those of existing outputs are added.
     """
     while True:
         copied_at = store.read(put_back.copied_at)
@@ -63,7 +63,7 @@ def settle_copy(
 
 
 def _numbers_of_outputs(place: Place) -> dict[str, int]:
-    """The highest run number of each job whose output is there: its files must not become another run's."""
+    """The highest run number of each job with outputs: their files must not become another run's."""
     found: dict[str, int] = {}
     with contextlib.suppress(OSError):
         for folder in place.outputs.iterdir():

@@ -1,4 +1,4 @@
-"""What a pass found, and what is told of it."""
+"""The result of a pass, and the report about it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synced:
-    """What a pass, or the plan of one, found."""
+    """The result of a pass, or of planning one."""
 
-    plan: Plan  # an empty one where nothing could be read
+    plan: Plan  # empty if nothing could be read
     at: datetime
     took: timedelta
     read: bool = True  # False: scheduler.yaml could not be, and nothing was applied
-    held: str = ""  # why nothing of the files is carried into the database at present (S8)
-    jobs: tuple[Job, ...] = ()  # as they stood before the pass, which pauses and resumes none
+    held: str = ""  # why the files are not applied to the database now (S8)
+    jobs: tuple[Job, ...] = ()  # as they were before the pass, which pauses and resumes none
     token_refused: bool = False
     recovered: tuple[str, ...] = ()  # runs of dead processes that were ended on the way
-    no_provenance: str = ""  # why git, though there is a repository, could not say where the files stand
+    no_provenance: str = ""  # why git, though there is a repository, could not give the files' provenance
 
     def report(self) -> SyncReport:
         done = {action.job_id for action in self.plan.actions if action.verb == "archive" or action.arms}
@@ -51,11 +51,11 @@ class Synced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncReport:
-    """What whoever asked is told of a pass. `to_json` carries it from a daemon to the command that asked."""
+    """The report about a pass. `to_json` carries it from a daemon to the command that asked."""
 
     json: PlanJson
     problems: tuple[Problem, ...]
-    read: bool  # the rest as of `Synced`
+    read: bool  # from here on as in `Synced`
     left: Mapping[str, int]  # unarchived jobs by sync state
     token_refused: bool = False
     recovered: tuple[str, ...] = ()

@@ -30,7 +30,7 @@ _log = Log(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempts:
-    """Carries claimed runs to their end in this process; `store` belongs to the thread that calls."""
+    """Carries out claimed runs in this process. `store` belongs to the calling thread."""
 
     place: Place
     store: Store
@@ -38,17 +38,17 @@ class Attempts:
     environ: Mapping[str, str]
     passes: Passes
     owner: str  # this process, as the rows of its runs name it
-    lost: Callable[[PlaceFault], None] = lambda _: None  # told of each fault of the place that keeps a slot waiting
+    lost: Callable[[PlaceFault], None] = lambda _: None  # called for each place fault that keeps a slot waiting
 
     def carry_out(
         self, run: Run, *, scratch: Path, cancel: Cancel, claimed: Callable[[Run], None] = lambda _: None
     ) -> Run:
-        """Looks at the job's file again, reads the task, runs it, and writes down what ran and how it ended (F1-F5).
+        """Re-read the job's file, read the task, run it, and record what ran and how it ended (F1-F5).
 
-        scratch: a folder for private files, whose owner removes it. claimed: told of the run before anything else.
-        Returns the finished run: a skip with its reason where nothing could be started; or one that is `queued`, to
-        be carried out again from its `retry_at` on; or, of these, one that another process carries out by now.
-        Raises: UnavailableError where outputs cannot be kept, or the end cannot be written.
+        scratch: a folder for private files; the caller removes it. claimed: called with the run before anything else.
+        Returns the finished run (a skip with its reason if nothing could be started), or a `queued` run to be carried
+        out again from its `retry_at` on. In both cases another process may have taken over the run.
+        Raises: UnavailableError if outputs cannot be kept, or the end cannot be written.
         """
         try:
             crash_point("after_claim")
@@ -65,7 +65,7 @@ class Attempts:
         ends.abandon(self.store, run, error, self.owner, self.clock.now())
 
     def end_unstarted(self, run: Run, why: Why) -> Run:
-        """Ends a run that was stopped before its process existed, or while it waits."""
+        """End a run that was stopped before its process existed, or while it waits."""
         return ends.end_unstarted(self.store, run, why, self.clock.now())
 
     def _try_first(self, run: Run, scratch: Path, cancel: Cancel) -> Run:
@@ -92,7 +92,7 @@ class Attempts:
                 runner_files=ready.runner_files,
                 now=self.clock.now(),
             )
-        except runs.EndedMeanwhileError:  # the files that it reads were waited for, and its end is told already
+        except runs.EndedMeanwhileError:  # it was ended while we waited for its files, which is already logged
             return self.store.read(runs.find_run, run.job_id, run.n) or run
         return self._attempt(started, ready, invocation, scratch, cancel)
 
@@ -118,13 +118,13 @@ class Attempts:
         invocation = ready if isinstance(ready, Fault) else self._prepare(ready, run, attempt=last.n + 1)
         if isinstance(invocation, Fault) and run.fire_time is not None:
             lost = lost_place(self.passes, self.store, run, invocation)
-            if lost is not None:  # it goes on waiting
+            if lost is not None:  # keep waiting
                 self.lost(lost)
                 return run
         self._make_room(run)
         named = None if isinstance(ready, Fault) else ready.runner_files
         started = self.store.write(runs.start_retry, run, owner=self.owner, runner_files=named, now=self.clock.now())
-        if started is None:  # as by a daemon, started while a command waited in somebody's foreground
+        if started is None:  # for example, a daemon took the run that a command in the foreground was waiting to retry
             return self.store.read(runs.find_run, run.job_id, run.n) or run
         crash_point("after_retry")
         if isinstance(invocation, Fault) or isinstance(ready, Fault):
@@ -137,7 +137,7 @@ class Attempts:
         return prepare_attempt(ready, run.id, run.fire_time, run.trigger, attempt=attempt, environ=self.environ)
 
     def _not_started(self, run: Run, fault: Fault) -> Run:
-        """What becomes of a claimed run that cannot start: a slot waits for its place, all else is a skip (F7)."""
+        """Handle a claimed run that cannot start: its slot waits for its place; anything else is a skip (F7)."""
         lost = lost_place(self.passes, self.store, run, fault)
         if lost is None or run.fire_time is None:
             return self._skip(run, fault.reason, fault.message, fault=lost is None)
@@ -145,7 +145,7 @@ class Attempts:
         return self.store.write(places.keep_waiting, run)
 
     def _skip(self, run: Run, reason: str, message: str, *, fault: bool) -> Run:
-        """Ends a claimed run that could not start; a fault counts as an error and is told (F7)."""
+        """End a claimed run that could not start. A fault counts as an error and is logged (F7)."""
         return self.store.write(runs.skip, run, reason=reason, message=message, fault=fault, now=self.clock.now())
 
     def _make_room(self, run: Run) -> None:
@@ -156,10 +156,10 @@ class Attempts:
             raise unusable(folder, error) from error
 
     def _attempt(self, run: Run, ready: Ready, invocation: Invocation, scratch: Path, cancel: Cancel) -> Run:
-        """Carries out the attempt that was opened last."""
+        """Carry out the attempt that was opened last."""
         n = run.attempts[-1].n
         crash_point("before_spawn")
-        with self.store.writing(durable=False) as sql:  # which a kill cannot take back; a reboot is told from it
+        with self.store.writing(durable=False) as sql:  # survives a kill; a reboot is recognised by the boot id
             runs.mark_spawning(sql, run, attempt=n)
         outcome = execute(
             invocation,
@@ -179,9 +179,9 @@ class Attempts:
     def _spawned(self, run: Run, attempt: int, pid: int) -> None:
         crash_point("after_spawn")
         try:
-            with self.store.writing(durable=False) as sql:  # a power loss leaves no child
+            with self.store.writing(durable=False) as sql:  # after a power loss there is no child
                 runs.record_process(sql, run, attempt=attempt, process=processes.identify(pid))
         except UnavailableError as error:
-            # A lock or a full disk is no reason to kill what has begun: a later owner finds it by its environment.
+            # Do not kill a started process because of a lock or a full disk: a later owner finds it by its environment.
             _log.warning("process_not_recorded", run_id=run.id, pid=pid, error=str(error))
         crash_point("after_record")

@@ -1,4 +1,4 @@
-"""How a run is told to end before it does so by itself."""
+"""Requests to end a run before it ends by itself."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from scheduler.run.engine import Why
 GRACE = timedelta(seconds=10)  # between TERM and KILL
 
 _MISSED_SIGNAL_S = 1
-_LONGEST_WAIT_S = 86_400  # epoll counts milliseconds in an int: 25 days are too many
+_LONGEST_WAIT_S = 86_400  # epoll counts milliseconds in an int, so 25 days are too long
 
 
 def longest_wait() -> float:
-    """Seconds that the calling thread may block at a time.
+    """The longest time, in seconds, that the calling thread may block at once.
 
-    Handlers run in the main thread, between its steps. For a signal that arrives just before it blocks, or in another
-    thread, nothing wakes it.
+    Signal handlers run in the main thread, between its steps. A signal that arrives just before that thread blocks, or
+    in another thread, does not wake it.
     """
     return _MISSED_SIGNAL_S if threading.current_thread() is threading.main_thread() else _LONGEST_WAIT_S
 
 
 class Cancel:
-    """A request to end one run, made by any thread or signal handler and seen at once by whoever carries it out.
+    """A request to end one run. Any thread or signal handler may make it, and the thread of the run sees it at once.
 
-    A handler runs between any two steps of the thread it interrupts, so no step here relies on one before it: requests
-    are only appended, whoever waits listens first and looks second, and the holder of the lock may take it again.
+    A handler may run between any two steps of the thread that it interrupts, so no step relies on an earlier one:
+    requests are only appended, waiters first listen and then look, and the lock is reentrant.
     """
 
     def __init__(self) -> None:
         self._requests: list[tuple[Why, float]] = []
         self._rings: list[Callable[[], None]] = []
-        self._lock = threading.RLock()  # held while ringing, so that who has stopped listening is not rung
+        self._lock = threading.RLock()  # held while ringing, so that nobody is rung after they stop listening
 
     def request(self, why: Why = "cancelled", *, grace: timedelta = GRACE) -> None:
-        """Ask for TERM now and KILL after `grace`. Asked again, `why` stays and the KILL can only come sooner."""
+        """Ask for TERM now and KILL after `grace`. Later requests keep `why` and can only bring the KILL forward."""
         kill_at = time.monotonic() + grace.total_seconds()
         with self._lock:
             if (known := self.kill_at) is None or kill_at < known:
@@ -50,21 +50,21 @@ class Cancel:
 
     @property
     def why(self) -> Why | None:
-        """What the first request said; None: there was none."""
+        """The reason of the first request, or None if there is none."""
         return self._requests[0][0] if self._requests else None
 
     @property
     def kill_at(self) -> float | None:
-        """When TERM becomes KILL, in time.monotonic() seconds; None: nothing was requested."""
+        """When KILL follows TERM, in time.monotonic() seconds. None if nothing was requested."""
         return min((at for _, at in self._requests), default=None)
 
     def is_set(self) -> bool:
         return bool(self._requests)
 
     def wait(self, timeout: float | None) -> bool:
-        """Whether there was a request, at the latest after `timeout` seconds (None: as long as it takes)."""
+        """Wait for a request. True if there is one within `timeout` seconds (None waits forever)."""
         end = math.inf if timeout is None else time.monotonic() + timeout
-        rung: SimpleQueue[None] = SimpleQueue()  # its `put` may interrupt its `get`; an Event has no such promise
+        rung: SimpleQueue[None] = SimpleQueue()  # its `put` may interrupt its `get`; an Event does not promise that
         with self.listening(lambda: rung.put(None)):
             while not self.is_set() and (left := end - time.monotonic()) > 0:
                 with contextlib.suppress(Empty):
@@ -73,10 +73,10 @@ class Cancel:
 
     @contextlib.contextmanager
     def listening(self, ring: Callable[[], None]) -> Iterator[None]:
-        """Within the block `ring` is called for each request, and at once for one made before; after it, never.
+        """Call `ring` for each request within the block, and at once for an earlier one. Never after the block.
 
-        By the thread or signal handler that asks, so `ring` must neither block nor raise, and may be called within
-        a call of itself. A request made just as the block begins may ring twice.
+        `ring` is called in the requesting thread or signal handler, so it must neither block nor raise, and must be
+        reentrant. A request made just as the block begins may ring twice.
         """
         with self._lock:
             self._rings.append(ring)

@@ -1,4 +1,4 @@
-"""One output stream of a run, kept in one file: all of it, or its head and tail around a marker."""
+"""One output stream of a run, kept in one file: all of it, or head and tail around a marker."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ RESULT_BYTES = 64 * 1024  # interface.md: how much of stdout a run shows as its 
 
 
 class Capture:
-    """A growing file that is exactly the stream until `limit` bytes, and head, marker, tail after `close`.
+    """A growing file with exactly the stream's bytes up to `limit`, and head, marker and tail after `close`.
 
-    Takes about 64 KiB of memory and at most twice the limit of disk, however much is written. A process that
-    dies before `close` leaves the stream's first `limit` bytes, in order.
+    Needs about 64 KiB of memory and at most twice the limit on disk, however much is written. If the process dies
+    before `close`, the file has the stream's first `limit` bytes, in order.
 
-    A full disk does not raise: a reader that stopped would block the program that writes. It is told by
-    `error` and `truncated`.
+    A full disk does not raise: a reader that stops would block the writing program. `error` and `truncated` report
+    it.
     """
 
     def __init__(self, path: Path, *, limit: int) -> None:
-        """Creates `path`, mode 0600. Raises OSError where that fails."""
+        """Create `path` with mode 0600. Raises: OSError if that fails."""
         self.total = 0  # bytes of the stream, kept or not
         self.error: str | None = None
         self._path = path
@@ -33,7 +33,7 @@ class Capture:
         self._tail_limit = self._limit - self._head_limit
         self._prefix = bytearray()
         self._tail = b""
-        self._ring: IO[bytes] | None = None  # everything past the head, in a nameless file, oldest overwritten
+        self._ring: IO[bytes] | None = None  # all after the head, in an unnamed file that overwrites its oldest
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         self._file: IO[bytes] = open(os.open(path, flags, 0o600), "r+b", buffering=0)  # noqa: SIM115, PTH123
 
@@ -78,7 +78,7 @@ class Capture:
             data = data[len(piece) :]
 
     def close(self) -> None:
-        """Put the tail in its place. Safe to call again."""
+        """Put the tail in its place. May be repeated."""
         if self._file.closed:
             return
         try:
@@ -110,7 +110,7 @@ def _copy(source: IO[bytes], target: IO[bytes], *, start: int, length: int) -> N
 
 
 def _write_all(file: IO[bytes], data: bytes) -> None:
-    """An unbuffered file may take less than it is given."""
+    """Write all of it: an unbuffered file may accept less than it is given."""
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]

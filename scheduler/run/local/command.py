@@ -1,4 +1,4 @@
-"""The command runner: a task becomes one process group, and its end becomes an Ending (design sections 3 and F2)."""
+"""The command runner: turns a task into a process group, and its end into an Ending (design sections 3 and F2)."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from scheduler.run.local.capture import RESULT_BYTES, Capture
 from scheduler.run.local.prepare import TASK_FILE, Invocation, cannot_start, encode, is_absence
 
 _CHUNK = 64 * 1024
-_DRAIN_BYTES = 16 * 1024 * 1024  # more than any pipe holds
+_DRAIN_BYTES = 16 * 1024 * 1024  # more than any pipe can hold
 _REMNANT_GRACE = timedelta(seconds=2)
 _REMNANT_TICK_S = 0.02
-_MOST_NAMED = 10  # processes, in the error of a run
+_MOST_NAMED = 10  # processes named in the error of a run
 _KNOWN_BY = ("SCHEDULER_RUN_ID", "SCHEDULER_ROOT")
 
 
@@ -51,18 +51,18 @@ def execute(
     cancel: Cancel,
     grace: timedelta = GRACE,
 ) -> Ending | Fault:
-    """Run one process to its end, in a process group of its own, and keep what it writes.
+    """Run one process to its end, in its own process group, and keep its output.
 
-    scratch: where the private copy of the task stands meanwhile; made if absent.
-    output_limit: bytes kept, half for each stream. on_spawn: told the pid, which is the group's id too, before
-    anything else happens; if it raises, the group is killed. grace: between TERM and KILL at a timeout.
-    cancel: ends the run like a timeout, with KILL at `kill_at`, which also brings forward a KILL that is due later.
-    Whatever of the group outlives its leader is ended the same way, within 2 s, and so is what has left the group and
-    carries the run's id: at a timeout or a cancel wherever it is, at a normal end where this process has adopted it.
-    What cannot be ended is named in the error of the Ending; nobody's hold on the pipes is waited for.
-    On Linux the calling thread does all of it; where there is no pidfd, a second one waits for the leader's end.
+    scratch: the folder for the private copy of the task; created if absent.
+    output_limit: bytes kept, half for each stream. on_spawn: called with the pid, which is also the group's id, before
+    anything else happens. If it raises, the group is killed. grace: between TERM and KILL at a timeout.
+    cancel: ends the run like a timeout, with KILL at `kill_at`. It also brings a later KILL forward.
+    Members of the group that outlive its leader are ended the same way, within 2 s. So are processes that left the
+    group and carry the run's id: after a timeout or a cancel wherever they are, after a normal end if this process
+    adopted them. The error of the Ending names those that could not be ended; pipes that they hold are not waited for.
+    On Linux the calling thread does all of this. Without pidfd, a second thread waits for the leader's end.
 
-    Fault reasons: runner_start_failed, runner_cwd_missing. Nothing ran then, and no output file is left.
+    Fault reasons: runner_start_failed, runner_cwd_missing. After these, nothing ran and no output file is left.
     """
     with contextlib.ExitStack() as cleanup:
         captures = []
@@ -81,7 +81,7 @@ def execute(
         if isinstance(process, str):
             return _ending(process, None, f"{process} before it started", captures)
         cleanup.enter_context(process)
-        cleanup.callback(_kill_unfinished, process)  # whatever raises below, nothing runs on unwatched
+        cleanup.callback(_kill_unfinished, process)  # if anything below raises, no process runs on unwatched
         on_spawn(process.pid)
         told = {name: invocation.env[name] for name in _KNOWN_BY if name in invocation.env}
         with _Attempt(process, captures, invocation.stdin, cancel, told) as attempt:
@@ -99,7 +99,7 @@ def _kill_unfinished(process: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def _arguments(invocation: Invocation, scratch: Path) -> Iterator[list[bytes]]:
-    """argv as the kernel gets it, with the private file for {task_file} in place. Raises OSError."""
+    """argv as the kernel gets it, with the path of the private file for {task_file}. Raises: OSError."""
     argv = [os.fsencode(invocation.argv[0]), *map(encode, invocation.argv[1:])]
     if invocation.task_file is None:
         yield argv
@@ -109,10 +109,10 @@ def _arguments(invocation: Invocation, scratch: Path) -> Iterator[list[bytes]]:
     try:
         with open(handle, "wb") as file:  # noqa: PTH123
             file.write(invocation.task_file)
-        path = os.fsencode(os.path.abspath(name))  # noqa: PTH100 - the child stands elsewhere
+        path = os.fsencode(os.path.abspath(name))  # noqa: PTH100 - the child has another working directory
         yield [argv[0], *(each.replace(encode(TASK_FILE), path) for each in argv[1:])]
     finally:
-        with contextlib.suppress(OSError):  # a disk that has become read-only; how the run ended is worth more
+        with contextlib.suppress(OSError):  # the disk has become read-only; how the run ended matters more
             Path(name).unlink()
 
 
@@ -133,15 +133,15 @@ def _spawn(invocation: Invocation, argv: list[bytes]) -> subprocess.Popen[bytes]
         if is_absence(error) and error.filename == invocation.cwd:
             return cannot_start("cwd_missing", f"the working directory {str(invocation.cwd)!r} is gone")
         return cannot_start("start_failed", f"{program!r} {_why_not_started(Path(program), error)}")
-    except ValueError as error:  # a NUL in an argument or variable, `=` in a name
+    except ValueError as error:  # a NUL in an argument or variable, or `=` in a name
         return cannot_start("start_failed", f"{program!r} could not be started: {error}")
 
 
-_SHEBANG_BYTES = 256  # of which Linux reads as many
+_SHEBANG_BYTES = 256  # Linux reads this many
 
 
 def _why_not_started(program: Path, error: OSError) -> str:
-    """What execve(2) means by its error, of which some are about another file than the one it was given."""
+    """Why execve(2) failed. Some of its errors are about another file than the one it was given."""
     try:
         with program.open("rb") as file:
             head = file.read(_SHEBANG_BYTES)
@@ -171,13 +171,13 @@ def _why_not_started(program: Path, error: OSError) -> str:
 
 
 def _watch_end(process: subprocess.Popen[bytes]) -> int:
-    """A descriptor, the caller's to close, that can be read from once the process has ended. It stays unreaped.
+    """A descriptor that becomes readable once the process has ended. The caller closes it. The process stays unreaped.
 
-    While the leader is a zombie its number, and so its group's, is nobody else's: every signal sent before `wait`
+    While the leader is a zombie, nobody else gets its number or its group's. So every signal sent before `wait`
     reaches our own group.
     """
     if hasattr(os, "pidfd_open"):
-        with contextlib.suppress(OSError):  # Linux before 5.3, or a sandbox that does not know it
+        with contextlib.suppress(OSError):  # Linux before 5.3, or a sandbox without it
             return os.pidfd_open(process.pid)
     with contextlib.ExitStack() as unstarted:
         ours, its_own = os.pipe()
@@ -193,14 +193,14 @@ def _hang_up_at_end(process: subprocess.Popen[bytes], line: int) -> None:
         if hasattr(os, "waitid"):
             with contextlib.suppress(ChildProcessError):
                 os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        else:  # macOS: reaped here, it leaves its number unguarded for a few instructions
+        else:  # macOS: reaped here, its number is unguarded for a few instructions
             process.wait()
     finally:
         os.close(line)
 
 
 class _Doorbell:
-    """Lets other threads and signal handlers end a `select`; whoever closes it sees that nobody rings it after."""
+    """Lets other threads and signal handlers end a `select`. The closer makes sure that nobody rings it afterwards."""
 
     def __init__(self) -> None:
         self.fd, self._button = os.pipe()
@@ -221,7 +221,7 @@ class _Doorbell:
 
 
 class _Attempt(contextlib.AbstractContextManager["_Attempt"]):
-    """A started process with its pipes: one selector waits for all of them, its end, its deadline and `cancel`."""
+    """A started process with its pipes. One selector waits for them, the process's end, its deadline and `cancel`."""
 
     def __init__(
         self,
@@ -231,13 +231,13 @@ class _Attempt(contextlib.AbstractContextManager["_Attempt"]):
         cancel: Cancel,
         told: Mapping[str, str],
     ) -> None:
-        """told: what its descendants carry, wherever they go."""
+        """told: variables that its descendants carry wherever they go."""
         self._process = process
-        self._told = told if len(told) == len(_KNOWN_BY) else {}  # without both, nothing is known to be its
-        self.left: list[orphans.Orphan] = []  # what could not be ended
+        self._told = told if len(told) == len(_KNOWN_BY) else {}  # without both, no process is known to be the run's
+        self.left: list[orphans.Orphan] = []  # processes that could not be ended
         self._started = started_at(process.pid)
         self._cancel = cancel
-        self._ended = False  # the leader; it may be a zombie still
+        self._ended = False  # the leader has ended; it may still be a zombie
         assert process.stdout is not None
         assert process.stderr is not None
         self._captures: dict[IO[bytes], Capture] = {process.stdout: captures[0], process.stderr: captures[1]}
@@ -256,14 +256,14 @@ class _Attempt(contextlib.AbstractContextManager["_Attempt"]):
             if process.stdin is not None:
                 os.set_blocking(process.stdin.fileno(), False)
                 self._selector.register(process.stdin, selectors.EVENT_WRITE)
-            cleanup.enter_context(cancel.listening(self._bell.ring))  # left first: no ring reaches a closed bell
+            cleanup.enter_context(cancel.listening(self._bell.ring))  # exited first: no ring reaches a closed bell
             self._cleanup = cleanup.pop_all()
 
     def __exit__(self, *_: object) -> None:
         self._cleanup.close()
 
     def run(self, timeout: timedelta, grace: timedelta) -> Literal["timeout"] | Why | None:
-        """Why we ended it, or None; returns once the leader has ended, its group is gone and the pipes are drained."""
+        """Why we ended it, or None. Returns once the leader has ended, its group is gone and the pipes are drained."""
         deadline = time.monotonic() + timeout.total_seconds()
         why: Literal["timeout"] | Why | None = None
         strays: set[int] = set()
@@ -284,26 +284,26 @@ class _Attempt(contextlib.AbstractContextManager["_Attempt"]):
         return why
 
     def _ends(self, until: Callable[[], float]) -> bool:
-        """Whether the leader ends by then (monotonic seconds), which is asked again whenever something happens."""
+        """True if the leader ends before `until` (monotonic seconds), which is called again after each event."""
         while not self._ended and time.monotonic() < (moment := until()):
             self._pump(moment)
-        self._pump(0)  # an end that came first is seen first
+        self._pump(0)  # notice an end that has already happened
         return self._ended
 
     def _hastened(self, kill_at: float) -> float:
-        """That moment or the one of `cancel`, the sooner: a request can move it while we wait."""
+        """The earlier of `kill_at` and the one of `cancel`, which a request can move while we wait."""
         asked = self._cancel.kill_at
         return kill_at if asked is None else min(kill_at, asked)
 
     def _pump(self, until: float) -> None:
-        """Move what can be moved, waiting for it, but not beyond that moment (monotonic seconds) or a ring."""
+        """Move the available data and wait for more, until that moment (monotonic seconds) or a ring."""
         wait = min(until - time.monotonic(), longest_wait())
         for key, _ in self._selector.select(max(0, wait)):
             if key.fileobj == self._bell.fd:
                 self._bell.answer()
             elif key.fileobj == self._end:
                 self._ended = True
-                self._selector.unregister(self._end)  # it would be ready for ever
+                self._selector.unregister(self._end)  # it would stay ready forever
             elif key.fileobj is self._process.stdin:
                 self._feed(self._process.stdin)
             else:
@@ -315,14 +315,14 @@ class _Attempt(contextlib.AbstractContextManager["_Attempt"]):
                 self._unsent = self._unsent[os.write(pipe.fileno(), self._unsent[:_CHUNK]) :]
         except BlockingIOError:
             return
-        except BrokenPipeError:  # it does not read its input, which is its own affair
+        except BrokenPipeError:  # the process does not read its input, which is its own choice
             self._unsent = memoryview(b"")
         if not self._unsent:
             self._selector.unregister(pipe)
             pipe.close()
 
     def _read(self, pipe: IO[bytes]) -> int:
-        """Bytes read now; 0 at the end of the stream, and where nothing is there yet."""
+        """The number of bytes read now; 0 at the end of the stream, or if no data is available."""
         try:
             data = os.read(pipe.fileno(), _CHUNK)
         except BlockingIOError:
@@ -335,38 +335,38 @@ class _Attempt(contextlib.AbstractContextManager["_Attempt"]):
         return len(data)
 
     def _drain(self) -> None:
-        """What is in the pipes by now. A process that left the group may write on for ever, so there is an end."""
+        """Read what is left in the pipes, up to a limit: a process that left the group may write forever."""
         for pipe in self._captures:
             left = _DRAIN_BYTES
             while left > 0 and not pipe.closed and (count := self._read(pipe)):
                 left -= count
 
     def _end_remnants(self, kill_at: float, *, told: bool) -> None:
-        """End what outlived its leader: TERM unless it was told already, KILL at `kill_at` or sooner."""
+        """End the group's survivors: TERM unless already told, KILL at `kill_at` or sooner."""
         if not told:
             self._signal(signal.SIGTERM)
         self._await_group(lambda: self._hastened(kill_at))
         self._signal(signal.SIGKILL)
-        # Nobody survives this, but what it ends takes a moment to let go of the pipes.
+        # Nothing survives this, but a killed process takes a moment to release the pipes.
         given_up = time.monotonic() + 1
         self._await_group(lambda: given_up)
 
     def _await_group(self, until: Callable[[], float]) -> None:
-        # They are not our children: no event tells of their end, so here, and only here, this looks again and again.
+        # They are not our children, so no event reports their end. This is the only place that polls.
         tick = _REMNANT_TICK_S
         while self._group_exists() and has_living_member(self._process.pid) and (now := time.monotonic()) < until():
             self._pump(min(until(), now + tick))
             tick = min(2 * tick, 10 * _REMNANT_TICK_S)
 
     def _end_strays(self, kill_at: float, told: set[int], *, everywhere: bool) -> None:
-        """End what has left the group: TERM unless `told` already, KILL at `kill_at`; what then lives on is `left`."""
+        """End processes that left the group: TERM unless already `told`, KILL at `kill_at`. Survivors go in `left`."""
         if not self._told:
             return
         orphans.reap()  # zombies of the group are adopted, too
         tick, given_up = _REMNANT_TICK_S, math.inf
         while (now := time.monotonic()) < given_up:
             left = orphans.of_run(self._told, everywhere=everywhere)
-            if now >= self._hastened(kill_at):  # also what a process that ends has started meanwhile
+            if now >= self._hastened(kill_at):  # includes what a dying process has started meanwhile
                 given_up = min(given_up, now + 1)
                 self.left = [replace(each, why=orphans.send(each, self._told, signal.SIGKILL)) for each in left]
             else:
@@ -390,10 +390,10 @@ class _Attempt(contextlib.AbstractContextManager["_Attempt"]):
         return {each.pid for each in known}
 
     def _group_exists(self) -> bool:
-        """Whether the group still has members, asked after the leader was reaped.
+        """True if the group still has members. Asked after the leader was reaped.
 
-        The kernel gives its number to a new process only when the group is empty, so if a process has it, the
-        group of that number is a stranger's.
+        The kernel gives the group's number to a new process only once the group is empty. So if a process has that
+        number, the group with that number is a stranger's.
         """
         try:
             os.kill(self._process.pid, 0)
@@ -416,7 +416,7 @@ class _Attempt(contextlib.AbstractContextManager["_Attempt"]):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, number)
                 if number == signal.SIGTERM:
-                    os.killpg(self._process.pid, signal.SIGCONT)  # who is stopped would hear it only when killed
+                    os.killpg(self._process.pid, signal.SIGCONT)  # a stopped process would not see TERM otherwise
 
 
 def _judge(
@@ -479,7 +479,7 @@ def _ending(
 
 
 def _text(prefix: bytes) -> str:
-    """A character that the 64 KiB cut in two is left out rather than shown as broken."""
+    """Decode, leaving out a character that the 64 KiB limit cut in two."""
     return getincrementaldecoder("utf-8")("replace").decode(prefix, final=len(prefix) < RESULT_BYTES)
 
 

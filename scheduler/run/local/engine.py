@@ -1,4 +1,4 @@
-"""The threads that carry out a daemon's runs: one for each, at most `max_running`; what may not start yet waits."""
+"""The threads that carry out a daemon's runs: one per run, at most `max_running`. Other runs wait their turn."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 FILES_OF_OURS = 100
-FILES_OF_A_RUN = 16  # pipes, outputs, a connection and what waits for all of them
+FILES_OF_A_RUN = 16  # pipes, outputs, a connection, and the descriptors that wait for them
 
 LOOK_AGAIN = timedelta(seconds=1)  # for the end of a run that another process carries out
-PLACE_AGAIN = timedelta(seconds=5)  # for the place of a run; longer than it takes to claim what came due meanwhile
+PLACE_AGAIN = timedelta(seconds=5)  # for a run's lost place; longer than claiming what came due meanwhile takes
 
 _log = Log(__name__)
 
 
 @dataclass(eq=False, kw_only=True)
 class LocalEngine:
-    """Starts each claimed run in a thread of its own. Knows what runs and what waits, and ends them when asked."""
+    """Starts each claimed run in its own thread. Knows the running and waiting runs, and ends them on request."""
 
     attempts: Callable[[Store], Attempts]
     lend: Lend
     clock: Clock
     scratch: Path
-    delayed: Callable[[], None] = lambda: None  # told of a run that was put off, so that somebody calls `release` then
-    alone: Callable[[str], bool] = lambda _: True  # whether the runs of a job exclude each other
-    holds: Callable[[Job], bool] = lambda _: False  # whether a job is known to wait for its place
-    back_at: Callable[[Job], datetime | None] = lambda _: None  # when its place was there again, if it was gone
-    known: Callable[[str], Job | None] | None = None  # a job as it was seen last, without a look at the database
+    delayed: Callable[[], None] = lambda: None  # called when a run is put off: somebody must call `release` then
+    alone: Callable[[str], bool] = lambda _: True  # True if the runs of a job exclude each other
+    holds: Callable[[Job], bool] = lambda _: False  # True if a job is known to wait for its place
+    back_at: Callable[[Job], datetime | None] = lambda _: None  # when the job's place came back, if it was gone
+    known: Callable[[str], Job | None] | None = None  # a job as last seen, without asking the database
 
     def __post_init__(self) -> None:
         self._lock = threading.RLock()
@@ -66,37 +66,37 @@ class LocalEngine:
 
     @property
     def places(self) -> int:
-        """How many may run at once: `limits.max_running`, or as many as this process can open files for."""
+        """The concurrency limit: `limits.max_running`, or fewer if this process cannot open enough files."""
         return min(self.max_running, self._room)
 
     @property
     def counts(self) -> tuple[int, int]:
-        """How many run, and how many wait."""
+        """The numbers of running and of waiting runs."""
         return len(self._seats), len(self._waiting)
 
     @property
     def next_at(self) -> datetime | None:
-        """When `release` is to be called next: a run is tried again then, or may start a second after another."""
+        """When to call `release` next: a run is due for a retry, or may start a second after another one."""
         with self._lock:
             return self._waiting.next_at(free=len(self._seats) < self.places)
 
     @property
     def put_off(self) -> int:
-        """How many runs wait to be tried again."""
+        """The number of runs that wait for a retry."""
         return self._waiting.later
 
     def release(self, now: datetime) -> None:
-        """Lets runs whose time to be tried again has come wait for a place."""
+        """Let runs whose retry is due wait for capacity."""
         with self._lock:
             self._waiting.release(now)
         self._fill()
 
     def skip_overdue(self, store: Store) -> None:
-        """Skips what has lacked a place for too long, also where none becomes free. Raises: UnavailableError."""
+        """Skip runs that have waited too long for capacity, even if none becomes free. Raises: UnavailableError."""
         while True:
             with self._lock:
                 if self._stopping or len(self._seats) < self.places:
-                    return  # their turn is now, and says the same
+                    return  # their turn is now and judges the same
                 lacking = self._waiting.lacking()
             overdue = [each for each in lacking if self._seems_overdue(*each)]
             if not [entry for entry, since in overdue if self._skip_waiting(store, entry, since)]:
@@ -108,7 +108,7 @@ class LocalEngine:
         return _is_of_a_slot(entry.run) and self._lacks_too_long(job, entry.run, since)
 
     def _skip_waiting(self, store: Store, entry: WaitingRun, since: datetime) -> bool:
-        """Whether it was skipped: its turn may have come meanwhile, or its job have changed."""
+        """Skip a waiting run. False if its turn has come meanwhile, or its job has changed."""
         run = entry.run
         job = store.read(queries.job, run.job_id)
         if job is None or not _is_of_a_slot(run) or not self._lacks_too_long(job, run, since):
@@ -133,7 +133,7 @@ class LocalEngine:
         return store.write(runs.skip, run, reason=reason, message=message, fault=False, now=self.clock.now())
 
     def hasten(self, runs: Iterable[Run]) -> None:
-        """Tries these again when they say now: the clock by which they were put off has gone back."""
+        """Retry these at the times they now name: the clock that put them off went back."""
         for run in runs:
             with self._lock:
                 entry = self._waiting.pop(run.id, now=self.clock.now())
@@ -141,10 +141,10 @@ class LocalEngine:
                 self._put_off(replace(entry, run=run), run.retry_at)
 
     def begin(self, sql: Connection, batch: Sequence[Run]) -> None:
-        """The rows of a claim say all that a process of this machine needs."""
+        """Add nothing: the claim's own rows are all that a process on this machine needs."""
 
     def start(self, batch: Iterable[Run], *, ended: Done | None = None) -> None:
-        """Starts claimed runs, lets queued ones wait, the oldest slot first. Those that are here are passed over."""
+        """Start claimed runs and let queued ones wait, oldest slot first. Ignores runs that are already here."""
         for run in batch:
             if self._is_here(run.id):
                 continue
@@ -171,7 +171,7 @@ class LocalEngine:
         self._fill()
 
     def forget(self, runs: Iterable[Run]) -> None:
-        """Takes out runs that waited here, and have been ended by somebody else."""
+        """Remove runs that waited here and that another process has ended."""
         for run in runs:
             with self._lock:
                 entry = self._waiting.pop(run.id, now=self.clock.now())
@@ -179,11 +179,11 @@ class LocalEngine:
                 entry.done(run)
 
     def replace(self, run_id: str) -> None:
-        """Ends a run of this process, because a newer one of its job is to have its place."""
+        """End a run of this process because a newer run of its job takes its place."""
         self._end_it(run_id, "replaced")
 
     def cancel(self, run_id: str, *, why: Literal["cancelled", "replaced"] = "cancelled") -> bool:
-        """Ends a run of this process, or one that waits here; False where it is none of them."""
+        """End a run of this process, or one that waits here. False if it is neither."""
         with self._lock:
             seat = self._seats.get(run_id)
             waiting = self._waiting.pop(run_id, now=self.clock.now())  # from here on nobody starts it
@@ -194,7 +194,7 @@ class LocalEngine:
                 with self.lend() as store:
                     ended = self.attempts(store).end_unstarted(waiting.run, why)
             except SchedulerError:
-                self.start([waiting.run], ended=waiting.done)  # it waits on
+                self.start([waiting.run], ended=waiting.done)  # keep it waiting
                 raise
             if waiting.done is not None:
                 waiting.done(ended)
@@ -203,22 +203,22 @@ class LocalEngine:
 
     @property
     def under_way(self) -> tuple[str, ...]:
-        """Runs that have not ended."""
+        """The runs that have not ended."""
         return tuple(self._seats)
 
     @property
     def unwritten(self) -> tuple[str, ...]:
-        """Runs that have ended, and whose end the database has not taken yet."""
+        """The runs that have ended but whose end is not in the database yet."""
         return tuple(self._unwritten)
 
     def write_ends(self, store: Store) -> None:
-        """Tries again to write the ends that could not be written. Raises: UnavailableError, as long as they cannot."""
+        """Retry the ends that could not be written. Raises: UnavailableError while they cannot be written."""
         for run_id, (write_end, done) in list(self._unwritten.items()):
             try:
                 finished = write_end(store)
             except SchedulerError:
                 raise
-            except Exception:  # a rule of the database says no, now and ever: the next daemon ends it
+            except Exception:  # the database refuses it permanently: the next daemon ends the run
                 _log.exception("end_lost", run_id=run_id)
                 del self._unwritten[run_id]
                 if done is not None:
@@ -234,7 +234,7 @@ class LocalEngine:
                 done(finished)
 
     def let_go(self) -> None:
-        """Nobody here writes an end or starts what waits any more: who waits for such a run is told so."""
+        """Stop writing ends and starting waiting runs, and tell those who wait for such a run."""
         with self._lock:
             left = [done for _, done in self._unwritten.values()]
             left += [entry.done for entry in self._waiting.drain()]
@@ -244,31 +244,31 @@ class LocalEngine:
                 done(None)
 
     def start_no_more(self) -> None:
-        """What waits for a place is left to the next daemon."""
+        """Leave the runs that wait for capacity to the next daemon."""
         with self._lock:
             self._stopping = True
 
     def stop(self, grace: timedelta) -> None:
-        """Starts nothing more, lets what runs go on for `grace`, then ends it; returns when all of it has ended."""
+        """Start no more runs, give running ones `grace` to finish, then end them. Returns when all have ended."""
         self.start_no_more()
         if not self._await_empty(grace.total_seconds()):
             self.interrupt(GRACE)
         self._await_empty(None)
 
     def interrupt(self, grace: timedelta = timedelta(0)) -> None:
-        """TERM for all that runs, KILL after `grace`. Called from a signal handler too."""
+        """Send TERM to all running runs, KILL after `grace`. Signal handlers call it too."""
         self._stopping = True
         for seat in list(self._seats.values()):
             seat.request("interrupted", grace=grace)
 
     def wait(self) -> None:
-        """Returns when nothing runs, and what waits does so for a run that is to be tried again."""
+        """Return when nothing runs, and waiting runs wait only for a retry."""
         while True:
             with self._changed:
                 if not self._seats and (self._stopping or not self._waiting.moves):
                     return
-                self._changed.wait(1)  # in turns, as below
-            self._fill()  # what starts a second apart
+                self._changed.wait(1)  # in short waits, as below
+            self._fill()  # runs that start a second apart
 
     def _await_empty(self, timeout: float | None) -> bool:
         end = None if timeout is None else time.monotonic() + timeout
@@ -277,23 +277,23 @@ class LocalEngine:
                 left = None if end is None else end - time.monotonic()
                 if left is not None and left <= 0:
                     return False
-                # In short turns: a signal handler cannot notify a condition that its own thread waits for.
+                # In short waits: a signal handler cannot notify a condition that its own thread waits for.
                 self._changed.wait(1 if left is None else min(left, 1))
         return True
 
     def _start(self, run: Run, done: Done | None, since: datetime | None = None) -> None:
-        """since: from when on a run that waited has lacked nothing but a place; None: it did not wait."""
+        """since: from when on a waiting run has lacked only capacity. None if it did not wait."""
         cancel = Cancel()
         thread = threading.Thread(target=self._carry_out, args=(run, cancel, done, since), name=run.id, daemon=True)
         with self._lock:
             self._seats[run.id] = cancel
-            if since is None:  # else it took its place when its turn came
+            if since is None:  # otherwise it was counted when its turn came
                 self._waiting.took(run.job_id)
             if self._stopping:
                 cancel.request("interrupted", grace=timedelta(0))
         try:
             thread.start()
-        except RuntimeError as error:  # no thread is left: the claim stands, so it waits for one
+        except RuntimeError as error:  # no thread is left: the claim holds, so it waits for one
             _log.error("no_thread", run_id=run.id, error=str(error))
             with self._lock:
                 del self._seats[run.id]
@@ -326,7 +326,7 @@ class LocalEngine:
             with self._changed:
                 del self._seats[run.id]
                 if finished is not None and not finished.status.finished and finished.id == run.id:
-                    if cancel.why == "cancelled" or cancel.why == "replaced":  # just after the end of its try
+                    if cancel.why == "cancelled" or cancel.why == "replaced":  # just after its try ended
                         ended_late = cancel.why
                     again = PLACE_AGAIN if finished.reason == PLACE else LOOK_AGAIN
                     later = finished.retry_at or self.clock.now() + again
@@ -355,7 +355,7 @@ class LocalEngine:
         return give_up(store, run, error, now=self.clock.now())
 
     def _fill(self) -> None:
-        """Gives free places to those that wait."""
+        """Give free capacity to waiting runs."""
         while True:
             with self._changed:
                 if self._stopping or len(self._seats) >= self.places:
@@ -371,9 +371,9 @@ class LocalEngine:
                     return
 
     def _carry_out_queued(self, store: Store, run: Run, cancel: Cancel, since: datetime) -> Run:
-        """A run that has waited for its turn: what has happened since may have made it a skip.
+        """Carry out a run whose turn has come, or skip it because of what happened while it waited.
 
-        Returned as it is, while another process has a run of a job whose runs exclude each other.
+        Returns the run unchanged while another process has a run of the job, if the job's runs exclude each other.
         """
         job = store.read(queries.job, run.job_id)
         assert job is not None
@@ -386,9 +386,9 @@ class LocalEngine:
         return self.attempts(store).carry_out(run, scratch=self.scratch, cancel=cancel)
 
     def _skipped(self, job: Job, run: Run, since: datetime) -> tuple[str, str] | None:
-        """Why a run that waited is not started any more, as a reason and a sentence; None: it is."""
+        """Why a waiting run is not started any more, as a reason and a sentence. None if it is started."""
         now = self.clock.now()
-        if job.archived:  # its file is gone on purpose: no fault, and no error when it comes back
+        if job.archived:  # its file was removed on purpose: no fault, and no error once it is back
             return "superseded", "its job was archived while it waited"
         if job.runtime.stopped_at is not None:
             return "missed", "its job was stopped while it waited, after too many errors"
@@ -405,18 +405,18 @@ class LocalEngine:
         return None
 
     def _lacks_too_long(self, job: Job, run: Run, since: datetime) -> bool:
-        """since: from when on it has lacked nothing but a place, as far as this process has seen it wait."""
+        """since: from when on it has lacked only capacity, as far as this process has seen it wait."""
         assert run.fire_time is not None
         if run.reason in (OUTAGE, PLACE):
             return False
-        since = max(since, run.requested_at)  # not its slot: jitter and the outage before a catch-up are no wait
+        since = max(since, run.requested_at)  # not its slot: jitter and the outage before a catch-up are not waiting
         last = job.runtime
-        if self.alone(job.id) and last.last_run_at is not None:  # it may have waited for that in an earlier daemon
+        if self.alone(job.id) and last.last_run_at is not None:  # it may have waited for that run in an earlier daemon
             since = max(since, last.last_run_at + timedelta(milliseconds=last.last_run_duration_ms or 0))
         following = next_fire(job.file.spec.due_by, after=run.fire_time)
         return self.clock.now() - since > patience(job.file.spec, run.fire_time, following)
 
 
 def _is_of_a_slot(run: Run) -> bool:
-    """And has not begun: what has waited as that may be skipped."""
+    """True for a run of a slot that has not begun: if it waits, it may be skipped."""
     return not run.attempts and run.fire_time is not None

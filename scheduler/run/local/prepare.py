@@ -1,4 +1,4 @@
-"""What a runner starts: argv, folder and environment."""
+"""What a runner starts: argv, working directory and environment."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TASK = "{task}"
 TASK_FILE = "{task_file}"
 _INHERITED = frozenset({"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR"})
 _INHERITED_PREFIXES = ("LC_", "XDG_")
-_ARGUMENT_BYTES = 128 * 1024 - 1  # execve(2), MAX_ARG_STRLEN, less its closing NUL
+_ARGUMENT_BYTES = 128 * 1024 - 1  # execve(2), MAX_ARG_STRLEN, minus the closing NUL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,19 +46,19 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
-    """One process to start. `argv` still holds `{task_file}`: that file exists only while the process runs."""
+    """One process to start. `argv` still contains `{task_file}`: that file exists only while the process runs."""
 
     argv: tuple[str, ...]  # argv[0] is absolute
     cwd: Path
-    env: Mapping[str, str]  # the whole environment
+    env: Mapping[str, str]  # the complete environment
     stdin: bytes | None  # None: an empty standard input
-    task_file: bytes | None  # what the file that replaces {task_file} holds
+    task_file: bytes | None  # the content of the file that replaces {task_file}
 
 
 def prepare_attempt(
     ready: Ready, run_id: str, fire_time: datetime | None, trigger: str, *, attempt: int, environ: Mapping[str, str]
 ) -> Invocation | Fault:
-    """The process that one attempt would be, or why there is none."""
+    """The process for one attempt, or why there is none."""
     context = Context(
         run_id=run_id,
         job_id=ready.job.id,
@@ -131,7 +131,7 @@ def _without_interpreter(program: str, interpreter: str) -> Fault:
 
 
 def unready(runner: RunnerSpec, root: Path, environ: Mapping[str, str]) -> Iterator[Fault]:
-    """Why nothing could be started with this runner now, whatever the job and its task. Starts nothing."""
+    """Why nothing can be started with this runner now, whatever the job and its task. Starts nothing."""
     cwd = _working_folder(runner, root)
     if isinstance(cwd, Fault):
         yield cwd
@@ -144,9 +144,9 @@ def unready(runner: RunnerSpec, root: Path, environ: Mapping[str, str]) -> Itera
 
 
 def troubles(settings: Settings, root: Path, environ: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
-    """By runner: `faults`, why nothing starts with it now, and `lacks`, the variables that it would start without.
+    """By runner: `faults`, why nothing starts with it now, and `lacks`, the variables it would start without.
 
-    environ: that of the process which would start it. No value of a variable is in the answer.
+    environ: of the process that would start it. The answer contains no value of a variable.
     """
     return {
         name: {
@@ -158,15 +158,15 @@ def troubles(settings: Settings, root: Path, environ: Mapping[str, str]) -> dict
 
 
 def _missing_interpreter(program: str, search: str) -> str | None:
-    """What a script wants to be run by, where that cannot be found."""
+    """The interpreter that a script asks for, if it cannot be found."""
     try:
         with open(program, "rb") as file:  # noqa: PTH123
             first = file.readline(256)
-    except OSError:  # it may be run without being read
+    except OSError:  # it may be executable without being readable
         return None
     if not first.startswith(b"#!"):
         return None
-    # The kernel takes a carriage return for part of the name, and so does this.
+    # The kernel takes a carriage return as part of the name, and so does this.
     words = os.fsdecode(first[2:].rstrip(b"\n").strip(b" \t")).split(" ")
     if _no_program(words[0]) is not None:
         return words[0]
@@ -189,7 +189,7 @@ def cannot_start(reason: str, message: str) -> Fault:
 def _environment(
     runner: RunnerSpec, spec: JobSpec, context: Context, cwd: Path, environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """Design section 3, "Child environment": later layers win, and what we say about the run wins over all."""
+    """Design section 3, "Child environment": later layers win, and our own variables about the run win over all."""
     env = {
         name: value
         for name, value in environ.items()
@@ -209,7 +209,7 @@ def _environment(
         "PWD": str(cwd),
     }
     for name, value in told.items():
-        env.pop(name, None)  # one that does not apply is absent, whatever a layer below says
+        env.pop(name, None)  # a variable that does not apply is absent, whatever a layer below sets
         if value is not None:
             env[name] = value
     return env
@@ -229,13 +229,13 @@ def _find(program: str, root: Path, search: str) -> str | Fault:
             "not_found", f"{program!r} is neither absolute nor on PATH; for a file in the root write './{program}'"
         )
     else:
-        # A relative entry would mean a folder of wherever the scheduler stands.
+        # A relative entry would name a folder of the scheduler's working directory.
         folders = [each for each in search.split(os.pathsep) if Path(each).is_absolute()]
         on_path = shutil.which(program, path=os.pathsep.join(folders)) if folders else None
         if on_path is None:
             return cannot_start("not_found", f"{program!r} is not on PATH ({search})")
         found = on_path
-    # Whatever leads there: a program that everybody with write access to the root can replace is named as such.
+    # Links count, too: a program that anyone with write access to the root can replace must be named as such.
     inside = root.resolve()
     for real in (Path(found).resolve(), Path(found).parent.resolve() / Path(found).name):
         if real.is_relative_to(inside):
@@ -245,7 +245,7 @@ def _find(program: str, root: Path, search: str) -> str | Fault:
 
 
 def _no_program(path: str) -> Fault | None:
-    """Why nothing of that name can be started; None if it looks as if it can."""
+    """Why nothing with that name can be started. None if it looks startable."""
     try:
         kind = os.stat(path).st_mode  # noqa: PTH116
     except OSError as error:
@@ -268,5 +268,5 @@ def is_absence(error: OSError) -> bool:
 
 
 def encode(argument: str) -> bytes:
-    """UTF-8 whatever the locale says: the task's bytes were hashed as they are."""
+    """UTF-8 whatever the locale is: the task's bytes were hashed as they are."""
     return argument.encode("utf-8", "surrogateescape")

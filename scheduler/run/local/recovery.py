@@ -1,6 +1,7 @@
-"""Runs of processes that have died (F4).
+"""Recovery of the runs of dead processes (F4).
 
-What may have started is ended, its children too, and its row says so. What never started waits for its turn again.
+A run that may have started is ended with its children, and its row says so. One that never started waits its turn
+again.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from scheduler.run.ends import end_orphan, start_anew
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalRecovery:
-    """Recovers the runs of processes that have died on this machine. A queued run has no owner, and goes on waiting."""
+    """Recovers the runs of dead processes of this machine. Queued runs have no owner and keep waiting."""
 
     place: Place
     clock: Clock
-    owner: str = ""  # this process, which lives even if somebody has removed the file of its lock
+    owner: str = ""  # this process, which is alive even if its lock file was removed
     kind: str = owners.LOCAL
 
     def recover(self, store: Store, active: Sequence[ActiveRun]) -> list[Run]:
@@ -42,7 +43,7 @@ class LocalRecovery:
                 told, followed = {"SCHEDULER_RUN_ID": each.run.id}, self.place.followed
                 if followed is None:
                     told["SCHEDULER_ROOT"] = str(self.place.root)
-                # A retry or a rerun was not in the folder of the commit that its text is of.
+                # A retry or a rerun did not run in the folder of the commit that its text is from.
                 below = None if followed is None else followed.commits
                 left = processes.end_processes(each.process, told, root_below=below)
             crash_point("in_recover")
