@@ -500,7 +500,7 @@ class TaskChangeJson(TypedDict):
 class RootChangeJson(BeforeAfterJson):
     field: str
     widens: bool
-    jobs: NotRequired[list[str]]  # that use the runner or the file whose setting this is, or inherit the default
+    jobs: NotRequired[list[str]]  # the jobs that use the runner or file, or inherit the default
 
 
 class RunnerPairJson(TypedDict):

@@ -191,7 +191,7 @@ def runs_factor(before: FileFacts, after: FileFacts, now: datetime) -> float | N
 
 
 def _slots(schedule: Schedule, now: datetime, window: timedelta = MONTH) -> int:
-    """Slots of the 30 days from now. Of several dense entries those of an hour, times 720: else it takes minutes."""
+    """Slots of the 30 days from now. For several dense entries, 720 times those of an hour: counting takes minutes."""
 
     def count(each: Schedule, window: timedelta) -> int:
         found = span(each, start=now + timedelta.resolution, until=now + window)
