@@ -32,7 +32,7 @@ from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.machine.signals import is_ignored
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import EditJson
+    from scheduler.core.changes import EditJson
     from scheduler.service.edit.drafts import Target
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -32,7 +32,7 @@ from scheduler.core.values.problems import Problem, UsageError
 from scheduler.core.values.texts import json_text, listed, names
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import ImportJson
+    from scheduler.core.changes import ImportJson
 
 _CRONTAB_ONLY = "says something of a crontab only"
 

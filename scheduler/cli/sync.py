@@ -33,7 +33,7 @@ from scheduler.service.jobs import held
 from scheduler.service.sync import init, plan_sync, problem_lines, sync, validate
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import DriftJson, GuardJson
+    from scheduler.core.changes import DriftJson, GuardJson
     from scheduler.service.review.review import Review
     from scheduler.service.root import Root
     from scheduler.sync.synced import SyncReport

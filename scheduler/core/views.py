@@ -20,7 +20,7 @@ from scheduler.core.values.settings import ROOT_FILE, converted_file_of, is_inhe
 from scheduler.core.values.spec import JobSpec, Schedule
 
 if TYPE_CHECKING:  # a plan imports the file readers, which reading commands never need
-    from scheduler.core import answers
+    from scheduler.core import answers, changes
     from scheduler.core.past.explain import Answer
     from scheduler.core.past.presence import Presence
     from scheduler.core.past.windows import Window
@@ -124,7 +124,7 @@ def problems_json(problems: Iterable[Problem]) -> list[answers.ProblemJson]:
     return [cast("answers.ProblemJson", problem.to_json()) for problem in problems]
 
 
-def drift_json(jobs: Iterable[Job], now: datetime) -> list[answers.DriftJson]:
+def drift_json(jobs: Iterable[Job], now: datetime) -> list[changes.DriftJson]:
     """The jobs that do not fire although their files say so, because an operator or errors keep them from it."""
     found = []
     for job in jobs:
@@ -135,7 +135,7 @@ def drift_json(jobs: Iterable[Job], now: datetime) -> list[answers.DriftJson]:
             held = {"reason": runtime.stop_reason, "until": None, "by": None, "at": _instant(runtime.stopped_at)}
         else:
             continue
-        found.append(cast("answers.DriftJson", {"id": job.id, "status": status.value, **held}))
+        found.append(cast("changes.DriftJson", {"id": job.id, "status": status.value, **held}))
     return found
 
 
@@ -205,7 +205,7 @@ def explain_window_json(
     return cast("answers.ExplainWindowJson", window)
 
 
-def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None = None) -> answers.PlanJson:
+def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None = None) -> changes.PlanJson:
     """The shape of `plan` and `sync`."""
     verbs = ("create", "archive", "revive")
     by_verb = {verb: [action.job_id for action in plan.actions if action.verb == verb] for verb in verbs}
@@ -262,8 +262,8 @@ def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None =
     }
 
 
-def _guard_json(guard: Guard) -> answers.GuardJson:
-    return cast("answers.GuardJson", {"would_archive": len(guard.ids), **guard.to_json()})
+def _guard_json(guard: Guard) -> changes.GuardJson:
+    return cast("changes.GuardJson", {"would_archive": len(guard.ids), **guard.to_json()})
 
 
 def place_of_setting(field: str) -> str:
@@ -273,8 +273,8 @@ def place_of_setting(field: str) -> str:
 
 def _root_change_json(
     field: str, before: Any, after: Any, plan: Plan, by_file: Mapping[str, Sequence[str]]
-) -> answers.RootChangeJson:
-    found: answers.RootChangeJson = {"field": field, "before": before, "after": after, "widens": widens_root(field)}
+) -> changes.RootChangeJson:
+    found: changes.RootChangeJson = {"field": field, "before": before, "after": after, "widens": widens_root(field)}
     if (runner := runner_of(field)) is not None:
         found["jobs"] = plan.users(runner)
     elif (path := converted_file_of(field)) is not None:
@@ -292,7 +292,7 @@ def widens_root(field: str) -> bool:
     )
 
 
-def _update_json(action: Action, plan: Plan, now: datetime) -> answers.UpdateJson:
+def _update_json(action: Action, plan: Plan, now: datetime) -> changes.UpdateJson:
     from scheduler.core.plan.inherited import inherited_fields
 
     before, after = action.before, action.after
@@ -301,7 +301,7 @@ def _update_json(action: Action, plan: Plan, now: datetime) -> answers.UpdateJso
     def fires(enabled: bool, schedule: Schedule) -> list[str]:
         return [instant(fire) for fire in _next_fires(schedule.timing, now)] if enabled else []
 
-    words: answers.ScheduleTextJson = {}
+    words: changes.ScheduleTextJson = {}
     if "schedule" in action.changes:
         words["schedule_text"] = {"before": describe(before.spec.due_by), "after": describe(after.spec.due_by)}
     return {
@@ -331,7 +331,7 @@ def proposed_json(
     now: datetime,
     kept: Mapping[str, Any],
     dropped: Mapping[str, Any],
-) -> answers.ProposedJson:
+) -> changes.ProposedJson:
     """What an edit makes of a job. before: the definition in force; None for a job that is new."""
     from scheduler.core.plan.action import definition_changes, widened
 

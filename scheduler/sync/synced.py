@@ -14,7 +14,7 @@ from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.problems import Problem
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import PlanJson
+    from scheduler.core.changes import PlanJson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,7 +45,7 @@ from scheduler.tool.arguments import EDIT_TOOL, Call, EditCall, read_call
 from scheduler.tool.lean import cut_result, lean, lean_edit, lean_fires, lean_show, lean_status, short_list, short_run
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import EditJson
+    from scheduler.core.changes import EditJson
     from scheduler.sync.synced import SyncReport
 
 Json = Mapping[str, Any]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from scheduler.core.values.problems import Problem
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import EditJson, JobJson, ListJson, ProposedJson, ShowJson, StatusJson
+    from scheduler.core.answers import JobJson, ListJson, ShowJson, StatusJson
+    from scheduler.core.changes import EditJson, ProposedJson
 
 Json = Mapping[str, Any]
 MOST_RESULT = 1_000  # characters of the result of each run in a history

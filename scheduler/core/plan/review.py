@@ -22,7 +22,7 @@ from scheduler.core.values.settings import runner_file_of, runner_of
 from scheduler.core.values.spec import Schedule
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import ReviewedJobsJson
+    from scheduler.core.changes import ReviewedJobsJson
 
 NEXT_FIRES = 5
 MONTH = timedelta(days=30)

@@ -34,7 +34,8 @@ from scheduler.service.root import Root
 from scheduler.service.sync import sync
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import EditJson, GuardJson, JobJson
+    from scheduler.core.answers import JobJson
+    from scheduler.core.changes import EditJson, GuardJson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from scheduler.service.edit.trees import EditFiles, document_after, open_job, ow
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import ProposedJson
+    from scheduler.core.changes import ProposedJson
 
 
 class Proposal:

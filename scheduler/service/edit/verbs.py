@@ -37,7 +37,7 @@ from scheduler.service.edit.trees import EditFiles, is_job_path, open_job, real_
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import EditJson
+    from scheduler.core.changes import EditJson
 
 _VERBS = {"Update": "update", "Create": "create", "Delete": "delete", "Move": "mv", "Roll back": "rollback"}
 _SHORTEST_SHA = 4

@@ -59,7 +59,7 @@ from scheduler.sync.settle_copy import settle_copy
 from scheduler.sync.synced import SyncReport
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import ImportedAgentsJson, ImportedJobJson, ImportedRunnerJson, ImportJson
+    from scheduler.core.changes import ImportedAgentsJson, ImportedJobJson, ImportedRunnerJson, ImportJson
 
 FOLDER = "jobs/imported"
 MOST_BYTES = 10 * 1024 * 1024  # of a crontab

@@ -45,7 +45,7 @@ from scheduler.service.root import Root
 from scheduler.sync.synced import Synced, SyncReport
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import ReviewJson
+    from scheduler.core.changes import ReviewJson
 
 
 MOST_COMPARED = 1024 * 1024  # bytes of a program

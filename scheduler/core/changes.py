@@ -1,0 +1,159 @@
+"""The JSON shapes of interface.md, as types: what plans, reviews, edits and imports answer.
+
+Types only, as in `answers`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict
+
+from scheduler.core.answers import BeforeAfterJson, FireTimeJson, Instant, JobJson, ProblemJson, RevisionJson, Values
+
+
+class ScheduleTextJson(TypedDict, total=False):
+    schedule_text: BeforeAfterJson  # if the schedule is among the changes
+
+
+class UpdateJson(ScheduleTextJson):
+    id: str
+    changes: dict[str, BeforeAfterJson]
+    next_fires: dict[str, list[Instant]]  # before and after
+    widens: list[str]
+    inherited: list[str]  # fields that change only as the defaults of scheduler.yaml do
+
+
+MoveJson = TypedDict("MoveJson", {"id": str, "from": str, "to": str})
+
+
+class TaskChangeJson(TypedDict):
+    id: str
+    path: str
+    before_sha256: str | None
+    after_sha256: str | None
+
+
+class RootChangeJson(BeforeAfterJson):
+    field: str
+    widens: bool
+    jobs: NotRequired[list[str]]  # the jobs that use the runner or file, or inherit the default
+
+
+class RunnerPairJson(TypedDict):
+    """A job that is added or back, and the runner that it had not until now."""
+
+    id: str
+    runner: str
+
+
+class GuardJson(TypedDict):
+    would_archive: int
+    ids: list[str]
+    token: str
+    why: str
+    put_back: NotRequired[str | None]  # the command that puts the lost files back
+
+
+class DriftJson(TypedDict):
+    id: str
+    status: str
+    reason: str | None
+    until: Instant | None
+    by: str | None
+    at: Instant | None
+
+
+class PlanJson(RevisionJson):
+    held: str | None
+    created: list[str]
+    schedule_texts: dict[str, str]
+    first_fires: dict[str, Instant | None]  # of the same jobs
+    updated: list[UpdateJson]
+    runner_pairs: list[RunnerPairJson]
+    moved: list[MoveJson]
+    archived: list[str]
+    revived: list[str]
+    unchanged: int
+    task_changed: list[TaskChangeJson]
+    root_changed: list[RootChangeJson]
+    problems: list[ProblemJson]
+    guard: GuardJson | None
+    duration_ms: int
+    drift: NotRequired[list[DriftJson]]
+
+
+class ReviewedJobsJson(TypedDict):
+    jobs: dict[str, dict[str, Any]]
+    runners: dict[str, list[str]]
+    runner_pairs: list[RunnerPairJson]
+    runner_jobs: dict[str, list[str]]
+    task_diffs: list[dict[str, Any]]
+
+
+class ReviewJson(PlanJson, ReviewedJobsJson):
+    base: dict[str, str | None] | None
+    head: dict[str, str | None] | None
+    notes: list[str]
+
+
+class ProposedJson(TypedDict):
+    """A job as an edit would have it."""
+
+    schedule_text: str
+    next_fires: list[FireTimeJson]
+    changed: list[str]  # keys of the definition in force that it changes
+    widens: list[str]
+    kept: Values  # of the schedule, though the edit did not name it
+    dropped: Values  # of the schedule: it had no meaning any more
+
+
+class EditJson(TypedDict):
+    root: str
+    job: JobJson | None
+    job_id: str
+    applied: str
+    why: str | None
+    guard: GuardJson | None
+    file: str | None
+    files: list[str]
+    diff: str
+    commit: str | None
+    branch: str | None
+    proposed: ProposedJson | None
+
+
+class ImportedJobJson(TypedDict):
+    id: str
+    name: str | None
+    file: str | None
+    task_file: str | None
+    line: int
+    files: str
+    history: str | None
+
+
+class ImportedRunnerJson(TypedDict):
+    name: str
+    command: list[str]
+    tasks: list[str] | None  # globs of what it may be given; None: anything
+    jobs: list[str]  # the imported ones that it runs
+
+
+class ImportedAgentsJson(TypedDict):
+    verbs: list[str]
+    jobs: list[str]  # the imported ones that agents may change
+
+
+class ImportJson(TypedDict):
+    source: str
+    jobs: list[ImportedJobJson]
+    written: list[str]
+    runners: list[ImportedRunnerJson]
+    agents: ImportedAgentsJson | None
+    problems: list[ProblemJson]
+    applied: str
+    why: str | None
+    guard: GuardJson | None
+    held: str | None
+    fault: str | None
+    paused: list[str]  # the jobs that it has created and holds back
+    live: bool  # a daemon fires them by now
