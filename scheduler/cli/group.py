@@ -164,7 +164,7 @@ class RunType(click.ParamType[str]):
     name = "run"
 
     def __init__(self, *, or_job: bool = False) -> None:
-        self._or_job = or_job  # a job is meant as well
+        self._or_job = or_job  # jobs are offered, and runs once there is a colon
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         job, colon, _ = incomplete.partition(":")
@@ -173,7 +173,7 @@ class RunType(click.ParamType[str]):
             found: Sequence[str] = run_words(root, job)
         else:
             jobs, runs = _known(ctx)
-            found = [*jobs, *runs] if self._or_job else runs
+            found = jobs if self._or_job else runs
         return [CompletionItem(word) for word in found if word.startswith(incomplete)]
 
 

@@ -347,7 +347,7 @@ def _print_window(given: Globals, found: ExplainWindowJson) -> None:
 
 
 @cli.command("output")
-@click.argument("run", metavar="RUN|JOB", type=RunType(or_job=True))
+@click.argument("run", metavar="RUN|JOB", type=RunType())
 @click.option("--follow", is_flag=True, help="Go on printing until the run has ended.")
 @global_options
 def output_command(given: Globals, run: str, follow: bool) -> None:
@@ -381,7 +381,7 @@ def output_command(given: Globals, run: str, follow: bool) -> None:
 
 
 @cli.command("task")
-@click.argument("run", metavar="RUN|JOB", type=RunType(or_job=True))
+@click.argument("run", metavar="RUN|JOB", type=RunType())
 @global_options
 def task_command(given: Globals, run: str) -> None:
     """Print the exact text that a run was given.

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 import click
 
-from scheduler.core.times.moments import wall_time, with_wall_times
+from scheduler.core.times.moments import offset_time, wall_time, with_wall_times
 from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.settings import converted_file_of, is_inherited_setting, runner_file_of, runner_of
@@ -61,9 +61,12 @@ def print_table(
     Not rich's: a thousand rows take that most of a second.
     """
     lines = [[clean(cell) for cell in line] for line in (columns, *rows)]
-    widths = dict(zip(columns, (max(map(cell_width, column)) for column in zip(*lines, strict=True)), strict=True))
+    widths = _widths(columns, lines)
     terminal = sys.stdout.isatty()
     if terminal:
+        if sum(widths.values()) + len(GAP) * (len(widths) - 1) > shutil.get_terminal_size().columns:
+            lines[1:] = [[clean(getattr(cell, "narrow", cell)) for cell in row] for row in rows]
+            widths = _widths(columns, lines)
         cells = dict(zip(columns, zip(*lines[1:], strict=True), strict=True)) if rows else {}
         empty = [name for name in optional if not any(cell not in ("", "-") for cell in cells.get(name, ()))]
         room = shutil.get_terminal_size().columns
@@ -79,6 +82,10 @@ def print_table(
                 shown.append(_styled(padded, cell, header=number == 0) if coloured else padded)
         printed.append(GAP.join(shown).rstrip())
     click.echo("\n".join(printed))
+
+
+def _widths(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> dict[str, int]:
+    return dict(zip(columns, (max(map(cell_width, column)) for column in zip(*lines, strict=True)), strict=True))
 
 
 def fitted(
@@ -257,9 +264,20 @@ def zone_shown() -> str:
     return "UTC" if find is None else find()
 
 
+class ShownTime(str):
+    """An instant as a person reads it, and how a table that has no room for that shows it."""
+
+    narrow: str
+
+
 def local_time(text: str | None) -> str:
     """An instant as a person reads it, in the zone of the screen and with that zone's name."""
-    return "-" if text is None else wall_time(parse_instant(text), zone_shown())
+    if text is None:
+        return "-"
+    at, zone = parse_instant(text), zone_shown()
+    shown = ShownTime(wall_time(at, zone))
+    shown.narrow = offset_time(at, zone)
+    return shown
 
 
 def in_zone(text: str) -> str:

@@ -390,7 +390,7 @@ def test_restore_goes_back_and_says_what_that_means(lived_in: Root, tmp_path: Pa
     lived_in.run("heartbeat")
     lived_in.ok("pause", "tick")
     found = lived_in.ok("restore", str(tmp_path / "copy.db"))
-    assert "is as of 2026-03-02 08:33:00 UTC: 6 jobs, 2 runs" in found.stdout
+    assert "is as of 2026-03-02 09:33:00 Europe/Berlin: 6 jobs, 2 runs" in found.stdout
     assert "warning: was paused, and is not in this copy: tick" in found.stderr
     assert "none of them runs again" in found.stderr
     (aside,) = database(lived_in).parent.glob("state.db.before-*")

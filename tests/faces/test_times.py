@@ -27,12 +27,12 @@ SCREENS = (
     "explain tick --at -90s", "explain tick --from -1h", f"explain heartbeat {AUTUMN}",
     "plan", "sync", "sync --dry-run", "pause tick --until +1h", "pause triage --next", "resume triage", "resume tick",
     "validate",
-    "doctor", "restore", "gc --dry-run", "backup {tmp}", "run heartbeat --dry-run", "run heartbeat --wait",
+    "doctor", "status", "restore", "gc --dry-run", "backup {tmp}", "run heartbeat --dry-run", "run heartbeat --wait",
     "output flaky:1", "task heartbeat:1", "export heartbeat",
 )  # fmt: skip
 NONE = {
     "cancel", "clone", "completion", "create", "delete", "hooks", "import", "init", "mcp", "mv", "rollback", "schema",
-    "serve", "update",
+    "serve", "top", "update",
 }  # fmt: skip
 MODES = ("", "--utc", "--local", "--json")
 ZONE = {"": "Europe/Berlin", "--utc": "UTC", "--local": "America/New_York"}

@@ -47,6 +47,12 @@ def wall_time(at: datetime, zone: str) -> str:
     return f"{local.replace(tzinfo=None).isoformat(' ', 'seconds')}{offset} {zone}"
 
 
+def offset_time(at: datetime, zone: str) -> str:
+    """The same in less room: with the offset in place of the zone's name."""
+    local, zone = on_the_clock(at, zone)
+    return wall_time(at, zone) if zone == "UTC" else local.isoformat(" ", "seconds")
+
+
 def with_wall_times(text: str, zone: str) -> str:
     """A message whose instants, RFC 3339 in UTC as `instant` writes them, are shown in a zone.
 
