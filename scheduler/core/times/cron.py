@@ -103,8 +103,9 @@ _PLAIN = re.compile(r"[0-9*/-]*")
 _EXTENSIONS = (
     (r"\?", "? is of another dialect; write minute hour day month weekday, with * for any and Sunday as 0"),
     (r".*#.*", "the n-th weekday of a month (#) is not crontab(5); list days or let the task decide"),
+    (rf"(?:[0-9]+|{'|'.join(_WEEKDAYS)})l", "the last weekday of a month (5L) is not crontab(5); let the task decide"),
     (
-        rf"lw?(?:/[0-9]+)?|(?:[0-9]+|{'|'.join(_WEEKDAYS)})l|l-?[0-9]+",
+        r"lw?(?:/[0-9]+)?|l-?[0-9]+",
         "the last day (L) is not crontab(5), and no list of days means it; the first of a month is 1",
     ),
     (r"[0-9]+w|w[0-9]+", "the nearest weekday (W) is not crontab(5); list the days"),

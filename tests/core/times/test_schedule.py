@@ -364,7 +364,7 @@ def test_a_rare_day_is_found_across_the_year_2100() -> None:
         ("jul * * * *", "schedule.cron", 0, "'jul' is not in 0-59", "0-59"),
         ("0 0 L * *", "schedule.cron", 4, "'L' is not crontab(5)", "last day"),
         ("0 0 L-3 * *", "schedule.cron", 4, "'L-3' is not crontab(5)", "last day"),
-        ("0 0 * * 5L", "schedule.cron", 8, "'5L' is not crontab(5)", "last day"),
+        ("0 0 * * 5L", "schedule.cron", 8, "'5L' is not crontab(5)", "last weekday of a month"),
         ("0 0 * * 5#2", "schedule.cron", 8, "'5#2' is not crontab(5)", "n-th weekday"),
         ("0 0 15W * *", "schedule.cron", 4, "'15W' is not crontab(5)", "nearest weekday"),
         ("0 0 ? * *", "schedule.cron", 4, "'?' is not crontab(5)", "with * for any"),
