@@ -193,6 +193,16 @@ def test_markdown_without_front_matter_is_empty_whatever_it_holds(data: bytes) -
         ("```\n---\nid: a\n---\nhi\n```\n", 2),
         ("# page\n---\n\nprose\n\n---\n# the job\n'id': a\n---\n", 6),
         ("---x\n---\nid: a\r\n---\r\n", 2),
+        ("\u200b---\nid: a\n---\nhi\n", 1),
+        ("\ufeff\ufeff---\nid: a\n---\nhi\n", 1),
+        ("---\u00ad\nid: a\n---\nhi\n", 1),
+        ("# page\n\u2060---\nid: a\n---\u200b\nhi\n", 2),
+        ("\u2010\u2010\u2010\nid: a\n\u2010\u2010\u2010\nhi\n", 1),
+        ("\u2212\u2212\u2212\nid: a\n\u2212\u2212\u2212\nhi\n", 1),
+        ("\u2013-\nid: a\n\u2013-\nhi\n", 1),
+        ("- - -\nid: a\n- - -\nhi\n", 1),
+        ("---\rid: a\r---\rhi\r", 1),
+        ("# page\r\r---\rid: a\r---\rhi\r", 3),
     ],
 )
 def test_front_matter_that_does_not_open_on_the_first_line_is_a_warning(data: str, line: int) -> None:
