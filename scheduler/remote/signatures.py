@@ -103,8 +103,9 @@ def _why_not(store: Path, kind: str, name: str, signers: Path) -> str:
             store, f"verify-{kind}", name, bare=True, settings=(*_NO_OTHER, f"gpg.ssh.allowedSignersFile={signers}")
         )
     except GitError as error:
-        if error.returncode != 1:
+        if error.is_of_this_machine:
             raise
+        # Any other refusal is about this object, which the store has just shown: git cannot read every signature.
         said = " ".join(error.said.split())
         if "ssh-keygen" in said and ("cannot run" in said or "not found" in said or "needed" in said):
             raise UnavailableError(

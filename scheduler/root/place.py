@@ -16,7 +16,7 @@ from scheduler.core.values.problems import RefusedError, UnavailableError, Usage
 from scheduler.core.values.settings import ROOT_FILE
 from scheduler.root.followed import Followed, Pin, state_of
 from scheduler.root.reading import Identities, identities
-from scheduler.root.trusted import STATE_FOLDER, check_state
+from scheduler.root.trusted import STATE_FOLDER, check_state, check_untracked
 
 INSIDE_A_RUN = "SCHEDULER_RUN_ID"  # in the environment of a run
 _POINTERS = ("SCHEDULER_ROOT", "SCHEDULER_STATE", "SCHEDULER_DB")
@@ -228,6 +228,8 @@ def locate(
     try:
         for each in (folder,) if kept is None else (_way(found, kept), kept, folder):
             check_state(each, found)
+        if named_db is not None or (folder / "state.db").is_symlink():  # else the folder has said it
+            check_untracked(named_db or folder / "state.db")
     except RefusedError:
         if not only_files:
             raise

@@ -26,18 +26,23 @@ def check_state(state: Path, root: Path) -> None:
 
     An absent folder is fine.
     """
-    if found := tracked_state(state):
-        shown = str(found[0]) + (f" and {len(found) - 1} more" if len(found) > 1 else "")
-        raise RefusedError(
-            f"git tracks {shown}: anyone who can push could fill it, so it is not used as state; nothing was changed",
-            hint=f"take it out of the repository with `git rm -r {state}`; if what it holds is yours, with"
-            f" `git rm -r --cached {state}`",
-        )
+    check_untracked(state)
     if (owner := _stranger(state, root)) is not None:
         raise RefusedError(
             f"the state folder {state} belongs to {_user(owner)}, who is neither you nor the owner of {root}, so it is"
             " not used; nothing was changed",
             hint=f"look at what is in it, and delete it or run: chown -R {_user(os.geteuid())} {state}",
+        )
+
+
+def check_untracked(path: Path) -> None:
+    """Raises: RefusedError where git tracks a state folder or a database, or a link on the way to it."""
+    if found := tracked_state(path):
+        shown = str(found[0]) + (f" and {len(found) - 1} more" if len(found) > 1 else "")
+        raise RefusedError(
+            f"git tracks {shown}: anyone who can push could fill it, so it is not used as state; nothing was changed",
+            hint=f"take it out of the repository with `git rm -r {path}`; if what it holds is yours, with"
+            f" `git rm -r --cached {path}`",
         )
 
 

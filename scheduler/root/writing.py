@@ -62,8 +62,10 @@ def sweep(root: Path, paths: Iterable[str]) -> None:
                     os.unlink(name, dir_fd=here)
 
 
-def replace(root: Path, path: str, old: bytes, new: bytes) -> None:
+def replace(root: Path, path: str, old: bytes, new: bytes) -> int:
     """Replace the file's content `old` by `new`, keeping mode, owner and attributes. Readers see one or the other.
+
+    Returns its mode.
 
     path: root-relative, without symlinks.
     Raises: RefusedError if the file no longer holds `old`, is read-only, belongs to somebody else or has several
@@ -80,6 +82,7 @@ def replace(root: Path, path: str, old: bytes, new: bytes) -> None:
                 raise _changed(path)
             os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
         os.fsync(folder)
+        return before.st_mode
 
 
 def create(root: Path, path: str, data: bytes, *, mode: int | None = None) -> None:
@@ -128,6 +131,18 @@ def delete(root: Path, path: str, old: bytes) -> int:
         os.unlink(name, dir_fd=folder)
         os.fsync(folder)
         return found.st_mode
+
+
+def set_mode(root: Path, path: str, mode: int) -> None:
+    """Gives a file its mode, where it has another. Raises: RefusedError, UnavailableError."""
+    with _errors(path), _folder(root, path) as (folder, name):
+        file = os.open(name, _FILE, dir_fd=folder)
+        try:
+            found = os.fstat(file).st_mode
+            if stat.S_ISREG(found) and stat.S_IMODE(found) != stat.S_IMODE(mode):
+                os.fchmod(file, stat.S_IMODE(mode))
+        finally:
+            os.close(file)
 
 
 def check_writable(root: Path, path: str, old: bytes) -> None:

@@ -697,6 +697,9 @@ TIDIES = {
     "deleted": "rm jobs/triage.yaml",
     "emptied": ": > jobs/triage.yaml",
     "a commit of something else": ANOTHER_COMMIT,
+    "executable": "chmod +x jobs/triage.yaml",
+    "read-only": "echo '# tidy' >> jobs/triage.yaml; chmod a-w jobs/triage.yaml",
+    "the text from before, executable": "git show HEAD:jobs/triage.yaml > jobs/triage.yaml; chmod +x jobs/triage.yaml",
 }
 
 
@@ -757,10 +760,10 @@ def test_what_somebody_else_saves_while_a_hook_runs_stays_and_the_error_says_wha
 
 
 def test_a_file_that_cannot_be_put_back_is_named_with_the_reason(lived_in: Root) -> None:
-    hook(lived_in, "pre-commit", "chmod a-w jobs/triage.yaml; exit 1")
+    hook(lived_in, "pre-commit", "ln jobs/triage.yaml jobs/other; exit 1")
     found = lived_in.cli("update", "triage", "--set", "owner=me", "--commit")
     assert found.code == 3
-    assert "jobs/triage.yaml could not be put back as it was: jobs/triage.yaml is read-only" in found.stderr
+    assert "jobs/triage.yaml could not be put back as it was: jobs/triage.yaml has 2 names" in found.stderr
     assert "the files are as they were" not in found.stderr
 
 

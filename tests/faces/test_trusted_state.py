@@ -168,6 +168,21 @@ def test_a_named_folder_of_the_tree_may_hold_other_files_and_no_tracked_state(ro
     assert f"git tracks {root.path}/way" in root.cli("--state", "way/state", "list").stderr
 
 
+def test_a_named_database_is_not_taken_from_the_tree_either(root: Root) -> None:
+    root.write("ops/notes.md", "ours\n")
+    _force(root, "ops/notes.md")
+    assert root.cli("--db", "ops/jobs.db", "sync").code == 0
+    _force(root, "ops/jobs.db")
+    found = root.cli("--db", "ops/jobs.db", "list")
+    assert (found.code, f"git tracks {root.path}/ops/jobs.db" in found.stderr) == (3, True), found
+    assert root.cli("--db", "ops/jobs.db", "validate").code == 0
+    root.sync()
+    database = root.path / ".scheduler/state.db"
+    database.unlink()
+    database.symlink_to("../ops/jobs.db")
+    assert f"git tracks {root.path}/ops/jobs.db" in root.cli("list").stderr
+
+
 def test_a_daemon_does_not_take_a_database_that_a_pull_has_put_there(root: Root) -> None:
     root.sync()
     place = root.path / ".scheduler"

@@ -13,6 +13,7 @@ from tests.helpers import git
 from tests.remote.world import World
 
 JUNK = "gpgsig-sha256 junk"
+SSH = "-----BEGIN SSH SIGNATURE-----"
 
 
 def _twin(world: World, commit: str, change: Callable[[str], str]) -> str:
@@ -51,6 +52,31 @@ def test_a_signed_content_under_another_id_is_not_taken_for_a_new_commit(
     assert found.commit == new
     assert f"does not build on {new[:12]}, the commit in force" in found.trouble
     assert world.read("prompts/hello.md") == "pay 2\n"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header: header.replace("gpgsig -----BEGIN", "gpgsig x\n -----BEGIN", 1),
+        lambda header: header.replace("gpgsig -----BEGIN", "gpgsig -----BEGIN PGP MESSAGE-----\n -----BEGIN", 1),
+        lambda header: header.split("\n -----END", 1)[0],
+        lambda header: f"{header.split('gpgsig', 1)[0]}gpgsig {SSH}\n  -----END SSH SIGNATURE-----",
+        lambda header: f"{header.split('gpgsig', 1)[0]}note {SSH}",
+    ],
+    ids=["text before it", "of another kind before it", "no end", "nothing in it", "in another header"],
+)
+def test_a_signature_that_git_cannot_read_is_the_fault_of_the_commit_and_not_of_the_store(
+    signed: tuple[World, Path, str, str], change: Callable[[str], str]
+) -> None:
+    world, _, _, new = signed
+    child = git(world.desk, "commit-tree", "-p", new, "-m", "x", f"{new}^{{tree}}")
+    header = git(world.desk, "cat-file", "commit", new).partition("\n\n")[0]
+    signature = header[header.index("gpgsig") :]
+    _point(world, _twin(world, child, lambda own: change(f"{own}\n{signature}")))
+    found = world.look()
+    assert (found.commit, found.failures) == (new, 0)
+    assert "only signed ones are applied here" in found.trouble
+    assert not [*world.followed.state.glob("store.git.*")]
 
 
 def test_a_branch_that_leaves_the_commit_in_force_needs_an_operator_once(signed: tuple[World, Path, str, str]) -> None:

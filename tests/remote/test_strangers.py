@@ -232,7 +232,7 @@ def test_a_secret_that_a_person_writes_into_the_url_is_shown_by_nothing(world: W
         for command in (["list"], ["doctor"], ["sync"], ["doctor", "--json"]):
             done = call("--root", str(world.root), *command)
             assert "TOKEN" not in done.stdout + done.stderr
-        assert "holds a user or a query" in scheduler(world, "list")[1]
+        assert "holds a user, a query or a fragment" in scheduler(world, "list")[1]
 
 
 @pytest.mark.parametrize("lost", ["current", "commits"])

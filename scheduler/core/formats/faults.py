@@ -12,7 +12,7 @@ from annotated_types import Ge, Le
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from scheduler.core.formats.rules import BY_HAND, ENV_PATTERN, MANY, ONE, flow_list, shown
+from scheduler.core.formats.rules import BY_HAND, ENV_PATTERN, MANY, NO_OFFSET, ONE, flow_list, shown, with_offset
 from scheduler.core.formats.shapes import AnyShape, JobShape, RootShape, Shape
 from scheduler.core.formats.yamlfile import Path, YamlDocument
 from scheduler.core.values import units
@@ -62,6 +62,10 @@ def _fault(shape: type[Shape], detail: ErrorDetails, raw: Callable[[Path], str |
     text = str(found.path[-1]) if found.at_key else value if isinstance(value, str) else ""
     if found.path[-1:] != ("task_source_path",) and (hint := plain_hint(text)):
         return replace(found, hint=hint)
+    if found.message.endswith(NO_OFFSET) and (zone := raw((*found.path[:-1], "timezone"))) is not None:
+        # Z would be another instant than the one that is meant where a zone stands beside it.
+        right = with_offset(text, zone.strip("\"'"))
+        return replace(found, hint=f'write {found.path[-1]}: "{right}"' if right else f"write the offset of {zone}")
     return found
 
 

@@ -35,6 +35,7 @@ from scheduler.core.times.cron import ScheduleError
 from scheduler.core.times.doubts import doubts
 from scheduler.core.times.fires import first_slot
 from scheduler.core.times.valid import MOST_ENTRIES, schedule_errors, unite, with_jitter
+from scheduler.core.values.hidden import without_hidden
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, Severity, did_you_mean
 from scheduler.core.values.settings import RunnerSpec, Settings
@@ -59,8 +60,10 @@ _ID = re.compile(ID_PATTERN[1:-1])
 _OPENING = re.compile(r"---[ \t]*(?:\r?\n|\Z)")
 _BLANK_LINE = re.compile(r"^[ \t]*\r?\n", re.MULTILINE)
 _CLOSING = re.compile(r"^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
-_RULER = re.compile(r"\s*(?:-{3,}|\+{3,}|\N{EM DASH}+)\s*")
-_OPENS = re.compile(r"\s*(?:---|\+\+\+|\N{EM DASH})")  # front matter, perhaps with a comment after it
+_DASH = "[-\u2010-\u2015\u2212]"  # with what a word processor makes of a hyphen, or of two or three
+_RULER = re.compile(rf"\s*(?:(?:{_DASH}[ \t]*){{2,}}|\+{{3,}}|\N{{EM DASH}})\s*")
+_OPENS = re.compile(rf"\s*(?:{_DASH}{{3}}|\+\+\+|\N{{EM DASH}})")  # front matter, perhaps with a comment after it
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _JOB_LINE = re.compile(r"""\s*["']?(?:id["']?\s*[:=]\s*\S|schedule["']?\s*[:=])""")
 _KEY_LINE = re.compile(r"""\s*["']?[a-z_]+["']?\s*[:=](?:\s|$)""")
 _CODE_FENCE = re.compile(r"\s*(?:`{3,}|~{3,})\s*\w*\s*")
@@ -188,7 +191,7 @@ def _unopened_line(text: str) -> int | None:
     """The line at which front matter seems to start, if nothing opens it on the first line."""
     if "id" not in text and "schedule" not in text:
         return None
-    lines = text.split("\n")
+    lines = _LINE_END.split(without_hidden(text))
     first = next((number for number, line in enumerate(lines) if line.strip()), 0)
     fenced = _CODE_FENCE.fullmatch(lines[first]) is not None
     opened = first + 1 if fenced else first  # where a block would begin; without dashes, only the first one can

@@ -113,6 +113,7 @@ def size(value: Any) -> int:
 
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(?P<offset>Z|[+-]\d\d:\d\d)?", re.ASCII)
+NO_OFFSET = "has no UTC offset"
 _INSTANT_EXAMPLE = "write one like 2027-01-31T09:00:00+01:00, or ...T08:00:00Z for UTC"
 _INSTANT_CODES = {
     "at": "schedule.at",
@@ -130,12 +131,23 @@ def instant_value(value: Any, info: ValidationInfo) -> datetime:
     if found is None:
         raise _refuse(code, f"{short(value)} is not an instant", _INSTANT_EXAMPLE)
     if found["offset"] is None:
-        message = f"instant {short(value)} has no UTC offset"
+        message = f"instant {short(value)} {NO_OFFSET}"
         raise _refuse(code, message, f"write {value}Z for UTC, or the offset of your zone instead of Z")
     try:
         return parse_instant(value)
     except (ValueError, OverflowError):
         raise _refuse(code, f"{short(value)} names no instant of the calendar", _INSTANT_EXAMPLE) from None
+
+
+def with_offset(value: str, zone: str) -> str | None:
+    """A local time with the offset of a zone; None where the zone is unknown, or skips or repeats that time."""
+    try:
+        wall = datetime.fromisoformat(value).replace(tzinfo=zone_of(zone))
+        if wall.utcoffset() != wall.replace(fold=1).utcoffset():
+            return None
+    except (ScheduleError, ValueError, OverflowError):
+        return None
+    return wall.isoformat(timespec="auto" if wall.microsecond else "seconds")
 
 
 _LONGEST_CRON = 500  # beyond any use, and short enough to be checked at once

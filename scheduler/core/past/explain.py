@@ -180,6 +180,11 @@ def _of_row(ledger: Ledger, row: Run, at: datetime, definition: Definition, now:
         if lost := _lost(ledger, now):
             told, evidence = "it waits until its place is there again", [*evidence, *lost]
         return Answer("waiting", told, (*evidence, *_house(ledger, row, at)), fired=bool(row.attempts))
+    if row.status is RunStatus.CLAIMED:
+        told = "is about to start" if ledger.daemon else "was not started: the next daemon starts it, or tells why not"
+        if lost := _lost(ledger, now):
+            told, evidence = "waits until its place is there again", [*evidence, *lost]
+        return Answer("waiting", f"{row.id} is claimed, and {told}", tuple(evidence))
     if row.status is not RunStatus.SKIPPED:
         late = ", caught up with" if row.trigger is Trigger.CATCH_UP else ""
         began = "" if row.started_at is None else f", started at {told_instant(row.started_at)}"

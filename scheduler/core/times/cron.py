@@ -96,6 +96,7 @@ CRON_PATTERN = _pattern()
 _TOKEN = re.compile(r"[^ \t\r\n]+")
 _ITEM = re.compile(r"(?P<low>\*|[^-/]+)(?:-(?P<high>[^-/]+))?(?:/(?P<step>[^-/]+))?")
 _CRON_LIKE = rf"(?:[0-9*?]|[lhr](?![a-vx-z])|{'|'.join(_MONTHS + _WEEKDAYS)})[0-9a-z*?#/,()-]*"
+_YEARS = r"(?:19|20)[0-9]{2}(?:[,/-][0-9,/-]*)?"
 _NUMBER = re.compile(r"[0-9]+")
 _PLAIN = re.compile(r"[0-9*/-]*")
 
@@ -103,8 +104,9 @@ _PLAIN = re.compile(r"[0-9*/-]*")
 _EXTENSIONS = (
     (r"\?", "? is of another dialect; write minute hour day month weekday, with * for any and Sunday as 0"),
     (r".*#.*", "the n-th weekday of a month (#) is not crontab(5); list days or let the task decide"),
+    (rf"(?:[0-9]+|{'|'.join(_WEEKDAYS)})l", "the last weekday of a month (5L) is not crontab(5); let the task decide"),
     (
-        rf"lw?(?:/[0-9]+)?|(?:[0-9]+|{'|'.join(_WEEKDAYS)})l|l-?[0-9]+",
+        r"lw?(?:/[0-9]+)?|l-?[0-9]+",
         "the last day (L) is not crontab(5), and no list of days means it; the first of a month is 1",
     ),
     (r"[0-9]+w|w[0-9]+", "the nearest weekday (W) is not crontab(5); list the days"),
@@ -344,14 +346,20 @@ def _check_shape(expression: str) -> None:
         message = f"cron starts with {short(first)}, which is not a field"
         hint = f"write `timezone: {first.partition('=')[2]}` beside cron"
         raise ScheduleError("schedule.cron", message, hint=hint, offset=start)
+    if first.lower().startswith("cron("):
+        message = f"cron starts with {short(first)}, which is not a field"
+        hint = "write minute hour day month weekday, without cron() and the year, with * for ? and Sunday as 0"
+        raise ScheduleError("schedule.cron", message, hint=hint, offset=start)
     if count < 5:
         end = tokens[-1][1] + len(tokens[-1][0])
         message = f"cron has {count} field{'s' if count > 1 else ''}; {_FIVE}"
         raise ScheduleError("schedule.cron", message, hint="write * for a field that does not matter", offset=end)
     like_cron = all(re.fullmatch(_CRON_LIKE, text, re.IGNORECASE) for text, _ in tokens[5:])
-    if count == 5 or (count == 6 and like_cron):
+    # Six fields with a year behind them: whoever mends them one by one gets a schedule that begins with a second.
+    has_year = count == 6 and re.fullmatch(_YEARS, tokens[5][0]) is not None
+    if count == 5 or (count == 6 and like_cron and not has_year):
         return
-    if like_cron and count == 7:
+    if has_year or (like_cron and count == 7):
         hint = "leave out the year; for a single instant write `at:`"
     else:
         hint = "keep the time fields; the command belongs into the task"

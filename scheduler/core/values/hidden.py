@@ -42,6 +42,11 @@ def hides(text: str, index: int) -> bool:
     return each != _EMOJI_STYLE or not (index and _is_emoji(text[index - 1]))
 
 
+def without_hidden(text: str) -> str:
+    """What shows of a text, for a comparison with what a person sees."""
+    return text if text.isascii() else _HIDDEN.sub("", text)
+
+
 def find_hidden(text: str) -> Hidden | None:
     """The hidden characters that no script and no emoji needs."""
     if text.isascii():

@@ -18,10 +18,11 @@ JITTER = 0.2  # of the wait, either way: machines that were started together mus
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _SCHEMES = ("https", "http", "ssh", "git", "file")
+_MISTYPED = re.compile(r"https?:(?!//)", re.IGNORECASE)
 # Also in texts such as git's output. Up to the last @ of the host part, because a password may contain one.
 _WEB_USER = re.compile(r"(https?://)[^/?#\s]*@", re.IGNORECASE)
 _WEB_SLASH = re.compile(r"(https?://)[^/?#\s:@\[]*:(?!\d+/)[^?#\s]*@", re.IGNORECASE)  # a password with a slash
-_WEB_QUERY = re.compile(r"(https?://[^?\s]*)\?[^\s]*", re.IGNORECASE)
+_WEB_QUERY = re.compile(r"(https?://[^?#\s]*)([?#])[^\s]*", re.IGNORECASE)  # or a fragment
 _PASSWORD = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://[^/@:\s]*):[^/\s]*@")
 _HELPER = re.compile(r"^[a-zA-Z0-9_-]+::")
 _KEYS = {"version", "url", "branch", "tag", "path", "verify", "every", "accept"}
@@ -142,13 +143,16 @@ def check_url(url: str) -> str:
         raise UsageError(f"{shown!r} is no URL", hint="write one that `git clone` takes")
     if url.startswith("-") or _HELPER.match(url):
         raise UsageError(f"{shown!r} would start a program of its choice", hint="write https://, ssh:// or HOST:PATH")
+    if _MISTYPED.match(url):
+        said = "the URL has no two slashes behind its scheme: git would take that for the name of a host"
+        raise UsageError(said, hint="write https://HOST/PATH")
     scheme = _SCHEME.match(url)
     if scheme is not None and scheme[1].lower() not in _SCHEMES:
         raise UsageError(f"{scheme[1]}:// cannot be fetched from", hint=f"one of {', '.join(_SCHEMES)} can")
     if shown != flat:
         what = "a password"
         if scheme is not None and scheme[1].lower() in ("http", "https"):
-            what = "a user or a query, where a token can stand"
+            what = "a user, a query or a fragment, where a token can stand"
         hint = (
             "leave that out, and let git's credential helper, or an SSH key, give it (gitcredentials(7)); a user alone"
             " goes into git's settings: git config --global credential.https://HOST.username USER"
@@ -158,10 +162,10 @@ def check_url(url: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """A text, such as git's output, in which no URL shows a password, a web user, or a query."""
+    """A text, such as git's output, in which no URL shows a password, a web user, a query or a fragment."""
     for pattern in (_WEB_USER, _WEB_SLASH):
         text = pattern.sub(r"\1***@", text)
-    return _PASSWORD.sub(r"\1:***@", _WEB_QUERY.sub(r"\1?***", text))
+    return _PASSWORD.sub(r"\1:***@", _WEB_QUERY.sub(r"\1\2***", text))
 
 
 def is_local(url: str) -> bool:

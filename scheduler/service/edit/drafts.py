@@ -82,7 +82,7 @@ class _Step:
     path: str
     wrote: bytes | None  # None: deleted
     before: bytes | None
-    mode: int | None  # that of the file that was deleted
+    mode: int | None  # that of the file that was there; of a new one, what it was given
 
 
 @dataclass(slots=True)
@@ -164,7 +164,7 @@ def _write_file(root: Path, path: str, old: bytes | None, new: bytes | None, *, 
     elif new is None:
         mode = writing.delete(root, path, old)
     else:
-        writing.replace(root, path, old, new)
+        mode = writing.replace(root, path, old, new)
     return _Step(path=path, wrote=new, before=old, mode=mode)
 
 
@@ -197,14 +197,15 @@ def _take_back(root: Path, step: _Step) -> tuple[str, bool]:
     path, before, wrote = step.path, step.before, step.wrote
     try:
         now = _held(root, path)
-        if now == before:
-            return "", True
-        if now != wrote and now and (wrote is None or not still_edited(before, wrote, now)):
+        if now not in (before, wrote) and now and (wrote is None or not still_edited(before, wrote, now)):
             return f"{path} was changed by somebody else meanwhile, and stays as it is now: {_told(before, now)}", False
-        _write_file(root, path, now, before, mode=step.mode)
+        if now is not None and step.mode is not None:
+            writing.set_mode(root, path, step.mode)
+        if now != before:
+            _write_file(root, path, now, before, mode=step.mode)
     except (OSError, SchedulerError) as error:
         return f"{path} could not be put back as it was: {error}", False
-    if not now or now == wrote:
+    if not now or now in (before, wrote):
         return "", True
     blob = keep_blob(root, now)
     return (f"what a hook had made of {path} is kept: `git cat-file -p {blob[:12]}`" if blob else ""), True

@@ -193,6 +193,16 @@ def test_markdown_without_front_matter_is_empty_whatever_it_holds(data: bytes) -
         ("```\n---\nid: a\n---\nhi\n```\n", 2),
         ("# page\n---\n\nprose\n\n---\n# the job\n'id': a\n---\n", 6),
         ("---x\n---\nid: a\r\n---\r\n", 2),
+        ("\u200b---\nid: a\n---\nhi\n", 1),
+        ("\ufeff\ufeff---\nid: a\n---\nhi\n", 1),
+        ("---\u00ad\nid: a\n---\nhi\n", 1),
+        ("# page\n\u2060---\nid: a\n---\u200b\nhi\n", 2),
+        ("\u2010\u2010\u2010\nid: a\n\u2010\u2010\u2010\nhi\n", 1),
+        ("\u2212\u2212\u2212\nid: a\n\u2212\u2212\u2212\nhi\n", 1),
+        ("\u2013-\nid: a\n\u2013-\nhi\n", 1),
+        ("- - -\nid: a\n- - -\nhi\n", 1),
+        ("---\rid: a\r---\rhi\r", 1),
+        ("# page\r\r---\rid: a\r---\rhi\r", 3),
     ],
 )
 def test_front_matter_that_does_not_open_on_the_first_line_is_a_warning(data: str, line: int) -> None:
@@ -485,6 +495,34 @@ def test_every_key_of_a_schedule_arrives_in_the_definition() -> None:
 )
 def test_a_bare_interval_or_instant_is_told_its_key(schedule: str, hint: str) -> None:
     assert hint in job(schedule=schedule).problems[0].hint
+
+
+BERLIN, NOWHERE = "timezone: Europe/Berlin", "timezone: Europe/Berlyn"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "hint"),
+    [
+        ('{at: "2027-07-31T09:00:00"}', "write 2027-07-31T09:00:00Z for UTC, or"),
+        (f'{{at: "2027-07-31T09:00:00", {BERLIN}}}', 'write at: "2027-07-31T09:00:00+02:00"'),
+        (f'{{{BERLIN}, at: "2027-01-31 09:00"}}', 'write at: "2027-01-31T09:00:00+01:00"'),
+        ('{at: "2027-07-31T09:00", timezone: "UTC"}', 'write at: "2027-07-31T09:00:00+00:00"'),
+        (
+            f'{{every: 1h, starts: "2027-07-31T09:00:00.25", {BERLIN}}}',
+            'write starts: "2027-07-31T09:00:00.250000+02:00"',
+        ),
+        (f'{{at: "2027-03-28T02:30:00", {BERLIN}}}', "write the offset of Europe/Berlin"),  # skipped
+        (f'{{at: "2027-10-31T02:30:00", {BERLIN}}}', "write the offset of Europe/Berlin"),  # there twice
+        (f'{{at: "2027-02-31T02:30:00", {BERLIN}}}', "write the offset of Europe/Berlin"),
+        (f'{{at: "2027-07-31T09:00:00", {NOWHERE}}}', "write the offset of Europe/Berlyn"),
+        (f'["@daily", {{at: "2027-07-31T09:00:00", {BERLIN}}}]', 'write at: "2027-07-31T09:00:00+02:00"'),
+    ],
+)
+def test_an_instant_without_an_offset_is_told_that_of_the_zone_beside_it(schedule: str, hint: str) -> None:
+    found = job(schedule=schedule).problems
+    assert any(each.hint.startswith(hint) for each in found), found
+    if "timezone" in schedule:
+        assert not any("Z for UTC" in each.hint for each in found)
 
 
 @pytest.mark.parametrize("schedule", ["5", "true", "1.5"])

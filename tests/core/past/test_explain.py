@@ -386,3 +386,14 @@ def test_a_skip_that_was_taken_back_is_no_answer_but_evidence() -> None:
     assert (ahead.why, texts(ahead, "run")) == ("will_fire", ["job:7: skipped, void, one of 10 slots"])
     silence = explain(ledger(runs=[void], daemon=False), NOON + 3 * HOUR, now=NOON + 4 * HOUR)
     assert (silence.why, texts(silence, "run")) == ("daemon_down", ["job:7: skipped, void, one of 10 slots"])
+
+
+@pytest.mark.parametrize(
+    ("daemon", "told"), [(True, "is about to start"), (False, "was not started: the next daemon starts it")]
+)
+def test_a_run_that_is_claimed_and_has_not_started_has_not_ended(daemon: bool, told: str) -> None:
+    claimed = run(NOON, RunStatus.CLAIMED, started_at=None)
+    found = explain(ledger(runs=(claimed,), daemon=daemon), NOON, now=NOON + timedelta(seconds=3))
+    assert (found.why, found.fired) == ("waiting", False)
+    assert told in found.text
+    assert "ended" not in found.text
