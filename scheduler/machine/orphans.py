@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from scheduler.machine.proc import environ_of, every_pid, is_living, name_of, started_at, stats
+from scheduler.machine.proc import all_pids, environ_of, every_pid, group_of, is_living, name_of, started_at
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -99,10 +99,11 @@ def of_run(told: Mapping[str, str], *, everywhere: bool, beside: int | None = No
     if wanted is None:
         return []
     found = []
-    for stat in stats(every_pid if everywhere or not _adopts else _adopted):
-        carried = None if stat.pid in (1, os.getpid()) else environ_of(stat.pid)
-        if carried and wanted <= carried and stat.group != beside and is_living(stat.pid):
-            found.append(Orphan(stat.pid, name_of(stat.pid), _run_id(carried)))
+    for pid in all_pids(every_pid if everywhere or not _adopts else _adopted):
+        carried = None if pid in (1, os.getpid()) else environ_of(pid)
+        # The group last: a process that leaves it while this looks is nobody else's to end.
+        if carried and wanted <= carried and is_living(pid) and group_of(pid) != beside:
+            found.append(Orphan(pid, name_of(pid), _run_id(carried)))
     return found
 
 
@@ -160,12 +161,12 @@ def of_root(root: Path) -> list[Orphan]:
     """Every living process of a run of this root, or of a folder below it."""
     ours, below = f"SCHEDULER_ROOT={root}".encode(), f"SCHEDULER_ROOT={root}/".encode()
     found = []
-    for stat in stats():
-        carried = environ_of(stat.pid) or set()
-        if (ours in carried or any(each.startswith(below) for each in carried)) and is_living(stat.pid):
+    for pid in all_pids():
+        carried = environ_of(pid) or set()
+        if (ours in carried or any(each.startswith(below) for each in carried)) and is_living(pid):
             run_id = _run_id(carried)
             if run_id is not None:
-                found.append(Orphan(stat.pid, name_of(stat.pid), run_id))
+                found.append(Orphan(pid, name_of(pid), run_id))
     return found
 
 

@@ -53,6 +53,12 @@ def is_living(pid: int) -> bool:
     return stat is not None and stat.has_memory and not stat.is_zombie
 
 
+def group_of(pid: int) -> int | None:
+    """The process group, or None if the process is gone."""
+    stat = stat_of(pid)
+    return None if stat is None else stat.group
+
+
 def started_at(pid: int) -> int | None:
     """When a process started, in clock ticks after boot; None if it is gone, or without /proc."""
     stat = stat_of(pid)
@@ -65,15 +71,19 @@ def every_pid() -> list[int]:
     return []
 
 
-def stats(listed: Callable[[], Sequence[int]] = every_pid) -> Iterator[Stat]:
-    """The stat of every process. Lists again until nothing new appears.
+def all_pids(listed: Callable[[], Sequence[int]] = every_pid) -> Iterator[int]:
+    """Every process. Lists again until nothing new appears.
 
     A process that ended after it was listed may have left children that the list did not contain yet.
     """
     known: set[int] = set()
     while new := [pid for pid in listed() if pid not in known]:
         known.update(new)
-        yield from filter(None, map(stat_of, new))
+        yield from new
+
+
+def stats() -> Iterator[Stat]:
+    return filter(None, map(stat_of, all_pids()))
 
 
 def environ_of(pid: int) -> set[bytes] | None:

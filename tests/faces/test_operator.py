@@ -257,7 +257,9 @@ def test_a_daemon_that_is_gone_is_an_error_everywhere_and_at_once(lived_in: Root
     was_there(lived_in, over=over)
     said = "the daemon was stopped at" if over else "the daemon is dead, last seen at"
     first = lived_in.ok("list").stderr.splitlines()[0]
-    assert first.startswith(f"error: {said} 2026-03-02 09:32:00 Europe/Berlin: no job fires; run `scheduler serve`"), first
+    assert first.startswith(f"error: {said} 2026-03-02 09:32:00 Europe/Berlin: no job fires; run `scheduler serve`"), (
+        first
+    )
     assert lived_in.json("list")["troubles"][0].startswith(said)
     assert lived_in.json("list")["daemon"]["state"] == ("stopped" if over else "dead")
     ((severity, message),) = check(lived_in, "daemon")

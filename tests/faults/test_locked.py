@@ -68,7 +68,7 @@ def test_commands_beside_a_stopped_daemon_end_and_say_what_is_wrong(world: Fault
             assert wanted in ended.stderr + ended.stdout
     for ended, took in (listed, pause):
         assert ended.code == 0
-        assert took < BUSY_S, "what needs no daemon does not wait long for one"
+        assert took < 2 * BUSY_S, "what needs no daemon does not wait long for one"
         assert "does not answer" in ended.stderr
     daemon.tell(signal.SIGCONT)
     world.await_marks("tick", 2)

@@ -126,7 +126,8 @@ def test_all_that_reads_works_where_nothing_can_be_made(
             if command[0] == "history":
                 assert json.loads(ended.stdout)["runs"][0]["result"] == "hello\n"
             if command == ["list", "--json"]:
-                (trouble,) = json.loads(ended.stdout)["troubles"]
+                dead, trouble = json.loads(ended.stdout)["troubles"]
+                assert "the daemon is dead" in dead
                 assert trouble in ended.stderr
         for command in WRITES if how == "every command" else WRITES[2:3]:
             ended = apart.cli(*command)
