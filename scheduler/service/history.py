@@ -20,6 +20,7 @@ from scheduler.core.values.settings import ROOT_JOB_ID, Settings
 from scheduler.ledger import lives, places, queries, runs, syncs, windows
 from scheduler.ledger.audit import read_audit
 from scheduler.service.jobs import held_in
+from scheduler.service.presence import find_daemon
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
@@ -185,7 +186,15 @@ def explain_job(root: Root, job_id: str, *, at: datetime | None = None, prefix: 
         moment = newest_slot(job, now) if at is None else at
         ledger = _ledger(root, store, job, moment, now)
         held = held_in(root, store)
+        _tell_troubles(root, store, job, now)
     return views.explain_json(job.id, moment, explain(ledger, moment, now=now), held=held)
+
+
+def _tell_troubles(root: Root, store: Store, job: Job, now: datetime) -> None:
+    """What keeps a daemon that is there from firing now, such as a link that leads to another root."""
+    daemon = find_daemon(root, store, [job], now)
+    for trouble in daemon.troubles if daemon.says else ():
+        root.tell(trouble)
 
 
 def explain_run_of(root: Root, run_id: str, *, prefix: bool = False) -> ExplainJson:

@@ -676,6 +676,7 @@ def test_a_daemon_holds_its_fires_while_the_link_that_names_its_root_leads_elsew
     (root.path.parent / "new").symlink_to(following)
     (root.path.parent / "new").replace(current)
     daemon.says(f"{current} leads to {following} now")
+    assert f"{current} leads to {following} now" in root.cli("explain", "tick").stderr
     (root.path / "prompts/tick.md").write_text("stale\n")
     assert daemon.alive
     current.unlink()
