@@ -104,10 +104,10 @@ def status_lines(found: StatusJson, now: datetime, *, coloured: bool = False) ->
         "list --status stopped",
         coloured,
     )
-    yield from _rows("overdue", [(each["id"], each["message"]) for each in found["overdue"]], "list", coloured)
-    yield from _rows(
-        "waiting", [(each["id"], each["message"]) for each in found["waiting"]], "list --status waiting", coloured
-    )
+    overdue = [(each["id"], render.in_zone(each["message"])) for each in found["overdue"]]
+    yield from _rows("overdue", overdue, "list", coloured)
+    waiting = [(each["id"], render.in_zone(each["message"])) for each in found["waiting"]]
+    yield from _rows("waiting", waiting, "list --status waiting", coloured)
     yield from _rows(
         "next",
         [
@@ -122,7 +122,7 @@ def status_lines(found: StatusJson, now: datetime, *, coloured: bool = False) ->
         shown.append(f"held: {held}: edits of the files wait until that is over")
     if found["never_synced"]:
         shown.append("this root has never been synced; run `scheduler sync`")
-    yield from _rows("trouble", [("", each) for each in shown], "doctor", coloured)
+    yield from _rows("trouble", [("", render.in_zone(each)) for each in shown], "doctor", coloured)
     if found["attention"]:
         yield _line("", f"needs attention: {', '.join(found['attention'])}", "error", coloured)
     else:
@@ -148,7 +148,7 @@ def _rows(label: str, rows: Sequence[tuple[str, str]], more: str, coloured: bool
 def _daemon_text(daemon: DaemonJson) -> str:
     if daemon["state"] == "serving":
         return f"serving since {render.local_time(daemon['since'])}, process {daemon['pid']} on {daemon['host']}"
-    return daemon["message"]
+    return render.in_zone(daemon["message"])
 
 
 def _mark(daemon: DaemonJson) -> str:
