@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 5  # rows of one kind
 _LABEL = 9
+_SAID = {"guarded": "held by the guard"}  # of the summary
 
 
 @cli.command("status")
@@ -118,6 +119,8 @@ def status_lines(found: StatusJson, now: datetime, *, coloured: bool = False) ->
         coloured,
     )
     shown = [each for each in found["troubles"] if each != found["daemon"]["message"]]
+    if found["summary"]["guarded"]:
+        shown.append("the guard holds jobs that would be archived; `scheduler sync` names the ways out")
     if held := found["summary"]["held"]:
         shown.append(f"held: {held}: edits of the files wait until that is over")
     if found["never_synced"]:
@@ -157,8 +160,8 @@ def _mark(daemon: DaemonJson) -> str:
 
 def _jobs_text(found: StatusJson) -> str:
     summary = found["summary"]
-    words = ("active", "waiting", "paused", "stopped", "disabled", "manual", "completed", "invalid")
-    counts = ", ".join(f"{summary[word]} {word}" for word in words if summary[word])
+    words = ("active", "waiting", "paused", "stopped", "disabled", "manual", "completed", "invalid", "guarded")
+    counts = ", ".join(f"{summary[word]} {_SAID.get(word, word)}" for word in words if summary[word])
     return f"{summary['total']}: {counts}" if counts else "none"
 
 
