@@ -118,7 +118,8 @@ def status_lines(found: StatusJson, now: datetime, *, coloured: bool = False) ->
         "next",
         coloured,
     )
-    shown = [each for each in found["troubles"] if each != found["daemon"]["message"]]
+    message, hint = found["daemon"]["message"], found["daemon"]["hint"]
+    shown = [each for each in found["troubles"] if each not in (message, f"{message}; {hint}")]
     if found["summary"]["guarded"]:
         shown.append("the guard holds jobs that would be archived; `scheduler sync` names the ways out")
     if held := found["summary"]["held"]:

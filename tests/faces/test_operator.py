@@ -22,6 +22,8 @@ from typing import Any
 import pytest
 
 from scheduler.cli.group import RunType, SomeOf
+from scheduler.core.values.problems import UnavailableError
+from scheduler.service.root import Root as ServiceRoot
 from tests.faces.conftest import Root
 from tests.fakes import FakeClock
 from tests.helpers import REPOSITORY
@@ -366,6 +368,16 @@ def test_status_of_a_root_never_synced_says_so_and_has_the_jobs_of_its_files(roo
     assert [each["job_id"] for each in told["next"]][:2] == ["tick", "heartbeat"]
     assert root.cli("status", "--exit-code").code == 1
     assert not root.db.exists()
+
+
+def test_a_daemon_that_does_not_answer_is_told_once(lived_in: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(*_: object, **__: object) -> None:
+        raise UnavailableError("the daemon does not answer", hint="restart it")
+
+    monkeypatch.setattr(ServiceRoot, "daemon", silent)
+    text = lived_in.ok("status").stdout
+    assert text.count("the daemon does not answer") == 2, text  # in its row, and as what needs a person
+    assert "trouble" not in text
 
 
 def test_status_says_that_the_guard_holds_jobs_and_does_not_call_them_invalid(lived_in: Root) -> None:
