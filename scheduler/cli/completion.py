@@ -27,7 +27,7 @@ _BASH = """\
 %(complete_func)s() {
     local IFS=$'\\n' response completion
     response=$(env COMP_LINE="${COMP_LINE:0:COMP_POINT}" COMP_BREAKS="$COMP_WORDBREAKS" \\
-        %(complete_var)s=bash_complete "$1")
+        %(complete_var)s=bash_complete "$1" 2>/dev/null)
     COMPREPLY=()
     for completion in $response; do
         case "${completion%%%%,*}" in

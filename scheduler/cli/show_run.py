@@ -24,7 +24,7 @@ def print_run(given: Globals, found: ShowRunJson) -> None:
         "status": run["status"] + (f"/{run['reason']}" if run["reason"] else ""),
         "error": run["error"],
         "exit code": run["exit_code"],
-        "why": found["why"],
+        "why": render.in_zone(found["why"]),
         "requested": None if run["fire_time"] else render.local_time(run["requested_at"]),
         "started": times.get("started_at"),
         "finished": times.get("finished_at"),

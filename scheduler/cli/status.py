@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 5  # rows of one kind
 _LABEL = 9
+_SAID = {"guarded": "held by the guard"}  # of the summary
 
 
 @cli.command("status")
@@ -104,10 +105,10 @@ def status_lines(found: StatusJson, now: datetime, *, coloured: bool = False) ->
         "list --status stopped",
         coloured,
     )
-    yield from _rows("overdue", [(each["id"], each["message"]) for each in found["overdue"]], "list", coloured)
-    yield from _rows(
-        "waiting", [(each["id"], each["message"]) for each in found["waiting"]], "list --status waiting", coloured
-    )
+    overdue = [(each["id"], render.in_zone(each["message"])) for each in found["overdue"]]
+    yield from _rows("overdue", overdue, "list", coloured)
+    waiting = [(each["id"], render.in_zone(each["message"])) for each in found["waiting"]]
+    yield from _rows("waiting", waiting, "list --status waiting", coloured)
     yield from _rows(
         "next",
         [
@@ -117,12 +118,15 @@ def status_lines(found: StatusJson, now: datetime, *, coloured: bool = False) ->
         "next",
         coloured,
     )
-    shown = [each for each in found["troubles"] if each != found["daemon"]["message"]]
+    message, hint = found["daemon"]["message"], found["daemon"]["hint"]
+    shown = [each for each in found["troubles"] if each not in (message, f"{message}; {hint}")]
+    if found["summary"]["guarded"]:
+        shown.append("the guard holds jobs that would be archived; `scheduler sync` names the ways out")
     if held := found["summary"]["held"]:
         shown.append(f"held: {held}: edits of the files wait until that is over")
     if found["never_synced"]:
         shown.append("this root has never been synced; run `scheduler sync`")
-    yield from _rows("trouble", [("", each) for each in shown], "doctor", coloured)
+    yield from _rows("trouble", [("", render.in_zone(each)) for each in shown], "doctor", coloured)
     if found["attention"]:
         yield _line("", f"needs attention: {', '.join(found['attention'])}", "error", coloured)
     else:
@@ -148,7 +152,7 @@ def _rows(label: str, rows: Sequence[tuple[str, str]], more: str, coloured: bool
 def _daemon_text(daemon: DaemonJson) -> str:
     if daemon["state"] == "serving":
         return f"serving since {render.local_time(daemon['since'])}, process {daemon['pid']} on {daemon['host']}"
-    return daemon["message"]
+    return render.in_zone(daemon["message"])
 
 
 def _mark(daemon: DaemonJson) -> str:
@@ -157,8 +161,8 @@ def _mark(daemon: DaemonJson) -> str:
 
 def _jobs_text(found: StatusJson) -> str:
     summary = found["summary"]
-    words = ("active", "waiting", "paused", "stopped", "disabled", "manual", "completed", "invalid")
-    counts = ", ".join(f"{summary[word]} {word}" for word in words if summary[word])
+    words = ("active", "waiting", "paused", "stopped", "disabled", "manual", "completed", "invalid", "guarded")
+    counts = ", ".join(f"{summary[word]} {_SAID.get(word, word)}" for word in words if summary[word])
     return f"{summary['total']}: {counts}" if counts else "none"
 
 

@@ -18,6 +18,7 @@ from scheduler.core.values.problems import Problem
 from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.settings import ROOT_FILE, converted_file_of, is_inherited_setting, runner_of
 from scheduler.core.values.spec import JobSpec, Schedule
+from scheduler.core.values.units import parse_duration
 
 if TYPE_CHECKING:  # a plan imports the file readers, which reading commands never need
     from scheduler.core import answers, changes
@@ -274,7 +275,8 @@ def place_of_setting(field: str) -> str:
 def _root_change_json(
     field: str, before: Any, after: Any, plan: Plan, by_file: Mapping[str, Sequence[str]]
 ) -> changes.RootChangeJson:
-    found: changes.RootChangeJson = {"field": field, "before": before, "after": after, "widens": widens_root(field)}
+    wider = widens_root(field) and not _narrows(field, before, after, plan)
+    found: changes.RootChangeJson = {"field": field, "before": before, "after": after, "widens": wider}
     if (runner := runner_of(field)) is not None:
         found["jobs"] = plan.users(runner)
     elif (path := converted_file_of(field)) is not None:
@@ -290,6 +292,14 @@ def widens_root(field: str) -> bool:
     return first in ("state", "attributes", "runners", "hosts", "jobs", "channels", "prune", "worktree", "agents") or (
         first == "defaults" and rest.split(".")[0] in ("runner", "env", "timeout")
     )
+
+
+def _narrows(field: str, before: Any, after: Any, plan: Plan) -> bool:
+    """True if a change of such a setting only takes power away: a shorter default timeout, a runner that is gone."""
+    if field == "defaults.timeout" and before and after:
+        return parse_duration(after) < parse_duration(before)
+    runner = runner_of(field)
+    return runner is not None and plan.root_changes.get(f"runners.{runner}.command", ("", ""))[1] is None
 
 
 def _update_json(action: Action, plan: Plan, now: datetime) -> changes.UpdateJson:

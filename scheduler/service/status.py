@@ -16,6 +16,7 @@ from scheduler.core.values.instants import instant
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.ledger import evidence, places, queries, syncs
 from scheduler.ledger.store import Store
+from scheduler.service.first import is_new, read_unsynced
 from scheduler.service.presence import FoundDaemon, find_daemon
 from scheduler.service.root import Root
 from scheduler.sync.holds import why_held
@@ -24,20 +25,21 @@ if TYPE_CHECKING:
     from scheduler.core.answers import FailingJson, NextFireJson, OverdueJson, StatusJson, StatusRunJson
 
 COMING = 5  # next fires
-_WRONG = (SyncState.INVALID, SyncState.CONFLICT, SyncState.HELD)
+_WRONG = (SyncState.INVALID, SyncState.CONFLICT)
 
 
 def status(root: Root) -> StatusJson:
     """Daemon, runs under way, failing, overdue and waiting jobs, next fires, and what needs a person.
 
-    `attention` says what needs one, most urgent first; `exit_code` is 1 where it says anything.
+    `attention` says what needs one, most urgent first; `exit_code` is 1 where it says anything. Of a root never synced
+    the jobs are those that its files name, as in `list`.
     """
     store, now = root.store(), root.clock.now()
     if store is None:
-        daemon = find_daemon(root, None, [], now)
-        held = why_held(root.place, None) or None
-        return _told(now, daemon, held=held, troubles=daemon.troubles, never_synced=True)
+        return _unsynced(root, now)
     with store:
+        if is_new(store):
+            return _unsynced(root, now)
         jobs = [job for job in store.read(queries.jobs) if not job.archived]
         daemon = find_daemon(root, store, jobs, now)
         lost = store.read(places.open_faults)
@@ -46,7 +48,6 @@ def status(root: Root) -> StatusJson:
             daemon,
             held=why_held(root.place, store.read(syncs.settings)) or None,
             troubles=[*daemon.troubles, *([store.read_only] if store.read_only else [])],
-            never_synced=store.read(syncs.synced_at) is None,
             jobs=jobs,
             going=store.read(queries.under_way),
             failing=_failing(store, jobs),
@@ -56,13 +57,27 @@ def status(root: Root) -> StatusJson:
         )
 
 
+def _unsynced(root: Root, now: datetime) -> StatusJson:
+    found = read_unsynced(root)
+    daemon = find_daemon(root, None, found.jobs, now)
+    return _told(
+        now,
+        daemon,
+        held=why_held(root.place, None) or None,
+        troubles=daemon.troubles,
+        never_synced=True,
+        jobs=found.jobs,
+        errors=sum(problem.is_error for problem in found.problems),
+    )
+
+
 def _told(
     now: datetime,
     daemon: FoundDaemon,
     *,
     held: str | None,
     troubles: Sequence[str],
-    never_synced: bool,
+    never_synced: bool = False,
     jobs: Sequence[Job] = (),
     going: Sequence[Run] = (),
     failing: Sequence[FailingJson] = (),
@@ -71,7 +86,8 @@ def _told(
     errors: int = 0,
 ) -> StatusJson:
     statuses = [job.status(now, waits=holding(lost, job) is not None) for job in jobs]
-    wrong = [job.id for job in jobs if job.file.sync_state in _WRONG]
+    wrong = sum(job.file.sync_state in _WRONG for job in jobs)
+    guarded = sum(job.file.sync_state is SyncState.HELD for job in jobs)
     stopped = [job for job in jobs if job.status(now) is Status.STOPPED]
     counts = {
         "failing": len({each["id"] for each in failing} - {job.id for job in stopped}),
@@ -80,8 +96,17 @@ def _told(
         "waiting": statuses.count(Status.WAITING),
     }
     attention = _attention(
-        daemon, counts, expected=expecting(jobs, now), wrong=len(wrong), errors=errors, troubles=troubles, held=held
+        daemon,
+        counts,
+        expected=expecting(jobs, now),
+        wrong=wrong,
+        guarded=guarded,
+        errors=errors,
+        troubles=troubles,
+        held=held,
     )
+    if never_synced:
+        attention.append("never synced")
     return {
         "healthy": not attention,
         "exit_code": 1 if attention else 0,
@@ -95,7 +120,8 @@ def _told(
             "running": len({run.job_id for run in going if run.status is not RunStatus.QUEUED}),
             "failing": len(failing),
             "overdue": counts["overdue"],
-            "invalid": len(wrong),
+            "invalid": wrong,
+            "guarded": guarded,
             "held": held,
         },
         "running": [_run_json(run) for run in going if run.status is not RunStatus.QUEUED],
@@ -126,11 +152,12 @@ def _attention(
     *,
     expected: int,
     wrong: int,
+    guarded: int,
     errors: int,
     troubles: Sequence[str],
     held: str | None,
 ) -> list[str]:
-    """What a person has to look at; a root that is just new, or only observed, is nobody's trouble."""
+    """What a person has to look at; a root that is only observed is nobody's trouble."""
     found = []
     state = daemon.presence.state
     if state in (DaemonState.DEAD, DaemonState.STOPPED) and expected:
@@ -144,6 +171,8 @@ def _attention(
     for word, said in (("overdue", "overdue"), ("stopped", "stopped"), ("failing", "failing"), ("waiting", "waiting")):
         if counts[word]:
             found.append(f"{counts[word]} {said}")
+    if guarded:
+        found.append(f"{guarded} held by the guard")
     if wrong:
         found.append(f"{wrong} on the last good definition")
     elif errors:

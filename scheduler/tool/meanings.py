@@ -18,8 +18,9 @@ _BELOW = {
 _MEANINGS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("prompt", "text", "body", "content", "instructions", "script"), ("task",)),
     **dict.fromkeys(("limit", "count", "max", "last", "size", "top", "num"), ("n",)),
-    **dict.fromkeys(("name", "id", "job_id", "job_name", "jobid"), ("job",)),
-    **dict.fromkeys(("run_id", "runid"), ("run",)),
+    **dict.fromkeys(("name", "id", "job_id", "job_name", "jobid"), ("job", "before")),
+    **dict.fromkeys(("run_id", "runid"), ("run", "before")),
+    **dict.fromkeys(("job", "run"), ("before",)),
     **dict.fromkeys(("from", "start", "begin", "after"), ("since", "at")),
     **dict.fromkeys(("to", "end", "before"), ("until",)),
     **dict.fromkeys(("when", "time", "date"), ("at", "since", "until")),

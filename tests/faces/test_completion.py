@@ -196,3 +196,13 @@ def test_a_script_of_an_earlier_version_still_works(ran: Root, env: dict[str, st
 def test_the_last_word_begins_after_the_last_blank_that_no_quote_holds(line: str, word: str, quoted: bool) -> None:
     start, has_quote = last_word(line)
     assert (line[start:], has_quote) == (word, quoted)
+
+
+def test_a_completion_that_fails_or_is_interrupted_draws_nothing_on_the_terminal(root: Root, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\necho Traceback >&2\nexit 1\n")
+    broken.chmod(0o755)
+    script = root.ok("completion", "bash").stdout
+    asked = f'{script}\nCOMP_LINE="scheduler show x" COMP_POINT=16\n_scheduler_completion {broken}'
+    found = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")

@@ -23,6 +23,14 @@ def test_a_manual_job_is_never_due_and_runs_by_hand(root: Root) -> None:
     assert root.sync()["updated"] == []
 
 
+def test_no_audit_calls_a_manual_job_completed(root: Root) -> None:
+    root.write("jobs/deploy.yaml", DEPLOY)
+    root.sync()
+    assert "complete" not in [row["action"] for row in root.json("audit", "deploy")["audit"]]
+    root.ok("update", "heartbeat", "--set", "schedule=manual")
+    assert "complete" not in [row["action"] for row in root.json("audit", "heartbeat")["audit"]]
+
+
 def test_pause_and_disable_come_before_manual(root: Root) -> None:
     root.write("jobs/deploy.yaml", DEPLOY)
     root.sync()

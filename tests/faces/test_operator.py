@@ -22,6 +22,8 @@ from typing import Any
 import pytest
 
 from scheduler.cli.group import RunType, SomeOf
+from scheduler.core.values.problems import UnavailableError
+from scheduler.service.root import Root as ServiceRoot
 from tests.faces.conftest import Root
 from tests.fakes import FakeClock
 from tests.helpers import REPOSITORY
@@ -356,10 +358,39 @@ def test_status_fits_one_screen_however_much_there_is(root: Root) -> None:
     assert "         and 35 more: scheduler list --status failing" in found, "\n".join(found)
 
 
-def test_status_of_a_root_never_synced_says_so(root: Root) -> None:
+def test_status_of_a_root_never_synced_says_so_and_has_the_jobs_of_its_files(root: Root) -> None:
     found = root.ok("status")
     assert "this root has never been synced" in found.stdout
+    assert "nothing needs attention" not in found.stdout
+    told, listed = root.json("status"), root.json("list")
+    assert (told["summary"]["total"], told["summary"]["active"]) == (len(listed["jobs"]), listed["summary"]["active"])
+    assert told["attention"] == ["no daemon is serving", "never synced"]
+    assert [each["job_id"] for each in told["next"]][:2] == ["tick", "heartbeat"]
+    assert root.cli("status", "--exit-code").code == 1
     assert not root.db.exists()
+
+
+def test_a_daemon_that_does_not_answer_is_told_once(lived_in: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(*_: object, **__: object) -> None:
+        raise UnavailableError("the daemon does not answer", hint="restart it")
+
+    monkeypatch.setattr(ServiceRoot, "daemon", silent)
+    text = lived_in.ok("status").stdout
+    assert text.count("the daemon does not answer") == 2, text  # in its row, and as what needs a person
+    assert "trouble" not in text
+
+
+def test_status_says_that_the_guard_holds_jobs_and_does_not_call_them_invalid(lived_in: Root) -> None:
+    for path in ("jobs/heartbeat.md", "jobs/triage.yaml", "jobs/flaky.yaml", "jobs/clock.yaml"):
+        lived_in.delete(path)
+    assert lived_in.cli("sync").code == 3
+    found = lived_in.json("status")
+    assert (found["summary"]["guarded"], found["summary"]["invalid"]) == (6, 0)
+    assert "6 held by the guard" in found["attention"]
+    text = lived_in.ok("status").stdout
+    assert ", 6 held by the guard" in text
+    assert "invalid" not in text
+    assert "`scheduler sync` names the ways out" in text
 
 
 def test_top_needs_a_terminal(lived_in: Root) -> None:

@@ -239,6 +239,21 @@ def test_jobs_that_come_back_to_a_runner_are_a_pair_too(root: Root) -> None:
     assert "- `flaky`: job back with runner `shell`, which runs" in page
 
 
+def test_a_shorter_default_timeout_and_a_runner_that_is_gone_give_no_power(root: Root) -> None:
+    root.edit("scheduler.yaml", "runners:\n", "runners:\n  spare:\n    command: [cat, -u]\n    input: stdin\n")
+    root.git("commit", "-qam", "spare")
+    root.git("branch", "-f", "base")
+    root.edit("scheduler.yaml", "timeout: 5m", "timeout: 1m")
+    root.edit("scheduler.yaml", "  spare:\n    command: [cat, -u]\n    input: stdin\n", "")
+    changed = root.json("plan", "--base", "base")["root_changed"]
+    assert {each["field"] for each in changed} >= {"defaults.timeout", "runners.spare.command", "runners.spare.input"}
+    assert [each["field"] for each in changed if each["widens"]] == []
+    assert "ives more power" not in root.cli("plan", "--base", "base", "--format", "markdown").stdout
+    root.edit("scheduler.yaml", "timeout: 1m", "timeout: 6m")
+    changed = root.json("plan", "--base", "base")["root_changed"]
+    assert [each["field"] for each in changed if each["widens"]] == ["defaults.timeout"]
+
+
 def test_a_default_is_one_change_however_many_jobs_take_it_over(root: Root) -> None:
     of_a_team(root)
     takers = "digest, heartbeat, new-year, standup, triage"

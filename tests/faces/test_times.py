@@ -145,6 +145,19 @@ def test_each_screen_has_one_zone(busy: Root, mode: str) -> None:
     assert len(seen) > 20, "most screens show an instant"
 
 
+@pytest.mark.parametrize("mode", ["", "--utc", "--local"])
+def test_the_slot_of_a_run_and_a_daemon_that_is_gone_are_in_the_zone_of_the_screen(busy: Root, mode: str) -> None:
+    busy.clock.advance(timedelta(minutes=30))
+    busy.cli("serve", "--once", "-q")
+    slots = [run["id"] for run in busy.json("history")["runs"] if run["fire_time"] and run["started_at"]]
+    assert slots, "some run served a slot"
+    busy.sql("UPDATE lives SET over = 0, once = 0")
+    for words in (["show", slots[0]], ["status"]):
+        text = busy.cli(*words, *([mode] if mode else [])).stdout
+        found = {each.rpartition(" ")[2] for each in spellings(text) if re.match(_DAY, each)}
+        assert found == {ZONE[mode]}, text
+
+
 def test_json_is_in_utc_whoever_reads_it(busy: Root) -> None:
     for command in ("list", "show triage", "history flaky", "explain heartbeat", "audit"):
         assert busy.ok(*command.split(), "--json", "--local").stdout == busy.ok(*command.split(), "--json").stdout

@@ -69,7 +69,7 @@ class Window(Stored):
     longest_gap: Covered | None
     exceptions: tuple[Evidence, ...]
     more_exceptions: int  # rows
-    beside: tuple[Evidence, ...]  # where the window has no slot: those on either side
+    beside: tuple[Evidence, ...]  # where the window has no slot: the state of the job, and the slots on either side
 
 
 def explain_window(ledger: Ledger, start: datetime, end: datetime, rows: Rows, *, now: datetime, total: int) -> Window:
@@ -83,7 +83,7 @@ def explain_window(ledger: Ledger, start: datetime, end: datetime, rows: Rows, *
     without = [each for a, b in _stretches(ledger, start, end, now) for each in _unserved(bare, rows, a, b - TICK, now)]
     slots = sum(each.slots for each in served) + sum(each.slots for each in without)
     known = min([each.since for each in ledger.definitions], default=start)
-    beside = () if slots else tuple(slots_beside(ledger, min(max(start, known), end), now))
+    beside = () if slots else (*_state(ledger, last, now), *slots_beside(ledger, min(max(start, known), end), now))
     told = [_exception(ledger, run) for run in rows.exceptions[:MOST_EXCEPTIONS]]
     return Window(
         text=_text(served, without, rows.by_hand),
@@ -96,6 +96,14 @@ def explain_window(ledger: Ledger, start: datetime, end: datetime, rows: Rows, *
         more_exceptions=max(0, total - len(told)),
         beside=beside,
     )
+
+
+def _state(ledger: Ledger, at: datetime, now: datetime) -> tuple[Evidence, ...]:
+    """Why there would be no run at the end of a window without a slot, unless it is only that no slot is there."""
+    found = explain(ledger, at, now=now)
+    if found.why == "not_due":
+        return ()
+    return (Evidence(kind="job", at=at, text=found.text, why=found.why),)
 
 
 def _text(served: Sequence[Served], without: Sequence[Unserved], by_hand: int) -> str:

@@ -53,9 +53,13 @@ class Action:
 
     @property
     def completes(self) -> bool:
-        """True if this change leaves an enabled job without any future fire, such as a one-shot in the past."""
+        """True if this change leaves an enabled job without any future fire, such as a one-shot in the past.
+
+        A job that only runs by hand has none to lose.
+        """
         started = self.verb in ("create", "revive") or self.rescheduled or "enabled" in self.changes
-        return started and self.after.spec.enabled and self.after.archived_at is None and self.next_run_at is None
+        fires = self.after.spec.enabled and self.after.archived_at is None and not self.after.spec.schedule.manual
+        return started and fires and self.next_run_at is None
 
     @property
     def widens(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -146,6 +147,22 @@ def test_a_window_without_a_slot_names_those_on_either_side() -> None:
     found = window(NOON + MINUTE, NOON + 2 * MINUTE)
     assert (found.text, found.slots, [each.at for each in found.beside]) == ("no slot", 0, [NOON, NOON + HOUR])
     assert window(NOON + MINUTE, NOON + 2 * MINUTE, by_hand=2).text == "no slot, 2 started by hand"
+
+
+def test_a_window_without_a_slot_says_first_how_the_job_stood() -> None:
+    def told(
+        start: datetime = NOON + MINUTE, end: datetime = NOON + 2 * MINUTE, **known: Any
+    ) -> tuple[str | None, str]:
+        found = window(start, end, **known)
+        assert (found.text, found.slots) == ("no slot", 0)
+        return found.beside[0].why, found.beside[0].text
+
+    manual = replace(HOURLY, schedule=Schedule(timezone="UTC", manual=True))
+    assert told(definitions=[(CREATED, manual)]) == ("manual", "the schedule is manual: the job only runs by hand")
+    assert told(audit=[pause(NOON - MINUTE, reason="deploy")])[0] == "paused"
+    assert told(audit=[row("stop", NOON - MINUTE, "status", "stopped")])[0] == "stopped"
+    why, text = told(CREATED - 2 * HOUR, CREATED - HOUR)
+    assert (why, text.startswith("the job did not exist before ")) == ("did_not_exist", True)
 
 
 moments = st.integers(-40, 60).map(lambda n: NOON + n * 20 * MINUTE)
