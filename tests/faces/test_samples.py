@@ -9,6 +9,7 @@ A block below `<!-- not run: REASON -->` is left alone. A command with nothing b
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 import shutil
@@ -88,10 +89,12 @@ _SAME = [
     (r"\bprocess \d+ on [\w.-]+", "process PID on HOST"),
     (r"\b(pid|duration_ms)=\d+", r"\1=N"),
     (r"\b\d+ (slot|job|run|copy)s?\b", r"N \1s"),
+    (r"^\d+ warnings?$", "N warnings"),  # the clock of this machine may be one of them
+    (r"^ok  [a-z, ]+$", "ok"),
     (r"\brules 20\d\d[a-z], from \S+", "rules"),
     (r"/[^ :]*/backups/[\w.-]+", "BACKUPS"),
 ]
-_OF_THE_MACHINE = re.compile(r"^(?:ok|warning|error) +(?:clock|disk|zones)\b")
+_OF_THE_MACHINE = re.compile(r"^(?:ok|warning|error) +(?:clock|disk|zones)\b(?!,)")
 
 
 _NEWEST = re.compile(r"(?<=\bhistory )(\S+) -n \d+")  # how many of them there are by now depends on who reads
@@ -116,7 +119,7 @@ def same(command: str, told: list[str], printed: str) -> bool:
     wanted, found = plain("\n".join(told)), plain(printed)
     if re.search(r"\bhistory\b", command):
         if _NEWEST.search(command):
-            return {*wanted} <= {*found}
+            return {line for line in wanted if not line.startswith("only the newest ")} <= {*found}
         wanted, found = sorted(set(wanted)), sorted(set(found))
     if "..." not in wanted and len(wanted) != len(found):
         return False
@@ -211,6 +214,8 @@ def example(world: World) -> None:
     world.stands = {
         "+20s": "+3s",
         "/tmp/": f"{world.folder}/tmp/",
+        # A loss counts at once if somebody asks, so that no slot comes in between.
+        f"mv jobs/tock.yaml {world.folder}/tmp/": f"mv jobs/tock.yaml {world.folder}/tmp/ && scheduler sync -q",
         "rm jobs/heartbeat-copy.md": "rm jobs/heartbeat-copy.md && scheduler sync -q",  # the reader takes a second
     }
     world.prints = {"every second": "every 10 seconds"}
@@ -299,6 +304,16 @@ def triage(world: World) -> None:
     world.run("scheduler sync")
 
 
+def in_berlin(world: World) -> None:
+    """The job as the page has it before its new schedule."""
+    world.write(
+        "jobs/triage.yaml",
+        'id: triage\nschedule:\n  cron: "0 9 * * 1-5"\n  timezone: Europe/Berlin\n  jitter: 30s\n'
+        "task_source_path: prompts/triage.md\n",
+    )
+    world.run("scheduler sync")
+
+
 def remote(world: World) -> None:
     """A repository of jobs somewhere else."""
     triage(world)
@@ -353,6 +368,7 @@ def slow(world: World) -> None:
     world.edit("scheduler.yaml", ("runners:\n", 'runners:\n  sleep: {command: [sleep, --, "{task}"]}\n'))
     git(world.root, "add", "-A")
     git(world.root, "commit", "-qm", "Slow")
+    world.prints |= {f"manual {getpass.getuser()}": "manual you"}
     world.serve().says("run_id=tick:1 ")
 
 
@@ -388,7 +404,7 @@ STORIES: Mapping[str, Story] = {
         },
     ),
     "docs/how-to/back-up-and-restore.md": Story(usb),
-    "docs/how-to/change-a-job.md": Story(triage),
+    "docs/how-to/change-a-job.md": Story(triage, {"A new schedule": in_berlin}),
     "docs/how-to/deploy-from-a-branch.md": Story(remote, {"Change a job": in_the_clone}),
     "docs/how-to/let-an-agent-manage-its-schedule.md": Story(agents_run),
     "docs/how-to/move-from-crontab.md": Story(crontab),
