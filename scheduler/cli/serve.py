@@ -90,12 +90,12 @@ def _told_in_the_log(wanted: bool) -> Iterator[None]:
 
 
 @cli.command("doctor")
-@click.option("--strict", is_flag=True, help="Exit 1 for a warning too.")
+@click.option("--strict", is_flag=True, help="Exit 1 for warnings too.")
 @global_options
 def doctor_command(given: Globals, strict: bool) -> None:
     """Check everything that jobs need in order to run.
 
-    Exits with 1 if anything is an error. Errors come first; what is well is one line, and -v shows each check.
+    Exits with 1 if anything is an error. Errors come first. Passed checks share one line; -v shows each of them.
     """
     from scheduler.service.doctor.examine import examine
 

@@ -26,10 +26,10 @@ _LABEL = 9
 
 
 @cli.command("status")
-@click.option("--exit-code", is_flag=True, help="Exit 1 if a person is needed.")
+@click.option("--exit-code", is_flag=True, help="Exit 1 if anything needs a person.")
 @global_options
 def status_command(given: Globals, exit_code: bool) -> None:
-    """Show on one screen how things stand.
+    """Show the state of everything on one screen.
 
     Daemon, running, failing, overdue and waiting jobs, next fires, troubles. The last line says what needs a person.
     """
@@ -44,7 +44,7 @@ def status_command(given: Globals, exit_code: bool) -> None:
 
 @cli.command("top")
 @click.option(
-    "--every", metavar="SECONDS", type=click.FloatRange(min=0.2), default=2.0, help="Redraw so often (default: 2)."
+    "--every", metavar="SECONDS", type=click.FloatRange(min=0.2), default=2.0, help="Time between redraws (default: 2)."
 )
 @global_options
 def top_command(given: Globals, every: float) -> None:

@@ -24,7 +24,7 @@ _COUNT = click.IntRange(min=1, max=MOST)
 
 @cli.command("log")
 @click.argument("job", type=JobType())
-@click.option("-n", "count", type=_COUNT, default=COUNT, help="The newest so many; 50 if absent.")
+@click.option("-n", "count", type=_COUNT, default=COUNT, help="Show the N newest (default: 50).")
 @global_options
 def log_command(given: Globals, job: str, count: int) -> None:
     """Show the runs and changes of a job on one timeline.
@@ -89,7 +89,7 @@ def diff_command(given: Globals, before: str, after: str | None) -> None:
 
 @cli.command("versions")
 @click.argument("job", type=JobType())
-@click.option("-n", "count", type=_COUNT, default=COUNT, help="The newest so many; 50 if absent.")
+@click.option("-n", "count", type=_COUNT, default=COUNT, help="Show the N newest (default: 50).")
 @global_options
 def versions_command(given: Globals, job: str, count: int) -> None:
     """List the texts that a job has run, and how they did.
