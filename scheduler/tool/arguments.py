@@ -82,7 +82,7 @@ class ShowCall(JobOrRunCall):
 
 
 class NextCall(Shape):
-    """Coming fires."""
+    """The next fires."""
 
     job: JobId | None = Field(default=None, description="Job id.", examples=["heartbeat"])
     jobs: list[JobId] = Field(default=[], description="Several job ids.", examples=[["heartbeat", "triage"]])
@@ -96,7 +96,7 @@ class HistoryCall(Shape):
 
     job: JobId | None = Field(default=None, description="Job id.", examples=["heartbeat"])
     since: When | None = Field(default=None, description=f"Only after this: {_WHEN}.")
-    failed: bool = Field(default=False, description="Only runs that ended badly.")
+    failed: bool = Field(default=False, description="Only failures.")
     n: int | None = Field(default=None, ge=1, le=1_000, description="At most N rows.")
     status: Literal[tuple(each.value for each in RunStatus)] | None = Field(  # type: ignore[valid-type]
         default=None, description="Only runs of this status."
@@ -124,25 +124,25 @@ class VersionsCall(JobCall):
 
 
 class OutputCall(JobOrRunCall):
-    """The end of what a run wrote."""
+    """The end of a run's captured output."""
 
 
 class TaskCall(JobOrRunCall):
-    """The present text of a job, or the exact text of a run."""
+    """The current text of a job, or the exact text of a run."""
 
-    offset: int = Field(default=0, ge=0, le=100_000_000, description="Characters to skip: a long text is cut.")
+    offset: int = Field(default=0, ge=0, le=100_000_000, description="Characters to skip: long texts are cut.")
 
 
 class ExplainCall(JobOrRunCall):
     """Why a job did, did not or will not run. With run: why that run started and how it ended."""
 
-    at: When | None = Field(default=None, description="At this instant. Default: the newest slot.")
+    at: When | None = Field(default=None, description="The instant to explain. Default: the newest slot.")
     since: When | None = Field(default=None, description="Sum up the slots from here on.")
     until: When | None = Field(default=None, description="With since: the end. Default: now.")
 
 
 class ValidateCall(Shape):
-    """Problems of the files."""
+    """Problems in the files."""
 
     paths: list[Line] = Field(default=[], description="Only these files or folders.")
 
@@ -157,31 +157,31 @@ class PlanCall(Shape):
 class RunCall(JobCall):
     """Run a job now."""
 
-    task_of: Line | None = Field(default=None, description="With the text of this run, JOB:N.")
+    task_of: Line | None = Field(default=None, description="Use the text of this run, JOB:N.")
     wait: bool = Field(default=False, description="Answer when the run has ended.")
-    dry_run: bool = Field(default=False, description="Only tell what would start.")
+    dry_run: bool = Field(default=False, description="Only show what would start.")
 
 
 class PauseCall(JobCall):
-    """Hold a job back; its file stays as it is."""
+    """Pause a job; its file does not change."""
 
     reason: Line | None = Field(default=None, description="Why.")
     until: When | None = Field(default=None, description=f"When it resumes by itself: {_WHEN}.")
-    next: bool = Field(default=False, description="Skip the next slot only.")
+    next: bool = Field(default=False, description="Skip only the next slot.")
 
 
 class ResumeCall(JobCall):
-    """End a pause; start a stopped job anew."""
+    """End a pause, or restart a stopped job."""
 
 
 class CancelCall(Shape):
-    """End a run."""
+    """Stop a run."""
 
-    run: Line = Field(description="cancel: the run to end.", examples=["heartbeat:7"])
+    run: Line = Field(description="cancel: the run to stop.", examples=["heartbeat:7"])
 
 
 class SyncCall(Shape):
-    """Apply the files now; a daemon does so by itself."""
+    """Apply the files now; a daemon does this by itself."""
 
 
 class EditCall(JobCall):
@@ -190,7 +190,7 @@ class EditCall(JobCall):
     commit: bool = Field(default=False, description="Commit the edit.")
     branch: Line | None = Field(
         default=None,
-        description="Commit on this branch, agents/..., for a person to merge.",
+        description="Commit to this branch, agents/..., for a person to merge.",
         examples=["agents/heartbeat"],
     )
     message: str | None = Field(default=None, description="Commit message; say why.")
@@ -200,7 +200,7 @@ class VersionedEdit(EditCall):
     """An edit of a job that is there."""
 
     if_version: Line | None = Field(
-        default=None, description="Refuse unless the job has this version, from show: nobody is overwritten."
+        default=None, description="Refuse if the job has another version (see show), to overwrite nobody's edit."
     )
 
 
@@ -208,7 +208,7 @@ class UpdateCall(VersionedEdit):
     """Change keys of a job or its text."""
 
     set: dict[str, Any] = Field(
-        default={}, description='Keys below keys: {"retry.attempts": 3}.', examples=[{"retry.attempts": 3}]
+        default={}, description='Nested keys: {"retry.attempts": 3}.', examples=[{"retry.attempts": 3}]
     )
     unset: list[Line] = Field(default=[], description="Keys to delete.", examples=[["description"]])
 
@@ -232,7 +232,7 @@ class MvCall(VersionedEdit):
 
 
 class RollbackCall(VersionedEdit):
-    """Put back the text of a run, or the job as of a commit."""
+    """Restore the text of a run, or the job as of a commit."""
 
     to: Line = Field(
         description="JOB:N, text:SHA or commit:SHA.", examples=["heartbeat:7", "text:0a1b2c3d", "commit:0a1b2c3d"]
