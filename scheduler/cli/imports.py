@@ -1,4 +1,4 @@
-"""The commands that carry jobs from elsewhere into a root, and out of it with their history: import, export."""
+"""The commands that bring jobs into a root and take them out with their history: import, export."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def _print(given: Globals, found: ImportJson, kind: str, *, only_files: bool) ->
 
 
 def _say_what_is_next(given: Globals, found: ImportJson, kind: str) -> None:
-    """How no job comes to run twice: here, and where it came from."""
+    """Explain how to prevent a job from running twice, here and at its source."""
     new = [job["id"] for job in found["jobs"] if job["files"] == "written"]
     if not new or found["applied"] != "now" or kind == "export":
         return

@@ -448,14 +448,14 @@ def audit_command(given: Globals, job: str | None, count: int) -> None:
 
 
 def _outcome(run: RunJson) -> str:
-    """When a run is tried again; else what is to be said of its end, what it wrote, or why it has not run."""
+    """When a run is retried; otherwise how it ended, what it wrote, or why it has not run."""
     if run["retry_at"]:
         return f"tried again at {render.local_time(run['retry_at'])}"
     return render.first_line(run["error"] or run["result"] or (run["reason"] if run["status"] == "skipped" else ""), 60)
 
 
 def _origin_text(evidence: EvidenceJson) -> str:
-    """The commit that brought it, with its author; else the one that was checked out."""
+    """The commit that introduced it, with its author; otherwise the commit that was checked out."""
     commit = evidence["commit"]
     if commit is not None:
         return f"  [{commit['id'][:7]} by {commit['author']}: {commit['subject']}]"
@@ -465,7 +465,7 @@ def _origin_text(evidence: EvidenceJson) -> str:
 
 
 def _status_text(job: JobJson) -> str:
-    """The status, and after a slash what a person should know of: a bad file, a row of errors, what is overdue (F7)."""
+    """The status, and after a slash any warnings: a bad file, consecutive errors, an overdue job (F7)."""
     marks = [] if job["sync_state"] in ("synced", "archived") else [job["sync_state"]]
     if job["paused"] and job["paused"]["reason"]:
         marks.append(job["paused"]["reason"])
@@ -481,7 +481,7 @@ _GONE = ("dead", "stopped", "never")
 
 
 def _running_text(job: JobJson, now: datetime) -> str:
-    """For how long it has been running, and how many runs; empty if it is not."""
+    """How long it has been running, and how many runs there are; empty if it is not running."""
     going = [run for run in job["running"] if run["status"] != "queued"]
     if not going:
         return ""
@@ -491,7 +491,7 @@ def _running_text(job: JobJson, now: datetime) -> str:
 
 
 def _last_text(job: JobJson, now: datetime) -> str:
-    """How the last run ended; or that the slot after it was skipped by a fault, which no green word may hide."""
+    """How the last run ended, or that the slot after it was skipped because of a fault, which must not stay hidden."""
     skipped = job["last_skip_at"]
     if skipped and is_fault(job["last_skip_reason"]) and skipped > (job["last_run_at"] or ""):
         return f"skipped: {job['last_skip_reason']} {render.ago(skipped, now)}"

@@ -1,4 +1,4 @@
-"""The commands that show how things stand: status, and top, which redraws it."""
+"""The commands for the status of a root: status, and top, which redraws it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from scheduler.service.status import status
 if TYPE_CHECKING:
     from scheduler.core.answers import DaemonJson, FailingJson, StatusJson, StatusRunJson
 
-_SHOWN = 5  # rows of one kind
+_SHOWN = 5  # rows per section
 _LABEL = 9
 
 
@@ -62,7 +62,7 @@ def top_command(given: Globals, every: float) -> None:
             now, size = root.clock.now(), shutil.get_terminal_size()
             title = f"every {every:g} s, {render.local_time(_instant(now))}; Ctrl-C ends"
             lines = [title, "", *status_lines(status(root), now, coloured=render.in_colour(sys.stdout))]
-            # Drawn over what was there, line by line: a cleared screen would flicker.
+            # Draw over the old screen line by line: clearing it would flicker.
             drawn = "".join(f"{_fitted(line)}\x1b[K\n" for line in lines[: size.lines - 1])
             click.echo(f"\x1b[H{drawn}\x1b[J", nl=False, color=True)
             time.sleep(every)
@@ -70,7 +70,7 @@ def top_command(given: Globals, every: float) -> None:
 
 @contextlib.contextmanager
 def _other_screen() -> Iterator[None]:
-    """The alternate screen without a cursor; what was on the terminal is there again afterwards."""
+    """Switch to the alternate screen without a cursor, and restore the terminal afterwards."""
     click.echo("\x1b[?1049h\x1b[?25l", nl=False, color=True)
     try:
         yield
@@ -85,7 +85,7 @@ def _instant(now: datetime) -> str:
 
 
 def status_lines(found: StatusJson, now: datetime, *, coloured: bool = False) -> Iterator[str]:
-    """The screen, line by line: one kind of thing after the other, each with at most five rows."""
+    """The screen, line by line: section after section, each with at most five rows."""
     yield _line("daemon", _daemon_text(found["daemon"]), _mark(found["daemon"]), coloured)
     if found["daemon"]["hint"]:
         yield _line(" ", found["daemon"]["hint"])
@@ -181,7 +181,7 @@ def _failing_text(failing: FailingJson, now: datetime) -> str:
 
 
 def _fitted(line: str) -> str:
-    """Cut to the terminal; a pipe gets all of it."""
+    """A line cut to the width of the terminal; in a pipe, the whole line."""
     if not sys.stdout.isatty():
         return line
     plain = click.unstyle(line)
