@@ -1,8 +1,8 @@
-"""What clients are told of the two tools: names, descriptions and schemas, in few words, as a model reads them at
+"""What clients are told about the two tools: names, descriptions and schemas. Short, because a model reads them at
 every turn.
 
-A schema is one flat mapping, as models seldom understand a choice of mappings. It says names, types and meanings; what
-a value may hold is checked when it comes.
+A schema is one flat mapping, because models seldom understand a choice of mappings. It has names, types and
+meanings. Values are checked when a call arrives.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from scheduler.core.formats.shapes import JobShape
 from scheduler.tool.arguments import EDIT_TOOL, KEYS, READ_TOOL, TOOLS, WITH_KEYS, EditCall, JobOrRunCall
 
 Json = dict[str, Any]
-_LONGEST = 80  # characters of the meaning of a key that has no shorter one here
-# Of the keys of a job, in fewer words than the reference has.
+_LONGEST = 80  # characters of a key's meaning, if there is no shorter one here
+# The keys of a job, in fewer words than in the reference.
 _BRIEF = {
     "name": "What people call it.",
     "description": "What it is for.",
@@ -40,7 +40,7 @@ _BRIEF = {
 
 
 def input_schema(tool: str) -> Json:
-    """Of a call of this tool."""
+    """The input schema of a tool."""
     calls = TOOLS[tool]
     properties: Json = {"action": {"type": "string", "enum": [*calls], "description": " ".join(_actions(tool))}}
     for shape in calls.values():
@@ -53,8 +53,8 @@ def input_schema(tool: str) -> Json:
 
 
 def _actions(tool: str) -> Iterator[str]:
-    """Each action with its arguments, `?` behind those that may be left out."""
-    common = {*EditCall.model_fields, "if_version"} - {"job"}  # of edits: said once, in the description
+    """Each action with its arguments; a `?` marks optional ones."""
+    common = {*EditCall.model_fields, "if_version"} - {"job"}  # arguments of every edit: described once
     for action, shape in TOOLS[tool].items():
         fields = {name: field for name, field in shape.model_fields.items() if name not in common}
         if issubclass(shape, JobOrRunCall):
@@ -73,7 +73,7 @@ def _key(name: str, found: Json, definitions: Json) -> Json:
 
 
 def _plain(found: Json, definitions: Json) -> Json:
-    """Type and choices alone, without null, which no argument needs: what is not wanted is left out."""
+    """Only type and choices, without null: optional arguments are simply left out."""
     kinds = [kind for kind in _types(found, definitions) if kind != "null"]
     plain: Json = {"type": kinds[0] if len(kinds) == 1 else kinds}
     if "enum" in found:
@@ -85,7 +85,7 @@ def _plain(found: Json, definitions: Json) -> Json:
 
 
 def _types(found: Json, definitions: Json) -> list[str]:
-    """The types that a value may have by this schema."""
+    """The types that the schema allows for a value."""
     if "$ref" in found:
         return _types(definitions[found["$ref"].rpartition("/")[2]], definitions)
     if "anyOf" in found:
