@@ -245,7 +245,7 @@ class JobShape(SharedShape):
         BeforeValidator(rules.entries, json_schema_input_type=CronTextOrManual | ScheduleShape | Entries),
     ] = Field(
         description="When the job is due: a mapping, a bare cron expression, or a list of 1 to 32 of these, which "
-        "are combined. manual: the job is never due and only runs by hand.",
+        "are combined. manual: the job is never due and runs only when somebody starts it.",
         examples=['"0 9 * * *"', "manual"],
     )
     task: Annotated[str, AfterValidator(rules.inline_task), _schema(rules.NOT_BLANK_PATTERN)] | None = _optional(
