@@ -1,4 +1,4 @@
-"""The command line: parses, calls the service, prints. stdout is data, stderr is talk (I3)."""
+"""The command line: parses arguments, calls the service, prints. Answers go to stdout, messages to stderr (I3)."""
 
 from scheduler.cli.main import main
 

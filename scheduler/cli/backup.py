@@ -1,4 +1,4 @@
-"""The commands about what the state folder keeps: backup, restore, gc."""
+"""The commands for backups and retention: backup, restore, gc."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that makes a root which the scheduler keeps from a remote."""
+"""The command that creates a root that follows a branch."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def clone_command(
 
 @contextlib.contextmanager
 def _one_line() -> Iterator[Callable[[str], None]]:
-    """How far git is, on one line of the terminal, which is empty again at the end."""
+    """Show git's progress on one line of the terminal, and clear the line at the end."""
 
     def show(text: str) -> None:
         pieces = [each.strip() for each in re.split(r"[\r\n]", text)]

@@ -21,7 +21,7 @@ from scheduler.cli.group import Globals, OneOf, RunType, cli, global_options, kn
 from scheduler.service import words
 from scheduler.service.root import Root
 
-PART = "part"  # an item that goes on: no space comes after it
+PART = "part"  # an incomplete item: no space is added after it
 
 _BASH = """\
 %(complete_func)s() {
@@ -44,7 +44,7 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 
 
 def last_word(line: str) -> tuple[int, bool]:
-    """Where the last word of a command line begins, and whether it has a quote or a backslash."""
+    """The start of the last word of a command line, and whether it contains a quote or a backslash."""
     start, quote, escaped, quoted = 0, "", False, False
     for place, letter in enumerate(line):
         if escaped:
@@ -61,15 +61,15 @@ def last_word(line: str) -> tuple[int, bool]:
 
 
 class _Bash(BashComplete):
-    """Bash cuts words at colons and equals signs, and replaces what comes after the last of them only."""
+    """Bash splits words at colons and equals signs, and replaces only what comes after the last one."""
 
     name = "bash"
     source_template = _BASH
-    _cut = ""  # what bash leaves standing of the word
+    _cut = ""  # the part of the word that bash keeps
 
     def get_completion_args(self) -> tuple[list[str], str]:
         line = os.environ.get("COMP_LINE")
-        if line is None:  # a script of an earlier version
+        if line is None:  # a script from an earlier version
             return super().get_completion_args()
         start, quoted = last_word(line)
         written = split_arg_string(line[start:])
@@ -90,7 +90,7 @@ _SPECIAL, _ESCAPED = r"([^\w@%+=:,./~|-])", r"\\\1"
 
 
 class _Zsh(ZshComplete):
-    """What stands before the = of an option stays: click's script puts the value in the place of both."""
+    """Keep the text before the = of an option: click's script replaces both with the value."""
 
     name = "zsh"
     source_template = (
@@ -108,7 +108,7 @@ class _Zsh(ZshComplete):
 
 
 class _Fish(FishComplete):
-    """Fish itself puts no space after a slash, a dot or an equals sign."""
+    """Fish itself adds no space after a slash, a dot or an equals sign."""
 
     name = "fish"
 
@@ -126,7 +126,7 @@ for _shell in (_Bash, _Zsh, _Fish):
 
 
 class _Known(click.ParamType[str]):
-    """A word; completion offers those that `found` knows of the root."""
+    """A word. Completion offers the words that `found` returns for the root."""
 
     def __init__(self, name: str, found: Callable[[Root], Iterable[str]]) -> None:
         self.name = name
@@ -138,7 +138,7 @@ class _Known(click.ParamType[str]):
 
 
 class _PathInRoot(click.ParamType[str]):
-    """A file or folder by its path in the root, wherever the shell is."""
+    """A file or folder, as a path in the root, independent of the working directory."""
 
     name = "path"
 
@@ -148,7 +148,7 @@ class _PathInRoot(click.ParamType[str]):
 
 
 class _Setting(click.ParamType[str]):
-    """KEY=VALUE; completion offers the keys, then the values of one that has only some."""
+    """KEY=VALUE. Completion offers the keys, then the values of keys with a fixed set of values."""
 
     name = "setting"
 
@@ -170,14 +170,14 @@ class _Setting(click.ParamType[str]):
 
 
 class _Target(RunType):
-    """What a job can go back to: a run, or a text or commit by its hash."""
+    """A target of a rollback: a run, or a text or commit by its hash."""
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [*super().shell_complete(ctx, param, incomplete), *_items(("text:", "commit:"), incomplete)]
 
 
 def _items(found: Iterable[str], incomplete: str) -> list[CompletionItem]:
-    """Those that begin so; one that goes on, such as a folder or a key, is no whole word."""
+    """The candidates with this prefix. An incomplete one, such as a folder or a key, is not a whole word."""
     return [
         CompletionItem(each, type=PART if each.endswith(("/", "=", ":")) else "plain")
         for each in found

@@ -54,7 +54,7 @@ _IF_VERSION = click.option(
 
 
 def _to_target(command: F) -> F:
-    """Adds the options that say where an edit goes, and hands them to the command as `target`."""
+    """Add the options that say where an edit goes, and pass them to the command as `target`."""
 
     @functools.wraps(command)
     def aimed(*args: Any, commit: bool, branch: str | None, push: bool, message: str | None, **kwargs: Any) -> Any:
@@ -194,7 +194,7 @@ def rollback_command(given: Globals, job: str, to: str, if_version: str | None, 
 
 @contextlib.contextmanager
 def whole() -> Iterator[None]:
-    """Within the block a signal that ends a command takes the edit back first, as Ctrl-C does: a hook can take long."""
+    """Inside the block, a signal that ends the command undoes the edit first, as Ctrl-C does. A hook can take long."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -237,7 +237,7 @@ def _changes(settings: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _read_task(name: str | None) -> str | None:
-    """The text as it is: every byte counts, line ends too."""
+    """The exact text: every byte counts, including line ends."""
     if name is None:
         return None
     try:
@@ -272,7 +272,7 @@ def _print(given: Globals, found: EditJson, *, done: str = "applied now", is_new
 
 
 def _proposed_lines(found: EditJson, *, is_new: bool) -> Iterator[str]:
-    """What an edit means for when the job runs, and for what it can do."""
+    """How an edit changes when the job runs and what it can do."""
     proposed = found["proposed"]
     if proposed is None:
         return

@@ -1,4 +1,4 @@
-"""What click finds wrong with a command line, said as everything else is: one line, and a hint."""
+"""Errors that click finds in a command line, worded like all other errors: one line and a hint."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OTHER_OPTIONS = {
 
 
 def click_told(error: click.ClickException) -> tuple[str, str]:
-    """The message and the hint for any error of click's."""
+    """The message and the hint for any click error."""
     ctx = getattr(error, "ctx", None)
     match error:
         case click.NoSuchOption():
@@ -102,6 +102,6 @@ def _help_hint(ctx: click.Context | None) -> str:
 
 
 def _plain(message: str) -> str:
-    """A sentence of click's as a message of ours: no capital at its beginning, no full stop at its end."""
+    """Reword a click sentence as one of our messages: no capital at the start, no full stop at the end."""
     text = message.strip().removesuffix(".")
     return text[:1].lower() + text[1:] if text[1:2].islower() else text

@@ -1,4 +1,4 @@
-"""The command group, and what commands share: options, values, exit codes, talk on stderr."""
+"""The command group, and what commands share: options, values, exit codes, messages on stderr."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(slots=True)
 class Globals:
-    """The global options, as given before or after the command's name."""
+    """The global options, given before or after the command's name."""
 
     root: str | None = None
     state: str | None = None
@@ -66,7 +66,7 @@ class Globals:
         return root
 
     def _zone_of_reader(self) -> str:
-        """Empty where nobody asks for one: times are shown in the zone of the root, and read in that of the job."""
+        """The zone that the user asked for. If empty, times are shown in the root's zone and read in the job's."""
         if self.utc and self.local:
             raise UsageError("--utc and --local name two zones", hint="leave one of them out")
         if not self.local:
@@ -86,19 +86,19 @@ class Globals:
 
     @property
     def prefix(self) -> bool:
-        """Whether a unique prefix may stand for an id: only for reading, by a person at a terminal."""
+        """True if a unique prefix can replace an id: only for reading commands, used by a person at a terminal."""
         return sys.stdout.isatty()
 
 
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a uid that no account has, as in many containers
+    except (KeyError, OSError):  # a uid without an account, as in many containers
         return str(os.getuid())
 
 
 def global_options(command: F) -> F:
-    """Adds the global options to a command and hands it one `Globals`, merged with those given before its name."""
+    """Add the global options to a command, and pass it one `Globals` that includes options before its name."""
 
     @functools.wraps(command)
     def merged(*args: Any, **kwargs: Any) -> Any:
@@ -111,7 +111,7 @@ def global_options(command: F) -> F:
         try:
             return command(given, *args, **_instants(given, kwargs))
         except SchedulerError as error:
-            error.args = (render.in_zone(str(error)),)  # here: nobody knows the zone once the command has ended
+            error.args = (render.in_zone(str(error)),)  # here, because the zone is unknown once the command has ended
             raise
 
     adorned: F = with_options(
@@ -131,7 +131,7 @@ def global_options(command: F) -> F:
 
 
 def _instants(given: Globals, values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a command, with what was written as an instant as that instant."""
+    """The values of a command, with instants resolved."""
     spoken = {name: value for name, value in values.items() if isinstance(value, Spoken)}
     if not spoken:
         return values
@@ -150,7 +150,7 @@ def with_options(command: Any, *options: Callable[[Any], Any]) -> Any:
 
 
 class JobType(click.ParamType[str]):
-    """A job id; completion offers the known ones."""
+    """A job id. Completion offers the known ids."""
 
     name = "job"
 
@@ -159,12 +159,12 @@ class JobType(click.ParamType[str]):
 
 
 class RunType(click.ParamType[str]):
-    """A run, JOB:N; completion offers the newest of each job."""
+    """A run, JOB:N. Completion offers the newest runs of each job."""
 
     name = "run"
 
     def __init__(self, *, or_job: bool = False) -> None:
-        self._or_job = or_job  # jobs are offered, and runs once there is a colon
+        self._or_job = or_job  # completes jobs first, and runs after a colon
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         job, colon, _ = incomplete.partition(":")
@@ -178,13 +178,13 @@ class RunType(click.ParamType[str]):
 
 
 def known_root(context: click.Context) -> Root | None:
-    """The root that the options of an unfinished command line name; None where there is none."""
+    """The root named by the options of an unfinished command line, or None if there is none."""
     given = Globals(quiet=True)
     for name in ("root", "state", "db"):
         setattr(given, name, context.params.get(name) or context.find_root().params.get(name))
     try:
         return given.find_root()
-    except SchedulerError:  # completion never prints an error into somebody's prompt
+    except SchedulerError:  # completion must never print an error into the user's prompt
         return None
 
 
@@ -195,7 +195,7 @@ def _known(context: click.Context) -> tuple[list[str], list[str]]:
 
 
 class InstantType(click.ParamType[Spoken]):
-    """An instant as `read_moment` reads it. The command is given a datetime: which one can depend on its job."""
+    """An instant in the forms of `read_moment`. The command gets a datetime, which can depend on its job."""
 
     name = "instant"
 
@@ -207,7 +207,7 @@ class InstantType(click.ParamType[Spoken]):
 
 
 class SinceType(InstantType):
-    """An instant in the past: `12h` is twelve hours ago, as is `-12h`."""
+    """An instant in the past: both `12h` and `-12h` mean twelve hours ago."""
 
     name = "since"
 
@@ -217,7 +217,7 @@ class SinceType(InstantType):
 
 
 class OneOf(click.Choice[str]):
-    """One of some words; what another tool calls it is met with the word that means it here."""
+    """One of several words. For another tool's word, the error suggests ours."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
@@ -230,7 +230,7 @@ class OneOf(click.Choice[str]):
 
 
 class SomeOf(click.ParamType[str]):
-    """One or more of some words, separated by commas; the verb checks them. Completion offers those not named yet."""
+    """One or more of several words, separated by commas; the verb checks them. Completion offers the remaining ones."""
 
     name = "words"
 
@@ -244,8 +244,8 @@ class SomeOf(click.ParamType[str]):
 
 
 PROBLEMS, REFUSED, UNAVAILABLE = 1, 3, 5
-CODE = "exit_code"  # how the command ends, decided before it prints
-MOST = 1_000_000  # rows or fires asked for at once
+CODE = "exit_code"  # the exit code, decided before the command prints
+MOST = 1_000_000  # rows or fires per request
 
 
 class Commands(GroupedCommands):
@@ -270,7 +270,7 @@ class Commands(GroupedCommands):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            # Whoever read our output has gone, as in `scheduler list | head`: no complaint, now or at exit.
+            # The reader of our output has gone, as in `scheduler list | head`. Do not complain, now or at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise click.exceptions.Exit(ctx.meta.get(CODE, 0)) from None
 
@@ -283,33 +283,33 @@ def cli(given: Globals) -> None:
 
 
 def end(code: int) -> None:
-    """Ends the command with this code; 0 goes on to its end."""
+    """End the command with this code. With 0, the command continues to its end."""
     if code:
         raise click.exceptions.Exit(code)
 
 
 def end_will_be(code: int) -> int:
-    """The code that this command will end with, also where nobody reads what it prints."""
+    """The code with which this command will end, even if nobody reads its output."""
     click.get_current_context().meta[CODE] = code
     return code
 
 
 def printed(given: Globals, found: Any) -> bool:
-    """Whether JSON is wanted, and so the answer is printed by now."""
+    """Print the answer as JSON if requested. True if it was printed."""
     if given.as_json:
         render.print_json(found)
     return given.as_json
 
 
 def say(given: Globals, text: str) -> None:
-    """Talk, on stderr; nobody listening is no reason to stop."""
+    """Print a message to stderr. Continue if nobody is listening."""
     if not given.quiet:
         with contextlib.suppress(OSError):
             click.echo(render.in_zone(text), err=True)
 
 
 def say_daemon(given: Globals, daemon: DaemonJson) -> None:
-    """That no daemon is there: an error if one served here before."""
+    """Report that no daemon is running: an error if one served here before."""
     if daemon["severity"] != "error":
         say(given, f"{daemon['message']}; {daemon['hint']}")
         return

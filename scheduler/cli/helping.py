@@ -1,4 +1,4 @@
-"""What `--help` shows: commands in groups, and of one command its own options only."""
+"""The layout of `--help`: commands in groups, and for a single command only its own options."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Operate": ("serve", "doctor", "backup", "restore", "gc", "mcp"),
     "Set up": ("init", "clone", "import", "export", "hooks", "schema", "completion"),
 }
-OTHER = "Other"  # for a command that no group has yet
-_WIDEST_OPTION = 24  # columns; the meaning of a longer one begins on the next line
+OTHER = "Other"  # for commands that are in no group yet
+_WIDEST_OPTION = 24  # columns; the help of longer options starts on the next line
 
 
 def summary(command: click.Command) -> str:
-    """The first sentence of its help, whole."""
+    """The first sentence of the help, in full."""
     return command.get_short_help_str(limit=10_000)
 
 
 def grouped(commands: Mapping[str, click.Command]) -> Iterator[tuple[str, list[str]]]:
-    """The commands by group, in the order in which one needs them."""
+    """The commands by group, in the order in which users need them."""
     placed = {name for names in GROUPS.values() for name in names}
     for title, names in {**GROUPS, OTHER: tuple(sorted(commands.keys() - placed))}.items():
         if found := [name for name in names if name in commands]:
@@ -41,7 +41,7 @@ class OwnCommand(click.Command):
     """A command whose help leaves the global options to `scheduler --help`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.allow_extra_args = True  # what is too much is told in our own words
+        ctx.allow_extra_args = True  # we report extra arguments in our own words
         with _told_where(ctx):
             super().parse_args(ctx, args)
         if ctx.args and not ctx.resilient_parsing:
@@ -56,7 +56,7 @@ class OwnCommand(click.Command):
 
 
 class GroupedCommands(click.Group):
-    """A group of commands whose help lists them by what one wants to do."""
+    """A group whose help lists the commands by purpose."""
 
     command_class = OwnCommand
 
@@ -76,7 +76,7 @@ class GroupedCommands(click.Group):
 
 @contextlib.contextmanager
 def _told_where(ctx: click.Context) -> Iterator[None]:
-    """Within the block an error of the parser knows its command, which not every one does."""
+    """Inside the block, parser errors know their command, which not all of them do by themselves."""
     try:
         yield
     except click.UsageError as error:
@@ -85,14 +85,14 @@ def _told_where(ctx: click.Context) -> Iterator[None]:
 
 
 def written_name(param: click.Parameter) -> str:
-    """A parameter as one writes it: `--to`, or JOB."""
+    """A parameter as users write it: `--to` or JOB."""
     if isinstance(param, click.Option):
         return max(param.opts, key=len)
     return (param.metavar or (param.name or "").upper()).strip("[]").removesuffix("...")
 
 
 def usage(ctx: click.Context) -> str:
-    """How the command is called, on one line."""
+    """The usage of the command, on one line."""
     return " ".join((ctx.command_path, *ctx.command.collect_usage_pieces(ctx)))
 
 

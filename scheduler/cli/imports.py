@@ -1,4 +1,4 @@
-"""The commands that carry jobs from elsewhere into a root, and out of it with their history: import, export."""
+"""The commands that bring jobs into a root and take them out with their history: import, export."""
 
 from __future__ import annotations
 
@@ -45,18 +45,16 @@ _CRONTAB_ONLY = "says something of a crontab only"
     "--runner",
     metavar="NAME",
     type=RUNNER,
-    help="Runner of the jobs (default: the root's shell, or its default runner).",
+    help="Runner of the jobs (default: the root's shell runner, or its default runner).",
 )
-@click.option("--timezone", metavar="ZONE", help="Zone of schedules that name none (default: this machine's).")
+@click.option("--timezone", metavar="ZONE", help="Zone for schedules without one (default: this machine's).")
 @click.option(
-    "--system/--no-system",
-    default=None,
-    help="Expect a crontab with a user in each line, or without (default: find out).",
+    "--system/--no-system", default=None, help="Expect a crontab with or without a user on each line (default: detect)."
 )
-@click.option("--user", metavar="NAME", help="Whose lines of a system crontab to import (default: yours).")
-@click.option("--prefix", metavar="P", help="Start each id with P (a crontab only).")
+@click.option("--user", metavar="NAME", help="Import this user's lines of a system crontab (default: yours).")
+@click.option("--prefix", metavar="P", help="Start each id with P (crontab only).")
 @click.option("--paused", is_flag=True, help="Pause the new jobs until `scheduler resume`.")
-@click.option("--no-sync", is_flag=True, help="Only write the files, so that you can change ids first.")
+@click.option("--no-sync", is_flag=True, help="Only write the files, so that you can change ids before the sync.")
 @click.option("--dry-run", is_flag=True, help="Show the ids and files; write nothing.")
 @global_options
 def import_command(
@@ -172,7 +170,7 @@ def _print(given: Globals, found: ImportJson, kind: str, *, only_files: bool) ->
 
 
 def _say_what_is_next(given: Globals, found: ImportJson, kind: str) -> None:
-    """How no job comes to run twice: here, and where it came from."""
+    """Explain how to prevent a job from running twice, here and at its source."""
     new = [job["id"] for job in found["jobs"] if job["files"] == "written"]
     if not new or found["applied"] != "now" or kind == "export":
         return

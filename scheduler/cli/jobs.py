@@ -61,10 +61,10 @@ if TYPE_CHECKING:
     "--status",
     metavar="STATUS,...",
     type=SomeOf([*(status.value for status in Status), *FILTERS]),
-    help="Only jobs of these statuses, or running or failing.",
+    help="Only jobs with one of these statuses, or running or failing.",
 )
 @click.option("--tag", type=TAG, help="Only jobs with this tag.")
-@click.option("--problems", is_flag=True, help="Only jobs with problems, and the problems.")
+@click.option("--problems", is_flag=True, help="Only jobs whose files have problems, with the problems.")
 @global_options
 def list_command(given: Globals, status: str | None, tag: str | None, problems: bool) -> None:
     """List the jobs: status, schedule, next and last run."""
@@ -123,7 +123,7 @@ def _say_held(given: Globals, held: str | None) -> None:
 def show_command(given: Globals, job: str) -> None:
     """Show one job, or one run of it.
 
-    Of a job: definition, state, file and next fires. Of a run, JOB:N: why it ran, who asked for it, its attempts,
+    For a job: definition, state, file and next fires. For a run (JOB:N): why it ran, who asked for it, its attempts,
     how it ended, and the last lines that it wrote.
     """
     if ":" in job:
@@ -180,9 +180,11 @@ def show_command(given: Globals, job: str) -> None:
 
 @cli.command("next")
 @click.argument("jobs", metavar="[JOB...]", nargs=-1, type=JobType())
-@click.option("-n", "count", type=click.IntRange(min=1, max=MOST), help="Fires of each job; 5 unless --to is given.")
-@click.option("--from", "start", type=InstantType(), help="After this instant; now if absent.")
-@click.option("--to", "until", type=InstantType(), help="Up to and including this instant.")
+@click.option(
+    "-n", "count", type=click.IntRange(min=1, max=MOST), help="Show N fires per job (default: 5, or all with --to)."
+)
+@click.option("--from", "start", type=InstantType(), help="Only fires after this instant (default: now).")
+@click.option("--to", "until", type=InstantType(), help="Only fires up to and including this instant.")
 @global_options
 def next_command(
     given: Globals, jobs: tuple[str, ...], count: int | None, start: datetime | None, until: datetime | None
@@ -213,16 +215,16 @@ def next_command(
 @click.option(
     "-n", "count", type=click.IntRange(min=1, max=MOST), default=NEWEST, help="Show the N newest (default: 50)."
 )
-@click.option("--since", metavar="T", type=SinceType(), help="Only runs that ended at T or later, or have not ended.")
+@click.option("--since", metavar="T", type=SinceType(), help="Only runs that ended at T or later, or are not over yet.")
 @click.option("--failed", is_flag=True, help="Only failures: failed, timed out, interrupted, could not start.")
-@click.option("--status", type=OneOf([status.value for status in RunStatus]), help="Only runs of this status.")
+@click.option("--status", type=OneOf([status.value for status in RunStatus]), help="Only rows with this status.")
 @global_options
 def history_command(
     given: Globals, job: str | None, count: int, since: datetime | None, failed: bool, status: str | None
 ) -> None:
     """List runs and skips, newest first.
 
-    Without JOB: of all jobs; those that have not ended come first, then by when they ended.
+    Without JOB, of all jobs: runs that are not over yet first, then the most recently ended.
     """
     root = given.find_root()
     found = history(
@@ -267,17 +269,19 @@ def history_command(
 
 @cli.command("explain")
 @click.argument("job", metavar="JOB|RUN", type=RunType(or_job=True))
-@click.option("--at", type=InstantType(), help="The instant to explain. Default: the newest slot that was due.")
-@click.option("--from", "start", type=InstantType(), help="Sum up all slots from this instant on.")
-@click.option("--to", "until", type=InstantType(), help="With --from: the slots before this instant. Default: now.")
+@click.option("--at", type=InstantType(), help="The instant to explain (default: the newest slot that was due).")
+@click.option("--from", "start", type=InstantType(), help="Summarise the slots from this instant on.")
+@click.option(
+    "--to", "until", type=InstantType(), help="With --from: up to, not including, this instant (default: now)."
+)
 @global_options
 def explain_command(
     given: Globals, job: str, at: datetime | None, start: datetime | None, until: datetime | None
 ) -> None:
     """Explain why a job did, did not or will not run.
 
-    At any instant, or summed up from --from to --to. For a run (JOB:N): why it started and how it ended. A time
-    without a zone is in the job's zone.
+    Explains one instant, or summarises the slots from --from to --to. For a run (JOB:N): why it started and how it
+    ended. A time without a zone is in the job's zone.
     """
     root = given.find_root()
     if ":" in job:
@@ -348,12 +352,12 @@ def _print_window(given: Globals, found: ExplainWindowJson) -> None:
 
 @cli.command("output")
 @click.argument("run", metavar="RUN|JOB", type=RunType())
-@click.option("--follow", is_flag=True, help="Go on printing until the run has ended.")
+@click.option("--follow", is_flag=True, help="Keep printing until the run ends.")
 @global_options
 def output_command(given: Globals, run: str, follow: bool) -> None:
     """Print what a run wrote to stdout and stderr.
 
-    Of a job: what its newest run wrote. A file or pipe gets the exact bytes; a terminal gets no control sequences,
+    For a job: what its newest run wrote. A file or pipe gets the exact bytes; a terminal gets no control sequences,
     such as colours.
     """
     root = given.find_root()
@@ -386,7 +390,7 @@ def output_command(given: Globals, run: str, follow: bool) -> None:
 def task_command(given: Globals, run: str) -> None:
     """Print the exact text that a run was given.
 
-    Of a job: the text that its next run would be given, as the files are now.
+    For a job: the text that its next run would get from the files as they are now.
     """
     if ":" not in run:
         present = present_task(given.find_root(), run, prefix=given.prefix)
@@ -408,7 +412,7 @@ def task_command(given: Globals, run: str) -> None:
 def audit_command(given: Globals, job: str | None, count: int) -> None:
     """Show what changed, when, and by whom.
 
-    Newest first. For one job, for `@root` (scheduler.yaml), or for all.
+    Newest first. For one job, for `@root` (scheduler.yaml), or for everything.
     """
     root = given.find_root()
     found = audit(root, job, count=count, prefix=given.prefix)
@@ -444,14 +448,14 @@ def audit_command(given: Globals, job: str | None, count: int) -> None:
 
 
 def _outcome(run: RunJson) -> str:
-    """When a run is tried again; else what is to be said of its end, what it wrote, or why it has not run."""
+    """When a run is retried; otherwise how it ended, what it wrote, or why it has not run."""
     if run["retry_at"]:
         return f"tried again at {render.local_time(run['retry_at'])}"
     return render.first_line(run["error"] or run["result"] or (run["reason"] if run["status"] == "skipped" else ""), 60)
 
 
 def _origin_text(evidence: EvidenceJson) -> str:
-    """The commit that brought it, with its author; else the one that was checked out."""
+    """The commit that introduced it, with its author; otherwise the commit that was checked out."""
     commit = evidence["commit"]
     if commit is not None:
         return f"  [{commit['id'][:7]} by {commit['author']}: {commit['subject']}]"
@@ -461,7 +465,7 @@ def _origin_text(evidence: EvidenceJson) -> str:
 
 
 def _status_text(job: JobJson) -> str:
-    """The status, and after a slash what a person should know of: a bad file, a row of errors, what is overdue (F7)."""
+    """The status, and after a slash any warnings: a bad file, consecutive errors, an overdue job (F7)."""
     marks = [] if job["sync_state"] in ("synced", "archived") else [job["sync_state"]]
     if job["paused"] and job["paused"]["reason"]:
         marks.append(job["paused"]["reason"])
@@ -477,7 +481,7 @@ _GONE = ("dead", "stopped", "never")
 
 
 def _running_text(job: JobJson, now: datetime) -> str:
-    """For how long it has been running, and how many runs; empty if it is not."""
+    """How long it has been running, and how many runs there are; empty if it is not running."""
     going = [run for run in job["running"] if run["status"] != "queued"]
     if not going:
         return ""
@@ -487,7 +491,7 @@ def _running_text(job: JobJson, now: datetime) -> str:
 
 
 def _last_text(job: JobJson, now: datetime) -> str:
-    """How the last run ended; or that the slot after it was skipped by a fault, which no green word may hide."""
+    """How the last run ended, or that the slot after it was skipped because of a fault, which must not stay hidden."""
     skipped = job["last_skip_at"]
     if skipped and is_fault(job["last_skip_reason"]) and skipped > (job["last_run_at"] or ""):
         return f"skipped: {job['last_skip_reason']} {render.ago(skipped, now)}"

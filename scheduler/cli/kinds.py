@@ -1,4 +1,4 @@
-"""Kinds of arguments that name something on this machine: taken as they are, and completed by the shell."""
+"""Types of arguments that name something on this machine: passed on as they are, and completed by the shell."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from click.shell_completion import CompletionItem
 
 
 class FolderType(click.ParamType[str]):
-    """A folder, which need not be there."""
+    """A folder, which may not exist."""
 
     name = "dir"
 
@@ -16,7 +16,7 @@ class FolderType(click.ParamType[str]):
 
 
 class FileType(click.ParamType[str]):
-    """A file, which need not be there; or a word in its place, such as - or a URL."""
+    """A file, which may not exist; or a special value, such as - or a URL."""
 
     name = "file"
 

@@ -1,4 +1,4 @@
-"""All commands, and how every one of them ends: by the exit codes of design I3."""
+"""All commands, and how each of them ends: with the exit codes of design I3."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from scheduler.machine.signals import settle_signals
 
 
 def main() -> NoReturn:
-    """Runs a command line and exits; errors of ours become one line, a hint and their exit code."""
+    """Run a command line and exit. Print our errors as one line and a hint, and exit with their code."""
     settle_signals()
     try:
-        code = cli.main(standalone_mode=False, prog_name="scheduler")  # hands back what `_exit` raised
+        code = cli.main(standalone_mode=False, prog_name="scheduler")  # returns what `_exit` raised
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(2)
@@ -59,11 +59,11 @@ def _tell(message: str, hint: str) -> None:
 
 
 def option_for(argument: str) -> str:
-    """How a person writes an argument of a verb here."""
+    """An argument of a verb, as users write it on the command line."""
     return "--" + {"task": "task-file", "path": "file"}.get(argument, argument.replace("_", "-"))
 
 
 def option_with(argument: str, value: Any) -> str:
-    """How a person writes an argument of a verb, or a key of a job, with its value."""
+    """An argument of a verb, or a key of a job, with its value, as users write it."""
     text = shlex.quote(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
     return f"{option_for(argument)} {text}" if argument == "path" else f"--set {argument}={text}"

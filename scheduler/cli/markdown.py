@@ -1,7 +1,7 @@
-"""A review as one Markdown comment of a pull request: enough to decide, and harmless whatever the files hold.
+"""A review as one Markdown comment for a pull request: enough to decide, and harmless whatever the files contain.
 
-Every text that came out of a file stands in a code span, in a fence longer than any that it holds, or as escaped HTML:
-so it can mention nobody, link nowhere, end no block and start none. What does not print is shown by its number.
+Every text from a file is in a code span, in a fence longer than any that it contains, or in escaped HTML. So it
+cannot mention anybody, link anywhere, or end or start a block. Characters that do not print are shown by number.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from scheduler.core.views import place_of_setting
 if TYPE_CHECKING:
     from scheduler.core.plan.review import TaskDiff
 
-MOST = 65_536 - 1_024  # characters of a comment on GitHub; less some for what a workflow adds
-_NOTE = 1_500  # kept for saying what was cut
-_SMALLEST = 500  # characters of a diff that is worth to be begun
-_FEWEST = 8  # lines of a diff; fewer say nothing
+MOST = 65_536 - 1_024  # characters of a comment on GitHub, minus room for what a workflow adds
+_NOTE = 1_500  # reserved for saying what was cut
+_SMALLEST = 500  # characters; a shorter part of a diff is not worth showing
+_FEWEST = 8  # lines of a diff; fewer are meaningless
 _LINE = 2_000  # characters of one line of a diff
 _VALUE = 300  # of one value
 
@@ -42,7 +42,7 @@ Json = Mapping[str, Any]
 
 
 def marker(folder: str) -> str:
-    """The first line of the comment of one root, by which the next one finds it.
+    """The first line of a root's comment, which identifies it for the next update.
 
     folder: the root in its repository.
     """
@@ -51,7 +51,7 @@ def marker(folder: str) -> str:
 
 
 def comment(shown: Json, diffs: Sequence[TaskDiff], *, folder: str = "", read: bool = True, most: int = MOST) -> str:
-    """The whole comment, at most `most` characters; what was cut off is said at its end."""
+    """The whole comment, at most `most` characters. Its end says what was cut off."""
     page = _Page(most - _NOTE)
     page.add(
         "",
@@ -84,7 +84,7 @@ _ERRORS = "#### Errors\n\nA job with an error keeps its last good definition; a 
 
 
 def _sections(shown: Json) -> Iterator[tuple[str, list[tuple[str, Json]]]]:
-    """The jobs of each section: what runs at other times before what does not."""
+    """The jobs of each section: changed run times first."""
     jobs = shown["jobs"].items()
     inherits = {update["id"] for update in shown["updated"] if not own_changes(update)}
     changed = [(job_id, job) for job_id, job in jobs if job["change"] == "changed"]
@@ -120,7 +120,7 @@ class _Page:
         self._cut[what] = self._cut.get(what, 0) + 1
 
     def each(self, what: str, title: str, blocks: Sequence[Sequence[str]], *, share: float) -> None:
-        """As many blocks as fit into that share of the room left: no crowd of one kind may push out the next."""
+        """As many blocks as fit in this share of the remaining room, so that no section crowds out the next."""
         head = [title, ""]
         kept_back = self.room - int(self.room * share)
         self.room -= kept_back
@@ -130,7 +130,7 @@ class _Page:
         self.room += kept_back
 
     def bullets(self, what: str, title: str, lines: Sequence[str], *, share: float) -> None:
-        """As many bullets of one list as fit, without a blank line between them."""
+        """As many bullets of one list as fit, without blank lines between them."""
         kept_back = self.room - int(self.room * share)
         left, kept = int(self.room * share) - _size(title) - 4, 0
         while kept < len(lines) and (left := left - _size(lines[kept]) - 1) >= 0:
@@ -143,7 +143,7 @@ class _Page:
         self.room += kept_back
 
     def diffs(self, title: str, diffs: Sequence[TaskDiff], *, share: float) -> None:
-        """As much of the texts as fits into that share of the room left; new ones last."""
+        """As much of the texts as fits in this share of the remaining room; new texts come last."""
         kept_back = self.room - int(self.room * share)
         self.room -= kept_back
         self._diffs(title, diffs)
@@ -162,7 +162,7 @@ class _Page:
                 continue
             lines = _lines(diff)
             kept = 0
-            left = self.room - _size("\n".join([*head, *_diff(diff, 0)])) - 200  # what says how much was cut
+            left = self.room - _size("\n".join([*head, *_diff(diff, 0)])) - 200  # for saying how much was cut
             while left > 0 and kept < len(lines):
                 left -= _size(_diff_line(lines[kept])) + 1
                 kept += left > 0
@@ -246,7 +246,7 @@ def _power(power: Power, shown: Json) -> Iterator[str]:
 
 
 def _users(field: str, jobs: Sequence[str]) -> str:
-    """Whom a setting reaches: who uses the runner, or takes over the default."""
+    """Who is affected by a setting: users of the runner, or jobs that inherit the default."""
     if runner_of(field) is not None:
         return f"; used by {_listed(jobs)}" if jobs else "; no job uses it"
     if not is_inherited_setting(field):
@@ -274,7 +274,7 @@ def _job(job_id: str, job: Json, shown: Json) -> list[str]:
     update = next((each for each in shown["updated"] if each["id"] == job_id), None)
     for field, change in ({} if update is None else own_changes(update)).items():
         before, after = (_value(field, change[side]) for side in ("before", "after"))
-        if field == "schedule":  # the table has it in words
+        if field == "schedule":  # the table shows it in words
             before, after = (code(_short(schedule_written(change[side]))) for side in ("before", "after"))
         lines.append(f"- {_field(field)}: {before} \u2192 {after}")
     if retimed(job):
@@ -283,7 +283,7 @@ def _job(job_id: str, job: Json, shown: Json) -> list[str]:
 
 
 def _times(job: Json) -> list[str]:
-    """When it runs, before and after; the fires themselves are folded, and their zone is in the title of the table."""
+    """Run times before and after. The fires are folded, with their zone in the title of the table."""
     before, after = job["before"], job["after"]
     sides = [side for side in (before, after) if side is not None]
     titles = ["before", "after"] if len(sides) == 2 else ["it would have run" if after is None else "it will run"]
@@ -344,7 +344,7 @@ def _diff(diff: TaskDiff, most: int | None = None) -> list[str]:
 
 
 def _lines(diff: TaskDiff) -> list[str]:
-    """Not as splitlines() has it: what another character parts would stand there without its sign."""
+    """The lines of a text. Unlike splitlines(), splits only at line feeds: other pieces would lack a diff sign."""
     return diff.unified.split("\n")[:-1]
 
 
@@ -357,7 +357,7 @@ def code(text: str) -> str:
 
 
 def _html(text: str) -> str:
-    """For a block of HTML, in which nothing of Markdown counts; never for a line of text."""
+    """Text for an HTML block, where Markdown has no effect; never for a line of text."""
     return f"<code>{html.escape(_printable(text))}</code>".replace("@", "&#64;")
 
 
@@ -372,7 +372,7 @@ def _diff_line(line: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Characters that hide, turn or end what stands around them, by their number: <U+202E>."""
+    """Replace characters that hide, reorder or end the surrounding text by their number: <U+202E>."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if plain or c == "\t" else f"<U+{ord(c):04X}>" for c, plain in each_shown(text))
@@ -396,5 +396,5 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _size(text: str) -> int:
-    """As JavaScript and GitHub count: UTF-16 units."""
+    """The length as JavaScript and GitHub count it: in UTF-16 units."""
     return len(text) + sum(c > "\uffff" for c in text)

@@ -1,4 +1,4 @@
-"""What a person sees: tables, problems with their place, and times beside their zone."""
+"""What users see: tables, problems with their place, and times with their zone."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from scheduler.core.values.units import format_duration
 from scheduler.core.views import place_of_setting
 
 GAP = "  "
-NARROWEST = 8  # columns; a cell cut shorter says nothing
+NARROWEST = 8  # columns; a shorter cell says nothing
 NARROWEST_LINE = 20  # columns of a source line
-PIPE_WIDTH = 120  # columns of a source line where no terminal says how many there are
+PIPE_WIDTH = 120  # columns of a source line if there is no terminal
 TAB = "    "
 _COLOURS = {
     word: colour
@@ -42,7 +42,7 @@ _COLOURS = {
 
 
 def print_json(value: Any) -> None:
-    """JSON for a person is indented; for a program it is one line, which is several times quicker to write."""
+    """Print JSON: indented for a person, on one line for a program, which is several times faster to write."""
     click.echo(json_text(value, indent=2 if sys.stdout.isatty() else None))
 
 
@@ -54,11 +54,11 @@ def print_table(
     optional: Sequence[str] = (),
     least: int = NARROWEST,
 ) -> None:
-    """An aligned table; coloured and fitted to the screen on a terminal, plain and uncut in a pipe.
+    """Print an aligned table: coloured and fitted to the screen on a terminal, plain and uncut in a pipe.
 
-    flexible: the column that gives way first, down to `least`. optional: those left out after that, in this order;
-    one of them that is empty goes before anything is cut.
-    Not rich's: a thousand rows take that most of a second.
+    flexible: the column that is narrowed first, down to `least`. optional: columns left out next, in this order.
+    Empty optional columns go before anything is cut.
+    We do not use rich's table: it takes most of a second for a thousand rows.
     """
     lines = [[clean(cell) for cell in line] for line in (columns, *rows)]
     widths = _widths(columns, lines)
@@ -97,9 +97,9 @@ def fitted(
     empty: Sequence[str] = (),
     least: int = NARROWEST,
 ) -> dict[str, int]:
-    """The columns that fit into `room`, and their widths; a time, a status or an id is never cut.
+    """The columns that fit in `room`, and their widths. Times, statuses and ids are never cut.
 
-    empty: those of `optional` that say nothing.
+    empty: the `optional` columns without content.
     """
     found = dict(widths)
     over = _width(found) - room
@@ -125,7 +125,7 @@ def _width(columns: Mapping[str, int]) -> int:
 
 
 def wrapped(prefix: str, text: str, *, indent: int) -> str:
-    """A text behind a prefix; on a terminal broken at its width, the rest of it indented. A pipe gets one line."""
+    """A text after a prefix. On a terminal, wrapped at its width with an indent; in a pipe, one line."""
     if not sys.stdout.isatty():
         return prefix + text
     room = max(shutil.get_terminal_size().columns - indent, NARROWEST_LINE)
@@ -140,7 +140,7 @@ def wrapped(prefix: str, text: str, *, indent: int) -> str:
 
 
 def _pieces(word: str, room: int) -> Iterator[str]:
-    """A word that is wider than the room, such as a PATH, in pieces that fit."""
+    """Split a word that is too wide, such as a PATH, into pieces that fit."""
     while cell_width(word) > room:
         head = cut(word, room + 1)[:-1] or word[:1]
         yield head
@@ -157,7 +157,7 @@ def cut(cell: str, width: int) -> str:
 
 
 def cell_width(text: str) -> int:
-    """Columns that a terminal gives a text: East Asian wide characters take two, combining ones none."""
+    """The columns that a text takes on a terminal: two for East Asian wide characters, none for combining ones."""
     if text.isascii():
         return len(text)
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
@@ -189,13 +189,13 @@ def _styled(shown: str, cell: str, *, header: bool) -> str:
     colour = _COLOURS.get(first)
     if colour is None:
         return shown
-    for mark in marks:  # what a person should know of outweighs the status before it
+    for mark in marks:  # a warning mark matters more than the status before it
         colour = _COLOURS.get(mark, colour)
     return click.style(shown, dim=True) if colour == "dim" else click.style(shown, fg=colour)
 
 
 def clean(text: str) -> str:
-    """Text from files and children without control characters: none of it may steer a terminal."""
+    """Text from files and child processes without control characters, so that it cannot control a terminal."""
     if text.isascii() and text.isprintable():
         return text
     from scheduler.core.values.hidden import each_shown
@@ -204,9 +204,9 @@ def clean(text: str) -> str:
 
 
 class ForScreen:
-    """One stream of bytes, in pieces, as a terminal may show it: lines and tabs, and nothing that steers it.
+    """One stream of bytes, in pieces, as a terminal can safely show it: lines and tabs, no control sequences.
 
-    A carriage return ends a line, as what a progress bar overwrites would otherwise hide the rest.
+    A carriage return ends a line. Otherwise text that a progress bar overwrites would hide the rest.
     """
 
     def __init__(self) -> None:
@@ -218,9 +218,9 @@ class ForScreen:
 
 
 def write_bytes(file: TextIO, data: bytes, screen: ForScreen | None = None, *, final: bool = False) -> None:
-    """What a run wrote or was given, byte for byte; on a terminal without what would steer it (ADR 18).
+    """Write what a run wrote or received, byte for byte; on a terminal, without control sequences (ADR 18).
 
-    screen: for one of several pieces; `final` ends them.
+    screen: for one of several pieces; `final` marks the last one.
     """
     if file.isatty():
         text = ForScreen()(data, final=True) if screen is None else screen(data, final=final)
@@ -236,7 +236,7 @@ def first_line(text: str | None, limit: int = 80) -> str:
 
 
 def two_sides(before: str, after: str, limit: int) -> tuple[str, str]:
-    """First lines that show how two texts differ, also where they only do so behind what there is room for."""
+    """First lines that show how two texts differ, even if they differ only after the visible part."""
     sides = first_line(before, limit), first_line(after, limit)
     if before == after or sides[0] != sides[1]:
         return sides
@@ -247,31 +247,31 @@ def two_sides(before: str, after: str, limit: int) -> tuple[str, str]:
     return first_line(cut[0], limit), first_line(cut[1], limit)
 
 
-_ZONE = "zone of the screen"  # what the context of a command holds: how to find out the zone of its screen
+_ZONE = "zone of the screen"  # key in the command's context: how to find the zone of its screen
 
 
 def set_zone(find: Callable[[], str]) -> None:
-    """find: called when the first instant is shown, as most commands show none."""
+    """find: called when the first instant is shown, because most commands show none."""
     context = click.get_current_context(silent=True)
     if context is not None:
         context.meta[_ZONE] = find
 
 
 def zone_shown() -> str:
-    """The one zone in which this screen shows instants; UTC outside a command that has found its root."""
+    """The zone in which this screen shows instants. UTC outside a command that has found its root."""
     context = click.get_current_context(silent=True)
     find = None if context is None else context.meta.get(_ZONE)
     return "UTC" if find is None else find()
 
 
 class ShownTime(str):
-    """An instant as a person reads it, and how a table that has no room for that shows it."""
+    """An instant as text for people, and the short form for tables without enough room."""
 
     narrow: str
 
 
 def local_time(text: str | None) -> str:
-    """An instant as a person reads it, in the zone of the screen and with that zone's name."""
+    """An instant as text for people, in the zone of the screen and with that zone's name."""
     if text is None:
         return "-"
     at, zone = parse_instant(text), zone_shown()
@@ -281,12 +281,12 @@ def local_time(text: str | None) -> str:
 
 
 def in_zone(text: str) -> str:
-    """A message of ours, with its instants in the zone of the screen. Not for what files and runs hold."""
+    """A message of ours, with its instants in the zone of the screen. Not for contents of files and runs."""
     return with_wall_times(text, zone_shown()) if "Z" in text else text
 
 
 def clock_change(fire: Mapping[str, Any]) -> str:
-    """What daylight saving does to a fire; empty on all other days."""
+    """How a clock change affects a fire; empty on all other days."""
     match fire["dst"], fire["dst_occurrence"]:
         case "gap", _:
             return "moved: its time is skipped"
@@ -298,7 +298,7 @@ def clock_change(fire: Mapping[str, Any]) -> str:
 
 
 def ago(text: str | None, now: datetime) -> str:
-    """How long ago an instant was, or how far ahead, in one unit."""
+    """How long ago an instant was, or how far ahead it is, in one unit."""
     if text is None:
         return "-"
     seconds = (now - parse_instant(text)).total_seconds()
@@ -309,7 +309,7 @@ def ago(text: str | None, now: datetime) -> str:
 
 
 def ahead(text: str, now: datetime) -> str:
-    """How far ahead a fire is, or for how long it has been due."""
+    """How far ahead a fire is, or how long it has been due."""
     found = ago(text, now)
     return f"due {found}" if found.endswith("ago") else found
 
@@ -329,7 +329,7 @@ def short_hash(value: str | None, length: int = 12) -> str:
 def print_problems(
     problems: Sequence[Problem], *, sources: Sequence[str | None] | None = None, err: bool = True
 ) -> None:
-    """sources: the line that each problem points at; None: none is shown."""
+    """sources: the line at which each problem points. With None, no line is shown."""
     stream = sys.stderr if err else sys.stdout
     terminal = stream.isatty()
     width = shutil.get_terminal_size().columns if terminal else PIPE_WIDTH
@@ -359,9 +359,9 @@ _WORD = re.compile(r"\"[^\"]*\"|'[^']*'|[\w.@/*+-]+(?::[\w.@/*+-]+)*")
 
 
 def excerpt(source: str, column: int, room: int) -> tuple[str, str]:
-    """A line as far as it fits into `room` columns, and below it a caret at `column` with ~ to the word's end.
+    """The part of a line that fits in `room` columns, and a line with a caret at `column` and ~ to the word's end.
 
-    Only what lies near the caret is looked at, however long the line is.
+    Reads only the text near the caret, however long the line is.
     """
     room = max(room, NARROWEST_LINE)
     at = min(column - 1, len(source))
@@ -381,7 +381,7 @@ def excerpt(source: str, column: int, room: int) -> tuple[str, str]:
 
 
 def _fitting(characters: Iterable[str], room: int) -> int:
-    """How many of the characters fit into `room` columns."""
+    """How many of the characters fit in `room` columns."""
     count = 0
     for character in characters:
         room -= _cells(character)
@@ -402,7 +402,7 @@ def _cells(text: str) -> int:
 def github_text(problem: Problem, folder: str) -> str:
     """A workflow command that marks the place in a pull request on GitHub.
 
-    folder: the root, relative to the top of the checkout; empty where it is the top itself.
+    folder: the root, relative to the top of the checkout; empty if it is the top itself.
     """
     path = f"{folder}/{problem.path}" if folder else problem.path
     hint = f"\nhint: {problem.hint}" if problem.hint else ""
@@ -412,7 +412,7 @@ def github_text(problem: Problem, folder: str) -> str:
 
 
 def github_command(kind: str, path: str, line: int, title: str, text: str, *, column: int | None = None) -> str:
-    """A workflow command that annotates: kind is error, warning or notice; without a path it is of no file."""
+    """A workflow command for an annotation. kind: error, warning or notice. Without a path, it belongs to no file."""
     properties: dict[str, object] = {"file": path, "line": line} if path else {}
     if path and column is not None:
         properties["col"] = column
@@ -422,13 +422,13 @@ def github_command(kind: str, path: str, line: int, title: str, text: str, *, co
 
 
 def _escaped(text: str, more: str = "") -> str:
-    """As the runner of workflows unescapes it: % and line ends always, in properties : and , too."""
+    """Escape for the workflow runner: % and line ends always, and in properties also : and ,."""
     special = {c: f"%{ord(c):02X}" for c in "%\r\n" + more}
     return "".join(special.get(c, c if c.isprintable() else "\N{REPLACEMENT CHARACTER}") for c in text)
 
 
 def schedule_change(change: Mapping[str, Any], words: Mapping[str, Any]) -> tuple[str, str]:
-    """A schedule before and after: in words, with the jitter if that is other, and as written if nothing else is."""
+    """A schedule before and after: in words, with the jitter if it changed, or as written if nothing else changed."""
     sides = [change["before"], change["after"]]
     said = [words["before"], words["after"]]
     jitters = [field_text("jitter_ms", side.get("jitter_ms", "none")) for side in sides]
@@ -440,7 +440,7 @@ def schedule_change(change: Mapping[str, Any], words: Mapping[str, Any]) -> tupl
 
 
 def schedule_written(schedule: Mapping[str, Any]) -> str:
-    """A schedule by its keys, as its file has them."""
+    """A schedule by its keys, as in its file."""
     if schedule.get("manual"):
         return "manual"
     return "; ".join(
@@ -450,7 +450,7 @@ def schedule_written(schedule: Mapping[str, Any]) -> str:
 
 
 def field_text(field: str, value: Any) -> str:
-    """A field's value on one line; a length of time as job files have it."""
+    """A field's value on one line, with durations as in job files."""
     if field.endswith("_ms") and isinstance(value, int):
         return format_duration(timedelta(milliseconds=value))
     if runner_file_of(field) is not None:
@@ -468,7 +468,7 @@ def pause_text(pause: Mapping[str, Any]) -> str:
 
 
 def change_text(field: str, change: Mapping[str, Any], *, schedules: Mapping[str, Any] | None = None) -> str:
-    """A field before and after; a schedule in its words, where `schedules` has them."""
+    """A field before and after; a schedule in words, if `schedules` has them."""
     if field == "schedule" and schedules:
         return " -> ".join(schedule_change(change, schedules))
     return " -> ".join(field_text(field, change[side]) for side in ("before", "after"))
@@ -478,7 +478,7 @@ _SHA256 = re.compile("sha256:([0-9a-f]{64})")
 
 
 def setting_name(field: str) -> str:
-    """A setting of scheduler.yaml by its dotted name; a file that a runner names by its path."""
+    """The dotted name of a setting in scheduler.yaml, or the path of a file that a runner names."""
     path = runner_file_of(field)
     if path is not None:
         return f"{path} (named by runner {runner_of(field)})"
@@ -488,7 +488,7 @@ def setting_name(field: str) -> str:
 
 
 def users_text(change: Mapping[str, Any]) -> str:
-    """Which jobs a setting of a runner serves, or take over a default; empty for other settings."""
+    """The jobs that use a runner setting or inherit a default; empty for other settings."""
     if "jobs" not in change:
         return ""
     if is_inherited_setting(change["field"]):
@@ -499,7 +499,7 @@ def users_text(change: Mapping[str, Any]) -> str:
 
 
 def revision_text(run: Mapping[str, Any]) -> str:
-    """The commit that HEAD named; with a star where the task, or a file of its runner, was not as in that commit."""
+    """The commit that HEAD named, with a star if the task or a file of its runner differed from it."""
     files = run["runner_files"] or ()
     return short_hash(run["revision"], 7) + ("*" if run["dirty"] or any(each["dirty"] for each in files) else "")
 

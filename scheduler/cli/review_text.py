@@ -40,14 +40,14 @@ if TYPE_CHECKING:
     from scheduler.core.plan.review import TaskDiff
 
 Json = Mapping[str, Any]
-_BAR = "    \N{BOX DRAWINGS LIGHT VERTICAL} "  # so that no line of a text can begin one of the output
+_BAR = "    \N{BOX DRAWINGS LIGHT VERTICAL} "  # prevents a line of a text from looking like the start of an output line
 _MARKS = {"delete": ("[-", "-]"), "insert": ("{+", "+}")}
 _COLOURS = {"delete": "red", "insert": "green"}
-_MOST_LINES = 400  # of one text
+_MOST_LINES = 400  # per text
 
 
 def review_lines(shown: Json, diffs: Sequence[TaskDiff]) -> Iterator[str]:
-    """What a reviewer reads first: the headline, what gives more power, the texts word by word, then the schedules."""
+    """The text in reading order: the headline, what gives more power, the texts word by word, then the schedules."""
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     yield click.style(_headline(shown), bold=True) if coloured else _headline(shown)
     for note in shown["notes"]:
@@ -89,7 +89,7 @@ def _power(power: Power, shown: Json) -> str:
 
 
 def _named(field: str) -> str:
-    """A setting by its name alone, or the file that a runner names."""
+    """The name of a setting without its path, or the file that a runner names."""
     is_file = runner_file_of(field) is not None or converted_file_of(field) is not None
     return setting_name(field) if is_file else field.removesuffix("_ms")
 
@@ -129,7 +129,7 @@ def _texts(diffs: Sequence[TaskDiff], coloured: bool) -> Iterator[str]:
 
 
 def worded(edits: Sequence[LineEdit], coloured: bool) -> Iterator[str]:
-    """The lines of a text, safe for a terminal; what went and what came is marked, on each line anew."""
+    """The lines of a text, safe for a terminal. Removed and added words are marked on every line."""
     line = ""
     for edit in edits:
         for number, part in enumerate(edit.text.split("\n")):
@@ -139,8 +139,8 @@ def worded(edits: Sequence[LineEdit], coloured: bool) -> Iterator[str]:
             shown = clean(part.replace("\t", "    "))
             if edit.kind == "keep":
                 line += shown
-            elif shown or number < edit.text.count("\n"):  # an empty line that came or went shows as well
-                opened, closed = _MARKS[edit.kind]  # in colour too: a screen that is copied has none
+            elif shown or number < edit.text.count("\n"):  # empty lines that were removed or added are shown too
+                opened, closed = _MARKS[edit.kind]  # also with colour: a copied screen has none
                 marked = f"{opened}{shown}{closed}"
                 line += click.style(marked, fg=_COLOURS[edit.kind]) if coloured else marked
     if line:
@@ -150,7 +150,7 @@ def worded(edits: Sequence[LineEdit], coloured: bool) -> Iterator[str]:
 def workflow_commands(shown: Json, problems: Sequence[Problem], places: Marks, *, folder: str) -> Iterator[str]:
     """Workflow commands: problems, the guard, what gives more power, then every change, each on its own line.
 
-    folder: the root relative to the top of the checkout.
+    folder: the root, relative to the top of the checkout.
     """
 
     def mark(kind: str, place: Place | None, title: str, text: str) -> str:
@@ -185,14 +185,14 @@ def workflow_commands(shown: Json, problems: Sequence[Problem], places: Marks, *
     for job_id, job in shown["jobs"].items():
         own = own_changes(updates[job_id]) if job_id in updates else {}
         if job["change"] == "changed" and not (own or retimed(job) or job_id in tasks or job_id in moved):
-            continue  # the mark of the default that it takes over names it
+            continue  # the mark of the inherited default names it
         origin = f"\nmoved from {moved[job_id]}" if job_id in moved else ""
         text = _said(job_id, job, own, tasks) + origin
         yield mark("notice", _place(job_id, job, own, tasks, places), f"job {job['change'].replace('_', ' ')}", text)
 
 
 def _place(job_id: str, job: Json, own: Json, tasks: Mapping[str, str], places: Marks) -> Place | None:
-    """Where a change of a job is marked: on the key that makes it, else on its text, else on the job."""
+    """Where a change of a job is marked: on the key that causes it, otherwise on its text, otherwise on the job."""
     timed = ("schedule", "enabled", "expires")
     if job["change"] == "changed":
         for field in sorted(own, key=lambda name: name not in timed):

@@ -66,7 +66,7 @@ def run_command(given: Globals, job: str, wait: bool, task_of: str | None, dry_r
             if here:
                 say(given, f"{run.id} runs here, in the foreground: no daemon is running")
             else:
-                restore()  # a signal ends the waiting, not the run
+                restore()  # a signal ends the wait, not the run
 
         try:
             finished = run_job(root, job, cancel=cancel, wait=wait, claimed=claimed, task_of=task_of, synced=synced)
@@ -89,7 +89,7 @@ def run_command(given: Globals, job: str, wait: bool, task_of: str | None, dry_r
 
 @contextlib.contextmanager
 def _ended_by_signals(cancel: Cancel) -> Iterator[Callable[[], None]]:
-    """Within the block signals that stop a command ask for the end of the run; what it gives undoes that."""
+    """Inside the block, signals that would stop the command cancel the run. The yielded function undoes that."""
     before: dict[int, Any] = {}
 
     def restore() -> None:
@@ -157,7 +157,7 @@ def resume_command(given: Globals, jobs: tuple[str, ...]) -> None:
 
 
 def _print_jobs(given: Globals, found: Sequence[ShowJson]) -> None:
-    """With JSON one job is its own answer, as ever; several are a list."""
+    """Print jobs. As JSON, one job is the answer itself; several are a list."""
     if not printed(given, found[0] if len(found) == 1 else {"jobs": found}):
         for each in found:
             _say_job(given, each)

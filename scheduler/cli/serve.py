@@ -1,4 +1,4 @@
-"""The daemon's commands: serve, doctor; and hooks, which have commits wake it."""
+"""The daemon's commands: serve and doctor, and hooks, which make commits wake it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def serve_command(
     them immediately.
     """
     for option, given_here in (("--listen", listen is not None), ("--no-api", no_api)):
-        if given_here:  # accepted and ignored, it would be a lie
+        if given_here:  # silently ignoring it would be misleading
             raise UsageError(f"{option} is not supported yet: there is no HTTP API", hint=f"leave {option} out")
     if observe and once:
         raise UsageError("--observe fires nothing, and --once only what is due now", hint="leave one of them out")
@@ -74,7 +74,7 @@ def serve_command(
 
 @contextmanager
 def _told_in_the_log(wanted: bool) -> Iterator[None]:
-    """What ends the daemon is one more line of a log that is read by a machine, with its time and its level."""
+    """Log what ends the daemon as one more line, with time and level, if a machine reads the log."""
     try:
         yield
     except (SchedulerError, OSError) as error:
@@ -90,12 +90,12 @@ def _told_in_the_log(wanted: bool) -> Iterator[None]:
 
 
 @cli.command("doctor")
-@click.option("--strict", is_flag=True, help="Exit 1 for a warning too.")
+@click.option("--strict", is_flag=True, help="Exit 1 for warnings too.")
 @global_options
 def doctor_command(given: Globals, strict: bool) -> None:
     """Check everything that jobs need in order to run.
 
-    Exits with 1 if anything is an error. Errors come first; what is well is one line, and -v shows each check.
+    Exits with 1 if anything is an error. Errors come first. Passed checks share one line; -v shows each of them.
     """
     from scheduler.service.doctor.examine import examine
 

@@ -1,4 +1,4 @@
-"""One run, as `show RUN` prints it."""
+"""The output of `show RUN`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def print_run(given: Globals, found: ShowRunJson) -> None:
-    """One run on one screen."""
+    """Print one run on one screen."""
     if printed(given, found):
         return
     run = found["run"]

@@ -1,4 +1,4 @@
-"""The commands that show how things stand: status, and top, which redraws it."""
+"""The commands for the status of a root: status, and top, which redraws it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from scheduler.service.status import status
 if TYPE_CHECKING:
     from scheduler.core.answers import DaemonJson, FailingJson, StatusJson, StatusRunJson
 
-_SHOWN = 5  # rows of one kind
+_SHOWN = 5  # rows per section
 _LABEL = 9
 _SAID = {"guarded": "held by the guard"}  # of the summary
 
 
 @cli.command("status")
-@click.option("--exit-code", is_flag=True, help="Exit 1 if a person is needed.")
+@click.option("--exit-code", is_flag=True, help="Exit 1 if anything needs a person.")
 @global_options
 def status_command(given: Globals, exit_code: bool) -> None:
-    """Show on one screen how things stand.
+    """Show the state of everything on one screen.
 
     Daemon, running, failing, overdue and waiting jobs, next fires, troubles. The last line says what needs a person.
     """
@@ -45,7 +45,7 @@ def status_command(given: Globals, exit_code: bool) -> None:
 
 @cli.command("top")
 @click.option(
-    "--every", metavar="SECONDS", type=click.FloatRange(min=0.2), default=2.0, help="Redraw so often (default: 2)."
+    "--every", metavar="SECONDS", type=click.FloatRange(min=0.2), default=2.0, help="Time between redraws (default: 2)."
 )
 @global_options
 def top_command(given: Globals, every: float) -> None:
@@ -63,7 +63,7 @@ def top_command(given: Globals, every: float) -> None:
             now, size = root.clock.now(), shutil.get_terminal_size()
             title = f"every {every:g} s, {render.local_time(_instant(now))}; Ctrl-C ends"
             lines = [title, "", *status_lines(status(root), now, coloured=render.in_colour(sys.stdout))]
-            # Drawn over what was there, line by line: a cleared screen would flicker.
+            # Draw over the old screen line by line: clearing it would flicker.
             drawn = "".join(f"{_fitted(line)}\x1b[K\n" for line in lines[: size.lines - 1])
             click.echo(f"\x1b[H{drawn}\x1b[J", nl=False, color=True)
             time.sleep(every)
@@ -71,7 +71,7 @@ def top_command(given: Globals, every: float) -> None:
 
 @contextlib.contextmanager
 def _other_screen() -> Iterator[None]:
-    """The alternate screen without a cursor; what was on the terminal is there again afterwards."""
+    """Switch to the alternate screen without a cursor, and restore the terminal afterwards."""
     click.echo("\x1b[?1049h\x1b[?25l", nl=False, color=True)
     try:
         yield
@@ -86,7 +86,7 @@ def _instant(now: datetime) -> str:
 
 
 def status_lines(found: StatusJson, now: datetime, *, coloured: bool = False) -> Iterator[str]:
-    """The screen, line by line: one kind of thing after the other, each with at most five rows."""
+    """The screen, line by line: section after section, each with at most five rows."""
     yield _line("daemon", _daemon_text(found["daemon"]), _mark(found["daemon"]), coloured)
     if found["daemon"]["hint"]:
         yield _line(" ", found["daemon"]["hint"])
@@ -185,7 +185,7 @@ def _failing_text(failing: FailingJson, now: datetime) -> str:
 
 
 def _fitted(line: str) -> str:
-    """Cut to the terminal; a pipe gets all of it."""
+    """A line cut to the width of the terminal; in a pipe, the whole line."""
     if not sys.stdout.isatty():
         return line
     plain = click.unstyle(line)

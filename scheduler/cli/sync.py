@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from scheduler.service.root import Root
     from scheduler.sync.synced import SyncReport
 
-_HELLO = "example-hello"  # the sample that `init` has people run first
+_HELLO = "example-hello"  # the sample that `init` suggests running first
 
 
 @cli.command("init")
@@ -123,7 +123,7 @@ def schema_command(given: Globals, name: str) -> None:
 
 
 def _in_checkout(root: Path) -> str:
-    """The root relative to the top of the checkout, by which GitHub knows files; empty where that cannot be told."""
+    """The root relative to the top of the checkout, as GitHub names files. Empty if that is unknown."""
     top = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd()).resolve()
     return root.relative_to(top).as_posix().removeprefix(".") if root.is_relative_to(top) else ""
 
@@ -262,7 +262,7 @@ def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, r
         click.echo(f"+ {job_id} (back, with its history): {words[job_id]}{pairs.get(job_id, '')}")
     for update in shown["updated"]:
         changes = {field: each for field, each in update["changes"].items() if field not in update["inherited"]}
-        if not changes:  # it takes over a default, whose line names it
+        if not changes:  # an inherited default, whose line names the job
             continue
         click.echo(f"~ {update['id']}")
         for field, change in changes.items():
@@ -303,7 +303,7 @@ def _next_fire(at: str | None) -> str:
 
 
 def _drift(job: DriftJson) -> str:
-    """Who or what keeps a job from firing although its file says that it should."""
+    """Who or what prevents a job from firing although its file says that it should."""
     since = render.local_time(job["at"])
     if job["status"] == "stopped":
         return f"{job['id']} is stopped since {since}: {job['reason']}; `scheduler resume {job['id']}` or an edit"
@@ -327,6 +327,6 @@ def _print_guard(given: Globals, root: Root, guard: GuardJson | None, options: s
 
 
 def _options(given: Globals) -> str:
-    """The options that name this root, for a command that a person is to type."""
+    """The options that name this root, for a command that the user is to type."""
     named = {"--root": given.root, "--state": given.state, "--db": given.db}
     return "".join(f" {option} {shlex.quote(value)}" for option, value in named.items() if value)

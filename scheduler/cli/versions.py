@@ -1,4 +1,4 @@
-"""The commands that look back: log, diff, versions."""
+"""The commands for changes over time: log, diff, versions."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from scheduler.core.values.settings import runner_file_of, runner_of
 from scheduler.service.versions import COUNT, diff, list_versions, log
 
 Json = Mapping[str, Any]
-_SHOWN_CHARACTERS = 60  # of one value
+_SHOWN_CHARACTERS = 60  # per value
 _COUNT = click.IntRange(min=1, max=MOST)
 
 
 @cli.command("log")
 @click.argument("job", type=JobType())
-@click.option("-n", "count", type=_COUNT, default=COUNT, help="The newest so many; 50 if absent.")
+@click.option("-n", "count", type=_COUNT, default=COUNT, help="Show the N newest (default: 50).")
 @global_options
 def log_command(given: Globals, job: str, count: int) -> None:
     """Show the runs and changes of a job on one timeline.
@@ -89,7 +89,7 @@ def diff_command(given: Globals, before: str, after: str | None) -> None:
 
 @cli.command("versions")
 @click.argument("job", type=JobType())
-@click.option("-n", "count", type=_COUNT, default=COUNT, help="The newest so many; 50 if absent.")
+@click.option("-n", "count", type=_COUNT, default=COUNT, help="Show the N newest (default: 50).")
 @global_options
 def versions_command(given: Globals, job: str, count: int) -> None:
     """List the texts that a job has run, and how they did.
@@ -172,7 +172,7 @@ def _run_rows(entry: Json) -> Iterator[tuple[str, ...]]:
 
 
 def _change_rows(entry: Json) -> Iterator[tuple[str, ...]]:
-    """One for each field; when, who and why stand in the first."""
+    """One row per field; the first has the time, the author and the cause."""
     commit = entry["commit"] or {}
     when, origin = render.local_time(entry["at"]), (_commit_text(entry), _author(entry), commit.get("subject", ""))
     for change in entry["changes"]:
@@ -199,13 +199,13 @@ def _change_text(change: Json) -> str:
 
 
 def _commit_text(origin: Json) -> str:
-    """The commit that brought something, or why none is named."""
+    """The commit that introduced something, or why none is named."""
     commit = origin.get("commit")
     return commit["id"][:7] if commit else origin.get("no_commit") or "-"
 
 
 def _author(origin: Json) -> str:
-    """Whose commit it is; of what is not committed nobody is the author."""
+    """The author of the commit. Uncommitted changes have none."""
     commit = origin.get("commit")
     if commit:
         return str(commit["author"])

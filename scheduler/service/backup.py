@@ -1,4 +1,4 @@
-"""The verbs about what the state folder keeps: backup, restore, gc."""
+"""The verbs for backups and retention: backup, restore, gc."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def backup(root: Root, target: Path) -> Contents:
-    """A verified copy of the database in a new file, with a daemon or without one. Raises: as `back_up`."""
+    """Copy the database to a new file and verify the copy, with or without a daemon. Raises: as `back_up`."""
     from scheduler.maintenance.backup import back_up
     from scheduler.maintenance.lost import refuse_lost
 
@@ -30,7 +30,7 @@ def backup(root: Root, target: Path) -> Contents:
 
 
 def collect_garbage(root: Root, *, dry_run: bool = False) -> Collected:
-    """Throws away what `retention` in scheduler.yaml does not keep. Raises: as `retention.collect`."""
+    """Delete what `retention` in scheduler.yaml does not keep. Raises: as `retention.collect`."""
     from scheduler.maintenance import retention
     from scheduler.maintenance.lost import refuse_lost
 
@@ -42,7 +42,7 @@ def collect_garbage(root: Root, *, dry_run: bool = False) -> Collected:
 
 
 def other_retention(root: Root) -> str:
-    """Why what scheduler.yaml says of `retention` does not count yet; empty if it does."""
+    """Why the `retention` of scheduler.yaml is not in force yet, or an empty string if it is."""
     if not is_there(root.place.db):
         return ""
     settings, _ = read_settings(root.place)
@@ -56,14 +56,14 @@ def other_retention(root: Root) -> str:
 
 
 def backups(root: Root) -> Sequence[Copy]:
-    """The nightly copies, newest first."""
+    """The nightly backups, newest first."""
     from scheduler.maintenance.backup import copies
 
     return copies(root.place)
 
 
 def restore_backup(root: Root, source: Path) -> Restored:
-    """Puts a verified copy in the place of the database, which is put aside. Raises: as `restoring.restore`."""
+    """Replace the database with a verified backup; the old database is put aside. Raises: as `restoring.restore`."""
     from scheduler.maintenance.restoring import restore
 
     return restore(root.place, source, now=root.clock.now(), actor=root.actor)

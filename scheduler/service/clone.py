@@ -1,4 +1,4 @@
-"""`scheduler clone`: makes a root that is kept from a remote, whole or not at all."""
+"""`scheduler clone`: create a root that follows a branch, completely or not at all."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from scheduler.root.trusted import STATE_FOLDER
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a new root is to follow, as it was asked for."""
+    """What a new root is to follow, as requested."""
 
     url: str
-    branch: str | None = None  # without a tag too: the remote's own
+    branch: str | None = None  # if there is no tag either: the remote's default branch
     tag: str | None = None
     path: str = ""
-    signers: Path | None = None  # None: any commit is applied
+    signers: Path | None = None  # None: accept any commit
     every: timedelta = EVERY
 
 
@@ -49,15 +49,16 @@ def clone(
     clock: Clock,
     progress: Callable[[str], None] | None = None,
 ) -> Cloned:
-    """Fetches the remote, and makes its commit a root in `folder`.
+    """Fetch the remote, and make its commit a root in `folder`.
 
-    folder: None: one in the working directory, named as the URL. state: the state folder; None: below the new root.
-    Raises: UsageError for what cannot be meant; RefusedError where something is there already, or the commit may not be
-    applied; UnavailableError where the remote cannot be reached. Then nothing is left behind.
+    folder: None creates one in the working directory, named after the URL. state: the state folder; None puts it below
+    the new root.
+    Raises: UsageError for invalid input; RefusedError if something exists already, or the commit may not be applied;
+    UnavailableError if the remote cannot be reached. In all these cases nothing is left behind.
     """
     url = check_url(wanted.url)
     if is_local(url):
-        url = os.path.abspath(url)  # noqa: PTH100 - a link in it is the user's way to it
+        url = os.path.abspath(url)  # noqa: PTH100 - keep the user's path, including links
     check_ref(wanted.branch, wanted.tag)
     path = check_remote_path(wanted.path)
     signers = None if wanted.signers is None else check_signers(wanted.signers)

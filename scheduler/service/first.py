@@ -1,4 +1,4 @@
-"""A root that was never synced: what its files say, and the first sync, which `run` makes by itself."""
+"""A root that was never synced: the contents of its files, and the first sync, which `run` makes by itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def never_synced(root: Root) -> bool:
 
 
 def is_new(store: Store | None) -> bool:
-    """True if the database knows nothing that a sync has brought: there is none, or no pass was ever applied."""
+    """True if no sync has stored anything: there is no database, or no pass was ever applied."""
     return store is None or (store.read(syncs.synced_at) is None and not store.read(queries.job_ids))
 
 
@@ -29,7 +29,7 @@ def is_new(store: Store | None) -> bool:
 class Unsynced:
     """What a first sync would make of the files."""
 
-    jobs: tuple[Job, ...]  # as they would stand; none of them has a row
+    jobs: tuple[Job, ...]  # as they would be; none of them has a row
     problems: Sequence[Problem]
     settings: Settings
 
@@ -37,7 +37,7 @@ class Unsynced:
 def read_unsynced(root: Root) -> Unsynced:
     """Read the files of a root that was never synced; write nothing.
 
-    Raises: UnavailableError where the root cannot be read.
+    Raises: UnavailableError if the root cannot be read.
     """
     now = root.clock.now()
     found = root.passes().plan(root.observed()).plan
@@ -59,9 +59,9 @@ def read_unsynced(root: Root) -> Unsynced:
 def sync_first(root: Root, job_id: str, told: Callable[[int], None]) -> None:
     """Sync a root that was never synced, so that this job can run. Any other root stays as it is.
 
-    A job that the files do not name makes no database: whoever asks is told as on any other root.
-    told: of how many jobs the sync has created.
-    Raises: RefusedError where the sync is held.
+    A job that the files do not name creates no database; the caller gets the same error as on any other root.
+    told: receives the number of jobs that the sync created.
+    Raises: RefusedError if the sync is held.
     """
     if not never_synced(root) or not any(job.id == job_id for job in read_unsynced(root).jobs):
         return

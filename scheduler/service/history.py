@@ -1,4 +1,4 @@
-"""The verbs that show what ran, what it wrote, what was changed, and why: history, task, output, audit, explain."""
+"""The verbs for what ran, what it wrote, what changed, and why: history, task, output, audit, explain."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from scheduler.ledger.store import Store
 
 
-NEWEST = 50  # rows of a history or an audit, unless more are asked for
-SHOWN_LINES = 10  # of what a run wrote, in one view of it
-MOST_WINDOW = timedelta(days=3660)  # of a cron each calendar day takes some microseconds
+NEWEST = 50  # default number of rows of a history or an audit
+SHOWN_LINES = 10  # lines of output in the view of one run
+MOST_WINDOW = timedelta(days=3660)  # a cron expression takes some microseconds per calendar day
 
 
 def history(
@@ -52,9 +52,9 @@ def history(
     failed: bool = False,
     prefix: bool = False,
 ) -> HistoryJson:
-    """Runs and skips of a job, or of all jobs, newest first; of all jobs what has not ended, then what ended last.
+    """Runs and skips of a job, or of all jobs, newest first. For all jobs: active runs first, then the last ended.
 
-    since: only those that had not ended before. failed: only those that ended badly, skips by a fault among them.
+    since: leave out runs that ended before. failed: only failures, including skips because of a fault.
     """
     store = root.store() if job_id is None else root.need_store(job_id)
     if store is None:
@@ -72,7 +72,7 @@ def history(
 
 
 def show_run(root: Root, run_id: str, *, prefix: bool = False) -> ShowRunJson:
-    """One run: why, who, its attempts, how it ended, and the last lines that it wrote."""
+    """One run: why it exists, who asked for it, its attempts, how it ended, and its last lines of output."""
     run = run_of(root, run_id, prefix=prefix)
     attempt = run.attempts[-1].n if run.attempts else 1
     lines: dict[str, list[str]] = {}
@@ -87,7 +87,7 @@ def _zone(root: Root, run: Run) -> str:
 
 
 def _tail(path: Path) -> bytes:
-    """The end of an output; empty where it is gone or cannot be read."""
+    """The end of an output; empty if the file is gone or cannot be read."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - TAIL_BYTES))
@@ -99,7 +99,7 @@ def _tail(path: Path) -> bytes:
 def present_task(root: Root, job_id: str, *, prefix: bool = False) -> PresentTaskJson:
     """The text that a run of the job would get now, and where it comes from.
 
-    Raises: RefusedError with the reason of the skip where a run would get none.
+    Raises: RefusedError with the reason of the skip if a run would get none.
     """
     from scheduler.run.fire import from_disk
 
@@ -129,7 +129,7 @@ def present_task(root: Root, job_id: str, *, prefix: bool = False) -> PresentTas
 
 
 def run_of(root: Root, run_id: str, *, prefix: bool = False) -> Run:
-    """The run that `JOB:N` names. Raises: UsageError."""
+    """The run named by `JOB:N`. Raises: UsageError."""
     job_id, _, number = run_id.rpartition(":")
     if not job_id or not number.isascii() or not number.isdigit() or len(number) > 15:
         raise UsageError(f"{run_id!r} does not name a run", hint="a run is JOB:N, such as heartbeat:12")
@@ -143,7 +143,7 @@ def run_of(root: Root, run_id: str, *, prefix: bool = False) -> Run:
 
 
 def run_to_read(root: Root, name: str, *, prefix: bool = False) -> Run:
-    """The run that `JOB:N` names, or the newest run of a job that started. Raises: UsageError."""
+    """The run named by `JOB:N`, or the newest started run of a job. Raises: UsageError."""
     if ":" in name:
         return run_of(root, name, prefix=prefix)
     with root.job(name, prefix=prefix) as (store, job):
@@ -154,7 +154,7 @@ def run_to_read(root: Root, name: str, *, prefix: bool = False) -> Run:
 
 
 def task(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes]:
-    """The exact text that a run was given. Raises: UsageError where it never got one."""
+    """The exact text that a run received. Raises: UsageError if it never got one."""
     run = run_of(root, run_id, prefix=prefix)
     if run.task_sha256 is None:
         raise UsageError(f"{run.id} was given no text: it is {run.status.value}, {run.reason}")
@@ -163,7 +163,7 @@ def task(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes]:
 
 
 def audit(root: Root, job_id: str | None = None, *, count: int | None = None, prefix: bool = False) -> AuditJson:
-    """What changed, oldest first: the newest `count` rows."""
+    """Changes, oldest first: the newest `count` rows."""
     store = root.store() if job_id is None or job_id == ROOT_JOB_ID else root.need_store(job_id)
     if store is None:
         return {"audit": [], "more": False}
@@ -175,9 +175,9 @@ def audit(root: Root, job_id: str | None = None, *, count: int | None = None, pr
 
 
 def explain_job(root: Root, job_id: str, *, at: datetime | None = None, prefix: bool = False) -> ExplainJson:
-    """Why the job did, did not or will not fire at an instant; without one, at the newest slot that was due.
+    """Why the job did, did not or will not fire at an instant. Default: the newest slot that was due.
 
-    An instant between two slots is answered with how the job stood then, and with what became of both.
+    For an instant between two slots: the state of the job then, and what happened to both slots.
     """
     from scheduler.core.past.explain import explain, newest_slot
 
@@ -198,7 +198,7 @@ def _tell_troubles(root: Root, store: Store, job: Job, now: datetime) -> None:
 
 
 def explain_run_of(root: Root, run_id: str, *, prefix: bool = False) -> ExplainJson:
-    """Why a run was started, and why it ended as it did."""
+    """Why a run started, and why it ended as it did."""
     from scheduler.core.past.explain import explain_run
 
     now, run = root.clock.now(), run_of(root, run_id, prefix=prefix)
@@ -212,9 +212,9 @@ def explain_run_of(root: Root, run_id: str, *, prefix: bool = False) -> ExplainJ
 def explain_between(
     root: Root, job_id: str, start: datetime, end: datetime | None = None, *, prefix: bool = False
 ) -> ExplainWindowJson:
-    """What became of the slots from one instant on and before another; before now where there is none.
+    """What happened to the slots from one instant up to another (exclusive; default: now).
 
-    Raises: UsageError for a window that is none, or that reaches further ahead than anybody plans.
+    Raises: UsageError for an invalid window, or one that reaches too far ahead.
     """
     from scheduler.core.past.windows import MOST_EXCEPTIONS, Rows, explain_window
 
@@ -243,7 +243,7 @@ def explain_between(
 
 
 def _ledger(root: Root, store: Store, job: Job, moment: datetime, now: datetime) -> Ledger:
-    """What is known of a job around an instant."""
+    """What is known about a job around an instant."""
     from scheduler.core.past.explain import MOST_EVIDENCE, Ledger
 
     around, kept_from = store.read(queries.slots_around, job.id, moment)
@@ -261,11 +261,11 @@ def _ledger(root: Root, store: Store, job: Job, moment: datetime, now: datetime)
 
 
 _CUT = re.compile(rb"\n\[\.\.\. \d+ bytes not kept \.\.\.\]\n")  # capture.py
-FOLLOW_S = 0.1  # between two looks at a growing output
+FOLLOW_S = 0.1  # between two reads of a growing output
 
 
 def output(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes, bytes]:
-    """What a run's last attempt wrote on stdout and stderr, as far as it was kept; of a job, its newest run's."""
+    """The captured stdout and stderr of a run's last attempt; for a job, of its newest run."""
     run = run_to_read(root, run_id, prefix=prefix)
     attempt = run.attempts[-1].n if run.attempts else 1
     files = [root.place.output(run.job_id, run.n, attempt, stream) for stream in ("stdout", "stderr")]
@@ -281,16 +281,16 @@ def output(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes
 def follow_output(
     root: Root, run_id: str, *, prefix: bool = False
 ) -> Iterator[tuple[Literal["stdout", "stderr"], bytes]]:
-    """What a run writes, as it comes, until it has ended. Where not all was kept, the end says so in its place."""
+    """Yield the output of a run as it comes, until the run has ended. Says at the end if not all was kept."""
     run = run_to_read(root, run_id, prefix=prefix)
     with root.open() as store:
         settings = store.read(syncs.settings) or Settings()
-    room = settings.limits.output_bytes // 2  # of each stream; beyond it the file is put together anew at the end
+    room = settings.limits.output_bytes // 2  # per stream; beyond it, the file is rebuilt at the end
     done: dict[Literal["stdout", "stderr"], int] = {"stdout": 0, "stderr": 0}
     attempt = run.attempts[-1].n if run.attempts else 1
     while True:
         run = run_of(root, run.id)
-        while run.attempts and attempt < run.attempts[-1].n:  # the rest of one try, and the next from its start
+        while run.attempts and attempt < run.attempts[-1].n:  # the rest of one attempt, and the next from its start
             for stream in done:
                 whole = _kept(root.place.output(run.job_id, run.n, attempt, stream))
                 cut = _CUT.search(whole) if len(whole) > room else None

@@ -1,7 +1,7 @@
-"""Git hooks that wake the daemon: put before what stands there, and taken away without a trace.
+"""Git hooks that wake the daemon: installed in front of existing hooks, and removed without a trace.
 
-A hook of ours touches the file `wake` in the state folder of each root, and then goes on with the hook that was there
-before. `touch -c` makes no file: without a daemon, or a root, it does nothing, and it never fails a commit.
+Our hook touches the file `wake` in the state folder of each root, and then runs the hook that was there before.
+`touch -c` creates no file: without a daemon or a root it does nothing, and it never makes a commit fail.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from scheduler.root.place import Place
 from scheduler.service.root import Root
 
 NAMES = ("post-commit", "post-merge", "post-checkout", "post-rewrite")
-_KEPT = ".kept-by-scheduler"  # beside the hook: what was there before
+_KEPT = ".kept-by-scheduler"  # beside the hook: the previous hook
 _SIGN = b"# Written by `scheduler hooks install`; `scheduler hooks uninstall` puts back what was here.\n"
 _WAKES = b"# wakes: "
-_OUTDATED = ".outdated-by-scheduler"  # beside the hook: ours as it was when somebody had edited it
-# A script of one of these is sourced by the same shell with the same flags, so that $0 is what it was: dispatchers find
-# their parts by its folder and its name.
+_OUTDATED = ".outdated-by-scheduler"  # beside the hook: our hook with somebody's edits
+# A script for one of these shells is sourced by the same shell with the same flags, so that $0 stays: dispatchers find
+# their parts by its folder and name.
 _SHELL = re.compile(rb"#![ \t]*\S*/(env[ \t]+)?(sh|bash|dash|ksh)([ \t]+-[a-zA-Z]+)*[ \t]*\n")
 
 HookStatus = Literal["installed", "foreign", "outdated", "absent"]
@@ -35,11 +35,11 @@ HookStatus = Literal["installed", "foreign", "outdated", "absent"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hook:
-    """One hook of the repository, as it concerns one root."""
+    """One hook of the repository, from the point of view of one root."""
 
     name: str
-    status: HookStatus  # absent: it does not wake this root, and is not somebody else's
-    kept: bool  # what stood there before waits to be put back, and is run meanwhile
+    status: HookStatus  # absent: it does not wake this root and belongs to nobody else
+    kept: bool  # the previous hook is kept for restoring, and still runs
     changed: bool = False  # by the call that returned this
 
 
@@ -50,15 +50,15 @@ class Hooks:
 
 
 def hook_states(root: Root) -> Hooks:
-    """Raises: UnavailableError outside a repository; RefusedError where its hooks are not its own."""
+    """The state of the hooks. Raises: UnavailableError outside a repository; RefusedError if its hooks are shared."""
     folder, wake = _folder(root.place), _wake(root.place)
     return Hooks(folder=folder, hooks=tuple(_hook(folder / name, wake) for name in NAMES))
 
 
 def install_hooks(root: Root) -> Hooks:
-    """All four hooks wake this root afterwards; those that do already stay untouched.
+    """Make all four hooks wake this root. Hooks that already do are not touched.
 
-    Raises: as `hook_states`; RefusedError, with nothing changed, where what is there cannot be kept.
+    Raises: as `hook_states`; RefusedError, with nothing changed, if an existing hook cannot be kept.
     """
     folder, wake = _folder(root.place), _wake(root.place)
     with _writing(folder):
@@ -80,7 +80,7 @@ def install_hooks(root: Root) -> Hooks:
 
 
 def uninstall_hooks(root: Root) -> Hooks:
-    """No hook wakes this root afterwards. The last root that goes puts back what was there, as it was."""
+    """Make no hook wake this root. The last root to be removed restores the previous hooks exactly."""
     folder, wake = _folder(root.place), _wake(root.place)
     found = []
     with _writing(folder):
@@ -89,7 +89,7 @@ def uninstall_hooks(root: Root) -> Hooks:
             ours = wakes is not None and wake in wakes
             if ours:
                 _put_aside(path, wakes)
-                # One whose state folder is gone has nothing that could be woken: it must not keep the hook for ever.
+                # A root whose state folder is gone cannot be woken, so it must not keep the hook alive forever.
                 left = [each for each in wakes or () if each != wake and Path(each).parent.is_dir()]
                 if left:
                     _write(path, left)
@@ -102,7 +102,7 @@ def uninstall_hooks(root: Root) -> Hooks:
 
 
 def _folder(place: Place) -> Path:
-    """Where git looks for the hooks of this repository. All its working trees share it, unless hooksPath is relative.
+    """Where git looks for the hooks of this repository. All working trees share it, unless hooksPath is relative.
 
     Raises: UnavailableError, RefusedError.
     """
@@ -132,7 +132,7 @@ def _folder(place: Place) -> Path:
 
 
 def _hooks_path(root: Path) -> str | None:
-    """core.hooksPath as git reads it without the one that `run_git` sets; None where it is not set."""
+    """core.hooksPath as git reads it without the one that `run_git` sets, or None if it is not set."""
     listed = run_git(root, "config", "--null", "--show-scope", "--type=path", "--get-regexp", r"^core\.hookspath$")
     parts = listed.split(b"\0")[:-1]
     found = None
@@ -179,7 +179,7 @@ def _hook(path: Path, wake: str, *, changed: bool = False) -> Hook:
 
 
 def _wakes(path: Path) -> list[str] | None:
-    """What a hook of ours touches; None for any other, and for none."""
+    """What our hook touches, or None if there is no hook or it is not ours."""
     if path.is_symlink() or not path.is_file():
         return None
     try:
@@ -192,14 +192,14 @@ def _wakes(path: Path) -> list[str] | None:
     try:
         found = json.loads(line.removeprefix(_WAKES))
     except ValueError:
-        return []  # somebody has edited it: outdated, and written anew
+        return []  # edited by somebody: outdated, and rewritten
     return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
 
 
 def _keep(path: Path) -> None:
-    """Gives a hook its second name before ours takes the first: at no time is there none."""
+    """Give a hook its second name before ours takes the first, so that there is always a hook."""
     if _is_kept(path):
-        return  # an install was cut off here
+        return  # an earlier install was interrupted here
     try:
         os.link(path, _kept(path), follow_symlinks=False)
     except OSError:  # a file system without hard links
@@ -211,7 +211,7 @@ def _is_kept(path: Path) -> bool:
 
 
 def _put_aside(path: Path, wakes: list[str] | None) -> None:
-    """Saves one of ours in which there are other lines than we wrote: they may be somebody's."""
+    """Save a hook of ours that contains lines that we did not write: they may be somebody's."""
     if wakes is not None and path.read_bytes() != _text(path, wakes):
         path.with_name(path.name + _OUTDATED).write_bytes(path.read_bytes())
 
@@ -228,7 +228,7 @@ def _refuse_if_unkeepable(path: Path) -> None:
 
 
 def _text(path: Path, wakes: list[str]) -> bytes:
-    """The hook: a few lines of sh, by what it is put before."""
+    """The hook: a few lines of sh, chosen by the hook that follows it."""
     kept = _kept(path)
     begin = _first_line(kept) if os.access(kept, os.X_OK) else b""
     shell = _SHELL.fullmatch(begin) is not None

@@ -1,4 +1,4 @@
-"""Which instant is meant by what somebody wrote, and in which zone a screen shows instants."""
+"""Which instant a text means, and in which zone a screen shows instants."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def instant_of(root: Root, spoken: Spoken, job_ids: Sequence[str] = (), *, prefix: bool = False) -> datetime:
-    """The instant that is meant. A time without a zone is one of `root.reads`, else of the one job that a command is
-    about, else of the root.
+    """The instant that is meant. A time without a zone is in `reads` of the root, otherwise in the zone of the one job
+    that the command is about, otherwise in the root's zone.
 
-    Tells what to know of a time that the clock of its zone shows twice or not at all. Raises: UsageError.
+    Tells the user about a time that occurs twice or not at all in its zone. Raises: UsageError.
     """
     zone = "UTC"
     if spoken.needs_zone:
@@ -35,7 +35,7 @@ def instant_of(root: Root, spoken: Spoken, job_ids: Sequence[str] = (), *, prefi
 
 
 def root_zone(root: Root) -> str:
-    """The zone of the root: `timezone` in scheduler.yaml, else UTC. Of a root never synced, as the file has it now."""
+    """The zone of the root: `timezone` in scheduler.yaml, otherwise UTC. Read from the file if never synced."""
     with contextlib.suppress(SchedulerError):
         store = root.store()
         if store is None:
@@ -56,7 +56,7 @@ def screen_zone(root: Root) -> str:
 
 
 def _zone_of_job(root: Root, job_id: str, prefix: bool) -> str:
-    """Of the job of this id, or of the run's; empty where there is none: the command itself says so."""
+    """The zone of this job or of the run's job; empty if there is none, which the command itself reports."""
     with contextlib.suppress(SchedulerError), root.store() or contextlib.nullcontext() as store:
         if store is not None:
             job = root.find_job(store, job_id.rpartition(":")[0] or job_id, prefix=prefix)

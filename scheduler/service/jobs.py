@@ -1,4 +1,4 @@
-"""The verbs that show jobs: list, show, next. None of them makes a database."""
+"""The verbs that show jobs: list, show, next. None of them creates a database."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ _NEVER_FIRE = (Status.ARCHIVED, Status.DISABLED, Status.STOPPED, Status.MANUAL, 
 def list_jobs(
     root: Root, *, status: str | None = None, tag: str | None = None, problems: bool = False, tasks: bool = True
 ) -> ListJson:
-    """Every job, archived ones too, and what the last sync found wrong; of a root never synced, what its files say.
+    """Every job, including archived ones, and the problems of the last sync; for a root never synced, of its files.
 
-    status: one or several, separated by commas; `running` and `failing` are filters beside the statuses.
-    tasks: False leaves out what the disk holds of each task now, which reads a file a job.
-    Raises: UsageError for another status.
+    status: one or several, separated by commas; `running` and `failing` are additional filters.
+    tasks: False leaves out the current task text of each job, which would read one file per job.
+    Raises: UsageError for an unknown status.
     """
     statuses = None if status is None else wanted_statuses(status)
     store, now = root.store(), root.clock.now()
@@ -73,18 +73,18 @@ def list_jobs(
         ]
         held = held_in(root, store)
     wanted = [job for job in jobs if _is_wanted(job, statuses, tag, problems)]
-    # A daemon that is gone comes first: everything below it is a consequence, or old.
+    # A daemon that is gone comes first: everything below it is a consequence or out of date.
     troubles = [*daemon.troubles, *troubles, *place_texts(lost), *alarm_texts(overdue), *starved_texts(known)]
-    # The summary is of the whole root.
+    # The summary covers the whole root.
     listed = views.list_json(jobs, found, troubles, held=held)
     return {**listed, "jobs": wanted, "daemon": views.daemon_json(daemon.presence)}
 
 
-FILTERS = ("running", "failing")  # of `list`, beside the statuses
+FILTERS = ("running", "failing")  # of `list`, in addition to the statuses
 
 
 def wanted_statuses(text: str) -> frozenset[str]:
-    """The statuses that `active,failing` names. Raises: UsageError for one that there is not."""
+    """The statuses in a text such as `active,failing`. Raises: UsageError for an unknown one."""
     known = (*(each.value for each in Status), *FILTERS)
     words = [word.strip() for word in text.split(",") if word.strip()]
     for word in words:
@@ -105,7 +105,7 @@ def _statuses_of(job: JobJson) -> Iterator[str]:
 
 
 def _unsynced_list(root: Root, *, statuses: frozenset[str] | None, tag: str | None, problems: bool) -> ListJson:
-    """The jobs that a first sync would create. Nothing is written, and no row has made any of them yet."""
+    """The jobs that a first sync would create. Writes nothing, and none of the jobs has a row yet."""
     found, now = read_unsynced(root), root.clock.now()
     jobs: list[JobJson] = []
     for job in found.jobs:
@@ -128,13 +128,13 @@ def _is_wanted(job: JobJson, statuses: frozenset[str] | None, tag: str | None, p
 
 
 def held(root: Root) -> str | None:
-    """Why no sync takes the files as they are now (S8)."""
+    """Why syncs are held now, or None (S8)."""
     with root.store() or contextlib.nullcontext() as store:
         return held_in(root, store)
 
 
 def held_in(root: Root, store: Store | None) -> str | None:
-    """See `held`; store: the database that is open already."""
+    """As `held`, with a database that is already open."""
     from scheduler.sync import holds
 
     return holds.why_held(root.place, None if store is None else store.read(syncs.settings)) or None
@@ -163,7 +163,7 @@ def show_job(root: Root, job_id: str, *, prefix: bool = False) -> ShowJson:
 def _coming(job: Job, now: datetime) -> Sequence[datetime]:
     if job.pause is not None and job.pause.covers(now):
         if job.pause.until is None:
-            return []  # nothing comes until somebody resumes it
+            return []  # no fires until somebody resumes it
         now = job.pause.until
     return coming(job.file.spec.due_by, after=now, count=views.NEXT_FIRES)
 
@@ -177,10 +177,10 @@ def next_fires(
     until: datetime | None = None,
     prefix: bool = False,
 ) -> FiresJson:
-    """Coming fires in (start, until], ascending. With an explicit range it is arithmetic on the schedule alone.
+    """The fires in (start, until], ascending. An explicit range is computed from the schedule alone.
 
-    count: per job; 5 without `until`.
-    Raises: UsageError for a range that is no range, or that holds more fires than anybody reads and no `count`.
+    count: per job; default: 5 without `until`.
+    Raises: UsageError for an invalid range, or one with too many fires and no `count`.
     """
     now = root.clock.now()
     explicit = start is not None or until is not None
@@ -195,7 +195,7 @@ def next_fires(
         jobs = [root.find_job(store, each, prefix=prefix) for each in job_ids] or store.read(queries.jobs)
     counted = count is not None or until is None
     limit = (views.NEXT_FIRES if count is None else count) if counted else MOST_FIRES + 1
-    known: dict[Schedule, list[datetime]] = {}  # jobs with one schedule have the same fires
+    known: dict[Schedule, list[datetime]] = {}  # jobs with the same schedule have the same fires
     found: list[tuple[datetime, str, Schedule]] = []
     for job in jobs:
         if not job_ids and job.archived:
@@ -216,7 +216,7 @@ def next_fires(
 
 
 def known_words(root: Root) -> tuple[Sequence[str], Sequence[str]]:
-    """All job ids and the newest run ids, for completion; never an error."""
+    """All job ids and the newest run ids, for completion. Never raises an error."""
     try:
         store = root.store()
         if store is None:
@@ -251,7 +251,7 @@ def _job_json(
 
 
 class _Files:
-    """What the disk holds now of many jobs' tasks; a file that several share is read once."""
+    """The current task texts of many jobs on disk. A file shared by several jobs is read once."""
 
     def __init__(self, root: Root) -> None:
         self._place = root.place
@@ -260,11 +260,11 @@ class _Files:
         self._files = WorkingTree(root.place)
 
     def task_sha256(self, job: Job) -> str | None:
-        """sha256 of the text a run would get now; None where F2 would skip it."""
+        """sha256 of the text that a run would get now, or None if F2 would skip the run."""
         facts, path = job.file, job.file.spec.task_source_path
         synced = facts.file_sha256 if path is None else facts.task_sha256
         if facts.task_sha256 is not None and self._sha256(path or facts.path) == synced:
-            return facts.task_sha256  # the bytes last synced: no need to check or to parse them again
+            return facts.task_sha256  # same bytes as at the last sync: no need to check or parse them again
         return self._parsed(job)
 
     def _sha256(self, path: str) -> str | None:

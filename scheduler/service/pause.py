@@ -1,4 +1,4 @@
-"""The verbs that hold a job back and let it go on: pause, resume."""
+"""The verbs that pause and resume jobs."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from scheduler.service.root import Root
 if TYPE_CHECKING:
     from scheduler.core.answers import ShowJson
 
-SHORTEST_GAP = timedelta(seconds=1)  # between two slots: a pause that ends so soon after one covers no second
+SHORTEST_GAP = timedelta(seconds=1)  # between two slots: a pause that ends this soon after a slot covers no full second
 
 
 def pause_job(
     root: Root, job_id: str, *, reason: str | None = None, until: datetime | None = None, one_slot: bool = False
 ) -> ShowJson:
-    """Holds a job back: its slots become skips, `paused`. Survives every sync; said again, it is replaced.
+    """Pause a job: its slots are skipped as `paused`. Survives every sync. A second pause replaces the first.
 
-    one_slot: only the next one.
-    Raises: UsageError for an instant that has passed; RefusedError for an archived job, and with `one_slot` for
-    one that is paused already or has no slot ahead.
+    one_slot: skip only the next slot.
+    Raises: UsageError for an instant that has passed; RefusedError for an archived job, and with `one_slot` for a job
+    that is already paused or has no slot ahead.
     """
     from scheduler.core.due.due import next_slot
 
@@ -55,14 +55,14 @@ def pause_job(
 
 
 def known_jobs(root: Root, job_ids: Iterable[str]) -> None:
-    """Check that all of them are there before anything is done to one of them. Raises: UsageError."""
+    """Check that all jobs exist before anything is done to one of them. Raises: UsageError."""
     for job_id in job_ids:
         with root.job(job_id):
             pass
 
 
 def hold_known(root: Root, job_ids: Iterable[str], *, reason: str) -> None:
-    """Pause those of these jobs that the database knows, archived ones too: a file may bring them back."""
+    """Pause those of these jobs that the database knows, including archived ones: a file may bring them back."""
 
     def paused(job: Job) -> Pause:
         return job.pause or Pause(at=root.clock.now(), reason=reason, by=root.actor)
@@ -73,9 +73,9 @@ def hold_known(root: Root, job_ids: Iterable[str], *, reason: str) -> None:
 
 
 def resume_job(root: Root, job_id: str) -> ShowJson:
-    """Lifts a pause, and starts a stopped job anew: slots that passed meanwhile are not made up for.
+    """End a pause, and restart a stopped job. Slots that passed in the meantime are not made up for.
 
-    A job that is neither stays as it is.
+    A job that is neither paused nor stopped stays as it is.
     """
     return _set_pause(root, job_id, "resume", lambda _: None)
 

@@ -1,4 +1,4 @@
-"""The daemon of a root, as a command finds it: serving, silent, dead, or never there."""
+"""The daemon of a root, as a command finds it: serving, silent, dead, or never started."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from scheduler.service.root import GLANCE_S, Root
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundDaemon:
-    """What is known of the daemon, and what it says of itself."""
+    """What is known about the daemon, and what it reports."""
 
     presence: Presence
-    says: Mapping[str, Any]  # its answer to `status`; empty where there is none
-    troubles: Sequence[str]  # why jobs may not fire or what is shown may be old, the absence of a daemon first
+    says: Mapping[str, Any]  # its answer to `status`; empty if there is none
+    troubles: Sequence[str]  # why jobs may not fire or shown data may be old; a missing daemon comes first
 
     @property
     def observes(self) -> bool:
-        """True if it is there and is not to fire: nothing becomes of any slot, and that is as it should be."""
+        """True if it is running and must not fire, so that slots are rightly left alone."""
         return self.presence.state is DaemonState.OBSERVING
 
 
 def find_daemon(
     root: Root, store: Store | None, jobs: Sequence[Job], now: datetime, *, limit: float = GLANCE_S
 ) -> FoundDaemon:
-    """Looks for the daemon of the database, and asks it how it is. Never raises where it does not answer.
+    """Look for the daemon of the database, and ask for its state. Never raises if it does not answer.
 
-    store: None on a root never synced. limit: seconds for its answer.
+    store: None for a root that was never synced. limit: seconds to wait for its answer.
     """
     from scheduler.control.client import answer_of
 

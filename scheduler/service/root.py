@@ -1,8 +1,8 @@
-"""One root, as one caller sees it: what every verb of the service is given, and the few things that they share.
+"""One root, as one caller sees it: the value that every verb gets, and what the verbs share.
 
-Faces parse and print; nothing they offer goes around the functions of this package (I1). These return core values or
-the JSON shapes of interface.md; what cannot be done is a SchedulerError. Where a daemon holds the database, what has
-to be done by one process is done by it; everything else is written here, and the daemon is told to look.
+Faces parse and print; nothing they offer bypasses the functions of this package (I1). These return core values or the
+JSON shapes of interface.md; a failure is a SchedulerError. If a daemon holds the database, it carries out what only one
+process can do. Everything else is written here, and the daemon is notified.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from scheduler.root.followed import Looked
 from scheduler.root.place import Place, is_there
 from scheduler.root.settings import read_settings
 
-if TYPE_CHECKING:  # the file readers: paid for by the commands that read files
+if TYPE_CHECKING:  # the file readers: only commands that read files load them
     from scheduler.control.daemon_lock import Holder
     from scheduler.sync.passes import Passes
 
-GLANCE_S = 2.0  # for a daemon to say how it is, to one who asks for something else
+GLANCE_S = 2.0  # for a daemon to report its state to a command about something else
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,35 +37,35 @@ class Root:
     """One root, seen by one caller."""
 
     place: Place
-    actor: str  # who asks, as `kind:name`, for audit rows; an `agent` is held to `agents` in scheduler.yaml
+    actor: str  # who asks, as `kind:name`, for audit rows; `agents` in scheduler.yaml applies to an `agent`
     environ: Mapping[str, str]
     clock: Clock = field(default_factory=SystemClock)
-    tell: Callable[[str], None] = lambda _: None  # what whoever asks has to know beside the answer
+    tell: Callable[[str], None] = lambda _: None  # tells the caller something in addition to the answer
     absent_grace: timedelta = timedelta(seconds=10)  # F1
-    reads: str = ""  # the zone that whoever asks reads and writes times in; empty: that of the root, or of a job
+    reads: str = ""  # the zone in which the caller reads and writes times; empty: that of the root, or of a job
 
     def store(self) -> Store | None:
-        """The database, or None on a root never synced: reading must not create one.
+        """The database, or None if the root was never synced: reading must not create one.
 
-        Raises: RefusedError where there was one and it is gone.
+        Raises: RefusedError if there was a database and it is gone.
         """
         if not is_there(self.place.db):
             from scheduler.maintenance.lost import refuse_lost
 
             refuse_lost(self.place)
-            if not is_there(self.place.db):  # else a restore has just put it there
+            if not is_there(self.place.db):  # otherwise a restore has just put it there
                 return None
         return self.open()
 
     def open(self) -> Store:
-        """The database; also where nothing can be written beside it, and then whoever asked is told."""
+        """The database, even if nothing can be written beside it; the caller is then told."""
         store = Store.open_to_read(self.place.db)
         if store.read_only:
             self.tell(store.read_only)
         return store
 
     def looked(self) -> Looked:
-        """What the last look at the remote found that the root is kept from; nothing for any other root."""
+        """The result of the last look at the remote that the root follows; empty for any other root."""
         return Looked() if self.place.followed is None else self.place.followed.standing()
 
     def need_store(self, job_id: str, *, to_write: bool = False) -> Store:
@@ -76,12 +76,12 @@ class Root:
 
     @contextlib.contextmanager
     def job(self, job_id: str, *, prefix: bool = False, to_write: bool = False) -> Iterator[tuple[Store, Job]]:
-        """The database, and in it the job of that id; see `find_job`. Raises: UsageError."""
+        """The database and the job with that id in it; see `find_job`. Raises: UsageError."""
         with self.need_store(job_id, to_write=to_write) as store:
             yield store, self.find_job(store, job_id, prefix=prefix)
 
     def find_job(self, store: Store, job_id: str, *, prefix: bool = False) -> Job:
-        """The job of that id, or of that unique prefix where `prefix` allows one. Raises: UsageError."""
+        """The job with that id, or that unique prefix if `prefix` allows one. Raises: UsageError."""
         job = store.read(queries.job, job_id)
         if job is not None:
             return job
@@ -96,12 +96,12 @@ class Root:
         raise self._unknown_job(job_id, known)
 
     def known(self, job_id: str) -> Job | None:
-        """The job as the database has it."""
+        """The job as it is in the database."""
         with self.store() or contextlib.nullcontext() as store:
             return None if store is None else store.read(queries.job, job_id)
 
     def _unknown_job(self, job_id: str, known: Iterable[str]) -> UsageError:
-        """The error for an id no row has; it tells apart a typing mistake and a file nobody has synced."""
+        """The error for an id without a row. It distinguishes a typo from a file that was not synced yet."""
         from scheduler.core.plan.claimants import across_files
         from scheduler.git.tree import Tree
         from scheduler.root.desired import read_desired
@@ -148,7 +148,7 @@ class Root:
     def daemon(self, *, of_any_root: bool = False) -> Holder | None:
         """The daemon that holds the database.
 
-        Raises: RefusedError where it serves another root, unless `of_any_root`.
+        Raises: RefusedError if it serves another root, unless `of_any_root`.
         """
         from scheduler.control.daemon_lock import find
 
@@ -161,7 +161,7 @@ class Root:
         return holder
 
     def wake(self) -> None:
-        """Tells the daemon that something has changed; one that does not hear it sees it when it looks by itself."""
+        """Notify the daemon of a change. If it does not get the message, it notices at its next regular pass."""
         from scheduler.control.client import answer_of
 
         try:
@@ -177,13 +177,13 @@ class Root:
         return Passes(place=self.place, clock=self.clock, absent_grace=self.absent_grace)
 
     def recover(self, store: Store) -> list[Run]:
-        """Ends the runs of processes that are gone; those that were ended."""
+        """End the runs of processes that are gone, and return them."""
         from scheduler.run.engine import recover
         from scheduler.run.local.recovery import LocalRecovery
 
         return recover(store, [LocalRecovery(place=self.place, clock=self.clock)])
 
     def observed(self) -> Observed:
-        """The jobs as the database has them; none on a root never synced."""
+        """The jobs in the database; none if the root was never synced."""
         with self.store() or contextlib.nullcontext() as store:
             return Observed(jobs={}, settings=None, ticket=0) if store is None else store.read(syncs.observed)

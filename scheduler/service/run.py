@@ -1,4 +1,4 @@
-"""The verbs that start a run and end one: run, run --dry-run, cancel."""
+"""The verbs that start and stop runs: run, run --dry-run, cancel."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from scheduler.run.local.attempts import Attempts
     from scheduler.run.local.cancel import Cancel
 
-CANCEL_WAIT = timedelta(seconds=15)  # TERM, ten seconds, KILL, and the writing down
+CANCEL_WAIT = timedelta(seconds=15)  # TERM, ten seconds, KILL, and the time to record it
 _LOOK_S = 0.05
 _FOREGROUND_LOOK_S = 0.5
 
@@ -45,14 +45,14 @@ def run_job(
     task_of: str | None = None,
     synced: Callable[[int], None] = lambda _: None,
 ) -> Run:
-    """Runs a job now: in the daemon if one runs, else in this process, whatever `wait` says.
+    """Run a job now: in the daemon if one is running, otherwise in this process, whatever `wait` says.
 
-    claimed: told of the run once its row stands, and whether it runs here.
-    task_of: a run of the job, JOB:N, whose text it is given again; where that came from, this run says of itself.
-    Returns the finished run, a skip where it could not start; without `wait`, a daemon's run as it stands.
-    synced: told how many jobs were created, where the root was never synced and so is synced first.
-    What its own file and scheduler.yaml say now counts, synced or not (F1); the task is read last of all.
-    Raises: RefusedError, leaving no row, for an archived or a running job, or while another branch than
+    claimed: called with the run once it has a row, and whether it runs here.
+    task_of: an earlier run of the job, JOB:N, whose text is used again; the new run records its origin.
+    synced: called with the number of created jobs, if the root was never synced and is synced first.
+    The job's own file and scheduler.yaml count as they are now, synced or not (F1). The task is read last.
+    Returns the finished run, or a skip if it could not start; without `wait`, a daemon's run as it is.
+    Raises: RefusedError, without a row, for an archived or running job, or while a branch other than
     `worktree.branch` is checked out; UsageError for an unknown job.
     """
     from scheduler.control.client import ask
@@ -65,12 +65,12 @@ def run_job(
         return _run_here(root, job_id, cancel, claimed, origin)
     with root.job(job_id, to_write=True) as (store, job):
         run: Run | None = None
-        # A verb of its own: a daemon of an earlier version must not run another text than was asked for.
+        # A separate verb: a daemon of an earlier version must not run a different text.
         what: Json = {"verb": "run"} if origin is None else {"verb": "rerun", "task_of": origin.n}
         for answer in ask(holder, **what, job_id=job.id, actor=root.actor, wait=wait):
             first = run is None
             run = store.read(runs.find_run, job.id, answer["n"])
-            assert run is not None  # the daemon says so once its row stands
+            assert run is not None  # the daemon reports it once its row exists
             if first:
                 claimed(run, False)
         if run is None or (wait and not run.status.finished):
@@ -82,7 +82,7 @@ def run_job(
 
 
 def _refuse_other_branch(root: Root, job_id: str) -> None:
-    """Raises: RefusedError where the text on disk is another branch's (S8)."""
+    """Refuse if the text on disk belongs to another branch (S8). Raises: RefusedError."""
     with root.job(job_id) as (store, _):
         _refuse_branch(root.passes().other_branch(store.read(syncs.settings)))
 
@@ -93,7 +93,7 @@ def _refuse_branch(why: str) -> None:
 
 
 def _origin(root: Root, job_id: str, run_id: str) -> Run:
-    """The run whose text is to run again. Raises: UsageError, RefusedError where it is kept no longer."""
+    """The run whose text is to run again. Raises: UsageError; RefusedError if it is no longer kept."""
     if run_id.rpartition(":")[0] != job_id:
         raise UsageError(
             f"{run_id!r} is no run of {job_id!r}", hint=f"`scheduler versions {job_id}` names those of each text"
@@ -112,7 +112,7 @@ def _origin(root: Root, job_id: str, run_id: str) -> Run:
                 f" `scheduler versions {job_id}` names those that are left",
             )
     run = run_of(root, run_id)
-    task(root, run_id)  # also that it is whole
+    task(root, run_id)  # also checks that it is intact
     return run
 
 
@@ -154,7 +154,7 @@ def _run_here(
 
 
 def _await_end(root: Root, attempts: Attempts, run: Run, scratch: Path, cancel: Cancel) -> Run:
-    """Tries a run again here as long as it says so. Meanwhile somebody may cancel it, or a daemon go on with it."""
+    """Carry out the retries of a run here. In the meantime, it can be cancelled, or a daemon can take it over."""
     planned, start = None, 0.0
     while not run.status.finished and not cancel.is_set():
         if run.retry_at is not None and run.retry_at != planned:
@@ -175,7 +175,7 @@ def _await_end(root: Root, attempts: Attempts, run: Run, scratch: Path, cancel: 
 def dry_run_job(root: Root, job_id: str, *, task_of: str | None = None) -> DryRunJson:
     """What `run` would start: argv, working directory, names of the environment, and the text. Starts nothing.
 
-    Raises: RefusedError with the reason of the skip where nothing could be started.
+    Raises: RefusedError with the reason of the skip if nothing could be started.
     """
     from scheduler.run.fire import from_disk, pinned
     from scheduler.run.local.prepare import prepare_attempt
@@ -218,7 +218,7 @@ def dry_run_job(root: Root, job_id: str, *, task_of: str | None = None) -> DryRu
 
 
 def _unsynced_job(root: Root, job_id: str) -> tuple[Job, Settings] | None:
-    """The job as its file says it, on a root that was never synced; None on any other, or where no file names it."""
+    """The job from its file, in a root that was never synced; None in any other, or if no file names it."""
     if not never_synced(root):
         return None
     found = read_unsynced(root)
@@ -230,9 +230,9 @@ def _would_be_skipped(job: Job, fault: Fault) -> RefusedError:
 
 
 def cancel_run(root: Root, run_id: str) -> Run:
-    """Ends a run, whoever carries it out, and returns it once it has ended.
+    """Stop a run, whoever carries it out, and return it once it has ended.
 
-    Raises: RefusedError for a run that has ended already; UnavailableError where it does not end in time.
+    Raises: RefusedError for a run that has already ended; UnavailableError if it does not end in time.
     """
     from scheduler.control.client import answer_of
     from scheduler.run.ends import end_unstarted
@@ -243,7 +243,7 @@ def cancel_run(root: Root, run_id: str) -> Run:
     with Store.open(root.place.db) as store:
         store.write(append_audit, [root.audit_row(run.job_id, "cancel", field="run", after=run.id)])
         holder = root.daemon()
-        if holder is None and run.status is RunStatus.QUEUED:  # nobody's yet
+        if holder is None and run.status is RunStatus.QUEUED:  # nobody has started it yet
             end_unstarted(store, run, "cancelled", root.clock.now())
         elif holder is None or not answer_of(holder, "cancel", run_id=run.id)["found"]:
             _cancel_elsewhere(root, store, run, holder)
@@ -259,21 +259,21 @@ def cancel_run(root: Root, run_id: str) -> Run:
 
 
 def _cancel_elsewhere(root: Root, store: Store, run: Run, holder: Holder | None) -> None:
-    """Tells the command in whose foreground the run is; where that is dead, ends what it has left."""
+    """Ask the command that runs it in its foreground to stop it. If that command is dead, end what it left behind."""
     from scheduler.ledger import owners
     from scheduler.run.ends import end_unstarted
 
     found = next((each for each in store.read(runs.active) if each.run.id == run.id), None)
     if found is None:
-        return  # ended meanwhile
-    if found.run.status is RunStatus.QUEUED:  # nobody's yet: to be tried again in a foreground, or nothing fires here
+        return  # ended in the meantime
+    if found.run.status is RunStatus.QUEUED:  # nobody's yet: waiting for a retry in a foreground, or nothing fires here
         end_unstarted(store, found.run, "cancelled", root.clock.now())
         return
     pid = None if found.owner is None or found.kind != owners.LOCAL else owners.pid_of(found.owner)
     if holder is not None and pid == holder.pid:
-        return  # the daemon's, which knows that it has ended and will write it
+        return  # the daemon's, which knows that it has ended and will record it
     if pid is not None and owners.is_alive(root.place.owners, found.owner):
-        # While it holds its lock the pid in its name is its own.
+        # While it holds its lock, the pid in its name is its own.
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
     else:

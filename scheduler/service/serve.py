@@ -1,4 +1,4 @@
-"""The verb that keeps a root going: serve."""
+"""The verb that runs the daemon: serve."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def serve(
     root: Root, *, observe: bool = False, once: bool = False, new_state: bool = False, grace: timedelta | None = None
 ) -> Served:
-    """Watches, syncs and fires until a signal says to stop; with `once`, what is due now.
+    """Watch, sync and fire until a signal arrives; with `once`, run what is due now.
 
-    Raises: UnavailableError where another daemon holds the database, or it or the root cannot be used;
-    RefusedError where a history is gone and `new_state` is not given.
+    Raises: UnavailableError if another daemon holds the database, or it or the root cannot be used; RefusedError if a
+    history is gone and `new_state` is not given.
     """
     from scheduler.daemon.daemon import GRACE, Daemon
 
@@ -37,4 +37,4 @@ def serve(
             ).serve()
         if not served.put_back:
             return served
-        new_state = False  # a database was put in place of one that was gone: as if started anew
+        new_state = False  # a lost database was replaced: continue as after a restart

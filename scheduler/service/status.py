@@ -1,4 +1,4 @@
-"""The verb that answers "is anybody needed?": status. Writes nothing."""
+"""The verb that answers "does anything need a person?": status. Writes nothing."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _WRONG = (SyncState.INVALID, SyncState.CONFLICT)
 
 
 def status(root: Root) -> StatusJson:
-    """Daemon, runs under way, failing, overdue and waiting jobs, next fires, and what needs a person.
+    """Daemon, active runs, failing, overdue and waiting jobs, next fires, and what needs a person.
 
-    `attention` says what needs one, most urgent first; `exit_code` is 1 where it says anything. Of a root never synced
-    the jobs are those that its files name, as in `list`.
+    `attention` lists what needs a person, most urgent first; `exit_code` is 1 if the list is not empty.
+    On a root that was never synced, the jobs are those that its files define, as in `list`.
     """
     store, now = root.store(), root.clock.now()
     if store is None:
@@ -157,7 +157,7 @@ def _attention(
     troubles: Sequence[str],
     held: str | None,
 ) -> list[str]:
-    """What a person has to look at; a root that is only observed is nobody's trouble."""
+    """What a person has to look at. A root that is only observed is no cause for concern."""
     found = []
     state = daemon.presence.state
     if state in (DaemonState.DEAD, DaemonState.STOPPED) and expected:
@@ -183,7 +183,7 @@ def _attention(
 
 
 def _failing(store: Store, jobs: Iterable[Job]) -> list[FailingJson]:
-    """Jobs whose last run failed or could not start, those that failed last first, with the run that says why."""
+    """Jobs whose last run failed or could not start, latest failure first, with the run that explains it."""
     found: list[tuple[datetime, FailingJson]] = []
     for job in jobs:
         if not job.runtime.consecutive_errors:
@@ -215,7 +215,7 @@ def _overdue(store: Store, jobs: Sequence[Job], now: datetime, *, fires: bool) -
     return [
         {"id": job.id, "kind": alarm.kind.value, "since": instant(alarm.since), "message": alarm.text(job)}
         for job, alarm in store.read(evidence.alarms, now, jobs)
-        if fires or alarm.kind is not Kind.ROW  # one that only observes makes no row
+        if fires or alarm.kind is not Kind.ROW  # a daemon that only observes creates no row
     ]
 
 

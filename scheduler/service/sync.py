@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 def init(folder: Path) -> Scaffold:
-    """Write the files of a new root, beside whatever is there; see `write_scaffold`.
+    """Write the files of a new root beside existing files; see `write_scaffold`.
 
-    Raises: RefusedError in a root that follows a remote, or where no folder is free for job files; UnavailableError
-    where the folder cannot be written.
+    Raises: RefusedError in a root that follows a branch, or if no folder is free for job files; UnavailableError if the
+    folder cannot be written.
     """
     from scheduler.git.folder import head_ref, repository_top
     from scheduler.scaffold import write_scaffold
@@ -46,16 +46,16 @@ def init(folder: Path) -> Scaffold:
 
 
 def problem_lines(root: Root, problems: Sequence[Problem]) -> Sequence[str | None]:
-    """The line that each problem points at, for a person to see; None where there is none to show."""
+    """The line at which each problem points, for a person to read; None if there is none to show."""
     from scheduler.root.excerpts import source_lines
 
     return source_lines(WorkingTree(root.place.now()), problems)
 
 
 def validate(root: Root, paths: Sequence[Path] = ()) -> tuple[Problem, ...]:
-    """Every problem of every file, or of the named files and folders, sorted; needs no database, starts nothing.
+    """Every problem of every file, or of the named files and folders, sorted. Needs no database, starts nothing.
 
-    Raises: UsageError for a path that is no job file of this root.
+    Raises: UsageError for a path that is not a job file of this root.
     """
     from scheduler.core.formats.checkout import conversion_problems
     from scheduler.core.formats.rootfile import NEEDS_SETTINGS
@@ -88,7 +88,7 @@ def validate(root: Root, paths: Sequence[Path] = ()) -> tuple[Problem, ...]:
                 hint=did_you_mean(path, known) or "job files are those that `jobs` in scheduler.yaml names",
             )
     if broken:
-        wanted.append(ROOT_FILE)  # without it nobody can say that they are sound
+        wanted.append(ROOT_FILE)  # without it, nothing can be checked completely
     return tuple(problem for problem in problems if any(_below(problem.path, path) for path in wanted))
 
 
@@ -100,13 +100,13 @@ def _below_root(root: Root, path: Path) -> str:
 
 
 def plan_sync(root: Root, *, confirmed: str | None = None, now_anyway: bool = False) -> SyncReport:
-    """What a sync would change now; writes nothing."""
+    """What a sync would change now. Writes nothing."""
     found = root.passes().plan(root.observed(), confirmed=confirmed, now_anyway=now_anyway).report()
     return _with_way_back(root, found)
 
 
 def _with_way_back(root: Root, found: SyncReport) -> SyncReport:
-    """The same; a guard says how to put the files back that are gone, as far as that can be told here."""
+    """Add to a guard how to restore the missing files, if that is known here."""
     guard = found.json["guard"]
     if guard is None or root.place.followed is not None:  # its files come from the remote
         return found
@@ -125,11 +125,11 @@ def _with_way_back(root: Root, found: SyncReport) -> SyncReport:
 def sync(
     root: Root, *, confirmed: str | None = None, cause: str = "sync", now_anyway: bool = False, new_state: bool = False
 ) -> SyncReport:
-    """One pass, by the daemon if one runs.
+    """Make one pass, in the daemon if one is running.
 
-    now_anyway: also while git is in the middle of something (S8).
-    new_state: start without a history where the one there was is gone.
-    Raises: UnavailableError where the root or the database cannot be used.
+    now_anyway: even while git is in the middle of an operation (S8).
+    new_state: start without a history if the previous one is gone.
+    Raises: UnavailableError if the root or the database cannot be used.
     """
     from scheduler.control.client import answer_of
     from scheduler.maintenance.lost import start_state
@@ -147,7 +147,7 @@ def sync(
     start_state(root.place, new_state=new_state, now=root.clock.now())
     settings, _ = read_settings(root.place.now())  # the look may have made another commit the root
     if settings is None and not is_there(root.place.db):
-        return plan_sync(root, confirmed=confirmed)  # nothing to keep the problems in
+        return plan_sync(root, confirmed=confirmed)  # no database to store the problems in
     root.place.make_state()
     with Store.open(root.place.db) as store:
         settle_copy(store, root.place, now=root.clock.now(), actor=root.actor)
@@ -158,7 +158,7 @@ def sync(
 
 
 def _set_right(root: Root, store: Store) -> None:
-    """Where no daemon does it: rows that lie ahead, because the clock has gone back (F6)."""
+    """Correct rows in the future after the clock went back (F6), unless a daemon does it."""
     from scheduler.core.times.clocks import NOT_BEFORE
     from scheduler.sync.clock_repair import repair_after_clock_change
 

@@ -26,15 +26,15 @@ from scheduler.service.root import Root
 if TYPE_CHECKING:
     from scheduler.core import answers
 
-COUNT = 50  # entries of a log, and texts, unless more are asked for
+COUNT = 50  # default number of log entries and texts
 _ROWS_OF_AN_EDIT = 20
-_TOLD_BY_RUNS = ("failure", "recovery", "cancel")  # audit rows of what the ledger shows as well
+_TOLD_BY_RUNS = ("failure", "recovery", "cancel")  # audit rows for what the ledger shows too
 
 
 def log(root: Root, job_id: str, *, count: int = COUNT, prefix: bool = False) -> answers.LogJson:
-    """A job's runs and all changes of it on one timeline, newest first, each with its commit as far as known.
+    """A job's runs and changes on one timeline, newest first, each with its commit if known.
 
-    Also the changes of the runners that it has used.
+    Includes the changes of the runners that it has used.
     """
     with root.job(job_id, prefix=prefix) as (store, job):
         rows = store.read(read_audit, job.id)
@@ -51,7 +51,7 @@ def log(root: Root, job_id: str, *, count: int = COUNT, prefix: bool = False) ->
 
 
 def _told(rows: Sequence[AuditRow], store: Store, job: Job) -> list[AuditRow]:
-    """The audit rows of what changed a job, oldest first; those of its runners with them."""
+    """The audit rows of changes to a job and its runners, oldest first."""
     runners = {each.spec.runner for each in store.read(queries.definitions, job.id)}
     prefixes = tuple(f"runners.{name}." for name in runners)
     of_root = [
@@ -108,13 +108,13 @@ def _brought(origin: Origin | AuditRow) -> answers.BroughtJson:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One end of a comparison: a run, or the files as they are now."""
+    """One end of a comparison: a run, or the current files."""
 
     job: Job
     at: datetime
     run: Run | None  # None: now
     spec: JobSpec
-    generation: int | None  # None: what the files say has not been synced
+    generation: int | None  # None: the current files were not synced yet
     text: str | None
     task_sha256: str | None
     source_path: str | None
@@ -124,14 +124,14 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """`json` is the answer; `hunks` are its text, for whoever shows words."""
+    """`json` is the answer; `hunks` are its text, for faces that mark words."""
 
     json: answers.DiffJson
     hunks: tuple[Hunk, ...]
 
 
 def diff(root: Root, before: str, after: str | None = None, *, prefix: bool = False) -> Comparison:
-    """What differs between two runs, JOB:N; between one and now; or, for a job, between its last success and now.
+    """The differences between two runs, JOB:N; between a run and now; or, for a job, its last success and now.
 
     Raises: UsageError for a job that has never succeeded.
     """
@@ -227,7 +227,7 @@ def _now(root: Root, store: Store, job: Job) -> Side:
 
 def _compared(store: Store, old: Side, new: Side) -> Comparison:
     start, end = sorted((old.at, new.at))
-    from scheduler.core.plan.action import definition_changes  # no other command needs what a plan is made of
+    from scheduler.core.plan.action import definition_changes  # only this command needs the parts of a plan
 
     definition = definition_changes(old.spec, new.spec)
     names = sorted({old.spec.runner, new.spec.runner})
@@ -236,7 +236,7 @@ def _compared(store: Store, old: Side, new: Side) -> Comparison:
     if new.at < old.at:
         settings = {name: (after, before) for name, (before, after) in settings.items()}
     programs = _changed_files(old.runner_files, new.runner_files)
-    if programs is not None:  # the runs know better than the syncs between them
+    if programs is not None:  # the runs know more than the syncs between them
         settings = {name: change for name, change in settings.items() if runner_file_of(name) is None}
     told = [row for row in _told(store.read(read_audit, new.job.id), store, new.job) if start < row.at <= end]
     both = old.text is not None and new.text is not None
@@ -267,7 +267,7 @@ def _compared(store: Store, old: Side, new: Side) -> Comparison:
 def _changed_files(
     old: Sequence[RunnerFile] | None, new: Sequence[RunnerFile] | None
 ) -> dict[str, answers.BeforeAfterJson] | None:
-    """The files of the runner that differ, by path; None where one end does not know them."""
+    """The files of the runner that differ, by path, or None if one end does not know them."""
     if old is None or new is None:
         return None
     was, now = ({each.path: each for each in side} for side in (old, new))
@@ -301,9 +301,9 @@ def _side_json(store: Store, side: Side) -> answers.SideJson:
 
 
 def list_versions(root: Root, job_id: str, *, count: int = COUNT, prefix: bool = False) -> answers.VersionsJson:
-    """Every text that a job's runs were given, that which ran last first, with its commit and how its runs did.
+    """Every text that runs of a job received, most recently run first, with its commit and how its runs did.
 
-    The same text with other files of its runner is another version.
+    The same text with different runner files is a different version.
     """
     with root.job(job_id, prefix=prefix) as (store, job):
         found = versions(store.read(queries.uses, job.id))
@@ -330,7 +330,7 @@ def list_versions(root: Root, job_id: str, *, count: int = COUNT, prefix: bool =
 def _commits(
     root: Root, found: Sequence[Version], changes: Changes
 ) -> dict[str, tuple[Commit | None, NoCommit | None]]:
-    """The commit that brought each text: as the audit knows it, else as git's history tells it now."""
+    """The commit that introduced each text, from the audit, or otherwise from git's history."""
     from scheduler.git.history import ONE_FILE_S, last_changes
 
     known: dict[str, tuple[Commit | None, NoCommit | None]] = {}
@@ -364,7 +364,7 @@ def _version_json(
     current: bool,
     files: Sequence[RunnerFile] | None = None,
 ) -> answers.VersionJson:
-    """version: None: no run has had the text yet, and the next one gets it."""
+    """version: None if no run has had the text yet and the next run gets it."""
     last = None if version is None else version.last
     return {
         "task_sha256": sha256,

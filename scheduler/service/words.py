@@ -1,4 +1,4 @@
-"""Words that can be completed: of the database, of scheduler.yaml, of the schema, and of files. Never an error."""
+"""Candidates for completion: from the database, scheduler.yaml, the schema, and files. Never raises an error."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def runner_words(root: Root) -> list[str]:
 
 
 def path_words(root: Root, start: str, *, job_files: bool) -> list[str]:
-    """The files and folders of the root whose path begins so; folders end in a slash.
+    """The files and folders of the root whose path has this prefix. Folders end with a slash.
 
-    job_files: only files that can hold a job.
+    job_files: only files that can contain a job.
     """
     folder, _, name = start.rpartition("/")
     found = []
@@ -68,7 +68,7 @@ def path_words(root: Root, start: str, *, job_files: bool) -> list[str]:
 
 
 def revision_words(root: Root) -> list[str]:
-    """Branches and tags of the repository."""
+    """The branches and tags of the repository."""
     from scheduler.git.run import GitError, run_git
 
     with contextlib.suppress(GitError, SchedulerError):
@@ -87,7 +87,7 @@ def zone_words() -> list[str]:
 
 
 def key_words() -> dict[str, list[str]]:
-    """The keys of a job that can be set, such as `retry.attempts`, each with its values where there are only some."""
+    """The job keys that can be set, such as `retry.attempts`, each with its values if the set is limited."""
     schema = json.loads(schemas.schema_text("job"))
     return dict(_keys(schema["properties"], schema["$defs"], ""))
 

@@ -1,4 +1,4 @@
-"""The tools `schedule_read` and `schedule`: the verbs for an agent, by the Model Context Protocol.
+"""The tools `schedule_read` and `schedule`: the verbs for an agent, over the Model Context Protocol.
 
-server.py alone needs the SDK.
+Only server.py needs the SDK.
 """

@@ -1,7 +1,7 @@
-"""What a call of the tool may hold: one flat mapping, `action` and what belongs to it.
+"""The arguments of a tool call: one flat mapping with `action` and what belongs to it.
 
-The keys of a job are those of job files, and what each may hold is said by the same shapes. Values of keys are judged
-where the edit is made, by reading what it would write.
+The keys of a job are those of job files, and the same shapes define their values. Values of keys are checked where
+the edit is made, by reading the result.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from scheduler.core.values.texts import InputError, TextError, short
 from scheduler.tool.meanings import instead
 
 Json = dict[str, Any]
-KEYS = tuple(name for name in JobShape.model_fields if name != "id")  # of a job, as create and update take them
+KEYS = tuple(name for name in JobShape.model_fields if name != "id")  # of a job, as create and update accept them
 
 
 def _named(words: type[StrEnum]) -> str:
@@ -44,17 +44,17 @@ def _when(value: Any, info: ValidationInfo) -> Spoken:
         raise PydanticCustomError("value.invalid", "{message}", {**told, "offset": 0}) from None
 
 
-When = Annotated[Spoken, PlainValidator(_when), WithJsonSchema({"type": "string"})]  # a datetime, once it is `meant`
+When = Annotated[Spoken, PlainValidator(_when), WithJsonSchema({"type": "string"})]  # a datetime, once resolved
 
 
 class JobCall(Shape):
-    """What is asked of one job."""
+    """A call about one job."""
 
     job: JobId = Field(description="Job id.", examples=["heartbeat"])
 
 
 class JobOrRunCall(Shape):
-    """What is asked of a job or of one of its runs: either names the job."""
+    """A call about a job or one of its runs; either identifies the job."""
 
     job: JobId | None = Field(default=None, description="Job id.", examples=["heartbeat"])
     run: Line | None = Field(default=None, description="Run JOB:N; JOB alone for its newest.", examples=["heartbeat:7"])
@@ -82,7 +82,7 @@ class ShowCall(JobOrRunCall):
 
 
 class NextCall(Shape):
-    """Coming fires."""
+    """The next fires."""
 
     job: JobId | None = Field(default=None, description="Job id.", examples=["heartbeat"])
     jobs: list[JobId] = Field(default=[], description="Several job ids.", examples=[["heartbeat", "triage"]])
@@ -96,7 +96,7 @@ class HistoryCall(Shape):
 
     job: JobId | None = Field(default=None, description="Job id.", examples=["heartbeat"])
     since: When | None = Field(default=None, description=f"Only after this: {_WHEN}.")
-    failed: bool = Field(default=False, description="Only runs that ended badly.")
+    failed: bool = Field(default=False, description="Only failures.")
     n: int | None = Field(default=None, ge=1, le=1_000, description="At most N rows.")
     status: Literal[tuple(each.value for each in RunStatus)] | None = Field(  # type: ignore[valid-type]
         default=None, description="Only runs of this status."
@@ -124,25 +124,25 @@ class VersionsCall(JobCall):
 
 
 class OutputCall(JobOrRunCall):
-    """The end of what a run wrote."""
+    """The end of a run's captured output."""
 
 
 class TaskCall(JobOrRunCall):
-    """The present text of a job, or the exact text of a run."""
+    """The current text of a job, or the exact text of a run."""
 
-    offset: int = Field(default=0, ge=0, le=100_000_000, description="Characters to skip: a long text is cut.")
+    offset: int = Field(default=0, ge=0, le=100_000_000, description="Characters to skip: long texts are cut.")
 
 
 class ExplainCall(JobOrRunCall):
     """Why a job did, did not or will not run. With run: why that run started and how it ended."""
 
-    at: When | None = Field(default=None, description="At this instant. Default: the newest slot.")
+    at: When | None = Field(default=None, description="The instant to explain. Default: the newest slot.")
     since: When | None = Field(default=None, description="Sum up the slots from here on.")
     until: When | None = Field(default=None, description="With since: the end. Default: now.")
 
 
 class ValidateCall(Shape):
-    """Problems of the files."""
+    """Problems in the files."""
 
     paths: list[Line] = Field(default=[], description="Only these files or folders.")
 
@@ -157,50 +157,50 @@ class PlanCall(Shape):
 class RunCall(JobCall):
     """Run a job now."""
 
-    task_of: Line | None = Field(default=None, description="With the text of this run, JOB:N.")
+    task_of: Line | None = Field(default=None, description="Use the text of this run, JOB:N.")
     wait: bool = Field(default=False, description="Answer when the run has ended.")
-    dry_run: bool = Field(default=False, description="Only tell what would start.")
+    dry_run: bool = Field(default=False, description="Only show what would start.")
 
 
 class PauseCall(JobCall):
-    """Hold a job back; its file stays as it is."""
+    """Pause a job; its file does not change."""
 
     reason: Line | None = Field(default=None, description="Why.")
     until: When | None = Field(default=None, description=f"When it resumes by itself: {_WHEN}.")
-    next: bool = Field(default=False, description="Skip the next slot only.")
+    next: bool = Field(default=False, description="Skip only the next slot.")
 
 
 class ResumeCall(JobCall):
-    """End a pause; start a stopped job anew."""
+    """End a pause, or restart a stopped job."""
 
 
 class CancelCall(Shape):
-    """End a run."""
+    """Stop a run."""
 
-    run: Line = Field(description="cancel: the run to end.", examples=["heartbeat:7"])
+    run: Line = Field(description="cancel: the run to stop.", examples=["heartbeat:7"])
 
 
 class SyncCall(Shape):
-    """Apply the files now; a daemon does so by itself."""
+    """Apply the files now; a daemon does this by itself."""
 
 
 class EditCall(JobCall):
-    """What every edit takes."""
+    """The arguments of every edit."""
 
     commit: bool = Field(default=False, description="Commit the edit.")
     branch: Line | None = Field(
         default=None,
-        description="Commit on this branch, agents/..., for a person to merge.",
+        description="Commit to this branch, agents/..., for a person to merge.",
         examples=["agents/heartbeat"],
     )
     message: str | None = Field(default=None, description="Commit message; say why.")
 
 
 class VersionedEdit(EditCall):
-    """An edit of a job that is there."""
+    """An edit of an existing job."""
 
     if_version: Line | None = Field(
-        default=None, description="Refuse unless the job has this version, from show: nobody is overwritten."
+        default=None, description="Refuse if the job has another version (see show), to overwrite nobody's edit."
     )
 
 
@@ -208,7 +208,7 @@ class UpdateCall(VersionedEdit):
     """Change keys of a job or its text."""
 
     set: dict[str, Any] = Field(
-        default={}, description='Keys below keys: {"retry.attempts": 3}.', examples=[{"retry.attempts": 3}]
+        default={}, description='Nested keys: {"retry.attempts": 3}.', examples=[{"retry.attempts": 3}]
     )
     unset: list[Line] = Field(default=[], description="Keys to delete.", examples=[["description"]])
 
@@ -232,7 +232,7 @@ class MvCall(VersionedEdit):
 
 
 class RollbackCall(VersionedEdit):
-    """Put back the text of a run, or the job as of a commit."""
+    """Restore the text of a run, or the job as of a commit."""
 
     to: Line = Field(
         description="JOB:N, text:SHA or commit:SHA.", examples=["heartbeat:7", "text:0a1b2c3d", "commit:0a1b2c3d"]
@@ -270,24 +270,25 @@ CALLS: Mapping[str, type[Shape]] = {**READS, **ACTS}
 READ_TOOL, EDIT_TOOL = "schedule_read", "schedule"
 TOOLS: Mapping[str, Mapping[str, type[Shape]]] = {READ_TOOL: READS, EDIT_TOOL: ACTS}
 WITH_KEYS = ("update", "create")
-_COLLECTIONS = ("set", "unset", "jobs", "paths")  # arguments that are no text
-_STRUCTURED = ("schedule", "tags", "env", "catch_up", "retry", "deliver", "deliver_on")  # so are these keys
-_EARLIER = {"history": {"run_status": "status"}}  # names that arguments had
+_COLLECTIONS = ("set", "unset", "jobs", "paths")  # arguments that are not text
+_STRUCTURED = ("schedule", "tags", "env", "catch_up", "retry", "deliver", "deliver_on")  # keys that are not text
+_EARLIER = {"history": {"run_status": "status"}}  # former names of arguments
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that makes sense."""
+    """A valid call."""
 
     action: str
     given: Any  # the shape of the action
-    keys: Mapping[str, Any]  # of a job, and their new values
+    keys: Mapping[str, Any]  # of a job, with their new values
 
 
 def read_call(arguments: Mapping[str, Any], tool: str = EDIT_TOOL) -> Call:
-    """tool: the one that is called. The one that edits takes reading actions too: it may do more, not less.
+    """Read and check a call.
 
-    Raises: UsageError, with all that is wrong.
+    tool: the tool that was called. The editing tool also accepts reading actions: it can do more, not less.
+    Raises: UsageError that lists everything wrong.
     """
     action = arguments.get("action")
     shape = CALLS.get(action) if isinstance(action, str) else None
@@ -328,7 +329,7 @@ def read_call(arguments: Mapping[str, Any], tool: str = EDIT_TOOL) -> Call:
 
 
 def _check_one(action: str, given: JobOrRunCall) -> None:
-    """Raises: UsageError unless a job or a run is named."""
+    """Check that exactly one of job and run is given. Raises: UsageError."""
     if given.job is None and given.run is None:
         raise UsageError(f"{action}: job or run is missing", hint="write job: heartbeat, or run: heartbeat:7")
     if given.job is not None and given.run is not None:
@@ -336,17 +337,17 @@ def _check_one(action: str, given: JobOrRunCall) -> None:
 
 
 def _meant(name: str, value: Any) -> Any:
-    """The value of a key of a job; models often send the JSON text of an object where the object is meant."""
+    """The value of a job key. Models often send an object as its JSON text."""
     key, _, position = name.partition(".")
     if key not in _STRUCTURED or (position and not (key == "schedule" and position.isdigit())):
-        return value  # below these, text is text: a variable of env may hold JSON
+        return value  # below these keys, text stays text: an env variable may contain JSON
     if key == "schedule" and isinstance(value, list):
         return [_object(name, each) for each in value]
     return _object(name, value)
 
 
 def _object(name: str, value: Any) -> Any:
-    """The object or list that a text is, where it is one."""
+    """The object or list that a text encodes; other values unchanged."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
         return value
     try:
@@ -359,7 +360,7 @@ def _object(name: str, value: Any) -> Any:
 
 
 def _example(shape: type[Shape], fault: KeyFault) -> str:
-    """What to write for an argument that is no text; the hint of a file would show the value alone."""
+    """An example for an argument that is not text. The hint for files would show only the value."""
     field = shape.model_fields.get(str(fault.path[0])) if fault.path and fault.path[0] in _COLLECTIONS else None
     if field is None or not field.examples or fault.code != "value.type":
         return ""

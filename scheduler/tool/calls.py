@@ -1,4 +1,4 @@
-"""What each action of the tool does: one call of the service, and its answer as JSON."""
+"""The actions of the tool: each makes one service call and answers with JSON."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ if TYPE_CHECKING:
     from scheduler.sync.synced import SyncReport
 
 Json = Mapping[str, Any]
-MOST_TEXT = 16_384  # characters of one stream; the end is what tells
-MOST_SHOWN = 2_000  # characters of the task that `show` begins with
+MOST_TEXT = 16_384  # characters per stream; the end is the informative part
+MOST_SHOWN = 2_000  # characters of the task shown by `show`
 _JOBS, _RUNS, _ENTRIES = 25, 10, 20
 _LOOK_S = 0.2
-_NAMES = {"from": "since", "to": "until"}  # arguments of verbs that have another name in a call
-_OF_JOBS = ("list", "show", "next", "history", "explain")  # that know no job before a first sync
+_NAMES = {"from": "since", "to": "until"}  # verb arguments that have another name in a call
+_OF_JOBS = ("list", "show", "next", "history", "explain")  # actions that know no jobs before the first sync
 _FLOW = re.compile(r"schedule: (\{[^{}]*\})")
 EDITS = ("update", "create", "delete", "mv", "rollback")
-WAITS = ("run", "cancel")  # may take as long as a run
+WAITS = ("run", "cancel")  # can take as long as a run
 
 
 def answer(root: Root, arguments: Mapping[str, Any], cancel: Cancel, tool: str = EDIT_TOOL) -> Json:
-    """Does what a call of a tool asks for. Blocks: for an edit, a sync, or a run that is waited for.
+    """Carry out a tool call. Blocks for an edit, a sync, or a run that is waited for.
 
-    cancel: asks to wait no longer; a run that is carried out here, for want of a daemon, is ended.
+    cancel: stops the wait. If no daemon carries out the run, the run itself is stopped.
     Raises: SchedulerError.
     """
     call = read_call(arguments, tool)
@@ -77,7 +77,7 @@ def answer(root: Root, arguments: Mapping[str, Any], cancel: Cancel, tool: str =
 
 
 def _with_instants(root: Root, call: Call) -> Call:
-    """The call, with what was written as an instant as that instant."""
+    """The call, with instants resolved."""
     named = getattr(call.given, "job", None) or getattr(call.given, "jobs", None) or ()
     jobs = (named,) if isinstance(named, str) else tuple(named)
     found = {name: instant_of(root, value, jobs) for name, value in call.given if isinstance(value, Spoken)}
@@ -85,7 +85,7 @@ def _with_instants(root: Root, call: Call) -> Call:
 
 
 def error_json(error: SchedulerError) -> Json:
-    """An error that can be acted on."""
+    """An error as JSON, with a hint for the agent."""
     kind = {2: "usage", 3: "refused"}.get(error.exit_code, "unavailable")
     message, hint = error.told(
         lambda argument: _NAMES.get(argument, argument),
@@ -133,7 +133,7 @@ def _task(root: Root, call: Call, _: Cancel) -> Json:
 
 
 def _cut(text: str, offset: int, most: int) -> Json:
-    """A part of a text that is to be written back whole: the answer says what is left out, and how to read it."""
+    """A part of a text that is to be written back whole. The answer says what is left out and how to read it."""
     part = text[offset : offset + most]
     left = len(text) - offset - len(part)
     if left <= 0:
@@ -142,7 +142,7 @@ def _cut(text: str, offset: int, most: int) -> Json:
 
 
 def _run_id(root: Root, name: str) -> str:
-    """A run by its id, or the newest one of a job that started."""
+    """The id of a run, or of the newest started run of a job."""
     return run_to_read(root, name).id
 
 
@@ -250,7 +250,7 @@ def _cancel(root: Root, call: Call, _: Cancel) -> Json:
 
 
 def _sync(root: Root, _: Call, __: Cancel) -> Json:
-    """Neither confirms what the guard holds back nor goes past a hold: those ask a person."""
+    """Sync without confirming what the guard holds back and without overriding a hold: those need a person."""
     need_permission(root, "sync")
     return _synced(sync(root))
 
@@ -285,12 +285,12 @@ def _create(root: Root, call: Call, _: Cancel) -> Json:
 
 
 def _text_of(keys: dict[str, Any]) -> str | None:
-    """Takes the text of the task out of the keys; what is none stays there, for the reader to refuse."""
+    """Take the text of the task out of the keys. A value that is not text stays there, for the reader to refuse."""
     return keys.pop("task") if isinstance(keys.get("task"), str) else None
 
 
 def _edit(verb: Callable[..., EditJson]) -> Callable[[Root, Call, Cancel], Json]:
-    """An edit whose shape names the arguments of its verb, beside where it goes."""
+    """An action that edits. The fields of its shape are the arguments of the verb, plus the target."""
 
     def edit(root: Root, call: Call, _: Cancel) -> Json:
         asked = call.given.model_dump(exclude={"job", "commit", "branch", "message"})

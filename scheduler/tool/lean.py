@@ -1,4 +1,4 @@
-"""Answers in few tokens: without what has no value, and of rows what a model asks for first."""
+"""Answers in few tokens: no empty values, and for rows only what a model asks for first."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RUN = (
 
 
 def lean(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Without null and what is empty; false and 0 are values."""
+    """The mapping without null and empty values; false and 0 are kept."""
     return {name: value for name, value in found.items() if value is not None and value not in ([], {}, "")}
 
 
@@ -31,7 +31,7 @@ def lean_fires(fires: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def short_job(job: JobJson) -> dict[str, Any]:
-    """A row of a list: what it is and does, and only where there is something, what is wrong."""
+    """A row of a list: what the job is and does, and what is wrong with it, if anything."""
     told = lean({name: value for name, value in job.items() if name in _JOB})
     if job["sync_state"] not in ("synced", "archived"):
         told["sync_state"] = job["sync_state"]
@@ -47,7 +47,7 @@ def short_job(job: JobJson) -> dict[str, Any]:
 
 
 def short_list(found: ListJson, jobs: Sequence[JobJson]) -> dict[str, Any]:
-    """jobs: those of the list that are told."""
+    """jobs: the jobs of the list to include."""
     problems = [Problem.from_json(each).in_words for each in found["problems"][:_MOST_PROBLEMS]]
     if len(found["problems"]) > _MOST_PROBLEMS:
         problems.append(f"{len(found['problems']) - _MOST_PROBLEMS} more; validate has all")
@@ -70,7 +70,7 @@ def short_run(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lean_status(found: StatusJson) -> dict[str, Any]:
-    """What needs nobody is left out; whether anybody is needed is always told."""
+    """The status without what needs nobody. It always says whether a person is needed."""
     told: dict[str, Any] = {**found, "daemon": lean(found["daemon"]), "next": lean_fires(found["next"])}
     told["summary"] = {name: value for name, value in found["summary"].items() if value}
     for name in ("running", "queued", "failing", "stopped"):
@@ -87,7 +87,7 @@ def lean_proposed(found: ProposedJson) -> dict[str, Any]:
 
 
 def lean_edit(found: EditJson) -> dict[str, Any]:
-    """On a branch without the job: that is as it was, and what it would be is `proposed`."""
+    """An edit without the job if it is on a branch: the job is unchanged, and `proposed` has its future state."""
     told: dict[str, Any] = {name: value for name, value in found.items() if value is not None and name != "job"}
     if found["job"] is not None and found["applied"] != "pending_branch":
         told["job"] = lean(found["job"])

@@ -1,4 +1,4 @@
-"""What was probably meant by an argument that an action does not take."""
+"""What was probably meant by an argument that an action does not accept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BELOW = {
     **dict.fromkeys(("attempts", "backoff", "max_delay"), "retry"),
     "within": "catch_up",
 }
-# What others call it; the first that the action takes is meant.
+# Names that others use. The first meaning that the action accepts is suggested.
 _MEANINGS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("prompt", "text", "body", "content", "instructions", "script"), ("task",)),
     **dict.fromkeys(("limit", "count", "max", "last", "size", "top", "num"), ("n",)),
@@ -44,7 +44,7 @@ _MEANINGS: dict[str, tuple[str, ...]] = {
 
 
 def instead(action: str, name: str, value: Any, known: Sequence[str], *, keys: Sequence[str]) -> str:
-    """The hint for `name`, which the action does not take. known: what it takes; keys: those of a job."""
+    """The hint for `name`, which the action does not accept. known: what it accepts; keys: the keys of a job."""
     word = name.lower().replace("-", "_")
     if word == "id" and set(keys) <= set(known):
         return "the job is named by job; an id never changes"

@@ -1,8 +1,8 @@
-"""What clients are told of the two tools: names, descriptions and schemas, in few words, as a model reads them at
+"""What clients are told about the two tools: names, descriptions and schemas. Short, because a model reads them at
 every turn.
 
-A schema is one flat mapping, as models seldom understand a choice of mappings. It says names, types and meanings; what
-a value may hold is checked when it comes.
+A schema is one flat mapping, because models seldom understand a choice of mappings. It has names, types and
+meanings. Values are checked when a call arrives.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from scheduler.core.formats.shapes import JobShape
 from scheduler.tool.arguments import EDIT_TOOL, KEYS, READ_TOOL, TOOLS, WITH_KEYS, EditCall, JobOrRunCall
 
 Json = dict[str, Any]
-_LONGEST = 80  # characters of the meaning of a key that has no shorter one here
-# Of the keys of a job, in fewer words than the reference has.
+_LONGEST = 80  # characters of a key's meaning, if there is no shorter one here
+# The keys of a job, in fewer words than in the reference.
 _BRIEF = {
     "name": "What people call it.",
     "description": "What it is for.",
-    "owner": "Who answers for it.",
-    "tags": "Words to find it by.",
+    "owner": "Who is responsible.",
+    "tags": "Labels to find it by.",
     "enabled": "false: never due.",
     "schedule": 'Cron text, {"cron", "timezone"}, {"every": "2h"}, {"at": "2027-01-31T09:00:00+01:00"}, "manual", '
     "or a list.",
@@ -30,9 +30,9 @@ _BRIEF = {
     "runner": "A runner in scheduler.yaml.",
     "env": "Variables; values are text.",
     "timeout": "Duration, such as 20m.",
-    "concurrency": "If due while it runs.",
-    "catch_up": "Slots missed while nothing ran: none, latest, all.",
-    "failure_limit": "Errors in a row that stop it.",
+    "concurrency": "If due while it is running.",
+    "catch_up": "Slots that passed during downtime: none, latest, all.",
+    "failure_limit": "Consecutive errors that stop it.",
     "retry": "attempts, delay, backoff, max_delay, on.",
     "expires": "Not due after this instant.",
     "expect_every": "Alarm without a success for this long.",
@@ -40,7 +40,7 @@ _BRIEF = {
 
 
 def input_schema(tool: str) -> Json:
-    """Of a call of this tool."""
+    """The input schema of a tool."""
     calls = TOOLS[tool]
     properties: Json = {"action": {"type": "string", "enum": [*calls], "description": " ".join(_actions(tool))}}
     for shape in calls.values():
@@ -53,8 +53,8 @@ def input_schema(tool: str) -> Json:
 
 
 def _actions(tool: str) -> Iterator[str]:
-    """Each action with its arguments, `?` behind those that may be left out."""
-    common = {*EditCall.model_fields, "if_version"} - {"job"}  # of edits: said once, in the description
+    """Each action with its arguments; a `?` marks optional ones."""
+    common = {*EditCall.model_fields, "if_version"} - {"job"}  # arguments of every edit: described once
     for action, shape in TOOLS[tool].items():
         fields = {name: field for name, field in shape.model_fields.items() if name not in common}
         if issubclass(shape, JobOrRunCall):
@@ -73,7 +73,7 @@ def _key(name: str, found: Json, definitions: Json) -> Json:
 
 
 def _plain(found: Json, definitions: Json) -> Json:
-    """Type and choices alone, without null, which no argument needs: what is not wanted is left out."""
+    """Only type and choices, without null: optional arguments are simply left out."""
     kinds = [kind for kind in _types(found, definitions) if kind != "null"]
     plain: Json = {"type": kinds[0] if len(kinds) == 1 else kinds}
     if "enum" in found:
@@ -85,7 +85,7 @@ def _plain(found: Json, definitions: Json) -> Json:
 
 
 def _types(found: Json, definitions: Json) -> list[str]:
-    """The types that a value may have by this schema."""
+    """The types that the schema allows for a value."""
     if "$ref" in found:
         return _types(definitions[found["$ref"].rpartition("/")[2]], definitions)
     if "anyOf" in found:
@@ -97,8 +97,8 @@ def _types(found: Json, definitions: Json) -> list[str]:
 TITLES = {READ_TOOL: "Read scheduled jobs", EDIT_TOOL: "Edit and run scheduled jobs"}
 DESCRIPTIONS: Mapping[str, str] = {
     READ_TOOL: """\
-Reads the jobs of a scheduler, whose jobs are files of a git repository: what they are, when they run, what they did and
-why. It changes nothing. Answers are short and leave out keys without a value; full: true gives all keys of a list.
+Reads the jobs of a scheduler: what they are, when they run, what they did and why. Jobs are files in a git repository.
+Changes nothing. Answers are short and leave out keys without a value; full: true gives all keys of a list.
 
 Examples:
     {"action": "list", "tag": "agent"}
@@ -110,11 +110,11 @@ Examples:
 """,
     EDIT_TOOL: """\
 Edits the jobs of a scheduler in their files, and runs, pauses, resumes and cancels them. An edit changes only what it
-names; the job keeps its id, counters and history, so nothing has to be deleted and made anew. A new schedule keeps
-timezone, jitter, starts and ends that it does not name; null drops one. Edits take commit, branch, message and (but
-for create) if_version.
+names; the job keeps its id, counters and history, so never delete and recreate one. A new schedule keeps the timezone,
+jitter, starts and ends that it does not name; null removes one. Edits take commit, branch, message and (except
+create) if_version.
 
-A job is a file, in Markdown with the task as the body:
+A job is a file: Markdown with the task as the body,
 
     ---
     id: heartbeat
@@ -123,7 +123,7 @@ A job is a file, in Markdown with the task as the body:
     ---
     You are woken once an hour. Look at the inbox.
 
-or in YAML with task or task_source_path. Cron is on the wall clock of the zone beside it, else of scheduler.yaml.
+or YAML with task or task_source_path. Cron uses the local time of its timezone, or else of the one in scheduler.yaml.
 Durations are text: 90s, 20m, 1h30m.
 
 Examples:
@@ -137,7 +137,7 @@ Examples:
     {"action": "run", "job": "heartbeat", "wait": true}
 
 task is the whole text: read it first (task of schedule_read). An edit answers with its diff, what it proposes
-(schedule, next fires) and when it counts: now, next_sync, or pending_branch, which a person has to merge. agents in
-scheduler.yaml says what you may change. An error says what to do instead; then nothing was changed.
+(schedule, next fires) and when it takes effect: now, next_sync, or pending_branch, which a person has to merge. agents
+in scheduler.yaml says what you can change. An error says what to do instead, and means that nothing was changed.
 """,
 }

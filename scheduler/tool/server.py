@@ -1,7 +1,7 @@
-"""The tool server: the Model Context Protocol on stdin and stdout, by the SDK.
+"""The tool server: the Model Context Protocol on stdin and stdout, through the SDK.
 
-A call blocks a thread, never the protocol. One that is cancelled, or whose client has gone, starts nothing more; an
-edit that has begun is finished, all of it, before this process ends.
+A call blocks a thread, never the protocol. A call that is cancelled, or whose client has gone, starts nothing new.
+An edit that has begun is completed before this process ends.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from scheduler.tool.calls import EDITS, WAITS, Json, answer, error_json
 from scheduler.tool.schema import DESCRIPTIONS, TITLES, input_schema
 from scheduler.tool.wire import Messages, own_stdin
 
-MOST_BYTES = 1_000_000  # of one answer: more is of no use to a model
+MOST_BYTES = 1_000_000  # per answer: more is of no use to a model
 
 
 def serve_tool(root: Root) -> None:
-    """Until the client hangs up, or a signal says to stop."""
+    """Serve until the client disconnects or a signal arrives."""
     try:
         anyio.run(_Tool(root).serve)
     except BaseExceptionGroup as group:
-        # What is left of a client that has gone while it was written to.
+        # Remains of a client that disconnected while we were writing to it.
         _, rest = group.split((OSError, anyio.ClosedResourceError, anyio.BrokenResourceError))
         if rest is not None:
             raise rest from None
@@ -49,8 +49,8 @@ class _Tool:
     def __init__(self, root: Root) -> None:
         self._root = replace(root, place=root.place.loose())
         self._calls: set[Cancel] = set()
-        self._ended: anyio.Event | None = None  # set once no call is left; there once a signal has come
-        # Edits of one root wait for each other anyway; a run that is waited for must not keep others from reading.
+        self._ended: anyio.Event | None = None  # set once no call is left; exists once a signal has arrived
+        # Edits of one root wait for each other anyway. A run that is waited for must not block reads.
         self._edits = anyio.CapacityLimiter(1)
         self._waits = anyio.CapacityLimiter(32)
         self._others = anyio.CapacityLimiter(4)
@@ -85,13 +85,13 @@ class _Tool:
             return _result(error_json(error), is_error=True)
         except OSError as error:
             return _result(error_json(UnavailableError(str(error))), is_error=True)
-        except Exception as error:  # one of ours is a bug: the agent is told so, and the server goes on
+        except Exception as error:  # a bug of ours: tell the agent, and keep serving
             traceback.print_exc()
             told = UnavailableError(f"this failed inside the scheduler: {type(error).__name__}: {error}")
             return _result(error_json(told), is_error=True)
 
     async def _answer(self, arguments: Mapping[str, Any], tool: str) -> Json:
-        """The answer from a thread. Where the call is cancelled, what has begun is still waited for."""
+        """Answer from a thread. If the call is cancelled, still wait for work that has begun."""
         if self._ended is not None:
             raise UnavailableError("the tool server is being stopped")
         action = arguments.get("action")
@@ -100,7 +100,7 @@ class _Tool:
         results: list[Json | Exception] = []
 
         def work() -> Json:
-            if cancel.is_set():  # while it waited for its turn
+            if cancel.is_set():  # while it was waiting for its turn
                 raise RefusedError("the call was cancelled; nothing was done")
             return answer(replace(self._root, place=self._root.place.now()), arguments, cancel, tool)
 
@@ -131,7 +131,7 @@ class _Tool:
         return found
 
     async def _end_by_signal(self) -> None:
-        """A thread that waits for stdin cannot be stopped, so the process ends here, once what has begun is done."""
+        """End the process here once running work is done, because a thread that waits for stdin cannot be stopped."""
         numbers = [n for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) if not is_ignored(n)]
         with anyio.open_signal_receiver(*numbers) as signals:
             async for number in signals:
@@ -158,7 +158,7 @@ def _tool(name: str) -> types.Tool:
 
 def _result(found: Json, *, is_error: bool = False) -> types.CallToolResult:
     raw = json.dumps(found, ensure_ascii=False)
-    # A lone surrogate, as a name that is no UTF-8 has, would end the stream in the middle of an answer.
+    # A lone surrogate, from a name that is not UTF-8, would end the stream in the middle of an answer.
     if not raw.isascii() and (clean := raw.encode("utf-8", "replace").decode()) != raw:
         found = json.loads(clean)
     text = json_text(found)

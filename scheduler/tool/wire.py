@@ -1,5 +1,5 @@
-"""Lines of the protocol on standard input. One that is no message is answered with an error, never passed over:
-whoever sent it may be waiting."""
+"""Protocol lines on standard input. A line that is not a message is answered with an error, never ignored, because
+its sender may be waiting."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import mcp_types as types
 from anyio.to_thread import run_sync
 from mcp.shared.message import SessionMessage
 
-MOST_LINE = 8 * 1024 * 1024  # bytes of one message: a task of any size, and its escapes
+MOST_LINE = 8 * 1024 * 1024  # bytes per message: a task of any size, with its escapes
 _NO_JSON, _NO_REQUEST = -32700, -32600
-# A text without an end goes to the end of the line: looked for again from each quote in it, it would take for ever.
+# Text without an end extends to the end of the line. Searching for the end from each quote would take too long.
 _TEXT = r'"(?:[^"\\]|\\.)*+"?'
 _TOKEN = re.compile(_TEXT + r"|[{}\[\]]", re.DOTALL)
 _VALUE = re.compile(rf"\s*:\s*({_TEXT}|[^\s,}}\]]+)", re.DOTALL)
 
 
 class Messages:
-    """The lines that are messages, for the SDK to read; `answer` has to be set for the others."""
+    """The lines that are messages, for the SDK to read. `answer` must be set for the others."""
 
     def __init__(self, source: BinaryIO) -> None:
         self._source = source
@@ -53,7 +53,7 @@ class Messages:
             await self._answer.send(SessionMessage(error))
 
     def _read(self) -> bytes:
-        """A line; of one that is too long the start, and a byte more than is allowed."""
+        """Read a line. Of a line that is too long, only its start plus one byte above the limit."""
         line = rest = self._source.readline(MOST_LINE + 1)
         while len(rest) > MOST_LINE and not rest.endswith(b"\n"):
             rest = self._source.readline(MOST_LINE + 1)
@@ -61,7 +61,7 @@ class Messages:
 
 
 def own_stdin() -> BinaryIO:
-    """Standard input for this process alone: what it starts finds nothing there, and cannot take a message away."""
+    """Standard input for this process alone. Child processes get an empty one, so they cannot steal a message."""
     wire = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -70,7 +70,7 @@ def own_stdin() -> BinaryIO:
 
 
 def fault_of(line: str) -> types.JSONRPCError | None:
-    """The answer to a line that is no message; None for one that is."""
+    """The error answer to a line that is not a message, or None if it is one."""
     keys = _top_keys(line)
     given = keys.get("id")
     known = _id(given)
@@ -89,7 +89,7 @@ def fault_of(line: str) -> types.JSONRPCError | None:
             return _error(None, _NO_REQUEST, "the line is no answer to anything; nothing was done")
         return _error(known, _NO_REQUEST, "the line is no message of JSON-RPC 2.0; nothing was done")
     if given is not None and known is None and "method" in keys:
-        # Else it would pass for a notification, which nobody answers.
+        # Otherwise it would count as a notification, which gets no answer.
         told = "the id of a request has to be a text or a whole number; nothing was done"
         return _error(None, _NO_REQUEST, told)
     return None
@@ -106,7 +106,7 @@ def _error(request: int | str | None, code: int, message: str) -> types.JSONRPCE
 
 
 def _id(text: str | None) -> int | str | None:
-    """The id as it is written, where it is one."""
+    """The id as written, if it is valid."""
     try:
         found = None if text is None or len(text) > 1_000 else json.loads(text)
     except ValueError:
@@ -117,7 +117,7 @@ def _id(text: str | None) -> int | str | None:
 
 
 def _top_keys(line: str) -> dict[str, str]:
-    """The outermost keys, each with its value as written; also of a line that no parser takes."""
+    """The outermost keys, each with its value as written, even of a line that no parser accepts."""
     keys: dict[str, str] = {}
     depth = 0
     for token in _TOKEN.finditer(line):

@@ -747,7 +747,7 @@ def test_with_json_stdout_is_json_whatever_stderr_says(lived_in: Root, trouble: 
         (("show", "heartbeet"), 2),
         (("list", "--status", "asleep"), 2),
         (("--root", "absent", "list"), 5),
-        (("--db", "scheduler.yaml", "list"), 5),
+        (("--db", "scheduler.yaml", "list"), 3),
     ],
 )
 def test_an_error_says_nothing_on_stdout(lived_in: Root, command: tuple[str, ...], code: int) -> None:

@@ -1,4 +1,4 @@
-"""What git makes of a file on a checkout by its attributes (gitattributes(5)): what runs can differ from the commit."""
+"""How git attributes change a file on checkout (gitattributes(5)), so that what runs can differ from the commit."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from scheduler.core.values.problems import Problem, Severity
 ATTRIBUTES = ("text", "crlf", "eol", "ident", "filter", "working-tree-encoding")
 KEYWORD = re.compile(rb"\$Id(?::[^$\n]*)?\$")
 _NONE = ("unspecified", "unset", "set", "")  # values of `filter` that name no filter
-_MOST_LINE_ENDS = 20  # problems: a repository may have them everywhere
+_MOST_LINE_ENDS = 20  # problems: whole repositories can be affected
 _UTF8 = re.compile("utf-?8", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """Attributes by which a checkout holds something else than the commit."""
+    """The attributes because of which a checkout differs from the commit."""
 
-    words: str  # as .gitattributes has them, such as filter=x
-    hides: bool = False  # what runs cannot be told from what the commit holds
-    ends_lines: bool = False  # it has CR LF where the commit has LF
+    words: str  # as in .gitattributes, such as filter=x
+    hides: bool = False  # the commit does not show what runs
+    ends_lines: bool = False  # CRLF in the checkout, LF in the commit
 
 
 def find_conversion(said: Mapping[str, str], data: bytes) -> Conversion | None:
-    """What these attributes do to a file on its checkout; None: nothing.
+    """The effect of these attributes on the checkout of a file, or None if there is none.
 
-    said: the value of each of `ATTRIBUTES`, as `git check-attr` tells it.
-    data: the file, before or after it.
+    said: the value of each of `ATTRIBUTES`, as `git check-attr` prints it.
+    data: the file, before or after the checkout.
     """
     words: list[str] = []
     encoding, program = said["working-tree-encoding"], said["filter"]
@@ -41,9 +41,9 @@ def find_conversion(said: Mapping[str, str], data: bytes) -> Conversion | None:
     if said["ident"] == "set" and KEYWORD.search(data):
         words.append("ident")
     hides = bool(words)
-    if program == "lfs":  # its pointers are known, and said to be some
+    if program == "lfs":  # its pointers are recognisable, and reported as such
         words.append("filter=lfs")
-    # `-text` keeps line ends, but git tells it as it tells `text=unset`, which does not.
+    # `-text` keeps line ends, but git reports it like `text=unset`, which does not.
     ends_lines = said["eol"] == "crlf" and b"\n" in data and (b"\0" not in data or said["text"] == "set")
     if ends_lines:
         words.append("eol=crlf")
@@ -51,13 +51,13 @@ def find_conversion(said: Mapping[str, str], data: bytes) -> Conversion | None:
 
 
 def committed_form(data: bytes, conversion: Conversion) -> bytes:
-    """What git commits of bytes that a checkout would hold; an encoding and a filter are left as they are."""
+    """The bytes that git commits for a file in a checkout. An encoding and a filter are not reversed."""
     data = data.replace(b"\r\n", b"\n") if conversion.ends_lines else data
     return KEYWORD.sub(b"$Id$", data) if "ident" in conversion.words.split(", ") else data
 
 
 def conversion_problems(found: Mapping[str, Conversion], *, errors: Collection[str] = ()) -> list[Problem]:
-    """What to say of files, by path, that a checkout converts. errors: those of which that is an error."""
+    """The problems of files, by path, that a checkout converts. errors: the paths for which it is an error."""
     hidden = [path for path, each in found.items() if each.hides]
     lines = [path for path, each in found.items() if each.ends_lines and not each.hides]
     problems = []

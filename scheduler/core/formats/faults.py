@@ -63,7 +63,7 @@ def _fault(shape: type[Shape], detail: ErrorDetails, raw: Callable[[Path], str |
     if found.path[-1:] != ("task_source_path",) and (hint := plain_hint(text)):
         return replace(found, hint=hint)
     if found.message.endswith(NO_OFFSET) and (zone := raw((*found.path[:-1], "timezone"))) is not None:
-        # Z would be another instant than the one that is meant where a zone stands beside it.
+        # With Z, it would be a different instant from the one meant, if a zone is set beside it.
         right = with_offset(text, zone.strip("\"'"))
         return replace(found, hint=f'write {found.path[-1]}: "{right}"' if right else f"write the offset of {zone}")
     return found
@@ -218,7 +218,7 @@ def hidden_problems(path: str, text: str) -> Iterable[Problem]:
         yield Problem(path, line, column, "text.hidden", message, HIDDEN_HINT, Severity.WARNING)
 
 
-_PROSE = ("name", "description", "owner", "env", "task")  # keys whose values are nobody's to find or to match
+_PROSE = ("name", "description", "owner", "env", "task")  # keys whose values are not searched for or matched
 
 
 def lookalike_problems(
@@ -229,10 +229,10 @@ def lookalike_problems(
     keys: Sequence[str] | None = None,
     job_id: str | None = None,
 ) -> Iterable[Problem]:
-    """Warnings for words, globs and folders that hold what only looks plain, and so match nothing that was meant.
+    """Warnings for words, globs and folders with characters that only look plain, so that they match nothing.
 
-    found: the problems that are known: what one of them has at fault is not named twice.
-    keys: of the document, in which to look; None: all of them.
+    found: the known problems; a word that one of them reports is not reported again.
+    keys: the keys of the document to check. None: all of them.
     """
     if document.text.isascii() or not isinstance(document.data, dict):
         return

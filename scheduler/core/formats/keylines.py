@@ -1,4 +1,4 @@
-"""On which lines of a file each key stands, for whoever marks changes in it."""
+"""The lines of a file on which each key is, for marking changes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from scheduler.core.formats.yamlfile import YamlDocument, read_yaml
 from scheduler.core.values.texts import TextError, decode
 
 KeyLines = Mapping[str, range]  # by dotted key, such as retry.attempts; the key's own line first
-BODY = "task"  # the body of a Markdown job goes by the key that it stands for
+BODY = "task"  # the body of a Markdown job is listed under this key
 
 
 def job_key_lines(path: str, data: bytes) -> dict[str, KeyLines]:
-    """The lines of every key, by the id of its document; empty for a file that cannot be read."""
+    """The lines of every key, by the id of its document; empty if the file cannot be read."""
     try:
         text = decode(data)
         fences = fences_of(text) if is_markdown(path) else None
@@ -31,7 +31,7 @@ def job_key_lines(path: str, data: bytes) -> dict[str, KeyLines]:
 
 
 def setting_lines(data: bytes) -> KeyLines:
-    """The lines of every key of scheduler.yaml; empty for one that cannot be read."""
+    """The lines of every key of scheduler.yaml; empty if it cannot be read."""
     try:
         documents = read_yaml(decode(data))
     except TextError:
@@ -44,7 +44,7 @@ def _key_lines(document: YamlDocument) -> dict[str, range]:
     for path, spot in document.spots.items():
         start, end = place(spot.key)[0], place(max(spot.key, spot.end - 1))[0]
         found[".".join(map(str, path))] = range(start, end + 1)
-        for length in range(1, len(path)):  # a key has the lines of all that is in it
+        for length in range(1, len(path)):  # a key has the lines of everything inside it
             around = ".".join(map(str, path[:length]))
             found[around] = range(found[around].start, max(found[around].stop, end + 1))
     found.pop("")  # the document itself

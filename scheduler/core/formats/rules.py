@@ -140,7 +140,7 @@ def instant_value(value: Any, info: ValidationInfo) -> datetime:
 
 
 def with_offset(value: str, zone: str) -> str | None:
-    """A local time with the offset of a zone; None where the zone is unknown, or skips or repeats that time."""
+    """A local time with the offset of its zone, or None if the zone is unknown, or skips or repeats that time."""
     try:
         wall = datetime.fromisoformat(value).replace(tzinfo=zone_of(zone))
         if wall.utcoffset() != wall.replace(fold=1).utcoffset():
@@ -150,7 +150,7 @@ def with_offset(value: str, zone: str) -> str | None:
     return wall.isoformat(timespec="auto" if wall.microsecond else "seconds")
 
 
-_LONGEST_CRON = 500  # beyond any use, and short enough to be checked at once
+_LONGEST_CRON = 500  # longer than any useful one, and short enough to check quickly
 
 
 def cron_text(text: str) -> str:
@@ -330,7 +330,7 @@ def cwd_path(text: str) -> str:
 
 
 def shown(value: Any, raw: str | None = None) -> str:
-    """A value as a message names it."""
+    """A value as messages show it."""
     match value:
         case None:
             return "nothing"

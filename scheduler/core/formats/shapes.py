@@ -1,7 +1,7 @@
-"""The two file formats: which keys exist, what each may hold, and what to say about a value that is not allowed.
+"""The two file formats: which keys exist, what values they take, and what to say about an invalid value.
 
-pydantic finds the faults; every message and code is ours. The same models give editors a JSON Schema. Rules between
-keys (one task source, a runner that exists) are in `jobfile` and `rootfile`.
+pydantic finds the faults; every message and code is ours. The JSON Schemas for editors come from the same models.
+Rules that involve several keys (one task source, a runner that exists) are in `jobfile` and `rootfile`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _schema(pattern: str, **more: int | str) -> Any:
 
 
 def _optional(description: str, *examples: Any, **limits: Any) -> Any:
-    """A key that may be left out; then it is None."""
+    """An optional key. It is None if the file leaves it out."""
     return Field(default=None, description=description, examples=list(examples) or None, **limits)
 
 
@@ -68,12 +68,12 @@ class Shape(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    not_yet: ClassVar[frozenset[str]] = frozenset()  # keys of the design that are not implemented yet
-    misplaced: ClassVar[Mapping[str, str]] = {}  # keys that belong elsewhere, and the hint that says where
-    inner: ClassVar[Mapping[str, type[Shape]]] = {}  # shapes below; "*" for any key
+    not_yet: ClassVar[frozenset[str]] = frozenset()  # planned keys that are not implemented yet
+    misplaced: ClassVar[Mapping[str, str]] = {}  # keys that belong elsewhere, with a hint that says where
+    inner: ClassVar[Mapping[str, type[Shape]]] = {}  # shapes one level down; "*" for any key
 
 
-# VS Code and yaml-language-server show the message in place of the pattern.
+# VS Code and yaml-language-server show this message instead of the pattern.
 _WRITE_CRON = "write five fields (minute hour day month weekday) such as 0 9 * * 1-5, or a macro such as @daily"
 _CRON = _schema(CRON_PATTERN, patternErrorMessage=_WRITE_CRON)
 CronText = Annotated[str, _CRON]
@@ -86,31 +86,30 @@ class ScheduleShape(Shape):
     """When a job is due: exactly one of cron, every and at."""
 
     cron: Annotated[str, AfterValidator(rules.cron_text), _CRON] | None = _optional(
-        "Five cron fields (minute hour day month weekday), six with the second first, or a macro from "
-        "@hourly to @yearly; on the wall clock of the timezone.",
+        "A cron expression: five fields (minute hour day month weekday), six fields (the first is the second), or a "
+        "macro from @hourly to @yearly. It follows the local time of timezone.",
         "0 9 * * mon-fri",
         "@daily",
     )
     every: Duration | None = _optional(
-        "An interval of at least 1s; the job is due at whole multiples of it since 1970-01-01T00:00Z.", "15m"
+        "An interval of at least 1s. The job is due at whole multiples of it, counted from 1970-01-01T00:00Z.", "15m"
     )
     phase: Phase | None = _optional(
-        "How much later than at whole multiples of every the job is due; shorter than every. Without it, 0s.", "5m"
+        "An offset added to the multiples of every. Must be shorter than every. Default: 0s.", "5m"
     )
-    at: Instant | None = _optional("One instant with an explicit UTC offset.", "2027-01-31T09:00:00+01:00")
+    at: Instant | None = _optional("A single instant with an explicit UTC offset.", "2027-01-31T09:00:00+01:00")
     starts: Instant | None = _optional(
-        "The job is not due before this instant; at it, it may be.", "2027-01-01T00:00:00+01:00"
+        "The first instant at which the job can be due (inclusive).", "2027-01-01T00:00:00+01:00"
     )
     ends: Instant | None = _optional(
-        "The job is not due after this instant; at it, it may be.", "2027-06-30T23:59:59+02:00"
+        "The last instant at which the job can be due (inclusive).", "2027-06-30T23:59:59+02:00"
     )
     timezone: Annotated[str, AfterValidator(rules.zone_name)] | None = _optional(
-        "IANA name of the zone; without it that of scheduler.yaml, else UTC.", "Europe/Berlin"
+        "IANA name of the time zone. Default: the timezone of scheduler.yaml, otherwise UTC.", "Europe/Berlin"
     )
     jitter: Duration | None = _optional(
-        "Starts each run later than it is due, by a time below this that stays the same for the job; "
-        "under half the shortest time between two fires. Without it a run starts when it is due. In a list, all "
-        "entries have the same.",
+        "Delays the start of each run by a fixed time per job, shorter than this value. Must be less than half the "
+        "shortest time between two fires. All entries of a list must have the same jitter. Default: no delay.",
         "30s",
     )
 
@@ -120,15 +119,17 @@ Entries = Annotated[list[Entry], Field(min_length=1, max_length=MOST_ENTRIES)]
 
 
 class RetryShape(Shape):
-    """Whether and when a run that did not succeed is tried again, with the text that it had."""
+    """Whether and when to retry a run that did not succeed. Retries use the text of the first attempt."""
 
-    attempts: int = Field(default=1, ge=1, le=100, description="How many tries a run has, the first one too.")
-    delay: Duration | None = _optional("How long to wait before the second try; 30s unless written.", "30s")
-    backoff: float = Field(default=2.0, ge=1, le=100, description="By how much each further delay is longer.")
-    max_delay: Duration | None = _optional("The longest delay; 1h unless written.", "1h")
+    attempts: int = Field(
+        default=1, ge=1, le=100, description="The largest number of attempts, including the first one."
+    )
+    delay: Duration | None = _optional("How long to wait before the second attempt. Default: 30s.", "30s")
+    backoff: float = Field(default=2.0, ge=1, le=100, description="The factor by which each further delay grows.")
+    max_delay: Duration | None = _optional("The longest delay. Default: 1h.", "1h")
     on: Annotated[list[Literal["failed", "timed_out", "interrupted"]], AfterValidator(rules.not_empty)] = Field(
         default=["failed", "timed_out"],
-        description="How a try has to end to be followed by another. interrupted: the scheduler died or was stopped.",
+        description="Which outcomes are retried. interrupted: the scheduler died or was stopped during the run.",
     )
 
 
@@ -136,22 +137,20 @@ _Policy = Literal["none", "latest", "all"]
 
 
 class CatchUpShape(Shape):
-    """What becomes of slots that passed while nobody was there: the scheduler was down, or the machine slept."""
+    """What to do with slots that passed while the scheduler was down or the machine was asleep."""
 
     policy: _Policy = Field(
         default="latest",
-        description="Which of them run after all: none, the newest one, or all of them, the oldest first and at most "
-        "the newest 100. Those that do not are skipped as missed.",
+        description="Which of the slots still run. none: no slot; latest: the newest slot; all: every slot, oldest "
+        "first, up to the newest 100. The others are skipped as missed.",
     )
     within: Duration | None = _optional(
-        "How late such a run may start. Without it at most 2h and half the time to the next slot; with "
-        "all, as late as it comes.",
-        "2h",
+        "How late such a run may start. Default: half the time to the next slot, at most 2h; with all, no limit.", "2h"
     )
 
 
 class SharedShape(Shape):
-    """The keys that a job has, and that all jobs may have from scheduler.yaml."""
+    """The keys that a job can set itself or inherit from scheduler.yaml."""
 
     not_yet = frozenset({"deliver", "deliver_on"})
     misplaced = {
@@ -161,64 +160,66 @@ class SharedShape(Shape):
 
     inner = {"retry": RetryShape, "catch_up": CatchUpShape}
 
-    name: Line | None = _optional("What people call the job; without it the id.")
+    name: Line | None = _optional("A name for people. Default: the id.")
     description: str | None = _optional("What the job is for.")
-    owner: Line | None = _optional("Who answers for the job.", "platform@example.com")
-    tags: list[Line] | None = _optional("Words to find the job by.", ["agent", "hourly"])
+    owner: Line | None = _optional("Who is responsible for the job.", "platform@example.com")
+    tags: list[Line] | None = _optional("Labels for finding and grouping jobs.", ["agent", "hourly"])
     enabled: bool | None = _optional(
-        "false: the job is never due; true unless written. An operator's pause is kept apart from it."
+        "If false, the job is never due. Default: true. An operator's pause is independent of this key."
     )
-    runner: str | None = _optional("Name of a runner in scheduler.yaml; needed here or in its defaults.", "shell")
+    runner: str | None = _optional(
+        "The name of a runner in scheduler.yaml. Required here or in defaults of scheduler.yaml.", "shell"
+    )
     env: dict[OwnEnvName, str | None] | None = _optional(
-        "Environment variables, only those that the runner's job_env allows; values are text. "
-        "Merged by name with the defaults; null takes one away.",
+        "Environment variables. Only names that the runner's job_env lists are allowed, and values must be text. "
+        "Merged by name with the defaults; null removes a variable.",
         {"MODE": "nightly"},
     )
-    timeout: Duration | None = _optional("How long a run may take before it is ended; 30m unless written.", "20m")
+    timeout: Duration | None = _optional("How long a run may take before it is stopped. Default: 30m.", "20m")
     concurrency: Literal["forbid", "queue", "replace", "allow"] | None = _optional(
-        "What happens when the job is due while it still runs. forbid: the slot is skipped; queue: it "
-        "waits, and a newer one takes its place; replace: what runs is ended first; allow: both run. "
-        "forbid unless written."
+        "What to do if the job is due while it is still running. forbid: skip the slot; queue: wait for the end of "
+        "that run, where a newer slot replaces a waiting one; replace: stop that run first; allow: run both. "
+        "Default: forbid."
     )
     catch_up: (
         Annotated[CatchUpShape, BeforeValidator(rules.catch_up_policy, json_schema_input_type=_Policy | CatchUpShape)]
         | None
     ) = _optional(
-        "What becomes of slots that passed while nobody was there; latest unless written. "
-        "The policy alone may be written for it.",
+        "What to do with slots that passed while the scheduler was down or the machine was asleep. Can also be the "
+        "policy alone. Default: latest.",
         "none",
         {"policy": "all", "within": "1d"},
     )
     failure_limit: int | None = _optional(
-        "How many errors in a row stop the job, until its definition or task is edited or somebody resumes "
-        "it; 0: none do. 10 unless written.",
+        "Stop the job after this many consecutive errors, until its definition or task is edited or somebody resumes "
+        "it. 0: never stop it. Default: 10.",
         ge=0,
         le=1_000_000,
     )
-    retry: RetryShape | None = _optional("Whether a run that did not succeed is tried again; without it no run is.")
+    retry: RetryShape | None = _optional("When to retry a run that did not succeed. Default: no retries.")
     expires: Instant | None = _optional(
-        "The job is not due after this instant, whatever its schedule says; it is completed then.",
+        "The job is not due after this instant, whatever its schedule says. It is then completed.",
         "2027-06-30T23:59:59+02:00",
     )
     expect_every: Duration | None = _optional(
-        "Without a success for that long an alarm is raised: in list, doctor and the log. Not while the "
-        "job is paused or disabled.",
+        "Raise an alarm in list, doctor and the log if the job has not succeeded for this long. No alarm is raised "
+        "while the job is paused or disabled.",
         "26h",
     )
 
 
 class DefaultsShape(SharedShape):
-    """The keys that a job takes from scheduler.yaml where it does not write them itself."""
+    """The keys that a job inherits from scheduler.yaml unless it sets them itself."""
 
     model_config = ConfigDict(title="Defaults of all jobs")
 
     jitter: Duration | None = _optional(
-        "The jitter of every schedule that writes none; where fires are close together, as much of it as fits.", "5m"
+        "The jitter of every schedule that sets none. If fires are too close together, it is reduced to fit.", "5m"
     )
 
 
 class JobShape(SharedShape):
-    """One job: a document of a YAML job file, or the front matter of a Markdown one."""
+    """One job: a document of a YAML job file, or the front matter of a Markdown job file."""
 
     model_config = ConfigDict(title="Job")
     misplaced = {
@@ -232,8 +233,8 @@ class JobShape(SharedShape):
     inner = {**SharedShape.inner, "schedule": ScheduleShape}
 
     id: JobId = Field(
-        description="What the job is known by, for ever: moving or renaming the file changes nothing. "
-        "1-128 of a-z 0-9 . _ -, starting with a letter or digit.",
+        description="The permanent identity of the job: it stays the same when the file is moved or renamed. "
+        "1 to 128 characters of a-z 0-9 . _ -, starting with a letter or digit.",
         examples=["heartbeat"],
     )
     schedule: Annotated[
@@ -243,17 +244,17 @@ class JobShape(SharedShape):
         Discriminator(rules.one_or_many),
         BeforeValidator(rules.entries, json_schema_input_type=CronTextOrManual | ScheduleShape | Entries),
     ] = Field(
-        description="When the job is due: a mapping, a bare cron expression, or a list of 1-32 of these, whose "
-        "instants are united; or manual: never, it only runs by hand.",
+        description="When the job is due: a mapping, a bare cron expression, or a list of 1 to 32 of these, which "
+        "are combined. manual: the job is never due and runs only when somebody starts it.",
         examples=['"0 9 * * *"', "manual"],
     )
     task: Annotated[str, AfterValidator(rules.inline_task), _schema(rules.NOT_BLANK_PATTERN)] | None = _optional(
-        "The task itself. Exactly one of this, task_source_path and the body of a Markdown file."
+        "The text of the task. Use exactly one of task, task_source_path and the body of a Markdown file."
     )
     task_source_path: (
         Annotated[str, AfterValidator(rules.task_path), _schema(PATH_PATTERN, maxLength=MAX_LENGTH)] | None
     ) = _optional(
-        "The file that holds the task, relative to the folder of scheduler.yaml; read at each fire.",
+        "The file that contains the task, relative to the folder of scheduler.yaml. It is read at each fire.",
         "prompts/heartbeat.md",
     )
 
@@ -266,34 +267,34 @@ class RunnerShape(Shape):
         BeforeValidator(rules.shell_line, json_schema_input_type=Annotated[list[str], Field(min_length=1)]),
         AfterValidator(rules.runner_command),
     ] = Field(
-        description="The program and its arguments, never a shell line. The program is absolute, found on PATH, or "
-        "under the root and written ./... An argument may hold {task_file}, the path of a private copy of the task, "
-        "or {task}, its text.",
+        description="The program and its arguments, never a shell line. The program is an absolute path, a name found "
+        "on PATH, or a path in the root that starts with ./. An argument may contain {task_file}, the path of a "
+        "private copy of the task, or {task}, its text.",
         examples=['[sh, "{task_file}"]'],
     )
     input: Literal["stdin", "file", "arg"] | None = _optional(
-        "How the program is handed the task: file goes with {task_file}, arg with {task}, stdin with "
-        "neither. Told from the command unless written."
+        "How the program receives the task. file requires {task_file} in the command, arg requires {task}, stdin "
+        "neither. Default: whichever fits the command."
     )
     env: dict[OwnEnvName, str] = Field(
-        default={}, description="Environment variables of fixed value.", examples=[{"LANG": "C.UTF-8"}]
+        default={}, description="Environment variables with fixed values.", examples=[{"LANG": "C.UTF-8"}]
     )
     env_from: list[EnvName] = Field(
-        default=[], description="Names of variables passed on from the scheduler's own environment."
+        default=[], description="Names of variables to pass on from the scheduler's own environment."
     )
-    job_env: list[OwnEnvName] = Field(default=[], description="Names of variables that a job may set with env.")
+    job_env: list[OwnEnvName] = Field(default=[], description="Names of variables that a job can set with env.")
     tasks: Annotated[Globs | None, BeforeValidator(rules.given, json_schema_input_type=Globs)] = _optional(
-        "Globs of the files whose text the runner may be given; without it any.", ["scripts/**"]
+        "Globs of the files whose text the runner accepts. Default: any file.", ["scripts/**"]
     )
     jobs: Annotated[JobPatterns | None, BeforeValidator(rules.given, json_schema_input_type=JobPatterns)] = _optional(
-        "The jobs that may use the runner, by globs of their ids, or tag: and a glob of a tag; without it all.",
+        "The jobs that can use the runner: globs of ids, or tag: followed by a glob of tags. Default: all jobs.",
         ["backup-*", "tag:agent"],
     )
     max_timeout: Annotated[Duration | None, BeforeValidator(rules.given, json_schema_input_type=Duration)] = _optional(
-        "The longest timeout that a job may have with the runner; without it any.", "2h"
+        "The longest timeout that a job with this runner can have. Default: no limit.", "2h"
     )
     cwd: Annotated[str, AfterValidator(rules.cwd_path), _schema(PATH_PATTERN, maxLength=MAX_LENGTH)] = Field(
-        default="root", description="Working directory: root, or a folder below it."
+        default="root", description="The working directory: root, or a folder below it."
     )
 
 
@@ -302,33 +303,38 @@ MOST_TASK_BYTES = 16 * 2**20
 
 
 class LimitsShape(Shape):
-    """Sizes beyond which work is refused or cut."""
+    """Limits beyond which work is refused, queued or cut."""
 
-    max_jobs: int = Field(default=10_000, ge=1, le=MOST_JOBS, description="How many jobs there may be.")
-    task_bytes: Size = Field(default=256 * 2**10, ge=1, le=MOST_TASK_BYTES, description="How large a task may be.")
+    max_jobs: int = Field(default=10_000, ge=1, le=MOST_JOBS, description="The largest number of jobs.")
+    task_bytes: Size = Field(default=256 * 2**10, ge=1, le=MOST_TASK_BYTES, description="The largest size of a task.")
     output_bytes: Size = Field(
-        default=10 * 2**20, ge=1, le=2**30, description="How much of a run's output is kept: its head and tail."
+        default=10 * 2**20,
+        ge=1,
+        le=2**30,
+        description="How much output is captured for each run. Of longer output, the head and the tail are kept.",
     )
-    max_running: int = Field(default=16, ge=1, le=1_000, description="How many runs there may be at once.")
+    max_running: int = Field(default=16, ge=1, le=1_000, description="The limit of concurrent runs.")
 
 
 class PruneShape(Shape):
-    """The guard: a sync that would archive more than this waits for a person."""
+    """The guard: a sync that would archive more jobs than this waits until a person confirms it."""
 
-    max_percent: int = Field(default=50, ge=0, le=100, description="The largest share of all jobs, beyond three.")
+    max_percent: int = Field(
+        default=50, ge=0, le=100, description="The largest share of all jobs. Up to three jobs are always allowed."
+    )
     max_jobs: int = Field(default=20, ge=0, le=100_000, description="The largest number of jobs.")
 
 
 class RetentionShape(Shape):
-    """What is thrown away, and when: every night, and by `scheduler gc`."""
+    """How long to keep outputs and history. The daemon cleans up once a day; `scheduler gc` does so at once."""
 
     output_days: int = Field(
-        default=90, ge=0, le=36_500, description="How long the output of a run is kept; 0: for ever."
+        default=90, ge=0, le=36_500, description="How many days to keep captured output. 0: forever."
     )
     runs: Annotated[
         int | None, BeforeValidator(rules.given, json_schema_input_type=Annotated[int, Field(ge=10, le=10_000_000)])
     ] = _optional(
-        "How many rows of each job's history are kept, skips going first; without it all.", ge=10, le=10_000_000
+        "How many history rows to keep for each job. Skips are deleted first. Default: all.", ge=10, le=10_000_000
     )
 
 
@@ -342,53 +348,55 @@ AgentField = Literal[
 
 
 class AgentsShape(Shape):
-    """What agents may do, through the tool or from inside a run. They may always read. A guard rail, no wall."""
+    """What agents can do through the tool or from inside a run. They can always read. A guard rail, not a boundary."""
 
     jobs: JobPatterns = Field(
-        description="The jobs that they may change, by globs of their ids, or tag: and a glob of a tag.",
+        description="The jobs that agents can change: globs of ids, or tag: followed by a glob of tags.",
         examples=[["heartbeat", "tag:agent"]],
     )
     verbs: Annotated[list[AgentVerb], AfterValidator(rules.not_empty), _SOME] = Field(
         default=["update"],
-        description="What they may do beside reading: update, create, delete, mv and rollback edit files; run, cancel, "
-        "pause, resume and sync do not.",
+        description="What agents can do besides reading. update, create, delete, mv and rollback edit files; run, "
+        "cancel, pause, resume and sync do not.",
         examples=[["update", "rollback"]],
     )
     fields: Annotated[list[AgentField], AfterValidator(rules.not_empty), _SOME] = Field(
         default=["task", "name", "description", "tags", "schedule", "enabled"],
-        description="The keys of a job that they may change; task is its text, wherever that stands.",
+        description="The keys of a job that agents can change. task is the text, whichever file contains it.",
     )
     paths: list[Glob] = Field(
         default=[],
-        description="Globs of the files that they may make, job files and tasks, or name as a task; without it none.",
+        description="Globs of the files that agents can create, as job files or tasks, or name as a task. "
+        "Default: none.",
         examples=[["jobs/agents/**"]],
     )
     edits: Literal["commit", "branch", "working-tree"] = Field(
         default="branch",
-        description="What becomes of an edit: a commit on a branch agents/..., to be reviewed; a commit in place; or "
-        "the file alone. A stricter one, a branch before a commit before the file, may always be asked for.",
+        description="What an edit produces. branch: a commit on a branch agents/..., to be reviewed; commit: a commit "
+        "on the current branch; working-tree: a changed file without a commit. An edit can always ask for a stricter "
+        "mode; branch is the strictest, then commit.",
     )
 
 
 class WorktreeShape(Shape):
-    """Which state of the git repository may be taken for what is meant."""
+    """Which state of the git repository counts: the branch, and whether uncommitted files run."""
 
     branch: Annotated[
         str | None, BeforeValidator(rules.given, json_schema_input_type=Annotated[str, Field(min_length=1)])
     ] = _optional(
-        "The branch whose files are synced and run. On another one, or on none, slots wait. Default: any.",
+        "The branch whose files are synced and run. While another branch or none is checked out, slots wait. "
+        "Default: any branch.",
         "main",
         min_length=1,
         max_length=MAX_LENGTH,
     )
     dirty: Literal["run", "skip"] = Field(
-        default="run",
-        description="What becomes of a slot whose task is not as it was committed: it is run, or skipped.",
+        default="run", description="Whether to run or skip a slot whose task differs from the committed file."
     )
 
 
 class RootShape(Shape):
-    """scheduler.yaml: the root of all paths, and what holds for all jobs."""
+    """scheduler.yaml: the root of all paths, and the settings for all jobs."""
 
     model_config = ConfigDict(title="scheduler.yaml")
     not_yet = frozenset({"channels"})
@@ -408,33 +416,37 @@ class RootShape(Shape):
     }
 
     version: Annotated[Literal[1], BeforeValidator(rules.format_version)] = Field(
-        description="Version of this format; 1.", examples=[1]
+        description="The version of this format. Always 1.", examples=[1]
     )
     jobs: Globs = Field(
         default=list(DEFAULT_JOBS), description="Globs of the job files, relative to the folder of this file."
     )
     timezone: Annotated[str, AfterValidator(rules.zone_name)] = Field(
-        default="UTC", description="IANA name of the zone of all schedules that name none.", examples=["Europe/Berlin"]
+        default="UTC",
+        description="IANA name of the time zone for all schedules that set none.",
+        examples=["Europe/Berlin"],
     )
     defaults: DefaultsShape = Field(
-        default_factory=DefaultsShape, description="What a job takes where it does not write it itself."
+        default_factory=DefaultsShape, description="Values for keys that a job does not set itself."
     )
-    runners: dict[RunnerName, RunnerShape] = Field(default={}, description="The ways to run a task, by name.")
+    runners: dict[RunnerName, RunnerShape] = Field(default={}, description="The runners, by name.")
     hosts: Annotated[Lines | None, BeforeValidator(rules.given, json_schema_input_type=Lines)] = _optional(
-        "Globs of the host names where jobs fire; without it everywhere.", ["prod-*"]
+        "Globs of the host names on which jobs fire. Default: all hosts.", ["prod-*"]
     )
-    limits: LimitsShape = Field(default_factory=LimitsShape, description="Sizes beyond which work is refused or cut.")
+    limits: LimitsShape = Field(
+        default_factory=LimitsShape, description="Limits beyond which work is refused, queued or cut."
+    )
     prune: PruneShape = Field(
-        default_factory=PruneShape, description="How many jobs a sync may archive before a person confirms."
+        default_factory=PruneShape, description="How many jobs a sync can archive without confirmation."
     )
     retention: RetentionShape = Field(
-        default_factory=RetentionShape, description="How long outputs and histories are kept."
+        default_factory=RetentionShape, description="How long to keep outputs and history."
     )
     agents: Annotated[AgentsShape | None, BeforeValidator(rules.given, json_schema_input_type=AgentsShape)] = _optional(
-        "What agents may change, through the tool or from inside a run; without it they only read."
+        "What agents can change, through the tool or from inside a run. Default: agents can only read."
     )
     worktree: WorktreeShape = Field(
-        default_factory=WorktreeShape, description="Which branch is synced, and whether what is not committed fires."
+        default_factory=WorktreeShape, description="Which branch is synced, and whether uncommitted tasks run."
     )
 
 

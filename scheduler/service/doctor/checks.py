@@ -1,4 +1,4 @@
-"""What doctor asks of the machine: clock, disks, programs of runners, time zones."""
+"""What doctor checks on the machine: clock, disks, programs of runners, time zones."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from scheduler.machine.timesync import is_synchronized
 from scheduler.machine.zones import rules
 from scheduler.run.local.prepare import troubles
 
-BACK = timedelta(minutes=1)  # a correction is smaller
+BACK = timedelta(minutes=1)  # a correction is smaller than this
 LITTLE_BYTES = 1024**3
-LITTLE_SHARE = 0.05  # of a large disk: warn only where both are little
-SCARCE_BYTES = 100 * 1024**2  # warn whatever its size; unless it is smaller than some times that by design
+LITTLE_SHARE = 0.05  # of a large disk: warn only if both are low
+SCARCE_BYTES = 100 * 1024**2  # warn whatever the size of the disk, unless the disk is only a few times larger by design
 SMALL_BYTES = 5 * SCARCE_BYTES
 LITTLE_FILES = 0.01
 OLD_YEARS = 2  # governments change their clocks at a few months' notice
@@ -44,7 +44,7 @@ class Check:
 
 
 def check_clock(reading: ClockReading, left: Clocked | None) -> Iterator[Check]:
-    """left: the clock of those who have written to the database; None where there is none."""
+    """left: the clock of those who wrote to the database, or None if there is none."""
     now = reading.wall
     if now < NOT_BEFORE:
         yield Check("clock", "error", f"it says {_second(now)}, which cannot be", "set it; nothing fires by it")
@@ -66,7 +66,7 @@ def check_clock(reading: ClockReading, left: Clocked | None) -> Iterator[Check]:
             return
     synchronized = is_synchronized()
     if synchronized is False:
-        # chronyd corrects the clock without this, and leaves the kernel's flag alone.
+        # chronyd corrects the clock without this and does not touch the kernel's flag.
         hint = "let systemd-timesyncd, ntpd or chrony keep it right; chrony tells the kernel only with `rtcsync`"
         yield Check("clock", "warning", "nothing keeps it right: the kernel calls it unsynchronised", hint)
     else:
@@ -79,7 +79,7 @@ def _second(at: datetime) -> str:
 
 
 def check_disks(folders: Iterable[Path]) -> Iterator[Check]:
-    """folders: those that are written to; of one that is not there yet, the one it will be in."""
+    """folders: those that are written to. For a folder that does not exist yet, its future parent is checked."""
     seen = set()
     fine = []
     for folder in map(nearest_folder, folders):
@@ -125,7 +125,7 @@ def _size(n: float) -> str:
 def check_runners(
     settings: Settings, jobs: Iterable[Job], root: Path, environ: Mapping[str, str], holder: Holder | None
 ) -> Iterator[Check]:
-    """holder: the daemon to ask; None: judge by our own environment."""
+    """holder: the daemon to ask. With None, judge by our own environment."""
     used: dict[str, list[str]] = {}
     for job in jobs:
         if not job.archived and job.file.spec.enabled:
@@ -134,7 +134,7 @@ def check_runners(
     if holder is not None:
         try:
             whose, found = "in the daemon's environment", answer_of(holder, "runners")["runners"]
-        except UsageError:  # a daemon of an earlier version, which knows no such question
+        except UsageError:  # a daemon of an earlier version does not know this request
             whose += ", which may not be the daemon's"
     ill = False
     for name, of in found.items():
@@ -143,7 +143,7 @@ def check_runners(
             ill = True
             yield Check("runners", "error" if name in used else "warning", f"{name}: {fault}", f"{whose}; {need}")
         if of["lacks"]:
-            # It starts without them, as when it takes the key of one of two providers: only it knows what it needs.
+            # It starts without them, for example with only one provider's key: only the runner knows what it needs.
             ill = True
             yield Check(
                 "runners",
@@ -177,7 +177,7 @@ def check_zones(settings: Settings, jobs: Iterable[Job], now: datetime) -> Itera
 
 def _is_known(name: str) -> bool:
     try:
-        zoneinfo.ZoneInfo.no_cache(name)  # the cache would know one whose file is gone by now
+        zoneinfo.ZoneInfo.no_cache(name)  # the cache could return a zone whose file is gone
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         return False
     return True

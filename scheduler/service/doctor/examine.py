@@ -1,4 +1,4 @@
-"""Is all well? One line for each thing that has to be so that jobs fire, with what to do where it is not."""
+"""Check everything that jobs need in order to fire: one line per check, with a hint for what is wrong."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 
 
 LONG_JOURNAL_BYTES = 64 * 1024 * 1024
-STALE = timedelta(days=2)  # a copy older than that: a night was left out
-STALE_LOOK = timedelta(minutes=15)  # of a remote that is followed
-STATUS_S = 10.0  # for a daemon to say how it is
+STALE = timedelta(days=2)  # a backup older than this: at least one night was left out
+STALE_LOOK = timedelta(minutes=15)  # the last look at a followed remote
+STATUS_S = 10.0  # how long the daemon may take to report its state
 _TRUST = "let the user of the daemon run: git config --global --add safe.directory {}"
 
 
@@ -54,16 +54,16 @@ _ORDER = ("error", "warning", "ok")
 
 
 def examine(root: Root, *, strict: bool = False) -> DoctorJson:
-    """What is well and what is not, with what to do about it; writes nothing.
+    """Run all checks and say how to fix what fails; write nothing.
 
-    Errors come first, then warnings, then what is well. healthy: no error among them.
-    strict: a warning is reason enough for exit code 1.
+    Errors come first, then warnings, then passed checks. healthy: no check is an error.
+    strict: a warning also leads to exit code 1.
     """
     place, clock = root.place, root.clock
     checks: list[Check] = []
-    silent: list[str] = []  # why a daemon does not fire here, and is not to
-    failing: list[str] = []  # why the daemon makes no copies
-    told: list[tuple[int, str]] = []  # processes that it knows to be left by runs
+    silent: list[str] = []  # why a daemon does not fire here, and should not
+    failing: list[str] = []  # why the daemon makes no backups
+    told: list[tuple[int, str]] = []  # processes that the daemon knows to be left behind by runs
     exit_code = 0
     parts: dict[str, Callable[[], Iterable[Check]]] = {
         "files": lambda: _files(place, validate(root)),
@@ -133,7 +133,7 @@ def _remote(followed: Followed, now: datetime) -> Iterator[Check]:
 
 
 def _machine(root: Root, *, asks: bool) -> Iterator[Check]:
-    """asks: whether a daemon, where there is one, answers; without one, runners are judged by our own environment."""
+    """asks: True if a daemon, if any, answers. Without one, runners are judged by our own environment."""
     place, clock = root.place, root.clock
     settings, jobs, clocked = _known(place)
     holder = root.daemon(of_any_root=True) if asks else None
@@ -146,7 +146,7 @@ def _machine(root: Root, *, asks: bool) -> Iterator[Check]:
 
 
 def _stored(place: Place) -> Settings | None:
-    """The last good settings, where there are any that can be read."""
+    """The last good settings, or None if there are none that can be read."""
     if place.db.exists():
         with contextlib.suppress(SchedulerError), Store.open(place.db, create=False) as store:
             return store.read(syncs.settings)
@@ -154,7 +154,7 @@ def _stored(place: Place) -> Settings | None:
 
 
 def _known(place: Place) -> tuple[Settings, list[Job], Clocked | None]:
-    """The settings in force, the jobs, and the clock of those who wrote last; as much of it as can be read."""
+    """The settings in force, the jobs, and the clock of the last writer, as far as they can be read."""
     settings, _ = read_settings(place)
     if place.db.exists():
         with contextlib.suppress(SchedulerError), Store.open(place.db, create=False) as store:
@@ -252,7 +252,7 @@ def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
 
 
 def _texts(store: Store) -> Iterator[Check]:
-    """Every text against its sha256: SQLite has no checksums, and finds no damage within one."""
+    """Check every text against its sha256. SQLite has no checksums, so it finds no damage inside a text."""
     for sha256 in store.read(queries.damaged_texts):
         runs = store.read(queries.runs_of_text, sha256)
         yield Check("texts", "error", f"the text {sha256[:12]} is damaged; it was given to {names(runs)}",
@@ -323,7 +323,7 @@ def _can_be_made(folder: Path) -> bool:
 
 
 def _left(place: Place, told: Iterable[tuple[int, str]]) -> Iterator[Check]:
-    """Processes of runs that have ended. told: those that the daemon has adopted."""
+    """Find processes of runs that have ended. told: those that the daemon has adopted."""
     if not place.db.exists():
         return
     with Store.open(place.db, create=False) as store:
@@ -344,7 +344,7 @@ def _daemon(root: Root, silent: list[str], failing: list[str], told: list[tuple[
             found = find_daemon(root, store, jobs, root.clock.now()).presence
             yield Check("daemon", found.severity, found.message, found.hint)
             return
-        # The check of the database says why it cannot be read.
+        # The check of the database reports why it cannot be read.
         yield Check("daemon", "warning", "no daemon is running: no job fires", START)
         return
     if holder.root != str(root.place.label):

@@ -1,4 +1,4 @@
-"""What is checked before an edit is written."""
+"""Checks before an edit is written."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from scheduler.core.values.settings import ROOT_FILE
 from scheduler.core.values.texts import MAX_FILE_BYTES, TextError, short
 from scheduler.service.edit.trees import EditFiles, is_job_path, text_fault
 
-MOST_KEYS = 100  # that one edit changes: each is proved by reading the whole file
-MOST_VALUES = 1_000  # in all of them
+MOST_KEYS = 100  # per edit: each key is verified by reading the whole file
+MOST_VALUES = 1_000  # in all of them together
 _LONGEST_NAME = 1_000
 
 
@@ -38,7 +38,7 @@ def check_keys(changes: Mapping[str, Any], unset: Sequence[str], task: str | Non
         raise UsageError(
             f"{len(names):,} keys are given; at most {MOST_KEYS} are changed at once", hint="change fewer at a time"
         )
-    # A new schedule keeps what stands beside the old one: to unset a part of that is another matter.
+    # A new schedule keeps keys of the old one. Unsetting part of it is a separate matter.
     parts = {f"schedule.{part}" for part in PARTS} & {*unset} if "schedule" in changes else ()
     _check_names([*changes, *(name for name in unset if name not in parts)])
     _check_values(changes)
@@ -61,7 +61,7 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _check_values(changes: Mapping[str, Any]) -> None:
-    """Refuses what no job file can hold, or no comparison would find again."""
+    """Refuse values that no job file can contain, or that no comparison would recognise."""
     left = [(name, value, 1) for name, value in changes.items()]
     values = characters = 0
     while left:
@@ -86,12 +86,12 @@ def _check_values(changes: Mapping[str, Any]) -> None:
 
 
 def _check_known(changes: Mapping[str, Any]) -> None:
-    """Unknown keys, before any file is looked at: each would be tried in the file while others wait."""
+    """Refuse unknown keys before any file is read: each would be tried in the file while others wait."""
     left: list[tuple[tuple[str, ...], Any]] = [(tuple(name.split(".")), value) for name, value in changes.items()]
     while left:
         path, value = left.pop(0)
         if not all(path):
-            continue  # no key at all: said with the file
+            continue  # not a key at all: reported with the file
         if (fault := unknown_key(JobShape, path)) is not None:
             raise UsageError(f"{fault.message} [{fault.code}]; nothing was written", hint=fault.hint)
         if isinstance(value, dict):
@@ -99,7 +99,7 @@ def _check_known(changes: Mapping[str, Any]) -> None:
 
 
 def position(path: Sequence[Any]) -> list[tuple[int, str]]:
-    """A key by which items of a list come from its end on: what is taken away must not move what is named next."""
+    """A sort key that puts list items last-first, so that removing one does not move the next."""
     return [(-part, "") if isinstance(part, int) else (0, str(part)) for part in path]
 
 
@@ -118,7 +118,7 @@ def check_there(path: Sequence[Any], keys: Mapping[str, Any], job: Opened) -> No
         inside = inside[part]
         if not isinstance(inside, dict | list) and part is not path[-1]:
             if path[0] in SHORTHANDS and isinstance(inside, str):
-                return  # it stands for a mapping: what that holds is seen where it is edited
+                return  # it replaces a mapping, whose contents are checked where they are edited
             raise UsageError(f"{name} is not written in {job.path}", hint=f"{part} is {short(str(inside))}")
 
 
@@ -161,7 +161,7 @@ def check_task_path(path: str, job: Opened) -> None:
 
 
 def path_for(job_id: str, files: EditFiles, *, markdown: bool) -> str:
-    """The file of a new job: in the folder of the first glob that would find it there."""
+    """The path for a new job: in the folder of the first glob that would find it there."""
     name = f"{job_id}.{'md' if markdown else 'yaml'}"
     for folder in ("jobs", *(glob.split("*")[0].rstrip("/") for glob in files.settings.jobs)):
         path = posixpath.join(folder, name)
@@ -190,7 +190,7 @@ def check_job_path(path: str, files: EditFiles) -> None:
 
 @contextlib.contextmanager
 def said_of(path: str) -> Iterator[None]:
-    """Errors of the core, as a caller gets them."""
+    """Turn errors of the core into errors for the caller."""
     try:
         yield
     except EditError as error:

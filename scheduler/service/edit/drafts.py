@@ -1,6 +1,6 @@
-"""What an edit does to files, worked out before any is touched; and how it is written and carried into the database.
+"""An edit's changes to files, computed before any file is touched; and how they are written and synced.
 
-Into the working tree, all files or none; with a commit of just these files; or onto a branch nobody has checked out.
+They go to the working tree, all files or none; to a commit of just these files; or to a branch nobody has checked out.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where an edit goes: the working tree, unless it says otherwise."""
+    """Where an edit goes. Default: the working tree."""
 
     commit: bool = False
     branch: str | None = None
-    push: bool = False  # the branch, to the remote that the root is kept from
+    push: bool = False  # the branch, to the remote that the root follows
     message: str | None = None
 
     def check(self) -> None:
-        """Raises: UsageError."""
+        """Check that the options fit together. Raises: UsageError."""
         if self.commit and self.branch is not None:
             raise UsageError("a commit in place and a branch exclude each other", hint="a branch always gets a commit")
         if self.push and self.branch is None:
@@ -69,25 +69,25 @@ class Target:
 
 
 IN_PLACE = Target()
-MOST_MESSAGE = 256 * 1024  # bytes of the message of a commit
-_MOST_LINES = 3  # of somebody else's text, in an error
+MOST_MESSAGE = 256 * 1024  # bytes of a commit message
+_MOST_LINES = 3  # lines of somebody else's text, in an error
 
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
-    """A file that an edit has written."""
+    """A file written by an edit."""
 
     path: str
     wrote: bytes | None  # None: deleted
     before: bytes | None
-    mode: int | None  # that of the file that was there; of a new one, what it was given
+    mode: int | None  # of the file that was there; of a new file, the mode it got
 
 
 @dataclass(slots=True)
 class Draft:
-    """What an edit does to files, in the order in which it is written; paths are real ones, relative to the root."""
+    """An edit's changes to files, in the order of writing. Paths are real paths relative to the root."""
 
     files: EditFiles
     branch: Branch | None
@@ -96,17 +96,17 @@ class Draft:
     main: str = ""  # the file that an answer names
     before: dict[str, bytes | None] = field(default_factory=dict)
     after: dict[str, bytes | None] = field(default_factory=dict)
-    modes: dict[str, str] = field(default_factory=dict)  # new file: the one whose mode it takes over
-    gone: bool = False  # the job shall be archived
+    modes: dict[str, str] = field(default_factory=dict)  # new file: the file whose mode it gets
+    gone: bool = False  # the job is to be archived
     target: Target = IN_PLACE
-    permission: Permission | None = None  # of the agent whose edit it is
-    kept: Mapping[str, Any] = field(default_factory=dict)  # of the schedule, though the edit does not name it
-    dropped: Mapping[str, Any] = field(default_factory=dict)  # of the schedule: it has no meaning any more
-    notes: list[str] = field(default_factory=list)  # what whoever asked has to know once it is done
+    permission: Permission | None = None  # of the agent who makes the edit
+    kept: Mapping[str, Any] = field(default_factory=dict)  # keys of the schedule that stay without being named
+    dropped: Mapping[str, Any] = field(default_factory=dict)  # keys of the schedule that no longer have a meaning
+    notes: list[str] = field(default_factory=list)  # what the caller must know once it is done
     give_up: float = math.inf  # on the monotonic clock: others wait for this edit
 
     def go_on(self) -> None:
-        """Raises: UnavailableError once the edit has taken too long to be worked out."""
+        """Check the time. Raises: UnavailableError if computing the edit has taken too long."""
         if time.monotonic() > self.give_up:
             raise UnavailableError(
                 "the edit takes too long, and other edits wait for it; nothing was written",
@@ -120,9 +120,9 @@ class Draft:
 
 
 def write(root: Path, draft: Draft, target: Target, environ: Mapping[str, str], tell: Tell) -> str | None:
-    """Does what the draft says, all of it or nothing; the commit, where one was made.
+    """Carry out the draft, completely or not at all. Returns the commit, if one was made.
 
-    Raises: RefusedError where a file has changed meanwhile or git says no; UnavailableError.
+    Raises: RefusedError if a file has changed in the meantime or git refuses; UnavailableError.
     """
     message = target.message or draft.summary
     if draft.branch is not None:
@@ -143,7 +143,7 @@ def write(root: Path, draft: Draft, target: Target, environ: Mapping[str, str], 
 
 
 def _write_files(root: Path, draft: Draft, tell: Tell) -> list[_Step]:
-    """All files or none; what was done, in this order."""
+    """Write all files or none. Returns the steps in this order."""
     for path, old in draft.before.items():
         if old is not None:
             writing.check_writable(root, path, old)
@@ -170,7 +170,7 @@ def _write_file(root: Path, path: str, old: bytes | None, new: bytes | None, *, 
 
 @contextlib.contextmanager
 def _taken_back(root: Path, done: list[_Step], tell: Tell) -> Iterator[None]:
-    """What was done is taken back where the block fails; the error says what could not be."""
+    """Undo what was done if the block fails. The error says what could not be undone."""
     try:
         yield
     except BaseException as error:
@@ -189,10 +189,10 @@ def _taken_back(root: Path, done: list[_Step], tell: Tell) -> Iterator[None]:
 
 
 def _take_back(root: Path, step: _Step) -> tuple[str, bool]:
-    """What has to be told of the way back of one file, and whether the file is as it was.
+    """Undo one step. Returns what to report about it, and whether the file is as it was.
 
-    A hook may have gone over the file by now, and that is not allowed to keep a refused edit in force. Another text,
-    which does not come from ours, is somebody's who has saved it meanwhile, and stays.
+    A hook may have changed the file since, which must not keep a refused edit in force. Any other text that does not
+    come from ours was saved by somebody in the meantime, and stays.
     """
     path, before, wrote = step.path, step.before, step.wrote
     try:
@@ -226,7 +226,7 @@ def _told(before: bytes | None, now: bytes) -> str:
 
 
 def _as_committed(root: Path, draft: Draft, tell: Tell) -> dict[str, bytes | None]:
-    """What the files hold now: a hook may have gone over them."""
+    """The current contents of the files, which a hook may have changed."""
     found: dict[str, bytes | None] = {}
     for path, written in draft.after.items():
         found[path] = _held(root, path)
@@ -236,7 +236,7 @@ def _as_committed(root: Path, draft: Draft, tell: Tell) -> dict[str, bytes | Non
 
 
 def _to_committed_form(draft: Draft) -> None:
-    """Has a branch get what `git add` would give it: nothing converts these bytes on their way. Raises: GitError."""
+    """Convert the draft for a branch as `git add` would: nothing else converts these bytes. Raises: GitError."""
     from scheduler.core.formats.checkout import committed_form
     from scheduler.root.converted import conversions_on_branch
 
@@ -265,7 +265,7 @@ def diff_of(before: Mapping[str, bytes | None], after: Mapping[str, bytes | None
 
 
 def _named(side: str, path: str) -> str:
-    """A path in the head of a diff; in quotes, as git has it, where it holds what does not show."""
+    """A path in the header of a diff, in quotes as git does if it contains invisible characters."""
     name = f"{side}/{path}"
     if name.isprintable() and '"' not in name:
         return name
@@ -283,7 +283,7 @@ def apply_draft(root: Root, draft: Draft) -> EditJson:
     commit, target = None, draft.target
     if draft.permission is not None:
         draft.permission.check(draft.files, draft.job_id, draft.after, gone=draft.gone, known=root.known(draft.job_id))
-    if draft.branch is not None and root.place.followed is None:  # there, what the commit holds runs as it is
+    if draft.branch is not None and root.place.followed is None:  # a followed root runs exactly what the commit holds
         _to_committed_form(draft)
     proposal = None if draft.gone else Proposal(draft.files, draft.job_id)
     if draft.after:
@@ -292,7 +292,7 @@ def apply_draft(root: Root, draft: Draft) -> EditJson:
         root.tell("nothing to do: the files say so already")
     for note in draft.notes:
         root.tell(note)
-    # Before a sync: what widens is told by the definition that is in force so far.
+    # Before a sync: the definition currently in force decides what widens.
     proposed = None if proposal is None else proposal.told(root, draft.after, draft.kept, draft.dropped)
     followed = root.place.followed
     where = _push(root, draft, commit) if target.push else ""
@@ -324,7 +324,7 @@ def apply_draft(root: Root, draft: Draft) -> EditJson:
 
 
 def _push(root: Root, draft: Draft, commit: str | None) -> str:
-    """Pushes the branch, also what an earlier edit could not. Where it stands now; empty on what is followed."""
+    """Push the branch, even if only an earlier edit made it. Returns where it is; empty for what is followed."""
     followed, branch = root.place.followed, draft.branch
     assert followed is not None
     assert branch is not None
@@ -343,9 +343,9 @@ def _push(root: Root, draft: Draft, commit: str | None) -> str:
 
 
 def _apply(root: Root, draft: Draft) -> tuple[str, str | None, GuardJson | None]:
-    """Carries the edit into the database; whether that came about, and if not, why, and the guard that said no."""
+    """Sync the edit. Returns whether it was applied, and if not, why, and the guard that held it back."""
     try:
-        if not is_there(root.place.db):  # an edit makes no database
+        if not is_there(root.place.db):  # an edit creates no database
             refuse_lost(root.place)
             return "next_sync", "this root has never been synced; run `scheduler sync`", None
         found = sync(root, cause="edit")

@@ -1,4 +1,4 @@
-"""Whether an agent may do an edit: `agents` in scheduler.yaml, held against the files it would write."""
+"""Whether an agent may make an edit: the policy `agents` in scheduler.yaml, applied to the files it would write."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Permission:
 
     policy: Agents
     verb: str
-    where: str  # how it is known that this is one, as the start of a sentence; may be empty
+    where: str  # how we know that this is an agent, as the start of a sentence; can be empty
 
     def target(self, target: Target, job_id: str) -> Target:
-        """Where the edit goes: as strict as the policy wants it, or stricter. Raises: RefusedError."""
+        """Where the edit goes: as strict as the policy requires, or stricter. Raises: RefusedError."""
         if target.branch is not None:
             self._need(agents.check_branch(target.branch))
             return target
@@ -46,30 +46,30 @@ class Permission:
         return target
 
     def check_job(self, job: Job) -> None:
-        """Raises: RefusedError."""
+        """Check that the policy covers the job. Raises: RefusedError."""
         self._need(agents.check_job(self.policy, self.verb, job.id, job.file.spec.tags))
 
     def check_named(self, names: Iterable[str], task: str | None) -> None:
-        """Keys by their names alone: said before what else is wrong with them, which is then no help.
+        """Check keys by name alone. This comes before other errors in them, whose hints would not help.
 
         Raises: RefusedError.
         """
         keys = [name.split(".")[0] for name in names] + ([] if task is None else ["task"])
-        # What is no key at all nobody can allow: the reader says so.
+        # Names that are not keys cannot be allowed; the reader reports them.
         fields = [key for key in keys if key in JobShape.model_fields]
         self._need(agents.check_fields(self.policy, tuple(dict.fromkeys(fields))))
 
     def check(
         self, files: EditFiles, job_id: str, written: Mapping[str, bytes | None], *, gone: bool, known: Job | None
     ) -> None:
-        """What an edit writes, by real paths. gone: it takes the job away; known: the job as the last sync left it.
+        """Check what an edit writes, by real paths. gone: it deletes the job; known: the job as of the last sync.
 
         Raises: RefusedError.
         """
         before = None if self.verb == "create" else open_job(files, job_id)
         own, task = own_files(files, before)
         after = None if gone else document_after(files, job_id, written, before, own, task)
-        # Tags that it gives itself in this edit, or gave itself in a file that no sync has seen, open no door.
+        # Tags that the job gets in this edit, or got in a file that no sync has seen, grant nothing.
         is_new = known is None and before is None
         for tags in self._tags(before, after, known):
             self._need(agents.check_job(self.policy, self.verb, job_id, tags, is_new=is_new))
@@ -95,7 +95,7 @@ class Permission:
             yield _tags_of(after)
 
     def _check_source(self, files: EditFiles, before: Opened | None, after: Opened) -> None:
-        """A file that is named as the task now would be the job's own, to be written, in the next edit."""
+        """Check a newly named task file: the next edit could write it as the job's own."""
         now = after.keys.get("task_source_path")
         was = None if before is None else before.keys.get("task_source_path")
         if not isinstance(now, str) or now == was:
@@ -128,14 +128,14 @@ class Permission:
 
 def _task_file(policy: Agents, files: EditFiles, path: str) -> Denied | None:
     def fits(near: str) -> bool:
-        """Not in a folder of job files: a text with that ending would be taken for one."""
+        """True if the file is not in a folder of job files, where a text with that ending would count as one."""
         return not is_job_path(f"{posixpath.splitext(near)[0]}.md", files.settings)
 
     return agents.check_agent_path(policy, path, hint="keep the task elsewhere: {task_source_path}", fits=fits)
 
 
 def permission_for(root: Root, verb: str) -> Permission:
-    """Raises: RefusedError where agents may not use the verb at all."""
+    """The permission for this verb. Raises: RefusedError if agents may not use the verb at all."""
     inside, policy = root.environ.get(INSIDE_A_RUN), _policy(root)
     where = f"this is inside run {inside} ({INSIDE_A_RUN} is set), and " if inside else ""
     denied = agents.check_verb(policy, verb)
@@ -146,7 +146,7 @@ def permission_for(root: Root, verb: str) -> Permission:
 
 
 def need_permission(root: Root, verb: str, job_id: str | None = None) -> None:
-    """That an agent may do this. Raises: RefusedError; UsageError for an unknown job."""
+    """Check that an agent may do this. Raises: RefusedError; UsageError for an unknown job."""
     permission = permission_for(root, verb)
     if job_id is not None:
         with root.job(job_id) as (_, job):
@@ -154,14 +154,14 @@ def need_permission(root: Root, verb: str, job_id: str | None = None) -> None:
 
 
 def by_agent(root: Root) -> bool:
-    """Whether an agent asks: through the tool, or from inside a run."""
+    """True if an agent is asking: through the tool, or from inside a run."""
     return root.actor.startswith("agent:") or bool(root.environ.get(INSIDE_A_RUN))
 
 
 def _policy(root: Root) -> Agents | None:
-    """What agents may do, as the last sync read it; before the first, as scheduler.yaml says it.
+    """The policy for agents as of the last sync; before the first sync, as in scheduler.yaml.
 
-    So an edit of scheduler.yaml allows nothing until a sync has taken it over, and `plan` shows it before.
+    So an edit of scheduler.yaml allows nothing until a sync has applied it, and `plan` shows it first.
     """
     with root.store() or contextlib.nullcontext() as store:
         settings = None if store is None else store.read(syncs.settings)

@@ -1,4 +1,4 @@
-"""What a job would be like after an edit, also where that waits on a branch: its schedule, next fires, more power."""
+"""The job as it would be after an edit, even one that waits on a branch: schedule, next fires, more power."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Proposal:
-    """Begun before an edit is written and told after it: a hook may have gone over the files."""
+    """Created before an edit is written and completed after it, because a hook may have changed the files."""
 
     def __init__(self, files: EditFiles, job_id: str) -> None:
         self._files, self._job_id = files, job_id
@@ -25,7 +25,7 @@ class Proposal:
     def told(
         self, root: Root, written: Mapping[str, bytes | None], kept: Mapping[str, Any], dropped: Mapping[str, Any]
     ) -> ProposedJson | None:
-        """None where the files do not say what the job would be."""
+        """The proposed job, or None if the files do not show what it would be."""
         found = document_after(self._files, self._job_id, written, self._before, self._own, self._task)
         spec = None if found is None else found.document.spec
         if spec is None:

@@ -1,4 +1,4 @@
-"""The files that an edit starts from: those of the working tree, or those of a commit nobody has checked out."""
+"""The files that an edit starts from: those of the working tree, or of a commit that nobody has checked out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from scheduler.root.tasks import JOB_FILE_BYTES, check_text
 
 @dataclass
 class EditFiles:
-    """Job files and task files as an edit finds them. Raises: RefusedError where scheduler.yaml cannot be used."""
+    """Job files and task files as an edit finds them. Raises: RefusedError if scheduler.yaml cannot be used."""
 
     files: Files
     settings: Settings = field(init=False)
@@ -47,11 +47,11 @@ class EditFiles:
         return f"commit {self.files.commit[:12]}" if isinstance(self.files, CommitFiles) else ""
 
     def documents(self) -> Sequence[Document]:
-        """Those of all job files."""
+        """The documents of all job files."""
         return [each.document for each in self._desired.found]
 
     def problems(self) -> Sequence[Problem]:
-        """What is wrong with the job files."""
+        """The problems of the job files."""
         return self._desired.problems
 
     @functools.cached_property
@@ -59,7 +59,7 @@ class EditFiles:
         return read_desired(self.files, self.settings, Tree())
 
     def read(self, path: str) -> Source | Fault:
-        """A file, by its root-relative path."""
+        """A file, by its path relative to the root."""
         found = self.files.read(path, limit=max(JOB_FILE_BYTES, self.settings.limits.task_bytes))
         if not isinstance(found, Fault) or not self.where:
             return found
@@ -75,7 +75,7 @@ class EditFiles:
 
 
 def is_job_path(path: str, settings: Settings) -> bool:
-    """Whether a pass would take a file of this name for a job file."""
+    """True if a pass would treat a file with this name as a job file."""
     return path.lower().endswith(SUFFIXES) and is_path(path) and path != ROOT_FILE and matches_any(path, settings.jobs)
 
 
@@ -87,7 +87,7 @@ def wrong_settings(problems: Sequence[Problem]) -> RefusedError:
 
 
 def open_job(files: EditFiles, job_id: str) -> Opened:
-    """The one document that names a job. Raises: UsageError where none does, RefusedError where two do."""
+    """The one document that names a job. Raises: UsageError if there is none, RefusedError if there are two."""
     found = [document for document in files.documents() if document.id == job_id]
     if not found:
         broken = [p for p in files.problems() if p.is_error and p.job_id is None]
@@ -107,7 +107,7 @@ def open_job(files: EditFiles, job_id: str) -> Opened:
 
 
 def open_document(files: EditFiles, document: Document) -> Opened:
-    """Raises: RefusedError where the file has changed since, or is somebody else's."""
+    """Open the file of a document. Raises: RefusedError if it has changed since, or belongs to somebody else."""
     source = files.read(document.path)
     if isinstance(source, Fault):
         raise RefusedError(source.message)
@@ -119,7 +119,7 @@ def open_document(files: EditFiles, document: Document) -> Opened:
 
 
 def real_of(files: EditFiles, path: str) -> str:
-    """Where a file really stands, links followed: that is what is written."""
+    """The real path of a file, with links followed: this is the file that is written."""
     source = files.read(path)
     if isinstance(source, Fault):
         raise RefusedError(source.message)
@@ -136,7 +136,7 @@ def document_after(
 ) -> Opened | None:
     """The job's document as the edit would leave it.
 
-    own, task: its files before the edit. A text may look like a job, and is none.
+    own, task: its files before the edit. A text may look like a job without being one.
     """
     settings = files.settings
     for path, data in written.items():
@@ -150,19 +150,19 @@ def document_after(
 
 
 def own_files(files: EditFiles, before: Opened | None) -> tuple[str | None, str | None]:
-    """The real paths of the job's file and of its task's, as they are before the edit."""
+    """The real paths of the job's file and its task file before the edit."""
     if before is None:
         return None, None
     source = before.keys.get("task_source_path")
     if not isinstance(source, str):
         return real_of(files, before.path), None
     found = files.read(source)
-    # One that is missing is the job's own all the same: it is named in the job's file.
+    # A missing file is still the job's own, because the job's file names it.
     return real_of(files, before.path), source if isinstance(found, Fault) else found.real
 
 
 def sharing(files: EditFiles, path: str, job_id: str) -> Iterator[str]:
-    """Other jobs that run the text of this file, under whatever name."""
+    """Other jobs that run the text of this file, under any name."""
     real = files.leads_to(path)
     for document in files.documents():
         source = document.task_source_path
@@ -171,7 +171,7 @@ def sharing(files: EditFiles, path: str, job_id: str) -> Iterator[str]:
 
 
 def task_fault(files: EditFiles, path: str) -> Fault | None:
-    """Why a task file could not be run; None where it could."""
+    """Why a task file could not be run, or None if it could."""
     source = files.read(path)
     return source if isinstance(source, Fault) else text_fault(source.data, files.settings)
 

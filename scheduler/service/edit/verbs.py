@@ -1,8 +1,8 @@
 """The verbs that change a job by changing its file (I2): update, create, delete, move, rollback.
 
-Each works out what the files shall say, proves it (core.jobedit), and writes it into the working tree, commits it, or
-puts it on a branch. Nothing is written before all of it is known to be right; what a later step cannot do takes the
-earlier ones back.
+Each computes the new files, verifies them (core.jobedit), and writes them to the working tree, commits them, or puts
+them on a branch. Nothing is written before everything is known to be right. If a later step fails, the earlier ones
+are undone.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _VERBS = {"Update": "update", "Create": "create", "Delete": "delete", "Move": "mv", "Roll back": "rollback"}
 _SHORTEST_SHA = 4
-WORK_S = 10.0  # to work an edit out: below the time for which others wait their turn (writing.LOCK_S)
+WORK_S = 10.0  # to compute an edit; less than others wait for their turn (writing.LOCK_S)
 
 
 def update_job(
@@ -54,11 +54,11 @@ def update_job(
     if_version: str | None = None,
     target: Target = IN_PLACE,
 ) -> EditJson:
-    """Changes keys of a job's file, and its task text wherever that stands.
+    """Change keys of a job's file, and its task text, whichever file contains it.
 
-    changes: keys, or keys below keys with dots (`retry.attempts`), and plain values; unset: keys to delete.
-    Raises: UsageError for a change that makes no sense or a job that would be wrong; RefusedError for a file that
-    cannot be edited safely, has changed meanwhile, or is stale; UnavailableError.
+    changes: keys, or nested keys with dots (`retry.attempts`), with plain values; unset: keys to delete.
+    Raises: UsageError for an invalid change or job; RefusedError for a file that cannot be edited safely, has changed
+    in the meantime, or is stale; UnavailableError.
     """
     changes = changes or {}
     if not changes and not unset and task is None:
@@ -94,9 +94,9 @@ def _update(
         body = text.decode()
     elif text is not None:
         told = text.decode()
-        # The lines of an inline task are those of its file.
+        # The lines of an inline task are lines of the job file.
         steps.append(Change(("task",), told if exact or "\r" in told.replace("\r\n", "") else checks.lf(told)))
-    # What is taken away first could leave nothing to hold on to, what is written last could stand twice.
+    # Removing first could leave no anchor; writing last could write a key twice.
     with _told_of_kept(schedule):
         data = jobedit.edited(job, [*steps, *gone], body=body, exact=exact, go_on=draft.go_on)
     if schedule is not None:
@@ -127,7 +127,7 @@ def _told_of_kept(schedule: Rescheduled | None) -> Iterator[None]:
 
 
 def _put_task(draft: Draft, job: Opened, path: str, text: bytes) -> None:
-    """The task's own file gets exactly these bytes."""
+    """Write exactly these bytes to the task's own file."""
     checks.check_task_path(path, job)
     source = draft.files.read(path)
     if isinstance(source, Fault):
@@ -135,7 +135,7 @@ def _put_task(draft: Draft, job: Opened, path: str, text: bytes) -> None:
             raise RefusedError(source.message)
         draft.put(path, None, text)
         return
-    checks.check_task_path(source.path, job)  # where a link leads
+    checks.check_task_path(source.path, job)  # the target of a link
     others = list(sharing(draft.files, path, str(job.document.id)))
     if others and source.data != text:
         draft.notes.append(f"{path} is the task of {', '.join(others)} too")
@@ -151,10 +151,10 @@ def create_job(
     path: str | None = None,
     target: Target = IN_PLACE,
 ) -> EditJson:
-    """Writes a new job file; overwrites nothing.
+    """Write a new job file. Overwrites nothing.
 
-    path: of the file, .yaml or .md; None: jobs/JOB.md where the task is given and task_source_path is not, else
-    jobs/JOB.yaml. task: the text: the body of a Markdown file, the file of task_source_path, or `task` itself.
+    path: the .yaml or .md file. None: jobs/JOB.md if the task is given and task_source_path is not, otherwise
+    jobs/JOB.yaml. task: the text, for the body of a Markdown file, the file of task_source_path, or `task` itself.
     """
     changes = changes or {}
     if "id" in changes:
@@ -205,9 +205,9 @@ def create_job(
 def delete_job(
     root: Root, job_id: str, *, with_task: bool = False, if_version: str | None = None, target: Target = IN_PLACE
 ) -> EditJson:
-    """Deletes a job's file, or its document in a file of several. The next sync archives it; its history stays.
+    """Delete a job's file, or its document in a file of several. The next sync archives the job; its history stays.
 
-    with_task: the file of task_source_path goes too, unless another job runs it.
+    with_task: also delete the file of task_source_path, unless another job runs it.
     """
     with _draft(root, target, job_id, "Delete") as draft:
         job = _open(root, draft, if_version)
@@ -242,9 +242,9 @@ def _keep_or_delete_task(draft: Draft, job: Opened, path: str, *, with_task: boo
 def move_job(
     root: Root, job_id: str, path: str, *, if_version: str | None = None, target: Target = IN_PLACE
 ) -> EditJson:
-    """Moves a job's document to another file, and so keeps id, counters and history.
+    """Move a job's document to another file. The job keeps its id, counters and history.
 
-    path: a new file, a YAML file that is there and gets one document more, or a folder, with / at its end.
+    path: a new file, an existing YAML file that gets one more document, or a folder with / at its end.
     """
     with _draft(root, target, job_id, "Move") as draft:
         job = _open(root, draft, if_version)
@@ -283,7 +283,7 @@ def move_job(
 
 
 def _check_moved(draft: Draft, job: Opened, path: str) -> None:
-    """A runner's `tasks` may allow the job in its old file only."""
+    """Check that the job may move: a runner's `tasks` may allow the job only in its old file."""
     data = draft.after.get(path) or draft.after[real_of(draft.files, path)]
     assert data is not None
     before = job.document
@@ -298,10 +298,10 @@ def _check_moved(draft: Draft, job: Opened, path: str) -> None:
 def roll_back(
     root: Root, job_id: str, *, to: str, if_version: str | None = None, target: Target = IN_PLACE
 ) -> EditJson:
-    """Puts back an earlier task text, or the whole job as a commit had it, by an edit of today's file.
+    """Restore an earlier task text, or the whole job as of a commit, by editing the current file.
 
-    to: a run, JOB:N or N: the text it ran; text:SHA: a text that one of the job's runs had; commit:SHA: the
-    definition and the task of that commit.
+    to: a run, JOB:N or N, for the text that it ran; text:SHA for a text that one of the job's runs had; commit:SHA for
+    the definition and the task of that commit.
     """
     with _draft(root, target, job_id, "Roll back") as draft:
         job = _open(root, draft, if_version)
@@ -368,11 +368,11 @@ def _to_commit(root: Root, draft: Draft, job: Opened, name: str) -> None:
 
 
 def _check_ran_as_committed(root: Root, then: EditFiles, path: str, data: bytes) -> None:
-    """Raises: RefusedError where a checkout of that commit held something that nobody can tell from it."""
+    """Check that the commit shows what ran. Raises: RefusedError if nobody can tell what its checkout held."""
     from scheduler.root.converted import conversions_on_branch
 
     assert isinstance(then.files, CommitFiles)
-    if root.place.followed is not None:  # it holds the bytes of the commit
+    if root.place.followed is not None:  # it contains exactly the bytes of the commit
         return
     for conversion in conversions_on_branch(then.files, {path: data}).values():
         if conversion.hides and conversion.words != "ident":
@@ -416,7 +416,7 @@ def _draft(root: Root, target: Target, job_id: str, verb: str) -> Iterator[Draft
 
 
 def _open(root: Root, draft: Draft, if_version: str | None) -> Opened:
-    """The job as the files of the draft have it. Raises: RefusedError where its version is another one."""
+    """The job as the files of the draft have it. Raises: RefusedError if its version is a different one."""
     job_id = draft.job_id
     try:
         job = open_job(draft.files, job_id)
@@ -442,7 +442,7 @@ def _open(root: Root, draft: Draft, if_version: str | None) -> Opened:
 
 
 def _version(root: Root, files: EditFiles, job: Opened) -> str:
-    """The version of the job as the files have it, which a sync may not have seen yet."""
+    """The version of the job in the files, which may not have been synced yet."""
     document: Document = job.document
     known = root.known(str(document.id))
     generation = 0 if known is None else known.file.generation
@@ -456,7 +456,7 @@ def _version(root: Root, files: EditFiles, job: Opened) -> str:
 
 
 def _own_path(draft: Draft, job: Opened) -> str:
-    """The real path of a job file that can be taken away. Raises: RefusedError where only a link is found."""
+    """The real path of a job file that can be deleted. Raises: RefusedError if there is only a link."""
     real = real_of(draft.files, job.path)
     if not is_job_path(real, job.settings):
         raise RefusedError(

@@ -1,7 +1,7 @@
-"""Jobs with all their history as lines of JSON, for another machine too, written and read back.
+"""Jobs with all their history as lines of JSON, portable to other machines: writing and reading.
 
-The first line says what it is, the last how many there are: a file that was cut off is not taken for a whole one.
-A job's files stand in it as text, so that whoever reads them back gets the files, comments and all.
+The first line says what the file is, the last how many lines there are, so a truncated file is detected.
+A job's files are included as text, so reading them back restores the files, comments and all.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFiles:
-    """The file that a job stands in, and the one its task stands in, as they are on disk."""
+    """The file of a job and the file of its task, as they are on disk."""
 
     path: str
-    text: str  # of the whole file, or of its document in a file of several
+    text: str  # of the whole file, or of its document in a file with several
     number: int = 0  # of the document in its file
     task_path: str | None = None
     task: bytes | None = None
 
 
 def export_jobs(root: Root, job_ids: Sequence[str]) -> Iterator[Json]:
-    """The lines of an export of these jobs, or of all; their unfinished runs are left out.
+    """The lines of an export of these jobs, or of all jobs, without unfinished runs.
 
-    Raises: UsageError for an unknown job; RefusedError, UnavailableError for one whose file cannot be read.
+    Raises: UsageError for an unknown job; RefusedError or UnavailableError if a file cannot be read.
     """
     with root.need_store(job_ids[0] if job_ids else "") as store:
         jobs = [root.find_job(store, each) for each in dict.fromkeys(job_ids)] or list(store.read(queries.jobs))
@@ -65,7 +65,7 @@ def export_jobs(root: Root, job_ids: Sequence[str]) -> Iterator[Json]:
 
 
 def _job_files(tree: EditFiles, job_id: str) -> JobFiles:
-    """What the disk says of a job. Raises: SchedulerError where its file or its task's cannot be read."""
+    """The files of a job on disk. Raises: SchedulerError if the job's file or its task file cannot be read."""
     job = open_job(tree, job_id)
     text = decode(job.data) if is_markdown(job.path) or job.alone else document_text(job, head=True)
     task_path, task = job.keys.get("task_source_path"), None
@@ -77,7 +77,7 @@ def _job_files(tree: EditFiles, job_id: str) -> JobFiles:
 
 
 def _lines(jobs: Iterable[tuple[str, JobFiles | None, Past]], *, now: datetime, actor: str) -> Iterator[Json]:
-    """The lines of an export: a job, and behind it all that belongs to it."""
+    """The lines of an export: each job, followed by everything that belongs to it."""
     count = 1
     yield {"kind": "export", "format": FORMAT, "scheduler": __version__, "at": instant(now), "by": actor}
     for job_id, files, past in jobs:
@@ -128,8 +128,8 @@ class Exported:
     last_n: int
     rows: dict[str, list[Mapping[str, Any]]] = field(default_factory=lambda: {kind: [] for kind in _KINDS})
     texts: dict[str, bytes] = field(default_factory=dict)
-    text_lines: dict[str, int] = field(default_factory=dict)  # where each text stands
-    slots: set[datetime] = field(default_factory=set)  # that have a row
+    text_lines: dict[str, int] = field(default_factory=dict)  # the line of each text
+    slots: set[datetime] = field(default_factory=set)  # the slots that have a row
 
     @property
     def past(self) -> Past:
@@ -145,7 +145,7 @@ class Exported:
 
 
 def read_export(data: Sequence[bytes] | Iterator[bytes], name: str) -> list[Exported]:
-    """data: the lines. Raises: UsageError, naming the line, where it is no whole export of a format that is known."""
+    """data: the lines. Raises: UsageError, naming the line, if it is not a complete export in a known format."""
     jobs: dict[str, Exported] = {}
     number, end = 0, False
     for number, raw in enumerate(data, 1):
@@ -173,7 +173,7 @@ def read_export(data: Sequence[bytes] | Iterator[bytes], name: str) -> list[Expo
 
 
 def _read_line(found: Mapping[str, Any], number: int, jobs: dict[str, Exported]) -> bool:
-    """Whether it is the last one."""
+    """Read one line. True if it is the last."""
     kind = found["kind"]
     if (number == 1) != (kind == "export"):
         raise ValueError("the first line says `export`, and no other")
@@ -254,7 +254,7 @@ def _bytes(found: Mapping[str, Any]) -> bytes:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r:.40} is no text")
-    value.encode()  # a lone surrogate can stand in no file
+    value.encode()  # no file can contain a lone surrogate
     return value
 
 
@@ -267,7 +267,7 @@ def _whole(value: Any) -> int:
 def made_from_export(
     found: Sequence[Exported], tree: EditFiles, folder: str | None, problems: list[Problem]
 ) -> list[Made]:
-    """Its files, at their own paths or in a folder; documents that shared a file share one again."""
+    """The files of the jobs, at their own paths or in a folder. Documents that shared a file share one again."""
     here = {each.id: each.path for each in tree.documents() if each.id is not None}
     made: list[Made] = []
     for each in found:
@@ -275,7 +275,7 @@ def made_from_export(
             why = f"{each.id!r} has no file, and nothing says where it stood; its history was left out"
             problems.append(problem(each.line, "archived", why, error=False, job_id=each.id))
     for path, jobs in _together(found, folder).items():
-        # A job that stands in another file here keeps that one: in two, it would be a conflict, and in force nowhere.
+        # A job that has another file here keeps it: in two files it would be a conflict, and not in force at all.
         made += [
             Made(job=Incoming(id=each.id, stem="", keys={}, line=each.line), path=path, data=b"")
             for each in jobs
@@ -315,12 +315,12 @@ def made_from_export(
 
 
 def is_buried(job: Exported) -> bool:
-    """Whether it comes as an archived job, without a file."""
+    """True if it is an archived job without a file."""
     return job.files is None and job.archived is not None and bool(job.rows["definition"])
 
 
 def _together(found: Sequence[Exported], folder: str | None) -> dict[str, list[Exported]]:
-    """The jobs that have a file, by where it shall be."""
+    """The jobs that have a file, by its future path."""
     paths: dict[str, list[Exported]] = {}
     for each in found:
         if each.files is not None:
@@ -331,14 +331,14 @@ def _together(found: Sequence[Exported], folder: str | None) -> dict[str, list[E
     taken: set[str] = set()
     for path, jobs in paths.items():
         stem, suffix = posixpath.splitext(posixpath.basename(path))
-        name = free(stem.lower(), taken, path)  # files of several folders can have one name
+        name = free(stem.lower(), taken, path)  # files of different folders can have the same name
         taken.add(name)
         placed[f"{folder}/{stem if name == stem.lower() else name}{suffix}"] = jobs
     return placed
 
 
 def _exported(job: Incoming, path: str, data: bytes, files: JobFiles, here: Mapping[str, str], tree: EditFiles) -> Made:
-    """A file of several jobs, of which some are exported, says what it says: as it stands where all are the same."""
+    """The files of an exported job. A file here that already contains the exported text stays as it is."""
     if here.get(job.id) == path:
         source = tree.read(path)
         if not isinstance(source, Fault) and files.text.encode() in source.data:
@@ -347,7 +347,7 @@ def _exported(job: Incoming, path: str, data: bytes, files: JobFiles, here: Mapp
 
 
 def _wrong_task(job: Exported, document: Document, settings: Settings) -> Iterator[Problem]:
-    """What is wrong with the task that an export brings along: only its own document says where one is written."""
+    """Problems with the task in an export: only the job's own document says where it is written."""
     assert job.files is not None
     named, told, task = document.task_source_path, job.files.task_path, job.files.task
     if told != named and (told is not None or task is not None):
@@ -360,7 +360,7 @@ def _wrong_task(job: Exported, document: Document, settings: Settings) -> Iterat
 
 
 def texts_too_long(job: Exported, settings: Settings) -> Iterator[Problem]:
-    """The texts of earlier runs that no run could have been given here: without them its history would have a hole."""
+    """Earlier texts longer than a run could get here: without them, the history would have a gap."""
     allowed = settings.limits.task_bytes
     for sha256, data in job.texts.items():
         if len(data) > allowed:

@@ -1,4 +1,4 @@
-"""How an import keeps its jobs from firing while something else still runs them."""
+"""How an import prevents its jobs from firing while something else still runs them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REASON = "imported"  # of a pause; `list` shows it
 
 
 def refuse_live(root: Root) -> None:
-    """Raises: RefusedError where a daemon would take the files over at once."""
+    """Refuse the import if a daemon would apply the files at once. Raises: RefusedError."""
     holder = root.daemon()
     if holder is not None:
         raise RefusedError(
@@ -24,7 +24,7 @@ def refuse_live(root: Root) -> None:
 
 
 def paused_past(root: Root, carried: Carried | None, source: str) -> Carried:
-    """The past that a job brings along, and a pause in it: no slot of the job fires before somebody resumes it."""
+    """The imported history of a job, plus a pause: no slot fires before somebody resumes the job."""
     known = Carried(past=Past(), source=source, actor=root.actor) if carried is None else carried
     if known.past.facts.get("paused_at") is not None:
         return known

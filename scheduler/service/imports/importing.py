@@ -1,7 +1,7 @@
-"""Jobs from elsewhere carried into a root: files that a person would have written, and the past of the jobs.
+"""Import jobs into a root: files as a person would write them, and the history of the jobs.
 
-Nothing that is there is overwritten, and nothing is half written. Done twice, it changes nothing: ids and paths are
-worked out from the source alone, and a job that is there already keeps its file and its past.
+Nothing that exists is overwritten, and nothing is half written. A second import changes nothing: ids and paths depend
+on the source alone, and an existing job keeps its file and its history.
 """
 
 from __future__ import annotations
@@ -62,26 +62,26 @@ if TYPE_CHECKING:
     from scheduler.core.changes import ImportedAgentsJson, ImportedJobJson, ImportedRunnerJson, ImportJson
 
 FOLDER = "jobs/imported"
-MOST_BYTES = 10 * 1024 * 1024  # of a crontab
+MOST_BYTES = 10 * 1024 * 1024  # size of a crontab
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What whoever imports may say; None: by the rules of each kind."""
+    """The options of an import. None: follow the rules of each kind."""
 
     to: str | None = None  # the folder of the job files
     runner: str | None = None
-    timezone: str | None = None  # of schedules that name none
+    timezone: str | None = None  # for schedules without one
     user: str | None = None  # whose lines of a system crontab
-    system: bool | None = None  # whether a crontab has a user in each line
-    prefix: str = ""  # of ids that are made up
-    paused: bool = False  # hold back what it creates, from its first moment
+    system: bool | None = None  # whether each line of the crontab has a user
+    prefix: str = ""  # for generated ids
+    paused: bool = False  # pause the created jobs from their first moment
     sync: bool = True
     dry_run: bool = False
 
 
 def import_crontab(root: Root, data: bytes, name: str, options: Options) -> ImportJson:
-    """Raises: UsageError where no runner of the root can run shell commands, or an option makes no sense."""
+    """Raises: UsageError if no runner of the root can run shell commands, or an option is invalid."""
     if len(data) > MOST_BYTES:
         raise UsageError(f"{name} is longer than {MOST_BYTES:,} bytes, and no such crontab is read")
     if data[:16] == b"SQLite format 3\0":
@@ -125,7 +125,7 @@ def import_crontab(root: Root, data: bytes, name: str, options: Options) -> Impo
 
 
 def import_phantom(root: Root, path: Path, options: Options) -> ImportJson:
-    """Raises: as `read_phantom`; UsageError where no runner can be told."""
+    """Raises: as `read_phantom`; UsageError if the runner is unclear."""
     tree = EditFiles(WorkingTree(root.place))
     rows, audit = read_phantom(path)
     runner = agent_runner(tree.settings, options.runner)
@@ -138,7 +138,7 @@ def import_phantom(root: Root, path: Path, options: Options) -> ImportJson:
 
 
 def import_export(root: Root, data: bytes, name: str, options: Options) -> ImportJson:
-    """Raises: UsageError where it is no whole export."""
+    """Raises: UsageError if it is not a complete export."""
     tree = EditFiles(WorkingTree(root.place))
     found = read_export(iter(data.splitlines()), name)
     problems: list[Problem] = []
@@ -203,7 +203,7 @@ def _write(
     folder: str,
     tasks: tuple[str, str] | None,
 ) -> ImportJson:
-    """tasks: folder and suffix of the files of their tasks; None: those stand in the job files."""
+    """tasks: folder and suffix of the task files. None: the tasks are in the job files."""
     here = {each.id: each.path for each in tree.documents() if each.id is not None}
     taken = {path.lower() for path in here.values()}
     made = []
@@ -238,10 +238,10 @@ def _carry_out(
     *,
     runner: str | None = None,
 ) -> ImportJson:
-    """Writes what is not there yet, hands over the past, and lets a sync make the jobs.
+    """Write the missing files, store the history, and sync to create the jobs.
 
-    buried: those that are archived; one that a file names here is as good as any other.
-    runner: of all jobs; None: each names its own.
+    buried: the archived jobs; one that a file names here counts as any other.
+    runner: for all jobs. None: each job names its own.
     """
     if not options.sync and not options.dry_run:
         refuse_live(root)
@@ -275,9 +275,9 @@ def _carry_out(
     if (made or buried) and options.sync and not options.dry_run:
         try:
             synced = sync(root, cause="import")
-        except SchedulerError as error:  # the files are there, and whoever asked has to know of them
+        except SchedulerError as error:  # the files have been written, and the caller must know about them
             fault = str(error)
-    kept = {job_id: state for job_id, state in kept.items() if job_id in wanted}  # not of a pause alone
+    kept = {job_id: state for job_id, state in kept.items() if job_id in wanted}  # without those that are only paused
     for job_id, state in kept.items():
         if state == "own":
             places = {each.job.id: each.job.line for each in made} | {each.id: each.line for each in buried}
@@ -310,7 +310,7 @@ def _carry_out(
 def _runners(
     made: Sequence[Made], states: Sequence[str], settings: Settings, runner: str | None
 ) -> list[ImportedRunnerJson]:
-    """What runs the jobs that come, and what it may be given: the settings of this root decide that."""
+    """The runners of the imported jobs and what they accept, according to the settings of this root."""
     users: dict[str, list[str]] = {}
     for each, state in zip(made, states, strict=True):
         name = each.job.keys.get("runner", runner)
@@ -328,7 +328,7 @@ def _runners(
 
 
 def _agents(made: Sequence[Made], states: Sequence[str], settings: Settings) -> ImportedAgentsJson | None:
-    """Those of the jobs that come which agents may change here, and how; None where they may none."""
+    """The imported jobs that agents can change here, and how, or None if there are none."""
     if settings.agents is None:
         return None
     jobs = [
@@ -342,7 +342,7 @@ def _agents(made: Sequence[Made], states: Sequence[str], settings: Settings) -> 
 def _hand_over(
     root: Root, draft: Draft, settings: Settings, pasts: Mapping[str, Carried], buried: Mapping[str, Carried]
 ) -> Mapping[str, State]:
-    """The past of the jobs, and their files; both, or neither."""
+    """Store the history of the jobs, and write their files; both or neither."""
     followed = root.place.followed
     if followed is not None and draft.after:
         raise RefusedError(
@@ -350,7 +350,7 @@ def _hand_over(
             f" {', '.join(list(draft.after)[:10])}; nothing was",
             hint="import in a checkout of it, push, and import here once more for counters and history",
         )
-    # Before the files: a daemon that sees these makes the jobs at once, and finds their past there.
+    # Before the files: a daemon that sees them creates the jobs at once, and needs their history.
     kept = _carry(root, pasts) if pasts else {}
     # Prompts before jobs: a kill in between leaves no job without its task.
     order = sorted(draft.after, key=lambda path: is_job_path(path, settings))
@@ -363,13 +363,13 @@ def _hand_over(
             with Store.open(root.place.db, create=False) as store:
                 store.write(carried.forget_carried, pending)
         raise
-    # Last: their rows are there at once, and cannot be taken back.
+    # Last: their rows take effect at once and cannot be undone.
     return {**kept, **_carry(root, buried)} if buried else kept
 
 
 def _carry(root: Root, pasts: Mapping[str, Carried]) -> Mapping[str, State]:
-    """What the database holds of each past now; it is made where there is none."""
-    root.daemon()  # refuses that of another root
+    """Store the history of the jobs. Returns its state for each; creates the database if there is none."""
+    root.daemon()  # refuses the daemon of another root
     start_state(root.place, new_state=False, now=root.clock.now())
     root.place.make_state()
     with Store.open(root.place.db) as store:
@@ -384,7 +384,7 @@ def _told(
     ids: Mapping[str, str],
     kept: Mapping[str, State],
 ) -> list[ImportedJobJson]:
-    """What became of each job; ids: where each stood before."""
+    """The result for each job. ids: where each job was before."""
     words = {None: None, "pending": "carried", "carried": "carried", "already": "already", "own": "left_out"}
     found: list[tuple[Incoming | Exported, str | None, str | None, str]] = [
         (each.job, ids.get(each.job.id, each.path), each.task_path, state)
@@ -406,7 +406,7 @@ def _told(
 
 
 def _why_not(synced: SyncReport, ids: Collection[str]) -> str:
-    """Why these jobs are not in force after a sync; empty where they are."""
+    """Why these jobs are not in force after a sync, or an empty string if they are."""
     if held := synced.json["held"]:
         return f"held: {held}; {how_held_ends(held)}"
     if not synced.read:
@@ -418,7 +418,7 @@ def _why_not(synced: SyncReport, ids: Collection[str]) -> str:
 def _made(
     job: Incoming, path: str, stem: str, runner: RunnerSpec, tasks: tuple[str, str] | None, settings: Settings
 ) -> Made | list[Problem]:
-    """The job's files; or what is wrong with them, at the line of the source."""
+    """The job's files, or the problems with them at the line of the source."""
     keys: dict[str, Any] = dict(job.keys)
     text = job.text or ""
     task_path, task = None, None
@@ -457,9 +457,9 @@ def _printable(text: str) -> str:
 
 
 def _place_files(made: Made, here: str | None, draft: Draft, tree: EditFiles, problems: list[Problem]) -> str:
-    """What becomes of the job's files; what is to be written goes into the draft.
+    """What to do with the job's files. Files to write are added to the draft.
 
-    `written`, `unchanged`, `kept` where they say something else by now, `left_out` where others stand in the way.
+    `written`, `unchanged`, `kept` if they now have other content, `left_out` if other files are in the way.
     """
     job = made.job
     if here is not None and here != made.path:
@@ -494,7 +494,7 @@ def _in_the_way(made: Made, what: str) -> Problem:
 
 
 def _kept(made: Made, what: str, tree: EditFiles) -> Problem:
-    """An error where the job that is there may be another one: a name was made up, and the task is not the same."""
+    """An error if the existing job may be a different one: the name was generated, and the task differs."""
     job = made.job
     if job.named or _same_task(made, tree):
         return problem(job.line, "kept", what, "delete it to have it written anew", error=False, job_id=job.id)
@@ -521,7 +521,7 @@ def _state(path: str, data: bytes, draft: Draft, tree: EditFiles) -> str:
 
 
 def read_source_file(name: str, stdin: BinaryIO, *, most: int = -1) -> bytes:
-    """- stands for standard input. most: one byte more than that is the last that is read. Raises: UnavailableError."""
+    """Read the source; - is standard input. most: read at most this and one more byte. Raises: UnavailableError."""
     size = most + 1 if most >= 0 else -1
     try:
         if name == "-":

@@ -1,4 +1,4 @@
-"""Phantom's database, read and never written."""
+"""Phantom's database: read, never written."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.ledger.database import UnwritableError, connect_in_mode, connect_to_read, journals_by
 
 Rows = list[dict[str, Any]]
-PATIENCE = timedelta(seconds=5)  # with a lock of its owner's
+PATIENCE = timedelta(seconds=5)  # for a lock of its owner
 
 
 def read_phantom(path: Path) -> tuple[Rows, Rows]:
     """The rows of `scheduled_jobs`, each with its number as `_row`, and those of `scheduler_audit_log`, oldest first.
 
-    A database in use is read as it stands; nothing is made beside it. What is no UTF-8 comes as lone surrogates.
-    Raises: UnavailableError for a file that cannot be read, is damaged or no SQLite database; UsageError where it
-    holds no jobs of Phantom.
+    A database in use is read as it is, and nothing is created beside it. Text that is not UTF-8 contains lone
+    surrogates. Raises: UnavailableError for a file that cannot be read, is damaged or is not an SQLite database;
+    UsageError if it contains no jobs of Phantom.
     """
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for, for ever
+        if path.exists() and not path.is_file():  # reading a pipe would block forever
             raise UsageError(f"{path} is no file", hint="name Phantom's database, such as data/phantom.db")
         size = path.stat().st_size
         path.open("rb").close()
@@ -71,10 +71,10 @@ def _read(sql: sqlite3.Connection, path: Path) -> tuple[Rows, Rows]:
 
 
 def _rows(sql: sqlite3.Connection, table: str) -> Rows:
-    """In the order of their numbers: `SELECT * FROM scheduled_jobs WHERE rowid = N` finds the row of a report."""
+    """The rows ordered by number: `SELECT * FROM scheduled_jobs WHERE rowid = N` finds the row in a report."""
     try:
         found = [dict(row) for row in sql.execute(f"SELECT rowid AS _row, * FROM {table} ORDER BY rowid")]
-    except sqlite3.OperationalError:  # made WITHOUT ROWID
+    except sqlite3.OperationalError:  # created WITHOUT ROWID
         found = [dict(row) for row in sql.execute(f"SELECT * FROM {table}")]
     for number, row in enumerate(found, 1):
         if row.get("_row") is None:
@@ -84,7 +84,7 @@ def _rows(sql: sqlite3.Connection, table: str) -> Rows:
 
 @contextlib.contextmanager
 def _reader(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that makes nothing beside the file, and sees what stands in its journal."""
+    """A connection that creates nothing beside the file and reads its journal."""
     with contextlib.ExitStack() as cleanup:
         if journals_by(path) == "rollback":
             try:
@@ -92,7 +92,7 @@ def _reader(path: Path) -> Iterator[sqlite3.Connection]:
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode not in _HOT:
                     raise
-                # Whoever wrote the journal is gone, and has left half a transaction: rolled back in a copy.
+                # The writer of the journal is gone and left half a transaction, which is rolled back in a copy.
                 folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="scheduler-import-")))
                 for file in (path, path.with_name(path.name + "-journal")):
                     shutil.copyfile(file, folder / file.name)
@@ -107,5 +107,5 @@ def _reader(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-# What a connection that may not write answers where a transaction has to be rolled back first.
+# Errors of a connection that cannot write if a transaction must be rolled back first.
 _HOT = (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY, sqlite3.SQLITE_CANTOPEN)

@@ -1,4 +1,4 @@
-"""Where a review is marked in the files of a pull request."""
+"""The places in the files of a pull request where a review is marked."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from scheduler.root.files import Files
 from scheduler.root.settings import ROOT_FILE_BYTES
 
 _ATTRIBUTES = ".gitattributes"
-_MOST_FILES = 100  # in which keys are looked for; GitHub shows ten marks of a kind
+_MOST_FILES = 100  # to search for keys; GitHub shows ten marks of each kind
 
 
 def marked(shown: Mapping[str, Any], diffs: Sequence[TaskDiff], before: Files | None, after: Files) -> Marks:
     """The place of every change that a line of the diff shows.
 
-    before: None where the files of the base are not known; then keys are marked where they stand.
+    before: None if the files of the base are not known; then keys are marked where they are now.
     """
     moved = {move["id"]: move["from"] for move in shown["moved"]}
     jobs = dict(sorted(shown["jobs"].items(), key=_power_first(shown))[:_MOST_FILES])
@@ -66,7 +66,7 @@ def _power_first(shown: Mapping[str, Any]) -> Callable[[tuple[str, Any]], tuple[
 
 
 def _by_attributes(path: str, before: Files | None, after: Files) -> Place | None:
-    """The change of .gitattributes nearest to a file by which a checkout makes something else of it."""
+    """The change of .gitattributes nearest to a file that a checkout converts."""
     folder = path
     while before is not None and folder:
         folder = folder.rpartition("/")[0]
@@ -91,6 +91,6 @@ def _tasks(diffs: Sequence[TaskDiff], job_files: Mapping[str, str], *, known: bo
 
 
 def _texts(files: Files, paths: Sequence[str]) -> dict[str, str]:
-    """The files that are there, by path."""
+    """The existing files, by path."""
     found = zip(paths, files.read_all(paths, limit=ROOT_FILE_BYTES), strict=True)
     return {path: each.data.decode("utf-8", "replace") for path, each in found if not isinstance(each, Fault)}

@@ -1,6 +1,6 @@
-"""What merging would change: two commits, or a commit and the files on disk, compared by the plan of every pass (S5).
+"""What a merge would change: two commits, or a commit and the files on disk, compared by the plan of every pass (S5).
 
-No database, nothing run, no secret resolved: the base, as a first pass would take it in, stands for what is observed.
+Uses no database, runs nothing, resolves no secrets. A first pass over the base takes the place of the database.
 """
 
 from __future__ import annotations
@@ -48,31 +48,31 @@ if TYPE_CHECKING:
     from scheduler.core.changes import ReviewJson
 
 
-MOST_COMPARED = 1024 * 1024  # bytes of a program
+MOST_COMPARED = 1024 * 1024  # size of a program
 _NOT_KEPT = Text(None, "no text is kept in the database until it runs; compare two commits with --base")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Review(SyncReport):
-    """A plan for a person to decide on."""
+    """A plan with what a person needs to decide."""
 
     json: ReviewJson
     diffs: tuple[TaskDiff, ...] = ()
     folder: str = ""  # the root, relative to the top of its repository; for the places of files
-    sources: Sequence[str | None] = ()  # the line that each problem points at
-    marks: Marks = field(default_factory=Marks)  # empty unless they were asked for
+    sources: Sequence[str | None] = ()  # the line at which each problem points
+    marks: Marks = field(default_factory=Marks)  # empty unless requested
 
 
 def review(
     root: Root, *, base: str | None = None, head: str | None = None, direct: bool = False, marks: bool = False
 ) -> Review:
-    """What a sync would change, with all that a person needs to decide; writes nothing.
+    """What a sync would change, with everything that a person needs to decide. Writes nothing.
 
-    base: a revision to compare with instead of the database, which is then not looked at.
-    head: the revision that is compared; None: the files on disk.
-    direct: with `base` itself, not with the commit where `head` left it.
+    base: a revision to compare with; the database is then not used.
+    head: the revision to compare. None: the files on disk.
+    direct: compare with `base` itself, not with the commit where `head` left it.
     marks: also find the lines to mark in the files.
-    Raises: UsageError for a revision that is not there, UnavailableError where git or the root cannot be used.
+    Raises: UsageError for an unknown revision, UnavailableError if git or the root cannot be used.
     """
     if base is None:
         return _with_review(root.passes().plan(root.observed()), root.place, now=root.clock.now(), marks=marks)
@@ -122,10 +122,10 @@ def review(
 
 
 def _observed(before: Snapshot, now: datetime) -> Mapping[str, Job]:
-    """The jobs that a first pass over the base makes, as a database that has followed it holds them."""
+    """The jobs that a first pass over the base creates, as a database that has followed it would contain them."""
     if before.desired is None:
         return {}
-    # A slot before now would be owed; this database owes nothing.
+    # A slot before now would be due; this database has nothing due.
     made = plan(before.desired, {}, previous=None, now=now - timedelta(microseconds=1))
     return {
         action.job_id: Job(
@@ -141,7 +141,7 @@ def _observed(before: Snapshot, now: datetime) -> Mapping[str, Job]:
 
 
 def _changed_conversions(before: Snapshot, after: Snapshot) -> dict[str, Change]:
-    """The files that a checkout of the two sides converts in another way."""
+    """The files that checkouts of the two sides convert differently."""
     found = {}
     for path in sorted(before.conversions.keys() | after.conversions.keys()):
         old, new = (None if (each := side.conversions.get(path)) is None else each.words for side in (before, after))
@@ -151,7 +151,7 @@ def _changed_conversions(before: Snapshot, after: Snapshot) -> dict[str, Change]
 
 
 def _conversion_problems(before: Snapshot, after: Snapshot) -> list[Problem]:
-    """An error for what this change brings: nobody can say by its text what would run. Else a warning."""
+    """An error for conversions that this change adds: its text does not show what would run. Otherwise a warning."""
     if not after.conversions:
         return []
     old, new = _blobs(before), _blobs(after)
@@ -165,7 +165,7 @@ def _conversion_problems(before: Snapshot, after: Snapshot) -> list[Problem]:
 
 
 def _blobs(side: Snapshot) -> Mapping[str, str]:
-    """What the commit holds, by path; of the files on disk, the commit they were checked out from."""
+    """The blobs of the commit, by path; for the files on disk, of the commit that was checked out."""
     if isinstance(side.files, CommitFiles):
         return {path: each.id for path, each in side.files.entries.items()}
     return read_tree(side.files.root).blobs
@@ -200,7 +200,7 @@ def _program(side: Snapshot, path: str) -> Text | None:
 
 
 def _notes(ends: Compared, base: str, before: Snapshot, after: Snapshot) -> list[str]:
-    """What a reader must know to judge what is shown, in whole sentences."""
+    """What a reader must know to judge the review, in whole sentences."""
     notes = []
     if ends.nothing_new:
         notes.append(f"all of it is already part of {base}; to see the way from {base} to it, add --direct")
@@ -221,7 +221,7 @@ def _notes(ends: Compared, base: str, before: Snapshot, after: Snapshot) -> list
 
 
 def _with_review(found: Synced, place: Place, *, now: datetime, marks: bool) -> Review:
-    """The plan against a database, for the formats of a review; the texts before are not looked up."""
+    """The plan against a database, for the formats of a review. Earlier texts are not looked up."""
     files, planned, report = WorkingTree(place), found.plan, found.report()
     disk = Snapshot(files=files, settings=planned.settings, desired=None, problems=())
     texts = {a.job_id: (None if a.before is None else _NOT_KEPT, _text(disk, a.after)) for a in changed_texts(planned)}

@@ -23,7 +23,7 @@ from scheduler.root.runner_files import runner_paths
 from scheduler.root.settings import settings_of
 from scheduler.root.trusted import state_problems, tracked_here
 
-_MOST_IMPOSSIBLE = 20  # files, of one commit
+_MOST_IMPOSSIBLE = 20  # files per commit
 DEEPEN = (
     "run `git fetch --unshallow`, or `git fetch --depth=1000`; in GitHub Actions give actions/checkout fetch-depth: 0"
 )
@@ -34,16 +34,16 @@ class Compared:
     """The two ends of a review."""
 
     base: str  # the commit compared with
-    base_tip: str  # the commit that `--base` names; another one where the base has moved on
+    base_tip: str  # the commit that `--base` names; differs from `base` if the base has moved on
     head: str | None  # None: the files on disk
-    nothing_new: bool = False  # HEAD is part of BASE: from the merge base on there is nothing
+    nothing_new: bool = False  # HEAD is part of BASE: there is nothing after the merge base
 
 
 def compare(root: Path, base: str, head: str | None, *, direct: bool = False) -> Compared:
-    """Resolves two revisions; as in a pull request, HEAD is compared with where it left BASE (`git diff BASE...HEAD`).
+    """Resolve two revisions. As in a pull request, HEAD is compared with where it left BASE (`git diff BASE...HEAD`).
 
-    direct: with BASE itself.
-    Raises: UsageError for a revision nobody knows; UnavailableError without a repository, or where it is too shallow.
+    direct: compare with BASE itself.
+    Raises: UsageError for an unknown revision; UnavailableError without a repository, or if the clone is too shallow.
     """
     shallow = run_git(root, "rev-parse", "--is-shallow-repository").strip() == b"true"
     tip = _commit(root, base, "base", shallow)
@@ -85,24 +85,24 @@ def _commit(root: Path, name: str, argument: str, shallow: bool) -> str:
 
 
 def folder_in_repository(root: Path) -> str:
-    """The root relative to the top of its repository, without a slash at the end; empty where it is the top."""
+    """The root relative to the top of its repository, without a slash at the end; empty if it is the top."""
     return os.fsdecode(run_git(root, "rev-parse", "--show-prefix").removesuffix(b"\n")).rstrip("/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A root as read."""
+    """The contents of a root."""
 
     files: Files
-    settings: Settings | None  # None: scheduler.yaml is gone or wrong
+    settings: Settings | None  # None: scheduler.yaml is missing or invalid
     desired: Desired | None
-    problems: tuple[Problem, ...]  # of scheduler.yaml, and of what the repository holds as a whole
+    problems: tuple[Problem, ...]  # of scheduler.yaml, and of the repository as a whole
     state: Sequence[str] = ()  # paths where the scheduler keeps its state
-    conversions: Mapping[str, Conversion] = field(default_factory=dict)  # what a checkout makes of files, by path
+    conversions: Mapping[str, Conversion] = field(default_factory=dict)  # what a checkout does to files, by path
 
     @property
     def submodules(self) -> Sequence[str]:
-        """Those of a commit in which a job or a task could lie."""
+        """The submodules of a commit that could contain a job or a task."""
         if self.desired is None or not isinstance(self.files, CommitFiles):
             return ()
         settings = self.desired.settings
@@ -125,7 +125,7 @@ def _impossible(files: Files) -> Iterator[Problem]:
 
 
 def snapshot(files: Files, revision: str | None, *, checked_out: bool) -> Snapshot:
-    """checked_out: by git, which converts files by their attributes; a followed root has the bytes of the commit.
+    """checked_out: by git, which converts files by their attributes. A followed root has the bytes of the commit.
 
     Raises: UnavailableError.
     """
