@@ -421,7 +421,7 @@ def test_commands_inside_a_run_are_held_to_the_policy_too(allowed: Root, monkeyp
         ({"action": "update", "job": "heartbeat", "name": "a\0b"}, "name holds a NUL character"),
         ({"action": "update", "job": "heartbeat", "set": {"tags": [float("nan")]}}, "tags holds a number that is none"),
         ({"action": "update", "job": "heartbeat", "name": "x", "message": "a\0b"}, "the message holds a NUL"),
-        ({"action": "mv", "job": "heartbeat", "path": "jobs/agents/a\0b.md"}, "has a NUL character"),
+        ({"action": "mv", "job": "heartbeat", "path": "jobs/agents/a\0b.md"}, "contains a NUL character"),
         ({"action": "rollback", "job": "heartbeat", "to": "commit:HEAD\0"}, "names no commit here"),
         ({"action": "update", "job": "heartbeat", "name": "x", "if_version": "9-x"}, "is at version 1-"),
         ({"action": "pause", "job": "heartbeat", "until": "someday"}, "until: 'someday' is not an instant"),

@@ -1220,7 +1220,7 @@ def hours_of(*numbers: int) -> list[Schedule]:
 @pytest.mark.parametrize(
     ("entries", "code", "entry", "message"),
     [
-        ([], "schedule.entries", 0, "0 entries; allowed are 1-32"),
+        ([], "schedule.entries", 0, "0 entries; allowed: 1-32"),
         (hours_of(*range(24)) + [cron(f"30 {n} * * *") for n in range(9)], "schedule.entries", 0, "33 entries"),
         ([cron("@daily"), every(hours=1), cron("0 0 * * *")], "schedule.duplicate", 2, "entry 3 names the same"),
         ([cron("0 9 * * 1-5"), cron("0 9 * * MON-FRI")], "schedule.duplicate", 1, "as entry 1"),
