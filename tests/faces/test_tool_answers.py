@@ -74,7 +74,7 @@ def test_a_row_of_a_list_has_what_it_is_and_what_is_wrong_and_full_gives_the_res
     assert lived_in.cli("sync").code == 1
     found = ask(lived_in, "list")
     assert next(job for job in found["jobs"] if job["id"] == "triage")["sync_state"] == "invalid"
-    assert found["problems"][0].startswith("jobs/triage.yaml:2:1: key 'colour' is not known here")
+    assert found["problems"][0].startswith("jobs/triage.yaml:2:1: unknown key 'colour'")
     full = ask(lived_in, "list", full=True)
     assert full["jobs"] == lived_in.json("list")["jobs"]
     assert full["problems"] == lived_in.json("list")["problems"]

@@ -62,15 +62,16 @@ def conversion_problems(found: Mapping[str, Conversion], *, errors: Collection[s
     lines = [path for path, each in found.items() if each.ends_lines and not each.hides]
     problems = []
     for path in hidden:
-        message = f"git converts this file on checkout ({found[path].words}): what runs is not what the commit holds"
-        hint = "take the attribute out of .gitattributes, and commit the file as it should run"
+        words = found[path].words
+        message = f"git converts this file on checkout ({words}), so the text that runs differs from the committed text"
+        hint = "remove the attribute from .gitattributes, and commit the file as it should run"
         severity = Severity.ERROR if path in errors else Severity.WARNING
         problems.append(Problem(_shown(path), 1, 1, "file.converted", message, hint, severity))
     for path in lines[:_MOST_LINE_ENDS]:
-        message = f"a checkout of this file has CR LF line ends ({found[path].words}); the commit has LF"
+        message = f"git checks this file out with CR LF line endings ({found[path].words}); the commit has LF"
         if path == lines[0] and len(lines) > _MOST_LINE_ENDS:
-            message += f"; so have {len(lines) - 1:,} other files"
-        hint = f"write into .gitattributes: {_shown(path)} text eol=lf"
+            message += f"; the same is true of {len(lines) - 1:,} more files"
+        hint = f"add to .gitattributes: {_shown(path)} text eol=lf"
         problems.append(Problem(_shown(path), 1, 1, "file.crlf", message, hint, Severity.WARNING))
     return problems
 

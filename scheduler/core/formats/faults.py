@@ -152,7 +152,7 @@ def _type_hint(kind: str, value: Any, raw: str | None) -> str:
         return f"write {flow_list(words if all(words) else [value])}"
     if kind == "list_type" and isinstance(value, dict):
         bare = bool(value) and len(value) <= 20 and all(each is None for each in value.values())
-        return f"write {flow_list([*value])}" if bare else "write one item a line, each after '- '"
+        return f"write {flow_list([*value])}" if bare else "write one item per line, each after '- '"
     if kind in ("dict_type", "model_type", "model_attributes_type"):
         if isinstance(value, list):
             return "write key: value lines without the leading dash"
@@ -166,12 +166,12 @@ def _unknown(shape: type[Shape], path: Path) -> KeyFault:
     owner = _owner(shape, path)
     key = str(path[-1])
     if key in owner.not_yet:
-        message = f"key {key!r} is not supported yet; it is refused rather than ignored"
+        message = f"key {key!r} is not supported yet; it is rejected, not ignored"
         return KeyFault(path, "key.not-supported-yet", message, "delete it", at_key=True)
     known = sorted(owner.model_fields, key=lambda name: not owner.model_fields[name].is_required())
     near = did_you_mean(key[:100], known)
     hint = owner.misplaced.get(key) or near or f"allowed: {', '.join(known)}"
-    message = f"key {short(key)} is not known here"
+    message = f"unknown key {short(key)}"
     return KeyFault(path, "key.unknown", message, hint, at_key=True)
 
 
@@ -214,7 +214,7 @@ def hidden_problems(path: str, text: str) -> Iterable[Problem]:
     if found is not None:
         lines = Lines(text)
         line, column = lines.place(found.places[0])
-        message = f"the file holds {names_of(found, lines)}"
+        message = f"the file contains {names_of(found, lines)}"
         yield Problem(path, line, column, "text.hidden", message, HIDDEN_HINT, Severity.WARNING)
 
 
@@ -240,7 +240,7 @@ def lookalike_problems(
     for place, text in _texts((), {key: each for key, each in document.data.items() if keys is None or key in keys}):
         line, column = document.place(place)
         if (hint := doubtful_hint(text)) and (line, column) not in known:
-            message = f"{_name(place)} {short(text)} holds a character that looks like another"
+            message = f"{_name(place)} {short(text)} contains a character that looks like another"
             yield Problem(path, line, column, "text.lookalike", message, hint, Severity.WARNING, job_id)
 
 
@@ -261,7 +261,7 @@ def not_a_mapping(path: str, document: YamlDocument, *, hint: str) -> Problem:
     """The Problem of a document that is a list or a bare value."""
     line, column = document.start
     found = "a list" if isinstance(document.data, list) else "a bare value"
-    return Problem(path, line, column, "yaml.not-a-mapping", f"key: value lines were expected, not {found}", hint)
+    return Problem(path, line, column, "yaml.not-a-mapping", f"expected key: value lines, not {found}", hint)
 
 
 def flaw_problems(path: str, document: YamlDocument, job_id: str | None = None) -> Iterable[Problem]:

@@ -121,7 +121,7 @@ def fences_of(text: str) -> Fences:
     opening = _OPENING.match(text)
     closing = None if opening is None else _CLOSING.search(text, opening.end())
     if opening is None or closing is None:
-        hint = "close it with a line of three dashes before the task; a ruler elsewhere is written ***"
+        hint = "close it with a line of three dashes before the task; for a horizontal rule elsewhere, write ***"
         raise TextError("front-matter.unclosed", "the front matter that opens here is never closed", hint=hint)
     return Fences(start=opening.end(), end=closing.start(), body=closing.end())
 
@@ -172,8 +172,8 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
         raise
     if len(documents) > 1:
         line, column = documents[1].start
-        message = "a Markdown job has one front matter with one document"
-        hint = "put each job into a file of its own"
+        message = "the front matter of a Markdown job must be a single document"
+        hint = "put each job in its own file"
         raise TextError("front-matter.documents", message, line=line, column=column, hint=hint)
     body = _Body(text=text[fences.body :], line=Lines(text).place(fences.body)[0])
     if not documents:
@@ -211,8 +211,8 @@ def _is_job(block: Sequence[str]) -> bool:
 
 
 def _unopened(path: str, line: int) -> Problem:
-    message = "this looks like a job, but its front matter does not open on the first line, so nothing of it is read"
-    hint = "move it to the top of the file: the first line is three dashes and nothing else"
+    message = "this looks like a job, but its front matter does not start on the first line, so the file is ignored"
+    hint = "move it to the top of the file; the first line must be three dashes and nothing else"
     return Problem(path, line, 1, "front-matter.unopened", message, hint, severity=Severity.WARNING)
 
 
@@ -249,7 +249,9 @@ class _JobReader:
         else:
             listed_jobs = isinstance(self._found.data, list)
             hint = (
-                "write one job per document, with --- between them" if listed_jobs else "write one key a line, id first"
+                "write one job per document, with --- between them"
+                if listed_jobs
+                else "write one key per line, id first"
             )
             self.problems.append(not_a_mapping(self._path, self._found, hint=hint))
         self.problems += flaw_problems(self._path, self._found, job_id)
@@ -347,7 +349,7 @@ class _JobReader:
             return None  # absent, or not a mapping: the shape has reported it
         named = [key for key in ("cron", "every", "at") if given.get(key) is not None]
         if len(named) != 1:
-            message = "a schedule has exactly one of cron, every and at; " + (
+            message = "a schedule needs exactly one of cron, every and at; " + (
                 f"found {' and '.join(named)}" if named else "found none"
             )
             hint = "keep one of them" if named else 'write for example cron: "0 9 * * *"'
@@ -382,9 +384,11 @@ class _JobReader:
         retry, catch_up = self._merged.get("retry"), self._merged.get("catch_up")
         if isinstance(retry, dict) and (retry.get("attempts") or 1) == 1:
             for key in ("delay", "backoff", "max_delay", "on"):
-                self._doubt_key(("retry", key), "attempts is 1: no run is tried again", "write attempts: 3")
+                self._doubt_key(("retry", key), "attempts is 1, so no run is retried", "write attempts: 3")
         if isinstance(catch_up, dict) and catch_up.get("policy") == "none":
-            self._doubt_key(("catch_up", "within"), "the policy is none", "write policy: latest, or delete the key")
+            self._doubt_key(
+                ("catch_up", "within"), "catch_up.policy is none", "write policy: latest, or delete the key"
+            )
 
     def _doubt_key(self, path: tuple[str, str], why: str, hint: str) -> None:
         outer = self._data.get(path[0])
@@ -411,7 +415,7 @@ class _JobReader:
         if sources:
             keys = [key for key in sources if key in self._data]
             last = max(keys, key=lambda key: self._found.key_place((key,)))
-            message = f"a job has exactly one task, but found {' and '.join(sources)}"
+            message = f"a job needs exactly one task, but found {' and '.join(sources)}"
             self._faults.append(KeyFault((last,), "task.sources", message, "keep one of them", at_key=True))
             return
         hint = "write task_source_path: prompts/NAME.md, or task: |"
@@ -449,8 +453,8 @@ class _JobReader:
         runners = self._settings.runners
         if name is None:
             known = f"runners in scheduler.yaml: {listed(sorted(runners))}" if runners else ""
-            message = "no runner is named, neither here nor in defaults of scheduler.yaml"
-            hint = known or "declare one below runners in scheduler.yaml"
+            message = "the job names no runner, and neither does defaults in scheduler.yaml"
+            hint = known or "declare one under runners in scheduler.yaml"
             self._faults.append(KeyFault((), "runner.missing", message, hint))
             return None
         if not isinstance(name, str):
@@ -471,7 +475,7 @@ class _JobReader:
             if value is not None and name not in runner.job_env and ("env", name) not in misnamed:
                 refused += 1
                 near = did_you_mean(name[:100], runner.job_env) if refused <= _MOST_HINTS else ""
-                message = f"variable {short(name)} is not one that a job may set; {allowed}"
+                message = f"jobs cannot set variable {short(name)}; {allowed}"
                 hint = near or f"delete it, or add it to job_env of runner {runner.name!r} in scheduler.yaml"
                 self._faults.append(KeyFault(("env", name), "env.not-allowed", message, hint, at_key=True))
 
@@ -484,7 +488,7 @@ class _JobReader:
             return
         key = sources[0] if sources[0] in self._data else None
         path: tuple[str, ...] = (key,) if key else ("runner",)
-        message = f"runner {runner.name!r} may not be given {short(source)}; allowed: {listed(runner.tasks)}"
+        message = f"runner {runner.name!r} does not accept {short(source)}; allowed: {listed(runner.tasks)}"
         hint = f"move the task, choose another runner, or extend tasks of runner {runner.name!r} in scheduler.yaml"
         self._faults.append(KeyFault(path, "runner.task-not-allowed", message, hint))
 
@@ -495,15 +499,15 @@ class _JobReader:
         if matches_job(job_id, tags, runner.jobs):
             return
         allowed = listed(runner.jobs)
-        message = f"runner {runner.name!r} may not be used by job {short(job_id)}; allowed: {allowed}"
+        message = f"job {short(job_id)} cannot use runner {runner.name!r}; allowed: {allowed}"
         hint = f"choose another runner, or extend jobs of runner {runner.name!r} in scheduler.yaml"
         self._faults.append(KeyFault(("runner",), "runner.job-not-allowed", message, hint))
 
     def _check_expires(self, schedule: Schedule, expires: datetime | None) -> None:
         first = None if expires is None else first_slot(schedule)
         if expires is not None and first is not None and first > expires:
-            message = f"expires {instant(expires)} lies before the first time that the schedule names"
-            hint = f"write an instant from {instant(first)} on"
+            message = f"expires {instant(expires)} is before the first scheduled time"
+            hint = f"write {instant(first)} or a later instant"
             self._faults.append(KeyFault(("expires",), "expires.invalid", message, hint))
 
     def _check_timeout(self, runner: RunnerSpec) -> None:
@@ -515,9 +519,9 @@ class _JobReader:
         if timeout <= longest:
             return
         allowed = format_duration(longest)
-        message = f"timeout {format_duration(timeout)} is outside 1s-{allowed}, what runner {runner.name!r} allows"
+        message = f"timeout {format_duration(timeout)} is outside 1s-{allowed}, the range of runner {runner.name!r}"
         if written is None:
-            message += "; it holds where none is written"
+            message += "; it is the default, as the job sets none"
         hint = f"write timeout: {allowed}, or raise max_timeout of runner {runner.name!r} in scheduler.yaml"
         self._faults.append(KeyFault(("timeout",), "runner.max-timeout", message, hint))
 
@@ -532,7 +536,7 @@ class _JobReader:
                 message = f"{fault.message} (from defaults in scheduler.yaml)"
                 hint = fault.hint
                 if fault.code == "env.not-allowed":
-                    hint = f"write env: {{{fault.path[-1]}: null}} to do without it, or add it to the runner's job_env"
+                    hint = f"write env: {{{fault.path[-1]}: null}} to drop it, or add it to the runner's job_env"
                 yield Problem(self._path, line, column, fault.code, message, hint, job_id=job_id)
             else:
                 yield fault_problem(self._path, self._found, fault, job_id)
@@ -584,6 +588,6 @@ def merge(defaults: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]
 def unknown_runner(path: tuple[str, ...], name: str, known: Iterable[str]) -> KeyFault:
     names = sorted(known)
     hint = did_you_mean(name[:100], names) or (
-        f"declared: {listed(names)}" if names else "declare it below runners in scheduler.yaml"
+        f"declared: {listed(names)}" if names else "declare it under runners in scheduler.yaml"
     )
     return KeyFault(path, "runner.unknown", f"runner {short(name)} is not declared in scheduler.yaml", hint)

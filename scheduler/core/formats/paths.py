@@ -29,9 +29,11 @@ def check_path(path: str, *, folder: str = "", what: str = "path") -> None:
         raise PathError(f"{what} is empty", hint="write it relative to the folder of scheduler.yaml")
     parts = path.split("/")
     if len(path) > MAX_LENGTH:
-        raise PathError(f"{what} has {len(path)} characters; at most {MAX_LENGTH} are read")
+        raise PathError(f"{what} has {len(path)} characters; the maximum is {MAX_LENGTH}")
     if "\0" in path:
-        raise PathError(f"{what} {short(path)} has a NUL character", hint="no file has such a name")
+        raise PathError(
+            f"{what} {short(path)} contains a NUL character", hint="delete the NUL character; no file name contains one"
+        )
     if "\\" in path:
         reason = "has a backslash"
         meant = path.replace("\\", "/")
@@ -75,16 +77,18 @@ def check_glob(glob: str) -> None:
     """
     check_path(glob, what="glob")
     if "{" in glob or "}" in glob:
-        message = f"glob {short(glob)} has braces, which match only themselves and so nothing that was meant"
-        raise PathError(message, hint=_choices(glob) or "write one glob for each choice; for a brace in a name write ?")
+        message = f"glob {short(glob)} has braces, which match only literal braces"
+        raise PathError(
+            message, hint=_choices(glob) or "write one glob for each alternative; to match a brace in a name, write ?"
+        )
     if glob.startswith("!"):
-        hint = "name the files that count, or keep the others in another folder; for a ! in a name write ?"
-        raise PathError(f"glob {short(glob)} starts with !, and no glob takes files away", hint=hint)
+        hint = "name only the files to include, or move the others to another folder; to match a ! in a name, write ?"
+        raise PathError(f"glob {short(glob)} starts with !, but globs cannot exclude files", hint=hint)
     parts = glob.split("/")
     glued = next((part for part in parts if "**" in part and part != "**"), None)
     if glued is not None:
         split = "/".join(part if part == "**" else part.replace("**", "**/*") for part in parts)
-        message = f"glob {short(glob)} has ** inside a component, where it would match no folders"
+        message = f"glob {short(glob)} has ** inside a path component, where it matches no folders"
         raise PathError(message, hint=f"write {split!r}" if glued.startswith("**") and glued.count("*") == 2 else "")
 
 

@@ -63,7 +63,7 @@ def read_root_file(data: bytes, *, path: str = ROOT_FILE) -> tuple[Settings | No
         return None, (empty,)
     if len(documents) > 1:
         line, column = documents[1].start
-        message = "scheduler.yaml has one document, and a second one starts here"
+        message = "scheduler.yaml must be a single document, but a second one starts here"
         return None, (Problem(path, line, column, "root.documents", message, "delete the --- between them"),)
     found = documents[0]
     if not isinstance(found.data, dict):
@@ -123,7 +123,7 @@ def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Pro
             line, column = found.place(("runners", name, "command"))
             problems.append(Problem(path, line, column, *warning, severity=Severity.WARNING))
         if (bare := runners[name].bare_task) is not None and not contradictions:
-            message = f"runner {name!r} hands the task over as a bare argument: a text that begins with - is an option"
+            message = f"runner {name!r} passes the task as a bare argument: one that begins with - is read as an option"
             hint = 'write "--" before "{task}" if the program knows it, or use input: stdin or file'
             place = found.place(("runners", name, "command", bare))
             problems.append(Problem(path, *place, "runner.bare-task", message, hint, severity=Severity.WARNING))
@@ -184,14 +184,14 @@ def _input(name: str, shape: RunnerShape) -> tuple[TaskInput, list[KeyFault]]:
     needed = TaskInput.FILE if as_file else TaskInput.ARG if as_text else TaskInput.STDIN
     if as_file and as_text:
         place = ("runners", name, "command", max(as_file[0], as_text[0]))
-        message = "the command holds both {task_file} and {task}; a runner takes its task in exactly one way"
+        message = "the command contains both {task_file} and {task}; a runner passes its task in exactly one way"
         return needed, [KeyFault(place, "runner.input", message, "keep one of them")]
     if shape.input is None or shape.input == needed:
         return needed, []
     holds = {
-        TaskInput.FILE: "holds {task_file}",
-        TaskInput.ARG: "holds {task}",
-        TaskInput.STDIN: "holds neither {task_file} nor {task}",
+        TaskInput.FILE: "contains {task_file}",
+        TaskInput.ARG: "contains {task}",
+        TaskInput.STDIN: "contains neither {task_file} nor {task}",
     }[needed]
     message = f"input is {shape.input}, but the command {holds}"
     hint = f"write input: {needed.value}, or change the command"
@@ -206,6 +206,6 @@ def _warning(name: str, shape: RunnerShape) -> tuple[str, str, str] | None:
         return None
     return (
         "runner.tasks",
-        f"runner {name!r} has {program} run whatever it is given, and no tasks limit what that may be",
+        f"runner {name!r} lets {program} execute any task: no tasks key limits which files",
         'write for example tasks: ["scripts/**"]',
     )

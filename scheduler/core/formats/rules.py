@@ -51,13 +51,13 @@ def job_id(text: str) -> str:
     if re.fullmatch(ID_PATTERN[1:-1], text):
         return text
     near = re.sub(r"[^a-z0-9._-]+", "-", text.lower())[:200].strip("._-")[:128]
-    message = f"id {short(text)} is not valid; allowed are 1-128 of a-z 0-9 . _ -, starting with a letter or digit"
+    message = f"id {short(text)} is not valid; allowed: 1-128 of a-z 0-9 . _ -, starting with a letter or digit"
     raise _refuse("id.invalid", message, f"write {near}" if near else "")
 
 
 def env_name(name: str) -> str:
     if not re.fullmatch(ENV_PATTERN[1:-1], name):
-        message = f"{short(name)} is not a variable name; allowed are letters, digits and _, not starting with a digit"
+        message = f"{short(name)} is not a variable name; allowed: letters, digits and _, not starting with a digit"
         raise _refuse("env.name", message, _env_hint(name[:100]))
     return name
 
@@ -65,7 +65,7 @@ def env_name(name: str) -> str:
 def _env_hint(name: str) -> str:
     before, equals, _ = name.partition("=")
     if equals and re.fullmatch(ENV_PATTERN[1:-1], before):
-        return f"a name holds no =; in env write {before}: value"
+        return f"a name cannot contain =; in env write {before}: value"
     near = re.sub(r"[^A-Za-z0-9_]", "_", name)
     near = f"_{near}" if near[:1].isdecimal() else near
     return f"write {near}" if near.strip("_") else ""
@@ -85,7 +85,9 @@ def duration_value(value: Any) -> timedelta:
         hint = units.with_units(number) or "write one like 90s, 20m, 2h or 1h30m"
         raise _refuse("duration.invalid", f"duration {short(number)[1:-1]} has no unit", hint)
     if not isinstance(value, str):
-        raise _refuse("value.type", f"a duration is text, not {shown(value)}", "write one like 90s, 20m, 2h or 1h30m")
+        raise _refuse(
+            "value.type", f"a duration must be text, not {shown(value)}", "write one like 90s, 20m, 2h or 1h30m"
+        )
     try:
         return units.parse_duration(value)
     except units.UnitError as error:
@@ -104,7 +106,9 @@ def phase_duration(value: Any) -> timedelta:
 def size(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise _refuse(
-            "value.type", f"a size is text or a number of bytes, not {shown(value)}", "write one like 256KiB or 10MiB"
+            "value.type",
+            f"a size must be text or a number of bytes, not {shown(value)}",
+            "write one like 256KiB or 10MiB",
         )
     try:
         return units.parse_size(value)
@@ -125,7 +129,7 @@ _INSTANT_CODES = {
 
 def instant_value(value: Any, info: ValidationInfo) -> datetime:
     if not isinstance(value, str):
-        raise _refuse("value.type", f"an instant is text, not {shown(value)}", _INSTANT_EXAMPLE)
+        raise _refuse("value.type", f"an instant must be text, not {shown(value)}", _INSTANT_EXAMPLE)
     code = _INSTANT_CODES[info.field_name or "at"]
     found = _INSTANT.fullmatch(value)
     if found is None:
@@ -136,7 +140,7 @@ def instant_value(value: Any, info: ValidationInfo) -> datetime:
     try:
         return parse_instant(value)
     except (ValueError, OverflowError):
-        raise _refuse(code, f"{short(value)} names no instant of the calendar", _INSTANT_EXAMPLE) from None
+        raise _refuse(code, f"{short(value)} does not exist in the calendar", _INSTANT_EXAMPLE) from None
 
 
 def with_offset(value: str, zone: str) -> str | None:
@@ -155,21 +159,21 @@ _LONGEST_CRON = 500  # longer than any useful one, and short enough to check qui
 
 def cron_text(text: str) -> str:
     if len(text) > _LONGEST_CRON:
-        raise _refuse("schedule.cron", f"cron has {len(text)} characters; at most {_LONGEST_CRON} are read")
+        raise _refuse("schedule.cron", f"cron has {len(text)} characters; the maximum is {_LONGEST_CRON}")
     try:
         check_cron(text)
     except ScheduleError as error:
         hint = error.hint
         if text.strip().lower() == MANUAL:
-            hint = "for a job that only runs by hand write schedule: manual, alone"
+            hint = "for a job that only runs by hand, write only schedule: manual"
         elif re.fullmatch(_DURATION, text):
-            hint = f"for an interval write schedule: {{every: {text}}}"
+            hint = f"for an interval, write schedule: {{every: {text}}}"
         elif _INSTANT.fullmatch(text):
-            hint = f'for a single run write schedule: {{at: "{text}"}}'
+            hint = f'for a single run, write schedule: {{at: "{text}"}}'
         elif found := same_schedule(text):
             hint = f"write schedule: {found}, which means the same"
         elif text.strip().lower() in ("@once", "once"):
-            hint = 'for a single run write schedule: {at: "2027-01-31T09:00:00+01:00"}, with your time'
+            hint = 'for a single run, write schedule: {at: "2027-01-31T09:00:00+01:00"}, with your time'
         raise _refuse(error.code, error.message, hint, error.offset or 0) from None
     return text
 
@@ -191,7 +195,7 @@ def shorthand(value: Any) -> Any:
 def entries(value: Any) -> Any:
     if isinstance(value, list) and not 1 <= len(value) <= MOST_ENTRIES:
         hint = "spread them over several jobs" if value else 'write for example [{cron: "0 9 * * *"}]'
-        raise _refuse("schedule.entries", f"schedule has {len(value)} entries; allowed are 1-{MOST_ENTRIES}", hint)
+        raise _refuse("schedule.entries", f"schedule has {len(value)} entries; allowed: 1-{MOST_ENTRIES}", hint)
     return value
 
 
@@ -238,14 +242,12 @@ def job_pattern(text: str) -> str:
     if re.fullmatch(JOBS_PATTERN[1:-1], text):
         return text
     if text.strip().lower().startswith(TAG):
-        hint = (
-            f"write {TAG}agent" if not text.strip()[len(TAG) :].strip() else f"write {TAG} in front, in small letters"
-        )
-        raise _refuse("runner.jobs", f"pattern {short(text)} names no tag", hint)
+        hint = f"write {TAG}agent" if not text.strip()[len(TAG) :].strip() else f"write {TAG} in front, in lower case"
+        raise _refuse("runner.jobs", f"pattern {short(text)} is not {TAG} and a glob of a tag", hint)
     near = text.strip().lower()
     right = re.fullmatch(JOBS_PATTERN[1:-1], near)
-    message = f"no id can match {short(text)}; allowed are a-z 0-9 . _ - and the wildcards * ? [...]"
-    hint = f"write {short(near)}" if right else f"for the jobs with a tag write {TAG}agent"
+    message = f"no id can match {short(text)}; allowed: a-z 0-9 . _ - and the wildcards * ? [...]"
+    hint = f"write {short(near)}" if right else f"for the jobs with a tag, write {TAG}agent"
     raise _refuse("runner.jobs", message, hint)
 
 
@@ -258,14 +260,16 @@ def given(value: Any) -> Any:
 
 def not_empty(items: list[str]) -> list[str]:
     if not items:
-        raise _refuse("value.empty", "the list is empty: nothing could ever match", "list something, or delete the key")
+        raise _refuse(
+            "value.empty", "the list is empty, so nothing can match", "list at least one item, or delete the key"
+        )
     return items
 
 
 def format_version(value: Any) -> Any:
     if type(value) is not int or value != 1:
         written = short(str(value))[1:-1] if isinstance(value, int | float) and value is not True else shown(value)
-        raise _refuse("version.unknown", f"version {written} is not known; allowed is 1", "write version: 1")
+        raise _refuse("version.unknown", f"version {written} is not supported; allowed: 1", "write version: 1")
     return value
 
 
@@ -276,7 +280,7 @@ def shell_line(value: Any) -> Any:
         except ValueError:
             words = []
         hint = f"write command: {flow_list(words)}" if words else "write a list of words, the program first"
-        raise _refuse("runner.command", "a command is a list of words, never a shell line", hint)
+        raise _refuse("runner.command", "a command must be a list of words, not a shell line", hint)
     return value
 
 
@@ -294,14 +298,16 @@ def runner_command(words: list[str]) -> list[str]:
         try:
             check_path(program.removeprefix("./"), what="program")
         except PathError as error:
-            raise _refuse("runner.command", error.message, "write ./ and a path below the root") from None
+            raise _refuse("runner.command", error.message, "write ./ and a path under the root") from None
         if not program.startswith("./"):
-            message = f"program {short(program)} is neither absolute, nor on PATH, nor marked as under the root"
+            message = (
+                f"program {short(program)} is neither absolute, nor on PATH, nor written ./... as one under the root"
+            )
             raise _refuse("runner.command", message, f"write ./{program}")
     for word in words[1:]:
         for found in _BRACED.findall(word):
             if "task" in found.lower() and found not in ("{task}", "{task_file}"):
-                message = f"placeholder {short(found)} is not known; allowed are {{task_file}} and {{task}}"
+                message = f"placeholder {short(found)} is unknown; allowed: {{task_file}} and {{task}}"
                 raise _refuse("runner.command", message, did_you_mean(found[:100], ("{task}", "{task_file}")))
     return words
 
@@ -311,7 +317,7 @@ def runner_name(text: str) -> str:
         near = re.sub(r"[^A-Za-z0-9._-]+", "-", text[:200]).strip("._-")[:64]
         raise _refuse(
             "runner.name",
-            f"runner name {short(text)} is not valid; allowed are 1-64 letters, digits and . _ -, starting with a "
+            f"runner name {short(text)} is not valid; allowed: 1-64 letters, digits and . _ -, starting with a "
             "letter or digit",
             f"write {near}" if near else "",
         )
@@ -320,7 +326,9 @@ def runner_name(text: str) -> str:
 
 def cwd_path(text: str) -> str:
     if text == ".":
-        raise _refuse("runner.cwd", "cwd '.' is written as root", "write cwd: root")
+        raise _refuse(
+            "runner.cwd", "cwd '.' is not allowed; the folder of scheduler.yaml is called root", "write cwd: root"
+        )
     if text != "root":
         try:
             check_path(text, what="cwd")

@@ -154,7 +154,7 @@ class SharedShape(Shape):
 
     not_yet = frozenset({"deliver", "deliver_on"})
     misplaced = {
-        **dict.fromkeys(("id", "task", "task_source_path", "schedule"), "write it in each job file: it has no default"),
+        **dict.fromkeys(("id", "task", "task_source_path", "schedule"), "write it in each job file; it has no default"),
         "timezone": "write timezone at the top level of scheduler.yaml",
     }
 
@@ -225,10 +225,10 @@ class JobShape(SharedShape):
     misplaced = {
         **dict.fromkeys(
             ("cron", "every", "at", "timezone", "jitter"),
-            'write it below schedule, as in schedule: {cron: "0 9 * * *"}',
+            'write it under schedule, as in schedule: {cron: "0 9 * * *"}',
         ),
-        "prompt": "write task with the text, or task_source_path with its file",
-        "command": "name a runner; its command stands in scheduler.yaml",
+        "prompt": "write the text as task, or the path of its file as task_source_path",
+        "command": "write runner: NAME; the command belongs to that runner in scheduler.yaml",
     }
     inner = {**SharedShape.inner, "schedule": ScheduleShape}
 
@@ -401,7 +401,7 @@ class RootShape(Shape):
     model_config = ConfigDict(title="scheduler.yaml")
     not_yet = frozenset({"channels"})
     misplaced = {
-        **dict.fromkeys(DefaultsShape.model_fields, "write it in a job file, or below defaults"),
+        **dict.fromkeys(DefaultsShape.model_fields, "write it in a job file, or under defaults"),
         "schedule": "write it in a job file",
         "id": "write it in a job file",
     }

@@ -142,7 +142,7 @@ class _Reader:
         # Tags are refused anyway, and libyaml compares each declared tag with all before it.
         declared = re.compile(r"^%TAG\b", re.MULTILINE).search(text, start, end)
         if declared is not None:
-            raise self._error("yaml.tag", "tags are not read", declared.start(), "delete the %TAG line")
+            raise self._error("yaml.tag", "YAML tags are not allowed", declared.start(), "delete the %TAG line")
         self._parser = CParser(text[start:end])
 
     def documents(self) -> Iterator[YamlDocument]:
@@ -173,25 +173,27 @@ class _Reader:
         self._nodes += 1
         index = self._index(event.start_mark)
         if self._nodes > MAX_NODES:
-            message = f"the file holds more than {MAX_NODES} YAML values"
+            message = f"the file contains more than {MAX_NODES} YAML values"
             raise self._error("yaml.too-many-nodes", message, index, "split it into several files")
         if kept:
             fresh.spots[path] = Spot(key, index, self._index(event.end_mark))
         if isinstance(event, yaml.AliasEvent):
-            message = f"alias {short(f'*{event.anchor}')} is not read"
-            hint = "write the value out; if the text itself starts with *, quote it"
+            message = f"YAML alias {short(f'*{event.anchor}')} is not allowed"
+            hint = "write the value in full; if the text itself starts with *, quote it"
             fresh.flaws.append(Flaw(path, index, "yaml.alias", message, hint))
             return None
         if event.anchor is not None:
             hint = f'delete it; if the text itself starts with &, quote it: "&{event.anchor}"'
-            fresh.flaws.append(Flaw((), index, "yaml.anchor", f"anchor {short('&' + event.anchor)} is not read", hint))
+            fresh.flaws.append(
+                Flaw((), index, "yaml.anchor", f"YAML anchor {short('&' + event.anchor)} is not allowed", hint)
+            )
         if event.tag is not None:
-            message = f"tag {short(event.tag.replace('tag:yaml.org,2002:', '!!'))} is not read"
+            message = f"YAML tag {short(event.tag.replace('tag:yaml.org,2002:', '!!'))} is not allowed"
             hint = "delete it; if the text itself starts with !, quote it"
             fresh.flaws.append(Flaw(path, index, "yaml.tag", message, hint))
         if isinstance(event, yaml.ScalarEvent):
             if "\0" in event.value:
-                fresh.flaws.append(Flaw(path, index, "file.character", "a NUL character cannot stand here"))
+                fresh.flaws.append(Flaw(path, index, "file.character", "a NUL character is not allowed here"))
             if event.style or event.tag is not None:
                 return event.value
             if _LEADING_ZERO.fullmatch(event.value):
@@ -200,7 +202,10 @@ class _Reader:
             return resolve_scalar(event.value)
         if depth > MAX_DEPTH:
             raise self._error(
-                "yaml.too-deep", f"values are nested more than {MAX_DEPTH} deep", index, "a job file needs three levels"
+                "yaml.too-deep",
+                f"values are nested more than {MAX_DEPTH} levels deep",
+                index,
+                "flatten it; a job file needs only three levels",
             )
         if isinstance(event, yaml.SequenceStartEvent):
             return self._sequence(path, depth, fresh, kept=kept)
@@ -227,13 +232,13 @@ class _Reader:
             usable = len(fresh.flaws) == flaws and isinstance(key, str)
             if isinstance(key, str) and key == "<<" and not event.style:
                 usable = False
-                hint = "write the keys out, or use defaults in scheduler.yaml"
-                fresh.flaws.append(Flaw(path, index, "yaml.merge-key", "merge key '<<' is not read", hint))
+                hint = "write the keys in full, or use defaults in scheduler.yaml"
+                fresh.flaws.append(Flaw(path, index, "yaml.merge-key", "merge key '<<' is not allowed", hint))
             elif not isinstance(key, str) and len(fresh.flaws) == flaws:
                 fresh.flaws.append(self._key_flaw(event, path, index))
             elif usable and key in pairs:
                 usable = False
-                message = f"key {short(key)} is given twice, on lines {lines[key]} and {self._line(index)}"
+                message = f"key {short(key)} appears twice, on lines {lines[key]} and {self._line(index)}"
                 fresh.flaws.append(Flaw((*path, key), index, "key.duplicate", message, "delete one of them"))
             if usable:
                 lines[key] = self._line(index)
@@ -245,7 +250,7 @@ class _Reader:
     def _key_flaw(self, event: Any, path: Path, index: int) -> Flaw:
         if isinstance(event, yaml.ScalarEvent):
             written = event.value or "(nothing)"
-            hint = f'quote it: "{event.value}"' if event.value else "write a key in front of the colon"
+            hint = f'quote it: "{event.value}"' if event.value else "write a key before the colon"
             return Flaw(path, index, "key.type", f"key {short(written)} is not text", hint)
         return Flaw(path, index, "key.type", "a list or mapping cannot be a key", "quote text that starts with { or [")
 
@@ -264,12 +269,12 @@ class _Reader:
         one_line = len(whole) <= _LONGEST_HINT and "\n" not in whole and not in_list
         quote = f"write {json.dumps(whole, ensure_ascii=False)}" if one_line else "put quotes around the text"
         message = f"{short(lost)} is read as a comment, {said}"
-        hint = f"{quote}; if it is a comment, put a blank behind the #"
+        hint = f"{quote}; if it is a comment, put a space after the #"
         fresh.doubts.append(Flaw(path, found.start(1), "yaml.comment", message, hint))
 
     def _leading_zero(self, event: Any, path: Path, index: int) -> Flaw:
         plain = event.value.lstrip("+-0") or "0"
-        message = f"number {short(event.value)} starts with 0: some programs would count it in eights"
+        message = f"number {short(event.value)} starts with 0, so some programs would read it as octal"
         hint = f'write {"-" * event.value.startswith("-")}{short(plain)[1:-1]}, or quote text: "{event.value}"'
         return Flaw(path, index, "yaml.octal", message, hint)
 
@@ -279,7 +284,7 @@ class _Reader:
         except yaml.MarkedYAMLError as error:
             raise self._syntax(error) from None
         except yaml.YAMLError:
-            raise self._error("yaml.syntax", "the file cannot be read as YAML", self._start) from None
+            raise self._error("yaml.syntax", "the file is not valid YAML", self._start) from None
 
     def _index(self, mark: Any) -> int:
         return self._start + int(mark.index)
@@ -298,12 +303,12 @@ class _Reader:
         opened = at if error.context_mark is None else self._index(error.context_mark)
         marker = self._marker(at)
         if marker is not None:
-            return self._error("file.conflict-markers", "a merge-conflict marker is left here", marker, CONFLICT_HINT)
+            return self._error("file.conflict-markers", "a merge-conflict marker was left here", marker, CONFLICT_HINT)
         if "alias" in context:
             return self._unquoted("yaml.unquoted", opened)
         character = self._text[at : min(at + 1, self._end)]
         if character == "\t" or "tab character" in problem:
-            return self._error("yaml.tab", "a tab cannot indent YAML", at, "indent with spaces")
+            return self._error("yaml.tab", "YAML cannot be indented with tabs", at, "indent with spaces")
         if (
             "cannot start any token" in problem
             or "mapping keys are not allowed" in problem
@@ -318,24 +323,26 @@ class _Reader:
             return self._unquoted("yaml.syntax", at)
         if "sequence entries are not allowed" in problem:
             hint = "start it on the next line, each item after '- '; or quote the text"
-            return self._error("yaml.syntax", "a list cannot start behind its key", at, hint)
+            return self._error("yaml.syntax", "a list cannot start on the line of its key", at, hint)
         if "escape c" in problem or "hexdecimal" in problem:
             escape = at if "unknown" in problem else self._text.rfind("\\", opened, at)
             digits = "hexdecimal" in problem
-            stands = "needs hexadecimal digits behind it" if digits else "stands for nothing"
-            message = f"in double quotes a backslash escapes, and {self._text[escape : escape + 2]} {stands}"
-            return self._error("yaml.syntax", message, escape, "write it in single quotes, or the backslash twice")
+            stands = "needs hexadecimal digits after it" if digits else "is not one"
+            message = f"in double quotes a backslash starts an escape, and {self._text[escape : escape + 2]} {stands}"
+            return self._error("yaml.syntax", message, escape, "use single quotes, or double the backslash")
         if "expected ':'" in problem:
             return self._no_key(opened)
         if "directive" in context or "incompatible YAML" in problem:
             if "YAML" in context + problem:
-                return self._error("yaml.syntax", "only YAML 1.1 and 1.2 are read", opened, "delete the %YAML line")
+                return self._error(
+                    "yaml.syntax", "only YAML 1.1 and 1.2 are supported", opened, "delete the %YAML line"
+                )
             return self._error(
-                "yaml.syntax", "a line that starts with % is no key", opened, "delete the line, or quote the text"
+                "yaml.syntax", "a line that starts with % is not a key", opened, "delete the line, or quote the text"
             )
         if "mapping values are not allowed" in problem:
-            hint = "quote a value that holds ': ', or align the key with those above"
-            return self._error("yaml.syntax", "a second ': ' or a wrong indentation: no key is possible here", at, hint)
+            hint = "quote a value that contains ': ', or align the key with those above"
+            return self._error("yaml.syntax", "a second ': ' or wrong indentation: no key can start here", at, hint)
         if problem == "found unexpected end of stream" and "quoted scalar" in context:
             message = "the quote that opens here is never closed"
             return self._error("yaml.syntax", message, opened, f"close it with {self._text[opened]}")
@@ -349,12 +356,12 @@ class _Reader:
         if "expected key" in problem:
             return self._behind_value(at, character)
         if "'-' indicator" in problem:
-            return self._error("yaml.syntax", "a list item was expected here", at, "start it with '- ', or indent it")
+            return self._error("yaml.syntax", "expected a list item here", at, "start it with '- ', or indent it")
         if "node content" in problem:
-            return self._error("yaml.syntax", "a value was expected here", at, "write it, or quote the text")
+            return self._error("yaml.syntax", "expected a value here", at, "write it, or quote the text")
         phrase = f"{problem} {context}".strip()
         return self._error(
-            "yaml.syntax", f"YAML cannot be read: {phrase}", at, "quote the text, or indent it otherwise"
+            "yaml.syntax", f"the file is not valid YAML: {phrase}", at, "quote the text, or fix its indentation"
         )
 
     def _marker(self, index: int) -> int | None:
@@ -369,18 +376,20 @@ class _Reader:
         return self._error(code, message, index, f"write {self._quoted(index)}{more}")
 
     def _no_key(self, index: int) -> TextError:
-        hint = "write key: value; a text of several lines stands indented below key: |"
+        hint = "write key: value; indent a text of several lines under key: |"
         glued = _GLUED.match(self._text, index, self._end)
         if glued is not None:
             what = "dash" if glued[1] == "-" else "colon"
-            hint = f"write a space behind the {what}: {glued[1]} {glued[2]}"
-        return self._error("yaml.syntax", "this is neither a key with its value nor the rest of a text", index, hint)
+            hint = f"write a space after the {what}: {glued[1]} {glued[2]}"
+        return self._error(
+            "yaml.syntax", "this is neither a key with its value nor the continuation of a text", index, hint
+        )
 
     def _flow(self, at: int, opened: int, character: str) -> TextError | None:
         """What is wrong inside [ ] or { }. None if that cannot be determined."""
         if character == ",":
-            hint = "delete the comma, or write what is missing in front of it"
-            return self._error("yaml.syntax", "a comma separates nothing here", at, hint)
+            hint = "delete the comma, or write the missing value before it"
+            return self._error("yaml.syntax", "this comma has no value before it", at, hint)
         if opened == at:
             opened = self._opener(at)
         opener = self._text[opened : opened + 1]
@@ -388,7 +397,7 @@ class _Reader:
         if not closer:
             return None
         return self._error(
-            "yaml.syntax", f"{opener!r} opened here is not closed properly", opened, f"close it with {closer}"
+            "yaml.syntax", f"the {opener!r} that opens here is not closed properly", opened, f"close it with {closer}"
         )
 
     def _opener(self, index: int) -> int:
@@ -405,7 +414,7 @@ class _Reader:
         line_start = at - self._lines.place(at)[1] + 1
         before = self._text[line_start:at].rstrip()[-1:]
         if character in ("]", "}"):
-            message, hint = f"{character!r} closes nothing", "delete it, or quote the text"
+            message, hint = f"this {character!r} has no opening bracket", "delete it, or quote the text"
         elif before in ("'", '"'):
             message, hint = (
                 "the quotes end before this",
@@ -414,9 +423,9 @@ class _Reader:
             if before == "'":
                 hint = "write the text in double quotes, or '' for an apostrophe inside it"
         elif before in ("]", "}"):
-            message, hint = f"the value ends with the {before} before this", "quote the whole text"
+            message, hint = f"the value already ended with the {before} before this", "quote the whole text"
         else:
-            message, hint = "no key is possible here", "align it with the keys above, or quote the text"
+            message, hint = "no key can start here", "align it with the keys above, or quote the text"
         return self._error("yaml.syntax", message, at, hint)
 
     def _quoted(self, index: int) -> str:

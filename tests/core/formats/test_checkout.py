@@ -89,4 +89,4 @@ def test_a_conversion_that_hides_what_runs_is_a_warning_or_an_error_as_asked() -
 def test_line_ends_everywhere_are_said_of_a_few_files() -> None:
     found = conversion_problems({f"f{n:03}": Conversion("eol=crlf", ends_lines=True) for n in range(200)})
     assert len(found) == 20
-    assert found[0].message.endswith("; so have 199 other files")
+    assert found[0].message.endswith("; the same is true of 199 more files")

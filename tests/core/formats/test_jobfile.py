@@ -537,7 +537,7 @@ def test_a_schedule_of_another_type_is_told_all_its_forms(schedule: str) -> None
 
 def test_a_document_that_is_mere_text_is_told_what_a_job_looks_like() -> None:
     (problem,) = read(b"id=a\n").problems
-    assert (problem.code, problem.hint) == ("yaml.not-a-mapping", "write one key a line, id first")
+    assert (problem.code, problem.hint) == ("yaml.not-a-mapping", "write one key per line, id first")
 
 
 def test_a_key_in_capitals_is_told_the_right_one() -> None:
@@ -549,7 +549,7 @@ def test_a_key_in_capitals_is_told_the_right_one() -> None:
     ("extra", "code", "hint"),
     [
         ("timeuot: 5m", "key.unknown", "did you mean 'timeout'?"),
-        ("cron: x", "key.unknown", "below schedule"),
+        ("cron: x", "key.unknown", "under schedule"),
         ("xyzzy: 1", "key.unknown", "allowed: id, schedule, name"),
         ("xyzzy: null", "key.unknown", "allowed:"),
         ("runner: shel", "runner.unknown", "did you mean 'shell'?"),
@@ -568,9 +568,9 @@ def test_a_key_in_capitals_is_told_the_right_one() -> None:
         ("env: [MODE]", "value.type", "key: value"),
         ("env: MODE=night", "value.type", 'write {MODE: "night"}'),
         ("tags: {agent, hourly}", "value.type", "write [agent, hourly]"),
-        ("tags: {a: b}", "value.type", "write one item a line, each after '- '"),
-        ("tags:\n  a: b\n  c: d", "value.type", "write one item a line, each after '- '"),
-        ("tags: {}", "value.type", "write one item a line, each after '- '"),
+        ("tags: {a: b}", "value.type", "write one item per line, each after '- '"),
+        ("tags:\n  a: b\n  c: d", "value.type", "write one item per line, each after '- '"),
+        ("tags: {}", "value.type", "write one item per line, each after '- '"),
         ("timeout: 1:30", "duration.invalid", "90s, 20m"),
         ("timeout: 010", "yaml.octal", "write 10"),
         ("enabled: NO", "value.type", "write false"),
@@ -1014,4 +1014,4 @@ def test_the_jitter_of_the_defaults_holds_where_a_schedule_writes_none_and_as_fa
     assert {each: jitter(each) for each in minutes} == {each: timedelta(minutes=n) for each, n in minutes.items()}
     assert jitter('"* * * * *"') == timedelta(seconds=29)
     (problem,) = job("jitter: 1m").problems
-    assert (problem.code, "below schedule" in problem.hint) == ("key.unknown", True)
+    assert (problem.code, "under schedule" in problem.hint) == ("key.unknown", True)

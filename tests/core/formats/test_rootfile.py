@@ -145,7 +145,7 @@ def test_a_wrong_value_is_one_problem(text: str, code: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("version: 2", "version 2 is not known; allowed is 1", "write version: 1"),
+        ("version: 2", "version 2 is not supported; allowed: 1", "write version: 1"),
         ("version: 1\nlimits: {task_bytes: 0}", "task_bytes 0 is outside 1B-16MiB", ""),
         ("version: 1\nlimits: {task_bytes: 0B}", "task_bytes 0B is outside 1B-16MiB", ""),
         ("version: 1\nlimits: {task_bytes: 17MiB}", "task_bytes 17MiB is outside 1B-16MiB", ""),
@@ -237,10 +237,10 @@ def test_globs_stay_plain_and_inside_the_root(glob: str) -> None:
     [
         ("jobs/**/*.{yaml,yml}", "write 'jobs/**/*.yaml', 'jobs/**/*.yml'"),
         ("{jobs,work}/a*", "write 'jobs/a*', 'work/a*'"),
-        ("{a,b}/{c,d}", "write one glob for each choice"),
-        ("jobs/{a}.yaml", "write one glob for each choice; for a brace in a name write ?"),
-        ("jobs/{../x,y}", "write one glob for each choice"),
-        ("!jobs/draft-*", "name the files that count"),
+        ("{a,b}/{c,d}", "write one glob for each alternative"),
+        ("jobs/{a}.yaml", "write one glob for each alternative; to match a brace in a name, write ?"),
+        ("jobs/{../x,y}", "write one glob for each alternative"),
+        ("!jobs/draft-*", "name only the files to include"),
     ],
 )
 def test_signs_that_globs_have_elsewhere_are_refused_rather_than_match_nothing(glob: str, hint: str) -> None:
@@ -308,8 +308,8 @@ def test_a_task_is_handed_over_in_one_way_only() -> None:
         ('command: [""]', "runner.command", "write one like"),
         ('command: ["{task_file}"]', "runner.command", "name the program"),
         ("command: [bin/x]", "runner.command", "write ./bin/x"),
-        ("command: [./../x]", "runner.command", "./ and a path below the root"),
-        ("command: [../x]", "runner.command", "./ and a path below the root"),
+        ("command: [./../x]", "runner.command", "./ and a path under the root"),
+        ("command: [../x]", "runner.command", "./ and a path under the root"),
         ('command: [cat, "{taskfile}"]', "runner.command", "did you mean '{task_file}'?"),
         ("command: [cat, {task_file}]", "value.type", 'quote text in braces: "{task_file}"'),
         ("command: [cat, 5]", "value.type", 'quote it: "5"'),
@@ -336,7 +336,7 @@ def test_a_task_is_handed_over_in_one_way_only() -> None:
         ("command: [cat], jobs: [a b]", "runner.jobs", ""),
         ("command: [cat], jobs: ['tag:']", "runner.jobs", "write tag:agent"),
         ("command: [cat], jobs: ['tag: ']", "runner.jobs", "write tag:agent"),
-        ("command: [cat], jobs: ['Tag:x']", "runner.jobs", "in small letters"),
+        ("command: [cat], jobs: ['Tag:x']", "runner.jobs", "in lower case"),
         ("command: [cat], max_timeout: null", "value.missing", ""),
         ("command: [cat], max_timeout: 30", "duration.invalid", "write 30s, 30m or 30h"),
         ("command: [cat], max_timeout: 0s", "duration.range", ""),
@@ -433,7 +433,7 @@ def test_a_word_of_scheduler_yaml_that_only_looks_plain_is_a_warning_at_its_plac
         (4, 55, "text.lookalike", Severity.WARNING),
         (5, 30, "text.lookalike", Severity.WARNING),
     ]
-    assert problems[1].hint == "it holds EN DASH (U+2013); write -n"
+    assert problems[1].hint == "it contains EN DASH (U+2013); write -n"
 
 
 def test_what_an_error_names_already_is_not_named_twice() -> None:

@@ -208,25 +208,25 @@ def test_quoted_angle_brackets_are_an_ordinary_key() -> None:
         ("a: ]x", "yaml.unquoted", (1, 4), 'write "]x"'),
         ("a: ,x", "yaml.unquoted", (1, 4), 'write ",x"'),
         ("a: - b", "yaml.syntax", (1, 4), "on the next line, each item after '- '; or quote the text"),
-        ('a: "C:\\path"', "yaml.syntax", (1, 7), "write it in single quotes, or the backslash twice"),
-        ("a: >\nfoo\nb: 1", "yaml.syntax", (2, 1), "indented below key: |"),
-        ("a: |\n  x\nbar\n", "yaml.syntax", (3, 1), "indented below key: |"),
-        ("a: 1\nname:x\nb: 2", "yaml.syntax", (2, 1), "write a space behind the colon: name: x"),
-        ("a:\n-b\n-c\n", "yaml.syntax", (2, 1), "write a space behind the dash: - b"),
+        ('a: "C:\\path"', "yaml.syntax", (1, 7), "use single quotes, or double the backslash"),
+        ("a: >\nfoo\nb: 1", "yaml.syntax", (2, 1), "indent a text of several lines under key: |"),
+        ("a: |\n  x\nbar\n", "yaml.syntax", (3, 1), "indent a text of several lines under key: |"),
+        ("a: 1\nname:x\nb: 2", "yaml.syntax", (2, 1), "write a space after the colon: name: x"),
+        ("a:\n-b\n-c\n", "yaml.syntax", (2, 1), "write a space after the dash: - b"),
         ("a: 1\n- b\nc: 1\n", "yaml.syntax", (2, 1), "align it with the keys above, or quote the text"),
         ("a: [x]]\n", "yaml.syntax", (1, 7), "delete it, or quote the text"),
         ("a: {b: c}}\nd: 1", "yaml.syntax", (1, 10), "delete it, or quote the text"),
         ("a: [x] y\n", "yaml.syntax", (1, 8), "quote the whole text"),
         ('a: "say "hi" now"\n', "yaml.syntax", (1, 10), 'in single quotes, or \\" for a quote inside it'),
         ("a: 'it's me'\n", "yaml.syntax", (1, 8), "in double quotes, or '' for an apostrophe inside it"),
-        ("a: [x,,y]\n", "yaml.syntax", (1, 7), "delete the comma, or write what is missing in front of it"),
+        ("a: [x,,y]\n", "yaml.syntax", (1, 7), "delete the comma, or write the missing value before it"),
         ("a: [\n", "yaml.syntax", (1, 4), "close it with ]"),
         ("a: [x, {y: [z],\n---\n", "yaml.syntax", (1, 8), "close it with }"),
         ("a: {b: 1,\n", "yaml.syntax", (1, 4), "close it with }"),
         ("a: >foo\n  x\n", "yaml.unquoted", (1, 4), 'write ">foo"; a text of several lines starts on the next line'),
         ("a: |x|\n", "yaml.unquoted", (1, 4), 'write "|x|"; a text of several lines starts on the next line'),
-        ('a: "x\\uZZ"\n', "yaml.syntax", (1, 6), "write it in single quotes, or the backslash twice"),
-        ('a: "x\\ud800"\n', "yaml.syntax", (1, 6), "write it in single quotes, or the backslash twice"),
+        ('a: "x\\uZZ"\n', "yaml.syntax", (1, 6), "use single quotes, or double the backslash"),
+        ('a: "x\\ud800"\n', "yaml.syntax", (1, 6), "use single quotes, or double the backslash"),
         ("a: &\n", "yaml.syntax", (1, 4), 'write "&"'),
         ("a: !! x\n", "yaml.syntax", (1, 4), 'write "!! x"'),
         ("a: !<x y\n", "yaml.syntax", (1, 4), 'write "!<x y"'),
@@ -392,7 +392,7 @@ def test_text_that_is_dropped_as_a_comment_is_doubted(text: str, place: tuple[in
     (doubt,) = [doubt for found in read_yaml(text) for doubt in found.doubts]
     assert (doubt.code, Lines(text).place(doubt.index)) == ("yaml.comment", place)
     assert said in doubt.message
-    assert doubt.hint == f"{hint}; if it is a comment, put a blank behind the #"
+    assert doubt.hint == f"{hint}; if it is a comment, put a space after the #"
 
 
 @pytest.mark.parametrize(

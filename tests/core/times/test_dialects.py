@@ -139,4 +139,4 @@ def test_what_no_schedule_of_ours_says_is_not_translated(text: str) -> None:
 def test_a_single_run_is_at() -> None:
     assert SETTINGS is not None
     (problem,) = read_job_file("jobs/a.yaml", b"id: a\ntask: x\nschedule: '@once'\n", SETTINGS).problems
-    assert "for a single run write schedule: {at: " in problem.hint
+    assert "for a single run, write schedule: {at: " in problem.hint
