@@ -447,7 +447,7 @@ def test_a_reader_that_leaves_early_sees_no_complaint(lived_in: Root) -> None:
     told = [
         line
         for line in found.stderr.splitlines()
-        if not line.startswith(("warning: a slot came due", "not serving yet"))
+        if not line.startswith(("warning: a slot was due", "not serving yet"))
     ]
     assert (found.code, told) == (0, [])
 
@@ -898,7 +898,7 @@ def test_a_word_of_another_tool_leads_to_ours(root: Root, args: list[str], said:
 
 def test_a_root_without_any_job_is_said_by_sync_and_by_a_list_that_has_nothing_else(root: Root) -> None:
     root.delete(*(path for path in FILES if path.startswith("jobs/")))
-    said = "scheduler.yaml:1:1: warning: no job is found"
+    said = "scheduler.yaml:1:1: warning: no jobs found"
     found = root.ok("sync")
     assert said in found.stderr
     found = root.ok("list")

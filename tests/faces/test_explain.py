@@ -60,7 +60,7 @@ def test_a_daemon_that_was_killed_is_the_evidence_of_what_was_missed(root: Root,
     found = explained(root, "--at", missed["fire_time_last"])
     assert found["why"] == "missed"
     (told,) = kinds(found, "daemon")
-    assert told["text"].startswith("no daemon was there from ")
+    assert told["text"].startswith("no daemon was running from ")
     assert "(last seen) to " in told["text"]
 
 

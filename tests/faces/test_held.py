@@ -19,7 +19,7 @@ from scheduler.sync.passes import Passes
 from tests.faces.conftest import Root
 from tests.helpers import git
 
-HELD = "a merge is half way in the repository"
+HELD = "a merge is in progress in the repository"
 FIRST = 'schedule: "0 * * * *"'
 
 

@@ -31,7 +31,7 @@ def test_a_one_shot_that_came_while_it_was_cut_out_has_a_row_and_is_told_from_on
     assert (row["status"], row["reason"], row["slots"]) == ("skipped", "missed", 1)
     told = lived_in.json("explain", "once", "--at", row["fire_time"])
     assert (told["why"], told["text"]) == (
-        "missed", "no file named the job when it was due, and a one-shot has no later slot",
+        "missed", "no file defined the job when it was due, and its schedule has no later slot",
     )  # fmt: skip
     (line,) = (line for line in lived_in.ok("list").stdout.splitlines() if line.startswith("once"))
     assert "completed/never ran" in line

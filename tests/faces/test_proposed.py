@@ -40,7 +40,7 @@ def test_another_kind_drops_what_has_no_meaning_beside_it_and_a_person_reads_bot
     edit(lived_in, "update", "triage", "--set", "schedule.jitter=30s", "--commit")
     found = talk(lived_in, "update", "triage", "--set", "schedule={every: 2h}", "--branch", "b")
     assert found.stderr.splitlines()[:3] == [
-        "schedule: every 2 hours; each start up to 30 seconds later",
+        "schedule: every 2 hours; each run starts up to 30 seconds later",
         "  next fire: 2026-03-02 11:00:00 Europe/Berlin",
         "  kept: jitter 30s; dropped: timezone America/Los_Angeles",
     ]

@@ -673,7 +673,7 @@ def test_line_ends_that_a_checkout_converts_are_no_wall_of_red(root: Root) -> No
     branch(root)
     root.write("prompts/triage.md", "Sort the inbox.\r\n")
     [diff] = plan(root)["task_diffs"]
-    assert (diff["unified"], diff["note"]) == ("", "only line ends differ (CR LF and LF)")
+    assert (diff["unified"], diff["note"]) == ("", "only the line endings differ (CR LF and LF)")
 
 
 def test_a_base_without_a_root_makes_everything_new(root: Root) -> None:

@@ -154,7 +154,7 @@ def test_runs_carry_the_files_of_their_runner_through_an_export(root: Root, tmp_
     other.write("scheduler.yaml", SETTINGS.format(command="[cat]"))
     refused = other.cli("--root", str(other.path), "import", "export", str(tmp_path / "x.jsonl"))
     assert refused.code != 0
-    assert "a file of its runner is none" in refused.stderr
+    assert "the record of a runner's file is not valid" in refused.stderr
     (tmp_path / "x.jsonl").write_text(lines)
     other.ok("--root", str(other.path), "import", "export", str(tmp_path / "x.jsonl"))
     other.ok("--root", str(other.path), "sync")

@@ -160,7 +160,7 @@ def test_edits_wait_while_git_is_half_way_and_count_when_it_is_done(root: Root, 
     daemon = serve()
     root.git("bisect", "start")
     root.edit("jobs/tick.yaml", "id: tick", "id: tick\nname: Renamed")
-    daemon.says("sync_held reason='a bisect is half way in the repository'")
+    daemon.says("sync_held reason='a bisect is in progress in the repository'")
     root.write("prompts/tick.md", "second\n")
     until(lambda: ran(root, "second\n"), "a run with the text on disk")
     assert root.job("tick")["generation"] == 1
@@ -596,7 +596,7 @@ def test_doctor_knows_a_slot_that_nobody_served(root: Root) -> None:
     root.sql("UPDATE jobs SET next_run_at = '2031-01-01T00:00:00.000000Z'")  # the cursor of a program that lost one
     found = root.cli("doctor")
     assert found.code == 1
-    assert "a slot came due over a minute ago and has no row: tick" in found.stdout
+    assert "a slot was due over a minute ago and has neither run nor been skipped: tick" in found.stdout
 
 
 def test_once_answers_while_it_runs(root: Root) -> None:

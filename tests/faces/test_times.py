@@ -119,7 +119,7 @@ def test_the_tool_takes_what_the_commands_print(busy: Root) -> None:
         found = answer(root, {"action": "explain", "job": "heartbeat", "at": spelled}, None)  # type: ignore[arg-type]
         assert found["at"] in ("2026-03-02T08:33:00Z", instant(busy.clock.now() - timedelta(minutes=7))), spelled
     told = answer(root, {"action": "next", "since": "2026-10-25 02:30", "n": 1}, None)  # type: ignore[arg-type]
-    assert any("comes twice in Europe/Berlin; the first is taken" in note for note in told["notes"])
+    assert any("occurs twice in Europe/Berlin; the first is used" in note for note in told["notes"])
 
 
 def service_place(root: Root) -> Any:
@@ -186,7 +186,7 @@ def test_a_time_without_a_zone_is_one_of_the_job_or_of_the_root_or_of_the_reader
 
 def test_a_time_that_the_clock_shows_twice_or_not_at_all_is_told(busy: Root) -> None:
     twice = busy.ok("explain", "heartbeat", "--at", "2026-10-25 02:30")
-    assert "2026-10-25 02:30:00 comes twice in Europe/Berlin; the first is taken" in twice.stderr
+    assert "2026-10-25 02:30:00 occurs twice in Europe/Berlin; the first is used" in twice.stderr
     (second,) = re.findall(r'write "(.*)"', twice.stderr)
     assert "heartbeat at 2026-10-25 02:30:00+02:00 Europe/Berlin" in twice.stdout
     again = busy.ok("explain", "heartbeat", "--at", second)

@@ -186,7 +186,8 @@ def test_what_is_long_is_cut_and_says_so(allowed: Root) -> None:
 
 @pytest.mark.parametrize("call", FORBIDDEN, ids=lambda call: call["action"])
 def test_without_agents_nothing_is_changed(lived_in: Root, call: dict[str, Any]) -> None:
-    assert f"agents may not {call['action']} here: scheduler.yaml has no agents" in refused(lived_in, **call)
+    told = f"agents cannot {call['action']} jobs here: scheduler.yaml has no `agents` section"
+    assert told in refused(lived_in, **call)
 
 
 @pytest.mark.parametrize("call", FORBIDDEN, ids=lambda call: call["action"])
@@ -199,22 +200,22 @@ def test_a_verb_that_is_not_named_is_refused(lived_in: Root, call: dict[str, Any
 def test_only_the_jobs_that_are_named_are_changed(allowed: Root) -> None:
     for verb, more in (("update", {"name": "x"}), ("delete", {}), ("run", {}), ("pause", {}), ("resume", {})):
         told = refused(allowed, verb, job="flaky", **more)
-        assert "agents may not " + verb + " job 'flaky'; agents.jobs allows tag:agent, digest" in told
+        assert "agents cannot " + verb + " job 'flaky'; agents.jobs allows tag:agent, digest" in told
     assert "job 'flaky'" in refused(allowed, "cancel", run="flaky:1")
 
 
 def test_a_tag_written_into_a_file_behind_the_back_of_a_sync_opens_no_door(allowed: Root) -> None:
     allowed.edit("jobs/flaky.yaml", "id: flaky\n", "id: flaky\ntags: [agent]\n")
-    assert "may not update job 'flaky'" in refused(allowed, "update", job="flaky", name="x")
+    assert "cannot update job 'flaky'" in refused(allowed, "update", job="flaky", name="x")
 
 
 def test_a_new_job_comes_under_the_policy_with_its_own_tags_and_those_it_had_before(allowed: Root) -> None:
     made = {"schedule": "@daily", "task": "x\n", "path": "jobs/agents/new.md"}
-    assert "may not create job 'other'" in refused(allowed, "create", job="other", **made)
+    assert "cannot create job 'other'" in refused(allowed, "create", job="other", **made)
     allowed.delete("jobs/flaky.yaml")
     allowed.commit()
     allowed.sync()
-    assert "may not create job 'flaky'" in refused(allowed, "create", job="flaky", tags=["agent"], **made)
+    assert "cannot create job 'flaky'" in refused(allowed, "create", job="flaky", tags=["agent"], **made)
     found = ask(allowed, "create", job="other", tags=["agent"], **made)
     assert (found["applied"], found["file"]) == ("now", "jobs/agents/new.md")
 
@@ -232,7 +233,7 @@ def test_a_new_job_comes_under_the_policy_with_its_own_tags_and_those_it_had_bef
 )
 def test_only_the_fields_that_are_named_are_changed(allowed: Root, given: dict[str, Any], field: str) -> None:
     told = refused(allowed, "update", job="heartbeat", **given)
-    assert f"agents may not change {field}; agents.fields allows task, name, description" in told
+    assert f"agents cannot change {field}; agents.fields allows task, name, description" in told
 
 
 def test_a_rollback_is_held_to_the_fields_as_an_update_is(allowed: Root) -> None:
@@ -241,19 +242,17 @@ def test_a_rollback_is_held_to_the_fields_as_an_update_is(allowed: Root) -> None
     allowed.edit("jobs/heartbeat.md", "once an hour", "once an hour or so")
     allowed.commit()
     allowed.sync()
-    assert "agents may not change env" in refused(allowed, "rollback", job="heartbeat", to=f"commit:{before}")
+    assert "agents cannot change env" in refused(allowed, "rollback", job="heartbeat", to=f"commit:{before}")
     found = ask(allowed, "rollback", job="heartbeat", to="heartbeat:1")
     assert "+You are woken once an hour.\n" in found["diff"]
 
 
 def test_files_are_written_only_where_paths_say(allowed: Root) -> None:
     new = {"job": "digest", "schedule": "@daily", "task": "x\n"}
-    assert "agents may not write jobs/digest.md; agents.paths allows jobs/agents/**" in refused(
-        allowed, "create", **new
-    )
-    assert "agents may not write jobs/h.md" in refused(allowed, "mv", job="heartbeat", path="jobs/h.md")
+    assert "agents cannot write jobs/digest.md; agents.paths allows jobs/agents/**" in refused(allowed, "create", **new)
+    assert "agents cannot write jobs/h.md" in refused(allowed, "mv", job="heartbeat", path="jobs/h.md")
     told = refused(allowed, "create", path="jobs/agents/d.yaml", task_source_path="prompts/agents/d.md", **new)
-    assert "agents may not change task_source_path" in told
+    assert "agents cannot change task_source_path" in told
     assert ask(allowed, "create", path="jobs/agents/d.yaml", **new)["file"] == "jobs/agents/d.yaml"
     assert ask(allowed, "mv", job="heartbeat", path="jobs/agents/")["file"] == "jobs/agents/heartbeat.md"
 
@@ -262,11 +261,11 @@ def test_a_task_file_that_is_somebody_elses_is_not_written_through_a_job(allowed
     policy = POLICY + "  fields: [task, task_source_path]\n"
     allow(allowed, policy)
     told = refused(allowed, "update", job="triage", task_source_path="scripts/flaky.sh", task="rm -r /\n")
-    assert "agents may not write scripts/flaky.sh" in told
+    assert "agents cannot write scripts/flaky.sh" in told
     allowed.write("jobs/twin.yaml", 'id: twin\nschedule: "@daily"\ntask_source_path: prompts/triage.md\n')
     allowed.commit()
     allowed.sync()
-    assert "agents may not update job 'twin'" in refused(allowed, "update", job="triage", task="both\n")
+    assert "agents cannot update job 'twin'" in refused(allowed, "update", job="triage", task="both\n")
 
 
 @pytest.mark.parametrize("edits", ["commit", "branch"])
@@ -274,13 +273,13 @@ def test_a_text_that_another_job_reaches_by_a_link_is_not_the_agents(allowed: Ro
     (allowed.path / "prompts/link.md").symlink_to("triage.md")
     allowed.write("jobs/twin.yaml", 'id: twin\nschedule: "@daily"\ntask_source_path: prompts/link.md\n')
     allow(allowed, POLICY.replace("edits: commit", f"edits: {edits}"))
-    assert "agents may not update job 'twin'" in refused(allowed, "update", job="triage", task="both\n")
+    assert "agents cannot update job 'twin'" in refused(allowed, "update", job="triage", task="both\n")
 
 
 def test_a_text_that_paths_let_an_agent_write_is_still_not_its_own_while_another_job_runs_it(allowed: Root) -> None:
     allow(allowed, POLICY.replace("prompts/agents/**", "scripts/**") + "  fields: [task, task_source_path]\n")
     told = refused(allowed, "update", job="triage", task_source_path="scripts/flaky.sh", task="rm -r /\n")
-    assert "agents may not update job 'flaky'" in told
+    assert "agents cannot update job 'flaky'" in told
 
 
 def test_a_file_where_no_path_allows_one_is_not_made_the_agents_by_naming_it_first(allowed: Root) -> None:
@@ -288,11 +287,12 @@ def test_a_file_where_no_path_allows_one_is_not_made_the_agents_by_naming_it_fir
     allowed.write("prompts/agents/next.md", "A task.\n")
     allow(allowed, POLICY + "  fields: [task, task_source_path, schedule]\n")
     for path in ("README.md", "scheduler.yaml"):
-        assert f"write {path}" in refused(allowed, "update", job="triage", task_source_path=path)
+        said = "change scheduler.yaml" if path == "scheduler.yaml" else f"write {path}"
+        assert said in refused(allowed, "update", job="triage", task_source_path=path)
         told = refused(
             allowed, "create", job="digest", schedule="@daily", task_source_path=path, path="jobs/agents/d.yaml"
         )
-        assert f"write {path}" in told
+        assert said in told
     assert ask(allowed, "update", job="triage", task_source_path="prompts/agents/next.md")["applied"] == "now"
     assert ask(allowed, "update", job="triage", task="Mine by now.\n")["files"] == ["prompts/agents/next.md"]
 
@@ -321,7 +321,7 @@ def test_scheduler_yaml_is_written_by_no_verb(allowed: Root) -> None:
 def test_an_edit_of_scheduler_yaml_allows_nothing_until_a_sync_and_plan_says_that_it_widens(lived_in: Root) -> None:
     allow(lived_in, "agents: {jobs: [heartbeat], edits: working-tree}\n")
     lived_in.edit("scheduler.yaml", "jobs: [heartbeat]", "jobs: ['*']")
-    assert "may not update job 'triage'" in refused(lived_in, "update", job="triage", name="x")
+    assert "cannot update job 'triage'" in refused(lived_in, "update", job="triage", name="x")
     (change,) = ask(lived_in, "plan")["root_changed"]
     assert (change["field"].partition(".")[0], change["widens"]) == ("agents", True)
     lived_in.sync()
@@ -365,7 +365,7 @@ def test_a_commit_that_a_hook_rejects_after_formatting_the_file_is_not_in_force(
 def test_no_other_branch_is_written(allowed: Root) -> None:
     allowed.git("branch", "release")
     told = refused(allowed, "update", job="heartbeat", name="x", branch="release")
-    assert told == "agents may not write branch 'release': their branches begin with agents/ | name it agents/release"
+    assert told == "agents cannot write branch 'release': their branches begin with agents/ | name it agents/release"
     assert ask(allowed, "update", job="heartbeat", name="x", branch="agents/x")["branch"] == "agents/x"
 
 
@@ -377,14 +377,14 @@ def test_commands_inside_a_run_are_held_to_the_policy_too(allowed: Root, monkeyp
     found = allowed.json("update", "heartbeat", "--set", "name=Mine")
     assert (found["applied"], found["commit"]) == ("now", allowed.git("rev-parse", "HEAD"))
     for args, said in (
-        (["--set", "owner=me"], "agents may not change owner"),
+        (["--set", "owner=me"], "agents cannot change owner"),
         (["--set", "name=x", "--branch", "main2"], "their branches begin with agents/"),
     ):
         told = allowed.cli("update", "heartbeat", *args)
         assert told.code == 3
         assert "this is inside run heartbeat:7" in told.stderr
         assert said in told.stderr
-    assert "may not update job 'flaky'" in allowed.cli("update", "flaky", "--set", "name=x").stderr
+    assert "cannot update job 'flaky'" in allowed.cli("update", "flaky", "--set", "name=x").stderr
 
 
 # -- what makes no sense -------------------------------------------------------------------------

@@ -218,7 +218,7 @@ def test_an_error_in_what_says_what_is_followed_is_seen_in_the_list_and_by_serve
     scheduler(world, "sync")
     _rewrite_followed(world, branche="main")
     _, said = scheduler(world, "list")
-    assert "'branche' is no key of it" in said
+    assert "unknown key 'branche'" in said
     scheduler(world, "serve", "--once", code=5)
     scheduler(world, "run", "hello", "--wait")
 
@@ -232,7 +232,7 @@ def test_a_secret_that_a_person_writes_into_the_url_is_shown_by_nothing(world: W
         for command in (["list"], ["doctor"], ["sync"], ["doctor", "--json"]):
             done = call("--root", str(world.root), *command)
             assert "TOKEN" not in done.stdout + done.stderr
-        assert "holds a user, a query or a fragment" in scheduler(world, "list")[1]
+        assert "contains a user, a query or a fragment" in scheduler(world, "list")[1]
 
 
 @pytest.mark.parametrize("lost", ["current", "commits"])

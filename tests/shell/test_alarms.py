@@ -116,5 +116,5 @@ def test_what_is_overdue_does_not_hang_on_the_cursor_that_the_clockwork_goes_by(
             alarm.kind.value for _, alarm in store.read(evidence.alarms, world.clock.now(), store.read(queries.jobs))
         ] == ["no_row"]
     found = list_jobs(world.seen)
-    assert found["troubles"] == ["a slot came due over a minute ago and has no row: j"]
+    assert found["troubles"] == ["a slot was due over a minute ago and has neither run nor been skipped: j"]
     assert [alarm["kind"] for alarm in found["jobs"][0]["alarms"]] == ["no_row"]

@@ -195,7 +195,10 @@ def test_of_one_instant_those_that_have_not_run_for_longest_are_started(world: W
         ("j2", "queued"),
     ]
     listed = list_jobs(world.seen)
-    assert "no place became free in time (limits.max_running): j3, j4" in listed["troubles"]
+    assert (
+        "skipped, because the limit of concurrent runs was reached for too long (limits.max_running): j3, j4"
+        in listed["troubles"]
+    )
 
 
 def test_a_queued_run_survives_its_daemon(world: World) -> None:

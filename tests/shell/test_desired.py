@@ -310,13 +310,13 @@ def test_hidden_characters_of_a_task_file_are_a_warning_where_the_job_names_it(r
 @pytest.mark.parametrize(
     ("path", "hint"),
     [
-        ("\u201cprompts/a.md\u201d", "it holds LEFT DOUBLE QUOTATION MARK (U+201C); write prompts/a.md"),
+        ("\u201cprompts/a.md\u201d", "it contains LEFT DOUBLE QUOTATION MARK (U+201C); write prompts/a.md"),
         (
             "prompts/a\u00a0b.md",
-            "did you mean 'prompts/a b.md'? It looks the same, and has SPACE (U+0020) where this has NO-BREAK SPACE",
+            "did you mean 'prompts/a b.md'? It looks the same, but has SPACE (U+0020) where this has NO-BREAK SPACE",
         ),
-        ("prompts/\u0430.md", "did you mean 'prompts/a.md'? It looks the same, and has LATIN SMALL LETTER A (U+0061)"),
-        ("prompts\u2044a.md", "it holds FRACTION SLASH (U+2044); write prompts/a.md"),
+        ("prompts/\u0430.md", "did you mean 'prompts/a.md'? It looks the same, but has LATIN SMALL LETTER A (U+0061)"),
+        ("prompts\u2044a.md", "it contains FRACTION SLASH (U+2044); write prompts/a.md"),
     ],
 )
 def test_a_task_that_is_missing_for_a_character_that_looks_plain_is_told_its_name(

@@ -737,7 +737,7 @@ def test_what_git_is_in_the_middle_of_is_known_until_it_is_done(
     git(root, "switch", "-q", "-")
     assert under_way(root) == ""
     subprocess.run(["git", "-C", root, *half_done], capture_output=True, check=False)
-    assert under_way(root) == f"{words} is half way in the repository"
+    assert under_way(root) == f"{words} is in progress in the repository"
     git(root, *aborted)
     assert under_way(root) == ""
 
@@ -749,5 +749,5 @@ def test_a_linked_worktree_is_held_by_what_happens_in_it_alone(root: Path, tmp_p
     commit(linked, **{"a.txt": b"theirs"})
     commit(root, **{"a.txt": b"ours"})
     subprocess.run(["git", "-C", linked, "merge", git(root, "rev-parse", "HEAD")], capture_output=True, check=False)
-    assert under_way(linked) == "a merge is half way in the repository"
+    assert under_way(linked) == "a merge is in progress in the repository"
     assert under_way(root) == ""

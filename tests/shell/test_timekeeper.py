@@ -280,7 +280,7 @@ def test_by_a_clock_that_was_never_set_nothing_fires_and_nothing_is_owed_for_its
     world.write(tick="{every: 1m}")
     clockwork, keeper = world.start()
     world.clock.advance(10 * MINUTE)
-    with pytest.raises(UnavailableError, match="which cannot be"):
+    with pytest.raises(UnavailableError, match="which is impossible"):
         world.turn(clockwork)
     world.clock.step(MIDNIGHT + 30 * SECOND - world.clock.moment)
     world.turn(clockwork)

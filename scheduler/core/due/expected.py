@@ -51,8 +51,8 @@ class Alarm:
         if self.kind is Kind.SUCCESS:
             assert job.file.spec.expect_every is not None
             every = format_duration(job.file.spec.expect_every)
-            return f"no success since {_second(self.since)}, and expect_every is {every}"
-        return f"the slot of {_second(self.since)} has no row"
+            return f"no success since {_second(self.since)}; expect_every is {every}"
+        return f"the slot of {_second(self.since)} has neither run nor been skipped"
 
 
 def _second(at: datetime) -> str:
@@ -116,7 +116,8 @@ def finds_no_place(job: Job) -> bool:
 
 def starved_texts(jobs: Iterable[Job]) -> Sequence[str]:
     ids = [job.id for job in jobs if finds_no_place(job)]
-    return [f"no place became free in time (limits.max_running): {names(ids)}"] if ids else []
+    limit = "the limit of concurrent runs was reached for too long (limits.max_running)"
+    return [f"skipped, because {limit}: {names(ids)}"] if ids else []
 
 
 def alarm_texts(overdue: Iterable[tuple[Job, Alarm]]) -> Sequence[str]:
@@ -129,5 +130,5 @@ def alarm_texts(overdue: Iterable[tuple[Job, Alarm]]) -> Sequence[str]:
 
 _OVERDUE = {
     Kind.SUCCESS: "no success for longer than expect_every",
-    Kind.ROW: "a slot came due over a minute ago and has no row",
+    Kind.ROW: "a slot was due over a minute ago and has neither run nor been skipped",
 }

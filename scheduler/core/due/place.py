@@ -70,7 +70,7 @@ def place_texts(faults: Iterable[PlaceFault]) -> list[str]:
     found = []
     for each in faults:
         since = "" if each.since is None else f" (since {instant(each.since.replace(microsecond=0))})"
-        found.append(f"jobs wait, without an error, until this is over: {each.message}{since}")
+        found.append(f"jobs wait until this is resolved; no errors are counted: {each.message}{since}")
     return found
 
 
@@ -128,8 +128,8 @@ def missed_meanwhile(job: Job, run: Run, now: datetime, *, back_at: datetime | N
     if late <= LATE:
         return ""
     if spec.catch_up.policy is CatchUpPolicy.NONE:
-        return "its place was gone when it was due, and catch_up is none"
+        return "its place was unavailable when it was due, and catch_up is none"
     if spec.catch_up.within is None and back_at is not None:
         late = min(late, now - back_at)
     longest = patience(spec, run.fire_time, next_fire(spec.due_by, after=run.fire_time))
-    return "its place was gone for longer than catch_up.within" if late > longest else ""
+    return "its place was unavailable for longer than catch_up.within" if late > longest else ""

@@ -20,7 +20,7 @@ BRANCHES = "agents/"  # prefix of the branches that agents create
 _NO_FIELDS = frozenset({"id"})  # implied by the name of the job
 _WILD = re.compile(r"[*?\[\]]")
 _ID = re.compile(ID_PATTERN[1:-1])
-HOW = "a person can allow it below agents in scheduler.yaml"
+HOW = "a person can allow it under agents in scheduler.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class Denied:
 def check_verb(policy: Agents | None, verb: str) -> Denied | None:
     """Check that an agent may use the verb at all."""
     if policy is None:
-        message = f"agents may not {verb} here: scheduler.yaml has no agents"
+        message = f"agents cannot {verb} jobs here: scheduler.yaml has no `agents` section"
         return Denied(message, "propose the change to a person; reading is always allowed")
     if verb not in policy.verbs:
-        return Denied(f"agents may not {verb} here; agents.verbs allows {', '.join(policy.verbs)}", HOW)
+        return Denied(f"agents cannot {verb} jobs here; agents.verbs allows {', '.join(policy.verbs)}", HOW)
     return None
 
 
@@ -46,7 +46,7 @@ def check_job(policy: Agents, verb: str, job_id: str, tags: Sequence[str], *, is
     """tags: those that the job had before this request. is_new: no such job is known, so its tags can be chosen."""
     if matches_job(job_id, tags, policy.jobs):
         return None
-    message = f"agents may not {verb} job {job_id!r}; agents.jobs allows {', '.join(policy.jobs)}"
+    message = f"agents cannot {verb} job {job_id!r}; agents.jobs allows {', '.join(policy.jobs)}"
     if is_new:
         plain = [pattern for pattern in policy.jobs if not _WILD.search(pattern)]
         tag = next((each.removeprefix(TAG) for each in plain if each.startswith(TAG)), None)
@@ -65,9 +65,7 @@ def check_fields(policy: Agents, fields: Sequence[str]) -> Denied | None:
     if not bad:
         return None
     allowed = ", ".join(policy.fields)
-    return Denied(
-        f"agents may not change {', '.join(bad)}; agents.fields allows {allowed}", f"leave it as it is; {HOW}"
-    )
+    return Denied(f"agents cannot change {', '.join(bad)}; agents.fields allows {allowed}", f"leave it as it is; {HOW}")
 
 
 def check_agent_path(
@@ -79,11 +77,11 @@ def check_agent_path(
     fits: whether a file could stand for this one.
     """
     if path == ROOT_FILE:
-        return Denied(f"agents never write {ROOT_FILE}", "a person decides what it says")
+        return Denied(f"agents cannot change {ROOT_FILE}", "ask a person to change it")
     if matches_any(path, policy.paths):
         return None
-    allowed = f"allows {', '.join(policy.paths)}" if policy.paths else "allows no new file"
-    message = f"agents may not write {path}; agents.paths {allowed}"
+    allowed = f"allows {', '.join(policy.paths)}" if policy.paths else "allows no files"
+    message = f"agents cannot write {path}; agents.paths {allowed}"
     near = next((each for pattern in policy.paths if (each := _like(path, pattern)) and fits(each)), None)
     if near is None:
         return Denied(message, HOW)
@@ -102,7 +100,7 @@ def check_branch(name: str) -> Denied | None:
     if name.startswith(BRANCHES):
         return None
     return Denied(
-        f"agents may not write branch {name!r}: their branches begin with {BRANCHES}", f"name it {BRANCHES}{name}"
+        f"agents cannot write branch {name!r}: their branches begin with {BRANCHES}", f"name it {BRANCHES}{name}"
     )
 
 

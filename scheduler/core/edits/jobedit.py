@@ -143,7 +143,7 @@ def _prove(job: Opened, data: bytes, expected: Any, changes: Sequence[Change], *
     fresh = new_problems(before, after)
     if fresh:
         raise WrongJobError(fresh)
-    other = EditError("the file would not say what was asked for; nothing was written", hint="edit it by hand")
+    other = EditError("the edit would not give the requested values; nothing was written", hint="edit it by hand")
     if len(before.documents) != len(after.documents):
         raise other
     for number, (old, new) in enumerate(zip(before.documents, after.documents, strict=True)):
@@ -195,7 +195,7 @@ def written_job(path: str, keys: Mapping[str, Any], *, body: str | None, setting
         raise WrongJobError(bad)
     job = Opened(path, data, 0, settings)
     if len(found.documents) != 1 or not same(dict(job.keys), dict(keys)):
-        raise EditError("the job cannot be written as a file that reads the same", hint="write it by hand")
+        raise EditError("the job cannot be written to a file without changing it", hint="write it by hand")
     return data
 
 
@@ -252,7 +252,7 @@ def _prove_documents(job: Opened, data: bytes, kept: Sequence[Document], line: i
     after = read_job_file(job.path, data, job.settings)
     if _facts(after.documents) != _facts(kept) or new_problems(job.read(), after):
         raise EditError(
-            "the document cannot be taken out without touching those around it", line=line, hint="delete it by hand"
+            "the document cannot be removed without changing those around it", line=line, hint="delete it by hand"
         )
 
 
@@ -263,7 +263,7 @@ def _span(page: Page) -> tuple[int, int]:
         raise EditError("there is no document here", line=page.line(page.start))
     first = _first_index(documents[page.number])
     if re.compile(r"^%", re.MULTILINE).search(page.text, page.start, page.end):
-        raise EditError("a file with lines that start with % is not taken apart", hint="edit it by hand")
+        raise EditError("a file with lines that start with % cannot be split into documents", hint="edit it by hand")
     before = [found.start() for found in _SEPARATOR.finditer(page.text, page.start, first)]
     floor = 0 if page.number == 0 else _first_index(documents[page.number - 1])
     opening = [index for index in before if index >= floor]
@@ -273,7 +273,7 @@ def _span(page: Page) -> tuple[int, int]:
     following = _first_index(documents[page.number + 1])
     after = [found.start() for found in _SEPARATOR.finditer(page.text, first, following)]
     if not after:
-        raise EditError("the end of the document cannot be told", line=page.line(first), hint="edit it by hand")
+        raise EditError("the end of the document cannot be found", line=page.line(first), hint="edit it by hand")
     return start, after[0]
 
 

@@ -80,15 +80,13 @@ def changed(page: Page, changes: Sequence[Change], go_on: Callable[[], None] = l
     """
     documents = page.documents()
     if page.number >= len(documents):
-        raise EditError(
-            "there is nothing yet to edit", line=page.line(page.start), hint="write at least the id by hand"
-        )
+        raise EditError("the document is empty", line=page.line(page.start), hint="write at least the id by hand")
     document = documents[page.number]
     if document.flaws:
         flaw = document.flaws[0]
-        raise EditError(f"{flaw.message}; nothing is edited around it", line=page.line(flaw.index), hint=flaw.hint)
+        raise EditError(f"{flaw.message}; fix this first", line=page.line(flaw.index), hint=flaw.hint)
     if not isinstance(document.data, dict):
-        raise EditError("the document is no mapping", line=document.start[0])
+        raise EditError("the document is not a mapping", line=document.start[0])
     for change in changes:
         page = _changed(page, _settled(page, change), go_on)
     return page
@@ -139,7 +137,7 @@ def _settled(page: Page, change: Change) -> Change:
     if rest == (SHORTHANDS[key],):
         return Change((key,), change.value)
     if change.value is UNSET or any(isinstance(part, int) for part in rest):
-        raise MissingKeyError(f"{dotted(change.path)} is not written here", path=change.path)
+        raise MissingKeyError(f"{dotted(change.path)} is not set here", path=change.path)
     return Change((key,), _with(written_out(key, written), rest, change.value))
 
 
@@ -159,7 +157,7 @@ def _changed(page: Page, change: Change, go_on: Callable[[], None]) -> Page:
     sheet = _Sheet(page)
     place = sheet.find(change.path[:-1] if isinstance(change.value, _Item) else change.path)
     if place.rest and (change.value is UNSET or any(isinstance(part, int) for part in place.rest)):
-        raise MissingKeyError(f"{dotted(change.path)} is not written here", path=change.path)
+        raise MissingKeyError(f"{dotted(change.path)} is not set here", path=change.path)
     if not place.rest and change.value is not UNSET and not isinstance(change.value, _Item):
         old = _at(data, change.path)
         if same(old, change.value):
@@ -175,7 +173,7 @@ def _changed(page: Page, change: Change, go_on: Callable[[], None]) -> Page:
         found = page.changed(proposal)
         if _reads_as(found, before, expected):
             return found
-    message = f"{dotted(change.path)} cannot be changed without touching what stands around it"
+    message = f"{dotted(change.path)} cannot be changed without changing the lines around it"
     raise EditError(message, line=page.line(place.index), hint="edit it by hand")
 
 
@@ -266,18 +264,18 @@ class _Sheet(Layout):
                     return _Place(tuple(nodes), path[:number], path[number:], index)
             elif isinstance(node, yaml.SequenceNode):
                 if not isinstance(part, int):
-                    message = f"{dotted(path[:number])} is a list, and {part!r} is no position in it"
+                    message = f"{dotted(path[:number])} is a list, and {part!r} is not a position in it"
                     hint = f"name the item by its position from 0: {dotted((*path[:number], 0, part))}"
                     raise MissingKeyError(message, path=path, hint=hint)
                 if part >= len(node.value):
-                    message = f"{dotted(path[:number])} has {len(node.value)} items; there is none at position {part}"
+                    message = f"{dotted(path[:number])} has {len(node.value)} items; none is at position {part}"
                     raise MissingKeyError(message, path=path, hint="positions count from 0")
                 inside = node.value[part]
             elif not node.value and not node.style:
                 return _Place(tuple(nodes), path[:number], path[number:], index)
             else:
-                message = f"{dotted(path[:number])} is {short(node.value)}, so {dotted(path)} cannot stand in it"
-                raise MissingKeyError(message, path=path, hint=f"set {dotted(path[:number])} whole")
+                message = f"{dotted(path[:number])} is {short(node.value)}, so it cannot contain {dotted(path)}"
+                raise MissingKeyError(message, path=path, hint=f"set the whole of {dotted(path[:number])}")
             nodes.append(inside)
         return _Place(tuple(nodes), path, (), self.start(nodes[-1]))
 
@@ -294,15 +292,15 @@ class _Sheet(Layout):
     def _check_flow(self, node: Node, path: Path) -> None:
         if isinstance(node, yaml.CollectionNode) and node.flow_style and not self.is_on_one_line(node):
             what = "{ }" if isinstance(node, yaml.MappingNode) else "[ ]"
-            message = f"{dotted(path) or 'the document'} is written in {what} over several lines, which is not edited"
-            hint = "write it on one line, or one key a line without brackets"
+            message = f"{dotted(path) or 'the document'} is written in {what} over several lines and cannot be edited"
+            hint = "write it on one line, or one key per line without brackets"
             raise EditError(message, line=self._page.line(self.start(node)), hint=hint)
 
     def _replaced(self, place: _Place, value: Any) -> Iterator[str]:
         node, parent = place.node, place.nodes[-2]
         self._check_flow(node, place.found)
         if isinstance(node, yaml.ScalarNode) and node.style == ">":
-            message = f"{dotted(place.found)} is folded text (>), which is not edited"
+            message = f"{dotted(place.found)} is folded text (>), which cannot be edited"
             hint = "write it as literal text (|), or edit it by hand"
             raise EditError(message, line=self._page.line(self.start(node)), hint=hint)
         if parent.flow_style:
@@ -514,7 +512,9 @@ def path_of(name: str, data: Any) -> Path:
     path: list[str | int] = []
     for part in name.split("."):
         if not part:
-            raise MissingKeyError(f"{short(name)} is no key", path=(name,), hint="write it like name or retry.attempts")
+            raise MissingKeyError(
+                f"{short(name)} is not a key", path=(name,), hint="write a key such as name or retry.attempts"
+            )
         path.append(int(part) if isinstance(data, list) and part.isascii() and part.isdigit() else part)
         inside = isinstance(data, dict | list) and (
             path[-1] in data if isinstance(data, dict) else _has(data, path[-1])

@@ -135,7 +135,7 @@ def read_crontab(data: bytes, *, system: bool) -> Crontab:
             environment = {**environment, name: _unquoted(setting[4])}
             if name == "MAILTO" and environment[name]:
                 mailed = f"MAILTO={environment[name]}: no output is mailed"
-                why = f"{mailed}; it is kept with each run, and the job's file notes who got it"
+                why = f"{mailed}; each run keeps its output, and the job's file notes the address"
                 hint = "`scheduler output JOB:N` prints it"
                 found.problems.append(problem(number, "mail", why, hint, error=False))
             continue
@@ -144,7 +144,7 @@ def read_crontab(data: bytes, *, system: bool) -> Crontab:
         except _LineError as error:
             found.problems.append(problem(number, *error.args))
     if returns:
-        why = "lines end with CR LF, as on Windows; cron would hand the CR to each command, and it is left out here"
+        why = "lines end with CR LF, as on Windows; cron would pass the CR to each command; it was removed"
         found.problems.append(problem(returns, "line-ends", why, error=False))
     return found
 
@@ -152,8 +152,8 @@ def read_crontab(data: bytes, *, system: bool) -> Crontab:
 def _undecodable(number: int, raw: bytes, error: UnicodeDecodeError) -> Problem:
     comment = raw.lstrip(b" \t").startswith(b"#")
     setting = _ENVIRONMENT.fullmatch(raw.decode(errors="replace")) is not None
-    lost = "the comment" if comment else "the setting, and the lines below run without it" if setting else "the line"
-    why = f"byte {error.start + 1} of the line is no UTF-8; left out: {lost}"
+    lost = "the comment" if comment else "the setting; the lines below it run without it" if setting else "the line"
+    why = f"byte {error.start + 1} of the line is not UTF-8; left out: {lost}"
     return problem(number, "encoding", why, "save it as UTF-8", error=not comment)
 
 
@@ -181,13 +181,13 @@ def is_system(data: bytes, exists: Callable[[str], bool], is_program: Callable[[
             commands.append(number)
         elif rest.startswith("/"):
             unknown.append(number)
-    hint = "say what it is: --system if a user stands before each command, --no-system if not"
+    hint = "add --system if each command has a user before it, --no-system if not"
     if users and commands:
         why = f"line {users[0]} has the name of a user before its command, and line {commands[0]} has none"
-        raise UsageError(f"it cannot be told whether this is a system crontab: {why}", hint=hint)
+        raise UsageError(f"cannot tell whether this is a system crontab: {why}", hint=hint)
     if unknown and not users and not commands:
-        why = f"line {unknown[0]} may begin with the name of a user whom this machine does not have"
-        raise UsageError(f"it cannot be told whether this is a system crontab: {why}", hint=hint)
+        why = f"line {unknown[0]} may begin with a user name that does not exist on this machine"
+        raise UsageError(f"cannot tell whether this is a system crontab: {why}", hint=hint)
     return bool(users)
 
 
@@ -225,35 +225,37 @@ def _entry(line: int, text: str, environment: Mapping[str, str], comment: str, s
         period = _PERIODS.get(anacron[1], anacron[1] if anacron[1].startswith("@") else "@daily")
         message = f"{short(rest)} is a line of an anacrontab (period, delay, name, command); it was left out"
         command = anacron[2] if len(anacron[2]) < 100 else "COMMAND"
-        hint = f"in a crontab: `{period} {command}`; a slot that passes while the machine is off is caught up with"
+        hint = f"in a crontab: `{period} {command}`; slots missed while the machine is off are caught up"
         raise _LineError("anacron", message, hint)
     count = 1 if rest.startswith("@") else 5
     parts = re.split(r"[ \t]+", rest, maxsplit=count + system)
     if len(parts) <= count + system or not parts[-1].strip():
         what = "a user and a command" if system else "a command"
         raise _LineError(
-            "line", f"{short(rest)} is neither a setting nor a time with {what}", "cron refuses such a line, too"
+            "line", f"{short(rest)} is neither a setting nor a time with {what}", "cron rejects this line, too"
         )
     schedule, user = " ".join(parts[:count]), parts[count] if system else None
     command = parts[-1]
     if "\0" in command:
-        raise _LineError("line", "the command holds a NUL character")
+        raise _LineError("line", "the command contains a NUL character")
     if schedule == "@reboot":
-        message = "@reboot is no time: nothing here fires when a machine starts"
-        raise _LineError("reboot", message, "a unit of systemd or the service that starts the scheduler may run it")
+        message = "@reboot is not supported: no job fires when the machine starts"
+        raise _LineError("reboot", message, "run it from a systemd unit, such as the one that starts the scheduler")
     if schedule == "@every_minute":
         schedule = "* * * * *"
     elif count == 1 and schedule not in _MACROS:
-        raise _LineError("schedule", f"{schedule} is not a time that is known here", f"allowed: {', '.join(_MACROS)}")
+        raise _LineError("schedule", f"{schedule} is not a supported time", f"allowed: {', '.join(_MACROS)}")
     if schedule.startswith("-"):  # for some crons: do not log it
         schedule = schedule[1:]
     if "~" in schedule:
-        message = f"{schedule}: a random time (~) is another one after each restart of cron"
-        raise _LineError("schedule", message, "write one time, and a `jitter` to the job's schedule")
+        message = f"{schedule}: a random time (~) changes at each restart of cron"
+        raise _LineError("schedule", message, "write one time, and add `jitter` to the job's schedule")
     first = (user if user is not None else command.split()[0]) if count == 5 else ""
     if _is_field(first, may_be_a_name=system or command == first):
-        message = f"{short(rest)} seems to have six fields or more for its time; cron takes five, and runs the rest"
-        hint = "in a job file six fields begin with the second: write it by hand, or with `scheduler create`"
+        message = (
+            f"{short(rest)} seems to have six or more time fields; cron takes five and runs the rest as the command"
+        )
+        hint = "in a job file, six fields begin with seconds: write the job by hand, or with `scheduler create`"
         raise _LineError("fields", message, hint)
     before, stdin = _split_percent(command)
     before = before.rstrip()
@@ -320,10 +322,10 @@ def _free_id(entry: CronLine, prefix: str, taken: Collection[str]) -> str:
 def _other_user(entry: CronLine, job_id: str, users: Users) -> Problem:
     assert entry.user is not None
     if not users.exists(entry.user):
-        message = f"no user of this machine is called {entry.user!r}; {job_id} was left out"
-        hint = "make that user, or correct the line; --user NAME takes the lines of NAME"
+        message = f"user {entry.user!r} does not exist on this machine; {job_id} was left out"
+        hint = "create that user, or correct the line; --user NAME imports the lines of NAME"
         return problem(entry.line, "user", message, hint)
-    message = f"{job_id} runs as {entry.user}, and jobs here run as whoever runs the scheduler; it was left out"
+    message = f"{job_id} runs as {entry.user}, but jobs here run as the user of the scheduler; it was left out"
     hint = f"import it where the scheduler runs as that user, with --user {entry.user}"
     return problem(entry.line, "other-user", message, hint, error=False)
 
@@ -339,7 +341,7 @@ def _job(
     if delay not in ("", "0"):
         jitter = _jitter(delay, entry.schedule, timezone)
         if jitter is None:
-            why = f"RANDOM_DELAY={delay} is no number of minutes, or half the time between two fires and more"
+            why = f"RANDOM_DELAY={delay} is not a number of minutes, or not under half the time between two fires"
             problems.append(problem(entry.line, "jitter", f"{job_id}: {why}; left out", error=False, job_id=job_id))
         else:
             schedule["jitter"] = jitter
@@ -379,10 +381,10 @@ def _percent_warning(entry: CronLine, job_id: str) -> Problem | None:
     missing = open_quote(entry.command)
     if missing is None and not re.search(r"\bdate\b[^;|&]*\+$", entry.command):
         return None
-    refused = f"; a {missing} is open there, so cron's shell refuses the whole line" if missing else ""
-    why = f"{job_id}: cron ends the command at the first %, also within quotes: {short(entry.command)}{refused}"
+    refused = f"; a {missing} is open there, so cron's shell rejects the whole line" if missing else ""
+    why = f"{job_id}: cron ends the command at the first %, even inside quotes: {short(entry.command)}{refused}"
     does = "nothing runs, as with cron" if missing else "it runs as with cron"
-    hint = rf"{does}. Where a % is meant as one, write \% in the crontab and import it again"
+    hint = rf"{does}. For a literal %, write \% in the crontab and import it again"
     return problem(entry.line, "percent", why, hint, error=False, job_id=job_id)
 
 
@@ -396,7 +398,7 @@ def _own_timeout(entry: CronLine, job_id: str, shell: Shell, usual: timedelta, p
     wanted = timedelta(seconds=60 * math.ceil(wanted.total_seconds() / 60))
     most = shell.max_timeout
     if most is not None and wanted > most:
-        why = f"{job_id}: the runner's max_timeout ends it after {format_duration(most)}; with cron it has no end"
+        why = f"{job_id}: the runner's max_timeout ends it after {format_duration(most)}; cron has no limit"
         hint = (
             f"if it takes longer: raise max_timeout, and write `timeout: {format_duration(wanted)}` in the job's file"
         )

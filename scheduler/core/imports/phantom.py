@@ -49,36 +49,36 @@ def phantom_jobs(
         row = {name: _shown(value) for name, value in row.items()}
         line, original = row["_row"], row.get("id")
         if not isinstance(original, str) or not original.strip():
-            problems.append(problem(line, "id", f"the row has no id, but {original!r}; it was left out"))
+            problems.append(problem(line, "id", f"the row's id is {original!r}, not text; it was left out"))
             continue
         job_id = mapped_id(original)
         if job_id in ids:
-            why = f"the id {original!r} stands here twice, as {ids[job_id]!r} too; this row was left out"
+            why = f"the id {original!r} appears twice, also as {ids[job_id]!r}; this row was left out"
             problems.append(problem(line, "id", why))
             continue
         ids[job_id] = original
         if job_id != original:
-            why = f"{original!r} is no id here; it is {job_id!r} now, and will be at every import"
+            why = f"{original!r} is not a valid id; it becomes {job_id!r}, at every import"
             problems.append(problem(line, "id-mapped", why, "ids hold a-z, 0-9, . _ and -", error=False, job_id=job_id))
         try:
             if "task" in bytes_in:
-                raise _RowError("task", "its task is no UTF-8", "correct it in Phantom, or write the job by hand")
+                raise _RowError("task", "its task is not UTF-8", "correct it in Phantom, or write the job by hand")
             job = _job(row, job_id, stems, zone, root_zone, now, problems)
         except _RowError as error:
             code, message, hint = error.args
             problems.append(problem(line, code, f"{_called(row)}: {message}; it was left out", hint, job_id=job_id))
             continue
         if bytes_in:
-            why = f"{_called(row)}: no UTF-8 in {', '.join(sorted(bytes_in))}; the bytes stand as \\x.. here"
+            why = f"{_called(row)}: {', '.join(sorted(bytes_in))}: not UTF-8; such bytes are written as \\x.."
             problems.append(problem(line, "encoding", why, error=False, job_id=job_id))
         stems.add(job.stem)
         found.append(_with_past(job, row, logged.pop(original, []), now, problems))
     lost = sum(len(each) for each in logged.values())
     if lost:
-        why = f"{lost} rows of scheduler_audit_log are of jobs that are no longer there, and were left out"
+        why = f"{lost} rows of scheduler_audit_log belong to jobs that no longer exist; they were left out"
         problems.append(problem(1, "audit", why, error=False))
     if found:
-        why = "its waits of 30 s, 1, 5, 15 and 60 min are 30 s, 90 s, 4.5, 13.5 and 40.5 min here (`retry`)"
+        why = "Phantom's retry delays of 30 s, 1, 5, 15 and 60 min become 30 s, 90 s, 4.5, 13.5 and 40.5 min (`retry`)"
         problems.append(
             problem(1, "retry", why, "change it with `scheduler update JOB --set retry.delay=1m`", error=False)
         )
@@ -106,7 +106,7 @@ def _job(
     name = " ".join(str(row.get("name") or "").split())
     task = row.get("task")
     if not isinstance(task, str) or not task.strip():
-        raise _RowError("task", "its task is blank, or no text", "")
+        raise _RowError("task", "its task is blank, or not text", "")
     keys: dict[str, Any] = {"id": job_id}
     comments: list[str] = []
     if name:
@@ -124,11 +124,11 @@ def _job(
         comments.append(f"Phantom delivered the result to {' '.join(' '.join(to).split())}")
     if _flag(row.get("delete_after_run"), False):
         if row["schedule_kind"] == "at":
-            comments.append("Phantom deleted it after its run (delete_after_run); here it stays, completed")
+            comments.append("Phantom deleted it after its run (delete_after_run); here it stays as completed")
         else:
             coming = _instant(row.get("next_run_at"))
             if coming is None:
-                why = "it shall run once (delete_after_run), and its next_run_at does not say when"
+                why = "it should run once (delete_after_run), but its next_run_at does not say when"
                 raise _RowError("once", why, "make it a job with `schedule: {at: …}`")
             keys["expires"] = instant(_ceil(coming))
             comments.append("Phantom deleted it after its next run (delete_after_run); here it expires")
@@ -159,7 +159,7 @@ def _schedule(row: Row, job_id: str, zone: str, root_zone: str, problems: list[P
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise _RowError("schedule", f"its schedule_value {text!r:.80} is no JSON object", "")
+        raise _RowError("schedule", f"its schedule_value {text!r:.80} is not a JSON object", "")
     match kind:
         case "cron":
             return _cron(value, row, job_id, zone, root_zone, problems)
@@ -167,13 +167,13 @@ def _schedule(row: Row, job_id: str, zone: str, root_zone: str, problems: list[P
             return _every(value, row)
         case "at":
             return _at(value, row, job_id, zone, problems)
-    raise _RowError("schedule", f"its schedule_kind {kind!r:.40} is not known; there are at, every and cron", "")
+    raise _RowError("schedule", f"its schedule_kind {kind!r:.40} is unknown; allowed: at, every, cron", "")
 
 
 def _cron(value: Mapping[str, Any], row: Row, job_id: str, zone: str, root_zone: str, problems: list[Problem]) -> Any:
     expression, timezone = value.get("expr"), value.get("tz")
     if not isinstance(expression, str) or not expression.strip():
-        raise _RowError("schedule", f"its schedule has no expr, but {expression!r:.60}", "")
+        raise _RowError("schedule", f"its schedule's expr is {expression!r:.60}, not text", "")
     if timezone is not None and not isinstance(timezone, str):
         raise _RowError("schedule", f"its tz is {timezone!r:.60}, not the name of a zone", "")
     if not timezone:
@@ -193,8 +193,8 @@ def _either_day(fields: Sequence[str]) -> str:
 
 
 def _assume(row: Row, job_id: str, zone: str, problems: list[Problem]) -> None:
-    why = f"{_called(row)}: its schedule names no time zone; taken for {zone}"
-    hint = "import with --timezone ZONE, if the machine of Phantom stood elsewhere"
+    why = f"{_called(row)}: its schedule has no time zone; {zone} is used"
+    hint = "if Phantom's machine used another zone, import with --timezone ZONE"
     problems.append(problem(row["_row"], "timezone", why, hint, error=False, job_id=job_id))
 
 
@@ -203,7 +203,7 @@ def _every(value: Mapping[str, Any], row: Row) -> Any:
     if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found) or found <= 0:
         raise _RowError("schedule", f"its intervalMs is {found!r:.40}, not a number of milliseconds", "")
     if found % 1000 or found > MAX_DURATION / timedelta(milliseconds=1):
-        raise _RowError("schedule", f"its intervalMs is {found}; here it is whole seconds, 3650d at most", "round it")
+        raise _RowError("schedule", f"its intervalMs is {found}; allowed: whole seconds, up to 3650d", "round it")
     every = timedelta(milliseconds=int(found))
     schedule = {"every": format_duration(every)}
     coming = _instant(row.get("next_run_at"))
@@ -230,7 +230,7 @@ def _at(value: Mapping[str, Any], row: Row, job_id: str, zone: str, problems: li
             return {"at": instant(at.astimezone(UTC))}
         except (ValueError, OverflowError):
             pass
-    raise _RowError("schedule", f"its instant is {text!r:.60}, which is none", "write 2026-03-29T01:00:00Z")
+    raise _RowError("schedule", f"its time is {text!r:.60}, which is not an instant", "write 2026-03-29T01:00:00Z")
 
 
 def _with_past(job: Incoming, row: Row, logged: Sequence[Row], now: datetime, problems: list[Problem]) -> Incoming:
@@ -238,7 +238,7 @@ def _with_past(job: Incoming, row: Row, logged: Sequence[Row], now: datetime, pr
     facts: dict[str, Any] = {}
 
     def lost(column: str) -> None:
-        why = f"{_called(row)}: {column} is {row.get(column)!r:.60}, which cannot be carried"
+        why = f"{_called(row)}: {column} is {row.get(column)!r:.60}, which cannot be imported"
         problems.append(problem(row["_row"], "fact", why, error=False, job_id=job.id))
 
     def carry(column: str, read: Callable[[Any], Any]) -> None:
@@ -332,6 +332,6 @@ def _logged(audit: Iterable[Row], problems: list[Problem]) -> dict[str, list[Row
         found.setdefault(str(row.get("job_id")), []).append(row)
     undated = sum(_instant(row.get("created_at")) is None for rows in found.values() for row in rows)
     if undated:
-        why = f"{undated} rows of scheduler_audit_log have no readable created_at; they get the moment of the import"
+        why = f"{undated} rows of scheduler_audit_log have no readable created_at; they get the time of the import"
         problems.append(problem(1, "audit", why, error=False))
     return found

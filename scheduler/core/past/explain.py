@@ -111,7 +111,7 @@ def _cause(run: Run, definition: Definition | None) -> str:
     slot = run.fire_time or run.requested_at
     if run.trigger is Trigger.CATCH_UP:
         policy = "" if definition is None else f": {definition.spec.catch_up.policy.value}"
-        return f"its slot {told_instant(slot)} had passed unserved, and catch_up{policy} made up for it"
+        return f"its slot {told_instant(slot)} was missed, and catch_up{policy} ran it late"
     delay = timedelta() if definition is None else start_delay(definition.spec.due_by, run.job_id)
     late = timedelta() if run.started_at is None else run.started_at - slot - delay
     told = f"its slot {told_instant(slot)} was due"
@@ -137,11 +137,11 @@ def _how_ended(run: Run, definition: Definition | None, cancelled: AuditRow | No
         case RunStatus.CANCELLED:
             told = f"{cancelled.actor if cancelled is not None else 'somebody'} cancelled it{took}"
         case RunStatus.INTERRUPTED:
-            told = f"the process that ran it was gone{took}"
+            told = f"the process that ran it died{took}"
         case RunStatus.QUEUED if run.retry_at is not None:
-            told = f"it is tried again at {told_instant(run.retry_at)}"
+            told = f"it is retried at {told_instant(run.retry_at)}"
         case RunStatus.QUEUED | RunStatus.CLAIMED:
-            told = "it waits for its turn"
+            told = "it is queued"
         case RunStatus.RUNNING:
             told = "it is running" + ("" if run.started_at is None else f" since {told_instant(run.started_at)}")
         case RunStatus.FAILED if run.exit_code is not None:
@@ -176,30 +176,30 @@ def newest_slot(job: Job, now: datetime) -> datetime:
 def _of_row(ledger: Ledger, row: Run, at: datetime, definition: Definition, now: datetime) -> Answer:
     evidence = [told_run(ledger, row)]
     if row.status is RunStatus.QUEUED:
-        told = "it waits to be tried again" if row.retry_at is not None else "it waits for its turn"
+        told = "it waits for its retry" if row.retry_at is not None else "it is queued"
         if lost := _lost(ledger, now):
-            told, evidence = "it waits until its place is there again", [*evidence, *lost]
+            told, evidence = "it waits until its place is available again", [*evidence, *lost]
         return Answer("waiting", told, (*evidence, *_house(ledger, row, at)), fired=bool(row.attempts))
     if row.status is RunStatus.CLAIMED:
-        told = "is about to start" if ledger.daemon else "was not started: the next daemon starts it, or tells why not"
+        told = "is about to start" if ledger.daemon else "has not started: the next daemon starts it, or says why not"
         if lost := _lost(ledger, now):
-            told, evidence = "waits until its place is there again", [*evidence, *lost]
+            told, evidence = "waits until its place is available again", [*evidence, *lost]
         return Answer("waiting", f"{row.id} is claimed, and {told}", tuple(evidence))
     if row.status is not RunStatus.SKIPPED:
-        late = ", caught up with" if row.trigger is Trigger.CATCH_UP else ""
+        late = " late (catch-up)" if row.trigger is Trigger.CATCH_UP else ""
         began = "" if row.started_at is None else f", started at {told_instant(row.started_at)}"
         if row.started_at is None:
             return Answer(
-                "not_started", f"{row.id} was claimed, and ended before it started: {_end(row)}", tuple(evidence)
+                "not_started", f"{row.id} was claimed, but ended before it started: {_end(row)}", tuple(evidence)
             )
         return Answer("fired", f"{row.id} ran{late}{began}: {_end(row)}", tuple(evidence), fired=True)
     reason = row.reason or "skipped"
     told = _SKIPPED.get(reason, row.error or reason)
     if reason == "missed" and _lost(ledger, at):
-        told = "its place was gone when it was due"
+        told = "its place was unavailable when it was due"
     match reason:
         case "missed" if (away := _last(ledger, at, on="archive", off="revive")) is not None:
-            told = "no file named the job when it was due, and a one-shot has no later slot"
+            told = "no file defined the job when it was due, and its schedule has no later slot"
             evidence.append(_audit(away, "archive", f"archived; its file was {away.before}"))
         case "missed":
             evidence += _lost(ledger, at) or _absence(ledger, at, definition)
@@ -215,11 +215,11 @@ def _of_row(ledger: Ledger, row: Run, at: datetime, definition: Definition, now:
 
 
 _SKIPPED = {
-    "missed": "nobody was there to serve it in time",
+    "missed": "no daemon was running to start it in time",
     "paused": "it was paused",
-    "overlap": "the job was still running, or waiting, when the slot came",
-    "capacity": "no place became free in time",
-    "superseded": "an edit had taken the slot away before it was served",
+    "overlap": "the job was still running or queued at that time",
+    "capacity": "the limit of concurrent runs was reached for too long",
+    "superseded": "an edit removed the slot before it could run",
 }
 
 
@@ -233,7 +233,7 @@ def _without_row(ledger: Ledger, definition: Definition, at: datetime, now: date
     if (archived := _last(ledger, at, on="archive", off="revive")) is not None:
         return Answer(
             "archived",
-            f"no file named the job from {told_instant(archived.at)} on",
+            f"no file has defined the job since {told_instant(archived.at)}",
             (_audit(archived, "archive", f"archived; its file was {archived.before}"),),
         )
     if not spec.enabled:
@@ -243,8 +243,7 @@ def _without_row(ledger: Ledger, definition: Definition, at: datetime, now: date
     activated = _activated(ledger, at)
     if at <= activated:
         return Answer(
-            "before_activation",
-            f"the schedule came into force at {told_instant(activated)}, and nothing is made up for",
+            "before_activation", f"the schedule has applied since {told_instant(activated)}; earlier slots do not run"
         )
     if (stopped := _stopped(ledger, at)) is not None:
         return stopped
@@ -253,9 +252,9 @@ def _without_row(ledger: Ledger, definition: Definition, at: datetime, now: date
     if (came := _came(ledger, at)) is not None:  # no daemon of this database was involved
         return _elsewhere(ledger, came)
     if ledger.kept_from is not None and at < ledger.kept_from:
-        return Answer("no_record", "retention has thrown away rows of that time (retention.runs)")
+        return Answer("no_record", "retention removed the history of that time (retention.runs)")
     if lost := _lost(ledger, now):
-        return Answer("waiting", "it waits until its place is there again, and catch_up decides then", tuple(lost))
+        return Answer("waiting", "it waits until its place is available again; then catch_up decides", tuple(lost))
     evidence = _absence(ledger, now, definition)
     if paused := _paused(ledger, at, definition):
         return Answer("paused", _SKIPPED["paused"], (*paused, *evidence))
@@ -264,15 +263,15 @@ def _without_row(ledger: Ledger, definition: Definition, at: datetime, now: date
         following = next_fire(spec.due_by, after=at)
         limit = patience(spec, at, following)
         then = (
-            "it is skipped once one is"
+            "the next daemon skips it"
             if catch_up.policy is CatchUpPolicy.NONE or now - at > limit
-            else f"catch_up: {catch_up.policy.value} decides once one is"
+            else f"the next daemon decides by catch_up: {catch_up.policy.value}"
         )
-        told = f"no daemon that fires has been there to serve it: {then}"
+        told = f"no daemon that fires jobs has been running: {then}"
         return Answer("daemon_down", told, tuple(evidence))
     return Answer(
         "not_served",
-        "the slot is due, and nobody has served it: `scheduler doctor` says what is wrong",
+        "the slot is due but has neither run nor been skipped; `scheduler doctor` says what is wrong",
         tuple(evidence),
     )
 
@@ -284,7 +283,7 @@ def _came(ledger: Ledger, at: datetime) -> AuditRow | None:
 
 
 def _elsewhere(ledger: Ledger, came: AuditRow) -> Answer:
-    told = f"the job came here at {told_instant(came.at)}, and no run of that instant came with it"
+    told = f"the job was imported at {told_instant(came.at)}, without a run of that time"
     source = came.after.get("source") if isinstance(came.after, dict) else None
     return Answer("elsewhere", told, (_audit(came, "job", f"imported from {source or 'elsewhere'}"),))
 
@@ -296,15 +295,15 @@ def _no_slot(ledger: Ledger, definition: Definition, at: datetime, now: datetime
         return Answer("manual", "the schedule is manual: the job only runs by hand", ())
     state = _state(ledger, definition, at, now)
     running = [told_run(ledger, run) for run in ledger.beside if run.job_id == ledger.job.id]
-    evidence = [replace(each, text=f"under way then: {each.text}") for each in running]
+    evidence = [replace(each, text=f"running then: {each.text}") for each in running]
     after = _slot_after(ledger, at)
     evidence += slots_beside(ledger, at, now)
     if state is not None:
         return replace(state, evidence=(*state.evidence, *evidence))
     if after is None:
-        ended = "it has expired" if definition.spec.expires is not None else "no fire was left"
-        return Answer("completed", f"the schedule names no instant from then on: {ended}", tuple(evidence))
-    return Answer("not_due", f"the schedule does not name that instant: {describe(schedule)}", tuple(evidence))
+        ended = "it has expired" if definition.spec.expires is not None else "no slot is left"
+        return Answer("completed", f"the schedule has no time after that: {ended}", tuple(evidence))
+    return Answer("not_due", f"that instant is not a scheduled time: {describe(schedule)}", tuple(evidence))
 
 
 def _state(ledger: Ledger, definition: Definition, at: datetime, now: datetime) -> Answer | None:
@@ -317,15 +316,13 @@ def _state(ledger: Ledger, definition: Definition, at: datetime, now: datetime) 
         return Answer("paused", "it is paused then" if at > now else _SKIPPED["paused"], tuple(paused))
     moment = min(at, now)
     if lost := _lost(ledger, moment):
-        return Answer("waiting", "slots wait until its place is there again", tuple(lost))
+        return Answer("waiting", "slots wait until its place is available again", tuple(lost))
     if _fires(ledger, moment):
         return None
     there = tuple(_absence(ledger, moment, definition))
     if at > now and ledger.daemon:
-        return Answer("will_not_fire_here", "the daemon here fires nothing", there)
-    return Answer(
-        "daemon_down", "no daemon that fires is there" if at > now else "no daemon that fires was there", there
-    )
+        return Answer("will_not_fire_here", "the daemon here fires no jobs", there)
+    return Answer("daemon_down", f"no daemon that fires jobs {'is' if at > now else 'was'} running", there)
 
 
 def _fires(ledger: Ledger, at: datetime) -> bool:
@@ -340,7 +337,7 @@ def _stopped(ledger: Ledger, at: datetime) -> Answer | None:
     stopped = _last(ledger, at, on="stop", off="arm")
     if stopped is None:
         return None
-    told = f"too many errors in a row had stopped it at {told_instant(stopped.at)}"
+    told = f"too many errors in a row stopped it at {told_instant(stopped.at)}"
     return Answer("stopped", told, (_audit(stopped, "stop", "stopped"),))
 
 
@@ -394,16 +391,16 @@ def _to_come(ledger: Ledger, definition: Definition, at: datetime, delay: timede
     if paused := _paused(ledger, at, definition):
         return Answer("paused", "it is paused then", tuple(paused))
     if lost := _lost(ledger, now):
-        return Answer("waiting", "it is due then, and waits until its place is there again", tuple(lost))
+        return Answer("waiting", "it is due then, and waits until its place is available again", tuple(lost))
     start = f", and starts at {told_instant(at + delay)} (jitter)" if delay else ""
     if not ledger.daemon or not ledger.lives:
         return Answer(
             "will_fire",
-            f"it is due then{start}, if a daemon is there; none is now",
+            f"it is due then{start}, if a daemon is running; none is now",
             tuple(_absence(ledger, at, definition)),
         )
     if silent := ledger.lives[-1].silent:
-        return Answer("will_not_fire_here", f"the daemon here fires nothing: {silent}")
+        return Answer("will_not_fire_here", f"the daemon here fires no jobs: {silent}")
     return Answer("will_fire", f"it is due then{start}")
 
 
@@ -481,12 +478,12 @@ def _lost(ledger: Ledger, at: datetime) -> list[Evidence]:
         if row.after is not None:
             fault = fault_of_key(key, row.after, row.at)
             if fault is not None and fault.holds(ledger.job) and row.at <= at + _NOTICED:
-                text = f"{fault.message} [{fault.cause}], from {told_instant(row.at)} on"
+                text = f"{fault.message} [{fault.cause}], since {told_instant(row.at)}"
                 found[key] = Evidence(kind="place", at=row.at, text=text)
         elif row.at <= at:
             found.pop(key, None)
         elif key in found and " to " not in found[key].text:
-            text = found[key].text.removesuffix(" on") + f" to {told_instant(row.at)}"
+            text = found[key].text.replace("], since ", "], from ") + f" to {told_instant(row.at)}"
             found[key] = replace(found[key], text=text)
     return list(found.values())
 
@@ -501,18 +498,18 @@ def _absence(ledger: Ledger, at: datetime, definition: Definition) -> list[Evide
     after = next((life for life in ledger.lives if life.began > at), None)
     if not before:
         if after is None:
-            return told("no daemon has been seen yet")
-        return told(f"no daemon had been seen before {told_instant(after.began)}", after.began)
+            return told("no daemon has run yet")
+        return told(f"no daemon had run before {told_instant(after.began)}", after.began)
     last = before[-1]
     if at <= last.seen or (ledger.daemon and after is None):
         if last.silent:
-            return told(f"the daemon fired nothing from {told_instant(last.began)} on: {last.silent}", last.began)
+            return told(f"the daemon has fired no jobs since {told_instant(last.began)}: {last.silent}", last.began)
         delay = start_delay(definition.spec.due_by, ledger.job.id)
         if after is None or at + delay <= last.seen:
-            return told(f"a daemon was there, since {told_instant(last.began)}", last.began)
+            return told(f"a daemon was running, since {told_instant(last.began)}", last.began)
     until = "" if after is None else f" to {told_instant(after.began)}"
     how = "stopped" if last.over else "last seen"
-    return told(f"no daemon was there from {told_instant(last.seen)} ({how}){until}", last.seen)
+    return told(f"no daemon was running from {told_instant(last.seen)} ({how}){until}", last.seen)
 
 
 def told_instant(moment: datetime) -> str:

@@ -77,7 +77,7 @@ def check_row(kind: str, row: Mapping[str, Any]) -> None:
             json.dumps(value, ensure_ascii=False).encode()  # no database can store a lone surrogate
         elif name != "attempts":
             if not isinstance(value, str):
-                raise ValueError(f"{name} is {value!r:.40}, and no text")
+                raise ValueError(f"{name} is {value!r:.40}, not text")
             value.encode()
     if kind in ("run", "attempt") and not RunStatus(row["status"]).finished:
         raise ValueError(f"the run has not ended: its status is {row['status']}")
@@ -86,19 +86,19 @@ def check_row(kind: str, row: Mapping[str, Any]) -> None:
         for file in row.get("runner_files") or ():
             RunnerFile.from_json(file).check()
         if row["n"] < 1 or row["slots"] < 1:
-            raise ValueError("a run counts from 1, and has one slot at least")
+            raise ValueError("a run has a number of at least 1, and at least one slot")
         for attempt in row["attempts"]:
             check_row("attempt", attempt)
         numbers = [attempt["n"] for attempt in row["attempts"]]
         if numbers != sorted(set(numbers)):
-            raise ValueError("its attempts are not in order")
+            raise ValueError("its attempts are out of order")
     if kind == "audit" and row.get("commit") is not None:
         for name in COMMIT:
             if not isinstance(row["commit"][name], str):
-                raise ValueError(f"the {name} of its commit is no text")
+                raise ValueError(f"the {name} of its commit is not text")
             row["commit"][name].encode()
     if kind == "definition" and JobSpec.from_json(row["spec"]).digest != row["digest"]:
-        raise ValueError("the definition is not the one that its digest names")
+        raise ValueError("the definition does not match its digest")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

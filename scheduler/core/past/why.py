@@ -9,7 +9,7 @@ from scheduler.core.values.runs import Run, Trigger
 def who(actor: str | None) -> str:
     """An actor of the ledger as people know him: a user by name, an agent as one."""
     kind, _, name = (actor or "").partition(":")
-    return name if kind == "user" and name else actor or "nobody known"
+    return name if kind == "user" and name else actor or "an unknown user"
 
 
 def why_it_ran(run: Run) -> str:
@@ -21,7 +21,7 @@ def why_it_ran(run: Run) -> str:
         case Trigger.SCHEDULE:
             return f"the slot of {slot}"
         case Trigger.CATCH_UP:
-            return f"the slot of {slot}, made up for late"
+            return f"the slot of {slot}, caught up late"
         case Trigger.RERUN:
             return f"run by {who(run.requested_by)}, with the text of {run.job_id}:{run.task_of}"
         case Trigger.MANUAL:

@@ -207,7 +207,7 @@ def _unserved(ledger: Ledger, rows: Rows, start: datetime, last: datetime, now: 
             found.append(_unserved_part(ledger, part.first, part.last, part.count, now))
             missing -= part.count
     if missing > 0:
-        told = "slots between these have no row: `scheduler doctor` says what is wrong"
+        told = "slots between these have neither run nor been skipped; `scheduler doctor` says what is wrong"
         found.append(Unserved(why="not_served", text=told, slots=missing, first=first_row, last=last_row))
     return found
 

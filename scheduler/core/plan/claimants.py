@@ -80,8 +80,8 @@ def emptied(desired: Desired, observed: Mapping[str, Job], claims: Mapping[str, 
 def conflicts(job_id: str, claims: Sequence[Claim]) -> Iterable[Problem]:
     for claim in claims:
         others = ", ".join(f"{c.path}:{c.line}" for c in claims if c is not claim)
-        message = f"id {job_id!r} is claimed here and by {others}; neither is applied"
-        hint = "keep the id in one place; give the other document an id of its own"
+        message = f"id {job_id!r} is also used by {others}; none of them is applied"
+        hint = "keep the id in one place, and give the other document its own id"
         yield Problem(claim.path, claim.line, 1, "id.duplicate", message, hint, job_id=job_id)
 
 
@@ -95,7 +95,7 @@ def across_files(desired: Desired) -> list[Problem]:
 def no_job(desired: Desired) -> Iterator[Problem]:
     """A warning for a root in which no file holds a job, although every file could be read."""
     if not (desired.found or desired.broken or desired.unlistable):
-        message = f"no job is found: no file that {listed(desired.settings.jobs)} match holds one"
+        message = f"no jobs found: no file that matches {listed(desired.settings.jobs)} contains one"
         hint = "write one such as jobs/heartbeat.yaml, or correct jobs in scheduler.yaml"
         yield Problem(ROOT_FILE, 1, 1, "jobs.none", message, hint, Severity.WARNING)
 
@@ -110,8 +110,8 @@ def lookalikes(desired: Desired) -> Iterator[Problem]:
     for alike in ids.values():
         for job_id, document in alike.items() if len(alike) > 1 else ():
             other = next(each for each in alike.values() if each.id != job_id)
-            message = f"id {job_id!r} is that of {other.path}:{other.line}, {other.id!r}, but for . _ and -"
-            hint = "keep both if they are two jobs; an id that was changed makes a new job"
+            message = f"id {job_id!r} differs from {other.id!r} in {other.path}:{other.line} only in . _ and -"
+            hint = "keep both if they are two jobs; if you changed the id of one job, restore the old id"
             yield Problem(document.path, document.line, 1, "id.similar", message, hint, Severity.WARNING, job_id)
     names: defaultdict[str, list[str]] = defaultdict(list)
     for path in sorted({document.path for document in documents} | desired.broken | desired.empty):
@@ -119,6 +119,6 @@ def lookalikes(desired: Desired) -> Iterator[Problem]:
     for paths in names.values():
         for path in paths if len(paths) > 1 else ():
             other_path = next(each for each in paths if each != path)
-            message = f"its name and {other_path!r} differ by upper and lower case only"
-            hint = "rename one: where case does not count, as on macOS, a checkout holds only one of them"
+            message = f"its path differs from {other_path!r} only in upper and lower case"
+            hint = "rename one: on a case-insensitive file system, as on macOS, a checkout has only one of them"
             yield Problem(path, 1, 1, "file.case", message, hint, Severity.WARNING)

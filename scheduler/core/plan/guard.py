@@ -32,7 +32,7 @@ def within_limit(actions: Sequence[Action], desired: Desired) -> tuple[list[Acti
     problems: list[Problem] = []
     for action in actions:
         if action.verb == "create" and room <= 0:
-            message = f"job {action.job_id!r} is not created: the root already holds {limit} jobs"
+            message = f"job {action.job_id!r} is not created: the root already has {limit} jobs"
             hint = "raise limits.max_jobs in scheduler.yaml"
             problems.append(
                 Problem(action.after.path, action.after.line, 1, "limit.max-jobs", message, hint, job_id=action.job_id)

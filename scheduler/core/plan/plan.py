@@ -211,8 +211,8 @@ def _past(action: Action, claims: Sequence[Claim], now: datetime) -> Iterable[Pr
     assert claims[0].found is not None, "a schedule is new or changes by its one readable claim"
     document = claims[0].found.document
     said = f"{instant(last)} has already passed" if last <= now else f"no slot is left up to {instant(last)}"
-    message = f"{said}: job {action.job_id!r} will never run by itself"
-    hint = "set a later instant, or start it by hand with `scheduler run`"
+    message = f"{said}, so job {action.job_id!r} will never run by itself"
+    hint = "set a later instant, or start the job by hand with `scheduler run`"
     place = action.after.path, *document.schedule_place
     yield Problem(*place, "schedule.past", message, hint, Severity.WARNING, action.job_id)
 

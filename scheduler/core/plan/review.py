@@ -112,7 +112,7 @@ def _compared(before: Text | None, after: Text | None, path: str) -> tuple[tuple
             return (), "", f"{side}: {text.note}"
     old, new = (before.text if before else "") or "", (after.text if after else "") or ""
     if same_but_for_line_ends(old, new):
-        return (), "", "only line ends differ (CR LF and LF)"
+        return (), "", "only the line endings differ (CR LF and LF)"
     name = "/dev/null" if before is None else f"a/{path}"
     return hunks(old, new), unified(old, new, before_name=name, after_name=f"b/{path}"), ""
 

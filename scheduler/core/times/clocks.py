@@ -71,7 +71,7 @@ def first_trust(
         return judged(trust, reading, good=good)
     why = _impossible(reading)
     if not why and newest is not None and newest - reading.wall > JUMP and not good():
-        why = f"it says {instant(_second(reading.wall))}, and something was written at {instant(_second(newest))}"
+        why = f"it shows {instant(_second(reading.wall))}, but the state was last written at {instant(_second(newest))}"
     return replace(trust, doubt=why, doubted=now, since=reading.elapsed) if why else trust
 
 
@@ -91,7 +91,7 @@ def judged(trust: Trust, reading: ClockReading, *, good: Callable[[], bool]) -> 
         if good():
             return replace(believed, gained=True)
         gained = timedelta(seconds=round(gain.total_seconds()))
-        why = f"it has jumped ahead by {gained}, to {instant(_second(reading.wall))}"
+        why = f"it jumped ahead by {gained}, to {instant(_second(reading.wall))}"
         return Trust(boot=trust.boot, doubt=why, doubted=now, since=reading.elapsed)
     if -BACK <= gain < timedelta(0):  # many small steps back add up
         return replace(believed, boot=trust.boot)
@@ -101,7 +101,7 @@ def judged(trust: Trust, reading: ClockReading, *, good: Callable[[], bool]) -> 
 def _impossible(reading: ClockReading) -> str:
     if reading.wall >= NOT_BEFORE:
         return ""
-    return f"it says {instant(_second(reading.wall))}, which cannot be: it has to be set"
+    return f"it shows {instant(_second(reading.wall))}, which is impossible: set it"
 
 
 def _second(moment: datetime) -> datetime:

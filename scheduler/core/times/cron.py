@@ -102,15 +102,15 @@ _PLAIN = re.compile(r"[0-9*/-]*")
 
 # What croniter, Quartz and Jenkins add to crontab(5). Patterns for mistakes are compiled on first use.
 _EXTENSIONS = (
-    (r"\?", "? is of another dialect; write minute hour day month weekday, with * for any and Sunday as 0"),
-    (r".*#.*", "the n-th weekday of a month (#) is not crontab(5); list days or let the task decide"),
+    (r"\?", "? belongs to another cron dialect; write minute hour day month weekday, with * for any and Sunday as 0"),
+    (r".*#.*", "the n-th weekday of a month (#) is not crontab(5); list days, or let the task decide"),
     (rf"(?:[0-9]+|{'|'.join(_WEEKDAYS)})l", "the last weekday of a month (5L) is not crontab(5); let the task decide"),
     (
         r"lw?(?:/[0-9]+)?|l-?[0-9]+",
-        "the last day (L) is not crontab(5), and no list of days means it; the first of a month is 1",
+        "the last day (L) is not crontab(5), and no list of days replaces it; the first day of a month is 1",
     ),
     (r"[0-9]+w|w[0-9]+", "the nearest weekday (W) is not crontab(5); list the days"),
-    (r"[hr](\(.*\))?(/.*)?", "H and R stand for a number elsewhere; write the number"),
+    (r"[hr](\(.*\))?(/.*)?", "H and R mean a number in other dialects; write the number"),
 )
 
 
@@ -214,14 +214,14 @@ def _second_first(error: ScheduleError, six: Sequence[str]) -> ScheduleError:
         parse_cron(five)
         if six[5].isdecimal():
             _values(_SECOND, (six[5], None))
-            error.hint += f'; or, if the last one is the second, write "{six[5]} {five}"'
+            error.hint += f'; or, if the last field is seconds, write "{six[5]} {five}"'
         elif six[5] == "*":
             error.hint = f'write "{five}", without the last field'
         else:
             return error
     except ScheduleError:
         return error
-    error.message = f"of six fields the first is the second, so {error.message}"
+    error.message = f"in six fields the first is seconds, so {error.message}"
     error.args = (error.message,)
     return error
 
@@ -318,17 +318,17 @@ def _value(allowed: _Field, text: str, offset: int | None) -> int:
 def _range_hint(allowed: _Field, number: int) -> str:
     match allowed, number:
         case _Field(name="second"), 60:
-            return "for the full minute write 0"
+            return "for the start of a minute, write 0"
         case _Field(name="minute"), 60:
-            return "for the full hour write 0"
+            return "for the start of an hour, write 0"
         case _Field(name="hour"), 24:
-            return "for midnight write 0"
+            return "for midnight, write 0"
         case _Field(name="hour"), int() if 24 < number < 36:
-            return f"for {number - 24} a.m. write {number - 24}"
+            return f"for {number - 24} a.m., write {number - 24}"
     return f"write a value in {allowed.allowed}"
 
 
-_FIVE = "5 are needed: minute hour day month weekday; or 6, with the second first"
+_FIVE = "5 are needed: minute hour day month weekday; or 6, with seconds first"
 
 
 def _check_shape(expression: str) -> None:
@@ -344,7 +344,7 @@ def _check_shape(expression: str) -> None:
         raise _macro_error(first, start, rest)
     if "TZ=" in first.upper():
         message = f"cron starts with {short(first)}, which is not a field"
-        hint = f"write `timezone: {first.partition('=')[2]}` beside cron"
+        hint = f"write `timezone: {first.partition('=')[2]}` next to cron"
         raise ScheduleError("schedule.cron", message, hint=hint, offset=start)
     if first.lower().startswith("cron("):
         message = f"cron starts with {short(first)}, which is not a field"
@@ -353,16 +353,16 @@ def _check_shape(expression: str) -> None:
     if count < 5:
         end = tokens[-1][1] + len(tokens[-1][0])
         message = f"cron has {count} field{'s' if count > 1 else ''}; {_FIVE}"
-        raise ScheduleError("schedule.cron", message, hint="write * for a field that does not matter", offset=end)
+        raise ScheduleError("schedule.cron", message, hint="write * in each field that can have any value", offset=end)
     like_cron = all(re.fullmatch(_CRON_LIKE, text, re.IGNORECASE) for text, _ in tokens[5:])
     # Six fields with a year behind them: whoever mends them one by one gets a schedule that begins with a second.
     has_year = count == 6 and re.fullmatch(_YEARS, tokens[5][0]) is not None
     if count == 5 or (count == 6 and like_cron and not has_year):
         return
     if has_year or (like_cron and count == 7):
-        hint = "leave out the year; for a single instant write `at:`"
+        hint = "leave out the year; for a single instant, write `at:`"
     else:
-        hint = "keep the time fields; the command belongs into the task"
+        hint = "keep only the time fields; the command belongs in the task"
     raise ScheduleError("schedule.cron", f"cron has {count} fields; {_FIVE}", hint=hint, offset=tokens[5][1])
 
 
@@ -370,22 +370,22 @@ def _macro_error(first: str, start: int, rest: Sequence[tuple[str, int]]) -> Sch
     known = ", ".join(_MACROS)
     match first.lower():
         case "@reboot":
-            hint = "a start of the machine is not an instant; write a time, or start the job with `scheduler run`"
+            hint = "@reboot is not supported; write a time, or start the job at boot with `scheduler run`"
         case "@every":
             hint = f"write `every: {rest[0][0] if rest else '5m'}` instead of cron"
         case lower if lower in _MACROS and rest:
-            hint = f"write {lower} alone; the command belongs into the task"
+            hint = f"write {lower} alone; the command belongs in the task"
         case lower:
             alike = [macro for macro in _MACROS if macro[:3] == lower[:3]]  # @biweekly is no misspelt @weekly
             hint = did_you_mean(lower, alike) or "write five fields, or one of the macros"
-    message = f"cron {short(' '.join([first, *(text for text, _ in rest)]))} is none of {known}"
+    message = f"cron {short(' '.join([first, *(text for text, _ in rest)]))} is not one of {known}"
     return ScheduleError("schedule.cron", message, hint=hint, offset=start)
 
 
 def never_fires(cron: Cron) -> ScheduleError:
     longest = {month: 29 if month == 2 else 30 if month in (4, 6, 9, 11) else 31 for month in cron.months}
     month = max(cron.months, key=lambda each: longest[each])
-    message = f"cron {short(cron.expression)} never fires: no such day in its months"
+    message = f"cron {short(cron.expression)} never fires: its months have no such day"
     hint = f"{_MONTHS[month - 1]} has at most {longest[month]} days"
     return ScheduleError("schedule.never", message, hint=hint, offset=cron.day_offset)
 

@@ -45,7 +45,7 @@ def doubts(entry: Schedule, written: Mapping[str, Any]) -> Iterator[Doubt]:
         if zoned:
             yield Doubt(
                 code="key.no-effect",
-                message="timezone has no effect beside every, which counts in UTC from 1970-01-01T00:00Z",
+                message="timezone has no effect with every, which counts in UTC from 1970-01-01T00:00Z",
                 hint=_as_cron(entry.every, entry.phase, entry.timezone),
                 key="timezone",
                 at_key=True,
@@ -55,7 +55,7 @@ def doubts(entry: Schedule, written: Mapping[str, Any]) -> Iterator[Doubt]:
     else:
         for key in ("starts", "ends"):
             if key in given:
-                message = f"{key} has no effect beside at, which is a single instant"
+                message = f"{key} has no effect with at, which is a single instant"
                 yield Doubt(code="key.no-effect", message=message, hint="delete the key", key=key, at_key=True)
     if zoned:
         yield from _offsets(entry, written)
@@ -77,8 +77,9 @@ def _as_cron(every: timedelta, phase: timedelta, timezone: str) -> str:
     elif minutes < 60 and 60 % minutes == 0 and not phase:
         cron = "* * * * *" if minutes == 1 else f"*/{minutes} * * * *"
     if cron:
-        return f'for times of day in that zone write {{cron: "{cron}", timezone: {timezone}}}; else delete the key'
-    return "delete the key; for times of day in that zone write cron instead of every"
+        written = f'{{cron: "{cron}", timezone: {timezone}}}'
+        return f"for times of day in that zone, write {written}; otherwise delete the key"
+    return "delete the key; for times of day in that zone, write cron instead of every"
 
 
 def _anchor(entry: Schedule, starts: datetime) -> Iterator[Doubt]:
@@ -115,7 +116,7 @@ def _offsets(entry: Schedule, written: Mapping[str, Any]) -> Iterator[Doubt]:
         if zone_offset == offset or offset in (meant, wall.replace(fold=1).utcoffset()):
             continue
         right = wall.isoformat(timespec="auto" if wall.microsecond else "seconds")
-        message = f"{key} {short(text)} has not the offset of {entry.timezone}, where it is then {here:%H:%M}"
+        message = f"{key} {short(text)} does not have the offset of {entry.timezone}, where it is {here:%H:%M} then"
         yield Doubt(code="schedule.offset", message=message, hint=f'write {key}: "{right}"', key=key)
 
 
@@ -133,22 +134,22 @@ def _cron_doubts(expression: str) -> Iterator[Doubt]:
         if step <= size // 2 or step == size:
             continue
         of = {"second": "minute", "minute": "hour", "hour": "day"}[unit]
-        named = f"0 and {step}" if step < size else "0 alone"
-        message = f"{unit} {text} names {unit} {named} of each {of}, not every {step} {unit}s"
+        named = f"{unit}s 0 and {step}" if step < size else f"only {unit} 0"
+        message = f"{unit} {text} means {named} of each {of}, not every {step} {unit}s"
         hint = _every_hint(step, place, times, days)
         yield Doubt(code="schedule.unlikely", message=message, hint=hint, key="cron")
     for text, (unit, size) in zip(days, _LIMITS.items(), strict=True):
         found = re.fullmatch(r"\*/([0-9]{1,9})", text)
         if found and int(found[1]) > size:
-            first = "0, Sunday," if unit == "day of week" else "1"
-            message = f"{unit} {text} names {unit} {first} alone: a step begins again each time"
+            first = "0 (Sunday)" if unit == "day of week" else "1"
+            message = f"{unit} {text} means only {unit} {first}: a step starts over each time"
             hint = f"name the {unit}s, or write a step up to {size}"
             yield Doubt(code="schedule.unlikely", message=message, hint=hint, key="cron")
     if times[1] == "*" and len(cron.hours) == 1 and len(cron.seconds) == 1:
         hour = cron.hours[0]
-        message = f"minute * names every minute from {hour:02}:00 to {hour:02}:59, 60 fires"
+        message = f"minute * means every minute from {hour:02}:00 to {hour:02}:59, 60 fires"
         once = " ".join([*(tokens[:1] if six else []), "0", times[2], *days])
-        yield Doubt(code="schedule.unlikely", message=message, hint=f'for one fire write "{once}"', key="cron")
+        yield Doubt(code="schedule.unlikely", message=message, hint=f'for one fire, write "{once}"', key="cron")
     if six and tokens[5].isdecimal() and tokens[2] == "*" != tokens[1] and tokens[4] != "*" and tokens[0].isdecimal():
         yield from _second_last(tokens)
 
@@ -171,6 +172,6 @@ def _second_last(tokens: list[str]) -> Iterator[Doubt]:
         parse_cron(turned)
     except ValueError:
         return
-    message = f"of six fields the first is the second: this names minute {tokens[1]} of every hour"
-    hint = f'if the last one is the second, write "{turned}"'
+    message = f"in six fields the first is seconds: this means minute {tokens[1]} of every hour"
+    hint = f'if the last field is seconds, write "{turned}"'
     yield Doubt(code="schedule.unlikely", message=message, hint=hint, key="cron")

@@ -69,8 +69,8 @@ _GIVE_UP = timedelta(days=36525)
 
 def check_every(every: timedelta) -> None:
     if every < SECOND:
-        message = f"every {format_duration(every)} is outside 1s and longer"
-        raise ScheduleError("schedule.every", message, hint="the shortest interval is 1s")
+        message = f"every {format_duration(every)} is shorter than 1s"
+        raise ScheduleError("schedule.every", message, hint="write 1s or longer")
     if every % MILLISECOND:
         raise ScheduleError("schedule.every", f"every {every / SECOND}s is not a whole number of milliseconds")
 

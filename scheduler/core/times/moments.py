@@ -146,7 +146,7 @@ def _written(text: str, found: re.Match[str]) -> Spoken:
     day = _DAYS[named] if named in _DAYS else date.fromisoformat(named)
     if "weekday" in said and (isinstance(day, int) or _WEEKDAYS[day.weekday()] != said["weekday"]):
         raise InputError(
-            f"{short(text)} does not exist: that day is no {said['weekday']}", hint="leave out the weekday"
+            f"{short(text)} does not exist: that day is not a {said['weekday']}", hint="leave out the weekday"
         )
     which = None if "which" not in said else int(said["which"] == "second")
     spoken = Spoken(text=text, day=day, wall=wall, zone=said.get("zone"), which=which)
@@ -159,7 +159,7 @@ def _written(text: str, found: re.Match[str]) -> Spoken:
         raise ValueError("an offset belongs to a time")
     if isinstance(day, int):
         raise InputError(
-            f"{short(text)} has an offset and no date", hint="add the date, or name a zone such as Europe/Berlin"
+            f"{short(text)} has an offset but no date", hint="add the date, or name a zone such as Europe/Berlin"
         )
     at = datetime.combine(day, wall, offset).astimezone(UTC)
     if spoken.zone is not None and (there := _zone_offset(at, spoken.zone)) != offset.utcoffset(None):
@@ -203,9 +203,9 @@ def _on_wall(wall: datetime, zone: str, which: int | None) -> Meant:
     if before > after:
         at = sides[which or 0].astimezone(UTC)
         second = wall_time(sides[1].astimezone(UTC), zone)
-        note = f'{wall} comes twice in {zone}; the first is taken. For the second, write "{second}"'
+        note = f'{wall} occurs twice in {zone}; the first is used. For the second, write "{second}"'
         return Meant(at, note if which is None else "")
     low = (wall - after).replace(microsecond=0)
     at = offset_change(there, low, low + (after - before) + SECOND, before).replace(tzinfo=UTC)
-    note = f"{wall} does not exist in {zone}, where the clock goes forward; {wall_time(at, zone)} is taken"
+    note = f"{wall} does not exist in {zone}, where the clock goes forward; {wall_time(at, zone)} is used"
     return Meant(at, note)

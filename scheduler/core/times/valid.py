@@ -59,7 +59,7 @@ def unite(entries: Sequence[Schedule]) -> Schedule:
         ScheduleError: `schedule.entries`, `schedule.jitter`, `schedule.duplicate`.
     """
     if not 1 <= len(entries) <= MOST_ENTRIES:
-        message = f"schedule has {len(entries)} entries; allowed are 1-{MOST_ENTRIES}"
+        message = f"schedule has {len(entries)} entries; allowed: 1-{MOST_ENTRIES}"
         hint = "spread them over several jobs" if entries else 'write for example [{cron: "0 9 * * *"}]'
         raise ScheduleError("schedule.entries", message, hint=hint)
     jitter = entries[0].jitter
@@ -72,7 +72,7 @@ def unite(entries: Sequence[Schedule]) -> Schedule:
             raise ScheduleError("schedule.jitter", message, hint=hint, key="jitter", entry=number)
         first = seen.setdefault(_meaning(entry), number)
         if first != number:
-            message = f"entry {number + 1} names the same times as entry {first + 1}"
+            message = f"entry {number + 1} has the same times as entry {first + 1}"
             raise ScheduleError("schedule.duplicate", message, hint="delete one of them", entry=number)
     if len(entries) == 1:
         return entries[0]
@@ -123,7 +123,8 @@ def _check_times(schedule: Schedule) -> None:
     if len(named) != 1:
         found = " and ".join(named) or "none of them"
         hint = "keep one of them" if named else 'write for example `cron: "0 9 * * *"`'
-        raise ScheduleError("schedule.kind", f"a schedule has exactly one of cron, every, at; found {found}", hint=hint)
+        message = f"a schedule needs exactly one of cron, every, at; found {found}"
+        raise ScheduleError("schedule.kind", message, hint=hint)
     fires.zone_of(schedule.timezone)
     if schedule.cron is not None:
         check_cron(schedule.cron)
@@ -141,11 +142,13 @@ def _check_times(schedule: Schedule) -> None:
 def _check_phase(schedule: Schedule) -> None:
     every, phase = schedule.every, schedule.phase
     if every is None and phase:
-        message = f"phase {format_duration(phase)} stands beside {'cron' if schedule.cron else 'at'}"
-        raise ScheduleError("schedule.phase", f"{message}; only every has one", hint="delete the key", key="phase")
+        message = f"phase {format_duration(phase)} is not allowed with {'cron' if schedule.cron else 'at'}"
+        raise ScheduleError("schedule.phase", f"{message}; only every takes one", hint="delete the key", key="phase")
     if every is not None and not fires.ZERO <= phase < every:
-        message = f"phase {format_duration(phase)} is outside 0s to under {format_duration(every)}, which is every"
-        hint = f"write {format_duration(phase % every)}, which names the same times"
+        message = (
+            f"phase {format_duration(phase)} must be 0s or longer, and shorter than every ({format_duration(every)})"
+        )
+        hint = f"write {format_duration(phase % every)}, which gives the same times"
         raise ScheduleError("schedule.phase", message, hint=hint, key="phase")
     if phase % fires.MILLISECOND:
         message = f"phase {phase / fires.SECOND}s is not a whole number of milliseconds"
@@ -162,7 +165,7 @@ def _check_bounds(schedule: Schedule) -> None:
         message = f"ends {ends.isoformat()} has no UTC offset"
         raise ScheduleError("schedule.ends", message, hint=f"write {ends.isoformat()}Z for UTC", key="ends")
     if starts is not None and ends is not None and ends < starts:
-        message = f"ends {instant(ends)} lies before starts {instant(starts)}"
+        message = f"ends {instant(ends)} is before starts {instant(starts)}"
         raise ScheduleError("schedule.ends", message, hint="write a later instant, or swap the two", key="ends")
 
 
@@ -177,8 +180,8 @@ def _check_window(schedule: Schedule) -> None:
         window = " ".join(f"{word} {instant(bound)}" for word, bound in bounds if bound is not None)
         raise ScheduleError(
             "schedule.never",
-            f"the schedule never fires: it names no time {window}",
-            hint="set starts earlier" if first is None else f"its first time is {instant(first)}; set ends no earlier",
+            f"the schedule never fires: it has no time {window}",
+            hint="set starts earlier" if first is None else f"set ends to its first time, {instant(first)}, or later",
             key="at" if schedule.at is not None else "starts" if ends is None else "ends",
         )
 
@@ -202,7 +205,7 @@ def _check_jitter_of(schedule: Schedule) -> None:
     if first is None and schedule.starts is not None and schedule.starts.tzinfo is not None:
         first = fires.next_fire(replace(schedule, ends=None), after=fires.FIRST)
     if first is not None and jitter > datetime.max.replace(tzinfo=UTC) - first:
-        message = f"jitter {format_duration(jitter)} leads from {instant(first)} beyond the year 9999"
+        message = f"jitter {format_duration(jitter)} after {instant(first)} leads beyond the year 9999"
         raise ScheduleError("schedule.jitter", message, hint="delete the key")
     gap = fires.smallest_gap(schedule)
     if gap is None or 2 * jitter < gap:
@@ -227,5 +230,5 @@ def _check_wall_clock(expression: str, timezone: str) -> None:
     # From here, never from now: the verdict must not change by the hour.
     start = datetime.combine(date(2026, 1, 1), fires.MIDNIGHT)
     if next(fires.cron_slots(cron, fires.zone_of(timezone), start=start, stop=fires.LATEST), None) is None:
-        message = f"cron {expression!r} never fires in {timezone}: its clock skips these times whenever they would come"
+        message = f"cron {expression!r} never fires in {timezone}: its clock always skips these times"
         raise ScheduleError("schedule.never", message, hint="choose a time outside the hour that is skipped in spring")

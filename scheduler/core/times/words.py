@@ -28,7 +28,7 @@ _FEW = 6  # up to this many times of day are listed one by one
 def describe(schedule: Schedule) -> str:
     """What a valid schedule says. Of a list, all entries in order."""
     said = "; and ".join(_entry(entry) for entry in schedule.entries)
-    return f"{said}; each start up to {_duration(schedule.jitter)} later" if schedule.jitter else said
+    return f"{said}; each run starts up to {_duration(schedule.jitter)} later" if schedule.jitter else said
 
 
 def _entry(entry: Schedule) -> str:

@@ -39,7 +39,7 @@ class RunnerFile(Stored):
         """Raises: ValueError if the value comes from elsewhere and contains what no run writes."""
         sound: dict[str, type] = {"path": str, "executable": bool}
         if not all(isinstance(value, sound.get(key, str | None)) for key, value in self.to_json().items()):
-            raise ValueError("a file of its runner is none")
+            raise ValueError("the record of a runner's file is not valid")
 
     @property
     def content(self) -> tuple[str, str | None, bool]:

@@ -102,8 +102,8 @@ def names_of(found: Hidden, lines: Lines) -> str:
     """
     name = unicodedata.name(found.first, "").lower()
     first = f"U+{ord(found.first):04X}{f' ({name})' if name else ''}"
-    said = f"{found.count} characters that do not show, the first {first}"
-    said = f"a character that does not show, {first}" if found.count == 1 else said
+    said = f"{found.count} invisible characters, the first {first}"
+    said = f"an invisible character, {first}" if found.count == 1 else said
     named = ["{}:{}".format(*lines.place(index)) for index in found.places[:_MOST_PLACES]]
     more = len(found.places) - len(named)
     last = [f"{more} more place{'' if more == 1 else 's'}"] if more else [named.pop()]

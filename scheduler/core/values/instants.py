@@ -20,7 +20,7 @@ def parse_instant(text: str) -> datetime:
     try:
         return at.astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"{text!r} lies outside the years 1 to 9999") from None
+        raise ValueError(f"{text!r} is outside the years 1 to 9999") from None
 
 
 def on_the_clock(at: datetime, timezone: str) -> tuple[datetime, str]:

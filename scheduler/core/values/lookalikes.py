@@ -37,7 +37,7 @@ def plain_hint(text: str) -> str:
     if odd is None:
         return ""
     plain = "".join(plains).strip().strip("\"'")
-    return f"it holds {_name(odd)}; write {short(plain)[1:-1]}" if plain else f"it holds {_name(odd)}; delete it"
+    return f"it contains {_name(odd)}; write {short(plain)[1:-1]}" if plain else f"it contains {_name(odd)}; delete it"
 
 
 def doubtful_hint(text: str) -> str:

@@ -77,15 +77,15 @@ class Remedy(StrEnum):
     GIVE_TEXT_OF_FILE = (
         "give the text for that file ({task}), or unset task_source_path as well to move it into the job"
     )
-    LEAVE_TEXT_OUT = "leave the text out ({task}), or name another file"
-    LEAVE_TASK_THERE = "leave it there (no {with_task})"
+    LEAVE_TEXT_OUT = "omit the text ({task}), or name another file"
+    LEAVE_TASK_THERE = "keep the file (omit {with_task})"
     NAME_FILE = "name the file ({path})"
     NAME_BRANCH = "name one with {branch}"
     COMMIT = "ask for a commit or a branch ({commit}, {branch})"
     OTHER_BRANCH = "name another branch, or commit in the working tree ({commit})"
-    ON_BRANCH = "edit it where and as whom you may, or on a branch ({branch})"
-    ON_PUSHED_BRANCH = "put the edit on a branch with {branch} B, and bring it there with {push}"
-    DIRECT = "compare them as they are with {direct}"
+    ON_BRANCH = "edit it as a user who can write it, or on a branch ({branch})"
+    ON_PUSHED_BRANCH = "put the edit on a branch with {branch} B, and publish it with {push}"
+    DIRECT = "compare the two directly with {direct}"
     PUSH = "add {push}, or name another branch"
 
     def told(self, spell: Callable[[str], str]) -> str:
@@ -220,4 +220,4 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if near is None:
         return ""
     odd = same_looking(word, near)
-    return f"did you mean {near!r}?" + (f" It looks the same, and has {odd}" if odd else "")
+    return f"did you mean {near!r}?" + (f" It looks the same, but has {odd}" if odd else "")

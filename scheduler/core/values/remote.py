@@ -77,16 +77,16 @@ def read_remote(data: bytes) -> Remote:
     except ValueError as error:
         raise ValueError(f"it is not JSON: {error}") from None
     if not isinstance(found, dict) or found.get("version") != 1:
-        raise ValueError("it is not of version 1")
+        raise ValueError("its version is not 1")
     if unknown := sorted(found.keys() - _KEYS):
-        raise ValueError(f"{unknown[0]!r} is no key of it; the keys are {', '.join(sorted(_KEYS))}")
+        raise ValueError(f"unknown key {unknown[0]!r}; allowed: {', '.join(sorted(_KEYS))}")
     text = {key: found.get(key) for key in _KEYS - {"version"}}
     if wrong := [key for key, value in text.items() if not (value is None or isinstance(value, str))]:
-        raise ValueError(f"{min(wrong)} has to be a text, or null")
+        raise ValueError(f"{min(wrong)} must be text or null")
     if text["verify"] not in (None, "signed"):
         raise ValueError(f'verify is {text["verify"]!r}; write "signed", or null for any commit')
     if text["accept"] is not None and not _COMMIT.fullmatch(text["accept"]):
-        raise ValueError(f"accept is {text['accept']!r}; write the full id of one commit, or leave it out")
+        raise ValueError(f"accept is {text['accept']!r}; write the full id of one commit, or delete the key")
     try:
         every = EVERY if text["every"] is None else read_every(text["every"])
         return Remote(
@@ -140,24 +140,24 @@ def check_url(url: str) -> str:
     flat = re.sub(r"\s", "_", url)
     shown = without_secrets(flat)
     if not url or url != url.strip() or any(ord(char) < 32 or ord(char) == 127 for char in url):
-        raise UsageError(f"{shown!r} is no URL", hint="write one that `git clone` takes")
+        raise UsageError(f"{shown!r} is not a URL", hint="write one that `git clone` accepts")
     if url.startswith("-") or _HELPER.match(url):
-        raise UsageError(f"{shown!r} would start a program of its choice", hint="write https://, ssh:// or HOST:PATH")
+        raise UsageError(f"{shown!r} would run a program of its choice", hint="write https://, ssh:// or HOST:PATH")
     if _MISTYPED.match(url):
-        said = "the URL has no two slashes behind its scheme: git would take that for the name of a host"
+        said = "the URL has no // after its scheme, so git would read the scheme as a host name"
         raise UsageError(said, hint="write https://HOST/PATH")
     scheme = _SCHEME.match(url)
     if scheme is not None and scheme[1].lower() not in _SCHEMES:
-        raise UsageError(f"{scheme[1]}:// cannot be fetched from", hint=f"one of {', '.join(_SCHEMES)} can")
+        raise UsageError(f"{scheme[1]}:// is not supported", hint=f"write one of {', '.join(_SCHEMES)}")
     if shown != flat:
         what = "a password"
         if scheme is not None and scheme[1].lower() in ("http", "https"):
-            what = "a user, a query or a fragment, where a token can stand"
+            what = "a user, a query or a fragment, which can contain a token"
         hint = (
-            "leave that out, and let git's credential helper, or an SSH key, give it (gitcredentials(7)); a user alone"
-            " goes into git's settings: git config --global credential.https://HOST.username USER"
+            "remove that, and let git's credential helper or an SSH key provide it (gitcredentials(7)); a user name"
+            " alone goes in git's settings: git config --global credential.https://HOST.username USER"
         )
-        raise UsageError(f"the URL holds {what}: {shown}", hint=hint)
+        raise UsageError(f"the URL contains {what}: {shown}", hint=hint)
     return url
 
 
@@ -184,7 +184,8 @@ def check_remote_path(path: str) -> str:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if path.startswith("/") or any(part == ".." or part.lower() == ".git" or "\0" in part for part in parts):
         raise UsageError(
-            f"{path!r} is no folder of a repository", hint="name the one with scheduler.yaml, from the top of it"
+            f"{path!r} is not a folder of a repository",
+            hint="name the folder of scheduler.yaml, relative to the top of the repository",
         )
     return "/".join(parts)
 
@@ -194,7 +195,7 @@ def read_every(text: str) -> timedelta:
     try:
         return parse_duration(text)
     except UnitError as error:
-        raise UsageError(f"the time between two looks at the remote: {error}", hint=error.hint or "write 60s") from None
+        raise UsageError(f"the interval between fetches: {error}", hint=error.hint or "write 60s") from None
 
 
 def wait(every: timedelta, failures: int, chance: Callable[[], float]) -> timedelta:

@@ -11,7 +11,7 @@ from typing import Any
 MAX_FILE_BYTES = 1024 * 1024
 BOM = "\ufeff"
 
-CONFLICT_HINT = "settle the conflict and delete the <<<<<<<, ======= and >>>>>>> lines"
+CONFLICT_HINT = "resolve the conflict, and delete the <<<<<<<, ======= and >>>>>>> lines"
 
 _MOST_LISTED = 20
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -81,19 +81,19 @@ def decode(data: bytes) -> str:
     Raises: TextError with code file.too-large, file.conflict-markers, file.encoding or file.character.
     """
     if len(data) > MAX_FILE_BYTES:
-        message = f"the file has {len(data)} bytes; at most {MAX_FILE_BYTES} (1MiB) are read"
-        hint = "split it into several files, or move the text into a file of its own with task_source_path"
+        message = f"the file has {len(data)} bytes; the maximum is {MAX_FILE_BYTES} (1MiB)"
+        hint = "split it into several files, or move the text to its own file with task_source_path"
         raise TextError("file.too-large", message, hint=hint)
     marked = conflict_line(data)
     if marked is not None:
         raise TextError(
-            "file.conflict-markers", "the file holds merge-conflict markers", line=marked, hint=CONFLICT_HINT
+            "file.conflict-markers", "the file contains merge-conflict markers", line=marked, hint=CONFLICT_HINT
         )
     text = utf8(data)
     if "\0" in text:
         line, column = Lines(text).place(text.index("\0"))
         raise TextError(
-            "file.character", "a NUL byte cannot stand in a job file", line=line, column=column, hint="delete it"
+            "file.character", "a job file cannot contain a NUL byte", line=line, column=column, hint="delete it"
         )
     return text
 
@@ -121,7 +121,7 @@ def check_printable(text: str, start: int, end: int) -> None:
     if found is not None:
         line, column = Lines(text).place(found.start())
         kind = "a second byte order mark" if found[0] == BOM else "control character"
-        message = f"{kind} U+{ord(found[0]):04X} cannot stand here"
+        message = f"{kind} U+{ord(found[0]):04X} is not allowed here"
         hint = 'delete it, or write it in double quotes as an escape such as "\\x1b"'
         raise TextError("file.character", message, line=line, column=column, hint=hint)
 
@@ -218,11 +218,11 @@ def names(ids: Sequence[str]) -> str:
     return ", ".join(ids[:_NAMED]) + more
 
 
-HALF_WAY = "is half way in the repository"
+HALF_WAY = "is in progress in the repository"
 
 
 def how_held_ends(held: str) -> str:
     """The hint that says what ends a held sync. Nothing lets a sync take the files of another branch (S8)."""
     if held.endswith(HALF_WAY):
-        return "end or abort it; `scheduler sync --now` takes the files as they are"
+        return "finish or abort it; `scheduler sync --now` syncs the files as they are"
     return "check out that branch, or change worktree.branch on the branch that is synced"

@@ -52,24 +52,24 @@ def parse_duration(text: str) -> timedelta:
     found = _DURATION.fullmatch(text)
     if found is None:
         meant = _meant(text)
-        message = f"{short(text)} is not a duration; allowed are whole numbers with d, h, m, s, largest first"
+        message = f"{short(text)} is not a duration; allowed: whole numbers with d, h, m, s, largest first"
         hint = _DURATION_HINT if meant is None else f"write {format_duration(meant)}"
         if len(text) <= _LONGEST_NEARLY and (calendar := re.search(_CALENDAR, text)) is not None:
-            hint = 'a month is no duration: for each month use cron: "0 0 1 * *"'
+            hint = 'a month is not a duration; for every month, write cron: "0 0 1 * *"'
             if calendar[1]:
-                hint = 'a year is no duration: for each year use cron: "0 0 1 1 *"'
+                hint = 'a year is not a duration; for every year, write cron: "0 0 1 1 *"'
             elif calendar[0].endswith("M"):
-                hint = f"m stands for minutes; {hint}"
+                hint = f"m means minutes; {hint}"
         raise UnitError(message, hint=hint)
     numbers = [number or "0" for number in found.groups()]
     if any(len(number) > _MOST_DIGITS for number in numbers):
-        raise UnitError(f"duration {short(text)} is over 3650d", code="range")
+        raise UnitError(f"duration {short(text)} is longer than 3650d", code="range")
     days, hours, minutes, seconds = map(int, numbers)
     total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
     if total == 0:
         raise UnitError(f"duration {short(text)} is zero; it must be at least 1s", code="range")
     if total > MAX_DURATION // timedelta(seconds=1):
-        raise UnitError(f"duration {short(text)} is over 3650d", code="range")
+        raise UnitError(f"duration {short(text)} is longer than 3650d", code="range")
     return timedelta(seconds=total)
 
 
@@ -133,7 +133,7 @@ def format_size(size: int) -> str:
 
 
 def _size_error(text: str) -> UnitError:
-    message = f"{short(text)} is not a size; allowed are a number of bytes, or a whole number with KiB, MiB or GiB"
+    message = f"{short(text)} is not a size; allowed: a number of bytes, or a whole number with KiB, MiB or GiB"
     return UnitError(message, hint=_meant_size(text) if len(text) <= _LONGEST_NEARLY else _SIZE_HINT)
 
 
@@ -157,5 +157,5 @@ def _meant_size(text: str) -> str:
     elif prefix and not binary:
         why = f"{prefix.upper()}B is {factors[0]:,} bytes: "
     if unit == "b":
-        why += "b can stand for bits; if bytes are meant, "
+        why += "b can mean bits; for bytes, "
     return f"{why}write {' or '.join(meant)}"

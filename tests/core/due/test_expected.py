@@ -57,7 +57,7 @@ def test_a_slot_without_a_row_is_overdue_a_minute_after_its_start() -> None:
     assert kinds(job(), THREE + LATE - SECOND) == []
     (alarm,) = overdue(job(), THREE + LATE)
     assert alarm == Alarm(job_id="j", kind=Kind.ROW, since=THREE, deadline=THREE + LATE)
-    assert alarm.text(job()) == "the slot of 2026-03-03T03:00:00Z has no row"
+    assert alarm.text(job()) == "the slot of 2026-03-03T03:00:00Z has neither run nor been skipped"
     assert kinds(job(), THREE + HOUR, rows=[(THREE, THREE)]) == []
     assert kinds(job(), THREE + DAY + HOUR, rows=[(THREE, THREE)]) == ["no_row"]
     assert kinds(job(), THREE + DAY + HOUR, rows=[(THREE - DAY, THREE + DAY)]) == [], "one row of many slots"
@@ -94,7 +94,7 @@ def test_no_success_counts_from_the_last_one_or_from_when_the_job_came_into_forc
     assert kinds(EXPECTS, NOON + 26 * HOUR, rows=rows) == []
     (alarm,) = overdue(EXPECTS, NOON + 26 * HOUR + SECOND, rows=rows)
     assert (alarm.since, alarm.deadline) == (NOON, NOON + 26 * HOUR)
-    assert alarm.text(EXPECTS) == "no success since 2026-03-02T12:00:00Z, and expect_every is 1d2h"
+    assert alarm.text(EXPECTS) == "no success since 2026-03-02T12:00:00Z; expect_every is 1d2h"
     assert kinds(EXPECTS, THREE + 26 * HOUR, rows=rows, success=THREE) == []
     assert kinds(EXPECTS, THREE + 27 * HOUR, rows=rows, success=THREE) == ["no_success"]
     assert kinds(EXPECTS, THREE + 27 * HOUR, rows=rows, success=THREE, resumed=THREE + 2 * HOUR) == []

@@ -41,7 +41,7 @@ def job(schedule: Schedule = DAILY, *, cursor: datetime | None = THREE, **spec: 
 
 GONE = Sight(root="the root /r is gone")
 LOST = Sight(folder="prompts", folder_trouble="the folder 'prompts' is empty")
-MERGE = Sight(held="a merge is half way in the repository")
+MERGE = Sight(held="a merge is in progress in the repository")
 FINE = Sight()
 
 
@@ -119,7 +119,10 @@ def test_a_key_of_a_later_version_is_no_fault_of_this_one() -> None:
 
 def test_people_read_what_is_gone_and_since_when() -> None:
     (told,) = place_texts([PlaceFault(cause=Cause.ROOT, message="the root /r is gone", since=NOON)])
-    assert told == "jobs wait, without an error, until this is over: the root /r is gone (since 2026-03-02T12:00:00Z)"
+    assert (
+        told
+        == "jobs wait until this is resolved; no errors are counted: the root /r is gone (since 2026-03-02T12:00:00Z)"
+    )
 
 
 def test_a_job_that_waits_for_its_place_has_a_status_of_its_own_after_all_others() -> None:

@@ -77,7 +77,7 @@ def test_a_verb_is_allowed_by_name_and_nothing_without_a_policy() -> None:
     for policy in (None, Agents(jobs=("*",))):
         denied = agents.check_verb(policy, "delete")
         assert denied is not None
-        assert denied.message.startswith("agents may not delete here")
+        assert denied.message.startswith("agents cannot delete jobs here")
 
 
 @pytest.mark.parametrize(

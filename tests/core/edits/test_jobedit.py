@@ -224,7 +224,7 @@ def test_another_document_with_an_error_is_passed_over() -> None:
 def test_empty_front_matter_holds_nothing_to_edit() -> None:
     job = Opened("jobs/a.md", b"---\n# nothing\n---\nText.\n", 0, SETTINGS)  # type: ignore[arg-type]
     assert job.keys == {}
-    with pytest.raises(EditError, match="nothing yet"):
+    with pytest.raises(EditError, match="the document is empty"):
         edited(job, [Change(("name",), "x")])
     with pytest.raises(EditError, match="no document"):
         without_document(job)

@@ -433,7 +433,7 @@ def test_a_word_of_scheduler_yaml_that_only_looks_plain_is_a_warning_at_its_plac
         (4, 55, "text.lookalike", Severity.WARNING),
         (5, 30, "text.lookalike", Severity.WARNING),
     ]
-    assert problems[1].hint == "it holds EN DASH (U+2013); write -n"
+    assert problems[1].hint == "it contains EN DASH (U+2013); write -n"
 
 
 def test_what_an_error_names_already_is_not_named_twice() -> None:

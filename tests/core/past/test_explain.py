@@ -75,7 +75,9 @@ def test_a_slot_that_ran_names_its_run() -> None:
 
 def test_a_run_that_was_caught_up_with_says_so_and_one_that_waits_has_not_fired() -> None:
     late = run(NOON, trigger=Trigger.CATCH_UP, started_at=NOON + HOUR / 2)
-    assert "caught up with, started at 2026-03-02T12:30:00Z" in explain(ledger(runs=[late]), NOON, now=NOON + HOUR).text
+    assert (
+        "late (catch-up), started at 2026-03-02T12:30:00Z" in explain(ledger(runs=[late]), NOON, now=NOON + HOUR).text
+    )
     waiting = run(NOON, RunStatus.QUEUED, started_at=None)
     found = explain(ledger(runs=[waiting]), NOON, now=NOON + HOUR)
     assert (found.why, found.fired) == ("waiting", False)
@@ -95,13 +97,13 @@ def test_a_missed_slot_says_from_when_to_when_nobody_was_there() -> None:
     found = explain(ledger(runs=[skip("missed", NOON)], lives=lives), NOON, now=NOON + HOUR)
     assert found.why == "missed"
     assert texts(found, "daemon") == [
-        "no daemon was there from 2026-03-02T11:00:00Z (last seen) to 2026-03-02T12:01:00Z"
+        "no daemon was running from 2026-03-02T11:00:00Z (last seen) to 2026-03-02T12:01:00Z"
     ]
     stopped = (replace(lives[0], over=True), lives[1])
     (told,) = texts(explain(ledger(runs=[skip("missed", NOON)], lives=stopped), NOON, now=NOON + HOUR), "daemon")
     assert "(stopped)" in told
     (told,) = texts(explain(ledger(runs=[skip("missed", NOON)], lives=lives[1:]), NOON, now=NOON + HOUR), "daemon")
-    assert "no daemon had been seen before" in told
+    assert "no daemon had run before" in told
 
 
 def test_a_daemon_that_fired_nothing_says_why() -> None:
@@ -164,7 +166,7 @@ def test_between_two_slots_a_daemon_that_is_not_there_comes_first() -> None:
     for at in (BETWEEN, NOON + HOUR + MINUTE):
         found = explain(ledger(daemon=False, lives=seen), at, now=NOON + HOUR)
         assert (found.why, texts(found, "daemon")) == (
-            "daemon_down", ["no daemon was there from 2026-03-02T11:00:00Z (last seen)"],
+            "daemon_down", ["no daemon was running from 2026-03-02T11:00:00Z (last seen)"],
         )  # fmt: skip
     assert explain(ledger(lives=()), BETWEEN, now=NOON + HOUR).why == "daemon_down"
     observes = (replace(seen[0], seen=NOON + HOUR, silent="--observe"),)
@@ -181,9 +183,9 @@ def test_between_two_slots_each_neighbour_says_what_became_of_it() -> None:
         ("overlap", "job:7"), ("fired", "job:8"),
     ]  # fmt: skip
     assert texts(found, "fire")[0] == (
-        "the fire before: 2026-03-02T12:00:00Z: overlap: the job was still running, or waiting, when the slot came"
+        "the fire before: 2026-03-02T12:00:00Z: overlap: the job was still running or queued at that time"
     )
-    assert texts(found, "run") == ["under way then: job:6: succeeded"]
+    assert texts(found, "run") == ["running then: job:6: succeeded"]
 
 
 def test_the_neighbours_are_those_of_the_definitions_of_their_times() -> None:
@@ -232,13 +234,13 @@ def test_a_run_says_what_started_it_and_how_each_attempt_ended() -> None:
         ({"trigger": Trigger.MANUAL, "fire_time": None}, "user:nina started it by hand at 2026-03-02T12:00:00Z; "),
         ({"trigger": Trigger.RERUN, "fire_time": None, "task_of": 3}, "00Z, with the text of job:3; "),
         ({"trigger": Trigger.RERUN, "fire_time": None}, "user:nina ran it again at 2026-03-02T12:00:00Z; "),
-        ({"trigger": Trigger.CATCH_UP}, "its slot 2026-03-02T12:00:00Z had passed unserved, and catch_up: latest made"),
+        ({"trigger": Trigger.CATCH_UP}, "its slot 2026-03-02T12:00:00Z was missed, and catch_up: latest ran it late"),
         ({"trigger": Trigger.SCHEDULE}, "its slot 2026-03-02T12:00:00Z was due; it succeeded"),
         ({"status": RunStatus.TIMED_OUT}, "; its timeout of 30m ended it"),
         ({"status": RunStatus.CANCELLED}, "; user:bob cancelled it"),
-        ({"status": RunStatus.INTERRUPTED}, "; the process that ran it was gone"),
+        ({"status": RunStatus.INTERRUPTED}, "; the process that ran it died"),
         ({"status": RunStatus.RUNNING}, "; it is running since 2026-03-02T12:00:00Z"),
-        ({"status": RunStatus.QUEUED, "retry_at": NOON + MINUTE}, "; it is tried again at 2026-03-02T12:01:00Z"),
+        ({"status": RunStatus.QUEUED, "retry_at": NOON + MINUTE}, "; it is retried at 2026-03-02T12:01:00Z"),
         ({"status": RunStatus.FAILED, "reason": "spawn"}, "; it ended as failed, spawn"),
     ],
 )  # fmt: skip
@@ -323,9 +325,9 @@ def test_what_is_to_come_is_told_with_what_stands_against_it() -> None:
 def test_a_slot_that_nobody_has_served_says_what_will_become_of_it() -> None:
     known: dict[str, Any] = {"daemon": False, "lives": (Life(owner="1-a", began=CREATED, seen=NOON - HOUR),)}
     down = explain(ledger(**known), NOON, now=NOON + 5 * MINUTE)
-    assert (down.why, "catch_up: latest decides" in down.text) == ("daemon_down", True)
+    assert (down.why, "decides by catch_up: latest" in down.text) == ("daemon_down", True)
     never = replace(HOURLY, catch_up=CatchUp(policy=CatchUpPolicy.NONE))
-    assert "it is skipped" in explain(ledger((CREATED, never), **known), NOON, now=NOON + 5 * MINUTE).text
+    assert "the next daemon skips it" in explain(ledger((CREATED, never), **known), NOON, now=NOON + 5 * MINUTE).text
     assert explain(ledger(kept_from=NOON + MINUTE), NOON, now=NOON + HOUR).why == "no_record"
 
 
@@ -389,7 +391,7 @@ def test_a_skip_that_was_taken_back_is_no_answer_but_evidence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("daemon", "told"), [(True, "is about to start"), (False, "was not started: the next daemon starts it")]
+    ("daemon", "told"), [(True, "is about to start"), (False, "has not started: the next daemon starts it")]
 )
 def test_a_run_that_is_claimed_and_has_not_started_has_not_ended(daemon: bool, told: str) -> None:
     claimed = run(NOON, RunStatus.CLAIMED, started_at=None)

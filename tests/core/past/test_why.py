@@ -27,10 +27,10 @@ def run(trigger: Trigger, **given: Any) -> Run:
             run(Trigger.SCHEDULE, fire_time=SLOT, fire_time_last=SLOT + timedelta(hours=2), slots=3),
             "3 slots of the schedule, 2026-12-01T03:00:00Z to 2026-12-01T05:00:00Z",
         ),
-        (run(Trigger.CATCH_UP, fire_time=SLOT), "the slot of 2026-12-01T03:00:00Z, made up for late"),
+        (run(Trigger.CATCH_UP, fire_time=SLOT), "the slot of 2026-12-01T03:00:00Z, caught up late"),
         (run(Trigger.MANUAL, requested_by="user:nina"), "run by nina"),
         (run(Trigger.MANUAL, requested_by="agent:claude"), "run by agent:claude"),
-        (run(Trigger.MANUAL), "run by nobody known"),
+        (run(Trigger.MANUAL), "run by an unknown user"),
         (run(Trigger.RERUN, requested_by="user:nina", task_of=3), "run by nina, with the text of backup:3"),
     ],
 )

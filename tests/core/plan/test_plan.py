@@ -416,8 +416,11 @@ def test_a_one_shot_in_the_past_is_created_completed_with_a_warning_once() -> No
 @pytest.mark.parametrize(
     ("ends", "message"),
     [
-        (NOW - timedelta(hours=1), "2026-03-02T07:30:00Z has already passed: job 'job' will never run by itself"),
-        (NOW + timedelta(minutes=5), "no slot is left up to 2026-03-02T08:35:00Z: job 'job' will never run by itself"),
+        (NOW - timedelta(hours=1), "2026-03-02T07:30:00Z has already passed, so job 'job' will never run by itself"),
+        (
+            NOW + timedelta(minutes=5),
+            "no slot is left up to 2026-03-02T08:35:00Z, so job 'job' will never run by itself",
+        ),
     ],
 )
 def test_so_is_a_job_whose_schedule_has_no_slot_left(ends: datetime, message: str) -> None:

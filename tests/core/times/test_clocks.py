@@ -107,14 +107,14 @@ def test_a_jump_while_no_daemon_was_there_is_found_within_one_boot_only() -> Non
 
 def test_a_first_boot_far_behind_what_was_written_waits_two_minutes_and_one_before_the_program_for_ever() -> None:
     behind = first_trust(reading(NOON - DAY), stored=None, newest=NOON, good=nobody)
-    assert "something was written at 2026-03-02T12:00:00Z" in behind.doubt
+    assert "the state was last written at 2026-03-02T12:00:00Z" in behind.doubt
     assert judged(behind, reading(NOON - DAY + 2 * MINUTE), good=nobody).gained
     assert not first_trust(reading(NOON - DAY), stored=None, newest=NOON, good=somebody).doubt
     for good in (nobody, somebody):
         old = datetime(2000, 1, 1, tzinfo=UTC)
         trust = first_trust(ClockReading(wall=old, elapsed=MINUTE, boot_id="b"), stored=None, newest=None, good=good)
         trust = judged(trust, ClockReading(wall=old + DAY, elapsed=DAY + MINUTE, boot_id="b"), good=good)
-        assert "cannot be" in trust.doubt
+        assert "is impossible" in trust.doubt
         set_now = judged(trust, ClockReading(wall=NOON, elapsed=DAY + 2 * MINUTE, boot_id="b"), good=good)
         assert bool(set_now.doubt) is (good is nobody), "it has jumped: two minutes, or until something vouches for it"
 

@@ -160,14 +160,14 @@ def test_keys_of_a_job_with_an_effect_are_silent(more: str) -> None:
     ("expression", "hint"),
     [
         ("45 12 * * TUE,THU *", 'write "45 12 * * TUE,THU", without the last field'),
-        ("0 9 * * mon-fri 0", '; or, if the last one is the second, write "0 0 9 * * mon-fri"'),
-        ("0 9 1 1-12 0 30", '; or, if the last one is the second, write "30 0 9 1 1-12 0"'),
+        ("0 9 * * mon-fri 0", '; or, if the last field is seconds, write "0 0 9 * * mon-fri"'),
+        ("0 9 1 1-12 0 30", '; or, if the last field is seconds, write "30 0 9 1 1-12 0"'),
     ],
 )
 def test_six_fields_that_fit_only_in_another_order_say_which_one_is_the_second(expression: str, hint: str) -> None:
     with pytest.raises(ScheduleError) as error:
         parse_cron(expression)
-    assert error.value.message.startswith("of six fields the first is the second, so ")
+    assert error.value.message.startswith("in six fields the first is seconds, so ")
     assert error.value.hint.endswith(hint)
 
 

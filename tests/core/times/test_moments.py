@@ -115,7 +115,7 @@ def test_a_time_that_comes_twice_is_the_first_and_says_how_to_write_the_second()
     for text in ("2026-10-25 02:30", "2026-10-25 02:30 Europe/Berlin"):
         assert at(text) == "2026-10-25T00:30:00Z"
         said = note(text)
-        assert "comes twice in Europe/Berlin; the first is taken" in said
+        assert "occurs twice in Europe/Berlin; the first is used" in said
         (_, second, _) = said.split('"')
         assert (at(second, "UTC"), note(second, "UTC")) == ("2026-10-25T01:30:00Z", "")
     for text, hour in (("first", 0), ("second", 1)):  # as schedules in words have it
@@ -128,7 +128,7 @@ def test_a_time_that_is_skipped_is_the_end_of_the_gap_and_says_so() -> None:
         assert at(f"2026-03-29 {wall}") == "2026-03-29T01:00:00Z"
     assert note("2026-03-29 02:30") == (
         "2026-03-29 02:30:00 does not exist in Europe/Berlin, where the clock goes forward;"
-        " 2026-03-29 03:00:00 Europe/Berlin is taken"
+        " 2026-03-29 03:00:00 Europe/Berlin is used"
     )
     assert at("2011-12-30 12:00", "Pacific/Apia") == "2011-12-30T10:00:00Z", "a whole day was skipped"
 
@@ -150,9 +150,9 @@ def test_a_time_that_is_skipped_is_the_end_of_the_gap_and_says_so() -> None:
         ("17:44 Europe/Berln", "not an IANA zone name", "'Europe/Berlin'"),
         ("17:44 ../../etc/passwd", "not an instant", "write 2027-"),
         ("17:44 utc", "not an IANA zone name", "'UTC'"),
-        ("Mon 2026-12-01 17:44", "that day is no Mon", "leave out the weekday"),
-        ("Mon today", "that day is no Mon", "leave out the weekday"),
-        ("17:44+01:00", "has an offset and no date", "add the date"),
+        ("Mon 2026-12-01 17:44", "that day is not a Mon", "leave out the weekday"),
+        ("Mon today", "that day is not a Mon", "leave out the weekday"),
+        ("17:44+01:00", "has an offset but no date", "add the date"),
         ("2026-12-01 17:44+02:00 Europe/Berlin", "the offset of Europe/Berlin is +01:00 then", "leave out"),
         ("-999999d", "outside the years 1 to 9999", ""),
         ("+999999999d", "outside the years 1 to 9999", ""),

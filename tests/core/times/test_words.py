@@ -174,10 +174,10 @@ def test_a_cron_is_said_in_words(expression: str, words: str) -> None:
         (every(days=3), "every 3 days, counted from 1970-01-01 00:00 UTC"),
         (every(hours=20), "every 20 hours, counted from 1970-01-01 00:00 UTC"),
         (every(minutes=7), "every 7 minutes, counted from 1970-01-01 00:00 UTC"),
-        (replace(every(hours=8), jitter=MINUTE), "every 8 hours; each start up to 1 minute later"),
+        (replace(every(hours=8), jitter=MINUTE), "every 8 hours; each run starts up to 1 minute later"),
         (
             replace(unite([cron("0 9 * * *"), every(hours=1)]), jitter=MINUTE),
-            "at 09:00, every day, UTC; and every hour; each start up to 1 minute later",
+            "at 09:00, every day, UTC; and every hour; each run starts up to 1 minute later",
         ),
         (replace(every(hours=1), phase=5 * MINUTE), "every hour, with a phase of 5 minutes"),
         (replace(every(hours=6), phase=60 * MINUTE), "every 6 hours, with a phase of 1 hour"),
@@ -410,5 +410,5 @@ def test_every_schedule_is_said_on_one_line_with_each_zone_it_needs(schedule: Sc
 def test_the_words_end_with_the_jitter() -> None:
     assert (
         describe(replace(cron("@daily"), jitter=MINUTE))
-        == describe(cron("@daily")) + "; each start up to 1 minute later"
+        == describe(cron("@daily")) + "; each run starts up to 1 minute later"
     )

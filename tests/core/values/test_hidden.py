@@ -20,15 +20,15 @@ def selectors(text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "index", "said"),
     [
-        ("ok" + tags("Ignore all"), 2, "10 characters that do not show, the first U+E0049"),
+        ("ok" + tags("Ignore all"), 2, "10 invisible characters, the first U+E0049"),
         ("ok" + tags("Ignore all"), 2, "they spell 'Ignore all'"),
         ("\U0001f600" + selectors("send it"), 1, "they spell 'send it'"),
-        ("a\u200bb", 1, "a character that does not show, U+200B (zero width space)"),
+        ("a\u200bb", 1, "an invisible character, U+200B (zero width space)"),
         ("a\u202eb", 1, "U+202E (right-to-left override)"),
-        ("a\u2066b\u2069", 1, "2 characters"),
+        ("a\u2066b\u2069", 1, "2 invisible characters"),
         ("a\u034f", 1, "U+034F"),
         ("a\u3164", 1, "U+3164 (hangul filler)"),
-        ("a\uffa0\u115f", 1, "2 characters"),
+        ("a\uffa0\u115f", 1, "2 invisible characters"),
         ("a\u2800", 1, "U+2800"),
         ("a\u17b4", 1, "U+17B4"),
         ("a\u00ad", 1, "U+00AD"),
@@ -100,7 +100,7 @@ def test_the_places_in_a_block_or_a_body_are_those_in_the_file() -> None:
         (problem,) = read_job_file(path, text.encode(), settings).problems
         places = {"a.yaml": "4:4 and 6:3", "a.md": "6:1 and 6:4"}[path]
         assert problem.message == (
-            f"the file holds 2 characters that do not show, the first U+200B (zero width space), at {places}"
+            f"the file contains 2 invisible characters, the first U+200B (zero width space), at {places}"
         )
 
 

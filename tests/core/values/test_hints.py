@@ -59,7 +59,7 @@ def test_a_hint_never_names_the_opposite(word: str, known: str) -> None:
 def test_a_capital_m_may_be_a_month_and_is_not_taken_for_minutes(text: str) -> None:
     with pytest.raises(UnitError) as told:
         parse_duration(text)
-    assert told.value.hint.startswith("m stands for minutes; a month is no duration")
+    assert told.value.hint.startswith("m means minutes; a month is not a duration")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_capital_m_may_be_a_month_and_is_not_taken_for_minutes(text: str) -> N
 def test_a_month_or_a_year_is_of_no_one_length(text: str, each: str) -> None:
     with pytest.raises(UnitError) as told:
         parse_duration(text)
-    assert told.value.hint.startswith(f"a {each} is no duration: for each {each} use cron")
+    assert told.value.hint.startswith(f"a {each} is not a duration; for every {each}, write cron")
 
 
 @pytest.mark.parametrize("macro", ["@bihourly", "@biweekly", "@fortnightly", "@bimonthly", "@half-hourly"])
@@ -87,13 +87,13 @@ def test_other_capitals_mean_one_thing(text: str, hint: str) -> None:
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("\u201c0 9 * * *\u201d", "it holds LEFT DOUBLE QUOTATION MARK (U+201C); write 0 9 * * *"),
-        ("0 9\u00a0* * *", "it holds NO-BREAK SPACE (U+00A0); write 0 9 * * *"),
-        ("1h\u200b", "it holds ZERO WIDTH SPACE (U+200B); write 1h"),
-        ("0 9 * * mon\u2013fri", "it holds EN DASH (U+2013); write 0 9 * * mon-fri"),
-        ("\uff11h", "it holds FULLWIDTH DIGIT ONE (U+FF11); write 1h"),
-        ("\u2018\u2019", "it holds LEFT SINGLE QUOTATION MARK (U+2018); delete it"),
-        ("h\u0435artbeat", "it holds CYRILLIC SMALL LETTER IE (U+0435); write heartbeat"),
+        ("\u201c0 9 * * *\u201d", "it contains LEFT DOUBLE QUOTATION MARK (U+201C); write 0 9 * * *"),
+        ("0 9\u00a0* * *", "it contains NO-BREAK SPACE (U+00A0); write 0 9 * * *"),
+        ("1h\u200b", "it contains ZERO WIDTH SPACE (U+200B); write 1h"),
+        ("0 9 * * mon\u2013fri", "it contains EN DASH (U+2013); write 0 9 * * mon-fri"),
+        ("\uff11h", "it contains FULLWIDTH DIGIT ONE (U+FF11); write 1h"),
+        ("\u2018\u2019", "it contains LEFT SINGLE QUOTATION MARK (U+2018); delete it"),
+        ("h\u0435artbeat", "it contains CYRILLIC SMALL LETTER IE (U+0435); write heartbeat"),
         ("\u043e\u0442\u0447\u0435\u0442", ""),
         ("Z\u00fcrich", ""),
         ("0 9 * * *", ""),
@@ -121,7 +121,7 @@ def test_a_word_that_may_hold_anything_is_doubted_where_it_only_looks_plain(text
 def test_a_name_that_looks_the_same_is_told_apart() -> None:
     composed, decomposed = "caf\u00e9.md", "cafe\u0301.md"
     told = did_you_mean(composed, [decomposed])
-    assert "It looks the same, and has LATIN SMALL LETTER E (U+0065)" in told
+    assert "It looks the same, but has LATIN SMALL LETTER E (U+0065)" in told
     assert "LATIN SMALL LETTER E WITH ACUTE (U+00E9)" in told
     assert same_looking("a", "b") == same_looking("a", "a") == ""
     assert "NO-BREAK SPACE (U+00A0)" in same_looking("a\u00a0b", "a b")

@@ -93,9 +93,9 @@ def test_a_size_is_read_as_written(text: str | int, size: int) -> None:
         ("10M", "M alone is 1,000,000 or 1,048,576 bytes: write 10000000B or 10MiB"),
         ("1000 k", "k alone is 1,000 or 1,024 bytes: write 1000000B or 1000KiB"),
         ("1 gB", "GB is 1,000,000,000 bytes: write 1000000000B"),
-        ("256kb", "KB is 1,000 bytes: b can stand for bits; if bytes are meant, write 250KiB"),
-        ("8Kib", "b can stand for bits; if bytes are meant, write 8KiB"),
-        ("512b", "b can stand for bits; if bytes are meant, write 512B"),
+        ("256kb", "KB is 1,000 bytes: b can mean bits; for bytes, write 250KiB"),
+        ("8Kib", "b can mean bits; for bytes, write 8KiB"),
+        ("512b", "b can mean bits; for bytes, write 512B"),
         ("512 bytes", "write 512B"),
         ("1kiB", "write 1KiB"),
         ("1TiB", "write 1024GiB"),
@@ -188,7 +188,7 @@ def test_what_a_hint_says_to_write_is_never_refused(text: str) -> None:
         try:
             parse(text)
         except UnitError as error:
-            if "is no duration: for each" in error.hint:
+            if "is not a duration; for every" in error.hint:
                 continue
             words = error.hint.rpartition("write ")[2].removeprefix("one like ")
             for word in re.split(", | or ", words) if words else ():
