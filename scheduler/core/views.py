@@ -296,7 +296,8 @@ def widens_root(field: str) -> bool:
 
 def _narrows(field: str, before: Any, after: Any, plan: Plan) -> bool:
     """True if a change of such a setting only takes power away: a shorter default timeout, a runner that is gone."""
-    if field == "defaults.timeout" and before and after:
+    first, _, rest = field.partition(".")
+    if (first, rest) == ("defaults", "timeout") and before and after:
         return parse_duration(after) < parse_duration(before)
     runner = runner_of(field)
     return runner is not None and plan.root_changes.get(f"runners.{runner}.command", ("", ""))[1] is None
