@@ -28,8 +28,8 @@ def backup_command(given: Globals, path: Path) -> None:
     shown = {"path": str(path.absolute()), "jobs": found.jobs, "runs": found.runs, "bytes": found.bytes}
     if printed(given, {**shown, "copied_at": found.copied_at and instant(found.copied_at)}):
         return
-    click.echo(f"{path}: {_contents(found.jobs, found.runs, found.bytes)}; sound")
-    say(given, "what runs wrote is not in it: copy `runs/` of the state folder too if you need that")
+    click.echo(f"{path}: {_contents(found.jobs, found.runs, found.bytes)}; verified")
+    say(given, "captured output is not included: to keep it, also copy `runs/` from the state folder")
 
 
 @cli.command("gc")
@@ -47,11 +47,11 @@ def gc_command(given: Globals, dry_run: bool) -> None:
     if printed(given, {**asdict(found), "dry_run": dry_run}):
         return
     if found.nothing:
-        say(given, "nothing is kept for too long")
+        say(given, "nothing to delete")
         return
-    outputs = f"outputs of {found.outputs} runs ({format_size(found.output_bytes)})"
-    rows = f", {found.runs} rows of histories" + ("" if dry_run else f", {found.texts} texts") if found.runs else ""
-    click.echo(f"{'would throw away' if dry_run else 'threw away'} {outputs}{rows}")
+    outputs = f"captured output of {found.outputs} runs ({format_size(found.output_bytes)})"
+    rows = f", {found.runs} runs" + ("" if dry_run else f", {found.texts} texts") if found.runs else ""
+    click.echo(f"{'would delete' if dry_run else 'deleted'} {outputs}{rows}")
 
 
 @cli.command("restore")
@@ -84,17 +84,17 @@ def restore_command(given: Globals, backup: Path | None) -> None:
         )
         return
     what = _contents(found.contents.jobs, found.contents.runs, found.contents.bytes)
-    click.echo(f"{root.place.db} is as of {render.local_time(instant(copied_at))}: {what}")
+    click.echo(f"{root.place.db} is restored to {render.local_time(instant(copied_at))}: {what}")
     if found.put_aside is not None:
-        say(given, f"the one that was there is {found.put_aside} now")
-    say(given, "runs, pauses and edits since then are not in it; the next sync reads the files again")
+        say(given, f"the previous database is now {found.put_aside}")
+    say(given, "runs and pauses since then are not in it; the next sync reads the job files again")
     slots = "1 slot" if found.settled.slots == 1 else f"{found.settled.slots} slots"
-    say(given, f"{slots} since then may have been served or not: `missed` in the history, and none of them runs again")
+    say(given, f"{slots} since then may have run: the history shows `missed`, and none of them runs again")
     if found.settled.waited:
-        say(given, f"waited for a place then, and do not run any more: {', '.join(found.settled.waited)}")
+        say(given, f"were waiting then and will not run: {', '.join(found.settled.waited)}")
     if found.unpaused:
-        click.echo(f"warning: was paused, and is not in this copy: {', '.join(found.unpaused)}", err=True)
-    say(given, f"goes on from it: {found.taken_up}" if found.taken_up else "next: scheduler serve")
+        click.echo(f"warning: paused jobs that this backup does not have: {', '.join(found.unpaused)}", err=True)
+    say(given, f"the daemon continues with it: {found.taken_up}" if found.taken_up else "next: scheduler serve")
 
 
 def _print_copies(given: Globals, copies: Any) -> None:
@@ -105,7 +105,7 @@ def _print_copies(given: Globals, copies: Any) -> None:
     if printed(given, {"backups": rows}):
         return
     if not copies:
-        say(given, "there is no nightly copy of this database; a daemon makes one every night")
+        say(given, "this database has no backups; the daemon makes one every night")
         return
     render.print_table(
         ("COPIED", "SIZE", "HISTORY", "PATH"),
@@ -119,7 +119,7 @@ def _print_copies(given: Globals, copies: Any) -> None:
             for each in copies
         ],
     )
-    say(given, f"to go back to one: scheduler restore {shlex.quote(str(copies[0].path))}")
+    say(given, f"to restore one: scheduler restore {shlex.quote(str(copies[0].path))}")
 
 
 def _contents(jobs: int, runs: int, size: int) -> str:

@@ -55,9 +55,9 @@ def clone_command(
     from scheduler.service.clone import Wanted, clone
 
     if verify is not None and allowed_signers is None:
-        raise UsageError("--verify signed needs to know whose signatures are good", hint="add --allowed-signers FILE")
+        raise UsageError("--verify signed needs a list of allowed signers", hint="add --allowed-signers FILE")
     if verify is None and allowed_signers is not None:
-        raise UsageError("--allowed-signers says nothing by itself", hint="add --verify signed")
+        raise UsageError("--allowed-signers has no effect without --verify signed", hint="add --verify signed")
     wanted = Wanted(
         url=url,
         branch=branch,
@@ -83,8 +83,8 @@ def clone_command(
     about = {"root": str(found.folder), "state": str(found.followed.state), "commit": found.commit}
     if printed(given, {**about, **remote}):
         return
-    click.echo(f"{found.folder} follows the {found.remote.words}: {found.commit[:12]} is the root")
-    say(given, f"next: scheduler --root {folder or found.folder} plan, and then serve")
+    click.echo(f"{found.folder} follows the {found.remote.words}, now at {found.commit[:12]}")
+    say(given, f"next: scheduler --root {folder or found.folder} plan, then serve")
 
 
 @contextlib.contextmanager

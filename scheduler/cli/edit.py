@@ -151,7 +151,7 @@ def delete_command(given: Globals, job: str, with_task: bool, if_version: str | 
     root = given.find_root()
     with whole():
         found = delete_job(root, job, with_task=with_task, if_version=if_version, target=target)
-    _print(given, found, done="archived now; its history stays, and comes back with the same id")
+    _print(given, found, done="archived; its history is kept, and a new job with the same id gets it back")
 
 
 @cli.command("mv")
@@ -217,21 +217,21 @@ def _changes(settings: tuple[str, ...]) -> dict[str, Any]:
         name, equals, value = each.partition("=")
         name = name.strip()
         if not equals or not name:
-            why = "no key stands in front of the =" if equals else "there is no = in it"
+            why = "there is no key before the =" if equals else "there is no = in it"
             raise UsageError(f"--set {each}: {why}", hint="write --set KEY=VALUE")
         if not value.strip():
             raise UsageError(
-                f"--set {each}: nothing stands behind the =",
+                f"--set {each}: there is no value after the =",
                 hint=f"--unset {name} deletes the key; for an empty text write --set {name}='\"\"'",
             )
         if name in found:
-            raise UsageError(f"--set {name} is given twice", hint="give one of them")
+            raise UsageError(f"--set {name} is given twice", hint="give it once")
         try:
             found[name] = value_of(value)
         except TextError as error:
             raise UsageError(
-                f"--set {name}: {value} is no YAML: {error.message}",
-                hint=error.hint or "text that starts with a bracket or a quote needs quotes around it",
+                f"--set {name}: {value} is not valid YAML: {error.message}",
+                hint=error.hint or "put quotes around text that starts with a bracket or a quote",
             ) from None
     return found
 
@@ -243,7 +243,7 @@ def _read_task(name: str | None) -> str | None:
     try:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
-        raise UnavailableError(f"--task-file {name} cannot be read: {error.strerror}") from error
+        raise UnavailableError(f"cannot read --task-file {name}: {error.strerror}") from error
     try:
         return data.decode()
     except UnicodeDecodeError as error:

@@ -51,9 +51,9 @@ def _bad_value(error: click.BadParameter, ctx: click.Context | None) -> tuple[st
     kind = None if error.param is None else error.param.type
     value = re.split(r" is not (?:in the range|a valid)", error.message)[0]
     if isinstance(kind, click.IntRange | click.FloatRange) and value != error.message:
-        numbers = "whole numbers" if isinstance(kind, click.IntRange) else "numbers"
+        number = "a whole number" if isinstance(kind, click.IntRange) else "a number"
         low, high = (f"{each:,}" for each in (kind.min or 0, kind.max or 0))
-        return f"{name} is {value}; allowed are {numbers} from {low} to {high}", ""
+        return f"{name} is {value}; it must be {number} from {low} to {high}", ""
     message, _, hint = _plain(error.message).partition("; write ")
     return f"{name}: {message}", f"write {hint}" if hint else ""
 

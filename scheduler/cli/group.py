@@ -68,13 +68,13 @@ class Globals:
     def _zone_of_reader(self) -> str:
         """The zone that the user asked for. If empty, times are shown in the root's zone and read in the job's."""
         if self.utc and self.local:
-            raise UsageError("--utc and --local name two zones", hint="leave one of them out")
+            raise UsageError("--utc and --local cannot be combined", hint="leave one of them out")
         if not self.local:
             return "UTC" if self.utc else ""
         found = local_zone(os.environ)
         if found is None:
             raise UsageError(
-                "the zone of this machine is not known: neither TZ nor /etc/localtime names one",
+                "the time zone of this machine is unknown: neither TZ nor /etc/localtime gives one",
                 hint="TZ=Europe/Berlin scheduler --local ...",
             )
         return found

@@ -45,7 +45,7 @@ class OwnCommand(click.Command):
         with _told_where(ctx):
             super().parse_args(ctx, args)
         if ctx.args and not ctx.resilient_parsing:
-            raise UsageError(f"{ctx.args[0]!r} is one argument too many", hint=f"the usage is `{usage(ctx)}`")
+            raise UsageError(f"unexpected argument {ctx.args[0]!r}", hint=f"the usage is `{usage(ctx)}`")
         return ctx.args
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

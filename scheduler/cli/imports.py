@@ -34,7 +34,7 @@ from scheduler.core.values.texts import json_text, listed, names
 if TYPE_CHECKING:
     from scheduler.core.changes import ImportJson
 
-_CRONTAB_ONLY = "says something of a crontab only"
+_CRONTAB_ONLY = "applies only to a crontab"
 
 
 @cli.command("import")
@@ -91,13 +91,13 @@ def import_command(
                 raise UsageError(f"{name} {_CRONTAB_ONLY}")
     if paused and no_sync:
         raise UsageError(
-            "--paused and --no-sync exclude each other: a pause holds a job by its id, which you may still change",
-            hint="leave one of them out; --prefix and --dry-run help with ids, too",
+            "--paused and --no-sync cannot be combined: a pause needs the final id of the job",
+            hint="leave one of them out; to choose ids first, use --prefix and --dry-run",
         )
     if kind == "export":
         for name, text in (("--runner", runner), ("--timezone", timezone)):
             if text is not None:
-                raise UsageError(f"{name} says nothing about an export: its jobs come as they were")
+                raise UsageError(f"{name} does not apply to an export: its jobs are imported unchanged")
     root = given.find_root()
     options = Options(
         to=to,
@@ -112,7 +112,7 @@ def import_command(
     )
     if kind == "phantom":
         if source == "-":
-            raise UsageError("a database cannot come from standard input", hint="name its file")
+            raise UsageError("a database cannot be read from standard input", hint="give its file")
         with whole():
             found = import_phantom(root, Path(source), options)
     else:
@@ -160,12 +160,12 @@ def _print(given: Globals, found: ImportJson, kind: str, *, only_files: bool) ->
     jobs = f"{total} job{'' if total == 1 else 's'}"
     say(given, f"{jobs}{': ' if told else ''}{told}; {problem_count(problems) or 'no problems'}")
     if only_files and found["written"] and not dry:
-        say(given, "nothing is synced yet: change ids in these files where you like, then run `scheduler sync`")
+        say(given, "not synced yet: change ids in these files if you want, then run `scheduler sync`")
     elif found["why"]:
-        say(given, render.clean(f"not all of it is in force yet: {found['why']}"))
+        say(given, render.clean(f"not everything is applied yet: {found['why']}"))
     _say_what_is_next(given, found, kind)
     if found["guard"] is not None:
-        say(given, "a sync would archive many jobs, and waits for your word: run `scheduler sync`")
+        say(given, "the sync would archive many jobs and needs your confirmation: run `scheduler sync`")
     end(code)
 
 
@@ -174,12 +174,14 @@ def _say_what_is_next(given: Globals, found: ImportJson, kind: str) -> None:
     new = [job["id"] for job in found["jobs"] if job["files"] == "written"]
     if not new or found["applied"] != "now" or kind == "export":
         return
-    where, away = ("the crontab", "take its lines out (`crontab -e`)") if kind == "crontab" else ("Phantom", "stop it")
+    where, away = ("the crontab", "remove its lines (`crontab -e`)") if kind == "crontab" else ("Phantom", "stop it")
     if found["paused"]:
         say(given, f"these jobs are paused, and {where} still runs them: {away}, then:")
         say(given, f"  scheduler resume {' '.join(found['paused'])}")
     elif found["live"]:
-        say(given, f"a daemon fires these jobs now, and {where} still runs them, too: {away}, or until then:")
+        say(
+            given, f"a daemon fires these jobs now, and {where} still runs them, too: {away}, or pause them until then:"
+        )
         say(given, f"  scheduler pause {' '.join(new)}")
     else:
         say(given, f"{where} still runs these jobs: {away} before you start `scheduler serve`")
@@ -196,7 +198,7 @@ def export_command(given: Globals, jobs: tuple[str, ...], every: bool) -> None:
     """
     if every == bool(jobs):
         raise UsageError(
-            "name the jobs, or say --all" if not jobs else "--all and jobs exclude each other",
+            "give job ids or --all, not both" if not jobs else "--all and job ids cannot be combined",
             hint="`scheduler export JOB > jobs.jsonl`",
         )
     from scheduler.service.imports.exports import export_jobs

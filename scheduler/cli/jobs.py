@@ -71,8 +71,8 @@ def list_command(given: Globals, status: str | None, tag: str | None, problems: 
     root = given.find_root()
     found = list_jobs(root, status=status, tag=tag, problems=problems, tasks=given.as_json)
     if not found["synced"]:
-        what = "these jobs are what its files say, and none fires"
-        say(given, f"this root was never synced: {what}; run `scheduler sync`, or `scheduler serve`")
+        what = "these jobs are read from the files, and none fires"
+        say(given, f"this root has never been synced: {what}; run `scheduler sync`, or `scheduler serve`")
     _say_held(given, found["summary"]["held"])
     daemon = found.get("daemon")
     if daemon is not None and daemon["state"] in _GONE and found["jobs"]:
@@ -114,7 +114,7 @@ def list_command(given: Globals, status: str | None, tag: str | None, problems: 
 
 def _say_held(given: Globals, held: str | None) -> None:
     if held:
-        say(given, f"held: {held}: edits of the files wait until that is over; {how_held_ends(held)}")
+        say(given, f"sync is held: {held}; {how_held_ends(held)}")
 
 
 @cli.command("show")
@@ -286,14 +286,14 @@ def explain_command(
     root = given.find_root()
     if ":" in job:
         if at is not None or start is not None or until is not None:
-            raise UsageError(f"{job} is one run, and has its own time", hint="leave out --at, --from and --to")
+            raise UsageError(f"{job} is a single run, which has its own time", hint="leave out --at, --from and --to")
         _print_answer(given, explain_run_of(root, job, prefix=given.prefix))
     elif start is not None:
         if at is not None:
-            raise UsageError("--at is one instant, --from and --to are two", hint="leave one of them out")
+            raise UsageError("--at cannot be combined with --from or --to", hint="leave one of them out")
         _print_window(given, explain_between(root, job, start, until, prefix=given.prefix))
     elif until is not None:
-        raise UsageError("--to needs --from", hint="add --from with the start of the window")
+        raise UsageError("--to needs --from", hint="add --from for the start of the window")
     else:
         _print_answer(given, explain_job(root, job, at=at, prefix=given.prefix))
 
@@ -362,7 +362,7 @@ def output_command(given: Globals, run: str, follow: bool) -> None:
     """
     root = given.find_root()
     if follow and given.as_json:
-        raise UsageError("--follow prints as it comes, and --json one answer", hint="leave one of them out")
+        raise UsageError("--follow and --json cannot be combined", hint="leave one of them out")
     if ":" not in run:
         run = run_to_read(root, run, prefix=given.prefix).id
         if sys.stderr.isatty():

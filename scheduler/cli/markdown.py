@@ -63,8 +63,8 @@ def comment(shown: Json, diffs: Sequence[TaskDiff], *, folder: str = "", read: b
         ],
     )
     page.add("notes", [f"- {code(note)}" for note in shown["notes"]])
-    page.add("the error that stops everything", _unread(read))
-    page.add("what the guard holds back", _guard(shown["guard"]))
+    page.add("the error that blocks the sync", _unread(read))
+    page.add("jobs held back by the prune guard", _guard(shown["guard"]))
     errors = [_problem(each) for each in shown["problems"] if each["severity"] == "error"]
     page.bullets("problems", _ERRORS, errors, share=0.3)
     power = [line for each in powers(shown) for line in _power(each, shown)]
@@ -176,7 +176,7 @@ class _Page:
         if self._cut:
             cut = ", ".join(f"{n} {what}" if what else str(n) for what, n in self._cut.items())
             self._blocks.append(
-                f"**Cut: this comment has no room for all of it. Not shown: {cut}.** "
+                f"**Cut: this comment is too long. Not shown: {cut}.** "
                 "`scheduler plan --base …` in a clone shows everything."
             )
         return "\n\n".join(self._blocks) + "\n"
@@ -215,11 +215,11 @@ def _guard(guard: Json | None) -> list[str]:
         return []
     command = code(f"scheduler sync --confirm-prune {guard['token']}")
     return [
-        "#### The guard holds these back",
+        "#### Held back by the prune guard",
         "",
         f"{code(guard['why'])}: {_listed(guard['ids'])}.",
         "",
-        f"They stay as they are until somebody runs, after merging, {command}.",
+        f"They are not archived until someone runs {command} after merging.",
     ]
 
 

@@ -59,7 +59,7 @@ def run_command(given: Globals, job: str, wait: bool, task_of: str | None, dry_r
 
         def synced(created: int) -> None:
             jobs = f"{created} job{'' if created == 1 else 's'}"
-            say(given, f"this root was never synced: it was synced first, and {jobs} created")
+            say(given, f"this root had never been synced, so it was synced first; {jobs} created")
 
         def claimed(run: Run, here: bool) -> None:
             started.append(run.id)
@@ -72,14 +72,14 @@ def run_command(given: Globals, job: str, wait: bool, task_of: str | None, dry_r
             finished = run_job(root, job, cancel=cancel, wait=wait, claimed=claimed, task_of=task_of, synced=synced)
         except KeyboardInterrupt:
             if started:
-                say(given, f"\n{started[0]} goes on in the daemon; `scheduler cancel {started[0]}` ends it")
+                say(given, f"\n{started[0]} continues in the daemon; to stop it: scheduler cancel {started[0]}")
             raise
     succeeded = finished.status is RunStatus.SUCCEEDED or not finished.status.finished
     code = end_will_be(0 if succeeded else PROBLEMS)
     if given.as_json:
         render.print_json({"run": run_json(finished)})
     elif not finished.status.finished:
-        say(given, f"{finished.id} runs in the daemon; `scheduler output {finished.id} --follow` shows what it writes")
+        say(given, f"{finished.id} runs in the daemon; to see its output: scheduler output {finished.id} --follow")
     else:
         if finished.output_bytes:
             render.write_bytes(sys.stdout, output(root, finished.id)[1])
@@ -137,7 +137,7 @@ def pause_command(
     A pause survives every sync and edits no file.
     """
     if one_slot and until is not None:
-        raise UsageError("--next says itself how long the pause is", hint="leave --until out")
+        raise UsageError("--next and --until cannot be combined", hint="leave --until out")
     root = given.find_root()
     known_jobs(root, jobs)
     _print_jobs(given, [pause_job(root, job, reason=reason, until=until, one_slot=one_slot) for job in jobs])

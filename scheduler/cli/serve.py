@@ -57,9 +57,9 @@ def serve_command(
     """
     for option, given_here in (("--listen", listen is not None), ("--no-api", no_api)):
         if given_here:  # silently ignoring it would be misleading
-            raise UsageError(f"{option} is not supported yet: there is no HTTP API", hint=f"leave {option} out")
+            raise UsageError(f"{option} is not supported yet: there is no HTTP API", hint=f"leave out {option}")
     if observe and once:
-        raise UsageError("--observe fires nothing, and --once only what is due now", hint="leave one of them out")
+        raise UsageError("--observe and --once cannot be combined", hint="leave one of them out")
     leave_pid_1()
     level = logging.DEBUG if given.verbose else logging.WARNING if given.quiet else logging.INFO
     write_log(sys.stderr, log_format, level, os.environ)

@@ -47,7 +47,7 @@ def print_run(given: Globals, found: ShowRunJson) -> None:
         for i, line in enumerate(last):
             _echo_fields({stream if i == 0 else "": line})
     if run["output_bytes"] and not any(found["last_lines"].values()):
-        say(given, "the output is not kept any more")
+        say(given, "the output has been deleted")
     elif run["output_bytes"]:
         say(
             given,

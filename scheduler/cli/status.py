@@ -55,13 +55,14 @@ def top_command(given: Globals, every: float) -> None:
     """
     if not sys.stdout.isatty() or given.as_json:
         raise UsageError(
-            "top draws on a terminal", hint="`scheduler status` prints the same once, `--json` for programs"
+            "top needs a terminal",
+            hint="`scheduler status` prints the same once; programs use `scheduler status --json`",
         )
     root = given.find_root()
     with _other_screen(), contextlib.suppress(KeyboardInterrupt):
         while True:
             now, size = root.clock.now(), shutil.get_terminal_size()
-            title = f"every {every:g} s, {render.local_time(_instant(now))}; Ctrl-C ends"
+            title = f"every {every:g} s, {render.local_time(_instant(now))}; Ctrl-C quits"
             lines = [title, "", *status_lines(status(root), now, coloured=render.in_colour(sys.stdout))]
             # Draw over the old screen line by line: clearing it would flicker.
             drawn = "".join(f"{_fitted(line)}\x1b[K\n" for line in lines[: size.lines - 1])
@@ -123,7 +124,7 @@ def status_lines(found: StatusJson, now: datetime, *, coloured: bool = False) ->
     if found["summary"]["guarded"]:
         shown.append("the guard holds jobs that would be archived; `scheduler sync` names the ways out")
     if held := found["summary"]["held"]:
-        shown.append(f"held: {held}: edits of the files wait until that is over")
+        shown.append(f"sync is held: {held}")
     if found["never_synced"]:
         shown.append("this root has never been synced; run `scheduler sync`")
     yield from _rows("trouble", [("", render.in_zone(each)) for each in shown], "doctor", coloured)

@@ -60,22 +60,22 @@ def init_command(given: Globals, folder: Path | None) -> None:
     for path in found.written:
         click.echo(f"wrote    {folder / path}")
     for path in found.kept:
-        click.echo(f"kept     {folder / path}: it is there already")
+        click.echo(f"kept     {folder / path}: it already exists")
     for path in found.left_out:
-        click.echo(f"left out {folder / path}: the file that it belongs to is not the sample's")
+        click.echo(f"left out {folder / path}: the file it belongs to already existed with other content")
     if not found.written:
         say(
             given,
-            f"{folder / ROOT_FILE} is there already: nothing was written. To start another root: scheduler init DIR",
+            f"{folder / ROOT_FILE} already exists: nothing was written. To create another root: scheduler init DIR",
         )
         return
     if found.jobs != JOBS:
-        say(given, f"{folder / JOBS} holds files of yours: job files go into {folder / found.jobs}")
+        say(given, f"{folder / JOBS} already has files: job files go in {folder / found.jobs}")
     hello = next((Path(path).stem for path in found.written if Path(path).stem == _HELLO), None)
     steps = [] if folder.resolve() == Path.cwd() else [(f"cd {shlex.quote(str(folder))}", "")]
     steps += [] if hello is None else [(f"scheduler run {hello} --wait", "one run, now")]
-    steps.append(("$EDITOR scheduler.yaml", "one line wakes your agent: `command` of the runner `agent`"))
-    steps.append(("scheduler serve", "fires by schedule until Ctrl-C"))
+    steps.append(("$EDITOR scheduler.yaml", "set `command` of the runner `agent` to start your agent"))
+    steps.append(("scheduler serve", "runs jobs on schedule until Ctrl-C"))
     say(given, "next:")
     for command, what in steps:
         say(given, f"  {command:<34}{f' # {what}' if what else ''}".rstrip())
@@ -151,7 +151,7 @@ def plan_command(given: Globals, base: str | None, head: str | None, direct: boo
     Changes nothing.
     """
     if base is None and (head is not None or direct):
-        raise UsageError(f"{'--head' if head is not None else '--direct'} says nothing without --base")
+        raise UsageError(f"{'--head' if head is not None else '--direct'} has no effect without --base")
     given.as_json = given.as_json or style == "json"
     root = given.find_root(only_files=base is not None)
     if base is None and style in ("text", "json"):
@@ -205,11 +205,11 @@ def sync_command(given: Globals, dry_run: bool, confirm_prune: str | None, now_a
         click.echo(f"error: {render.clean(looked.words)}", err=True)
         click.echo(f"  hint: {render.clean(looked.hint)}", err=True)
     for run_id in found.recovered:
-        say(given, f"{run_id} is interrupted: the process that ran it is gone, and so is what it had started")
+        say(given, f"{run_id} was interrupted: its process and everything it had started are gone")
     _print_synced(given, found, root, dry=dry_run)
     if found.token_refused:
         click.echo(
-            f"error: --confirm-prune {confirm_prune} does not name the set that would be archived now; none was",
+            f"error: --confirm-prune {confirm_prune} is not the token of the jobs to archive now; nothing was archived",
             err=True,
         )
     end(code)
@@ -234,16 +234,20 @@ def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, r
         return
     if shown["held"]:
         click.echo(
-            f"held: {shown['held']}: {'a sync would do' if dry else 'it did'} nothing until that is over", err=True
+            f"sync is held: {shown['held']}; {'a sync would change nothing' if dry else 'nothing was changed'}",
+            err=True,
         )
         if shown["held"].endswith(HALF_WAY):
-            click.echo(f"  to take the files as they are: scheduler{_options(given)} sync --now", err=True)
+            click.echo(f"  to sync anyway: scheduler{_options(given)} sync --now", err=True)
         if not dry:
             return
     sources = problem_lines(root, found.problems) if reviewed is None else reviewed.sources
     render.print_problems(found.problems, sources=sources)
     if not found.read:
-        click.echo("error: scheduler.yaml cannot be used: nothing is applied, the last good settings stay", err=True)
+        click.echo(
+            "error: scheduler.yaml is missing or invalid: nothing was applied; the last good settings stay in force",
+            err=True,
+        )
         return
     if reviewed is not None:
         from scheduler.cli.review_text import review_lines
@@ -306,7 +310,7 @@ def _drift(job: DriftJson) -> str:
     """Who or what prevents a job from firing although its file says that it should."""
     since = render.local_time(job["at"])
     if job["status"] == "stopped":
-        return f"{job['id']} is stopped since {since}: {job['reason']}; `scheduler resume {job['id']}` or an edit"
+        return f"{job['id']} is stopped since {since}: {job['reason']}; run `scheduler resume {job['id']}` or edit it"
     told = [job["id"], f"since {since}", f"by {job['by']}"]
     told += [f"until {render.local_time(job['until'])}"] if job["until"] else []
     return " ".join([*told, f"({job['reason']})"] if job["reason"] else told)
@@ -315,13 +319,13 @@ def _drift(job: DriftJson) -> str:
 def _print_guard(given: Globals, root: Root, guard: GuardJson | None, options: str) -> None:
     if guard is None:
         return
-    click.echo(f"refused: {guard['why']}; these wait: {', '.join(guard['ids'])}", err=True)
+    click.echo(f"refused: {guard['why']}; not archived: {', '.join(guard['ids'])}", err=True)
     if back := guard.get("put_back"):
         here = "" if root.place.label == Path.cwd() else f" -C {shlex.quote(str(root.place.label))}"
         shown = f"git{here}{back.removeprefix('git')}" if back.startswith("git ") else back
-        click.echo(f"  to put them back: {render.clean(shown)}", err=True)
+        click.echo(f"  to restore the files: {render.clean(shown)}", err=True)
     click.echo(
-        f"  to archive exactly these: scheduler{_options(given)} sync --confirm-prune {guard['token']}{options}",
+        f"  to archive exactly these jobs: scheduler{_options(given)} sync --confirm-prune {guard['token']}{options}",
         err=True,
     )
 

@@ -26,12 +26,9 @@ def mcp_command(given: Globals) -> None:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
         raise UnavailableError(
-            "the command mcp needs the extra `mcp`, which is not installed", hint="pip install 'gitops-scheduler[mcp]'"
+            "`scheduler mcp` needs the extra `mcp`, which is not installed", hint="pip install 'gitops-scheduler[mcp]'"
         ) from None
     if sys.stdin.isatty():
-        say(
-            given,
-            "this talks to a program, not to people: name the command in the settings of an agent; Ctrl-C ends it",
-        )
+        say(given, "this command is for programs: add it to the settings of your agent; Ctrl-C quits")
     who = os.environ.get("SCHEDULER_RUN_ID") or root.actor.partition(":")[2]
     serve_tool(replace(root, actor=f"agent:{who}"))

@@ -72,7 +72,7 @@ def diff_command(given: Globals, before: str, after: str | None) -> None:
             click.echo(f"  {render.clean(line)}")
     for side in (old, new):
         if side["no_text"]:
-            say(given, render.clean(f"\nthe text of {side['run'] or 'now'} is not known: {side['no_text']}".lstrip()))
+            say(given, render.clean(f"\n{side['run'] or 'now'} has no known text: {side['no_text']}".lstrip()))
     if found["text_changed"]:
         click.echo()
         if sys.stdout.isatty():

@@ -25,7 +25,7 @@ def ask(holder: Holder, verb: str, *, limit: float | None = None, **request: Any
     Raises: what the daemon's side raised; UnavailableError if it cannot be reached, falls silent, or hangs up.
     """
     if holder.socket is None:
-        raise UnavailableError(f"the daemon ({holder}) has no socket", hint="its log says why; restart it")
+        raise UnavailableError(f"the daemon ({holder}) has no socket", hint="its log says why; then restart it")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         patience = _PATIENCE_S if limit is None else limit
         give_up = math.inf if limit is None else time.monotonic() + limit
@@ -46,8 +46,8 @@ def ask(holder: Holder, verb: str, *, limit: float | None = None, **request: Any
                         yield answer
         except TimeoutError as error:
             raise UnavailableError(
-                f"the daemon ({holder}) does not answer: nothing came from it for {patience:g} seconds",
-                hint=f"it has been stopped (SIGSTOP, Ctrl-Z): `kill -CONT {holder.pid}` lets it go on"
+                f"the daemon ({holder}) has not answered for {patience:g} seconds",
+                hint=f"it is suspended (SIGSTOP, Ctrl-Z): resume it with `kill -CONT {holder.pid}`"
                 if holder.host == socket.gethostname() and is_stopped(holder.pid)
                 else "look at its log, or restart it",
             ) from error
@@ -65,4 +65,4 @@ def answer_of(holder: Holder, verb: str, *, limit: float | None = None, **reques
     """The first answer to a request. Raises like `ask`."""
     for answer in ask(holder, verb, limit=limit, **request):
         return answer
-    raise UnavailableError(f"the daemon ({holder}) hung up without an answer", hint="look at its log")
+    raise UnavailableError(f"the daemon ({holder}) closed the connection without an answer", hint="look at its log")

@@ -74,7 +74,7 @@ class DaemonLock(contextlib.AbstractContextManager["DaemonLock"]):
                 make_private(place.mark.parent)
                 self._locks.append(_Named(place.mark, place))
             except OSError as error:
-                why = "no command finds this daemon once its state folder is deleted"
+                why = "if its state folder is deleted, no command can find this daemon"
                 _log.warning("no_mark", why, path=place.mark, error=error.strerror)
             except UnavailableError:
                 self._locks[0].end()
@@ -123,8 +123,8 @@ class _Named(Lock):
             super().__init__(path, wait=_LOCK_TRIES_S)
         except BlockingIOError:
             raise UnavailableError(
-                f"the database {place.db} is held by another daemon: {_read(path) or 'one that is just starting'}",
-                hint="there is one daemon per database: stop that one, or name another database with --db",
+                f"another daemon uses the database {place.db}: {_read(path) or 'one that is just starting'}",
+                hint="only one daemon can use a database: stop that one, or choose another database with --db",
             ) from None
         dead = _parsed(os.pread(self.file, REQUEST_BYTES, 0))
         if dead is not None:
@@ -181,7 +181,9 @@ def find(place: Place) -> Holder | None:
         if not held:
             return None
         if time.monotonic() > give_up:
-            raise UnavailableError(f"a daemon holds {place.db}, but does not say who it is", hint="try again")
+            raise UnavailableError(
+                f"a daemon uses {place.db}, but its lock file does not identify it", hint="try again"
+            )
         time.sleep(0.05)
 
 

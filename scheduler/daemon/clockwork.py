@@ -256,7 +256,7 @@ class Clockwork:
             return None
 
     def _drop(self, job: Job) -> None:
-        _log.exception("job_not_fired", "looked at again once its file changes", job_id=job.id)
+        _log.exception("job_not_fired", "this job does not fire until its file changes", job_id=job.id)
         self.agenda.drop(job.id)
 
     def _claim(self, store: Store, dues: list[Due], now: datetime) -> list[Run] | None:

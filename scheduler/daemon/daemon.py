@@ -114,7 +114,9 @@ class Daemon:
         self._store = store = cleanup.enter_context(Store.open(place.db))  # of the main thread
         self._file = DatabaseFile(place)
         if damage := store.damage():
-            raise UnavailableError(f"{place.db} is damaged: {damage}", hint="`scheduler restore` brings a copy back")
+            raise UnavailableError(
+                f"{place.db} is damaged: {damage}", hint="`scheduler restore` lists the backups and restores one"
+            )
         self.stores = stores = Stores(place.db, usable=self._file.trouble)
         cleanup.callback(stores.close)
         # The one cycle: the clockwork claims what a pass asks for, and each claimed run makes a pass.
@@ -239,7 +241,9 @@ class Daemon:
         self.engine.start_no_more()
         if number is None:
             lost = ",".join(sorted(self._lost.union(self.engine.unwritten))) or "none"
-            _log.warning("database_put_back", "starts anew with it", path=self.place.db, ends_lost=lost)
+            _log.warning(
+                "database_put_back", "restarting with the restored database", path=self.place.db, ends_lost=lost
+            )
         else:
             _log.info("stopping", signal=signal.Signals(number).name, grace_s=self._grace.total_seconds())
             self._manager.stopping(self._grace + CANCEL_GRACE)
@@ -279,7 +283,7 @@ class Daemon:
         self.places.saw_database(trouble)
         if trouble != self._database_trouble:
             if trouble:
-                _log.error("database_gone", "`scheduler restore` brings a copy back", reason=trouble)
+                _log.error("database_gone", "`scheduler restore` lists the backups and restores one", reason=trouble)
             else:
                 _log.warning("database_back", path=self.place.db)
                 self.agenda.poke()
@@ -351,10 +355,10 @@ class Daemon:
     def troubles(self) -> list[str]:
         """What keeps it from its work. Empty texts if nothing does."""
         unwritten = self.engine.unwritten
-        ends = f"ended, and the end is not written yet: {', '.join(unwritten)}" if unwritten else ""
+        ends = f"ended, but the result is not saved yet: {', '.join(unwritten)}" if unwritten else ""
         hangs = [loop.hang for loop in self._hearts]
         if self.told_to_stop:  # its threads end, as they should
-            hangs = ["the daemon is stopping: what runs may end, nothing starts any more"]
+            hangs = ["the daemon is stopping: running jobs may finish, no new ones start"]
         return [*(loop.trouble for loop in self._hearts), self.place.moved, ends, *hangs]
 
 
@@ -364,7 +368,10 @@ def _tell_what_is_new(place: Place, store: Store, passes: Passes, put_aside: Seq
     mount = mount_of(place.db.parent)
     if mount is not None and mount.is_shared:
         _log.warning(
-            "network_file_system", "neither SQLite nor locks are safe there, see doctor", path=place.db, kind=mount.kind
+            "network_file_system",
+            "SQLite and its locks are unsafe there; see `scheduler doctor`",
+            path=place.db,
+            kind=mount.kind,
         )
     if store.read(syncs.synced_at) is None:
         found = passes.plan(store.read(syncs.observed))
@@ -372,4 +379,4 @@ def _tell_what_is_new(place: Place, store: Store, passes: Passes, put_aside: Seq
         named = ", ".join(ids[:MOST_NAMED]) or "none"
         more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
         count = "1 job" if len(ids) == 1 else f"{len(ids)} jobs"
-        _log.warning("new_database", f"it is empty; about to own {count}: {named}{more}", path=place.db)
+        _log.warning("new_database", f"the database is empty; about to create {count}: {named}{more}", path=place.db)

@@ -88,7 +88,7 @@ class Duties:
             if self.engine.places < max_running:
                 _log.warning(
                     "few_files",
-                    f"limits.max_running is {max_running}, but no more files may be open; raise ulimit -n",
+                    f"limits.max_running is {max_running}, which needs more open files than allowed; raise ulimit -n",
                     places=self.engine.places,
                 )
 
@@ -142,4 +142,4 @@ def _elsewhere(settings: Settings) -> str:
     names = {name, name.partition(".")[0]}
     if any(fnmatchcase(each, glob.lower()) for each in names for glob in settings.hosts):
         return ""
-    return f"hosts names {', '.join(settings.hosts)}, and this is {name}"
+    return f"hosts in scheduler.yaml is {', '.join(settings.hosts)}, and this host is {name}"

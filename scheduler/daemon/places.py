@@ -152,7 +152,7 @@ class Places:
         fault = known.fault
         _log.warning(
             "place_lost",
-            "its jobs wait until it is back; no error is counted",
+            "its jobs wait until it is restored; this counts as no error of theirs",
             cause=fault.cause.value,
             name=fault.name or None,
             reason=fault.message,
@@ -172,7 +172,7 @@ class Places:
             since = fault.since or now
             _log.warning(
                 "place_back",
-                "firing goes on",
+                "firing resumes",
                 cause=fault.cause.value,
                 name=fault.name or None,
                 lost_s=round((now - since).total_seconds()),

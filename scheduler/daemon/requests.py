@@ -32,7 +32,7 @@ def _given(request: Json, name: str, kind: type[Any], *, optional: bool = False)
     if value is None and optional:
         return None
     if type(value) is not kind or (isinstance(value, str) and not _is_text(value)):
-        raise UsageError(f"not a request: {name} has to be of type {kind.__name__}; nothing was done")
+        raise UsageError(f"not a request: {name} must be of type {kind.__name__}; nothing was done")
     return value
 
 
@@ -90,7 +90,7 @@ class Requests:
         daemon = self.daemon
         daemon.ready.wait()
         if daemon.told_to_stop:
-            raise UnavailableError("the daemon is stopping", hint="try again when it is back")
+            raise UnavailableError("the daemon is stopping", hint="try again once it has restarted")
         if trouble := lack_of_room(daemon.place.db.parent, daemon.place.outputs):
             raise UnavailableError(trouble, hint="nothing was started")
         with daemon.stores.lend() as store:

@@ -248,7 +248,7 @@ class Resync:
                 job_id=ROOT_JOB_ID, action="held", field="sync", after=held, at=now, actor="scheduler", cause="watch"
             )
             store.write(append_audit, [row])  # first: if it cannot be written, every pass tries again
-            _log.warning("sync_held_long", "edits wait until that is over", reason=held)
+            _log.warning("sync_held_long", "changes to the files are not applied until then", reason=held)
             self._held_told = True
 
     def _report(self, found: Synced, cause: str) -> None:
@@ -261,7 +261,7 @@ class Resync:
         self._report_problems(frozenset(plan.problems))
         if plan.guard is not None and not plan.nothing_to_do:
             ids = plan.guard.ids
-            how, more = "`scheduler sync` says how to confirm", len(ids) - MOST_PROBLEMS
+            how, more = "`scheduler sync` prints the command that confirms", len(ids) - MOST_PROBLEMS
             named = ",".join(ids[:MOST_PROBLEMS])
             _log.log(logging.WARNING, "guard_holds", how, jobs=named, more=more if more > 0 else None)
         guarded = plan.states[SyncState.HELD] > 0  # as stored: the plan itself may doubt a loss again
@@ -272,13 +272,13 @@ class Resync:
 
     def _report_lost(self) -> None:
         if self._watcher.overflowed:  # this pass looks at everything, so nothing is lost
-            _log.warning("events_lost", reason="more changes than the system keeps: all files are read again")
+            _log.warning("events_lost", reason="more changes than the kernel's queue holds; reading all files again")
 
     def _report_blind(self) -> None:
         blind, moved = self._watcher.blind, self.place.moved
         if blind != self._said_blind:
             if blind:
-                _log.warning("unwatched", f"all files are read every {self._rescan_s():.0f} s", reason=blind)
+                _log.warning("unwatched", f"reading all files every {self._rescan_s():.0f} s instead", reason=blind)
             else:
                 _log.warning("watched_again")
             self._said_blind = blind
@@ -293,7 +293,7 @@ class Resync:
         for each in new[:MOST_PROBLEMS]:
             _log.warning("problem", each.message, path=each.path, line=each.line, column=each.column, code=each.code)
         if len(new) > MOST_PROBLEMS:
-            _log.warning("problems", "`scheduler validate` shows all", more=len(new) - MOST_PROBLEMS)
+            _log.warning("problems", "`scheduler validate` shows all of them", more=len(new) - MOST_PROBLEMS)
         if self._known_problems and not problems:
             _log.info("problems_gone")
         self._known_problems = problems

@@ -43,7 +43,7 @@ class Manager:
 
     def starting(self) -> None:
         """Announce the first pass, which may take longer than a manager allows by default."""
-        self._send("STATUS=first pass over the files", _extend(FIRST_PASS))
+        self._send("STATUS=reading the files for the first time", _extend(FIRST_PASS))
 
     def turn(self, loops: Sequence[Loop], status: str) -> None:
         """Send READY once every thread has made a turn, then the status, and that all threads are alive."""
@@ -70,7 +70,7 @@ class Manager:
 
     def stopping(self, longest: timedelta) -> None:
         """longest: how long running jobs may take to finish and to be ended."""
-        self._send("STOPPING=1", "STATUS=stopping; what runs may end", _extend(longest + MARGIN))
+        self._send("STOPPING=1", "STATUS=stopping; running jobs may finish", _extend(longest + MARGIN))
 
     def _send(self, *lines: str) -> None:
         if self._address is None:

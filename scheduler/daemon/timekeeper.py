@@ -63,7 +63,7 @@ class Timekeeper:
             if not self._trust.doubt:
                 return ""
             until = "until it is set" if self._clock.now() < NOT_BEFORE else _UNTIL
-            return f"the clock is not believed: {self._trust.doubt}; nothing fires {until}"
+            return f"the clock is not trusted: {self._trust.doubt}; nothing fires {until}"
 
     @property
     def needs_repair(self) -> bool:
@@ -109,7 +109,9 @@ class Timekeeper:
     def _tell(self, before: Trust | None, after: Trust) -> None:
         if after.doubt and (before is None or before.doubt != after.doubt):
             _log.warning(
-                "clock_doubted", "nothing fires until it is known good, or for two minutes", reason=after.doubt
+                "clock_doubted",
+                "nothing fires until the clock is known to be right, or for two minutes",
+                reason=after.doubt,
             )
         elif before is not None and before.doubt and not after.doubt:
             _log.warning("clock_believed", now=instant(self._clock.now()))

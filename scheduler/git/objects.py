@@ -29,7 +29,7 @@ class AbsentError(UnavailableError):
 
     def __init__(self, said: str) -> None:
         super().__init__(
-            "git does not have the content of every file of the commit: this is a partial clone, or a damaged one",
+            "git lacks the content of some files of the commit: this is a partial or damaged clone",
             hint="clone without --filter, or run `git fetch --refetch --no-filter`",
         )
         self.said = said
@@ -39,22 +39,22 @@ class TooManyFilesError(UnavailableError):
     """A commit with more files than we look at. `said`: that, as a clause about the commit."""
 
     def __init__(self, commit: str) -> None:
-        self.said = f"names more than {MOST_FILES:,} files, or {MOST_BYTES // 1024**2} MiB of their names"
-        super().__init__(f"commit {commit[:12]} {self.said}", hint="keep jobs in a repository of their own")
+        self.said = f"has more than {MOST_FILES:,} files, or {MOST_BYTES // 1024**2} MiB of file names"
+        super().__init__(f"commit {commit[:12]} {self.said}", hint="keep the jobs in a separate repository")
 
 
 class OddTreeError(UnavailableError):
     """A tree that git would not check out: it could write outside its folder. `said`: what is odd, as a clause."""
 
     def __init__(self, commit: str, said: str) -> None:
-        super().__init__(f"commit {commit[:12]} {said}", hint="see `git fsck` there")
+        super().__init__(f"commit {commit[:12]} {said}", hint="run `git fsck` there")
         self.said = said
 
 
 def need_repository(root: Path) -> None:
     if git_folder(root) is None:
         raise RefusedError(
-            f"{root} is in no git repository, so there is nothing to commit to; nothing was written",
+            f"{root} is not in a git repository, so nothing can be committed; nothing was written",
             hint="edit without a commit, or run: git init",
         )
 
@@ -80,7 +80,7 @@ def find_commit(root: Path, name: str) -> str:
     need_repository(root)
     found = None if "\0" in name else resolve_revision(root, f"{name}^{{commit}}")
     if found is None:
-        raise RefusedError(f"{name!r} names no commit here", hint="name one that `git log` shows")
+        raise RefusedError(f"{name!r} is not a commit here", hint="choose one that `git log` shows")
     return found
 
 
@@ -153,7 +153,7 @@ def folders_of(commit: str, entries: Sequence[Entry]) -> Mapping[str, Sequence[s
         if len(set(names)) < len(names)
     ]
     if odd:
-        raise OddTreeError(commit, f"holds {odd[0].lstrip('/')!r}, which no file can be named")
+        raise OddTreeError(commit, f"has {odd[0].lstrip('/')!r}, which is not a possible file name")
     return found
 
 
@@ -161,25 +161,25 @@ def why_no_file(path: str) -> str:
     """Why no file system here can hold a file with this path. Empty if one can."""
     long = next((name for name in path.split("/") if len(os.fsencode(name)) > _LONGEST_NAME), None)
     if long is not None:
-        return f"holds a name of {len(os.fsencode(long))} bytes, {long[:40]!r}…; {_LONGEST_NAME} are possible"
+        return f"has a file name of {len(os.fsencode(long))} bytes, {long[:40]!r}…; the limit is {_LONGEST_NAME}"
     if len(os.fsencode(path)) > _LONGEST_PATH:
-        return f"holds a path of {len(os.fsencode(path)):,} bytes, {path[:40]!r}…; {_LONGEST_PATH:,} are possible"
+        return f"has a path of {len(os.fsencode(path)):,} bytes, {path[:40]!r}…; the limit is {_LONGEST_PATH:,}"
     return ""
 
 
 def why_no_link(path: str, target: bytes) -> str:
     """Why no link can have this target. Empty if one can."""
     if not target:
-        return f"holds the link {path!r}, which leads nowhere: its target is empty"
+        return f"has the link {path!r}, whose target is empty"
     if b"\0" in target:
-        return f"holds the link {path!r}, whose target has a NUL byte"
+        return f"has the link {path!r}, whose target has a NUL byte"
     if len(target) > LONGEST_LINK:
         return too_long_link(path, len(target))
     return ""
 
 
 def too_long_link(path: str, size: int) -> str:
-    return f"holds the link {path!r}, whose target has {size:,} bytes; {LONGEST_LINK:,} are possible"
+    return f"has the link {path!r}, whose target has {size:,} bytes; the limit is {LONGEST_LINK:,}"
 
 
 def blob_id(data: bytes, like: str) -> str:
@@ -201,7 +201,7 @@ def read_blobs(
     for each, line in zip(ids, told, strict=True):
         kind, size = line.split(b" ", 1)
         if kind != b"blob":
-            raise AbsentError(f"does not hold {each}")
+            raise AbsentError(f"lacks {each}")
         asked = 0 if limit is not None and int(size) > limit else int(size)
         if batch and asked > room:
             yield from _read_batch(root, batch, limit, bare, timeout)
@@ -224,7 +224,7 @@ def _read_batch(
         at = start + size + 1
         data = out[start : at - 1]
         if blob_id(data, each) != each:
-            raise AbsentError(f"holds other bytes as {each}")
+            raise AbsentError(f"has damaged content for {each}")
         yield data
 
 

@@ -42,7 +42,7 @@ class Tree:
         """
         if not self.in_repository:
             return Provenance(why_none=self.why_unavailable)
-        why_none = "HEAD names no commit yet" if self.revision is None else None
+        why_none = "HEAD has no commit yet" if self.revision is None else None
         blob = self.blobs.get(path)
         if blob is None:
             return Provenance(revision=self.revision, dirty="untracked", why_none=why_none)

@@ -57,7 +57,7 @@ def check_identity(root: Path, environ: Mapping[str, str]) -> None:
         if error.returncode is None or "not in a git" in str(error):
             raise
         raise UnavailableError(
-            "git does not know whose commit this would be; nothing was written",
+            "git has no author for the commit; nothing was written",
             hint='run: git config user.name "Your Name" && git config user.email you@example.com',
         ) from None
 
@@ -72,8 +72,8 @@ def check_commit(root: Path, paths: Sequence[str], environ: Mapping[str, str]) -
     half_way = under_way(root)
     if half_way:
         raise RefusedError(
-            f"{half_way}: a commit now would be part of it; nothing was written",
-            hint="finish it or give it up, or edit without a commit",
+            f"{half_way}, and a commit now would become part of it; nothing was written",
+            hint="finish or abort it, or edit without a commit",
         )
     check_identity(root, environ)
     changed = run_git(root, "status", "--porcelain=v1", "-z", "--untracked-files=all", "--", *paths)
@@ -82,8 +82,8 @@ def check_commit(root: Path, paths: Sequence[str], environ: Mapping[str, str]) -
             path = os.fsdecode(entry[3:])
             kind = {b"??": "is not in HEAD yet"}.get(entry[:2], "already differs from HEAD")
             raise RefusedError(
-                f"{path} {kind}: the commit would take along what is not part of this edit; nothing was written",
-                hint="commit or undo that first, or edit without a commit",
+                f"{path} {kind}: the commit would include more than this edit; nothing was written",
+                hint="commit or undo them first, or edit without a commit",
             )
     existing = [path for path in paths if os.path.lexists(root / path)]
     new = [path for path in paths if path not in existing]
@@ -92,18 +92,18 @@ def check_commit(root: Path, paths: Sequence[str], environ: Mapping[str, str]) -
     for path in existing:
         if path not in known:
             raise RefusedError(
-                f"{path} is ignored by git, so no commit can hold it; nothing was written",
+                f"{path} is ignored by git and cannot be committed; nothing was written",
                 hint="edit it without a commit",
             )
         if known[path] in (b"S", b"s", b"h"):
             raise RefusedError(
-                f"git was told not to look at {path} (assume-unchanged or skip-worktree); nothing was written",
+                f"git is set to ignore changes to {path} (assume-unchanged or skip-worktree); nothing was written",
                 hint=f"run: git update-index --no-assume-unchanged --no-skip-worktree {path}",
             )
     for path in new:
         if _is_ignored(root, path):
             raise RefusedError(
-                f"{path} would be ignored by git, so no commit can hold it; nothing was written",
+                f"{path} would be ignored by git and could not be committed; nothing was written",
                 hint="choose another path, or edit without a commit",
             )
 
@@ -142,11 +142,11 @@ def commit_files(root: Path, paths: Sequence[str], message: str, environ: Mappin
         if new:  # restore the index: these files were untracked
             _run(root, environ, "rm", "--cached", "--quiet", "--ignore-unmatch", "--", *_literal(new))
         if isinstance(error, GitError):
-            raise RefusedError(f"git did not commit it: {_said(error)}") from error
+            raise RefusedError(f"git did not commit the edit: {_said(error)}") from error
         raise
     made = _made(root, before, paths) or head(root)
     if made is None:
-        raise UnavailableError("git made a commit and does not say which")
+        raise UnavailableError("git made a commit but did not report its id")
     _follow(root, paths, made, environ)
     return made
 
@@ -234,12 +234,12 @@ def find_branch(root: Path, name: str, environ: Mapping[str, str]) -> Branch:
     try:
         run_git(root, "check-ref-format", ref)
     except GitError:
-        raise RefusedError(f"{name!r} cannot be the name of a branch", hint="write one like schedule/nightly") from None
+        raise RefusedError(f"{name!r} is not a valid branch name", hint="use a name such as schedule/nightly") from None
     if name.startswith("-"):
-        raise RefusedError(f"{name!r} cannot be the name of a branch: it starts with -")
+        raise RefusedError(f"{name!r} is not a valid branch name: it starts with -")
     if other := _stands_for(root, ref):
         raise RefusedError(
-            f"branch {name!r} stands for {other} (a symbolic ref), which would be written", hint="name another branch"
+            f"branch {name!r} is a symbolic ref to {other}, which the edit would change", hint="choose another branch"
         )
     listed = run_git(root, "worktree", "list", "--porcelain", "-z").decode("utf-8", "replace")
     folder = ""
@@ -248,14 +248,16 @@ def find_branch(root: Path, name: str, environ: Mapping[str, str]) -> Branch:
             folder = line.removeprefix("worktree ")
         elif line == f"branch {ref}":
             raise RefusedError(
-                f"branch {name!r} is checked out in {folder}: writing to it would leave the files there behind",
+                f"branch {name!r} is checked out in {folder}, and the files there would no longer match it",
                 remedy=Remedy.OTHER_BRANCH,
             )
     check_identity(root, environ)
     tip = resolve_revision(root, f"{ref}^{{commit}}")
     base = tip or head(root)
     if base is None:
-        raise RefusedError("HEAD has no commit yet, so no branch can start there", hint="make a first commit")
+        raise RefusedError(
+            "HEAD has no commit yet, so no branch can start there", hint="make a first commit with git commit"
+        )
     return Branch(name=name, commit=base, is_new=tip is None)
 
 
@@ -305,9 +307,9 @@ def commit_on_branch(
         tip = resolve_revision(root, branch.ref)
         if tip != (None if branch.is_new else branch.commit):
             raise RefusedError(
-                f"branch {branch.name!r} has moved meanwhile; nothing was written", hint="try again"
+                f"branch {branch.name!r} changed during the edit; nothing was written", hint="try again"
             ) from None
-        raise UnavailableError(f"git did not commit it: {_said(error)}") from error
+        raise UnavailableError(f"git did not commit the edit: {_said(error)}") from error
     return commit
 
 

@@ -21,7 +21,7 @@ from scheduler.ledger.skips import add_skip
 if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
     from scheduler.core.due.due import Due
 
-_LET_GO = "retention.runs in scheduler.yaml says how many rows of a history are kept, and with them their texts"
+_LET_GO = "retention.runs in scheduler.yaml sets how many runs a history keeps, and with them their texts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ def claim_manual(
     job = to_job(sql.execute(f"{JOBS} WHERE jobs.id = ?", (job_id,)).fetchone())
     if job.archived:
         raise RefusedError(
-            f"job {job_id!r} is archived: no file names it any more",
+            f"job {job_id!r} is archived: no file defines it now",
             hint="restore its file and run `scheduler sync`; its history is still there",
         )
     active = _active_of(sql, job_id)
@@ -62,15 +62,15 @@ def claim_manual(
     if found.answer == "overlap" or (found.answer == "wait" and not waits):
         at = f"{job_id}:{next((run.n for run in active if not run.waits), active[0].n)}"
         raise RefusedError(
-            f"job {job_id!r} is running already or waits to, as {at}; its concurrency is"
+            f"job {job_id!r} is already running or waiting as {at}, and its concurrency is"
             f" {job.file.spec.concurrency.value}",
             hint=f"wait for it: `scheduler output {at} --follow`",
         )
     running = _running_count(sql)
     if running >= max_running and found.answer == "start":
         raise RefusedError(
-            f"{running} runs are under way, and limits.max_running is {max_running}",
-            hint="wait for one to end, or raise limits.max_running in scheduler.yaml",
+            f"the limit of concurrent runs is reached: {running} are running, and limits.max_running is {max_running}",
+            hint="wait until one ends, or raise limits.max_running in scheduler.yaml",
         )
     gave_way = _give_way(sql, job_id, found.gives_way, now)
     run = _insert_run(
@@ -204,7 +204,7 @@ def _give_way(sql: Connection, job_id: str, numbers: Iterable[int], now: datetim
     gone = []
     for n in numbers:
         sql.execute(
-            "UPDATE runs SET status = 'skipped', finished_at = ?, error = 'a newer slot of the job came first',"
+            "UPDATE runs SET status = 'skipped', finished_at = ?, error = 'replaced by a newer slot of the job',"
             " reason = CASE \"trigger\" WHEN 'catch_up' THEN 'missed' ELSE 'overlap' END"
             " WHERE job_id = ? AND n = ? AND status = 'queued'",
             (stamp(now), job_id, n),
@@ -224,7 +224,7 @@ def _pin(sql: Connection, run: Run, task_of: int) -> Run:
         (run.job_id, run.n, task_of),
     )
     if not pinned.rowcount:
-        raise RefusedError(f"{run.job_id}:{task_of} has no text any more", hint=_LET_GO)
+        raise RefusedError(f"the text of {run.job_id}:{task_of} has been deleted", hint=_LET_GO)
     return the_run(sql, run.job_id, run.n)
 
 

@@ -63,7 +63,7 @@ def armed_at(sql: Connection, job_id: str) -> datetime | None:
 def _void(sql: Connection, found: Cut, now: datetime) -> None:
     """Remove the future slots from a skip. The original stays readable, outside the unique index."""
     ahead = found.ahead
-    was = f"the clock went back to {instant(now.replace(microsecond=0))}; it was {ahead.reason}"
+    was = f"the clock went back to {instant(now.replace(microsecond=0))}; before that: {ahead.reason}"
     if not found.kept:
         set_run(sql, ahead.job_id, ahead.n, "status = 'skipped'", reason="void", error=was)
         return

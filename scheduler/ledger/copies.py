@@ -98,7 +98,7 @@ def check_database(path: Path) -> Contents:
         schema = _known_schema(sql, path)
         found = [row[0] for row in sql.execute("PRAGMA integrity_check(3)")]
         if found != ["ok"]:
-            raise UnavailableError(f"{path} is damaged: {'; '.join(found)}", hint="take another copy")
+            raise UnavailableError(f"{path} is damaged: {'; '.join(found)}", hint="use another copy")
         (jobs,) = sql.execute("SELECT count(*) FROM jobs").fetchone()
         (runs,) = sql.execute("SELECT count(*) FROM runs").fetchone()
         made_at = copied_at(sql)
@@ -118,5 +118,5 @@ def _reader(path: Path, *, live: bool = False) -> sqlite3.Connection:
 def _known_schema(sql: sqlite3.Connection, path: Path) -> int:
     schema = schema_version(sql, path, len(migrations()))
     if not schema:
-        raise UnavailableError(f"{path} is an empty database: there is nothing in it")
+        raise UnavailableError(f"{path} is an empty database")
     return schema

@@ -44,31 +44,31 @@ def _in_words(path: Path, error: sqlite3.DatabaseError) -> UnavailableError:
     match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT if "decode" in text else -1) & _PRIMARY:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return UnavailableError(
-                f"the database {path} is locked by another process", hint="try again when that process is done"
+                f"the database {path} is locked by another process", hint="try again once that process is done"
             )
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return DamagedError(
                 f"{path} is damaged or not a SQLite database ({text})",
-                hint="`scheduler restore` puts a copy back, and the damaged one aside",
+                hint="`scheduler restore BACKUP` restores a backup and keeps the damaged file beside it",
             )
         case sqlite3.SQLITE_FULL:
             return UnwritableError(
-                f"the database {path} cannot be written: its disk is full", hint="free some space; nothing was written"
+                f"cannot write the database {path}: its disk is full", hint="free some space; nothing was written"
             )
         case sqlite3.SQLITE_READONLY:
             return UnwritableError(
-                f"the database {path} cannot be written: it, its folder or its file system is read-only ({text})",
-                hint="make it writable, or name another one with --db",
+                f"cannot write the database {path}: it, its folder, or its file system is read-only ({text})",
+                hint="make it writable, or choose another one with --db",
             )
         case sqlite3.SQLITE_CANTOPEN:
             return UnwritableError(
                 f"cannot open the database {path}: {text}",
-                hint="its folder has to be writable, and files free to be opened; or name another one with --db",
+                hint="make its folder writable, or raise ulimit -n; or choose another one with --db",
             )
         case sqlite3.SQLITE_IOERR:
             return UnwritableError(
                 f"the database {path} cannot be used: {text}",
-                hint="its disk is full or failing: look at `df` and at the kernel's log",
+                hint="its disk is full or failing: check `df` and the kernel's log",
             )
     return UnavailableError(f"the database {path} cannot be used: {text}")
 
@@ -79,19 +79,21 @@ def refuse_what_is_no_file(path: Path) -> None:
     for is_kind, name in ((stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket")):
         if is_kind(found.st_mode):
             raise UnavailableError(
-                f"cannot open the database {path}: it is a {name}", hint="name the database's file with --db"
+                f"cannot open the database {path}: it is a {name}", hint="give the database file with --db"
             )
     if not stat.S_ISREG(found.st_mode):
-        raise UnavailableError(f"cannot open the database {path}: it is no file", hint="name another one with --db")
+        raise UnavailableError(
+            f"cannot open the database {path}: it is not a regular file", hint="choose another one with --db"
+        )
     if found.st_size == 0:
         raise UnavailableError(
-            f"the database {path} is empty: whatever it held is gone",
-            hint="`scheduler restore` puts a copy back; --new-state of `serve` and `sync` starts without one",
+            f"the database {path} is empty: its content is lost",
+            hint="`scheduler restore` lists and restores backups; `sync --new-state` starts without history",
         )
     if found.st_size < _HEADER_BYTES:  # SQLite takes a file of one byte for a new database
         raise DamagedError(
             f"{path} is damaged or not a SQLite database: it has {found.st_size} bytes",
-            hint="`scheduler restore` puts a copy back, and the damaged one aside",
+            hint="`scheduler restore BACKUP` restores a backup and keeps the damaged file beside it",
         )
 
 

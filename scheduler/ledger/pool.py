@@ -37,7 +37,9 @@ class Stores:
     def lend(self) -> Iterator[Store]:
         """Raises: UnavailableError, as `Store.open`, and if the database is not usable."""
         if trouble := self.trouble():
-            raise UnavailableError(trouble, hint="`scheduler restore` puts a copy back, and the daemon goes on from it")
+            raise UnavailableError(
+                trouble, hint="`scheduler restore BACKUP` restores a backup, and the daemon continues with it"
+            )
         try:
             store = self._idle.pop()
         except IndexError:

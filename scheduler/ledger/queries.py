@@ -156,7 +156,7 @@ def text_of(sql: Connection, sha256: str, path: Path) -> bytes:
     if row is None or sha256_of(row["bytes"]) != sha256:
         raise UnavailableError(
             f"the text {sha256[:12]} in {path} is damaged or gone",
-            hint="it comes back with the next run that is given the same text, or with a copy of the database",
+            hint="restore a backup with `scheduler restore`; a new run with the same text also repairs it",
         )
     return bytes(row["bytes"])
 

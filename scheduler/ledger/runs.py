@@ -104,7 +104,7 @@ def start_attempt(
         runner_files=rows.dump([each.to_json() for each in runner_files]),
     )
     if not opened:
-        raise EndedMeanwhileError(f"{run.id} has been ended by another process before it started")
+        raise EndedMeanwhileError(f"another process ended {run.id} before it started")
     opened_at: dict[str, Any] = {"started_at": now, "boot_id": boot_id(), "spawning": False}
     rows.insert(sql, "attempts", job_id=run.job_id, run_n=run.n, n=n, status=RunStatus.RUNNING, **opened_at)
     if n == 1:

@@ -77,10 +77,10 @@ def schema_version(connection: sqlite3.Connection, path: Path, latest: int) -> i
     if application == 0 and found == 0 and tables == 0:
         return 0
     if application != APPLICATION_ID:
-        raise UnavailableError(f"{path} is a database of another program", hint="name another file with --db")
+        raise UnavailableError(f"{path} is another program's database", hint="choose another file with --db")
     if found > latest:
         raise UnavailableError(
-            f"{path} was written by a newer version (schema {found}, this one knows {latest})",
+            f"{path} was written by a newer version (schema {found}; this version supports {latest})",
             hint="upgrade the scheduler; nothing was changed",
         )
     return int(found)
@@ -106,7 +106,7 @@ def _migrate(connection: sqlite3.Connection, migrations: Sequence[tuple[str, str
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_ERROR:  # a full disk, a lock: not our SQL
             raise
-        raise UnavailableError(f"the database could not be brought up to date: {error}; it is as it was") from error
+        raise UnavailableError(f"the database could not be upgraded: {error}; it was not changed") from error
 
 
 def _statements(text: str) -> Iterator[str]:

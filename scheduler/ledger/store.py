@@ -59,7 +59,9 @@ class Store(contextlib.AbstractContextManager["Store"]):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not path.exists():
                 if not create:
-                    raise UnavailableError(f"the database {path} is gone", hint="`scheduler restore` puts a copy back")
+                    raise UnavailableError(
+                        f"the database {path} is gone", hint="`scheduler restore` lists the backups and restores one"
+                    )
                 with in_words(path):
                     create_database(path)
             database.refuse_what_is_no_file(path)
@@ -91,7 +93,7 @@ class Store(contextlib.AbstractContextManager["Store"]):
         try:
             store = cls.open(path, create=False)
             if not os.access(path, os.W_OK):
-                store.read_only = f"the database {path} is read-only: it is shown as it was written last"
+                store.read_only = f"the database {path} is read-only: this shows its last saved state"
             return store
         except UnwritableError as error:
             connection, cleanup = database.connect_to_read(path, error)
@@ -101,8 +103,7 @@ class Store(contextlib.AbstractContextManager["Store"]):
                     found = schema_version(connection, path, latest := len(migrations()))
                     if found < latest:
                         raise UnavailableError(
-                            f"{path} was written by an older version, and cannot be brought up to date: {error}",
-                            hint=error.hint,
+                            f"{path} was written by an older version and cannot be upgraded: {error}", hint=error.hint
                         ) from error
             except BaseException:
                 connection.close()
@@ -128,8 +129,8 @@ class Store(contextlib.AbstractContextManager["Store"]):
                 yield self._connection
             except (ValueError, KeyError) as error:  # in our own rows: SQLite has no checksums, and missed it
                 raise DamagedError(
-                    f"{self.path} is damaged: it holds what was never written to it ({type(error).__name__}: {error})",
-                    hint="`scheduler restore` puts a copy back, and the damaged one aside",
+                    f"{self.path} is damaged: it contains invalid values ({type(error).__name__}: {error})",
+                    hint="`scheduler restore BACKUP` restores a backup and keeps the damaged file beside it",
                 ) from error
             finally:
                 self._roll_back()
@@ -235,7 +236,7 @@ def _turn(path: Path) -> _Turn:
 
 def _unopened(path: Path, error: OSError) -> UnwritableError:
     return UnwritableError(
-        f"cannot open the database {path}: {error.strerror}", hint="make it writable, or name another one with --db"
+        f"cannot open the database {path}: {error.strerror}", hint="make it writable, or choose another one with --db"
     )
 
 

@@ -73,7 +73,7 @@ class Loop:
         if not self._thread.is_alive():
             return f"the {self.name} thread has ended"
         silent = time.monotonic() - self._beat_at
-        return f"the {self.name} thread has made no turn for {silent:.0f} s" if silent > self._longest_s else ""
+        return f"the {self.name} thread has been stuck for {silent:.0f} s" if silent > self._longest_s else ""
 
     def fail(self, error: Exception) -> None:
         """Log an error once, not at every retry. Two errors that alternate are logged once each."""

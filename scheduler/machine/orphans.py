@@ -118,7 +118,7 @@ def send(orphan: Orphan, told: Mapping[str, str], number: signal.Signals) -> str
     """Signal the process, unless its pid now belongs to another. Returns why that failed, or an empty string."""
     wanted = carried_by(told)
     if wanted is None:
-        return "it is not known to be of the run"
+        return "it may not belong to the run"
     try:
         with _held(orphan.pid) as handle:
             if not wanted <= (environ_of(orphan.pid) or set()):
@@ -144,7 +144,7 @@ def left_here(active: Sequence[str]) -> list[Orphan]:
         run_id = None if carried is None else _run_id(carried)
         if run_id in active or not is_living(pid) or any(each.startswith(b"GIT_") for each in carried or ()):
             continue
-        why = "it belongs to another user" if carried is None else "" if run_id else "it carries no SCHEDULER_RUN_ID"
+        why = "it belongs to another user" if carried is None else "" if run_id else "it has no SCHEDULER_RUN_ID"
         found.append(Orphan(pid, name_of(pid), run_id, why))
     return found
 

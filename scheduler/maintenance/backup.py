@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shlex
 import sys
 import threading
 import time
@@ -82,13 +83,16 @@ def back_up(place: Place, target: Path, *, now: datetime, actor: str) -> Content
     Raises: UsageError, RefusedError if `target` already exists, UnavailableError.
     """
     if target.is_dir():
-        raise UsageError(f"{target} is a folder", hint=f"name a file, such as {target / f'{now:{_STAMP}}.db'}")
+        raise UsageError(f"{target} is a folder", hint=f"give a file, such as {target / f'{now:{_STAMP}}.db'}")
     if target.exists() or target.is_symlink():
-        raise RefusedError(f"{target} is there already, and no copy overwrites anything", hint="name another file")
+        raise RefusedError(f"{target} already exists; a backup never overwrites a file", hint="choose another file")
     if not target.parent.is_dir():
-        raise UsageError(f"the folder {target.parent} does not exist", hint="make it first")
+        raise UsageError(
+            f"the folder {target.parent} does not exist",
+            hint=f"create it first: mkdir -p {shlex.quote(str(target.parent))}",
+        )
     if not place.db.exists():
-        raise UnavailableError(f"there is no database {place.db} to copy", hint="`scheduler sync` makes one")
+        raise UnavailableError(f"there is no database {place.db} to copy", hint="`scheduler sync` creates one")
     return _make(place, target, now=now, actor=actor)
 
 
@@ -101,8 +105,8 @@ def _make(
         need, free = place.db.stat().st_size, free_bytes(os.statvfs(target.parent))
         if need + ROOM > free:
             raise UnavailableError(
-                f"{target.parent} has {free} bytes left, and a copy needs {need} and some room beside",
-                hint="make room, or name another place",
+                f"{target.parent} has {free} bytes left; a backup needs {need} and some spare room",
+                hint="free some space, or choose another place",
             )
         unfinished.unlink(missing_ok=True)
         copy_database(place.db, unfinished, live=True, at=now, actor=actor, pace=pace)
@@ -110,13 +114,13 @@ def _make(
         try:
             os.link(unfinished, target)  # unlike a rename, it never replaces a file
         except FileExistsError:
-            raise RefusedError(f"{target} is there already, and no copy overwrites anything") from None
+            raise RefusedError(f"{target} already exists; a backup never overwrites a file") from None
         except OSError:  # a file system without hard links
             unfinished.rename(target)
         make_durable(target.parent)
     except OSError as error:
         raise UnavailableError(
-            f"no copy can be written to {target}: {error.strerror}", hint="name another place, or make it writable"
+            f"cannot write a backup to {target}: {error.strerror}", hint="choose another place, or make it writable"
         ) from error
     finally:
         unfinished.unlink(missing_ok=True)
@@ -183,7 +187,7 @@ class Nightly:
         except UnavailableError:  # the daemon reports that itself
             return None
         if self.place.backups is None:
-            raise UnavailableError("this user has no home folder: no place for copies outside of the root")
+            raise UnavailableError("this user has no home folder, so there is no place for backups outside the root")
         made = [copy.at for copy in _in(self.place.backups) if copy.at <= now]  # the clock may have gone back
         return made[0] if made else born
 
@@ -212,8 +216,8 @@ class Nightly:
         if trouble != self.trouble:
             last = newest(self.place)
             if trouble:
-                since = "there is none" if last is None else f"the newest is of {instant(last.at)}"
-                _log.warning("backup_failed", f"{since}; jobs fire as before", reason=trouble)
+                since = "there is no backup yet" if last is None else f"the newest backup is from {instant(last.at)}"
+                _log.warning("backup_failed", f"{since}; jobs still fire", reason=trouble)
             else:
                 _log.info("backup_works_again")
             self.trouble = trouble

@@ -28,13 +28,13 @@ class DatabaseFile:
         db = self._place.db
         try:
             if identity(db) != self._opened:
-                what = "is no longer the file that this daemon opened" if is_there(db) else "is gone"
+                what = "is not the file that this daemon opened" if is_there(db) else "is gone"
             elif journals_by(db) != "wal":
                 what = "was overwritten under this daemon"
             else:
                 return ""
         except OSError as error:
-            what = f"cannot be looked at ({error.strerror})"
+            what = f"cannot be read ({error.strerror})"
         return f"the database {db} {what}: nothing fires{self._refused}"
 
     def put_back(self) -> bool:
@@ -66,7 +66,7 @@ class DatabaseFile:
             new.rename(db)
         except (UnavailableError, OSError, ValueError) as error:
             self._judged = True
-            self._refused = f"; what stands there now cannot be taken up: {error}"
+            self._refused = f"; the file that is there now cannot be used: {error}"
         return False
 
 

@@ -23,16 +23,16 @@ def lost(place: Place) -> str:
     if is_there(place.db):
         return ""
     aside = _put_aside_before(place)
-    beside = f"; one that was put aside is {aside}" if aside is not None else ""
+    beside = f"; an earlier one was set aside as {aside}" if aside is not None else ""
     last = newest(place)
     if last is not None:
-        return f"the database {place.db} is gone; there is a copy of {instant(last.at)}{beside}"
+        return f"the database {place.db} is gone; there is a backup from {instant(last.at)}{beside}"
     if aside is not None:
         return f"the database {place.db} is gone{beside}"
     runs = place.outputs
     with contextlib.suppress(OSError):
         if place.db == place.state / "state.db" and runs.is_dir() and any(runs.iterdir()):
-            return f"the database {place.db} is gone, and with it what it knew of the runs whose outputs are in {runs}"
+            return f"the database {place.db} is gone, but {runs} has captured output of its runs"
     return ""
 
 
@@ -55,15 +55,14 @@ def refuse_lost(place: Place, *, held: bool = False) -> None:
     why = lost(place)
     if not why and not held and (why := _lost_by_daemon(place)):
         raise RefusedError(
-            why,
-            hint="`scheduler restore BACKUP` puts a copy back; or stop it, and start without a history by --new-state",
+            why, hint="run `scheduler restore BACKUP`; or stop the daemon and run `scheduler sync --new-state`"
         )
     if why:
         last, aside = newest(place), _put_aside_before(place)
         known = last.path if last is not None else aside
         back = "BACKUP" if known is None else shlex.quote(str(known))
         raise RefusedError(
-            why, hint=f"`scheduler restore {back}` puts it back; serve and sync start without a history by --new-state"
+            why, hint=f"run `scheduler restore {back}`; or start without history: `scheduler sync --new-state`"
         )
 
 
@@ -79,14 +78,14 @@ def _refuse_moved(place: Place) -> None:
             f"mv {shlex.quote(str(before.state))} {shlex.quote(str(place.state))}",
         )
     elif last is not None:
-        has = f"the history was in {before.db}, which is gone; there is a copy of {instant(last.at)}"
+        has = f"the history was in {before.db}, which is gone; there is a backup from {instant(last.at)}"
         way = f"scheduler restore {shlex.quote(str(last.path))}"
     else:
         return
     raise RefusedError(
-        f"{place.named} led to {before.root}, and {has}; it leads to {place.root} now, which has none",
-        hint=f"stop the daemon and run: {way}; to keep one history over all releases, put it outside of them with"
-        " --state; serve and sync start without a history by --new-state",
+        f"{place.named} used to lead to {before.root}, and {has}; it now leads to {place.root}, which has no history",
+        hint=f"stop the daemon and run: {way}; to keep one history for all releases, put it outside them with"
+        " --state; to start without history: `scheduler sync --new-state`",
     )
 
 
@@ -97,7 +96,7 @@ def _lost_by_daemon(place: Place) -> str:
         return ""
     with contextlib.suppress(UnavailableError):
         answer_of(holder, "status")
-    return "" if is_there(place.db) else f"the database {place.db} is gone, under the daemon that holds it: {holder}"
+    return "" if is_there(place.db) else f"the database {place.db} is gone while a daemon uses it: {holder}"
 
 
 def start_state(place: Place, *, new_state: bool, now: datetime, held: bool = False) -> list[Path]:

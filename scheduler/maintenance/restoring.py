@@ -41,13 +41,13 @@ def restore(place: Place, source: Path, *, now: datetime, actor: str) -> Restore
     database is in use, UnavailableError if the copy is not sound.
     """
     if not source.is_file():
-        raise UsageError(f"there is no copy {source}", hint="`scheduler restore` lists the nightly ones")
+        raise UsageError(f"there is no backup {source}", hint="`scheduler restore` lists the nightly backups")
     if is_there(place.db) and source.samefile(place.db):
-        raise UsageError(f"{source} is the database itself")
+        raise UsageError(f"{source} is the database itself, not a backup")
     holder = find(place)
     if holder is not None and identity(place.db) is not None:
         raise RefusedError(
-            f"the database {place.db} is held by a daemon: {holder}", hint="stop it, restore, and start it again"
+            f"a daemon uses the database {place.db}: {holder}", hint="stop the daemon, restore, then start it again"
         )
     with contextlib.ExitStack() as cleanup:
         if holder is None:
@@ -95,7 +95,8 @@ def _refuse_while_somebody_runs(place: Place, daemon: int | None) -> None:
             pid = owners.pid_of(lock.stem)
             if pid != daemon and owners.is_alive(place.owners, lock.stem):
                 raise RefusedError(
-                    f"process {pid} runs a job of the database {place.db}", hint="let it end, or `scheduler cancel` it"
+                    f"process {pid} is running a job of the database {place.db}",
+                    hint="wait until it ends, or run `scheduler cancel RUN`",
                 )
 
 

@@ -138,7 +138,7 @@ class Housekeeping:
             with self.lend() as store:
                 found = collect(self.place, store, now=now, actor="scheduler")
         except (SchedulerError, OSError) as error:
-            _log.warning("gc_failed", "what is kept no longer is still there", reason=str(error))
+            _log.warning("gc_failed", "expired runs and output were not deleted", reason=str(error))
             return
         if not found.nothing:
             _log.log(logging.INFO, "gc", **asdict(found))

@@ -19,14 +19,13 @@ def need_branch(followed: Followed, branch: str | None, pushes: bool) -> None:
     remote = followed.remote()
     if branch is None:
         raise RefusedError(
-            f"this root follows the {remote.words}: its files are those of one commit, and are not edited here;"
-            " nothing was written",
+            f"this root follows the {remote.words}, so its files can be edited only on a branch; nothing was written",
             remedy=Remedy.ON_PUSHED_BRANCH,
         )
     check_ref(branch, None)
     if branch == remote.branch and not pushes:
         raise RefusedError(
-            f"this root follows the {remote.words}: a commit on it counts once it is there; nothing was written",
+            f"this root follows the {remote.words}: a commit there must be pushed; nothing was written",
             remedy=Remedy.PUSH,
         )
 
@@ -48,14 +47,14 @@ def take_branch(followed: Followed, branch: str, environ: Mapping[str, str], tel
             return
         except UnavailableError as error:
             theirs = _tip(store, ORIGIN + branch)
-            tell(f"{error}: the branch is taken as it was last seen")
+            tell(f"{error}; using the branch as last fetched")
         if theirs is None or ours == theirs or (ours is not None and is_ancestor(store, theirs, ours)):
             return
         if ours is not None and not is_ancestor(store, ours, theirs):
             raise RefusedError(
-                f"branch {branch!r} has gone on at {remote.url}, and has commits here that were not pushed;"
+                f"branch {branch!r} has new commits at {remote.url}, and also has unpushed commits here;"
                 " nothing was written",
-                hint="name another branch",
+                hint="choose another branch",
             )
         run_git(store, "update-ref", ref, theirs, bare=True)
 

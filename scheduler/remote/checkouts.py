@@ -35,8 +35,8 @@ READ_S = 600.0
 _MOST_OF_ROOM = 0.9  # of the free disk space: jobs and the database need some
 _NEW, _OLD = ".new-", ".old-"
 _HINTS = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
-    errno.EEXIST: "two names in it are one here: give one of them another name",
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space"),
+    errno.EEXIST: "two of its file names are the same name on this file system: rename one of them",
     errno.ENAMETOOLONG: "shorten that name",
 }
 
@@ -49,7 +49,7 @@ class UnwritableTreeError(RefusedError):
     """No folder can hold the content of the commit."""
 
     def __init__(self, commit: str, why: str) -> None:
-        super().__init__(f"commit {commit[:12]} {why}", hint="take it out of the branch; `git fsck` there may say more")
+        super().__init__(f"commit {commit[:12]} {why}", hint="remove it from the branch; `git fsck` there may say more")
 
 
 def damage(error: GitError, what: str) -> UnavailableError:
@@ -65,7 +65,7 @@ def list_commit(store: Path, commit: str) -> Sequence[Entry]:
     except TooManyFilesError as error:
         raise UnwritableTreeError(commit, error.said) from error
     except GitError as error:
-        raise damage(error, f"the store cannot list {commit[:12]}") from error
+        raise damage(error, f"git cannot list the files of {commit[:12]}") from error
 
 
 def write_commit(followed: Followed, commit: str, entries: Sequence[Entry]) -> None:
@@ -104,9 +104,9 @@ def write_commit(followed: Followed, commit: str, entries: Sequence[Entry]) -> N
         if not isinstance(error, OSError):
             raise
         raise UnavailableError(
-            f"commit {commit[:12]} cannot be written to {followed.commits}: {error.strerror}"
+            f"cannot write commit {commit[:12]} to {followed.commits}: {error.strerror}"
             + (f" ({error.filename})" if error.errno in (errno.EEXIST, errno.ENAMETOOLONG) else ""),
-            hint=_HINTS.get(error.errno or 0, "see to it that this folder can be written") + "; the last commit stays",
+            hint=_HINTS.get(error.errno or 0, "make this folder writable") + "; the last commit stays in force",
         ) from error
 
 

@@ -85,9 +85,7 @@ def default_branch(url: str, environ: Mapping[str, str]) -> str:
         what, _, name = line.partition("\t")
         if name == "HEAD" and what.startswith("ref: refs/heads/"):
             return what.removeprefix("ref: refs/heads/")
-    raise UnavailableError(
-        f"{without_secrets(url)} has no branch that its HEAD stands for", hint="name one with --branch"
-    )
+    raise UnavailableError(f"the HEAD of {without_secrets(url)} is not a branch", hint="choose one with --branch")
 
 
 def has_ref(url: str, ref: str, environ: Mapping[str, str]) -> bool:
@@ -139,15 +137,15 @@ def fetch(
     said = _transfer(store, url, (*options, "--end-of-options", url, f"+{ref}:{target}"), environ, tell, stopped)
     if b"shallow roots are not allowed" in said:  # git calls that a success, and leaves the ref as it was
         raise UnavailableError(
-            f"{without_secrets(url)} holds only the end of its history: it is a shallow clone",
-            hint="follow the repository that it was cloned from, or let it `git fetch --unshallow`",
+            f"{without_secrets(url)} is a shallow clone and lacks earlier commits",
+            hint="follow the repository that it was cloned from, or run `git fetch --unshallow` there",
         )
     try:
         return need_revision(store, f"{target}^{{commit}}", bare=True)
     except GitError as error:
         if "expected commit type" in error.said:
             raise UnavailableError(
-                f"{ref} of {without_secrets(url)} names no commit", hint="follow a branch, or a tag of a commit"
+                f"{ref} of {without_secrets(url)} is not a commit", hint="follow a branch, or a tag that names a commit"
             ) from error
         raise
 
@@ -169,8 +167,8 @@ def push(store: Path, url: str, branch: str, environ: Mapping[str, str]) -> None
             if told := [each for each in told if each]:  # from its hooks or its branch protection
                 why += f" ({'; '.join(told[:5])})"
             raise RefusedError(
-                f"{without_secrets(url)} did not take branch {branch!r}: {why}",
-                hint="the commit is on the branch here; look at the branch there, and push again or take a new one",
+                f"{without_secrets(url)} rejected branch {branch!r}: {why}",
+                hint="the commit is on the local branch; check the remote branch, then push again or choose another",
             ) from error
         raise
 
@@ -289,11 +287,11 @@ def _transfer(
     if process.returncode == 0:
         return bytes(said)
     if stopped():
-        raise StoppedError("it was stopped in the middle of a fetch", hint="the next look fetches again")
+        raise StoppedError("the fetch was stopped before it ended", hint="the next check fetches again")
     if silent or time.monotonic() >= give_up:
         how_long = f"said nothing for {SILENCE_S:g} s" if silent else f"took longer than {LONGEST_S:g} s"
         raise UnavailableError(
-            f"{without_secrets(url)} {how_long}", hint="it is tried again; see the network, and the server"
+            f"{without_secrets(url)} {how_long}", hint="the scheduler tries again; check the network and the server"
         )
     failed = git_error(store, args[0], process.returncode, bytes(said))
     if "couldn't find remote ref" in failed.said:
@@ -344,24 +342,24 @@ def _unreachable(url: str, error: GitError) -> UnavailableError:
     shown = without_secrets(url)
     said = without_secrets(error.said)
     if error.returncode is None and not said:
-        return UnavailableError(f"{shown} cannot be reached: {error}", hint="see the network, and the server")
+        return UnavailableError(f"{shown} cannot be reached: {error}", hint="check the network and the server")
     lines = [line for line in said.splitlines() if line.startswith(("fatal:", "ssh:", "error:", "remote:"))]
     reason = next((line for line in lines if line.startswith(("ssh:", "remote:"))), None) or (
         lines[0] if lines else said.splitlines()[-1] if said else str(error)
     )
     for start in ("fatal: ", "ssh: ", "error: ", "remote: "):
         reason = reason.removeprefix(start)
-    hint = "see the URL, the network, and what the user of the daemon may read there"
+    hint = "check the URL, the network, and whether the user of the daemon can read it"
     if "Host key verification failed" in said:
         reason = "Host key verification failed"
-        hint = "connect once with ssh as the user of the daemon, and see the key"
+        hint = "connect once with ssh as the user of the daemon, and check the host key"
     elif "Permission denied (" in said:
         reason = next(line for line in said.splitlines() if "Permission denied (" in line)
-        hint = "give the user of the daemon a key that may read it (core.sshCommand, ~/.ssh/config)"
+        hint = "give the user of the daemon a key that can read it (core.sshCommand, ~/.ssh/config)"
     elif any(each in said for each in ("Authentication failed", "could not read Username", "could not read Password")):
-        hint = "give the user of the daemon a credential helper that knows it (gitcredentials(7))"
+        hint = "give the user of the daemon a credential helper for it (gitcredentials(7))"
     elif "dubious ownership" in said:
-        hint = "as the user of the daemon run: git config --global --add safe.directory <its folder>"
+        hint = "as the user of the daemon, run: git config --global --add safe.directory <its folder>"
     return UnavailableError(f"{shown} cannot be reached: {reason}", hint=hint)
 
 

@@ -67,7 +67,8 @@ class Follow:
                 return self._look(self.followed.remote())
         except OSError as error:
             raise UnavailableError(
-                f"{error.filename or self.followed.state} cannot be used: {error.strerror}", hint="make room there"
+                f"{error.filename or self.followed.state} cannot be used: {error.strerror}",
+                hint="free some space there",
             ) from error
 
     def first(self) -> Looked:
@@ -108,7 +109,7 @@ class Follow:
     def _try(self, remote: Remote, found: Looked, now: str) -> Looked:
         """Raises: NotApplicableError, UnavailableError."""
         if trouble := lack_of_room(self.followed.state):
-            raise UnavailableError(trouble, hint="make room: nothing is fetched until then")
+            raise UnavailableError(trouble, hint="free some space: nothing is fetched until then")
         tip = self._fetch(remote)
         try:
             rewritten = self._apply(remote, tip, found.commit)
@@ -123,13 +124,15 @@ class Follow:
     def _fetch(self, remote: Remote) -> str:
         store = self.followed.store
         if not (store / "HEAD").is_file():
-            self._renew(remote, "it is gone") if store.exists() else fetching.make_store(store, self._format(remote))
+            self._renew(remote, "its HEAD is missing") if store.exists() else fetching.make_store(
+                store, self._format(remote)
+            )
         try:
             return fetching.fetch(store, remote.url, remote.ref, self.environ, tell=self.progress, stopped=self.stopped)
         except fetching.GoneError as error:
             raise UnavailableError(
-                f"{remote.words} is gone: {remote.url} answers, and has no such name",
-                hint=f"bring it back, or name another in {self.followed.file}",
+                f"the {remote.words} is gone: {remote.url} answers but has no such name",
+                hint=f"restore it, or set another in {self.followed.file}",
             ) from error
         except GitError as error:
             of_another = "mismatched algorithms" in error.said
@@ -147,7 +150,7 @@ class Follow:
         """Replace a damaged store. The old one stays beside it: it may hold what no remote has."""
         store, made_by = self.followed.store, self._format(remote)
         aside = fetching.put_store_aside(store, self.clock.now().strftime("%Y%m%dT%H%M%S"))
-        _log.error("store_damaged", "it is fetched anew", reason=why, put_aside=aside)
+        _log.error("store_damaged", "fetching it again", reason=why, put_aside=aside)
         fetching.make_store(store, made_by)
         fetching.save_what_is_ours(aside, store)
         link_all(self.followed)
@@ -163,7 +166,7 @@ class Follow:
             if remote.signed:
                 self._check_signature(remote, tip, current)
         except GitError as error:
-            raise damage(error, "the store cannot be read") from error
+            raise damage(error, "git cannot read the fetched repository") from error
         if self.followed.is_at(tip, remote.path):
             self._check_readable(tip)
             remove_old(self.followed, keep=(tip,))
@@ -198,7 +201,7 @@ class Follow:
         try:  # by its git folder, which git accepts whoever owns it
             run_git(folder / ".git", "cat-file", "-e", "HEAD^{tree}", bare=True)
         except GitError as error:
-            raise damage(error, f"the store does not know {tip[:12]}") from error
+            raise damage(error, f"git cannot find {tip[:12]}") from error
 
     def _left_behind(self, current: str, tip: str) -> str | None:
         """The commit that is the root, if the remote's history no longer contains it."""
@@ -218,7 +221,7 @@ class Follow:
         store, tag = self.followed.store, remote.ref if remote.tag is not None else None
         if why := why_not_signed(store, tip, self.followed.signers, tag=tag):
             raise NotApplicableError(
-                f"commit {why}, and only signed ones are applied here",
+                f"commit {why}, and this root applies only signed commits",
                 hint="sign it (`git commit -S`), or add its key to " + str(self.followed.signers),
             )
         applied = self.followed.applied()
@@ -234,12 +237,12 @@ class Follow:
             how = "went back to {}, which is older than {}" if older else "leads to {}, which does not build on {}"
             raise NotApplicableError(
                 f"{remote.words} {how.format(tip[:12], in_force[:12])}, the commit in force",
-                hint=f"its signature does not say that it is wanted now: make a new signed commit on top; or, {leave}",
+                hint=f"a signature does not show that it is wanted now: make a new signed commit on top; or, {leave}",
             )
         if (before := applied.get(signed_digest(store, tip))) is not None:
             raise NotApplicableError(
-                f"commit {tip[:12]} holds what was signed as {before[:12]}, which was in force before",
-                hint=f"its signature does not say that it is wanted again: make a new signed commit; or, {leave}",
+                f"commit {tip[:12]} has the same signed content as {before[:12]}, which was in force before",
+                hint=f"a signature does not show that it is wanted again: make a new signed commit; or, {leave}",
             )
 
     def _is_known(self, commit: str) -> bool:
@@ -253,19 +256,23 @@ class Follow:
         if not self.logs:
             return
         if found.trouble and found.trouble != before.trouble:
-            _log.warning("remote_trouble", f"{(found.commit or 'nothing')[:12]} stays", reason=found.trouble)
+            _log.warning("remote_trouble", f"{(found.commit or 'no commit')[:12]} stays in force", reason=found.trouble)
         elif before.trouble and not found.trouble:
             _log.info("remote_fine_again")
         if found.commit != before.commit and found.commit is not None:
             if found.rewritten not in (None, before.rewritten):
-                _log.warning("history_rewritten", "it is kept", left_behind=found.rewritten)
+                _log.warning("history_rewritten", "the earlier commit is kept", left_behind=found.rewritten)
             _log.info("commit_applied", commit=found.commit, before=before.commit or "none")
 
 
 def _where_it_is(entries: Sequence[Entry]) -> str:
     names = [entry.path for entry in entries if entry.path.split("/")[-1] == ROOT_FILE]
     folders = [name.rpartition("/")[0] or "." for name in names[:3]]
-    return f"it has one in {', '.join(folders)}: name that with --path" if folders else "see the branch and --path"
+    return (
+        f"the commit has one in {', '.join(folders)}: choose that folder with --path"
+        if folders
+        else "check the branch and --path"
+    )
 
 
 class Follower:

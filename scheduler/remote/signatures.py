@@ -32,19 +32,19 @@ def check_signers(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"the allowed signers in {path} cannot be read: {error.strerror}") from error
+        raise UsageError(f"cannot read the allowed signers in {path}: {error.strerror}") from error
     lines = [line for line in data.splitlines() if line.strip() and not line.lstrip().startswith(b"#")]
     if not lines:
-        raise UsageError(f"{path} names no signer: no commit would ever be applied", hint=_LINE)
+        raise UsageError(f"{path} lists no signer, so no commit could ever be applied", hint=_LINE)
     for n, line in enumerate(data.splitlines(), 1):
         if line in lines and not _KEY.search(line):
             raise UsageError(
-                f"{path}, line {n}: this is no allowed signer: {line[:80].decode('utf-8', 'replace')}", hint=_LINE
+                f"{path}, line {n}: not an allowed signer: {line[:80].decode('utf-8', 'replace')}", hint=_LINE
             )
     return data
 
 
-_LINE = 'a line is: alice@example.com namespaces="git" ssh-ed25519 AAAA… (ssh-keygen(1), ALLOWED SIGNERS)'
+_LINE = 'a line looks like: alice@example.com namespaces="git" ssh-ed25519 AAAA… (ssh-keygen(1), ALLOWED SIGNERS)'
 
 
 def why_not_signed(store: Path, commit: str, signers: Path, *, tag: str | None = None) -> str:
@@ -56,14 +56,14 @@ def why_not_signed(store: Path, commit: str, signers: Path, *, tag: str | None =
     """
     if not signers.is_file():
         raise UnavailableError(
-            f"{signers}, which says whose commits are applied, is gone", hint="put it back; until then none is"
+            f"the list of allowed signers, {signers}, is gone", hint="restore it; no commit is applied until then"
         )
     why = _why_not(store, "commit", commit, signers)
     if tag is not None and run_git(store, "cat-file", "-t", "--end-of-options", tag, bare=True).strip() == b"tag":
         named = need_revision(store, tag, bare=True)
         meant, name = _name_in_tag(store, named), tag.removeprefix("refs/tags/")
         if meant != name:
-            return f"{commit[:12]} is named by a tag that was made as {meant!r} and stored as {name!r}"
+            return f"{commit[:12]} has the tag {name!r}, whose signed name is {meant!r}"
         if why:
             of_tag = _why_not(store, "tag", named, signers)
             return f"the tag {of_tag}, and the commit {why}" if of_tag else ""
@@ -109,7 +109,7 @@ def _why_not(store: Path, kind: str, name: str, signers: Path) -> str:
         said = " ".join(error.said.split())
         if "ssh-keygen" in said and ("cannot run" in said or "not found" in said or "needed" in said):
             raise UnavailableError(
-                "ssh-keygen cannot be run, so no signature can be checked", hint="install OpenSSH"
+                "ssh-keygen does not run, so signatures cannot be checked", hint="install OpenSSH"
             ) from error
-        return f"is signed, but not by a key in {signers.name} ({said or 'git says no more'})"
+        return f"is signed, but not by a key in {signers.name} ({said or 'git gives no reason'})"
     return ""

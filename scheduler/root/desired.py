@@ -27,13 +27,13 @@ from scheduler.root.listing import Listing, is_text, list_job_files
 from scheduler.root.parsed import Parsed
 from scheduler.root.tasks import JOB_FILE_BYTES, check_text, unmerged
 
-_HINT = "see to it that it can be read"
+_HINT = "make it readable"
 # Hints for unreadable job files, each with the code of its problem, and for unreadable tasks.
 _FILE_CODES = {
     "source_missing": ("file.missing", "correct the link, or delete it"),
     "source_not_regular": ("file.not-regular", "rename it, or put a file in its place"),
     "source_outside_root": ("file.outside-root", "put a copy of the file here"),
-    "source_denied": ("file.denied", "let the user that runs the scheduler read it"),
+    "source_denied": ("file.denied", "make it readable for the user that runs the scheduler"),
     "source_too_large": (
         "file.too-large",
         "split it, or move long texts into files of their own with task_source_path",
@@ -41,13 +41,13 @@ _FILE_CODES = {
 }
 _TASK_HINTS = {
     "source_missing": "create the file, or correct the path",
-    "source_not_regular": "name a file",
-    "source_outside_root": "put a copy of the file into the root",
-    "source_denied": "let the user that runs the scheduler read it",
+    "source_not_regular": "give a regular file",
+    "source_outside_root": "put a copy of the file in the root",
+    "source_denied": "make it readable for the user that runs the scheduler",
     "source_too_large": "shorten it, or raise limits.task_bytes in scheduler.yaml",
     "source_not_utf8": "save the file as UTF-8",
     "source_empty": "write the task into it",
-    "source_conflict_markers": "settle the conflict and delete its markers",
+    "source_conflict_markers": "resolve the conflict and delete its markers",
 }
 _MOST_NAMES = 1_000  # names of a folder searched for the one that was meant
 
@@ -164,7 +164,7 @@ def _texts(files: Files, settings: Settings, tree: Tree, documents: Sequence[Doc
 def _inline(text: bytes, settings: Settings) -> _Text | Fault:
     limit = settings.limits.task_bytes
     if len(text) > limit:
-        return Fault(reason="source_too_large", message=f"the task has {len(text):,} bytes; {limit:,} are allowed")
+        return Fault(reason="source_too_large", message=f"the task has {len(text):,} bytes; the limit is {limit:,}")
     return check_text(text) or _Text(hashlib.sha256(text).hexdigest(), start=text[:1])
 
 
@@ -182,8 +182,8 @@ def _near_file(files: Files, path: str) -> str:
 
 
 def _option_problem(document: Document, runner: str) -> Problem:
-    message = f"the task begins with -, and runner {runner!r} would hand it over as an option"
-    hint = 'begin it with another character, or write "--" before "{task}" in the command of the runner'
+    message = f"the task starts with -, so runner {runner!r} would pass it as an option"
+    hint = 'start it with another character, or write "--" before "{task}" in the command of the runner'
     return Problem(document.path, *document.task_place, "runner.task-option", message, hint, job_id=document.id)
 
 

@@ -82,7 +82,7 @@ class Looked:
         """For people: why the root differs from the remote. Empty if it does not, or nobody has looked yet."""
         if not self.trouble:
             return ""
-        stays = "" if self.commit is None else f"; {self.commit[:12]} stays"
+        stays = "" if self.commit is None else f"; {self.commit[:12]} stays in force"
         since = "" if self.trouble_since is None else f" (since {self.trouble_since})"
         return f"{self.trouble}{since}{stays}"
 
@@ -131,8 +131,8 @@ class Followed:
         """The followed remote, from the file as it is now. Raises: UnavailableError."""
         if tracked_at(self.file):
             raise UnavailableError(
-                f"git tracks {self.file}: anyone who can push could say there what this root follows; it is not used",
-                hint=f"take it out of the repository: git rm {self.file}",
+                f"git tracks {self.file}, so anyone who can push could choose what this root follows; it is not used",
+                hint=f"remove it from the repository: git rm {self.file}",
             )
         return _read(self.file)
 
@@ -209,7 +209,7 @@ class Followed:
                 return found
             if target is None or time.monotonic() > give_up:
                 raise UnavailableError(
-                    f"{self.current} leads to no commit's folder", hint="`scheduler sync` fetches it again"
+                    f"{self.current} does not lead to the folder of a commit", hint="`scheduler sync` fetches it again"
                 )
             time.sleep(0.01)  # it was replaced and removed after the link was read
 
@@ -273,11 +273,9 @@ def _read(path: Path) -> Remote:
     try:
         return read_remote(path.read_bytes())
     except OSError as error:
-        raise UnavailableError(
-            f"{path}, which says what this root follows, cannot be read: {error.strerror}"
-        ) from error
+        raise UnavailableError(f"cannot read {path}, which says what this root follows: {error.strerror}") from error
     except ValueError as error:
-        raise UnavailableError(f"{path}, which says what this root follows, cannot be used: {error}") from None
+        raise UnavailableError(f"{path}, which says what this root follows, is invalid: {error}") from None
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ def folder_trouble(folder: Path) -> str:
         with os.scandir(folder) as entries:
             empty = all(entry.name.startswith(".") for entry in entries)
     except PermissionError:
-        return "" if os.access(folder, os.X_OK) else "may not be entered: permission denied"
+        return "" if os.access(folder, os.X_OK) else "cannot be entered: permission denied"
     except (FileNotFoundError, NotADirectoryError):
         return "is gone"
     except OSError as error:  # such as a stale handle, or a FUSE file system whose process has died

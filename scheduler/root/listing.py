@@ -91,7 +91,7 @@ def _walk(
             enters = kind == "folder" and any(may_hold(path, glob) for glob in globs)
             if matches_any(path, globs) or enters:
                 shown = path.encode("utf-8", "backslashreplace").decode()
-                message = "the name is not valid UTF-8; nothing of that name is read"
+                message = "the name is not valid UTF-8, so this file or folder is not read"
                 found.problems.append(Problem(shown, 1, 1, "file.name", message, "rename it"))
             continue
         # A folder named like a job file was meant to be one: reading it says what is wrong. A wide glob such as jobs/**
@@ -109,7 +109,7 @@ def _walk(
         except OSError as error:
             found.unlistable.add(path)
             message = f"the folder cannot be listed: {error.strerror}"
-            hint = "the jobs last held below it keep their last good definition"
+            hint = "make it readable; until then its jobs keep their last good definition"
             found.problems.append(Problem(path, 1, 1, "folder.unreadable", message, hint))
             continue
         _walk(files, own, children, path + "/", globs, found)
@@ -121,18 +121,18 @@ def _unread(files: Files, path: str, kind: Kind, globs: Sequence[str]) -> Proble
         to = files.leads_to(path)
         if to != path and any(may_hold(to, glob) for glob in globs):
             return None  # read where it is
-        message = f"the folder is a link to {to!r}, and links to folders are not followed; nothing below it is read"
-        hint = "put the folder itself here, or a link to each of its files"
+        message = f"the folder is a link to {to!r}; links to folders are not followed, so nothing in it is read"
+        hint = "put the folder itself here, or one link per file"
         return Problem(path, 1, 1, "folder.link", message, hint, Severity.WARNING)
     small, some = path.lower(), [glob.lower() for glob in globs]
     if kind == "folder":
         if not any(may_hold(path, glob) for glob in globs) and any(may_hold(small, glob) for glob in some):
-            message = f"no glob of jobs enters {path!r}, whose name differs from one by upper and lower case only"
-            hint = f"rename it to {small}, or add it to jobs in scheduler.yaml"
+            message = f"no glob in `jobs` matches {path!r}, because of upper and lower case"
+            hint = f"rename it to {small}, or add it to `jobs` in scheduler.yaml"
             return Problem(path, 1, 1, "file.unread", message, hint, Severity.WARNING)
     elif small.endswith(SUFFIXES) and matches_any(small, some):
-        message = "no glob of jobs matches the name, which differs by upper and lower case only; the file is not read"
-        hint = f"rename it to {small}, or add a glob to jobs in scheduler.yaml"
+        message = "no glob in `jobs` matches the name, because of upper and lower case; the file is not read"
+        hint = f"rename it to {small}, or add a glob to `jobs` in scheduler.yaml"
         return Problem(path, 1, 1, "file.unread", message, hint, Severity.WARNING)
     return None
 

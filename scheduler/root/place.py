@@ -91,7 +91,7 @@ class Place:
         if leads == self.root or not leads.exists():
             return ""
         return (
-            f"{self.named} leads to {leads} now, and this is {self.root}: no new runs start until the link is back or"
+            f"{self.named} now leads to {leads}, not to {self.root}: no new runs start until the link is restored or"
             " the daemon is restarted"
         )
 
@@ -192,9 +192,9 @@ def unusable(folder: Path, error: OSError) -> UnavailableError:
     """The error for a state folder that cannot be written or read."""
     return UnavailableError(
         f"the state folder {folder} cannot be used: {error.strerror}",
-        hint="free some space, or name another one with --state"
+        hint="free some space, or choose another one with --state"
         if error.errno in (errno.ENOSPC, errno.EDQUOT)
-        else "make it writable, or name another one with --state",
+        else "make it writable, or choose another one with --state",
     )
 
 
@@ -239,8 +239,8 @@ def locate(
     database = named_db or folder / "state.db"
     if not (found / ROOT_FILE).exists() and not is_there(database):
         raise UsageError(
-            f"{found} is not a root: it holds no {ROOT_FILE}",
-            hint="start one with `scheduler init`, or name one with --root",
+            f"{found} is not a root: it has no {ROOT_FILE}",
+            hint="create one with `scheduler init`, or choose one with --root",
         )
     return Place(root=found, state=folder, db=database, named=named, home=home)
 
@@ -275,8 +275,8 @@ def _kept_place(kept: Path, state: Path, db: Path | None, home: Path | None) -> 
     """The place of a followed root. A second state folder would have no history."""
     if os.path.realpath(state) != str(kept):
         raise UsageError(
-            f"what is known of this root is in {kept}, as that is what keeps it from its remote; --state names {state}",
-            hint="leave --state and SCHEDULER_STATE out",
+            f"this root follows a remote, and its state must stay in {kept}; --state says {state}",
+            hint="leave out --state and unset SCHEDULER_STATE",
         )
     followed = Followed(kept)
     place = Place(root=followed.current, state=kept, db=db or kept / "state.db", home=home, followed=followed)
@@ -290,7 +290,7 @@ def _named_root(path: Path) -> Path:
         with os.scandir(real):
             return real
     except OSError as error:
-        raise UnavailableError(f"the root {path} cannot be read: {error.strerror}") from error
+        raise UnavailableError(f"cannot read the root {path}: {error.strerror}") from error
 
 
 def _stood_in(root: Path, cwd: Path, environ: Mapping[str, str]) -> Path | None:
@@ -312,7 +312,7 @@ def _nearest_root(cwd: Path) -> Path:
         if (folder / STATE_FOLDER / "state.db").exists():
             return folder
     raise UsageError(
-        f"no {ROOT_FILE} in {here} or above it", hint="start a root with `scheduler init`, or name one with --root"
+        f"no {ROOT_FILE} in {here} or above it", hint="create a root with `scheduler init`, or choose one with --root"
     )
 
 

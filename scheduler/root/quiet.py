@@ -60,7 +60,7 @@ def _await_quiet(
 
 def _restless(paths: Sequence[str]) -> Fault:
     named = " or ".join(map(repr, paths))
-    message = f"{named} kept changing for {PATIENCE_S:g} seconds; write to another file and rename it at the end"
+    message = f"{named} kept changing for {PATIENCE_S:g} seconds; write to a temporary file, then rename it"
     return Fault(reason="source_changed", message=message)
 
 

@@ -217,7 +217,7 @@ def _open(root: Path, path: str, closed: Identities) -> int | Fault | None:
             os.close(here)
             here = below
             if _identity(os.fstat(here)) in closed:
-                return Fault(reason="source_outside_root", message=f"{path!r} lies in the state folder")
+                return Fault(reason="source_outside_root", message=f"{path!r} is in the state folder")
         # Looked at before it is opened: opening a device can already have effects.
         target = os.stat(name, dir_fd=here, follow_symlinks=False)
         if stat.S_ISLNK(target.st_mode):
@@ -279,6 +279,6 @@ def os_fault(path: str, error: OSError | ValueError) -> Fault:
         case errno.ENOENT | errno.ENOTDIR:
             return Fault(reason="source_missing", message=f"{path!r} does not exist")
         case errno.EACCES | errno.EPERM:
-            return Fault(reason="source_denied", message=f"{path!r} may not be read: permission denied")
+            return Fault(reason="source_denied", message=f"{path!r} cannot be read: permission denied")
         case _:
             return Fault(reason="source_unreadable", message=f"{path!r} cannot be read: {error.strerror}")

@@ -104,7 +104,7 @@ def _problems(
     if found is None:
         is_folder = files.is_folder(named.path)
         code, what = "runner.file-missing", "is a folder" if is_folder else "does not exist"
-        hint = "name the program in it" if is_folder else "create the file, or correct the path"
+        hint = "give the path of the program in it" if is_folder else "create the file, or correct the path"
     elif named.started and found.startswith("sha256:") and not found.endswith(" executable"):
         code, what = "runner.not-executable", "is not executable"
         hint = f"run `chmod +x {named.path}` and commit the new mode"
@@ -112,5 +112,5 @@ def _problems(
         return
     from scheduler.core.formats.rootfile import word_place
 
-    message = f"runner {name!r} runs {word!r}, and {named.path!r} {what}: no run of its jobs can start"
+    message = f"runner {name!r} runs {word!r}, and {named.path!r} {what}: its jobs cannot start"
     yield Problem(ROOT_FILE, *word_place(data, name, named.word), code, message, hint, Severity.WARNING)

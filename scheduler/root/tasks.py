@@ -62,11 +62,11 @@ def _text_of(job_id: str, source: Source, settings: Settings, parsed: Parsed | N
         case [document]:
             if document.text is not None:
                 return document.text
-            why = f"holds no task that could be taken for {job_id!r}"
+            why = f"has no usable task for {job_id!r}"
         case []:
-            why = f"no longer names {job_id!r}, or cannot be parsed"
+            why = f"no longer defines {job_id!r}, or cannot be parsed"
         case _:
-            why = f"names {job_id!r} {len(documents)} times"
+            why = f"defines {job_id!r} {len(documents)} times"
     return Fault(reason="source_invalid", message=f"{source.path!r} {why}")
 
 
@@ -75,7 +75,7 @@ def check_text(data: bytes) -> Fault | None:
     if fault := _not_text(data) or _conflict(data):
         return fault
     if not data.decode("utf-8").removeprefix("\ufeff").strip():
-        return Fault(reason="source_empty", message="the task is empty or only white space")
+        return Fault(reason="source_empty", message="the task is empty or only whitespace")
     return None
 
 
@@ -86,11 +86,11 @@ def not_committed(path: str, tree: Tree, source: Provenance) -> Fault | None:
     """
     rule = "worktree.dirty is skip"
     if not tree.in_repository:
-        return Fault(reason="source_dirty", message=f"{rule}, and no commit is known: {tree.why_unavailable}")
+        return Fault(reason="source_dirty", message=f"{rule}, and the commit is unknown: {tree.why_unavailable}")
     if source.dirty == "untracked" or source.revision is None:
-        return Fault(reason="source_dirty", message=f"{path!r} is in no commit, and {rule}")
+        return Fault(reason="source_dirty", message=f"{path!r} is not committed, and {rule}")
     if source.dirty == "modified":
-        return Fault(reason="source_dirty", message=f"{path!r} is not as it was committed, and {rule}")
+        return Fault(reason="source_dirty", message=f"{path!r} has uncommitted changes, and {rule}")
     return None
 
 
@@ -99,7 +99,7 @@ def not_committed_files(found: Sequence[RunnerFile], tree: Tree) -> Fault | None
     for each in found:
         if each.dirty in (None, "converted") or (each.dirty == "untracked" and tree.ignores(each.path)):
             continue
-        what = {"modified": "is not as it was committed", "untracked": "is in no commit"}.get(
+        what = {"modified": "has uncommitted changes", "untracked": "is not committed"}.get(
             each.dirty, "is not readable"
         )
         return Fault(

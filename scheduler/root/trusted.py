@@ -29,9 +29,9 @@ def check_state(state: Path, root: Path) -> None:
     check_untracked(state)
     if (owner := _stranger(state, root)) is not None:
         raise RefusedError(
-            f"the state folder {state} belongs to {_user(owner)}, who is neither you nor the owner of {root}, so it is"
+            f"the state folder {state} belongs to {_user(owner)}, who is neither you nor the owner of {root}; it is"
             " not used; nothing was changed",
-            hint=f"look at what is in it, and delete it or run: chown -R {_user(os.geteuid())} {state}",
+            hint=f"inspect it, then delete it or run: chown -R {_user(os.geteuid())} {state}",
         )
 
 
@@ -40,8 +40,8 @@ def check_untracked(path: Path) -> None:
     if found := tracked_state(path):
         shown = str(found[0]) + (f" and {len(found) - 1} more" if len(found) > 1 else "")
         raise RefusedError(
-            f"git tracks {shown}: anyone who can push could fill it, so it is not used as state; nothing was changed",
-            hint=f"take it out of the repository with `git rm -r {path}`; if what it holds is yours, with"
+            f"git tracks {shown}: anyone who can push could change it, so it is not used as state; nothing was changed",
+            hint=f"remove it from the repository with `git rm -r {path}`; to keep the files, with"
             f" `git rm -r --cached {path}`",
         )
 
@@ -137,9 +137,9 @@ def state_problems(paths: Sequence[str]) -> list[Problem]:
         Problem(
             path.encode("utf-8", "replace").decode(),
             *(1, 1, "state.tracked"),
-            f"{path!r} is in the repository, where the scheduler keeps its state: whoever can push could say there what"
-            " this root follows and what has run; no command uses such a state",
-            f"take it out: git rm -r {path}; state stays on the host",
+            f"{path!r} is in the repository at the path of the scheduler's state: anyone who can push could choose what"
+            " this root follows and what counts as run; no command uses such a state",
+            f"remove it from the repository: git rm -r {path}",
         )
         for path in paths
     ]

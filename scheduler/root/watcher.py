@@ -33,8 +33,8 @@ _log = Log(__name__)
 
 _STOP_S = 5.0  # a callback that hangs must not keep the daemon from stopping
 _LIMITS = {
-    errno.ENOSPC: "no inotify watch is left; raise the sysctl fs.inotify.max_user_watches",
-    errno.EMFILE: "no inotify instance is left; raise the sysctl fs.inotify.max_user_instances, or ulimit -n",
+    errno.ENOSPC: "no inotify watches are left; raise the sysctl fs.inotify.max_user_watches",
+    errno.EMFILE: "no inotify instances are left; raise the sysctl fs.inotify.max_user_instances, or ulimit -n",
 }
 
 

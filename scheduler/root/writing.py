@@ -34,10 +34,10 @@ def alone(root: Path) -> Iterator[None]:
     try:
         lock = Lock(root, os.O_RDONLY | os.O_DIRECTORY, wait=LOCK_S)
     except BlockingIOError:
-        raise UnavailableError("another edit of this root does not end", hint="try again") from None
+        raise UnavailableError("another edit of this root is taking too long", hint="try again") from None
     except OSError as error:
         if error.errno not in (errno.ENOTSUP, errno.EINVAL, errno.ENOLCK, errno.EBADF):
-            raise UnavailableError(f"the root {root} cannot be read: {error.strerror}") from error
+            raise UnavailableError(f"cannot read the root {root}: {error.strerror}") from error
         lock = contextlib.nullcontext()  # no locks here: the comparison before each rename must do
     with lock:
         yield
@@ -161,7 +161,7 @@ def _is_there(folder: int, name: str) -> bool:
 
 def _changed(path: str) -> RefusedError:
     return RefusedError(
-        f"{path} was changed by somebody else just now; nothing was written", hint="look at it, and try again"
+        f"someone else has just changed {path}; nothing was written", hint="check the file, then try again"
     )
 
 
@@ -189,14 +189,14 @@ def _checked(folder: int, name: str, path: str, old: bytes) -> os.stat_result:
         raise RefusedError(f"{path} is read-only; nothing was written", hint=f"run: chmod u+w {path}")
     if not os.access(name, os.W_OK, dir_fd=folder, effective_ids=_EFFECTIVE):
         raise RefusedError(
-            f"{path} may not be written by this user, or lies on a read-only file system; nothing was written",
+            f"this user cannot write {path}, or it is on a read-only file system; nothing was written",
             remedy=Remedy.ON_BRANCH,
         )
     if found.st_nlink > 1:
         raise RefusedError(
-            f"{path} has {found.st_nlink} names (hard links), and only one of them would lead to the new text; "
+            f"{path} has {found.st_nlink} names (hard links), and only one of them would get the new text; "
             "nothing was written",
-            hint="make it a file of its own",
+            hint="replace it with a copy that has only one name",
         )
     return found
 
@@ -212,9 +212,9 @@ def _dress(file: int, folder: int, name: str, before: os.stat_result, path: str)
             os.fchown(file, before.st_uid, before.st_gid)
         except PermissionError:
             raise RefusedError(
-                f"{path} belongs to user {before.st_uid} and group {before.st_gid}, and a file that you write cannot; "
-                "nothing was written",
-                hint="edit it as its owner",
+                f"{path} belongs to user {before.st_uid} and group {before.st_gid}, and you cannot "
+                "create a file with that owner; nothing was written",
+                hint="run this command as its owner",
             ) from None
     if hasattr(os, "listxattr"):
         with contextlib.suppress(OSError):  # a file system without them
@@ -250,8 +250,8 @@ def _errors(path: str) -> Iterator[None]:
     try:
         yield
     except FileExistsError:
-        raise RefusedError(f"{path} is there already; nothing is overwritten", hint="choose another path") from None
+        raise RefusedError(f"{path} already exists; nothing was written", hint="choose another path") from None
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise RefusedError(f"a folder of {path} is a link or no folder; nothing was written") from error
-        raise UnavailableError(f"{path} cannot be written: {error.strerror}; it is as it was") from error
+            raise RefusedError(f"the path {path} goes through a link or a file; nothing was written") from error
+        raise UnavailableError(f"{path} cannot be written: {error.strerror}; it was not changed") from error

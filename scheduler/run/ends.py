@@ -58,8 +58,8 @@ def end_attempt(store: Store, run: Run, ending: Ending, job: Job, why: Why | Non
         except UnavailableError as error:
             if not left:
                 raise EndNotWrittenError(
-                    f"{run.id} ended ({_words(ending)}), but its end could not be written: {error}",
-                    hint="a daemon tries again; else the next run or sync marks it interrupted. Its output is kept",
+                    f"{run.id} ended ({_words(ending)}), but the result could not be saved: {error}",
+                    hint="a daemon tries again; without one, the next sync marks it interrupted. Its output is kept",
                     write_end=write_end,
                 ) from error
     raise AssertionError("the last try returns or raises")
@@ -84,8 +84,8 @@ def abandon(store: Store, run: Run, error: BaseException, owner: str, now: datet
         write_end(store)
     except UnavailableError as second:
         raise EndNotWrittenError(
-            f"{run.id} was given up ({error}), and that could not be written: {second}",
-            hint="a daemon tries again; else the next run or sync marks it interrupted",
+            f"{run.id} was abandoned ({error}), and that could not be saved: {second}",
+            hint="a daemon tries again; without one, the next sync marks it interrupted",
             write_end=write_end,
         ) from error
 
@@ -106,7 +106,7 @@ def end_unstarted(store: Store, run: Run, why: Why, now: datetime) -> Run:
     """
     ending = Ending(status=RunStatus.CANCELLED, reason=why)
     if why == "interrupted":
-        error = "the scheduler was stopped before it started"
+        error = "the scheduler stopped before the run started"
         ending = Ending(status=RunStatus.INTERRUPTED, reason="shutdown", error=error)
     return store.write(runs.finish, run, ending, expected=run.status, now=now)
 
@@ -116,7 +116,7 @@ def end_orphan(store: Store, run: Run, now: datetime, *, left: Sequence[int] = (
 
     left: pids of its processes that could not be ended.
     """
-    error = "the process that ran it ended without finishing it"
+    error = "the process that ran it ended before the run finished"
     if left:
         error += f"; still running: {', '.join(map(str, left))}"
     ending = Ending(status=RunStatus.INTERRUPTED, reason="owner_died", error=error)
@@ -132,7 +132,7 @@ def start_anew(store: Store, run: Run, now: datetime) -> Run:
 
     A manual run is not made up for: the person who asked for it has seen it fail.
     """
-    said = "the process that was to run it ended before it started"
+    said = "the process that was to run it ended before the run started"
     with store.writing() as sql:
         job = queries.job(sql, run.job_id)
         runs.take_back(sql, run, now=now)
@@ -140,7 +140,9 @@ def start_anew(store: Store, run: Run, now: datetime) -> Run:
             ending = Ending(status=RunStatus.INTERRUPTED, reason="owner_died", error=said)
             return runs.finish(sql, run, ending, now=now)
         if run.fire_time is not None and job is not None and not may_still_start(job, run.fire_time, now):
-            return runs.skip(sql, run, reason="missed", message=f"{said}, and it is too late now", fault=False, now=now)
+            return runs.skip(
+                sql, run, reason="missed", message=f"{said}, and it is now too late to start", fault=False, now=now
+            )
         return rows.the_run(sql, run.job_id, run.n)
 
 
@@ -150,7 +152,7 @@ def tell_end(store: Store, run: Run) -> Run:
         last = run.attempts[-1]
         _log.info(
             "attempt_failed",
-            "it is tried again then",
+            "a retry is scheduled",
             run_id=run.id,
             attempt=last.n,
             status=last.status.value,
@@ -159,9 +161,9 @@ def tell_end(store: Store, run: Run) -> Run:
         return run
     if not run.status.finished:
         if run.reason == PLACE:
-            _log.info("run_waits", "its place is gone: it starts once that is back", run_id=run.id)
+            _log.info("run_waits", "its place is unavailable; the run starts once it is restored", run_id=run.id)
         elif run.status is RunStatus.QUEUED and not run.attempts:
-            why = "the process that was to run it has ended: it waits for its turn"
+            why = "the process that was to run it has ended; the run waits to start again"
             _log.warning("run_not_started", why, run_id=run.id)
         return run  # another process has it
     _log_end(run)
@@ -170,7 +172,7 @@ def tell_end(store: Store, run: Run) -> Run:
         if job is not None and job.runtime.stopped_at == run.finished_at:
             _log.warning(
                 "job_stopped",
-                f"an edit of its definition or task, or `scheduler resume {job.id}`, starts it again",
+                f"edit its definition or task, or run `scheduler resume {job.id}`, to start it again",
                 job_id=job.id,
                 reason=job.runtime.stop_reason,
             )

@@ -181,5 +181,5 @@ def _superseded(job: Job, slot: datetime) -> str:
     if not job.file.spec.enabled:
         return "the job was disabled after the slot was claimed"
     if not is_slot(job.file.spec.due_by, slot):
-        return f"the schedule was changed after the slot was claimed, and no longer names {instant(slot)}"
+        return f"the schedule changed after the slot was claimed and no longer includes {instant(slot)}"
     return ""

@@ -47,12 +47,12 @@ def other_retention(root: Root) -> str:
         return ""
     settings, _ = read_settings(root.place)
     if settings is None:
-        return "scheduler.yaml cannot be used: what counts is `retention` as it was last; see `scheduler validate`"
+        return "scheduler.yaml is missing or invalid, so the last good `retention` applies; see `scheduler validate`"
     with Store.open_to_read(root.place.db) as store:
         known = store.read(syncs.settings) or Settings()
     if known.retention == settings.retention:
         return ""
-    return "scheduler.yaml has another `retention` by now: it counts after the next sync"
+    return "`retention` in scheduler.yaml has changed; the change applies after the next sync"
 
 
 def backups(root: Root) -> Sequence[Copy]:

@@ -64,7 +64,7 @@ def clone(
     signers = None if wanted.signers is None else check_signers(wanted.signers)
     if folder is None:
         if not (name := folder_name(url)):
-            raise UsageError(f"{url} says no name for the new root", hint="name a folder: scheduler clone URL DIR")
+            raise UsageError(f"no folder name can be derived from {url}", hint="give a folder: scheduler clone URL DIR")
         folder = Path(name)
     folder = Path(os.path.realpath(folder))
     followed = Followed(Path(os.path.realpath(state)) if state is not None else folder / STATE_FOLDER)
@@ -107,19 +107,21 @@ def _check_free(folder: Path, followed: Followed, url: str) -> None:
     if kept is not None:
         known = Followed(kept).remote()
         raise RefusedError(
-            f"{folder} follows the {known.words} already",
-            hint="`scheduler sync` looks there" if known.url == url else "name another folder",
+            f"{folder} already follows the {known.words}",
+            hint="`scheduler sync` fetches and applies its newest commit"
+            if known.url == url
+            else "choose another folder",
         )
     if (around := state_around(folder)) is not None:
         raise RefusedError(
-            f"{folder} is inside a commit of the root that {around} keeps, and would go with it",
-            hint="name a folder elsewhere",
+            f"{folder} is inside a checkout that {around} manages, and would be deleted with it",
+            hint="choose a folder elsewhere",
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RefusedError(f"{folder} is there already, and not empty", hint="name another folder")
+        raise RefusedError(f"{folder} already exists and is not empty", hint="choose another folder")
     if followed.file.exists() or (followed.state / "state.db").exists():
         raise RefusedError(
-            f"{followed.state} is the state folder of another root", hint="name another one with --state"
+            f"{followed.state} is the state folder of another root", hint="choose another one with --state"
         )
 
 
@@ -140,5 +142,5 @@ def _no_such_name(remote: Remote, environ: Mapping[str, str]) -> UsageError:
     kind, name = ("branch", remote.branch) if remote.branch is not None else ("tag", remote.tag)
     listed = ", ".join(sorted(known)[:10]) or "none"
     return UsageError(
-        f"{remote.url} has no {kind} {name!r}", hint=did_you_mean(name or "", known) or f"it has: {listed}"
+        f"{remote.url} has no {kind} {name!r}", hint=did_you_mean(name or "", known) or f"the remote has: {listed}"
     )

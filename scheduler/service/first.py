@@ -70,7 +70,7 @@ def sync_first(root: Root, job_id: str, told: Callable[[int], None]) -> None:
     found = sync(root, cause="run").json
     if found["held"]:
         raise RefusedError(
-            f"this root was never synced, and its first sync is held: {found['held']}; nothing was started",
+            f"this root has never been synced, and its first sync is held: {found['held']}; nothing was started",
             hint=how_held_ends(found["held"]),
         )
     if found["created"]:

@@ -106,17 +106,17 @@ def present_task(root: Root, job_id: str, *, prefix: bool = False) -> PresentTas
     with root.job(job_id, prefix=prefix) as (store, job):
         if job.archived:
             raise RefusedError(
-                f"job {job.id!r} is archived: no file names it any more",
-                hint=f"`scheduler versions {job.id}` lists the texts that it had",
+                f"job {job.id!r} is archived: no file defines it now",
+                hint=f"`scheduler versions {job.id}` lists its earlier texts",
             )
         passes = root.passes()
         found = passes.look_again(store.read(syncs.observed, job_id=job.id), job.id, root.clock.now())
         if isinstance(found, Fault):
-            raise RefusedError(f"job {job.id!r} has no text now: {found.message} [{found.reason}]")
+            raise RefusedError(f"job {job.id!r} has no usable text now: {found.message} [{found.reason}]")
         _, job, settings = found
         ready = from_disk(passes, job, settings, Trigger.MANUAL)
         if isinstance(ready, Fault):
-            raise RefusedError(f"job {job.id!r} has no text now: {ready.message} [{ready.reason}]")
+            raise RefusedError(f"job {job.id!r} has no usable text now: {ready.message} [{ready.reason}]")
     return {
         "job_id": job.id,
         "run_id": None,
@@ -132,12 +132,12 @@ def run_of(root: Root, run_id: str, *, prefix: bool = False) -> Run:
     """The run named by `JOB:N`. Raises: UsageError."""
     job_id, _, number = run_id.rpartition(":")
     if not job_id or not number.isascii() or not number.isdigit() or len(number) > 15:
-        raise UsageError(f"{run_id!r} does not name a run", hint="a run is JOB:N, such as heartbeat:12")
+        raise UsageError(f"{run_id!r} is not a run", hint="a run is JOB:N, such as heartbeat:12")
     with root.job(job_id, prefix=prefix) as (store, job):
         run = store.read(runs.find_run, job.id, int(number))
         if run is None:
             newest = store.read(queries.runs, job.id, limit=1)
-            hint = f"its newest is {newest[0].id}" if newest else "it has not run yet"
+            hint = f"its newest run is {newest[0].id}" if newest else "it has not run yet"
             raise UsageError(f"job {job.id!r} has no run {number}", hint=hint)
         return run
 
@@ -157,7 +157,7 @@ def task(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes]:
     """The exact text that a run received. Raises: UsageError if it never got one."""
     run = run_of(root, run_id, prefix=prefix)
     if run.task_sha256 is None:
-        raise UsageError(f"{run.id} was given no text: it is {run.status.value}, {run.reason}")
+        raise UsageError(f"{run.id} has no text: it is {run.status.value} ({run.reason})")
     with root.open() as store:
         return run, store.read(queries.text_of, run.task_sha256, store.path)
 
@@ -224,7 +224,7 @@ def explain_between(
         message = f"{{to}} is not after {{from}} ({instant(until)}, {instant(start)})"
         raise UsageError(message, arguments=("to", "from"))
     if until - start > MOST_WINDOW:
-        raise UsageError(f"the window is longer than {MOST_WINDOW.days:,} days", hint="narrow it")
+        raise UsageError(f"the window is longer than {MOST_WINDOW.days:,} days", hint="choose a shorter window")
     with root.job(job_id, prefix=prefix) as (store, job):
         window = (job.id, start, until)
         served = store.read(windows.served, *window)
@@ -270,10 +270,10 @@ def output(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes
     attempt = run.attempts[-1].n if run.attempts else 1
     files = [root.place.output(run.job_id, run.n, attempt, stream) for stream in ("stdout", "stderr")]
     if run.output_bytes and not any(file.exists() for file in files):
-        left = f"; `scheduler history {run.job_id} --json` has how it began (`result`)" if run.result else ""
+        left = f"; `scheduler history {run.job_id} --json` still has its beginning (`result`)" if run.result else ""
         raise UnavailableError(
-            f"the output of {run.id} is gone: {files[0]} is not there",
-            hint=f"retention.output_days in scheduler.yaml has run out, or the run came by an import{left}",
+            f"the output of {run.id} is gone: {files[0]} does not exist",
+            hint=f"retention.output_days in scheduler.yaml has passed, or the run was imported{left}",
         )
     return run, _kept(files[0]), _kept(files[1])
 
@@ -321,4 +321,4 @@ def _kept(path: Path, *, start: int = 0) -> bytes:
     except FileNotFoundError:
         return b""
     except OSError as error:
-        raise UnavailableError(f"the output {path} cannot be read: {error.strerror}") from error
+        raise UnavailableError(f"cannot read the output {path}: {error.strerror}") from error

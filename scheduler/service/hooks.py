@@ -108,8 +108,8 @@ def _folder(place: Place) -> Path:
     """
     if place.followed is not None:
         raise RefusedError(
-            f"nobody commits here: this root follows the {place.followed.remote().words}",
-            hint=f"its daemon looks there by itself, and at once when somebody touches {place.wake}",
+            f"hooks are not needed: this root follows the {place.followed.remote().words}",
+            hint=f"its daemon checks the remote by itself; to check now: touch {place.wake}",
         )
     root = place.root
     top = Path(_line(run_git(root, "rev-parse", "--show-toplevel")))
@@ -120,13 +120,13 @@ def _folder(place: Place) -> Path:
     elif named:
         found = top / named  # git runs hooks at the top of the working tree
     else:
-        raise RefusedError("core.hooksPath is empty: git runs no hooks here", hint="unset it, or name a folder")
+        raise RefusedError("core.hooksPath is empty, so git runs no hooks here", hint="unset it, or set it to a folder")
     real = Path(os.path.realpath(found))
     if not any(real.is_relative_to(os.path.realpath(each)) and real != each for each in (top, common)):
         raise RefusedError(
-            f"the hooks of this repository are in {str(real)!r}, outside of it (core.hooksPath), where other"
+            f"the hooks of this repository are in {str(real)!r}, outside it (core.hooksPath), where other"
             " repositories may use them",
-            hint="give the repository hooks of its own: git config --local core.hooksPath .git/hooks",
+            hint="give the repository its own hooks: git config --local core.hooksPath .git/hooks",
         )
     return real
 
@@ -218,12 +218,12 @@ def _put_aside(path: Path, wakes: list[str] | None) -> None:
 
 def _refuse_if_unkeepable(path: Path) -> None:
     if path.is_dir():
-        raise RefusedError(f"{str(path)!r} is a folder, and no hook", hint="move it away")
+        raise RefusedError(f"{str(path)!r} is a folder, not a hook", hint="move it away")
     if os.path.lexists(_kept(path)) and not _is_kept(path):
         raise RefusedError(
-            f"{str(path)!r} was replaced after `hooks install`, and {_kept(path).name} beside it still keeps what"
-            " was there before",
-            hint="delete the one of the two that is not wanted (the kept one may be moved into the place)",
+            f"{str(path)!r} was replaced after `hooks install`, and {_kept(path).name} beside it still has the hook"
+            " that was there before",
+            hint="delete the one you do not need; to keep the earlier hook, rename it over the new one",
         )
 
 

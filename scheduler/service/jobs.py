@@ -90,9 +90,9 @@ def wanted_statuses(text: str) -> frozenset[str]:
     for word in words:
         if word not in known:
             hint = meant(word, known) or f"the statuses are {', '.join(known)}"
-            raise UsageError(f"{short(word)} is not a status of a job", hint=hint)
+            raise UsageError(f"{short(word)} is not a job status", hint=hint)
     if not words:
-        raise UsageError("no status is given", hint=f"the statuses are {', '.join(known)}")
+        raise UsageError("no status was given", hint=f"the statuses are {', '.join(known)}")
     return frozenset(words)
 
 
@@ -186,7 +186,7 @@ def next_fires(
     explicit = start is not None or until is not None
     begin = now if start is None else start
     if until is not None and until < begin:
-        message = f"{{to}} lies before {{from}} ({instant(until)} < {instant(begin)})"
+        message = f"{{to}} is before {{from}} ({instant(until)} < {instant(begin)})"
         raise UsageError(message, arguments=("to", "from"))
     store = root.store() if not job_ids else root.need_store(job_ids[0])
     if store is None:
@@ -208,7 +208,8 @@ def next_fires(
         found += [(slot, job.id, schedule) for slot in known[schedule]]
         if not counted and len(found) > MOST_FIRES:
             raise UsageError(
-                f"the range holds over {MOST_FIRES:,} fires", hint="narrow it, or limit each job's fires with -n"
+                f"the range contains more than {MOST_FIRES:,} fires",
+                hint="choose a shorter range, or limit the fires of each job with -n",
             )
     found.sort(key=lambda each: each[:2])
     tell = functools.cache(views.fire_json)

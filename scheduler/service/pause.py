@@ -35,20 +35,20 @@ def pause_job(
     now = root.clock.now()
     if until is not None and until <= now:
         message = f"{{until}} {instant(until)} has already passed"
-        raise UsageError(message, hint="name a later instant", arguments=("until",))
+        raise UsageError(message, hint="give a later time", arguments=("until",))
 
     def paused(job: Job) -> Pause:
         if job.archived:
-            raise RefusedError(f"job {job.id!r} is archived: nothing of it is due")
+            raise RefusedError(f"job {job.id!r} is archived, so it has no slots to skip or pause")
         going_on = job.pause is not None and job.pause.covers(now)
         since = job.pause.at if job.pause is not None and going_on else now
         if not one_slot:
             return Pause(at=since, reason=reason, until=until, by=root.actor)
         if going_on:
-            raise RefusedError(f"job {job.id!r} is paused already", hint=f"`scheduler resume {job.id}` first")
+            raise RefusedError(f"job {job.id!r} is already paused", hint=f"run `scheduler resume {job.id}` first")
         slot = next_slot(job, now)
         if slot is None:
-            raise RefusedError(f"job {job.id!r} is {job.status(now).value}: no slot of it is coming")
+            raise RefusedError(f"job {job.id!r} is {job.status(now).value}: it has no next slot to skip")
         return Pause(at=now, reason=reason, until=slot + SHORTEST_GAP, by=root.actor)
 
     return _set_pause(root, job_id, "pause", paused)
@@ -106,6 +106,6 @@ def _set_pause(root: Root, job_id: str, action: str, pause: Callable[[Job], Paus
                 syncs.set_pause, job.id, new, audit=first, also=also, ticket=observed.ticket, settled=settled, arms=arms
             )
 
-        until_fresh(turn, "nothing was done")
+        until_fresh(turn, "nothing was changed")
     root.wake()
     return show_job(root, found.id)

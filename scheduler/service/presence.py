@@ -53,10 +53,10 @@ def find_daemon(
         silent = Presence(state=DaemonState.SILENT, severity="error", message=str(error), hint=error.hint)
         return FoundDaemon(presence=silent, says={}, troubles=[message, *remote])
     why = says["silent"]
-    observed = f"{holder}, only observes ({why})"
+    observed = f"{holder}; it only observes ({why})"
     troubles = list(says["trouble"])
     if holder.root != str(root.place.label):
-        troubles.insert(0, f"the database belongs to another root: {holder}")
+        troubles.insert(0, f"a daemon of another root uses this database: {holder}")
     here = Presence(
         state=DaemonState.OBSERVING if why else DaemonState.SERVING,
         severity="error" if troubles else "warning" if why else "ok",

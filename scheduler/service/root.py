@@ -92,7 +92,7 @@ class Root:
             assert found is not None
             return found
         if starts:
-            raise UsageError(f"{job_id!r} is the start of {len(starts)} ids", hint=", ".join(starts[:10]))
+            raise UsageError(f"{job_id!r} matches {len(starts)} job ids", hint=", ".join(starts[:10]))
         raise self._unknown_job(job_id, known)
 
     def known(self, job_id: str) -> Job | None:
@@ -109,28 +109,28 @@ class Root:
         settings, root_problems = read_settings(self.place)
         if settings is None:
             first = next(each for each in root_problems if each.is_error)
-            return UsageError(f"there is no job {job_id!r}, and none can be created: {first.in_words}", hint=first.hint)
+            return UsageError(
+                f"there is no job {job_id!r}, and no job can be created: {first.in_words}", hint=first.hint
+            )
         desired = read_desired(WorkingTree(self.place), settings, Tree())
         documents = [each.document for each in desired.found]
         errors = sorted(each for each in {*desired.problems, *across_files(desired)} if each.is_error)
         wrong = [each for each in errors if each.job_id == job_id]
         if wrong:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-            message = f"job {job_id!r} has not been created, because of an error: {wrong[0].in_words}{more}"
+            message = f"job {job_id!r} was not created because of an error: {wrong[0].in_words}{more}"
             return UsageError(message, hint=wrong[0].hint)
         for document in (each for each in documents if each.id == job_id):
             return UsageError(
-                f"job {job_id!r} stands in {document.path}:{document.line} but has not been synced",
+                f"job {job_id!r} is in {document.path}:{document.line} but has not been synced",
                 hint="run `scheduler sync`",
             )
         ids = {*known, *(document.id for document in documents if document.id is not None)}
         return UsageError(
             f"there is no job {job_id!r}",
             hint=did_you_mean(job_id, ids)
-            or next(
-                (f"it may stand in a file with an error: {each.in_words}" for each in errors if not each.job_id), ""
-            )
-            or ("`scheduler list` shows all of them" if ids else "there is no job yet"),
+            or next((f"it may be in a file with an error: {each.in_words}" for each in errors if not each.job_id), "")
+            or ("`scheduler list` shows all jobs" if ids else "there are no jobs yet"),
         )
 
     def audit_row(self, job_id: str, action: str, *, field: str, before: object = None, after: object) -> AuditRow:
@@ -155,8 +155,8 @@ class Root:
         holder = find(self.place)
         if not of_any_root and holder is not None and holder.root != str(self.place.label):
             raise RefusedError(
-                f"the database {self.place.db} is held for another root, {holder.root}, and this is {self.place.label}",
-                hint="name that root with --root, or another database with --db",
+                f"a daemon of another root, {holder.root}, uses {self.place.db}; this root is {self.place.label}",
+                hint="choose that root with --root, or another database with --db",
             )
         return holder
 
@@ -169,7 +169,7 @@ class Root:
             if holder is not None:
                 answer_of(holder, "wake", limit=GLANCE_S)
         except UnavailableError as error:
-            self.tell(f"it is written, and holds once the daemon goes on: {error}; {error.hint}")
+            self.tell(f"the change is saved and takes effect once the daemon responds: {error}; {error.hint}")
 
     def passes(self) -> Passes:
         from scheduler.sync.passes import Passes

@@ -75,8 +75,8 @@ def run_job(
                 claimed(run, False)
         if run is None or (wait and not run.status.finished):
             raise UnavailableError(
-                f"the daemon ({holder}) hung up before the run had ended",
-                hint=f"`scheduler history {job.id}` shows how it went on",
+                f"the daemon ({holder}) closed the connection before the run ended",
+                hint=f"`scheduler history {job.id}` shows how the run ended",
             )
         return run
 
@@ -89,14 +89,16 @@ def _refuse_other_branch(root: Root, job_id: str) -> None:
 
 def _refuse_branch(why: str) -> None:
     if why:
-        raise RefusedError(f"{why}; nothing was started", hint="check out that branch: no other branch's text is run")
+        raise RefusedError(
+            f"{why}; nothing was started", hint="check out that branch: a job never runs the text of another branch"
+        )
 
 
 def _origin(root: Root, job_id: str, run_id: str) -> Run:
     """The run whose text is to run again. Raises: UsageError; RefusedError if it is no longer kept."""
     if run_id.rpartition(":")[0] != job_id:
         raise UsageError(
-            f"{run_id!r} is no run of {job_id!r}", hint=f"`scheduler versions {job_id}` names those of each text"
+            f"{run_id!r} is not a run of {job_id!r}", hint=f"`scheduler versions {job_id}` lists the runs of each text"
         )
     with root.need_store(job_id) as store:
         number = run_id.rpartition(":")[2]
@@ -107,9 +109,9 @@ def _origin(root: Root, job_id: str, run_id: str) -> Run:
             and not store.read(runs.find_run, job_id, int(number))
         ):
             raise RefusedError(
-                f"{run_id} is not kept any more, and neither is its text",
-                hint="retention.runs in scheduler.yaml says how many rows of a history are kept;"
-                f" `scheduler versions {job_id}` names those that are left",
+                f"{run_id} and its text have been deleted",
+                hint="retention.runs in scheduler.yaml sets how many runs a history keeps;"
+                f" `scheduler versions {job_id}` lists the remaining ones",
             )
     run = run_of(root, run_id)
     task(root, run_id)  # also checks that it is intact
@@ -191,7 +193,7 @@ def dry_run_job(root: Root, job_id: str, *, task_of: str | None = None) -> DryRu
         with root.job(job_id) as (store, job):
             origin = None if task_of is None else _origin(root, job.id, task_of)
             if job.archived:
-                raise RefusedError(f"job {job.id!r} is archived: no file names it any more")
+                raise RefusedError(f"job {job.id!r} is archived: no file defines it now")
             _refuse_other_branch(root, job.id)
             found = passes.look_again(store.read(syncs.observed, job_id=job.id), job.id, root.clock.now())
             if isinstance(found, Fault):
@@ -239,7 +241,7 @@ def cancel_run(root: Root, run_id: str) -> Run:
 
     run = run_of(root, run_id)
     if run.status.finished:
-        raise RefusedError(f"{run.id} has ended already: {run.status.value}")
+        raise RefusedError(f"{run.id} has already ended: {run.status.value}")
     with Store.open(root.place.db) as store:
         store.write(append_audit, [root.audit_row(run.job_id, "cancel", field="run", after=run.id)])
         holder = root.daemon()
@@ -254,7 +256,10 @@ def cancel_run(root: Root, run_id: str) -> Run:
             if now.status.finished:
                 return now
             if time.monotonic() > give_up:
-                raise UnavailableError(f"{run.id} was told to end and has not yet", hint="look again in a moment")
+                raise UnavailableError(
+                    f"{run.id} was asked to stop and has not ended yet",
+                    hint=f"check again shortly: `scheduler show {run.id}`",
+                )
             time.sleep(_LOOK_S)
 
 

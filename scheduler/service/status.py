@@ -165,7 +165,7 @@ def _attention(
     elif state is DaemonState.SILENT:
         found.append("the daemon does not answer")
     elif state is DaemonState.NEVER and expected:
-        found.append("no daemon is serving")
+        found.append("no daemon is running")
     elif troubles:
         found.append(f"{len(troubles)} trouble{'' if len(troubles) == 1 else 's'}")
     for word, said in (("overdue", "overdue"), ("stopped", "stopped"), ("failing", "failing"), ("waiting", "waiting")):
@@ -178,7 +178,7 @@ def _attention(
     elif errors:
         found.append(f"{errors} error{'' if errors == 1 else 's'} in the files")
     if held and daemon.says.get("held_long"):
-        found.append("syncs are held")
+        found.append("sync is held")
     return found
 
 

@@ -34,8 +34,8 @@ def init(folder: Path) -> Scaffold:
 
     if (state := state_of(folder.resolve())) is not None:
         raise RefusedError(
-            f"{folder} follows the {Followed(state).remote().words}: its files come from there; nothing was written",
-            hint="write a root in a checkout of it, or in another folder",
+            f"{folder} follows the {Followed(state).remote().words} and gets its files from there; nothing was written",
+            hint="run `scheduler init` in a checkout of it, or in another folder",
         )
     real = folder.resolve()
     top = repository_top(real)
@@ -84,8 +84,8 @@ def validate(root: Root, paths: Sequence[Path] = ()) -> tuple[Problem, ...]:
     for path, given in zip(wanted, paths, strict=True):
         if not any(_below(each, path) for each in known):
             raise UsageError(
-                f"{given} is no job file of {root.place.root}",
-                hint=did_you_mean(path, known) or "job files are those that `jobs` in scheduler.yaml names",
+                f"{given} is not a job file of {root.place.root}",
+                hint=did_you_mean(path, known) or "`jobs` in scheduler.yaml says which files are job files",
             )
     if broken:
         wanted.append(ROOT_FILE)  # without it, nothing can be checked completely
@@ -96,7 +96,7 @@ def _below_root(root: Root, path: Path) -> str:
     try:
         return path.resolve().relative_to(root.place.root).as_posix()
     except ValueError:
-        raise UsageError(f"{path} lies outside the root {root.place.root}") from None
+        raise UsageError(f"{path} is outside the root {root.place.root}") from None
 
 
 def plan_sync(root: Root, *, confirmed: str | None = None, now_anyway: bool = False) -> SyncReport:

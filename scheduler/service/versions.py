@@ -138,7 +138,9 @@ def diff(root: Root, before: str, after: str | None = None, *, prefix: bool = Fa
     run = run_of(root, before, prefix=prefix) if ":" in before else None
     job_id = before if run is None else run.job_id
     if run is None and after is not None:
-        raise UsageError(f"{before!r} is no run", hint="name two runs, such as heartbeat:12 heartbeat:13, or one job")
+        raise UsageError(
+            f"{before!r} is not a run", hint="give two runs, such as heartbeat:12 heartbeat:13, or one job"
+        )
     other = None if after is None else run_of(root, after, prefix=prefix)
     with root.job(job_id, prefix=prefix) as (store, job):
         if run is None:
@@ -153,8 +155,8 @@ def _last_success(store: Store, job: Job) -> Run:
     if not found:
         newest = store.read(queries.runs, job.id, limit=1)
         raise UsageError(
-            f"job {job.id!r} has never succeeded: there is nothing to compare with",
-            hint=f"`scheduler diff {newest[0].id}` compares a run with what its files say now"
+            f"job {job.id!r} has never succeeded, so there is nothing to compare with",
+            hint=f"`scheduler diff {newest[0].id}` compares that run with the current files"
             if newest
             else "it has not run yet",
         )
@@ -179,7 +181,7 @@ def _side_of(store: Store, run: Run) -> Side:
         text=text,
         task_sha256=run.task_sha256,
         source_path=run.source_path,
-        why_no_text="" if text is not None else f"it was given none: {run.status.value}, {run.reason}",
+        why_no_text="" if text is not None else f"the run has none: {run.status.value}, {run.reason}",
         runner_files=run.runner_files,
     )
 
@@ -195,7 +197,7 @@ def _now(root: Root, store: Store, job: Job) -> Side:
     settings = store.read(syncs.settings) or Settings()
     spec: JobSpec = job.file.spec
     generation: int | None = job.file.generation
-    why = f"it is archived: {job.file.path} names it no more" if job.archived else ""
+    why = f"it is archived: {job.file.path} no longer defines it" if job.archived else ""
     text = sha256 = source_path = files = None
     passes = root.passes()
     if not why:

@@ -74,7 +74,7 @@ def repair_after_clock_change(store: Store, *, now: datetime, whole: bool, actor
             now=now,
         )
         if not told.nothing:
-            why = "the clock or a zone's rules have changed"
+            why = "the clock or the rules of a time zone changed"
             _log.warning("set_right", why, jobs=len(found), void=told.void, retries=len(retries))
         return told
 

@@ -44,17 +44,21 @@ def _told(place: Place) -> str | None:
 def _other_branch(place: Place, branch: str) -> str:
     if place.followed is not None:  # its files belong to one commit; no branch is checked out
         remote = place.followed.remote()
-        return "" if remote.branch == branch else f"the {remote.words} is followed, and worktree.branch is {branch!r}"
+        return (
+            ""
+            if remote.branch == branch
+            else f"this root follows the {remote.words}, but worktree.branch is {branch!r}"
+        )
     if git_folder(place.root) is None:
-        return f"worktree.branch is {branch!r}, and {str(place.root)!r} is in no git repository"
+        return f"worktree.branch is {branch!r}, but {str(place.root)!r} is not in a git repository"
     ref = rebased_ref(place.root) or head_ref(place.root) or _asked(place)
     if ref is None:
-        return f"worktree.branch is {branch!r}, and git does not say which branch is checked out"
+        return f"worktree.branch is {branch!r}, but git does not say which branch is checked out"
     if ref == _BRANCH + branch:
         return ""
     if not ref.startswith("refs/"):
-        return f"HEAD is detached at {ref[:12]}, and worktree.branch is {branch!r}"
-    return f"the branch {ref.removeprefix(_BRANCH)!r} is checked out, and worktree.branch is {branch!r}"
+        return f"HEAD is detached at {ref[:12]}, but worktree.branch is {branch!r}"
+    return f"the branch {ref.removeprefix(_BRANCH)!r} is checked out, but worktree.branch is {branch!r}"
 
 
 def _asked(place: Place) -> str | None:

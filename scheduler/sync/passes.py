@@ -294,7 +294,7 @@ class Passes:
             return Fault(
                 reason="source_missing",
                 message=f"{path!r} {'no longer names this job' if (self.place.root / path).exists() else 'is gone'};"
-                " if it has moved, `scheduler sync` finds it",
+                " if it has moved, run `scheduler sync` to find it",
             )
         return found, found.after(job), settings
 

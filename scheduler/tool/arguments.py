@@ -305,7 +305,7 @@ def read_call(arguments: Mapping[str, Any], tool: str = EDIT_TOOL) -> Call:
         empty = [name for name, value in keys.items() if value is None]
         if empty:
             raise UsageError(
-                f"{empty[0]} is null", hint=f"leave it out to keep it; unset: [{empty[0]}] deletes the key of a job"
+                f"{empty[0]} is null", hint=f"leave it out to keep it; to delete a key of a job: unset: [{empty[0]}]"
             )
         keys = {name: _meant(name, value) for name, value in keys.items()}
     rest = {_EARLIER.get(action, {}).get(name, name): value for name, value in rest.items()}
@@ -333,7 +333,7 @@ def _check_one(action: str, given: JobOrRunCall) -> None:
     if given.job is None and given.run is None:
         raise UsageError(f"{action}: job or run is missing", hint="write job: heartbeat, or run: heartbeat:7")
     if given.job is not None and given.run is not None:
-        raise UsageError(f"{action}: job and run are both given", hint="give one of them; a run names its job")
+        raise UsageError(f"{action}: job and run are both given", hint="give one of them; a run already names its job")
 
 
 def _meant(name: str, value: Any) -> Any:
@@ -354,8 +354,8 @@ def _object(name: str, value: Any) -> Any:
         return value_of(value)
     except TextError as error:
         raise UsageError(
-            f"{name} is text that looks like JSON and cannot be read: {error.message}",
-            hint="give an object or a list itself, not its text",
+            f"{name} looks like JSON text but is not valid: {error.message}",
+            hint="give the object or list itself, not as text",
         ) from None
 
 

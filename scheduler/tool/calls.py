@@ -71,8 +71,8 @@ def answer(root: Root, arguments: Mapping[str, Any], cancel: Cancel, tool: str =
     asked = replace(root, tell=notes.append)
     found = _ACTIONS[call.action](asked, _with_instants(asked, call), cancel)
     if call.action in _OF_JOBS and never_synced(root):
-        said = "these jobs are what its files say" if call.action == "list" else "no job is known yet"
-        notes.append(f"this root was never synced: {said}")
+        said = "these jobs are read from its files" if call.action == "list" else "no jobs are known yet"
+        notes.append(f"this root has never been synced: {said}")
     return {**found, "notes": list(dict.fromkeys(notes))} if notes else found
 
 
@@ -138,7 +138,7 @@ def _cut(text: str, offset: int, most: int) -> Json:
     left = len(text) - offset - len(part)
     if left <= 0:
         return {"task": part}
-    return {"task": part, "task_cut": f"{left:,} characters follow: action task, offset {offset + len(part)}"}
+    return {"task": part, "task_cut": f"{left:,} more characters: action task, offset {offset + len(part)}"}
 
 
 def _run_id(root: Root, name: str) -> str:
@@ -177,18 +177,20 @@ def _explain(root: Root, call: Call, _: Cancel) -> Json:
 
 def _explained(root: Root, given: Any) -> Json:
     if (given.job is None) == (given.run is None):
-        raise UsageError("explain takes a job or a run, and one of them", hint="give job, or run as JOB:N")
+        raise UsageError("explain needs either a job or a run", hint="give job, or run as JOB:N")
     times = [name for name in ("at", "since", "until") if getattr(given, name) is not None]
     if given.run is not None:
         if times:
-            raise UsageError(f"{given.run} is one run, and has its own time", hint=f"leave out {', '.join(times)}")
+            raise UsageError(
+                f"{given.run} is a single run, which has its own time", hint=f"leave out {', '.join(times)}"
+            )
         return explain_run_of(root, _run_id(root, given.run))
     if given.since is not None:
         if given.at is not None:
-            raise UsageError("at is one instant, since and until are two", hint="leave one of them out")
+            raise UsageError("at cannot be combined with since or until", hint="leave one of them out")
         return explain_between(root, given.job, given.since, given.until)
     if given.until is not None:
-        raise UsageError("until needs since", hint="add since with the start of the window")
+        raise UsageError("until needs since", hint="add since for the start of the window")
     return explain_job(root, given.job, at=given.at)
 
 
@@ -207,7 +209,7 @@ def _plan(root: Root, call: Call, _: Cancel) -> Json:
 def _synced(found: SyncReport) -> Json:
     told: dict[str, Any] = {**found.json}
     if not found.read:
-        told["not_read"] = f"{ROOT_FILE} cannot be used; problems says why"
+        told["not_read"] = f"{ROOT_FILE} is missing or invalid; see problems"
     return told
 
 
@@ -224,7 +226,7 @@ def _run(root: Root, call: Call, cancel: Cancel) -> Json:
 
     run = run_job(root, given.job, cancel=cancel, wait=False, claimed=claimed, task_of=given.task_of)
     if here:
-        root.tell("no daemon is running: it ran here, and this answer has waited for its end")
+        root.tell("no daemon is running, so the run was executed here, and this answer waited for its end")
     while given.wait and not run.status.finished and not cancel.wait(_LOOK_S):
         run = run_of(root, run.id)
     return {"run": lean(cut_result(run_json(run)))}
@@ -233,7 +235,7 @@ def _run(root: Root, call: Call, cancel: Cancel) -> Json:
 def _pause(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
     if given.next and given.until is not None:
-        raise UsageError("next says itself how long the pause is", hint="leave until out")
+        raise UsageError("next and until cannot be combined", hint="leave until out")
     need_permission(root, "pause", given.job)
     return lean_show(pause_job(root, given.job, reason=given.reason, until=given.until, one_slot=given.next))
 
@@ -268,7 +270,7 @@ def _update(root: Root, call: Call, _: Cancel) -> Json:
         )
     twice = [name for name in given.set if name in keys]
     if twice:
-        raise UsageError(f"{twice[0]} is given beside set and in it", hint="give it once")
+        raise UsageError(f"{twice[0]} is given both in set and outside it", hint="give it once")
     task = _text_of(keys)
     changes, target = {**keys, **given.set}, _target(given)
     return lean_edit(

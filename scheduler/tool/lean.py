@@ -50,7 +50,7 @@ def short_list(found: ListJson, jobs: Sequence[JobJson]) -> dict[str, Any]:
     """jobs: the jobs of the list to include."""
     problems = [Problem.from_json(each).in_words for each in found["problems"][:_MOST_PROBLEMS]]
     if len(found["problems"]) > _MOST_PROBLEMS:
-        problems.append(f"{len(found['problems']) - _MOST_PROBLEMS} more; validate has all")
+        problems.append(f"{len(found['problems']) - _MOST_PROBLEMS} more; use validate to see all")
     rest = lean({"problems": problems, "troubles": found["troubles"]})
     summary = {name: value for name, value in found["summary"].items() if value}
     return {"jobs": [short_job(job) for job in jobs], **rest, "summary": summary}

@@ -47,7 +47,7 @@ def instead(action: str, name: str, value: Any, known: Sequence[str], *, keys: S
     """The hint for `name`, which the action does not accept. known: what it accepts; keys: the keys of a job."""
     word = name.lower().replace("-", "_")
     if word == "id" and set(keys) <= set(known):
-        return "the job is named by job; an id never changes"
+        return "give the job's id as job; an id never changes"
     if "." in name and action == "update":
         return f"write set: {{{name}: ...}}"
     meanings = (word, *_MEANINGS.get(word, ()))

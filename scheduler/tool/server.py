@@ -87,7 +87,7 @@ class _Tool:
             return _result(error_json(UnavailableError(str(error))), is_error=True)
         except Exception as error:  # a bug of ours: tell the agent, and keep serving
             traceback.print_exc()
-            told = UnavailableError(f"this failed inside the scheduler: {type(error).__name__}: {error}")
+            told = UnavailableError(f"internal error of the scheduler: {type(error).__name__}: {error}")
             return _result(error_json(told), is_error=True)
 
     async def _answer(self, arguments: Mapping[str, Any], tool: str) -> Json:
@@ -164,7 +164,7 @@ def _result(found: Json, *, is_error: bool = False) -> types.CallToolResult:
     text = json_text(found)
     if len(text) > MOST_BYTES:
         too_long = UsageError(
-            f"the answer has {len(text):,} characters; at most {MOST_BYTES:,} are sent. What was asked for is done",
+            f"the call was done, but its answer has {len(text):,} characters; the limit is {MOST_BYTES:,}",
             hint="ask for less: a smaller n, one job, a tag",
         )
         return _result(error_json(too_long), is_error=True)

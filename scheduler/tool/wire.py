@@ -83,14 +83,14 @@ def fault_of(line: str) -> types.JSONRPCError | None:
             if "recursion limit" in why:
                 why = "it is nested too deep"
             elif re.search(r"\\u[dD][89a-fA-F]", line) and ("surrogate" in why or "hex escape" in why):
-                why = f"it holds a lone surrogate: {why}"
-            return _error(known, _NO_JSON, f"the line is no JSON that can be read: {why}; nothing was done")
+                why = f"it contains a lone surrogate: {why}"
+            return _error(known, _NO_JSON, f"the line is not valid JSON: {why}; nothing was done")
         if "method" not in keys and ("result" in keys or "error" in keys):
-            return _error(None, _NO_REQUEST, "the line is no answer to anything; nothing was done")
-        return _error(known, _NO_REQUEST, "the line is no message of JSON-RPC 2.0; nothing was done")
+            return _error(None, _NO_REQUEST, "the line answers no request; nothing was done")
+        return _error(known, _NO_REQUEST, "the line is not a JSON-RPC 2.0 message; nothing was done")
     if given is not None and known is None and "method" in keys:
         # Otherwise it would count as a notification, which gets no answer.
-        told = "the id of a request has to be a text or a whole number; nothing was done"
+        told = "the id of a request must be text or a whole number; nothing was done"
         return _error(None, _NO_REQUEST, told)
     return None
 

@@ -74,7 +74,7 @@ def test_a_daemon_whose_clock_is_set_and_that_is_killed_runs_each_slot_once(worl
 
     world.set_clock(3 * HOUR)  # a jump: doubted, and said everywhere
     until(lambda: "clock_doubted" in world.log.read_text(), "the doubt", within=5)
-    until(lambda: "not believed" in str(world.cli("list")[1]["troubles"]), "the doubt in a list")
+    until(lambda: "not trusted" in str(world.cli("list")[1]["troubles"]), "the doubt in a list")
     code, found = world.cli("doctor")
     assert code == 1
     assert any(check["name"] == "daemon" and "jumped ahead by 3:00:00" in check["message"] for check in found["checks"])

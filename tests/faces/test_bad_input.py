@@ -499,7 +499,7 @@ FILE_HINTS = {
     "a FIFO": "rename it, or put a file in its place",
     "a link to a device": "put a copy of the file here",
     "a dangling link": "correct the link, or delete it",
-    "a link to itself": "see to it that it can be read",
+    "a link to itself": "make it readable",
 }
 
 
@@ -517,10 +517,10 @@ TASK_HINTS: dict[Callable[[Path], None], str] = {
     missing: "create the file, or correct the path",
     binary: "save the file as UTF-8",
     too_large: "shorten it, or raise limits.task_bytes in scheduler.yaml",
-    link_out_of_the_root: "put a copy of the file into the root",
-    conflict_markers: "settle the conflict",
-    a_folder: "name a file",
-    a_fifo: "name a file",
+    link_out_of_the_root: "put a copy of the file in the root",
+    conflict_markers: "resolve the conflict",
+    a_folder: "give a regular file",
+    a_fifo: "give a regular file",
     blank: "write the task into it",
 }
 
@@ -1039,7 +1039,7 @@ def test_a_command_for_a_job_with_an_error_says_the_error_and_its_place(
         assert root.cli("sync").code == 1
     found = root.cli(command, "bad")
     assert found.code == 2
-    assert "'bad' has not been created, because of an error: jobs/bad.yaml:3:19: " in found.stderr
+    assert "'bad' was not created because of an error: jobs/bad.yaml:3:19: " in found.stderr
     assert "prompts/none.md" in found.stderr
     assert "[task.missing]" in found.stderr
     assert "run `scheduler sync`" not in found.stderr
@@ -1050,8 +1050,8 @@ def test_a_command_for_a_job_with_an_error_says_the_error_and_its_place(
     [
         ("jobs/bad.yaml", BAD.replace("prompts/none.md", "prompts/none.md\ntag: x"), "and 1 more)"),
         ("jobs/bad.yaml", f"{BAD}---\n{BAD}".replace("prompts/none.md", "prompts/triage.md"), "[id.duplicate]"),
-        ("jobs/bad.yaml", BAD + "x: [\n", "it may stand in a file with an error: jobs/bad.yaml:"),
-        ("scheduler.yaml", "version: 2\n", "none can be created: scheduler.yaml:1:10: "),
+        ("jobs/bad.yaml", BAD + "x: [\n", "it may be in a file with an error: jobs/bad.yaml:"),
+        ("scheduler.yaml", "version: 2\n", "no job can be created: scheduler.yaml:1:10: "),
     ],
 )
 def test_other_errors_that_keep_a_job_away_are_said_too(root: Root, path: str, text: str, said: str) -> None:

@@ -658,7 +658,7 @@ def test_list_on_a_root_never_synced_is_what_the_files_say_and_what_a_sync_then_
     root.write("jobs/bad.yaml", "id: bad\nschedule: '@daily'\ntask: x\ntag: [x]\n")
     found = root.cli("list", "--json")
     assert (found.code, found.json["synced"]) == (0, False)
-    assert "never synced" in found.stderr
+    assert "never been synced" in found.stderr
     assert "scheduler sync" in found.stderr
     assert not (root.path / ".scheduler").exists()
     before = {job["id"]: job for job in found.json["jobs"]}
@@ -694,7 +694,7 @@ def test_list_on_a_root_never_synced_takes_what_is_asked_for_and_shows_problems(
 def test_run_on_a_root_never_synced_syncs_it_first_and_says_so(root: Root, wait: list[str]) -> None:
     found = root.ok("run", "heartbeat", *wait)
     assert found.stdout == "You are woken once an hour.\n"
-    assert found.stderr.splitlines()[0] == "this root was never synced: it was synced first, and 6 jobs created"
+    assert found.stderr.splitlines()[0] == "this root had never been synced, so it was synced first; 6 jobs created"
     assert [job["id"] for job in root.json("list")["jobs"]] == list(JOBS)
     assert {row["cause"] for row in root.json("audit", "heartbeat")["audit"] if row["action"] == "create"} == {"run"}
     assert "synced" not in root.ok("run", "heartbeat", "--wait").stderr
@@ -839,7 +839,7 @@ def test_pause_next_skips_one_slot_and_goes_on_with_the_one_after_it(lived_in: R
     ("job", "args", "code", "said"),
     [
         ("heartbeat", ("--until", "+1h"), 2, "leave --until out"),
-        ("retired", (), 3, "is disabled: no slot of it is coming"),
+        ("retired", (), 3, "is disabled: it has no next slot to skip"),
     ],
 )
 def test_pause_next_is_refused_where_it_means_nothing(
@@ -853,7 +853,7 @@ def test_pause_next_is_refused_where_it_means_nothing(
 def test_pause_next_does_not_shorten_a_pause(lived_in: Root) -> None:
     lived_in.ok("pause", "heartbeat")
     found = lived_in.cli("pause", "heartbeat", "--next")
-    assert (found.code, "is paused already" in found.stderr) == (3, True)
+    assert (found.code, "is already paused" in found.stderr) == (3, True)
     assert lived_in.job("heartbeat")["paused"]["until"] is None
 
 
@@ -888,7 +888,7 @@ def test_a_slot_that_is_paused_before_its_jitter_is_over_does_not_run(lived_in: 
         (["ps"], "did you mean 'status'?"),
         (["list", "--status", "enabled"], "did you mean 'active'?"),
         (["list", "--status", "failing,runing"], "did you mean 'running'?"),
-        (["list", "--status", ","], "no status is given"),
+        (["list", "--status", ","], "no status was given"),
     ],
 )
 def test_a_word_of_another_tool_leads_to_ours(root: Root, args: list[str], said: str) -> None:

@@ -444,7 +444,7 @@ def test_next_refuses_a_range_with_more_fires_than_anybody_reads_unless_they_are
     whole = ("next", "dense", "--from", "2000-01-01T00:00:00Z", "--to", "2030-01-01T00:00:00Z")
     ended = root.cli(*whole)
     assert (ended.code, ended.stdout) == (2, "")
-    assert "over 100,000 fires" in ended.stderr
+    assert "more than 100,000 fires" in ended.stderr
     assert "-n" in ended.stderr
     assert len(root.json(*whole, "-n", "3")["fires"]) == 3
     day = root.json("next", "dense", "--from", "2026-03-05T00:00:00Z", "--to", "2026-03-05T00:01:00Z")

@@ -70,12 +70,12 @@ def test_a_text_that_a_checkout_turns_into_another_is_an_error_that_gives_power(
         }
     ]
     [diff] = done.json["task_diffs"]
-    assert diff["note"] == "not what would run: git converts it on checkout (working-tree-encoding=ISO646-DE)"
+    assert diff["note"] == "a different text would run: git converts it on checkout (working-tree-encoding=ISO646-DE)"
     for style in FORMATS:
         shown = root.cli("plan", "--base", "base", *head, "--format", style)
         assert shown.code == 1
         assert "working-tree-encoding=ISO646-DE" in shown.stdout
-        assert "not what would run" in shown.stdout or style == "github"
+        assert "a different text would run" in shown.stdout or style == "github"
 
 
 @HEADS
@@ -300,7 +300,7 @@ def test_a_rollback_to_a_commit_does_not_bring_back_what_never_ran(root: Root) -
     commit_blob(root, SCRIPT, b"echo safe\n")
     done = root.cli("rollback", "flaky", "--to", f"commit:{old}")
     assert done.code == 3
-    assert "what ran is not what it holds" in done.stderr
+    assert "lacks the text that ran" in done.stderr
     assert (root.path / SCRIPT).read_bytes() == b"echo safe\n"
 
 

@@ -64,18 +64,18 @@ def runner(root: Root, text: str) -> None:
 
 def test_runners_that_can_start_are_well(root: Root) -> None:
     runner(root, "command: [cat]")
-    assert found(root, "runners") == [("ok", "2 can start, in this environment")]
+    assert found(root, "runners") == [("ok", "2 can start in this environment")]
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("command: [no-such-agent, -p]", "'no-such-agent' is not on PATH"),
-        ("command: [/opt/no/agent]", "'/opt/no/agent' is not there"),
+        ("command: [/opt/no/agent]", "'/opt/no/agent' does not exist"),
         ("command: [./scripts/plain]", "plain' is not executable"),
-        ("command: [./scripts/gone]", "names '/opt/no/python', which is not there"),
-        ("command: [./scripts/dos]", "names '/bin/sh\\r', which is not there"),
-        ("command: [./scripts/env]", "names 'no-such-python', which is not there"),
+        ("command: [./scripts/gone]", "names '/opt/no/python', which does not exist"),
+        ("command: [./scripts/dos]", "names '/bin/sh\\r', which does not exist"),
+        ("command: [./scripts/env]", "names 'no-such-python', which does not exist"),
         ("command: [cat], cwd: nowhere", "the working directory 'nowhere' is not a folder in the root"),
         ("command: [cat], env: {PATH: /nowhere}", "'cat' is not on PATH (/nowhere)"),
     ],
@@ -108,7 +108,7 @@ def test_a_variable_that_is_not_there_is_a_warning_and_its_value_is_never_shown(
     runner(root, "command: [cat], env_from: [ABSENT_KEY, EMPTY_KEY, GOOD_KEY]")
     shown = root.cli("doctor")
     assert shown.code == 0, "it starts without them"
-    assert "env_from names ABSENT_KEY, EMPTY_KEY, not set in this environment" in shown.stdout
+    assert "env_from variables not set in this environment: ABSENT_KEY, EMPTY_KEY" in shown.stdout
     assert "s3cret" not in root.cli("doctor", "--json").stdout + shown.stdout
 
 
@@ -122,15 +122,15 @@ def test_the_daemon_is_asked_since_only_its_environment_counts(
     runner(root, "command: [agent], env_from: [ONLY_KEY]")
     assert found(root, "runners")[0][0] == "error", "neither has it"
     daemon = serve(PATH=f"{tools}:{path}", ONLY_KEY="s3cret")
-    assert found(root, "runners") == [("ok", "2 can start, in the daemon's environment")]
+    assert found(root, "runners") == [("ok", "2 can start in the daemon's environment")]
     daemon.stop()
     monkeypatch.setenv("PATH", f"{tools}:{path}")
     monkeypatch.setenv("ONLY_KEY", "x")
-    assert found(root, "runners") == [("ok", "2 can start, in this environment")]
+    assert found(root, "runners") == [("ok", "2 can start in this environment")]
     serve(PATH=path, ONLY_KEY="")
     said = found(root, "runners")
     assert said[0] == ("error", f"one: 'agent' is not on PATH ({path})")
-    assert said[1] == ("warning", "one: env_from names ONLY_KEY, not set in the daemon's environment")
+    assert said[1] == ("warning", "one: env_from variables not set in the daemon's environment: ONLY_KEY")
 
 
 # -- the clock ---------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def test_a_clock_that_has_gone_behind_what_was_written_is_an_error(root: Root) -
     later = (datetime.now(UTC) + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
     root.sql(f"UPDATE root SET synced_at = '{later}'")
     ((status, message),) = found(root, "clock")
-    assert (status, "and the newest row is of" in message) == ("error", True)
+    assert (status, "but the newest database entry is from" in message) == ("error", True)
     assert root.cli("doctor").code == 1
 
 
@@ -214,7 +214,7 @@ def test_old_rules_of_time_zones_are_a_warning(system_rules: Path, version: str,
 
 def test_without_rules_of_the_system_those_of_the_package_count(system_rules: Path) -> None:
     check = only(doctor.check_zones(Settings(timezone="Europe/Berlin"), [], NOW))
-    assert check.message.startswith(f"rules {tzdata.IANA_VERSION}, from the Python package tzdata")
+    assert check.message.startswith(f"time zone data {tzdata.IANA_VERSION} from the Python package tzdata")
 
 
 def test_a_zone_whose_rules_are_gone_is_an_error_that_names_the_jobs(root: Root) -> None:
@@ -223,7 +223,7 @@ def test_a_zone_whose_rules_are_gone_is_an_error_that_names_the_jobs(root: Root)
     assert [status for status, _ in found(root, "zones")] == ["ok"]
     root.sql("UPDATE definitions SET spec = replace(spec, 'Europe/Berlin', 'Europe/Atlantis')")
     ((status, message),) = found(root, "zones")
-    assert (status, message) == ("error", "the rules of Europe/Atlantis are not to be had here; used by tick")
+    assert (status, message) == ("error", "this system has no time zone data for Europe/Atlantis, used by tick")
     assert root.cli("doctor").code == 1
 
 
@@ -319,7 +319,9 @@ def test_jobs_that_the_guard_holds_are_an_error(root: Root) -> None:
     root.sync()
     root.delete("jobs/tick.yaml")
     assert root.cli("sync").code == 3
-    assert ("error", "held by the guard, because too many jobs would be archived at once: tick") in found(root, "jobs")
+    assert ("error", "kept by the prune guard, because too many jobs would be archived at once: tick") in found(
+        root, "jobs"
+    )
 
 
 # -- the whole ---------------------------------------------------------------------------------

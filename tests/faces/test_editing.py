@@ -197,7 +197,9 @@ def test_while_syncs_are_held_an_edit_waits_and_says_why(lived_in: Root) -> None
     assert found["applied"] == "next_sync"
     assert "a merge is in progress" in found["why"]
     assert lived_in.job("flaky")["owner"] is None
-    assert lived_in.ok("update", "flaky", "--set", "owner=you").stderr.startswith("flaky: not applied yet: a merge")
+    assert lived_in.ok("update", "flaky", "--set", "owner=you").stderr.startswith(
+        "flaky: not applied yet: sync is held: a merge"
+    )
 
 
 # -- what is refused -----------------------------------------------------------------------------
@@ -206,14 +208,14 @@ def test_while_syncs_are_held_an_edit_waits_and_says_why(lived_in: Root) -> None
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [
-        (["update", "triage"], 2, "nothing to change was given"),
+        (["update", "triage"], 2, "no change was given"),
         (["update", "triage", "--set", "name="], 2, "--unset name"),
         (["update", "triage", "--set", "name"], 2, "there is no ="),
-        (["update", "triage", "--set", "=x"], 2, "no key stands in front"),
-        (["update", "triage", "--set", "name=[x"], 2, "is no YAML"),
+        (["update", "triage", "--set", "=x"], 2, "there is no key before"),
+        (["update", "triage", "--set", "name=[x"], 2, "is not valid YAML"),
         (["update", "triage", "--set", "name=x", "--set", "name=y"], 2, "given twice"),
-        (["update", "triage", "--set", "name=x", "--unset", "name"], 2, "changed at once"),
-        (["update", "triage", "--set", "schedule=@daily", "--set", "schedule.cron=@daily"], 2, "changed at once"),
+        (["update", "triage", "--set", "name=x", "--unset", "name"], 2, "name is changed twice"),
+        (["update", "triage", "--set", "schedule=@daily", "--set", "schedule.cron=@daily"], 2, "are both changed"),
         (["update", "triage", "--set", "id=other"], 2, "the id cannot be changed"),
         (["update", "triage", "--unset", "id"], 2, "the id cannot be changed"),
         (["update", "triage", "--set", "shedule=x"], 2, "did you mean 'schedule'?"),
@@ -221,8 +223,8 @@ def test_while_syncs_are_held_an_edit_waits_and_says_why(lived_in: Root) -> None
         (["update", "triage", "--set", "timeout=5"], 2, "has no unit"),
         (["update", "triage", "--set", "catch_up.polcy=none"], 2, "did you mean 'policy'?"),
         (["update", "triage", "--set", "a..b=x"], 2, "is not a key"),
-        (["update", "triage", "--unset", "owner"], 2, "owner is not written in jobs/triage.yaml"),
-        (["update", "triage", "--unset", "timeout"], 2, "set to null, it is done without"),
+        (["update", "triage", "--unset", "owner"], 2, "owner is not in jobs/triage.yaml"),
+        (["update", "triage", "--unset", "timeout"], 2, "set it to null to do without it"),
         (["update", "triage", "--unset", "schedule.cron.x"], 2, "it cannot contain schedule.cron.x"),
         (["update", "triage", "--unset", "schedule"], 2, "key 'schedule' is missing"),
         (["update", "triage", "--set", "task=x"], 2, "--task-file"),
@@ -231,39 +233,39 @@ def test_while_syncs_are_held_an_edit_waits_and_says_why(lived_in: Root) -> None
         (["update", "triage", "--set", "task_source_path=../x"], 2, ".. component"),
         (["update", "triage", "--set", "runner=nobody"], 2, "is not declared"),
         (["update", "traige", "--set", "name=x"], 2, "did you mean 'triage'?"),
-        (["update", "tri", "--set", "name=x"], 2, "no file names the job 'tri'"),
-        (["update", "triage", "--set", "name=x", "-m", "y"], 2, "a message belongs to a commit"),
-        (["update", "triage", "--set", "name=x", "--commit", "--branch", "b"], 2, "exclude each other"),
+        (["update", "tri", "--set", "name=x"], 2, "no file defines the job 'tri'"),
+        (["update", "triage", "--set", "name=x", "-m", "y"], 2, "a commit message needs a commit"),
+        (["update", "triage", "--set", "name=x", "--commit", "--branch", "b"], 2, "not both"),
         (["update", "triage", "--set", "name=x", "--commit", "-m", " "], 2, "blank"),
-        (["update", "triage", "--task-file", "no-such-file"], 5, "cannot be read"),
+        (["update", "triage", "--task-file", "no-such-file"], 5, "cannot read --task-file no-such-file"),
         (["update", "triage", "--task-file", "-"], 2, "empty"),
         (["update", "triage", "--if-version", "1-0", "--set", "name=x"], 3, "is at version 1-"),
-        (["create", "triage", "--set", "schedule=@daily"], 3, "names the job 'triage' already"),
-        (["create", "new", "--set", "schedule=@daily", "--set", "schedule.timezone=UTC"], 2, "changed at once"),
+        (["create", "triage", "--set", "schedule=@daily"], 3, "the job 'triage' already exists in jobs/triage.yaml:1"),
+        (["create", "new", "--set", "schedule=@daily", "--set", "schedule.timezone=UTC"], 2, "are both changed"),
         (["create", "new", "--set", "a..b=x"], 2, "is not a key"),
-        (["create", "new", "--set", "task=x", "--set", "id=y"], 2, "the id is given by the name"),
+        (["create", "new", "--set", "task=x", "--set", "id=y"], 2, "the id is the new job's name"),
         (["create", "new", "--set", "task=x", "--task-file", "scheduler.yaml"], 2, "given twice"),
         (["create", "../up", "--set", "task=x"], 2, ""),
         (["create", "Bad Id", "--set", "schedule=@daily", "--set", "task=x"], 2, ""),
         (["create", "new", "--set", "task=x"], 2, "key 'schedule' is missing"),
         (["create", "new", "--set", "schedule=@daily"], 2, "the job has no task"),
-        (["create", "new", "--set", "schedule=@daily", "--set", "task=x", "--file", "jobs/triage.yaml"], 3, "is there"),
-        (["create", "new", "--set", "schedule=@daily", "--set", "task=x", "--file", "elsewhere/n.yaml"], 2, "globs: "),
+        (["create", "new", "--set", "schedule=@daily", "--set", "task=x", "--file", "jobs/triage.yaml"], 3, "exists"),
+        (["create", "new", "--set", "schedule=@daily", "--set", "task=x", "--file", "elsewhere/n.yaml"], 2, "`jobs`"),
         (["create", "new", "--set", "schedule=@daily", "--set", "task=x", "--file", "../n.yaml"], 2, ".. component"),
-        (["create", "new", "--set", "schedule=@daily", "--set", "task=x", "--file", "jobs/n.txt"], 2, "no job file"),
+        (["create", "new", "--set", "schedule=@daily", "--set", "task=x", "--file", "jobs/n.txt"], 2, "not be a job"),
         (["mv", "triage", "jobs/heartbeat.md"], 3, "one is YAML, the other Markdown"),
         (["mv", "triage", "jobs/triage.yaml"], 2, "already"),
-        (["mv", "heartbeat", "elsewhere/h.md"], 2, "would be no job file"),
-        (["delete", "nobody"], 2, "no file names"),
-        (["rollback", "triage", "--to", "triage:9"], 2, "is no run of 'triage'"),
-        (["rollback", "triage", "--to", "heartbeat:1"], 2, "is no run of 'triage'"),
-        (["rollback", "heartbeat", "--to", "text:0000"], 2, "stands for 0 texts"),
+        (["mv", "heartbeat", "elsewhere/h.md"], 2, "would not be a job file"),
+        (["delete", "nobody"], 2, "no file defines"),
+        (["rollback", "triage", "--to", "triage:9"], 2, "is not a run of 'triage'"),
+        (["rollback", "triage", "--to", "heartbeat:1"], 2, "is not a run of 'triage'"),
+        (["rollback", "heartbeat", "--to", "text:0000"], 2, "matches 0 texts"),
         (["rollback", "heartbeat", "--to", "text:0"], 2, "too short"),
-        (["rollback", "triage", "--to", "commit:nope"], 3, "names no commit"),
-        (["rollback", "triage", "--to", "commit:--output=x"], 3, "names no commit"),
+        (["rollback", "triage", "--to", "commit:nope"], 3, "is not a commit"),
+        (["rollback", "triage", "--to", "commit:--output=x"], 3, "is not a commit"),
         (["update", "triage", "--set", "name=x", "--branch", "main"], 3, "is checked out in"),
-        (["update", "triage", "--set", "name=x", "--branch", "a b"], 3, "cannot be the name"),
-        (["update", "triage", "--set", "name=x", "--branch", "-x"], 3, "cannot be the name"),
+        (["update", "triage", "--set", "name=x", "--branch", "a b"], 3, "is not a valid branch name"),
+        (["update", "triage", "--set", "name=x", "--branch", "-x"], 3, "is not a valid branch name"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_or_is_not_safe_is_refused_and_nothing_is_touched(
@@ -282,9 +284,9 @@ def nested(levels: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "unset", "said"),
     [
-        ({f"k{n}": n for n in range(4_000)}, [], "4,000 keys are given; at most 100"),
-        ({f"env.K{n}": "x" for n in range(101)}, [], "101 keys are given; at most 100"),
-        ({}, [f"env.K{n}" for n in range(4_000)], "4,000 keys are given; at most 100"),
+        ({f"k{n}": n for n in range(4_000)}, [], "4,000 keys are given; one edit changes at most 100"),
+        ({f"env.K{n}": "x" for n in range(101)}, [], "101 keys are given; one edit changes at most 100"),
+        ({}, [f"env.K{n}" for n in range(4_000)], "4,000 keys are given; one edit changes at most 100"),
         ({"env": {f"K{n}": "x" for n in range(1_000)}}, [], "more than 1,000 values"),
         ({"tags": ["x"] * 1_001}, [], "more than 1,000 values"),
         ({"description": "x" * 2_000_000}, [], "more than 1,048,576 characters"),
@@ -294,10 +296,10 @@ def nested(levels: int) -> dict[str, Any]:
         ({"schedule.0.crom": "@daily"}, [], "unknown key 'crom' [key.unknown]"),
         ({"channel": "x"}, [], "unknown key 'channel' [key.unknown]"),
         ({"deliver": ["x"]}, [], "key 'deliver' is not supported yet"),
-        ({"env" + ".x" * 400: "x"}, [], "is no key"),
-        ({"tags." + "9" * 5_000: "x"}, [], "is no key"),
-        ({}, ["owner", "owner"], "changed at once"),
-        ({"retry.attempts": 3}, ["retry"], "retry and retry.attempts are changed at once"),
+        ({"env" + ".x" * 400: "x"}, [], "is not a key"),
+        ({"tags." + "9" * 5_000: "x"}, [], "is not a key"),
+        ({}, ["owner", "owner"], "owner is changed twice"),
+        ({"retry.attempts": 3}, ["retry"], "retry and retry.attempts"),
     ],
 )
 def test_too_much_or_unknown_is_refused_before_other_edits_have_to_wait(
@@ -319,7 +321,7 @@ def test_an_edit_that_takes_too_long_gives_up_with_nothing_written(
 ) -> None:
     monkeypatch.setattr(verbs, "WORK_S", 0)
     told = refused(lived_in, "update", "triage", "--set", change, "--set", "name=x", code=5)
-    assert "the edit takes too long, and other edits wait for it; nothing was written" in told
+    assert "the edit took too long, and other edits are waiting; nothing was written" in told
     assert verbs.WORK_S < writing.LOCK_S
 
 
@@ -393,16 +395,16 @@ def test_a_flow_map_over_lines_and_folded_text_are_refused_with_their_line(lived
 
 def test_a_job_that_two_files_name_or_that_cannot_be_read_is_not_edited(lived_in: Root) -> None:
     lived_in.write("jobs/second.yaml", TRIAGE)
-    assert "both name the job 'triage'" in refused(lived_in, "update", "triage", "--set", "name=x")
+    assert "the job 'triage' is defined more than once" in refused(lived_in, "update", "triage", "--set", "name=x")
     lived_in.delete("jobs/second.yaml")
     lived_in.write("jobs/triage.yaml", "id: triage\n  bad: [\n")
     found = refused(lived_in, "update", "triage", "--set", "name=x", code=2)
-    assert "it may stand in jobs/triage.yaml, which cannot be read: line 2" in found
+    assert "it may be in jobs/triage.yaml, which cannot be read: line 2" in found
 
 
 def test_the_text_of_another_job_or_of_the_settings_is_not_written_through_a_job(lived_in: Root) -> None:
     lived_in.write("jobs/triage.yaml", TRIAGE.replace("prompts/triage.md", "scheduler.yaml"))
-    assert "scheduler.yaml is more than a task" in refused(
+    assert "scheduler.yaml is a settings or job file" in refused(
         lived_in, "update", "triage", "--task-file", "-", text="version: 1\n"
     )
 
@@ -410,14 +412,14 @@ def test_the_text_of_another_job_or_of_the_settings_is_not_written_through_a_job
 def test_a_link_does_not_lead_an_edit_or_a_deletion_to_what_is_no_task(lived_in: Root) -> None:
     lived_in.delete("prompts/triage.md")
     (lived_in.path / "prompts/triage.md").symlink_to("../scheduler.yaml")
-    assert "scheduler.yaml is more than a task" in refused(
+    assert "scheduler.yaml is a settings or job file" in refused(
         lived_in, "update", "triage", "--task-file", "-", text="version: 1\n"
     )
     assert "is a link to scheduler.yaml" in refused(lived_in, "delete", "triage", "--with-task")
     lived_in.write("jobs/triage.yaml", TRIAGE.replace("prompts/triage.md", "scheduler.yaml"))
-    assert "more than a task" in refused(lived_in, "delete", "triage", "--with-task")
+    assert "cannot be edited as a task" in refused(lived_in, "delete", "triage", "--with-task")
     (lived_in.path / "jobs/link.yaml").symlink_to("clock.yaml")
-    assert "stands already" in refused(lived_in, "mv", "tick", "jobs/link.yaml", code=2)
+    assert "is already there" in refused(lived_in, "mv", "tick", "jobs/link.yaml", code=2)
 
 
 def test_a_job_that_only_a_link_brings_among_the_jobs_is_edited_but_not_taken_away(lived_in: Root) -> None:
@@ -426,14 +428,14 @@ def test_a_job_that_only_a_link_brings_among_the_jobs_is_edited_but_not_taken_aw
     edit(lived_in, "update", "triage", "--set", "owner=me")
     assert "owner: me" in (lived_in.path / "elsewhere/triage.yaml").read_text()
     for args in (["delete", "triage"], ["mv", "triage", "jobs/other.yaml"]):
-        assert "is reached by a link alone" in refused(lived_in, *args)
+        assert "is reached only through a link" in refused(lived_in, *args)
 
 
 def test_a_version_is_stale_as_soon_as_the_file_differs_synced_or_not(lived_in: Root) -> None:
     version = lived_in.job("triage")["version"]
     lived_in.edit("jobs/triage.yaml", "[agent]", "[human]")
     said = refused(lived_in, "update", "triage", "--set", "owner=me", "--if-version", version)
-    assert f"is at version 2-{version[2:]} by now" in said
+    assert f"is at version 2-{version[2:]} now" in said
     lived_in.sync()
     now = lived_in.job("triage")["version"]
     assert edit(lived_in, "update", "triage", "--set", "owner=me", "--if-version", now)["applied"] == "now"
@@ -456,7 +458,7 @@ def test_a_file_that_somebody_saves_between_read_and_write_keeps_what_they_wrote
     monkeypatch.setattr(writing, name, meanwhile)
     found = lived_in.cli("update", "triage", "--set", "owner=me")
     assert (found.code, found.stdout) == (3, "")
-    assert "was changed by somebody else just now" in found.stderr
+    assert "someone else has just changed jobs/triage.yaml" in found.stderr
     assert path.read_text() == theirs
     assert sorted(each.name for each in path.parent.iterdir()) == [
         "clock.yaml",
@@ -530,18 +532,18 @@ def test_create_writes_yaml_markdown_and_a_prompt(lived_in: Root) -> None:
     assert (lived_in.path / "prompts/deep/three.md").read_text() == "C\n"
     assert lived_in.job("three")["source_path"] == "jobs/deep/three.yml"
     again = ("create", "four", "--set", "schedule=@daily", "--set", "task_source_path=prompts/triage.md")
-    assert "nothing is overwritten" in refused(lived_in, *again, "--task-file", "-", text="x\n")
+    assert "already exists; nothing was written" in refused(lived_in, *again, "--task-file", "-", text="x\n")
     assert edit(lived_in, *again)["applied"] == "now", "a prompt that is there may be named"
 
 
 def test_a_deleted_job_is_archived_and_comes_back_with_its_history(lived_in: Root) -> None:
     runs = lived_in.runs("heartbeat")
     found = lived_in.ok("delete", "heartbeat")
-    assert "archived now; its history stays" in found.stderr
+    assert "archived; its history is kept" in found.stderr
     assert not (lived_in.path / "jobs/heartbeat.md").exists()
     assert lived_in.job("heartbeat")["status"] == "archived"
     back = talk(lived_in, "create", "heartbeat", "--set", "schedule=@daily", "--task-file", "-", text="Again.\n")
-    assert "comes back with its history" in back.stderr
+    assert "gets its history back" in back.stderr
     assert lived_in.job("heartbeat")["status"] == "active"
     assert lived_in.runs("heartbeat") == runs
     assert runs
@@ -552,7 +554,7 @@ def test_a_deleted_document_leaves_the_others_and_its_prompt_goes_only_when_aske
     edit(lived_in, "delete", "new-year")
     start, end = before.index("---\nid: new-year"), before.index("---\nid: retired")
     assert (lived_in.path / "jobs/clock.yaml").read_text() == before[:start] + before[end:]
-    assert "prompts/triage.md stays; it goes too when asked for (--with-task)" in lived_in.ok("delete", "triage").stderr
+    assert "prompts/triage.md was kept (--with-task also deletes it)" in lived_in.ok("delete", "triage").stderr
     assert (lived_in.path / "prompts/triage.md").exists()
     edit(lived_in, "delete", "flaky", "--with-task")
     assert not (lived_in.path / "scripts/flaky.sh").exists()
@@ -560,9 +562,9 @@ def test_a_deleted_document_leaves_the_others_and_its_prompt_goes_only_when_aske
 
 def test_a_prompt_that_another_job_runs_is_not_deleted_and_an_edit_of_it_says_so(lived_in: Root) -> None:
     lived_in.write("jobs/second.yaml", TRIAGE.replace("id: triage", "id: second"))
-    assert "is the task of second too" in refused(lived_in, "delete", "triage", "--with-task")
+    assert "is also the task of second" in refused(lived_in, "delete", "triage", "--with-task")
     found = talk(lived_in, "update", "triage", "--task-file", "-", text="x\n")
-    assert "prompts/triage.md is the task of second too" in found.stderr
+    assert "prompts/triage.md is also the task of second" in found.stderr
 
 
 def test_the_guard_holds_the_last_job_back_and_says_how_to_go_on(lived_in: Root) -> None:
@@ -650,7 +652,7 @@ def test_a_message_that_no_argument_has_room_for_is_committed_whole(lived_in: Ro
     target = drafts.Target(commit=where == ["--commit"], branch=None if where == ["--commit"] else "b", message=message)
     found = verbs.update_job(root, "triage", changes={"name": "x"}, target=target)
     assert lived_in.git("log", "-1", "--format=%B", str(found["commit"])) == message
-    for wrong, said in (("x" * 300_000, "at most 262,144"), ("a\ud800", "lone surrogate")):
+    for wrong, said in (("x" * 300_000, "the limit is 262,144"), ("a\ud800", "lone surrogate")):
         with pytest.raises(UsageError, match=said):
             verbs.update_job(root, "triage", changes={"name": "y"}, target=drafts.Target(branch="b", message=wrong))
 
@@ -668,7 +670,7 @@ def test_a_file_that_differs_from_head_is_not_committed(lived_in: Root) -> None:
     other = ("create", "other", "--set", "schedule=@daily", "--set", "task=x", "--commit")
     assert "would be ignored by git" in refused(lived_in, *other)
     lived_in.git("update-index", "--assume-unchanged", "jobs/flaky.yaml")
-    assert "told not to look at" in refused(lived_in, "update", "flaky", "--set", "owner=me", "--commit")
+    assert "git is set to ignore changes to" in refused(lived_in, "update", "flaky", "--set", "owner=me", "--commit")
 
 
 def hook(root: Root, name: str, script: str) -> None:
@@ -707,7 +709,7 @@ TIDIES = {
 def test_a_refused_edit_is_taken_back_whatever_a_hook_has_made_of_the_file(lived_in: Root, script: str) -> None:
     hook(lived_in, "pre-commit", f"{script}; echo no >&2; exit 1")
     found = lived_in.cli("update", "triage", "--set", "schedule.cron='5 5 * * *'", "--set", "owner=me", "--commit")
-    assert (found.code, "the files are as they were" in found.stderr) == (3, True), found
+    assert (found.code, "the files are unchanged" in found.stderr) == (3, True), found
     assert (lived_in.path / "jobs/triage.yaml").read_text() == TRIAGE
     assert lived_in.git("status", "--porcelain") == ""
     if "git cat-file -p" in found.stderr:
@@ -753,9 +755,9 @@ def test_what_somebody_else_saves_while_a_hook_runs_stays_and_the_error_says_wha
     hook(lived_in, "pre-commit", "cp .git/theirs jobs/triage.yaml; echo no >&2; exit 1")
     found = lived_in.cli(*verb, "--commit")
     assert found.code == 3
-    assert "jobs/triage.yaml was changed by somebody else meanwhile" in found.stderr
+    assert "someone else changed jobs/triage.yaml" in found.stderr
     assert "tags: [theirs]" in found.stderr
-    assert "the files are as they were" not in found.stderr
+    assert "the files are unchanged" not in found.stderr
     assert (lived_in.path / "jobs/triage.yaml").read_text() == theirs
 
 
@@ -763,8 +765,8 @@ def test_a_file_that_cannot_be_put_back_is_named_with_the_reason(lived_in: Root)
     hook(lived_in, "pre-commit", "ln jobs/triage.yaml jobs/other; exit 1")
     found = lived_in.cli("update", "triage", "--set", "owner=me", "--commit")
     assert found.code == 3
-    assert "jobs/triage.yaml could not be put back as it was: jobs/triage.yaml has 2 names" in found.stderr
-    assert "the files are as they were" not in found.stderr
+    assert "jobs/triage.yaml could not be restored: jobs/triage.yaml has 2 names" in found.stderr
+    assert "the files are unchanged" not in found.stderr
 
 
 @pytest.mark.parametrize("name", ["pre-commit", "post-commit"])
@@ -810,7 +812,7 @@ def test_the_hooks_of_the_user_run_and_what_they_change_is_told(lived_in: Root) 
     hook(lived_in, "pre-commit", f"{only}; echo '# formatted' >> jobs/triage.yaml; git add jobs/triage.yaml")
     hook(lived_in, "commit-msg", 'echo "Reviewed-by: hook" >> "$1"')
     found = lived_in.ok("update", "triage", "--set", "owner=me", "--commit")
-    assert "a hook of the repository has changed jobs/triage.yaml" in found.stderr
+    assert "a git hook changed jobs/triage.yaml" in found.stderr
     assert "+# formatted" in found.stdout
     assert "Reviewed-by: hook" in lived_in.git("log", "-1", "--format=%B")
 
@@ -874,7 +876,7 @@ def test_outside_a_repository_there_is_nothing_to_commit_to(lived_in: Root, wher
     (lived_in.path / ".git").rename(lived_in.path.parent / "git")
     found = lived_in.cli("update", "triage", "--set", "owner=me", *where)
     assert (found.code, (lived_in.path / "jobs/triage.yaml").read_text()) == (3, TRIAGE)
-    assert "is in no git repository" in found.stderr
+    assert "is not in a git repository" in found.stderr
 
 
 def test_in_the_middle_of_a_merge_nothing_is_committed(lived_in: Root) -> None:
@@ -923,8 +925,8 @@ def test_a_version_on_a_branch_is_that_of_the_branch(lived_in: Root, job: str) -
     first = ["update", job, "--task-file", "-", "--if-version", version, "--branch", "b"]
     edit(lived_in, *first, text="One.\n")
     told = refused(lived_in, *first, text="Two.\n")
-    assert "on branch b by now, not " + version in told
-    assert "`git diff HEAD...b` shows it" in told
+    assert "on branch b, not " + version in told
+    assert "`git diff HEAD...b` shows how" in told
     now = told.partition("is at version ")[2].partition(" ")[0]
     edit(lived_in, "update", job, "--task-file", "-", "--if-version", now, "--branch", "b", text="Two.\n")
 
@@ -933,20 +935,20 @@ def test_a_version_on_a_branch_is_that_of_the_branch(lived_in: Root, job: str) -
 def test_of_a_job_that_was_deleted_it_is_told_how_it_comes_back(lived_in: Root, verb: tuple[str, ...]) -> None:
     edit(lived_in, "delete", "triage")
     told = refused(lived_in, verb[0], "triage", *verb[1:], code=2)
-    assert "no file names the job 'triage'" in told
-    assert "`scheduler create triage`: its history comes with it" in told
+    assert "no file defines the job 'triage'" in told
+    assert "`scheduler create triage`; it keeps its history" in told
 
 
 def test_a_branch_that_stands_for_another_is_not_written(lived_in: Root) -> None:
     lived_in.git("symbolic-ref", "refs/heads/b", "refs/heads/main")
     told = refused(lived_in, "update", "triage", "--set", "name=x", "--branch", "b")
-    assert "branch 'b' stands for refs/heads/main" in told
+    assert "branch 'b' is a symbolic ref to refs/heads/main" in told
 
 
 def test_a_job_that_a_branch_has_not_is_missed_there_and_not_in_the_list(lived_in: Root) -> None:
     edit(lived_in, "delete", "triage", "--branch", "b")
     told = refused(lived_in, "update", "triage", "--set", "name=x", "--branch", "b", code=2)
-    assert f"no file in commit {lived_in.git('rev-parse', 'b')[:12]} names the job 'triage'" in told
+    assert f"no file in commit {lived_in.git('rev-parse', 'b')[:12]} defines the job 'triage'" in told
 
 
 def test_an_edit_on_a_branch_goes_through_a_link_as_one_in_place_does(lived_in: Root) -> None:
@@ -1023,7 +1025,7 @@ def test_whoever_moves_the_branch_meanwhile_keeps_what_they_did(
     monkeypatch.setattr(drafts, "commit_on_branch", meanwhile)
     found = lived_in.cli("update", "triage", "--set", "owner=me", "--branch", "b")
     assert (found.code, lived_in.git("rev-parse", "b")) == (3, theirs)
-    assert "has moved meanwhile" in found.stderr
+    assert "changed during the edit" in found.stderr
 
 
 def test_a_root_below_the_top_of_its_repository_is_committed_by_its_own_paths(lived_in: Root) -> None:

@@ -102,7 +102,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "large": (hold(SECRET.encode() * 5000), "source_too_large", "larger than 65,536 bytes"),
     "binary": (hold(SECRET.encode() + b"\xff"), "source_not_utf8", "not valid UTF-8 at byte offset 21"),
     "conflict": (hold(CONFLICT), "source_conflict_markers", "merge-conflict markers from line 2"),
-    "empty": (hold(b" \n"), "source_empty", "empty or only white space"),
+    "empty": (hold(b" \n"), "source_empty", "empty or only whitespace"),
     "denied": (hold(SECRET.encode(), 0), "source_denied", "permission denied"),
 }
 # The same of a file that holds job and task: the definition stays, and the text cannot be taken from anywhere.

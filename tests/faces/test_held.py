@@ -162,7 +162,7 @@ def on_main(root: Root) -> Root:
     return root
 
 
-ELSEWHERE = "the branch 'feature/x' is checked out, and worktree.branch is 'main'"
+ELSEWHERE = "the branch 'feature/x' is checked out, but worktree.branch is 'main'"
 
 
 def switch_away(root: Root) -> None:
@@ -218,7 +218,7 @@ def test_now_takes_what_a_merge_has_left_on_the_branch(on_main: Root) -> None:
 def test_a_detached_head_is_another_branch_even_at_the_same_commit(on_main: Root) -> None:
     on_main.git("switch", "-q", "--detach")
     held = on_main.cli("sync", "--json").json["held"]
-    assert held == f"HEAD is detached at {on_main.git('rev-parse', 'HEAD')[:12]}, and worktree.branch is 'main'"
+    assert held == f"HEAD is detached at {on_main.git('rev-parse', 'HEAD')[:12]}, but worktree.branch is 'main'"
 
 
 @pytest.mark.parametrize("how", [(), ("--dry-run",), ("--wait",)])
@@ -283,13 +283,13 @@ def test_before_the_first_sync_the_file_itself_says_which_branch_is_meant(root: 
 def test_with_a_branch_and_no_repository_a_sync_is_held_and_says_why(on_main: Root) -> None:
     (on_main.path / ".git").rename(on_main.path / "no-git")
     held = on_main.cli("sync", "--json").json["held"]
-    assert held == f"worktree.branch is 'main', and {str(on_main.path)!r} is in no git repository"
+    assert held == f"worktree.branch is 'main', but {str(on_main.path)!r} is not in a git repository"
 
 
 def test_where_neither_a_file_nor_git_tells_the_branch_a_sync_is_held(on_main: Root) -> None:
     (on_main.path / ".git/HEAD").write_text("ref: refs/heads/.invalid\n")  # what stands there with reftables
     held = on_main.cli("sync", "--json").json["held"]
-    assert held == "worktree.branch is 'main', and git does not say which branch is checked out"
+    assert held == "worktree.branch is 'main', but git does not say which branch is checked out"
 
 
 def test_a_branch_kept_in_a_reftable_is_asked_of_git(on_main: Root) -> None:
@@ -333,7 +333,7 @@ def test_only_a_committed_task_file_fires_by_the_clock(committed_only: Root) -> 
     job = committed_only.job("triage")
     assert job["consecutive_errors"] == 1
     assert committed_only.runs("triage")[0]["error"] == (
-        "'prompts/triage.md' is not as it was committed, and worktree.dirty is skip"
+        "'prompts/triage.md' has uncommitted changes, and worktree.dirty is skip"
     )
     committed_only.commit()
     assert fired(committed_only, "triage") == RUN
@@ -350,7 +350,7 @@ def test_a_task_that_no_commit_holds_is_skipped(committed_only: Root) -> None:
     committed_only.write("jobs/new.yaml", 'id: new\nschedule: "@hourly"\ntask: New.\n')
     committed_only.sync()
     assert fired(committed_only, "new") == SKIPPED
-    assert "'jobs/new.yaml' is in no commit" in committed_only.runs("new")[0]["error"]
+    assert "'jobs/new.yaml' is not committed" in committed_only.runs("new")[0]["error"]
 
 
 def test_where_git_does_not_know_nothing_fires_and_the_skip_says_why(committed_only: Root) -> None:

@@ -28,7 +28,7 @@ def test_hooks_outside_a_repository_or_shared_with_others_are_refused_in_words(r
     root.git("config", "core.hooksPath", "/usr/share/hooks")
     found = root.cli("hooks", "install")
     assert found.code == 3
-    assert "'/usr/share/hooks', outside of it (core.hooksPath)" in found.stderr
+    assert "'/usr/share/hooks', outside it (core.hooksPath)" in found.stderr
     assert "git config --local core.hooksPath .git/hooks" in found.stderr
     (root.path / ".git").rename(root.path / "no-git")
     found = root.cli("hooks", "install")
@@ -65,5 +65,5 @@ def test_a_daemon_takes_in_one_branch_only_and_goes_on_when_it_is_back(root: Roo
         daemon.send_signal(signal.SIGTERM)
         _, log = daemon.communicate(timeout=60)
     assert daemon.returncode == 0
-    assert "sync_held reason=\"the branch 'side' is checked out, and worktree.branch is 'main'\"" in log
+    assert "sync_held reason=\"the branch 'side' is checked out, but worktree.branch is 'main'\"" in log
     assert "sync_held_no_more" in log

@@ -244,7 +244,7 @@ def test_rows_that_cannot_be_carried_are_told_and_the_others_come(root: Root, tm
     [
         (b"", 5, "is empty"),
         (b"no database at all, but long enough to have a header" * 9, 5, "damaged"),
-        (None, 5, "cannot be read"),
+        (None, 5, "cannot read "),
     ],
 )
 def test_a_database_that_is_none_changes_nothing(
@@ -329,7 +329,7 @@ def test_what_is_no_file_is_not_waited_for(root: Root, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "p.db")
     found = root.cli("import", "phantom", str(tmp_path / "p.db"))
     assert (found.code, found.stdout) == (2, "")
-    assert "is no file" in found.stderr
+    assert "is not a file" in found.stderr
 
 
 @pytest.mark.parametrize("made", ["TABLE scheduled_jobs ({}) WITHOUT ROWID", "VIEW scheduled_jobs AS SELECT * FROM x"])
@@ -411,7 +411,7 @@ def test_files_that_no_sync_could_take_over_are_told_and_taken_over_by_the_next(
         assert root.cli("import", "phantom", str(source)).code == 5
     found = result.json
     assert (found["applied"], found["fault"]) == ("next_sync", "the disk is full")
-    assert "`scheduler sync` takes them over" in found["why"]
+    assert "`scheduler sync` applies them" in found["why"]
     assert {each["files"] for each in found["jobs"]} == {"written"}
     root.sync()
     assert (root.job("dead")["run_count"], root.job("dead")["status"]) == (10, "stopped")
@@ -580,8 +580,7 @@ def test_an_import_says_how_no_job_comes_to_run_twice(root: Root, tmp_path: Path
     found = root.ok("import", "crontab", str(tab))
     told = found.stderr.splitlines()[-1]
     assert (
-        told
-        == "the crontab still runs these jobs: take its lines out (`crontab -e`) before you start `scheduler serve`"
+        told == "the crontab still runs these jobs: remove its lines (`crontab -e`) before you start `scheduler serve`"
     )
     assert "the crontab still runs" not in root.ok("import", "crontab", str(tab)).stderr, "nothing new"
 
@@ -591,7 +590,7 @@ def test_paused_jobs_fire_only_once_they_are_resumed(root: Root, tmp_path: Path)
     tab.write_text(TWO)
     found = root.ok("import", "crontab", str(tab), "--paused")
     assert found.stderr.splitlines()[-2:] == [
-        "these jobs are paused, and the crontab still runs them: take its lines out (`crontab -e`), then:",
+        "these jobs are paused, and the crontab still runs them: remove its lines (`crontab -e`), then:",
         "  scheduler resume hello bye",
     ]
     job = root.job("hello")
@@ -638,7 +637,7 @@ def test_files_alone_are_written_so_that_ids_can_be_changed_before_the_first_syn
     told = root.ok(
         "import", "crontab", str(tab), "--no-sync", "--to", "jobs/other", "--prefix", "x-"
     ).stderr.splitlines()[-1]
-    assert told == "nothing is synced yet: change ids in these files where you like, then run `scheduler sync`"
+    assert told == "not synced yet: change ids in these files if you want, then run `scheduler sync`"
     root.edit("jobs/imported/hello.yaml", "id: hello", "id: greeting")
     created = root.sync()["created"]
     assert {"bye", "greeting"} < {*created}
@@ -716,7 +715,7 @@ def test_five_thousand_lines_become_as_many_jobs_with_names_of_their_own(root: R
 def test_what_has_no_end_is_no_crontab(root: Root) -> None:
     found = root.cli("import", "crontab", "/dev/zero")
     assert (found.code, found.stdout) == (2, "")
-    assert "longer than 10,485,760 bytes" in found.stderr
+    assert "larger than 10,485,760 bytes" in found.stderr
 
 
 @pytest.mark.parametrize(
@@ -737,7 +736,7 @@ def test_a_root_without_a_shell_is_told_what_to_add(root: Root, tmp_path: Path) 
     (tmp_path / "tab").write_text("0 3 * * * hello\n")
     before = contents(root.path)
     found = root.cli("import", "crontab", str(tmp_path / "tab"), "--runner", "agent")
-    assert (found.code, "no shell" in found.stderr, "runners: {shell" in found.stderr) == (2, True, True)
+    assert (found.code, "is not a shell" in found.stderr, "runners: {shell" in found.stderr) == (2, True, True)
     found = root.cli("import", "phantom", str(phantom(tmp_path / "p.db", *rows())), "--runner", "shell")
     assert (found.code, "as scripts" in found.stderr) == (2, True)
     assert contents(root.path) == before
@@ -791,7 +790,7 @@ def test_jobs_counters_and_runs_are_the_same_after_a_way_through_an_export(
         assert told == [each for each in rows_before if each["cause"] != "import"]
     assert {path: data for path, data in files(root).items() if path in files(there)} == files(there)
     gone = there.cli("output", f"{HEARTBEAT}:1")
-    assert (gone.code, f"`scheduler history {HEARTBEAT} --json` has how it began" in gone.stderr) == (5, True)
+    assert (gone.code, f"`scheduler history {HEARTBEAT} --json` still has its beginning" in gone.stderr) == (5, True)
     # It goes on where it was, and a second time nothing happens.
     assert there.run(HEARTBEAT)["id"] == f"{HEARTBEAT}:2"
     facts, kept = there.facts(), files(there)
@@ -958,10 +957,10 @@ def test_an_export_that_is_cut_off_or_changed_is_refused_whole(
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"task_path": "CLAUDE.md"}, "brings a task for 'CLAUDE.md', and its job file names 'prompts/triage.md'"),
-        ({"task_path": "scheduler.yaml"}, "brings a task for 'scheduler.yaml'"),
-        ({"task_path": None}, "brings a task for None"),
-        ({"task": {"text": "x" * 300_000}}, "its task has 300,000 bytes; 262,144 are allowed"),
+        ({"task_path": "CLAUDE.md"}, "has a task for 'CLAUDE.md', but its job file names 'prompts/triage.md'"),
+        ({"task_path": "scheduler.yaml"}, "has a task for 'scheduler.yaml'"),
+        ({"task_path": None}, "has a task for None"),
+        ({"task": {"text": "x" * 300_000}}, "its task has 300,000 bytes; the limit is 262,144"),
     ],
     ids=["another file", "the settings", "none", "too long"],
 )
@@ -1002,9 +1001,9 @@ def test_a_text_of_a_past_run_that_is_too_long_leaves_its_job_out_and_no_other_a
     (problem,) = done.json["problems"]
     assert (problem["line"], problem["code"], problem["job_id"]) == (line, "import.task", "triage")
     assert problem["message"] == (
-        f"the text of {run['id']} has 2,000 bytes; 1,024 are allowed; triage was left out, with its history"
+        f"the task text of {run['id']} has 2,000 bytes; the limit is 1,024; triage was left out, with its history"
     )
-    assert problem["hint"] == "raise limits.task_bytes in scheduler.yaml to 2000B or more, and import it again"
+    assert problem["hint"] == "raise limits.task_bytes in scheduler.yaml to 2000B or more, and import again"
     assert there.runs("heartbeat")[0]["id"] == root.runs("heartbeat")[0]["id"]
     assert there.cli("show", "triage").code == 2
     there.edit("scheduler.yaml", "1KiB", "2000B")

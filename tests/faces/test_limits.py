@@ -61,8 +61,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Root]:
 @pytest.mark.parametrize(
     ("what", "most", "said"),
     [
-        ("watches", 1, " are not seen: no inotify watch is left; raise the sysctl fs.inotify.max_user_watches"),
-        ("instances", 0, "no changes are seen: no inotify instance is left"),
+        ("watches", 1, " are not seen: no inotify watches are left; raise the sysctl fs.inotify.max_user_watches"),
+        ("instances", 0, "no changes are seen: no inotify instances are left"),
     ],
 )
 def test_without_watches_the_files_are_polled_it_is_said_and_ends_by_itself(
@@ -73,7 +73,7 @@ def test_without_watches_the_files_are_polled_it_is_said_and_ends_by_itself(
         daemon.says(" serving root=")
         assert said in daemon.says(" WARNING unwatched reason=")
         doctor = root.cli("doctor")
-        assert (doctor.code, "it does not see every change at once: " in doctor.stdout) == (0, True)
+        assert (doctor.code, "it does not see every change immediately: " in doctor.stdout) == (0, True)
         assert said in doctor.stdout
         root.write("jobs/a.yaml", JOB.replace("first", "second"))
         until(lambda: root.job("a")["name"] == "second", "the edit")

@@ -39,7 +39,7 @@ def test_a_link_that_leads_to_a_root_without_history_starts_none(
     _point(current, following)
     done = root.cli("--root", "current", *command.split())
     assert done.code == 3
-    assert f"led to {root.path}, and the history is in {root.path}/.scheduler/state.db" in done.stderr
+    assert f"used to lead to {root.path}, and the history is in {root.path}/.scheduler/state.db" in done.stderr
     assert f"mv {root.path}/.scheduler {following}/.scheduler" in done.stderr
     assert not (following / ".scheduler").exists()
 
@@ -102,7 +102,7 @@ def test_a_release_that_is_gone_is_told_with_the_copy_that_is_left(released: tup
     _point(current, following)
     done = root.cli("--root", "current", "sync")
     assert done.code == 3
-    assert f"which is gone; there is a copy of 2026-03-01 00:00:00 UTC; it leads to {following} now" in done.stderr
+    assert f"which is gone; there is a backup from 2026-03-01 00:00:00 UTC; it now leads to {following}" in done.stderr
     assert f"scheduler restore {copy}" in done.stderr
     assert root.cli("--root", "current", "restore", str(copy)).code == 0
     assert root.cli("--root", "current", "sync").code == 0

@@ -169,7 +169,7 @@ def test_without_git_everything_works_and_the_run_says_why_it_knows_no_commit(
         why = "it belongs to another user; run: git config --global --add safe.directory"
     else:
         root.git("update-ref", "-d", "HEAD")
-        why = "HEAD names no commit yet"
+        why = "HEAD has no commit yet"
     found = root.ok("sync")
     assert ("warning: no commit is recorded" in found.stderr) == (missing in ("git", "owner"))
     run = root.run("triage")
@@ -314,13 +314,13 @@ def test_a_text_that_is_not_to_be_had_is_told_and_the_definition_compared_all_th
     changed.delete("scripts/flaky.sh")
     found = changed.cli("diff", "flaky")
     assert found.code == 0
-    assert "the text of now is not known: " in found.stderr
+    assert "now has no known text: " in found.stderr
     assert "[source_missing]" in found.stderr
     assert "schedule: " in found.stdout
     changed.cli("run", "flaky", "--wait")
     skipped = changed.json("diff", "flaky:2", "flaky:4")
     assert (skipped["text_changed"], skipped["text_diff"]) == (None, None)
-    assert skipped["after"]["no_text"] == "it was given none: skipped, source_missing"
+    assert skipped["after"]["no_text"] == "the run has none: skipped, source_missing"
 
 
 def test_a_job_that_has_never_succeeded_has_nothing_to_be_compared_with(lived_in: Root) -> None:
@@ -462,7 +462,7 @@ def test_a_text_that_is_kept_no_longer_is_refused_with_the_reason(changed: Root)
     for more in ((), ("--dry-run",)):
         found = changed.cli("run", "flaky", "--task-of", "flaky:1", *more)
         assert found.code == 3
-        assert "flaky:1 is not kept any more, and neither is its text" in found.stderr
+        assert "flaky:1 and its text have been deleted" in found.stderr
         assert "retention.runs" in found.stderr
     assert len(changed.runs("flaky")) == 10
 
@@ -472,10 +472,10 @@ def test_a_text_that_is_kept_no_longer_is_refused_with_the_reason(changed: Root)
     [
         ("flaky:9", "has no run 9"),
         ("flaky:0", "has no run 0"),
-        ("flaky:x", "does not name a run"),
-        ("flaky", "is no run of 'flaky'"),
-        ("heartbeat:1", "is no run of 'flaky'"),
-        ("flaky:4", "was given no text"),
+        ("flaky:x", "is not a run"),
+        ("flaky", "is not a run of 'flaky'"),
+        ("heartbeat:1", "is not a run of 'flaky'"),
+        ("flaky:4", "has no text"),
     ],
 )
 def test_what_is_no_run_with_a_text_is_refused_and_leaves_no_row(changed: Root, run: str, said: str) -> None:
@@ -492,7 +492,7 @@ def test_a_text_let_go_of_between_the_question_and_the_claim_leaves_no_row(chang
     now = changed.clock.now()
     with Store.open(changed.db) as store:
         store.write(gc.delete_runs, "flaky", [1])
-        with pytest.raises(RefusedError, match="has no text any more"):
+        with pytest.raises(RefusedError, match="has been deleted"):
             claim_by_hand(store, "flaky", trigger=Trigger.RERUN, now=now, task_of=1)
     assert len(changed.runs("flaky")) == 2
 

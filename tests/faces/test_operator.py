@@ -153,7 +153,7 @@ def test_show_of_a_run_says_why_who_how_it_ended_and_what_it_wrote_last(lived_in
     for word in ("failed/exit_code", "exit code    3", "to the other stream", "scripts/flaky.sh"):
         assert word in shown, shown
     unknown = lived_in.cli("show", "flaky:7")
-    assert (unknown.code, "its newest is flaky:1" in unknown.stderr) == (2, True)
+    assert (unknown.code, "its newest run is flaky:1" in unknown.stderr) == (2, True)
 
 
 def test_show_of_a_run_whose_output_is_gone_says_so(lived_in: Root) -> None:
@@ -161,7 +161,7 @@ def test_show_of_a_run_whose_output_is_gone_says_so(lived_in: Root) -> None:
         if file.is_file():
             file.unlink()
     found = lived_in.ok("show", "flaky:1")
-    assert "the output is not kept any more" in found.stderr
+    assert "the output has been deleted" in found.stderr
 
 
 def test_what_a_run_printed_steers_no_terminal_wherever_it_is_shown(root: Root) -> None:
@@ -364,7 +364,7 @@ def test_status_of_a_root_never_synced_says_so_and_has_the_jobs_of_its_files(roo
     assert "nothing needs attention" not in found.stdout
     told, listed = root.json("status"), root.json("list")
     assert (told["summary"]["total"], told["summary"]["active"]) == (len(listed["jobs"]), listed["summary"]["active"])
-    assert told["attention"] == ["no daemon is serving", "never synced"]
+    assert told["attention"] == ["no daemon is running", "never synced"]
     assert [each["job_id"] for each in told["next"]][:2] == ["tick", "heartbeat"]
     assert root.cli("status", "--exit-code").code == 1
     assert not root.db.exists()
@@ -582,8 +582,8 @@ def test_the_exit_codes_that_the_docs_promise_are_those_of_the_commands(host: Ho
 def way_back(root: Root) -> str:
     found = root.cli("sync")
     assert found.code == 3
-    (line,) = [line for line in found.stderr.splitlines() if line.startswith("  to put them back: ")]
-    return line.removeprefix("  to put them back: ")
+    (line,) = [line for line in found.stderr.splitlines() if line.startswith("  to restore the files: ")]
+    return line.removeprefix("  to restore the files: ")
 
 
 @pytest.mark.parametrize("lose", [["rm", "-r", "jobs"], ["git", "rm", "-rq", "jobs"]])
@@ -610,4 +610,4 @@ def test_from_another_folder_the_way_back_names_the_root(lived_in: Root, monkeyp
     shutil.rmtree(lived_in.path / "jobs")
     monkeypatch.chdir(lived_in.path.parent)
     found = lived_in.cli("--root", "root", "sync")
-    assert f"  to put them back: git -C {lived_in.path} restore --staged --worktree jobs\n" in found.stderr
+    assert f"  to restore the files: git -C {lived_in.path} restore --staged --worktree jobs\n" in found.stderr

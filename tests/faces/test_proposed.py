@@ -55,8 +55,8 @@ def test_a_key_that_was_kept_and_does_not_fit_is_named_as_such(lived_in: Root) -
     edit(lived_in, "update", "triage", "--set", "schedule.jitter=30s")
     told = refused(lived_in, "update", "triage", "--set", "schedule={every: 10s}", code=2)
     assert "jitter 30s is too long" in told
-    assert "(kept from the present schedule: jitter 30s)" in told
-    assert "name jitter in the new schedule, or set it to null there" in told
+    assert "(kept from the current schedule: jitter 30s)" in told
+    assert "give jitter in the new schedule, or set it to null there" in told
     found = edit(lived_in, "update", "triage", "--set", "schedule={every: 10s, jitter: null}")
     assert found["proposed"]["schedule_text"] == "every 10 seconds"
     told = refused(lived_in, "update", "triage", "--set", "schedule=61 * * * *", code=2)
@@ -68,7 +68,7 @@ def test_a_part_is_unset_in_the_same_edit(lived_in: Root) -> None:
     assert (told["schedule_text"], told["kept"], told["dropped"]) == ("at 07:00, every day, Europe/Berlin", {}, {})
     assert 'schedule: {cron: "0 7 * * *"}\n' in (lived_in.path / "jobs/triage.yaml").read_text()
     again = ("update", "triage", "--set", "schedule=0 8 * * *", "--unset", "schedule.timezone")
-    assert "schedule.timezone is not written in jobs/triage.yaml" in refused(lived_in, *again, code=2)
+    assert "schedule.timezone is not in jobs/triage.yaml" in refused(lived_in, *again, code=2)
 
 
 def test_an_edit_that_leaves_the_schedule_alone_says_so_in_json_alone(lived_in: Root) -> None:

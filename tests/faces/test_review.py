@@ -518,7 +518,7 @@ def test_a_partial_clone_is_told_from_a_missing_file(
     subprocess.run(["git", "clone", "-q", "--filter=blob:none", f"file://{root.path}", clone], check=True)
     monkeypatch.setenv("SCHEDULER_ROOT", str(clone))
     found = root.cli("plan", "--base", base)
-    assert (found.code, "partial clone" in found.stderr) == (5, True)
+    assert (found.code, "partial or damaged clone" in found.stderr) == (5, True)
 
 
 def test_what_a_hook_has_in_its_environment_does_not_count(
@@ -637,7 +637,7 @@ def test_a_submodule_is_named_and_not_entered(root: Root) -> None:
     root.git("commit", "-qm", "x")
     found = plan(root, "--head", "topic")
     assert found["created"] == []
-    assert found["notes"] == ["'jobs/sub' is a submodule: nothing in it is looked at in a commit"]
+    assert found["notes"] == ["'jobs/sub' is a submodule: its files are not read from a commit"]
 
 
 def test_a_text_that_git_lfs_keeps_is_known_by_its_hash(root: Root) -> None:

@@ -319,10 +319,10 @@ def ignored(root: Root) -> None:
     ("change", "why"),
     [
         (lambda root: None, None),
-        (lambda root: script(root, OTHER), "is not as it was committed"),
-        (lambda root: script(root, SCRIPT, executable=False), "is not as it was committed"),
+        (lambda root: script(root, OTHER), "has uncommitted changes"),
+        (lambda root: script(root, SCRIPT, executable=False), "has uncommitted changes"),
         (lambda root: root.git("rm", "-q", "--cached", "bin/agent.sh"), None),
-        (uncommitted, "is in no commit"),
+        (uncommitted, "is not committed"),
         (ignored, None),
     ],
 )  # fmt: skip

@@ -88,10 +88,10 @@ _SAME = [
     (r"\b(?=[0-9a-f]*\d|[a-f]{7}\b)[0-9a-f]{7,64}\b(?![\w-])", "HASH"),
     (r"\bprocess \d+ on [\w.-]+", "process PID on HOST"),
     (r"\b(pid|duration_ms)=\d+", r"\1=N"),
-    (r"\b\d+ (slot|job|run|copy)s?\b", r"N \1s"),
+    (r"\b\d+ (slot|job|run|backup)s?\b", r"N \1s"),
     (r"^\d+ warnings?$", "N warnings"),  # the clock of this machine may be one of them
     (r"^ok  [a-z, ]+$", "ok"),
-    (r"\brules 20\d\d[a-z], from \S+", "rules"),
+    (r"\bdata 20\d\d[a-z] from \S+", "rules"),
     (r"/[^ :]*/backups/[\w.-]+", "BACKUPS"),
 ]
 _OF_THE_MACHINE = re.compile(r"^(?:ok|warning|error) +(?:clock|disk|zones)\b(?!,)")

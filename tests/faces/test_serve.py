@@ -237,7 +237,7 @@ def test_a_task_that_is_back_as_it_was_is_no_edit_and_doctor_says_what_starts_th
     assert root.json("sync")["problems"] == []
     assert root.job("lost")["status"] == "stopped"
     hints = [each["hint"] for each in root.cli("doctor", "--json").json["checks"] if "too many" in each["message"]]
-    assert ["if it is fine as it is, `scheduler resume JOB`" in hint for hint in hints] == [True]
+    assert ["or run `scheduler resume JOB`" in hint for hint in hints] == [True]
     root.ok("resume", "lost")
     until(lambda: ran(root, "found\n", "lost"), "a run")
 
@@ -249,7 +249,7 @@ def test_a_daemon_that_lets_its_runs_end_says_that_it_is_stopping(root: Root, se
     daemon.process.send_signal(signal.SIGTERM)
     daemon.says("stopping signal=SIGTERM")
     time.sleep(0.5)  # its threads end meanwhile, as they should
-    assert root.json("list")["troubles"] == ["the daemon is stopping: what runs may end, nothing starts any more"]
+    assert root.json("list")["troubles"] == ["the daemon is stopping: running jobs may finish, no new ones start"]
     root.ok("cancel", "slow:1")
     assert daemon.ended() == 0
 
@@ -339,7 +339,7 @@ def test_cancel_ends_a_run_of_the_daemon(root: Root, serve: Callable[..., Served
     until(lambda: root.cli("output", "long:1").stdout == "on\n", "its output")
     assert root.json("cancel", "long:1")["run"]["status"] == "cancelled"
     again = root.cli("cancel", "long:1")
-    assert (again.code, "has ended already: cancelled" in again.stderr) == (3, True)
+    assert (again.code, "has already ended: cancelled" in again.stderr) == (3, True)
     assert root.job("long")["consecutive_errors"] == 0
 
 
@@ -508,7 +508,7 @@ def test_observe_syncs_and_fires_nothing(root: Root, serve: Callable[..., Served
 def test_hosts_decides_where_it_fires_and_counts_like_any_edit(root: Root, serve: Callable[..., Served]) -> None:
     root.write("scheduler.yaml", ROOT_FILE + "hosts: [nowhere-*]\n")
     daemon = serve()
-    assert "hosts names nowhere-*" in daemon.says("observing")
+    assert "hosts in scheduler.yaml is nowhere-*" in daemon.says("observing")
     root.write("scheduler.yaml", ROOT_FILE + "hosts: ['*']\n")
     daemon.says("firing_resumed")
     until(lambda: ran(root, "first\n"), "a fire")
@@ -656,7 +656,7 @@ def test_what_a_run_has_detached_is_ended_with_it_or_named(
     if not hidden:
         assert (run["error"], doctor, is_living(pid)) == (None, [], False)
         return
-    named = f"{pid} (sleep: it carries no SCHEDULER_RUN_ID)"
+    named = f"{pid} (sleep: it has no SCHEDULER_RUN_ID)"
     try:
         assert run["error"] == f"still running: {named}"
         assert [(each["status"], named in each["message"]) for each in doctor] == [("warning", True)]

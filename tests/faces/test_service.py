@@ -58,7 +58,7 @@ def test_it_is_ready_once_the_first_pass_is_made_and_says_how_it_stands_and_when
 ) -> None:
     daemon = serve(**told(manager))
     before = hears(manager, "READY=1")
-    assert before[0] == "STATUS=first pass over the files"
+    assert before[0] == "STATUS=reading the files for the first time"
     assert root.job("tick")["status"] == "active", "the first pass is made"
     assert any(line.startswith("STATUS=1 scheduled, ") and "next fire 2" in line for line in before)
     assert not any("WATCHDOG" in line for line in before), "nobody asked"
@@ -130,9 +130,9 @@ def test_why_it_could_not_start_is_a_line_of_a_log_that_a_machine_reads(
             assert subprocess.run(command, env=environ, stderr=journal).returncode == 5
         journal.seek(0)
         text, data = journal.read().splitlines()
-    assert re.match(r"<3>\S+Z ERROR   serve_failed error=.* is held by another daemon", text)
+    assert re.match(r"<3>\S+Z ERROR   serve_failed error=.*another daemon uses the database", text)
     found = json.loads(data.removeprefix("<3>"))
-    assert (found["event"], "is held by another daemon" in found["error"]) == ("serve_failed", True)
+    assert (found["event"], "another daemon uses the database" in found["error"]) == ("serve_failed", True)
 
 
 # -- the pages ---------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ def blocks(kind: str) -> list[str]:
 
 
 def units() -> dict[str, str]:
-    """Each unit file of the page, by the place that its first line names."""
+    """Each unit file of the page, by the place in its first line."""
     found = {}
     for block in blocks("ini"):
         place = re.match(r"# (\S+/[\w.@-]+)\n", block)

@@ -98,7 +98,7 @@ def test_what_a_copy_by_hand_has_opened_to_others_is_closed_again(root: Root) ->
     state.chmod(0o755)
     database(root).chmod(0o644)
     found = root.cli("doctor", "--json")
-    assert ("warning", f"other users may look into {state}") in checks(found, "state")
+    assert ("warning", f"other users can read {state}") in checks(found, "state")
     root.sync()
     assert (state.stat().st_mode & 0o777, database(root).stat().st_mode & 0o777) == (0o700, 0o600)
 
@@ -181,7 +181,7 @@ def test_two_databases_of_one_root_are_told(root: Root) -> None:
     shutil.copy(database(root), other)
     assert other.is_relative_to(home)
     found = checks(root.cli("doctor", "--json"), "state")
-    assert ("warning", f"{database(root)} is used, and there is another database of this root, {other}") in found
+    assert ("warning", f"{database(root)} is in use, but this root has another database, {other}") in found
 
 
 def test_a_user_without_a_home_folder_can_work_too(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,7 +286,7 @@ def test_git_clean_under_a_daemon_is_told_by_everybody_and_mended_by_restore(
         "sync": 5, "sync --new-state": 5, "run tick": 3, "list": 3, "plan": 3, "serve": 3, "serve --new-state": 5,
         "pause tick": 3,
     }  # fmt: skip
-    assert all("is gone" in found.stderr or "is held by another" in found.stderr for found in refused.values())
+    assert all("is gone" in found.stderr or "another daemon uses" in found.stderr for found in refused.values())
     assert not database(root).exists(), "nobody made a new one"
     restored = root.json("restore", str(tmp_path / "copy.db"))
     assert (restored["put_aside"], pid in restored["daemon"]) == (None, True)
@@ -378,10 +378,10 @@ def test_backup_says_what_the_copy_holds(lived_in: Root, tmp_path: Path) -> None
     assert (found["path"], found["jobs"], found["runs"]) == (str(tmp_path / "copy.db"), 6, 2)
     assert found["bytes"] == (tmp_path / "copy.db").stat().st_size
     again = lived_in.cli("backup", str(tmp_path / "copy.db"))
-    assert (again.code, "is there already" in again.stderr) == (3, True)
+    assert (again.code, "already exists" in again.stderr) == (3, True)
     text = lived_in.ok("backup", str(tmp_path / "other.db"))
     assert "6 jobs, 2 runs" in text.stdout
-    assert "what runs wrote is not in it" in text.stderr
+    assert "captured output is not included" in text.stderr
     assert lived_in.json("--db", str(tmp_path / "copy.db"), "list")["summary"]["total"] == 6
 
 
@@ -390,8 +390,8 @@ def test_restore_goes_back_and_says_what_that_means(lived_in: Root, tmp_path: Pa
     lived_in.run("heartbeat")
     lived_in.ok("pause", "tick")
     found = lived_in.ok("restore", str(tmp_path / "copy.db"))
-    assert "is as of 2026-03-02 09:33:00 Europe/Berlin: 6 jobs, 2 runs" in found.stdout
-    assert "warning: was paused, and is not in this copy: tick" in found.stderr
+    assert "is restored to 2026-03-02 09:33:00 Europe/Berlin: 6 jobs, 2 runs" in found.stdout
+    assert "warning: paused jobs that this backup does not have: tick" in found.stderr
     assert "none of them runs again" in found.stderr
     (aside,) = database(lived_in).parent.glob("state.db.before-*")
     assert str(aside) in found.stderr
@@ -485,11 +485,11 @@ def test_a_copy_that_cannot_be_made_is_a_warning_of_doctor_and_stops_nothing(roo
     home.mkdir(parents=True)
     (home / "backups").write_text("in the way")
     daemon = serve()
-    assert "jobs fire as before" in daemon.says("WARNING backup_failed")
+    assert "jobs still fire" in daemon.says("WARNING backup_failed")
     until(lambda: ran(root, "first\n"), "a fire")
     found = root.cli("doctor", "--json")
     assert found.code == 0
-    assert any(status == "warning" and "no new copy" in text for status, text in checks(found, "backup"))
+    assert any(status == "warning" and "backups fail: " in text for status, text in checks(found, "backup"))
 
 
 @pytest.mark.long

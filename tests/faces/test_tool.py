@@ -168,8 +168,8 @@ def test_without_agents_the_tool_reads_everything(lived_in: Root) -> None:
 def test_a_root_that_was_never_synced_says_so(root: Root) -> None:
     found = ask(root, "list")
     assert [job["id"] for job in found["jobs"]] == list(JOBS)
-    assert found["notes"] == ["this root was never synced: these jobs are what its files say"]
-    assert ask(root, "next")["notes"] == ["this root was never synced: no job is known yet"]
+    assert found["notes"] == ["this root has never been synced: these jobs are read from its files"]
+    assert ask(root, "next")["notes"] == ["this root has never been synced: no jobs are known yet"]
 
 
 def test_what_is_long_is_cut_and_says_so(allowed: Root) -> None:
@@ -186,7 +186,9 @@ def test_what_is_long_is_cut_and_says_so(allowed: Root) -> None:
 
 @pytest.mark.parametrize("call", FORBIDDEN, ids=lambda call: call["action"])
 def test_without_agents_nothing_is_changed(lived_in: Root, call: dict[str, Any]) -> None:
-    assert f"agents cannot {call['action']} jobs here: scheduler.yaml has no `agents` section" in refused(lived_in, **call)
+    assert f"agents cannot {call['action']} jobs here: scheduler.yaml has no `agents` section" in refused(
+        lived_in, **call
+    )
 
 
 @pytest.mark.parametrize("call", FORBIDDEN, ids=lambda call: call["action"])
@@ -248,9 +250,7 @@ def test_a_rollback_is_held_to_the_fields_as_an_update_is(allowed: Root) -> None
 
 def test_files_are_written_only_where_paths_say(allowed: Root) -> None:
     new = {"job": "digest", "schedule": "@daily", "task": "x\n"}
-    assert "agents cannot write jobs/digest.md; agents.paths allows jobs/agents/**" in refused(
-        allowed, "create", **new
-    )
+    assert "agents cannot write jobs/digest.md; agents.paths allows jobs/agents/**" in refused(allowed, "create", **new)
     assert "agents cannot write jobs/h.md" in refused(allowed, "mv", job="heartbeat", path="jobs/h.md")
     told = refused(allowed, "create", path="jobs/agents/d.yaml", task_source_path="prompts/agents/d.md", **new)
     assert "agents cannot change task_source_path" in told
@@ -359,7 +359,7 @@ def test_unless_it_says_otherwise_an_edit_is_a_commit_on_a_branch_of_the_agents(
 def test_a_commit_that_a_hook_rejects_after_formatting_the_file_is_not_in_force(allowed: Root) -> None:
     hook(allowed, "pre-commit", "sed -i 's/1h30m/ 1h30m /' jobs/heartbeat.md; echo no >&2; exit 1")
     told = refused(allowed, "update", job="heartbeat", schedule={"every": "1h30m"})
-    assert "git did not commit it: no | the files are as they were; what a hook had made of jobs/heartbeat.md" in told
+    assert "git did not commit the edit: no | the files are unchanged; a hook changed jobs/heartbeat.md" in told
 
 
 def test_no_other_branch_is_written(allowed: Root) -> None:
@@ -407,27 +407,27 @@ def test_commands_inside_a_run_are_held_to_the_policy_too(allowed: Root, monkeyp
         ({"action": "update", "job": "heartbeat", "id": "new"}, "an id never changes"),
         ({"action": "update", "job": "heartbeat", "retry.attempts": 3}, "write set: {retry.attempts: ...}"),
         ({"action": "update", "job": "heartbeat", "name": None}, "name is null | leave it out to keep it"),
-        ({"action": "update", "job": "heartbeat", "name": "x", "set": {"name": "y"}}, "name is given beside set"),
+        ({"action": "update", "job": "heartbeat", "name": "x", "set": {"name": "y"}}, "name is given both in set"),
         ({"action": "update", "job": "heartbeat", "name": ""}, "the text is blank"),
         ({"action": "update", "job": "heartbeat", "schedule": "0 25 * * *"}, "[schedule.cron]"),
         ({"action": "update", "job": "heartbeat", "schedule": {"every": "soon"}}, "soon"),
         ({"action": "update", "job": "heartbeat", "enabled": "no"}, "enabled"),
-        ({"action": "update", "job": "heartbeat", "schedule": '{"every"'}, "schedule is text that looks like JSON"),
-        ({"action": "update", "job": "heartbeat", "tags": '["a"'}, "give an object or a list itself, not its text"),
+        ({"action": "update", "job": "heartbeat", "schedule": '{"every"'}, "schedule looks like JSON text"),
+        ({"action": "update", "job": "heartbeat", "tags": '["a"'}, "give the object or list itself, not as text"),
         ({"action": "update", "job": "heartbeat", "set": "name=x"}, 'write set: {"retry.attempts": 3}'),
         ({"action": "update", "job": "heartbeat", "task": "  \n"}, "the task is"),
         ({"action": "update", "job": "heartbeat", "task": 5}, "task"),
         ({"action": "update", "job": "heartbeat", "task": "a\ud800"}, "lone surrogate"),
-        ({"action": "update", "job": "heartbeat", "name": "a\0b"}, "name holds a NUL character"),
-        ({"action": "update", "job": "heartbeat", "set": {"tags": [float("nan")]}}, "tags holds a number that is none"),
-        ({"action": "update", "job": "heartbeat", "name": "x", "message": "a\0b"}, "the message holds a NUL"),
+        ({"action": "update", "job": "heartbeat", "name": "a\0b"}, "name contains a NUL character"),
+        ({"action": "update", "job": "heartbeat", "set": {"tags": [float("nan")]}}, "tags contains nan"),
+        ({"action": "update", "job": "heartbeat", "name": "x", "message": "a\0b"}, "the commit message contains a NUL"),
         ({"action": "mv", "job": "heartbeat", "path": "jobs/agents/a\0b.md"}, "contains a NUL character"),
-        ({"action": "rollback", "job": "heartbeat", "to": "commit:HEAD\0"}, "names no commit here"),
+        ({"action": "rollback", "job": "heartbeat", "to": "commit:HEAD\0"}, "is not a commit here"),
         ({"action": "update", "job": "heartbeat", "name": "x", "if_version": "9-x"}, "is at version 1-"),
         ({"action": "pause", "job": "heartbeat", "until": "someday"}, "until: 'someday' is not an instant"),
         ({"action": "pause", "job": "heartbeat", "until": "+99999999d"}, "outside the years 1 to 9999"),
         ({"action": "pause", "job": "heartbeat", "until": "+1h", "next": True}, "leave until out"),
-        ({"action": "rollback", "job": "heartbeat", "to": "heartbeat:99"}, "is no run of"),
+        ({"action": "rollback", "job": "heartbeat", "to": "heartbeat:99"}, "is not a run of"),
         ({"action": "history", "job": "heartbeat", "n": 0}, "n 0 is outside 1-1000"),
     ],
 )  # fmt: skip
@@ -481,7 +481,7 @@ def test_an_agent_runs_pauses_resumes_and_syncs(allowed: Root) -> None:
     assert ask(allowed, "sync")["unchanged"] == 6
     again = ask(allowed, "run", job="heartbeat", task_of="heartbeat:1", wait=True)["run"]
     assert (again["task_of"], again["trigger"]) == ("heartbeat:1", "rerun")
-    assert "has ended already" in refused(allowed, "cancel", run="heartbeat:1")
+    assert "has already ended" in refused(allowed, "cancel", run="heartbeat:1")
 
 
 def test_a_sync_confirms_nothing_that_the_guard_holds_back(allowed: Root) -> None:

@@ -156,7 +156,7 @@ def test_a_long_text_is_cut_and_read_on(lived_in: Root) -> None:
     lived_in.write("prompts/triage.md", text)
     assert ask(lived_in, "show", job="triage")["task"] == text[:2_000]
     found = ask(lived_in, "task", job="triage")
-    assert found["task_cut"] == f"{len(text) - 16_384:,} characters follow: action task, offset 16384"
+    assert found["task_cut"] == f"{len(text) - 16_384:,} more characters: action task, offset 16384"
     rest = ask(lived_in, "task", job="triage", offset=16_384)
     assert found["task"] + rest["task"] == text
     assert "task_cut" not in rest

@@ -393,7 +393,7 @@ def test_without_the_extra_the_command_says_what_to_install(root: Root, tmp_path
     command = [sys.executable, "-m", "scheduler", "mcp"]
     found = subprocess.run(command, env=env, capture_output=True, text=True, input="")
     assert (found.returncode, found.stdout) == (5, "")
-    assert "the command mcp needs the extra `mcp`, which is not installed" in found.stderr
+    assert "`scheduler mcp` needs the extra `mcp`, which is not installed" in found.stderr
     assert "pip install 'gitops-scheduler[mcp]'" in found.stderr
 
 

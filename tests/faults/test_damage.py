@@ -81,7 +81,7 @@ def test_a_daemon_does_not_start_on_a_damaged_database(world: FaultyWorld) -> No
     daemon = world.serve()
     assert daemon.ended() == 5
     assert "damaged" in daemon.stderr
-    assert "`scheduler restore` brings a copy back" in daemon.stderr
+    assert "`scheduler restore` lists the backups and restores one" in daemon.stderr
     overwrite(world.db, held)
 
 

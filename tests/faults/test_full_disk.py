@@ -83,7 +83,7 @@ def test_who_waits_for_a_run_whose_end_is_lost_with_the_database_is_told(world: 
     copy.rename(world.db)
     assert "ends_lost=slow:1" in daemon.says("database_put_back")
     _, said = waiting.communicate(timeout=30)
-    assert (waiting.returncode, "hung up before the run had ended" in said) == (5, True), said
+    assert (waiting.returncode, "closed the connection before the run ended" in said) == (5, True), said
     until(lambda: daemon.stderr.count(" serving root=") == 2, "the daemon to serve the copy")
     assert daemon.stop() == 0, daemon.stderr
 
@@ -212,7 +212,7 @@ def test_a_run_says_what_is_missing_where_the_disk_of_outputs_fills_up_under_it(
             until(lambda: world.runs("loud", status="succeeded"), "its end")
             daemon.says(STOPPED)
             (run,) = world.runs("loud", status="succeeded")
-            assert "output could not be kept: No space left on device" in run["error"]
+            assert "output could not be saved: No space left on device" in run["error"]
             assert (run["output_bytes"], run["truncated"]) == (3_000_000, 1)
             assert len(world.marks()) == 1
             assert json.loads(world.cli("history", "loud", "--json").stdout)["runs"][0]["truncated"]

@@ -94,7 +94,7 @@ def test_what_was_not_pushed_and_has_gone_on_elsewhere_is_refused(root: World) -
     git(root.desk, "commit", "--quiet", "--all", "-m", "theirs")
     git(root.desk, "push", "--quiet", "origin", "HEAD:refs/heads/tune")
     _, said = scheduler(root, "update", "hello", "--set", "name=Two", "--branch", "tune", "--push", code=3)
-    assert "has gone on at" in said
+    assert "has new commits at" in said
     assert "nothing was written" in said
 
 
@@ -105,20 +105,20 @@ def test_a_remote_that_does_not_take_a_branch_leaves_the_commit_for_another_try(
     hook.chmod(0o755)
     edit = ("update", "hello", "--set", "name=One", "--branch", "tune", "--push")
     _, said = scheduler(root, *edit, code=3)
-    assert "did not take branch 'tune': pre-receive hook declined" in said
-    assert "is kept on branch tune here" in said
+    assert "rejected branch 'tune': pre-receive hook declined" in said
+    assert "is on the local branch tune" in said
     hook.unlink()
     _, said = scheduler(root, *edit)
-    assert "nothing to do: the files say so already" in said
+    assert "nothing to do: the files already say this" in said
     assert name_of(root, "tune") == "One"
 
 
 def test_a_remote_that_is_away_is_told_and_the_branch_goes_on_from_here(root: World) -> None:
     away = root.bare.rename(root.folder / "away.git")
     _, said = scheduler(root, "update", "hello", "--set", "name=One", "--branch", "tune")
-    assert "the branch is taken as it was last seen" in said
+    assert "using the branch as last fetched" in said
     _, said = scheduler(root, "update", "hello", "--set", "name=Two", "--branch", "tune", "--push", code=5)
-    assert "is kept on branch tune here" in said
+    assert "is on the local branch tune" in said
     away.rename(root.bare)
     scheduler(root, "update", "hello", "--set", "name=Two", "--branch", "tune", "--push")
     assert name_of(root, "tune") == "Two"
@@ -144,7 +144,7 @@ def test_an_edit_without_a_signature_is_not_pushed_to_where_only_signed_ones_are
     scheduler(world, "sync")
     edit = ("update", "hello", "--set", "name=x", "--branch", "main", "--push")
     _, said = scheduler(world, *edit, code=3)
-    assert "is not signed, and only signed ones are applied here; nothing was pushed" in said
+    assert "is not signed, and this root applies only signed commits; nothing was pushed" in said
     assert git(world.bare, "rev-parse", "main") == first
     settings = (("gpg.format", "ssh"), ("user.signingkey", str(key)), ("commit.gpgSign", "true"))
     settle_environment(monkeypatch, world.folder / "home")
@@ -178,7 +178,7 @@ def test_only_a_root_that_follows_a_remote_pushes(tmp_path: Path) -> None:
     _, said = scheduler(world, "update", "example-hello", "--set", "name=x", "--branch", "b", "--push", code=2)
     assert "follows no remote" in said
     _, said = scheduler(world, "update", "example-hello", "--set", "name=x", "--push", code=2)
-    assert "only a branch is pushed" in said
+    assert "only a branch can be pushed" in said
 
 
 def test_what_would_write_files_by_other_ways_is_refused_too(root: World) -> None:
@@ -188,10 +188,10 @@ def test_what_would_write_files_by_other_ways_is_refused_too(root: World) -> Non
     root.push({"scheduler.yaml": ROOT_FILE + shell})
     scheduler(root, "sync")
     _, said = scheduler(root, "import", "crontab", str(table), code=3)
-    assert f"follows the branch main of {root.bare}, and is not edited here" in said
+    assert f"follows the branch main of {root.bare} and cannot be edited here" in said
     scheduler(root, "import", "crontab", str(table), "--dry-run")
     _, said = scheduler(root, "hooks", "install", code=3)
-    assert "nobody commits here" in said
+    assert "hooks are not needed" in said
 
 
 def test_history_from_elsewhere_comes_to_a_root_that_has_the_files_already(root: World, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_state_folder_elsewhere_is_found_by_the_root_and_no_other_is_taken(wor
     clone(Wanted(url=str(world.bare)), world.root, state, environ=os.environ, clock=SystemClock())
     place = locate(str(world.root), None, None, environ={}, cwd=world.folder)
     assert place.state == state
-    with pytest.raises(UsageError, match="what is known of this root"):
+    with pytest.raises(UsageError, match="its state must stay in"):
         locate(str(world.root), str(world.folder / "other"), None, environ={}, cwd=world.folder)
 
 
@@ -107,7 +107,7 @@ def test_a_name_that_the_remote_does_not_have_is_told_with_those_it_has(world: W
     world.begin()
     with pytest.raises(UsageError, match=r"has no (branch 'mian'|tag 'v9')") as raised:
         world.clone(**wanted)
-    assert raised.value.hint in ("did you mean 'main'?", "it has: none")
+    assert raised.value.hint in ("did you mean 'main'?", "the remote has: none")
     assert not world.root.exists()
 
 
@@ -119,7 +119,7 @@ def test_what_is_there_already_is_never_overwritten(world: World) -> None:
         world.clone()
     (world.root / "mine").unlink()
     world.clone()
-    with pytest.raises(RefusedError, match=r"follows the branch main of .* already"):
+    with pytest.raises(RefusedError, match="already follows the branch main of "):
         world.clone()
     assert world.read("prompts/hello.md") == "hello 0\n"
 
@@ -129,7 +129,7 @@ def test_an_empty_remote_and_one_that_is_not_there_leave_nothing_behind(world: W
         world.clone()
     world.bare.mkdir()
     git(world.bare, "init", "--quiet", "--bare")
-    with pytest.raises(UnavailableError, match="no branch that its HEAD stands for"):
+    with pytest.raises(UnavailableError, match="is not a branch"):
         world.clone()
     assert not world.root.exists()
 
@@ -169,7 +169,7 @@ def test_a_commit_that_is_being_removed_cannot_be_held(world: World) -> None:
     del alone
     remove_old(world.followed, keep=())
     assert hold(folder) is None
-    with pytest.raises(UnavailableError, match="leads to no commit"):
+    with pytest.raises(UnavailableError, match="does not lead to the folder of a commit"):
         Followed(world.followed.state / "nothing").pin()
 
 
@@ -398,7 +398,7 @@ def test_trees_that_would_write_outside_of_their_folder_are_refused(world: World
         git(world.bare, "fetch", "--quiet", str(world.desk), "+" + commit + ":refs/heads/main")
         found = world.look()
         assert found.commit == first, odd
-        assert "which no file can be named" in found.trouble, odd
+        assert "which is not a possible file name" in found.trouble, odd
     assert not Path("/tmp/b").exists()
 
 
@@ -406,10 +406,10 @@ def test_trees_that_would_write_outside_of_their_folder_are_refused(world: World
     ("mode", "name", "data", "why"),
     [
         ("120000", "a", b"x\0y", "the link 'a', whose target has a NUL byte"),
-        ("120000", "a", b"", "the link 'a', which leads nowhere"),
+        ("120000", "a", b"", "the link 'a', whose target is empty"),
         ("120000", "a", b"x" * 5000, "the link 'a', whose target has 5,000 bytes"),
-        ("100644", "n" * 300, b"x", "a name of 300 bytes"),
-        ("100644", "ü" * 128, b"x", "a name of 256 bytes"),
+        ("100644", "n" * 300, b"x", "a file name of 300 bytes"),
+        ("100644", "ü" * 128, b"x", "a file name of 256 bytes"),
     ],
     ids=["NUL", "empty", "long target", "long name", "bytes, not characters"],
 )
@@ -425,8 +425,8 @@ def test_a_commit_that_no_folder_can_hold_is_not_applied_and_everybody_says_why(
     git(world.bare, "fetch", "--quiet", str(world.desk), f"+{commit}:refs/heads/main")
     found = world.look()
     assert (found.commit, found.failures, found.exit_code) == (first, 0, 3)
-    assert f"commit {commit[:12]} holds {why}" in found.trouble
-    assert "make room" not in found.hint
+    assert f"commit {commit[:12]} has {why}" in found.trouble
+    assert "free some space" not in found.hint
     for command in ("sync", "list", "doctor"):
         done = call("--root", str(world.root), command)
         assert why in done.stdout + done.stderr, command
@@ -457,10 +457,10 @@ def test_a_commit_of_ten_million_files_in_a_few_objects_is_given_up_at_a_limit(
     git(world.bare, "fetch", "--quiet", str(world.desk), f"+{commit}:refs/heads/main")
     found = world.look()
     assert (found.commit, found.exit_code) == (first, 3)
-    assert f"commit {commit[:12]} names more than 5,000 files" in found.trouble
+    assert f"commit {commit[:12]} has more than 5,000 files" in found.trouble
     done = call("--root", str(world.root), "plan", "--base", first, "--head", commit)
     assert done.code == 5
-    assert "names more than 5,000 files" in done.stderr
+    assert "has more than 5,000 files" in done.stderr
     monkeypatch.setattr("scheduler.git.objects.MOST_BYTES", 1000)
     monkeypatch.setattr("scheduler.git.objects.MOST_FILES", 500_000)
     assert call("--root", str(world.root), "plan", "--base", first, "--head", commit).code == 5
@@ -509,7 +509,7 @@ def test_only_commits_that_somebody_on_the_list_has_signed_are_applied(world: Wo
     unsigned = world.push({"prompts/hello.md": "hello 2\n"})
     found = world.look()
     assert (found.commit, found.tip) == (first, unsigned)
-    assert f"commit {unsigned[:12]} is not signed, and only signed ones are applied here" in found.trouble
+    assert f"commit {unsigned[:12]} is not signed, and this root applies only signed commits" in found.trouble
     world.push({"prompts/hello.md": "hello 3\n"}, sign=other)
     assert "is signed, but not by a key in allowed_signers" in world.look().trouble
     assert world.read("prompts/hello.md") == "hello 1\n"
@@ -518,7 +518,7 @@ def test_only_commits_that_somebody_on_the_list_has_signed_are_applied(world: Wo
     world.followed.signers.write_text(world.signers(other).read_text())  # the key of who has left
     assert "not by a key in allowed_signers" in world.look().trouble
     world.followed.signers.unlink()
-    assert "allowed_signers, which says whose commits are applied, is gone" in world.look().trouble
+    assert "allowed_signers, is gone" in world.look().trouble
     assert world.read("prompts/hello.md") == "hello 4\n"
 
 
@@ -583,6 +583,6 @@ def test_a_list_of_signers_that_names_none_is_refused_before_anything_is_made(wo
     world.begin()
     path = world.folder / "signers"
     path.write_text(text)
-    with pytest.raises(UsageError, match=r"names no signer|is no allowed signer"):
+    with pytest.raises(UsageError, match=r"lists no signer|not an allowed signer"):
         world.clone(signers=path)
     assert not world.root.exists()

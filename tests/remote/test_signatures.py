@@ -75,7 +75,7 @@ def test_a_signature_that_git_cannot_read_is_the_fault_of_the_commit_and_not_of_
     _point(world, _twin(world, child, lambda own: change(f"{own}\n{signature}")))
     found = world.look()
     assert (found.commit, found.failures) == (new, 0)
-    assert "only signed ones are applied here" in found.trouble
+    assert "this root applies only signed commits" in found.trouble
     assert not [*world.followed.state.glob("store.git.*")]
 
 
@@ -94,9 +94,9 @@ def test_a_branch_that_leaves_the_commit_in_force_needs_an_operator_once(signed:
     _point(world, new)  # builds on the one in force, and was left behind on purpose
     found = world.look()
     assert found.commit == old
-    assert f"commit {new[:12]} holds what was signed as {new[:12]}, which was in force before" in found.trouble
+    assert f"commit {new[:12]} has the same signed content as {new[:12]}, which was in force before" in found.trouble
     _point(world, _twin(world, new, lambda header: f"{header}\n{JUNK}"))
-    assert f"holds what was signed as {new[:12]}" in world.look().trouble
+    assert f"has the same signed content as {new[:12]}" in world.look().trouble
 
 
 def test_a_lost_link_or_store_does_not_let_an_old_commit_in(signed: tuple[World, Path, str, str]) -> None:
@@ -136,7 +136,7 @@ def test_a_tag_that_was_signed_under_another_name_vouches_for_nothing(world: Wor
     _tag(world, "experiment", key=key, stored="prod")
     found = world.look()
     assert found.commit == first
-    assert f"{second[:12]} is named by a tag that was made as 'experiment' and stored as 'prod'" in found.trouble
+    assert f"{second[:12]} has the tag 'prod', whose signed name is 'experiment'" in found.trouble
     _tag(world, "prod", key=key, stored="prod")
     assert (world.look().commit, world.look().trouble) == (second, "")
 
@@ -145,6 +145,6 @@ def test_a_tag_of_another_name_makes_no_clone(world: World) -> None:
     world.begin()
     key = world.key("good")
     _tag(world, "v1/prod", key=key, stored="prod")
-    with pytest.raises(NotApplicableError, match="made as 'v1/prod' and stored as 'prod'"):
+    with pytest.raises(NotApplicableError, match="the tag 'prod', whose signed name is 'v1/prod'"):
         world.clone(tag="prod", signers=world.signers(key))
     assert not world.root.exists()

@@ -102,7 +102,7 @@ def test_a_shallow_remote_is_refused_by_what_it_is(world: World) -> None:
     world.push({"prompts/hello.md": "hello 1\n"})
     whole = world.bare.rename(world.folder / "whole.git")
     git(world.folder, "clone", "--quiet", "--bare", "--depth=1", f"file://{whole}", str(world.bare))
-    with pytest.raises(UnavailableError, match="holds only the end of its history"):
+    with pytest.raises(UnavailableError, match="is a shallow clone and lacks earlier commits"):
         world.clone()
     assert not world.root.exists()
 
@@ -111,7 +111,7 @@ def test_a_tag_of_a_file_is_refused_by_what_it_is(world: World) -> None:
     world.begin()
     blob = git(world.desk, "rev-parse", "HEAD:prompts/hello.md")
     git(world.desk, "push", "--quiet", "origin", f"{blob}:refs/tags/blob")
-    with pytest.raises(UnavailableError, match="names no commit"):
+    with pytest.raises(UnavailableError, match="is not a commit"):
         world.clone(tag="blob")
 
 
@@ -198,7 +198,7 @@ def test_nothing_is_made_inside_of_what_is_kept_from_a_remote(world: World) -> N
     assert "follows the branch main" in said
     assert not (world.root / "scheduler.yaml").exists()
     wanted, inner = Wanted(url=str(world.bare)), world.root / "current/inner"
-    with pytest.raises(RefusedError, match="inside a commit"):
+    with pytest.raises(RefusedError, match="inside a checkout"):
         clone(wanted, inner, None, environ=os.environ, clock=SystemClock())
 
 
@@ -249,7 +249,7 @@ def test_a_root_whose_commit_is_lost_is_set_right_by_the_next_sync_and_by_a_daem
 
     lose()
     _, said = scheduler(world, "plan", code=5)
-    assert "leads to no commit's folder" in said
+    assert "does not lead to the folder of a commit" in said
     scheduler(world, "list")
     scheduler(world, "sync")
     assert world.read("prompts/hello.md") == "hello 0\n"

@@ -302,7 +302,7 @@ def test_a_second_run_is_refused_while_the_first_lives_and_leaves_no_row(seen: R
     sync(seen)
     owner = child(root, "long")
     (root / "started").read_text()
-    with pytest.raises(RefusedError, match="running already"):
+    with pytest.raises(RefusedError, match="already running"):
         run(seen, "long")
     assert len(history(seen, "long")["runs"]) == 1
     owner.send_signal(signal.SIGTERM)

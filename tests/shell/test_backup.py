@@ -193,7 +193,7 @@ def test_a_copy_that_cannot_be_made_is_told_once_tried_again_and_takes_no_older_
     told = [record.getMessage() for record in caplog.records if "backup_failed" in record.getMessage()]
     assert len(told) == 1
     assert "1000 bytes left" in told[0]
-    assert "the newest is of 2026-03-03T10:00:00Z" in told[0]
+    assert "the newest backup is from 2026-03-03T10:00:00Z" in told[0]
     assert len(world.names()) == 1
     monkeypatch.undo()
     world.clock.advance(timedelta(minutes=10))
@@ -269,7 +269,7 @@ def test_a_copy_is_one_private_file_that_overwrites_nothing(world: World, tmp_pa
     found = back_up(world.place, target, now=world.clock.now(), actor="user:test")
     assert (found.jobs, found.runs, found.copied_at) == (1, 0, BEGIN)
     assert target.stat().st_mode & 0o777 == 0o600
-    with pytest.raises(RefusedError, match="is there already"):
+    with pytest.raises(RefusedError, match="already exists"):
         back_up(world.place, target, now=world.clock.now(), actor="user:test")
     (tmp_path / "dangling").symlink_to("nowhere")
     with pytest.raises(RefusedError):
@@ -466,9 +466,9 @@ def test_a_database_that_was_gone_is_taken_up_once_it_is_whole(world: World) -> 
     assert not file.put_back()
     aside = world.place.db.rename(aside)
     world.place.db.write_bytes(copy[:20_000])
-    assert "no longer the file" in file.trouble()
+    assert "is not the file that this daemon opened" in file.trouble()
     assert [file.put_back() for _ in range(3)] == [False] * 3
-    assert "cannot be taken up" in file.trouble()
+    assert "cannot be used" in file.trouble()
     world.place.db.write_bytes(copy)
     assert [file.put_back() for _ in range(2)] == [False, True], "not while it may still be growing"
 
@@ -551,7 +551,7 @@ def test_a_run_that_starts_while_a_copy_is_verified_keeps_its_database(
             return check_database(path)
 
         monkeypatch.setattr(restoring, "check_database", verified)
-        with pytest.raises(RefusedError, match=f"process {os.getpid()} runs a job"):
+        with pytest.raises(RefusedError, match=f"process {os.getpid()} is running a job"):
             world.restore(copy)
     assert not list(world.place.db.parent.glob("*before*"))
     assert not list(world.place.db.parent.glob("*restoring*"))

@@ -125,7 +125,7 @@ def test_a_full_disk_is_told_and_the_stream_is_still_counted(
     for step in steps:
         step()
     assert (capture.total, capture.truncated) == (20, True)
-    assert capture.error == "output could not be kept: No space left on device"
+    assert capture.error == "output could not be saved: No space left on device"
 
 
 def test_closing_twice_changes_nothing(tmp_path: Path) -> None:

@@ -193,13 +193,13 @@ def test_an_absolute_program_and_one_below_the_root_are_taken_as_written(root: P
     ("name", "words"),
     [
         ("nothing-by-this-name", "is not on PATH"),
-        ("/no/such", "'/no/such' is not there"),
-        ("./no/such", "is not there"),
-        ("./plain/x", "is not there"),
+        ("/no/such", "'/no/such' does not exist"),
+        ("./no/such", "does not exist"),
+        ("./plain/x", "does not exist"),
         ("./tools", "is a folder"),
         ("/etc", "'/etc' is a folder"),
         ("./pipe", "is not a regular file"),
-        ("./plain", "is not executable: `chmod +x` it"),
+        ("./plain", "is not executable: run chmod"),
         ("tools/x", "write './tools/x'"),
     ],
 )
@@ -472,7 +472,7 @@ def test_of_much_output_the_last_line_is_the_last(bench: Bench) -> None:
 def test_a_timeout_says_where_it_hung(bench: Bench) -> None:
     hangs = "echo waiting for a lock >&2; exec sleep 60"
     found = ended(bench(SH, "-c", hangs, timeout=timedelta(milliseconds=500)))
-    assert found.error == "not done after 0.5 s; ended by SIGTERM: waiting for a lock"
+    assert found.error == "not finished after 0.5 s; ended by SIGTERM: waiting for a lock"
 
 
 def test_an_end_by_signal_has_no_exit_code_and_names_the_signal(bench: Bench) -> None:
@@ -634,7 +634,7 @@ def test_the_result_replaces_invalid_utf8_and_does_not_break_the_last_character(
 
 def test_endless_output_does_not_delay_the_timeout(bench: Bench) -> None:
     found = ended(bench(SH, "-c", "exec yes", timeout=BRIEFLY, limit=10_000))
-    assert (found.status, found.error) == ("timed_out", "not done after 0.05 s; ended by SIGTERM: y")
+    assert (found.status, found.error) == ("timed_out", "not finished after 0.05 s; ended by SIGTERM: y")
     assert len(bench.stdout) < 10_000
 
 
@@ -650,7 +650,7 @@ def test_at_its_timeout_the_whole_group_gets_term(bench: Bench, pipe: Pipe) -> N
     script = f"exec 3> {pipe.path}; sleep 1000 & echo ready >&3; wait"
     found = ended(bench(SH, "-c", script, timeout=BRIEFLY, ready=pipe.wait))
     assert (found.status, found.reason, found.exit_code) == ("timed_out", "timeout", None)
-    assert found.error == "not done after 0.05 s; ended by SIGTERM"
+    assert found.error == "not finished after 0.05 s; ended by SIGTERM"
     assert pipe.gone()
 
 
@@ -664,7 +664,7 @@ def test_a_program_that_cleans_up_on_term_has_the_time_to(bench: Bench, pipe: Pi
 def test_a_group_that_ignores_term_is_killed_after_the_grace(bench: Bench, pipe: Pipe) -> None:
     script = f"trap '' TERM; exec 3> {pipe.path}; sleep 1000 & echo ready >&3; wait"
     found = ended(bench(SH, "-c", script, timeout=BRIEFLY, grace=BRIEFLY, ready=pipe.wait))
-    assert (found.status, found.error) == ("timed_out", "not done after 0.05 s; ended by SIGKILL")
+    assert (found.status, found.error) == ("timed_out", "not finished after 0.05 s; ended by SIGKILL")
     assert pipe.gone()
 
 
@@ -724,7 +724,7 @@ def test_a_run_that_the_end_of_the_scheduler_ends_is_interrupted(bench: Bench, p
     with meanwhile(stop) as start:
         found = ended(bench(SH, "-c", f"exec 3> {pipe.path}; echo ready >&3; exec sleep 1000", ready=start))
     assert (found.status, found.reason, found.exit_code) == ("interrupted", "shutdown", None)
-    assert found.error == "interrupted: the scheduler was stopped; ended by SIGTERM"
+    assert found.error == "interrupted: the scheduler stopped; ended by SIGTERM"
     assert pipe.gone()
 
 
@@ -784,7 +784,7 @@ def test_a_second_request_brings_the_kill_forward(bench: Bench, pipe: Pipe) -> N
 
     with meanwhile(stop) as start, soon():
         found = ended(bench(SH, "-c", SURVIVES_TERM, "sh", str(pipe.path), ready=start))
-    assert (found.status, found.error) == ("interrupted", "interrupted: the scheduler was stopped; ended by SIGKILL")
+    assert (found.status, found.error) == ("interrupted", "interrupted: the scheduler stopped; ended by SIGKILL")
     assert pipe.gone()
 
 
@@ -821,7 +821,7 @@ def test_a_request_after_the_timeout_hastens_the_kill_and_the_run_has_timed_out(
 
     with meanwhile(stop) as start, soon():
         found = ended(bench(SH, "-c", SURVIVES_TERM, "sh", str(pipe.path), timeout=BRIEFLY, grace=LONG, ready=ready))
-    assert (found.status, found.error) == ("timed_out", "not done after 0.05 s; ended by SIGKILL")
+    assert (found.status, found.error) == ("timed_out", "not finished after 0.05 s; ended by SIGKILL")
     assert pipe.gone()
 
 
@@ -865,7 +865,7 @@ def test_a_program_that_stopped_itself_hears_its_timeout(bench: Bench) -> None:
 def test_a_program_that_never_reads_a_huge_input_times_out(bench: Bench, pipe: Pipe) -> None:
     script = f"exec 3> {pipe.path}; echo ready >&3; exec sleep 1000"
     found = ended(bench(SH, "-c", script, stdin=b"x" * 3_000_000, timeout=BRIEFLY, ready=pipe.wait))
-    assert (found.status, found.error) == ("timed_out", "not done after 0.05 s; ended by SIGTERM")
+    assert (found.status, found.error) == ("timed_out", "not finished after 0.05 s; ended by SIGTERM")
     assert pipe.gone()
 
 
@@ -988,14 +988,14 @@ ELF_OF_ANOTHER_MACHINE = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xff\xfe\
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"#!/no/such/interpreter\n", "interpreter '/no/such/interpreter' that its first line names does not exist"),
-        (b"#!\t/no/such\t-x\n", "interpreter '/no/such' that its first line names does not exist"),
-        (b"#!/bin/sh\r\nexit\r\n", "interpreter '/bin/sh\\r' that its first line names does not exist; save it"),
-        (b"#!/etc/passwd\n", "interpreter '/etc/passwd' that its first line names is not executable"),
-        (b"echo no first line\n", "it is no program, and no script whose first line names one"),
-        (b"\xef\xbb\xbf#!/bin/sh\n", "it is no program, and no script"),
+        (b"#!/no/such/interpreter\n", "interpreter '/no/such/interpreter' in its first line does not exist"),
+        (b"#!\t/no/such\t-x\n", "interpreter '/no/such' in its first line does not exist"),
+        (b"#!/bin/sh\r\nexit\r\n", "interpreter '/bin/sh\\r' in its first line does not exist; save it"),
+        (b"#!/etc/passwd\n", "interpreter '/etc/passwd' in its first line is not executable"),
+        (b"echo no first line\n", "it is neither a program nor a script with a first line"),
+        (b"\xef\xbb\xbf#!/bin/sh\n", "it is neither a program nor a script"),
         (b"", "it is empty"),
-        (ELF_OF_ANOTHER_MACHINE, "it is made for another kind of machine"),
+        (ELF_OF_ANOTHER_MACHINE, "it is built for another kind of machine"),
     ],
     ids=["gone", "gone, tabs", "CRLF", "no program", "no shebang", "BOM", "empty", "another machine"],
 )

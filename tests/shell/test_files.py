@@ -144,4 +144,4 @@ def test_more_than_forty_links_lead_nowhere(tmp_path: Path) -> None:
 def test_what_git_does_not_have_is_told_from_what_a_commit_does_not_hold(root: Path) -> None:
     with pytest.raises(AbsentError) as raised:
         list(read_blobs(root, ["f" * 40]))
-    assert raised.value.said == f"does not hold {'f' * 40}"
+    assert raised.value.said == f"lacks {'f' * 40}"

@@ -165,7 +165,7 @@ def test_what_says_of_no_run_that_it_is_its_is_named_on_the_run_and_to_doctor(
             pytest.skip("no orphans are handed over here")
         ended = run(tmp_path, told, f"env -i PATH=$PATH {ESCAPE}", "exit 0")
         (pid,) = living(tmp_path)
-        named = f"{pid} (sleep: it carries no SCHEDULER_RUN_ID)"
+        named = f"{pid} (sleep: it has no SCHEDULER_RUN_ID)"
         assert (ended.status, ended.error) == ("succeeded", f"still running: {named}")
         assert [str(each) for each in orphans.left_here(())] == [named]
         assert run(tmp_path, told, "true", "exit 0").error is None, "it is told once"

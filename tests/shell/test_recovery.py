@@ -67,7 +67,7 @@ def test_catch_up_says_how_late_it_may_start(
     assert found.status == status
     if status == "skipped":
         assert (found.reason, found.attempts) == ("missed", ())
-        assert "ended before it started" in str(found.error)
+        assert "ended before the run started" in str(found.error)
 
 
 def test_an_attempt_whose_process_was_never_to_be_started_is_taken_back(place: Place, store: Store) -> None:
@@ -85,7 +85,7 @@ def test_one_that_may_have_started_is_interrupted(place: Place, store: Store) ->
     store.write(runs.mark_spawning, run, attempt=1)
     found = recovered(place, store, late=MINUTE / 2)
     assert (found.status, found.reason, len(found.attempts)) == (RunStatus.INTERRUPTED, "owner_died", 1)
-    assert "without finishing it" in str(found.error)
+    assert "before the run finished" in str(found.error)
 
 
 def test_after_a_reboot_nobody_believes_that_an_attempt_was_not_marked(place: Place, store: Store) -> None:
@@ -100,4 +100,4 @@ def test_a_run_that_somebody_asked_for_is_not_made_up_for(place: Place, store: S
     assert run.trigger is Trigger.MANUAL
     found = recovered(place, store, late=MINUTE / 2)
     assert (found.status, found.reason) == (RunStatus.INTERRUPTED, "owner_died")
-    assert "ended before it started" in str(found.error)
+    assert "ended before the run started" in str(found.error)

@@ -314,7 +314,7 @@ def test_more_changes_than_the_kernel_keeps_lead_to_a_full_look(
 def test_polling_takes_no_more_than_a_tenth_of_the_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with live(root) as found:
         assert found.resync._rescan_s() == module.RESCAN_S
-        monkeypatch.setattr(module.Resync, "unwatched", "no inotify watch is left")
+        monkeypatch.setattr(module.Resync, "unwatched", "no inotify watches are left")
         waits = []
         for found.resync._took_s in (0.01, 2.0, 100.0):
             waits.append(found.resync._rescan_s())
@@ -438,8 +438,8 @@ def test_a_root_named_by_a_link_is_served_and_a_link_that_leads_elsewhere_is_tol
         (tmp_path / "current.new").replace(tmp_path / "current")
         until(lambda: said(caplog, "root_moved"), "the warning")
         assert found.resync.place.moved == (
-            f"{tmp_path}/current leads to {tmp_path}/next now, and this is {root}: no new runs start until the link is"
-            " back or the daemon is restarted"
+            f"{tmp_path}/current now leads to {tmp_path}/next, not to {root}: no new runs start until the link is"
+            " restored or the daemon is restarted"
         )
         rename(root / "jobs/a.yaml", job_text("a", name="third").encode())
         until(lambda: found.named("a") == "third", "an edit of the root that is served")

@@ -86,7 +86,7 @@ def turns_until_heard(told: Manager, loop: Loop, listener: Listener, line: str) 
 def test_it_is_ready_once_every_thread_has_made_a_turn_and_not_before(listener: Listener) -> None:
     told = manager(listener)
     told.starting()
-    assert listener.heard() == ["STATUS=first pass over the files", "EXTEND_TIMEOUT_USEC=900000000"]
+    assert listener.heard() == ["STATUS=reading the files for the first time", "EXTEND_TIMEOUT_USEC=900000000"]
     late = loop_of()
     told.turn([turned(), late], "1 scheduled")
     assert "READY=1" not in listener.heard()
@@ -141,7 +141,7 @@ def test_a_thread_that_hangs_lets_the_watchdog_bite_until_it_turns_again(
         assert "WATCHDOG=1" not in listener.heard()
         gate.set()
         turns_until_heard(told, loop, listener, "WATCHDOG=1")
-    assert caplog.text.count("thread_silent reason='the clockwork thread has made no turn for") == 1
+    assert caplog.text.count("thread_silent reason='the clockwork thread has been stuck for") == 1
     assert caplog.text.count("thread_turns_again") == 1
     loop.stop()
     loop.join()

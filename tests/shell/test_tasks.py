@@ -278,7 +278,7 @@ def test_the_state_folder_is_closed_under_another_name_that_the_file_system_give
         pytest.skip(f"needs a mount of its own: {done.stderr}")
     lines = done.stdout.splitlines()
     assert len(lines) == 2
-    assert all("lies in the state folder" in line and "hunter2" not in line for line in lines)
+    assert all("is in the state folder" in line and "hunter2" not in line for line in lines)
 
 
 @pytest.mark.parametrize("end", ["", "-shm"])

@@ -142,7 +142,9 @@ def test_a_clock_that_goes_ahead_and_back_again_voids_the_skips_and_every_slot_r
         ("succeeded", None, "03:00", "03:00", 1), ("skipped", "void", "02:00", "02:00", 1),
     ]  # fmt: skip
     assert world.store.read(queries.jobs)[0].next_run_at == MIDNIGHT + 2 * HOUR
-    assert "it was missed" in str(next(r.error for r in world.store.read(queries.runs, "hourly") if r.reason == "void"))
+    assert "before that: missed" in str(
+        next(r.error for r in world.store.read(queries.runs, "hourly") if r.reason == "void")
+    )
     world.live(clockwork, MIDNIGHT + 5 * HOUR)
     once_each(world, "hourly", MIDNIGHT + 5 * HOUR)
     assert [run.fire_time for run in world.runs] == [MIDNIGHT + n * HOUR for n in (0, 1, 3, 2, 4, 5)], "03:00 had run"
@@ -175,7 +177,7 @@ def test_a_jump_of_over_an_hour_is_waited_out_for_two_minutes(world: World, capl
     clockwork, keeper = world.start()
     world.live(clockwork, MIDNIGHT + 30 * MINUTE)
     world.clock.step(2 * HOUR)
-    with pytest.raises(UnavailableError, match="the clock is not believed: it has jumped ahead by 2:00:00"):
+    with pytest.raises(UnavailableError, match="the clock is not trusted: it jumped ahead by 2:00:00"):
         world.turn(clockwork)
     assert caplog.text.count("clock_doubted") == 1
     world.clock.advance(119 * SECOND)
@@ -264,7 +266,7 @@ def test_a_first_boot_far_behind_the_database_waits_and_is_then_believed(world: 
     world.clock.moment = MIDNIGHT - 24 * HOUR
     world.clock.reboot()
     clockwork, keeper = world.start()
-    assert "something was written at" in keeper.doubt()
+    assert "the state was last written at" in keeper.doubt()
     assert world.rows("hourly")[-1][2] == "03:00", "nothing is touched before it is believed"
     world.clock.step(28 * HOUR)  # the network is there: 04:00, twenty-five hours after what it said
     assert "jumped ahead" in keeper.doubt()
@@ -445,7 +447,7 @@ def test_a_clock_that_is_set_is_noticed_within_a_second_though_the_next_slot_is_
         world.clock.step(-30 * MINUTE)
         until(lambda: len(world.engine.hastened) > 0, "what lies ahead set right", within=3)
         world.clock.step(5 * HOUR)
-        until(lambda: "not believed" in clockwork.loop.trouble, "the doubt", within=3)
+        until(lambda: "not trusted" in clockwork.loop.trouble, "the doubt", within=3)
         world.clock.advance(2 * MINUTE)
         until(lambda: clockwork.loop.trouble == "", "the end of the doubt")
     finally:

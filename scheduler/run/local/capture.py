@@ -64,7 +64,7 @@ class Capture:
                 past_head = data[max(0, self._head_limit - start) :]
                 self._write_ring(past_head, at=max(0, start - self._head_limit))
         except OSError as error:
-            self.error = f"output could not be kept: {error.strerror}"
+            self.error = f"output could not be saved: {error.strerror}"
 
     def _write_ring(self, data: bytes, *, at: int) -> None:
         if self._ring is None:
@@ -85,7 +85,7 @@ class Capture:
             if self.total > self._limit and self.error is None:
                 self._join()
         except OSError as error:
-            self.error = f"output could not be kept: {error.strerror}"
+            self.error = f"output could not be saved: {error.strerror}"
         finally:
             with contextlib.suppress(OSError):
                 self._file.close()

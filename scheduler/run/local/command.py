@@ -73,7 +73,7 @@ def execute(
                 cleanup.callback(captures[-1].close)
             process = cancel.why or _spawn(invocation, argv)
         except (OSError, ValueError) as error:
-            process = cannot_start("start_failed", f"a file of the run could not be made: {error}")
+            process = cannot_start("start_failed", f"a file of the run could not be created: {error}")
         if isinstance(process, Fault):
             for path in (stdout, stderr)[: len(captures)]:
                 path.unlink(missing_ok=True)
@@ -149,7 +149,7 @@ def _why_not_started(program: Path, error: OSError) -> str:
         head = b"?"
     found = re.match(rb"#![ \t]*([^ \t\n]*)", head)
     interpreter = "" if found is None else os.fsdecode(found[1])
-    named = f"could not be started: the interpreter {interpreter!r} that its first line names"
+    named = f"could not be started: the interpreter {interpreter!r} in its first line"
     match error.errno:
         case errno.ENOENT if interpreter.endswith("\r"):
             return f"{named} does not exist; save it with LF line ends"
@@ -162,11 +162,11 @@ def _why_not_started(program: Path, error: OSError) -> str:
         case errno.ENOEXEC if not head:
             return "could not be started: it is empty"
         case errno.ENOEXEC if head.startswith(b"\x7fELF"):
-            return "could not be started: it is made for another kind of machine, or damaged"
+            return "could not be started: it is built for another kind of machine, or damaged"
         case errno.ENOEXEC:
-            return "could not be started: it is no program, and no script whose first line names one, such as #!/bin/sh"
+            return "could not be started: it is neither a program nor a script with a first line such as #!/bin/sh"
         case errno.EAGAIN | errno.ENOMEM:
-            return f"could not be started: no other process is possible at present ({error.strerror})"
+            return f"could not be started: the system allows no more processes now ({error.strerror})"
     return f"could not be started: {error.strerror}"
 
 
@@ -437,9 +437,9 @@ def _judge(
         case "replaced":
             ended = f"replaced by a newer run; {ended}"
         case "interrupted":
-            ended = f"interrupted: the scheduler was stopped; {ended}"
+            ended = f"interrupted: the scheduler stopped; {ended}"
         case "timeout":
-            ended = f"not done after {timeout.total_seconds():g} s; {ended}"
+            ended = f"not finished after {timeout.total_seconds():g} s; {ended}"
         case None if returncode == 0:
             return _ending("succeeded", 0, named, captures)
     if why in (None, "timeout"):  # nobody else has ended it: what it said last is the cause, or where it hung

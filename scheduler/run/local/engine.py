@@ -401,7 +401,7 @@ class LocalEngine:
         ):
             return "missed", why
         if self._lacks_too_long(job, run, since):
-            return "capacity", "no place became free in time (limits.max_running)"
+            return "capacity", "the limit of concurrent runs (limits.max_running) was reached for too long"
         return None
 
     def _lacks_too_long(self, job: Job, run: Run, since: datetime) -> bool:

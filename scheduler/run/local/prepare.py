@@ -82,17 +82,19 @@ def prepare(
     """
     if runner.tasks is not None and not matches_any(task.source_path, runner.tasks):
         allowed = ", ".join(runner.tasks) or "nothing"
-        return cannot_start("not_allowed", f"runner {runner.name!r} takes {allowed}, not {task.source_path!r}")
+        return cannot_start("not_allowed", f"runner {runner.name!r} accepts only {allowed}, not {task.source_path!r}")
     if runner.jobs is not None and not matches_job(spec.id, spec.tags, runner.jobs):
         allowed = listed(runner.jobs)
-        return cannot_start("not_allowed", f"runner {runner.name!r} takes the jobs {allowed}, not {spec.id!r}")
+        return cannot_start("not_allowed", f"runner {runner.name!r} accepts only the jobs {allowed}, not {spec.id!r}")
     if runner.max_timeout is not None and spec.timeout > runner.max_timeout:
         longest, timeout = format_duration(runner.max_timeout), format_duration(spec.timeout)
         return cannot_start(
-            "not_allowed", f"runner {runner.name!r} takes a timeout of at most {longest}, not {timeout}"
+            "not_allowed", f"runner {runner.name!r} accepts a timeout of at most {longest}, not {timeout}"
         )
     if refused := sorted({name for name, _ in spec.env} - set(runner.job_env)):
-        return cannot_start("not_allowed", f"runner {runner.name!r} lets no job set {', '.join(refused)} (job_env)")
+        return cannot_start(
+            "not_allowed", f"runner {runner.name!r} does not let jobs set {', '.join(refused)} (job_env)"
+        )
     root = Path(os.path.abspath(context.root))  # noqa: PTH100 - resolve() would rename the root
     cwd = _working_folder(runner, root)
     if isinstance(cwd, Fault):
@@ -107,15 +109,15 @@ def prepare(
     if runner.takes_for_option(task.text):
         return cannot_start(
             "task_option",
-            f"the task begins with -, and runner {runner.name!r} would hand it over as an option;"
-            ' write "--" before "{task}" in its command, or begin the task with another character',
+            f"the task starts with -, so runner {runner.name!r} would pass it as an option;"
+            ' write "--" before "{task}" in its command, or start the task with another character',
         )
     if runner.input is TaskInput.ARG:
         arguments = tuple(each.replace(TASK, task.text.decode("utf-8")) for each in arguments)
         if b"\0" in task.text or any(len(encode(each)) > _ARGUMENT_BYTES for each in arguments):
             return cannot_start(
                 "task_too_large",
-                f"as one argument a task may have {_ARGUMENT_BYTES:,} bytes and no NUL; use input: file",
+                f"a task passed as an argument can have at most {_ARGUMENT_BYTES:,} bytes and no NUL; use input: file",
             )
     return Invocation(
         argv=(program, *arguments),
@@ -127,7 +129,7 @@ def prepare(
 
 
 def _without_interpreter(program: str, interpreter: str) -> Fault:
-    return cannot_start("start_failed", f"the first line of {program!r} names {interpreter!r}, which is not there")
+    return cannot_start("start_failed", f"the first line of {program!r} names {interpreter!r}, which does not exist")
 
 
 def unready(runner: RunnerSpec, root: Path, environ: Mapping[str, str]) -> Iterator[Fault]:
@@ -219,14 +221,14 @@ def _find(program: str, root: Path, search: str) -> str | Fault:
     """The absolute path of argv[0]: `./…` below the root; or absolute or on PATH, and then not below the root."""
     if program.startswith("./"):
         if ".." in program.split("/"):
-            return cannot_start("not_found", f"{program!r} may not leave the root")
+            return cannot_start("not_found", f"{program!r} leads outside the root")
         found = str(root / program)
         return _no_program(found) or found
     if Path(program).is_absolute():
         found = program
     elif "/" in program:
         return cannot_start(
-            "not_found", f"{program!r} is neither absolute nor on PATH; for a file in the root write './{program}'"
+            "not_found", f"{program!r} is neither absolute nor on PATH; for a file in the root, write './{program}'"
         )
     else:
         # A relative entry would name a folder of the scheduler's working directory.
@@ -240,7 +242,9 @@ def _find(program: str, root: Path, search: str) -> str | Fault:
     for real in (Path(found).resolve(), Path(found).parent.resolve() / Path(found).name):
         if real.is_relative_to(inside):
             below = real.relative_to(inside)
-            return cannot_start("not_found", f"{program!r} leads inside the root; if that is meant, write './{below}'")
+            return cannot_start(
+                "not_found", f"{program!r} is inside the root; if you mean that file, write './{below}'"
+            )
     return _no_program(found) or found
 
 
@@ -250,15 +254,15 @@ def _no_program(path: str) -> Fault | None:
         kind = os.stat(path).st_mode  # noqa: PTH116
     except OSError as error:
         return cannot_start(
-            "not_found", f"{path!r} is not there" if is_absence(error) else f"{path!r}: {error.strerror}"
+            "not_found", f"{path!r} does not exist" if is_absence(error) else f"{path!r}: {error.strerror}"
         )
     if stat.S_ISDIR(kind):
-        return cannot_start("not_found", f"{path!r} is a folder; name the program in it")
+        return cannot_start("not_found", f"{path!r} is a folder; give the path of the program in it")
     if not stat.S_ISREG(kind):
         return cannot_start("not_found", f"{path!r} is not a regular file")
     if not os.access(path, os.X_OK):
         return cannot_start(
-            "not_found", f"{path!r} is not executable: `chmod +x` it, unless its file system is mounted noexec"
+            "not_found", f"{path!r} is not executable: run chmod +x on it, or remount its file system without noexec"
         )
     return None
 

@@ -32,7 +32,7 @@ SCARCE_BYTES = 100 * 1024**2  # warn whatever the size of the disk, unless the d
 SMALL_BYTES = 5 * SCARCE_BYTES
 LITTLE_FILES = 0.01
 OLD_YEARS = 2  # governments change their clocks at a few months' notice
-HINT = "install the system's tzdata, or `pip install --upgrade tzdata` beside the scheduler"
+HINT = "install the system's tzdata package, or run `pip install --upgrade tzdata` in the scheduler's environment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +47,39 @@ def check_clock(reading: ClockReading, left: Clocked | None) -> Iterator[Check]:
     """left: the clock of those who wrote to the database, or None if there is none."""
     now = reading.wall
     if now < NOT_BEFORE:
-        yield Check("clock", "error", f"it says {_second(now)}, which cannot be", "set it; nothing fires by it")
+        yield Check(
+            "clock",
+            "error",
+            f"the clock says {_second(now)}, which is impossible",
+            "set the clock; nothing fires until then",
+        )
         return
     newest = None if left is None else left.newest
     if newest is not None and newest - now > BACK:
-        hint = (
-            "set it if it is wrong; if not, the next `scheduler serve` or `scheduler sync` sets right what lies ahead"
+        hint = "set the clock if it is wrong; if not, the next `scheduler serve` or `sync` corrects the database"
+        yield Check(
+            "clock",
+            "error",
+            f"the clock says {_second(now)}, but the newest database entry is from {_second(newest)}",
+            hint,
         )
-        yield Check("clock", "error", f"it says {_second(now)}, and the newest row is of {_second(newest)}", hint)
         return
     boot = None if left is None else left.boot
     if boot is not None and boot.boot_id is not None and boot.boot_id == reading.boot_id:
         gain = reading.booted_at - boot.booted_at
         if gain > JUMP:
-            hint = "set it if it is wrong; a daemon fires by it once it is known to be right, or after two minutes"
-            said = f"it has jumped ahead by {timedelta(seconds=round(gain.total_seconds()))} since the machine started"
+            hint = "set the clock if it is wrong; firing resumes once it is known to be right, or after two minutes"
+            ahead = timedelta(seconds=round(gain.total_seconds()))
+            said = f"the clock has jumped ahead by {ahead} since the machine started"
             yield Check("clock", "error", f"{said}, to {_second(now)}", hint)
             return
     synchronized = is_synchronized()
     if synchronized is False:
         # chronyd corrects the clock without this and does not touch the kernel's flag.
-        hint = "let systemd-timesyncd, ntpd or chrony keep it right; chrony tells the kernel only with `rtcsync`"
-        yield Check("clock", "warning", "nothing keeps it right: the kernel calls it unsynchronised", hint)
+        hint = "run systemd-timesyncd, ntpd, or chrony; chrony reports to the kernel only with `rtcsync`"
+        yield Check("clock", "warning", "the clock is not synchronised (no NTP)", hint)
     else:
-        kept = "is kept right" if synchronized else "whether something keeps it right cannot be told here"
+        kept = "synchronised" if synchronized else "this system does not say whether it is synchronised"
         yield Check("clock", "ok", f"{_second(now)}; {kept}")
 
 
@@ -89,21 +98,25 @@ def check_disks(folders: Iterable[Path]) -> Iterator[Check]:
         seen.add(device)
         found = os.statvfs(folder)
         if found.f_flag & os.ST_RDONLY:
-            hint = "mount it for writing, or name another folder with --state"
+            hint = "remount it read-write, or choose another folder with --state"
             yield Check("disk", "error", f"the file system of {folder} is read-only", hint)
             continue
         if full := lack_of_room(folder):
-            yield Check("disk", "error", full, "make room: nothing fires until there is some")
+            yield Check("disk", "error", full, "free some space; nothing fires until then")
             continue
         free, size = free_bytes(found), found.f_blocks * found.f_frsize
         if size and _is_little(free, size):
-            hint = "outputs of runs are in `runs` of the state folder; without room nothing fires"
-            yield Check("disk", "warning", f"{_size(free)} of {_size(size)} are free for {folder}", hint)
+            hint = "captured output is in `runs` in the state folder; nothing fires once the disk is full"
+            yield Check("disk", "warning", f"{_size(free)} of {_size(size)} are free on the disk of {folder}", hint)
         elif found.f_files and found.f_favail < LITTLE_FILES * found.f_files:
-            hint = "each run makes two files; without room for them nothing fires"
-            yield Check("disk", "warning", f"{found.f_favail:,} more files fit on the disk of {folder}", hint)
+            hint = "delete some files; each run creates two, and nothing fires if it cannot"
+            yield Check("disk", "warning", f"only {found.f_favail:,} more files fit on the disk of {folder}", hint)
         else:
-            fine.append(f"{_size(free)} free for {folder}" if size else f"{folder} has no limit of its own")
+            fine.append(
+                f"{_size(free)} free on the disk of {folder}"
+                if size
+                else f"the file system of {folder} reports no size limit"
+            )
     if fine:
         yield Check("disk", "ok", "; ".join(fine))
 
@@ -138,7 +151,7 @@ def check_runners(
             whose += ", which may not be the daemon's"
     ill = False
     for name, of in found.items():
-        need = f"used by {names(used[name])}" if name in used else "no job uses it at present"
+        need = f"used by {names(used[name])}" if name in used else "no job uses it"
         for fault in of["faults"]:
             ill = True
             yield Check("runners", "error" if name in used else "warning", f"{name}: {fault}", f"{whose}; {need}")
@@ -148,11 +161,11 @@ def check_runners(
             yield Check(
                 "runners",
                 "warning",
-                f"{name}: env_from names {', '.join(of['lacks'])}, not set {whose}",
-                f"set them where the daemon starts, or take them out; {need}",
+                f"{name}: env_from variables not set {whose}: {', '.join(of['lacks'])}",
+                f"set them in the environment of the daemon, or remove them from env_from; {need}",
             )
     if not ill:
-        yield Check("runners", "ok", f"{len(found)} can start, {whose}" if found else "there are none")
+        yield Check("runners", "ok", f"{len(found)} can start {whose}" if found else "scheduler.yaml has no runners")
 
 
 def check_zones(settings: Settings, jobs: Iterable[Job], now: datetime) -> Iterator[Check]:
@@ -163,14 +176,14 @@ def check_zones(settings: Settings, jobs: Iterable[Job], now: datetime) -> Itera
                 used.setdefault(entry.timezone, []).append(job.id)
     unknown = {name: who for name, who in sorted(used.items()) if not _is_known(name)}
     for name, who in unknown.items():
-        yield Check("zones", "error", f"the rules of {name} are not to be had here; used by {names(who)}", HINT)
+        yield Check("zones", "error", f"this system has no time zone data for {name}, used by {names(who)}", HINT)
     if unknown:
         return
     source, version = rules()
-    said = f"rules {version or 'of an unknown version'}, from {source}"
+    said = f"time zone data {version or 'of an unknown version'} from {source}"
     year = re.match(r"\d{4}", version)
     if year is not None and now.year - int(year[0]) >= OLD_YEARS:
-        yield Check("zones", "warning", f"{said}, are old: clocks may have been changed since", HINT)
+        yield Check("zones", "warning", f"{said} is old: a country may have changed its clocks since", HINT)
     else:
         yield Check("zones", "ok", said)
 

@@ -47,7 +47,7 @@ LONG_JOURNAL_BYTES = 64 * 1024 * 1024
 STALE = timedelta(days=2)  # a backup older than this: at least one night was left out
 STALE_LOOK = timedelta(minutes=15)  # the last look at a followed remote
 STATUS_S = 10.0  # how long the daemon may take to report its state
-_TRUST = "let the user of the daemon run: git config --global --add safe.directory {}"
+_TRUST = "as the user of the daemon, run: git config --global --add safe.directory {}"
 
 
 _ORDER = ("error", "warning", "ok")
@@ -96,7 +96,7 @@ def examine(root: Root, *, strict: bool = False) -> DoctorJson:
 def _files(place: Place, problems: Sequence[Problem]) -> Iterator[Check]:
     errors = sum(problem.is_error for problem in problems)
     if not problems:
-        yield Check("files", "ok", f"scheduler.yaml and the job files of {place.label} are fine")
+        yield Check("files", "ok", f"scheduler.yaml and the job files in {place.label} are valid")
         return
     counts = ((errors, "error"), (len(problems) - errors, "warning"))
     count = " and ".join(_count(n, word) for n, word in counts if n) + " in the files"
@@ -106,12 +106,12 @@ def _files(place: Place, problems: Sequence[Problem]) -> Iterator[Check]:
 def _git(place: Place) -> Iterator[Check]:
     tree = read_tree(place.root)
     if tree.in_repository:
-        yield Check("git", "ok", f"at {tree.revision[:12]}" if tree.revision else "a repository without a commit yet")
+        yield Check("git", "ok", f"at {tree.revision[:12]}" if tree.revision else "a repository with no commits yet")
     else:
         hint = _TRUST.format(place.root) if "belongs to another user" in (tree.why_unavailable or "") else ""
         yield Check("git", "warning", f"runs record no commit: {tree.why_unavailable}", hint)
     if held := why_held(place, _stored(place)):
-        yield Check("git", "warning", f"edits of the files wait: {held}", how_held_ends(held))
+        yield Check("git", "warning", f"sync is held: {held}", how_held_ends(held))
 
 
 def _remote(followed: Followed, now: datetime) -> Iterator[Check]:
@@ -119,17 +119,26 @@ def _remote(followed: Followed, now: datetime) -> Iterator[Check]:
     if looked.trouble:
         yield Check("remote", "error", looked.words, looked.hint)
     elif looked.looked_at is None or now - parse_instant(looked.looked_at) > max(STALE_LOOK, 3 * remote.every):
-        when = "ever" if looked.looked_at is None else f"since {looked.looked_at}"
-        hint = "a daemon does, and `scheduler sync`"
-        yield Check("remote", "warning", f"nobody has looked at the {remote.words} {when}", hint)
+        when = (
+            "has never been checked" if looked.looked_at is None else f"has not been checked since {looked.looked_at}"
+        )
+        hint = "start the daemon with `scheduler serve`, or run `scheduler sync` once"
+        yield Check("remote", "warning", f"the {remote.words} {when}", hint)
     else:
         rule = ", signed" if remote.signed else ""
         yield Check(
-            "remote", "ok", f"the {remote.words} is at {(looked.tip or 'no commit')[:12]}{rule}: the root is, too"
+            "remote", "ok", f"the {remote.words} is at {(looked.tip or 'no commit')[:12]}{rule}, and so is the root"
         )
     if looked.rewritten is not None:
-        message = f"its history was rewritten: {looked.rewritten[:12]}, which was the root, is in it no more"
-        yield Check("remote", "warning", message, "runs may name it; it is kept, `git show` in `current` shows it")
+        message = (
+            f"its history was rewritten: {looked.rewritten[:12]}, an earlier commit of the root, is no longer in it"
+        )
+        yield Check(
+            "remote",
+            "warning",
+            message,
+            "earlier runs may refer to that commit, so it is kept; `git show` in `current` shows it",
+        )
 
 
 def _machine(root: Root, *, asks: bool) -> Iterator[Check]:
@@ -171,7 +180,9 @@ def _state(place: Place) -> Iterator[Check]:
     state = place.state
     there = [each for each in (place.outputs, place.db.parent) if each.exists()]
     if trouble := lack_of_room(place.outputs, place.db.parent) or next(filter(None, map(cannot_write, there)), ""):
-        yield Check("state", "error", trouble, "nothing fires until that is mended; or name another one with --state")
+        yield Check(
+            "state", "error", trouble, "fix this, or choose another state folder with --state; nothing fires until then"
+        )
     else:
         yield Check("state", "ok", f"{state} is writable")
     mount = mount_of(place.db.parent)
@@ -179,65 +190,70 @@ def _state(place: Place) -> Iterator[Check]:
         yield Check(
             "state",
             "error",
-            f"{place.db} is on {mount.kind}, {mount.source}: over a network neither SQLite nor its locks are safe",
-            "keep the database on a disk of this machine: --state or SCHEDULER_STATE names the folder",
+            f"{place.db} is on a network file system, where SQLite is unsafe: {mount.kind}, {mount.source}",
+            "keep the database on a local disk: set the folder with --state or SCHEDULER_STATE",
         )
     if state.exists() and state.stat().st_mode & 0o077:
-        yield Check("state", "warning", f"other users may look into {state}", f"chmod 700 {shlex.quote(str(state))}")
+        yield Check("state", "warning", f"other users can read {state}", f"chmod 700 {shlex.quote(str(state))}")
     for other in place.elsewhere():
         yield Check(
             "state",
             "warning",
-            f"{place.db} is used, and there is another database of this root, {other}",
-            "move the one that is not wanted away, or name the other one with --db",
+            f"{place.db} is in use, but this root has another database, {other}",
+            "move the one you do not need elsewhere, or use the other one with --db",
         )
 
 
 def _backup(place: Place, now: datetime, failing: Sequence[str]) -> Iterator[Check]:
     last = newest(place)
     for why in failing:
-        yield Check("backup", "warning", f"no new copy can be made: {why}", "jobs fire as before; its log says more")
+        yield Check("backup", "warning", f"backups fail: {why}", "jobs still fire; see the daemon's log")
     if place.backups is not None and place.backups.is_relative_to(place.label):
-        hint = "set XDG_STATE_HOME to a folder outside of it"
-        yield Check("backup", "warning", f"the nightly copies are inside the root, in {place.backups}", hint)
+        hint = "set XDG_STATE_HOME to a folder outside the root"
+        yield Check("backup", "warning", f"the nightly backups are inside the root, in {place.backups}", hint)
     if last is None:
         if place.backups is None or not _can_be_made(place.backups):
-            where = place.backups or "the home folder, which this user does not have"
-            hint = "name a folder that can be written by XDG_STATE_HOME"
-            yield Check("backup", "warning", f"no nightly copy can be made in {where}", hint)
+            where = place.backups or "the home folder: this user has none"
+            hint = "set XDG_STATE_HOME to a writable folder"
+            yield Check("backup", "warning", f"no nightly backup can be made in {where}", hint)
         elif not failing:
-            yield Check("backup", "ok", f"no copy yet; a daemon makes one every night, in {place.backups}")
+            yield Check("backup", "ok", f"no backup yet; the daemon makes one every night in {place.backups}")
         return
     old = now - last.at > STALE
-    kept = f"{_count(sum(not copy.earlier for copy in copies(place)), 'copy', 'copies')} in {last.path.parent}"
-    hint = "a daemon makes one every night: does it run? `scheduler backup PATH` makes one now" if old else ""
+    kept = f"{_count(sum(not copy.earlier for copy in copies(place)), 'backup')} in {last.path.parent}"
+    hint = "the daemon makes one every night: is it running? `scheduler backup PATH` makes one now" if old else ""
     yield Check(
-        "backup", "warning" if old else "ok", f"{kept}, the newest of {instant(last.at.replace(microsecond=0))}", hint
+        "backup", "warning" if old else "ok", f"{kept}, the newest from {instant(last.at.replace(microsecond=0))}", hint
     )
 
 
 def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
     if not is_there(place.db):
         refuse_lost(place)
-        yield Check("database", "warning", f"{place.db} is not there yet", "run `scheduler sync`")
+        yield Check("database", "warning", f"{place.db} does not exist yet", "run `scheduler sync`")
         return
     with Store.open_to_read(place.db) as store:
         if store.read_only:
-            yield Check("database", "error", store.read_only, "nothing can fire or be synced until it can be written")
+            yield Check(
+                "database", "error", store.read_only, "make it writable; nothing fires and no sync works until then"
+            )
         damage = store.damage()
         if damage:
             yield Check(
-                "database", "error", f"{store.path} is damaged: {damage}", "`scheduler restore` puts a copy back"
+                "database",
+                "error",
+                f"{store.path} is damaged: {damage}",
+                "`scheduler restore` lists the backups and restores one",
             )
             return
         yield Check("database", "ok", f"{store.path} is sound")
         if (journal := store.journal_bytes()) > LONG_JOURNAL_BYTES:
             long = f"its journal {store.path}-wal has grown to {journal // 2**20} MiB"
-            yield Check("database", "warning", long, "a process that reads on and on keeps it so: `fuser` names it")
+            yield Check("database", "warning", long, "a process is keeping a read open: find it with `fuser`")
         yield from _texts(store)
         yield from _overdue(store.read(evidence.alarms, now, store.read(queries.jobs)), fires)
         for text in place_texts(store.read(places.open_faults)):
-            yield Check("place", "error", text, "bring it back; firing goes on by itself")
+            yield Check("place", "error", text, "restore it; firing resumes by itself")
         yield from _jobs(store.read(queries.jobs), now)
         dead = [
             each.run.id
@@ -247,22 +263,22 @@ def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
             and not owners.is_alive(place.owners, each.owner)
         ]
     if dead:
-        hint = "the next sync or run marks them interrupted"
-        yield Check("runs", "warning", f"the process that ran them is gone: {names(dead)}", hint)
+        hint = "run `scheduler sync`: it marks them interrupted"
+        yield Check("runs", "warning", f"the process that ran these has died: {names(dead)}", hint)
 
 
 def _texts(store: Store) -> Iterator[Check]:
     """Check every text against its sha256. SQLite has no checksums, so it finds no damage inside a text."""
     for sha256 in store.read(queries.damaged_texts):
         runs = store.read(queries.runs_of_text, sha256)
-        yield Check("texts", "error", f"the text {sha256[:12]} is damaged; it was given to {names(runs)}",
-                    "restore a copy; a run that is given the same text brings it back")  # fmt: skip
+        yield Check("texts", "error", f"the task text {sha256[:12]} is damaged; {names(runs)} ran it",
+                    "restore a backup (`scheduler restore`); a new run with the same text also repairs it")  # fmt: skip
 
 
 def _overdue(found: Iterable[tuple[Job, Alarm]], fires: bool) -> Iterator[Check]:
     hints = {
-        Kind.SUCCESS: "`scheduler history JOB` shows its runs; a pause silences it",
-        Kind.ROW: "is the daemon running? `scheduler serve` fires them",
+        Kind.SUCCESS: "`scheduler history JOB` shows its runs; `scheduler pause JOB` silences this alarm",
+        Kind.ROW: "is the daemon running? start it with `scheduler serve`",
     }
     due = [each for each in found if fires or each[1].kind is not Kind.ROW]
     for kind in Kind:
@@ -284,8 +300,8 @@ def _jobs(known: Iterable[Job], now: datetime) -> Iterator[Check]:
     found = [
         *named(
             "error",
-            "held by the guard, because too many jobs would be archived at once",
-            "`scheduler sync` names the commands that put the files back or archive the jobs",
+            "kept by the prune guard, because too many jobs would be archived at once",
+            "`scheduler sync` prints the commands that restore the files or archive the jobs",
             lambda job: job.file.sync_state is SyncState.HELD,
         ),
         *named(
@@ -297,7 +313,7 @@ def _jobs(known: Iterable[Job], now: datetime) -> Iterator[Check]:
         *named(
             "error",
             "stopped after too many errors in a row",
-            "an edit of its definition or task starts it again; if it is fine as it is, `scheduler resume JOB`",
+            "fix the job's file or task, which starts it again; or run `scheduler resume JOB`",
             lambda job: job.status(now) is Status.STOPPED,
         ),
         *named(
@@ -308,8 +324,8 @@ def _jobs(known: Iterable[Job], now: datetime) -> Iterator[Check]:
         ),
         *named(
             "warning",
-            "the newest slots found no place in time",
-            "raise limits.max_running in scheduler.yaml, or spread the jobs over time",
+            "the newest slots were skipped: the limit of concurrent runs was reached",
+            "raise limits.max_running in scheduler.yaml, or schedule the jobs at different times",
             finds_no_place,
         ),
     ]
@@ -332,8 +348,8 @@ def _left(place: Place, told: Iterable[tuple[int, str]]) -> Iterator[Check]:
     found = dict(told)
     found |= {each.pid: f"{each} of {each.run_id}" for each in of_root(below) if each.run_id not in active}
     if found:
-        hint = "end them with `kill PID`; a job that is to start a service asks a service manager for it"
-        yield Check("left", "warning", f"left by runs, and running still: {names(list(found.values()))}", hint)
+        hint = "end them with `kill PID`; to start a service from a job, use a service manager"
+        yield Check("left", "warning", f"still running after their runs ended: {names(list(found.values()))}", hint)
 
 
 def _daemon(root: Root, silent: list[str], failing: list[str], told: list[tuple[int, str]]) -> Iterator[Check]:
@@ -348,21 +364,26 @@ def _daemon(root: Root, silent: list[str], failing: list[str], told: list[tuple[
         yield Check("daemon", "warning", "no daemon is running: no job fires", START)
         return
     if holder.root != str(root.place.label):
-        yield Check("daemon", "error", f"the database belongs to another root: {holder}", "name another one with --db")
+        yield Check(
+            "daemon",
+            "error",
+            f"a daemon of another root uses this database: {holder}",
+            "choose another database with --db",
+        )
         return
     status = answer_of(holder, "status", limit=STATUS_S)
     told += status.get("left", ())
     failing += [status["backup"]] if status.get("backup") else []
     for trouble in status["trouble"]:
-        yield Check("daemon", "error", f"{holder}: {trouble}", "its log says more")
+        yield Check("daemon", "error", f"{holder}: {trouble}", "see the daemon's log")
     if status["held_long"]:
-        message = f"{holder}: edits have waited since {status['held_since']}: {status['held']}"
+        message = f"{holder}: sync has been held since {status['held_since']}: {status['held']}"
         yield Check("daemon", "error", message, how_held_ends(status["held"]))
     if status["silent"]:
         silent.append(status["silent"])
-        yield Check("daemon", "warning", f"{holder}, only observes ({status['silent']})")
+        yield Check("daemon", "warning", f"{holder}; it only observes ({status['silent']})")
     if status["unwatched"]:
-        yield Check("daemon", "warning", f"it does not see every change at once: {status['unwatched']}")
+        yield Check("daemon", "warning", f"it does not see every change immediately: {status['unwatched']}")
     if not status["trouble"] and not status["silent"]:
         coming = status["next_start"]
         at = "none" if coming is None else instant(parse_instant(coming).replace(microsecond=0))

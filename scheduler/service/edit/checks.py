@@ -27,17 +27,16 @@ _LONGEST_NAME = 1_000
 
 def check_keys(changes: Mapping[str, Any], unset: Sequence[str], task: str | None) -> None:
     if task is not None and "task" in changes:
-        raise UsageError("the text of the task is given twice", hint="give it as the text or as the key task")
+        raise UsageError("the task text is given twice", hint="give it once: as the text or as the key task")
     for name in [*changes, *unset]:
         if name.split(".")[0] == "id":
             raise UsageError(
-                "the id cannot be changed: the history hangs on it", hint="set name, or create a job with another id"
+                "the id cannot be changed: the job's history belongs to it",
+                hint="change name instead, or create a job with another id",
             )
     names = [*changes, *unset]
     if len(names) > MOST_KEYS:
-        raise UsageError(
-            f"{len(names):,} keys are given; at most {MOST_KEYS} are changed at once", hint="change fewer at a time"
-        )
+        raise UsageError(f"{len(names):,} keys are given; one edit changes at most {MOST_KEYS}", hint="split the edit")
     # A new schedule keeps keys of the old one. Unsetting part of it is a separate matter.
     parts = {f"schedule.{part}" for part in PARTS} & {*unset} if "schedule" in changes else ()
     _check_names([*changes, *(name for name in unset if name not in parts)])
@@ -49,15 +48,17 @@ def _check_names(names: Sequence[str]) -> None:
     known: dict[str, str] = {}
     for name in names:
         if len(name) > _LONGEST_NAME or name.count(".") > MAX_DEPTH:
-            raise UsageError(f"{short(name)} is no key", hint="write it like name or retry.attempts")
+            raise UsageError(f"{short(name)} is not a key", hint="a key looks like name or retry.attempts")
         if name in known:
-            raise UsageError(f"{name} and {name} are changed at once", hint="give one of them")
+            raise UsageError(f"{name} is changed twice", hint="change it once")
         known[name] = name
     for name in names:
         parts = name.split(".")
         for end in range(1, len(parts)):
             if (above := ".".join(parts[:end])) in known:
-                raise UsageError(f"{above} and {name} are changed at once", hint="give one of them")
+                raise UsageError(
+                    f"{above} and {name} are both changed, and one contains the other", hint="change only one of them"
+                )
 
 
 def _check_values(changes: Mapping[str, Any]) -> None:
@@ -74,15 +75,17 @@ def _check_values(changes: Mapping[str, Any]) -> None:
             (characters, MAX_FILE_BYTES, "characters"),
         ):
             if found > most:
-                raise UsageError(f"more than {most:,} {what} are given at once", hint="change less at a time")
+                raise UsageError(f"more than {most:,} {what} are given in one edit", hint="split the edit")
         if isinstance(value, dict):
             left += [(name, each, depth + 1) for pair in value.items() for each in pair]
         elif isinstance(value, list):
             left += [(name, each, depth + 1) for each in value]
         elif isinstance(value, str) and "\0" in value:
-            raise UsageError(f"{name} holds a NUL character", hint="leave it out: no job file can hold one")
+            raise UsageError(f"{name} contains a NUL character", hint="remove it: a job file cannot contain one")
         elif isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"{name} holds a number that is none: {value}", hint="no key of a job takes it")
+            raise UsageError(
+                f"{name} contains {value}, which is not a finite number", hint="no key of a job accepts it"
+            )
 
 
 def _check_known(changes: Mapping[str, Any]) -> None:
@@ -110,8 +113,8 @@ def check_there(path: Sequence[Any], keys: Mapping[str, Any], job: Opened) -> No
         if not there:
             default = isinstance(keys, dict) and path[0] in job.settings.defaults and path[0] not in keys
             raise UsageError(
-                f"{name} is not written in {job.path}",
-                hint="it comes from defaults in scheduler.yaml; set to null, it is done without"
+                f"{name} is not in {job.path}",
+                hint="it comes from defaults in scheduler.yaml; set it to null to do without it"
                 if default
                 else did_you_mean(str(path[0]), keys) or f"it has {', '.join(keys)}",
             )
@@ -119,7 +122,7 @@ def check_there(path: Sequence[Any], keys: Mapping[str, Any], job: Opened) -> No
         if not isinstance(inside, dict | list) and part is not path[-1]:
             if path[0] in SHORTHANDS and isinstance(inside, str):
                 return  # it replaces a mapping, whose contents are checked where they are edited
-            raise UsageError(f"{name} is not written in {job.path}", hint=f"{part} is {short(str(inside))}")
+            raise UsageError(f"{name} is not in {job.path}", hint=f"{part} is {short(str(inside))}")
 
 
 def check_task_key(changes: Mapping[str, Any], unset: Sequence[str], job: Opened) -> None:
@@ -127,7 +130,7 @@ def check_task_key(changes: Mapping[str, Any], unset: Sequence[str], job: Opened
         return
     source = job.keys.get("task_source_path")
     if source is not None and "task_source_path" not in unset and "task_source_path" not in changes:
-        raise UsageError(f"the task of {job.document.id} stands in {source}", remedy=Remedy.GIVE_TEXT_OF_FILE)
+        raise UsageError(f"the task of {job.document.id} is in {source}", remedy=Remedy.GIVE_TEXT_OF_FILE)
     if job.has_body and job.document.text is not None:
         raise UsageError(
             f"the task of {job.document.id} is the text below the front matter of {job.path}", remedy=Remedy.GIVE_TEXT
@@ -138,9 +141,9 @@ def task_text(task: str, job: Opened) -> bytes:
     try:
         text = task.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise UsageError("the task is not text: it holds a lone surrogate") from None
+        raise UsageError("the task is not valid Unicode text: it contains a lone surrogate") from None
     if fault := text_fault(text, job.settings):
-        raise UsageError(fault.message, hint="give the whole text of the task")
+        raise UsageError(fault.message, hint="give the complete task text")
     return text
 
 
@@ -156,7 +159,7 @@ def check_task_path(path: str, job: Opened) -> None:
         raise UsageError(error.message, hint=error.hint) from None
     if path == ROOT_FILE or is_job_path(path, job.settings):
         raise RefusedError(
-            f"{path} is more than a task: its text is not written through a job", hint="edit that file itself"
+            f"{path} is a settings or job file and cannot be edited as a task", hint="edit that file itself"
         )
 
 
@@ -167,13 +170,13 @@ def path_for(job_id: str, files: EditFiles, *, markdown: bool) -> str:
         path = posixpath.join(folder, name)
         if is_job_path(path, files.settings):
             return path
-    raise UsageError("no place for the new file can be told from `jobs` in scheduler.yaml", remedy=Remedy.NAME_FILE)
+    raise UsageError("`jobs` in scheduler.yaml does not say where to put the new file", remedy=Remedy.NAME_FILE)
 
 
 def check_new_path(path: str, files: EditFiles) -> None:
     check_job_path(path, files)
     if not files.is_free(path):
-        raise RefusedError(f"{path} is there already; nothing is overwritten", hint="choose another path")
+        raise RefusedError(f"{path} already exists; nothing was written", hint="choose another path")
 
 
 def check_job_path(path: str, files: EditFiles) -> None:
@@ -183,8 +186,8 @@ def check_job_path(path: str, files: EditFiles) -> None:
         raise UsageError(error.message, hint=error.hint) from None
     if not is_job_path(path, files.settings):
         raise UsageError(
-            f"{path} would be no job file: no glob of `jobs` names it, or it does not end in .yaml, .yml or .md",
-            hint=f"globs: {', '.join(files.settings.jobs)}",
+            f"{path} would not be a job file: no glob in `jobs` matches it, or it does not end in .yaml, .yml, or .md",
+            hint=f"`jobs` in scheduler.yaml: {', '.join(files.settings.jobs)}",
         )
 
 

@@ -50,22 +50,29 @@ class Target:
     def check(self) -> None:
         """Check that the options fit together. Raises: UsageError."""
         if self.commit and self.branch is not None:
-            raise UsageError("a commit in place and a branch exclude each other", hint="a branch always gets a commit")
+            raise UsageError(
+                "an edit goes into a commit here or onto a branch, not both",
+                hint="leave commit out: an edit on a branch is always committed",
+            )
         if self.push and self.branch is None:
-            raise UsageError("only a branch is pushed", remedy=Remedy.NAME_BRANCH)
+            raise UsageError("only a branch can be pushed", remedy=Remedy.NAME_BRANCH)
         if self.message is not None and not (self.commit or self.branch is not None):
-            raise UsageError("a message belongs to a commit", remedy=Remedy.COMMIT)
+            raise UsageError("a commit message needs a commit", remedy=Remedy.COMMIT)
         if self.message is not None and not self.message.strip():
-            raise UsageError("the message is blank", hint="leave it out: there is one that names the change")
+            raise UsageError("the commit message is blank", hint="leave it out to use the default message")
         if self.message is not None and "\0" in self.message:
-            raise UsageError("the message holds a NUL character", hint="leave it out: no commit can hold one")
+            raise UsageError(
+                "the commit message contains a NUL character", hint="remove it: a commit message cannot contain one"
+            )
         if self.message is not None:
             try:
                 size = len(self.message.encode("utf-8", "surrogateescape"))
             except UnicodeEncodeError:
-                raise UsageError("the message is not text: it holds a lone surrogate") from None
+                raise UsageError("the commit message is not valid Unicode text: it contains a lone surrogate") from None
             if size > MOST_MESSAGE:
-                raise UsageError(f"the message has {size:,} bytes; at most {MOST_MESSAGE:,}", hint="shorten it")
+                raise UsageError(
+                    f"the commit message has {size:,} bytes; the limit is {MOST_MESSAGE:,}", hint="shorten it"
+                )
 
 
 IN_PLACE = Target()
@@ -109,7 +116,7 @@ class Draft:
         """Check the time. Raises: UnavailableError if computing the edit has taken too long."""
         if time.monotonic() > self.give_up:
             raise UnavailableError(
-                "the edit takes too long, and other edits wait for it; nothing was written",
+                "the edit took too long, and other edits are waiting; nothing was written",
                 hint="change fewer keys at once, or edit the file by hand",
             )
 
@@ -184,7 +191,7 @@ def _taken_back(root: Path, done: list[_Step], tell: Tell) -> Iterator[None]:
             error.args = ("; ".join([str(error), *stays]),)
             if not stays and not error.remedy:
                 kept = [text for text, _ in found if text]
-                error.hint = "; ".join([error.hint or "the files are as they were", *kept])
+                error.hint = "; ".join([error.hint or "the files are unchanged", *kept])
         raise
 
 
@@ -198,17 +205,17 @@ def _take_back(root: Path, step: _Step) -> tuple[str, bool]:
     try:
         now = _held(root, path)
         if now not in (before, wrote) and now and (wrote is None or not still_edited(before, wrote, now)):
-            return f"{path} was changed by somebody else meanwhile, and stays as it is now: {_told(before, now)}", False
+            return f"someone else changed {path} during the edit; their change was kept: {_told(before, now)}", False
         if now is not None and step.mode is not None:
             writing.set_mode(root, path, step.mode)
         if now != before:
             _write_file(root, path, now, before, mode=step.mode)
     except (OSError, SchedulerError) as error:
-        return f"{path} could not be put back as it was: {error}", False
+        return f"{path} could not be restored: {error}", False
     if not now or now in (before, wrote):
         return "", True
     blob = keep_blob(root, now)
-    return (f"what a hook had made of {path} is kept: `git cat-file -p {blob[:12]}`" if blob else ""), True
+    return (f"a hook changed {path}; `git cat-file -p {blob[:12]}` shows that version" if blob else ""), True
 
 
 def _held(root: Path, path: str) -> bytes | None:
@@ -222,7 +229,7 @@ def _told(before: bytes | None, now: bytes) -> str:
     """The first lines of a text that were not there before."""
     known = {line.strip() for line in _lines(before)}
     lines = [line.strip() for line in _lines(now) if line.strip() not in known]
-    return short(" / ".join(lines[:_MOST_LINES])) if lines else "lines have gone"
+    return short(" / ".join(lines[:_MOST_LINES])) if lines else "lines were deleted"
 
 
 def _as_committed(root: Path, draft: Draft, tell: Tell) -> dict[str, bytes | None]:
@@ -231,7 +238,7 @@ def _as_committed(root: Path, draft: Draft, tell: Tell) -> dict[str, bytes | Non
     for path, written in draft.after.items():
         found[path] = _held(root, path)
         if found[path] != written:
-            tell(f"a hook of the repository has changed {path}")
+            tell(f"a git hook changed {path}")
     return found
 
 
@@ -248,7 +255,7 @@ def _to_committed_form(draft: Draft) -> None:
             del draft.before[path], draft.after[path]
         elif conversion.hides:
             draft.notes.append(
-                f"git converts {path} on checkout ({conversion.words}): what runs will not be what the branch holds"
+                f"git converts {path} on checkout ({conversion.words}): it will run another text than the branch has"
             )
 
 
@@ -289,7 +296,7 @@ def apply_draft(root: Root, draft: Draft) -> EditJson:
     if draft.after:
         commit = write(root.place.root, draft, target, root.environ, root.tell)
     else:
-        root.tell("nothing to do: the files say so already")
+        root.tell("nothing to do: the files already say this")
     for note in draft.notes:
         root.tell(note)
     # Before a sync: the definition currently in force decides what widens.
@@ -300,9 +307,9 @@ def apply_draft(root: Root, draft: Draft) -> EditJson:
     why: str | None
     guard: GuardJson | None = None
     if where:
-        applied, why = "pending_branch", f"it stands on {where}, which nobody has merged yet"
+        applied, why = "pending_branch", f"it is on {where}, which is not merged yet"
     elif draft.branch is not None and not target.push and (draft.after or not draft.branch.is_new):
-        applied, why = "pending_branch", f"it stands on branch {draft.branch.name}, which nobody has merged yet"
+        applied, why = "pending_branch", f"it is on branch {draft.branch.name}, which is not merged yet"
     else:
         applied, why, guard = _apply(root, draft)
         if target.push and followed is not None and (refused := followed.looked().words):
@@ -330,14 +337,14 @@ def _push(root: Root, draft: Draft, commit: str | None) -> str:
     assert branch is not None
     if unsigned := take_back_unsigned(followed, branch.name):
         raise RefusedError(
-            f"commit {unsigned}, and only signed ones are applied here; nothing was pushed, nor kept",
-            hint="let git sign what this user commits (commit.gpgSign, user.signingkey), or name another branch",
+            f"commit {unsigned}, and this root applies only signed commits; nothing was pushed, the commit was dropped",
+            hint="set up commit signing for this user (commit.gpgSign, user.signingkey), or choose another branch",
         )
     try:
         push_branch(followed, branch.name, root.environ)
     except SchedulerError as error:
-        kept = "" if commit is None else f"; commit {commit[:12]} is kept on branch {branch.name} here"
-        raise type(error)(f"{error}{kept}", hint=f"{error.hint}; the same command pushes it again") from error
+        kept = "" if commit is None else f"; commit {commit[:12]} is on the local branch {branch.name}"
+        raise type(error)(f"{error}{kept}", hint=f"{error.hint}; then run the same command to push again") from error
     remote = followed.remote()
     return "" if branch.name == remote.branch else f"branch {branch.name} of {remote.url}"
 
@@ -352,9 +359,9 @@ def _apply(root: Root, draft: Draft) -> tuple[str, str | None, GuardJson | None]
     except SchedulerError as error:
         return "next_sync", str(error), None
     if held := found.json["held"]:
-        return "next_sync", f"{held}, and until that is done no file is taken over", None
+        return "next_sync", f"sync is held: {held}", None
     if not found.read:
-        return "next_sync", f"{ROOT_FILE} cannot be used", None
+        return "next_sync", f"{ROOT_FILE} is missing or invalid; `scheduler validate` shows why", None
     job = root.known(draft.job_id)
     if draft.gone:
         if job is None or job.archived:
@@ -362,10 +369,10 @@ def _apply(root: Root, draft: Draft) -> tuple[str, str | None, GuardJson | None]
         guard = found.json["guard"]
         if guard is not None and draft.job_id in guard["ids"]:
             archives = f"`scheduler sync --confirm-prune {guard['token']}` archives {', '.join(guard['ids'])}"
-            return "next_sync", f"the guard holds the archiving back: {guard['why']}; {archives}", guard
+            return "next_sync", f"the prune guard holds the archive back: {guard['why']}; {archives}", guard
         return "next_sync", "the job is not archived yet; `scheduler sync` says why", None
     if job is None or job.archived or job.file.sync_state.value != "synced":
-        return "next_sync", "the job could not be taken over; `scheduler sync` says why", None
+        return "next_sync", "the job could not be applied; `scheduler sync` says why", None
     return "now", None, None
 
 

@@ -34,8 +34,8 @@ class EditFiles:
         settings, problems = settings_in(self.files.read(ROOT_FILE, limit=ROOT_FILE_BYTES))
         if settings is None and self.where and any(each.code == "root.missing" for each in problems):
             raise RefusedError(
-                f"{self.where} holds no {ROOT_FILE} at this root, so nothing there is a job",
-                hint="name a branch or commit of this root",
+                f"{self.where} has no {ROOT_FILE} in the root's folder, so it has no jobs",
+                hint="choose a branch or commit that contains this root",
             )
         if settings is None:
             raise wrong_settings(problems)
@@ -82,7 +82,7 @@ def is_job_path(path: str, settings: Settings) -> bool:
 def wrong_settings(problems: Sequence[Problem]) -> RefusedError:
     first = next(each for each in problems if each.is_error)
     place = f"{first.path}:{first.line}:{first.column}"
-    why = f"{place}: {first.message} [{first.code}]; until that is right no job is edited"
+    why = f"{place}: {first.message} [{first.code}]; no job can be edited until this is fixed"
     return RefusedError(why, hint=first.hint)
 
 
@@ -93,16 +93,18 @@ def open_job(files: EditFiles, job_id: str) -> Opened:
         broken = [p for p in files.problems() if p.is_error and p.job_id is None]
         hint = did_you_mean(job_id, [each.id for each in files.documents() if each.id is not None])
         if not hint and broken:
-            hint = f"it may stand in {broken[0].path}, which cannot be read: line {broken[0].line}, {broken[0].message}"
+            hint = f"it may be in {broken[0].path}, which cannot be read: line {broken[0].line}, {broken[0].message}"
         if files.where:
             raise UsageError(
-                f"no file in {files.where} names the job {job_id!r}",
-                hint=hint or f"`scheduler list` shows what is checked out, not what {files.where} holds",
+                f"no file in {files.where} defines the job {job_id!r}",
+                hint=hint or f"`scheduler list` shows the jobs of the checked-out files, not those of {files.where}",
             )
-        raise UsageError(f"no file names the job {job_id!r}", hint=hint or "`scheduler list` shows all jobs")
+        raise UsageError(f"no file defines the job {job_id!r}", hint=hint or "`scheduler list` shows all jobs")
     if len(found) > 1:
         places = " and ".join(f"{each.path}:{each.line}" for each in found[:3])
-        raise RefusedError(f"{places} both name the job {job_id!r}", hint="delete one of them first")
+        raise RefusedError(
+            f"the job {job_id!r} is defined more than once: {places}", hint="delete all but one of them first"
+        )
     return open_document(files, found[0])
 
 
@@ -114,7 +116,7 @@ def open_document(files: EditFiles, document: Document) -> Opened:
     opened = Opened(source.path, source.data, 0, files.settings)
     numbers = [n for n, each in enumerate(opened.read().documents) if each.id == document.id]
     if len(numbers) != 1:
-        raise RefusedError(f"{document.path} is being changed by somebody else", hint="try again")
+        raise RefusedError(f"{document.path} changed while it was read; nothing was written", hint="try again")
     return Opened(source.path, source.data, numbers[0], files.settings)
 
 
@@ -180,6 +182,6 @@ def text_fault(text: bytes, settings: Settings) -> Fault | None:
     limit = settings.limits.task_bytes
     if len(text) > limit:
         return Fault(
-            reason="source_too_large", message=f"the task has {len(text):,} bytes; limits.task_bytes allows {limit:,}"
+            reason="source_too_large", message=f"the task has {len(text):,} bytes; limits.task_bytes is {limit:,}"
         )
     return check_text(text)

@@ -62,7 +62,7 @@ def update_job(
     """
     changes = changes or {}
     if not changes and not unset and task is None:
-        raise UsageError("nothing to change was given", remedy=Remedy.NAME_A_CHANGE)
+        raise UsageError("no change was given", remedy=Remedy.NAME_A_CHANGE)
     checks.check_keys(changes, unset, task)
     with _draft(root, target, job_id, "Update") as draft:
         if draft.permission is not None:
@@ -121,8 +121,8 @@ def _told_of_kept(schedule: Rescheduled | None) -> Iterator[None]:
         blamed = {key: value for key, value in kept.items() if first.code == f"schedule.{key}" or key in first.message}
         if not first.code.startswith("schedule.") or not blamed:
             raise
-        message = f"{first.message} (kept from the present schedule: {schedule_words(blamed)})"
-        hint = f"{first.hint}; name {' and '.join(blamed)} in the new schedule, or set it to null there"
+        message = f"{first.message} (kept from the current schedule: {schedule_words(blamed)})"
+        hint = f"{first.hint}; give {' and '.join(blamed)} in the new schedule, or set it to null there"
         raise WrongJobError([replace(first, message=message, hint=hint), *more]) from None
 
 
@@ -138,7 +138,7 @@ def _put_task(draft: Draft, job: Opened, path: str, text: bytes) -> None:
     checks.check_task_path(source.path, job)  # the target of a link
     others = list(sharing(draft.files, path, str(job.document.id)))
     if others and source.data != text:
-        draft.notes.append(f"{path} is the task of {', '.join(others)} too")
+        draft.notes.append(f"{path} is also the task of {', '.join(others)}")
     draft.put(source.real, source.data, text)
 
 
@@ -158,7 +158,7 @@ def create_job(
     """
     changes = changes or {}
     if "id" in changes:
-        raise UsageError("the id is given by the name of the new job", hint="leave the key id out")
+        raise UsageError("the id is the new job's name, not a key", hint="leave the key id out")
     checks.check_keys(changes, (), task)
     with _draft(root, target, job_id, "Create") as draft:
         if draft.permission is not None:
@@ -166,7 +166,9 @@ def create_job(
         files = draft.files
         claims = [each for each in files.documents() if each.id == job_id]
         if claims:
-            raise RefusedError(f"{claims[0].path}:{claims[0].line} names the job {job_id!r} already")
+            raise RefusedError(
+                f"the job {job_id!r} already exists in {claims[0].path}:{claims[0].line}; nothing was written"
+            )
         keys: Any = {"id": job_id}
         with checks.said_of("the new job"):
             for name, value in changes.items():
@@ -181,9 +183,7 @@ def create_job(
                 opened = Opened(path, b"", 0, files.settings)
                 checks.check_task_path(source, opened)
                 if not files.is_free(source):
-                    raise RefusedError(
-                        f"{source} is there already; nothing is overwritten", remedy=Remedy.LEAVE_TEXT_OUT
-                    )
+                    raise RefusedError(f"{source} already exists; nothing was written", remedy=Remedy.LEAVE_TEXT_OUT)
                 draft.put(source, None, text)
             elif task is not None and is_markdown(path):
                 body = task
@@ -198,7 +198,7 @@ def create_job(
         draft.put(path, None, data)
         known = root.known(job_id)
         if known is not None and known.archived:
-            draft.notes.append(f"{job_id} was here before: it comes back with its history")
+            draft.notes.append(f"{job_id} existed before and gets its history back")
         return apply_draft(root, draft)
 
 
@@ -225,16 +225,16 @@ def _keep_or_delete_task(draft: Draft, job: Opened, path: str, *, with_task: boo
     others = list(sharing(draft.files, path, str(job.document.id)))
     if not with_task:
         if not others:
-            draft.notes.append(f"{path} stays; it goes too when asked for (--with-task)")
+            draft.notes.append(f"{path} was kept (--with-task also deletes it)")
         return
     if others:
-        raise RefusedError(f"{path} is the task of {', '.join(others)} too", remedy=Remedy.LEAVE_TASK_THERE)
+        raise RefusedError(f"{path} is also the task of {', '.join(others)}", remedy=Remedy.LEAVE_TASK_THERE)
     checks.check_task_path(path, job)
     source = draft.files.read(path)
     if not isinstance(source, Fault) and source.real != path:
         raise RefusedError(f"{path} is a link to {source.real}; nothing was written", remedy=Remedy.LEAVE_TASK_THERE)
     if isinstance(source, Fault):
-        draft.notes.append(f"{source.message}; there is nothing of it to delete")
+        draft.notes.append(f"{source.message}; no task file was deleted")
     else:
         draft.put(source.real, source.data, None)
 
@@ -253,11 +253,11 @@ def move_job(
             path += posixpath.basename(job.path)
         with checks.said_of(job.path):
             if path == job.path:
-                raise UsageError(f"{job_id} stands in {path} already")
+                raise UsageError(f"{job_id} is already in {path}")
             if is_markdown(path) != is_markdown(job.path):
                 raise RefusedError(
                     f"{job.path} cannot become {path}: one is YAML, the other Markdown",
-                    hint="keep the ending, or create the job anew under that name and delete this document",
+                    hint="keep the extension, or create a new job in that file and delete this one",
                 )
             if files.is_free(path):
                 checks.check_new_path(path, files)
@@ -269,10 +269,10 @@ def move_job(
                 if isinstance(other, Fault):
                     raise RefusedError(other.message)
                 if is_markdown(path):
-                    raise RefusedError(f"{path} is there already; nothing is overwritten", hint="choose another path")
+                    raise RefusedError(f"{path} already exists; nothing was written", hint="choose another path")
                 checks.check_job_path(path, files)
                 if other.real == real:
-                    raise UsageError(f"{path} leads to {job.path}, where {job_id} stands already")
+                    raise UsageError(f"{path} is a link to {job.path}, and {job_id} is already there")
                 text = jobedit.document_text(job)
                 draft.put(other.real, other.data, jobedit.with_document(path, other.data, text, files.settings))
             draft.put(real, job.data, None if job.alone else jobedit.without_document(job))
@@ -291,7 +291,7 @@ def _check_moved(draft: Draft, job: Opened, path: str) -> None:
     if [each.spec for each in found] != [before.spec] or found[0].text != before.text:
         problems = [each for each in Opened(path, data, 0, job.settings).read().problems if each.is_error]
         raise UsageError(
-            f"the job would be wrong in {path}: {problems[0].message if problems else 'it reads differently'}"
+            f"the job would be invalid in {path}: {problems[0].message if problems else 'it would read differently'}"
         )
 
 
@@ -322,14 +322,14 @@ def _text_of(root: Root, job_id: str, to: str) -> bytes:
             given = to.removeprefix("text:").lower()
             found = {sha256 for sha256 in runs.values() if sha256.startswith(given)}
             if len(given) < _SHORTEST_SHA or len(found) != 1:
-                why = "is too short" if len(given) < _SHORTEST_SHA else f"stands for {len(found)} texts"
+                why = "is too short" if len(given) < _SHORTEST_SHA else f"matches {len(found)} texts"
                 raise UsageError(f"{to!r} {why} of job {job_id!r}", hint=f"`scheduler history {job_id}` shows them")
             sha256 = found.pop()
         else:
             run = to if ":" in to else f"{job_id}:{to}"
             if run not in runs:
                 raise UsageError(
-                    f"{to!r} is no run of {job_id!r} with a text",
+                    f"{to!r} is not a run of {job_id!r} that has a task text",
                     hint=f"write {job_id}:N, text:SHA or commit:SHA; `scheduler history {job_id}` shows the runs",
                 )
             sha256 = runs[run]
@@ -350,8 +350,8 @@ def _to_commit(root: Root, draft: Draft, job: Opened, name: str) -> None:
         draft.put(real, job.data, old.data)
     elif is_markdown(job.path) or is_markdown(old.path):
         raise RefusedError(
-            f"the job was in {old.path} then and is in {job.path} now: one is YAML, the other Markdown",
-            hint="move it by hand first",
+            f"the job was in {old.path} then and is in {job.path} now; one is YAML, the other Markdown",
+            hint="move the job to a file of the same format by hand first",
         )
     else:
         now, was = job.keys, old.keys
@@ -362,7 +362,7 @@ def _to_commit(root: Root, draft: Draft, job: Opened, name: str) -> None:
     if isinstance(source, str):
         text = then.read(source)
         if isinstance(text, Fault):
-            raise RefusedError(text.message, hint="its task stood in no commit; roll back to a run or a text")
+            raise RefusedError(text.message, hint="that commit has no usable task file; roll back to a run or a text")
         _check_ran_as_committed(root, then, text.real, text.data)
         _put_task(draft, job, source, text.data)
 
@@ -377,7 +377,7 @@ def _check_ran_as_committed(root: Root, then: EditFiles, path: str, data: bytes)
     for conversion in conversions_on_branch(then.files, {path: data}).values():
         if conversion.hides and conversion.words != "ident":
             raise RefusedError(
-                f"git converts {path} of {then.where} on checkout ({conversion.words}): what ran is not what it holds",
+                f"git converts {path} on checkout ({conversion.words}): {then.where} lacks the text that ran",
                 hint="roll back to a run or a text",
             )
 
@@ -397,7 +397,8 @@ def _draft(root: Root, target: Target, job_id: str, verb: str) -> Iterator[Draft
         need_branch(followed, target.branch, target.push)
     elif target.push:
         raise UsageError(
-            "this root follows no remote to which a branch could be pushed", hint=f"git push origin {target.branch}"
+            "this root follows no remote, so there is nowhere to push the branch",
+            hint=f"git push origin {target.branch}",
         )
     with writing.alone(root.place.label):
         if followed is not None and target.branch is not None:
@@ -426,14 +427,14 @@ def _open(root: Root, draft: Draft, if_version: str | None) -> Opened:
             raise
         raise UsageError(
             str(error),
-            hint=f"it is archived; put its file back, or `scheduler create {job_id}`: its history comes with it",
+            hint=f"the job is archived: restore its file, or run `scheduler create {job_id}`; it keeps its history",
         ) from None
     if if_version is not None and if_version != (now := _version(root, draft.files, job)):
-        where, hint = "by now", "look at the job as it is, and decide anew"
+        where, hint = "now", f"see the current version with `scheduler show {job_id}`, then try again"
         if draft.branch is not None and not draft.branch.is_new:
             name = draft.branch.name
-            where = f"on branch {name} by now"
-            hint = f"what is there is another text than what is checked out; `git diff HEAD...{name}` shows it"
+            where = f"on branch {name}"
+            hint = f"the branch differs from the checked-out files; `git diff HEAD...{name}` shows how"
         raise RefusedError(
             f"{job.document.id} is at version {now} {where}, not {short(if_version)[1:-1]}; nothing was written",
             hint=hint,
@@ -460,6 +461,6 @@ def _own_path(draft: Draft, job: Opened) -> str:
     real = real_of(draft.files, job.path)
     if not is_job_path(real, job.settings):
         raise RefusedError(
-            f"{job.path} is reached by a link alone, which would then lead nowhere", hint="delete or move it by hand"
+            f"{job.path} is reached only through a link, which would then be broken", hint="delete or move it by hand"
         )
     return real

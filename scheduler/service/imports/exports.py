@@ -59,7 +59,7 @@ def export_jobs(root: Root, job_ids: Sequence[str]) -> Iterator[Json]:
         under_way = {each.run.job_id for each in store.read(runs.active)}
         for job in jobs:
             if job.id in under_way:
-                root.tell(f"{job.id} has a run that has not ended: it is left out")
+                root.tell(f"{job.id} has a run that has not ended; that run was left out")
         found = ((job.id, files[job.id], store.read(carried.past_of, job.id)) for job in jobs)
         yield from _lines(found, now=root.clock.now(), actor=root.actor)
 
@@ -111,7 +111,7 @@ def _bytes_told(data: bytes) -> Json:
         return {"base64": base64.b64encode(data).decode()}
 
 
-_AGAIN = "nothing was read; copy the file again, or make it anew with `scheduler export JOB > FILE`"
+_AGAIN = "nothing was imported; copy the file again, or export again: `scheduler export JOB > FILE`"
 _KINDS = ("definition", "text", "run", "audit")
 
 
@@ -150,24 +150,24 @@ def read_export(data: Sequence[bytes] | Iterator[bytes], name: str) -> list[Expo
     number, end = 0, False
     for number, raw in enumerate(data, 1):
         if end:
-            raise UsageError(f"{name}:{number}: there is more behind the line that says `end`")
+            raise UsageError(f"{name}:{number}: there is text after the `end` line")
         try:
             found = json.loads(raw)
             if not isinstance(found, dict):
-                raise ValueError("it is no JSON object")
+                raise ValueError("it is not a JSON object")
             end = _read_line(found, number, jobs)
         except (SchedulerError, PathError) as error:
             raise UsageError(f"{name}:{number}: {error}", hint=error.hint) from None
         except json.JSONDecodeError as error:
             raise UsageError(
-                f"{name}:{number}: this is no line of an export: at character {error.colno}: {error.msg}", hint=_AGAIN
+                f"{name}:{number}: not a line of an export: character {error.colno}: {error.msg}", hint=_AGAIN
             ) from None
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-            raise UsageError(f"{name}:{number}: this is no line of an export: {why}", hint=_AGAIN) from None
+            raise UsageError(f"{name}:{number}: not a line of an export: {why}", hint=_AGAIN) from None
     if not end:
         raise UsageError(
-            f"{name}:{max(number, 1)}: the export ends in its middle: its last line does not say `end`", hint=_AGAIN
+            f"{name}:{max(number, 1)}: the export is incomplete: its last line is not the `end` line", hint=_AGAIN
         )
     return list(jobs.values())
 
@@ -176,19 +176,22 @@ def _read_line(found: Mapping[str, Any], number: int, jobs: dict[str, Exported])
     """Read one line. True if it is the last."""
     kind = found["kind"]
     if (number == 1) != (kind == "export"):
-        raise ValueError("the first line says `export`, and no other")
+        raise ValueError("only the first line may be the `export` line")
     if kind == "export":
         if found["format"] != FORMAT:
-            why = f"it has format {found['format']!r}, of scheduler {found.get('scheduler')!r:.40}; this reads {FORMAT}"
-            raise UsageError(why, hint="install that version here, or a newer one")
+            writer = f"{found.get('scheduler')!r:.40}"
+            raise UsageError(
+                f"it has format {found['format']!r}, written by scheduler {writer}; this version reads {FORMAT}",
+                hint="install that version or a newer one",
+            )
     elif kind == "end":
         if found["lines"] != number:
-            raise ValueError(f"there are {number} lines, and it says {found['lines']}")
+            raise ValueError(f"it has {number} lines, but declares {found['lines']}")
         return True
     elif kind == "job":
         job_id = _text(found["id"])
         if job_id in jobs:
-            raise ValueError(f"the job {job_id!r} is here twice")
+            raise ValueError(f"the job {job_id!r} appears twice")
         files = None if found["file"] is None else _files(found["file"])
         if (archived := found.get("archived")) is not None:
             check_row("archived", archived)
@@ -201,10 +204,10 @@ def _read_line(found: Mapping[str, Any], number: int, jobs: dict[str, Exported])
     elif kind in _KINDS:
         job = jobs.get(_text(found["job_id"]))
         if job is None:
-            raise ValueError(f"the job {found['job_id']!r} does not stand above it")
+            raise ValueError(f"the line of job {found['job_id']!r} must come before it")
         _read_row(kind, {key: value for key, value in found.items() if key not in ("kind", "job_id")}, job, number)
     else:
-        raise ValueError(f"kind {kind!r} is not known")
+        raise ValueError(f"unknown kind {kind!r}")
     return False
 
 
@@ -212,18 +215,18 @@ def _read_row(kind: str, row: dict[str, Any], job: Exported, number: int) -> Non
     if kind == "text":
         data = _bytes(row)
         if hashlib.sha256(data).hexdigest() != row["sha256"]:
-            raise ValueError("the text is not the one that its sha256 names")
+            raise ValueError("the text does not match its sha256")
         job.texts[row["sha256"]] = data
         job.text_lines[row["sha256"]] = number
         return
     check_row(kind, row)
     if kind == "run":
         if row["n"] > job.last_n or any(row["n"] <= each["n"] for each in job.rows["run"][-1:]):
-            raise ValueError(f"run {row['n']} is not in order, or beyond the last number {job.last_n}")
+            raise ValueError(f"run {row['n']} is out of order, or above the last number, {job.last_n}")
         if row["trigger"] in ("schedule", "catch_up") and row["reason"] != "void":
             slot = None if row["fire_time"] is None else parse_instant(row["fire_time"])
             if slot in job.slots:
-                raise ValueError(f"the slot of run {row['n']} has a row already")
+                raise ValueError(f"the slot of run {row['n']} appears twice")
             job.slots |= set() if slot is None else {slot}
         if row["task_sha256"] is not None and row["task_sha256"] not in job.texts:
             raise ValueError(f"the text of run {row['n']} is missing")
@@ -231,7 +234,7 @@ def _read_row(kind: str, row: dict[str, Any], job: Exported, number: int) -> Non
             raise ValueError(f"the definition of run {row['n']} is missing")
     if kind == "definition":
         if any(row["generation"] <= each["generation"] for each in job.rows["definition"]):
-            raise ValueError(f"generation {row['generation']} is not in order")
+            raise ValueError(f"generation {row['generation']} is out of order")
         job.digest = row["digest"]
     job.rows[kind].append(row)
 
@@ -253,14 +256,14 @@ def _bytes(found: Mapping[str, Any]) -> bytes:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r:.40} is no text")
+        raise ValueError(f"{value!r:.40} is not text")
     value.encode()  # no file can contain a lone surrogate
     return value
 
 
 def _whole(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value!r:.40} is no number that counts")
+        raise ValueError(f"{value!r:.40} is not a non-negative whole number")
     return value
 
 
@@ -272,7 +275,7 @@ def made_from_export(
     made: list[Made] = []
     for each in found:
         if each.files is None and not is_buried(each):
-            why = f"{each.id!r} has no file, and nothing says where it stood; its history was left out"
+            why = f"{each.id!r} has no file, and the export does not say which one it had; its history was left out"
             problems.append(problem(each.line, "archived", why, error=False, job_id=each.id))
     for path, jobs in _together(found, folder).items():
         # A job that has another file here keeps it: in two files it would be a conflict, and not in force at all.
@@ -298,18 +301,16 @@ def made_from_export(
         for each in jobs:
             spec = documents[each.id].spec
             if spec is not None and each.digest is not None and spec.digest != each.digest:
-                why = f"{each.id}: with the `defaults` of this root it is another definition than it was"
-                hint = (
-                    f"compare `defaults` in {ROOT_FILE} on both sides; `scheduler show {each.id}` says what it is here"
-                )
+                why = f"{each.id}: the `defaults` of this root change its definition"
+                hint = f"compare `defaults` in {ROOT_FILE} of both roots; see `scheduler show {each.id}`"
                 problems.append(problem(each.line, "definition", why, hint, error=False, job_id=each.id))
             keys = {} if spec is None else {"name": spec.name, "tags": spec.tags, "runner": spec.runner}
             incoming = Incoming(id=each.id, stem="", keys=keys, line=each.line)
             files = each.files
             assert files is not None
             if files.task_path is not None and files.task is None and tree.is_free(files.task_path):
-                why = f"{each.id}: its task {files.task_path} was not there when it was exported, and is not here"
-                problems.append(problem(each.line, "task", why, "write it", job_id=each.id))
+                why = f"{each.id}: its task {files.task_path} was missing when it was exported, and is missing here"
+                problems.append(problem(each.line, "task", why, "write that file", job_id=each.id))
             made.append(_exported(incoming, path, data, files, here, tree))
     return made
 
@@ -351,10 +352,12 @@ def _wrong_task(job: Exported, document: Document, settings: Settings) -> Iterat
     assert job.files is not None
     named, told, task = document.task_source_path, job.files.task_path, job.files.task
     if told != named and (told is not None or task is not None):
-        why = f"{job.id}: the export brings a task for {told!r}, and its job file names {named!r}; it was left out"
+        why = f"{job.id}: the export has a task for {told!r}, but its job file names {named!r}; it was left out"
         yield problem(job.line, "task", why, "nothing was written for it; export the job again", job_id=job.id)
     elif task is not None and len(task) > settings.limits.task_bytes:
-        why = f"{job.id}: its task has {len(task):,} bytes; {settings.limits.task_bytes:,} are allowed; it was left out"
+        why = (
+            f"{job.id}: its task has {len(task):,} bytes; the limit is {settings.limits.task_bytes:,}; it was left out"
+        )
         yield problem(job.line, "task", why, f"raise limits.task_bytes in {ROOT_FILE}, or shorten it", job_id=job.id)
     yield from texts_too_long(job, settings)
 
@@ -365,8 +368,8 @@ def texts_too_long(job: Exported, settings: Settings) -> Iterator[Problem]:
     for sha256, data in job.texts.items():
         if len(data) > allowed:
             runs = [f"{job.id}:{each['n']}" for each in job.rows["run"] if each["task_sha256"] == sha256]
-            why = f"the text of {names(runs) or job.id} has {len(data):,} bytes; {allowed:,} are allowed"
-            hint = f"raise limits.task_bytes in {ROOT_FILE} to {format_size(len(data))} or more, and import it again"
+            why = f"the task text of {names(runs) or job.id} has {len(data):,} bytes; the limit is {allowed:,}"
+            hint = f"raise limits.task_bytes in {ROOT_FILE} to {format_size(len(data))} or more, and import again"
             line = job.text_lines[sha256]
             yield problem(line, "task", f"{why}; {job.id} was left out, with its history", hint, job_id=job.id)
 
@@ -374,17 +377,17 @@ def texts_too_long(job: Exported, settings: Settings) -> Iterator[Problem]:
 def _wrong(path: str, data: bytes, jobs: Sequence[Exported], settings: Settings) -> list[Problem]:
     line, ids = jobs[0].line, [each.id for each in jobs]
     if not is_job_path(path, settings):
-        why = f"{path} is no job file of this root; {', '.join(ids)} left out"
-        hint = f"name a folder with --to that `jobs` in {ROOT_FILE} names: {', '.join(settings.jobs)}"
+        why = f"{path} is not a job file of this root; left out: {', '.join(ids)}"
+        hint = f"choose a folder with --to that a glob of `jobs` in {ROOT_FILE} matches: {', '.join(settings.jobs)}"
         return [problem(line, "path", why, hint, job_id=ids[0])]
     file = read_job_file(path, data, settings)
     found = [each for each in file.problems if each.is_error]
     if not found and [each.id for each in file.documents] != ids:
-        return [problem(line, "path", f"{path} does not hold what the export says; {', '.join(ids)} left out")]
+        return [problem(line, "path", f"{path} differs from what the export says; left out: {', '.join(ids)}")]
     return [
         replace(
             problem(
-                line, "", f"{path}:{each.line}: {each.message}; {', '.join(ids)} left out", each.hint, job_id=ids[0]
+                line, "", f"{path}:{each.line}: {each.message}; left out: {', '.join(ids)}", each.hint, job_id=ids[0]
             ),
             code=each.code,
         )

@@ -18,8 +18,8 @@ def refuse_live(root: Root) -> None:
     holder = root.daemon()
     if holder is not None:
         raise RefusedError(
-            f"--no-sync: the daemon ({holder}) would sync the files as soon as they are written; nothing was written",
-            hint="stop it first, or import with --paused; --dry-run shows the ids",
+            f"--no-sync: the daemon ({holder}) would sync the files immediately; nothing was written",
+            hint="stop it first, or import with --paused; --dry-run shows the ids in advance",
         )
 
 

@@ -83,9 +83,11 @@ class Options:
 def import_crontab(root: Root, data: bytes, name: str, options: Options) -> ImportJson:
     """Raises: UsageError if no runner of the root can run shell commands, or an option is invalid."""
     if len(data) > MOST_BYTES:
-        raise UsageError(f"{name} is longer than {MOST_BYTES:,} bytes, and no such crontab is read")
+        raise UsageError(f"{name} is larger than {MOST_BYTES:,} bytes, the limit for a crontab")
     if data[:16] == b"SQLite format 3\0":
-        raise UsageError(f"{name} is a SQLite database, and no crontab", hint="`scheduler import phantom` reads it")
+        raise UsageError(
+            f"{name} is a SQLite database, not a crontab", hint="import it with `scheduler import phantom`"
+        )
     tree = EditFiles(WorkingTree(root.place))
     runner = shell_runner(tree.settings, options.runner)
     base = posixpath.basename(runner.command[0])
@@ -110,16 +112,18 @@ def import_crontab(root: Root, data: bytes, name: str, options: Options) -> Impo
     )
     if jobs:
         ended = format_duration(max(usual, crontab.LONG))
-        why = f"cron lets a command run for ever; here each job is ended after {ended}, unless its file says otherwise"
-        hint = "to change that: `scheduler update JOB --set timeout=2h`"
+        why = (
+            f"cron never stops a command; here, each job is stopped after {ended} unless its file sets another timeout"
+        )
+        hint = "to change it: `scheduler update JOB --set timeout=2h`"
         problems.append(problem(1, "timeout", why, hint, error=False))
     folder = _folder(options, tree.settings)
     inline = runner.tasks is None or matches_any(f"{folder}/x.yaml", runner.tasks)
     scripts = f"scripts/{posixpath.basename(folder)}"
     if not inline and not matches_any(f"{scripts}/x.sh", runner.tasks or ()):
         raise UsageError(
-            f"the runner {runner.name!r} may run neither files of {folder} nor of {scripts}",
-            hint=f'add "jobs/**" or "scripts/**" to runners.{runner.name}.tasks of {ROOT_FILE}, or name another',
+            f"the runner {runner.name!r} accepts no files from {folder} or {scripts}",
+            hint=f'add "jobs/**" or "scripts/**" to runners.{runner.name}.tasks in {ROOT_FILE}, or choose another',
         )
     return _write(root, tree, jobs, problems, name, options, runner, folder, None if inline else (scripts, ".sh"))
 
@@ -163,17 +167,15 @@ def _zone(root: Root, options: Options) -> str:
         return options.timezone
     found = local_zone(root.environ)
     if found is None:
-        raise UsageError(
-            "it cannot be told in which time zone this machine is", hint="say it: --timezone Europe/Berlin"
-        )
+        raise UsageError("the time zone of this machine is unknown", hint="give it, such as --timezone Europe/Berlin")
     return found
 
 
 def _prefix(prefix: str) -> str:
     if prefix and re.fullmatch(ID_PATTERN[1:-1], f"{prefix}x") is None:
         raise UsageError(
-            f"--prefix {prefix}: no id can begin with that",
-            hint="small letters, digits, dots, _ and -, such as --prefix web-",
+            f"--prefix {prefix}: an id cannot start with that",
+            hint="use lower-case letters, digits, dots, _ and -, such as --prefix web-",
         )
     return prefix
 
@@ -186,8 +188,8 @@ def _folder(options: Options, settings: Settings) -> str:
         raise UsageError(f"--to {options.to}: {error}", hint=error.hint) from None
     if not is_job_path(f"{folder}/x.yaml", settings):
         raise UsageError(
-            f"files in {folder} are no job files of this root",
-            hint=f"name a folder with --to that `jobs` in {ROOT_FILE} names: {', '.join(settings.jobs)}",
+            f"{folder} is not a folder of job files in this root",
+            hint=f"choose a folder with --to that a glob of `jobs` in {ROOT_FILE} matches: {', '.join(settings.jobs)}",
         )
     return folder
 
@@ -249,8 +251,8 @@ def _carry_out(
     ids = {each.id: each.path for each in tree.documents() if each.id is not None}
     if root.environ.get(INSIDE_A_RUN) and not options.dry_run:
         raise RefusedError(
-            f"{INSIDE_A_RUN} is set: this is inside run {root.environ[INSIDE_A_RUN]}, and no run may edit jobs",
-            hint="propose the change to a person; nothing in scheduler.yaml can allow it to a run so far",
+            f"{INSIDE_A_RUN} is set: this is inside run {root.environ[INSIDE_A_RUN]}, and a run cannot import jobs",
+            hint="ask a person to import them; no setting in scheduler.yaml allows it",
         )
     with contextlib.nullcontext() if options.dry_run else writing.alone(root.place.label):
         states = [_place_files(each, ids.get(each.job.id), draft, tree, problems) for each in made]
@@ -282,14 +284,14 @@ def _carry_out(
         if state == "own":
             places = {each.job.id: each.job.line for each in made} | {each.id: each.line for each in buried}
             line = places[job_id]
-            why = f"{job_id!r} has runs of its own here; its counters and its history from elsewhere were left out"
+            why = f"{job_id!r} already has runs here; the imported counters and history were left out"
             problems.append(problem(line, "own-history", why, error=False, job_id=job_id))
     problems = sorted({replace(each, path=name) for each in problems})
     waits = "" if synced is None else _why_not(synced, [each.job.id for each in made])
     if fault is not None:
-        waits = f"{fault}; the files are there, and `scheduler sync` takes them over"
+        waits = f"{fault}; the files are written, and `scheduler sync` applies them"
     if not options.sync:
-        waits = "only the files were to be written; `scheduler sync` takes them over"
+        waits = "only the files were written; `scheduler sync` applies them"
     return {
         "source": name,
         "jobs": _told(made, states, buried, ids, kept),
@@ -346,9 +348,9 @@ def _hand_over(
     followed = root.place.followed
     if followed is not None and draft.after:
         raise RefusedError(
-            f"this root follows the {followed.remote().words}, and is not edited here; to be written were"
-            f" {', '.join(list(draft.after)[:10])}; nothing was",
-            hint="import in a checkout of it, push, and import here once more for counters and history",
+            f"this root follows the {followed.remote().words} and cannot be edited here; nothing was written to"
+            f" {', '.join(list(draft.after)[:10])}",
+            hint="import in a checkout of it and push; then import here again for the counters and history",
         )
     # Before the files: a daemon that sees them creates the jobs at once, and needs their history.
     kept = _carry(root, pasts) if pasts else {}
@@ -463,22 +465,22 @@ def _place_files(made: Made, here: str | None, draft: Draft, tree: EditFiles, pr
     """
     job = made.job
     if here is not None and here != made.path:
-        problems.append(_kept(made, f"{job.id!r} stands in {here} already; that file stays as it is", tree))
+        problems.append(_kept(made, f"{job.id!r} is already in {here}; that file was not changed", tree))
         return "kept"
     state = _state(made.path, made.data, draft, tree)
     if state == "kept" and here is not None:
-        problems.append(_kept(made, f"{made.path} says something else by now; it stays as it is", tree))
+        problems.append(_kept(made, f"{made.path} has been edited since; it was not changed", tree))
         return "kept"
     if state == "kept":
-        problems.append(_in_the_way(made, f"{made.path} is there already, and is no file of {job.id!r}"))
+        problems.append(_in_the_way(made, f"{made.path} already exists and does not belong to {job.id!r}"))
         return "left_out"
     if made.task_path is not None and made.task is not None:
         task = _state(made.task_path, made.task, draft, tree)
         if task == "kept" and state == "written":
-            problems.append(_in_the_way(made, f"{made.task_path} is there already, with another text"))
+            problems.append(_in_the_way(made, f"{made.task_path} already exists with a different text"))
             return "left_out"
         if task == "kept":
-            problems.append(_kept(made, f"{made.task_path} holds another text by now; it stays as it is", tree))
+            problems.append(_kept(made, f"{made.task_path} has been edited since; it was not changed", tree))
             return "kept"
         if task == "written":
             draft.put(made.task_path, None, made.task)
@@ -489,7 +491,7 @@ def _place_files(made: Made, here: str | None, draft: Draft, tree: EditFiles, pr
 
 
 def _in_the_way(made: Made, what: str) -> Problem:
-    hint = "move it away, or import into another folder with --to"
+    hint = "move it elsewhere, or import into another folder with --to"
     return problem(made.job.line, "in-the-way", f"{what}; {made.job.id} was left out", hint, job_id=made.job.id)
 
 
@@ -497,9 +499,9 @@ def _kept(made: Made, what: str, tree: EditFiles) -> Problem:
     """An error if the existing job may be a different one: the name was generated, and the task differs."""
     job = made.job
     if job.named or _same_task(made, tree):
-        return problem(job.line, "kept", what, "delete it to have it written anew", error=False, job_id=job.id)
-    hint = f"if it is another job of that name: write it with `scheduler create {job.id}-2`"
-    return problem(job.line, "kept", f"{what}, and its task is not that of this line", hint, job_id=job.id)
+        return problem(job.line, "kept", what, "to write it again, delete it first", error=False, job_id=job.id)
+    hint = f"if these are two different jobs, create this one with `scheduler create {job.id}-2`"
+    return problem(job.line, "kept", f"{what}, and its task differs from this line", hint, job_id=job.id)
 
 
 def _same_task(made: Made, tree: EditFiles) -> bool:
@@ -529,7 +531,7 @@ def read_source_file(name: str, stdin: BinaryIO, *, most: int = -1) -> bytes:
         with Path(name).open("rb") as file:
             return file.read(size)
     except OSError as error:
-        raise UnavailableError(f"{name} cannot be read: {error.strerror}") from error
+        raise UnavailableError(f"cannot read {name}: {error.strerror}") from error
 
 
 SHELL_RUNNER = 'runners: {shell: {command: [sh, -eu, "{task_file}"], tasks: ["scripts/**", "jobs/**"]}}'
@@ -539,7 +541,7 @@ AGENT_RUNNER = "runners: {claude: {command: [claude, -p], input: stdin}}"
 def _named_runner(settings: Settings, name: str) -> RunnerSpec:
     found = settings.runners.get(name)
     if found is None:
-        hint = did_you_mean(name, settings.runners) or f"runners of this root: {', '.join(settings.runners) or 'none'}"
+        hint = did_you_mean(name, settings.runners) or f"the runners are: {', '.join(settings.runners) or 'none'}"
         raise UsageError(f"{ROOT_FILE} has no runner {name!r}", hint=hint)
     return found
 
@@ -552,13 +554,13 @@ def shell_runner(settings: Settings, name: str | None) -> RunnerSpec:
     if name is not None:
         found = _named_runner(settings, name)
         if not _is_shell(found):
-            raise UsageError(f"the runner {name!r} is no shell, and a crontab holds commands for one", hint=_hint(True))
+            raise UsageError(f"the runner {name!r} is not a shell, and a crontab needs one", hint=_hint(True))
         return found
     shells = {each: spec for each, spec in settings.runners.items() if _is_shell(spec) and spec.jobs is None}
     for each in ("cron", "shell", *sorted(shells)):
         if each in shells:
             return shells[each]
-    raise UsageError("no runner of this root is a shell that any job may use", hint=_hint(True))
+    raise UsageError("this root has no shell runner that every job can use", hint=_hint(True))
 
 
 def agent_runner(settings: Settings, name: str | None) -> RunnerSpec:
@@ -571,11 +573,11 @@ def agent_runner(settings: Settings, name: str | None) -> RunnerSpec:
         others = [spec for spec in settings.runners.values() if not _is_shell(spec)]
         if len(others) != 1:
             which = ", ".join(spec.name for spec in others)
-            why = f"several runners could be meant: {which}" if others else "no runner of this root takes prompts"
-            raise UsageError(why, hint="name one with --runner" if others else _hint(False))
+            why = f"more than one runner fits: {which}" if others else "this root has no runner for prompts"
+            raise UsageError(why, hint="choose one with --runner" if others else _hint(False))
         found = others[0]
     if _is_shell(found) or (found.input is TaskInput.FILE and found.command[0] in SHELLS):
-        raise UsageError(f"the runner {found.name!r} is a shell, and would run prompts as scripts", hint=_hint(False))
+        raise UsageError(f"the runner {found.name!r} is a shell and would run prompts as scripts", hint=_hint(False))
     return found
 
 

@@ -28,13 +28,13 @@ def read_phantom(path: Path) -> tuple[Rows, Rows]:
     """
     try:
         if path.exists() and not path.is_file():  # reading a pipe would block forever
-            raise UsageError(f"{path} is no file", hint="name Phantom's database, such as data/phantom.db")
+            raise UsageError(f"{path} is not a file", hint="give Phantom's database, such as data/phantom.db")
         size = path.stat().st_size
         path.open("rb").close()
     except OSError as error:
-        raise UnavailableError(f"{path} cannot be read: {error.strerror}") from error
+        raise UnavailableError(f"cannot read {path}: {error.strerror}") from error
     if not size:
-        raise UnavailableError(f"{path} is empty: there is nothing in it", hint="name Phantom's database")
+        raise UnavailableError(f"{path} is empty", hint="give Phantom's database, such as data/phantom.db")
     try:
         with _reader(path) as sql:
             return _read(sql, path)
@@ -44,26 +44,26 @@ def read_phantom(path: Path) -> tuple[Rows, Rows]:
                 f"{path} is locked by another process ({error})", hint="stop Phantom, or try again in a moment"
             ) from error
         raise UnavailableError(
-            f"{path} is damaged or no SQLite database ({error})", hint="import a sound copy of it"
+            f"{path} is damaged or not a SQLite database ({error})", hint="import an undamaged copy of it"
         ) from error
     except OSError as error:
-        raise UnavailableError(f"{path} cannot be read: {error.strerror}", hint="try again in a moment") from error
+        raise UnavailableError(f"cannot read {path}: {error.strerror}", hint="try again in a moment") from error
 
 
 def _read(sql: sqlite3.Connection, path: Path) -> tuple[Rows, Rows]:
     sql.execute("BEGIN")
     columns = {each["name"] for each in sql.execute("PRAGMA table_info(scheduled_jobs)")}
     if not columns:
-        raise UsageError(f"{path} has no table scheduled_jobs", hint="name Phantom's database")
+        raise UsageError(f"{path} has no table scheduled_jobs", hint="give Phantom's database, such as data/phantom.db")
     missing = [name for name in NEEDED if name not in columns]
     if missing:
         raise UsageError(
             f"the table scheduled_jobs in {path} has no column {', '.join(missing)}",
-            hint=f"Phantom's has {', '.join(NEEDED)}",
+            hint=f"the columns needed are {', '.join(NEEDED)}",
         )
     found = [row[0] for row in sql.execute("PRAGMA quick_check(3)")]
     if found != ["ok"]:
-        raise UnavailableError(f"{path} is damaged: {'; '.join(found)}", hint="import a sound copy of it")
+        raise UnavailableError(f"{path} is damaged: {'; '.join(found)}", hint="import an undamaged copy of it")
     audit: Rows = []
     if sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'scheduler_audit_log'").fetchone():
         audit = _rows(sql, "scheduler_audit_log")

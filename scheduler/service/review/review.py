@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 
 MOST_COMPARED = 1024 * 1024  # size of a program
-_NOT_KEPT = Text(None, "no text is kept in the database until it runs; compare two commits with --base")
+_NOT_KEPT = Text(None, "the database has no text until it runs; compare two commits with --base")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +175,7 @@ def _noted(diff: TaskDiff, after: Snapshot) -> TaskDiff:
     conversion = after.conversions.get(diff.path)
     if conversion is None or not conversion.hides or diff.note:
         return diff
-    return replace(diff, note=f"not what would run: git converts it on checkout ({conversion.words})")
+    return replace(diff, note=f"a different text would run: git converts it on checkout ({conversion.words})")
 
 
 def _text(side: Snapshot, facts: FileFacts | None) -> Text | None:
@@ -186,7 +186,7 @@ def _text(side: Snapshot, facts: FileFacts | None) -> Text | None:
     if isinstance(found, Fault):
         return Text(None, found.message)
     if isinstance(side.files, CommitFiles) and pointed_at(found.source):
-        return Text(None, "Git LFS keeps the text; the repository holds only a pointer to it")
+        return Text(None, "the text is in Git LFS; the repository has only a pointer to it")
     return Text(found.text.decode("utf-8", "replace"))
 
 
@@ -195,7 +195,7 @@ def _program(side: Snapshot, path: str) -> Text | None:
     if isinstance(found, Fault):
         return None if found.reason == "source_missing" else Text(None, found.message)
     if len(found.data) > MOST_COMPARED or b"\0" in found.data or pointed_at(found.data):
-        return Text(None, "it is no text, or a large one")
+        return Text(None, "it is not text, or it is too large")
     return Text(found.data.decode("utf-8", "replace"))
 
 
@@ -203,20 +203,20 @@ def _notes(ends: Compared, base: str, before: Snapshot, after: Snapshot) -> list
     """What a reader must know to judge the review, in whole sentences."""
     notes = []
     if ends.nothing_new:
-        notes.append(f"all of it is already part of {base}; to see the way from {base} to it, add --direct")
+        notes.append(f"{base} already contains all of it; to compare with {base} itself, add --direct")
     if any(each.code == "root.missing" for each in before.problems):
         notes.append(f"the base has no {ROOT_FILE}: everything is new")
     elif before.settings is None:
-        notes.append(f"{ROOT_FILE} of the base cannot be used: its jobs are shown as added")
+        notes.append(f"{ROOT_FILE} of the base has errors: its jobs are shown as added")
     elif before.desired is not None:
         bad = sorted({problem.path for problem in before.desired.problems if problem.is_error})
         if bad:
             more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
             notes.append(
-                f"the base has errors in {', '.join(map(repr, bad[:5]))}{more}: jobs there can be shown as added"
+                f"the base has errors in {', '.join(map(repr, bad[:5]))}{more}: jobs there may be shown as added"
             )
     for path in sorted({*before.submodules, *after.submodules}):
-        notes.append(f"{path!r} is a submodule: nothing in it is looked at in a commit")
+        notes.append(f"{path!r} is a submodule: its files are not read from a commit")
     return notes
 
 

@@ -67,18 +67,18 @@ def _commit(root: Path, name: str, argument: str, shallow: bool) -> str:
     option = argument if argument == "HEAD" else f"{{{argument}}}"
     if not name or name.startswith("-"):
         raise UsageError(
-            f"{option} {name!r} is not a revision: none begins with -" if name else f"{option} names no revision",
-            hint="name a commit, a branch or a tag, such as origin/main",
+            f"{option} {name!r} is not a revision: a revision cannot start with -" if name else f"{option} is empty",
+            hint="give a commit, a branch, or a tag, such as origin/main",
             arguments=(argument,),
         )
     found = resolve_revision(root, f"{name}^{{commit}}")
     if found is None and shallow:
-        message = f"{option} {name!r} is no commit of this shallow clone"
+        message = f"{option} {name!r} is not a commit in this shallow clone"
         raise UnavailableError(message, hint=DEEPEN, arguments=(argument,))
     if found is None:
         raise UsageError(
-            f"{option} {name!r} is no commit of this repository",
-            hint="name a commit, a branch or a tag; one that is only on the server comes with `git fetch origin`",
+            f"{option} {name!r} is not a commit in this repository",
+            hint="give a commit, a branch, or a tag; to get one that is only on the server, run `git fetch origin`",
             arguments=(argument,),
         )
     return found
@@ -120,8 +120,8 @@ def _impossible(files: Files) -> Iterator[Problem]:
     found = files.impossible if isinstance(files, CommitFiles) else {}
     for path, why in sorted(found.items())[:_MOST_IMPOSSIBLE]:
         shown = path[:100].encode("utf-8", "replace").decode()
-        message = f"the commit {why}: no checkout can hold it, and a root that follows the branch does not apply it"
-        yield Problem(shown, 1, 1, "file.impossible", message, "take it out of the commit")
+        message = f"the commit {why}: it cannot be checked out, and a root that follows the branch does not apply it"
+        yield Problem(shown, 1, 1, "file.impossible", message, "remove it from the commit")
 
 
 def snapshot(files: Files, revision: str | None, *, checked_out: bool) -> Snapshot:

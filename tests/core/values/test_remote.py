@@ -151,7 +151,7 @@ def test_a_person_who_edits_it_is_told_what_is_wrong(change: dict[str, object], 
 
 def test_what_is_no_json_is_said_so() -> None:
     for data in (b"", b"[]", b"{", b"\xff"):
-        with pytest.raises(ValueError, match="it is not JSON|its version is not 1"):
+        with pytest.raises(ValueError, match=r"it is not JSON|its version is not 1"):
             read_remote(data)
 
 
