@@ -254,7 +254,7 @@ def test_a_root_named_by_a_link_is_where_it_leads_and_keeps_the_name(root: Path,
 def test_a_folder_without_scheduler_yaml_is_no_root(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"it has no scheduler\.yaml"):
         locate(str(tmp_path), None, None, environ={}, cwd=tmp_path)
-    with pytest.raises(UnavailableError, match="cannot be read"):
+    with pytest.raises(UnavailableError, match="cannot read the root"):
         locate(str(tmp_path / "gone"), None, None, environ={}, cwd=tmp_path)
 
 

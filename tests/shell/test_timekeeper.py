@@ -266,7 +266,7 @@ def test_a_first_boot_far_behind_the_database_waits_and_is_then_believed(world: 
     world.clock.moment = MIDNIGHT - 24 * HOUR
     world.clock.reboot()
     clockwork, keeper = world.start()
-    assert "something was written at" in keeper.doubt()
+    assert "the state was last written at" in keeper.doubt()
     assert world.rows("hourly")[-1][2] == "03:00", "nothing is touched before it is believed"
     world.clock.step(28 * HOUR)  # the network is there: 04:00, twenty-five hours after what it said
     assert "jumped ahead" in keeper.doubt()
