@@ -78,7 +78,7 @@ def recent_runs(
     return find_runs(sql, f"{where} ORDER BY {order} LIMIT ?", *values, -1 if limit is None else limit)
 
 
-def under_way(sql: Connection) -> list[Run]:
+def active_runs(sql: Connection) -> list[Run]:
     """Runs without an end, those that wait for a place or to be tried again among them; oldest first."""
     return find_runs(sql, f"{ACTIVE} ORDER BY requested_at, job_id, n")
 

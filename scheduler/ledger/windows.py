@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from sqlite3 import Connection
 
-from scheduler.core.past.windows import Covered, Served
+from scheduler.core.past.windows import Covered, ServedSlots
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.ledger.rows import SLOTS, find_runs, from_row, stamp
 
@@ -28,7 +28,7 @@ WITH idle AS (SELECT fire_time AS first, {_LAST} AS last, slots, lag({_LAST}) OV
 SELECT * FROM stretches ORDER BY unixepoch(last) - unixepoch(first) DESC, slots DESC, first LIMIT 1"""
 
 
-def served(sql: Connection, job_id: str, start: datetime, end: datetime) -> list[Served]:
+def served(sql: Connection, job_id: str, start: datetime, end: datetime) -> list[ServedSlots]:
     """The rows of a window by status and reason. Successes are summed without sorting them, as they are nearly all."""
     given = _given(job_id, start, end)
     found = sql.execute(
@@ -37,7 +37,7 @@ def served(sql: Connection, job_id: str, start: datetime, end: datetime) -> list
         f" WHERE {_IN} AND status <> 'succeeded' GROUP BY status, reason ORDER BY sum(slots) DESC, status, reason)",
         given,
     )
-    return [from_row(Served, row) for row in found]
+    return [from_row(ServedSlots, row) for row in found]
 
 
 def covered(sql: Connection, job_id: str, start: datetime, end: datetime) -> Covered | None:

@@ -59,7 +59,7 @@ def list_jobs(
         known = store.read(queries.jobs)
         overdue = store.read(evidence.alarms, now, known)
         going: dict[str, list[Run]] = {}
-        for run in store.read(queries.under_way):
+        for run in store.read(queries.active_runs):
             going.setdefault(run.job_id, []).append(run)
         daemon = find_daemon(root, store, known, now)
         if daemon.observes:
@@ -153,7 +153,7 @@ def show_job(root: Root, job_id: str, *, prefix: bool = False) -> ShowJson:
                 _Files(root),
                 alarms,
                 store.read(places.open_faults),
-                [run for run in store.read(queries.under_way) if run.job_id == job.id],
+                [run for run in store.read(queries.active_runs) if run.job_id == job.id],
             ),
             "next_fires": [{"job_id": job.id, **views.fire_json(fire, job.file.spec.due_by)} for fire in coming],
             "held": held_in(root, store),

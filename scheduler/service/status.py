@@ -49,7 +49,7 @@ def status(root: Root) -> StatusJson:
             held=why_held(root.place, store.read(syncs.settings)) or None,
             troubles=[*daemon.troubles, *([store.read_only] if store.read_only else [])],
             jobs=jobs,
-            going=store.read(queries.under_way),
+            going=store.read(queries.active_runs),
             failing=_failing(store, jobs),
             overdue=_overdue(store, jobs, now, fires=not daemon.observes),
             lost=lost,

@@ -131,7 +131,7 @@ def test_no_history_scans_the_whole_ledger(lived_in: Root, job: str | None, fail
     with Store.open(lived_in.db) as store, store.reading() as sql:
         sql.set_trace_callback(asked.append)
         queries.recent_runs(sql, job_id=job, failed=failed, since=lived_in.clock.now() if since else None, limit=50)
-        queries.under_way(sql)
+        queries.active_runs(sql)
         sql.set_trace_callback(None)
         plans = [sql.execute(f"EXPLAIN QUERY PLAN {each}").fetchall() for each in asked if "FROM runs" in each]
     details = [row["detail"] for plan in plans for row in plan]

@@ -177,7 +177,7 @@ def test_a_jump_of_over_an_hour_is_waited_out_for_two_minutes(world: World, capl
     clockwork, keeper = world.start()
     world.live(clockwork, MIDNIGHT + 30 * MINUTE)
     world.clock.step(2 * HOUR)
-    with pytest.raises(UnavailableError, match="the clock is not trusted: it has jumped ahead by 2:00:00"):
+    with pytest.raises(UnavailableError, match="the clock is not trusted: it jumped ahead by 2:00:00"):
         world.turn(clockwork)
     assert caplog.text.count("clock_doubted") == 1
     world.clock.advance(119 * SECOND)

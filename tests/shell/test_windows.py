@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scheduler.core.past.windows import Covered, Served
+from scheduler.core.past.windows import Covered, ServedSlots
 from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.ledger import windows
 from scheduler.ledger.rows import insert, stamp
@@ -63,7 +63,7 @@ def test_the_sums_are_those_of_the_rows(sql: sqlite3.Connection, kinds: list[str
     start, end = NOON + first * MINUTE, NOON + (first + length) * MINUTE
     expected = rows_of(rows, start, end)
 
-    def key(each: Served) -> tuple[str, str]:
+    def key(each: ServedSlots) -> tuple[str, str]:
         return each.status, each.reason or ""
 
     assert sorted(windows.served(sql, "job", start, end), key=key) == sorted(expected.served, key=key)

@@ -26,7 +26,7 @@ class Covered(Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served(Stored):
+class ServedSlots(Stored):
     """Slots that have rows of one status and reason."""
 
     status: RunStatus
@@ -51,7 +51,7 @@ class Unserved(Stored):
 class Rows:
     """What the rows of a job show of a window [start, end); a row counts where its first slot is."""
 
-    served: Sequence[Served]
+    served: Sequence[ServedSlots]
     covered: Callable[[datetime, datetime], Covered | None]  # the slots of rows in [a, b)
     reaching: Callable[[datetime], Run | None]  # the row with slots before an instant, and at it or after it
     idle: Covered | None  # the longest stretch of slots in a row for which nothing was started
@@ -63,7 +63,7 @@ class Rows:
 class Window(Stored):
     text: str
     slots: int
-    served: tuple[Served, ...]
+    served: tuple[ServedSlots, ...]
     without_row: tuple[Unserved, ...]
     by_hand: int
     longest_gap: Covered | None
@@ -106,7 +106,7 @@ def _state(ledger: Ledger, at: datetime, now: datetime) -> tuple[Evidence, ...]:
     return (Evidence(kind="job", at=at, text=found.text, why=found.why),)
 
 
-def _text(served: Sequence[Served], without: Sequence[Unserved], by_hand: int) -> str:
+def _text(served: Sequence[ServedSlots], without: Sequence[Unserved], by_hand: int) -> str:
     ran = sum(each.slots for each in served if each.status is not RunStatus.SKIPPED)
     counts = {"ran": ran} if ran else {}
     for each in served:
@@ -120,7 +120,7 @@ def _text(served: Sequence[Served], without: Sequence[Unserved], by_hand: int) -
     return ", ".join([*told, *([f"{by_hand} started by hand"] if by_hand else [])])
 
 
-def _clipped(ledger: Ledger, rows: Rows, start: datetime, last: datetime) -> list[Served]:
+def _clipped(ledger: Ledger, rows: Rows, start: datetime, last: datetime) -> list[ServedSlots]:
     """The rows of the window, with what reaches into it, and without what reaches beyond it."""
     into, beyond = rows.reaching(start), rows.reaching(last + TICK)
     found = list(rows.served)
@@ -135,7 +135,7 @@ def _clipped(ledger: Ledger, rows: Rows, start: datetime, last: datetime) -> lis
         place = next(alike, None)
         if sign > 0 and place is None:
             found.append(
-                Served(status=run.status, reason=run.reason, slots=part.slots, first=part.first, last=part.last)
+                ServedSlots(status=run.status, reason=run.reason, slots=part.slots, first=part.first, last=part.last)
             )
         elif place is not None:
             was = found[place]

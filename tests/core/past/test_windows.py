@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.core.past.explain import explain
-from scheduler.core.past.windows import MOST_EXCEPTIONS, Covered, Rows, Served, Window, explain_window
+from scheduler.core.past.windows import MOST_EXCEPTIONS, Covered, Rows, ServedSlots, Window, explain_window
 from scheduler.core.times.fires import coming
 from scheduler.core.values.runs import AuditRow, Run, RunStatus
 from scheduler.core.values.spec import JobSpec, Schedule
@@ -67,7 +67,7 @@ def rows_of(runs: Sequence[Run], start: datetime, end: datetime, by_hand: int = 
     for (status, reason), found in groupby(by_kind, key=lambda each: (each.status, each.reason)):
         total = sums(list(found))
         assert total is not None
-        served.append(Served(status=status, reason=reason, slots=total.slots, first=total.first, last=total.last))
+        served.append(ServedSlots(status=status, reason=reason, slots=total.slots, first=total.first, last=total.last))
     stretches = [list(found) for ran, found in groupby(inside, key=lambda each: each.started_at is not None) if not ran]
     idle = [total for each in stretches if (total := sums(each)) is not None]
     return Rows(
