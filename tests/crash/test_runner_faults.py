@@ -91,7 +91,11 @@ def test_a_daemon_outlives_every_way_in_which_a_program_can_misbehave(world: Wor
         run = ends(world, name)[0]
         assert (run["status"], run["reason"], run["exit_code"]) == expected, name
     run = ends(world, "bare")[0]
-    assert (run["status"], run["reason"], "no program" in run["error"]) == ("failed", "runner_start_failed", True)
+    assert (run["status"], run["reason"], "neither a program nor a script" in run["error"]) == (
+        "failed",
+        "runner_start_failed",
+        True,
+    )
     # What there is nothing of to start is a fault of the place: its slots wait, and it is told (ADR 43).
     jobs = {job["id"]: job for job in world.cli("list", "--json").json["jobs"]}
     for name, words in (("crlf", "'/bin/sh\\r'"), ("folder", "is a folder")):

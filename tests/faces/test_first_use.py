@@ -26,7 +26,11 @@ from tests.helpers import REPOSITORY, Daemon, git
 def recipe(target: str, venv: Path) -> str:
     """What make would do for a target."""
     found = subprocess.run(
-        ["make", "-n", target, f"VENV={venv}"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "-n", target, f"VENV={venv}"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return found.stdout
 

@@ -379,7 +379,7 @@ def test_a_daemon_that_hangs_is_not_waited_for_for_ever(
     try:
         for command in (("sync",), ("run", "tick"), ("doctor",)):
             found = root.cli(*command)
-            assert (found.code, "does not answer" in found.stderr + found.stdout) == (5, True)
+            assert (found.code, "has not answered" in found.stderr + found.stdout) == (5, True)
         assert root.cli("pause", "tick").code == 0, "the database is the truth"
     finally:
         daemon.process.send_signal(signal.SIGCONT)
@@ -455,7 +455,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_run(root: Root, serve: Callable[...
     until(lambda: any(run["status"] == "running" for run in root.runs("long")), "the run")
     waiting.send_signal(signal.SIGINT)
     found = ended(waiting)
-    assert (found.code, "long:1 goes on in the daemon" in found.stderr) == (130, True)
+    assert (found.code, "long:1 continues in the daemon" in found.stderr) == (130, True)
     assert root.runs("long")[0]["status"] == "running"
     root.ok("cancel", "long:1")
 
@@ -487,7 +487,7 @@ def test_output_is_followed_while_it_grows(root: Root, serve: Callable[..., Serv
 
 def test_on_an_empty_database_it_says_which_jobs_it_is_about_to_own(root: Root, serve: Callable[..., Served]) -> None:
     first = serve()
-    assert "about to own 1 job: tick" in first.says("new_database")
+    assert "about to create 1 job: tick" in first.says("new_database")
     first.stop()
     second = serve()
     assert not any("new_database" in line for line in second.lines)
@@ -675,8 +675,8 @@ def test_a_daemon_holds_its_fires_while_the_link_that_names_its_root_leads_elsew
     until(lambda: ran(root, "first\n"), "a run")
     (root.path.parent / "new").symlink_to(following)
     (root.path.parent / "new").replace(current)
-    daemon.says(f"{current} leads to {following} now")
-    assert f"{current} leads to {following} now" in root.cli("explain", "tick").stderr
+    daemon.says(f"{current} now leads to {following}")
+    assert f"{current} now leads to {following}" in root.cli("explain", "tick").stderr
     (root.path / "prompts/tick.md").write_text("stale\n")
     assert daemon.alive
     current.unlink()

@@ -241,7 +241,7 @@ def test_nonsense_is_answered_or_ignored_and_the_server_goes_on(root: Root) -> N
     assert raw.answer(11)["result"]["structuredContent"]["commit"] == root.git("rev-parse", "HEAD")
     assert root.git("log", "-1", "--format=%B") == "Why\n\n" + "x" * 200_000
     raw.call(12, "update", job="tick", name="Tick", message="x" * 300_000)
-    assert "at most 262,144" in raw.answer(12)["result"]["structuredContent"]["error"]["message"]
+    assert "the limit is 262,144" in raw.answer(12)["result"]["structuredContent"]["error"]["message"]
     assert raw.hang_up() == 0
 
 

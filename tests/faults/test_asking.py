@@ -61,7 +61,7 @@ def test_an_answer_may_take_long_as_long_as_the_daemon_says_that_it_is_at_it(ask
 
 
 def test_what_needs_no_time_gets_none_however_alive_the_daemon_is(asked: Asked) -> None:
-    with pytest.raises(UnavailableError, match=r"process 1 on elsewhere.*does not answer"):
+    with pytest.raises(UnavailableError, match=r"process 1 on elsewhere.*has not answered"):
         answer_of(asked.holder, "work", limit=0.3)
 
 

@@ -64,12 +64,12 @@ def test_commands_beside_a_stopped_daemon_end_and_say_what_is_wrong(world: Fault
     for ended, took in given_up:
         assert ended.code == 5
         assert took < 3 * BUSY_S
-        for wanted in (f"process {daemon.process.pid} ", "does not answer", f"kill -CONT {daemon.process.pid}"):
+        for wanted in (f"process {daemon.process.pid} ", "has not answered", f"kill -CONT {daemon.process.pid}"):
             assert wanted in ended.stderr + ended.stdout
     for ended, took in (listed, pause):
         assert ended.code == 0
         assert took < 2 * BUSY_S, "what needs no daemon does not wait long for one"
-        assert "does not answer" in ended.stderr
+        assert "has not answered" in ended.stderr
     daemon.tell(signal.SIGCONT)
     world.await_marks("tick", 2)
     assert world.marks("other") == [], "who asked for a run had been told that there was no answer"
@@ -94,7 +94,7 @@ def test_a_run_that_is_waited_for_is_given_up_when_the_daemon_is_stopped_meanwhi
         until(lambda: world.marks("long"), "the run")
         daemon.tell(signal.SIGSTOP)
         ended = waiting.result()
-    assert (ended.code, "does not answer" in ended.stderr) == (5, True), ended.stderr
+    assert (ended.code, "has not answered" in ended.stderr) == (5, True), ended.stderr
     daemon.tell(signal.SIGCONT)
     daemon.stop()
     judge(world)

@@ -301,7 +301,7 @@ def test_hidden_characters_of_a_task_file_are_a_warning_where_the_job_names_it(r
     assert (problem.code, problem.severity, problem.line, problem.column, problem.job_id) == (
         *("text.hidden", Severity.WARNING, 3, 19, "a"),
     )
-    assert problem.message.startswith("prompts/a.md holds 2 characters")
+    assert problem.message.startswith("prompts/a.md holds 2 invisible characters")
     assert problem.message.endswith(", at 1:3; they spell 'rm'")
     (root / "prompts/a.md").write_text("hi \u2764\ufe0f\n")
     assert read(root).problems == ()

@@ -170,8 +170,8 @@ def test_what_says_of_no_run_that_it_is_its_is_named_on_the_run_and_to_doctor(
         assert [str(each) for each in orphans.left_here(())] == [named]
         assert run(tmp_path, told, "true", "exit 0").error is None, "it is told once"
         os.kill(pid, signal.SIGKILL)
-        until(lambda: orphans.left_here(()) == [], "its end")
-        until(lambda: not Path(f"/proc/{pid}").exists(), "it is reaped")
+        # Until it is a zombie nothing can reap it, and it counts as gone as soon as it has lost its memory.
+        until(lambda: orphans.left_here(()) == [] and not Path(f"/proc/{pid}").exists(), "its end, reaped")
 
 
 def test_children_that_are_waited_for_keep_their_exit_codes(tmp_path: Path) -> None:
