@@ -215,7 +215,11 @@ def example(world: World) -> None:
         "+20s": "+3s",
         "/tmp/": f"{world.folder}/tmp/",
         # A loss counts at once if somebody asks, so that no slot comes in between.
-        f"mv jobs/tock.yaml {world.folder}/tmp/": f"mv jobs/tock.yaml {world.folder}/tmp/ && scheduler sync -q",
+        # Just after a slot: the next one must not come before the loss is believed.
+        f"mv jobs/tock.yaml {world.folder}/tmp/": (
+            "while [ $(($(date +%s) % 5)) -ne 1 ]; do sleep 0.1; done;"
+            f" mv jobs/tock.yaml {world.folder}/tmp/ && scheduler sync -q"
+        ),
         "rm jobs/heartbeat-copy.md": "rm jobs/heartbeat-copy.md && scheduler sync -q",  # the reader takes a second
     }
     world.prints = {"every second": "every 10 seconds"}
