@@ -156,4 +156,4 @@ class ImportJson(TypedDict):
     held: str | None
     fault: str | None
     paused: list[str]  # the jobs that it has created and holds back
-    live: bool  # a daemon fires them by now
+    live: bool  # a daemon already fires them

@@ -134,7 +134,7 @@ def _to_catch_up(
 ) -> tuple[datetime, ...]:
     """The slots of [begin, end] that run after all: the newest ones, without a gap.
 
-    latest: the newest slot that may start by now. A pause counts as an activation: nothing from before its end.
+    latest: the newest slot that may start now. A pause counts as an activation: nothing from before its end.
     """
     catch_up, schedule = job.file.spec.catch_up, job.file.spec.due_by
     if job.pause is not None:

@@ -1,4 +1,4 @@
-"""What should have happened by now and has not, judged by schedules and rows alone (ADR 23).
+"""What should have happened and has not, judged by schedules and rows alone (ADR 23).
 
 A dead-man's switch must not trust what may be dead. Nothing here reads a cursor, a claim, or what a daemon reports
 about itself. It uses only what a job's file asks for, what an operator has said, and which rows exist.
@@ -89,7 +89,7 @@ def _is_owed(job: Job, since: datetime) -> bool:
 
 
 def _newest(job: Job, now: datetime) -> datetime | None:
-    """The newest slot that must have a row by now, or None."""
+    """The newest slot that must already have a row, or None."""
     schedule, stopped = job.file.spec.due_by, job.runtime.stopped_at
     until = now - LATE - start_delay(schedule, job.id)
     if stopped is not None:

@@ -149,5 +149,5 @@ def common_zone(*sides: Json | None) -> str:
 
 
 def fires_of(side: Json, zone: str) -> list[str]:
-    """The next fires of one side, each with its zone unless that is `zone`, which stands in a title."""
+    """The next fires of one side, each with its zone unless it is `zone`, which the title names."""
     return [fire["wall"] if fire["timezone"] == zone else fire["local"] for fire in side["next_fires"]]
