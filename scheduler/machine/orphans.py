@@ -13,16 +13,18 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from scheduler.machine.proc import all_pids, environ_of, every_pid, group_of, is_living, name_of, started_at
+from scheduler.machine.proc import all_pids, environ_of, every_pid, group_of, is_dying, is_living, name_of, started_at
 
 if TYPE_CHECKING:
     from subprocess import Popen
 
 _PR_SET_CHILD_SUBREAPER = 36
 _RUN_ID = b"SCHEDULER_RUN_ID="
+_DIES_WITHIN_S, _LOOK_S = 1.0, 0.001
 
 _lock = threading.Lock()
 _starting = 0
@@ -184,16 +186,30 @@ def _children() -> list[int] | None:
 
 
 def _adopted() -> list[int]:
-    """Adopted children that are still running. Reaps the others."""
-    if not _adopts:
-        return []
+    """Adopted children that are still running. Reaps the others.
+
+    A process hands its own children over while it dies, so after one that dies or was reaped, look again.
+    """
+    give_up = monotonic() + _DIES_WITHIN_S
+    while True:
+        found, reaped = _running_adopted() if _adopts else ([], False)
+        dies = any(map(is_dying, found))
+        if not (reaped or dies) or monotonic() > give_up:
+            return found
+        if dies:
+            sleep(_LOOK_S)
+
+
+def _running_adopted() -> tuple[list[int], bool]:
+    """Adopted children that are still running, and whether others were reaped."""
     with _lock:
         ours = {pid for pid, process in _started.items() if process.returncode is None}
         found = [pid for pid in _children() or () if pid not in ours]
         _named.intersection_update(found)
         if _starting:  # one of them may be a new child whose pid is not recorded yet
-            return found
-        return [pid for pid in found if not _has_ended(pid)]
+            return found, False
+        running = [pid for pid in found if not _has_ended(pid)]
+        return running, len(running) < len(found)
 
 
 def _has_ended(pid: int) -> bool:

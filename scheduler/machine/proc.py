@@ -53,6 +53,12 @@ def is_living(pid: int) -> bool:
     return stat is not None and stat.has_memory and not stat.is_zombie
 
 
+def is_dying(pid: int) -> bool:
+    """True if a process has lost its memory and is not a zombie yet: its children still have it as their parent."""
+    stat = stat_of(pid)
+    return stat is not None and not stat.has_memory and not stat.is_zombie
+
+
 def group_of(pid: int) -> int | None:
     """The process group, or None if the process is gone."""
     stat = stat_of(pid)
