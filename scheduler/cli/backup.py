@@ -12,6 +12,7 @@ import click
 from scheduler.cli import render
 from scheduler.cli.group import Globals, cli, global_options, printed, say
 from scheduler.core.values.instants import instant
+from scheduler.core.values.texts import counted
 from scheduler.core.values.units import format_size
 from scheduler.service.backup import backup, backups, collect_garbage, other_retention, restore_backup
 
@@ -88,8 +89,11 @@ def restore_command(given: Globals, backup: Path | None) -> None:
     if found.put_aside is not None:
         say(given, f"the previous database is now {found.put_aside}")
     say(given, "runs and pauses since then are not in it; the next sync reads the job files again")
-    slots = "1 slot" if found.settled.slots == 1 else f"{found.settled.slots} slots"
-    say(given, f"{slots} since then may have run: the history shows `missed`, and none of them runs again")
+    say(
+        given,
+        f"{counted(found.settled.slots, 'slot')} since then may have run: "
+        "the history shows `missed`, and none of them runs again",
+    )
     if found.settled.waited:
         say(given, f"were waiting then and will not run: {', '.join(found.settled.waited)}")
     if found.unpaused:
@@ -123,7 +127,7 @@ def _print_copies(given: Globals, copies: Any) -> None:
 
 
 def _contents(jobs: int, runs: int, size: int) -> str:
-    return f"{jobs} job{'' if jobs == 1 else 's'}, {runs} run{'' if runs == 1 else 's'}, {_size(size)}"
+    return f"{counted(jobs, 'job')}, {counted(runs, 'run')}, {_size(size)}"
 
 
 def _size(size: int) -> str:

@@ -23,13 +23,12 @@ from scheduler.cli.kinds import FileType, FolderType
 from scheduler.cli.render import clean
 from scheduler.core.times.moments import Spoken, read_moment
 from scheduler.core.values.problems import Problem, SchedulerError, UsageError, meant
-from scheduler.core.values.texts import InputError
+from scheduler.core.values.texts import InputError, counted
 from scheduler.machine.users import local_zone
 from scheduler.root.place import locate
-from scheduler.service.instants import instant_of, screen_zone
-from scheduler.service.jobs import known_words
+from scheduler.service.instants import screen_zone, with_instants
 from scheduler.service.root import Root
-from scheduler.service.words import run_words
+from scheduler.service.words import known_words, run_words
 
 if TYPE_CHECKING:
     from scheduler.core.answers import DaemonJson
@@ -131,15 +130,10 @@ def global_options(command: F) -> F:
 
 
 def _instants(given: Globals, values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a command, with instants resolved."""
-    spoken = {name: value for name, value in values.items() if isinstance(value, Spoken)}
-    if not spoken:
+    """The values of a command, with instants resolved. Only they need the root here."""
+    if not any(isinstance(value, Spoken) for value in values.values()):
         return values
-    named = values.get("job") or values.get("jobs") or ()
-    jobs = (named,) if isinstance(named, str) else tuple(named)
-    root = given.find_root(say_place=False)
-    found = {name: instant_of(root, value, jobs, prefix=given.prefix) for name, value in spoken.items()}
-    return {**values, **found}
+    return with_instants(given.find_root(say_place=False), values, prefix=given.prefix)
 
 
 def with_options(command: Any, *options: Callable[[Any], Any]) -> Any:
@@ -329,5 +323,9 @@ def errors(problems: Sequence[Problem]) -> int:
 
 def problem_count(problems: Sequence[Problem]) -> str:
     bad = errors(problems)
-    counts = ((bad, "error"), (len(problems) - bad, "warning"))
-    return ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts if n)
+    return errors_and_warnings(bad, len(problems) - bad)
+
+
+def errors_and_warnings(bad: int, doubtful: int) -> str:
+    """Both counts, without those that are 0."""
+    return ", ".join(counted(n, word) for n, word in ((bad, "error"), (doubtful, "warning")) if n)

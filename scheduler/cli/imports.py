@@ -29,7 +29,7 @@ from scheduler.cli.group import (
 )
 from scheduler.cli.kinds import FileType
 from scheduler.core.values.problems import Problem, UsageError
-from scheduler.core.values.texts import json_text, listed, names
+from scheduler.core.values.texts import counted, json_text, listed, names
 
 if TYPE_CHECKING:
     from scheduler.core.changes import ImportJson
@@ -156,8 +156,7 @@ def _print(given: Globals, found: ImportJson, kind: str, *, only_files: bool) ->
     told = ", ".join(
         f"{n} {word.replace('would write', 'to write').replace('wrote', 'written')}" for n, word in counts if n
     )
-    total = len(found["jobs"])
-    jobs = f"{total} job{'' if total == 1 else 's'}"
+    jobs = counted(len(found["jobs"]), "job")
     say(given, f"{jobs}{': ' if told else ''}{told}; {problem_count(problems) or 'no problems'}")
     if only_files and found["written"] and not dry:
         say(given, "not synced yet: change ids in these files if you want, then run `scheduler sync`")

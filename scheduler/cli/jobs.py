@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -39,9 +39,8 @@ from scheduler.service.first import never_synced
 from scheduler.service.history import (
     NEWEST,
     audit,
-    explain_between,
-    explain_job,
     explain_run_of,
+    explain_slots,
     follow_output,
     history,
     output,
@@ -169,9 +168,7 @@ def show_command(given: Globals, job: str) -> None:
         "created": f"{render.local_time(about['created_at'])} by {about['created_by']}",
     }
     click.echo(about["id"])
-    for name, value in lines.items():
-        if value:
-            click.echo(f"  {name:<12} {render.clean(str(value))}")
+    render.print_fields({name: value for name, value in lines.items() if value})
     for i, fire in enumerate(found["next_fires"]):
         mark = f" ({render.clock_change(fire)})" if fire["dst"] else ""
         click.echo(f"  {'next fires' if i == 0 else '':<12} {render.local_time(fire['fire_time'])}{mark}")
@@ -288,14 +285,12 @@ def explain_command(
         if at is not None or start is not None or until is not None:
             raise UsageError(f"{job} is a single run, which has its own time", hint="leave out --at, --from and --to")
         _print_answer(given, explain_run_of(root, job, prefix=given.prefix))
-    elif start is not None:
-        if at is not None:
-            raise UsageError("--at cannot be combined with --from or --to", hint="leave one of them out")
-        _print_window(given, explain_between(root, job, start, until, prefix=given.prefix))
-    elif until is not None:
-        raise UsageError("--to needs --from", hint="add --from for the start of the window")
+        return
+    found = explain_slots(root, job, at=at, start=start, until=until, prefix=given.prefix)
+    if start is None:
+        _print_answer(given, cast("ExplainJson", found))
     else:
-        _print_answer(given, explain_job(root, job, at=at, prefix=given.prefix))
+        _print_window(given, cast("ExplainWindowJson", found))
 
 
 def _print_answer(given: Globals, found: ExplainJson) -> None:
@@ -486,7 +481,7 @@ def _running_text(job: JobJson, now: datetime) -> str:
     if not going:
         return ""
     since = min((run["started_at"] for run in going if run["started_at"]), default=None)
-    took = render.ago(since, now).removesuffix(" ago") if since else "0s"
+    took = render.lasting(since, now) if since else "0s"
     return took if len(going) == 1 else f"{len(going)} for {took}"
 
 

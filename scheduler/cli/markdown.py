@@ -26,6 +26,7 @@ from scheduler.core.plan.headline import (
 )
 from scheduler.core.values.hidden import each_shown
 from scheduler.core.values.settings import is_inherited_setting, runner_file_of, runner_of
+from scheduler.core.values.texts import counted
 from scheduler.core.views import place_of_setting
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def _compared(shown: Json) -> list[str]:
     end = f"{code(head['name'])} ({head['revision'][:12]})" if head["revision"] else "the files on disk"
     against = f"compared with {base['revision'][:12]} of {code(base['name'])}{ahead}"
     same = shown["unchanged"] - (0 if shown["guard"] is None else shown["guard"]["would_archive"])
-    untouched = f"{same} {'job is' if same == 1 else 'jobs are'} untouched"
+    untouched = f"{counted(same, 'job is', 'jobs are')} untouched"
     return [f"What merging {end} changes, {against}. {untouched}."]
 
 
@@ -251,7 +252,7 @@ def _users(field: str, jobs: Sequence[str]) -> str:
         return f"; used by {_listed(jobs)}" if jobs else "; no job uses it"
     if not is_inherited_setting(field):
         return ""
-    return f"; for {len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}: {_listed(jobs)}" if jobs else "; for no job"
+    return f"; for {counted(len(jobs), 'job')}: {_listed(jobs)}" if jobs else "; for no job"
 
 
 def _runs(runner: str, shown: Json) -> str:

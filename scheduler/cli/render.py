@@ -297,6 +297,11 @@ def clock_change(fire: Mapping[str, Any]) -> str:
     return ""
 
 
+def lasting(text: str, now: datetime) -> str:
+    """The time since an instant in the past, in one unit."""
+    return ago(text, now).removesuffix(" ago")
+
+
 def ago(text: str | None, now: datetime) -> str:
     """How long ago an instant was, or how far ahead it is, in one unit."""
     if text is None:
@@ -324,6 +329,12 @@ def duration(ms: int | None) -> str:
 
 def short_hash(value: str | None, length: int = 12) -> str:
     return value[:length] if value else "-"
+
+
+def print_fields(fields: Mapping[str, object]) -> None:
+    """Print names and values, one pair per line."""
+    for name, value in fields.items():
+        click.echo(f"  {name:<12} {clean(str(value))}")
 
 
 def print_problems(

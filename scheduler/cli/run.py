@@ -27,6 +27,7 @@ from scheduler.cli.group import (
 )
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.runs import Run, RunStatus
+from scheduler.core.values.texts import counted
 from scheduler.core.views import run_json
 from scheduler.machine.signals import is_ignored
 from scheduler.run.local.cancel import Cancel
@@ -58,8 +59,7 @@ def run_command(given: Globals, job: str, wait: bool, task_of: str | None, dry_r
     with _ended_by_signals(cancel) as restore:
 
         def synced(created: int) -> None:
-            jobs = f"{created} job{'' if created == 1 else 's'}"
-            say(given, f"this root had never been synced, so it was synced first; {jobs} created")
+            say(given, f"this root had never been synced, so it was synced first; {counted(created, 'job')} created")
 
         def claimed(run: Run, here: bool) -> None:
             started.append(run.id)

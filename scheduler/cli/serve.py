@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import PROBLEMS, Globals, OneOf, cli, end, end_will_be, global_options, printed, say
+from scheduler.cli.group import (
+    PROBLEMS,
+    Globals,
+    OneOf,
+    cli,
+    end,
+    end_will_be,
+    errors_and_warnings,
+    global_options,
+    printed,
+    say,
+)
 from scheduler.cli.sync import sync_code
 from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.machine.log import FORMATS, Log, is_journal, write_log
@@ -110,7 +121,7 @@ def doctor_command(given: Globals, strict: bool) -> None:
         fine = dict.fromkeys(check["name"] for check in found["checks"] if check["name"] not in told)
         if fine and not given.verbose:
             click.echo(render.wrapped(f"{render.styled('ok', 7)}  ", ", ".join(fine), indent=9))
-        click.echo(_verdict(found["errors"], found["warnings"]))
+        click.echo(errors_and_warnings(found["errors"], found["warnings"]) or "all is well")
     end(code)
 
 
@@ -123,11 +134,6 @@ def _check_lines(check: CheckJson) -> Iterator[str]:
 
 
 _CHECK_INDENT = 19
-
-
-def _verdict(errors: int, warnings: int) -> str:
-    counts = ((errors, "error"), (warnings, "warning"))
-    return ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts if n) or "all is well"
 
 
 @cli.command("hooks")

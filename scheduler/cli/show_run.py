@@ -37,15 +37,15 @@ def print_run(given: Globals, found: ShowRunJson) -> None:
         "deliveries": "; ".join(_delivery_text(each) for each in run["deliveries"]),
     }
     click.echo(run["id"])
-    _echo_fields({name: value for name, value in lines.items() if value not in (None, "")})
+    render.print_fields({name: value for name, value in lines.items() if value not in (None, "")})
     for i, attempt in enumerate(run["attempts"] if len(run["attempts"]) > 1 else ()):
         ended = attempt["status"] + (f"/{attempt['reason']}" if attempt["reason"] else "")
         code = "" if attempt["exit_code"] is None else f", exit code {attempt['exit_code']}"
         when = render.local_time(attempt["started_at"])
-        _echo_fields({"attempts" if i == 0 else "": f"{attempt['n']}: {ended}{code}, {when}"})
+        render.print_fields({"attempts" if i == 0 else "": f"{attempt['n']}: {ended}{code}, {when}"})
     for stream, last in found["last_lines"].items():
         for i, line in enumerate(last):
-            _echo_fields({stream if i == 0 else "": line})
+            render.print_fields({stream if i == 0 else "": line})
     if run["output_bytes"] and not any(found["last_lines"].values()):
         say(given, "the output has been deleted")
     elif run["output_bytes"]:
@@ -53,11 +53,6 @@ def print_run(given: Globals, found: ShowRunJson) -> None:
             given,
             f"`scheduler output {run['id']}` prints all of it, `scheduler task {run['id']}` the text it was given",
         )
-
-
-def _echo_fields(fields: Mapping[str, object]) -> None:
-    for name, value in fields.items():
-        click.echo(f"  {name:<12} {render.clean(str(value))}")
 
 
 def _run_commit(run: RunJson) -> str:

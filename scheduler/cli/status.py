@@ -15,6 +15,7 @@ import click
 from scheduler.cli import render
 from scheduler.cli.group import Globals, cli, end, end_will_be, global_options, printed
 from scheduler.core.past.why import trigger_words
+from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UsageError
 from scheduler.service.status import status
 
@@ -62,7 +63,7 @@ def top_command(given: Globals, every: float) -> None:
     with _other_screen(), contextlib.suppress(KeyboardInterrupt):
         while True:
             now, size = root.clock.now(), shutil.get_terminal_size()
-            title = f"every {every:g} s, {render.local_time(_instant(now))}; Ctrl-C quits"
+            title = f"every {every:g} s, {render.local_time(instant(now))}; Ctrl-C quits"
             lines = [title, "", *status_lines(status(root), now, coloured=render.in_colour(sys.stdout))]
             # Draw over the old screen line by line: clearing it would flicker.
             drawn = "".join(f"{_fitted(line)}\x1b[K\n" for line in lines[: size.lines - 1])
@@ -80,15 +81,9 @@ def _other_screen() -> Iterator[None]:
         click.echo("\x1b[?25h\x1b[?1049l", nl=False, color=True)
 
 
-def _instant(now: datetime) -> str:
-    from scheduler.core.values.instants import instant
-
-    return instant(now)
-
-
 def status_lines(found: StatusJson, now: datetime, *, coloured: bool = False) -> Iterator[str]:
     """The screen, line by line: section after section, each with at most five rows."""
-    yield _line("daemon", _daemon_text(found["daemon"]), _mark(found["daemon"]), coloured)
+    yield _line("daemon", _daemon_text(found["daemon"]), found["daemon"]["severity"], coloured)
     if found["daemon"]["hint"]:
         yield _line(" ", found["daemon"]["hint"])
     yield _line("jobs", _jobs_text(found))
@@ -156,10 +151,6 @@ def _daemon_text(daemon: DaemonJson) -> str:
     return render.in_zone(daemon["message"])
 
 
-def _mark(daemon: DaemonJson) -> str:
-    return daemon["severity"]
-
-
 def _jobs_text(found: StatusJson) -> str:
     summary = found["summary"]
     words = ("active", "waiting", "paused", "stopped", "disabled", "manual", "completed", "invalid", "guarded")
@@ -168,7 +159,7 @@ def _jobs_text(found: StatusJson) -> str:
 
 
 def _running_row(run: StatusRunJson, now: datetime) -> tuple[str, str]:
-    took = render.ago(run["started_at"], now).removesuffix(" ago") if run["started_at"] else "starting"
+    took = render.lasting(run["started_at"], now) if run["started_at"] else "starting"
     attempt = f", attempt {run['attempt']}" if run["attempt"] > 1 else ""
     return run["id"], f"{took}, {trigger_words(run['trigger'], run['requested_by'])}{attempt}"
 
@@ -176,7 +167,7 @@ def _running_row(run: StatusRunJson, now: datetime) -> tuple[str, str]:
 def _queued_row(run: StatusRunJson, now: datetime) -> tuple[str, str]:
     if run["retry_at"]:
         return run["id"], f"tried again {render.ago(run['retry_at'], now)}"
-    return run["id"], f"waits since {render.ago(run['requested_at'], now).removesuffix(' ago')}"
+    return run["id"], f"waits since {render.lasting(run['requested_at'], now)}"
 
 
 def _failing_text(failing: FailingJson, now: datetime) -> str:

@@ -19,6 +19,7 @@ from scheduler.control.server import Server
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Run, RunStatus
+from scheduler.core.values.texts import counted
 from scheduler.daemon.clockwork import Agenda, Clockwork
 from scheduler.daemon.duties import Duties
 from scheduler.daemon.places import Places
@@ -378,5 +379,5 @@ def _tell_what_is_new(place: Place, store: Store, passes: Passes, put_aside: Seq
         ids = [action.job_id for action in found.plan.actions if action.verb == "create"]
         named = ", ".join(ids[:MOST_NAMED]) or "none"
         more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
-        count = "1 job" if len(ids) == 1 else f"{len(ids)} jobs"
-        _log.warning("new_database", f"the database is empty; about to create {count}: {named}{more}", path=place.db)
+        words = f"the database is empty; about to create {counted(len(ids), 'job')}: {named}{more}"
+        _log.warning("new_database", words, path=place.db)

@@ -14,7 +14,7 @@ from scheduler.core.past.why import why_it_ran
 from scheduler.core.values.facts import Fault
 from scheduler.core.values.instants import instant
 from scheduler.core.values.last_lines import TAIL_BYTES, last_lines
-from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
+from scheduler.core.values.problems import RefusedError, Remedy, UnavailableError, UsageError
 from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
 from scheduler.ledger import lives, places, queries, runs, syncs, windows
@@ -74,11 +74,15 @@ def history(
 def show_run(root: Root, run_id: str, *, prefix: bool = False) -> ShowRunJson:
     """One run: why it exists, who asked for it, its attempts, how it ended, and its last lines of output."""
     run = run_of(root, run_id, prefix=prefix)
-    attempt = run.attempts[-1].n if run.attempts else 1
+    attempt = _last_attempt(run)
     lines: dict[str, list[str]] = {}
     for stream in ("stdout", "stderr"):
         lines[stream] = last_lines(_tail(root.place.output(run.job_id, run.n, attempt, stream)), SHOWN_LINES)
     return {"run": views.run_json(run), "why": why_it_ran(run), "last_lines": lines, "timezone": _zone(root, run)}
+
+
+def _last_attempt(run: Run) -> int:
+    return run.attempts[-1].n if run.attempts else 1
 
 
 def _zone(root: Root, run: Run) -> str:
@@ -197,6 +201,26 @@ def _tell_troubles(root: Root, store: Store, job: Job, now: datetime) -> None:
         root.tell(trouble)
 
 
+def explain_slots(
+    root: Root,
+    job_id: str,
+    *,
+    at: datetime | None = None,
+    start: datetime | None = None,
+    until: datetime | None = None,
+    prefix: bool = False,
+) -> ExplainJson | ExplainWindowJson:
+    """`explain_job` for one instant, or `explain_between` from `start` on. Raises: UsageError for a mix of both."""
+    if start is None:
+        if until is not None:
+            raise UsageError("{to} needs {from}", arguments=("to", "from"), remedy=Remedy.GIVE_START)
+        return explain_job(root, job_id, at=at, prefix=prefix)
+    if at is not None:
+        message = "{at} cannot be combined with {from} or {to}"
+        raise UsageError(message, hint="leave one of them out", arguments=("at", "from", "to"))
+    return explain_between(root, job_id, start, until, prefix=prefix)
+
+
 def explain_run_of(root: Root, run_id: str, *, prefix: bool = False) -> ExplainJson:
     """Why a run started, and why it ended as it did."""
     from scheduler.core.past.explain import explain_run
@@ -267,7 +291,7 @@ FOLLOW_S = 0.1  # between two reads of a growing output
 def output(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes, bytes]:
     """The captured stdout and stderr of a run's last attempt; for a job, of its newest run."""
     run = run_to_read(root, run_id, prefix=prefix)
-    attempt = run.attempts[-1].n if run.attempts else 1
+    attempt = _last_attempt(run)
     files = [root.place.output(run.job_id, run.n, attempt, stream) for stream in ("stdout", "stderr")]
     if run.output_bytes and not any(file.exists() for file in files):
         left = f"; `scheduler history {run.job_id} --json` still has its beginning (`result`)" if run.result else ""
@@ -287,7 +311,7 @@ def follow_output(
         settings = store.read(syncs.settings) or Settings()
     room = settings.limits.output_bytes // 2  # per stream; beyond it, the file is rebuilt at the end
     done: dict[Literal["stdout", "stderr"], int] = {"stdout": 0, "stderr": 0}
-    attempt = run.attempts[-1].n if run.attempts else 1
+    attempt = _last_attempt(run)
     while True:
         run = run_of(root, run.id)
         while run.attempts and attempt < run.attempts[-1].n:  # the rest of one attempt, and the next from its start

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Any
 
+from scheduler.core.times.moments import Spoken
 from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.core.values.texts import InputError
 from scheduler.ledger import syncs
 from scheduler.service.root import Root
-
-if TYPE_CHECKING:
-    from scheduler.core.times.moments import Spoken
 
 
 def instant_of(root: Root, spoken: Spoken, job_ids: Sequence[str] = (), *, prefix: bool = False) -> datetime:
@@ -32,6 +30,14 @@ def instant_of(root: Root, spoken: Spoken, job_ids: Sequence[str] = (), *, prefi
     if found.note:
         root.tell(found.note)
     return found.at
+
+
+def with_instants(root: Root, values: Mapping[str, Any], *, prefix: bool = False) -> dict[str, Any]:
+    """The arguments of a verb, with those that are instants resolved for its `job` or `jobs`. Raises: UsageError."""
+    named = values.get("job") or values.get("jobs") or ()
+    jobs = (named,) if isinstance(named, str) else tuple(named)
+    spoken = {name: value for name, value in values.items() if isinstance(value, Spoken)}
+    return {**values, **{name: instant_of(root, value, jobs, prefix=prefix) for name, value in spoken.items()}}
 
 
 def root_zone(root: Root) -> str:

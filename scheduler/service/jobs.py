@@ -16,7 +16,7 @@ from scheduler.core.due.place import PlaceFault, holding, place_texts
 from scheduler.core.times.fires import coming
 from scheduler.core.values.facts import Fault, Job, Status
 from scheduler.core.values.instants import instant
-from scheduler.core.values.problems import Problem, SchedulerError, UsageError, meant
+from scheduler.core.values.problems import Problem, UsageError, meant
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import Schedule
@@ -214,19 +214,6 @@ def next_fires(
     found.sort(key=lambda each: each[:2])
     tell = functools.cache(views.fire_json)
     return {"fires": [{"job_id": job_id, **tell(slot, schedule)} for slot, job_id, schedule in found]}
-
-
-def known_words(root: Root) -> tuple[Sequence[str], Sequence[str]]:
-    """All job ids and the newest run ids, for completion. Never raises an error."""
-    try:
-        store = root.store()
-        if store is None:
-            return [], []
-        with store:
-            ids = store.read(queries.job_ids)
-            return ids, [run.id for job_id in ids[:200] for run in store.read(queries.runs, job_id, limit=3)]
-    except SchedulerError:
-        return [], []
 
 
 def _job_json(

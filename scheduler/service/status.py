@@ -14,12 +14,13 @@ from scheduler.core.past.presence import DaemonState, expecting
 from scheduler.core.values.facts import Job, Status, SyncState
 from scheduler.core.values.instants import instant
 from scheduler.core.values.runs import Run, RunStatus
+from scheduler.core.values.texts import counted
 from scheduler.ledger import evidence, places, queries, syncs
 from scheduler.ledger.store import Store
 from scheduler.service.first import is_new, read_unsynced
+from scheduler.service.jobs import held_in
 from scheduler.service.presence import FoundDaemon, find_daemon
 from scheduler.service.root import Root
-from scheduler.sync.holds import why_held
 
 if TYPE_CHECKING:
     from scheduler.core.answers import FailingJson, NextFireJson, OverdueJson, StatusJson, StatusRunJson
@@ -46,7 +47,7 @@ def status(root: Root) -> StatusJson:
         return _told(
             now,
             daemon,
-            held=why_held(root.place, store.read(syncs.settings)) or None,
+            held=held_in(root, store),
             troubles=[*daemon.troubles, *([store.read_only] if store.read_only else [])],
             jobs=jobs,
             going=store.read(queries.active_runs),
@@ -63,7 +64,7 @@ def _unsynced(root: Root, now: datetime) -> StatusJson:
     return _told(
         now,
         daemon,
-        held=why_held(root.place, None) or None,
+        held=held_in(root, None),
         troubles=daemon.troubles,
         never_synced=True,
         jobs=found.jobs,
@@ -167,16 +168,14 @@ def _attention(
     elif state is DaemonState.NEVER and expected:
         found.append("no daemon is running")
     elif troubles:
-        found.append(f"{len(troubles)} trouble{'' if len(troubles) == 1 else 's'}")
-    for word, said in (("overdue", "overdue"), ("stopped", "stopped"), ("failing", "failing"), ("waiting", "waiting")):
-        if counts[word]:
-            found.append(f"{counts[word]} {said}")
+        found.append(counted(len(troubles), "trouble"))
+    found += [f"{counts[word]} {word}" for word in ("overdue", "stopped", "failing", "waiting") if counts[word]]
     if guarded:
         found.append(f"{guarded} held by the guard")
     if wrong:
         found.append(f"{wrong} on the last good definition")
     elif errors:
-        found.append(f"{errors} error{'' if errors == 1 else 's'} in the files")
+        found.append(f"{counted(errors, 'error')} in the files")
     if held and daemon.says.get("held_long"):
         found.append("sync is held")
     return found

@@ -19,6 +19,19 @@ _NOT_SET = ("id", "task")  # an id never changes, and a text comes from a file
 _JOB_FILES = (".yaml", ".yml", ".md")
 
 
+def known_words(root: Root) -> tuple[Sequence[str], Sequence[str]]:
+    """All job ids and the newest run ids, for completion. Never raises an error."""
+    try:
+        store = root.store()
+        if store is None:
+            return [], []
+        with store:
+            ids = store.read(queries.job_ids)
+            return ids, [run.id for job_id in ids[:200] for run in store.read(queries.runs, job_id, limit=3)]
+    except SchedulerError:
+        return [], []
+
+
 def run_words(root: Root, job_id: str) -> list[str]:
     """The newest runs of a job, newest first."""
     with contextlib.suppress(SchedulerError):

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from scheduler.core.edits.written import value_of
-from scheduler.core.times.moments import Spoken
 from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.settings import ROOT_FILE
@@ -21,9 +20,8 @@ from scheduler.service.edit.permission import need_permission
 from scheduler.service.edit.verbs import create_job, delete_job, move_job, roll_back, update_job
 from scheduler.service.first import never_synced
 from scheduler.service.history import (
-    explain_between,
-    explain_job,
     explain_run_of,
+    explain_slots,
     history,
     output,
     present_task,
@@ -32,7 +30,7 @@ from scheduler.service.history import (
     show_run,
     task,
 )
-from scheduler.service.instants import instant_of
+from scheduler.service.instants import with_instants
 from scheduler.service.jobs import list_jobs, next_fires, show_job
 from scheduler.service.pause import pause_job, resume_job
 from scheduler.service.review.review import review
@@ -78,10 +76,7 @@ def answer(root: Root, arguments: Mapping[str, Any], cancel: Cancel, tool: str =
 
 def _with_instants(root: Root, call: Call) -> Call:
     """The call, with instants resolved."""
-    named = getattr(call.given, "job", None) or getattr(call.given, "jobs", None) or ()
-    jobs = (named,) if isinstance(named, str) else tuple(named)
-    found = {name: instant_of(root, value, jobs) for name, value in call.given if isinstance(value, Spoken)}
-    return replace(call, given=call.given.model_copy(update=found)) if found else call
+    return replace(call, given=call.given.model_copy(update=with_instants(root, dict(call.given))))
 
 
 def error_json(error: SchedulerError) -> Json:
@@ -185,13 +180,7 @@ def _explained(root: Root, given: Any) -> Json:
                 f"{given.run} is a single run, which has its own time", hint=f"leave out {', '.join(times)}"
             )
         return explain_run_of(root, _run_id(root, given.run))
-    if given.since is not None:
-        if given.at is not None:
-            raise UsageError("at cannot be combined with since or until", hint="leave one of them out")
-        return explain_between(root, given.job, given.since, given.until)
-    if given.until is not None:
-        raise UsageError("until needs since", hint="add since for the start of the window")
-    return explain_job(root, given.job, at=given.at)
+    return explain_slots(root, given.job, at=given.at, start=given.since, until=given.until)
 
 
 def _validate(root: Root, call: Call, _: Cancel) -> Json:

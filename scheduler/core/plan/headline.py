@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from scheduler.core.values.settings import converted_file_of
+from scheduler.core.values.texts import counted
 
 Json = Mapping[str, Any]
 _MOST_JOBS = 3  # that a headline names
@@ -97,7 +98,7 @@ def more_runs(shown: Json, name: Callable[[str], str]) -> list[str]:
         if job["after"]["next_fires"] and not job["before"]["next_fires"]:
             said.append(f"{name(job_id)}: {runs:,} {'run' if runs == 1 else 'runs'} in 30 days, none before")
     more = len(said) - _MOST_JOBS
-    tail = [f"{more} more {'job runs' if more == 1 else 'jobs run'} more often"] if more > 0 else []
+    tail = [f"{counted(more, 'more job runs', 'more jobs run')} more often"] if more > 0 else []
     return [*said[:_MOST_JOBS], *tail]
 
 
@@ -121,14 +122,14 @@ def headline(shown: Json, *, read: bool, name: Callable[[str], str], strong: Cal
         (len(shown["archived"]), "removed"),
         (0 if guard is None else guard["would_archive"], "held back by the guard"),
     ]
-    said = [f"{n} {'job' if n == 1 else 'jobs'} {word}" for n, word in counts if n]
+    said = [f"{counted(n, 'job')} {word}" for n, word in counts if n]
     settings = len(shown["root_changed"])
-    said += [f"{settings} {'setting' if settings == 1 else 'settings'} changed"] if settings else []
+    said += [f"{counted(settings, 'setting')} changed"] if settings else []
     said += map(strong, more_runs(shown, name))
     wider = len(powers(shown))
-    said += [strong(f"{wider} {'change gives' if wider == 1 else 'changes give'} more power")] if wider else []
+    said += [strong(f"{counted(wider, 'change gives', 'changes give')} more power")] if wider else []
     bad = sum(problem["severity"] == "error" for problem in shown["problems"])
-    said += [strong(f"{bad} {'error' if bad == 1 else 'errors'}")] if bad else []
+    said += [strong(counted(bad, "error"))] if bad else []
     return ", ".join(said) or "nothing changes"
 
 

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scheduler.core.values.texts import Lines
+from scheduler.core.values.texts import Lines, counted
 
 # Default_Ignorable_Code_Point of Unicode 15, and the letters and signs that are blank.
 _HIDDEN = re.compile(
@@ -106,7 +106,7 @@ def names_of(found: Hidden, lines: Lines) -> str:
     said = f"an invisible character, {first}" if found.count == 1 else said
     named = ["{}:{}".format(*lines.place(index)) for index in found.places[:_MOST_PLACES]]
     more = len(found.places) - len(named)
-    last = [f"{more} more place{'' if more == 1 else 's'}"] if more else [named.pop()]
+    last = [counted(more, "more place")] if more else [named.pop()]
     said += f", at {' and '.join([', '.join(named), *last] if named else last)}"
     spelled = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in found.spelled[:200])
     return said + (f"; they spell {spelled!r}" if spelled.strip("\N{REPLACEMENT CHARACTER} ") else "")

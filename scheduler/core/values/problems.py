@@ -79,6 +79,7 @@ class Remedy(StrEnum):
     )
     LEAVE_TEXT_OUT = "omit the text ({task}), or name another file"
     LEAVE_TASK_THERE = "keep the file (omit {with_task})"
+    GIVE_START = "add {from} for the start of the window"
     NAME_FILE = "name the file ({path})"
     NAME_BRANCH = "name one with {branch}"
     COMMIT = "ask for a commit or a branch ({commit}, {branch})"

@@ -139,6 +139,11 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
+def counted(n: int, word: str, words: str = "") -> str:
+    """A count with its noun, such as "1 job" or "2 jobs". words: the plural, if it is not the word with an s."""
+    return f"{n} {word if n == 1 else words or word + 's'}"
+
+
 def listed(names: Iterable[str]) -> str:
     """Names for a message; if there are many, the rest are counted."""
     names = list(names)

@@ -20,7 +20,7 @@ from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import Problem, SchedulerError
 from scheduler.core.values.runs import RunStatus
 from scheduler.core.values.settings import Settings
-from scheduler.core.values.texts import how_held_ends, names
+from scheduler.core.values.texts import counted, how_held_ends, names
 from scheduler.git.tree import read_tree
 from scheduler.ledger import clock_steps, evidence, owners, places, queries, runs, syncs
 from scheduler.ledger.clock_steps import Clocked
@@ -99,7 +99,7 @@ def _files(place: Place, problems: Sequence[Problem]) -> Iterator[Check]:
         yield Check("files", "ok", f"scheduler.yaml and the job files in {place.label} are valid")
         return
     counts = ((errors, "error"), (len(problems) - errors, "warning"))
-    count = " and ".join(_count(n, word) for n, word in counts if n) + " in the files"
+    count = " and ".join(counted(n, word) for n, word in counts if n) + " in the files"
     yield Check("files", "error" if errors else "warning", count, "`scheduler validate` shows them")
 
 
@@ -220,7 +220,7 @@ def _backup(place: Place, now: datetime, failing: Sequence[str]) -> Iterator[Che
             yield Check("backup", "ok", f"no backup yet; the daemon makes one every night in {place.backups}")
         return
     old = now - last.at > STALE
-    kept = f"{_count(sum(not copy.earlier for copy in copies(place)), 'backup')} in {last.path.parent}"
+    kept = f"{counted(sum(not copy.earlier for copy in copies(place)), 'backup')} in {last.path.parent}"
     hint = "the daemon makes one every night: is it running? `scheduler backup PATH` makes one now" if old else ""
     yield Check(
         "backup", "warning" if old else "ok", f"{kept}, the newest from {instant(last.at.replace(microsecond=0))}", hint
@@ -330,7 +330,7 @@ def _jobs(known: Iterable[Job], now: datetime) -> Iterator[Check]:
         ),
     ]
     active = sum(job.status(now) is Status.ACTIVE for job in jobs)
-    yield from found or [Check("jobs", "ok", f"{_count(len(jobs), 'job')}, {active} active")]
+    yield from found or [Check("jobs", "ok", f"{counted(len(jobs), 'job')}, {active} active")]
 
 
 def _can_be_made(folder: Path) -> bool:
@@ -388,7 +388,3 @@ def _daemon(root: Root, silent: list[str], failing: list[str], told: list[tuple[
         coming = status["next_start"]
         at = "none" if coming is None else instant(parse_instant(coming).replace(microsecond=0))
         yield Check("daemon", "ok", f"{holder}; next fire {at}")
-
-
-def _count(n: int, word: str, words: str = "") -> str:
-    return f"{n} {word if n == 1 else words or word + 's'}"
