@@ -21,7 +21,7 @@ from scheduler.cli import render
 from scheduler.cli.helping import GLOBAL, GroupedCommands, written_name
 from scheduler.cli.kinds import FileType, FolderType
 from scheduler.cli.render import clean
-from scheduler.core.times.moments import Spoken, read_moment
+from scheduler.core.times.moments import WrittenMoment, read_moment
 from scheduler.core.values.problems import Problem, SchedulerError, UsageError, meant
 from scheduler.core.values.texts import InputError, counted
 from scheduler.machine.users import local_zone
@@ -131,7 +131,7 @@ def global_options(command: F) -> F:
 
 def _instants(given: Globals, values: dict[str, Any]) -> dict[str, Any]:
     """The values of a command, with instants resolved. Only they need the root here."""
-    if not any(isinstance(value, Spoken) for value in values.values()):
+    if not any(isinstance(value, WrittenMoment) for value in values.values()):
         return values
     return with_instants(given.find_root(say_place=False), values, prefix=given.prefix)
 
@@ -188,14 +188,14 @@ def _known(context: click.Context) -> tuple[list[str], list[str]]:
     return list(jobs), list(runs)
 
 
-class InstantType(click.ParamType[Spoken]):
+class InstantType(click.ParamType[WrittenMoment]):
     """An instant in the forms of `read_moment`. The command gets a datetime, which can depend on its job."""
 
     name = "instant"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Spoken:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> WrittenMoment:
         try:
-            return value if isinstance(value, Spoken) else read_moment(value)
+            return value if isinstance(value, WrittenMoment) else read_moment(value)
         except InputError as error:
             self.fail(f"{error.message}; {error.hint}" if error.hint else error.message, param, ctx)
 
@@ -205,7 +205,7 @@ class SinceType(InstantType):
 
     name = "since"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Spoken:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> WrittenMoment:
         ago = f"-{value}" if isinstance(value, str) and re.fullmatch(r"([0-9]+[dhms])+", value) else value
         return super().convert(ago, param, ctx)
 

@@ -7,24 +7,24 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from scheduler.core.times.moments import Spoken
+from scheduler.core.times.moments import WrittenMoment
 from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.core.values.texts import InputError
 from scheduler.ledger import syncs
 from scheduler.service.root import Root
 
 
-def instant_of(root: Root, spoken: Spoken, job_ids: Sequence[str] = (), *, prefix: bool = False) -> datetime:
+def instant_of(root: Root, written: WrittenMoment, job_ids: Sequence[str] = (), *, prefix: bool = False) -> datetime:
     """The instant that is meant. A time without a zone is in `reads` of the root, otherwise in the zone of the one job
     that the command is about, otherwise in the root's zone.
 
     Tells the user about a time that occurs twice or not at all in its zone. Raises: UsageError.
     """
     zone = "UTC"
-    if spoken.needs_zone:
+    if written.needs_zone:
         zone = root.reads or (_zone_of_job(root, job_ids[0], prefix) if len(job_ids) == 1 else "") or root_zone(root)
     try:
-        found = spoken.meant(root.clock.now(), zone)
+        found = written.meant(root.clock.now(), zone)
     except InputError as error:
         raise UsageError(error.message, hint=error.hint) from None
     if found.note:
@@ -36,8 +36,8 @@ def with_instants(root: Root, values: Mapping[str, Any], *, prefix: bool = False
     """The arguments of a verb, with those that are instants resolved for its `job` or `jobs`. Raises: UsageError."""
     named = values.get("job") or values.get("jobs") or ()
     jobs = (named,) if isinstance(named, str) else tuple(named)
-    spoken = {name: value for name, value in values.items() if isinstance(value, Spoken)}
-    return {**values, **{name: instant_of(root, value, jobs, prefix=prefix) for name, value in spoken.items()}}
+    written = {name: value for name, value in values.items() if isinstance(value, WrittenMoment)}
+    return {**values, **{name: instant_of(root, value, jobs, prefix=prefix) for name, value in written.items()}}
 
 
 def root_zone(root: Root) -> str:

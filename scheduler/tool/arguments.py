@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from scheduler.core.edits.written import value_of
 from scheduler.core.formats.faults import KeyFault, check
 from scheduler.core.formats.shapes import JobId, JobShape, Line, Shape
-from scheduler.core.times.moments import Spoken, read_moment
+from scheduler.core.times.moments import WrittenMoment, read_moment
 from scheduler.core.values.facts import Status
 from scheduler.core.values.problems import UsageError, meant
 from scheduler.core.values.runs import RunStatus
@@ -36,7 +36,7 @@ def _named(words: type[StrEnum]) -> str:
 _WHEN = "2027-03-29T01:00:00Z, 03:00 (in the zone of the job), now, +2h, -1d"
 
 
-def _when(value: Any, info: ValidationInfo) -> Spoken:
+def _when(value: Any, info: ValidationInfo) -> WrittenMoment:
     try:
         return read_moment(value if isinstance(value, str) else short(str(value)))
     except InputError as error:
@@ -44,7 +44,7 @@ def _when(value: Any, info: ValidationInfo) -> Spoken:
         raise PydanticCustomError("value.invalid", "{message}", {**told, "offset": 0}) from None
 
 
-When = Annotated[Spoken, PlainValidator(_when), WithJsonSchema({"type": "string"})]  # a datetime, once resolved
+When = Annotated[WrittenMoment, PlainValidator(_when), WithJsonSchema({"type": "string"})]  # a datetime, once resolved
 
 
 class JobCall(Shape):

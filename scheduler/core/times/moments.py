@@ -62,7 +62,7 @@ def with_wall_times(text: str, zone: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spoken:
+class WrittenMoment:
     """An instant as somebody wrote it. Which one it is can depend on the time now, and on a zone."""
 
     text: str
@@ -99,7 +99,7 @@ class Meant:
     note: str = ""  # what whoever wrote it has to know; empty: there was one reading
 
 
-def read_moment(text: str) -> Spoken:
+def read_moment(text: str) -> WrittenMoment:
     """An instant as people write it, and as any screen prints it.
 
     RFC 3339; a date, a time or both, with an offset, the name of a zone, both, or neither; `now`, `today`, `yesterday`,
@@ -107,11 +107,11 @@ def read_moment(text: str) -> Spoken:
     """
     text = text.strip() if len(text) <= LONGEST else text
     if text == "now":
-        return Spoken(text=text, distance=timedelta())
+        return WrittenMoment(text=text, distance=timedelta())
     if (found := _AHEAD.fullmatch(text)) is not None:
-        return Spoken(text=text, distance=_distance(found))
+        return WrittenMoment(text=text, distance=_distance(found))
     if (found := _AGO.fullmatch(text)) is not None:
-        return Spoken(text=text, distance=-_distance(found))
+        return WrittenMoment(text=text, distance=-_distance(found))
     found = _WRITTEN.fullmatch(text) if len(text) <= LONGEST else None
     try:
         return _other_form(text) if found is None else _written(text, found)
@@ -121,9 +121,9 @@ def read_moment(text: str) -> Spoken:
         raise InputError(f"{short(text)} is not an instant", hint=f"write {EXAMPLES}") from error
 
 
-def _other_form(text: str) -> Spoken:
+def _other_form(text: str) -> WrittenMoment:
     """Further forms of ISO 8601, such as 20270329T010000Z: only with an offset."""
-    return Spoken(text=text, at=parse_instant(text))
+    return WrittenMoment(text=text, at=parse_instant(text))
 
 
 def _distance(found: re.Match[str]) -> timedelta:
@@ -133,7 +133,7 @@ def _distance(found: re.Match[str]) -> timedelta:
     )
 
 
-def _written(text: str, found: re.Match[str]) -> Spoken:
+def _written(text: str, found: re.Match[str]) -> WrittenMoment:
     """Raises: ValueError for a date that does not exist; InputError for a zone that is none, or not of that offset."""
     said: dict[str, Any] = {name.strip("_"): value for name, value in found.groupdict().items() if value}
     wall = time(
@@ -149,7 +149,7 @@ def _written(text: str, found: re.Match[str]) -> Spoken:
             f"{short(text)} does not exist: that day is not a {said['weekday']}", hint="leave out the weekday"
         )
     which = None if "which" not in said else int(said["which"] == "second")
-    spoken = Spoken(text=text, day=day, wall=wall, zone=said.get("zone"), which=which)
+    spoken = WrittenMoment(text=text, day=day, wall=wall, zone=said.get("zone"), which=which)
     if spoken.zone is not None:
         zone_of(spoken.zone)
     offset = UTC if "utc" in said else _offset(said)
