@@ -445,7 +445,7 @@ def audit_command(given: Globals, job: str | None, count: int) -> None:
 def _outcome(run: RunJson) -> str:
     """When a run is retried; otherwise how it ended, what it wrote, or why it has not run."""
     if run["retry_at"]:
-        return f"tried again at {render.local_time(run['retry_at'])}"
+        return f"retry at {render.local_time(run['retry_at'])}"
     return render.first_line(run["error"] or run["result"] or (run["reason"] if run["status"] == "skipped" else ""), 60)
 
 

@@ -166,8 +166,8 @@ def _running_row(run: StatusRunJson, now: datetime) -> tuple[str, str]:
 
 def _queued_row(run: StatusRunJson, now: datetime) -> tuple[str, str]:
     if run["retry_at"]:
-        return run["id"], f"tried again {render.ago(run['retry_at'], now)}"
-    return run["id"], f"waits since {render.lasting(run['requested_at'], now)}"
+        return run["id"], f"retry {render.ahead(run['retry_at'], now)}"
+    return run["id"], f"waiting for {render.lasting(run['requested_at'], now)}"
 
 
 def _failing_text(failing: FailingJson, now: datetime) -> str:
